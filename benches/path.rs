@@ -1,0 +1,64 @@
+//! How many events a second the whole path takes: bytes through the dataflow to alerts and rows, from NDJSON in memory and
+//! from a file of protobuf records (in the page cache), on one worker and on two. All four must find the same.
+
+#[path = "common/load.rs"]
+mod load;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use funnelwatch::codec::Encoding;
+use funnelwatch::domain::floor::Timing;
+use funnelwatch::domain::norms::Norms;
+use funnelwatch::edge::files::EventFiles;
+use funnelwatch::edge::replay::{Options, Outcome, replay};
+use load::Hash;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+fn run(files: EventFiles, norms: &Arc<Norms>, workers: usize) -> Outcome {
+    let norms = Arc::clone(norms);
+    let options = Options { norms, timing: Timing::default(), workers, max_message_bytes: 1 << 20 };
+    replay(files, &options, |file, line, refusal| panic!("{file}:{line}: {:?}", refusal.reject)).expect("a replay")
+}
+
+fn benches(criterion: &mut Criterion) {
+    let norms = load::norms();
+    let events = load::events(load::size(200_000, 500));
+    let ndjson = load::written(&events, Encoding::Json);
+    let records = records_file(&load::written(&events, Encoding::Protobuf));
+    let open = |encoding| match encoding {
+        Encoding::Json => EventFiles::from_ndjson(ndjson.clone()),
+        _ => EventFiles::open(std::slice::from_ref(&records), &Arc::new(AtomicU64::new(0))).expect("the file is there"),
+    };
+    let mut found = None;
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        for workers in [1, 2] {
+            let name = format!("path/{}/{workers}", encoding.name());
+            let outcome = run(open(encoding), &norms, workers);
+            assert_eq!(outcome.applied, events.len() as u64, "{name}");
+            let hash = load::told(&name, Hash::EMPTY.add(&outcome.alerts).add(&outcome.rows));
+            assert_eq!(*found.get_or_insert(hash), hash, "{name} finds something else than the one before");
+        }
+    }
+    let mut group = load::group(criterion, "path", events.len());
+    group.sample_size(10);
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        for workers in [1, 2] {
+            group.bench_function(format!("{}/{workers}", encoding.name()), |bencher| {
+                bencher.iter_batched(|| open(encoding), |files| run(files, &norms, workers), BatchSize::PerIteration);
+            });
+        }
+    }
+    group.finish();
+    std::fs::remove_file(records).expect("the file is there");
+}
+
+/// Protobuf records are known by the name of their file.
+fn records_file(bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("path-bench-{}.pb", std::process::id()));
+    std::fs::write(&path, bytes).expect("the target folder takes files");
+    path
+}
+
+criterion_group!(path_benches, benches);
+criterion_main!(path_benches);

@@ -1,0 +1,219 @@
+//! Owns the commands: puts the rings together. The only file that sees them all.
+
+mod demo;
+mod live;
+
+use crate::cli::{self, Cli, Command};
+use crate::codec::json;
+use crate::config::{self, Config, Problem, Problems};
+use crate::domain::alert::Alert;
+use crate::domain::floor::Timing;
+use crate::domain::norms::{Norms, Place};
+use crate::domain::row::Row;
+use crate::domain::rule::{self, Language, Rule};
+use crate::domain::tenant::Memory;
+use crate::domain::time::Timestamp;
+use crate::edge::files::EventFiles;
+use crate::edge::replay::{self, Outcome};
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Runs a command to its end. Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Demo(args) => demo::demo(&args),
+        Command::Run(args) => live::run(&args),
+        Command::Replay(args) => replay(&args),
+        Command::Simulate(args) => live::simulate(&args),
+        Command::Check(args) => check(&args),
+        Command::Topics(args) => live::topics(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            if error.is::<Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `replay`: judges files of events by norms.
+fn replay(args: &cli::Replay) -> anyhow::Result<()> {
+    let document = config::load_norms(&args.norms)?;
+    note(&document.notes);
+    note_unjudged(&document.norms);
+    let config = load(args.config.as_deref())?;
+    let options = replay::Options {
+        norms: Arc::new(document.norms),
+        timing: Timing {
+            until: args.until,
+            memory: Memory { retention: args.retention, ..config.timing().memory },
+            ..config.timing()
+        },
+        workers: workers(args.workers, &config),
+        max_message_bytes: config.engine.max_message_bytes,
+    };
+    let language = document.language;
+    let progress = Progress::over(&args.events);
+    let started = Instant::now();
+    let mut files = EventFiles::open(&args.events, &progress.read)?;
+    if let Some(seed) = args.shuffle {
+        files.shuffle(seed, options.timing.allowed_lateness)?;
+    }
+    let outcome = replay::replay(files, &options, |file, line, refusal| {
+        tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
+    })?;
+    progress.finish();
+    outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
+    summarise(&outcome, started.elapsed());
+    let to_stdout = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    if let Some(path) = args.alerts.as_deref().or((!to_stdout(&args.metrics)).then_some(Path::new("-"))) {
+        write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, language, line))?;
+    }
+    if let Some(path) = &args.metrics {
+        write_lines(path, &outcome.rows, |row: &Row, line| json::encode_row(row, line))?;
+    }
+    Ok(())
+}
+
+fn encode_alert(alert: &Alert, language: Language, line: &mut Vec<u8>) {
+    json::encode_alert(alert, &rule::message(alert, language), line);
+}
+
+fn summarise(outcome: &Outcome, took: Duration) {
+    let until = outcome.until.map_or_else(|| "nothing".into(), |until| until.to_string());
+    let rate = outcome.messages() as f64 / took.as_secs_f64().max(1e-9);
+    tracing::info!(
+        "{} events applied up to {until}, {} duplicates, {} late, {} alerts; {:.1} s, {rate:.0} events/s",
+        outcome.applied,
+        outcome.duplicates,
+        outcome.late,
+        outcome.alerts.len(),
+        took.as_secs_f64(),
+    );
+    for (reason, n) in &outcome.refused {
+        tracing::warn!("{n} messages refused: {} (RUST_LOG=debug names the lines)", reason.name());
+    }
+}
+
+fn write_lines<T>(path: &Path, things: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> anyhow::Result<()> {
+    let out: Box<dyn Write> = if path == Path::new("-") {
+        Box::new(io::stdout().lock())
+    } else {
+        Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
+    };
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    let mut line = Vec::new();
+    for thing in things {
+        line.clear();
+        encode(thing, &mut line);
+        line.push(b'\n');
+        out.write_all(&line)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// `check`: says all that is wrong with a configuration, or shows what applies.
+fn check(args: &cli::Check) -> anyhow::Result<()> {
+    let norms = match (&args.norms, &args.config) {
+        (Some(path), _) => {
+            let document = config::load_norms(path)?;
+            note(&document.notes);
+            document.norms
+        }
+        (None, path) => load(path.as_deref())?.norms,
+    };
+    let place = Place {
+        tenant: args.tenant.as_deref().unwrap_or_default(),
+        department: args.department.as_deref().unwrap_or(crate::domain::id::UNKNOWN),
+        pipeline: args.pipeline.as_deref(),
+        source: args.source.as_deref(),
+    };
+    io::stdout().lock().write_all(config::describe(&norms, place).as_bytes())?;
+    Ok(())
+}
+
+/// The configuration of a file, or the default one.
+fn load(path: Option<&Path>) -> Result<Config, Problems> {
+    let config = match path {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    note(&config.notes);
+    Ok(config)
+}
+
+fn note(notes: &[Problem]) {
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+}
+
+/// Says which calendars list no holidays for the year of `at`: its days are taken for ordinary ones.
+fn note_unlisted(norms: &Norms, at: Timestamp) {
+    for calendar in norms.calendars.values().filter(|calendar| !calendar.lists(at)) {
+        tracing::warn!("calendar {}: no holidays are listed for the year of {at}", calendar.name());
+    }
+}
+
+/// Says which rules the norms name and this version does not judge.
+fn note_unjudged(norms: &Norms) {
+    let layers = std::iter::once(&norms.base).chain(norms.overrides.iter().map(|over| &over.layer));
+    let rules: BTreeSet<Rule> = layers.flat_map(|layer| layer.rules.keys().copied()).collect();
+    let names: Vec<_> = rules.into_iter().filter(|rule| !rule.is_judged()).map(Rule::name).collect();
+    if !names.is_empty() {
+        tracing::warn!("this version does not judge these rules yet: {}", names.join(", "));
+    }
+}
+
+fn workers(wanted: Option<usize>, config: &Config) -> usize {
+    wanted.unwrap_or(config.engine.workers).max(1)
+}
+
+/// A progress bar on a terminal's stderr, over the bytes of files.
+struct Progress {
+    bar: ProgressBar,
+    read: Arc<AtomicU64>,
+    done: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Progress {
+    fn over(files: &[PathBuf]) -> Self {
+        let sizes = files.iter().map(|path| std::fs::metadata(path).map(|data| data.len()).ok());
+        let bar = match sizes.sum::<Option<u64>>() {
+            Some(bytes) => ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr_with_hz(5)),
+            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent}% {bytes} {bytes_per_sec} {eta}") {
+            bar.set_style(style);
+        }
+        let (read, done) = (Arc::new(AtomicU64::new(0)), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let (shown, progress, ended) = (bar.clone(), Arc::clone(&read), Arc::clone(&done));
+        std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                shown.set_position(progress.load(Ordering::Relaxed));
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Self { bar, read, done }
+    }
+
+    fn finish(self) {
+        self.done.store(true, Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+}

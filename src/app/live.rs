@@ -1,0 +1,196 @@
+//! Owns the commands that need a Kafka: `run`, `simulate`, `topics`.
+
+use super::{load, note_unjudged, note_unlisted};
+use crate::cli;
+use crate::config::Config;
+use crate::dataflow::board::{Board, lock};
+use crate::dataflow::epoch::Yield;
+use crate::dataflow::workers::DataflowSettings;
+use crate::domain::floor::Timing;
+use crate::domain::time::Timestamp;
+use crate::edge::files::EventWriter;
+use crate::edge::http::{self, Shown};
+use crate::edge::kafka::produce::{EventProducer, Pace};
+use crate::edge::kafka::topics::Wanted;
+use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Stop};
+use crate::edge::terminal::Newest;
+use crate::edge::{clock, kafka::topics as kafka_topics};
+use crate::sim::{Plan, Simulation};
+use crate::telemetry::exporter::{Clock, Exporter, Health};
+use crate::telemetry::vitals::{Thread, Vitals};
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// `run`: processes events until it is told to stop.
+pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
+    let mut config = load(args.config.as_deref())?;
+    note_unjudged(&config.norms);
+    note_unlisted(&config.norms, clock::now());
+    if let Some(workers) = args.workers {
+        config.engine.workers = workers.max(1);
+    }
+    let stop = stop_on_signals()?;
+    let settings = settings(&config, Timing { until: args.until, ..config.timing() });
+    let watch = Watch::new(&settings.board, Arc::new(clock::now));
+    if !args.once {
+        let bound = http::serve(config.http, watch.shown()?)?;
+        tracing::info!("http on {bound}: /metrics /livez /readyz");
+    }
+    let mode = if args.once { Mode::Once } else { Mode::Live };
+    let summary = kafka::run(&config, settings, mode, &stop, watch)?;
+    tracing::info!(
+        "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted",
+        summary.epochs,
+        summary.transactions,
+        summary.alerts,
+        summary.rows,
+        summary.dead_letters,
+        summary.rerouted
+    );
+    Ok(())
+}
+
+/// What the dataflow goes by, as configured.
+pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
+    DataflowSettings {
+        norms: Arc::new(config.norms.clone()),
+        timing,
+        shards: 1,
+        max_message_bytes: config.engine.max_message_bytes,
+        rows_at_boundaries: true,
+        board: Arc::new(Board::default()),
+        latest: Arc::new(AtomicI64::new(i64::MIN)),
+    }
+}
+
+/// Asks for a stop on Ctrl-C and SIGTERM; a second Ctrl-C ends the process at once. (A second SIGTERM does not: whoever
+/// stops process groups sends it twice.)
+pub(super) fn stop_on_signals() -> anyhow::Result<Stop> {
+    let stop = Stop::default();
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 1, stop.flag()).context("handle signals")?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.flag()).context("handle signals")?;
+    }
+    Ok(stop)
+}
+
+/// Watches a run for telemetry and for the terminal.
+pub(super) struct Watch {
+    health: Arc<Health>,
+    vitals: Arc<Vitals>,
+    board: Arc<Board>,
+    clock: Clock,
+    /// The newest alerts.
+    pub(super) newest: Mutex<Newest>,
+}
+
+impl Watch {
+    pub(super) fn new(board: &Arc<Board>, clock: Clock) -> Arc<Self> {
+        let (health, vitals, newest) = Default::default();
+        Arc::new(Self { health, vitals, board: Arc::clone(board), clock, newest })
+    }
+
+    /// What the HTTP endpoints show of it.
+    pub(super) fn shown(&self) -> anyhow::Result<Shown> {
+        let exporter = Exporter::new(Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock))?;
+        Ok(Shown { exporter: Arc::new(exporter), vitals: Arc::clone(&self.vitals) })
+    }
+}
+
+impl Observer for Watch {
+    fn committed(&self, made: &Yield) {
+        self.health.committed(made);
+        let mut newest = lock(&self.newest);
+        made.alerts.iter().for_each(|alert| newest.push(alert));
+    }
+
+    fn transaction(&self, took: Duration, _: usize) {
+        self.health.transaction(took);
+    }
+
+    fn assigned(&self, shards: &[u32]) {
+        self.vitals.set_ready(!shards.is_empty());
+    }
+
+    fn lag(&self, lags: &[Lag]) {
+        self.health.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), lag.messages)));
+    }
+
+    fn alive(&self, part: Part) {
+        let thread = match part {
+            Part::Ingest => Thread::Ingest,
+            Part::Commit => Thread::Commit,
+        };
+        self.vitals.beat(thread, clock::now());
+    }
+}
+
+/// `simulate`: sends the events of a simulated sales floor to Kafka or to a file.
+pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
+    let config = load(args.config.as_deref())?;
+    let stop = stop_on_signals()?;
+    let mut plan = Plan::load(args.seed, args.tenants, args.managers, args.density);
+    plan.start = args.start.unwrap_or(plan.start);
+    let events = Simulation::new(plan).take(args.events.map_or(usize::MAX, |events| events as usize));
+    let bar = progress(args.events);
+    let mut pace = args.rate.map(|rate| Pace::new(f64::from(rate)));
+    let mut allowed = || !stop.is_set() && pace.as_mut().is_none_or(|pace| pace.wait(&stop));
+    if let Some(path) = &args.out {
+        let out: Box<dyn Write> = if path == Path::new("-") {
+            Box::new(io::stdout().lock())
+        } else {
+            Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
+        };
+        let mut writer = EventWriter::new(BufWriter::with_capacity(1 << 20, out), cli::encoding_of(path));
+        for event in events.take_while(|_| allowed()) {
+            writer.write(&event)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        return Ok(writer.finish()?);
+    }
+    let mut producer = EventProducer::new(&config)?;
+    let mut last = Timestamp::MIN;
+    for event in events.take_while(|_| allowed()) {
+        producer.send(&event)?;
+        last = event.at;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let flushed = producer.flush(Duration::from_secs(60));
+    let counts = producer.counts();
+    tracing::info!("{} of {} events delivered, up to {last} of event time", counts.delivered, counts.sent);
+    if !flushed || counts.failed > 0 {
+        bail!("{} events were not delivered", counts.sent - counts.delivered);
+    }
+    Ok(())
+}
+
+fn progress(events: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(events, ProgressDrawTarget::stderr_with_hz(5));
+    let template =
+        if events.is_some() { "{bar:30} {percent}% {human_pos} {per_sec} {eta}" } else { "{human_pos} {per_sec}" };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// `topics`: verifies the topics, or creates them.
+pub(super) fn topics(args: &cli::Topics) -> anyhow::Result<()> {
+    let config = load(args.config.as_deref())?;
+    let wanted = Wanted { create: args.create, partitions: args.partitions, replication: args.replication };
+    let report = kafka_topics::verify(&config, &wanted)?;
+    write!(io::stdout().lock(), "{report}")?;
+    if !report.is_good() {
+        bail!("some topics are not as they must be");
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Owns the command line: its words, and nothing of what they do.
+
+use crate::codec::Encoding;
+use crate::domain::time::{Span, Timestamp};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Real-time supervisor of sales departments: CRM, telephony and mail events in, violations and figures out.
+#[derive(Debug, Parser)]
+#[command(name = "funnelwatch", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch a simulated sales floor: Kafka in this process, nothing to install
+    Demo(Demo),
+    /// Process events from Kafka
+    Run(Run),
+    /// Judge files of events by norms, without Kafka
+    Replay(Replay),
+    /// Send the events of a simulated sales floor to Kafka or to a file
+    Simulate(Simulate),
+    /// Check a configuration or norms, and show what applies where
+    Check(Check),
+    /// Verify the topics, or create them
+    Topics(Topics),
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Stop after this long (`30s`, `5m`)
+    #[arg(long = "for", value_parser = span)]
+    pub duration: Option<Span>,
+    /// How many times faster than the wall clock the simulated clock runs
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub speed: u32,
+    /// The same seed gives the same sales floor
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Where to serve /metrics, /livez and /readyz
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    pub http: SocketAddr,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Read to the end offsets found at start, close as `replay` does, and exit
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: process up to this instant (default: the last event)
+    #[arg(long, value_parser = timestamp, requires = "once")]
+    pub until: Option<Timestamp>,
+    /// Worker threads, instead of the configuration's
+    #[arg(long)]
+    pub workers: Option<usize>,
+}
+
+/// `replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The norms to judge by
+    #[arg(long)]
+    pub norms: PathBuf,
+    /// Files of events: NDJSON, or protobuf records (`.pb`), each may be gzipped; `-` is standard input
+    #[arg(long, required = true, num_args = 1..)]
+    pub events: Vec<PathBuf>,
+    /// Process up to this instant, RFC 3339 (default: the last event)
+    #[arg(long, value_parser = timestamp)]
+    pub until: Option<Timestamp>,
+    /// Where alerts go as NDJSON; `-` is standard output (default, if no metrics go there)
+    #[arg(long)]
+    pub alerts: Option<PathBuf>,
+    /// Where the metric rows at the end go as NDJSON; `-` is standard output
+    #[arg(long)]
+    pub metrics: Option<PathBuf>,
+    /// Deliver the events in a random order within the allowed lateness: the output must be the same
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
+    /// Forget what was settled so long ago (`60d`; default: nothing is forgotten)
+    #[arg(long, value_parser = span)]
+    pub retention: Option<Span>,
+    /// Worker threads (default: one for each core)
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// A configuration file, for its `time` section
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// `simulate`
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The configuration file: where Kafka is, and the topics
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Write to this file instead of Kafka: NDJSON, or protobuf records if it ends in `.pb`; `-` is standard output
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// The same seed gives the same events
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// How many events to send (default: until stopped)
+    #[arg(long)]
+    pub events: Option<u64>,
+    /// Events a second of wall clock (default: as fast as they are taken)
+    #[arg(long)]
+    pub rate: Option<u32>,
+    /// Simulated companies
+    #[arg(long, default_value_t = 4)]
+    pub tenants: u32,
+    /// Managers of each
+    #[arg(long, default_value_t = 50)]
+    pub managers: u32,
+    /// Events a second of simulated time, over all companies
+    #[arg(long, default_value_t = 100)]
+    pub density: u32,
+    /// The first simulated instant, RFC 3339 (default: a Monday morning; `now` makes a live load)
+    #[arg(long, value_parser = timestamp_or_now)]
+    pub start: Option<Timestamp>,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration file
+    #[arg(long, required_unless_present = "norms")]
+    pub config: Option<PathBuf>,
+    /// A norms file
+    #[arg(long, conflicts_with = "config")]
+    pub norms: Option<PathBuf>,
+    /// Show the norms that apply in this tenant
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// … in this department
+    #[arg(long)]
+    pub department: Option<String>,
+    /// … in this pipeline
+    #[arg(long)]
+    pub pipeline: Option<String>,
+    /// … to leads of this source
+    #[arg(long)]
+    pub source: Option<String>,
+}
+
+/// `topics`
+#[derive(Debug, Args)]
+pub struct Topics {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Create what is missing
+    #[arg(long)]
+    pub create: bool,
+    /// How many partitions there should be (default: as many as the source topics have, else 12)
+    #[arg(long)]
+    pub partitions: Option<u32>,
+    /// Replicas of each partition, if topics are created
+    #[arg(long, default_value_t = 1)]
+    pub replication: u16,
+}
+
+/// The encoding that a file's name asks for.
+pub fn encoding_of(path: &std::path::Path) -> Encoding {
+    if path.extension().is_some_and(|extension| extension == "pb") { Encoding::Protobuf } else { Encoding::Json }
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "not an RFC 3339 date and time, such as 2026-03-02T09:00:00Z".into())
+}
+
+fn timestamp_or_now(text: &str) -> Result<Timestamp, String> {
+    if text == "now" { Ok(crate::edge::clock::now()) } else { timestamp(text) }
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let wrong = || "not a length of time, such as 90s, 15m or 4h".to_owned();
+    let unit = match text.as_bytes().last() {
+        Some(b's') => Span::SECOND,
+        Some(b'm') => Span::MINUTE,
+        Some(b'h') => Span::HOUR,
+        Some(b'd') => Span::DAY,
+        _ => return Err(wrong()),
+    };
+    let number: i64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let span = number.checked_mul(unit.0).filter(|millis| *millis > 0);
+    span.map(Span).ok_or_else(wrong)
+}

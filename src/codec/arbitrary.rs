@@ -1,0 +1,246 @@
+//! Owns arbitrary events for tests: every payload, every field there or not, any text, the whole range of values.
+
+use crate::domain::event::{
+    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
+    Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+};
+use crate::domain::id::{
+    CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
+    ThreadId,
+};
+use crate::domain::time::{Span, Timestamp};
+use compact_str::CompactString;
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// An event that every encoding can carry.
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    (text(), time(), of(text()), payload()).prop_map(|(tenant, at, id, payload)| Event {
+        tenant: TenantId(tenant),
+        at,
+        id: id.map(EventId),
+        payload,
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        4 => crm().prop_map(|payload| Payload::Crm(Box::new(payload))),
+        1 => call().prop_map(Payload::Call),
+        1 => message().prop_map(|message| Payload::Message(Box::new(message))),
+    ]
+}
+
+fn crm() -> impl Strategy<Value = CrmPayload> {
+    prop_oneof![
+        lead_created().prop_map(CrmPayload::LeadCreated),
+        deal_created().prop_map(CrmPayload::DealCreated),
+        stage_changed().prop_map(CrmPayload::StageChanged),
+        (entity(), text()).prop_map(|(entity, manager)| CrmPayload::Assigned { entity, manager: ManagerId(manager) }),
+        (entity(), outcome(), of(text())).prop_map(|(entity, outcome, reason)| CrmPayload::Closed {
+            entity,
+            outcome,
+            reason
+        }),
+        (entity(), of(text())).prop_map(|(entity, stage)| CrmPayload::Reopened { entity, stage: stage.map(StageId) }),
+        entity().prop_map(|entity| CrmPayload::Deleted { entity }),
+        (entity(), of(contact())).prop_map(|(entity, contact)| CrmPayload::ContactLinked { entity, contact }),
+        terms_offered().prop_map(CrmPayload::TermsOffered),
+        (entity(), of(text()), activity()).prop_map(|(entity, manager, kind)| CrmPayload::ActivityCompleted {
+            entity,
+            manager: manager.map(ManagerId),
+            kind,
+        }),
+        (text(), text(), percent(), verdict()).prop_map(|(interaction, manager, score, verdict)| {
+            CrmPayload::InteractionReviewed { interaction, manager: ManagerId(manager), score, verdict }
+        }),
+        (text(), of(text()), of(text()), any::<bool>()).prop_map(|(manager, department, grade, active)| {
+            CrmPayload::ManagerUpserted {
+                manager: ManagerId(manager),
+                department: department.map(DepartmentId),
+                grade,
+                active,
+            }
+        }),
+        snapshot().prop_map(|snapshot| CrmPayload::Snapshot(Box::new(snapshot))),
+    ]
+}
+
+fn lead_created() -> impl Strategy<Value = Created> {
+    (text(), of(text()), of(text()), of(text()), of(text()), contacts()).prop_map(
+        |(id, manager, pipeline, stage, source, contacts)| Created {
+            id,
+            lead: None,
+            manager: manager.map(ManagerId),
+            pipeline: pipeline.map(PipelineId),
+            stage: stage.map(StageId),
+            source: source.map(SourceId),
+            amount: Amount::default(),
+            contacts,
+        },
+    )
+}
+
+fn deal_created() -> impl Strategy<Value = Created> {
+    (lead_created(), of(text()), amount()).prop_map(|(created, lead, amount)| Created {
+        lead,
+        source: None,
+        amount,
+        ..created
+    })
+}
+
+fn stage_changed() -> impl Strategy<Value = StageChanged> {
+    (entity(), of(text()), of(text()), text(), texts()).prop_map(|(entity, pipeline, from, to, filled_fields)| {
+        StageChanged {
+            entity,
+            pipeline: pipeline.map(PipelineId),
+            from: from.map(StageId),
+            to: StageId(to),
+            filled_fields,
+        }
+    })
+}
+
+fn terms_offered() -> impl Strategy<Value = TermsOffered> {
+    let months = of(0..=i64::from(i32::MAX));
+    (text(), of(text()), of(percent()), months, of(percent()), of(text()), amount()).prop_map(
+        |(deal, manager, discount_percent, installment_months, prepayment_percent, approved_by, amount)| TermsOffered {
+            deal,
+            manager: manager.map(ManagerId),
+            discount_percent,
+            installment_months,
+            prepayment_percent,
+            approved_by: approved_by.map(ManagerId),
+            amount,
+        },
+    )
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let rest = (of(outcome()), of(text()), of(time()), of(time()), texts());
+    (entity(), lead_created(), of(text()), amount(), rest).prop_map(
+        |(entity, created, lead, amount, (outcome, reason, created_at, stage_entered_at, filled_fields))| Snapshot {
+            lead: lead.filter(|_| entity.kind == EntityKind::Deal),
+            entity,
+            manager: created.manager,
+            source: created.source,
+            pipeline: created.pipeline,
+            stage: created.stage,
+            contacts: created.contacts,
+            amount,
+            outcome,
+            reason,
+            created_at,
+            stage_entered_at,
+            filled_fields,
+        },
+    )
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    (text(), direction(), of(text()), of(text()), of(entity()), of(call_end())).prop_map(
+        |(id, direction, phone, manager, entity, end)| Call {
+            id: CallId(id),
+            direction,
+            phone: phone.unwrap_or_default(),
+            manager: manager.map(ManagerId),
+            entity,
+            end,
+        },
+    )
+}
+
+fn call_end() -> impl Strategy<Value = CallEnd> {
+    use CallOutcome::{Answered, Busy, Failed, NoAnswer, Rejected, Voicemail};
+    let talk = prop_oneof![0..=7_200_000_i64, 0..=1_000_000_000_000_000_i64];
+    let outcome = select(vec![Answered, NoAnswer, Busy, Rejected, Voicemail, Failed]);
+    (of(time()), talk, outcome, of(text())).prop_map(|(started_at, talk, outcome, recording_url)| CallEnd {
+        started_at,
+        talk: Span(talk),
+        outcome,
+        recording_url,
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let tail = (of(contact()), of(text()), of(entity()), any::<bool>());
+    (text(), direction(), of(text()), of(text()), channel(), tail).prop_map(
+        |(id, direction, thread, in_reply_to, channel, (contact, manager, entity, automatic))| Message {
+            id: MessageId(id),
+            direction,
+            thread: thread.map(ThreadId),
+            in_reply_to: in_reply_to.map(MessageId),
+            channel,
+            contact,
+            manager: manager.map(ManagerId),
+            entity,
+            automatic,
+        },
+    )
+}
+
+/// Plain ids and any characters at all, never empty.
+fn text() -> impl Strategy<Value = CompactString> {
+    prop_oneof![
+        (1..100_000_u32).prop_map(|number| CompactString::from(format!("id-{number}"))),
+        prop::collection::vec(any::<char>(), 1..40).prop_map(|chars| chars.into_iter().collect()),
+    ]
+}
+
+fn texts() -> impl Strategy<Value = Vec<CompactString>> {
+    prop::collection::vec(text(), 0..3)
+}
+
+/// Up to the last instant that RFC 3339 can be written for.
+fn time() -> impl Strategy<Value = Timestamp> {
+    let whole = *Timestamp::VALID.start()..=*Timestamp::VALID.end() - 2 * Span::DAY.0;
+    prop_oneof![1_700_000_000_000..1_800_000_000_000_i64, whole].prop_map(Timestamp)
+}
+
+/// In eighths: any other JSON library on the way reads them exactly, too.
+fn percent() -> impl Strategy<Value = f64> {
+    (0..=800_u16).prop_map(|eighths| f64::from(eighths) / 8.0)
+}
+
+fn entity() -> impl Strategy<Value = EntityId> {
+    (select(vec![EntityKind::Lead, EntityKind::Deal]), text()).prop_map(|(kind, id)| EntityId { kind, id })
+}
+
+fn contact() -> impl Strategy<Value = Contact> {
+    prop_oneof![
+        text().prop_map(Contact::Phone),
+        text().prop_map(Contact::Email),
+        (text(), channel()).prop_map(|(handle, channel)| Contact::Handle { handle, channel }),
+    ]
+}
+
+fn contacts() -> impl Strategy<Value = Vec<Contact>> {
+    prop::collection::vec(contact(), 0..3)
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    (of(any::<i64>()), of(text())).prop_map(|(minor, currency)| Amount { minor, currency })
+}
+
+fn channel() -> impl Strategy<Value = Channel> {
+    select(Channel::ALL.to_vec())
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    select(vec![Direction::Inbound, Direction::Outbound])
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    select(vec![Outcome::Won, Outcome::Lost, Outcome::Converted, Outcome::Disqualified])
+}
+
+fn activity() -> impl Strategy<Value = ActivityKind> {
+    use ActivityKind::{Demo, Invoice, Meeting, NeedsAnalysis, Other, Proposal, Task};
+    select(vec![Meeting, Demo, Proposal, Invoice, Task, NeedsAnalysis, Other])
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    select(vec![Verdict::Success, Verdict::Failure, Verdict::Neutral])
+}

@@ -1,0 +1,682 @@
+//! Owns the tests of the JSON form: every payload with every field, every way to spoil it, and the outputs to the byte.
+
+use super::*;
+use crate::codec::arbitrary;
+use crate::domain::alert::{Alert, Resolution, Severity, Status, Value as Figure, alert_id};
+use crate::domain::event::{
+    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Message,
+    Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+};
+use crate::domain::id::{EntityId, PipelineId};
+use crate::domain::norms::Window;
+use crate::domain::row::{Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// Every payload with every field of the contract.
+fn payloads() -> Map<String, Value> {
+    let contacts = json!([{"phone": "8 (812) 123-45-67"}, {"email": "a@b.c"}, {"handle": "@ann", "channel": "CHAT"}]);
+    let lead = json!({"kind": "LEAD", "id": "L1"});
+    let deal = json!({"kind": "DEAL", "id": "D1"});
+    let message = json!({"message_id": "M1", "thread_id": "T1", "in_reply_to": "M0", "channel": "EMAIL",
+        "contact": {"email": "a@b.c"}, "manager_id": "m1", "entity": lead, "automatic": true});
+    let snapshot = json!({"lead_id": "L1", "manager_id": "m1", "source_id": "WEB", "pipeline_id": "sales",
+        "stage_id": "NEW", "contacts": contacts, "amount_minor": "150000", "currency": "RUB", "outcome": "LOST",
+        "reason": "no_budget", "created_at": "2026-02-01T00:00:00Z", "stage_entered_at": "2026-02-02T03:00:00+03:00",
+        "filled_fields": ["budget", "need"]});
+    let mut deal_snapshot = snapshot.clone();
+    deal_snapshot["deal_id"] = "D1".into();
+    let all = json!({
+        "lead_created": {"lead_id": "L1", "manager_id": "m1", "pipeline_id": "sales", "stage_id": "NEW",
+            "source_id": "WEB", "contacts": contacts},
+        "deal_created": {"deal_id": "D1", "lead_id": "L1", "manager_id": "m1", "pipeline_id": "sales",
+            "stage_id": "NEW", "amount_minor": 150000, "currency": "RUB", "contacts": contacts},
+        "stage_changed": {"entity": deal, "pipeline_id": "sales", "from_stage_id": "NEW", "to_stage_id": "NEEDS",
+            "changed_by": "m2", "filled_fields": ["budget"]},
+        "assigned": {"entity": lead, "manager_id": "m1", "previous_manager_id": "m0"},
+        "closed": {"entity": lead, "outcome": "CONVERTED", "reason": "won", "deal_id": "D1", "closed_by": "m1"},
+        "reopened": {"entity": lead, "stage_id": "NEW"},
+        "deleted": {"entity": lead},
+        "contact_linked": {"entity": lead, "contact": {"handle": "@ann", "channel": "MESSENGER"}},
+        "terms_offered": {"deal_id": "D1", "manager_id": "m1", "discount_percent": 12.5, "installment_months": 6,
+            "prepayment_percent": "30", "approved_by": "boss-1", "amount_minor": -5, "currency": "RUB"},
+        "activity_completed": {"entity": deal, "manager_id": "m1", "kind": "NEEDS_ANALYSIS"},
+        "interaction_reviewed": {"interaction_id": "C1", "manager_id": "m1", "reviewer_id": "r1", "score": 80,
+            "verdict": "SUCCESS", "checklist": [{"item": "greeting", "passed": true}], "comment": "good"},
+        "manager_upserted": {"manager_id": "m1", "name": "Ann", "department_id": "north", "grade": "senior",
+            "active": true},
+        "lead_snapshot": snapshot,
+        "deal_snapshot": deal_snapshot,
+        "call_started": {"call_id": "C1", "direction": "OUTBOUND", "phone": "+78121234567", "manager_id": "m1",
+            "entity": deal, "line": "100"},
+        "call_ended": {"call_id": "C1", "direction": "INBOUND", "phone": "+78121234567", "manager_id": "m1",
+            "entity": deal, "line": "100", "started_at": "2026-03-01T11:57:00Z",
+            "answered_at": "2026-03-01T11:57:10Z", "talk_seconds": 170.25, "outcome": "ANSWERED",
+            "recording_url": "https://pbx/1.mp3"},
+        "message_received": message,
+        "message_sent": message,
+    });
+    match all {
+        Value::Object(all) => all,
+        _ => unreachable!("an object"),
+    }
+}
+
+/// The event around a payload.
+fn envelope(case: &str, payload: Value) -> Value {
+    json!({"event_id": "e1", "tenant_id": "acme", "occurred_at": "2026-03-01T12:00:00.250Z", "source": "test",
+        case: payload})
+}
+
+fn samples() -> impl Iterator<Item = (String, Value)> {
+    payloads().into_iter().map(|(case, payload)| (case.clone(), envelope(&case, payload)))
+}
+
+fn read(value: &Value) -> Result<Event, Reject> {
+    decode(value.to_string().as_bytes())
+}
+
+/// What a payload is in the domain.
+fn payload(case: &str) -> Payload {
+    let (_, sample) = samples().find(|(name, _)| name == case).expect("a sample");
+    let event = read(&sample).expect("valid");
+    assert_eq!((event.tenant.as_str(), event.at), ("acme", Timestamp(1_772_366_400_250)));
+    assert_eq!(event.id, Some("e1".into()));
+    event.payload
+}
+
+fn crm(case: &str) -> CrmPayload {
+    match payload(case) {
+        Payload::Crm(payload) => *payload,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn contacts() -> Vec<Contact> {
+    let handle = Contact::Handle { handle: "@ann".into(), channel: Channel::Chat };
+    vec![Contact::Phone("8 (812) 123-45-67".into()), Contact::Email("a@b.c".into()), handle]
+}
+
+fn rub(minor: i64) -> Amount {
+    Amount { minor: Some(minor), currency: Some("RUB".into()) }
+}
+
+#[test]
+fn crm_payloads_are_read_whole() {
+    let (lead, deal) = (EntityId::lead("L1"), EntityId::deal("D1"));
+    let created = Created {
+        id: "L1".into(),
+        manager: Some("m1".into()),
+        pipeline: Some("sales".into()),
+        stage: Some("NEW".into()),
+        source: Some("WEB".into()),
+        contacts: contacts(),
+        ..Created::default()
+    };
+    assert_eq!(crm("lead_created"), CrmPayload::LeadCreated(created.clone()));
+    let created = Created { id: "D1".into(), lead: Some("L1".into()), source: None, amount: rub(150_000), ..created };
+    assert_eq!(crm("deal_created"), CrmPayload::DealCreated(created));
+    let changed = StageChanged {
+        entity: deal.clone(),
+        pipeline: Some("sales".into()),
+        from: Some("NEW".into()),
+        to: "NEEDS".into(),
+        filled_fields: vec!["budget".into()],
+    };
+    assert_eq!(crm("stage_changed"), CrmPayload::StageChanged(changed));
+    assert_eq!(crm("assigned"), CrmPayload::Assigned { entity: lead.clone(), manager: "m1".into() });
+    let reason = Some("won".into());
+    assert_eq!(crm("closed"), CrmPayload::Closed { entity: lead.clone(), outcome: Outcome::Converted, reason });
+    assert_eq!(crm("reopened"), CrmPayload::Reopened { entity: lead.clone(), stage: Some("NEW".into()) });
+    assert_eq!(crm("deleted"), CrmPayload::Deleted { entity: lead.clone() });
+    let contact = Some(Contact::Handle { handle: "@ann".into(), channel: Channel::Messenger });
+    assert_eq!(crm("contact_linked"), CrmPayload::ContactLinked { entity: lead, contact });
+    let terms = TermsOffered {
+        deal: "D1".into(),
+        manager: Some("m1".into()),
+        discount_percent: Some(12.5),
+        installment_months: Some(6),
+        prepayment_percent: Some(30.0),
+        approved_by: Some("boss-1".into()),
+        amount: rub(-5),
+    };
+    assert_eq!(crm("terms_offered"), CrmPayload::TermsOffered(terms));
+    let kind = ActivityKind::NeedsAnalysis;
+    assert_eq!(
+        crm("activity_completed"),
+        CrmPayload::ActivityCompleted { entity: deal, manager: Some("m1".into()), kind }
+    );
+    let (interaction, verdict) = ("C1".into(), Verdict::Success);
+    let reviewed = CrmPayload::InteractionReviewed { interaction, manager: "m1".into(), score: 80.0, verdict };
+    assert_eq!(crm("interaction_reviewed"), reviewed);
+    let (department, grade) = (Some("north".into()), Some("senior".into()));
+    let upserted = CrmPayload::ManagerUpserted { manager: "m1".into(), department, grade, active: true };
+    assert_eq!(crm("manager_upserted"), upserted);
+}
+
+#[test]
+fn snapshots_are_read_whole() {
+    let whole = Snapshot {
+        entity: EntityId::lead("L1"),
+        lead: None,
+        manager: Some("m1".into()),
+        source: Some("WEB".into()),
+        pipeline: Some("sales".into()),
+        stage: Some("NEW".into()),
+        contacts: contacts(),
+        amount: rub(150_000),
+        outcome: Some(Outcome::Lost),
+        reason: Some("no_budget".into()),
+        created_at: Timestamp::parse("2026-02-01T00:00:00Z"),
+        stage_entered_at: Timestamp::parse("2026-02-02T00:00:00Z"),
+        filled_fields: vec!["budget".into(), "need".into()],
+    };
+    assert_eq!(crm("lead_snapshot"), CrmPayload::Snapshot(Box::new(whole.clone())));
+    let whole = Snapshot { entity: EntityId::deal("D1"), lead: Some("L1".into()), ..whole };
+    assert_eq!(crm("deal_snapshot"), CrmPayload::Snapshot(Box::new(whole)));
+}
+
+#[test]
+fn calls_and_messages_are_read_whole() {
+    let started = Call {
+        id: "C1".into(),
+        direction: Direction::Outbound,
+        phone: "+78121234567".into(),
+        manager: Some("m1".into()),
+        entity: Some(EntityId::deal("D1")),
+        end: None,
+    };
+    assert_eq!(payload("call_started"), Payload::Call(started.clone()));
+    let end = CallEnd {
+        started_at: Timestamp::parse("2026-03-01T11:57:00Z"),
+        talk: Span(170_250),
+        outcome: CallOutcome::Answered,
+        recording_url: Some("https://pbx/1.mp3".into()),
+    };
+    let ended = Call { direction: Direction::Inbound, end: Some(end), ..started };
+    assert_eq!(payload("call_ended"), Payload::Call(ended));
+    for (case, direction) in [("message_received", Direction::Inbound), ("message_sent", Direction::Outbound)] {
+        let message = Message {
+            id: "M1".into(),
+            direction,
+            thread: Some("T1".into()),
+            in_reply_to: Some("M0".into()),
+            channel: Channel::Email,
+            contact: Some(Contact::Email("a@b.c".into())),
+            manager: Some("m1".into()),
+            entity: Some(EntityId::lead("L1")),
+            automatic: true,
+        };
+        assert_eq!(payload(case), Payload::Message(Box::new(message)));
+    }
+}
+
+/// Calls `visit` with each object of the tree, for as many trees as there are objects.
+fn each_object(tree: &Value, visit: &mut impl FnMut(&mut Map<String, Value>)) -> Vec<Value> {
+    fn nth(value: &mut Value, left: &mut usize, visit: &mut impl FnMut(&mut Map<String, Value>)) -> bool {
+        match value {
+            Value::Object(fields) if *left == 0 => {
+                visit(fields);
+                true
+            }
+            Value::Object(fields) => {
+                *left -= 1;
+                fields.values_mut().any(|field| nth(field, left, visit))
+            }
+            Value::Array(items) => items.iter_mut().any(|item| nth(item, left, visit)),
+            _ => false,
+        }
+    }
+    (0..)
+        .map(|index| {
+            let mut copy = tree.clone();
+            let mut left = index;
+            nth(&mut copy, &mut left, visit).then_some(copy)
+        })
+        .map_while(|copy| copy)
+        .collect()
+}
+
+/// The tree once for each of its fields, with that field given to `change`.
+fn each_field(tree: &Value, change: impl Fn(&mut Map<String, Value>, &str)) -> Vec<Value> {
+    let most = 20;
+    (0..most)
+        .flat_map(|index| {
+            each_object(tree, &mut |fields| {
+                if let Some(key) = fields.keys().nth(index).cloned() {
+                    change(fields, &key);
+                }
+            })
+        })
+        .filter(|changed| changed != tree)
+        .collect()
+}
+
+#[test]
+fn null_and_empty_and_no_key_are_one() {
+    for (case, sample) in samples() {
+        let without = each_field(&sample, |fields, key| drop(fields.remove(key)));
+        assert!(without.len() > 3, "{case}");
+        for absent in [json!(null), json!("")] {
+            let with = each_field(&sample, |fields, key| drop(fields.insert(key.into(), absent.clone())));
+            assert_eq!(with.len(), without.len());
+            for (with, without) in with.iter().zip(&without) {
+                assert_eq!(read(with), read(without), "{with}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_type_is_a_bad_value_in_every_field() {
+    for (_, sample) in samples() {
+        for wrong in [json!([[]]), json!({"kind": 7})] {
+            for spoilt in each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone()))) {
+                let reason = read(&spoilt).map_err(|reject| reject.reason);
+                // `{"kind": 7}` is an object, and so the right type, where unknown keys pass.
+                let unknown = matches!(reason, Err(Reason::MissingField)) || reason.is_ok();
+                assert!(reason == Err(Reason::BadValue) || (wrong.is_object() && unknown), "{spoilt}: {reason:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_pass_in_every_object() {
+    for (_, sample) in samples() {
+        let expected = read(&sample);
+        let strange = json!({"deep": [1, -2.5e-3, "x\"я", null, true, {"": {}}, []]});
+        for extended in each_object(&sample, &mut |fields| drop(fields.insert("zZ é".into(), strange.clone()))) {
+            assert_eq!(read(&extended), expected, "{extended}");
+        }
+    }
+    let (_, sample) = samples().next().expect("one");
+    let huge = sample.to_string().replacen('{', r#"{"x":1e999,"#, 1);
+    assert_eq!(decode(huge.as_bytes()), read(&sample));
+}
+
+#[test]
+fn keys_may_be_in_camel_case() {
+    fn camel(value: Value) -> Value {
+        let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+        let key = |key: String| {
+            let mut words = key.split('_');
+            words.next().map(str::to_owned).into_iter().chain(words.map(capital)).collect::<String>()
+        };
+        match value {
+            Value::Object(fields) => fields.into_iter().map(|(name, value)| (key(name), camel(value))).collect(),
+            Value::Array(items) => items.into_iter().map(camel).collect(),
+            other => other,
+        }
+    }
+    for (case, sample) in samples() {
+        let other = camel(sample.clone());
+        assert!(other.to_string().contains("\"tenantId\""));
+        assert_eq!(read(&other), read(&sample), "{case}");
+    }
+}
+
+#[test]
+fn keys_and_values_may_be_escaped() {
+    let text = r#" {"ten\u0061nt_id":"\u0430\u0431\ud83d\ude00\"\\\/\b\f\n\r\t",
+        "occurredAt":"2026-03-01T12:00:00\u005a",
+        "deleted":{"entity":{"kind":"L\u0045AD","id":"1"}}} "#;
+    let event = decode(text.as_bytes()).expect("valid");
+    assert_eq!(event.tenant.as_str(), "аб😀\"\\/\u{8}\u{c}\n\r\t");
+    assert_eq!(event.id, None);
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let (_, sample) = samples().next().expect("one");
+    assert_eq!(decode(format!("\u{feff}{sample}").as_bytes()), read(&sample));
+}
+
+#[test]
+fn a_message_that_is_cut_short_is_malformed() {
+    for (case, sample) in samples() {
+        let text = sample.to_string();
+        for end in 0..text.len() {
+            let reject = decode(&text.as_bytes()[..end]).expect_err("cut short");
+            assert_eq!(reject.reason, Reason::Malformed, "{case} at {end}: {reject}");
+        }
+    }
+}
+
+#[test]
+fn refusals_say_where_and_what() {
+    let event = |body: &str| format!(r#"{{"tenant_id":"t","occurred_at":"2026-03-01T12:00:00Z",{body}}}"#);
+    let lead = r#""entity":{"kind":"LEAD","id":"1"}"#;
+    let closed = |rest: &str| event(&format!(r#""closed":{{{lead}{rest}}}"#));
+    let call = |rest: &str| event(&format!(r#""call_ended":{{"call_id":"c","direction":"INBOUND"{rest}}}"#));
+    let terms = |rest: &str| event(&format!(r#""terms_offered":{{"deal_id":"d",{rest}}}"#));
+    let deleted = format!(r#""deleted":{{{lead}}}"#);
+    let table = [
+        ("".into(), "malformed: cut short"),
+        ("null".into(), "bad_value: not an object"),
+        ("[]".into(), "bad_value: not an object"),
+        ("{}".into(), "no_tenant: tenant_id: missing"),
+        (r#"{"tenant_id":"t"}"#.into(), "no_time: occurred_at: missing"),
+        (event(r#""source":"x""#), "no_payload: no payload that is known here"),
+        (event(r#""lead_forgotten":{"lead_id":"1"}"#), "no_payload: no payload that is known here"),
+        (event(r#""closed":null"#), "no_payload: no payload that is known here"),
+        (event(&format!("{deleted},{deleted}")), "several_payloads: deleted: a second payload"),
+        (
+            event(&format!(r#"{deleted},"callStarted":{{"call_id":"c","direction":"INBOUND"}}"#)),
+            "several_payloads: call_started: a second payload",
+        ),
+        (format!("{} x", event(&deleted)), "malformed: something after the end of the object"),
+        (format!("{}{}", event(&deleted), event(&deleted)), "malformed: something after the end of the object"),
+        (event(&format!("{deleted},")), "malformed: no key"),
+        (event("\"x\":\"\u{1}\""), "malformed: a control character in a string"),
+        (event(r#""x":"\x""#), "malformed: an unknown escape"),
+        (event(r#""x":"\ud800""#), "malformed: half a surrogate pair"),
+        (event(r#""x":tru"#), "malformed: not a value"),
+        (event(r#""source":1"#), "bad_value: source: not a string"),
+        (event(r#""occurred_at":1772366400"#), "bad_value: occurred_at: not a string"),
+        (event(r#""occurred_at":"yesterday""#), "bad_value: occurred_at: not an RFC 3339 time"),
+        (event(r#""occurred_at":"-000100-01-01T00:00:00Z""#), "bad_value: occurred_at: not an RFC 3339 time"),
+        (event(r#""closed":[]"#), "bad_value: closed: not an object"),
+        (event(r#""closed":{"outcome":"WON"}"#), "missing_field: closed.entity: missing"),
+        (event(r#""closed":{"entity":{}}"#), "missing_field: closed.entity: missing"),
+        (event(r#""closed":{"entity":{"id":"1"}}"#), "missing_field: closed.entity.kind: missing"),
+        (event(r#""closed":{"entity":{"kind":"DEAL"}}"#), "missing_field: closed.entity.id: missing"),
+        (event(r#""closed":{"entity":{"kind":"deal","id":"1"}}"#), "bad_value: closed.entity.kind: not a known name"),
+        (closed(""), "missing_field: closed.outcome: missing"),
+        (closed(r#","outcome":"OUTCOME_UNSPECIFIED""#), "missing_field: closed.outcome: missing"),
+        (closed(r#","outcome":"ABANDONED""#), "bad_value: closed.outcome: not a known name"),
+        (closed(r#","outcome":2"#), "bad_value: closed.outcome: not a string"),
+        (closed(r#","outcome":"WON","closedBy":7"#), "bad_value: closed.closed_by: not a string"),
+        (call(""), "missing_field: call_ended.outcome: missing"),
+        (call(r#","outcome":"BUSY","talk_seconds":-1"#), "bad_value: call_ended.talk_seconds: negative or too large"),
+        (call(r#","outcome":"BUSY","talk_seconds":1e13"#), "bad_value: call_ended.talk_seconds: negative or too large"),
+        (call(r#","outcome":"BUSY","talk_seconds":1e999"#), "bad_value: call_ended.talk_seconds: too large"),
+        (call(r#","outcome":"BUSY","talk_seconds":"NaN""#), "bad_value: call_ended.talk_seconds: not a number"),
+        (call(r#","outcome":"BUSY","answered_at":"noon""#), "bad_value: call_ended.answered_at: not an RFC 3339 time"),
+        (terms(r#""discount_percent":100.5"#), "bad_value: terms_offered.discount_percent: not between 0 and 100"),
+        (terms(r#""prepayment_percent":-1"#), "bad_value: terms_offered.prepayment_percent: not between 0 and 100"),
+        (terms(r#""installment_months":1.5"#), "bad_value: terms_offered.installment_months: not a whole number"),
+        (terms(r#""installment_months":-1"#), "bad_value: terms_offered.installment_months: negative or too large"),
+        (terms(r#""amount_minor":9223372036854775808"#), "bad_value: terms_offered.amount_minor: too large"),
+        (
+            event(r#""lead_created":{"lead_id":"1","contacts":[{"handle":"x"}]}"#),
+            "missing_field: lead_created.contacts.channel: missing",
+        ),
+        (
+            event(r#""lead_created":{"lead_id":"1","contacts":[{"phone":"1","email":"2"}]}"#),
+            "bad_value: lead_created.contacts: more than one of phone, email and handle",
+        ),
+        (
+            event(r#""lead_created":{"lead_id":"1","contacts":{"phone":"1"}}"#),
+            "bad_value: lead_created.contacts: not a list",
+        ),
+        (
+            event(r#""manager_upserted":{"manager_id":"1","active":"yes"}"#),
+            "bad_value: manager_upserted.active: not true or false",
+        ),
+        (event(r#""deal_snapshot":{"lead_id":"1"}"#), "missing_field: deal_snapshot.deal_id: missing"),
+        (event(r#""message_sent":{"message_id":"1"}"#), "missing_field: message_sent.channel: missing"),
+        (
+            event(r#""interaction_reviewed":{"interaction_id":"1","manager_id":"m","verdict":"NEUTRAL"}"#),
+            "missing_field: interaction_reviewed.reviewer_id: missing",
+        ),
+    ];
+    for (text, expected) in table {
+        let reject = decode(text.as_bytes()).expect_err(expected);
+        assert_eq!(reject.to_string(), expected, "{text}");
+    }
+    assert_eq!(decode(b"{\"\xff\":1}").expect_err("no UTF-8").to_string(), "malformed: not UTF-8");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let event =
+        |body: &str| decode(format!(r#"{{"tenant_id":"t","occurred_at":"2026-03-01T12:00:00Z",{body}}}"#).as_bytes());
+    let ended = event(r#""call_ended":{"call_id":"c","direction":"OUTBOUND","outcome":"FAILED","entity":{}}"#);
+    match ended.expect("valid").payload {
+        Payload::Call(Call { phone, manager: None, entity: None, end: Some(end), .. }) => {
+            assert_eq!((phone.as_str(), end.talk, end.started_at), ("", Span::ZERO, None));
+        }
+        other => panic!("{other:?}"),
+    }
+    let lead =
+        event(r#""lead_created":{"lead_id":"1","contacts":[null,{},{"channel":"SMS"},{"phone":""},{"phone":"5"}]}"#);
+    match lead.expect("valid").payload {
+        Payload::Crm(payload) => {
+            let contacts = vec![Contact::Phone("5".into())];
+            assert_eq!(*payload, CrmPayload::LeadCreated(Created { id: "1".into(), contacts, ..Created::default() }));
+        }
+        other => panic!("{other:?}"),
+    }
+    let last = event(r#""tenantId":"u","deleted":{"entity":{"kind":"LEAD","id":"1","id":"2"}}"#).expect("valid");
+    assert_eq!(last.tenant.as_str(), "u");
+    assert_eq!(last.payload, Payload::Crm(Box::new(CrmPayload::Deleted { entity: EntityId::lead("2") })));
+}
+
+#[test]
+fn a_topic_takes_its_own_payloads_only() {
+    for (case, sample) in samples() {
+        let text = sample.to_string();
+        let own = read(&sample).expect("valid").payload.topic();
+        for topic in Topic::ALL {
+            let reason = decode_for(topic, text.as_bytes()).map_err(|reject| reject.reason).err();
+            assert_eq!(reason, (topic != own).then_some(Reason::NoPayload), "{case} on {}", topic.name());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_we_write_is_json_that_others_read(event in arbitrary::event()) {
+        let mut bytes = Vec::new();
+        encode_event(&event, &mut bytes);
+        let tree: Value = serde_json::from_slice(&bytes).expect("JSON");
+        prop_assert_eq!(read(&tree), Ok(event.clone()));
+        prop_assert_eq!(decode(format!("{tree:#}").as_bytes()), Ok(event));
+    }
+
+    #[test]
+    fn malformed_is_what_is_no_json_to_others(
+        event in arbitrary::event(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = Vec::new();
+        encode_event(&event, &mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let malformed = decode(&bytes).is_err_and(|reject| reject.reason == Reason::Malformed);
+        // A number that is too large is JSON all the same.
+        let no_json = serde_json::from_slice::<Value>(&bytes)
+            .is_err_and(|error| !error.to_string().starts_with("number out of range"));
+        prop_assert_eq!(malformed, no_json, "{}", String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_malformed(event in arbitrary::event(), end in any::<prop::sample::Index>()) {
+        let mut bytes = Vec::new();
+        encode_event(&event, &mut bytes);
+        let reject = decode(&bytes[..end.index(bytes.len())]).expect_err("cut short");
+        prop_assert_eq!(reject.reason, Reason::Malformed);
+    }
+
+    #[test]
+    fn no_value_and_no_strange_key_shows_in_a_refusal(
+        index in 0..18_usize,
+        field in 0..60_usize,
+        end in any::<prop::sample::Index>(),
+    ) {
+        let (_, sample) = samples().nth(index).expect("a sample");
+        let secret = json!({"79811234567": ["79811234567"]});
+        for wrong in [json!("79811234567"), json!([79811234567_u64, "79811234567"]), secret] {
+            let spoilt = each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone())));
+            let text = spoilt[field % spoilt.len()].to_string();
+            for bytes in [text.as_bytes(), &text.as_bytes()[..end.index(text.len())]] {
+                if let Err(reject) = decode(bytes) {
+                    prop_assert!(!reject.detail.contains("7981"), "{}", reject);
+                }
+            }
+        }
+    }
+}
+
+fn alert() -> Alert {
+    let (tenant, rule) = ("acme".into(), Rule::FirstResponseLate);
+    let anchor_at = Timestamp(1_772_366_400_000);
+    Alert {
+        id: alert_id(&tenant, rule, "lead:1001", anchor_at),
+        tenant,
+        rule,
+        severity: Severity::Warning,
+        level: 0,
+        status: Status::Firing,
+        subject: "lead:1001".into(),
+        at: Timestamp(1_772_367_300_000),
+        anchor_at,
+        due_at: None,
+        manager: None,
+        department: None,
+        entity: None,
+        interaction: None,
+        window: None,
+        observed: Vec::new(),
+        norm: Vec::new(),
+        resolution: None,
+    }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
+    text
+}
+
+#[test]
+fn an_alert_with_everything_is_written_to_the_byte() {
+    let alert = Alert {
+        severity: Severity::Critical,
+        level: 2,
+        status: Status::Resolved,
+        due_at: Some(Timestamp(1_772_367_300_000)),
+        manager: Some("m1".into()),
+        department: Some("unknown".into()),
+        entity: Some(EntityId::lead("10\"01")),
+        interaction: Some("C1".into()),
+        window: Some(Window::DEFAULT[1]),
+        observed: vec![
+            ("lag_seconds", Figure::Number(1234.5)),
+            ("n", Figure::Count(7)),
+            ("ratio", Figure::Number(0.1)),
+        ],
+        norm: vec![("within_seconds", Span(900_000).into()), ("clock", "business".into())],
+        resolution: Some(Resolution::Responded),
+        ..alert()
+    };
+    let expected = concat!(
+        r#"{"alert_id":"ID","tenant_id":"acme","rule":"first_response_late","severity":"critical","level":2,"#,
+        r#""status":"RESOLVED","subject":"lead:1001","at":"2026-03-01T12:15:00.000Z","#,
+        r#""anchor_at":"2026-03-01T12:00:00.000Z","due_at":"2026-03-01T12:15:00.000Z","manager_id":"m1","#,
+        r#""department_id":"unknown","entity":"lead:10\"01","interaction_id":"C1","window":"24h","#,
+        r#""observed":{"lag_seconds":1234.5,"n":7,"ratio":0.1},"norm":{"within_seconds":900,"clock":"business"},"#,
+        r#""resolution":"responded","message":"Лид ждал\n20 минут"}"#,
+    );
+    let text = written(|out| encode_alert(&alert, "Лид ждал\n20 минут", out));
+    assert_eq!(text, expected.replace("ID", &alert.id.to_string()));
+}
+
+#[test]
+fn what_an_alert_does_not_have_is_left_out() {
+    let expected = concat!(
+        r#"{"alert_id":"ID","tenant_id":"acme","rule":"first_response_late","severity":"warning","level":0,"#,
+        r#""status":"FIRING","subject":"lead:1001","at":"2026-03-01T12:15:00.000Z","#,
+        r#""anchor_at":"2026-03-01T12:00:00.000Z","observed":{},"norm":{},"message":"late"}"#,
+    );
+    assert_eq!(written(|out| encode_alert(&alert(), "late", out)), expected.replace("ID", &alert().id.to_string()));
+}
+
+#[test]
+fn a_row_of_a_window_is_written_to_the_byte() {
+    let half = Ratio { n: 4, k: 2 };
+    let figures = WindowFigures {
+        leads_received: 4,
+        lead_conversion: Conversion { cohort: half, closed: Ratio::default() },
+        stage_conversion: [(PipelineId::from("sales"), [("NEW".into(), Ratio { n: 1, k: 1 })].into())].into(),
+        first_response_wall: Quantiles {
+            n: 1,
+            mean_seconds: 60.0,
+            p50_seconds: 60.25,
+            p90_seconds: 61.0,
+            p99_seconds: 61.0,
+        },
+        calls: Calls { inbound_answered: 1, inbound_missed: 2, outbound_answered: 3, outbound_unanswered: 4 },
+        talk_seconds: 90.5,
+        messages_sent: [(Channel::Email, 2), (Channel::Sms, 1)].into(),
+        amount_won: [("RUB".into(), 12_345_678_901)].into(),
+        violations: [(Rule::FirstResponseLate, 3)].into(),
+        ..WindowFigures::default()
+    };
+    let row = Row {
+        tenant: "acme".into(),
+        subject: Subject::Manager("m1".into()),
+        department: Some("north".into()),
+        at: Timestamp(1_772_366_400_001),
+        figures: Figures::Window(Window::DEFAULT[2], Box::new(figures)),
+    };
+    let none = r#"{"n":0,"k":0,"ratio":null,"lower":null,"upper":null}"#;
+    let no_lags = r#"{"n":0,"mean_seconds":null,"p50_seconds":null,"p90_seconds":null,"p99_seconds":null}"#;
+    let expected = concat!(
+        r#"{"tenant_id":"acme","subject":"manager:m1","window":"7d","at":"2026-03-01T12:00:00.001Z","#,
+        r#""leads_received":4,"leads_disqualified":0,"#,
+        r#""lead_conversion":{"cohort":{"n":4,"k":2,"ratio":0.5,"lower":LOW4,"upper":UP4},"closed":NONE},"#,
+        r#""stage_conversion":{"sales":{"NEW":{"n":1,"k":1,"ratio":1,"lower":LOW1,"upper":1}}},"#,
+        r#""win_rate":{"cohort":NONE,"closed":NONE},"#,
+        r#""first_response":{"wall":{"n":1,"mean_seconds":60,"p50_seconds":60.25,"p90_seconds":61,"p99_seconds":61},"#,
+        r#""business":LAGS,"within_norm":NONE},"call_back":LAGS,"reply":LAGS,"#,
+        r#""calls":{"inbound_answered":1,"inbound_missed":2,"outbound_answered":3,"outbound_unanswered":4},"#,
+        r#""talk_seconds":90.5,"messages":{"sent":{"EMAIL":2,"SMS":1},"received":{}},"meetings":0,"touches":0,"#,
+        r#""deals_won":0,"deals_lost":0,"amount_won":{"RUB":12345678901},"#,
+        r#""terms":{"offered":0,"special":0,"mean_discount_percent":null},"#,
+        r#""reviews":{"n":0,"mean_score":null,"successes":0,"failures":0},"violations":{"first_response_late":3}}"#,
+    );
+    let (low4, up4) = half.bounds().expect("n is not 0");
+    let (low1, _) = Ratio { n: 1, k: 1 }.bounds().expect("n is not 0");
+    let expected = expected.replace("NONE", none).replace("LAGS", no_lags).replace("LOW4", &low4.to_string());
+    let expected = expected.replace("UP4", &up4.to_string()).replace("LOW1", &low1.to_string());
+    assert_eq!(written(|out| encode_row(&row, out)), expected);
+}
+
+#[test]
+fn a_row_of_now_is_written_to_the_byte() {
+    let row = |figures| Row {
+        tenant: "acme".into(),
+        subject: Subject::Department("unknown".into()),
+        department: None,
+        at: Timestamp(1_772_366_400_000),
+        figures: Figures::Now(Box::new(figures)),
+    };
+    let figures = NowFigures {
+        awaiting_first_response: 2,
+        oldest_wait_seconds: Some(61.5),
+        open: [("sales".into(), [("NEW".into(), 2), ("NEEDS".into(), 1)].into())].into(),
+        overdue: [("sales".into(), [("NEW".into(), 1)].into())].into(),
+        open_alerts: [(Rule::MissedCallNotReturned, 1)].into(),
+        unreturned_calls: 1,
+        unanswered_messages: 0,
+    };
+    let expected = concat!(
+        r#"{"tenant_id":"acme","subject":"department:unknown","window":"now","at":"2026-03-01T12:00:00.000Z","#,
+        r#""awaiting_first_response":2,"oldest_wait_seconds":61.5,"open":{"sales":{"NEEDS":1,"NEW":2}},"#,
+        r#""overdue":{"sales":{"NEW":1}},"open_alerts":{"missed_call_not_returned":1},"unreturned_calls":1,"#,
+        r#""unanswered_messages":0}"#,
+    );
+    assert_eq!(written(|out| encode_row(&row(figures), out)), expected);
+    let empty = written(|out| encode_row(&row(NowFigures::default()), out));
+    assert!(empty.contains(r#""oldest_wait_seconds":null,"#));
+    assert!(
+        empty.ends_with(r#""open":{},"overdue":{},"open_alerts":{},"unreturned_calls":0,"unanswered_messages":0}"#)
+    );
+}

@@ -1,0 +1,102 @@
+//! Owns the enums of events on the wire: domain variant ↔ protobuf number ↔ name. The names are the proto file's.
+
+use super::proto;
+use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
+use crate::domain::id::EntityKind;
+
+/// What a name or a number on the wire stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named<T> {
+    /// Zero, or a name that ends in UNSPECIFIED: as if it was not there.
+    Absent,
+    /// A variant.
+    Known(T),
+    /// None that this version knows.
+    Unknown,
+}
+
+/// A domain enum that has a protobuf twin.
+pub(super) trait Name: Copy {
+    /// From the JSON form.
+    fn from_name(name: &str) -> Named<Self>;
+    /// To the JSON form.
+    fn wire_name(self) -> &'static str;
+    /// From the protobuf form.
+    fn from_number(number: i32) -> Named<Self>;
+    /// To the protobuf form.
+    fn number(self) -> i32;
+}
+
+macro_rules! names {
+    ($($name:ident { $($variant:ident)* })*) => {$(
+        impl From<proto::$name> for Named<$name> {
+            fn from(twin: proto::$name) -> Self {
+                match twin {
+                    proto::$name::Unspecified => Self::Absent,
+                    $(proto::$name::$variant => Self::Known($name::$variant),)*
+                }
+            }
+        }
+
+        impl From<$name> for proto::$name {
+            fn from(value: $name) -> Self {
+                match value {
+                    $($name::$variant => Self::$variant,)*
+                }
+            }
+        }
+
+        impl Name for $name {
+            fn from_name(name: &str) -> Named<Self> {
+                proto::$name::from_str_name(name).map_or(Named::Unknown, Named::from)
+            }
+
+            fn wire_name(self) -> &'static str {
+                proto::$name::from(self).as_str_name()
+            }
+
+            fn from_number(number: i32) -> Named<Self> {
+                proto::$name::try_from(number).map_or(Named::Unknown, Named::from)
+            }
+
+            fn number(self) -> i32 {
+                proto::$name::from(self).into()
+            }
+        }
+    )*};
+}
+
+names! {
+    EntityKind { Lead Deal }
+    Channel { Email Chat Sms Messenger }
+    Outcome { Won Lost Converted Disqualified }
+    ActivityKind { Meeting Demo Proposal Invoice Task NeedsAnalysis Other }
+    Verdict { Success Failure Neutral }
+    Direction { Inbound Outbound }
+    CallOutcome { Answered NoAnswer Busy Rejected Voicemail Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_names_are_the_domains() {
+        for channel in Channel::ALL {
+            assert_eq!(channel.wire_name(), channel.name());
+        }
+        for outcome in [Outcome::Won, Outcome::Lost, Outcome::Converted, Outcome::Disqualified] {
+            assert_eq!(outcome.wire_name(), outcome.name());
+        }
+    }
+
+    #[test]
+    fn only_exact_names_and_numbers_are_known() {
+        assert_eq!(CallOutcome::from_name("NO_ANSWER"), Named::Known(CallOutcome::NoAnswer));
+        assert_eq!(CallOutcome::from_name("CALL_OUTCOME_UNSPECIFIED"), Named::Absent);
+        assert_eq!(CallOutcome::from_name("no_answer"), Named::Unknown);
+        assert_eq!(CallOutcome::from_number(0), Named::Absent);
+        assert_eq!(CallOutcome::from_number(CallOutcome::Failed.number()), Named::Known(CallOutcome::Failed));
+        assert_eq!(CallOutcome::from_number(-1), Named::Unknown);
+    }
+}

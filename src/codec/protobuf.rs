@@ -1,0 +1,90 @@
+//! Owns the protobuf form: events in (and out, for the simulator), alerts and metric rows out, by way of `proto`.
+//!
+//! The topic says which message the bytes are. Payload numbers are disjoint between the messages, so that one on the
+//! wrong topic has no payload. Where protobuf itself would let the last of several payloads win, we refuse them.
+
+mod output;
+mod read;
+mod write;
+
+pub use output::{encode_alert, encode_row};
+pub use write::encode_event;
+
+use super::framing::varint;
+use super::reject::{Flaw, Read, Reject};
+use super::{check::Envelope, proto};
+use crate::domain::event::{Event, Topic};
+use crate::domain::reject::Reason;
+use prost::Message;
+use std::ops::RangeInclusive;
+
+/// Decodes a bare message of `topic`.
+pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
+    Ok(event(topic, bytes)?)
+}
+
+fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
+    match topic {
+        Topic::Crm => {
+            let message: proto::CrmEvent = parse(bytes, 10..=39)?;
+            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
+            envelope.around(message.payload.map(read::crm).transpose()?)
+        }
+        Topic::Telephony => {
+            let message: proto::TelephonyEvent = parse(bytes, 40..=49)?;
+            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
+            envelope.around(message.payload.map(read::call).transpose()?)
+        }
+        Topic::Email => {
+            let message: proto::MessageEvent = parse(bytes, 50..=59)?;
+            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
+            envelope.around(message.payload.map(read::message).transpose()?)
+        }
+    }
+}
+
+fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
+    let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
+    Ok(Envelope { id: read::text(id), tenant: read::text(tenant), at })
+}
+
+/// The message, which holds at most one field of the numbers `payloads`.
+fn parse<M: Message + Default>(bytes: &[u8], payloads: RangeInclusive<u64>) -> Read<M> {
+    // What prost says of broken bytes may hold some of them.
+    let message = M::decode(bytes).map_err(|_| Flaw::malformed("no protobuf message of this topic"))?;
+    match fields(bytes).filter(|number| payloads.contains(number)).count() {
+        0 | 1 => Ok(message),
+        _ => Err(Flaw::new(Reason::SeveralPayloads, "a second payload")),
+    }
+}
+
+/// The numbers of the outermost fields of a message that is known to be sound.
+fn fields(mut bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let mut groups = 0_u32;
+    std::iter::from_fn(move || {
+        loop {
+            let key = varint(&mut bytes)?;
+            let length = match key & 7 {
+                0 => varint(&mut bytes).map(|_| 0)?,
+                1 => 8,
+                2 => usize::try_from(varint(&mut bytes)?).ok()?,
+                5 => 4,
+                3 => {
+                    groups += 1;
+                    continue;
+                }
+                _ => {
+                    groups = groups.checked_sub(1)?;
+                    continue;
+                }
+            };
+            bytes = bytes.get(length..)?;
+            if groups == 0 {
+                return Some(key >> 3);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! Owns the tests of the protobuf form: refusals, damage, and the outputs as a reader gets them.
+
+use super::*;
+use crate::codec::arbitrary;
+use crate::codec::names::Name;
+use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
+use crate::domain::event::{Channel, Direction, Outcome, Payload};
+use crate::domain::id::EntityKind;
+use crate::domain::norms::Window;
+use crate::domain::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
+use crate::domain::rule::Rule;
+use crate::domain::time::Timestamp;
+use proptest::prelude::*;
+use proto::{crm_event, telephony_event, well_known};
+
+fn at(seconds: i64, nanos: i32) -> Option<well_known::Timestamp> {
+    Some(well_known::Timestamp { seconds, nanos })
+}
+
+fn entity() -> Option<proto::Entity> {
+    Some(proto::Entity { kind: EntityKind::Lead.number(), id: "1".into() })
+}
+
+fn crm_event(payload: crm_event::Payload) -> proto::CrmEvent {
+    proto::CrmEvent {
+        event_id: "e".into(),
+        tenant_id: "t".into(),
+        occurred_at: at(1, 0),
+        source: "s".into(),
+        payload: Some(payload),
+    }
+}
+
+fn call_event(call: proto::CallEnded) -> proto::TelephonyEvent {
+    let payload = Some(telephony_event::Payload::CallEnded(call));
+    proto::TelephonyEvent { tenant_id: "t".into(), occurred_at: at(1, 0), payload, ..Default::default() }
+}
+
+fn call() -> proto::CallEnded {
+    let direction = Direction::Inbound.number();
+    proto::CallEnded { call_id: "c".into(), direction, outcome: 1, ..Default::default() }
+}
+
+fn refusal(topic: Topic, message: &impl Message) -> String {
+    decode(topic, &message.encode_to_vec()).expect_err("refused").to_string()
+}
+
+#[test]
+fn what_must_be_there_must_be_there() {
+    use crm_event::Payload as Case;
+    let table = [
+        (Case::LeadCreated(Default::default()), "lead_created.lead_id"),
+        (Case::DealCreated(Default::default()), "deal_created.deal_id"),
+        (Case::StageChanged(Default::default()), "stage_changed.entity"),
+        (
+            Case::StageChanged(proto::StageChanged { entity: entity(), ..Default::default() }),
+            "stage_changed.to_stage_id",
+        ),
+        (Case::Assigned(Default::default()), "assigned.entity"),
+        (Case::Assigned(proto::Assigned { entity: entity(), ..Default::default() }), "assigned.manager_id"),
+        (Case::Closed(Default::default()), "closed.entity"),
+        (Case::Closed(proto::Closed { entity: entity(), ..Default::default() }), "closed.outcome"),
+        (Case::Reopened(Default::default()), "reopened.entity"),
+        (Case::Deleted(proto::Deleted { entity: Some(Default::default()) }), "deleted.entity"),
+        (
+            Case::Deleted(proto::Deleted { entity: Some(proto::Entity { kind: 0, id: "1".into() }) }),
+            "deleted.entity.kind",
+        ),
+        (
+            Case::Deleted(proto::Deleted { entity: Some(proto::Entity { kind: 2, id: String::new() }) }),
+            "deleted.entity.id",
+        ),
+        (Case::ContactLinked(Default::default()), "contact_linked.entity"),
+        (Case::TermsOffered(Default::default()), "terms_offered.deal_id"),
+        (
+            Case::ActivityCompleted(proto::ActivityCompleted { entity: entity(), ..Default::default() }),
+            "activity_completed.kind",
+        ),
+        (Case::InteractionReviewed(Default::default()), "interaction_reviewed.reviewer_id"),
+        (Case::ManagerUpserted(Default::default()), "manager_upserted.manager_id"),
+        (Case::LeadSnapshot(proto::Snapshot { deal_id: "1".into(), ..Default::default() }), "lead_snapshot.lead_id"),
+        (Case::DealSnapshot(proto::Snapshot { lead_id: "1".into(), ..Default::default() }), "deal_snapshot.deal_id"),
+    ];
+    for (payload, field) in table {
+        assert_eq!(refusal(Topic::Crm, &crm_event(payload)), format!("missing_field: {field}: missing"));
+    }
+    let none = proto::CallEnded::default();
+    assert_eq!(refusal(Topic::Telephony, &call_event(none)), "missing_field: call_ended.call_id: missing");
+    let no_direction = proto::CallEnded { direction: 0, ..call() };
+    assert_eq!(refusal(Topic::Telephony, &call_event(no_direction)), "missing_field: call_ended.direction: missing");
+    let no_outcome = proto::CallEnded { outcome: 0, ..call() };
+    assert_eq!(refusal(Topic::Telephony, &call_event(no_outcome)), "missing_field: call_ended.outcome: missing");
+}
+
+#[test]
+fn the_envelope_must_be_whole() {
+    let whole = call_event(call());
+    assert!(decode(Topic::Telephony, &whole.encode_to_vec()).is_ok());
+    let table = [
+        (proto::TelephonyEvent { tenant_id: String::new(), ..whole.clone() }, "no_tenant: tenant_id: missing"),
+        (proto::TelephonyEvent { occurred_at: None, ..whole.clone() }, "no_time: occurred_at: missing"),
+        (proto::TelephonyEvent { payload: None, ..whole }, "no_payload: no payload that is known here"),
+    ];
+    for (message, expected) in table {
+        assert_eq!(refusal(Topic::Telephony, &message), expected);
+    }
+    assert_eq!(decode(Topic::Crm, &[]).expect_err("empty").reason, Reason::NoTenant);
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    use crm_event::Payload as Case;
+    let contact = |channel, handle: &str| proto::Contact {
+        address: Some(proto::contact::Address::Handle(handle.into())),
+        channel,
+    };
+    let lead = |contact| proto::LeadCreated { lead_id: "1".into(), contacts: vec![contact], ..Default::default() };
+    let terms = || proto::TermsOffered { deal_id: "1".into(), ..Default::default() };
+    let range = "not between 0 and 100";
+    let table = [
+        (
+            Case::Closed(proto::Closed { entity: entity(), outcome: 9, ..Default::default() }),
+            "closed.outcome: not a known name",
+        ),
+        (Case::LeadCreated(lead(contact(9, "x"))), "lead_created.contacts.channel: not a known name"),
+        (
+            Case::TermsOffered(proto::TermsOffered { discount_percent: Some(f64::NAN), ..terms() }),
+            &format!("terms_offered.discount_percent: {range}"),
+        ),
+        (
+            Case::TermsOffered(proto::TermsOffered { prepayment_percent: Some(-0.5), ..terms() }),
+            &format!("terms_offered.prepayment_percent: {range}"),
+        ),
+        (
+            Case::TermsOffered(proto::TermsOffered { installment_months: Some(-1), ..terms() }),
+            "terms_offered.installment_months: negative or too large",
+        ),
+        (
+            Case::LeadSnapshot(proto::Snapshot {
+                lead_id: "1".into(),
+                created_at: at(i64::MAX, 0),
+                ..Default::default()
+            }),
+            "lead_snapshot.created_at: outside the years 1 to 9998",
+        ),
+        (
+            Case::LeadSnapshot(proto::Snapshot { lead_id: "1".into(), outcome: -1, ..Default::default() }),
+            "lead_snapshot.outcome: not a known name",
+        ),
+    ];
+    for (payload, expected) in table {
+        assert_eq!(refusal(Topic::Crm, &crm_event(payload)), format!("bad_value: {expected}"));
+    }
+    for talk_seconds in [-1.0, 1e13, f64::NAN, f64::INFINITY] {
+        let message = call_event(proto::CallEnded { talk_seconds, ..call() });
+        assert_eq!(refusal(Topic::Telephony, &message), "bad_value: call_ended.talk_seconds: negative or too large");
+    }
+    for time in [at(1, -1), at(1, 1_000_000_000), at(-62_135_596_801, 0), at(253_402_300_800, 0)] {
+        let message = proto::TelephonyEvent { occurred_at: time, ..call_event(call()) };
+        assert_eq!(refusal(Topic::Telephony, &message), "bad_value: occurred_at: outside the years 1 to 9998");
+        let message = call_event(proto::CallEnded { answered_at: time, ..call() });
+        assert_eq!(
+            refusal(Topic::Telephony, &message),
+            "bad_value: call_ended.answered_at: outside the years 1 to 9998"
+        );
+    }
+    let handle = Case::LeadCreated(lead(contact(0, "x")));
+    assert_eq!(refusal(Topic::Crm, &crm_event(handle)), "missing_field: lead_created.contacts.channel: missing");
+}
+
+#[test]
+fn times_are_cut_to_milliseconds_also_before_the_epoch() {
+    for (time, millis) in
+        [(at(1, 999_999_999), 1999), (at(-1, 999_999_999), -1), (at(-62_135_596_800, 0), -62_135_596_800_000)]
+    {
+        let message = proto::TelephonyEvent { occurred_at: time, ..call_event(call()) };
+        let event = decode(Topic::Telephony, &message.encode_to_vec()).expect("valid");
+        assert_eq!(event.at, Timestamp(millis));
+    }
+}
+
+#[test]
+fn two_payloads_are_refused_though_protobuf_would_take_the_last() {
+    let started = telephony_event::Payload::CallStarted(Default::default());
+    let first = proto::TelephonyEvent { payload: Some(started), ..Default::default() };
+    for second in [first.clone(), call_event(call())] {
+        let bytes = [first.encode_to_vec(), second.encode_to_vec()].concat();
+        let reject = decode(Topic::Telephony, &bytes).expect_err("refused");
+        assert_eq!(reject.to_string(), "several_payloads: a second payload");
+    }
+}
+
+#[test]
+fn unknown_fields_pass_and_an_unknown_payload_is_none() {
+    // Field 100: a varint, 8 bytes, a string, a group with a field 40 inside, 4 bytes.
+    let unknown: [&[u8]; 5] = [
+        &[0xa0, 6, 0xff, 1],
+        &[0xa1, 6, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0xa2, 6, 2, b'h', b'i'],
+        &[0xa3, 6, 0xc2, 2, 0, 0xc2, 2, 0, 0xa4, 6],
+        &[0xa5, 6, 1, 2, 3, 4],
+    ];
+    let known = call_event(call()).encode_to_vec();
+    for field in unknown {
+        let bytes = [field, &known, field].concat();
+        assert_eq!(decode(Topic::Telephony, &bytes), decode(Topic::Telephony, &known), "{field:?}");
+    }
+    let bare = proto::TelephonyEvent { payload: None, ..call_event(call()) }.encode_to_vec();
+    let later = [&bare[..], &[0xea, 2, 0]].concat();
+    assert_eq!(decode(Topic::Telephony, &later).expect_err("unknown").reason, Reason::NoPayload);
+}
+
+#[test]
+fn empty_strings_and_empty_contacts_are_absent() {
+    let written = proto::WrittenMessage {
+        message_id: "m".into(),
+        channel: Channel::Chat.number(),
+        contact: Some(proto::Contact { address: Some(proto::contact::Address::Phone(String::new())), channel: 0 }),
+        entity: Some(proto::Entity::default()),
+        ..Default::default()
+    };
+    let payload = Some(proto::message_event::Payload::MessageSent(written));
+    let message = proto::MessageEvent { tenant_id: "t".into(), occurred_at: at(1, 0), payload, ..Default::default() };
+    let event = decode(Topic::Email, &message.encode_to_vec()).expect("valid");
+    assert_eq!(event.id, None);
+    match event.payload {
+        Payload::Message(message) => {
+            assert_eq!((message.thread, message.contact, message.entity, message.manager), (None, None, None, None));
+            assert_eq!((message.direction, message.channel), (Direction::Outbound, Channel::Chat));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn damage_is_refused_or_read_but_never_a_panic(event in arbitrary::event()) {
+        let mut bytes = Vec::new();
+        encode_event(&event, &mut bytes);
+        for end in 0..bytes.len() {
+            let _ = decode(event.payload.topic(), &bytes[..end]);
+        }
+    }
+}
+
+#[test]
+fn details_hold_nothing_of_broken_bytes() {
+    let reject = decode(Topic::Crm, b"+7 981 123-45-67").expect_err("no protobuf");
+    assert_eq!(reject.to_string(), "malformed: no protobuf message of this topic");
+}
+
+#[test]
+fn an_alert_says_the_same_as_in_json() {
+    let (tenant, rule, anchor_at) = ("acme".into(), Rule::FirstResponseLate, Timestamp(1500));
+    let alert = Alert {
+        id: alert_id(&tenant, rule, "lead:1", anchor_at),
+        tenant,
+        rule,
+        severity: Severity::Critical,
+        level: 1,
+        status: Status::Escalated,
+        subject: "lead:1".into(),
+        at: Timestamp(-1),
+        anchor_at,
+        due_at: None,
+        manager: Some("m".into()),
+        department: None,
+        entity: Some(crate::domain::id::EntityId::lead("1")),
+        interaction: None,
+        window: Some(Window::DEFAULT[1]),
+        observed: vec![("n", Value::Count(3)), ("clock", "wall".into()), ("ratio", Value::Number(0.5))],
+        norm: Vec::new(),
+        resolution: None,
+    };
+    let mut bytes = Vec::new();
+    encode_alert(&alert, "late", &mut bytes);
+    let back = proto::Alert::decode(&bytes[..]).expect("protobuf");
+    assert_eq!(back.alert_id, alert.id.to_string());
+    assert_eq!((back.rule.as_str(), back.severity.as_str()), ("first_response_late", "critical"));
+    assert_eq!((back.status(), back.level), (proto::Status::Escalated, 1));
+    assert_eq!((back.at, back.anchor_at, back.due_at), (at(-1, 999_000_000), at(1, 500_000_000), None));
+    assert_eq!((back.entity.as_str(), back.window.as_str(), back.message.as_str()), ("lead:1", "24h", "late"));
+    assert_eq!((back.resolution.as_str(), back.department_id.as_str()), ("", ""));
+    let kinds: Vec<_> = back.observed.expect("there").fields.into_iter().collect();
+    let number = |number| well_known::Value { kind: Some(well_known::value::Kind::NumberValue(number)) };
+    let word = well_known::Value { kind: Some(well_known::value::Kind::StringValue("wall".into())) };
+    assert_eq!(kinds, [("clock".into(), word), ("n".into(), number(3.0)), ("ratio".into(), number(0.5))]);
+}
+
+#[test]
+fn rows_say_the_same_as_in_json() {
+    let figures = WindowFigures {
+        leads_received: 4,
+        first_response_within_norm: Ratio { n: 4, k: 2 },
+        stage_conversion: [("sales".into(), [("NEW".into(), Ratio { n: 1, k: 0 })].into())].into(),
+        messages_sent: [(Channel::Sms, 2)].into(),
+        violations: [(Rule::FirstResponseLate, 3)].into(),
+        ..WindowFigures::default()
+    };
+    let row =
+        |figures| Row { tenant: "acme".into(), subject: Subject::Tenant, department: None, at: Timestamp(0), figures };
+    let mut bytes = Vec::new();
+    encode_row(&row(Figures::Window(Window::DEFAULT[0], Box::new(figures))), &mut bytes);
+    let back = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((back.subject.as_str(), back.window.as_str(), back.leads_received), ("tenant", "1h", 4));
+    let within = back.first_response.and_then(|response| response.within_norm).expect("there");
+    assert_eq!((within.n, within.k, within.ratio), (4, 2, Some(0.5)));
+    assert_eq!(back.reply, Some(proto::Quantiles::default()));
+    assert_eq!(back.stage_conversion["sales"].stages["NEW"].ratio, Some(0.0));
+    assert_eq!(back.messages.expect("there").sent["SMS"], 2);
+    assert_eq!(back.violations["first_response_late"], 3);
+
+    let figures = NowFigures { open: [("sales".into(), [("NEW".into(), 2)].into())].into(), ..Default::default() };
+    bytes.clear();
+    encode_row(&row(Figures::Now(Box::new(figures))), &mut bytes);
+    let back = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((back.window.as_str(), back.oldest_wait_seconds), ("now", None));
+    assert_eq!(back.open["sales"].stages["NEW"], 2);
+}
+
+#[test]
+fn every_status_and_outcome_has_its_own_number() {
+    assert_eq!(Outcome::Won.number(), 1);
+    assert_eq!(proto::Status::from_str_name(Status::Retracted.name()), Some(proto::Status::Retracted));
+}

@@ -1,0 +1,245 @@
+//! Owns the way from an event to its protobuf message.
+
+use crate::codec::names::Name;
+use crate::codec::proto;
+use crate::domain::event::{
+    Amount, Call, CallEnd, Contact, Created, CrmPayload, Direction, Event, Message, Payload, Snapshot,
+};
+use crate::domain::id::{EntityId, EntityKind, UNKNOWN};
+use crate::domain::time::Timestamp;
+use compact_str::CompactString;
+use proto::{crm_event, message_event, telephony_event, well_known};
+
+/// Writes an event as the bare message of its topic.
+pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
+    let event_id = event.id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let tenant_id = event.tenant.to_string();
+    let occurred_at = Some(time(event.at));
+    let source = String::new();
+    match &event.payload {
+        Payload::Crm(payload) => {
+            let payload = Some(crm(payload));
+            write(&proto::CrmEvent { event_id, tenant_id, occurred_at, source, payload }, out);
+        }
+        Payload::Call(payload) => {
+            let payload = Some(call(payload));
+            write(&proto::TelephonyEvent { event_id, tenant_id, occurred_at, source, payload }, out);
+        }
+        Payload::Message(payload) => {
+            let payload = Some(message(payload));
+            write(&proto::MessageEvent { event_id, tenant_id, occurred_at, source, payload }, out);
+        }
+    }
+}
+
+/// Writes a message.
+pub(super) fn write(message: &impl prost::Message, out: &mut Vec<u8>) {
+    message.encode(out).expect("memory takes every byte");
+}
+
+fn crm(payload: &CrmPayload) -> crm_event::Payload {
+    use crm_event::Payload as Case;
+    match payload {
+        CrmPayload::LeadCreated(created) => Case::LeadCreated(lead_created(created)),
+        CrmPayload::DealCreated(created) => Case::DealCreated(deal_created(created)),
+        CrmPayload::StageChanged(changed) => Case::StageChanged(proto::StageChanged {
+            entity: Some(entity(&changed.entity)),
+            pipeline_id: text(&changed.pipeline),
+            from_stage_id: text(&changed.from),
+            to_stage_id: changed.to.to_string(),
+            changed_by: String::new(),
+            filled_fields: texts(&changed.filled_fields),
+        }),
+        CrmPayload::Assigned { entity: whose, manager } => Case::Assigned(proto::Assigned {
+            entity: Some(entity(whose)),
+            manager_id: manager.to_string(),
+            previous_manager_id: String::new(),
+        }),
+        CrmPayload::Closed { entity: which, outcome, reason } => Case::Closed(proto::Closed {
+            entity: Some(entity(which)),
+            outcome: outcome.number(),
+            reason: text(reason),
+            deal_id: String::new(),
+            closed_by: String::new(),
+        }),
+        CrmPayload::Reopened { entity: which, stage } => {
+            Case::Reopened(proto::Reopened { entity: Some(entity(which)), stage_id: text(stage) })
+        }
+        CrmPayload::Deleted { entity: which } => Case::Deleted(proto::Deleted { entity: Some(entity(which)) }),
+        CrmPayload::ContactLinked { entity: which, contact: linked } => Case::ContactLinked(proto::ContactLinked {
+            entity: Some(entity(which)),
+            contact: linked.as_ref().map(contact),
+        }),
+        CrmPayload::TermsOffered(terms) => Case::TermsOffered(proto::TermsOffered {
+            deal_id: terms.deal.to_string(),
+            manager_id: text(&terms.manager),
+            discount_percent: terms.discount_percent,
+            installment_months: terms.installment_months.and_then(|months| months.try_into().ok()),
+            prepayment_percent: terms.prepayment_percent,
+            approved_by: text(&terms.approved_by),
+            amount_minor: terms.amount.minor,
+            currency: text(&terms.amount.currency),
+        }),
+        CrmPayload::ActivityCompleted { entity: which, manager, kind } => {
+            Case::ActivityCompleted(proto::ActivityCompleted {
+                entity: Some(entity(which)),
+                manager_id: text(manager),
+                kind: kind.number(),
+            })
+        }
+        CrmPayload::InteractionReviewed { interaction, manager, score, verdict } => {
+            Case::InteractionReviewed(proto::InteractionReviewed {
+                interaction_id: interaction.to_string(),
+                manager_id: manager.to_string(),
+                // The domain does not keep the reviewer, but the message must name one.
+                reviewer_id: UNKNOWN.into(),
+                score: *score,
+                verdict: verdict.number(),
+                checklist: Vec::new(),
+                comment: String::new(),
+            })
+        }
+        CrmPayload::ManagerUpserted { manager, department, grade, active } => {
+            Case::ManagerUpserted(proto::ManagerUpserted {
+                manager_id: manager.to_string(),
+                name: String::new(),
+                department_id: text(department),
+                grade: text(grade),
+                active: *active,
+            })
+        }
+        CrmPayload::Snapshot(whole) => match whole.entity.kind {
+            EntityKind::Lead => Case::LeadSnapshot(snapshot(whole)),
+            EntityKind::Deal => Case::DealSnapshot(snapshot(whole)),
+        },
+    }
+}
+
+fn lead_created(created: &Created) -> proto::LeadCreated {
+    proto::LeadCreated {
+        lead_id: created.id.to_string(),
+        manager_id: text(&created.manager),
+        pipeline_id: text(&created.pipeline),
+        stage_id: text(&created.stage),
+        source_id: text(&created.source),
+        contacts: contacts(&created.contacts),
+    }
+}
+
+fn deal_created(created: &Created) -> proto::DealCreated {
+    let Amount { minor, currency } = &created.amount;
+    proto::DealCreated {
+        deal_id: created.id.to_string(),
+        lead_id: text(&created.lead),
+        manager_id: text(&created.manager),
+        pipeline_id: text(&created.pipeline),
+        stage_id: text(&created.stage),
+        amount_minor: *minor,
+        currency: text(currency),
+        contacts: contacts(&created.contacts),
+    }
+}
+
+fn snapshot(whole: &Snapshot) -> proto::Snapshot {
+    let id = whole.entity.id.to_string();
+    let (lead_id, deal_id) = match whole.entity.kind {
+        EntityKind::Lead => (id, String::new()),
+        EntityKind::Deal => (text(&whole.lead), id),
+    };
+    proto::Snapshot {
+        lead_id,
+        deal_id,
+        manager_id: text(&whole.manager),
+        source_id: text(&whole.source),
+        pipeline_id: text(&whole.pipeline),
+        stage_id: text(&whole.stage),
+        contacts: contacts(&whole.contacts),
+        amount_minor: whole.amount.minor,
+        currency: text(&whole.amount.currency),
+        outcome: whole.outcome.map(Name::number).unwrap_or_default(),
+        reason: text(&whole.reason),
+        created_at: whole.created_at.map(time),
+        stage_entered_at: whole.stage_entered_at.map(time),
+        filled_fields: texts(&whole.filled_fields),
+    }
+}
+
+fn call(call: &Call) -> telephony_event::Payload {
+    match &call.end {
+        None => telephony_event::Payload::CallStarted(proto::CallStarted {
+            call_id: call.id.to_string(),
+            direction: call.direction.number(),
+            phone: call.phone.to_string(),
+            manager_id: text(&call.manager),
+            entity: call.entity.as_ref().map(entity),
+            line: String::new(),
+        }),
+        Some(end) => telephony_event::Payload::CallEnded(call_ended(call, end)),
+    }
+}
+
+fn call_ended(call: &Call, end: &CallEnd) -> proto::CallEnded {
+    proto::CallEnded {
+        call_id: call.id.to_string(),
+        direction: call.direction.number(),
+        phone: call.phone.to_string(),
+        manager_id: text(&call.manager),
+        entity: call.entity.as_ref().map(entity),
+        line: String::new(),
+        started_at: end.started_at.map(time),
+        answered_at: None,
+        talk_seconds: end.talk.seconds(),
+        outcome: end.outcome.number(),
+        recording_url: text(&end.recording_url),
+    }
+}
+
+fn message(message: &Message) -> message_event::Payload {
+    let written = proto::WrittenMessage {
+        message_id: message.id.to_string(),
+        thread_id: text(&message.thread),
+        in_reply_to: text(&message.in_reply_to),
+        channel: message.channel.number(),
+        contact: message.contact.as_ref().map(contact),
+        manager_id: text(&message.manager),
+        entity: message.entity.as_ref().map(entity),
+        automatic: message.automatic,
+    };
+    match message.direction {
+        Direction::Inbound => message_event::Payload::MessageReceived(written),
+        Direction::Outbound => message_event::Payload::MessageSent(written),
+    }
+}
+
+/// A string, empty where there is none.
+pub(super) fn text(value: &Option<impl ToString>) -> String {
+    value.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+fn texts(texts: &[CompactString]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+/// An instant.
+pub(super) fn time(at: Timestamp) -> well_known::Timestamp {
+    let nanos = at.0.rem_euclid(1000) * 1_000_000;
+    well_known::Timestamp { seconds: at.0.div_euclid(1000), nanos: i32::try_from(nanos).unwrap_or_default() }
+}
+
+fn entity(entity: &EntityId) -> proto::Entity {
+    proto::Entity { kind: entity.kind.number(), id: entity.id.to_string() }
+}
+
+fn contact(contact: &Contact) -> proto::Contact {
+    use proto::contact::Address;
+    let (address, channel) = match contact {
+        Contact::Phone(phone) => (Address::Phone(phone.to_string()), 0),
+        Contact::Email(email) => (Address::Email(email.to_string()), 0),
+        Contact::Handle { handle, channel } => (Address::Handle(handle.to_string()), channel.number()),
+    };
+    proto::Contact { address: Some(address), channel }
+}
+
+fn contacts(contacts: &[Contact]) -> Vec<proto::Contact> {
+    contacts.iter().map(contact).collect()
+}

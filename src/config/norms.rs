@@ -1,0 +1,764 @@
+//! Owns norms as they are written: YAML → [`Norms`]. Promises that norms it lets pass are complete and consistent in
+//! every place: base and overrides are merged before they are judged. Refuses anything it does not know.
+//!
+//! Defaults of rules are not filled in, so that a layer holds what it says and no more; the rules know their own.
+
+use super::check;
+use super::keys::{self, ACT_RULES, NORMS, TERMS_RULES, WEEKDAYS};
+use super::outside::{Machine, Outside};
+use super::problem::{Problem, Problems, sorted, unreadable};
+use super::reader::Reader;
+use super::value::{Data, Table, Value};
+use crate::domain::alert::Severity;
+use crate::domain::calendar::{Calendar, Hours};
+use crate::domain::event::{Channel, Outcome};
+use crate::domain::identity::Country;
+use crate::domain::norms::{
+    Clock, Length, Norms, Override, Params, Pipeline, Response, ReviewSampling, Stage, TermsNorm, TermsPolicy, Window,
+};
+use crate::domain::rule::{Language, Rule};
+use crate::domain::time::Span;
+use compact_str::CompactString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a norms document says.
+#[derive(Clone)]
+pub struct Document {
+    /// The norms.
+    pub norms: Norms,
+    /// The language of the messages in alerts.
+    pub language: Language,
+    /// What is legal and yet suspicious.
+    pub notes: Vec<Problem>,
+    /// The files that were read, with those that it took values from.
+    pub files: Vec<PathBuf>,
+}
+
+/// The privacy key is not shown.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { norms, language, notes, files } = self;
+        let norms = without_key(norms);
+        let mut shown = f.debug_struct("Document");
+        shown.field("norms", &norms).field("language", language).field("notes", notes).field("files", files).finish()
+    }
+}
+
+/// The norms as they may be shown.
+pub(crate) fn without_key(norms: &Norms) -> Norms {
+    Norms { privacy_key: norms.privacy_key.as_ref().map(|_| "(secret)".into()), ..norms.clone() }
+}
+
+/// Reads the norms document at `path`.
+pub fn load_norms(path: &Path) -> Result<Document, Problems> {
+    let file = path.display().to_string();
+    let text = Machine.file(path).map_err(|error| Problems(vec![unreadable(&file, &error)]))?;
+    let mut document = parse_norms(&file, &text)?;
+    document.files.insert(0, path.into());
+    Ok(document)
+}
+
+/// Reads the norms document `text`; `file` is its name in problems, and files that it names are relative to it.
+pub fn parse_norms(file: &str, text: &str) -> Result<Document, Problems> {
+    parse_with(file, text, &Machine)
+}
+
+pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Outside) -> Result<Document, Problems> {
+    let mut reader = Reader::new(file, text, outside);
+    let root = reader.document(&[NORMS]);
+    let (norms, language) = build(&mut reader, &root);
+    if !reader.problems.is_empty() {
+        return Err(Problems(sorted(reader.problems)));
+    }
+    Ok(Document { norms, language, notes: sorted(reader.notes), files: reader.files })
+}
+
+/// The norms and the language in a document that has the keys of one; to be used only if there are no problems.
+pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) {
+    let windows = windows(reader, root);
+    let calendars = calendars(reader, root);
+    let pipelines = root
+        .map("pipelines")
+        .iter()
+        .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
+        .collect();
+    let base = Draft::new(reader, root, &windows);
+    let drafts: Vec<Draft<'_>> = root
+        .list("overrides")
+        .iter()
+        .filter_map(Value::table)
+        .map(|table| Draft::new(reader, table, &windows))
+        .collect();
+    let overrides = (0..drafts.len()).map(|index| drafts[index].resolved(reader, &base, &drafts[..index])).collect();
+    let norms = Norms {
+        calendars,
+        pipelines,
+        windows,
+        min_talk: root.number("min_talk_seconds").map(Span::from_seconds).unwrap_or_default(),
+        country: country(root),
+        privacy_key: root.text("privacy_key").map(Into::into),
+        base: base.resolved(reader, &Draft::default(), &[]).layer,
+        overrides,
+    };
+    check::check(reader, root, &norms);
+    (norms, language(root))
+}
+
+/// The country of national phone numbers.
+pub(crate) fn country(root: &Table) -> Country {
+    root.text("default_country").and_then(Country::from_code).unwrap_or_default()
+}
+
+/// The language of messages.
+pub(crate) fn language(root: &Table) -> Language {
+    root.text("language").and_then(Language::from_code).unwrap_or_default()
+}
+
+fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for item in root.list("windows") {
+        let Some((table, Length { span: size, in_days }, slide)) =
+            item.table().and_then(|table| Some((table, table.length("size")?, table.length("slide")?.span)))
+        else {
+            continue;
+        };
+        let window = Window { size, in_days, slide };
+        let text = if slide < keys::SHORTEST_SLIDE {
+            format!("wanted {} or longer, found {slide}", keys::SHORTEST_SLIDE)
+        } else if size.0 % slide.0 != 0 {
+            format!("the size {size} is no multiple of the slide {slide}")
+        } else if window.panes() > keys::MOST_PANES {
+            format!("the size {size} is {} slides, wanted at most {}", window.panes(), keys::MOST_PANES)
+        } else if windows.iter().any(|earlier| earlier.size == size) {
+            format!("there is another window of {size}; a window is known by its size")
+        } else {
+            windows.push(window);
+            continue;
+        };
+        reader.problem(table.line_of("slide"), table.path_of("slide"), text);
+    }
+    windows
+}
+
+fn calendars(reader: &mut Reader<'_>, root: &Table) -> BTreeMap<CompactString, Arc<Calendar>> {
+    let mut calendars = BTreeMap::new();
+    for (name, value) in root.map("calendars") {
+        if let Some(calendar) = value.table().and_then(|table| calendar(reader, name, table)) {
+            calendars.insert(name.as_str().into(), Arc::new(calendar));
+        }
+    }
+    calendars
+}
+
+fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calendar> {
+    let hours = |value: &Value| value.texts().into_iter().flatten().filter_map(Hours::parse).collect::<Vec<_>>();
+    let ordinary = table.table("week")?;
+    let week = WEEKDAYS.map(|day| ordinary.value(day).map(hours).unwrap_or_default());
+    let mut days = BTreeMap::new();
+    let mut years = BTreeSet::new();
+    for item in table.list("years") {
+        if let Data::Count(year) = item.data {
+            years.extend(i16::try_from(year));
+        }
+    }
+    let mut unlisted = BTreeSet::new();
+    for (text, value) in table.map("days") {
+        let Ok(date) = text.parse::<jiff::civil::Date>() else { continue };
+        if !years.contains(&date.year()) && unlisted.insert(date.year()) {
+            let text = format!("{date} is listed, but {} is not among `years`", date.year());
+            reader.note(value.line, table.path_of("days"), text);
+        }
+        days.insert(date, hours(value));
+    }
+    if week.iter().all(Vec::is_empty) {
+        reader.note(ordinary.line, &ordinary.path, "the week has no working hours: business clocks stand still");
+    }
+    let zone = table.text("timezone")?;
+    let error = match Calendar::new(name, zone, week.clone(), days.clone(), years) {
+        Ok(calendar) => return Some(calendar),
+        Err(error) => error,
+    };
+    // Which line it was is found by trying each day alone.
+    let told = reader.problems.len();
+    for (index, day) in WEEKDAYS.into_iter().enumerate() {
+        let mut alone: [Vec<Hours>; 7] = Default::default();
+        alone[index].clone_from(&week[index]);
+        if let Err(error) = Calendar::new(name, zone, alone, BTreeMap::new(), BTreeSet::new()) {
+            reader.problem(ordinary.line_of(day), ordinary.path_of(day), error.to_string());
+        }
+    }
+    for (text, value) in table.map("days") {
+        let Ok(date) = text.parse::<jiff::civil::Date>() else { continue };
+        let alone = BTreeMap::from([(date, hours(value))]);
+        if let Err(error) = Calendar::new(name, zone, Default::default(), alone, BTreeSet::new()) {
+            reader.problem(value.line, format!("{}.{text}", table.path_of("days")), error.to_string());
+        }
+    }
+    if reader.problems.len() == told {
+        reader.problem(table.line, &table.path, error.to_string());
+    }
+    None
+}
+
+fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
+    let mut stages: Vec<Stage> = Vec::new();
+    for item in table.list("stages") {
+        let Some((item, id)) = item.table().and_then(|item| Some((item, item.text("id")?))) else { continue };
+        if stages.iter().any(|stage| stage.id.as_str() == id) {
+            let text = format!("there is another stage `{id}` in this pipeline");
+            reader.problem(item.line_of("id"), item.path_of("id"), text);
+        }
+        let requires = item.table("requires");
+        let names = |key| requires.map(|table| texts(table, key).unwrap_or_default()).unwrap_or_default();
+        stages.push(Stage {
+            id: id.into(),
+            early: item.flag("early").unwrap_or_default(),
+            required: item.flag("required").unwrap_or_default(),
+            max_time: item.length("max_time"),
+            requires_fields: names("fields"),
+            requires_activities: names("activities"),
+        });
+    }
+    let entity = named(keys::ENTITIES, table.text("entity"));
+    Pipeline { entity: entity.unwrap_or(crate::domain::id::EntityKind::Deal), stages }
+}
+
+/// A layer as it is written, before what it leaves to earlier layers is known.
+#[derive(Default)]
+struct Draft<'t> {
+    table: Option<&'t Table>,
+    over: Override,
+    terms: Option<TermsDraft>,
+    sampling: Option<SamplingDraft>,
+}
+
+#[derive(Clone, Default)]
+struct TermsDraft {
+    approvers: Option<Vec<CompactString>>,
+    policies: Option<Vec<TermsPolicy>>,
+    enabled: Option<bool>,
+    severity: Option<Severity>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct SamplingDraft {
+    per_day: Option<u32>,
+    min_talk: Option<Span>,
+}
+
+impl<'t> Draft<'t> {
+    fn new(reader: &mut Reader<'_>, table: &'t Table, windows: &[Window]) -> Self {
+        let mut over = Override::default();
+        if let Some(when) = table.table("when") {
+            let key = |name| when.text(name).map(CompactString::from);
+            over.tenant = key("tenant");
+            over.department = key("department");
+            over.pipeline = key("pipeline");
+            over.source = key("source_id");
+        }
+        over.layer.calendar = table.text("calendar").map(Into::into);
+        let norms = table.table("norms");
+        for rule in Rule::ALL {
+            if let Some(table) = norms.and_then(|norms| norms.table(rule.name())) {
+                over.layer.rules.insert(*rule, params(reader, *rule, table, windows));
+            }
+        }
+        let terms = norms.and_then(|norms| norms.table("terms")).map(|table| terms(reader, table));
+        if let Some(terms) = &terms {
+            // `terms` names the three rules; what a rule says under its own name goes before.
+            for rule in TERMS_RULES {
+                let params = over.layer.rules.entry(rule).or_default();
+                params.enabled = params.enabled.or(terms.enabled);
+                params.severity = params.severity.or(terms.severity);
+            }
+        }
+        let sampling = table.table("review_sampling").map(|table| SamplingDraft {
+            per_day: table.count("per_day").and_then(|count| u32::try_from(count).ok()),
+            min_talk: table.number("min_talk_seconds").map(Span::from_seconds),
+        });
+        Self { table: Some(table), over, terms, sampling }
+    }
+
+    /// The layer with terms and sampling completed by the layers before it that apply wherever it does: these two are
+    /// taken over whole where layers are merged.
+    fn resolved(&self, reader: &mut Reader<'_>, base: &Draft<'_>, earlier: &[Draft<'_>]) -> Override {
+        let mut over = self.over.clone();
+        let Some(table) = self.table else { return over };
+        let before = || std::iter::once(base).chain(earlier.iter().filter(|draft| implies(&self.over, &draft.over)));
+        let mut all = TermsDraft::default();
+        for terms in before().chain([self]).filter_map(|draft| draft.terms.as_ref()) {
+            all.approvers = terms.approvers.clone().or(all.approvers);
+            all.policies = terms.policies.clone().or(all.policies);
+            all.enabled = terms.enabled.or(all.enabled);
+            all.severity = terms.severity.or(all.severity);
+        }
+        let norms = table.table("norms");
+        if self.terms.is_some() {
+            let own = norms.and_then(|norms| norms.table("terms"));
+            if let Some(own) = own.filter(|_| all.policies.is_none() && all.enabled != Some(false)) {
+                reader.problem(
+                    own.line,
+                    own.path_of("policies"),
+                    "this key is missing: without rows nothing is judged",
+                );
+            }
+            over.layer.terms = Some(Arc::new(TermsNorm {
+                approvers: all.approvers.unwrap_or_default(),
+                policies: all.policies.unwrap_or_default(),
+                enabled: all.enabled,
+                severity: all.severity,
+            }));
+        } else if before().all(|draft| draft.terms.is_none()) {
+            for rule in TERMS_RULES {
+                let own = norms.and_then(|norms| norms.table(rule.name()));
+                if let Some(own) = own.filter(|own| own.flag("enabled") != Some(false)) {
+                    reader.problem(own.line, &own.path, "the rule is judged by `norms.terms`, which is missing");
+                }
+            }
+        }
+        if let Some(own) = table.table("review_sampling") {
+            let mut all = SamplingDraft::default();
+            for sampling in before().chain([self]).filter_map(|draft| draft.sampling) {
+                all.per_day = sampling.per_day.or(all.per_day);
+                all.min_talk = sampling.min_talk.or(all.min_talk);
+            }
+            match all.per_day {
+                Some(per_day) => {
+                    let min_talk = all.min_talk.unwrap_or_default();
+                    over.layer.review_sampling = Some(ReviewSampling { per_day, min_talk });
+                }
+                None if own.gives("per_day") => {}
+                None => reader.problem(own.line, own.path_of("per_day"), "this key is missing: how many to pick"),
+            }
+        }
+        over
+    }
+}
+
+/// Whether `general` applies wherever `special` does.
+pub(crate) fn implies(special: &Override, general: &Override) -> bool {
+    let fits =
+        |special: &Option<CompactString>, general: &Option<CompactString>| general.is_none() || special == general;
+    fits(&special.tenant, &general.tenant)
+        && fits(&special.department, &general.department)
+        && fits(&special.pipeline, &general.pipeline)
+        && fits(&special.source, &general.source)
+}
+
+fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]) -> Params {
+    let escalate_after = table.value("escalate_after").map(|value| match &value.data {
+        Data::List(items) => items.iter().filter_map(Value::length).collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    if let Some(steps) = &escalate_after {
+        let (line, path) = (table.line_of("escalate_after"), table.path_of("escalate_after"));
+        if !steps.is_sorted_by(|one, next| one.span < next.span) {
+            reader.problem(line, path, "the steps are not ascending");
+        } else if !steps.is_empty() && ACT_RULES.contains(&rule) {
+            reader.note(line, path, "the rule is about an act, which has no duration: it never escalates");
+        }
+    }
+    let window = table.length("window").map(|window| window.span);
+    if let Some(window) = window.filter(|size| windows.iter().all(|window| window.size != *size)) {
+        let known: Vec<_> = windows.iter().map(|window| window.size.to_string()).collect();
+        let text = format!("there is no window of {window} among `windows`: {}", known.join(", "));
+        reader.problem(table.line_of("window"), table.path_of("window"), text);
+    }
+    let allowed_reasons = texts(table, "allowed_reasons");
+    if allowed_reasons.as_ref().is_some_and(Vec::is_empty) {
+        let (line, path) = (table.line_of("allowed_reasons"), table.path_of("allowed_reasons"));
+        reader.note(line, path, "no reason is a good one: every such ending is a violation");
+    }
+    Params {
+        enabled: table.flag("enabled"),
+        severity: severity(table),
+        escalate_after,
+        within: table.length("within"),
+        clock: among(keys::CLOCKS, Clock::name, table.text("clock")),
+        response: among(keys::RESPONSES, Response::name, table.text("response")),
+        attempts: table.count("attempts"),
+        entities: names(table, "entities")
+            .map(|names| names.filter_map(|name| named(keys::ENTITIES, Some(name))).collect()),
+        applies_to: names(table, "applies_to")
+            .map(|names| names.filter_map(|name| among(keys::ENDINGS, Outcome::name, Some(name))).collect()),
+        allowed_reasons,
+        min_touches: table.count("min_touches"),
+        channels: names(table, "channels")
+            .map(|names| names.filter_map(|name| among(Channel::ALL, Channel::name, Some(name))).collect()),
+        window,
+        basis: named(keys::BASES, table.text("basis")),
+        at_least: table.number("at_least"),
+        of_department: table.number("of_department"),
+        at_most: table.number("at_most"),
+        at_most_lag: table.length("at_most"),
+        quantile: table.number("quantile"),
+        min_sample: table.count("min_sample"),
+    }
+}
+
+fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsDraft {
+    let mut policies: Vec<TermsPolicy> = Vec::new();
+    for item in table.list("policies").iter().filter_map(Value::table) {
+        let policy = TermsPolicy {
+            pipeline: item.text("pipeline").map(Into::into),
+            grade: item.text("grade").map(Into::into),
+            amount_minor_below: item.count("amount_minor_below"),
+            max_discount_percent: item.number("max_discount_percent"),
+            max_installment_months: item.count("max_installment_months"),
+            min_prepayment_percent: item.number("min_prepayment_percent"),
+        };
+        if let Some(row) = policies.iter().position(|earlier| covers(earlier, &policy)) {
+            let text = format!("the row is never reached: row {} fits wherever it does", row + 1);
+            reader.note(item.line, &item.path, text);
+        }
+        policies.push(policy);
+    }
+    TermsDraft {
+        approvers: texts(table, "approvers"),
+        policies: table.gives("policies").then_some(policies),
+        enabled: table.flag("enabled"),
+        severity: severity(table),
+    }
+}
+
+/// Whether `earlier` fits wherever `later` does.
+fn covers(earlier: &TermsPolicy, later: &TermsPolicy) -> bool {
+    (earlier.pipeline.is_none() || earlier.pipeline == later.pipeline)
+        && (earlier.grade.is_none() || earlier.grade == later.grade)
+        && earlier.amount_minor_below.is_none_or(|limit| later.amount_minor_below.is_some_and(|amount| amount <= limit))
+}
+
+fn severity(table: &Table) -> Option<Severity> {
+    among(Severity::ALL, Severity::name, table.text("severity"))
+}
+
+fn names<'t>(table: &'t Table, key: &str) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
+    table.value(key)?.texts()
+}
+
+fn texts(table: &Table, key: &str) -> Option<Vec<CompactString>> {
+    names(table, key).map(|names| names.map(CompactString::from).collect())
+}
+
+/// The one of this name.
+fn among<T: Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str, found: Option<&str>) -> Option<T> {
+    all.into_iter().find(|one| Some(name(*one)) == found)
+}
+
+/// The one that is listed under this name.
+fn named<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> Option<T> {
+    all.into_iter().find(|(name, _)| Some(*name) == found).map(|(_, one)| one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{EVERYTHING, LAYERS, NORMS_NOTED, NORMS_REFUSED, documents};
+    use super::*;
+    use crate::domain::event::{Channel, Outcome};
+    use crate::domain::id::EntityKind;
+    use crate::domain::norms::{Basis, Length, Place};
+    use crate::domain::time::Timestamp;
+
+    fn document(text: &str) -> Document {
+        parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    }
+
+    /// Problems and notes, without the name of the file.
+    fn told(text: &str) -> (Vec<String>, Vec<String>) {
+        let strip = |problem: &Problem| problem.to_string().replace("norms.yaml:", "");
+        match parse_norms("norms.yaml", text) {
+            Ok(document) => (Vec::new(), document.notes.iter().map(strip).collect()),
+            Err(problems) => (problems.0.iter().map(strip).collect(), Vec::new()),
+        }
+    }
+
+    fn length(minutes: i64) -> Length {
+        Length { span: Span(minutes * Span::MINUTE.0), in_days: false }
+    }
+
+    fn days(days: i64) -> Length {
+        Length { span: Span(days * Span::DAY.0), in_days: true }
+    }
+
+    #[test]
+    fn everything_lands_in_its_place() {
+        let Document { norms, language, notes, files } = document(EVERYTHING);
+        assert_eq!((language, notes, files), (Language::Ru, vec![], vec![]));
+        assert_eq!((norms.country, norms.privacy_key.as_deref()), (Country::Kz, Some("a ${key}")));
+        assert!(!format!("{:?}", document(EVERYTHING)).contains("${key}"));
+        assert_eq!(norms.min_talk, Span(500));
+        let window = |size: Span, slide| Window { size, in_days: size >= Span::DAY, slide };
+        let week = Span(7 * Span::DAY.0);
+        let hours = |hours| Span(hours * Span::HOUR.0);
+        assert_eq!(norms.windows, [window(hours(2), Span::MINUTE), window(week, hours(2))]);
+
+        assert_eq!(norms.pipelines.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["9", "leads"]);
+        let (deals, leads) = (&norms.pipelines[&"9".into()], &norms.pipelines[&"leads".into()]);
+        assert_eq!((deals.entity, leads.entity), (EntityKind::Deal, EntityKind::Lead));
+        assert_eq!(leads.stages[0].max_time, Some(days(2)));
+        assert_eq!(deals.stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>(), ["C9:NEW", "142", "last"]);
+        assert_eq!(
+            deals.stages.iter().map(|stage| (stage.early, stage.required)).collect::<Vec<_>>(),
+            [(true, false), (false, true), (false, false)]
+        );
+        assert_eq!(deals.stages[0].max_time.map(|time| time.span), Some(Span(90_000)));
+        assert_eq!(deals.stages[1].requires_fields, ["budget", "7"]);
+        assert_eq!(deals.stages[1].requires_activities, ["DEMO", "NEEDS_ANALYSIS"]);
+
+        let base = &norms.base;
+        assert_eq!(base.calendar.as_deref(), Some("almaty"));
+        assert_eq!(base.review_sampling, Some(ReviewSampling { per_day: 3, min_talk: Span(30_000) }));
+        let rules: BTreeMap<Rule, Params> = [
+            (
+                Rule::FirstResponseLate,
+                Params {
+                    within: Some(length(15)),
+                    clock: Some(Clock::Business),
+                    response: Some(Response::Conversation),
+                    severity: Some(Severity::Info),
+                    escalate_after: Some(vec![length(15), length(120)]),
+                    ..Params::default()
+                },
+            ),
+            (
+                Rule::TooFewAttempts,
+                Params { within: Some(days(2)), clock: Some(Clock::Wall), attempts: Some(3), ..Params::default() },
+            ),
+            (
+                Rule::Neglected,
+                Params {
+                    within: Some(length(16 * 60)),
+                    clock: Some(Clock::Business),
+                    entities: Some(vec![EntityKind::Deal]),
+                    ..Params::default()
+                },
+            ),
+            (
+                Rule::DisqualifiedWithoutReason,
+                Params {
+                    applies_to: Some(vec![Outcome::Lost, Outcome::Disqualified]),
+                    allowed_reasons: Some(vec!["no_budget".into(), "12".into()]),
+                    ..Params::default()
+                },
+            ),
+            (Rule::DisqualifiedWithoutContact, Params { min_touches: Some(2), ..Params::default() }),
+            (Rule::StageSkipped, Params::default()),
+            (Rule::StageRequirementsUnmet, Params::default()),
+            (
+                Rule::StageReverted,
+                Params { enabled: Some(true), severity: Some(Severity::Critical), ..Params::default() },
+            ),
+            (Rule::StageOverdue, Params { escalate_after: Some(vec![days(1)]), ..Params::default() }),
+            (Rule::MissedCallNotReturned, Params { within: Some(length(30)), ..Params::default() }),
+            (
+                Rule::MessageUnanswered,
+                Params {
+                    within: Some(length(240)),
+                    channels: Some(vec![Channel::Sms, Channel::Email]),
+                    ..Params::default()
+                },
+            ),
+            (Rule::DiscountOverLimit, Params { severity: Some(Severity::Critical), ..Params::default() }),
+            (Rule::InstallmentNotAllowed, Params { severity: Some(Severity::Critical), ..Params::default() }),
+            (Rule::PrepaymentTooLow, Params { severity: Some(Severity::Info), ..Params::default() }),
+            (
+                Rule::ConversionLow,
+                Params {
+                    window: Some(week),
+                    basis: Some(Basis::Closed),
+                    of_department: Some(0.5),
+                    min_sample: Some(20),
+                    ..Params::default()
+                },
+            ),
+            (
+                Rule::ResponseSlow,
+                Params {
+                    window: Some(hours(2)),
+                    quantile: Some(0.95),
+                    clock: Some(Clock::Business),
+                    at_most_lag: Some(length(30)),
+                    ..Params::default()
+                },
+            ),
+            (Rule::QualityLow, Params { at_least: Some(60.0), min_sample: Some(5), ..Params::default() }),
+            (Rule::StuckEarly, Params { at_most: Some(0.5), ..Params::default() }),
+            (Rule::SpecialTermsFrequent, Params { at_most: Some(1.0), min_sample: Some(10), ..Params::default() }),
+            (
+                Rule::SourceSilent,
+                Params { within: Some(length(120)), clock: Some(Clock::Business), ..Params::default() },
+            ),
+        ]
+        .into();
+        assert_eq!(base.rules, rules);
+        let terms = base.terms.as_deref().expect("given");
+        assert_eq!(
+            (terms.enabled, terms.severity, &terms.approvers[..]),
+            (None, Some(Severity::Critical), &["boss".into()][..])
+        );
+        assert_eq!(
+            terms.policies,
+            [
+                TermsPolicy {
+                    pipeline: Some("9".into()),
+                    grade: Some("senior".into()),
+                    amount_minor_below: None,
+                    max_discount_percent: Some(12.5),
+                    max_installment_months: Some(6),
+                    min_prepayment_percent: Some(30.0),
+                },
+                TermsPolicy { amount_minor_below: Some(10_000_000), ..TermsPolicy::default() },
+            ]
+        );
+
+        let [acme, north] = &norms.overrides[..] else { panic!("two overrides") };
+        assert_eq!((acme.tenant.as_deref(), acme.layer.calendar.as_deref()), (Some("acme"), Some("round")));
+        assert_eq!((&acme.department, &acme.pipeline, &acme.source), (&None, &None, &None));
+        let place = [&north.tenant, &north.department, &north.pipeline, &north.source];
+        assert_eq!(place.map(|key| key.as_deref()), [Some("acme"), Some("north"), Some("9"), Some("WEB")]);
+        assert_eq!(north.layer.rules[&Rule::Neglected].enabled, Some(false));
+    }
+
+    #[test]
+    fn calendars_are_built_from_what_stands_there() {
+        let norms = document(EVERYTHING).norms;
+        let calendar = &norms.calendars["almaty"];
+        let at = |text| Timestamp::parse(text).expect("an instant");
+        let working = |from, to| calendar.working(at(from), at(to));
+        // A Monday of two intervals, a Saturday, a day off, and a Sunday that is worked to midnight.
+        assert_eq!(working("2026-06-01T00:00:00+05:00", "2026-06-02T00:00:00+05:00"), Span(8 * Span::HOUR.0));
+        assert_eq!(working("2026-06-06T00:00:00+05:00", "2026-06-07T00:00:00+05:00"), Span(4 * Span::HOUR.0));
+        assert_eq!(working("2026-01-01T00:00:00+05:00", "2026-01-02T00:00:00+05:00"), Span::ZERO);
+        assert_eq!(working("2026-03-08T00:00:00+05:00", "2026-03-09T00:00:00+05:00"), Span(14 * Span::HOUR.0));
+        assert!(calendar.lists(at("2026-12-01T00:00:00Z")) && !calendar.lists(at("2027-12-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn nothing_is_a_document_too() {
+        let Document { norms, language, notes, .. } = document("");
+        assert_eq!((norms.windows, norms.min_talk), (Window::DEFAULT.to_vec(), Span::SECOND));
+        assert_eq!((norms.country, norms.privacy_key, language), (Country::Ru, None, Language::En));
+        assert!(norms.base.rules.is_empty() && norms.overrides.is_empty());
+        assert_eq!(notes.len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, problems) in documents(NORMS_REFUSED) {
+            assert_eq!(told(text).0, problems, "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_are_judged_as_they_are_in_force() {
+        for (text, problems) in documents(LAYERS) {
+            assert_eq!(told(text).0, problems, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_suspicious_is_noted() {
+        for (text, notes) in documents(NORMS_NOTED) {
+            assert_eq!(told(text), (vec![], notes), "{text}");
+        }
+    }
+
+    #[test]
+    fn stages_in_days_are_judged_by_the_clock_of_their_pipeline() {
+        const NORMS: &str = "\
+pipelines:
+  a: {entity: deal, stages: [{id: x, max_time: 3d}]}
+  b: {entity: deal, stages: [{id: x, max_time: 3h}]}
+norms: {stage_overdue: {clock: BASE}}
+overrides:
+- when: {pipeline: a}
+  norms: {stage_overdue: {THERE}}
+";
+        let text = |base: &str, there: &str| NORMS.replace("BASE", base).replace("THERE", there);
+        let problem = "2: pipelines.a.stages[0].max_time: 3d is in days, though `stage_overdue` counts business time: \
+                       write hours";
+        assert_eq!(told(&text("business", "clock: wall")).0, Vec::<String>::new());
+        assert_eq!(told(&text("business", "enabled: false")).0, Vec::<String>::new());
+        assert_eq!(told(&text("wall", "severity: info")).0, Vec::<String>::new());
+        assert_eq!(told(&text("wall", "clock: business")).0, [problem]);
+        assert_eq!(told(&text("business", "severity: info")).0, [problem]);
+    }
+
+    #[test]
+    fn later_overrides_win_key_by_key() {
+        let text = "\
+norms:
+  neglected: {within: 16h, severity: info, escalate_after: [1h, 2h]}
+  source_silent: {within: 1h, enabled: false}
+overrides:
+- when: {tenant: acme}
+  norms: {neglected: {within: 8h}, source_silent: {enabled: true}}
+- when: {department: north}
+  norms: {neglected: {severity: critical, escalate_after: []}}
+- when: {tenant: acme, department: north}
+  norms: {neglected: {within: 4h}}
+- when: {tenant: acme, source_id: WEB}
+  norms: {neglected: {enabled: false}}
+- when: {pipeline: sales}
+  norms: {neglected: {within: 1h}}
+";
+        let norms = document(text).norms;
+        let neglected = |place: Place<'_>| {
+            let scope = norms.scope(place);
+            let params = scope.rules.get(&Rule::Neglected)?;
+            let steps = params.escalate_after.as_ref().map(Vec::len);
+            Some((params.within?.span.0 / Span::HOUR.0, params.severity?.name(), steps?))
+        };
+        let place = |tenant, department| Place { tenant, department, pipeline: None, source: None };
+        assert_eq!(neglected(place("other", "south")), Some((16, "info", 2)));
+        assert_eq!(neglected(place("acme", "south")), Some((8, "info", 2)));
+        assert_eq!(neglected(place("other", "north")), Some((16, "critical", 0)));
+        assert_eq!(neglected(place("acme", "north")), Some((4, "critical", 0)));
+        assert_eq!(neglected(Place { source: Some("WEB"), ..place("acme", "north") }), None);
+        assert_eq!(neglected(Place { pipeline: Some("sales"), ..place("acme", "north") }), Some((1, "critical", 0)));
+        assert!(!norms.scope(place("other", "south")).rules.contains_key(&Rule::SourceSilent));
+        assert!(norms.scope(place("acme", "south")).rules.contains_key(&Rule::SourceSilent));
+    }
+
+    #[test]
+    fn overrides_of_terms_and_sampling_keep_what_they_do_not_say() {
+        let text = "\
+norms:
+  terms: {approvers: [boss], policies: [{max_discount_percent: 5}]}
+review_sampling: {per_day: 3, min_talk_seconds: 30}
+overrides:
+- when: {tenant: acme}
+  norms: {terms: {approvers: [chief]}}
+  review_sampling: {per_day: 1}
+- when: {tenant: acme, department: north}
+  norms: {terms: {policies: [{max_discount_percent: 9}]}, discount_over_limit: {severity: critical}}
+  review_sampling: {min_talk_seconds: 0}
+- when: {tenant: other}
+  norms: {terms: {enabled: false}}
+";
+        let norms = document(text).norms;
+        let shown = |over: &Override| {
+            let terms = over.layer.terms.as_deref().expect("given");
+            let approvers: Vec<_> = terms.approvers.iter().map(CompactString::as_str).collect();
+            let discounts: Vec<_> = terms.policies.iter().filter_map(|row| row.max_discount_percent).collect();
+            (approvers.join(","), discounts, terms.enabled)
+        };
+        assert_eq!(shown(&norms.overrides[0]), ("chief".into(), vec![5.0], None));
+        assert_eq!(shown(&norms.overrides[1]), ("chief".into(), vec![9.0], None));
+        assert_eq!(shown(&norms.overrides[2]), ("boss".into(), vec![5.0], Some(false)));
+        let sampling = |index: usize| norms.overrides[index].layer.review_sampling;
+        assert_eq!(sampling(0), Some(ReviewSampling { per_day: 1, min_talk: Span(30_000) }));
+        assert_eq!(sampling(1), Some(ReviewSampling { per_day: 1, min_talk: Span::ZERO }));
+        assert_eq!(sampling(2), None);
+        let on = |tenant, department| {
+            let scope = norms.scope(Place { tenant, department, pipeline: None, source: None });
+            TERMS_RULES.map(|rule| scope.rules.get(&rule).map(|params| params.severity.unwrap_or_default().name()))
+        };
+        assert_eq!(on("acme", "south"), [Some("warning"); 3]);
+        assert_eq!(on("acme", "north"), [Some("critical"), Some("warning"), Some("warning")]);
+        assert_eq!(on("other", "north"), [None; 3]);
+    }
+}

@@ -1,0 +1,703 @@
+//! Owns reading a YAML document by its declared keys: the tree with its lines, typed values, and what is wrong.
+//!
+//! Promises to find every problem of a document in one go, each with its line and its path, and to say what was found
+//! and what is wanted. Refuses unknown keys, keys given twice, tags, several documents in a file, numbers in quotes and
+//! values out of their range. A value that was refused counts as given, so that one mistake is told once.
+//!
+//! **Secrets** are never quoted in a problem.
+
+use super::key::{Absent, Form, Key, Kind, Need};
+use super::outside::{Outside, expand};
+use super::problem::Problem;
+use super::value::{Data, Entry, Table, Value};
+use crate::domain::norms::Length;
+use crate::domain::time::Span;
+use saphyr::{LoadableYamlNode, MarkedYamlOwned, ScalarOwned, ScanError, YamlDataOwned};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Reads one document.
+pub(crate) struct Reader<'a> {
+    file: &'a str,
+    text: Cow<'a, str>,
+    outside: &'a dyn Outside,
+    /// What is wrong.
+    pub(crate) problems: Vec<Problem>,
+    /// What is legal and yet suspicious.
+    pub(crate) notes: Vec<Problem>,
+    /// The files that values were taken from.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Longest length of time: ten years.
+const LONGEST: Span = Span(3653 * Span::DAY.0);
+
+impl<'a> Reader<'a> {
+    /// A reader of the document `text`, called `file`.
+    pub(crate) fn new(file: &'a str, text: &'a str, outside: &'a dyn Outside) -> Self {
+        let text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+        Self { file, text, outside, problems: Vec::new(), notes: Vec::new(), files: Vec::new() }
+    }
+
+    /// Reads the document as a mapping with the declared keys; an empty one is a mapping without any.
+    pub(crate) fn document(&mut self, keys: &'static [&'static [Key]]) -> Table {
+        if let Some(line) = self.text.lines().position(deep) {
+            self.problem(line + 1, "", format!("the line begins behind column {DEEPEST}"));
+            return Table::default();
+        }
+        let documents = match load(&mut self.text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                let text = format!("this is no YAML: {}", error.info());
+                self.problem(error.marker().line(), "", text);
+                return Table::default();
+            }
+        };
+        if let Some(second) = documents.get(1) {
+            self.problem(second.span.start.line(), "", "a second document begins here; one is wanted");
+        }
+        let empty = MarkedYamlOwned::value_from_str("~");
+        match self.value(documents.first().unwrap_or(&empty), &Kind::Table(keys), String::new(), 1).data {
+            Data::Table(table) => table,
+            _ => Table::default(),
+        }
+    }
+
+    /// The document's name.
+    pub(crate) fn name(&self) -> &str {
+        self.file
+    }
+
+    /// Takes over what was found in another document, called `path`.
+    pub(crate) fn take_over(&mut self, other: Reader<'_>, path: PathBuf) {
+        self.problems.extend(other.problems);
+        self.notes.extend(other.notes);
+        self.files.push(path);
+        self.files.extend(other.files);
+    }
+
+    /// Notes a problem.
+    pub(crate) fn problem(&mut self, line: usize, path: impl Into<String>, text: impl Into<String>) {
+        self.problems.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
+    }
+
+    /// Notes something suspicious.
+    pub(crate) fn note(&mut self, line: usize, path: impl Into<String>, text: impl Into<String>) {
+        self.notes.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
+    }
+
+    /// A path of this document: what is relative is so to the document.
+    pub(crate) fn locate(&self, path: &str) -> PathBuf {
+        Path::new(self.file).parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Reads a node; `line` is that of its key.
+    fn value(&mut self, node: &MarkedYamlOwned, kind: &Kind, path: String, line: usize) -> Value {
+        use YamlDataOwned::{Mapping, Sequence, Value as Scalar};
+        let here = match &node.data {
+            Scalar(scalar) if !matches!(scalar, ScalarOwned::Null) => node.span.start.line().max(line),
+            _ => line,
+        };
+        let nothing = matches!(&node.data, Scalar(ScalarOwned::Null));
+        let data = match (kind, &node.data) {
+            (Kind::Table(keys), Mapping(_)) => Data::Table(self.table(node, keys, path, line)),
+            (Kind::Table(keys), _) if nothing => Data::Table(self.table(node, keys, path, line)),
+            (Kind::Map(form, of), Mapping(_)) => Data::Map(self.map(node, form, of, &path)),
+            (Kind::Map(..), _) if nothing => Data::Map(Vec::new()),
+            (Kind::List(_, 0), _) if nothing => Data::List(Vec::new()),
+            (Kind::List(of, least), Sequence(nodes)) if nodes.len() >= *least => {
+                let read = |(index, node): (usize, &MarkedYamlOwned)| {
+                    self.value(node, of, format!("{path}[{index}]"), node.span.start.line())
+                };
+                Data::List(nodes.iter().enumerate().map(read).collect())
+            }
+            (Kind::Secret | Kind::Property, Mapping(_)) => self.contents(node, path, line),
+            (kind, Scalar(scalar)) => match self.scalar(scalar, node, kind) {
+                Ok(data) => data,
+                Err(text) => {
+                    self.problem(here, path, text);
+                    Data::Bad
+                }
+            },
+            _ => {
+                self.problem(here, path, format!("wanted {}, found {}", kind.wanted(), found(node, false)));
+                Data::Bad
+            }
+        };
+        Value { line: here, data }
+    }
+
+    /// The entries of a mapping whose keys are text and not given twice; the others are problems.
+    fn entries<'n>(&mut self, node: &'n MarkedYamlOwned, path: &str) -> Vec<(String, usize, &'n MarkedYamlOwned)> {
+        let YamlDataOwned::Mapping(mapping) = &node.data else { return Vec::new() };
+        let mut entries: Vec<(String, usize, &MarkedYamlOwned)> = Vec::new();
+        for (key, value) in mapping {
+            let line = key.span.start.line();
+            let Some(name) = self.plain(key) else {
+                self.problem(line, path, format!("wanted text as a key, found {}", found(key, false)));
+                continue;
+            };
+            let name = name.replace(AGAIN, "");
+            match entries.iter().find(|(earlier, ..)| *earlier == name) {
+                Some((_, first, _)) => {
+                    let text = format!("the key is given twice, first on line {first}");
+                    self.problem(line, join(path, &name), text);
+                }
+                None => entries.push((name, line, value)),
+            }
+        }
+        entries
+    }
+
+    fn map(&mut self, node: &MarkedYamlOwned, form: &Form, of: &Kind, path: &str) -> Vec<(String, Value)> {
+        let mut values = Vec::new();
+        for (name, line, node) in self.entries(node, path) {
+            let path = join(path, &name);
+            if !(form.fits)(&name) {
+                self.problem(line, path, format!("wanted {}, found `{}`", form.wanted, short(&name)));
+                continue;
+            }
+            values.push((name, self.value(node, of, path, line)));
+        }
+        values
+    }
+
+    fn table(&mut self, node: &MarkedYamlOwned, keys: &[&'static [Key]], path: String, line: usize) -> Table {
+        let keys = || keys.iter().copied().flatten();
+        let mut table = Table { line, path, entries: BTreeMap::new() };
+        for (name, line, node) in self.entries(node, &table.path) {
+            let path = join(&table.path, &name);
+            match keys().find(|key| key.name == name) {
+                Some(key) => {
+                    let value = self.value(node, &key.kind, path, line);
+                    table.entries.insert(key.name, Entry { line, given: true, value });
+                }
+                None => {
+                    let known: Vec<_> = keys().map(|key| key.name).collect();
+                    let text = match nearest(&name, &known) {
+                        Some(near) => {
+                            // It counts as given, so that it is not missed as well.
+                            let value = Value { line, data: Data::Bad };
+                            table.entries.entry(near).or_insert(Entry { line, given: true, value });
+                            format!("unknown key, did you mean `{near}`?")
+                        }
+                        None => format!("unknown key, wanted one of {}", known.join(", ")),
+                    };
+                    self.problem(line, path, text);
+                }
+            }
+        }
+        for key in keys().filter(|key| !table.entries.contains_key(key.name)).collect::<Vec<_>>() {
+            match key.absent {
+                _ if key.need == Need::Must => {
+                    self.problem(line, table.path_of(key.name), format!("this key is missing: {}", key.help));
+                }
+                Absent::Filled(default) => {
+                    let value = self.default(default, &key.kind, table.path_of(key.name), line);
+                    table.entries.insert(key.name, Entry { line, given: false, value });
+                }
+                _ => {}
+            }
+        }
+        table
+    }
+
+    /// Reads a declared default as if it stood in the document.
+    fn default(&mut self, default: &str, kind: &Kind, path: String, line: usize) -> Value {
+        let mut text = Cow::Borrowed(default);
+        let mut value = match load(&mut text).ok().as_deref() {
+            Some([node, ..]) => self.value(node, kind, path, line),
+            _ => Value { line, data: Data::Bad },
+        };
+        value.line = line;
+        value
+    }
+
+    /// The text of a node that may be an id: text, or a whole number that is written as one would write it.
+    fn plain(&self, node: &MarkedYamlOwned) -> Option<String> {
+        match &node.data {
+            YamlDataOwned::Value(ScalarOwned::String(text)) => Some(text.clone()),
+            YamlDataOwned::Value(ScalarOwned::Integer(number)) => self.as_written(node, number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The text of a value that is no text, unless it is written differently: `007` must not become `7`.
+    fn as_written(&self, node: &MarkedYamlOwned, text: String) -> Option<String> {
+        let (start, end) = (node.span.start.index(), node.span.end.index());
+        let written = self.text.chars().skip(start).take(end.saturating_sub(start));
+        text.chars().eq(written).then_some(text)
+    }
+
+    fn scalar(&self, scalar: &ScalarOwned, node: &MarkedYamlOwned, kind: &Kind) -> Result<Data, String> {
+        use ScalarOwned::{Boolean, FloatingPoint, Integer, String as Text};
+        let refuse = |hint: &str| {
+            let secret = matches!(kind, Kind::Secret | Kind::Property);
+            Err(format!("wanted {}, found {}{hint}", kind.wanted(), found(node, secret)))
+        };
+        let hint = match (kind, scalar) {
+            (Kind::Length | Kind::Span(..), Integer(_)) => ": the unit is missing",
+            (
+                Kind::Text | Kind::Form(_) | Kind::Setting | Kind::Secret | Kind::Property,
+                Integer(_) | FloatingPoint(_) | Boolean(_),
+            ) => ": put it in quotes",
+            (Kind::Flag, Text(text)) if ["true", "false"].contains(&text.as_str()) => ": take the quotes away",
+            (Kind::Count(..) | Kind::Number(..) | Kind::Between(..), Text(text)) if text.parse::<f64>().is_ok() => {
+                ": take the quotes away"
+            }
+            _ => "",
+        };
+        match (kind, scalar) {
+            (Kind::Flag, Boolean(flag)) => Ok(Data::Flag(*flag)),
+            (Kind::Count(from, to), Integer(count)) if (from..=to).contains(&count) => Ok(Data::Count(*count)),
+            (Kind::Number(..) | Kind::Between(..), Integer(_) | FloatingPoint(_)) => {
+                let number = match scalar {
+                    Integer(count) => *count as f64,
+                    FloatingPoint(number) => number.0,
+                    _ => return refuse(""),
+                };
+                let fits = match kind {
+                    Kind::Between(from, to) => *from < number && number < *to,
+                    Kind::Number(from, to) => (*from..=*to).contains(&number),
+                    _ => false,
+                };
+                if fits { Ok(Data::Number(number)) } else { refuse("") }
+            }
+            (Kind::Length, Text(text)) => match span(text) {
+                Some(length) if Span::ZERO < length.span && length.span <= LONGEST && whole(text) => {
+                    Ok(Data::Length(length))
+                }
+                _ => refuse(""),
+            },
+            (Kind::Span(from, to), Text(text)) => match span(text) {
+                Some(length) if (*from..=*to).contains(&length.span) => Ok(Data::Length(length)),
+                _ => refuse(""),
+            },
+            (Kind::Bytes(from, to), Text(text)) => match size(text) {
+                Some(size) if (*from..=*to).contains(&size) => Ok(Data::Count(size)),
+                _ => refuse(""),
+            },
+            (Kind::Bytes(from, to), Integer(size)) if (from..=to).contains(&size) => Ok(Data::Count(*size)),
+            (Kind::Text | Kind::Form(_), Text(_) | Integer(_)) => match self.plain(node) {
+                Some(text) if text.contains("${") => {
+                    Err("environment variables are read in the kafka section and privacy_key only".into())
+                }
+                Some(text) if text.is_empty() => refuse(""),
+                Some(text) => match kind {
+                    Kind::Form(form) if !(form.fits)(&text) => refuse(""),
+                    _ => Ok(Data::Text(text, false)),
+                },
+                None => refuse(hint),
+            },
+            (Kind::Name(names), Text(text)) => {
+                let names = names();
+                if names.contains(&text.as_str()) {
+                    return Ok(Data::Text(text.clone(), false));
+                }
+                match nearest(text, &names) {
+                    Some(near) => refuse(&format!(", did you mean `{near}`?")),
+                    None => refuse(""),
+                }
+            }
+            (Kind::Setting | Kind::Secret | Kind::Property, Text(text)) => {
+                let (expanded, substituted) = expand(text, self.outside)?;
+                if expanded.is_empty() && !matches!(kind, Kind::Property) {
+                    return Err("the text is empty".into());
+                }
+                Ok(Data::Text(expanded, substituted || matches!(kind, Kind::Secret)))
+            }
+            (Kind::Property, Boolean(_) | Integer(_) | FloatingPoint(_)) => {
+                let text = match scalar {
+                    Boolean(flag) => flag.to_string(),
+                    Integer(count) => count.to_string(),
+                    FloatingPoint(number) => number.to_string(),
+                    _ => String::new(),
+                };
+                self.as_written(node, text).map_or_else(|| refuse(hint), |text| Ok(Data::Text(text, false)))
+            }
+            _ => refuse(hint),
+        }
+    }
+
+    /// `{file: PATH}`: the text of the file, without the line end at its end.
+    fn contents(&mut self, node: &MarkedYamlOwned, path: String, line: usize) -> Data {
+        const FILE: &[&[Key]] = &[&[Key::new("file", Kind::Text, "the file that holds the text").must()]];
+        let table = self.table(node, FILE, path.clone(), line);
+        let Some(name) = table.text("file") else { return Data::Bad };
+        let file = self.locate(name);
+        match self.outside.file(&file) {
+            Ok(text) => {
+                self.files.push(file);
+                let text = text.trim_end_matches(['\r', '\n']);
+                if text.is_empty() {
+                    self.problem(table.line_of("file"), table.path_of("file"), format!("the file {name} is empty"));
+                }
+                Data::Text(text.into(), true)
+            }
+            Err(error) => {
+                let text = format!("cannot read the file {name}: {}", error.kind());
+                self.problem(table.line_of("file"), table.path_of("file"), text);
+                Data::Bad
+            }
+        }
+    }
+}
+
+/// Whether a line opens so many levels that the parser, which calls itself for each, could run out of stack.
+fn deep(line: &str) -> bool {
+    line.len() - line.trim_start_matches([' ', '\t', '-', '?', ':']).len() > DEEPEST
+}
+
+/// The column by which a line must begin.
+const DEEPEST: usize = 200;
+
+/// Marks a key that its mapping has already, so that the parser lets it pass and all of them can be told at once.
+const AGAIN: char = '\u{e000}';
+
+/// Parses `text`. The parser stops at the first key that is given twice; such keys get a mark, and it tries again.
+fn load(text: &mut Cow<'_, str>) -> Result<Vec<MarkedYamlOwned>, ScanError> {
+    let mut last = usize::MAX;
+    for marks in 1..64 {
+        let error = match MarkedYamlOwned::load_from_str(text) {
+            Err(error) if error.info().starts_with("duplicated key") && error.marker().index() != last => error,
+            result => return result,
+        };
+        last = error.marker().index();
+        // Behind the first character of the key, which may be a quote.
+        let Some((at, _)) = text.char_indices().nth(last + 1) else { return Err(error) };
+        text.to_mut().insert_str(at, &AGAIN.to_string().repeat(marks));
+    }
+    MarkedYamlOwned::load_from_str(text)
+}
+
+/// Reads `90s`, `15m`, `4h`, `7d`, and `100ms`.
+fn span(text: &str) -> Option<Length> {
+    let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => Span::SECOND.0,
+        "m" => Span::MINUTE.0,
+        "h" => Span::HOUR.0,
+        "d" => Span::DAY.0,
+        _ => return None,
+    };
+    let span = digits.parse::<i64>().ok()?.checked_mul(millis)?;
+    Some(Length { span: Span(span), in_days: unit == "d" })
+}
+
+/// Whether a length is written in one of the units of norms.
+fn whole(text: &str) -> bool {
+    !text.ends_with("ms")
+}
+
+/// Reads `100B`, `256KiB` and `1MiB`.
+fn size(text: &str) -> Option<i64> {
+    let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit);
+    let factor = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor)
+}
+
+/// What stands in a node, in words.
+fn found(node: &MarkedYamlOwned, secret: bool) -> String {
+    match &node.data {
+        YamlDataOwned::Value(ScalarOwned::Null) => "nothing".into(),
+        YamlDataOwned::Value(ScalarOwned::Boolean(flag)) => flag.to_string(),
+        YamlDataOwned::Value(ScalarOwned::Integer(_) | ScalarOwned::FloatingPoint(_)) if secret => "a number".into(),
+        YamlDataOwned::Value(ScalarOwned::Integer(number)) => format!("the number {number}"),
+        YamlDataOwned::Value(ScalarOwned::FloatingPoint(number)) => format!("the number {number}"),
+        YamlDataOwned::Value(ScalarOwned::String(text)) if text.is_empty() => "an empty text".into(),
+        YamlDataOwned::Value(ScalarOwned::String(_)) if secret => "text".into(),
+        YamlDataOwned::Value(ScalarOwned::String(text)) => format!("the text `{}`", short(text)),
+        YamlDataOwned::Sequence(items) if items.is_empty() => "an empty list".into(),
+        YamlDataOwned::Sequence(_) => "a list".into(),
+        YamlDataOwned::Mapping(_) => "a mapping".into(),
+        YamlDataOwned::Tagged(tag, _) => format!("the tag {tag}"),
+        _ => "something unreadable".into(),
+    }
+}
+
+/// The beginning of a text, on one line.
+fn short(text: &str) -> String {
+    let text = text.replace(AGAIN, "");
+    let mut line: String = text.chars().take(40).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    if text.chars().nth(40).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// A path with one more key.
+pub(super) fn join(path: &str, name: &str) -> String {
+    match path {
+        "" => short(name),
+        path => format!("{path}.{}", short(name)),
+    }
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'n>(found: &str, names: &[&'n str]) -> Option<&'n str> {
+    let found = found.to_lowercase();
+    let (far, name) = names.iter().map(|name| (edits(&found, &name.to_lowercase()), *name)).min()?;
+    let length = name.chars().count();
+    let near = far <= 2.min(length / 2) || far * 4 <= length;
+    let cut_short = || names.iter().copied().find(|name| found.len() >= 3 && name.to_lowercase().starts_with(&found));
+    if near { Some(name) } else { cut_short() }
+}
+
+/// How many letters must be put in, taken out, replaced or swapped with their neighbour.
+fn edits(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(80).collect(), to.chars().collect());
+    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for i in 0..=from.len() {
+        for j in 0..=to.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+                let swapped = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
+            };
+        }
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::ANY;
+    use super::super::outside::pretend::Pretend;
+    use super::super::problem::sorted;
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const KEYS: &[Key] = &[
+        Key::new("flag", Kind::Flag, "a flag"),
+        Key::new("count", Kind::Count(1, 100), "a count"),
+        Key::new("share", Kind::Number(0.0, 1.0), "a share"),
+        Key::new("quantile", Kind::Between(0.0, 1.0), "a quantile"),
+        Key::new("length", Kind::Length, "a length"),
+        Key::new("span", Kind::Span(Span(1), Span::HOUR), "a span"),
+        Key::new("size", Kind::Bytes(1, 1 << 20), "a size"),
+        Key::new("text", Kind::Text, "a text"),
+        Key::new("name", Kind::Name(|| vec!["warning", "critical"]), "a name"),
+        Key::new("secret", Kind::Secret, "a secret"),
+        Key::new("property", Kind::Property, "a property"),
+        Key::new("list", Kind::List(&Kind::Count(1, 9), 1), "a list"),
+        Key::new("map", Kind::Map(ANY, &Kind::Flag), "a map"),
+        Key::new("inner", Kind::Table(&[INNER]), "an inner table"),
+    ];
+    const INNER: &[Key] =
+        &[Key::new("id", Kind::Text, "the id").must(), Key::new("within", Kind::Length, "the deadline").filled("15m")];
+
+    fn pretend() -> Pretend {
+        Pretend {
+            variables: BTreeMap::from([("HOST", "pod-3"), ("EMPTY", "")]),
+            files: BTreeMap::from([("etc/key".into(), "s3cret\n"), ("etc/nothing".into(), "\n")]),
+        }
+    }
+
+    fn read(text: &str) -> (Table, Vec<String>) {
+        let outside = pretend();
+        let mut reader = Reader::new("etc/test.yaml", text, &outside);
+        let table = reader.document(&[KEYS]);
+        let told = |problem: &Problem| problem.to_string().replace("etc/test.yaml:", "");
+        (table, sorted(reader.problems).iter().map(told).collect())
+    }
+
+    #[test]
+    fn values_of_every_kind_are_read() {
+        let text = "flag: true\ncount: 0x10\nshare: 1\nquantile: .5\nlength: 7d\nspan: 100ms\nsize: 256KiB\ntext: 142\n\
+                    name: critical\nsecret: {file: key}\nproperty: 0.5\nlist: [1, 2]\nmap: {1: true, b: false}\n\
+                    inner: {id: \"007\"}\n";
+        let (table, problems) = read(text);
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!((table.flag("flag"), table.count("count")), (Some(true), Some(16)));
+        assert_eq!((table.number("share"), table.number("quantile")), (Some(1.0), Some(0.5)));
+        assert_eq!(table.length("length"), Some(Length { span: Span(7 * Span::DAY.0), in_days: true }));
+        assert_eq!(table.length("span").map(|length| length.span), Some(Span(100)));
+        assert_eq!(table.count("size"), Some(262_144));
+        assert_eq!((table.text("text"), table.text("name")), (Some("142"), Some("critical")));
+        assert!(matches!(&table.value("secret").expect("given").data, Data::Text(text, true) if text == "s3cret"));
+        assert_eq!(table.text("property"), Some("0.5"));
+        assert_eq!(table.list("list").len(), 2);
+        assert_eq!(table.map("map").iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["1", "b"]);
+        let inner = table.table("inner").expect("given");
+        assert_eq!((inner.text("id"), inner.line, inner.path.as_str()), (Some("007"), 14, "inner"));
+        assert_eq!(inner.length("within").map(|length| length.span), Some(Span(15 * Span::MINUTE.0)));
+        assert!(inner.gives("id") && !inner.gives("within"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line_and_path() {
+        let length = "wanted a length of time such as 90s, 15m, 4h or 7d, found";
+        for (text, wanted) in [
+            ("flag: \"true\"", "1: flag: wanted true or false, found the text `true`: take the quotes away"),
+            ("flag: yes", "1: flag: wanted true or false, found the text `yes`"),
+            ("\ncount: 0", "2: count: wanted a whole number from 1 to 100, found the number 0"),
+            ("count: 1.5", "1: count: wanted a whole number from 1 to 100, found the number 1.5"),
+            ("count: '5'", "1: count: wanted a whole number from 1 to 100, found the text `5`: take the quotes away"),
+            ("share: 20", "1: share: wanted a number from 0 to 1, found the number 20"),
+            ("share: .nan", "1: share: wanted a number from 0 to 1, found the number NaN"),
+            ("quantile: 1", "1: quantile: wanted a number above 0 and below 1, found the number 1"),
+            ("length: 15", &format!("1: length: {length} the number 15: the unit is missing")),
+            ("length: 15 m", &format!("1: length: {length} the text `15 m`")),
+            ("length: 1.5h", &format!("1: length: {length} the text `1.5h`")),
+            ("length: 0s", &format!("1: length: {length} the text `0s`")),
+            ("length: 90ms", &format!("1: length: {length} the text `90ms`")),
+            ("length: 9999999999999999999d", &format!("1: length: {length} the text `9999999999999999999d`")),
+            ("length: 99999999999d", &format!("1: length: {length} the text `99999999999d`")),
+            ("length:", &format!("1: length: {length} nothing")),
+            ("length: [1h]", &format!("1: length: {length} a list")),
+            ("span: 2h", "1: span: wanted a length of time from 1ms to 1h, found the text `2h`"),
+            ("size: 2MiB", "1: size: wanted a size from 1B to 1MiB, found the text `2MiB`"),
+            ("size: 1kb", "1: size: wanted a size from 1B to 1MiB, found the text `1kb`"),
+            ("text: 007", "1: text: wanted text, found the number 7: put it in quotes"),
+            ("text: 1.10", "1: text: wanted text, found the number 1.1: put it in quotes"),
+            ("text: true", "1: text: wanted text, found true: put it in quotes"),
+            ("text: ''", "1: text: wanted text, found an empty text"),
+            ("text: ${HOST}", "1: text: environment variables are read in the kafka section and privacy_key only"),
+            ("text: !secret x", "1: text: wanted text, found the tag !secret"),
+            ("name: warn", "1: name: wanted one of warning, critical, found the text `warn`, did you mean `warning`?"),
+            ("name: x", "1: name: wanted one of warning, critical, found the text `x`"),
+            (
+                "property: 00123",
+                "1: property: wanted text, in which ${NAME} stands for an environment variable, or {file: PATH}, found \
+                 a number: put it in quotes",
+            ),
+            ("secret: ${NOWHERE}", "1: secret: the environment variable NOWHERE is not set"),
+            ("secret: ${HOST", "1: secret: `${` without its `}`"),
+            ("secret: ${A-B}", "1: secret: `${…}` does not hold the name of an environment variable"),
+            ("secret: ${EMPTY}", "1: secret: the text is empty"),
+            ("secret: {file: gone}", "1: secret.file: cannot read the file gone: entity not found"),
+            ("secret: {file: nothing}", "1: secret.file: the file nothing is empty"),
+            ("secret:\n  fil: key", "2: secret.fil: unknown key, did you mean `file`?"),
+            ("list: []", "1: list: wanted a list, not empty, of whole numbers from 1 to 9, found an empty list"),
+            ("list:\n  - 1\n  - 10", "3: list[1]: wanted a whole number from 1 to 9, found the number 10"),
+            ("map: [a]", "1: map: wanted a mapping from a name to true or false, found a list"),
+            ("map:\n  a: 1", "2: map.a: wanted true or false, found the number 1"),
+            ("map: {'': true}", "1: map.: wanted a name, found ``"),
+            ("map: {1.5: true}", "1: map: wanted text as a key, found the number 1.5"),
+            ("inner:\n", "1: inner.id: this key is missing: the id"),
+            ("inner: {id: a, withn: 5m}", "1: inner.withn: unknown key, did you mean `within`?"),
+            ("inner: {id: a, zzz: 5m}", "1: inner.zzz: unknown key, wanted one of id, within"),
+            ("inner: x", "1: inner: wanted a mapping, found the text `x`"),
+            ("- a", "1: wanted a mapping, found a list"),
+            ("flag: true\n---\nflag: true", "3: a second document begins here; one is wanted"),
+        ] {
+            assert_eq!(read(text).1, [wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_ids_as_they_are_written() {
+        for text in
+            ["text: 142", "text:   142   # so", "{text: 142}", "{text: 142 }", "# ж\r\ntext: 142\r\n", "text:\n  142"]
+        {
+            let (table, problems) = read(text);
+            assert_eq!((table.text("text"), problems), (Some("142"), vec![]), "{text:?}");
+        }
+        for (text, property) in [("1000", "1000"), ("0.5", "0.5"), ("false", "false"), ("-1", "-1"), ("'007'", "007")] {
+            assert_eq!(read(&format!("property: {text} ")).0.text("property"), Some(property));
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_quoted() {
+        for text in ["secret: 12345", "secret: [hunter2]", "property: [hunter2]", "secret: {hunter: 2, file: gone}"] {
+            let (_, problems) = read(text);
+            assert!(!problems.is_empty(), "{text}");
+            assert!(problems.iter().all(|told| !told.contains("12345") && !told.contains("hunter2")), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn keys_given_twice_are_told_all_at_once_and_the_first_one_counts() {
+        let text = "count: 1\r\nflag: x\r\n'count': 2\r\n\"count\": 3\r\ninner:\r\n  id: ж\r\n  id: b\r\n  id: c\r\n";
+        let (table, problems) = read(text);
+        assert_eq!(
+            problems,
+            [
+                "2: flag: wanted true or false, found the text `x`",
+                "3: count: the key is given twice, first on line 1",
+                "4: count: the key is given twice, first on line 1",
+                "7: inner.id: the key is given twice, first on line 6",
+                "8: inner.id: the key is given twice, first on line 6",
+            ]
+        );
+        assert_eq!(table.count("count"), Some(1));
+        assert_eq!(table.table("inner").and_then(|inner| inner.text("id")), Some("ж"));
+    }
+
+    #[test]
+    fn syntax_errors_have_their_line() {
+        for (text, line) in
+            [("flag: true\ncount: [1\n", "3: "), ("flag: 'x\n", ""), ("a: b: c", "1: "), ("\n- a\nb: c", "3: ")]
+        {
+            let (_, problems) = read(text);
+            assert_eq!(problems.len(), 1, "{text}");
+            assert!(problems[0].starts_with(line) && problems[0].contains("this is no YAML: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_refused_before_it_exhausts_the_stack() {
+        for deep in ["- ".repeat(100_000), "? ".repeat(100_000), format!("\n{}a", " ".repeat(201))] {
+            let (_, problems) = read(&deep);
+            assert!(
+                matches!(&problems[..], [one] if one.ends_with("the line begins behind column 200")),
+                "{problems:?}"
+            );
+        }
+        let (_, problems) = read(&format!("{}{}", "- ".repeat(100), "[".repeat(100_000)));
+        assert!(matches!(&problems[..], [one] if one.contains("this is no YAML")), "{problems:?}");
+    }
+
+    #[test]
+    fn empty_documents_and_marks_of_byte_order_are_nothing() {
+        for text in ["", "\n# nothing\n", "---\n", "\u{feff}", "\u{feff}flag: true", "{}"] {
+            assert_eq!(read(text).1, Vec::<String>::new(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_read_where_they_stand() {
+        let (table, problems) = read("list: &few [1, 2]\ncount: &one 1\nmap: {a: *one}\ninner: {id: *few}\n");
+        assert_eq!(table.list("list").len(), 2);
+        assert_eq!(
+            problems,
+            ["3: map.a: wanted true or false, found the number 1", "4: inner.id: wanted text, found a list"]
+        );
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused() {
+        proptest::proptest!(|(text in "[a-z:{}\\[\\]&*!|>'\"%@`#,\\-? \n\t0-9$\u{e000}ж]{0,60}")| {
+            read(&text);
+        });
+    }
+
+    #[test]
+    fn the_nearest_name_is_found() {
+        let names = ["within", "clock", "min_sample", "escalate_after"];
+        for (found, near) in [
+            ("withn", Some("within")),
+            ("iwthin", Some("within")),
+            ("Clock", Some("clock")),
+            ("minsample", Some("min_sample")),
+            ("escalate", Some("escalate_after")),
+            ("severity", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(found, &names), near, "{found}");
+        }
+    }
+}

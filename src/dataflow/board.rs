@@ -1,0 +1,60 @@
+//! Owns the live figures that readers outside the graph look at: one scoreboard a tenant, each behind its own lock.
+//!
+//! A reader sees one tenant at one instant; it holds up only that tenant's worker, and only while rows are summed.
+
+use crate::domain::id::TenantId;
+use crate::domain::row::Row;
+use crate::domain::scoreboard::Scoreboard;
+use crate::domain::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The live figures of all tenants of this process.
+#[derive(Debug, Default)]
+pub struct Board {
+    tenants: Mutex<BTreeMap<TenantId, Arc<Mutex<Standing>>>>,
+}
+
+/// A tenant's figures, and up to when they are right.
+#[derive(Debug)]
+pub struct Standing {
+    /// The shard that the tenant belongs to.
+    pub shard: u32,
+    /// The watermark of the last epoch that was counted.
+    pub at: Timestamp,
+    /// The figures.
+    pub scoreboard: Scoreboard,
+}
+
+impl Board {
+    /// Puts up a tenant.
+    pub fn enter(&self, tenant: TenantId, standing: Standing) -> Arc<Mutex<Standing>> {
+        let standing = Arc::new(Mutex::new(standing));
+        lock(&self.tenants).insert(tenant, Arc::clone(&standing));
+        standing
+    }
+
+    /// Takes down the tenants of a shard.
+    pub fn leave(&self, shard: u32) {
+        lock(&self.tenants).retain(|_, standing| lock(standing).shard != shard);
+    }
+
+    /// Every row of every tenant, each tenant at its own watermark.
+    pub fn rows(&self) -> Vec<Row> {
+        let tenants: Vec<_> = lock(&self.tenants).values().cloned().collect();
+        let mut rows = Vec::new();
+        for tenant in tenants {
+            let mut standing = lock(&tenant);
+            let at = standing.at;
+            if at > Timestamp::MIN {
+                standing.scoreboard.rows(at, &mut rows);
+            }
+        }
+        rows
+    }
+}
+
+/// Locks, also after another holder panicked: the panic ends the process by itself.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,204 @@
+//! Owns what travels through the graph: epochs of raw messages in, and what came of each epoch out.
+
+use crate::codec::{Encoding, Reject};
+use crate::domain::alert::Alert;
+use crate::domain::event::{Event, Topic};
+use crate::domain::floor::{Counts, Feed, Tide};
+use crate::domain::row::Row;
+use crate::domain::time::Timestamp;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A run of messages of one source partition, in one buffer.
+#[derive(Debug)]
+pub struct Batch {
+    /// Which source it comes from.
+    pub feed: Feed,
+    /// Its partition: the shard that its tenants should belong to. `None`: any tenant may be in it (files).
+    pub shard: Option<u32>,
+    /// The topic's encoding, where a message says nothing else.
+    pub encoding: Encoding,
+    /// Keys and values of all messages.
+    pub bytes: Vec<u8>,
+    /// The messages, in order of their offsets.
+    pub messages: Vec<Message>,
+}
+
+/// One message of a batch.
+#[derive(Debug)]
+pub struct Message {
+    /// Its offset, or its place in the files.
+    pub offset: i64,
+    /// The type of its payload; `None`: told by the payload (JSON files).
+    pub topic: Option<Topic>,
+    /// Producer's time in milliseconds, where the source has one.
+    pub timestamp: Option<i64>,
+    /// Where its key stands.
+    pub key: Option<Range<u32>>,
+    /// Where its value stands; `None` is a tombstone.
+    pub value: Option<Range<u32>>,
+    /// Its headers, if it has any.
+    pub headers: Option<Headers>,
+}
+
+/// The headers of a message, in order.
+pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
+
+impl Batch {
+    /// The bytes of a key or value.
+    pub fn slice(&self, range: &Option<Range<u32>>) -> Option<&[u8]> {
+        let range = range.as_ref()?;
+        self.bytes.get(range.start as usize..range.end as usize)
+    }
+}
+
+/// What one worker gets of an epoch: every worker gets one, if empty.
+#[derive(Clone, Debug)]
+pub struct Ration {
+    /// What all workers know of the epoch.
+    pub head: Arc<Head>,
+    /// The batches that this worker decodes.
+    pub batches: Vec<Arc<Batch>>,
+}
+
+/// What all workers know of an epoch.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// The epoch's number: timely's timestamp.
+    pub epoch: u64,
+    /// The wall clock when it was closed.
+    pub wall: Timestamp,
+    /// What each assigned shard is told about time.
+    pub tides: Vec<(u32, Tide)>,
+    /// The tide of the shards that are not listed (files: shards appear with their tenants).
+    pub others: Option<Tide>,
+    /// Shards that were taken away and are forgotten after this epoch.
+    pub revoked: Vec<u32>,
+}
+
+/// What goes from one operator to the next: decoded events of one shard, or news for every worker.
+#[derive(Debug)]
+pub enum Parcel {
+    /// Begins an epoch on one worker.
+    Head(usize, Arc<Head>),
+    /// Events of one shard out of one batch.
+    Events {
+        /// The shard.
+        shard: u32,
+        /// Where they come from.
+        batch: Arc<Batch>,
+        /// The events, each with the number of its message in the batch.
+        events: Vec<(u32, Event)>,
+    },
+    /// Messages that could not be decoded, or found in a wrong partition.
+    Refused(usize, Vec<Refusal>, Vec<Misplaced>),
+    /// What the floor made of an epoch.
+    Floor(Box<FloorYield>),
+    /// What the scoreboard made of it.
+    Scored(Box<Yield>),
+}
+
+/// A message that goes to the dead-letter topic.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The batch that holds its bytes.
+    pub batch: Arc<Batch>,
+    /// Its number in the batch.
+    pub message: u32,
+    /// Why.
+    pub reject: Reject,
+}
+
+/// A message whose tenant belongs to another partition.
+#[derive(Debug)]
+pub struct Misplaced {
+    /// The batch that holds its bytes.
+    pub batch: Arc<Batch>,
+    /// Its number in the batch.
+    pub message: u32,
+    /// The partition that it belongs to.
+    pub shard: u32,
+    /// The topic that it is of.
+    pub topic: Topic,
+}
+
+/// What the floor of one worker made of an epoch.
+#[derive(Debug, Default)]
+pub struct FloorYield {
+    /// The effects of each tenant, with its shard.
+    pub effects: Vec<(u32, crate::domain::floor::Effects)>,
+    /// Everything else.
+    pub rest: Yield,
+}
+
+/// What one worker made of an epoch.
+#[derive(Debug, Default)]
+pub struct Yield {
+    /// The epoch.
+    pub epoch: u64,
+    /// Alerts of each tenant in order.
+    pub alerts: Vec<Alert>,
+    /// Rows that are due.
+    pub rows: Vec<Row>,
+    /// Dead letters.
+    pub refusals: Vec<Refusal>,
+    /// Messages to be sent to their right partition.
+    pub misplaced: Vec<Misplaced>,
+    /// How far each shard is.
+    pub shards: Vec<ShardMark>,
+    /// Shards that are forgotten after this epoch.
+    pub revoked: Vec<u32>,
+    /// The stream is over: these are its last rows.
+    pub closing: bool,
+}
+
+impl Yield {
+    /// Adds what another worker made of the same epoch.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.epoch = other.epoch;
+        self.alerts.extend(other.alerts);
+        self.rows.extend(other.rows);
+        self.refusals.extend(other.refusals);
+        self.misplaced.extend(other.misplaced);
+        self.shards.extend(other.shards);
+        if self.revoked.is_empty() {
+            self.revoked = other.revoked;
+        }
+        self.closing |= other.closing;
+    }
+
+    /// Puts alerts in order of their instant, then tenant; of one tenant they stay in order of effect. So the output
+    /// is the same whatever the number of workers.
+    pub fn sort(&mut self) {
+        self.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+        self.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
+    }
+}
+
+/// How far a shard is at the end of an epoch.
+#[derive(Clone, Debug)]
+pub struct ShardMark {
+    /// The shard.
+    pub shard: u32,
+    /// Up to where everything has been processed.
+    pub watermark: Timestamp,
+    /// Events that wait for the watermark.
+    pub held: usize,
+    /// The lowest offset of each source that is still held.
+    pub lowest: Vec<(Feed, i64)>,
+    /// What happened to events in this epoch.
+    pub counts: Counts,
+}
+
+/// Timely asks that what is exchanged could be written to bytes; between the threads of one process nothing ever is.
+impl serde::Serialize for Parcel {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("parcels never leave their process"))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Parcel {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("parcels never leave their process"))
+    }
+}

@@ -1,0 +1,26 @@
+//! The ring that decides. Owns what events mean: journeys, rules, windows. Promises to be pure: the same events in the
+//! same order give the same effects. Refuses I/O, clocks, threads, logs and wire formats.
+
+pub mod alert;
+pub mod calendar;
+pub mod desk;
+pub mod duplicates;
+pub mod effect;
+pub mod event;
+pub mod floor;
+pub mod histogram;
+pub mod id;
+pub mod identity;
+pub mod journey;
+pub mod norms;
+pub mod owed;
+pub mod people;
+pub mod reject;
+pub mod row;
+pub mod rule;
+pub mod scoreboard;
+pub mod shard;
+pub mod tenant;
+pub mod time;
+pub mod violation;
+pub mod window;

@@ -1,0 +1,186 @@
+//! Owns the alert: one status of one violation, as subscribers see it, and the names that its fields may take.
+
+use super::id::{DepartmentId, EntityId, ManagerId, TenantId};
+use super::norms::Window;
+use super::rule::Rule;
+use super::time::{Span, Timestamp};
+use compact_str::CompactString;
+use uuid::Uuid;
+
+/// How much a violation matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a word today.
+    #[default]
+    Warning,
+    /// Worth a word now.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, in order.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The name in alerts, norms and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity after `steps` escalations: one up each, up to critical.
+    pub fn raised(self, steps: u32) -> Self {
+        Self::ALL[(self as usize + steps as usize).min(2)]
+    }
+}
+
+/// Where a violation stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// An act that is wrong in itself; it has no end.
+    Raised,
+    /// A wrong state began.
+    Firing,
+    /// It still lasts.
+    Escalated,
+    /// It ended.
+    Resolved,
+    /// It never was: a late event proves it.
+    Retracted,
+}
+
+impl Status {
+    /// The name in alerts and headers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raised => "RAISED",
+            Self::Firing => "FIRING",
+            Self::Escalated => "ESCALATED",
+            Self::Resolved => "RESOLVED",
+            Self::Retracted => "RETRACTED",
+        }
+    }
+}
+
+/// Why a violation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resolution {
+    /// A manager turned to the customer.
+    Responded,
+    /// The entity was closed.
+    Closed,
+    /// The entity was deleted.
+    Deleted,
+    /// The entity left the stage.
+    LeftStage,
+    /// The missed call was returned.
+    Returned,
+    /// The customer got through himself.
+    CustomerCalledAgain,
+    /// The message was answered.
+    Answered,
+    /// The figure is back at its norm.
+    Recovered,
+    /// There is too little to judge by.
+    SampleTooSmall,
+    /// An act in time became known late.
+    LateEvidence,
+    /// The norm was taken away.
+    Disabled,
+}
+
+impl Resolution {
+    /// The name in alerts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Responded => "responded",
+            Self::Closed => "closed",
+            Self::Deleted => "deleted",
+            Self::LeftStage => "left_stage",
+            Self::Returned => "returned",
+            Self::CustomerCalledAgain => "customer_called_again",
+            Self::Answered => "answered",
+            Self::Recovered => "recovered",
+            Self::SampleTooSmall => "sample_too_small",
+            Self::LateEvidence => "late_evidence",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A number or a word in `observed` and `norm`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A count.
+    Count(i64),
+    /// A measure in base units.
+    Number(f64),
+    /// A name.
+    Text(CompactString),
+}
+
+impl From<Span> for Value {
+    fn from(span: Span) -> Self {
+        Self::Number(span.seconds())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+/// Named values, in the order in which they are shown.
+pub type Values = Vec<(&'static str, Value)>;
+
+/// One status of one violation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The same for every status of the violation, and in every replay.
+    pub id: Uuid,
+    /// The company.
+    pub tenant: TenantId,
+    /// Which rule was broken.
+    pub rule: Rule,
+    /// How much it matters.
+    pub severity: Severity,
+    /// How many escalations it had.
+    pub level: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// What it is about: `lead:ID`, `contact:KEY`, `manager:ID/7d`…
+    pub subject: CompactString,
+    /// Event time of this status.
+    pub at: Timestamp,
+    /// When the clock started.
+    pub anchor_at: Timestamp,
+    /// The deadline, where there is one.
+    pub due_at: Option<Timestamp>,
+    /// Whose it is.
+    pub manager: Option<ManagerId>,
+    /// The manager's department (`unknown` if none), wherever there is a manager.
+    pub department: Option<DepartmentId>,
+    /// The lead or deal.
+    pub entity: Option<EntityId>,
+    /// The call or message.
+    pub interaction: Option<CompactString>,
+    /// The window that was judged.
+    pub window: Option<Window>,
+    /// What was found.
+    pub observed: Values,
+    /// What is wanted.
+    pub norm: Values,
+    /// Why it ended.
+    pub resolution: Option<Resolution>,
+}
+
+/// The `alert_id`: UUIDv5 in the URL namespace (RFC 9562) of `funnelwatch/{tenant}/{rule}/{subject}/{anchor ms}`.
+pub fn alert_id(tenant: &TenantId, rule: Rule, subject: &str, anchor: Timestamp) -> Uuid {
+    let name = format!("funnelwatch/{tenant}/{}/{subject}/{}", rule.name(), anchor.0);
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
+}

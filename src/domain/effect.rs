@@ -1,0 +1,182 @@
+//! Owns the effects: all that the core says to the world. It never logs, counts, sends or sleeps; it returns these.
+
+use super::alert::Alert;
+use super::event::{Channel, Direction, Verdict};
+use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
+use super::rule::Rule;
+use super::time::{Span, Timestamp};
+use compact_str::CompactString;
+
+/// One consequence of an event or of a deadline, in the order in which they take effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Something to count.
+    Fact(Fact),
+    /// A violation changed its status.
+    Alert(Box<Alert>),
+    /// A manager became known or changed; facts name managers by number.
+    Person(Box<Person>),
+    /// A pipeline and stage became known; facts name them by number.
+    Spot(Box<Spot>),
+    /// A currency became known; facts name currencies by number.
+    Currency(u32, CompactString),
+    /// A state entry changed and must be written with the epoch.
+    Touched(StateKey),
+}
+
+/// Names an entry of a tenant's state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StateKey {
+    /// A lead's or deal's journey.
+    Entity(EntityId),
+    /// A contact's open demands, by normal form.
+    Contact(CompactString),
+    /// A manager.
+    Manager(ManagerId),
+    /// A call.
+    Call(CompactString),
+    /// The tie of a thread to an entity.
+    Thread(CompactString),
+}
+
+/// A manager's number inside the tenant; 0 is nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Who(pub u32);
+
+impl Who {
+    /// Nobody: counts for department `unknown` and the tenant.
+    pub const NOBODY: Self = Self(0);
+
+    /// This one, or `other` if this is nobody.
+    pub fn or(self, other: Self) -> Self {
+        if self == Self::NOBODY { other } else { self }
+    }
+}
+
+/// A manager as the scoreboard needs him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The number that facts use.
+    pub who: Who,
+    /// The CRM's id.
+    pub id: ManagerId,
+    /// Where he works; `None` is `unknown`.
+    pub department: Option<DepartmentId>,
+    /// Whether he still works.
+    pub active: bool,
+}
+
+/// A pipeline and a stage in it, `unknown` where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// The number that facts use.
+    pub number: u32,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The stage.
+    pub stage: StageId,
+}
+
+/// Something to count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fact {
+    /// When it became known; facts come in this order.
+    pub known: Timestamp,
+    /// The date it has: the pane it belongs to.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub who: Who,
+    /// 1, or -1 to take an earlier one back.
+    pub times: i32,
+    /// What to count.
+    pub measure: Measure,
+}
+
+/// What a fact counts. Those after `Violation` are no events but states that last: their sum is what stands now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// A lead, at its creation.
+    LeadReceived,
+    /// A lead that became a deal, at its creation.
+    LeadConverted,
+    /// A lead closed as converted, at the closing.
+    LeadClosedConverted,
+    /// A lead turned down, at the closing.
+    LeadDisqualified,
+    /// A deal, at its creation.
+    DealReceived,
+    /// A deal that is won, at its creation.
+    DealConverted,
+    /// A deal won, at the closing.
+    DealWon,
+    /// A deal lost, at the closing.
+    DealLost,
+    /// The amount of a deal won, at the closing.
+    AmountWon {
+        /// Number of the currency.
+        currency: u32,
+        /// Minor units.
+        minor: i64,
+    },
+    /// A first response given, and its lag on both clocks.
+    FirstResponse {
+        /// On the wall clock.
+        wall: Span,
+        /// In working time.
+        business: Span,
+    },
+    /// A lead judged by its norm.
+    FirstResponseJudged {
+        /// Whether it was answered by its deadline.
+        within: bool,
+    },
+    /// A call back, and its lag.
+    CallBack(Span),
+    /// An answer to a message, and its lag.
+    Reply(Span),
+    /// A call.
+    Call {
+        /// Who called whom.
+        direction: Direction,
+        /// Whether it was a conversation.
+        answered: bool,
+    },
+    /// Time talked.
+    Talk(Span),
+    /// A message sent.
+    MessageSent(Channel),
+    /// A message received.
+    MessageReceived(Channel),
+    /// A meeting.
+    Meeting,
+    /// An act towards a customer.
+    Touch,
+    /// Terms offered.
+    Terms {
+        /// Number of the deal's journey.
+        deal: u32,
+        /// Whether they are special.
+        special: bool,
+        /// The discount, 0 if none was given.
+        discount_percent: f64,
+    },
+    /// A review.
+    Review {
+        /// Score in millionths, so that sums stay exact.
+        score_micros: i64,
+        /// Success, failure or neither.
+        verdict: Verdict,
+    },
+    /// A violation that began.
+    Violation(Rule),
+    /// An entity that waits for its first response, at its creation.
+    Awaiting,
+    /// An open entity, by number of its spot.
+    Open(u32),
+    /// An open alert.
+    OpenAlert(Rule),
+    /// A contact with a missed call that nobody returned.
+    Unreturned,
+    /// A contact with a message that nobody answered.
+    Unanswered,
+}

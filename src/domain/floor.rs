@@ -1,0 +1,262 @@
+//! Owns one shard of the sales floor: holds events until the watermark passes them, then drives its tenants in
+//! event-time order together with their timers.
+//!
+//! Invariants. The watermark never goes back and never passes `until`. At watermark W every held event dated at or
+//! before W and every timer due at or before W has been processed; at one instant events go before timers. What is
+//! done does not depend on the order in which events arrived, unless one is late (dated at or before W on arrival).
+
+use super::effect::Effect;
+use super::event::{Event, Topic};
+use super::id::TenantId;
+use super::norms::Norms;
+use super::reject::Reason;
+use super::tenant::{Memory, Tenant};
+use super::time::{Span, Timestamp};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+/// A source partition of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feed {
+    /// The shard's partition of a source topic.
+    Topic(Topic),
+    /// The shard's partition of `funnelwatch.rerouted`.
+    Rerouted,
+    /// The files of a replay.
+    Files,
+}
+
+/// How event time is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How much disorder is expected.
+    pub allowed_lateness: Span,
+    /// Whether the watermark follows the wall clock when every source is idle.
+    pub follows_clock: bool,
+    /// How far ahead of the wall clock an event may be; `None`: no wall clock is looked at.
+    pub max_future_skew: Option<Span>,
+    /// Nothing after this instant is processed.
+    pub until: Option<Timestamp>,
+    /// How long things are remembered.
+    pub memory: Memory,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            allowed_lateness: Span(10_000),
+            follows_clock: true,
+            max_future_skew: Some(Span(5 * Span::MINUTE.0)),
+            until: None,
+            memory: Memory::default(),
+        }
+    }
+}
+
+/// What an epoch tells a shard about time.
+#[derive(Clone, Debug, Default)]
+pub struct Tide {
+    /// The wall clock when the epoch was closed.
+    pub wall: Timestamp,
+    /// The shard's sources, and whether each is idle: read to its end, and silent for long enough.
+    pub feeds: Vec<(Feed, bool)>,
+    /// The stream is over: process all up to here.
+    pub close: Option<Timestamp>,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Floor {
+    timing: Timing,
+    norms: Arc<Norms>,
+    watermark: Timestamp,
+    /// The highest event time seen of each source.
+    seen: BTreeMap<Feed, Timestamp>,
+    held: BinaryHeap<Reverse<Held>>,
+    /// The events that `held` orders; free places are in `free`.
+    events: Vec<Option<Event>>,
+    free: Vec<u32>,
+    tenants: Vec<Tenant>,
+    by_id: FxHashMap<TenantId, u32>,
+    /// Tenants by their next timer; entries that no longer hold are skipped.
+    timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    planned: Vec<Timestamp>,
+    counts: Counts,
+}
+
+/// The order of effect: event time, topic, offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    at: Timestamp,
+    topic: Topic,
+    offset: i64,
+    feed: Feed,
+    place: u32,
+}
+
+/// What happened to events, for telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Applied, by topic.
+    pub applied: [u64; 3],
+    /// Known already.
+    pub duplicates: u64,
+    /// Dated at or before the watermark on arrival.
+    pub late: u64,
+}
+
+/// The effects of one tenant in one epoch, in order.
+#[derive(Debug)]
+pub struct Effects {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What.
+    pub effects: Vec<Effect>,
+}
+
+impl Floor {
+    /// An empty shard.
+    pub fn new(norms: Arc<Norms>, timing: Timing) -> Self {
+        Self {
+            timing,
+            norms,
+            watermark: Timestamp::MIN,
+            seen: BTreeMap::new(),
+            held: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
+            tenants: Vec::new(),
+            by_id: FxHashMap::default(),
+            timers: BinaryHeap::new(),
+            planned: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Up to where everything has been processed.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// How many events wait for the watermark.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The counts since they were last taken.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// The lowest offset of a source that is still held: before it, everything has been applied.
+    pub fn lowest_held(&self, feed: Feed) -> Option<i64> {
+        self.held.iter().filter(|Reverse(held)| held.feed == feed).map(|Reverse(held)| held.offset).min()
+    }
+
+    /// Takes in an event that arrived when the wall clock showed `wall`.
+    pub fn arrive(&mut self, feed: Feed, offset: i64, event: Event, wall: Timestamp) -> Result<(), Reason> {
+        let at = event.at;
+        if self.timing.max_future_skew.is_some_and(|skew| at > wall.saturating_add(skew)) {
+            return Err(Reason::Future);
+        }
+        if at <= self.watermark {
+            if at < self.watermark.saturating_sub(self.timing.memory.correction_horizon) {
+                return Err(Reason::TooLate);
+            }
+            self.counts.late += 1;
+        }
+        let seen = self.seen.entry(feed).or_insert(at);
+        *seen = at.max(*seen);
+        let topic = event.payload.topic();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() as u32 - 1
+            }
+        };
+        self.held.push(Reverse(Held { at, topic, offset, feed, place }));
+        Ok(())
+    }
+
+    /// Moves the watermark and processes all that it passes.
+    pub fn advance(&mut self, tide: &Tide, into: &mut Vec<Effects>) {
+        let mut touched = Vec::new();
+        self.watermark = self.watermark.max(self.next_watermark(tide));
+        while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
+            self.held.pop();
+            self.free.push(held.place);
+            let Some(event) = self.events[held.place as usize].take() else { continue };
+            let number = self.tenant(&event.tenant);
+            if self.tenants[number as usize].apply(&event) {
+                self.counts.applied[held.topic as usize] += 1;
+            } else {
+                self.counts.duplicates += 1;
+            }
+            self.plan(number);
+            touched.push(number);
+        }
+        while let Some(Reverse((at, number))) = self.timers.peek().copied().filter(|next| next.0.0 <= self.watermark) {
+            self.timers.pop();
+            if self.planned[number as usize] == at {
+                self.planned[number as usize] = Timestamp::MAX;
+                self.tenants[number as usize].run_timers(self.watermark);
+                self.plan(number);
+                touched.push(number);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for number in touched {
+            let tenant = &mut self.tenants[number as usize];
+            let mut effects = Vec::new();
+            tenant.take_effects(&mut effects);
+            if !effects.is_empty() {
+                into.push(Effects { tenant: tenant.id().clone(), effects });
+            }
+        }
+    }
+
+    /// The minimum over the sources that are not idle of what they have seen less the lateness; when all are idle, the
+    /// wall clock less the lateness.
+    fn next_watermark(&self, tide: &Tide) -> Timestamp {
+        let mark = |feed: &Feed| match self.seen.get(feed) {
+            Some(seen) => seen.saturating_sub(self.timing.allowed_lateness),
+            None => Timestamp::MIN,
+        };
+        let busy = tide.feeds.iter().filter(|(_, idle)| !idle).map(|(feed, _)| mark(feed)).min();
+        let next = tide.close.or(busy).unwrap_or_else(|| {
+            if self.timing.follows_clock && !tide.feeds.is_empty() {
+                tide.wall.saturating_sub(self.timing.allowed_lateness)
+            } else {
+                tide.feeds.iter().map(|(feed, _)| mark(feed)).max().unwrap_or(Timestamp::MIN)
+            }
+        });
+        self.timing.until.map_or(next, |until| next.min(until))
+    }
+
+    fn tenant(&mut self, id: &TenantId) -> u32 {
+        if let Some(number) = self.by_id.get(id) {
+            return *number;
+        }
+        let number = self.tenants.len() as u32;
+        self.by_id.insert(id.clone(), number);
+        self.tenants.push(Tenant::new(id.clone(), Arc::clone(&self.norms), self.timing.memory));
+        self.planned.push(Timestamp::MAX);
+        number
+    }
+
+    /// Enters a tenant's next timer, if it is earlier than the one that is entered.
+    fn plan(&mut self, number: u32) {
+        let planned = &mut self.planned[number as usize];
+        if let Some(next) = self.tenants[number as usize].next_timer().filter(|next| next < planned) {
+            *planned = next;
+            self.timers.push(Reverse((next, number)));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Owns the names of things: opaque ids as the sources spell them, each kind a type of its own.
+
+use compact_str::CompactString;
+use std::fmt;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub CompactString);
+
+        impl $name {
+            /// The id as its source spells it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A company (CRM portal): the unit of isolation and of sharding.
+    TenantId
+    /// An event inside its tenant and topic.
+    EventId
+    /// A manager: whoever is responsible for customers or acts towards them.
+    ManagerId
+    /// A department of a tenant.
+    DepartmentId
+    /// A pipeline (funnel) of stages.
+    PipelineId
+    /// A stage of a pipeline.
+    StageId
+    /// Where a lead came from, as the CRM names it.
+    SourceId
+    /// A call.
+    CallId
+    /// A written message.
+    MessageId
+    /// A thread of written messages.
+    ThreadId
+}
+
+/// The department of managers who have none, and of what is nobody's.
+pub const UNKNOWN: &str = "unknown";
+
+/// What a journey is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntityKind {
+    /// A demand that is not qualified yet.
+    Lead,
+    /// A sale in progress.
+    Deal,
+}
+
+/// A lead or a deal of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityId {
+    /// Lead or deal.
+    pub kind: EntityKind,
+    /// The CRM's id.
+    pub id: CompactString,
+}
+
+impl EntityId {
+    /// The lead of this id.
+    pub fn lead(id: &str) -> Self {
+        Self { kind: EntityKind::Lead, id: id.into() }
+    }
+
+    /// The deal of this id.
+    pub fn deal(id: &str) -> Self {
+        Self { kind: EntityKind::Deal, id: id.into() }
+    }
+}
+
+/// As in an alert's subject: `lead:ID` or `deal:ID`.
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            EntityKind::Lead => "lead",
+            EntityKind::Deal => "deal",
+        };
+        write!(f, "{kind}:{}", self.id)
+    }
+}

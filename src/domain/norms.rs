@@ -1,0 +1,363 @@
+//! Owns the norms: what a company wants of its sales department, and which of it applies where (scopes).
+//!
+//! A document is a base layer and overrides, merged key by key inside a rule, later ones winning. What a rule needs of
+//! its parameters stands in the rule's own file; here they are one set of optional keys, so that merging is uniform and
+//! a new rule needs no code here.
+
+use super::alert::Severity;
+use super::calendar::Calendar;
+use super::event::{Channel, Outcome};
+use super::id::{EntityKind, PipelineId, StageId};
+use super::identity::Country;
+use super::rule::Rule;
+use super::time::{Span, Timestamp};
+use compact_str::CompactString;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The norms of all tenants, as configured.
+#[derive(Clone, Debug)]
+pub struct Norms {
+    /// Calendars by name.
+    pub calendars: BTreeMap<CompactString, Arc<Calendar>>,
+    /// Pipelines by id.
+    pub pipelines: BTreeMap<PipelineId, Pipeline>,
+    /// Rolling windows, the first being the default one of window rules.
+    pub windows: Vec<Window>,
+    /// From this talk time on an answered call is a conversation.
+    pub min_talk: Span,
+    /// Whose national phone forms are read.
+    pub country: Country,
+    /// Key of the HMAC in contact keys; `None`: the tenant id.
+    pub privacy_key: Option<String>,
+    /// The layer that applies everywhere.
+    pub base: Layer,
+    /// What applies in places; later wins.
+    pub overrides: Vec<Override>,
+}
+
+/// What can be set everywhere or in places.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    /// The default calendar's name.
+    pub calendar: Option<CompactString>,
+    /// Parameters of the rules that are named.
+    pub rules: BTreeMap<Rule, Params>,
+    /// What special terms are allowed; shared by the three terms rules.
+    pub terms: Option<Arc<TermsNorm>>,
+    /// Which interactions are picked for review.
+    pub review_sampling: Option<ReviewSampling>,
+}
+
+/// A layer and where it applies.
+#[derive(Clone, Debug, Default)]
+pub struct Override {
+    /// Only in this tenant.
+    pub tenant: Option<CompactString>,
+    /// Only in this department.
+    pub department: Option<CompactString>,
+    /// Only in this pipeline.
+    pub pipeline: Option<CompactString>,
+    /// Only for leads of this source.
+    pub source: Option<CompactString>,
+    /// What applies there.
+    pub layer: Layer,
+}
+
+/// Where a clock starts: what overrides are matched against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place<'a> {
+    /// The company.
+    pub tenant: &'a str,
+    /// The responsible's department, `unknown` if none.
+    pub department: &'a str,
+    /// The entity's pipeline.
+    pub pipeline: Option<&'a str>,
+    /// The entity's source.
+    pub source: Option<&'a str>,
+}
+
+/// An ordered list of stages.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// What goes through it.
+    pub entity: EntityKind,
+    /// In order.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Stage {
+    /// The CRM's id.
+    pub id: StageId,
+    /// Counts for `stuck_early`.
+    pub early: bool,
+    /// Must be visited before a later one.
+    pub required: bool,
+    /// Longest time that an entity should spend in it.
+    pub max_time: Option<Length>,
+    /// Fields that must be filled before a move into it.
+    pub requires_fields: Vec<CompactString>,
+    /// Activities that must be completed before a move into it.
+    pub requires_activities: Vec<CompactString>,
+}
+
+/// A rolling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// How much time it covers.
+    pub size: Span,
+    /// The norms spell the size in days.
+    pub in_days: bool,
+    /// How often it moves; a divisor of `size`.
+    pub slide: Span,
+}
+
+impl Window {
+    /// The windows when none are configured: 1h/1m, 24h/15m, 7d/2h, 30d/8h.
+    pub const DEFAULT: [Self; 4] = [
+        Self { size: Span::HOUR, in_days: false, slide: Span::MINUTE },
+        Self { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) },
+        Self { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) },
+        Self { size: Span(30 * Span::DAY.0), in_days: true, slide: Span(8 * Span::HOUR.0) },
+    ];
+
+    /// What it is called in rows, alerts and labels: as the norms spell its size (`24h`, `7d`).
+    pub fn name(self) -> CompactString {
+        if self.in_days { self.size.to_string().into() } else { self.size.in_hours() }
+    }
+
+    /// Complete panes before the running one.
+    pub fn panes(self) -> i64 {
+        self.size.0 / self.slide.0
+    }
+}
+
+/// A span as a norm gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// How long.
+    pub span: Span,
+    /// Written in days, which only wall clocks have.
+    pub in_days: bool,
+}
+
+/// What time a norm counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// All time.
+    #[default]
+    Wall,
+    /// Working time on the scope's calendar.
+    Business,
+}
+
+impl Clock {
+    /// The name in norms and alerts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wall => "wall",
+            Self::Business => "business",
+        }
+    }
+}
+
+/// What counts as a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Response {
+    /// Any touch.
+    #[default]
+    Attempt,
+    /// Contact both ways.
+    Conversation,
+}
+
+impl Response {
+    /// The name in norms and alerts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Conversation => "conversation",
+        }
+    }
+}
+
+/// What a conversion is counted over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Basis {
+    /// Those created in the window.
+    #[default]
+    Cohort,
+    /// Those closed in the window.
+    Closed,
+}
+
+/// The keys that rules may have; `None` where a layer does not say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Params {
+    /// `false` switches a rule off.
+    pub enabled: Option<bool>,
+    /// How much a violation matters.
+    pub severity: Option<Severity>,
+    /// From the deadline, on the rule's clock.
+    pub escalate_after: Option<Vec<Length>>,
+    /// The deadline, from the anchor.
+    pub within: Option<Length>,
+    /// What time `within` counts.
+    pub clock: Option<Clock>,
+    /// What counts as a response.
+    pub response: Option<Response>,
+    /// How many touches are wanted.
+    pub attempts: Option<i64>,
+    /// Which entities are watched.
+    pub entities: Option<Vec<EntityKind>>,
+    /// Which outcomes are watched.
+    pub applies_to: Option<Vec<Outcome>>,
+    /// Which reasons are good ones.
+    pub allowed_reasons: Option<Vec<CompactString>>,
+    /// How many touches are wanted before a closing.
+    pub min_touches: Option<i64>,
+    /// Which channels are watched.
+    pub channels: Option<Vec<Channel>>,
+    /// Which window is judged, by size.
+    pub window: Option<Span>,
+    /// What a conversion is counted over.
+    pub basis: Option<Basis>,
+    /// Lower limit of a figure.
+    pub at_least: Option<f64>,
+    /// Lower limit as a part of the department's figure.
+    pub of_department: Option<f64>,
+    /// Upper limit of a share.
+    pub at_most: Option<f64>,
+    /// Upper limit of a lag.
+    pub at_most_lag: Option<Length>,
+    /// Which quantile is judged.
+    pub quantile: Option<f64>,
+    /// Below this many there is no judgement.
+    pub min_sample: Option<i64>,
+}
+
+impl Params {
+    /// Takes over every key that `over` says.
+    pub fn merge(&mut self, over: &Self) {
+        macro_rules! keys {
+            ($($key:ident)*) => {$(
+                if over.$key.is_some() {
+                    self.$key.clone_from(&over.$key);
+                }
+            )*};
+        }
+        keys! { enabled severity escalate_after within clock response attempts entities applies_to allowed_reasons
+        min_touches channels window basis at_least of_department at_most at_most_lag quantile min_sample }
+    }
+}
+
+/// `norms.terms`: what special terms are allowed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TermsNorm {
+    /// Who may allow more.
+    pub approvers: Vec<CompactString>,
+    /// First match wins.
+    pub policies: Vec<TermsPolicy>,
+    /// Switches the three rules off.
+    pub enabled: Option<bool>,
+    /// How much a violation matters.
+    pub severity: Option<Severity>,
+}
+
+/// One row of the terms policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TermsPolicy {
+    /// Only for deals in this pipeline.
+    pub pipeline: Option<PipelineId>,
+    /// Only for managers of this grade.
+    pub grade: Option<CompactString>,
+    /// Only for deals below this amount, in minor units.
+    pub amount_minor_below: Option<i64>,
+    /// Largest discount, 0 to 100.
+    pub max_discount_percent: Option<f64>,
+    /// Longest instalment plan in months.
+    pub max_installment_months: Option<i64>,
+    /// Smallest prepayment, 0 to 100.
+    pub min_prepayment_percent: Option<f64>,
+}
+
+/// `review_sampling`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReviewSampling {
+    /// Interactions per manager and day.
+    pub per_day: u32,
+    /// Shorter conversations are not picked.
+    pub min_talk: Span,
+}
+
+/// The norms of one place, with everything merged: what a clock that starts there goes by.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The calendar of business clocks; none: wall time.
+    pub calendar: Option<Arc<Calendar>>,
+    /// Parameters of the rules that are on.
+    pub rules: BTreeMap<Rule, Params>,
+}
+
+impl Norms {
+    /// The norms that apply in `place`.
+    pub fn scope(&self, place: Place<'_>) -> Scope {
+        let mut layer = self.base.clone();
+        for over in self.overrides.iter().filter(|over| over.applies(place)) {
+            layer.merge(&over.layer);
+        }
+        layer.rules.retain(|_, params| params.enabled != Some(false));
+        Scope { calendar: layer.calendar.and_then(|name| self.calendars.get(&name).cloned()), rules: layer.rules }
+    }
+}
+
+impl Layer {
+    /// Takes over every key that `over` says, rule by rule.
+    pub fn merge(&mut self, over: &Self) {
+        if over.calendar.is_some() {
+            self.calendar.clone_from(&over.calendar);
+        }
+        for (rule, params) in &over.rules {
+            self.rules.entry(*rule).or_default().merge(params);
+        }
+        if over.terms.is_some() {
+            self.terms.clone_from(&over.terms);
+        }
+        if over.review_sampling.is_some() {
+            self.review_sampling = over.review_sampling;
+        }
+    }
+}
+
+impl Override {
+    /// Whether every key of its `when` that is given matches.
+    fn applies(&self, place: Place<'_>) -> bool {
+        let fits = |wanted: &Option<CompactString>, found: Option<&str>| {
+            wanted.as_ref().is_none_or(|wanted| found == Some(wanted.as_str()))
+        };
+        fits(&self.tenant, Some(place.tenant))
+            && fits(&self.department, Some(place.department))
+            && fits(&self.pipeline, place.pipeline)
+            && fits(&self.source, place.source)
+    }
+}
+
+impl Scope {
+    /// The deadline of a clock: `None` where its time never comes.
+    pub fn deadline(&self, clock: Clock, from: Timestamp, span: Span) -> Option<Timestamp> {
+        match (clock, &self.calendar) {
+            (Clock::Business, Some(calendar)) => calendar.deadline(from, span),
+            _ => Some(from.saturating_add(span)),
+        }
+    }
+
+    /// The time that a clock counts between two instants; never negative.
+    pub fn elapsed(&self, clock: Clock, from: Timestamp, to: Timestamp) -> Span {
+        match (clock, &self.calendar) {
+            (Clock::Business, Some(calendar)) => calendar.working(from, to),
+            _ => (to - from).max(Span::ZERO),
+        }
+    }
+}

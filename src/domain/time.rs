@@ -1,0 +1,193 @@
+//! Owns event time: instants and spans in whole milliseconds. Pure; never reads a clock.
+
+use compact_str::{CompactString, format_compact};
+use std::fmt;
+use std::ops::{Add, Sub};
+
+/// An instant in milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+/// A length of time in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub i64);
+
+impl Timestamp {
+    /// Before every event.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After every event.
+    pub const MAX: Self = Self(i64::MAX);
+    /// The instants that events may carry: years 0001 to 9998, so that arithmetic on them cannot
+    /// overflow and every zone can show them.
+    pub const VALID: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_370_764_799_999;
+
+    /// Reads an RFC 3339 date and time; finer digits than milliseconds are cut off.
+    ///
+    /// Returns `None` for anything else, and for instants outside [`Timestamp::VALID`].
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_utc(text.as_bytes()).or_else(|| {
+            let instant: jiff::Timestamp = text.parse().ok()?;
+            Self::checked(instant.as_nanosecond().div_euclid(1_000_000).try_into().ok()?)
+        })
+    }
+
+    /// The instant, if it lies in [`Timestamp::VALID`].
+    pub fn checked(millis: i64) -> Option<Self> {
+        Self::VALID.contains(&millis).then_some(Self(millis))
+    }
+
+    /// The number of the pane of length `slide` that this instant belongs to; panes are aligned to the Unix epoch.
+    pub fn pane(self, slide: Span) -> i64 {
+        self.0.div_euclid(slide.0)
+    }
+
+    /// This instant moved by `span`, stopping at the ends of time.
+    pub fn saturating_add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// This instant moved back by `span`, stopping at the ends of time.
+    pub fn saturating_sub(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+}
+
+/// The common form `2026-01-31T09:00:00[.123]Z`, read without the general parser: every event carries one.
+fn parse_utc(text: &[u8]) -> Option<Timestamp> {
+    fn number(digits: &[u8]) -> Option<i64> {
+        digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+    }
+    let (head, tail) = text.split_at_checked(19)?;
+    let marks = [head[4], head[7], head[10], head[13], head[16]];
+    if marks != *b"--T::" {
+        return None;
+    }
+    let millis = match tail {
+        b"Z" => 0,
+        [b'.', digits @ .., b'Z'] if digits.len() == 3 => number(digits)?,
+        _ => return None,
+    };
+    let (year, month, day) = (number(&head[..4])?, number(&head[5..7])?, number(&head[8..10])?);
+    let (hour, minute, second) = (number(&head[11..13])?, number(&head[14..16])?, number(&head[17..])?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if year == 0 || day == 0 || day > length || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days since 1970-01-01 in the proleptic Gregorian calendar, counted in years that begin in March.
+    let (shifted, march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * shifted + shifted / 4 - shifted / 100 + shifted / 400 + (153 * march + 2) / 5 + day - 719_469;
+    Some(Timestamp(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + millis))
+}
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+    /// One second.
+    pub const SECOND: Self = Self(1000);
+    /// One minute.
+    pub const MINUTE: Self = Self(60_000);
+    /// One hour.
+    pub const HOUR: Self = Self(3_600_000);
+    /// Twenty-four hours.
+    pub const DAY: Self = Self(86_400_000);
+
+    /// The span in seconds, as outputs show it.
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
+    /// As [`Display`](fmt::Display) has it, but never in days: `24h`.
+    pub fn in_hours(self) -> CompactString {
+        if self.0 % Self::HOUR.0 == 0 { format_compact!("{}h", self.0 / Self::HOUR.0) } else { self.to_string().into() }
+    }
+
+    /// The nearest whole millisecond to `seconds`.
+    pub fn from_seconds(seconds: f64) -> Self {
+        Self((seconds * 1000.0).round() as i64)
+    }
+}
+
+impl Add<Span> for Timestamp {
+    type Output = Self;
+    fn add(self, span: Span) -> Self {
+        Self(self.0 + span.0)
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Span;
+    fn sub(self, earlier: Self) -> Span {
+        Span(self.0 - earlier.0)
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, the form of every output.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// The shortest of `90s`, `15m`, `4h`, `7d` that says it exactly.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, name) in [(Self::DAY, "d"), (Self::HOUR, "h"), (Self::MINUTE, "m"), (Self::SECOND, "s")] {
+            if self.0 % unit.0 == 0 && self.0 != 0 {
+                return write!(f, "{}{name}", self.0 / unit.0);
+            }
+        }
+        write!(f, "{}s", self.seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_parsers_agree_on_every_day_of_centuries() {
+        let mut at = Timestamp::parse("1899-12-31T23:59:59.999Z").expect("valid");
+        while at.0 < 4_200_000_000_000 {
+            let text = at.to_string();
+            assert_eq!(parse_utc(text.as_bytes()), Some(at), "{text}");
+            at = at + Span(Span::DAY.0 - 1);
+        }
+    }
+
+    #[test]
+    fn offsets_and_fractions_are_read_and_nonsense_is_not() {
+        let at = Timestamp::parse("2026-03-01T12:00:00Z");
+        for same in ["2026-03-01T12:00:00.0Z", "2026-03-01T15:00:00+03:00", "2026-03-01T12:00:00.000999Z"] {
+            assert_eq!(Timestamp::parse(same), at, "{same}");
+        }
+        for bad in ["", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "x"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn panes_begin_at_their_boundary_also_before_the_epoch() {
+        assert_eq!(Timestamp(60_000).pane(Span::MINUTE), 1);
+        assert_eq!(Timestamp(59_999).pane(Span::MINUTE), 0);
+        assert_eq!(Timestamp(-1).pane(Span::MINUTE), -1);
+    }
+
+    #[test]
+    fn spans_show_their_largest_whole_unit() {
+        for (span, text) in
+            [(Span(90_000), "90s"), (Span::HOUR, "1h"), (Span(7 * 86_400_000), "7d"), (Span(1500), "1.5s")]
+        {
+            assert_eq!(span.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Owns one manager's rolling window: panes in a ring and their running total.
+//!
+//! Definition. With slide s and n panes, the window at time T covers the panes ⌊T/s⌋ − n … ⌊T/s⌋. Counts are integers
+//! and histograms subtract exactly, so the total is kept by adding what comes and subtracting the pane that goes; an
+//! event of any date inside the window is added to its own pane, in whatever order.
+
+use super::effect::{Fact, Measure};
+use super::event::{Channel, Direction, Verdict};
+use super::histogram::Histogram;
+use super::norms::Window;
+use super::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
+use super::rule::Rule;
+use super::time::{Span, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Counters of a pane; the discriminant is the place in [`Cell::counts`].
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+enum Count {
+    LeadReceived,
+    LeadConverted,
+    LeadClosedConverted,
+    LeadDisqualified,
+    DealReceived,
+    DealConverted,
+    DealWon,
+    DealLost,
+    JudgedWithin,
+    JudgedLate,
+    InboundAnswered,
+    InboundMissed,
+    OutboundAnswered,
+    OutboundUnanswered,
+    Meeting,
+    Touch,
+    Review,
+    ReviewSuccess,
+    ReviewFailure,
+    Sent,
+    Received = Self::Sent as usize + Channel::ALL.len(),
+    End = Self::Received as usize + Channel::ALL.len(),
+}
+
+/// The figures of one pane, or of a whole window.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    counts: [i32; Count::End as usize],
+    /// Wraps rather than fails: what was added is always subtracted again.
+    talk: Span,
+    score_micros: i64,
+    lags: Lags,
+    /// Rare ones: amounts by currency number, violations by rule.
+    amounts: BTreeMap<u32, i128>,
+    violations: BTreeMap<Rule, i32>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lags {
+    wall: Histogram,
+    business: Histogram,
+    call_back: Histogram,
+    reply: Histogram,
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Self {
+            counts: [0; Count::End as usize],
+            talk: Span::ZERO,
+            score_micros: 0,
+            lags: Lags::default(),
+            amounts: BTreeMap::new(),
+            violations: BTreeMap::new(),
+        }
+    }
+}
+
+impl Cell {
+    /// Counts a fact `times` times; facts that stand for a state that lasts are not for windows.
+    pub fn count(&mut self, measure: Measure, times: i32) {
+        let one = match measure {
+            Measure::LeadReceived => Count::LeadReceived as usize,
+            Measure::LeadConverted => Count::LeadConverted as usize,
+            Measure::LeadClosedConverted => Count::LeadClosedConverted as usize,
+            Measure::LeadDisqualified => Count::LeadDisqualified as usize,
+            Measure::DealReceived => Count::DealReceived as usize,
+            Measure::DealConverted => Count::DealConverted as usize,
+            Measure::DealWon => Count::DealWon as usize,
+            Measure::DealLost => Count::DealLost as usize,
+            Measure::FirstResponseJudged { within: true } => Count::JudgedWithin as usize,
+            Measure::FirstResponseJudged { within: false } => Count::JudgedLate as usize,
+            Measure::Call { direction: Direction::Inbound, answered: true } => Count::InboundAnswered as usize,
+            Measure::Call { direction: Direction::Inbound, answered: false } => Count::InboundMissed as usize,
+            Measure::Call { direction: Direction::Outbound, answered: true } => Count::OutboundAnswered as usize,
+            Measure::Call { direction: Direction::Outbound, answered: false } => Count::OutboundUnanswered as usize,
+            Measure::Meeting => Count::Meeting as usize,
+            Measure::Touch => Count::Touch as usize,
+            Measure::MessageSent(channel) => Count::Sent as usize + channel as usize,
+            Measure::MessageReceived(channel) => Count::Received as usize + channel as usize,
+            Measure::Review { score_micros, verdict } => {
+                self.score_micros += score_micros * i64::from(times);
+                match verdict {
+                    Verdict::Success => self.counts[Count::ReviewSuccess as usize] += times,
+                    Verdict::Failure => self.counts[Count::ReviewFailure as usize] += times,
+                    Verdict::Neutral => {}
+                }
+                Count::Review as usize
+            }
+            Measure::Talk(span) => return self.talk.0 = self.talk.0.wrapping_add(span.0.wrapping_mul(times.into())),
+            Measure::FirstResponse { wall, business } => {
+                self.lags.wall.add(wall, i64::from(times));
+                return self.lags.business.add(business, i64::from(times));
+            }
+            Measure::CallBack(lag) => return self.lags.call_back.add(lag, i64::from(times)),
+            Measure::Reply(lag) => return self.lags.reply.add(lag, i64::from(times)),
+            Measure::AmountWon { currency, minor } => {
+                return *self.amounts.entry(currency).or_default() += i128::from(minor) * i128::from(times);
+            }
+            Measure::Violation(rule) => return *self.violations.entry(rule).or_default() += times,
+            Measure::Terms { .. }
+            | Measure::Awaiting
+            | Measure::Open(_)
+            | Measure::OpenAlert(_)
+            | Measure::Unreturned
+            | Measure::Unanswered => return,
+        };
+        self.counts[one] += times;
+    }
+
+    /// Adds (`sign` 1) or takes away (-1) all of another cell.
+    pub fn merge(&mut self, other: &Self, sign: i32) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += sign * theirs;
+        }
+        self.talk.0 = self.talk.0.wrapping_add(other.talk.0.wrapping_mul(sign.into()));
+        self.score_micros += other.score_micros * i64::from(sign);
+        for (mine, theirs) in [
+            (&mut self.lags.wall, &other.lags.wall),
+            (&mut self.lags.business, &other.lags.business),
+            (&mut self.lags.call_back, &other.lags.call_back),
+            (&mut self.lags.reply, &other.lags.reply),
+        ] {
+            if sign > 0 { mine.merge(theirs) } else { mine.subtract(theirs) }
+        }
+        for (currency, minor) in &other.amounts {
+            *self.amounts.entry(*currency).or_default() += minor * i128::from(sign);
+        }
+        for (rule, times) in &other.violations {
+            *self.violations.entry(*rule).or_default() += times * sign;
+        }
+    }
+
+    /// The figures as a row shows them, less those that need more than one cell (currencies' names, terms, stages).
+    pub fn figures(&self) -> WindowFigures {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let share = |k: Count, n: i64| Ratio { n, k: get(k) };
+        let by_channel = |first: Count| {
+            let counts = Channel::ALL.map(|channel| (channel, self.counts[first as usize + channel as usize]));
+            counts.into_iter().filter(|(_, n)| *n != 0).map(|(channel, n)| (channel, i64::from(n))).collect()
+        };
+        let reviews = get(Count::Review);
+        WindowFigures {
+            leads_received: get(Count::LeadReceived),
+            leads_disqualified: get(Count::LeadDisqualified),
+            lead_conversion: Conversion {
+                cohort: share(Count::LeadConverted, get(Count::LeadReceived)),
+                closed: share(
+                    Count::LeadClosedConverted,
+                    get(Count::LeadClosedConverted) + get(Count::LeadDisqualified),
+                ),
+            },
+            stage_conversion: BTreeMap::new(),
+            win_rate: Conversion {
+                cohort: share(Count::DealConverted, get(Count::DealReceived)),
+                closed: share(Count::DealWon, get(Count::DealWon) + get(Count::DealLost)),
+            },
+            first_response_wall: quantiles(&self.lags.wall),
+            first_response_business: quantiles(&self.lags.business),
+            first_response_within_norm: share(Count::JudgedWithin, get(Count::JudgedWithin) + get(Count::JudgedLate)),
+            call_back: quantiles(&self.lags.call_back),
+            reply: quantiles(&self.lags.reply),
+            calls: Calls {
+                inbound_answered: get(Count::InboundAnswered),
+                inbound_missed: get(Count::InboundMissed),
+                outbound_answered: get(Count::OutboundAnswered),
+                outbound_unanswered: get(Count::OutboundUnanswered),
+            },
+            talk_seconds: self.talk.seconds(),
+            messages_sent: by_channel(Count::Sent),
+            messages_received: by_channel(Count::Received),
+            meetings: get(Count::Meeting),
+            touches: get(Count::Touch),
+            deals_won: get(Count::DealWon),
+            deals_lost: get(Count::DealLost),
+            amount_won: BTreeMap::new(),
+            terms: Default::default(),
+            reviews: Reviews {
+                n: reviews,
+                mean_score: (reviews > 0).then(|| self.score_micros as f64 / 1e6 / reviews as f64),
+                successes: get(Count::ReviewSuccess),
+                failures: get(Count::ReviewFailure),
+            },
+            violations: self.violations.iter().filter(|(_, n)| **n != 0).map(|(r, n)| (*r, i64::from(*n))).collect(),
+        }
+    }
+
+    /// Amounts won by currency number, cut off at what a row can hold.
+    pub fn amounts(&self) -> impl Iterator<Item = (u32, i64)> {
+        let fit = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
+        self.amounts.iter().filter(|(_, minor)| **minor != 0).map(move |(currency, minor)| (*currency, fit(*minor)))
+    }
+}
+
+fn quantiles(histogram: &Histogram) -> Quantiles {
+    let at = |q| histogram.quantile(q).map_or(0.0, Span::seconds);
+    Quantiles {
+        n: histogram.count(),
+        mean_seconds: histogram.mean().unwrap_or_default(),
+        p50_seconds: at(0.5),
+        p90_seconds: at(0.9),
+        p99_seconds: at(0.99),
+    }
+}
+
+/// One manager's window.
+#[derive(Debug)]
+pub struct Rolling {
+    window: Window,
+    /// The number of the oldest pane in the ring.
+    first: i64,
+    ring: VecDeque<Option<Box<Cell>>>,
+    total: Cell,
+}
+
+impl Rolling {
+    /// An empty window.
+    pub fn new(window: Window) -> Self {
+        Self { window, first: i64::MIN, ring: VecDeque::new(), total: Cell::default() }
+    }
+
+    /// Counts a fact in its pane; one older than the window at the last `advance` is no longer of interest.
+    pub fn count(&mut self, fact: &Fact) {
+        let pane = fact.at.pane(self.window.slide);
+        if pane < self.first {
+            return;
+        }
+        if self.ring.is_empty() {
+            self.first = self.first.max(pane - self.window.panes());
+        }
+        self.expire(pane - self.window.panes());
+        let place = (pane - self.first) as usize;
+        if place >= self.ring.len() {
+            self.ring.resize_with(place + 1, || None);
+        }
+        self.ring[place].get_or_insert_default().count(fact.measure, fact.times);
+        self.total.count(fact.measure, fact.times);
+    }
+
+    /// Lets go of the panes that the window at `at` no longer covers.
+    pub fn advance(&mut self, at: Timestamp) {
+        self.expire(at.pane(self.window.slide) - self.window.panes());
+    }
+
+    /// The figures of the panes that are covered.
+    pub fn total(&self) -> &Cell {
+        &self.total
+    }
+
+    /// The oldest pane that is covered begins here.
+    pub fn since(window: Window, at: Timestamp) -> Timestamp {
+        Timestamp((at.pane(window.slide) - window.panes()).saturating_mul(window.slide.0))
+    }
+
+    fn expire(&mut self, first: i64) {
+        while self.first < first {
+            let Some(gone) = self.ring.pop_front() else {
+                self.first = first;
+                return;
+            };
+            self.first += 1;
+            if let Some(cell) = gone {
+                self.total.merge(&cell, -1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::effect::Who;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What may happen to a window.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// So much later a fact becomes known that is dated so much before.
+        Fact { later: i64, before: i64, measure: Measure },
+        /// One of the facts so far is taken back.
+        Retract(prop::sample::Index),
+        /// So much later somebody looks at the figures.
+        Look { later: i64 },
+    }
+
+    fn measure() -> impl Strategy<Value = Measure> {
+        let lag = || (0i64..5000).prop_map(Span);
+        prop_oneof![
+            Just(Measure::LeadReceived),
+            Just(Measure::Touch),
+            (0usize..4).prop_map(|place| Measure::MessageSent(Channel::ALL[place])),
+            any::<bool>().prop_map(|within| Measure::FirstResponseJudged { within }),
+            (any::<bool>(), any::<bool>()).prop_map(|(inbound, answered)| {
+                let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+                Measure::Call { direction, answered }
+            }),
+            lag().prop_map(Measure::Talk),
+            lag().prop_map(Measure::Reply),
+            (lag(), lag()).prop_map(|(wall, business)| Measure::FirstResponse { wall, business }),
+            (0u32..3, 0i64..1000).prop_map(|(currency, minor)| Measure::AmountWon { currency, minor }),
+            (0usize..Rule::ALL.len()).prop_map(|place| Measure::Violation(Rule::ALL[place])),
+            (0i64..100_000_000, any::<bool>()).prop_map(|(score_micros, good)| {
+                let verdict = if good { Verdict::Success } else { Verdict::Neutral };
+                Measure::Review { score_micros, verdict }
+            }),
+            Just(Measure::Awaiting),
+        ]
+    }
+
+    /// Steps whose spans are parts of a window of `size`, some of them several windows long.
+    fn steps(size: i64) -> impl Strategy<Value = Vec<Step>> {
+        let later = move || prop_oneof![8 => 0..size / 4 + 1, 1 => 0..size * 3];
+        let before = move || prop_oneof![4 => Just(0), 8 => 0..size, 2 => 0..size * 3];
+        let step = prop_oneof![
+            8 => (later(), before(), measure())
+                .prop_map(|(later, before, measure)| Step::Fact { later, before, measure }),
+            3 => any::<prop::sample::Index>().prop_map(Step::Retract),
+            2 => later().prop_map(|later| Step::Look { later }),
+        ];
+        prop::collection::vec(step, 1..120)
+    }
+
+    fn windows() -> impl Strategy<Value = (Window, Vec<Step>)> {
+        (1i64..12, 1i64..40).prop_flat_map(|(panes, slide)| {
+            let window = Window { size: Span(panes * slide), in_days: false, slide: Span(slide) };
+            steps(window.size.0).prop_map(move |steps| (window, steps))
+        })
+    }
+
+    /// The definition, taken at its word: all facts of the panes that are covered, counted anew.
+    fn recount(window: Window, facts: &[Fact], at: Timestamp) -> Cell {
+        let running = at.pane(window.slide);
+        let covered = running - window.panes()..=running;
+        let mut cell = Cell::default();
+        for fact in facts.iter().filter(|fact| covered.contains(&fact.at.pane(window.slide))) {
+            cell.count(fact.measure, fact.times);
+        }
+        cell
+    }
+
+    proptest! {
+        #[test]
+        fn a_rolling_total_is_what_a_recount_finds((window, steps) in windows(), start in -1000i64..1000) {
+            let mut rolling = Rolling::new(window);
+            let mut facts = Vec::<Fact>::new();
+            let mut now = Timestamp(start);
+            for step in steps.into_iter().chain([Step::Look { later: 0 }]) {
+                match step {
+                    Step::Fact { later, before, measure } => {
+                        now = now + Span(later);
+                        let at = now.saturating_sub(Span(before));
+                        facts.push(Fact { known: now, at, who: Who::NOBODY, times: 1, measure });
+                    }
+                    Step::Retract(which) => {
+                        let Some(fact) = facts.get(which.index(facts.len().max(1))).copied() else { continue };
+                        facts.push(Fact { known: now, times: -fact.times, ..fact });
+                    }
+                    Step::Look { later } => {
+                        now = now + Span(later);
+                        rolling.advance(now);
+                        let expected = recount(window, &facts, now);
+                        prop_assert_eq!(rolling.total().figures(), expected.figures());
+                        prop_assert!(rolling.total().amounts().eq(expected.amounts()));
+                        continue;
+                    }
+                }
+                rolling.count(&facts[facts.len() - 1]);
+            }
+        }
+
+        #[test]
+        fn nothing_is_left_of_facts_that_were_all_taken_back((window, steps) in windows()) {
+            let mut rolling = Rolling::new(window);
+            let mut now = Timestamp(0);
+            for step in steps {
+                let Step::Fact { later, before, measure } = step else { continue };
+                now = now + Span(later);
+                let at = now.saturating_sub(Span(before));
+                for times in [1, -1] {
+                    rolling.count(&Fact { known: now, at, who: Who::NOBODY, times, measure });
+                }
+            }
+            prop_assert_eq!(rolling.total().figures(), WindowFigures::default());
+            prop_assert_eq!(rolling.total().amounts().count(), 0);
+        }
+    }
+
+    /// At a slide boundary exactly the size, at most one slide more; what is dated at a boundary is in the pane that
+    /// begins there.
+    #[test]
+    fn a_window_covers_its_complete_panes_and_the_running_one() {
+        let window = Window { size: Span(40), in_days: false, slide: Span(10) };
+        let touches = |dates: &[i64], at| {
+            let mut rolling = Rolling::new(window);
+            for date in dates {
+                let at = Timestamp(*date);
+                rolling.count(&Fact { known: at, at, who: Who::NOBODY, times: 1, measure: Measure::Touch });
+            }
+            rolling.advance(Timestamp(at));
+            assert_eq!(Rolling::since(window, Timestamp(at)).0.rem_euclid(10), 0);
+            rolling.total().figures().touches
+        };
+        assert_eq!(touches(&[99, 100, 139], 140), 2);
+        assert_eq!(touches(&[99, 100, 149], 149), 2);
+        assert_eq!(touches(&[100, 109, 110], 150), 1);
+        assert_eq!(touches(&[-50, -51, -1], -1), 2);
+        assert_eq!(touches(&[0], 10_000_000), 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! Owns what the consumer says beside messages: which partitions come and go, how far behind they are, and which cannot
+//! be reached. Decides nothing: the ingest thread takes the changes up when it is ready for them.
+
+use super::{Observer, Part};
+use crate::dataflow::board::lock;
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The assignment changes; nothing of it has happened yet.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// These partitions are ours; the answer is `assign`.
+    Assign(TopicPartitionList),
+    /// All partitions are to be given up; the answer is `unassign`.
+    Revoke,
+}
+
+/// How far behind the end of a partition the process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Messages up to the end that can be read.
+    pub messages: i64,
+}
+
+/// The context of the consumer.
+pub(super) struct Group {
+    changes: Mutex<VecDeque<Change>>,
+    leaving: AtomicBool,
+    unreachable: Mutex<BTreeSet<(String, i32)>>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Group {
+    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
+        Self { changes: Mutex::default(), leaving: AtomicBool::new(false), unreachable: Mutex::default(), observer }
+    }
+
+    /// The next change that waits to be answered.
+    pub(super) fn change(&self) -> Option<Change> {
+        lock(&self.changes).pop_front()
+    }
+
+    /// From here on changes are answered at once: the consumer is about to be closed.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// The partitions whose leader cannot be reached: silence there says nothing.
+    pub(super) fn unreachable(&self) -> BTreeSet<(String, i32)> {
+        lock(&self.unreachable).clone()
+    }
+}
+
+impl ClientContext for Group {
+    fn stats(&self, statistics: Statistics) {
+        let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
+        let mut lags = Vec::new();
+        let mut unreachable = BTreeSet::new();
+        for (topic, partitions) in &statistics.topics {
+            for (number, partition) in &partitions.partitions {
+                // What is not assigned is not desired; -1 stands for "no partition in particular".
+                if *number < 0 || !partition.desired {
+                    continue;
+                }
+                if !up(partition.leader) {
+                    unreachable.insert((topic.clone(), *number));
+                }
+                if partition.consumer_lag >= 0 {
+                    lags.push(Lag { topic: topic.clone(), partition: *number, messages: partition.consumer_lag });
+                }
+            }
+        }
+        lags.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        *lock(&self.unreachable) = unreachable;
+        self.observer.lag(&lags);
+        self.observer.alive(Part::Ingest);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes by its queue as well, where it is no error.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        tracing::warn!("consumer: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Group {
+    /// Only notes the change: answering it may take seconds and needs all of the ingest thread's state.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.leaving.load(Ordering::Relaxed) {
+            if let Err(error) = consumer.unassign() {
+                tracing::warn!("leave the group: {error}");
+            }
+            return;
+        }
+        let change = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions.clone()),
+            _ => Change::Revoke,
+        };
+        lock(&self.changes).push_back(change);
+    }
+}

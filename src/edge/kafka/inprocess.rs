@@ -1,0 +1,147 @@
+//! Owns a Kafka inside this process: librdkafka's mock cluster with all topics made, for the demo and for tests of
+//! plumbing.
+//!
+//! It is no proof of exactly-once: it takes transactions but isolates nothing, fences nobody, and does not keep offsets
+//! that are committed in a transaction. It keeps at most 5 MB or 100,000 batches a partition, and has no admin requests.
+//! A fetch that finds nothing sleeps for the whole `fetch.wait.max.ms` and is not woken by a message; set it to 10.
+
+use super::native;
+use crate::config::Topics;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer};
+
+/// The cluster could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {cause}")]
+pub struct MockError {
+    what: String,
+    cause: KafkaError,
+}
+
+/// A Kafka in this process, which ends with it.
+pub struct InProcess {
+    /// The cluster lives inside a client.
+    owner: BaseProducer,
+    bootstrap: String,
+}
+
+impl InProcess {
+    /// Starts one broker with these topics, each with so many partitions. Groups form at once.
+    pub fn start(topics: &Topics, partitions: u32) -> Result<Self, MockError> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |cause| MockError { what, cause }
+        };
+        let owner: BaseProducer = ClientConfig::new()
+            .set("test.mock.num.brokers", "1")
+            .create()
+            .map_err(failed("start Kafka in this process"))?;
+        native::form_groups_at_once(owner.client());
+        let none = || KafkaError::ClientCreation("the client has no mock cluster".into());
+        let cluster = owner.client().mock_cluster().ok_or_else(none).map_err(failed("find the mock cluster"))?;
+        let names = [
+            &topics.crm.name,
+            &topics.telephony.name,
+            &topics.email.name,
+            &topics.rerouted,
+            &topics.state,
+            &topics.alerts,
+            &topics.metrics,
+            &topics.reviews,
+            &topics.dead_letters,
+        ];
+        for name in names {
+            cluster.create_topic(name, partitions as i32, 1).map_err(failed(&format!("create {name}")))?;
+        }
+        let bootstrap = cluster.bootstrap_servers();
+        drop(cluster);
+        Ok(Self { owner, bootstrap })
+    }
+
+    /// The brokers, as `kafka.bootstrap` wants them.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The cluster itself, for faults.
+    pub fn cluster(&self) -> Option<rdkafka::mocking::MockCluster<'_, rdkafka::producer::DefaultProducerContext>> {
+        self.owner.client().mock_cluster()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::json;
+    use crate::config::Config;
+    use crate::dataflow::board::{Board, lock};
+    use crate::dataflow::epoch::Yield;
+    use crate::dataflow::workers::DataflowSettings;
+    use crate::domain::event::Event;
+    use crate::domain::floor::Timing;
+    use crate::domain::rule::Rule;
+    use crate::domain::time::Timestamp;
+    use crate::edge::kafka::produce::EventProducer;
+    use crate::edge::kafka::{self, Mode, Observer, Stop};
+    use std::sync::atomic::AtomicI64;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
+
+    #[derive(Default)]
+    struct Rules(Mutex<Vec<Rule>>);
+
+    impl Observer for Rules {
+        fn committed(&self, made: &Yield) {
+            lock(&self.0).extend(made.alerts.iter().map(|alert| alert.rule));
+        }
+    }
+
+    fn lead(id: u32, minute: i64) -> Event {
+        let at = Timestamp(1_767_600_000_000 + minute * 60_000);
+        let text = format!(
+            r#"{{"event_id":"{id}","tenant_id":"acme","occurred_at":"{at}","lead_created":{{"lead_id":"{id}"}}}}"#
+        );
+        json::decode(text.as_bytes()).expect("an event")
+    }
+
+    #[test]
+    fn events_become_alerts_without_any_service() {
+        let text = "norms: {first_response_late: {within: 5m}}
+time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false}
+kafka: {consumer: {fetch.wait.max.ms: 10}, transactional_id: test}
+engine: {workers: 1}";
+        let mut config = Config::parse("test", text).expect("a configuration");
+        let kafka = InProcess::start(&config.topics, 2).expect("a cluster");
+        config.kafka.bootstrap = kafka.bootstrap().into();
+        let settings = DataflowSettings {
+            norms: Arc::new(config.norms.clone()),
+            timing: Timing {
+                allowed_lateness: config.time.allowed_lateness,
+                follows_clock: false,
+                ..Timing::default()
+            },
+            shards: 0,
+            max_message_bytes: 1 << 20,
+            rows_at_boundaries: false,
+            board: Arc::new(Board::default()),
+            latest: Arc::new(AtomicI64::new(i64::MIN)),
+        };
+        let mut producer = EventProducer::new(&config).expect("a producer");
+        (0..100).for_each(|id| producer.send(&lead(id, i64::from(id))).expect("sent"));
+        assert!(producer.flush(Duration::from_secs(10)));
+        let (stop, rules) = (Stop::default(), Arc::new(Rules::default()));
+        let (asked, observer) = (stop.clone(), Arc::clone(&rules));
+        let started = Instant::now();
+        let run = std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, observer));
+        // All leads but the last five are late.
+        while lock(&rules.0).len() < 95 && !run.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{} alerts", lock(&rules.0).len());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.stop();
+        let summary = run.join().expect("no panic").expect("a good end");
+        assert_eq!(summary.alerts, 95);
+        assert!(lock(&rules.0).iter().all(|rule| *rule == Rule::FirstResponseLate));
+    }
+}

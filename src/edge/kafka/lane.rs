@@ -1,0 +1,176 @@
+//! Owns the reading of one partition: a queue of its own, so that its end is told apart from that of other partitions,
+//! and the batch that is being filled from it.
+
+use super::feeds::Place;
+use super::group::Group;
+use super::native;
+use crate::codec::Encoding;
+use crate::dataflow::epoch::{Batch, Message};
+use crate::domain::floor::Feed;
+use rdkafka::Message as _;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::KafkaError;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// One partition that is read.
+pub(super) struct Lane {
+    pub(super) place: Place,
+    pub(super) topic: String,
+    queue: PartitionQueue<Group>,
+    batch: Batch,
+    /// The next offset to read, once it is known.
+    pub(super) position: Option<i64>,
+    /// The position that the commit thread knows.
+    pub(super) reported: Option<i64>,
+    /// Read to its end: nothing came since the broker said so.
+    at_end: bool,
+    /// Since when nothing came.
+    quiet: Instant,
+    /// When its queue was last found empty.
+    emptied: Instant,
+    /// Where a run that is not endless stops.
+    end: Option<i64>,
+}
+
+/// What one visit to a lane brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+    /// There may be more.
+    pub(super) more: bool,
+    /// The broker said that this is the end.
+    pub(super) end: bool,
+}
+
+impl Lane {
+    pub(super) fn new(
+        place: Place,
+        topic: &str,
+        encoding: Encoding,
+        queue: PartitionQueue<Group>,
+        position: Option<i64>,
+        committed: Option<i64>,
+    ) -> Self {
+        let (shard, feed) = place;
+        let now = Instant::now();
+        let batch = Batch { feed, shard: Some(shard), encoding, bytes: Vec::new(), messages: Vec::new() };
+        Self {
+            place,
+            topic: topic.into(),
+            queue,
+            batch,
+            position,
+            reported: committed.filter(|committed| position == Some(*committed)),
+            at_end: false,
+            quiet: now,
+            emptied: now,
+            end: None,
+        }
+    }
+
+    /// Takes up to `most` messages into the batch.
+    pub(super) fn read(&mut self, most: usize, now: Instant) -> Result<Taken, KafkaError> {
+        let mut taken = Taken::default();
+        while taken.messages < most {
+            if self.done() {
+                return Ok(taken);
+            }
+            match self.queue.poll(Duration::ZERO) {
+                None => {
+                    self.emptied = now;
+                    return Ok(taken);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.at_end = true;
+                    taken.end = true;
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+                Some(Err(error)) => {
+                    // What of it is not for ever, librdkafka retries.
+                    tracing::warn!("read {} partition {}: {error}", self.topic, self.place.0);
+                }
+                Some(Ok(message)) => {
+                    self.at_end = false;
+                    self.quiet = now;
+                    let offset = message.offset();
+                    if self.end.is_some_and(|end| offset >= end) {
+                        self.position = self.end;
+                        return Ok(taken);
+                    }
+                    self.position = Some(offset + 1);
+                    let batch = &mut self.batch;
+                    let before = batch.bytes.len();
+                    let message = Message {
+                        offset,
+                        topic: match self.place.1 {
+                            Feed::Topic(topic) => Some(topic),
+                            Feed::Rerouted | Feed::Files => None,
+                        },
+                        timestamp: message.timestamp().to_millis(),
+                        key: message.key().map(|key| append(&mut batch.bytes, key)),
+                        value: message.payload().map(|value| append(&mut batch.bytes, value)),
+                        headers: native::headers(&message),
+                    };
+                    batch.messages.push(message);
+                    taken.messages += 1;
+                    taken.bytes += batch.bytes.len() - before;
+                }
+            }
+        }
+        taken.more = true;
+        Ok(taken)
+    }
+
+    /// The batch, if there is anything in it.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        if self.batch.messages.is_empty() {
+            return None;
+        }
+        let empty = Batch {
+            feed: self.batch.feed,
+            shard: self.batch.shard,
+            encoding: self.batch.encoding,
+            bytes: Vec::with_capacity(self.batch.bytes.len()),
+            messages: Vec::with_capacity(self.batch.messages.len()),
+        };
+        Some(std::mem::replace(&mut self.batch, empty))
+    }
+
+    /// librdkafka's own position, which also passes over the markers of transactions.
+    pub(super) fn reach(&mut self, position: i64) {
+        let position = self.end.map_or(position, |end| position.min(end));
+        self.position = self.position.max(Some(position));
+    }
+
+    /// Whether it stops holding the watermark back: read to its end and silent for long enough. A message that nobody
+    /// had time to look at makes nobody idle: what counts is when the queue was last found empty.
+    pub(super) fn idle(&self, after: Duration) -> bool {
+        match self.end {
+            Some(_) => self.done(),
+            None => self.at_end && self.emptied.saturating_duration_since(self.quiet) >= after,
+        }
+    }
+
+    /// Reads no further than `end`.
+    pub(super) fn stop_at(&mut self, end: i64) {
+        self.end = Some(end);
+    }
+
+    /// Whether it was read as far as it should be.
+    pub(super) fn done(&self) -> bool {
+        self.end.is_some_and(|end| self.position.unwrap_or(0) >= end)
+    }
+
+    /// Calls `wake` when something comes in after the queue was empty.
+    pub(super) fn wake(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+        self.queue.set_nonempty_callback(wake);
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, part: &[u8]) -> Range<u32> {
+    let start = bytes.len() as u32;
+    bytes.extend_from_slice(part);
+    start..bytes.len() as u32
+}

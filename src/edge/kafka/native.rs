@@ -1,0 +1,49 @@
+//! Owns the two calls into librdkafka that the safe crate has no door for. Everything unsafe of the edge is here.
+
+use rdkafka::bindings;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::message::BorrowedMessage;
+use std::ffi::CStr;
+use std::ptr;
+
+/// Headers of a message, as batches keep them.
+pub(super) type HeaderList = Box<[(String, Option<Vec<u8>>)]>;
+
+/// Copies a message's headers; `None` if it has none. Names that are no UTF-8 are kept as well as can be: the safe
+/// crate panics on them, and anybody who may write to the topic could stop the stream with one.
+#[allow(unsafe_code)]
+pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
+    let mut list = Vec::new();
+    let mut headers = ptr::null_mut();
+    // SAFETY: the message is borrowed, so it lives until the end of this function, and so do its headers, which stay
+    // its property; names are C strings, and values as long as librdkafka says or null. All is copied before we return.
+    unsafe {
+        if bindings::rd_kafka_message_headers(message.ptr(), &mut headers)
+            != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return None;
+        }
+        let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+        while bindings::rd_kafka_header_get_all(headers, list.len(), &mut name, &mut value, &mut length)
+            == bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length).to_vec());
+            list.push((name, value));
+        }
+    }
+    Some(list.into_boxed_slice())
+}
+
+/// Makes the mock cluster of this client form groups at once instead of after 3 s.
+#[allow(unsafe_code)]
+pub(super) fn form_groups_at_once<C: ClientContext>(client: &Client<C>) {
+    // SAFETY: the client is borrowed and thus alive, its mock cluster with it; a client without one gives null, which
+    // is not passed on. librdkafka takes its own lock for the change.
+    unsafe {
+        let cluster = bindings::rd_kafka_handle_mock_cluster(client.native_ptr());
+        if !cluster.is_null() {
+            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Owns the records that are written: their topics, keys, headers and bytes. Promises that the same epoch gives the same
+//! records, so that a transaction that was taken back can be made again.
+
+use super::client::LARGEST_MESSAGE;
+use super::feeds::Feeds;
+use crate::codec::{Encoding, json, protobuf};
+use crate::config::{Config, Topics};
+use crate::dataflow::epoch::{Batch, Message, Misplaced, Refusal, Yield};
+use crate::dataflow::workers::TOPIC_HEADER;
+use crate::domain::floor::Feed;
+use crate::domain::rule::{self, Language};
+use crate::domain::time::Timestamp;
+use rdkafka::message::{Header, OwnedHeaders};
+
+/// One record.
+#[derive(Debug, Default)]
+pub(super) struct Record<'a> {
+    pub(super) topic: &'a str,
+    /// `None`: by the key.
+    pub(super) partition: Option<i32>,
+    pub(super) key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: Option<OwnedHeaders>,
+    /// `None`: now.
+    pub(super) timestamp: Option<i64>,
+}
+
+/// The header of a dead letter that was too large for its topic: the length of the whole value, which is cut.
+const TRUNCATED_HEADER: &str = "funnelwatch-truncated";
+/// The header of a dead letter that was rerouted before: the source topic that it was found in.
+const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
+
+/// Makes records.
+#[derive(Debug)]
+pub(super) struct Writer {
+    topics: Topics,
+    feeds: Feeds,
+    language: Language,
+    value: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            feeds: Feeds::of(&config.topics),
+            topics: config.topics.clone(),
+            language: config.language,
+            value: Vec::new(),
+        }
+    }
+
+    /// The topic of a feed.
+    pub(super) fn topic(&self, feed: Feed) -> &str {
+        self.feeds.name(feed)
+    }
+
+    /// Gives the records of an epoch that was closed at `wall` to `send`, until one fails.
+    pub(super) fn write<E>(
+        &mut self,
+        made: &Yield,
+        wall: Timestamp,
+        mut send: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.alerts(made, &mut send)?;
+        self.rows(made, &mut send)?;
+        for refusal in &made.refusals {
+            self.dead_letter(refusal, wall, &mut send)?;
+        }
+        for misplaced in &made.misplaced {
+            self.reroute(misplaced, &mut send)?;
+        }
+        Ok(())
+    }
+
+    fn alerts<E>(&mut self, made: &Yield, send: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_alert,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_alert,
+        };
+        for alert in &made.alerts {
+            self.value.clear();
+            encode(alert, &rule::message(alert, self.language), &mut self.value);
+            let headers = OwnedHeaders::new_with_capacity(5)
+                .insert(text("rule", alert.rule.name()))
+                .insert(text("severity", alert.severity.name()))
+                .insert(text("status", alert.status.name()))
+                .insert(text("tenant", alert.tenant.as_str()))
+                .insert(text("content-type", self.content_type()));
+            let mut key = uuid::Uuid::encode_buffer();
+            send(Record {
+                topic: &self.topics.alerts,
+                key: Some(alert.id.hyphenated().encode_lower(&mut key).as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..Record::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rows<E>(&mut self, made: &Yield, send: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_row,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_row,
+        };
+        for row in &made.rows {
+            self.value.clear();
+            encode(row, &mut self.value);
+            let key = format!("{}/{}/{}", row.tenant, row.subject, row.figures.window());
+            let headers = OwnedHeaders::new_with_capacity(1).insert(text("content-type", self.content_type()));
+            send(Record {
+                topic: &self.topics.metrics,
+                key: Some(key.as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..Record::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self.topics.output {
+            Encoding::Json => Encoding::Json.content_type(),
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => Encoding::Protobuf.content_type(),
+        }
+    }
+
+    /// The message as it came, with why and where from.
+    fn dead_letter<E>(
+        &self,
+        refusal: &Refusal,
+        wall: Timestamp,
+        send: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let batch = &*refusal.batch;
+        let Some(message) = batch.messages.get(refusal.message as usize) else { return Ok(()) };
+        let mut headers = Headers::default();
+        for (name, value) in message.headers.as_deref().unwrap_or_default() {
+            let name = if is_rerouting(batch, name) { REROUTED_FROM_HEADER } else { name };
+            headers.add(name, value.as_deref());
+        }
+        let shard = batch.shard.unwrap_or_default();
+        headers.add("funnelwatch-topic", Some(self.feeds.name(batch.feed).as_bytes()));
+        headers.add("funnelwatch-partition", Some(shard.to_string().as_bytes()));
+        headers.add("funnelwatch-offset", Some(message.offset.to_string().as_bytes()));
+        headers.add("funnelwatch-reason", Some(refusal.reject.reason.name().as_bytes()));
+        headers.add("funnelwatch-detail", Some(refusal.reject.detail.as_bytes()));
+        headers.add("funnelwatch-time", Some(wall.to_string().as_bytes()));
+        let key = batch.slice(&message.key);
+        let mut value = batch.slice(&message.value);
+        let room = LARGEST_MESSAGE.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
+        if let Some(long) = value.filter(|value| value.len() > room) {
+            headers.add(TRUNCATED_HEADER, Some(long.len().to_string().as_bytes()));
+            value = long.get(..room.saturating_sub(64));
+        }
+        send(Record { topic: &self.topics.dead_letters, key, value, headers: headers.list, ..Record::default() })
+    }
+
+    /// The message as it came, to the partition that its tenant belongs to.
+    fn reroute<E>(&self, misplaced: &Misplaced, send: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        let batch = &*misplaced.batch;
+        let Some(message) = batch.messages.get(misplaced.message as usize) else { return Ok(()) };
+        let mut headers = Headers::default();
+        headers.add(TOPIC_HEADER, Some(misplaced.topic.name().as_bytes()));
+        headers.add("content-type", Some(content_type(batch, message)));
+        for (name, value) in message.headers.as_deref().unwrap_or_default() {
+            if !name.eq_ignore_ascii_case("content-type") && !is_rerouting(batch, name) {
+                headers.add(name, value.as_deref());
+            }
+        }
+        send(Record {
+            topic: &self.topics.rerouted,
+            partition: i32::try_from(misplaced.shard).ok(),
+            key: batch.slice(&message.key),
+            value: batch.slice(&message.value),
+            headers: headers.list,
+            timestamp: message.timestamp,
+        })
+    }
+}
+
+/// Room for the framing of a batch with one record, and then some.
+const FRAMING: usize = 256;
+
+/// Headers, and how many bytes they take.
+#[derive(Default)]
+struct Headers {
+    list: Option<OwnedHeaders>,
+    bytes: usize,
+}
+
+impl Headers {
+    fn add(&mut self, key: &str, value: Option<&[u8]>) {
+        self.bytes += key.len() + value.map_or(0, <[u8]>::len) + 10;
+        let list = self.list.take().unwrap_or_default();
+        self.list = Some(list.insert(Header { key, value }));
+    }
+}
+
+fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
+}
+
+/// Whether it is the header that we gave to a message when we rerouted it.
+fn is_rerouting(batch: &Batch, name: &str) -> bool {
+    batch.feed == Feed::Rerouted && name == TOPIC_HEADER
+}
+
+/// How a message is written, said so that it holds on a topic with another encoding.
+fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
+    let headers = message.headers.as_deref().unwrap_or_default();
+    let given = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    match given.and_then(|(_, value)| value.as_deref()) {
+        None => batch.encoding.content_type().as_bytes(),
+        // Behind Schema Registry framing, whose serializers do not say so: see `decode`.
+        Some(value)
+            if batch.encoding == Encoding::ConfluentProtobuf
+                && Encoding::from_content_type(value) == Some(Encoding::Protobuf) =>
+        {
+            Encoding::ConfluentProtobuf.content_type().as_bytes()
+        }
+        Some(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Reject;
+    use crate::domain::event::Topic;
+    use crate::domain::reject::Reason;
+    use rdkafka::message::Headers as _;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    type Sent = (String, Option<i32>, Option<Vec<u8>>, Vec<(String, String)>);
+
+    fn batch(feed: Feed, encoding: Encoding, value: &[u8], headers: &[(&str, &str)]) -> Arc<Batch> {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), Some(value.as_bytes().to_vec()))).collect();
+        let message = Message {
+            offset: 7,
+            topic: None,
+            timestamp: Some(5),
+            key: None,
+            value: Some(0..value.len() as u32),
+            headers: Some(headers),
+        };
+        Arc::new(Batch { feed, shard: Some(2), encoding, bytes: value.into(), messages: vec![message] })
+    }
+
+    fn written(made: &Yield) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let keep = |record: Record<'_>| -> Result<(), Infallible> {
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            let headers = record.headers.iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key.into(), header.value.map_or("-".into(), text))).collect();
+            sent.push((record.topic.into(), record.partition, record.value.map(<[u8]>::to_vec), headers));
+            Ok(())
+        };
+        let Ok(()) = Writer::new(&Config::default()).write(made, Timestamp(0), keep);
+        sent
+    }
+
+    fn rerouted(batch: Arc<Batch>) -> Sent {
+        let misplaced = vec![Misplaced { batch, message: 0, shard: 3, topic: Topic::Telephony }];
+        written(&Yield { misplaced, ..Yield::default() }).remove(0)
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.into(), value.into())
+    }
+
+    #[test]
+    fn a_rerouted_message_says_how_it_is_written() {
+        let feed = Feed::Topic(Topic::Telephony);
+        for (encoding, given, said) in [
+            (Encoding::Protobuf, None, "application/x-protobuf"),
+            (Encoding::Json, Some("application/x-protobuf"), "application/x-protobuf"),
+            (Encoding::ConfluentProtobuf, None, "application/vnd.confluent.protobuf"),
+            (Encoding::ConfluentProtobuf, Some("application/protobuf"), "application/vnd.confluent.protobuf"),
+            (Encoding::ConfluentProtobuf, Some("application/json"), "application/json"),
+        ] {
+            let given: Vec<_> =
+                given.map(|given| ("Content-Type", given)).into_iter().chain([("trace", "1")]).collect();
+            let (topic, partition, value, headers) = rerouted(batch(feed, encoding, b"x", &given));
+            assert_eq!((topic.as_str(), partition), ("funnelwatch.rerouted", Some(3)));
+            assert_eq!(value.as_deref(), Some(&b"x"[..]));
+            let expected = [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", said), pair("trace", "1")];
+            assert_eq!(headers, expected);
+        }
+    }
+
+    #[test]
+    fn a_rerouted_message_is_not_told_twice_where_it_was_found() {
+        let again =
+            batch(Feed::Rerouted, Encoding::Json, b"x", &[(TOPIC_HEADER, "crm.events"), ("content-type", "a/b")]);
+        let (.., headers) = rerouted(Arc::clone(&again));
+        assert_eq!(headers, [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", "a/b")]);
+        let reject = Reject::new(Reason::UnknownEncoding, "why");
+        let refusals = vec![Refusal { batch: again, message: 0, reject }];
+        let (topic, partition, _, headers) = written(&Yield { refusals, ..Yield::default() }).remove(0);
+        assert_eq!((topic.as_str(), partition), ("funnelwatch.dlq", None));
+        assert_eq!(
+            headers,
+            [
+                pair(REROUTED_FROM_HEADER, "crm.events"),
+                pair("content-type", "a/b"),
+                pair("funnelwatch-topic", "funnelwatch.rerouted"),
+                pair("funnelwatch-partition", "2"),
+                pair("funnelwatch-offset", "7"),
+                pair("funnelwatch-reason", "unknown_encoding"),
+                pair("funnelwatch-detail", "why"),
+                pair("funnelwatch-time", "1970-01-01T00:00:00.000Z"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_too_large_is_cut_and_says_so() {
+        let value = vec![b'x'; LARGEST_MESSAGE - 100];
+        let batch = batch(Feed::Topic(Topic::Crm), Encoding::Json, &value, &[]);
+        let refusals = vec![Refusal { batch, message: 0, reject: Reject::new(Reason::Oversized, "large") }];
+        let (_, _, kept, headers) = written(&Yield { refusals, ..Yield::default() }).remove(0);
+        let kept = kept.expect("a value");
+        assert!(kept.len() < value.len() && kept.len() > value.len() - 1000, "{}", kept.len());
+        assert_eq!(headers.last(), Some(&pair(TRUNCATED_HEADER, &value.len().to_string())));
+    }
+}

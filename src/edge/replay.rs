@@ -1,0 +1,159 @@
+//! Owns the replay: files in, alerts and figures out, through the same dataflow as the live processor, without Kafka
+//! and without looking at a wall clock.
+//!
+//! Every tenant has a shard of its own here (but for rare collisions of a hash), so tenants may stand in the files one
+//! after another. Epochs are cut by number of messages, so the output depends on the files alone.
+
+use super::files::{EventFiles, ReadError, line_of};
+use crate::dataflow::board::Board;
+use crate::dataflow::epoch::{Head, Refusal, Yield};
+use crate::dataflow::workers::{DataflowSettings, Workers};
+use crate::domain::alert::Alert;
+use crate::domain::floor::{Feed, Tide, Timing};
+use crate::domain::norms::Norms;
+use crate::domain::reject::Reason;
+use crate::domain::row::Row;
+use crate::domain::time::Timestamp;
+use crossbeam_channel::bounded;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Messages of an epoch: large, as nobody waits for a single one.
+const EPOCH_MESSAGES: usize = 16_384;
+/// An epoch is cut into so many batches, dealt out to the workers.
+const EPOCH_PARTS: usize = 16;
+/// Epochs that are read and not gathered.
+const EPOCHS_IN_FLIGHT: usize = 4;
+/// Many more than tenants.
+const SHARDS: u32 = 1 << 20;
+
+/// How to replay.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is wanted.
+    pub norms: Arc<Norms>,
+    /// How event time is kept; `until` is where the replay ends, by default at the last event.
+    pub timing: Timing,
+    /// Worker threads.
+    pub workers: usize,
+    /// Larger messages are refused.
+    pub max_message_bytes: usize,
+}
+
+/// What a replay found.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Where it ended: the instant of the rows.
+    pub until: Option<Timestamp>,
+    /// Every alert, in order of its instant.
+    pub alerts: Vec<Alert>,
+    /// Every row at the end.
+    pub rows: Vec<Row>,
+    /// Events applied.
+    pub applied: u64,
+    /// Events that were known already.
+    pub duplicates: u64,
+    /// Events that were late.
+    pub late: u64,
+    /// Refusals by reason.
+    pub refused: BTreeMap<Reason, u64>,
+}
+
+/// A replay failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A file could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A worker thread could not be started, or panicked.
+    #[error("replay: {0}")]
+    Workers(String),
+}
+
+/// Replays `files`; `refusal` is told of every message that is refused, with its file number and line.
+pub fn replay(
+    mut files: EventFiles,
+    options: &Options,
+    mut refusal: impl FnMut(usize, u64, &Refusal),
+) -> Result<Outcome, ReplayError> {
+    let latest = Arc::new(AtomicI64::new(i64::MIN));
+    let settings = DataflowSettings {
+        norms: Arc::clone(&options.norms),
+        timing: Timing { max_future_skew: None, follows_clock: false, ..options.timing },
+        shards: SHARDS,
+        max_message_bytes: options.max_message_bytes,
+        rows_at_boundaries: false,
+        board: Arc::new(Board::default()),
+        latest: Arc::clone(&latest),
+    };
+    let (supply, mut gather, guards) = Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
+    let (taken, permits) = bounded::<()>(EPOCHS_IN_FLIGHT);
+    let (until_in, until_out) = bounded(1);
+    let until = options.timing.until;
+    let reader = std::thread::spawn(move || -> Result<(), ReadError> {
+        let workers = supply.workers();
+        let tide = Tide { feeds: vec![(Feed::Files, false)], ..Tide::default() };
+        let mut epoch = 0;
+        loop {
+            let mut batches = vec![Vec::new(); workers];
+            for part in 0..EPOCH_PARTS {
+                batches[part % workers].extend(files.batch(EPOCH_MESSAGES / EPOCH_PARTS)?.map(Arc::new));
+            }
+            if batches.iter().all(Vec::is_empty) || taken.send(()).is_err() {
+                break;
+            }
+            supply.send(Head { epoch, others: Some(tide.clone()), ..Head::default() }, batches);
+            epoch += 1;
+        }
+        // All epochs are gathered once the channel of permits is empty again: then the last event's time is known.
+        while !taken.is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let last = latest.load(Ordering::Relaxed);
+        let end = until.or((last > i64::MIN).then_some(Timestamp(last)));
+        let _ = until_in.send(end);
+        let tide = Tide { close: Some(end.unwrap_or(Timestamp::MIN)), ..tide };
+        supply.send(Head { epoch, others: Some(tide), ..Head::default() }, Vec::new());
+        Ok(())
+    });
+    let mut outcome = Outcome::default();
+    while let Some(made) = gather.gather() {
+        let closing = made.closing;
+        outcome.absorb(made, &mut refusal);
+        if closing {
+            break;
+        }
+        let _ = permits.recv();
+    }
+    let read = reader.join().map_err(|_| ReplayError::Workers("the reading thread panicked".into()))?;
+    drop(guards);
+    read?;
+    outcome.until = until_out.try_recv().ok().flatten();
+    outcome.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+    outcome.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// How many messages were read.
+    pub fn messages(&self) -> u64 {
+        self.applied + self.duplicates + self.refused.values().sum::<u64>()
+    }
+
+    fn absorb(&mut self, made: Yield, refusal: &mut impl FnMut(usize, u64, &Refusal)) {
+        self.alerts.extend(made.alerts);
+        self.rows.extend(made.rows);
+        for mark in made.shards {
+            self.applied += mark.counts.applied.iter().sum::<u64>();
+            self.duplicates += mark.counts.duplicates;
+            self.late += mark.counts.late;
+        }
+        for refused in made.refusals {
+            *self.refused.entry(refused.reject.reason).or_default() += 1;
+            let offset = refused.batch.messages.get(refused.message as usize).map_or(0, |message| message.offset);
+            let (file, line) = line_of(offset);
+            refusal(file, line, &refused);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! funnelwatch: a real-time supervisor of sales departments.
+
+pub mod app;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod dataflow;
+pub mod domain;
+pub mod edge;
+pub mod sim;
+pub mod telemetry;

@@ -1,0 +1,63 @@
+//! Owns what the whole-program tests share: a replay of events in memory, and its output as a user reads it.
+
+// Each test uses its part of this.
+#![allow(dead_code, unreachable_pub)]
+
+use funnelwatch::codec::json;
+use funnelwatch::config;
+use funnelwatch::domain::floor::Timing;
+use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::time::{Span, Timestamp};
+use funnelwatch::edge::files::EventFiles;
+use funnelwatch::edge::replay::{self, Options};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// How a test replays.
+#[derive(Clone, Copy, Debug)]
+pub struct Replay {
+    pub workers: usize,
+    pub shuffle: Option<u64>,
+    pub until: Option<i64>,
+}
+
+/// Alerts and rows, decoded from the very bytes that a user gets.
+pub struct Output {
+    pub alerts: Vec<Value>,
+    pub rows: Vec<Value>,
+}
+
+impl Replay {
+    /// In order, on one worker, to the last event.
+    pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None };
+
+    /// Replays events by a norms document (JSON is YAML).
+    pub fn run(self, events: &[Value], norms: &str) -> Output {
+        let document = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}\n{norms}"));
+        let lines: Vec<u8> = events.iter().flat_map(|event| format!("{event}\n").into_bytes()).collect();
+        self.run_bytes(lines, document.norms)
+    }
+
+    /// Replays NDJSON.
+    pub fn run_bytes(self, ndjson: Vec<u8>, norms: funnelwatch::domain::norms::Norms) -> Output {
+        let mut files = EventFiles::from_ndjson(ndjson);
+        let timing = Timing { until: self.until.map(Timestamp), ..Timing::default() };
+        if let Some(seed) = self.shuffle {
+            files.shuffle(seed, Span(10_000)).expect("in memory");
+        }
+        let options = Options { norms: Arc::new(norms), timing, workers: self.workers, max_message_bytes: 1 << 18 };
+        let outcome = replay::replay(files, &options, |_, _, _| {}).expect("replay");
+        let decode = |line: Vec<u8>| serde_json::from_slice(&line).expect("output is JSON");
+        let alerts = outcome.alerts.iter().map(|alert| {
+            let mut line = Vec::new();
+            json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
+            decode(line)
+        });
+        let rows = outcome.rows.iter().map(|row| {
+            let mut line = Vec::new();
+            json::encode_row(row, &mut line);
+            decode(line)
+        });
+        Output { alerts: alerts.collect(), rows: rows.collect() }
+    }
+}

@@ -1,0 +1,475 @@
+//! One JSON object → one typed event, or a refusal (decision 26).
+//!
+//! Ids, entity, outcome, direction, channel, kind and verdict must be there; other fields default; `null` and `""` are
+//! absent; unknown keys pass; unknown enum names, wrong types and several payloads are refused. Keys come in snake_case
+//! or camelCase. Contacts are normalised here, so that nothing after this file sees a spelling.
+
+use serde_json::{Map, Value};
+
+use super::calendar;
+use super::identity::{self, EntityId, Kind};
+
+/// The order of topics is the order of effect at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    Crm,
+    Telephony,
+    Email,
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub at: i64,
+    pub tenant: String,
+    pub event_id: Option<String>,
+    pub topic: Topic,
+    pub line: usize,
+    pub body: Body,
+}
+
+/// A contact in its normal form; `None` where there is no number or address.
+pub type Contact = Option<String>;
+
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// `lead_created`, `deal_created`.
+    Created(Object),
+    /// `lead_snapshot`, `deal_snapshot`.
+    Snapshot(Object),
+    StageChanged {
+        entity: EntityId,
+        pipeline: Option<String>,
+        to: String,
+    },
+    Assigned {
+        entity: EntityId,
+        manager: String,
+    },
+    Closed {
+        entity: EntityId,
+        outcome: Outcome,
+    },
+    Reopened {
+        entity: EntityId,
+        stage: Option<String>,
+    },
+    Deleted {
+        entity: EntityId,
+    },
+    ContactLinked {
+        entity: EntityId,
+        contact: Contact,
+    },
+    TermsOffered(Terms),
+    Activity {
+        entity: EntityId,
+        manager: Option<String>,
+        kind: String,
+    },
+    Reviewed {
+        manager: String,
+        score: f64,
+        verdict: String,
+    },
+    Manager {
+        manager: String,
+        department: Option<String>,
+    },
+    CallStarted(Call),
+    CallEnded(Call, Ending),
+    Message(Message),
+}
+
+/// What a creation or a snapshot says of a lead or a deal.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub entity: EntityId,
+    pub lead: Option<String>,
+    pub manager: Option<String>,
+    pub pipeline: Option<String>,
+    pub stage: Option<String>,
+    pub source: Option<String>,
+    pub contacts: Vec<Contact>,
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+    pub outcome: Option<Outcome>,
+    pub created_at: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Won,
+    Lost,
+    Converted,
+    Disqualified,
+}
+
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub deal: String,
+    pub manager: Option<String>,
+    pub discount: Option<f64>,
+    pub installment: Option<i64>,
+    pub prepayment: Option<f64>,
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: String,
+    pub outbound: bool,
+    pub phone: Contact,
+    pub manager: Option<String>,
+    pub entity: Option<EntityId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub started_at: Option<i64>,
+    pub talk_seconds: f64,
+    pub answered: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub sent: bool,
+    pub id: String,
+    pub thread: Option<String>,
+    pub in_reply_to: Option<String>,
+    pub channel: String,
+    pub contact: Contact,
+    pub manager: Option<String>,
+    pub entity: Option<EntityId>,
+    pub automatic: bool,
+}
+
+/// Whether the program must take this event (or send it to the dead letters as undecodable).
+pub fn decodes(event: &Value) -> bool {
+    read(event, 0).is_ok()
+}
+
+type Read<T> = Result<T, String>;
+
+const PAYLOADS: [(&str, Topic); 18] = [
+    ("lead_created", Topic::Crm),
+    ("deal_created", Topic::Crm),
+    ("stage_changed", Topic::Crm),
+    ("assigned", Topic::Crm),
+    ("closed", Topic::Crm),
+    ("reopened", Topic::Crm),
+    ("deleted", Topic::Crm),
+    ("contact_linked", Topic::Crm),
+    ("terms_offered", Topic::Crm),
+    ("activity_completed", Topic::Crm),
+    ("interaction_reviewed", Topic::Crm),
+    ("manager_upserted", Topic::Crm),
+    ("lead_snapshot", Topic::Crm),
+    ("deal_snapshot", Topic::Crm),
+    ("call_started", Topic::Telephony),
+    ("call_ended", Topic::Telephony),
+    ("message_received", Topic::Email),
+    ("message_sent", Topic::Email),
+];
+
+const CHANNELS: [&str; 4] = ["EMAIL", "CHAT", "SMS", "MESSENGER"];
+
+/// Reads one event; the error says what was wrong.
+pub fn read(event: &Value, line: usize) -> Read<Event> {
+    let envelope = Fields(event.as_object().ok_or("not an object")?);
+    let mut payloads = PAYLOADS.iter().filter(|(name, _)| envelope.get(name).is_some());
+    let (name, topic) = *payloads.next().ok_or("no payload")?;
+    if payloads.next().is_some() {
+        return Err("several payloads".to_owned());
+    }
+    let payload = Fields(envelope.get(name).unwrap().as_object().ok_or("the payload is not an object")?);
+    envelope.text("source")?;
+    Ok(Event {
+        at: envelope.time("occurred_at")?.ok_or("no occurred_at")?,
+        tenant: envelope.must("tenant_id")?,
+        event_id: envelope.text("event_id")?,
+        topic,
+        line,
+        body: body(name, &payload)?,
+    })
+}
+
+fn body(name: &str, p: &Fields) -> Read<Body> {
+    Ok(match name {
+        "lead_created" => Body::Created(object(p, Kind::Lead)?),
+        "deal_created" => Body::Created(object(p, Kind::Deal)?),
+        "lead_snapshot" => Body::Snapshot(object(p, Kind::Lead)?),
+        "deal_snapshot" => Body::Snapshot(object(p, Kind::Deal)?),
+        "stage_changed" => {
+            p.text("from_stage_id")?;
+            p.text("changed_by")?;
+            p.texts("filled_fields")?;
+            Body::StageChanged { entity: p.entity()?, pipeline: p.text("pipeline_id")?, to: p.must("to_stage_id")? }
+        }
+        "assigned" => {
+            p.text("previous_manager_id")?;
+            Body::Assigned { entity: p.entity()?, manager: p.must("manager_id")? }
+        }
+        "closed" => {
+            p.text("reason")?;
+            p.text("deal_id")?;
+            p.text("closed_by")?;
+            Body::Closed { entity: p.entity()?, outcome: outcome(p)?.ok_or("no outcome")? }
+        }
+        "reopened" => Body::Reopened { entity: p.entity()?, stage: p.text("stage_id")? },
+        "deleted" => Body::Deleted { entity: p.entity()? },
+        "contact_linked" => Body::ContactLinked { entity: p.entity()?, contact: contact(p.get("contact"))? },
+        "terms_offered" => {
+            p.text("approved_by")?;
+            Body::TermsOffered(Terms {
+                deal: p.must("deal_id")?,
+                manager: p.text("manager_id")?,
+                discount: p.number("discount_percent")?,
+                installment: p.integer("installment_months")?,
+                prepayment: p.number("prepayment_percent")?,
+                amount: p.integer("amount_minor")?,
+                currency: p.text("currency")?,
+            })
+        }
+        "activity_completed" => {
+            let kinds = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
+            let kind = p.name("kind", &kinds)?.ok_or("no kind")?;
+            Body::Activity { entity: p.entity()?, manager: p.text("manager_id")?, kind }
+        }
+        "interaction_reviewed" => {
+            p.must("interaction_id")?;
+            p.must("reviewer_id")?;
+            p.text("comment")?;
+            for item in p.list("checklist")? {
+                let item = Fields(item.as_object().ok_or("a checklist item is not an object")?);
+                item.text("item")?;
+                item.flag("passed")?;
+            }
+            let verdict = p.name("verdict", &["SUCCESS", "FAILURE", "NEUTRAL"])?.ok_or("no verdict")?;
+            Body::Reviewed { manager: p.must("manager_id")?, score: p.number("score")?.unwrap_or(0.0), verdict }
+        }
+        "manager_upserted" => {
+            p.text("name")?;
+            p.text("grade")?;
+            p.flag("active")?;
+            Body::Manager { manager: p.must("manager_id")?, department: p.text("department_id")? }
+        }
+        "call_started" => Body::CallStarted(call(p)?),
+        "call_ended" => {
+            let outcomes = ["ANSWERED", "NO_ANSWER", "BUSY", "REJECTED", "VOICEMAIL", "FAILED"];
+            let outcome = p.name("outcome", &outcomes)?.ok_or("no outcome")?;
+            p.time("answered_at")?;
+            p.text("recording_url")?;
+            let ending = Ending {
+                started_at: p.time("started_at")?,
+                talk_seconds: p.number("talk_seconds")?.unwrap_or(0.0),
+                answered: outcome == "ANSWERED",
+            };
+            Body::CallEnded(call(p)?, ending)
+        }
+        "message_received" | "message_sent" => Body::Message(Message {
+            sent: name == "message_sent",
+            id: p.must("message_id")?,
+            thread: p.text("thread_id")?,
+            in_reply_to: p.text("in_reply_to")?,
+            channel: p.name("channel", &CHANNELS)?.ok_or("no channel")?,
+            contact: contact(p.get("contact"))?,
+            manager: p.text("manager_id")?,
+            entity: p.entity_if_any()?,
+            automatic: p.flag("automatic")?,
+        }),
+        _ => unreachable!("a payload of the table"),
+    })
+}
+
+fn object(p: &Fields, kind: Kind) -> Read<Object> {
+    let (id, lead) = match kind {
+        Kind::Lead => (p.must("lead_id")?, None),
+        Kind::Deal => (p.must("deal_id")?, p.text("lead_id")?),
+    };
+    p.text("reason")?;
+    p.time("stage_entered_at")?;
+    p.texts("filled_fields")?;
+    Ok(Object {
+        entity: EntityId { kind, id },
+        lead,
+        manager: p.text("manager_id")?,
+        pipeline: p.text("pipeline_id")?,
+        stage: p.text("stage_id")?,
+        source: p.text("source_id")?,
+        contacts: p.list("contacts")?.iter().map(|c| contact(Some(c))).collect::<Read<_>>()?,
+        amount: p.integer("amount_minor")?,
+        currency: p.text("currency")?,
+        outcome: outcome(p)?,
+        created_at: p.time("created_at")?,
+    })
+}
+
+fn outcome(p: &Fields) -> Read<Option<Outcome>> {
+    Ok(p.name("outcome", &["WON", "LOST", "CONVERTED", "DISQUALIFIED"])?.map(|name| match name.as_str() {
+        "WON" => Outcome::Won,
+        "LOST" => Outcome::Lost,
+        "CONVERTED" => Outcome::Converted,
+        _ => Outcome::Disqualified,
+    }))
+}
+
+fn call(p: &Fields) -> Read<Call> {
+    p.text("line")?;
+    Ok(Call {
+        id: p.must("call_id")?,
+        outbound: p.name("direction", &["INBOUND", "OUTBOUND"])?.ok_or("no direction")? == "OUTBOUND",
+        phone: p.text("phone")?.and_then(|raw| identity::phone(&raw)),
+        manager: p.text("manager_id")?,
+        entity: p.entity_if_any()?,
+    })
+}
+
+/// `{phone}` or `{email}` or `{handle, channel}`.
+fn contact(value: Option<&Value>) -> Read<Contact> {
+    let Some(value) = value else { return Ok(None) };
+    let c = Fields(value.as_object().ok_or("the contact is not an object")?);
+    let (phone, email, handle) = (c.text("phone")?, c.text("email")?, c.text("handle")?);
+    let channel = c.name("channel", &CHANNELS)?;
+    if let Some(raw) = phone {
+        Ok(identity::phone(&raw))
+    } else if let Some(raw) = email {
+        Ok(identity::email(&raw))
+    } else if let Some(raw) = handle {
+        Ok(Some(identity::handle(&channel.ok_or("a handle without channel")?, &raw)))
+    } else {
+        Ok(None)
+    }
+}
+
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    /// The field under its proto name or in camelCase; `null` and `""` are absent.
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        let found = self.0.get(name).or_else(|| self.0.get(&camel(name)))?;
+        (!found.is_null() && found.as_str() != Some("")).then_some(found)
+    }
+
+    fn text(&self, name: &str) -> Read<Option<String>> {
+        self.get(name).map(|v| v.as_str().map(str::to_owned).ok_or(format!("{name} is not a string"))).transpose()
+    }
+
+    fn must(&self, name: &str) -> Read<String> {
+        self.text(name)?.ok_or(format!("no {name}"))
+    }
+
+    fn texts(&self, name: &str) -> Read<Vec<String>> {
+        self.list(name)?
+            .iter()
+            .map(|v| v.as_str().map(str::to_owned).ok_or(format!("{name} has a non-string")))
+            .collect()
+    }
+
+    fn list(&self, name: &str) -> Read<&'a [Value]> {
+        match self.get(name) {
+            None => Ok(&[]),
+            Some(value) => value.as_array().map(Vec::as_slice).ok_or(format!("{name} is not a list")),
+        }
+    }
+
+    fn name(&self, name: &str, known: &[&str]) -> Read<Option<String>> {
+        match self.text(name)? {
+            Some(text) if !known.contains(&text.as_str()) => Err(format!("unknown {name}")),
+            other => Ok(other),
+        }
+    }
+
+    fn time(&self, name: &str) -> Read<Option<i64>> {
+        self.text(name)?.map(|text| calendar::instant(&text).ok_or(format!("{name} is not RFC 3339"))).transpose()
+    }
+
+    fn number(&self, name: &str) -> Read<Option<f64>> {
+        self.get(name).map(|v| v.as_f64().ok_or(format!("{name} is not a number"))).transpose()
+    }
+
+    /// An int64; proto3's JSON writes those as strings too.
+    fn integer(&self, name: &str) -> Read<Option<i64>> {
+        let whole = |v: &Value| match v {
+            Value::String(text) => text.parse().ok(),
+            _ => v.as_i64().or_else(|| v.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64)),
+        };
+        self.get(name).map(|v| whole(v).ok_or(format!("{name} is not an integer"))).transpose()
+    }
+
+    fn flag(&self, name: &str) -> Read<bool> {
+        self.get(name).map_or(Ok(false), |v| v.as_bool().ok_or(format!("{name} is not a boolean")))
+    }
+
+    fn entity(&self) -> Read<EntityId> {
+        self.entity_if_any()?.ok_or("no entity".to_owned())
+    }
+
+    fn entity_if_any(&self) -> Read<Option<EntityId>> {
+        let Some(value) = self.get("entity") else { return Ok(None) };
+        let entity = Fields(value.as_object().ok_or("the entity is not an object")?);
+        let kind = match entity.name("kind", &["LEAD", "DEAL"])?.ok_or("no kind of entity")?.as_str() {
+            "LEAD" => Kind::Lead,
+            _ => Kind::Deal,
+        };
+        Ok(Some(EntityId { kind, id: entity.must("id")? }))
+    }
+}
+
+fn camel(name: &str) -> String {
+    let mut out = String::new();
+    let mut upper = false;
+    for c in name.chars() {
+        if c == '_' {
+            upper = true;
+        } else {
+            out.extend(upper.then(|| c.to_ascii_uppercase()).or(Some(c)));
+            upper = false;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with(payload: Value) -> Value {
+        let mut event =
+            json!({"event_id": "1", "tenant_id": "t", "occurred_at": "2026-01-01T00:00:00Z", "source": "x"});
+        event.as_object_mut().unwrap().extend(payload.as_object().unwrap().clone());
+        event
+    }
+
+    #[test]
+    fn what_decodes() {
+        assert!(decodes(&with(json!({"lead_created": {"lead_id": "1"}}))));
+        assert!(decodes(&with(
+            json!({"leadCreated": {"leadId": "1", "managerId": null, "stageId": "", "what": 1}, "closed": null})
+        )));
+        assert!(decodes(&with(json!({"event_id": "", "manager_upserted": {"manager_id": "m"}}))));
+        assert!(decodes(&with(json!({"call_ended": {"call_id": "1", "direction": "INBOUND", "outcome": "BUSY"}}))));
+    }
+
+    #[test]
+    fn what_does_not() {
+        for payload in [
+            json!({}),
+            json!({"lead_created": {}}),
+            json!({"lead_created": {"lead_id": 1}}),
+            json!({"lead_created": {"lead_id": "1"}, "deleted": {"entity": {"kind": "LEAD", "id": "1"}}}),
+            json!({"deleted": {"entity": {"kind": "LEAD"}}}),
+            json!({"deleted": {"entity": {"kind": "CAR", "id": "1"}}}),
+            json!({"closed": {"entity": {"kind": "LEAD", "id": "1"}}}),
+            json!({"closed": {"entity": {"kind": "LEAD", "id": "1"}, "outcome": "GONE"}}),
+            json!({"call_ended": {"call_id": "1", "outcome": "BUSY"}}),
+            json!({"call_ended": {"call_id": "1", "direction": "INBOUND", "outcome": "BUSY", "talk_seconds": "7"}}),
+            json!({"message_sent": {"message_id": "1"}}),
+            json!({"tenant_id": "", "lead_created": {"lead_id": "1"}}),
+            json!({"occurred_at": "yesterday", "lead_created": {"lead_id": "1"}}),
+        ] {
+            assert!(!decodes(&with(payload.clone())), "{payload}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The naive batch: an independent oracle that computes from the written specification alone (`events.md`,
+//! `semantics.md`, `formats.md`, `decisions.md`; "decision N" below is a point of the last) what the program must say.
+//!
+//! It owns nothing of the program and looks at none of its code. A tenant's events are replayed once in the order of
+//! effect into plain dated histories ([`history`]); every alert and every figure is then a query over the full
+//! histories. It favours obviousness over speed.
+//!
+//! ```text
+//! events ─ decode ─ sort, duplicates ─ history (one World a tenant) ─┬─ rules::*  ─ alerts ─┐
+//! norms  ─ norms, calendar ───────────────────────────────────────────┴─ figures ─ rows ◄────┘
+//! ```
+//!
+//! In scope: the rules in [`RULES`] and every figure that follows from events, save `stage_conversion` and `overdue`,
+//! which stay `{}`. Another rule is one more file in `rules/` and one more line in [`judge`].
+//!
+//! Where the specification leaves room, the reading chosen is a constant in [`readings`], so that it can be turned.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::mod_module_files)]
+
+pub mod alert;
+pub mod calendar;
+#[cfg(test)]
+mod cases;
+pub mod compare;
+pub mod decode;
+pub mod figures;
+pub mod history;
+pub mod identity;
+pub mod norms;
+pub mod readings;
+pub mod rules;
+pub mod stream;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+pub use compare::differences;
+pub use decode::decodes;
+
+/// The rules that the oracle judges; alerts and counts of other rules are none of its business.
+pub const RULES: [&str; 2] = ["first_response_late", "missed_call_not_returned"];
+
+/// Duplicates are looked for this far back (semantics: default of `dedup_window`; not part of the norms document).
+const DEDUP_WINDOW_MS: i64 = 6 * 3_600_000;
+
+/// What must come out.
+pub struct Verdict {
+    /// Every status of every alert, in order of (`at`, tenant).
+    pub alerts: Vec<Value>,
+    /// Every row at `until`: tenant by tenant, subject by subject, each window and `now`.
+    pub rows: Vec<Value>,
+}
+
+/// Judges `events` (one JSON object each, in file order: the position is the tie breaker "offset or line") by `norms`
+/// (the norms document as JSON). `until_ms`: events and timers up to and including it; `None` = the last event.
+///
+/// What [`decodes`] refuses is skipped.
+pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict {
+    let norms = norms::Norms::read(norms);
+    let mut events: Vec<decode::Event> =
+        events.iter().enumerate().filter_map(|(line, event)| decode::read(event, line).ok()).collect();
+    let Some(until) = until_ms.or_else(|| events.iter().map(|e| e.at).max()) else {
+        return Verdict { alerts: Vec::new(), rows: Vec::new() };
+    };
+    events.retain(|e| e.at <= until);
+    // The order of effect: instant, topic (crm < telephony < email), line.
+    events.sort_by_key(|e| (e.at, e.topic, e.line));
+    let events = without_duplicates(events);
+
+    let mut tenants: BTreeMap<String, Vec<decode::Event>> = BTreeMap::new();
+    for event in events {
+        tenants.entry(event.tenant.clone()).or_default().push(event);
+    }
+
+    let mut statuses = Vec::new();
+    let mut rows = Vec::new();
+    for (tenant, events) in tenants {
+        let world = history::World::replay(&tenant, &events, &norms);
+        let mut alerts = rules::first_response_late::judge(&world, &norms, until);
+        alerts.extend(rules::missed_call_not_returned::judge(&world, &norms, until));
+        rows.extend(figures::rows(&world, &norms, &alerts, until));
+        statuses.extend(alerts.into_iter().flat_map(|a| a.statuses));
+    }
+    // Stable: within one instant and tenant the statuses of one alert keep their order.
+    statuses.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+    Verdict { alerts: statuses.iter().map(alert::Status::json).collect(), rows }
+}
+
+/// Decision 3: found in order of effect, within the window of the last event *taken* with that id, inclusive;
+/// ids are unique inside tenant and topic. Decision 26: without an id an event is never a duplicate.
+fn without_duplicates(events: Vec<decode::Event>) -> Vec<decode::Event> {
+    let mut taken: HashMap<(String, u8, String), i64> = HashMap::new();
+    let mut kept = Vec::new();
+    for event in events {
+        if let Some(id) = &event.event_id {
+            let key = (event.tenant.clone(), event.topic as u8, id.clone());
+            if let Some(last) = taken.get(&key)
+                && event.at - last <= DEDUP_WINDOW_MS
+            {
+                continue;
+            }
+            taken.insert(key, event.at);
+        }
+        kept.push(event);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::{calendar, judge, stream::stream};
+
+    fn at(event: &Value) -> i64 {
+        let text = event.get("occurred_at").or(event.get("occurredAt")).or(event.get("at")).unwrap();
+        calendar::instant(text.as_str().unwrap()).unwrap()
+    }
+
+    /// What was said by some instant does not depend on what came after.
+    #[test]
+    fn statuses_are_causal() {
+        for seed in 100..105 {
+            let (events, norms) = stream(seed, 250);
+            let whole = judge(&events, &norms, None).alerts;
+            for index in (0..events.len()).step_by(41) {
+                for off in [-1, 0, 1, 3_600_000] {
+                    let until = at(&events[index]) + off;
+                    let part = judge(&events, &norms, Some(until)).alerts;
+                    let prefix: Vec<Value> = whole.iter().filter(|a| at(a) <= until).cloned().collect();
+                    if until <= at(events.last().unwrap()) {
+                        assert_eq!(part, prefix, "seed {seed} until {until}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Duplicates and rejects change nothing; neither does a neighbour.
+    #[test]
+    fn tenants_are_islands() {
+        for seed in 200..206 {
+            let (events, norms) = stream(seed, 250);
+            let until = events.iter().map(at).max();
+            let whole = judge(&events, &norms, until);
+            let tenant = |value: &Value| value.get("tenant_id").or(value.get("tenantId")).cloned();
+            let names: BTreeSet<String> =
+                events.iter().filter_map(|e| tenant(e)?.as_str().map(str::to_owned)).collect();
+            for name in names {
+                let mine = |value: &&Value| tenant(value) == Some(json!(name));
+                let own: Vec<Value> = events.iter().filter(mine).cloned().collect();
+                let own = judge(&own, &norms, until);
+                assert_eq!(own.alerts, whole.alerts.iter().filter(mine).cloned().collect::<Vec<_>>());
+                assert_eq!(own.rows, whole.rows.iter().filter(mine).cloned().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// A tenant's figures are those of its departments.
+    #[test]
+    fn departments_make_up_the_tenant() {
+        for seed in 300..306 {
+            let (events, norms) = stream(seed, 300);
+            let rows = judge(&events, &norms, None).rows;
+            for total in rows.iter().filter(|row| row["subject"] == "tenant") {
+                let parts: Vec<&Value> = rows
+                    .iter()
+                    .filter(|row| row["tenant_id"] == total["tenant_id"] && row["window"] == total["window"])
+                    .filter(|row| row["subject"].as_str().unwrap().starts_with("department:"))
+                    .collect();
+                for path in [
+                    "/leads_received",
+                    "/touches",
+                    "/lead_conversion/closed/n",
+                    "/first_response/wall/n",
+                    "/first_response/within_norm/k",
+                    "/reply/n",
+                    "/call_back/n",
+                    "/unreturned_calls",
+                    "/awaiting_first_response",
+                    "/calls/inbound_missed",
+                ] {
+                    let Some(sum) = total.pointer(path) else { continue };
+                    let of_parts: u64 = parts.iter().map(|row| row.pointer(path).unwrap().as_u64().unwrap()).sum();
+                    assert_eq!(sum.as_u64().unwrap(), of_parts, "{path}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The norms document: what each rule asks in a given scope.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use super::calendar::{self, Calendar, Clock};
+
+/// Where a clock starts (decision 7). `department` is `unknown` where there is none (decision 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub tenant: String,
+    pub department: String,
+    pub pipeline: Option<String>,
+    pub source: Option<String>,
+}
+
+pub struct Window {
+    pub name: String,
+    pub size: i64,
+    pub slide: i64,
+}
+
+pub struct Norms {
+    document: Value,
+    calendars: BTreeMap<String, Rc<Calendar>>,
+    pub windows: Vec<Window>,
+    pub min_talk_seconds: f64,
+}
+
+/// A rule as it stands in one scope.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    pub within: i64,
+    pub clock_name: &'static str,
+    pub clock: Clock,
+    pub severity: usize,
+    pub escalate_after: Vec<i64>,
+    /// Everything else that the rule has.
+    pub keys: Map<String, Value>,
+}
+
+pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+
+impl Norms {
+    pub fn read(document: &Value) -> Norms {
+        let mut calendars = BTreeMap::new();
+        if let Some(listed) = document["calendars"].as_object() {
+            for (name, calendar) in listed {
+                calendars.insert(name.clone(), Rc::new(Calendar::read(calendar)));
+            }
+        }
+        let default = serde_json::json!([
+            {"size": "1h", "slide": "1m"}, {"size": "24h", "slide": "15m"}, {"size": "7d", "slide": "2h"}, {"size": "30d", "slide": "8h"}
+        ]);
+        let windows = document.get("windows").unwrap_or(&default).as_array().unwrap();
+        let windows = windows
+            .iter()
+            .map(|w| {
+                let name = w["size"].as_str().unwrap().to_owned();
+                Window {
+                    size: calendar::span(&name).unwrap(),
+                    slide: calendar::span(w["slide"].as_str().unwrap()).unwrap(),
+                    name,
+                }
+            })
+            .collect();
+        let min_talk_seconds = document["min_talk_seconds"].as_f64().unwrap_or(1.0);
+        Norms { document: document.clone(), calendars, windows, min_talk_seconds }
+    }
+
+    /// The overrides that fit, in order: every key of `when` that is given must match.
+    fn overrides<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Value> {
+        let fits = move |one: &&Value| {
+            let when = &one["when"];
+            let agrees = |key: &str, have: Option<&str>| when[key].as_str().is_none_or(|want| have == Some(want));
+            agrees("tenant", Some(&scope.tenant))
+                && agrees("department", Some(&scope.department))
+                && agrees("pipeline", scope.pipeline.as_deref())
+                && agrees("source_id", scope.source.as_deref())
+        };
+        self.document["overrides"].as_array().into_iter().flatten().filter(fits)
+    }
+
+    pub fn calendar(&self, scope: &Scope) -> Option<Rc<Calendar>> {
+        let mut name = self.document["calendar"].as_str();
+        for one in self.overrides(scope) {
+            name = one["calendar"].as_str().or(name);
+        }
+        name.map(|name| self.calendars.get(name).expect("a calendar of the document").clone())
+    }
+
+    /// The clock of business time in this scope.
+    pub fn business(&self, scope: &Scope) -> Clock {
+        Clock::business(self.calendar(scope))
+    }
+
+    /// Merging is by key inside a rule, later wins; a rule that nothing names is off, and so is one not `enabled`.
+    pub fn rule(&self, rule: &str, scope: &Scope) -> Option<Norm> {
+        let mut keys: Option<Map<String, Value>> = self.document["norms"].get(rule).map(map);
+        for one in self.overrides(scope) {
+            if let Some(more) = one["norms"].get(rule) {
+                keys.get_or_insert_default().extend(map(more));
+            }
+        }
+        let keys = keys?;
+        if keys.get("enabled") == Some(&Value::Bool(false)) {
+            return None;
+        }
+        let spans = |value: &Value| calendar::span(value.as_str()?);
+        // Decision 20: the clock is wall time and the severity a warning unless said otherwise.
+        let business = keys.get("clock").and_then(Value::as_str) == Some("business");
+        let severity = keys.get("severity").and_then(Value::as_str).unwrap_or("warning");
+        let escalate_after = keys.get("escalate_after").and_then(Value::as_array);
+        Some(Norm {
+            within: keys.get("within").and_then(spans)?,
+            clock_name: if business { "business" } else { "wall" },
+            clock: if business { self.business(scope) } else { Clock::Wall },
+            severity: SEVERITIES.iter().position(|s| *s == severity).expect("a severity"),
+            escalate_after: escalate_after.into_iter().flatten().filter_map(spans).collect(),
+            keys,
+        })
+    }
+}
+
+fn map(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn overrides_merge_by_key_in_order() {
+        let norms = Norms::read(&json!({
+            "norms": {"first_response_late": {"within": "15m", "escalate_after": ["1h"], "severity": "info"}},
+            "overrides": [
+                {"when": {"tenant": "a"}, "norms": {"first_response_late": {"within": "5m"}}},
+                {"when": {"tenant": "a", "pipeline": "p"}, "norms": {"first_response_late": {"enabled": false}, "missed_call_not_returned": {"within": "1h"}}},
+                {"when": {"source_id": "WEB"}, "norms": {"first_response_late": {"enabled": true, "within": "7m"}}},
+            ],
+        }));
+        let scope = |tenant: &str, pipeline: Option<&str>, source: Option<&str>| Scope {
+            tenant: tenant.to_owned(),
+            department: "unknown".to_owned(),
+            pipeline: pipeline.map(str::to_owned),
+            source: source.map(str::to_owned),
+        };
+        let within = |rule: &str, scope: &Scope| norms.rule(rule, scope).map(|n| n.within / 60_000);
+        assert_eq!(within("first_response_late", &scope("b", None, None)), Some(15));
+        assert_eq!(within("first_response_late", &scope("a", None, None)), Some(5));
+        assert_eq!(within("first_response_late", &scope("a", Some("p"), None)), None);
+        assert_eq!(within("first_response_late", &scope("a", Some("p"), Some("WEB"))), Some(7));
+        assert_eq!(within("missed_call_not_returned", &scope("a", Some("p"), None)), Some(60));
+        assert_eq!(within("missed_call_not_returned", &scope("a", None, None)), None);
+        let merged = norms.rule("first_response_late", &scope("a", None, None)).unwrap();
+        assert_eq!((merged.escalate_after, merged.severity), (vec![3_600_000], 0));
+    }
+}

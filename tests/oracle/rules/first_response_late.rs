@@ -1,0 +1,142 @@
+//! `first_response_late`: a lead, or a deal with no lead, has had no touch by its deadline; and the first-response
+//! figures, which go by the same clock.
+
+use serde_json::json;
+
+use super::super::alert::{Alert, Subject};
+use super::super::history::{Act, Entity, FirstResponse, World};
+use super::super::norms::{Norm, Norms};
+use super::super::readings;
+use super::{Ending, Watch, life};
+
+const RULE: &str = "first_response_late";
+
+pub fn judge(world: &World, norms: &Norms, until: i64) -> Vec<Alert> {
+    world.entities.values().filter_map(|entity| alert(world, norms, entity, until)).collect()
+}
+
+fn alert(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Alert> {
+    let clock = entity.first_response.as_ref()?;
+    let norm = norms.rule(RULE, &clock.scope)?;
+    let response = response(&norm);
+    // "The alert goes by the contact both ways" if the norm asks for a conversation.
+    let acts = if response == "conversation" { &entity.both_ways } else { &entity.touches };
+    let watch = Watch {
+        anchor: clock.created_at,
+        opened: clock.moment,
+        within: norm.within,
+        clock: &norm.clock,
+        escalate_after: &norm.escalate_after,
+        acts: acts.iter().map(|act| ending(act, clock)).collect(),
+        stop: stop(entity),
+    };
+    let (due, steps) = life(world, &watch, until)?;
+    Some(Alert::tell(
+        world,
+        &norm,
+        RULE,
+        Subject::Entity(entity),
+        clock.created_at,
+        due,
+        &steps,
+        json!({
+            "within_seconds": norm.within as f64 / 1000.0,
+            "clock": norm.clock_name,
+            "response": response,
+        }),
+    ))
+}
+
+fn response(norm: &Norm) -> &'static str {
+    match norm.keys.get("response").and_then(|r| r.as_str()) {
+        Some("conversation") => "conversation",
+        _ => "attempt",
+    }
+}
+
+/// A response dated before the creation counts as given at the creation (fixed reading a; decision 23).
+fn ending(act: &Act, clock: &FirstResponse) -> Ending {
+    Ending { date: act.date.max(clock.created_at), moment: act.moment, resolution: "responded" }
+}
+
+/// Decision 12: the first closing ends it for good; so does the deletion.
+fn stop(entity: &Entity) -> Option<Ending> {
+    let closed = entity.closings.first().map(|c| Ending { date: c.at, moment: c.moment, resolution: "closed" });
+    let deleted = entity.deleted.map(|(at, moment)| Ending { date: at, moment, resolution: "deleted" });
+    closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
+}
+
+/// A first response given: lags in milliseconds.
+pub struct Lag {
+    pub date: i64,
+    pub who: Option<String>,
+    pub wall: i64,
+    pub business: i64,
+}
+
+/// A lead judged, at its response or its deadline, whichever is first.
+pub struct Judged {
+    pub date: i64,
+    pub who: Option<String>,
+    pub in_time: bool,
+}
+
+/// Decision 23: the earliest dated touch known, never before the creation.
+fn first_response(entity: &Entity) -> Option<&Act> {
+    entity.touches.iter().min_by_key(|act| (act.date, act.moment))
+}
+
+/// Decision 5: responsible when the act became known.
+fn responsible(entity: &Entity, act: &Act, clock: &FirstResponse) -> Option<String> {
+    let known = if readings::LAG_MANAGER_WHEN_CREATION_KNOWN_TOO { act.moment.max(clock.moment) } else { act.moment };
+    entity.responsible_at(known).map(str::to_owned)
+}
+
+/// Was the entity closed (or deleted) before this act? By date, at one instant by the order of effect.
+fn ended_before(entity: &Entity, act: &Act) -> bool {
+    stop(entity).is_some_and(|end| (end.date, end.moment) < (act.date, act.moment))
+}
+
+pub fn lag(norms: &Norms, entity: &Entity) -> Option<Lag> {
+    let clock = entity.first_response.as_ref()?;
+    let act = first_response(entity)?;
+    if ended_before(entity, act) && !readings::FIRST_RESPONSE_AFTER_CLOSING_GIVES_LAG {
+        return None;
+    }
+    let date = act.date.max(clock.created_at);
+    Some(Lag {
+        date,
+        who: responsible(entity, act, clock),
+        wall: date - clock.created_at,
+        business: norms.business(&clock.scope).between(clock.created_at, date),
+    })
+}
+
+/// Figures go by the dates of the acts, and by the earliest touch whatever the norm calls a response.
+pub fn judged(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Judged> {
+    let clock = entity.first_response.as_ref()?;
+    // Decision 23: no norm, no `within_norm`.
+    let norm = norms.rule(RULE, &clock.scope)?;
+    let due = norm.clock.after(clock.created_at, norm.within);
+    let act = first_response(entity).filter(|act| !ended_before(entity, act));
+    if let Some(act) = act {
+        let date = act.date.max(clock.created_at);
+        if due.is_none_or(|due| date <= due) {
+            return Some(Judged { date, who: responsible(entity, act, clock), in_time: true });
+        }
+    }
+    let due = due.filter(|due| *due <= until)?;
+    // Closed unanswered before the deadline (at it: events go first): not judged.
+    if stop(entity).is_some_and(|end| end.date <= due) {
+        return None;
+    }
+    // Decision 3: a deadline that is known only when it is past goes after the other events of that instant.
+    let decided = world.moment_at(due.max(world.instant_of(clock.moment)));
+    Some(Judged { date: due, who: entity.responsible_at(decided).map(str::to_owned), in_time: false })
+}
+
+/// Decision 25: awaiting leaves out what was ever closed; since when, if it waits.
+pub fn awaiting_since(entity: &Entity) -> Option<i64> {
+    let clock = entity.first_response.as_ref()?;
+    (entity.touches.is_empty() && stop(entity).is_none()).then_some(clock.created_at)
+}

@@ -1,0 +1,16 @@
+//! Owns the proof on a real Kafka: what is promised of the edge holds there. `tests/services/run` starts the services.
+//!
+//! Every test has topics, a group and a transactional id of its own, so that they run side by side, and twice at once.
+#![cfg(feature = "services")]
+
+mod services {
+    mod data;
+    mod dead_letters;
+    mod demo;
+    mod group;
+    mod latency;
+    mod path;
+    mod rerouted;
+    mod site;
+    mod topics;
+}
