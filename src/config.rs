@@ -5,7 +5,7 @@
 //! problems are reported at once, with their lines; bounds are checked against each other. Refuses unknown keys, and
 //! Kafka properties that would break a guarantee.
 //!
-//! **Secrets** may come from the environment (`${NAME}`) or from files (`{file: PATH}`), in the kafka section, in
+//! **Secrets** may come from the environment (`${NAME}`) or from files (`{file: PATH}`), in the kafka section
 //! and in `privacy_key`. They are never shown, by `Debug` neither.
 
 mod check;
@@ -37,13 +37,12 @@ use key::{Form, Key, Kind};
 use outside::{Machine, Outside};
 use reader::Reader;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use value::Table;
 
 /// Everything that an operator sets.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// How to reach Kafka, and as whom.
     pub kafka: Kafka,
@@ -148,21 +147,6 @@ pub struct Engine {
     pub epochs_in_flight: usize,
     /// Largest message that is decoded.
     pub max_message_bytes: usize,
-}
-
-/// The privacy key is not shown.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("kafka", &self.kafka)
-            .field("topics", &self.topics)
-            .field("time", &self.time)
-            .field("engine", &self.engine)
-            .field("http", &self.http)
-            .field("language", &self.language)
-            .field("norms", &norms::without_key(&self.norms))
-            .finish_non_exhaustive()
-    }
 }
 
 const TOPIC: Form = Form {

@@ -5,7 +5,7 @@
 //! no more) and where two overrides meet. A fault is told where it arises: not again in the places that inherit it.
 
 use super::key::Need;
-use super::keys::{WINDOW_RULES, of};
+use super::keys::{TERMS_RULES, WINDOW_RULES, of};
 use super::norms::implies;
 use super::reader::{Reader, nearest};
 use super::value::{Table, Value};
@@ -49,6 +49,8 @@ pub(crate) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms) {
         clocks(reader, &sites, *rule);
         purpose(reader, &sites, *rule, norms);
     }
+    terms(reader, &sites);
+    sampling(reader, &sites);
     if sites.iter().all(|site| site.over.layer.rules.is_empty()) {
         reader.note(root.line_of("norms"), "norms", "no rule is named: nothing is supervised");
     }
@@ -154,7 +156,9 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], place: 
         let one_of: Vec<_> = of(rule).filter(|key| key.need == Need::OneInForce).map(|key| key.name).collect();
         if let Some(first) = one_of.first() {
             let names = one_of.join("` and `");
-            match one_of.iter().filter(|key| gives(key)).count() {
+            // A layer that gives one takes back what those before it gave.
+            let given = tables.iter().map(|table| one_of.iter().filter(|key| table.gives(key)).count());
+            match given.rev().find(|count| *count > 0).unwrap_or(0) {
                 0 => drop(add(first, format!("one of `{names}` is wanted"))),
                 1 => {}
                 _ => drop(add(first, format!("of `{names}` only one may be in force"))),
@@ -215,6 +219,42 @@ fn clocks(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule) {
             reader.note(table.line_of("clock"), table.path_of("clock"), text);
         }
         inherited |= lacking && *index == BASE;
+    }
+}
+
+/// Whether the terms rules have rows to go by wherever they are on.
+fn terms(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
+    let shared = |site: &Site<'_>| site.table.table("norms")?.table("terms").cloned();
+    for site in sites {
+        let around = || sites.iter().filter(|other| implies(site.over, other.over));
+        if around().filter_map(shared).any(|terms| terms.gives("policies")) {
+            continue;
+        }
+        let on = |rule: &Rule| {
+            let said = around().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).last();
+            site.over.layer.rules.contains_key(rule) && said != Some(false)
+        };
+        let on: Vec<_> = TERMS_RULES.into_iter().filter(on).collect();
+        if let Some(terms) = shared(site).filter(|_| !on.is_empty()) {
+            let text = "this key is missing: without rows nothing is judged";
+            reader.problem(terms.line, terms.path_of("policies"), text);
+        } else if around().all(|other| shared(other).is_none()) {
+            for rule in on.into_iter().filter_map(|rule| site.rule(rule)) {
+                reader.problem(rule.line, &rule.path, "the rule is judged by `norms.terms`, which is missing");
+            }
+        }
+    }
+}
+
+/// Whether it is known how many to pick wherever picking is spoken of.
+fn sampling(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
+    for site in sites {
+        let around = sites.iter().filter(|other| implies(site.over, other.over));
+        let own = site.table.table("review_sampling");
+        let known = around.filter_map(|other| other.table.table("review_sampling")).any(|table| table.gives("per_day"));
+        if let Some(own) = own.filter(|_| !known) {
+            reader.problem(own.line, own.path_of("per_day"), "this key is missing: how many to pick");
+        }
     }
 }
 

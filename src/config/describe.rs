@@ -3,10 +3,9 @@
 
 use super::key::{Absent, Kind};
 use super::keys::{self, TERMS_RULES};
-use super::norms::implies;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::identity::Country;
-use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, Place, Stage, TermsPolicy};
+use crate::domain::norms::{Length, Norms, Params, Pipeline, Place, Stage, TermsPolicy};
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 use compact_str::CompactString;
@@ -14,17 +13,7 @@ use std::fmt::Write as _;
 
 /// The norms in force in `place`, as YAML.
 pub fn describe(norms: &Norms, place: Place<'_>) -> String {
-    let here = Override {
-        tenant: Some(place.tenant.into()),
-        department: Some(place.department.into()),
-        pipeline: place.pipeline.map(CompactString::from),
-        source: place.source.map(CompactString::from),
-        ..Override::default()
-    };
-    let mut layer = norms.base.clone();
-    for over in norms.overrides.iter().filter(|over| implies(&here, over)) {
-        layer.merge(&over.layer);
-    }
+    let layer = norms.layer(place);
     let mut out = String::new();
     let mut line = |text: String| {
         // Writing to a string cannot fail.
@@ -65,7 +54,7 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
             line(format!("  {}: {{enabled: false}}", rule.name()));
         }
     }
-    if let Some(terms) = layer.terms.filter(|_| judged) {
+    if let Some(terms) = layer.terms.completed().filter(|_| judged) {
         line(format!("  terms:\n    approvers: {}\n    policies:", words(&terms.approvers)));
         for row in &terms.policies {
             line(format!("      - {}", policy(row)));
@@ -75,7 +64,7 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
     if !off.is_empty() {
         line(format!("  # off: {}", off.join(", ")));
     }
-    if let Some(sampling) = layer.review_sampling {
+    if let Some(sampling) = layer.review_sampling.completed() {
         let seconds = sampling.min_talk.seconds();
         line(format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
     }

@@ -14,18 +14,18 @@ use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
-    Clock, Length, Norms, Override, Params, Pipeline, Response, ReviewSampling, Stage, TermsNorm, TermsPolicy, Window,
+    Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams, TermsPolicy,
+    Window,
 };
 use crate::domain::rule::{Language, Rule};
 use crate::domain::time::Span;
 use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a norms document says.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Document {
     /// The norms.
     pub norms: Norms,
@@ -35,21 +35,6 @@ pub struct Document {
     pub notes: Vec<Problem>,
     /// The files that were read, with those that it took values from.
     pub files: Vec<PathBuf>,
-}
-
-/// The privacy key is not shown.
-impl fmt::Debug for Document {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { norms, language, notes, files } = self;
-        let norms = without_key(norms);
-        let mut shown = f.debug_struct("Document");
-        shown.field("norms", &norms).field("language", language).field("notes", notes).field("files", files).finish()
-    }
-}
-
-/// The norms as they may be shown.
-pub(crate) fn without_key(norms: &Norms) -> Norms {
-    Norms { privacy_key: norms.privacy_key.as_ref().map(|_| "(secret)".into()), ..norms.clone() }
 }
 
 /// Reads the norms document at `path`.
@@ -85,14 +70,9 @@ pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) 
         .iter()
         .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
         .collect();
-    let base = Draft::new(reader, root, &windows);
-    let drafts: Vec<Draft<'_>> = root
-        .list("overrides")
-        .iter()
-        .filter_map(Value::table)
-        .map(|table| Draft::new(reader, table, &windows))
-        .collect();
-    let overrides = (0..drafts.len()).map(|index| drafts[index].resolved(reader, &base, &drafts[..index])).collect();
+    let base = layer(reader, root, &windows);
+    let overrides =
+        root.list("overrides").iter().filter_map(Value::table).map(|table| over(reader, table, &windows)).collect();
     let norms = Norms {
         calendars,
         pipelines,
@@ -100,7 +80,7 @@ pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) 
         min_talk: root.number("min_talk_seconds").map(Span::from_seconds).unwrap_or_default(),
         country: country(root),
         privacy_key: root.text("privacy_key").map(Into::into),
-        base: base.resolved(reader, &Draft::default(), &[]).layer,
+        base,
         overrides,
     };
     check::check(reader, root, &norms);
@@ -226,115 +206,43 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
     Pipeline { entity: entity.unwrap_or(crate::domain::id::EntityKind::Deal), stages }
 }
 
-/// A layer as it is written, before what it leaves to earlier layers is known.
-#[derive(Default)]
-struct Draft<'t> {
-    table: Option<&'t Table>,
-    over: Override,
-    terms: Option<TermsDraft>,
-    sampling: Option<SamplingDraft>,
-}
-
-#[derive(Clone, Default)]
-struct TermsDraft {
-    approvers: Option<Vec<CompactString>>,
-    policies: Option<Vec<TermsPolicy>>,
-    enabled: Option<bool>,
-    severity: Option<Severity>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct SamplingDraft {
-    per_day: Option<u32>,
-    min_talk: Option<Span>,
-}
-
-impl<'t> Draft<'t> {
-    fn new(reader: &mut Reader<'_>, table: &'t Table, windows: &[Window]) -> Self {
-        let mut over = Override::default();
-        if let Some(when) = table.table("when") {
-            let key = |name| when.text(name).map(CompactString::from);
-            over.tenant = key("tenant");
-            over.department = key("department");
-            over.pipeline = key("pipeline");
-            over.source = key("source_id");
-        }
-        over.layer.calendar = table.text("calendar").map(Into::into);
-        let norms = table.table("norms");
-        for rule in Rule::ALL {
-            if let Some(table) = norms.and_then(|norms| norms.table(rule.name())) {
-                over.layer.rules.insert(*rule, params(reader, *rule, table, windows));
-            }
-        }
-        let terms = norms.and_then(|norms| norms.table("terms")).map(|table| terms(reader, table));
-        if let Some(terms) = &terms {
-            // `terms` names the three rules; what a rule says under its own name goes before.
-            for rule in TERMS_RULES {
-                let params = over.layer.rules.entry(rule).or_default();
-                params.enabled = params.enabled.or(terms.enabled);
-                params.severity = params.severity.or(terms.severity);
-            }
-        }
-        let sampling = table.table("review_sampling").map(|table| SamplingDraft {
-            per_day: table.count("per_day").and_then(|count| u32::try_from(count).ok()),
-            min_talk: table.number("min_talk_seconds").map(Span::from_seconds),
-        });
-        Self { table: Some(table), over, terms, sampling }
+fn over(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Override {
+    let key = |name| table.table("when")?.text(name).map(CompactString::from);
+    Override {
+        tenant: key("tenant"),
+        department: key("department"),
+        pipeline: key("pipeline"),
+        source: key("source_id"),
+        layer: layer(reader, table, windows),
     }
+}
 
-    /// The layer with terms and sampling completed by the layers before it that apply wherever it does: these two are
-    /// taken over whole where layers are merged.
-    fn resolved(&self, reader: &mut Reader<'_>, base: &Draft<'_>, earlier: &[Draft<'_>]) -> Override {
-        let mut over = self.over.clone();
-        let Some(table) = self.table else { return over };
-        let before = || std::iter::once(base).chain(earlier.iter().filter(|draft| implies(&self.over, &draft.over)));
-        let mut all = TermsDraft::default();
-        for terms in before().chain([self]).filter_map(|draft| draft.terms.as_ref()) {
-            all.approvers = terms.approvers.clone().or(all.approvers);
-            all.policies = terms.policies.clone().or(all.policies);
-            all.enabled = terms.enabled.or(all.enabled);
-            all.severity = terms.severity.or(all.severity);
+fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
+    let norms = table.table("norms");
+    let mut rules = BTreeMap::new();
+    for rule in Rule::ALL {
+        if let Some(table) = norms.and_then(|norms| norms.table(rule.name())) {
+            rules.insert(*rule, params(reader, *rule, table, windows));
         }
-        let norms = table.table("norms");
-        if self.terms.is_some() {
-            let own = norms.and_then(|norms| norms.table("terms"));
-            if let Some(own) = own.filter(|_| all.policies.is_none() && all.enabled != Some(false)) {
-                reader.problem(
-                    own.line,
-                    own.path_of("policies"),
-                    "this key is missing: without rows nothing is judged",
-                );
-            }
-            over.layer.terms = Some(Arc::new(TermsNorm {
-                approvers: all.approvers.unwrap_or_default(),
-                policies: all.policies.unwrap_or_default(),
-                enabled: all.enabled,
-                severity: all.severity,
-            }));
-        } else if before().all(|draft| draft.terms.is_none()) {
-            for rule in TERMS_RULES {
-                let own = norms.and_then(|norms| norms.table(rule.name()));
-                if let Some(own) = own.filter(|own| own.flag("enabled") != Some(false)) {
-                    reader.problem(own.line, &own.path, "the rule is judged by `norms.terms`, which is missing");
-                }
-            }
+    }
+    let shared = norms.and_then(|norms| norms.table("terms"));
+    if let Some(shared) = shared {
+        // `terms` names the three rules; what a rule says under its own name goes before.
+        for rule in TERMS_RULES {
+            let params: &mut Params = rules.entry(rule).or_default();
+            params.enabled = params.enabled.or(shared.flag("enabled"));
+            params.severity = params.severity.or(severity(shared));
         }
-        if let Some(own) = table.table("review_sampling") {
-            let mut all = SamplingDraft::default();
-            for sampling in before().chain([self]).filter_map(|draft| draft.sampling) {
-                all.per_day = sampling.per_day.or(all.per_day);
-                all.min_talk = sampling.min_talk.or(all.min_talk);
-            }
-            match all.per_day {
-                Some(per_day) => {
-                    let min_talk = all.min_talk.unwrap_or_default();
-                    over.layer.review_sampling = Some(ReviewSampling { per_day, min_talk });
-                }
-                None if own.gives("per_day") => {}
-                None => reader.problem(own.line, own.path_of("per_day"), "this key is missing: how many to pick"),
-            }
-        }
-        over
+    }
+    let sampling = table.table("review_sampling").map(|table| SamplingParams {
+        per_day: table.count("per_day").and_then(|count| u32::try_from(count).ok()),
+        min_talk: table.number("min_talk_seconds").map(Span::from_seconds),
+    });
+    Layer {
+        calendar: table.text("calendar").map(Into::into),
+        rules,
+        terms: shared.map(|table| terms(reader, table)).unwrap_or_default(),
+        review_sampling: sampling.unwrap_or_default(),
     }
 }
 
@@ -399,7 +307,7 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
     }
 }
 
-fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsDraft {
+fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsParams {
     let mut policies: Vec<TermsPolicy> = Vec::new();
     for item in table.list("policies").iter().filter_map(Value::table) {
         let policy = TermsPolicy {
@@ -416,12 +324,7 @@ fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsDraft {
         }
         policies.push(policy);
     }
-    TermsDraft {
-        approvers: texts(table, "approvers"),
-        policies: table.gives("policies").then_some(policies),
-        enabled: table.flag("enabled"),
-        severity: severity(table),
-    }
+    TermsParams { approvers: texts(table, "approvers"), policies: table.gives("policies").then_some(policies) }
 }
 
 /// Whether `earlier` fits wherever `later` does.
@@ -510,7 +413,7 @@ mod tests {
 
         let base = &norms.base;
         assert_eq!(base.calendar.as_deref(), Some("almaty"));
-        assert_eq!(base.review_sampling, Some(ReviewSampling { per_day: 3, min_talk: Span(30_000) }));
+        assert_eq!(base.review_sampling, SamplingParams { per_day: Some(3), min_talk: Some(Span(30_000)) });
         let rules: BTreeMap<Rule, Params> = [
             (
                 Rule::FirstResponseLate,
@@ -594,14 +497,10 @@ mod tests {
         ]
         .into();
         assert_eq!(base.rules, rules);
-        let terms = base.terms.as_deref().expect("given");
+        assert_eq!(base.terms.approvers, Some(vec!["boss".into()]));
         assert_eq!(
-            (terms.enabled, terms.severity, &terms.approvers[..]),
-            (None, Some(Severity::Critical), &["boss".into()][..])
-        );
-        assert_eq!(
-            terms.policies,
-            [
+            base.terms.policies,
+            Some(vec![
                 TermsPolicy {
                     pipeline: Some("9".into()),
                     grade: Some("senior".into()),
@@ -611,7 +510,7 @@ mod tests {
                     min_prepayment_percent: Some(30.0),
                 },
                 TermsPolicy { amount_minor_below: Some(10_000_000), ..TermsPolicy::default() },
-            ]
+            ])
         );
 
         let [acme, north] = &norms.overrides[..] else { panic!("two overrides") };
@@ -736,29 +635,69 @@ overrides:
 - when: {tenant: acme, department: north}
   norms: {terms: {policies: [{max_discount_percent: 9}]}, discount_over_limit: {severity: critical}}
   review_sampling: {min_talk_seconds: 0}
+- when: {department: west}
+  norms: {terms: {policies: [{max_discount_percent: 7}]}}
+  review_sampling: {min_talk_seconds: 60}
 - when: {tenant: other}
   norms: {terms: {enabled: false}}
 ";
         let norms = document(text).norms;
-        let shown = |over: &Override| {
-            let terms = over.layer.terms.as_deref().expect("given");
+        let scope = |tenant, department| norms.scope(Place { tenant, department, pipeline: None, source: None });
+        let terms = |tenant, department| {
+            let terms = scope(tenant, department).terms.expect("given");
             let approvers: Vec<_> = terms.approvers.iter().map(CompactString::as_str).collect();
             let discounts: Vec<_> = terms.policies.iter().filter_map(|row| row.max_discount_percent).collect();
-            (approvers.join(","), discounts, terms.enabled)
+            (approvers.join(","), discounts)
         };
-        assert_eq!(shown(&norms.overrides[0]), ("chief".into(), vec![5.0], None));
-        assert_eq!(shown(&norms.overrides[1]), ("chief".into(), vec![9.0], None));
-        assert_eq!(shown(&norms.overrides[2]), ("boss".into(), vec![5.0], Some(false)));
-        let sampling = |index: usize| norms.overrides[index].layer.review_sampling;
-        assert_eq!(sampling(0), Some(ReviewSampling { per_day: 1, min_talk: Span(30_000) }));
-        assert_eq!(sampling(1), Some(ReviewSampling { per_day: 1, min_talk: Span::ZERO }));
-        assert_eq!(sampling(2), None);
+        assert_eq!(terms("acme", "south"), ("chief".into(), vec![5.0]));
+        assert_eq!(terms("acme", "north"), ("chief".into(), vec![9.0]));
+        assert_eq!(terms("other", "east"), ("boss".into(), vec![5.0]));
+        // Both keys come together from overrides of which neither applies wherever the other does.
+        assert_eq!(terms("acme", "west"), ("chief".into(), vec![7.0]));
+        assert_eq!(terms("none", "west"), ("boss".into(), vec![7.0]));
+        let sampling = |tenant, department| {
+            let sampling = scope(tenant, department).review_sampling.expect("given");
+            (sampling.per_day, sampling.min_talk.0)
+        };
+        assert_eq!(sampling("acme", "south"), (1, 30_000));
+        assert_eq!(sampling("acme", "north"), (1, 0));
+        assert_eq!(sampling("acme", "west"), (1, 60_000));
+        assert_eq!(sampling("none", "west"), (3, 60_000));
         let on = |tenant, department| {
-            let scope = norms.scope(Place { tenant, department, pipeline: None, source: None });
+            let scope = scope(tenant, department);
             TERMS_RULES.map(|rule| scope.rules.get(&rule).map(|params| params.severity.unwrap_or_default().name()))
         };
         assert_eq!(on("acme", "south"), [Some("warning"); 3]);
         assert_eq!(on("acme", "north"), [Some("critical"), Some("warning"), Some("warning")]);
         assert_eq!(on("other", "north"), [None; 3]);
+    }
+
+    #[test]
+    fn places_without_terms_and_sampling_have_none() {
+        let scope = document("norms: {neglected: {within: 1d}}").norms.scope(Place::default());
+        assert_eq!((scope.terms, scope.review_sampling), (None, None));
+    }
+
+    #[test]
+    fn who_gives_one_of_two_limits_takes_back_the_other() {
+        let text = "\
+norms: {conversion_low: {at_least: 0.2, min_sample: 20}}
+overrides:
+- when: {tenant: acme}
+  norms: {conversion_low: {of_department: 0.5}}
+- when: {tenant: acme, department: north}
+  norms: {conversion_low: {at_least: 0.1}}
+- when: {tenant: acme, department: south}
+  norms: {conversion_low: {severity: info}}
+";
+        let norms = document(text).norms;
+        let limits = |tenant, department| {
+            let scope = norms.scope(Place { tenant, department, pipeline: None, source: None });
+            let params = &scope.rules[&Rule::ConversionLow];
+            (params.at_least, params.of_department, params.min_sample)
+        };
+        assert_eq!(limits("other", "north"), (Some(0.2), None, Some(20)));
+        assert_eq!(limits("acme", "south"), (None, Some(0.5), Some(20)));
+        assert_eq!(limits("acme", "north"), (Some(0.1), None, Some(20)));
     }
 }

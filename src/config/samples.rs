@@ -305,9 +305,12 @@ overrides:
 #! overrides[0].norms.neglected.within: 2d is in days, which a business clock does not have: write hours
 - when: {tenant: b}
   norms: {neglected: {clock: business, within: 16h}}
+# Of two limits that exclude each other the later one counts.
 - when: {tenant: c}
   norms: {conversion_low: {of_department: 0.5}}
-#! overrides[2].norms.conversion_low.at_least: of `at_least` and `of_department` only one may be in force
+- when: {tenant: c, department: d}
+  norms: {conversion_low: {at_least: 0.2, of_department: 0.5}}
+#! overrides[3].norms.conversion_low.at_least: of `at_least` and `of_department` only one may be in force
 =====
 # An override leaves to an earlier one what that says wherever it applies itself, and nothing else.
 overrides:
@@ -330,6 +333,25 @@ overrides:
 #!   the override of line 4 applies too)
 - when: {tenant: c}
   norms: {source_silent: {within: 1d}}
+=====
+# Rows of terms and the number to pick are wanted wherever they are needed, from whichever layer.
+overrides:
+- when: {tenant: a}
+  norms: {terms: {policies: [{max_discount_percent: 5}]}}
+  review_sampling: {per_day: 3}
+- when: {tenant: a, department: b}
+  norms: {terms: {approvers: [boss]}, discount_over_limit: {severity: info}}
+  review_sampling: {min_talk_seconds: 30}
+- when: {department: b}
+  norms: {terms: {approvers: [boss]}}
+#! overrides[2].norms.terms.policies: this key is missing: without rows nothing is judged
+  review_sampling: {min_talk_seconds: 30}
+#! overrides[2].review_sampling.per_day: this key is missing: how many to pick
+- when: {tenant: c}
+  norms: {terms: {enabled: false, approvers: [boss]}}
+- when: {tenant: d}
+  norms: {discount_over_limit: {severity: info}, prepayment_too_low: {enabled: false}}
+#! overrides[4].norms.discount_over_limit: the rule is judged by `norms.terms`, which is missing
 =====
 # Everything can be wrong at once.
 windows: [{size: 1h, slide: 7m}]

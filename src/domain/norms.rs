@@ -13,10 +13,11 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The norms of all tenants, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Norms {
     /// Calendars by name.
     pub calendars: BTreeMap<CompactString, Arc<Calendar>>,
@@ -36,6 +37,23 @@ pub struct Norms {
     pub overrides: Vec<Override>,
 }
 
+/// The privacy key is not shown.
+impl fmt::Debug for Norms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calendars, pipelines, windows, min_talk, country, privacy_key, base, overrides } = self;
+        f.debug_struct("Norms")
+            .field("calendars", calendars)
+            .field("pipelines", pipelines)
+            .field("windows", windows)
+            .field("min_talk", min_talk)
+            .field("country", country)
+            .field("privacy_key", &privacy_key.as_ref().map(|_| "(secret)"))
+            .field("base", base)
+            .field("overrides", overrides)
+            .finish()
+    }
+}
+
 /// What can be set everywhere or in places.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
@@ -44,9 +62,9 @@ pub struct Layer {
     /// Parameters of the rules that are named.
     pub rules: BTreeMap<Rule, Params>,
     /// What special terms are allowed; shared by the three terms rules.
-    pub terms: Option<Arc<TermsNorm>>,
+    pub terms: TermsParams,
     /// Which interactions are picked for review.
-    pub review_sampling: Option<ReviewSampling>,
+    pub review_sampling: SamplingParams,
 }
 
 /// A layer and where it applies.
@@ -239,8 +257,12 @@ pub struct Params {
 }
 
 impl Params {
-    /// Takes over every key that `over` says.
+    /// Takes over every key that `over` says. `at_least` and `of_department` are two ways to say one thing: who says
+    /// one of them takes back the other.
     pub fn merge(&mut self, over: &Self) {
+        if over.at_least.is_some() || over.of_department.is_some() {
+            (self.at_least, self.of_department) = (None, None);
+        }
         macro_rules! keys {
             ($($key:ident)*) => {$(
                 if over.$key.is_some() {
@@ -253,17 +275,22 @@ impl Params {
     }
 }
 
-/// `norms.terms`: what special terms are allowed.
+/// The keys of `norms.terms`; `None` where a layer does not say. `enabled` and `severity` are those of the three rules.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TermsParams {
+    /// Who may allow more.
+    pub approvers: Option<Vec<CompactString>>,
+    /// What is allowed; first match wins.
+    pub policies: Option<Vec<TermsPolicy>>,
+}
+
+/// What special terms are allowed in a place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TermsNorm {
     /// Who may allow more.
     pub approvers: Vec<CompactString>,
     /// First match wins.
     pub policies: Vec<TermsPolicy>,
-    /// Switches the three rules off.
-    pub enabled: Option<bool>,
-    /// How much a violation matters.
-    pub severity: Option<Severity>,
 }
 
 /// One row of the terms policy.
@@ -283,7 +310,16 @@ pub struct TermsPolicy {
     pub min_prepayment_percent: Option<f64>,
 }
 
-/// `review_sampling`.
+/// The keys of `review_sampling`; `None` where a layer does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplingParams {
+    /// Interactions per manager and day.
+    pub per_day: Option<u32>,
+    /// Shorter conversations are not picked.
+    pub min_talk: Option<Span>,
+}
+
+/// Which interactions are picked for review in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReviewSampling {
     /// Interactions per manager and day.
@@ -299,17 +335,32 @@ pub struct Scope {
     pub calendar: Option<Arc<Calendar>>,
     /// Parameters of the rules that are on.
     pub rules: BTreeMap<Rule, Params>,
+    /// What special terms are allowed; `None`: they are not judged.
+    pub terms: Option<Arc<TermsNorm>>,
+    /// Which interactions are picked for review; `None`: none.
+    pub review_sampling: Option<ReviewSampling>,
 }
 
 impl Norms {
-    /// The norms that apply in `place`.
-    pub fn scope(&self, place: Place<'_>) -> Scope {
+    /// What the layers that apply in `place` say together.
+    pub fn layer(&self, place: Place<'_>) -> Layer {
         let mut layer = self.base.clone();
         for over in self.overrides.iter().filter(|over| over.applies(place)) {
             layer.merge(&over.layer);
         }
+        layer
+    }
+
+    /// The norms that apply in `place`.
+    pub fn scope(&self, place: Place<'_>) -> Scope {
+        let mut layer = self.layer(place);
         layer.rules.retain(|_, params| params.enabled != Some(false));
-        Scope { calendar: layer.calendar.and_then(|name| self.calendars.get(&name).cloned()), rules: layer.rules }
+        Scope {
+            calendar: layer.calendar.and_then(|name| self.calendars.get(&name).cloned()),
+            terms: layer.terms.completed().map(Arc::new),
+            review_sampling: layer.review_sampling.completed(),
+            rules: layer.rules,
+        }
     }
 }
 
@@ -322,12 +373,29 @@ impl Layer {
         for (rule, params) in &over.rules {
             self.rules.entry(*rule).or_default().merge(params);
         }
-        if over.terms.is_some() {
-            self.terms.clone_from(&over.terms);
+        if over.terms.approvers.is_some() {
+            self.terms.approvers.clone_from(&over.terms.approvers);
         }
-        if over.review_sampling.is_some() {
-            self.review_sampling = over.review_sampling;
+        if over.terms.policies.is_some() {
+            self.terms.policies.clone_from(&over.terms.policies);
         }
+        let (own, over) = (&mut self.review_sampling, over.review_sampling);
+        own.per_day = over.per_day.or(own.per_day);
+        own.min_talk = over.min_talk.or(own.min_talk);
+    }
+}
+
+impl TermsParams {
+    /// What is allowed, if there are rows to go by.
+    pub fn completed(self) -> Option<TermsNorm> {
+        Some(TermsNorm { policies: self.policies?, approvers: self.approvers.unwrap_or_default() })
+    }
+}
+
+impl SamplingParams {
+    /// What is picked, if it is known how many.
+    pub fn completed(self) -> Option<ReviewSampling> {
+        Some(ReviewSampling { per_day: self.per_day?, min_talk: self.min_talk.unwrap_or_default() })
     }
 }
 
