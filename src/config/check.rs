@@ -11,7 +11,7 @@ use super::reader::{Reader, nearest};
 use super::value::{Table, Value};
 use crate::domain::norms::{Clock, Norms, Override, Params};
 use crate::domain::rule::Rule;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One layer: what is written and what came of it.
 struct Site<'a> {
@@ -37,13 +37,18 @@ struct Fault {
     text: String,
 }
 
-/// Checks norms against the document that they were read from.
-pub(crate) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms) {
+/// Checks norms against the document that they were read from; `calendars` are there by these names, if that is known.
+pub(crate) fn check(
+    reader: &mut Reader<'_>,
+    root: &Table,
+    norms: &Norms,
+    calendars: Option<&BTreeMap<String, (String, usize)>>,
+) {
     let base = Override { layer: norms.base.clone(), ..Override::default() };
     let tables = root.list("overrides").iter().filter_map(Value::table);
     let mut sites = vec![Site { table: root, over: &base }];
     sites.extend(tables.zip(&norms.overrides).map(|(table, over)| Site { table, over }));
-    references(reader, root, &sites, norms);
+    references(reader, &sites, norms, calendars);
     for rule in Rule::ALL {
         completeness(reader, root, &sites, *rule);
         clocks(reader, &sites, *rule);
@@ -57,12 +62,19 @@ pub(crate) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms) {
 }
 
 /// Names of calendars and pipelines.
-fn references(reader: &mut Reader<'_>, root: &Table, sites: &[Site<'_>], norms: &Norms) {
-    let calendars: Vec<_> = root.map("calendars").iter().map(|(name, _)| name.as_str()).collect();
+fn references(
+    reader: &mut Reader<'_>,
+    sites: &[Site<'_>],
+    norms: &Norms,
+    calendars: Option<&BTreeMap<String, (String, usize)>>,
+) {
+    let calendars: Option<Vec<_>> = calendars.map(|calendars| calendars.keys().map(String::as_str).collect());
     let pipelines: Vec<_> = norms.pipelines.keys().map(|id| id.as_str()).collect();
     for site in sites {
-        if let Some(name) = site.table.text("calendar").filter(|name| !calendars.contains(name)) {
-            let text = format!("there is no calendar `{name}`{}", meant(name, &calendars));
+        if let (Some(name), Some(known)) = (site.table.text("calendar"), &calendars)
+            && !known.contains(&name)
+        {
+            let text = format!("there is no calendar `{name}`{}", meant(name, known));
             reader.problem(site.table.line_of("calendar"), site.table.path_of("calendar"), text);
         }
         let when = site.table.table("when");

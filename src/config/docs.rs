@@ -18,7 +18,8 @@ is one to start from. Every key may be left out unless its default says *needed*
 configuration, tells every problem with its line, and prints the norms that are in force.
 
 Norms (`calendars`, `pipelines`, `norms`…) stand in the same file, or in one of their own that `norms_file` names;
-[`examples/norms.yaml`](examples/norms.yaml) is one to start from, and
+[`examples/norms.yaml`](examples/norms.yaml) is one to start from, with the working days of Russia in
+[`examples/calendar-russia.yaml`](examples/calendar-russia.yaml), and
 [`schema/norms.schema.json`](schema/norms.schema.json) lets an editor check it. A changed file is read
 at the next start.
 
@@ -36,6 +37,7 @@ const OVERRIDES: &str = "\
 An override applies where every key of its `when` matches: the responsible's department, the pipeline and the source
 of the lead or deal where the clock starts. Overrides are merged in order, key by key inside a rule, so a part of a rule
 is enough, and `enabled: false` switches it off there. Window rules judge managers: they go by tenant and department.
+`at_least` and `of_department` exclude each other: the override that gives one takes back the other.
 Norms are checked as they are in force: in the base, in the place of each override, and where two overrides meet.
 ";
 

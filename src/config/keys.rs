@@ -50,9 +50,14 @@ const PERCENT: Kind = Kind::Number(0.0, 100.0);
 const TEXTS: Kind = Kind::List(&Kind::Text, 0);
 const DAY_HOURS: Kind = Kind::List(&Kind::Form(HOURS), 0);
 
+/// A file that the norms document includes.
+pub(crate) const INCLUDED: &[Key] =
+    &[Key::new("calendars", Kind::Map(ANY, &Kind::Table(&[CALENDAR])), "working time, by names of one's own")];
+
 /// The norms document.
 pub(crate) const NORMS: &[Key] = &[
-    Key::new("calendars", Kind::Map(ANY, &Kind::Table(&[CALENDAR])), "working time, by names of one's own"),
+    Key::new("include", TEXTS, "files with `calendars` and nothing else, relative to this one"),
+    INCLUDED[0],
     Key::new("pipelines", Kind::Map(ANY, &Kind::Table(&[PIPELINE])), "pipelines and their stages, by the CRM's ids"),
     CALENDAR_NAME.told("wall time for every clock"),
     Key::new(

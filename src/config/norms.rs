@@ -64,7 +64,7 @@ pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Outside) -> Resul
 /// The norms and the language in a document that has the keys of one; to be used only if there are no problems.
 pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) {
     let windows = windows(reader, root);
-    let calendars = calendars(reader, root);
+    let Calendars { built: calendars, named, all_read } = calendars(reader, root);
     let pipelines = root
         .map("pipelines")
         .iter()
@@ -83,7 +83,7 @@ pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) 
         base,
         overrides,
     };
-    check::check(reader, root, &norms);
+    check::check(reader, root, &norms, all_read.then_some(&named));
     (norms, language(root))
 }
 
@@ -123,14 +123,57 @@ fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
     windows
 }
 
-fn calendars(reader: &mut Reader<'_>, root: &Table) -> BTreeMap<CompactString, Arc<Calendar>> {
-    let mut calendars = BTreeMap::new();
-    for (name, value) in root.map("calendars") {
-        if let Some(calendar) = value.table().and_then(|table| calendar(reader, name, table)) {
-            calendars.insert(name.as_str().into(), Arc::new(calendar));
-        }
+/// The calendars of a document and of the files that it includes.
+struct Calendars {
+    built: BTreeMap<CompactString, Arc<Calendar>>,
+    /// Where each name stands, also if what stands there is wrong: the file and the line.
+    named: BTreeMap<String, (String, usize)>,
+    /// Whether every file could be read.
+    all_read: bool,
+}
+
+fn calendars(reader: &mut Reader<'_>, root: &Table) -> Calendars {
+    let mut calendars = Calendars { built: BTreeMap::new(), named: BTreeMap::new(), all_read: true };
+    calendars.take(reader, root);
+    for item in root.list("include") {
+        let Some(name) = item.text() else {
+            calendars.all_read = false;
+            continue;
+        };
+        let path = reader.locate(name);
+        let file = path.display().to_string();
+        let text = match reader.outside().file(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                reader.problem(item.line, "include", format!("cannot read {file}: {}", error.kind()));
+                calendars.all_read = false;
+                continue;
+            }
+        };
+        let mut inner = Reader::new(&file, &text, reader.outside());
+        let table = inner.document(&[keys::INCLUDED]);
+        calendars.all_read &= table.gives("calendars");
+        calendars.take(&mut inner, &table);
+        reader.take_over(inner, path);
     }
     calendars
+}
+
+impl Calendars {
+    /// Takes the calendars of one file; a name that is taken is a problem.
+    fn take(&mut self, reader: &mut Reader<'_>, table: &Table) {
+        for (name, value) in table.map("calendars") {
+            if let Some((file, line)) = self.named.get(name) {
+                let text = format!("there is another calendar `{name}`, in {file} on line {line}");
+                reader.problem(value.line, format!("{}.{name}", table.path_of("calendars")), text);
+                continue;
+            }
+            self.named.insert(name.clone(), (reader.name().into(), value.line));
+            if let Some(calendar) = value.table().and_then(|table| calendar(reader, name, table)) {
+                self.built.insert(name.as_str().into(), Arc::new(calendar));
+            }
+        }
+    }
 }
 
 fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calendar> {
@@ -358,6 +401,7 @@ fn named<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> O
 
 #[cfg(test)]
 mod tests {
+    use super::super::outside::pretend::Pretend;
     use super::super::samples::{EVERYTHING, LAYERS, NORMS_NOTED, NORMS_REFUSED, documents};
     use super::*;
     use crate::domain::event::{Channel, Outcome};
@@ -556,6 +600,42 @@ mod tests {
         for (text, problems) in documents(LAYERS) {
             assert_eq!(told(text).0, problems, "{text}");
         }
+    }
+
+    #[test]
+    fn calendars_may_stand_in_files_of_their_own() {
+        let files = [
+            ("etc/a.yaml", "calendars:\n  a: {timezone: UTC, week: {}}\n"),
+            ("etc/again.yaml", "\ncalendars:\n  here: {timezone: UTC, week: {}}\n  a: {timezone: UTC, week: {}}\n"),
+            ("etc/more.yaml", "calendars: {b: {timezone: UTC, week: {}}}\ncalendar: b\n"),
+            ("etc/bad.yaml", "calendars:\n  c: {timezone: Mars, week: {}}\n"),
+        ];
+        let files = files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect();
+        let outside = Pretend { files, ..Pretend::default() };
+        let told = |text: &str| match parse_with("etc/norms.yaml", text, &outside) {
+            Ok(document) => document.files.iter().map(|path| path.display().to_string()).collect(),
+            Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        };
+        assert_eq!(told("include: [a.yaml]\ncalendar: a\nnorms: {}"), ["etc/a.yaml"]);
+        assert_eq!(told("include:\ncalendar: a"), ["etc/norms.yaml:2: calendar: there is no calendar `a`"]);
+        assert_eq!(
+            told("include: [a.yaml, again.yaml]\ncalendars:\n  here: {timezone: UTC, week: {}}\ncalendar: hree\n"),
+            [
+                "etc/again.yaml:3: calendars.here: there is another calendar `here`, in etc/norms.yaml on line 3",
+                "etc/again.yaml:4: calendars.a: there is another calendar `a`, in etc/a.yaml on line 2",
+                "etc/norms.yaml:4: calendar: there is no calendar `hree`, did you mean `here`?",
+            ]
+        );
+        // What cannot be read, or is wrong, is not missed where it is named.
+        assert_eq!(
+            told("include:\n- more.yaml\n- bad.yaml\n- gone.yaml\ncalendar: c\n"),
+            [
+                "etc/bad.yaml:2: calendars.c.timezone: wanted an IANA time zone such as Europe/Moscow, found the text \
+                 `Mars`",
+                "etc/more.yaml:2: calendar: unknown key, did you mean `calendars`?",
+                "etc/norms.yaml:4: include: cannot read etc/gone.yaml: entity not found",
+            ]
+        );
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl<'a> Reader<'a> {
         self.file
     }
 
+    /// The machine that the document is read on.
+    pub(crate) fn outside(&self) -> &'a dyn Outside {
+        self.outside
+    }
+
     /// Takes over what was found in another document, called `path`.
     pub(crate) fn take_over(&mut self, other: Reader<'_>, path: PathBuf) {
         self.problems.extend(other.problems);
