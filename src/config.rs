@@ -21,6 +21,7 @@ mod reader;
 #[cfg(test)]
 mod samples;
 mod value;
+mod worktime;
 
 pub use describe::describe;
 pub use norms::{Document, load_norms, parse_norms};
@@ -645,7 +646,10 @@ norms: {stage_reverted: {}}
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
         let config = Config::load(&examples.join("funnelwatch.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.notes, []);
-        assert_eq!(config.files, [examples.join("funnelwatch.yaml"), examples.join("norms.yaml"), examples.join("calendar-russia.yaml")]);
+        assert_eq!(
+            config.files,
+            [examples.join("funnelwatch.yaml"), examples.join("norms.yaml"), examples.join("calendar-russia.yaml")]
+        );
         let named = config.norms.base.rules.len();
         assert_eq!(named, crate::domain::rule::Rule::ALL.len(), "the example names every rule");
     }

@@ -243,7 +243,7 @@ fn terms(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
             continue;
         }
         let on = |rule: &Rule| {
-            let said = around().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).last();
+            let said = around().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).next_back();
             site.over.layer.rules.contains_key(rule) && said != Some(false)
         };
         let on: Vec<_> = TERMS_RULES.into_iter().filter(on).collect();
@@ -263,6 +263,10 @@ fn sampling(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
     for site in sites {
         let around = sites.iter().filter(|other| implies(site.over, other.over));
         let own = site.table.table("review_sampling");
+        if let Some(own) = own.filter(|_| site.over.pipeline.is_some() || site.over.source.is_some()) {
+            let text = "reviews are picked per manager: an override by pipeline or source never applies to them";
+            reader.note(own.line, &own.path, text);
+        }
         let known = around.filter_map(|other| other.table.table("review_sampling")).any(|table| table.gives("per_day"));
         if let Some(own) = own.filter(|_| !known) {
             reader.problem(own.line, own.path_of("per_day"), "this key is missing: how many to pick");

@@ -1,11 +1,14 @@
-//! Owns showing norms: what is in force in a place, as YAML that can be read again beside its calendars. Promises to
-//! say the defaults that rules fill in themselves, and never to show the privacy key.
+//! Owns showing norms: what is in force in a place, as YAML that can be read again beside its calendars, with comments
+//! for whoever did not write it. Promises to say which overrides apply, the defaults that rules fill in themselves, and
+//! names that the norms do not know; never to show the privacy key.
 
-use super::key::{Absent, Kind};
-use super::keys::{self, TERMS_RULES};
+use super::key::{Absent, Key, Kind};
+use super::keys::{self, TERMS_RULES, WINDOW_RULES};
+use super::worktime;
 use crate::domain::event::{Channel, Outcome};
+use crate::domain::id::UNKNOWN;
 use crate::domain::identity::Country;
-use crate::domain::norms::{Length, Norms, Params, Pipeline, Place, Stage, TermsPolicy};
+use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, Place, Stage, TermsPolicy};
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 use compact_str::CompactString;
@@ -14,19 +17,27 @@ use std::fmt::Write as _;
 /// The norms in force in `place`, as YAML.
 pub fn describe(norms: &Norms, place: Place<'_>) -> String {
     let layer = norms.layer(place);
+    // What is judged or picked per manager knows no pipeline and no source.
+    let of_manager = norms.layer(Place { pipeline: None, source: None, ..place });
     let mut out = String::new();
     let mut line = |text: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{text}");
     };
     line(format!("# {}", heading(place)));
+    remarks(norms, place).into_iter().for_each(|remark| line(format!("# {remark}")));
     let key = if norms.privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
     line(format!("# privacy_key: {key}"));
     if let Some(code) = keys::COUNTRIES.into_iter().find(|code| Country::from_code(code) == Some(norms.country)) {
         line(format!("default_country: {code}"));
     }
-    if let Some(calendar) = &layer.calendar {
-        line(format!("calendar: {}", word(calendar)));
+    match &layer.calendar {
+        Some(name) => {
+            line(format!("calendar: {}", word(name)));
+            let told = norms.calendars.get(name).map(|calendar| worktime::told(calendar)).unwrap_or_default();
+            told.into_iter().for_each(|told| line(format!("  # {told}")));
+        }
+        None => line("# no calendar: business clocks count all time".into()),
     }
     line(format!("min_talk_seconds: {}", norms.min_talk.seconds()));
     line("windows:".into());
@@ -45,16 +56,21 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
         }
     }
     line("norms:".into());
-    let on = |rule: &Rule| layer.rules.get(rule).filter(|params| params.enabled != Some(false));
+    let on = |rule: &Rule| {
+        let layer = if WINDOW_RULES.contains(rule) { &of_manager } else { &layer };
+        layer.rules.get(rule).filter(|params| params.enabled != Some(false))
+    };
     let judged = TERMS_RULES.iter().any(|rule| on(rule).is_some());
     for rule in Rule::ALL {
         if let Some(params) = on(rule) {
-            line(format!("  {}: {}", rule.name(), rule_keys(norms, *rule, params)));
+            line(format!("  # {}", keys::help(*rule)));
+            line(format!("  {}:{}", rule.name(), rule_keys(norms, *rule, params)));
         } else if judged && TERMS_RULES.contains(rule) {
             line(format!("  {}: {{enabled: false}}", rule.name()));
         }
     }
-    if let Some(terms) = layer.terms.completed().filter(|_| judged) {
+    if let Some(terms) = layer.terms.clone().completed().filter(|_| judged) {
+        line("  # the first row that fits decides, a limit that it lacks is not judged; amounts in minor units".into());
         line(format!("  terms:\n    approvers: {}\n    policies:", words(&terms.approvers)));
         for row in &terms.policies {
             line(format!("      - {}", policy(row)));
@@ -62,31 +78,74 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
     }
     let off: Vec<_> = Rule::ALL.iter().filter(|rule| on(rule).is_none()).map(|rule| rule.name()).collect();
     if !off.is_empty() {
-        line(format!("  # off: {}", off.join(", ")));
+        line(format!("  # off here: {}", off.join(", ")));
     }
-    if let Some(sampling) = layer.review_sampling.completed() {
+    if let Some(sampling) = of_manager.review_sampling.completed() {
+        line("# conversations and messages picked for review, for each manager and working day".into());
         let seconds = sampling.min_talk.seconds();
         line(format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
     }
     out
 }
 
-fn heading(place: Place<'_>) -> String {
-    let mut parts = Vec::new();
-    let names = [
+/// A name for each kind of place, where there is one.
+type Names<'a> = [(&'static str, Option<&'a str>); 4];
+
+fn names_of(place: Place<'_>) -> Names<'_> {
+    [
         ("tenant", Some(place.tenant).filter(|tenant| !tenant.is_empty())),
         ("department", Some(place.department).filter(|department| !department.is_empty())),
         ("pipeline", place.pipeline),
         ("source", place.source),
-    ];
-    for (what, name) in names {
-        parts.extend(name.map(|name| format!("{what} {}", word(name))));
+    ]
+}
+
+fn names_in(over: &Override) -> Names<'_> {
+    [
+        ("tenant", over.tenant.as_deref()),
+        ("department", over.department.as_deref()),
+        ("pipeline", over.pipeline.as_deref()),
+        ("source", over.source.as_deref()),
+    ]
+}
+
+/// A place in words; empty if it is everywhere.
+fn in_words(names: Names<'_>) -> String {
+    let parts = names.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", word(name?))));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn heading(place: Place<'_>) -> String {
+    match in_words(names_of(place)) {
+        place if place.is_empty() => "norms in force where no override applies".into(),
+        place => format!("norms in force: {place}"),
     }
-    if parts.is_empty() {
-        "norms in force where no override applies".into()
-    } else {
-        format!("norms in force: {}", parts.join(", "))
+}
+
+/// Which overrides apply, and which names the norms do not know: a slip of the pen finds the norms of everybody.
+fn remarks(norms: &Norms, place: Place<'_>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let applying = norms.overrides.iter().filter(|over| over.applies(place)).map(|over| in_words(names_in(over)));
+    let applying: Vec<_> = applying.map(|place| if place.is_empty() { "everywhere".into() } else { place }).collect();
+    if !applying.is_empty() {
+        remarks.push(format!("overrides that apply, later ones win: {}", applying.join("; ")));
     }
+    for (kind, (what, name)) in names_of(place).into_iter().enumerate() {
+        let Some(name) = name.filter(|name| *name != UNKNOWN) else { continue };
+        if what == "pipeline" {
+            if !norms.pipelines.keys().any(|known| known.as_str() == name) {
+                let name = word(name);
+                remarks.push(format!("there is no pipeline {name} among `pipelines`: no stage is judged"));
+            }
+            continue;
+        }
+        // Where no override goes by the like, no name can be wrong.
+        let known: Vec<_> = norms.overrides.iter().filter_map(|over| names_in(over)[kind].1).collect();
+        if !known.is_empty() && !known.contains(&name) {
+            remarks.push(format!("no override names {what} {}", word(name)));
+        }
+    }
+    remarks
 }
 
 fn entity(pipeline: &Pipeline) -> &'static str {
@@ -126,10 +185,14 @@ fn policy(row: &TermsPolicy) -> String {
     format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// The keys of a rule with their values, or with the defaults that the rule fills in.
+/// The keys of a rule with their values, or with the defaults that the rule fills in, its own ones first. On one line
+/// if they fit.
 fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
+    const LAST: [&str; 2] = ["severity", "escalate_after"];
     let mut parts = Vec::new();
-    for key in keys::of(rule).filter(|key| key.name != "enabled") {
+    let (last, first): (Vec<&Key>, Vec<&Key>) =
+        keys::of(rule).filter(|key| key.name != "enabled").partition(|key| LAST.contains(&key.name));
+    for key in first.into_iter().chain(last) {
         let default = match key.absent {
             Absent::Known(default) => Some(default.to_owned()),
             _ if key.name == "window" => norms.windows.first().map(|window| window.name().into()),
@@ -139,7 +202,12 @@ fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
         let value = value(params, key.name, lag).or(default).filter(|value| value != "[]");
         parts.extend(value.map(|value| format!("{}: {value}", key.name)));
     }
-    format!("{{{}}}", parts.join(", "))
+    let line = format!(" {{{}}}", parts.join(", "));
+    if rule.name().len() + line.len() <= 115 {
+        line
+    } else {
+        parts.iter().map(|part| format!("\n    {part}")).collect()
+    }
 }
 
 /// A key of a rule as one would write it; `lag` tells the two kinds of `at_most` from each other.
@@ -215,9 +283,12 @@ mod tests {
         assert_eq!(
             describe(&norms(EVERYTHING), WEB),
             r#"# norms in force: tenant acme, department north, pipeline "9", source WEB
+# overrides that apply, later ones win: tenant acme; tenant acme, department north, pipeline "9", source WEB
 # privacy_key: set, not shown
 default_country: KZ
 calendar: round
+  # mon 00:00-24:00 (UTC+00:00)
+  # no year is listed: holidays count as ordinary days
 min_talk_seconds: 0.5
 windows:
   - {size: 2h, slide: 1m}
@@ -230,31 +301,60 @@ pipelines:
       - {id: "142", required: true, requires: {fields: [budget, "7"], activities: [DEMO, NEEDS_ANALYSIS]}}
       - {id: last}
 norms:
-  first_response_late: {severity: info, escalate_after: [15m, 2h], within: 5m, clock: business, response: conversation}
-  too_few_attempts: {severity: warning, within: 2d, clock: wall, attempts: 3}
-  disqualified_without_reason: {severity: warning, applies_to: [LOST, DISQUALIFIED], allowed_reasons: [no_budget, "12"]}
-  disqualified_without_contact: {severity: warning, min_touches: 2}
+  # a lead, or a deal without lead, had no response by its deadline
+  first_response_late:
+    within: 5m
+    clock: business
+    response: conversation
+    severity: info
+    escalate_after: [15m, 2h]
+  # an open lead had fewer touches than wanted and no conversation
+  too_few_attempts: {within: 2d, clock: wall, attempts: 3, severity: warning}
+  # a lead was turned down without a good reason
+  disqualified_without_reason:
+    applies_to: [LOST, DISQUALIFIED]
+    allowed_reasons: [no_budget, "12"]
+    severity: warning
+  # a lead was turned down after too few touches
+  disqualified_without_contact: {min_touches: 2, severity: warning}
+  # a `required` stage was passed over
   stage_skipped: {severity: warning}
+  # an entity entered a stage before what it `requires` was there
   stage_requirements_unmet: {severity: warning}
+  # an entity moved to an earlier stage
   stage_reverted: {severity: critical}
-  stage_overdue: {severity: warning, escalate_after: [1d], clock: wall}
-  missed_call_not_returned: {severity: warning, within: 30m, clock: wall}
-  message_unanswered: {severity: warning, within: 4h, clock: wall, channels: [SMS, EMAIL]}
+  # an entity stays in its stage for longer than `max_time`
+  stage_overdue: {clock: wall, severity: warning, escalate_after: [1d]}
+  # an inbound call that was no conversation was not returned
+  missed_call_not_returned: {within: 30m, clock: wall, severity: warning}
+  # a customer's message was not answered
+  message_unanswered: {within: 4h, clock: wall, channels: [SMS, EMAIL], severity: warning}
+  # a discount beyond `terms`
   discount_over_limit: {severity: critical}
+  # an instalment plan beyond `terms`
   installment_not_allowed: {severity: critical}
+  # a prepayment below `terms`
   prepayment_too_low: {severity: info}
-  conversion_low: {severity: warning, window: 7d, basis: closed, of_department: 0.5, min_sample: 20}
-  response_slow: {severity: warning, window: 2h, quantile: 0.95, clock: business, at_most: 30m, min_sample: 1}
-  quality_low: {severity: warning, window: 2h, at_least: 60, min_sample: 5}
-  stuck_early: {severity: warning, window: 2h, at_most: 0.5, min_sample: 1}
-  special_terms_frequent: {severity: warning, window: 2h, at_most: 1, min_sample: 10}
-  source_silent: {severity: warning, within: 2h, clock: business}
+  # a manager converts too few leads, beyond chance
+  conversion_low: {window: 7d, basis: closed, of_department: 0.5, min_sample: 20, severity: warning}
+  # a manager's first responses are too slow
+  response_slow: {window: 2h, quantile: 0.95, clock: business, at_most: 30m, min_sample: 1, severity: warning}
+  # a manager's reviews are bad on average
+  quality_low: {window: 2h, at_least: 60, min_sample: 5, severity: warning}
+  # too many of a manager's open deals are stuck in early stages
+  stuck_early: {window: 2h, at_most: 0.5, min_sample: 1, severity: warning}
+  # too many of a manager's deals get a discount, an instalment plan or less than full prepayment
+  special_terms_frequent: {window: 2h, at_most: 1, min_sample: 10, severity: warning}
+  # nothing comes from a source topic of a tenant, though its others speak
+  source_silent: {within: 2h, clock: business, severity: warning}
+  # the first row that fits decides, a limit that it lacks is not judged; amounts in minor units
   terms:
     approvers: [boss]
     policies:
       - {pipeline: "9", grade: senior, max_discount_percent: 12.5, max_installment_months: 6, min_prepayment_percent: 30}
       - {amount_minor_below: 10000000}
-  # off: neglected
+  # off here: neglected
+# conversations and messages picked for review, for each manager and working day
 review_sampling: {per_day: 3, min_talk_seconds: 30}
 "#
         );
@@ -262,20 +362,62 @@ review_sampling: {per_day: 3, min_talk_seconds: 30}
 
     #[test]
     fn what_is_shown_can_be_read_again() {
-        let calendars = "calendars:\n  almaty: {timezone: Asia/Almaty, week: {mon: [\"09:00-18:00\"]}}\n  \
-                         round: {timezone: UTC, week: {mon: [\"00:00-24:00\"]}}\nprivacy_key: secret\n";
+        let calendars =
+            &EVERYTHING[EVERYTHING.find("calendars:").expect("there")..EVERYTHING.find("pipelines:").expect("there")];
+        // Overrides and the privacy key are spoken of in comments, and not shown.
+        let lines = |text: &str| Vec::from_iter(text.lines().filter(|line| !line.starts_with('#')).map(String::from));
         let partly = EVERYTHING.replace("prepayment_too_low: {severity: info}", "prepayment_too_low: {enabled: false}");
         for text in [EVERYTHING, &partly, "norms: {stage_skipped: {}}", ""] {
             for place in [BASE, WEB] {
                 let norms = norms(text);
                 let shown = describe(&norms, place);
                 let again = self::norms(&format!("{calendars}{shown}"));
-                let key = |text: String| text.replace("the tenant's id", "set, not shown");
-                assert_eq!(key(describe(&again, place)), key(shown));
+                assert_eq!(lines(&describe(&again, place)), lines(&shown));
                 let (was, is) = (norms.scope(place).rules, again.scope(place).rules);
                 assert!(was.keys().eq(is.keys()), "{was:?}\n{is:?}");
             }
         }
+    }
+
+    #[test]
+    fn names_that_the_norms_do_not_know_are_told() {
+        let text = "\
+norms: {conversion_low: {at_least: 0.2}, neglected: {within: 2d}}
+review_sampling: {per_day: 1}
+overrides:
+- when: {department: north}
+  norms: {neglected: {within: 1d}}
+- when: {pipeline: sales}
+  norms: {conversion_low: {of_department: 0.5}}
+  review_sampling: {per_day: 9}
+- when: {}
+";
+        let place = Place { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
+        assert_eq!(
+            describe(&norms(text), place),
+            r#"# norms in force: tenant acme, department nroth, pipeline sales, source WEB
+# overrides that apply, later ones win: pipeline sales; everywhere
+# no override names department nroth
+# there is no pipeline sales among `pipelines`: no stage is judged
+# privacy_key: the tenant's id
+default_country: RU
+# no calendar: business clocks count all time
+min_talk_seconds: 1
+windows:
+  - {size: 1h, slide: 1m}
+  - {size: 24h, slide: 15m}
+  - {size: 7d, slide: 2h}
+  - {size: 30d, slide: 8h}
+norms:
+  # an open lead or deal had no touch for too long
+  neglected: {within: 2d, clock: wall, entities: [lead, deal], severity: warning}
+  # a manager converts too few leads, beyond chance
+  conversion_low: {window: 1h, basis: cohort, at_least: 0.2, min_sample: 1, severity: warning}
+  # off here: first_response_late, too_few_attempts, disqualified_without_reason, disqualified_without_contact, stage_skipped, stage_requirements_unmet, stage_reverted, stage_overdue, missed_call_not_returned, message_unanswered, discount_over_limit, installment_not_allowed, prepayment_too_low, response_slow, quality_low, stuck_early, special_terms_frequent, source_silent
+# conversations and messages picked for review, for each manager and working day
+review_sampling: {per_day: 1, min_talk_seconds: 0}
+"#
+        );
     }
 
     #[test]

@@ -407,6 +407,11 @@ const fn rule(name: &'static str, keys: &'static [&'static [Key]], help: &'stati
     Key::new(name, Kind::Table(keys), help)
 }
 
+/// When a rule holds, in words.
+pub(crate) fn help(rule: Rule) -> &'static str {
+    RULES.iter().find(|key| key.name == rule.name()).map_or("", |key| key.help)
+}
+
 /// The keys of a rule.
 pub(crate) fn of(rule: Rule) -> impl Iterator<Item = &'static Key> {
     let parts = RULES.iter().find(|key| key.name == rule.name()).map(|key| &key.kind);

@@ -430,6 +430,8 @@ overrides:
 - when: {source_id: a}
   norms: {quality_low: {at_least: 50}}
 #! overrides[1].norms.quality_low: the rule judges managers: an override by pipeline or source never applies to it
+  review_sampling: {per_day: 3}
+#! overrides[1].review_sampling: reviews are picked per manager: an override by pipeline or source never applies to them
 - when: {pipeline: b}
 #! overrides[2].when.pipeline: there is no pipeline `b` among `pipelines`
 =====

@@ -401,7 +401,7 @@ impl SamplingParams {
 
 impl Override {
     /// Whether every key of its `when` that is given matches.
-    fn applies(&self, place: Place<'_>) -> bool {
+    pub fn applies(&self, place: Place<'_>) -> bool {
         let fits = |wanted: &Option<CompactString>, found: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| found == Some(wanted.as_str()))
         };

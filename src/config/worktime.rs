@@ -1,0 +1,183 @@
+//! Owns telling a calendar in words: its ordinary week, and what differs from it in the years that it lists. Asks the
+//! calendar itself, so that what is told is what clocks go by, not what was written.
+
+use super::keys::WEEKDAYS;
+use crate::domain::calendar::{Calendar, Hours};
+use crate::domain::time::{Span, Timestamp};
+use jiff::civil::{Date, Time};
+use jiff::tz::Offset;
+
+/// The Monday of a week in which no calendar can list a day.
+const ORDINARY: Date = Date::constant(1899, 1, 2);
+/// The years that a calendar can list.
+const YEARS: std::ops::RangeInclusive<i16> = 1900..=2199;
+
+/// The calendar in words, a line each.
+pub(super) fn told(calendar: &Calendar) -> Vec<String> {
+    let week: Vec<Vec<Hours>> =
+        ORDINARY.series(jiff::Span::new().days(1)).take(7).map(|day| hours(calendar, day)).collect();
+    let years: Vec<i16> = YEARS.filter(|year| lists(calendar, *year)).collect();
+    let listed = if years.len() == YEARS.count() { &[][..] } else { &years[..] };
+    let recent = listed.last().copied().unwrap_or(2026);
+    let offsets = [1, 7].map(|month| Date::new(recent, month, 15).map(|day| offset(calendar, day)).unwrap_or_default());
+    let zone = match offsets {
+        [winter, summer] if winter == summer => winter,
+        [january, july] => format!("{january} in January, {july} in July"),
+    };
+    let mut lines = vec![format!("{} ({zone})", ordinary(&week))];
+    lines.extend(listed.iter().map(|year| format!("{year}: {}", differing(calendar, *year, &week))));
+    if listed.is_empty() {
+        lines.push("no year is listed: holidays count as ordinary days".into());
+    }
+    lines
+}
+
+/// The week, days of the same hours together: `mon to fri 09:00-18:00, sat 10:00-14:00`.
+fn ordinary(week: &[Vec<Hours>]) -> String {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for day in 0..week.len() {
+        if week.get(day + 1) == week.get(day) {
+            continue;
+        }
+        if !week[day].is_empty() {
+            let days =
+                if first == day { WEEKDAYS[day].into() } else { format!("{} to {}", WEEKDAYS[first], WEEKDAYS[day]) };
+            let hours: Vec<_> = week[day].iter().map(ToString::to_string).collect();
+            parts.push(format!("{days} {}", hours.join(" and ")));
+        }
+        first = day + 1;
+    }
+    if parts.is_empty() { "no working hours".into() } else { parts.join(", ") }
+}
+
+/// How many days are worked in a year, and which are not as in the ordinary week.
+fn differing(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
+    let minutes = |hours: &[Hours]| {
+        Span(hours.iter().map(|hours| i64::from(hours.end - hours.start)).sum::<i64>() * Span::MINUTE.0)
+    };
+    let Ok(first) = Date::new(year, 1, 1) else { return String::new() };
+    let (mut worked, mut run) = (0, None);
+    let [mut off, mut shorter, mut longer, mut besides]: [Vec<String>; 4] = Default::default();
+    for day in first.series(jiff::Span::new().days(1)).take_while(|day| day.year() == year) {
+        let usual = minutes(&week[day.weekday().to_monday_zero_offset() as usize]);
+        let (start, end) = bounds(calendar, day);
+        let found = calendar.working(start, end);
+        worked += i32::from(found > Span::ZERO);
+        if found == Span::ZERO {
+            if usual > Span::ZERO {
+                run = Some((run.map_or(day, |(first, _)| first), day));
+            }
+            continue;
+        }
+        off.extend(run.take().map(stretch));
+        match usual {
+            Span::ZERO => besides.push(short(day)),
+            usual if found < usual => shorter.push(short(day)),
+            usual if found > usual => longer.push(short(day)),
+            _ => {}
+        }
+    }
+    off.extend(run.map(stretch));
+    let lists = [("off", off), ("shorter", shorter), ("longer", longer), ("worked besides", besides)];
+    let lists =
+        lists.iter().filter(|(_, days)| !days.is_empty()).map(|(what, days)| format!("; {what} {}", days.join(", ")));
+    format!("{worked} working days{}", lists.collect::<String>())
+}
+
+fn stretch((first, last): (Date, Date)) -> String {
+    if first == last { short(first) } else { format!("{} to {}", short(first), short(last)) }
+}
+
+fn short(day: Date) -> String {
+    format!("{:02}-{:02}", day.month(), day.day())
+}
+
+fn lists(calendar: &Calendar, year: i16) -> bool {
+    Date::new(year, 7, 1).is_ok_and(|day| calendar.lists(bounds(calendar, day).0))
+}
+
+/// When a local day begins and ends.
+fn bounds(calendar: &Calendar, day: Date) -> (Timestamp, Timestamp) {
+    (calendar.day_end(day.saturating_sub(jiff::Span::new().days(1))), calendar.day_end(day))
+}
+
+/// The working hours of a day on which no clock is changed.
+fn hours(calendar: &Calendar, day: Date) -> Vec<Hours> {
+    let (start, _) = bounds(calendar, day);
+    let mut hours: Vec<Hours> = Vec::new();
+    for minute in 0..24 * 60 {
+        let from = start.saturating_add(Span(i64::from(minute) * Span::MINUTE.0));
+        if calendar.working(from, from.saturating_add(Span::MINUTE)) > Span::ZERO {
+            match hours.last_mut().filter(|last| last.end == minute) {
+                Some(last) => last.end += 1,
+                None => hours.push(Hours { start: minute, end: minute + 1 }),
+            }
+        }
+    }
+    hours
+}
+
+/// How far local time is from UTC at the beginning of a day.
+fn offset(calendar: &Calendar, day: Date) -> String {
+    let Ok(midnight) = Offset::UTC.to_timestamp(day.to_datetime(Time::midnight())) else { return String::new() };
+    let minutes = (midnight.as_millisecond() - bounds(calendar, day).0.0) / Span::MINUTE.0;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("UTC{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::norms::{load_norms, parse_norms};
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_working_days_of_russia_are_told() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/calendar-russia.yaml");
+        let norms = load_norms(&example).unwrap_or_else(|problems| panic!("{problems}")).norms;
+        assert_eq!(
+            told(&norms.calendars["russia"]),
+            [
+                "mon to fri 09:00-18:00 (UTC+03:00)",
+                "2025: 247 working days; off 01-01 to 01-08, 05-01 to 05-02, 05-08 to 05-09, 06-12 to 06-13, 11-03 to \
+                 11-04, 12-31; shorter 03-07, 04-30, 06-11; worked besides 11-01",
+                "2026: 247 working days; off 01-01 to 01-09, 02-23, 03-09, 05-01, 05-11, 06-12, 11-04, 12-31; shorter \
+                 04-30, 05-08, 06-11, 11-03",
+                "2027: 247 working days; off 01-01 to 01-08, 02-22 to 02-23, 03-08, 05-03, 05-10, 06-14, 11-04 to \
+                 11-05, 12-31; shorter 04-30, 06-11, 11-03; worked besides 02-20",
+            ]
+        );
+    }
+
+    #[test]
+    fn any_calendar_is_told() {
+        let text = "\
+calendars:
+  a:
+    timezone: Europe/Berlin
+    week:
+      mon: ['13:00-18:00', '09:00-12:00']
+      tue: ['13:00-18:00', '09:00-12:00']
+      sun: ['00:00-24:00']
+    days: {2026-06-01: ['08:00-20:00']}
+    years: [2026]
+  b: {timezone: America/New_York, week: {}}
+";
+        let norms = parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}")).norms;
+        assert_eq!(
+            told(&norms.calendars["a"]),
+            [
+                "mon to tue 09:00-12:00 and 13:00-18:00, sun 00:00-24:00 (UTC+01:00 in January, UTC+02:00 in July)",
+                "2026: 156 working days; shorter 03-29; longer 06-01, 10-25",
+            ]
+        );
+        assert_eq!(
+            told(&norms.calendars["b"]),
+            [
+                "no working hours (UTC-05:00 in January, UTC-04:00 in July)",
+                "no year is listed: holidays count as ordinary days",
+            ]
+        );
+    }
+}
