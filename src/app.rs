@@ -1,5 +1,6 @@
 //! Owns the commands: puts the rings together. The only file that sees them all.
 
+mod compare;
 mod demo;
 mod live;
 
@@ -13,7 +14,7 @@ use crate::domain::row::Row;
 use crate::domain::rule::{self, Language, Rule};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
-use crate::edge::files::EventFiles;
+use crate::edge::files::{EventFiles, ReadError};
 use crate::edge::replay::{self, Outcome};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -53,41 +54,58 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// `replay`: judges files of events by norms.
 fn replay(args: &cli::Replay) -> anyhow::Result<()> {
+    if let Some(old) = &args.compare {
+        return compare::compare(args, old);
+    }
     let document = config::load_norms(&args.norms)?;
     note(&document.notes);
-    note_unjudged(&document.norms);
+    note_unjudged([&document.norms]);
     let config = load(args.config.as_deref())?;
-    let options = replay::Options {
-        norms: Arc::new(document.norms),
-        timing: Timing {
-            until: args.until,
-            memory: Memory { retention: args.retention, ..config.timing().memory },
-            ..config.timing()
-        },
-        workers: workers(args.workers, &config),
-        max_message_bytes: config.engine.max_message_bytes,
-    };
+    let options = options(args, document.norms, &config);
     let language = document.language;
     let progress = Progress::over(&args.events);
     let started = Instant::now();
-    let mut files = EventFiles::open(&args.events, &progress.read)?;
-    if let Some(seed) = args.shuffle {
-        files.shuffle(seed, options.timing.allowed_lateness)?;
-    }
+    let files = open(args, &progress, &options)?;
     let outcome = replay::replay(files, &options, |file, line, refusal| {
         tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
     })?;
     progress.finish();
     outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
     summarise(&outcome, started.elapsed());
-    let to_stdout = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-    if let Some(path) = args.alerts.as_deref().or((!to_stdout(&args.metrics)).then_some(Path::new("-"))) {
+    if let Some(path) = args.alerts.as_deref().or((!is_stdout(&args.metrics)).then_some(Path::new("-"))) {
         write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, language, line))?;
     }
     if let Some(path) = &args.metrics {
         write_lines(path, &outcome.rows, |row: &Row, line| json::encode_row(row, line))?;
     }
     Ok(())
+}
+
+/// How a replay is asked for.
+fn options(args: &cli::Replay, norms: Norms, config: &Config) -> replay::Options {
+    replay::Options {
+        norms: Arc::new(norms),
+        timing: Timing {
+            until: args.until,
+            memory: Memory { retention: args.retention, ..config.timing().memory },
+            ..config.timing()
+        },
+        workers: workers(args.workers, config),
+        max_message_bytes: config.engine.max_message_bytes,
+    }
+}
+
+/// The files of a replay, in the order in which they are delivered.
+fn open(args: &cli::Replay, progress: &Progress, options: &replay::Options) -> Result<EventFiles, ReadError> {
+    let mut files = EventFiles::open(&args.events, &progress.read)?;
+    if let Some(seed) = args.shuffle {
+        files.shuffle(seed, options.timing.allowed_lateness)?;
+    }
+    Ok(files)
+}
+
+fn is_stdout(path: &Option<PathBuf>) -> bool {
+    path.as_deref() == Some(Path::new("-"))
 }
 
 fn encode_alert(alert: &Alert, language: Language, line: &mut Vec<u8>) {
@@ -171,8 +189,10 @@ fn note_unlisted(norms: &Norms, at: Timestamp) {
 }
 
 /// Says which rules the norms name and this version does not judge.
-fn note_unjudged(norms: &Norms) {
-    let layers = std::iter::once(&norms.base).chain(norms.overrides.iter().map(|over| &over.layer));
+fn note_unjudged<'a>(norms: impl IntoIterator<Item = &'a Norms>) {
+    let norms = norms.into_iter();
+    let layers =
+        norms.flat_map(|norms| std::iter::once(&norms.base).chain(norms.overrides.iter().map(|over| &over.layer)));
     let rules: BTreeSet<Rule> = layers.flat_map(|layer| layer.rules.keys().copied()).collect();
     let names: Vec<_> = rules.into_iter().filter(|rule| !rule.is_judged()).map(Rule::name).collect();
     if !names.is_empty() {

@@ -72,13 +72,25 @@ pub struct Replay {
     /// The norms to judge by
     #[arg(long)]
     pub norms: PathBuf,
+    /// Judge by these norms too, those in force now, and tell which alerts --norms would have added and removed, by
+    /// rule and manager, in a table on standard output
+    #[arg(long, value_name = "OLD_NORMS")]
+    pub compare: Option<PathBuf>,
+    /// With --compare: where each alert that was added, removed or changed goes as NDJSON; `-` is standard output,
+    /// instead of the table
+    #[arg(long, requires = "compare", value_name = "FILE")]
+    pub compare_out: Option<PathBuf>,
+    /// With --compare: only alerts that began at this instant or later count, RFC 3339; the events before it are still
+    /// judged, so that open leads and figures over windows are right (default: the first event)
+    #[arg(long, value_parser = timestamp, requires = "compare")]
+    pub since: Option<Timestamp>,
     /// Files of events: NDJSON, or protobuf records (`.pb`), each may be gzipped; `-` is standard input
     #[arg(long, required = true, num_args = 1..)]
     pub events: Vec<PathBuf>,
     /// Process up to this instant, RFC 3339 (default: the last event)
     #[arg(long, value_parser = timestamp)]
     pub until: Option<Timestamp>,
-    /// Where alerts go as NDJSON; `-` is standard output (default, if no metrics go there)
+    /// Where alerts go as NDJSON; `-` is standard output (default, if no metrics go there and nothing is compared)
     #[arg(long)]
     pub alerts: Option<PathBuf>,
     /// Where the metric rows at the end go as NDJSON; `-` is standard output

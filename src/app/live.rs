@@ -31,7 +31,7 @@ use std::time::Duration;
 /// `run`: processes events until it is told to stop.
 pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     let mut config = load(args.config.as_deref())?;
-    note_unjudged(&config.norms);
+    note_unjudged([&config.norms]);
     note_unlisted(&config.norms, clock::now());
     if let Some(workers) = args.workers {
         config.engine.workers = workers.max(1);
@@ -67,6 +67,7 @@ pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
         rows_at_boundaries: true,
         board: Arc::new(Board::default()),
         latest: Arc::new(AtomicI64::new(i64::MIN)),
+        earliest: Arc::new(AtomicI64::new(i64::MAX)),
     }
 }
 

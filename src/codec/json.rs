@@ -1,4 +1,5 @@
-//! Owns the JSON form: events in (and out, for the simulator), alerts and metric rows out.
+//! Owns the JSON form: events in (and out, for the simulator); alerts, metric rows and what other norms would change
+//! out.
 //!
 //! Events are read in one pass by our own scanner straight into the domain's types, without a tree in between: twice as
 //! fast as a tree alone, and a refusal can name the field without repeating its value. Unknown keys pass; a key that
@@ -10,7 +11,7 @@ mod scan;
 mod value;
 mod write;
 
-pub use output::{encode_alert, encode_row};
+pub use output::{encode_alert, encode_change, encode_row};
 pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};

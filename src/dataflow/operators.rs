@@ -38,6 +38,8 @@ pub struct Settings {
     pub board: Arc<Board>,
     /// The latest event time decoded so far, in milliseconds.
     pub latest: Arc<AtomicI64>,
+    /// The earliest one.
+    pub earliest: Arc<AtomicI64>,
 }
 
 type Input<C, P> = InputHandleCore<u64, C, P>;
@@ -77,11 +79,12 @@ struct Decoded {
 fn decode_batch(settings: &Settings, batch: &Arc<Batch>) -> Decoded {
     let mut decoded = Decoded::default();
     let mut places = FxHashMap::<u32, usize>::default();
-    let mut latest = i64::MIN;
+    let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
     for (number, message) in batch.messages.iter().enumerate() {
         let number = number as u32;
         match decode_message(settings, batch, message) {
             Ok(event) => {
+                earliest = earliest.min(event.at.0);
                 latest = latest.max(event.at.0);
                 let shard = shard::shard(event.tenant.as_str(), settings.shards);
                 if batch.shard.is_some_and(|here| here != shard) {
@@ -100,6 +103,7 @@ fn decode_batch(settings: &Settings, batch: &Arc<Batch>) -> Decoded {
             }
         }
     }
+    settings.earliest.fetch_min(earliest, Ordering::Relaxed);
     settings.latest.fetch_max(latest, Ordering::Relaxed);
     decoded
 }

@@ -4,6 +4,9 @@
 //! `event.proto`), each behind its length. Both may be gzipped (`.gz`); `-` is standard input (NDJSON). Several files
 //! are merged by event time, so one file a topic is as good as one file for all. Lines that cannot be read go on to be
 //! refused like any other message: nothing is skipped in silence but blank lines.
+//!
+//! Two replays of the same files share one reading ([`EventFiles::fork`]): standard input and pipes can be read once only,
+//! and large files need not be kept.
 
 use crate::codec::Encoding;
 use crate::codec::json;
@@ -11,6 +14,7 @@ use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::event::{Event, Topic};
 use crate::domain::floor::Feed;
 use crate::domain::time::{Span, Timestamp};
+use crossbeam_channel::{Receiver, bounded};
 use flate2::read::MultiGzDecoder;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,12 +25,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file could not be opened or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("read events from {}: {cause}", path.display())]
 pub struct ReadError {
     path: PathBuf,
-    cause: io::Error,
+    cause: Arc<io::Error>,
 }
+
+impl ReadError {
+    fn new(path: &Path, cause: io::Error) -> Self {
+        Self { path: path.into(), cause: Arc::new(cause) }
+    }
+}
+
+/// How many batches one reader of a fork may be ahead of the other.
+const AHEAD: usize = 64;
 
 /// Where in the files a message stands: the file's number in the upper bits, then the line or record, from 1.
 pub fn place(file: usize, line: u64) -> i64 {
@@ -69,13 +82,13 @@ impl EventFiles {
     pub fn open(paths: &[PathBuf], read: &Arc<AtomicU64>) -> Result<Self, ReadError> {
         let mut files = Vec::new();
         for (number, path) in paths.iter().enumerate() {
-            let file = EventFile::open(path, number, read).map_err(|cause| ReadError { path: path.clone(), cause })?;
+            let file = EventFile::open(path, number, read).map_err(|cause| ReadError::new(path, cause))?;
             files.push(file);
         }
         let encoding = files.first().map_or(Encoding::Json, |file| file.encoding);
         if let Some(other) = files.iter().find(|file| file.encoding != encoding) {
             let cause = io::Error::other("JSON and protobuf files cannot be replayed together");
-            return Err(ReadError { path: other.path.clone(), cause });
+            return Err(ReadError::new(&other.path, cause));
         }
         Ok(Self { files, encoding, shuffled: None })
     }
@@ -132,6 +145,24 @@ impl EventFiles {
         Ok((!batch.messages.is_empty()).then_some(batch))
     }
 
+    /// Reads once for two readers: each branch gives every batch, of up to `messages` messages, shared between them.
+    ///
+    /// A branch that is read faster than the other waits for it once it is [`AHEAD`] batches ahead, so they must be read
+    /// on threads of their own; one that is dropped ends both. A failure to read comes out of both.
+    pub fn fork(mut self, messages: usize) -> [Branch; 2] {
+        let (first_in, first) = bounded(AHEAD);
+        let (second_in, second) = bounded(AHEAD);
+        std::thread::spawn(move || {
+            while let Some(batch) = self.batch(messages).map(|batch| batch.map(Arc::new)).transpose() {
+                let failed = batch.is_err();
+                if first_in.send(batch.clone()).is_err() || second_in.send(batch).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        [Branch(first), Branch(second)]
+    }
+
     /// The record that is next by event time; what has none goes at once.
     fn next_merged(&mut self) -> Result<Option<Record>, ReadError> {
         for file in &mut self.files {
@@ -148,6 +179,16 @@ impl EventFiles {
             _ => crate::codec::protobuf::decode(record.topic?, &record.bytes).ok(),
         }
         .map(|event| event.at)
+    }
+}
+
+/// One of the two that read the same files.
+pub struct Branch(Receiver<Result<Arc<Batch>, ReadError>>);
+
+impl Branch {
+    /// The next batch; `None` at the end.
+    pub fn batch(&mut self) -> Result<Option<Arc<Batch>>, ReadError> {
+        self.0.recv().ok().transpose()
     }
 }
 
@@ -194,7 +235,7 @@ impl EventFile {
             Encoding::Json => self.append_line(batch),
             _ => self.append_record(batch),
         };
-        read.map_err(|cause| ReadError { path: self.path.clone(), cause })
+        read.map_err(|cause| ReadError::new(&self.path, cause))
     }
 
     fn append_line(&mut self, batch: &mut Batch) -> io::Result<bool> {
@@ -316,5 +357,37 @@ impl<R: Read> Read for Counted<R> {
         let n = self.reader.read(buffer)?;
         self.read.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offsets(branch: &mut Branch) -> Vec<i64> {
+        let batches = std::iter::from_fn(|| branch.batch().expect("in memory"));
+        batches.flat_map(|batch| batch.messages.iter().map(|message| message.offset).collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn both_branches_get_everything_and_the_slower_one_holds_the_other_back() {
+        // Many times more batches than one may be ahead.
+        let lines = 20 * AHEAD as i64;
+        let text: String = (0..lines).map(|line| format!("{line}\n\n")).collect();
+        let [mut first, mut second] = EventFiles::from_ndjson(text.into_bytes()).fork(1);
+        let fast = std::thread::spawn(move || offsets(&mut first));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!fast.is_finished(), "nothing is kept for the other without a bound");
+        let all: Vec<i64> = (0..lines).map(|line| place(0, 2 * line as u64 + 1)).collect();
+        assert_eq!(offsets(&mut second), all);
+        assert_eq!(fast.join().expect("no panic"), all);
+    }
+
+    #[test]
+    fn a_branch_that_is_dropped_ends_the_other() {
+        let text = "{}\n".repeat(10 * AHEAD).into_bytes();
+        let [first, mut second] = EventFiles::from_ndjson(text).fork(1);
+        drop(first);
+        assert!(offsets(&mut second).len() <= 1);
     }
 }

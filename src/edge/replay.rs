@@ -3,10 +3,16 @@
 //!
 //! Every tenant has a shard of its own here (but for rare collisions of a hash), so tenants may stand in the files one
 //! after another. Epochs are cut by number of messages, so the output depends on the files alone.
+//!
+//! Two norms can judge the same files side by side ([`replay_both`]); [`compare`] tells what differs, [`report`] tells it
+//! to people.
 
-use super::files::{EventFiles, ReadError, line_of};
+pub mod compare;
+pub mod report;
+
+use super::files::{Branch, EventFiles, ReadError, line_of};
 use crate::dataflow::board::Board;
-use crate::dataflow::epoch::{Head, Refusal, Yield};
+use crate::dataflow::epoch::{Batch, Head, Refusal, Yield};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
 use crate::domain::floor::{Feed, Tide, Timing};
@@ -44,6 +50,8 @@ pub struct Options {
 /// What a replay found.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// The earliest event.
+    pub since: Option<Timestamp>,
     /// Where it ended: the instant of the rows.
     pub until: Option<Timestamp>,
     /// Every alert, in order of its instant.
@@ -71,13 +79,48 @@ pub enum ReplayError {
     Workers(String),
 }
 
+/// Gives the messages of files, in the order of a replay.
+pub trait Batches: Send + 'static {
+    /// The next batch; `None` at the end.
+    fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError>;
+}
+
+impl Batches for EventFiles {
+    fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError> {
+        Ok(self.batch(EPOCH_MESSAGES / EPOCH_PARTS)?.map(Arc::new))
+    }
+}
+
+impl Batches for Branch {
+    fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError> {
+        self.batch()
+    }
+}
+
+/// Replays `files` twice, side by side: both replays get the same messages, read and kept in memory once. `refusal` is
+/// told what the second refuses: the first refuses the same.
+pub fn replay_both(
+    files: EventFiles,
+    [first, second]: [&Options; 2],
+    refusal: impl FnMut(usize, u64, &Refusal),
+) -> Result<[Outcome; 2], ReplayError> {
+    let [first_branch, second_branch] = files.fork(EPOCH_MESSAGES / EPOCH_PARTS);
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| replay(first_branch, first, |_, _, _| {}));
+        let second = replay(second_branch, second, refusal);
+        let first = beside.join().map_err(|_| ReplayError::Workers("a replay panicked".into()))?;
+        Ok([first?, second?])
+    })
+}
+
 /// Replays `files`; `refusal` is told of every message that is refused, with its file number and line.
 pub fn replay(
-    mut files: EventFiles,
+    mut files: impl Batches,
     options: &Options,
     mut refusal: impl FnMut(usize, u64, &Refusal),
 ) -> Result<Outcome, ReplayError> {
     let latest = Arc::new(AtomicI64::new(i64::MIN));
+    let earliest = Arc::new(AtomicI64::new(i64::MAX));
     let settings = DataflowSettings {
         norms: Arc::clone(&options.norms),
         timing: Timing { max_future_skew: None, follows_clock: false, ..options.timing },
@@ -86,6 +129,7 @@ pub fn replay(
         rows_at_boundaries: false,
         board: Arc::new(Board::default()),
         latest: Arc::clone(&latest),
+        earliest: Arc::clone(&earliest),
     };
     let (supply, mut gather, guards) = Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
     let (taken, permits) = bounded::<()>(EPOCHS_IN_FLIGHT);
@@ -98,7 +142,7 @@ pub fn replay(
         loop {
             let mut batches = vec![Vec::new(); workers];
             for part in 0..EPOCH_PARTS {
-                batches[part % workers].extend(files.batch(EPOCH_MESSAGES / EPOCH_PARTS)?.map(Arc::new));
+                batches[part % workers].extend(files.next()?);
             }
             if batches.iter().all(Vec::is_empty) || taken.send(()).is_err() {
                 break;
@@ -129,6 +173,8 @@ pub fn replay(
     let read = reader.join().map_err(|_| ReplayError::Workers("the reading thread panicked".into()))?;
     drop(guards);
     read?;
+    let earliest = earliest.load(Ordering::Relaxed);
+    outcome.since = (earliest < i64::MAX).then_some(Timestamp(earliest));
     outcome.until = until_out.try_recv().ok().flatten();
     outcome.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
     outcome.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));

@@ -337,6 +337,7 @@ pub(crate) fn settings_of(config: &Config, norms: Arc<Norms>) -> DataflowSetting
         rows_at_boundaries: false,
         board: Arc::new(Board::default()),
         latest: Arc::new(AtomicI64::new(i64::MIN)),
+        earliest: Arc::new(AtomicI64::new(i64::MAX)),
     }
 }
 

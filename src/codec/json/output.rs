@@ -1,4 +1,5 @@
-//! Owns the JSON form of alerts and metric rows: keys, their order, and what is `null` and what is left out.
+//! Owns the JSON form of alerts, of changes between norms and of metric rows: keys, their order, and what is `null` and
+//! what is left out.
 
 use super::write::{Object, object};
 use crate::domain::alert::{Alert, Value, Values};
@@ -31,6 +32,48 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
         object.maybe("resolution", alert.resolution.map(|resolution| resolution.name()));
         object.text("message", message);
     });
+}
+
+/// Writes what became of a violation when other norms judged it: how it went under the `old` ones and under the `new`.
+/// Whatever names it (manager, anchor) is the new norms' where it is there under both.
+pub fn encode_change(change: &str, old: Option<&Alert>, new: Option<&Alert>, out: &mut Vec<u8>) {
+    let Some(either) = new.or(old) else { return };
+    object(out, |object| {
+        object.text("change", change);
+        object.text("tenant_id", either.tenant.as_str());
+        object.text("rule", either.rule.name());
+        object.text("subject", &either.subject);
+        object.plain("anchor_at", either.anchor_at);
+        object.maybe("manager_id", either.manager.as_ref().map(|id| id.as_str()));
+        object.maybe("department_id", either.department.as_ref().map(|id| id.as_str()));
+        if let Some(entity) = &either.entity {
+            object.text("entity", &entity.to_string());
+        }
+        object.maybe("interaction_id", either.interaction.as_deref());
+        if let Some(window) = either.window {
+            object.text("window", &window.name());
+        }
+        for (key, alert) in [("old", old), ("new", new)] {
+            if let Some(alert) = alert {
+                object.object(key, |object| course(object, alert));
+            }
+        }
+    });
+}
+
+/// How an alert went: when it began and whose it was then, and how it stood at the end.
+fn course(object: &mut Object<'_>, alert: &Alert) {
+    object.plain("alert_id", alert.id);
+    object.plain("anchor_at", alert.anchor_at);
+    object.maybe_time("due_at", alert.due_at);
+    object.plain("began_at", alert.at);
+    object.maybe("manager_id", alert.manager.as_ref().map(|id| id.as_str()));
+    object.text("severity", alert.severity.name());
+    object.bare("level", alert.level);
+    object.text("status", alert.status.name());
+    object.maybe("resolution", alert.resolution.map(|resolution| resolution.name()));
+    object.object("observed", |object| values(object, &alert.observed));
+    object.object("norm", |object| values(object, &alert.norm));
 }
 
 fn values(object: &mut Object<'_>, values: &Values) {

@@ -126,6 +126,7 @@ engine: {workers: 1}";
             rows_at_boundaries: false,
             board: Arc::new(Board::default()),
             latest: Arc::new(AtomicI64::new(i64::MIN)),
+            earliest: Arc::new(AtomicI64::new(i64::MAX)),
         };
         let mut producer = EventProducer::new(&config).expect("a producer");
         (0..100).for_each(|id| producer.send(&lead(id, i64::from(id))).expect("sent"));

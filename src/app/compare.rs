@@ -1,0 +1,76 @@
+//! Owns `replay --compare`: the same events judged by two norms, and what the new ones would have meant. What goes where
+//! is decided here: standard output has the report for people, unless data go there.
+
+use super::{
+    Progress, encode_alert, is_stdout, load, note, note_unjudged, note_unlisted, open, summarise, write_lines,
+};
+use crate::cli;
+use crate::codec::json;
+use crate::config;
+use crate::domain::row::Row;
+use crate::edge::replay::compare;
+use crate::edge::replay::report::Report;
+use crate::edge::replay::{self, Options};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Judges the events by the `old` norms and by those of `--norms`, side by side, and tells what differs.
+pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
+    let config = load(args.config.as_deref())?;
+    let (before, after) = (config::load_norms(old)?, config::load_norms(&args.norms)?);
+    [&before, &after].iter().for_each(|document| note(&document.notes));
+    note_unjudged([&before.norms, &after.norms]);
+    let mut norms = before.norms;
+    // Contacts go by their hash: with another key nobody would be who he was.
+    norms.privacy_key.clone_from(&after.norms.privacy_key);
+    let mut options = super::options(args, after.norms, &config);
+    // Two replays share the threads that one would have.
+    options.workers = options.workers.div_ceil(2);
+    let old_options = Options { norms: Arc::new(norms), ..options.clone() };
+
+    let progress = Progress::over(&args.events);
+    let started = Instant::now();
+    let files = open(args, &progress, &options)?;
+    let [old_outcome, mut outcome] = replay::replay_both(files, [&old_options, &options], |file, line, refusal| {
+        tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
+    })?;
+    progress.finish();
+    outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
+    summarise(&outcome, started.elapsed());
+
+    if let Some(path) = &args.alerts {
+        write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, after.language, line))?;
+    }
+    if let Some(path) = &args.metrics {
+        write_lines(path, &outcome.rows, |row: &Row, line| json::encode_row(row, line))?;
+    }
+    let lives = [old_outcome.alerts, std::mem::take(&mut outcome.alerts)].map(compare::lives);
+    let [old_lives, new_lives] = lives;
+    let verdicts = compare::compare(old_lives, new_lives, args.since);
+    if let Some(path) = &args.compare_out {
+        let changes: Vec<_> =
+            verdicts.iter().filter_map(|verdict| verdict.change().map(|change| (change, verdict))).collect();
+        write_lines(path, &changes, |(change, verdict), line| {
+            let [old, new] = [verdict.under_old(), verdict.under_new()].map(|life| life.map(|life| &life.alert));
+            json::encode_change(change.name(), old, new, line);
+        })?;
+    }
+    let period = outcome.since.map(|first| args.since.map_or(first, |since| since.max(first)));
+    let period = period.zip(outcome.until).filter(|(from, to)| from <= to);
+    let names = names(old, &args.norms);
+    let report = Report::new(names, period, &options.norms, &outcome.rows, &verdicts);
+    if is_stdout(&args.alerts) || is_stdout(&args.metrics) || is_stdout(&args.compare_out) {
+        tracing::info!("{}", report.conclusion());
+        return Ok(());
+    }
+    Ok(io::stdout().lock().write_all(report.text().as_bytes())?)
+}
+
+/// What the norms are called: their file names, or their paths where those are the same.
+fn names(old: &Path, new: &Path) -> [String; 2] {
+    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let names = [name(old), name(new)];
+    if names[0] == names[1] { [old, new].map(|path| path.display().to_string()) } else { names }
+}
