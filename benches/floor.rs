@@ -51,22 +51,15 @@ impl Hall {
     fn advance(&mut self, tide: &Tide, made: &mut Vec<Effects>) {
         self.floor.advance(tide, made);
         for Effects { tenant, effects } in made.drain(..) {
-            let windows = || self.norms.windows.clone();
-            let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant.clone(), windows()));
+            let norms = Arc::clone(&self.norms);
+            let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
             for effect in effects {
-                match effect {
-                    Effect::Fact(fact) => {
-                        self.facts += 1;
-                        board.count(&fact);
-                    }
-                    Effect::Person(person) => board.person(&person),
-                    Effect::Spot(spot) => board.spot(*spot),
-                    Effect::Currency(_, code) => board.currency(code),
-                    Effect::Alert(alert) => self.alerts.push(*alert),
-                    Effect::Touched(_) => {}
-                }
+                self.facts += u64::from(matches!(effect, Effect::Fact(_)));
+                board.take(effect, &mut self.alerts);
             }
         }
+        let watermark = self.floor.watermark();
+        self.boards.values_mut().for_each(|board| board.judge_until(watermark, &mut self.alerts));
     }
 
     fn rows(&mut self) -> Vec<Row> {

@@ -3,6 +3,7 @@
 mod compare;
 mod demo;
 mod live;
+mod reload;
 
 use crate::cli::{self, Cli, Command};
 use crate::codec::json;
@@ -10,15 +11,13 @@ use crate::config::{self, Config, Problem, Problems};
 use crate::domain::alert::Alert;
 use crate::domain::floor::Timing;
 use crate::domain::norms::{Norms, Place};
-use crate::domain::row::Row;
-use crate::domain::rule::{self, Language, Rule};
+use crate::domain::rule::{self, Language};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::files::{EventFiles, ReadError};
 use crate::edge::replay::{self, Outcome};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -59,7 +58,6 @@ fn replay(args: &cli::Replay) -> anyhow::Result<()> {
     }
     let document = config::load_norms(&args.norms)?;
     note(&document.notes);
-    note_unjudged([&document.norms]);
     let config = load(args.config.as_deref())?;
     let options = options(args, document.norms, &config);
     let language = document.language;
@@ -72,11 +70,20 @@ fn replay(args: &cli::Replay) -> anyhow::Result<()> {
     progress.finish();
     outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
     summarise(&outcome, started.elapsed());
-    if let Some(path) = args.alerts.as_deref().or((!is_stdout(&args.metrics)).then_some(Path::new("-"))) {
+    let free = !is_stdout(&args.metrics) && !is_stdout(&args.reviews);
+    write(args, args.alerts.as_deref().or(free.then_some(Path::new("-"))), &outcome, language)
+}
+
+/// Writes what a replay found to where it is wanted.
+fn write(args: &cli::Replay, alerts: Option<&Path>, outcome: &Outcome, language: Language) -> anyhow::Result<()> {
+    if let Some(path) = alerts {
         write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, language, line))?;
     }
+    if let Some(path) = &args.reviews {
+        write_lines(path, &outcome.reviews, json::encode_review)?;
+    }
     if let Some(path) = &args.metrics {
-        write_lines(path, &outcome.rows, |row: &Row, line| json::encode_row(row, line))?;
+        write_lines(path, &outcome.rows, json::encode_row)?;
     }
     Ok(())
 }
@@ -185,18 +192,6 @@ fn note(notes: &[Problem]) {
 fn note_unlisted(norms: &Norms, at: Timestamp) {
     for calendar in norms.calendars.values().filter(|calendar| !calendar.lists(at)) {
         tracing::warn!("calendar {}: no holidays are listed for the year of {at}", calendar.name());
-    }
-}
-
-/// Says which rules the norms name and this version does not judge.
-fn note_unjudged<'a>(norms: impl IntoIterator<Item = &'a Norms>) {
-    let norms = norms.into_iter();
-    let layers =
-        norms.flat_map(|norms| std::iter::once(&norms.base).chain(norms.overrides.iter().map(|over| &over.layer)));
-    let rules: BTreeSet<Rule> = layers.flat_map(|layer| layer.rules.keys().copied()).collect();
-    let names: Vec<_> = rules.into_iter().filter(|rule| !rule.is_judged()).map(Rule::name).collect();
-    if !names.is_empty() {
-        tracing::warn!("this version does not judge these rules yet: {}", names.join(", "));
     }
 }
 

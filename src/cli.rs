@@ -90,12 +90,15 @@ pub struct Replay {
     /// Process up to this instant, RFC 3339 (default: the last event)
     #[arg(long, value_parser = timestamp)]
     pub until: Option<Timestamp>,
-    /// Where alerts go as NDJSON; `-` is standard output (default, if no metrics go there and nothing is compared)
+    /// Where alerts go as NDJSON; `-` is standard output (default, if nothing else goes there and nothing is compared)
     #[arg(long)]
     pub alerts: Option<PathBuf>,
     /// Where the metric rows at the end go as NDJSON; `-` is standard output
     #[arg(long)]
     pub metrics: Option<PathBuf>,
+    /// Where the calls and messages picked for review go as NDJSON; `-` is standard output
+    #[arg(long)]
+    pub reviews: Option<PathBuf>,
     /// Deliver the events in a random order within the allowed lateness: the output must be the same
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,

@@ -140,9 +140,12 @@ impl House {
                 path => format!("{}/", path.trim_end_matches(".rs")),
             };
             let code = code(text);
-            let mut before = "";
+            let (mut before, mut listed) = ("", false);
             for line in code.lines().map(str::trim).filter(|line| !line.is_empty()) {
-                if let Some(name) = module(line) {
+                // The macro `rules!` declares the second name on each of its lines.
+                let second = line.split_once(' ').map(|(_, name)| name).filter(|_| listed);
+                listed = line == "rules! {" || (listed && line != "}");
+                if let Some(name) = module(line).or(second) {
                     open.push((format!("{folder}{name}.rs"), for_tests || before == "#[cfg(test)]"));
                 }
                 before = line;
@@ -428,6 +431,7 @@ fn whoever_breaks_a_rule_is_found_out() {
         ("codec.rs", "use crate::domain;", "codec.rs: line 1 does not say what the file owns (`//!`)"),
         ("domain.rs", "//! Decides.\n", "domain/samples.rs: no file declares it as a module"),
         ("domain.rs", "+mod nowhere;", "domain/nowhere.rs: declared as a module, and not there"),
+        ("domain.rs", "+rules! {\n    Late late\n}", "domain/late.rs: declared as a module, and not there"),
         ("lib.rs", "+mod attic;", "attic.rs: declared as a module, and not there"),
         ("domain/mod.rs", "//! Old.\n", "domain/mod.rs: a folder `x/` belongs to `x.rs`"),
     ] {

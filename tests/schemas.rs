@@ -6,10 +6,14 @@ mod common;
 use common::Replay;
 use funnelwatch::codec::json;
 use funnelwatch::domain::alert::{Alert, Resolution, Severity, Status, Value as Observed};
+use funnelwatch::domain::event::{Direction, Outcome};
+use funnelwatch::domain::evidence::{self, Unit};
+use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Window;
+use funnelwatch::domain::review::{About, Ending, Medium, ReviewRequest};
 use funnelwatch::domain::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
-use funnelwatch::domain::rule::{self, Language, Rule};
-use funnelwatch::domain::time::Timestamp;
+use funnelwatch::domain::rule::{self, Language, Rule, Watch};
+use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::iter::successors;
@@ -74,6 +78,7 @@ impl Schema {
                     let text = value.as_str().unwrap_or_default();
                     let fits = match wanted.as_str() {
                         Some("date-time") => Timestamp::parse(text).is_some_and(|at| at.to_string() == text),
+                        Some("date") => Timestamp::parse(&format!("{text}T00:00:00Z")).is_some(),
                         Some("uuid") => uuid::Uuid::parse_str(text).is_ok_and(|id| id.to_string() == text),
                         _ => false,
                     };
@@ -191,6 +196,8 @@ calendar: c
 norms:
   first_response_late: {within: 15m, clock: business, escalate_after: [15m]}
   missed_call_not_returned: {within: 30m}
+  source_silent: {within: 45m}
+review_sampling: {per_day: 4, min_talk_seconds: 30}
 ";
 
 /// A day on which a little of everything happens: a tenant whose leads have managers, and one where nobody is known.
@@ -253,28 +260,39 @@ fn day() -> Vec<Value> {
     events
 }
 
-/// An alert that has everything an alert can have.
-fn whole_alert() -> Alert {
+/// An alert of a rule that has everything an alert can have.
+fn whole_alert(rule: Rule) -> Alert {
     let at = Timestamp::parse("2026-03-02T10:00:00Z").expect("valid");
+    let definition = rule.definition();
+    let act = matches!(definition.watch, Watch::Deed(_));
+    let values = |keys: &[&'static str]| {
+        let value = |key| match evidence::of(rule, key).unwrap_or_else(|| panic!("{key} has no line")).unit {
+            Unit::Count | Unit::Months | Unit::Flag => Observed::Count(1),
+            Unit::Stage | Unit::Names => "NEW".into(),
+            Unit::Name(names) => names[0].into(),
+            _ => Observed::Number(0.5),
+        };
+        keys.iter().map(|key| (*key, value(key))).collect()
+    };
     Alert {
         id: uuid::Uuid::nil(),
         tenant: "acme".into(),
-        rule: Rule::ConversionLow,
+        rule,
         severity: Severity::Info,
         level: 1,
-        status: Status::Resolved,
-        subject: "manager:ann/7d".into(),
+        status: if act { Status::Raised } else { Status::Resolved },
+        subject: definition.subjects[0].into(),
         at,
         anchor_at: at,
         due_at: Some(at),
         manager: Some("ann".into()),
         department: Some("north".into()),
-        entity: Some(funnelwatch::domain::id::EntityId::deal("d")),
+        entity: Some(EntityId::deal("d")),
         interaction: Some("c".into()),
         window: Some(Window::DEFAULT[2]),
-        observed: vec![("n", Observed::Count(20)), ("ratio", Observed::Number(0.1))],
-        norm: vec![("basis", "cohort".into())],
-        resolution: Some(Resolution::Recovered),
+        observed: values(definition.observed),
+        norm: values(definition.norm),
+        resolution: Some(Resolution::Recovered).filter(|_| !act),
     }
 }
 
@@ -302,8 +320,10 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Value {
 
 fn alerts() -> Vec<Value> {
     let mut alerts = Replay::PLAIN.run(&day(), NORMS).alerts;
-    let whole = whole_alert();
-    alerts.push(written(|line| json::encode_alert(&whole, &rule::message(&whole, Language::Ru), line)));
+    alerts.extend(Rule::ALL.iter().map(|rule| {
+        let whole = whole_alert(*rule);
+        written(|line| json::encode_alert(&whole, &rule::message(&whole, Language::Ru), line))
+    }));
     alerts
 }
 
@@ -311,6 +331,31 @@ fn rows() -> Vec<Value> {
     let mut rows = Replay::PLAIN.run(&day(), NORMS).rows;
     rows.extend(rows_to_come().iter().map(|row| written(|line| json::encode_row(row, line))));
     rows
+}
+
+fn reviews() -> Vec<Value> {
+    let next_day = Timestamp::parse("2026-03-03T00:00:00Z").map(|at| at.0);
+    let mut reviews = Replay { until: next_day, ..Replay::PLAIN }.run(&day(), NORMS).reviews;
+    let about = About {
+        entity: EntityId::deal("d"),
+        ending: Ending::Closed(Outcome::Won),
+        pipeline: Some("sales".into()),
+        stage: Some("NEW".into()),
+    };
+    let recording_url = Some("https://pbx/1".into());
+    let whole = ReviewRequest {
+        tenant: "acme".into(),
+        manager: "ann".into(),
+        department: "north".into(),
+        interaction: "c".into(),
+        medium: Medium::Call { direction: Direction::Inbound, talk: Span(1500), recording_url },
+        at: Timestamp(0),
+        day: "2026-03-02".parse().expect("a day"),
+        requested_at: Timestamp(1),
+        about: Some(about),
+    };
+    reviews.push(written(|line| json::encode_review(&whole, line)));
+    reviews
 }
 
 fn hold(name: &str, values: &[Value]) {
@@ -326,7 +371,7 @@ fn hold(name: &str, values: &[Value]) {
 fn alerts_fit_their_schema() {
     let alerts = alerts();
     let told: BTreeSet<_> = alerts.iter().filter_map(|alert| alert["status"].as_str()).collect();
-    assert_eq!(told, BTreeSet::from(["FIRING", "ESCALATED", "RESOLVED", "RETRACTED"]), "the day has all but RAISED");
+    assert_eq!(told, Status::ALL.map(Status::name).into());
     assert!(alerts.iter().any(|alert| alert.get("manager_id").is_none()), "the day has an alert of nobody");
     hold("alert", &alerts);
 }
@@ -337,12 +382,27 @@ fn rows_fit_their_schema() {
 }
 
 #[test]
-fn the_schema_has_every_name_that_the_program_has() {
+fn requests_for_reviews_fit_their_schema() {
+    let reviews = reviews();
+    let kinds: BTreeSet<_> = reviews.iter().filter_map(|request| request["kind"].as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["call", "message"]));
+    hold("review-request", &reviews);
+    assert!(alerts().iter().all(|alert| !alert.to_string().contains("pbx")), "a link leaves in requests only");
+}
+
+#[test]
+fn the_request_in_the_docs_fits_its_schema() {
+    let text = read("docs/reviews.md");
+    let shown = blocks(&text, "json");
+    let request: Value = serde_json::from_str(shown[0]).expect("JSON");
+    assert_eq!(Schema::load("review-request").problems(&request), Vec::<String>::new());
+    json::decode(shown[1].trim().as_bytes()).expect("the answer is an event");
+}
+
+#[test]
+fn the_schema_has_every_status_and_resolution() {
     let schema = Schema::load("alert");
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let rules: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-    assert_eq!(schema.names("/properties/rule/enum"), names(&rules));
-    assert_eq!(schema.names("/properties/severity/enum"), names(&Severity::ALL.map(Severity::name)));
     // A new status or resolution does not compile before it stands here.
     let statuses = successors(Some(Status::Raised), |status| match status {
         Status::Raised => Some(Status::Firing),
@@ -372,9 +432,9 @@ fn the_schema_has_every_name_that_the_program_has() {
 }
 
 #[test]
-fn every_rule_that_speaks_has_its_own_values_in_the_schema() {
+fn every_rule_has_its_own_values_in_the_schema() {
     let mut schema = Schema::load("alert");
-    for mut alert in Replay::PLAIN.run(&day(), NORMS).alerts {
+    for mut alert in alerts() {
         for part in ["observed", "norm"] {
             alert[part]["surprise"] = json!(1);
             let problems = schema.problems(&alert);
@@ -387,7 +447,7 @@ fn every_rule_that_speaks_has_its_own_values_in_the_schema() {
 /// The checker itself: what is changed in any place does not fit any more.
 #[test]
 fn nothing_else_fits() {
-    for (name, values) in [("alert", alerts()), ("metric-row", rows())] {
+    for (name, values) in [("alert", alerts()), ("metric-row", rows()), ("review-request", reviews())] {
         let mut schema = Schema::load(name);
         let mut refuse = |value: &Value, what: &str| {
             assert!(!schema.problems(value).is_empty(), "{name}: {what} passes: {value}");
@@ -397,8 +457,12 @@ fn nothing_else_fits() {
                 let mut changed = value.clone();
                 changed[key] = json!(["a list fits nowhere"]);
                 refuse(&changed, "a list");
-                let optional = ["due_at", "entity", "interaction_id", "window"];
-                if !(optional.contains(&key.as_str()) && name == "alert") {
+                let optional: &[&str] = match name {
+                    "alert" => &["due_at", "entity", "interaction_id", "window"],
+                    "review-request" => &["recording_url", "pipeline_id", "stage_id"],
+                    _ => &[],
+                };
+                if !optional.contains(&key.as_str()) {
                     changed.as_object_mut().expect("an object").remove(key);
                     refuse(&changed, &format!("a value without {key}"));
                 }

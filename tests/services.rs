@@ -10,6 +10,7 @@ mod services {
     mod group;
     mod latency;
     mod path;
+    mod reload;
     mod rerouted;
     mod site;
     mod topics;

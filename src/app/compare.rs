@@ -1,13 +1,10 @@
 //! Owns `replay --compare`: the same events judged by two norms, and what the new ones would have meant. What goes where
 //! is decided here: standard output has the report for people, unless data go there.
 
-use super::{
-    Progress, encode_alert, is_stdout, load, note, note_unjudged, note_unlisted, open, summarise, write_lines,
-};
+use super::{Progress, is_stdout, load, note, note_unlisted, open, summarise, write, write_lines};
 use crate::cli;
 use crate::codec::json;
 use crate::config;
-use crate::domain::row::Row;
 use crate::edge::replay::compare;
 use crate::edge::replay::report::Report;
 use crate::edge::replay::{self, Options};
@@ -21,7 +18,6 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     let config = load(args.config.as_deref())?;
     let (before, after) = (config::load_norms(old)?, config::load_norms(&args.norms)?);
     [&before, &after].iter().for_each(|document| note(&document.notes));
-    note_unjudged([&before.norms, &after.norms]);
     let mut norms = before.norms;
     // Contacts go by their hash: with another key nobody would be who he was.
     norms.privacy_key.clone_from(&after.norms.privacy_key);
@@ -40,12 +36,7 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
     summarise(&outcome, started.elapsed());
 
-    if let Some(path) = &args.alerts {
-        write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, after.language, line))?;
-    }
-    if let Some(path) = &args.metrics {
-        write_lines(path, &outcome.rows, |row: &Row, line| json::encode_row(row, line))?;
-    }
+    write(args, args.alerts.as_deref(), &outcome, after.language)?;
     let lives = [old_outcome.alerts, std::mem::take(&mut outcome.alerts)].map(compare::lives);
     let [old_lives, new_lives] = lives;
     let verdicts = compare::compare(old_lives, new_lives, args.since);
@@ -61,7 +52,7 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     let period = period.zip(outcome.until).filter(|(from, to)| from <= to);
     let names = names(old, &args.norms);
     let report = Report::new(names, period, &options.norms, &outcome.rows, &verdicts);
-    if is_stdout(&args.alerts) || is_stdout(&args.metrics) || is_stdout(&args.compare_out) {
+    if [&args.alerts, &args.reviews, &args.metrics, &args.compare_out].into_iter().any(is_stdout) {
         tracing::info!("{}", report.conclusion());
         return Ok(());
     }

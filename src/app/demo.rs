@@ -10,7 +10,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::edge::http::{self, HttpError, Shown};
 use crate::edge::kafka::inprocess::InProcess;
 use crate::edge::kafka::produce::EventProducer;
-use crate::edge::kafka::{self, Mode, RunError, Stop};
+use crate::edge::kafka::{self, Mode, Renewal, RunError, Stop};
 use crate::edge::terminal::Screen;
 use crate::sim::{self, Plan, Simulation};
 use std::net::SocketAddr;
@@ -67,7 +67,8 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
 
     let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());
     let (observer, asked) = (Arc::clone(&watch), stop.clone());
-    let processor = std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, observer));
+    let processor =
+        std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, Renewal::default(), observer));
 
     let screen = Screen::open()?;
     let head =

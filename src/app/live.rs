@@ -1,8 +1,9 @@
 //! Owns the commands that need a Kafka: `run`, `simulate`, `topics`.
 
-use super::{load, note_unjudged, note_unlisted};
+use super::reload::{self, Reload};
+use super::{load, note, note_unlisted};
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, Watched};
 use crate::dataflow::board::{Board, lock};
 use crate::dataflow::epoch::Yield;
 use crate::dataflow::workers::DataflowSettings;
@@ -12,7 +13,7 @@ use crate::edge::files::EventWriter;
 use crate::edge::http::{self, Shown};
 use crate::edge::kafka::produce::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
-use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Stop};
+use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Renewal, Stop};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
@@ -30,8 +31,16 @@ use std::time::Duration;
 
 /// `run`: processes events until it is told to stop.
 pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
-    let mut config = load(args.config.as_deref())?;
-    note_unjudged([&config.norms]);
+    let watches = args.config.as_deref().filter(|_| !args.once);
+    let hang_up = watches.map(|_| reload::on_hang_up()).transpose()?;
+    let (mut config, watched) = match watches {
+        Some(path) => {
+            let (config, watched) = Watched::load(path)?;
+            note(&config.notes);
+            (config, Some(watched))
+        }
+        None => (load(args.config.as_deref())?, None),
+    };
     note_unlisted(&config.norms, clock::now());
     if let Some(workers) = args.workers {
         config.engine.workers = workers.max(1);
@@ -43,8 +52,13 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         let bound = http::serve(config.http, watch.shown()?)?;
         tracing::info!("http on {bound}: /metrics /livez /readyz");
     }
+    let renewal = Renewal::default();
+    if let (Some(watched), Some(asked)) = (watched, hang_up) {
+        let (renewal, health, stop) = (renewal.clone(), Arc::clone(&watch.health), stop.clone());
+        Reload { watched, asked, renewal, health, stop }.start()?;
+    }
     let mode = if args.once { Mode::Once } else { Mode::Live };
-    let summary = kafka::run(&config, settings, mode, &stop, watch)?;
+    let summary = kafka::run(&config, settings, mode, &stop, renewal, watch)?;
     tracing::info!(
         "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted",
         summary.epochs,
@@ -94,7 +108,8 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(board: &Arc<Board>, clock: Clock) -> Arc<Self> {
-        let (health, vitals, newest) = Default::default();
+        let (health, vitals, newest): (Arc<Health>, _, _) = Default::default();
+        health.norms_in_force(clock::now());
         Arc::new(Self { health, vitals, board: Arc::clone(board), clock, newest })
     }
 

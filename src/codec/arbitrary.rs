@@ -27,7 +27,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
 fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         4 => crm().prop_map(|payload| Payload::Crm(Box::new(payload))),
-        1 => call().prop_map(Payload::Call),
+        1 => call().prop_map(|call| Payload::Call(Box::new(call))),
         1 => message().prop_map(|message| Payload::Message(Box::new(message))),
     ]
 }

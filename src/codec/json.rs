@@ -11,7 +11,7 @@ mod scan;
 mod value;
 mod write;
 
-pub use output::{encode_alert, encode_change, encode_row};
+pub use output::{encode_alert, encode_change, encode_review, encode_row};
 pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};

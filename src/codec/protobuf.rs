@@ -7,7 +7,7 @@ mod output;
 mod read;
 mod write;
 
-pub use output::{encode_alert, encode_row};
+pub use output::{encode_alert, encode_review, encode_row};
 pub use write::encode_event;
 
 use super::framing::varint;

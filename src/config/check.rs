@@ -5,7 +5,7 @@
 //! no more) and where two overrides meet. A fault is told where it arises: not again in the places that inherit it.
 
 use super::key::Need;
-use super::keys::{TERMS_RULES, WINDOW_RULES, of};
+use super::keys::{judges_managers, of, of_terms};
 use super::norms::implies;
 use super::reader::{Reader, nearest};
 use super::value::{Table, Value};
@@ -246,7 +246,7 @@ fn terms(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
             let said = around().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).next_back();
             site.over.layer.rules.contains_key(rule) && said != Some(false)
         };
-        let on: Vec<_> = TERMS_RULES.into_iter().filter(on).collect();
+        let on: Vec<_> = of_terms().filter(on).collect();
         if let Some(terms) = shared(site).filter(|_| !on.is_empty()) {
             let text = "this key is missing: without rows nothing is judged";
             reader.problem(terms.line, terms.path_of("policies"), text);
@@ -296,7 +296,7 @@ fn purpose(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, norms: &Norm
         reader.note(table.line, &table.path, format!("{lacking}: the rule never holds"));
     }
     for site in sites.iter().filter(|site| site.over.pipeline.is_some() || site.over.source.is_some()) {
-        if let Some(table) = site.rule(rule).filter(|_| WINDOW_RULES.contains(&rule)) {
+        if let Some(table) = site.rule(rule).filter(|_| judges_managers(rule)) {
             let text = "the rule judges managers: an override by pipeline or source never applies to it";
             reader.note(table.line, &table.path, text);
         }

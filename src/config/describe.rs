@@ -3,7 +3,7 @@
 //! names that the norms do not know; never to show the privacy key.
 
 use super::key::{Absent, Key, Kind};
-use super::keys::{self, TERMS_RULES, WINDOW_RULES};
+use super::keys;
 use super::worktime;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::UNKNOWN;
@@ -57,15 +57,15 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
     }
     line("norms:".into());
     let on = |rule: &Rule| {
-        let layer = if WINDOW_RULES.contains(rule) { &of_manager } else { &layer };
+        let layer = if keys::judges_managers(*rule) { &of_manager } else { &layer };
         layer.rules.get(rule).filter(|params| params.enabled != Some(false))
     };
-    let judged = TERMS_RULES.iter().any(|rule| on(rule).is_some());
+    let judged = keys::of_terms().any(|rule| on(&rule).is_some());
     for rule in Rule::ALL {
         if let Some(params) = on(rule) {
-            line(format!("  # {}", keys::help(*rule)));
+            line(format!("  # {}", rule.definition().about[0]));
             line(format!("  {}:{}", rule.name(), rule_keys(norms, *rule, params)));
-        } else if judged && TERMS_RULES.contains(rule) {
+        } else if judged && keys::of_terms().any(|one| one == *rule) {
             line(format!("  {}: {{enabled: false}}", rule.name()));
         }
     }
@@ -81,7 +81,7 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
         line(format!("  # off here: {}", off.join(", ")));
     }
     if let Some(sampling) = of_manager.review_sampling.completed() {
-        line("# conversations and messages picked for review, for each manager and working day".into());
+        line("# conversations and messages picked for review, for each manager and day".into());
         let seconds = sampling.min_talk.seconds();
         line(format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
     }
@@ -278,10 +278,26 @@ mod tests {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}")).norms
     }
 
+    /// The text without what each rule says of itself above its line, and without the names of the rules that are off:
+    /// both come from the list of rules alone.
+    fn without_remarks(text: &str) -> String {
+        let mut text = text.to_owned();
+        let mut off: Vec<&str> = Vec::new();
+        for rule in Rule::ALL {
+            let (name, about) = (rule.name(), rule.definition().about[0]);
+            if text.contains(&format!("  # {about}\n  {name}:")) {
+                text = text.replacen(&format!("  # {about}\n"), "", 1);
+            } else {
+                off.push(name);
+            }
+        }
+        text.replacen(&format!("  # off here: {}\n", off.join(", ")), "  # off here: ALL OTHERS\n", 1)
+    }
+
     #[test]
     fn what_is_in_force_is_shown_with_its_defaults() {
         assert_eq!(
-            describe(&norms(EVERYTHING), WEB),
+            without_remarks(&describe(&norms(EVERYTHING), WEB)),
             r#"# norms in force: tenant acme, department north, pipeline "9", source WEB
 # overrides that apply, later ones win: tenant acme; tenant acme, department north, pipeline "9", source WEB
 # privacy_key: set, not shown
@@ -301,51 +317,32 @@ pipelines:
       - {id: "142", required: true, requires: {fields: [budget, "7"], activities: [DEMO, NEEDS_ANALYSIS]}}
       - {id: last}
 norms:
-  # a lead, or a deal without lead, had no response by its deadline
   first_response_late:
     within: 5m
     clock: business
     response: conversation
     severity: info
     escalate_after: [15m, 2h]
-  # an open lead had fewer touches than wanted and no conversation
   too_few_attempts: {within: 2d, clock: wall, attempts: 3, severity: warning}
-  # a lead was turned down without a good reason
   disqualified_without_reason:
     applies_to: [LOST, DISQUALIFIED]
     allowed_reasons: [no_budget, "12"]
     severity: warning
-  # a lead was turned down after too few touches
   disqualified_without_contact: {min_touches: 2, severity: warning}
-  # a `required` stage was passed over
   stage_skipped: {severity: warning}
-  # an entity entered a stage before what it `requires` was there
   stage_requirements_unmet: {severity: warning}
-  # an entity moved to an earlier stage
   stage_reverted: {severity: critical}
-  # an entity stays in its stage for longer than `max_time`
   stage_overdue: {clock: wall, severity: warning, escalate_after: [1d]}
-  # an inbound call that was no conversation was not returned
   missed_call_not_returned: {within: 30m, clock: wall, severity: warning}
-  # a customer's message was not answered
   message_unanswered: {within: 4h, clock: wall, channels: [SMS, EMAIL], severity: warning}
-  # a discount beyond `terms`
   discount_over_limit: {severity: critical}
-  # an instalment plan beyond `terms`
   installment_not_allowed: {severity: critical}
-  # a prepayment below `terms`
   prepayment_too_low: {severity: info}
-  # a manager converts too few leads, beyond chance
   conversion_low: {window: 7d, basis: closed, of_department: 0.5, min_sample: 20, severity: warning}
-  # a manager's first responses are too slow
   response_slow: {window: 2h, quantile: 0.95, clock: business, at_most: 30m, min_sample: 1, severity: warning}
-  # a manager's reviews are bad on average
   quality_low: {window: 2h, at_least: 60, min_sample: 5, severity: warning}
-  # too many of a manager's open deals are stuck in early stages
   stuck_early: {window: 2h, at_most: 0.5, min_sample: 1, severity: warning}
-  # too many of a manager's deals get a discount, an instalment plan or less than full prepayment
   special_terms_frequent: {window: 2h, at_most: 1, min_sample: 10, severity: warning}
-  # nothing comes from a source topic of a tenant, though its others speak
   source_silent: {within: 2h, clock: business, severity: warning}
   # the first row that fits decides, a limit that it lacks is not judged; amounts in minor units
   terms:
@@ -353,8 +350,8 @@ norms:
     policies:
       - {pipeline: "9", grade: senior, max_discount_percent: 12.5, max_installment_months: 6, min_prepayment_percent: 30}
       - {amount_minor_below: 10000000}
-  # off here: neglected
-# conversations and messages picked for review, for each manager and working day
+  # off here: ALL OTHERS
+# conversations and messages picked for review, for each manager and day
 review_sampling: {per_day: 3, min_talk_seconds: 30}
 "#
         );
@@ -394,7 +391,7 @@ overrides:
 ";
         let place = Place { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
         assert_eq!(
-            describe(&norms(text), place),
+            without_remarks(&describe(&norms(text), place)),
             r#"# norms in force: tenant acme, department nroth, pipeline sales, source WEB
 # overrides that apply, later ones win: pipeline sales; everywhere
 # no override names department nroth
@@ -409,12 +406,10 @@ windows:
   - {size: 7d, slide: 2h}
   - {size: 30d, slide: 8h}
 norms:
-  # an open lead or deal had no touch for too long
   neglected: {within: 2d, clock: wall, entities: [lead, deal], severity: warning}
-  # a manager converts too few leads, beyond chance
   conversion_low: {window: 1h, basis: cohort, at_least: 0.2, min_sample: 1, severity: warning}
-  # off here: first_response_late, too_few_attempts, disqualified_without_reason, disqualified_without_contact, stage_skipped, stage_requirements_unmet, stage_reverted, stage_overdue, missed_call_not_returned, message_unanswered, discount_over_limit, installment_not_allowed, prepayment_too_low, response_slow, quality_low, stuck_early, special_terms_frequent, source_silent
-# conversations and messages picked for review, for each manager and working day
+  # off here: ALL OTHERS
+# conversations and messages picked for review, for each manager and day
 review_sampling: {per_day: 1, min_talk_seconds: 0}
 "#
         );

@@ -1,6 +1,10 @@
-//! Owns what is said about the configuration outside the code: `docs/configuration.md` and the JSON Schema of norms.
-//! Promises that both are written from the declared keys alone; a test fails when the files differ from them
-//! (`UPDATE_DOCS=1 cargo test config::docs` writes them anew).
+//! Owns what is said outside the code of what one sets and of what comes of it: `docs/configuration.md` and the JSON
+//! Schema of norms here, `docs/rules.md` and the JSON Schema of alerts below. Promises that all are written from the
+//! declared keys and from the rules alone; a test fails when the files differ from them (`UPDATE_DOCS=1 cargo test
+//! config::docs` writes them anew).
+
+pub mod alert;
+pub mod rules;
 
 use super::key::{Absent, Key, Kind, Need};
 use super::{CONFIG, keys, properties};
@@ -20,8 +24,14 @@ configuration, tells every problem with its line, and prints the norms that are 
 Norms (`calendars`, `pipelines`, `norms`…) stand in the same file, or in one of their own that `norms_file` names;
 [`examples/norms.yaml`](examples/norms.yaml) is one to start from, with the working days of Russia in
 [`examples/calendar-russia.yaml`](examples/calendar-russia.yaml), and
-[`schema/norms.schema.json`](schema/norms.schema.json) lets an editor check it. A changed file is read
-at the next start.
+[`schema/norms.schema.json`](schema/norms.schema.json) lets an editor check it.
+
+**Reload.** `funnelwatch run` looks at all files that its configuration came from (this one, `norms_file`, `include`,
+`{file: PATH}`) about once a second. Changed norms take force within two or three seconds, at once after a SIGHUP.
+If anything is wrong, those in force stay, every problem is logged, and
+`funnelwatch_norms_reloads_total{result=\"refused\"}` counts it. A change of `windows`, `default_country`,
+`min_talk_seconds` or `privacy_key` is refused: it needs a restart. So do `language` and all that is no norm, but norms
+beside them take force, with a warning. `run --once` reads its files once.
 
 - **Lengths of time** are whole numbers with a unit: `90s`, `15m`, `4h`, `7d`; outside the norms also `100ms`. Sizes
   are `256KiB`, `1MiB` or plain bytes.
@@ -296,35 +306,26 @@ fn table(parts: &[&[Key]]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
-    fn file(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
-    }
-
-    /// Writes the file anew if it is asked to.
-    fn update(name: &str, text: &str) {
+    /// Fails unless a file of `docs` says `text`; writes it anew if it is asked to.
+    pub(super) fn hold(name: &str, text: &str) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(file(name), text).expect("a writable docs folder");
+            std::fs::write(&file, text).expect("a writable docs folder");
         }
-    }
-
-    fn read(name: &str) -> String {
-        std::fs::read_to_string(file(name)).unwrap_or_default()
+        let found = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(found == text, "docs/{name} is stale: UPDATE_DOCS=1 cargo test config::docs");
     }
 
     #[test]
     fn the_reference_is_the_one_in_docs() {
-        update("configuration.md", &reference());
-        assert!(read("configuration.md") == reference(), "stale: UPDATE_DOCS=1 cargo test config::docs");
+        hold("configuration.md", &reference());
     }
 
     #[test]
-    fn the_schema_is_the_one_in_docs() {
-        let schema = schema();
-        update("schema/norms.schema.json", &format!("{schema:#}\n"));
-        let found: Value = serde_json::from_str(&read("schema/norms.schema.json")).unwrap_or_default();
-        assert!(found == schema, "stale: UPDATE_DOCS=1 cargo test config::docs");
+    fn the_schema_of_norms_is_the_one_in_docs() {
+        hold("schema/norms.schema.json", &format!("{:#}\n", schema()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Owns the declaration of the norms document: every key, what may stand there and what it is for.
 //!
-//! Promises that a rule takes no key that it does not go by: a key in the wrong rule is a mistake, and is told.
+//! Promises that a rule takes the keys of the parameters that its file says it takes, and no other: a key in the wrong
+//! rule is a mistake, and is told. Names no rule: what there is stands in [`crate::domain::rule`].
 
 use super::key::{ANY, Form, Key, Kind};
 use crate::domain::alert::Severity;
@@ -8,7 +9,7 @@ use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::EntityKind;
 use crate::domain::norms::{Basis, Clock, Response};
-use crate::domain::rule::Rule;
+use crate::domain::rule::{Parameter, Rule, Watch};
 use crate::domain::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,190 +158,157 @@ const ESCALATE_AFTER: Key = Key::new(
     "when it escalates: ascending, counted from the deadline on the rule's clock",
 )
 .known("[]");
-const WITHIN: Key = Key::new("within", Kind::Length, "the deadline, counted from the anchor on the rule's clock");
-const CLOCK: Key = Key::new(
-    "clock",
-    Kind::Name(|| CLOCKS.map(Clock::name).to_vec()),
-    "what time counts: all of it, or working time; days (`d`) are for wall clocks only",
-)
-.known("wall");
-const WINDOW_SIZE: Key =
-    Key::new("window", Kind::Length, "the size of the window that is judged").told("the first of `windows`");
-const MIN_SAMPLE: Key = Key::new("min_sample", Kind::Count(1, i64::MAX), "with fewer there is no judgement").known("1");
 
 /// What every rule takes.
-const COMMON: &[Key] = &[ENABLED, SEVERITY, ESCALATE_AFTER];
+pub(crate) const COMMON: &[Key] = &[ENABLED, SEVERITY, ESCALATE_AFTER];
 
-/// What the three terms rules take by their own names.
+/// What the rules that go by `terms` take by their own names.
 const OF_TERMS: &[Key] = &[ENABLED, SEVERITY];
 
-/// The rules, in the order of [`Rule::ALL`], and `terms`.
-pub(crate) const RULES: &[Key] = &[
-    rule(
-        "first_response_late",
-        &[
-            COMMON,
-            &[
-                WITHIN.in_force(),
-                CLOCK,
-                Key::new(
+/// The keys of a parameter.
+pub(crate) const fn keys(parameter: Parameter) -> &'static [Key] {
+    match parameter {
+        Parameter::Within => {
+            const {
+                &[Key::new("within", Kind::Length, "the deadline, counted from the anchor on the rule's clock")
+                    .in_force()]
+            }
+        }
+        Parameter::Clock => {
+            const {
+                &[Key::new(
+                    "clock",
+                    Kind::Name(|| CLOCKS.map(Clock::name).to_vec()),
+                    "what time counts: all of it, or working time; days (`d`) are for wall clocks only",
+                )
+                .known("wall")]
+            }
+        }
+        Parameter::Response => {
+            const {
+                &[Key::new(
                     "response",
                     Kind::Name(|| RESPONSES.map(Response::name).to_vec()),
                     "what counts as a response: any touch, or contact both ways",
                 )
-                .known("attempt"),
-            ],
-        ],
-        "a lead, or a deal without lead, had no response by its deadline",
-    ),
-    rule(
-        "too_few_attempts",
-        &[
-            COMMON,
-            &[
-                WITHIN.in_force(),
-                CLOCK,
-                Key::new("attempts", Kind::Count(1, 1000), "how many touches are wanted").in_force(),
-            ],
-        ],
-        "an open lead had fewer touches than wanted and no conversation",
-    ),
-    rule(
-        "neglected",
-        &[
-            COMMON,
-            &[
-                WITHIN.in_force(),
-                CLOCK,
-                Key::new(
+                .known("attempt")]
+            }
+        }
+        Parameter::Attempts => {
+            const { &[Key::new("attempts", Kind::Count(1, 1000), "how many touches are wanted").in_force()] }
+        }
+        Parameter::Entities => {
+            const {
+                &[Key::new(
                     "entities",
                     Kind::List(&Kind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()), 1),
                     "what is watched",
                 )
-                .known("[lead, deal]"),
-            ],
-        ],
-        "an open lead or deal had no touch for too long",
-    ),
-    rule(
-        "disqualified_without_reason",
-        &[
-            COMMON,
-            &[
-                Key::new(
+                .known("[lead, deal]")]
+            }
+        }
+        Parameter::AppliesTo => {
+            const {
+                &[Key::new(
                     "applies_to",
                     Kind::List(&Kind::Name(|| ENDINGS.map(Outcome::name).to_vec()), 1),
                     "which endings want a reason",
                 )
-                .known("[DISQUALIFIED]"),
-                Key::new("allowed_reasons", TEXTS, "which reasons are good ones").told("any reason"),
-            ],
-        ],
-        "a lead was turned down without a good reason",
-    ),
-    rule(
-        "disqualified_without_contact",
-        &[COMMON, &[Key::new("min_touches", Kind::Count(1, 1000), "how many touches are wanted before").known("1")]],
-        "a lead was turned down after too few touches",
-    ),
-    rule("stage_skipped", &[COMMON], "a `required` stage was passed over"),
-    rule("stage_requirements_unmet", &[COMMON], "an entity entered a stage before what it `requires` was there"),
-    rule("stage_reverted", &[COMMON], "an entity moved to an earlier stage"),
-    rule("stage_overdue", &[COMMON, &[CLOCK]], "an entity stays in its stage for longer than `max_time`"),
-    rule(
-        "missed_call_not_returned",
-        &[COMMON, &[WITHIN.in_force(), CLOCK]],
-        "an inbound call that was no conversation was not returned",
-    ),
-    rule(
-        "message_unanswered",
-        &[
-            COMMON,
-            &[
-                WITHIN.in_force(),
-                CLOCK,
-                Key::new(
+                .known("[DISQUALIFIED]")]
+            }
+        }
+        Parameter::AllowedReasons => {
+            const { &[Key::new("allowed_reasons", TEXTS, "which reasons are good ones").told("any reason")] }
+        }
+        Parameter::MinTouches => {
+            const { &[Key::new("min_touches", Kind::Count(1, 1000), "how many touches are wanted before").known("1")] }
+        }
+        Parameter::Channels => {
+            const {
+                &[Key::new(
                     "channels",
                     Kind::List(&Kind::Name(|| Channel::ALL.map(Channel::name).to_vec()), 1),
                     "which channels are watched",
                 )
-                .known("[EMAIL, CHAT, SMS, MESSENGER]"),
-            ],
-        ],
-        "a customer's message was not answered",
-    ),
-    rule("discount_over_limit", &[OF_TERMS], "a discount beyond `terms`"),
-    rule("installment_not_allowed", &[OF_TERMS], "an instalment plan beyond `terms`"),
-    rule("prepayment_too_low", &[OF_TERMS], "a prepayment below `terms`"),
-    rule(
-        "conversion_low",
-        &[
-            COMMON,
-            &[
-                WINDOW_SIZE,
-                Key::new(
+                .known("[EMAIL, CHAT, SMS, MESSENGER]")]
+            }
+        }
+        Parameter::Window => {
+            const {
+                &[Key::new("window", Kind::Length, "the size of the window that is judged")
+                    .told("the first of `windows`")]
+            }
+        }
+        Parameter::Basis => {
+            const {
+                &[Key::new(
                     "basis",
                     Kind::Name(|| BASES.map(|(name, _)| name).to_vec()),
                     "over the leads created in the window, or over those closed in it",
                 )
-                .known("cohort"),
-                Key::new("at_least", SHARE, "the lowest share of leads that a manager should convert").one_in_force(),
-                Key::new("of_department", SHARE, "the same, as a part of the department's share").one_in_force(),
-                MIN_SAMPLE,
-            ],
-        ],
-        "a manager converts too few leads, beyond chance",
-    ),
-    rule(
-        "response_slow",
-        &[
-            COMMON,
-            &[
-                WINDOW_SIZE,
-                Key::new("quantile", Kind::Between(0.0, 1.0), "which quantile of the lags is judged").known("0.9"),
-                CLOCK,
-                Key::new("at_most", Kind::Length, "the longest that it should be").in_force(),
-                MIN_SAMPLE,
-            ],
-        ],
-        "a manager's first responses are too slow",
-    ),
-    rule(
-        "quality_low",
-        &[COMMON, &[WINDOW_SIZE, Key::new("at_least", PERCENT, "the lowest good mean score").in_force(), MIN_SAMPLE]],
-        "a manager's reviews are bad on average",
-    ),
-    rule(
-        "stuck_early",
-        &[
-            COMMON,
-            &[
-                WINDOW_SIZE,
-                Key::new("at_most", SHARE, "the largest share of open deals overdue in `early` stages").in_force(),
-                MIN_SAMPLE,
-            ],
-        ],
-        "too many of a manager's open deals are stuck in early stages",
-    ),
-    rule(
-        "special_terms_frequent",
-        &[
-            COMMON,
-            &[
-                WINDOW_SIZE,
-                Key::new("at_most", SHARE, "the largest share of deals with special terms").in_force(),
-                MIN_SAMPLE,
-            ],
-        ],
-        "too many of a manager's deals get a discount, an instalment plan or less than full prepayment",
-    ),
-    rule(
-        "source_silent",
-        &[COMMON, &[WITHIN.in_force(), CLOCK]],
-        "nothing comes from a source topic of a tenant, though its others speak",
-    ),
-    rule("terms", &[TERMS], "what special terms are allowed; names the three terms rules at once"),
-];
+                .known("cohort")]
+            }
+        }
+        Parameter::Share => {
+            const {
+                &[
+                    Key::new("at_least", SHARE, "the lowest share of leads that a manager should convert")
+                        .one_in_force(),
+                    Key::new("of_department", SHARE, "the same, as a part of the department's share").one_in_force(),
+                ]
+            }
+        }
+        Parameter::Score => const { &[Key::new("at_least", PERCENT, "the lowest good mean score").in_force()] },
+        Parameter::AtMostLag => {
+            const { &[Key::new("at_most", Kind::Length, "the longest that it should be").in_force()] }
+        }
+        Parameter::AtMost => const { &[Key::new("at_most", SHARE, "the largest share that it should be").in_force()] },
+        Parameter::Quantile => {
+            const { &[Key::new("quantile", Kind::Between(0.0, 1.0), "which quantile of the lags is judged").known("0.9")] }
+        }
+        Parameter::MinSample => {
+            const { &[Key::new("min_sample", Kind::Count(1, i64::MAX), "with fewer there is no judgement").known("1")] }
+        }
+        // A table of its own.
+        Parameter::Terms => &[],
+    }
+}
+
+/// Room for what every rule takes and for the parameters of one.
+const MOST_PARTS: usize = 12;
+
+/// The parts of every rule's table, in the order of [`Rule::ALL`].
+const PARTS: &[[&[Key]; MOST_PARTS]; Rule::ALL.len()] = &{
+    let mut all = [[&[] as &[Key]; MOST_PARTS]; Rule::ALL.len()];
+    let mut place = 0;
+    while place < all.len() {
+        let takes = Rule::ALL[place].definition().takes;
+        all[place][0] = COMMON;
+        let mut part = 0;
+        while part < takes.len() {
+            if matches!(takes[part], Parameter::Terms) {
+                all[place][0] = OF_TERMS;
+            }
+            all[place][part + 1] = keys(takes[part]);
+            part += 1;
+        }
+        place += 1;
+    }
+    all
+};
+
+/// The rules as they define themselves, in the order of [`Rule::ALL`], and `terms`.
+pub(crate) const RULES: &[Key] = &{
+    let about = "what special terms are allowed; names the rules that go by it at once";
+    let mut all = [Key::new("terms", Kind::Table(&[TERMS]), about); Rule::ALL.len() + 1];
+    let mut place = 0;
+    while place < PARTS.len() {
+        let rule = Rule::ALL[place];
+        all[place] = Key::new(rule.name(), Kind::Table(&PARTS[place]), rule.definition().about[0]);
+        place += 1;
+    }
+    all
+};
 
 pub(crate) const TERMS: &[Key] = &[
     ENABLED,
@@ -360,7 +328,7 @@ pub(crate) const POLICY: &[Key] = &[
 ];
 
 pub(crate) const SAMPLING: &[Key] = &[
-    Key::new("per_day", Kind::Count(0, 10_000), "how many per manager and working day").in_force(),
+    Key::new("per_day", Kind::Count(0, 10_000), "how many per manager and day").in_force(),
     Key::new("min_talk_seconds", Kind::Number(0.0, 86_400.0), "shorter conversations are not picked").known("0"),
 ];
 
@@ -378,58 +346,27 @@ pub(crate) const WHEN: &[Key] = &[
     Key::new("source_id", Kind::Text, "only for leads from this source and their deals").told("any"),
 ];
 
-/// The rules that are judged at slide boundaries, per manager.
-pub(crate) const WINDOW_RULES: [Rule; 5] =
-    [Rule::ConversionLow, Rule::ResponseSlow, Rule::QualityLow, Rule::StuckEarly, Rule::SpecialTermsFrequent];
+/// Whether a rule judges managers, at slide boundaries.
+pub(crate) fn judges_managers(rule: Rule) -> bool {
+    matches!(rule.definition().watch, Watch::Window(_))
+}
 
-/// The rules about acts that are wrong in themselves: they have no duration, so they never escalate.
-pub(crate) const ACT_RULES: [Rule; 8] = [
-    Rule::DisqualifiedWithoutReason,
-    Rule::DisqualifiedWithoutContact,
-    Rule::StageSkipped,
-    Rule::StageRequirementsUnmet,
-    Rule::StageReverted,
-    Rule::DiscountOverLimit,
-    Rule::InstallmentNotAllowed,
-    Rule::PrepaymentTooLow,
-];
+/// Whether a rule is about acts that are wrong in themselves: they have no duration, so they never escalate.
+pub(crate) fn judges_acts(rule: Rule) -> bool {
+    matches!(rule.definition().watch, Watch::Deed(_))
+}
 
 /// The rules that `terms` names at once.
-pub(crate) const TERMS_RULES: [Rule; 3] =
-    [Rule::DiscountOverLimit, Rule::InstallmentNotAllowed, Rule::PrepaymentTooLow];
+pub(crate) fn of_terms() -> impl Iterator<Item = Rule> {
+    Rule::ALL.iter().copied().filter(|rule| rule.definition().takes.contains(&Parameter::Terms))
+}
 
 /// Longest size of a window in slides.
 pub(crate) const MOST_PANES: i64 = 10_000;
 /// Shortest slide of a window.
 pub(crate) const SHORTEST_SLIDE: Span = Span::SECOND;
 
-const fn rule(name: &'static str, keys: &'static [&'static [Key]], help: &'static str) -> Key {
-    Key::new(name, Kind::Table(keys), help)
-}
-
-/// When a rule holds, in words.
-pub(crate) fn help(rule: Rule) -> &'static str {
-    RULES.iter().find(|key| key.name == rule.name()).map_or("", |key| key.help)
-}
-
 /// The keys of a rule.
 pub(crate) fn of(rule: Rule) -> impl Iterator<Item = &'static Key> {
-    let parts = RULES.iter().find(|key| key.name == rule.name()).map(|key| &key.kind);
-    let parts: &[&[Key]] = match parts {
-        Some(Kind::Table(parts)) => parts,
-        _ => &[],
-    };
-    parts.iter().copied().flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_rule_is_declared_in_its_order() {
-        let declared: Vec<_> = RULES.iter().map(|key| key.name).collect();
-        let wanted: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).chain(["terms"]).collect();
-        assert_eq!(declared, wanted);
-    }
+    PARTS[rule as usize].iter().copied().flatten()
 }

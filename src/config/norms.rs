@@ -4,7 +4,7 @@
 //! Defaults of rules are not filled in, so that a layer holds what it says and no more; the rules know their own.
 
 use super::check;
-use super::keys::{self, ACT_RULES, NORMS, TERMS_RULES, WEEKDAYS};
+use super::keys::{self, NORMS, WEEKDAYS};
 use super::outside::{Machine, Outside};
 use super::problem::{Problem, Problems, sorted, unreadable};
 use super::reader::Reader;
@@ -270,8 +270,8 @@ fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
     }
     let shared = norms.and_then(|norms| norms.table("terms"));
     if let Some(shared) = shared {
-        // `terms` names the three rules; what a rule says under its own name goes before.
-        for rule in TERMS_RULES {
+        // `terms` names the rules that go by it; what a rule says under its own name goes before.
+        for rule in keys::of_terms() {
             let params: &mut Params = rules.entry(rule).or_default();
             params.enabled = params.enabled.or(shared.flag("enabled"));
             params.severity = params.severity.or(severity(shared));
@@ -308,7 +308,7 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
         let (line, path) = (table.line_of("escalate_after"), table.path_of("escalate_after"));
         if !steps.is_sorted_by(|one, next| one.span < next.span) {
             reader.problem(line, path, "the steps are not ascending");
-        } else if !steps.is_empty() && ACT_RULES.contains(&rule) {
+        } else if !steps.is_empty() && keys::judges_acts(rule) {
             reader.note(line, path, "the rule is about an act, which has no duration: it never escalates");
         }
     }
@@ -745,7 +745,8 @@ overrides:
         assert_eq!(sampling("none", "west"), (3, 60_000));
         let on = |tenant, department| {
             let scope = scope(tenant, department);
-            TERMS_RULES.map(|rule| scope.rules.get(&rule).map(|params| params.severity.unwrap_or_default().name()))
+            let severity = |params: &Params| params.severity.unwrap_or_default().name();
+            keys::of_terms().map(|rule| scope.rules.get(&rule).map(severity)).collect::<Vec<_>>()
         };
         assert_eq!(on("acme", "south"), [Some("warning"); 3]);
         assert_eq!(on("acme", "north"), [Some("critical"), Some("warning"), Some("warning")]);

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Reader<'a> {
     file: &'a str,
     text: Cow<'a, str>,
+    /// The last line: what is missing at the end of a document is missed behind it.
+    last: usize,
     outside: &'a dyn Outside,
     /// What is wrong.
     pub(crate) problems: Vec<Problem>,
@@ -37,7 +39,8 @@ impl<'a> Reader<'a> {
     /// A reader of the document `text`, called `file`.
     pub(crate) fn new(file: &'a str, text: &'a str, outside: &'a dyn Outside) -> Self {
         let text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
-        Self { file, text, outside, problems: Vec::new(), notes: Vec::new(), files: Vec::new() }
+        let last = text.replace("\r\n", "\n").split(['\n', '\r']).count();
+        Self { file, text, last, outside, problems: Vec::new(), notes: Vec::new(), files: Vec::new() }
     }
 
     /// Reads the document as a mapping with the declared keys; an empty one is a mapping without any.
@@ -84,11 +87,13 @@ impl<'a> Reader<'a> {
 
     /// Notes a problem.
     pub(crate) fn problem(&mut self, line: usize, path: impl Into<String>, text: impl Into<String>) {
+        let line = line.min(self.last);
         self.problems.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
     }
 
     /// Notes something suspicious.
     pub(crate) fn note(&mut self, line: usize, path: impl Into<String>, text: impl Into<String>) {
+        let line = line.min(self.last);
         self.notes.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
     }
 
@@ -644,13 +649,23 @@ mod tests {
 
     #[test]
     fn syntax_errors_have_their_line() {
-        for (text, line) in
-            [("flag: true\ncount: [1\n", "3: "), ("flag: 'x\n", ""), ("a: b: c", "1: "), ("\n- a\nb: c", "3: ")]
-        {
+        for (text, line) in [
+            ("flag: true\ncount: [1\n", "3: "),
+            ("flag: true\r\ncount: [1", "2: "),
+            ("flag: 'x\n", ""),
+            ("a: b: c", "1: "),
+            ("\n- a\nb: c", "3: "),
+        ] {
             let (_, problems) = read(text);
             assert_eq!(problems.len(), 1, "{text}");
             assert!(problems[0].starts_with(line) && problems[0].contains("this is no YAML: "), "{problems:?}");
         }
+    }
+
+    #[test]
+    fn no_problem_lies_behind_the_last_line() {
+        let (_, problems) = read("? a\rb:\n? ");
+        assert!(problems.iter().any(|problem| problem == "3: wanted text as a key, found nothing"), "{problems:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A reader sees one tenant at one instant; it holds up only that tenant's worker, and only while rows are summed.
 
-use crate::domain::id::TenantId;
+use crate::domain::id::{ManagerId, TenantId};
 use crate::domain::row::Row;
 use crate::domain::scoreboard::Scoreboard;
 use crate::domain::time::Timestamp;
@@ -24,6 +24,17 @@ pub struct Standing {
     pub at: Timestamp,
     /// The figures.
     pub scoreboard: Scoreboard,
+    /// The review requests of each manager.
+    pub reviews: BTreeMap<ManagerId, Requests>,
+}
+
+/// What became of the review requests of a manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Those that wait for their review.
+    pub open: i64,
+    /// Those that got it.
+    pub answered: u64,
 }
 
 impl Board {
@@ -37,6 +48,16 @@ impl Board {
     /// Takes down the tenants of a shard.
     pub fn leave(&self, shard: u32) {
         lock(&self.tenants).retain(|_, standing| lock(standing).shard != shard);
+    }
+
+    /// The review requests of every manager who has had one.
+    pub fn reviews(&self) -> Vec<(TenantId, ManagerId, Requests)> {
+        let tenants = lock(&self.tenants).clone();
+        let each = |(tenant, standing): (TenantId, Arc<Mutex<Standing>>)| {
+            let reviews = lock(&standing).reviews.clone();
+            reviews.into_iter().map(move |(manager, requests)| (tenant.clone(), manager, requests))
+        };
+        tenants.into_iter().flat_map(each).collect()
     }
 
     /// Every row of every tenant, each tenant at its own watermark.

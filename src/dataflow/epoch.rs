@@ -4,6 +4,8 @@ use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
 use crate::domain::event::{Event, Topic};
 use crate::domain::floor::{Counts, Feed, Tide};
+use crate::domain::norms::Norms;
+use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use std::ops::Range;
@@ -74,6 +76,8 @@ pub struct Head {
     pub others: Option<Tide>,
     /// Shards that were taken away and are forgotten after this epoch.
     pub revoked: Vec<u32>,
+    /// Norms that are in force from this epoch on; `None`: those from before.
+    pub norms: Option<Arc<Norms>>,
 }
 
 /// What goes from one operator to the next: decoded events of one shard, or news for every worker.
@@ -127,6 +131,8 @@ pub struct Misplaced {
 pub struct FloorYield {
     /// The effects of each tenant, with its shard.
     pub effects: Vec<(u32, crate::domain::floor::Effects)>,
+    /// Norms that are in force from this epoch on; `None`: those from before.
+    pub norms: Option<Arc<Norms>>,
     /// Everything else.
     pub rest: Yield,
 }
@@ -138,6 +144,8 @@ pub struct Yield {
     pub epoch: u64,
     /// Alerts of each tenant in order.
     pub alerts: Vec<Alert>,
+    /// Requests for reviews of each tenant in order.
+    pub reviews: Vec<ReviewRequest>,
     /// Rows that are due.
     pub rows: Vec<Row>,
     /// Dead letters.
@@ -157,6 +165,7 @@ impl Yield {
     pub(super) fn absorb(&mut self, other: Self) {
         self.epoch = other.epoch;
         self.alerts.extend(other.alerts);
+        self.reviews.extend(other.reviews);
         self.rows.extend(other.rows);
         self.refusals.extend(other.refusals);
         self.misplaced.extend(other.misplaced);
@@ -167,10 +176,11 @@ impl Yield {
         self.closing |= other.closing;
     }
 
-    /// Puts alerts in order of their instant, then tenant; of one tenant they stay in order of effect. So the output
-    /// is the same whatever the number of workers.
+    /// Puts alerts and requests in order of their instant, then tenant; of one tenant they stay in order of effect. So
+    /// the output is the same whatever the number of workers.
     pub fn sort(&mut self) {
         self.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+        self.reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
         self.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
     }
 }

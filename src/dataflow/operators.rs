@@ -162,7 +162,7 @@ struct Stash {
 
 /// Events of a shard → effects, once the epoch is whole.
 pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
-    settings: Settings,
+    mut settings: Settings,
 ) -> impl FnMut(Watched<'_, '_, P>, &mut Output<'_>) {
     let mut stashed = BTreeMap::<u64, (Capability<u64>, Stash)>::new();
     let mut floors = BTreeMap::<u32, Floor>::new();
@@ -188,19 +188,24 @@ pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::M
                 break;
             }
             let (epoch, (capability, stash)) = entry.remove_entry();
-            let made = run_epoch(&settings, &mut floors, epoch, stash);
+            let made = run_epoch(&mut settings, &mut floors, epoch, stash);
             output.session(&capability).give(Parcel::Floor(Box::new(made)));
         }
     }
 }
 
-fn run_epoch(settings: &Settings, floors: &mut BTreeMap<u32, Floor>, epoch: u64, stash: Stash) -> FloorYield {
+fn run_epoch(settings: &mut Settings, floors: &mut BTreeMap<u32, Floor>, epoch: u64, stash: Stash) -> FloorYield {
     let Stash { head, events, refusals, misplaced } = stash;
     let head = head.unwrap_or_default();
     let mut made = FloorYield::default();
     made.rest.epoch = epoch;
     made.rest.refusals = refusals;
     made.rest.misplaced = misplaced;
+    if let Some(norms) = &head.norms {
+        settings.norms = Arc::clone(norms);
+        floors.values_mut().for_each(|floor| floor.reload(Arc::clone(norms)));
+        made.norms = Some(Arc::clone(norms));
+    }
     for (shard, batch, events) in events {
         let floor = floors.entry(shard).or_insert_with(|| Floor::new(Arc::clone(&settings.norms), settings.timing));
         for (message, event) in events {
@@ -233,9 +238,9 @@ fn run_epoch(settings: &Settings, floors: &mut BTreeMap<u32, Floor>, epoch: u64,
     made
 }
 
-/// Effects → figures, rows and alerts.
+/// Effects → figures, rows, alerts and review requests.
 pub(super) fn scoreboard<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
-    settings: Settings,
+    mut settings: Settings,
 ) -> impl FnMut(&mut Input<Vec<Parcel>, P>, &mut Output<'_>) {
     let mut tenants = Tenants::default();
     move |input, output| {
@@ -243,7 +248,7 @@ pub(super) fn scoreboard<P: timely::communication::Pull<timely::dataflow::channe
             let mut session = output.session(&capability);
             for parcel in parcels.drain(..) {
                 if let Parcel::Floor(made) = parcel {
-                    session.give(Parcel::Scored(Box::new(tenants.score(&settings, *made))));
+                    session.give(Parcel::Scored(Box::new(tenants.score(&mut settings, *made))));
                 }
             }
         });
@@ -261,8 +266,14 @@ struct Scored {
 }
 
 impl Tenants {
-    fn score(&mut self, settings: &Settings, made: FloorYield) -> Yield {
-        let FloorYield { effects, mut rest } = made;
+    fn score(&mut self, settings: &mut Settings, made: FloorYield) -> Yield {
+        let FloorYield { effects, norms, mut rest } = made;
+        if let Some(norms) = norms {
+            for scored in self.0.values().flat_map(BTreeMap::values) {
+                lock(&scored.standing).scoreboard.reload(Arc::clone(&norms));
+            }
+            settings.norms = norms;
+        }
         for (shard, effects) in effects {
             self.count(settings, shard, effects, &mut rest);
         }
@@ -271,6 +282,7 @@ impl Tenants {
             for scored in tenants.values_mut() {
                 let mut standing = lock(&scored.standing);
                 standing.at = mark.watermark;
+                standing.scoreboard.judge_until(mark.watermark, &mut rest.alerts);
                 if rest.closing {
                     standing.scoreboard.rows(mark.watermark, &mut rest.rows);
                 } else if settings.rows_at_boundaries && mark.watermark > Timestamp::MIN {
@@ -289,22 +301,24 @@ impl Tenants {
     fn count(&mut self, settings: &Settings, shard: u32, effects: Effects, rest: &mut Yield) {
         let Effects { tenant, effects } = effects;
         let scored = self.0.entry(shard).or_default().entry(tenant.clone()).or_insert_with(|| {
-            let windows = settings.norms.windows.clone();
-            let rowed = vec![i64::MIN; windows.len()];
-            let scoreboard = Scoreboard::new(tenant.clone(), windows);
-            let standing = Standing { shard, at: Timestamp::MIN, scoreboard };
+            let rowed = vec![i64::MIN; settings.norms.windows.len()];
+            let scoreboard = Scoreboard::new(tenant.clone(), Arc::clone(&settings.norms));
+            let standing = Standing { shard, at: Timestamp::MIN, scoreboard, reviews: BTreeMap::new() };
             Scored { standing: settings.board.enter(tenant.clone(), standing), rowed }
         });
         let mut standing = lock(&scored.standing);
         for effect in effects {
             match effect {
-                Effect::Fact(fact) => standing.scoreboard.count(&fact),
-                Effect::Person(person) => standing.scoreboard.person(&person),
-                Effect::Spot(spot) => standing.scoreboard.spot(*spot),
-                Effect::Currency(_, code) => standing.scoreboard.currency(code),
-                Effect::Alert(alert) => rest.alerts.push(*alert),
-                // State is in memory: which entries an epoch touched matters once they are written with it.
-                Effect::Touched(_) => {}
+                Effect::Review(request) => {
+                    standing.reviews.entry(request.manager.clone()).or_default().open += 1;
+                    rest.reviews.push(*request);
+                }
+                Effect::ReviewOver { manager, answered } => {
+                    let requests = standing.reviews.entry(manager).or_default();
+                    requests.open -= 1;
+                    requests.answered += u64::from(answered);
+                }
+                effect => standing.scoreboard.take(effect, &mut rest.alerts),
             }
         }
     }

@@ -141,3 +141,83 @@ fn work(
         worker.step_or_park(Some(Duration::from_millis(1)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Encoding;
+    use crate::config::parse_norms;
+    use crate::dataflow::board::Board;
+    use crate::dataflow::epoch::{Batch, Message};
+    use crate::domain::floor::{Feed, Tide, Timing};
+    use crate::domain::norms::Norms;
+    use crate::domain::shard;
+    use crate::domain::time::Timestamp;
+    use std::sync::atomic::AtomicI64;
+
+    const SHARDS: u32 = 4;
+
+    fn norms(within: &str) -> Arc<Norms> {
+        let text = format!("norms: {{first_response_late: {{within: {within}}}}}");
+        Arc::new(parse_norms("test", &text).unwrap_or_else(|problems| panic!("{problems}")).norms)
+    }
+
+    /// A lead of each of these tenants, at minute 0.
+    fn leads(tenants: &[String]) -> Arc<Batch> {
+        let mut batch =
+            Batch { feed: Feed::Files, shard: None, encoding: Encoding::Json, bytes: Vec::new(), messages: Vec::new() };
+        for tenant in tenants {
+            let begin = batch.bytes.len() as u32;
+            let text = format!(
+                r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"1970-01-01T00:00:00Z",
+                "lead_created":{{"lead_id":"1"}}}}"#
+            );
+            batch.bytes.extend_from_slice(text.as_bytes());
+            let value = Some(begin..batch.bytes.len() as u32);
+            let offset = batch.messages.len() as i64;
+            batch.messages.push(Message { offset, topic: None, timestamp: None, key: None, value, headers: None });
+        }
+        Arc::new(batch)
+    }
+
+    #[test]
+    fn other_norms_are_in_force_on_every_worker_and_for_shards_that_come_later() {
+        let (board, [latest, earliest]) = (Arc::new(Board::default()), [(); 2].map(|()| Arc::new(AtomicI64::new(0))));
+        let settings = Settings {
+            norms: norms("1h"),
+            timing: Timing { max_future_skew: None, follows_clock: false, ..Timing::default() },
+            shards: SHARDS,
+            max_message_bytes: 1 << 18,
+            rows_at_boundaries: false,
+            board,
+            latest,
+            earliest,
+        };
+        let (supply, mut gather, guards) = Workers::start(2, settings).expect("threads").split();
+        let tenant = |wanted| {
+            let name = (0..).map(|n| format!("t{n}")).find(|name| shard::shard(name, SHARDS) == wanted);
+            name.expect("some name")
+        };
+        // Of two shards on two workers before the reload, of the others after it.
+        let [before, after] = [[0, 1], [2, 3]].map(|shards| shards.map(tenant));
+        let mut epoch = 0;
+        let mut run = |minute: i64, norms: Option<Arc<Norms>>, batches| {
+            let close = Some(Timestamp(minute * 60_000));
+            let others = Some(Tide { close, ..Tide::default() });
+            assert!(supply.send(Head { epoch, others, norms, ..Head::default() }, batches));
+            epoch += 1;
+            let made = gather.gather().expect("workers");
+            let mut late: Vec<_> = made.alerts.iter().map(|alert| alert.tenant.as_str().to_owned()).collect();
+            late.sort();
+            late
+        };
+        assert_eq!(run(10, None, vec![vec![leads(&before)]]), [""; 0]);
+        assert_eq!(run(20, Some(norms("15m")), vec![vec![leads(&after)]]), {
+            let mut all = [before, after].concat();
+            all.sort();
+            all
+        });
+        drop(supply);
+        guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+    }
+}

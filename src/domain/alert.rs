@@ -54,6 +54,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, in order.
+    pub const ALL: [Self; 5] = [Self::Raised, Self::Firing, Self::Escalated, Self::Resolved, Self::Retracted];
+
     /// The name in alerts and headers.
     pub fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,21 @@ pub enum Resolution {
 }
 
 impl Resolution {
+    /// Every resolution.
+    pub const ALL: [Self; 11] = [
+        Self::Responded,
+        Self::Closed,
+        Self::Deleted,
+        Self::LeftStage,
+        Self::Returned,
+        Self::CustomerCalledAgain,
+        Self::Answered,
+        Self::Recovered,
+        Self::SampleTooSmall,
+        Self::LateEvidence,
+        Self::Disabled,
+    ];
+
     /// The name in alerts.
     pub fn name(self) -> &'static str {
         match self {
@@ -126,6 +144,18 @@ pub enum Value {
 impl From<Span> for Value {
     fn from(span: Span) -> Self {
         Self::Number(span.seconds())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(count: i64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(measure: f64) -> Self {
+        Self::Number(measure)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Owns what every rule of a tenant works with: the instant, the norms, the managers, the timers and the effects so
 //! far. It is passed down, so that journeys and contacts need not know each other.
 
-use super::effect::{Effect, Fact, Measure, Spot, StateKey, Who};
-use super::id::{PipelineId, StageId, TenantId, UNKNOWN};
+use super::alert::Alert;
+use super::effect::{Effect, Fact, Measure, Spot, Who};
+use super::event::{Topic, Turn};
+use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use super::norms::{Norms, Place, Scope};
 use super::people::People;
 use super::time::Timestamp;
@@ -11,14 +13,21 @@ use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a timer wakes. At one instant timers go in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// The first-response clock of the entity of this number.
-    FirstResponse(u32),
+    /// The clocks of the entity of this number.
+    Journey(u32),
     /// The missed calls of the contact of this number.
     MissedCalls(u32),
+    /// The unanswered messages of the contact of this number.
+    Messages(u32),
+    /// The silence of a source topic.
+    Silence(Topic),
+    /// The end of a manager's day: his interactions are picked for review.
+    Reviews(Who),
 }
 
 /// Department, pipeline and source.
@@ -31,28 +40,60 @@ pub struct Desk {
     pub tenant: TenantId,
     /// The instant that is being processed.
     pub now: Timestamp,
+    /// The place of what is being processed in the order of effect.
+    pub turn: Turn,
     /// The norms in force.
     pub norms: Arc<Norms>,
+    /// Whether any rule about acts is named in them.
+    pub deeds: bool,
     /// The managers.
     pub people: People,
+    /// The first event seen of the tenant: what lies before it is unknown.
+    pub first_event: Option<Timestamp>,
     /// What has come of it so far.
     pub out: Vec<Effect>,
-    timers: BinaryHeap<Reverse<(Timestamp, Timer)>>,
+    timers: Timers,
     scopes: FxHashMap<ScopeKey, Arc<Scope>>,
     spots: Numbered<(PipelineId, StageId)>,
     currencies: Numbered<CompactString>,
+    /// Acts that were told at the instant that is being processed: of two alike the first is told.
+    raised: Vec<Uuid>,
+    /// While a past is played again: what was averted in it.
+    averted: Option<Vec<Alert>>,
+}
+
+type Timers = BinaryHeap<Reverse<(Timestamp, Timer)>>;
+
+/// What is put aside while a past is played again.
+#[derive(Debug)]
+pub struct Aside {
+    now: Timestamp,
+    turn: Turn,
+    out: Vec<Effect>,
+    timers: Timers,
 }
 
 /// Numbers given in order of appearance.
 #[derive(Debug)]
-struct Numbered<T>(FxHashMap<T, u32>);
+struct Numbered<T> {
+    numbers: FxHashMap<T, u32>,
+    names: Vec<T>,
+}
 
 impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+    fn new() -> Self {
+        Self { numbers: FxHashMap::default(), names: Vec::new() }
+    }
+
     /// The number of `thing`, and whether it is new.
     fn number(&mut self, thing: T) -> (u32, bool) {
-        let next = self.0.len() as u32;
-        let number = *self.0.entry(thing).or_insert(next);
-        (number, number == next)
+        if let Some(number) = self.numbers.get(&thing) {
+            return (*number, false);
+        }
+        let number = self.names.len() as u32;
+        self.names.push(thing.clone());
+        self.numbers.insert(thing, number);
+        (number, true)
     }
 }
 
@@ -62,24 +103,95 @@ impl Desk {
         Self {
             tenant,
             now: Timestamp::MIN,
+            turn: Turn::deadline(Timestamp::MIN),
+            deeds: norms.judge_deeds(),
             norms,
             people: People::default(),
+            first_event: None,
             out: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: FxHashMap::default(),
-            spots: Numbered(FxHashMap::default()),
-            currencies: Numbered(FxHashMap::default()),
+            spots: Numbered::new(),
+            currencies: Numbered::new(),
+            raised: Vec::new(),
+            averted: None,
         }
+    }
+
+    /// Other norms are in force from now on.
+    pub fn set_norms(&mut self, norms: Arc<Norms>) {
+        self.deeds = norms.judge_deeds();
+        self.norms = norms;
+        self.scopes.clear();
+    }
+
+    /// Goes on to an event or a deadline.
+    pub fn turn_to(&mut self, turn: Turn) {
+        if self.now != turn.at {
+            self.raised.clear();
+        }
+        self.now = turn.at;
+        self.turn = turn;
+    }
+
+    /// Takes note of an act that is told. `false`: one like it was told at this very instant.
+    pub fn raise(&mut self, alert: Uuid) -> bool {
+        let new = !self.raised.contains(&alert);
+        if new {
+            self.raised.push(alert);
+        }
+        new
+    }
+
+    /// Puts the present aside, to play a past again.
+    pub fn put_aside(&mut self) -> Aside {
+        self.averted = Some(Vec::new());
+        self.raised.clear();
+        let (out, timers) = (std::mem::take(&mut self.out), std::mem::take(&mut self.timers));
+        Aside { now: self.now, turn: self.turn, out, timers }
+    }
+
+    /// Whether a past is played again.
+    pub fn rehearses(&self) -> bool {
+        self.averted.is_some()
+    }
+
+    /// Notes what was averted in the past that is played again.
+    pub fn averted(&mut self, alert: Alert) {
+        self.averted.get_or_insert_default().push(alert);
+    }
+
+    /// Lets go of the timers of a past that did not come true.
+    pub fn drop_timers(&mut self) {
+        self.timers.clear();
+    }
+
+    /// Hands out what came of the past that was played, and what was averted in it.
+    pub fn take_played(&mut self) -> (Vec<Effect>, Vec<Alert>) {
+        self.raised.clear();
+        (std::mem::take(&mut self.out), self.averted.as_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Back to the present; timers of the past that was played last stay.
+    pub fn take_up(&mut self, mut aside: Aside) {
+        aside.timers.append(&mut self.timers);
+        self.timers = aside.timers;
+        self.out = aside.out;
+        self.now = aside.now;
+        self.turn = aside.turn;
+        self.averted = None;
+    }
+
+    /// The manager and his department as an alert names them: nobody has neither.
+    pub fn named(&self, who: Who) -> (Option<ManagerId>, Option<DepartmentId>) {
+        let manager = self.people.id(who).cloned();
+        let department = manager.is_some().then(|| self.people.department(who, self.turn).into());
+        (manager, department)
     }
 
     /// States a fact dated `at`.
     pub fn fact(&mut self, at: Timestamp, who: Who, times: i32, measure: Measure) {
         self.out.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
-    }
-
-    /// Names a state entry that changed.
-    pub fn touched(&mut self, key: StateKey) {
-        self.out.push(Effect::Touched(key));
     }
 
     /// Wakes `timer` at `at`, or at once if that is past.
@@ -102,7 +214,7 @@ impl Desk {
 
     /// The norms for a clock that starts now: those of the responsible's department, the pipeline and the source.
     pub fn scope(&mut self, who: Who, pipeline: Option<&str>, source: Option<&str>) -> Arc<Scope> {
-        let department = self.people.department(who);
+        let department = self.people.department(who, self.turn);
         if self.norms.overrides.is_empty() {
             // One scope for all: the common case needs no key.
             return Arc::clone(self.scopes.entry(Default::default()).or_insert_with(|| {
@@ -128,6 +240,11 @@ impl Desk {
             self.out.push(Effect::Spot(Box::new(Spot { number, pipeline, stage })));
         }
         number
+    }
+
+    /// The pipeline and stage of a number.
+    pub fn spot_name(&self, number: u32) -> Option<&(PipelineId, StageId)> {
+        self.spots.names.get(number as usize)
     }
 
     /// The number of a currency, announced on first sight.

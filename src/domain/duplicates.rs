@@ -1,60 +1,77 @@
 //! Owns the memory of event ids: a second event with the same id inside the window changes nothing.
+//!
+//! Ids are kept for as long as late events are taken, as a copy may come as late as its original could.
 
 use super::event::Topic;
 use super::id::EventId;
 use super::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
-type Taken = FxHashMap<(Topic, EventId), Timestamp>;
-
-/// When ids were last taken: two generations, each as long as the window, so that forgetting costs nothing.
+/// When ids were last taken, in generations as long as the window, so that forgetting costs nothing.
 #[derive(Debug)]
 pub struct Duplicates {
     window: Span,
+    horizon: Span,
+    /// The youngest first.
+    generations: VecDeque<Generation>,
+}
+
+#[derive(Debug)]
+struct Generation {
     began: Timestamp,
-    recent: Taken,
-    older: Taken,
+    taken: FxHashMap<(Topic, EventId), Timestamp>,
 }
 
 impl Duplicates {
-    /// A memory of `window` of event time.
-    pub fn new(window: Span) -> Self {
-        Self { window, began: Timestamp::MIN, recent: Taken::default(), older: Taken::default() }
+    /// A memory for copies within `window` of event time, that come up to `horizon` late.
+    pub fn new(window: Span, horizon: Span) -> Self {
+        Self { window, horizon, generations: VecDeque::new() }
     }
 
     /// Takes an id at `at`; `false` if it was taken within the window before (inclusive).
     pub fn take(&mut self, topic: Topic, id: &EventId, at: Timestamp) -> bool {
         self.turn(at);
         let key = (topic, id.clone());
-        let fresh = |taken: &Timestamp| at.saturating_sub(self.window) <= *taken;
-        if self.recent.get(&key).or_else(|| self.older.get(&key)).is_some_and(fresh) {
+        // What is older than these is older than the window.
+        let taken = self.generations.iter().take(2).find_map(|generation| generation.taken.get(&key));
+        if taken.is_some_and(|taken| at.saturating_sub(self.window) <= *taken) {
             return false;
         }
-        self.recent.insert(key, at);
+        if let Some(generation) = self.generations.front_mut() {
+            generation.taken.insert(key, at);
+        }
         true
     }
 
-    /// Begins a new generation once the recent one has lasted longer than the window.
-    fn turn(&mut self, at: Timestamp) {
-        if self.began.saturating_add(self.window) < at {
-            self.older = if self.began.saturating_add(self.window).saturating_add(self.window) < at {
-                Taken::default()
-            } else {
-                std::mem::take(&mut self.recent)
-            };
-            self.recent.clear();
-            self.began = at;
+    /// Takes the id of a late event; `false` if it was taken within the window before or after.
+    pub fn take_late(&mut self, topic: Topic, id: &EventId, at: Timestamp) -> bool {
+        let key = (topic, id.clone());
+        let near = |taken: &Timestamp| (at.0 - taken.0).abs() <= self.window.0;
+        if self.generations.iter().any(|generation| generation.taken.get(&key).is_some_and(near)) {
+            return false;
         }
+        let place = self.generations.iter().position(|generation| generation.began <= at);
+        let place = place.unwrap_or_else(|| {
+            self.generations.push_back(Generation { began: at, taken: FxHashMap::default() });
+            self.generations.len() - 1
+        });
+        let taken = self.generations[place].taken.entry(key).or_insert(at);
+        *taken = at.max(*taken);
+        true
     }
 
-    /// How many ids are remembered.
-    pub fn len(&self) -> usize {
-        self.recent.len() + self.older.len()
-    }
-
-    /// Whether no id is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Begins a new generation once the youngest has lasted longer than the window.
+    fn turn(&mut self, at: Timestamp) {
+        let lasts = |generation: &Generation| at <= generation.began.saturating_add(self.window);
+        if self.generations.front().is_some_and(lasts) {
+            return;
+        }
+        let reached = at.saturating_sub(self.horizon).saturating_sub(self.window).saturating_sub(self.window);
+        while self.generations.back().is_some_and(|generation| generation.began < reached) {
+            self.generations.pop_back();
+        }
+        self.generations.push_front(Generation { began: at, taken: FxHashMap::default() });
     }
 }
 
@@ -64,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_id_is_free_again_only_after_the_window() {
-        let mut duplicates = Duplicates::new(Span(100));
+        let mut duplicates = Duplicates::new(Span(100), Span(300));
         let take = |duplicates: &mut Duplicates, id: &str, at| duplicates.take(Topic::Crm, &id.into(), Timestamp(at));
         assert!(take(&mut duplicates, "a", 0));
         assert!(!take(&mut duplicates, "a", 100), "inclusive");
@@ -78,14 +95,14 @@ mod tests {
 
     #[test]
     fn topics_do_not_share_ids() {
-        let mut duplicates = Duplicates::new(Span(100));
+        let mut duplicates = Duplicates::new(Span(100), Span(300));
         assert!(duplicates.take(Topic::Crm, &"a".into(), Timestamp(0)));
         assert!(duplicates.take(Topic::Email, &"a".into(), Timestamp(0)));
     }
 
     #[test]
     fn forgetting_agrees_with_a_memory_that_never_forgets() {
-        let mut duplicates = Duplicates::new(Span(50));
+        let mut duplicates = Duplicates::new(Span(50), Span(0));
         let mut naive = std::collections::BTreeMap::<u64, i64>::new();
         let (mut seed, mut at) = (7u64, 0i64);
         for _ in 0..20_000 {
@@ -98,5 +115,21 @@ mod tests {
             }
             assert_eq!(duplicates.take(Topic::Crm, &id.to_string().into(), Timestamp(at)), expected);
         }
+    }
+
+    #[test]
+    fn a_copy_may_come_as_late_as_its_original_could() {
+        let mut duplicates = Duplicates::new(Span(100), Span(1000));
+        let id = |name: &str| EventId::from(name);
+        for at in 0..20 {
+            assert!(duplicates.take(Topic::Crm, &id(&at.to_string()), Timestamp(at * 90)));
+        }
+        for at in 8..20 {
+            assert!(!duplicates.take_late(Topic::Crm, &id(&at.to_string()), Timestamp(at * 90 - 50)), "{at}");
+        }
+        assert!(duplicates.take_late(Topic::Crm, &id("late"), Timestamp(900)));
+        assert!(!duplicates.take_late(Topic::Crm, &id("late"), Timestamp(1000)));
+        assert!(duplicates.take_late(Topic::Crm, &id("late"), Timestamp(1001)), "beyond the window");
+        assert!(duplicates.generations.len() < 20, "what no copy can reach is forgotten");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::alert::Alert;
 use super::event::{Channel, Direction, Verdict};
-use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
+use super::id::{DepartmentId, ManagerId, PipelineId, StageId};
+use super::review::ReviewRequest;
 use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -20,23 +21,15 @@ pub enum Effect {
     Spot(Box<Spot>),
     /// A currency became known; facts name currencies by number.
     Currency(u32, CompactString),
-    /// A state entry changed and must be written with the epoch.
-    Touched(StateKey),
-}
-
-/// Names an entry of a tenant's state.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StateKey {
-    /// A lead's or deal's journey.
-    Entity(EntityId),
-    /// A contact's open demands, by normal form.
-    Contact(CompactString),
-    /// A manager.
-    Manager(ManagerId),
-    /// A call.
-    Call(CompactString),
-    /// The tie of a thread to an entity.
-    Thread(CompactString),
+    /// A call or message was picked for review.
+    Review(Box<ReviewRequest>),
+    /// A request for a review of this manager is over: it was answered, or is too old to wait for.
+    ReviewOver {
+        /// Whose interaction it was about.
+        manager: ManagerId,
+        /// Whether the review came.
+        answered: bool,
+    },
 }
 
 /// A manager's number inside the tenant; 0 is nobody.
@@ -56,6 +49,8 @@ impl Who {
 /// A manager as the scoreboard needs him.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
+    /// When it took effect, in the order of the facts.
+    pub known: Timestamp,
     /// The number that facts use.
     pub who: Who,
     /// The CRM's id.
@@ -80,7 +75,7 @@ pub struct Spot {
 /// Something to count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fact {
-    /// When it became known; facts come in this order.
+    /// When it took effect; facts come in this order, and corrections take effect when they are made.
     pub known: Timestamp,
     /// The date it has: the pane it belongs to.
     pub at: Timestamp,
@@ -92,8 +87,24 @@ pub struct Fact {
     pub measure: Measure,
 }
 
+/// A percentage, by the bits of its `f64`: so facts can be compared and taken back exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u64);
+
+impl Percent {
+    /// From 0 to 100.
+    pub fn new(percent: f64) -> Self {
+        Self(percent.to_bits())
+    }
+
+    /// From 0 to 100.
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
 /// What a fact counts. Those after `Violation` are no events but states that last: their sum is what stands now.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
     /// A lead, at its creation.
     LeadReceived,
@@ -107,6 +118,10 @@ pub enum Measure {
     DealReceived,
     /// A deal that is won, at its creation.
     DealConverted,
+    /// A deal that first reached this spot or one after it, at that instant.
+    StageReached(u32),
+    /// One of these that reached the next one too, or was won.
+    StagePassed(u32),
     /// A deal won, at the closing.
     DealWon,
     /// A deal lost, at the closing.
@@ -157,8 +172,8 @@ pub enum Measure {
         deal: u32,
         /// Whether they are special.
         special: bool,
-        /// The discount, 0 if none was given.
-        discount_percent: f64,
+        /// The discount in percent, 0 if none was given.
+        discount: Percent,
     },
     /// A review.
     Review {
@@ -173,6 +188,12 @@ pub enum Measure {
     Awaiting,
     /// An open entity, by number of its spot.
     Open(u32),
+    /// An open deal.
+    OpenDeal,
+    /// An open entity that has been in its spot for too long.
+    Overdue(u32),
+    /// A deal among these in a stage that counts as early.
+    Stuck,
     /// An open alert.
     OpenAlert(Rule),
     /// A contact with a missed call that nobody returned.

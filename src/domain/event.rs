@@ -4,7 +4,8 @@
 //! by the codec and not kept. Absent and empty are the same: `None`.
 
 use super::id::{
-    CallId, DepartmentId, EntityId, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId, ThreadId,
+    CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
+    ThreadId,
 };
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -34,6 +35,26 @@ impl Topic {
     }
 }
 
+/// The place of an event in the order of effect: event time, topic, and where it stands in its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Turn {
+    /// Event time.
+    pub at: Timestamp,
+    /// The rank of its topic; deadlines come after all events of their instant.
+    pub rank: u8,
+    /// Its offset or line.
+    pub offset: i64,
+    /// Which of the sources of one topic it came from.
+    pub feed: u8,
+}
+
+impl Turn {
+    /// The place of what falls due at an instant: after its events.
+    pub fn deadline(at: Timestamp) -> Self {
+        Self { at, rank: u8::MAX, offset: i64::MAX, feed: u8::MAX }
+    }
+}
+
 /// One event of a tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -53,12 +74,30 @@ pub enum Payload {
     /// From `crm.events`.
     Crm(Box<CrmPayload>),
     /// From `telephony.events`.
-    Call(Call),
+    Call(Box<Call>),
     /// From `email.events`.
     Message(Box<Message>),
 }
 
 impl Payload {
+    /// Shows every lead and deal that it names.
+    pub fn each_entity(&self, mut show: impl FnMut(EntityKind, &CompactString)) {
+        match self {
+            Self::Crm(payload) => payload.each_entity(show),
+            Self::Call(call) => call.entity.iter().for_each(|entity| show(entity.kind, &entity.id)),
+            Self::Message(message) => message.entity.iter().for_each(|entity| show(entity.kind, &entity.id)),
+        }
+    }
+
+    /// Shows every phone and address that it names.
+    pub fn each_contact(&self, mut show: impl FnMut(&Contact)) {
+        match self {
+            Self::Crm(payload) => payload.contacts().iter().for_each(show),
+            Self::Call(call) => show(&Contact::Phone(call.phone.clone())),
+            Self::Message(message) => message.contact.iter().for_each(show),
+        }
+    }
+
     /// The topic that carries this payload.
     pub fn topic(&self) -> Topic {
         match self {
@@ -148,6 +187,41 @@ pub enum CrmPayload {
     },
     /// The whole current lead or deal, from sources that say only that something changed.
     Snapshot(Box<Snapshot>),
+}
+
+impl CrmPayload {
+    fn each_entity(&self, mut show: impl FnMut(EntityKind, &CompactString)) {
+        use EntityKind::{Deal, Lead};
+        match self {
+            Self::LeadCreated(created) => show(Lead, &created.id),
+            Self::DealCreated(created) => {
+                show(Deal, &created.id);
+                created.lead.iter().for_each(|lead| show(Lead, lead));
+            }
+            Self::Snapshot(snapshot) => {
+                show(snapshot.entity.kind, &snapshot.entity.id);
+                snapshot.lead.iter().for_each(|lead| show(Lead, lead));
+            }
+            Self::StageChanged(change) => show(change.entity.kind, &change.entity.id),
+            Self::TermsOffered(terms) => show(Deal, &terms.deal),
+            Self::Assigned { entity, .. }
+            | Self::Closed { entity, .. }
+            | Self::Reopened { entity, .. }
+            | Self::Deleted { entity }
+            | Self::ContactLinked { entity, .. }
+            | Self::ActivityCompleted { entity, .. } => show(entity.kind, &entity.id),
+            Self::InteractionReviewed { .. } | Self::ManagerUpserted { .. } => {}
+        }
+    }
+
+    fn contacts(&self) -> &[Contact] {
+        match self {
+            Self::LeadCreated(created) | Self::DealCreated(created) => &created.contacts,
+            Self::Snapshot(snapshot) => &snapshot.contacts,
+            Self::ContactLinked { contact, .. } => contact.as_slice(),
+            _ => &[],
+        }
+    }
 }
 
 /// `lead_created` and `deal_created`.
@@ -338,7 +412,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The name in events and norms.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Won => "WON",
             Self::Lost => "LOST",
@@ -365,6 +439,25 @@ pub enum ActivityKind {
     NeedsAnalysis,
     /// Anything else.
     Other,
+}
+
+impl ActivityKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Meeting, Self::Demo, Self::Proposal, Self::Invoice, Self::Task, Self::NeedsAnalysis, Self::Other];
+
+    /// The name in events and norms.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meeting => "MEETING",
+            Self::Demo => "DEMO",
+            Self::Proposal => "PROPOSAL",
+            Self::Invoice => "INVOICE",
+            Self::Task => "TASK",
+            Self::NeedsAnalysis => "NEEDS_ANALYSIS",
+            Self::Other => "OTHER",
+        }
+    }
 }
 
 /// How a call ended.

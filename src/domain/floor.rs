@@ -6,7 +6,7 @@
 //! done does not depend on the order in which events arrived, unless one is late (dated at or before W on arrival).
 
 use super::effect::Effect;
-use super::event::{Event, Topic};
+use super::event::{Event, Topic, Turn};
 use super::id::TenantId;
 use super::norms::Norms;
 use super::reject::Reason;
@@ -83,6 +83,8 @@ pub struct Floor {
     /// Tenants by their next timer; entries that no longer hold are skipped.
     timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
     planned: Vec<Timestamp>,
+    /// Tenants that something came of between two moves of the watermark.
+    touched: Vec<u32>,
     counts: Counts,
 }
 
@@ -94,6 +96,17 @@ struct Held {
     offset: i64,
     feed: Feed,
     place: u32,
+}
+
+impl Held {
+    fn turn(&self) -> Turn {
+        let feed = match self.feed {
+            Feed::Topic(topic) => topic as u8,
+            Feed::Rerouted => 3,
+            Feed::Files => 4,
+        };
+        Turn { at: self.at, rank: self.topic as u8, offset: self.offset, feed }
+    }
 }
 
 /// What happened to events, for telemetry.
@@ -131,7 +144,18 @@ impl Floor {
             by_id: FxHashMap::default(),
             timers: BinaryHeap::new(),
             planned: Vec::new(),
+            touched: Vec::new(),
             counts: Counts::default(),
+        }
+    }
+
+    /// Other norms are in force from the watermark on.
+    pub fn reload(&mut self, norms: Arc<Norms>) {
+        self.norms = norms;
+        for number in 0..self.tenants.len() as u32 {
+            self.tenants[number as usize].reload(Arc::clone(&self.norms), self.watermark);
+            self.plan(number);
+            self.touched.push(number);
         }
     }
 
@@ -186,14 +210,13 @@ impl Floor {
 
     /// Moves the watermark and processes all that it passes.
     pub fn advance(&mut self, tide: &Tide, into: &mut Vec<Effects>) {
-        let mut touched = Vec::new();
+        let mut touched = std::mem::take(&mut self.touched);
+        self.correct(&mut touched);
         self.watermark = self.watermark.max(self.next_watermark(tide));
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
-            self.held.pop();
-            self.free.push(held.place);
-            let Some(event) = self.events[held.place as usize].take() else { continue };
+            let Some(event) = self.take_held(held) else { continue };
             let number = self.tenant(&event.tenant);
-            if self.tenants[number as usize].apply(&event) {
+            if self.tenants[number as usize].apply(held.turn(), event) {
                 self.counts.applied[held.topic as usize] += 1;
             } else {
                 self.counts.duplicates += 1;
@@ -220,6 +243,31 @@ impl Floor {
                 into.push(Effects { tenant: tenant.id().clone(), effects });
             }
         }
+    }
+
+    /// Applies late events: to each tenant those that have come since the last time, together.
+    fn correct(&mut self, touched: &mut Vec<u32>) {
+        let mut late: BTreeMap<u32, Vec<(Turn, Event)>> = BTreeMap::new();
+        while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
+            let Some(event) = self.take_held(held) else { continue };
+            let number = self.tenant(&event.tenant);
+            late.entry(number).or_default().push((held.turn(), event));
+        }
+        for (number, late) in late {
+            late.iter().for_each(|(_, event)| self.counts.applied[event.payload.topic() as usize] += 1);
+            for topic in self.tenants[number as usize].correct(late, self.watermark) {
+                self.counts.applied[topic as usize] -= 1;
+                self.counts.duplicates += 1;
+            }
+            self.plan(number);
+            touched.push(number);
+        }
+    }
+
+    fn take_held(&mut self, held: Held) -> Option<Event> {
+        self.held.pop();
+        self.free.push(held.place);
+        self.events[held.place as usize].take()
     }
 
     /// The minimum over the sources that are not idle of what they have seen less the lateness; when all are idle, the

@@ -168,11 +168,16 @@ pub fn normal_form(contact: &Contact, country: Country) -> Option<CompactString>
 
 /// `KEY`: the first 16 hexadecimal digits of the HMAC-SHA-256 of a normal form, keyed with `privacy_key` in UTF-8.
 pub fn key(normal_form: &str, privacy_key: &str) -> CompactString {
-    let mut mac = Hmac::<Sha256>::new_from_slice(privacy_key.as_bytes()).expect("an HMAC takes keys of every length");
-    mac.update(normal_form.as_bytes());
-    let digest = mac.finalize().into_bytes();
+    let digest = digest(normal_form, privacy_key);
     let first = digest.iter().take(8).fold(0_u64, |first, byte| first << 8 | u64::from(*byte));
     format_compact!("{first:016x}")
+}
+
+/// The HMAC-SHA-256 of a text, keyed with `privacy_key` in UTF-8.
+pub fn digest(text: &str, privacy_key: &str) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(privacy_key.as_bytes()).expect("an HMAC takes keys of every length");
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

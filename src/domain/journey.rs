@@ -2,23 +2,37 @@
 //!
 //! What is counted of a journey is derived from its state: after each change `publish` compares what should be counted
 //! with what was, and states the difference as facts. So a hand-over, a reopening or a deletion needs no code of its
-//! own to move or take back figures.
+//! own to move or take back figures. Rules hear of each change and keep their clocks beside the journey.
 
+mod clocks;
+mod course;
+
+pub use clocks::{Change, Clocks, Running, Tell};
+pub use course::{Arrival, Limit};
+
+use super::alert::Resolution;
 use super::desk::Desk;
-use super::effect::{Measure, StateKey, Who};
-use super::event::Outcome;
+use super::effect::{Measure, Who};
+use super::event::{Amount, Outcome, Turn};
 use super::id::{EntityId, EntityKind, PipelineId, SourceId, StageId};
-use super::rule::first_response_late::{Acts, FirstResponse, Of};
+use super::norms::Scope;
+use super::rule::first_response_late::Acts;
+use super::rule::{Deed, Watch};
 use super::time::Timestamp;
-use compact_str::CompactString;
+use super::violation::Wrong;
+use compact_str::{CompactString, format_compact};
+use course::Way;
+use std::sync::Arc;
 
 /// One lead or deal.
 #[derive(Debug)]
 pub struct Journey {
     /// Which one.
     pub id: EntityId,
-    /// Its number inside the tenant, in order of appearance.
+    /// Its number inside the tenant, in order of arrival.
     pub number: u32,
+    /// The first event about it; `None`: as if it had never been heard of.
+    pub heard: Option<Turn>,
     /// When it was created, if that is known.
     pub created: Option<Timestamp>,
     /// The responsible.
@@ -29,12 +43,12 @@ pub struct Journey {
     pub stage: Option<StageId>,
     /// Where it came from.
     pub source: Option<SourceId>,
+    /// The source of a deal's lead, which counts for a deal that has none of its own.
+    pub lead_source: Option<SourceId>,
     /// The lead that a deal grew from: the first that was named.
     pub lead: Option<CompactString>,
-    /// A deal's last known amount in minor units.
-    pub amount_minor: Option<i64>,
-    /// Its currency.
-    pub currency: Option<CompactString>,
+    /// A deal's last known amount.
+    pub amount: Amount,
     /// Numbers of the contacts it has.
     pub contacts: Vec<u32>,
     /// Numbers of the contacts that demand something in its name.
@@ -46,11 +60,16 @@ pub struct Journey {
     closing: Option<Closing>,
     /// The first closing, and whether a touch was known by then.
     first_closed: Option<(Timestamp, bool)>,
-    touches: u32,
+    /// The dates of all touches, in order.
+    touches: Vec<Timestamp>,
     /// The earliest dated, and who was responsible when it became known.
     first_touch: Option<(Timestamp, Who)>,
     first_contact: Option<Timestamp>,
-    response: Option<Box<FirstResponse>>,
+    first_talk: Option<Timestamp>,
+    course: Way,
+    /// Its past is known: its first stage came from its own creation or after it.
+    begun: bool,
+    clocks: Clocks,
     counted: Counted,
 }
 
@@ -62,40 +81,49 @@ struct Closing {
 }
 
 /// What of a journey is counted at present.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Counted {
     received: Option<(Timestamp, Who)>,
     converted: Option<(Timestamp, Who)>,
     awaiting: Option<(Timestamp, Who)>,
     open: Option<(u32, Who)>,
+    overdue: Option<(u32, Who)>,
+    stuck: bool,
     closing: Option<(Timestamp, Who, Measure)>,
     amount: Option<(Timestamp, Who, Measure)>,
+    /// Spots that a deal reached, when, and whether it went on.
+    reached: Vec<(u32, Timestamp, bool)>,
+    reached_by: Who,
 }
 
 impl Journey {
-    /// One that was just heard of.
+    /// One that was not heard of yet.
     pub fn new(id: EntityId, number: u32) -> Self {
         Self {
             id,
             number,
+            heard: None,
             created: None,
             who: Who::NOBODY,
             pipeline: None,
             stage: None,
             source: None,
+            lead_source: None,
             lead: None,
-            amount_minor: None,
-            currency: None,
+            amount: Amount::default(),
             contacts: Vec::new(),
             debts: Vec::new(),
             named_by: 0,
             deleted: None,
             closing: None,
             first_closed: None,
-            touches: 0,
+            touches: Vec::new(),
             first_touch: None,
             first_contact: None,
-            response: None,
+            first_talk: None,
+            course: Way::default(),
+            begun: false,
+            clocks: Clocks::default(),
             counted: Counted::default(),
         }
     }
@@ -110,111 +138,184 @@ impl Journey {
         self.deleted.is_some()
     }
 
-    /// Whether a manager has turned to the customer.
-    pub fn touched(&self) -> bool {
-        self.touches > 0
+    /// How it is closed at present.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.closing.map(|closing| closing.outcome)
+    }
+
+    /// The dates of the touches so far, in order.
+    pub fn touches(&self) -> &[Timestamp] {
+        &self.touches
+    }
+
+    /// The date of the first conversation.
+    pub fn talked(&self) -> Option<Timestamp> {
+        self.first_talk
+    }
+
+    /// Whether a first response to it is waited for: leads, and deals without lead.
+    pub fn waits_for_response(&self) -> bool {
+        self.id.kind == EntityKind::Lead || self.lead.is_none()
     }
 
     /// The order in which the primary entity of a contact is chosen: the most recently created wins.
-    pub fn recency(&self) -> (Timestamp, u32) {
-        (self.created.unwrap_or(Timestamp::MIN), self.number)
+    pub fn recency(&self) -> (Timestamp, Option<Turn>, u32) {
+        (self.created.unwrap_or(Timestamp::MIN), self.heard, self.number)
     }
 
-    /// The creation became known. `watched`: its first-response clock runs; `source` is the lead's, for a deal with
-    /// none of its own.
-    pub fn born(&mut self, desk: &mut Desk, at: Timestamp, watched: bool, source: Option<&SourceId>) {
-        if self.created.is_some() {
-            return;
-        }
-        self.created = Some(at);
-        if watched && (self.id.kind == EntityKind::Lead || self.lead.is_none()) {
-            let source = self.source.as_ref().or(source).map(SourceId::as_str);
-            let scope = desk.scope(self.who, self.pipeline.as_ref().map(PipelineId::as_str), source);
-            self.response = Some(Box::new(FirstResponse::start(desk, self.of(), at, scope)));
-            self.review(desk);
+    /// The norms of a clock that starts now.
+    pub fn scope(&self, desk: &mut Desk) -> Arc<Scope> {
+        self.scope_for(desk, self.who)
+    }
+
+    /// The norms of a clock that starts now, where `who` has it.
+    pub fn scope_for(&self, desk: &mut Desk, who: Who) -> Arc<Scope> {
+        let source = self.source.as_ref().or(self.lead_source.as_ref());
+        desk.scope(who, self.pipeline.as_ref().map(PipelineId::as_str), source.map(SourceId::as_str))
+    }
+
+    /// The creation became known. `watched`: the clocks that count from it run.
+    pub fn born(&mut self, desk: &mut Desk, at: Timestamp, watched: bool) {
+        if self.created.is_none() {
+            self.created = Some(at);
+            self.change(desk, Change::Born { at, watched });
         }
     }
 
-    /// A manager turned to the customer, at `at`.
-    pub fn touch(&mut self, desk: &mut Desk, at: Timestamp) {
-        self.touches += 1;
+    /// A manager turned to the customer, at `at`; `talk`: it was a conversation.
+    pub fn touch(&mut self, desk: &mut Desk, at: Timestamp, talk: bool) {
+        if talk {
+            self.first_talk = Some(self.first_talk.map_or(at, |first| first.min(at)));
+        }
+        let place = self.touches.partition_point(|touch| *touch <= at);
+        self.touches.insert(place, at);
         if self.first_touch.is_none_or(|(first, _)| at < first) {
             self.first_touch = Some((at, self.who));
-            self.review(desk);
         }
+        self.change(desk, Change::Touch { at });
     }
 
-    /// There was contact both ways, at `at`.
-    pub fn contact(&mut self, desk: &mut Desk, at: Timestamp) {
+    /// There was contact both ways, at `at`; `talk`: it was a conversation.
+    pub fn contact(&mut self, desk: &mut Desk, at: Timestamp, talk: bool) {
+        if talk && self.first_talk.is_none_or(|first| at < first) {
+            self.first_talk = Some(at);
+            self.change(desk, Change::Talk);
+        }
         if self.first_contact.is_none_or(|first| at < first) {
             self.first_contact = Some(at);
-            self.review(desk);
+            self.change(desk, Change::Contact);
         }
     }
 
     /// It was closed now. The same outcome again changes nothing, another one replaces the closing.
-    pub fn close(&mut self, desk: &mut Desk, outcome: Outcome) {
+    pub fn close(&mut self, desk: &mut Desk, outcome: Outcome, reason: Option<&CompactString>) {
         if self.closing.is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
+        let was_open = self.closing.is_none();
+        self.judge(desk, &Deed::Closed { outcome, reason }, self.who);
+        self.arrive_at_end(desk, outcome);
         self.closing = Some(Closing { at: desk.now, outcome, by: self.who });
-        if self.first_closed.is_none() {
-            self.first_closed = Some((desk.now, self.touched()));
-            self.review(desk);
+        let first = self.first_closed.is_none();
+        if first {
+            self.first_closed = Some((desk.now, !self.touches.is_empty()));
+        }
+        if was_open {
+            self.turn(desk, false);
+            self.leave(desk, desk.now, Resolution::Closed);
+            self.change(desk, Change::Closed { first });
         }
     }
 
-    /// It was opened again.
-    pub fn reopen(&mut self) {
-        self.closing = None;
+    /// It was opened again, in the stage where it stood.
+    pub fn reopen(&mut self, desk: &mut Desk) {
+        if self.closing.take().is_some() {
+            self.turn(desk, true);
+            self.stay(desk, desk.now);
+            self.change(desk, Change::Reopened);
+        }
     }
 
     /// It was deleted.
     pub fn delete(&mut self, desk: &mut Desk) {
-        self.deleted = Some((desk.now, self.touched()));
-        self.review(desk);
+        self.leave(desk, desk.now, Resolution::Deleted);
+        self.deleted = Some((desk.now, !self.touches.is_empty()));
+        self.change(desk, Change::Deleted);
     }
 
     /// It got another responsible.
     pub fn assign(&mut self, desk: &mut Desk, who: Who) {
         self.who = who;
-        if let Some(response) = &mut self.response {
-            response.hand_over(desk, who);
-        }
+        self.change(desk, Change::Assigned);
     }
 
-    /// Its first-response timer went off.
-    pub fn ring_first_response(&mut self, desk: &mut Desk) {
-        let acts = self.acts();
-        if let Some(mut response) = self.response.take() {
-            response.ring(desk, self.of(), acts);
-            self.response = Some(response);
+    /// Other norms are in force.
+    pub fn reload(&mut self, desk: &mut Desk) {
+        self.reload_stay(desk);
+        self.change(desk, Change::Reloaded);
+        self.publish(desk);
+    }
+
+    /// Its timer went off.
+    pub fn ring(&mut self, desk: &mut Desk) {
+        self.ring_stay(desk.now);
+        self.change(desk, Change::Rung);
+        self.publish(desk);
+    }
+
+    /// Judges what somebody did to it.
+    pub fn judge(&mut self, desk: &mut Desk, deed: &Deed<'_>, who: Who) {
+        if !desk.deeds {
+            return;
         }
-        desk.touched(StateKey::Entity(self.id.clone()));
+        let scope = self.scope(desk);
+        for (rule, params) in &scope.rules {
+            let Watch::Deed(find) = rule.definition().watch else { continue };
+            for finding in find(deed, self, params, &scope) {
+                let spot = finding.part.as_ref().map(|part| desk.spot(self.pipeline.as_ref(), Some(part)));
+                if spot.is_some_and(|spot| !self.course.tell_once(*rule, spot)) {
+                    continue;
+                }
+                let subject = match &finding.part {
+                    Some(part) => format_compact!("{}/{part}", self.id),
+                    None => format_compact!("{}", self.id),
+                };
+                let severity = params.severity.unwrap_or_default();
+                let (observed, norm, entity) = (finding.observed, finding.norm, &self.id);
+                Wrong { rule: *rule, subject, who, entity, severity, observed, norm }.raise(desk);
+            }
+        }
     }
 
     /// States what is counted of it now and was not before, and the other way round.
     pub fn publish(&mut self, desk: &mut Desk) {
         let new = self.countable(desk);
-        let old = std::mem::replace(&mut self.counted, new);
-        desk.touched(StateKey::Entity(self.id.clone()));
-        if old == new {
+        if self.counted == new {
             return;
         }
+        let old = std::mem::replace(&mut self.counted, new);
+        let new = &self.counted;
         let (received, converted) = match self.id.kind {
             EntityKind::Lead => (Measure::LeadReceived, Measure::LeadConverted),
             EntityKind::Deal => (Measure::DealReceived, Measure::DealConverted),
         };
         let with = |measure| move |(at, who): (Timestamp, Who)| (at, who, measure);
-        let created = self.created.unwrap_or(desk.now);
+        let created = self.created.unwrap_or_default();
+        let standing = |measure: fn(u32) -> Measure| move |(spot, who)| (created, who, measure(spot));
+        let deal = |open: Option<(u32, Who)>| {
+            open.filter(|_| self.id.kind == EntityKind::Deal).map(|(_, who)| (created, who, Measure::OpenDeal))
+        };
+        let stuck = |counted: &Counted| {
+            counted.overdue.filter(|_| counted.stuck).map(|(_, who)| (created, who, Measure::Stuck))
+        };
         for (old, new) in [
             (old.received.map(with(received)), new.received.map(with(received))),
             (old.converted.map(with(converted)), new.converted.map(with(converted))),
             (old.awaiting.map(with(Measure::Awaiting)), new.awaiting.map(with(Measure::Awaiting))),
-            (
-                old.open.map(|(spot, who)| (created, who, Measure::Open(spot))),
-                new.open.map(|(spot, who)| (created, who, Measure::Open(spot))),
-            ),
+            (old.open.map(standing(Measure::Open)), new.open.map(standing(Measure::Open))),
+            (deal(old.open), deal(new.open)),
+            (old.overdue.map(standing(Measure::Overdue)), new.overdue.map(standing(Measure::Overdue))),
+            (stuck(&old), stuck(new)),
             (old.closing, new.closing),
             (old.amount, new.amount),
         ] {
@@ -226,10 +327,20 @@ impl Journey {
                 }
             }
         }
+        if (&old.reached, old.reached_by) != (&new.reached, new.reached_by) {
+            for (counted, times) in [(&old, -1), (new, 1)] {
+                for (spot, at, passed) in &counted.reached {
+                    desk.fact(*at, counted.reached_by, times, Measure::StageReached(*spot));
+                    if *passed {
+                        desk.fact(*at, counted.reached_by, times, Measure::StagePassed(*spot));
+                    }
+                }
+            }
+        }
     }
 
     fn countable(&self, desk: &mut Desk) -> Counted {
-        if self.deleted() {
+        if self.deleted() || self.heard.is_none() {
             return Counted::default();
         }
         let outcome = self.closing.map(|closing| closing.outcome);
@@ -238,7 +349,7 @@ impl Journey {
             EntityKind::Deal => outcome == Some(Outcome::Won),
         };
         let received = self.created.map(|created| (created, self.who));
-        let awaits = self.response.as_ref().is_some_and(|response| response.awaits()) && self.first_closed.is_none();
+        let awaits = self.clocks.response.as_ref().is_some_and(|response| response.awaits());
         let measure = match (self.id.kind, outcome) {
             (EntityKind::Lead, Some(Outcome::Converted)) => Some(Measure::LeadClosedConverted),
             (EntityKind::Lead, Some(Outcome::Disqualified)) => Some(Measure::LeadDisqualified),
@@ -248,32 +359,36 @@ impl Journey {
         };
         let closing = self.closing.and_then(|closing| Some((closing.at, closing.by, measure?)));
         let amount = closing.filter(|closing| closing.2 == Measure::DealWon).and_then(|(at, by, _)| {
-            let currency = desk.currency(self.currency.as_ref());
-            Some((at, by, Measure::AmountWon { currency, minor: self.amount_minor? }))
+            let currency = desk.currency(self.amount.currency.as_ref());
+            Some((at, by, Measure::AmountWon { currency, minor: self.amount.minor? }))
         });
+        let (overdue, stuck) = self.overdue().unzip();
+        let won = outcome == Some(Outcome::Won);
         Counted {
             received,
             converted: received.filter(|_| converted),
-            awaiting: received.filter(|_| awaits),
+            awaiting: received.filter(|_| awaits && self.first_closed.is_none()),
             open: self.closing.is_none().then(|| (desk.spot(self.pipeline.as_ref(), self.stage.as_ref()), self.who)),
+            overdue: overdue.map(|spot| (spot, self.who)),
+            stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
             closing,
             amount,
+            reached: if self.id.kind == EntityKind::Deal { self.course.reached(won) } else { Vec::new() },
+            reached_by: self.who,
         }
     }
 
-    fn review(&mut self, desk: &mut Desk) {
-        let acts = self.acts();
-        if let Some(mut response) = self.response.take() {
-            response.review(desk, self.of(), acts);
-            self.response = Some(response);
+    /// Tells every rule of a change.
+    fn change(&mut self, desk: &mut Desk, change: Change) {
+        let mut clocks = std::mem::take(&mut self.clocks);
+        for follow in clocks::FOLLOWERS.iter() {
+            follow(&mut clocks, self, desk, change);
         }
+        self.clocks = clocks;
     }
 
-    fn acts(&self) -> Acts {
+    /// What is known of its acts.
+    pub fn acts(&self) -> Acts {
         Acts { touch: self.first_touch, contact: self.first_contact, closed: self.first_closed, deleted: self.deleted }
-    }
-
-    fn of(&self) -> Of<'_> {
-        Of { entity: &self.id, number: self.number, who: self.who }
     }
 }

@@ -4,12 +4,12 @@
 //! its parameters stands in the rule's own file; here they are one set of optional keys, so that merging is uniform and
 //! a new rule needs no code here.
 
-use super::alert::Severity;
+use super::alert::{Severity, Values};
 use super::calendar::Calendar;
 use super::event::{Channel, Outcome};
 use super::id::{EntityKind, PipelineId, StageId};
 use super::identity::Country;
-use super::rule::Rule;
+use super::rule::{Rule, Watch};
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
@@ -150,6 +150,16 @@ impl Window {
     pub fn panes(self) -> i64 {
         self.size.0 / self.slide.0
     }
+
+    /// The slide boundary from which on the window no longer covers a pane.
+    pub fn leaves(self, pane: i64) -> Timestamp {
+        Timestamp(pane.saturating_add(self.panes() + 1).saturating_mul(self.slide.0))
+    }
+
+    /// The first slide boundary after an instant.
+    pub fn boundary_after(self, at: Timestamp) -> Timestamp {
+        Timestamp((at.pane(self.slide) + 1).saturating_mul(self.slide.0))
+    }
 }
 
 /// A span as a norm gives it.
@@ -173,7 +183,7 @@ pub enum Clock {
 
 impl Clock {
     /// The name in norms and alerts.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Wall => "wall",
             Self::Business => "business",
@@ -193,7 +203,7 @@ pub enum Response {
 
 impl Response {
     /// The name in norms and alerts.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Attempt => "attempt",
             Self::Conversation => "conversation",
@@ -209,6 +219,16 @@ pub enum Basis {
     Cohort,
     /// Those closed in the window.
     Closed,
+}
+
+impl Basis {
+    /// The name in norms and alerts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cohort => "cohort",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// The keys that rules may have; `None` where a layer does not say.
@@ -342,6 +362,13 @@ pub struct Scope {
 }
 
 impl Norms {
+    /// Whether any rule about acts is named anywhere.
+    pub fn judge_deeds(&self) -> bool {
+        let layers = std::iter::once(&self.base).chain(self.overrides.iter().map(|over| &over.layer));
+        let deed = |rule: &Rule| matches!(rule.definition().watch, Watch::Deed(_));
+        layers.flat_map(|layer| layer.rules.keys()).any(deed)
+    }
+
     /// What the layers that apply in `place` say together.
     pub fn layer(&self, place: Place<'_>) -> Layer {
         let mut layer = self.base.clone();
@@ -419,6 +446,28 @@ impl Scope {
             (Clock::Business, Some(calendar)) => calendar.deadline(from, span),
             _ => Some(from.saturating_add(span)),
         }
+    }
+
+    /// When a clock of a rule that starts at `from` falls due: `None` where the rule is off, or its time never comes.
+    pub fn due(&self, rule: Rule, from: Timestamp) -> Option<Timestamp> {
+        let norm = self.rules.get(&rule)?;
+        self.deadline(norm.clock.unwrap_or_default(), from, norm.within?.span)
+    }
+
+    /// The time that a rule's clock counts between two instants.
+    pub fn counted(&self, rule: Rule, from: Timestamp, to: Timestamp) -> Span {
+        self.elapsed(self.clock(rule), from, to)
+    }
+
+    /// A rule's clock.
+    pub fn clock(&self, rule: Rule) -> Clock {
+        self.rules.get(&rule).and_then(|norm| norm.clock).unwrap_or_default()
+    }
+
+    /// What an alert says of a rule's deadline.
+    pub fn within(&self, rule: Rule) -> Values {
+        let within = self.rules.get(&rule).and_then(|norm| norm.within).unwrap_or_default();
+        vec![("within_seconds", within.span.into()), ("clock", self.clock(rule).name().into())]
     }
 
     /// The time that a clock counts between two instants; never negative.

@@ -5,7 +5,7 @@
 //! two lists, so an act that becomes known late (a call is known at its end and dated at its start) regroups the
 //! demands and corrects what was said before.
 
-use super::alert::{Resolution, Value};
+use super::alert::Resolution;
 use super::desk::{Desk, Timer};
 use super::effect::{Measure, Who};
 use super::id::{MessageId, ThreadId};
@@ -101,7 +101,6 @@ struct Running {
     first: Demand,
     settled: Option<Act>,
     violation: Option<Violation>,
-    passed: bool,
     /// Among whose unanswered contacts it counts.
     holder: Who,
 }
@@ -115,8 +114,8 @@ pub struct Kind {
     pub waiting: Measure,
     /// The lag that an act by the staff is counted as.
     pub lag: fn(Span) -> Measure,
-    /// What wakes the clocks of a contact; `None`: no rule watches them.
-    pub timer: Option<fn(u32) -> Timer>,
+    /// What wakes the clocks of a contact.
+    pub timer: fn(u32) -> Timer,
 }
 
 /// Whose clocks they are, and how to tell it.
@@ -139,15 +138,14 @@ impl Debtor<'_> {
     }
 
     fn clock(&self, demand: &Demand) -> Clock {
-        demand.scope.rules.get(&self.kind.rule).and_then(|norm| norm.clock).unwrap_or_default()
+        demand.scope.clock(self.kind.rule)
     }
 
-    /// The charge of a violation that runs from `demand`; `None` where no rule watches.
-    fn charge<'a>(&'a self, demand: &'a Demand) -> Option<Charge<'a>> {
+    /// Works on the violation that runs from `demand`; nothing where no rule watches.
+    fn charged<T>(&self, demand: &Demand, work: impl FnOnce(&Charge<'_>) -> T) -> Option<T> {
         let norm = demand.scope.rules.get(&self.kind.rule)?;
-        let timer = self.kind.timer?;
-        let clock = self.clock(demand);
-        Some(Charge {
+        let (clock, severity, escalate_after) = Charge::of(Some(norm));
+        Some(work(&Charge {
             rule: self.kind.rule,
             subject: self.subject.clone(),
             who: demand.charged,
@@ -156,12 +154,12 @@ impl Debtor<'_> {
             interaction: Some(&demand.interaction),
             scope: &demand.scope,
             clock,
-            severity: norm.severity.unwrap_or_default(),
-            escalate_after: norm.escalate_after.as_deref().unwrap_or_default(),
-            measured: "lag_seconds",
-            norm: vec![("within_seconds", norm.within?.span.into()), ("clock", Value::from(clock.name()))],
-            timer: timer(self.contact),
-        })
+            severity,
+            escalate_after,
+            observe: &|anchor, until| vec![("lag_seconds", demand.scope.elapsed(clock, anchor, until).into())],
+            norm: demand.scope.within(self.kind.rule),
+            timer: (self.kind.timer)(self.contact),
+        }))
     }
 }
 
@@ -185,15 +183,40 @@ impl Owed {
 
     /// A timer went off.
     pub fn ring(&mut self, desk: &mut Desk, debtor: &Debtor<'_>) {
-        for clock in &mut self.clocks {
-            let Some(violation) = &mut clock.violation else { continue };
-            let Some(charge) = debtor.charge(&clock.first) else { continue };
-            if !clock.passed && violation.due <= desk.now {
-                clock.passed = true;
-                judge(violation, true, clock.settled.as_ref(), desk, &charge);
-            } else {
-                violation.escalate(desk, &charge);
-            }
+        for Running { first, settled, violation, .. } in &mut self.clocks {
+            let Some(violation) = violation else { continue };
+            debtor.charged(first, |charge| {
+                if violation.ring(desk, charge) {
+                    judge(violation, settled.as_ref(), desk, charge);
+                }
+            });
+        }
+    }
+
+    /// The demand that waits, if one does: its primary entity, and the manager that it names.
+    pub fn waiting(&self) -> Option<(Option<u32>, Who)> {
+        let last = self.clocks.last().filter(|clock| clock.settled.is_none())?;
+        Some((last.first.entity, last.first.who))
+    }
+
+    /// Other norms are in force for the demand that waits.
+    pub fn reload(&mut self, desk: &mut Desk, debtor: &Debtor<'_>, scope: &Arc<Scope>) {
+        let Some(clock) = self.clocks.last_mut().filter(|clock| clock.settled.is_none()) else { return };
+        let due = scope.due(debtor.kind.rule, clock.first.at);
+        let keeps = clock
+            .violation
+            .as_mut()
+            .and_then(|violation| debtor.charged(&clock.first, |charge| violation.reload(desk, charge, due)));
+        if keeps != Some(true) {
+            clock.violation = due.map(|due| Violation::new(clock.first.at, due));
+        }
+        if let Some(due) = due {
+            desk.wake(due, (debtor.kind.timer)(debtor.contact));
+        }
+        let place = clock.first.place();
+        clock.first.scope = Arc::clone(scope);
+        for demand in self.demands.iter_mut().filter(|demand| demand.place() == place) {
+            demand.scope = Arc::clone(scope);
         }
     }
 
@@ -231,7 +254,10 @@ impl Owed {
 
     /// Derives the clocks anew and tells what differs.
     fn regroup(&mut self, desk: &mut Desk, debtor: &Debtor<'_>) {
-        let mut before = std::mem::take(&mut self.clocks).into_iter().peekable();
+        let before = std::mem::take(&mut self.clocks);
+        let over: Vec<(Demand, Act)> =
+            before.iter().filter_map(|clock| Some((clock.first.clone(), clock.settled.clone()?))).collect();
+        let mut before = before.into_iter().peekable();
         let mut rest = self.demands.as_slice();
         while let Some(first) = rest.first() {
             let settles = |act: &&Act| {
@@ -246,7 +272,11 @@ impl Owed {
             }
             let mut clock = match before.next_if(|clock| clock.first.place() == first.place()) {
                 Some(clock) => clock,
-                None => Running::start(desk, debtor, first.clone()),
+                None => {
+                    // What was answered is not asked about again, even if the answer turns out to have been another's.
+                    let was_over = |(from, act): &(Demand, Act)| from.place() <= first.place() && act.follows(first);
+                    Running::start(desk, debtor, first.clone(), !over.iter().any(was_over))
+                }
             };
             clock.settle(desk, debtor, settled);
             self.clocks.push(clock);
@@ -258,16 +288,15 @@ impl Owed {
 }
 
 impl Running {
-    fn start(desk: &mut Desk, debtor: &Debtor<'_>, first: Demand) -> Self {
-        let violation = debtor.charge(&first).and_then(|charge| {
-            let within = first.scope.rules.get(&charge.rule)?.within?;
-            let due = first.scope.deadline(charge.clock, first.at, within.span)?;
-            desk.wake(due, charge.timer);
-            Some(Violation::new(first.at, due))
+    fn start(desk: &mut Desk, debtor: &Debtor<'_>, first: Demand, watched: bool) -> Self {
+        let due = first.scope.due(debtor.kind.rule, first.at).filter(|_| watched);
+        let violation = due.map(|due| {
+            desk.wake(due, (debtor.kind.timer)(debtor.contact));
+            Violation::new(first.at, due)
         });
         let holder = debtor.responsible(&first);
         desk.fact(first.at, holder, 1, debtor.kind.waiting);
-        Self { violation, settled: None, passed: false, holder, first }
+        Self { violation, settled: None, holder, first }
     }
 
     /// Takes over the act that settles it, if that is another one than before.
@@ -291,8 +320,8 @@ impl Running {
             _ => {}
         }
         self.settled = act;
-        if let (Some(charge), Some(violation)) = (debtor.charge(&self.first), &mut self.violation) {
-            judge(violation, self.passed, self.settled.as_ref(), desk, &charge);
+        if let Some(violation) = &mut self.violation {
+            debtor.charged(&self.first, |charge| judge(violation, self.settled.as_ref(), desk, charge));
         }
     }
 
@@ -307,29 +336,17 @@ impl Running {
         } else {
             desk.fact(at, self.holder, -1, debtor.kind.waiting);
         }
-        if let Some(charge) = debtor.charge(&self.first)
-            && let Some(violation) = &mut self.violation
-            && matches!(violation.state, State::Open | State::Resolved)
-        {
-            violation.retract(desk, &charge, at);
+        if let Some(violation) = self.violation.as_mut().filter(|violation| violation.told()) {
+            debtor.charged(&self.first, |charge| violation.retract(desk, charge, at));
         }
     }
 }
 
-/// Brings a violation in line with the act that settles its clock; `passed`: the deadline is over.
-fn judge(violation: &mut Violation, passed: bool, settled: Option<&Act>, desk: &mut Desk, charge: &Charge<'_>) {
-    let in_time = settled.filter(|act| act.at <= violation.due);
-    if violation.state == State::Waiting && passed {
-        // A clock that became known after its deadline may be settled already.
-        if settled.is_some() {
-            violation.state = State::Averted;
-        } else {
-            violation.fire(desk, charge);
-        }
-    }
-    match (violation.state, in_time, settled) {
-        (State::Open | State::Resolved, Some(act), _) => violation.retract(desk, charge, act.at),
-        (State::Open, None, Some(act)) => violation.resolve(desk, charge, act.resolution, act.at),
+/// Brings a violation whose deadline is over in line with the act that settles its clock.
+fn judge(violation: &mut Violation, settled: Option<&Act>, desk: &mut Desk, charge: &Charge<'_>) {
+    match settled {
+        Some(act) if violation.passed() => violation.settle(desk, charge, act.resolution, act.at),
+        None if violation.passed() && violation.state == State::Waiting => violation.fire(desk, charge),
         _ => {}
     }
 }

@@ -1,7 +1,12 @@
-//! Owns the managers of a tenant: their numbers, departments and grades.
+//! Owns the managers of a tenant: their numbers, and which department and grade each had at which instant.
+//!
+//! Records keep their place in the order of effect, so a past instant can be looked at again: a correction must be judged
+//! by the department of then.
 
-use super::effect::{Effect, Person, StateKey, Who};
+use super::effect::{Effect, Person, Who};
+use super::event::Turn;
 use super::id::{DepartmentId, ManagerId, UNKNOWN};
+use super::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 
@@ -15,10 +20,22 @@ pub struct People {
 #[derive(Debug)]
 struct Member {
     id: ManagerId,
-    department: Option<DepartmentId>,
-    grade: Option<CompactString>,
-    active: bool,
+    /// In order of effect; before the first, nothing was known of him.
+    records: Vec<(Turn, Record)>,
 }
+
+/// What `manager_upserted` says of a manager: it replaces the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where he works; `None` is `unknown`.
+    pub department: Option<DepartmentId>,
+    /// The grade that terms policies look at.
+    pub grade: Option<CompactString>,
+    /// Whether he still works.
+    pub active: bool,
+}
+
+const UNHEARD: Record = Record { department: None, grade: None, active: true };
 
 impl People {
     /// The number of a manager, announced on first sight.
@@ -28,37 +45,31 @@ impl People {
         }
         let who = Who(self.members.len() as u32 + 1);
         self.numbers.insert(id.clone(), who);
-        self.members.push(Member { id: id.clone(), department: None, grade: None, active: true });
-        self.announce(who, out);
+        self.members.push(Member { id: id.clone(), records: Vec::new() });
+        // Nothing of him could be judged before.
+        self.announce(who, Timestamp::MIN, out);
         who
     }
 
-    /// Replaces the whole record of a manager.
-    pub fn upsert(
-        &mut self,
-        id: &ManagerId,
-        department: Option<&DepartmentId>,
-        grade: Option<&CompactString>,
-        active: bool,
-        out: &mut Vec<Effect>,
-    ) {
+    /// Takes over a manager's record. `horizon`: nothing dated before it can come any more.
+    pub fn upsert(&mut self, id: &ManagerId, record: Record, turn: Turn, horizon: Timestamp, out: &mut Vec<Effect>) {
         let who = self.number(id, out);
         let Some(member) = self.members.get_mut(who.0 as usize - 1) else { return };
-        let new = (department, grade, active);
-        if (member.department.as_ref(), member.grade.as_ref(), member.active) != new {
-            member.department = department.cloned();
-            member.grade = grade.cloned();
-            member.active = active;
-            self.announce(who, out);
+        let before = member.records.last().map_or(UNHEARD, |(_, record)| record.clone());
+        // Also one that repeats the one before it: an earlier one may come late and stand between them.
+        let place = member.records.partition_point(|(other, _)| *other < turn);
+        member.records.insert(place, (turn, record));
+        member.records.dedup_by(|later, earlier| later.1 == earlier.1 && later.0.at < horizon);
+        if member.records.last().is_some_and(|(_, record)| *record != before) {
+            self.announce(who, turn.at, out);
         }
     }
 
-    fn announce(&self, who: Who, out: &mut Vec<Effect>) {
+    fn announce(&self, who: Who, known: Timestamp, out: &mut Vec<Effect>) {
         if let Some(member) = self.member(who) {
-            let person =
-                Person { who, id: member.id.clone(), department: member.department.clone(), active: member.active };
-            out.push(Effect::Person(Box::new(person)));
-            out.push(Effect::Touched(StateKey::Manager(member.id.clone())));
+            let Record { department, active, .. } =
+                member.records.last().map_or(&UNHEARD, |(_, record)| record).clone();
+            out.push(Effect::Person(Box::new(Person { known, who, id: member.id.clone(), department, active })));
         }
     }
 
@@ -67,14 +78,24 @@ impl People {
         Some(&self.member(who)?.id)
     }
 
-    /// The department of a manager, `unknown` if none.
-    pub fn department(&self, who: Who) -> &str {
-        self.member(who).and_then(|member| member.department.as_ref()).map_or(UNKNOWN, DepartmentId::as_str)
+    /// The number of a manager who is known.
+    pub fn find(&self, id: &ManagerId) -> Option<Who> {
+        self.numbers.get(id).copied()
     }
 
-    /// The grade of a manager.
-    pub fn grade(&self, who: Who) -> Option<&str> {
-        self.member(who)?.grade.as_deref()
+    /// The department of a manager at an instant, `unknown` if none.
+    pub fn department(&self, who: Who, turn: Turn) -> &str {
+        self.record(who, turn).and_then(|record| record.department.as_ref()).map_or(UNKNOWN, DepartmentId::as_str)
+    }
+
+    /// The grade of a manager at an instant.
+    pub fn grade(&self, who: Who, turn: Turn) -> Option<&str> {
+        self.record(who, turn)?.grade.as_deref()
+    }
+
+    fn record(&self, who: Who, turn: Turn) -> Option<&Record> {
+        let records = &self.member(who)?.records;
+        Some(&records.iter().rev().find(|(from, _)| *from <= turn)?.1)
     }
 
     fn member(&self, who: Who) -> Option<&Member> {

@@ -2,7 +2,7 @@
 
 use super::event::Channel;
 use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId};
-use super::norms::Window;
+use super::norms::{Basis, Window};
 use super::rule::Rule;
 use super::time::Timestamp;
 use compact_str::CompactString;
@@ -127,6 +127,24 @@ pub struct Conversion {
     pub cohort: Ratio,
     /// Of those closed in the window.
     pub closed: Ratio,
+}
+
+impl Conversion {
+    /// That of one basis.
+    pub fn of(self, basis: Basis) -> Ratio {
+        match basis {
+            Basis::Cohort => self.cohort,
+            Basis::Closed => self.closed,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Conversion {
+    fn add_assign(&mut self, other: Self) {
+        for (own, other) in [(&mut self.cohort, other.cohort), (&mut self.closed, other.closed)] {
+            *own = Ratio { n: own.n + other.n, k: own.k + other.k };
+        }
+    }
 }
 
 /// The figures of a rolling window.

@@ -1,17 +1,27 @@
-//! Owns the list of rules: their names, in the order of the table in the docs. One file a rule below.
-
-pub mod first_response_late;
-pub mod missed_call_not_returned;
+//! Owns the list of rules: one line each here, in the order of the table in the docs, and one file each below. A file
+//! says why a head of sales should care, what the rule goes by, what it tells, and how it is judged.
 
 use super::alert::{Alert, Resolution, Value, Values};
+use super::desk::Desk;
+use super::event::{Outcome, TermsOffered};
+use super::evidence::{self, Unit};
+use super::id::StageId;
+use super::journey::{Change, Clocks, Journey};
+use super::norms::{Params, Pipeline, Scope};
+use super::owed::Kind;
+use super::row::Ratio;
+use super::window::Sample;
+use compact_str::CompactString;
 
 macro_rules! rules {
-    ($($(#[$doc:meta])* $rule:ident $name:literal)*) => {
+    ($($rule:ident $module:ident)*) => {
+        $(pub mod $module;)*
+
         /// The rules that a norm can be set for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Rule {
-            $($(#[$doc])* $rule,)*
+            $(#[doc = concat!("See [`", stringify!($module), "`].")] $rule,)*
         }
 
         impl Rule {
@@ -19,9 +29,16 @@ macro_rules! rules {
             pub const ALL: &'static [Self] = &[$(Self::$rule),*];
 
             /// The name in norms, alerts and labels.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$rule => $name,)*
+                    $(Self::$rule => stringify!($module),)*
+                }
+            }
+
+            /// What its file says of it.
+            pub const fn definition(self) -> &'static Definition {
+                match self {
+                    $(Self::$rule => &$module::RULE,)*
                 }
             }
         }
@@ -29,74 +46,214 @@ macro_rules! rules {
 }
 
 rules! {
-    /// A lead had no touch by its deadline.
-    FirstResponseLate "first_response_late"
-    /// An open lead had fewer touches than wanted.
-    TooFewAttempts "too_few_attempts"
-    /// An open entity had no touch for too long.
-    Neglected "neglected"
-    /// A lead was turned down and nobody said why.
-    DisqualifiedWithoutReason "disqualified_without_reason"
-    /// A lead was turned down and hardly anybody had turned to it.
-    DisqualifiedWithoutContact "disqualified_without_contact"
-    /// A required stage was passed over.
-    StageSkipped "stage_skipped"
-    /// An entity entered a stage before it was ripe for it.
-    StageRequirementsUnmet "stage_requirements_unmet"
-    /// An entity moved back.
-    StageReverted "stage_reverted"
-    /// An entity stays in its stage for too long.
-    StageOverdue "stage_overdue"
-    /// An inbound call that was no conversation was not returned.
-    MissedCallNotReturned "missed_call_not_returned"
-    /// A customer's message was not answered.
-    MessageUnanswered "message_unanswered"
-    /// A discount beyond the policy.
-    DiscountOverLimit "discount_over_limit"
-    /// An instalment plan beyond the policy.
-    InstallmentNotAllowed "installment_not_allowed"
-    /// A prepayment below the policy.
-    PrepaymentTooLow "prepayment_too_low"
-    /// A manager converts too few.
-    ConversionLow "conversion_low"
-    /// A manager responds too slowly.
-    ResponseSlow "response_slow"
-    /// A manager's reviews are bad.
-    QualityLow "quality_low"
-    /// Too many of a manager's deals are stuck in early stages.
-    StuckEarly "stuck_early"
-    /// Too many of a manager's deals need special terms.
-    SpecialTermsFrequent "special_terms_frequent"
-    /// A source of a tenant went silent.
-    SourceSilent "source_silent"
+    FirstResponseLate first_response_late
+    TooFewAttempts too_few_attempts
+    Neglected neglected
+    DisqualifiedWithoutReason disqualified_without_reason
+    DisqualifiedWithoutContact disqualified_without_contact
+    StageSkipped stage_skipped
+    StageRequirementsUnmet stage_requirements_unmet
+    StageReverted stage_reverted
+    StageOverdue stage_overdue
+    MissedCallNotReturned missed_call_not_returned
+    MessageUnanswered message_unanswered
+    DiscountOverLimit discount_over_limit
+    InstallmentNotAllowed installment_not_allowed
+    PrepaymentTooLow prepayment_too_low
+    ConversionLow conversion_low
+    ResponseSlow response_slow
+    QualityLow quality_low
+    StuckEarly stuck_early
+    SpecialTermsFrequent special_terms_frequent
+    SourceSilent source_silent
 }
 
-impl Rule {
-    /// Whether this version judges the rule; the others are read and kept, and set off nothing.
-    pub fn is_judged(self) -> bool {
-        matches!(self, Self::FirstResponseLate | Self::MissedCallNotReturned)
+/// All that is to be known of a rule. Texts are in English and Russian.
+#[derive(Debug)]
+pub struct Definition {
+    /// What it finds, in one line.
+    pub about: [&'static str; 2],
+    /// Why a head of sales should care.
+    pub why: [&'static str; 2],
+    /// What its alerts are about, as their `subject` says it.
+    pub subjects: &'static [&'static str],
+    /// What it takes from the norms besides what every rule takes.
+    pub takes: &'static [Parameter],
+    /// The keys of `observed`, in order.
+    pub observed: &'static [&'static str],
+    /// The keys of `norm`, in order.
+    pub norm: &'static [&'static str],
+    /// What a person reads.
+    pub wording: Wording,
+    /// How it is judged.
+    pub watch: Watch,
+}
+
+/// What a norm may say beside `enabled`, `severity` and `escalate_after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// `within`
+    Within,
+    /// `clock`
+    Clock,
+    /// `response`
+    Response,
+    /// `attempts`
+    Attempts,
+    /// `entities`
+    Entities,
+    /// `applies_to`
+    AppliesTo,
+    /// `allowed_reasons`
+    AllowedReasons,
+    /// `min_touches`
+    MinTouches,
+    /// `channels`
+    Channels,
+    /// `window`
+    Window,
+    /// `basis`
+    Basis,
+    /// `at_least`, a share, or `of_department`
+    Share,
+    /// `at_least`, a score
+    Score,
+    /// `at_most`, a length of time
+    AtMostLag,
+    /// `at_most`, a share
+    AtMost,
+    /// `quantile`
+    Quantile,
+    /// `min_sample`
+    MinSample,
+    /// `terms`: what special terms are allowed
+    Terms,
+}
+
+/// How a rule is judged.
+#[derive(Clone, Copy, Debug)]
+pub enum Watch {
+    /// By clocks of a lead or deal, which it looks after at every change.
+    Journey(fn(&mut Clocks, &Journey, &mut Desk, Change)),
+    /// By what somebody did to a lead or deal.
+    Deed(fn(&Deed<'_>, &Journey, &Params, &Scope) -> Vec<Finding>),
+    /// By what is owed to a contact.
+    Demands(&'static Kind),
+    /// By a manager's figures, at the slide boundaries of a window; `None` without a limit to hold them against.
+    Window(fn(&Params, &Sample<'_>) -> Option<Judgement>),
+    /// By the silence of source topics.
+    Topics,
+}
+
+/// Something that was done to a lead or deal.
+#[derive(Clone, Debug)]
+pub enum Deed<'a> {
+    /// It was closed.
+    Closed {
+        /// How it ended.
+        outcome: Outcome,
+        /// Why, in the CRM's words.
+        reason: Option<&'a CompactString>,
+    },
+    /// It moved, or came to the end of its pipeline.
+    Moved(Move<'a>),
+    /// Terms were offered.
+    Offered {
+        /// What.
+        terms: &'a TermsOffered,
+        /// The grade of who offered.
+        grade: Option<&'a str>,
+    },
+}
+
+/// A move in a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Move<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// The place of the stage that it came from, if it is one of the same pipeline.
+    pub from: Option<usize>,
+    /// The place of the stage that it came to; past the last one for a good end.
+    pub to: usize,
+    /// The good end.
+    pub end: Option<Outcome>,
+    /// Whether it is known what was before, so that what was passed over can be told.
+    pub skips: bool,
+    /// Which of its stages have been visited.
+    pub visited: &'a [bool],
+}
+
+impl Move<'_> {
+    /// Where it came to, as an alert says it.
+    pub fn target(&self) -> &str {
+        let stage = || self.pipeline.stages.get(self.to).map(|stage| stage.id.as_str());
+        self.end.map(Outcome::name).or_else(stage).unwrap_or_default()
     }
 }
 
-/// Sentences for a person in English and Russian, with `{subject}`, `{within}`, `{clock}` and `{lag}` to be filled in.
+/// Something wrong with a deed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The stage that its subject has behind the entity; such a one is told once.
+    pub part: Option<StageId>,
+    /// What was found.
+    pub observed: Values,
+    /// What is wanted.
+    pub norm: Values,
+}
+
+/// What a window rule says of a manager's figures at a boundary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// How many cases the figure stands on.
+    pub n: i64,
+    /// Whether a violation begins now, if there is none and the sample is large enough.
+    pub bad: bool,
+    /// Whether the bare figure is at its norm: a violation ends.
+    pub good: bool,
+    /// What was found, the counts (`n`, `k`) first; without any case there is nothing else.
+    pub observed: Values,
+    /// What is wanted.
+    pub norm: Values,
+}
+
+/// Judges a share that has an upper limit.
+fn share_over(share: Ratio, norm: &Params) -> Option<Judgement> {
+    let limit = norm.at_most?;
+    let ratio = share.ratio();
+    let mut observed = vec![("n", share.n.into()), ("k", share.k.into())];
+    observed.extend(ratio.map(|ratio| ("ratio", ratio.into())));
+    let over = |over: bool| ratio.is_some_and(|ratio| (ratio > limit) == over);
+    let norm = vec![("at_most", limit.into()), ("min_sample", norm.min_sample.unwrap_or(1).into())];
+    Some(Judgement { n: share.n, bad: over(true), good: over(false), observed, norm })
+}
+
+/// Sentences for a person in English and Russian, with the `{subject}` and keys of `observed` and `norm` to be filled in.
 #[derive(Clone, Copy, Debug)]
 pub struct Wording {
-    /// While it lasts.
+    /// While it lasts, or of the act.
     pub lasting: [&'static str; 2],
-    /// When an act ended it.
+    /// When an act ended it, or the figure is back; empty for acts.
     pub settled: [&'static str; 2],
 }
 
-/// When the entity was closed.
-const CLOSED: [&str; 2] =
-    ["{subject} was closed after {lag} without it", "{subject}: закрыт через {lag}, так и не дождавшись"];
-/// When the entity was deleted.
-const DELETED: [&str; 2] = ["{subject} was deleted", "{subject}: удалён"];
-/// When late evidence took it back.
-const RETRACTED: [&str; 2] = [
-    "{subject} was attended to in time after all ({lag}; the norm is {within}, {clock} time)",
-    "{subject}: всё-таки вовремя ({lag} при норме {within}, {clock} время)",
-];
+/// What is said of every rule's alert when it ended in one of the common ways.
+pub fn common(resolution: Resolution) -> Option<[&'static str; 2]> {
+    Some(match resolution {
+        Resolution::Closed => ["{subject} was closed meanwhile", "{subject}: тем временем закрыт"],
+        Resolution::Deleted => ["{subject} was deleted", "{subject}: удалён"],
+        Resolution::LateEvidence => [
+            "{subject} was in order after all: what shows it became known late",
+            "{subject}: нарушения всё-таки не было, подтверждение пришло с опозданием",
+        ],
+        Resolution::SampleTooSmall => [
+            "{subject}: too few cases are left to judge ({n})",
+            "{subject}: для оценки осталось слишком мало случаев ({n})",
+        ],
+        Resolution::Disabled => ["{subject}: the norm no longer applies", "{subject}: норма больше не действует"],
+        _ => return None,
+    })
+}
 
 /// The languages of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,36 +278,43 @@ impl Language {
 
 /// One sentence about an alert for a person.
 pub fn message(alert: &Alert, language: Language) -> String {
-    let wording = match alert.rule {
-        Rule::FirstResponseLate => first_response_late::WORDING,
-        Rule::MissedCallNotReturned => missed_call_not_returned::WORDING,
-        _ => return alert.rule.name().to_owned(),
-    };
-    let sentence = match alert.resolution {
-        None => wording.lasting,
-        Some(Resolution::Closed) => CLOSED,
-        Some(Resolution::Deleted) => DELETED,
-        Some(Resolution::LateEvidence) => RETRACTED,
-        Some(_) => wording.settled,
-    };
-    let template = sentence[language as usize];
-    let find = |values: &Values, key| values.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
-    let length = |value| match value {
-        Some(Value::Number(seconds)) => length(seconds, language),
-        _ => String::new(),
-    };
-    let clock = match (find(&alert.norm, "clock"), language) {
-        (Some(Value::Text(clock)), Language::Ru) => {
-            if clock == "business" { "рабочее" } else { "календарное" }.to_owned()
+    let wording = alert.rule.definition().wording;
+    let settled = || if wording.settled[0].is_empty() { wording.lasting } else { wording.settled };
+    let sentence = alert.resolution.map_or(wording.lasting, |resolution| common(resolution).unwrap_or_else(settled));
+    let mut rest = sentence[language as usize];
+    let mut message = String::with_capacity(rest.len() + 32);
+    while let Some((before, after)) = rest.split_once('{') {
+        let (key, after) = after.split_once('}').unwrap_or((after, ""));
+        message += before;
+        if key == "subject" {
+            message += &alert.subject;
+        } else if let Some((_, value)) = alert.observed.iter().chain(&alert.norm).find(|(name, _)| *name == key) {
+            message += &told(alert.rule, key, value, language);
         }
-        (Some(Value::Text(clock)), Language::En) => clock.to_string(),
-        _ => String::new(),
-    };
-    template
-        .replace("{subject}", &alert.subject)
-        .replace("{within}", &length(find(&alert.norm, "within_seconds")))
-        .replace("{lag}", &length(find(&alert.observed, "lag_seconds")))
-        .replace("{clock}", &clock)
+        rest = after;
+    }
+    message + rest
+}
+
+/// A value of an alert as a person reads it.
+fn told(rule: Rule, key: &str, value: &Value, language: Language) -> String {
+    match (value, evidence::of(rule, key).map(|evidence| evidence.unit)) {
+        (Value::Number(seconds), Some(Unit::Seconds)) => length(*seconds, language),
+        (Value::Number(share), Some(Unit::Share)) => format!("{} %", round(share * 100.0)),
+        (Value::Number(quantile), Some(Unit::Quantile)) => format!("p{}", round(quantile * 100.0)),
+        (Value::Number(number), _) => round(*number).to_string(),
+        (Value::Count(count), _) => count.to_string(),
+        (Value::Text(text), _) => match (key, text.as_str(), language) {
+            ("clock", "business", Language::Ru) => "рабочее".into(),
+            ("clock", "wall", Language::Ru) => "календарное".into(),
+            _ => text.to_string(),
+        },
+    }
+}
+
+/// To one decimal.
+fn round(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }
 
 /// A length of time in the two largest units that it has.
@@ -184,5 +348,19 @@ mod tests {
     fn every_rule_has_a_name_of_its_own() {
         let names: std::collections::BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), Rule::ALL.len());
+    }
+
+    #[test]
+    fn every_sentence_names_only_what_its_rule_tells() {
+        for rule in Rule::ALL {
+            let Definition { wording, observed, norm, about, why, .. } = rule.definition();
+            for sentence in [wording.lasting, wording.settled].concat() {
+                for key in sentence.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
+                    let known = key == "subject" || observed.contains(&key) || norm.contains(&key);
+                    assert!(known, "{}: {{{key}}} in {sentence:?}", rule.name());
+                }
+            }
+            assert!(about.iter().chain(why).all(|text| !text.is_empty()), "{}", rule.name());
+        }
     }
 }

@@ -2,16 +2,23 @@
 //!
 //! Only managers have panes. A department's figures are those of its managers of this instant, a tenant's those of all,
 //! so both are sums made when a row is asked for, and a manager who changes department takes his figures along.
+//!
+//! Whether a manager's figures are as they should be is decided in `scoreboard/judge.rs`.
 
-use super::effect::{Fact, Measure, Person, Spot, Who};
+mod judge;
+
+use super::alert::Alert;
+use super::effect::{Effect, Fact, Measure, Percent, Person, Spot, Who};
 use super::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
-use super::norms::Window;
+use super::norms::{Norms, Window};
 use super::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
 use super::rule::Rule;
-use super::time::Timestamp;
+use super::time::{Span, Timestamp};
 use super::window::{Cell, Rolling};
 use compact_str::CompactString;
+use judge::Judge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// The figures of one tenant.
 #[derive(Debug)]
@@ -24,8 +31,7 @@ pub struct Scoreboard {
     departments: BTreeSet<DepartmentId>,
     spots: Vec<Spot>,
     currencies: Vec<CompactString>,
-    /// Offers in order of their date: they are few, and distinct deals cannot be kept by adding and subtracting.
-    offers: VecDeque<Offer>,
+    judge: Judge,
 }
 
 #[derive(Debug)]
@@ -34,15 +40,16 @@ struct Member {
     department: Option<DepartmentId>,
     rolling: Vec<Rolling>,
     now: Standing,
+    /// Offers in order of their date: they are few, and distinct deals cannot be kept by adding and subtracting.
+    offers: VecDeque<Offer>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Offer {
     at: Timestamp,
-    who: Who,
     deal: u32,
     special: bool,
-    discount_percent: f64,
+    discount: Percent,
 }
 
 /// What stands now.
@@ -51,61 +58,95 @@ struct Standing {
     /// Waits for a first response, by their beginning.
     awaiting: BTreeMap<Timestamp, i64>,
     open: BTreeMap<u32, i64>,
+    overdue: BTreeMap<u32, i64>,
+    open_deals: i64,
+    stuck_deals: i64,
     open_alerts: BTreeMap<Rule, i64>,
     unreturned: i64,
     unanswered: i64,
 }
 
 impl Scoreboard {
-    /// An empty scoreboard with these windows.
-    pub fn new(tenant: TenantId, windows: Vec<Window>) -> Self {
+    /// An empty scoreboard with the windows of these norms.
+    pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
+        let windows = norms.windows.clone();
         let nobody = Member::new(UNKNOWN.into(), &windows);
         Self {
+            judge: Judge::new(norms, &tenant),
             tenant,
             windows,
             members: vec![nobody],
             departments: BTreeSet::from([UNKNOWN.into()]),
             spots: Vec::new(),
             currencies: Vec::new(),
-            offers: VecDeque::new(),
         }
     }
 
-    /// Takes over a manager's record.
-    pub fn person(&mut self, person: &Person) {
+    /// Takes an effect in, after judging the slide boundaries before it; alerts that have come of either go to `alerts`.
+    pub fn take(&mut self, effect: Effect, alerts: &mut Vec<Alert>) {
+        match effect {
+            Effect::Fact(fact) => {
+                self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
+                self.count(&fact);
+                self.judge.stir(fact.who);
+            }
+            Effect::Person(person) => {
+                self.judge_until(person.known.saturating_sub(Span(1)), alerts);
+                self.person(*person);
+            }
+            Effect::Spot(spot) => self.spot(*spot),
+            Effect::Currency(_, code) => self.currencies.push(code),
+            Effect::Alert(alert) => alerts.push(*alert),
+            // Requests are counted where they are published.
+            Effect::Review(_) | Effect::ReviewOver { .. } => {}
+        }
+    }
+
+    /// Other norms are in force; the windows are the same.
+    pub fn reload(&mut self, norms: Arc<Norms>) {
+        let members = (0..self.members.len() as u32).map(Who);
+        self.judge.reload(norms, &self.tenant, members);
+    }
+
+    fn person(&mut self, person: Person) {
         let number = person.who.0 as usize;
         while self.members.len() <= number {
             self.members.push(Member::new(person.id.clone(), &self.windows));
         }
-        self.members[number].department.clone_from(&person.department);
-        self.departments.extend(person.department.clone());
+        let before = self.members[number].department();
+        self.members[number].department = person.department;
+        let after = self.members[number].department();
+        if before != after {
+            self.departments.insert(after.clone());
+            self.judge.shift(person.who, before, after);
+        }
     }
 
-    /// Takes over the name of a spot.
-    pub fn spot(&mut self, spot: Spot) {
+    fn spot(&mut self, spot: Spot) {
         debug_assert_eq!(spot.number as usize, self.spots.len(), "spots are announced in order");
         self.spots.push(spot);
     }
 
-    /// Takes over the name of a currency.
-    pub fn currency(&mut self, code: CompactString) {
-        self.currencies.push(code);
-    }
-
-    /// Counts a fact.
-    pub fn count(&mut self, fact: &Fact) {
+    fn count(&mut self, fact: &Fact) {
         let member = &mut self.members[fact.who.0 as usize];
         let times = i64::from(fact.times);
         match fact.measure {
             Measure::Awaiting => add(&mut member.now.awaiting, fact.at, times),
             Measure::Open(spot) => add(&mut member.now.open, spot, times),
+            Measure::Overdue(spot) => add(&mut member.now.overdue, spot, times),
+            Measure::OpenDeal => member.now.open_deals += times,
+            Measure::Stuck => member.now.stuck_deals += times,
             Measure::OpenAlert(rule) => add(&mut member.now.open_alerts, rule, times),
             Measure::Unreturned => member.now.unreturned += times,
             Measure::Unanswered => member.now.unanswered += times,
-            Measure::Terms { deal, special, discount_percent } => {
-                let offer = Offer { at: fact.at, who: fact.who, deal, special, discount_percent };
-                let place = self.offers.partition_point(|other| other.at <= offer.at);
-                self.offers.insert(place, offer);
+            Measure::Terms { deal, special, discount } => {
+                let offer = Offer { at: fact.at, deal, special, discount };
+                let place = member.offers.partition_point(|other| other.at < offer.at);
+                if times > 0 {
+                    member.offers.insert(place, offer);
+                } else if let Some(gone) = member.offers.range(place..).position(|other| *other == offer) {
+                    member.offers.remove(place + gone);
+                }
             }
             _ => member.rolling.iter_mut().for_each(|window| window.count(fact)),
         }
@@ -123,33 +164,26 @@ impl Scoreboard {
     /// The rows of one window at `at`.
     pub fn window_rows(&mut self, index: usize, at: Timestamp, into: &mut Vec<Row>) {
         let window = self.windows[index];
-        let longest = self.windows.iter().map(|window| Rolling::since(*window, at)).min();
-        while self.offers.front().is_some_and(|offer| Some(offer.at) < longest) {
-            self.offers.pop_front();
-        }
-        let since = Rolling::since(window, at);
-        let start = self.offers.partition_point(|offer| offer.at < since);
-        let offers: Vec<Offer> = self.offers.range(start..).copied().collect();
-        let mut departments: BTreeMap<DepartmentId, (Cell, BTreeSet<Who>)> = self.each_department();
-        let mut tenant = Cell::default();
-        self.members.iter_mut().for_each(|member| member.rolling[index].advance(at));
+        self.members.iter_mut().for_each(|member| member.advance(&self.windows, index, at));
+        let mut departments: BTreeMap<DepartmentId, (Cell, Vec<&Offer>)> = self.each_department();
+        let mut tenant = (Cell::default(), Vec::new());
         for (number, member) in self.members.iter().enumerate() {
-            let who = Who(number as u32);
             let total = member.rolling[index].total();
-            tenant.merge(total, 1);
-            let (department, whose) = departments.entry(member.department()).or_default();
-            department.merge(total, 1);
-            whose.insert(who);
-            if who != Who::NOBODY {
-                let figures = self.spell(total, terms(&offers, |offer| offer.who == who));
+            let department = departments.entry(member.department()).or_default();
+            for (cell, offers) in [department, &mut tenant] {
+                cell.merge(total, 1);
+                offers.extend(member.offers(window, at));
+            }
+            if number > 0 {
+                let figures = self.spell(total, terms(member.offers(window, at)));
                 self.push(into, Subject::Manager(member.id.clone()), member.department.clone(), at, window, figures);
             }
         }
-        for (id, (cell, whose)) in departments {
-            let figures = self.spell(&cell, terms(&offers, |offer| whose.contains(&offer.who)));
+        for (id, (cell, offers)) in departments {
+            let figures = self.spell(&cell, terms(offers));
             self.push(into, Subject::Department(id), None, at, window, figures);
         }
-        let figures = self.spell(&tenant, terms(&offers, |_| true));
+        let figures = self.spell(&tenant.0, terms(tenant.1));
         self.push(into, Subject::Tenant, None, at, window, figures);
     }
 
@@ -194,21 +228,30 @@ impl Scoreboard {
     fn spell(&self, cell: &Cell, terms: Terms) -> WindowFigures {
         let name = |currency: u32| self.currencies.get(currency as usize).cloned().unwrap_or_default();
         let amount_won = cell.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
-        WindowFigures { terms, amount_won, ..cell.figures() }
+        let mut stage_conversion = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for (spot, share) in cell.stages() {
+            if let Some(spot) = self.spots.get(spot as usize) {
+                stage_conversion.entry(spot.pipeline.clone()).or_default().insert(spot.stage.clone(), share);
+            }
+        }
+        WindowFigures { terms, amount_won, stage_conversion, ..cell.figures() }
     }
 
     fn now_figures(&self, standing: &Standing, at: Timestamp) -> NowFigures {
-        let mut open = ByStage::new();
-        for (spot, n) in &standing.open {
-            if let Some(spot) = self.spots.get(*spot as usize) {
-                open.entry(spot.pipeline.clone()).or_default().insert(spot.stage.clone(), *n);
+        let by_stage = |counts: &BTreeMap<u32, i64>| {
+            let mut spelled = ByStage::new();
+            for (spot, n) in counts {
+                if let Some(spot) = self.spots.get(*spot as usize) {
+                    spelled.entry(spot.pipeline.clone()).or_default().insert(spot.stage.clone(), *n);
+                }
             }
-        }
+            spelled
+        };
         NowFigures {
             awaiting_first_response: standing.awaiting.values().sum(),
             oldest_wait_seconds: standing.awaiting.keys().next().map(|since| (at - *since).seconds()),
-            open,
-            overdue: ByStage::new(),
+            open: by_stage(&standing.open),
+            overdue: by_stage(&standing.overdue),
             open_alerts: standing.open_alerts.clone(),
             unreturned_calls: standing.unreturned,
             unanswered_messages: standing.unanswered,
@@ -219,7 +262,28 @@ impl Scoreboard {
 impl Member {
     fn new(id: ManagerId, windows: &[Window]) -> Self {
         let rolling = windows.iter().map(|window| Rolling::new(*window)).collect();
-        Self { id, department: None, rolling, now: Standing::default() }
+        Self { id, department: None, rolling, now: Standing::default(), offers: VecDeque::new() }
+    }
+
+    fn is_in(&self, department: &DepartmentId) -> bool {
+        self.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str) == department.as_str()
+    }
+
+    /// Lets go of what one of the windows no longer covers at `at`, and none of them any more.
+    fn advance(&mut self, windows: &[Window], index: usize, at: Timestamp) {
+        self.rolling[index].advance(at);
+        if !self.offers.is_empty() {
+            let longest = windows.iter().map(|window| Rolling::since(*window, at)).min();
+            while self.offers.front().is_some_and(|offer| Some(offer.at) < longest) {
+                self.offers.pop_front();
+            }
+        }
+    }
+
+    /// The offers in a window at `at`.
+    fn offers(&self, window: Window, at: Timestamp) -> impl Iterator<Item = &Offer> {
+        let since = Rolling::since(window, at);
+        self.offers.range(self.offers.partition_point(|offer| offer.at < since)..)
     }
 
     fn department(&self) -> DepartmentId {
@@ -231,6 +295,7 @@ impl Standing {
     fn merge(&mut self, other: &Self) {
         other.awaiting.iter().for_each(|(since, n)| add(&mut self.awaiting, *since, *n));
         other.open.iter().for_each(|(spot, n)| add(&mut self.open, *spot, *n));
+        other.overdue.iter().for_each(|(spot, n)| add(&mut self.overdue, *spot, *n));
         other.open_alerts.iter().for_each(|(rule, n)| add(&mut self.open_alerts, *rule, *n));
         self.unreturned += other.unreturned;
         self.unanswered += other.unanswered;
@@ -247,13 +312,13 @@ fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
 }
 
 /// Distinct deals with terms among these offers, those with special ones, and the mean discount over offers.
-fn terms(offers: &[Offer], of: impl Fn(&Offer) -> bool) -> Terms {
+fn terms<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Terms {
     let mut deals = BTreeMap::<u32, bool>::new();
     let (mut n, mut sum) = (0u32, 0.0);
-    for offer in offers.iter().filter(|offer| of(offer)) {
+    for offer in offers {
         *deals.entry(offer.deal).or_default() |= offer.special;
         n += 1;
-        sum += offer.discount_percent;
+        sum += offer.discount.get();
     }
     Terms {
         offered: deals.len() as i64,

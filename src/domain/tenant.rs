@@ -1,24 +1,33 @@
 //! Owns one tenant: applies its events in event-time order, lets its timers go off in between, and returns effects.
-//!
-//! Here is decided to whom an interaction belongs: to the entity it names, else to that of its thread, else to every
-//! open entity that has the contact (the most recently created being the primary one), else to the contact alone.
+//! What an event means to entities stands here, what calls and messages mean in `interactions`, what late events change
+//! in `correction`.
 
-use super::alert::Resolution;
+mod cases;
+mod correction;
+mod interactions;
+
 use super::desk::{Desk, Timer};
 use super::duplicates::Duplicates;
-use super::effect::{Effect, Measure, StateKey, Who};
+use super::effect::{Effect, Measure, Percent, Who};
 use super::event::{
-    ActivityKind, Amount, Call, CallEnd, CallOutcome, Contact, Created, CrmPayload, Direction, Event, Message, Outcome,
-    Payload, Snapshot, TermsOffered,
+    ActivityKind, Contact, Created, CrmPayload, Direction, Event, Outcome, Payload, Snapshot, StageChanged,
+    TermsOffered, Turn,
 };
-use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, PipelineId, SourceId, TenantId, ThreadId};
+use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
 use super::identity;
-use super::journey::Journey;
+use super::journey::{Arrival, Journey};
 use super::norms::{Norms, Scope};
-use super::owed::{Act, Debtor, Demand, Kind, Owed, Reach};
-use super::rule::{Rule, missed_call_not_returned};
+use super::owed::{Act, Owed};
+use super::people::Record;
+use super::review::Sampler;
+use super::rule::Deed;
+use super::rule::message_unanswered::KIND as MESSAGES;
+use super::rule::missed_call_not_returned::KIND as CALLS;
+use super::rule::source_silent::Silences;
+use super::terms;
 use super::time::{Span, Timestamp};
-use compact_str::{CompactString, format_compact};
+use cases::{Cases, Entry};
+use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -45,8 +54,14 @@ pub struct Tenant {
     desk: Desk,
     memory: Memory,
     duplicates: Duplicates,
-    /// The first event seen of the tenant: what lies before it is unknown.
-    first_event: Option<Timestamp>,
+    cases: Cases,
+    /// The norms, and from when on they were in force.
+    eras: Vec<(Timestamp, Arc<Norms>)>,
+    /// `None`: nobody asks for it.
+    silences: Option<Silences>,
+    sampler: Option<Sampler>,
+    /// The keys of the event that is being processed.
+    keys: Vec<u64>,
     journeys: Vec<Journey>,
     by_id: FxHashMap<EntityId, u32>,
     contacts: Vec<Card>,
@@ -95,18 +110,19 @@ struct Belonging {
     contact: Option<u32>,
 }
 
-/// Unanswered messages as demands. No rule watches them yet: they feed the reply lag and the gauge.
-const MESSAGES: Kind =
-    Kind { rule: Rule::MessageUnanswered, waiting: Measure::Unanswered, lag: Measure::Reply, timer: None };
-
 impl Tenant {
     /// A tenant that nothing has happened to.
     pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory) -> Self {
+        let mut desk = Desk::new(id, Arc::clone(&norms));
         Self {
-            desk: Desk::new(id, norms),
+            eras: vec![(Timestamp::MIN, norms)],
+            silences: Silences::new(desk.scope(Who::NOBODY, None, None), memory.correction_horizon),
+            sampler: Sampler::new(&desk, memory.correction_horizon),
+            desk,
             memory,
-            duplicates: Duplicates::new(memory.dedup_window),
-            first_event: None,
+            duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
+            cases: Cases::default(),
+            keys: Vec::new(),
             journeys: Vec::new(),
             by_id: FxHashMap::default(),
             contacts: Vec::new(),
@@ -137,20 +153,38 @@ impl Tenant {
         into.append(&mut self.desk.out);
     }
 
-    /// Applies an event; timers before it go off first. `false`: it was a duplicate and changed nothing.
-    pub fn apply(&mut self, event: &Event) -> bool {
+    /// Applies an event at its turn; timers before it go off first. `false`: it was a duplicate and changed nothing.
+    pub fn apply(&mut self, turn: Turn, event: Event) -> bool {
         self.run_timers(Timestamp(event.at.0 - 1));
-        if self.desk.now != event.at {
-            self.calls_now.clear();
-        }
-        self.desk.now = event.at;
         let topic = event.payload.topic();
         if event.id.as_ref().is_some_and(|id| !self.duplicates.take(topic, id, event.at)) {
             return false;
         }
+        self.enter(turn);
+        self.desk.first_event.get_or_insert(event.at);
+        if let Some(silences) = &mut self.silences {
+            silences.spoke(topic, &mut self.desk);
+        }
+        self.step(&event.payload);
+        cases::keys(&event.payload, self.desk.norms.country, &mut self.keys);
+        if let Some(case) = self.cases.join(&self.keys) {
+            self.cases.log(case, Entry { turn, payload: event.payload });
+        }
+        true
+    }
+
+    /// Goes on to the turn of an event.
+    fn enter(&mut self, turn: Turn) {
+        if self.desk.now != turn.at {
+            self.calls_now.clear();
+        }
+        self.desk.turn_to(turn);
         self.applied += 1;
-        self.first_event.get_or_insert(event.at);
-        match &event.payload {
+    }
+
+    /// Does what an event says.
+    fn step(&mut self, payload: &Payload) {
+        match payload {
             Payload::Crm(payload) => self.crm(payload),
             Payload::Call(call) => match &call.end {
                 None => self.call_started(call),
@@ -158,19 +192,102 @@ impl Tenant {
             },
             Payload::Message(message) => self.message(message),
         }
-        true
+    }
+
+    /// Forgets all that an event named, to play its case again.
+    fn forget(&mut self, payload: &Payload) {
+        payload.each_entity(|kind, id| {
+            if kind == EntityKind::Lead {
+                self.named_unknown.remove(id);
+            }
+            let id = EntityId { kind, id: id.clone() };
+            if let Some(number) = self.by_id.get(&id) {
+                self.journeys[*number as usize] = Journey::new(id, *number);
+            }
+        });
+        payload.each_contact(|contact| {
+            let form = identity::normal_form(contact, self.desk.norms.country);
+            if let Some(number) = form.and_then(|form| self.by_form.get(&form)) {
+                let card = &mut self.contacts[*number as usize];
+                card.entities.clear();
+                (card.calls, card.messages) = (None, None);
+            }
+        });
+        match payload {
+            Payload::Crm(_) => {}
+            Payload::Call(call) => {
+                self.ended.remove(&call.id);
+                self.ringing.remove(&call.id);
+            }
+            Payload::Message(message) => {
+                if let Some(thread) = &message.thread {
+                    self.threads.remove(thread);
+                    self.asked_in.remove(thread);
+                }
+                // A reply is named by nobody: one that has the id of a question is not it, nor need it be of its case.
+                if message.direction == Direction::Inbound {
+                    self.asked_by.remove(&message.id);
+                }
+            }
+        }
+    }
+
+    /// Other norms are in force, from `at` on: clocks that run are worked out anew, and what is overdue fires at once.
+    pub fn reload(&mut self, norms: Arc<Norms>, at: Timestamp) {
+        self.run_timers(at);
+        self.eras.push((at, Arc::clone(&norms)));
+        self.take_norms(norms, at, 0..self.journeys.len() as u32, 0..self.contacts.len() as u32);
+        let (scope, horizon) = (self.desk.scope(Who::NOBODY, None, None), self.memory.correction_horizon);
+        self.silences = match self.silences.take() {
+            Some(silences) => silences.reload(&mut self.desk, scope),
+            None => Silences::new(scope, horizon),
+        };
+        self.sampler = self.sampler.take().or_else(|| Sampler::new(&self.desk, horizon));
+        self.run_timers(at);
+    }
+
+    fn take_norms(
+        &mut self,
+        norms: Arc<Norms>,
+        at: Timestamp,
+        journeys: impl IntoIterator<Item = u32>,
+        contacts: impl IntoIterator<Item = u32>,
+    ) {
+        self.desk.turn_to(Turn::deadline(at));
+        self.desk.set_norms(norms);
+        for number in journeys {
+            if self.journeys[number as usize].heard.is_some() {
+                self.refresh(number);
+                self.journeys[number as usize].reload(&mut self.desk);
+            }
+        }
+        for contact in contacts {
+            for kind in [CALLS, MESSAGES] {
+                let card = &self.contacts[contact as usize];
+                let owed = if kind.rule == MESSAGES.rule { &card.messages } else { &card.calls };
+                let Some((entity, who)) = owed.as_ref().and_then(|owed| owed.waiting()) else { continue };
+                let scope = self.scope_of(entity, who);
+                self.owed(contact, kind, |owed, desk, debtor| owed.reload(desk, debtor, &scope));
+            }
+        }
     }
 
     /// Lets every timer up to and including `until` go off.
     pub fn run_timers(&mut self, until: Timestamp) {
         while let Some((at, timer)) = self.desk.due(until) {
-            self.desk.now = at;
+            self.desk.turn_to(Turn::deadline(at));
             match timer {
-                Timer::FirstResponse(number) => {
-                    self.journeys[number as usize].ring_first_response(&mut self.desk);
+                Timer::Journey(number) => {
+                    self.refresh(number);
+                    self.journeys[number as usize].ring(&mut self.desk);
                 }
-                Timer::MissedCalls(number) => {
-                    self.owed(number, missed_call_not_returned::KIND, |owed, desk, debtor| owed.ring(desk, debtor));
+                Timer::MissedCalls(number) => self.owed(number, CALLS, |owed, desk, debtor| owed.ring(desk, debtor)),
+                Timer::Messages(number) => self.owed(number, MESSAGES, |owed, desk, debtor| owed.ring(desk, debtor)),
+                Timer::Silence(topic) => {
+                    self.silences.iter_mut().for_each(|silences| silences.ring(topic, &mut self.desk));
+                }
+                Timer::Reviews(who) => {
+                    self.sampler.iter_mut().for_each(|sampler| sampler.ring(&mut self.desk, who, &self.journeys));
                 }
             }
         }
@@ -180,14 +297,7 @@ impl Tenant {
         match payload {
             CrmPayload::LeadCreated(created) => self.created(EntityKind::Lead, created),
             CrmPayload::DealCreated(created) => self.created(EntityKind::Deal, created),
-            CrmPayload::StageChanged(change) => {
-                self.with(&change.entity, |journey, _| {
-                    journey.stage = Some(change.to.clone());
-                    if change.pipeline.is_some() {
-                        journey.pipeline.clone_from(&change.pipeline);
-                    }
-                });
-            }
+            CrmPayload::StageChanged(change) => self.stage_changed(change),
             CrmPayload::Assigned { entity, manager } => {
                 let who = self.desk.people.number(manager, &mut self.desk.out);
                 if let Some(number) = self.known(entity) {
@@ -195,15 +305,16 @@ impl Tenant {
                     self.publish(number);
                 }
             }
-            CrmPayload::Closed { entity, outcome, .. } => {
-                self.with(entity, |journey, desk| journey.close(desk, *outcome));
+            CrmPayload::Closed { entity, outcome, reason } => {
+                self.with(entity, |journey, desk| journey.close(desk, *outcome, reason.as_ref()));
             }
             CrmPayload::Reopened { entity, stage } => {
-                self.with(entity, |journey, _| {
-                    journey.reopen();
-                    if stage.is_some() {
-                        journey.stage.clone_from(stage);
+                self.with(entity, |journey, desk| {
+                    if let Some(stage) = stage {
+                        let at = desk.now;
+                        journey.arrive(desk, Arrival { pipeline: None, stage, from: None, at, moved: false });
                     }
+                    journey.reopen(desk);
                 });
             }
             CrmPayload::Deleted { entity } => self.deleted(entity),
@@ -215,17 +326,28 @@ impl Tenant {
             }
             CrmPayload::TermsOffered(terms) => self.terms(terms),
             CrmPayload::ActivityCompleted { entity, manager, kind } => self.activity(entity, manager.as_ref(), *kind),
-            CrmPayload::InteractionReviewed { manager, score, verdict, .. } => {
+            CrmPayload::InteractionReviewed { interaction, manager, score, verdict } => {
                 let who = self.desk.people.number(manager, &mut self.desk.out);
                 let score_micros = (score * 1e6).round() as i64;
                 self.desk.fact(self.desk.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
+                self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.desk, interaction));
             }
             CrmPayload::ManagerUpserted { manager, department, grade, active } => {
-                let Desk { people, out, .. } = &mut self.desk;
-                people.upsert(manager, department.as_ref(), grade.as_ref(), *active, out);
+                let Desk { people, out, turn, .. } = &mut self.desk;
+                let record = Record { department: department.clone(), grade: grade.clone(), active: *active };
+                let horizon = turn.at.saturating_sub(self.memory.correction_horizon);
+                people.upsert(manager, record, *turn, horizon, out);
             }
             CrmPayload::Snapshot(snapshot) => self.snapshot(snapshot),
         }
+    }
+
+    fn stage_changed(&mut self, change: &StageChanged) {
+        self.with(&change.entity, |journey, desk| {
+            journey.fill(&change.filled_fields);
+            let (pipeline, from, at) = (change.pipeline.as_ref(), change.from.as_ref(), desk.now);
+            journey.arrive(desk, Arrival { pipeline, stage: &change.to, from, at, moved: true });
+        });
     }
 
     /// `lead_created` and `deal_created`: on a known entity, attributes only fill gaps.
@@ -233,17 +355,23 @@ impl Tenant {
         let Some(number) = self.known(&EntityId { kind, id: created.id.clone() }) else { return };
         let who = self.who(created.manager.as_ref());
         let journey = &mut self.journeys[number as usize];
-        fill(&mut journey.pipeline, &created.pipeline);
-        fill(&mut journey.stage, &created.stage);
         fill(&mut journey.source, &created.source);
-        fill(&mut journey.amount_minor, &created.amount.minor);
-        fill(&mut journey.currency, &created.amount.currency);
+        fill(&mut journey.amount.minor, &created.amount.minor);
+        fill(&mut journey.amount.currency, &created.amount.currency);
         if journey.who == Who::NOBODY {
             self.assign(number, who);
         }
         let named = self.name_lead(number, created.lead.as_ref());
         self.link(number, &created.contacts);
-        self.born(number, self.desk.now);
+        self.refresh(number);
+        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
+        journey.in_pipeline(desk, created.pipeline.as_ref());
+        journey.begin();
+        let at = desk.now;
+        if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage.is_none()) {
+            journey.arrive(desk, Arrival { pipeline: None, stage, from: None, at, moved: false });
+        }
+        self.born(number, at);
         self.publish(number);
         self.convert(named);
     }
@@ -253,20 +381,40 @@ impl Tenant {
         let Some(number) = self.known(&snapshot.entity) else { return };
         let who = self.who(snapshot.manager.as_ref());
         let journey = &mut self.journeys[number as usize];
-        replace(&mut journey.pipeline, &snapshot.pipeline);
-        replace(&mut journey.stage, &snapshot.stage);
         replace(&mut journey.source, &snapshot.source);
-        set_amount(journey, &snapshot.amount);
+        replace(&mut journey.amount.minor, &snapshot.amount.minor);
+        replace(&mut journey.amount.currency, &snapshot.amount.currency);
         if who != Who::NOBODY {
             self.assign(number, who);
         }
         let named = self.name_lead(number, snapshot.lead.as_ref());
         self.link(number, &snapshot.contacts);
-        if let Some(created_at) = snapshot.created_at {
-            self.born(number, created_at.min(self.desk.now));
+        self.refresh(number);
+        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
+        journey.in_pipeline(desk, snapshot.pipeline.as_ref());
+        journey.fill(&snapshot.filled_fields);
+        let entered = snapshot.stage_entered_at.unwrap_or(desk.now).min(desk.now);
+        let created = journey.created.or(snapshot.created_at.map(|created| created.min(desk.now)));
+        let shown = if snapshot.stage.is_some() { entered } else { desk.now };
+        if journey.stage.is_none() && created.is_some_and(|created| shown <= created) {
+            // It is shown as it was created: there is no past that is not known.
+            journey.begin();
         }
+        if let Some(stage) = snapshot.stage.clone().or_else(|| journey.stage.clone()) {
+            let at = journey.since().map_or(entered, |since| entered.max(since));
+            let moved = journey.stage.is_some();
+            let pipeline = snapshot.pipeline.as_ref();
+            journey.arrive(desk, Arrival { pipeline, stage: &stage, from: None, at, moved });
+        } else {
+            replace(&mut journey.pipeline, &snapshot.pipeline);
+        }
+        if let Some(created_at) = snapshot.created_at {
+            let at = created_at.min(self.desk.now);
+            self.born(number, at);
+        }
+        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
         if let Some(outcome) = snapshot.outcome {
-            self.journeys[number as usize].close(&mut self.desk, outcome);
+            journey.close(desk, outcome, snapshot.reason.as_ref());
         }
         self.publish(number);
         self.convert(named);
@@ -275,9 +423,8 @@ impl Tenant {
     /// The creation of an entity became known. Clocks that count from it run only if it is not earlier than the first
     /// event seen of the tenant: the first sync of a CRM must not set off a thousand alarms.
     fn born(&mut self, number: u32, at: Timestamp) {
-        let source = self.lead_source(number);
-        let watched = self.first_event.is_some_and(|first| at >= first);
-        self.journeys[number as usize].born(&mut self.desk, at, watched, source.as_ref());
+        let watched = self.desk.first_event.is_some_and(|first| at >= first);
+        self.journeys[number as usize].born(&mut self.desk, at, watched);
     }
 
     /// A deal names its lead for the first time; returns the lead if it is known.
@@ -288,10 +435,10 @@ impl Tenant {
             return None;
         }
         journey.lead = Some(lead.clone());
-        match self.by_id.get(&EntityId { kind: EntityKind::Lead, id: lead.clone() }) {
+        match self.heard_lead(lead) {
             Some(known) => {
-                self.journeys[*known as usize].named_by += 1;
-                Some(*known)
+                self.journeys[known as usize].named_by += 1;
+                Some(known)
             }
             None => {
                 *self.named_unknown.entry(lead.clone()).or_default() += 1;
@@ -305,7 +452,7 @@ impl Tenant {
         let Some(number) = lead else { return };
         let journey = &mut self.journeys[number as usize];
         if journey.open() {
-            journey.close(&mut self.desk, Outcome::Converted);
+            journey.close(&mut self.desk, Outcome::Converted, None);
         }
         self.publish(number);
     }
@@ -317,9 +464,8 @@ impl Tenant {
         let lead = journey.lead.clone();
         self.publish(number);
         if let Some(lead) = lead {
-            match self.by_id.get(&EntityId { kind: EntityKind::Lead, id: lead.clone() }) {
+            match self.heard_lead(&lead) {
                 Some(known) => {
-                    let known = *known;
                     self.journeys[known as usize].named_by -= 1;
                     self.publish(known);
                 }
@@ -330,26 +476,37 @@ impl Tenant {
         }
     }
 
+    /// The number of a lead that was heard of.
+    fn heard_lead(&self, id: &CompactString) -> Option<u32> {
+        let number = *self.by_id.get(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
+        self.journeys[number as usize].heard.map(|_| number)
+    }
+
     fn terms(&mut self, terms: &TermsOffered) {
         let Some(number) = self.known(&EntityId { kind: EntityKind::Deal, id: terms.deal.clone() }) else { return };
         let offering = self.who(terms.manager.as_ref());
         let who = offering.or(self.journeys[number as usize].who);
-        let special = terms.discount_percent.is_some_and(|discount| discount > 0.0)
-            || terms.installment_months.is_some_and(|months| months > 0)
-            || terms.prepayment_percent.is_some_and(|prepayment| prepayment < 100.0);
-        let discount_percent = terms.discount_percent.unwrap_or_default();
-        self.desk.fact(self.desk.now, who, 1, Measure::Terms { deal: number, special, discount_percent });
+        self.refresh(number);
+        let turn = self.desk.turn;
+        let grade = self.desk.people.grade(who, turn).map(CompactString::from);
+        let deed = Deed::Offered { terms, grade: grade.as_deref() };
+        self.journeys[number as usize].judge(&mut self.desk, &deed, who);
+        let discount = Percent::new(terms.discount_percent.unwrap_or_default());
+        let measure = Measure::Terms { deal: number, special: terms::special(terms), discount };
+        self.desk.fact(self.desk.now, who, 1, measure);
         self.publish(number);
     }
 
     fn activity(&mut self, entity: &EntityId, manager: Option<&ManagerId>, kind: ActivityKind) {
         let Some(number) = self.known(entity) else { return };
+        self.journeys[number as usize].complete(kind);
         if matches!(kind, ActivityKind::Meeting | ActivityKind::Demo) {
             let who = self.who(manager).or(self.journeys[number as usize].who);
             let now = self.desk.now;
+            self.refresh(number);
             let journey = &mut self.journeys[number as usize];
-            journey.touch(&mut self.desk, now);
-            journey.contact(&mut self.desk, now);
+            journey.touch(&mut self.desk, now, false);
+            journey.contact(&mut self.desk, now, false);
             self.desk.fact(now, who, 1, Measure::Touch);
             if kind == ActivityKind::Meeting {
                 self.desk.fact(now, who, 1, Measure::Meeting);
@@ -358,297 +515,40 @@ impl Tenant {
         self.publish(number);
     }
 
-    /// An outbound `call_started` is an attempt at its own instant.
-    fn call_started(&mut self, call: &Call) {
-        if self.ended.contains(&call.id) || self.ringing.contains_key(&call.id) {
-            return;
-        }
-        let belonging = self.belonging_of_call(call);
-        let outbound = call.direction == Direction::Outbound;
-        self.desk.touched(StateKey::Call(call.id.0.clone()));
-        if outbound {
-            let who = self.who(call.manager.as_ref());
-            let now = self.desk.now;
-            self.touch_all(&belonging.entities, now);
-            self.desk.fact(now, who.or(self.responsible(&belonging)), 1, Measure::Touch);
-            self.settle_calls(&belonging, who, now, Resolution::Returned);
-        } else {
-            self.publish_all(&belonging.entities);
-        }
-        let touched = if outbound { belonging.entities } else { Vec::new() };
-        self.ringing.insert(call.id.clone(), Attempt { outbound, touched });
-    }
-
-    /// `call_ended` decides what a call was. It is known at its end and dated at its start.
-    fn call_ended(&mut self, call: &Call, end: &CallEnd) {
-        if !self.ended.insert(call.id.clone()) {
-            return;
-        }
-        let Attempt { outbound: attempted, touched } = self.ringing.remove(&call.id).unwrap_or_default();
-        self.desk.touched(StateKey::Call(call.id.0.clone()));
-        let now = self.desk.now;
-        let started = end.started_at.unwrap_or(now).min(now);
-        let answered = end.outcome == CallOutcome::Answered && end.talk >= self.desk.norms.min_talk;
-        let belonging = self.belonging_of_call(call);
-        let manager = self.who(call.manager.as_ref());
-        let who = manager.or(self.responsible(&belonging));
-        self.desk.fact(started, who, 1, Measure::Call { direction: call.direction, answered });
-        if answered {
-            self.desk.fact(started, who, 1, Measure::Talk(end.talk));
-        }
-        // An entity that joins the call only at its end gets its touch now.
-        let joined: Vec<u32> = belonging.entities.iter().copied().filter(|entity| !touched.contains(entity)).collect();
-        if call.direction == Direction::Outbound || answered {
-            self.touch_all(&joined, started);
-            if !attempted {
-                self.desk.fact(started, who, 1, Measure::Touch);
-            }
-        }
-        if answered {
-            let mut met = [touched, joined].concat();
-            met.retain(|entity| !self.journeys[*entity as usize].deleted());
-            for entity in &met {
-                self.journeys[*entity as usize].contact(&mut self.desk, started);
-            }
-            let asking = met.iter().flat_map(|entity| self.journeys[*entity as usize].debts.clone()).collect();
-            let reach = Reach { entities: met, ..Reach::default() };
-            self.settle_messages(&belonging, asking, reach, manager, started);
-        }
-        match (call.direction, answered) {
-            (Direction::Outbound, _) if !attempted => {
-                self.settle_calls(&belonging, manager, started, Resolution::Returned);
-            }
-            (Direction::Inbound, true) => {
-                self.settle_calls(&belonging, manager, started, Resolution::CustomerCalledAgain);
-            }
-            (Direction::Inbound, false) => self.missed(&belonging, call, manager),
-            (Direction::Outbound, _) => {}
-        }
-        self.publish_all(&belonging.entities);
-    }
-
-    fn missed(&mut self, belonging: &Belonging, call: &Call, manager: Who) {
-        let Some(contact) = belonging.contact else { return };
-        let scope = self.scope_of(belonging.primary, manager);
-        let demand = Demand {
-            at: self.desk.now,
-            order: self.applied,
-            interaction: call.id.0.clone(),
-            entity: belonging.primary,
-            who: manager,
-            charged: self.responsible(belonging).or(manager),
-            scope,
-            entities: Vec::new(),
-            thread: None,
-        };
-        self.owe(contact, belonging);
-        self.demand(contact, missed_call_not_returned::KIND, demand);
-        let calls: Vec<Act> =
-            self.calls_now.iter().filter(|(whose, _)| *whose == contact).map(|c| c.1.clone()).collect();
-        for act in calls {
-            self.owed(contact, missed_call_not_returned::KIND, |owed, desk, debtor| owed.act(desk, debtor, act));
-        }
-    }
-
-    fn message(&mut self, message: &Message) {
-        let belonging = self.belonging_of_message(message);
-        let manager = self.who(message.manager.as_ref());
-        let who = manager.or(self.responsible(&belonging));
-        let now = self.desk.now;
-        match message.direction {
-            Direction::Outbound => {
-                self.desk.fact(now, who, 1, Measure::MessageSent(message.channel));
-                if !message.automatic {
-                    self.touch_all(&belonging.entities, now);
-                    self.desk.fact(now, who, 1, Measure::Touch);
-                    let in_thread = message.thread.as_ref().and_then(|thread| self.asked_in.get(thread));
-                    let replied_to = message.in_reply_to.as_ref().and_then(|reply| self.asked_by.get(reply));
-                    let asking = in_thread.into_iter().flatten().chain(replied_to).copied().collect();
-                    let (thread, reply) = (message.thread.clone(), message.in_reply_to.clone());
-                    let reach = Reach { thread, reply, entities: Vec::new() };
-                    self.settle_messages(&belonging, asking, reach, manager, now);
-                }
-            }
-            Direction::Inbound => {
-                self.desk.fact(now, who, 1, Measure::MessageReceived(message.channel));
-                if !message.automatic {
-                    for entity in &belonging.entities {
-                        let journey = &mut self.journeys[*entity as usize];
-                        if journey.touched() {
-                            journey.contact(&mut self.desk, now);
-                        }
-                    }
-                    self.asked(&belonging, message, manager);
-                }
-            }
-        }
-        self.publish_all(&belonging.entities);
-    }
-
-    fn asked(&mut self, belonging: &Belonging, message: &Message, manager: Who) {
-        let Some(contact) = belonging.contact else { return };
-        let scope = self.scope_of(belonging.primary, manager);
-        let channels = scope.rules.get(&Rule::MessageUnanswered).and_then(|norm| norm.channels.as_ref());
-        if channels.is_some_and(|channels| !channels.contains(&message.channel)) {
-            return;
-        }
-        let demand = Demand {
-            at: self.desk.now,
-            order: self.applied,
-            interaction: message.id.0.clone(),
-            entity: belonging.primary,
-            who: manager,
-            charged: self.responsible(belonging).or(manager),
-            scope,
-            entities: belonging.entities.clone(),
-            thread: message.thread.clone(),
-        };
-        self.owe(contact, belonging);
-        if let Some(thread) = &message.thread {
-            let asking = self.asked_in.entry(thread.clone()).or_default();
-            if !asking.contains(&contact) {
-                asking.push(contact);
-            }
-        }
-        self.asked_by.insert(message.id.clone(), contact);
-        self.demand(contact, MESSAGES, demand);
-    }
-
-    /// An act towards the customer, or a conversation with him, settles his missed calls.
-    fn settle_calls(&mut self, belonging: &Belonging, manager: Who, at: Timestamp, resolution: Resolution) {
-        let Some(contact) = belonging.contact else { return };
-        let who = self.responsible(belonging).or(manager);
-        let act = Act { at, order: u64::MAX, resolution, who, reach: None };
-        if at == self.desk.now {
-            self.calls_now.push((contact, act.clone()));
-        }
-        self.owed(contact, missed_call_not_returned::KIND, |owed, desk, debtor| owed.act(desk, debtor, act));
-    }
-
-    /// A message sent, or a conversation, settles the messages of the contact, and of those who were `asking` as far
-    /// as it reaches them.
-    fn settle_messages(
-        &mut self,
-        belonging: &Belonging,
-        mut asking: Vec<u32>,
-        reach: Reach,
-        manager: Who,
-        at: Timestamp,
-    ) {
-        let act = Act {
-            at,
-            order: self.applied,
-            resolution: Resolution::Answered,
-            who: self.responsible(belonging).or(manager),
-            reach: Some(Arc::new(reach)),
-        };
-        asking.sort_unstable();
-        asking.dedup();
-        asking.retain(|contact| Some(*contact) != belonging.contact);
-        for contact in asking {
-            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, act.clone()));
-        }
-        if let Some(contact) = belonging.contact {
-            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, Act { reach: None, ..act }));
-        }
-    }
-
-    /// A demand of a contact came in.
-    fn demand(&mut self, contact: u32, kind: Kind, demand: Demand) {
-        let horizon = self.memory.retention.map(|retention| self.desk.now.saturating_sub(retention));
-        let card = &mut self.contacts[contact as usize];
-        let owed = if kind.rule == MESSAGES.rule { &mut card.messages } else { &mut card.calls };
-        owed.get_or_insert_default();
-        self.owed(contact, kind, |owed, desk, debtor| {
-            horizon.into_iter().for_each(|horizon| owed.forget(horizon));
-            owed.demand(desk, debtor, demand);
-        });
-    }
-
-    /// Works on what is owed to a contact, if anything is or was.
-    fn owed(&mut self, contact: u32, kind: Kind, work: impl FnOnce(&mut Owed, &mut Desk, &Debtor<'_>)) {
-        static NONE: CompactString = CompactString::const_new("");
-        let Card { form, subject, calls, messages, .. } = &mut self.contacts[contact as usize];
-        let subject = subject.as_ref().unwrap_or(&NONE);
-        let owed = if kind.rule == MESSAGES.rule { messages } else { calls };
-        let Some(owed) = owed else { return };
-        self.desk.touched(StateKey::Contact(form.clone()));
-        work(owed, &mut self.desk, &Debtor { journeys: &self.journeys, subject, contact, kind });
-    }
-
-    /// Notes in every entity that a contact demands something in its name.
-    fn owe(&mut self, contact: u32, belonging: &Belonging) {
-        let card = &mut self.contacts[contact as usize];
-        if card.subject.is_none() {
-            let norms = &self.desk.norms;
-            let secret = norms.privacy_key.as_deref().unwrap_or(self.desk.tenant.as_str());
-            card.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
-        }
-        for entity in &belonging.entities {
-            let debts = &mut self.journeys[*entity as usize].debts;
-            if !debts.contains(&contact) {
-                debts.push(contact);
-            }
-        }
-    }
-
-    fn belonging_of_call(&mut self, call: &Call) -> Belonging {
-        let form = identity::phone(&call.phone, self.desk.norms.country);
-        let contact = form.map(|form| self.contact(form));
-        self.belonging(call.entity.as_ref(), None, contact)
-    }
-
-    fn belonging_of_message(&mut self, message: &Message) -> Belonging {
-        let contact = message.contact.as_ref();
-        let form = contact.and_then(|contact| identity::normal_form(contact, self.desk.norms.country));
-        let contact = form.map(|form| self.contact(form));
-        let belonging = self.belonging(message.entity.as_ref(), message.thread.as_ref(), contact);
-        if let (Some(thread), Some(primary)) = (&message.thread, belonging.primary)
-            && !self.threads.contains_key(thread)
-        {
-            self.threads.insert(thread.clone(), primary);
-            self.desk.touched(StateKey::Thread(thread.0.clone()));
-        }
-        belonging
-    }
-
-    fn belonging(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Belonging {
-        let named = entity.and_then(|entity| self.known(entity));
-        let tied = || thread.and_then(|thread| self.threads.get(thread).copied());
-        let one = named.or_else(|| tied().filter(|entity| !self.journeys[*entity as usize].deleted()));
-        if let Some(entity) = one {
-            return Belonging { entities: vec![entity], primary: Some(entity), contact };
-        }
-        let mut entities: Vec<u32> = contact
-            .map(|contact| self.contacts[contact as usize].entities.as_slice())
-            .unwrap_or_default()
-            .iter()
-            .copied()
-            .filter(|entity| self.journeys[*entity as usize].open())
-            .collect();
-        entities.sort_unstable();
-        let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity as usize].recency());
-        Belonging { entities, primary, contact }
-    }
-
     /// The entity's number, created with unknown creation time on first sight; `None` if it was deleted.
     fn known(&mut self, id: &EntityId) -> Option<u32> {
-        if let Some(number) = self.by_id.get(id) {
-            return (!self.journeys[*number as usize].deleted()).then_some(*number);
+        let number = match self.by_id.get(id) {
+            Some(number) => *number,
+            None => {
+                let number = self.journeys.len() as u32;
+                self.by_id.insert(id.clone(), number);
+                self.journeys.push(Journey::new(id.clone(), number));
+                number
+            }
+        };
+        let journey = &mut self.journeys[number as usize];
+        if journey.heard.is_none() {
+            journey.heard = Some(self.desk.turn);
+            if id.kind == EntityKind::Lead {
+                journey.named_by = self.named_unknown.remove(&id.id).unwrap_or_default();
+            }
         }
-        let number = self.journeys.len() as u32;
-        let mut journey = Journey::new(id.clone(), number);
-        if id.kind == EntityKind::Lead {
-            journey.named_by = self.named_unknown.remove(&id.id).unwrap_or_default();
+        (!journey.deleted()).then_some(number)
+    }
+
+    /// Takes over the source of a deal's lead as it is now, for norms of clocks that start now.
+    fn refresh(&mut self, number: u32) {
+        let journey = &self.journeys[number as usize];
+        if let (None, Some(lead)) = (&journey.source, &journey.lead) {
+            let source = self.heard_lead(lead).and_then(|lead| self.journeys[lead as usize].source.clone());
+            self.journeys[number as usize].lead_source = source;
         }
-        self.by_id.insert(id.clone(), number);
-        self.journeys.push(journey);
-        Some(number)
     }
 
     /// Changes a known entity and counts what differs.
     fn with(&mut self, id: &EntityId, change: impl FnOnce(&mut Journey, &mut Desk)) {
         if let Some(number) = self.known(id) {
+            self.refresh(number);
             change(&mut self.journeys[number as usize], &mut self.desk);
             self.publish(number);
         }
@@ -672,15 +572,16 @@ impl Tenant {
         self.journeys[number as usize].assign(&mut self.desk, who);
         for i in 0..self.journeys[number as usize].debts.len() {
             let contact = self.journeys[number as usize].debts[i];
-            for kind in [missed_call_not_returned::KIND, MESSAGES] {
+            for kind in [CALLS, MESSAGES] {
                 self.owed(contact, kind, |owed, desk, debtor| owed.hand_over(desk, debtor));
             }
         }
     }
 
-    fn touch_all(&mut self, entities: &[u32], at: Timestamp) {
+    fn touch_all(&mut self, entities: &[u32], at: Timestamp, talk: bool) {
         for entity in entities {
-            self.journeys[*entity as usize].touch(&mut self.desk, at);
+            self.refresh(*entity);
+            self.journeys[*entity as usize].touch(&mut self.desk, at, talk);
         }
         self.publish_all(entities);
     }
@@ -718,18 +619,9 @@ impl Tenant {
     /// The norms of an entity, or without one those of the manager that the event names.
     fn scope_of(&mut self, entity: Option<u32>, manager: Who) -> Arc<Scope> {
         let Some(number) = entity else { return self.desk.scope(manager, None, None) };
-        let lead_source = self.lead_source(number);
+        self.refresh(number);
         let journey = &self.journeys[number as usize];
-        let source = journey.source.as_ref().or(lead_source.as_ref());
-        let pipeline = journey.pipeline.as_ref().map(PipelineId::as_str);
-        self.desk.scope(journey.who.or(manager), pipeline, source.map(SourceId::as_str))
-    }
-
-    /// The source of a deal's lead.
-    fn lead_source(&self, deal: u32) -> Option<SourceId> {
-        let lead = self.journeys[deal as usize].lead.clone()?;
-        let number = self.by_id.get(&EntityId { kind: EntityKind::Lead, id: lead })?;
-        self.journeys[*number as usize].source.clone()
+        journey.scope_for(&mut self.desk, journey.who.or(manager))
     }
 }
 
@@ -743,9 +635,4 @@ fn replace<T: Clone>(held: &mut Option<T>, given: &Option<T>) {
     if given.is_some() {
         held.clone_from(given);
     }
-}
-
-fn set_amount(journey: &mut Journey, amount: &Amount) {
-    replace(&mut journey.amount_minor, &amount.minor);
-    replace(&mut journey.currency, &amount.currency);
 }

@@ -1,4 +1,5 @@
-//! Owns the life cycle of a violation that lasts: waiting for its deadline, FIRING, ESCALATED, RESOLVED or RETRACTED.
+//! Owns the life cycle of a violation that lasts: waiting for its deadline, FIRING, ESCALATED, RESOLVED or RETRACTED;
+//! and the telling of an act that is wrong in itself: RAISED.
 //!
 //! A rule says what is charged and when it ends; here is how it is told. Statuses are dated at the instant at which
 //! they can be decided (the desk's now), what is observed is measured to the date of the act.
@@ -7,7 +8,7 @@ use super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use super::desk::{Desk, Timer};
 use super::effect::{Effect, Measure, Who};
 use super::id::EntityId;
-use super::norms::{Clock, Length, Scope};
+use super::norms::{Clock, Length, Params, Scope};
 use super::rule::Rule;
 use super::time::Timestamp;
 use compact_str::CompactString;
@@ -21,6 +22,8 @@ pub struct Violation {
     pub due: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// The deadline has been judged.
+    passed: bool,
     level: u32,
     /// When it began and whose it was: what a retraction takes back.
     began: (Timestamp, Who),
@@ -44,7 +47,6 @@ pub enum State {
 }
 
 /// What a rule charges somebody with.
-#[derive(Debug)]
 pub struct Charge<'a> {
     /// The rule.
     pub rule: Rule,
@@ -58,26 +60,60 @@ pub struct Charge<'a> {
     pub entity: Option<&'a EntityId>,
     /// The call or message.
     pub interaction: Option<&'a CompactString>,
-    /// Where the clock started.
+    /// The norms and calendar it is judged by.
     pub scope: &'a Scope,
-    /// What time the rule counts.
+    /// The rule's clock.
     pub clock: Clock,
-    /// The severity at level 0.
+    /// Before escalations.
     pub severity: Severity,
-    /// When it escalates, after the deadline.
+    /// From the deadline.
     pub escalate_after: &'a [Length],
-    /// What `observed` calls the time that passed.
-    pub measured: &'static str,
-    /// The norm as alerts show it.
+    /// What is observed between the anchor and an instant.
+    pub observe: &'a dyn Fn(Timestamp, Timestamp) -> Values,
+    /// What is wanted.
     pub norm: Values,
     /// What wakes it.
     pub timer: Timer,
 }
 
+impl<'a> Charge<'a> {
+    /// The clock, severity and steps of a rule's parameters.
+    pub fn of(params: Option<&'a Params>) -> (Clock, Severity, &'a [Length]) {
+        let clock = params.and_then(|norm| norm.clock).unwrap_or_default();
+        let severity = params.and_then(|norm| norm.severity).unwrap_or_default();
+        (clock, severity, params.and_then(|norm| norm.escalate_after.as_deref()).unwrap_or_default())
+    }
+}
+
 impl Violation {
-    /// One that begins at `due` unless something averts it; wakes the charge's timer then.
+    /// One that begins at `due` unless something averts it; the owner's timer must be woken then.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
-        Self { anchor, due, state: State::Waiting, level: 0, began: (due, Who::NOBODY), holder: Who::NOBODY }
+        let nobody = Who::NOBODY;
+        Self { anchor, due, state: State::Waiting, passed: false, level: 0, began: (due, nobody), holder: nobody }
+    }
+
+    /// Whether its deadline has been judged.
+    pub fn passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Whether anything was told of it that could still be taken back.
+    pub fn told(&self) -> bool {
+        matches!(self.state, State::Open | State::Resolved)
+    }
+
+    /// A timer went off. `true`: the deadline is due now, and has not been judged; else steps that are due are told.
+    pub fn ring(&mut self, desk: &mut Desk, charge: &Charge<'_>) -> bool {
+        if !self.passed && self.due <= desk.now {
+            self.passed = true;
+            return self.state == State::Waiting;
+        }
+        while self.state == State::Open && self.next_step(charge).is_some_and(|step| step <= desk.now) {
+            self.level += 1;
+            self.tell(desk, charge, Status::Escalated, desk.now, None);
+            self.plan(desk, charge);
+        }
+        false
     }
 
     /// The deadline passed: FIRING.
@@ -91,12 +127,25 @@ impl Violation {
         self.plan(desk, charge);
     }
 
-    /// A timer went off while it lasts: ESCALATED for every step that is due.
-    pub fn escalate(&mut self, desk: &mut Desk, charge: &Charge<'_>) {
-        while self.state == State::Open && self.next_step(charge).is_some_and(|step| step <= desk.now) {
-            self.level += 1;
-            self.tell(desk, charge, Status::Escalated, desk.now, None);
-            self.plan(desk, charge);
+    /// An act dated `act` ends it: in time, it never was (RETRACTED if it was told, also after it was resolved by a
+    /// later act); after the deadline it is RESOLVED, or was over before anybody could be told of it.
+    pub fn settle(&mut self, desk: &mut Desk, charge: &Charge<'_>, resolution: Resolution, act: Timestamp) {
+        let in_time = act <= self.due;
+        match self.state {
+            State::Waiting => self.avert(desk, charge, act),
+            State::Open | State::Resolved if in_time => self.retract(desk, charge, act),
+            State::Open => self.resolve(desk, charge, resolution, act),
+            State::Resolved | State::Averted | State::Retracted => {}
+        }
+    }
+
+    /// An act dated `act` came before the deadline, or before anybody knew of it.
+    pub fn avert(&mut self, desk: &mut Desk, charge: &Charge<'_>, act: Timestamp) {
+        self.state = State::Averted;
+        if desk.rehearses() {
+            // If a late event averted it, this is how it is taken back.
+            let alert = self.status(desk, charge, Status::Retracted, act, Some(Resolution::LateEvidence));
+            desk.averted(alert);
         }
     }
 
@@ -113,6 +162,22 @@ impl Violation {
         self.state = State::Retracted;
         desk.fact(self.began.0, self.began.1, -1, Measure::Violation(charge.rule));
         self.tell(desk, charge, Status::Retracted, act, Some(Resolution::LateEvidence));
+    }
+
+    /// Other norms are in force, by which it falls due at `due`, or never; `charge` is by the old ones. What lasts and is
+    /// not over the new deadline is RESOLVED `disabled`, and may begin again. `false`: nothing can come of it any more.
+    pub fn reload(&mut self, desk: &mut Desk, charge: &Charge<'_>, due: Option<Timestamp>) -> bool {
+        if self.state == State::Open && due.is_none_or(|due| due > desk.now) {
+            self.resolve(desk, charge, Resolution::Disabled, desk.now);
+            (self.state, self.level) = (State::Waiting, 0);
+        }
+        if let Some(due) = due.filter(|_| matches!(self.state, State::Waiting | State::Open)) {
+            self.due = due;
+            self.passed = self.state == State::Open;
+            // At the latest now, so that steps of the new norm are planned.
+            desk.wake(due, charge.timer);
+        }
+        due.is_some() || self.state == State::Resolved
     }
 
     /// The responsible changed: the open alert goes with the work.
@@ -150,8 +215,20 @@ impl Violation {
         until: Timestamp,
         resolution: Option<Resolution>,
     ) {
-        let manager = desk.people.id(charge.who).cloned();
-        let alert = Alert {
+        let alert = self.status(desk, charge, status, until, resolution);
+        desk.out.push(Effect::Alert(Box::new(alert)));
+    }
+
+    fn status(
+        &self,
+        desk: &Desk,
+        charge: &Charge<'_>,
+        status: Status,
+        until: Timestamp,
+        resolution: Option<Resolution>,
+    ) -> Alert {
+        let (manager, department) = desk.named(charge.who);
+        Alert {
             id: alert_id(&desk.tenant, charge.rule, &charge.subject, self.anchor),
             tenant: desk.tenant.clone(),
             rule: charge.rule,
@@ -159,19 +236,68 @@ impl Violation {
             level: self.level,
             status,
             subject: charge.subject.clone(),
-            // A late act is dated before the deadline that it is decided after.
+            // A deadline may be judged after acts that are dated before it.
             at: desk.now.max(self.due),
             anchor_at: self.anchor,
             due_at: Some(self.due),
-            department: manager.is_some().then(|| desk.people.department(charge.who).into()),
             manager,
+            department,
             entity: charge.entity.cloned(),
             interaction: charge.interaction.cloned(),
             window: None,
-            observed: vec![(charge.measured, charge.scope.elapsed(charge.clock, self.anchor, until).into())],
+            observed: (charge.observe)(self.anchor, until),
             norm: charge.norm.clone(),
             resolution,
+        }
+    }
+}
+
+/// An act that is wrong in itself.
+#[derive(Debug)]
+pub struct Wrong<'a> {
+    /// The rule that it breaks.
+    pub rule: Rule,
+    /// What it is about.
+    pub subject: CompactString,
+    /// Whose it is.
+    pub who: Who,
+    /// The lead or deal.
+    pub entity: &'a EntityId,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub observed: Values,
+    /// What is wanted.
+    pub norm: Values,
+}
+
+impl Wrong<'_> {
+    /// RAISED, now.
+    pub fn raise(self, desk: &mut Desk) {
+        let (manager, department) = desk.named(self.who);
+        let alert = Alert {
+            id: alert_id(&desk.tenant, self.rule, &self.subject, desk.now),
+            tenant: desk.tenant.clone(),
+            rule: self.rule,
+            severity: self.severity,
+            level: 0,
+            status: Status::Raised,
+            subject: self.subject,
+            at: desk.now,
+            anchor_at: desk.now,
+            due_at: None,
+            manager,
+            department,
+            entity: Some(self.entity.clone()),
+            interaction: None,
+            window: None,
+            observed: self.observed,
+            norm: self.norm,
+            resolution: None,
         };
-        desk.out.push(Effect::Alert(Box::new(alert)));
+        if desk.raise(alert.id) {
+            desk.fact(desk.now, self.who, 1, Measure::Violation(self.rule));
+            desk.out.push(Effect::Alert(Box::new(alert)));
+        }
     }
 }

@@ -7,7 +7,7 @@
 use super::effect::{Fact, Measure};
 use super::event::{Channel, Direction, Verdict};
 use super::histogram::Histogram;
-use super::norms::Window;
+use super::norms::{Clock, Window};
 use super::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
 use super::rule::Rule;
 use super::time::{Span, Timestamp};
@@ -49,9 +49,10 @@ pub struct Cell {
     talk: Span,
     score_micros: i64,
     lags: Lags,
-    /// Rare ones: amounts by currency number, violations by rule.
+    /// Rare ones: amounts by currency number, violations by rule, deals that reached a spot and those that went on.
     amounts: BTreeMap<u32, i128>,
     violations: BTreeMap<Rule, i32>,
+    stages: BTreeMap<u32, (i32, i32)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,6 +72,7 @@ impl Default for Cell {
             lags: Lags::default(),
             amounts: BTreeMap::new(),
             violations: BTreeMap::new(),
+            stages: BTreeMap::new(),
         }
     }
 }
@@ -117,9 +119,14 @@ impl Cell {
                 return *self.amounts.entry(currency).or_default() += i128::from(minor) * i128::from(times);
             }
             Measure::Violation(rule) => return *self.violations.entry(rule).or_default() += times,
+            Measure::StageReached(spot) => return self.stages.entry(spot).or_default().0 += times,
+            Measure::StagePassed(spot) => return self.stages.entry(spot).or_default().1 += times,
             Measure::Terms { .. }
             | Measure::Awaiting
             | Measure::Open(_)
+            | Measure::OpenDeal
+            | Measure::Overdue(_)
+            | Measure::Stuck
             | Measure::OpenAlert(_)
             | Measure::Unreturned
             | Measure::Unanswered => return,
@@ -148,6 +155,10 @@ impl Cell {
         for (rule, times) in &other.violations {
             *self.violations.entry(*rule).or_default() += times * sign;
         }
+        for (spot, (reached, passed)) in &other.stages {
+            let mine = self.stages.entry(*spot).or_default();
+            *mine = (mine.0 + sign * reached, mine.1 + sign * passed);
+        }
     }
 
     /// The figures as a row shows them, less those that need more than one cell (currencies' names, terms, stages).
@@ -158,17 +169,10 @@ impl Cell {
             let counts = Channel::ALL.map(|channel| (channel, self.counts[first as usize + channel as usize]));
             counts.into_iter().filter(|(_, n)| *n != 0).map(|(channel, n)| (channel, i64::from(n))).collect()
         };
-        let reviews = get(Count::Review);
         WindowFigures {
             leads_received: get(Count::LeadReceived),
             leads_disqualified: get(Count::LeadDisqualified),
-            lead_conversion: Conversion {
-                cohort: share(Count::LeadConverted, get(Count::LeadReceived)),
-                closed: share(
-                    Count::LeadClosedConverted,
-                    get(Count::LeadClosedConverted) + get(Count::LeadDisqualified),
-                ),
-            },
+            lead_conversion: self.lead_conversion(),
             stage_conversion: BTreeMap::new(),
             win_rate: Conversion {
                 cohort: share(Count::DealConverted, get(Count::DealReceived)),
@@ -194,14 +198,45 @@ impl Cell {
             deals_lost: get(Count::DealLost),
             amount_won: BTreeMap::new(),
             terms: Default::default(),
-            reviews: Reviews {
-                n: reviews,
-                mean_score: (reviews > 0).then(|| self.score_micros as f64 / 1e6 / reviews as f64),
-                successes: get(Count::ReviewSuccess),
-                failures: get(Count::ReviewFailure),
-            },
+            reviews: self.reviews(),
             violations: self.violations.iter().filter(|(_, n)| **n != 0).map(|(r, n)| (*r, i64::from(*n))).collect(),
         }
+    }
+
+    /// Leads that became deals.
+    pub fn lead_conversion(&self) -> Conversion {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let converted = get(Count::LeadClosedConverted);
+        Conversion {
+            cohort: Ratio { n: get(Count::LeadReceived), k: get(Count::LeadConverted) },
+            closed: Ratio { n: converted + get(Count::LeadDisqualified), k: converted },
+        }
+    }
+
+    /// Lags of the first responses given.
+    pub fn first_response(&self, clock: Clock) -> &Histogram {
+        match clock {
+            Clock::Wall => &self.lags.wall,
+            Clock::Business => &self.lags.business,
+        }
+    }
+
+    /// Reviews.
+    pub fn reviews(&self) -> Reviews {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let n = get(Count::Review);
+        Reviews {
+            n,
+            mean_score: (n > 0).then(|| self.score_micros as f64 / 1e6 / n as f64),
+            successes: get(Count::ReviewSuccess),
+            failures: get(Count::ReviewFailure),
+        }
+    }
+
+    /// Deals that reached a spot, and those of them that went on, by number of the spot.
+    pub fn stages(&self) -> impl Iterator<Item = (u32, Ratio)> {
+        let reached = self.stages.iter().filter(|(_, (reached, _))| *reached != 0);
+        reached.map(|(spot, (n, k))| (*spot, Ratio { n: i64::from(*n), k: i64::from(*k) }))
     }
 
     /// Amounts won by currency number, cut off at what a row can hold.
@@ -209,6 +244,19 @@ impl Cell {
         let fit = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
         self.amounts.iter().filter(|(_, minor)| **minor != 0).map(move |(currency, minor)| (*currency, fit(*minor)))
     }
+}
+
+/// A manager's figures at a slide boundary, as window rules look at them.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// His window.
+    pub own: &'a Cell,
+    /// The lead conversion of all his department, himself included; nothing unless his norms ask for it.
+    pub department: Conversion,
+    /// His deals with terms in the window, and the special ones among them.
+    pub special: Ratio,
+    /// His open deals now, and those of them that are overdue in an early stage.
+    pub stuck: Ratio,
 }
 
 fn quantiles(histogram: &Histogram) -> Quantiles {
@@ -259,6 +307,12 @@ impl Rolling {
     /// Lets go of the panes that the window at `at` no longer covers.
     pub fn advance(&mut self, at: Timestamp) {
         self.expire(at.pane(self.window.slide) - self.window.panes());
+    }
+
+    /// The slide boundary at which the oldest pane with anything in it leaves the window.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        let place = self.ring.iter().position(Option::is_some)?;
+        Some(self.window.leaves(self.first + place as i64))
     }
 
     /// The figures of the panes that are covered.

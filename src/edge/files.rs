@@ -388,6 +388,7 @@ mod tests {
         let text = "{}\n".repeat(10 * AHEAD).into_bytes();
         let [first, mut second] = EventFiles::from_ndjson(text).fork(1);
         drop(first);
-        assert!(offsets(&mut second).len() <= 1);
+        // What the reader had put by for the dropped one before, and no more.
+        assert!(offsets(&mut second).len() <= AHEAD);
     }
 }

@@ -40,14 +40,16 @@ pub use ingest::IngestError;
 pub use topics::TopicsError;
 
 use crate::config::Config;
+use crate::dataflow::board::lock;
 use crate::dataflow::epoch::Yield;
 use crate::dataflow::workers::{DataflowSettings, Workers};
+use crate::domain::norms::Norms;
 use commit::Commit;
 use crossbeam_channel::bounded;
 use ingest::Ingest;
 use rdkafka::producer::Producer;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use transaction::{Pulse, Transactions};
@@ -77,6 +79,21 @@ impl Stop {
     /// The flag itself, for a signal handler that sets it.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
+    }
+}
+
+/// Hands newer norms to a run, which takes them with its next epoch. Clones hand to the same run.
+#[derive(Clone, Debug, Default)]
+pub struct Renewal(Arc<Mutex<Option<Arc<Norms>>>>);
+
+impl Renewal {
+    /// Hands over; what was not taken yet is replaced.
+    pub fn renew(&self, norms: Arc<Norms>) {
+        *lock(&self.0) = Some(norms);
+    }
+
+    fn take(&self) -> Option<Arc<Norms>> {
+        lock(&self.0).take()
     }
 }
 
@@ -179,7 +196,8 @@ pub enum RunError {
     Grace,
 }
 
-/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], all is read.
+/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], all is read. `renewal` brings newer norms than
+/// those of `settings`.
 ///
 /// `settings.shards` is overwritten with the partition count of the source topics. Blocks the calling thread.
 pub fn run(
@@ -187,6 +205,7 @@ pub fn run(
     mut settings: DataflowSettings,
     mode: Mode,
     stop: &Stop,
+    renewal: Renewal,
     observer: Arc<dyn Observer>,
 ) -> Result<Summary, RunError> {
     let producer = client::transactional(&config.kafka)?;
@@ -226,7 +245,7 @@ pub fn run(
         config,
         shards,
         closing,
-        ingest::Ports { supply, ends: ends_in, outcomes, abandoned: Arc::clone(&abandoned) },
+        ingest::Ports { supply, ends: ends_in, outcomes, abandoned: Arc::clone(&abandoned), renewal },
         stop.clone(),
         Arc::clone(&observer),
     )?;

@@ -1,4 +1,4 @@
-//! Owns the replay: files in, alerts and figures out, through the same dataflow as the live processor, without Kafka
+//! Owns the replay: files in, alerts, review requests and figures out, through the same dataflow as the live processor, without Kafka
 //! and without looking at a wall clock.
 //!
 //! Every tenant has a shard of its own here (but for rare collisions of a hash), so tenants may stand in the files one
@@ -18,6 +18,7 @@ use crate::domain::alert::Alert;
 use crate::domain::floor::{Feed, Tide, Timing};
 use crate::domain::norms::Norms;
 use crate::domain::reject::Reason;
+use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crossbeam_channel::bounded;
@@ -56,6 +57,8 @@ pub struct Outcome {
     pub until: Option<Timestamp>,
     /// Every alert, in order of its instant.
     pub alerts: Vec<Alert>,
+    /// Every request for a review, in order of its instant.
+    pub reviews: Vec<ReviewRequest>,
     /// Every row at the end.
     pub rows: Vec<Row>,
     /// Events applied.
@@ -177,6 +180,7 @@ pub fn replay(
     outcome.since = (earliest < i64::MAX).then_some(Timestamp(earliest));
     outcome.until = until_out.try_recv().ok().flatten();
     outcome.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+    outcome.reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
     outcome.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
     Ok(outcome)
 }
@@ -189,6 +193,7 @@ impl Outcome {
 
     fn absorb(&mut self, made: Yield, refusal: &mut impl FnMut(usize, u64, &Refusal)) {
         self.alerts.extend(made.alerts);
+        self.reviews.extend(made.reviews);
         self.rows.extend(made.rows);
         for mark in made.shards {
             self.applied += mark.counts.applied.iter().sum::<u64>();

@@ -421,7 +421,7 @@ impl Scene<'_> {
         customer.talk = if answered { self.quick(Span(talk * 1000)).max(Span(1200)) } else { Span::ZERO };
         let ends = self.now + self.quick(Span(ringing * 1000)) + customer.talk;
         customer.step = Step::HangUp;
-        (Payload::Call(self.call(customer, None)), Some(ends))
+        (Payload::Call(Box::new(self.call(customer, None))), Some(ends))
     }
 
     fn call(&mut self, customer: &Customer, end: Option<CallEnd>) -> Call {
@@ -443,7 +443,7 @@ impl Scene<'_> {
             outcome: customer.outcome,
             recording_url: answered.then(|| id("rec://", customer.call)),
         };
-        let payload = Payload::Call(self.call(customer, Some(end)));
+        let payload = Payload::Call(Box::new(self.call(customer, Some(end))));
         let next = match (answered, customer.inbound) {
             (true, _) => self.talked(customer),
             (false, true) => Some(self.missed(customer)),

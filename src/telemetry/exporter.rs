@@ -33,9 +33,14 @@ struct Counted {
     epochs: u64,
     refused: BTreeMap<Reason, u64>,
     alerts: BTreeMap<(Rule, &'static str), u64>,
+    review_requests: u64,
     /// Held events and watermark of each shard.
     shards: BTreeMap<u32, (usize, Timestamp)>,
     transactions: (u64, Duration),
+    /// Applied, and refused.
+    reloads: [u64; 2],
+    /// When the norms in force were read.
+    norms_in_force: Option<Timestamp>,
     /// By topic and partition.
     lag: BTreeMap<(String, i32), i64>,
 }
@@ -53,10 +58,21 @@ impl Health {
         lock(&self.counted).lag = lags.collect();
     }
 
+    /// The norms that are in force from now on were read at `now`.
+    pub fn norms_in_force(&self, now: Timestamp) {
+        lock(&self.counted).norms_in_force = Some(now);
+    }
+
+    /// Changed norms were applied, or refused.
+    pub fn reloaded(&self, applied: bool) {
+        lock(&self.counted).reloads[usize::from(!applied)] += 1;
+    }
+
     /// An epoch was committed.
     pub fn committed(&self, made: &Yield) {
         let mut counted = lock(&self.counted);
         counted.epochs += 1;
+        counted.review_requests += made.reviews.len() as u64;
         counted.rerouted += made.misplaced.len() as u64;
         for mark in &made.shards {
             for (sum, n) in counted.applied.iter_mut().zip(mark.counts.applied) {
@@ -151,6 +167,11 @@ impl Collector for Figured {
         for row in rows.iter().filter(|row| row.subject == Subject::Tenant || !row.is_empty()) {
             families.row(row);
         }
+        for (tenant, manager, requests) in self.board.reviews() {
+            let labels = [("tenant", tenant.as_str()), ("manager", manager.as_str())];
+            families.health_gauge(HealthMetric::ReviewsOpen, &labels, requests.open as f64);
+            families.counter(HealthMetric::ReviewsAnswered, &labels, requests.answered);
+        }
         families.health(&lock(&self.health.counted), (self.clock)());
         families.finish()
     }
@@ -203,6 +224,13 @@ impl Families {
         for ((rule, status), n) in &counted.alerts {
             self.counter(HealthMetric::Alerts, &[("rule", rule.name()), ("status", status)], *n);
         }
+        for (result, n) in ["applied", "refused"].into_iter().zip(counted.reloads) {
+            self.counter(HealthMetric::NormsReloads, &[("result", result)], n);
+        }
+        if let Some(read) = counted.norms_in_force {
+            self.health_gauge(HealthMetric::NormsInForce, &[], (read - Timestamp(0)).seconds());
+        }
+        self.counter(HealthMetric::ReviewRequests, &[], counted.review_requests);
         for (shard, (held, watermark)) in &counted.shards {
             let shard = shard.to_string();
             self.health_gauge(HealthMetric::Held, &[("shard", &shard)], *held as f64);

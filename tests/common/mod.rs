@@ -6,6 +6,7 @@
 use funnelwatch::codec::json;
 use funnelwatch::config;
 use funnelwatch::domain::floor::Timing;
+use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::EventFiles;
@@ -21,9 +22,11 @@ pub struct Replay {
     pub until: Option<i64>,
 }
 
-/// Alerts and rows, decoded from the very bytes that a user gets.
+/// Alerts, review requests and rows, decoded from the very bytes that a user gets.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     pub alerts: Vec<Value>,
+    pub reviews: Vec<Value>,
     pub rows: Vec<Value>,
 }
 
@@ -39,8 +42,12 @@ impl Replay {
     }
 
     /// Replays NDJSON.
-    pub fn run_bytes(self, ndjson: Vec<u8>, norms: funnelwatch::domain::norms::Norms) -> Output {
-        let mut files = EventFiles::from_ndjson(ndjson);
+    pub fn run_bytes(self, ndjson: Vec<u8>, norms: Norms) -> Output {
+        self.run_files(EventFiles::from_ndjson(ndjson), norms)
+    }
+
+    /// Replays files.
+    pub fn run_files(self, mut files: EventFiles, norms: Norms) -> Output {
         let timing = Timing { until: self.until.map(Timestamp), ..Timing::default() };
         if let Some(seed) = self.shuffle {
             files.shuffle(seed, Span(10_000)).expect("in memory");
@@ -58,6 +65,11 @@ impl Replay {
             json::encode_row(row, &mut line);
             decode(line)
         });
-        Output { alerts: alerts.collect(), rows: rows.collect() }
+        let reviews = outcome.reviews.iter().map(|request| {
+            let mut line = Vec::new();
+            json::encode_review(request, &mut line);
+            decode(line)
+        });
+        Output { alerts: alerts.collect(), reviews: reviews.collect(), rows: rows.collect() }
     }
 }

@@ -16,7 +16,8 @@
 //! `_at` take a time. `id=` is the event's id (else each event has its own, `id=-`: none), `tenant=` its tenant.
 //!
 //! Other steps: `wall 10:05` sets the wall clock (else it shows the time of the event that comes in), `tide crm
-//! telephony(idle)` moves the watermark by what the sources have told. Blank lines and comments stay where they are.
+//! telephony(idle)` moves the watermark by what the sources have told, `norms {neglected: {within: 1h}}` puts other norms
+//! in force. Blank lines and comments stay where they are.
 
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
@@ -51,6 +52,8 @@ pub(crate) enum Step {
     Tide(Vec<(String, bool)>),
     /// The wall clock shows this instant from now on.
     Wall(Timestamp),
+    /// Other norms are in force.
+    Norms(String),
     /// Somebody looks at a row: its subject, its window, and the keys that matter (none: all).
     Figures(String, String, Vec<String>),
 }
@@ -133,6 +136,9 @@ pub(crate) fn show(at: Timestamp) -> String {
 }
 
 fn step(text: &str) -> Result<Step, String> {
+    if let Some(norms) = text.strip_prefix("norms ") {
+        return Ok(Step::Norms(format!("norms: {norms}")));
+    }
     let mut words = words(text)?;
     let mut first = words.remove(0);
     if first.starts_with(['+', '-']) && first.ends_with('d') && !words.is_empty() {

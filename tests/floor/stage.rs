@@ -6,13 +6,15 @@
 use crate::script::{Script, Step, show};
 use funnelwatch::codec::json;
 use funnelwatch::config;
-use funnelwatch::domain::alert::{Alert, Value as Number, alert_id};
+use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload, Topic};
+use funnelwatch::domain::evidence;
 use funnelwatch::domain::floor::{Effects, Feed, Floor, Tide, Timing};
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
 use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::review::{About, Medium, ReviewRequest};
 use funnelwatch::domain::row::Row;
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::time::Timestamp;
@@ -91,6 +93,7 @@ impl Script {
                     stage.wall = Some(*at);
                     Vec::new()
                 }
+                Step::Norms(norms) => stage.reload(norms)?,
                 Step::Figures(subject, window, keys) => stage.figures(subject, window, keys),
                 Step::Event(_) => Vec::new(),
             };
@@ -106,6 +109,15 @@ impl Stage {
         let floor = Floor::new(Arc::clone(&norms), Timing::default());
         let (boards, contacts) = Default::default();
         Self { norms, floor, boards, contacts, wall: None, offset: 0, timed: false }
+    }
+
+    fn reload(&mut self, norms: &str) -> Result<Vec<String>, String> {
+        let document = config::parse_norms("norms", norms).map_err(|problems| problems.to_string())?;
+        self.timed = true;
+        self.norms = Arc::new(document.norms);
+        self.floor.reload(Arc::clone(&self.norms));
+        self.boards.values_mut().for_each(|board| board.reload(Arc::clone(&self.norms)));
+        Ok(Vec::new())
     }
 
     fn next_offset(&mut self) -> i64 {
@@ -164,21 +176,27 @@ impl Stage {
     fn advance(&mut self, tide: &Tide, delivery: Delivery) -> Result<Vec<String>, String> {
         let mut made = Vec::new();
         self.floor.advance(tide, &mut made);
-        let mut told = Vec::new();
+        let (mut alerts, mut reviews) = (Vec::new(), Vec::new());
         for Effects { tenant, effects } in made {
-            let windows = self.norms.windows.clone();
-            let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, windows));
+            let norms = Arc::clone(&self.norms);
+            let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
             for effect in effects {
                 match effect {
-                    Effect::Fact(fact) => board.count(&fact),
-                    Effect::Person(person) => board.person(&person),
-                    Effect::Spot(spot) => board.spot(*spot),
-                    Effect::Currency(_, code) => board.currency(code),
-                    Effect::Alert(alert) => told.push(alert_line(&alert, &self.contacts)?),
-                    Effect::Touched(_) => {}
+                    Effect::Review(request) => reviews.push(review_line(&request)),
+                    Effect::ReviewOver { manager, answered: true } => reviews.push(format!("reviewed: {manager}")),
+                    Effect::ReviewOver { manager, answered: false } => reviews.push(format!("given up: {manager}")),
+                    effect => board.take(effect, &mut alerts),
                 }
             }
         }
+        let watermark = self.floor.watermark();
+        self.boards.values_mut().for_each(|board| board.judge_until(watermark, &mut alerts));
+        alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+        let mut told = Vec::new();
+        for alert in &alerts {
+            told.push(alert_line(alert, &self.contacts)?);
+        }
+        told.append(&mut reviews);
         let counts = self.floor.take_counts();
         self.timed |= counts.late > 0;
         if delivery != Delivery::Twice {
@@ -208,10 +226,35 @@ impl Stage {
     }
 }
 
+/// What an alert says that its rule's file does not.
+fn undeclared(alert: &Alert) -> Option<String> {
+    let definition = alert.rule.definition();
+    let kind = |subject: &str| subject.split_once(':').map(|(kind, id)| (kind.to_owned(), id.contains('/')));
+    if !definition.subjects.iter().any(|subject| kind(subject) == kind(&alert.subject)) {
+        return Some("a subject of another form than the rule's `subjects`".into());
+    }
+    let told = |values: &Values| values.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+    // With too small a sample only the counts are told.
+    if alert.resolution != Some(Resolution::SampleTooSmall) && told(&alert.observed) != definition.observed {
+        return Some("other keys than the rule's `observed`".into());
+    }
+    if told(&alert.norm) != definition.norm {
+        return Some("other keys than the rule's `norm`".into());
+    }
+    let strange = |(key, value): &&(&'static str, Number)| {
+        !evidence::of(alert.rule, key).is_some_and(|evidence| evidence.unit.fits(value))
+    };
+    let (key, _) = alert.observed.iter().chain(&alert.norm).find(strange)?;
+    Some(format!("{key} is not what src/domain/evidence.rs says"))
+}
+
 /// Tells one alert, and checks what holds of all alerts.
 fn alert_line(alert: &Alert, contacts: &BTreeMap<String, String>) -> Result<String, String> {
     if alert.id != alert_id(&alert.tenant, alert.rule, &alert.subject, alert.anchor_at) {
         return Err(format!("an id that does not follow from its alert: {alert:?}"));
+    }
+    if let Some(problem) = undeclared(alert) {
+        return Err(format!("{problem}: {alert:?}"));
     }
     let subject = contacts.get(alert.subject.as_str()).map_or(alert.subject.as_str(), String::as_str);
     let (rule, status) = (alert.rule.name(), alert.status.name());
@@ -236,17 +279,51 @@ fn alert_line(alert: &Alert, contacts: &BTreeMap<String, String>) -> Result<Stri
     if let Some(due) = alert.due_at {
         tell("due", &show(due));
     }
-    for (key, value) in &alert.observed {
-        match value {
-            Number::Count(count) => tell(key, count),
-            Number::Number(number) => tell(key, number),
-            Number::Text(text) => tell(key, text),
+    let mut tell_all = |values: &Values| {
+        for (key, value) in values {
+            match value {
+                Number::Count(count) => tell(key, count),
+                Number::Number(number) => tell(key, number),
+                Number::Text(text) => tell(key, text),
+            }
+        }
+    };
+    tell_all(&alert.observed);
+    // The norm of a window may be a part of another figure: it is told too.
+    if alert.window.is_some() {
+        tell_all(&alert.norm);
+        let keys: Vec<_> = alert.norm.iter().map(|(key, _)| *key).collect();
+        if keys != alert.rule.definition().norm {
+            return Err(format!("a norm that is not told whole: {alert:?}"));
         }
     }
     if let Some(resolution) = alert.resolution {
         tell("resolution", &resolution.name());
     }
     Ok(line)
+}
+
+/// Tells one request for a review.
+fn review_line(request: &ReviewRequest) -> String {
+    let ReviewRequest { manager, department, interaction, medium, at, day, requested_at, about, .. } = request;
+    let (end, kind, at) = (show(*requested_at), medium.name(), show(*at));
+    let mut line = format!("{end} REVIEW {kind} {interaction} {manager}/{department} day={day} at={at}");
+    let mut tell = |key: &str, value: &dyn std::fmt::Display| line += &format!(" {key}={value}");
+    match medium {
+        Medium::Call { direction, talk, recording_url } => {
+            tell("direction", &format!("{direction:?}").to_uppercase());
+            tell("talk_seconds", &talk.seconds());
+            recording_url.iter().for_each(|url| tell("recording_url", url));
+        }
+        Medium::Message { channel } => tell("channel", &channel.name()),
+    }
+    if let Some(About { entity, ending, pipeline, stage }) = about {
+        tell("entity", entity);
+        tell("outcome", &ending.name());
+        pipeline.iter().for_each(|pipeline| tell("pipeline", pipeline));
+        stage.iter().for_each(|stage| tell("stage", stage));
+    }
+    line
 }
 
 /// What of a row's value is not zero: ratios as `k of n`, lags by their number, mean and quantiles.

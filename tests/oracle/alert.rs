@@ -4,21 +4,29 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::calendar::written;
-use super::history::{Entity, Standing, World};
+use super::history::{Standing, World};
 use super::identity::{self, EntityId};
-use super::norms::{Norm, SEVERITIES};
+use super::norms::SEVERITIES;
 use super::readings;
 use super::rules::{Step, Turn};
 
 /// One alert with its whole life, for the figures that count alerts.
 pub struct Alert {
     pub rule: &'static str,
+    pub id: String,
     pub statuses: Vec<Status>,
-    pub entity: Option<EntityId>,
-    /// For a contact alert: the manager fixed at the first call or message.
-    pub fixed_manager: Option<String>,
-    pub event_manager: Option<String>,
-    pub is_contact: bool,
+    pub whose: Whose,
+}
+
+/// Whose an alert is (decision 5).
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// Of the responsible of the entity.
+    Responsible(EntityId),
+    /// Fixed reading f: a contact alert's manager is fixed at the first call or message.
+    Contact { primary: Option<EntityId>, event: Option<String>, fixed: Option<String> },
+    /// Of this manager.
+    Manager(Option<String>),
 }
 
 impl Alert {
@@ -49,42 +57,84 @@ impl Status {
     }
 }
 
-/// What an alert is about.
-pub enum Subject<'a> {
-    Entity(&'a Entity),
-    Contact { normal: &'a str, standing: &'a Standing, interaction: &'a str },
+/// What all statuses of an alert have in common.
+pub struct Heading<'a> {
+    pub rule: &'static str,
+    pub subject: String,
+    pub whose: Whose,
+    pub entity: Option<EntityId>,
+    pub interaction: Option<&'a str>,
+    pub window: Option<&'a str>,
+    pub anchor: i64,
+    pub due: Option<i64>,
+    pub severity: usize,
 }
 
-impl Alert {
-    #[allow(clippy::too_many_arguments, reason = "one alert has that many fields")]
-    pub fn tell(
+/// A status: the step, `observed`, `norm`.
+pub type Told = (Step, Value, Value);
+
+impl<'a> Heading<'a> {
+    pub fn entity(rule: &'static str, id: &EntityId, anchor: i64, severity: usize) -> Heading<'a> {
+        Heading {
+            rule,
+            subject: id.to_string(),
+            whose: Whose::Responsible(id.clone()),
+            entity: Some(id.clone()),
+            interaction: None,
+            window: None,
+            anchor,
+            due: None,
+            severity,
+        }
+    }
+
+    pub fn contact(
         world: &World,
-        norm: &Norm,
         rule: &'static str,
-        subject: Subject,
+        normal: &str,
+        standing: &Standing,
+        interaction: &'a str,
         anchor: i64,
-        due: i64,
-        steps: &[Step],
-        asked: Value,
-    ) -> Alert {
-        let (name, entity) = match &subject {
-            Subject::Entity(entity) => (entity.id.to_string(), Some(entity.id.clone())),
-            Subject::Contact { normal, standing, .. } => {
-                (format!("contact:{}", identity::key(&world.tenant, normal)), standing.primary.clone())
+        severity: usize,
+    ) -> Heading<'a> {
+        Heading {
+            rule,
+            subject: format!("contact:{}", identity::key(&world.tenant, normal)),
+            whose: Whose::Contact {
+                primary: standing.primary.clone(),
+                event: standing.manager.clone(),
+                fixed: standing.who.clone(),
+            },
+            entity: standing.primary.clone(),
+            interaction: readings::MISSED_CALL_ALERT_NAMES_CALL.then_some(interaction),
+            window: None,
+            anchor,
+            due: None,
+            severity,
+        }
+    }
+
+    /// An act that is wrong in itself.
+    pub fn raise(self, world: &World, moment: usize, observed: Value, asked: Value) -> Alert {
+        let step =
+            Step { turn: Turn::Raised, at: self.anchor, moment, level: 0, observed_to: self.anchor, resolution: None };
+        self.tell(world, vec![(step, observed, asked)])
+    }
+
+    pub fn tell(self, world: &World, told: Vec<Told>) -> Alert {
+        let id = alert_id(&world.tenant, self.rule, &self.subject, self.anchor);
+        let first = told[0].0.moment;
+        let manager_at = |moment: usize| match &self.whose {
+            Whose::Responsible(entity) => {
+                let moment = if readings::ENTITY_ALERT_MANAGER_AT_EACH_STATUS { moment } else { first };
+                world.entities[entity].responsible_at(moment).map(str::to_owned)
             }
+            Whose::Contact { fixed, .. } => fixed.clone(),
+            Whose::Manager(manager) => manager.clone(),
         };
-        let id = alert_id(&world.tenant, rule, &name, anchor);
-        let manager_at = |moment: usize| match &subject {
-            Subject::Entity(entity) => {
-                let moment = if readings::ENTITY_ALERT_MANAGER_AT_EACH_STATUS { moment } else { steps[0].moment };
-                entity.responsible_at(moment).map(str::to_owned)
-            }
-            // Fixed reading f: a contact alert's manager is fixed at the first call.
-            Subject::Contact { standing, .. } => standing.who.clone(),
-        };
-        let statuses = steps
-            .iter()
-            .map(|step| {
+        let statuses = told
+            .into_iter()
+            .map(|(step, observed, asked)| {
                 let manager = manager_at(step.moment);
                 let mut fields = Map::new();
                 let mut put = |name: &str, value: Value| {
@@ -92,36 +142,38 @@ impl Alert {
                 };
                 put("alert_id", json!(id));
                 put("tenant_id", json!(world.tenant));
-                put("rule", json!(rule));
+                put("rule", json!(self.rule));
                 // An escalation raises the severity by one, up to critical.
-                put("severity", json!(SEVERITIES[(norm.severity + step.level).min(SEVERITIES.len() - 1)]));
+                put("severity", json!(SEVERITIES[(self.severity + step.level).min(SEVERITIES.len() - 1)]));
                 put("level", json!(step.level));
                 put("status", json!(status(step.turn)));
-                put("subject", json!(name));
+                put("subject", json!(self.subject));
                 put("at", json!(written(step.at)));
-                put("anchor_at", json!(written(anchor)));
-                put("due_at", json!(written(due)));
+                put("anchor_at", json!(written(self.anchor)));
+                if let Some(due) = self.due {
+                    put("due_at", json!(written(due)));
+                }
                 if manager.is_some() || readings::NOBODYS_ALERT_IS_IN_UNKNOWN {
                     put("department_id", json!(world.department_at(manager.as_deref(), step.moment)));
                 }
                 if let Some(manager) = &manager {
                     put("manager_id", json!(manager));
                 }
-                if let Some(entity) = &entity {
+                if let Some(entity) = &self.entity {
                     put("entity", json!(entity.to_string()));
                 }
-                if let Subject::Contact { interaction, .. } = &subject
-                    && readings::MISSED_CALL_ALERT_NAMES_CALL
-                {
+                if let Some(interaction) = self.interaction {
                     put("interaction_id", json!(interaction));
                 }
-                let lag = norm.clock.between(anchor, step.observed_to) as f64 / 1000.0;
-                put("observed", json!({"lag_seconds": lag}));
-                put("norm", asked.clone());
+                if let Some(window) = self.window {
+                    put("window", json!(window));
+                }
+                put("observed", observed);
+                put("norm", asked);
                 if let Some(resolution) = step.resolution {
                     put("resolution", json!(resolution));
                 }
-                put("message", json!(format!("{rule} of {name}: {}", status(step.turn))));
+                put("message", json!(format!("{} of {}: {}", self.rule, self.subject, status(step.turn))));
                 Status {
                     at: step.at,
                     tenant: world.tenant.clone(),
@@ -131,16 +183,13 @@ impl Alert {
                 }
             })
             .collect();
-        let (fixed_manager, event_manager, is_contact) = match subject {
-            Subject::Entity(_) => (None, None, false),
-            Subject::Contact { standing, .. } => (standing.who.clone(), standing.manager.clone(), true),
-        };
-        Alert { rule, statuses, entity, fixed_manager, event_manager, is_contact }
+        Alert { rule: self.rule, id, statuses, whose: self.whose }
     }
 }
 
 fn status(turn: Turn) -> &'static str {
     match turn {
+        Turn::Raised => "RAISED",
         Turn::Firing => "FIRING",
         Turn::Escalated => "ESCALATED",
         Turn::Resolved => "RESOLVED",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Verdict, judge};
 
-fn time(text: &str) -> String {
+pub fn time(text: &str) -> String {
     let (day, clock) = text.split_once(' ').unwrap_or(("2", text));
     format!("2026-03-{:02}T{clock}:00.000Z", day.parse::<u32>().unwrap())
 }
@@ -23,7 +23,7 @@ fn events(list: &[(&str, Value)]) -> Vec<Value> {
         .collect()
 }
 
-fn run(norms: &Value, until: &str, list: &[(&str, Value)]) -> Verdict {
+pub fn run(norms: &Value, until: &str, list: &[(&str, Value)]) -> Verdict {
     let until = super::calendar::instant(&time(until)).unwrap();
     judge(&events(list), norms, Some(until))
 }
@@ -44,7 +44,7 @@ fn told(verdict: &Verdict) -> Vec<String> {
     verdict.alerts.iter().map(line).collect()
 }
 
-fn row<'a>(verdict: &'a Verdict, subject: &str, window: &str) -> &'a Value {
+pub fn row<'a>(verdict: &'a Verdict, subject: &str, window: &str) -> &'a Value {
     verdict.rows.iter().find(|r| r["subject"] == subject && r["window"] == window).expect("a row")
 }
 
@@ -56,20 +56,20 @@ fn missed_calls() -> Value {
     json!({"norms": {"missed_call_not_returned": {"within": "30m"}}})
 }
 
-fn lead(id: &str) -> Value {
+pub fn lead(id: &str) -> Value {
     json!({"kind": "LEAD", "id": id})
 }
 
-fn created(id: &str) -> Value {
+pub fn created(id: &str) -> Value {
     json!({"lead_created": {"lead_id": id, "manager_id": "ann", "contacts": [{"phone": "+79161234567"}, {"email": "c@x.ru"}]}})
 }
 
-fn sent(entity: Value) -> Value {
+pub fn sent(entity: Value) -> Value {
     json!({"message_sent": {"message_id": "m", "channel": "CHAT", "entity": entity, "manager_id": "ann"}})
 }
 
 /// `call_ended`, at its end.
-fn call(id: &str, direction: &str, start: &str, talk: u32) -> Value {
+pub fn call(id: &str, direction: &str, start: &str, talk: u32) -> Value {
     let outcome = if talk > 0 { "ANSWERED" } else { "NO_ANSWER" };
     json!({"call_ended": {"call_id": id, "direction": direction, "phone": "8 (916) 123-45-67", "started_at": time(start), "talk_seconds": talk, "outcome": outcome, "manager_id": "bob"}})
 }

@@ -39,7 +39,9 @@ pub enum Body {
     StageChanged {
         entity: EntityId,
         pipeline: Option<String>,
+        from: Option<String>,
         to: String,
+        fields: Vec<String>,
     },
     Assigned {
         entity: EntityId,
@@ -48,6 +50,7 @@ pub enum Body {
     Closed {
         entity: EntityId,
         outcome: Outcome,
+        reason: Option<String>,
     },
     Reopened {
         entity: EntityId,
@@ -74,6 +77,7 @@ pub enum Body {
     Manager {
         manager: String,
         department: Option<String>,
+        grade: Option<String>,
     },
     CallStarted(Call),
     CallEnded(Call, Ending),
@@ -93,7 +97,10 @@ pub struct Object {
     pub amount: Option<i64>,
     pub currency: Option<String>,
     pub outcome: Option<Outcome>,
+    pub reason: Option<String>,
     pub created_at: Option<i64>,
+    pub stage_entered_at: Option<i64>,
+    pub fields: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +118,7 @@ pub struct Terms {
     pub discount: Option<f64>,
     pub installment: Option<i64>,
     pub prepayment: Option<f64>,
+    pub approved_by: Option<String>,
     pub amount: Option<i64>,
     pub currency: Option<String>,
 }
@@ -201,36 +209,37 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         "lead_snapshot" => Body::Snapshot(object(p, Kind::Lead)?),
         "deal_snapshot" => Body::Snapshot(object(p, Kind::Deal)?),
         "stage_changed" => {
-            p.text("from_stage_id")?;
             p.text("changed_by")?;
-            p.texts("filled_fields")?;
-            Body::StageChanged { entity: p.entity()?, pipeline: p.text("pipeline_id")?, to: p.must("to_stage_id")? }
+            Body::StageChanged {
+                entity: p.entity()?,
+                pipeline: p.text("pipeline_id")?,
+                from: p.text("from_stage_id")?,
+                to: p.must("to_stage_id")?,
+                fields: p.texts("filled_fields")?,
+            }
         }
         "assigned" => {
             p.text("previous_manager_id")?;
             Body::Assigned { entity: p.entity()?, manager: p.must("manager_id")? }
         }
         "closed" => {
-            p.text("reason")?;
             p.text("deal_id")?;
             p.text("closed_by")?;
-            Body::Closed { entity: p.entity()?, outcome: outcome(p)?.ok_or("no outcome")? }
+            Body::Closed { entity: p.entity()?, outcome: outcome(p)?.ok_or("no outcome")?, reason: p.text("reason")? }
         }
         "reopened" => Body::Reopened { entity: p.entity()?, stage: p.text("stage_id")? },
         "deleted" => Body::Deleted { entity: p.entity()? },
         "contact_linked" => Body::ContactLinked { entity: p.entity()?, contact: contact(p.get("contact"))? },
-        "terms_offered" => {
-            p.text("approved_by")?;
-            Body::TermsOffered(Terms {
-                deal: p.must("deal_id")?,
-                manager: p.text("manager_id")?,
-                discount: p.number("discount_percent")?,
-                installment: p.integer("installment_months")?,
-                prepayment: p.number("prepayment_percent")?,
-                amount: p.integer("amount_minor")?,
-                currency: p.text("currency")?,
-            })
-        }
+        "terms_offered" => Body::TermsOffered(Terms {
+            deal: p.must("deal_id")?,
+            manager: p.text("manager_id")?,
+            discount: p.number("discount_percent")?,
+            installment: p.integer("installment_months")?,
+            prepayment: p.number("prepayment_percent")?,
+            approved_by: p.text("approved_by")?,
+            amount: p.integer("amount_minor")?,
+            currency: p.text("currency")?,
+        }),
         "activity_completed" => {
             let kinds = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
             let kind = p.name("kind", &kinds)?.ok_or("no kind")?;
@@ -250,9 +259,12 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         }
         "manager_upserted" => {
             p.text("name")?;
-            p.text("grade")?;
             p.flag("active")?;
-            Body::Manager { manager: p.must("manager_id")?, department: p.text("department_id")? }
+            Body::Manager {
+                manager: p.must("manager_id")?,
+                department: p.text("department_id")?,
+                grade: p.text("grade")?,
+            }
         }
         "call_started" => Body::CallStarted(call(p)?),
         "call_ended" => {
@@ -287,9 +299,6 @@ fn object(p: &Fields, kind: Kind) -> Read<Object> {
         Kind::Lead => (p.must("lead_id")?, None),
         Kind::Deal => (p.must("deal_id")?, p.text("lead_id")?),
     };
-    p.text("reason")?;
-    p.time("stage_entered_at")?;
-    p.texts("filled_fields")?;
     Ok(Object {
         entity: EntityId { kind, id },
         lead,
@@ -301,7 +310,10 @@ fn object(p: &Fields, kind: Kind) -> Read<Object> {
         amount: p.integer("amount_minor")?,
         currency: p.text("currency")?,
         outcome: outcome(p)?,
+        reason: p.text("reason")?,
         created_at: p.time("created_at")?,
+        stage_entered_at: p.time("stage_entered_at")?,
+        fields: p.texts("filled_fields")?,
     })
 }
 

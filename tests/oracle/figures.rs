@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::alert::Alert;
+use super::alert::{Alert, Whose};
 use super::calendar::{Clock, written};
 use super::decode::Outcome;
 use super::history::{Answer, ContactLog, Entity, Fact, Letter, Missed, Money, Standing, UNKNOWN, World};
 use super::identity::{EntityId, Kind};
-use super::norms::{Norms, Scope, Window};
+use super::norms::{Norms, Pipelines, Scope, Window};
 use super::readings;
-use super::rules::{first_response_late, missed_call_not_returned};
+use super::rules::{first_response_late, message_unanswered, missed_call_not_returned, stage_overdue};
 
 /// Everything that rows count, each with its date and the manager that it counts for.
 struct Facts<'a> {
@@ -30,12 +30,31 @@ struct Facts<'a> {
     call_backs: Vec<Fact<i64>>,
     replies: Vec<Fact<i64>>,
     violations: Vec<Fact<&'static str>>,
+    /// Deals, of each pipeline that they were in.
+    stages: Vec<Fact<Reached>>,
+    pipelines: Pipelines,
     // What stands now; the dates are of no interest.
     awaiting: Vec<Fact<i64>>,
     open: Vec<Fact<(String, String)>>,
+    overdue: Vec<Fact<(String, String)>>,
     open_alerts: Vec<Fact<&'static str>>,
     unreturned: Vec<Fact<()>>,
     unanswered: Vec<Fact<()>>,
+}
+
+/// The orders that a deal has reached in a pipeline.
+struct Reached {
+    pipeline: String,
+    /// (date, order) of each entry; what was reached before any window at the beginning of time.
+    entries: Vec<(i64, usize)>,
+    won: bool,
+}
+
+impl Reached {
+    /// When it first reached this order or a higher one.
+    fn first(&self, order: usize) -> Option<i64> {
+        self.entries.iter().filter(|(_, reached)| *reached >= order).map(|(date, _)| *date).min()
+    }
 }
 
 /// Every row of one tenant at `until`.
@@ -75,6 +94,9 @@ fn gather<'a>(world: &'a World, norms: &Norms, alerts: &[Alert], until: i64) -> 
         violations: Vec::new(),
         awaiting: Vec::new(),
         open: Vec::new(),
+        overdue: Vec::new(),
+        stages: Vec::new(),
+        pipelines: norms.pipelines.clone(),
         open_alerts: Vec::new(),
         unreturned: Vec::new(),
         unanswered: Vec::new(),
@@ -97,10 +119,10 @@ fn gather<'a>(world: &'a World, norms: &Norms, alerts: &[Alert], until: i64) -> 
         }
         if alert.is_open() {
             // Decision 5: `now` rows go by the responsible at T.
-            let who = if alert.is_contact {
-                now_manager(world, alert.entity.as_ref(), &alert.event_manager, &alert.fixed_manager)
-            } else {
-                alert.entity.as_ref().and_then(|id| world.entities[id].responsible()).map(str::to_owned)
+            let who = match &alert.whose {
+                Whose::Contact { primary, event, fixed } => now_manager(world, primary.as_ref(), event, fixed),
+                Whose::Responsible(id) => world.entities[id].responsible().map(str::to_owned),
+                Whose::Manager(manager) => manager.clone(),
             };
             facts.open_alerts.push(Fact { date: began.at, who, what: alert.rule });
         }
@@ -127,6 +149,10 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named: &BTre
                 facts.deals.push(Fact { date: created.at, who: responsible.clone(), what: won });
             }
         }
+        if !is_lead && (entity.created.is_some() || !readings::STAGE_CONVERSION_NEEDS_A_CREATION) {
+            let won = outcome == Some(Outcome::Won);
+            facts.stages.extend(reached(norms, entity, won));
+        }
         // Decision 12: only standing closings count; decision 5: by the responsible at the closing.
         if let Some(closing) = entity.standing() {
             let (date, who) = (closing.at, closing.who.clone());
@@ -138,6 +164,10 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named: &BTre
         } else {
             let name = |id: &Option<String>| id.clone().unwrap_or(UNKNOWN.to_owned());
             let place = (name(&entity.pipeline), name(&entity.stage));
+            if stage_overdue::present(norms, entity).is_some_and(|stay| stay.due.is_some_and(|due| due <= facts.until))
+            {
+                facts.overdue.push(Fact { date: 0, who: responsible.clone(), what: place.clone() });
+            }
             facts.open.push(Fact { date: 0, who: responsible.clone(), what: place });
         }
         if let Some(since) = first_response_late::awaiting_since(entity) {
@@ -152,6 +182,28 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named: &BTre
     if let Some(judged) = first_response_late::judged(world, norms, entity, facts.until) {
         facts.judged.push(Fact { date: judged.date, who: judged.who, what: judged.in_time });
     }
+}
+
+/// Decision 24: only entries reach an order. Decision 9: what lies in an unknown past was reached before any window.
+fn reached(norms: &Norms, deal: &Entity, won: bool) -> Vec<Fact<Reached>> {
+    let mut of: BTreeMap<&str, Vec<(i64, usize)>> = BTreeMap::new();
+    let pipeline = |name: &Option<String>| norms.pipelines.get_key_value(name.as_ref()?);
+    for place in &deal.places {
+        if let Some((name, pipeline)) = pipeline(&place.pipeline)
+            && let Some(order) = pipeline.order(&place.stage)
+        {
+            of.entry(name).or_default().push((place.date, order));
+        }
+    }
+    if let Some(past) = &deal.past
+        && let Some((name, pipeline)) = pipeline(&past.pipeline)
+        && let Some(order) = past.known_before(pipeline).checked_sub(1)
+    {
+        of.entry(name).or_default().push((i64::MIN, order));
+    }
+    let who = deal.responsible().map(str::to_owned);
+    let reached = |(name, entries): (&str, _)| Reached { pipeline: name.to_owned(), entries, won };
+    of.into_iter().map(|one| Fact { date: 0, who: who.clone(), what: reached(one) }).collect()
 }
 
 /// Decision 5 for contacts: the responsible at T of the clock's primary entity, else the event's manager.
@@ -197,12 +249,8 @@ fn gather_calls(facts: &mut Facts, norms: &Norms, log: &ContactLog) {
 
 fn gather_letters(facts: &mut Facts, norms: &Norms, contact: &str, log: &ContactLog) {
     const RULE: &str = "message_unanswered";
-    let asks = |letter: &&Letter| {
-        let norm = norms.rule(RULE, &letter.standing.scope);
-        let channels = norm.as_ref().and_then(|norm| norm.keys.get("channels")?.as_array());
-        !readings::CHANNELS_LIMIT_THE_FIGURES
-            || channels.is_none_or(|channels| channels.iter().any(|c| c.as_str() == Some(&letter.channel)))
-    };
+    let asks =
+        |letter: &&Letter| message_unanswered::asks_by_channel(norms, letter, readings::CHANNELS_LIMIT_THE_FIGURES);
     let letters: Vec<&Letter> = log.letters.iter().filter(asks).collect();
     let (answered, pending) = replies(facts.world, contact, &letters);
     for (first, answer) in answered {
@@ -237,7 +285,10 @@ fn replies<'a>(
     let mut dated: Vec<(i64, usize, What)> = Vec::new();
     dated.extend(letters.iter().map(|letter| (letter.at, letter.moment, What::Letter(letter))));
     // Only those that could ever matter to one of these letters.
-    let relevant = world.answers.iter().filter(|answer| letters.iter().any(|letter| answers(answer, letter, contact)));
+    let relevant = world
+        .answers
+        .iter()
+        .filter(|answer| letters.iter().any(|letter| message_unanswered::answers(answer, letter, contact)));
     dated.extend(relevant.map(|answer| (date_of(answer), answer.moment, What::Answer(answer))));
     dated.sort_by_key(|(date, moment, _)| (*date, *moment));
 
@@ -247,7 +298,7 @@ fn replies<'a>(
         match what {
             What::Letter(letter) => pending.push(letter),
             What::Answer(answer) => {
-                if pending.iter().any(|letter| answers(answer, letter, contact)) {
+                if pending.iter().any(|letter| message_unanswered::answers(answer, letter, contact)) {
                     answered.push((pending[0], answer));
                     pending.clear();
                 }
@@ -255,15 +306,6 @@ fn replies<'a>(
         }
     }
     (answered, pending.first().copied())
-}
-
-/// Decision 15.
-fn answers(answer: &Answer, letter: &Letter, contact: &str) -> bool {
-    let same = |a: &Option<String>, b: Option<&String>| a.is_some() && a.as_ref() == b;
-    answer.contact.as_deref() == Some(contact)
-        || !answer.conversation
-            && (same(&answer.thread, letter.thread.as_ref()) || same(&answer.in_reply_to, Some(&letter.id)))
-        || answer.conversation && answer.entities.iter().any(|id| letter.entities.contains(id))
 }
 
 impl Facts<'_> {
@@ -324,7 +366,7 @@ impl Facts<'_> {
                 // Decision 24: LOST is in neither.
                 "closed": ratio(converted + disqualified, converted),
             },
-            "stage_conversion": {},
+            "stage_conversion": self.stage_conversion(&span, whose),
             "win_rate": {"cohort": share(pick.of(&self.deals).iter().map(|f| f.what)), "closed": ratio(won + lost, won)},
             "first_response": {
                 "wall": lags(pick.of(&self.lags_wall)),
@@ -361,6 +403,31 @@ impl Facts<'_> {
         })
     }
 
+    /// Of deals that first reached order ≥ k in the window, the share that reached order ≥ k+1, or is won.
+    fn stage_conversion(&self, span: &std::ops::RangeInclusive<i64>, whose: &dyn Fn(Option<&str>) -> bool) -> Value {
+        let mut all = Map::new();
+        for (name, pipeline) in self.pipelines.iter() {
+            let deals: Vec<&Reached> = self
+                .stages
+                .iter()
+                .filter(|deal| deal.what.pipeline == *name && whose(deal.who.as_deref()))
+                .map(|deal| &deal.what)
+                .collect();
+            let mut stages = Map::new();
+            for (order, stage) in pipeline.stages.iter().enumerate() {
+                let cohort = deals.iter().filter(|d| d.first(order).is_some_and(|date| span.contains(&date)));
+                let on: Vec<bool> = cohort.map(|deal| deal.won || deal.first(order + 1).is_some()).collect();
+                if !on.is_empty() {
+                    stages.insert(stage.id.clone(), share(on.into_iter()));
+                }
+            }
+            if !stages.is_empty() {
+                all.insert(name.clone(), Value::Object(stages));
+            }
+        }
+        Value::Object(all)
+    }
+
     fn now(&self, whose: &dyn Fn(Option<&str>) -> bool) -> Value {
         let pick = Pick { span: &(i64::MIN..=i64::MAX), whose };
         let waits = pick.of(&self.awaiting);
@@ -368,11 +435,15 @@ impl Facts<'_> {
         for fact in pick.of(&self.open) {
             *open.entry(&fact.what.0).or_default().entry(&fact.what.1).or_default() += 1;
         }
+        let mut overdue: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+        for fact in pick.of(&self.overdue) {
+            *overdue.entry(&fact.what.0).or_default().entry(&fact.what.1).or_default() += 1;
+        }
         json!({
             "awaiting_first_response": waits.len(),
             "oldest_wait_seconds": waits.iter().map(|f| f.what).max().map(seconds),
             "open": open,
-            "overdue": {},
+            "overdue": overdue,
             "open_alerts": counts(pick.of(&self.open_alerts).iter().map(|f| f.what)),
             "unreturned_calls": pick.of(&self.unreturned).len(),
             "unanswered_messages": pick.of(&self.unanswered).len(),

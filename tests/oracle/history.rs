@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decode::{Body, Call, Ending, Event, Message, Object, Outcome, Terms};
+use super::decode::{Body, Call, Ending, Event, Message, Object, Outcome, Terms, Topic};
 use super::identity::{EntityId, Kind};
-use super::norms::{Norms, Scope};
+use super::norms::{Norms, Pipeline, Pipelines, Scope};
 use super::readings;
 
 pub const UNKNOWN: &str = "unknown";
@@ -44,9 +44,81 @@ pub struct Closing {
     pub at: i64,
     pub moment: usize,
     pub outcome: Outcome,
+    pub reason: Option<String>,
+    /// Touches known when it takes effect.
+    pub touches: usize,
+    pub scope: Scope,
     /// Responsible at the closing (decision 5).
     pub who: Option<String>,
     pub amount: Option<Money>,
+}
+
+/// Where an entity was put: by its creation, a move, a snapshot or a reopening.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The entry into the stage.
+    pub date: i64,
+    pub moment: usize,
+    /// As given then, or as named for the first time while nothing was known of it.
+    pub pipeline: Option<String>,
+    pub stage: String,
+    pub scope: Scope,
+    /// When its pipeline became known, if that was later.
+    pub named: Option<usize>,
+    /// It stood here when the pipeline was named: the scope from then on.
+    pub named_scope: Option<Scope>,
+}
+
+/// Closed or open again.
+#[derive(Clone, Debug)]
+pub struct Turning {
+    pub at: i64,
+    pub moment: usize,
+    pub open: bool,
+    pub scope: Scope,
+}
+
+/// Nothing is known of what was before the first known stage (decision 9).
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub pipeline: Option<String>,
+    pub first: String,
+    pub from: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Goal {
+    Stage(String),
+    /// Past the last stage: `WON` or `CONVERTED`.
+    Closed(&'static str),
+}
+
+/// What the rules about moves judge, with what was known then.
+#[derive(Clone, Debug)]
+pub struct Move {
+    pub at: i64,
+    pub moment: usize,
+    pub scope: Scope,
+    pub pipeline: Option<String>,
+    /// It left another pipeline.
+    pub from_another: bool,
+    /// The held stage, else `from_stage_id`; `None`: a placing of which only the requirements are judged.
+    pub from: Option<String>,
+    pub to: Goal,
+    /// The stages of `pipeline` visited before it.
+    pub visited: BTreeSet<String>,
+    pub fields: BTreeSet<String>,
+    pub activities: BTreeSet<String>,
+}
+
+/// A clock of `neglected`.
+#[derive(Clone, Debug)]
+pub struct Idle {
+    pub anchor: i64,
+    pub moment: usize,
+    pub scope: Scope,
+    /// From the creation or a reopening, not from a touch.
+    pub untouched: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +144,21 @@ pub struct Entity {
     pub deleted: Option<(i64, usize)>,
     pub touches: Vec<Act>,
     pub both_ways: Vec<Act>,
+    /// Answered calls with talk time.
+    pub conversations: Vec<Act>,
+    /// `lead_created` or `deal_created` was seen.
+    pub creation_event: bool,
+    pub places: Vec<Place>,
+    pub turnings: Vec<Turning>,
+    pub past: Option<Past>,
+    /// Every `from_stage_id`, with its pipeline.
+    pub froms: Vec<(Option<String>, String)>,
+    pub moves: Vec<Move>,
+    pub fields: BTreeSet<String>,
+    pub activities: BTreeSet<String>,
+    pub idle: Vec<Idle>,
+    /// The anchor of the clock of `neglected` that runs.
+    idle_since: Option<i64>,
 }
 
 impl Entity {
@@ -184,6 +271,21 @@ pub struct Offer {
     pub discount: f64,
 }
 
+/// `terms_offered`, for the rules.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    pub at: i64,
+    pub moment: usize,
+    pub deal: EntityId,
+    pub who: Option<String>,
+    pub grade: Option<String>,
+    pub pipeline: Option<String>,
+    /// The event's, else the deal's last known.
+    pub amount: Option<i64>,
+    pub scope: Scope,
+    pub terms: Terms,
+}
+
 #[derive(Clone, Debug)]
 pub struct Review {
     pub score: f64,
@@ -206,6 +308,9 @@ pub struct World {
     pub first_seen: i64,
     /// The instants of the events, in order of effect.
     instants: Vec<i64>,
+    /// The topic of each event.
+    pub topics: Vec<Topic>,
+    pipelines: Pipelines,
     pub entities: BTreeMap<EntityId, Entity>,
     /// (moment, department) of each `manager_upserted`.
     pub managers: BTreeMap<String, Vec<(usize, Option<String>)>>,
@@ -219,6 +324,9 @@ pub struct World {
     pub touches: Vec<Fact<()>>,
     pub meetings: Vec<Fact<()>>,
     pub offers: Vec<Fact<Offer>>,
+    pub offered: Vec<Offered>,
+    /// (moment, grade) of each `manager_upserted`.
+    grades: BTreeMap<String, Option<String>>,
     pub reviews: Vec<Fact<Review>>,
     /// Contact → the entities that list it.
     holders: BTreeMap<String, BTreeSet<EntityId>>,
@@ -231,10 +339,21 @@ pub struct World {
 impl World {
     /// `events`: one tenant's, in order of effect, without duplicates.
     pub fn replay(tenant: &str, events: &[Event], norms: &Norms) -> World {
-        let mut world = World {
+        let mut world = World::empty(tenant, events, norms);
+        for (index, event) in events.iter().enumerate() {
+            world.apply(event, index + 1);
+        }
+        world
+    }
+
+    /// Before the first event; [`World::apply`] takes them one by one.
+    pub fn empty(tenant: &str, events: &[Event], norms: &Norms) -> World {
+        World {
             tenant: tenant.to_owned(),
             first_seen: events.iter().map(|e| e.at).min().unwrap_or(0),
             instants: events.iter().map(|e| e.at).collect(),
+            topics: events.iter().map(|e| e.topic).collect(),
+            pipelines: norms.pipelines.clone(),
             entities: BTreeMap::new(),
             managers: BTreeMap::new(),
             everybody: BTreeSet::new(),
@@ -245,16 +364,14 @@ impl World {
             touches: Vec::new(),
             meetings: Vec::new(),
             offers: Vec::new(),
+            offered: Vec::new(),
+            grades: BTreeMap::new(),
             reviews: Vec::new(),
             holders: BTreeMap::new(),
             threads: BTreeMap::new(),
             call_states: BTreeMap::new(),
             min_talk_seconds: norms.min_talk_seconds,
-        };
-        for (index, event) in events.iter().enumerate() {
-            world.apply(event, index + 1);
         }
-        world
     }
 
     /// How many events a timer at this instant sees.
@@ -276,27 +393,32 @@ impl World {
             .unwrap_or(UNKNOWN)
     }
 
-    fn apply(&mut self, event: &Event, moment: usize) {
+    pub fn apply(&mut self, event: &Event, moment: usize) {
         let at = event.at;
         match &event.body {
             Body::Created(object) => self.created(object, at, moment),
             Body::Snapshot(object) => self.snapshot(object, at, moment),
-            Body::StageChanged { entity, pipeline, to } => {
-                if let Some(entity) = self.entity(entity, at, moment) {
-                    entity.pipeline = pipeline.clone().or(entity.pipeline.take());
-                    entity.stage = Some(to.clone());
-                }
+            Body::StageChanged { entity: id, pipeline, from, to, fields } => {
+                let Some(entity) = self.entity(id, at, moment) else { return };
+                entity.fields.extend(fields.iter().cloned());
+                let named = self.pipeline_said(id, pipeline, moment);
+                let said = Said { stage: Some(to), from: from.as_ref(), date: None, how: How::Moved };
+                self.put(id, at, moment, &said, named);
             }
             Body::Assigned { entity, manager } => self.assign(entity, manager, at, moment),
-            Body::Closed { entity, outcome } => self.close(entity, *outcome, at, moment),
-            Body::Reopened { entity, stage } => {
-                if let Some(entity) = self.entity(entity, at, moment) {
-                    let was_closed = entity.standing.take().is_some();
-                    if let Some(stage) = stage
-                        && (was_closed || readings::REOPENED_PLACES_AN_OPEN_ENTITY)
-                    {
-                        entity.stage = Some(stage.clone());
-                    }
+            Body::Closed { entity, outcome, reason } => self.close(entity, *outcome, reason.as_ref(), at, moment),
+            Body::Reopened { entity: id, stage } => {
+                let Some(entity) = self.entity(id, at, moment) else { return };
+                let was_closed = entity.standing.take().is_some();
+                if was_closed {
+                    let scope = self.scope_of(id);
+                    let entity = self.entities.get_mut(id).unwrap();
+                    entity.turnings.push(Turning { at, moment, open: true, scope });
+                    self.idle_from(id, at, moment, false);
+                }
+                if was_closed || readings::REOPENED_PLACES_AN_OPEN_ENTITY {
+                    let said = Said { stage: stage.as_ref(), from: None, date: None, how: How::Put };
+                    self.put(id, at, moment, &said, Named::Same);
                 }
             }
             Body::Deleted { entity } => {
@@ -314,9 +436,11 @@ impl World {
             Body::Activity { entity, manager, kind } => {
                 let Some(subject) = self.entity(entity, at, moment) else { return };
                 let who = manager.clone().or(subject.responsible().map(str::to_owned));
+                subject.activities.insert(kind.clone());
                 let (meeting, demo) = (kind == "MEETING", kind == "DEMO");
                 if meeting || demo {
-                    subject.touches.push(Act { date: at, moment });
+                    self.touch(std::slice::from_ref(entity), Act { date: at, moment });
+                    let subject = self.entities.get_mut(entity).unwrap();
                     subject.both_ways.push(Act { date: at, moment });
                     self.touches.push(Fact { date: at, who: who.clone(), what: () });
                 }
@@ -331,7 +455,8 @@ impl World {
                 let what = Review { score: *score, verdict: verdict.clone() };
                 self.reviews.push(Fact { date: at, who: Some(manager.clone()), what });
             }
-            Body::Manager { manager, department } => {
+            Body::Manager { manager, department, grade } => {
+                self.grades.insert(manager.clone(), grade.clone());
                 // Decision 14: the whole is replaced.
                 self.everybody.insert(manager.clone());
                 self.managers.entry(manager.clone()).or_default().push((moment, department.clone()));
@@ -364,6 +489,17 @@ impl World {
             deleted: None,
             touches: Vec::new(),
             both_ways: Vec::new(),
+            conversations: Vec::new(),
+            creation_event: false,
+            places: Vec::new(),
+            turnings: Vec::new(),
+            past: None,
+            froms: Vec::new(),
+            moves: Vec::new(),
+            fields: BTreeSet::new(),
+            activities: BTreeSet::new(),
+            idle: Vec::new(),
+            idle_since: None,
         });
         entity.deleted.is_none().then_some(entity)
     }
@@ -371,8 +507,8 @@ impl World {
     /// `lead_created`, `deal_created`. Decision 8: what is known already stays, attributes only fill gaps.
     fn created(&mut self, o: &Object, at: i64, moment: usize) {
         let Some(entity) = self.entity(&o.entity, at, moment) else { return };
-        fill(&mut entity.pipeline, &o.pipeline);
-        fill(&mut entity.stage, &o.stage);
+        entity.creation_event = true;
+        let (pipeline_known, stage_known) = (entity.pipeline.is_some(), entity.stage.is_some());
         fill(&mut entity.source, &o.source);
         fill(&mut entity.amount, &o.amount);
         fill(&mut entity.currency, &o.currency);
@@ -383,29 +519,144 @@ impl World {
         }
         self.link_all(o);
         self.names_lead(o, at, moment);
+        let named = if pipeline_known { Named::Same } else { self.pipeline_said(&o.entity, &o.pipeline, moment) };
         self.creation_known(&o.entity, at, moment);
+        let stage = if stage_known { None } else { o.stage.as_ref() };
+        let said = Said { stage, from: None, date: None, how: How::Put };
+        self.put(&o.entity, at, moment, &said, named);
     }
 
     /// Decision 10: derived are created, assigned, stage moves and closed; absent fields say nothing.
     fn snapshot(&mut self, o: &Object, at: i64, moment: usize) {
         let Some(entity) = self.entity(&o.entity, at, moment) else { return };
-        replace(&mut entity.pipeline, &o.pipeline);
-        replace(&mut entity.stage, &o.stage);
         replace(&mut entity.source, &o.source);
         replace(&mut entity.amount, &o.amount);
         replace(&mut entity.currency, &o.currency);
+        entity.fields.extend(o.fields.iter().cloned());
         if let Some(manager) = &o.manager {
             self.assign(&o.entity, manager, at, moment);
         }
         self.link_all(o);
         self.names_lead(o, at, moment);
+        let named = self.pipeline_said(&o.entity, &o.pipeline, moment);
         if let Some(created_at) = o.created_at {
             // A creation cannot lie after the event that tells of it.
             self.creation_known(&o.entity, created_at.min(at), moment);
         }
+        // Shown as it was created, it is as if its creation had been told: the same story by other means.
+        let entity = self.entities.get_mut(&o.entity).unwrap();
+        let shown = o.stage.as_ref().and(o.stage_entered_at).map_or(at, |entered| entered.min(at));
+        if entity.stage.is_none() && entity.created.is_some_and(|created| shown <= created.at) {
+            entity.creation_event = true;
+        }
+        let said = Said { stage: o.stage.as_ref(), from: None, date: o.stage_entered_at, how: How::Snapshot };
+        self.put(&o.entity, at, moment, &said, named);
         if let Some(outcome) = o.outcome {
             // Dated `occurred_at`; without an outcome nothing is reopened.
-            self.close(&o.entity, outcome, at, moment);
+            self.close(&o.entity, outcome, o.reason.as_ref(), at, moment);
+        }
+    }
+
+    // ---- stages
+
+    /// A pipeline that an event names. Named for the first time it is that of everything before; the stay goes on.
+    fn pipeline_said(&mut self, id: &EntityId, said: &Option<String>, moment: usize) -> Named {
+        let entity = self.entities.get_mut(id).unwrap();
+        let Some(said) = said else { return Named::Same };
+        match entity.pipeline.replace(said.clone()) {
+            None => {
+                let fill = |held: &mut Option<String>| *held = held.take().or(Some(said.clone()));
+                for place in &mut entity.places {
+                    fill(&mut place.pipeline);
+                    place.named = Some(moment);
+                }
+                entity.froms.iter_mut().for_each(|(pipeline, _)| fill(pipeline));
+                entity.past.iter_mut().for_each(|past| fill(&mut past.pipeline));
+                Named::First
+            }
+            Some(old) if old != *said => Named::Another(old),
+            Some(_) => Named::Same,
+        }
+    }
+
+    /// An entity is put into a stage, or moves there, or is told to be where it is.
+    fn put(&mut self, id: &EntityId, at: i64, moment: usize, said: &Said, named: Named) {
+        let scope = self.scope_of(id);
+        let pipelines = self.pipelines.clone();
+        let entity = self.entities.get_mut(id).unwrap();
+        if named == Named::First
+            && let Some(place) = entity.places.last_mut()
+        {
+            place.named_scope = Some(scope.clone());
+        }
+        if let Some(from) = said.from {
+            // It was left: in a change of pipeline it was a stage of the old one.
+            let pipeline = if let Named::Another(old) = &named { Some(old.clone()) } else { entity.pipeline.clone() };
+            entity.froms.push((pipeline, from.clone()));
+        }
+        let from_another = matches!(named, Named::Another(_));
+        let held = entity.stage.clone();
+        // A snapshot may name another pipeline and no stage: the stage goes along.
+        let to = match (said.stage, &held) {
+            (Some(stage), _) => stage.clone(),
+            (None, Some(held)) if from_another => held.clone(),
+            _ => return,
+        };
+        if held.as_ref() == Some(&to) && !from_another {
+            return;
+        }
+        let mut date = said.date.unwrap_or(at).min(at);
+        if let Some(place) = entity.places.last() {
+            // Decision 10: between the entry into the held stage and `occurred_at`.
+            date = date.max(place.date);
+            if !readings::STAGE_DATE_MAY_PRECEDE_A_REOPENING
+                && let Some(turning) = entity.turnings.last()
+            {
+                date = date.max(turning.at);
+            }
+        }
+        if held.is_none() {
+            // Decision 9: from or after its own creation event, or a snapshot whose stage is dated at its creation.
+            if !entity.creation_event {
+                let pipeline = entity.pipeline.clone();
+                entity.past = Some(Past { pipeline, first: to.clone(), from: said.from.cloned() });
+            }
+        }
+        let (judged, from) = match said.how {
+            How::Put => (false, None),
+            How::Snapshot => (held.is_some(), held),
+            How::Moved => (true, held.or(said.from.cloned())),
+        };
+        if judged {
+            let visited = visited(entity, &pipelines);
+            entity.moves.push(Move {
+                at,
+                moment,
+                scope: scope.clone(),
+                pipeline: entity.pipeline.clone(),
+                from_another,
+                from,
+                to: Goal::Stage(to.clone()),
+                visited,
+                fields: entity.fields.clone(),
+                activities: entity.activities.clone(),
+            });
+        }
+        entity.stage = Some(to.clone());
+        let pipeline = entity.pipeline.clone();
+        entity.places.push(Place { date, moment, pipeline, stage: to, scope, named: None, named_scope: None });
+    }
+
+    /// A clock of `neglected` starts, unless one runs that is as young (decision 8: never before the first event seen).
+    fn idle_from(&mut self, id: &EntityId, date: i64, moment: usize, touch: bool) {
+        let anchor = date.max(self.first_seen);
+        let scope = self.scope_of(id);
+        let entity = self.entities.get_mut(id).unwrap();
+        // "Last touch, else creation": the first touch goes before the creation, also if it is dated earlier.
+        let first = touch && entity.touches.len() == 1 && entity.turnings.is_empty();
+        if entity.is_open() && (first || entity.idle_since.is_none_or(|since| anchor > since)) {
+            entity.idle_since = Some(anchor);
+            entity.idle.push(Idle { anchor, moment, scope, untouched: !touch });
         }
     }
 
@@ -420,9 +671,13 @@ impl World {
             return;
         }
         entity.created = Some(Creation { at: created_at, moment });
+        let idle = entity.idle_since.is_none() && entity.touches.is_empty();
         let owed = id.kind == Kind::Lead || entity.lead.is_none();
         if owed && created_at >= first_seen {
             entity.first_response = Some(FirstResponse { created_at, moment, scope });
+        }
+        if idle {
+            self.idle_from(id, created_at, moment, false);
         }
     }
 
@@ -446,13 +701,44 @@ impl World {
     }
 
     /// Decision 12: the same outcome again changes nothing, another one replaces the closing and is a new act.
-    fn close(&mut self, id: &EntityId, outcome: Outcome, at: i64, moment: usize) {
+    fn close(&mut self, id: &EntityId, outcome: Outcome, reason: Option<&String>, at: i64, moment: usize) {
         let Some(entity) = self.entity(id, at, moment) else { return };
         if entity.standing().is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
+        let scope = self.scope_of(id);
+        let pipelines = self.pipelines.clone();
+        let entity = self.entities.get_mut(id).unwrap();
+        // WON and CONVERTED are moves past the last stage (decision 13).
+        let goal = match outcome {
+            Outcome::Won => Some("WON"),
+            Outcome::Converted => Some("CONVERTED"),
+            _ => None,
+        };
+        if let Some(goal) = goal
+            && (entity.stage.is_some() || (entity.creation_event && readings::WINNING_WITHOUT_A_KNOWN_STAGE_SKIPS))
+        {
+            let visited = visited(entity, &pipelines);
+            entity.moves.push(Move {
+                at,
+                moment,
+                scope: scope.clone(),
+                pipeline: entity.pipeline.clone(),
+                from_another: false,
+                from: entity.stage.clone(),
+                to: Goal::Closed(goal),
+                visited,
+                fields: BTreeSet::new(),
+                activities: BTreeSet::new(),
+            });
+        }
         let who = entity.responsible().map(str::to_owned);
-        entity.closings.push(Closing { at, moment, outcome, who, amount: entity.money() });
+        if entity.is_open() {
+            entity.turnings.push(Turning { at, moment, open: false, scope: scope.clone() });
+        }
+        entity.idle_since = None;
+        let (touches, amount) = (entity.touches.len(), entity.money());
+        entity.closings.push(Closing { at, moment, outcome, reason: reason.cloned(), touches, scope, who, amount });
         entity.standing = Some(entity.closings.len() - 1);
     }
 
@@ -467,7 +753,7 @@ impl World {
         deal.lead = Some(lead.clone());
         let lead = EntityId::lead(lead);
         if self.entities.get(&lead).is_some_and(Entity::is_open) {
-            self.close(&lead, Outcome::Converted, at, moment);
+            self.close(&lead, Outcome::Converted, None, at, moment);
         }
     }
 
@@ -498,7 +784,21 @@ impl World {
         self.everybody.extend(terms.manager.clone());
         // Decision 17: none given = 0.
         let what = Offer { deal: terms.deal.clone(), special, discount: terms.discount.unwrap_or(0.0) };
-        self.offers.push(Fact { date: at, who, what });
+        self.offers.push(Fact { date: at, who: who.clone(), what });
+        let scope = self.scope_of(&id);
+        let deal = &self.entities[&id];
+        self.offered.push(Offered {
+            at,
+            moment,
+            // Decision 17: the offering manager's grade.
+            grade: who.as_ref().and_then(|who| self.grades.get(who)?.clone()),
+            who,
+            pipeline: deal.pipeline.clone(),
+            amount: terms.amount.or(deal.amount),
+            deal: id,
+            scope,
+            terms: terms.clone(),
+        });
     }
 
     // ---- interactions
@@ -557,6 +857,7 @@ impl World {
     fn touch(&mut self, entities: &[EntityId], act: Act) {
         for id in entities {
             self.entities.get_mut(id).unwrap().touches.push(act);
+            self.idle_from(id, act.date, act.moment, true);
         }
     }
 
@@ -614,7 +915,9 @@ impl World {
         met.dedup();
         if conversation {
             for id in &met {
-                self.entities.get_mut(id).unwrap().both_ways.push(Act { date, moment });
+                let entity = self.entities.get_mut(id).unwrap();
+                entity.both_ways.push(Act { date, moment });
+                entity.conversations.push(Act { date, moment });
             }
             self.answers.push(Answer {
                 date,
@@ -697,6 +1000,53 @@ impl World {
                 self.contacts.entry(contact.clone()).or_default().letters.push(letter);
             }
         }
+    }
+}
+
+/// What an event says of a stage.
+struct Said<'a> {
+    stage: Option<&'a String>,
+    from: Option<&'a String>,
+    date: Option<i64>,
+    how: How,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// `stage_changed`.
+    Moved,
+    Snapshot,
+    /// Created there, or reopened there: no move.
+    Put,
+}
+
+/// What an event's pipeline was to the entity.
+#[derive(PartialEq, Eq)]
+enum Named {
+    Same,
+    First,
+    Another(String),
+}
+
+/// The stages of the entity's present pipeline that it has visited so far.
+fn visited(entity: &Entity, pipelines: &Pipelines) -> BTreeSet<String> {
+    let places = entity.places.iter().filter(|place| place.pipeline == entity.pipeline).map(|place| &place.stage);
+    let froms = entity.froms.iter().filter(|(pipeline, _)| *pipeline == entity.pipeline).map(|(_, stage)| stage);
+    let mut visited: BTreeSet<String> = places.chain(froms).cloned().collect();
+    let pipeline = entity.pipeline.as_ref().and_then(|name| pipelines.get(name));
+    if let (Some(past), Some(pipeline)) = (&entity.past, pipeline)
+        && past.pipeline == entity.pipeline
+    {
+        visited.extend(pipeline.stages[..past.known_before(pipeline)].iter().map(|stage| stage.id.clone()));
+    }
+    visited
+}
+
+impl Past {
+    /// How many stages of its pipeline count as visited, and as reached before any window.
+    pub fn known_before(&self, pipeline: &Pipeline) -> usize {
+        let from = self.from.as_ref().and_then(|from| pipeline.order(from));
+        from.map(|from| from + 1).or(pipeline.order(&self.first)).unwrap_or(0)
     }
 }
 

@@ -22,8 +22,48 @@ pub struct Window {
     pub slide: i64,
 }
 
+/// A pipeline's stages, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Pipeline {
+    pub stages: Vec<Stage>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub id: String,
+    pub early: bool,
+    pub required: bool,
+    pub max_time: Option<i64>,
+    pub fields: Vec<String>,
+    pub activities: Vec<String>,
+}
+
+impl Pipeline {
+    /// A stage that the pipeline does not list has no order (decision 13).
+    pub fn order(&self, stage: &str) -> Option<usize> {
+        self.stages.iter().position(|s| s.id == stage)
+    }
+
+    pub fn stage(&self, stage: &str) -> Option<&Stage> {
+        self.stages.iter().find(|s| s.id == stage)
+    }
+}
+
+pub type Pipelines = Rc<BTreeMap<String, Pipeline>>;
+
+/// Rules that ask nothing without a `within`.
+const NEED_WITHIN: [&str; 6] = [
+    "first_response_late",
+    "too_few_attempts",
+    "neglected",
+    "missed_call_not_returned",
+    "message_unanswered",
+    "source_silent",
+];
+
 pub struct Norms {
     document: Value,
+    pub pipelines: Pipelines,
     calendars: BTreeMap<String, Rc<Calendar>>,
     pub windows: Vec<Window>,
     pub min_talk_seconds: f64,
@@ -66,8 +106,12 @@ impl Norms {
                 }
             })
             .collect();
+        let mut pipelines = BTreeMap::new();
+        for (name, pipeline) in document["pipelines"].as_object().into_iter().flatten() {
+            pipelines.insert(name.clone(), read_pipeline(pipeline));
+        }
         let min_talk_seconds = document["min_talk_seconds"].as_f64().unwrap_or(1.0);
-        Norms { document: document.clone(), calendars, windows, min_talk_seconds }
+        Norms { document: document.clone(), pipelines: Rc::new(pipelines), calendars, windows, min_talk_seconds }
     }
 
     /// The overrides that fit, in order: every key of `when` that is given must match.
@@ -114,13 +158,51 @@ impl Norms {
         let severity = keys.get("severity").and_then(Value::as_str).unwrap_or("warning");
         let escalate_after = keys.get("escalate_after").and_then(Value::as_array);
         Some(Norm {
-            within: keys.get("within").and_then(spans)?,
+            within: match keys.get("within").and_then(spans) {
+                None if NEED_WITHIN.contains(&rule) => return None,
+                within => within.unwrap_or(0),
+            },
             clock_name: if business { "business" } else { "wall" },
             clock: if business { self.business(scope) } else { Clock::Wall },
             severity: SEVERITIES.iter().position(|s| *s == severity).expect("a severity"),
             escalate_after: escalate_after.into_iter().flatten().filter_map(spans).collect(),
             keys,
         })
+    }
+}
+
+impl Norms {
+    /// The window of a window rule, `None` if it names none of the document's; the default is the first.
+    pub fn window(&self, norm: &Norm) -> Option<&Window> {
+        match norm.keys.get("window").and_then(Value::as_str) {
+            Some(name) => self.windows.iter().find(|w| w.name == name),
+            None => self.windows.first(),
+        }
+    }
+}
+
+fn read_pipeline(value: &Value) -> Pipeline {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    };
+    let stage = |s: &Value| Stage {
+        id: s["id"].as_str().expect("a stage has an id").to_owned(),
+        early: s["early"] == true,
+        required: s["required"] == true,
+        max_time: s["max_time"].as_str().and_then(calendar::span),
+        fields: texts(&s["requires"]["fields"]),
+        activities: texts(&s["requires"]["activities"]),
+    };
+    Pipeline { stages: value["stages"].as_array().into_iter().flatten().map(stage).collect() }
+}
+
+impl Norm {
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.keys.get(key).and_then(Value::as_f64)
+    }
+
+    pub fn texts(&self, key: &str) -> Option<Vec<&str>> {
+        Some(self.keys.get(key)?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
 }
 

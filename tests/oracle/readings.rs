@@ -52,3 +52,25 @@ pub const AUTOMATIC_MESSAGES_TIE_THREADS: bool = true;
 /// Fixed reading c to the letter: a call back that starts in the very millisecond in which a missed call ends answers
 /// it, even if it comes before it in the order of effect. `false`: only what comes after it in order answers.
 pub const CALL_BACK_AT_THE_SAME_INSTANT_COUNTS: bool = true;
+
+/// Decision 10, "a stage date lies between the entry into the held stage and `occurred_at`", to the letter: a reopening
+/// (or closing) since is no bound. `false`: the date is not before the last closing or reopening either.
+pub const STAGE_DATE_MAY_PRECEDE_A_REOPENING: bool = true;
+
+/// An entity whose creation was seen and that was never in a stage is WON or CONVERTED: every required stage was
+/// skipped. `false`: nothing is judged.
+pub const WINNING_WITHOUT_A_KNOWN_STAGE_SKIPS: bool = true;
+
+/// A pipeline named for the first time while the stage stays: the stay goes on, in the scope of that moment, for only
+/// then is its clock known. `false`: in the scope of the entry into the stage.
+pub const NAMING_THE_PIPELINE_SETS_THE_SCOPE: bool = true;
+
+/// What `topic:NAME` names: the topics by their default names, in the order crm, telephony, email.
+pub const TOPICS: [&str; 3] = ["crm.events", "telephony.events", "email.events"];
+
+/// "Each skipped stage once per entity": stages of one name in two pipelines are two stages. `false`: one.
+pub const SKIPPED_ONCE_PER_PIPELINE: bool = true;
+
+/// Decision 8, "no cohort without a known creation", also for stage conversion. `false`: its cohort goes by the date of
+/// the stage, and decision 9 says what counts of an unknown past.
+pub const STAGE_CONVERSION_NEEDS_A_CREATION: bool = false;

@@ -13,7 +13,7 @@ use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::edge::kafka::produce::EventProducer;
 use funnelwatch::edge::kafka::topics::{self, Wanted};
-use funnelwatch::edge::kafka::{self, Mode, Observer, RunError, Stop, Summary};
+use funnelwatch::edge::kafka::{self, Mode, Observer, Renewal, RunError, Stop, Summary};
 use funnelwatch::edge::replay::{self, Outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -169,6 +169,13 @@ topics:
         parse(&self.text, id)
     }
 
+    /// The sections of its configuration that say where its topics are, for a process of its own.
+    pub(crate) fn sections(&self) -> String {
+        let (kafka, rest) = self.text.split_once("topics:").expect("a section");
+        let (topics, _) = rest.split_once("OUTPUT\n").expect("a last key");
+        fill(&format!("{kafka}topics:{topics}OUTPUT\n"), "0")
+    }
+
     pub(crate) fn settings(config: &Config) -> DataflowSettings {
         settings_of(config, Arc::new(config.norms.clone()))
     }
@@ -186,7 +193,8 @@ topics:
     pub(crate) fn start_with(config: Config, settings: DataflowSettings, mode: Mode) -> Running {
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
         let (asked, observer) = (stop.clone(), Arc::clone(&seen));
-        let thread = std::thread::spawn(move || kafka::run(&config, settings, mode, &asked, observer));
+        let thread =
+            std::thread::spawn(move || kafka::run(&config, settings, mode, &asked, Renewal::default(), observer));
         Running { stop, seen, thread }
     }
 
@@ -322,9 +330,13 @@ pub(crate) fn latest(records: &[Record]) -> Vec<String> {
     values
 }
 
-fn parse(text: &str, id: &str) -> Config {
+fn fill(text: &str, id: &str) -> String {
     let defaults = [("CRM", "json"), ("OUTPUT", "json"), ("TXID", id)];
-    let text = defaults.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    defaults.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+fn parse(text: &str, id: &str) -> Config {
+    let text = fill(text, id);
     Config::parse("test", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 

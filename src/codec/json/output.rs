@@ -1,8 +1,10 @@
-//! Owns the JSON form of alerts, of changes between norms and of metric rows: keys, their order, and what is `null` and
-//! what is left out.
+//! Owns the JSON form of alerts, of changes between norms, of review requests and of metric rows: keys, their order, and
+//! what is `null` and what is left out.
 
 use super::write::{Object, object};
+use crate::codec::names::Name;
 use crate::domain::alert::{Alert, Value, Values};
+use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 
 /// Writes an alert as one JSON object, with the sentence that says it to a person.
@@ -84,6 +86,34 @@ fn values(object: &mut Object<'_>, values: &Values) {
             Value::Text(text) => object.text(key, text),
         }
     }
+}
+
+/// Writes a request for a review as one JSON object.
+pub fn encode_review(request: &ReviewRequest, out: &mut Vec<u8>) {
+    object(out, |object| {
+        object.text("tenant_id", request.tenant.as_str());
+        object.text("interaction_id", &request.interaction);
+        object.text("kind", request.medium.name());
+        match &request.medium {
+            Medium::Call { direction, talk, recording_url } => {
+                object.text("direction", direction.wire_name());
+                object.number("talk_seconds", talk.seconds());
+                object.maybe("recording_url", recording_url.as_deref());
+            }
+            Medium::Message { channel } => object.text("channel", channel.wire_name()),
+        }
+        object.plain("at", request.at);
+        object.plain("day", request.day);
+        object.plain("requested_at", request.requested_at);
+        object.text("manager_id", request.manager.as_str());
+        object.text("department_id", request.department.as_str());
+        if let Some(about) = &request.about {
+            object.text("entity", &about.entity.to_string());
+            object.text("outcome", about.ending.name());
+            object.maybe("pipeline_id", about.pipeline.as_ref().map(|id| id.as_str()));
+            object.maybe("stage_id", about.stage.as_ref().map(|id| id.as_str()));
+        }
+    });
 }
 
 /// Writes a metric row as one JSON object.

@@ -223,14 +223,14 @@ fn call_started(scanner: &mut Scanner<'_>) -> Read<Payload> {
     fields!(scanner, keep { call_id: text, direction: name, phone: text, manager_id: text, entity: entity } check {
         line: string,
     });
-    Ok(Payload::Call(Call {
+    Ok(Payload::Call(Box::new(Call {
         id: CallId(required(call_id, "call_id")?),
         direction: required(direction, "direction")?,
         phone: phone.unwrap_or_default(),
         manager: manager_id.map(ManagerId),
         entity,
         end: None,
-    }))
+    })))
 }
 
 fn call_ended(scanner: &mut Scanner<'_>) -> Read<Payload> {
@@ -238,7 +238,7 @@ fn call_ended(scanner: &mut Scanner<'_>) -> Read<Payload> {
         call_id: text, direction: name, phone: text, manager_id: text, entity: entity, started_at: time,
         talk_seconds: number, outcome: name, recording_url: text,
     } check { line: string, answered_at: time });
-    Ok(Payload::Call(Call {
+    Ok(Payload::Call(Box::new(Call {
         id: CallId(required(call_id, "call_id")?),
         direction: required(direction, "direction")?,
         phone: phone.unwrap_or_default(),
@@ -250,7 +250,7 @@ fn call_ended(scanner: &mut Scanner<'_>) -> Read<Payload> {
             outcome: required(outcome, "outcome")?,
             recording_url,
         }),
-    }))
+    })))
 }
 
 fn message(scanner: &mut Scanner<'_>, direction: Direction) -> Read<Payload> {

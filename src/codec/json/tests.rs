@@ -9,6 +9,7 @@ use crate::domain::event::{
 };
 use crate::domain::id::{EntityId, PipelineId};
 use crate::domain::norms::Window;
+use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::row::{Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
@@ -188,7 +189,7 @@ fn calls_and_messages_are_read_whole() {
         entity: Some(EntityId::deal("D1")),
         end: None,
     };
-    assert_eq!(payload("call_started"), Payload::Call(started.clone()));
+    assert_eq!(payload("call_started"), Payload::Call(Box::new(started.clone())));
     let end = CallEnd {
         started_at: Timestamp::parse("2026-03-01T11:57:00Z"),
         talk: Span(170_250),
@@ -196,7 +197,7 @@ fn calls_and_messages_are_read_whole() {
         recording_url: Some("https://pbx/1.mp3".into()),
     };
     let ended = Call { direction: Direction::Inbound, end: Some(end), ..started };
-    assert_eq!(payload("call_ended"), Payload::Call(ended));
+    assert_eq!(payload("call_ended"), Payload::Call(Box::new(ended)));
     for (case, direction) in [("message_received", Direction::Inbound), ("message_sent", Direction::Outbound)] {
         let message = Message {
             id: "M1".into(),
@@ -436,7 +437,8 @@ fn what_is_left_out_has_its_default() {
         |body: &str| decode(format!(r#"{{"tenant_id":"t","occurred_at":"2026-03-01T12:00:00Z",{body}}}"#).as_bytes());
     let ended = event(r#""call_ended":{"call_id":"c","direction":"OUTBOUND","outcome":"FAILED","entity":{}}"#);
     match ended.expect("valid").payload {
-        Payload::Call(Call { phone, manager: None, entity: None, end: Some(end), .. }) => {
+        Payload::Call(call) => {
+            let Call { phone, manager: None, entity: None, end: Some(end), .. } = *call else { panic!("{call:?}") };
             assert_eq!((phone.as_str(), end.talk, end.started_at), ("", Span::ZERO, None));
         }
         other => panic!("{other:?}"),
@@ -596,6 +598,42 @@ fn what_an_alert_does_not_have_is_left_out() {
         r#""anchor_at":"2026-03-01T12:00:00.000Z","observed":{},"norm":{},"message":"late"}"#,
     );
     assert_eq!(written(|out| encode_alert(&alert(), "late", out)), expected.replace("ID", &alert().id.to_string()));
+}
+
+#[test]
+fn a_request_for_a_review_is_written_to_the_byte() {
+    let about = About {
+        entity: EntityId::lead("1"),
+        ending: Ending::Deleted,
+        pipeline: Some("sales".into()),
+        stage: Some("NEW".into()),
+    };
+    let recording_url = Some("https://pbx/1".into());
+    let call = ReviewRequest {
+        tenant: "acme".into(),
+        manager: "m1".into(),
+        department: "north".into(),
+        interaction: "C\"1".into(),
+        medium: Medium::Call { direction: Direction::Inbound, talk: Span(61_500), recording_url },
+        at: Timestamp(1_772_366_400_000),
+        day: "2026-03-01".parse().expect("a day"),
+        requested_at: Timestamp(1_772_398_800_000),
+        about: Some(about),
+    };
+    let expected = concat!(
+        r#"{"tenant_id":"acme","interaction_id":"C\"1","kind":"call","direction":"INBOUND","talk_seconds":61.5,"#,
+        r#""recording_url":"https://pbx/1","at":"2026-03-01T12:00:00.000Z","day":"2026-03-01","#,
+        r#""requested_at":"2026-03-01T21:00:00.000Z","manager_id":"m1","department_id":"north","entity":"lead:1","#,
+        r#""outcome":"deleted","pipeline_id":"sales","stage_id":"NEW"}"#,
+    );
+    assert_eq!(written(|out| encode_review(&call, out)), expected);
+    let message = ReviewRequest { medium: Medium::Message { channel: Channel::Chat }, about: None, ..call };
+    let expected = concat!(
+        r#"{"tenant_id":"acme","interaction_id":"C\"1","kind":"message","channel":"CHAT","#,
+        r#""at":"2026-03-01T12:00:00.000Z","day":"2026-03-01","requested_at":"2026-03-01T21:00:00.000Z","#,
+        r#""manager_id":"m1","department_id":"north"}"#,
+    );
+    assert_eq!(written(|out| encode_review(&message, out)), expected);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Owns the protobuf form of alerts and metric rows.
+//! Owns the protobuf form of alerts, review requests and metric rows.
 
 use super::write::{text, time, write};
+use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Status, Value, Values};
 use crate::domain::norms::Window;
+use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 use proto::well_known;
 use std::collections::BTreeMap;
@@ -54,6 +56,37 @@ fn values(values: &Values) -> well_known::Struct {
         (key.to_string(), well_known::Value { kind: Some(kind) })
     });
     well_known::Struct { fields: fields.collect() }
+}
+
+/// Writes a request for a review.
+pub fn encode_review(request: &ReviewRequest, out: &mut Vec<u8>) {
+    let envelope = proto::ReviewRequest {
+        tenant_id: request.tenant.to_string(),
+        interaction_id: request.interaction.to_string(),
+        kind: request.medium.name().into(),
+        at: Some(time(request.at)),
+        day: request.day.to_string(),
+        requested_at: Some(time(request.requested_at)),
+        manager_id: request.manager.to_string(),
+        department_id: request.department.to_string(),
+        ..Default::default()
+    };
+    let mut message = match &request.medium {
+        Medium::Call { direction, talk, recording_url } => proto::ReviewRequest {
+            direction: direction.number(),
+            talk_seconds: Some(talk.seconds()),
+            recording_url: text(recording_url),
+            ..envelope
+        },
+        Medium::Message { channel } => proto::ReviewRequest { channel: channel.number(), ..envelope },
+    };
+    if let Some(about) = &request.about {
+        message.entity = about.entity.to_string();
+        message.outcome = about.ending.name().into();
+        message.pipeline_id = text(&about.pipeline);
+        message.stage_id = text(&about.stage);
+    }
+    write(&message, out);
 }
 
 /// Writes a metric row.

@@ -167,7 +167,7 @@ pub(super) fn call(payload: telephony_event::Payload) -> Read<Payload> {
         telephony_event::Payload::CallStarted(message) => ("call_started", call_started(message)),
         telephony_event::Payload::CallEnded(message) => ("call_ended", call_ended(message)),
     };
-    read.map(Payload::Call).map_err(|flaw| flaw.within(case))
+    read.map(|call| Payload::Call(Box::new(call))).map_err(|flaw| flaw.within(case))
 }
 
 fn call_started(message: proto::CallStarted) -> Read<Call> {

@@ -7,9 +7,10 @@ use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
 use crate::domain::event::{Channel, Direction, Outcome, Payload};
 use crate::domain::id::EntityKind;
 use crate::domain::norms::Window;
+use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
 use crate::domain::rule::Rule;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use proto::{crm_event, telephony_event, well_known};
 
@@ -285,6 +286,44 @@ fn an_alert_says_the_same_as_in_json() {
     let number = |number| well_known::Value { kind: Some(well_known::value::Kind::NumberValue(number)) };
     let word = well_known::Value { kind: Some(well_known::value::Kind::StringValue("wall".into())) };
     assert_eq!(kinds, [("clock".into(), word), ("n".into(), number(3.0)), ("ratio".into(), number(0.5))]);
+}
+
+#[test]
+fn a_request_for_a_review_says_the_same_as_in_json() {
+    let about = About {
+        entity: crate::domain::id::EntityId::deal("7"),
+        ending: Ending::Closed(Outcome::Lost),
+        pipeline: Some("sales".into()),
+        stage: None,
+    };
+    let recording_url = Some("https://pbx/1".into());
+    let call = ReviewRequest {
+        tenant: "acme".into(),
+        manager: "m".into(),
+        department: "unknown".into(),
+        interaction: "c".into(),
+        medium: Medium::Call { direction: Direction::Outbound, talk: Span(1500), recording_url },
+        at: Timestamp(1500),
+        day: "2026-03-02".parse().expect("a day"),
+        requested_at: Timestamp(2000),
+        about: Some(about),
+    };
+    let mut bytes = Vec::new();
+    encode_review(&call, &mut bytes);
+    let back = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((back.interaction_id.as_str(), back.kind.as_str(), back.day.as_str()), ("c", "call", "2026-03-02"));
+    assert_eq!((back.direction(), back.talk_seconds), (proto::Direction::Outbound, Some(1.5)));
+    assert_eq!((back.at, back.requested_at), (at(1, 500_000_000), at(2, 0)));
+    assert_eq!((back.entity.as_str(), back.outcome.as_str(), back.stage_id.as_str()), ("deal:7", "LOST", ""));
+    assert_eq!(back.recording_url, "https://pbx/1");
+    assert!(!format!("{call:?}").contains("pbx"), "a link is not shown in logs");
+
+    let message = ReviewRequest { medium: Medium::Message { channel: Channel::Sms }, about: None, ..call };
+    bytes.clear();
+    encode_review(&message, &mut bytes);
+    let back = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((back.kind.as_str(), back.channel(), back.talk_seconds), ("message", proto::Channel::Sms, None));
+    assert_eq!((back.entity.as_str(), back.outcome.as_str()), ("", ""));
 }
 
 #[test]

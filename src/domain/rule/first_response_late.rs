@@ -1,7 +1,7 @@
 //! Owns the first response: its lag, whether it was within the norm, and `first_response_late`.
 //!
-//! Why: most leads go to whoever answers first, and a lead that nobody turned to is lost in silence. All three are
-//! worked out anew from the dated acts known so far, so an act that becomes known late corrects what was said before.
+//! All three are worked out anew from the dated acts known so far, so an act that becomes known late (a call is known at
+//! its end) corrects what was said before.
 //!
 //! The lag and the judgement go by the earliest dated touch, as the figures are defined; the alert goes by what the
 //! norm calls a response (any touch, or contact both ways).
@@ -10,22 +10,38 @@ use super::super::alert::{Resolution, Value, Values};
 use super::super::desk::{Desk, Timer};
 use super::super::effect::{Measure, Who};
 use super::super::id::EntityId;
+use super::super::journey::{Change, Clocks, Journey};
 use super::super::norms::{Clock, Response, Scope};
 use super::super::time::{Span, Timestamp};
 use super::super::violation::{Charge, State, Violation};
-use super::{Rule, Wording};
+use super::{Definition, Parameter, Rule, Watch, Wording};
 use std::sync::Arc;
 
-/// What a person reads.
-pub const WORDING: Wording = Wording {
-    lasting: [
-        "{subject} had no response within {within} ({clock} time): {lag} so far",
-        "{subject}: нет ответа за {within} ({clock} время), прошло {lag}",
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "a lead, or a deal without lead, had no response by its deadline",
+        "на лид (или сделку без лида) не отреагировали вовремя",
     ],
-    settled: [
-        "{subject} got its first response after {lag}; the norm is {within} ({clock} time)",
-        "{subject}: первый ответ через {lag} при норме {within} ({clock} время)",
+    why: [
+        "Most leads go to whoever answers first, and a lead that nobody turned to is lost in silence.",
+        "Чаще всего клиент достаётся тому, кто ответил первым; лид, к которому никто не обратился, теряется молча.",
     ],
+    subjects: &["lead:ID", "deal:ID"],
+    takes: &[Parameter::Within, Parameter::Clock, Parameter::Response],
+    observed: &["lag_seconds"],
+    norm: &["within_seconds", "clock", "response"],
+    wording: Wording {
+        lasting: [
+            "{subject} had no response within {within_seconds} ({clock} time): {lag_seconds} so far",
+            "{subject}: нет ответа за {within_seconds} ({clock} время), прошло {lag_seconds}",
+        ],
+        settled: [
+            "{subject} got its first response after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
+            "{subject}: первый ответ через {lag_seconds} при норме {within_seconds} ({clock} время)",
+        ],
+    },
+    watch: Watch::Journey(follow),
 };
 
 /// The first-response clock of an entity whose creation is known.
@@ -35,8 +51,6 @@ pub struct FirstResponse {
     scope: Arc<Scope>,
     /// `None` without a norm, or where the deadline never comes.
     violation: Option<Violation>,
-    /// The deadline passed.
-    passed: bool,
     lag: Option<Lag>,
     judged: Option<Judged>,
 }
@@ -71,24 +85,46 @@ pub struct Acts {
 
 /// Whose clock it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Of<'a> {
-    /// The entity.
-    pub entity: &'a EntityId,
-    /// Its number, which timers carry.
-    pub number: u32,
-    /// Its responsible now.
-    pub who: Who,
+struct Of<'a> {
+    entity: &'a EntityId,
+    number: u32,
+    who: Who,
+}
+
+/// Looks after the clock.
+fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
+    let of = Of { entity: &journey.id, number: journey.number, who: journey.who };
+    if let Change::Born { watched: true, at } = change
+        && journey.waits_for_response()
+    {
+        let scope = journey.scope(desk);
+        clocks.response = Some(Box::new(FirstResponse::start(desk, of, at, scope)));
+    }
+    let Some(response) = &mut clocks.response else { return };
+    match change {
+        Change::Rung => response.ring(desk, of, journey.acts()),
+        Change::Assigned => response.hand_over(desk, of.who),
+        Change::Reloaded => {
+            if response.awaits() && journey.open() {
+                let scope = journey.scope(desk);
+                response.reload(desk, of, scope, journey.acts());
+            }
+        }
+        Change::Born { .. } | Change::Touch { .. } | Change::Contact | Change::Closed { .. } | Change::Deleted => {
+            response.review(desk, of, journey.acts());
+        }
+        Change::Talk | Change::Reopened | Change::Left { .. } | Change::Came { .. } => {}
+    }
 }
 
 impl FirstResponse {
-    /// Starts the clock at the creation.
-    pub fn start(desk: &mut Desk, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
+    fn start(desk: &mut Desk, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
         let violation = scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| {
             let due = scope.deadline(norm.clock.unwrap_or_default(), anchor, norm.within?.span)?;
-            desk.wake(due, Timer::FirstResponse(of.number));
+            desk.wake(due, Timer::Journey(of.number));
             Some(Violation::new(anchor, due))
         });
-        Self { anchor, scope, violation, passed: false, lag: None, judged: None }
+        Self { anchor, scope, violation, lag: None, judged: None }
     }
 
     /// Whether nobody has turned to the entity yet.
@@ -97,27 +133,46 @@ impl FirstResponse {
     }
 
     /// Works everything out anew after an act.
-    pub fn review(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    fn review(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
         let response = acts.touch.map(|(touch, who)| (touch.max(self.anchor), who));
         self.review_lag(desk, response);
         self.review_judgement(desk, of, acts);
         self.review_violation(desk, of, acts);
     }
 
-    /// A timer went off: the deadline, or an escalation.
-    pub fn ring(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    /// A timer went off: the deadline, an escalation, or somebody else's.
+    fn ring(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
-        if !self.passed && violation.due <= desk.now {
-            self.passed = true;
+        if violation.passed() && violation.state != State::Open {
+            return;
+        }
+        let passed = violation.passed();
+        charged(&self.scope, of, |charge| violation.ring(desk, charge));
+        if !passed && violation.passed() {
             self.review(desk, of, acts);
-        } else if violation.state == State::Open {
-            let charge = charge(&self.scope, of);
-            violation.escalate(desk, &charge);
         }
     }
 
+    /// Other norms are in force while the entity waits.
+    fn reload(&mut self, desk: &mut Desk, of: Of<'_>, scope: Arc<Scope>, acts: Acts) {
+        let due = scope.due(Rule::FirstResponseLate, self.anchor).filter(|_| acts.closed.is_none());
+        match &mut self.violation {
+            Some(violation) => {
+                if !charged(&self.scope, of, |charge| violation.reload(desk, charge, due)) {
+                    self.violation = None;
+                }
+            }
+            None => self.violation = due.map(|due| Violation::new(self.anchor, due)),
+        }
+        if let Some(due) = due {
+            desk.wake(due, Timer::Journey(of.number));
+        }
+        self.scope = scope;
+        self.review(desk, of, acts);
+    }
+
     /// The responsible changed.
-    pub fn hand_over(&mut self, desk: &mut Desk, to: Who) {
+    fn hand_over(&mut self, desk: &mut Desk, to: Who) {
         if let Some(violation) = &mut self.violation {
             violation.hand_over(desk, Rule::FirstResponseLate, to);
         }
@@ -137,13 +192,15 @@ impl FirstResponse {
     }
 
     fn review_judgement(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
-        let Some(due) = self.violation.as_ref().map(|violation| violation.due) else { return };
+        let Some((due, passed)) = self.violation.as_ref().map(|violation| (violation.due, violation.passed())) else {
+            return;
+        };
         let stopped = acts.closed.or(acts.deleted);
         let open_at = |touch| stopped.is_none_or(|(at, touched)| touch < at || (touch == at && touched));
         let verdict = match (acts.touch, stopped) {
             (Some((touch, who)), _) if touch <= due && open_at(touch) => Some((touch.max(self.anchor), who, true)),
             (_, Some((at, _))) if at <= due => None,
-            _ if self.passed => Some((due, of.who, false)),
+            _ if passed => Some((due, of.who, false)),
             _ => None,
         };
         // Who missed a deadline is settled at the deadline, whoever has the lead now.
@@ -164,34 +221,25 @@ impl FirstResponse {
 
     fn review_violation(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
-        let charge = charge(&self.scope, of);
         let wanted = match response(&self.scope) {
             Response::Attempt => acts.touch.map(|(touch, _)| touch),
             Response::Conversation => acts.contact,
         };
         let response = wanted.map(|act| act.max(self.anchor));
         let in_time = response.filter(|response| *response <= violation.due);
-        if violation.state == State::Waiting && self.passed {
-            // A creation that became known after its deadline may come with what ended the wait.
-            if response.is_some() || acts.closed.is_some() || acts.deleted.is_some() {
-                violation.state = State::Averted;
-            } else {
-                violation.fire(desk, &charge);
-            }
-        }
-        // A closing or deletion in time, too, may become known late: then there was nothing to judge.
-        let ended = acts.closed.or(acts.deleted).map(|(at, _)| at).filter(|at| *at <= violation.due);
-        match (violation.state, in_time.or(ended), response, acts.closed) {
-            (State::Open | State::Resolved, Some(act), _, _) => violation.retract(desk, &charge, act),
-            (State::Open, None, Some(act), _) => violation.resolve(desk, &charge, Resolution::Responded, act),
-            (State::Open, None, None, Some((closed, _))) => {
-                violation.resolve(desk, &charge, Resolution::Closed, closed);
-            }
-            (State::Open, ..) if acts.deleted.is_some() => {
-                violation.resolve(desk, &charge, Resolution::Deleted, desk.now)
-            }
+        let closed = acts.closed.or(acts.deleted).map(|(at, _)| at);
+        let resolution = if acts.closed.is_some() { Resolution::Closed } else { Resolution::Deleted };
+        charged(&self.scope, of, |charge| match (violation.state, violation.passed(), in_time, response, closed) {
+            // What ends the wait may become known together with a creation whose deadline is over.
+            (State::Waiting, _, Some(act), ..) => violation.avert(desk, charge, act),
+            (State::Waiting, true, None, None, None) => violation.fire(desk, charge),
+            (State::Waiting, true, None, Some(act), _) => violation.avert(desk, charge, act),
+            (State::Waiting, _, None, _, Some(act)) => violation.avert(desk, charge, act),
+            (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(desk, charge, act),
+            (State::Open, _, None, Some(act), _) => violation.resolve(desk, charge, Resolution::Responded, act),
+            (State::Open, _, None, None, Some(act)) => violation.resolve(desk, charge, resolution, act),
             _ => {}
-        }
+        });
     }
 }
 
@@ -199,11 +247,11 @@ fn response(scope: &Scope) -> Response {
     scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| norm.response).unwrap_or_default()
 }
 
-fn charge<'a>(scope: &'a Scope, of: Of<'a>) -> Charge<'a> {
+fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&Charge<'_>) -> T) -> T {
     let norm = scope.rules.get(&Rule::FirstResponseLate);
-    let clock = norm.and_then(|norm| norm.clock).unwrap_or_default();
+    let (clock, severity, escalate_after) = Charge::of(norm);
     let within = norm.and_then(|norm| norm.within).unwrap_or_default().span;
-    Charge {
+    work(&Charge {
         rule: Rule::FirstResponseLate,
         subject: of.entity.to_string().into(),
         who: of.who,
@@ -212,12 +260,12 @@ fn charge<'a>(scope: &'a Scope, of: Of<'a>) -> Charge<'a> {
         interaction: None,
         scope,
         clock,
-        severity: norm.and_then(|norm| norm.severity).unwrap_or_default(),
-        escalate_after: norm.and_then(|norm| norm.escalate_after.as_deref()).unwrap_or_default(),
-        measured: "lag_seconds",
+        severity,
+        escalate_after,
+        observe: &|anchor, until| vec![("lag_seconds", scope.elapsed(clock, anchor, until).into())],
         norm: norm_values(within, clock, response(scope)),
-        timer: Timer::FirstResponse(of.number),
-    }
+        timer: Timer::Journey(of.number),
+    })
 }
 
 fn norm_values(within: Span, clock: Clock, response: Response) -> Values {

@@ -1,24 +1,39 @@
 //! Owns `missed_call_not_returned`: an inbound call that was no conversation wants a call back.
 //!
-//! Why: a customer who called and reached nobody calls the next company. The call back counts from its start and must
-//! start at or after the missed call's end; a customer who gets through himself ends the wait too, but it is no merit
-//! of the staff and no call-back lag.
+//! The call back counts from its start and must start at or after the missed call's end; a customer who gets through
+//! himself ends the wait too, but it is no merit of the staff and no call-back lag.
 
 use super::super::desk::Timer;
 use super::super::effect::Measure;
 use super::super::owed::Kind;
-use super::{Rule, Wording};
+use super::{Definition, Parameter, Rule, Watch, Wording};
 
-/// What a person reads.
-pub const WORDING: Wording = Wording {
-    lasting: [
-        "a missed call of {subject} was not returned within {within} ({clock} time): {lag} so far",
-        "{subject}: не перезвонили за {within} ({clock} время), прошло {lag}",
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "an inbound call that was no conversation was not returned",
+        "на пропущенный звонок клиента не перезвонили",
     ],
-    settled: [
-        "a missed call of {subject} led to a talk only after {lag}; the norm is {within} ({clock} time)",
-        "{subject}: после пропущенного звонка связались только через {lag} при норме {within} ({clock} время)",
+    why: [
+        "A customer who called and reached nobody calls the next company.",
+        "Клиент, который не дозвонился, звонит следующей компании из списка.",
     ],
+    subjects: &["contact:KEY"],
+    takes: &[Parameter::Within, Parameter::Clock],
+    observed: &["lag_seconds"],
+    norm: &["within_seconds", "clock"],
+    wording: Wording {
+        lasting: [
+            "a missed call of {subject} was not returned within {within_seconds} ({clock} time): {lag_seconds} so far",
+            "{subject}: не перезвонили за {within_seconds} ({clock} время), прошло {lag_seconds}",
+        ],
+        settled: [
+            "a missed call of {subject} led to a talk only after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
+            "{subject}: после пропущенного звонка связались только через {lag_seconds} при норме {within_seconds} \
+             ({clock} время)",
+        ],
+    },
+    watch: Watch::Demands(&KIND),
 };
 
 /// Missed calls as demands.
@@ -26,5 +41,5 @@ pub const KIND: Kind = Kind {
     rule: Rule::MissedCallNotReturned,
     waiting: Measure::Unreturned,
     lag: Measure::CallBack,
-    timer: Some(Timer::MissedCalls),
+    timer: Timer::MissedCalls,
 };

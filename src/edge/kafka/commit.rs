@@ -288,7 +288,8 @@ impl Commit {
 
 /// How many records an epoch gives.
 fn size(made: &Yield) -> usize {
-    made.alerts.len() + made.rows.len() + made.refusals.len() + made.misplaced.len()
+    let own = made.alerts.len() + made.reviews.len() + made.rows.len();
+    own + made.refusals.len() + made.misplaced.len()
 }
 
 /// The broker says that the partitions are no longer ours.

@@ -16,7 +16,7 @@ use super::feeds::{FEEDS, Feeds};
 use super::group::{Change, Group};
 use super::lane::Lane;
 use super::shards::{self, Shards};
-use super::{Observer, Part, Stop};
+use super::{Observer, Part, Renewal, Stop};
 use crate::config::Config;
 use crate::dataflow::epoch::Head;
 use crate::dataflow::workers::Supply;
@@ -95,6 +95,8 @@ pub(super) struct Ports {
     pub(super) outcomes: Receiver<Outcome>,
     /// Tells the commit thread to give up epochs of assignments up to this one.
     pub(super) abandoned: Arc<AtomicU64>,
+    /// Where newer norms come from.
+    pub(super) renewal: Renewal,
 }
 
 /// Whether and where the stream ends by itself.
@@ -330,7 +332,7 @@ impl Ingest {
             }
         }
         let ends = Ends { epoch: self.epoch, term: self.term, wall, positions, group: self.consumer.group_metadata() };
-        let head = Head { epoch: self.epoch, wall, tides, others: None, revoked };
+        let head = Head { epoch: self.epoch, wall, tides, others: None, revoked, norms: self.ports.renewal.take() };
         self.ports.ends.send(ends).map_err(|_| IngestError::Alone("commit thread"))?;
         if !self.ports.supply.send(head, batches) {
             return Err(IngestError::Alone("workers"));

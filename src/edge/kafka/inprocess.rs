@@ -83,7 +83,7 @@ mod tests {
     use crate::domain::rule::Rule;
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::produce::EventProducer;
-    use crate::edge::kafka::{self, Mode, Observer, Stop};
+    use crate::edge::kafka::{self, Mode, Observer, Renewal, Stop};
     use std::sync::atomic::AtomicI64;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
@@ -134,7 +134,8 @@ engine: {workers: 1}";
         let (stop, rules) = (Stop::default(), Arc::new(Rules::default()));
         let (asked, observer) = (stop.clone(), Arc::clone(&rules));
         let started = Instant::now();
-        let run = std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, observer));
+        let run =
+            std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, Renewal::default(), observer));
         // All leads but the last five are late.
         while lock(&rules.0).len() < 95 && !run.is_finished() {
             assert!(started.elapsed() < Duration::from_secs(30), "{} alerts", lock(&rules.0).len());

@@ -63,6 +63,7 @@ impl Writer {
         mut send: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.alerts(made, &mut send)?;
+        self.reviews(made, &mut send)?;
         self.rows(made, &mut send)?;
         for refusal in &made.refusals {
             self.dead_letter(refusal, wall, &mut send)?;
@@ -91,6 +92,28 @@ impl Writer {
             send(Record {
                 topic: &self.topics.alerts,
                 key: Some(alert.id.hyphenated().encode_lower(&mut key).as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..Record::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reviews<E>(&mut self, made: &Yield, send: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_review,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_review,
+        };
+        for request in &made.reviews {
+            self.value.clear();
+            encode(request, &mut self.value);
+            let headers = OwnedHeaders::new_with_capacity(2)
+                .insert(text("tenant", request.tenant.as_str()))
+                .insert(text("content-type", self.content_type()));
+            send(Record {
+                topic: &self.topics.reviews,
+                key: Some(request.interaction.as_bytes()),
                 value: Some(&self.value),
                 headers: Some(headers),
                 ..Record::default()
@@ -229,8 +252,9 @@ fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::codec::Reject;
-    use crate::domain::event::Topic;
+    use crate::domain::event::{Channel, Topic};
     use crate::domain::reject::Reason;
+    use crate::domain::review::{Medium, ReviewRequest};
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -315,6 +339,33 @@ mod tests {
                 pair("funnelwatch-time", "1970-01-01T00:00:00.000Z"),
             ]
         );
+    }
+
+    #[test]
+    fn a_request_for_a_review_goes_to_its_topic_under_its_interaction() {
+        let request = ReviewRequest {
+            tenant: "acme".into(),
+            manager: "ann".into(),
+            department: "north".into(),
+            interaction: "c1".into(),
+            medium: Medium::Message { channel: Channel::Chat },
+            at: Timestamp(0),
+            day: Default::default(),
+            requested_at: Timestamp(0),
+            about: None,
+        };
+        let made = Yield { reviews: vec![request], ..Yield::default() };
+        let mut keys = Vec::new();
+        let keep = |record: Record<'_>| -> Result<(), Infallible> {
+            keys.extend(record.key.map(<[u8]>::to_vec));
+            Ok(())
+        };
+        let Ok(()) = Writer::new(&Config::default()).write(&made, Timestamp(0), keep);
+        assert_eq!(keys, [b"c1"]);
+        let (topic, _, value, headers) = written(&made).remove(0);
+        assert_eq!(topic, "funnelwatch.reviews");
+        assert!(value.is_some_and(|value| value.starts_with(b"{\"tenant_id\":\"acme\"")));
+        assert_eq!(headers, [pair("tenant", "acme"), pair("content-type", "application/json")]);
     }
 
     #[test]

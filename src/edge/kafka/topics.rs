@@ -66,7 +66,7 @@ pub(super) fn shards<C: ClientContext>(
     let topics = &config.topics;
     let mut found = Vec::new();
     let mut missing = Vec::new();
-    let outputs = [&topics.alerts, &topics.metrics, &topics.dead_letters];
+    let outputs = [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters];
     for (place, name) in feeds.names().iter().chain(outputs).enumerate() {
         let Some(partitions) = ask(client, config, name, stop)? else { return Ok(None) };
         match partitions {

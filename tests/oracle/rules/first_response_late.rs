@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use super::super::alert::{Alert, Subject};
+use super::super::alert::{Alert, Heading};
 use super::super::history::{Act, Entity, FirstResponse, World};
 use super::super::norms::{Norm, Norms};
 use super::super::readings;
-use super::{Ending, Watch, life};
+use super::{Ending, Watch, lasting, life, seconds};
 
 const RULE: &str = "first_response_late";
 
@@ -31,20 +31,10 @@ fn alert(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Al
         stop: stop(entity),
     };
     let (due, steps) = life(world, &watch, until)?;
-    Some(Alert::tell(
-        world,
-        &norm,
-        RULE,
-        Subject::Entity(entity),
-        clock.created_at,
-        due,
-        &steps,
-        json!({
-            "within_seconds": norm.within as f64 / 1000.0,
-            "clock": norm.clock_name,
-            "response": response,
-        }),
-    ))
+    let asked = json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name, "response": response});
+    let heading = Heading::entity(RULE, &entity.id, clock.created_at, norm.severity);
+    let told = lasting(steps, &norm.clock, clock.created_at, 0, "lag_seconds", &asked);
+    Some(Heading { due: Some(due), ..heading }.tell(world, told))
 }
 
 fn response(norm: &Norm) -> &'static str {
@@ -60,7 +50,7 @@ fn ending(act: &Act, clock: &FirstResponse) -> Ending {
 }
 
 /// Decision 12: the first closing ends it for good; so does the deletion.
-fn stop(entity: &Entity) -> Option<Ending> {
+pub fn stop(entity: &Entity) -> Option<Ending> {
     let closed = entity.closings.first().map(|c| Ending { date: c.at, moment: c.moment, resolution: "closed" });
     let deleted = entity.deleted.map(|(at, moment)| Ending { date: at, moment, resolution: "deleted" });
     closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
@@ -82,7 +72,7 @@ pub struct Judged {
 }
 
 /// Decision 23: the earliest dated touch known, never before the creation.
-fn first_response(entity: &Entity) -> Option<&Act> {
+pub fn first_response(entity: &Entity) -> Option<&Act> {
     entity.touches.iter().min_by_key(|act| (act.date, act.moment))
 }
 

@@ -5,13 +5,11 @@
 //! its end. The clocks are the groups so formed: as far as known then, for the alerts; with all that is known at T, for
 //! the figures.
 
-use serde_json::json;
-
-use super::super::alert::{Alert, Subject};
+use super::super::alert::{Alert, Heading};
 use super::super::history::{CallBack, ContactLog, Missed, World};
 use super::super::norms::Norms;
 use super::super::readings;
-use super::{Ending, Watch, life};
+use super::{Ending, Watch, lasting, life, within};
 
 const RULE: &str = "missed_call_not_returned";
 
@@ -47,20 +45,9 @@ fn alert(
         stop: None,
     };
     let (due, steps) = life(world, &watch, until)?;
-    let subject = Subject::Contact { normal: contact, standing: &first.standing, interaction: &first.call };
-    Some(Alert::tell(
-        world,
-        &norm,
-        RULE,
-        subject,
-        first.end,
-        due,
-        &steps,
-        json!({
-            "within_seconds": norm.within as f64 / 1000.0,
-            "clock": norm.clock_name,
-        }),
-    ))
+    let heading = Heading::contact(world, RULE, contact, &first.standing, &first.call, first.end, norm.severity);
+    let told = lasting(steps, &norm.clock, first.end, 0, "lag_seconds", &within(&norm));
+    Some(Heading { due: Some(due), ..heading }.tell(world, told))
 }
 
 /// Decision 15: the call back must start at or after the missed call's end.

@@ -1,11 +1,59 @@
 //! One rule a file; each is a query over a [`World`](super::history::World) that gives its alerts with their whole
 //! lives. What the life of a state that lasts looks like is here, once.
 
+pub mod disqualified;
 pub mod first_response_late;
+pub mod message_unanswered;
 pub mod missed_call_not_returned;
+pub mod moves;
+pub mod neglected;
+pub mod source_silent;
+pub mod stage_overdue;
+pub mod terms;
+pub mod too_few_attempts;
+pub mod windows;
 
+use serde_json::{Value, json};
+
+use super::alert::{Alert, Told};
 use super::calendar::Clock;
 use super::history::World;
+use super::norms::{Norm, Norms};
+
+/// Every alert of the rules that go by single acts and clocks.
+pub fn judge(world: &World, norms: &Norms, until: i64) -> Vec<Alert> {
+    let mut alerts = first_response_late::judge(world, norms, until);
+    alerts.extend(missed_call_not_returned::judge(world, norms, until));
+    alerts.extend(message_unanswered::judge(world, norms, until));
+    alerts.extend(too_few_attempts::judge(world, norms, until));
+    alerts.extend(neglected::judge(world, norms, until));
+    alerts.extend(source_silent::judge(world, norms, until));
+    alerts.extend(stage_overdue::judge(world, norms, until));
+    alerts.extend(disqualified::judge(world, norms));
+    alerts.extend(moves::judge(world, norms));
+    alerts.extend(terms::judge(world, norms));
+    // Decision 20: two wrong acts of one rule on one subject in one millisecond are one alert, the first.
+    let mut raised = std::collections::BTreeSet::new();
+    alerts.retain(|alert| alert.began().turn != Turn::Raised || raised.insert(alert.id.clone()));
+    alerts
+}
+
+/// Steps that observe how long something lasts, in `key`.
+fn lasting(steps: Vec<Step>, clock: &Clock, anchor: i64, before: i64, key: &str, asked: &Value) -> Vec<Told> {
+    let observed = |step: &Step| {
+        let lasted = before + clock.between(anchor, step.observed_to.max(anchor));
+        json!({key: seconds(lasted)})
+    };
+    steps.into_iter().map(|step| (step, observed(&step), asked.clone())).collect()
+}
+
+fn within(norm: &Norm) -> Value {
+    json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name})
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
 
 /// A running clock and everything that may end it.
 pub struct Watch<'a> {
@@ -30,6 +78,7 @@ pub struct Ending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
+    Raised,
     Firing,
     Escalated,
     Resolved,

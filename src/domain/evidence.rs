@@ -1,0 +1,184 @@
+//! Owns the evidence of alerts: every key of `observed` and `norm` once, with its unit and its meaning in English and
+//! Russian. Messages, `docs/rules.md` and the JSON Schema of alerts go by it; a key that is not here is told by no rule.
+
+use super::alert::Value;
+use super::event::Outcome;
+use super::norms::{Clock, Response};
+use super::rule::{Parameter, Rule};
+
+/// One key of `observed` or `norm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// As alerts have it.
+    pub key: &'static str,
+    /// What its value is.
+    pub unit: Unit,
+    /// What it says.
+    pub about: [&'static str; 2],
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A length of time on the rule's clock.
+    Seconds,
+    /// How many.
+    Count,
+    /// Months.
+    Months,
+    /// A part of one.
+    Share,
+    /// A quantile, above 0 and below 1.
+    Quantile,
+    /// Percent.
+    Percent,
+    /// A score, 0 to 100.
+    Score,
+    /// 1 for yes, 0 for no.
+    Flag,
+    /// The id of a stage, or how an entity ended.
+    Stage,
+    /// Names, with commas between them.
+    Names,
+    /// One of these names.
+    Name(&'static [&'static str]),
+}
+
+impl Unit {
+    /// For a person.
+    pub fn name(self) -> [&'static str; 2] {
+        match self {
+            Self::Seconds => ["seconds", "секунды"],
+            Self::Count => ["a number", "число"],
+            Self::Months => ["months", "месяцы"],
+            Self::Share => ["a share, 0 to 1", "доля, от 0 до 1"],
+            Self::Quantile => ["a quantile, 0 to 1", "квантиль, от 0 до 1"],
+            Self::Percent => ["percent", "проценты"],
+            Self::Score => ["a score, 0 to 100", "баллы, от 0 до 100"],
+            Self::Flag => ["0 or 1", "0 или 1"],
+            Self::Stage => ["the CRM's id", "идентификатор из CRM"],
+            Self::Names => ["names, with commas between", "названия через запятую"],
+            Self::Name(_) => ["a name", "название"],
+        }
+    }
+
+    /// Whether a value can be of this unit.
+    pub fn fits(self, value: &Value) -> bool {
+        match value {
+            Value::Count(count) => match self {
+                Self::Count | Self::Months => *count >= 0,
+                Self::Flag => (0..=1).contains(count),
+                _ => false,
+            },
+            Value::Number(number) => match self {
+                Self::Seconds => *number >= 0.0,
+                Self::Share | Self::Quantile => (0.0..=1.0).contains(number),
+                Self::Percent | Self::Score => (0.0..=100.0).contains(number),
+                _ => false,
+            },
+            Value::Text(text) => match self {
+                Self::Stage | Self::Names => true,
+                Self::Name(names) => names.contains(&text.as_str()),
+                _ => false,
+            },
+        }
+    }
+}
+
+const fn key(key: &'static str, unit: Unit, english: &'static str, russian: &'static str) -> Evidence {
+    Evidence { key, unit, about: [english, russian] }
+}
+
+const CLOCKS: Unit = Unit::Name(&[Clock::Wall.name(), Clock::Business.name()]);
+const RESPONSES: Unit = Unit::Name(&[Response::Attempt.name(), Response::Conversation.name()]);
+const BASES: Unit = Unit::Name(&["cohort", "closed"]);
+const OUTCOMES: Unit =
+    Unit::Name(&[Outcome::Won.name(), Outcome::Lost.name(), Outcome::Converted.name(), Outcome::Disqualified.name()]);
+
+/// Every key.
+const ALL: &[Evidence] = &[
+    // Observed.
+    key("lag_seconds", Unit::Seconds, "how long the customer has waited", "сколько ждёт клиент"),
+    key("idle_seconds", Unit::Seconds, "for how long nobody has turned to the customer", "сколько никто не обращался"),
+    key(
+        "time_in_stage_seconds",
+        Unit::Seconds,
+        "time in the stage, all stays together",
+        "время на этапе за все заходы",
+    ),
+    key("silent_seconds", Unit::Seconds, "for how long nothing has come", "сколько ничего не приходит"),
+    key("touches", Unit::Count, "touches so far", "сколько раз обращались"),
+    key("outcome", OUTCOMES, "how it ended", "чем закончилось"),
+    key("reason_given", Unit::Flag, "whether there was any reason", "указана ли какая-нибудь причина"),
+    key("stage", Unit::Stage, "the stage that was entered", "этап, на который перешли"),
+    key("missing", Unit::Names, "what was missing, fields first", "чего не хватало, сначала поля"),
+    key("from_stage", Unit::Stage, "the stage that was left", "этап, с которого ушли"),
+    key("to_stage", Unit::Stage, "the stage that it moved to, or its end", "этап или итог, к которому перешли"),
+    key("discount_percent", Unit::Percent, "the discount that was offered", "предложенная скидка"),
+    key("installment_months", Unit::Months, "the instalment plan that was offered", "предложенная рассрочка"),
+    key("prepayment_percent", Unit::Percent, "the prepayment that was offered", "предложенная предоплата"),
+    key("n", Unit::Count, "how many cases were judged", "сколько случаев учтено"),
+    key("k", Unit::Count, "how many of them count", "сколько из них засчитано"),
+    key("ratio", Unit::Share, "the share, `k` of `n`", "доля `k` от `n`"),
+    key(
+        "upper",
+        Unit::Share,
+        "what the share may be at best, chance allowed for",
+        "верхняя граница доли с учётом случайности",
+    ),
+    key("quantile_seconds", Unit::Seconds, "the lag at the quantile", "задержка на этом квантиле"),
+    key("mean_score", Unit::Score, "the mean score of the reviews", "средняя оценка"),
+    // Norm.
+    key("within_seconds", Unit::Seconds, "the deadline, from the anchor", "срок от начала отсчёта"),
+    key("clock", CLOCKS, "what time counts", "какое время считается"),
+    key("response", RESPONSES, "what counts as a response", "что считается ответом"),
+    key("attempts", Unit::Count, "how many touches are wanted", "сколько нужно попыток"),
+    key("min_touches", Unit::Count, "how many touches are wanted before", "сколько обращений нужно до отказа"),
+    key("required_stage", Unit::Stage, "the stage that was passed over", "пропущенный этап"),
+    key("fields", Unit::Names, "the fields that the stage requires", "поля, которых требует этап"),
+    key("activities", Unit::Names, "the activities that the stage requires", "дела, которых требует этап"),
+    key("max_time_seconds", Unit::Seconds, "the longest time in the stage", "предельное время на этапе"),
+    key("max_discount_percent", Unit::Percent, "the largest discount", "наибольшая скидка"),
+    key("max_installment_months", Unit::Months, "the longest instalment plan", "самая длинная рассрочка"),
+    key("min_prepayment_percent", Unit::Percent, "the smallest prepayment", "наименьшая предоплата"),
+    key("at_least", Unit::Share, "the lowest good share", "наименьшая допустимая доля"),
+    key("at_most", Unit::Share, "the highest good share", "наибольшая допустимая доля"),
+    key("at_most_seconds", Unit::Seconds, "the longest good lag", "наибольшая допустимая задержка"),
+    key("quantile", Unit::Quantile, "which quantile is judged", "по какому квантилю судят"),
+    key("basis", BASES, "what the share is counted over", "от чего считается доля"),
+    key("min_sample", Unit::Count, "with fewer cases there is no judgement", "при меньшем числе случаев оценки нет"),
+];
+
+/// `at_least` of a rule that judges scores.
+const SCORE: Evidence =
+    key("at_least", Unit::Score, "the lowest good mean score", "наименьшая допустимая средняя оценка");
+
+/// What a key of a rule's alerts is.
+pub fn of(rule: Rule, key: &str) -> Option<&'static Evidence> {
+    if key == SCORE.key && rule.definition().takes.contains(&Parameter::Score) {
+        return Some(&SCORE);
+    }
+    ALL.iter().find(|evidence| evidence.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_key_of_a_rule_stands_here() {
+        for rule in Rule::ALL {
+            let definition = rule.definition();
+            for key in [definition.observed, definition.norm].concat() {
+                assert!(of(*rule, key).is_some(), "{}: `{key}` wants a line in src/domain/evidence.rs", rule.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_stands_here_once() {
+        let keys: BTreeSet<_> = ALL.iter().map(|evidence| evidence.key).collect();
+        assert_eq!(keys.len(), ALL.len());
+    }
+}

@@ -1,0 +1,57 @@
+//! Owns `conversion_low`: a manager who turns too few of his leads into deals.
+//!
+//! A small sample says little, so a violation begins only where chance is no excuse: the upper end of Wilson's 95 %
+//! interval is below the norm. It ends when the bare share is back at it. The norm is a share, or a part of the
+//! department's share at that instant; a department without leads has the share 0, and nobody in it a sample.
+
+use super::super::norms::Params;
+use super::super::row::Ratio;
+use super::super::window::Sample;
+use super::{Definition, Judgement, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "a manager turns fewer leads into deals than wanted, and not by chance",
+        "менеджер превращает в сделки меньше лидов, чем нужно, и это не случайность",
+    ],
+    why: [
+        "Leads are paid for; whoever lets more of them go than his colleagues needs help, or other leads, before the month \
+         is over.",
+        "За лиды заплачено; тому, кто упускает их чаще коллег, нужна помощь или другие лиды, и не в конце месяца, а сейчас.",
+    ],
+    subjects: &["manager:ID/WINDOW"],
+    takes: &[Parameter::Window, Parameter::Basis, Parameter::Share, Parameter::MinSample],
+    observed: &["n", "k", "ratio", "upper"],
+    norm: &["at_least", "min_sample", "basis"],
+    wording: Wording {
+        lasting: [
+            "{subject}: {k} of {n} leads became deals, {ratio}; the norm is at least {at_least}",
+            "{subject}: стали сделками {k} из {n} лидов, {ratio} при норме от {at_least}",
+        ],
+        settled: [
+            "{subject}: {k} of {n} leads became deals, {ratio}; that is back at the norm of at least {at_least}",
+            "{subject}: стали сделками {k} из {n} лидов, {ratio}; это снова в норме (от {at_least})",
+        ],
+    },
+    watch: Watch::Window(judge),
+};
+
+fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+    let basis = norm.basis.unwrap_or_default();
+    let of_department = |part: f64| part * sample.department.of(basis).ratio().unwrap_or_default();
+    let limit = norm.at_least.or_else(|| norm.of_department.map(of_department))?;
+    let share @ Ratio { n, k } = sample.own.lead_conversion().of(basis);
+    let mut observed = vec![("n", n.into()), ("k", k.into())];
+    let (mut bad, mut good) = (false, false);
+    if let (Some(ratio), Some((_, upper))) = (share.ratio(), share.bounds()) {
+        observed.extend([("ratio", ratio.into()), ("upper", upper.into())]);
+        (bad, good) = (upper < limit, ratio >= limit);
+    }
+    let norm = vec![
+        ("at_least", limit.into()),
+        ("min_sample", norm.min_sample.unwrap_or(1).into()),
+        ("basis", basis.name().into()),
+    ];
+    Some(Judgement { n, bad, good, observed, norm })
+}

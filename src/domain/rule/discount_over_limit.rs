@@ -1,0 +1,38 @@
+//! Owns `discount_over_limit`: a discount that the policy does not allow and nobody approved.
+
+use super::super::alert::Value;
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::super::terms::{beyond, judged};
+use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: ["a discount beyond `terms`, without approval", "скидка больше разрешённой (`terms`) без согласования"],
+    why: [
+        "Discounts are the fastest way to lose margin, and a customer who got one will ask for it again.",
+        "Скидка — самый быстрый способ потерять маржу, и получивший её клиент попросит снова.",
+    ],
+    subjects: &["deal:ID"],
+    takes: &[Parameter::Terms],
+    observed: &["discount_percent"],
+    norm: &["max_discount_percent"],
+    wording: Wording {
+        lasting: [
+            "{subject} was offered a discount of {discount_percent} %; {max_discount_percent} % is allowed",
+            "{subject}: предложена скидка {discount_percent} % при допустимых {max_discount_percent} %",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
+    let Some((terms, row)) = judged(deed, deal, scope) else { return Vec::new() };
+    match (terms.discount_percent, row.max_discount_percent) {
+        (Some(given), Some(limit)) if given > limit => {
+            beyond(("discount_percent", Value::Number(given)), ("max_discount_percent", Value::Number(limit)))
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,41 @@
+//! Owns `installment_not_allowed`: an instalment plan that is longer than the policy allows and that nobody approved.
+
+use super::super::alert::Value;
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::super::terms::{beyond, judged};
+use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "an instalment plan beyond `terms`, without approval",
+        "рассрочка дольше разрешённой (`terms`) без согласования",
+    ],
+    why: [
+        "An instalment plan is a loan from the company's pocket; it takes somebody who answers for the money.",
+        "Рассрочка — это кредит из кармана компании; её должен разрешать тот, кто отвечает за деньги.",
+    ],
+    subjects: &["deal:ID"],
+    takes: &[Parameter::Terms],
+    observed: &["installment_months"],
+    norm: &["max_installment_months"],
+    wording: Wording {
+        lasting: [
+            "{subject} was offered instalments over {installment_months} months; {max_installment_months} are allowed",
+            "{subject}: предложена рассрочка на {installment_months} мес. при допустимых {max_installment_months}",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
+    let Some((terms, row)) = judged(deed, deal, scope) else { return Vec::new() };
+    match (terms.installment_months, row.max_installment_months) {
+        (Some(given), Some(limit)) if given > limit => {
+            beyond(("installment_months", Value::Count(given)), ("max_installment_months", Value::Count(limit)))
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,38 @@
+//! Owns `prepayment_too_low`: a prepayment that is smaller than the policy wants and that nobody approved.
+
+use super::super::alert::Value;
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::super::terms::{beyond, judged};
+use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: ["a prepayment below `terms`, without approval", "предоплата меньше требуемой (`terms`) без согласования"],
+    why: [
+        "Work that begins without money in hand is paid late, or never.",
+        "Работа, начатая без денег, оплачивается поздно или никогда.",
+    ],
+    subjects: &["deal:ID"],
+    takes: &[Parameter::Terms],
+    observed: &["prepayment_percent"],
+    norm: &["min_prepayment_percent"],
+    wording: Wording {
+        lasting: [
+            "{subject} was offered a prepayment of {prepayment_percent} %; at least {min_prepayment_percent} % is wanted",
+            "{subject}: предложена предоплата {prepayment_percent} % при норме не меньше {min_prepayment_percent} %",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
+    let Some((terms, row)) = judged(deed, deal, scope) else { return Vec::new() };
+    match (terms.prepayment_percent, row.min_prepayment_percent) {
+        (Some(given), Some(limit)) if given < limit => {
+            beyond(("prepayment_percent", Value::Number(given)), ("min_prepayment_percent", Value::Number(limit)))
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Owns `quality_low`: a manager whose conversations are reviewed badly on average.
+
+use super::super::norms::Params;
+use super::super::window::Sample;
+use super::{Definition, Judgement, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "the mean score of a manager's reviews is under `at_least`",
+        "средняя оценка разговоров и писем менеджера ниже `at_least`",
+    ],
+    why: [
+        "Reviews see what counts cannot: whether the customer was listened to. Low scores come before lost deals.",
+        "Проверки видят то, чего не видно в цифрах: услышали ли клиента. Сначала падают оценки, потом теряются сделки.",
+    ],
+    subjects: &["manager:ID/WINDOW"],
+    takes: &[Parameter::Window, Parameter::Score, Parameter::MinSample],
+    observed: &["n", "mean_score"],
+    norm: &["at_least", "min_sample"],
+    wording: Wording {
+        lasting: [
+            "{subject}: the mean review score is {mean_score} ({n} reviews); the norm is at least {at_least}",
+            "{subject}: средняя оценка {mean_score} (проверок: {n}) при норме от {at_least}",
+        ],
+        settled: [
+            "{subject}: the mean review score is {mean_score} ({n} reviews); that is back at the norm of at least \
+             {at_least}",
+            "{subject}: средняя оценка {mean_score} (проверок: {n}); это снова в норме (от {at_least})",
+        ],
+    },
+    watch: Watch::Window(judge),
+};
+
+fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+    let limit = norm.at_least?;
+    let reviews = sample.own.reviews();
+    let mut observed = vec![("n", reviews.n.into())];
+    observed.extend(reviews.mean_score.map(|mean| ("mean_score", mean.into())));
+    let norm = vec![("at_least", limit.into()), ("min_sample", norm.min_sample.unwrap_or(1).into())];
+    let under = |under: bool| reviews.mean_score.is_some_and(|mean| (mean < limit) == under);
+    Some(Judgement { n: reviews.n, bad: under(true), good: under(false), observed, norm })
+}

@@ -1,0 +1,55 @@
+//! Owns `response_slow`: a manager who takes too long to turn to new leads, as a habit.
+//!
+//! Judged on the histogram's estimate of the quantile, the figure that rows show.
+
+use super::super::norms::Params;
+use super::super::window::Sample;
+use super::{Definition, Judgement, Parameter, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "a `quantile` of a manager's first-response lags is over `at_most`",
+        "менеджер обычно отвечает на новые лиды слишком долго (`quantile` первых ответов больше `at_most`)",
+    ],
+    why: [
+        "One late answer may be bad luck; a habit of late answers loses customers every day and is worth a talk.",
+        "Один поздний ответ — случай; привычка отвечать поздно каждый день теряет клиентов, и о ней стоит поговорить.",
+    ],
+    subjects: &["manager:ID/WINDOW"],
+    takes: &[Parameter::Window, Parameter::Quantile, Parameter::Clock, Parameter::AtMostLag, Parameter::MinSample],
+    observed: &["n", "quantile_seconds"],
+    norm: &["at_most_seconds", "quantile", "clock", "min_sample"],
+    wording: Wording {
+        lasting: [
+            "{subject}: {quantile} of {n} first responses is {quantile_seconds} ({clock} time); the norm is at most \
+             {at_most_seconds}",
+            "{subject}: {quantile} первых ответов ({n}) — {quantile_seconds} ({clock} время) при норме до \
+             {at_most_seconds}",
+        ],
+        settled: [
+            "{subject}: {quantile} of {n} first responses is {quantile_seconds} ({clock} time); that is back at the norm \
+             of at most {at_most_seconds}",
+            "{subject}: {quantile} первых ответов ({n}) — {quantile_seconds} ({clock} время); это снова в норме (до \
+             {at_most_seconds})",
+        ],
+    },
+    watch: Watch::Window(judge),
+};
+
+fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+    let limit = norm.at_most_lag?.span;
+    let (clock, quantile) = (norm.clock.unwrap_or_default(), norm.quantile.unwrap_or(0.9));
+    let lags = sample.own.first_response(clock);
+    let (n, found) = (lags.count(), lags.quantile(quantile));
+    let mut observed = vec![("n", n.into())];
+    observed.extend(found.map(|lag| ("quantile_seconds", lag.into())));
+    let norm = vec![
+        ("at_most_seconds", limit.into()),
+        ("quantile", quantile.into()),
+        ("clock", clock.name().into()),
+        ("min_sample", norm.min_sample.unwrap_or(1).into()),
+    ];
+    let over = |over: bool| found.is_some_and(|lag| (lag > limit) == over);
+    Some(Judgement { n, bad: over(true), good: over(false), observed, norm })
+}

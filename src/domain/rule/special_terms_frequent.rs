@@ -1,0 +1,38 @@
+//! Owns `special_terms_frequent`: a manager who sells by giving in.
+
+use super::super::norms::Params;
+use super::super::window::Sample;
+use super::{Definition, Judgement, Parameter, Watch, Wording, share_over};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "too many of a manager's deals got a discount, an instalment plan or less than full prepayment",
+        "менеджер слишком часто даёт скидку, рассрочку или неполную предоплату",
+    ],
+    why: [
+        "Special terms that become a habit are the price list: each of them may be allowed, and all together eat the margin.",
+        "Особые условия, вошедшие в привычку, становятся прайс-листом: каждое по отдельности допустимо, а вместе они \
+         съедают маржу.",
+    ],
+    subjects: &["manager:ID/WINDOW"],
+    takes: &[Parameter::Window, Parameter::AtMost, Parameter::MinSample],
+    observed: &["n", "k", "ratio"],
+    norm: &["at_most", "min_sample"],
+    wording: Wording {
+        lasting: [
+            "{subject}: special terms in {k} of {n} deals with offers, {ratio}; the norm is at most {at_most}",
+            "{subject}: особые условия в {k} из {n} сделок с предложениями, {ratio} при норме до {at_most}",
+        ],
+        settled: [
+            "{subject}: special terms in {k} of {n} deals with offers, {ratio}; that is back at the norm of at most \
+             {at_most}",
+            "{subject}: особые условия в {k} из {n} сделок с предложениями, {ratio}; это снова в норме (до {at_most})",
+        ],
+    },
+    watch: Watch::Window(judge),
+};
+
+fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+    share_over(sample.special, norm)
+}

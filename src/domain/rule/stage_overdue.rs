@@ -1,0 +1,77 @@
+//! Owns `stage_overdue`: a lead or deal that rots in its stage.
+//!
+//! The time of all stays in the stage counts together, so going away and coming back does not reset it; coming back to a
+//! stage that is overdue fires at once, with a new anchor. The stay itself, which figures need too, is the journey's.
+
+use super::super::alert::Values;
+use super::super::desk::Desk;
+use super::super::journey::{Change, Clocks, Journey, Limit, Running, Tell};
+use super::super::time::{Span, Timestamp};
+use super::super::violation::Violation;
+use super::{Definition, Parameter, Rule, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "a lead or deal has been in its stage for longer than the stage's `max_time`",
+        "лид или сделка слишком долго на одном этапе (`max_time` этапа)",
+    ],
+    why: [
+        "A deal that does not move is a deal that nobody works on; the longer it rots, the less likely it is ever won.",
+        "Сделка, которая не движется, — это сделка, которой никто не занимается; чем дольше она стоит, тем меньше шансов.",
+    ],
+    subjects: &["lead:ID/STAGE", "deal:ID/STAGE"],
+    takes: &[Parameter::Clock],
+    observed: &["time_in_stage_seconds"],
+    norm: &["max_time_seconds", "clock"],
+    wording: Wording {
+        lasting: [
+            "{subject} has been in its stage for {time_in_stage_seconds} ({clock} time); the limit is {max_time_seconds}",
+            "{subject}: на этапе {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
+        ],
+        settled: [
+            "{subject} left its stage after {time_in_stage_seconds} ({clock} time); the limit is {max_time_seconds}",
+            "{subject}: этап пройден за {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
+        ],
+    },
+    watch: Watch::Journey(follow),
+};
+
+const TELL: Tell = Tell { rule: Rule::StageOverdue, observe, norm };
+
+fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
+    match change {
+        // A stay that goes on in a pipeline named only now has its clock, or gets it now.
+        Change::Came { at } if !clocks.runs(Rule::StageOverdue) => {
+            let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
+            if scope.rules.contains_key(&Rule::StageOverdue) {
+                let (rule, stage, violation) = (Rule::StageOverdue, journey.stage.clone(), Violation::new(at, due));
+                clocks.start_with(desk, journey, Running { rule, scope, stage, before, limit, violation });
+            }
+        }
+        Change::Left { at, resolution } => clocks.each(&TELL, journey, desk, |violation, desk, charge| {
+            violation.settle(desk, charge, resolution, at);
+        }),
+        Change::Reloaded => {
+            let Some(limit) = journey.stay_limit() else {
+                let scope = journey.scope(desk);
+                return clocks.reload(&TELL, journey, desk, &scope, |_| None);
+            };
+            let on = limit.scope.rules.contains_key(&Rule::StageOverdue);
+            clocks.reload(&TELL, journey, desk, &limit.scope, |_| Some(limit.due).filter(|_| on));
+            clocks.relimit(Rule::StageOverdue, &limit);
+        }
+        _ => clocks.look_after(&TELL, journey, desk, change),
+    }
+}
+
+/// The time of all stays.
+fn observe(_: &Journey, running: &Running, anchor: Timestamp, until: Timestamp) -> Values {
+    let stay = running.scope.counted(Rule::StageOverdue, anchor, until);
+    vec![("time_in_stage_seconds", Span(running.before.0 + stay.0).into())]
+}
+
+fn norm(_: &Journey, running: &Running) -> Values {
+    let clock = running.scope.clock(Rule::StageOverdue);
+    vec![("max_time_seconds", running.limit.into()), ("clock", clock.name().into())]
+}

@@ -1,0 +1,46 @@
+//! Owns `stage_requirements_unmet`: a move into a stage before what it requires was there.
+
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::{Deed, Definition, Finding, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "an entity entered a stage before what it `requires` was there",
+        "переход на этап без того, что для него требуется (`requires`)",
+    ],
+    why: [
+        "A proposal without a known budget or a talk about needs is a guess; the pipeline looks riper than it is.",
+        "Предложение без бюджета и выявленных потребностей — это гадание; воронка выглядит лучше, чем есть.",
+    ],
+    subjects: &["lead:ID", "deal:ID"],
+    takes: &[],
+    observed: &["stage", "missing"],
+    norm: &["fields", "activities"],
+    wording: Wording {
+        lasting: [
+            "{subject} entered {stage} without: {missing}",
+            "{subject}: переход на {stage}, не хватает: {missing}",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, journey: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Deed::Moved(step) = deed else { return Vec::new() };
+    let Some(stage) = step.pipeline.stages.get(step.to) else { return Vec::new() };
+    let fields = stage.requires_fields.iter().filter(|field| !journey.is_filled(field));
+    let activities = stage.requires_activities.iter().filter(|kind| !journey.is_completed(kind));
+    let missing: Vec<_> = fields.chain(activities).map(|name| name.as_str()).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let observed = vec![("stage", stage.id.as_str().into()), ("missing", missing.join(",").as_str().into())];
+    let norm = vec![
+        ("fields", stage.requires_fields.join(",").as_str().into()),
+        ("activities", stage.requires_activities.join(",").as_str().into()),
+    ];
+    vec![Finding { part: None, observed, norm }]
+}

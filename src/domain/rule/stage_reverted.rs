@@ -1,0 +1,34 @@
+//! Owns `stage_reverted`: a move to an earlier stage.
+
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::{Deed, Definition, Finding, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: ["an entity moved to an earlier stage", "лид или сделку вернули на более ранний этап"],
+    why: [
+        "A deal that goes back was moved forward too early, or is being refreshed to look alive; both spoil the forecast.",
+        "Сделку, которая идёт назад, продвинули рано или «освежают» для вида; и то и другое портит прогноз.",
+    ],
+    subjects: &["lead:ID", "deal:ID"],
+    takes: &[],
+    observed: &["from_stage", "to_stage"],
+    norm: &[],
+    wording: Wording {
+        lasting: [
+            "{subject} moved back from {from_stage} to {to_stage}",
+            "{subject}: возврат с этапа {from_stage} на {to_stage}",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Deed::Moved(step) = deed else { return Vec::new() };
+    let Some(from) = step.from.filter(|from| *from > step.to) else { return Vec::new() };
+    let from = step.pipeline.stages.get(from).map(|stage| stage.id.as_str()).unwrap_or_default();
+    let observed = vec![("from_stage", from.into()), ("to_stage", step.target().into())];
+    vec![Finding { part: None, observed, norm: Vec::new() }]
+}

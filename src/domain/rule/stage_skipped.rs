@@ -1,0 +1,41 @@
+//! Owns `stage_skipped`: a required stage that was passed over.
+
+use super::super::journey::Journey;
+use super::super::norms::{Params, Scope};
+use super::{Deed, Definition, Finding, Watch, Wording};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: ["a `required` stage was passed over", "пропущен обязательный этап (`required`)"],
+    why: [
+        "Required stages are what the company has learned to do before it offers or invoices; skipping them costs margin \
+         and trust, and makes stage figures lie.",
+        "Обязательные этапы — это то, без чего компания научилась не делать предложений; их пропуск стоит маржи и доверия \
+         и портит статистику воронки.",
+    ],
+    subjects: &["lead:ID/STAGE", "deal:ID/STAGE"],
+    takes: &[],
+    observed: &["to_stage"],
+    norm: &["required_stage"],
+    wording: Wording {
+        lasting: [
+            "{subject}: moved to {to_stage} without ever having been in {required_stage}",
+            "{subject}: переход на {to_stage} минуя обязательный этап {required_stage}",
+        ],
+        settled: ["", ""],
+    },
+    watch: Watch::Deed(judge),
+};
+
+fn judge(deed: &Deed<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Deed::Moved(step) = deed else { return Vec::new() };
+    let passed = step.pipeline.stages.iter().zip(step.visited).take(if step.skips { step.to } else { 0 });
+    let skipped = passed.filter(|(stage, visited)| stage.required && !**visited);
+    skipped
+        .map(|(stage, _)| Finding {
+            part: Some(stage.id.clone()),
+            observed: vec![("to_stage", step.target().into())],
+            norm: vec![("required_stage", stage.id.as_str().into())],
+        })
+        .collect()
+}

@@ -1,0 +1,42 @@
+//! Owns `stuck_early`: a manager whose open deals lie too long at the beginning of the pipeline.
+//!
+//! It looks at what stands now, not over the window: the window gives the instants at which it looks, and the subject.
+//! A deal is overdue by its stage's `max_time`, also where `stage_overdue` is off.
+
+use super::super::norms::Params;
+use super::super::window::Sample;
+use super::{Definition, Judgement, Parameter, Watch, Wording, share_over};
+
+/// The rule.
+pub const RULE: Definition = Definition {
+    about: [
+        "too many of a manager's open deals are overdue in stages marked `early`",
+        "у менеджера слишком много открытых сделок зависло на ранних этапах (`early`)",
+    ],
+    why: [
+        "Deals that pile up at the beginning are never sold: the manager has more than he can work on, or avoids the next \
+         step.",
+        "Сделки, которые копятся в начале воронки, не продаются: у менеджера их больше, чем он успевает, или он избегает \
+         следующего шага.",
+    ],
+    subjects: &["manager:ID/WINDOW"],
+    takes: &[Parameter::Window, Parameter::AtMost, Parameter::MinSample],
+    observed: &["n", "k", "ratio"],
+    norm: &["at_most", "min_sample"],
+    wording: Wording {
+        lasting: [
+            "{subject}: {k} of {n} open deals overdue in an early stage, {ratio}; the norm is at most {at_most}",
+            "{subject}: на ранних этапах просрочено {k} из {n} открытых сделок, {ratio} при норме до {at_most}",
+        ],
+        settled: [
+            "{subject}: {k} of {n} open deals overdue in an early stage, {ratio}; that is back at the norm of at most \
+             {at_most}",
+            "{subject}: на ранних этапах просрочено {k} из {n} открытых сделок, {ratio}; это снова в норме (до {at_most})",
+        ],
+    },
+    watch: Watch::Window(judge),
+};
+
+fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+    share_over(sample.stuck, norm)
+}

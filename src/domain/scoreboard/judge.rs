@@ -1,0 +1,753 @@
+//! Owns the judging of managers by their windows: who is looked at when, and the lives of the violations found.
+//!
+//! **Definition.** At every slide boundary of a rule's window, after the events and deadlines of that instant, every
+//! manager is held against the norms of the department that he is in. A violation begins at a boundary, escalates at
+//! exact instants counted from there (by the steps and severity of the norm by which it began, with what the last boundary
+//! found), and ends at a boundary: because no norm holds any more (`disabled`, whatever the
+//! figure), because the sample is too small, or because the bare figure is back. Boundaries that are past are not judged
+//! again, whatever becomes known.
+//!
+//! **Laziness.** A verdict can change only if something was counted, a pane with something in it left the window, or
+//! somebody changed department; where the norm is a part of the department's figure, if that happened to a colleague. So
+//! only those managers are looked at, and boundaries at which there are none are passed over. What is told is the same.
+
+use super::super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
+use super::super::effect::{Fact, Measure, Who};
+use super::super::id::{DepartmentId, TenantId};
+use super::super::norms::{Norms, Params, Place, Scope, Window};
+use super::super::row::{Conversion, Ratio};
+use super::super::rule::{Judgement, Rule, Watch};
+use super::super::time::Timestamp;
+use super::super::window::Sample;
+use super::{Scoreboard, terms};
+use compact_str::format_compact;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What has been judged, and what is to be looked at next.
+#[derive(Debug)]
+pub(super) struct Judge {
+    norms: Arc<Norms>,
+    rounds: Vec<Round>,
+    /// Everything up to and including this instant has been judged.
+    through: Timestamp,
+    /// When there is something to do next.
+    wake: Option<Timestamp>,
+    /// The norms of each department.
+    scopes: BTreeMap<DepartmentId, Arc<Scope>>,
+    open: BTreeMap<Charge, Violation>,
+    /// Escalations to come.
+    steps: BTreeSet<(Timestamp, Charge)>,
+}
+
+/// The boundaries of one window that some rule goes by.
+#[derive(Debug)]
+struct Round {
+    window: Window,
+    /// Its place among all windows.
+    index: usize,
+    rules: Vec<Rule>,
+    /// Whom to look at, at the next boundary; by number, whether he is among them.
+    stirred: Vec<Who>,
+    is_stirred: Vec<bool>,
+    /// Departments whose figures changed as somebody left.
+    shaken: BTreeSet<DepartmentId>,
+    /// When something leaves whose window.
+    expiries: BTreeSet<(Timestamp, Who)>,
+}
+
+/// What somebody may be charged with, by number of the round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Charge {
+    round: usize,
+    who: Who,
+    rule: Rule,
+}
+
+/// A violation that lasts.
+#[derive(Debug)]
+struct Violation {
+    began: Timestamp,
+    /// The norms by which it began, and how much it mattered then.
+    scope: Arc<Scope>,
+    severity: Severity,
+    /// What the last boundary found, and what was wanted there.
+    observed: Values,
+    norm: Values,
+    level: u32,
+    step: Option<Timestamp>,
+}
+
+/// One status, as an alert tells it.
+struct Told {
+    status: Status,
+    at: Timestamp,
+    observed: Values,
+    norm: Values,
+    resolution: Option<Resolution>,
+}
+
+impl Violation {
+    /// As it was found at the last boundary.
+    fn told(&self, status: Status, at: Timestamp) -> Told {
+        Told { status, at, observed: self.observed.clone(), norm: self.norm.clone(), resolution: None }
+    }
+}
+
+impl Judge {
+    /// Other norms are in force from the next boundary on.
+    pub(super) fn reload(&mut self, norms: Arc<Norms>, tenant: &TenantId, members: impl Iterator<Item = Who>) {
+        let mut rounds: BTreeMap<usize, Round> =
+            rounds(&norms, tenant).into_iter().map(|round| (round.index, round)).collect();
+        // Charges name their round by its number: a window that no rule goes by any more stays for what lasts.
+        for round in &mut self.rounds {
+            round.rules = rounds.remove(&round.index).map(|round| round.rules).unwrap_or_default();
+        }
+        self.rounds.extend(rounds.into_values());
+        for Charge { round, rule, .. } in self.open.keys() {
+            if !self.rounds[*round].rules.contains(rule) {
+                self.rounds[*round].rules.push(*rule);
+            }
+        }
+        members.for_each(|who| self.stir(who));
+        self.norms = norms;
+        self.scopes.clear();
+    }
+
+    pub(super) fn new(norms: Arc<Norms>, tenant: &TenantId) -> Self {
+        let rounds = rounds(&norms, tenant);
+        let through = Timestamp::MIN;
+        let (scopes, open, steps) = Default::default();
+        Self { norms, rounds, through, wake: None, scopes, open, steps }
+    }
+
+    /// Something was counted for a manager, or for nobody.
+    pub(super) fn stir(&mut self, who: Who) {
+        for round in &mut self.rounds {
+            if round.stir(who) {
+                let boundary = round.window.boundary_after(self.through);
+                self.wake = Some(self.wake.map_or(boundary, |wake| wake.min(boundary)));
+            }
+        }
+    }
+
+    /// A manager went from one department to another.
+    pub(super) fn shift(&mut self, who: Who, from: DepartmentId, to: DepartmentId) {
+        self.stir(who);
+        for round in &mut self.rounds {
+            round.shaken.extend([from.clone(), to.clone()]);
+        }
+    }
+
+    fn next(&self) -> Option<Timestamp> {
+        let rounds = self.rounds.iter().filter_map(|round| round.next(self.through));
+        rounds.chain(self.steps.first().map(|(at, _)| *at)).min()
+    }
+
+    fn scope(&mut self, tenant: &TenantId, department: &DepartmentId) -> Arc<Scope> {
+        if let Some(scope) = self.scopes.get(department) {
+            return Arc::clone(scope);
+        }
+        let department_name = department.as_str();
+        let place = Place { tenant: tenant.as_str(), department: department_name, pipeline: None, source: None };
+        let scope = Arc::new(self.norms.scope(place));
+        self.scopes.insert(department.clone(), Arc::clone(&scope));
+        scope
+    }
+
+    /// The norm of a charge in a scope, if its window is the one that is judged.
+    fn norm<'a>(&self, charge: Charge, scope: &'a Scope) -> Option<&'a Params> {
+        let size = self.rounds[charge.round].window.size;
+        let default = self.norms.windows.first().map(|window| window.size);
+        scope.rules.get(&charge.rule).filter(|norm| norm.window.or(default) == Some(size))
+    }
+
+    /// Plans the next escalation of a violation, or none.
+    fn plan(&mut self, charge: Charge, at: Timestamp) {
+        let Some(scope) = self.open.get(&charge).map(|violation| Arc::clone(&violation.scope)) else { return };
+        let norm = self.norm(charge, &scope);
+        let Some(violation) = self.open.get_mut(&charge) else { return };
+        if let Some(step) = violation.step.take() {
+            self.steps.remove(&(step, charge));
+        }
+        violation.step = norm.and_then(|norm| {
+            let after = norm.escalate_after.as_ref()?.get(violation.level as usize)?;
+            let step = scope.deadline(norm.clock.unwrap_or_default(), violation.began, after.span)?;
+            Some(step.max(at))
+        });
+        self.steps.extend(violation.step.map(|step| (step, charge)));
+    }
+}
+
+impl Round {
+    fn stir(&mut self, who: Who) -> bool {
+        let number = who.0 as usize;
+        if self.is_stirred.len() <= number {
+            self.is_stirred.resize(number + 1, false);
+        }
+        let fresh = !self.is_stirred[number];
+        if fresh {
+            self.is_stirred[number] = true;
+            self.stirred.push(who);
+        }
+        fresh
+    }
+
+    /// The next boundary at which there is anybody to look at.
+    fn next(&self, through: Timestamp) -> Option<Timestamp> {
+        if self.stirred.is_empty() {
+            return self.expiries.first().map(|(at, _)| *at);
+        }
+        Some(self.window.boundary_after(through))
+    }
+
+    /// Whom to look at at this boundary.
+    fn due(&mut self, at: Timestamp) -> BTreeSet<Who> {
+        self.stirred.iter().for_each(|who| self.is_stirred[who.0 as usize] = false);
+        let mut due: BTreeSet<Who> = self.stirred.drain(..).collect();
+        while let Some((_, who)) = self.expiries.first().copied().filter(|(expiry, _)| *expiry <= at) {
+            self.expiries.pop_first();
+            due.insert(who);
+        }
+        due
+    }
+}
+
+impl Scoreboard {
+    /// Judges all slide boundaries and tells all escalations up to and including `until`, in order of time.
+    pub fn judge_until(&mut self, until: Timestamp, alerts: &mut Vec<Alert>) {
+        while let Some(at) = self.judge.wake.filter(|wake| *wake <= until) {
+            for round in 0..self.judge.rounds.len() {
+                if self.judge.rounds[round].next(self.judge.through) == Some(at) {
+                    self.look(round, at, alerts);
+                }
+            }
+            self.escalate(at, alerts);
+            self.judge.through = at;
+            self.judge.wake = self.judge.next();
+        }
+        self.judge.through = self.judge.through.max(until);
+    }
+
+    /// Judges at a boundary those whose verdict may have changed.
+    fn look(&mut self, round: usize, at: Timestamp, alerts: &mut Vec<Alert>) {
+        let Round { window, index, .. } = self.judge.rounds[round];
+        let rules = self.judge.rounds[round].rules.clone();
+        let mut due = self.judge.rounds[round].due(at);
+        let mut shaken = std::mem::take(&mut self.judge.rounds[round].shaken);
+        shaken.extend(due.iter().map(|who| self.members[who.0 as usize].department()));
+        let mut rates = BTreeMap::<DepartmentId, Conversion>::new();
+        for department in shaken {
+            let scope = self.judge.scope(&self.tenant, &department);
+            let norms = rules.iter().filter_map(|rule| scope.rules.get(rule));
+            if norms.clone().any(|norm| norm.of_department.is_some()) {
+                due.extend(self.colleagues(&department));
+                rates.insert(department.clone(), self.rate(&department, index, at));
+            }
+        }
+        for who in due {
+            let member = &mut self.members[who.0 as usize];
+            member.advance(&self.windows, index, at);
+            let offer = member.offers(window, at).next().map(|offer| window.leaves(offer.at.pane(window.slide)));
+            let expiries = member.rolling[index].next_expiry().into_iter().chain(offer);
+            self.judge.rounds[round].expiries.extend(expiries.map(|expiry| (expiry, who)));
+            if who != Who::NOBODY {
+                let rate = rates.get(&member.department()).copied().unwrap_or_default();
+                for rule in &rules {
+                    self.hold(Charge { round, who, rule: *rule }, at, rate, alerts);
+                }
+            }
+        }
+    }
+
+    /// Holds a manager's figures at a boundary against his norm.
+    fn hold(&mut self, charge: Charge, at: Timestamp, rate: Conversion, alerts: &mut Vec<Alert>) {
+        let department = self.members[charge.who.0 as usize].department();
+        let scope = self.judge.scope(&self.tenant, &department);
+        let found = self.find(charge, &scope, at, rate);
+        let lasts = self.judge.open.contains_key(&charge);
+        let Some(Judgement { n, bad, good, mut observed, norm }) = found else {
+            if lasts {
+                self.resolve(charge, at, Resolution::Disabled, None, alerts);
+            }
+            return;
+        };
+        let params = self.judge.norm(charge, &scope);
+        let enough = n >= params.and_then(|params| params.min_sample).unwrap_or(1);
+        if lasts && !enough {
+            observed.retain(|(key, _)| ["n", "k"].contains(key));
+            self.resolve(charge, at, Resolution::SampleTooSmall, Some((observed, norm)), alerts);
+        } else if lasts && good {
+            self.resolve(charge, at, Resolution::Recovered, Some((observed, norm)), alerts);
+        } else if lasts {
+            if let Some(violation) = self.judge.open.get_mut(&charge) {
+                (violation.observed, violation.norm) = (observed, norm);
+            }
+        } else if enough && bad {
+            let severity = params.and_then(|params| params.severity).unwrap_or_default();
+            let violation = Violation { began: at, scope, severity, observed, norm, level: 0, step: None };
+            let told = violation.told(Status::Firing, at);
+            alerts.push(self.tell(charge, &violation, told));
+            self.tally(charge, at, 1, Measure::Violation(charge.rule));
+            self.tally(charge, at, 1, Measure::OpenAlert(charge.rule));
+            self.judge.open.insert(charge, violation);
+            self.judge.plan(charge, at);
+        }
+    }
+
+    /// It ends; if there is no norm any more, what was found last is told.
+    fn resolve(
+        &mut self,
+        charge: Charge,
+        at: Timestamp,
+        resolution: Resolution,
+        found: Option<(Values, Values)>,
+        alerts: &mut Vec<Alert>,
+    ) {
+        let Some(violation) = self.judge.open.remove(&charge) else { return };
+        if let Some(step) = violation.step {
+            self.judge.steps.remove(&(step, charge));
+        }
+        self.tally(charge, at, -1, Measure::OpenAlert(charge.rule));
+        let (observed, norm) = found.unwrap_or_else(|| (violation.observed.clone(), violation.norm.clone()));
+        let told = Told { status: Status::Resolved, at, observed, norm, resolution: Some(resolution) };
+        alerts.push(self.tell(charge, &violation, told));
+    }
+
+    /// Tells the escalations of this instant.
+    fn escalate(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
+        while let Some((_, charge)) = self.judge.steps.first().copied().filter(|(step, _)| *step <= at) {
+            self.judge.steps.pop_first();
+            let Some(mut violation) = self.judge.open.remove(&charge) else { continue };
+            violation.step = None;
+            violation.level += 1;
+            alerts.push(self.tell(charge, &violation, violation.told(Status::Escalated, at)));
+            self.judge.open.insert(charge, violation);
+            self.judge.plan(charge, at);
+        }
+    }
+
+    /// What the norm of a scope says of a manager's figures at `at`.
+    fn find(&self, charge: Charge, scope: &Scope, at: Timestamp, rate: Conversion) -> Option<Judgement> {
+        let Watch::Window(judge) = charge.rule.definition().watch else { return None };
+        let norm = self.judge.norm(charge, scope)?;
+        let Round { window, index, .. } = self.judge.rounds[charge.round];
+        let member = &self.members[charge.who.0 as usize];
+        let offers = terms(member.offers(window, at));
+        let sample = Sample {
+            own: member.rolling[index].total(),
+            department: rate,
+            special: Ratio { n: offers.offered, k: offers.special },
+            stuck: Ratio { n: member.now.open_deals, k: member.now.stuck_deals },
+        };
+        judge(norm, &sample)
+    }
+
+    /// Everybody in a department; nobody is in `unknown`.
+    fn colleagues(&self, department: &DepartmentId) -> impl Iterator<Item = Who> {
+        let members = (0..).map(Who).zip(&self.members);
+        members.filter(move |(_, member)| member.is_in(department)).map(|(who, _)| who)
+    }
+
+    /// The conversion of a department's leads at `at`.
+    fn rate(&mut self, department: &DepartmentId, index: usize, at: Timestamp) -> Conversion {
+        let mut rate = Conversion::default();
+        for member in self.members.iter_mut().filter(|member| member.is_in(department)) {
+            member.advance(&self.windows, index, at);
+            rate += member.rolling[index].total().lead_conversion();
+        }
+        rate
+    }
+
+    fn tally(&mut self, charge: Charge, at: Timestamp, times: i32, measure: Measure) {
+        self.count(&Fact { known: at, at, who: charge.who, times, measure });
+    }
+
+    fn tell(&self, charge: Charge, violation: &Violation, told: Told) -> Alert {
+        let Told { status, at, observed, norm, resolution } = told;
+        let window = self.judge.rounds[charge.round].window;
+        let member = &self.members[charge.who.0 as usize];
+        let subject = format_compact!("manager:{}/{}", member.id, window.name());
+        Alert {
+            id: alert_id(&self.tenant, charge.rule, &subject, violation.began),
+            tenant: self.tenant.clone(),
+            rule: charge.rule,
+            severity: violation.severity.raised(violation.level),
+            level: violation.level,
+            status,
+            subject,
+            at,
+            anchor_at: violation.began,
+            due_at: None,
+            manager: Some(member.id.clone()),
+            department: Some(member.department()),
+            entity: None,
+            interaction: None,
+            window: Some(window),
+            observed,
+            norm,
+            resolution,
+        }
+    }
+}
+
+/// The windows that a rule goes by anywhere in a tenant.
+fn rounds(norms: &Norms, tenant: &TenantId) -> Vec<Round> {
+    let mut rules = BTreeMap::<usize, Vec<Rule>>::new();
+    for rule in Rule::ALL.iter().filter(|rule| matches!(rule.definition().watch, Watch::Window(_))) {
+        let base = norms.base.rules.get(rule);
+        // Managers have neither pipeline nor source, so what is meant for these never fits.
+        let here = norms.overrides.iter().filter(|over| {
+            let ours = over.tenant.as_ref().is_none_or(|name| name == tenant.as_str());
+            ours && over.pipeline.is_none() && over.source.is_none()
+        });
+        let overs: Vec<&Params> = here.filter_map(|over| over.layer.rules.get(rule)).collect();
+        let mut sizes: Vec<_> = overs.iter().filter_map(|norm| norm.window).collect();
+        if base.is_some() || overs.iter().any(|norm| norm.window.is_none()) {
+            let default = norms.windows.first().map(|window| window.size);
+            sizes.extend(base.and_then(|norm| norm.window).or(default));
+        }
+        sizes.sort_unstable();
+        sizes.dedup();
+        for index in sizes.iter().filter_map(|size| norms.windows.iter().position(|window| window.size == *size)) {
+            rules.entry(index).or_default().push(*rule);
+        }
+    }
+    let round = |(index, rules)| {
+        let (stirred, is_stirred, shaken, expiries) = Default::default();
+        Round { window: norms.windows[index], index, rules, stirred, is_stirred, shaken, expiries }
+    };
+    rules.into_iter().map(round).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::effect::{Effect, Percent, Person};
+    use super::super::super::event::Verdict;
+    use super::super::super::id::UNKNOWN;
+    use super::super::super::identity::Country;
+    use super::super::super::norms::{Basis, Layer, Length, Override};
+    use super::super::super::time::Span;
+    use super::super::super::window::Cell;
+    use super::*;
+    use proptest::prelude::*;
+
+    const SHORT: Window = Window { size: Span(40), in_days: false, slide: Span(10) };
+    const LONG: Window = Window { size: Span(60), in_days: false, slide: Span(20) };
+    const UNUSED: Window = Window { size: Span(7), in_days: false, slide: Span(1) };
+    const DEPARTMENTS: [&str; 3] = ["north", "south", UNKNOWN];
+    const MANAGERS: u32 = 4;
+
+    fn norms() -> Norms {
+        let length = |span| Length { span: Span(span), in_days: false };
+        let steps = |steps: &[i64]| Some(steps.iter().map(|step| length(*step)).collect());
+        let none = Params::default;
+        let base = [
+            (
+                Rule::ConversionLow,
+                Params {
+                    of_department: Some(0.95),
+                    basis: Some(Basis::Closed),
+                    min_sample: Some(2),
+                    escalate_after: steps(&[7, 40]),
+                    ..none()
+                },
+            ),
+            (Rule::ResponseSlow, Params { at_most_lag: Some(length(3)), quantile: Some(0.5), ..none() }),
+            (
+                Rule::QualityLow,
+                Params { at_least: Some(60.0), window: Some(LONG.size), escalate_after: steps(&[5]), ..none() },
+            ),
+            (Rule::StuckEarly, Params { at_most: Some(0.5), escalate_after: steps(&[0, 35]), ..none() }),
+            (Rule::SpecialTermsFrequent, Params { at_most: Some(0.5), window: Some(LONG.size), ..none() }),
+        ];
+        let south = [
+            (Rule::ConversionLow, Params { at_least: Some(0.9), window: Some(LONG.size), ..none() }),
+            (Rule::QualityLow, Params { enabled: Some(false), ..none() }),
+            (Rule::StuckEarly, Params { severity: Some(Severity::Info), escalate_after: steps(&[3]), ..none() }),
+        ];
+        let layer = |rules: &[(Rule, Params)]| Layer { rules: rules.iter().cloned().collect(), ..Layer::default() };
+        Norms {
+            calendars: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
+            windows: vec![SHORT, LONG, UNUSED],
+            min_talk: Span::SECOND,
+            country: Country::default(),
+            privacy_key: None,
+            base: layer(&base),
+            overrides: vec![Override { department: Some("south".into()), layer: layer(&south), ..Override::default() }],
+        }
+    }
+
+    /// What may happen, so much later than what happened before.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Fact { before: i64, who: u32, times: i32, measure: Measure },
+        Retract(prop::sample::Index),
+        Move { who: u32, department: usize },
+        Watermark,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+        let measure = prop_oneof![
+            Just(Measure::OpenDeal),
+            Just(Measure::Stuck),
+            Just(Measure::Touch),
+            (0..6i64).prop_map(|lag| Measure::FirstResponse { wall: Span(lag), business: Span(0) }),
+            (0..100i64)
+                .prop_map(|score| Measure::Review { score_micros: score * 1_000_000, verdict: Verdict::Neutral }),
+            (0..3u32, any::<bool>()).prop_map(|(deal, special)| Measure::Terms {
+                deal,
+                special,
+                discount: Percent::default()
+            }),
+        ];
+        let closing =
+            any::<bool>().prop_map(|good| if good { Measure::LeadClosedConverted } else { Measure::LeadDisqualified });
+        let measure = prop_oneof![4 => measure.prop_map(|measure| (1, measure)), 3 => (1..9, closing)];
+        let before = prop_oneof![3 => Just(0), 2 => 0..90i64];
+        let step = prop_oneof![
+            12 => (before, 0..=MANAGERS, measure)
+                .prop_map(|(before, who, (times, measure))| Step::Fact { before, who, times, measure }),
+            3 => any::<prop::sample::Index>().prop_map(Step::Retract),
+            2 => (1..=MANAGERS, 0..3usize).prop_map(|(who, department)| Step::Move { who, department }),
+            2 => Just(Step::Watermark),
+        ];
+        let later = prop_oneof![4 => Just(0), 8 => 0..12i64, 1 => 0..150i64];
+        prop::collection::vec((later, step), 1..100)
+    }
+
+    fn person(known: Timestamp, who: u32, department: usize) -> Person {
+        let department = Some(DEPARTMENTS[department].into()).filter(|_| department < 2);
+        Person { known, who: Who(who), id: format!("m{who}").into(), department, active: true }
+    }
+
+    /// A violation as the naive model keeps it: beginning, level, severity, the norm of the beginning, and what the last
+    /// boundary found and wanted.
+    type Lasting = (Timestamp, u32, Severity, Params, Values, Values);
+
+    /// The definition, taken at its word: everybody is judged at every boundary on a recount of all facts.
+    #[derive(Default)]
+    struct Naive {
+        windows: Vec<Window>,
+        /// By number of the department.
+        scopes: Vec<Arc<Scope>>,
+        facts: Vec<Fact>,
+        departments: [usize; MANAGERS as usize + 1],
+        through: i64,
+        open: BTreeMap<(usize, u32, Rule), Lasting>,
+        told: Vec<String>,
+    }
+
+    impl Naive {
+        fn until(&mut self, until: i64) {
+            let windows = self.windows.clone();
+            let rules = || Rule::ALL.iter().filter(|rule| matches!(rule.definition().watch, Watch::Window(_)));
+            for at in self.through + 1..=until {
+                for (index, window) in windows.iter().enumerate().filter(|(_, window)| at % window.slide.0 == 0) {
+                    for (who, rule) in (1..=MANAGERS).flat_map(|who| rules().map(move |rule| (who, *rule))) {
+                        self.hold(Timestamp(at), (index, *window), who, rule);
+                    }
+                }
+                self.escalate(Timestamp(at));
+            }
+            self.through = self.through.max(until);
+        }
+
+        fn cell(&self, at: Timestamp, window: Window, of: impl Fn(u32) -> bool) -> Cell {
+            let running = at.pane(window.slide);
+            let covered = running - window.panes()..=running;
+            let mut cell = Cell::default();
+            let facts =
+                self.facts.iter().filter(|fact| of(fact.who.0) && covered.contains(&fact.at.pane(window.slide)));
+            facts.for_each(|fact| cell.count(fact.measure, fact.times));
+            cell
+        }
+
+        fn find(&self, at: Timestamp, window: Window, who: u32, rule: Rule, norm: &Params) -> Option<Judgement> {
+            let Watch::Window(judge) = rule.definition().watch else { return None };
+            let home = self.departments[who as usize];
+            let own = self.cell(at, window, |other| other == who);
+            let department = self.cell(at, window, |other| self.departments[other as usize] == home).lead_conversion();
+            let running = at.pane(window.slide);
+            let mut offers = BTreeMap::<(Timestamp, u32, bool), i32>::new();
+            let (mut open, mut stuck) = (0, 0);
+            for fact in self.facts.iter().filter(|fact| fact.who.0 == who) {
+                let times = i64::from(fact.times);
+                match fact.measure {
+                    Measure::OpenDeal => open += times,
+                    Measure::Stuck => stuck += times,
+                    Measure::Terms { deal, special, .. } if fact.at.pane(window.slide) >= running - window.panes() => {
+                        *offers.entry((fact.at, deal, special)).or_default() += fact.times;
+                    }
+                    _ => {}
+                }
+            }
+            let deals = |special: bool| {
+                let standing = offers.iter().filter(|((_, _, is), times)| **times > 0 && (*is || !special));
+                standing.map(|((_, deal, _), _)| deal).collect::<BTreeSet<_>>().len() as i64
+            };
+            let special = Ratio { n: deals(false), k: deals(true) };
+            judge(norm, &Sample { own: &own, department, special, stuck: Ratio { n: open, k: stuck } })
+        }
+
+        fn hold(&mut self, at: Timestamp, (index, window): (usize, Window), who: u32, rule: Rule) {
+            let scope = Arc::clone(&self.scopes[self.departments[who as usize]]);
+            let norm = scope.rules.get(&rule).filter(|norm| norm.window.unwrap_or(SHORT.size) == window.size);
+            let lasts = self.open.remove(&(index, who, rule));
+            let found = norm.and_then(|norm| Some((norm, self.find(at, window, who, rule, norm)?)));
+            let Some((norm, found)) = found else {
+                let Some((began, level, severity, _, observed, wanted)) = lasts else { return };
+                let told = (Status::Resolved, Some(Resolution::Disabled));
+                return self.tell(at, window, who, rule, (began, level, severity), told, Some(&observed), &wanted);
+            };
+            let Judgement { n, bad, good, mut observed, norm: wanted } = found;
+            let enough = n >= norm.min_sample.unwrap_or(1);
+            let resolution = if !enough { Resolution::SampleTooSmall } else { Resolution::Recovered };
+            match lasts {
+                Some((began, level, severity, ..)) if !enough || good => {
+                    observed.retain(|(key, _)| enough || ["n", "k"].contains(key));
+                    let told = (Status::Resolved, Some(resolution));
+                    self.tell(at, window, who, rule, (began, level, severity), told, Some(&observed), &wanted);
+                }
+                Some((began, level, severity, norm, ..)) => {
+                    self.open.insert((index, who, rule), (began, level, severity, norm, observed, wanted));
+                }
+                None if enough && bad => {
+                    let severity = norm.severity.unwrap_or_default();
+                    self.tell(
+                        at,
+                        window,
+                        who,
+                        rule,
+                        (at, 0, severity),
+                        (Status::Firing, None),
+                        Some(&observed),
+                        &wanted,
+                    );
+                    self.open.insert((index, who, rule), (at, 0, severity, norm.clone(), observed, wanted));
+                }
+                None => {}
+            }
+        }
+
+        fn escalate(&mut self, at: Timestamp) {
+            let charges: Vec<_> = self.open.keys().copied().collect();
+            for (index, who, rule) in charges {
+                while let Some((began, level, _, norm, observed, wanted)) = self.open.get(&(index, who, rule)).cloned()
+                {
+                    let after = norm.escalate_after.as_ref().and_then(|steps| steps.get(level as usize));
+                    if after.is_none_or(|after| began + after.span > at) {
+                        break;
+                    }
+                    let severity = norm.severity.unwrap_or_default().raised(level + 1);
+                    let window = self.windows[index];
+                    let life = (began, level + 1, severity);
+                    self.tell(at, window, who, rule, life, (Status::Escalated, None), Some(&observed), &wanted);
+                    self.open.insert((index, who, rule), (began, level + 1, severity, norm, observed, wanted));
+                }
+            }
+        }
+
+        #[expect(clippy::too_many_arguments, reason = "all that an alert tells")]
+        fn tell(
+            &mut self,
+            at: Timestamp,
+            window: Window,
+            who: u32,
+            rule: Rule,
+            (began, level, severity): (Timestamp, u32, Severity),
+            (status, resolution): (Status, Option<Resolution>),
+            observed: Option<&Values>,
+            norm: &Values,
+        ) {
+            let department = DEPARTMENTS[self.departments[who as usize]];
+            let (rule, subject) = (rule.name(), format!("manager:m{who}/{}", window.name()));
+            let observed = observed.cloned().unwrap_or_default();
+            self.told.push(format!(
+                "{} {status:?} {rule} {subject} {department} {level} {severity:?} {} {resolution:?} {observed:?} {norm:?}",
+                at.0, began.0
+            ));
+        }
+    }
+
+    fn told(alert: &Alert) -> String {
+        let Alert { rule, severity, level, status, subject, at, anchor_at, resolution, .. } = alert;
+        let department = alert.department.as_ref().map_or("", DepartmentId::as_str);
+        let (rule, observed, norm) = (rule.name(), &alert.observed, &alert.norm);
+        format!(
+            "{} {status:?} {rule} {subject} {department} {level} {severity:?} {} {resolution:?} {observed:?} {norm:?}",
+            at.0, anchor_at.0
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn who_looks_only_where_something_changed_finds_what_who_looks_everywhere_finds(steps in steps()) {
+            let mut board = Scoreboard::new("acme".into(), Arc::new(norms()));
+            let place = |department| Place { tenant: "acme", department, pipeline: None, source: None };
+            let scope = |department| Arc::new(norms().scope(place(department)));
+            let (windows, scopes) = (norms().windows, DEPARTMENTS.map(scope).into());
+            let mut naive = Naive { windows, scopes, ..Naive::default() };
+            let mut alerts = Vec::new();
+            for who in 1..=MANAGERS {
+                let department = who as usize % 3;
+                naive.departments[who as usize] = department;
+                board.take(Effect::Person(Box::new(person(Timestamp::MIN, who, department))), &mut alerts);
+            }
+            naive.departments[0] = 2;
+            board.judge_until(Timestamp::MIN, &mut alerts);
+            let mut now = 1;
+            let mut retracted = BTreeSet::new();
+            for (later, step) in steps.into_iter().chain([(500, Step::Watermark)]) {
+                now += later;
+                let known = Timestamp(now);
+                // What comes at a watermark is a correction: what was judged stays.
+                naive.until(now - 1);
+                let fact = match step {
+                    Step::Watermark => {
+                        naive.until(now);
+                        board.judge_until(known, &mut alerts);
+                        continue;
+                    }
+                    Step::Move { who, department } => {
+                        naive.departments[who as usize] = department;
+                        board.take(Effect::Person(Box::new(person(known, who, department))), &mut alerts);
+                        continue;
+                    }
+                    Step::Fact { before, who, times, measure } => {
+                        Fact { known, at: Timestamp(now - before), who: Who(who), times, measure }
+                    }
+                    Step::Retract(which) => {
+                        let which = which.index(naive.facts.len().max(1));
+                        let Some(fact) = naive.facts.get(which).filter(|fact| fact.times > 0) else { continue };
+                        if !retracted.insert(which) {
+                            continue;
+                        }
+                        Fact { known, times: -fact.times, ..*fact }
+                    }
+                };
+                naive.facts.push(fact);
+                board.take(Effect::Fact(fact), &mut alerts);
+            }
+            prop_assert_eq!(alerts.iter().map(told).collect::<Vec<_>>(), naive.told);
+            let open: i64 = board.members.iter().flat_map(|member| member.now.open_alerts.values()).sum();
+            prop_assert_eq!(open, naive.open.len() as i64);
+        }
+    }
+
+    #[test]
+    fn windows_that_no_rule_goes_by_cost_nothing() {
+        let board = |norms| Scoreboard::new("acme".into(), Arc::new(norms));
+        let all = board(norms()).judge.rounds;
+        assert_eq!(all.iter().map(|round| round.window).collect::<Vec<_>>(), [SHORT, LONG]);
+        let none = board(Norms { base: Layer::default(), overrides: Vec::new(), ..norms() }).judge.rounds;
+        assert!(none.is_empty());
+        let mut elsewhere = norms();
+        elsewhere.base = Layer::default();
+        elsewhere.overrides[0].tenant = Some("other".into());
+        assert!(board(elsewhere).judge.rounds.is_empty());
+    }
+}

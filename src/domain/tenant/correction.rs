@@ -1,0 +1,256 @@
+//! Owns corrections: what a late event changes.
+//!
+//! **Promise.** After a late event everything stands as if it had come in time: figures, open alerts, clocks. The cases
+//! that it touches are played twice from their logs, without it and with it, and the difference is told. So no rule
+//! and no figure has code of its own for late events.
+//!
+//! What was told of an alert that turns out to be wrong is RETRACTED; statuses that should have been told are told now,
+//! with the dates that they should have had. Nothing that was right is told again. Judgements at slide boundaries that
+//! are past are not made anew.
+
+use super::super::alert::{Alert, Resolution, Status};
+use super::super::desk::Desk;
+use super::super::effect::{Effect, Fact, Measure, Who};
+use super::super::event::{CrmPayload, Event, Payload, Topic, Turn};
+use super::super::id::EntityId;
+use super::super::identity;
+use super::super::time::Timestamp;
+use super::Tenant;
+use super::cases::{self, Entry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What was told in a past as it was played.
+#[derive(Default)]
+struct Past {
+    facts: BTreeMap<(Timestamp, Who, Measure), i32>,
+    alerts: Vec<Alert>,
+    averted: Vec<Alert>,
+}
+
+impl Tenant {
+    /// Applies events that are dated at or before `upto`, up to where everything was processed. Returns the topics of
+    /// those that were known already.
+    pub fn correct(&mut self, late: Vec<(Turn, Event)>, upto: Timestamp) -> Vec<Topic> {
+        let mut duplicates = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut about_people: Vec<Entry> = Vec::new();
+        let mut earliest = upto;
+        let mut spoke = Vec::new();
+        let mut turns = Vec::new();
+        for (turn, event) in late {
+            let topic = event.payload.topic();
+            if event.id.as_ref().is_some_and(|id| !self.duplicates.take_late(topic, id, event.at)) {
+                duplicates.push(topic);
+                continue;
+            }
+            earliest = earliest.min(event.at);
+            spoke.push((topic, event.at));
+            turns.push(turn);
+            let entry = Entry { turn, payload: event.payload };
+            match &entry.payload {
+                Payload::Crm(payload) if matches!(**payload, CrmPayload::ManagerUpserted { .. }) => {
+                    about_people.push(entry)
+                }
+                _ => entries.push(entry),
+            }
+        }
+        if spoke.is_empty() {
+            return duplicates;
+        }
+        let mut keys = Vec::new();
+        let mut numbered: Vec<(Option<u32>, Entry)> = Vec::new();
+        for entry in entries {
+            cases::keys(&entry.payload, self.desk.norms.country, &mut keys);
+            numbered.push((self.cases.join(&keys), entry));
+        }
+        let mut affected: BTreeSet<u32> = BTreeSet::new();
+        for case in numbered.iter().filter_map(|(case, _)| *case) {
+            affected.insert(self.cases.root(case));
+        }
+        let first = self.desk.first_event.map_or(earliest, |first| first.min(earliest));
+        if self.desk.first_event != Some(first) {
+            affected.extend(self.cases.which(|_| true));
+        }
+        for entry in &about_people {
+            if let Payload::Crm(payload) = &entry.payload
+                && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
+            {
+                affected.extend(self.cases.which(|log| log.iter().any(|entry| cases::names(&entry.payload, manager))));
+            }
+        }
+
+        spoke.sort_by_key(|(topic, at)| (*at, *topic));
+        let mut silences = self.silences.as_ref().and_then(|silences| silences.corrected(&spoke));
+        if let Some(sampler) = &mut self.sampler {
+            sampler.correct(turns, upto);
+        }
+
+        let aside = self.desk.put_aside();
+        let mut before = Past::default();
+        let mut logs: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+        for case in affected {
+            let log = self.cases.take(case);
+            self.play(&log, upto);
+            before.take_in(&mut self.desk, &mut Vec::new());
+            self.desk.drop_timers();
+            logs.insert(case, log);
+        }
+        if let Some(silences) = self.silences.as_mut().filter(|_| silences.is_some()) {
+            silences.play(&mut self.desk, upto);
+            before.take_in(&mut self.desk, &mut Vec::new());
+            self.desk.drop_timers();
+        }
+        self.desk.first_event = Some(first);
+        for entry in about_people {
+            self.desk.turn_to(entry.turn);
+            self.step(&entry.payload);
+        }
+        for (case, entry) in numbered {
+            match case {
+                Some(case) => {
+                    let case = self.cases.root(case);
+                    logs.entry(case).or_default().push(entry);
+                }
+                None => {
+                    self.desk.turn_to(entry.turn);
+                    self.step(&entry.payload);
+                }
+            }
+        }
+        let mut after = Past::default();
+        let mut news = Vec::new();
+        after.take_in(&mut self.desk, &mut news);
+        for (case, mut log) in logs {
+            log.sort_by_key(|entry| entry.turn);
+            self.play(&log, upto);
+            after.take_in(&mut self.desk, &mut news);
+            self.cases.put(case, log);
+        }
+        if let Some(mut corrected) = silences.take() {
+            self.silences.iter().for_each(|silences| silences.avert(&mut self.desk, &spoke));
+            corrected.play(&mut self.desk, upto);
+            after.take_in(&mut self.desk, &mut news);
+            self.silences = Some(corrected);
+        }
+        self.desk.take_up(aside);
+        self.desk.out.append(&mut news);
+        self.tell_difference(before, after, earliest, upto);
+        duplicates
+    }
+
+    /// Plays a case again from its log, as if nothing of it had been heard of.
+    fn play(&mut self, log: &[Entry], upto: Timestamp) {
+        for entry in log {
+            self.forget(&entry.payload);
+        }
+        let (_, first) = &self.eras[0];
+        if self.eras.len() > 1 {
+            self.desk.set_norms(Arc::clone(first));
+        }
+        let mut era = 1;
+        for entry in log {
+            self.play_eras(&mut era, entry.turn.at, log);
+            self.run_timers(Timestamp(entry.turn.at.0 - 1));
+            self.enter(entry.turn);
+            self.step(&entry.payload);
+        }
+        self.play_eras(&mut era, Timestamp::MAX, log);
+        self.run_timers(upto);
+    }
+
+    /// Lets norms come into force that did so before `until`.
+    fn play_eras(&mut self, era: &mut usize, until: Timestamp, log: &[Entry]) {
+        while let Some((at, norms)) = self.eras.get(*era).filter(|(at, _)| *at < until).cloned() {
+            *era += 1;
+            self.run_timers(at);
+            let (journeys, contacts) = self.numbers(log);
+            self.take_norms(norms, at, journeys, contacts);
+            self.run_timers(at);
+        }
+    }
+
+    /// The numbers of the journeys and contacts that a log names.
+    fn numbers(&self, log: &[Entry]) -> (BTreeSet<u32>, BTreeSet<u32>) {
+        let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
+        for Entry { payload, .. } in log {
+            payload.each_entity(|kind, id| journeys.extend(self.by_id.get(&EntityId { kind, id: id.clone() })));
+            payload.each_contact(|contact| {
+                let form = identity::normal_form(contact, self.desk.norms.country);
+                contacts.extend(form.and_then(|form| self.by_form.get(&form)));
+            });
+        }
+        (journeys, contacts)
+    }
+
+    fn tell_difference(&mut self, before: Past, after: Past, earliest: Timestamp, upto: Timestamp) {
+        let mut facts = after.facts;
+        for (key, times) in before.facts {
+            *facts.entry(key).or_default() -= times;
+        }
+        for ((at, who, measure), times) in facts.into_iter().filter(|(_, times)| *times != 0) {
+            self.desk.out.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
+        }
+        let mut alerts = Vec::new();
+        let told = by_id(before.alerts);
+        let mut wanted = by_id(after.alerts);
+        for (id, told) in &told {
+            let Some(last) = told.last().filter(|last| last.status != Status::Retracted) else { continue };
+            if wanted.contains_key(id) {
+                continue;
+            }
+            let begun = told.first().map_or(last.at, |first| first.at);
+            let shown = after.averted.iter().find(|averted| averted.id == *id).unwrap_or(last);
+            let alert = Alert {
+                status: Status::Retracted,
+                resolution: Some(Resolution::LateEvidence),
+                at: begun.max(earliest),
+                severity: last.severity,
+                level: last.level,
+                ..shown.clone()
+            };
+            alerts.push(alert);
+        }
+        for (id, statuses) in &mut wanted {
+            let told = told.get(id).map(Vec::as_slice).unwrap_or_default();
+            let unchanged = statuses.last() == told.last();
+            let last = statuses.last().cloned();
+            statuses.retain(|status| !told.contains(status));
+            // What is told last is what stands, also if it was told before.
+            if (!statuses.is_empty() || !unchanged) && statuses.last() != last.as_ref() {
+                statuses.extend(last);
+            }
+            alerts.append(statuses);
+        }
+        alerts.sort_by_key(|alert| alert.at);
+        self.desk.out.extend(alerts.into_iter().map(|alert| Effect::Alert(Box::new(alert))));
+    }
+}
+
+impl Past {
+    /// Takes in what came of a case; names go to `news`.
+    fn take_in(&mut self, desk: &mut Desk, news: &mut Vec<Effect>) {
+        let (effects, averted) = desk.take_played();
+        self.averted.extend(averted);
+        for effect in effects {
+            match effect {
+                Effect::Fact(fact) => *self.facts.entry((fact.at, fact.who, fact.measure)).or_default() += fact.times,
+                Effect::Alert(alert) => self.alerts.push(*alert),
+                Effect::Person(_)
+                | Effect::Spot(_)
+                | Effect::Currency(..)
+                | Effect::Review(_)
+                | Effect::ReviewOver { .. } => news.push(effect),
+            }
+        }
+    }
+}
+
+fn by_id(alerts: Vec<Alert>) -> BTreeMap<Uuid, Vec<Alert>> {
+    let mut lives = BTreeMap::<Uuid, Vec<Alert>>::new();
+    for alert in alerts {
+        lives.entry(alert.id).or_default().push(alert);
+    }
+    lives
+}

@@ -1,0 +1,300 @@
+//! Owns calls and messages: to whom each belongs, whom it touches, what it asks and what it answers.
+//!
+//! An interaction belongs to the entity that it names, else to that of its thread, else to every open entity that has the
+//! contact (the most recently created being the primary one), else to the contact alone.
+
+use super::super::alert::Resolution;
+use super::super::desk::Desk;
+use super::super::effect::{Measure, Who};
+use super::super::event::{Call, CallEnd, CallOutcome, Direction, Message};
+use super::super::id::{EntityId, ThreadId};
+use super::super::identity;
+use super::super::owed::{Act, Debtor, Demand, Kind, Owed, Reach};
+use super::super::review::{Interaction, Medium};
+use super::super::rule::Rule;
+use super::super::time::Timestamp;
+use super::{Attempt, Belonging, CALLS, Card, MESSAGES, Tenant};
+use compact_str::{CompactString, format_compact};
+use std::sync::Arc;
+
+impl Tenant {
+    /// An outbound `call_started` is an attempt at its own instant.
+    pub(super) fn call_started(&mut self, call: &Call) {
+        if self.ended.contains(&call.id) || self.ringing.contains_key(&call.id) {
+            return;
+        }
+        let belonging = self.belonging_of_call(call);
+        let outbound = call.direction == Direction::Outbound;
+        if outbound {
+            let who = self.who(call.manager.as_ref());
+            let now = self.desk.now;
+            self.touch_all(&belonging.entities, now, false);
+            self.desk.fact(now, who.or(self.responsible(&belonging)), 1, Measure::Touch);
+            self.settle_calls(&belonging, who, now, Resolution::Returned);
+        } else {
+            self.publish_all(&belonging.entities);
+        }
+        let touched = if outbound { belonging.entities } else { Vec::new() };
+        self.ringing.insert(call.id.clone(), Attempt { outbound, touched });
+    }
+
+    /// `call_ended` decides what a call was. It is known at its end and dated at its start.
+    pub(super) fn call_ended(&mut self, call: &Call, end: &CallEnd) {
+        if !self.ended.insert(call.id.clone()) {
+            return;
+        }
+        let Attempt { outbound: attempted, touched } = self.ringing.remove(&call.id).unwrap_or_default();
+        let now = self.desk.now;
+        let started = end.started_at.unwrap_or(now).min(now);
+        let answered = end.outcome == CallOutcome::Answered && end.talk >= self.desk.norms.min_talk;
+        let belonging = self.belonging_of_call(call);
+        let manager = self.who(call.manager.as_ref());
+        let who = manager.or(self.responsible(&belonging));
+        self.desk.fact(started, who, 1, Measure::Call { direction: call.direction, answered });
+        if answered {
+            self.desk.fact(started, who, 1, Measure::Talk(end.talk));
+            if let Some(sampler) = &mut self.sampler {
+                let (direction, talk, recording_url) = (call.direction, end.talk, end.recording_url.clone());
+                let medium = Medium::Call { direction, talk, recording_url };
+                let interaction = Interaction { id: &call.id.0, at: started, entity: belonging.primary, medium };
+                sampler.consider(&mut self.desk, who, interaction);
+            }
+        }
+        // An entity that joins the call only at its end gets its touch now.
+        let joined: Vec<u32> = belonging.entities.iter().copied().filter(|entity| !touched.contains(entity)).collect();
+        if call.direction == Direction::Outbound || answered {
+            self.touch_all(&joined, started, answered);
+            if !attempted {
+                self.desk.fact(started, who, 1, Measure::Touch);
+            }
+        }
+        if answered {
+            let mut met = [touched, joined].concat();
+            met.retain(|entity| !self.journeys[*entity as usize].deleted());
+            for entity in &met {
+                self.journeys[*entity as usize].contact(&mut self.desk, started, true);
+            }
+            let asking = met.iter().flat_map(|entity| self.journeys[*entity as usize].debts.clone()).collect();
+            let reach = Reach { entities: met, ..Reach::default() };
+            self.settle_messages(&belonging, asking, reach, manager, started);
+        }
+        match (call.direction, answered) {
+            (Direction::Outbound, _) if !attempted => {
+                self.settle_calls(&belonging, manager, started, Resolution::Returned);
+            }
+            (Direction::Inbound, true) => {
+                self.settle_calls(&belonging, manager, started, Resolution::CustomerCalledAgain);
+            }
+            (Direction::Inbound, false) => self.missed(&belonging, call, manager),
+            (Direction::Outbound, _) => {}
+        }
+        self.publish_all(&belonging.entities);
+    }
+
+    fn missed(&mut self, belonging: &Belonging, call: &Call, manager: Who) {
+        let Some(contact) = belonging.contact else { return };
+        let scope = self.scope_of(belonging.primary, manager);
+        let demand = Demand {
+            at: self.desk.now,
+            order: self.applied,
+            interaction: call.id.0.clone(),
+            entity: belonging.primary,
+            who: manager,
+            charged: self.responsible(belonging).or(manager),
+            scope,
+            entities: Vec::new(),
+            thread: None,
+        };
+        self.owe(contact, belonging);
+        self.demand(contact, CALLS, demand);
+        let calls: Vec<Act> =
+            self.calls_now.iter().filter(|(whose, _)| *whose == contact).map(|c| c.1.clone()).collect();
+        for act in calls {
+            self.owed(contact, CALLS, |owed, desk, debtor| owed.act(desk, debtor, act));
+        }
+    }
+
+    pub(super) fn message(&mut self, message: &Message) {
+        let belonging = self.belonging_of_message(message);
+        let manager = self.who(message.manager.as_ref());
+        let who = manager.or(self.responsible(&belonging));
+        let now = self.desk.now;
+        match message.direction {
+            Direction::Outbound => {
+                self.desk.fact(now, who, 1, Measure::MessageSent(message.channel));
+                if !message.automatic {
+                    self.touch_all(&belonging.entities, now, false);
+                    self.desk.fact(now, who, 1, Measure::Touch);
+                    if let Some(sampler) = &mut self.sampler {
+                        let medium = Medium::Message { channel: message.channel };
+                        let interaction = Interaction { id: &message.id.0, at: now, entity: belonging.primary, medium };
+                        sampler.consider(&mut self.desk, who, interaction);
+                    }
+                    let in_thread = message.thread.as_ref().and_then(|thread| self.asked_in.get(thread));
+                    let replied_to = message.in_reply_to.as_ref().and_then(|reply| self.asked_by.get(reply));
+                    let asking = in_thread.into_iter().flatten().chain(replied_to).copied().collect();
+                    let (thread, reply) = (message.thread.clone(), message.in_reply_to.clone());
+                    let reach = Reach { thread, reply, entities: Vec::new() };
+                    self.settle_messages(&belonging, asking, reach, manager, now);
+                }
+            }
+            Direction::Inbound => {
+                self.desk.fact(now, who, 1, Measure::MessageReceived(message.channel));
+                if !message.automatic {
+                    for entity in &belonging.entities {
+                        let journey = &mut self.journeys[*entity as usize];
+                        if !journey.touches().is_empty() {
+                            journey.contact(&mut self.desk, now, false);
+                        }
+                    }
+                    self.asked(&belonging, message, manager);
+                }
+            }
+        }
+        self.publish_all(&belonging.entities);
+    }
+
+    fn asked(&mut self, belonging: &Belonging, message: &Message, manager: Who) {
+        let Some(contact) = belonging.contact else { return };
+        let scope = self.scope_of(belonging.primary, manager);
+        let channels = scope.rules.get(&Rule::MessageUnanswered).and_then(|norm| norm.channels.as_ref());
+        if channels.is_some_and(|channels| !channels.contains(&message.channel)) {
+            return;
+        }
+        let demand = Demand {
+            at: self.desk.now,
+            order: self.applied,
+            interaction: message.id.0.clone(),
+            entity: belonging.primary,
+            who: manager,
+            charged: self.responsible(belonging).or(manager),
+            scope,
+            entities: belonging.entities.clone(),
+            thread: message.thread.clone(),
+        };
+        self.owe(contact, belonging);
+        if let Some(thread) = &message.thread {
+            let asking = self.asked_in.entry(thread.clone()).or_default();
+            if !asking.contains(&contact) {
+                asking.push(contact);
+            }
+        }
+        self.asked_by.insert(message.id.clone(), contact);
+        self.demand(contact, MESSAGES, demand);
+    }
+
+    /// An act towards the customer, or a conversation with him, settles his missed calls.
+    fn settle_calls(&mut self, belonging: &Belonging, manager: Who, at: Timestamp, resolution: Resolution) {
+        let Some(contact) = belonging.contact else { return };
+        let who = self.responsible(belonging).or(manager);
+        let act = Act { at, order: u64::MAX, resolution, who, reach: None };
+        if at == self.desk.now {
+            self.calls_now.push((contact, act.clone()));
+        }
+        self.owed(contact, CALLS, |owed, desk, debtor| owed.act(desk, debtor, act));
+    }
+
+    /// A message sent, or a conversation, settles the messages of the contact, and of those who were `asking` as far
+    /// as it reaches them.
+    fn settle_messages(
+        &mut self,
+        belonging: &Belonging,
+        mut asking: Vec<u32>,
+        reach: Reach,
+        manager: Who,
+        at: Timestamp,
+    ) {
+        let act = Act {
+            at,
+            order: self.applied,
+            resolution: Resolution::Answered,
+            who: self.responsible(belonging).or(manager),
+            reach: Some(Arc::new(reach)),
+        };
+        asking.sort_unstable();
+        asking.dedup();
+        asking.retain(|contact| Some(*contact) != belonging.contact);
+        for contact in asking {
+            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, act.clone()));
+        }
+        if let Some(contact) = belonging.contact {
+            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, Act { reach: None, ..act }));
+        }
+    }
+
+    /// A demand of a contact came in.
+    fn demand(&mut self, contact: u32, kind: Kind, demand: Demand) {
+        let horizon = self.memory.retention.map(|retention| self.desk.now.saturating_sub(retention));
+        let card = &mut self.contacts[contact as usize];
+        let owed = if kind.rule == MESSAGES.rule { &mut card.messages } else { &mut card.calls };
+        owed.get_or_insert_default();
+        self.owed(contact, kind, |owed, desk, debtor| {
+            horizon.into_iter().for_each(|horizon| owed.forget(horizon));
+            owed.demand(desk, debtor, demand);
+        });
+    }
+
+    /// Works on what is owed to a contact, if anything is or was.
+    pub(super) fn owed(&mut self, contact: u32, kind: Kind, work: impl FnOnce(&mut Owed, &mut Desk, &Debtor<'_>)) {
+        static NONE: CompactString = CompactString::const_new("");
+        let Card { subject, calls, messages, .. } = &mut self.contacts[contact as usize];
+        let subject = subject.as_ref().unwrap_or(&NONE);
+        let owed = if kind.rule == MESSAGES.rule { messages } else { calls };
+        let Some(owed) = owed else { return };
+        work(owed, &mut self.desk, &Debtor { journeys: &self.journeys, subject, contact, kind });
+    }
+
+    /// Notes in every entity that a contact demands something in its name.
+    fn owe(&mut self, contact: u32, belonging: &Belonging) {
+        let card = &mut self.contacts[contact as usize];
+        if card.subject.is_none() {
+            let norms = &self.desk.norms;
+            let secret = norms.privacy_key.as_deref().unwrap_or(self.desk.tenant.as_str());
+            card.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
+        }
+        for entity in &belonging.entities {
+            let debts = &mut self.journeys[*entity as usize].debts;
+            if !debts.contains(&contact) {
+                debts.push(contact);
+            }
+        }
+    }
+
+    fn belonging_of_call(&mut self, call: &Call) -> Belonging {
+        let form = identity::phone(&call.phone, self.desk.norms.country);
+        let contact = form.map(|form| self.contact(form));
+        self.belonging(call.entity.as_ref(), None, contact)
+    }
+
+    fn belonging_of_message(&mut self, message: &Message) -> Belonging {
+        let contact = message.contact.as_ref();
+        let form = contact.and_then(|contact| identity::normal_form(contact, self.desk.norms.country));
+        let contact = form.map(|form| self.contact(form));
+        let belonging = self.belonging(message.entity.as_ref(), message.thread.as_ref(), contact);
+        if let (Some(thread), Some(primary)) = (&message.thread, belonging.primary)
+            && !self.threads.contains_key(thread)
+        {
+            self.threads.insert(thread.clone(), primary);
+        }
+        belonging
+    }
+
+    fn belonging(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Belonging {
+        let named = entity.and_then(|entity| self.known(entity));
+        let tied = || thread.and_then(|thread| self.threads.get(thread).copied());
+        let one = named.or_else(|| tied().filter(|entity| !self.journeys[*entity as usize].deleted()));
+        if let Some(entity) = one {
+            return Belonging { entities: vec![entity], primary: Some(entity), contact };
+        }
+        let mut entities: Vec<u32> = contact
+            .map(|contact| self.contacts[contact as usize].entities.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .filter(|entity| self.journeys[*entity as usize].open())
+            .collect();
+        entities.sort_unstable();
+        let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity as usize].recency());
+        Belonging { entities, primary, contact }
+    }
+}

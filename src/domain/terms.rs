@@ -1,0 +1,37 @@
+//! Owns special terms: which row of the policy an offer falls under, and whether somebody allowed more.
+
+use super::alert::{Value, Values};
+use super::event::TermsOffered;
+use super::journey::Journey;
+use super::norms::{Scope, TermsPolicy};
+use super::rule::{Deed, Finding};
+
+/// Whether an offer is special: any discount, instalment plan, or prepayment under 100 %.
+pub fn special(terms: &TermsOffered) -> bool {
+    terms.discount_percent.is_some_and(|discount| discount > 0.0)
+        || terms.installment_months.is_some_and(|months| months > 0)
+        || terms.prepayment_percent.is_some_and(|prepayment| prepayment < 100.0)
+}
+
+/// The offer that a deed is, and the row that judges it; `None`: no row fits, or an approver allowed it.
+pub fn judged<'a>(deed: &'a Deed<'_>, deal: &Journey, scope: &'a Scope) -> Option<(&'a TermsOffered, &'a TermsPolicy)> {
+    let Deed::Offered { terms, grade } = *deed else { return None };
+    let norm = scope.terms.as_deref()?;
+    let allowed = |by: &str| norm.approvers.iter().any(|approver| approver == by);
+    if terms.approved_by.as_ref().is_some_and(|by| allowed(by.as_str())) {
+        return None;
+    }
+    let amount = terms.amount.minor.or(deal.amount.minor);
+    let fits = |row: &&TermsPolicy| {
+        (row.pipeline.is_none() || row.pipeline == deal.pipeline)
+            && row.grade.as_deref().is_none_or(|wanted| grade == Some(wanted))
+            && row.amount_minor_below.is_none_or(|limit| amount.is_some_and(|amount| amount < limit))
+    };
+    Some((terms, norm.policies.iter().find(fits)?))
+}
+
+/// An offer that is beyond a limit.
+pub fn beyond(observed: (&'static str, Value), norm: (&'static str, Value)) -> Vec<Finding> {
+    let (observed, norm): (Values, Values) = (vec![observed], vec![norm]);
+    vec![Finding { part: None, observed, norm }]
+}

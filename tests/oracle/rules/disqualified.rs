@@ -1,0 +1,52 @@
+//! `disqualified_without_reason`, `disqualified_without_contact`: a closing that changes the outcome is the act.
+
+use serde_json::json;
+
+use super::super::alert::{Alert, Heading};
+use super::super::decode::Outcome;
+use super::super::history::{Closing, Entity, World};
+use super::super::norms::Norms;
+
+pub fn judge(world: &World, norms: &Norms) -> Vec<Alert> {
+    let mut alerts = Vec::new();
+    for entity in world.entities.values() {
+        for closing in &entity.closings {
+            alerts.extend(without_reason(world, norms, entity, closing));
+            alerts.extend(without_contact(world, norms, entity, closing));
+        }
+    }
+    alerts
+}
+
+fn without_reason(world: &World, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
+    const RULE: &str = "disqualified_without_reason";
+    let norm = norms.rule(RULE, &closing.scope)?;
+    let outcome = match closing.outcome {
+        Outcome::Won => "WON",
+        Outcome::Lost => "LOST",
+        Outcome::Converted => "CONVERTED",
+        Outcome::Disqualified => "DISQUALIFIED",
+    };
+    if !norm.texts("applies_to").unwrap_or(vec!["DISQUALIFIED"]).contains(&outcome) {
+        return None;
+    }
+    let allowed = norm.texts("allowed_reasons");
+    let fits = |reason: &String| allowed.as_ref().is_none_or(|allowed| allowed.contains(&reason.as_str()));
+    if closing.reason.as_ref().is_some_and(fits) {
+        return None;
+    }
+    let observed = json!({"outcome": outcome, "reason_given": usize::from(closing.reason.is_some())});
+    let heading = Heading::entity(RULE, &entity.id, closing.at, norm.severity);
+    Some(heading.raise(world, closing.moment, observed, json!({})))
+}
+
+fn without_contact(world: &World, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
+    const RULE: &str = "disqualified_without_contact";
+    let norm = norms.rule(RULE, &closing.scope)?;
+    let min = norm.number("min_touches").unwrap_or(1.0) as usize;
+    if closing.outcome != Outcome::Disqualified || closing.touches >= min {
+        return None;
+    }
+    let heading = Heading::entity(RULE, &entity.id, closing.at, norm.severity);
+    Some(heading.raise(world, closing.moment, json!({"touches": closing.touches}), json!({"min_touches": min})))
+}

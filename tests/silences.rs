@@ -1,0 +1,172 @@
+//! Owns the promise that a silence of a source is what its definition says, whatever of the stream comes late: the same
+//! alerts stand, and the same figures.
+
+use funnelwatch::codec::json;
+use funnelwatch::config;
+use funnelwatch::domain::alert::{Alert, Status};
+use funnelwatch::domain::effect::{Effect, Measure, Who};
+use funnelwatch::domain::event::Topic;
+use funnelwatch::domain::floor::{Feed, Floor, Tide, Timing};
+use funnelwatch::domain::norms::{Norms, Place};
+use funnelwatch::domain::rule::Rule;
+use funnelwatch::domain::tenant::Memory;
+use funnelwatch::domain::time::{Span, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Monday 2026-03-02.
+const START: Timestamp = Timestamp(1_772_409_600_000);
+/// The watermark moves in such steps.
+const TICK: Span = Span::HOUR;
+const TICKS: i64 = 150;
+/// Events come at most so many steps after the watermark passed them; no later one is taken.
+const LATEST: i64 = 5;
+
+/// One event: its minute, its topic, and by how many steps it is late.
+type Said = (i64, usize, i64);
+
+const NORMS: [&str; 3] = [
+    "norms: {source_silent: {within: 3h, escalate_after: [1h, 4h]}}",
+    "norms: {source_silent: {within: 20m, escalate_after: [15m]}}",
+    "calendars: {c: {timezone: Europe/Moscow, week: {mon: ['09:00-18:00'], tue: ['09:00-18:00'], wed: ['09:00-12:00', \
+     '13:00-18:00'], thu: ['09:00-18:00'], sat: ['10:00-10:30']}}}
+calendar: c
+norms: {source_silent: {within: 90m, clock: business, escalate_after: [1h, 10h]}}",
+];
+
+fn norms(text: &str) -> Arc<Norms> {
+    Arc::new(config::parse_norms("norms", text).unwrap_or_else(|problems| panic!("{problems}")).norms)
+}
+
+fn at(minute: i64) -> Timestamp {
+    START + Span(minute * Span::MINUTE.0)
+}
+
+/// What stands at the end.
+#[derive(Debug, PartialEq)]
+struct Standing {
+    /// What was told last of each alert, but for those that were taken back.
+    alerts: BTreeMap<Uuid, Alert>,
+    facts: BTreeMap<(Timestamp, Who, Measure), i32>,
+}
+
+/// Delivers the events as late as they say, or all in time; what was told, in order.
+fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, Standing) {
+    let memory = Memory { correction_horizon: Span((LATEST + 1) * TICK.0), ..Memory::default() };
+    let mut floor = Floor::new(Arc::clone(norms), Timing { memory, max_future_skew: None, ..Timing::default() });
+    let (mut told, mut facts) = (Vec::new(), BTreeMap::new());
+    for tick in 1..=TICKS {
+        for (offset, (minute, topic, delay)) in events.iter().enumerate() {
+            // At the step that passes it, or so many later.
+            let due = (minute + 59) / 60 + if late { *delay } else { 0 };
+            if due.clamp(1, TICKS) != tick {
+                continue;
+            }
+            let payload = [
+                r#""interaction_reviewed":{"interaction_id":"i","manager_id":"m","reviewer_id":"r","score":1,"verdict":"NEUTRAL"}"#,
+                r#""call_started":{"call_id":"c","direction":"INBOUND"}"#,
+                r#""message_received":{"message_id":"m","channel":"EMAIL"}"#,
+            ][*topic];
+            let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{}",{payload}}}"#, at(*minute));
+            let event = json::decode(text.as_bytes()).expect("an event");
+            let feed = Feed::Topic(Topic::ALL[*topic]);
+            floor.arrive(feed, offset as i64, event, START).expect("not too late");
+        }
+        let mut made = Vec::new();
+        let watermark = START + Span(tick * TICK.0);
+        floor.advance(&Tide { close: Some(watermark), ..Tide::default() }, &mut made);
+        for effect in made.into_iter().flat_map(|effects| effects.effects) {
+            match effect {
+                Effect::Alert(alert) => told.push(*alert),
+                Effect::Fact(fact) => *facts.entry((fact.at, fact.who, fact.measure)).or_default() += fact.times,
+                _ => {}
+            }
+        }
+    }
+    let mut alerts: BTreeMap<_, _> = told.iter().map(|alert| (alert.id, alert.clone())).collect();
+    alerts.retain(|_, alert| alert.status != Status::Retracted);
+    facts.retain(|_, times| *times != 0);
+    (told, Standing { alerts, facts })
+}
+
+/// What the definition says of these events: subject, status and instant.
+fn defined(norms: &Norms, events: &[Said]) -> Vec<(String, Status, Timestamp)> {
+    let scope = norms.scope(Place { tenant: "acme", department: "unknown", pipeline: None, source: None });
+    let norm = &scope.rules[&Rule::SourceSilent];
+    let end = START + Span(TICKS * TICK.0);
+    let mut all = Vec::new();
+    for (number, topic) in Topic::ALL.into_iter().enumerate() {
+        let mut own: Vec<_> = events.iter().filter(|said| said.1 == number).map(|said| at(said.0)).collect();
+        own.sort();
+        for (place, anchor) in own.iter().enumerate() {
+            let next = own.get(place + 1).copied();
+            // At one instant topics speak in their order.
+            let spoke = events.iter().filter(|said| said.1 != number).map(|said| (at(said.0), said.1));
+            let Some((other, _)) = spoke.filter(|other| *other > (*anchor, number)).min() else { continue };
+            let Some(due) = scope.due(Rule::SourceSilent, *anchor) else { continue };
+            let begin = due.max(other);
+            let subject = format!("topic:{}", topic.name());
+            if begin > end || next.is_some_and(|next| next <= begin) {
+                continue;
+            }
+            all.push((subject.clone(), Status::Firing, begin));
+            for step in norm.escalate_after.iter().flatten() {
+                let step = scope.deadline(norm.clock.unwrap_or_default(), due, step.span);
+                let step = step.map_or(Timestamp::MAX, |step| step.max(begin));
+                if step <= end && next.is_none_or(|next| step < next) {
+                    all.push((subject.clone(), Status::Escalated, step));
+                }
+            }
+            all.extend(next.map(|next| (subject, Status::Resolved, next)));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn events() -> impl Strategy<Value = Vec<Said>> {
+    // Rough minutes, so that events meet in one instant, and at deadlines.
+    let minute = prop_oneof![0..(TICKS - 1) * 6, 200..260_i64, 500..540_i64].prop_map(|tens| tens * 10);
+    let topic = prop_oneof![
+        Just([0, 1, 2]),
+        // One speaks all the time, one seldom: what is forgotten of the one matters to the other.
+        Just([0, 0, 0]),
+    ];
+    let said = (minute, 0..3_usize, prop_oneof![Just(0), 0..=LATEST], 0..30_usize);
+    (topic, prop::collection::vec(said, 1..160)).prop_map(|(topics, events)| {
+        let topic = |topic: usize, chance| if chance == 0 { 1 } else { topics[topic] };
+        events.into_iter().map(|(minute, number, late, chance)| (minute, topic(number, chance), late)).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_silence_is_what_its_definition_says(events in events(), norm in 0..NORMS.len()) {
+        let norms = norms(NORMS[norm]);
+        let (told, _) = deliver(&norms, &events, false);
+        let mut told: Vec<_> =
+            told.into_iter().map(|alert| (alert.subject.to_string(), alert.status, alert.at)).collect();
+        told.sort();
+        prop_assert_eq!(told, defined(&norms, &events));
+    }
+
+    #[test]
+    fn what_comes_late_changes_nothing_of_it(events in events(), norm in 0..NORMS.len()) {
+        let norms = norms(NORMS[norm]);
+        let (told, late) = deliver(&norms, &events, true);
+        let (_, in_time) = deliver(&norms, &events, false);
+        prop_assert_eq!(late, in_time);
+        let mut began = BTreeMap::new();
+        for alert in told {
+            match alert.status {
+                Status::Firing => drop(began.insert(alert.id, alert.at)),
+                Status::Retracted => prop_assert_eq!(Some(&alert.at), began.get(&alert.id), "{:?}", alert),
+                _ => {}
+            }
+        }
+    }
+}
