@@ -1,0 +1,25 @@
+//! Any text as norms: nothing panics, and every problem says where it is.
+
+#![no_main]
+
+use funnelwatch::config::parse_norms;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    // What it includes or takes from files and variables of the machine is none of ours.
+    if text.contains("include") || text.contains("file") || text.contains("${") {
+        return;
+    }
+    let lines = 1 + text.chars().filter(|character| matches!(character, '\n' | '\r')).count();
+    let (notes, problems) = match parse_norms("norms", text) {
+        Ok(document) => (document.notes, Vec::new()),
+        Err(problems) => {
+            assert!(!problems.0.is_empty());
+            (Vec::new(), problems.0)
+        }
+    };
+    for problem in notes.iter().chain(&problems) {
+        assert_eq!(problem.file, "norms");
+        assert!((1..=lines).contains(&problem.line), "of {lines} lines: {problem}");
+    }
+});
