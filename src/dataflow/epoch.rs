@@ -176,13 +176,18 @@ impl Yield {
         self.closing |= other.closing;
     }
 
-    /// Puts alerts and requests in order of their instant, then tenant; of one tenant they stay in order of effect. So
-    /// the output is the same whatever the number of workers.
+    /// Puts in order what goes out.
     pub fn sort(&mut self) {
-        self.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
-        self.reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
-        self.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
+        put_in_order(&mut self.alerts, &mut self.reviews, &mut self.rows);
     }
+}
+
+/// Puts alerts and requests in order of their instant, then tenant; of one tenant they stay in order of effect. Rows go
+/// by tenant and subject. So the output is the same whatever the number of workers.
+pub fn put_in_order(alerts: &mut [Alert], reviews: &mut [ReviewRequest], rows: &mut [Row]) {
+    alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+    reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
+    rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
 }
 
 /// How far a shard is at the end of an epoch.

@@ -7,7 +7,7 @@
 use super::alert::{Severity, Values};
 use super::calendar::Calendar;
 use super::event::{Channel, Outcome};
-use super::id::{EntityKind, PipelineId, StageId};
+use super::id::{EntityKind, PipelineId, StageId, TenantId};
 use super::identity::Country;
 use super::rule::{Rule, Watch};
 use super::time::{Span, Timestamp};
@@ -362,11 +362,20 @@ pub struct Scope {
 }
 
 impl Norms {
+    /// What is said everywhere, and then in places.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        std::iter::once(&self.base).chain(self.overrides.iter().map(|over| &over.layer))
+    }
+
+    /// The key of a tenant's HMACs: the privacy key, or without one the tenant's id.
+    pub fn secret<'a>(&'a self, tenant: &'a TenantId) -> &'a str {
+        self.privacy_key.as_deref().unwrap_or(tenant.as_str())
+    }
+
     /// Whether any rule about acts is named anywhere.
     pub fn judge_deeds(&self) -> bool {
-        let layers = std::iter::once(&self.base).chain(self.overrides.iter().map(|over| &over.layer));
         let deed = |rule: &Rule| matches!(rule.definition().watch, Watch::Deed(_));
-        layers.flat_map(|layer| layer.rules.keys()).any(deed)
+        self.layers().flat_map(|layer| layer.rules.keys()).any(deed)
     }
 
     /// What the layers that apply in `place` say together.

@@ -157,7 +157,7 @@ impl Debtor<'_> {
             severity,
             escalate_after,
             observe: &|anchor, until| vec![("lag_seconds", demand.scope.elapsed(clock, anchor, until).into())],
-            norm: demand.scope.within(self.kind.rule),
+            norm: &|| demand.scope.within(self.kind.rule),
             timer: (self.kind.timer)(self.contact),
         }))
     }

@@ -199,9 +199,8 @@ impl Sampler {
     /// One that has seen nothing. `None` where the norms ask for no reviews anywhere.
     pub fn new(desk: &Desk, patience: Span) -> Option<Self> {
         let norms = &desk.norms;
-        let mut layers = std::iter::once(&norms.base).chain(norms.overrides.iter().map(|over| &over.layer));
-        layers.any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
-            secret: norms.privacy_key.clone().unwrap_or_else(|| desk.tenant.as_str().into()),
+        norms.layers().any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
+            secret: norms.secret(&desk.tenant).into(),
             patience,
             managers: FxHashMap::default(),
             open: FxHashMap::default(),

@@ -17,7 +17,7 @@ use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, Th
 use super::identity;
 use super::journey::{Arrival, Journey};
 use super::norms::{Norms, Scope};
-use super::owed::{Act, Owed};
+use super::owed::{Act, Kind, Owed};
 use super::people::Record;
 use super::review::Sampler;
 use super::rule::Deed;
@@ -194,23 +194,11 @@ impl Tenant {
         }
     }
 
-    /// Forgets all that an event named, to play its case again.
+    /// Forgets what is kept of an event beside journeys and contacts, to play its case again.
     fn forget(&mut self, payload: &Payload) {
         payload.each_entity(|kind, id| {
             if kind == EntityKind::Lead {
                 self.named_unknown.remove(id);
-            }
-            let id = EntityId { kind, id: id.clone() };
-            if let Some(number) = self.by_id.get(&id) {
-                self.journeys[*number as usize] = Journey::new(id, *number);
-            }
-        });
-        payload.each_contact(|contact| {
-            let form = identity::normal_form(contact, self.desk.norms.country);
-            if let Some(number) = form.and_then(|form| self.by_form.get(&form)) {
-                let card = &mut self.contacts[*number as usize];
-                card.entities.clear();
-                (card.calls, card.messages) = (None, None);
             }
         });
         match payload {
@@ -263,9 +251,10 @@ impl Tenant {
         }
         for contact in contacts {
             for kind in [CALLS, MESSAGES] {
-                let card = &self.contacts[contact as usize];
-                let owed = if kind.rule == MESSAGES.rule { &card.messages } else { &card.calls };
-                let Some((entity, who)) = owed.as_ref().and_then(|owed| owed.waiting()) else { continue };
+                let Card { calls, messages, .. } = &self.contacts[contact as usize];
+                let Some((entity, who)) = either(kind, calls, messages).as_ref().and_then(|owed| owed.waiting()) else {
+                    continue;
+                };
                 let scope = self.scope_of(entity, who);
                 self.owed(contact, kind, |owed, desk, debtor| owed.reload(desk, debtor, &scope));
             }
@@ -623,6 +612,11 @@ impl Tenant {
         let journey = &self.journeys[number as usize];
         journey.scope_for(&mut self.desk, journey.who.or(manager))
     }
+}
+
+/// That of calls or that of messages.
+fn either<T>(kind: Kind, calls: T, messages: T) -> T {
+    if kind.rule == MESSAGES.rule { messages } else { calls }
 }
 
 fn fill<T: Clone>(held: &mut Option<T>, given: &Option<T>) {

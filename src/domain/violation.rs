@@ -70,8 +70,8 @@ pub struct Charge<'a> {
     pub escalate_after: &'a [Length],
     /// What is observed between the anchor and an instant.
     pub observe: &'a dyn Fn(Timestamp, Timestamp) -> Values,
-    /// What is wanted.
-    pub norm: Values,
+    /// What is wanted. Worked out, as what is observed, when something is told.
+    pub norm: &'a dyn Fn() -> Values,
     /// What wakes it.
     pub timer: Timer,
 }
@@ -246,7 +246,7 @@ impl Violation {
             interaction: charge.interaction.cloned(),
             window: None,
             observed: (charge.observe)(self.anchor, until),
-            norm: charge.norm.clone(),
+            norm: (charge.norm)(),
             resolution,
         }
     }

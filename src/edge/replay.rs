@@ -12,7 +12,7 @@ pub mod report;
 
 use super::files::{Branch, EventFiles, ReadError, line_of};
 use crate::dataflow::board::Board;
-use crate::dataflow::epoch::{Batch, Head, Refusal, Yield};
+use crate::dataflow::epoch::{Batch, Head, Refusal, Yield, put_in_order};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
 use crate::domain::floor::{Feed, Tide, Timing};
@@ -179,9 +179,7 @@ pub fn replay(
     let earliest = earliest.load(Ordering::Relaxed);
     outcome.since = (earliest < i64::MAX).then_some(Timestamp(earliest));
     outcome.until = until_out.try_recv().ok().flatten();
-    outcome.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
-    outcome.reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
-    outcome.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
+    put_in_order(&mut outcome.alerts, &mut outcome.reviews, &mut outcome.rows);
     Ok(outcome)
 }
 

@@ -106,7 +106,7 @@ pub struct Tell {
     /// What is observed between an anchor and an instant.
     pub observe: fn(&Journey, &Running, Timestamp, Timestamp) -> Values,
     /// What is wanted.
-    pub norm: fn(&Journey, &Running) -> Values,
+    pub norm: fn(&Running) -> Values,
 }
 
 /// Clocks that were told of and are kept for late evidence, per rule.
@@ -224,7 +224,7 @@ fn charged(tell: &Tell, journey: &Journey, running: &Running, work: impl FnOnce(
         severity,
         escalate_after,
         observe: &|anchor, until| (tell.observe)(journey, running, anchor, until),
-        norm: (tell.norm)(journey, running),
+        norm: &|| (tell.norm)(running),
         timer: Timer::Journey(journey.number),
     });
 }

@@ -10,7 +10,7 @@ use super::super::alert::Resolution;
 use super::super::desk::{Desk, Timer};
 use super::super::event::{ActivityKind, Outcome};
 use super::super::id::{PipelineId, StageId, UNKNOWN};
-use super::super::norms::{Pipeline, Scope};
+use super::super::norms::{Pipeline, Scope, Stage};
 use super::super::rule::{Deed, Move, Rule};
 use super::super::time::{Span, Timestamp};
 use super::{Change, Journey};
@@ -32,6 +32,13 @@ impl Deref for Way {
 impl DerefMut for Way {
     fn deref_mut(&mut self) -> &mut Course {
         self.0.get_or_insert_default()
+    }
+}
+
+impl Way {
+    /// The course, if there is one: to change what can only be there if there is.
+    fn taken(&mut self) -> Option<&mut Course> {
+        self.0.as_deref_mut()
     }
 }
 
@@ -90,12 +97,7 @@ struct Turning {
 struct Stay {
     spot: u32,
     since: Timestamp,
-    scope: Arc<Scope>,
-    /// When it has lasted too long.
-    due: Option<Timestamp>,
-    /// What the limit is, and how much of it earlier stays had taken.
-    limit: Span,
-    before: Span,
+    limit: Option<Limit>,
     early: bool,
     overdue: bool,
 }
@@ -239,11 +241,6 @@ impl Journey {
         ActivityKind::ALL.into_iter().find(|known| known.name() == kind).is_some_and(|known| done(&known))
     }
 
-    /// Whether it has been in a stage of its pipeline.
-    pub fn has_visited(&self, desk_spot: u32) -> bool {
-        self.course.visited.iter().any(|(spot, _)| *spot == desk_spot)
-    }
-
     /// When it came to the stage where it stands, for stage dates of snapshots.
     pub fn since(&self) -> Option<Timestamp> {
         self.course.places.last().map(|place| place.since)
@@ -256,7 +253,6 @@ impl Journey {
         let named = self.name_pipeline(desk, arrival.pipeline);
         let id = arrival.pipeline.or(self.pipeline.as_ref()).cloned();
         let pipeline = id.as_ref().and_then(|id| norms.pipelines.get(id));
-        let place_of = |stage| pipeline.and_then(|pipeline| place(pipeline, stage));
         let first = self.stage.is_none();
         let same_pipeline = id == self.pipeline;
         let held = self.stage.clone();
@@ -270,7 +266,7 @@ impl Journey {
             }
             return;
         }
-        let to = place_of(stage);
+        let to = pipeline.and_then(|pipeline| place(pipeline, stage));
         // The norms of the pipeline that it comes to judge how it came there.
         self.pipeline.clone_from(&id);
         if first && !self.begun {
@@ -315,8 +311,11 @@ impl Journey {
 
     fn moved(&mut self, desk: &mut Desk, id: &PipelineId, step: Move<'_>) {
         if desk.deeds {
-            let spots: Vec<_> = step.pipeline.stages.iter().map(|stage| desk.spot(Some(id), Some(&stage.id))).collect();
-            let visited: Vec<bool> = spots.into_iter().map(|spot| self.has_visited(spot)).collect();
+            let mut has_visited = |stage: &Stage| {
+                let spot = desk.spot(Some(id), Some(&stage.id));
+                self.course.visited.iter().any(|(visited, _)| *visited == spot)
+            };
+            let visited: Vec<bool> = step.pipeline.stages.iter().map(&mut has_visited).collect();
             self.judge(desk, &Deed::Moved(Move { visited: &visited, ..step }), self.who);
         }
     }
@@ -364,11 +363,6 @@ impl Journey {
                 self.course.reach(desk, id, pipeline, place, at);
             }
         }
-        if let Some(stay) = &mut self.course.stay
-            && let Some((spot, _)) = respot(desk, stay.spot)
-        {
-            stay.spot = spot;
-        }
         let scope = self.scope(desk);
         for index in 0..self.course.places.len() {
             if let Some((spot, _)) = respot(desk, self.course.places[index].spot) {
@@ -399,9 +393,7 @@ impl Journey {
     /// Other norms are in force.
     pub(super) fn reload_stay(&mut self, desk: &mut Desk) {
         let scope = self.scope(desk);
-        if !self.course.places.is_empty()
-            && let Some(place) = self.course.places.last_mut()
-        {
+        if let Some(place) = self.course.taken().and_then(|course| course.places.last_mut()) {
             place.scope = scope;
         }
         self.stay_on(desk);
@@ -414,19 +406,16 @@ impl Journey {
         let spot = desk.spot(self.pipeline.as_ref(), Some(&stage));
         let listed = self.pipeline.as_ref().and_then(|id| norms.pipelines.get(id));
         let listed = listed.and_then(|pipeline| Some(&pipeline.stages[place(pipeline, &stage)?]));
-        let scope = self.scope(desk);
-        let clock = scope.clock(Rule::StageOverdue);
-        let before = self.course.spent(spot, since);
-        let limit = listed.and_then(|stage| stage.max_time).map(|max| max.span);
-        let due = limit.and_then(|limit| {
-            if before >= limit { Some(since) } else { scope.deadline(clock, since, Span(limit.0 - before.0)) }
-        });
-        if let Some(due) = due {
+        let limit = listed.and_then(|stage| stage.max_time).and_then(|max| {
+            let (scope, limit) = (self.scope(desk), max.span);
+            let clock = scope.clock(Rule::StageOverdue);
+            let before = self.course.spent(spot, since);
+            let due = if before >= limit { since } else { scope.deadline(clock, since, Span(limit.0 - before.0))? };
             desk.wake(due, Timer::Journey(self.number));
-        }
+            Some(Limit { scope, due, before, limit })
+        });
         let early = listed.is_some_and(|stage| stage.early);
-        let limit = limit.unwrap_or_default();
-        self.course.stay = Some(Stay { spot, since, scope, due, limit, before, early, overdue: false });
+        self.course.stay = Some(Stay { spot, since, limit, early, overdue: false });
         self.change(desk, Change::Came { at: since });
     }
 
@@ -438,16 +427,15 @@ impl Journey {
 
     /// Ends the stay, if there is one; also of a closed one it may become known only now that it had left in time.
     pub(super) fn leave(&mut self, desk: &mut Desk, at: Timestamp, resolution: Resolution) {
-        if self.course.stay.is_some() {
-            self.course.stay = None;
+        if let Some(course) = self.course.taken() {
+            course.stay = None;
         }
         self.change(desk, Change::Left { at, resolution });
     }
 
     /// The limit of the present stay, if the stage has one.
     pub fn stay_limit(&self) -> Option<Limit> {
-        let Stay { scope, due, before, limit, .. } = self.course.stay.as_ref()?;
-        Some(Limit { scope: Arc::clone(scope), due: (*due)?, before: *before, limit: *limit })
+        self.course.stay.as_ref()?.limit.clone()
     }
 
     /// Whether it has been in its stage for too long, where, and whether that stage counts as early.
@@ -456,10 +444,8 @@ impl Journey {
     }
 
     pub(super) fn ring_stay(&mut self, now: Timestamp) {
-        if self.course.stay.is_some()
-            && let Some(stay) = &mut self.course.stay
-        {
-            stay.overdue |= stay.due.is_some_and(|due| due <= now);
+        if let Some(stay) = self.course.taken().and_then(|course| course.stay.as_mut()) {
+            stay.overdue |= stay.limit.as_ref().is_some_and(|limit| limit.due <= now);
         }
     }
 }

@@ -6,15 +6,16 @@
 //! The lag and the judgement go by the earliest dated touch, as the figures are defined; the alert goes by what the
 //! norm calls a response (any touch, or contact both ways).
 
-use super::super::alert::{Resolution, Value, Values};
+use super::super::alert::Resolution;
 use super::super::desk::{Desk, Timer};
 use super::super::effect::{Measure, Who};
 use super::super::id::EntityId;
 use super::super::journey::{Change, Clocks, Journey};
 use super::super::norms::{Clock, Response, Scope};
-use super::super::time::{Span, Timestamp};
+use super::super::time::Timestamp;
 use super::super::violation::{Charge, State, Violation};
 use super::{Definition, Parameter, Rule, Watch, Wording};
+use compact_str::format_compact;
 use std::sync::Arc;
 
 /// The rule.
@@ -119,10 +120,9 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
 
 impl FirstResponse {
     fn start(desk: &mut Desk, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
-        let violation = scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| {
-            let due = scope.deadline(norm.clock.unwrap_or_default(), anchor, norm.within?.span)?;
+        let violation = scope.due(Rule::FirstResponseLate, anchor).map(|due| {
             desk.wake(due, Timer::Journey(of.number));
-            Some(Violation::new(anchor, due))
+            Violation::new(anchor, due)
         });
         Self { anchor, scope, violation, lag: None, judged: None }
     }
@@ -248,12 +248,10 @@ fn response(scope: &Scope) -> Response {
 }
 
 fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&Charge<'_>) -> T) -> T {
-    let norm = scope.rules.get(&Rule::FirstResponseLate);
-    let (clock, severity, escalate_after) = Charge::of(norm);
-    let within = norm.and_then(|norm| norm.within).unwrap_or_default().span;
+    let (clock, severity, escalate_after) = Charge::of(scope.rules.get(&Rule::FirstResponseLate));
     work(&Charge {
         rule: Rule::FirstResponseLate,
-        subject: of.entity.to_string().into(),
+        subject: format_compact!("{}", of.entity),
         who: of.who,
         holder: of.who,
         entity: Some(of.entity),
@@ -263,11 +261,11 @@ fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&Charge<'_>) -> T) ->
         severity,
         escalate_after,
         observe: &|anchor, until| vec![("lag_seconds", scope.elapsed(clock, anchor, until).into())],
-        norm: norm_values(within, clock, response(scope)),
+        norm: &|| {
+            let mut norm = scope.within(Rule::FirstResponseLate);
+            norm.push(("response", response(scope).name().into()));
+            norm
+        },
         timer: Timer::Journey(of.number),
     })
-}
-
-fn norm_values(within: Span, clock: Clock, response: Response) -> Values {
-    vec![("within_seconds", within.into()), ("clock", clock.name().into()), ("response", Value::from(response.name()))]
 }

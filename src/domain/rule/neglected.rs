@@ -105,6 +105,6 @@ fn observe(_: &Journey, running: &Running, anchor: Timestamp, until: Timestamp) 
     vec![("idle_seconds", running.scope.counted(Rule::Neglected, anchor, until).into())]
 }
 
-fn norm(_: &Journey, running: &Running) -> Values {
+fn norm(running: &Running) -> Values {
     running.scope.within(Rule::Neglected)
 }

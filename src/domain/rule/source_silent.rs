@@ -319,7 +319,7 @@ fn charged<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&Charge<'_>) -> T) 
         severity,
         escalate_after,
         observe: &|anchor, until| vec![("silent_seconds", scope.elapsed(clock, anchor, until).into())],
-        norm: scope.within(Rule::SourceSilent),
+        norm: &|| scope.within(Rule::SourceSilent),
         timer: Timer::Silence(topic),
     })
 }

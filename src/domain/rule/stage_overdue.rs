@@ -71,7 +71,7 @@ fn observe(_: &Journey, running: &Running, anchor: Timestamp, until: Timestamp) 
     vec![("time_in_stage_seconds", Span(running.before.0 + stay.0).into())]
 }
 
-fn norm(_: &Journey, running: &Running) -> Values {
+fn norm(running: &Running) -> Values {
     let clock = running.scope.clock(Rule::StageOverdue);
     vec![("max_time_seconds", running.limit.into()), ("clock", clock.name().into())]
 }

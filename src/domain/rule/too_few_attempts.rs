@@ -97,7 +97,7 @@ fn observe(journey: &Journey, _: &Running, _: Timestamp, until: Timestamp) -> Va
     vec![("touches", Value::Count(touches as i64))]
 }
 
-fn norm(_: &Journey, running: &Running) -> Values {
+fn norm(running: &Running) -> Values {
     let mut norm = running.scope.within(Rule::TooFewAttempts);
     norm.push(("attempts", Value::Count(attempts(&running.scope))));
     norm

@@ -12,8 +12,9 @@ use super::super::alert::{Alert, Resolution, Status};
 use super::super::desk::Desk;
 use super::super::effect::{Effect, Fact, Measure, Who};
 use super::super::event::{CrmPayload, Event, Payload, Topic, Turn};
-use super::super::id::EntityId;
+use super::super::id::{EntityId, ManagerId};
 use super::super::identity;
+use super::super::journey::Journey;
 use super::super::time::Timestamp;
 use super::Tenant;
 use super::cases::{self, Entry};
@@ -34,8 +35,9 @@ impl Tenant {
     /// those that were known already.
     pub fn correct(&mut self, late: Vec<(Turn, Event)>, upto: Timestamp) -> Vec<Topic> {
         let mut duplicates = Vec::new();
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut about_people: Vec<Entry> = Vec::new();
+        let mut entries: Vec<(Option<u32>, Entry)> = Vec::new();
+        let mut upserted: Vec<ManagerId> = Vec::new();
+        let mut keys = Vec::new();
         let mut earliest = upto;
         let mut spoke = Vec::new();
         let mut turns = Vec::new();
@@ -48,37 +50,27 @@ impl Tenant {
             earliest = earliest.min(event.at);
             spoke.push((topic, event.at));
             turns.push(turn);
-            let entry = Entry { turn, payload: event.payload };
-            match &entry.payload {
-                Payload::Crm(payload) if matches!(**payload, CrmPayload::ManagerUpserted { .. }) => {
-                    about_people.push(entry)
-                }
-                _ => entries.push(entry),
+            if let Payload::Crm(payload) = &event.payload
+                && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
+            {
+                upserted.push(manager.clone());
             }
+            cases::keys(&event.payload, self.desk.norms.country, &mut keys);
+            entries.push((self.cases.join(&keys), Entry { turn, payload: event.payload }));
         }
         if spoke.is_empty() {
             return duplicates;
         }
-        let mut keys = Vec::new();
-        let mut numbered: Vec<(Option<u32>, Entry)> = Vec::new();
-        for entry in entries {
-            cases::keys(&entry.payload, self.desk.norms.country, &mut keys);
-            numbered.push((self.cases.join(&keys), entry));
-        }
         let mut affected: BTreeSet<u32> = BTreeSet::new();
-        for case in numbered.iter().filter_map(|(case, _)| *case) {
+        for case in entries.iter().filter_map(|(case, _)| *case) {
             affected.insert(self.cases.root(case));
         }
         let first = self.desk.first_event.map_or(earliest, |first| first.min(earliest));
         if self.desk.first_event != Some(first) {
             affected.extend(self.cases.which(|_| true));
         }
-        for entry in &about_people {
-            if let Payload::Crm(payload) = &entry.payload
-                && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
-            {
-                affected.extend(self.cases.which(|log| log.iter().any(|entry| cases::names(&entry.payload, manager))));
-            }
+        for manager in &upserted {
+            affected.extend(self.cases.which(|log| log.iter().any(|entry| cases::names(&entry.payload, manager))));
         }
 
         spoke.sort_by_key(|(topic, at)| (*at, *topic));
@@ -103,11 +95,7 @@ impl Tenant {
             self.desk.drop_timers();
         }
         self.desk.first_event = Some(first);
-        for entry in about_people {
-            self.desk.turn_to(entry.turn);
-            self.step(&entry.payload);
-        }
-        for (case, entry) in numbered {
+        for (case, entry) in entries {
             match case {
                 Some(case) => {
                     let case = self.cases.root(case);
@@ -142,6 +130,16 @@ impl Tenant {
 
     /// Plays a case again from its log, as if nothing of it had been heard of.
     fn play(&mut self, log: &[Entry], upto: Timestamp) {
+        let (journeys, contacts) = self.numbers(log);
+        for number in journeys {
+            let journey = &mut self.journeys[number as usize];
+            *journey = Journey::new(journey.id.clone(), number);
+        }
+        for number in contacts {
+            let card = &mut self.contacts[number as usize];
+            card.entities.clear();
+            (card.calls, card.messages) = (None, None);
+        }
         for entry in log {
             self.forget(&entry.payload);
         }

@@ -13,7 +13,7 @@ use super::super::owed::{Act, Debtor, Demand, Kind, Owed, Reach};
 use super::super::review::{Interaction, Medium};
 use super::super::rule::Rule;
 use super::super::time::Timestamp;
-use super::{Attempt, Belonging, CALLS, Card, MESSAGES, Tenant};
+use super::{Attempt, Belonging, CALLS, Card, MESSAGES, Tenant, either};
 use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 
@@ -225,9 +225,8 @@ impl Tenant {
     /// A demand of a contact came in.
     fn demand(&mut self, contact: u32, kind: Kind, demand: Demand) {
         let horizon = self.memory.retention.map(|retention| self.desk.now.saturating_sub(retention));
-        let card = &mut self.contacts[contact as usize];
-        let owed = if kind.rule == MESSAGES.rule { &mut card.messages } else { &mut card.calls };
-        owed.get_or_insert_default();
+        let Card { calls, messages, .. } = &mut self.contacts[contact as usize];
+        either(kind, calls, messages).get_or_insert_default();
         self.owed(contact, kind, |owed, desk, debtor| {
             horizon.into_iter().for_each(|horizon| owed.forget(horizon));
             owed.demand(desk, debtor, demand);
@@ -239,8 +238,7 @@ impl Tenant {
         static NONE: CompactString = CompactString::const_new("");
         let Card { subject, calls, messages, .. } = &mut self.contacts[contact as usize];
         let subject = subject.as_ref().unwrap_or(&NONE);
-        let owed = if kind.rule == MESSAGES.rule { messages } else { calls };
-        let Some(owed) = owed else { return };
+        let Some(owed) = either(kind, calls, messages) else { return };
         work(owed, &mut self.desk, &Debtor { journeys: &self.journeys, subject, contact, kind });
     }
 
@@ -248,8 +246,7 @@ impl Tenant {
     fn owe(&mut self, contact: u32, belonging: &Belonging) {
         let card = &mut self.contacts[contact as usize];
         if card.subject.is_none() {
-            let norms = &self.desk.norms;
-            let secret = norms.privacy_key.as_deref().unwrap_or(self.desk.tenant.as_str());
+            let secret = self.desk.norms.secret(&self.desk.tenant);
             card.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
         }
         for entity in &belonging.entities {
