@@ -4,10 +4,11 @@
 mod load;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::domain::alert::Alert;
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::{Effects, Feed, Floor, Tide, Timing};
+use funnelwatch::domain::floor::{Effects, Feed, Floor, Flow, Tide, Timing};
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::row::Row;
@@ -31,12 +32,12 @@ struct Hall {
 impl Hall {
     fn new(norms: &Arc<Norms>) -> Self {
         let timing = Timing { max_future_skew: None, ..Timing::default() };
-        let floor = Floor::new(Arc::clone(norms), timing);
+        let floor = Floor::new(Arc::clone(norms), timing, PACKING);
         Self { norms: Arc::clone(norms), floor, boards: BTreeMap::new(), alerts: Vec::new(), facts: 0 }
     }
 
     fn play(&mut self, events: Vec<Event>) {
-        let tide = Tide { feeds: vec![(Feed::Files, false)], ..Tide::default() };
+        let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
         let last = events.last().map(|event| event.at);
         let mut made = Vec::new();
         for (event, offset) in events.into_iter().zip(0..) {
@@ -50,7 +51,7 @@ impl Hall {
 
     fn advance(&mut self, tide: &Tide, made: &mut Vec<Effects>) {
         self.floor.advance(tide, made);
-        for Effects { tenant, effects } in made.drain(..) {
+        for Effects { tenant, effects, .. } in made.drain(..) {
             let norms = Arc::clone(&self.norms);
             let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
             for effect in effects {

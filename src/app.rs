@@ -4,6 +4,7 @@ mod compare;
 mod demo;
 mod live;
 mod reload;
+mod state;
 
 use crate::cli::{self, Cli, Command};
 use crate::codec::json;
@@ -35,13 +36,18 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Simulate(args) => live::simulate(&args),
         Command::Check(args) => check(&args),
         Command::Topics(args) => live::topics(&args),
+        Command::State(args) => state::state(&args.command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            if error.is::<Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<Problems>() || error.is::<state::NoSuchShard>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Owns the command line: its words, and nothing of what they do.
 
 use crate::codec::Encoding;
+use crate::domain::id::EntityId;
 use crate::domain::time::{Span, Timestamp};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Check(Check),
     /// Verify the topics, or create them
     Topics(Topics),
+    /// Look into what is kept of shards and tenants, verify it, or reset it
+    State(State),
 }
 
 /// `demo`
@@ -185,6 +188,87 @@ pub struct Topics {
     pub replication: u16,
 }
 
+/// `state`
+#[derive(Debug, Args)]
+pub struct State {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+/// The commands about state.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// What there is of each shard and of each tenant
+    List(StateList),
+    /// The events of a tenant that took effect, in the order of it
+    Show(StateShow),
+    /// Read everything, and say what is wrong with it
+    Verify(StateVerify),
+    /// Make a tenant or a shard begin anew, while no process runs
+    Reset(StateReset),
+}
+
+/// `state list`
+#[derive(Debug, Args)]
+pub struct StateList {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Only this shard
+    #[arg(long)]
+    pub shard: Option<u32>,
+    /// Only this tenant, and its shard
+    #[arg(long, conflicts_with = "shard")]
+    pub tenant: Option<String>,
+    /// A JSON object a line instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `state show`
+#[derive(Debug, Args)]
+pub struct StateShow {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Whose events
+    #[arg(long)]
+    pub tenant: String,
+    /// Only those that name this lead or deal: `lead:17`, `deal:4`
+    #[arg(long, value_parser = entity)]
+    pub entity: Option<EntityId>,
+}
+
+/// `state verify`
+#[derive(Debug, Args)]
+pub struct StateVerify {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Only this shard
+    #[arg(long)]
+    pub shard: Option<u32>,
+}
+
+/// `state reset`
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["tenant", "shard"])))]
+pub struct StateReset {
+    /// The configuration file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The tenant that is to begin anew
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// The shard that is to begin anew, with all its tenants
+    #[arg(long)]
+    pub shard: Option<u32>,
+    /// Do it; without this it is only said what would be done
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// The encoding that a file's name asks for.
 pub fn encoding_of(path: &std::path::Path) -> Encoding {
     if path.extension().is_some_and(|extension| extension == "pb") { Encoding::Protobuf } else { Encoding::Json }
@@ -192,6 +276,14 @@ pub fn encoding_of(path: &std::path::Path) -> Encoding {
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "not an RFC 3339 date and time, such as 2026-03-02T09:00:00Z".into())
+}
+
+fn entity(text: &str) -> Result<EntityId, String> {
+    match text.split_once(':') {
+        Some(("lead", id)) if !id.is_empty() => Ok(EntityId::lead(id)),
+        Some(("deal", id)) if !id.is_empty() => Ok(EntityId::deal(id)),
+        _ => Err("not a lead or a deal, such as lead:17 or deal:4".into()),
+    }
 }
 
 fn timestamp_or_now(text: &str) -> Result<Timestamp, String> {

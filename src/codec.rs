@@ -13,6 +13,7 @@ mod names;
 pub mod proto;
 pub mod protobuf;
 pub mod reject;
+pub mod state;
 
 pub use reject::Reject;
 

@@ -19,8 +19,10 @@ mod problem;
 mod properties;
 mod reader;
 mod reload;
+#[cfg(feature = "sabotage")]
+pub(crate) mod sabotage;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod value;
 mod worktime;
 
@@ -251,8 +253,12 @@ const TIME: &[Key] = &[
     span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock are dead letters"),
     span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark are dead letters"),
     span("dedup_window", (Span::ZERO, YEARS), "6h", "for so long, in event time, an event id is remembered"),
-    Key::new("retention", Kind::Span(Span::HOUR, YEARS), "for so long settled calls and messages are kept")
-        .told("the longest window and the correction horizon"),
+    Key::new(
+        "retention",
+        Kind::Span(Span::HOUR, YEARS),
+        "what is over, and was not heard of for so long, is forgotten",
+    )
+    .told("the longest window and the correction horizon"),
 ];
 
 const ENGINE: &[Key] = &[
@@ -296,6 +302,7 @@ impl Config {
                 dedup_window: self.time.dedup_window,
                 correction_horizon: self.time.correction_horizon,
                 retention: Some(retention),
+                durable: false,
             },
         }
     }

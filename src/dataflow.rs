@@ -15,4 +15,5 @@ pub mod board;
 pub mod epoch;
 mod graph;
 mod operators;
+pub mod state;
 pub mod workers;

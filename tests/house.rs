@@ -24,10 +24,15 @@ const ROOMS: &[Room] = &[
     Room {
         name: "domain",
         rooms: &[],
-        packages: &["compact_str", "hmac", "jiff", "memchr", "rustc_hash", "sha2", "uuid"],
+        packages: &["compact_str", "hashbrown", "hmac", "jiff", "memchr", "rustc_hash", "sha2", "uuid"],
         world: &[],
     },
-    Room { name: "codec", rooms: &["domain"], packages: &["compact_str", "prost"], world: &["io"] },
+    Room {
+        name: "codec",
+        rooms: &["domain"],
+        packages: &["compact_str", "crc32fast", "prost", "uuid"],
+        world: &["io"],
+    },
     Room {
         name: "dataflow",
         rooms: &["domain", "codec"],

@@ -5,118 +5,17 @@
 //! The rules about windows are left out: past boundaries are not judged again (decision 4).
 
 mod common;
+#[path = "common/delay.rs"]
+mod delay;
 mod oracle;
 
 use common::Replay;
-use oracle::{Verdict, calendar};
+use delay::{at, delayed};
+use oracle::Verdict;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-const SECOND: i64 = 1_000;
-const DAY: i64 = 24 * 3_600 * SECOND;
+use std::collections::{BTreeMap, BTreeSet};
 
 const LEFT_OUT: [&str; 5] = ["conversion_low", "response_slow", "quality_low", "stuck_early", "special_terms_frequent"];
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
-
-fn either<'a>(event: &'a Value, snake: &str, camel: &str) -> Option<&'a Value> {
-    event.get(snake).or(event.get(camel)).filter(|value| !value.is_null() && *value != "")
-}
-
-fn at(event: &Value) -> i64 {
-    let text = either(event, "occurred_at", "occurredAt").and_then(Value::as_str).expect("dated");
-    calendar::instant(text).expect("an instant")
-}
-
-fn tenant(event: &Value) -> &str {
-    either(event, "tenant_id", "tenantId").and_then(Value::as_str).unwrap_or("")
-}
-
-fn topic(event: &Value) -> &'static str {
-    let has = |names: &[&str]| names.iter().any(|name| event.get(*name).is_some());
-    if has(&["call_started", "callStarted", "call_ended", "callEnded"]) {
-        "telephony"
-    } else if has(&["message_sent", "messageSent", "message_received", "messageReceived"]) {
-        "email"
-    } else {
-        "crm"
-    }
-}
-
-/// What must not come alone: its duplicates, or the other half of its call, would change places with it.
-fn names(event: &Value) -> Vec<String> {
-    let mut names = Vec::new();
-    if let Some(id) = either(event, "event_id", "eventId") {
-        names.push(format!("event {} {} {id}", tenant(event), topic(event)));
-    }
-    for (snake, camel) in [("call_started", "callStarted"), ("call_ended", "callEnded")] {
-        if let Some(id) = either(event, snake, camel).and_then(|call| either(call, "call_id", "callId")) {
-            names.push(format!("call {} {id}", tenant(event)));
-        }
-    }
-    names
-}
-
-fn instant(event: &Value) -> String {
-    format!("instant {} {}", tenant(event), at(event))
-}
-
-/// The same events, some of them late; how many.
-fn delayed(events: &[Value], seed: u64) -> (Vec<Value>, usize) {
-    let mut rng = Rng(seed);
-    let mut named: HashMap<String, usize> = HashMap::new();
-    for name in events.iter().flat_map(names) {
-        *named.entry(name).or_default() += 1;
-    }
-    // Of two events at one instant the line decides, which a late one changes.
-    for event in events.iter().filter(|event| oracle::decodes(event)) {
-        *named.entry(instant(event)).or_default() += 1;
-    }
-    let mut begun: BTreeSet<&str> = BTreeSet::new();
-    let chosen: Vec<bool> = events
-        .iter()
-        .map(|event| {
-            let first = oracle::decodes(event) && begun.insert(tenant(event));
-            let alone = names(event).iter().all(|name| named[name] == 1) && named.get(&instant(event)) == Some(&1);
-            let chosen = rng.below(20) == 0;
-            chosen && alone && !first && oracle::decodes(event)
-        })
-        .collect();
-    let mut late = 0;
-    let mut keyed: Vec<(i64, bool, &Value)> = Vec::new();
-    for (index, event) in events.iter().enumerate() {
-        let own = at(event);
-        let mut key = (own, false);
-        if chosen[index] {
-            let told = own + 11 * SECOND + rng.below((3 * DAY - 11 * SECOND) as u64) as i64;
-            // The watermark has passed it if another event of the tenant, more than the lateness after it, came before.
-            let passes = |(other, moved): (&Value, &bool)| {
-                !moved
-                    && oracle::decodes(other)
-                    && tenant(other) == tenant(event)
-                    && (own + 10 * SECOND + 1..=told).contains(&at(other))
-            };
-            if events.iter().zip(&chosen).any(passes) {
-                key = (told, true);
-                late += 1;
-            }
-        }
-        keyed.push((key.0, key.1, event));
-    }
-    keyed.sort_by_key(|(at, moved, _)| (*at, *moved));
-    (keyed.into_iter().map(|(_, _, event)| event.clone()).collect(), late)
-}
 
 fn without_windows(mut norms: Value) -> Value {
     let strike = |norms: &mut Value| {

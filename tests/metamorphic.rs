@@ -10,13 +10,14 @@ mod common;
 mod oracle;
 
 use common::{Output, Replay};
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::codec::{Encoding, json};
 use funnelwatch::config;
 use funnelwatch::domain::alert::Alert;
 use funnelwatch::domain::alert::alert_id;
 use funnelwatch::domain::effect::{Effect, Fact};
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::{Feed, Floor, Tide, Timing};
+use funnelwatch::domain::floor::{Feed, Floor, Flow, Tide, Timing};
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language, Rule};
@@ -312,9 +313,9 @@ fn in_portions(
     end: Option<Timestamp>,
 ) -> (Output, BTreeMap<String, i32>) {
     let timing = Timing { max_future_skew: None, until: end, ..Timing::default() };
-    let mut floor = Floor::new(Arc::clone(norms), timing);
+    let mut floor = Floor::new(Arc::clone(norms), timing, PACKING);
     let mut made = Vec::new();
-    let tide = Tide { feeds: vec![(Feed::Files, false)], ..Tide::default() };
+    let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
     let mut portions = portions.iter().copied().cycle();
     let mut left = portions.next().expect("a portion");
     for (offset, event) in (0..).zip(events) {

@@ -1,11 +1,12 @@
 //! The simulator knows what must come out: what the floor delivers is what is owed, and nothing that is not, also with
 //! duplicates and in disorder.
 
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::config::parse_norms;
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::{Feed, Floor, Tide, Timing};
+use funnelwatch::domain::floor::{Feed, Floor, Flow, Tide, Timing};
 use funnelwatch::domain::norms::{Clock, Norms, Place};
 use funnelwatch::domain::rule::Rule;
 use funnelwatch::domain::time::{Span, Timestamp};
@@ -16,8 +17,8 @@ use std::sync::Arc;
 /// Every alert that a floor raises over these events, which come in batches of a hundred.
 fn alerts(events: impl Iterator<Item = Event>, norms: &Arc<Norms>, until: Timestamp) -> Vec<Alert> {
     let timing = Timing { max_future_skew: None, until: Some(until), ..Timing::default() };
-    let tide = Tide { feeds: vec![(Feed::Files, false)], ..Tide::default() };
-    let mut floor = Floor::new(Arc::clone(norms), timing);
+    let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
+    let mut floor = Floor::new(Arc::clone(norms), timing, PACKING);
     let mut out = Vec::new();
     for (offset, event) in (0..).zip(events) {
         floor.arrive(Feed::Files, offset, event, tide.wall).expect("nothing is too late");

@@ -2,6 +2,7 @@
 //! the day's interactions came.
 
 use funnelwatch::codec::json;
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::Topic;
@@ -34,7 +35,7 @@ fn arrival((minute, .., late): &Acted) -> i64 {
 /// The ids that are asked for, by manager and day, in order.
 fn asked(acts: &[Acted], order: &[usize]) -> BTreeMap<(String, String), Vec<String>> {
     let norms = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}")).norms;
-    let mut floor = Floor::new(Arc::new(norms), Timing { max_future_skew: None, ..Timing::default() });
+    let mut floor = Floor::new(Arc::new(norms), Timing { max_future_skew: None, ..Timing::default() }, PACKING);
     let mut asked = BTreeMap::<_, Vec<String>>::new();
     for hour in 1..=DAYS * 24 {
         for number in order.iter().filter(|number| arrival(&acts[**number]) == hour) {

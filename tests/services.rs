@@ -4,6 +4,7 @@
 #![cfg(feature = "services")]
 
 mod services {
+    mod child;
     mod data;
     mod dead_letters;
     mod demo;
@@ -13,5 +14,6 @@ mod services {
     mod reload;
     mod rerouted;
     mod site;
+    mod state;
     mod topics;
 }

@@ -2,6 +2,7 @@
 //! alerts stand, and the same figures.
 
 use funnelwatch::codec::json;
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::effect::{Effect, Measure, Who};
@@ -55,7 +56,8 @@ struct Standing {
 /// Delivers the events as late as they say, or all in time; what was told, in order.
 fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, Standing) {
     let memory = Memory { correction_horizon: Span((LATEST + 1) * TICK.0), ..Memory::default() };
-    let mut floor = Floor::new(Arc::clone(norms), Timing { memory, max_future_skew: None, ..Timing::default() });
+    let mut floor =
+        Floor::new(Arc::clone(norms), Timing { memory, max_future_skew: None, ..Timing::default() }, PACKING);
     let (mut told, mut facts) = (Vec::new(), BTreeMap::new());
     for tick in 1..=TICKS {
         for (offset, (minute, topic, delay)) in events.iter().enumerate() {

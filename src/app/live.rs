@@ -13,7 +13,7 @@ use crate::edge::files::EventWriter;
 use crate::edge::http::{self, Shown};
 use crate::edge::kafka::produce::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
-use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Renewal, Stop};
+use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Progress, Renewal, Stop};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
@@ -60,13 +60,15 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     let mode = if args.once { Mode::Once } else { Mode::Live };
     let summary = kafka::run(&config, settings, mode, &stop, renewal, watch)?;
     tracing::info!(
-        "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted",
+        "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted, {} state records of {} bytes",
         summary.epochs,
         summary.transactions,
         summary.alerts,
         summary.rows,
         summary.dead_letters,
-        summary.rerouted
+        summary.rerouted,
+        summary.state.0,
+        summary.state.1
     );
     Ok(())
 }
@@ -133,6 +135,16 @@ impl Observer for Watch {
 
     fn assigned(&self, shards: &[u32]) {
         self.vitals.set_ready(!shards.is_empty());
+    }
+
+    fn restoring(&self, shards: &[Progress]) {
+        let share = |shards: &[Progress]| {
+            let sum = |of: fn(&Progress) -> u64| shards.iter().map(of).sum::<u64>();
+            let of = sum(|shard| shard.of);
+            if of == 0 { 0.0 } else { sum(|shard| shard.passed) as f64 / of as f64 }
+        };
+        self.vitals.set_restoring(shards.len(), share(shards));
+        self.health.restoring(shards.iter().map(|shard| (shard.shard, share(&[*shard]))));
     }
 
     fn lag(&self, lags: &[Lag]) {

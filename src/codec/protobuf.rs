@@ -1,19 +1,22 @@
-//! Owns the protobuf form: events in (and out, for the simulator), alerts and metric rows out, by way of `proto`.
+//! Owns the protobuf form: events in (and out, for the simulator), alerts and metric rows out, norms for durable state,
+//! by way of `proto`.
 //!
 //! The topic says which message the bytes are. Payload numbers are disjoint between the messages, so that one on the
 //! wrong topic has no payload. Where protobuf itself would let the last of several payloads win, we refuse them.
 
+mod norms;
 mod output;
 mod read;
 mod write;
 
+pub use norms::{NormsFlaw, decode_norms, encode_norms};
 pub use output::{encode_alert, encode_review, encode_row};
-pub use write::encode_event;
+pub use write::{encode_event, pack};
 
 use super::framing::varint;
 use super::reject::{Flaw, Read, Reject};
 use super::{check::Envelope, proto};
-use crate::domain::event::{Event, Topic};
+use crate::domain::event::{Event, Payload, Topic};
 use crate::domain::reject::Reason;
 use prost::Message;
 use std::ops::RangeInclusive;
@@ -21,6 +24,16 @@ use std::ops::RangeInclusive;
 /// Decodes a bare message of `topic`.
 pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
     Ok(event(topic, bytes)?)
+}
+
+/// The payload of bytes that [`pack`] made.
+pub fn unpack(topic: Topic, bytes: &[u8]) -> Option<Payload> {
+    let payload = match topic {
+        Topic::Crm => read::crm(proto::CrmEvent::decode(bytes).ok()?.payload?),
+        Topic::Telephony => read::call(proto::TelephonyEvent::decode(bytes).ok()?.payload?),
+        Topic::Email => read::message(proto::MessageEvent::decode(bytes).ok()?.payload?),
+    };
+    payload.ok()
 }
 
 fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {

@@ -7,7 +7,6 @@ use super::keys;
 use super::worktime;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::UNKNOWN;
-use crate::domain::identity::Country;
 use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, Place, Stage, TermsPolicy};
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
@@ -28,9 +27,7 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
     remarks(norms, place).into_iter().for_each(|remark| line(format!("# {remark}")));
     let key = if norms.privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
     line(format!("# privacy_key: {key}"));
-    if let Some(code) = keys::COUNTRIES.into_iter().find(|code| Country::from_code(code) == Some(norms.country)) {
-        line(format!("default_country: {code}"));
-    }
+    line(format!("default_country: {}", norms.country.name()));
     match &layer.calendar {
         Some(name) => {
             line(format!("calendar: {}", word(name)));
@@ -233,7 +230,7 @@ fn value(params: &Params, key: &str, lag: bool) -> Option<String> {
         "min_touches" => params.min_touches.map(|count| count.to_string()),
         "channels" => params.channels.as_ref().map(|all| names(all.iter().copied().map(Channel::name).collect())),
         "window" => params.window.map(|size| size.to_string()),
-        "basis" => keys::BASES.into_iter().find(|(_, basis)| Some(*basis) == params.basis).map(|(name, _)| name.into()),
+        "basis" => params.basis.map(|basis| basis.name().into()),
         "at_least" => params.at_least.map(|number| number.to_string()),
         "of_department" => params.of_department.map(|number| number.to_string()),
         "at_most" if lag => params.at_most_lag.map(length),

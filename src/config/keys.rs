@@ -13,12 +13,6 @@ use crate::domain::rule::{Parameter, Rule, Watch};
 use crate::domain::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The clocks of norms.
-pub(crate) const CLOCKS: [Clock; 2] = [Clock::Wall, Clock::Business];
-/// What may count as a response.
-pub(crate) const RESPONSES: [Response; 2] = [Response::Attempt, Response::Conversation];
-/// What a conversion may be counted over.
-pub(crate) const BASES: [(&str, Basis); 2] = [("cohort", Basis::Cohort), ("closed", Basis::Closed)];
 /// What may go through a pipeline.
 pub(crate) const ENTITIES: [(&str, EntityKind); 2] = [("lead", EntityKind::Lead), ("deal", EntityKind::Deal)];
 /// The endings that want a reason.
@@ -178,7 +172,7 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [Key] {
             const {
                 &[Key::new(
                     "clock",
-                    Kind::Name(|| CLOCKS.map(Clock::name).to_vec()),
+                    Kind::Name(|| Clock::ALL.map(Clock::name).to_vec()),
                     "what time counts: all of it, or working time; days (`d`) are for wall clocks only",
                 )
                 .known("wall")]
@@ -188,7 +182,7 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [Key] {
             const {
                 &[Key::new(
                     "response",
-                    Kind::Name(|| RESPONSES.map(Response::name).to_vec()),
+                    Kind::Name(|| Response::ALL.map(Response::name).to_vec()),
                     "what counts as a response: any touch, or contact both ways",
                 )
                 .known("attempt")]
@@ -243,7 +237,7 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [Key] {
             const {
                 &[Key::new(
                     "basis",
-                    Kind::Name(|| BASES.map(|(name, _)| name).to_vec()),
+                    Kind::Name(|| Basis::ALL.map(Basis::name).to_vec()),
                     "over the leads created in the window, or over those closed in it",
                 )
                 .known("cohort")]

@@ -14,8 +14,8 @@ use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
-    Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams, TermsPolicy,
-    Window,
+    Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
+    TermsPolicy, Window,
 };
 use crate::domain::rule::{Language, Rule};
 use crate::domain::time::Span;
@@ -328,8 +328,8 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
         severity: severity(table),
         escalate_after,
         within: table.length("within"),
-        clock: among(keys::CLOCKS, Clock::name, table.text("clock")),
-        response: among(keys::RESPONSES, Response::name, table.text("response")),
+        clock: among(Clock::ALL, Clock::name, table.text("clock")),
+        response: among(Response::ALL, Response::name, table.text("response")),
         attempts: table.count("attempts"),
         entities: names(table, "entities")
             .map(|names| names.filter_map(|name| named(keys::ENTITIES, Some(name))).collect()),
@@ -340,7 +340,7 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
         channels: names(table, "channels")
             .map(|names| names.filter_map(|name| among(Channel::ALL, Channel::name, Some(name))).collect()),
         window,
-        basis: named(keys::BASES, table.text("basis")),
+        basis: among(Basis::ALL, Basis::name, table.text("basis")),
         at_least: table.number("at_least"),
         of_department: table.number("of_department"),
         at_most: table.number("at_most"),
@@ -406,7 +406,7 @@ mod tests {
     use super::*;
     use crate::domain::event::{Channel, Outcome};
     use crate::domain::id::EntityKind;
-    use crate::domain::norms::{Basis, Length, Place};
+    use crate::domain::norms::{Length, Place};
     use crate::domain::time::Timestamp;
 
     fn document(text: &str) -> Document {

@@ -39,6 +39,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("metadata.broker.list", "it is `kafka.bootstrap`"),
     ("group.id", "it is `kafka.group`"),
     ("transactional.id", "it is `kafka.transactional_id`"),
+    ("group.instance.id", "it is `kafka.transactional_id`"),
     ("enable.auto.commit", "offsets are committed in the transaction of what came of them, and nowhere else"),
     ("auto.commit.enable", "offsets are committed in the transaction of what came of them, and nowhere else"),
     ("auto.commit.interval.ms", "offsets are committed in the transaction of what came of them, and nowhere else"),

@@ -4,7 +4,7 @@
 //! `=====` stands between documents.
 
 /// The documents of a list, each with what is expected of it as `LINE: …`.
-pub(super) fn documents(list: &str) -> Vec<(&str, Vec<String>)> {
+pub(crate) fn documents(list: &str) -> Vec<(&str, Vec<String>)> {
     list.split("=====\n").map(|document| (document, expected(document))).collect()
 }
 
@@ -24,7 +24,7 @@ fn expected(document: &str) -> Vec<String> {
 }
 
 /// A norms document with something of everything.
-pub(super) const EVERYTHING: &str = r#"language: ru
+pub(crate) const EVERYTHING: &str = r#"language: ru
 default_country: KZ
 privacy_key: "a $${key}"
 calendars:
@@ -278,7 +278,7 @@ overrides:
 "#;
 
 /// Norms that are right or wrong as they are in force, base and overrides together.
-pub(super) const LAYERS: &str = r#"norms: {neglected: {within: 2d}, conversion_low: {at_least: 0.2}}
+pub(crate) const LAYERS: &str = r#"norms: {neglected: {within: 2d}, conversion_low: {at_least: 0.2}}
 overrides:
 # A part of a rule is enough, and a rule that is off needs nothing.
 - when: {tenant: a}
@@ -377,7 +377,7 @@ overrides:
 "#;
 
 /// Norms documents that are legal and yet suspicious.
-pub(super) const NORMS_NOTED: &str = r#"norms: {}
+pub(crate) const NORMS_NOTED: &str = r#"norms: {}
 #! norms: no rule is named: nothing is supervised
 =====
 norms:

@@ -1,15 +1,19 @@
 //! Owns what travels through the graph: epochs of raw messages in, and what came of each epoch out.
 
+use super::board::Standing;
+use super::state::Rebuilt;
+use crate::codec::state::Records;
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
 use crate::domain::event::{Event, Topic};
 use crate::domain::floor::{Counts, Feed, Tide};
+use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A run of messages of one source partition, in one buffer.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub struct Head {
     pub revoked: Vec<u32>,
     /// Norms that are in force from this epoch on; `None`: those from before.
     pub norms: Option<Arc<Norms>>,
+    /// Shards that were rebuilt and begin with this epoch, for their workers to take.
+    pub rebuilt: Mutex<Vec<Rebuilt>>,
 }
 
 /// What goes from one operator to the next: decoded events of one shard, or news for every worker.
@@ -133,6 +139,8 @@ pub struct FloorYield {
     pub effects: Vec<(u32, crate::domain::floor::Effects)>,
     /// Norms that are in force from this epoch on; `None`: those from before.
     pub norms: Option<Arc<Norms>>,
+    /// Figures of shards that were rebuilt, and whether the norms have changed since.
+    pub boards: Vec<(TenantId, Standing, bool)>,
     /// Everything else.
     pub rest: Yield,
 }
@@ -152,6 +160,8 @@ pub struct Yield {
     pub refusals: Vec<Refusal>,
     /// Messages to be sent to their right partition.
     pub misplaced: Vec<Misplaced>,
+    /// What is kept of each shard.
+    pub state: Vec<(u32, Records)>,
     /// How far each shard is.
     pub shards: Vec<ShardMark>,
     /// Shards that are forgotten after this epoch.
@@ -169,6 +179,7 @@ impl Yield {
         self.rows.extend(other.rows);
         self.refusals.extend(other.refusals);
         self.misplaced.extend(other.misplaced);
+        self.state.extend(other.state);
         self.shards.extend(other.shards);
         if self.revoked.is_empty() {
             self.revoked = other.revoked;
@@ -201,8 +212,16 @@ pub struct ShardMark {
     pub held: usize,
     /// The lowest offset of each source that is still held.
     pub lowest: Vec<(Feed, i64)>,
+    /// The sources that are to rest.
+    pub ahead: Vec<Feed>,
     /// What happened to events in this epoch.
     pub counts: Counts,
+    /// Applied events that it would be restored from.
+    pub entries: u64,
+    /// Something came in or went out: where the shard stands is to be kept. A watermark that nothing came of need not be.
+    pub stirred: bool,
+    /// The record of where it stands.
+    pub stand: Records,
 }
 
 /// Timely asks that what is exchanged could be written to bytes; between the threads of one process nothing ever is.

@@ -21,7 +21,7 @@ pub(super) fn build(
         let (probe, _) = rations
             .unary(Pipeline, "decode", |_, _| operators::decode(settings.clone(), index))
             .unary_frontier(Exchange::new(move |parcel: &Parcel| route(parcel, peers)), "floor", |_, _| {
-                operators::floor(settings.clone())
+                operators::floor(settings.clone(), (index, peers))
             })
             .unary(Pipeline, "scoreboard", |_, _| operators::scoreboard(settings.clone()))
             .unary(Pipeline, "capture", |_, _| operators::capture(yielded))

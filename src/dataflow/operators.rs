@@ -3,10 +3,12 @@
 
 use super::board::{Board, Standing, lock};
 use super::epoch::{Batch, FloorYield, Head, Misplaced, Parcel, Ration, Refusal, ShardMark, Yield};
+use super::state::{Post, Rebuilt};
+use crate::codec::state::Records;
 use crate::codec::{self, Encoding, Reject};
 use crate::domain::effect::Effect;
 use crate::domain::event::{Event, Topic};
-use crate::domain::floor::{Effects, Feed, Floor, Tide, Timing};
+use crate::domain::floor::{Effects, Feed, Tide, Timing};
 use crate::domain::id::TenantId;
 use crate::domain::norms::{Norms, Window};
 use crate::domain::reject::Reason;
@@ -14,7 +16,7 @@ use crate::domain::scoreboard::Scoreboard;
 use crate::domain::shard;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use timely::dataflow::operators::Capability;
@@ -163,9 +165,10 @@ struct Stash {
 /// Events of a shard → effects, once the epoch is whole.
 pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
     mut settings: Settings,
+    worker: (usize, usize),
 ) -> impl FnMut(Watched<'_, '_, P>, &mut Output<'_>) {
     let mut stashed = BTreeMap::<u64, (Capability<u64>, Stash)>::new();
-    let mut floors = BTreeMap::<u32, Floor>::new();
+    let mut posts = BTreeMap::<u32, Post>::new();
     move |(input, frontier), output| {
         input.for_each(|capability, parcels| {
             let Some(epoch) = capability.least().copied() else { return };
@@ -188,29 +191,46 @@ pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::M
                 break;
             }
             let (epoch, (capability, stash)) = entry.remove_entry();
-            let made = run_epoch(&mut settings, &mut floors, epoch, stash);
+            let made = run_epoch(&mut settings, worker, &mut posts, epoch, stash);
             output.session(&capability).give(Parcel::Floor(Box::new(made)));
         }
     }
 }
 
-fn run_epoch(settings: &mut Settings, floors: &mut BTreeMap<u32, Floor>, epoch: u64, stash: Stash) -> FloorYield {
+fn run_epoch(
+    settings: &mut Settings,
+    worker: (usize, usize),
+    posts: &mut BTreeMap<u32, Post>,
+    epoch: u64,
+    stash: Stash,
+) -> FloorYield {
     let Stash { head, events, refusals, misplaced } = stash;
     let head = head.unwrap_or_default();
     let mut made = FloorYield::default();
     made.rest.epoch = epoch;
-    made.rest.refusals = refusals;
-    made.rest.misplaced = misplaced;
     if let Some(norms) = &head.norms {
         settings.norms = Arc::clone(norms);
-        floors.values_mut().for_each(|floor| floor.reload(Arc::clone(norms)));
+        posts.values_mut().for_each(|post| post.floor.reload(Arc::clone(norms)));
         made.norms = Some(Arc::clone(norms));
     }
+    adopt(settings, worker, posts, &head, &mut made);
+    let mut stirred = BTreeSet::new();
+    // What was read before it came to us has been refused or sent on before.
+    let is_news = |batch: &Batch, message: u32| {
+        let post = batch.shard.and_then(|shard| posts.get(&shard));
+        let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
+        post.is_none_or(|post| !post.floor.was_read(batch.feed, offset))
+    };
+    made.rest.refusals = refusals.into_iter().filter(|refused| is_news(&refused.batch, refused.message)).collect();
+    made.rest.misplaced = misplaced.into_iter().filter(|found| is_news(&found.batch, found.message)).collect();
+    stirred.extend(made.rest.refusals.iter().filter_map(|refused| refused.batch.shard));
+    stirred.extend(made.rest.misplaced.iter().filter_map(|found| found.batch.shard));
     for (shard, batch, events) in events {
-        let floor = floors.entry(shard).or_insert_with(|| Floor::new(Arc::clone(&settings.norms), settings.timing));
+        stirred.insert(shard);
+        let post = posts.entry(shard).or_insert_with(|| Post::new(&settings.norms, settings.timing));
         for (message, event) in events {
             let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
-            if let Err(reason) = floor.arrive(batch.feed, offset, event, head.wall) {
+            if let Err(reason) = post.floor.arrive(batch.feed, offset, event, head.wall) {
                 let reject = Reject::new(reason, "occurred_at: outside the time that is processed");
                 made.rest.refusals.push(Refusal { batch: Arc::clone(&batch), message, reject });
             }
@@ -218,24 +238,60 @@ fn run_epoch(settings: &mut Settings, floors: &mut BTreeMap<u32, Floor>, epoch: 
     }
     let tides: FxHashMap<u32, &Tide> = head.tides.iter().map(|(shard, tide)| (*shard, tide)).collect();
     let mut effects = Vec::new();
-    for (shard, floor) in floors.iter_mut() {
+    for (shard, post) in posts.iter_mut() {
+        let mut records = Records::default();
         if let Some(tide) = tides.get(shard).copied().or(head.others.as_ref()) {
-            floor.advance(tide, &mut effects);
-            made.effects.extend(effects.drain(..).map(|effects| (*shard, effects)));
+            post.floor.advance(tide, &mut effects);
+            for effects in effects.drain(..) {
+                stirred.insert(*shard);
+                post.write(&effects, &mut records);
+                made.effects.push((*shard, effects));
+            }
         }
-        let feeds = tides.get(shard).map(|tide| tide.feeds.as_slice()).unwrap_or_default();
+        let flows = tides.get(shard).map(|tide| tide.feeds.as_slice()).unwrap_or_default();
+        let durable = settings.timing.memory.durable;
+        let counts = post.floor.take_counts();
+        let lowest = flows.iter().filter_map(|flow| Some((flow.feed, post.floor.lowest_held(flow.feed)?)));
         made.rest.shards.push(ShardMark {
             shard: *shard,
-            watermark: floor.watermark(),
-            held: floor.held(),
-            lowest: feeds.iter().filter_map(|(feed, _)| Some((*feed, floor.lowest_held(*feed)?))).collect(),
-            counts: floor.take_counts(),
+            watermark: post.floor.watermark(),
+            held: post.floor.held(),
+            lowest: lowest.collect(),
+            ahead: post.floor.ahead(flows),
+            counts,
+            entries: post.entries(),
+            stirred: stirred.contains(shard),
+            stand: if durable { post.stand(flows, head.wall) } else { Records::default() },
         });
+        if !records.is_empty() {
+            made.rest.state.push((*shard, records));
+        }
     }
     made.rest.revoked.clone_from(&head.revoked);
-    floors.retain(|shard, _| !head.revoked.contains(shard));
+    posts.retain(|shard, _| !head.revoked.contains(shard));
     made.rest.closing = head.tides.iter().map(|(_, tide)| tide).chain(&head.others).any(|tide| tide.close.is_some());
     made
+}
+
+/// Takes in the shards of this worker that were rebuilt; norms that have changed since are in force from here on.
+fn adopt(
+    settings: &Settings,
+    (index, peers): (usize, usize),
+    posts: &mut BTreeMap<u32, Post>,
+    head: &Head,
+    made: &mut FloorYield,
+) {
+    let here = |rebuilt: &mut Rebuilt| rebuilt.shard as usize % peers == index;
+    let rebuilt: Vec<Rebuilt> = lock(&head.rebuilt).extract_if(.., here).collect();
+    for rebuilt in rebuilt {
+        let (shard, mut post, boards) = rebuilt.split();
+        let changed = !Arc::ptr_eq(post.floor.norms(), &settings.norms);
+        if changed {
+            post.floor.reload(Arc::clone(&settings.norms));
+        }
+        posts.insert(shard, post);
+        made.boards.extend(boards.into_iter().map(|(tenant, standing)| (tenant, standing, changed)));
+    }
 }
 
 /// Effects → figures, rows, alerts and review requests.
@@ -267,19 +323,24 @@ struct Scored {
 
 impl Tenants {
     fn score(&mut self, settings: &mut Settings, made: FloorYield) -> Yield {
-        let FloorYield { effects, norms, mut rest } = made;
+        let FloorYield { effects, norms, boards, mut rest } = made;
         if let Some(norms) = norms {
             for scored in self.0.values().flat_map(BTreeMap::values) {
                 lock(&scored.standing).scoreboard.reload(Arc::clone(&norms));
             }
             settings.norms = norms;
         }
+        for (tenant, standing, changed) in boards {
+            self.adopt(settings, tenant, standing, changed);
+        }
         for (shard, effects) in effects {
             self.count(settings, shard, effects, &mut rest);
         }
-        for mark in &rest.shards {
+        for mark in &mut rest.shards {
             let Some(tenants) = self.0.get_mut(&mark.shard) else { continue };
-            for scored in tenants.values_mut() {
+            let before = rest.alerts.len() + rest.rows.len();
+            let mut records = Records::default();
+            for (tenant, scored) in tenants {
                 let mut standing = lock(&scored.standing);
                 standing.at = mark.watermark;
                 standing.scoreboard.judge_until(mark.watermark, &mut rest.alerts);
@@ -289,6 +350,14 @@ impl Tenants {
                     let board = &mut standing.scoreboard;
                     make_rows(board, &settings.norms.windows, mark.watermark, &mut scored.rowed, &mut rest.rows);
                 }
+                for (charge, violation) in standing.scoreboard.take_changes() {
+                    records.violation(tenant, &charge, violation.as_ref());
+                }
+            }
+            mark.stirred |= before < rest.alerts.len() + rest.rows.len();
+            if settings.timing.memory.durable && !records.is_empty() {
+                mark.stirred = true;
+                rest.state.push((mark.shard, records));
             }
         }
         for shard in &rest.revoked {
@@ -298,8 +367,19 @@ impl Tenants {
         rest
     }
 
+    /// Puts up a tenant of a shard that was rebuilt.
+    fn adopt(&mut self, settings: &Settings, tenant: TenantId, mut standing: Standing, changed: bool) {
+        if changed {
+            standing.scoreboard.reload(Arc::clone(&settings.norms));
+        }
+        let rowed = settings.norms.windows.iter().map(|window| standing.at.pane(window.slide)).collect();
+        let shard = standing.shard;
+        let scored = Scored { standing: settings.board.enter(tenant.clone(), standing), rowed };
+        self.0.entry(shard).or_default().insert(tenant, scored);
+    }
+
     fn count(&mut self, settings: &Settings, shard: u32, effects: Effects, rest: &mut Yield) {
-        let Effects { tenant, effects } = effects;
+        let Effects { tenant, effects, .. } = effects;
         let scored = self.0.entry(shard).or_default().entry(tenant.clone()).or_insert_with(|| {
             let rowed = vec![i64::MIN; settings.norms.windows.len()];
             let scoreboard = Scoreboard::new(tenant.clone(), Arc::clone(&settings.norms));

@@ -233,6 +233,27 @@ impl Calendar {
         &self.name
     }
 
+    /// The IANA name of its time zone.
+    pub fn timezone(&self) -> &str {
+        // Every zone of the data base has one.
+        self.zone.iana_name().unwrap_or_default()
+    }
+
+    /// The hours of an ordinary week, Monday first.
+    pub fn week(&self) -> &[Vec<Hours>; 7] {
+        &self.week
+    }
+
+    /// The days that differ from it.
+    pub fn days(&self) -> &BTreeMap<Date, Vec<Hours>> {
+        &self.days
+    }
+
+    /// The years whose different days are listed.
+    pub fn years(&self) -> &BTreeSet<i16> {
+        &self.years
+    }
+
     /// The working time from `from` up to `to`; none if `to` is not later.
     pub fn working(&self, from: Timestamp, to: Timestamp) -> Span {
         let (from, to) = (from.0, to.0);

@@ -89,6 +89,19 @@ impl Payload {
         }
     }
 
+    /// What it is called in events: the key that it stands under.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Crm(payload) => payload.kind(),
+            Self::Call(call) if call.end.is_none() => "call_started",
+            Self::Call(_) => "call_ended",
+            Self::Message(message) => match message.direction {
+                Direction::Inbound => "message_received",
+                Direction::Outbound => "message_sent",
+            },
+        }
+    }
+
     /// Shows every phone and address that it names.
     pub fn each_contact(&self, mut show: impl FnMut(&Contact)) {
         match self {
@@ -190,6 +203,27 @@ pub enum CrmPayload {
 }
 
 impl CrmPayload {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::LeadCreated(_) => "lead_created",
+            Self::DealCreated(_) => "deal_created",
+            Self::StageChanged(_) => "stage_changed",
+            Self::Assigned { .. } => "assigned",
+            Self::Closed { .. } => "closed",
+            Self::Reopened { .. } => "reopened",
+            Self::Deleted { .. } => "deleted",
+            Self::ContactLinked { .. } => "contact_linked",
+            Self::TermsOffered(_) => "terms_offered",
+            Self::ActivityCompleted { .. } => "activity_completed",
+            Self::InteractionReviewed { .. } => "interaction_reviewed",
+            Self::ManagerUpserted { .. } => "manager_upserted",
+            Self::Snapshot(snapshot) => match snapshot.entity.kind {
+                EntityKind::Lead => "lead_snapshot",
+                EntityKind::Deal => "deal_snapshot",
+            },
+        }
+    }
+
     fn each_entity(&self, mut show: impl FnMut(EntityKind, &CompactString)) {
         use EntityKind::{Deal, Lead};
         match self {

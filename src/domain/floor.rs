@@ -10,12 +10,16 @@ use super::event::{Event, Topic, Turn};
 use super::id::TenantId;
 use super::norms::Norms;
 use super::reject::Reason;
+use super::state::{Journal, Mark, Packing};
 use super::tenant::{Memory, Tenant};
 use super::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
+
+/// When a shard holds more events, those of its sources that are ahead rest.
+pub const HELD: usize = 50_000;
 
 /// A source partition of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +30,26 @@ pub enum Feed {
     Rerouted,
     /// The files of a replay.
     Files,
+}
+
+impl Feed {
+    /// Its number in the order of effect and in kept records.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Topic(topic) => topic as u8,
+            Self::Rerouted => 3,
+            Self::Files => 4,
+        }
+    }
+
+    /// The source of this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            3 => Some(Self::Rerouted),
+            4 => Some(Self::Files),
+            number => Topic::ALL.get(usize::from(number)).copied().map(Self::Topic),
+        }
+    }
 }
 
 /// How event time is kept.
@@ -60,10 +84,44 @@ impl Default for Timing {
 pub struct Tide {
     /// The wall clock when the epoch was closed.
     pub wall: Timestamp,
-    /// The shard's sources, and whether each is idle: read to its end, and silent for long enough.
-    pub feeds: Vec<(Feed, bool)>,
+    /// The shard's sources.
+    pub feeds: Vec<Flow>,
     /// The stream is over: process all up to here.
     pub close: Option<Timestamp>,
+}
+
+/// How far a source of a shard has come at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Which source.
+    pub feed: Feed,
+    /// It was read to its end, and has been silent for long enough.
+    pub idle: bool,
+    /// Up to which offset it was read; 0 where that is not known.
+    pub position: i64,
+}
+
+impl Flow {
+    /// A source whose offsets do not matter.
+    pub fn of(feed: Feed, idle: bool) -> Self {
+        Self { feed, idle, position: 0 }
+    }
+}
+
+/// Where a shard stands: with its tenants, all that is needed to go on elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bearings {
+    /// Up to where everything has been processed.
+    pub watermark: Timestamp,
+    /// The highest event time seen of each source.
+    pub seen: BTreeMap<Feed, Timestamp>,
+    /// Up to which offset each source was read. What lies before it and is dated at or before the watermark was applied.
+    pub read: BTreeMap<Feed, i64>,
+    /// From which offset on each source is to be read again: before it everything has been applied or refused.
+    pub next: BTreeMap<Feed, i64>,
+    /// What was refused for its date, though it is dated after the watermark: by source and offset. Only what would be
+    /// read again is among it.
+    pub refused: BTreeSet<(Feed, i64)>,
 }
 
 /// One shard.
@@ -71,9 +129,14 @@ pub struct Tide {
 pub struct Floor {
     timing: Timing,
     norms: Arc<Norms>,
+    packing: Packing,
     watermark: Timestamp,
     /// The highest event time seen of each source.
     seen: BTreeMap<Feed, Timestamp>,
+    /// Up to where each source was read by whoever had the shard before, and how far it had come then.
+    read: BTreeMap<Feed, i64>,
+    resumed: Timestamp,
+    refused: BTreeSet<(Feed, i64)>,
     held: BinaryHeap<Reverse<Held>>,
     /// The events that `held` orders; free places are in `free`.
     events: Vec<Option<Event>>,
@@ -100,12 +163,7 @@ struct Held {
 
 impl Held {
     fn turn(&self) -> Turn {
-        let feed = match self.feed {
-            Feed::Topic(topic) => topic as u8,
-            Feed::Rerouted => 3,
-            Feed::Files => 4,
-        };
-        Turn { at: self.at, rank: self.topic as u8, offset: self.offset, feed }
+        Turn { at: self.at, rank: self.topic as u8, offset: self.offset, feed: self.feed.number() }
     }
 }
 
@@ -127,16 +185,22 @@ pub struct Effects {
     pub tenant: TenantId,
     /// What.
     pub effects: Vec<Effect>,
+    /// What is to be written of the tenant.
+    pub journal: Journal,
 }
 
 impl Floor {
     /// An empty shard.
-    pub fn new(norms: Arc<Norms>, timing: Timing) -> Self {
+    pub fn new(norms: Arc<Norms>, timing: Timing, packing: Packing) -> Self {
         Self {
             timing,
             norms,
+            packing,
             watermark: Timestamp::MIN,
             seen: BTreeMap::new(),
+            read: BTreeMap::new(),
+            resumed: Timestamp::MIN,
+            refused: BTreeSet::new(),
             held: BinaryHeap::new(),
             events: Vec::new(),
             free: Vec::new(),
@@ -147,6 +211,23 @@ impl Floor {
             touched: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// A shard as somebody left it, without its tenants.
+    pub fn restore(norms: Arc<Norms>, timing: Timing, packing: Packing, bearings: Bearings) -> Self {
+        let Bearings { watermark, seen, read, refused, next: _ } = bearings;
+        Self { watermark, seen, read, resumed: watermark, refused, ..Self::new(norms, timing, packing) }
+    }
+
+    /// Takes in a tenant that was restored up to the watermark.
+    pub fn adopt(&mut self, tenant: Tenant) {
+        let number = self.enter(tenant);
+        self.touched.push(number);
+    }
+
+    /// The norms in force.
+    pub fn norms(&self) -> &Arc<Norms> {
+        &self.norms
     }
 
     /// Other norms are in force from the watermark on.
@@ -179,10 +260,50 @@ impl Floor {
         self.held.iter().filter(|Reverse(held)| held.feed == feed).map(|Reverse(held)| held.offset).min()
     }
 
+    /// Where it stands, having read this far. Below the lowest offset that is held nothing is read again.
+    pub fn bearings(&mut self, flows: &[Flow]) -> Bearings {
+        let mut read = self.read.clone();
+        for Flow { feed, position, .. } in flows {
+            let read = read.entry(*feed).or_insert(*position);
+            *read = (*read).max(*position);
+        }
+        let mut next = BTreeMap::new();
+        for Flow { feed, position, .. } in flows {
+            next.insert(*feed, self.lowest_held(*feed).map_or(*position, |lowest| lowest.min(*position)));
+        }
+        self.refused.retain(|(feed, offset)| next.get(feed).is_some_and(|next| next < offset));
+        Bearings { watermark: self.watermark, seen: self.seen.clone(), read, next, refused: self.refused.clone() }
+    }
+
+    /// Whether a message was read by whoever had the shard before: if it was no event to hold, it has been dealt with.
+    pub fn was_read(&self, feed: Feed, offset: i64) -> bool {
+        self.read.get(&feed).is_some_and(|read| offset < *read)
+    }
+
+    /// What is to be written of a tenant beside its events.
+    pub fn mark_of(&self, tenant: &TenantId) -> Option<Mark> {
+        Some(self.tenants[*self.by_id.get(tenant)? as usize].mark())
+    }
+
+    /// The sources that are to rest: much is held, and they are ahead of the one that holds it back. In a backlog the
+    /// sources of a shard come at one pace of messages, but their messages are not equally far apart in event time.
+    pub fn ahead(&self, flows: &[Flow]) -> Vec<Feed> {
+        if self.held.len() < HELD {
+            return Vec::new();
+        }
+        let seen = |flow: &Flow| self.seen.get(&flow.feed).copied().unwrap_or(Timestamp::MIN);
+        let Some(behind) = flows.iter().filter(|flow| !flow.idle).map(seen).min() else { return Vec::new() };
+        flows.iter().filter(|flow| seen(flow) > behind).map(|flow| flow.feed).collect()
+    }
+
     /// Takes in an event that arrived when the wall clock showed `wall`.
     pub fn arrive(&mut self, feed: Feed, offset: i64, event: Event, wall: Timestamp) -> Result<(), Reason> {
         let at = event.at;
+        if self.was_read(feed, offset) && (at <= self.resumed || self.refused.contains(&(feed, offset))) {
+            return Ok(());
+        }
         if self.timing.max_future_skew.is_some_and(|skew| at > wall.saturating_add(skew)) {
+            self.refused.insert((feed, offset));
             return Err(Reason::Future);
         }
         if at <= self.watermark {
@@ -239,8 +360,9 @@ impl Floor {
             let tenant = &mut self.tenants[number as usize];
             let mut effects = Vec::new();
             tenant.take_effects(&mut effects);
-            if !effects.is_empty() {
-                into.push(Effects { tenant: tenant.id().clone(), effects });
+            let journal = if self.timing.memory.durable { tenant.take_journal() } else { Journal::default() };
+            if !effects.is_empty() || !journal.is_empty() {
+                into.push(Effects { tenant: tenant.id().clone(), effects, journal });
             }
         }
     }
@@ -271,18 +393,23 @@ impl Floor {
     }
 
     /// The minimum over the sources that are not idle of what they have seen less the lateness; when all are idle, the
-    /// wall clock less the lateness.
+    /// wall clock less the lateness. As long as one of them is read again by whoever took the shard over, it stands
+    /// still: what was held there is not late.
     fn next_watermark(&self, tide: &Tide) -> Timestamp {
+        let again = |flow: &&Flow| !flow.idle && self.read.get(&flow.feed).is_some_and(|read| flow.position < *read);
+        if tide.feeds.iter().find(again).is_some() {
+            return self.watermark;
+        }
         let mark = |feed: &Feed| match self.seen.get(feed) {
             Some(seen) => seen.saturating_sub(self.timing.allowed_lateness),
             None => Timestamp::MIN,
         };
-        let busy = tide.feeds.iter().filter(|(_, idle)| !idle).map(|(feed, _)| mark(feed)).min();
+        let busy = tide.feeds.iter().filter(|flow| !flow.idle).map(|flow| mark(&flow.feed)).min();
         let next = tide.close.or(busy).unwrap_or_else(|| {
             if self.timing.follows_clock && !tide.feeds.is_empty() {
                 tide.wall.saturating_sub(self.timing.allowed_lateness)
             } else {
-                tide.feeds.iter().map(|(feed, _)| mark(feed)).max().unwrap_or(Timestamp::MIN)
+                tide.feeds.iter().map(|flow| mark(&flow.feed)).max().unwrap_or(Timestamp::MIN)
             }
         });
         self.timing.until.map_or(next, |until| next.min(until))
@@ -292,10 +419,15 @@ impl Floor {
         if let Some(number) = self.by_id.get(id) {
             return *number;
         }
+        self.enter(Tenant::new(id.clone(), Arc::clone(&self.norms), self.timing.memory, self.packing))
+    }
+
+    fn enter(&mut self, tenant: Tenant) -> u32 {
         let number = self.tenants.len() as u32;
-        self.by_id.insert(id.clone(), number);
-        self.tenants.push(Tenant::new(id.clone(), Arc::clone(&self.norms), self.timing.memory));
+        self.by_id.insert(tenant.id().clone(), number);
+        self.tenants.push(tenant);
         self.planned.push(Timestamp::MAX);
+        self.plan(number);
         number
     }
 

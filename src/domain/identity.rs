@@ -33,6 +33,14 @@ impl Country {
         }
     }
 
+    /// The ISO 3166 code.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ru => "RU",
+            Self::Kz => "KZ",
+        }
+    }
+
     /// The country code of phone numbers.
     fn code(self) -> &'static str {
         match self {

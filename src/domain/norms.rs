@@ -182,6 +182,9 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// Every clock, in order.
+    pub const ALL: [Self; 2] = [Self::Wall, Self::Business];
+
     /// The name in norms and alerts.
     pub const fn name(self) -> &'static str {
         match self {
@@ -202,6 +205,9 @@ pub enum Response {
 }
 
 impl Response {
+    /// Every response, in order.
+    pub const ALL: [Self; 2] = [Self::Attempt, Self::Conversation];
+
     /// The name in norms and alerts.
     pub const fn name(self) -> &'static str {
         match self {
@@ -222,6 +228,9 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// Every basis, in order.
+    pub const ALL: [Self; 2] = [Self::Cohort, Self::Closed];
+
     /// The name in norms and alerts.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use super::effect::{Measure, Who};
 use super::id::{MessageId, ThreadId};
 use super::journey::Journey;
 use super::norms::{Clock, Scope};
+use super::register::Register;
 use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use super::violation::{Charge, State, Violation};
@@ -122,7 +123,7 @@ pub struct Kind {
 #[derive(Debug)]
 pub struct Debtor<'a> {
     /// The journeys of the tenant, by number.
-    pub journeys: &'a [Journey],
+    pub journeys: &'a Register<Journey>,
     /// `contact:KEY`.
     pub subject: &'a CompactString,
     /// The contact's number.
@@ -134,7 +135,7 @@ pub struct Debtor<'a> {
 impl Debtor<'_> {
     /// The responsible for a demand now: that of its primary entity, else the manager that it names.
     fn responsible(&self, demand: &Demand) -> Who {
-        demand.entity.map_or(Who::NOBODY, |entity| self.journeys[entity as usize].who).or(demand.who)
+        demand.entity.map_or(Who::NOBODY, |entity| self.journeys[entity].who).or(demand.who)
     }
 
     fn clock(&self, demand: &Demand) -> Clock {
@@ -150,7 +151,7 @@ impl Debtor<'_> {
             subject: self.subject.clone(),
             who: demand.charged,
             holder: self.responsible(demand),
-            entity: demand.entity.map(|entity| &self.journeys[entity as usize].id),
+            entity: demand.entity.map(|entity| &self.journeys[entity].id),
             interaction: Some(&demand.interaction),
             scope: &demand.scope,
             clock,

@@ -83,6 +83,12 @@ impl People {
         self.numbers.get(id).copied()
     }
 
+    /// Whether what was said of a manager at this place is a record of its own: not what the one before said.
+    pub fn stands(&self, id: &ManagerId, turn: Turn) -> bool {
+        let member = self.find(id).and_then(|who| self.member(who));
+        member.is_some_and(|member| member.records.iter().any(|(from, _)| *from == turn))
+    }
+
     /// The department of a manager at an instant, `unknown` if none.
     pub fn department(&self, who: Who, turn: Turn) -> &str {
         self.record(who, turn).and_then(|record| record.department.as_ref()).map_or(UNKNOWN, DepartmentId::as_str)

@@ -24,6 +24,7 @@ use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId, TenantId
 use super::identity;
 use super::journey::Journey;
 use super::norms::ReviewSampling;
+use super::register::Register;
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use jiff::civil::Date;
@@ -251,14 +252,14 @@ impl Sampler {
     }
 
     /// A manager's day ends: its sample is made.
-    pub fn ring(&mut self, desk: &mut Desk, who: Who, journeys: &[Journey]) {
+    pub fn ring(&mut self, desk: &mut Desk, who: Who, journeys: &Register<Journey>) {
         let Some(manager) = self.managers.get_mut(&who) else { return };
         let Some(day) = manager.running.take_if(|day| day.last() <= desk.now) else { return };
         manager.over = Some((day.date, day.end));
         self.forget(desk);
         let (Some(manager), Some(department)) = desk.named(who) else { return };
         for pick in day.picked.into_values() {
-            let about = pick.entity.map(|entity| About::of(&journeys[entity as usize]));
+            let about = pick.entity.map(|entity| About::of(&journeys[entity]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
                 desk.out.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
@@ -333,7 +334,7 @@ impl About {
             Some(outcome) => Ending::Closed(outcome),
             None => Ending::Open,
         };
-        let (pipeline, stage) = (journey.pipeline.clone(), journey.stage.clone());
+        let (pipeline, stage) = (journey.pipeline().cloned(), journey.stage().cloned());
         Self { entity: journey.id.clone(), ending, pipeline, stage }
     }
 }

@@ -16,6 +16,8 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use super::window::{Cell, Rolling};
 use compact_str::CompactString;
+pub use judge::{ChargeKey, WindowViolation};
+
 use judge::Judge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -99,6 +101,17 @@ impl Scoreboard {
             Effect::Alert(alert) => alerts.push(*alert),
             // Requests are counted where they are published.
             Effect::Review(_) | Effect::ReviewOver { .. } => {}
+        }
+    }
+
+    /// Takes in an effect of a past that is lived again: what was judged then is not judged again.
+    pub fn recall(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fact(fact) => self.count(&fact),
+            Effect::Person(person) => self.person(*person),
+            Effect::Spot(spot) => self.spot(*spot),
+            Effect::Currency(_, code) => self.currencies.push(code),
+            Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
         }
     }
 

@@ -1,34 +1,42 @@
 //! Owns one tenant: applies its events in event-time order, lets its timers go off in between, and returns effects.
 //! What an event means to entities stands here, what calls and messages mean in `interactions`, what late events change
-//! in `correction`.
+//! in `correction`, what is forgotten and how a tenant comes back in `memory`.
 
 mod cases;
 mod correction;
 mod interactions;
+mod log;
+mod memory;
 
 use super::desk::{Desk, Timer};
 use super::duplicates::Duplicates;
 use super::effect::{Effect, Measure, Percent, Who};
 use super::event::{
-    ActivityKind, Contact, Created, CrmPayload, Direction, Event, Outcome, Payload, Snapshot, StageChanged,
+    ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, Outcome, Payload, Snapshot, StageChanged,
     TermsOffered, Turn,
 };
+use super::few::Few;
 use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
 use super::identity;
 use super::journey::{Arrival, Journey};
 use super::norms::{Norms, Scope};
 use super::owed::{Act, Kind, Owed};
 use super::people::Record;
+use super::rare::{Blank, Rare};
+use super::register::{Keyed, Register};
 use super::review::Sampler;
 use super::rule::Deed;
 use super::rule::message_unanswered::KIND as MESSAGES;
 use super::rule::missed_call_not_returned::KIND as CALLS;
 use super::rule::source_silent::Silences;
+use super::state::{Journal, Packing};
 use super::terms;
 use super::time::{Span, Timestamp};
-use cases::{Cases, Entry};
+use cases::Cases;
 use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// How long things are remembered.
@@ -40,11 +48,18 @@ pub struct Memory {
     pub correction_horizon: Span,
     /// How long what is settled is kept; `None`: for ever.
     pub retention: Option<Span>,
+    /// Whether it is noted what a restored tenant is made of.
+    pub durable: bool,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { dedup_window: Span(6 * Span::HOUR.0), correction_horizon: Span(7 * Span::DAY.0), retention: None }
+        Self {
+            dedup_window: Span(6 * Span::HOUR.0),
+            correction_horizon: Span(7 * Span::DAY.0),
+            retention: None,
+            durable: false,
+        }
     }
 }
 
@@ -53,6 +68,15 @@ impl Default for Memory {
 pub struct Tenant {
     desk: Desk,
     memory: Memory,
+    packing: Packing,
+    /// What is to be written since it was last taken.
+    journal: Journal,
+    /// When to see whether a case is over for long enough.
+    fading: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    /// The last event of each topic among those that are forgotten.
+    spoke: [Timestamp; 3],
+    /// Bytes of the event that is being kept.
+    packed: Vec<u8>,
     duplicates: Duplicates,
     cases: Cases,
     /// The norms, and from when on they were in force.
@@ -62,10 +86,8 @@ pub struct Tenant {
     sampler: Option<Sampler>,
     /// The keys of the event that is being processed.
     keys: Vec<u64>,
-    journeys: Vec<Journey>,
-    by_id: FxHashMap<EntityId, u32>,
-    contacts: Vec<Card>,
-    by_form: FxHashMap<CompactString, u32>,
+    journeys: Register<Journey>,
+    contacts: Register<Card>,
     /// Calls that ended: each counts once.
     ended: FxHashSet<CallId>,
     /// Calls that began and have not ended.
@@ -84,15 +106,35 @@ pub struct Tenant {
 }
 
 /// A phone or an address, and what is owed to it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Card {
     form: CompactString,
+    entities: Few,
+    /// Most contacts are owed nothing.
+    debt: Rare<Debt>,
+}
+
+/// What is owed to a contact.
+#[derive(Debug, Default)]
+struct Debt {
     /// `contact:KEY`, made when it is first needed.
     subject: Option<CompactString>,
-    entities: Vec<u32>,
-    /// Boxed, as most contacts owe and are owed nothing.
     calls: Option<Box<Owed>>,
     messages: Option<Box<Owed>>,
+}
+
+impl Blank for Debt {
+    fn blank() -> &'static Self {
+        static BLANK: Debt = Debt { subject: None, calls: None, messages: None };
+        &BLANK
+    }
+}
+
+impl Keyed for Card {
+    type Key = CompactString;
+    fn key(&self) -> &CompactString {
+        &self.form
+    }
 }
 
 /// What is remembered of a call that has not ended: the entities that the attempt touched. An inbound call is none.
@@ -112,7 +154,7 @@ struct Belonging {
 
 impl Tenant {
     /// A tenant that nothing has happened to.
-    pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory) -> Self {
+    pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory, packing: Packing) -> Self {
         let mut desk = Desk::new(id, Arc::clone(&norms));
         Self {
             eras: vec![(Timestamp::MIN, norms)],
@@ -120,13 +162,16 @@ impl Tenant {
             sampler: Sampler::new(&desk, memory.correction_horizon),
             desk,
             memory,
+            packing,
+            journal: Journal::default(),
+            fading: BinaryHeap::new(),
+            spoke: [Timestamp::MIN; 3],
+            packed: Vec::new(),
             duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
             cases: Cases::default(),
             keys: Vec::new(),
-            journeys: Vec::new(),
-            by_id: FxHashMap::default(),
-            contacts: Vec::new(),
-            by_form: FxHashMap::default(),
+            journeys: Register::default(),
+            contacts: Register::default(),
             ended: FxHashSet::default(),
             ringing: FxHashMap::default(),
             threads: FxHashMap::default(),
@@ -145,12 +190,18 @@ impl Tenant {
 
     /// The instant of its next timer.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.desk.next_timer()
+        let fading = self.fading.peek().map(|Reverse((at, _))| *at);
+        self.desk.next_timer().into_iter().chain(fading).min()
     }
 
     /// Hands out the effects so far, in order.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
         into.append(&mut self.desk.out);
+    }
+
+    /// Hands out what is to be written.
+    pub fn take_journal(&mut self) -> Journal {
+        std::mem::take(&mut self.journal)
     }
 
     /// Applies an event at its turn; timers before it go off first. `false`: it was a duplicate and changed nothing.
@@ -160,17 +211,27 @@ impl Tenant {
         if event.id.as_ref().is_some_and(|id| !self.duplicates.take(topic, id, event.at)) {
             return false;
         }
-        self.enter(turn);
-        self.desk.first_event.get_or_insert(event.at);
-        if let Some(silences) = &mut self.silences {
-            silences.spoke(topic, &mut self.desk);
-        }
-        self.step(&event.payload);
-        cases::keys(&event.payload, self.desk.norms.country, &mut self.keys);
-        if let Some(case) = self.cases.join(&self.keys) {
-            self.cases.log(case, Entry { turn, payload: event.payload });
+        self.take_effect(turn, &event.payload);
+        let case = self.cases.join(&self.keys);
+        self.keep(turn, event.id, &event.payload);
+        if self.cases.log(case, turn, &self.packed) {
+            self.fade(case, event.at);
         }
         true
+    }
+
+    /// Does what an event in its turn says, and leaves the keys of all that it names in `keys`.
+    fn take_effect(&mut self, turn: Turn, payload: &Payload) {
+        self.enter(turn);
+        if self.desk.first_event.is_none() {
+            self.desk.first_event = Some(turn.at);
+            self.journal.marked = true;
+        }
+        if let Some(silences) = &mut self.silences {
+            silences.spoke(payload.topic(), &mut self.desk);
+        }
+        self.step(payload);
+        cases::keys(payload, self.desk.norms.country, &mut self.keys);
     }
 
     /// Goes on to the turn of an event.
@@ -224,7 +285,8 @@ impl Tenant {
     pub fn reload(&mut self, norms: Arc<Norms>, at: Timestamp) {
         self.run_timers(at);
         self.eras.push((at, Arc::clone(&norms)));
-        self.take_norms(norms, at, 0..self.journeys.len() as u32, 0..self.contacts.len() as u32);
+        self.journal.marked = true;
+        self.take_norms(norms, at, self.journeys.numbers(), self.contacts.numbers());
         let (scope, horizon) = (self.desk.scope(Who::NOBODY, None, None), self.memory.correction_horizon);
         self.silences = match self.silences.take() {
             Some(silences) => silences.reload(&mut self.desk, scope),
@@ -244,14 +306,14 @@ impl Tenant {
         self.desk.turn_to(Turn::deadline(at));
         self.desk.set_norms(norms);
         for number in journeys {
-            if self.journeys[number as usize].heard.is_some() {
+            if self.journeys[number].heard().is_some() {
                 self.refresh(number);
-                self.journeys[number as usize].reload(&mut self.desk);
+                self.journeys[number].reload(&mut self.desk);
             }
         }
         for contact in contacts {
             for kind in [CALLS, MESSAGES] {
-                let Card { calls, messages, .. } = &self.contacts[contact as usize];
+                let Debt { calls, messages, .. } = &*self.contacts[contact].debt;
                 let Some((entity, who)) = either(kind, calls, messages).as_ref().and_then(|owed| owed.waiting()) else {
                     continue;
                 };
@@ -263,12 +325,17 @@ impl Tenant {
 
     /// Lets every timer up to and including `until` go off.
     pub fn run_timers(&mut self, until: Timestamp) {
+        self.forget_until(until);
+        self.ring_timers(until);
+    }
+
+    fn ring_timers(&mut self, until: Timestamp) {
         while let Some((at, timer)) = self.desk.due(until) {
             self.desk.turn_to(Turn::deadline(at));
             match timer {
                 Timer::Journey(number) => {
                     self.refresh(number);
-                    self.journeys[number as usize].ring(&mut self.desk);
+                    self.journeys[number].ring(&mut self.desk);
                 }
                 Timer::MissedCalls(number) => self.owed(number, CALLS, |owed, desk, debtor| owed.ring(desk, debtor)),
                 Timer::Messages(number) => self.owed(number, MESSAGES, |owed, desk, debtor| owed.ring(desk, debtor)),
@@ -343,21 +410,24 @@ impl Tenant {
     fn created(&mut self, kind: EntityKind, created: &Created) {
         let Some(number) = self.known(&EntityId { kind, id: created.id.clone() }) else { return };
         let who = self.who(created.manager.as_ref());
-        let journey = &mut self.journeys[number as usize];
+        let journey = &mut self.journeys[number];
         fill(&mut journey.source, &created.source);
-        fill(&mut journey.amount.minor, &created.amount.minor);
-        fill(&mut journey.amount.currency, &created.amount.currency);
+        if created.amount != Amount::default() {
+            let amount = &mut journey.sale.amount;
+            fill(&mut amount.minor, &created.amount.minor);
+            fill(&mut amount.currency, &created.amount.currency);
+        }
         if journey.who == Who::NOBODY {
             self.assign(number, who);
         }
         let named = self.name_lead(number, created.lead.as_ref());
         self.link(number, &created.contacts);
         self.refresh(number);
-        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
+        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
         journey.in_pipeline(desk, created.pipeline.as_ref());
         journey.begin();
         let at = desk.now;
-        if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage.is_none()) {
+        if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage().is_none()) {
             journey.arrive(desk, Arrival { pipeline: None, stage, from: None, at, moved: false });
         }
         self.born(number, at);
@@ -369,39 +439,42 @@ impl Tenant {
     fn snapshot(&mut self, snapshot: &Snapshot) {
         let Some(number) = self.known(&snapshot.entity) else { return };
         let who = self.who(snapshot.manager.as_ref());
-        let journey = &mut self.journeys[number as usize];
+        let journey = &mut self.journeys[number];
         replace(&mut journey.source, &snapshot.source);
-        replace(&mut journey.amount.minor, &snapshot.amount.minor);
-        replace(&mut journey.amount.currency, &snapshot.amount.currency);
+        if snapshot.amount != Amount::default() {
+            let amount = &mut journey.sale.amount;
+            replace(&mut amount.minor, &snapshot.amount.minor);
+            replace(&mut amount.currency, &snapshot.amount.currency);
+        }
         if who != Who::NOBODY {
             self.assign(number, who);
         }
         let named = self.name_lead(number, snapshot.lead.as_ref());
         self.link(number, &snapshot.contacts);
         self.refresh(number);
-        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
+        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
         journey.in_pipeline(desk, snapshot.pipeline.as_ref());
         journey.fill(&snapshot.filled_fields);
         let entered = snapshot.stage_entered_at.unwrap_or(desk.now).min(desk.now);
-        let created = journey.created.or(snapshot.created_at.map(|created| created.min(desk.now)));
+        let created = journey.created().or(snapshot.created_at.map(|created| created.min(desk.now)));
         let shown = if snapshot.stage.is_some() { entered } else { desk.now };
-        if journey.stage.is_none() && created.is_some_and(|created| shown <= created) {
+        if journey.stage().is_none() && created.is_some_and(|created| shown <= created) {
             // It is shown as it was created: there is no past that is not known.
             journey.begin();
         }
-        if let Some(stage) = snapshot.stage.clone().or_else(|| journey.stage.clone()) {
+        if let Some(stage) = snapshot.stage.clone().or_else(|| journey.stage().cloned()) {
             let at = journey.since().map_or(entered, |since| entered.max(since));
-            let moved = journey.stage.is_some();
+            let moved = journey.stage().is_some();
             let pipeline = snapshot.pipeline.as_ref();
             journey.arrive(desk, Arrival { pipeline, stage: &stage, from: None, at, moved });
-        } else {
-            replace(&mut journey.pipeline, &snapshot.pipeline);
+        } else if let Some(pipeline) = &snapshot.pipeline {
+            journey.set_pipeline(pipeline);
         }
         if let Some(created_at) = snapshot.created_at {
             let at = created_at.min(self.desk.now);
             self.born(number, at);
         }
-        let (journey, desk) = (&mut self.journeys[number as usize], &mut self.desk);
+        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
         if let Some(outcome) = snapshot.outcome {
             journey.close(desk, outcome, snapshot.reason.as_ref());
         }
@@ -413,20 +486,20 @@ impl Tenant {
     /// event seen of the tenant: the first sync of a CRM must not set off a thousand alarms.
     fn born(&mut self, number: u32, at: Timestamp) {
         let watched = self.desk.first_event.is_some_and(|first| at >= first);
-        self.journeys[number as usize].born(&mut self.desk, at, watched);
+        self.journeys[number].born(&mut self.desk, at, watched);
     }
 
     /// A deal names its lead for the first time; returns the lead if it is known.
     fn name_lead(&mut self, number: u32, lead: Option<&CompactString>) -> Option<u32> {
         let lead = lead?;
-        let journey = &mut self.journeys[number as usize];
-        if journey.id.kind != EntityKind::Deal || journey.lead.is_some() {
+        let journey = &mut self.journeys[number];
+        if journey.id.kind != EntityKind::Deal || journey.sale.lead.is_some() {
             return None;
         }
-        journey.lead = Some(lead.clone());
+        journey.sale.lead = Some(lead.clone());
         match self.heard_lead(lead) {
             Some(known) => {
-                self.journeys[known as usize].named_by += 1;
+                self.journeys[known].named_by += 1;
                 Some(known)
             }
             None => {
@@ -439,7 +512,7 @@ impl Tenant {
     /// A lead was named by a deal: if it is open, it is converted.
     fn convert(&mut self, lead: Option<u32>) {
         let Some(number) = lead else { return };
-        let journey = &mut self.journeys[number as usize];
+        let journey = &mut self.journeys[number];
         if journey.open() {
             journey.close(&mut self.desk, Outcome::Converted, None);
         }
@@ -448,14 +521,14 @@ impl Tenant {
 
     fn deleted(&mut self, entity: &EntityId) {
         let Some(number) = self.known(entity) else { return };
-        let journey = &mut self.journeys[number as usize];
+        let journey = &mut self.journeys[number];
         journey.delete(&mut self.desk);
-        let lead = journey.lead.clone();
+        let lead = journey.sale.lead.clone();
         self.publish(number);
         if let Some(lead) = lead {
             match self.heard_lead(&lead) {
                 Some(known) => {
-                    self.journeys[known as usize].named_by -= 1;
+                    self.journeys[known].named_by -= 1;
                     self.publish(known);
                 }
                 None => {
@@ -467,19 +540,19 @@ impl Tenant {
 
     /// The number of a lead that was heard of.
     fn heard_lead(&self, id: &CompactString) -> Option<u32> {
-        let number = *self.by_id.get(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
-        self.journeys[number as usize].heard.map(|_| number)
+        let number = self.journeys.find(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
+        self.journeys[number].heard().map(|_| number)
     }
 
     fn terms(&mut self, terms: &TermsOffered) {
         let Some(number) = self.known(&EntityId { kind: EntityKind::Deal, id: terms.deal.clone() }) else { return };
         let offering = self.who(terms.manager.as_ref());
-        let who = offering.or(self.journeys[number as usize].who);
+        let who = offering.or(self.journeys[number].who);
         self.refresh(number);
         let turn = self.desk.turn;
         let grade = self.desk.people.grade(who, turn).map(CompactString::from);
         let deed = Deed::Offered { terms, grade: grade.as_deref() };
-        self.journeys[number as usize].judge(&mut self.desk, &deed, who);
+        self.journeys[number].judge(&mut self.desk, &deed, who);
         let discount = Percent::new(terms.discount_percent.unwrap_or_default());
         let measure = Measure::Terms { deal: number, special: terms::special(terms), discount };
         self.desk.fact(self.desk.now, who, 1, measure);
@@ -488,12 +561,12 @@ impl Tenant {
 
     fn activity(&mut self, entity: &EntityId, manager: Option<&ManagerId>, kind: ActivityKind) {
         let Some(number) = self.known(entity) else { return };
-        self.journeys[number as usize].complete(kind);
+        self.journeys[number].complete(kind);
         if matches!(kind, ActivityKind::Meeting | ActivityKind::Demo) {
-            let who = self.who(manager).or(self.journeys[number as usize].who);
+            let who = self.who(manager).or(self.journeys[number].who);
             let now = self.desk.now;
             self.refresh(number);
-            let journey = &mut self.journeys[number as usize];
+            let journey = &mut self.journeys[number];
             journey.touch(&mut self.desk, now, false);
             journey.contact(&mut self.desk, now, false);
             self.desk.fact(now, who, 1, Measure::Touch);
@@ -506,18 +579,13 @@ impl Tenant {
 
     /// The entity's number, created with unknown creation time on first sight; `None` if it was deleted.
     fn known(&mut self, id: &EntityId) -> Option<u32> {
-        let number = match self.by_id.get(id) {
-            Some(number) => *number,
-            None => {
-                let number = self.journeys.len() as u32;
-                self.by_id.insert(id.clone(), number);
-                self.journeys.push(Journey::new(id.clone(), number));
-                number
-            }
+        let number = match self.journeys.find(id) {
+            Some(number) => number,
+            None => self.journeys.enter(|number| Journey::new(id.clone(), number)),
         };
-        let journey = &mut self.journeys[number as usize];
-        if journey.heard.is_none() {
-            journey.heard = Some(self.desk.turn);
+        let journey = &mut self.journeys[number];
+        if journey.heard().is_none() {
+            journey.hear(self.desk.turn);
             if id.kind == EntityKind::Lead {
                 journey.named_by = self.named_unknown.remove(&id.id).unwrap_or_default();
             }
@@ -527,10 +595,10 @@ impl Tenant {
 
     /// Takes over the source of a deal's lead as it is now, for norms of clocks that start now.
     fn refresh(&mut self, number: u32) {
-        let journey = &self.journeys[number as usize];
-        if let (None, Some(lead)) = (&journey.source, &journey.lead) {
-            let source = self.heard_lead(lead).and_then(|lead| self.journeys[lead as usize].source.clone());
-            self.journeys[number as usize].lead_source = source;
+        let journey = &self.journeys[number];
+        if let (None, Some(lead)) = (&journey.source, &journey.sale.lead) {
+            let source = self.heard_lead(lead).and_then(|lead| self.journeys[lead].source.clone());
+            self.journeys[number].sale.lead_source = source;
         }
     }
 
@@ -538,13 +606,13 @@ impl Tenant {
     fn with(&mut self, id: &EntityId, change: impl FnOnce(&mut Journey, &mut Desk)) {
         if let Some(number) = self.known(id) {
             self.refresh(number);
-            change(&mut self.journeys[number as usize], &mut self.desk);
+            change(&mut self.journeys[number], &mut self.desk);
             self.publish(number);
         }
     }
 
     fn publish(&mut self, number: u32) {
-        self.journeys[number as usize].publish(&mut self.desk);
+        self.journeys[number].publish(&mut self.desk);
     }
 
     fn publish_all(&mut self, entities: &[u32]) {
@@ -555,12 +623,12 @@ impl Tenant {
 
     /// Another responsible: open alerts and demands go with the work.
     fn assign(&mut self, number: u32, who: Who) {
-        if self.journeys[number as usize].who == who {
+        if self.journeys[number].who == who {
             return;
         }
-        self.journeys[number as usize].assign(&mut self.desk, who);
-        for i in 0..self.journeys[number as usize].debts.len() {
-            let contact = self.journeys[number as usize].debts[i];
+        self.journeys[number].assign(&mut self.desk, who);
+        for i in 0..self.journeys[number].debts().len() {
+            let contact = self.journeys[number].debts()[i];
             for kind in [CALLS, MESSAGES] {
                 self.owed(contact, kind, |owed, desk, debtor| owed.hand_over(desk, debtor));
             }
@@ -570,7 +638,7 @@ impl Tenant {
     fn touch_all(&mut self, entities: &[u32], at: Timestamp, talk: bool) {
         for entity in entities {
             self.refresh(*entity);
-            self.journeys[*entity as usize].touch(&mut self.desk, at, talk);
+            self.journeys[*entity].touch(&mut self.desk, at, talk);
         }
         self.publish_all(entities);
     }
@@ -579,21 +647,19 @@ impl Tenant {
         for contact in contacts {
             let Some(form) = identity::normal_form(contact, self.desk.norms.country) else { continue };
             let contact = self.contact(form);
-            let journey = &mut self.journeys[entity as usize];
+            let journey = &mut self.journeys[entity];
             if !journey.contacts.contains(&contact) {
                 journey.contacts.push(contact);
-                self.contacts[contact as usize].entities.push(entity);
+                self.contacts[contact].entities.push(entity);
             }
         }
     }
 
     fn contact(&mut self, form: CompactString) -> u32 {
-        let next = self.contacts.len() as u32;
-        let number = *self.by_form.entry(form.clone()).or_insert(next);
-        if number == next {
-            self.contacts.push(Card { form, subject: None, entities: Vec::new(), calls: None, messages: None });
+        match self.contacts.find(&form) {
+            Some(number) => number,
+            None => self.contacts.enter(|_| Card { form, ..Card::default() }),
         }
-        number
     }
 
     fn who(&mut self, manager: Option<&ManagerId>) -> Who {
@@ -602,14 +668,14 @@ impl Tenant {
     }
 
     fn responsible(&self, belonging: &Belonging) -> Who {
-        belonging.primary.map_or(Who::NOBODY, |primary| self.journeys[primary as usize].who)
+        belonging.primary.map_or(Who::NOBODY, |primary| self.journeys[primary].who)
     }
 
     /// The norms of an entity, or without one those of the manager that the event names.
     fn scope_of(&mut self, entity: Option<u32>, manager: Who) -> Arc<Scope> {
         let Some(number) = entity else { return self.desk.scope(manager, None, None) };
         self.refresh(number);
-        let journey = &self.journeys[number as usize];
+        let journey = &self.journeys[number];
         journey.scope_for(&mut self.desk, journey.who.or(manager))
     }
 }

@@ -21,9 +21,9 @@ pub fn judged<'a>(deed: &'a Deed<'_>, deal: &Journey, scope: &'a Scope) -> Optio
     if terms.approved_by.as_ref().is_some_and(|by| allowed(by.as_str())) {
         return None;
     }
-    let amount = terms.amount.minor.or(deal.amount.minor);
+    let amount = terms.amount.minor.or(deal.sale.amount.minor);
     let fits = |row: &&TermsPolicy| {
-        (row.pipeline.is_none() || row.pipeline == deal.pipeline)
+        (row.pipeline.is_none() || row.pipeline.as_ref() == deal.pipeline())
             && row.grade.as_deref().is_none_or(|wanted| grade == Some(wanted))
             && row.amount_minor_below.is_none_or(|limit| amount.is_some_and(|amount| amount < limit))
     };

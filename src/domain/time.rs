@@ -52,6 +52,32 @@ impl Timestamp {
     }
 }
 
+/// An instant that may not be known, in the space of one: nothing happens at [`Timestamp::MIN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Maybe(Timestamp);
+
+impl Maybe {
+    /// Not known.
+    pub const UNKNOWN: Self = Self(Timestamp::MIN);
+
+    /// The instant, if it is known.
+    pub fn get(self) -> Option<Timestamp> {
+        (self != Self::UNKNOWN).then_some(self.0)
+    }
+}
+
+impl Default for Maybe {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl From<Timestamp> for Maybe {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
 /// The common form `2026-01-31T09:00:00[.123]Z`, read without the general parser: every event carries one.
 fn parse_utc(text: &[u8]) -> Option<Timestamp> {
     fn number(digits: &[u8]) -> Option<i64> {

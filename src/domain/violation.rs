@@ -26,7 +26,8 @@ pub struct Violation {
     passed: bool,
     level: u32,
     /// When it began and whose it was: what a retraction takes back.
-    began: (Timestamp, Who),
+    began: Timestamp,
+    charged: Who,
     /// Who has it among his open alerts.
     holder: Who,
 }
@@ -88,8 +89,8 @@ impl<'a> Charge<'a> {
 impl Violation {
     /// One that begins at `due` unless something averts it; the owner's timer must be woken then.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
-        let nobody = Who::NOBODY;
-        Self { anchor, due, state: State::Waiting, passed: false, level: 0, began: (due, nobody), holder: nobody }
+        let (began, charged, holder) = (due, Who::NOBODY, Who::NOBODY);
+        Self { anchor, due, state: State::Waiting, passed: false, level: 0, began, charged, holder }
     }
 
     /// Whether its deadline has been judged.
@@ -119,7 +120,7 @@ impl Violation {
     /// The deadline passed: FIRING.
     pub fn fire(&mut self, desk: &mut Desk, charge: &Charge<'_>) {
         self.state = State::Open;
-        self.began = (desk.now, charge.who);
+        (self.began, self.charged) = (desk.now, charge.who);
         self.holder = charge.holder;
         desk.fact(desk.now, charge.who, 1, Measure::Violation(charge.rule));
         desk.fact(self.anchor, charge.holder, 1, Measure::OpenAlert(charge.rule));
@@ -160,7 +161,7 @@ impl Violation {
     pub fn retract(&mut self, desk: &mut Desk, charge: &Charge<'_>, act: Timestamp) {
         self.close(desk, charge);
         self.state = State::Retracted;
-        desk.fact(self.began.0, self.began.1, -1, Measure::Violation(charge.rule));
+        desk.fact(self.began, self.charged, -1, Measure::Violation(charge.rule));
         self.tell(desk, charge, Status::Retracted, act, Some(Resolution::LateEvidence));
     }
 

@@ -1,7 +1,7 @@
 //! Owns the HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes.
 //!
 //! `/livez` says whether the threads that poll and commit make progress, not whether a broker can be reached: a broker
-//! outage must not restart the fleet. `/readyz` says whether partitions are assigned and read.
+//! outage must not restart the fleet. `/readyz` says whether partitions are assigned, restored and read.
 
 use super::clock;
 use crate::telemetry::exporter::Exporter;
@@ -79,9 +79,8 @@ async fn livez(State(shown): State<Shown>) -> Response {
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
-    if shown.vitals.ready() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no partitions are assigned yet\n").into_response()
+    match shown.vitals.ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }
 }

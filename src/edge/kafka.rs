@@ -3,14 +3,14 @@
 //! ```text
 //!  source topics ──► ingest thread ──► workers ──► gather thread ──► commit thread ──► alerts, metrics, dead letters,
 //!  and rerouted      (owns consumer)                        ▲        (owns producer)   rerouted, source offsets
-//!                         │    ends of the epoch: positions │ ▲              │
-//!                         └─────────────────────────────────┘ │              │ an outcome an epoch: the permit
-//!                         ▲                                   └── watchdog   │ for another one
+//!                      ▲  │    ends of the epoch: positions │ ▲              │
+//!       restore thread │  └─────────────────────────────────┘ │              │ an outcome an epoch: the permit
+//!       (new shards) ──┘  ▲                                   └── watchdog   │ for another one
 //!                         └──────────────────────────────────────────────────┘
 //! ```
 //!
-//! **Exactly once.** An epoch's output and the offsets up to which it has been applied are one transaction, and the
-//! group's generation under which the epoch was read goes with it: a process that lost its partitions cannot commit.
+//! **Exactly once.** An epoch's output and the offsets up to which it has been applied are one transaction, and what we
+//! are to the group goes with it: a process that lost its shards cannot commit.
 //! **Bounds.** At most `engine.epochs_in_flight` epochs are read and not committed; librdkafka reads ahead within its own
 //! bound; while the bound is reached the group protocol is served and nothing is read.
 //! **How soon.** From the sending of an event to the visibility of the alert that it sets off, for a reader of committed
@@ -21,15 +21,19 @@
 mod client;
 mod commit;
 mod feeds;
+mod fence;
 mod group;
 mod ingest;
 pub mod inprocess;
+pub mod inspect;
 mod lane;
 mod ledger;
 mod native;
 pub mod produce;
 mod record;
-mod shards;
+pub mod reset;
+mod restore;
+mod stretch;
 pub mod topics;
 mod transaction;
 
@@ -37,6 +41,7 @@ pub use client::ClientError;
 pub use commit::CommitError;
 pub use group::Lag;
 pub use ingest::IngestError;
+pub use restore::{Progress, RestoreError};
 pub use topics::TopicsError;
 
 use crate::config::Config;
@@ -45,10 +50,12 @@ use crate::dataflow::epoch::Yield;
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::norms::Norms;
 use commit::Commit;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
+use fence::Fence;
 use ingest::Ingest;
 use rdkafka::producer::Producer;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use restore::Restore;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -133,6 +140,11 @@ pub trait Observer: Send + Sync {
         let _ = shards;
     }
 
+    /// How far the shards are that are being restored, several times a second; none when the last one is.
+    fn restoring(&self, shards: &[Progress]) {
+        let _ = shards;
+    }
+
     /// How far behind the ends of its partitions the process is, about once a second.
     fn lag(&self, lags: &[Lag]) {
         let _ = lags;
@@ -163,6 +175,8 @@ pub struct Summary {
     pub dead_letters: u64,
     /// Messages sent to their right partition.
     pub rerouted: u64,
+    /// Records of the state topic, and their bytes: keys and values, before compression.
+    pub state: (u64, u64),
 }
 
 /// A run failed. The process should end with an error: whoever restarts it loses nothing.
@@ -222,7 +236,8 @@ pub fn run(
     if !transaction::begin(&producer, stop)? {
         return Ok(Summary::default());
     }
-    let shards = settings.shards;
+    settings.timing.memory.durable = true;
+    let (shards, timing, norms) = (settings.shards, settings.timing, Arc::clone(&settings.norms));
     let closing = ingest::Closing {
         once: mode == Mode::Once,
         until: settings.timing.until,
@@ -238,18 +253,27 @@ pub fn run(
     let (ends_in, ends) = bounded(bound);
     let (outcomes_in, outcomes) = bounded(bound);
     let (made_in, made) = bounded(bound);
-    let abandoned = Arc::new(AtomicU64::new(0));
+    // At most one message a shard and rebalance.
+    let (fresh_in, fresh) = unbounded();
+    let (ready_in, ready) = unbounded();
+    let fence = Arc::new(Fence::default());
     let pulse = Arc::new(Pulse::default());
 
     let ingest = Ingest::new(
         config,
         shards,
         closing,
-        ingest::Ports { supply, ends: ends_in, outcomes, abandoned: Arc::clone(&abandoned), renewal },
+        ingest::Ports { supply, ends: ends_in, outcomes, fresh: fresh_in, ready, norms, renewal },
+        Arc::clone(&fence),
         stop.clone(),
         Arc::clone(&observer),
     )?;
+    let consumer = ingest.consumer();
     let ingest = spawn("ingest", move || ingest.run())?;
+    let reader = ingest.thread().clone();
+    let ports = restore::Ports { fresh, ready: ready_in, reader: reader.clone() };
+    let restore = Restore::new(config, timing, ports, Arc::clone(&observer))?;
+    let restore = spawn("restore", move || restore.run())?;
     let gathering = spawn("gather", move || {
         while let Some(made) = gather.gather() {
             if made_in.send(made).is_err() {
@@ -257,11 +281,10 @@ pub fn run(
             }
         }
     })?;
-    let reader = ingest.thread().clone();
     let commit = Commit::new(
         config,
         Transactions::new(producer, Arc::clone(&pulse), Arc::clone(&observer)),
-        commit::Ports { made, ends, outcomes: outcomes_in, reader, abandoned },
+        commit::Ports { made, ends, outcomes: outcomes_in, reader, consumer, fence },
         observer,
     );
     let commit = spawn("commit", move || commit.run())?;
@@ -290,6 +313,7 @@ pub fn run(
     }
     guards.join().into_iter().collect::<Result<(), String>>().map_err(failed("workers"))?;
     join("gather", gathering)?;
+    join("restore", restore)?;
     Ok(summary)
 }
 

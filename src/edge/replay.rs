@@ -15,7 +15,7 @@ use crate::dataflow::board::Board;
 use crate::dataflow::epoch::{Batch, Head, Refusal, Yield, put_in_order};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
-use crate::domain::floor::{Feed, Tide, Timing};
+use crate::domain::floor::{Feed, Flow, Tide, Timing};
 use crate::domain::norms::Norms;
 use crate::domain::reject::Reason;
 use crate::domain::review::ReviewRequest;
@@ -140,7 +140,7 @@ pub fn replay(
     let until = options.timing.until;
     let reader = std::thread::spawn(move || -> Result<(), ReadError> {
         let workers = supply.workers();
-        let tide = Tide { feeds: vec![(Feed::Files, false)], ..Tide::default() };
+        let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
         let mut epoch = 0;
         loop {
             let mut batches = vec![Vec::new(); workers];

@@ -34,8 +34,11 @@ struct Counted {
     refused: BTreeMap<Reason, u64>,
     alerts: BTreeMap<(Rule, &'static str), u64>,
     review_requests: u64,
-    /// Held events and watermark of each shard.
-    shards: BTreeMap<u32, (usize, Timestamp)>,
+    /// Held events, watermark and state entries of each shard.
+    shards: BTreeMap<u32, (usize, Timestamp, u64)>,
+    /// Records and bytes of the state topic.
+    state: (u64, u64),
+    restoring: BTreeMap<u32, f64>,
     transactions: (u64, Duration),
     /// Applied, and refused.
     reloads: [u64; 2],
@@ -56,6 +59,11 @@ impl Health {
     /// How far behind the partitions that are read are now.
     pub fn lag(&self, lags: impl Iterator<Item = ((String, i32), i64)>) {
         lock(&self.counted).lag = lags.collect();
+    }
+
+    /// How much of their state the shards that are being restored have read.
+    pub fn restoring(&self, shares: impl Iterator<Item = (u32, f64)>) {
+        lock(&self.counted).restoring = shares.collect();
     }
 
     /// The norms that are in force from now on were read at `now`.
@@ -80,7 +88,11 @@ impl Health {
             }
             counted.duplicates += mark.counts.duplicates;
             counted.late += mark.counts.late;
-            counted.shards.insert(mark.shard, (mark.held, mark.watermark));
+            counted.shards.insert(mark.shard, (mark.held, mark.watermark, mark.entries));
+        }
+        for (_, records) in &made.state {
+            counted.state.0 += records.len() as u64;
+            counted.state.1 += records.bytes() as u64;
         }
         for shard in &made.revoked {
             counted.shards.remove(shard);
@@ -231,9 +243,15 @@ impl Families {
             self.health_gauge(HealthMetric::NormsInForce, &[], (read - Timestamp(0)).seconds());
         }
         self.counter(HealthMetric::ReviewRequests, &[], counted.review_requests);
-        for (shard, (held, watermark)) in &counted.shards {
+        self.counter(HealthMetric::StateRecords, &[], counted.state.0);
+        self.counter(HealthMetric::StateBytes, &[], counted.state.1);
+        for (shard, share) in &counted.restoring {
+            self.health_gauge(HealthMetric::RestoreProgress, &[("shard", &shard.to_string())], *share);
+        }
+        for (shard, (held, watermark, entries)) in &counted.shards {
             let shard = shard.to_string();
             self.health_gauge(HealthMetric::Held, &[("shard", &shard)], *held as f64);
+            self.health_gauge(HealthMetric::StateEntries, &[("shard", &shard)], *entries as f64);
             if *watermark > Timestamp::MIN {
                 let delay = (now - *watermark).seconds();
                 self.health_gauge(HealthMetric::WatermarkDelay, &[("shard", &shard)], delay);

@@ -1,7 +1,7 @@
 //! Owns the signs of life that probes ask for: which threads made progress lately, and whether work has begun.
 
 use crate::domain::time::{Span, Timestamp};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 /// Threads whose progress means that the process lives. A broker that is away stops neither of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub enum Thread {
 pub struct Vitals {
     beats: [AtomicI64; 2],
     ready: AtomicBool,
+    /// How many shards are being restored, and how many thousandths of their state are read.
+    restoring: AtomicU32,
+    restored: AtomicU32,
 }
 
 /// A thread without progress for so long is taken for dead: longer than a commit may take.
@@ -33,9 +36,22 @@ impl Vitals {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Whether partitions are assigned and read.
-    pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+    /// So many shards are being restored, and of their state this share is read.
+    pub fn set_restoring(&self, shards: usize, share: f64) {
+        self.restored.store((share * 1e3) as u32, Ordering::Relaxed);
+        self.restoring.store(shards.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether all partitions that are assigned are read; else what is missing, for people.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.restoring.load(Ordering::Relaxed) {
+            0 if self.ready.load(Ordering::Relaxed) => Ok(()),
+            0 => Err("no partitions are assigned yet".into()),
+            shards => {
+                let share = f64::from(self.restored.load(Ordering::Relaxed)) / 10.0;
+                Err(format!("{shards} shards are being restored: {share} % of their state is read"))
+            }
+        }
     }
 
     /// The thread that made no progress for too long, if any; one that has not begun yet is not waited for.
@@ -50,6 +66,18 @@ impl Vitals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ready_is_who_reads_all_that_is_assigned() {
+        let vitals = Vitals::default();
+        assert_eq!(vitals.ready(), Err("no partitions are assigned yet".into()));
+        vitals.set_ready(true);
+        assert_eq!(vitals.ready(), Ok(()));
+        vitals.set_restoring(2, 0.4567);
+        assert_eq!(vitals.ready(), Err("2 shards are being restored: 45.6 % of their state is read".into()));
+        vitals.set_restoring(0, 0.0);
+        assert_eq!(vitals.ready(), Ok(()));
+    }
 
     #[test]
     fn a_thread_is_stuck_only_after_a_long_silence() {

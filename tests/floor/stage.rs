@@ -5,12 +5,13 @@
 
 use crate::script::{Script, Step, show};
 use funnelwatch::codec::json;
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload, Topic};
 use funnelwatch::domain::evidence;
-use funnelwatch::domain::floor::{Effects, Feed, Floor, Tide, Timing};
+use funnelwatch::domain::floor::{Effects, Feed, Floor, Flow, Tide, Timing};
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
 use funnelwatch::domain::norms::Norms;
@@ -106,7 +107,7 @@ impl Script {
 impl Stage {
     fn new(norms: Norms) -> Self {
         let norms = Arc::new(norms);
-        let floor = Floor::new(Arc::clone(&norms), Timing::default());
+        let floor = Floor::new(Arc::clone(&norms), Timing::default(), PACKING);
         let (boards, contacts) = Default::default();
         Self { norms, floor, boards, contacts, wall: None, offset: 0, timed: false }
     }
@@ -162,7 +163,8 @@ impl Stage {
     fn tide(&mut self, feeds: &[(String, bool)], delivery: Delivery) -> Result<Vec<String>, String> {
         self.timed = true;
         let feed = |name: &str| Topic::ALL.into_iter().find(|topic| topic.name() == format!("{name}.events"));
-        let feeds: Option<_> = feeds.iter().map(|(name, idle)| Some((Feed::Topic(feed(name)?), *idle))).collect();
+        let feeds: Option<_> =
+            feeds.iter().map(|(name, idle)| Some(Flow::of(Feed::Topic(feed(name)?), *idle))).collect();
         let wall = self.wall.unwrap_or_default();
         let tide = Tide { wall, feeds: feeds.ok_or("a tide of no topic")?, close: None };
         let rest = self.advance(&tide, delivery)?;
@@ -177,7 +179,7 @@ impl Stage {
         let mut made = Vec::new();
         self.floor.advance(tide, &mut made);
         let (mut alerts, mut reviews) = (Vec::new(), Vec::new());
-        for Effects { tenant, effects } in made {
+        for Effects { tenant, effects, .. } in made {
             let norms = Arc::clone(&self.norms);
             let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
             for effect in effects {

@@ -38,6 +38,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+// Not every test that generates streams compares.
+#[allow(unused_imports)]
 pub use compare::differences;
 pub use decode::decodes;
 

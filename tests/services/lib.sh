@@ -160,16 +160,25 @@ use_kafka() {
     kafka_java=(java -cp "$(kafka_jars)/*" -Dlog4j2.level=INFO -Djava.io.tmpdir="$kafka_home" -XX:-UsePerfData)
 }
 
-# format_kafka PORT CONTROLLER_PORT
+# format_kafka PORT CONTROLLER_PORT [LISTENS:ADVERTISED...]
+# Clients that come to LISTENS are sent on to ADVERTISED, where a proxy stands: else they would pass it by.
 format_kafka() {
-    local id
+    local id word parts number=0 listens='' advertised='' map=''
     use_kafka
+    for word in "${@:3}"; do
+        IFS=: read -r -a parts <<<"$word"
+        listens+=,PROXIED$((++number))://127.0.0.1:${parts[0]}
+        advertised+=,PROXIED$number://127.0.0.1:${parts[1]}
+        map+=,PROXIED$number:PLAINTEXT
+    done
     cat >"$kafka_home/server.properties" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2$listens
+advertised.listeners=PLAINTEXT://127.0.0.1:$1$advertised
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$map
 log.dirs=$kafka_home/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0

@@ -3,10 +3,10 @@
 use funnelwatch::codec::json;
 use funnelwatch::config::Config;
 use funnelwatch::dataflow::board::Board;
-use funnelwatch::dataflow::epoch::Yield;
+use funnelwatch::dataflow::epoch::{Batch, Yield};
 use funnelwatch::dataflow::workers::DataflowSettings;
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::Timing;
+use funnelwatch::domain::floor::{Feed, Timing};
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule;
 use funnelwatch::domain::time::Timestamp;
@@ -19,7 +19,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -72,6 +72,10 @@ pub(crate) struct Seen {
     pub(crate) epochs: Mutex<Vec<u64>>,
     /// The last watermark of each shard.
     pub(crate) watermarks: Mutex<BTreeMap<u32, Timestamp>>,
+    /// Of each shard, when events of it were committed, and how many.
+    pub(crate) commits: Mutex<BTreeMap<u32, Vec<(Instant, u64)>>>,
+    /// Of which partitions messages were refused.
+    pub(crate) refused: Mutex<BTreeSet<(u32, Feed)>>,
 }
 
 impl Observer for Seen {
@@ -79,6 +83,16 @@ impl Observer for Seen {
         let applied: u64 = made.shards.iter().map(|mark| mark.counts.applied.iter().sum::<u64>()).sum();
         *self.applied.lock().expect("no panic") += applied;
         self.epochs.lock().expect("no panic").push(made.epoch);
+        let mut commits = self.commits.lock().expect("no panic");
+        for mark in &made.shards {
+            let applied = mark.counts.applied.iter().sum::<u64>();
+            if applied > 0 {
+                commits.entry(mark.shard).or_default().push((Instant::now(), applied));
+            }
+        }
+        let place = |batch: &Batch| (batch.shard.expect("a partition"), batch.feed);
+        let places = made.refusals.iter().map(|refusal| place(&refusal.batch));
+        self.refused.lock().expect("no panic").extend(places);
         self.watermarks.lock().expect("no panic").extend(made.shards.iter().map(|mark| (mark.shard, mark.watermark)));
     }
 
@@ -112,11 +126,14 @@ impl Running {
         self.thread.is_finished()
     }
 
+    /// The shards that it reads now.
+    pub(crate) fn shards(&self) -> Vec<u32> {
+        self.seen.shards.lock().expect("no panic").last().cloned().unwrap_or_default()
+    }
+
     /// Waits until it reads partitions.
     pub(crate) fn await_assignment(&self) {
-        until("an assignment", || {
-            self.seen.shards.lock().expect("no panic").last().is_some_and(|shards| !shards.is_empty())
-        });
+        until("an assignment", || !self.shards().is_empty());
     }
 }
 
@@ -171,9 +188,14 @@ topics:
 
     /// The sections of its configuration that say where its topics are, for a process of its own.
     pub(crate) fn sections(&self) -> String {
+        self.sections_of("0")
+    }
+
+    /// Likewise, for one that has another name.
+    pub(crate) fn sections_of(&self, id: &str) -> String {
         let (kafka, rest) = self.text.split_once("topics:").expect("a section");
         let (topics, _) = rest.split_once("OUTPUT\n").expect("a last key");
-        fill(&format!("{kafka}topics:{topics}OUTPUT\n"), "0")
+        fill(&format!("{kafka}topics:{topics}OUTPUT\n"), id)
     }
 
     pub(crate) fn settings(config: &Config) -> DataflowSettings {

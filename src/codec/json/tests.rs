@@ -105,6 +105,13 @@ fn rub(minor: i64) -> Amount {
 }
 
 #[test]
+fn a_payload_knows_what_it_is_called() {
+    for (case, _) in samples() {
+        assert_eq!(payload(&case).kind(), case);
+    }
+}
+
+#[test]
 fn crm_payloads_are_read_whole() {
     let (lead, deal) = (EntityId::lead("L1"), EntityId::deal("D1"));
     let created = Created {

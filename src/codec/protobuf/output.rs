@@ -170,7 +170,8 @@ fn now(figures: &NowFigures, envelope: proto::MetricRow) -> proto::MetricRow {
     }
 }
 
-fn keyed<K: ToString, V, W>(map: &BTreeMap<K, V>, value: impl Fn(&V) -> W) -> BTreeMap<String, W> {
+/// A map with texts for keys.
+pub(super) fn keyed<K: ToString, V, W>(map: &BTreeMap<K, V>, value: impl Fn(&V) -> W) -> BTreeMap<String, W> {
     map.iter().map(|(key, each)| (key.to_string(), value(each))).collect()
 }
 

@@ -32,6 +32,21 @@ pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes what happened as the message of its topic, without the envelope.
+pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
+    match payload {
+        Payload::Crm(payload) => {
+            write(&proto::CrmEvent { payload: Some(crm(payload)), ..Default::default() }, out);
+        }
+        Payload::Call(payload) => {
+            write(&proto::TelephonyEvent { payload: Some(call(payload)), ..Default::default() }, out);
+        }
+        Payload::Message(payload) => {
+            write(&proto::MessageEvent { payload: Some(message(payload)), ..Default::default() }, out);
+        }
+    }
+}
+
 /// Writes a message.
 pub(super) fn write(message: &impl prost::Message, out: &mut Vec<u8>) {
     message.encode(out).expect("memory takes every byte");
@@ -216,7 +231,7 @@ pub(super) fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-fn texts(texts: &[CompactString]) -> Vec<String> {
+pub(super) fn texts(texts: &[CompactString]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 

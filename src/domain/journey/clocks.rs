@@ -4,9 +4,10 @@ use super::super::alert::{Resolution, Values};
 use super::super::desk::{Desk, Timer};
 use super::super::id::StageId;
 use super::super::norms::Scope;
+use super::super::rare::{Blank, Rare};
 use super::super::rule::first_response_late::FirstResponse;
 use super::super::rule::{Rule, Watch};
-use super::super::time::{Span, Timestamp};
+use super::super::time::{Maybe, Span, Timestamp};
 use super::super::violation::{Charge, State, Violation};
 use super::{Journey, Limit};
 use compact_str::{CompactString, format_compact};
@@ -77,8 +78,15 @@ pub struct Clocks {
     /// The first response: it is counted also where no rule watches.
     pub response: Option<Box<FirstResponse>>,
     /// Since when nobody has turned to it, while it is open; whether or not a rule watches.
-    pub idle_since: Option<Timestamp>,
-    running: Vec<Running>,
+    pub idle_since: Maybe,
+    running: Rare<Vec<Running>>,
+}
+
+impl Blank for Vec<Running> {
+    fn blank() -> &'static Self {
+        static BLANK: Vec<Running> = Vec::new();
+        &BLANK
+    }
 }
 
 /// A clock of a rule.
@@ -131,6 +139,10 @@ impl Clocks {
     /// Starts a clock.
     pub fn start_with(&mut self, desk: &mut Desk, journey: &Journey, running: Running) {
         desk.wake(running.violation.due, Timer::Journey(journey.number));
+        if self.running.is_empty() {
+            // Most have one clock at a time.
+            self.running.reserve_exact(1);
+        }
         self.running.push(running);
     }
 
@@ -148,8 +160,9 @@ impl Clocks {
         desk: &mut Desk,
         mut work: impl FnMut(&mut Violation, &mut Desk, &Charge<'_>),
     ) {
+        let Some(all) = self.running.taken() else { return };
         let mut told = 0;
-        for running in self.running.iter_mut().rev().filter(|running| running.rule == tell.rule) {
+        for running in all.iter_mut().rev().filter(|running| running.rule == tell.rule) {
             let mut violation = running.violation.clone();
             charged(tell, journey, running, |charge| work(&mut violation, desk, charge));
             running.violation = violation;
@@ -158,7 +171,7 @@ impl Clocks {
                 running.violation.state = State::Averted;
             }
         }
-        self.running.retain(|running| {
+        all.retain(|running| {
             running.rule != tell.rule || !matches!(running.violation.state, State::Averted | State::Retracted)
         });
     }
@@ -178,14 +191,16 @@ impl Clocks {
             }
         });
         let lasts = |running: &&mut Running| matches!(running.violation.state, State::Waiting | State::Open);
-        for running in self.running.iter_mut().filter(|running| running.rule == tell.rule).filter(lasts) {
+        let all = self.running.taken().into_iter().flatten();
+        for running in all.filter(|running| running.rule == tell.rule).filter(lasts) {
             running.scope = Arc::clone(scope);
         }
     }
 
     /// The limit of a stay is another one.
     pub fn relimit(&mut self, rule: Rule, limit: &Limit) {
-        for running in self.running.iter_mut().filter(|running| running.rule == rule) {
+        let all = self.running.taken().into_iter().flatten();
+        for running in all.filter(|running| running.rule == rule) {
             (running.before, running.limit) = (limit.before, limit.limit);
         }
     }

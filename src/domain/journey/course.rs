@@ -11,40 +11,18 @@ use super::super::desk::{Desk, Timer};
 use super::super::event::{ActivityKind, Outcome};
 use super::super::id::{PipelineId, StageId, UNKNOWN};
 use super::super::norms::{Pipeline, Scope, Stage};
+use super::super::rare::Blank;
 use super::super::rule::{Deed, Move, Rule};
 use super::super::time::{Span, Timestamp};
 use super::{Change, Journey};
 use compact_str::CompactString;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// The course of an entity that has one: most leads of sources without stages have none, and pay nothing for it.
-#[derive(Debug, Default)]
-pub(super) struct Way(Option<Box<Course>>);
-
-impl Deref for Way {
-    type Target = Course;
-    fn deref(&self) -> &Course {
-        self.0.as_deref().unwrap_or(&NOWHERE)
-    }
-}
-
-impl DerefMut for Way {
-    fn deref_mut(&mut self) -> &mut Course {
-        self.0.get_or_insert_default()
-    }
-}
-
-impl Way {
-    /// The course, if there is one: to change what can only be there if there is.
-    fn taken(&mut self) -> Option<&mut Course> {
-        self.0.as_deref_mut()
-    }
-}
-
-/// Where an entity has been.
+/// Where an entity has been. Most leads of sources without stages have no course, and pay nothing for it.
 #[derive(Debug, Default)]
 pub(super) struct Course {
+    pipeline: Option<PipelineId>,
+    stage: Option<StageId>,
     /// Of a first stage that did not come from its creation: that stage, and the one before if it was named.
     past: Option<(Option<StageId>, StageId)>,
     /// Spots that it was in, and when it entered them first, if that was told.
@@ -63,17 +41,24 @@ pub(super) struct Course {
     told: Vec<(Rule, u32)>,
 }
 
-static NOWHERE: Course = Course {
-    past: None,
-    visited: Vec::new(),
-    reached: Vec::new(),
-    places: Vec::new(),
-    turnings: Vec::new(),
-    stay: None,
-    fields: Vec::new(),
-    activities: 0,
-    told: Vec::new(),
-};
+impl Blank for Course {
+    fn blank() -> &'static Self {
+        static NOWHERE: Course = Course {
+            pipeline: None,
+            stage: None,
+            past: None,
+            visited: Vec::new(),
+            reached: Vec::new(),
+            places: Vec::new(),
+            turnings: Vec::new(),
+            stay: None,
+            fields: Vec::new(),
+            activities: 0,
+            told: Vec::new(),
+        };
+        &NOWHERE
+    }
+}
 
 /// A stage that it came to.
 #[derive(Debug)]
@@ -211,6 +196,21 @@ fn place(pipeline: &Pipeline, stage: &StageId) -> Option<usize> {
 }
 
 impl Journey {
+    /// The pipeline where it stands.
+    pub fn pipeline(&self) -> Option<&PipelineId> {
+        self.course.pipeline.as_ref()
+    }
+
+    /// The stage where it stands.
+    pub fn stage(&self) -> Option<&StageId> {
+        self.course.stage.as_ref()
+    }
+
+    /// It is in this pipeline, whatever its stage.
+    pub fn set_pipeline(&mut self, pipeline: &PipelineId) {
+        self.course.pipeline = Some(pipeline.clone());
+    }
+
     /// Its creation event was seen: what comes from now on is all there is.
     pub fn begin(&mut self) {
         self.begun = true;
@@ -251,16 +251,16 @@ impl Journey {
         let norms = Arc::clone(&desk.norms);
         let Arrival { stage, from, at, .. } = arrival;
         let named = self.name_pipeline(desk, arrival.pipeline);
-        let id = arrival.pipeline.or(self.pipeline.as_ref()).cloned();
+        let id = arrival.pipeline.or(self.course.pipeline.as_ref()).cloned();
         let pipeline = id.as_ref().and_then(|id| norms.pipelines.get(id));
-        let first = self.stage.is_none();
-        let same_pipeline = id == self.pipeline;
-        let held = self.stage.clone();
+        let first = self.course.stage.is_none();
+        let same_pipeline = id == self.course.pipeline;
+        let held = self.course.stage.clone();
         if let Some(from) = from {
-            let spot = desk.spot(self.pipeline.as_ref().or(id.as_ref()), Some(from));
+            let spot = desk.spot(self.course.pipeline.as_ref().or(id.as_ref()), Some(from));
             self.course.visit(spot, None);
         }
-        if same_pipeline && self.stage.as_ref() == Some(stage) {
+        if same_pipeline && self.course.stage.as_ref() == Some(stage) {
             if named {
                 self.stay_on(desk);
             }
@@ -268,7 +268,7 @@ impl Journey {
         }
         let to = pipeline.and_then(|pipeline| place(pipeline, stage));
         // The norms of the pipeline that it comes to judge how it came there.
-        self.pipeline.clone_from(&id);
+        self.course.pipeline.clone_from(&id);
         if first && !self.begun {
             self.course.past = Some((from.cloned(), stage.clone()));
         }
@@ -282,10 +282,10 @@ impl Journey {
             self.moved(desk, id, Move { pipeline, from, to, end: None, skips, visited: &[] });
         }
         self.leave(desk, at, Resolution::LeftStage);
-        self.stage = Some(stage.clone());
-        let spot = desk.spot(self.pipeline.as_ref(), Some(stage));
+        self.course.stage = Some(stage.clone());
+        let spot = desk.spot(self.course.pipeline.as_ref(), Some(stage));
         self.course.visit(spot, Some(at));
-        if let (Some(id), Some(pipeline), Some(to)) = (&self.pipeline, pipeline, to) {
+        if let (Some(id), Some(pipeline), Some(to)) = (&id, pipeline, to) {
             self.course.reach(desk, id, pipeline, to, at);
         }
         let (scope, turnings) = (self.scope(desk), self.course.turnings.len());
@@ -298,11 +298,11 @@ impl Journey {
 
     /// A good end is a move past the last stage.
     pub fn arrive_at_end(&mut self, desk: &mut Desk, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Won | Outcome::Converted) || (self.stage.is_none() && !self.begun) {
+        if !matches!(outcome, Outcome::Won | Outcome::Converted) || (self.course.stage.is_none() && !self.begun) {
             return;
         }
         let norms = Arc::clone(&desk.norms);
-        let Some(id) = self.pipeline.clone() else { return };
+        let Some(id) = self.course.pipeline.clone() else { return };
         if let Some(pipeline) = norms.pipelines.get(&id) {
             let to = pipeline.stages.len();
             self.moved(desk, &id, Move { pipeline, from: None, to, end: Some(outcome), skips: true, visited: &[] });
@@ -336,8 +336,8 @@ impl Journey {
 
     /// Its pipeline is named for the first time: what it did so far was done there. `true`: it stands in a stage.
     fn name_pipeline(&mut self, desk: &mut Desk, named: Option<&PipelineId>) -> bool {
-        let (None, Some(id)) = (&self.pipeline, named) else { return false };
-        self.pipeline = Some(id.clone());
+        let (None, Some(id)) = (&self.course.pipeline, named) else { return false };
+        self.course.pipeline = Some(id.clone());
         if self.course.visited.is_empty() {
             return false;
         }
@@ -373,7 +373,7 @@ impl Journey {
         if let Some(place) = self.course.places.last_mut() {
             (place.scope, place.turnings) = (scope, turnings);
         }
-        self.stage.is_some()
+        self.course.stage.is_some()
     }
 
     /// Takes over the name of its pipeline, if it had none, while it stays where it is.
@@ -401,10 +401,10 @@ impl Journey {
 
     /// Begins a stay in the present stage.
     pub(super) fn stay(&mut self, desk: &mut Desk, since: Timestamp) {
-        let Some(stage) = self.stage.clone() else { return };
+        let Some(stage) = self.course.stage.clone() else { return };
         let norms = Arc::clone(&desk.norms);
-        let spot = desk.spot(self.pipeline.as_ref(), Some(&stage));
-        let listed = self.pipeline.as_ref().and_then(|id| norms.pipelines.get(id));
+        let spot = desk.spot(self.course.pipeline.as_ref(), Some(&stage));
+        let listed = self.course.pipeline.as_ref().and_then(|id| norms.pipelines.get(id));
         let listed = listed.and_then(|pipeline| Some(&pipeline.stages[place(pipeline, &stage)?]));
         let limit = listed.and_then(|stage| stage.max_time).and_then(|max| {
             let (scope, limit) = (self.scope(desk), max.span);

@@ -52,7 +52,8 @@ pub struct FirstResponse {
     scope: Arc<Scope>,
     /// `None` without a norm, or where the deadline never comes.
     violation: Option<Violation>,
-    lag: Option<Lag>,
+    /// Boxed, as whoever waits has none.
+    lag: Option<Box<Lag>>,
     judged: Option<Judged>,
 }
 
@@ -179,16 +180,16 @@ impl FirstResponse {
     }
 
     fn review_lag(&mut self, desk: &mut Desk, response: Option<(Timestamp, Who)>) {
-        let new = |response: &(Timestamp, Who)| self.lag.is_none_or(|lag| (lag.at, lag.who) != *response);
+        let new = |response: &(Timestamp, Who)| self.lag.as_ref().is_none_or(|lag| (lag.at, lag.who) != *response);
         let Some((at, who)) = response.filter(new) else { return };
-        if let Some(old) = self.lag {
+        if let Some(old) = &self.lag {
             desk.fact(old.at, old.who, -1, old.measure);
         }
         let wall = self.scope.elapsed(Clock::Wall, self.anchor, at);
         let business = self.scope.elapsed(Clock::Business, self.anchor, at);
         let measure = Measure::FirstResponse { wall, business };
         desk.fact(at, who, 1, measure);
-        self.lag = Some(Lag { at, who, measure });
+        self.lag = Some(Box::new(Lag { at, who, measure }));
     }
 
     fn review_judgement(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {

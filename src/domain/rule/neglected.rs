@@ -8,7 +8,7 @@ use super::super::alert::{Resolution, Values};
 use super::super::desk::Desk;
 use super::super::journey::{Change, Clocks, Journey, Running, Tell};
 use super::super::norms::Scope;
-use super::super::time::Timestamp;
+use super::super::time::{Maybe, Timestamp};
 use super::super::violation::State;
 use super::{Definition, Parameter, Rule, Watch, Wording};
 
@@ -43,7 +43,7 @@ const TELL: Tell = Tell { rule: Rule::Neglected, observe, norm };
 
 fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
     let watched = |at: Timestamp, desk: &Desk| at.max(desk.first_event.unwrap_or(at));
-    let latest = clocks.idle_since;
+    let latest = clocks.idle_since.get();
     match change {
         Change::Touch { at } => {
             let anchor = watched(at, desk);
@@ -63,7 +63,7 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
         }
         Change::Reopened => start(clocks, journey, desk, desk.now),
         Change::Closed { .. } | Change::Deleted => {
-            clocks.idle_since = None;
+            clocks.idle_since = Maybe::UNKNOWN;
             let deleted = change == Change::Deleted;
             let resolution = if deleted { Resolution::Deleted } else { Resolution::Closed };
             clocks.each(&TELL, journey, desk, |violation, desk, charge| {
@@ -77,7 +77,7 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
             let scope = journey.scope(desk);
             let due = |anchor| scope.due(Rule::Neglected, anchor).filter(|_| watches(&scope, journey));
             clocks.reload(&TELL, journey, desk, &scope, due);
-            if let Some(anchor) = clocks.idle_since.filter(|_| !clocks.runs(Rule::Neglected)) {
+            if let Some(anchor) = clocks.idle_since.get().filter(|_| !clocks.runs(Rule::Neglected)) {
                 start(clocks, journey, desk, anchor);
             }
         }
@@ -86,7 +86,7 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
 }
 
 fn start(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, anchor: Timestamp) {
-    clocks.idle_since = Some(anchor);
+    clocks.idle_since = anchor.into();
     let scope = journey.scope(desk);
     if watches(&scope, journey)
         && let Some(due) = scope.due(Rule::Neglected, anchor)

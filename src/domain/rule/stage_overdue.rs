@@ -45,7 +45,7 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
         Change::Came { at } if !clocks.runs(Rule::StageOverdue) => {
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
-                let (rule, stage, violation) = (Rule::StageOverdue, journey.stage.clone(), Violation::new(at, due));
+                let (rule, stage, violation) = (Rule::StageOverdue, journey.stage().cloned(), Violation::new(at, due));
                 clocks.start_with(desk, journey, Running { rule, scope, stage, before, limit, violation });
             }
         }

@@ -60,7 +60,7 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
             clocks.reload(&TELL, journey, desk, &scope, due);
             let watched = journey.id.kind == EntityKind::Lead && clocks.response.is_some();
             let over = journey.acts().closed.is_some() || journey.deleted() || enough(journey, &scope).is_some();
-            if let Some((at, due)) = journey.created.and_then(|at| Some((at, due(at)?)))
+            if let Some((at, due)) = journey.created().and_then(|at| Some((at, due(at)?)))
                 && watched
                 && !over
                 && !clocks.runs(Rule::TooFewAttempts)

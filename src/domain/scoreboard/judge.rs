@@ -13,15 +13,15 @@
 
 use super::super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use super::super::effect::{Fact, Measure, Who};
-use super::super::id::{DepartmentId, TenantId};
+use super::super::id::{DepartmentId, ManagerId, TenantId};
 use super::super::norms::{Norms, Params, Place, Scope, Window};
 use super::super::row::{Conversion, Ratio};
 use super::super::rule::{Judgement, Rule, Watch};
-use super::super::time::Timestamp;
+use super::super::time::{Span, Timestamp};
 use super::super::window::Sample;
 use super::{Scoreboard, terms};
 use compact_str::format_compact;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What has been judged, and what is to be looked at next.
@@ -38,6 +38,40 @@ pub(super) struct Judge {
     open: BTreeMap<Charge, Violation>,
     /// Escalations to come.
     steps: BTreeSet<(Timestamp, Charge)>,
+    /// Violations that are over and still in a window, by their beginning.
+    over: VecDeque<(Timestamp, ChargeKey)>,
+    /// What changed since it was last taken; `None`: is to be forgotten.
+    changes: BTreeMap<ChargeKey, Option<WindowViolation>>,
+}
+
+/// What tells a violation of a window rule from all others of its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChargeKey {
+    /// When it began.
+    pub began: Timestamp,
+    /// The size of the window.
+    pub window: Span,
+    /// Whose it is.
+    pub manager: ManagerId,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// A violation of a window rule, as it is kept: no history tells of it, for it depends on figures that are gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowViolation {
+    /// It is over, and only counted.
+    pub over: bool,
+    /// Where the manager was when it began: whose norms it goes by.
+    pub department: DepartmentId,
+    /// How much it mattered then.
+    pub severity: Severity,
+    /// How often it escalated.
+    pub level: u32,
+    /// What the last boundary found.
+    pub observed: Values,
+    /// What was wanted there.
+    pub norm: Values,
 }
 
 /// The boundaries of one window that some rule goes by.
@@ -68,8 +102,9 @@ struct Charge {
 #[derive(Debug)]
 struct Violation {
     began: Timestamp,
-    /// The norms by which it began, and how much it mattered then.
+    /// The norms by which it began, of which department, and how much it mattered then.
     scope: Arc<Scope>,
+    department: DepartmentId,
     severity: Severity,
     /// What the last boundary found, and what was wanted there.
     observed: Values,
@@ -117,8 +152,8 @@ impl Judge {
     pub(super) fn new(norms: Arc<Norms>, tenant: &TenantId) -> Self {
         let rounds = rounds(&norms, tenant);
         let through = Timestamp::MIN;
-        let (scopes, open, steps) = Default::default();
-        Self { norms, rounds, through, wake: None, scopes, open, steps }
+        let (scopes, open, steps, over, changes) = Default::default();
+        Self { norms, rounds, through, wake: None, scopes, open, steps, over, changes }
     }
 
     /// Something was counted for a manager, or for nobody.
@@ -280,18 +315,22 @@ impl Scoreboard {
         } else if lasts && good {
             self.resolve(charge, at, Resolution::Recovered, Some((observed, norm)), alerts);
         } else if lasts {
-            if let Some(violation) = self.judge.open.get_mut(&charge) {
+            if let Some(violation) = self.judge.open.get_mut(&charge)
+                && (&violation.observed, &violation.norm) != (&observed, &norm)
+            {
                 (violation.observed, violation.norm) = (observed, norm);
+                self.note(charge, false);
             }
         } else if enough && bad {
             let severity = params.and_then(|params| params.severity).unwrap_or_default();
-            let violation = Violation { began: at, scope, severity, observed, norm, level: 0, step: None };
+            let violation = Violation { began: at, scope, department, severity, observed, norm, level: 0, step: None };
             let told = violation.told(Status::Firing, at);
             alerts.push(self.tell(charge, &violation, told));
             self.tally(charge, at, 1, Measure::Violation(charge.rule));
             self.tally(charge, at, 1, Measure::OpenAlert(charge.rule));
             self.judge.open.insert(charge, violation);
             self.judge.plan(charge, at);
+            self.note(charge, false);
         }
     }
 
@@ -304,6 +343,7 @@ impl Scoreboard {
         found: Option<(Values, Values)>,
         alerts: &mut Vec<Alert>,
     ) {
+        self.note(charge, true);
         let Some(violation) = self.judge.open.remove(&charge) else { return };
         if let Some(step) = violation.step {
             self.judge.steps.remove(&(step, charge));
@@ -324,7 +364,83 @@ impl Scoreboard {
             alerts.push(self.tell(charge, &violation, violation.told(Status::Escalated, at)));
             self.judge.open.insert(charge, violation);
             self.judge.plan(charge, at);
+            self.note(charge, false);
         }
+    }
+
+    /// Notes how a violation stands, to be kept.
+    fn note(&mut self, charge: Charge, over: bool) {
+        let Some(violation) = self.judge.open.get(&charge) else { return };
+        let Violation { began, department, severity, level, observed, norm, .. } = violation;
+        let key = ChargeKey {
+            began: *began,
+            window: self.judge.rounds[charge.round].window.size,
+            manager: self.members[charge.who.0 as usize].id.clone(),
+            rule: charge.rule,
+        };
+        let (department, observed, norm) = (department.clone(), observed.clone(), norm.clone());
+        let kept = WindowViolation { over, department, severity: *severity, level: *level, observed, norm };
+        if over {
+            self.judge.over.push_back((*began, key.clone()));
+        }
+        self.judge.changes.insert(key, Some(kept));
+    }
+
+    /// What is to be kept of violations, as far as it changed since it was last asked; `None`: nothing any more.
+    pub fn take_changes(&mut self) -> BTreeMap<ChargeKey, Option<WindowViolation>> {
+        let longest = self.windows.iter().map(|window| Span(window.size.0 + window.slide.0)).max().unwrap_or_default();
+        let oldest = self.judge.through.saturating_sub(longest);
+        let Judge { over, changes, .. } = &mut self.judge;
+        if over.front().is_some_and(|(began, _)| *began < oldest) {
+            over.retain(|(began, key)| {
+                let gone = *began < oldest;
+                if gone {
+                    changes.insert(key.clone(), None);
+                }
+                !gone
+            });
+        }
+        std::mem::take(changes)
+    }
+
+    /// Goes on from `at`, up to where everything was judged, with the violations that were kept. `norms`: those in force at
+    /// an instant.
+    pub fn resume(
+        &mut self,
+        at: Timestamp,
+        kept: BTreeMap<ChargeKey, WindowViolation>,
+        norms: impl Fn(Timestamp) -> Arc<Norms>,
+    ) {
+        self.judge.through = at;
+        for (key, violation) in kept {
+            let WindowViolation { over, department, severity, level, observed, norm } = violation;
+            let Some(who) = self.members.iter().position(|member| member.id == key.manager) else { continue };
+            let Some(round) = self.judge.rounds.iter().position(|round| round.window.size == key.window) else {
+                continue;
+            };
+            let charge = Charge { round, who: Who(who as u32), rule: key.rule };
+            self.tally(charge, key.began, 1, Measure::Violation(key.rule));
+            if over {
+                self.judge.over.push_back((key.began, key));
+                continue;
+            }
+            self.tally(charge, key.began, 1, Measure::OpenAlert(key.rule));
+            let place =
+                Place { tenant: self.tenant.as_str(), department: department.as_str(), pipeline: None, source: None };
+            let scope = Arc::new(norms(key.began).scope(place));
+            let rules = &mut self.judge.rounds[round].rules;
+            if !rules.contains(&key.rule) {
+                rules.push(key.rule);
+            }
+            let (began, step) = (key.began, None);
+            let violation = Violation { began, scope, department, severity, observed, norm, level, step };
+            self.judge.open.insert(charge, violation);
+            self.judge.plan(charge, at);
+        }
+        for who in 0..self.members.len() as u32 {
+            self.judge.stir(Who(who));
+        }
+        self.judge.wake = self.judge.next();
     }
 
     /// What the norm of a scope says of a manager's figures at `at`.

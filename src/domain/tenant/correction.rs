@@ -22,6 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// An event of a log, and what it says.
+struct Told {
+    entry: Entry,
+    payload: Payload,
+}
+
 /// What was told in a past as it was played.
 #[derive(Default)]
 struct Past {
@@ -35,7 +41,7 @@ impl Tenant {
     /// those that were known already.
     pub fn correct(&mut self, late: Vec<(Turn, Event)>, upto: Timestamp) -> Vec<Topic> {
         let mut duplicates = Vec::new();
-        let mut entries: Vec<(Option<u32>, Entry)> = Vec::new();
+        let mut entries: Vec<(Option<u32>, Told)> = Vec::new();
         let mut upserted: Vec<ManagerId> = Vec::new();
         let mut keys = Vec::new();
         let mut earliest = upto;
@@ -56,7 +62,10 @@ impl Tenant {
                 upserted.push(manager.clone());
             }
             cases::keys(&event.payload, self.desk.norms.country, &mut keys);
-            entries.push((self.cases.join(&keys), Entry { turn, payload: event.payload }));
+            let case = self.cases.join(&keys);
+            self.keep(turn, event.id, &event.payload);
+            let entry = Entry { turn, packed: self.packed.as_slice().into() };
+            entries.push((case, Told { entry, payload: event.payload }));
         }
         if spoke.is_empty() {
             return duplicates;
@@ -67,10 +76,16 @@ impl Tenant {
         }
         let first = self.desk.first_event.map_or(earliest, |first| first.min(earliest));
         if self.desk.first_event != Some(first) {
+            self.journal.marked = true;
             affected.extend(self.cases.which(|_| true));
         }
-        for manager in &upserted {
-            affected.extend(self.cases.which(|log| log.iter().any(|entry| cases::names(&entry.payload, manager))));
+        if !upserted.is_empty() {
+            let packing = self.packing;
+            let named = |(turn, packed): (Turn, &[u8])| {
+                let payload = packing.recall(turn, packed);
+                upserted.iter().any(|manager| cases::names(&payload, manager))
+            };
+            affected.extend(self.cases.which(|log| log.iter().any(named)));
         }
 
         spoke.sort_by_key(|(topic, at)| (*at, *topic));
@@ -81,9 +96,9 @@ impl Tenant {
 
         let aside = self.desk.put_aside();
         let mut before = Past::default();
-        let mut logs: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+        let mut logs: BTreeMap<u32, Vec<Told>> = BTreeMap::new();
         for case in affected {
-            let log = self.cases.take(case);
+            let log = self.recall(case);
             self.play(&log, upto);
             before.take_in(&mut self.desk, &mut Vec::new());
             self.desk.drop_timers();
@@ -95,15 +110,16 @@ impl Tenant {
             self.desk.drop_timers();
         }
         self.desk.first_event = Some(first);
-        for (case, entry) in entries {
+        for (case, told) in entries {
             match case {
                 Some(case) => {
                     let case = self.cases.root(case);
-                    logs.entry(case).or_default().push(entry);
+                    logs.entry(case).or_default().push(told);
                 }
                 None => {
-                    self.desk.turn_to(entry.turn);
-                    self.step(&entry.payload);
+                    self.desk.turn_to(told.entry.turn);
+                    self.step(&told.payload);
+                    self.cases.log(None, told.entry.turn, &told.entry.packed);
                 }
             }
         }
@@ -111,10 +127,12 @@ impl Tenant {
         let mut news = Vec::new();
         after.take_in(&mut self.desk, &mut news);
         for (case, mut log) in logs {
-            log.sort_by_key(|entry| entry.turn);
+            log.sort_by_key(|told| told.entry.turn);
             self.play(&log, upto);
             after.take_in(&mut self.desk, &mut news);
-            self.cases.put(case, log);
+            if self.cases.put(case, log.into_iter().map(|told| told.entry).collect()) {
+                self.fade(Some(case), upto);
+            }
         }
         if let Some(mut corrected) = silences.take() {
             self.silences.iter().for_each(|silences| silences.avert(&mut self.desk, &spoke));
@@ -128,55 +146,64 @@ impl Tenant {
         duplicates
     }
 
+    /// Takes the log of a case out, in order of effect.
+    fn recall(&mut self, case: u32) -> Vec<Told> {
+        let packing = self.packing;
+        let told = |entry: Entry| Told { payload: packing.recall(entry.turn, &entry.packed), entry };
+        self.cases.take(case).into_iter().map(told).collect()
+    }
+
     /// Plays a case again from its log, as if nothing of it had been heard of.
-    fn play(&mut self, log: &[Entry], upto: Timestamp) {
-        let (journeys, contacts) = self.numbers(log);
+    fn play(&mut self, log: &[Told], upto: Timestamp) {
+        let (journeys, contacts) = self.numbers(log.iter().map(|told| &told.payload));
         for number in journeys {
-            let journey = &mut self.journeys[number as usize];
+            let journey = &mut self.journeys[number];
             *journey = Journey::new(journey.id.clone(), number);
         }
         for number in contacts {
-            let card = &mut self.contacts[number as usize];
+            let card = &mut self.contacts[number];
             card.entities.clear();
-            (card.calls, card.messages) = (None, None);
+            if let Some(debt) = card.debt.taken() {
+                (debt.calls, debt.messages) = (None, None);
+            }
         }
-        for entry in log {
-            self.forget(&entry.payload);
+        for told in log {
+            self.forget(&told.payload);
         }
         let (_, first) = &self.eras[0];
         if self.eras.len() > 1 {
             self.desk.set_norms(Arc::clone(first));
         }
         let mut era = 1;
-        for entry in log {
+        for Told { entry, payload } in log {
             self.play_eras(&mut era, entry.turn.at, log);
-            self.run_timers(Timestamp(entry.turn.at.0 - 1));
+            self.ring_timers(Timestamp(entry.turn.at.0 - 1));
             self.enter(entry.turn);
-            self.step(&entry.payload);
+            self.step(payload);
         }
         self.play_eras(&mut era, Timestamp::MAX, log);
-        self.run_timers(upto);
+        self.ring_timers(upto);
     }
 
     /// Lets norms come into force that did so before `until`.
-    fn play_eras(&mut self, era: &mut usize, until: Timestamp, log: &[Entry]) {
+    fn play_eras(&mut self, era: &mut usize, until: Timestamp, log: &[Told]) {
         while let Some((at, norms)) = self.eras.get(*era).filter(|(at, _)| *at < until).cloned() {
             *era += 1;
-            self.run_timers(at);
-            let (journeys, contacts) = self.numbers(log);
+            self.ring_timers(at);
+            let (journeys, contacts) = self.numbers(log.iter().map(|told| &told.payload));
             self.take_norms(norms, at, journeys, contacts);
-            self.run_timers(at);
+            self.ring_timers(at);
         }
     }
 
-    /// The numbers of the journeys and contacts that a log names.
-    fn numbers(&self, log: &[Entry]) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    /// The numbers of the journeys and contacts that events name.
+    pub(super) fn numbers<'a>(&self, log: impl IntoIterator<Item = &'a Payload>) -> (BTreeSet<u32>, BTreeSet<u32>) {
         let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
-        for Entry { payload, .. } in log {
-            payload.each_entity(|kind, id| journeys.extend(self.by_id.get(&EntityId { kind, id: id.clone() })));
+        for payload in log {
+            payload.each_entity(|kind, id| journeys.extend(self.journeys.find(&EntityId { kind, id: id.clone() })));
             payload.each_contact(|contact| {
                 let form = identity::normal_form(contact, self.desk.norms.country);
-                contacts.extend(form.and_then(|form| self.by_form.get(&form)));
+                contacts.extend(form.and_then(|form| self.contacts.find(&form)));
             });
         }
         (journeys, contacts)

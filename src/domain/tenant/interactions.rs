@@ -13,7 +13,7 @@ use super::super::owed::{Act, Debtor, Demand, Kind, Owed, Reach};
 use super::super::review::{Interaction, Medium};
 use super::super::rule::Rule;
 use super::super::time::Timestamp;
-use super::{Attempt, Belonging, CALLS, Card, MESSAGES, Tenant, either};
+use super::{Attempt, Belonging, CALLS, Debt, MESSAGES, Tenant, either};
 use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 
@@ -70,11 +70,11 @@ impl Tenant {
         }
         if answered {
             let mut met = [touched, joined].concat();
-            met.retain(|entity| !self.journeys[*entity as usize].deleted());
+            met.retain(|entity| !self.journeys[*entity].deleted());
             for entity in &met {
-                self.journeys[*entity as usize].contact(&mut self.desk, started, true);
+                self.journeys[*entity].contact(&mut self.desk, started, true);
             }
-            let asking = met.iter().flat_map(|entity| self.journeys[*entity as usize].debts.clone()).collect();
+            let asking = met.iter().flat_map(|entity| self.journeys[*entity].debts().to_vec()).collect();
             let reach = Reach { entities: met, ..Reach::default() };
             self.settle_messages(&belonging, asking, reach, manager, started);
         }
@@ -142,7 +142,7 @@ impl Tenant {
                 self.desk.fact(now, who, 1, Measure::MessageReceived(message.channel));
                 if !message.automatic {
                     for entity in &belonging.entities {
-                        let journey = &mut self.journeys[*entity as usize];
+                        let journey = &mut self.journeys[*entity];
                         if !journey.touches().is_empty() {
                             journey.contact(&mut self.desk, now, false);
                         }
@@ -225,7 +225,7 @@ impl Tenant {
     /// A demand of a contact came in.
     fn demand(&mut self, contact: u32, kind: Kind, demand: Demand) {
         let horizon = self.memory.retention.map(|retention| self.desk.now.saturating_sub(retention));
-        let Card { calls, messages, .. } = &mut self.contacts[contact as usize];
+        let Debt { calls, messages, .. } = &mut *self.contacts[contact].debt;
         either(kind, calls, messages).get_or_insert_default();
         self.owed(contact, kind, |owed, desk, debtor| {
             horizon.into_iter().for_each(|horizon| owed.forget(horizon));
@@ -236,7 +236,7 @@ impl Tenant {
     /// Works on what is owed to a contact, if anything is or was.
     pub(super) fn owed(&mut self, contact: u32, kind: Kind, work: impl FnOnce(&mut Owed, &mut Desk, &Debtor<'_>)) {
         static NONE: CompactString = CompactString::const_new("");
-        let Card { subject, calls, messages, .. } = &mut self.contacts[contact as usize];
+        let Some(Debt { subject, calls, messages }) = self.contacts[contact].debt.taken() else { return };
         let subject = subject.as_ref().unwrap_or(&NONE);
         let Some(owed) = either(kind, calls, messages) else { return };
         work(owed, &mut self.desk, &Debtor { journeys: &self.journeys, subject, contact, kind });
@@ -244,16 +244,13 @@ impl Tenant {
 
     /// Notes in every entity that a contact demands something in its name.
     fn owe(&mut self, contact: u32, belonging: &Belonging) {
-        let card = &mut self.contacts[contact as usize];
-        if card.subject.is_none() {
+        let card = &mut self.contacts[contact];
+        if card.debt.subject.is_none() {
             let secret = self.desk.norms.secret(&self.desk.tenant);
-            card.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
+            card.debt.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
         }
         for entity in &belonging.entities {
-            let debts = &mut self.journeys[*entity as usize].debts;
-            if !debts.contains(&contact) {
-                debts.push(contact);
-            }
+            self.journeys[*entity].owe(contact);
         }
     }
 
@@ -279,19 +276,19 @@ impl Tenant {
     fn belonging(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Belonging {
         let named = entity.and_then(|entity| self.known(entity));
         let tied = || thread.and_then(|thread| self.threads.get(thread).copied());
-        let one = named.or_else(|| tied().filter(|entity| !self.journeys[*entity as usize].deleted()));
+        let one = named.or_else(|| tied().filter(|entity| !self.journeys[*entity].deleted()));
         if let Some(entity) = one {
             return Belonging { entities: vec![entity], primary: Some(entity), contact };
         }
         let mut entities: Vec<u32> = contact
-            .map(|contact| self.contacts[contact as usize].entities.as_slice())
+            .map(|contact| &*self.contacts[contact].entities)
             .unwrap_or_default()
             .iter()
             .copied()
-            .filter(|entity| self.journeys[*entity as usize].open())
+            .filter(|entity| self.journeys[*entity].open())
             .collect();
         entities.sort_unstable();
-        let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity as usize].recency());
+        let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity].recency());
         Belonging { entities, primary, contact }
     }
 }

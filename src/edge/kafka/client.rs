@@ -4,6 +4,7 @@
 
 use super::group::Group;
 use super::produce::Deliveries;
+use super::stretch::Quiet;
 use crate::config::{Kafka, Properties};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
@@ -63,8 +64,13 @@ pub(super) fn consumer(kafka: &Kafka, partitions: usize, group: Group) -> Result
         .set("isolation.level", "read_committed")
         // largest: a shard without offsets begins at its beginning, else events are lost in silence.
         .set("auto.offset.reset", "earliest")
-        // range,roundrobin: only range keeps partition p of all topics with one member.
-        .set("partition.assignment.strategy", "range")
+        // range,roundrobin: those take all partitions away at every rebalance, this one only what moves. It is asked about
+        // the CRM topic alone: partition p of the other feeds goes where that of the CRM topic goes.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        // none: a process that comes back under its name within the session gets its partitions back, without a rebalance.
+        // And no offsets go unchecked: the broker takes those that come without a member id and a generation on trust, but
+        // for the name of an instance.
+        .set("group.instance.id", &kafka.transactional_id)
         // false: idle is who was read to the end.
         .set("enable.partition.eof", "true")
         // 500: a broker answers at once when there is something; but the mock cluster and the end of a partition wait
@@ -79,11 +85,48 @@ pub(super) fn consumer(kafka: &Kafka, partitions: usize, group: Group) -> Result
         // 45000: a pod that died without a word holds its partitions for so long, against itself when it comes back,
         // too. Brokers allow no less.
         .set("session.timeout.ms", "6000")
-        .set("heartbeat.interval.ms", "1500")
+        // 3000: members hear of a change of the group when their heartbeat is answered, and a shard that moves rests from
+        // the one to the other.
+        .set("heartbeat.interval.ms", "500")
         // 0: lag, and whether partitions can be reached.
         .set("statistics.interval.ms", "1000");
     let config = with(config, [&kafka.client, &kafka.consumer]);
     config.create_with_context(group).map_err(|cause| ClientError { client: "consumer", cause })
+}
+
+/// A client that asks what the group has committed, and reads state; it never joins.
+pub(super) fn asker(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, ClientError> {
+    let mut config = base(kafka, "restore");
+    config
+        .set("group.id", &kafka.group)
+        // true: offsets are committed in transactions, and nowhere else.
+        .set("enable.auto.commit", "false")
+        // The default, said because everything rests on it: offsets are told once no transaction is open on them.
+        .set("isolation.level", "read_committed")
+        // 1000: between two questions about offsets on which a transaction is open.
+        .set("retry.backoff.max.ms", "100")
+        // false: when the end of the state is reached, its position is looked at.
+        .set("enable.partition.eof", "true")
+        // 500: the end of a partition waits for it.
+        .set("fetch.wait.max.ms", "50")
+        // 1000: so long a partition would rest after the queue was full.
+        .set("fetch.queue.backoff.ms", "5")
+        // 1048576: a partition is read whole.
+        .set("fetch.message.max.bytes", "8388608")
+        // false: what state is rebuilt from must be what was written.
+        .set("check.crcs", "true");
+    let config = with(config, [&kafka.client, &kafka.consumer]);
+    config.create_with_context(Quiet).map_err(|cause| ClientError { client: "client that reads state", cause })
+}
+
+/// A client that knows where partitions end, transactions that are open included.
+pub(super) fn surveyor(kafka: &Kafka) -> Result<BaseConsumer, ClientError> {
+    let mut config = base(kafka, "surveyor");
+    config
+        // read_committed: it would name the end of what is committed, and not see what is about to be.
+        .set("isolation.level", "read_uncommitted");
+    let config = with(config, [&kafka.client, &kafka.client]);
+    config.create().map_err(|cause| ClientError { client: "client that surveys partitions", cause })
 }
 
 fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
@@ -106,13 +149,18 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
 
 /// The producer of the commit thread.
 pub(super) fn transactional(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientError> {
+    transactional_for(kafka, TRANSACTION)
+}
+
+/// Likewise, of transactions that may be open for `most`.
+pub(super) fn transactional_for(kafka: &Kafka, most: Duration) -> Result<BaseProducer<Deliveries>, ClientError> {
     let mut config = producer(kafka, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
         // 60000: so long a dead process would hold up its successor and every reader.
-        .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+        .set("transaction.timeout.ms", most.as_millis().to_string())
         // 300000: must be less than the transaction's.
-        .set("message.timeout.ms", "9000")
+        .set("message.timeout.ms", most.saturating_sub(Duration::from_secs(1)).as_millis().to_string())
         // 5: an epoch's records are sent in one go and then waited for; to linger only delays them.
         .set("linger.ms", "0")
         // 100: the coordinator asks to come again while it writes the markers of the transaction before; they take a

@@ -5,27 +5,35 @@
 //! aborted and made again from the same epochs, for as long as it takes. **Never.** Anything else, being fenced above
 //! all, ends the run; and so does a call that does not return, which the thread that started us watches.
 //!
-//! **Evicted.** An epoch carries the group's generation under which it was read. When the group has moved on, the broker
-//! refuses its offsets: the epochs of that assignment are then abandoned, for others read them again.
+//! **Who we are.** Offsets go with what we are to the group at that moment, for its generation moves on at every rebalance
+//! while our shards stay. We ask *first* who we are, and look *then* whether the epochs were abandoned and whether we are
+//! still the member that read them: so no epoch from before a loss goes out under the membership from after it. A
+//! generation that is behind is tried again with a newer one. When the group knows us no more, the epochs wait for the
+//! ingest thread to abandon them, for others read them again.
 //!
 //! **Fenced.** A transaction with records always carries an offset, if need be one that is committed already: without any,
-//! the broker would not look at the generation, and a process that was thrown out could still write what its timers say.
+//! the broker would not look at who we are, and a process that was thrown out could still write what its timers say. It
+//! takes offsets on trust that come with neither a member id nor a generation nor a `group.instance.id`, and from a
+//! generation of -1 if the group is empty: so ours always has the third, and we send nothing without the other two.
 
 use super::feeds::Place;
+use super::fence::Fence;
+use super::group::Group;
 use super::ledger::Ledger;
+use super::native::{self, Membership};
 use super::record::Writer;
 use super::transaction::{Failure, Transactions};
 use super::{Observer, Part, Summary};
+use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::epoch::Yield;
 use crate::domain::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +46,10 @@ const SHARED_RECORDS: usize = 20_000;
 const HOPELESS_TRIES: u32 = 3;
 /// Between two tries of the same epochs, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Likewise when only the generation was behind: the newer one is already on its way to us.
+const NEXT_GENERATION: Duration = Duration::from_millis(100);
+/// After an epoch was refused, the group must say so itself within this time.
+const NEWS: Duration = Duration::from_secs(90);
 
 /// Committing failed for good.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +70,12 @@ pub enum CommitError {
         /// Why.
         code: RDKafkaErrorCode,
     },
+    /// The broker refuses our offsets, but the group does not take the shards away.
+    #[error("commit epoch {epoch}: the group refused it {} s ago, and nothing came of it", NEWS.as_secs())]
+    Limbo {
+        /// The first of the epochs.
+        epoch: u64,
+    },
     /// The workers are gone or hang.
     #[error("commit epoch {epoch}: the workers made nothing of it")]
     Workers {
@@ -69,24 +87,20 @@ pub enum CommitError {
 /// What the ingest thread knows at the end of an epoch.
 pub(super) struct Ends {
     pub(super) epoch: u64,
-    /// Which assignment it was read under.
-    pub(super) term: u64,
+    /// Who we were to the group when it gave us the shards that were read.
+    pub(super) member: Option<Arc<str>>,
     pub(super) wall: Timestamp,
     /// The positions that moved.
     pub(super) positions: Vec<(Place, i64)>,
-    /// Taken when the epoch was closed: so the broker sees whether the partitions were still ours then.
-    pub(super) group: Option<ConsumerGroupMetadata>,
 }
 
 /// What became of an epoch: the permit for another one.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// Committed, or abandoned because the group has moved on.
-    pub(super) committed: bool,
-    /// The offsets that were committed with it.
-    pub(super) offsets: Vec<(Place, i64)>,
     /// How many messages it sent to `rerouted`.
     pub(super) rerouted: usize,
+    /// What is to rest until the others have come as far.
+    pub(super) ahead: BTreeSet<Place>,
 }
 
 /// The ends of the commit thread's channels.
@@ -96,8 +110,8 @@ pub(super) struct Ports {
     pub(super) outcomes: Sender<Outcome>,
     /// The ingest thread: it sleeps when it has nothing to read.
     pub(super) reader: Thread,
-    /// Epochs of assignments up to this one are given up.
-    pub(super) abandoned: Arc<AtomicU64>,
+    pub(super) consumer: Arc<BaseConsumer<Group>>,
+    pub(super) fence: Arc<Fence>,
 }
 
 /// The commit thread.
@@ -110,8 +124,6 @@ pub(super) struct Commit {
     awaited: VecDeque<Ends>,
     observer: Arc<dyn Observer>,
     summary: Summary,
-    /// The assignment that the group has taken away.
-    evicted: u64,
 }
 
 impl Commit {
@@ -124,7 +136,6 @@ impl Commit {
             awaited: VecDeque::new(),
             observer,
             summary: Summary::default(),
-            evicted: 0,
         }
     }
 
@@ -135,7 +146,7 @@ impl Commit {
             let mut records = size(&group[0].1);
             while group.len() < SHARED_EPOCHS
                 && records < SHARED_RECORDS
-                && let Some(next) = self.next_ready(group[0].0.term)
+                && let Some(next) = self.next_ready(group[0].0.epoch)
             {
                 records += size(&next.1);
                 group.push(next);
@@ -169,12 +180,13 @@ impl Commit {
         }
     }
 
-    /// Another epoch of the same assignment, if it is ready.
-    fn next_ready(&mut self, term: u64) -> Option<(Ends, Yield)> {
+    /// Another epoch, if it is ready and shares the fate of the first: both are abandoned, or neither.
+    fn next_ready(&mut self, first: u64) -> Option<(Ends, Yield)> {
         if self.awaited.is_empty() {
             self.awaited.extend(self.ports.ends.try_recv());
         }
-        if self.awaited.front()?.term != term {
+        let fence = &self.ports.fence;
+        if fence.is_abandoned(self.awaited.front()?.epoch) != fence.is_abandoned(first) {
             return None;
         }
         let made = self.ports.made.try_recv().ok()?;
@@ -183,10 +195,10 @@ impl Commit {
 
     /// Commits the epochs together, and hands out their permits.
     fn commit(&mut self, mut group: Vec<(Ends, Yield)>) -> Result<(), CommitError> {
-        let term = group[0].0.term;
+        let first = group[0].0.epoch;
         for (ends, made) in &mut group {
             made.sort();
-            self.ledger.absorb(term, &ends.positions, &made.shards);
+            self.ledger.absorb(&ends.positions, &made.shards, &made.revoked);
         }
         let silent = group.iter().all(|(_, made)| size(made) == 0);
         let mut offsets = self.ledger.due();
@@ -194,20 +206,18 @@ impl Commit {
             offsets.extend(self.ledger.any());
         }
         let nothing = offsets.is_empty() && silent;
-        let committed = nothing && !self.gave_up(term) || self.transact(&group, &offsets)?;
+        let committed = nothing && !self.ports.fence.is_abandoned(first) || self.transact(&group, &offsets)?;
         if committed {
             self.ledger.commit(&offsets);
         }
-        let mut offsets = Some(offsets).filter(|_| committed);
         for (_, made) in &group {
             if committed {
                 self.count(made);
                 self.observer.committed(made);
             }
-            let rerouted = made.misplaced.len();
-            let outcome = Outcome { committed, offsets: offsets.take().unwrap_or_default(), rerouted };
             // The ingest thread is gone when the run ends; nobody needs a permit then.
-            let _ = self.ports.outcomes.send(outcome);
+            let ahead = made.shards.iter().flat_map(|mark| mark.ahead.iter().map(|feed| (mark.shard, *feed))).collect();
+            let _ = self.ports.outcomes.send(Outcome { rerouted: made.misplaced.len(), ahead });
         }
         self.ports.reader.unpark();
         self.observer.alive(Part::Commit);
@@ -220,20 +230,19 @@ impl Commit {
         self.summary.rows += made.rows.len() as u64;
         self.summary.dead_letters += made.refusals.len() as u64;
         self.summary.rerouted += made.misplaced.len() as u64;
+        for records in made.state.iter().map(|(_, records)| records) {
+            self.summary.state.0 += records.len() as u64;
+            self.summary.state.1 += records.bytes() as u64;
+        }
     }
 
-    /// Whether epochs of this assignment are not to be committed any more.
-    fn gave_up(&self, term: u64) -> bool {
-        self.evicted == term || self.ports.abandoned.load(Ordering::Relaxed) >= term
-    }
-
-    /// Tries until the transaction is committed (`true`) or the assignment is lost (`false`).
+    /// Tries until the transaction is committed (`true`) or the epochs are abandoned (`false`).
     fn transact(&mut self, group: &[(Ends, Yield)], offsets: &[(Place, i64)]) -> Result<bool, CommitError> {
         let (Some((first, _)), Some((last, _))) = (group.first(), group.last()) else { return Ok(true) };
         let started = Instant::now();
         let mut tries = 0;
         loop {
-            if self.gave_up(first.term) {
+            if self.ports.fence.is_abandoned(first.epoch) {
                 return Ok(false);
             }
             let code = match self.attempt(group, offsets, last) {
@@ -241,13 +250,24 @@ impl Commit {
                 Err(Failure::Fatal(error)) => return Err(error),
                 Err(Failure::Abort(code)) => code,
             };
+            if is_expulsion(code) || code == RDKafkaErrorCode::IllegalGeneration {
+                // Nothing is wrong with the records. If they were torn off on their way, the next ones could be out of
+                // sequence to the broker, and have to be taken back in their turn.
+                self.transactions.drain();
+            }
             self.transactions.abort()?;
             self.summary.aborted += 1;
             tries += 1;
-            if is_eviction(code) {
-                tracing::warn!("commit epoch {}: the group has moved on ({code})", first.epoch);
-                self.evicted = first.term;
-                return Ok(false);
+            if is_expulsion(code) {
+                tracing::warn!("commit epoch {}: the group knows us no more ({code})", first.epoch);
+                self.await_news(first.epoch)?;
+                continue;
+            }
+            if code == RDKafkaErrorCode::IllegalGeneration {
+                tracing::debug!("commit epoch {}: the group has moved on; trying again", first.epoch);
+                std::thread::sleep(NEXT_GENERATION.min(Duration::from_millis(5) * 2_u32.pow(tries.min(8))));
+                self.observer.alive(Part::Commit);
+                continue;
             }
             if is_hopeless(code) && tries >= HOPELESS_TRIES {
                 return Err(CommitError::Refused { epoch: first.epoch, code });
@@ -261,18 +281,66 @@ impl Commit {
         Ok(true)
     }
 
+    /// Waits until the ingest thread has heard it from the group, and abandons the epoch.
+    fn await_news(&self, epoch: u64) -> Result<(), CommitError> {
+        let refused = Instant::now();
+        self.ports.fence.refuse(epoch);
+        self.ports.reader.unpark();
+        while !self.ports.fence.is_abandoned(epoch) {
+            if refused.elapsed() > NEWS {
+                return Err(CommitError::Limbo { epoch });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            self.transactions.serve();
+            self.observer.alive(Part::Commit);
+        }
+        Ok(())
+    }
+
     fn attempt(&mut self, group: &[(Ends, Yield)], offsets: &[(Place, i64)], last: &Ends) -> Result<(), Failure> {
         self.transactions.open()?;
+        #[cfg(feature = "sabotage")]
+        if crate::config::sabotage::offsets_first() {
+            for (shard, stand) in stands(group) {
+                self.writer.state(shard, stand, &mut |record| self.transactions.send(record))?;
+            }
+            self.transactions.commit()?;
+            self.transactions.open()?;
+        }
+        let transactions = &mut self.transactions;
         for (ends, made) in group {
-            let transactions = &mut self.transactions;
             self.writer.write(made, ends.wall, |record| transactions.send(record))?;
         }
-        if !offsets.is_empty()
-            && let Some(generation) = &last.group
-        {
-            self.transactions.send_offsets(&self.offsets(offsets)?, generation)?;
+        for (shard, stand) in stands(group) {
+            self.writer.state(shard, stand, &mut |record| transactions.send(record))?;
+        }
+        // Before the offsets: whoever takes a shard over reads its state up to where it ends then, and waits for what is
+        // open up to there. If the broker takes our offsets, we have the shard still, and all we say of it is there.
+        self.transactions.drain();
+        if !offsets.is_empty() {
+            let identity = self.identity(last)?;
+            if self.ports.fence.is_abandoned(last.epoch) {
+                return Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration));
+            }
+            self.transactions.send_offsets(&self.offsets(offsets)?, &identity)?;
         }
         self.transactions.commit()
+    }
+
+    /// What we are to the group now, if that is still the member that read the epoch.
+    fn identity(&self, ends: &Ends) -> Result<ConsumerGroupMetadata, Failure> {
+        let consumer = &self.ports.consumer;
+        let ask = || native::membership(consumer.client());
+        // What is sent cannot be looked into: it is what we were before and after it was asked for.
+        let (before, identity, after) = (ask(), consumer.group_metadata(), ask());
+        match (before, identity) {
+            (Some(Membership { member, .. }), _) if Some(member.as_str()) != ends.member.as_deref() => {
+                Err(Failure::Abort(RDKafkaErrorCode::UnknownMemberId))
+            }
+            (None, _) => Err(Failure::Abort(RDKafkaErrorCode::UnknownMemberId)),
+            (before @ Some(Membership { generation: 0.., .. }), Some(identity)) if before == after => Ok(identity),
+            _ => Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration)),
+        }
     }
 
     fn offsets(&self, offsets: &[(Place, i64)]) -> Result<TopicPartitionList, Failure> {
@@ -286,20 +354,30 @@ impl Commit {
     }
 }
 
-/// How many records an epoch gives.
+/// How many records an epoch gives, where its shards stand aside.
 fn size(made: &Yield) -> usize {
     let own = made.alerts.len() + made.reviews.len() + made.rows.len();
-    own + made.refusals.len() + made.misplaced.len()
+    let state: usize = made.state.iter().map(|(_, records)| records.len()).sum();
+    own + made.refusals.len() + made.misplaced.len() + state
 }
 
-/// The broker says that the partitions are no longer ours.
-fn is_eviction(code: RDKafkaErrorCode) -> bool {
+/// Where the shards stand that anything came of: of each the last record.
+fn stands(group: &[(Ends, Yield)]) -> BTreeMap<u32, &Records> {
+    let mut stands = BTreeMap::new();
+    let mut stirred = BTreeSet::new();
+    for mark in group.iter().flat_map(|(_, made)| &made.shards) {
+        stirred.extend(mark.stirred.then_some(mark.shard));
+        stands.insert(mark.shard, &mark.stand);
+    }
+    stands.retain(|shard, _| stirred.contains(shard));
+    stands
+}
+
+/// The shards are no longer ours.
+fn is_expulsion(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
-        RDKafkaErrorCode::IllegalGeneration
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::FencedInstanceId
-            | RDKafkaErrorCode::StaleMemberEpoch
+        RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::StaleMemberEpoch
     )
 }
 

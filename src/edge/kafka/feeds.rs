@@ -4,6 +4,9 @@ use crate::codec::Encoding;
 use crate::config::Topics;
 use crate::domain::event::Topic;
 use crate::domain::floor::Feed;
+use rdkafka::TopicPartitionList;
+use rdkafka::topic_partition_list::Offset;
+use std::collections::BTreeMap;
 
 /// The feeds of every shard, in order.
 pub(super) const FEEDS: [Feed; 4] =
@@ -44,6 +47,26 @@ impl Feeds {
     /// The feed that a topic is.
     pub(super) fn feed(&self, topic: &str) -> Option<Feed> {
         self.names.iter().position(|name| name == topic).map(|place| FEEDS[place])
+    }
+
+    /// All partitions of some shards.
+    pub(super) fn list(&self, shards: &[u32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(shards.len() * FEEDS.len());
+        for shard in shards {
+            for name in &self.names {
+                list.add_partition(name, *shard as i32);
+            }
+        }
+        list
+    }
+
+    /// The offsets that stand in a list, less those that are unknown.
+    pub(super) fn offsets(&self, list: &TopicPartitionList) -> BTreeMap<Place, i64> {
+        let offset = |(topic, partition): (String, i32), offset| match (self.feed(&topic), offset) {
+            (Some(feed), Offset::Offset(offset)) => Some(((u32::try_from(partition).ok()?, feed), offset)),
+            _ => None,
+        };
+        list.to_topic_map().into_iter().filter_map(|(partition, at)| offset(partition, at)).collect()
     }
 }
 

@@ -6,20 +6,20 @@ use crate::dataflow::board::lock;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// The assignment changes; nothing of it has happened yet.
+/// The assignment changes; nothing of it has happened yet, and the group waits for an answer.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// These partitions are ours; the answer is `assign`.
-    Assign(TopicPartitionList),
-    /// All partitions are to be given up; the answer is `unassign`.
-    Revoke,
+    /// These shards are ours from now on, beside those that were. The answer is `incremental_assign`.
+    Assign(BTreeSet<u32>),
+    /// These shards are to be given up. The answer is `incremental_unassign`.
+    Revoke(BTreeSet<u32>),
 }
 
 /// How far behind the end of a partition the process is.
@@ -51,7 +51,7 @@ impl Group {
         lock(&self.changes).pop_front()
     }
 
-    /// From here on changes are answered at once: the consumer is about to be closed.
+    /// From here on changes are answered at once: the consumer is about to leave the group.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
@@ -99,16 +99,28 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     /// Only notes the change: answering it may take seconds and needs all of the ingest thread's state.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let taken = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Relaxed) {
-            if let Err(error) = consumer.unassign() {
+            let answered = if taken { accept(consumer) } else { give_up_all(consumer) };
+            if let Err(error) = answered {
                 tracing::warn!("leave the group: {error}");
             }
             return;
         }
-        let change = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions.clone()),
-            _ => Change::Revoke,
-        };
-        lock(&self.changes).push_back(change);
+        // The group assigns the CRM topic alone: its partitions are the shards.
+        let shards =
+            partitions.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        lock(&self.changes).push_back(if taken { Change::Assign(shards) } else { Change::Revoke(shards) });
     }
+}
+
+/// Answers an assignment with nothing to read yet: librdkafka keeps what the group assigns apart from what is read, and
+/// waits only for the call.
+pub(super) fn accept(consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
+    consumer.incremental_assign(&TopicPartitionList::new())
+}
+
+/// Gives up whatever is read.
+pub(super) fn give_up_all(consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
+    consumer.incremental_unassign(&consumer.assignment()?)
 }

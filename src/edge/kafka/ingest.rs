@@ -3,31 +3,36 @@
 //! **Epochs.** One is closed when it is `engine.epoch` old or full; or as soon as everything is read, nothing is in
 //! flight and the one before is a while ago, so that a single event in a quiet hour is not kept waiting. Empty ones are
 //! closed at a slower pace, for the watermark follows the clock and deadlines pass. **Back-pressure.** While as many
-//! epochs are in flight as may be, nothing is taken from the queues; the group is served all the same. **Idle** is told
+//! epochs are in flight as may be, nothing is taken from the queues; the group is served all the same. Where much is held,
+//! the sources of a shard that are ahead rest: what waits for the others would fill the memory. **Idle** is told
 //! of a partition that was read to its end, whose queue was found empty so long after its last message, and whose leader
-//! can be reached. **Rebalance.** See `rebalance`, below: what was read is committed before a partition is given up.
+//! can be reached. **Rebalance.** See `rebalance`, below: what was read is committed before a shard is given up.
 
 mod once;
 mod rebalance;
 
 use super::client::{self, ClientError};
 use super::commit::{Ends, Outcome};
-use super::feeds::{FEEDS, Feeds};
-use super::group::{Change, Group};
+use super::feeds::{FEEDS, Feeds, Place};
+use super::fence::Fence;
+use super::group::{Change, Group, give_up_all};
 use super::lane::Lane;
-use super::shards::{self, Shards};
+use super::restore::{Fresh, Ready, RestoreError};
 use super::{Observer, Part, Renewal, Stop};
 use crate::config::Config;
 use crate::dataflow::epoch::Head;
+use crate::dataflow::state::Rebuilt;
 use crate::dataflow::workers::Supply;
-use crate::domain::floor::{Feed, Tide};
+use crate::domain::floor::{Feed, Flow, Tide};
+use crate::domain::norms::Norms;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -45,8 +50,8 @@ const NAP: Duration = Duration::from_millis(5);
 const DRAIN: Duration = Duration::from_secs(20);
 /// Questions to brokers that the thread waits for.
 const ASK: Duration = Duration::from_secs(10);
-/// After an epoch was refused, the group must say so itself within this time.
-const NEWS: Duration = Duration::from_secs(90);
+/// How often it is looked whether commits are refused, while they are waited for.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Reading failed for good.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,9 @@ pub enum IngestError {
         /// librdkafka's error.
         cause: KafkaError,
     },
+    /// State could not be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Another thread has ended.
     #[error("read: the {0} ended")]
     Alone(&'static str),
@@ -83,9 +91,6 @@ pub enum IngestError {
         /// A partition beyond it.
         shard: u32,
     },
-    /// The broker refuses our offsets, but does not take the partitions away.
-    #[error("read: the group refused an epoch {} s ago, and nothing came of it", NEWS.as_secs())]
-    Limbo,
 }
 
 /// The ends of the ingest thread's channels.
@@ -93,9 +98,11 @@ pub(super) struct Ports {
     pub(super) supply: Supply,
     pub(super) ends: Sender<Ends>,
     pub(super) outcomes: Receiver<Outcome>,
-    /// Tells the commit thread to give up epochs of assignments up to this one.
-    pub(super) abandoned: Arc<AtomicU64>,
-    /// Where newer norms come from.
+    /// Shards that are to be restored.
+    pub(super) fresh: Sender<Fresh>,
+    pub(super) ready: Receiver<Result<Ready, RestoreError>>,
+    /// The norms in force at the start, and where newer ones come from.
+    pub(super) norms: Arc<Norms>,
     pub(super) renewal: Renewal,
 }
 
@@ -124,15 +131,27 @@ pub(super) struct Ingest {
     count: u32,
     feeds: Feeds,
     lanes: Vec<Lane>,
-    assigned: Vec<u32>,
-    shards: Shards,
+    /// The shards that are read.
+    open: BTreeSet<u32>,
+    /// Those that are ours, but not read yet.
+    /// And by which ticket.
+    restoring: BTreeMap<u32, u64>,
+    /// Restored, for the workers to take with the next epoch.
+    rebuilt: Vec<Rebuilt>,
+    /// The norms in force.
+    norms: Arc<Norms>,
     ports: Ports,
+    fence: Arc<Fence>,
     closing: Closing,
     cut: Cut,
     stop: Stop,
     observer: Arc<dyn Observer>,
-    /// The assignment's number, from 1.
-    term: u64,
+    /// Who we were to the group when it gave us our shards.
+    member: Option<Arc<str>>,
+    /// The group has told us what is ours, be it nothing.
+    joined: bool,
+    /// Of the last shard that was to be restored.
+    ticket: u64,
     /// The next epoch.
     epoch: u64,
     in_flight: usize,
@@ -143,8 +162,8 @@ pub(super) struct Ingest {
     closed: Instant,
     /// Which lane is first in turn.
     turn: usize,
-    /// Since when epochs have been refused.
-    refused: Option<Instant>,
+    /// What is to rest until the other sources of its shard have come as far.
+    ahead: BTreeSet<Place>,
     /// Messages were sent to `rerouted` since it was last read to its end.
     rerouted: bool,
     /// Wakes this thread; set once it runs.
@@ -157,6 +176,7 @@ impl Ingest {
         shards: u32,
         closing: Closing,
         ports: Ports,
+        fence: Arc<Fence>,
         stop: Stop,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, IngestError> {
@@ -169,9 +189,12 @@ impl Ingest {
             count: shards,
             feeds: Feeds::of(&config.topics),
             lanes: Vec::new(),
-            assigned: Vec::new(),
-            shards: Shards::default(),
+            open: BTreeSet::new(),
+            restoring: BTreeMap::new(),
+            rebuilt: Vec::new(),
+            norms: Arc::clone(&ports.norms),
             ports,
+            fence,
             closing,
             cut: Cut {
                 epoch: duration(config.engine.epoch),
@@ -181,7 +204,9 @@ impl Ingest {
             },
             stop,
             observer,
-            term: 0,
+            member: None,
+            joined: false,
+            ticket: 0,
             epoch: 0,
             in_flight: 0,
             messages: 0,
@@ -189,17 +214,23 @@ impl Ingest {
             begun: None,
             closed: Instant::now(),
             turn: 0,
-            refused: None,
+            ahead: BTreeSet::new(),
             rerouted: false,
             waker,
         })
     }
 
+    /// The consumer, for who wants to know what we are to the group.
+    pub(super) fn consumer(&self) -> Arc<BaseConsumer<Group>> {
+        Arc::clone(&self.consumer)
+    }
+
     /// Reads until it is asked to stop, or all is read.
     pub(super) fn run(mut self) -> Result<(), IngestError> {
         let _ = self.waker.set(thread::current());
-        let names: Vec<&str> = self.feeds.names().iter().map(String::as_str).collect();
-        self.consumer.subscribe(&names).map_err(|cause| IngestError::Call { what: "join the group", cause })?;
+        // The group shares out this topic; the other feeds go where its partitions go.
+        let lead = self.feeds.name(FEEDS[0]);
+        self.consumer.subscribe(&[lead]).map_err(|cause| IngestError::Call { what: "join the group", cause })?;
         let result = self.read_on();
         self.leave();
         result
@@ -208,17 +239,19 @@ impl Ingest {
     fn read_on(&mut self) -> Result<(), IngestError> {
         loop {
             self.serve_group()?;
-            while let Ok(outcome) = self.ports.outcomes.try_recv() {
-                self.take(&outcome);
+            loop {
+                match self.ports.outcomes.try_recv() {
+                    Ok(outcome) => self.take(outcome),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Err(IngestError::Alone("commit thread")),
+                }
             }
             if self.stop.is_set() {
                 return self.finish();
             }
-            if let Some(since) = self.refused {
-                // What is read now would be refused as well; the group will tell.
-                if since.elapsed() > NEWS {
-                    return Err(IngestError::Limbo);
-                }
+            if self.fence.is_refused() {
+                // What is read now would be refused as well; the group will tell. The commit thread waits for no longer
+                // than is good.
                 thread::park_timeout(NAP);
                 continue;
             }
@@ -242,6 +275,9 @@ impl Ingest {
             let now = Instant::now();
             for visit in 0..self.lanes.len() {
                 let lane = (self.turn + visit) % self.lanes.len();
+                if self.ahead.contains(&self.lanes[lane].place) {
+                    continue;
+                }
                 let taken = self.lanes[lane]
                     .read(TURN.min(self.cut.messages - self.messages), now)
                     .map_err(|cause| IngestError::Call { what: "read messages", cause })?;
@@ -296,7 +332,7 @@ impl Ingest {
     /// Takes librdkafka's word for how far everything was read: it passes over the markers of transactions.
     fn reach(&mut self) -> Result<(), IngestError> {
         let list = self.consumer.position().map_err(|cause| IngestError::Call { what: "tell positions", cause })?;
-        let positions = shards::offsets(&list, &self.feeds);
+        let positions = self.feeds.offsets(&list);
         for lane in &mut self.lanes {
             if let Some(position) = positions.get(&lane.place) {
                 lane.reach(*position);
@@ -310,7 +346,7 @@ impl Ingest {
         self.reach()?;
         let wall = clock::now();
         let unreachable = self.consumer.context().unreachable();
-        let mut tides: Vec<(u32, Tide)> = Vec::with_capacity(self.assigned.len());
+        let mut tides: Vec<(u32, Tide)> = Vec::with_capacity(self.open.len());
         let mut batches = vec![Vec::new(); self.ports.supply.workers()];
         let mut positions = Vec::new();
         // Lanes stand in order of their shards.
@@ -322,7 +358,7 @@ impl Ingest {
                 tides.push((shard, Tide { wall, feeds: Vec::with_capacity(FEEDS.len()), close }));
             }
             if let Some((_, tide)) = tides.last_mut() {
-                tide.feeds.push((feed, idle));
+                tide.feeds.push(Flow { feed, idle, position: lane.position.unwrap_or(0) });
             }
             let worker = shard as usize % batches.len();
             batches[worker].extend(lane.take().map(Arc::new));
@@ -331,8 +367,20 @@ impl Ingest {
                 positions.extend(lane.position.map(|position| (lane.place, position)));
             }
         }
-        let ends = Ends { epoch: self.epoch, term: self.term, wall, positions, group: self.consumer.group_metadata() };
-        let head = Head { epoch: self.epoch, wall, tides, others: None, revoked, norms: self.ports.renewal.take() };
+        let ends = Ends { epoch: self.epoch, member: self.member.clone(), wall, positions };
+        let norms = self.ports.renewal.take();
+        if let Some(norms) = &norms {
+            self.norms = Arc::clone(norms);
+        }
+        let head = Head {
+            epoch: self.epoch,
+            wall,
+            tides,
+            others: None,
+            revoked,
+            norms,
+            rebuilt: std::mem::take(&mut self.rebuilt).into(),
+        };
         self.ports.ends.send(ends).map_err(|_| IngestError::Alone("commit thread"))?;
         if !self.ports.supply.send(head, batches) {
             return Err(IngestError::Alone("workers"));
@@ -345,23 +393,22 @@ impl Ingest {
         Ok(())
     }
 
-    fn take(&mut self, outcome: &Outcome) {
+    fn take(&mut self, outcome: Outcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.rerouted |= outcome.rerouted > 0;
-        self.shards.commit(&outcome.offsets);
-        if !outcome.committed {
-            self.shards.taint();
-            self.refused.get_or_insert_with(Instant::now);
-        }
+        self.ahead = outcome.ahead;
     }
 
-    /// Waits until nothing is in flight; whether that was so in time.
+    /// Waits until nothing is in flight; `false`: not in time, or never, for the group knows us no more.
     fn drain(&mut self, most: Duration) -> Result<bool, IngestError> {
         let deadline = Instant::now() + most;
         while self.in_flight > 0 {
-            match self.ports.outcomes.recv_deadline(deadline) {
-                Ok(outcome) => self.take(&outcome),
-                Err(RecvTimeoutError::Timeout) => return Ok(false),
+            match self.ports.outcomes.recv_deadline(deadline.min(Instant::now() + GLANCE)) {
+                Ok(outcome) => self.take(outcome),
+                Err(RecvTimeoutError::Timeout) if self.fence.is_refused() || Instant::now() >= deadline => {
+                    return Ok(false);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(IngestError::Alone("commit thread")),
             }
             self.observer.alive(Part::Ingest);
@@ -371,10 +418,16 @@ impl Ingest {
 
     /// Asked to stop: commits what was read.
     fn finish(&mut self) -> Result<(), IngestError> {
-        if self.refused.is_none() && self.messages > 0 {
+        if self.messages > 0 && !self.fence.is_refused() {
             self.close(None, Vec::new())?;
         }
-        if !self.drain(DRAIN)? {
+        let mut done = self.drain(DRAIN)?;
+        if self.fence.is_refused() {
+            // Others read it again.
+            self.fence.abandon(self.epoch);
+            done = self.drain(DRAIN)?;
+        }
+        if !done {
             return Err(IngestError::Stuck { what: "stop", epochs: self.in_flight, after: DRAIN });
         }
         Ok(())

@@ -84,36 +84,43 @@ mod tests {
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::produce::EventProducer;
     use crate::edge::kafka::{self, Mode, Observer, Renewal, Stop};
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use std::sync::atomic::AtomicI64;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
     #[derive(Default)]
-    struct Rules(Mutex<Vec<Rule>>);
+    struct Seen {
+        rules: Mutex<Vec<Rule>>,
+        shards: Mutex<Vec<Vec<u32>>>,
+    }
 
-    impl Observer for Rules {
+    impl Observer for Seen {
         fn committed(&self, made: &Yield) {
-            lock(&self.0).extend(made.alerts.iter().map(|alert| alert.rule));
+            lock(&self.rules).extend(made.alerts.iter().map(|alert| alert.rule));
+        }
+
+        fn assigned(&self, shards: &[u32]) {
+            lock(&self.shards).push(shards.to_vec());
         }
     }
 
-    fn lead(id: u32, minute: i64) -> Event {
-        let at = Timestamp(1_767_600_000_000 + minute * 60_000);
-        let text = format!(
-            r#"{{"event_id":"{id}","tenant_id":"acme","occurred_at":"{at}","lead_created":{{"lead_id":"{id}"}}}}"#
-        );
-        json::decode(text.as_bytes()).expect("an event")
-    }
-
-    #[test]
-    fn events_become_alerts_without_any_service() {
+    /// A cluster, and the configuration of a process that reads it.
+    fn cluster() -> (InProcess, Config) {
         let text = "norms: {first_response_late: {within: 5m}}
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false}
-kafka: {consumer: {fetch.wait.max.ms: 10}, transactional_id: test}
+kafka: {consumer: {fetch.wait.max.ms: 10, session.timeout.ms: 2000, heartbeat.interval.ms: 200}, transactional_id: test}
 engine: {workers: 1}";
         let mut config = Config::parse("test", text).expect("a configuration");
         let kafka = InProcess::start(&config.topics, 2).expect("a cluster");
         config.kafka.bootstrap = kafka.bootstrap().into();
+        (kafka, config)
+    }
+
+    type Run = std::thread::JoinHandle<Result<kafka::Summary, kafka::RunError>>;
+
+    fn start(config: Config) -> (Run, Stop, Arc<Seen>) {
         let settings = DataflowSettings {
             norms: Arc::new(config.norms.clone()),
             timing: Timing {
@@ -128,22 +135,80 @@ engine: {workers: 1}";
             latest: Arc::new(AtomicI64::new(i64::MIN)),
             earliest: Arc::new(AtomicI64::new(i64::MAX)),
         };
+        let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
+        let (asked, observer) = (stop.clone(), Arc::clone(&seen));
+        let run =
+            std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, Renewal::default(), observer));
+        (run, stop, seen)
+    }
+
+    fn until(run: &Run, mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() && !run.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(30), "not in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn lead(id: u32, minute: i64) -> Event {
+        let at = Timestamp(1_767_600_000_000 + minute * 60_000);
+        let text = format!(
+            r#"{{"event_id":"{id}","tenant_id":"acme","occurred_at":"{at}","lead_created":{{"lead_id":"{id}"}}}}"#
+        );
+        json::decode(text.as_bytes()).expect("an event")
+    }
+
+    #[test]
+    fn events_become_alerts_without_any_service() {
+        let (_kafka, config) = cluster();
         let mut producer = EventProducer::new(&config).expect("a producer");
         (0..100).for_each(|id| producer.send(&lead(id, i64::from(id))).expect("sent"));
         assert!(producer.flush(Duration::from_secs(10)));
-        let (stop, rules) = (Stop::default(), Arc::new(Rules::default()));
-        let (asked, observer) = (stop.clone(), Arc::clone(&rules));
-        let started = Instant::now();
-        let run =
-            std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, Renewal::default(), observer));
+        let (run, stop, seen) = start(config);
         // All leads but the last five are late.
-        while lock(&rules.0).len() < 95 && !run.is_finished() {
-            assert!(started.elapsed() < Duration::from_secs(30), "{} alerts", lock(&rules.0).len());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(&run, || lock(&seen.rules).len() >= 95);
         stop.stop();
         let summary = run.join().expect("no panic").expect("a good end");
         assert_eq!(summary.alerts, 95);
-        assert!(lock(&rules.0).iter().all(|rule| *rule == Rule::FirstResponseLate));
+        assert!(lock(&seen.rules).iter().all(|rule| *rule == Rule::FirstResponseLate));
+    }
+
+    /// Another member of the group takes its share, while the group forgets the first, or not. What the first has read,
+    /// step by step.
+    fn shards_of_the_first(forgotten: bool) -> Vec<Vec<u32>> {
+        let (kafka, config) = cluster();
+        let (run, stop, seen) = start(config.clone());
+        until(&run, || lock(&seen.shards).last().is_some_and(|shards| shards.len() == 2));
+        let begun = lock(&seen.shards).len();
+        if forgotten {
+            // The newcomer joins; the first, who is to join again, has been forgotten.
+            let errors =
+                [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID];
+            kafka.cluster().expect("a cluster").request_errors(RDKafkaApiKey::JoinGroup, &errors);
+        }
+        let newcomer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &config.kafka.bootstrap)
+            .set("group.id", &config.kafka.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a consumer");
+        newcomer.subscribe(&[config.topics.crm.name.as_str()]).expect("it joins");
+        until(&run, || {
+            newcomer.poll(Duration::from_millis(5));
+            lock(&seen.shards).last().is_some_and(|shards| shards.len() == 1)
+        });
+        stop.stop();
+        run.join().expect("no panic").expect("a good end");
+        lock(&seen.shards)[begun..].to_vec()
+    }
+
+    #[test]
+    fn who_was_forgotten_by_the_group_begins_its_shards_anew_though_librdkafka_says_nothing() {
+        let known = shards_of_the_first(false);
+        assert!(known.iter().all(|shards| shards.len() == 1), "what stays is not touched: {known:?}");
+        let forgotten = shards_of_the_first(true);
+        assert!(forgotten.contains(&Vec::new()), "what was read is others' to read: {forgotten:?}");
+        assert_eq!(forgotten.last().map(Vec::len), Some(1));
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Lane {
     pub(super) position: Option<i64>,
     /// The position that the commit thread knows.
     pub(super) reported: Option<i64>,
+    /// Something came by its queue: what librdkafka calls the position is of this lane, not of one before.
+    moved: bool,
     /// Read to its end: nothing came since the broker said so.
     at_end: bool,
     /// Since when nothing came.
@@ -50,7 +52,6 @@ impl Lane {
         topic: &str,
         encoding: Encoding,
         queue: PartitionQueue<Group>,
-        position: Option<i64>,
         committed: Option<i64>,
     ) -> Self {
         let (shard, feed) = place;
@@ -61,8 +62,9 @@ impl Lane {
             topic: topic.into(),
             queue,
             batch,
-            position,
-            reported: committed.filter(|committed| position == Some(*committed)),
+            position: committed,
+            reported: committed,
+            moved: false,
             at_end: false,
             quiet: now,
             emptied: now,
@@ -83,7 +85,7 @@ impl Lane {
                     return Ok(taken);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.at_end = true;
+                    (self.at_end, self.moved) = (true, true);
                     taken.end = true;
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
@@ -92,9 +94,14 @@ impl Lane {
                     tracing::warn!("read {} partition {}: {error}", self.topic, self.place.0);
                 }
                 Some(Ok(message)) => {
-                    self.at_end = false;
+                    (self.at_end, self.moved) = (false, true);
                     self.quiet = now;
                     let offset = message.offset();
+                    if self.position.is_some_and(|position| offset < position) {
+                        // librdkafka rests all partitions while a change of the assignment waits for its answer, and goes
+                        // on behind the last message that it knows to be read: one that was on its way comes again.
+                        continue;
+                    }
                     if self.end.is_some_and(|end| offset >= end) {
                         self.position = self.end;
                         return Ok(taken);
@@ -140,6 +147,21 @@ impl Lane {
 
     /// librdkafka's own position, which also passes over the markers of transactions.
     pub(super) fn reach(&mut self, position: i64) {
+        if self.moved {
+            self.advance(position);
+        }
+    }
+
+    /// There is nothing before this offset. What was never committed begins there anyway: that is nothing to report.
+    pub(super) fn begin_at(&mut self, low: i64) {
+        let unknown = self.position.is_none();
+        self.advance(low);
+        if unknown {
+            self.reported = self.position;
+        }
+    }
+
+    fn advance(&mut self, position: i64) {
         let position = self.end.map_or(position, |end| position.min(end));
         self.position = self.position.max(Some(position));
     }

@@ -7,25 +7,27 @@ use super::feeds::Place;
 use crate::dataflow::epoch::ShardMark;
 use std::collections::BTreeMap;
 
-/// Positions and committed offsets of the partitions that are assigned.
+/// Positions and committed offsets of the partitions that are read.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    term: u64,
     positions: BTreeMap<Place, i64>,
     lowest: BTreeMap<Place, i64>,
     committed: BTreeMap<Place, i64>,
 }
 
 impl Ledger {
-    /// Takes in an epoch of the assignment number `term`: the positions that moved, and what is held at its end.
-    pub(super) fn absorb(&mut self, term: u64, positions: &[(Place, i64)], marks: &[ShardMark]) {
-        if term != self.term {
-            *self = Self { term, ..Self::default() };
-        }
+    /// Takes in an epoch: the positions that moved, what is held at its end, and the shards that are forgotten with it.
+    /// Those belong to somebody else now.
+    pub(super) fn absorb(&mut self, positions: &[(Place, i64)], marks: &[ShardMark], revoked: &[u32]) {
         self.positions.extend(positions.iter().copied());
         self.lowest.clear();
         for mark in marks {
             self.lowest.extend(mark.lowest.iter().map(|(feed, offset)| ((mark.shard, *feed), *offset)));
+        }
+        if !revoked.is_empty() {
+            for known in [&mut self.positions, &mut self.lowest, &mut self.committed] {
+                known.retain(|(shard, _), _| !revoked.contains(shard));
+            }
         }
     }
 
@@ -64,30 +66,34 @@ mod tests {
 
     fn mark(shard: u32, lowest: &[(Feed, i64)]) -> ShardMark {
         let (watermark, held) = (Timestamp::MIN, lowest.len());
-        ShardMark { shard, watermark, held, lowest: lowest.to_vec(), counts: Counts::default() }
+        let (counts, ahead, entries, stirred, stand): (Counts, _, _, _, _) = Default::default();
+        ShardMark { shard, watermark, held, lowest: lowest.to_vec(), ahead, counts, entries, stirred, stand }
     }
 
     #[test]
     fn offsets_stop_before_the_first_event_that_waits() {
         let mut ledger = Ledger::default();
-        ledger.absorb(1, &[((0, CRM), 10), ((0, CALLS), 5), ((1, CRM), 7)], &[mark(0, &[(CRM, 4)]), mark(1, &[])]);
+        ledger.absorb(&[((0, CRM), 10), ((0, CALLS), 5), ((1, CRM), 7)], &[mark(0, &[(CRM, 4)]), mark(1, &[])], &[]);
         let due = ledger.due();
         assert_eq!(due, [((0, CRM), 4), ((0, CALLS), 5), ((1, CRM), 7)]);
         ledger.commit(&due);
         assert_eq!(ledger.due(), []);
         assert_eq!(ledger.any(), Some(((0, CRM), 4)));
-        ledger.absorb(1, &[], &[mark(0, &[(CRM, 8)])]);
+        ledger.absorb(&[], &[mark(0, &[(CRM, 8)])], &[]);
         assert_eq!(ledger.due(), [((0, CRM), 8)], "the watermark passed some");
-        ledger.absorb(1, &[((0, CRM), 11)], &[mark(0, &[])]);
+        ledger.absorb(&[((0, CRM), 11)], &[mark(0, &[])], &[]);
         assert_eq!(ledger.due(), [((0, CRM), 11)], "and the rest");
     }
 
     #[test]
-    fn another_assignment_starts_afresh() {
+    fn a_shard_that_is_revoked_is_forgotten() {
         let mut ledger = Ledger::default();
-        ledger.absorb(1, &[((0, CRM), 10)], &[]);
-        ledger.commit(&ledger.due());
-        ledger.absorb(2, &[((1, CRM), 3)], &[]);
+        ledger.absorb(&[((0, CRM), 10), ((1, CRM), 3)], &[], &[]);
+        // What was read of it and never committed is not committed later either.
+        ledger.absorb(&[], &[mark(0, &[(CRM, 4)]), mark(1, &[])], &[0]);
         assert_eq!(ledger.due(), [((1, CRM), 3)], "shard 0 is somebody else's");
+        ledger.commit(&ledger.due());
+        ledger.absorb(&[((0, CRM), 7)], &[mark(0, &[]), mark(1, &[])], &[]);
+        assert_eq!(ledger.due(), [((0, CRM), 7)], "it came back, and nothing from before counts");
     }
 }

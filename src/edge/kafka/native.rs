@@ -1,4 +1,4 @@
-//! Owns the two calls into librdkafka that the safe crate has no door for. Everything unsafe of the edge is here.
+//! Owns the calls into librdkafka that the safe crate has no door for. Everything unsafe of the edge is here.
 
 use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
@@ -33,6 +33,33 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
         }
     }
     Some(list.into_boxed_slice())
+}
+
+/// Who a consumer is to its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Membership {
+    /// Given by the broker, anew each time somebody joins: one that was lost never comes back.
+    pub(super) member: String,
+    /// -1: the group has moved on without us.
+    pub(super) generation: i32,
+}
+
+/// Who this consumer is to its group now; `None` if it is no member.
+#[allow(unsafe_code)]
+pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Option<Membership> {
+    // SAFETY: the client is borrowed and thus alive. What it gives is ours until we destroy it, once; the member id is a C
+    // string that lives as long, and is copied before that.
+    unsafe {
+        let metadata = bindings::rd_kafka_consumer_group_metadata(client.native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let id = bindings::rd_kafka_consumer_group_metadata_member_id(metadata);
+        let member = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
+        let generation = bindings::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
+        (!member.is_empty()).then_some(Membership { member, generation })
+    }
 }
 
 /// Makes the mock cluster of this client form groups at once instead of after 3 s.

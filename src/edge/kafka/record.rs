@@ -3,6 +3,7 @@
 
 use super::client::LARGEST_MESSAGE;
 use super::feeds::Feeds;
+use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, Message, Misplaced, Refusal, Yield};
@@ -70,6 +71,23 @@ impl Writer {
         }
         for misplaced in &made.misplaced {
             self.reroute(misplaced, &mut send)?;
+        }
+        for (shard, records) in &made.state {
+            self.state(*shard, records, &mut send)?;
+        }
+        Ok(())
+    }
+
+    /// Gives what is kept of a shard to `send`, until one fails.
+    pub(super) fn state<E>(
+        &self,
+        shard: u32,
+        records: &Records,
+        send: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (key, value) in records.iter() {
+            let partition = Some(shard as i32);
+            send(Record { topic: &self.topics.state, partition, key: Some(key), value, ..Record::default() })?;
         }
         Ok(())
     }

@@ -68,6 +68,9 @@ pub(super) enum Failure {
     Fatal(CommitError),
 }
 
+/// Events that are served at a time.
+const SERVED: usize = 16;
+
 /// Makes transactions, one after another.
 pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
@@ -81,9 +84,11 @@ impl Transactions {
         Self { producer, pulse, observer, sent: 0 }
     }
 
-    /// Serves what waits to be served, for whoever has nothing to send.
+    /// Serves what waits to be served, for whoever has nothing to send: an event a call, and errors may come in droves.
     pub(super) fn serve(&self) {
-        self.producer.poll(Duration::ZERO);
+        for _ in 0..SERVED {
+            self.producer.poll(Duration::ZERO);
+        }
     }
 
     /// Opens a transaction.
@@ -150,10 +155,10 @@ impl Transactions {
     }
 
     /// Serves delivery reports until there is nothing left to deliver: `message.timeout.ms` bounds it.
-    fn drain(&self) {
+    pub(super) fn drain(&self) {
         let mut pause = Duration::from_micros(100);
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::ZERO);
+            self.serve();
             if self.producer.in_flight_count() > 0 {
                 std::thread::sleep(pause);
                 pause = Duration::from_millis(1).min(pause * 11 / 10);

@@ -5,6 +5,7 @@
 
 use funnelwatch::codec::json;
 use funnelwatch::config::parse_norms;
+use funnelwatch::codec::state::PACKING;
 use funnelwatch::domain::alert::{Alert, Status, alert_id};
 use funnelwatch::domain::effect::{Effect, Fact, Measure};
 use funnelwatch::domain::event::{
@@ -494,7 +495,7 @@ impl Heard {
     fn new(norms: Arc<Norms>) -> Self {
         let memory = Memory { correction_horizon: Span(10_000 * Span::DAY.0), ..Memory::default() };
         let timing = Timing { memory, max_future_skew: None, ..Timing::default() };
-        Self { floor: Floor::new(Arc::clone(&norms), timing), norms, tenants: BTreeMap::new() }
+        Self { floor: Floor::new(Arc::clone(&norms), timing, PACKING), norms, tenants: BTreeMap::new() }
     }
 
     fn arrive(&mut self, offset: usize, event: &Event) {

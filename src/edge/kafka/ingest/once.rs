@@ -6,7 +6,8 @@ impl Ingest {
     /// Whether a run that is not endless has read and committed all that was there when it began, and all that it sent
     /// to `rerouted` itself.
     pub(super) fn is_all_read(&mut self) -> Result<bool, IngestError> {
-        if self.term == 0 || self.messages > 0 || !self.lanes.iter().all(Lane::done) {
+        let begun = self.joined && self.restoring.is_empty();
+        if !begun || self.messages > 0 || !self.lanes.iter().all(Lane::done) {
             return Ok(false);
         }
         if std::mem::take(&mut self.rerouted) {

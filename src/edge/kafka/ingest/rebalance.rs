@@ -1,19 +1,31 @@
-//! Owns the answers to the group: what is done before partitions are given up, and before new ones are read.
+//! Owns the answers to the group: what is done before shards are given up, and before new ones are read.
 //!
 //! ```text
-//! revoke: close the epoch ──► wait for its commit ──► note positions ──► give up all partitions
-//! assign: ask the committed offsets ──► forget shards that are gone ──► restore those that are new ──► read
+//! revoke: close the epoch ──► wait for its commit ──► forget the state ──► give up the partitions
+//! assign: accept at once ──► restore, on a thread of its own ──► open lanes, take the partitions ──► read
+//! lost:   abandon what is in flight ──► forget all state ──► give up all partitions
 //! ```
 //!
-//! Assignments that were lost (the group threw us out) are not committed any more: whoever has the partitions now reads
-//! from the last commit.
+//! The group is about the CRM topic alone: who is given its partition *p* takes partition *p* of every feed. Shards that
+//! stay are not touched, but for one thing: from when a change is announced until it is answered, librdkafka fetches
+//! nothing, of any shard. An answer takes as long as the commits that are under way.
+//!
+//! **Lost.** Whoever has been thrown out must not commit what it has read: others have read it again. It shows by the
+//! member id, which changes, and only so for certain: librdkafka 2.12 says nothing when the broker forgets a member that
+//! is about to join again (`rd_kafka_cgrp_handle_JoinGroup`, UNKNOWN_MEMBER_ID), and comes back under another id with the
+//! partitions of before. And `rd_kafka_assignment_lost` is unset by any `incremental_assign`.
 
 use super::super::feeds::Place;
+use super::super::group::accept;
+use super::super::native::{self, Membership};
+use super::super::restore::{Fresh, Ready};
 use super::once::end;
 use super::*;
-use rdkafka::TopicPartitionList;
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// So long the group is waited for at the end, which usually answers within a few milliseconds.
+const LEAVE: Duration = Duration::from_secs(1);
 
 impl Ingest {
     /// Serves the group, errors and statistics; answers changes.
@@ -31,144 +43,198 @@ impl Ingest {
                     tracing::error!("a message of {} came by the wrong way", message.topic());
                 }
                 None => match self.consumer.context().change() {
-                    Some(Change::Revoke) => self.revoke()?,
-                    Some(Change::Assign(partitions)) => self.assign(&partitions)?,
-                    None => return Ok(()),
+                    Some(Change::Revoke(shards)) => self.revoke(&shards)?,
+                    Some(Change::Assign(shards)) => self.assign(&shards)?,
+                    None => return self.open_ready(),
                 },
             }
         }
     }
 
-    fn revoke(&mut self) -> Result<(), IngestError> {
-        let lost = self.consumer.assignment_lost();
-        if lost || self.refused.is_some() {
-            tracing::warn!("the group took the partitions of {} shards without asking", self.assigned.len());
-            self.ports.abandoned.store(self.term, Ordering::Relaxed);
-            if self.messages > 0 || self.in_flight > 0 {
-                self.shards.taint();
+    fn revoke(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+        let now = native::membership(self.consumer.client());
+        let mut lost = self.is_lost(now.as_ref());
+        if !lost {
+            if self.messages > 0 {
+                self.close(None, Vec::new())?;
             }
-        } else if self.messages > 0 {
-            self.close(None, Vec::new())?;
+            // While no broker answers, nothing is committed and nothing refused: that may last.
+            lost = !self.drain(DRAIN)?;
         }
-        // While no broker answers, nothing is committed and nothing refused: that may last.
-        while !self.drain(DRAIN)? {
-            tracing::warn!("{} epochs are not committed in time and given up", self.in_flight);
-            self.ports.abandoned.store(self.term, Ordering::Relaxed);
-            if self.stop.is_set() {
-                return Err(IngestError::Stuck { what: "give up partitions", epochs: self.in_flight, after: DRAIN });
-            }
-        }
-        for lane in self.lanes.drain(..) {
-            self.shards.leave(lane.place, lane.position);
-        }
-        (self.messages, self.bytes, self.begun) = (0, 0, None);
-        self.assigned.clear();
-        self.refused = None;
-        self.observer.assigned(&[]);
-        self.consumer.unassign().map_err(|cause| IngestError::Call { what: "give up partitions", cause })
+        self.restoring.retain(|shard, _| !shards.contains(shard));
+        let gone = if lost { self.abandon()? } else { &self.open & shards };
+        self.forget(&gone)?;
+        tracing::info!("gave up {} shards, reading {}", shards.len(), self.open.len());
+        self.member = now.map(|now| now.member.into());
+        // Those are still ours, but what became of them in the workers was not committed.
+        self.restore(&gone - shards)
     }
 
-    fn assign(&mut self, partitions: &TopicPartitionList) -> Result<(), IngestError> {
-        let assigned = shards::whole(partitions, &self.feeds).unwrap_or_else(|shard| {
-            // Members that subscribe to other topics, as during an upgrade: the next rebalance will be better.
-            tracing::error!("shard {shard} is torn between members of the group; nothing is read");
-            BTreeSet::new()
-        });
-        if let Some(shard) = assigned.last().filter(|last| **last >= self.count) {
+    fn assign(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+        if let Some(shard) = shards.last().filter(|last| **last >= self.count) {
             return Err(IngestError::Grown { before: self.count, shard: *shard });
         }
-        let mut list = TopicPartitionList::new();
-        for shard in &assigned {
-            for feed in FEEDS {
-                list.add_partition(self.feeds.name(feed), *shard as i32);
+        accept(&self.consumer).map_err(|cause| IngestError::Call { what: "accept partitions", cause })?;
+        let now = native::membership(self.consumer.client());
+        let mut fresh = shards.clone();
+        if self.is_lost(now.as_ref()) {
+            let gone = self.abandon()?;
+            self.forget(&gone)?;
+            fresh.extend(gone);
+            fresh.extend(self.restoring.keys());
+        }
+        self.go_on()?;
+        self.joined = true;
+        self.member = now.map(|now| now.member.into());
+        self.restore(fresh)
+    }
+
+    /// Whether we are no longer the member whose shards we read.
+    fn is_lost(&self, now: Option<&Membership>) -> bool {
+        let Some(member) = &self.member else { return false };
+        now.is_none_or(|now| now.member != **member || now.generation < 0)
+    }
+
+    /// Gives up all that is in flight; which shards have lost their state with it.
+    fn abandon(&mut self) -> Result<BTreeSet<u32>, IngestError> {
+        tracing::warn!("what was read of {} shards is not committed any more: it is others' to read", self.open.len());
+        self.fence.abandon(self.epoch);
+        while !self.drain(DRAIN)? {
+            if self.stop.is_set() {
+                return Err(IngestError::Stuck { what: "give up shards", epochs: self.in_flight, after: DRAIN });
             }
         }
-        let committed = self.committed(&list)?;
-        let plan = self.shards.plan(&assigned, &committed);
-        self.term += 1;
-        if !plan.gone.is_empty() {
-            self.close(None, plan.gone)?;
-        }
-        self.restore(&plan.fresh);
-        self.open(&mut list, &plan.starts, &committed)?;
-        self.assigned = assigned.into_iter().collect();
-        self.observer.assigned(&self.assigned);
-        tracing::info!("reading {} shards, {} of them anew", self.assigned.len(), plan.fresh.len());
-        self.consumer.assign(&list).map_err(|cause| IngestError::Call { what: "take partitions", cause })
+        Ok(self.open.clone())
     }
 
-    /// The group's committed offsets; waits until no transaction of a predecessor is open on them: at most until it times
-    /// out. One that outlasts that hangs in the broker (a lone broker that crashes while it ends a transaction forgets
-    /// the markers of it), and is for `kafka-transactions abort`.
-    fn committed(&self, list: &TopicPartitionList) -> Result<BTreeMap<Place, i64>, IngestError> {
-        if list.count() == 0 {
-            return Ok(BTreeMap::new());
+    /// Forgets shards and gives up their partitions, be they none: the group waits for the call. What was read of them is
+    /// committed or abandoned.
+    fn forget(&mut self, gone: &BTreeSet<u32>) -> Result<(), IngestError> {
+        self.lanes.retain(|lane| !gone.contains(&lane.place.0));
+        self.open.retain(|shard| !gone.contains(shard));
+        // Either all was committed or all is given up: nothing is left of the epoch that was being filled.
+        (self.messages, self.bytes, self.begun) = (0, 0, None);
+        let gone: Vec<u32> = gone.iter().copied().collect();
+        let list = self.feeds.list(&gone);
+        if !gone.is_empty() {
+            self.close(None, gone)?;
+            self.tell();
         }
-        let started = Instant::now();
-        loop {
-            match self.consumer.committed_offsets(list.clone(), ASK) {
-                Ok(committed) => return Ok(shards::offsets(&committed, &self.feeds)),
-                Err(error) if started.elapsed() < 3 * ASK && !self.stop.is_set() => {
-                    tracing::warn!("ask the committed offsets: {error}; trying again");
-                }
-                Err(cause) => {
-                    let what = "ask the committed offsets, on which a transaction may be open";
-                    return Err(IngestError::Call { what, cause });
-                }
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|cause| IngestError::Call { what: "give up partitions", cause })?;
+        self.go_on()
+    }
+
+    /// Wakes the shards that stay: librdkafka rested them all until the answer, but its threads that fetch sleep on for up
+    /// to a second (`rd_kafka_max_block_ms`), for `rd_kafka_toppar_pause_resume` does not wake them. A seek does; it is to
+    /// where we are.
+    fn go_on(&self) -> Result<(), IngestError> {
+        let mut list = TopicPartitionList::with_capacity(self.lanes.len());
+        for lane in &self.lanes {
+            // One that has read nothing and has no offset yet begins by asking a broker, which wakes it.
+            if let Some(position) = lane.position {
+                list.add_partition_offset(&lane.topic, lane.place.0 as i32, Offset::Offset(position))
+                    .map_err(|cause| IngestError::Call { what: "list positions", cause })?;
             }
-            self.observer.alive(Part::Ingest);
         }
+        if list.count() > 0 {
+            // Nobody waits for it: one that fails wakes within the second.
+            if let Err(error) = self.consumer.seek_partitions(list, Duration::ZERO) {
+                tracing::debug!("wake the shards that stay: {error}");
+            }
+        }
+        Ok(())
     }
 
-    /// The place where the state of shards that are new here will be read from its topic, before anything else is.
-    /// Until then they start empty at their committed offsets.
-    fn restore(&mut self, fresh: &[u32]) {
-        if !fresh.is_empty() {
-            tracing::debug!("shards {fresh:?} start without state");
+    /// Has shards restored; until then they are ours, and not read.
+    fn restore(&mut self, shards: BTreeSet<u32>) -> Result<(), IngestError> {
+        for shard in shards {
+            self.ticket += 1;
+            let fresh = Fresh { shard, ticket: self.ticket, norms: Arc::clone(&self.norms) };
+            self.restoring.insert(shard, self.ticket);
+            self.ports.fresh.send(fresh).map_err(|_| IngestError::Alone("restore thread"))?;
         }
+        Ok(())
     }
 
-    /// Opens a lane for every partition of the list, and writes into it where to start.
-    fn open(
-        &mut self,
-        list: &mut TopicPartitionList,
-        starts: &BTreeMap<Place, Option<i64>>,
-        committed: &BTreeMap<Place, i64>,
-    ) -> Result<(), IngestError> {
-        for (place, start) in starts {
-            let (shard, feed) = *place;
+    /// Begins to read what has been restored.
+    fn open_ready(&mut self) -> Result<(), IngestError> {
+        let mut opened = Vec::new();
+        while let Ok(ready) = self.ports.ready.try_recv() {
+            let Ready { shard, ticket, committed, rebuilt } = ready?;
+            // It may have been taken away meanwhile, and given back since.
+            if self.restoring.get(&shard) == Some(&ticket) {
+                self.restoring.remove(&shard);
+                self.rebuilt.extend(rebuilt);
+                self.open_shard(shard, &committed)?;
+                opened.push(shard);
+            }
+        }
+        if !opened.is_empty() {
+            tracing::info!("reading {} shards, {} of them anew", self.open.len(), opened.len());
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Opens a lane for each feed of a shard, and takes its partitions. The group is not asked.
+    fn open_shard(&mut self, shard: u32, committed: &BTreeMap<Place, i64>) -> Result<(), IngestError> {
+        let mut list = self.feeds.list(&[shard]);
+        for feed in FEEDS {
+            let place = (shard, feed);
             let topic = self.feeds.name(feed);
+            let start = committed.get(&place).copied();
             // Before the partition is assigned: afterwards some messages would already be in the common queue.
             let queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(IngestError::Call {
                 what: "split off the queue of a partition",
                 cause: KafkaError::Subscription(topic.into()),
             })?;
-            let committed = committed.get(place).copied();
-            let mut lane = Lane::new(*place, topic, self.feeds.encoding(feed), queue, *start, committed);
+            let mut lane = Lane::new(place, topic, self.feeds.encoding(feed), queue, start);
             lane.wake(wake(&self.waker));
             if self.closing.once {
                 let (low, high) = end(&self.consumer, &lane)?;
                 lane.stop_at(high);
-                lane.reach(low);
-                if committed.is_none() {
-                    // Without an offset the group begins there anyway.
-                    lane.reported = lane.position;
-                }
+                lane.begin_at(low);
             }
             let offset = start.map_or(Offset::Beginning, Offset::Offset);
             list.set_partition_offset(topic, shard as i32, offset)
                 .map_err(|cause| IngestError::Call { what: "set where to start", cause })?;
             self.lanes.push(lane);
         }
-        Ok(())
+        self.lanes.sort_by_key(|lane| lane.place.0);
+        self.open.insert(shard);
+        self.consumer.incremental_assign(&list).map_err(|cause| IngestError::Call { what: "take partitions", cause })
     }
 
-    /// Leaves the group, so that others need not wait for the session to time out.
+    fn tell(&self) {
+        self.observer.assigned(&self.open.iter().copied().collect::<Vec<_>>());
+    }
+
+    /// Leaves the group, so that others need not wait for the session to time out. To close the consumer is not enough:
+    /// members with a name stay, so as to be the same when they come back (`rd_kafka_cgrp_leave_maybe`). It does leave
+    /// when it unsubscribes before.
     pub(super) fn leave(&mut self) {
-        self.consumer.context().leave();
+        // Whatever is still in flight: somebody else will read it.
+        self.fence.abandon(u64::MAX);
+        let (consumer, group) = (&self.consumer, self.consumer.context());
+        group.leave();
         self.lanes.clear();
-        if let Err(error) = self.consumer.unassign() {
+        // The answers to changes that were noted and not taken up, too.
+        if let Err(error) = accept(consumer).and_then(|()| give_up_all(consumer)) {
             tracing::warn!("leave the group: {error}");
+        }
+        if native::membership(consumer.client()).is_some() {
+            consumer.unsubscribe();
+        }
+        let asked = Instant::now();
+        // The member id goes when the request does; closing the consumer waits for the answer.
+        while native::membership(consumer.client()).is_some() {
+            if asked.elapsed() > LEAVE {
+                tracing::warn!("the group was not left in time: others will wait for the session to time out");
+                break;
+            }
+            consumer.poll(Duration::from_millis(5));
         }
     }
 }

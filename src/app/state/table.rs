@@ -1,0 +1,97 @@
+//! Owns tables of text: columns as wide as what stands in them, and nothing in them that a terminal would obey.
+
+use std::fmt;
+
+/// A table.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Names of columns, and whether their values stand at the right.
+    head: Vec<(String, bool)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table of these columns: `<` before a name puts values at the left, `>` at the right.
+    pub(super) fn new(columns: &str) -> Self {
+        let mut table = Self::default();
+        columns.split_whitespace().for_each(|column| table.column(column));
+        table
+    }
+
+    /// Another column.
+    pub(super) fn column(&mut self, name: &str) {
+        let plain = name.trim_start_matches(['<', '>']).replace('_', " ");
+        self.head.push((plain, name.starts_with('>')));
+    }
+
+    /// Another row.
+    pub(super) fn row(&mut self, values: Vec<String>) {
+        self.rows.push(values);
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows without the names of columns, indented.
+    pub(super) fn body(&self) -> String {
+        let widths = self.widths(&[]);
+        self.rows.iter().map(|row| format!("  {}\n", self.line(row, &widths))).collect()
+    }
+
+    fn widths(&self, names: &[String]) -> Vec<usize> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).chain(names.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        (0..self.head.len()).map(width).collect()
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let cells = row.iter().zip(&self.head).zip(widths).map(|((cell, (_, right)), width)| {
+            if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.head.iter().map(|(name, _)| name.clone()).collect();
+        let widths = self.widths(&names);
+        for row in std::iter::once(&names).chain(&self.rows) {
+            writeln!(f, "{}", self.line(row, &widths))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ids as their sources spell them, less what a terminal would obey.
+pub(super) fn clean(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        letter if letter.is_control() => letter.escape_default().collect(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_stands_in_them() {
+        let mut table = Table::new("<tenant >first_events");
+        table.row(vec!["a".into(), "7".into()]);
+        table.row(vec!["компания".into(), "12".into()]);
+        assert_eq!(table.to_string(), "tenant    first events\na                    7\nкомпания            12\n");
+        assert_eq!(table.body(), "  a          7\n  компания  12\n");
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+    }
+}

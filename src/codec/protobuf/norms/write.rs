@@ -1,0 +1,180 @@
+//! Owns the way from norms to their message. Promises to forget nothing but the secret: everything is taken apart
+//! without `..`, so that the compiler tells of a key that is not kept.
+
+use crate::codec::names::Name;
+use crate::codec::proto::{self, norms as kept};
+use crate::codec::protobuf::{output::keyed, write::texts};
+use crate::domain::alert::Severity;
+use crate::domain::calendar::{Calendar, Hours};
+use crate::domain::norms::{
+    Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
+    TermsPolicy, Window,
+};
+use crate::domain::time::Span;
+
+/// The norms as they are kept.
+pub(super) fn norms(norms: &Norms) -> proto::Norms {
+    // A record is seen by more people than the configuration: the privacy key stays there.
+    let Norms { calendars, pipelines, windows, min_talk, country, privacy_key: _, base, overrides } = norms;
+    proto::Norms {
+        // A calendar's own name is the one that it is known by.
+        calendars: keyed(calendars, |each| calendar(each)),
+        pipelines: keyed(pipelines, pipeline),
+        windows: windows.iter().copied().map(window).collect(),
+        min_talk_ms: min_talk.0,
+        country: country.name().into(),
+        overrides: overrides.iter().map(over).collect(),
+        base: Some(layer(base)),
+    }
+}
+
+fn calendar(calendar: &Calendar) -> kept::Calendar {
+    kept::Calendar {
+        timezone: calendar.timezone().into(),
+        week: calendar.week().iter().map(|hours| day(hours)).collect(),
+        days: keyed(calendar.days(), |hours| day(hours)),
+        years: calendar.years().iter().copied().map(i32::from).collect(),
+    }
+}
+
+fn day(hours: &[Hours]) -> kept::Day {
+    kept::Day { hours: hours.iter().map(ToString::to_string).collect() }
+}
+
+fn pipeline(pipeline: &Pipeline) -> kept::Pipeline {
+    let Pipeline { entity, stages } = pipeline;
+    kept::Pipeline { entity: entity.wire_name().into(), stages: stages.iter().map(stage).collect() }
+}
+
+fn stage(stage: &Stage) -> kept::Stage {
+    let Stage { id, early, required, max_time, requires_fields, requires_activities } = stage;
+    kept::Stage {
+        id: id.to_string(),
+        early: *early,
+        required: *required,
+        max_time: max_time.map(length),
+        requires_fields: texts(requires_fields),
+        requires_activities: texts(requires_activities),
+    }
+}
+
+fn window(window: Window) -> kept::Window {
+    let Window { size: Span(size_ms), in_days, slide: Span(slide_ms) } = window;
+    kept::Window { size_ms, in_days, slide_ms }
+}
+
+fn length(length: Length) -> kept::Length {
+    let Length { span: Span(span_ms), in_days } = length;
+    kept::Length { span_ms, in_days }
+}
+
+fn over(over: &Override) -> kept::Override {
+    let Override { tenant, department, pipeline, source, layer: inner } = over;
+    kept::Override {
+        tenant: text(tenant),
+        department: text(department),
+        pipeline: text(pipeline),
+        source: text(source),
+        layer: Some(layer(inner)),
+    }
+}
+
+fn layer(layer: &Layer) -> kept::Layer {
+    let Layer { calendar, rules, terms: allowed, review_sampling } = layer;
+    kept::Layer {
+        calendar: text(calendar),
+        rules: rules.iter().map(|(rule, each)| (rule.name().into(), params(each))).collect(),
+        terms: Some(terms(allowed)),
+        review_sampling: Some(sampling(*review_sampling)),
+    }
+}
+
+fn params(params: &Params) -> kept::Params {
+    let Params {
+        enabled,
+        severity,
+        escalate_after,
+        within,
+        clock,
+        response,
+        attempts,
+        entities,
+        applies_to,
+        allowed_reasons,
+        min_touches,
+        channels,
+        window,
+        basis,
+        at_least,
+        of_department,
+        at_most,
+        at_most_lag,
+        quantile,
+        min_sample,
+    } = params;
+    kept::Params {
+        enabled: *enabled,
+        severity: text(&severity.map(Severity::name)),
+        escalate_after: escalate_after
+            .as_ref()
+            .map(|steps| kept::Lengths { lengths: steps.iter().copied().map(length).collect() }),
+        within: within.map(length),
+        clock: text(&clock.map(Clock::name)),
+        response: text(&response.map(Response::name)),
+        attempts: *attempts,
+        entities: entities.as_deref().map(names),
+        applies_to: applies_to.as_deref().map(names),
+        allowed_reasons: allowed_reasons.as_deref().map(|reasons| kept::Names { names: texts(reasons) }),
+        min_touches: *min_touches,
+        channels: channels.as_deref().map(names),
+        window_ms: window.map(|Span(size_ms)| size_ms),
+        basis: text(&basis.map(Basis::name)),
+        at_least: *at_least,
+        of_department: *of_department,
+        at_most: *at_most,
+        at_most_lag: at_most_lag.map(length),
+        quantile: *quantile,
+        min_sample: *min_sample,
+    }
+}
+
+fn terms(terms: &TermsParams) -> kept::Terms {
+    let TermsParams { approvers, policies } = terms;
+    kept::Terms {
+        approvers: approvers.as_deref().map(|approvers| kept::Names { names: texts(approvers) }),
+        policies: policies.as_ref().map(|rows| kept::TermsPolicies { policies: rows.iter().map(policy).collect() }),
+    }
+}
+
+fn policy(policy: &TermsPolicy) -> kept::TermsPolicy {
+    let TermsPolicy {
+        pipeline,
+        grade,
+        amount_minor_below,
+        max_discount_percent,
+        max_installment_months,
+        min_prepayment_percent,
+    } = policy;
+    kept::TermsPolicy {
+        pipeline: text(pipeline),
+        grade: text(grade),
+        amount_minor_below: *amount_minor_below,
+        max_discount_percent: *max_discount_percent,
+        max_installment_months: *max_installment_months,
+        min_prepayment_percent: *min_prepayment_percent,
+    }
+}
+
+fn sampling(sampling: SamplingParams) -> kept::ReviewSampling {
+    let SamplingParams { per_day, min_talk } = sampling;
+    kept::ReviewSampling { per_day, min_talk_ms: min_talk.map(|Span(talk_ms)| talk_ms) }
+}
+
+/// A text if there is one; an empty one is one too.
+fn text(value: &Option<impl ToString>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+fn names(values: &[impl Name]) -> kept::Names {
+    kept::Names { names: values.iter().map(|value| value.wire_name().into()).collect() }
+}

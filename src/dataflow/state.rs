@@ -1,0 +1,335 @@
+//! Owns the way of a shard to the state topic and back: what is written of an epoch, and how the shard is rebuilt.
+
+pub mod inspect;
+pub mod reset;
+
+use super::board::{Requests, Standing};
+use crate::codec::protobuf;
+use crate::codec::state::{self, Census, Key, PACKING, Record, Records, ShardState, StateFlaw, TenantState};
+use crate::domain::effect::Effect;
+use crate::domain::floor::{Effects, Floor, Flow, Timing};
+use crate::domain::id::TenantId;
+use crate::domain::norms::Norms;
+use crate::domain::scoreboard::{ChargeKey, Scoreboard, WindowViolation};
+use crate::domain::state::{Kept, Mark, Source};
+use crate::domain::tenant::Tenant;
+use crate::domain::time::Timestamp;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Norms that this process judges by, with their id.
+type Named = (Arc<Norms>, String);
+
+/// A shard on its worker: its floor, and what is known of its records.
+pub(super) struct Post {
+    pub(super) floor: Floor,
+    census: Census,
+    norms: Vec<Named>,
+}
+
+/// A shard that was rebuilt from its records.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// Which.
+    pub shard: u32,
+    floor: Floor,
+    census: Census,
+    norms: Vec<Named>,
+    /// The figures of its tenants.
+    pub(super) boards: Vec<(TenantId, Standing)>,
+}
+
+impl Post {
+    /// A shard of which nothing is known.
+    pub(super) fn new(norms: &Arc<Norms>, timing: Timing) -> Self {
+        let floor = Floor::new(Arc::clone(norms), timing, PACKING);
+        Self { floor, census: Census::default(), norms: Vec::new() }
+    }
+
+    /// How many applied events it would be restored from.
+    pub(super) fn entries(&self) -> u64 {
+        self.census.applied
+    }
+
+    /// Writes what of a tenant has changed.
+    pub(super) fn write(&mut self, effects: &Effects, records: &mut Records) {
+        let Effects { tenant, journal, .. } = effects;
+        for (turn, id, packed) in journal.kept() {
+            self.census.add(records.applied(tenant, turn, id, packed));
+        }
+        for source in &journal.gone {
+            self.census.remove(records.gone(tenant, *source));
+        }
+        if let Some(Mark { first_event, spoke, eras }) = self.floor.mark_of(tenant).filter(|_| journal.marked) {
+            let eras = eras.into_iter().map(|(since, norms)| (since, self.id_of(&norms, records))).collect();
+            records.tenant(tenant, &TenantState { first_event, spoke, eras });
+        }
+    }
+
+    /// Writes where the shard stands.
+    pub(super) fn stand(&mut self, flows: &[Flow], written: Timestamp) -> Records {
+        let mut records = Records::default();
+        records.shard(&ShardState { bearings: self.floor.bearings(flows), census: self.census, written });
+        records
+    }
+
+    fn id_of(&mut self, norms: &Arc<Norms>, records: &mut Records) -> String {
+        if let Some((_, id)) = self.norms.iter().find(|(known, _)| Arc::ptr_eq(known, norms)) {
+            return id.clone();
+        }
+        let bytes = protobuf::encode_norms(norms);
+        let id = state::norms_id(&bytes);
+        records.norms(&id, &bytes);
+        self.norms.push((Arc::clone(norms), id.clone()));
+        id
+    }
+}
+
+/// A shard cannot be rebuilt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RebuildError {
+    /// The record of a key is of no use.
+    Record(String, StateFlaw),
+    /// Records are missing: what there should be, and what was found.
+    Incomplete(Census, Census),
+    /// A record that another one speaks of is missing.
+    Missing(String),
+    /// A tenant belongs to another shard: to this one.
+    Misplaced(TenantId, u32),
+}
+
+impl std::fmt::Display for RebuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Record(key, flaw) => {
+                let kind = Key::read(key.as_bytes()).map_or("unknown", |key| key.kind());
+                write!(f, "{kind} record {key:?}: {flaw}")
+            }
+            Self::Incomplete(wanted, found) if wanted.applied != found.applied => {
+                write!(f, "{} of {} applied events are there", found.applied, wanted.applied)
+            }
+            Self::Incomplete(..) => write!(f, "the applied events are not those that were written"),
+            Self::Missing(what) => write!(f, "there is no record of {what}"),
+            Self::Misplaced(tenant, shard) => write!(f, "tenant {tenant} belongs to shard {shard}"),
+        }
+    }
+}
+
+impl std::error::Error for RebuildError {}
+
+/// What is needed to rebuild beside the records.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The norms in force now.
+    pub norms: Arc<Norms>,
+    /// How event time is kept.
+    pub timing: Timing,
+}
+
+/// Gathers the records of one shard, in the order of its partition; the last one of a key counts.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    events: FxHashMap<TenantId, FxHashMap<Source, Kept>>,
+    tenants: BTreeMap<TenantId, TenantState>,
+    violations: BTreeMap<TenantId, BTreeMap<ChargeKey, WindowViolation>>,
+    /// Which violation a key is of.
+    charges: FxHashMap<Vec<u8>, (TenantId, ChargeKey)>,
+    norms: BTreeMap<String, Vec<u8>>,
+    shard: Option<ShardState>,
+    /// Records that are of no use, by their keys. One that another replaced is none of them.
+    flaws: BTreeMap<Vec<u8>, StateFlaw>,
+    /// Of all applied events that there are, damaged ones among them.
+    census: Census,
+    records: u64,
+    settled: bool,
+}
+
+impl Gathering {
+    /// How many records were taken in, those that others replaced among them.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Where the shard stands, if there is any state of it.
+    pub fn shard(&self) -> Option<&ShardState> {
+        self.shard.as_ref()
+    }
+
+    /// Whether the last record said where the shard stands, as the last one of each transaction does; or there is none.
+    pub fn is_settled(&self) -> bool {
+        self.settled || self.records == 0
+    }
+
+    /// Takes a record in; one without value is a tombstone. What is wrong with it is told by [`Self::verify`], for another
+    /// one of its key may yet come.
+    pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.records += 1;
+        self.settled = key == state::SHARD;
+        if !self.flaws.is_empty() && self.flaws.remove(key).is_some() && state::source(key).is_some() {
+            self.census.remove(key);
+        }
+        let record = match value.map(|value| state::decode(key, value)) {
+            None => return self.bury(key),
+            Some(Err(flaw)) => {
+                // What it took the place of is gone.
+                self.bury(key);
+                if state::source(key).is_some() {
+                    self.census.add(key);
+                }
+                self.flaws.insert(key.to_vec(), flaw);
+                return;
+            }
+            Some(Ok(record)) => record,
+        };
+        match record {
+            Record::Applied(tenant, kept) => {
+                let source = (kept.turn.feed, kept.turn.offset);
+                if self.events.entry(tenant).or_default().insert(source, kept).is_none() {
+                    self.census.add(key);
+                }
+            }
+            Record::Shard(shard) => self.shard = Some(shard),
+            Record::Tenant(tenant, state) => drop(self.tenants.insert(tenant, state)),
+            Record::Violation(tenant, charge, violation) => {
+                self.charges.insert(key.to_vec(), (tenant.clone(), charge.clone()));
+                self.violations.entry(tenant).or_default().insert(charge, violation);
+            }
+            Record::Norms(norms) => drop(self.norms.insert(state::norms_id(&norms), norms)),
+        }
+    }
+
+    fn bury(&mut self, key: &[u8]) {
+        match Key::read(key) {
+            Some(Key::Event(tenant, source)) => {
+                let events = self.events.get_mut(&tenant);
+                if events.and_then(|events| events.remove(&source)).is_some() {
+                    self.census.remove(key);
+                }
+            }
+            Some(Key::Violation(tenant)) => {
+                if let Some((_, charge)) = self.charges.remove(key) {
+                    self.violations.entry(tenant).or_default().remove(&charge);
+                }
+            }
+            Some(Key::Tenant(tenant)) => drop(self.tenants.remove(&tenant)),
+            Some(Key::Norms(id)) => drop(self.norms.remove(&id)),
+            Some(Key::Shard) => self.shard = None,
+            None => {}
+        }
+    }
+
+    /// Whether everything is there; `None`: there is no state.
+    pub fn verify(&self) -> Result<Option<&ShardState>, RebuildError> {
+        if let Some(flaw) = self.flaws().next() {
+            return Err(flaw);
+        }
+        let wanted = self.shard.as_ref().map(|shard| shard.census).unwrap_or_default();
+        // Where promises are broken on purpose, the fault suite is to notice, and not the count.
+        if wanted != self.census && !cfg!(feature = "sabotage") {
+            return Err(RebuildError::Incomplete(wanted, self.census));
+        }
+        Ok(self.shard.as_ref())
+    }
+
+    /// The records that are of no use.
+    fn flaws(&self) -> impl Iterator<Item = RebuildError> {
+        let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+        self.flaws.iter().map(move |(key, flaw)| RebuildError::Record(name(key), *flaw))
+    }
+
+    /// The tenants that there are records of, and how many events of each.
+    pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, usize)> {
+        self.tenants.keys().map(|tenant| (tenant, self.events.get(tenant).map_or(0, FxHashMap::len)))
+    }
+
+    /// Rebuilds the shard; `None`: there is no state of it. `lived` hears how many events were lived again.
+    pub fn rebuild(
+        mut self,
+        shard: u32,
+        plan: &Plan,
+        mut lived: impl FnMut(u64),
+    ) -> Result<Option<Rebuilt>, RebuildError> {
+        self.verify()?;
+        let Some(ShardState { bearings, .. }) = self.shard.take() else { return Ok(None) };
+        let mut norms = Vec::new();
+        let watermark = bearings.watermark;
+        let (mut tenants, mut boards) = (Vec::new(), Vec::new());
+        for (id, state) in std::mem::take(&mut self.tenants) {
+            let mut eras = Vec::with_capacity(state.eras.len());
+            for (since, name) in state.eras {
+                eras.push((since, self.norms_of(&name, plan, &mut norms)?));
+            }
+            let Some((_, first)) = eras.first() else { return Err(RebuildError::Missing(format!("norms of {id}"))) };
+            let mut board = Scoreboard::new(id.clone(), Arc::clone(first));
+            let mut reviews = BTreeMap::<_, Requests>::new();
+            let mut kept: Vec<Kept> = self.events.remove(&id).unwrap_or_default().into_values().collect();
+            kept.sort_unstable_by_key(|kept| kept.turn);
+            let mark = Mark { first_event: state.first_event, spoke: state.spoke, eras: eras.clone() };
+            let mut effects = Vec::new();
+            let mut count = 0;
+            let tenant = Tenant::restore(id.clone(), mark, plan.timing.memory, PACKING, kept, watermark, |tenant| {
+                tenant.take_effects(&mut effects);
+                for effect in effects.drain(..) {
+                    match effect {
+                        Effect::Review(request) => reviews.entry(request.manager.clone()).or_default().open += 1,
+                        Effect::ReviewOver { manager, .. } => reviews.entry(manager).or_default().open -= 1,
+                        effect => board.recall(effect),
+                    }
+                }
+                count += 1;
+                if count % 1024 == 0 {
+                    lived(1024);
+                }
+            });
+            let tenant = tenant.map_err(|turn| {
+                let key = Records::default().gone(&id, (turn.feed, turn.offset)).to_vec();
+                RebuildError::Record(String::from_utf8_lossy(&key).into_owned(), StateFlaw::Unknown("a payload"))
+            })?;
+            lived(count % 1024);
+            for (_, norms) in &eras[1..] {
+                board.reload(Arc::clone(norms));
+            }
+            let violations = self.violations.remove(&id).unwrap_or_default();
+            board.resume(watermark, violations, |at| {
+                let era = eras.partition_point(|(since, _)| *since < at).saturating_sub(1);
+                Arc::clone(&eras[era].1)
+            });
+            let standing = Standing { shard, at: watermark, scoreboard: board, reviews };
+            boards.push((id, standing));
+            tenants.push((tenant, eras.pop().map(|(_, norms)| norms)));
+        }
+        let last = tenants.iter().find_map(|(_, norms)| norms.clone()).unwrap_or_else(|| Arc::clone(&plan.norms));
+        let mut floor = Floor::restore(last, plan.timing, PACKING, bearings);
+        tenants.into_iter().for_each(|(tenant, _)| floor.adopt(tenant));
+        Ok(Some(Rebuilt { shard, floor, census: self.census, norms, boards }))
+    }
+
+    /// The norms of an id: those in force now, if they are the same.
+    fn norms_of(&self, name: &str, plan: &Plan, known: &mut Vec<Named>) -> Result<Arc<Norms>, RebuildError> {
+        if let Some((norms, _)) = known.iter().find(|(_, id)| id == name) {
+            return Ok(Arc::clone(norms));
+        }
+        let missing = || RebuildError::Missing(format!("norms {name}"));
+        let bytes = self.norms.get(name).ok_or_else(missing)?;
+        let norms = if *bytes == protobuf::encode_norms(&plan.norms) {
+            Arc::clone(&plan.norms)
+        } else {
+            let read = protobuf::decode_norms(bytes, plan.norms.privacy_key.clone());
+            Arc::new(read.map_err(|flaw| RebuildError::Missing(format!("norms {name} that can be read: {flaw}")))?)
+        };
+        known.push((Arc::clone(&norms), name.into()));
+        Ok(norms)
+    }
+}
+
+impl Rebuilt {
+    /// Takes it apart: the shard for its worker, and the figures of its tenants.
+    pub(super) fn split(self) -> (u32, Post, Vec<(TenantId, Standing)>) {
+        let Self { shard, floor, census, norms, boards } = self;
+        (shard, Post { floor, census, norms }, boards)
+    }
+}
+
+#[cfg(test)]
+mod tests;
