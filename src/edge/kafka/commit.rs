@@ -305,6 +305,8 @@ impl Commit {
                 self.writer.state(shard, stand, &mut |record| self.transactions.send(record))?;
             }
             self.transactions.commit()?;
+            // Long enough for a kill to come between: only that shows.
+            std::thread::sleep(Duration::from_millis(300));
             self.transactions.open()?;
         }
         let transactions = &mut self.transactions;
