@@ -38,6 +38,8 @@ use crate::domain::norms::Norms;
 use crate::domain::rule::Language;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Span;
+use crate::telemetry::exporter::Selection;
+use crate::telemetry::metric::{Group, Metric};
 use key::{Form, Key, Kind};
 use outside::{Machine, Outside};
 use reader::Reader;
@@ -59,6 +61,8 @@ pub struct Config {
     pub engine: Engine,
     /// Where metrics and probes are served.
     pub http: SocketAddr,
+    /// What of the figures is exported for Prometheus.
+    pub prometheus: Selection,
     /// The language of the messages in alerts.
     pub language: Language,
     /// What is wanted of the sales departments.
@@ -195,6 +199,7 @@ const CONFIG: &[Key] = &[
     Key::new("time", Kind::Table(&[TIME]), "how event time runs").filled("{}"),
     Key::new("engine", Kind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
     Key::new("http", Kind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
+    Key::new("prometheus", Kind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`").filled("{}"),
     Key::new("norms_file", Kind::Text, "the file that the norms stand in, relative to this one")
         .told("the norms stand in this file"),
 ];
@@ -274,6 +279,33 @@ const ENGINE: &[Key] = &[
     .filled("256KiB"),
 ];
 
+const FIGURE: Form = Form {
+    wanted: "the name of a figure such as touches or open_alerts",
+    fits: |text| manager_metrics().any(|metric| metric.stem() == text),
+    pattern: "^[a-z_]+$",
+};
+
+const PROMETHEUS: &[Key] = &[
+    Key::new(
+        "manager_windows",
+        Kind::List(&Kind::Text, 0),
+        "the windows, such as `24h`, whose figures are exported for single managers",
+    )
+    .told("all"),
+    Key::new(
+        "manager_metrics",
+        Kind::List(&Kind::Form(FIGURE), 0),
+        "the figures that are exported for single managers, see [metrics](metrics.md)",
+    )
+    .told("all"),
+    Key::new(
+        "max_series",
+        Kind::Count(0, 10_000_000),
+        "most series of figures and norms; what is beyond is left out, and `funnelwatch_series_left_out` says so",
+    )
+    .filled("200000"),
+];
+
 /// Keys of the norms document that may stand beside `norms_file`: they are the operator's.
 const OPERATORS: [&str; 3] = ["default_country", "privacy_key", "language"];
 
@@ -346,6 +378,7 @@ impl Config {
                 time: time?,
                 engine: engine(root.table("engine")?)?,
                 http: root.text("http")?.parse().ok()?,
+                prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,
                 notes: problem::sorted(std::mem::take(&mut reader.notes)),
@@ -470,6 +503,28 @@ fn engine(table: &Table) -> Option<Engine> {
     })
 }
 
+fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
+    let windows: Vec<_> = norms.windows.iter().map(|window| window.name()).collect();
+    for (line, name) in table.list("manager_windows").iter().filter_map(|value| Some((value.line, value.text()?))) {
+        if !windows.iter().any(|window| window == name) {
+            let text = format!("there is no window `{name}`: there are {}", windows.join(", "));
+            reader.problem(line, table.path_of("manager_windows"), text);
+        }
+    }
+    let texts = |key| table.value(key)?.texts();
+    let metric = |name: &str| manager_metrics().find(|metric| metric.stem() == name);
+    Some(Selection {
+        manager_windows: texts("manager_windows").map(|names| names.map(String::from).collect()),
+        manager_metrics: texts("manager_metrics").map(|names| names.filter_map(metric).collect()),
+        max_series: count(table, "max_series")?,
+    })
+}
+
+/// The figures that single managers have.
+fn manager_metrics() -> impl Iterator<Item = Metric> {
+    Metric::ALL.iter().copied().filter(|metric| matches!(metric.group(), Group::Window | Group::Now))
+}
+
 fn count(table: &Table, key: &str) -> Option<usize> {
     table.count(key).and_then(|count| usize::try_from(count).ok())
 }
@@ -585,10 +640,11 @@ topics:
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
 http: '[::]:80'
+prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7}
 language: ru
 norms: {stage_reverted: {}}
 ";
-        let Config { kafka, topics, time, engine, http, language, norms, .. } = config(text);
+        let Config { kafka, topics, time, engine, http, prometheus, language, norms, .. } = config(text);
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
         assert_eq!(kafka.transactional_id, "t-pod-3");
         assert_eq!(kafka.client["sasl.password"], "k3y");
@@ -607,6 +663,12 @@ norms: {stage_reverted: {}}
             Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
         );
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
+        let selection = Selection {
+            manager_windows: Some(vec!["24h".into(), "30d".into()]),
+            manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),
+            max_series: 7,
+        };
+        assert_eq!(prometheus, selection);
         assert_eq!(norms.base.rules.len(), 1);
     }
 

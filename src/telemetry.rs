@@ -1,7 +1,10 @@
 //! Owns what the process says of itself: its log and its metrics.
 
 pub mod exporter;
+pub mod health;
 pub mod metric;
+mod page;
+mod samples;
 pub mod vitals;
 
 use std::io::IsTerminal;

@@ -61,7 +61,8 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "config",
-        rooms: &["domain", "codec"],
+        // Of telemetry the names of its metrics, and what one selects of them.
+        rooms: &["domain", "codec", "telemetry"],
         packages: &["compact_str", "jiff", "saphyr", "serde_json"],
         world: &["env", "fs", "io", "net", "thread"],
     },

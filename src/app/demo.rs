@@ -61,7 +61,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
     let board = Arc::clone(&settings.board);
     let watch = Watch::new(&board, Arc::new(move || clock.now()));
-    let http = serve(args.http, &watch.shown()?)?;
+    let http = serve(args.http, &watch.shown(&config))?;
     tracing::info!("kafka in this process: {}   http: {http} (/metrics /livez /readyz)", config.kafka.bootstrap);
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 

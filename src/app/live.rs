@@ -17,7 +17,8 @@ use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Progress, Renewal, Sto
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
-use crate::telemetry::exporter::{Clock, Exporter, Health};
+use crate::telemetry::exporter::{Clock, Exporter};
+use crate::telemetry::health::{Behind, Health};
 use crate::telemetry::vitals::{Thread, Vitals};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,7 +28,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `run`: processes events until it is told to stop.
 pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
@@ -49,7 +50,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     let settings = settings(&config, Timing { until: args.until, ..config.timing() });
     let watch = Watch::new(&settings.board, Arc::new(clock::now));
     if !args.once {
-        let bound = http::serve(config.http, watch.shown()?)?;
+        let bound = http::serve(config.http, watch.shown(&config))?;
         tracing::info!("http on {bound}: /metrics /livez /readyz");
     }
     let renewal = Renewal::default();
@@ -116,9 +117,11 @@ impl Watch {
     }
 
     /// What the HTTP endpoints show of it.
-    pub(super) fn shown(&self) -> anyhow::Result<Shown> {
-        let exporter = Exporter::new(Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock))?;
-        Ok(Shown { exporter: Arc::new(exporter), vitals: Arc::clone(&self.vitals) })
+    pub(super) fn shown(&self, config: &Config) -> Shown {
+        self.health.limit(config.engine.epochs_in_flight.max(1));
+        let (board, health, clock) = (Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock));
+        let exporter = Exporter::new(board, health, clock, config.prometheus.clone());
+        Shown { exporter: Arc::new(exporter), vitals: Arc::clone(&self.vitals) }
     }
 }
 
@@ -133,8 +136,21 @@ impl Observer for Watch {
         self.health.transaction(took);
     }
 
+    fn epoch(&self, took: Duration) {
+        self.health.epoch(took);
+    }
+
+    fn aborted(&self) {
+        self.health.aborted();
+    }
+
+    fn in_flight(&self, epochs: usize) {
+        self.health.in_flight(epochs);
+    }
+
     fn assigned(&self, shards: &[u32]) {
         self.vitals.set_ready(!shards.is_empty());
+        self.health.assigned(shards.len());
     }
 
     fn restoring(&self, shards: &[Progress]) {
@@ -148,7 +164,9 @@ impl Observer for Watch {
     }
 
     fn lag(&self, lags: &[Lag]) {
-        self.health.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), lag.messages)));
+        let (now, told) = (clock::now(), Instant::now());
+        let behind = |lag: &Lag| Behind { messages: lag.messages, age: now - lag.read, told };
+        self.health.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), behind(lag))));
     }
 
     fn alive(&self, part: Part) {

@@ -5,7 +5,7 @@ use super::{note, note_unlisted};
 use crate::config::{Look, Watched};
 use crate::edge::clock;
 use crate::edge::kafka::{Renewal, Stop};
-use crate::telemetry::exporter::Health;
+use crate::telemetry::health::Health;
 use anyhow::Context;
 use signal_hook::consts::SIGHUP;
 use std::sync::Arc;

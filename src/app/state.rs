@@ -189,7 +189,7 @@ fn show(args: &StateShow) -> anyhow::Result<()> {
             Feed::from_number(kept.turn.feed).map_or("unknown", source).into(),
             kept.turn.offset.to_string(),
             kept.id.as_ref().map_or_else(|| "-".into(), |id| clean(id.as_str())),
-            payload.as_ref().map_or("unknown", Payload::kind).into(),
+            payload.as_ref().map_or("unknown", |payload| payload.kind().name()).into(),
             clean(&names.join(" ")),
         ]);
     }

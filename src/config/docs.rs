@@ -1,9 +1,10 @@
 //! Owns what is said outside the code of what one sets and of what comes of it: `docs/configuration.md` and the JSON
-//! Schema of norms here, `docs/rules.md` and the JSON Schema of alerts below. Promises that all are written from the
-//! declared keys and from the rules alone; a test fails when the files differ from them (`UPDATE_DOCS=1 cargo test
+//! Schema of norms here, `docs/rules.md`, `docs/metrics.md` and the JSON Schema of alerts below. Promises that all are
+//! written from the declared keys, the rules and the metrics alone; a test fails when the files differ from them (`UPDATE_DOCS=1 cargo test
 //! config::docs` writes them anew).
 
 pub mod alert;
+pub mod metrics;
 pub mod rules;
 
 use super::key::{Absent, Key, Kind, Need};

@@ -2,7 +2,8 @@
 //!
 //! A reader sees one tenant at one instant; it holds up only that tenant's worker, and only while rows are summed.
 
-use crate::domain::id::{ManagerId, TenantId};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId};
+use crate::domain::norms::Norms;
 use crate::domain::row::Row;
 use crate::domain::scoreboard::Scoreboard;
 use crate::domain::time::Timestamp;
@@ -50,28 +51,47 @@ impl Board {
         lock(&self.tenants).retain(|_, standing| lock(standing).shard != shard);
     }
 
-    /// The review requests of every manager who has had one.
-    pub fn reviews(&self) -> Vec<(TenantId, ManagerId, Requests)> {
-        let tenants = lock(&self.tenants).clone();
-        let each = |(tenant, standing): (TenantId, Arc<Mutex<Standing>>)| {
-            let reviews = lock(&standing).reviews.clone();
-            reviews.into_iter().map(move |(manager, requests)| (tenant.clone(), manager, requests))
-        };
-        tenants.into_iter().flat_map(each).collect()
-    }
-
     /// Every row of every tenant, each tenant at its own watermark.
     pub fn rows(&self) -> Vec<Row> {
-        let tenants: Vec<_> = lock(&self.tenants).values().cloned().collect();
+        self.surveys().into_iter().flat_map(|survey| survey.rows).collect()
+    }
+
+    /// All that is to be seen of every tenant, each at its own watermark.
+    pub fn surveys(&self) -> Vec<Survey> {
+        let tenants = lock(&self.tenants).clone();
+        tenants.into_iter().map(|(tenant, standing)| Survey::of(tenant, &mut lock(&standing))).collect()
+    }
+}
+
+/// What is to be seen of a tenant at one instant.
+#[derive(Debug)]
+pub struct Survey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Every row; none before the first watermark.
+    pub rows: Vec<Row>,
+    /// The norms in force.
+    pub norms: Arc<Norms>,
+    /// The departments that norms may differ in.
+    pub departments: Vec<DepartmentId>,
+    /// The review requests of every manager who has had one.
+    pub reviews: BTreeMap<ManagerId, Requests>,
+}
+
+impl Survey {
+    fn of(tenant: TenantId, standing: &mut Standing) -> Self {
         let mut rows = Vec::new();
-        for tenant in tenants {
-            let mut standing = lock(&tenant);
-            let at = standing.at;
-            if at > Timestamp::MIN {
-                standing.scoreboard.rows(at, &mut rows);
-            }
+        let Standing { at, scoreboard, reviews, .. } = standing;
+        if *at > Timestamp::MIN {
+            scoreboard.rows(*at, &mut rows);
         }
-        rows
+        Self {
+            tenant,
+            rows,
+            norms: Arc::clone(scoreboard.norms()),
+            departments: scoreboard.departments().cloned().collect(),
+            reviews: reviews.clone(),
+        }
     }
 }
 

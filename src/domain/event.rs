@@ -89,15 +89,15 @@ impl Payload {
         }
     }
 
-    /// What it is called in events: the key that it stands under.
-    pub fn kind(&self) -> &'static str {
+    /// Which of the events it is.
+    pub fn kind(&self) -> EventKind {
         match self {
             Self::Crm(payload) => payload.kind(),
-            Self::Call(call) if call.end.is_none() => "call_started",
-            Self::Call(_) => "call_ended",
+            Self::Call(call) if call.end.is_none() => EventKind::CallStarted,
+            Self::Call(_) => EventKind::CallEnded,
             Self::Message(message) => match message.direction {
-                Direction::Inbound => "message_received",
-                Direction::Outbound => "message_sent",
+                Direction::Inbound => EventKind::MessageReceived,
+                Direction::Outbound => EventKind::MessageSent,
             },
         }
     }
@@ -119,6 +119,52 @@ impl Payload {
             Self::Message(_) => Topic::Email,
         }
     }
+}
+
+macro_rules! event_kinds {
+    ($($kind:ident $topic:ident $name:literal)*) => {
+        /// Which event it is; the discriminant is its place in [`EventKind::ALL`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventKind {
+            $(#[doc = concat!("`", $name, "`")] $kind,)*
+        }
+
+        impl EventKind {
+            /// Every kind, topic by topic.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// What it is called in events: the key that it stands under.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// The topic that carries it.
+            pub const fn topic(self) -> Topic {
+                match self { $(Self::$kind => Topic::$topic,)* }
+            }
+        }
+    };
+}
+
+event_kinds! {
+    LeadCreated Crm "lead_created"
+    DealCreated Crm "deal_created"
+    StageChanged Crm "stage_changed"
+    Assigned Crm "assigned"
+    Closed Crm "closed"
+    Reopened Crm "reopened"
+    Deleted Crm "deleted"
+    ContactLinked Crm "contact_linked"
+    TermsOffered Crm "terms_offered"
+    ActivityCompleted Crm "activity_completed"
+    InteractionReviewed Crm "interaction_reviewed"
+    ManagerUpserted Crm "manager_upserted"
+    LeadSnapshot Crm "lead_snapshot"
+    DealSnapshot Crm "deal_snapshot"
+    CallStarted Telephony "call_started"
+    CallEnded Telephony "call_ended"
+    MessageReceived Email "message_received"
+    MessageSent Email "message_sent"
 }
 
 /// Payloads of `CrmEvent`.
@@ -203,23 +249,23 @@ pub enum CrmPayload {
 }
 
 impl CrmPayload {
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> EventKind {
         match self {
-            Self::LeadCreated(_) => "lead_created",
-            Self::DealCreated(_) => "deal_created",
-            Self::StageChanged(_) => "stage_changed",
-            Self::Assigned { .. } => "assigned",
-            Self::Closed { .. } => "closed",
-            Self::Reopened { .. } => "reopened",
-            Self::Deleted { .. } => "deleted",
-            Self::ContactLinked { .. } => "contact_linked",
-            Self::TermsOffered(_) => "terms_offered",
-            Self::ActivityCompleted { .. } => "activity_completed",
-            Self::InteractionReviewed { .. } => "interaction_reviewed",
-            Self::ManagerUpserted { .. } => "manager_upserted",
+            Self::LeadCreated(_) => EventKind::LeadCreated,
+            Self::DealCreated(_) => EventKind::DealCreated,
+            Self::StageChanged(_) => EventKind::StageChanged,
+            Self::Assigned { .. } => EventKind::Assigned,
+            Self::Closed { .. } => EventKind::Closed,
+            Self::Reopened { .. } => EventKind::Reopened,
+            Self::Deleted { .. } => EventKind::Deleted,
+            Self::ContactLinked { .. } => EventKind::ContactLinked,
+            Self::TermsOffered(_) => EventKind::TermsOffered,
+            Self::ActivityCompleted { .. } => EventKind::ActivityCompleted,
+            Self::InteractionReviewed { .. } => EventKind::InteractionReviewed,
+            Self::ManagerUpserted { .. } => EventKind::ManagerUpserted,
             Self::Snapshot(snapshot) => match snapshot.entity.kind {
-                EntityKind::Lead => "lead_snapshot",
-                EntityKind::Deal => "deal_snapshot",
+                EntityKind::Lead => EventKind::LeadSnapshot,
+                EntityKind::Deal => EventKind::DealSnapshot,
             },
         }
     }

@@ -6,7 +6,7 @@
 //! done does not depend on the order in which events arrived, unless one is late (dated at or before W on arrival).
 
 use super::effect::Effect;
-use super::event::{Event, Topic, Turn};
+use super::event::{Event, EventKind, Topic, Turn};
 use super::id::TenantId;
 use super::norms::Norms;
 use super::reject::Reason;
@@ -170,8 +170,8 @@ impl Held {
 /// What happened to events, for telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Applied, by topic.
-    pub applied: [u64; 3],
+    /// Applied, by [`EventKind`].
+    pub applied: [u64; EventKind::ALL.len()],
     /// Known already.
     pub duplicates: u64,
     /// Dated at or before the watermark on arrival.
@@ -336,9 +336,9 @@ impl Floor {
         self.watermark = self.watermark.max(self.next_watermark(tide));
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
             let Some(event) = self.take_held(held) else { continue };
-            let number = self.tenant(&event.tenant);
+            let (number, kind) = (self.tenant(&event.tenant), event.payload.kind());
             if self.tenants[number as usize].apply(held.turn(), event) {
-                self.counts.applied[held.topic as usize] += 1;
+                self.counts.applied[kind as usize] += 1;
             } else {
                 self.counts.duplicates += 1;
             }
@@ -376,9 +376,9 @@ impl Floor {
             late.entry(number).or_default().push((held.turn(), event));
         }
         for (number, late) in late {
-            late.iter().for_each(|(_, event)| self.counts.applied[event.payload.topic() as usize] += 1);
-            for topic in self.tenants[number as usize].correct(late, self.watermark) {
-                self.counts.applied[topic as usize] -= 1;
+            late.iter().for_each(|(_, event)| self.counts.applied[event.payload.kind() as usize] += 1);
+            for kind in self.tenants[number as usize].correct(late, self.watermark) {
+                self.counts.applied[kind as usize] -= 1;
                 self.counts.duplicates += 1;
             }
             self.plan(number);

@@ -387,6 +387,11 @@ impl Norms {
         self.layers().flat_map(|layer| layer.rules.keys()).any(deed)
     }
 
+    /// The window that a window rule judges: the one it names, else the first.
+    pub fn window_of(&self, params: &Params) -> Option<Window> {
+        self.windows.iter().find(|window| params.window.is_none_or(|size| size == window.size)).copied()
+    }
+
     /// What the layers that apply in `place` say together.
     pub fn layer(&self, place: Place<'_>) -> Layer {
         let mut layer = self.base.clone();

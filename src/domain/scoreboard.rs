@@ -121,6 +121,16 @@ impl Scoreboard {
         self.judge.reload(norms, &self.tenant, members);
     }
 
+    /// The norms in force.
+    pub fn norms(&self) -> &Arc<Norms> {
+        &self.judge.norms
+    }
+
+    /// Every department that ever was, `unknown` among them.
+    pub fn departments(&self) -> impl Iterator<Item = &DepartmentId> {
+        self.departments.iter()
+    }
+
     fn person(&mut self, person: Person) {
         let number = person.who.0 as usize;
         while self.members.len() <= number {
@@ -179,20 +189,20 @@ impl Scoreboard {
         let window = self.windows[index];
         self.members.iter_mut().for_each(|member| member.advance(&self.windows, index, at));
         let mut departments: BTreeMap<DepartmentId, (Cell, Vec<&Offer>)> = self.each_department();
-        let mut tenant = (Cell::default(), Vec::new());
         for (number, member) in self.members.iter().enumerate() {
             let total = member.rolling[index].total();
-            let department = departments.entry(member.department()).or_default();
-            for (cell, offers) in [department, &mut tenant] {
-                cell.merge(total, 1);
-                offers.extend(member.offers(window, at));
-            }
+            let (cell, offers) = departments.entry(member.department()).or_default();
+            cell.merge(total, 1);
+            offers.extend(member.offers(window, at));
             if number > 0 {
                 let figures = self.spell(total, terms(member.offers(window, at)));
                 self.push(into, Subject::Manager(member.id.clone()), member.department.clone(), at, window, figures);
             }
         }
+        let mut tenant = (Cell::default(), Vec::new());
         for (id, (cell, offers)) in departments {
+            tenant.0.merge(&cell, 1);
+            tenant.1.extend(&offers);
             let figures = self.spell(&cell, terms(offers));
             self.push(into, Subject::Department(id), None, at, window, figures);
         }

@@ -135,6 +135,19 @@ pub trait Observer: Send + Sync {
         let _ = (took, epochs);
     }
 
+    /// An epoch was committed so long after its reading had ended.
+    fn epoch(&self, took: Duration) {
+        let _ = took;
+    }
+
+    /// A transaction was taken back, to be tried again.
+    fn aborted(&self) {}
+
+    /// So many epochs are read and not committed.
+    fn in_flight(&self, epochs: usize) {
+        let _ = epochs;
+    }
+
     /// These shards are read from now on, and no others.
     fn assigned(&self, shards: &[u32]) {
         let _ = shards;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// What has been judged, and what is to be looked at next.
 #[derive(Debug)]
 pub(super) struct Judge {
-    norms: Arc<Norms>,
+    pub(super) norms: Arc<Norms>,
     rounds: Vec<Round>,
     /// Everything up to and including this instant has been judged.
     through: Timestamp,

@@ -11,7 +11,7 @@
 use super::super::alert::{Alert, Resolution, Status};
 use super::super::desk::Desk;
 use super::super::effect::{Effect, Fact, Measure, Who};
-use super::super::event::{CrmPayload, Event, Payload, Topic, Turn};
+use super::super::event::{CrmPayload, Event, EventKind, Payload, Turn};
 use super::super::id::{EntityId, ManagerId};
 use super::super::identity;
 use super::super::journey::Journey;
@@ -37,9 +37,9 @@ struct Past {
 }
 
 impl Tenant {
-    /// Applies events that are dated at or before `upto`, up to where everything was processed. Returns the topics of
-    /// those that were known already.
-    pub fn correct(&mut self, late: Vec<(Turn, Event)>, upto: Timestamp) -> Vec<Topic> {
+    /// Applies events that are dated at or before `upto`, up to where everything was processed. Returns what
+    /// those were that were known already.
+    pub fn correct(&mut self, late: Vec<(Turn, Event)>, upto: Timestamp) -> Vec<EventKind> {
         let mut duplicates = Vec::new();
         let mut entries: Vec<(Option<u32>, Told)> = Vec::new();
         let mut upserted: Vec<ManagerId> = Vec::new();
@@ -50,7 +50,7 @@ impl Tenant {
         for (turn, event) in late {
             let topic = event.payload.topic();
             if event.id.as_ref().is_some_and(|id| !self.duplicates.take_late(topic, id, event.at)) {
-                duplicates.push(topic);
+                duplicates.push(event.payload.kind());
                 continue;
             }
             earliest = earliest.min(event.at);

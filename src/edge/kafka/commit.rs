@@ -90,6 +90,8 @@ pub(super) struct Ends {
     /// Who we were to the group when it gave us the shards that were read.
     pub(super) member: Option<Arc<str>>,
     pub(super) wall: Timestamp,
+    /// When reading ended.
+    pub(super) closed: Instant,
     /// The positions that moved.
     pub(super) positions: Vec<(Place, i64)>,
 }
@@ -210,10 +212,11 @@ impl Commit {
         if committed {
             self.ledger.commit(&offsets);
         }
-        for (_, made) in &group {
+        for (ends, made) in &group {
             if committed {
                 self.count(made);
                 self.observer.committed(made);
+                self.observer.epoch(ends.closed.elapsed());
             }
             // The ingest thread is gone when the run ends; nobody needs a permit then.
             let ahead = made.shards.iter().flat_map(|mark| mark.ahead.iter().map(|feed| (mark.shard, *feed))).collect();
@@ -257,6 +260,7 @@ impl Commit {
             }
             self.transactions.abort()?;
             self.summary.aborted += 1;
+            self.observer.aborted();
             tries += 1;
             if is_expulsion(code) {
                 tracing::warn!("commit epoch {}: the group knows us no more ({code})", first.epoch);

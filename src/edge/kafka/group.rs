@@ -3,14 +3,15 @@
 
 use super::{Observer, Part};
 use crate::dataflow::board::lock;
+use crate::domain::time::Timestamp;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The assignment changes; nothing of it has happened yet, and the group waits for an answer.
@@ -31,19 +32,27 @@ pub struct Lag {
     pub partition: i32,
     /// Messages up to the end that can be read.
     pub messages: i64,
+    /// The time of the last message read, as its producer or the broker gave it; before any is read, when reading began.
+    pub read: Timestamp,
 }
+
+/// The time of the last message read of a partition, in milliseconds since the epoch.
+pub(super) type LastRead = Arc<AtomicI64>;
 
 /// The context of the consumer.
 pub(super) struct Group {
     changes: Mutex<VecDeque<Change>>,
     leaving: AtomicBool,
     unreachable: Mutex<BTreeSet<(String, i32)>>,
+    /// Of every partition that was ever read.
+    read: Mutex<BTreeMap<(String, i32), LastRead>>,
     observer: Arc<dyn Observer>,
 }
 
 impl Group {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { changes: Mutex::default(), leaving: AtomicBool::new(false), unreachable: Mutex::default(), observer }
+        let (changes, unreachable, read) = Default::default();
+        Self { changes, leaving: AtomicBool::new(false), unreachable, read, observer }
     }
 
     /// The next change that waits to be answered.
@@ -54,6 +63,13 @@ impl Group {
     /// From here on changes are answered at once: the consumer is about to leave the group.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// A partition is read from `now` on; what is returned is to be told the time of each message.
+    pub(super) fn begin(&self, topic: &str, partition: i32, now: Timestamp) -> LastRead {
+        let last = LastRead::new(now.0.into());
+        lock(&self.read).insert((topic.to_owned(), partition), Arc::clone(&last));
+        last
     }
 
     /// The partitions whose leader cannot be reached: silence there says nothing.
@@ -67,6 +83,7 @@ impl ClientContext for Group {
         let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
         let mut lags = Vec::new();
         let mut unreachable = BTreeSet::new();
+        let read = lock(&self.read);
         for (topic, partitions) in &statistics.topics {
             for (number, partition) in &partitions.partitions {
                 // What is not assigned is not desired; -1 stands for "no partition in particular".
@@ -76,11 +93,14 @@ impl ClientContext for Group {
                 if !up(partition.leader) {
                     unreachable.insert((topic.clone(), *number));
                 }
-                if partition.consumer_lag >= 0 {
-                    lags.push(Lag { topic: topic.clone(), partition: *number, messages: partition.consumer_lag });
+                let place = (topic.clone(), *number);
+                if let Some(last) = read.get(&place).filter(|_| partition.consumer_lag >= 0) {
+                    let read = Timestamp(last.load(Ordering::Relaxed));
+                    lags.push(Lag { topic: place.0, partition: *number, messages: partition.consumer_lag, read });
                 }
             }
         }
+        drop(read);
         lags.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         *lock(&self.unreachable) = unreachable;
         self.observer.lag(&lags);

@@ -133,8 +133,7 @@ pub(super) struct Ingest {
     lanes: Vec<Lane>,
     /// The shards that are read.
     open: BTreeSet<u32>,
-    /// Those that are ours, but not read yet.
-    /// And by which ticket.
+    /// Those that are ours but not read yet, and by which ticket.
     restoring: BTreeMap<u32, u64>,
     /// Restored, for the workers to take with the next epoch.
     rebuilt: Vec<Rebuilt>,
@@ -367,7 +366,8 @@ impl Ingest {
                 positions.extend(lane.position.map(|position| (lane.place, position)));
             }
         }
-        let ends = Ends { epoch: self.epoch, member: self.member.clone(), wall, positions };
+        let closed = Instant::now();
+        let ends = Ends { epoch: self.epoch, member: self.member.clone(), wall, closed, positions };
         let norms = self.ports.renewal.take();
         if let Some(norms) = &norms {
             self.norms = Arc::clone(norms);
@@ -387,14 +387,16 @@ impl Ingest {
         }
         self.epoch += 1;
         self.in_flight += 1;
+        self.observer.in_flight(self.in_flight);
         (self.messages, self.bytes, self.begun) = (0, 0, None);
-        self.closed = Instant::now();
+        self.closed = closed;
         self.observer.alive(Part::Ingest);
         Ok(())
     }
 
     fn take(&mut self, outcome: Outcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.observer.in_flight(self.in_flight);
         self.rerouted |= outcome.rerouted > 0;
         self.ahead = outcome.ahead;
     }

@@ -2,7 +2,7 @@
 //! and the batch that is being filled from it.
 
 use super::feeds::Place;
-use super::group::Group;
+use super::group::{Group, LastRead};
 use super::native;
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
@@ -11,6 +11,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// One partition that is read.
@@ -33,6 +34,8 @@ pub(super) struct Lane {
     emptied: Instant,
     /// Where a run that is not endless stops.
     end: Option<i64>,
+    /// For whoever tells how far behind it is.
+    last: LastRead,
 }
 
 /// What one visit to a lane brought.
@@ -53,6 +56,7 @@ impl Lane {
         encoding: Encoding,
         queue: PartitionQueue<Group>,
         committed: Option<i64>,
+        last: LastRead,
     ) -> Self {
         let (shard, feed) = place;
         let now = Instant::now();
@@ -69,6 +73,7 @@ impl Lane {
             quiet: now,
             emptied: now,
             end: None,
+            last,
         }
     }
 
@@ -132,8 +137,9 @@ impl Lane {
 
     /// The batch, if there is anything in it.
     pub(super) fn take(&mut self) -> Option<Batch> {
-        if self.batch.messages.is_empty() {
-            return None;
+        let newest = self.batch.messages.last()?;
+        if let Some(millis) = newest.timestamp {
+            self.last.store(millis, Ordering::Relaxed);
         }
         let empty = Batch {
             feed: self.batch.feed,

@@ -190,7 +190,8 @@ impl Ingest {
                 what: "split off the queue of a partition",
                 cause: KafkaError::Subscription(topic.into()),
             })?;
-            let mut lane = Lane::new(place, topic, self.feeds.encoding(feed), queue, start);
+            let last = self.consumer.context().begin(topic, shard as i32, clock::now());
+            let mut lane = Lane::new(place, topic, self.feeds.encoding(feed), queue, start, last);
             lane.wake(wake(&self.waker));
             if self.closing.once {
                 let (low, high) = end(&self.consumer, &lane)?;

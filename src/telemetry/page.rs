@@ -1,0 +1,225 @@
+//! Owns the text of a scrape: samples come in any order and go out family by family, as Prometheus' text format wants
+//! them (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//!
+//! Lines are written at once, each behind those of its family. A tree of samples, as the `prometheus` crate wants it,
+//! would allocate a string for each label of each sample: a million of them take seconds.
+
+use super::metric::{BOUNDS, Group, Level, Metric};
+use std::io::Write as _;
+
+/// A scrape under construction.
+pub(super) struct Page {
+    families: Vec<Family>,
+    limit: usize,
+    /// Series of figures and norms so far, and those of each level that found no room.
+    written: usize,
+    left_out: [usize; Level::ALL.len()],
+}
+
+struct Family {
+    name: String,
+    lines: Vec<u8>,
+}
+
+/// Labels and their values.
+pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Page {
+    /// An empty page, with room for so many series of figures and norms. `sizes` are those of the last page: this one will
+    /// be about as long.
+    pub(super) fn new(limit: usize, sizes: &[usize]) -> Self {
+        let families = Metric::ALL.iter().flat_map(|metric| Level::ALL.map(|level| (metric, level)));
+        let families = families.zip(sizes.iter().copied().chain(std::iter::repeat(0)));
+        let family = |((metric, level), size): ((&Metric, Level), usize)| Family {
+            name: metric.name(level),
+            lines: Vec::with_capacity(size + size / 64),
+        };
+        Self { families: families.map(family).collect(), limit, written: 0, left_out: [0; Level::ALL.len()] }
+    }
+
+    /// Series of figures and norms that are on the page.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Series of a level that found no room.
+    pub(super) fn left_out(&self, level: Level) -> usize {
+        self.left_out[level as usize]
+    }
+
+    /// A sample of a figure or a norm; `subject` are the labels that come first, from [`subject`]. Left out and counted if
+    /// the page is full.
+    pub(super) fn figure(&mut self, metric: Metric, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
+        if self.written >= self.limit {
+            self.left_out[level as usize] += 1;
+            return;
+        }
+        self.written += 1;
+        let Family { name, lines } = &mut self.families[place(metric, level)];
+        lines.extend_from_slice(name.as_bytes());
+        lines.push(b'{');
+        lines.extend_from_slice(subject);
+        write_labels(own, !subject.is_empty(), lines);
+        lines.push(b'}');
+        finish(value, lines);
+    }
+
+    /// A sample of the processor's own.
+    pub(super) fn sample(&mut self, metric: Metric, labels: Labels<'_>, value: f64) {
+        let Family { name, lines } = &mut self.families[place(metric, Level::Tenant)];
+        line(name, "", labels, value, lines);
+    }
+
+    /// A histogram: how many there were in each bucket of [`BOUNDS`] and beyond, and their sum.
+    pub(super) fn histogram(&mut self, metric: Metric, buckets: &[u64], sum: f64) {
+        let Family { name, lines } = &mut self.families[place(metric, Level::Tenant)];
+        let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        let mut below = 0;
+        for (n, bound) in buckets.iter().zip(bounds) {
+            below += n;
+            line(name, "_bucket", &[("le", &bound)], below as f64, lines);
+        }
+        line(name, "_sum", &[], sum, lines);
+        line(name, "_count", &[], below as f64, lines);
+    }
+
+    /// The sizes of its parts.
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.families.iter().map(|family| family.lines.len()).collect()
+    }
+
+    /// The text.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let all: usize = self.families.iter().map(|family| family.lines.len()).sum();
+        let mut text = Vec::with_capacity(all + all / 8 + (64 << 10));
+        let each = Metric::ALL.iter().flat_map(|metric| Level::ALL.map(|_| metric));
+        for (metric, Family { name, lines }) in each.zip(self.families) {
+            if !lines.is_empty() {
+                // Writing to memory cannot fail.
+                let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {}\n", metric.help(), metric.kind().name());
+                text.extend_from_slice(&lines);
+            }
+        }
+        text
+    }
+}
+
+/// Where a family stands; what has no levels stands at the first one.
+fn place(metric: Metric, level: Level) -> usize {
+    let level = match metric.group() {
+        Group::Window | Group::Now => level as usize,
+        Group::Norm | Group::Processor => 0,
+    };
+    metric as usize * Level::ALL.len() + level
+}
+
+fn line(name: &str, suffix: &str, labels: Labels<'_>, value: f64, into: &mut Vec<u8>) {
+    into.extend_from_slice(name.as_bytes());
+    into.extend_from_slice(suffix.as_bytes());
+    if !labels.is_empty() {
+        into.push(b'{');
+        write_labels(labels, false, into);
+        into.push(b'}');
+    }
+    finish(value, into);
+}
+
+/// The labels that all samples of one subject begin with: they are written once, and copied.
+pub(super) fn subject(labels: Labels<'_>) -> Vec<u8> {
+    let mut subject = Vec::with_capacity(64);
+    write_labels(labels, false, &mut subject);
+    subject
+}
+
+/// `name="value"` for each label, with commas; `more`: there are labels before them.
+fn write_labels(labels: Labels<'_>, mut more: bool, into: &mut Vec<u8>) {
+    for (name, value) in labels {
+        if std::mem::replace(&mut more, true) {
+            into.push(b',');
+        }
+        into.extend_from_slice(name.as_bytes());
+        into.extend_from_slice(b"=\"");
+        for byte in value.bytes() {
+            match byte {
+                b'\\' => into.extend_from_slice(b"\\\\"),
+                b'"' => into.extend_from_slice(b"\\\""),
+                b'\n' => into.extend_from_slice(b"\\n"),
+                byte => into.push(byte),
+            }
+        }
+        into.push(b'"');
+    }
+}
+
+/// Whole numbers are most of the values, and the quickest to write.
+fn finish(value: f64, into: &mut Vec<u8>) {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    // Writing to memory cannot fail.
+    let _ = if value.fract() == 0.0 && value.abs() < EXACT {
+        writeln!(into, " {}", value as i64)
+    } else {
+        writeln!(into, " {value}")
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(page: Page) -> String {
+        String::from_utf8(page.finish()).expect("UTF-8")
+    }
+
+    #[test]
+    fn families_stand_together_and_labels_are_escaped() {
+        let mut page = Page::new(10, &[]);
+        for (id, n) in [("a\"b\\c\nd", 1.0), ("ю", -0.125)] {
+            let subject = subject(&[("tenant", id)]);
+            page.figure(Metric::Touches, Level::Tenant, &subject, &[], n);
+            page.figure(Metric::Calls, Level::Tenant, &subject, &[("direction", "inbound")], 1e300);
+        }
+        let huge = format!("1{}", "0".repeat(300));
+        let wanted = [
+            "# HELP funnelwatch_tenant_calls Calls; answered is a conversation.",
+            "# TYPE funnelwatch_tenant_calls gauge",
+            &format!(r#"funnelwatch_tenant_calls{{tenant="a\"b\\c\nd",direction="inbound"}} {huge}"#),
+            &format!(r#"funnelwatch_tenant_calls{{tenant="ю",direction="inbound"}} {huge}"#),
+            "# HELP funnelwatch_tenant_touches Acts towards customers.",
+            "# TYPE funnelwatch_tenant_touches gauge",
+            r#"funnelwatch_tenant_touches{tenant="a\"b\\c\nd"} 1"#,
+            r#"funnelwatch_tenant_touches{tenant="ю"} -0.125"#,
+        ];
+        assert_eq!(text(page).lines().collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_histogram_adds_up() {
+        let mut page = Page::new(0, &[]);
+        let mut buckets = [0; BOUNDS.len() + 1];
+        (buckets[1], buckets[3], buckets[BOUNDS.len()]) = (2, 1, 1);
+        page.histogram(Metric::CommitSeconds, &buckets, 61.5);
+        let text = text(page);
+        for line in [
+            "# TYPE funnelwatch_commit_seconds histogram",
+            r#"funnelwatch_commit_seconds_bucket{le="0.001"} 0"#,
+            r#"funnelwatch_commit_seconds_bucket{le="0.0025"} 2"#,
+            r#"funnelwatch_commit_seconds_bucket{le="0.01"} 3"#,
+            r#"funnelwatch_commit_seconds_bucket{le="60"} 3"#,
+            r#"funnelwatch_commit_seconds_bucket{le="+Inf"} 4"#,
+            "funnelwatch_commit_seconds_sum 61.5",
+            "funnelwatch_commit_seconds_count 4",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let mut page = Page::new(1, &[]);
+        for level in Level::ALL {
+            page.figure(Metric::Touches, level, b"", &[], 0.0);
+        }
+        assert_eq!((page.written(), Level::ALL.map(|level| page.left_out(level))), (1, [0, 1, 1]));
+        assert_eq!(text(page).lines().count(), 3);
+    }
+}
