@@ -15,5 +15,6 @@ mod services {
     mod rerouted;
     mod site;
     mod state;
+    mod stateful_set;
     mod topics;
 }

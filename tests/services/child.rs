@@ -19,10 +19,15 @@ pub(crate) struct Child {
 impl Child {
     /// Starts a process of this name in the site's group.
     pub(crate) fn start(site: &Site, id: &str) -> Self {
+        Self::start_with(site, id, QUICK)
+    }
+
+    /// Likewise, by other norms and settings.
+    pub(crate) fn start_with(site: &Site, id: &str, sections: &str) -> Self {
         // A name of its own: it may follow another of its name that has not been dropped yet.
         let number = CHILDREN.fetch_add(1, Ordering::Relaxed);
         let config = std::env::temp_dir().join(format!("{}.yaml", site.topic(&format!("child-{number}"))));
-        let text = format!("{}{QUICK}http: 127.0.0.1:0\n", site.sections_of(id));
+        let text = format!("{}{sections}http: 127.0.0.1:0\n", site.sections_of(id));
         std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
             .args(["run", "--config"])

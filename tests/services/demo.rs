@@ -6,16 +6,27 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The body of `GET path`.
+/// The body of `GET path`, which must be there.
 pub(crate) fn get(address: &str, path: &str) -> String {
+    let (status, body) = ask(address, path);
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+/// The status of `GET path`.
+pub(crate) fn status(address: &str, path: &str) -> u16 {
+    ask(address, path).0
+}
+
+fn ask(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the endpoints are open");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("a request");
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("a response");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
-    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-    body.to_owned()
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }
 
 #[test]
