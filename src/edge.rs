@@ -6,4 +6,5 @@ pub mod files;
 pub mod http;
 pub mod kafka;
 pub mod replay;
+pub mod table;
 pub mod terminal;

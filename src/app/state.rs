@@ -1,8 +1,6 @@
 //! Owns the command `state`: what is kept of shards and tenants, for whoever runs the processor. Promises that no phone,
 //! address or name is shown, and that nothing is changed but by `reset --yes`.
 
-mod table;
-
 use super::load;
 use crate::cli::{StateCommand, StateList, StateReset, StateShow, StateVerify};
 use crate::config::Config;
@@ -16,18 +14,15 @@ use crate::domain::shard::shard as shard_of;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
+use crate::edge::kafka::FEEDS;
 use crate::edge::kafka::inspect::Inspector;
 use crate::edge::kafka::reset::{ResetError, Seized};
+use crate::edge::table::{Table, clean};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::sync::Arc;
-use table::{Table, clean};
-
-/// The sources of a shard, in order.
-const FEEDS: [Feed; 4] =
-    [Feed::Topic(Topic::Crm), Feed::Topic(Topic::Telephony), Feed::Topic(Topic::Email), Feed::Rerouted];
 
 /// A shard that there is not was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -396,8 +396,8 @@ impl Floor {
     /// wall clock less the lateness. As long as one of them is read again by whoever took the shard over, it stands
     /// still: what was held there is not late.
     fn next_watermark(&self, tide: &Tide) -> Timestamp {
-        let again = |flow: &&Flow| !flow.idle && self.read.get(&flow.feed).is_some_and(|read| flow.position < *read);
-        if tide.feeds.iter().find(again).is_some() {
+        let again = |flow: &Flow| !flow.idle && self.read.get(&flow.feed).is_some_and(|read| flow.position < *read);
+        if tide.feeds.iter().any(again) {
             return self.watermark;
         }
         let mark = |feed: &Feed| match self.seen.get(feed) {

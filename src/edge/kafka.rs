@@ -39,6 +39,7 @@ mod transaction;
 
 pub use client::ClientError;
 pub use commit::CommitError;
+pub use feeds::FEEDS;
 pub use group::Lag;
 pub use ingest::IngestError;
 pub use restore::{Progress, RestoreError};

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A context that writes down what it is told.
@@ -17,16 +17,20 @@ pub(crate) struct Quiet {
     failed: AtomicU64,
 }
 
+/// Adds a line with the present instant to a file; who cannot write says nothing.
+pub(crate) fn note(file: &Path, text: &str) {
+    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(file) {
+        let _ = writeln!(file, "{} {text}", funnelwatch::edge::clock::now());
+    }
+}
+
 impl Quiet {
     pub(crate) fn new(log: PathBuf) -> Self {
         Self { log, failed: AtomicU64::new(0) }
     }
 
     fn write(&self, text: &str) {
-        let file = OpenOptions::new().create(true).append(true).open(&self.log);
-        if let Ok(mut file) = file {
-            let _ = writeln!(file, "{} {text}", funnelwatch::edge::clock::now());
-        }
+        note(&self.log, text);
     }
 
     /// Messages that were given up.

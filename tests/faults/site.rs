@@ -1,11 +1,10 @@
 //! Owns where a run takes place: its folder, its topics and group, the configurations of its processes, its clients.
 
-use crate::quiet::Quiet;
+use crate::quiet::{Quiet, note};
 use anyhow::{Context, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -101,13 +100,11 @@ norms_file: norms.yaml
 
     /// Writes down what happens and when, for whoever looks for the cause of a difference.
     pub(crate) fn note(&self, text: &str) {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.path("timeline.log"));
-        if let Ok(mut file) = file {
-            let _ = writeln!(file, "{} {text}", funnelwatch::edge::clock::now());
-        }
+        note(&self.path("timeline.log"), text);
     }
 
-    /// Runs the binary to its end, which it must reach within three minutes, with its words in a log; what was written to standard output is lost.
+    /// Runs the binary to its end, which it must reach within three minutes, with its words in a log; what was written to
+    /// standard output is lost.
     pub(crate) fn call(&self, log: &str, words: &[&str]) -> anyhow::Result<()> {
         let log = std::fs::File::create(self.path(log))?;
         let mut child = Command::new(&self.binary)

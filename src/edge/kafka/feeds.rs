@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 
 /// The feeds of every shard, in order.
-pub(super) const FEEDS: [Feed; 4] =
+pub const FEEDS: [Feed; 4] =
     [Feed::Topic(Topic::Crm), Feed::Topic(Topic::Telephony), Feed::Topic(Topic::Email), Feed::Rerouted];
 
 /// A partition that is read: its shard, and which of the shard's feeds.

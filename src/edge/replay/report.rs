@@ -2,6 +2,7 @@
 //! company, what changes most first. Promises that whatever counts is in the table; managers of whom nothing changes are
 //! summed up. Pure.
 
+use super::super::table::Table;
 use super::compare::{Change, Verdict};
 use crate::domain::alert::Value;
 use crate::domain::calendar::Calendar;
@@ -278,8 +279,9 @@ impl Company {
 
     /// A total a rule, below it its managers, what changes most first.
     fn table(&self) -> String {
-        let head = ["rule", "manager", "department", "old", "new", "added", "removed", "changed", "graver", "milder"];
-        let mut lines = vec![head.map(str::to_owned)];
+        let columns = "<rule <manager <department >old >new >added >removed >changed >graver >milder";
+        let mut table = Table::new(columns);
+        table.row(columns.split(' ').map(|column| column[1..].to_owned()).collect());
         let mut rules: Vec<_> =
             self.rules.iter().map(|(rule, whose)| (sum(whose.values().copied()), *rule, whose)).collect();
         rules.sort_by_key(|(tally, rule, _)| (Reverse(tally.weight()), *rule));
@@ -290,7 +292,7 @@ impl Company {
             }
         }
         for (total, rule, whose) in rules {
-            lines.push(line(rule.name(), "all", "", total));
+            table.row(line(rule.name(), "all", "", total));
             let (mut notable, rest): (Vec<_>, Vec<_>) = whose.iter().partition(|(_, tally)| tally.is_notable());
             if notable.is_empty() {
                 continue;
@@ -298,14 +300,14 @@ impl Company {
             // They are in order of names, and stay so where they weigh the same.
             notable.sort_by_key(|(_, tally)| Reverse(tally.weight()));
             for ((manager, department), tally) in notable {
-                lines.push(line("", if manager.is_empty() { "(nobody)" } else { manager }, department, *tally));
+                table.row(line("", if manager.is_empty() { "(nobody)" } else { manager }, department, *tally));
             }
             if !rest.is_empty() {
                 let others = format!("{} more", rest.len());
-                lines.push(line("", &others, "", sum(rest.into_iter().map(|(_, tally)| *tally))));
+                table.row(line("", &others, "", sum(rest.into_iter().map(|(_, tally)| *tally))));
             }
         }
-        text + &layout(&lines)
+        text + &table.body()
     }
 }
 
@@ -361,9 +363,9 @@ fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-fn line(rule: &str, manager: &str, department: &str, tally: Tally) -> [String; 10] {
+fn line(rule: &str, manager: &str, department: &str, tally: Tally) -> Vec<String> {
     let signed = |sign: &str, n: u64| if n == 0 { "·".into() } else { format!("{sign}{n}") };
-    [
+    vec![
         rule.into(),
         manager.into(),
         department.into(),
@@ -375,22 +377,6 @@ fn line(rule: &str, manager: &str, department: &str, tally: Tally) -> [String; 1
         signed("", tally.graver),
         signed("", tally.milder),
     ]
-}
-
-/// Columns as wide as they must be: words to the left, numbers to the right.
-fn layout(lines: &[[String; 10]]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 10] = std::array::from_fn(width);
-    let mut text = String::new();
-    for line in lines {
-        let cells = line.iter().enumerate().map(|(column, cell)| {
-            let width = widths[column];
-            if column < 3 { format!("{cell:width$}") } else { format!("{cell:>width$}") }
-        });
-        let cells: Vec<_> = cells.collect();
-        let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 /// A value of a norm as norms spell it.
@@ -455,15 +441,5 @@ mod tests {
     #[test]
     fn rates_have_as_many_digits_as_say_something() {
         assert_eq!([0.0, 0.051, 0.5, 12.34, 1234.5].map(rate), ["0", "0.05", "0.50", "12.3", "1234"]);
-    }
-
-    #[test]
-    fn columns_stand_in_line_whatever_the_script() {
-        let tally = Tally { old: 9, new: 10, added: 1, ..Tally::default() };
-        let lines = [line("rule", "вера", "москва", tally), line("", "an", "x", Tally::default())];
-        assert_eq!(
-            layout(&lines),
-            "  rule  вера  москва  9  10  +1  ·  ·  ·  ·\n        an    x       0   0   ·  ·  ·  ·  ·\n"
-        );
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// A table.
+/// A table of text.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     /// Names of columns, and whether their values stand at the right.
     head: Vec<(String, bool)>,
     rows: Vec<Vec<String>>,
@@ -12,30 +12,30 @@ pub(super) struct Table {
 
 impl Table {
     /// A table of these columns: `<` before a name puts values at the left, `>` at the right.
-    pub(super) fn new(columns: &str) -> Self {
+    pub fn new(columns: &str) -> Self {
         let mut table = Self::default();
         columns.split_whitespace().for_each(|column| table.column(column));
         table
     }
 
     /// Another column.
-    pub(super) fn column(&mut self, name: &str) {
+    pub fn column(&mut self, name: &str) {
         let plain = name.trim_start_matches(['<', '>']).replace('_', " ");
         self.head.push((plain, name.starts_with('>')));
     }
 
     /// Another row.
-    pub(super) fn row(&mut self, values: Vec<String>) {
+    pub fn row(&mut self, values: Vec<String>) {
         self.rows.push(values);
     }
 
     /// How many rows there are.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// The rows without the names of columns, indented.
-    pub(super) fn body(&self) -> String {
+    pub fn body(&self) -> String {
         let widths = self.widths(&[]);
         self.rows.iter().map(|row| format!("  {}\n", self.line(row, &widths))).collect()
     }
@@ -68,7 +68,7 @@ impl fmt::Display for Table {
 }
 
 /// Ids as their sources spell them, less what a terminal would obey.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let shown = |letter: char| match letter {
         letter if letter.is_control() => letter.escape_default().collect(),
         letter => letter.to_string(),
