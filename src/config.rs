@@ -61,6 +61,8 @@ pub struct Config {
     pub engine: Engine,
     /// Where metrics and probes are served.
     pub http: SocketAddr,
+    /// Who may ask for figures, alerts and journeys.
+    pub api: Api,
     /// What of the figures is exported for Prometheus.
     pub prometheus: Selection,
     /// The language of the messages in alerts.
@@ -71,6 +73,20 @@ pub struct Config {
     pub notes: Vec<Problem>,
     /// Every file that was read: when one changes, so may the configuration.
     pub files: Vec<PathBuf>,
+}
+
+/// Who may ask for figures, alerts and journeys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Api {
+    /// What callers must show; `None`: only this machine may ask.
+    pub token: Option<String>,
+}
+
+/// The token is not shown.
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("token", &self.token.as_ref().map(|_| "(secret)")).finish()
+    }
 }
 
 /// How to reach Kafka, and as whom.
@@ -199,6 +215,7 @@ const CONFIG: &[Key] = &[
     Key::new("time", Kind::Table(&[TIME]), "how event time runs").filled("{}"),
     Key::new("engine", Kind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
     Key::new("http", Kind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
+    Key::new("api", Kind::Table(&[API]), "who may ask for figures, alerts and journeys at `/api/v1`").filled("{}"),
     Key::new("prometheus", Kind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`").filled("{}"),
     Key::new("norms_file", Kind::Text, "the file that the norms stand in, relative to this one")
         .told("the norms stand in this file"),
@@ -278,6 +295,13 @@ const ENGINE: &[Key] = &[
     )
     .filled("256KiB"),
 ];
+
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+const API: &[Key] =
+    &[Key::new("token", Kind::Secret, "what callers must show as `Authorization: Bearer …`, 16 letters or more")
+        .told("only this machine may ask")];
 
 const FIGURE: Form = Form {
     wanted: "the name of a figure such as touches or open_alerts",
@@ -378,6 +402,7 @@ impl Config {
                 time: time?,
                 engine: engine(root.table("engine")?)?,
                 http: root.text("http")?.parse().ok()?,
+                api: root.table("api").and_then(|table| api(&mut reader, table))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,
@@ -501,6 +526,15 @@ fn engine(table: &Table) -> Option<Engine> {
         epochs_in_flight: count(table, "epochs_in_flight")?,
         max_message_bytes: count(table, "max_message_bytes")?,
     })
+}
+
+fn api(reader: &mut Reader<'_>, table: &Table) -> Option<Api> {
+    let token = table.text("token").map(|token| token.trim_end().to_owned());
+    if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
+        let text = format!("wanted at least {SHORTEST_TOKEN} letters: a shorter token could be guessed");
+        reader.problem(table.line_of("token"), table.path_of("token"), text);
+    }
+    Some(Api { token })
 }
 
 fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
@@ -640,11 +674,12 @@ topics:
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
 http: '[::]:80'
+api: {token: 0123456789abcdef}
 prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7}
 language: ru
 norms: {stage_reverted: {}}
 ";
-        let Config { kafka, topics, time, engine, http, prometheus, language, norms, .. } = config(text);
+        let Config { kafka, topics, time, engine, http, api, prometheus, language, norms, .. } = config(text);
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
         assert_eq!(kafka.transactional_id, "t-pod-3");
         assert_eq!(kafka.client["sasl.password"], "k3y");
@@ -663,6 +698,7 @@ norms: {stage_reverted: {}}
             Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
         );
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
+        assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
         let selection = Selection {
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
             manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),

@@ -16,4 +16,5 @@ pub mod epoch;
 mod graph;
 mod operators;
 pub mod state;
+pub mod view;
 pub mod workers;

@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod calendar;
 pub mod desk;
+pub mod dossier;
 pub mod duplicates;
 pub mod effect;
 pub mod event;

@@ -52,6 +52,7 @@ const ROOMS: &[Room] = &[
             "rand",
             "rand_chacha",
             "rdkafka",
+            "sha2",
             "thiserror",
             "tokio",
             "tracing",

@@ -62,7 +62,10 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let board = Arc::clone(&settings.board);
     let watch = Watch::new(&board, Arc::new(move || clock.now()));
     let http = serve(args.http, &watch.shown(&config))?;
-    tracing::info!("kafka in this process: {}   http: {http} (/metrics /livez /readyz)", config.kafka.bootstrap);
+    tracing::info!(
+        "kafka in this process: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
+        config.kafka.bootstrap
+    );
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
     let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());

@@ -6,6 +6,7 @@ use crate::cli;
 use crate::config::{Config, Watched};
 use crate::dataflow::board::{Board, lock};
 use crate::dataflow::epoch::Yield;
+use crate::dataflow::view::View;
 use crate::dataflow::workers::DataflowSettings;
 use crate::domain::floor::Timing;
 use crate::domain::time::Timestamp;
@@ -51,7 +52,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     let watch = Watch::new(&settings.board, Arc::new(clock::now));
     if !args.once {
         let bound = http::serve(config.http, watch.shown(&config))?;
-        tracing::info!("http on {bound}: /metrics /livez /readyz");
+        tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
     }
     let renewal = Renewal::default();
     if let (Some(watched), Some(asked)) = (watched, hang_up) {
@@ -104,6 +105,7 @@ pub(super) struct Watch {
     health: Arc<Health>,
     vitals: Arc<Vitals>,
     board: Arc<Board>,
+    view: Arc<View>,
     clock: Clock,
     /// The newest alerts.
     pub(super) newest: Mutex<Newest>,
@@ -111,9 +113,9 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(board: &Arc<Board>, clock: Clock) -> Arc<Self> {
-        let (health, vitals, newest): (Arc<Health>, _, _) = Default::default();
+        let (health, vitals, view, newest): (Arc<Health>, _, _, _) = Default::default();
         health.norms_in_force(clock::now());
-        Arc::new(Self { health, vitals, board: Arc::clone(board), clock, newest })
+        Arc::new(Self { health, vitals, board: Arc::clone(board), view, clock, newest })
     }
 
     /// What the HTTP endpoints show of it.
@@ -121,13 +123,21 @@ impl Watch {
         self.health.limit(config.engine.epochs_in_flight.max(1));
         let (board, health, clock) = (Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock));
         let exporter = Exporter::new(board, health, clock, config.prometheus.clone());
-        Shown { exporter: Arc::new(exporter), vitals: Arc::clone(&self.vitals) }
+        Shown {
+            exporter: Arc::new(exporter),
+            vitals: Arc::clone(&self.vitals),
+            board: Arc::clone(&self.board),
+            view: Arc::clone(&self.view),
+            language: config.language,
+            token: config.api.token.as_deref().map(Arc::from),
+        }
     }
 }
 
 impl Observer for Watch {
     fn committed(&self, made: &Yield) {
         self.health.committed(made);
+        self.view.committed(made);
         let mut newest = lock(&self.newest);
         made.alerts.iter().for_each(|alert| newest.push(alert));
     }

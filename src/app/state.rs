@@ -188,7 +188,7 @@ fn show(args: &StateShow) -> anyhow::Result<()> {
             clean(&names.join(" ")),
         ]);
     }
-    match (gathering.damaged(), table.len()) {
+    match (gathering.damaged(), table.height()) {
         (0, 0) => tracing::info!("shard {shard} has no such events of tenant {tenant}"),
         (0, shown) => tracing::info!("shard {shard}, tenant {tenant}: {}", many(shown, "event")),
         (damaged, _) => tracing::warn!(

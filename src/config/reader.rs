@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
             (Kind::Bytes(from, to), Integer(size)) if (from..=to).contains(&size) => Ok(Data::Count(*size)),
             (Kind::Text | Kind::Form(_), Text(_) | Integer(_)) => match self.plain(node) {
                 Some(text) if text.contains("${") => {
-                    Err("environment variables are read in the kafka section and privacy_key only".into())
+                    Err("environment variables are read in the kafka section and in secrets only".into())
                 }
                 Some(text) if text.is_empty() => refuse(""),
                 Some(text) => match kind {
@@ -574,7 +574,7 @@ mod tests {
             ("text: 1.10", "1: text: wanted text, found the number 1.1: put it in quotes"),
             ("text: true", "1: text: wanted text, found true: put it in quotes"),
             ("text: ''", "1: text: wanted text, found an empty text"),
-            ("text: ${HOST}", "1: text: environment variables are read in the kafka section and privacy_key only"),
+            ("text: ${HOST}", "1: text: environment variables are read in the kafka section and in secrets only"),
             ("text: !secret x", "1: text: wanted text, found the tag !secret"),
             ("name: warn", "1: name: wanted one of warning, critical, found the text `warn`, did you mean `warning`?"),
             ("name: x", "1: name: wanted one of warning, critical, found the text `x`"),

@@ -91,7 +91,7 @@ impl Watched {
     }
 
     fn judge(&mut self, config: Config) -> Result<Renewed, Problems> {
-        let Config { kafka, topics, time, engine, http, prometheus, language, norms, notes, files: _ } = config;
+        let Config { kafka, topics, time, engine, http, api, prometheus, language, norms, notes, files: _ } = config;
         let (running, old) = (&self.running, &self.running.norms);
         let built_in = changed([
             ("windows", old.windows != norms.windows),
@@ -111,6 +111,7 @@ impl Watched {
             ("time", running.time != time),
             ("engine", running.engine != engine),
             ("http", running.http != http),
+            ("api", running.api != api),
             ("prometheus", running.prometheus != prometheus),
             ("language", running.language != language),
         ]);
@@ -333,13 +334,14 @@ mod tests {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\n\
-                        http: 127.0.0.1:1\nprometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
+                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nprometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
-        let told =
-            ["8h", "kafka", "topics", "time", "engine", "http", "prometheus", "language"].map(String::from).to_vec();
+        let told = ["8h", "kafka", "topics", "time", "engine", "http", "api", "prometheus", "language"]
+            .map(String::from)
+            .to_vec();
         assert_eq!(folder.settled(&mut watched), ("applied", told));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 8, "they still wait");
+        assert_eq!(folder.settled(&mut watched).1.len(), 9, "they still wait");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }

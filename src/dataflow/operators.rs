@@ -168,7 +168,7 @@ pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::M
     worker: (usize, usize),
 ) -> impl FnMut(Watched<'_, '_, P>, &mut Output<'_>) {
     let mut stashed = BTreeMap::<u64, (Capability<u64>, Stash)>::new();
-    let mut posts = BTreeMap::<u32, Post>::new();
+    let mut posts = Posts::new();
     move |(input, frontier), output| {
         input.for_each(|capability, parcels| {
             let Some(epoch) = capability.least().copied() else { return };
@@ -197,10 +197,13 @@ pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::M
     }
 }
 
+/// The shards of a worker. Each is behind a lock of its own, for those who ask about a lead or deal.
+type Posts = BTreeMap<u32, Arc<Mutex<Post>>>;
+
 fn run_epoch(
     settings: &mut Settings,
     worker: (usize, usize),
-    posts: &mut BTreeMap<u32, Post>,
+    posts: &mut Posts,
     epoch: u64,
     stash: Stash,
 ) -> FloorYield {
@@ -210,7 +213,7 @@ fn run_epoch(
     made.rest.epoch = epoch;
     if let Some(norms) = &head.norms {
         settings.norms = Arc::clone(norms);
-        posts.values_mut().for_each(|post| post.floor.reload(Arc::clone(norms)));
+        posts.values().for_each(|post| lock(post).floor.reload(Arc::clone(norms)));
         made.norms = Some(Arc::clone(norms));
     }
     adopt(settings, worker, posts, &head, &mut made);
@@ -219,7 +222,7 @@ fn run_epoch(
     let is_news = |batch: &Batch, message: u32| {
         let post = batch.shard.and_then(|shard| posts.get(&shard));
         let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
-        post.is_none_or(|post| !post.floor.was_read(batch.feed, offset))
+        post.is_none_or(|post| !lock(post).floor.was_read(batch.feed, offset))
     };
     made.rest.refusals = refusals.into_iter().filter(|refused| is_news(&refused.batch, refused.message)).collect();
     made.rest.misplaced = misplaced.into_iter().filter(|found| is_news(&found.batch, found.message)).collect();
@@ -227,7 +230,8 @@ fn run_epoch(
     stirred.extend(made.rest.misplaced.iter().filter_map(|found| found.batch.shard));
     for (shard, batch, events) in events {
         stirred.insert(shard);
-        let post = posts.entry(shard).or_insert_with(|| Post::new(&settings.norms, settings.timing));
+        let fresh = || settings.board.open(shard, Post::new(&settings.norms, settings.timing));
+        let mut post = lock(posts.entry(shard).or_insert_with(fresh));
         for (message, event) in events {
             let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
             if let Err(reason) = post.floor.arrive(batch.feed, offset, event, head.wall) {
@@ -238,7 +242,8 @@ fn run_epoch(
     }
     let tides: FxHashMap<u32, &Tide> = head.tides.iter().map(|(shard, tide)| (*shard, tide)).collect();
     let mut effects = Vec::new();
-    for (shard, post) in posts.iter_mut() {
+    for (shard, post) in posts.iter() {
+        let mut post = lock(post);
         let mut records = Records::default();
         if let Some(tide) = tides.get(shard).copied().or(head.others.as_ref()) {
             post.floor.advance(tide, &mut effects);
@@ -274,13 +279,7 @@ fn run_epoch(
 }
 
 /// Takes in the shards of this worker that were rebuilt; norms that have changed since are in force from here on.
-fn adopt(
-    settings: &Settings,
-    (index, peers): (usize, usize),
-    posts: &mut BTreeMap<u32, Post>,
-    head: &Head,
-    made: &mut FloorYield,
-) {
+fn adopt(settings: &Settings, (index, peers): (usize, usize), posts: &mut Posts, head: &Head, made: &mut FloorYield) {
     let here = |rebuilt: &mut Rebuilt| rebuilt.shard as usize % peers == index;
     let rebuilt: Vec<Rebuilt> = lock(&head.rebuilt).extract_if(.., here).collect();
     for rebuilt in rebuilt {
@@ -289,7 +288,7 @@ fn adopt(
         if changed {
             post.floor.reload(Arc::clone(&settings.norms));
         }
-        posts.insert(shard, post);
+        posts.insert(shard, settings.board.open(shard, post));
         made.boards.extend(boards.into_iter().map(|(tenant, standing)| (tenant, standing, changed)));
     }
 }

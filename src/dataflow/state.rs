@@ -22,6 +22,7 @@ use std::sync::Arc;
 type Named = (Arc<Norms>, String);
 
 /// A shard on its worker: its floor, and what is known of its records.
+#[derive(Debug)]
 pub(super) struct Post {
     pub(super) floor: Floor,
     census: Census,

@@ -5,9 +5,10 @@
 //! before W and every timer due at or before W has been processed; at one instant events go before timers. What is
 //! done does not depend on the order in which events arrived, unless one is late (dated at or before W on arrival).
 
+use super::dossier::Dossier;
 use super::effect::Effect;
 use super::event::{Event, EventKind, Topic, Turn};
-use super::id::TenantId;
+use super::id::{EntityId, TenantId};
 use super::norms::Norms;
 use super::reject::Reason;
 use super::state::{Journal, Mark, Packing};
@@ -278,6 +279,11 @@ impl Floor {
     /// Whether a message was read by whoever had the shard before: if it was no event to hold, it has been dealt with.
     pub fn was_read(&self, feed: Feed, offset: i64) -> bool {
         self.read.get(&feed).is_some_and(|read| offset < *read)
+    }
+
+    /// What is known of a lead or deal, up to the watermark.
+    pub fn dossier(&self, tenant: &TenantId, entity: &EntityId) -> Option<Dossier> {
+        self.tenants[*self.by_id.get(tenant)? as usize].dossier(entity, self.watermark)
     }
 
     /// What is to be written of a tenant beside its events.

@@ -228,6 +228,21 @@ impl Journey {
         self.ends.closing.map(|closing| closing.outcome)
     }
 
+    /// How it is closed at present, and since when.
+    pub fn closed(&self) -> Option<(Outcome, Timestamp)> {
+        self.ends.closing.map(|closing| (closing.outcome, closing.at))
+    }
+
+    /// When it was deleted.
+    pub fn deleted_at(&self) -> Option<Timestamp> {
+        self.ends.deleted.map(|(at, _)| at)
+    }
+
+    /// Its clocks.
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
     /// The dates of the touches so far, in order.
     pub fn touches(&self) -> &[Timestamp] {
         &self.dealings.touches

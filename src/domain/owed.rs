@@ -165,6 +165,13 @@ impl Debtor<'_> {
 }
 
 impl Owed {
+    /// Its clocks: the first demand of each, the act that settled it, and what came or may come of it.
+    pub fn clocks(&self) -> impl Iterator<Item = (&Demand, Option<Timestamp>, Option<&Violation>)> {
+        self.clocks
+            .iter()
+            .map(|clock| (&clock.first, clock.settled.as_ref().map(|act| act.at), clock.violation.as_ref()))
+    }
+
     /// A demand came in.
     pub fn demand(&mut self, desk: &mut Desk, debtor: &Debtor<'_>, demand: Demand) {
         let position = self.demands.partition_point(|other| other.place() <= demand.place());

@@ -7,6 +7,7 @@ mod correction;
 mod interactions;
 mod log;
 mod memory;
+mod telling;
 
 use super::desk::{Desk, Timer};
 use super::duplicates::Duplicates;

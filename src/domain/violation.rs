@@ -93,6 +93,11 @@ impl Violation {
         Self { anchor, due, state: State::Waiting, passed: false, level: 0, began, charged, holder }
     }
 
+    /// How often it was escalated.
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+
     /// Whether its deadline has been judged.
     pub fn passed(&self) -> bool {
         self.passed

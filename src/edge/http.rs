@@ -1,9 +1,18 @@
-//! Owns the HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes.
+//! Owns the HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/api/v1` for services and for
+//! people who want to know why.
 //!
 //! `/livez` says whether the threads that poll and commit make progress, not whether a broker can be reached: a broker
 //! outage must not restart the fleet. `/readyz` says whether partitions are assigned, restored and read.
+//!
+//! **Invariant: probes are answered at once.** Whatever sums figures does so on a thread of its own, one at a time.
+
+mod api;
+mod guard;
 
 use super::clock;
+use crate::dataflow::board::Board;
+use crate::dataflow::view::View;
+use crate::domain::rule::Language;
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::vitals::Vitals;
 use axum::Router;
@@ -14,6 +23,10 @@ use axum::routing::get;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Threads that sum figures: one for `/metrics`, one for `/api/v1`, and one to spare.
+const THREADS: usize = 3;
 
 /// The endpoints could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +43,23 @@ pub struct Shown {
     pub exporter: Arc<Exporter>,
     /// Signs of life.
     pub vitals: Arc<Vitals>,
+    /// The live figures, leads and deals.
+    pub board: Arc<Board>,
+    /// The alerts that are open.
+    pub view: Arc<View>,
+    /// The language of alerts' messages.
+    pub language: Language,
+    /// What who asks at `/api/v1` must show; `None`: only this machine may ask.
+    pub token: Option<Arc<str>>,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Desk {
+    shown: Shown,
+    /// Room for one scrape, and for one question about figures, at a time.
+    scrape: Arc<Semaphore>,
+    question: Arc<Semaphore>,
 }
 
 /// Serves on `address` from a thread of its own until the process ends; returns the address that was bound (port 0
@@ -39,11 +69,13 @@ pub fn serve(address: SocketAddr, shown: Shown) -> Result<SocketAddr, HttpError>
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_io().enable_time().max_blocking_threads(THREADS).build().map_err(failed)?;
     let work = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, routes(shown)).await
+            let service = routes(shown).into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).await
         });
         if let Err(error) = served {
             tracing::error!("serve http on {bound}: {error}");
@@ -54,23 +86,34 @@ pub fn serve(address: SocketAddr, shown: Shown) -> Result<SocketAddr, HttpError>
 }
 
 fn routes(shown: Shown) -> Router {
+    let desk = Desk { shown, scrape: Arc::new(Semaphore::new(1)), question: Arc::new(Semaphore::new(1)) };
     Router::new()
+        .nest("/api/v1", api::routes(&desk))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz\n" }))
-        .with_state(shown)
+        .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
+        .with_state(desk)
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    match shown.exporter.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+/// Does what takes longer than a moment, when its turn comes; `None`: it panicked.
+async fn apart<T: Send + 'static>(turn: &Arc<Semaphore>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let _turn = turn.acquire().await.ok()?;
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
-async fn livez(State(shown): State<Shown>) -> Response {
-    match shown.vitals.stuck(clock::now()) {
+async fn metrics(State(desk): State<Desk>) -> Response {
+    let exporter = Arc::clone(&desk.shown.exporter);
+    let error = match apart(&desk.scrape, move || exporter.render()).await {
+        Some(Ok(text)) => return ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Some(Err(error)) => error.to_string(),
+        None => "the figures could not be summed".into(),
+    };
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+}
+
+async fn livez(State(desk): State<Desk>) -> Response {
+    match desk.shown.vitals.stuck(clock::now()) {
         None => "alive\n".into_response(),
         Some(thread) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("no progress of the {thread:?} thread\n")).into_response()
@@ -78,8 +121,8 @@ async fn livez(State(shown): State<Shown>) -> Response {
     }
 }
 
-async fn readyz(State(shown): State<Shown>) -> Response {
-    match shown.vitals.ready() {
+async fn readyz(State(desk): State<Desk>) -> Response {
+    match desk.shown.vitals.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }

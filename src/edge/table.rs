@@ -30,7 +30,7 @@ impl Table {
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub fn height(&self) -> usize {
         self.rows.len()
     }
 
@@ -87,7 +87,7 @@ mod tests {
         table.row(vec!["компания".into(), "12".into()]);
         assert_eq!(table.to_string(), "tenant    first events\na                    7\nкомпания            12\n");
         assert_eq!(table.body(), "  a          7\n  компания  12\n");
-        assert_eq!(table.len(), 2);
+        assert_eq!(table.height(), 2);
     }
 
     #[test]

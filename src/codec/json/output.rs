@@ -78,7 +78,7 @@ fn course(object: &mut Object<'_>, alert: &Alert) {
     object.object("norm", |object| values(object, &alert.norm));
 }
 
-fn values(object: &mut Object<'_>, values: &Values) {
+pub(super) fn values(object: &mut Object<'_>, values: &Values) {
     for (key, value) in values {
         match value {
             Value::Count(count) => object.bare(key, count),

@@ -66,7 +66,7 @@ impl Object<'_> {
     }
 
     /// A list.
-    fn list<T>(&mut self, key: &str, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+    pub(super) fn list<T>(&mut self, key: &str, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
         let out = self.key(key);
         for (index, item) in items.iter().enumerate() {
             out.push(if index == 0 { b'[' } else { b',' });
@@ -123,7 +123,7 @@ impl Object<'_> {
 }
 
 /// Writes a string; only what JSON asks for is escaped.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut from = 0;
     for (at, byte) in text.bytes().enumerate() {

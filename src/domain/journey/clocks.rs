@@ -152,6 +152,11 @@ impl Clocks {
         self.running.iter().any(|running| running.rule == rule && lasts(running))
     }
 
+    /// Those that run or were told of, but for the first response.
+    pub fn running(&self) -> &[Running] {
+        &self.running
+    }
+
     /// Works on every clock of a rule, and lets go of those of which nothing can come any more.
     pub fn each(
         &mut self,

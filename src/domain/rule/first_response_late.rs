@@ -133,6 +133,26 @@ impl FirstResponse {
         self.lag.is_none()
     }
 
+    /// When its clock started.
+    pub fn anchor(&self) -> Timestamp {
+        self.anchor
+    }
+
+    /// The norms where it started.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What may come of it; `None` without a norm.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// The first response.
+    pub fn answered(&self) -> Option<Timestamp> {
+        self.lag.as_ref().map(|lag| lag.at)
+    }
+
     /// Works everything out anew after an act.
     fn review(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
         let response = acts.touch.map(|(touch, who)| (touch.max(self.anchor), who));

@@ -9,7 +9,7 @@
 //! Events that name nothing of the kind (about managers, and reviews) are kept beside the cases.
 
 use super::super::event::{CrmPayload, Direction, Payload, Turn};
-use super::super::id::{EntityKind, ManagerId};
+use super::super::id::{EntityId, EntityKind, ManagerId};
 use super::super::identity::{self, Country};
 use super::super::slab::Slab;
 use super::super::time::Timestamp;
@@ -159,6 +159,15 @@ impl Cases {
         let first = *count == 1;
         self.alive += usize::from(first);
         first
+    }
+
+    /// The log of the case that an entity belongs to.
+    pub(super) fn log_of(&self, entity: &EntityId) -> Option<&Log> {
+        let mut number = *self.by_key.get(&Thing::Entity(entity.kind, &entity.id).key().into())?;
+        while self.cases[number].parent != number {
+            number = self.cases[number].parent;
+        }
+        Some(&self.cases[number].log)
     }
 
     /// Takes the log of a case out, in order of effect.

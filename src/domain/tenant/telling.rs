@@ -1,0 +1,141 @@
+//! Owns what a tenant tells of one lead or deal; it changes nothing.
+
+use super::super::alert::alert_id;
+use super::super::dossier::{ClockState, Dossier, Happened, Standing};
+use super::super::id::EntityId;
+use super::super::identity;
+use super::super::norms::Clock;
+use super::super::owed::{Kind, Owed};
+use super::super::rule::Rule;
+use super::super::time::{Span, Timestamp};
+use super::cases;
+use super::{CALLS, MESSAGES, Tenant, either};
+use compact_str::{CompactString, format_compact};
+use std::collections::BTreeSet;
+
+impl Tenant {
+    /// All that is known of a lead or deal, up to `at`; `None`: it was never heard of, or is forgotten.
+    pub fn dossier(&self, entity: &EntityId, at: Timestamp) -> Option<Dossier> {
+        let journey = &self.journeys[self.journeys.find(entity)?];
+        journey.heard()?;
+        let (manager, department) = self.desk.named(journey.who);
+        let mut clocks = Vec::new();
+        if let Some(response) = &journey.clocks().response {
+            let subject = format_compact!("{entity}");
+            let id = |anchor| alert_id(self.id(), Rule::FirstResponseLate, &subject, anchor);
+            let anchor = response.anchor();
+            let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
+            clocks.push(match response.violation() {
+                Some(violation) => {
+                    let limit = (Span::ZERO, None);
+                    let (scope, subject) = (response.scope(), subject.clone());
+                    ClockState::of(Rule::FirstResponseLate, subject, id(anchor), scope, violation, limit, (stopped, at))
+                }
+                None => ClockState {
+                    rule: Rule::FirstResponseLate,
+                    subject,
+                    anchor,
+                    due: None,
+                    clock: Clock::Wall,
+                    calendar: None,
+                    within: None,
+                    counted: (stopped.unwrap_or(at) - anchor).max(Span::ZERO),
+                    stopped_at: stopped,
+                    standing: if stopped.is_some() { Standing::Stopped } else { Standing::Running },
+                    alert: None,
+                },
+            });
+        }
+        for running in journey.clocks().running() {
+            let subject: CompactString = match &running.stage {
+                Some(stage) => format_compact!("{entity}/{stage}"),
+                None => format_compact!("{entity}"),
+            };
+            let id = alert_id(self.id(), running.rule, &subject, running.violation.anchor);
+            let limit = (running.before, Some(running.limit).filter(|limit| *limit > Span::ZERO));
+            clocks.push(ClockState::of(
+                running.rule,
+                subject,
+                id,
+                &running.scope,
+                &running.violation,
+                limit,
+                (None, at),
+            ));
+        }
+        let mut contacts = Vec::new();
+        for number in journey.contacts.iter() {
+            let card = &self.contacts[*number];
+            let key = identity::key(&card.form, self.desk.norms.secret(self.id()));
+            let subject = format_compact!("contact:{key}");
+            for kind in [CALLS, MESSAGES] {
+                if let Some(owed) = either(kind, &card.debt.calls, &card.debt.messages) {
+                    clocks.extend(self.demands(owed, kind, &subject, journey.number, at));
+                }
+            }
+            contacts.push(subject);
+        }
+        clocks.sort_by_key(|clock| (clock.anchor, clock.rule));
+        Some(Dossier {
+            entity: entity.clone(),
+            at,
+            manager,
+            department,
+            pipeline: journey.pipeline().cloned(),
+            stage: journey.stage().cloned(),
+            stage_since: journey.since(),
+            created_at: journey.created(),
+            closed: journey.closed(),
+            deleted_at: journey.deleted_at(),
+            lead: journey.sale.lead.clone(),
+            contacts,
+            touches: journey.touches().to_vec(),
+            clocks,
+            history: self.history(entity),
+        })
+    }
+
+    /// The clocks of a contact that concern an entity.
+    fn demands(
+        &self,
+        owed: &Owed,
+        kind: Kind,
+        subject: &CompactString,
+        entity: u32,
+        at: Timestamp,
+    ) -> impl Iterator<Item = ClockState> {
+        let of = owed.clocks().filter(move |(demand, ..)| demand.entities.contains(&entity));
+        of.filter_map(move |(demand, settled, violation)| {
+            let id = alert_id(self.id(), kind.rule, subject, demand.at);
+            let limit = (Span::ZERO, None);
+            let times = (settled, at);
+            Some(ClockState::of(kind.rule, subject.clone(), id, &demand.scope, violation?, limit, times))
+        })
+    }
+
+    /// What of its case's log is about an entity: what names it, and calls and messages that name no entity but have one of
+    /// its contacts, or are of a call or a thread that it has.
+    fn history(&self, entity: &EntityId) -> Vec<Happened> {
+        let Some(log) = self.cases.log_of(entity) else { return Vec::new() };
+        let mut entries: Vec<_> = log.iter().collect();
+        entries.sort_by_key(|(turn, _)| *turn);
+        let mut known = BTreeSet::new();
+        let mut history = Vec::new();
+        let mut keys = Vec::new();
+        for (turn, packed) in entries {
+            let payload = self.packing.recall(turn, packed);
+            let (mut names_it, mut names_any) = (false, false);
+            payload.each_entity(|kind, id| {
+                names_any = true;
+                names_it |= kind == entity.kind && *id == entity.id;
+            });
+            cases::keys(&payload, self.desk.norms.country, &mut keys);
+            let linked = !names_any && keys.iter().any(|key| known.contains(key));
+            if names_it || linked {
+                known.extend(keys.iter().copied());
+                history.push(Happened::of(turn.at, &payload));
+            }
+        }
+        history
+    }
+}
