@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -78,6 +78,19 @@ impl Group {
     }
 }
 
+/// How many messages a partition has that were not read, as its leader told last. (`consumer_lag` is about offsets that a
+/// consumer stores or commits by itself. Ours are committed by the producer, so it is never known.)
+fn behind(partition: &Partition) -> Option<i64> {
+    let end = partition.ls_offset;
+    // Before the first message, reading is where it was to begin; at the end there may be markers that nobody reads.
+    let next = partition.app_offset.max(partition.query_offset);
+    match end {
+        ..0 => None,
+        _ if partition.eof_offset >= end => Some(0),
+        _ => (next >= 0).then(|| (end - next).max(0)),
+    }
+}
+
 impl ClientContext for Group {
     fn stats(&self, statistics: Statistics) {
         let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
@@ -94,9 +107,9 @@ impl ClientContext for Group {
                     unreachable.insert((topic.clone(), *number));
                 }
                 let place = (topic.clone(), *number);
-                if let Some(last) = read.get(&place).filter(|_| partition.consumer_lag >= 0) {
+                if let Some((last, messages)) = read.get(&place).zip(behind(partition)) {
                     let read = Timestamp(last.load(Ordering::Relaxed));
-                    lags.push(Lag { topic: place.0, partition: *number, messages: partition.consumer_lag, read });
+                    lags.push(Lag { topic: place.0, partition: *number, messages, read });
                 }
             }
         }
