@@ -3,6 +3,9 @@
 //! Every test has topics, a group and a transactional id of its own, so that they run side by side, and twice at once.
 #![cfg(feature = "services")]
 
+#[path = "rules/promql.rs"]
+mod promql;
+
 mod services {
     mod child;
     mod data;
@@ -11,6 +14,7 @@ mod services {
     mod group;
     mod latency;
     mod path;
+    mod prometheus;
     mod reload;
     mod rerouted;
     mod site;

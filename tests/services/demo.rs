@@ -29,6 +29,14 @@ fn ask(address: &str, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
+/// Has Prometheus' own tool look at metrics.
+pub(crate) fn lint(metrics: &str) {
+    let mut promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().expect("promtool");
+    promtool.stdin.take().expect("piped").write_all(metrics.as_bytes()).expect("promtool reads");
+    assert!(promtool.wait().expect("promtool ends").success(), "promtool finds fault with the metrics");
+}
+
 #[test]
 fn the_demo_ends_by_itself_having_shown_who_is_late() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
@@ -49,10 +57,7 @@ fn the_demo_ends_by_itself_having_shown_who_is_late() {
     assert_eq!(get(&address, "/livez"), "alive\n");
     assert_eq!(get(&address, "/readyz"), "ready\n");
 
-    let mut promtool =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().expect("promtool");
-    promtool.stdin.take().expect("piped").write_all(metrics.as_bytes()).expect("promtool reads");
-    assert!(promtool.wait().expect("promtool ends").success(), "promtool finds fault with the metrics");
+    lint(&metrics);
     for series in
         ["funnelwatch_manager_open_alerts{", "funnelwatch_tenant_lead_conversion_sample{", "funnelwatch_alerts_total{"]
     {

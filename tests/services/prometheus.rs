@@ -1,0 +1,368 @@
+//! Owns the proof that rules and boards find what they look for: a real Prometheus scrapes the demo, and is asked every query
+//! of them. It must parse, and give data wherever the simulated floor has such data; and on a healthy floor nothing fires.
+
+use super::demo::{get, lint};
+use super::site::{PATIENCE, say, until, variable};
+use crate::promql::{Selector, names, path, rules};
+use funnelwatch::telemetry::metric::{Kind, Level, Metric};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the demo does not have, and why; by names without `funnelwatch_` and without a level. Whatever is looked for in these
+/// may find nothing. Each must be needed.
+const NOT_IN_DEMO: &[(&str, &str)] = &[
+    ("norm_of_department_ratio", "no norm of the demo is a part of the department's figure"),
+    ("overdue_entities", "its stages may take eight hours and more, and fewer go by"),
+    ("redis_batches_dropped_total", NO_REDIS),
+    ("redis_errors_total", NO_REDIS),
+    ("redis_queue_batches", NO_REDIS),
+    ("redis_up", NO_REDIS),
+    ("redis_whole_writes_total", NO_REDIS),
+    ("redis_writes_total", NO_REDIS),
+    ("restore_progress_ratio", "its shards have no state: they are restored before anybody looks"),
+    ("reviews_answered", NO_REVIEWS),
+    ("reviews_open", NO_REVIEWS),
+];
+
+const NO_REDIS: &str = "the demo has no Redis";
+const NO_REVIEWS: &str = "reviews are asked for at the end of a day, and its day does not end";
+
+/// Parts of queries that find nothing though there are such series, and why. Each must be needed.
+const FINDS_NOTHING: &[(&str, &str)] =
+    &[(r#"rule="response_slow",q="0.5""#, "the demo's norm is about the quantile 0.9 alone")];
+
+/// How long the floor is left alone before it is looked at: at 120 times its speed more than an hour and a half.
+const RUN: Duration = Duration::from_secs(50);
+
+/// For so long nothing may look like an alert all the time.
+const HEALTHY: i64 = 20;
+
+/// A demo that Prometheus scrapes; both end with this.
+struct Demo {
+    child: Child,
+    address: String,
+    targets: String,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
+            .args(["demo", "--for", "10m", "--http", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the demo starts");
+        let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+        let address = log
+            .find_map(|line| line.split("http: ").nth(1)?.split_whitespace().next().map(str::to_owned))
+            .expect("the demo says where its endpoints are");
+        std::thread::spawn(move || log.for_each(drop));
+        let demo = Self { child, address, targets: variable("FUNNELWATCH_PROMETHEUS_TARGETS") };
+        demo.scrape(&json!([{ "targets": [demo.address] }]));
+        demo
+    }
+
+    /// Tells Prometheus whom to scrape, in one step.
+    fn scrape(&self, targets: &Value) {
+        let fresh = format!("{}.new", self.targets);
+        std::fs::write(&fresh, targets.to_string()).expect("a file");
+        std::fs::rename(fresh, &self.targets).expect("a file");
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.scrape(&json!([]));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What Prometheus' API answers: its data, or what is wrong with the question.
+fn ask(what: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "30", "--get"]);
+    for (name, value) in parameters {
+        curl.args(["--data-urlencode", &format!("{name}={value}")]);
+    }
+    let output = curl.arg(format!("{}/api/v1/{what}", variable("FUNNELWATCH_PROMETHEUS"))).output().expect("curl runs");
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut answer: Value = serde_json::from_slice(&output.stdout).expect("Prometheus answers in JSON");
+    match answer["status"].as_str() {
+        Some("success") => Ok(answer["data"].take()),
+        _ => Err(answer["error"].as_str().unwrap_or("no reason is given").to_owned()),
+    }
+}
+
+/// Whether a query gives data.
+fn finds(query: &str) -> Result<bool, String> {
+    let data = ask("query", &[("query", query)])?;
+    Ok(data["result"].as_array().is_some_and(|series| !series.is_empty()))
+}
+
+/// All values of a label, in series that match if that is asked for.
+fn label_values(label: &str, matching: Option<&str>) -> Result<Vec<String>, String> {
+    let parameters: Vec<_> = matching.map(|matching| ("match[]", matching)).into_iter().collect();
+    let data = ask(&format!("label/{label}/values"), &parameters)?;
+    Ok(data.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+}
+
+/// A query of a rule or a board, as Prometheus is asked it, and where it stands.
+struct Query {
+    place: String,
+    /// Any of these may give data: they differ in the values of variables.
+    forms: Vec<String>,
+}
+
+/// A variable of a board.
+struct Variable {
+    name: String,
+    values: Vec<String>,
+    /// Stands for several values at once.
+    several: bool,
+}
+
+impl Variable {
+    /// What stands for it in a query, any of them.
+    fn choices(&self) -> Vec<String> {
+        if self.several { vec![format!("({})", self.values.join("|"))] } else { self.values.clone() }
+    }
+}
+
+/// `$name`, `${name}`, `${name:format}` replaced by a value.
+fn replace(text: &str, name: &str, value: &str) -> String {
+    let (mut replaced, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        replaced.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let found = match rest.strip_prefix('{') {
+            None => {
+                rest.strip_prefix(name).filter(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            }
+            Some(inside) => inside
+                .strip_prefix(name)
+                .filter(|after| after.starts_with([':', '}']))
+                .and_then(|after| after.split_once('}'))
+                .map(|(_, after)| after),
+        };
+        match found {
+            Some(after) => {
+                replaced.push_str(value);
+                rest = after;
+            }
+            None => replaced.push('$'),
+        }
+    }
+    replaced.push_str(rest);
+    replaced
+}
+
+/// What Grafana puts in by itself.
+fn builtin(text: &str) -> String {
+    [
+        ("__rate_interval", "30s"),
+        ("__interval", "5s"),
+        ("__interval_ms", "5000"),
+        ("__range", "40s"),
+        ("__range_s", "40"),
+        ("__range_ms", "40000"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (name, value)| replace(&text, name, value))
+}
+
+/// Everything under the key `key`, however deep.
+fn gather<'a>(node: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
+    match node {
+        Value::Object(fields) => {
+            found.extend(fields.get(key));
+            fields.values().for_each(|value| gather(value, key, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| gather(value, key, found)),
+        _ => {}
+    }
+}
+
+/// The variables of a board, with what Prometheus knows of them now.
+fn variables(place: &str, board: &Value, problems: &mut Vec<String>) -> Vec<Variable> {
+    let mut variables: Vec<Variable> = Vec::new();
+    for variable in board["templating"]["list"].as_array().into_iter().flatten() {
+        let name = variable["name"].as_str().expect("variables have names").to_owned();
+        let query = variable["query"].as_str().or(variable["query"]["query"].as_str()).unwrap_or_default();
+        let several = variable["multi"] == true || variable["includeAll"] == true;
+        let values = match variable["type"].as_str() {
+            Some("datasource") => continue,
+            Some("query") => {
+                let of_first = variables.iter().fold(builtin(query), |query, variable| {
+                    variable.choices().first().map_or(query.clone(), |value| replace(&query, &variable.name, value))
+                });
+                let asked = of_first.strip_prefix("label_values(").and_then(|inside| inside.strip_suffix(')'));
+                match asked
+                    .map(|asked| asked.rsplit_once(',').map_or((None, asked), |(series, label)| (Some(series), label)))
+                {
+                    Some((series, label)) => label_values(label.trim(), series),
+                    None => Err("not of the form label_values(series, label)".into()),
+                }
+            }
+            _ => Ok(query.split(',').map(|one| one.rsplit(" : ").next().unwrap_or(one).trim().to_owned()).collect()),
+        };
+        match values {
+            Ok(values) if values.is_empty() => problems.push(format!("{place}: ${name} has no values: {query}")),
+            Ok(values) => variables.push(Variable { name, values, several }),
+            Err(error) => problems.push(format!("{place}: ${name}: {query}: {error}")),
+        }
+    }
+    variables
+}
+
+/// The queries of all boards.
+fn queries_of_boards(problems: &mut Vec<String>) -> Vec<Query> {
+    let Ok(folder) = std::fs::read_dir(path("k8s/boards")) else { return Vec::new() };
+    let mut files: Vec<_> = folder.map(|file| file.expect("a file").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    let mut queries = Vec::new();
+    for file in files {
+        let place = file.file_name().expect("a name").to_string_lossy().into_owned();
+        let board: Value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("a board is JSON");
+        let variables = variables(&place, &board, problems);
+        let mut found = Vec::new();
+        gather(&board["panels"], "expr", &mut found);
+        let before = queries.len();
+        for expr in found.into_iter().map(|expr| expr.as_str().expect("a query is text")) {
+            let forms = variables.iter().fold(vec![builtin(expr)], |forms, variable| {
+                let all = forms
+                    .iter()
+                    .flat_map(|form| variable.choices().into_iter().map(|value| replace(form, &variable.name, &value)));
+                all.collect::<BTreeSet<_>>().into_iter().collect()
+            });
+            queries.push(Query { place: place.clone(), forms });
+        }
+        if queries.len() == before {
+            problems.push(format!("{place}: a board without a query"));
+        }
+    }
+    queries
+}
+
+/// Without `funnelwatch_` and a level, as in [`NOT_IN_DEMO`].
+fn bare(metric: &str) -> &str {
+    let name = metric.strip_prefix("funnelwatch_").unwrap_or(metric);
+    let levels = Level::ALL.into_iter().filter_map(|level| name.strip_prefix(level.name())?.strip_prefix('_'));
+    levels.into_iter().next().unwrap_or(name)
+}
+
+fn not_in_demo(metric: &str) -> bool {
+    NOT_IN_DEMO.iter().any(|(name, _)| *name == bare(metric))
+}
+
+/// What is wrong with queries of which one form at least must give data.
+fn check(queries: &[Query]) -> Vec<String> {
+    let (mut problems, mut needless) = (Vec::new(), BTreeMap::new());
+    for (part, _) in FINDS_NOTHING {
+        needless.insert(*part, true);
+    }
+    let mut known: BTreeMap<&str, Result<bool, String>> = BTreeMap::new();
+    for query in queries {
+        let mut found = Ok(false);
+        for form in &query.forms {
+            found = known.entry(form).or_insert_with(|| finds(form)).clone();
+            if found != Ok(false) {
+                break;
+            }
+        }
+        let form = &query.forms[0];
+        match found {
+            Ok(true) => {}
+            Err(error) => problems.push(format!("{}: {form}: {error}", query.place)),
+            Ok(false) if names(form).selectors.iter().any(|selector| not_in_demo(&selector.metric)) => {}
+            Ok(false) => match FINDS_NOTHING.iter().find(|(part, _)| form.contains(part)) {
+                Some((part, _)) => drop(needless.insert(part, false)),
+                None => problems.push(format!("{}: {form}: finds nothing", query.place)),
+            },
+        }
+    }
+    // They are of boards: where there are none, none is needed.
+    let boards = queries.iter().any(|query| query.place.ends_with(".json"));
+    let needless = needless.into_iter().filter(|(_, needless)| *needless && boards);
+    problems.extend(needless.map(|(part, _)| format!("`{part}` need not be in FINDS_NOTHING")));
+    problems
+}
+
+/// What the rules look for: what they record, and all that their alerts select.
+fn queries_of_rules() -> Vec<Query> {
+    let mut queries = Vec::new();
+    for rule in rules() {
+        if !rule.alerts {
+            queries.push(Query { place: rule.name.clone(), forms: vec![rule.expr.clone()] });
+        }
+        let selectors: BTreeSet<Selector> = names(&rule.expr).selectors.into_iter().collect();
+        let forms = selectors.iter().map(|selector| vec![selector.text()]);
+        queries.extend(forms.map(|forms| Query { place: rule.name.clone(), forms }));
+    }
+    queries
+}
+
+/// Alerts that would fire if it went on like this.
+fn alarms() -> Vec<String> {
+    let mut alarms = Vec::new();
+    let now = ask("query", &[("query", "time()")]).expect("the time")["result"][0].as_f64().expect("a time") as i64;
+    let (start, end) = ((now - HEALTHY).to_string(), now.to_string());
+    for rule in rules().into_iter().filter(|rule| rule.alerts) {
+        let range = [("query", rule.expr.as_str()), ("start", &start), ("end", &end), ("step", "1")];
+        match ask("query_range", &range) {
+            Err(error) => alarms.push(format!("{}: {error}", rule.name)),
+            Ok(data) => {
+                let least = if rule.waits { HEALTHY as usize + 1 } else { 1 };
+                let held = data["result"].as_array().into_iter().flatten();
+                let held = held.filter(|series| series["values"].as_array().map_or(0, Vec::len) >= least);
+                alarms.extend(held.map(|series| format!("{} is true of a healthy floor: {series}", rule.name)));
+            }
+        }
+    }
+    alarms
+}
+
+/// What is wrong with which metrics there are.
+fn missing() -> Vec<String> {
+    let present: BTreeSet<String> =
+        label_values("__name__", Some(r#"{job="funnelwatch"}"#)).expect("names").into_iter().collect();
+    let mut problems = Vec::new();
+    for metric in Metric::ALL {
+        for (_, name) in metric.names() {
+            let series = if metric.kind() == Kind::Histogram { format!("{name}_bucket") } else { name };
+            if !present.contains(&series) && !not_in_demo(&series) {
+                problems.push(format!("the demo does not export {series}"));
+            }
+        }
+    }
+    for (name, _) in NOT_IN_DEMO.iter().filter(|(name, _)| present.iter().any(|present| bare(present) == *name)) {
+        problems.push(format!("{name} need not be in NOT_IN_DEMO: the demo exports it"));
+    }
+    problems
+}
+
+#[test]
+fn every_query_of_rules_and_boards_finds_what_the_demo_has() {
+    let demo = Demo::start();
+    let started = Instant::now();
+    until("Prometheus scrapes the demo", || finds(r#"up{job="funnelwatch"} == 1"#).expect("a query"));
+    std::thread::sleep(RUN.saturating_sub(started.elapsed()));
+
+    lint(&get(&demo.address, "/metrics"));
+    let mut problems = missing();
+    let mut queries = queries_of_rules();
+    queries.extend(queries_of_boards(&mut problems));
+    problems.extend(check(&queries));
+    problems.extend(alarms());
+    let loaded = ask("rules", &[]).expect("rules");
+    let mut broken = Vec::new();
+    gather(&loaded, "lastError", &mut broken);
+    problems.extend(broken.into_iter().map(|error| format!("Prometheus on a rule: {error}")));
+    say(&format!("{} queries, asked after {:.0} s", queries.len(), started.elapsed().as_secs_f64()));
+    assert!(started.elapsed() < RUN + PATIENCE, "Prometheus takes too long");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
