@@ -1,0 +1,453 @@
+"""Owns what manifests must keep beyond their schemas: who pods run as, what they may use, who selects whom; see `run`.
+
+Each policy is a generator of problems. Numbers that the program decides (how long a stop may take, how many partitions
+there are) are read from its source. Each policy is seen to fail: MUTATIONS spoil a rendered overlay, one thing at a time,
+and the policy that is named must object.
+
+Use: policy.py FILE...
+"""
+
+import copy
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+POLICIES = {}
+
+
+def source_number(file, pattern):
+    return int(re.search(pattern, (SOURCE / file).read_text())[1].replace("_", ""))
+
+
+# So long a stop may take before the program gives up, and the partitions of topics that it creates.
+DRAIN = source_number("edge/kafka.rs", r"const GRACE: Duration = Duration::from_secs\((\d+)\)")
+PARTITIONS = source_number("edge/kafka/topics.rs", r"pub const PARTITIONS: u32 = (\d+)")
+
+
+def policy(function):
+    POLICIES[function.__name__] = function
+    return function
+
+
+def of(documents, *kinds):
+    return [document for document in documents if document["kind"] in kinds]
+
+
+def name(document):
+    return f"{document['kind']} {document['metadata']['name']}"
+
+
+def pods(documents):
+    """Every workload with its pods' spec."""
+    for workload in of(documents, "StatefulSet", "Deployment", "Job", "DaemonSet", "CronJob", "Pod"):
+        if workload["kind"] in ("CronJob", "Pod", "DaemonSet"):
+            raise SystemExit(f"policy.py does not know {workload['kind']} yet")
+        yield workload, workload["spec"]["template"]["spec"]
+
+
+def containers(documents):
+    for workload, spec in pods(documents):
+        for container in spec["containers"] + spec.get("initContainers", []):
+            yield f"{name(workload)}, {container['name']}", spec, container
+
+
+def labels(workload):
+    return workload["spec"]["template"]["metadata"]["labels"]
+
+
+def selects(selector, labelled):
+    fits = all(labelled.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+    for term in selector.get("matchExpressions", []):
+        if term["operator"] != "In":
+            raise SystemExit(f"policy.py does not know the operator {term['operator']} yet")
+        fits &= labelled.get(term["key"]) in term["values"]
+    return fits
+
+
+@policy
+def non_root(documents):
+    for workload, spec in pods(documents):
+        context = spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{name(workload)}: runs as root, or as whom the image says"
+    for where, _, container in containers(documents):
+        context = container.get("securityContext", {})
+        if context.get("runAsNonRoot") is False or context.get("runAsUser") == 0 or context.get("privileged"):
+            yield f"{where}: takes back what the pod promises"
+
+
+@policy
+def read_only_root(documents):
+    for where, _, container in containers(documents):
+        if container.get("securityContext", {}).get("readOnlyRootFilesystem") is not True:
+            yield f"{where}: can write to its image"
+
+
+@policy
+def no_escalation(documents):
+    for where, _, container in containers(documents):
+        context = container.get("securityContext", {})
+        if context.get("allowPrivilegeEscalation") is not False:
+            yield f"{where}: may gain rights"
+
+
+@policy
+def no_capabilities(documents):
+    for where, _, container in containers(documents):
+        capabilities = container.get("securityContext", {}).get("capabilities", {})
+        if capabilities.get("drop") != ["ALL"] or capabilities.get("add"):
+            yield f"{where}: keeps capabilities"
+
+
+@policy
+def seccomp(documents):
+    for workload, spec in pods(documents):
+        if spec.get("securityContext", {}).get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name(workload)}: no seccomp profile"
+
+
+@policy
+def nothing_of_the_host(documents):
+    allowed = {"name", "configMap", "secret", "projected", "emptyDir"}
+    for workload, spec in pods(documents):
+        for key in ("hostNetwork", "hostPID", "hostIPC"):
+            if spec.get(key):
+                yield f"{name(workload)}: {key}"
+        for volume in spec.get("volumes", []):
+            if not set(volume) <= allowed:
+                yield f"{name(workload)}: volume {volume['name']} is of another kind"
+
+
+@policy
+def no_token(documents):
+    for workload, spec in pods(documents):
+        if spec.get("automountServiceAccountToken") is not False:
+            yield f"{name(workload)}: gets a token of the cluster"
+        if spec.get("enableServiceLinks") is not False:
+            yield f"{name(workload)}: services come as environment variables"
+
+
+@policy
+def resources(documents):
+    for where, _, container in containers(documents):
+        requests, limits = (container.get("resources", {}).get(key, {}) for key in ("requests", "limits"))
+        if not {"cpu", "memory"} <= set(requests) & set(limits):
+            yield f"{where}: cpu and memory want a request and a limit each"
+        elif requests["memory"] != limits["memory"]:
+            yield f"{where}: may use memory that it was not promised"
+        if not re.fullmatch(r"[1-9]\d*", str(limits.get("cpu", 1))):
+            yield f"{where}: a limit of part of a CPU stops threads in the middle of an epoch"
+
+
+@policy
+def probes(documents):
+    for workload, spec in pods(documents):
+        unprobed = workload["spec"]["template"]["metadata"].get("annotations", {}).get("funnelwatch/without-probes")
+        if workload["kind"] == "Job" or unprobed == "true":
+            continue
+        for container in spec["containers"]:
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if probe not in container:
+                    yield f"{name(workload)}, {container['name']}: no {probe}"
+
+
+@policy
+def probes_of_the_processor(documents):
+    wanted = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    for where, _, container in processor(documents):
+        for probe, path in wanted.items():
+            if container.get(probe, {}).get("httpGet", {}) != {"path": path, "port": "http"}:
+                yield f"{where}: {probe} does not ask {path}"
+
+
+def processor(documents):
+    found = [c for c in containers(documents) if c[0] == "StatefulSet funnelwatch, funnelwatch"]
+    if not found:
+        raise SystemExit("no processor")
+    return found
+
+
+@policy
+def pinned_images(documents):
+    for where, _, container in containers(documents):
+        image = container["image"]
+        tag = re.search(r":([\w.-]+)$|@sha256:[0-9a-f]{64}$", image)
+        if not tag or not re.search(r"\d", tag[0]) or "latest" in image:
+            yield f"{where}: image {image} is not pinned to a version"
+
+
+@policy
+def selectors(documents):
+    workloads = [workload for workload, _ in pods(documents)]
+    for workload in of(workloads, "StatefulSet", "Deployment"):
+        if not selects(workload["spec"]["selector"], labels(workload)):
+            yield f"{name(workload)}: does not select its own pods"
+        others = [w for w in workloads if w is not workload and selects(workload["spec"]["selector"], labels(w))]
+        for other in others:
+            yield f"{name(workload)}: selects the pods of {name(other)}"
+    for service in of(documents, "Service"):
+        chosen = [w for w in workloads if selects({"matchLabels": service["spec"]["selector"]}, labels(w))]
+        if len(chosen) != 1:
+            yield f"{name(service)}: selects the pods of {len(chosen)} workloads"
+            continue
+        ports = {port["name"] for c in chosen[0]["spec"]["template"]["spec"]["containers"] for port in c.get("ports", [])}
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"{name(service)}: its pods have no port {port['targetPort']}"
+    services = {service["metadata"]["name"]: service for service in of(documents, "Service")}
+    for workload in of(workloads, "StatefulSet"):
+        if services.get(workload["spec"]["serviceName"], {}).get("spec", {}).get("clusterIP") != "None":
+            yield f"{name(workload)}: no headless service {workload['spec']['serviceName']}"
+    for monitor in of(documents, "PodMonitor"):
+        if sum(selects(monitor["spec"]["selector"], labels(w)) for w in workloads) != 1:
+            yield f"{name(monitor)}: does not select one workload"
+
+
+@policy
+def disruption_budget(documents):
+    (workload,) = [w for w, _ in pods(documents) if name(w) == "StatefulSet funnelwatch"]
+    budgets = [b for b in of(documents, "PodDisruptionBudget") if selects(b["spec"]["selector"], labels(workload))]
+    if len(budgets) != 1:
+        yield f"{len(budgets)} budgets for the processor"
+    elif budgets[0]["spec"].get("maxUnavailable") != 1:
+        yield f"{name(budgets[0])}: more than one pod may go at once, or none"
+
+
+@policy
+def network_policy(documents):
+    policies = of(documents, "NetworkPolicy")
+    for workload, _ in pods(documents):
+        both = set()
+        for rule in (p for p in policies if selects(p["spec"]["podSelector"], labels(workload))):
+            both |= set(rule["spec"]["policyTypes"])
+            for way in rule["spec"].get("ingress", []) + rule["spec"].get("egress", []):
+                if not (way.get("from") or way.get("to")) or not way.get("ports"):
+                    yield f"{name(rule)}: lets everybody pass, or every port"
+        if both != {"Ingress", "Egress"}:
+            yield f"{name(workload)}: its traffic is open"
+
+
+@policy
+def grace(documents):
+    (workload,) = [spec for w, spec in pods(documents) if name(w) == "StatefulSet funnelwatch"]
+    if workload.get("terminationGracePeriodSeconds", 30) < DRAIN + 5:
+        yield f"the processor may take {DRAIN} s to stop, and is killed before"
+
+
+@policy
+def replicas(documents):
+    (workload,) = [w for w, _ in pods(documents) if name(w) == "StatefulSet funnelwatch"]
+    scalers = of(documents, "ScaledObject")
+    if scalers:
+        spec = scalers[0]["spec"]
+        target = spec["scaleTargetRef"]
+        if (target["kind"], target["name"]) != ("StatefulSet", "funnelwatch"):
+            yield "the scaler is about something else"
+        least, most = spec["minReplicaCount"], spec["maxReplicaCount"]
+        if "replicas" in workload["spec"]:
+            yield "each `kubectl apply` would take the number of pods back from the scaler"
+        if spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] < 600:
+            yield "the scaler takes pods away too soon"
+    else:
+        least = most = workload["spec"]["replicas"]
+    if not 1 <= least <= most <= PARTITIONS:
+        yield f"{least} to {most} pods for {PARTITIONS} partitions"
+
+
+@policy
+def production_survives(documents):
+    if not of(documents, "ScaledObject"):
+        return
+    if of(documents, "ScaledObject")[0]["spec"]["minReplicaCount"] < 3:
+        yield "fewer than three pods in production"
+    (spec,) = [spec for w, spec in pods(documents) if name(w) == "StatefulSet funnelwatch"]
+    spread = {constraint["topologyKey"] for constraint in spec.get("topologySpreadConstraints", [])}
+    if not {"topology.kubernetes.io/zone", "kubernetes.io/hostname"} <= spread:
+        yield "pods are not spread over zones and nodes"
+
+
+@policy
+def no_secrets(documents):
+    for secret in of(documents, "Secret"):
+        if secret.get("data") or secret.get("stringData"):
+            yield f"{name(secret)}: contains what is to be kept outside"
+
+
+@policy
+def reload_reaches_pods(documents):
+    configs = {config["metadata"]["name"] for config in of(documents, "ConfigMap")}
+    if "funnelwatch-norms" not in configs:
+        yield "no ConfigMap of norms under its plain name: each change would restart the pods"
+    for where, spec, container in processor(documents):
+        mount = next((m for m in container.get("volumeMounts", []) if m["mountPath"] == "/etc/funnelwatch"), {})
+        if not mount or "subPath" in mount or not mount.get("readOnly"):
+            yield f"{where}: /etc/funnelwatch is not the whole directory, or not mounted, or not read-only"
+        volume = next((v for v in spec.get("volumes", []) if v["name"] == mount.get("name")), {})
+        for source in volume.get("projected", {}).get("sources", []):
+            if source["configMap"]["name"] not in configs:
+                yield f"{where}: no ConfigMap {source['configMap']['name']}"
+
+
+@policy
+def restricted_namespace(documents):
+    (namespace,) = of(documents, "Namespace")
+    if namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+        yield "the namespace lets other pods in"
+    for document in documents:
+        if document["kind"] != "Namespace" and document["metadata"].get("namespace") != namespace["metadata"]["name"]:
+            yield f"{name(document)}: in another namespace"
+
+
+# --- seen to fail ---
+
+
+def sts(documents):
+    return next(d for d in documents if name(d) == "StatefulSet funnelwatch")["spec"]
+
+
+def pod(documents):
+    return sts(documents)["template"]["spec"]
+
+
+def box(documents):
+    return pod(documents)["containers"][0]
+
+
+def config_mount(documents):
+    return next(mount for mount in box(documents)["volumeMounts"] if mount["name"] == "config")
+
+
+def first(documents, kind):
+    return of(documents, kind)[0]
+
+
+def spec_of(kind):
+    return lambda documents: first(documents, kind)["spec"]
+
+
+def put(where, *path_and_value):
+    """A mutation that puts a value somewhere; None takes away what is there."""
+    *path, last, value = path_and_value
+
+    def mutate(documents):
+        at = where(documents)
+        for key in path:
+            at = at[key]
+        if value is None:
+            del at[last]
+        else:
+            at[last] = value
+
+    return mutate
+
+
+def without(kind):
+    def mutate(documents):
+        documents[:] = [document for document in documents if document["kind"] != kind]
+
+    return mutate
+
+
+def add(document):
+    return lambda documents: documents.append(document)
+
+
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "funnelwatch"}}
+HOST = {"name": "host", "hostPath": {"path": "/"}}
+
+MUTATIONS = [
+    ("non_root", put(pod, "securityContext", "runAsNonRoot", None)),
+    ("non_root", put(pod, "securityContext", "runAsUser", 0)),
+    ("non_root", put(box, "securityContext", "runAsUser", 0)),
+    ("non_root", put(box, "securityContext", "privileged", True)),
+    ("read_only_root", put(box, "securityContext", "readOnlyRootFilesystem", False)),
+    ("no_escalation", put(box, "securityContext", "allowPrivilegeEscalation", None)),
+    ("no_capabilities", put(box, "securityContext", "capabilities", {})),
+    ("no_capabilities", put(box, "securityContext", "capabilities", "add", ["NET_ADMIN"])),
+    ("seccomp", put(pod, "securityContext", "seccompProfile", "type", "Unconfined")),
+    ("nothing_of_the_host", put(pod, "hostNetwork", True)),
+    ("nothing_of_the_host", lambda documents: pod(documents)["volumes"].append(HOST)),
+    ("no_token", put(pod, "automountServiceAccountToken", None)),
+    ("no_token", put(pod, "enableServiceLinks", True)),
+    ("resources", put(box, "resources", "limits", None)),
+    ("resources", put(box, "resources", "requests", "cpu", None)),
+    ("resources", put(box, "resources", "limits", "memory", "64Gi")),
+    ("resources", put(box, "resources", "limits", "cpu", "1500m")),
+    ("probes", put(box, "startupProbe", None)),
+    ("probes", put(box, "livenessProbe", None)),
+    ("probes", put(box, "readinessProbe", None)),
+    ("probes_of_the_processor", put(box, "livenessProbe", "httpGet", "path", "/readyz")),
+    ("pinned_images", put(box, "image", "funnelwatch")),
+    ("pinned_images", put(box, "image", "funnelwatch:latest")),
+    ("pinned_images", put(box, "image", "registry.example.com:5000/funnelwatch")),
+    ("pinned_images", put(box, "image", "funnelwatch:stable")),
+    ("selectors", put(sts, "selector", "matchLabels", "app.kubernetes.io/component", "other")),
+    ("selectors", put(sts, "serviceName", "funnelwatch")),
+    ("selectors", put(spec_of("Service"), "selector", "app.kubernetes.io/component", "other")),
+    ("selectors", put(spec_of("Service"), "ports", 0, "targetPort", "metrics")),
+    ("selectors", put(spec_of("PodMonitor"), "selector", "matchLabels", "app.kubernetes.io/name", "other")),
+    ("disruption_budget", without("PodDisruptionBudget")),
+    ("disruption_budget", put(spec_of("PodDisruptionBudget"), "selector", "matchLabels", {"a": "b"})),
+    ("disruption_budget", put(spec_of("PodDisruptionBudget"), "maxUnavailable", 0)),
+    ("network_policy", without("NetworkPolicy")),
+    ("network_policy", put(spec_of("NetworkPolicy"), "podSelector", "matchLabels", {"a": "b"})),
+    ("network_policy", put(spec_of("NetworkPolicy"), "policyTypes", ["Ingress"])),
+    ("network_policy", put(spec_of("NetworkPolicy"), "egress", [{}])),
+    ("grace", put(pod, "terminationGracePeriodSeconds", DRAIN)),
+    ("grace", put(pod, "terminationGracePeriodSeconds", None)),
+    ("replicas", put(sts, "replicas", 3)),
+    ("replicas", put(spec_of("ScaledObject"), "maxReplicaCount", PARTITIONS + 1)),
+    ("replicas", put(spec_of("ScaledObject"), "minReplicaCount", 0)),
+    ("replicas", put(spec_of("ScaledObject"), "scaleTargetRef", "kind", "Deployment")),
+    ("replicas", put(spec_of("ScaledObject"), "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown",
+                     "stabilizationWindowSeconds", 0)),
+    ("production_survives", put(spec_of("ScaledObject"), "minReplicaCount", 2)),
+    ("production_survives", put(pod, "topologySpreadConstraints", [])),
+    ("no_secrets", add({**SECRET, "data": {"password": "cGFzc3dvcmQ="}})),
+    ("no_secrets", add({**SECRET, "stringData": {"password": "password"}})),
+    ("reload_reaches_pods", put(config_mount, "subPath", "norms.yaml")),
+    ("reload_reaches_pods", put(config_mount, "readOnly", None)),
+    ("reload_reaches_pods", put(box, "volumeMounts", [])),
+    ("reload_reaches_pods", without("ConfigMap")),
+    ("restricted_namespace", put(lambda d: first(d, "Namespace")["metadata"], "labels", None)),
+    ("restricted_namespace", put(lambda d: first(d, "StatefulSet")["metadata"], "namespace", "default")),
+]
+
+
+def prove(documents):
+    """What the mutations do not bring to light; the overlay must have all that they spoil."""
+    for number, (wanted, mutate) in enumerate(MUTATIONS, 1):
+        spoilt = copy.deepcopy(documents)
+        mutate(spoilt)
+        if not list(POLICIES[wanted](spoilt)):
+            yield f"mutation {number} of {wanted} is not refused"
+    for untried in set(POLICIES) - {wanted for wanted, _ in MUTATIONS}:
+        yield f"{untried} has no mutation"
+
+
+def main(paths):
+    failed = proved = 0
+    for path in map(Path, paths):
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
+        problems = [f"{text} ({title})" for title, check in POLICIES.items() for text in check(documents)]
+        # Once, on an overlay that has everything.
+        if of(documents, "ScaledObject") and of(documents, "PodMonitor"):
+            problems += prove(documents)
+            proved += 1
+        for problem in problems:
+            print(f"{path.name}: {problem}")
+        failed += len(problems)
+        print(f"{path.name}: {len(POLICIES)} policies, {len(problems)} problems")
+    if not proved:
+        failed += 1
+        print("no overlay with a scaler and a monitor: no policy was seen to fail")
+    if not failed:
+        print(f"{len(MUTATIONS)} mutations, each refused by its policy")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
