@@ -47,9 +47,12 @@ pub struct Demo {
     /// The same seed gives the same sales floor
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
-    /// Where to serve /metrics, /livez and /readyz
+    /// Where to serve /metrics, /livez, /readyz and /api/v1
     #[arg(long, default_value = "127.0.0.1:9464")]
     pub http: SocketAddr,
+    /// Keep the live view in this Redis, such as redis://127.0.0.1:6379
+    #[arg(long)]
+    pub redis: Option<String>,
 }
 
 /// `run`

@@ -63,6 +63,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Who may ask for figures, alerts and journeys.
     pub api: Api,
+    /// Where the live view is kept; `None`: nowhere.
+    pub redis: Option<Redis>,
     /// What of the figures is exported for Prometheus.
     pub prometheus: Selection,
     /// The language of the messages in alerts.
@@ -73,6 +75,28 @@ pub struct Config {
     pub notes: Vec<Problem>,
     /// Every file that was read: when one changes, so may the configuration.
     pub files: Vec<PathBuf>,
+}
+
+/// Where the live view is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Where Redis is, and as whom it is reached.
+    pub url: String,
+    /// What its keys begin with.
+    pub prefix: String,
+    /// How long keys live that are not written anew.
+    pub ttl: Span,
+    /// The most committed batches that wait.
+    pub queue: usize,
+}
+
+/// The address may hold a password.
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url: _, prefix, ttl, queue } = self;
+        let mut shown = f.debug_struct("Redis");
+        shown.field("url", &"(secret)").field("prefix", prefix).field("ttl", ttl).field("queue", queue).finish()
+    }
 }
 
 /// Who may ask for figures, alerts and journeys.
@@ -216,6 +240,7 @@ const CONFIG: &[Key] = &[
     Key::new("engine", Kind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
     Key::new("http", Kind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
     Key::new("api", Kind::Table(&[API]), "who may ask for figures, alerts and journeys at `/api/v1`").filled("{}"),
+    Key::new("redis", Kind::Table(&[REDIS]), "where the [live view](live-view.md) is kept, if anywhere"),
     Key::new("prometheus", Kind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`").filled("{}"),
     Key::new("norms_file", Kind::Text, "the file that the norms stand in, relative to this one")
         .told("the norms stand in this file"),
@@ -302,6 +327,24 @@ const SHORTEST_TOKEN: usize = 16;
 const API: &[Key] =
     &[Key::new("token", Kind::Secret, "what callers must show as `Authorization: Bearer …`, 16 letters or more")
         .told("only this machine may ask")];
+
+const PREFIX: Form = Form {
+    wanted: "letters, digits, `.`, `_`, `-` and `:`",
+    fits: |text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte)),
+    pattern: "^[A-Za-z0-9._:-]+$",
+};
+
+const REDIS: &[Key] = &[
+    Key::new("url", Kind::Secret, "where Redis is, such as `redis://redis:6379/0`; without TLS").must(),
+    Key::new("prefix", Kind::Form(PREFIX), "what its keys begin with").filled("funnelwatch"),
+    span(
+        "ttl",
+        (Span(10_000), YEARS),
+        "1h",
+        "how long keys live that are not written anew; they are, every third of it",
+    ),
+    Key::new("queue", Kind::Count(1, 100_000), "most committed batches that wait to be written").filled("256"),
+];
 
 const FIGURE: Form = Form {
     wanted: "the name of a figure such as touches or open_alerts",
@@ -403,6 +446,7 @@ impl Config {
                 engine: engine(root.table("engine")?)?,
                 http: root.text("http")?.parse().ok()?,
                 api: root.table("api").and_then(|table| api(&mut reader, table))?,
+                redis: root.table("redis").map_or(Some(None), |table| redis(table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,
@@ -535,6 +579,15 @@ fn api(reader: &mut Reader<'_>, table: &Table) -> Option<Api> {
         reader.problem(table.line_of("token"), table.path_of("token"), text);
     }
     Some(Api { token })
+}
+
+fn redis(table: &Table) -> Option<Redis> {
+    Some(Redis {
+        url: table.text("url")?.trim_end().to_owned(),
+        prefix: table.text("prefix")?.into(),
+        ttl: table.length("ttl")?.span,
+        queue: count(table, "queue")?,
+    })
 }
 
 fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
@@ -675,11 +728,12 @@ time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, 
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
 http: '[::]:80'
 api: {token: 0123456789abcdef}
+redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
 prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7}
 language: ru
 norms: {stage_reverted: {}}
 ";
-        let Config { kafka, topics, time, engine, http, api, prometheus, language, norms, .. } = config(text);
+        let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, .. } = config(text);
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
         assert_eq!(kafka.transactional_id, "t-pod-3");
         assert_eq!(kafka.client["sasl.password"], "k3y");
@@ -699,6 +753,9 @@ norms: {stage_reverted: {}}
         );
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
+        let (url, ttl) = ("redis://:secret@r/1".into(), Span(300_000));
+        assert!(!format!("{redis:?}").contains("secret@"));
+        assert_eq!(redis, Some(Redis { url, prefix: "fw".into(), ttl, queue: 3 }));
         let selection = Selection {
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
             manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod files;
 pub mod http;
 pub mod kafka;
+pub mod redis;
 pub mod replay;
 pub mod table;
 pub mod terminal;

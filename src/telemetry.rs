@@ -2,6 +2,7 @@
 
 pub mod exporter;
 pub mod health;
+pub mod live;
 pub mod metric;
 mod page;
 mod samples;

@@ -36,7 +36,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "dataflow",
         rooms: &["domain", "codec"],
-        packages: &["crossbeam_channel", "rustc_hash", "serde", "timely"],
+        packages: &["crossbeam_channel", "rustc_hash", "serde", "timely", "uuid"],
         world: &["thread", "time"],
     },
     Room {
@@ -52,6 +52,7 @@ const ROOMS: &[Room] = &[
             "rand",
             "rand_chacha",
             "rdkafka",
+            "redis",
             "sha2",
             "thiserror",
             "tokio",

@@ -14,6 +14,7 @@ use funnelwatch::dataflow::board::Board;
 use funnelwatch::dataflow::epoch::{Batch, Head, Message};
 use funnelwatch::dataflow::state::{Gathering, Plan, Rebuilt};
 use funnelwatch::dataflow::workers::{DataflowSettings, Gather, Supply, Workers};
+use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::event::Topic;
 use funnelwatch::domain::floor::{Feed, Flow, HELD, Tide, Timing};
 use funnelwatch::domain::norms::Norms;
@@ -26,6 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use timely::communication::WorkerGuards;
+use uuid::Uuid;
 
 type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
@@ -33,6 +35,8 @@ type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 #[derive(Default)]
 struct Committed {
     alerts: Vec<String>,
+    /// Those that are open, by their ids; `None`: what was told before is not known.
+    open: Option<BTreeMap<Uuid, String>>,
     reviews: Vec<String>,
     rows: BTreeMap<String, String>,
     refused: usize,
@@ -151,10 +155,24 @@ fn batch(feed: Feed, offset: usize, lines: &[String]) -> Arc<Batch> {
 
 impl Committed {
     fn take(&mut self, made: funnelwatch::dataflow::epoch::Yield, position: usize) {
-        for alert in &made.alerts {
+        let written = |alert: &Alert| {
             let mut line = Vec::new();
             json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
-            self.alerts.push(String::from_utf8(line).expect("UTF-8"));
+            String::from_utf8(line).expect("UTF-8")
+        };
+        for (_, open) in &made.adopted {
+            let open: BTreeMap<_, _> = open.iter().map(|alert| (alert.id, written(alert))).collect();
+            let told = self.open.get_or_insert_with(|| open.clone());
+            assert_eq!(&open, told, "a shard comes with its open alerts");
+        }
+        let told = self.open.get_or_insert_default();
+        for alert in &made.alerts {
+            self.alerts.push(written(alert));
+            match alert.status {
+                Status::Firing | Status::Escalated => drop(told.insert(alert.id, written(alert))),
+                Status::Resolved | Status::Retracted => drop(told.remove(&alert.id)),
+                Status::Raised => {}
+            }
         }
         for request in &made.reviews {
             let mut line = Vec::new();

@@ -11,10 +11,14 @@ mod services {
     mod data;
     mod dead_letters;
     mod demo;
+    #[path = "../common/figures.rs"]
+    mod figures;
     mod group;
     mod latency;
+    mod one_instant;
     mod path;
     mod prometheus;
+    mod redis;
     mod reload;
     mod rerouted;
     mod site;

@@ -46,6 +46,10 @@ impl SimulatedClock {
 /// Runs the demonstration.
 pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let mut config = Config::default();
+    if let Some(url) = &args.redis {
+        let text = format!("redis: {{url: {:?}}}", url);
+        config.redis = Config::parse("--redis", &text)?.redis;
+    }
     let norms = config::parse_norms("the demo's norms", sim::norms_yaml())?;
     config.norms = norms.norms;
     // An hour of life goes by in half a minute: so do silences, and the second by which a busy machine may deliver one
@@ -60,7 +64,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let clock = SimulatedClock { start: plan.start, began: Instant::now(), speed: args.speed };
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
     let board = Arc::clone(&settings.board);
-    let watch = Watch::new(&board, Arc::new(move || clock.now()));
+    let watch = Watch::new(&config, &board, Arc::new(move || clock.now()))?;
     let http = serve(args.http, &watch.shown(&config))?;
     tracing::info!(
         "kafka in this process: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",

@@ -8,13 +8,16 @@ use crate::dataflow::board::{Board, lock};
 use crate::dataflow::epoch::Yield;
 use crate::dataflow::view::View;
 use crate::dataflow::workers::DataflowSettings;
+use crate::domain::alert::Alert;
 use crate::domain::floor::Timing;
+use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
 use crate::edge::http::{self, Shown};
 use crate::edge::kafka::produce::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
 use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Progress, Renewal, Stop};
+use crate::edge::redis::{LiveView, Source};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
@@ -49,7 +52,11 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     }
     let stop = stop_on_signals()?;
     let settings = settings(&config, Timing { until: args.until, ..config.timing() });
-    let watch = Watch::new(&settings.board, Arc::new(clock::now));
+    if args.once {
+        // A back-fill tells of the past: it is no live view.
+        config.redis = None;
+    }
+    let watch = Watch::new(&config, &settings.board, Arc::new(clock::now))?;
     if !args.once {
         let bound = http::serve(config.http, watch.shown(&config))?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
@@ -106,23 +113,28 @@ pub(super) struct Watch {
     vitals: Arc<Vitals>,
     board: Arc<Board>,
     view: Arc<View>,
+    live: Option<LiveView>,
     clock: Clock,
     /// The newest alerts.
     pub(super) newest: Mutex<Newest>,
 }
 
 impl Watch {
-    pub(super) fn new(board: &Arc<Board>, clock: Clock) -> Arc<Self> {
-        let (health, vitals, view, newest): (Arc<Health>, _, _, _) = Default::default();
+    pub(super) fn new(config: &Config, board: &Arc<Board>, clock: Clock) -> anyhow::Result<Arc<Self>> {
+        let (health, vitals, newest): (Arc<Health>, _, _) = Default::default();
+        let view = Arc::new(View::new(Arc::clone(board)));
         health.norms_in_force(clock::now());
-        Arc::new(Self { health, vitals, board: Arc::clone(board), view, clock, newest })
+        health.limit(config.engine.epochs_in_flight.max(1));
+        let source = || Source { board: Arc::clone(board), view: Arc::clone(&view), language: config.language };
+        let live = config.redis.as_ref().map(|redis| LiveView::start(redis, source())).transpose()?;
+        Ok(Arc::new(Self { health, vitals, board: Arc::clone(board), view, live, clock, newest }))
     }
 
     /// What the HTTP endpoints show of it.
     pub(super) fn shown(&self, config: &Config) -> Shown {
-        self.health.limit(config.engine.epochs_in_flight.max(1));
         let (board, health, clock) = (Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock));
         let exporter = Exporter::new(board, health, clock, config.prometheus.clone());
+        let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.health())));
         Shown {
             exporter: Arc::new(exporter),
             vitals: Arc::clone(&self.vitals),
@@ -138,8 +150,17 @@ impl Observer for Watch {
     fn committed(&self, made: &Yield) {
         self.health.committed(made);
         self.view.committed(made);
+        if let Some(live) = self.live.as_ref().filter(|_| !made.adopted.is_empty()) {
+            live.tear();
+        }
         let mut newest = lock(&self.newest);
         made.alerts.iter().for_each(|alert| newest.push(alert));
+    }
+
+    fn published(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
+        if let Some(live) = &self.live {
+            live.committed(alerts, rows);
+        }
     }
 
     fn transaction(&self, took: Duration, _: usize) {

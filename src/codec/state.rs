@@ -10,7 +10,7 @@ use crate::domain::event::{Topic, Turn};
 use crate::domain::floor::{Bearings, Feed};
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::rule::Rule;
-use crate::domain::scoreboard::{ChargeKey, WindowViolation};
+use crate::domain::scoreboard::{ChargeKey, LastTold, WindowViolation};
 use crate::domain::state::{Kept, Packing, Source};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -267,6 +267,12 @@ impl Records {
             level: violation.level,
             observed: violation.observed.iter().map(named).collect(),
             norm: violation.norm.iter().map(named).collect(),
+            told: violation.told.as_ref().map(|told| proto::LastTold {
+                at_ms: told.at.0,
+                department_id: told.department.to_string(),
+                observed: told.observed.iter().map(named).collect(),
+                norm: told.norm.iter().map(named).collect(),
+            }),
         };
         self.value(key, |out| bytes(6, &message.encode_to_vec(), out));
     }
@@ -418,6 +424,14 @@ fn read_violation(kept: proto::WindowViolationState) -> Result<Record, StateFlaw
     let rule = Rule::ALL.iter().find(|rule| rule.name() == kept.rule).ok_or(StateFlaw::Unknown("a rule"))?;
     let severity = Severity::ALL.into_iter().find(|severity| severity.name() == kept.severity);
     let definition = rule.definition();
+    let told = kept.told.map(|told| {
+        Ok(LastTold {
+            at: Timestamp(told.at_ms),
+            department: told.department_id.into(),
+            observed: values(told.observed, definition.observed)?,
+            norm: values(told.norm, definition.norm)?,
+        })
+    });
     let violation = WindowViolation {
         over: kept.over,
         department: kept.department_id.into(),
@@ -425,6 +439,7 @@ fn read_violation(kept: proto::WindowViolationState) -> Result<Record, StateFlaw
         level: kept.level,
         observed: values(kept.observed, definition.observed)?,
         norm: values(kept.norm, definition.norm)?,
+        told: told.transpose()?,
     };
     let key = ChargeKey {
         began: Timestamp(kept.began_ms),
@@ -632,6 +647,12 @@ mod tests {
             level: 2,
             observed: values(rule.definition().observed),
             norm: vec![("basis", Value::Text("cohort".into()))],
+            told: Some(LastTold {
+                at: Timestamp(-7),
+                department: "south".into(),
+                observed: values(&rule.definition().observed[..1]),
+                norm: Vec::new(),
+            }),
         };
         let mut records = Records::default();
         records.violation(&"acme".into(), &key, Some(&violation));

@@ -38,9 +38,9 @@ beside them take force, with a warning. `run --once` reads its files once.
   are `256KiB`, `1MiB` or plain bytes.
 - **Ids and names** are text. A whole number is taken as it is written; anything else that YAML reads as a number or as
   `true` wants quotes, such as `\"007\"`.
-- **Secrets.** In the kafka section, in `api.token` and in `privacy_key`, `${NAME}` stands for an environment variable,
+- **Secrets.** In the kafka section, in `api.token`, in `redis.url` and in `privacy_key`, `${NAME}` stands for an environment variable,
   `${NAME:-text}` has a text for when it is not set, and `$${` is a plain `${`. Properties and
-  those two may also be `{file: PATH}`, relative to the file they stand in. Secrets are never shown.
+  those three may also be `{file: PATH}`, relative to the file they stand in. Secrets are never shown.
 - Unknown keys, keys given twice and values out of their range are problems, and nothing starts before they are mended.
 ";
 

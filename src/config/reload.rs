@@ -91,7 +91,8 @@ impl Watched {
     }
 
     fn judge(&mut self, config: Config) -> Result<Renewed, Problems> {
-        let Config { kafka, topics, time, engine, http, api, prometheus, language, norms, notes, files: _ } = config;
+        let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, notes, files: _ } =
+            config;
         let (running, old) = (&self.running, &self.running.norms);
         let built_in = changed([
             ("windows", old.windows != norms.windows),
@@ -112,6 +113,7 @@ impl Watched {
             ("engine", running.engine != engine),
             ("http", running.http != http),
             ("api", running.api != api),
+            ("redis", running.redis != redis),
             ("prometheus", running.prometheus != prometheus),
             ("language", running.language != language),
         ]);
@@ -334,14 +336,15 @@ mod tests {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\n\
-                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nprometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
+                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nredis: {url: 'redis://r'}\n\
+                        prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
-        let told = ["8h", "kafka", "topics", "time", "engine", "http", "api", "prometheus", "language"]
+        let told = ["8h", "kafka", "topics", "time", "engine", "http", "api", "redis", "prometheus", "language"]
             .map(String::from)
             .to_vec();
         assert_eq!(folder.settled(&mut watched), ("applied", told));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 9, "they still wait");
+        assert_eq!(folder.settled(&mut watched).1.len(), 10, "they still wait");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }

@@ -80,6 +80,12 @@ impl Board {
         tenants.into_iter().map(each).collect()
     }
 
+    /// The shard of a tenant, if it is here.
+    pub fn shard_of(&self, tenant: &TenantId) -> Option<u32> {
+        let standing = lock(&self.tenants).get(tenant).cloned()?;
+        Some(lock(&standing).shard)
+    }
+
     /// Whether a tenant is here.
     pub fn holds(&self, tenant: &TenantId) -> bool {
         lock(&self.tenants).contains_key(tenant)
@@ -93,9 +99,7 @@ impl Board {
 
     /// What is known of a lead or deal, up to its shard's watermark. The shard's worker waits while it is written down.
     pub fn dossier(&self, tenant: &TenantId, entity: &EntityId) -> Option<Dossier> {
-        let standing = lock(&self.tenants).get(tenant).cloned()?;
-        let shard = lock(&standing).shard;
-        let post = lock(&self.shards).get(&shard).cloned()?;
+        let post = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
         lock(&post).floor.dossier(tenant, entity)
     }
 

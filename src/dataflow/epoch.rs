@@ -150,6 +150,8 @@ pub struct FloorYield {
 pub struct Yield {
     /// The epoch.
     pub epoch: u64,
+    /// Shards that begin with this epoch, and the alerts that are open in them.
+    pub adopted: Vec<(u32, Vec<Alert>)>,
     /// Alerts of each tenant in order.
     pub alerts: Vec<Alert>,
     /// Requests for reviews of each tenant in order.
@@ -174,6 +176,7 @@ impl Yield {
     /// Adds what another worker made of the same epoch.
     pub(super) fn absorb(&mut self, other: Self) {
         self.epoch = other.epoch;
+        self.adopted.extend(other.adopted);
         self.alerts.extend(other.alerts);
         self.reviews.extend(other.reviews);
         self.rows.extend(other.rows);

@@ -283,7 +283,8 @@ fn adopt(settings: &Settings, (index, peers): (usize, usize), posts: &mut Posts,
     let here = |rebuilt: &mut Rebuilt| rebuilt.shard as usize % peers == index;
     let rebuilt: Vec<Rebuilt> = lock(&head.rebuilt).extract_if(.., here).collect();
     for rebuilt in rebuilt {
-        let (shard, mut post, boards) = rebuilt.split();
+        let (shard, mut post, boards, open) = rebuilt.split();
+        made.rest.adopted.push((shard, open));
         let changed = !Arc::ptr_eq(post.floor.norms(), &settings.norms);
         if changed {
             post.floor.reload(Arc::clone(&settings.norms));

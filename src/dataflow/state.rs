@@ -4,8 +4,10 @@ pub mod inspect;
 pub mod reset;
 
 use super::board::{Requests, Standing};
+use super::view::Open;
 use crate::codec::protobuf;
 use crate::codec::state::{self, Census, Key, PACKING, Record, Records, ShardState, StateFlaw, TenantState};
+use crate::domain::alert::Alert;
 use crate::domain::effect::Effect;
 use crate::domain::floor::{Effects, Floor, Flow, Timing};
 use crate::domain::id::TenantId;
@@ -39,6 +41,8 @@ pub struct Rebuilt {
     norms: Vec<Named>,
     /// The figures of its tenants.
     pub(super) boards: Vec<(TenantId, Standing)>,
+    /// The alerts that are open in it, as they were told last.
+    pub(super) open: Vec<Alert>,
 }
 
 impl Post {
@@ -255,7 +259,7 @@ impl Gathering {
         let Some(ShardState { bearings, .. }) = self.shard.take() else { return Ok(None) };
         let mut norms = Vec::new();
         let watermark = bearings.watermark;
-        let (mut tenants, mut boards) = (Vec::new(), Vec::new());
+        let (mut tenants, mut boards, mut open) = (Vec::new(), Vec::new(), Vec::new());
         for (id, state) in std::mem::take(&mut self.tenants) {
             let mut eras = Vec::with_capacity(state.eras.len());
             for (since, name) in state.eras {
@@ -269,12 +273,14 @@ impl Gathering {
             let mark = Mark { first_event: state.first_event, spoke: state.spoke, eras: eras.clone() };
             let mut effects = Vec::new();
             let mut count = 0;
+            let mut lasting = Open::default();
             let tenant = Tenant::restore(id.clone(), mark, plan.timing.memory, PACKING, kept, watermark, |tenant| {
                 tenant.take_effects(&mut effects);
                 for effect in effects.drain(..) {
                     match effect {
                         Effect::Review(request) => reviews.entry(request.manager.clone()).or_default().open += 1,
                         Effect::ReviewOver { manager, .. } => reviews.entry(manager).or_default().open -= 1,
+                        Effect::Alert(alert) => lasting.take(alert.id, alert.status, || alert),
                         effect => board.recall(effect),
                     }
                 }
@@ -296,6 +302,8 @@ impl Gathering {
                 let era = eras.partition_point(|(since, _)| *since < at).saturating_sub(1);
                 Arc::clone(&eras[era].1)
             });
+            open.extend(lasting.into_values().map(|alert| *alert));
+            open.extend(board.open_alerts());
             let standing = Standing { shard, at: watermark, scoreboard: board, reviews };
             boards.push((id, standing));
             tenants.push((tenant, eras.pop().map(|(_, norms)| norms)));
@@ -303,7 +311,7 @@ impl Gathering {
         let last = tenants.iter().find_map(|(_, norms)| norms.clone()).unwrap_or_else(|| Arc::clone(&plan.norms));
         let mut floor = Floor::restore(last, plan.timing, PACKING, bearings);
         tenants.into_iter().for_each(|(tenant, _)| floor.adopt(tenant));
-        Ok(Some(Rebuilt { shard, floor, census: self.census, norms, boards }))
+        Ok(Some(Rebuilt { shard, floor, census: self.census, norms, boards, open }))
     }
 
     /// The norms of an id: those in force now, if they are the same.
@@ -325,10 +333,10 @@ impl Gathering {
 }
 
 impl Rebuilt {
-    /// Takes it apart: the shard for its worker, and the figures of its tenants.
-    pub(super) fn split(self) -> (u32, Post, Vec<(TenantId, Standing)>) {
-        let Self { shard, floor, census, norms, boards } = self;
-        (shard, Post { floor, census, norms }, boards)
+    /// Takes it apart: the shard for its worker, the figures of its tenants, and its open alerts.
+    pub(super) fn split(self) -> (u32, Post, Vec<(TenantId, Standing)>, Vec<Alert>) {
+        let Self { shard, floor, census, norms, boards, open } = self;
+        (shard, Post { floor, census, norms }, boards, open)
     }
 }
 

@@ -6,6 +6,7 @@
 //! Whether a manager's figures are as they should be is decided in `scoreboard/judge.rs`.
 
 mod judge;
+mod kept;
 
 use super::alert::Alert;
 use super::effect::{Effect, Fact, Measure, Percent, Person, Spot, Who};
@@ -16,7 +17,7 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use super::window::{Cell, Rolling};
 use compact_str::CompactString;
-pub use judge::{ChargeKey, WindowViolation};
+pub use kept::{ChargeKey, LastTold, WindowViolation};
 
 use judge::Judge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

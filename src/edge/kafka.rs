@@ -49,7 +49,9 @@ use crate::config::Config;
 use crate::dataflow::board::lock;
 use crate::dataflow::epoch::Yield;
 use crate::dataflow::workers::{DataflowSettings, Workers};
+use crate::domain::alert::Alert;
 use crate::domain::norms::Norms;
+use crate::domain::row::Row;
 use commit::Commit;
 use crossbeam_channel::{bounded, unbounded};
 use fence::Fence;
@@ -134,6 +136,11 @@ pub trait Observer: Send + Sync {
     /// A transaction with the output of so many epochs was committed.
     fn transaction(&self, took: Duration, epochs: usize) {
         let _ = (took, epochs);
+    }
+
+    /// This was published with the epoch that was committed last, for whoever wants to keep it.
+    fn published(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
+        let _ = (alerts, rows);
     }
 
     /// An epoch was committed so long after its reading had ended.

@@ -7,6 +7,7 @@
 //! telling ones are left out and counted: managers' figures, the last windows first.
 
 use super::health::{Counted, Health, Shard};
+use super::live::LiveHealth;
 use super::metric::{Level, Metric};
 use super::page::{Page, subject};
 use super::samples;
@@ -42,6 +43,7 @@ pub struct Exporter {
     health: Arc<Health>,
     clock: Clock,
     selection: Selection,
+    live: Option<Arc<LiveHealth>>,
     process: ProcessCollector,
     /// How long the parts of the last page were. Its lock lets one scrape be made at a time.
     sizes: Mutex<Vec<usize>>,
@@ -50,7 +52,20 @@ pub struct Exporter {
 impl Exporter {
     /// An exporter over these figures; `clock` tells the wall clock.
     pub fn new(board: Arc<Board>, health: Arc<Health>, clock: Clock, selection: Selection) -> Self {
-        Self { board, health, clock, selection, process: ProcessCollector::for_self(), sizes: Mutex::default() }
+        Self {
+            board,
+            health,
+            clock,
+            selection,
+            live: None,
+            process: ProcessCollector::for_self(),
+            sizes: Mutex::default(),
+        }
+    }
+
+    /// The same, and how a live view fares.
+    pub fn with_live(self, live: Option<Arc<LiveHealth>>) -> Self {
+        Self { live, ..self }
     }
 
     /// The text of one scrape. Fails if what the system says of this process cannot be written.
@@ -67,6 +82,9 @@ impl Exporter {
             }
         }
         processor(&mut page, &self.health.counted(), (self.clock)());
+        if let Some(live) = &self.live {
+            redis(&mut page, live);
+        }
         for survey in &surveys {
             for (manager, requests) in &survey.reviews {
                 let labels = [("tenant", survey.tenant.as_str()), ("manager", manager.as_str())];
@@ -155,6 +173,16 @@ fn norms(page: &mut Page, survey: &Survey) {
         samples::norms(&survey.norms, place, |metric, own, value| {
             page.figure(metric, Level::Department, &subject, own, value);
         });
+    }
+}
+
+/// What the live view says of itself.
+fn redis(page: &mut Page, live: &LiveHealth) {
+    page.sample(Metric::RedisUp, &[], f64::from(live.connected()));
+    page.sample(Metric::RedisQueue, &[], live.queued() as f64);
+    let counts = [Metric::RedisWrites, Metric::RedisDropped, Metric::RedisWhole, Metric::RedisErrors];
+    for (metric, count) in counts.into_iter().zip(live.counts()) {
+        page.sample(metric, &[], count as f64);
     }
 }
 

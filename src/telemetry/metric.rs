@@ -270,6 +270,12 @@ metrics! {
         Series "series" Gauge Count [] "Series of figures and norms in this scrape."
         SeriesLimit "series_limit" Gauge Count [] "The most that there may be of them."
         SeriesLeftOut "series_left_out" Gauge Count ["level"] "Series that this scrape leaves out, because there would be more than the limit."
+        RedisUp "redis_up" Gauge Flag [] "Whether Redis takes the live view; absent where none is configured."
+        RedisQueue "redis_queue_batches" Gauge Count [] "Committed batches that wait to be written to Redis."
+        RedisWrites "redis_writes_total" Counter Count [] "Batches written to Redis."
+        RedisDropped "redis_batches_dropped_total" Counter Count [] "Batches that Redis never got; it gets the whole view instead."
+        RedisWhole "redis_whole_writes_total" Counter Count [] "Times that the live view was written whole."
+        RedisErrors "redis_errors_total" Counter Count [] "Attempts to reach Redis, or to write to it, that failed."
         Build "build_info" Gauge Flag ["version"] "Always 1; the version is in the label."
     }
 }

@@ -1,6 +1,6 @@
 //! Owns a processor in a process of its own: `funnelwatch run`, to be stopped, frozen and killed.
 
-use super::site::{QUICK, Site};
+use super::site::{QUICK, Site, until};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -41,6 +41,18 @@ impl Child {
         let kept = Arc::clone(&log);
         std::thread::spawn(move || lines.for_each(|line| kept.lock().expect("no panic").push(line)));
         Self { child, config, log }
+    }
+
+    /// Where its endpoints are.
+    pub(crate) fn address(&self) -> String {
+        let mut address = None;
+        until("the endpoints", || {
+            let log = self.log();
+            let said = log.iter().find_map(|line| line.split("http on ").nth(1)?.split(": ").next());
+            address = said.map(str::to_owned);
+            address.is_some()
+        });
+        address.expect("just found")
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -69,13 +69,7 @@ impl Pod {
     fn start(site: &Site, ordinal: usize) -> Self {
         let (name, started) = (format!("funnelwatch-{ordinal}"), Instant::now());
         let child = Child::start_with(site, &name, SECTIONS);
-        let mut address = String::new();
-        until("the endpoints", || {
-            let log = child.log();
-            let said = log.iter().find_map(|line| line.split("http on ").nth(1)?.split(": ").next());
-            address = said.unwrap_or_default().to_owned();
-            said.is_some()
-        });
+        let address = child.address();
         until("ready", || status(&address, "/readyz") == 200);
         say(&format!("{name} is ready after {:.1} s", started.elapsed().as_secs_f64()));
         Self { name, child, address }

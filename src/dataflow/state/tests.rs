@@ -106,6 +106,7 @@ fn violation() -> (ChargeKey, WindowViolation) {
         level: 0,
         observed: Vec::new(),
         norm: Vec::new(),
+        told: None,
     };
     (charge, violation)
 }

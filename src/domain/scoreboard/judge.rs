@@ -13,13 +13,13 @@
 
 use super::super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use super::super::effect::{Fact, Measure, Who};
-use super::super::id::{DepartmentId, ManagerId, TenantId};
+use super::super::id::{DepartmentId, TenantId};
 use super::super::norms::{Norms, Params, Place, Scope, Window};
 use super::super::row::{Conversion, Ratio};
 use super::super::rule::{Judgement, Rule, Watch};
 use super::super::time::{Span, Timestamp};
 use super::super::window::Sample;
-use super::{Scoreboard, terms};
+use super::{ChargeKey, LastTold, Scoreboard, WindowViolation, terms};
 use compact_str::format_compact;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -42,36 +42,6 @@ pub(super) struct Judge {
     over: VecDeque<(Timestamp, ChargeKey)>,
     /// What changed since it was last taken; `None`: is to be forgotten.
     changes: BTreeMap<ChargeKey, Option<WindowViolation>>,
-}
-
-/// What tells a violation of a window rule from all others of its tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChargeKey {
-    /// When it began.
-    pub began: Timestamp,
-    /// The size of the window.
-    pub window: Span,
-    /// Whose it is.
-    pub manager: ManagerId,
-    /// The rule.
-    pub rule: Rule,
-}
-
-/// A violation of a window rule, as it is kept: no history tells of it, for it depends on figures that are gone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowViolation {
-    /// It is over, and only counted.
-    pub over: bool,
-    /// Where the manager was when it began: whose norms it goes by.
-    pub department: DepartmentId,
-    /// How much it mattered then.
-    pub severity: Severity,
-    /// How often it escalated.
-    pub level: u32,
-    /// What the last boundary found.
-    pub observed: Values,
-    /// What was wanted there.
-    pub norm: Values,
 }
 
 /// The boundaries of one window that some rule goes by.
@@ -111,6 +81,8 @@ struct Violation {
     norm: Values,
     level: u32,
     step: Option<Timestamp>,
+    /// Its last alert.
+    last: LastTold,
 }
 
 /// One status, as an alert tells it.
@@ -323,7 +295,9 @@ impl Scoreboard {
             }
         } else if enough && bad {
             let severity = params.and_then(|params| params.severity).unwrap_or_default();
-            let violation = Violation { began: at, scope, department, severity, observed, norm, level: 0, step: None };
+            let (level, step) = (0, None);
+            let last = LastTold { at, department: department.clone(), observed: observed.clone(), norm: norm.clone() };
+            let violation = Violation { began: at, scope, department, severity, observed, norm, level, step, last };
             let told = violation.told(Status::Firing, at);
             alerts.push(self.tell(charge, &violation, told));
             self.tally(charge, at, 1, Measure::Violation(charge.rule));
@@ -361,6 +335,12 @@ impl Scoreboard {
             let Some(mut violation) = self.judge.open.remove(&charge) else { continue };
             violation.step = None;
             violation.level += 1;
+            violation.last = LastTold {
+                at,
+                department: self.members[charge.who.0 as usize].department(),
+                observed: violation.observed.clone(),
+                norm: violation.norm.clone(),
+            };
             alerts.push(self.tell(charge, &violation, violation.told(Status::Escalated, at)));
             self.judge.open.insert(charge, violation);
             self.judge.plan(charge, at);
@@ -371,7 +351,7 @@ impl Scoreboard {
     /// Notes how a violation stands, to be kept.
     fn note(&mut self, charge: Charge, over: bool) {
         let Some(violation) = self.judge.open.get(&charge) else { return };
-        let Violation { began, department, severity, level, observed, norm, .. } = violation;
+        let Violation { began, department, severity, level, observed, norm, last, .. } = violation;
         let key = ChargeKey {
             began: *began,
             window: self.judge.rounds[charge.round].window.size,
@@ -379,7 +359,8 @@ impl Scoreboard {
             rule: charge.rule,
         };
         let (department, observed, norm) = (department.clone(), observed.clone(), norm.clone());
-        let kept = WindowViolation { over, department, severity: *severity, level: *level, observed, norm };
+        let told = (!over).then(|| last.clone());
+        let kept = WindowViolation { over, department, severity: *severity, level: *level, observed, norm, told };
         if over {
             self.judge.over.push_back((*began, key.clone()));
         }
@@ -413,7 +394,7 @@ impl Scoreboard {
     ) {
         self.judge.through = at;
         for (key, violation) in kept {
-            let WindowViolation { over, department, severity, level, observed, norm } = violation;
+            let WindowViolation { over, department, severity, level, observed, norm, told } = violation;
             let Some(who) = self.members.iter().position(|member| member.id == key.manager) else { continue };
             let Some(round) = self.judge.rounds.iter().position(|round| round.window.size == key.window) else {
                 continue;
@@ -433,7 +414,13 @@ impl Scoreboard {
                 rules.push(key.rule);
             }
             let (began, step) = (key.began, None);
-            let violation = Violation { began, scope, department, severity, observed, norm, level, step };
+            let last = told.unwrap_or_else(|| LastTold {
+                at: began,
+                department: department.clone(),
+                observed: observed.clone(),
+                norm: norm.clone(),
+            });
+            let violation = Violation { began, scope, department, severity, observed, norm, level, step, last };
             self.judge.open.insert(charge, violation);
             self.judge.plan(charge, at);
         }
@@ -441,6 +428,16 @@ impl Scoreboard {
             self.judge.stir(Who(who));
         }
         self.judge.wake = self.judge.next();
+    }
+
+    /// The last alert of each violation that lasts.
+    pub fn open_alerts(&self) -> impl Iterator<Item = Alert> {
+        self.judge.open.iter().map(|(charge, violation)| {
+            let LastTold { at, department, observed, norm } = violation.last.clone();
+            let status = if violation.level == 0 { Status::Firing } else { Status::Escalated };
+            let told = Told { status, at, observed, norm, resolution: None };
+            Alert { department: Some(department), ..self.tell(*charge, violation, told) }
+        })
     }
 
     /// What the norm of a scope says of a manager's figures at `at`.

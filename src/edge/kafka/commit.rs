@@ -212,10 +212,11 @@ impl Commit {
         if committed {
             self.ledger.commit(&offsets);
         }
-        for (ends, made) in &group {
+        for (ends, made) in &mut group {
             if committed {
                 self.count(made);
                 self.observer.committed(made);
+                self.observer.published(std::mem::take(&mut made.alerts), std::mem::take(&mut made.rows));
                 self.observer.epoch(ends.closed.elapsed());
             }
             // The ingest thread is gone when the run ends; nobody needs a permit then.
