@@ -4,10 +4,12 @@ use super::super::alert::alert_id;
 use super::super::dossier::{ClockState, Dossier, Happened, Standing};
 use super::super::id::EntityId;
 use super::super::identity;
+use super::super::journey::Journey;
 use super::super::norms::Clock;
-use super::super::owed::{Kind, Owed};
+use super::super::owed::{Demand, Kind, Owed};
 use super::super::rule::Rule;
 use super::super::time::{Span, Timestamp};
+use super::super::violation::Violation;
 use super::cases;
 use super::{CALLS, MESSAGES, Tenant, either};
 use compact_str::{CompactString, format_compact};
@@ -63,17 +65,16 @@ impl Tenant {
                 (None, at),
             ));
         }
-        let mut contacts = Vec::new();
-        for number in journey.contacts.iter() {
-            let card = &self.contacts[*number];
-            let key = identity::key(&card.form, self.desk.norms.secret(self.id()));
-            let subject = format_compact!("contact:{key}");
+        let name = |number: u32| {
+            let key = identity::key(&self.contacts[number].form, self.desk.norms.secret(self.id()));
+            format_compact!("contact:{key}")
+        };
+        for number in journey.debts() {
+            let (subject, debt) = (name(*number), &self.contacts[*number].debt);
             for kind in [CALLS, MESSAGES] {
-                if let Some(owed) = either(kind, &card.debt.calls, &card.debt.messages) {
-                    clocks.extend(self.demands(owed, kind, &subject, journey.number, at));
-                }
+                let owed = either(kind, &debt.calls, &debt.messages).as_deref();
+                clocks.extend(owed.into_iter().flat_map(|owed| self.demands(owed, kind, &subject, journey, at)));
             }
-            contacts.push(subject);
         }
         clocks.sort_by_key(|clock| (clock.anchor, clock.rule));
         Some(Dossier {
@@ -88,29 +89,30 @@ impl Tenant {
             closed: journey.closed(),
             deleted_at: journey.deleted_at(),
             lead: journey.sale.lead.clone(),
-            contacts,
+            contacts: journey.contacts.iter().map(|number| name(*number)).collect(),
             touches: journey.touches().to_vec(),
             clocks,
             history: self.history(entity),
         })
     }
 
-    /// The clocks of a contact that concern an entity.
+    /// The clocks of a contact that demanded something in the name of a lead or deal, since there is one.
     fn demands(
         &self,
         owed: &Owed,
         kind: Kind,
         subject: &CompactString,
-        entity: u32,
-        at: Timestamp,
-    ) -> impl Iterator<Item = ClockState> {
-        let of = owed.clocks().filter(move |(demand, ..)| demand.entities.contains(&entity));
-        of.filter_map(move |(demand, settled, violation)| {
+        journey: &Journey,
+        now: Timestamp,
+    ) -> Vec<ClockState> {
+        let since = journey.heard().map(|turn| turn.at);
+        let of = owed.clocks().filter(|(demand, ..)| Some(demand.at) >= since);
+        let state = |(demand, settled, violation): (&Demand, _, Option<&Violation>)| {
             let id = alert_id(self.id(), kind.rule, subject, demand.at);
             let limit = (Span::ZERO, None);
-            let times = (settled, at);
-            Some(ClockState::of(kind.rule, subject.clone(), id, &demand.scope, violation?, limit, times))
-        })
+            Some(ClockState::of(kind.rule, subject.clone(), id, &demand.scope, violation?, limit, (settled, now)))
+        };
+        of.filter_map(state).collect()
     }
 
     /// What of its case's log is about an entity: what names it, and calls and messages that name no entity but have one of

@@ -30,6 +30,9 @@ const ROWS: usize = 1000;
 /// After a stop, what waits must be written within this time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// A window, and a row over it as it is written.
+type Windowed = (String, Vec<u8>);
+
 /// The subject of a company's own rows.
 const TENANT: &str = "tenant";
 
@@ -216,7 +219,7 @@ impl Writer {
 
     /// Writes rows, those of a subject at once.
     fn write_rows(&mut self, rows: &[Row]) -> RedisResult<()> {
-        let mut subjects: BTreeMap<(&TenantId, String), Vec<(String, Vec<u8>)>> = BTreeMap::new();
+        let mut subjects = BTreeMap::<(&TenantId, String), Vec<Windowed>>::new();
         for row in rows {
             let mut text = Vec::new();
             json::encode_row(row, &mut text);
