@@ -17,6 +17,7 @@ use funnelwatch::dataflow::workers::{DataflowSettings, Gather, Supply, Workers};
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::event::Topic;
 use funnelwatch::domain::floor::{Feed, Flow, HELD, Tide, Timing};
+use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
 use funnelwatch::domain::tenant::Memory;
@@ -39,6 +40,8 @@ struct Committed {
     open: Option<BTreeMap<Uuid, String>>,
     reviews: Vec<String>,
     rows: BTreeMap<String, String>,
+    /// Of every lead and deal, once all is over.
+    dossiers: BTreeMap<String, String>,
     refused: usize,
     offset: usize,
     /// Up to where it was read.
@@ -98,6 +101,7 @@ impl Shop {
             let mut norms = turn(committed.read);
             let settings = self.settings(norms, course);
             let rebuilt = rebuild(&committed.log, &settings, &mut rng);
+            let board = Arc::clone(&settings.board);
             let (guards, mut gather, supply) = start(settings);
             let (mut position, mut epoch, mut rebuilt) = (committed.offset, 0, Some(rebuilt));
             loop {
@@ -122,12 +126,32 @@ impl Shop {
                 }
             }
             restarts += usize::from(!closed);
+            if closed {
+                committed.dossiers = self.dossiers(&board);
+            }
             drop(supply);
             guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
         }
         committed.alerts.sort();
         committed.reviews.sort();
         (committed, restarts)
+    }
+
+    /// What is known of every lead and deal that an event names.
+    fn dossiers(&self, board: &Board) -> BTreeMap<String, String> {
+        let mut dossiers = BTreeMap::new();
+        for event in self.lines.iter().filter_map(|line| json::decode(line.as_bytes()).ok()) {
+            event.payload.each_entity(|kind, id| {
+                let entity = EntityId { kind, id: id.clone() };
+                if let Some(dossier) = board.dossier(&event.tenant, &entity) {
+                    let mut text = Vec::new();
+                    json::encode_dossier(&event.tenant, &dossier, &mut text);
+                    let text = String::from_utf8(text).expect("UTF-8");
+                    dossiers.insert(format!("{} {entity}", event.tenant), text);
+                }
+            });
+        }
+        dossiers
     }
 
     fn cut(&self, position: usize, seed: u64) -> usize {
@@ -277,6 +301,11 @@ fn compare(shop: &Shop, course: Course) -> (usize, usize) {
         assert!(row == other, "seed {seed}: {key}:\n{}\n{}", &row[from..], &other[from.min(other.len())..]);
     }
     assert_eq!(straight.rows.len(), broken.rows.len(), "seed {seed}");
+    for (entity, dossier) in &straight.dossiers {
+        assert_eq!(Some(dossier), broken.dossiers.get(entity), "seed {seed}: {entity}");
+    }
+    assert_eq!(straight.dossiers.len(), broken.dossiers.len(), "seed {seed}");
+    assert!(straight.dossiers.len() > 10, "seed {seed}");
     let forgotten = broken.log.iter().filter(|(key, value)| key.starts_with(b"e/") && value.is_none()).count();
     (restarts, forgotten)
 }
