@@ -8,8 +8,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::state::Records;
 use funnelwatch::config;
-use funnelwatch::dataflow::board::Board;
-use funnelwatch::dataflow::epoch::{Batch, Head, Message, ShardMark};
+use funnelwatch::dataflow::epoch::{Batch, Head, ShardMark};
 use funnelwatch::dataflow::state::{Gathering, Plan, Rebuilt};
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
 use funnelwatch::domain::floor::{Feed, Flow, Tide, Timing};
@@ -21,7 +20,6 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 /// Leads of one epoch.
 const EPOCH: usize = 20_000;
@@ -33,10 +31,8 @@ fn leads(count: usize) -> Vec<Arc<Batch>> {
 }
 
 fn batch(numbers: &[usize]) -> Arc<Batch> {
-    let (bytes, messages) = Default::default();
-    let mut batch = Batch { feed: Feed::Files, shard: Some(0), encoding: Encoding::Json, bytes, messages };
+    let mut batch = Batch::new(Feed::Files, Some(0), Encoding::Json);
     for lead in numbers {
-        let begin = batch.bytes.len() as u32;
         let at = Timestamp(1_772_434_800_000 + *lead as i64 * 7);
         let text = format!(
             r#"{{"event_id":"e{lead}","tenant_id":"t{}","occurred_at":"{at}","lead_created":{{"lead_id":"lead-{lead}",
@@ -44,26 +40,15 @@ fn batch(numbers: &[usize]) -> Arc<Batch> {
             lead % 4,
             lead % 200
         );
-        batch.bytes.extend_from_slice(text.as_bytes());
-        let value = Some(begin..batch.bytes.len() as u32);
-        let offset = *lead as i64;
-        batch.messages.push(Message { offset, topic: None, timestamp: None, key: None, value, headers: None });
+        batch.push(*lead as i64, None, text.as_bytes());
     }
     Arc::new(batch)
 }
 
 fn settings(norms: &Arc<Norms>, durable: bool) -> DataflowSettings {
     let memory = Memory { durable, retention: Some(Memory::default().correction_horizon), ..Memory::default() };
-    DataflowSettings {
-        norms: Arc::clone(norms),
-        timing: Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() },
-        shards: 1,
-        max_message_bytes: 1 << 18,
-        rows_at_boundaries: false,
-        board: Arc::new(Board::default()),
-        latest: Arc::new(AtomicI64::new(i64::MIN)),
-        earliest: Arc::new(AtomicI64::new(i64::MAX)),
-    }
+    let timing = Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() };
+    DataflowSettings::new(Arc::clone(norms), timing)
 }
 
 /// What is written of a shard that takes in these.

@@ -3,8 +3,7 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
-use funnelwatch::dataflow::board::Board;
-use funnelwatch::dataflow::epoch::{Batch, Head, Message};
+use funnelwatch::dataflow::epoch::{Batch, Head};
 use funnelwatch::dataflow::view::View;
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
 use funnelwatch::domain::floor::{Feed, Tide, Timing};
@@ -18,7 +17,6 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 const NORMS: &str = "
 pipelines: {sales: {entity: deal, stages: [{id: NEW, max_time: 1h}, {id: WON_SOON}]}}
@@ -84,25 +82,11 @@ fn story() -> Vec<String> {
 /// The endpoints over the story.
 fn endpoints(token: Option<&str>) -> SocketAddr {
     let norms = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}")).norms;
-    let board = Arc::new(Board::default());
-    let settings = DataflowSettings {
-        norms: Arc::new(norms),
-        timing: Timing { max_future_skew: None, follows_clock: false, ..Timing::default() },
-        shards: 4,
-        max_message_bytes: 1 << 18,
-        rows_at_boundaries: false,
-        board: Arc::clone(&board),
-        latest: Arc::new(AtomicI64::new(i64::MIN)),
-        earliest: Arc::new(AtomicI64::new(i64::MAX)),
-    };
-    let (bytes, messages) = Default::default();
-    let mut batch = Batch { feed: Feed::Files, shard: None, encoding: Encoding::Json, bytes, messages };
-    for (offset, line) in (0..).zip(story()) {
-        let begin = batch.bytes.len() as u32;
-        batch.bytes.extend_from_slice(line.as_bytes());
-        let value = Some(begin..batch.bytes.len() as u32);
-        batch.messages.push(Message { offset, topic: None, timestamp: None, key: None, value, headers: None });
-    }
+    let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
+    let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
+    let board = Arc::clone(&settings.board);
+    let mut batch = Batch::new(Feed::Files, None, Encoding::Json);
+    (0..).zip(story()).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
     let (supply, mut gather, guards) = Workers::start(1, settings).expect("threads").split();
     let others = Some(Tide { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..Tide::default() });
     assert!(supply.send(Head { others, ..Head::default() }, vec![vec![Arc::new(batch)]]));

@@ -11,7 +11,7 @@ use funnelwatch::codec::Encoding;
 use funnelwatch::codec::json;
 use funnelwatch::config;
 use funnelwatch::dataflow::board::Board;
-use funnelwatch::dataflow::epoch::{Batch, Head, Message};
+use funnelwatch::dataflow::epoch::{Batch, Head};
 use funnelwatch::dataflow::state::{Gathering, Plan, Rebuilt};
 use funnelwatch::dataflow::workers::{DataflowSettings, Gather, Supply, Workers};
 use funnelwatch::domain::alert::{Alert, Status};
@@ -26,7 +26,6 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use timely::communication::WorkerGuards;
 use uuid::Uuid;
 
@@ -72,16 +71,8 @@ impl Shop {
 
     fn settings(&self, norms: usize, course: Course) -> DataflowSettings {
         let memory = Memory { durable: true, retention: course.retention, ..Memory::default() };
-        DataflowSettings {
-            norms: Arc::clone(&self.norms[norms]),
-            timing: Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() },
-            shards: 1,
-            max_message_bytes: 1 << 18,
-            rows_at_boundaries: false,
-            board: Arc::new(Board::default()),
-            latest: Arc::new(AtomicI64::new(i64::MIN)),
-            earliest: Arc::new(AtomicI64::new(i64::MAX)),
-        }
+        let timing = Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() };
+        DataflowSettings::new(Arc::clone(&self.norms[norms]), timing)
     }
 
     fn batch(&self, lines: std::ops::Range<usize>) -> Arc<Batch> {
@@ -166,14 +157,8 @@ impl Shop {
 
 /// Lines of one source, from an offset on.
 fn batch(feed: Feed, offset: usize, lines: &[String]) -> Arc<Batch> {
-    let (bytes, messages) = Default::default();
-    let mut batch = Batch { feed, shard: Some(0), encoding: Encoding::Json, bytes, messages };
-    for (offset, line) in (offset as i64..).zip(lines) {
-        let begin = batch.bytes.len() as u32;
-        batch.bytes.extend_from_slice(line.as_bytes());
-        let value = Some(begin..batch.bytes.len() as u32);
-        batch.messages.push(Message { offset, topic: None, timestamp: None, key: None, value, headers: None });
-    }
+    let mut batch = Batch::new(feed, Some(0), Encoding::Json);
+    (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
     Arc::new(batch)
 }
 

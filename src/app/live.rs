@@ -30,7 +30,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -85,14 +84,9 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
 /// What the dataflow goes by, as configured.
 pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
     DataflowSettings {
-        norms: Arc::new(config.norms.clone()),
-        timing,
-        shards: 1,
         max_message_bytes: config.engine.max_message_bytes,
         rows_at_boundaries: true,
-        board: Arc::new(Board::default()),
-        latest: Arc::new(AtomicI64::new(i64::MIN)),
-        earliest: Arc::new(AtomicI64::new(i64::MAX)),
+        ..DataflowSettings::new(Arc::new(config.norms.clone()), timing)
     }
 }
 

@@ -51,6 +51,19 @@ pub struct Message {
 pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 
 impl Batch {
+    /// A run without messages.
+    pub fn new(feed: Feed, shard: Option<u32>, encoding: Encoding) -> Self {
+        Self { feed, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
+    }
+
+    /// Adds a message that has nothing but a value.
+    pub fn push(&mut self, offset: i64, topic: Option<Topic>, value: &[u8]) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        let value = Some(start..self.bytes.len() as u32);
+        self.messages.push(Message { offset, topic, timestamp: None, key: None, value, headers: None });
+    }
+
     /// The bytes of a key or value.
     pub fn slice(&self, range: &Option<Range<u32>>) -> Option<&[u8]> {
         let range = range.as_ref()?;

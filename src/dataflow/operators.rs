@@ -44,6 +44,22 @@ pub struct Settings {
     pub earliest: Arc<AtomicI64>,
 }
 
+impl Settings {
+    /// One shard, messages of up to 256 KiB, rows at the end, and a board of its own.
+    pub fn new(norms: Arc<Norms>, timing: Timing) -> Self {
+        Self {
+            norms,
+            timing,
+            shards: 1,
+            max_message_bytes: 256 << 10,
+            rows_at_boundaries: false,
+            board: Arc::default(),
+            latest: Arc::new(AtomicI64::new(i64::MIN)),
+            earliest: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
+}
+
 type Input<C, P> = InputHandleCore<u64, C, P>;
 type Output<'a> = OutputBuilderSession<'a, u64, timely::container::CapacityContainerBuilder<Vec<Parcel>>>;
 

@@ -147,13 +147,12 @@ mod tests {
     use super::*;
     use crate::codec::Encoding;
     use crate::config::parse_norms;
-    use crate::dataflow::board::Board;
-    use crate::dataflow::epoch::{Batch, Message};
+
+    use crate::dataflow::epoch::Batch;
     use crate::domain::floor::{Feed, Tide, Timing};
     use crate::domain::norms::Norms;
     use crate::domain::shard;
     use crate::domain::time::Timestamp;
-    use std::sync::atomic::AtomicI64;
 
     const SHARDS: u32 = 4;
 
@@ -164,35 +163,21 @@ mod tests {
 
     /// A lead of each of these tenants, at minute 0.
     fn leads(tenants: &[String]) -> Arc<Batch> {
-        let mut batch =
-            Batch { feed: Feed::Files, shard: None, encoding: Encoding::Json, bytes: Vec::new(), messages: Vec::new() };
-        for tenant in tenants {
-            let begin = batch.bytes.len() as u32;
+        let mut batch = Batch::new(Feed::Files, None, Encoding::Json);
+        for (offset, tenant) in (0..).zip(tenants) {
             let text = format!(
                 r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"1970-01-01T00:00:00Z",
                 "lead_created":{{"lead_id":"1"}}}}"#
             );
-            batch.bytes.extend_from_slice(text.as_bytes());
-            let value = Some(begin..batch.bytes.len() as u32);
-            let offset = batch.messages.len() as i64;
-            batch.messages.push(Message { offset, topic: None, timestamp: None, key: None, value, headers: None });
+            batch.push(offset, None, text.as_bytes());
         }
         Arc::new(batch)
     }
 
     #[test]
     fn other_norms_are_in_force_on_every_worker_and_for_shards_that_come_later() {
-        let (board, [latest, earliest]) = (Arc::new(Board::default()), [(); 2].map(|()| Arc::new(AtomicI64::new(0))));
-        let settings = Settings {
-            norms: norms("1h"),
-            timing: Timing { max_future_skew: None, follows_clock: false, ..Timing::default() },
-            shards: SHARDS,
-            max_message_bytes: 1 << 18,
-            rows_at_boundaries: false,
-            board,
-            latest,
-            earliest,
-        };
+        let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
+        let settings = Settings { shards: SHARDS, ..Settings::new(norms("1h"), timing) };
         let (supply, mut gather, guards) = Workers::start(2, settings).expect("threads").split();
         let tenant = |wanted| {
             let name = (0..).map(|n| format!("t{n}")).find(|name| shard::shard(name, SHARDS) == wanted);

@@ -132,14 +132,14 @@ impl EventFiles {
             messages: Vec::with_capacity(messages),
         };
         if let Some(records) = &mut self.shuffled {
-            records.take(messages).for_each(|record| push(&mut batch, record.place, record.topic, &record.bytes));
+            records.take(messages).for_each(|record| batch.push(record.place, record.topic, &record.bytes));
         } else if let [file] = self.files.as_mut_slice() {
             while batch.messages.len() < messages && file.append(&mut batch)? {}
         } else {
             while batch.messages.len() < messages
                 && let Some(record) = self.next_merged()?
             {
-                push(&mut batch, record.place, record.topic, &record.bytes);
+                batch.push(record.place, record.topic, &record.bytes);
             }
         }
         Ok((!batch.messages.is_empty()).then_some(batch))
@@ -212,13 +212,7 @@ impl EventFile {
 
     fn look_ahead(&mut self) -> Result<(), ReadError> {
         if self.next.is_none() && !self.ended {
-            let mut batch = Batch {
-                feed: Feed::Files,
-                shard: None,
-                encoding: self.encoding,
-                bytes: Vec::new(),
-                messages: Vec::new(),
-            };
+            let mut batch = Batch::new(Feed::Files, None, self.encoding);
             self.ended = !self.append(&mut batch)?;
             self.next = batch.messages.pop().map(|message| Record {
                 place: message.offset,
@@ -298,12 +292,6 @@ impl EventFile {
 
 fn message(place: i64, topic: Option<Topic>, start: usize, end: usize) -> Message {
     Message { offset: place, topic, timestamp: None, key: None, value: Some(start as u32..end as u32), headers: None }
-}
-
-fn push(batch: &mut Batch, place: i64, topic: Option<Topic>, bytes: &[u8]) {
-    let start = batch.bytes.len();
-    batch.bytes.extend_from_slice(bytes);
-    batch.messages.push(message(place, topic, start, batch.bytes.len()));
 }
 
 /// Writes events as a file that [`EventFiles`] reads.

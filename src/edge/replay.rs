@@ -11,7 +11,6 @@ pub mod compare;
 pub mod report;
 
 use super::files::{Branch, EventFiles, ReadError, line_of};
-use crate::dataflow::board::Board;
 use crate::dataflow::epoch::{Batch, Head, Refusal, Yield, put_in_order};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
@@ -24,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crossbeam_channel::bounded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Messages of an epoch: large, as nobody waits for a single one.
 const EPOCH_MESSAGES: usize = 16_384;
@@ -122,18 +121,13 @@ pub fn replay(
     options: &Options,
     mut refusal: impl FnMut(usize, u64, &Refusal),
 ) -> Result<Outcome, ReplayError> {
-    let latest = Arc::new(AtomicI64::new(i64::MIN));
-    let earliest = Arc::new(AtomicI64::new(i64::MAX));
+    let timing = Timing { max_future_skew: None, follows_clock: false, ..options.timing };
     let settings = DataflowSettings {
-        norms: Arc::clone(&options.norms),
-        timing: Timing { max_future_skew: None, follows_clock: false, ..options.timing },
         shards: SHARDS,
         max_message_bytes: options.max_message_bytes,
-        rows_at_boundaries: false,
-        board: Arc::new(Board::default()),
-        latest: Arc::clone(&latest),
-        earliest: Arc::clone(&earliest),
+        ..DataflowSettings::new(Arc::clone(&options.norms), timing)
     };
+    let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));
     let (supply, mut gather, guards) = Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
     let (taken, permits) = bounded::<()>(EPOCHS_IN_FLIGHT);
     let (until_in, until_out) = bounded(1);

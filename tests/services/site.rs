@@ -2,7 +2,6 @@
 
 use funnelwatch::codec::json;
 use funnelwatch::config::Config;
-use funnelwatch::dataflow::board::Board;
 use funnelwatch::dataflow::epoch::{Batch, Yield};
 use funnelwatch::dataflow::workers::DataflowSettings;
 use funnelwatch::domain::event::Event;
@@ -21,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -363,16 +362,8 @@ fn parse(text: &str, id: &str) -> Config {
 }
 
 pub(crate) fn settings_of(config: &Config, norms: Arc<Norms>) -> DataflowSettings {
-    DataflowSettings {
-        norms,
-        timing: config.timing(),
-        shards: 0,
-        max_message_bytes: config.engine.max_message_bytes,
-        rows_at_boundaries: false,
-        board: Arc::new(Board::default()),
-        latest: Arc::new(AtomicI64::new(i64::MIN)),
-        earliest: Arc::new(AtomicI64::new(i64::MAX)),
-    }
+    let max_message_bytes = config.engine.max_message_bytes;
+    DataflowSettings { max_message_bytes, ..DataflowSettings::new(norms, config.timing()) }
 }
 
 /// Settings of the tests' own clients.

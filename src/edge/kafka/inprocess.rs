@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::codec::json;
     use crate::config::Config;
-    use crate::dataflow::board::{Board, lock};
+    use crate::dataflow::board::lock;
     use crate::dataflow::epoch::Yield;
     use crate::dataflow::workers::DataflowSettings;
     use crate::domain::event::Event;
@@ -86,7 +86,7 @@ mod tests {
     use crate::edge::kafka::{self, Mode, Observer, Renewal, Stop};
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-    use std::sync::atomic::AtomicI64;
+
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
@@ -121,20 +121,9 @@ engine: {workers: 1}";
     type Run = std::thread::JoinHandle<Result<kafka::Summary, kafka::RunError>>;
 
     fn start(config: Config) -> (Run, Stop, Arc<Seen>) {
-        let settings = DataflowSettings {
-            norms: Arc::new(config.norms.clone()),
-            timing: Timing {
-                allowed_lateness: config.time.allowed_lateness,
-                follows_clock: false,
-                ..Timing::default()
-            },
-            shards: 0,
-            max_message_bytes: 1 << 20,
-            rows_at_boundaries: false,
-            board: Arc::new(Board::default()),
-            latest: Arc::new(AtomicI64::new(i64::MIN)),
-            earliest: Arc::new(AtomicI64::new(i64::MAX)),
-        };
+        let allowed_lateness = config.time.allowed_lateness;
+        let timing = Timing { allowed_lateness, follows_clock: false, ..Timing::default() };
+        let settings = DataflowSettings::new(Arc::new(config.norms.clone()), timing);
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
         let (asked, observer) = (stop.clone(), Arc::clone(&seen));
         let run =

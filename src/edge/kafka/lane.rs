@@ -60,7 +60,7 @@ impl Lane {
     ) -> Self {
         let (shard, feed) = place;
         let now = Instant::now();
-        let batch = Batch { feed, shard: Some(shard), encoding, bytes: Vec::new(), messages: Vec::new() };
+        let batch = Batch::new(feed, Some(shard), encoding);
         Self {
             place,
             topic: topic.into(),
