@@ -446,7 +446,7 @@ impl Config {
                 engine: engine(root.table("engine")?)?,
                 http: root.text("http")?.parse().ok()?,
                 api: root.table("api").and_then(|table| api(&mut reader, table))?,
-                redis: root.table("redis").map_or(Some(None), |table| redis(table).map(Some))?,
+                redis: root.table("redis").map_or(Some(None), |table| redis(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,
@@ -581,9 +581,20 @@ fn api(reader: &mut Reader<'_>, table: &Table) -> Option<Api> {
     Some(Api { token })
 }
 
-fn redis(table: &Table) -> Option<Redis> {
+fn redis(reader: &mut Reader<'_>, table: &Table) -> Option<Redis> {
+    let url = table.text("url")?.trim_end().to_owned();
+    // It is not quoted: there may be a password in it.
+    let found = match url.split_once("://") {
+        Some(("redis", rest)) if !rest.is_empty() => None,
+        Some(("rediss", _)) => Some("TLS, which is not spoken here: put a proxy between"),
+        _ => Some("something else"),
+    };
+    if let Some(found) = found {
+        let text = format!("wanted an address such as redis://redis:6379/0, found {found}");
+        reader.problem(table.line_of("url"), table.path_of("url"), text);
+    }
     Some(Redis {
-        url: table.text("url")?.trim_end().to_owned(),
+        url,
         prefix: table.text("prefix")?.into(),
         ttl: table.length("ttl")?.span,
         queue: count(table, "queue")?,

@@ -451,6 +451,23 @@ pub(super) const CONFIG_REFUSED: &str = r#"kafka:
 #! kafka.consumer.isolation.level: the property is not to be set: uncommitted messages may be taken back, what came
 #!   of them could not
 =====
+redis:
+  url: rediss://:hunter2@redis
+#! redis.url: wanted an address such as redis://redis:6379/0, found TLS, which is not spoken here: put a proxy between
+  prefix: a{b
+#! redis.prefix: wanted letters, digits, `.`, `_`, `-` and `:`, found the text `a{b`
+  ttl: 1s
+#! redis.ttl: wanted a length of time from 10s to 3653d, found the text `1s`
+  queue: 0
+#! redis.queue: wanted a whole number from 1 to 100000, found the number 0
+=====
+redis:
+  url: hunter2@redis
+#! redis.url: wanted an address such as redis://redis:6379/0, found something else
+=====
+redis: {}
+#! redis.url: this key is missing: where Redis is, such as `redis://redis:6379/0`; without TLS
+=====
 kafka: {client: {sasl.password: '${GONE}', a b: c}, bootstrap: ''}
 #! kafka.bootstrap: the text is empty
 #! kafka.client.a b: wanted the name of a librdkafka property, found `a b`

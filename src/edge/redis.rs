@@ -15,11 +15,12 @@ use crate::domain::alert::Alert;
 use crate::domain::row::Row;
 use crate::domain::rule::Language;
 use crate::telemetry::live::LiveHealth;
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 use writer::Writer;
 
 /// The live view cannot be kept.
@@ -56,8 +57,12 @@ pub struct LiveView {
     /// Something is missing.
     torn: Arc<AtomicBool>,
     health: Arc<LiveHealth>,
-    thread: Option<JoinHandle<()>>,
+    /// Closes when the thread ends.
+    ended: Receiver<Infallible>,
 }
+
+/// So long is waited for a Redis that is slow when the process stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl LiveView {
     /// Starts the writer. Redis need not be there yet.
@@ -67,8 +72,12 @@ impl LiveView {
         let (queue, batches) = bounded(settings.queue);
         let (torn, health): (_, Arc<LiveHealth>) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let writer = Writer::new(client, settings, source, Arc::clone(&health), Arc::clone(&torn));
-        let thread = std::thread::Builder::new().name("redis".into()).spawn(move || writer.run(&batches))?;
-        Ok(Self { queue: Some(queue), torn, health, thread: Some(thread) })
+        let (ending, ended) = bounded(0);
+        std::thread::Builder::new().name("redis".into()).spawn(move || {
+            writer.run(&batches);
+            drop(ending);
+        })?;
+        Ok(Self { queue: Some(queue), torn, health, ended })
     }
 
     /// How it fares.
@@ -100,9 +109,8 @@ impl LiveView {
 impl Drop for LiveView {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            // It gives up by itself, and a panic of it was told.
-            let _ = thread.join();
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST_WORDS) {
+            tracing::warn!("redis: too slow for what was committed last");
         }
     }
 }

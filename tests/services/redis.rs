@@ -3,13 +3,13 @@
 
 use super::child::Child;
 use super::demo::get;
-use super::site::{QUICK, Site, floor, latest, say, until};
+use super::site::{QUICK, Site, floor, latest, say, until, values};
 use redis::Commands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A Redis of the test's own, to be killed.
 pub(crate) struct Redis {
@@ -41,6 +41,12 @@ impl Redis {
         until("redis answers", || self.ask().is_ok());
     }
 
+    fn signal(&self, name: &str) {
+        let server = self.server.as_ref().expect("it runs");
+        let sent = Command::new("kill").args([name, &server.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     fn kill(&mut self) {
         let mut server = self.server.take().expect("it runs");
         server.kill().expect("it is killed");
@@ -55,7 +61,7 @@ impl Redis {
     pub(crate) fn view(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
         let mut redis = self.ask().expect("redis answers");
         let (mut rows, mut alerts) = (Vec::new(), Vec::new());
-        let tenants: BTreeSet<String> = redis.smembers(format!("{prefix}:tenants")).expect("tenants");
+        let tenants: BTreeSet<String> = redis.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
         for tenant in tenants {
             let key = |rest: &str| format!("{prefix}:{{{tenant}}}:{rest}");
             let subjects: BTreeSet<String> = redis.smembers(key("subjects")).expect("subjects");
@@ -63,11 +69,14 @@ impl Redis {
                 let key = key(&format!("row:{subject}"));
                 let of: BTreeMap<String, String> = redis.hgetall(&key).expect("rows");
                 rows.extend(of.into_values());
-                assert!((1..=3600).contains(&redis.ttl::<_, i64>(&key).expect("a life")), "{key} lives for ever");
             }
             let of: BTreeMap<String, String> = redis.hgetall(key("alerts")).expect("alerts");
             assert!(of.iter().all(|(id, alert)| alert.contains(id)));
             alerts.extend(of.into_values());
+        }
+        let keys: Vec<String> = redis.keys(format!("{prefix}:*")).expect("keys");
+        for key in keys {
+            assert_ne!(redis.ttl::<_, i64>(&key).expect("a life"), -1, "{key} lives for ever");
         }
         rows.sort();
         alerts.sort();
@@ -125,6 +134,9 @@ fn redis_may_be_killed_under_load_and_the_view_is_whole_again() {
     site.await_no_lag();
     let before = site.read("alerts").len();
     until("whoever listens has heard of every alert", || heard.lock().expect("no panic").len() == before);
+    let mut told = heard.lock().expect("no panic").clone();
+    told.sort();
+    assert_eq!(told, values(&site.read("alerts")));
 
     redis.kill();
     site.produce(&events[third..2 * third]);
@@ -155,6 +167,69 @@ fn redis_may_be_killed_under_load_and_the_view_is_whole_again() {
     until("the open alerts of restored shards are there", || redis.view(&prefix).1 == wanted);
     assert!(metric(&next.address(), "funnelwatch_redis_whole_writes_total") > 1.0);
     assert_eq!(names(&redis.view(&prefix).0), names(&latest(&site.read("metrics"))));
+}
+
+/// Nobody asks anything of it, and yet it shows that it hangs; whoever stops then need not wait for it.
+#[test]
+fn a_redis_that_hangs_is_noticed_and_holds_up_no_stop() {
+    let site = Site::new("redis-hangs", 2, QUICK);
+    let redis = Redis::start(&site);
+    let prefix = site.topic("view");
+    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
+    let address = processor.address();
+    let events = floor(2, 60);
+    let half = events.len() / 2;
+    site.produce(&events[..half]);
+    site.await_no_lag();
+    until("the view is written", || !redis.view(&prefix).0.is_empty());
+
+    redis.signal("-STOP");
+    until("a metric says so", || metric(&address, "funnelwatch_redis_up") == 0.0);
+    site.produce(&events[half..]);
+    site.await_no_lag();
+    redis.signal("-CONT");
+    until("it is back", || metric(&address, "funnelwatch_redis_up") == 1.0);
+    assert_equal(&redis, &prefix, &site);
+
+    redis.signal("-STOP");
+    let asked = Instant::now();
+    let ended = processor.stop();
+    redis.signal("-CONT");
+    assert!(ended.success());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+}
+
+/// Windows, subjects and alerts of before that nobody knows any more.
+#[test]
+fn what_is_no_more_leaves_the_view() {
+    let site = Site::new("redis-gone", 2, QUICK);
+    let redis = Redis::start(&site);
+    let prefix = site.topic("view");
+    let mut there = redis.ask().expect("redis answers");
+    let key = |rest: &str| format!("{prefix}:{{tenant-0}}:{rest}");
+    let _: () = there.hset(key("row:tenant"), "9d", "a window that is judged no more").expect("it is written");
+    let _: () = there.hset(key("alerts"), "a", "one that is over").expect("it is written");
+    let _: () = there.sadd(key("subjects"), "manager:gone").expect("it is written");
+    let _: () = there.zadd(format!("{prefix}:tenants"), "gone", 1_700_000_000).expect("it is written");
+    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
+    site.produce(&floor(2, 60));
+    site.await_no_lag();
+    assert!(processor.stop().success());
+    // Who takes over writes it whole.
+    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
+    let wanted = open(&site);
+    until("only what is open is there", || redis.view(&prefix).1 == wanted);
+    let fields: BTreeSet<String> = there.hkeys(key("row:tenant")).expect("rows");
+    assert_eq!(fields, ["1h", "now"].map(String::from).into());
+    let subjects: BTreeSet<String> = there.smembers(key("subjects")).expect("subjects");
+    assert_eq!(subjects, ["department:unknown", "manager:m-tenant-0", "tenant"].map(String::from).into());
+    let tenants: BTreeSet<String> = there.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
+    assert_eq!(tenants, ["tenant-0", "tenant-1"].map(String::from).into());
+    assert!(processor.stop().success());
+}
+
+fn sections(redis: &Redis, prefix: &str) -> String {
+    format!("{QUICK}redis: {{url: '{}', prefix: '{prefix}'}}\n", redis.url())
 }
 
 /// Waits until the view is what the topics say; the last batch may still be on its way. Rows that were written whole are of

@@ -1,7 +1,8 @@
 //! Owns the thread that writes the live view: connecting, one batch after another, and the whole of it.
 //!
-//! A company's keys have its id in braces, so that a Redis Cluster keeps them together. Its open alerts change in one
-//! transaction; rows, which are many, by groups of subjects, each subject at once.
+//! A company's keys have its id in braces, so that a Redis Cluster keeps them together; braces in the id are written as in
+//! addresses (`%7B`), so that no id can be mistaken for another's key. When the view is written whole, open alerts and the
+//! list of subjects are replaced in one transaction; rows, which are many, by groups of subjects, each subject at once.
 
 use super::{Batch, Source};
 use crate::codec::json;
@@ -10,6 +11,7 @@ use crate::domain::alert::{Alert, Status};
 use crate::domain::id::TenantId;
 use crate::domain::row::Row;
 use crate::domain::rule;
+use crate::edge::clock;
 use crate::telemetry::live::LiveHealth;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use redis::{Client, Connection, Pipeline, RedisResult};
@@ -25,16 +27,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the thread looks up when nothing is committed.
 const LOOK: Duration = Duration::from_millis(200);
-/// Rows that are written in one go.
+/// Rows that are written in one go, and subjects.
 const ROWS: usize = 1000;
+const SUBJECTS: usize = 200;
+/// A Redis that nothing was asked of for so long is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(1);
 /// After a stop, what waits must be written within this time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A window, and a row over it as it is written.
-type Windowed = (String, Vec<u8>);
-
 /// The subject of a company's own rows.
 const TENANT: &str = "tenant";
+/// Ends of keys.
+const ALERTS_KEY: &str = "alerts";
+const SUBJECTS_KEY: &str = "subjects";
 
 pub(super) struct Writer {
     client: Client,
@@ -49,6 +54,8 @@ pub(super) struct Writer {
     pause: Duration,
     /// When it was last written whole.
     whole: Option<Instant>,
+    /// When it last answered.
+    answered: Instant,
     /// Whether somebody was told that Redis is away.
     told: bool,
 }
@@ -72,6 +79,7 @@ impl Writer {
             again: Instant::now(),
             pause: PAUSE,
             whole: None,
+            answered: Instant::now(),
             told: false,
         }
     }
@@ -147,14 +155,17 @@ impl Writer {
     fn write(&mut self, batch: Option<Batch>, batches: &Receiver<Batch>) -> RedisResult<()> {
         let stale = self.whole.is_none_or(|whole| whole.elapsed() >= self.ttl / 3);
         if !stale && !self.torn.load(Ordering::Relaxed) {
-            return batch.map_or(Ok(()), |batch| self.write_batch(&batch, true));
+            return match batch {
+                Some(batch) => self.write_batch(&batch, true),
+                None => self.ask(),
+            };
         }
         // What waits is older than what is written now, but whoever listens should hear of it.
         let deadline = Instant::now() + LAST_WORDS;
         let mut waiting = batch;
         while let Some(batch) = waiting {
             self.write_batch(&batch, false)?;
-            waiting = batches.try_recv().ok().filter(|_| Instant::now() < deadline);
+            waiting = if Instant::now() < deadline { batches.try_recv().ok() } else { None };
         }
         self.torn.store(false, Ordering::Relaxed);
         self.write_whole()?;
@@ -164,14 +175,33 @@ impl Writer {
     }
 
     fn key(&self, tenant: &TenantId, rest: &str) -> String {
-        format!("{}:{{{tenant}}}:{rest}", self.prefix)
+        key(&self.prefix, tenant.as_str(), rest)
+    }
+
+    /// Asks whether Redis is there, if nothing else was asked of it for a while.
+    fn ask(&mut self) -> RedisResult<()> {
+        if self.answered.elapsed() < SILENCE {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        pipe.ping().ignore();
+        self.send(pipe)
     }
 
     /// Publishes alerts, and keeps them and rows where services look for them; `keep`: else they are only published.
     fn write_batch(&mut self, batch: &Batch, keep: bool) -> RedisResult<()> {
+        let written = self.try_batch(batch, keep);
+        match written {
+            Ok(()) => self.health.written(),
+            Err(_) => self.health.dropped(1),
+        }
+        written
+    }
+
+    fn try_batch(&mut self, batch: &Batch, keep: bool) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         for alert in &batch.alerts {
-            let key = self.key(&alert.tenant, "alerts");
+            let key = self.key(&alert.tenant, ALERTS_KEY);
             let text = self.written(alert);
             if keep {
                 match alert.status {
@@ -191,20 +221,35 @@ impl Writer {
                 self.write_rows(rows)?;
             }
         }
-        self.health.written();
         Ok(())
     }
 
-    /// Writes all rows and open alerts from memory.
+    /// Writes all rows and open alerts from memory, in the place of all that was there.
     fn write_whole(&mut self) -> RedisResult<()> {
         let surveys = self.source.board.surveys();
+        let mut old = redis::pipe();
+        old.zrembyscore(self.tenants(), 0, clock::now().0 / 1000 - self.seconds()).ignore();
+        self.send(old)?;
         for survey in &surveys {
-            for rows in survey.rows.chunks(ROWS) {
-                self.write_rows(rows)?;
+            let subjects: Vec<_> = by_subject(&survey.rows).into_iter().collect();
+            for some in subjects.chunks(SUBJECTS) {
+                let mut pipe = redis::pipe();
+                pipe.atomic();
+                for ((tenant, subject), rows) in some {
+                    pipe.del(self.key(tenant, &row_key(subject))).ignore();
+                    self.keep_rows(&mut pipe, tenant, subject, rows);
+                }
+                self.send(pipe)?;
             }
-            let key = self.key(&survey.tenant, "alerts");
             let mut pipe = redis::pipe();
-            pipe.atomic().del(&key).ignore();
+            pipe.atomic();
+            if !subjects.is_empty() {
+                let key = self.key(&survey.tenant, SUBJECTS_KEY);
+                let names: Vec<&str> = subjects.iter().map(|((_, subject), _)| subject.as_str()).collect();
+                pipe.del(&key).ignore().sadd(&key, names).ignore().expire(&key, self.seconds()).ignore();
+            }
+            let key = self.key(&survey.tenant, ALERTS_KEY);
+            pipe.del(&key).ignore();
             let open = self.source.view.alerts(&survey.tenant);
             for alert in &open {
                 pipe.hset(&key, alert.id.to_string(), self.written(alert)).ignore();
@@ -214,29 +259,47 @@ impl Writer {
             }
             self.send(pipe)?;
         }
-        Ok(())
+        // Last of all, so that whoever finds a company here finds the rest of it.
+        let mut pipe = redis::pipe();
+        for survey in surveys.iter().filter(|survey| !survey.rows.is_empty()) {
+            self.list(&mut pipe, &survey.tenant);
+        }
+        self.send(pipe)
     }
 
     /// Writes rows, those of a subject at once.
     fn write_rows(&mut self, rows: &[Row]) -> RedisResult<()> {
-        let mut subjects = BTreeMap::<(&TenantId, String), Vec<Windowed>>::new();
-        for row in rows {
-            let mut text = Vec::new();
-            json::encode_row(row, &mut text);
-            let of = subjects.entry((&row.tenant, row.subject.to_string())).or_default();
-            of.push((row.figures.window().into(), text));
-        }
         let mut pipe = redis::pipe();
-        let tenants = format!("{}:tenants", self.prefix);
-        for ((tenant, subject), windows) in subjects {
-            if subject == TENANT {
-                pipe.sadd(&tenants, tenant.as_str()).ignore().expire(&tenants, self.seconds()).ignore();
-            }
-            let (key, names) = (self.key(tenant, &format!("row:{subject}")), self.key(tenant, "subjects"));
-            pipe.hset_multiple(&key, &windows).ignore().expire(&key, self.seconds()).ignore();
+        for ((tenant, subject), rows) in by_subject(rows) {
+            let names = self.key(tenant, SUBJECTS_KEY);
+            self.keep_rows(&mut pipe, tenant, &subject, &rows);
             pipe.sadd(&names, &subject).ignore().expire(&names, self.seconds()).ignore();
+            if subject == TENANT {
+                self.list(&mut pipe, tenant);
+            }
         }
         self.send(pipe)
+    }
+
+    fn keep_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str, rows: &[&Row]) {
+        let window = |row: &&Row| {
+            let mut text = Vec::new();
+            json::encode_row(row, &mut text);
+            (row.figures.window().into(), text)
+        };
+        let windows: Vec<(String, Vec<u8>)> = rows.iter().map(window).collect();
+        let key = self.key(tenant, &row_key(subject));
+        pipe.hset_multiple(&key, &windows).ignore().expire(&key, self.seconds()).ignore();
+    }
+
+    /// Notes that a company was written now.
+    fn list(&self, pipe: &mut Pipeline, tenant: &TenantId) {
+        let key = self.tenants();
+        pipe.zadd(&key, tenant.as_str(), clock::now().0 / 1000).ignore().expire(&key, self.seconds()).ignore();
+    }
+
+    fn tenants(&self) -> String {
+        format!("{}:tenants", self.prefix)
     }
 
     fn written(&self, alert: &Alert) -> Vec<u8> {
@@ -251,8 +314,53 @@ impl Writer {
 
     fn send(&mut self, pipe: Pipeline) -> RedisResult<()> {
         match &mut self.connection {
-            Some(connection) if !pipe.is_empty() => pipe.exec(connection),
-            _ => Ok(()),
+            Some(connection) if !pipe.is_empty() => pipe.exec(connection)?,
+            _ => return Ok(()),
         }
+        self.answered = Instant::now();
+        Ok(())
+    }
+}
+
+/// Rows by whom they are about.
+fn by_subject(rows: &[Row]) -> BTreeMap<(&TenantId, String), Vec<&Row>> {
+    let mut subjects = BTreeMap::<_, Vec<&Row>>::new();
+    for row in rows {
+        subjects.entry((&row.tenant, row.subject.to_string())).or_default().push(row);
+    }
+    subjects
+}
+
+fn row_key(subject: &str) -> String {
+    format!("row:{subject}")
+}
+
+fn key(prefix: &str, tenant: &str, rest: &str) -> String {
+    let mut key = format!("{prefix}:{{");
+    for letter in tenant.chars() {
+        match letter {
+            '%' => key.push_str("%25"),
+            '{' => key.push_str("%7B"),
+            '}' => key.push_str("%7D"),
+            letter => key.push(letter),
+        }
+    }
+    key + "}:" + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn no_company_can_be_mistaken_for_anothers_key() {
+        assert_eq!(key("funnelwatch", "acme", "alerts"), "funnelwatch:{acme}:alerts");
+        let ids = ["a", "a}:row:manager:1", "a%7D:row:manager:1", "{a", "}", "", "a:b", "%"];
+        let keys: Vec<_> = ids.iter().map(|id| key("f", id, "alerts")).collect();
+        for (place, one) in keys.iter().enumerate() {
+            assert_eq!((one.matches('{').count(), one.matches('}').count()), (1, 1), "{one}: one hash tag");
+            assert!(keys[place + 1..].iter().all(|other| other != one), "{one}");
+        }
+        assert_ne!(key("f", "a}:row:manager:1", "alerts"), key("f", "a", "row:manager:1}:alerts"));
     }
 }
