@@ -79,7 +79,7 @@ fn gather(written: &[Records]) -> Gathering {
 
 fn rebuild(gathering: Gathering, norms: &Arc<Norms>) -> Rebuilt {
     let plan = Plan { norms: Arc::clone(norms), timing: settings(norms, true).timing };
-    let rebuilt = gathering.rebuild(0, &plan, |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let rebuilt = gathering.rebuild(0, &plan).unwrap_or_else(|error| panic!("{error}"));
     rebuilt.expect("there is state")
 }
 

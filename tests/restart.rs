@@ -230,7 +230,7 @@ fn rebuild(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rebu
         kept.for_each(|(_, record)| push(record));
     }
     let plan = Plan { norms: Arc::clone(&settings.norms), timing: settings.timing };
-    gathering.rebuild(0, &plan, |_| {}).unwrap_or_else(|error| panic!("{error}"))
+    gathering.rebuild(0, &plan).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A generated stream, in order or with late events, under norms that stay or change.

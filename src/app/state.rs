@@ -227,7 +227,7 @@ fn verify(args: &StateVerify) -> anyhow::Result<()> {
         let tenants = gathering.holdings().len();
         let mut faults = gathering.faults(shard, inspector.shards(), &plan);
         if faults.is_empty() {
-            faults.extend(gathering.rebuild(shard, &plan, |_| {}).err());
+            faults.extend(gathering.rebuild(shard, &plan).err());
         }
         all += 1;
         bad += usize::from(!faults.is_empty());

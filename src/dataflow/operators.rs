@@ -272,17 +272,17 @@ fn run_epoch(
         let flows = tides.get(shard).map(|tide| tide.feeds.as_slice()).unwrap_or_default();
         let durable = settings.timing.memory.durable;
         let counts = post.floor.take_counts();
-        let lowest = flows.iter().filter_map(|flow| Some((flow.feed, post.floor.lowest_held(flow.feed)?)));
+        let lowest = post.floor.lowest_held();
         made.rest.shards.push(ShardMark {
             shard: *shard,
             watermark: post.floor.watermark(),
             held: post.floor.held(),
-            lowest: lowest.collect(),
+            lowest: flows.iter().filter_map(|flow| Some((flow.feed, *lowest.get(&flow.feed)?))).collect(),
             ahead: post.floor.ahead(flows),
             counts,
             entries: post.entries(),
             stirred: stirred.contains(shard),
-            stand: if durable { post.stand(flows, head.wall) } else { Records::default() },
+            stand: if durable { post.stand(flows, &lowest, head.wall) } else { Records::default() },
         });
         if !records.is_empty() {
             made.rest.state.push((*shard, records));

@@ -9,7 +9,7 @@ use crate::codec::protobuf;
 use crate::codec::state::{self, Census, Key, PACKING, Record, Records, ShardState, StateFlaw, TenantState};
 use crate::domain::alert::Alert;
 use crate::domain::effect::Effect;
-use crate::domain::floor::{Effects, Floor, Flow, Timing};
+use crate::domain::floor::{Effects, Feed, Floor, Flow, Timing};
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::scoreboard::{ChargeKey, Scoreboard, WindowViolation};
@@ -73,9 +73,9 @@ impl Post {
     }
 
     /// Writes where the shard stands.
-    pub(super) fn stand(&mut self, flows: &[Flow], written: Timestamp) -> Records {
+    pub(super) fn stand(&mut self, flows: &[Flow], lowest: &BTreeMap<Feed, i64>, written: Timestamp) -> Records {
         let mut records = Records::default();
-        records.shard(&ShardState { bearings: self.floor.bearings(flows), census: self.census, written });
+        records.shard(&ShardState { bearings: self.floor.bearings(flows, lowest), census: self.census, written });
         records
     }
 
@@ -102,6 +102,18 @@ pub enum RebuildError {
     Missing(String),
     /// A tenant belongs to another shard: to this one.
     Misplaced(TenantId, u32),
+}
+
+impl RebuildError {
+    /// The record of this key is of no use.
+    fn of(key: &[u8], flaw: StateFlaw) -> Self {
+        Self::Record(String::from_utf8_lossy(key).into_owned(), flaw)
+    }
+
+    /// The bytes of this event are whole, and this program makes nothing of them.
+    fn unreadable(tenant: &TenantId, source: Source) -> Self {
+        Self::of(Records::default().gone(tenant, source), StateFlaw::Unknown("a payload"))
+    }
 }
 
 impl std::fmt::Display for RebuildError {
@@ -239,22 +251,11 @@ impl Gathering {
 
     /// The records that are of no use.
     fn flaws(&self) -> impl Iterator<Item = RebuildError> {
-        let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-        self.flaws.iter().map(move |(key, flaw)| RebuildError::Record(name(key), *flaw))
+        self.flaws.iter().map(|(key, flaw)| RebuildError::of(key, *flaw))
     }
 
-    /// The tenants that there are records of, and how many events of each.
-    pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, usize)> {
-        self.tenants.keys().map(|tenant| (tenant, self.events.get(tenant).map_or(0, FxHashMap::len)))
-    }
-
-    /// Rebuilds the shard; `None`: there is no state of it. `lived` hears how many events were lived again.
-    pub fn rebuild(
-        mut self,
-        shard: u32,
-        plan: &Plan,
-        mut lived: impl FnMut(u64),
-    ) -> Result<Option<Rebuilt>, RebuildError> {
+    /// Rebuilds the shard; `None`: there is no state of it.
+    pub fn rebuild(mut self, shard: u32, plan: &Plan) -> Result<Option<Rebuilt>, RebuildError> {
         self.verify()?;
         let Some(ShardState { bearings, .. }) = self.shard.take() else { return Ok(None) };
         let mut norms = Vec::new();
@@ -272,7 +273,6 @@ impl Gathering {
             kept.sort_unstable_by_key(|kept| kept.turn);
             let mark = Mark { first_event: state.first_event, spoke: state.spoke, eras: eras.clone() };
             let mut effects = Vec::new();
-            let mut count = 0;
             let mut lasting = Open::default();
             let tenant = Tenant::restore(id.clone(), mark, plan.timing.memory, PACKING, kept, watermark, |tenant| {
                 tenant.take_effects(&mut effects);
@@ -284,16 +284,8 @@ impl Gathering {
                         effect => board.recall(effect),
                     }
                 }
-                count += 1;
-                if count % 1024 == 0 {
-                    lived(1024);
-                }
             });
-            let tenant = tenant.map_err(|turn| {
-                let key = Records::default().gone(&id, (turn.feed, turn.offset)).to_vec();
-                RebuildError::Record(String::from_utf8_lossy(&key).into_owned(), StateFlaw::Unknown("a payload"))
-            })?;
-            lived(count % 1024);
+            let tenant = tenant.map_err(|turn| RebuildError::unreadable(&id, (turn.feed, turn.offset)))?;
             for (_, norms) in &eras[1..] {
                 board.reload(Arc::clone(norms));
             }

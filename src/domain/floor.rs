@@ -256,13 +256,19 @@ impl Floor {
         std::mem::take(&mut self.counts)
     }
 
-    /// The lowest offset of a source that is still held: before it, everything has been applied.
-    pub fn lowest_held(&self, feed: Feed) -> Option<i64> {
-        self.held.iter().filter(|Reverse(held)| held.feed == feed).map(|Reverse(held)| held.offset).min()
+    /// The lowest offset of each source that is still held: before it, everything has been applied.
+    pub fn lowest_held(&self) -> BTreeMap<Feed, i64> {
+        let mut lowest = BTreeMap::new();
+        for Reverse(held) in &self.held {
+            let offset = lowest.entry(held.feed).or_insert(held.offset);
+            *offset = held.offset.min(*offset);
+        }
+        lowest
     }
 
-    /// Where it stands, having read this far. Below the lowest offset that is held nothing is read again.
-    pub fn bearings(&mut self, flows: &[Flow]) -> Bearings {
+    /// Where it stands, having read this far. Below the lowest offset that is held nothing is read again: `lowest` is what
+    /// [`Self::lowest_held`] says.
+    pub fn bearings(&mut self, flows: &[Flow], lowest: &BTreeMap<Feed, i64>) -> Bearings {
         let mut read = self.read.clone();
         for Flow { feed, position, .. } in flows {
             let read = read.entry(*feed).or_insert(*position);
@@ -270,7 +276,7 @@ impl Floor {
         }
         let mut next = BTreeMap::new();
         for Flow { feed, position, .. } in flows {
-            next.insert(*feed, self.lowest_held(*feed).map_or(*position, |lowest| lowest.min(*position)));
+            next.insert(*feed, lowest.get(feed).map_or(*position, |lowest| *lowest.min(position)));
         }
         self.refused.retain(|(feed, offset)| next.get(feed).is_some_and(|next| next < offset));
         Bearings { watermark: self.watermark, seen: self.seen.clone(), read, next, refused: self.refused.clone() }

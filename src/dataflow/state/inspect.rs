@@ -1,7 +1,7 @@
 //! Owns what is told of the records of a shard without rebuilding it: what there is of whom, and all that is wrong.
 
 use super::{Gathering, Plan, RebuildError};
-use crate::codec::state::{Census, Key, PACKING, Records, StateFlaw, TenantState};
+use crate::codec::state::{Census, Key, PACKING, TenantState};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
 use crate::domain::shard::shard as shard_of;
@@ -108,12 +108,8 @@ impl Gathering {
     fn unreadable(&self) -> impl Iterator<Item = RebuildError> {
         let unknown = |kept: &&Kept| (PACKING.unpack)(state::topic(kept.turn), &kept.packed).is_none();
         self.events.iter().flat_map(move |(tenant, events)| {
-            events.values().filter(unknown).map(move |kept| {
-                let mut records = Records::default();
-                let key = records.gone(tenant, (kept.turn.feed, kept.turn.offset));
-                let key = String::from_utf8_lossy(key).into_owned();
-                RebuildError::Record(key, StateFlaw::Unknown("a payload"))
-            })
+            let error = move |kept: &Kept| RebuildError::unreadable(tenant, (kept.turn.feed, kept.turn.offset));
+            events.values().filter(unknown).map(error)
         })
     }
 

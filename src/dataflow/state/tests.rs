@@ -122,7 +122,7 @@ fn nothing_is_wrong_with_a_sound_shard_and_it_is_told_what_there_is() {
     assert_eq!(counts, [("acme", 3, 0, 0), ("b/c", 3, 1, 0)]);
     let offsets: Vec<_> = gathering.history(&"b/c".into()).iter().map(|(kept, _)| kept.turn.offset).collect();
     assert_eq!(offsets, [1, 2, 3]);
-    let rebuilt = gathering.rebuild(0, &plan(), |_| {}).expect("it is sound").expect("there is state");
+    let rebuilt = gathering.rebuild(0, &plan()).expect("it is sound").expect("there is state");
     assert_eq!(rebuilt.boards.len(), 2);
 }
 
@@ -144,7 +144,7 @@ fn all_that_is_wrong_is_told() {
     let gathering = partition.gather();
     assert_eq!(gathering.damaged(), 2);
     assert_eq!(gathering.holdings().iter().map(|one| one.damaged).collect::<Vec<_>>(), [1, 1, 0]);
-    let error = gathering.rebuild(0, &plan(), |_| {}).expect_err("it is damaged");
+    let error = gathering.rebuild(0, &plan()).expect_err("it is damaged");
     assert!(error.to_string().starts_with("event record \"e/acme/0/2\""), "{error}");
 }
 
@@ -236,6 +236,6 @@ fn a_shard_goes_whatever_is_wrong_with_it() {
         let gathering = partition.gather();
         assert_eq!((gathering.live(), gathering.census()), (0, Census::default()));
         assert_eq!(gathering.faults(0, 1, &plan()), []);
-        assert!(gathering.rebuild(0, &plan(), |_| {}).expect("nothing is wrong").is_none());
+        assert!(gathering.rebuild(0, &plan()).expect("nothing is wrong").is_none());
     }
 }

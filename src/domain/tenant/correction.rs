@@ -23,9 +23,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// An event of a log, and what it says.
-struct Told {
-    entry: Entry,
-    payload: Payload,
+pub(super) struct Told {
+    pub(super) entry: Entry,
+    pub(super) payload: Payload,
 }
 
 /// What was told in a past as it was played.
@@ -147,7 +147,7 @@ impl Tenant {
     }
 
     /// Takes the log of a case out, in order of effect.
-    fn recall(&mut self, case: u32) -> Vec<Told> {
+    pub(super) fn recall(&mut self, case: u32) -> Vec<Told> {
         let packing = self.packing;
         let told = |entry: Entry| Told { payload: packing.recall(entry.turn, &entry.packed), entry };
         self.cases.take(case).into_iter().map(told).collect()

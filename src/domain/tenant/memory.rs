@@ -15,6 +15,7 @@ use super::super::journey::Journey;
 use super::super::state::{self, Kept, Mark, Packing};
 use super::super::time::{Span, Timestamp};
 use super::cases::{self, Entry};
+use super::correction::Told;
 use super::{Card, Debt, Memory, Tenant};
 use std::cmp::Reverse;
 
@@ -121,25 +122,23 @@ impl Tenant {
 
     /// Forgets a case, if it is over.
     fn forget_case(&mut self, case: u32) -> bool {
-        let log = self.cases.take(case);
-        let told: Vec<(Turn, Payload)> =
-            log.iter().map(|entry| (entry.turn, self.packing.recall(entry.turn, &entry.packed))).collect();
-        let (journeys, contacts) = self.numbers(told.iter().map(|(_, payload)| payload));
+        let log = self.recall(case);
+        let (journeys, contacts) = self.numbers(log.iter().map(|told| &told.payload));
         let lasts = journeys.iter().any(|number| self.journeys[*number].open())
             || contacts.iter().any(|number| {
                 let Debt { calls, messages, .. } = &*self.contacts[*number].debt;
                 [calls, messages].into_iter().flatten().any(|owed| owed.waiting().is_some())
             });
         if lasts {
-            self.cases.put(case, log);
+            self.cases.put(case, log.into_iter().map(|told| told.entry).collect());
             return false;
         }
         let mut gone = Vec::new();
-        for (turn, payload) in &told {
+        for Told { entry, payload } in &log {
             self.forget(payload);
             cases::keys(payload, self.desk.norms.country, &mut self.keys);
             gone.append(&mut self.keys);
-            self.let_go(*turn);
+            self.let_go(entry.turn);
         }
         self.cases.forget(gone);
         for number in journeys {

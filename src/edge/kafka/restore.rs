@@ -77,8 +77,6 @@ impl From<ReadError> for RestoreError {
 pub struct Progress {
     /// The shard.
     pub shard: u32,
-    /// Records of its state partition that were read.
-    pub records: u64,
     /// Offsets from the beginning of the partition that were passed.
     pub passed: u64,
     /// Offsets there are; 0 as long as that is not known.
@@ -308,10 +306,12 @@ impl Restore {
             let next = gathering.shard().map(|shard| shard.bearings.next.clone()).unwrap_or_default();
             let committed = next.into_iter().map(|(feed, offset)| ((shard, feed), offset)).collect();
             let plan = Plan { norms, timing: self.timing };
-            let mut lived = 0;
-            let rebuilt = gathering
-                .rebuild(shard, &plan, |more| lived += more)
-                .map_err(|cause| RestoreError::Rebuild { shard, topic: self.reader.topic().to_owned(), cause })?;
+            let lived = gathering.census().applied;
+            let rebuilt = gathering.rebuild(shard, &plan).map_err(|cause| RestoreError::Rebuild {
+                shard,
+                topic: self.reader.topic().to_owned(),
+                cause,
+            })?;
             tracing::info!(
                 "restored shard {shard}: {records} records read in {:.1} s, {lived} events lived again in {:.1} s",
                 read.as_secs_f64(),
@@ -338,9 +338,9 @@ impl Restore {
         self.reported = Instant::now();
         let read = self.reading.iter().map(|(shard, Reading { stretch, .. })| {
             let (passed, of) = stretch.passed();
-            Progress { shard: *shard, records: stretch.gathering.records(), passed, of }
+            Progress { shard: *shard, passed, of }
         });
-        let waiting = self.waiting.keys().map(|shard| Progress { shard: *shard, records: 0, passed: 0, of: 0 });
+        let waiting = self.waiting.keys().map(|shard| Progress { shard: *shard, passed: 0, of: 0 });
         self.observer.restoring(&read.chain(waiting).collect::<Vec<_>>());
     }
 
