@@ -6,8 +6,8 @@ mod load;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use funnelwatch::codec::Encoding;
-use funnelwatch::domain::floor::Timing;
 use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::shard_processor::Timing;
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{Options, Outcome, replay};
 use load::Hash;

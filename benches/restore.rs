@@ -8,11 +8,11 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::state::Records;
 use funnelwatch::config;
-use funnelwatch::dataflow::epoch::{Batch, Head, ShardMark};
-use funnelwatch::dataflow::state::{Gathering, Plan, Rebuilt};
+use funnelwatch::dataflow::epoch::{Batch, EpochHeader, ShardStatus};
+use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
-use funnelwatch::domain::floor::{Feed, Flow, Tide, Timing};
 use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::shard_processor::{ShardProgress, Source, SourceProgress, Timing};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;
 use load::Hash;
@@ -31,7 +31,7 @@ fn leads(count: usize) -> Vec<Arc<Batch>> {
 }
 
 fn batch(numbers: &[usize]) -> Arc<Batch> {
-    let mut batch = Batch::new(Feed::Files, Some(0), Encoding::Json);
+    let mut batch = Batch::new(Source::Files, Some(0), Encoding::Json);
     for lead in numbers {
         let at = Timestamp(1_772_434_800_000 + *lead as i64 * 7);
         let text = format!(
@@ -52,14 +52,14 @@ fn settings(norms: &Arc<Norms>, durable: bool) -> DataflowSettings {
 }
 
 /// What is written of a shard that takes in these.
-fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Records>, Option<ShardMark>) {
+fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Records>, Option<ShardStatus>) {
     let (supply, mut gather, guards) = Workers::start(1, settings(norms, durable)).expect("threads").split();
     let (mut written, mut mark) = (Vec::new(), None);
     for (epoch, batch) in (0..).zip(batches) {
         let position = batch.messages.last().map_or(0, |message| message.offset + 1);
-        let feeds = vec![Flow { feed: Feed::Files, idle: false, position }];
-        let tides = vec![(0, Tide { feeds, ..Tide::default() })];
-        assert!(supply.send(Head { epoch, tides, ..Head::default() }, vec![vec![Arc::clone(batch)]]));
+        let sources = vec![SourceProgress { source: Source::Files, idle: false, position }];
+        let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+        assert!(supply.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));
         let mut made = gather.gather().expect("workers");
         written.extend(made.state.drain(..).map(|(_, records)| records));
         mark = made.shards.pop();
@@ -69,17 +69,17 @@ fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Record
     (written, mark)
 }
 
-fn gather(written: &[Records]) -> Gathering {
-    let mut gathering = Gathering::default();
+fn gather(written: &[Records]) -> StateLoader {
+    let mut gathering = StateLoader::default();
     for (key, value) in written.iter().flat_map(Records::iter) {
         gathering.push(key, value);
     }
     gathering
 }
 
-fn rebuild(gathering: Gathering, norms: &Arc<Norms>) -> Rebuilt {
-    let plan = Plan { norms: Arc::clone(norms), timing: settings(norms, true).timing };
-    let rebuilt = gathering.rebuild(0, &plan).unwrap_or_else(|error| panic!("{error}"));
+fn restore(gathering: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
+    let plan = RestoreContext { norms: Arc::clone(norms), timing: settings(norms, true).timing };
+    let rebuilt = gathering.restore(0, &plan).unwrap_or_else(|error| panic!("{error}"));
     rebuilt.expect("there is state")
 }
 
@@ -95,13 +95,13 @@ const ALONE: &str = "FUNNELWATCH_RESTORE_ALONE";
 /// Rebuilds a shard from records in a file, each part with its length before it, and prints what the process takes.
 #[expect(clippy::print_stdout, reason = "for the process that started this one")]
 fn alone(file: &str, norms: &Arc<Norms>) {
-    let mut gathering = Gathering::default();
+    let mut gathering = StateLoader::default();
     let mut reader = BufReader::new(File::open(file).expect("the file is there"));
     let (mut key, mut value) = (Vec::new(), Vec::new());
     while part(&mut reader, &mut key) && part(&mut reader, &mut value) {
         gathering.push(&key, Some(&value));
     }
-    let rebuilt = rebuild(gathering, norms);
+    let rebuilt = restore(gathering, norms);
     println!("{}", resident());
     drop(rebuilt);
 }
@@ -141,7 +141,7 @@ fn benches(criterion: &mut Criterion) {
     let batches = leads(load::size(1_000_000, 500));
     let count: usize = batches.iter().map(|batch| batch.messages.len()).sum();
     let (mut written, mark) = run(&batches, &norms, true);
-    written.extend(mark.map(|mark| mark.stand));
+    written.extend(mark.map(|mark| mark.checkpoint));
     let bytes: usize = written.iter().map(Records::bytes).sum();
     load::told("restore", Hash::EMPTY.add(&written.iter().map(Records::len).sum::<usize>()).add(&bytes));
     eprintln!(
@@ -154,7 +154,7 @@ fn benches(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("read", |bencher| bencher.iter_with_large_drop(|| gather(&written)));
     group.bench_function("rebuild", |bencher| {
-        bencher.iter_batched(|| gather(&written), |read| rebuild(read, &norms), BatchSize::PerIteration);
+        bencher.iter_batched(|| gather(&written), |read| restore(read, &norms), BatchSize::PerIteration);
     });
     group.bench_function("take in, keeping state", |bencher| {
         bencher.iter_with_large_drop(|| run(&batches, &norms, true));

@@ -10,9 +10,9 @@ use crate::cli::{self, Cli, Command};
 use crate::codec::json;
 use crate::config::{self, Config, Problem, Problems};
 use crate::domain::alert::Alert;
-use crate::domain::floor::Timing;
-use crate::domain::norms::{Norms, Place};
+use crate::domain::norms::{Norms, ScopeQuery};
 use crate::domain::rule::{self, Language};
+use crate::domain::shard_processor::Timing;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::files::{EventFiles, ReadError};
@@ -168,7 +168,7 @@ fn check(args: &cli::Check) -> anyhow::Result<()> {
         }
         (None, path) => load(path.as_deref())?.norms,
     };
-    let place = Place {
+    let place = ScopeQuery {
         tenant: args.tenant.as_deref().unwrap_or_default(),
         department: args.department.as_deref().unwrap_or(crate::domain::id::UNKNOWN),
         pipeline: args.pipeline.as_deref(),

@@ -11,16 +11,16 @@
 mod check;
 mod describe;
 pub mod docs;
+mod env;
+#[cfg(feature = "fault_injection")]
+pub(crate) mod fault_injection;
 mod key;
 mod keys;
 mod norms;
-mod outside;
 mod problem;
 mod properties;
 mod reader;
 mod reload;
-#[cfg(feature = "sabotage")]
-pub(crate) mod sabotage;
 #[cfg(test)]
 pub(crate) mod samples;
 mod value;
@@ -33,15 +33,15 @@ pub use properties::Properties;
 pub use reload::{Look, Renewed, Watched};
 
 use crate::codec::Encoding;
-use crate::domain::floor::Timing;
 use crate::domain::norms::Norms;
 use crate::domain::rule::Language;
+use crate::domain::shard_processor::Timing;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
-use crate::telemetry::metric::{Group, Metric};
-use key::{Form, Key, Kind};
-use outside::{Machine, Outside};
+use crate::telemetry::metric::{Metric, MetricGroup};
+use env::{Env, SystemEnv};
+use key::{Form, KeySpec, ValueKind};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -134,11 +134,11 @@ pub struct Kafka {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// CRM events.
-    pub crm: Source,
+    pub crm: SourceTopic,
     /// Telephony events.
-    pub telephony: Source,
+    pub telephony: SourceTopic,
     /// E-mail and other written messages.
-    pub email: Source,
+    pub email: SourceTopic,
     /// The life of alerts.
     pub alerts: String,
     /// Latest metric rows.
@@ -157,7 +157,7 @@ pub struct Topics {
 
 /// A topic that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceTopic {
     /// The topic.
     pub name: String,
     /// How its messages are written, unless their `content-type` header says otherwise.
@@ -216,69 +216,77 @@ const PROPERTY: Form = Form {
     fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)),
     pattern: "",
 };
-const PROPERTIES: Kind = Kind::Map(PROPERTY, &Kind::Property);
-const ENCODING: Key = Key::new(
+const PROPERTIES: ValueKind = ValueKind::Map(PROPERTY, &ValueKind::Property);
+const ENCODING: KeySpec = KeySpec::new(
     "encoding",
-    Kind::Name(|| Encoding::ALL.map(Encoding::name).to_vec()),
+    ValueKind::Name(|| Encoding::ALL.map(Encoding::name).to_vec()),
     "how its messages are written, where no `content-type` header says otherwise",
 )
 .filled("json");
 
-const fn topic(name: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key::new(name, Kind::Form(TOPIC), help).filled(default)
+const fn topic(name: &'static str, default: &'static str, help: &'static str) -> KeySpec {
+    KeySpec::new(name, ValueKind::Form(TOPIC), help).filled(default)
 }
 
-const fn span(name: &'static str, (from, to): (Span, Span), default: &'static str, help: &'static str) -> Key {
-    Key::new(name, Kind::Span(from, to), help).filled(default)
+const fn span(name: &'static str, (from, to): (Span, Span), default: &'static str, help: &'static str) -> KeySpec {
+    KeySpec::new(name, ValueKind::Span(from, to), help).filled(default)
 }
 
 /// Sections and keys beside those of the norms.
-const CONFIG: &[Key] = &[
-    Key::new("kafka", Kind::Table(&[KAFKA]), "how to reach Kafka, and as whom").filled("{}"),
-    Key::new("topics", Kind::Table(&[TOPICS]), "which topics are read and written").filled("{}"),
-    Key::new("time", Kind::Table(&[TIME]), "how event time runs").filled("{}"),
-    Key::new("engine", Kind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
-    Key::new("http", Kind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
-    Key::new("api", Kind::Table(&[API]), "who may ask for figures, alerts and journeys at `/api/v1`").filled("{}"),
-    Key::new("redis", Kind::Table(&[REDIS]), "where the [live view](live-view.md) is kept, if anywhere"),
-    Key::new("prometheus", Kind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`").filled("{}"),
-    Key::new("norms_file", Kind::Text, "the file that the norms stand in, relative to this one")
+const CONFIG: &[KeySpec] = &[
+    KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "how to reach Kafka, and as whom").filled("{}"),
+    KeySpec::new("topics", ValueKind::Table(&[TOPICS]), "which topics are read and written").filled("{}"),
+    KeySpec::new("time", ValueKind::Table(&[TIME]), "how event time runs").filled("{}"),
+    KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
+    KeySpec::new("http", ValueKind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
+    KeySpec::new("api", ValueKind::Table(&[API]), "who may ask for figures, alerts and journeys at `/api/v1`")
+        .filled("{}"),
+    KeySpec::new("redis", ValueKind::Table(&[REDIS]), "where the [live view](live-view.md) is kept, if anywhere"),
+    KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`")
+        .filled("{}"),
+    KeySpec::new("norms_file", ValueKind::Text, "the file that the norms stand in, relative to this one")
         .told("the norms stand in this file"),
 ];
 
-const KAFKA: &[Key] = &[
-    Key::new("bootstrap", Kind::Setting, "brokers to begin with, separated by commas").filled("localhost:9092"),
-    Key::new("group", Kind::Setting, "the consumer group").filled("funnelwatch"),
-    Key::new(
+const KAFKA: &[KeySpec] = &[
+    KeySpec::new("bootstrap", ValueKind::Setting, "brokers to begin with, separated by commas")
+        .filled("localhost:9092"),
+    KeySpec::new("group", ValueKind::Setting, "the consumer group").filled("funnelwatch"),
+    KeySpec::new(
         "transactional_id",
-        Kind::Setting,
+        ValueKind::Setting,
         "the name of this process among the producers: it must be its own and stay its own over restarts",
     )
     .filled("funnelwatch-${HOSTNAME:-0}"),
-    Key::new("client", PROPERTIES, "librdkafka properties of both clients: security, timeouts…"),
-    Key::new("consumer", PROPERTIES, "librdkafka properties of the consumer"),
-    Key::new("producer", PROPERTIES, "librdkafka properties of the producer"),
+    KeySpec::new("client", PROPERTIES, "librdkafka properties of both clients: security, timeouts…"),
+    KeySpec::new("consumer", PROPERTIES, "librdkafka properties of the consumer"),
+    KeySpec::new("producer", PROPERTIES, "librdkafka properties of the producer"),
 ];
 
-const TOPICS: &[Key] = &[
-    Key::new("crm", Kind::Table(&[&[topic("name", "crm.events", "the topic"), ENCODING]]), "CRM events").filled("{}"),
-    Key::new(
+const TOPICS: &[KeySpec] = &[
+    KeySpec::new("crm", ValueKind::Table(&[&[topic("name", "crm.events", "the topic"), ENCODING]]), "CRM events")
+        .filled("{}"),
+    KeySpec::new(
         "telephony",
-        Kind::Table(&[&[topic("name", "telephony.events", "the topic"), ENCODING]]),
+        ValueKind::Table(&[&[topic("name", "telephony.events", "the topic"), ENCODING]]),
         "telephony events",
     )
     .filled("{}"),
-    Key::new("email", Kind::Table(&[&[topic("name", "email.events", "the topic"), ENCODING]]), "written messages")
-        .filled("{}"),
+    KeySpec::new(
+        "email",
+        ValueKind::Table(&[&[topic("name", "email.events", "the topic"), ENCODING]]),
+        "written messages",
+    )
+    .filled("{}"),
     topic("alerts", "funnelwatch.alerts", "the life of alerts"),
     topic("metrics", "funnelwatch.metrics", "latest metric rows, compacted"),
     topic("reviews", "funnelwatch.reviews", "review requests"),
     topic("dead_letters", "funnelwatch.dlq", "what could not be taken, with the reason"),
     topic("state", "funnelwatch.state", "state, compacted; internal"),
     topic("rerouted", "funnelwatch.rerouted", "messages found in a wrong partition; internal"),
-    Key::new(
+    KeySpec::new(
         "output",
-        Kind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
+        ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
         "how alerts, metric rows and review requests are written",
     )
     .filled("json"),
@@ -287,7 +295,7 @@ const TOPICS: &[Key] = &[
 const MILLI: Span = Span(1);
 const YEARS: Span = Span(3653 * Span::DAY.0);
 
-const TIME: &[Key] = &[
+const TIME: &[KeySpec] = &[
     span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "how far the watermark stays behind the latest event"),
     span(
         "idle_after",
@@ -295,27 +303,28 @@ const TIME: &[Key] = &[
         "5s",
         "after so much silence a partition that was read to its end holds the watermark back no more",
     ),
-    Key::new("watermark_follows_clock", Kind::Flag, "when all is idle, the watermark follows the wall clock")
+    KeySpec::new("watermark_follows_clock", ValueKind::Flag, "when all is idle, the watermark follows the wall clock")
         .filled("true"),
     span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock are dead letters"),
     span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark are dead letters"),
     span("dedup_window", (Span::ZERO, YEARS), "6h", "for so long, in event time, an event id is remembered"),
-    Key::new(
+    KeySpec::new(
         "retention",
-        Kind::Span(Span::HOUR, YEARS),
+        ValueKind::Span(Span::HOUR, YEARS),
         "what is over, and was not heard of for so long, is forgotten",
     )
     .told("the longest window and the correction horizon"),
 ];
 
-const ENGINE: &[Key] = &[
-    Key::new("workers", Kind::Count(0, 256), "timely workers; 0: one for each core").filled("0"),
+const ENGINE: &[KeySpec] = &[
+    KeySpec::new("workers", ValueKind::Count(0, 256), "timely workers; 0: one for each core").filled("0"),
     span("epoch", (MILLI, Span(10_000)), "100ms", "longest epoch: what is read in it is committed together"),
-    Key::new("epoch_messages", Kind::Count(1, 10_000_000), "most messages of an epoch").filled("10000"),
-    Key::new("epochs_in_flight", Kind::Count(1, 1024), "most epochs that are read and not committed").filled("4"),
-    Key::new(
+    KeySpec::new("epoch_messages", ValueKind::Count(1, 10_000_000), "most messages of an epoch").filled("10000"),
+    KeySpec::new("epochs_in_flight", ValueKind::Count(1, 1024), "most epochs that are read and not committed")
+        .filled("4"),
+    KeySpec::new(
         "max_message_bytes",
-        Kind::Bytes(1 << 10, 16 << 20),
+        ValueKind::Bytes(1 << 10, 16 << 20),
         "largest message that is decoded; a larger one is a dead letter",
     )
     .filled("256KiB"),
@@ -324,9 +333,12 @@ const ENGINE: &[Key] = &[
 /// A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-const API: &[Key] =
-    &[Key::new("token", Kind::Secret, "what callers must show as `Authorization: Bearer …`, 16 letters or more")
-        .told("only this machine may ask")];
+const API: &[KeySpec] = &[KeySpec::new(
+    "token",
+    ValueKind::Secret,
+    "what callers must show as `Authorization: Bearer …`, 16 letters or more",
+)
+.told("only this machine may ask")];
 
 const PREFIX: Form = Form {
     wanted: "letters, digits, `.`, `_`, `-` and `:`",
@@ -334,16 +346,16 @@ const PREFIX: Form = Form {
     pattern: "^[A-Za-z0-9._:-]+$",
 };
 
-const REDIS: &[Key] = &[
-    Key::new("url", Kind::Secret, "where Redis is, such as `redis://redis:6379/0`; without TLS").must(),
-    Key::new("prefix", Kind::Form(PREFIX), "what its keys begin with").filled("funnelwatch"),
+const REDIS: &[KeySpec] = &[
+    KeySpec::new("url", ValueKind::Secret, "where Redis is, such as `redis://redis:6379/0`; without TLS").must(),
+    KeySpec::new("prefix", ValueKind::Form(PREFIX), "what its keys begin with").filled("funnelwatch"),
     span(
         "ttl",
         (Span(10_000), YEARS),
         "1h",
         "how long keys live that are not written anew; they are, every third of it",
     ),
-    Key::new("queue", Kind::Count(1, 100_000), "most committed batches that wait to be written").filled("256"),
+    KeySpec::new("queue", ValueKind::Count(1, 100_000), "most committed batches that wait to be written").filled("256"),
 ];
 
 const FIGURE: Form = Form {
@@ -352,22 +364,22 @@ const FIGURE: Form = Form {
     pattern: "^[a-z_]+$",
 };
 
-const PROMETHEUS: &[Key] = &[
-    Key::new(
+const PROMETHEUS: &[KeySpec] = &[
+    KeySpec::new(
         "manager_windows",
-        Kind::List(&Kind::Text, 0),
+        ValueKind::List(&ValueKind::Text, 0),
         "the windows, such as `24h`, whose figures are exported for single managers",
     )
     .told("all"),
-    Key::new(
+    KeySpec::new(
         "manager_metrics",
-        Kind::List(&Kind::Form(FIGURE), 0),
+        ValueKind::List(&ValueKind::Form(FIGURE), 0),
         "the figures that are exported for single managers, see [metrics](metrics.md)",
     )
     .told("all"),
-    Key::new(
+    KeySpec::new(
         "max_series",
-        Kind::Count(0, 10_000_000),
+        ValueKind::Count(0, 10_000_000),
         "most series of figures and norms; what is beyond is left out, and `funnelwatch_series_left_out` says so",
     )
     .filled("200000"),
@@ -408,10 +420,10 @@ impl Config {
 
     /// Reads the configuration file `path`.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        Self::load_with(path, &Machine)
+        Self::load_with(path, &SystemEnv)
     }
 
-    fn load_with(path: &Path, outside: &dyn Outside) -> Result<Self, Problems> {
+    fn load_with(path: &Path, outside: &dyn Env) -> Result<Self, Problems> {
         let file = path.display().to_string();
         let text = outside.file(path).map_err(|error| Problems(vec![problem::unreadable(&file, &error)]))?;
         Self::parse_with(&file, &text, outside)
@@ -419,10 +431,10 @@ impl Config {
 
     /// Reads the configuration `text`; `file` is its name in problems, and files that it names are relative to it.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        Self::parse_with(file, text, &Machine)
+        Self::parse_with(file, text, &SystemEnv)
     }
 
-    fn parse_with(file: &str, text: &str, outside: &dyn Outside) -> Result<Self, Problems> {
+    fn parse_with(file: &str, text: &str, outside: &dyn Env) -> Result<Self, Problems> {
         let mut reader = Reader::new(file, text, outside);
         let root = reader.document(&[CONFIG, keys::NORMS]);
         reader.files.push(file.into());
@@ -462,7 +474,7 @@ impl Config {
 }
 
 /// The norms in the file that `norms_file` names.
-fn norms_of_its_own(reader: &mut Reader<'_>, root: &Table, outside: &dyn Outside) -> Option<(Norms, Language)> {
+fn norms_of_its_own(reader: &mut Reader<'_>, root: &Table, outside: &dyn Env) -> Option<(Norms, Language)> {
     let line = root.line_of("norms_file");
     for key in keys::NORMS.iter().filter(|key| root.gives(key.name) && !OPERATORS.contains(&key.name)) {
         let text = format!("this belongs into the file that `norms_file` on line {line} names");
@@ -518,7 +530,7 @@ fn topics(reader: &mut Reader<'_>, table: &Table) -> Option<Topics> {
     let mut used = BTreeMap::new();
     for key in TOPICS {
         let (holder, name) = table.table(key.name).map_or((table, key.name), |source| (source, "name"));
-        if let (Kind::Form(_) | Kind::Table(_), Some(topic)) = (key.kind, holder.text(name))
+        if let (ValueKind::Form(_) | ValueKind::Table(_), Some(topic)) = (key.kind, holder.text(name))
             && let Some(other) = used.insert(topic.to_owned(), key.name)
         {
             let text = format!("`{topic}` is also the topic of `{other}`; each must be its own");
@@ -528,7 +540,7 @@ fn topics(reader: &mut Reader<'_>, table: &Table) -> Option<Topics> {
     let source = |key| {
         let source = table.table(key)?;
         let encoding = source.text("encoding").and_then(Encoding::from_name)?;
-        Some(Source { name: source.text("name")?.into(), encoding })
+        Some(SourceTopic { name: source.text("name")?.into(), encoding })
     };
     let name = |key| table.text(key).map(String::from);
     Some(Topics {
@@ -620,7 +632,7 @@ fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<S
 
 /// The figures that single managers have.
 fn manager_metrics() -> impl Iterator<Item = Metric> {
-    Metric::ALL.iter().copied().filter(|metric| matches!(metric.group(), Group::Window | Group::Now))
+    Metric::ALL.iter().copied().filter(|metric| matches!(metric.group(), MetricGroup::Window | MetricGroup::Now))
 }
 
 fn count(table: &Table, key: &str) -> Option<usize> {
@@ -652,13 +664,13 @@ fn bounds(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
 
 #[cfg(test)]
 mod tests {
-    use super::outside::pretend::Pretend;
+    use super::env::pretend::FakeEnv;
     use super::samples::{CONFIG_REFUSED, documents};
     use super::*;
     use std::path::Path;
 
-    fn pretend() -> Pretend {
-        Pretend {
+    fn pretend() -> FakeEnv {
+        FakeEnv {
             variables: BTreeMap::from([("HOSTNAME", "pod-3"), ("PASSWORD", "hunter2")]),
             files: BTreeMap::from([
                 ("etc/run/key".into(), "k3y\n"),
@@ -683,7 +695,7 @@ mod tests {
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("localhost:9092", "funnelwatch"));
         assert_eq!(kafka.transactional_id, "funnelwatch-pod-3");
         assert!(kafka.client.is_empty() && kafka.consumer.is_empty() && kafka.producer.is_empty());
-        let source = |name: &str| Source { name: name.into(), encoding: Encoding::Json };
+        let source = |name: &str| SourceTopic { name: name.into(), encoding: Encoding::Json };
         assert_eq!(topics.crm, source("crm.events"));
         assert_eq!(topics.telephony, source("telephony.events"));
         assert_eq!(topics.email, source("email.events"));

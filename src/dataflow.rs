@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌─ each worker ──────────────────────────────────────────────────────────────────────┐
 //! Supply ──► │ input ──► decode ──⇄ by shard ──► floor ──► scoreboard ──► capture ──────────────  │ ──► Yield
-//! (epochs)   │ [Ration]          [Parcel]            [Parcel]           [Parcel]     one Yield an epoch
+//! (epochs)   │ [WorkerInput]          [EdgeMessage]            [EdgeMessage]           [EdgeMessage]     one Yield an epoch
 //!            └────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -11,10 +11,10 @@
 //! keeps state acts on an epoch when its frontier has passed it, so results depend neither on thread timing nor on the
 //! number of workers. Nothing crosses processes here but Kafka.
 
-pub mod board;
 pub mod epoch;
 mod graph;
+pub mod live_state;
+pub mod open_alerts;
 mod operators;
 pub mod state;
-pub mod view;
 pub mod workers;

@@ -10,25 +10,25 @@
 
 mod agenda;
 mod customer;
-mod dice;
-mod disturb;
-mod owed;
+mod disorder;
+mod expected;
 mod plan;
+mod random;
 mod script;
 mod shift;
 #[cfg(test)]
 mod tests;
 
-pub use disturb::{Disturb, Duplicated, Shuffled};
-pub use owed::{Owed, Subject};
+pub use disorder::{Disturb, Duplicated, Shuffled};
+pub use expected::{ExpectedAlert, Subject};
 pub use plan::{Company, Habit, Member, Mix, Norm, Plan};
 pub use shift::Shift;
 
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
-use agenda::{Agenda, Turn};
+use agenda::{Agenda, ScheduledStep};
 use customer::{Customer, Phase};
-use dice::Dice;
+use random::Dice;
 use script::{Books, Scene};
 
 /// Norms that fit [`Plan::demo`], as a document of the configuration: prompt managers keep them all.
@@ -41,7 +41,7 @@ pub fn norms_yaml() -> &'static str {
 pub struct Simulation {
     plan: Plan,
     books: Books,
-    sources: Vec<Source>,
+    sources: Vec<ArrivalProcess>,
     customers: Vec<Customer>,
     /// Places in `customers` whose stories are over.
     free: Vec<u32>,
@@ -51,15 +51,15 @@ pub struct Simulation {
 
 /// Where new things come from.
 #[derive(Clone, Copy, Debug)]
-struct Source {
+struct ArrivalProcess {
     company: u32,
-    kind: Kind,
+    kind: ArrivalKind,
     /// How many came: managers take them by turns.
     count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ArrivalKind {
     /// Managers are presented, one a millisecond; this one is next.
     RollCall(u32),
     /// Leads of the work in hand, of which so many are left, this many microseconds apart on average.
@@ -93,7 +93,7 @@ impl Simulation {
 
     /// What must come out under the norms of the plan, of all that happened so far: every violation that a manager
     /// committed on purpose, in the order in which they were decided on. Empty unless the plan keeps it.
-    pub fn owed(&self) -> &[Owed] {
+    pub fn owed(&self) -> &[ExpectedAlert] {
         &self.books.owed
     }
 
@@ -116,39 +116,39 @@ impl Simulation {
                 continue;
             }
             let presented = start + company.staff.len() as i64 * 1000;
-            let mut source = |kind, micros| sources.push((Source { company: number, kind, count: 0 }, micros));
-            source(Kind::RollCall(0), start);
+            let mut source = |kind, micros| sources.push((ArrivalProcess { company: number, kind, count: 0 }, micros));
+            source(ArrivalKind::RollCall(0), start);
             if company.leads_per_day > 0 {
                 let mean = apart(company.leads_per_day);
-                source(Kind::Leads(mean), presented + self.books.dice.wait(mean));
+                source(ArrivalKind::Leads(mean), presented + self.books.dice.wait(mean));
             }
             if company.callers_per_day > 0 {
                 let mean = apart(company.callers_per_day);
-                source(Kind::Strangers(mean), presented + self.books.dice.wait(mean));
+                source(ArrivalKind::Strangers(mean), presented + self.books.dice.wait(mean));
             }
             if company.stock > 0 {
                 let mean = STOCK_MICROS / i64::from(self.plan.pace.max(1)) / i64::from(company.stock);
-                source(Kind::Stock(company.stock, mean), presented + self.books.dice.wait(mean));
+                source(ArrivalKind::Stock(company.stock, mean), presented + self.books.dice.wait(mean));
             }
         }
         for (who, (source, micros)) in (0..).zip(sources) {
             self.sources.push(source);
-            self.agenda.enter(Turn { micros, who });
+            self.agenda.enter(ScheduledStep { micros, who });
         }
     }
 
     /// The source's turn: its event, if it has one now, and when its next turn is.
     fn draw(&mut self, who: u32, micros: i64) -> (Option<Event>, Option<i64>) {
-        let Source { company, kind, count } = self.sources[who as usize];
+        let ArrivalProcess { company, kind, count } = self.sources[who as usize];
         let (mean, phase) = match kind {
-            Kind::RollCall(member) => return self.roll_call(who, member, micros),
-            Kind::Stock(left, mean) => {
-                self.sources[who as usize].kind = Kind::Stock(left - 1, mean);
+            ArrivalKind::RollCall(member) => return self.roll_call(who, member, micros),
+            ArrivalKind::Stock(left, mean) => {
+                self.sources[who as usize].kind = ArrivalKind::Stock(left - 1, mean);
                 let next = (left > 1).then(|| micros + self.books.dice.wait(mean));
                 return (Some(self.enter(company, left, Phase::Lead, micros, true)), next);
             }
-            Kind::Leads(mean) => (mean, Phase::Lead),
-            Kind::Strangers(mean) => (mean, Phase::Stranger),
+            ArrivalKind::Leads(mean) => (mean, Phase::Lead),
+            ArrivalKind::Strangers(mean) => (mean, Phase::Stranger),
         };
         let next = Some(micros.saturating_add(self.books.dice.wait(mean)));
         let bustle = self.plan.shift.bustle(Timestamp(micros / 1000));
@@ -164,7 +164,7 @@ impl Simulation {
         let company = &self.plan.companies[self.sources[who as usize].company as usize];
         let mut scene = Scene { plan: &self.plan, company, books: &mut self.books, now: Timestamp(micros / 1000) };
         let event = scene.present(&company.staff[member as usize]);
-        self.sources[who as usize].kind = Kind::RollCall(member + 1);
+        self.sources[who as usize].kind = ArrivalKind::RollCall(member + 1);
         let more = (member as usize + 1) < company.staff.len();
         (Some(event), more.then_some(micros + 1000))
     }
@@ -211,7 +211,7 @@ impl Simulation {
     /// Enters the customer's next turn, or forgets a customer whose story is over.
     fn come_again(&mut self, place: u32, next: Option<i64>) {
         match next {
-            Some(micros) => self.agenda.enter(Turn { micros, who: place + self.sources.len() as u32 }),
+            Some(micros) => self.agenda.enter(ScheduledStep { micros, who: place + self.sources.len() as u32 }),
             None => self.free.push(place),
         }
     }
@@ -222,7 +222,7 @@ impl Iterator for Simulation {
 
     fn next(&mut self) -> Option<Event> {
         loop {
-            let Turn { micros, who } = self.agenda.next()?;
+            let ScheduledStep { micros, who } = self.agenda.next()?;
             self.fetch_ahead();
             if let Some(place) = who.checked_sub(self.sources.len() as u32) {
                 let (event, next) = self.play(place, micros);
@@ -231,7 +231,7 @@ impl Iterator for Simulation {
             }
             let (event, next) = self.draw(who, micros);
             if let Some(micros) = next {
-                self.agenda.enter(Turn { micros, who });
+                self.agenda.enter(ScheduledStep { micros, who });
             }
             if event.is_some() {
                 return event;

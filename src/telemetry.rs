@@ -1,12 +1,12 @@
 //! Owns what the process says of itself: its log and its metrics.
 
 pub mod exporter;
-pub mod health;
-pub mod live;
+pub mod live_view_metrics;
+pub mod liveness;
 pub mod metric;
 mod page;
+pub mod processor_metrics;
 mod samples;
-pub mod vitals;
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;

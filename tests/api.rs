@@ -3,16 +3,16 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
-use funnelwatch::dataflow::epoch::{Batch, Head};
-use funnelwatch::dataflow::view::View;
+use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
+use funnelwatch::dataflow::open_alerts::OpenAlertsView;
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
-use funnelwatch::domain::floor::{Feed, Tide, Timing};
 use funnelwatch::domain::rule::Language;
+use funnelwatch::domain::shard_processor::{ShardProgress, Source, Timing};
 use funnelwatch::domain::time::Timestamp;
-use funnelwatch::edge::http::{Shown, serve};
+use funnelwatch::edge::http::{EndpointContext, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
-use funnelwatch::telemetry::health::Health;
-use funnelwatch::telemetry::vitals::Vitals;
+use funnelwatch::telemetry::liveness::Liveness;
+use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -85,23 +85,23 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
     let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
     let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
     let board = Arc::clone(&settings.board);
-    let mut batch = Batch::new(Feed::Files, None, Encoding::Json);
+    let mut batch = Batch::new(Source::Files, None, Encoding::Json);
     (0..).zip(story()).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
     let (supply, mut gather, guards) = Workers::start(1, settings).expect("threads").split();
-    let others = Some(Tide { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..Tide::default() });
-    assert!(supply.send(Head { others, ..Head::default() }, vec![vec![Arc::new(batch)]]));
+    let other_shards = Some(ShardProgress { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..ShardProgress::default() });
+    assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
     let made = gather.gather().expect("workers");
     assert!(made.refusals.is_empty(), "{:?}", made.refusals.first().map(|refused| &refused.reject));
-    let view = Arc::new(View::new(Arc::clone(&board)));
+    let view = Arc::new(OpenAlertsView::new(Arc::clone(&board)));
     view.committed(&made);
     drop(supply);
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
     let selection = Selection { manager_windows: None, manager_metrics: None, max_series: 1000 };
-    let (health, clock) = (Arc::new(Health::default()), Arc::new(|| Timestamp(0)));
+    let (health, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
     let exporter = Arc::new(Exporter::new(Arc::clone(&board), health, clock, selection));
-    let shown = Shown {
+    let shown = EndpointContext {
         exporter,
-        vitals: Arc::new(Vitals::default()),
+        liveness: Arc::new(Liveness::default()),
         board,
         view,
         language: Language::En,
@@ -209,16 +209,20 @@ fn without_a_token_only_this_machine_is_answered_and_with_one_whoever_shows_it()
 #[test]
 fn a_dossier_says_why_it_fired_and_why_not() {
     let address = endpoints(None);
-    let dossier = |path: &str| {
+    let entity_report = |path: &str| {
         let (status, body) = get(address, &format!("/tenants/acme%20north/{path}"));
         assert_eq!(status, 200, "{path}: {body}");
         body
     };
-    let clock = |dossier: &Value, rule: &str| {
-        let clocks = dossier["clocks"].as_array().expect("clocks");
-        clocks.iter().find(|clock| clock["rule"] == rule).unwrap_or_else(|| panic!("no {rule} in {dossier}")).clone()
+    let clock = |entity_report: &Value, rule: &str| {
+        let clocks = entity_report["clocks"].as_array().expect("clocks");
+        clocks
+            .iter()
+            .find(|clock| clock["rule"] == rule)
+            .unwrap_or_else(|| panic!("no {rule} in {entity_report}"))
+            .clone()
     };
-    let late = dossier("leads/late%2F1");
+    let late = entity_report("leads/late%2F1");
     assert_eq!(
         (&late["open"], &late["manager_id"], &late["department_id"]),
         (&json!(true), &json!("vera"), &json!("north"))
@@ -241,19 +245,19 @@ fn a_dossier_says_why_it_fired_and_why_not() {
         late["history"].as_array().expect("events").iter().map(|event| event["event"].clone()).collect();
     assert_eq!(events, ["lead_created", "call_ended"]);
 
-    let prompt = dossier("leads/prompt");
+    let prompt = entity_report("leads/prompt");
     let met = clock(&prompt, "first_response_late");
     assert_eq!((&met["state"], &met["counted_seconds"], &met["alert"]), (&json!("stopped"), &json!(240), &Value::Null));
     assert_eq!(met["stopped_at"], "2026-03-02T09:05:00.000Z");
     assert_eq!((&prompt["open"], &prompt["outcome"]), (&json!(false), &json!("DISQUALIFIED")), "the last closing");
 
-    let deal = dossier("deals/7");
+    let deal = entity_report("deals/7");
     let stay = clock(&deal, "stage_overdue");
     assert_eq!((&stay["state"], &stay["subject"]), (&json!("overdue"), &json!("deal:7/NEW")));
     assert_eq!((&stay["within_seconds"], &stay["counted_seconds"]), (&json!(3600), &json!(8400)));
     assert_eq!((&deal["stage_id"], &deal["lead_id"]), (&json!("NEW"), &json!("prompt")));
 
-    for text in [late, prompt, deal].map(|dossier| dossier.to_string()) {
+    for text in [late, prompt, deal].map(|entity_report| entity_report.to_string()) {
         for secret in ["812", "555", "petrov", "example.org", "Иван"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }

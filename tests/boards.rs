@@ -14,7 +14,7 @@ mod promql;
 mod words;
 
 use board::Board;
-use funnelwatch::telemetry::metric::{Kind, Metric};
+use funnelwatch::telemetry::metric::{Metric, MetricKind};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -204,8 +204,8 @@ fn queries_name_metrics_that_there_are() {
     let histograms = |metric: &Metric| {
         let names = metric.names().map(|(_, name)| name);
         match metric.kind() {
-            Kind::Histogram => names.map(|name| format!("{name}_bucket")).collect::<Vec<_>>(),
-            Kind::Gauge | Kind::Counter => names.collect(),
+            MetricKind::Histogram => names.map(|name| format!("{name}_bucket")).collect::<Vec<_>>(),
+            MetricKind::Gauge | MetricKind::Counter => names.collect(),
         }
     };
     let mut known: BTreeSet<String> = Metric::ALL.iter().flat_map(histograms).collect();

@@ -17,11 +17,11 @@ use funnelwatch::domain::alert::Alert;
 use funnelwatch::domain::alert::alert_id;
 use funnelwatch::domain::effect::{Effect, Fact};
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::{Feed, Floor, Flow, Tide, Timing};
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language, Rule};
 use funnelwatch::domain::scoreboard::Scoreboard;
+use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Source, SourceProgress, Timing};
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::sim::{Disturb, Plan, Simulation, norms_yaml};
@@ -296,11 +296,11 @@ fn a_tenant_more_changes_nothing_for_the_others() {
 }
 
 fn without_the_newcomer(output: &Output) -> Output {
-    let mut others = output.clone();
-    others.alerts.retain(|alert| alert["tenant_id"] != "newcomer");
-    others.rows.retain(|row| row["tenant_id"] != "newcomer");
-    assert!(others.rows.len() < output.rows.len(), "the newcomer has rows too");
-    others
+    let mut other_shards = output.clone();
+    other_shards.alerts.retain(|alert| alert["tenant_id"] != "newcomer");
+    other_shards.rows.retain(|row| row["tenant_id"] != "newcomer");
+    assert!(other_shards.rows.len() < output.rows.len(), "the newcomer has rows too");
+    other_shards
 }
 
 // ---- other portions
@@ -313,20 +313,21 @@ fn in_portions(
     end: Option<Timestamp>,
 ) -> (Output, BTreeMap<String, i32>) {
     let timing = Timing { max_future_skew: None, until: end, ..Timing::default() };
-    let mut floor = Floor::new(Arc::clone(norms), timing, PACKING);
+    let mut floor = ShardProcessor::new(Arc::clone(norms), timing, PACKING);
     let mut made = Vec::new();
-    let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
+    let progress =
+        ShardProgress { sources: vec![SourceProgress::of(Source::Files, false)], ..ShardProgress::default() };
     let mut portions = portions.iter().copied().cycle();
     let mut left = portions.next().expect("a portion");
     for (offset, event) in (0..).zip(events) {
-        floor.arrive(Feed::Files, offset, event.clone(), event.at).expect("nothing is too late");
+        floor.arrive(Source::Files, offset, event.clone(), event.at).expect("nothing is too late");
         left -= 1;
         if left == 0 {
-            floor.advance(&tide, &mut made);
+            floor.advance(&progress, &mut made);
             left = portions.next().expect("a portion");
         }
     }
-    floor.advance(&Tide { close: end, ..tide }, &mut made);
+    floor.advance(&ShardProgress { close: end, ..progress }, &mut made);
     assert_eq!(floor.take_counts().late, 0, "nothing is late");
 
     let mut boards: BTreeMap<TenantId, Scoreboard> = BTreeMap::new();

@@ -8,52 +8,59 @@ use figures::{Series, assert_equal, series_of_rows, series_of_scrape};
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
-use funnelwatch::dataflow::board::{Board, Standing};
-use funnelwatch::domain::floor::{Feed, Floor, Flow, Tide, Timing};
+use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
+use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Source, SourceProgress, Timing};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
-use funnelwatch::telemetry::health::Health;
 use funnelwatch::telemetry::metric::Metric;
+use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The demonstration's two companies after some hours.
-fn board() -> Arc<Board> {
+fn board() -> Arc<LiveState> {
     let norms =
         Arc::new(config::parse_norms("norms", norms_yaml()).unwrap_or_else(|problems| panic!("{problems}")).norms);
     let timing = Timing { max_future_skew: None, ..Timing::default() };
-    let mut floor = Floor::new(Arc::clone(&norms), timing, PACKING);
+    let mut floor = ShardProcessor::new(Arc::clone(&norms), timing, PACKING);
     let mut last = Timestamp::MIN;
     for (event, offset) in Simulation::new(Plan::demo(3)).take(20_000).zip(0..) {
         last = event.at;
-        floor.arrive(Feed::Files, offset, event, Timestamp::default()).expect("nothing is late");
+        floor.arrive(Source::Files, offset, event, Timestamp::default()).expect("nothing is late");
     }
     let mut made = Vec::new();
-    floor.advance(&Tide { feeds: vec![Flow::of(Feed::Files, false)], close: Some(last), ..Tide::default() }, &mut made);
-    let board = Board::default();
+    floor.advance(
+        &ShardProgress {
+            sources: vec![SourceProgress::of(Source::Files, false)],
+            close: Some(last),
+            ..ShardProgress::default()
+        },
+        &mut made,
+    );
+    let board = LiveState::default();
     for made in made {
         let mut scoreboard = Scoreboard::new(made.tenant.clone(), Arc::clone(&norms));
         let mut alerts = Vec::new();
         made.effects.into_iter().for_each(|effect| scoreboard.take(effect, &mut alerts));
         scoreboard.judge_until(last, &mut alerts);
-        board.enter(made.tenant, Standing { shard: 0, at: last, scoreboard, reviews: BTreeMap::new() });
+        board.enter(made.tenant, TenantFigures { shard: 0, at: last, scoreboard, reviews: BTreeMap::new() });
     }
     Arc::new(board)
 }
 
 const ALL: Selection = Selection { manager_windows: None, manager_metrics: None, max_series: usize::MAX };
 
-fn scrape(board: &Arc<Board>, selection: Selection) -> String {
-    let (health, clock) = (Arc::new(Health::default()), Arc::new(|| Timestamp(0)));
+fn scrape(board: &Arc<LiveState>, selection: Selection) -> String {
+    let (health, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
     let exporter = Exporter::new(Arc::clone(board), health, clock, selection);
     String::from_utf8(exporter.render().expect("text")).expect("UTF-8")
 }
 
 /// The rows, from the very bytes that a service gets.
-fn rows(board: &Board) -> Vec<Value> {
+fn rows(board: &LiveState) -> Vec<Value> {
     let decoded = |row| {
         let mut line = Vec::new();
         json::encode_row(&row, &mut line);

@@ -10,16 +10,16 @@ use delay::{Rng, delayed};
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::json;
 use funnelwatch::config;
-use funnelwatch::dataflow::board::Board;
-use funnelwatch::dataflow::epoch::{Batch, Head};
-use funnelwatch::dataflow::state::{Gathering, Plan, Rebuilt};
-use funnelwatch::dataflow::workers::{DataflowSettings, Gather, Supply, Workers};
+use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
+use funnelwatch::dataflow::live_state::LiveState;
+use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
+use funnelwatch::dataflow::workers::{DataflowSettings, EpochSender, OutputCollector, Workers};
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::event::Topic;
-use funnelwatch::domain::floor::{Feed, Flow, HELD, Tide, Timing};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::shard_processor::{HELD, ShardProgress, Source, SourceProgress, Timing};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Value, json as value};
@@ -76,7 +76,7 @@ impl Shop {
     }
 
     fn batch(&self, lines: std::ops::Range<usize>) -> Arc<Batch> {
-        batch(Feed::Files, lines.start, &self.lines[lines])
+        batch(Source::Files, lines.start, &self.lines[lines])
     }
     /// Runs the stream; if there are several norms, each is in force for a part of it.
     fn run(&self, course: Course) -> (Committed, usize) {
@@ -91,7 +91,7 @@ impl Shop {
             let turn = |offset: usize| (offset * self.norms.len() / (self.lines.len() + 1)).min(self.norms.len() - 1);
             let mut norms = turn(committed.read);
             let settings = self.settings(norms, course);
-            let rebuilt = rebuild(&committed.log, &settings, &mut rng);
+            let rebuilt = restore(&committed.log, &settings, &mut rng);
             let board = Arc::clone(&settings.board);
             let (guards, mut gather, supply) = start(settings);
             let (mut position, mut epoch, mut rebuilt) = (committed.offset, 0, Some(rebuilt));
@@ -100,13 +100,13 @@ impl Shop {
                 let end = if position < committed.read { committed.read } else { self.cut(position, course.seed) };
                 closed = position == self.lines.len();
                 let close = closed.then_some(Timestamp(i64::MAX)).map(|_| self.last());
-                let flow = Flow { feed: Feed::Files, idle: false, position: end as i64 };
-                let tides = vec![(0, Tide { feeds: vec![flow], close, ..Tide::default() })];
+                let flow = SourceProgress { source: Source::Files, idle: false, position: end as i64 };
+                let progress = vec![(0, ShardProgress { sources: vec![flow], close, ..ShardProgress::default() })];
                 let next = turn(end);
                 let renewed = (next != norms).then(|| Arc::clone(&self.norms[next]));
                 norms = next;
                 let taken = rebuilt.take().flatten().into_iter().collect::<Vec<_>>().into();
-                let head = Head { epoch, tides, norms: renewed, rebuilt: taken, ..Head::default() };
+                let head = EpochHeader { epoch, progress, norms: renewed, restored: taken, ..EpochHeader::default() };
                 assert!(supply.send(head, vec![vec![self.batch(position..end)]]));
                 let made = gather.gather().expect("workers");
                 committed.take(made, end);
@@ -129,14 +129,14 @@ impl Shop {
     }
 
     /// What is known of every lead and deal that an event names.
-    fn dossiers(&self, board: &Board) -> BTreeMap<String, String> {
+    fn dossiers(&self, board: &LiveState) -> BTreeMap<String, String> {
         let mut dossiers = BTreeMap::new();
         for event in self.lines.iter().filter_map(|line| json::decode(line.as_bytes()).ok()) {
             event.payload.each_entity(|kind, id| {
                 let entity = EntityId { kind, id: id.clone() };
-                if let Some(dossier) = board.dossier(&event.tenant, &entity) {
+                if let Some(entity_report) = board.entity_report(&event.tenant, &entity) {
                     let mut text = Vec::new();
-                    json::encode_dossier(&event.tenant, &dossier, &mut text);
+                    json::encode_entity_report(&event.tenant, &entity_report, &mut text);
                     let text = String::from_utf8(text).expect("UTF-8");
                     dossiers.insert(format!("{} {entity}", event.tenant), text);
                 }
@@ -156,14 +156,14 @@ impl Shop {
 }
 
 /// Lines of one source, from an offset on.
-fn batch(feed: Feed, offset: usize, lines: &[String]) -> Arc<Batch> {
-    let mut batch = Batch::new(feed, Some(0), Encoding::Json);
+fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
+    let mut batch = Batch::new(source, Some(0), Encoding::Json);
     (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
     Arc::new(batch)
 }
 
 impl Committed {
-    fn take(&mut self, made: funnelwatch::dataflow::epoch::Yield, position: usize) {
+    fn take(&mut self, made: funnelwatch::dataflow::epoch::EpochOutput, position: usize) {
         let written = |alert: &Alert| {
             let mut line = Vec::new();
             json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
@@ -200,8 +200,8 @@ impl Committed {
             self.log.extend(records.iter().map(own));
         }
         for mark in &made.shards {
-            if mark.stirred {
-                self.log.extend(mark.stand.iter().map(own));
+            if mark.dirty {
+                self.log.extend(mark.checkpoint.iter().map(own));
             }
             let lowest = mark.lowest.first().map(|(_, offset)| *offset as usize);
             self.read = position;
@@ -211,14 +211,14 @@ impl Committed {
 }
 
 /// The worker's guards come first: what a failed test drops first is the supply, without which the worker ends.
-fn start(settings: DataflowSettings) -> (WorkerGuards<()>, Gather, Supply) {
+fn start(settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
     let (supply, gather, guards) = Workers::start(1, settings).expect("threads").split();
     (guards, gather, supply)
 }
 
 /// Rebuilds from the log, as it is or compacted.
-fn rebuild(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rebuilt> {
-    let mut gathering = Gathering::default();
+fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<RestoredShard> {
+    let mut gathering = StateLoader::default();
     let mut push = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
         gathering.push(key, value.as_deref());
     };
@@ -229,8 +229,8 @@ fn rebuild(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rebu
         let kept = log.iter().enumerate().filter(|(place, (key, value))| last[key] == *place && value.is_some());
         kept.for_each(|(_, record)| push(record));
     }
-    let plan = Plan { norms: Arc::clone(&settings.norms), timing: settings.timing };
-    gathering.rebuild(0, &plan).unwrap_or_else(|error| panic!("{error}"))
+    let plan = RestoreContext { norms: Arc::clone(&settings.norms), timing: settings.timing };
+    gathering.restore(0, &plan).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A generated stream, in order or with late events, under norms that stay or change.
@@ -286,8 +286,8 @@ fn compare(shop: &Shop, course: Course) -> (usize, usize) {
         assert!(row == other, "seed {seed}: {key}:\n{}\n{}", &row[from..], &other[from.min(other.len())..]);
     }
     assert_eq!(straight.rows.len(), broken.rows.len(), "seed {seed}");
-    for (entity, dossier) in &straight.dossiers {
-        assert_eq!(Some(dossier), broken.dossiers.get(entity), "seed {seed}: {entity}");
+    for (entity, entity_report) in &straight.dossiers {
+        assert_eq!(Some(entity_report), broken.dossiers.get(entity), "seed {seed}: {entity}");
     }
     assert_eq!(straight.dossiers.len(), broken.dossiers.len(), "seed {seed}");
     assert!(straight.dossiers.len() > 10, "seed {seed}");
@@ -340,8 +340,8 @@ fn nor_where_what_is_over_is_forgotten() {
 /// passed by the watermark before it has come again.
 fn run_sources(shop: &Shop, seed: u64, every: u64) -> (Committed, usize) {
     let course = Course { restarts: 0, seed, retention: None };
-    let mut sources: Vec<(Feed, Vec<String>)> =
-        Topic::ALL.into_iter().map(|topic| (Feed::Topic(topic), Vec::new())).collect();
+    let mut sources: Vec<(Source, Vec<String>)> =
+        Topic::ALL.into_iter().map(|topic| (Source::Topic(topic), Vec::new())).collect();
     for line in &shop.lines {
         if let Ok(event) = json::decode(line.as_bytes()) {
             sources[event.payload.topic() as usize].1.push(line.clone());
@@ -352,27 +352,29 @@ fn run_sources(shop: &Shop, seed: u64, every: u64) -> (Committed, usize) {
     let (mut restarts, mut closed) = (0, false);
     while !closed {
         let settings = shop.settings(0, course);
-        let mut rebuilt = rebuild(&committed.log, &settings, &mut rng);
+        let mut rebuilt = restore(&committed.log, &settings, &mut rng);
         let (guards, mut gather, supply) = start(settings);
         let mut positions = next;
         for epoch in 0.. {
             let (mut flows, mut batches) = (Vec::new(), Vec::new());
             closed = sources.iter().zip(positions).all(|((_, lines), position)| position == lines.len());
-            for ((feed, lines), position) in sources.iter().zip(&mut positions) {
+            for ((source, lines), position) in sources.iter().zip(&mut positions) {
                 let end = (*position + rng.below(40) as usize).min(lines.len());
-                batches.push(batch(*feed, *position, &lines[*position..end]));
+                batches.push(batch(*source, *position, &lines[*position..end]));
                 *position = end;
-                flows.push(Flow { feed: *feed, idle: end == lines.len(), position: end as i64 });
+                flows.push(SourceProgress { source: *source, idle: end == lines.len(), position: end as i64 });
             }
             let close = closed.then(|| shop.last());
-            let tides = vec![(0, Tide { feeds: flows, close, ..Tide::default() })];
+            let progress = vec![(0, ShardProgress { sources: flows, close, ..ShardProgress::default() })];
             let taken = rebuilt.take().into_iter().collect::<Vec<_>>().into();
-            assert!(supply.send(Head { epoch, tides, rebuilt: taken, ..Head::default() }, vec![batches]));
+            assert!(
+                supply.send(EpochHeader { epoch, progress, restored: taken, ..EpochHeader::default() }, vec![batches])
+            );
             let made = gather.gather().expect("workers");
             assert_eq!(made.shards.iter().map(|mark| mark.counts.late).sum::<u64>(), 0, "seed {seed}: nothing is late");
             for mark in &made.shards {
-                for (place, (feed, _)) in sources.iter().enumerate() {
-                    let lowest = mark.lowest.iter().find(|(of, _)| of == feed).map(|(_, offset)| *offset as usize);
+                for (place, (source, _)) in sources.iter().enumerate() {
+                    let lowest = mark.lowest.iter().find(|(of, _)| of == source).map(|(_, offset)| *offset as usize);
                     next[place] = lowest.unwrap_or(positions[place]);
                 }
             }
@@ -417,15 +419,15 @@ fn a_source_that_is_ahead_rests() {
         format!(r#"{{"event_id":"e{n}","tenant_id":"acme","occurred_at":"{at}",{call}}}"#)
     };
     let leads: Vec<String> = (1..HELD + 2).map(lead).collect();
-    let (crm, telephony) = (Feed::Topic(Topic::Crm), Feed::Topic(Topic::Telephony));
+    let (crm, telephony) = (Source::Topic(Topic::Crm), Source::Topic(Topic::Telephony));
     let settings = shop.settings(0, Course { restarts: 0, seed: 0, retention: None });
     let (guards, mut gather, supply) = start(settings);
     let mut run = |epoch, batches: Vec<Arc<Batch>>| {
-        let feeds = vec![Flow::of(crm, false), Flow::of(telephony, false)];
-        let tides = vec![(0, Tide { feeds, ..Tide::default() })];
-        assert!(supply.send(Head { epoch, tides, ..Head::default() }, vec![batches]));
+        let sources = vec![SourceProgress::of(crm, false), SourceProgress::of(telephony, false)];
+        let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+        assert!(supply.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![batches]));
         let made = gather.gather().expect("workers");
-        (made.shards[0].held, made.shards[0].ahead.clone())
+        (made.shards[0].held, made.shards[0].paused.clone())
     };
     assert_eq!(
         run(0, vec![batch(telephony, 0, &[call(0)]), batch(crm, 0, &leads[..HELD - 10])]).1,

@@ -6,8 +6,8 @@ use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::Topic;
-use funnelwatch::domain::floor::{Feed, Floor, Tide, Timing};
 use funnelwatch::domain::identity;
+use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Source, Timing};
 use funnelwatch::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -35,7 +35,8 @@ fn arrival((minute, .., late): &Acted) -> i64 {
 /// The ids that are asked for, by manager and day, in order.
 fn asked(acts: &[Acted], order: &[usize]) -> BTreeMap<(String, String), Vec<String>> {
     let norms = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}")).norms;
-    let mut floor = Floor::new(Arc::new(norms), Timing { max_future_skew: None, ..Timing::default() }, PACKING);
+    let mut floor =
+        ShardProcessor::new(Arc::new(norms), Timing { max_future_skew: None, ..Timing::default() }, PACKING);
     let mut asked = BTreeMap::<_, Vec<String>>::new();
     for hour in 1..=DAYS * 24 {
         for number in order.iter().filter(|number| arrival(&acts[**number]) == hour) {
@@ -50,11 +51,11 @@ fn asked(acts: &[Acted], order: &[usize]) -> BTreeMap<(String, String), Vec<Stri
             let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{at}",{payload}}}"#);
             let event = json::decode(text.as_bytes()).expect("an event");
             let topic = if talk.is_some() { Topic::Telephony } else { Topic::Email };
-            floor.arrive(Feed::Topic(topic), *number as i64, event, START).expect("taken");
+            floor.arrive(Source::Topic(topic), *number as i64, event, START).expect("taken");
         }
         let mut made = Vec::new();
         let watermark = START + Span(hour * Span::HOUR.0);
-        floor.advance(&Tide { close: Some(watermark), ..Tide::default() }, &mut made);
+        floor.advance(&ShardProgress { close: Some(watermark), ..ShardProgress::default() }, &mut made);
         for effect in made.into_iter().flat_map(|effects| effects.effects) {
             if let Effect::Review(request) = effect {
                 assert_eq!(request.requested_at, Timestamp(watermark.0), "at the end of the day");

@@ -7,7 +7,7 @@
 #[path = "rules/promql.rs"]
 mod promql;
 
-use funnelwatch::telemetry::metric::{Kind, Metric};
+use funnelwatch::telemetry::metric::{Metric, MetricKind};
 use promql::{RULES, list, names, read, rules, text, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
     for metric in Metric::ALL {
         for (level, name) in metric.names() {
             let labels: BTreeSet<String> = metric.all_labels(level).into_iter().map(str::to_owned).collect();
-            if metric.kind() == Kind::Histogram {
+            if metric.kind() == MetricKind::Histogram {
                 let with_bounds = labels.iter().cloned().chain(["le".to_owned()]).collect();
                 all.insert(format!("{name}_bucket"), with_bounds);
                 all.insert(format!("{name}_sum"), labels.clone());

@@ -12,7 +12,7 @@ use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Window;
 use funnelwatch::domain::review::{About, Ending, Medium, ReviewRequest};
 use funnelwatch::domain::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
-use funnelwatch::domain::rule::{self, Language, Rule, Watch};
+use funnelwatch::domain::rule::{self, Evaluation, Language, Rule};
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -107,13 +107,13 @@ impl Schema {
                     })
                 }
                 "dependentRequired" => {
-                    for (name, others) in wanted.as_object().into_iter().flatten() {
-                        let others = others.as_array().into_iter().flatten().filter_map(Value::as_str);
-                        others.filter(|other| object.contains_key(name) && !object.contains_key(*other)).for_each(
-                            |other| {
+                    for (name, other_shards) in wanted.as_object().into_iter().flatten() {
+                        let other_shards = other_shards.as_array().into_iter().flatten().filter_map(Value::as_str);
+                        other_shards
+                            .filter(|other| object.contains_key(name) && !object.contains_key(*other))
+                            .for_each(|other| {
                                 self.problem(path, &format!("{name} is there without {other}"));
-                            },
-                        );
+                            });
                     }
                 }
                 "properties" => {
@@ -264,7 +264,7 @@ fn day() -> Vec<Value> {
 fn whole_alert(rule: Rule) -> Alert {
     let at = Timestamp::parse("2026-03-02T10:00:00Z").expect("valid");
     let definition = rule.definition();
-    let act = matches!(definition.watch, Watch::Deed(_));
+    let act = matches!(definition.evaluation, Evaluation::Act(_));
     let values = |keys: &[&'static str]| {
         let value = |key| match evidence::of(rule, key).unwrap_or_else(|| panic!("{key} has no line")).unit {
             Unit::Count | Unit::Months | Unit::Flag => Observed::Count(1),

@@ -5,11 +5,11 @@ use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::alert::{Alert, Status};
-use funnelwatch::domain::effect::{Effect, Measure, Who};
+use funnelwatch::domain::effect::{Effect, ManagerIx, Measure};
 use funnelwatch::domain::event::Topic;
-use funnelwatch::domain::floor::{Feed, Floor, Tide, Timing};
-use funnelwatch::domain::norms::{Norms, Place};
+use funnelwatch::domain::norms::{Norms, ScopeQuery};
 use funnelwatch::domain::rule::Rule;
+use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Source, Timing};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -47,17 +47,17 @@ fn at(minute: i64) -> Timestamp {
 
 /// What stands at the end.
 #[derive(Debug, PartialEq)]
-struct Standing {
+struct TenantFigures {
     /// What was told last of each alert, but for those that were taken back.
     alerts: BTreeMap<Uuid, Alert>,
-    facts: BTreeMap<(Timestamp, Who, Measure), i32>,
+    facts: BTreeMap<(Timestamp, ManagerIx, Measure), i32>,
 }
 
 /// Delivers the events as late as they say, or all in time; what was told, in order.
-fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, Standing) {
+fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, TenantFigures) {
     let memory = Memory { correction_horizon: Span((LATEST + 1) * TICK.0), ..Memory::default() };
     let mut floor =
-        Floor::new(Arc::clone(norms), Timing { memory, max_future_skew: None, ..Timing::default() }, PACKING);
+        ShardProcessor::new(Arc::clone(norms), Timing { memory, max_future_skew: None, ..Timing::default() }, PACKING);
     let (mut told, mut facts) = (Vec::new(), BTreeMap::new());
     for tick in 1..=TICKS {
         for (offset, (minute, topic, delay)) in events.iter().enumerate() {
@@ -73,12 +73,12 @@ fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, Stan
             ][*topic];
             let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{}",{payload}}}"#, at(*minute));
             let event = json::decode(text.as_bytes()).expect("an event");
-            let feed = Feed::Topic(Topic::ALL[*topic]);
-            floor.arrive(feed, offset as i64, event, START).expect("not too late");
+            let source = Source::Topic(Topic::ALL[*topic]);
+            floor.arrive(source, offset as i64, event, START).expect("not too late");
         }
         let mut made = Vec::new();
         let watermark = START + Span(tick * TICK.0);
-        floor.advance(&Tide { close: Some(watermark), ..Tide::default() }, &mut made);
+        floor.advance(&ShardProgress { close: Some(watermark), ..ShardProgress::default() }, &mut made);
         for effect in made.into_iter().flat_map(|effects| effects.effects) {
             match effect {
                 Effect::Alert(alert) => told.push(*alert),
@@ -90,12 +90,12 @@ fn deliver(norms: &Arc<Norms>, events: &[Said], late: bool) -> (Vec<Alert>, Stan
     let mut alerts: BTreeMap<_, _> = told.iter().map(|alert| (alert.id, alert.clone())).collect();
     alerts.retain(|_, alert| alert.status != Status::Retracted);
     facts.retain(|_, times| *times != 0);
-    (told, Standing { alerts, facts })
+    (told, TenantFigures { alerts, facts })
 }
 
 /// What the definition says of these events: subject, status and instant.
 fn defined(norms: &Norms, events: &[Said]) -> Vec<(String, Status, Timestamp)> {
-    let scope = norms.scope(Place { tenant: "acme", department: "unknown", pipeline: None, source: None });
+    let scope = norms.scope(ScopeQuery { tenant: "acme", department: "unknown", pipeline: None, source: None });
     let norm = &scope.rules[&Rule::SourceSilent];
     let end = START + Span(TICKS * TICK.0);
     let mut all = Vec::new();

@@ -4,13 +4,13 @@
 use super::live::{Watch, settings, stop_on_signals};
 use crate::cli;
 use crate::config::{self, Config};
-use crate::dataflow::board::lock;
-use crate::domain::floor::Timing;
+use crate::dataflow::live_state::lock;
+use crate::domain::shard_processor::Timing;
 use crate::domain::time::{Span, Timestamp};
-use crate::edge::http::{self, HttpError, Shown};
-use crate::edge::kafka::inprocess::InProcess;
-use crate::edge::kafka::produce::EventProducer;
-use crate::edge::kafka::{self, Mode, Renewal, RunError, Stop};
+use crate::edge::http::{self, EndpointContext, HttpError};
+use crate::edge::kafka::in_process::InProcess;
+use crate::edge::kafka::producer::EventProducer;
+use crate::edge::kafka::{self, Mode, NormsHandle, RunError, Stop};
 use crate::edge::terminal::Screen;
 use crate::sim::{self, Plan, Simulation};
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());
     let (observer, asked) = (Arc::clone(&watch), stop.clone());
     let processor =
-        std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, Renewal::default(), observer));
+        std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, NormsHandle::default(), observer));
 
     let screen = Screen::open()?;
     let head =
@@ -95,7 +95,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
 }
 
 /// Serves on the wanted address, or on a free port if that one is taken.
-fn serve(address: SocketAddr, shown: &Shown) -> Result<SocketAddr, HttpError> {
+fn serve(address: SocketAddr, shown: &EndpointContext) -> Result<SocketAddr, HttpError> {
     http::serve(address, shown.clone()).or_else(|error| {
         tracing::warn!("{error}; taking a free port");
         http::serve(SocketAddr::new(address.ip(), 0), shown.clone())

@@ -4,26 +4,26 @@ use super::reload::{self, Reload};
 use super::{load, note, note_unlisted};
 use crate::cli;
 use crate::config::{Config, Watched};
-use crate::dataflow::board::{Board, lock};
-use crate::dataflow::epoch::Yield;
-use crate::dataflow::view::View;
+use crate::dataflow::epoch::EpochOutput;
+use crate::dataflow::live_state::{LiveState, lock};
+use crate::dataflow::open_alerts::OpenAlertsView;
 use crate::dataflow::workers::DataflowSettings;
 use crate::domain::alert::Alert;
-use crate::domain::floor::Timing;
 use crate::domain::row::Row;
+use crate::domain::shard_processor::Timing;
 use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
-use crate::edge::http::{self, Shown};
-use crate::edge::kafka::produce::{EventProducer, Pace};
+use crate::edge::http::{self, EndpointContext};
+use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
-use crate::edge::kafka::{self, Lag, Mode, Observer, Part, Progress, Renewal, Stop};
-use crate::edge::redis::{LiveView, Source};
+use crate::edge::kafka::{self, ConsumerLag, Mode, NormsHandle, Observer, Part, RestoreProgress, Stop};
+use crate::edge::redis::{LiveView, LiveViewSource};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
 use crate::telemetry::exporter::{Clock, Exporter};
-use crate::telemetry::health::{Behind, Health};
-use crate::telemetry::vitals::{Thread, Vitals};
+use crate::telemetry::liveness::{Liveness, Thread};
+use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -60,13 +60,13 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         let bound = http::serve(config.http, watch.shown(&config))?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
     }
-    let renewal = Renewal::default();
+    let norms_handle = NormsHandle::default();
     if let (Some(watched), Some(asked)) = (watched, hang_up) {
-        let (renewal, health, stop) = (renewal.clone(), Arc::clone(&watch.health), stop.clone());
-        Reload { watched, asked, renewal, health, stop }.start()?;
+        let (norms_handle, metrics, stop) = (norms_handle.clone(), Arc::clone(&watch.metrics), stop.clone());
+        Reload { watched, asked, norms_handle, metrics, stop }.start()?;
     }
     let mode = if args.once { Mode::Once } else { Mode::Live };
-    let summary = kafka::run(&config, settings, mode, &stop, renewal, watch)?;
+    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, watch)?;
     tracing::info!(
         "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted, {} state records of {} bytes",
         summary.epochs,
@@ -103,10 +103,10 @@ pub(super) fn stop_on_signals() -> anyhow::Result<Stop> {
 
 /// Watches a run for telemetry and for the terminal.
 pub(super) struct Watch {
-    health: Arc<Health>,
-    vitals: Arc<Vitals>,
-    board: Arc<Board>,
-    view: Arc<View>,
+    metrics: Arc<ProcessorMetrics>,
+    liveness: Arc<Liveness>,
+    board: Arc<LiveState>,
+    view: Arc<OpenAlertsView>,
     live: Option<LiveView>,
     clock: Clock,
     /// The newest alerts.
@@ -114,24 +114,24 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(config: &Config, board: &Arc<Board>, clock: Clock) -> anyhow::Result<Arc<Self>> {
-        let (health, vitals, newest): (Arc<Health>, _, _) = Default::default();
-        let view = Arc::new(View::new(Arc::clone(board)));
-        health.norms_in_force(clock::now());
-        health.limit(config.engine.epochs_in_flight.max(1));
-        let source = || Source { board: Arc::clone(board), view: Arc::clone(&view), language: config.language };
+    pub(super) fn new(config: &Config, board: &Arc<LiveState>, clock: Clock) -> anyhow::Result<Arc<Self>> {
+        let (metrics, liveness, newest): (Arc<ProcessorMetrics>, _, _) = Default::default();
+        let view = Arc::new(OpenAlertsView::new(Arc::clone(board)));
+        metrics.norms_in_force(clock::now());
+        metrics.limit(config.engine.epochs_in_flight.max(1));
+        let source = || LiveViewSource { board: Arc::clone(board), view: Arc::clone(&view), language: config.language };
         let live = config.redis.as_ref().map(|redis| LiveView::start(redis, source())).transpose()?;
-        Ok(Arc::new(Self { health, vitals, board: Arc::clone(board), view, live, clock, newest }))
+        Ok(Arc::new(Self { metrics, liveness, board: Arc::clone(board), view, live, clock, newest }))
     }
 
     /// What the HTTP endpoints show of it.
-    pub(super) fn shown(&self, config: &Config) -> Shown {
-        let (board, health, clock) = (Arc::clone(&self.board), Arc::clone(&self.health), Arc::clone(&self.clock));
-        let exporter = Exporter::new(board, health, clock, config.prometheus.clone());
-        let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.health())));
-        Shown {
+    pub(super) fn shown(&self, config: &Config) -> EndpointContext {
+        let (board, metrics, clock) = (Arc::clone(&self.board), Arc::clone(&self.metrics), Arc::clone(&self.clock));
+        let exporter = Exporter::new(board, metrics, clock, config.prometheus.clone());
+        let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.metrics())));
+        EndpointContext {
             exporter: Arc::new(exporter),
-            vitals: Arc::clone(&self.vitals),
+            liveness: Arc::clone(&self.liveness),
             board: Arc::clone(&self.board),
             view: Arc::clone(&self.view),
             language: config.language,
@@ -141,8 +141,8 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn committed(&self, made: &Yield) {
-        self.health.committed(made);
+    fn committed(&self, made: &EpochOutput) {
+        self.metrics.committed(made);
         self.view.committed(made);
         if let Some(live) = self.live.as_ref().filter(|_| !made.adopted.is_empty()) {
             live.tear();
@@ -158,40 +158,40 @@ impl Observer for Watch {
     }
 
     fn transaction(&self, took: Duration, _: usize) {
-        self.health.transaction(took);
+        self.metrics.transaction(took);
     }
 
     fn epoch(&self, took: Duration) {
-        self.health.epoch(took);
+        self.metrics.epoch(took);
     }
 
     fn aborted(&self) {
-        self.health.aborted();
+        self.metrics.aborted();
     }
 
     fn in_flight(&self, epochs: usize) {
-        self.health.in_flight(epochs);
+        self.metrics.in_flight(epochs);
     }
 
     fn assigned(&self, shards: &[u32]) {
-        self.vitals.set_ready(!shards.is_empty());
-        self.health.assigned(shards.len());
+        self.liveness.set_ready(!shards.is_empty());
+        self.metrics.assigned(shards.len());
     }
 
-    fn restoring(&self, shards: &[Progress]) {
-        let share = |shards: &[Progress]| {
-            let sum = |of: fn(&Progress) -> u64| shards.iter().map(of).sum::<u64>();
+    fn restoring(&self, shards: &[RestoreProgress]) {
+        let share = |shards: &[RestoreProgress]| {
+            let sum = |of: fn(&RestoreProgress) -> u64| shards.iter().map(of).sum::<u64>();
             let of = sum(|shard| shard.of);
             if of == 0 { 0.0 } else { sum(|shard| shard.passed) as f64 / of as f64 }
         };
-        self.vitals.set_restoring(shards.len(), share(shards));
-        self.health.restoring(shards.iter().map(|shard| (shard.shard, share(&[*shard]))));
+        self.liveness.set_restoring(shards.len(), share(shards));
+        self.metrics.restoring(shards.iter().map(|shard| (shard.shard, share(&[*shard]))));
     }
 
-    fn lag(&self, lags: &[Lag]) {
+    fn lag(&self, lags: &[ConsumerLag]) {
         let (now, told) = (clock::now(), Instant::now());
-        let behind = |lag: &Lag| Behind { messages: lag.messages, age: now - lag.read, told };
-        self.health.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), behind(lag))));
+        let behind = |lag: &ConsumerLag| PartitionLag { messages: lag.messages, age: now - lag.read, told };
+        self.metrics.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), behind(lag))));
     }
 
     fn alive(&self, part: Part) {
@@ -199,7 +199,7 @@ impl Observer for Watch {
             Part::Ingest => Thread::Ingest,
             Part::Commit => Thread::Commit,
         };
-        self.vitals.beat(thread, clock::now());
+        self.liveness.beat(thread, clock::now());
     }
 }
 

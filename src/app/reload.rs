@@ -4,8 +4,8 @@
 use super::{note, note_unlisted};
 use crate::config::{Look, Watched};
 use crate::edge::clock;
-use crate::edge::kafka::{Renewal, Stop};
-use crate::telemetry::health::Health;
+use crate::edge::kafka::{NormsHandle, Stop};
+use crate::telemetry::processor_metrics::ProcessorMetrics;
 use anyhow::Context;
 use signal_hook::consts::SIGHUP;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub(super) struct Reload {
     pub(super) watched: Watched,
     /// Set by whoever wants a reload at once.
     pub(super) asked: Arc<AtomicBool>,
-    pub(super) renewal: Renewal,
-    pub(super) health: Arc<Health>,
+    pub(super) norms_handle: NormsHandle,
+    pub(super) metrics: Arc<ProcessorMetrics>,
     /// Ends it together with the run.
     pub(super) stop: Stop,
 }
@@ -69,16 +69,16 @@ impl Reload {
                 let now = clock::now();
                 note(&renewed.notes);
                 note_unlisted(&renewed.norms, now);
-                self.renewal.renew(renewed.norms);
-                self.health.reloaded(true);
-                self.health.norms_in_force(now);
+                self.norms_handle.renew(renewed.norms);
+                self.metrics.reloaded(true);
+                self.metrics.norms_in_force(now);
                 tracing::info!("norms reloaded");
                 if !renewed.waiting.is_empty() {
                     tracing::warn!("changed, and not applied before a restart: {}", renewed.waiting.join(", "));
                 }
             }
             Look::Refused(problems) => {
-                self.health.reloaded(false);
+                self.metrics.reloaded(false);
                 for problem in &problems.0 {
                     tracing::error!("{problem}");
                 }

@@ -6,15 +6,15 @@ use crate::cli::{StateCommand, StateList, StateReset, StateShow, StateVerify};
 use crate::config::Config;
 use crate::dataflow::state::inspect::Holding;
 use crate::dataflow::state::reset::Gone;
-use crate::dataflow::state::{Gathering, Plan};
+use crate::dataflow::state::{RestoreContext, StateLoader};
 use crate::domain::event::{Payload, Topic};
-use crate::domain::floor::{Feed, Timing};
 use crate::domain::id::{EntityId, EntityKind, TenantId};
-use crate::domain::shard::shard as shard_of;
+use crate::domain::partitioner::shard as shard_of;
+use crate::domain::shard_processor::{Source, Timing};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
-use crate::edge::kafka::FEEDS;
+use crate::edge::kafka::SOURCES;
 use crate::edge::kafka::inspect::Inspector;
 use crate::edge::kafka::reset::{ResetError, Seized};
 use crate::edge::table::{Table, clean};
@@ -58,21 +58,21 @@ fn list(args: &StateList) -> anyhow::Result<()> {
     let home = args.tenant.as_deref().map(|tenant| shard_of(tenant, inspector.shards()));
     let mut out = BufWriter::new(io::stdout().lock());
     let mut shards = Table::new("<shard <watermark <written >records >events >tenants >damaged");
-    FEEDS.iter().for_each(|feed| shards.column(&format!(">{}", source(*feed))));
+    SOURCES.iter().for_each(|feed| shards.column(&format!(">{}", source(*feed))));
     let mut tenants = Table::new("<tenant <shard >events <first_event >open_windows >damaged <norms_since <norms");
     for shard in wanted(&inspector, args.shard.or(home))? {
-        let gathering = inspector.read(shard)?;
-        let mut holdings = gathering.holdings();
+        let loader = inspector.read(shard)?;
+        let mut holdings = loader.holdings();
         let count = holdings.len();
         holdings.retain(|holding| args.tenant.as_deref().is_none_or(|tenant| holding.tenant.as_str() == tenant));
         if args.json {
-            writeln!(out, "{}", shard_json(shard, &gathering, count))?;
+            writeln!(out, "{}", shard_json(shard, &loader, count))?;
             for holding in &holdings {
                 writeln!(out, "{}", tenant_json(shard, holding))?;
             }
             continue;
         }
-        shards.row(shard_row(shard, &gathering, count));
+        shards.row(shard_row(shard, &loader, count));
         holdings.iter().for_each(|holding| tenant_rows(shard, holding, &mut tenants));
     }
     if !args.json {
@@ -82,51 +82,52 @@ fn list(args: &StateList) -> anyhow::Result<()> {
 }
 
 /// The sources as the configuration calls their topics.
-fn source(feed: Feed) -> &'static str {
+fn source(feed: Source) -> &'static str {
     match feed {
-        Feed::Topic(Topic::Crm) => "crm",
-        Feed::Topic(Topic::Telephony) => "telephony",
-        Feed::Topic(Topic::Email) => "email",
-        Feed::Rerouted => "rerouted",
-        Feed::Files => "files",
+        Source::Topic(Topic::Crm) => "crm",
+        Source::Topic(Topic::Telephony) => "telephony",
+        Source::Topic(Topic::Email) => "email",
+        Source::Rerouted => "rerouted",
+        Source::Files => "files",
     }
 }
 
-fn shard_row(shard: u32, gathering: &Gathering, tenants: usize) -> Vec<String> {
-    let state = gathering.shard();
+fn shard_row(shard: u32, loader: &StateLoader, tenants: usize) -> Vec<String> {
+    let state = loader.shard();
     let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
     let mut row = vec![
         shard.to_string(),
-        instant(state.map(|state| state.bearings.watermark)),
+        instant(state.map(|state| state.checkpoint.watermark)),
         instant(state.map(|state| state.written)),
-        gathering.live().to_string(),
-        gathering.census().applied.to_string(),
+        loader.live().to_string(),
+        loader.digest().applied.to_string(),
         tenants.to_string(),
-        gathering.damaged().to_string(),
+        loader.damaged().to_string(),
     ];
-    row.extend(FEEDS.iter().map(|feed| {
-        let bearings = state.map(|state| &state.bearings).filter(|bearings| bearings.read.contains_key(feed));
-        let at = |bearings: &std::collections::BTreeMap<Feed, i64>| bearings.get(feed).copied().unwrap_or_default();
-        bearings.map_or_else(|| "-".into(), |bearings| format!("{}/{}", at(&bearings.next), at(&bearings.read)))
+    row.extend(SOURCES.iter().map(|feed| {
+        let checkpoint = state.map(|state| &state.checkpoint).filter(|checkpoint| checkpoint.read.contains_key(feed));
+        let at =
+            |checkpoint: &std::collections::BTreeMap<Source, i64>| checkpoint.get(feed).copied().unwrap_or_default();
+        checkpoint.map_or_else(|| "-".into(), |checkpoint| format!("{}/{}", at(&checkpoint.next), at(&checkpoint.read)))
     }));
     row
 }
 
-fn shard_json(shard: u32, gathering: &Gathering, tenants: usize) -> serde_json::Value {
-    let state = gathering.shard();
+fn shard_json(shard: u32, loader: &StateLoader, tenants: usize) -> serde_json::Value {
+    let state = loader.shard();
     let mut sources = serde_json::Map::new();
-    for (feed, read) in state.iter().flat_map(|state| &state.bearings.read) {
-        let next = state.and_then(|state| state.bearings.next.get(feed));
+    for (feed, read) in state.iter().flat_map(|state| &state.checkpoint.read) {
+        let next = state.and_then(|state| state.checkpoint.next.get(feed));
         sources.insert(source(*feed).into(), json!({"next": next, "read": read}));
     }
     json!({
         "shard": shard,
-        "watermark": state.map(|state| state.bearings.watermark.to_string()),
+        "watermark": state.map(|state| state.checkpoint.watermark.to_string()),
         "written_at": state.map(|state| state.written.to_string()),
-        "records": gathering.live(),
-        "events": gathering.census().applied,
+        "records": loader.live(),
+        "events": loader.digest().applied,
         "tenants": tenants,
-        "damaged": gathering.damaged(),
+        "damaged": loader.damaged(),
         "sources": sources,
     })
 }
@@ -137,20 +138,20 @@ fn tenant_rows(shard: u32, holding: &Holding<'_>, table: &mut Table) {
     let first = state.and_then(|state| state.first_event).map_or_else(|| "-".into(), |at| at.to_string());
     let head =
         [clean(tenant.as_str()), shard.to_string(), events.to_string(), first, open.to_string(), damaged.to_string()];
-    let eras = state.map_or(&[][..], |state| &state.eras);
-    for (number, (since, norms)) in eras.iter().enumerate() {
+    let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
+    for (number, (since, norms)) in norm_versions.iter().enumerate() {
         let mut row = if number == 0 { head.to_vec() } else { vec![String::new(); head.len()] };
         row.extend([if number == 0 { "always".into() } else { since.to_string() }, norms.clone()]);
         table.row(row);
     }
-    if eras.is_empty() {
+    if norm_versions.is_empty() {
         table.row(head.into_iter().chain(["-".into(), "-".into()]).collect());
     }
 }
 
 fn tenant_json(shard: u32, holding: &Holding<'_>) -> serde_json::Value {
     let Holding { tenant, events, open, damaged, state } = holding;
-    let eras = state.map_or(&[][..], |state| &state.eras);
+    let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
     let era = |(number, (since, norms)): (usize, &(Timestamp, String))| {
         // The first ones always were in force.
         json!({"since": (number > 0).then(|| since.to_string()), "norms": norms})
@@ -162,7 +163,7 @@ fn tenant_json(shard: u32, holding: &Holding<'_>) -> serde_json::Value {
         "first_event_at": state.and_then(|state| state.first_event).map(|at| at.to_string()),
         "open_windows": open,
         "damaged": damaged,
-        "eras": eras.iter().enumerate().map(era).collect::<Vec<_>>(),
+        "eras": norm_versions.iter().enumerate().map(era).collect::<Vec<_>>(),
     })
 }
 
@@ -171,24 +172,24 @@ fn show(args: &StateShow) -> anyhow::Result<()> {
     let inspector = Inspector::new(&load(args.config.as_deref())?)?;
     let tenant = TenantId::from(args.tenant.as_str());
     let shard = shard_of(&args.tenant, inspector.shards());
-    let gathering = inspector.read(shard)?;
+    let loader = inspector.read(shard)?;
     let mut table = Table::new("<at <source >offset <event <kind <names");
-    for (kept, payload) in gathering.history(&tenant) {
+    for (kept, payload) in loader.history(&tenant) {
         let entities = payload.as_ref().map(entities).unwrap_or_default();
         if args.entity.as_ref().is_some_and(|entity| !entities.contains(entity)) {
             continue;
         }
         let names: Vec<String> = entities.iter().map(ToString::to_string).collect();
         table.row(vec![
-            kept.turn.at.to_string(),
-            Feed::from_number(kept.turn.feed).map_or("unknown", source).into(),
-            kept.turn.offset.to_string(),
+            kept.order.at.to_string(),
+            Source::from_number(kept.order.source).map_or("unknown", source).into(),
+            kept.order.offset.to_string(),
             kept.id.as_ref().map_or_else(|| "-".into(), |id| clean(id.as_str())),
             payload.as_ref().map_or("unknown", |payload| payload.kind().name()).into(),
             clean(&names.join(" ")),
         ]);
     }
-    match (gathering.damaged(), table.height()) {
+    match (loader.damaged(), table.height()) {
         (0, 0) => tracing::info!("shard {shard} has no such events of tenant {tenant}"),
         (0, shown) => tracing::info!("shard {shard}, tenant {tenant}: {}", many(shown, "event")),
         (damaged, _) => tracing::warn!(
@@ -222,12 +223,12 @@ fn verify(args: &StateVerify) -> anyhow::Result<()> {
     let plan = plan(&config);
     let (mut bad, mut all) = (0, 0);
     for shard in wanted(&inspector, args.shard)? {
-        let gathering = inspector.read(shard)?;
-        let (records, live, events) = (gathering.records(), gathering.live(), gathering.census().applied);
-        let tenants = gathering.holdings().len();
-        let mut faults = gathering.faults(shard, inspector.shards(), &plan);
+        let loader = inspector.read(shard)?;
+        let (records, live, events) = (loader.records(), loader.live(), loader.digest().applied);
+        let tenants = loader.holdings().len();
+        let mut faults = loader.faults(shard, inspector.shards(), &plan);
         if faults.is_empty() {
-            faults.extend(gathering.rebuild(shard, &plan).err());
+            faults.extend(loader.restore(shard, &plan).err());
         }
         all += 1;
         bad += usize::from(!faults.is_empty());
@@ -259,10 +260,10 @@ fn many(n: usize, what: &str) -> String {
 }
 
 /// As a run would rebuild.
-fn plan(config: &Config) -> Plan {
+fn plan(config: &Config) -> RestoreContext {
     let timing = config.timing();
     let memory = Memory { durable: true, ..timing.memory };
-    Plan { norms: Arc::new(config.norms.clone()), timing: Timing { memory, ..timing } }
+    RestoreContext { norms: Arc::new(config.norms.clone()), timing: Timing { memory, ..timing } }
 }
 
 /// `state reset`: makes a tenant or a shard begin anew.
@@ -272,13 +273,13 @@ fn reset(args: &StateReset) -> anyhow::Result<()> {
     let tenant = args.tenant.as_deref().map(TenantId::from);
     let home = tenant.as_ref().map(|tenant| shard_of(tenant.as_str(), inspector.shards()));
     let Some(shard) = wanted(&inspector, args.shard.or(home))?.next() else { bail!("there are no shards") };
-    let compose = |gathering: &Gathering| match &tenant {
-        Some(tenant) => gathering.without_tenant(tenant, clock::now()).with_context(|| {
+    let compose = |loader: &StateLoader| match &tenant {
+        Some(tenant) => loader.without_tenant(tenant, clock::now()).with_context(|| {
             format!(
                 "shard {shard} cannot be left without tenant {tenant} alone; `funnelwatch state reset --shard` works"
             )
         }),
-        None => Ok(gathering.without_all()),
+        None => Ok(loader.without_all()),
     };
     let whose = tenant.as_ref().map_or_else(|| format!("shard {shard}"), |tenant| format!("tenant {tenant}"));
     if !args.yes {
@@ -294,7 +295,7 @@ fn reset(args: &StateReset) -> anyhow::Result<()> {
         return Ok(());
     }
     let seized = Seized::new(&config, &inspector, shard)?;
-    let (records, gone) = compose(seized.gathering())?;
+    let (records, gone) = compose(seized.loader())?;
     if gone.records() > 0 {
         seized.write(&records).with_context(|| format!("reset {whose}"))?;
     }

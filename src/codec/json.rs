@@ -5,16 +5,16 @@
 //! fast as a tree alone, and a refusal can name the field without repeating its value. Unknown keys pass; a key that
 //! comes twice holds what it held last, but two payloads are a refusal.
 
-mod answers;
-mod dossier;
+mod api;
+mod entity_report;
 mod output;
 mod read;
 mod scan;
 mod value;
 mod write;
 
-pub use answers::{encode_alerts, encode_error, encode_rows, encode_tenants};
-pub use dossier::encode_dossier;
+pub use api::{encode_alerts, encode_error, encode_rows, encode_tenants};
+pub use entity_report::encode_entity_report;
 pub use output::{encode_alert, encode_change, encode_review, encode_row};
 pub use write::encode_event;
 

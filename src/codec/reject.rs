@@ -30,10 +30,10 @@ impl std::error::Error for Reject {}
 
 /// A refusal on its way up from the field that it lies in, boxed so that the results of readers stay small.
 #[derive(Debug)]
-pub(super) struct Flaw(Box<Place>);
+pub(super) struct Flaw(Box<FieldPath>);
 
 #[derive(Debug)]
-struct Place {
+struct FieldPath {
     reason: Reason,
     /// From the outermost field inwards.
     path: String,
@@ -43,7 +43,7 @@ struct Place {
 impl Flaw {
     #[cold]
     pub(super) fn new(reason: Reason, what: &'static str) -> Self {
-        Self(Box::new(Place { reason, path: String::new(), what }))
+        Self(Box::new(FieldPath { reason, path: String::new(), what }))
     }
 
     pub(super) fn malformed(what: &'static str) -> Self {
@@ -74,7 +74,7 @@ impl Flaw {
 
 impl From<Flaw> for Reject {
     fn from(flaw: Flaw) -> Self {
-        let Place { reason, path, what } = *flaw.0;
+        let FieldPath { reason, path, what } = *flaw.0;
         let detail = if path.is_empty() { what.into() } else { format!("{path}: {what}") };
         Self { reason, detail }
     }

@@ -6,12 +6,12 @@
 
 use super::{proto, protobuf};
 use crate::domain::alert::{Severity, Value, Values};
-use crate::domain::event::{Topic, Turn};
-use crate::domain::floor::{Bearings, Feed};
+use crate::domain::changelog::{AppliedEvent, PayloadCodec, SourceOffset};
+use crate::domain::event::{EventOrder, Topic};
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::rule::Rule;
-use crate::domain::scoreboard::{ChargeKey, LastTold, WindowViolation};
-use crate::domain::state::{Kept, Packing, Source};
+use crate::domain::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
+use crate::domain::shard_processor::{ShardCheckpoint, Source};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use prost::Message;
@@ -31,7 +31,7 @@ const TAIL: usize = 5;
 pub const SHARD: &[u8] = b"s";
 
 /// Payloads as they are kept.
-pub const PACKING: Packing = Packing { pack: protobuf::pack, unpack: protobuf::unpack };
+pub const PACKING: PayloadCodec = PayloadCodec { pack: protobuf::pack, unpack: protobuf::unpack };
 
 /// Records to be written, in one buffer.
 #[derive(Clone, Debug, Default)]
@@ -43,40 +43,40 @@ pub struct Records {
 
 /// A record as it was read.
 #[derive(Debug)]
-pub enum Record {
+pub enum StateRecord {
     /// An event that took effect.
-    Applied(TenantId, Kept),
+    Applied(TenantId, AppliedEvent),
     /// Where the shard stands.
-    Shard(ShardState),
+    Shard(ShardRecord),
     /// What of a tenant does not follow from its events.
-    Tenant(TenantId, TenantState),
+    Tenant(TenantId, TenantRecord),
     /// A violation of a window rule.
-    Violation(TenantId, ChargeKey, WindowViolation),
+    Violation(TenantId, WindowViolationKey, WindowViolation),
     /// Norms that were in force once, as [`protobuf::encode_norms`] wrote them.
     Norms(Vec<u8>),
 }
 
 /// Where a shard stands, and what is to be found of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardState {
+pub struct ShardRecord {
     /// Where it stands.
-    pub bearings: Bearings,
+    pub checkpoint: ShardCheckpoint,
     /// What it consists of.
-    pub census: Census,
+    pub digest: StateDigest,
     /// The wall clock when it was written.
     pub written: Timestamp,
 }
 
 /// How many applied events are kept, and the sum of the checksums of their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct StateDigest {
     /// How many.
     pub applied: u64,
     /// The sum.
     pub digest: u64,
 }
 
-impl Census {
+impl StateDigest {
     /// One more, with this key.
     pub fn add(&mut self, key: &[u8]) {
         self.applied = self.applied.wrapping_add(1);
@@ -92,20 +92,20 @@ impl Census {
 
 /// What of a tenant does not follow from its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TenantState {
+pub struct TenantRecord {
     /// The first event seen.
     pub first_event: Option<Timestamp>,
     /// The last event of each topic among those that were forgotten.
-    pub spoke: [Timestamp; 3],
+    pub last_event: [Timestamp; 3],
     /// Since when which norms were in force, by the ids of their records.
-    pub eras: Vec<(Timestamp, String)>,
+    pub norm_versions: Vec<(Timestamp, String)>,
 }
 
 /// What a record is of, as its key says: a damaged one has nothing else to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum StateKey {
     /// An applied event.
-    Event(TenantId, Source),
+    Event(TenantId, SourceOffset),
     /// What of a tenant does not follow from its events.
     Tenant(TenantId),
     /// A violation of a window rule.
@@ -116,7 +116,7 @@ pub enum Key {
     Shard,
 }
 
-impl Key {
+impl StateKey {
     /// What a key says; `None`: it is none that this program writes.
     pub fn read(key: &[u8]) -> Option<Self> {
         if key == SHARD {
@@ -203,39 +203,39 @@ impl Records {
     }
 
     /// An event took effect. Returns its key.
-    pub fn applied(&mut self, tenant: &TenantId, turn: Turn, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
+    pub fn applied(&mut self, tenant: &TenantId, order: EventOrder, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
         let mut inner = std::mem::take(&mut self.scratch);
         inner.clear();
         text(1, tenant.as_str(), &mut inner);
-        number(2, u64::from(turn.feed), &mut inner);
-        number(3, turn.offset as u64, &mut inner);
-        number(4, zigzag(turn.at.0), &mut inner);
+        number(2, u64::from(order.source), &mut inner);
+        number(3, order.offset as u64, &mut inner);
+        number(4, zigzag(order.at.0), &mut inner);
         text(5, id.map_or("", |id| id.as_str()), &mut inner);
-        bytes(6 + u32::from(turn.rank), packed, &mut inner);
-        let key = self.key(|key| source_key(tenant, (turn.feed, turn.offset), key));
+        bytes(6 + u32::from(order.rank), packed, &mut inner);
+        let key = self.key(|key| source_key(tenant, (order.source, order.offset), key));
         self.value(key.clone(), |out| bytes(3, &inner, out));
         self.scratch = inner;
         &self.bytes[key]
     }
 
     /// Nothing follows from an event any more. Returns its key.
-    pub fn gone(&mut self, tenant: &TenantId, source: Source) -> &[u8] {
+    pub fn gone(&mut self, tenant: &TenantId, source: SourceOffset) -> &[u8] {
         let key = self.key(|key| source_key(tenant, source, key));
         self.entries.push((key.clone(), None));
         &self.bytes[key]
     }
 
     /// What of a tenant does not follow from its events.
-    pub fn tenant(&mut self, tenant: &TenantId, state: &TenantState) {
-        let spoke = (0..).zip(state.spoke).filter(|(_, at)| *at > Timestamp::MIN);
+    pub fn tenant(&mut self, tenant: &TenantId, state: &TenantRecord) {
+        let last_event = (0..).zip(state.last_event).filter(|(_, at)| *at > Timestamp::MIN);
         let message = proto::TenantState {
             tenant_id: tenant.to_string(),
             first_event_ms: state.first_event.map(|at| at.0),
-            spoke: spoke.map(|(topic, at)| proto::tenant_state::Spoke { topic, at_ms: at.0 }).collect(),
-            eras: state
-                .eras
+            last_event: last_event.map(|(topic, at)| proto::tenant_state::LastEvent { topic, at_ms: at.0 }).collect(),
+            norm_versions: state
+                .norm_versions
                 .iter()
-                .map(|(since, norms)| proto::tenant_state::Era { since_ms: since.0, norms: norms.clone() })
+                .map(|(since, norms)| proto::tenant_state::NormVersion { since_ms: since.0, norms: norms.clone() })
                 .collect(),
         };
         let key = self.key(|key| tenant_key(tenant, key));
@@ -243,13 +243,13 @@ impl Records {
     }
 
     /// A violation of a window rule; `None`: it is to be forgotten.
-    pub fn violation(&mut self, tenant: &TenantId, charge: &ChargeKey, violation: Option<&WindowViolation>) {
+    pub fn violation(&mut self, tenant: &TenantId, of: &WindowViolationKey, violation: Option<&WindowViolation>) {
         let key = self.key(|key| {
             key.push_str("w/");
             escape(tenant.as_str(), key);
             key.push('/');
-            escape(charge.manager.as_str(), key);
-            let _ = write!(key, "/{}/{}/{}", charge.rule.name(), charge.window.0, charge.began.0);
+            escape(of.manager.as_str(), key);
+            let _ = write!(key, "/{}/{}/{}", of.rule.name(), of.window.0, of.began.0);
         });
         let Some(violation) = violation else {
             self.entries.push((key, None));
@@ -257,17 +257,17 @@ impl Records {
         };
         let message = proto::WindowViolationState {
             tenant_id: tenant.to_string(),
-            manager_id: charge.manager.to_string(),
-            rule: charge.rule.name().into(),
-            window_ms: charge.window.0,
-            began_ms: charge.began.0,
+            manager_id: of.manager.to_string(),
+            rule: of.rule.name().into(),
+            window_ms: of.window.0,
+            began_ms: of.began.0,
             over: violation.over,
             department_id: violation.department.to_string(),
             severity: violation.severity.name().into(),
             level: violation.level,
             observed: violation.observed.iter().map(named).collect(),
             norm: violation.norm.iter().map(named).collect(),
-            told: violation.told.as_ref().map(|told| proto::LastTold {
+            last_status: violation.told.as_ref().map(|told| proto::LastStatus {
                 at_ms: told.at.0,
                 department_id: told.department.to_string(),
                 observed: told.observed.iter().map(named).collect(),
@@ -303,24 +303,24 @@ impl Records {
     }
 
     /// Where the shard stands.
-    pub fn shard(&mut self, state: &ShardState) {
-        let ShardState { bearings, census, written } = state;
-        let Bearings { watermark, seen, read, next, refused } = bearings;
-        let mut feeds: Vec<Feed> = seen.keys().chain(read.keys()).copied().collect();
-        feeds.sort_unstable();
-        feeds.dedup();
-        let source = |feed: Feed| proto::shard_state::Source {
-            source: u32::from(feed.number()),
-            read: read.get(&feed).copied().unwrap_or_default(),
-            next: next.get(&feed).copied().unwrap_or_default(),
-            seen_ms: seen.get(&feed).map(|at| at.0),
-            refused: refused.iter().filter(|(of, _)| *of == feed).map(|(_, offset)| *offset).collect(),
+    pub fn shard(&mut self, state: &ShardRecord) {
+        let ShardRecord { checkpoint, digest, written } = state;
+        let ShardCheckpoint { watermark, seen, read, next, refused } = checkpoint;
+        let mut sources: Vec<Source> = seen.keys().chain(read.keys()).copied().collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let source = |source: Source| proto::shard_state::Source {
+            source: u32::from(source.number()),
+            read: read.get(&source).copied().unwrap_or_default(),
+            next: next.get(&source).copied().unwrap_or_default(),
+            seen_ms: seen.get(&source).map(|at| at.0),
+            refused: refused.iter().filter(|(of, _)| *of == source).map(|(_, offset)| *offset).collect(),
         };
         let message = proto::ShardState {
             watermark_ms: watermark.0,
-            sources: feeds.into_iter().map(source).collect(),
-            applied: census.applied,
-            digest: census.digest,
+            sources: sources.into_iter().map(source).collect(),
+            applied: digest.applied,
+            digest: digest.digest,
             written_ms: written.0,
         };
         let key = self.key(|key| key.push('s'));
@@ -348,7 +348,7 @@ impl Records {
 }
 
 /// Reads a record.
-pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, StateFlaw> {
+pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
     let (body, tail) = value.split_at_checked(value.len().wrapping_sub(TAIL)).ok_or(StateFlaw::Damaged)?;
     let mut hash = crc32fast::Hasher::new();
     hash.update(key);
@@ -362,21 +362,25 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, StateFlaw> {
     }
     match record.record.ok_or(StateFlaw::Unknown("a kind of record"))? {
         Wire::Applied(applied) => read_applied(applied),
-        Wire::Shard(shard) => Ok(Record::Shard(read_shard(shard)?)),
+        Wire::Shard(shard) => Ok(StateRecord::Shard(read_shard(shard)?)),
         Wire::Tenant(tenant) => {
-            let mut spoke = [Timestamp::MIN; 3];
-            for one in tenant.spoke {
-                *spoke.get_mut(one.topic as usize).ok_or(StateFlaw::Unknown("a topic"))? = Timestamp(one.at_ms);
+            let mut last_event = [Timestamp::MIN; 3];
+            for one in tenant.last_event {
+                *last_event.get_mut(one.topic as usize).ok_or(StateFlaw::Unknown("a topic"))? = Timestamp(one.at_ms);
             }
-            let state = TenantState {
+            let state = TenantRecord {
                 first_event: tenant.first_event_ms.map(Timestamp),
-                spoke,
-                eras: tenant.eras.into_iter().map(|era| (Timestamp(era.since_ms), era.norms)).collect(),
+                last_event,
+                norm_versions: tenant
+                    .norm_versions
+                    .into_iter()
+                    .map(|era| (Timestamp(era.since_ms), era.norms))
+                    .collect(),
             };
-            Ok(Record::Tenant(tenant.tenant_id.into(), state))
+            Ok(StateRecord::Tenant(tenant.tenant_id.into(), state))
         }
         Wire::WindowViolation(violation) => read_violation(violation),
-        Wire::Norms(norms) => Ok(Record::Norms(norms)),
+        Wire::Norms(norms) => Ok(StateRecord::Norms(norms)),
     }
 }
 
@@ -386,46 +390,46 @@ pub fn norms_id(norms: &[u8]) -> String {
 }
 
 /// The applied event that a key is of.
-pub fn source(key: &[u8]) -> Option<(TenantId, Source)> {
+pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
     let (tenant, place) = str::from_utf8(key).ok()?.strip_prefix("e/")?.split_once('/')?;
-    let (feed, offset) = place.split_once('/')?;
-    Some((unescape(tenant).into(), (feed.parse().ok()?, offset.parse().ok()?)))
+    let (source, offset) = place.split_once('/')?;
+    Some((unescape(tenant).into(), (source.parse().ok()?, offset.parse().ok()?)))
 }
 
-fn read_applied(applied: proto::Applied) -> Result<Record, StateFlaw> {
+fn read_applied(applied: proto::Applied) -> Result<StateRecord, StateFlaw> {
     use proto::applied::Event;
     let (topic, packed) = match applied.event.ok_or(StateFlaw::Unknown("a kind of event"))? {
         Event::Crm(bytes) => (Topic::Crm, bytes),
         Event::Telephony(bytes) => (Topic::Telephony, bytes),
         Event::Message(bytes) => (Topic::Email, bytes),
     };
-    let feed = u8::try_from(applied.source).map_err(|_| StateFlaw::Damaged)?;
-    let turn = Turn { at: Timestamp(applied.at_ms), rank: topic as u8, offset: applied.offset, feed };
+    let source = u8::try_from(applied.source).map_err(|_| StateFlaw::Damaged)?;
+    let order = EventOrder { at: Timestamp(applied.at_ms), rank: topic as u8, offset: applied.offset, source };
     let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));
-    Ok(Record::Applied(applied.tenant_id.into(), Kept { turn, id, packed: packed.into() }))
+    Ok(StateRecord::Applied(applied.tenant_id.into(), AppliedEvent { order, id, packed: packed.into() }))
 }
 
-fn read_shard(shard: proto::ShardState) -> Result<ShardState, StateFlaw> {
+fn read_shard(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
     let watermark = Timestamp(shard.watermark_ms);
-    let mut bearings = Bearings { watermark, ..Bearings::default() };
-    for source in shard.sources {
-        let feed = u8::try_from(source.source).ok().and_then(Feed::from_number);
-        let feed = feed.ok_or(StateFlaw::Unknown("a source"))?;
-        bearings.read.insert(feed, source.read);
-        bearings.next.insert(feed, source.next);
-        bearings.seen.extend(source.seen_ms.map(|at| (feed, Timestamp(at))));
-        bearings.refused.extend(source.refused.into_iter().map(|offset| (feed, offset)));
+    let mut checkpoint = ShardCheckpoint { watermark, ..ShardCheckpoint::default() };
+    for stored in shard.sources {
+        let source = u8::try_from(stored.source).ok().and_then(Source::from_number);
+        let source = source.ok_or(StateFlaw::Unknown("a source"))?;
+        checkpoint.read.insert(source, stored.read);
+        checkpoint.next.insert(source, stored.next);
+        checkpoint.seen.extend(stored.seen_ms.map(|at| (source, Timestamp(at))));
+        checkpoint.refused.extend(stored.refused.into_iter().map(|offset| (source, offset)));
     }
-    let census = Census { applied: shard.applied, digest: shard.digest };
-    Ok(ShardState { bearings, census, written: Timestamp(shard.written_ms) })
+    let digest = StateDigest { applied: shard.applied, digest: shard.digest };
+    Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })
 }
 
-fn read_violation(kept: proto::WindowViolationState) -> Result<Record, StateFlaw> {
+fn read_violation(kept: proto::WindowViolationState) -> Result<StateRecord, StateFlaw> {
     let rule = Rule::ALL.iter().find(|rule| rule.name() == kept.rule).ok_or(StateFlaw::Unknown("a rule"))?;
     let severity = Severity::ALL.into_iter().find(|severity| severity.name() == kept.severity);
     let definition = rule.definition();
-    let told = kept.told.map(|told| {
-        Ok(LastTold {
+    let told = kept.last_status.map(|told| {
+        Ok(LastStatus {
             at: Timestamp(told.at_ms),
             department: told.department_id.into(),
             observed: values(told.observed, definition.observed)?,
@@ -441,13 +445,13 @@ fn read_violation(kept: proto::WindowViolationState) -> Result<Record, StateFlaw
         norm: values(kept.norm, definition.norm)?,
         told: told.transpose()?,
     };
-    let key = ChargeKey {
+    let key = WindowViolationKey {
         began: Timestamp(kept.began_ms),
         window: Span(kept.window_ms),
         manager: kept.manager_id.into(),
         rule: *rule,
     };
-    Ok(Record::Violation(kept.tenant_id.into(), key, violation))
+    Ok(StateRecord::Violation(kept.tenant_id.into(), key, violation))
 }
 
 fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
@@ -474,10 +478,10 @@ fn named((name, value): &(&'static str, Value)) -> proto::NamedValue {
     proto::NamedValue { name: name.to_string(), value: Some(value) }
 }
 
-fn source_key(tenant: &TenantId, (feed, offset): Source, key: &mut CompactString) {
+fn source_key(tenant: &TenantId, (source, offset): SourceOffset, key: &mut CompactString) {
     key.push_str("e/");
     escape(tenant.as_str(), key);
-    let _ = write!(key, "/{feed}/{offset}");
+    let _ = write!(key, "/{source}/{offset}");
 }
 
 fn tenant_key(tenant: &TenantId, key: &mut CompactString) {
@@ -538,7 +542,7 @@ fn zigzag(value: i64) -> u64 {
 mod tests {
     use super::*;
     use crate::codec::arbitrary;
-    use crate::domain::floor::Feed;
+    use crate::domain::shard_processor::Source;
     use proptest::prelude::*;
 
     fn only(records: &Records) -> (Vec<u8>, Vec<u8>) {
@@ -548,17 +552,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_comes_back_as_it_was(event in arbitrary::event(), feed in 0..4u8, offset in 0..i64::MAX) {
+        fn an_event_comes_back_as_it_was(event in arbitrary::event(), source in 0..4u8, offset in 0..i64::MAX) {
             let mut packed = Vec::new();
             (PACKING.pack)(&event.payload, &mut packed);
             let topic = event.payload.topic();
-            let turn = Turn { at: event.at, rank: topic as u8, offset, feed };
+            let order = EventOrder { at: event.at, rank: topic as u8, offset, source };
             let mut records = Records::default();
-            records.applied(&event.tenant, turn, event.id.as_ref(), &packed);
+            records.applied(&event.tenant, order, event.id.as_ref(), &packed);
             let (key, value) = only(&records);
-            prop_assert_eq!(source(&key), Some((event.tenant.clone(), (feed, offset))));
-            let Ok(Record::Applied(tenant, kept)) = decode(&key, &value) else { panic!("no event") };
-            prop_assert_eq!((tenant, kept.turn, kept.id), (event.tenant, turn, event.id));
+            prop_assert_eq!(super::source(&key), Some((event.tenant.clone(), (source, offset))));
+            let Ok(StateRecord::Applied(tenant, kept)) = decode(&key, &value) else { panic!("no event") };
+            prop_assert_eq!((tenant, kept.order, kept.id), (event.tenant, order, event.id));
             prop_assert_eq!((PACKING.unpack)(topic, &kept.packed), Some(event.payload));
         }
 
@@ -578,7 +582,7 @@ mod tests {
         #[test]
         fn a_changed_byte_is_noticed(place in any::<prop::sample::Index>(), bit in 0..8u8) {
             let mut records = Records::default();
-            records.tenant(&"acme".into(), &TenantState { first_event: Some(Timestamp(5)), ..TenantState::default() });
+            records.tenant(&"acme".into(), &TenantRecord { first_event: Some(Timestamp(5)), ..TenantRecord::default() });
             let (key, mut value) = only(&records);
             let place = place.index(value.len());
             value[place] ^= 1 << bit;
@@ -595,49 +599,49 @@ mod tests {
     fn a_key_says_what_its_record_is_of() {
         let tenant = TenantId::from("a/b%");
         let rule = Rule::ConversionLow;
-        let charge = ChargeKey { began: Timestamp(5), window: Span(60_000), manager: "m/1".into(), rule };
+        let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m/1".into(), rule };
         let mut records = Records::default();
         records.gone(&tenant, (2, 7));
         records.no_tenant(&tenant);
-        records.violation(&tenant, &charge, None);
+        records.violation(&tenant, &key, None);
         records.no_norms("1-2");
         records.bury(SHARD);
         records.bury(b"what/else");
-        let keys: Vec<_> = records.iter().map(|(key, _)| Key::read(key)).collect();
+        let keys: Vec<_> = records.iter().map(|(key, _)| StateKey::read(key)).collect();
         let known = [
-            Key::Event(tenant.clone(), (2, 7)),
-            Key::Tenant(tenant.clone()),
-            Key::Violation(tenant.clone()),
-            Key::Norms("1-2".into()),
-            Key::Shard,
+            StateKey::Event(tenant.clone(), (2, 7)),
+            StateKey::Tenant(tenant.clone()),
+            StateKey::Violation(tenant.clone()),
+            StateKey::Norms("1-2".into()),
+            StateKey::Shard,
         ];
         assert_eq!(keys, known.map(Some).into_iter().chain([None]).collect::<Vec<_>>());
-        assert_eq!(keys.iter().flatten().filter_map(Key::tenant).collect::<Vec<_>>(), [&tenant; 3]);
+        assert_eq!(keys.iter().flatten().filter_map(StateKey::tenant).collect::<Vec<_>>(), [&tenant; 3]);
         assert!(records.iter().all(|(_, value)| value.is_none()), "all are tombstones");
     }
 
     #[test]
     fn where_a_shard_stands_comes_back() {
-        let (crm, rerouted) = (Feed::Topic(Topic::Crm), Feed::Rerouted);
-        let bearings = Bearings {
+        let (crm, rerouted) = (Source::Topic(Topic::Crm), Source::Rerouted);
+        let checkpoint = ShardCheckpoint {
             watermark: Timestamp(-5),
             seen: [(crm, Timestamp(7))].into(),
             read: [(crm, 12), (rerouted, 3)].into(),
             next: [(crm, 10), (rerouted, 3)].into(),
             refused: [(crm, 11), (crm, 9)].into(),
         };
-        let state = ShardState { bearings, census: Census { applied: 4, digest: 99 }, written: Timestamp(1) };
+        let state = ShardRecord { checkpoint, digest: StateDigest { applied: 4, digest: 99 }, written: Timestamp(1) };
         let mut records = Records::default();
         records.shard(&state);
         let (key, value) = only(&records);
-        let Ok(Record::Shard(read)) = decode(&key, &value) else { panic!("no shard") };
+        let Ok(StateRecord::Shard(read)) = decode(&key, &value) else { panic!("no shard") };
         assert_eq!(read, state);
     }
 
     #[test]
     fn a_violation_comes_back() {
         let rule = Rule::ConversionLow;
-        let key = ChargeKey { began: Timestamp(5), window: Span(60_000), manager: "a/b%".into(), rule };
+        let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "a/b%".into(), rule };
         let values =
             |names: &[&'static str]| -> Values { names.iter().map(|name| (*name, Value::Number(0.5))).collect() };
         let violation = WindowViolation {
@@ -647,7 +651,7 @@ mod tests {
             level: 2,
             observed: values(rule.definition().observed),
             norm: vec![("basis", Value::Text("cohort".into()))],
-            told: Some(LastTold {
+            told: Some(LastStatus {
                 at: Timestamp(-7),
                 department: "south".into(),
                 observed: values(&rule.definition().observed[..1]),
@@ -657,8 +661,8 @@ mod tests {
         let mut records = Records::default();
         records.violation(&"acme".into(), &key, Some(&violation));
         let (bytes, value) = only(&records);
-        let Ok(Record::Violation(tenant, charge, read)) = decode(&bytes, &value) else { panic!("no violation") };
-        assert_eq!((tenant.as_str(), charge, read), ("acme", key, violation));
+        let Ok(StateRecord::Violation(tenant, read_key, read)) = decode(&bytes, &value) else { panic!("no violation") };
+        assert_eq!((tenant.as_str(), read_key, read), ("acme", key, violation));
     }
 
     #[test]

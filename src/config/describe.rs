@@ -2,22 +2,22 @@
 //! for whoever did not write it. Promises to say which overrides apply, the defaults that rules fill in themselves, and
 //! names that the norms do not know; never to show the privacy key.
 
-use super::key::{Absent, Key, Kind};
+use super::key::{Absent, KeySpec, ValueKind};
 use super::keys;
 use super::worktime;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::UNKNOWN;
-use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, Place, Stage, TermsPolicy};
+use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, ScopeQuery, Stage, TermsPolicy};
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 use compact_str::CompactString;
 use std::fmt::Write as _;
 
 /// The norms in force in `place`, as YAML.
-pub fn describe(norms: &Norms, place: Place<'_>) -> String {
+pub fn describe(norms: &Norms, place: ScopeQuery<'_>) -> String {
     let layer = norms.layer(place);
     // What is judged or picked per manager knows no pipeline and no source.
-    let of_manager = norms.layer(Place { pipeline: None, source: None, ..place });
+    let of_manager = norms.layer(ScopeQuery { pipeline: None, source: None, ..place });
     let mut out = String::new();
     let mut line = |text: String| {
         // Writing to a string cannot fail.
@@ -88,7 +88,7 @@ pub fn describe(norms: &Norms, place: Place<'_>) -> String {
 /// A name for each kind of place, where there is one.
 type Names<'a> = [(&'static str, Option<&'a str>); 4];
 
-fn names_of(place: Place<'_>) -> Names<'_> {
+fn names_of(place: ScopeQuery<'_>) -> Names<'_> {
     [
         ("tenant", Some(place.tenant).filter(|tenant| !tenant.is_empty())),
         ("department", Some(place.department).filter(|department| !department.is_empty())),
@@ -112,7 +112,7 @@ fn in_words(names: Names<'_>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn heading(place: Place<'_>) -> String {
+fn heading(place: ScopeQuery<'_>) -> String {
     match in_words(names_of(place)) {
         place if place.is_empty() => "norms in force where no override applies".into(),
         place => format!("norms in force: {place}"),
@@ -120,7 +120,7 @@ fn heading(place: Place<'_>) -> String {
 }
 
 /// Which overrides apply, and which names the norms do not know: a slip of the pen finds the norms of everybody.
-fn remarks(norms: &Norms, place: Place<'_>) -> Vec<String> {
+fn remarks(norms: &Norms, place: ScopeQuery<'_>) -> Vec<String> {
     let mut remarks = Vec::new();
     let applying = norms.overrides.iter().filter(|over| over.applies(place)).map(|over| in_words(names_in(over)));
     let applying: Vec<_> = applying.map(|place| if place.is_empty() { "everywhere".into() } else { place }).collect();
@@ -187,7 +187,7 @@ fn policy(row: &TermsPolicy) -> String {
 fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
     const LAST: [&str; 2] = ["severity", "escalate_after"];
     let mut parts = Vec::new();
-    let (last, first): (Vec<&Key>, Vec<&Key>) =
+    let (last, first): (Vec<&KeySpec>, Vec<&KeySpec>) =
         keys::of(rule).filter(|key| key.name != "enabled").partition(|key| LAST.contains(&key.name));
     for key in first.into_iter().chain(last) {
         let default = match key.absent {
@@ -195,7 +195,7 @@ fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
             _ if key.name == "window" => norms.windows.first().map(|window| window.name().into()),
             _ => None,
         };
-        let lag = matches!(key.kind, Kind::Length);
+        let lag = matches!(key.kind, ValueKind::Length);
         let value = value(params, key.name, lag).or(default).filter(|value| value != "[]");
         parts.extend(value.map(|value| format!("{}: {value}", key.name)));
     }
@@ -268,8 +268,9 @@ mod tests {
     use super::super::samples::EVERYTHING;
     use super::*;
 
-    const BASE: Place<'_> = Place { tenant: "", department: "", pipeline: None, source: None };
-    const WEB: Place<'_> = Place { tenant: "acme", department: "north", pipeline: Some("9"), source: Some("WEB") };
+    const BASE: ScopeQuery<'_> = ScopeQuery { tenant: "", department: "", pipeline: None, source: None };
+    const WEB: ScopeQuery<'_> =
+        ScopeQuery { tenant: "acme", department: "north", pipeline: Some("9"), source: Some("WEB") };
 
     fn norms(text: &str) -> Norms {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}")).norms
@@ -386,7 +387,7 @@ overrides:
   review_sampling: {per_day: 9}
 - when: {}
 ";
-        let place = Place { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
+        let place = ScopeQuery { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
         assert_eq!(
             without_remarks(&describe(&norms(text), place)),
             r#"# norms in force: tenant acme, department nroth, pipeline sales, source WEB

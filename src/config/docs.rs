@@ -7,7 +7,7 @@ pub mod alert;
 pub mod metrics;
 pub mod rules;
 
-use super::key::{Absent, Key, Kind, Need};
+use super::key::{Absent, KeySpec, Need, ValueKind};
 use super::{CONFIG, keys, properties};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -95,7 +95,7 @@ fn write(out: &mut String, text: String) {
     let _ = out.write_str(&text);
 }
 
-fn section(out: &mut String, title: &str, keys: &[Key]) {
+fn section(out: &mut String, title: &str, keys: &[KeySpec]) {
     write(out, format!("\n## {title}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"));
     for key in keys {
         match small(&key.kind) {
@@ -105,28 +105,28 @@ fn section(out: &mut String, title: &str, keys: &[Key]) {
     }
 }
 
-fn row(out: &mut String, name: &str, key: &Key) {
+fn row(out: &mut String, name: &str, key: &KeySpec) {
     write(out, format!("| `{name}` | {} | {} | {} |\n", value(&key.kind), default(key), key.help));
 }
 
 /// The keys of a mapping that is small enough to stand in the table of the one around it.
-fn small(kind: &Kind) -> Option<impl Iterator<Item = &'static Key> + use<>> {
+fn small(kind: &ValueKind) -> Option<impl Iterator<Item = &'static KeySpec> + use<>> {
     match *kind {
-        Kind::Table(parts) => Some(parts.iter().copied().flatten()).filter(|keys| keys.clone().count() <= 2),
+        ValueKind::Table(parts) => Some(parts.iter().copied().flatten()).filter(|keys| keys.clone().count() <= 2),
         _ => None,
     }
 }
 
 /// The sections of the mappings under a key.
-fn nested(out: &mut String, path: &str, key: &Key) {
+fn nested(out: &mut String, path: &str, key: &KeySpec) {
     let (path, parts) = match key.kind {
-        Kind::Table(_) if small(&key.kind).is_some() => return,
-        Kind::Table(parts) => (path.to_owned(), parts),
-        Kind::List(&Kind::Table(parts), _) => (format!("{path}[]"), parts),
-        Kind::Map(_, &Kind::Table(parts)) => (format!("{path}.NAME"), parts),
+        ValueKind::Table(_) if small(&key.kind).is_some() => return,
+        ValueKind::Table(parts) => (path.to_owned(), parts),
+        ValueKind::List(&ValueKind::Table(parts), _) => (format!("{path}[]"), parts),
+        ValueKind::Map(_, &ValueKind::Table(parts)) => (format!("{path}.NAME"), parts),
         _ => return,
     };
-    let keys: Vec<Key> = parts.concat();
+    let keys: Vec<KeySpec> = parts.concat();
     section(out, &format!("`{path}`"), &keys);
     for key in &keys {
         nested(out, &format!("{path}.{}", key.name), key);
@@ -136,10 +136,10 @@ fn nested(out: &mut String, path: &str, key: &Key) {
 /// The rules with their keys, and what the keys mean.
 fn rules(out: &mut String) {
     write(out, format!("\n## `norms`\n\n{RULES}\n| rule | holds when | keys |\n| --- | --- | --- |\n"));
-    let mut told: Vec<(Key, BTreeSet<&str>)> = Vec::new();
+    let mut told: Vec<(KeySpec, BTreeSet<&str>)> = Vec::new();
     for rule in keys::RULES.iter().filter(|rule| rule.name != "terms") {
-        let Kind::Table(parts) = rule.kind else { continue };
-        let keys: Vec<Key> = parts.concat();
+        let ValueKind::Table(parts) = rule.kind else { continue };
+        let keys: Vec<KeySpec> = parts.concat();
         let plain = |need| keys.iter().filter(move |key| key.need == need).map(|key| key.name);
         let mut shown: Vec<String> = plain(Need::InForce).map(|name| format!("**`{name}`**")).collect();
         let one: Vec<_> = plain(Need::OneInForce).map(|name| format!("**`{name}`**")).collect();
@@ -166,25 +166,25 @@ fn rules(out: &mut String) {
 }
 
 /// What may stand there, for a cell of a table.
-fn value(kind: &Kind) -> String {
+fn value(kind: &ValueKind) -> String {
     match kind {
-        Kind::Name(names) => names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-        Kind::List(of, _) => match **of {
-            Kind::Name(_) => format!("a list of {}", value(of)),
+        ValueKind::Name(names) => names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        ValueKind::List(of, _) => match **of {
+            ValueKind::Name(_) => format!("a list of {}", value(of)),
             _ => kind.wanted(),
         },
-        Kind::Map(form, of) => match **of {
-            Kind::Table(_) => format!("a mapping from {} to mappings", form.wanted),
-            Kind::Property => "a mapping from names to text, numbers, flags, see Secrets".into(),
+        ValueKind::Map(form, of) => match **of {
+            ValueKind::Table(_) => format!("a mapping from {} to mappings", form.wanted),
+            ValueKind::Property => "a mapping from names to text, numbers, flags, see Secrets".into(),
             _ => kind.wanted(),
         },
-        Kind::Form(form) => form.wanted.into(),
-        Kind::Secret | Kind::Setting | Kind::Property => "text, see Secrets".into(),
+        ValueKind::Form(form) => form.wanted.into(),
+        ValueKind::Secret | ValueKind::Setting | ValueKind::Property => "text, see Secrets".into(),
         _ => kind.wanted(),
     }
 }
 
-fn default(key: &Key) -> String {
+fn default(key: &KeySpec) -> String {
     match (key.absent, key.need) {
         (_, Need::Must | Need::InForce) => "*needed*".into(),
         (_, Need::OneInForce) => "*one needed*".into(),
@@ -217,14 +217,14 @@ pub fn schema() -> Value {
     schema
 }
 
-fn reference_to(rule: &Key) -> Value {
+fn reference_to(rule: &KeySpec) -> Value {
     json!({ "$ref": format!("#/$defs/{}", rule.name) })
 }
 
 /// A rule that is off, or has all that it needs.
-fn complete(rule: &Key) -> Value {
-    let Kind::Table(parts) = rule.kind else { return reference_to(rule) };
-    let keys: Vec<Key> = parts.concat();
+fn complete(rule: &KeySpec) -> Value {
+    let ValueKind::Table(parts) = rule.kind else { return reference_to(rule) };
+    let keys: Vec<KeySpec> = parts.concat();
     let names = |need| keys.iter().filter(move |key| key.need == need).map(|key| key.name).collect::<Vec<_>>();
     let (needed, one) = (names(Need::InForce), names(Need::OneInForce));
     let mut ways = vec![json!({ "required": ["enabled"], "properties": { "enabled": { "const": false } } })];
@@ -242,7 +242,7 @@ fn complete(rule: &Key) -> Value {
     json!({ "$ref": format!("#/$defs/{}", rule.name), "type": "object", "anyOf": ways })
 }
 
-fn schema_of_key(key: &Key) -> Value {
+fn schema_of_key(key: &KeySpec) -> Value {
     let mut schema = schema_of(&key.kind);
     let default = match key.absent {
         Absent::Nothing => String::new(),
@@ -254,34 +254,34 @@ fn schema_of_key(key: &Key) -> Value {
     schema
 }
 
-fn schema_of(kind: &Kind) -> Value {
+fn schema_of(kind: &ValueKind) -> Value {
     match kind {
-        Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Count(from, i64::MAX) => json!({ "type": "integer", "minimum": from }),
-        Kind::Count(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
-        Kind::Number(from, to) => json!({ "type": "number", "minimum": from, "maximum": to }),
-        Kind::Between(from, to) => json!({ "type": "number", "exclusiveMinimum": from, "exclusiveMaximum": to }),
-        Kind::Length => json!({ "type": "string", "pattern": "^0*[1-9][0-9]*[smhd]$" }),
-        Kind::Span(..) => json!({ "type": "string", "pattern": "^[0-9]+(ms|[smhd])$" }),
-        Kind::Bytes(..) => json!({ "type": ["string", "integer"], "pattern": "^[0-9]+(B|KiB|MiB)$" }),
-        Kind::Text => json!({ "type": ["string", "integer"], "minLength": 1 }),
-        Kind::Form(form) if form.pattern.is_empty() => json!({ "type": "string", "minLength": 1 }),
-        Kind::Form(form) => json!({ "type": "string", "pattern": form.pattern }),
-        Kind::Name(names) => json!({ "enum": names() }),
-        Kind::Setting => json!({ "type": "string", "minLength": 1 }),
-        Kind::Secret => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, from_a_file()] }),
-        Kind::Property => json!({ "anyOf": [{ "type": ["string", "number", "boolean"] }, from_a_file()] }),
-        Kind::List(of, 0) => json!({ "type": ["array", "null"], "items": schema_of(of) }),
-        Kind::List(of, least) => json!({ "type": "array", "items": schema_of(of), "minItems": least }),
-        Kind::Map(form, of) if form.pattern.is_empty() => {
+        ValueKind::Flag => json!({ "type": "boolean" }),
+        ValueKind::Count(from, i64::MAX) => json!({ "type": "integer", "minimum": from }),
+        ValueKind::Count(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+        ValueKind::Number(from, to) => json!({ "type": "number", "minimum": from, "maximum": to }),
+        ValueKind::Between(from, to) => json!({ "type": "number", "exclusiveMinimum": from, "exclusiveMaximum": to }),
+        ValueKind::Length => json!({ "type": "string", "pattern": "^0*[1-9][0-9]*[smhd]$" }),
+        ValueKind::Span(..) => json!({ "type": "string", "pattern": "^[0-9]+(ms|[smhd])$" }),
+        ValueKind::Bytes(..) => json!({ "type": ["string", "integer"], "pattern": "^[0-9]+(B|KiB|MiB)$" }),
+        ValueKind::Text => json!({ "type": ["string", "integer"], "minLength": 1 }),
+        ValueKind::Form(form) if form.pattern.is_empty() => json!({ "type": "string", "minLength": 1 }),
+        ValueKind::Form(form) => json!({ "type": "string", "pattern": form.pattern }),
+        ValueKind::Name(names) => json!({ "enum": names() }),
+        ValueKind::Setting => json!({ "type": "string", "minLength": 1 }),
+        ValueKind::Secret => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, from_a_file()] }),
+        ValueKind::Property => json!({ "anyOf": [{ "type": ["string", "number", "boolean"] }, from_a_file()] }),
+        ValueKind::List(of, 0) => json!({ "type": ["array", "null"], "items": schema_of(of) }),
+        ValueKind::List(of, least) => json!({ "type": "array", "items": schema_of(of), "minItems": least }),
+        ValueKind::Map(form, of) if form.pattern.is_empty() => {
             json!({ "type": ["object", "null"], "additionalProperties": schema_of(of) })
         }
-        Kind::Map(form, of) => json!({
+        ValueKind::Map(form, of) => json!({
             "type": ["object", "null"],
             "additionalProperties": schema_of(of),
             "propertyNames": { "pattern": form.pattern },
         }),
-        Kind::Table(parts) => table(parts),
+        ValueKind::Table(parts) => table(parts),
     }
 }
 
@@ -290,8 +290,8 @@ fn from_a_file() -> Value {
     json!({ "type": "object", "properties": properties, "required": ["file"], "additionalProperties": false })
 }
 
-fn table(parts: &[&[Key]]) -> Value {
-    let keys: Vec<Key> = parts.concat();
+fn table(parts: &[&[KeySpec]]) -> Value {
+    let keys: Vec<KeySpec> = parts.concat();
     let properties: Map<String, Value> = keys.iter().map(|key| (key.name.into(), schema_of_key(key))).collect();
     let needed: Vec<_> = keys.iter().filter(|key| key.need == Need::Must).map(|key| key.name).collect();
     let mut schema = json!({ "properties": properties, "additionalProperties": false });
@@ -331,11 +331,13 @@ mod tests {
 
     #[test]
     fn every_key_says_what_it_is_for() {
-        fn visit(key: &Key) {
+        fn visit(key: &KeySpec) {
             let help = key.help;
             assert!(!help.is_empty() && !help.ends_with('.') && !help.contains(['|', '\n']), "{}: {help}", key.name);
             match key.kind {
-                Kind::Table(parts) | Kind::List(&Kind::Table(parts), _) | Kind::Map(_, &Kind::Table(parts)) => {
+                ValueKind::Table(parts)
+                | ValueKind::List(&ValueKind::Table(parts), _)
+                | ValueKind::Map(_, &ValueKind::Table(parts)) => {
                     parts.iter().copied().flatten().for_each(visit);
                 }
                 _ => {}

@@ -7,11 +7,11 @@ use crate::domain::time::Span;
 
 /// One key of a mapping.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
+pub(crate) struct KeySpec {
     /// As it is written.
     pub(crate) name: &'static str,
     /// What may stand there.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     /// Whether it must be there.
     pub(crate) need: Need,
     /// What holds without it.
@@ -48,7 +48,7 @@ pub(crate) enum Absent {
 
 /// What may stand under a key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// True or false.
     Flag,
     /// A whole number in a range.
@@ -76,11 +76,11 @@ pub(crate) enum Kind {
     /// As a secret, also a number or a flag: what a library reads as text.
     Property,
     /// A list of at least so many.
-    List(&'static Kind, usize),
+    List(&'static ValueKind, usize),
     /// A mapping with keys of the user's own.
-    Map(Form, &'static Kind),
+    Map(Form, &'static ValueKind),
     /// A mapping with these keys, declared in parts.
-    Table(&'static [&'static [Key]]),
+    Table(&'static [&'static [KeySpec]]),
 }
 
 /// A form of text.
@@ -97,9 +97,9 @@ pub(crate) struct Form {
 /// Any name of the user's own.
 pub(crate) const ANY: Form = Form { wanted: "a name", fits: |text| !text.is_empty(), pattern: "" };
 
-impl Key {
+impl KeySpec {
     /// A key that may be left out.
-    pub(crate) const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, kind: ValueKind, help: &'static str) -> Self {
         Self { name, kind, need: Need::Optional, absent: Absent::Nothing, help }
     }
 
@@ -134,7 +134,7 @@ impl Key {
     }
 }
 
-impl Kind {
+impl ValueKind {
     /// What is wanted, in words.
     pub(crate) fn wanted(&self) -> String {
         match self {

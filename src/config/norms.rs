@@ -4,8 +4,8 @@
 //! Defaults of rules are not filled in, so that a layer holds what it says and no more; the rules know their own.
 
 use super::check;
+use super::env::{Env, SystemEnv};
 use super::keys::{self, NORMS, WEEKDAYS};
-use super::outside::{Machine, Outside};
 use super::problem::{Problem, Problems, sorted, unreadable};
 use super::reader::Reader;
 use super::value::{Data, Table, Value};
@@ -40,7 +40,7 @@ pub struct Document {
 /// Reads the norms document at `path`.
 pub fn load_norms(path: &Path) -> Result<Document, Problems> {
     let file = path.display().to_string();
-    let text = Machine.file(path).map_err(|error| Problems(vec![unreadable(&file, &error)]))?;
+    let text = SystemEnv.file(path).map_err(|error| Problems(vec![unreadable(&file, &error)]))?;
     let mut document = parse_norms(&file, &text)?;
     document.files.insert(0, path.into());
     Ok(document)
@@ -48,10 +48,10 @@ pub fn load_norms(path: &Path) -> Result<Document, Problems> {
 
 /// Reads the norms document `text`; `file` is its name in problems, and files that it names are relative to it.
 pub fn parse_norms(file: &str, text: &str) -> Result<Document, Problems> {
-    parse_with(file, text, &Machine)
+    parse_with(file, text, &SystemEnv)
 }
 
-pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Outside) -> Result<Document, Problems> {
+pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Env) -> Result<Document, Problems> {
     let mut reader = Reader::new(file, text, outside);
     let root = reader.document(&[NORMS]);
     let (norms, language) = build(&mut reader, &root);
@@ -401,12 +401,12 @@ fn named<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::super::outside::pretend::Pretend;
+    use super::super::env::pretend::FakeEnv;
     use super::super::samples::{EVERYTHING, LAYERS, NORMS_NOTED, NORMS_REFUSED, documents};
     use super::*;
     use crate::domain::event::{Channel, Outcome};
     use crate::domain::id::EntityKind;
-    use crate::domain::norms::{Length, Place};
+    use crate::domain::norms::{Length, ScopeQuery};
     use crate::domain::time::Timestamp;
 
     fn document(text: &str) -> Document {
@@ -611,7 +611,7 @@ mod tests {
             ("etc/bad.yaml", "calendars:\n  c: {timezone: Mars, week: {}}\n"),
         ];
         let files = files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect();
-        let outside = Pretend { files, ..Pretend::default() };
+        let outside = FakeEnv { files, ..FakeEnv::default() };
         let told = |text: &str| match parse_with("etc/norms.yaml", text, &outside) {
             Ok(document) => document.files.iter().map(|path| path.display().to_string()).collect(),
             Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -685,19 +685,22 @@ overrides:
   norms: {neglected: {within: 1h}}
 ";
         let norms = document(text).norms;
-        let neglected = |place: Place<'_>| {
+        let neglected = |place: ScopeQuery<'_>| {
             let scope = norms.scope(place);
             let params = scope.rules.get(&Rule::Neglected)?;
             let steps = params.escalate_after.as_ref().map(Vec::len);
             Some((params.within?.span.0 / Span::HOUR.0, params.severity?.name(), steps?))
         };
-        let place = |tenant, department| Place { tenant, department, pipeline: None, source: None };
+        let place = |tenant, department| ScopeQuery { tenant, department, pipeline: None, source: None };
         assert_eq!(neglected(place("other", "south")), Some((16, "info", 2)));
         assert_eq!(neglected(place("acme", "south")), Some((8, "info", 2)));
         assert_eq!(neglected(place("other", "north")), Some((16, "critical", 0)));
         assert_eq!(neglected(place("acme", "north")), Some((4, "critical", 0)));
-        assert_eq!(neglected(Place { source: Some("WEB"), ..place("acme", "north") }), None);
-        assert_eq!(neglected(Place { pipeline: Some("sales"), ..place("acme", "north") }), Some((1, "critical", 0)));
+        assert_eq!(neglected(ScopeQuery { source: Some("WEB"), ..place("acme", "north") }), None);
+        assert_eq!(
+            neglected(ScopeQuery { pipeline: Some("sales"), ..place("acme", "north") }),
+            Some((1, "critical", 0))
+        );
         assert!(!norms.scope(place("other", "south")).rules.contains_key(&Rule::SourceSilent));
         assert!(norms.scope(place("acme", "south")).rules.contains_key(&Rule::SourceSilent));
     }
@@ -722,7 +725,7 @@ overrides:
   norms: {terms: {enabled: false}}
 ";
         let norms = document(text).norms;
-        let scope = |tenant, department| norms.scope(Place { tenant, department, pipeline: None, source: None });
+        let scope = |tenant, department| norms.scope(ScopeQuery { tenant, department, pipeline: None, source: None });
         let terms = |tenant, department| {
             let terms = scope(tenant, department).terms.expect("given");
             let approvers: Vec<_> = terms.approvers.iter().map(CompactString::as_str).collect();
@@ -755,7 +758,7 @@ overrides:
 
     #[test]
     fn places_without_terms_and_sampling_have_none() {
-        let scope = document("norms: {neglected: {within: 1d}}").norms.scope(Place::default());
+        let scope = document("norms: {neglected: {within: 1d}}").norms.scope(ScopeQuery::default());
         assert_eq!((scope.terms, scope.review_sampling), (None, None));
     }
 
@@ -773,7 +776,7 @@ overrides:
 ";
         let norms = document(text).norms;
         let limits = |tenant, department| {
-            let scope = norms.scope(Place { tenant, department, pipeline: None, source: None });
+            let scope = norms.scope(ScopeQuery { tenant, department, pipeline: None, source: None });
             let params = &scope.rules[&Rule::ConversionLow];
             (params.at_least, params.of_department, params.min_sample)
         };

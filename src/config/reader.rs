@@ -6,8 +6,8 @@
 //!
 //! **Secrets** are never quoted in a problem.
 
-use super::key::{Absent, Form, Key, Kind, Need};
-use super::outside::{Outside, expand};
+use super::env::{Env, expand};
+use super::key::{Absent, Form, KeySpec, Need, ValueKind};
 use super::problem::Problem;
 use super::value::{Data, Entry, Table, Value};
 use crate::domain::norms::Length;
@@ -23,7 +23,7 @@ pub(crate) struct Reader<'a> {
     text: Cow<'a, str>,
     /// The last line: what is missing at the end of a document is missed behind it.
     last: usize,
-    outside: &'a dyn Outside,
+    outside: &'a dyn Env,
     /// What is wrong.
     pub(crate) problems: Vec<Problem>,
     /// What is legal and yet suspicious.
@@ -37,14 +37,14 @@ const LONGEST: Span = Span(3653 * Span::DAY.0);
 
 impl<'a> Reader<'a> {
     /// A reader of the document `text`, called `file`.
-    pub(crate) fn new(file: &'a str, text: &'a str, outside: &'a dyn Outside) -> Self {
+    pub(crate) fn new(file: &'a str, text: &'a str, outside: &'a dyn Env) -> Self {
         let text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
         let last = text.replace("\r\n", "\n").split(['\n', '\r']).count();
         Self { file, text, last, outside, problems: Vec::new(), notes: Vec::new(), files: Vec::new() }
     }
 
     /// Reads the document as a mapping with the declared keys; an empty one is a mapping without any.
-    pub(crate) fn document(&mut self, keys: &'static [&'static [Key]]) -> Table {
+    pub(crate) fn document(&mut self, keys: &'static [&'static [KeySpec]]) -> Table {
         if let Some(line) = self.text.lines().position(deep) {
             self.problem(line + 1, "", format!("the line begins behind column {DEEPEST}"));
             return Table::default();
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
             self.problem(second.span.start.line(), "", "a second document begins here; one is wanted");
         }
         let empty = MarkedYamlOwned::value_from_str("~");
-        match self.value(documents.first().unwrap_or(&empty), &Kind::Table(keys), String::new(), 1).data {
+        match self.value(documents.first().unwrap_or(&empty), &ValueKind::Table(keys), String::new(), 1).data {
             Data::Table(table) => table,
             _ => Table::default(),
         }
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The machine that the document is read on.
-    pub(crate) fn outside(&self) -> &'a dyn Outside {
+    pub(crate) fn outside(&self) -> &'a dyn Env {
         self.outside
     }
 
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a node; `line` is that of its key.
-    fn value(&mut self, node: &MarkedYamlOwned, kind: &Kind, path: String, line: usize) -> Value {
+    fn value(&mut self, node: &MarkedYamlOwned, kind: &ValueKind, path: String, line: usize) -> Value {
         use YamlDataOwned::{Mapping, Sequence, Value as Scalar};
         let here = match &node.data {
             Scalar(scalar) if !matches!(scalar, ScalarOwned::Null) => node.span.start.line().max(line),
@@ -111,18 +111,18 @@ impl<'a> Reader<'a> {
         };
         let nothing = matches!(&node.data, Scalar(ScalarOwned::Null));
         let data = match (kind, &node.data) {
-            (Kind::Table(keys), Mapping(_)) => Data::Table(self.table(node, keys, path, line)),
-            (Kind::Table(keys), _) if nothing => Data::Table(self.table(node, keys, path, line)),
-            (Kind::Map(form, of), Mapping(_)) => Data::Map(self.map(node, form, of, &path)),
-            (Kind::Map(..), _) if nothing => Data::Map(Vec::new()),
-            (Kind::List(_, 0), _) if nothing => Data::List(Vec::new()),
-            (Kind::List(of, least), Sequence(nodes)) if nodes.len() >= *least => {
+            (ValueKind::Table(keys), Mapping(_)) => Data::Table(self.table(node, keys, path, line)),
+            (ValueKind::Table(keys), _) if nothing => Data::Table(self.table(node, keys, path, line)),
+            (ValueKind::Map(form, of), Mapping(_)) => Data::Map(self.map(node, form, of, &path)),
+            (ValueKind::Map(..), _) if nothing => Data::Map(Vec::new()),
+            (ValueKind::List(_, 0), _) if nothing => Data::List(Vec::new()),
+            (ValueKind::List(of, least), Sequence(nodes)) if nodes.len() >= *least => {
                 let read = |(index, node): (usize, &MarkedYamlOwned)| {
                     self.value(node, of, format!("{path}[{index}]"), node.span.start.line())
                 };
                 Data::List(nodes.iter().enumerate().map(read).collect())
             }
-            (Kind::Secret | Kind::Property, Mapping(_)) => self.contents(node, path, line),
+            (ValueKind::Secret | ValueKind::Property, Mapping(_)) => self.contents(node, path, line),
             (kind, Scalar(scalar)) => match self.scalar(scalar, node, kind) {
                 Ok(data) => data,
                 Err(text) => {
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         entries
     }
 
-    fn map(&mut self, node: &MarkedYamlOwned, form: &Form, of: &Kind, path: &str) -> Vec<(String, Value)> {
+    fn map(&mut self, node: &MarkedYamlOwned, form: &Form, of: &ValueKind, path: &str) -> Vec<(String, Value)> {
         let mut values = Vec::new();
         for (name, line, node) in self.entries(node, path) {
             let path = join(path, &name);
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         values
     }
 
-    fn table(&mut self, node: &MarkedYamlOwned, keys: &[&'static [Key]], path: String, line: usize) -> Table {
+    fn table(&mut self, node: &MarkedYamlOwned, keys: &[&'static [KeySpec]], path: String, line: usize) -> Table {
         let keys = || keys.iter().copied().flatten();
         let mut table = Table { line, path, entries: BTreeMap::new() };
         for (name, line, node) in self.entries(node, &table.path) {
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a declared default as if it stood in the document.
-    fn default(&mut self, default: &str, kind: &Kind, path: String, line: usize) -> Value {
+    fn default(&mut self, default: &str, kind: &ValueKind, path: String, line: usize) -> Value {
         let mut text = Cow::Borrowed(default);
         let mut value = match load(&mut text).ok().as_deref() {
             Some([node, ..]) => self.value(node, kind, path, line),
@@ -240,67 +240,69 @@ impl<'a> Reader<'a> {
         text.chars().eq(written).then_some(text)
     }
 
-    fn scalar(&self, scalar: &ScalarOwned, node: &MarkedYamlOwned, kind: &Kind) -> Result<Data, String> {
+    fn scalar(&self, scalar: &ScalarOwned, node: &MarkedYamlOwned, kind: &ValueKind) -> Result<Data, String> {
         use ScalarOwned::{Boolean, FloatingPoint, Integer, String as Text};
         let refuse = |hint: &str| {
-            let secret = matches!(kind, Kind::Secret | Kind::Property);
+            let secret = matches!(kind, ValueKind::Secret | ValueKind::Property);
             Err(format!("wanted {}, found {}{hint}", kind.wanted(), found(node, secret)))
         };
         let hint = match (kind, scalar) {
-            (Kind::Length | Kind::Span(..), Integer(_)) => ": the unit is missing",
+            (ValueKind::Length | ValueKind::Span(..), Integer(_)) => ": the unit is missing",
             (
-                Kind::Text | Kind::Form(_) | Kind::Setting | Kind::Secret | Kind::Property,
+                ValueKind::Text | ValueKind::Form(_) | ValueKind::Setting | ValueKind::Secret | ValueKind::Property,
                 Integer(_) | FloatingPoint(_) | Boolean(_),
             ) => ": put it in quotes",
-            (Kind::Flag, Text(text)) if ["true", "false"].contains(&text.as_str()) => ": take the quotes away",
-            (Kind::Count(..) | Kind::Number(..) | Kind::Between(..), Text(text)) if text.parse::<f64>().is_ok() => {
+            (ValueKind::Flag, Text(text)) if ["true", "false"].contains(&text.as_str()) => ": take the quotes away",
+            (ValueKind::Count(..) | ValueKind::Number(..) | ValueKind::Between(..), Text(text))
+                if text.parse::<f64>().is_ok() =>
+            {
                 ": take the quotes away"
             }
             _ => "",
         };
         match (kind, scalar) {
-            (Kind::Flag, Boolean(flag)) => Ok(Data::Flag(*flag)),
-            (Kind::Count(from, to), Integer(count)) if (from..=to).contains(&count) => Ok(Data::Count(*count)),
-            (Kind::Number(..) | Kind::Between(..), Integer(_) | FloatingPoint(_)) => {
+            (ValueKind::Flag, Boolean(flag)) => Ok(Data::Flag(*flag)),
+            (ValueKind::Count(from, to), Integer(count)) if (from..=to).contains(&count) => Ok(Data::Count(*count)),
+            (ValueKind::Number(..) | ValueKind::Between(..), Integer(_) | FloatingPoint(_)) => {
                 let number = match scalar {
                     Integer(count) => *count as f64,
                     FloatingPoint(number) => number.0,
                     _ => return refuse(""),
                 };
                 let fits = match kind {
-                    Kind::Between(from, to) => *from < number && number < *to,
-                    Kind::Number(from, to) => (*from..=*to).contains(&number),
+                    ValueKind::Between(from, to) => *from < number && number < *to,
+                    ValueKind::Number(from, to) => (*from..=*to).contains(&number),
                     _ => false,
                 };
                 if fits { Ok(Data::Number(number)) } else { refuse("") }
             }
-            (Kind::Length, Text(text)) => match span(text) {
+            (ValueKind::Length, Text(text)) => match span(text) {
                 Some(length) if Span::ZERO < length.span && length.span <= LONGEST && whole(text) => {
                     Ok(Data::Length(length))
                 }
                 _ => refuse(""),
             },
-            (Kind::Span(from, to), Text(text)) => match span(text) {
+            (ValueKind::Span(from, to), Text(text)) => match span(text) {
                 Some(length) if (*from..=*to).contains(&length.span) => Ok(Data::Length(length)),
                 _ => refuse(""),
             },
-            (Kind::Bytes(from, to), Text(text)) => match size(text) {
+            (ValueKind::Bytes(from, to), Text(text)) => match size(text) {
                 Some(size) if (*from..=*to).contains(&size) => Ok(Data::Count(size)),
                 _ => refuse(""),
             },
-            (Kind::Bytes(from, to), Integer(size)) if (from..=to).contains(&size) => Ok(Data::Count(*size)),
-            (Kind::Text | Kind::Form(_), Text(_) | Integer(_)) => match self.plain(node) {
+            (ValueKind::Bytes(from, to), Integer(size)) if (from..=to).contains(&size) => Ok(Data::Count(*size)),
+            (ValueKind::Text | ValueKind::Form(_), Text(_) | Integer(_)) => match self.plain(node) {
                 Some(text) if text.contains("${") => {
                     Err("environment variables are read in the kafka section and in secrets only".into())
                 }
                 Some(text) if text.is_empty() => refuse(""),
                 Some(text) => match kind {
-                    Kind::Form(form) if !(form.fits)(&text) => refuse(""),
+                    ValueKind::Form(form) if !(form.fits)(&text) => refuse(""),
                     _ => Ok(Data::Text(text, false)),
                 },
                 None => refuse(hint),
             },
-            (Kind::Name(names), Text(text)) => {
+            (ValueKind::Name(names), Text(text)) => {
                 let names = names();
                 if names.contains(&text.as_str()) {
                     return Ok(Data::Text(text.clone(), false));
@@ -310,14 +312,14 @@ impl<'a> Reader<'a> {
                     None => refuse(""),
                 }
             }
-            (Kind::Setting | Kind::Secret | Kind::Property, Text(text)) => {
+            (ValueKind::Setting | ValueKind::Secret | ValueKind::Property, Text(text)) => {
                 let (expanded, substituted) = expand(text, self.outside)?;
-                if expanded.is_empty() && !matches!(kind, Kind::Property) {
+                if expanded.is_empty() && !matches!(kind, ValueKind::Property) {
                     return Err("the text is empty".into());
                 }
-                Ok(Data::Text(expanded, substituted || matches!(kind, Kind::Secret)))
+                Ok(Data::Text(expanded, substituted || matches!(kind, ValueKind::Secret)))
             }
-            (Kind::Property, Boolean(_) | Integer(_) | FloatingPoint(_)) => {
+            (ValueKind::Property, Boolean(_) | Integer(_) | FloatingPoint(_)) => {
                 let text = match scalar {
                     Boolean(flag) => flag.to_string(),
                     Integer(count) => count.to_string(),
@@ -332,7 +334,7 @@ impl<'a> Reader<'a> {
 
     /// `{file: PATH}`: the text of the file, without the line end at its end.
     fn contents(&mut self, node: &MarkedYamlOwned, path: String, line: usize) -> Data {
-        const FILE: &[&[Key]] = &[&[Key::new("file", Kind::Text, "the file that holds the text").must()]];
+        const FILE: &[&[KeySpec]] = &[&[KeySpec::new("file", ValueKind::Text, "the file that holds the text").must()]];
         let table = self.table(node, FILE, path.clone(), line);
         let Some(name) = table.text("file") else { return Data::Bad };
         let file = self.locate(name);
@@ -483,33 +485,35 @@ fn edits(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::env::pretend::FakeEnv;
     use super::super::key::ANY;
-    use super::super::outside::pretend::Pretend;
     use super::super::problem::sorted;
     use super::*;
     use std::collections::BTreeMap;
 
-    const KEYS: &[Key] = &[
-        Key::new("flag", Kind::Flag, "a flag"),
-        Key::new("count", Kind::Count(1, 100), "a count"),
-        Key::new("share", Kind::Number(0.0, 1.0), "a share"),
-        Key::new("quantile", Kind::Between(0.0, 1.0), "a quantile"),
-        Key::new("length", Kind::Length, "a length"),
-        Key::new("span", Kind::Span(Span(1), Span::HOUR), "a span"),
-        Key::new("size", Kind::Bytes(1, 1 << 20), "a size"),
-        Key::new("text", Kind::Text, "a text"),
-        Key::new("name", Kind::Name(|| vec!["warning", "critical"]), "a name"),
-        Key::new("secret", Kind::Secret, "a secret"),
-        Key::new("property", Kind::Property, "a property"),
-        Key::new("list", Kind::List(&Kind::Count(1, 9), 1), "a list"),
-        Key::new("map", Kind::Map(ANY, &Kind::Flag), "a map"),
-        Key::new("inner", Kind::Table(&[INNER]), "an inner table"),
+    const KEYS: &[KeySpec] = &[
+        KeySpec::new("flag", ValueKind::Flag, "a flag"),
+        KeySpec::new("count", ValueKind::Count(1, 100), "a count"),
+        KeySpec::new("share", ValueKind::Number(0.0, 1.0), "a share"),
+        KeySpec::new("quantile", ValueKind::Between(0.0, 1.0), "a quantile"),
+        KeySpec::new("length", ValueKind::Length, "a length"),
+        KeySpec::new("span", ValueKind::Span(Span(1), Span::HOUR), "a span"),
+        KeySpec::new("size", ValueKind::Bytes(1, 1 << 20), "a size"),
+        KeySpec::new("text", ValueKind::Text, "a text"),
+        KeySpec::new("name", ValueKind::Name(|| vec!["warning", "critical"]), "a name"),
+        KeySpec::new("secret", ValueKind::Secret, "a secret"),
+        KeySpec::new("property", ValueKind::Property, "a property"),
+        KeySpec::new("list", ValueKind::List(&ValueKind::Count(1, 9), 1), "a list"),
+        KeySpec::new("map", ValueKind::Map(ANY, &ValueKind::Flag), "a map"),
+        KeySpec::new("inner", ValueKind::Table(&[INNER]), "an inner table"),
     ];
-    const INNER: &[Key] =
-        &[Key::new("id", Kind::Text, "the id").must(), Key::new("within", Kind::Length, "the deadline").filled("15m")];
+    const INNER: &[KeySpec] = &[
+        KeySpec::new("id", ValueKind::Text, "the id").must(),
+        KeySpec::new("within", ValueKind::Length, "the deadline").filled("15m"),
+    ];
 
-    fn pretend() -> Pretend {
-        Pretend {
+    fn pretend() -> FakeEnv {
+        FakeEnv {
             variables: BTreeMap::from([("HOST", "pod-3"), ("EMPTY", "")]),
             files: BTreeMap::from([("etc/key".into(), "s3cret\n"), ("etc/nothing".into(), "\n")]),
         }

@@ -7,7 +7,7 @@
 //! the same once it has been read. **What state was built with stays.** Norms that change it are refused: they need a
 //! restart. So do settings that are no norms, but norms beside them take force.
 
-use super::outside::{Machine, Outside};
+use super::env::{Env, SystemEnv};
 use super::problem::{Problem, Problems};
 use super::{Config, Path, PathBuf};
 use crate::domain::norms::Norms;
@@ -134,7 +134,7 @@ struct Contents(BTreeMap<PathBuf, Option<u64>>);
 impl Contents {
     /// What these files hold now.
     fn now(&self) -> Self {
-        Self(self.0.keys().map(|path| (path.clone(), digest(&Machine.file(path)))).collect())
+        Self(self.0.keys().map(|path| (path.clone(), digest(&SystemEnv.file(path)))).collect())
     }
 }
 
@@ -149,13 +149,13 @@ fn digest(text: &io::Result<String>) -> Option<u64> {
 #[derive(Default)]
 struct Recorder(RefCell<Contents>);
 
-impl Outside for Recorder {
+impl Env for Recorder {
     fn variable(&self, name: &str) -> Option<String> {
-        Machine.variable(name)
+        SystemEnv.variable(name)
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        let text = Machine.file(path);
+        let text = SystemEnv.file(path);
         self.0.borrow_mut().0.entry(path.into()).or_insert_with(|| digest(&text));
         text
     }
@@ -191,7 +191,7 @@ mod tests {
             fs::write(self.path(name), text).expect("a file is written");
         }
 
-        fn watch(&self) -> Watched {
+        fn evaluation(&self) -> Watched {
             Watched::load(&self.path("main.yaml")).unwrap_or_else(|problems| panic!("{problems}")).1
         }
 
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_change_takes_force_when_two_looks_find_it() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         assert_eq!(folder.told(watched.look(false)).0, "same");
         folder.write("norms.yaml", &within("4h"));
         assert_eq!(folder.settled(&mut watched), applied("4h"));
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn who_asks_gets_an_answer_at_once() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         assert_eq!(folder.told(watched.look(true)).0, "same");
         folder.write("norms.yaml", &within("4h"));
         assert_eq!(folder.told(watched.look(true)), applied("4h"));
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_broken_is_told_once_and_changes_nothing() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         folder.write("norms.yaml", &format!("\n{}langauge: ru\n", within("soon")));
         let (word, told) = folder.settled(&mut watched);
         assert_eq!(word, "refused");
@@ -293,7 +293,7 @@ mod tests {
         let folder = Folder::new(&format!("include: [days.yaml]\n{}", within("8h")));
         let days = |hours: &str| format!("calendars: {{c: {{timezone: UTC, week: {{mon: [{hours}]}}}}}}\n");
         folder.write("days.yaml", &days("09:00-18:00"));
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         folder.write("days.yaml", &days("09:00-17:00"));
         assert_eq!(folder.settled(&mut watched), applied("8h"));
         folder.write("norms.yaml", &format!("include: [days.yaml, more.yaml]\n{}", within("4h")));
@@ -309,7 +309,7 @@ mod tests {
         let folder = Folder::new(&within("8h"));
         folder.write("key", "one");
         folder.write("main.yaml", "norms_file: norms.yaml\nprivacy_key: {file: key}\n");
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         let refused = |keys: &[&str]| {
             let told =
                 |key| format!("main.yaml: {key}: what is kept was built with the old value: a change needs a restart");
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn settings_that_are_no_norms_wait_for_a_restart() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\n\
                         http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nredis: {url: 'redis://r'}\n\
                         prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
@@ -361,7 +361,7 @@ mod tests {
         symlink("v1", folder.path("..data")).expect("a link");
         fs::remove_file(folder.path("norms.yaml")).expect("removed");
         symlink("..data/norms.yaml", folder.path("norms.yaml")).expect("a link");
-        let mut watched = folder.watch();
+        let mut watched = folder.evaluation();
         assert_eq!(folder.told(watched.look(false)).0, "same");
         symlink("v2", folder.path("..data_tmp")).expect("a link");
         fs::rename(folder.path("..data_tmp"), folder.path("..data")).expect("swapped");

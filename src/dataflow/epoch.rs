@@ -1,16 +1,16 @@
 //! Owns what travels through the graph: epochs of raw messages in, and what came of each epoch out.
 
-use super::board::Standing;
-use super::state::Rebuilt;
+use super::live_state::TenantFigures;
+use super::state::RestoredShard;
 use crate::codec::state::Records;
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
 use crate::domain::event::{Event, Topic};
-use crate::domain::floor::{Counts, Feed, Tide};
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
+use crate::domain::shard_processor::{Counts, ShardProgress, Source};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub struct Batch {
     /// Which source it comes from.
-    pub feed: Feed,
+    pub source: Source,
     /// Its partition: the shard that its tenants should belong to. `None`: any tenant may be in it (files).
     pub shard: Option<u32>,
     /// The topic's encoding, where a message says nothing else.
@@ -52,8 +52,8 @@ pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 
 impl Batch {
     /// A run without messages.
-    pub fn new(feed: Feed, shard: Option<u32>, encoding: Encoding) -> Self {
-        Self { feed, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
+    pub fn new(source: Source, shard: Option<u32>, encoding: Encoding) -> Self {
+        Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
     }
 
     /// Adds a message that has nothing but a value.
@@ -73,37 +73,37 @@ impl Batch {
 
 /// What one worker gets of an epoch: every worker gets one, if empty.
 #[derive(Clone, Debug)]
-pub struct Ration {
+pub struct WorkerInput {
     /// What all workers know of the epoch.
-    pub head: Arc<Head>,
+    pub head: Arc<EpochHeader>,
     /// The batches that this worker decodes.
     pub batches: Vec<Arc<Batch>>,
 }
 
 /// What all workers know of an epoch.
 #[derive(Debug, Default)]
-pub struct Head {
+pub struct EpochHeader {
     /// The epoch's number: timely's timestamp.
     pub epoch: u64,
     /// The wall clock when it was closed.
     pub wall: Timestamp,
     /// What each assigned shard is told about time.
-    pub tides: Vec<(u32, Tide)>,
+    pub progress: Vec<(u32, ShardProgress)>,
     /// The tide of the shards that are not listed (files: shards appear with their tenants).
-    pub others: Option<Tide>,
+    pub other_shards: Option<ShardProgress>,
     /// Shards that were taken away and are forgotten after this epoch.
     pub revoked: Vec<u32>,
     /// Norms that are in force from this epoch on; `None`: those from before.
     pub norms: Option<Arc<Norms>>,
     /// Shards that were rebuilt and begin with this epoch, for their workers to take.
-    pub rebuilt: Mutex<Vec<Rebuilt>>,
+    pub restored: Mutex<Vec<RestoredShard>>,
 }
 
 /// What goes from one operator to the next: decoded events of one shard, or news for every worker.
 #[derive(Debug)]
-pub enum Parcel {
+pub enum EdgeMessage {
     /// Begins an epoch on one worker.
-    Head(usize, Arc<Head>),
+    Header(usize, Arc<EpochHeader>),
     /// Events of one shard out of one batch.
     Events {
         /// The shard.
@@ -114,16 +114,16 @@ pub enum Parcel {
         events: Vec<(u32, Event)>,
     },
     /// Messages that could not be decoded, or found in a wrong partition.
-    Refused(usize, Vec<Refusal>, Vec<Misplaced>),
+    Refused(usize, Vec<RejectedMessage>, Vec<MisroutedMessage>),
     /// What the floor made of an epoch.
-    Floor(Box<FloorYield>),
+    Shards(Box<ShardOutput>),
     /// What the scoreboard made of it.
-    Scored(Box<Yield>),
+    Figures(Box<EpochOutput>),
 }
 
 /// A message that goes to the dead-letter topic.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct RejectedMessage {
     /// The batch that holds its bytes.
     pub batch: Arc<Batch>,
     /// Its number in the batch.
@@ -134,7 +134,7 @@ pub struct Refusal {
 
 /// A message whose tenant belongs to another partition.
 #[derive(Debug)]
-pub struct Misplaced {
+pub struct MisroutedMessage {
     /// The batch that holds its bytes.
     pub batch: Arc<Batch>,
     /// Its number in the batch.
@@ -147,20 +147,20 @@ pub struct Misplaced {
 
 /// What the floor of one worker made of an epoch.
 #[derive(Debug, Default)]
-pub struct FloorYield {
+pub struct ShardOutput {
     /// The effects of each tenant, with its shard.
-    pub effects: Vec<(u32, crate::domain::floor::Effects)>,
+    pub effects: Vec<(u32, crate::domain::shard_processor::Effects)>,
     /// Norms that are in force from this epoch on; `None`: those from before.
     pub norms: Option<Arc<Norms>>,
     /// Figures of shards that were rebuilt, and whether the norms have changed since.
-    pub boards: Vec<(TenantId, Standing, bool)>,
+    pub boards: Vec<(TenantId, TenantFigures, bool)>,
     /// Everything else.
-    pub rest: Yield,
+    pub rest: EpochOutput,
 }
 
 /// What one worker made of an epoch.
 #[derive(Debug, Default)]
-pub struct Yield {
+pub struct EpochOutput {
     /// The epoch.
     pub epoch: u64,
     /// Shards that begin with this epoch, and the alerts that are open in them.
@@ -172,20 +172,20 @@ pub struct Yield {
     /// Rows that are due.
     pub rows: Vec<Row>,
     /// Dead letters.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RejectedMessage>,
     /// Messages to be sent to their right partition.
-    pub misplaced: Vec<Misplaced>,
+    pub misplaced: Vec<MisroutedMessage>,
     /// What is kept of each shard.
     pub state: Vec<(u32, Records)>,
     /// How far each shard is.
-    pub shards: Vec<ShardMark>,
+    pub shards: Vec<ShardStatus>,
     /// Shards that are forgotten after this epoch.
     pub revoked: Vec<u32>,
     /// The stream is over: these are its last rows.
     pub closing: bool,
 }
 
-impl Yield {
+impl EpochOutput {
     /// Adds what another worker made of the same epoch.
     pub(super) fn absorb(&mut self, other: Self) {
         self.epoch = other.epoch;
@@ -219,7 +219,7 @@ pub fn put_in_order(alerts: &mut [Alert], reviews: &mut [ReviewRequest], rows: &
 
 /// How far a shard is at the end of an epoch.
 #[derive(Clone, Debug)]
-pub struct ShardMark {
+pub struct ShardStatus {
     /// The shard.
     pub shard: u32,
     /// Up to where everything has been processed.
@@ -227,27 +227,27 @@ pub struct ShardMark {
     /// Events that wait for the watermark.
     pub held: usize,
     /// The lowest offset of each source that is still held.
-    pub lowest: Vec<(Feed, i64)>,
+    pub lowest: Vec<(Source, i64)>,
     /// The sources that are to rest.
-    pub ahead: Vec<Feed>,
+    pub paused: Vec<Source>,
     /// What happened to events in this epoch.
     pub counts: Counts,
     /// Applied events that it would be restored from.
     pub entries: u64,
     /// Something came in or went out: where the shard stands is to be kept. A watermark that nothing came of need not be.
-    pub stirred: bool,
+    pub dirty: bool,
     /// The record of where it stands.
-    pub stand: Records,
+    pub checkpoint: Records,
 }
 
 /// Timely asks that what is exchanged could be written to bytes; between the threads of one process nothing ever is.
-impl serde::Serialize for Parcel {
+impl serde::Serialize for EdgeMessage {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         Err(serde::ser::Error::custom("parcels never leave their process"))
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Parcel {
+impl<'de> serde::Deserialize<'de> for EdgeMessage {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         Err(serde::de::Error::custom("parcels never leave their process"))
     }

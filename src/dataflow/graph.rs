@@ -1,27 +1,28 @@
 //! Owns the shape of the graph: which operator follows which. The picture is in `dataflow.rs`; redraw it with this.
 
-use super::epoch::{Parcel, Ration, Yield};
+use super::epoch::{EdgeMessage, EpochOutput, WorkerInput};
 use super::operators::{self, Settings};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Input, Probe, generic::Operator, probe};
 use timely::worker::Worker;
 
 /// The input of one worker's graph.
-pub(super) type Rations = timely::dataflow::InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<Ration>>>;
+pub(super) type WorkerInputHandle =
+    timely::dataflow::InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<WorkerInput>>>;
 
 /// Builds the graph on one worker. `yielded` is called once an epoch.
 pub(super) fn build(
     worker: &mut Worker,
     settings: &Settings,
-    yielded: impl FnMut(Yield) + 'static,
-) -> (Rations, probe::Handle<u64>) {
+    yielded: impl FnMut(EpochOutput) + 'static,
+) -> (WorkerInputHandle, probe::Handle<u64>) {
     let (index, peers) = (worker.index(), worker.peers());
     worker.dataflow::<u64, _, _>(|scope| {
-        let (input, rations) = scope.new_input::<Vec<Ration>>();
+        let (input, rations) = scope.new_input::<Vec<WorkerInput>>();
         let (probe, _) = rations
             .unary(Pipeline, "decode", |_, _| operators::decode(settings.clone(), index))
-            .unary_frontier(Exchange::new(move |parcel: &Parcel| route(parcel, peers)), "floor", |_, _| {
-                operators::floor(settings.clone(), (index, peers))
+            .unary_frontier(Exchange::new(move |parcel: &EdgeMessage| route(parcel, peers)), "floor", |_, _| {
+                operators::processor(settings.clone(), (index, peers))
             })
             .unary(Pipeline, "scoreboard", |_, _| operators::scoreboard(settings.clone()))
             .unary(Pipeline, "capture", |_, _| operators::capture(yielded))
@@ -31,10 +32,10 @@ pub(super) fn build(
 }
 
 /// A shard has its own worker; heads and refusals stay where they are.
-fn route(parcel: &Parcel, peers: usize) -> u64 {
+fn route(parcel: &EdgeMessage, peers: usize) -> u64 {
     match parcel {
-        Parcel::Events { shard, .. } => u64::from(*shard),
-        Parcel::Head(worker, _) | Parcel::Refused(worker, ..) => (*worker % peers) as u64,
-        Parcel::Floor(_) | Parcel::Scored(_) => 0,
+        EdgeMessage::Events { shard, .. } => u64::from(*shard),
+        EdgeMessage::Header(worker, _) | EdgeMessage::Refused(worker, ..) => (*worker % peers) as u64,
+        EdgeMessage::Shards(_) | EdgeMessage::Figures(_) => 0,
     }
 }

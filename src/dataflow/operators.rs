@@ -1,19 +1,22 @@
 //! Owns the operators: each takes input, calls the codec or the domain, gives output and moves capabilities. What a
 //! message means is decided elsewhere.
 
-use super::board::{Board, Standing, lock};
-use super::epoch::{Batch, FloorYield, Head, Misplaced, Parcel, Ration, Refusal, ShardMark, Yield};
-use super::state::{Post, Rebuilt};
+use super::epoch::{
+    Batch, EdgeMessage, EpochHeader, EpochOutput, MisroutedMessage, RejectedMessage, ShardOutput, ShardStatus,
+    WorkerInput,
+};
+use super::live_state::{LiveState, TenantFigures, lock};
+use super::state::{RestoredShard, ShardState};
 use crate::codec::state::Records;
 use crate::codec::{self, Encoding, Reject};
 use crate::domain::effect::Effect;
 use crate::domain::event::{Event, Topic};
-use crate::domain::floor::{Effects, Feed, Tide, Timing};
 use crate::domain::id::TenantId;
 use crate::domain::norms::{Norms, Window};
+use crate::domain::partitioner;
 use crate::domain::reject::Reason;
 use crate::domain::scoreboard::Scoreboard;
-use crate::domain::shard;
+use crate::domain::shard_processor::{Effects, ShardProgress, Source, Timing};
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +40,7 @@ pub struct Settings {
     /// Whether rows are made whenever a window moves, or only at the end.
     pub rows_at_boundaries: bool,
     /// The figures that readers outside look at.
-    pub board: Arc<Board>,
+    pub board: Arc<LiveState>,
     /// The latest event time decoded so far, in milliseconds.
     pub latest: Arc<AtomicI64>,
     /// The earliest one.
@@ -61,25 +64,25 @@ impl Settings {
 }
 
 type Input<C, P> = InputHandleCore<u64, C, P>;
-type Output<'a> = OutputBuilderSession<'a, u64, timely::container::CapacityContainerBuilder<Vec<Parcel>>>;
+type Output<'a> = OutputBuilderSession<'a, u64, timely::container::CapacityContainerBuilder<Vec<EdgeMessage>>>;
 
 /// Bytes → events of a shard, or refusals.
-pub(super) fn decode<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Ration>>>>(
+pub(super) fn decode<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<WorkerInput>>>>(
     settings: Settings,
     index: usize,
-) -> impl FnMut(&mut Input<Vec<Ration>, P>, &mut Output<'_>) {
+) -> impl FnMut(&mut Input<Vec<WorkerInput>, P>, &mut Output<'_>) {
     move |input, output| {
         input.for_each(|capability, rations| {
             let mut session = output.session(&capability);
             for ration in rations.drain(..) {
-                session.give(Parcel::Head(index, ration.head));
+                session.give(EdgeMessage::Header(index, ration.head));
                 for batch in ration.batches {
                     let decoded = decode_batch(&settings, &batch);
                     for (shard, events) in decoded.shards {
-                        session.give(Parcel::Events { shard, batch: Arc::clone(&batch), events });
+                        session.give(EdgeMessage::Events { shard, batch: Arc::clone(&batch), events });
                     }
                     if !decoded.refusals.is_empty() || !decoded.misplaced.is_empty() {
-                        session.give(Parcel::Refused(index, decoded.refusals, decoded.misplaced));
+                        session.give(EdgeMessage::Refused(index, decoded.refusals, decoded.misplaced));
                     }
                 }
             }
@@ -90,8 +93,8 @@ pub(super) fn decode<P: timely::communication::Pull<timely::dataflow::channels::
 #[derive(Default)]
 struct Decoded {
     shards: Vec<(u32, Vec<(u32, Event)>)>,
-    refusals: Vec<Refusal>,
-    misplaced: Vec<Misplaced>,
+    refusals: Vec<RejectedMessage>,
+    misplaced: Vec<MisroutedMessage>,
 }
 
 fn decode_batch(settings: &Settings, batch: &Arc<Batch>) -> Decoded {
@@ -104,10 +107,15 @@ fn decode_batch(settings: &Settings, batch: &Arc<Batch>) -> Decoded {
             Ok(event) => {
                 earliest = earliest.min(event.at.0);
                 latest = latest.max(event.at.0);
-                let shard = shard::shard(event.tenant.as_str(), settings.shards);
+                let shard = partitioner::shard(event.tenant.as_str(), settings.shards);
                 if batch.shard.is_some_and(|here| here != shard) {
                     let topic = event.payload.topic();
-                    decoded.misplaced.push(Misplaced { batch: Arc::clone(batch), message: number, shard, topic });
+                    decoded.misplaced.push(MisroutedMessage {
+                        batch: Arc::clone(batch),
+                        message: number,
+                        shard,
+                        topic,
+                    });
                     continue;
                 }
                 let place = *places.entry(shard).or_insert_with(|| {
@@ -117,7 +125,7 @@ fn decode_batch(settings: &Settings, batch: &Arc<Batch>) -> Decoded {
                 decoded.shards[place].1.push((number, event));
             }
             Err(reject) => {
-                decoded.refusals.push(Refusal { batch: Arc::clone(batch), message: number, reject });
+                decoded.refusals.push(RejectedMessage { batch: Arc::clone(batch), message: number, reject });
             }
         }
     }
@@ -146,8 +154,8 @@ fn decode_message(settings: &Settings, batch: &Batch, message: &super::epoch::Me
             None => return Err(Reject::new(Reason::UnknownEncoding, "content-type: not a known encoding")),
         },
     };
-    let topic = match batch.feed {
-        Feed::Rerouted => header(TOPIC_HEADER).and_then(topic_of).or(message.topic),
+    let topic = match batch.source {
+        Source::Rerouted => header(TOPIC_HEADER).and_then(topic_of).or(message.topic),
         _ => message.topic,
     };
     match topic {
@@ -167,38 +175,38 @@ fn topic_of(name: &[u8]) -> Option<Topic> {
 type ShardEvents = (u32, Arc<Batch>, Vec<(u32, Event)>);
 
 /// An input with its frontier.
-type Watched<'a, 'b, P> = (&'a mut Input<Vec<Parcel>, P>, &'b MutableAntichain<u64>);
+type Watched<'a, 'b, P> = (&'a mut Input<Vec<EdgeMessage>, P>, &'b MutableAntichain<u64>);
 
 /// What of an epoch has come in at one worker's floor.
 #[derive(Default)]
-struct Stash {
-    head: Option<Arc<Head>>,
+struct PendingEpoch {
+    head: Option<Arc<EpochHeader>>,
     events: Vec<ShardEvents>,
-    refusals: Vec<Refusal>,
-    misplaced: Vec<Misplaced>,
+    refusals: Vec<RejectedMessage>,
+    misplaced: Vec<MisroutedMessage>,
 }
 
 /// Events of a shard → effects, once the epoch is whole.
-pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
+pub(super) fn processor<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<EdgeMessage>>>>(
     mut settings: Settings,
     worker: (usize, usize),
 ) -> impl FnMut(Watched<'_, '_, P>, &mut Output<'_>) {
-    let mut stashed = BTreeMap::<u64, (Capability<u64>, Stash)>::new();
-    let mut posts = Posts::new();
+    let mut stashed = BTreeMap::<u64, (Capability<u64>, PendingEpoch)>::new();
+    let mut shard_states = ShardStates::new();
     move |(input, frontier), output| {
         input.for_each(|capability, parcels| {
             let Some(epoch) = capability.least().copied() else { return };
             let Some(retained) = capability.retain_least(0) else { return };
-            let (_, stash) = stashed.entry(epoch).or_insert_with(|| (retained, Stash::default()));
+            let (_, stash) = stashed.entry(epoch).or_insert_with(|| (retained, PendingEpoch::default()));
             for parcel in parcels.drain(..) {
                 match parcel {
-                    Parcel::Head(_, head) => stash.head = Some(head),
-                    Parcel::Events { shard, batch, events } => stash.events.push((shard, batch, events)),
-                    Parcel::Refused(_, refusals, misplaced) => {
+                    EdgeMessage::Header(_, head) => stash.head = Some(head),
+                    EdgeMessage::Events { shard, batch, events } => stash.events.push((shard, batch, events)),
+                    EdgeMessage::Refused(_, refusals, misplaced) => {
                         stash.refusals.extend(refusals);
                         stash.misplaced.extend(misplaced);
                     }
-                    Parcel::Floor(_) | Parcel::Scored(_) => {}
+                    EdgeMessage::Shards(_) | EdgeMessage::Figures(_) => {}
                 }
             }
         });
@@ -207,120 +215,135 @@ pub(super) fn floor<P: timely::communication::Pull<timely::dataflow::channels::M
                 break;
             }
             let (epoch, (capability, stash)) = entry.remove_entry();
-            let made = run_epoch(&mut settings, worker, &mut posts, epoch, stash);
-            output.session(&capability).give(Parcel::Floor(Box::new(made)));
+            let made = run_epoch(&mut settings, worker, &mut shard_states, epoch, stash);
+            output.session(&capability).give(EdgeMessage::Shards(Box::new(made)));
         }
     }
 }
 
 /// The shards of a worker. Each is behind a lock of its own, for those who ask about a lead or deal.
-type Posts = BTreeMap<u32, Arc<Mutex<Post>>>;
+type ShardStates = BTreeMap<u32, Arc<Mutex<ShardState>>>;
 
 fn run_epoch(
     settings: &mut Settings,
     worker: (usize, usize),
-    posts: &mut Posts,
+    shard_states: &mut ShardStates,
     epoch: u64,
-    stash: Stash,
-) -> FloorYield {
-    let Stash { head, events, refusals, misplaced } = stash;
+    stash: PendingEpoch,
+) -> ShardOutput {
+    let PendingEpoch { head, events, refusals, misplaced } = stash;
     let head = head.unwrap_or_default();
-    let mut made = FloorYield::default();
+    let mut made = ShardOutput::default();
     made.rest.epoch = epoch;
     if let Some(norms) = &head.norms {
         settings.norms = Arc::clone(norms);
-        posts.values().for_each(|post| lock(post).floor.reload(Arc::clone(norms)));
+        shard_states.values().for_each(|shard_state| lock(shard_state).processor.reload(Arc::clone(norms)));
         made.norms = Some(Arc::clone(norms));
     }
-    adopt(settings, worker, posts, &head, &mut made);
-    let mut stirred = BTreeSet::new();
+    adopt(settings, worker, shard_states, &head, &mut made);
+    let mut dirty = BTreeSet::new();
     // What was read before it came to us has been refused or sent on before.
     let is_news = |batch: &Batch, message: u32| {
-        let post = batch.shard.and_then(|shard| posts.get(&shard));
+        let shard_state = batch.shard.and_then(|shard| shard_states.get(&shard));
         let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
-        post.is_none_or(|post| !lock(post).floor.was_read(batch.feed, offset))
+        shard_state.is_none_or(|shard_state| !lock(shard_state).processor.was_read(batch.source, offset))
     };
     made.rest.refusals = refusals.into_iter().filter(|refused| is_news(&refused.batch, refused.message)).collect();
     made.rest.misplaced = misplaced.into_iter().filter(|found| is_news(&found.batch, found.message)).collect();
-    stirred.extend(made.rest.refusals.iter().filter_map(|refused| refused.batch.shard));
-    stirred.extend(made.rest.misplaced.iter().filter_map(|found| found.batch.shard));
+    dirty.extend(made.rest.refusals.iter().filter_map(|refused| refused.batch.shard));
+    dirty.extend(made.rest.misplaced.iter().filter_map(|found| found.batch.shard));
     for (shard, batch, events) in events {
-        stirred.insert(shard);
-        let fresh = || settings.board.open(shard, Post::new(&settings.norms, settings.timing));
-        let mut post = lock(posts.entry(shard).or_insert_with(fresh));
+        dirty.insert(shard);
+        let fresh = || settings.board.open(shard, ShardState::new(&settings.norms, settings.timing));
+        let mut shard_state = lock(shard_states.entry(shard).or_insert_with(fresh));
         for (message, event) in events {
             let offset = batch.messages.get(message as usize).map_or(0, |message| message.offset);
-            if let Err(reason) = post.floor.arrive(batch.feed, offset, event, head.wall) {
+            if let Err(reason) = shard_state.processor.arrive(batch.source, offset, event, head.wall) {
                 let reject = Reject::new(reason, "occurred_at: outside the time that is processed");
-                made.rest.refusals.push(Refusal { batch: Arc::clone(&batch), message, reject });
+                made.rest.refusals.push(RejectedMessage { batch: Arc::clone(&batch), message, reject });
             }
         }
     }
-    let tides: FxHashMap<u32, &Tide> = head.tides.iter().map(|(shard, tide)| (*shard, tide)).collect();
+    let progress: FxHashMap<u32, &ShardProgress> =
+        head.progress.iter().map(|(shard, progress)| (*shard, progress)).collect();
     let mut effects = Vec::new();
-    for (shard, post) in posts.iter() {
-        let mut post = lock(post);
+    for (shard, shard_state) in shard_states.iter() {
+        let mut shard_state = lock(shard_state);
         let mut records = Records::default();
-        if let Some(tide) = tides.get(shard).copied().or(head.others.as_ref()) {
-            post.floor.advance(tide, &mut effects);
+        if let Some(progress) = progress.get(shard).copied().or(head.other_shards.as_ref()) {
+            shard_state.processor.advance(progress, &mut effects);
             for effects in effects.drain(..) {
-                stirred.insert(*shard);
-                post.write(&effects, &mut records);
+                dirty.insert(*shard);
+                shard_state.write(&effects, &mut records);
                 made.effects.push((*shard, effects));
             }
         }
-        let flows = tides.get(shard).map(|tide| tide.feeds.as_slice()).unwrap_or_default();
+        let progress = progress.get(shard).map(|progress| progress.sources.as_slice()).unwrap_or_default();
         let durable = settings.timing.memory.durable;
-        let counts = post.floor.take_counts();
-        let lowest = post.floor.lowest_held();
-        made.rest.shards.push(ShardMark {
+        let counts = shard_state.processor.take_counts();
+        let lowest = shard_state.processor.lowest_held();
+        made.rest.shards.push(ShardStatus {
             shard: *shard,
-            watermark: post.floor.watermark(),
-            held: post.floor.held(),
-            lowest: flows.iter().filter_map(|flow| Some((flow.feed, *lowest.get(&flow.feed)?))).collect(),
-            ahead: post.floor.ahead(flows),
+            watermark: shard_state.processor.watermark(),
+            held: shard_state.processor.held(),
+            lowest: progress
+                .iter()
+                .filter_map(|progress| Some((progress.source, *lowest.get(&progress.source)?)))
+                .collect(),
+            paused: shard_state.processor.sources_to_pause(progress),
             counts,
-            entries: post.entries(),
-            stirred: stirred.contains(shard),
-            stand: if durable { post.stand(flows, &lowest, head.wall) } else { Records::default() },
+            entries: shard_state.entries(),
+            dirty: dirty.contains(shard),
+            checkpoint: if durable { shard_state.checkpoint(progress, &lowest, head.wall) } else { Records::default() },
         });
         if !records.is_empty() {
             made.rest.state.push((*shard, records));
         }
     }
     made.rest.revoked.clone_from(&head.revoked);
-    posts.retain(|shard, _| !head.revoked.contains(shard));
-    made.rest.closing = head.tides.iter().map(|(_, tide)| tide).chain(&head.others).any(|tide| tide.close.is_some());
+    shard_states.retain(|shard, _| !head.revoked.contains(shard));
+    made.rest.closing = head
+        .progress
+        .iter()
+        .map(|(_, progress)| progress)
+        .chain(&head.other_shards)
+        .any(|progress| progress.close.is_some());
     made
 }
 
 /// Takes in the shards of this worker that were rebuilt; norms that have changed since are in force from here on.
-fn adopt(settings: &Settings, (index, peers): (usize, usize), posts: &mut Posts, head: &Head, made: &mut FloorYield) {
-    let here = |rebuilt: &mut Rebuilt| rebuilt.shard as usize % peers == index;
-    let rebuilt: Vec<Rebuilt> = lock(&head.rebuilt).extract_if(.., here).collect();
-    for rebuilt in rebuilt {
-        let (shard, mut post, boards, open) = rebuilt.split();
+fn adopt(
+    settings: &Settings,
+    (index, peers): (usize, usize),
+    shard_states: &mut ShardStates,
+    head: &EpochHeader,
+    made: &mut ShardOutput,
+) {
+    let here = |restored: &mut RestoredShard| restored.shard as usize % peers == index;
+    let restored: Vec<RestoredShard> = lock(&head.restored).extract_if(.., here).collect();
+    for restored in restored {
+        let (shard, mut shard_state, boards, open) = restored.split();
         made.rest.adopted.push((shard, open));
-        let changed = !Arc::ptr_eq(post.floor.norms(), &settings.norms);
+        let changed = !Arc::ptr_eq(shard_state.processor.norms(), &settings.norms);
         if changed {
-            post.floor.reload(Arc::clone(&settings.norms));
+            shard_state.processor.reload(Arc::clone(&settings.norms));
         }
-        posts.insert(shard, settings.board.open(shard, post));
-        made.boards.extend(boards.into_iter().map(|(tenant, standing)| (tenant, standing, changed)));
+        shard_states.insert(shard, settings.board.open(shard, shard_state));
+        made.boards.extend(boards.into_iter().map(|(tenant, figures)| (tenant, figures, changed)));
     }
 }
 
 /// Effects → figures, rows, alerts and review requests.
-pub(super) fn scoreboard<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
+pub(super) fn scoreboard<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<EdgeMessage>>>>(
     mut settings: Settings,
-) -> impl FnMut(&mut Input<Vec<Parcel>, P>, &mut Output<'_>) {
+) -> impl FnMut(&mut Input<Vec<EdgeMessage>, P>, &mut Output<'_>) {
     let mut tenants = Tenants::default();
     move |input, output| {
         input.for_each(|capability, parcels| {
             let mut session = output.session(&capability);
             for parcel in parcels.drain(..) {
-                if let Parcel::Floor(made) = parcel {
-                    session.give(Parcel::Scored(Box::new(tenants.score(&mut settings, *made))));
+                if let EdgeMessage::Shards(made) = parcel {
+                    session.give(EdgeMessage::Figures(Box::new(tenants.score(&mut settings, *made))));
                 }
             }
         });
@@ -329,25 +352,25 @@ pub(super) fn scoreboard<P: timely::communication::Pull<timely::dataflow::channe
 
 /// The scoreboards of one worker's tenants.
 #[derive(Default)]
-struct Tenants(BTreeMap<u32, BTreeMap<TenantId, Scored>>);
+struct Tenants(BTreeMap<u32, BTreeMap<TenantId, CountedTenant>>);
 
-struct Scored {
-    standing: Arc<Mutex<Standing>>,
+struct CountedTenant {
+    figures: Arc<Mutex<TenantFigures>>,
     /// The pane in which each window's rows were last made.
-    rowed: Vec<i64>,
+    last_emitted: Vec<i64>,
 }
 
 impl Tenants {
-    fn score(&mut self, settings: &mut Settings, made: FloorYield) -> Yield {
-        let FloorYield { effects, norms, boards, mut rest } = made;
+    fn score(&mut self, settings: &mut Settings, made: ShardOutput) -> EpochOutput {
+        let ShardOutput { effects, norms, boards, mut rest } = made;
         if let Some(norms) = norms {
             for scored in self.0.values().flat_map(BTreeMap::values) {
-                lock(&scored.standing).scoreboard.reload(Arc::clone(&norms));
+                lock(&scored.figures).scoreboard.reload(Arc::clone(&norms));
             }
             settings.norms = norms;
         }
-        for (tenant, standing, changed) in boards {
-            self.adopt(settings, tenant, standing, changed);
+        for (tenant, figures, changed) in boards {
+            self.adopt(settings, tenant, figures, changed);
         }
         for (shard, effects) in effects {
             self.count(settings, shard, effects, &mut rest);
@@ -357,22 +380,22 @@ impl Tenants {
             let before = rest.alerts.len() + rest.rows.len();
             let mut records = Records::default();
             for (tenant, scored) in tenants {
-                let mut standing = lock(&scored.standing);
-                standing.at = mark.watermark;
-                standing.scoreboard.judge_until(mark.watermark, &mut rest.alerts);
+                let mut figures = lock(&scored.figures);
+                figures.at = mark.watermark;
+                figures.scoreboard.judge_until(mark.watermark, &mut rest.alerts);
                 if rest.closing {
-                    standing.scoreboard.rows(mark.watermark, &mut rest.rows);
+                    figures.scoreboard.rows(mark.watermark, &mut rest.rows);
                 } else if settings.rows_at_boundaries && mark.watermark > Timestamp::MIN {
-                    let board = &mut standing.scoreboard;
-                    make_rows(board, &settings.norms.windows, mark.watermark, &mut scored.rowed, &mut rest.rows);
+                    let board = &mut figures.scoreboard;
+                    make_rows(board, &settings.norms.windows, mark.watermark, &mut scored.last_emitted, &mut rest.rows);
                 }
-                for (charge, violation) in standing.scoreboard.take_changes() {
-                    records.violation(tenant, &charge, violation.as_ref());
+                for (key, violation) in figures.scoreboard.take_changes() {
+                    records.violation(tenant, &key, violation.as_ref());
                 }
             }
-            mark.stirred |= before < rest.alerts.len() + rest.rows.len();
+            mark.dirty |= before < rest.alerts.len() + rest.rows.len();
             if settings.timing.memory.durable && !records.is_empty() {
-                mark.stirred = true;
+                mark.dirty = true;
                 rest.state.push((mark.shard, records));
             }
         }
@@ -384,37 +407,37 @@ impl Tenants {
     }
 
     /// Puts up a tenant of a shard that was rebuilt.
-    fn adopt(&mut self, settings: &Settings, tenant: TenantId, mut standing: Standing, changed: bool) {
+    fn adopt(&mut self, settings: &Settings, tenant: TenantId, mut figures: TenantFigures, changed: bool) {
         if changed {
-            standing.scoreboard.reload(Arc::clone(&settings.norms));
+            figures.scoreboard.reload(Arc::clone(&settings.norms));
         }
-        let rowed = settings.norms.windows.iter().map(|window| standing.at.pane(window.slide)).collect();
-        let shard = standing.shard;
-        let scored = Scored { standing: settings.board.enter(tenant.clone(), standing), rowed };
+        let last_emitted = settings.norms.windows.iter().map(|window| figures.at.pane(window.slide)).collect();
+        let shard = figures.shard;
+        let scored = CountedTenant { figures: settings.board.enter(tenant.clone(), figures), last_emitted };
         self.0.entry(shard).or_default().insert(tenant, scored);
     }
 
-    fn count(&mut self, settings: &Settings, shard: u32, effects: Effects, rest: &mut Yield) {
+    fn count(&mut self, settings: &Settings, shard: u32, effects: Effects, rest: &mut EpochOutput) {
         let Effects { tenant, effects, .. } = effects;
         let scored = self.0.entry(shard).or_default().entry(tenant.clone()).or_insert_with(|| {
-            let rowed = vec![i64::MIN; settings.norms.windows.len()];
+            let last_emitted = vec![i64::MIN; settings.norms.windows.len()];
             let scoreboard = Scoreboard::new(tenant.clone(), Arc::clone(&settings.norms));
-            let standing = Standing { shard, at: Timestamp::MIN, scoreboard, reviews: BTreeMap::new() };
-            Scored { standing: settings.board.enter(tenant.clone(), standing), rowed }
+            let figures = TenantFigures { shard, at: Timestamp::MIN, scoreboard, reviews: BTreeMap::new() };
+            CountedTenant { figures: settings.board.enter(tenant.clone(), figures), last_emitted }
         });
-        let mut standing = lock(&scored.standing);
+        let mut figures = lock(&scored.figures);
         for effect in effects {
             match effect {
                 Effect::Review(request) => {
-                    standing.reviews.entry(request.manager.clone()).or_default().open += 1;
+                    figures.reviews.entry(request.manager.clone()).or_default().open += 1;
                     rest.reviews.push(*request);
                 }
                 Effect::ReviewOver { manager, answered } => {
-                    let requests = standing.reviews.entry(manager).or_default();
+                    let requests = figures.reviews.entry(manager).or_default();
                     requests.open -= 1;
                     requests.answered += u64::from(answered);
                 }
-                effect => standing.scoreboard.take(effect, &mut rest.alerts),
+                effect => figures.scoreboard.take(effect, &mut rest.alerts),
             }
         }
     }
@@ -425,13 +448,13 @@ fn make_rows(
     board: &mut Scoreboard,
     windows: &[Window],
     at: Timestamp,
-    rowed: &mut [i64],
+    last_emitted: &mut [i64],
     rows: &mut Vec<crate::domain::row::Row>,
 ) {
-    for (index, (window, rowed)) in windows.iter().zip(rowed).enumerate() {
+    for (index, (window, last_emitted)) in windows.iter().zip(last_emitted).enumerate() {
         let pane = at.pane(window.slide);
-        if pane > *rowed {
-            *rowed = pane;
+        if pane > *last_emitted {
+            *last_emitted = pane;
             board.window_rows(index, at, rows);
             if index == 0 {
                 board.now_rows(at, rows);
@@ -441,13 +464,13 @@ fn make_rows(
 }
 
 /// Hands out what came of each epoch.
-pub(super) fn capture<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<Parcel>>>>(
-    mut yielded: impl FnMut(Yield),
-) -> impl FnMut(&mut Input<Vec<Parcel>, P>, &mut Output<'_>) {
+pub(super) fn capture<P: timely::communication::Pull<timely::dataflow::channels::Message<u64, Vec<EdgeMessage>>>>(
+    mut yielded: impl FnMut(EpochOutput),
+) -> impl FnMut(&mut Input<Vec<EdgeMessage>, P>, &mut Output<'_>) {
     move |input, _| {
         input.for_each(|_, parcels| {
             for parcel in parcels.drain(..) {
-                if let Parcel::Scored(made) = parcel {
+                if let EdgeMessage::Figures(made) = parcel {
                     yielded(*made);
                 }
             }

@@ -3,17 +3,19 @@
 pub mod inspect;
 pub mod reset;
 
-use super::board::{Requests, Standing};
-use super::view::Open;
+use super::live_state::{ReviewCounts, TenantFigures};
+use super::open_alerts::OpenAlerts;
 use crate::codec::protobuf;
-use crate::codec::state::{self, Census, Key, PACKING, Record, Records, ShardState, StateFlaw, TenantState};
+use crate::codec::state::{
+    self, PACKING, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord,
+};
 use crate::domain::alert::Alert;
+use crate::domain::changelog::{AppliedEvent, SourceOffset, TenantMark};
 use crate::domain::effect::Effect;
-use crate::domain::floor::{Effects, Feed, Floor, Flow, Timing};
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
-use crate::domain::scoreboard::{ChargeKey, Scoreboard, WindowViolation};
-use crate::domain::state::{Kept, Mark, Source};
+use crate::domain::scoreboard::{Scoreboard, WindowViolation, WindowViolationKey};
+use crate::domain::shard_processor::{Effects, ShardProcessor, Source, SourceProgress, Timing};
 use crate::domain::tenant::Tenant;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
@@ -21,61 +23,73 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Norms that this process judges by, with their id.
-type Named = (Arc<Norms>, String);
+type NormsWithId = (Arc<Norms>, String);
 
 /// A shard on its worker: its floor, and what is known of its records.
 #[derive(Debug)]
-pub(super) struct Post {
-    pub(super) floor: Floor,
-    census: Census,
-    norms: Vec<Named>,
+pub(super) struct ShardState {
+    pub(super) processor: ShardProcessor,
+    digest: StateDigest,
+    norms: Vec<NormsWithId>,
 }
 
 /// A shard that was rebuilt from its records.
 #[derive(Debug)]
-pub struct Rebuilt {
+pub struct RestoredShard {
     /// Which.
     pub shard: u32,
-    floor: Floor,
-    census: Census,
-    norms: Vec<Named>,
+    processor: ShardProcessor,
+    digest: StateDigest,
+    norms: Vec<NormsWithId>,
     /// The figures of its tenants.
-    pub(super) boards: Vec<(TenantId, Standing)>,
+    pub(super) boards: Vec<(TenantId, TenantFigures)>,
     /// The alerts that are open in it, as they were told last.
     pub(super) open: Vec<Alert>,
 }
 
-impl Post {
+impl ShardState {
     /// A shard of which nothing is known.
     pub(super) fn new(norms: &Arc<Norms>, timing: Timing) -> Self {
-        let floor = Floor::new(Arc::clone(norms), timing, PACKING);
-        Self { floor, census: Census::default(), norms: Vec::new() }
+        let processor = ShardProcessor::new(Arc::clone(norms), timing, PACKING);
+        Self { processor, digest: StateDigest::default(), norms: Vec::new() }
     }
 
     /// How many applied events it would be restored from.
     pub(super) fn entries(&self) -> u64 {
-        self.census.applied
+        self.digest.applied
     }
 
     /// Writes what of a tenant has changed.
     pub(super) fn write(&mut self, effects: &Effects, records: &mut Records) {
-        let Effects { tenant, journal, .. } = effects;
-        for (turn, id, packed) in journal.kept() {
-            self.census.add(records.applied(tenant, turn, id, packed));
+        let Effects { tenant, changelog, .. } = effects;
+        for (order, id, packed) in changelog.kept() {
+            self.digest.add(records.applied(tenant, order, id, packed));
         }
-        for source in &journal.gone {
-            self.census.remove(records.gone(tenant, *source));
+        for source in &changelog.gone {
+            self.digest.remove(records.gone(tenant, *source));
         }
-        if let Some(Mark { first_event, spoke, eras }) = self.floor.mark_of(tenant).filter(|_| journal.marked) {
-            let eras = eras.into_iter().map(|(since, norms)| (since, self.id_of(&norms, records))).collect();
-            records.tenant(tenant, &TenantState { first_event, spoke, eras });
+        if let Some(TenantMark { first_event, last_event, norm_versions }) =
+            self.processor.mark_of(tenant).filter(|_| changelog.marked)
+        {
+            let norm_versions =
+                norm_versions.into_iter().map(|(since, norms)| (since, self.id_of(&norms, records))).collect();
+            records.tenant(tenant, &TenantRecord { first_event, last_event, norm_versions });
         }
     }
 
     /// Writes where the shard stands.
-    pub(super) fn stand(&mut self, flows: &[Flow], lowest: &BTreeMap<Feed, i64>, written: Timestamp) -> Records {
+    pub(super) fn checkpoint(
+        &mut self,
+        progress: &[SourceProgress],
+        lowest: &BTreeMap<Source, i64>,
+        written: Timestamp,
+    ) -> Records {
         let mut records = Records::default();
-        records.shard(&ShardState { bearings: self.floor.bearings(flows, lowest), census: self.census, written });
+        records.shard(&ShardRecord {
+            checkpoint: self.processor.checkpoint(progress, lowest),
+            digest: self.digest,
+            written,
+        });
         records
     }
 
@@ -95,9 +109,9 @@ impl Post {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RebuildError {
     /// The record of a key is of no use.
-    Record(String, StateFlaw),
+    StateRecord(String, StateFlaw),
     /// Records are missing: what there should be, and what was found.
-    Incomplete(Census, Census),
+    Incomplete(StateDigest, StateDigest),
     /// A record that another one speaks of is missing.
     Missing(String),
     /// A tenant belongs to another shard: to this one.
@@ -107,11 +121,11 @@ pub enum RebuildError {
 impl RebuildError {
     /// The record of this key is of no use.
     fn of(key: &[u8], flaw: StateFlaw) -> Self {
-        Self::Record(String::from_utf8_lossy(key).into_owned(), flaw)
+        Self::StateRecord(String::from_utf8_lossy(key).into_owned(), flaw)
     }
 
     /// The bytes of this event are whole, and this program makes nothing of them.
-    fn unreadable(tenant: &TenantId, source: Source) -> Self {
+    fn unreadable(tenant: &TenantId, source: SourceOffset) -> Self {
         Self::of(Records::default().gone(tenant, source), StateFlaw::Unknown("a payload"))
     }
 }
@@ -119,8 +133,8 @@ impl RebuildError {
 impl std::fmt::Display for RebuildError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Record(key, flaw) => {
-                let kind = Key::read(key.as_bytes()).map_or("unknown", |key| key.kind());
+            Self::StateRecord(key, flaw) => {
+                let kind = StateKey::read(key.as_bytes()).map_or("unknown", |key| key.kind());
                 write!(f, "{kind} record {key:?}: {flaw}")
             }
             Self::Incomplete(wanted, found) if wanted.applied != found.applied => {
@@ -137,7 +151,7 @@ impl std::error::Error for RebuildError {}
 
 /// What is needed to rebuild beside the records.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RestoreContext {
     /// The norms in force now.
     pub norms: Arc<Norms>,
     /// How event time is kept.
@@ -146,30 +160,30 @@ pub struct Plan {
 
 /// Gathers the records of one shard, in the order of its partition; the last one of a key counts.
 #[derive(Debug, Default)]
-pub struct Gathering {
-    events: FxHashMap<TenantId, FxHashMap<Source, Kept>>,
-    tenants: BTreeMap<TenantId, TenantState>,
-    violations: BTreeMap<TenantId, BTreeMap<ChargeKey, WindowViolation>>,
+pub struct StateLoader {
+    events: FxHashMap<TenantId, FxHashMap<SourceOffset, AppliedEvent>>,
+    tenants: BTreeMap<TenantId, TenantRecord>,
+    violations: BTreeMap<TenantId, BTreeMap<WindowViolationKey, WindowViolation>>,
     /// Which violation a key is of.
-    charges: FxHashMap<Vec<u8>, (TenantId, ChargeKey)>,
+    violation_keys: FxHashMap<Vec<u8>, (TenantId, WindowViolationKey)>,
     norms: BTreeMap<String, Vec<u8>>,
-    shard: Option<ShardState>,
+    shard: Option<ShardRecord>,
     /// Records that are of no use, by their keys. One that another replaced is none of them.
     flaws: BTreeMap<Vec<u8>, StateFlaw>,
     /// Of all applied events that there are, damaged ones among them.
-    census: Census,
+    digest: StateDigest,
     records: u64,
     settled: bool,
 }
 
-impl Gathering {
+impl StateLoader {
     /// How many records were taken in, those that others replaced among them.
     pub fn records(&self) -> u64 {
         self.records
     }
 
     /// Where the shard stands, if there is any state of it.
-    pub fn shard(&self) -> Option<&ShardState> {
+    pub fn shard(&self) -> Option<&ShardRecord> {
         self.shard.as_ref()
     }
 
@@ -184,7 +198,7 @@ impl Gathering {
         self.records += 1;
         self.settled = key == state::SHARD;
         if !self.flaws.is_empty() && self.flaws.remove(key).is_some() && state::source(key).is_some() {
-            self.census.remove(key);
+            self.digest.remove(key);
         }
         let record = match value.map(|value| state::decode(key, value)) {
             None => return self.bury(key),
@@ -192,7 +206,7 @@ impl Gathering {
                 // What it took the place of is gone.
                 self.bury(key);
                 if state::source(key).is_some() {
-                    self.census.add(key);
+                    self.digest.add(key);
                 }
                 self.flaws.insert(key.to_vec(), flaw);
                 return;
@@ -200,51 +214,51 @@ impl Gathering {
             Some(Ok(record)) => record,
         };
         match record {
-            Record::Applied(tenant, kept) => {
-                let source = (kept.turn.feed, kept.turn.offset);
+            StateRecord::Applied(tenant, kept) => {
+                let source = (kept.order.source, kept.order.offset);
                 if self.events.entry(tenant).or_default().insert(source, kept).is_none() {
-                    self.census.add(key);
+                    self.digest.add(key);
                 }
             }
-            Record::Shard(shard) => self.shard = Some(shard),
-            Record::Tenant(tenant, state) => drop(self.tenants.insert(tenant, state)),
-            Record::Violation(tenant, charge, violation) => {
-                self.charges.insert(key.to_vec(), (tenant.clone(), charge.clone()));
-                self.violations.entry(tenant).or_default().insert(charge, violation);
+            StateRecord::Shard(shard) => self.shard = Some(shard),
+            StateRecord::Tenant(tenant, state) => drop(self.tenants.insert(tenant, state)),
+            StateRecord::Violation(tenant, of, violation) => {
+                self.violation_keys.insert(key.to_vec(), (tenant.clone(), of.clone()));
+                self.violations.entry(tenant).or_default().insert(of, violation);
             }
-            Record::Norms(norms) => drop(self.norms.insert(state::norms_id(&norms), norms)),
+            StateRecord::Norms(norms) => drop(self.norms.insert(state::norms_id(&norms), norms)),
         }
     }
 
     fn bury(&mut self, key: &[u8]) {
-        match Key::read(key) {
-            Some(Key::Event(tenant, source)) => {
+        match StateKey::read(key) {
+            Some(StateKey::Event(tenant, source)) => {
                 let events = self.events.get_mut(&tenant);
                 if events.and_then(|events| events.remove(&source)).is_some() {
-                    self.census.remove(key);
+                    self.digest.remove(key);
                 }
             }
-            Some(Key::Violation(tenant)) => {
-                if let Some((_, charge)) = self.charges.remove(key) {
-                    self.violations.entry(tenant).or_default().remove(&charge);
+            Some(StateKey::Violation(tenant)) => {
+                if let Some((_, key)) = self.violation_keys.remove(key) {
+                    self.violations.entry(tenant).or_default().remove(&key);
                 }
             }
-            Some(Key::Tenant(tenant)) => drop(self.tenants.remove(&tenant)),
-            Some(Key::Norms(id)) => drop(self.norms.remove(&id)),
-            Some(Key::Shard) => self.shard = None,
+            Some(StateKey::Tenant(tenant)) => drop(self.tenants.remove(&tenant)),
+            Some(StateKey::Norms(id)) => drop(self.norms.remove(&id)),
+            Some(StateKey::Shard) => self.shard = None,
             None => {}
         }
     }
 
     /// Whether everything is there; `None`: there is no state.
-    pub fn verify(&self) -> Result<Option<&ShardState>, RebuildError> {
+    pub fn verify(&self) -> Result<Option<&ShardRecord>, RebuildError> {
         if let Some(flaw) = self.flaws().next() {
             return Err(flaw);
         }
-        let wanted = self.shard.as_ref().map(|shard| shard.census).unwrap_or_default();
+        let wanted = self.shard.as_ref().map(|shard| shard.digest).unwrap_or_default();
         // Where promises are broken on purpose, the fault suite is to notice, and not the count.
-        if wanted != self.census && !cfg!(feature = "sabotage") {
-            return Err(RebuildError::Incomplete(wanted, self.census));
+        if wanted != self.digest && !cfg!(feature = "fault_injection") {
+            return Err(RebuildError::Incomplete(wanted, self.digest));
         }
         Ok(self.shard.as_ref())
     }
@@ -255,25 +269,31 @@ impl Gathering {
     }
 
     /// Rebuilds the shard; `None`: there is no state of it.
-    pub fn rebuild(mut self, shard: u32, plan: &Plan) -> Result<Option<Rebuilt>, RebuildError> {
+    pub fn restore(mut self, shard: u32, plan: &RestoreContext) -> Result<Option<RestoredShard>, RebuildError> {
         self.verify()?;
-        let Some(ShardState { bearings, .. }) = self.shard.take() else { return Ok(None) };
+        let Some(ShardRecord { checkpoint, .. }) = self.shard.take() else { return Ok(None) };
         let mut norms = Vec::new();
-        let watermark = bearings.watermark;
+        let watermark = checkpoint.watermark;
         let (mut tenants, mut boards, mut open) = (Vec::new(), Vec::new(), Vec::new());
         for (id, state) in std::mem::take(&mut self.tenants) {
-            let mut eras = Vec::with_capacity(state.eras.len());
-            for (since, name) in state.eras {
-                eras.push((since, self.norms_of(&name, plan, &mut norms)?));
+            let mut norm_versions = Vec::with_capacity(state.norm_versions.len());
+            for (since, name) in state.norm_versions {
+                norm_versions.push((since, self.norms_of(&name, plan, &mut norms)?));
             }
-            let Some((_, first)) = eras.first() else { return Err(RebuildError::Missing(format!("norms of {id}"))) };
+            let Some((_, first)) = norm_versions.first() else {
+                return Err(RebuildError::Missing(format!("norms of {id}")));
+            };
             let mut board = Scoreboard::new(id.clone(), Arc::clone(first));
-            let mut reviews = BTreeMap::<_, Requests>::new();
-            let mut kept: Vec<Kept> = self.events.remove(&id).unwrap_or_default().into_values().collect();
-            kept.sort_unstable_by_key(|kept| kept.turn);
-            let mark = Mark { first_event: state.first_event, spoke: state.spoke, eras: eras.clone() };
+            let mut reviews = BTreeMap::<_, ReviewCounts>::new();
+            let mut kept: Vec<AppliedEvent> = self.events.remove(&id).unwrap_or_default().into_values().collect();
+            kept.sort_unstable_by_key(|kept| kept.order);
+            let mark = TenantMark {
+                first_event: state.first_event,
+                last_event: state.last_event,
+                norm_versions: norm_versions.clone(),
+            };
             let mut effects = Vec::new();
-            let mut lasting = Open::default();
+            let mut lasting = OpenAlerts::default();
             let tenant = Tenant::restore(id.clone(), mark, plan.timing.memory, PACKING, kept, watermark, |tenant| {
                 tenant.take_effects(&mut effects);
                 for effect in effects.drain(..) {
@@ -285,29 +305,34 @@ impl Gathering {
                     }
                 }
             });
-            let tenant = tenant.map_err(|turn| RebuildError::unreadable(&id, (turn.feed, turn.offset)))?;
-            for (_, norms) in &eras[1..] {
+            let tenant = tenant.map_err(|order| RebuildError::unreadable(&id, (order.source, order.offset)))?;
+            for (_, norms) in &norm_versions[1..] {
                 board.reload(Arc::clone(norms));
             }
             let violations = self.violations.remove(&id).unwrap_or_default();
             board.resume(watermark, violations, |at| {
-                let era = eras.partition_point(|(since, _)| *since < at).saturating_sub(1);
-                Arc::clone(&eras[era].1)
+                let era = norm_versions.partition_point(|(since, _)| *since < at).saturating_sub(1);
+                Arc::clone(&norm_versions[era].1)
             });
             open.extend(lasting.into_values().map(|alert| *alert));
             open.extend(board.open_alerts());
-            let standing = Standing { shard, at: watermark, scoreboard: board, reviews };
-            boards.push((id, standing));
-            tenants.push((tenant, eras.pop().map(|(_, norms)| norms)));
+            let figures = TenantFigures { shard, at: watermark, scoreboard: board, reviews };
+            boards.push((id, figures));
+            tenants.push((tenant, norm_versions.pop().map(|(_, norms)| norms)));
         }
         let last = tenants.iter().find_map(|(_, norms)| norms.clone()).unwrap_or_else(|| Arc::clone(&plan.norms));
-        let mut floor = Floor::restore(last, plan.timing, PACKING, bearings);
-        tenants.into_iter().for_each(|(tenant, _)| floor.adopt(tenant));
-        Ok(Some(Rebuilt { shard, floor, census: self.census, norms, boards, open }))
+        let mut processor = ShardProcessor::restore(last, plan.timing, PACKING, checkpoint);
+        tenants.into_iter().for_each(|(tenant, _)| processor.adopt(tenant));
+        Ok(Some(RestoredShard { shard, processor, digest: self.digest, norms, boards, open }))
     }
 
     /// The norms of an id: those in force now, if they are the same.
-    fn norms_of(&self, name: &str, plan: &Plan, known: &mut Vec<Named>) -> Result<Arc<Norms>, RebuildError> {
+    fn norms_of(
+        &self,
+        name: &str,
+        plan: &RestoreContext,
+        known: &mut Vec<NormsWithId>,
+    ) -> Result<Arc<Norms>, RebuildError> {
         if let Some((norms, _)) = known.iter().find(|(_, id)| id == name) {
             return Ok(Arc::clone(norms));
         }
@@ -324,11 +349,11 @@ impl Gathering {
     }
 }
 
-impl Rebuilt {
+impl RestoredShard {
     /// Takes it apart: the shard for its worker, the figures of its tenants, and its open alerts.
-    pub(super) fn split(self) -> (u32, Post, Vec<(TenantId, Standing)>, Vec<Alert>) {
-        let Self { shard, floor, census, norms, boards, open } = self;
-        (shard, Post { floor, census, norms }, boards, open)
+    pub(super) fn split(self) -> (u32, ShardState, Vec<(TenantId, TenantFigures)>, Vec<Alert>) {
+        let Self { shard, processor, digest, norms, boards, open } = self;
+        (shard, ShardState { processor, digest, norms }, boards, open)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns the worker threads: starts them, hands them epochs, and gathers what came of each epoch in order.
 
-use super::epoch::{Head, Ration, Yield};
+use super::epoch::{EpochHeader, EpochOutput, WorkerInput};
 use super::graph;
 use super::operators::Settings;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
@@ -15,23 +15,23 @@ pub use super::operators::{Settings as DataflowSettings, TOPIC_HEADER};
 /// The worker threads, seen from outside. Dropping the supply ends them when all that was sent is done.
 pub struct Workers {
     /// Where epochs go in.
-    pub supply: Supply,
+    pub supply: EpochSender,
     /// Where what came of them comes out.
-    pub gather: Gather,
+    pub gather: OutputCollector,
     guards: WorkerGuards<()>,
 }
 
 /// Hands epochs to the workers. How many are under way at a time is the sender's to bound.
-pub struct Supply {
-    rations: Vec<Sender<Ration>>,
+pub struct EpochSender {
+    rations: Vec<Sender<WorkerInput>>,
     threads: Vec<Thread>,
 }
 
 /// Gathers what the workers made, epoch by epoch.
-pub struct Gather {
-    made: Receiver<Yield>,
+pub struct OutputCollector {
+    made: Receiver<EpochOutput>,
     workers: usize,
-    partial: BTreeMap<u64, (usize, Yield)>,
+    partial: BTreeMap<u64, (usize, EpochOutput)>,
     next: u64,
 }
 
@@ -39,13 +39,13 @@ impl Workers {
     /// Starts `workers` threads. Fails if the system refuses threads.
     pub fn start(workers: usize, settings: Settings) -> Result<Self, String> {
         let workers = workers.max(1);
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded::<Ration>()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded::<WorkerInput>()).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
         let (made_in, made) = unbounded();
         let (ready_in, ready) = bounded(workers);
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let index = worker.index();
-            let receiver = super::board::lock(&receivers)[index].take();
+            let receiver = super::live_state::lock(&receivers)[index].take();
             let _ = ready_in.send((index, std::thread::current()));
             if let Some(receiver) = receiver {
                 let made_in = made_in.clone();
@@ -57,8 +57,8 @@ impl Workers {
         let mut threads: Vec<_> = ready.iter().take(workers).collect();
         threads.sort_unstable_by_key(|(index, _)| *index);
         let threads = threads.into_iter().map(|(_, thread)| thread).collect();
-        let gather = Gather { made, workers, partial: BTreeMap::new(), next: 0 };
-        Ok(Self { supply: Supply { rations: senders, threads }, gather, guards })
+        let gather = OutputCollector { made, workers, partial: BTreeMap::new(), next: 0 };
+        Ok(Self { supply: EpochSender { rations: senders, threads }, gather, guards })
     }
 
     /// Waits for the threads, once the supply is dropped. Fails if a worker panicked.
@@ -68,33 +68,33 @@ impl Workers {
     }
 
     /// Splits off the parts, for threads of their own.
-    pub fn split(self) -> (Supply, Gather, WorkerGuards<()>) {
+    pub fn split(self) -> (EpochSender, OutputCollector, WorkerGuards<()>) {
         (self.supply, self.gather, self.guards)
     }
 }
 
-impl Supply {
+impl EpochSender {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.rations.len()
     }
 
     /// Sends an epoch: `batches[i]` is decoded by worker i. `false`: the workers are gone.
-    pub fn send(&self, head: Head, mut batches: Vec<Vec<Arc<super::epoch::Batch>>>) -> bool {
+    pub fn send(&self, head: EpochHeader, mut batches: Vec<Vec<Arc<super::epoch::Batch>>>) -> bool {
         let head = Arc::new(head);
         batches.resize_with(self.rations.len(), Vec::new);
         let mut sent = true;
         for ((rations, thread), batches) in self.rations.iter().zip(&self.threads).zip(batches) {
-            sent &= rations.send(Ration { head: Arc::clone(&head), batches }).is_ok();
+            sent &= rations.send(WorkerInput { head: Arc::clone(&head), batches }).is_ok();
             thread.unpark();
         }
         sent
     }
 }
 
-impl Gather {
+impl OutputCollector {
     /// The next epoch in order, whole; `None` when the workers are gone.
-    pub fn gather(&mut self) -> Option<Yield> {
+    pub fn gather(&mut self) -> Option<EpochOutput> {
         loop {
             if self.partial.get(&self.next).is_some_and(|(parts, _)| *parts == self.workers) {
                 let (_, whole) = self.partial.remove(&self.next)?;
@@ -113,8 +113,8 @@ impl Gather {
 fn work(
     worker: &mut timely::worker::Worker,
     settings: &Settings,
-    rations: &Receiver<Ration>,
-    yielded: impl FnMut(Yield) + 'static,
+    rations: &Receiver<WorkerInput>,
+    yielded: impl FnMut(EpochOutput) + 'static,
 ) {
     let (mut input, probe) = graph::build(worker, settings, yielded);
     loop {
@@ -149,9 +149,9 @@ mod tests {
     use crate::config::parse_norms;
 
     use crate::dataflow::epoch::Batch;
-    use crate::domain::floor::{Feed, Tide, Timing};
     use crate::domain::norms::Norms;
-    use crate::domain::shard;
+    use crate::domain::partitioner;
+    use crate::domain::shard_processor::{ShardProgress, Source, Timing};
     use crate::domain::time::Timestamp;
 
     const SHARDS: u32 = 4;
@@ -163,7 +163,7 @@ mod tests {
 
     /// A lead of each of these tenants, at minute 0.
     fn leads(tenants: &[String]) -> Arc<Batch> {
-        let mut batch = Batch::new(Feed::Files, None, Encoding::Json);
+        let mut batch = Batch::new(Source::Files, None, Encoding::Json);
         for (offset, tenant) in (0..).zip(tenants) {
             let text = format!(
                 r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"1970-01-01T00:00:00Z",
@@ -180,7 +180,7 @@ mod tests {
         let settings = Settings { shards: SHARDS, ..Settings::new(norms("1h"), timing) };
         let (supply, mut gather, guards) = Workers::start(2, settings).expect("threads").split();
         let tenant = |wanted| {
-            let name = (0..).map(|n| format!("t{n}")).find(|name| shard::shard(name, SHARDS) == wanted);
+            let name = (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, SHARDS) == wanted);
             name.expect("some name")
         };
         // Of two shards on two workers before the reload, of the others after it.
@@ -188,8 +188,8 @@ mod tests {
         let mut epoch = 0;
         let mut run = |minute: i64, norms: Option<Arc<Norms>>, batches| {
             let close = Some(Timestamp(minute * 60_000));
-            let others = Some(Tide { close, ..Tide::default() });
-            assert!(supply.send(Head { epoch, others, norms, ..Head::default() }, batches));
+            let other_shards = Some(ShardProgress { close, ..ShardProgress::default() });
+            assert!(supply.send(EpochHeader { epoch, other_shards, norms, ..EpochHeader::default() }, batches));
             epoch += 1;
             let made = gather.gather().expect("workers");
             let mut late: Vec<_> = made.alerts.iter().map(|alert| alert.tenant.as_str().to_owned()).collect();

@@ -69,7 +69,7 @@ impl Duplicates {
 
     /// Takes an id at `at`; `false` if it was taken within the window before (inclusive).
     pub fn take(&mut self, topic: Topic, id: &EventId, at: Timestamp) -> bool {
-        self.turn(at);
+        self.order(at);
         let key = Print::of(topic, id);
         // What is older than these is older than the window.
         let taken = self.generations.iter().take(2).find_map(|generation| generation.taken.get(&key));
@@ -100,7 +100,7 @@ impl Duplicates {
     }
 
     /// Begins a new generation once the youngest has lasted longer than the window.
-    fn turn(&mut self, at: Timestamp) {
+    fn order(&mut self, at: Timestamp) {
         let lasts = |generation: &Generation| at <= generation.began.saturating_add(self.window);
         if self.generations.front().is_some_and(lasts) {
             return;

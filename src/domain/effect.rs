@@ -16,9 +16,9 @@ pub enum Effect {
     /// A violation changed its status.
     Alert(Box<Alert>),
     /// A manager became known or changed; facts name managers by number.
-    Person(Box<Person>),
+    ManagerUpdate(Box<ManagerUpdate>),
     /// A pipeline and stage became known; facts name them by number.
-    Spot(Box<Spot>),
+    StageDeclaration(Box<StageDeclaration>),
     /// A currency became known; facts name currencies by number.
     Currency(u32, CompactString),
     /// A call or message was picked for review.
@@ -34,25 +34,25 @@ pub enum Effect {
 
 /// A manager's number inside the tenant; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Who(pub u32);
+pub struct ManagerIx(pub u32);
 
-impl Who {
+impl ManagerIx {
     /// Nobody: counts for department `unknown` and the tenant.
-    pub const NOBODY: Self = Self(0);
+    pub const NONE: Self = Self(0);
 
     /// This one, or `other` if this is nobody.
     pub fn or(self, other: Self) -> Self {
-        if self == Self::NOBODY { other } else { self }
+        if self == Self::NONE { other } else { self }
     }
 }
 
 /// A manager as the scoreboard needs him.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
+pub struct ManagerUpdate {
     /// When it took effect, in the order of the facts.
     pub known: Timestamp,
     /// The number that facts use.
-    pub who: Who,
+    pub who: ManagerIx,
     /// The CRM's id.
     pub id: ManagerId,
     /// Where he works; `None` is `unknown`.
@@ -63,7 +63,7 @@ pub struct Person {
 
 /// A pipeline and a stage in it, `unknown` where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spot {
+pub struct StageDeclaration {
     /// The number that facts use.
     pub number: u32,
     /// The pipeline.
@@ -80,7 +80,7 @@ pub struct Fact {
     /// The date it has: the pane it belongs to.
     pub at: Timestamp,
     /// Whose it is.
-    pub who: Who,
+    pub who: ManagerIx,
     /// 1, or -1 to take an earlier one back.
     pub times: i32,
     /// What to count.

@@ -37,7 +37,7 @@ impl Topic {
 
 /// The place of an event in the order of effect: event time, topic, and where it stands in its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Turn {
+pub struct EventOrder {
     /// Event time.
     pub at: Timestamp,
     /// The rank of its topic; deadlines come after all events of their instant.
@@ -45,13 +45,13 @@ pub struct Turn {
     /// Its offset or line.
     pub offset: i64,
     /// Which of the sources of one topic it came from.
-    pub feed: u8,
+    pub source: u8,
 }
 
-impl Turn {
+impl EventOrder {
     /// The place of what falls due at an instant: after its events.
     pub fn deadline(at: Timestamp) -> Self {
-        Self { at, rank: u8::MAX, offset: i64::MAX, feed: u8::MAX }
+        Self { at, rank: u8::MAX, offset: i64::MAX, source: u8::MAX }
     }
 }
 

@@ -5,29 +5,29 @@
 //! own to move or take back figures. Rules hear of each change and keep their clocks beside the journey.
 
 mod clocks;
-mod course;
+mod stage_history;
 
-pub use clocks::{Change, Clocks, Running, Tell};
-pub use course::{Arrival, Limit};
+pub use clocks::{ClockWording, Clocks, JourneyChange, RuleClock};
+pub use stage_history::{Limit, StageEntry};
 
 use super::alert::Resolution;
-use super::desk::Desk;
-use super::effect::{Measure, Who};
-use super::event::{Amount, Outcome, Turn};
-use super::few::Few;
+use super::effect::{ManagerIx, Measure};
+use super::event::{Amount, EventOrder, Outcome};
 use super::id::{EntityId, EntityKind, PipelineId, SourceId};
+use super::indexed_arena::Keyed;
+use super::lazy_box::{LazyBox, StaticDefault};
 use super::norms::Scope;
-use super::rare::{Blank, Rare};
-use super::register::Keyed;
 use super::rule::first_response_late::Acts;
-use super::rule::{Deed, Watch};
+use super::rule::{Act, Evaluation};
+use super::small_index_vec::SmallIndexVec;
+use super::tenant_context::TenantContext;
 use super::time::{Maybe, Timestamp};
-use super::violation::Wrong;
+use super::violation::ActViolation;
 use compact_str::{CompactString, format_compact};
-use course::Course;
+use stage_history::StageHistory;
 use std::sync::Arc;
 
-/// One lead or deal. There are millions: what most do not have is [`Rare`], and reads as if it were there.
+/// One lead or deal. There are millions: what most do not have is [`LazyBox`], and reads as if it were there.
 #[derive(Debug)]
 pub struct Journey {
     /// Which one.
@@ -35,30 +35,30 @@ pub struct Journey {
     /// Its number inside the tenant, in order of arrival.
     pub number: u32,
     /// The responsible.
-    pub who: Who,
+    pub who: ManagerIx,
     /// Present deals that name this lead.
     pub named_by: u32,
     /// Its past is known: its first stage came from its own creation or after it.
     begun: bool,
     /// The first event about it, or [`UNHEARD`].
-    heard: Turn,
+    heard: EventOrder,
     created: Maybe,
     /// Where it came from.
     pub source: Option<SourceId>,
     /// What deals have.
-    pub sale: Rare<Sale>,
+    pub sale: LazyBox<Sale>,
     /// Numbers of the contacts it has.
-    pub contacts: Few,
-    dealings: Rare<Dealings>,
-    ends: Rare<Ends>,
-    course: Rare<Course>,
+    pub contacts: SmallIndexVec,
+    dealings: LazyBox<Dealings>,
+    ends: LazyBox<Ends>,
+    stage_history: LazyBox<StageHistory>,
     clocks: Clocks,
     counted: Counted,
-    counted_rarely: Rare<CountedRarely>,
+    counted_rarely: LazyBox<CountedRarely>,
 }
 
 /// Where a journey stands of which nothing was heard yet: no event has this place.
-const UNHEARD: Turn = Turn { at: Timestamp::MIN, rank: u8::MAX, offset: i64::MIN, feed: u8::MAX };
+const UNHEARD: EventOrder = EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: i64::MIN, source: u8::MAX };
 
 /// What deals have, and seldom leads.
 #[derive(Debug, Default)]
@@ -77,11 +77,11 @@ struct Dealings {
     /// The dates of all touches, in order.
     touches: Vec<Timestamp>,
     /// The earliest dated, and who was responsible when it became known.
-    first_touch: Option<(Timestamp, Who)>,
+    first_touch: Option<(Timestamp, ManagerIx)>,
     first_contact: Option<Timestamp>,
     first_talk: Option<Timestamp>,
     /// Numbers of the contacts that demand something in its name.
-    debts: Few,
+    pending_contacts: SmallIndexVec,
 }
 
 /// How it ended.
@@ -98,13 +98,13 @@ struct Ends {
 struct Closing {
     at: Timestamp,
     outcome: Outcome,
-    by: Who,
+    by: ManagerIx,
 }
 
 /// What of a journey is counted at present, all of it for `who`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counted {
-    who: Who,
+    who: ManagerIx,
     received: bool,
     converted: bool,
     awaiting: bool,
@@ -117,42 +117,42 @@ struct Counted {
 /// What more is counted of closed ones, and of deals that move.
 #[derive(Debug, Default, PartialEq)]
 struct CountedRarely {
-    closing: Option<(Timestamp, Who, Measure)>,
-    amount: Option<(Timestamp, Who, Measure)>,
+    closing: Option<(Timestamp, ManagerIx, Measure)>,
+    amount: Option<(Timestamp, ManagerIx, Measure)>,
     /// Spots that a deal reached, when, and whether it went on.
     reached: Vec<(u32, Timestamp, bool)>,
 }
 
-impl Blank for Sale {
-    fn blank() -> &'static Self {
-        static BLANK: Sale = Sale { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
-        &BLANK
+impl StaticDefault for Sale {
+    fn static_default() -> &'static Self {
+        static EMPTY: Sale = Sale { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
+        &EMPTY
     }
 }
 
-impl Blank for Dealings {
-    fn blank() -> &'static Self {
-        static BLANK: Dealings = Dealings {
+impl StaticDefault for Dealings {
+    fn static_default() -> &'static Self {
+        static EMPTY: Dealings = Dealings {
             touches: Vec::new(),
             first_touch: None,
             first_contact: None,
             first_talk: None,
-            debts: Few::NONE,
+            pending_contacts: SmallIndexVec::NONE,
         };
-        &BLANK
+        &EMPTY
     }
 }
 
-impl Blank for Ends {
-    fn blank() -> &'static Self {
+impl StaticDefault for Ends {
+    fn static_default() -> &'static Self {
         &Ends { deleted: None, closing: None, first_closed: None }
     }
 }
 
-impl Blank for CountedRarely {
-    fn blank() -> &'static Self {
-        static BLANK: CountedRarely = CountedRarely { closing: None, amount: None, reached: Vec::new() };
-        &BLANK
+impl StaticDefault for CountedRarely {
+    fn static_default() -> &'static Self {
+        static EMPTY: CountedRarely = CountedRarely { closing: None, amount: None, reached: Vec::new() };
+        &EMPTY
     }
 }
 
@@ -169,31 +169,31 @@ impl Journey {
         Self {
             id,
             number,
-            who: Who::NOBODY,
+            who: ManagerIx::NONE,
             named_by: 0,
             begun: false,
             heard: UNHEARD,
             created: Maybe::UNKNOWN,
             source: None,
-            sale: Rare::default(),
-            contacts: Few::NONE,
-            dealings: Rare::default(),
-            ends: Rare::default(),
-            course: Rare::default(),
+            sale: LazyBox::default(),
+            contacts: SmallIndexVec::NONE,
+            dealings: LazyBox::default(),
+            ends: LazyBox::default(),
+            stage_history: LazyBox::default(),
             clocks: Clocks::default(),
             counted: Counted::default(),
-            counted_rarely: Rare::default(),
+            counted_rarely: LazyBox::default(),
         }
     }
 
     /// The first event about it; `None`: as if it had never been heard of.
-    pub fn heard(&self) -> Option<Turn> {
+    pub fn heard(&self) -> Option<EventOrder> {
         (self.heard != UNHEARD).then_some(self.heard)
     }
 
     /// The first event about it came.
-    pub fn hear(&mut self, turn: Turn) {
-        self.heard = turn;
+    pub fn hear(&mut self, order: EventOrder) {
+        self.heard = order;
     }
 
     /// When it was created, if that is known.
@@ -202,14 +202,14 @@ impl Journey {
     }
 
     /// Numbers of the contacts that demand something in its name.
-    pub fn debts(&self) -> &[u32] {
-        &self.dealings.debts
+    pub fn pending_contacts(&self) -> &[u32] {
+        &self.dealings.pending_contacts
     }
 
     /// A contact demands something in its name.
     pub fn owe(&mut self, contact: u32) {
-        if !self.debts().contains(&contact) {
-            self.dealings.debts.push(contact);
+        if !self.pending_contacts().contains(&contact) {
+            self.dealings.pending_contacts.push(contact);
         }
     }
 
@@ -259,31 +259,31 @@ impl Journey {
     }
 
     /// The order in which the primary entity of a contact is chosen: the most recently created wins.
-    pub fn recency(&self) -> (Timestamp, Option<Turn>, u32) {
+    pub fn recency(&self) -> (Timestamp, Option<EventOrder>, u32) {
         (self.created().unwrap_or(Timestamp::MIN), self.heard(), self.number)
     }
 
     /// The norms of a clock that starts now.
-    pub fn scope(&self, desk: &mut Desk) -> Arc<Scope> {
-        self.scope_for(desk, self.who)
+    pub fn scope(&self, context: &mut TenantContext) -> Arc<Scope> {
+        self.scope_for(context, self.who)
     }
 
     /// The norms of a clock that starts now, where `who` has it.
-    pub fn scope_for(&self, desk: &mut Desk, who: Who) -> Arc<Scope> {
+    pub fn scope_for(&self, context: &mut TenantContext, who: ManagerIx) -> Arc<Scope> {
         let source = self.source.as_ref().or(self.sale.lead_source.as_ref());
-        desk.scope(who, self.pipeline().map(PipelineId::as_str), source.map(SourceId::as_str))
+        context.scope(who, self.pipeline().map(PipelineId::as_str), source.map(SourceId::as_str))
     }
 
     /// The creation became known. `watched`: the clocks that count from it run.
-    pub fn born(&mut self, desk: &mut Desk, at: Timestamp, watched: bool) {
+    pub fn born(&mut self, context: &mut TenantContext, at: Timestamp, watched: bool) {
         if self.created().is_none() {
             self.created = at.into();
-            self.change(desk, Change::Born { at, watched });
+            self.change(context, JourneyChange::Born { at, watched });
         }
     }
 
     /// A manager turned to the customer, at `at`; `talk`: it was a conversation.
-    pub fn touch(&mut self, desk: &mut Desk, at: Timestamp, talk: bool) {
+    pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
         if talk {
             self.dealings.first_talk = Some(self.dealings.first_talk.map_or(at, |first| first.min(at)));
         }
@@ -292,88 +292,88 @@ impl Journey {
         if self.dealings.first_touch.is_none_or(|(first, _)| at < first) {
             self.dealings.first_touch = Some((at, self.who));
         }
-        self.change(desk, Change::Touch { at });
+        self.change(context, JourneyChange::Touch { at });
     }
 
     /// There was contact both ways, at `at`; `talk`: it was a conversation.
-    pub fn contact(&mut self, desk: &mut Desk, at: Timestamp, talk: bool) {
+    pub fn contact(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
         if talk && self.dealings.first_talk.is_none_or(|first| at < first) {
             self.dealings.first_talk = Some(at);
-            self.change(desk, Change::Talk);
+            self.change(context, JourneyChange::Talk);
         }
         if self.dealings.first_contact.is_none_or(|first| at < first) {
             self.dealings.first_contact = Some(at);
-            self.change(desk, Change::Contact);
+            self.change(context, JourneyChange::Contact);
         }
     }
 
     /// It was closed now. The same outcome again changes nothing, another one replaces the closing.
-    pub fn close(&mut self, desk: &mut Desk, outcome: Outcome, reason: Option<&CompactString>) {
+    pub fn close(&mut self, context: &mut TenantContext, outcome: Outcome, reason: Option<&CompactString>) {
         if self.ends.closing.is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
         let was_open = self.ends.closing.is_none();
-        self.judge(desk, &Deed::Closed { outcome, reason }, self.who);
-        self.arrive_at_end(desk, outcome);
-        self.ends.closing = Some(Closing { at: desk.now, outcome, by: self.who });
+        self.judge(context, &Act::Closed { outcome, reason }, self.who);
+        self.arrive_at_end(context, outcome);
+        self.ends.closing = Some(Closing { at: context.now, outcome, by: self.who });
         let first = self.ends.first_closed.is_none();
         if first {
-            self.ends.first_closed = Some((desk.now, !self.dealings.touches.is_empty()));
+            self.ends.first_closed = Some((context.now, !self.dealings.touches.is_empty()));
         }
         if was_open {
-            self.turn(desk, false);
-            self.leave(desk, desk.now, Resolution::Closed);
-            self.change(desk, Change::Closed { first });
+            self.order(context, false);
+            self.leave(context, context.now, Resolution::Closed);
+            self.change(context, JourneyChange::Closed { first });
         }
     }
 
     /// It was opened again, in the stage where it stood.
-    pub fn reopen(&mut self, desk: &mut Desk) {
+    pub fn reopen(&mut self, context: &mut TenantContext) {
         if self.ends.taken().and_then(|ends| ends.closing.take()).is_some() {
-            self.turn(desk, true);
-            self.stay(desk, desk.now);
-            self.change(desk, Change::Reopened);
+            self.order(context, true);
+            self.stay(context, context.now);
+            self.change(context, JourneyChange::Reopened);
         }
     }
 
     /// It was deleted.
-    pub fn delete(&mut self, desk: &mut Desk) {
-        self.leave(desk, desk.now, Resolution::Deleted);
-        self.ends.deleted = Some((desk.now, !self.dealings.touches.is_empty()));
-        self.change(desk, Change::Deleted);
+    pub fn delete(&mut self, context: &mut TenantContext) {
+        self.leave(context, context.now, Resolution::Deleted);
+        self.ends.deleted = Some((context.now, !self.dealings.touches.is_empty()));
+        self.change(context, JourneyChange::Deleted);
     }
 
     /// It got another responsible.
-    pub fn assign(&mut self, desk: &mut Desk, who: Who) {
+    pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
         self.who = who;
-        self.change(desk, Change::Assigned);
+        self.change(context, JourneyChange::Assigned);
     }
 
     /// Other norms are in force.
-    pub fn reload(&mut self, desk: &mut Desk) {
-        self.reload_stay(desk);
-        self.change(desk, Change::Reloaded);
-        self.publish(desk);
+    pub fn reload(&mut self, context: &mut TenantContext) {
+        self.reload_stay(context);
+        self.change(context, JourneyChange::Reloaded);
+        self.publish(context);
     }
 
     /// Its timer went off.
-    pub fn ring(&mut self, desk: &mut Desk) {
-        self.ring_stay(desk.now);
-        self.change(desk, Change::Rung);
-        self.publish(desk);
+    pub fn ring(&mut self, context: &mut TenantContext) {
+        self.ring_stay(context.now);
+        self.change(context, JourneyChange::Rung);
+        self.publish(context);
     }
 
     /// Judges what somebody did to it.
-    pub fn judge(&mut self, desk: &mut Desk, deed: &Deed<'_>, who: Who) {
-        if !desk.deeds {
+    pub fn judge(&mut self, context: &mut TenantContext, act: &Act<'_>, who: ManagerIx) {
+        if !context.acts {
             return;
         }
-        let scope = self.scope(desk);
+        let scope = self.scope(context);
         for (rule, params) in &scope.rules {
-            let Watch::Deed(find) = rule.definition().watch else { continue };
-            for finding in find(deed, self, params, &scope) {
-                let spot = finding.part.as_ref().map(|part| desk.spot(self.pipeline(), Some(part)));
-                if spot.is_some_and(|spot| !self.course.tell_once(*rule, spot)) {
+            let Evaluation::Act(find) = rule.definition().evaluation else { continue };
+            for finding in find(act, self, params, &scope) {
+                let stage_ix = finding.part.as_ref().map(|part| context.stage_ix(self.pipeline(), Some(part)));
+                if stage_ix.is_some_and(|stage_ix| !self.stage_history.tell_once(*rule, stage_ix)) {
                     continue;
                 }
                 let subject = match &finding.part {
@@ -382,14 +382,14 @@ impl Journey {
                 };
                 let severity = params.severity.unwrap_or_default();
                 let (observed, norm, entity) = (finding.observed, finding.norm, &self.id);
-                Wrong { rule: *rule, subject, who, entity, severity, observed, norm }.raise(desk);
+                ActViolation { rule: *rule, subject, who, entity, severity, observed, norm }.raise(context);
             }
         }
     }
 
     /// States what is counted of it now and was not before, and the other way round.
-    pub fn publish(&mut self, desk: &mut Desk) {
-        let (new, rare) = self.countable(desk);
+    pub fn publish(&mut self, context: &mut TenantContext) {
+        let (new, rare) = self.countable(context);
         if self.counted == new && *self.counted_rarely == rare {
             return;
         }
@@ -411,8 +411,8 @@ impl Journey {
             let fact = |counted: &Counted| is(counted).then_some((created, counted.who, measure));
             (fact(&old), fact(&new))
         };
-        let standing = |spot: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
-            let fact = |counted: &Counted| spot(counted).map(|spot| (created, counted.who, measure(spot)));
+        let standing = |stage_ix: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
+            let fact = |counted: &Counted| stage_ix(counted).map(|stage_ix| (created, counted.who, measure(stage_ix)));
             (fact(&old), fact(&new))
         };
         let open_deal = |(old, new)| if is_deal { (old, new) } else { (None, None) };
@@ -431,23 +431,23 @@ impl Journey {
                 for ((at, who, measure), times) in
                     old.into_iter().map(|fact| (fact, -1)).chain(new.into_iter().map(|fact| (fact, 1)))
                 {
-                    desk.fact(at, who, times, measure);
+                    context.fact(at, who, times, measure);
                 }
             }
         }
         if (&old_rare.reached, old.who) != (&rare.reached, new.who) {
             for (reached, who, times) in [(&old_rare.reached, old.who, -1), (&rare.reached, new.who, 1)] {
-                for (spot, at, passed) in reached {
-                    desk.fact(*at, who, times, Measure::StageReached(*spot));
+                for (stage_ix, at, passed) in reached {
+                    context.fact(*at, who, times, Measure::StageReached(*stage_ix));
                     if *passed {
-                        desk.fact(*at, who, times, Measure::StagePassed(*spot));
+                        context.fact(*at, who, times, Measure::StagePassed(*stage_ix));
                     }
                 }
             }
         }
     }
 
-    fn countable(&self, desk: &mut Desk) -> (Counted, CountedRarely) {
+    fn countable(&self, context: &mut TenantContext) -> (Counted, CountedRarely) {
         if self.deleted() || self.heard().is_none() {
             return Default::default();
         }
@@ -467,7 +467,7 @@ impl Journey {
         };
         let closing = self.ends.closing.and_then(|closing| Some((closing.at, closing.by, measure?)));
         let amount = closing.filter(|closing| closing.2 == Measure::DealWon).and_then(|(at, by, _)| {
-            let currency = desk.currency(self.sale.amount.currency.as_ref());
+            let currency = context.currency(self.sale.amount.currency.as_ref());
             Some((at, by, Measure::AmountWon { currency, minor: self.sale.amount.minor? }))
         });
         let (overdue, stuck) = self.overdue().unzip();
@@ -478,18 +478,18 @@ impl Journey {
             converted: received && converted,
             awaiting: received && awaits && self.ends.first_closed.is_none(),
             stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
-            open: outcome.is_none().then(|| desk.spot(self.pipeline(), self.stage())),
+            open: outcome.is_none().then(|| context.stage_ix(self.pipeline(), self.stage())),
             overdue,
         };
-        let reached = if self.id.kind == EntityKind::Deal { self.course.reached(won) } else { Vec::new() };
+        let reached = if self.id.kind == EntityKind::Deal { self.stage_history.reached(won) } else { Vec::new() };
         (counted, CountedRarely { closing, amount, reached })
     }
 
     /// Tells every rule of a change.
-    fn change(&mut self, desk: &mut Desk, change: Change) {
+    fn change(&mut self, context: &mut TenantContext, change: JourneyChange) {
         let mut clocks = std::mem::take(&mut self.clocks);
         for follow in clocks::FOLLOWERS.iter() {
-            follow(&mut clocks, self, desk, change);
+            follow(&mut clocks, self, context, change);
         }
         self.clocks = clocks;
     }

@@ -9,7 +9,7 @@ use super::calendar::Calendar;
 use super::event::{Channel, Outcome};
 use super::id::{EntityKind, PipelineId, StageId, TenantId};
 use super::identity::Country;
-use super::rule::{Rule, Watch};
+use super::rule::{Evaluation, Rule};
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ pub struct Override {
 
 /// Where a clock starts: what overrides are matched against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Place<'a> {
+pub struct ScopeQuery<'a> {
     /// The company.
     pub tenant: &'a str,
     /// The responsible's department, `unknown` if none.
@@ -382,9 +382,9 @@ impl Norms {
     }
 
     /// Whether any rule about acts is named anywhere.
-    pub fn judge_deeds(&self) -> bool {
-        let deed = |rule: &Rule| matches!(rule.definition().watch, Watch::Deed(_));
-        self.layers().flat_map(|layer| layer.rules.keys()).any(deed)
+    pub fn judges_acts(&self) -> bool {
+        let act = |rule: &Rule| matches!(rule.definition().evaluation, Evaluation::Act(_));
+        self.layers().flat_map(|layer| layer.rules.keys()).any(act)
     }
 
     /// The window that a window rule judges: the one it names, else the first.
@@ -393,7 +393,7 @@ impl Norms {
     }
 
     /// What the layers that apply in `place` say together.
-    pub fn layer(&self, place: Place<'_>) -> Layer {
+    pub fn layer(&self, place: ScopeQuery<'_>) -> Layer {
         let mut layer = self.base.clone();
         for over in self.overrides.iter().filter(|over| over.applies(place)) {
             layer.merge(&over.layer);
@@ -402,7 +402,7 @@ impl Norms {
     }
 
     /// The norms that apply in `place`.
-    pub fn scope(&self, place: Place<'_>) -> Scope {
+    pub fn scope(&self, place: ScopeQuery<'_>) -> Scope {
         let mut layer = self.layer(place);
         layer.rules.retain(|_, params| params.enabled != Some(false));
         Scope {
@@ -451,7 +451,7 @@ impl SamplingParams {
 
 impl Override {
     /// Whether every key of its `when` that is given matches.
-    pub fn applies(&self, place: Place<'_>) -> bool {
+    pub fn applies(&self, place: ScopeQuery<'_>) -> bool {
         let fits = |wanted: &Option<CompactString>, found: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| found == Some(wanted.as_str()))
         };

@@ -17,14 +17,14 @@
 //! **Requests** are open until a review comes, or until it would be as late as an event that is refused.
 
 use super::calendar::Calendar;
-use super::desk::{Desk, Timer};
-use super::effect::{Effect, Who};
-use super::event::{Channel, Direction, Outcome, Turn};
+use super::effect::{Effect, ManagerIx};
+use super::event::{Channel, Direction, EventOrder, Outcome};
 use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId, TenantId};
 use super::identity;
+use super::indexed_arena::IndexedArena;
 use super::journey::Journey;
 use super::norms::ReviewSampling;
-use super::register::Register;
+use super::tenant_context::{TenantContext, Timer};
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use jiff::civil::Date;
@@ -154,12 +154,12 @@ pub struct Sampler {
     secret: String,
     /// How long a request waits.
     patience: Span,
-    managers: FxHashMap<Who, Manager>,
+    managers: FxHashMap<ManagerIx, Manager>,
     open: FxHashMap<CompactString, (ManagerId, Timestamp)>,
     /// The requests that were made, in order; those that are over are among them.
     asked: VecDeque<(Timestamp, CompactString)>,
     /// The late events that are put into their places, and up to where everything was processed before.
-    late: (BTreeSet<Turn>, Timestamp),
+    late: (BTreeSet<EventOrder>, Timestamp),
 }
 
 /// The days of one manager.
@@ -198,10 +198,10 @@ static UTC: LazyLock<Arc<Calendar>> = LazyLock::new(|| {
 
 impl Sampler {
     /// One that has seen nothing. `None` where the norms ask for no reviews anywhere.
-    pub fn new(desk: &Desk, patience: Span) -> Option<Self> {
-        let norms = &desk.norms;
+    pub fn new(context: &TenantContext, patience: Span) -> Option<Self> {
+        let norms = &context.norms;
         norms.layers().any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
-            secret: norms.secret(&desk.tenant).into(),
+            secret: norms.secret(&context.tenant).into(),
             patience,
             managers: FxHashMap::default(),
             open: FxHashMap::default(),
@@ -212,24 +212,24 @@ impl Sampler {
 
     /// Events of these places come late, after everything up to `upto` was processed: of what is played again only they
     /// are news.
-    pub fn correct(&mut self, late: Vec<Turn>, upto: Timestamp) {
+    pub fn correct(&mut self, late: Vec<EventOrder>, upto: Timestamp) {
         self.late = (late.into_iter().collect(), upto);
     }
 
     /// An interaction of a manager became known.
-    pub fn consider(&mut self, desk: &mut Desk, who: Who, interaction: Interaction<'_>) {
-        let late = desk.rehearses();
-        if who == Who::NOBODY || (late && !self.late.0.contains(&desk.turn)) {
+    pub fn consider(&mut self, context: &mut TenantContext, who: ManagerIx, interaction: Interaction<'_>) {
+        let late = context.is_replaying();
+        if who == ManagerIx::NONE || (late && !self.late.0.contains(&context.order)) {
             return;
         }
         let processed = if late { self.late.1 } else { Timestamp::MIN };
         let manager = self.managers.entry(who).or_default();
         if manager.running.is_none() {
-            let Some(day) = Day::begin(desk, who, manager.over).filter(|day| day.last() > processed) else { return };
-            desk.wake(day.last(), Timer::Reviews(who));
+            let Some(day) = Day::begin(context, who, manager.over).filter(|day| day.last() > processed) else { return };
+            context.wake(day.last(), Timer::Reviews(who));
             manager.running = Some(day);
         }
-        let running = manager.running.as_mut().filter(|day| day.begin <= desk.now && desk.now < day.end);
+        let running = manager.running.as_mut().filter(|day| day.begin <= context.now && context.now < day.end);
         let Some((day, norm)) = running.and_then(|day| day.norm.map(|norm| (day, norm))) else { return };
         if matches!(interaction.medium, Medium::Call { talk, .. } if talk < norm.min_talk) {
             return;
@@ -252,21 +252,21 @@ impl Sampler {
     }
 
     /// A manager's day ends: its sample is made.
-    pub fn ring(&mut self, desk: &mut Desk, who: Who, journeys: &Register<Journey>) {
+    pub fn ring(&mut self, context: &mut TenantContext, who: ManagerIx, journeys: &IndexedArena<Journey>) {
         let Some(manager) = self.managers.get_mut(&who) else { return };
-        let Some(day) = manager.running.take_if(|day| day.last() <= desk.now) else { return };
+        let Some(day) = manager.running.take_if(|day| day.last() <= context.now) else { return };
         manager.over = Some((day.date, day.end));
-        self.forget(desk);
-        let (Some(manager), Some(department)) = desk.named(who) else { return };
+        self.forget(context);
+        let (Some(manager), Some(department)) = context.named(who) else { return };
         for pick in day.picked.into_values() {
             let about = pick.entity.map(|entity| About::of(&journeys[entity]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
-                desk.out.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
+                context.out.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
             }
             self.asked.push_back((day.end, pick.interaction.clone()));
-            desk.out.push(Effect::Review(Box::new(ReviewRequest {
-                tenant: desk.tenant.clone(),
+            context.out.push(Effect::Review(Box::new(ReviewRequest {
+                tenant: context.tenant.clone(),
                 manager: manager.clone(),
                 department: department.clone(),
                 interaction: pick.interaction,
@@ -280,21 +280,21 @@ impl Sampler {
     }
 
     /// A review came.
-    pub fn answer(&mut self, desk: &mut Desk, interaction: &CompactString) {
+    pub fn answer(&mut self, context: &mut TenantContext, interaction: &CompactString) {
         if let Some((manager, _)) = self.open.remove(interaction) {
-            desk.out.push(Effect::ReviewOver { manager, answered: true });
+            context.out.push(Effect::ReviewOver { manager, answered: true });
         }
     }
 
     /// Lets go of the requests that waited too long.
-    fn forget(&mut self, desk: &mut Desk) {
-        let oldest = desk.now.saturating_sub(self.patience);
+    fn forget(&mut self, context: &mut TenantContext) {
+        let oldest = context.now.saturating_sub(self.patience);
         while self.asked.front().is_some_and(|(asked, _)| *asked < oldest) {
             let Some((asked, interaction)) = self.asked.pop_front() else { return };
             if self.open.get(&interaction).is_some_and(|(_, opened)| *opened == asked)
                 && let Some((manager, _)) = self.open.remove(&interaction)
             {
-                desk.out.push(Effect::ReviewOver { manager, answered: false });
+                context.out.push(Effect::ReviewOver { manager, answered: false });
             }
         }
     }
@@ -302,12 +302,12 @@ impl Sampler {
 
 impl Day {
     /// The day of a manager that runs now.
-    fn begin(desk: &mut Desk, who: Who, over: Option<(Date, Timestamp)>) -> Option<Self> {
-        let scope = desk.scope(who, None, None);
+    fn begin(context: &mut TenantContext, who: ManagerIx, over: Option<(Date, Timestamp)>) -> Option<Self> {
+        let scope = context.scope(who, None, None);
         let calendar = scope.calendar.as_ref().unwrap_or(&UTC);
-        let mut date = calendar.day(desk.now);
+        let mut date = calendar.day(context.now);
         // Where clocks were put back over midnight, some instants after it still have the date of the day before.
-        if calendar.day_end(date) <= desk.now {
+        if calendar.day_end(date) <= context.now {
             date = date.tomorrow().ok()?;
         }
         let mut begin = date.yesterday().map_or(Timestamp::MIN, |yesterday| calendar.day_end(yesterday));
@@ -318,7 +318,7 @@ impl Day {
             begin = begin.max(ended);
         }
         let (end, norm, picked) = (calendar.day_end(date), scope.review_sampling, BTreeMap::new());
-        (begin <= desk.now).then_some(Self { date, begin, end, norm, picked })
+        (begin <= context.now).then_some(Self { date, begin, end, norm, picked })
     }
 
     /// The instant after which nothing of it can become known.

@@ -2,15 +2,15 @@
 //! says why a head of sales should care, what the rule goes by, what it tells, and how it is judged.
 
 use super::alert::{Alert, Resolution, Value, Values};
-use super::desk::Desk;
 use super::event::{Outcome, TermsOffered};
 use super::evidence::{self, Unit};
 use super::id::StageId;
-use super::journey::{Change, Clocks, Journey};
+use super::journey::{Clocks, Journey, JourneyChange};
 use super::norms::{Params, Pipeline, Scope};
-use super::owed::Kind;
+use super::pending_replies::DemandKind;
 use super::row::Ratio;
-use super::window::Sample;
+use super::tenant_context::TenantContext;
+use super::window::WindowSample;
 use compact_str::CompactString;
 
 macro_rules! rules {
@@ -86,7 +86,7 @@ pub struct Definition {
     /// What a person reads.
     pub wording: Wording,
     /// How it is judged.
-    pub watch: Watch,
+    pub evaluation: Evaluation,
 }
 
 /// What a norm may say beside `enabled`, `severity` and `escalate_after`.
@@ -132,22 +132,22 @@ pub enum Parameter {
 
 /// How a rule is judged.
 #[derive(Clone, Copy, Debug)]
-pub enum Watch {
+pub enum Evaluation {
     /// By clocks of a lead or deal, which it looks after at every change.
-    Journey(fn(&mut Clocks, &Journey, &mut Desk, Change)),
+    Journey(fn(&mut Clocks, &Journey, &mut TenantContext, JourneyChange)),
     /// By what somebody did to a lead or deal.
-    Deed(fn(&Deed<'_>, &Journey, &Params, &Scope) -> Vec<Finding>),
+    Act(fn(&Act<'_>, &Journey, &Params, &Scope) -> Vec<Finding>),
     /// By what is owed to a contact.
-    Demands(&'static Kind),
+    Demands(&'static DemandKind),
     /// By a manager's figures, at the slide boundaries of a window; `None` without a limit to hold them against.
-    Window(fn(&Params, &Sample<'_>) -> Option<Judgement>),
+    Window(fn(&Params, &WindowSample<'_>) -> Option<Judgement>),
     /// By the silence of source topics.
     Topics,
 }
 
 /// Something that was done to a lead or deal.
 #[derive(Clone, Debug)]
-pub enum Deed<'a> {
+pub enum Act<'a> {
     /// It was closed.
     Closed {
         /// How it ended.

@@ -5,23 +5,23 @@
 //!
 //! Whether a manager's figures are as they should be is decided in `scoreboard/judge.rs`.
 
-mod judge;
-mod kept;
+mod window_evaluator;
+mod window_violation;
 
 use super::alert::Alert;
-use super::effect::{Effect, Fact, Measure, Percent, Person, Spot, Who};
+use super::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Percent, StageDeclaration};
 use super::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use super::norms::{Norms, Window};
 use super::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
 use super::rule::Rule;
 use super::time::{Span, Timestamp};
-use super::window::{Cell, Rolling};
+use super::window::{PaneAggregate, SlidingWindow};
 use compact_str::CompactString;
-pub use kept::{ChargeKey, LastTold, WindowViolation};
+pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};
 
-use judge::Judge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use window_evaluator::WindowEvaluator;
 
 /// The figures of one tenant.
 #[derive(Debug)]
@@ -29,20 +29,20 @@ pub struct Scoreboard {
     tenant: TenantId,
     windows: Vec<Window>,
     /// By number; 0 is nobody.
-    members: Vec<Member>,
+    members: Vec<ManagerFigures>,
     /// Every department that ever was: one that everybody left still has rows, with nothing in them.
     departments: BTreeSet<DepartmentId>,
-    spots: Vec<Spot>,
+    stages: Vec<StageDeclaration>,
     currencies: Vec<CompactString>,
-    judge: Judge,
+    judge: WindowEvaluator,
 }
 
 #[derive(Debug)]
-struct Member {
+struct ManagerFigures {
     id: ManagerId,
     department: Option<DepartmentId>,
-    rolling: Vec<Rolling>,
-    now: Standing,
+    sliding: Vec<SlidingWindow>,
+    now: CurrentFigures,
     /// Offers in order of their date: they are few, and distinct deals cannot be kept by adding and subtracting.
     offers: VecDeque<Offer>,
 }
@@ -57,7 +57,7 @@ struct Offer {
 
 /// What stands now.
 #[derive(Clone, Debug, Default)]
-struct Standing {
+struct CurrentFigures {
     /// Waits for a first response, by their beginning.
     awaiting: BTreeMap<Timestamp, i64>,
     open: BTreeMap<u32, i64>,
@@ -73,14 +73,14 @@ impl Scoreboard {
     /// An empty scoreboard with the windows of these norms.
     pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
         let windows = norms.windows.clone();
-        let nobody = Member::new(UNKNOWN.into(), &windows);
+        let nobody = ManagerFigures::new(UNKNOWN.into(), &windows);
         Self {
-            judge: Judge::new(norms, &tenant),
+            judge: WindowEvaluator::new(norms, &tenant),
             tenant,
             windows,
             members: vec![nobody],
             departments: BTreeSet::from([UNKNOWN.into()]),
-            spots: Vec::new(),
+            stages: Vec::new(),
             currencies: Vec::new(),
         }
     }
@@ -91,13 +91,13 @@ impl Scoreboard {
             Effect::Fact(fact) => {
                 self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
                 self.count(&fact);
-                self.judge.stir(fact.who);
+                self.judge.mark_dirty(fact.who);
             }
-            Effect::Person(person) => {
+            Effect::ManagerUpdate(person) => {
                 self.judge_until(person.known.saturating_sub(Span(1)), alerts);
                 self.person(*person);
             }
-            Effect::Spot(spot) => self.spot(*spot),
+            Effect::StageDeclaration(stage_ix) => self.stage_ix(*stage_ix),
             Effect::Currency(_, code) => self.currencies.push(code),
             Effect::Alert(alert) => alerts.push(*alert),
             // Requests are counted where they are published.
@@ -109,8 +109,8 @@ impl Scoreboard {
     pub fn recall(&mut self, effect: Effect) {
         match effect {
             Effect::Fact(fact) => self.count(&fact),
-            Effect::Person(person) => self.person(*person),
-            Effect::Spot(spot) => self.spot(*spot),
+            Effect::ManagerUpdate(person) => self.person(*person),
+            Effect::StageDeclaration(stage_ix) => self.stage_ix(*stage_ix),
             Effect::Currency(_, code) => self.currencies.push(code),
             Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
         }
@@ -118,7 +118,7 @@ impl Scoreboard {
 
     /// Other norms are in force; the windows are the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
-        let members = (0..self.members.len() as u32).map(Who);
+        let members = (0..self.members.len() as u32).map(ManagerIx);
         self.judge.reload(norms, &self.tenant, members);
     }
 
@@ -132,10 +132,10 @@ impl Scoreboard {
         self.departments.iter()
     }
 
-    fn person(&mut self, person: Person) {
+    fn person(&mut self, person: ManagerUpdate) {
         let number = person.who.0 as usize;
         while self.members.len() <= number {
-            self.members.push(Member::new(person.id.clone(), &self.windows));
+            self.members.push(ManagerFigures::new(person.id.clone(), &self.windows));
         }
         let before = self.members[number].department();
         self.members[number].department = person.department;
@@ -146,9 +146,9 @@ impl Scoreboard {
         }
     }
 
-    fn spot(&mut self, spot: Spot) {
-        debug_assert_eq!(spot.number as usize, self.spots.len(), "spots are announced in order");
-        self.spots.push(spot);
+    fn stage_ix(&mut self, stage_ix: StageDeclaration) {
+        debug_assert_eq!(stage_ix.number as usize, self.stages.len(), "spots are announced in order");
+        self.stages.push(stage_ix);
     }
 
     fn count(&mut self, fact: &Fact) {
@@ -156,8 +156,8 @@ impl Scoreboard {
         let times = i64::from(fact.times);
         match fact.measure {
             Measure::Awaiting => add(&mut member.now.awaiting, fact.at, times),
-            Measure::Open(spot) => add(&mut member.now.open, spot, times),
-            Measure::Overdue(spot) => add(&mut member.now.overdue, spot, times),
+            Measure::Open(stage_ix) => add(&mut member.now.open, stage_ix, times),
+            Measure::Overdue(stage_ix) => add(&mut member.now.overdue, stage_ix, times),
             Measure::OpenDeal => member.now.open_deals += times,
             Measure::Stuck => member.now.stuck_deals += times,
             Measure::OpenAlert(rule) => add(&mut member.now.open_alerts, rule, times),
@@ -172,7 +172,7 @@ impl Scoreboard {
                     member.offers.remove(place + gone);
                 }
             }
-            _ => member.rolling.iter_mut().for_each(|window| window.count(fact)),
+            _ => member.sliding.iter_mut().for_each(|window| window.count(fact)),
         }
     }
 
@@ -189,22 +189,22 @@ impl Scoreboard {
     pub fn window_rows(&mut self, index: usize, at: Timestamp, into: &mut Vec<Row>) {
         let window = self.windows[index];
         self.members.iter_mut().for_each(|member| member.advance(&self.windows, index, at));
-        let mut departments: BTreeMap<DepartmentId, (Cell, Vec<&Offer>)> = self.each_department();
+        let mut departments: BTreeMap<DepartmentId, (PaneAggregate, Vec<&Offer>)> = self.each_department();
         for (number, member) in self.members.iter().enumerate() {
-            let total = member.rolling[index].total();
-            let (cell, offers) = departments.entry(member.department()).or_default();
-            cell.merge(total, 1);
+            let total = member.sliding[index].total();
+            let (aggregate, offers) = departments.entry(member.department()).or_default();
+            aggregate.merge(total, 1);
             offers.extend(member.offers(window, at));
             if number > 0 {
                 let figures = self.spell(total, terms(member.offers(window, at)));
                 self.push(into, Subject::Manager(member.id.clone()), member.department.clone(), at, window, figures);
             }
         }
-        let mut tenant = (Cell::default(), Vec::new());
-        for (id, (cell, offers)) in departments {
-            tenant.0.merge(&cell, 1);
+        let mut tenant = (PaneAggregate::default(), Vec::new());
+        for (id, (aggregate, offers)) in departments {
+            tenant.0.merge(&aggregate, 1);
             tenant.1.extend(&offers);
-            let figures = self.spell(&cell, terms(offers));
+            let figures = self.spell(&aggregate, terms(offers));
             self.push(into, Subject::Department(id), None, at, window, figures);
         }
         let figures = self.spell(&tenant.0, terms(tenant.1));
@@ -213,9 +213,9 @@ impl Scoreboard {
 
     /// The `now` rows at `at`.
     pub fn now_rows(&self, at: Timestamp, into: &mut Vec<Row>) {
-        let mut departments: BTreeMap<DepartmentId, Standing> = self.each_department();
-        let mut tenant = Standing::default();
-        let row = |subject, department, standing: &Standing| {
+        let mut departments: BTreeMap<DepartmentId, CurrentFigures> = self.each_department();
+        let mut tenant = CurrentFigures::default();
+        let row = |subject, department, standing: &CurrentFigures| {
             let figures = Figures::Now(Box::new(self.now_figures(standing, at)));
             Row { tenant: self.tenant.clone(), subject, department, at, figures }
         };
@@ -249,24 +249,24 @@ impl Scoreboard {
         into.push(Row { tenant: self.tenant.clone(), subject, department, at, figures });
     }
 
-    fn spell(&self, cell: &Cell, terms: Terms) -> WindowFigures {
+    fn spell(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
         let name = |currency: u32| self.currencies.get(currency as usize).cloned().unwrap_or_default();
-        let amount_won = cell.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
+        let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
         let mut stage_conversion = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for (spot, share) in cell.stages() {
-            if let Some(spot) = self.spots.get(spot as usize) {
-                stage_conversion.entry(spot.pipeline.clone()).or_default().insert(spot.stage.clone(), share);
+        for (stage_ix, share) in aggregate.stages() {
+            if let Some(stage_ix) = self.stages.get(stage_ix as usize) {
+                stage_conversion.entry(stage_ix.pipeline.clone()).or_default().insert(stage_ix.stage.clone(), share);
             }
         }
-        WindowFigures { terms, amount_won, stage_conversion, ..cell.figures() }
+        WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
     }
 
-    fn now_figures(&self, standing: &Standing, at: Timestamp) -> NowFigures {
+    fn now_figures(&self, standing: &CurrentFigures, at: Timestamp) -> NowFigures {
         let by_stage = |counts: &BTreeMap<u32, i64>| {
             let mut spelled = ByStage::new();
-            for (spot, n) in counts {
-                if let Some(spot) = self.spots.get(*spot as usize) {
-                    spelled.entry(spot.pipeline.clone()).or_default().insert(spot.stage.clone(), *n);
+            for (stage_ix, n) in counts {
+                if let Some(stage_ix) = self.stages.get(*stage_ix as usize) {
+                    spelled.entry(stage_ix.pipeline.clone()).or_default().insert(stage_ix.stage.clone(), *n);
                 }
             }
             spelled
@@ -283,10 +283,10 @@ impl Scoreboard {
     }
 }
 
-impl Member {
+impl ManagerFigures {
     fn new(id: ManagerId, windows: &[Window]) -> Self {
-        let rolling = windows.iter().map(|window| Rolling::new(*window)).collect();
-        Self { id, department: None, rolling, now: Standing::default(), offers: VecDeque::new() }
+        let sliding = windows.iter().map(|window| SlidingWindow::new(*window)).collect();
+        Self { id, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
     }
 
     fn is_in(&self, department: &DepartmentId) -> bool {
@@ -295,9 +295,9 @@ impl Member {
 
     /// Lets go of what one of the windows no longer covers at `at`, and none of them any more.
     fn advance(&mut self, windows: &[Window], index: usize, at: Timestamp) {
-        self.rolling[index].advance(at);
+        self.sliding[index].advance(at);
         if !self.offers.is_empty() {
-            let longest = windows.iter().map(|window| Rolling::since(*window, at)).min();
+            let longest = windows.iter().map(|window| SlidingWindow::since(*window, at)).min();
             while self.offers.front().is_some_and(|offer| Some(offer.at) < longest) {
                 self.offers.pop_front();
             }
@@ -306,7 +306,7 @@ impl Member {
 
     /// The offers in a window at `at`.
     fn offers(&self, window: Window, at: Timestamp) -> impl Iterator<Item = &Offer> {
-        let since = Rolling::since(window, at);
+        let since = SlidingWindow::since(window, at);
         self.offers.range(self.offers.partition_point(|offer| offer.at < since)..)
     }
 
@@ -315,11 +315,11 @@ impl Member {
     }
 }
 
-impl Standing {
+impl CurrentFigures {
     fn merge(&mut self, other: &Self) {
         other.awaiting.iter().for_each(|(since, n)| add(&mut self.awaiting, *since, *n));
-        other.open.iter().for_each(|(spot, n)| add(&mut self.open, *spot, *n));
-        other.overdue.iter().for_each(|(spot, n)| add(&mut self.overdue, *spot, *n));
+        other.open.iter().for_each(|(stage_ix, n)| add(&mut self.open, *stage_ix, *n));
+        other.overdue.iter().for_each(|(stage_ix, n)| add(&mut self.overdue, *stage_ix, *n));
         other.open_alerts.iter().for_each(|(rule, n)| add(&mut self.open_alerts, *rule, *n));
         self.unreturned += other.unreturned;
         self.unanswered += other.unanswered;

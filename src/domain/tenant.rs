@@ -4,33 +4,33 @@
 
 mod cases;
 mod correction;
+mod event_log;
+mod explain;
 mod interactions;
-mod log;
-mod memory;
-mod telling;
+mod persistence;
 
-use super::desk::{Desk, Timer};
+use super::changelog::{Changelog, PayloadCodec};
 use super::duplicates::Duplicates;
-use super::effect::{Effect, Measure, Percent, Who};
+use super::effect::{Effect, ManagerIx, Measure, Percent};
 use super::event::{
-    ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, Outcome, Payload, Snapshot, StageChanged,
-    TermsOffered, Turn,
+    ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
+    StageChanged, TermsOffered,
 };
-use super::few::Few;
 use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
 use super::identity;
-use super::journey::{Arrival, Journey};
+use super::indexed_arena::{IndexedArena, Keyed};
+use super::journey::{Journey, StageEntry};
+use super::lazy_box::{LazyBox, StaticDefault};
 use super::norms::{Norms, Scope};
-use super::owed::{Act, Kind, Owed};
-use super::people::Record;
-use super::rare::{Blank, Rare};
-use super::register::{Keyed, Register};
+use super::pending_replies::{DemandKind, PendingReplies, Settlement};
+use super::people::ManagerRecord;
 use super::review::Sampler;
-use super::rule::Deed;
+use super::rule::Act;
 use super::rule::message_unanswered::KIND as MESSAGES;
 use super::rule::missed_call_not_returned::KIND as CALLS;
 use super::rule::source_silent::Silences;
-use super::state::{Journal, Packing};
+use super::small_index_vec::SmallIndexVec;
+use super::tenant_context::{TenantContext, Timer};
 use super::terms;
 use super::time::{Span, Timestamp};
 use cases::Cases;
@@ -67,28 +67,28 @@ impl Default for Memory {
 /// One tenant.
 #[derive(Debug)]
 pub struct Tenant {
-    desk: Desk,
+    context: TenantContext,
     memory: Memory,
-    packing: Packing,
+    packing: PayloadCodec,
     /// What is to be written since it was last taken.
-    journal: Journal,
+    changelog: Changelog,
     /// When to see whether a case is over for long enough.
     fading: BinaryHeap<Reverse<(Timestamp, u32)>>,
     /// The last event of each topic among those that are forgotten.
-    spoke: [Timestamp; 3],
+    last_event: [Timestamp; 3],
     /// Bytes of the event that is being kept.
     packed: Vec<u8>,
     duplicates: Duplicates,
     cases: Cases,
     /// The norms, and from when on they were in force.
-    eras: Vec<(Timestamp, Arc<Norms>)>,
+    norm_versions: Vec<(Timestamp, Arc<Norms>)>,
     /// `None`: nobody asks for it.
     silences: Option<Silences>,
     sampler: Option<Sampler>,
     /// The keys of the event that is being processed.
     keys: Vec<u64>,
-    journeys: Register<Journey>,
-    contacts: Register<Card>,
+    journeys: IndexedArena<Journey>,
+    contacts: IndexedArena<ContactState>,
     /// Calls that ended: each counts once.
     ended: FxHashSet<CallId>,
     /// Calls that began and have not ended.
@@ -99,7 +99,7 @@ pub struct Tenant {
     asked_by: FxHashMap<MessageId, u32>,
     /// Calls that began at the instant that is being processed: one that starts in the millisecond in which a call is
     /// missed returns it, whichever of the two came first. Many sources know whole seconds only.
-    calls_now: Vec<(u32, Act)>,
+    calls_now: Vec<(u32, Settlement)>,
     /// How many events were applied: the order of effect.
     applied: u64,
     /// Deals that name leads which are not known.
@@ -108,30 +108,30 @@ pub struct Tenant {
 
 /// A phone or an address, and what is owed to it.
 #[derive(Debug, Default)]
-struct Card {
+struct ContactState {
     form: CompactString,
-    entities: Few,
+    entities: SmallIndexVec,
     /// Most contacts are owed nothing.
-    debt: Rare<Debt>,
+    pending: LazyBox<ContactPending>,
 }
 
 /// What is owed to a contact.
 #[derive(Debug, Default)]
-struct Debt {
+struct ContactPending {
     /// `contact:KEY`, made when it is first needed.
     subject: Option<CompactString>,
-    calls: Option<Box<Owed>>,
-    messages: Option<Box<Owed>>,
+    calls: Option<Box<PendingReplies>>,
+    messages: Option<Box<PendingReplies>>,
 }
 
-impl Blank for Debt {
-    fn blank() -> &'static Self {
-        static BLANK: Debt = Debt { subject: None, calls: None, messages: None };
-        &BLANK
+impl StaticDefault for ContactPending {
+    fn static_default() -> &'static Self {
+        static EMPTY: ContactPending = ContactPending { subject: None, calls: None, messages: None };
+        &EMPTY
     }
 }
 
-impl Keyed for Card {
+impl Keyed for ContactState {
     type Key = CompactString;
     fn key(&self) -> &CompactString {
         &self.form
@@ -155,24 +155,24 @@ struct Belonging {
 
 impl Tenant {
     /// A tenant that nothing has happened to.
-    pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory, packing: Packing) -> Self {
-        let mut desk = Desk::new(id, Arc::clone(&norms));
+    pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory, packing: PayloadCodec) -> Self {
+        let mut context = TenantContext::new(id, Arc::clone(&norms));
         Self {
-            eras: vec![(Timestamp::MIN, norms)],
-            silences: Silences::new(desk.scope(Who::NOBODY, None, None), memory.correction_horizon),
-            sampler: Sampler::new(&desk, memory.correction_horizon),
-            desk,
+            norm_versions: vec![(Timestamp::MIN, norms)],
+            silences: Silences::new(context.scope(ManagerIx::NONE, None, None), memory.correction_horizon),
+            sampler: Sampler::new(&context, memory.correction_horizon),
+            context,
             memory,
             packing,
-            journal: Journal::default(),
+            changelog: Changelog::default(),
             fading: BinaryHeap::new(),
-            spoke: [Timestamp::MIN; 3],
+            last_event: [Timestamp::MIN; 3],
             packed: Vec::new(),
             duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
             cases: Cases::default(),
             keys: Vec::new(),
-            journeys: Register::default(),
-            contacts: Register::default(),
+            journeys: IndexedArena::default(),
+            contacts: IndexedArena::default(),
             ended: FxHashSet::default(),
             ringing: FxHashMap::default(),
             threads: FxHashMap::default(),
@@ -186,61 +186,61 @@ impl Tenant {
 
     /// Its id.
     pub fn id(&self) -> &TenantId {
-        &self.desk.tenant
+        &self.context.tenant
     }
 
     /// The instant of its next timer.
     pub fn next_timer(&self) -> Option<Timestamp> {
         let fading = self.fading.peek().map(|Reverse((at, _))| *at);
-        self.desk.next_timer().into_iter().chain(fading).min()
+        self.context.next_timer().into_iter().chain(fading).min()
     }
 
     /// Hands out the effects so far, in order.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
-        into.append(&mut self.desk.out);
+        into.append(&mut self.context.out);
     }
 
     /// Hands out what is to be written.
-    pub fn take_journal(&mut self) -> Journal {
-        std::mem::take(&mut self.journal)
+    pub fn take_changelog(&mut self) -> Changelog {
+        std::mem::take(&mut self.changelog)
     }
 
     /// Applies an event at its turn; timers before it go off first. `false`: it was a duplicate and changed nothing.
-    pub fn apply(&mut self, turn: Turn, event: Event) -> bool {
+    pub fn apply(&mut self, order: EventOrder, event: Event) -> bool {
         self.run_timers(Timestamp(event.at.0 - 1));
         let topic = event.payload.topic();
         if event.id.as_ref().is_some_and(|id| !self.duplicates.take(topic, id, event.at)) {
             return false;
         }
-        self.take_effect(turn, &event.payload);
+        self.take_effect(order, &event.payload);
         let case = self.cases.join(&self.keys);
-        self.keep(turn, event.id, &event.payload);
-        if self.cases.log(case, turn, &self.packed) {
+        self.keep(order, event.id, &event.payload);
+        if self.cases.log(case, order, &self.packed) {
             self.fade(case, event.at);
         }
         true
     }
 
     /// Does what an event in its turn says, and leaves the keys of all that it names in `keys`.
-    fn take_effect(&mut self, turn: Turn, payload: &Payload) {
-        self.enter(turn);
-        if self.desk.first_event.is_none() {
-            self.desk.first_event = Some(turn.at);
-            self.journal.marked = true;
+    fn take_effect(&mut self, order: EventOrder, payload: &Payload) {
+        self.enter(order);
+        if self.context.first_event.is_none() {
+            self.context.first_event = Some(order.at);
+            self.changelog.marked = true;
         }
         if let Some(silences) = &mut self.silences {
-            silences.spoke(payload.topic(), &mut self.desk);
+            silences.record_event(payload.topic(), &mut self.context);
         }
         self.step(payload);
-        cases::keys(payload, self.desk.norms.country, &mut self.keys);
+        cases::keys(payload, self.context.norms.country, &mut self.keys);
     }
 
     /// Goes on to the turn of an event.
-    fn enter(&mut self, turn: Turn) {
-        if self.desk.now != turn.at {
+    fn enter(&mut self, order: EventOrder) {
+        if self.context.now != order.at {
             self.calls_now.clear();
         }
-        self.desk.turn_to(turn);
+        self.context.advance_to(order);
         self.applied += 1;
     }
 
@@ -285,15 +285,15 @@ impl Tenant {
     /// Other norms are in force, from `at` on: clocks that run are worked out anew, and what is overdue fires at once.
     pub fn reload(&mut self, norms: Arc<Norms>, at: Timestamp) {
         self.run_timers(at);
-        self.eras.push((at, Arc::clone(&norms)));
-        self.journal.marked = true;
+        self.norm_versions.push((at, Arc::clone(&norms)));
+        self.changelog.marked = true;
         self.take_norms(norms, at, self.journeys.numbers(), self.contacts.numbers());
-        let (scope, horizon) = (self.desk.scope(Who::NOBODY, None, None), self.memory.correction_horizon);
+        let (scope, horizon) = (self.context.scope(ManagerIx::NONE, None, None), self.memory.correction_horizon);
         self.silences = match self.silences.take() {
-            Some(silences) => silences.reload(&mut self.desk, scope),
+            Some(silences) => silences.reload(&mut self.context, scope),
             None => Silences::new(scope, horizon),
         };
-        self.sampler = self.sampler.take().or_else(|| Sampler::new(&self.desk, horizon));
+        self.sampler = self.sampler.take().or_else(|| Sampler::new(&self.context, horizon));
         self.run_timers(at);
     }
 
@@ -304,22 +304,26 @@ impl Tenant {
         journeys: impl IntoIterator<Item = u32>,
         contacts: impl IntoIterator<Item = u32>,
     ) {
-        self.desk.turn_to(Turn::deadline(at));
-        self.desk.set_norms(norms);
+        self.context.advance_to(EventOrder::deadline(at));
+        self.context.set_norms(norms);
         for number in journeys {
             if self.journeys[number].heard().is_some() {
                 self.refresh(number);
-                self.journeys[number].reload(&mut self.desk);
+                self.journeys[number].reload(&mut self.context);
             }
         }
         for contact in contacts {
             for kind in [CALLS, MESSAGES] {
-                let Debt { calls, messages, .. } = &*self.contacts[contact].debt;
-                let Some((entity, who)) = either(kind, calls, messages).as_ref().and_then(|owed| owed.waiting()) else {
+                let ContactPending { calls, messages, .. } = &*self.contacts[contact].pending;
+                let Some((entity, who)) =
+                    either(kind, calls, messages).as_ref().and_then(|pending_replies| pending_replies.waiting())
+                else {
                     continue;
                 };
                 let scope = self.scope_of(entity, who);
-                self.owed(contact, kind, |owed, desk, debtor| owed.reload(desk, debtor, &scope));
+                self.pending_replies(contact, kind, |pending_replies, context, demand_context| {
+                    pending_replies.reload(context, demand_context, &scope)
+                });
             }
         }
     }
@@ -331,20 +335,28 @@ impl Tenant {
     }
 
     fn ring_timers(&mut self, until: Timestamp) {
-        while let Some((at, timer)) = self.desk.due(until) {
-            self.desk.turn_to(Turn::deadline(at));
+        while let Some((at, timer)) = self.context.due(until) {
+            self.context.advance_to(EventOrder::deadline(at));
             match timer {
                 Timer::Journey(number) => {
                     self.refresh(number);
-                    self.journeys[number].ring(&mut self.desk);
+                    self.journeys[number].ring(&mut self.context);
                 }
-                Timer::MissedCalls(number) => self.owed(number, CALLS, |owed, desk, debtor| owed.ring(desk, debtor)),
-                Timer::Messages(number) => self.owed(number, MESSAGES, |owed, desk, debtor| owed.ring(desk, debtor)),
+                Timer::MissedCalls(number) => {
+                    self.pending_replies(number, CALLS, |pending_replies, context, demand_context| {
+                        pending_replies.ring(context, demand_context)
+                    })
+                }
+                Timer::Messages(number) => {
+                    self.pending_replies(number, MESSAGES, |pending_replies, context, demand_context| {
+                        pending_replies.ring(context, demand_context)
+                    })
+                }
                 Timer::Silence(topic) => {
-                    self.silences.iter_mut().for_each(|silences| silences.ring(topic, &mut self.desk));
+                    self.silences.iter_mut().for_each(|silences| silences.ring(topic, &mut self.context));
                 }
                 Timer::Reviews(who) => {
-                    self.sampler.iter_mut().for_each(|sampler| sampler.ring(&mut self.desk, who, &self.journeys));
+                    self.sampler.iter_mut().for_each(|sampler| sampler.ring(&mut self.context, who, &self.journeys));
                 }
             }
         }
@@ -356,22 +368,22 @@ impl Tenant {
             CrmPayload::DealCreated(created) => self.created(EntityKind::Deal, created),
             CrmPayload::StageChanged(change) => self.stage_changed(change),
             CrmPayload::Assigned { entity, manager } => {
-                let who = self.desk.people.number(manager, &mut self.desk.out);
+                let who = self.context.people.number(manager, &mut self.context.out);
                 if let Some(number) = self.known(entity) {
                     self.assign(number, who);
                     self.publish(number);
                 }
             }
             CrmPayload::Closed { entity, outcome, reason } => {
-                self.with(entity, |journey, desk| journey.close(desk, *outcome, reason.as_ref()));
+                self.with(entity, |journey, context| journey.close(context, *outcome, reason.as_ref()));
             }
             CrmPayload::Reopened { entity, stage } => {
-                self.with(entity, |journey, desk| {
+                self.with(entity, |journey, context| {
                     if let Some(stage) = stage {
-                        let at = desk.now;
-                        journey.arrive(desk, Arrival { pipeline: None, stage, from: None, at, moved: false });
+                        let at = context.now;
+                        journey.arrive(context, StageEntry { pipeline: None, stage, from: None, at, moved: false });
                     }
-                    journey.reopen(desk);
+                    journey.reopen(context);
                 });
             }
             CrmPayload::Deleted { entity } => self.deleted(entity),
@@ -384,26 +396,26 @@ impl Tenant {
             CrmPayload::TermsOffered(terms) => self.terms(terms),
             CrmPayload::ActivityCompleted { entity, manager, kind } => self.activity(entity, manager.as_ref(), *kind),
             CrmPayload::InteractionReviewed { interaction, manager, score, verdict } => {
-                let who = self.desk.people.number(manager, &mut self.desk.out);
+                let who = self.context.people.number(manager, &mut self.context.out);
                 let score_micros = (score * 1e6).round() as i64;
-                self.desk.fact(self.desk.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
-                self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.desk, interaction));
+                self.context.fact(self.context.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
+                self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.context, interaction));
             }
             CrmPayload::ManagerUpserted { manager, department, grade, active } => {
-                let Desk { people, out, turn, .. } = &mut self.desk;
-                let record = Record { department: department.clone(), grade: grade.clone(), active: *active };
-                let horizon = turn.at.saturating_sub(self.memory.correction_horizon);
-                people.upsert(manager, record, *turn, horizon, out);
+                let TenantContext { people, out, order, .. } = &mut self.context;
+                let record = ManagerRecord { department: department.clone(), grade: grade.clone(), active: *active };
+                let horizon = order.at.saturating_sub(self.memory.correction_horizon);
+                people.upsert(manager, record, *order, horizon, out);
             }
             CrmPayload::Snapshot(snapshot) => self.snapshot(snapshot),
         }
     }
 
     fn stage_changed(&mut self, change: &StageChanged) {
-        self.with(&change.entity, |journey, desk| {
+        self.with(&change.entity, |journey, context| {
             journey.fill(&change.filled_fields);
-            let (pipeline, from, at) = (change.pipeline.as_ref(), change.from.as_ref(), desk.now);
-            journey.arrive(desk, Arrival { pipeline, stage: &change.to, from, at, moved: true });
+            let (pipeline, from, at) = (change.pipeline.as_ref(), change.from.as_ref(), context.now);
+            journey.arrive(context, StageEntry { pipeline, stage: &change.to, from, at, moved: true });
         });
     }
 
@@ -418,18 +430,18 @@ impl Tenant {
             fill(&mut amount.minor, &created.amount.minor);
             fill(&mut amount.currency, &created.amount.currency);
         }
-        if journey.who == Who::NOBODY {
+        if journey.who == ManagerIx::NONE {
             self.assign(number, who);
         }
         let named = self.name_lead(number, created.lead.as_ref());
         self.link(number, &created.contacts);
         self.refresh(number);
-        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
-        journey.in_pipeline(desk, created.pipeline.as_ref());
+        let (journey, context) = (&mut self.journeys[number], &mut self.context);
+        journey.in_pipeline(context, created.pipeline.as_ref());
         journey.begin();
-        let at = desk.now;
+        let at = context.now;
         if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage().is_none()) {
-            journey.arrive(desk, Arrival { pipeline: None, stage, from: None, at, moved: false });
+            journey.arrive(context, StageEntry { pipeline: None, stage, from: None, at, moved: false });
         }
         self.born(number, at);
         self.publish(number);
@@ -447,18 +459,18 @@ impl Tenant {
             replace(&mut amount.minor, &snapshot.amount.minor);
             replace(&mut amount.currency, &snapshot.amount.currency);
         }
-        if who != Who::NOBODY {
+        if who != ManagerIx::NONE {
             self.assign(number, who);
         }
         let named = self.name_lead(number, snapshot.lead.as_ref());
         self.link(number, &snapshot.contacts);
         self.refresh(number);
-        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
-        journey.in_pipeline(desk, snapshot.pipeline.as_ref());
+        let (journey, context) = (&mut self.journeys[number], &mut self.context);
+        journey.in_pipeline(context, snapshot.pipeline.as_ref());
         journey.fill(&snapshot.filled_fields);
-        let entered = snapshot.stage_entered_at.unwrap_or(desk.now).min(desk.now);
-        let created = journey.created().or(snapshot.created_at.map(|created| created.min(desk.now)));
-        let shown = if snapshot.stage.is_some() { entered } else { desk.now };
+        let entered = snapshot.stage_entered_at.unwrap_or(context.now).min(context.now);
+        let created = journey.created().or(snapshot.created_at.map(|created| created.min(context.now)));
+        let shown = if snapshot.stage.is_some() { entered } else { context.now };
         if journey.stage().is_none() && created.is_some_and(|created| shown <= created) {
             // It is shown as it was created: there is no past that is not known.
             journey.begin();
@@ -467,17 +479,17 @@ impl Tenant {
             let at = journey.since().map_or(entered, |since| entered.max(since));
             let moved = journey.stage().is_some();
             let pipeline = snapshot.pipeline.as_ref();
-            journey.arrive(desk, Arrival { pipeline, stage: &stage, from: None, at, moved });
+            journey.arrive(context, StageEntry { pipeline, stage: &stage, from: None, at, moved });
         } else if let Some(pipeline) = &snapshot.pipeline {
             journey.set_pipeline(pipeline);
         }
         if let Some(created_at) = snapshot.created_at {
-            let at = created_at.min(self.desk.now);
+            let at = created_at.min(self.context.now);
             self.born(number, at);
         }
-        let (journey, desk) = (&mut self.journeys[number], &mut self.desk);
+        let (journey, context) = (&mut self.journeys[number], &mut self.context);
         if let Some(outcome) = snapshot.outcome {
-            journey.close(desk, outcome, snapshot.reason.as_ref());
+            journey.close(context, outcome, snapshot.reason.as_ref());
         }
         self.publish(number);
         self.convert(named);
@@ -486,8 +498,8 @@ impl Tenant {
     /// The creation of an entity became known. Clocks that count from it run only if it is not earlier than the first
     /// event seen of the tenant: the first sync of a CRM must not set off a thousand alarms.
     fn born(&mut self, number: u32, at: Timestamp) {
-        let watched = self.desk.first_event.is_some_and(|first| at >= first);
-        self.journeys[number].born(&mut self.desk, at, watched);
+        let watched = self.context.first_event.is_some_and(|first| at >= first);
+        self.journeys[number].born(&mut self.context, at, watched);
     }
 
     /// A deal names its lead for the first time; returns the lead if it is known.
@@ -515,7 +527,7 @@ impl Tenant {
         let Some(number) = lead else { return };
         let journey = &mut self.journeys[number];
         if journey.open() {
-            journey.close(&mut self.desk, Outcome::Converted, None);
+            journey.close(&mut self.context, Outcome::Converted, None);
         }
         self.publish(number);
     }
@@ -523,7 +535,7 @@ impl Tenant {
     fn deleted(&mut self, entity: &EntityId) {
         let Some(number) = self.known(entity) else { return };
         let journey = &mut self.journeys[number];
-        journey.delete(&mut self.desk);
+        journey.delete(&mut self.context);
         let lead = journey.sale.lead.clone();
         self.publish(number);
         if let Some(lead) = lead {
@@ -550,13 +562,13 @@ impl Tenant {
         let offering = self.who(terms.manager.as_ref());
         let who = offering.or(self.journeys[number].who);
         self.refresh(number);
-        let turn = self.desk.turn;
-        let grade = self.desk.people.grade(who, turn).map(CompactString::from);
-        let deed = Deed::Offered { terms, grade: grade.as_deref() };
-        self.journeys[number].judge(&mut self.desk, &deed, who);
+        let order = self.context.order;
+        let grade = self.context.people.grade(who, order).map(CompactString::from);
+        let act = Act::Offered { terms, grade: grade.as_deref() };
+        self.journeys[number].judge(&mut self.context, &act, who);
         let discount = Percent::new(terms.discount_percent.unwrap_or_default());
         let measure = Measure::Terms { deal: number, special: terms::special(terms), discount };
-        self.desk.fact(self.desk.now, who, 1, measure);
+        self.context.fact(self.context.now, who, 1, measure);
         self.publish(number);
     }
 
@@ -565,14 +577,14 @@ impl Tenant {
         self.journeys[number].complete(kind);
         if matches!(kind, ActivityKind::Meeting | ActivityKind::Demo) {
             let who = self.who(manager).or(self.journeys[number].who);
-            let now = self.desk.now;
+            let now = self.context.now;
             self.refresh(number);
             let journey = &mut self.journeys[number];
-            journey.touch(&mut self.desk, now, false);
-            journey.contact(&mut self.desk, now, false);
-            self.desk.fact(now, who, 1, Measure::Touch);
+            journey.touch(&mut self.context, now, false);
+            journey.contact(&mut self.context, now, false);
+            self.context.fact(now, who, 1, Measure::Touch);
             if kind == ActivityKind::Meeting {
-                self.desk.fact(now, who, 1, Measure::Meeting);
+                self.context.fact(now, who, 1, Measure::Meeting);
             }
         }
         self.publish(number);
@@ -586,7 +598,7 @@ impl Tenant {
         };
         let journey = &mut self.journeys[number];
         if journey.heard().is_none() {
-            journey.hear(self.desk.turn);
+            journey.hear(self.context.order);
             if id.kind == EntityKind::Lead {
                 journey.named_by = self.named_unknown.remove(&id.id).unwrap_or_default();
             }
@@ -604,16 +616,16 @@ impl Tenant {
     }
 
     /// Changes a known entity and counts what differs.
-    fn with(&mut self, id: &EntityId, change: impl FnOnce(&mut Journey, &mut Desk)) {
+    fn with(&mut self, id: &EntityId, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
         if let Some(number) = self.known(id) {
             self.refresh(number);
-            change(&mut self.journeys[number], &mut self.desk);
+            change(&mut self.journeys[number], &mut self.context);
             self.publish(number);
         }
     }
 
     fn publish(&mut self, number: u32) {
-        self.journeys[number].publish(&mut self.desk);
+        self.journeys[number].publish(&mut self.context);
     }
 
     fn publish_all(&mut self, entities: &[u32]) {
@@ -623,15 +635,17 @@ impl Tenant {
     }
 
     /// Another responsible: open alerts and demands go with the work.
-    fn assign(&mut self, number: u32, who: Who) {
+    fn assign(&mut self, number: u32, who: ManagerIx) {
         if self.journeys[number].who == who {
             return;
         }
-        self.journeys[number].assign(&mut self.desk, who);
-        for i in 0..self.journeys[number].debts().len() {
-            let contact = self.journeys[number].debts()[i];
+        self.journeys[number].assign(&mut self.context, who);
+        for i in 0..self.journeys[number].pending_contacts().len() {
+            let contact = self.journeys[number].pending_contacts()[i];
             for kind in [CALLS, MESSAGES] {
-                self.owed(contact, kind, |owed, desk, debtor| owed.hand_over(desk, debtor));
+                self.pending_replies(contact, kind, |pending_replies, context, demand_context| {
+                    pending_replies.hand_over(context, demand_context)
+                });
             }
         }
     }
@@ -639,14 +653,14 @@ impl Tenant {
     fn touch_all(&mut self, entities: &[u32], at: Timestamp, talk: bool) {
         for entity in entities {
             self.refresh(*entity);
-            self.journeys[*entity].touch(&mut self.desk, at, talk);
+            self.journeys[*entity].touch(&mut self.context, at, talk);
         }
         self.publish_all(entities);
     }
 
     fn link(&mut self, entity: u32, contacts: &[Contact]) {
         for contact in contacts {
-            let Some(form) = identity::normal_form(contact, self.desk.norms.country) else { continue };
+            let Some(form) = identity::normal_form(contact, self.context.norms.country) else { continue };
             let contact = self.contact(form);
             let journey = &mut self.journeys[entity];
             if !journey.contacts.contains(&contact) {
@@ -659,30 +673,30 @@ impl Tenant {
     fn contact(&mut self, form: CompactString) -> u32 {
         match self.contacts.find(&form) {
             Some(number) => number,
-            None => self.contacts.enter(|_| Card { form, ..Card::default() }),
+            None => self.contacts.enter(|_| ContactState { form, ..ContactState::default() }),
         }
     }
 
-    fn who(&mut self, manager: Option<&ManagerId>) -> Who {
-        let Desk { people, out, .. } = &mut self.desk;
-        manager.map_or(Who::NOBODY, |manager| people.number(manager, out))
+    fn who(&mut self, manager: Option<&ManagerId>) -> ManagerIx {
+        let TenantContext { people, out, .. } = &mut self.context;
+        manager.map_or(ManagerIx::NONE, |manager| people.number(manager, out))
     }
 
-    fn responsible(&self, belonging: &Belonging) -> Who {
-        belonging.primary.map_or(Who::NOBODY, |primary| self.journeys[primary].who)
+    fn responsible(&self, belonging: &Belonging) -> ManagerIx {
+        belonging.primary.map_or(ManagerIx::NONE, |primary| self.journeys[primary].who)
     }
 
     /// The norms of an entity, or without one those of the manager that the event names.
-    fn scope_of(&mut self, entity: Option<u32>, manager: Who) -> Arc<Scope> {
-        let Some(number) = entity else { return self.desk.scope(manager, None, None) };
+    fn scope_of(&mut self, entity: Option<u32>, manager: ManagerIx) -> Arc<Scope> {
+        let Some(number) = entity else { return self.context.scope(manager, None, None) };
         self.refresh(number);
         let journey = &self.journeys[number];
-        journey.scope_for(&mut self.desk, journey.who.or(manager))
+        journey.scope_for(&mut self.context, journey.who.or(manager))
     }
 }
 
 /// That of calls or that of messages.
-fn either<T>(kind: Kind, calls: T, messages: T) -> T {
+fn either<T>(kind: DemandKind, calls: T, messages: T) -> T {
     if kind.rule == MESSAGES.rule { messages } else { calls }
 }
 

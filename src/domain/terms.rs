@@ -4,7 +4,7 @@ use super::alert::{Value, Values};
 use super::event::TermsOffered;
 use super::journey::Journey;
 use super::norms::{Scope, TermsPolicy};
-use super::rule::{Deed, Finding};
+use super::rule::{Act, Finding};
 
 /// Whether an offer is special: any discount, instalment plan, or prepayment under 100 %.
 pub fn special(terms: &TermsOffered) -> bool {
@@ -14,8 +14,8 @@ pub fn special(terms: &TermsOffered) -> bool {
 }
 
 /// The offer that a deed is, and the row that judges it; `None`: no row fits, or an approver allowed it.
-pub fn judged<'a>(deed: &'a Deed<'_>, deal: &Journey, scope: &'a Scope) -> Option<(&'a TermsOffered, &'a TermsPolicy)> {
-    let Deed::Offered { terms, grade } = *deed else { return None };
+pub fn judged<'a>(act: &'a Act<'_>, deal: &Journey, scope: &'a Scope) -> Option<(&'a TermsOffered, &'a TermsPolicy)> {
+    let Act::Offered { terms, grade } = *act else { return None };
     let norm = scope.terms.as_deref()?;
     let allowed = |by: &str| norm.approvers.iter().any(|approver| approver == by);
     if terms.approved_by.as_ref().is_some_and(|by| allowed(by.as_str())) {

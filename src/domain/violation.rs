@@ -5,11 +5,11 @@
 //! they can be decided (the desk's now), what is observed is measured to the date of the act.
 
 use super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
-use super::desk::{Desk, Timer};
-use super::effect::{Effect, Measure, Who};
+use super::effect::{Effect, ManagerIx, Measure};
 use super::id::EntityId;
 use super::norms::{Clock, Length, Params, Scope};
 use super::rule::Rule;
+use super::tenant_context::{TenantContext, Timer};
 use super::time::Timestamp;
 use compact_str::CompactString;
 
@@ -27,9 +27,9 @@ pub struct Violation {
     level: u32,
     /// When it began and whose it was: what a retraction takes back.
     began: Timestamp,
-    charged: Who,
+    charged: ManagerIx,
     /// Who has it among his open alerts.
-    holder: Who,
+    holder: ManagerIx,
 }
 
 /// Where a violation stands.
@@ -48,15 +48,15 @@ pub enum State {
 }
 
 /// What a rule charges somebody with.
-pub struct Charge<'a> {
+pub struct ViolationContext<'a> {
     /// The rule.
     pub rule: Rule,
     /// What it is about.
     pub subject: CompactString,
     /// Whose it is: the manager on the alert.
-    pub who: Who,
+    pub who: ManagerIx,
     /// Among whose open alerts it counts: the responsible now.
-    pub holder: Who,
+    pub holder: ManagerIx,
     /// The lead or deal.
     pub entity: Option<&'a EntityId>,
     /// The call or message.
@@ -77,7 +77,7 @@ pub struct Charge<'a> {
     pub timer: Timer,
 }
 
-impl<'a> Charge<'a> {
+impl<'a> ViolationContext<'a> {
     /// The clock, severity and steps of a rule's parameters.
     pub fn of(params: Option<&'a Params>) -> (Clock, Severity, &'a [Length]) {
         let clock = params.and_then(|norm| norm.clock).unwrap_or_default();
@@ -89,7 +89,7 @@ impl<'a> Charge<'a> {
 impl Violation {
     /// One that begins at `due` unless something averts it; the owner's timer must be woken then.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
-        let (began, charged, holder) = (due, Who::NOBODY, Who::NOBODY);
+        let (began, charged, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
         Self { anchor, due, state: State::Waiting, passed: false, level: 0, began, charged, holder }
     }
 
@@ -109,150 +109,167 @@ impl Violation {
     }
 
     /// A timer went off. `true`: the deadline is due now, and has not been judged; else steps that are due are told.
-    pub fn ring(&mut self, desk: &mut Desk, charge: &Charge<'_>) -> bool {
-        if !self.passed && self.due <= desk.now {
+    pub fn ring(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) -> bool {
+        if !self.passed && self.due <= context.now {
             self.passed = true;
             return self.state == State::Waiting;
         }
-        while self.state == State::Open && self.next_step(charge).is_some_and(|step| step <= desk.now) {
+        while self.state == State::Open && self.next_step(violation_context).is_some_and(|step| step <= context.now) {
             self.level += 1;
-            self.tell(desk, charge, Status::Escalated, desk.now, None);
-            self.plan(desk, charge);
+            self.tell(context, violation_context, Status::Escalated, context.now, None);
+            self.plan(context, violation_context);
         }
         false
     }
 
     /// The deadline passed: FIRING.
-    pub fn fire(&mut self, desk: &mut Desk, charge: &Charge<'_>) {
+    pub fn fire(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
         self.state = State::Open;
-        (self.began, self.charged) = (desk.now, charge.who);
-        self.holder = charge.holder;
-        desk.fact(desk.now, charge.who, 1, Measure::Violation(charge.rule));
-        desk.fact(self.anchor, charge.holder, 1, Measure::OpenAlert(charge.rule));
-        self.tell(desk, charge, Status::Firing, desk.now, None);
-        self.plan(desk, charge);
+        (self.began, self.charged) = (context.now, violation_context.who);
+        self.holder = violation_context.holder;
+        context.fact(context.now, violation_context.who, 1, Measure::Violation(violation_context.rule));
+        context.fact(self.anchor, violation_context.holder, 1, Measure::OpenAlert(violation_context.rule));
+        self.tell(context, violation_context, Status::Firing, context.now, None);
+        self.plan(context, violation_context);
     }
 
     /// An act dated `act` ends it: in time, it never was (RETRACTED if it was told, also after it was resolved by a
     /// later act); after the deadline it is RESOLVED, or was over before anybody could be told of it.
-    pub fn settle(&mut self, desk: &mut Desk, charge: &Charge<'_>, resolution: Resolution, act: Timestamp) {
+    pub fn settle(
+        &mut self,
+        context: &mut TenantContext,
+        violation_context: &ViolationContext<'_>,
+        resolution: Resolution,
+        act: Timestamp,
+    ) {
         let in_time = act <= self.due;
         match self.state {
-            State::Waiting => self.avert(desk, charge, act),
-            State::Open | State::Resolved if in_time => self.retract(desk, charge, act),
-            State::Open => self.resolve(desk, charge, resolution, act),
+            State::Waiting => self.avert(context, violation_context, act),
+            State::Open | State::Resolved if in_time => self.retract(context, violation_context, act),
+            State::Open => self.resolve(context, violation_context, resolution, act),
             State::Resolved | State::Averted | State::Retracted => {}
         }
     }
 
     /// An act dated `act` came before the deadline, or before anybody knew of it.
-    pub fn avert(&mut self, desk: &mut Desk, charge: &Charge<'_>, act: Timestamp) {
+    pub fn avert(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
         self.state = State::Averted;
-        if desk.rehearses() {
+        if context.is_replaying() {
             // If a late event averted it, this is how it is taken back.
-            let alert = self.status(desk, charge, Status::Retracted, act, Some(Resolution::LateEvidence));
-            desk.averted(alert);
+            let alert = self.status(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
+            context.averted(alert);
         }
     }
 
     /// An act dated `act` ended it: RESOLVED.
-    pub fn resolve(&mut self, desk: &mut Desk, charge: &Charge<'_>, resolution: Resolution, act: Timestamp) {
-        self.close(desk, charge);
+    pub fn resolve(
+        &mut self,
+        context: &mut TenantContext,
+        violation_context: &ViolationContext<'_>,
+        resolution: Resolution,
+        act: Timestamp,
+    ) {
+        self.close(context, violation_context);
         self.state = State::Resolved;
-        self.tell(desk, charge, Status::Resolved, act, Some(resolution));
+        self.tell(context, violation_context, Status::Resolved, act, Some(resolution));
     }
 
     /// An act dated `act`, in time, became known late: RETRACTED, also after it was resolved.
-    pub fn retract(&mut self, desk: &mut Desk, charge: &Charge<'_>, act: Timestamp) {
-        self.close(desk, charge);
+    pub fn retract(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
+        self.close(context, violation_context);
         self.state = State::Retracted;
-        desk.fact(self.began, self.charged, -1, Measure::Violation(charge.rule));
-        self.tell(desk, charge, Status::Retracted, act, Some(Resolution::LateEvidence));
+        context.fact(self.began, self.charged, -1, Measure::Violation(violation_context.rule));
+        self.tell(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
     }
 
-    /// Other norms are in force, by which it falls due at `due`, or never; `charge` is by the old ones. What lasts and is
+    /// Other norms are in force, by which it falls due at `due`, or never; `violation_context` is by the old ones. What lasts and is
     /// not over the new deadline is RESOLVED `disabled`, and may begin again. `false`: nothing can come of it any more.
-    pub fn reload(&mut self, desk: &mut Desk, charge: &Charge<'_>, due: Option<Timestamp>) -> bool {
-        if self.state == State::Open && due.is_none_or(|due| due > desk.now) {
-            self.resolve(desk, charge, Resolution::Disabled, desk.now);
+    pub fn reload(
+        &mut self,
+        context: &mut TenantContext,
+        violation_context: &ViolationContext<'_>,
+        due: Option<Timestamp>,
+    ) -> bool {
+        if self.state == State::Open && due.is_none_or(|due| due > context.now) {
+            self.resolve(context, violation_context, Resolution::Disabled, context.now);
             (self.state, self.level) = (State::Waiting, 0);
         }
         if let Some(due) = due.filter(|_| matches!(self.state, State::Waiting | State::Open)) {
             self.due = due;
             self.passed = self.state == State::Open;
             // At the latest now, so that steps of the new norm are planned.
-            desk.wake(due, charge.timer);
+            context.wake(due, violation_context.timer);
         }
         due.is_some() || self.state == State::Resolved
     }
 
     /// The responsible changed: the open alert goes with the work.
-    pub fn hand_over(&mut self, desk: &mut Desk, rule: Rule, to: Who) {
+    pub fn hand_over(&mut self, context: &mut TenantContext, rule: Rule, to: ManagerIx) {
         if self.state == State::Open && self.holder != to {
-            desk.fact(self.anchor, self.holder, -1, Measure::OpenAlert(rule));
-            desk.fact(self.anchor, to, 1, Measure::OpenAlert(rule));
+            context.fact(self.anchor, self.holder, -1, Measure::OpenAlert(rule));
+            context.fact(self.anchor, to, 1, Measure::OpenAlert(rule));
             self.holder = to;
         }
     }
 
-    fn close(&mut self, desk: &mut Desk, charge: &Charge<'_>) {
+    fn close(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
         if self.state == State::Open {
-            desk.fact(self.anchor, self.holder, -1, Measure::OpenAlert(charge.rule));
+            context.fact(self.anchor, self.holder, -1, Measure::OpenAlert(violation_context.rule));
         }
     }
 
     /// The instant of the next escalation: `escalate_after` counts from the deadline, on the rule's clock.
-    fn next_step(&self, charge: &Charge<'_>) -> Option<Timestamp> {
-        let after = charge.escalate_after.get(self.level as usize)?;
-        charge.scope.deadline(charge.clock, self.due, after.span)
+    fn next_step(&self, violation_context: &ViolationContext<'_>) -> Option<Timestamp> {
+        let after = violation_context.escalate_after.get(self.level as usize)?;
+        violation_context.scope.deadline(violation_context.clock, self.due, after.span)
     }
 
-    fn plan(&self, desk: &mut Desk, charge: &Charge<'_>) {
-        if let Some(step) = self.next_step(charge) {
-            desk.wake(step, charge.timer);
+    fn plan(&self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
+        if let Some(step) = self.next_step(violation_context) {
+            context.wake(step, violation_context.timer);
         }
     }
 
     fn tell(
         &self,
-        desk: &mut Desk,
-        charge: &Charge<'_>,
+        context: &mut TenantContext,
+        violation_context: &ViolationContext<'_>,
         status: Status,
         until: Timestamp,
         resolution: Option<Resolution>,
     ) {
-        let alert = self.status(desk, charge, status, until, resolution);
-        desk.out.push(Effect::Alert(Box::new(alert)));
+        let alert = self.status(context, violation_context, status, until, resolution);
+        context.out.push(Effect::Alert(Box::new(alert)));
     }
 
     fn status(
         &self,
-        desk: &Desk,
-        charge: &Charge<'_>,
+        context: &TenantContext,
+        violation_context: &ViolationContext<'_>,
         status: Status,
         until: Timestamp,
         resolution: Option<Resolution>,
     ) -> Alert {
-        let (manager, department) = desk.named(charge.who);
+        let (manager, department) = context.named(violation_context.who);
         Alert {
-            id: alert_id(&desk.tenant, charge.rule, &charge.subject, self.anchor),
-            tenant: desk.tenant.clone(),
-            rule: charge.rule,
-            severity: charge.severity.raised(self.level),
+            id: alert_id(&context.tenant, violation_context.rule, &violation_context.subject, self.anchor),
+            tenant: context.tenant.clone(),
+            rule: violation_context.rule,
+            severity: violation_context.severity.raised(self.level),
             level: self.level,
             status,
-            subject: charge.subject.clone(),
+            subject: violation_context.subject.clone(),
             // A deadline may be judged after acts that are dated before it.
-            at: desk.now.max(self.due),
+            at: context.now.max(self.due),
             anchor_at: self.anchor,
             due_at: Some(self.due),
             manager,
             department,
-            entity: charge.entity.cloned(),
-            interaction: charge.interaction.cloned(),
+            entity: violation_context.entity.cloned(),
+            interaction: violation_context.interaction.cloned(),
             window: None,
-            observed: (charge.observe)(self.anchor, until),
-            norm: (charge.norm)(),
+            observed: (violation_context.observe)(self.anchor, until),
+            norm: (violation_context.norm)(),
             resolution,
         }
     }
@@ -260,13 +277,13 @@ impl Violation {
 
 /// An act that is wrong in itself.
 #[derive(Debug)]
-pub struct Wrong<'a> {
+pub struct ActViolation<'a> {
     /// The rule that it breaks.
     pub rule: Rule,
     /// What it is about.
     pub subject: CompactString,
     /// Whose it is.
-    pub who: Who,
+    pub who: ManagerIx,
     /// The lead or deal.
     pub entity: &'a EntityId,
     /// How much it matters.
@@ -277,20 +294,20 @@ pub struct Wrong<'a> {
     pub norm: Values,
 }
 
-impl Wrong<'_> {
+impl ActViolation<'_> {
     /// RAISED, now.
-    pub fn raise(self, desk: &mut Desk) {
-        let (manager, department) = desk.named(self.who);
+    pub fn raise(self, context: &mut TenantContext) {
+        let (manager, department) = context.named(self.who);
         let alert = Alert {
-            id: alert_id(&desk.tenant, self.rule, &self.subject, desk.now),
-            tenant: desk.tenant.clone(),
+            id: alert_id(&context.tenant, self.rule, &self.subject, context.now),
+            tenant: context.tenant.clone(),
             rule: self.rule,
             severity: self.severity,
             level: 0,
             status: Status::Raised,
             subject: self.subject,
-            at: desk.now,
-            anchor_at: desk.now,
+            at: context.now,
+            anchor_at: context.now,
             due_at: None,
             manager,
             department,
@@ -301,9 +318,9 @@ impl Wrong<'_> {
             norm: self.norm,
             resolution: None,
         };
-        if desk.raise(alert.id) {
-            desk.fact(desk.now, self.who, 1, Measure::Violation(self.rule));
-            desk.out.push(Effect::Alert(Box::new(alert)));
+        if context.raise(alert.id) {
+            context.fact(context.now, self.who, 1, Measure::Violation(self.rule));
+            context.out.push(Effect::Alert(Box::new(alert)));
         }
     }
 }

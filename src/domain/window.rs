@@ -13,7 +13,7 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Counters of a pane; the discriminant is the place in [`Cell::counts`].
+/// Counters of a pane; the discriminant is the place in [`PaneAggregate::counts`].
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 enum Count {
@@ -43,7 +43,7 @@ enum Count {
 
 /// The figures of one pane, or of a whole window.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub struct PaneAggregate {
     counts: [i32; Count::End as usize],
     /// Wraps rather than fails: what was added is always subtracted again.
     talk: Span,
@@ -63,7 +63,7 @@ struct Lags {
     reply: Histogram,
 }
 
-impl Default for Cell {
+impl Default for PaneAggregate {
     fn default() -> Self {
         Self {
             counts: [0; Count::End as usize],
@@ -77,7 +77,7 @@ impl Default for Cell {
     }
 }
 
-impl Cell {
+impl PaneAggregate {
     /// Counts a fact `times` times; facts that stand for a state that lasts are not for windows.
     pub fn count(&mut self, measure: Measure, times: i32) {
         let one = match measure {
@@ -119,8 +119,8 @@ impl Cell {
                 return *self.amounts.entry(currency).or_default() += i128::from(minor) * i128::from(times);
             }
             Measure::Violation(rule) => return *self.violations.entry(rule).or_default() += times,
-            Measure::StageReached(spot) => return self.stages.entry(spot).or_default().0 += times,
-            Measure::StagePassed(spot) => return self.stages.entry(spot).or_default().1 += times,
+            Measure::StageReached(stage_ix) => return self.stages.entry(stage_ix).or_default().0 += times,
+            Measure::StagePassed(stage_ix) => return self.stages.entry(stage_ix).or_default().1 += times,
             Measure::Terms { .. }
             | Measure::Awaiting
             | Measure::Open(_)
@@ -155,8 +155,8 @@ impl Cell {
         for (rule, times) in &other.violations {
             *self.violations.entry(*rule).or_default() += times * sign;
         }
-        for (spot, (reached, passed)) in &other.stages {
-            let mine = self.stages.entry(*spot).or_default();
+        for (stage_ix, (reached, passed)) in &other.stages {
+            let mine = self.stages.entry(*stage_ix).or_default();
             *mine = (mine.0 + sign * reached, mine.1 + sign * passed);
         }
     }
@@ -236,7 +236,7 @@ impl Cell {
     /// Deals that reached a spot, and those of them that went on, by number of the spot.
     pub fn stages(&self) -> impl Iterator<Item = (u32, Ratio)> {
         let reached = self.stages.iter().filter(|(_, (reached, _))| *reached != 0);
-        reached.map(|(spot, (n, k))| (*spot, Ratio { n: i64::from(*n), k: i64::from(*k) }))
+        reached.map(|(stage_ix, (n, k))| (*stage_ix, Ratio { n: i64::from(*n), k: i64::from(*k) }))
     }
 
     /// Amounts won by currency number, cut off at what a row can hold.
@@ -248,9 +248,9 @@ impl Cell {
 
 /// A manager's figures at a slide boundary, as window rules look at them.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample<'a> {
+pub struct WindowSample<'a> {
     /// His window.
-    pub own: &'a Cell,
+    pub own: &'a PaneAggregate,
     /// The lead conversion of all his department, himself included; nothing unless his norms ask for it.
     pub department: Conversion,
     /// His deals with terms in the window, and the special ones among them.
@@ -272,18 +272,18 @@ fn quantiles(histogram: &Histogram) -> Quantiles {
 
 /// One manager's window.
 #[derive(Debug)]
-pub struct Rolling {
+pub struct SlidingWindow {
     window: Window,
     /// The number of the oldest pane in the ring.
     first: i64,
-    ring: VecDeque<Option<Box<Cell>>>,
-    total: Cell,
+    ring: VecDeque<Option<Box<PaneAggregate>>>,
+    total: PaneAggregate,
 }
 
-impl Rolling {
+impl SlidingWindow {
     /// An empty window.
     pub fn new(window: Window) -> Self {
-        Self { window, first: i64::MIN, ring: VecDeque::new(), total: Cell::default() }
+        Self { window, first: i64::MIN, ring: VecDeque::new(), total: PaneAggregate::default() }
     }
 
     /// Counts a fact in its pane; one older than the window at the last `advance` is no longer of interest.
@@ -316,7 +316,7 @@ impl Rolling {
     }
 
     /// The figures of the panes that are covered.
-    pub fn total(&self) -> &Cell {
+    pub fn total(&self) -> &PaneAggregate {
         &self.total
     }
 
@@ -332,8 +332,8 @@ impl Rolling {
                 return;
             };
             self.first += 1;
-            if let Some(cell) = gone {
-                self.total.merge(&cell, -1);
+            if let Some(aggregate) = gone {
+                self.total.merge(&aggregate, -1);
             }
         }
     }
@@ -341,7 +341,7 @@ impl Rolling {
 
 #[cfg(test)]
 mod tests {
-    use super::super::effect::Who;
+    use super::super::effect::ManagerIx;
     use super::*;
     use proptest::prelude::*;
 
@@ -401,20 +401,20 @@ mod tests {
     }
 
     /// The definition, taken at its word: all facts of the panes that are covered, counted anew.
-    fn recount(window: Window, facts: &[Fact], at: Timestamp) -> Cell {
+    fn recount(window: Window, facts: &[Fact], at: Timestamp) -> PaneAggregate {
         let running = at.pane(window.slide);
         let covered = running - window.panes()..=running;
-        let mut cell = Cell::default();
+        let mut aggregate = PaneAggregate::default();
         for fact in facts.iter().filter(|fact| covered.contains(&fact.at.pane(window.slide))) {
-            cell.count(fact.measure, fact.times);
+            aggregate.count(fact.measure, fact.times);
         }
-        cell
+        aggregate
     }
 
     proptest! {
         #[test]
         fn a_rolling_total_is_what_a_recount_finds((window, steps) in windows(), start in -1000i64..1000) {
-            let mut rolling = Rolling::new(window);
+            let mut rolling = SlidingWindow::new(window);
             let mut facts = Vec::<Fact>::new();
             let mut now = Timestamp(start);
             for step in steps.into_iter().chain([Step::Look { later: 0 }]) {
@@ -422,7 +422,7 @@ mod tests {
                     Step::Fact { later, before, measure } => {
                         now = now + Span(later);
                         let at = now.saturating_sub(Span(before));
-                        facts.push(Fact { known: now, at, who: Who::NOBODY, times: 1, measure });
+                        facts.push(Fact { known: now, at, who: ManagerIx::NONE, times: 1, measure });
                     }
                     Step::Retract(which) => {
                         let Some(fact) = facts.get(which.index(facts.len().max(1))).copied() else { continue };
@@ -443,14 +443,14 @@ mod tests {
 
         #[test]
         fn nothing_is_left_of_facts_that_were_all_taken_back((window, steps) in windows()) {
-            let mut rolling = Rolling::new(window);
+            let mut rolling = SlidingWindow::new(window);
             let mut now = Timestamp(0);
             for step in steps {
                 let Step::Fact { later, before, measure } = step else { continue };
                 now = now + Span(later);
                 let at = now.saturating_sub(Span(before));
                 for times in [1, -1] {
-                    rolling.count(&Fact { known: now, at, who: Who::NOBODY, times, measure });
+                    rolling.count(&Fact { known: now, at, who: ManagerIx::NONE, times, measure });
                 }
             }
             prop_assert_eq!(rolling.total().figures(), WindowFigures::default());
@@ -464,13 +464,13 @@ mod tests {
     fn a_window_covers_its_complete_panes_and_the_running_one() {
         let window = Window { size: Span(40), in_days: false, slide: Span(10) };
         let touches = |dates: &[i64], at| {
-            let mut rolling = Rolling::new(window);
+            let mut rolling = SlidingWindow::new(window);
             for date in dates {
                 let at = Timestamp(*date);
-                rolling.count(&Fact { known: at, at, who: Who::NOBODY, times: 1, measure: Measure::Touch });
+                rolling.count(&Fact { known: at, at, who: ManagerIx::NONE, times: 1, measure: Measure::Touch });
             }
             rolling.advance(Timestamp(at));
-            assert_eq!(Rolling::since(window, Timestamp(at)).0.rem_euclid(10), 0);
+            assert_eq!(SlidingWindow::since(window, Timestamp(at)).0.rem_euclid(10), 0);
             rolling.total().figures().touches
         };
         assert_eq!(touches(&[99, 100, 139], 140), 2);

@@ -12,7 +12,7 @@ use crate::codec::Encoding;
 use crate::codec::json;
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::event::{Event, Topic};
-use crate::domain::floor::Feed;
+use crate::domain::shard_processor::Source;
 use crate::domain::time::{Span, Timestamp};
 use crossbeam_channel::{Receiver, bounded};
 use flate2::read::MultiGzDecoder;
@@ -55,7 +55,7 @@ pub fn line_of(place: i64) -> (usize, u64) {
 pub struct EventFiles {
     files: Vec<EventFile>,
     encoding: Encoding,
-    shuffled: Option<std::vec::IntoIter<Record>>,
+    shuffled: Option<std::vec::IntoIter<FileRecord>>,
 }
 
 /// One file, opened.
@@ -66,11 +66,11 @@ struct EventFile {
     encoding: Encoding,
     line: u64,
     /// The next record, read ahead where files are merged.
-    next: Option<Record>,
+    next: Option<FileRecord>,
     ended: bool,
 }
 
-struct Record {
+struct FileRecord {
     place: i64,
     topic: Option<Topic>,
     bytes: Vec<u8>,
@@ -125,7 +125,7 @@ impl EventFiles {
     /// The next batch of up to `messages` messages; `None` at the end.
     pub fn batch(&mut self, messages: usize) -> Result<Option<Batch>, ReadError> {
         let mut batch = Batch {
-            feed: Feed::Files,
+            source: Source::Files,
             shard: None,
             encoding: self.encoding,
             bytes: Vec::with_capacity(messages * 256),
@@ -164,7 +164,7 @@ impl EventFiles {
     }
 
     /// The record that is next by event time; what has none goes at once.
-    fn next_merged(&mut self) -> Result<Option<Record>, ReadError> {
+    fn next_merged(&mut self) -> Result<Option<FileRecord>, ReadError> {
         for file in &mut self.files {
             file.look_ahead()?;
         }
@@ -173,7 +173,7 @@ impl EventFiles {
         Ok(self.files[number].next.take())
     }
 
-    fn instant(&self, record: &Record) -> Option<Timestamp> {
+    fn instant(&self, record: &FileRecord) -> Option<Timestamp> {
         match self.encoding {
             Encoding::Json => json::decode(&record.bytes).ok(),
             _ => crate::codec::protobuf::decode(record.topic?, &record.bytes).ok(),
@@ -212,9 +212,9 @@ impl EventFile {
 
     fn look_ahead(&mut self) -> Result<(), ReadError> {
         if self.next.is_none() && !self.ended {
-            let mut batch = Batch::new(Feed::Files, None, self.encoding);
+            let mut batch = Batch::new(Source::Files, None, self.encoding);
             self.ended = !self.append(&mut batch)?;
-            self.next = batch.messages.pop().map(|message| Record {
+            self.next = batch.messages.pop().map(|message| FileRecord {
                 place: message.offset,
                 topic: message.topic,
                 bytes: std::mem::take(&mut batch.bytes),

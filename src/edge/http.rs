@@ -10,11 +10,11 @@ mod api;
 mod guard;
 
 use super::clock;
-use crate::dataflow::board::Board;
-use crate::dataflow::view::View;
+use crate::dataflow::live_state::LiveState;
+use crate::dataflow::open_alerts::OpenAlertsView;
 use crate::domain::rule::Language;
 use crate::telemetry::exporter::Exporter;
-use crate::telemetry::vitals::Vitals;
+use crate::telemetry::liveness::Liveness;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -38,15 +38,15 @@ pub struct HttpError {
 
 /// What the endpoints show.
 #[derive(Clone)]
-pub struct Shown {
+pub struct EndpointContext {
     /// Renders the metrics.
     pub exporter: Arc<Exporter>,
     /// Signs of life.
-    pub vitals: Arc<Vitals>,
+    pub liveness: Arc<Liveness>,
     /// The live figures, leads and deals.
-    pub board: Arc<Board>,
+    pub board: Arc<LiveState>,
     /// The alerts that are open.
-    pub view: Arc<View>,
+    pub view: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
     /// What who asks at `/api/v1` must show; `None`: only this machine may ask.
@@ -55,8 +55,8 @@ pub struct Shown {
 
 /// What the handlers share.
 #[derive(Clone)]
-struct Desk {
-    shown: Shown,
+struct HttpState {
+    shown: EndpointContext,
     /// Room for one scrape, and for one question about figures, at a time.
     scrape: Arc<Semaphore>,
     question: Arc<Semaphore>,
@@ -64,7 +64,7 @@ struct Desk {
 
 /// Serves on `address` from a thread of its own until the process ends; returns the address that was bound (port 0
 /// takes a free one).
-pub fn serve(address: SocketAddr, shown: Shown) -> Result<SocketAddr, HttpError> {
+pub fn serve(address: SocketAddr, shown: EndpointContext) -> Result<SocketAddr, HttpError> {
     let failed = |cause| HttpError { address, cause };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -85,8 +85,8 @@ pub fn serve(address: SocketAddr, shown: Shown) -> Result<SocketAddr, HttpError>
     Ok(bound)
 }
 
-fn routes(shown: Shown) -> Router {
-    let desk = Desk { shown, scrape: Arc::new(Semaphore::new(1)), question: Arc::new(Semaphore::new(1)) };
+fn routes(shown: EndpointContext) -> Router {
+    let desk = HttpState { shown, scrape: Arc::new(Semaphore::new(1)), question: Arc::new(Semaphore::new(1)) };
     Router::new()
         .nest("/api/v1", api::routes(&desk))
         .route("/metrics", get(metrics))
@@ -102,7 +102,7 @@ async fn apart<T: Send + 'static>(turn: &Arc<Semaphore>, work: impl FnOnce() -> 
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-async fn metrics(State(desk): State<Desk>) -> Response {
+async fn metrics(State(desk): State<HttpState>) -> Response {
     let exporter = Arc::clone(&desk.shown.exporter);
     let error = match apart(&desk.scrape, move || exporter.render()).await {
         Some(Ok(text)) => return ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
@@ -112,8 +112,8 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
 }
 
-async fn livez(State(desk): State<Desk>) -> Response {
-    match desk.shown.vitals.stuck(clock::now()) {
+async fn livez(State(desk): State<HttpState>) -> Response {
+    match desk.shown.liveness.stuck(clock::now()) {
         None => "alive\n".into_response(),
         Some(thread) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("no progress of the {thread:?} thread\n")).into_response()
@@ -121,8 +121,8 @@ async fn livez(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn readyz(State(desk): State<Desk>) -> Response {
-    match desk.shown.vitals.ready() {
+async fn readyz(State(desk): State<HttpState>) -> Response {
+    match desk.shown.liveness.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }

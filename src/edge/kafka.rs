@@ -20,34 +20,34 @@
 
 mod client;
 mod commit;
-mod feeds;
 mod fence;
 mod group;
+pub mod in_process;
 mod ingest;
-pub mod inprocess;
 pub mod inspect;
-mod lane;
-mod ledger;
 mod native;
-pub mod produce;
-mod record;
+mod offset_tracker;
+mod partition_reader;
+pub mod producer;
+mod record_writer;
 pub mod reset;
 mod restore;
-mod stretch;
+mod source_topics;
+mod state_reader;
 pub mod topics;
 mod transaction;
 
 pub use client::ClientError;
 pub use commit::CommitError;
-pub use feeds::FEEDS;
-pub use group::Lag;
+pub use group::ConsumerLag;
 pub use ingest::IngestError;
-pub use restore::{Progress, RestoreError};
+pub use restore::{RestoreError, RestoreProgress};
+pub use source_topics::SOURCES;
 pub use topics::TopicsError;
 
 use crate::config::Config;
-use crate::dataflow::board::lock;
-use crate::dataflow::epoch::Yield;
+use crate::dataflow::epoch::EpochOutput;
+use crate::dataflow::live_state::lock;
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
 use crate::domain::norms::Norms;
@@ -62,7 +62,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
-use transaction::{Pulse, Transactions};
+use transaction::{Heartbeat, Transactions};
 
 /// A single call into librdkafka that takes longer has hung: some ignore their timeouts.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
@@ -94,9 +94,9 @@ impl Stop {
 
 /// Hands newer norms to a run, which takes them with its next epoch. Clones hand to the same run.
 #[derive(Clone, Debug, Default)]
-pub struct Renewal(Arc<Mutex<Option<Arc<Norms>>>>);
+pub struct NormsHandle(Arc<Mutex<Option<Arc<Norms>>>>);
 
-impl Renewal {
+impl NormsHandle {
     /// Hands over; what was not taken yet is replaced.
     pub fn renew(&self, norms: Arc<Norms>) {
         *lock(&self.0) = Some(norms);
@@ -129,7 +129,7 @@ pub enum Part {
 /// block.
 pub trait Observer: Send + Sync {
     /// An epoch was committed; called in order.
-    fn committed(&self, made: &Yield) {
+    fn committed(&self, made: &EpochOutput) {
         let _ = made;
     }
 
@@ -162,12 +162,12 @@ pub trait Observer: Send + Sync {
     }
 
     /// How far the shards are that are being restored, several times a second; none when the last one is.
-    fn restoring(&self, shards: &[Progress]) {
+    fn restoring(&self, shards: &[RestoreProgress]) {
         let _ = shards;
     }
 
     /// How far behind the ends of its partitions the process is, about once a second.
-    fn lag(&self, lags: &[Lag]) {
+    fn lag(&self, lags: &[ConsumerLag]) {
         let _ = lags;
     }
 
@@ -231,7 +231,7 @@ pub enum RunError {
     Grace,
 }
 
-/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], all is read. `renewal` brings newer norms than
+/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], all is read. `norms_handle` brings newer norms than
 /// those of `settings`.
 ///
 /// `settings.shards` is overwritten with the partition count of the source topics. Blocks the calling thread.
@@ -240,7 +240,7 @@ pub fn run(
     mut settings: DataflowSettings,
     mode: Mode,
     stop: &Stop,
-    renewal: Renewal,
+    norms_handle: NormsHandle,
     observer: Arc<dyn Observer>,
 ) -> Result<Summary, RunError> {
     let producer = client::transactional(&config.kafka)?;
@@ -259,7 +259,7 @@ pub fn run(
     }
     settings.timing.memory.durable = true;
     let (shards, timing, norms) = (settings.shards, settings.timing, Arc::clone(&settings.norms));
-    let closing = ingest::Closing {
+    let closing = ingest::StopCondition {
         once: mode == Mode::Once,
         until: settings.timing.until,
         latest: Arc::clone(&settings.latest),
@@ -278,13 +278,13 @@ pub fn run(
     let (fresh_in, fresh) = unbounded();
     let (ready_in, ready) = unbounded();
     let fence = Arc::new(Fence::default());
-    let pulse = Arc::new(Pulse::default());
+    let pulse = Arc::new(Heartbeat::default());
 
     let ingest = Ingest::new(
         config,
         shards,
         closing,
-        ingest::Ports { supply, ends: ends_in, outcomes, fresh: fresh_in, ready, norms, renewal },
+        ingest::Ports { supply, ends: ends_in, outcomes, fresh: fresh_in, ready, norms, norms_handle },
         Arc::clone(&fence),
         stop.clone(),
         Arc::clone(&observer),
@@ -339,7 +339,7 @@ pub fn run(
 }
 
 /// Waits until both threads have ended.
-fn watch<I, C>(ingest: &JoinHandle<I>, commit: &JoinHandle<C>, pulse: &Pulse, stop: &Stop) -> Result<(), RunError> {
+fn watch<I, C>(ingest: &JoinHandle<I>, commit: &JoinHandle<C>, pulse: &Heartbeat, stop: &Stop) -> Result<(), RunError> {
     let mut asked: Option<Instant> = None;
     while !(ingest.is_finished() && commit.is_finished()) {
         if pulse.held() > LONGEST_CALL {

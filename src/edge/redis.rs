@@ -9,12 +9,12 @@
 mod writer;
 
 use crate::config;
-use crate::dataflow::board::Board;
-use crate::dataflow::view::View;
+use crate::dataflow::live_state::LiveState;
+use crate::dataflow::open_alerts::OpenAlertsView;
 use crate::domain::alert::Alert;
 use crate::domain::row::Row;
 use crate::domain::rule::Language;
-use crate::telemetry::live::LiveHealth;
+use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::convert::Infallible;
 use std::io;
@@ -36,27 +36,27 @@ pub enum LiveError {
 
 /// What was committed together.
 #[derive(Debug)]
-struct Batch {
+struct CommittedBatch {
     alerts: Vec<Alert>,
     rows: Vec<Row>,
 }
 
 /// What is written whole, and how.
-pub struct Source {
+pub struct LiveViewSource {
     /// The rows.
-    pub board: Arc<Board>,
+    pub board: Arc<LiveState>,
     /// The open alerts.
-    pub view: Arc<View>,
+    pub view: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
 }
 
 /// Keeps the live view, until it is dropped: then what waits is written, if Redis is quick.
 pub struct LiveView {
-    queue: Option<Sender<Batch>>,
+    queue: Option<Sender<CommittedBatch>>,
     /// Something is missing.
     torn: Arc<AtomicBool>,
-    health: Arc<LiveHealth>,
+    metrics: Arc<LiveViewMetrics>,
     /// Closes when the thread ends.
     ended: Receiver<Infallible>,
 }
@@ -66,23 +66,23 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl LiveView {
     /// Starts the writer. Redis need not be there yet.
-    pub fn start(settings: &config::Redis, source: Source) -> Result<Self, LiveError> {
+    pub fn start(settings: &config::Redis, source: LiveViewSource) -> Result<Self, LiveError> {
         let client =
             redis::Client::open(settings.url.as_str()).map_err(|error| LiveError::Address(error.to_string()))?;
         let (queue, batches) = bounded(settings.queue);
-        let (torn, health): (_, Arc<LiveHealth>) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        let writer = Writer::new(client, settings, source, Arc::clone(&health), Arc::clone(&torn));
+        let (torn, metrics): (_, Arc<LiveViewMetrics>) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let writer = Writer::new(client, settings, source, Arc::clone(&metrics), Arc::clone(&torn));
         let (ending, ended) = bounded(0);
         std::thread::Builder::new().name("redis".into()).spawn(move || {
             writer.run(&batches);
             drop(ending);
         })?;
-        Ok(Self { queue: Some(queue), torn, health, ended })
+        Ok(Self { queue: Some(queue), torn, metrics, ended })
     }
 
     /// How it fares.
-    pub fn health(&self) -> &Arc<LiveHealth> {
-        &self.health
+    pub fn metrics(&self) -> &Arc<LiveViewMetrics> {
+        &self.metrics
     }
 
     /// More is to be seen than what was committed just now: shards have come.
@@ -96,10 +96,10 @@ impl LiveView {
             return;
         }
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(Batch { alerts, rows }) {
-            Ok(()) => self.health.set_queued(queue.len()),
+        match queue.try_send(CommittedBatch { alerts, rows }) {
+            Ok(()) => self.metrics.set_queued(queue.len()),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.health.dropped(1);
+                self.metrics.dropped(1);
                 self.torn.store(true, Ordering::Relaxed);
             }
         }

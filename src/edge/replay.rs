@@ -11,14 +11,14 @@ pub mod compare;
 pub mod report;
 
 use super::files::{Branch, EventFiles, ReadError, line_of};
-use crate::dataflow::epoch::{Batch, Head, Refusal, Yield, put_in_order};
+use crate::dataflow::epoch::{Batch, EpochHeader, EpochOutput, RejectedMessage, put_in_order};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
-use crate::domain::floor::{Feed, Flow, Tide, Timing};
 use crate::domain::norms::Norms;
 use crate::domain::reject::Reason;
 use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
+use crate::domain::shard_processor::{ShardProgress, Source, SourceProgress, Timing};
 use crate::domain::time::Timestamp;
 use crossbeam_channel::bounded;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Batches for Branch {
 pub fn replay_both(
     files: EventFiles,
     [first, second]: [&Options; 2],
-    refusal: impl FnMut(usize, u64, &Refusal),
+    refusal: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<[Outcome; 2], ReplayError> {
     let [first_branch, second_branch] = files.fork(EPOCH_MESSAGES / EPOCH_PARTS);
     std::thread::scope(|scope| {
@@ -119,7 +119,7 @@ pub fn replay_both(
 pub fn replay(
     mut files: impl Batches,
     options: &Options,
-    mut refusal: impl FnMut(usize, u64, &Refusal),
+    mut refusal: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<Outcome, ReplayError> {
     let timing = Timing { max_future_skew: None, follows_clock: false, ..options.timing };
     let settings = DataflowSettings {
@@ -134,7 +134,8 @@ pub fn replay(
     let until = options.timing.until;
     let reader = std::thread::spawn(move || -> Result<(), ReadError> {
         let workers = supply.workers();
-        let tide = Tide { feeds: vec![Flow::of(Feed::Files, false)], ..Tide::default() };
+        let progress =
+            ShardProgress { sources: vec![SourceProgress::of(Source::Files, false)], ..ShardProgress::default() };
         let mut epoch = 0;
         loop {
             let mut batches = vec![Vec::new(); workers];
@@ -144,7 +145,7 @@ pub fn replay(
             if batches.iter().all(Vec::is_empty) || taken.send(()).is_err() {
                 break;
             }
-            supply.send(Head { epoch, others: Some(tide.clone()), ..Head::default() }, batches);
+            supply.send(EpochHeader { epoch, other_shards: Some(progress.clone()), ..EpochHeader::default() }, batches);
             epoch += 1;
         }
         // All epochs are gathered once the channel of permits is empty again: then the last event's time is known.
@@ -154,8 +155,8 @@ pub fn replay(
         let last = latest.load(Ordering::Relaxed);
         let end = until.or((last > i64::MIN).then_some(Timestamp(last)));
         let _ = until_in.send(end);
-        let tide = Tide { close: Some(end.unwrap_or(Timestamp::MIN)), ..tide };
-        supply.send(Head { epoch, others: Some(tide), ..Head::default() }, Vec::new());
+        let progress = ShardProgress { close: Some(end.unwrap_or(Timestamp::MIN)), ..progress };
+        supply.send(EpochHeader { epoch, other_shards: Some(progress), ..EpochHeader::default() }, Vec::new());
         Ok(())
     });
     let mut outcome = Outcome::default();
@@ -183,7 +184,7 @@ impl Outcome {
         self.applied + self.duplicates + self.refused.values().sum::<u64>()
     }
 
-    fn absorb(&mut self, made: Yield, refusal: &mut impl FnMut(usize, u64, &Refusal)) {
+    fn absorb(&mut self, made: EpochOutput, refusal: &mut impl FnMut(usize, u64, &RejectedMessage)) {
         self.alerts.extend(made.alerts);
         self.reviews.extend(made.reviews);
         self.rows.extend(made.rows);

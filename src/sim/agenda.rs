@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 /// Who is next, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+pub(super) struct ScheduledStep {
     /// Microseconds since the epoch: many can be in one millisecond, in a certain order.
     pub(super) micros: i64,
     pub(super) who: u32,
@@ -21,12 +21,12 @@ pub(super) struct Agenda {
     /// Which second runs.
     second: i64,
     /// Its turns, the next one at the end.
-    running: Vec<Turn>,
+    running: Vec<ScheduledStep>,
     /// What was entered for it since it runs.
-    sudden: BinaryHeap<Reverse<Turn>>,
-    later: BTreeMap<i64, Vec<Turn>>,
+    sudden: BinaryHeap<Reverse<ScheduledStep>>,
+    later: BTreeMap<i64, Vec<ScheduledStep>>,
     /// Empty ones, to be used again.
-    spare: Vec<Vec<Turn>>,
+    spare: Vec<Vec<ScheduledStep>>,
 }
 
 /// A second, nearly: 2²⁰ microseconds.
@@ -36,7 +36,7 @@ const SOON: usize = 4;
 
 impl Agenda {
     /// Enters a turn.
-    pub(super) fn enter(&mut self, turn: Turn) {
+    pub(super) fn enter(&mut self, turn: ScheduledStep) {
         let second = turn.micros >> SECOND_BITS;
         if second <= self.second {
             self.sudden.push(Reverse(turn));
@@ -46,7 +46,7 @@ impl Agenda {
     }
 
     /// Takes the next turn.
-    pub(super) fn next(&mut self) -> Option<Turn> {
+    pub(super) fn next(&mut self) -> Option<ScheduledStep> {
         loop {
             match (self.running.last(), self.sudden.peek()) {
                 (Some(turn), Some(Reverse(sudden))) if turn > sudden => break self.sudden.pop().map(|turn| turn.0),
@@ -76,17 +76,17 @@ impl Agenda {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dice::Dice;
+    use super::super::random::Dice;
     use super::*;
 
     #[test]
     fn turns_come_in_order_whenever_they_were_entered() {
         let (mut agenda, mut dice) = (Agenda::default(), Dice::new(5, 0));
-        let (mut naive, mut last) = (BTreeMap::new(), Turn { micros: i64::MIN, who: 0 });
+        let (mut naive, mut last) = (BTreeMap::new(), ScheduledStep { micros: i64::MIN, who: 0 });
         for who in 0..20_000 {
             let reach = dice.pick([10, 1 << 19, 1 << 22, 1 << 31]);
             let micros = last.micros.max(1 << 40) + dice.between(0, reach);
-            agenda.enter(Turn { micros, who });
+            agenda.enter(ScheduledStep { micros, who });
             naive.insert((micros, who), ());
             if dice.chance(60) {
                 let turn = agenda.next().expect("one was entered");

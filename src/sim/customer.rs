@@ -1,7 +1,7 @@
 //! Owns the customer: what one is known by, under which spellings, and where one's story stands. Promises that no two
 //! share a phone or an address, and that every spelling of a phone has one normal form. Refuses names.
 
-use super::dice::Dice;
+use super::random::Dice;
 use crate::domain::event::{CallOutcome, Channel, Contact};
 use crate::domain::id::{EntityId, EntityKind, MessageId, ThreadId};
 use crate::domain::time::{Span, Timestamp};

@@ -6,9 +6,9 @@
 //! back, an answer) nothing else happens to him that could settle it, so what is planned is what comes out.
 
 use super::customer::{Customer, Phase, Step, id};
-use super::dice::Dice;
-use super::owed::{Owed, Subject};
+use super::expected::{ExpectedAlert, Subject};
 use super::plan::{Company, Habit, Member, Plan, Traits, Weights};
+use super::random::Dice;
 use crate::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Created, CrmPayload, Direction, Event, Message, Outcome,
     Payload, Snapshot, StageChanged, TermsOffered, Verdict,
@@ -27,7 +27,7 @@ pub(super) struct Books {
     pub(super) customers: u64,
     pub(super) calls: u64,
     pub(super) messages: u64,
-    pub(super) owed: Vec<Owed>,
+    pub(super) owed: Vec<ExpectedAlert>,
 }
 
 /// One instant in one company.
@@ -158,7 +158,7 @@ impl Scene<'_> {
     fn owe(&mut self, customer: &Customer, rule: Rule, subject: Subject, anchor: Timestamp, settled: Next) {
         if self.plan.keeps_owed {
             let (tenant, manager) = (self.company.tenant.clone(), self.member(customer).id.clone());
-            self.books.owed.push(Owed { tenant, manager, rule, subject, anchor, settled });
+            self.books.owed.push(ExpectedAlert { tenant, manager, rule, subject, anchor, settled });
         }
     }
 

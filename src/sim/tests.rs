@@ -142,7 +142,7 @@ fn what_is_owed_is_what_happened() {
         let mut ledger = Ledger::default();
         events.iter().for_each(|event| ledger.enter(event));
         let found = ledger.violations(until);
-        let due = |owed: &&Owed| due(owed.rule, owed.anchor) < until;
+        let due = |owed: &&ExpectedAlert| due(owed.rule, owed.anchor) < until;
         let owed: BTreeMap<Entry, Option<Timestamp>> = floor.owed().iter().filter(due).map(entry).collect();
         assert!(owed.len() > 1000);
         assert_eq!(debtors(&floor), bad(&floor));
@@ -160,7 +160,7 @@ fn what_is_owed_is_what_happened() {
 /// Tenant, rule, subject, anchor.
 type Entry = (String, Rule, String, Timestamp);
 
-fn entry(owed: &Owed) -> (Entry, Option<Timestamp>) {
+fn entry(owed: &ExpectedAlert) -> (Entry, Option<Timestamp>) {
     ((owed.tenant.to_string(), owed.rule, owed.subject.to_string(), owed.anchor), owed.settled)
 }
 

@@ -6,15 +6,15 @@
 //! is gone leaves no series behind. **A bound.** When there are more series of figures and norms than the limit, the least
 //! telling ones are left out and counted: managers' figures, the last windows first.
 
-use super::health::{Counted, Health, Shard};
-use super::live::LiveHealth;
+use super::live_view_metrics::LiveViewMetrics;
 use super::metric::{Level, Metric};
 use super::page::{Page, subject};
+use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
 use super::samples;
-use crate::dataflow::board::{Board, Survey, lock};
+use crate::dataflow::live_state::{LiveState, TenantSnapshot, lock};
 use crate::domain::event::EventKind;
 use crate::domain::id::{DepartmentId, UNKNOWN};
-use crate::domain::norms::Place;
+use crate::domain::norms::ScopeQuery;
 use crate::domain::reject::Reason;
 use crate::domain::row::{Figures, Row, Subject};
 use crate::domain::time::Timestamp;
@@ -39,11 +39,11 @@ pub struct Selection {
 
 /// Renders everything as Prometheus text.
 pub struct Exporter {
-    board: Arc<Board>,
-    health: Arc<Health>,
+    board: Arc<LiveState>,
+    metrics: Arc<ProcessorMetrics>,
     clock: Clock,
     selection: Selection,
-    live: Option<Arc<LiveHealth>>,
+    live: Option<Arc<LiveViewMetrics>>,
     process: ProcessCollector,
     /// How long the parts of the last page were. Its lock lets one scrape be made at a time.
     sizes: Mutex<Vec<usize>>,
@@ -51,10 +51,10 @@ pub struct Exporter {
 
 impl Exporter {
     /// An exporter over these figures; `clock` tells the wall clock.
-    pub fn new(board: Arc<Board>, health: Arc<Health>, clock: Clock, selection: Selection) -> Self {
+    pub fn new(board: Arc<LiveState>, metrics: Arc<ProcessorMetrics>, clock: Clock, selection: Selection) -> Self {
         Self {
             board,
-            health,
+            metrics,
             clock,
             selection,
             live: None,
@@ -64,7 +64,7 @@ impl Exporter {
     }
 
     /// The same, and how a live view fares.
-    pub fn with_live(self, live: Option<Arc<LiveHealth>>) -> Self {
+    pub fn with_live(self, live: Option<Arc<LiveViewMetrics>>) -> Self {
         Self { live, ..self }
     }
 
@@ -72,22 +72,22 @@ impl Exporter {
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut sizes = lock(&self.sizes);
         let mut page = Page::new(self.selection.max_series, &sizes);
-        let surveys = self.board.surveys();
-        surveys.iter().for_each(|survey| norms(&mut page, survey));
+        let snapshots = self.board.snapshots();
+        snapshots.iter().for_each(|snapshot| norms(&mut page, snapshot));
         for level in Level::ALL {
             // Of managers, what stands now and the first windows matter most.
-            let windows = surveys.iter().map(|survey| survey.norms.windows.len()).max().unwrap_or_default();
+            let windows = snapshots.iter().map(|snapshot| snapshot.norms.windows.len()).max().unwrap_or_default();
             for window in std::iter::once(None).chain((0..windows).map(Some)) {
-                surveys.iter().for_each(|survey| self.rows(&mut page, survey, level, window));
+                snapshots.iter().for_each(|snapshot| self.rows(&mut page, snapshot, level, window));
             }
         }
-        processor(&mut page, &self.health.counted(), (self.clock)());
+        processor(&mut page, &self.metrics.counted(), (self.clock)());
         if let Some(live) = &self.live {
             redis(&mut page, live);
         }
-        for survey in &surveys {
-            for (manager, requests) in &survey.reviews {
-                let labels = [("tenant", survey.tenant.as_str()), ("manager", manager.as_str())];
+        for snapshot in &snapshots {
+            for (manager, requests) in &snapshot.reviews {
+                let labels = [("tenant", snapshot.tenant.as_str()), ("manager", manager.as_str())];
                 page.sample(Metric::ReviewsOpen, &labels, requests.open as f64);
                 page.sample(Metric::ReviewsAnswered, &labels, requests.answered as f64);
             }
@@ -106,9 +106,9 @@ impl Exporter {
     }
 
     /// The rows of one level over the window of this number, or of now.
-    fn rows(&self, page: &mut Page, survey: &Survey, level: Level, window: Option<usize>) {
-        let window = window.map(|index| survey.norms.windows.get(index).copied());
-        for row in &survey.rows {
+    fn rows(&self, page: &mut Page, snapshot: &TenantSnapshot, level: Level, window: Option<usize>) {
+        let window = window.map(|index| snapshot.norms.windows.get(index).copied());
+        for row in &snapshot.rows {
             let of = match &row.figures {
                 Figures::Window(window, _) => Some(Some(*window)),
                 Figures::Now(_) => None,
@@ -165,19 +165,19 @@ fn level_of(subject: &Subject) -> Level {
 }
 
 /// What is wanted in every department.
-fn norms(page: &mut Page, survey: &Survey) {
-    for department in &survey.departments {
-        let (tenant, department) = (survey.tenant.as_str(), department.as_str());
+fn norms(page: &mut Page, snapshot: &TenantSnapshot) {
+    for department in &snapshot.departments {
+        let (tenant, department) = (snapshot.tenant.as_str(), department.as_str());
         let subject = subject(&[("tenant", tenant), ("department", department)]);
-        let place = Place { tenant, department, ..Place::default() };
-        samples::norms(&survey.norms, place, |metric, own, value| {
+        let place = ScopeQuery { tenant, department, ..ScopeQuery::default() };
+        samples::norms(&snapshot.norms, place, |metric, own, value| {
             page.figure(metric, Level::Department, &subject, own, value);
         });
     }
 }
 
 /// What the live view says of itself.
-fn redis(page: &mut Page, live: &LiveHealth) {
+fn redis(page: &mut Page, live: &LiveViewMetrics) {
     page.sample(Metric::RedisUp, &[], f64::from(live.connected()));
     page.sample(Metric::RedisQueue, &[], live.queued() as f64);
     let counts = [Metric::RedisWrites, Metric::RedisDropped, Metric::RedisWhole, Metric::RedisErrors];
@@ -187,7 +187,7 @@ fn redis(page: &mut Page, live: &LiveHealth) {
 }
 
 /// What the processor says of itself.
-fn processor(page: &mut Page, counted: &Counted, now: Timestamp) {
+fn processor(page: &mut Page, counted: &Counters, now: Timestamp) {
     use Metric as M;
     for kind in EventKind::ALL {
         let labels = [("topic", kind.topic().name()), ("event", kind.name())];

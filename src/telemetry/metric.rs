@@ -7,7 +7,7 @@
 
 /// What a metric is about: this gives its name a prefix, and its first labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
+pub enum MetricGroup {
     /// A figure over a rolling window, once for each [`Level`].
     Window,
     /// A figure of this instant, once for each [`Level`].
@@ -18,7 +18,7 @@ pub enum Group {
     Processor,
 }
 
-impl Group {
+impl MetricGroup {
     /// Every group, in order.
     pub const ALL: [Self; 4] = [Self::Window, Self::Now, Self::Norm, Self::Processor];
 }
@@ -55,7 +55,7 @@ impl Level {
 
 /// How a metric is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// A value that goes up and down.
     Gauge,
     /// A sum that only grows, from 0 at the start of the process.
@@ -64,7 +64,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// As Prometheus' text format calls it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ pub const BOUNDS: [f64; 15] =
 
 /// What a value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// Things, as the name says.
     Count,
     /// Seconds.
@@ -100,7 +100,7 @@ pub enum Unit {
     Flag,
 }
 
-impl Unit {
+impl MetricUnit {
     /// For people.
     pub const fn name(self) -> &'static str {
         match self {
@@ -142,8 +142,8 @@ macro_rules! metrics {
             pub const ALL: &'static [Self] = &[$($(Self::$metric),*),*];
 
             /// What it is about.
-            pub const fn group(self) -> Group {
-                match self { $($(Self::$metric => Group::$group,)*)* }
+            pub const fn group(self) -> MetricGroup {
+                match self { $($(Self::$metric => MetricGroup::$group,)*)* }
             }
 
             /// Its name, without what its group puts before it.
@@ -152,13 +152,13 @@ macro_rules! metrics {
             }
 
             /// How it is to be read.
-            pub const fn kind(self) -> Kind {
-                match self { $($(Self::$metric => Kind::$kind,)*)* }
+            pub const fn kind(self) -> MetricKind {
+                match self { $($(Self::$metric => MetricKind::$kind,)*)* }
             }
 
             /// What its value counts.
-            pub const fn unit(self) -> Unit {
-                match self { $($(Self::$metric => Unit::$unit,)*)* }
+            pub const fn unit(self) -> MetricUnit {
+                match self { $($(Self::$metric => MetricUnit::$unit,)*)* }
             }
 
             /// Its own labels, beside those of its group.
@@ -284,8 +284,8 @@ impl Metric {
     /// The name under which it is exported; figures have one for each level.
     pub fn name(self, level: Level) -> String {
         let level = match self.group() {
-            Group::Window | Group::Now => format!("{}_", level.name()),
-            Group::Norm | Group::Processor => String::new(),
+            MetricGroup::Window | MetricGroup::Now => format!("{}_", level.name()),
+            MetricGroup::Norm | MetricGroup::Processor => String::new(),
         };
         format!("funnelwatch_{level}{}", self.stem())
     }
@@ -293,8 +293,8 @@ impl Metric {
     /// Every name under which it is exported, with its level.
     pub fn names(self) -> impl Iterator<Item = (Level, String)> {
         let levels: &[Level] = match self.group() {
-            Group::Window | Group::Now => &Level::ALL,
-            Group::Norm | Group::Processor => &Level::ALL[..1],
+            MetricGroup::Window | MetricGroup::Now => &Level::ALL,
+            MetricGroup::Norm | MetricGroup::Processor => &Level::ALL[..1],
         };
         levels.iter().map(move |level| (*level, self.name(*level)))
     }
@@ -302,11 +302,11 @@ impl Metric {
     /// All its labels, in the order in which they are written.
     pub fn all_labels(self, level: Level) -> Vec<&'static str> {
         let first: &[&str] = match self.group() {
-            Group::Window | Group::Now => level.labels(),
-            Group::Norm => Level::Department.labels(),
-            Group::Processor => &[],
+            MetricGroup::Window | MetricGroup::Now => level.labels(),
+            MetricGroup::Norm => Level::Department.labels(),
+            MetricGroup::Processor => &[],
         };
-        let window: &[&str] = if self.group() == Group::Window { &["window"] } else { &[] };
+        let window: &[&str] = if self.group() == MetricGroup::Window { &["window"] } else { &[] };
         [first, window, self.labels()].concat()
     }
 }
@@ -322,7 +322,7 @@ mod tests {
         for metric in Metric::ALL {
             let stem = metric.stem();
             let bare = stem.strip_suffix("_total");
-            assert_eq!(bare.is_some(), metric.kind() == Kind::Counter, "{stem}: _total is for counters");
+            assert_eq!(bare.is_some(), metric.kind() == MetricKind::Counter, "{stem}: _total is for counters");
             let bare = bare.unwrap_or(stem);
             assert!(bare.ends_with(metric.unit().suffix()), "{stem}: the unit stands last");
             for (level, name) in metric.names() {

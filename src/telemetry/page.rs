@@ -4,7 +4,7 @@
 //! Lines are written at once, each behind those of its family. A tree of samples, as the `prometheus` crate wants it,
 //! would allocate a string for each label of each sample: a million of them take seconds.
 
-use super::metric::{BOUNDS, Group, Level, Metric};
+use super::metric::{BOUNDS, Level, Metric, MetricGroup};
 use std::io::Write as _;
 
 /// A scrape under construction.
@@ -107,8 +107,8 @@ impl Page {
 /// Where a family stands; what has no levels stands at the first one.
 fn place(metric: Metric, level: Level) -> usize {
     let level = match metric.group() {
-        Group::Window | Group::Now => level as usize,
-        Group::Norm | Group::Processor => 0,
+        MetricGroup::Window | MetricGroup::Now => level as usize,
+        MetricGroup::Norm | MetricGroup::Processor => 0,
     };
     metric as usize * Level::ALL.len() + level
 }

@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::page::Labels;
-use crate::domain::norms::{Norms, Place, Window};
+use crate::domain::norms::{Norms, ScopeQuery, Window};
 use crate::domain::row::{ByStage, NowFigures, Quantiles, Ratio, WindowFigures};
 use crate::domain::rule::Parameter;
 use Metric as M;
@@ -133,7 +133,7 @@ pub(super) fn now(figures: &NowFigures, mut emit: impl FnMut(Metric, Labels<'_>,
 }
 
 /// The samples of what is wanted in a place.
-pub(super) fn norms(norms: &Norms, place: Place<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
+pub(super) fn norms(norms: &Norms, place: ScopeQuery<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
     for (rule, norm) in &norms.scope(place).rules {
         let takes = rule.definition().takes;
         let clock = norm.clock.unwrap_or_default().name();

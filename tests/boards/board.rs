@@ -201,7 +201,7 @@ impl Board {
 
     /// As Grafana reads it.
     pub(crate) fn json(&self, language: Language) -> Value {
-        let mut flow = Flow { language, board: self, id: 0, y: 0 };
+        let mut flow = SourceProgress { language, board: self, id: 0, y: 0 };
         let panels: Vec<Value> = self.rows.iter().flat_map(|row| flow.row(row)).collect();
         json!({
             "uid": self.uid(language),
@@ -276,14 +276,14 @@ fn reference(index: usize) -> String {
 }
 
 /// Lays panels out, and gives them their numbers.
-struct Flow<'a> {
+struct SourceProgress<'a> {
     language: Language,
     board: &'a Board,
     id: u32,
     y: u32,
 }
 
-impl Flow<'_> {
+impl SourceProgress<'_> {
     fn next_id(&mut self) -> u32 {
         self.id += 1;
         self.id

@@ -5,7 +5,7 @@
 use crate::board::{Board, Body, Field, Key, Line, Paint, Panel, Row, Unit, Variable};
 use crate::promql::{Expr, Series, of_processor, values};
 use crate::words::Text;
-use funnelwatch::telemetry::metric::{Kind, Level, Metric};
+use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
 
 /// What the Prometheus client library tells of a process, and Prometheus of a target: names that are not ours.
 pub(crate) const FOREIGN: [&str; 3] = ["up", "process_resident_memory_bytes", "process_cpu_seconds_total"];
@@ -56,7 +56,7 @@ fn rate(metric: Metric) -> Expr {
     of_processor(metric).rate()
 }
 
-fn foreign(name: &'static str, kind: Kind) -> Series {
+fn foreign(name: &'static str, kind: MetricKind) -> Series {
     assert!(FOREIGN.contains(&name), "{name} is not in the table");
     Series::of_process(name, kind, Vec::new())
 }
@@ -91,7 +91,7 @@ fn number(title: Text, says: Text, field: Field) -> Panel {
 }
 
 fn state_of_things() -> Vec<Panel> {
-    let up = || foreign("up", Kind::Gauge).each();
+    let up = || foreign("up", MetricKind::Gauge).each();
     let broken = of_processor(Metric::CommitsAborted).growth().sum(&[]);
     vec![
         panel(
@@ -564,7 +564,7 @@ fn process() -> Vec<Panel> {
             Unit::Bytes,
             vec![line(
                 same("{{instance}}"),
-                foreign("process_resident_memory_bytes", Kind::Gauge).each().max(&["instance"]),
+                foreign("process_resident_memory_bytes", MetricKind::Gauge).each().max(&["instance"]),
             )],
         ),
         curves(
@@ -577,7 +577,7 @@ fn process() -> Vec<Panel> {
             Unit::Share,
             vec![line(
                 same("{{instance}}"),
-                foreign("process_cpu_seconds_total", Kind::Counter).rate().sum(&["instance"]),
+                foreign("process_cpu_seconds_total", MetricKind::Counter).rate().sum(&["instance"]),
             )],
         ),
     ]

@@ -2,7 +2,7 @@
 //! that a metric, a matcher or a join on a label that is not there does not get as far as a board.
 
 use funnelwatch::domain::rule::Rule;
-use funnelwatch::telemetry::metric::{Group, Kind, Level, Metric};
+use funnelwatch::telemetry::metric::{Level, Metric, MetricGroup, MetricKind};
 
 /// Labels that Prometheus itself puts on what a process exports.
 const TARGET: [&str; 2] = ["job", "instance"];
@@ -14,7 +14,7 @@ const RATE: &str = "$__rate_interval";
 #[derive(Clone)]
 pub(crate) struct Series {
     name: String,
-    kind: Kind,
+    kind: MetricKind,
     matchers: Vec<String>,
     /// Labels that are not pinned to one value.
     free: Vec<&'static str>,
@@ -37,26 +37,26 @@ pub(crate) fn of_tenant(metric: Metric) -> Series {
 
 /// What the norms say of a rule.
 pub(crate) fn norm(metric: Metric, rule: Rule) -> Series {
-    assert_eq!(metric.group(), Group::Norm, "{metric:?} is no norm");
+    assert_eq!(metric.group(), MetricGroup::Norm, "{metric:?} is no norm");
     Series::figure(metric, Level::Department).is("rule", rule.name())
 }
 
 /// A metric of the processor.
 pub(crate) fn of_processor(metric: Metric) -> Series {
-    assert_eq!(metric.group(), Group::Processor, "{metric:?} is not about the processor");
+    assert_eq!(metric.group(), MetricGroup::Processor, "{metric:?} is not about the processor");
     Series::of_process(metric.name(Level::Tenant), metric.kind(), metric.all_labels(Level::Tenant))
 }
 
 impl Series {
     fn figure(metric: Metric, level: Level) -> Self {
-        assert_ne!(metric.group(), Group::Processor, "{metric:?} is not about a department");
+        assert_ne!(metric.group(), MetricGroup::Processor, "{metric:?} is not about a department");
         let free = metric.all_labels(level);
         let mut series = Self { name: metric.name(level), kind: metric.kind(), matchers: Vec::new(), free };
         for scope in level.labels().iter().filter(|label| **label != "tenant") {
             series.matchers.push(format!("{scope}=~\"${scope}\""));
         }
         series = series.is("tenant", "$tenant");
-        if metric.group() == Group::Window { series.in_the_window() } else { series }
+        if metric.group() == MetricGroup::Window { series.in_the_window() } else { series }
     }
 
     /// Those of the window that is looked at.
@@ -65,7 +65,7 @@ impl Series {
     }
 
     /// Series that a process exports, whatever spells their name: `up`, and what the client library tells of a process.
-    pub(crate) fn of_process(name: impl Into<String>, kind: Kind, labels: Vec<&'static str>) -> Self {
+    pub(crate) fn of_process(name: impl Into<String>, kind: MetricKind, labels: Vec<&'static str>) -> Self {
         let matchers = TARGET.map(|label| format!("{label}=~\"${label}\"")).to_vec();
         Self { name: name.into(), kind, matchers, free: [&TARGET, labels.as_slice()].concat() }
     }
@@ -95,31 +95,31 @@ impl Series {
 
     /// Each figure once, though two processes may export it for one scrape while it moves from one to the other.
     pub(crate) fn once(self) -> Expr {
-        assert_eq!(self.kind, Kind::Gauge, "{} is no gauge", self.name);
+        assert_eq!(self.kind, MetricKind::Gauge, "{} is no gauge", self.name);
         Expr { text: self.selector(""), labels: self.free.clone() }.max(&self.free)
     }
 
     /// Gauges of every process.
     pub(crate) fn each(self) -> Expr {
-        assert_eq!(self.kind, Kind::Gauge, "{} is no gauge", self.name);
+        assert_eq!(self.kind, MetricKind::Gauge, "{} is no gauge", self.name);
         Expr { text: self.selector(""), labels: self.free }
     }
 
     /// What a counter grows by in a second.
     pub(crate) fn rate(self) -> Expr {
-        assert_eq!(self.kind, Kind::Counter, "{} is no counter", self.name);
+        assert_eq!(self.kind, MetricKind::Counter, "{} is no counter", self.name);
         Expr { text: format!("rate({}[{RATE}])", self.selector("")), labels: self.free }
     }
 
     /// What a counter grew by in the time that the board shows.
     pub(crate) fn growth(self) -> Expr {
-        assert_eq!(self.kind, Kind::Counter, "{} is no counter", self.name);
+        assert_eq!(self.kind, MetricKind::Counter, "{} is no counter", self.name);
         Expr { text: format!("increase({}[$__range])", self.selector("")), labels: self.free }
     }
 
     /// A quantile over all processes.
     pub(crate) fn quantile(self, q: &str) -> Expr {
-        assert_eq!(self.kind, Kind::Histogram, "{} is no histogram", self.name);
+        assert_eq!(self.kind, MetricKind::Histogram, "{} is no histogram", self.name);
         let buckets = self.selector("_bucket");
         Expr { text: format!("histogram_quantile({q}, sum by (le) (rate({buckets}[{RATE}])))"), labels: Vec::new() }
     }

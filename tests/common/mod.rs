@@ -5,9 +5,9 @@
 
 use funnelwatch::codec::json;
 use funnelwatch::config;
-use funnelwatch::domain::floor::Timing;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::shard_processor::Timing;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{self, Options};

@@ -11,7 +11,7 @@ use crate::site::{SHARDS, Site};
 use anyhow::{Context, bail};
 use funnelwatch::codec::json;
 use funnelwatch::domain::event::Topic;
-use funnelwatch::domain::shard::shard;
+use funnelwatch::domain::partitioner::shard;
 use funnelwatch::domain::time::{Span, Timestamp};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};

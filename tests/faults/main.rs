@@ -63,9 +63,9 @@ struct Arguments {
     /// The load runs at least for so many seconds
     #[arg(long, default_value_t = 40.0)]
     least: f64,
-    /// Break a promise on purpose, and expect this suite to notice (FUNNELWATCH_SABOTAGE of the processes)
+    /// Break a promise on purpose, and expect this suite to notice (FUNNELWATCH_INJECT_FAULT of the processes)
     #[arg(long)]
-    sabotage: Option<String>,
+    inject_fault: Option<String>,
     /// Keep the folder of the run, however it ends
     #[arg(long)]
     keep: bool,
@@ -103,11 +103,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (processes, keeper) = Processes::supervise(&site, arguments.sabotage.clone());
+    let (processes, keeper) = Processes::supervise(&site, arguments.inject_fault.clone());
     let code = match run(&arguments, &site, &processes) {
         Ok(report) => {
             let _ = writeln!(std::io::stdout(), "{}", report.line());
-            report.code(arguments.sabotage.is_some())
+            report.code(arguments.inject_fault.is_some())
         }
         Err(error) => {
             say(&format!("{error:#}"));
@@ -166,7 +166,7 @@ fn run(arguments: &Arguments, site: &Arc<Site>, processes: &Arc<Processes>) -> a
         bail!("the faults could not be done to their end");
     }
     say(&format!("{} events in {:.0} s; waiting until all are judged", loaded.events, begun.elapsed().as_secs_f64()));
-    let broken = arguments.sabotage.is_some();
+    let broken = arguments.inject_fault.is_some();
     let end = finish(site, processes, &progress, &watch, &loaded, broken).inspect_err(|_| {
         say(&report::partial(begun.elapsed(), &director, processes, &progress, &watch));
         say(&report::committed(&watch));

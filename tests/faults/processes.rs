@@ -54,17 +54,17 @@ struct Books {
 /// The processes.
 pub(crate) struct Processes {
     site: Arc<Site>,
-    sabotage: Option<String>,
+    inject_fault: Option<String>,
     books: Mutex<Books>,
     over: AtomicBool,
 }
 
 impl Processes {
     /// None runs yet. The thread ends them all when it is told to end.
-    pub(crate) fn supervise(site: &Arc<Site>, sabotage: Option<String>) -> (Arc<Self>, JoinHandle<()>) {
+    pub(crate) fn supervise(site: &Arc<Site>, inject_fault: Option<String>) -> (Arc<Self>, JoinHandle<()>) {
         let books = Books { processes: (0..PROCESSES).map(|_| Process::default()).collect(), ..Books::default() };
         let (site, books, over) = (Arc::clone(site), Mutex::new(books), AtomicBool::new(false));
-        let processes = Arc::new(Self { site, sabotage, books, over });
+        let processes = Arc::new(Self { site, inject_fault, books, over });
         let keeper = Arc::clone(&processes);
         let thread = std::thread::spawn(move || {
             while !keeper.over.load(Ordering::Relaxed) {
@@ -146,8 +146,8 @@ impl Processes {
         writeln!(log, "--- start")?;
         let mut command = Command::new(&self.site.binary);
         command.args(["run", "--config"]).arg(self.site.config(process)).current_dir(&self.site.dir);
-        if let Some(sabotage) = &self.sabotage {
-            command.env("FUNNELWATCH_SABOTAGE", sabotage);
+        if let Some(inject_fault) = &self.inject_fault {
+            command.env("FUNNELWATCH_INJECT_FAULT", inject_fault);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }

@@ -132,9 +132,9 @@ impl Report {
         )
     }
 
-    pub(crate) fn code(&self, sabotaged: bool) -> u8 {
+    pub(crate) fn code(&self, expected_to_notice: bool) -> u8 {
         let Verdict { alerts, reviews, rows, dead_letters } = &self.verdict;
-        if sabotaged {
+        if expected_to_notice {
             return u8::from(alerts.agree());
         }
         // Late events are put right by corrections, and say so: what differs then is no fault of what is tested here. But

@@ -4,7 +4,7 @@
 use super::site::{Site, latest, lines, replay_file, say, settings_of, values};
 use funnelwatch::codec::json;
 use funnelwatch::edge::kafka::Mode;
-use funnelwatch::edge::kafka::produce::EventProducer;
+use funnelwatch::edge::kafka::producer::EventProducer;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::site::{QUICK, Raw, Site, floor, lead, until, values};
 use funnelwatch::codec::{json, protobuf};
-use funnelwatch::domain::shard::shard;
+use funnelwatch::domain::partitioner::shard;
 use funnelwatch::domain::time::Span;
 use funnelwatch::edge::clock;
 use funnelwatch::edge::kafka::Mode;

@@ -3,7 +3,7 @@
 
 use super::child::Child;
 use super::site::{PATIENCE, QUICK, Raw, Seen, Site, at, client, lead, say, tick, until, values};
-use funnelwatch::domain::shard::shard;
+use funnelwatch::domain::partitioner::shard;
 use funnelwatch::edge::kafka::Mode;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};

@@ -4,7 +4,7 @@
 use super::demo::{get, lint};
 use super::site::{PATIENCE, say, until, variable};
 use crate::promql::{Selector, names, path, rules};
-use funnelwatch::telemetry::metric::{Kind, Level, Metric};
+use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -333,7 +333,7 @@ fn missing() -> Vec<String> {
     let mut problems = Vec::new();
     for metric in Metric::ALL {
         for (_, name) in metric.names() {
-            let series = if metric.kind() == Kind::Histogram { format!("{name}_bucket") } else { name };
+            let series = if metric.kind() == MetricKind::Histogram { format!("{name}_bucket") } else { name };
             if !present.contains(&series) && !not_in_demo(&series) {
                 problems.push(format!("the demo does not export {series}"));
             }

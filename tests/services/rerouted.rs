@@ -3,7 +3,7 @@
 use super::site::{PATIENCE, Raw, Site, call, lead, values};
 use funnelwatch::codec::json;
 use funnelwatch::domain::event::{Event, Topic};
-use funnelwatch::domain::shard::shard;
+use funnelwatch::domain::partitioner::shard;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::clock;
 use funnelwatch::edge::kafka::Mode;

@@ -2,17 +2,17 @@
 
 use funnelwatch::codec::json;
 use funnelwatch::config::Config;
-use funnelwatch::dataflow::epoch::{Batch, Yield};
+use funnelwatch::dataflow::epoch::{Batch, EpochOutput};
 use funnelwatch::dataflow::workers::DataflowSettings;
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::floor::{Feed, Timing};
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule;
+use funnelwatch::domain::shard_processor::{Source, Timing};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};
-use funnelwatch::edge::kafka::produce::EventProducer;
+use funnelwatch::edge::kafka::producer::EventProducer;
 use funnelwatch::edge::kafka::topics::{self, Wanted};
-use funnelwatch::edge::kafka::{self, Mode, Observer, Renewal, RunError, Stop, Summary};
+use funnelwatch::edge::kafka::{self, Mode, NormsHandle, Observer, RunError, Stop, Summary};
 use funnelwatch::edge::replay::{self, Outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -74,11 +74,11 @@ pub(crate) struct Seen {
     /// Of each shard, when events of it were committed, and how many.
     pub(crate) commits: Mutex<BTreeMap<u32, Vec<(Instant, u64)>>>,
     /// Of which partitions messages were refused.
-    pub(crate) refused: Mutex<BTreeSet<(u32, Feed)>>,
+    pub(crate) refused: Mutex<BTreeSet<(u32, Source)>>,
 }
 
 impl Observer for Seen {
-    fn committed(&self, made: &Yield) {
+    fn committed(&self, made: &EpochOutput) {
         let applied: u64 = made.shards.iter().map(|mark| mark.counts.applied.iter().sum::<u64>()).sum();
         *self.applied.lock().expect("no panic") += applied;
         self.epochs.lock().expect("no panic").push(made.epoch);
@@ -89,7 +89,7 @@ impl Observer for Seen {
                 commits.entry(mark.shard).or_default().push((Instant::now(), applied));
             }
         }
-        let place = |batch: &Batch| (batch.shard.expect("a partition"), batch.feed);
+        let place = |batch: &Batch| (batch.shard.expect("a partition"), batch.source);
         let places = made.refusals.iter().map(|refusal| place(&refusal.batch));
         self.refused.lock().expect("no panic").extend(places);
         self.watermarks.lock().expect("no panic").extend(made.shards.iter().map(|mark| (mark.shard, mark.watermark)));
@@ -215,7 +215,7 @@ topics:
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
         let (asked, observer) = (stop.clone(), Arc::clone(&seen));
         let thread =
-            std::thread::spawn(move || kafka::run(&config, settings, mode, &asked, Renewal::default(), observer));
+            std::thread::spawn(move || kafka::run(&config, settings, mode, &asked, NormsHandle::default(), observer));
         Running { stop, seen, thread }
     }
 

@@ -2,10 +2,10 @@
 //! a reset changes what it says and nothing else.
 
 use super::site::{PATIENCE, QUICK, Raw, Record, Site, at, call, client, floor, lead, say, tick, until};
-use funnelwatch::domain::shard::shard;
+use funnelwatch::domain::partitioner::shard;
 use funnelwatch::edge::kafka::Mode;
 use funnelwatch::edge::kafka::inspect::Inspector;
-use funnelwatch::edge::kafka::produce::EventProducer;
+use funnelwatch::edge::kafka::producer::EventProducer;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use super::child::Child;
 use super::demo::{get, status};
 use super::site::{PATIENCE, Site, floor, latest, say, until, values};
 use funnelwatch::domain::event::Event;
-use funnelwatch::edge::kafka::produce::{EventProducer, Pace};
+use funnelwatch::edge::kafka::producer::{EventProducer, Pace};
 use funnelwatch::edge::kafka::{Mode, Stop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,7 +5,7 @@
 
 use crate::domain::alert::{Resolution, Severity, Status};
 use crate::domain::evidence::{self, Unit};
-use crate::domain::rule::{Rule, Watch};
+use crate::domain::rule::{Evaluation, Rule};
 use serde_json::{Map, Value, json};
 
 /// The schema.
@@ -76,18 +76,18 @@ pub fn schema() -> Value {
 fn branch(rule: Rule) -> Value {
     let definition = rule.definition();
     let act = |status: &Status| matches!(status, Status::Raised | Status::Retracted);
-    let (required, statuses): (&[&str], fn(&Status) -> bool) = match definition.watch {
-        Watch::Journey(_) => (&["due_at", "entity"], |status| *status != Status::Raised),
-        Watch::Deed(_) => (&["entity"], act),
-        Watch::Demands(_) => (&["due_at", "interaction_id"], |status| *status != Status::Raised),
-        Watch::Window(_) => (&["manager_id", "window"], |status| *status != Status::Raised),
-        Watch::Topics => (&[], |status| *status != Status::Raised),
+    let (required, statuses): (&[&str], fn(&Status) -> bool) = match definition.evaluation {
+        Evaluation::Journey(_) => (&["due_at", "entity"], |status| *status != Status::Raised),
+        Evaluation::Act(_) => (&["entity"], act),
+        Evaluation::Demands(_) => (&["due_at", "interaction_id"], |status| *status != Status::Raised),
+        Evaluation::Window(_) => (&["manager_id", "window"], |status| *status != Status::Raised),
+        Evaluation::Topics => (&[], |status| *status != Status::Raised),
     };
     let statuses: Vec<_> = Status::ALL.into_iter().filter(statuses).map(Status::name).collect();
     // With too small a sample only the counts are told.
     let always = |key: &&&str| {
         let unit = evidence::of(rule, key).map(|evidence| evidence.unit);
-        !matches!(definition.watch, Watch::Window(_)) || unit == Some(Unit::Count)
+        !matches!(definition.evaluation, Evaluation::Window(_)) || unit == Some(Unit::Count)
     };
     let observed: Vec<_> = definition.observed.iter().filter(always).collect();
     json!({

@@ -1,6 +1,6 @@
 //! Owns `docs/metrics.md`: every metric with its kind, unit, labels and help, written from the enum alone.
 
-use crate::telemetry::metric::{BOUNDS, Group, Level, Metric};
+use crate::telemetry::metric::{BOUNDS, Level, Metric, MetricGroup};
 use std::fmt::Write as _;
 
 const INTRODUCTION: &str = "\
@@ -27,7 +27,7 @@ What `/metrics` shows, on the address that `http` says, in Prometheus' text form
 /// The page.
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
-    for group in Group::ALL {
+    for group in MetricGroup::ALL {
         let (title, about) = heading(group);
         // Writing to a string cannot fail.
         let _ = write!(
@@ -36,8 +36,8 @@ pub fn reference() -> String {
         );
         for metric in Metric::ALL.iter().filter(|metric| metric.group() == group) {
             let name = match group {
-                Group::Window | Group::Now => format!("…_{}", metric.stem()),
-                Group::Norm | Group::Processor => metric.name(Level::Tenant),
+                MetricGroup::Window | MetricGroup::Now => format!("…_{}", metric.stem()),
+                MetricGroup::Norm | MetricGroup::Processor => metric.name(Level::Tenant),
             };
             let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
             let (kind, unit) = (metric.kind().name(), metric.unit().name());
@@ -53,20 +53,20 @@ const PROCESS: &str = "\
 The usual `process_*` metrics (CPU seconds, resident memory, open files, threads, start time) are there as well.
 ";
 
-fn heading(group: Group) -> (&'static str, &'static str) {
+fn heading(group: MetricGroup) -> (&'static str, &'static str) {
     match group {
-        Group::Window => (
+        MetricGroup::Window => (
             "Figures over a window",
             "Three metrics each: `funnelwatch_tenant_…`, `funnelwatch_department_…`, `funnelwatch_manager_…`, with the \
              labels `tenant`, `department`, `manager` as far as they apply, and `window`, before their own.",
         ),
-        Group::Now => ("Figures of this instant", "As above, without `window`."),
-        Group::Norm => (
+        MetricGroup::Now => ("Figures of this instant", "As above, without `window`."),
+        MetricGroup::Norm => (
             "Norms",
             "What the figures are held against, as it is in force in each department; labels `tenant` and `department` \
              stand before their own. Overrides by pipeline and source are not in them.",
         ),
-        Group::Processor => ("The processor", "What each process says of itself."),
+        MetricGroup::Processor => ("The processor", "What each process says of itself."),
     }
 }
 

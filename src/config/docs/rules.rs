@@ -3,11 +3,11 @@
 //! evidence: a rule that is added stands here without a line of its own.
 
 use super::{default, value, write};
-use crate::config::key::{Absent, Key, Need};
+use crate::config::key::{Absent, KeySpec, Need};
 use crate::config::keys::{COMMON, keys};
 use crate::domain::alert::Resolution;
 use crate::domain::evidence;
-use crate::domain::rule::{Language, Parameter, Rule, Watch, common};
+use crate::domain::rule::{Evaluation, Language, Parameter, Rule, common};
 
 /// What the two pages say besides what the rules say of themselves.
 struct Words {
@@ -169,10 +169,10 @@ const COMMON_IN_RUSSIAN: &[&str] = &[
 ];
 
 fn kind(rule: Rule) -> [&'static str; 2] {
-    match rule.definition().watch {
-        Watch::Journey(_) | Watch::Demands(_) | Watch::Topics => ["lasting", "длится"],
-        Watch::Deed(_) => ["act", "поступок"],
-        Watch::Window(_) => ["figures", "показатели"],
+    match rule.definition().evaluation {
+        Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длится"],
+        Evaluation::Act(_) => ["act", "поступок"],
+        Evaluation::Window(_) => ["figures", "показатели"],
     }
 }
 
@@ -222,7 +222,7 @@ fn brief(takes: &[Parameter], words: &Words, language: Language) -> String {
 }
 
 /// What holds without a key.
-fn absent(key: &Key, words: &Words, language: Language) -> String {
+fn absent(key: &KeySpec, words: &Words, language: Language) -> String {
     match (key.need, key.absent, language) {
         (Need::Must | Need::InForce, ..) => words.needed.into(),
         (Need::OneInForce, ..) => words.one.into(),
@@ -232,7 +232,7 @@ fn absent(key: &Key, words: &Words, language: Language) -> String {
     }
 }
 
-fn row(out: &mut String, key: &Key, russian: &str, words: &Words, language: Language) {
+fn row(out: &mut String, key: &KeySpec, russian: &str, words: &Words, language: Language) {
     let (name, without) = (key.name, absent(key, words, language));
     write(
         out,

@@ -1,11 +1,11 @@
 //! Owns what is told of the records of a shard without rebuilding it: what there is of whom, and all that is wrong.
 
-use super::{Gathering, Plan, RebuildError};
-use crate::codec::state::{Census, Key, PACKING, TenantState};
+use super::{RebuildError, RestoreContext, StateLoader};
+use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
+use crate::domain::changelog::{self, AppliedEvent};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
-use crate::domain::shard::shard as shard_of;
-use crate::domain::state::{self, Kept};
+use crate::domain::partitioner::shard as shard_of;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is of a tenant.
@@ -20,20 +20,20 @@ pub struct Holding<'a> {
     /// Records of it that are of no use.
     pub damaged: usize,
     /// What does not follow from its events; `None`: that record is missing or damaged.
-    pub state: Option<&'a TenantState>,
+    pub state: Option<&'a TenantRecord>,
 }
 
-impl Gathering {
+impl StateLoader {
     /// How many records there are, less those that others replaced.
     pub fn live(&self) -> usize {
         let shard = usize::from(self.shard.is_some());
         let events: usize = self.events.values().map(|events| events.len()).sum();
-        shard + events + self.tenants.len() + self.charges.len() + self.norms.len() + self.flaws.len()
+        shard + events + self.tenants.len() + self.violation_keys.len() + self.norms.len() + self.flaws.len()
     }
 
     /// How many applied events there are, damaged ones among them.
-    pub fn census(&self) -> Census {
-        self.census
+    pub fn digest(&self) -> StateDigest {
+        self.digest
     }
 
     /// How many records are of no use.
@@ -63,58 +63,59 @@ impl Gathering {
     }
 
     /// The applied events of a tenant in order of effect, with what happened; `None` where that cannot be read.
-    pub fn history(&self, tenant: &TenantId) -> Vec<(&Kept, Option<Payload>)> {
+    pub fn history(&self, tenant: &TenantId) -> Vec<(&AppliedEvent, Option<Payload>)> {
         let mut kept: Vec<_> = self.events.get(tenant).into_iter().flat_map(|events| events.values()).collect();
-        kept.sort_unstable_by_key(|kept| kept.turn);
-        kept.into_iter().map(|kept| (kept, (PACKING.unpack)(state::topic(kept.turn), &kept.packed))).collect()
+        kept.sort_unstable_by_key(|kept| kept.order);
+        kept.into_iter().map(|kept| (kept, (PACKING.unpack)(changelog::topic(kept.order), &kept.packed))).collect()
     }
 
     /// All that is wrong with the records of this one of so many shards. Only if it is nothing can it be rebuilt.
-    pub fn faults(&self, shard: u32, shards: u32, plan: &Plan) -> Vec<RebuildError> {
+    pub fn faults(&self, shard: u32, shards: u32, plan: &RestoreContext) -> Vec<RebuildError> {
         let mut faults: Vec<_> = self.flaws().collect();
         faults.extend(self.miscounted());
         faults.extend(self.unreadable());
-        let flawed: Vec<Key> = self.flawed().collect();
-        let mut eras = BTreeSet::new();
+        let flawed: Vec<StateKey> = self.flawed().collect();
+        let mut norm_versions = BTreeSet::new();
         for Holding { tenant, state, .. } in self.holdings() {
             let home = shard_of(tenant.as_str(), shards);
             if home != shard {
                 faults.push(RebuildError::Misplaced(tenant.clone(), home));
             }
             match state {
-                Some(state) if state.eras.is_empty() => {
+                Some(state) if state.norm_versions.is_empty() => {
                     faults.push(RebuildError::Missing(format!("the norms of tenant {tenant}")));
                 }
-                Some(state) => eras.extend(state.eras.iter().map(|(_, norms)| norms)),
-                None if flawed.contains(&Key::Tenant(tenant.clone())) => {}
+                Some(state) => norm_versions.extend(state.norm_versions.iter().map(|(_, norms)| norms)),
+                None if flawed.contains(&StateKey::Tenant(tenant.clone())) => {}
                 None => faults.push(RebuildError::Missing(format!("tenant {tenant}, only of what it has"))),
             }
         }
         let mut known = Vec::new();
-        faults.extend(eras.into_iter().filter_map(|name| self.norms_of(name, plan, &mut known).err()));
+        faults.extend(norm_versions.into_iter().filter_map(|name| self.norms_of(name, plan, &mut known).err()));
         faults
     }
 
     /// Whether the applied events are not those that the shard is said to consist of.
     pub(super) fn miscounted(&self) -> Option<RebuildError> {
         let Some(shard) = &self.shard else {
-            let told = self.flawed().any(|key| key == Key::Shard);
+            let told = self.flawed().any(|key| key == StateKey::Shard);
             return (self.live() > 0 && !told).then(|| RebuildError::Missing("where the shard stands".into()));
         };
-        (shard.census != self.census).then_some(RebuildError::Incomplete(shard.census, self.census))
+        (shard.digest != self.digest).then_some(RebuildError::Incomplete(shard.digest, self.digest))
     }
 
     /// Events whose bytes are whole, and of which this program makes nothing.
     fn unreadable(&self) -> impl Iterator<Item = RebuildError> {
-        let unknown = |kept: &&Kept| (PACKING.unpack)(state::topic(kept.turn), &kept.packed).is_none();
+        let unknown = |kept: &&AppliedEvent| (PACKING.unpack)(changelog::topic(kept.order), &kept.packed).is_none();
         self.events.iter().flat_map(move |(tenant, events)| {
-            let error = move |kept: &Kept| RebuildError::unreadable(tenant, (kept.turn.feed, kept.turn.offset));
+            let error =
+                move |kept: &AppliedEvent| RebuildError::unreadable(tenant, (kept.order.source, kept.order.offset));
             events.values().filter(unknown).map(error)
         })
     }
 
     /// What the damaged records are of.
-    pub(super) fn flawed(&self) -> impl Iterator<Item = Key> {
-        self.flaws.keys().filter_map(|key| Key::read(key))
+    pub(super) fn flawed(&self) -> impl Iterator<Item = StateKey> {
+        self.flaws.keys().filter_map(|key| StateKey::read(key))
     }
 }

@@ -1,8 +1,8 @@
 //! Owns what is to be written so that a tenant, or a shard, begins anew. Promises that the rest of a shard stays as it was,
 //! and that the last record is the shard's own, as in every transaction.
 
-use super::{Gathering, RebuildError};
-use crate::codec::state::{Key, Records, SHARD, ShardState};
+use super::{RebuildError, StateLoader};
+use crate::codec::state::{Records, SHARD, ShardRecord, StateKey};
 use crate::domain::id::TenantId;
 use crate::domain::time::Timestamp;
 
@@ -32,7 +32,7 @@ impl Gone {
     }
 }
 
-impl Gathering {
+impl StateLoader {
     /// What makes a tenant begin anew: its records go, and the shard is without them. An error: the shard itself is not in
     /// order, so nobody knows what it would be without the tenant.
     pub fn without_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(Records, Gone), RebuildError> {
@@ -43,15 +43,16 @@ impl Gathering {
         let (mut records, mut gone) = (Records::default(), Gone::default());
         self.bury_tenant(tenant, &mut records, &mut gone);
         for key in self.flaws.keys() {
-            if Key::read(key).is_some_and(|key| key.tenant() == Some(tenant)) {
+            if StateKey::read(key).is_some_and(|key| key.tenant() == Some(tenant)) {
                 records.bury(key);
                 gone.damaged += 1;
             }
         }
-        let mut census = self.census;
-        let events = records.iter().map(|(key, _)| key).filter(|key| matches!(Key::read(key), Some(Key::Event(..))));
-        events.for_each(|key| census.remove(key));
-        records.shard(&ShardState { bearings: shard.bearings.clone(), census, written: now });
+        let mut digest = self.digest;
+        let events =
+            records.iter().map(|(key, _)| key).filter(|key| matches!(StateKey::read(key), Some(StateKey::Event(..))));
+        events.for_each(|key| digest.remove(key));
+        records.shard(&ShardRecord { checkpoint: shard.checkpoint.clone(), digest, written: now });
         Ok((records, gone))
     }
 
@@ -87,8 +88,8 @@ impl Gathering {
             records.gone(tenant, *source);
             gone.events += 1;
         }
-        for (charge, violation) in self.violations.get(tenant).into_iter().flatten() {
-            records.violation(tenant, charge, None);
+        for (key, violation) in self.violations.get(tenant).into_iter().flatten() {
+            records.violation(tenant, key, None);
             gone.violations += 1;
             gone.open += usize::from(!violation.over);
         }

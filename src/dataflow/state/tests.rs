@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::domain::alert::Severity;
-use crate::domain::event::{CrmPayload, Payload, Turn};
-use crate::domain::floor::Bearings;
+use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
 use crate::domain::norms::{Layer, Window};
+use crate::domain::partitioner::shard as shard_of;
 use crate::domain::rule::Rule;
-use crate::domain::shard::shard as shard_of;
+use crate::domain::shard_processor::ShardCheckpoint;
 use crate::domain::time::Span;
 
 /// A shard's partition of the state topic.
 #[derive(Default)]
 struct Partition {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    census: Census,
+    digest: StateDigest,
 }
 
 impl Partition {
@@ -27,9 +27,9 @@ impl Partition {
         let payload = CrmPayload::ManagerUpserted { manager, department: None, grade: None, active: true };
         let mut packed = Vec::new();
         (PACKING.pack)(&Payload::Crm(Box::new(payload)), &mut packed);
-        let turn = Turn { at: Timestamp(offset * 1000), rank: 0, offset, feed: 0 };
+        let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset, source: 0 };
         let mut records = Records::default();
-        self.census.add(records.applied(&tenant.into(), turn, None, &packed));
+        self.digest.add(records.applied(&tenant.into(), order, None, &packed));
         self.take(&records);
     }
 
@@ -40,8 +40,8 @@ impl Partition {
     }
 
     fn stand(&mut self) {
-        let bearings = Bearings { watermark: Timestamp(9000), ..Bearings::default() };
-        let state = ShardState { bearings, census: self.census, written: Timestamp(1) };
+        let checkpoint = ShardCheckpoint { watermark: Timestamp(9000), ..ShardCheckpoint::default() };
+        let state = ShardRecord { checkpoint, digest: self.digest, written: Timestamp(1) };
         self.write(|records| records.shard(&state));
     }
 
@@ -49,10 +49,10 @@ impl Partition {
         self.records.push((key.to_vec(), Some(b"no record".to_vec())));
     }
 
-    fn gather(&self) -> Gathering {
-        let mut gathering = Gathering::default();
-        self.records.iter().for_each(|(key, value)| gathering.push(key, value.as_deref()));
-        gathering
+    fn gather(&self) -> StateLoader {
+        let mut loader = StateLoader::default();
+        self.records.iter().for_each(|(key, value)| loader.push(key, value.as_deref()));
+        loader
     }
 
     fn faults(&self) -> Vec<String> {
@@ -74,8 +74,8 @@ fn norms() -> Norms {
     }
 }
 
-fn plan() -> Plan {
-    Plan { norms: Arc::new(norms()), timing: Timing::default() }
+fn plan() -> RestoreContext {
+    RestoreContext { norms: Arc::new(norms()), timing: Timing::default() }
 }
 
 /// Two tenants of three events each; one has a violation that lasts.
@@ -86,19 +86,19 @@ fn sound() -> Partition {
     partition.write(|records| records.norms(&id, &norms));
     for tenant in ["acme", "b/c"] {
         (1..=3).for_each(|offset| partition.event(tenant, offset));
-        let eras = vec![(Timestamp::MIN, id.clone())];
-        let state = TenantState { first_event: Some(Timestamp(1000)), eras, ..TenantState::default() };
+        let norm_versions = vec![(Timestamp::MIN, id.clone())];
+        let state = TenantRecord { first_event: Some(Timestamp(1000)), norm_versions, ..TenantRecord::default() };
         partition.write(|records| records.tenant(&tenant.into(), &state));
     }
-    let (charge, violation) = violation();
-    partition.write(|records| records.violation(&"b/c".into(), &charge, Some(&violation)));
+    let (key, violation) = violation();
+    partition.write(|records| records.violation(&"b/c".into(), &key, Some(&violation)));
     partition.stand();
     partition
 }
 
-fn violation() -> (ChargeKey, WindowViolation) {
+fn violation() -> (WindowViolationKey, WindowViolation) {
     let rule = Rule::ConversionLow;
-    let charge = ChargeKey { began: Timestamp(5), window: Span(60_000), manager: "m-1".into(), rule };
+    let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m-1".into(), rule };
     let violation = WindowViolation {
         over: false,
         department: "north".into(),
@@ -108,22 +108,22 @@ fn violation() -> (ChargeKey, WindowViolation) {
         norm: Vec::new(),
         told: None,
     };
-    (charge, violation)
+    (key, violation)
 }
 
 #[test]
 fn nothing_is_wrong_with_a_sound_shard_and_it_is_told_what_there_is() {
-    let gathering = sound().gather();
-    assert_eq!(gathering.faults(0, 1, &plan()), []);
-    assert!(gathering.is_settled());
-    assert_eq!((gathering.live(), gathering.census().applied, gathering.damaged()), (11, 6, 0));
-    let holdings = gathering.holdings();
+    let loader = sound().gather();
+    assert_eq!(loader.faults(0, 1, &plan()), []);
+    assert!(loader.is_settled());
+    assert_eq!((loader.live(), loader.digest().applied, loader.damaged()), (11, 6, 0));
+    let holdings = loader.holdings();
     let counts: Vec<_> = holdings.iter().map(|one| (one.tenant.as_str(), one.events, one.open, one.damaged)).collect();
     assert_eq!(counts, [("acme", 3, 0, 0), ("b/c", 3, 1, 0)]);
-    let offsets: Vec<_> = gathering.history(&"b/c".into()).iter().map(|(kept, _)| kept.turn.offset).collect();
+    let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(kept, _)| kept.order.offset).collect();
     assert_eq!(offsets, [1, 2, 3]);
-    let rebuilt = gathering.rebuild(0, &plan()).expect("it is sound").expect("there is state");
-    assert_eq!(rebuilt.boards.len(), 2);
+    let restored = loader.restore(0, &plan()).expect("it is sound").expect("there is state");
+    assert_eq!(restored.boards.len(), 2);
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn all_that_is_wrong_is_told() {
             "there is no record of tenant lost, only of what it has",
         ]
     );
-    let gathering = partition.gather();
-    assert_eq!(gathering.damaged(), 2);
-    assert_eq!(gathering.holdings().iter().map(|one| one.damaged).collect::<Vec<_>>(), [1, 1, 0]);
-    let error = gathering.rebuild(0, &plan()).expect_err("it is damaged");
+    let loader = partition.gather();
+    assert_eq!(loader.damaged(), 2);
+    assert_eq!(loader.holdings().iter().map(|one| one.damaged).collect::<Vec<_>>(), [1, 1, 0]);
+    let error = loader.restore(0, &plan()).expect_err("it is damaged");
     assert!(error.to_string().starts_with("event record \"e/acme/0/2\""), "{error}");
 }
 
@@ -163,16 +163,16 @@ fn what_is_missing_or_elsewhere_is_told() {
     let faults = sound().gather().faults(home + 1, 1000, &plan());
     assert!(faults.contains(&RebuildError::Misplaced("acme".into(), home)), "{faults:?}");
     let mut partition = Partition::default();
-    let turn = Turn { at: Timestamp(1), rank: 0, offset: 7, feed: 0 };
-    partition.write(|records| partition_census(records, turn));
+    let order = EventOrder { at: Timestamp(1), rank: 0, offset: 7, source: 0 };
+    partition.write(|records| partition_census(records, order));
     assert!(partition.faults().contains(
         &"event record \"e/acme/0/7\": the record names a payload that this program does not know".to_owned()
     ));
 }
 
 /// An event whose bytes are whole and mean nothing.
-fn partition_census(records: &mut Records, turn: Turn) {
-    records.applied(&"acme".into(), turn, None, &[]);
+fn partition_census(records: &mut Records, order: EventOrder) {
+    records.applied(&"acme".into(), order, None, &[]);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn the_last_record_of_a_key_counts_also_after_a_damaged_one() {
     let mut partition = sound();
     partition.damage(b"e/acme/0/2");
     partition.damage(b"s");
-    assert_eq!(partition.gather().census(), partition.census, "its key is there");
+    assert_eq!(partition.gather().digest(), partition.digest, "its key is there");
     assert!(partition.gather().shard().is_none());
     let mended = sound();
     partition.records.extend(mended.records);
@@ -202,11 +202,11 @@ fn a_tenant_goes_and_the_rest_stays() {
     assert_eq!(records.iter().last().map(|(key, value)| (key, value.is_some())), Some((state::SHARD, true)));
     partition.take(&records);
     assert_eq!(partition.faults(), [""; 0]);
-    let gathering = partition.gather();
-    assert_eq!(gathering.holdings().len(), 1);
-    let shard = gathering.shard().expect("it stands");
-    assert_eq!((shard.census.applied, shard.written, shard.bearings.watermark), (3, Timestamp(77), Timestamp(9000)));
-    assert_eq!(gathering.without_tenant(&"b/c".into(), Timestamp(0)).expect("it is sound").1.records(), 0);
+    let loader = partition.gather();
+    assert_eq!(loader.holdings().len(), 1);
+    let shard = loader.shard().expect("it stands");
+    assert_eq!((shard.digest.applied, shard.written, shard.checkpoint.watermark), (3, Timestamp(77), Timestamp(9000)));
+    assert_eq!(loader.without_tenant(&"b/c".into(), Timestamp(0)).expect("it is sound").1.records(), 0);
 }
 
 #[test]
@@ -226,16 +226,16 @@ fn a_shard_goes_whatever_is_wrong_with_it() {
     for damaged in [&[][..], &[&b"s"[..], b"e/acme/0/2", b"t/acme", b"n/other", b"w/acme/1", b"unheard of"]] {
         let mut partition = sound();
         damaged.iter().for_each(|key| partition.damage(key));
-        let gathering = partition.gather();
-        let (records, gone) = gathering.without_all();
-        assert_eq!((gone.records(), gone.damaged), (gathering.live(), damaged.len()));
+        let loader = partition.gather();
+        let (records, gone) = loader.without_all();
+        assert_eq!((gone.records(), gone.damaged), (loader.live(), damaged.len()));
         assert!(records.iter().all(|(_, value)| value.is_none()));
         assert_eq!(records.iter().last().map(|(key, _)| key), Some(state::SHARD));
         assert_eq!(records.len(), gone.records());
         partition.take(&records);
-        let gathering = partition.gather();
-        assert_eq!((gathering.live(), gathering.census()), (0, Census::default()));
-        assert_eq!(gathering.faults(0, 1, &plan()), []);
-        assert!(gathering.rebuild(0, &plan()).expect("nothing is wrong").is_none());
+        let loader = partition.gather();
+        assert_eq!((loader.live(), loader.digest()), (0, StateDigest::default()));
+        assert_eq!(loader.faults(0, 1, &plan()), []);
+        assert!(loader.restore(0, &plan()).expect("nothing is wrong").is_none());
     }
 }

@@ -1,21 +1,21 @@
 //! Owns the clocks that rules keep of one lead or deal, and the changes that rules hear of.
 
 use super::super::alert::{Resolution, Values};
-use super::super::desk::{Desk, Timer};
 use super::super::id::StageId;
+use super::super::lazy_box::{LazyBox, StaticDefault};
 use super::super::norms::Scope;
-use super::super::rare::{Blank, Rare};
 use super::super::rule::first_response_late::FirstResponse;
-use super::super::rule::{Rule, Watch};
+use super::super::rule::{Evaluation, Rule};
+use super::super::tenant_context::{TenantContext, Timer};
 use super::super::time::{Maybe, Span, Timestamp};
-use super::super::violation::{Charge, State, Violation};
+use super::super::violation::{State, Violation, ViolationContext};
 use super::{Journey, Limit};
 use compact_str::{CompactString, format_compact};
 use std::sync::{Arc, LazyLock};
 
 /// What happened to a lead or deal, as its rules hear of it. The journey is as it is after the change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
+pub enum JourneyChange {
     /// Its creation became known. `watched`: clocks that count from it run.
     Born {
         /// When it was created.
@@ -61,12 +61,12 @@ pub enum Change {
     Rung,
 }
 
-type Follow = fn(&mut Clocks, &Journey, &mut Desk, Change);
+type JourneyRule = fn(&mut Clocks, &Journey, &mut TenantContext, JourneyChange);
 
 /// The rules that keep clocks, in order.
-pub(super) static FOLLOWERS: LazyLock<Vec<Follow>> = LazyLock::new(|| {
-    let follow = |rule: &Rule| match rule.definition().watch {
-        Watch::Journey(follow) => Some(follow),
+pub(super) static FOLLOWERS: LazyLock<Vec<JourneyRule>> = LazyLock::new(|| {
+    let follow = |rule: &Rule| match rule.definition().evaluation {
+        Evaluation::Journey(follow) => Some(follow),
         _ => None,
     };
     Rule::ALL.iter().filter_map(follow).collect()
@@ -79,19 +79,19 @@ pub struct Clocks {
     pub response: Option<Box<FirstResponse>>,
     /// Since when nobody has turned to it, while it is open; whether or not a rule watches.
     pub idle_since: Maybe,
-    running: Rare<Vec<Running>>,
+    running: LazyBox<Vec<RuleClock>>,
 }
 
-impl Blank for Vec<Running> {
-    fn blank() -> &'static Self {
-        static BLANK: Vec<Running> = Vec::new();
-        &BLANK
+impl StaticDefault for Vec<RuleClock> {
+    fn static_default() -> &'static Self {
+        static EMPTY: Vec<RuleClock> = Vec::new();
+        &EMPTY
     }
 }
 
 /// A clock of a rule.
 #[derive(Debug)]
-pub struct Running {
+pub struct RuleClock {
     /// Whose.
     pub rule: Rule,
     /// The norms where it started.
@@ -108,13 +108,13 @@ pub struct Running {
 
 /// How a rule tells of its clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Tell {
+pub struct ClockWording {
     /// The rule.
     pub rule: Rule,
     /// What is observed between an anchor and an instant.
-    pub observe: fn(&Journey, &Running, Timestamp, Timestamp) -> Values,
+    pub observe: fn(&Journey, &RuleClock, Timestamp, Timestamp) -> Values,
     /// What is wanted.
-    pub norm: fn(&Running) -> Values,
+    pub norm: fn(&RuleClock) -> Values,
 }
 
 /// Clocks that were told of and are kept for late evidence, per rule.
@@ -124,7 +124,7 @@ impl Clocks {
     /// Starts a clock that falls due at `due`.
     pub fn start(
         &mut self,
-        desk: &mut Desk,
+        context: &mut TenantContext,
         journey: &Journey,
         rule: Rule,
         scope: Arc<Scope>,
@@ -132,13 +132,13 @@ impl Clocks {
         due: Timestamp,
     ) {
         let violation = Violation::new(anchor, due);
-        let running = Running { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation };
-        self.start_with(desk, journey, running);
+        let running = RuleClock { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation };
+        self.start_with(context, journey, running);
     }
 
     /// Starts a clock.
-    pub fn start_with(&mut self, desk: &mut Desk, journey: &Journey, running: Running) {
-        desk.wake(running.violation.due, Timer::Journey(journey.number));
+    pub fn start_with(&mut self, context: &mut TenantContext, journey: &Journey, running: RuleClock) {
+        context.wake(running.violation.due, Timer::Journey(journey.number));
         if self.running.is_empty() {
             // Most have one clock at a time.
             self.running.reserve_exact(1);
@@ -148,28 +148,28 @@ impl Clocks {
 
     /// Whether a clock of a rule runs, or its violation lasts.
     pub fn runs(&self, rule: Rule) -> bool {
-        let lasts = |running: &Running| matches!(running.violation.state, State::Waiting | State::Open);
+        let lasts = |running: &RuleClock| matches!(running.violation.state, State::Waiting | State::Open);
         self.running.iter().any(|running| running.rule == rule && lasts(running))
     }
 
     /// Those that run or were told of, but for the first response.
-    pub fn running(&self) -> &[Running] {
+    pub fn running(&self) -> &[RuleClock] {
         &self.running
     }
 
     /// Works on every clock of a rule, and lets go of those of which nothing can come any more.
     pub fn each(
         &mut self,
-        tell: &Tell,
+        tell: &ClockWording,
         journey: &Journey,
-        desk: &mut Desk,
-        mut work: impl FnMut(&mut Violation, &mut Desk, &Charge<'_>),
+        context: &mut TenantContext,
+        mut work: impl FnMut(&mut Violation, &mut TenantContext, &ViolationContext<'_>),
     ) {
         let Some(all) = self.running.taken() else { return };
         let mut told = 0;
         for running in all.iter_mut().rev().filter(|running| running.rule == tell.rule) {
             let mut violation = running.violation.clone();
-            charged(tell, journey, running, |charge| work(&mut violation, desk, charge));
+            charged(tell, journey, running, |violation_context| work(&mut violation, context, violation_context));
             running.violation = violation;
             told += usize::from(running.violation.state == State::Resolved);
             if told > KEPT && running.violation.state == State::Resolved {
@@ -184,18 +184,20 @@ impl Clocks {
     /// Other norms are in force, by which a clock of a rule falls due at `due`.
     pub fn reload(
         &mut self,
-        tell: &Tell,
+        tell: &ClockWording,
         journey: &Journey,
-        desk: &mut Desk,
+        context: &mut TenantContext,
         scope: &Arc<Scope>,
         due: impl Fn(Timestamp) -> Option<Timestamp>,
     ) {
-        self.each(tell, journey, desk, |violation, desk, charge| {
-            if violation.state != State::Resolved && !violation.reload(desk, charge, due(violation.anchor)) {
+        self.each(tell, journey, context, |violation, context, violation_context| {
+            if violation.state != State::Resolved
+                && !violation.reload(context, violation_context, due(violation.anchor))
+            {
                 violation.state = State::Averted;
             }
         });
-        let lasts = |running: &&mut Running| matches!(running.violation.state, State::Waiting | State::Open);
+        let lasts = |running: &&mut RuleClock| matches!(running.violation.state, State::Waiting | State::Open);
         let all = self.running.taken().into_iter().flatten();
         for running in all.filter(|running| running.rule == tell.rule).filter(lasts) {
             running.scope = Arc::clone(scope);
@@ -211,28 +213,34 @@ impl Clocks {
     }
 
     /// What most clocks do when a timer goes off or another responsible is named.
-    pub fn look_after(&mut self, tell: &Tell, journey: &Journey, desk: &mut Desk, change: Change) {
+    pub fn look_after(
+        &mut self,
+        tell: &ClockWording,
+        journey: &Journey,
+        context: &mut TenantContext,
+        change: JourneyChange,
+    ) {
         match change {
-            Change::Rung => self.each(tell, journey, desk, |violation, desk, charge| {
-                if violation.ring(desk, charge) {
-                    violation.fire(desk, charge);
+            JourneyChange::Rung => self.each(tell, journey, context, |violation, context, violation_context| {
+                if violation.ring(context, violation_context) {
+                    violation.fire(context, violation_context);
                 }
             }),
-            Change::Assigned => self.each(tell, journey, desk, |violation, desk, charge| {
-                violation.hand_over(desk, charge.rule, charge.holder);
+            JourneyChange::Assigned => self.each(tell, journey, context, |violation, context, violation_context| {
+                violation.hand_over(context, violation_context.rule, violation_context.holder);
             }),
             _ => {}
         }
     }
 }
 
-fn charged(tell: &Tell, journey: &Journey, running: &Running, work: impl FnOnce(&Charge<'_>)) {
-    let (clock, severity, escalate_after) = Charge::of(running.scope.rules.get(&tell.rule));
+fn charged(tell: &ClockWording, journey: &Journey, running: &RuleClock, work: impl FnOnce(&ViolationContext<'_>)) {
+    let (clock, severity, escalate_after) = ViolationContext::of(running.scope.rules.get(&tell.rule));
     let subject: CompactString = match &running.stage {
         Some(stage) => format_compact!("{}/{stage}", journey.id),
         None => format_compact!("{}", journey.id),
     };
-    work(&Charge {
+    work(&ViolationContext {
         rule: tell.rule,
         subject,
         who: journey.who,

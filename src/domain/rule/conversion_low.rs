@@ -6,8 +6,8 @@
 
 use super::super::norms::Params;
 use super::super::row::Ratio;
-use super::super::window::Sample;
-use super::{Definition, Judgement, Parameter, Watch, Wording};
+use super::super::window::WindowSample;
+use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -34,10 +34,10 @@ pub const RULE: Definition = Definition {
             "{subject}: стали сделками {k} из {n} лидов, {ratio}; это снова в норме (от {at_least})",
         ],
     },
-    watch: Watch::Window(judge),
+    evaluation: Evaluation::Window(judge),
 };
 
-fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     let basis = norm.basis.unwrap_or_default();
     let of_department = |part: f64| part * sample.department.of(basis).ratio().unwrap_or_default();
     let limit = norm.at_least.or_else(|| norm.of_department.map(of_department))?;

@@ -4,7 +4,7 @@ use super::super::alert::Value;
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
 use super::super::terms::{beyond, judged};
-use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -24,11 +24,11 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
-    let Some((terms, row)) = judged(deed, deal, scope) else { return Vec::new() };
+fn judge(act: &Act<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
+    let Some((terms, row)) = judged(act, deal, scope) else { return Vec::new() };
     match (terms.discount_percent, row.max_discount_percent) {
         (Some(given), Some(limit)) if given > limit => {
             beyond(("discount_percent", Value::Number(given)), ("max_discount_percent", Value::Number(limit)))

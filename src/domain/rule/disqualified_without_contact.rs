@@ -4,7 +4,7 @@ use super::super::alert::Value;
 use super::super::event::Outcome;
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
-use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -24,12 +24,12 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, journey: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act<'_>, journey: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
     let (touches, wanted) = (journey.touches().len() as i64, norm.min_touches.unwrap_or(1));
-    if !matches!(deed, Deed::Closed { outcome: Outcome::Disqualified, .. }) || touches >= wanted {
+    if !matches!(act, Act::Closed { outcome: Outcome::Disqualified, .. }) || touches >= wanted {
         return Vec::new();
     }
     let (observed, norm) = (vec![("touches", Value::Count(touches))], vec![("min_touches", Value::Count(wanted))]);

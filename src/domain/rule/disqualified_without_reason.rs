@@ -6,7 +6,7 @@ use super::super::alert::{Value, Values};
 use super::super::event::Outcome;
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
-use super::{Deed, Definition, Finding, Parameter, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -31,11 +31,11 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, _: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
-    let Deed::Closed { outcome, reason } = deed else { return Vec::new() };
+fn judge(act: &Act<'_>, _: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
+    let Act::Closed { outcome, reason } = act else { return Vec::new() };
     let applies = norm.applies_to.as_deref().unwrap_or(&[Outcome::Disqualified]).contains(outcome);
     let good = reason.is_some_and(|reason| norm.allowed_reasons.as_ref().is_none_or(|good| good.contains(reason)));
     if !applies || good {

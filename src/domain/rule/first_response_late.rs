@@ -7,14 +7,14 @@
 //! norm calls a response (any touch, or contact both ways).
 
 use super::super::alert::Resolution;
-use super::super::desk::{Desk, Timer};
-use super::super::effect::{Measure, Who};
+use super::super::effect::{ManagerIx, Measure};
 use super::super::id::EntityId;
-use super::super::journey::{Change, Clocks, Journey};
+use super::super::journey::{Clocks, Journey, JourneyChange};
 use super::super::norms::{Clock, Response, Scope};
+use super::super::tenant_context::{TenantContext, Timer};
 use super::super::time::Timestamp;
-use super::super::violation::{Charge, State, Violation};
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::super::violation::{State, Violation, ViolationContext};
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 use compact_str::format_compact;
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub const RULE: Definition = Definition {
             "{subject}: первый ответ через {lag_seconds} при норме {within_seconds} ({clock} время)",
         ],
     },
-    watch: Watch::Journey(follow),
+    evaluation: Evaluation::Journey(follow),
 };
 
 /// The first-response clock of an entity whose creation is known.
@@ -60,14 +60,14 @@ pub struct FirstResponse {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Lag {
     at: Timestamp,
-    who: Who,
+    who: ManagerIx,
     measure: Measure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Judged {
     at: Timestamp,
-    who: Who,
+    who: ManagerIx,
     within: bool,
 }
 
@@ -75,7 +75,7 @@ struct Judged {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Acts {
     /// The earliest dated touch, and who was responsible when it became known.
-    pub touch: Option<(Timestamp, Who)>,
+    pub touch: Option<(Timestamp, ManagerIx)>,
     /// The earliest dated contact both ways.
     pub contact: Option<Timestamp>,
     /// The first closing, and whether a touch was known by then: an answer in the millisecond of the closing counts if
@@ -90,39 +90,43 @@ pub struct Acts {
 struct Of<'a> {
     entity: &'a EntityId,
     number: u32,
-    who: Who,
+    who: ManagerIx,
 }
 
 /// Looks after the clock.
-fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
+fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     let of = Of { entity: &journey.id, number: journey.number, who: journey.who };
-    if let Change::Born { watched: true, at } = change
+    if let JourneyChange::Born { watched: true, at } = change
         && journey.waits_for_response()
     {
-        let scope = journey.scope(desk);
-        clocks.response = Some(Box::new(FirstResponse::start(desk, of, at, scope)));
+        let scope = journey.scope(context);
+        clocks.response = Some(Box::new(FirstResponse::start(context, of, at, scope)));
     }
     let Some(response) = &mut clocks.response else { return };
     match change {
-        Change::Rung => response.ring(desk, of, journey.acts()),
-        Change::Assigned => response.hand_over(desk, of.who),
-        Change::Reloaded => {
+        JourneyChange::Rung => response.ring(context, of, journey.acts()),
+        JourneyChange::Assigned => response.hand_over(context, of.who),
+        JourneyChange::Reloaded => {
             if response.awaits() && journey.open() {
-                let scope = journey.scope(desk);
-                response.reload(desk, of, scope, journey.acts());
+                let scope = journey.scope(context);
+                response.reload(context, of, scope, journey.acts());
             }
         }
-        Change::Born { .. } | Change::Touch { .. } | Change::Contact | Change::Closed { .. } | Change::Deleted => {
-            response.review(desk, of, journey.acts());
+        JourneyChange::Born { .. }
+        | JourneyChange::Touch { .. }
+        | JourneyChange::Contact
+        | JourneyChange::Closed { .. }
+        | JourneyChange::Deleted => {
+            response.review(context, of, journey.acts());
         }
-        Change::Talk | Change::Reopened | Change::Left { .. } | Change::Came { .. } => {}
+        JourneyChange::Talk | JourneyChange::Reopened | JourneyChange::Left { .. } | JourneyChange::Came { .. } => {}
     }
 }
 
 impl FirstResponse {
-    fn start(desk: &mut Desk, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
+    fn start(context: &mut TenantContext, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
         let violation = scope.due(Rule::FirstResponseLate, anchor).map(|due| {
-            desk.wake(due, Timer::Journey(of.number));
+            context.wake(due, Timer::Journey(of.number));
             Violation::new(anchor, due)
         });
         Self { anchor, scope, violation, lag: None, judged: None }
@@ -154,65 +158,66 @@ impl FirstResponse {
     }
 
     /// Works everything out anew after an act.
-    fn review(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    fn review(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
         let response = acts.touch.map(|(touch, who)| (touch.max(self.anchor), who));
-        self.review_lag(desk, response);
-        self.review_judgement(desk, of, acts);
-        self.review_violation(desk, of, acts);
+        self.review_lag(context, response);
+        self.review_judgement(context, of, acts);
+        self.review_violation(context, of, acts);
     }
 
     /// A timer went off: the deadline, an escalation, or somebody else's.
-    fn ring(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    fn ring(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
         if violation.passed() && violation.state != State::Open {
             return;
         }
         let passed = violation.passed();
-        charged(&self.scope, of, |charge| violation.ring(desk, charge));
+        charged(&self.scope, of, |violation_context| violation.ring(context, violation_context));
         if !passed && violation.passed() {
-            self.review(desk, of, acts);
+            self.review(context, of, acts);
         }
     }
 
     /// Other norms are in force while the entity waits.
-    fn reload(&mut self, desk: &mut Desk, of: Of<'_>, scope: Arc<Scope>, acts: Acts) {
+    fn reload(&mut self, context: &mut TenantContext, of: Of<'_>, scope: Arc<Scope>, acts: Acts) {
         let due = scope.due(Rule::FirstResponseLate, self.anchor).filter(|_| acts.closed.is_none());
         match &mut self.violation {
             Some(violation) => {
-                if !charged(&self.scope, of, |charge| violation.reload(desk, charge, due)) {
+                if !charged(&self.scope, of, |violation_context| violation.reload(context, violation_context, due)) {
                     self.violation = None;
                 }
             }
             None => self.violation = due.map(|due| Violation::new(self.anchor, due)),
         }
         if let Some(due) = due {
-            desk.wake(due, Timer::Journey(of.number));
+            context.wake(due, Timer::Journey(of.number));
         }
         self.scope = scope;
-        self.review(desk, of, acts);
+        self.review(context, of, acts);
     }
 
     /// The responsible changed.
-    fn hand_over(&mut self, desk: &mut Desk, to: Who) {
+    fn hand_over(&mut self, context: &mut TenantContext, to: ManagerIx) {
         if let Some(violation) = &mut self.violation {
-            violation.hand_over(desk, Rule::FirstResponseLate, to);
+            violation.hand_over(context, Rule::FirstResponseLate, to);
         }
     }
 
-    fn review_lag(&mut self, desk: &mut Desk, response: Option<(Timestamp, Who)>) {
-        let new = |response: &(Timestamp, Who)| self.lag.as_ref().is_none_or(|lag| (lag.at, lag.who) != *response);
+    fn review_lag(&mut self, context: &mut TenantContext, response: Option<(Timestamp, ManagerIx)>) {
+        let new =
+            |response: &(Timestamp, ManagerIx)| self.lag.as_ref().is_none_or(|lag| (lag.at, lag.who) != *response);
         let Some((at, who)) = response.filter(new) else { return };
         if let Some(old) = &self.lag {
-            desk.fact(old.at, old.who, -1, old.measure);
+            context.fact(old.at, old.who, -1, old.measure);
         }
         let wall = self.scope.elapsed(Clock::Wall, self.anchor, at);
         let business = self.scope.elapsed(Clock::Business, self.anchor, at);
         let measure = Measure::FirstResponse { wall, business };
-        desk.fact(at, who, 1, measure);
+        context.fact(at, who, 1, measure);
         self.lag = Some(Box::new(Lag { at, who, measure }));
     }
 
-    fn review_judgement(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    fn review_judgement(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
         let Some((due, passed)) = self.violation.as_ref().map(|violation| (violation.due, violation.passed())) else {
             return;
         };
@@ -225,22 +230,22 @@ impl FirstResponse {
             _ => None,
         };
         // Who missed a deadline is settled at the deadline, whoever has the lead now.
-        let same = |judged: Judged, (at, who, within): (Timestamp, Who, bool)| {
+        let same = |judged: Judged, (at, who, within): (Timestamp, ManagerIx, bool)| {
             (judged.at, judged.within) == (at, within) && (!within || judged.who == who)
         };
         if self.judged.map_or(verdict.is_none(), |judged| verdict.is_some_and(|verdict| same(judged, verdict))) {
             return;
         }
         if let Some(old) = self.judged.take() {
-            desk.fact(old.at, old.who, -1, Measure::FirstResponseJudged { within: old.within });
+            context.fact(old.at, old.who, -1, Measure::FirstResponseJudged { within: old.within });
         }
         if let Some((at, who, within)) = verdict {
-            desk.fact(at, who, 1, Measure::FirstResponseJudged { within });
+            context.fact(at, who, 1, Measure::FirstResponseJudged { within });
             self.judged = Some(Judged { at, who, within });
         }
     }
 
-    fn review_violation(&mut self, desk: &mut Desk, of: Of<'_>, acts: Acts) {
+    fn review_violation(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
         let wanted = match response(&self.scope) {
             Response::Attempt => acts.touch.map(|(touch, _)| touch),
@@ -250,16 +255,22 @@ impl FirstResponse {
         let in_time = response.filter(|response| *response <= violation.due);
         let closed = acts.closed.or(acts.deleted).map(|(at, _)| at);
         let resolution = if acts.closed.is_some() { Resolution::Closed } else { Resolution::Deleted };
-        charged(&self.scope, of, |charge| match (violation.state, violation.passed(), in_time, response, closed) {
-            // What ends the wait may become known together with a creation whose deadline is over.
-            (State::Waiting, _, Some(act), ..) => violation.avert(desk, charge, act),
-            (State::Waiting, true, None, None, None) => violation.fire(desk, charge),
-            (State::Waiting, true, None, Some(act), _) => violation.avert(desk, charge, act),
-            (State::Waiting, _, None, _, Some(act)) => violation.avert(desk, charge, act),
-            (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(desk, charge, act),
-            (State::Open, _, None, Some(act), _) => violation.resolve(desk, charge, Resolution::Responded, act),
-            (State::Open, _, None, None, Some(act)) => violation.resolve(desk, charge, resolution, act),
-            _ => {}
+        charged(&self.scope, of, |violation_context| {
+            match (violation.state, violation.passed(), in_time, response, closed) {
+                // What ends the wait may become known together with a creation whose deadline is over.
+                (State::Waiting, _, Some(act), ..) => violation.avert(context, violation_context, act),
+                (State::Waiting, true, None, None, None) => violation.fire(context, violation_context),
+                (State::Waiting, true, None, Some(act), _) => violation.avert(context, violation_context, act),
+                (State::Waiting, _, None, _, Some(act)) => violation.avert(context, violation_context, act),
+                (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(context, violation_context, act),
+                (State::Open, _, None, Some(act), _) => {
+                    violation.resolve(context, violation_context, Resolution::Responded, act)
+                }
+                (State::Open, _, None, None, Some(act)) => {
+                    violation.resolve(context, violation_context, resolution, act)
+                }
+                _ => {}
+            }
         });
     }
 }
@@ -268,9 +279,9 @@ fn response(scope: &Scope) -> Response {
     scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| norm.response).unwrap_or_default()
 }
 
-fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&Charge<'_>) -> T) -> T {
-    let (clock, severity, escalate_after) = Charge::of(scope.rules.get(&Rule::FirstResponseLate));
-    work(&Charge {
+fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
+    let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::FirstResponseLate));
+    work(&ViolationContext {
         rule: Rule::FirstResponseLate,
         subject: format_compact!("{}", of.entity),
         who: of.who,

@@ -3,10 +3,10 @@
 //! Any message to the same address, in the thread or in reply counts, and so does a conversation; an automatic message
 //! is none. Messages on channels that the norm leaves out ask for no answer.
 
-use super::super::desk::Timer;
 use super::super::effect::Measure;
-use super::super::owed::Kind;
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::super::pending_replies::DemandKind;
+use super::super::tenant_context::Timer;
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -29,9 +29,13 @@ pub const RULE: Definition = Definition {
             "{subject}: ответили на сообщение через {lag_seconds} при норме {within_seconds} ({clock} время)",
         ],
     },
-    watch: Watch::Demands(&KIND),
+    evaluation: Evaluation::Demands(&KIND),
 };
 
 /// Unanswered messages as demands.
-pub const KIND: Kind =
-    Kind { rule: Rule::MessageUnanswered, waiting: Measure::Unanswered, lag: Measure::Reply, timer: Timer::Messages };
+pub const KIND: DemandKind = DemandKind {
+    rule: Rule::MessageUnanswered,
+    waiting: Measure::Unanswered,
+    lag: Measure::Reply,
+    timer: Timer::Messages,
+};

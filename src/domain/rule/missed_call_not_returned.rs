@@ -3,10 +3,10 @@
 //! The call back counts from its start and must start at or after the missed call's end; a customer who gets through
 //! himself ends the wait too, but it is no merit of the staff and no call-back lag.
 
-use super::super::desk::Timer;
 use super::super::effect::Measure;
-use super::super::owed::Kind;
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::super::pending_replies::DemandKind;
+use super::super::tenant_context::Timer;
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -33,11 +33,11 @@ pub const RULE: Definition = Definition {
              ({clock} время)",
         ],
     },
-    watch: Watch::Demands(&KIND),
+    evaluation: Evaluation::Demands(&KIND),
 };
 
 /// Missed calls as demands.
-pub const KIND: Kind = Kind {
+pub const KIND: DemandKind = DemandKind {
     rule: Rule::MissedCallNotReturned,
     waiting: Measure::Unreturned,
     lag: Measure::CallBack,

@@ -5,12 +5,12 @@
 //! its end may show that they were wrong.
 
 use super::super::alert::{Resolution, Values};
-use super::super::desk::Desk;
-use super::super::journey::{Change, Clocks, Journey, Running, Tell};
+use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
 use super::super::norms::Scope;
+use super::super::tenant_context::TenantContext;
 use super::super::time::{Maybe, Timestamp};
 use super::super::violation::State;
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -36,62 +36,62 @@ pub const RULE: Definition = Definition {
             "{subject}: обратились через {idle_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
-    watch: Watch::Journey(follow),
+    evaluation: Evaluation::Journey(follow),
 };
 
-const TELL: Tell = Tell { rule: Rule::Neglected, observe, norm };
+const TELL: ClockWording = ClockWording { rule: Rule::Neglected, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
-    let watched = |at: Timestamp, desk: &Desk| at.max(desk.first_event.unwrap_or(at));
+fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
+    let watched = |at: Timestamp, context: &TenantContext| at.max(context.first_event.unwrap_or(at));
     let latest = clocks.idle_since.get();
     match change {
-        Change::Touch { at } => {
-            let anchor = watched(at, desk);
+        JourneyChange::Touch { at } => {
+            let anchor = watched(at, context);
             // The first touch goes before the creation, whatever its date.
             let first = journey.touches().len() == 1 && journey.acts().closed.is_none();
-            clocks.each(&TELL, journey, desk, |violation, desk, charge| {
+            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
                 if anchor > violation.anchor || first {
-                    violation.settle(desk, charge, Resolution::Responded, at.max(violation.anchor));
+                    violation.settle(context, violation_context, Resolution::Responded, at.max(violation.anchor));
                 }
             });
             if journey.open() && (first || latest.is_none_or(|latest| anchor > latest)) {
-                start(clocks, journey, desk, anchor);
+                start(clocks, journey, context, anchor);
             }
         }
-        Change::Born { at, .. } if journey.open() && latest.is_none() && journey.touches().is_empty() => {
-            start(clocks, journey, desk, watched(at, desk));
+        JourneyChange::Born { at, .. } if journey.open() && latest.is_none() && journey.touches().is_empty() => {
+            start(clocks, journey, context, watched(at, context));
         }
-        Change::Reopened => start(clocks, journey, desk, desk.now),
-        Change::Closed { .. } | Change::Deleted => {
+        JourneyChange::Reopened => start(clocks, journey, context, context.now),
+        JourneyChange::Closed { .. } | JourneyChange::Deleted => {
             clocks.idle_since = Maybe::UNKNOWN;
-            let deleted = change == Change::Deleted;
+            let deleted = change == JourneyChange::Deleted;
             let resolution = if deleted { Resolution::Deleted } else { Resolution::Closed };
-            clocks.each(&TELL, journey, desk, |violation, desk, charge| {
+            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
                 // What was over before stays as it was told.
                 if violation.state != State::Resolved {
-                    violation.settle(desk, charge, resolution, desk.now);
+                    violation.settle(context, violation_context, resolution, context.now);
                 }
             });
         }
-        Change::Reloaded => {
-            let scope = journey.scope(desk);
+        JourneyChange::Reloaded => {
+            let scope = journey.scope(context);
             let due = |anchor| scope.due(Rule::Neglected, anchor).filter(|_| watches(&scope, journey));
-            clocks.reload(&TELL, journey, desk, &scope, due);
+            clocks.reload(&TELL, journey, context, &scope, due);
             if let Some(anchor) = clocks.idle_since.get().filter(|_| !clocks.runs(Rule::Neglected)) {
-                start(clocks, journey, desk, anchor);
+                start(clocks, journey, context, anchor);
             }
         }
-        _ => clocks.look_after(&TELL, journey, desk, change),
+        _ => clocks.look_after(&TELL, journey, context, change),
     }
 }
 
-fn start(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, anchor: Timestamp) {
+fn start(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, anchor: Timestamp) {
     clocks.idle_since = anchor.into();
-    let scope = journey.scope(desk);
+    let scope = journey.scope(context);
     if watches(&scope, journey)
         && let Some(due) = scope.due(Rule::Neglected, anchor)
     {
-        clocks.start(desk, journey, Rule::Neglected, scope, anchor, due);
+        clocks.start(context, journey, Rule::Neglected, scope, anchor, due);
     }
 }
 
@@ -101,10 +101,10 @@ fn watches(scope: &Scope, journey: &Journey) -> bool {
     entities.is_none_or(|entities| entities.contains(&journey.id.kind))
 }
 
-fn observe(_: &Journey, running: &Running, anchor: Timestamp, until: Timestamp) -> Values {
+fn observe(_: &Journey, running: &RuleClock, anchor: Timestamp, until: Timestamp) -> Values {
     vec![("idle_seconds", running.scope.counted(Rule::Neglected, anchor, until).into())]
 }
 
-fn norm(running: &Running) -> Values {
+fn norm(running: &RuleClock) -> Values {
     running.scope.within(Rule::Neglected)
 }

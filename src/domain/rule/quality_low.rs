@@ -1,8 +1,8 @@
 //! Owns `quality_low`: a manager whose conversations are reviewed badly on average.
 
 use super::super::norms::Params;
-use super::super::window::Sample;
-use super::{Definition, Judgement, Parameter, Watch, Wording};
+use super::super::window::WindowSample;
+use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -29,10 +29,10 @@ pub const RULE: Definition = Definition {
             "{subject}: средняя оценка {mean_score} (проверок: {n}); это снова в норме (от {at_least})",
         ],
     },
-    watch: Watch::Window(judge),
+    evaluation: Evaluation::Window(judge),
 };
 
-fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     let limit = norm.at_least?;
     let reviews = sample.own.reviews();
     let mut observed = vec![("n", reviews.n.into())];

@@ -3,8 +3,8 @@
 //! Judged on the histogram's estimate of the quantile, the figure that rows show.
 
 use super::super::norms::Params;
-use super::super::window::Sample;
-use super::{Definition, Judgement, Parameter, Watch, Wording};
+use super::super::window::WindowSample;
+use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -34,10 +34,10 @@ pub const RULE: Definition = Definition {
              {at_most_seconds})",
         ],
     },
-    watch: Watch::Window(judge),
+    evaluation: Evaluation::Window(judge),
 };
 
-fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     let limit = norm.at_most_lag?.span;
     let (clock, quantile) = (norm.clock.unwrap_or_default(), norm.quantile.unwrap_or(0.9));
     let lags = sample.own.first_response(clock);

@@ -22,13 +22,13 @@
 //! alike without the late event and with it, and the difference is the same.
 
 use super::super::alert::Resolution;
-use super::super::desk::{Desk, Timer};
-use super::super::effect::Who;
-use super::super::event::{Topic, Turn};
+use super::super::effect::ManagerIx;
+use super::super::event::{EventOrder, Topic};
 use super::super::norms::Scope;
+use super::super::tenant_context::{TenantContext, Timer};
 use super::super::time::{Span, Timestamp};
-use super::super::violation::{Charge, State, Violation};
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::super::violation::{State, Violation, ViolationContext};
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 use compact_str::format_compact;
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub const RULE: Definition = Definition {
             "{subject}: события снова приходят, перерыв был {silent_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
-    watch: Watch::Topics,
+    evaluation: Evaluation::Topics,
 };
 
 /// The source topics of a tenant, as this rule watches them.
@@ -109,28 +109,28 @@ impl Silences {
     }
 
     /// An event of a topic came in its turn.
-    pub fn spoke(&mut self, topic: Topic, desk: &mut Desk) {
+    pub fn record_event(&mut self, topic: Topic, context: &mut TenantContext) {
         let track = &mut self.tracks[topic as usize];
-        if desk.now <= track.calm
+        if context.now <= track.calm
             && let Some(run) = track.runs.last_mut()
         {
-            run.last = desk.now;
+            run.last = context.now;
             return;
         }
         match track.runs.last_mut() {
-            Some(run) if reaches(&self.scope, run.last, desk.now) => run.last = desk.now,
+            Some(run) if reaches(&self.scope, run.last, context.now) => run.last = context.now,
             _ => {
-                track.runs.push(Run::new(desk.now));
-                self.forget(topic, desk.now.saturating_sub(self.horizon));
+                track.runs.push(Run::new(context.now));
+                self.forget(topic, context.now.saturating_sub(self.horizon));
             }
         }
-        self.heard(topic, desk);
+        self.heard(topic, context);
     }
 
     /// A timer of a topic went off.
-    pub fn ring(&mut self, topic: Topic, desk: &mut Desk) {
+    pub fn ring(&mut self, topic: Topic, context: &mut TenantContext) {
         let Some(run) = self.tracks[topic as usize].runs.last().copied() else { return };
-        let now = desk.now;
+        let now = context.now;
         // Since: later in the order of effect, in which topics have their ranks at one instant.
         let accompanied = Topic::ALL.into_iter().any(|other| {
             let spoke = self.tracks[other as usize].runs.last();
@@ -138,7 +138,7 @@ impl Silences {
         });
         let track = &mut self.tracks[topic as usize];
         if let Some(violation) = &mut track.violation {
-            charged(&self.scope, topic, |charge| violation.ring(desk, charge));
+            charged(&self.scope, topic, |violation_context| violation.ring(context, violation_context));
             return;
         }
         if now < track.look {
@@ -148,13 +148,13 @@ impl Silences {
             None => track.look = Timestamp::MAX,
             Some(due) if due > now => {
                 track.look = due;
-                desk.wake(due, Timer::Silence(topic));
+                context.wake(due, Timer::Silence(topic));
             }
             Some(due) if accompanied => {
                 let mut violation = Violation::new(run.last, due);
-                charged(&self.scope, topic, |charge| {
-                    if violation.ring(desk, charge) {
-                        violation.fire(desk, charge);
+                charged(&self.scope, topic, |violation_context| {
+                    if violation.ring(context, violation_context) {
+                        violation.fire(context, violation_context);
                     }
                 });
                 track.violation = Some(violation);
@@ -167,14 +167,14 @@ impl Silences {
 
     /// Other norms are in force: silences that last are judged by them, and what is past stays as it was judged. `None`
     /// where the rule is off now.
-    pub fn reload(mut self, desk: &mut Desk, scope: Arc<Scope>) -> Option<Self> {
+    pub fn reload(mut self, context: &mut TenantContext, scope: Arc<Scope>) -> Option<Self> {
         let on = scope.rules.get(&Rule::SourceSilent).and_then(|norm| norm.within).is_some();
         for topic in Topic::ALL {
             let track = &mut self.tracks[topic as usize];
             let Some(last) = track.runs.last().map(|run| run.last) else { continue };
             let due = scope.due(Rule::SourceSilent, last);
             if let Some(violation) = &mut track.violation {
-                charged(&self.scope, topic, |charge| violation.reload(desk, charge, due));
+                charged(&self.scope, topic, |violation_context| violation.reload(context, violation_context, due));
             }
             // One that begins again is found by its timer, as any other.
             let lasts = |violation: &mut Violation| violation.state == State::Open;
@@ -182,7 +182,7 @@ impl Silences {
             (track.runs, track.alone) = (vec![Run::new(last)], false);
             track.look = due.unwrap_or(Timestamp::MAX);
             if on && track.violation.is_none() && track.look < Timestamp::MAX {
-                desk.wake(track.look, Timer::Silence(topic));
+                context.wake(track.look, Timer::Silence(topic));
             }
         }
         self.scope = scope;
@@ -198,7 +198,7 @@ impl Silences {
     }
 
     /// Plays all runs again, up to where everything was processed, as if nothing had been heard before.
-    pub fn play(&mut self, desk: &mut Desk, upto: Timestamp) {
+    pub fn play(&mut self, context: &mut TenantContext, upto: Timestamp) {
         let mut runs: Vec<(Run, Topic)> = Vec::new();
         for topic in Topic::ALL {
             let track = std::mem::replace(&mut self.tracks[topic as usize], Track::SILENT);
@@ -206,32 +206,36 @@ impl Silences {
         }
         runs.sort_by_key(|(run, topic)| (run.first, *topic));
         for (run, topic) in runs {
-            self.ring_all(desk, Timestamp(run.first.0 - 1));
-            desk.turn_to(Turn { at: run.first, rank: topic as u8, offset: 0, feed: 0 });
+            self.ring_all(context, Timestamp(run.first.0 - 1));
+            context.advance_to(EventOrder { at: run.first, rank: topic as u8, offset: 0, source: 0 });
             self.tracks[topic as usize].runs.push(run);
-            self.heard(topic, desk);
+            self.heard(topic, context);
         }
-        self.ring_all(desk, upto);
+        self.ring_all(context, upto);
     }
 
     /// Notes what late events, in order, say of silences that never were.
-    pub fn avert(&self, desk: &mut Desk, late: &[(Topic, Timestamp)]) {
+    pub fn avert(&self, context: &mut TenantContext, late: &[(Topic, Timestamp)]) {
         for (topic, at) in late {
             let runs = &self.tracks[*topic as usize].runs;
             let before = runs[..runs.partition_point(|run| run.last < *at)].last();
             let due = before.and_then(|run| self.scope.due(Rule::SourceSilent, run.last).zip(Some(run.last)));
             if let Some((due, anchor)) = due.filter(|(due, _)| at <= due) {
-                charged(&self.scope, *topic, |charge| Violation::new(anchor, due).avert(desk, charge, *at));
+                charged(&self.scope, *topic, |violation_context| {
+                    Violation::new(anchor, due).avert(context, violation_context, *at)
+                });
             }
         }
     }
 
     /// A run began or goes on where that could not be foreseen.
-    fn heard(&mut self, topic: Topic, desk: &mut Desk) {
-        let now = desk.now;
+    fn heard(&mut self, topic: Topic, context: &mut TenantContext) {
+        let now = context.now;
         let track = &mut self.tracks[topic as usize];
         if let Some(mut violation) = track.violation.take() {
-            charged(&self.scope, topic, |charge| violation.resolve(desk, charge, Resolution::Recovered, now));
+            charged(&self.scope, topic, |violation_context| {
+                violation.resolve(context, violation_context, Resolution::Recovered, now)
+            });
         }
         track.alone = false;
         if track.look < now
@@ -239,12 +243,12 @@ impl Silences {
         {
             track.look = self.scope.due(Rule::SourceSilent, run.last).unwrap_or(Timestamp::MAX);
             if track.look < Timestamp::MAX {
-                desk.wake(track.look, Timer::Silence(topic));
+                context.wake(track.look, Timer::Silence(topic));
             }
         }
         // Whether those who were alone speak at this very instant is known after its events.
         for other in Topic::ALL.into_iter().filter(|other| self.tracks[*other as usize].alone) {
-            desk.wake(now, Timer::Silence(other));
+            context.wake(now, Timer::Silence(other));
         }
         self.calm();
     }
@@ -289,11 +293,11 @@ impl Silences {
         }
     }
 
-    fn ring_all(&mut self, desk: &mut Desk, until: Timestamp) {
-        while let Some((at, timer)) = desk.due(until) {
-            desk.turn_to(Turn::deadline(at));
+    fn ring_all(&mut self, context: &mut TenantContext, until: Timestamp) {
+        while let Some((at, timer)) = context.due(until) {
+            context.advance_to(EventOrder::deadline(at));
             if let Timer::Silence(topic) = timer {
-                self.ring(topic, desk);
+                self.ring(topic, context);
             }
         }
     }
@@ -305,13 +309,13 @@ fn reaches(scope: &Scope, from: Timestamp, at: Timestamp) -> bool {
 }
 
 /// Works on the violation of a topic.
-fn charged<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&Charge<'_>) -> T) -> T {
-    let (clock, severity, escalate_after) = Charge::of(scope.rules.get(&Rule::SourceSilent));
-    work(&Charge {
+fn charged<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
+    let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::SourceSilent));
+    work(&ViolationContext {
         rule: Rule::SourceSilent,
         subject: format_compact!("topic:{}", topic.name()),
-        who: Who::NOBODY,
-        holder: Who::NOBODY,
+        who: ManagerIx::NONE,
+        holder: ManagerIx::NONE,
         entity: None,
         interaction: None,
         scope,

@@ -1,8 +1,8 @@
 //! Owns `special_terms_frequent`: a manager who sells by giving in.
 
 use super::super::norms::Params;
-use super::super::window::Sample;
-use super::{Definition, Judgement, Parameter, Watch, Wording, share_over};
+use super::super::window::WindowSample;
+use super::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -30,9 +30,9 @@ pub const RULE: Definition = Definition {
             "{subject}: особые условия в {k} из {n} сделок с предложениями, {ratio}; это снова в норме (до {at_most})",
         ],
     },
-    watch: Watch::Window(judge),
+    evaluation: Evaluation::Window(judge),
 };
 
-fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     share_over(sample.special, norm)
 }

@@ -4,11 +4,11 @@
 //! stage that is overdue fires at once, with a new anchor. The stay itself, which figures need too, is the journey's.
 
 use super::super::alert::Values;
-use super::super::desk::Desk;
-use super::super::journey::{Change, Clocks, Journey, Limit, Running, Tell};
+use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, Limit, RuleClock};
+use super::super::tenant_context::TenantContext;
 use super::super::time::{Span, Timestamp};
 use super::super::violation::Violation;
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -34,44 +34,46 @@ pub const RULE: Definition = Definition {
             "{subject}: этап пройден за {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
         ],
     },
-    watch: Watch::Journey(follow),
+    evaluation: Evaluation::Journey(follow),
 };
 
-const TELL: Tell = Tell { rule: Rule::StageOverdue, observe, norm };
+const TELL: ClockWording = ClockWording { rule: Rule::StageOverdue, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
+fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
         // A stay that goes on in a pipeline named only now has its clock, or gets it now.
-        Change::Came { at } if !clocks.runs(Rule::StageOverdue) => {
+        JourneyChange::Came { at } if !clocks.runs(Rule::StageOverdue) => {
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
                 let (rule, stage, violation) = (Rule::StageOverdue, journey.stage().cloned(), Violation::new(at, due));
-                clocks.start_with(desk, journey, Running { rule, scope, stage, before, limit, violation });
+                clocks.start_with(context, journey, RuleClock { rule, scope, stage, before, limit, violation });
             }
         }
-        Change::Left { at, resolution } => clocks.each(&TELL, journey, desk, |violation, desk, charge| {
-            violation.settle(desk, charge, resolution, at);
-        }),
-        Change::Reloaded => {
+        JourneyChange::Left { at, resolution } => {
+            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
+                violation.settle(context, violation_context, resolution, at);
+            })
+        }
+        JourneyChange::Reloaded => {
             let Some(limit) = journey.stay_limit() else {
-                let scope = journey.scope(desk);
-                return clocks.reload(&TELL, journey, desk, &scope, |_| None);
+                let scope = journey.scope(context);
+                return clocks.reload(&TELL, journey, context, &scope, |_| None);
             };
             let on = limit.scope.rules.contains_key(&Rule::StageOverdue);
-            clocks.reload(&TELL, journey, desk, &limit.scope, |_| Some(limit.due).filter(|_| on));
+            clocks.reload(&TELL, journey, context, &limit.scope, |_| Some(limit.due).filter(|_| on));
             clocks.relimit(Rule::StageOverdue, &limit);
         }
-        _ => clocks.look_after(&TELL, journey, desk, change),
+        _ => clocks.look_after(&TELL, journey, context, change),
     }
 }
 
 /// The time of all stays.
-fn observe(_: &Journey, running: &Running, anchor: Timestamp, until: Timestamp) -> Values {
+fn observe(_: &Journey, running: &RuleClock, anchor: Timestamp, until: Timestamp) -> Values {
     let stay = running.scope.counted(Rule::StageOverdue, anchor, until);
     vec![("time_in_stage_seconds", Span(running.before.0 + stay.0).into())]
 }
 
-fn norm(running: &Running) -> Values {
+fn norm(running: &RuleClock) -> Values {
     let clock = running.scope.clock(Rule::StageOverdue);
     vec![("max_time_seconds", running.limit.into()), ("clock", clock.name().into())]
 }

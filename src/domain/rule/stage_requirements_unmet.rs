@@ -2,7 +2,7 @@
 
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
-use super::{Deed, Definition, Finding, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -25,11 +25,11 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, journey: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
-    let Deed::Moved(step) = deed else { return Vec::new() };
+fn judge(act: &Act<'_>, journey: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Act::Moved(step) = act else { return Vec::new() };
     let Some(stage) = step.pipeline.stages.get(step.to) else { return Vec::new() };
     let fields = stage.requires_fields.iter().filter(|field| !journey.is_filled(field));
     let activities = stage.requires_activities.iter().filter(|kind| !journey.is_completed(kind));

@@ -2,7 +2,7 @@
 
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
-use super::{Deed, Definition, Finding, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -22,11 +22,11 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
-    let Deed::Moved(step) = deed else { return Vec::new() };
+fn judge(act: &Act<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Act::Moved(step) = act else { return Vec::new() };
     let Some(from) = step.from.filter(|from| *from > step.to) else { return Vec::new() };
     let from = step.pipeline.stages.get(from).map(|stage| stage.id.as_str()).unwrap_or_default();
     let observed = vec![("from_stage", from.into()), ("to_stage", step.target().into())];

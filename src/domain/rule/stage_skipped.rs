@@ -2,7 +2,7 @@
 
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
-use super::{Deed, Definition, Finding, Watch, Wording};
+use super::{Act, Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -24,11 +24,11 @@ pub const RULE: Definition = Definition {
         ],
         settled: ["", ""],
     },
-    watch: Watch::Deed(judge),
+    evaluation: Evaluation::Act(judge),
 };
 
-fn judge(deed: &Deed<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
-    let Deed::Moved(step) = deed else { return Vec::new() };
+fn judge(act: &Act<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+    let Act::Moved(step) = act else { return Vec::new() };
     let passed = step.pipeline.stages.iter().zip(step.visited).take(if step.skips { step.to } else { 0 });
     let skipped = passed.filter(|(stage, visited)| stage.required && !**visited);
     skipped

@@ -4,8 +4,8 @@
 //! A deal is overdue by its stage's `max_time`, also where `stage_overdue` is off.
 
 use super::super::norms::Params;
-use super::super::window::Sample;
-use super::{Definition, Judgement, Parameter, Watch, Wording, share_over};
+use super::super::window::WindowSample;
+use super::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -34,9 +34,9 @@ pub const RULE: Definition = Definition {
             "{subject}: на ранних этапах просрочено {k} из {n} открытых сделок, {ratio}; это снова в норме (до {at_most})",
         ],
     },
-    watch: Watch::Window(judge),
+    evaluation: Evaluation::Window(judge),
 };
 
-fn judge(norm: &Params, sample: &Sample<'_>) -> Option<Judgement> {
+fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     share_over(sample.stuck, norm)
 }

@@ -4,12 +4,12 @@
 //! conversation, ends it; either may become known only after it was over.
 
 use super::super::alert::{Resolution, Value, Values};
-use super::super::desk::Desk;
 use super::super::id::EntityKind;
-use super::super::journey::{Change, Clocks, Journey, Running, Tell};
+use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
 use super::super::norms::Scope;
+use super::super::tenant_context::TenantContext;
 use super::super::time::Timestamp;
-use super::{Definition, Parameter, Rule, Watch, Wording};
+use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -38,26 +38,29 @@ pub const RULE: Definition = Definition {
              ({clock} время)",
         ],
     },
-    watch: Watch::Journey(follow),
+    evaluation: Evaluation::Journey(follow),
 };
 
-const TELL: Tell = Tell { rule: Rule::TooFewAttempts, observe, norm };
+const TELL: ClockWording = ClockWording { rule: Rule::TooFewAttempts, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Change) {
+fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
-        Change::Born { at, watched: true }
+        JourneyChange::Born { at, watched: true }
             if journey.id.kind == EntityKind::Lead && journey.acts().closed.is_none() =>
         {
-            let scope = journey.scope(desk);
+            let scope = journey.scope(context);
             if let Some(due) = scope.due(Rule::TooFewAttempts, at) {
-                clocks.start(desk, journey, Rule::TooFewAttempts, scope, at, due);
+                clocks.start(context, journey, Rule::TooFewAttempts, scope, at, due);
             }
         }
-        Change::Touch { .. } | Change::Talk | Change::Closed { first: true } | Change::Deleted => {}
-        Change::Reloaded => {
-            let scope = journey.scope(desk);
+        JourneyChange::Touch { .. }
+        | JourneyChange::Talk
+        | JourneyChange::Closed { first: true }
+        | JourneyChange::Deleted => {}
+        JourneyChange::Reloaded => {
+            let scope = journey.scope(context);
             let due = |anchor| scope.due(Rule::TooFewAttempts, anchor);
-            clocks.reload(&TELL, journey, desk, &scope, due);
+            clocks.reload(&TELL, journey, context, &scope, due);
             let watched = journey.id.kind == EntityKind::Lead && clocks.response.is_some();
             let over = journey.acts().closed.is_some() || journey.deleted() || enough(journey, &scope).is_some();
             if let Some((at, due)) = journey.created().and_then(|at| Some((at, due(at)?)))
@@ -65,19 +68,25 @@ fn follow(clocks: &mut Clocks, journey: &Journey, desk: &mut Desk, change: Chang
                 && !over
                 && !clocks.runs(Rule::TooFewAttempts)
             {
-                clocks.start(desk, journey, Rule::TooFewAttempts, scope, at, due);
+                clocks.start(context, journey, Rule::TooFewAttempts, scope, at, due);
             }
             return;
         }
-        _ => return clocks.look_after(&TELL, journey, desk, change),
+        _ => return clocks.look_after(&TELL, journey, context, change),
     }
-    clocks.each(&TELL, journey, desk, |violation, desk, charge| match (enough(journey, charge.scope), change) {
-        (Some(act), Change::Born { .. } | Change::Touch { .. } | Change::Talk) => {
-            violation.settle(desk, charge, Resolution::Responded, act);
+    clocks.each(&TELL, journey, context, |violation, context, violation_context| {
+        match (enough(journey, violation_context.scope), change) {
+            (Some(act), JourneyChange::Born { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
+                violation.settle(context, violation_context, Resolution::Responded, act);
+            }
+            (_, JourneyChange::Closed { .. }) => {
+                violation.settle(context, violation_context, Resolution::Closed, context.now)
+            }
+            (_, JourneyChange::Deleted) => {
+                violation.settle(context, violation_context, Resolution::Deleted, context.now)
+            }
+            _ => {}
         }
-        (_, Change::Closed { .. }) => violation.settle(desk, charge, Resolution::Closed, desk.now),
-        (_, Change::Deleted) => violation.settle(desk, charge, Resolution::Deleted, desk.now),
-        _ => {}
     });
 }
 
@@ -92,12 +101,12 @@ fn attempts(scope: &Scope) -> i64 {
 }
 
 /// The touches by their dates.
-fn observe(journey: &Journey, _: &Running, _: Timestamp, until: Timestamp) -> Values {
+fn observe(journey: &Journey, _: &RuleClock, _: Timestamp, until: Timestamp) -> Values {
     let touches = journey.touches().partition_point(|touch| *touch <= until);
     vec![("touches", Value::Count(touches as i64))]
 }
 
-fn norm(running: &Running) -> Values {
+fn norm(running: &RuleClock) -> Values {
     let mut norm = running.scope.within(Rule::TooFewAttempts);
     norm.push(("attempts", Value::Count(attempts(&running.scope))));
     norm

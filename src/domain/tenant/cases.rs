@@ -8,20 +8,20 @@
 //!
 //! Events that name nothing of the kind (about managers, and reviews) are kept beside the cases.
 
-use super::super::event::{CrmPayload, Direction, Payload, Turn};
+use super::super::chunked_arena::ChunkedArena;
+use super::super::event::{CrmPayload, Direction, EventOrder, Payload};
 use super::super::id::{EntityId, EntityKind, ManagerId};
 use super::super::identity::{self, Country};
-use super::super::slab::Slab;
 use super::super::time::Timestamp;
-use super::log::Log;
+use super::event_log::Log;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 
 /// The cases of one tenant.
 #[derive(Debug, Default)]
 pub(super) struct Cases {
-    by_key: FxHashMap<Key, u32>,
-    cases: Slab<Case>,
+    by_key: FxHashMap<CaseKey, u32>,
+    cases: ChunkedArena<Case>,
     /// How many cases have a log.
     alive: usize,
     /// Events of no case.
@@ -41,15 +41,15 @@ struct Case {
 
 /// The hash of what an event named, in halves: so a number has its place beside it without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key([u32; 2]);
+struct CaseKey([u32; 2]);
 
-impl From<u64> for Key {
+impl From<u64> for CaseKey {
     fn from(key: u64) -> Self {
         Self([(key >> 32) as u32, key as u32])
     }
 }
 
-impl Hash for Key {
+impl Hash for CaseKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(u64::from(self.0[0]) << 32 | u64::from(self.0[1]));
     }
@@ -59,7 +59,7 @@ impl Hash for Key {
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Its place in the order of effect.
-    pub turn: Turn,
+    pub order: EventOrder,
     /// What happened, packed: most of it is never looked at again.
     pub packed: Box<[u8]>,
 }
@@ -147,15 +147,15 @@ impl Cases {
     }
 
     /// Adds an event to the log of a case, or to those of none. `true`: it is the first one of its case.
-    pub(super) fn log(&mut self, case: Option<u32>, turn: Turn, packed: &[u8]) -> bool {
+    pub(super) fn log(&mut self, case: Option<u32>, order: EventOrder, packed: &[u8]) -> bool {
         let Some(case) = case else {
-            self.loose.push(Entry { turn, packed: packed.into() });
+            self.loose.push(Entry { order, packed: packed.into() });
             return false;
         };
         let Case { log, last, count, .. } = &mut self.cases[case];
-        *last = turn.at.max(*last);
+        *last = order.at.max(*last);
         *count += 1;
-        log.push(turn, packed);
+        log.push(order, packed);
         let first = *count == 1;
         self.alive += usize::from(first);
         first
@@ -175,9 +175,9 @@ impl Cases {
         let Case { log, count, .. } = &mut self.cases[case];
         let log = std::mem::take(log);
         self.alive -= usize::from(std::mem::take(count) > 0);
-        let entry = |(turn, packed): (Turn, &[u8])| Entry { turn, packed: packed.into() };
+        let entry = |(order, packed): (EventOrder, &[u8])| Entry { order, packed: packed.into() };
         let mut entries: Vec<Entry> = log.iter().map(entry).collect();
-        entries.sort_by_key(|entry| entry.turn);
+        entries.sort_by_key(|entry| entry.order);
         entries
     }
 
@@ -186,10 +186,10 @@ impl Cases {
         let Case { log, last, count, .. } = &mut self.cases[case];
         self.alive += usize::from(!entries.is_empty());
         let first = *last == Timestamp::MIN && !entries.is_empty();
-        *last = entries.iter().map(|entry| entry.turn.at).max().unwrap_or(*last);
+        *last = entries.iter().map(|entry| entry.order.at).max().unwrap_or(*last);
         *count = entries.len() as u32;
         *log = Log::default();
-        entries.iter().for_each(|entry| log.push(entry.turn, &entry.packed));
+        entries.iter().for_each(|entry| log.push(entry.order, &entry.packed));
         first
     }
 
@@ -225,7 +225,7 @@ impl Cases {
         }
         let roots: Vec<u32> = (0..self.cases.len() as u32).map(|case| self.root(case)).collect();
         let mut numbers = vec![u32::MAX; self.cases.len()];
-        let mut kept = Slab::default();
+        let mut kept = ChunkedArena::default();
         for (number, case) in std::mem::take(&mut self.cases).into_iter().enumerate() {
             if case.parent as usize == number && case.count > 0 {
                 let next = kept.len() as u32;

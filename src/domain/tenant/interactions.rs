@@ -4,16 +4,16 @@
 //! contact (the most recently created being the primary one), else to the contact alone.
 
 use super::super::alert::Resolution;
-use super::super::desk::Desk;
-use super::super::effect::{Measure, Who};
+use super::super::effect::{ManagerIx, Measure};
 use super::super::event::{Call, CallEnd, CallOutcome, Direction, Message};
 use super::super::id::{EntityId, ThreadId};
 use super::super::identity;
-use super::super::owed::{Act, Debtor, Demand, Kind, Owed, Reach};
+use super::super::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};
 use super::super::review::{Interaction, Medium};
 use super::super::rule::Rule;
+use super::super::tenant_context::TenantContext;
 use super::super::time::Timestamp;
-use super::{Attempt, Belonging, CALLS, Debt, MESSAGES, Tenant, either};
+use super::{Attempt, Belonging, CALLS, ContactPending, MESSAGES, Tenant, either};
 use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ impl Tenant {
         let outbound = call.direction == Direction::Outbound;
         if outbound {
             let who = self.who(call.manager.as_ref());
-            let now = self.desk.now;
+            let now = self.context.now;
             self.touch_all(&belonging.entities, now, false);
-            self.desk.fact(now, who.or(self.responsible(&belonging)), 1, Measure::Touch);
+            self.context.fact(now, who.or(self.responsible(&belonging)), 1, Measure::Touch);
             self.settle_calls(&belonging, who, now, Resolution::Returned);
         } else {
             self.publish_all(&belonging.entities);
@@ -44,20 +44,20 @@ impl Tenant {
             return;
         }
         let Attempt { outbound: attempted, touched } = self.ringing.remove(&call.id).unwrap_or_default();
-        let now = self.desk.now;
+        let now = self.context.now;
         let started = end.started_at.unwrap_or(now).min(now);
-        let answered = end.outcome == CallOutcome::Answered && end.talk >= self.desk.norms.min_talk;
+        let answered = end.outcome == CallOutcome::Answered && end.talk >= self.context.norms.min_talk;
         let belonging = self.belonging_of_call(call);
         let manager = self.who(call.manager.as_ref());
         let who = manager.or(self.responsible(&belonging));
-        self.desk.fact(started, who, 1, Measure::Call { direction: call.direction, answered });
+        self.context.fact(started, who, 1, Measure::Call { direction: call.direction, answered });
         if answered {
-            self.desk.fact(started, who, 1, Measure::Talk(end.talk));
+            self.context.fact(started, who, 1, Measure::Talk(end.talk));
             if let Some(sampler) = &mut self.sampler {
                 let (direction, talk, recording_url) = (call.direction, end.talk, end.recording_url.clone());
                 let medium = Medium::Call { direction, talk, recording_url };
                 let interaction = Interaction { id: &call.id.0, at: started, entity: belonging.primary, medium };
-                sampler.consider(&mut self.desk, who, interaction);
+                sampler.consider(&mut self.context, who, interaction);
             }
         }
         // An entity that joins the call only at its end gets its touch now.
@@ -65,16 +65,16 @@ impl Tenant {
         if call.direction == Direction::Outbound || answered {
             self.touch_all(&joined, started, answered);
             if !attempted {
-                self.desk.fact(started, who, 1, Measure::Touch);
+                self.context.fact(started, who, 1, Measure::Touch);
             }
         }
         if answered {
             let mut met = [touched, joined].concat();
             met.retain(|entity| !self.journeys[*entity].deleted());
             for entity in &met {
-                self.journeys[*entity].contact(&mut self.desk, started, true);
+                self.journeys[*entity].contact(&mut self.context, started, true);
             }
-            let asking = met.iter().flat_map(|entity| self.journeys[*entity].debts().to_vec()).collect();
+            let asking = met.iter().flat_map(|entity| self.journeys[*entity].pending_contacts().to_vec()).collect();
             let reach = Reach { entities: met, ..Reach::default() };
             self.settle_messages(&belonging, asking, reach, manager, started);
         }
@@ -91,11 +91,11 @@ impl Tenant {
         self.publish_all(&belonging.entities);
     }
 
-    fn missed(&mut self, belonging: &Belonging, call: &Call, manager: Who) {
+    fn missed(&mut self, belonging: &Belonging, call: &Call, manager: ManagerIx) {
         let Some(contact) = belonging.contact else { return };
         let scope = self.scope_of(belonging.primary, manager);
         let demand = Demand {
-            at: self.desk.now,
+            at: self.context.now,
             order: self.applied,
             interaction: call.id.0.clone(),
             entity: belonging.primary,
@@ -107,10 +107,12 @@ impl Tenant {
         };
         self.owe(contact, belonging);
         self.demand(contact, CALLS, demand);
-        let calls: Vec<Act> =
+        let calls: Vec<Settlement> =
             self.calls_now.iter().filter(|(whose, _)| *whose == contact).map(|c| c.1.clone()).collect();
         for act in calls {
-            self.owed(contact, CALLS, |owed, desk, debtor| owed.act(desk, debtor, act));
+            self.pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
+                pending_replies.act(context, demand_context, act)
+            });
         }
     }
 
@@ -118,17 +120,17 @@ impl Tenant {
         let belonging = self.belonging_of_message(message);
         let manager = self.who(message.manager.as_ref());
         let who = manager.or(self.responsible(&belonging));
-        let now = self.desk.now;
+        let now = self.context.now;
         match message.direction {
             Direction::Outbound => {
-                self.desk.fact(now, who, 1, Measure::MessageSent(message.channel));
+                self.context.fact(now, who, 1, Measure::MessageSent(message.channel));
                 if !message.automatic {
                     self.touch_all(&belonging.entities, now, false);
-                    self.desk.fact(now, who, 1, Measure::Touch);
+                    self.context.fact(now, who, 1, Measure::Touch);
                     if let Some(sampler) = &mut self.sampler {
                         let medium = Medium::Message { channel: message.channel };
                         let interaction = Interaction { id: &message.id.0, at: now, entity: belonging.primary, medium };
-                        sampler.consider(&mut self.desk, who, interaction);
+                        sampler.consider(&mut self.context, who, interaction);
                     }
                     let in_thread = message.thread.as_ref().and_then(|thread| self.asked_in.get(thread));
                     let replied_to = message.in_reply_to.as_ref().and_then(|reply| self.asked_by.get(reply));
@@ -139,12 +141,12 @@ impl Tenant {
                 }
             }
             Direction::Inbound => {
-                self.desk.fact(now, who, 1, Measure::MessageReceived(message.channel));
+                self.context.fact(now, who, 1, Measure::MessageReceived(message.channel));
                 if !message.automatic {
                     for entity in &belonging.entities {
                         let journey = &mut self.journeys[*entity];
                         if !journey.touches().is_empty() {
-                            journey.contact(&mut self.desk, now, false);
+                            journey.contact(&mut self.context, now, false);
                         }
                     }
                     self.asked(&belonging, message, manager);
@@ -154,7 +156,7 @@ impl Tenant {
         self.publish_all(&belonging.entities);
     }
 
-    fn asked(&mut self, belonging: &Belonging, message: &Message, manager: Who) {
+    fn asked(&mut self, belonging: &Belonging, message: &Message, manager: ManagerIx) {
         let Some(contact) = belonging.contact else { return };
         let scope = self.scope_of(belonging.primary, manager);
         let channels = scope.rules.get(&Rule::MessageUnanswered).and_then(|norm| norm.channels.as_ref());
@@ -162,7 +164,7 @@ impl Tenant {
             return;
         }
         let demand = Demand {
-            at: self.desk.now,
+            at: self.context.now,
             order: self.applied,
             interaction: message.id.0.clone(),
             entity: belonging.primary,
@@ -184,14 +186,16 @@ impl Tenant {
     }
 
     /// An act towards the customer, or a conversation with him, settles his missed calls.
-    fn settle_calls(&mut self, belonging: &Belonging, manager: Who, at: Timestamp, resolution: Resolution) {
+    fn settle_calls(&mut self, belonging: &Belonging, manager: ManagerIx, at: Timestamp, resolution: Resolution) {
         let Some(contact) = belonging.contact else { return };
         let who = self.responsible(belonging).or(manager);
-        let act = Act { at, order: u64::MAX, resolution, who, reach: None };
-        if at == self.desk.now {
+        let act = Settlement { at, order: u64::MAX, resolution, who, reach: None };
+        if at == self.context.now {
             self.calls_now.push((contact, act.clone()));
         }
-        self.owed(contact, CALLS, |owed, desk, debtor| owed.act(desk, debtor, act));
+        self.pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
+            pending_replies.act(context, demand_context, act)
+        });
     }
 
     /// A message sent, or a conversation, settles the messages of the contact, and of those who were `asking` as far
@@ -201,10 +205,10 @@ impl Tenant {
         belonging: &Belonging,
         mut asking: Vec<u32>,
         reach: Reach,
-        manager: Who,
+        manager: ManagerIx,
         at: Timestamp,
     ) {
-        let act = Act {
+        let act = Settlement {
             at,
             order: self.applied,
             resolution: Resolution::Answered,
@@ -215,39 +219,49 @@ impl Tenant {
         asking.dedup();
         asking.retain(|contact| Some(*contact) != belonging.contact);
         for contact in asking {
-            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, act.clone()));
+            self.pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
+                pending_replies.act(context, demand_context, act.clone())
+            });
         }
         if let Some(contact) = belonging.contact {
-            self.owed(contact, MESSAGES, |owed, desk, debtor| owed.act(desk, debtor, Act { reach: None, ..act }));
+            self.pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
+                pending_replies.act(context, demand_context, Settlement { reach: None, ..act })
+            });
         }
     }
 
     /// A demand of a contact came in.
-    fn demand(&mut self, contact: u32, kind: Kind, demand: Demand) {
-        let horizon = self.memory.retention.map(|retention| self.desk.now.saturating_sub(retention));
-        let Debt { calls, messages, .. } = &mut *self.contacts[contact].debt;
+    fn demand(&mut self, contact: u32, kind: DemandKind, demand: Demand) {
+        let horizon = self.memory.retention.map(|retention| self.context.now.saturating_sub(retention));
+        let ContactPending { calls, messages, .. } = &mut *self.contacts[contact].pending;
         either(kind, calls, messages).get_or_insert_default();
-        self.owed(contact, kind, |owed, desk, debtor| {
-            horizon.into_iter().for_each(|horizon| owed.forget(horizon));
-            owed.demand(desk, debtor, demand);
+        self.pending_replies(contact, kind, |pending_replies, context, demand_context| {
+            horizon.into_iter().for_each(|horizon| pending_replies.forget(horizon));
+            pending_replies.demand(context, demand_context, demand);
         });
     }
 
     /// Works on what is owed to a contact, if anything is or was.
-    pub(super) fn owed(&mut self, contact: u32, kind: Kind, work: impl FnOnce(&mut Owed, &mut Desk, &Debtor<'_>)) {
+    pub(super) fn pending_replies(
+        &mut self,
+        contact: u32,
+        kind: DemandKind,
+        work: impl FnOnce(&mut PendingReplies, &mut TenantContext, &DemandContext<'_>),
+    ) {
         static NONE: CompactString = CompactString::const_new("");
-        let Some(Debt { subject, calls, messages }) = self.contacts[contact].debt.taken() else { return };
+        let Some(ContactPending { subject, calls, messages }) = self.contacts[contact].pending.taken() else { return };
         let subject = subject.as_ref().unwrap_or(&NONE);
-        let Some(owed) = either(kind, calls, messages) else { return };
-        work(owed, &mut self.desk, &Debtor { journeys: &self.journeys, subject, contact, kind });
+        let Some(pending_replies) = either(kind, calls, messages) else { return };
+        work(pending_replies, &mut self.context, &DemandContext { journeys: &self.journeys, subject, contact, kind });
     }
 
     /// Notes in every entity that a contact demands something in its name.
     fn owe(&mut self, contact: u32, belonging: &Belonging) {
-        let card = &mut self.contacts[contact];
-        if card.debt.subject.is_none() {
-            let secret = self.desk.norms.secret(&self.desk.tenant);
-            card.debt.subject = Some(format_compact!("contact:{}", identity::key(&card.form, secret)));
+        let contact_state = &mut self.contacts[contact];
+        if contact_state.pending.subject.is_none() {
+            let secret = self.context.norms.secret(&self.context.tenant);
+            contact_state.pending.subject =
+                Some(format_compact!("contact:{}", identity::key(&contact_state.form, secret)));
         }
         for entity in &belonging.entities {
             self.journeys[*entity].owe(contact);
@@ -255,14 +269,14 @@ impl Tenant {
     }
 
     fn belonging_of_call(&mut self, call: &Call) -> Belonging {
-        let form = identity::phone(&call.phone, self.desk.norms.country);
+        let form = identity::phone(&call.phone, self.context.norms.country);
         let contact = form.map(|form| self.contact(form));
         self.belonging(call.entity.as_ref(), None, contact)
     }
 
     fn belonging_of_message(&mut self, message: &Message) -> Belonging {
         let contact = message.contact.as_ref();
-        let form = contact.and_then(|contact| identity::normal_form(contact, self.desk.norms.country));
+        let form = contact.and_then(|contact| identity::normal_form(contact, self.context.norms.country));
         let contact = form.map(|form| self.contact(form));
         let belonging = self.belonging(message.entity.as_ref(), message.thread.as_ref(), contact);
         if let (Some(thread), Some(primary)) = (&message.thread, belonging.primary)

@@ -3,9 +3,9 @@
 //! Rows and alerts are the very JSON of their topics. Rows are of the instant of the question, all of one watermark; open
 //! alerts are those that are committed.
 
-use super::{Desk, apart, guard};
+use super::{HttpState, apart, guard};
 use crate::codec::json;
-use crate::dataflow::board::Survey;
+use crate::dataflow::live_state::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId, UNKNOWN};
 use crate::domain::row::{Row, Subject};
@@ -49,7 +49,7 @@ fn answer(mut body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-pub(super) fn routes(desk: &Desk) -> Router<Desk> {
+pub(super) fn routes(desk: &HttpState) -> Router<HttpState> {
     Router::new()
         .route("/tenants", get(tenants))
         .route("/tenants/{tenant}", get(tenant))
@@ -65,17 +65,17 @@ pub(super) fn routes(desk: &Desk) -> Router<Desk> {
         .layer(from_fn_with_state(desk.clone(), guard::guard))
 }
 
-async fn tenants(State(desk): State<Desk>) -> Response {
+async fn tenants(State(desk): State<HttpState>) -> Response {
     let mut body = Vec::new();
     json::encode_tenants(&desk.shown.board.tenants(), &mut body);
     answer(body)
 }
 
-async fn tenant(State(desk): State<Desk>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
+async fn tenant(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
     rows(&desk, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
 }
 
-async fn managers(State(desk): State<Desk>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
+async fn managers(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
     rows(&desk, tenant, filters, &["window", "department"], |row, filters| {
         let own = row.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
         matches!(row.subject, Subject::Manager(_)) && filters.get("department").is_none_or(|wanted| wanted == own)
@@ -84,7 +84,7 @@ async fn managers(State(desk): State<Desk>, Path(tenant): Path<String>, Query(fi
 }
 
 async fn manager(
-    State(desk): State<Desk>,
+    State(desk): State<HttpState>,
     Path((tenant, id)): Path<(String, String)>,
     Query(filters): Query<Filters>,
 ) -> Answer {
@@ -92,12 +92,16 @@ async fn manager(
     rows(&desk, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
-async fn departments(State(desk): State<Desk>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
+async fn departments(
+    State(desk): State<HttpState>,
+    Path(tenant): Path<String>,
+    Query(filters): Query<Filters>,
+) -> Answer {
     rows(&desk, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
 }
 
 async fn department(
-    State(desk): State<Desk>,
+    State(desk): State<HttpState>,
     Path((tenant, id)): Path<(String, String)>,
     Query(filters): Query<Filters>,
 ) -> Answer {
@@ -107,7 +111,7 @@ async fn department(
 
 /// The rows of a tenant that fit.
 async fn rows(
-    desk: &Desk,
+    desk: &HttpState,
     tenant: String,
     filters: Filters,
     known: &[&str],
@@ -116,7 +120,7 @@ async fn rows(
     check(&filters, known)?;
     let (board, id) = (Arc::clone(&desk.shown.board), TenantId::from(tenant.as_str()));
     let made = apart(&desk.question, move || {
-        let Survey { rows, norms, .. } = board.survey(&id)?;
+        let TenantSnapshot { rows, norms, .. } = board.snapshot(&id)?;
         let window = filters.get("window");
         let names = norms.windows.iter().map(|window| window.name()).chain(["now".into()]);
         if window.is_some_and(|wanted| !names.into_iter().any(|name| name == *wanted)) {
@@ -134,7 +138,7 @@ async fn rows(
     }
 }
 
-async fn alerts(State(desk): State<Desk>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
+async fn alerts(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
     check(&filters, &["rule", "manager", "department", "severity", "entity"])?;
     let is_rule = |name: &String| Rule::ALL.iter().any(|rule| rule.name() == name);
     if filters.get("rule").is_some_and(|name| !is_rule(name)) {
@@ -163,23 +167,23 @@ async fn alerts(State(desk): State<Desk>, Path(tenant): Path<String>, Query(filt
     Ok(answer(body))
 }
 
-async fn lead(State(desk): State<Desk>, Path((tenant, id)): Path<(String, String)>) -> Answer {
-    dossier(&desk, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
+async fn lead(State(desk): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> Answer {
+    entity_report(&desk, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
 }
 
-async fn deal(State(desk): State<Desk>, Path((tenant, id)): Path<(String, String)>) -> Answer {
-    dossier(&desk, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
+async fn deal(State(desk): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> Answer {
+    entity_report(&desk, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
 }
 
-async fn dossier(desk: &Desk, tenant: &str, entity: EntityId) -> Answer {
+async fn entity_report(desk: &HttpState, tenant: &str, entity: EntityId) -> Answer {
     let (board, id) = (Arc::clone(&desk.shown.board), TenantId::from(tenant));
     if !board.holds(&id) {
         return Err(elsewhere());
     }
     let made = apart(&desk.question, move || {
-        let dossier = board.dossier(&id, &entity)?;
+        let entity_report = board.entity_report(&id, &entity)?;
         let mut body = Vec::new();
-        json::encode_dossier(&id, &dossier, &mut body);
+        json::encode_entity_report(&id, &entity_report, &mut body);
         Some(body)
     });
     let body = made.await.ok_or_else(failed)?;

@@ -3,7 +3,7 @@
 //! A page in a browser on this machine asks from this machine too, under whatever name its site has: so without a token the
 //! host that is asked for must be this machine by name as well.
 
-use super::Desk;
+use super::HttpState;
 use super::api::Refused;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Lets a request through, or says why not.
 pub(super) async fn guard(
-    State(desk): State<Desk>,
+    State(desk): State<HttpState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,

@@ -2,9 +2,9 @@
 //! librdkafka's default with its reason. What an operator sets beside them comes last; the configuration has refused
 //! what would break a guarantee.
 
-use super::group::Group;
-use super::produce::Deliveries;
-use super::stretch::Quiet;
+use super::group::GroupContext;
+use super::producer::Deliveries;
+use super::state_reader::Quiet;
 use crate::config::{Kafka, Properties};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
@@ -51,7 +51,11 @@ fn with(mut config: ClientConfig, properties: [&Properties; 2]) -> ClientConfig 
 }
 
 /// The consumer; `partitions` is how many it may come to read.
-pub(super) fn consumer(kafka: &Kafka, partitions: usize, group: Group) -> Result<BaseConsumer<Group>, ClientError> {
+pub(super) fn consumer(
+    kafka: &Kafka,
+    partitions: usize,
+    group: GroupContext,
+) -> Result<BaseConsumer<GroupContext>, ClientError> {
     let read_ahead = (READ_AHEAD_KBYTES / partitions.max(1)).max(1024);
     let mut config = base(kafka, "consumer");
     config

@@ -16,17 +16,17 @@
 //! takes offsets on trust that come with neither a member id nor a generation nor a `group.instance.id`, and from a
 //! generation of -1 if the group is empty: so ours always has the third, and we send nothing without the other two.
 
-use super::feeds::Place;
 use super::fence::Fence;
-use super::group::Group;
-use super::ledger::Ledger;
+use super::group::GroupContext;
 use super::native::{self, Membership};
-use super::record::Writer;
+use super::offset_tracker::OffsetTracker;
+use super::record_writer::RecordWriter;
+use super::source_topics::SourcePartition;
 use super::transaction::{Failure, Transactions};
 use super::{Observer, Part, Summary};
 use crate::codec::state::Records;
 use crate::config::Config;
-use crate::dataflow::epoch::Yield;
+use crate::dataflow::epoch::EpochOutput;
 use crate::domain::time::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -85,7 +85,7 @@ pub enum CommitError {
 }
 
 /// What the ingest thread knows at the end of an epoch.
-pub(super) struct Ends {
+pub(super) struct EpochEnd {
     pub(super) epoch: u64,
     /// Who we were to the group when it gave us the shards that were read.
     pub(super) member: Option<Arc<str>>,
@@ -93,37 +93,37 @@ pub(super) struct Ends {
     /// When reading ended.
     pub(super) closed: Instant,
     /// The positions that moved.
-    pub(super) positions: Vec<(Place, i64)>,
+    pub(super) positions: Vec<(SourcePartition, i64)>,
 }
 
 /// What became of an epoch: the permit for another one.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct CommitOutcome {
     /// How many messages it sent to `rerouted`.
     pub(super) rerouted: usize,
     /// What is to rest until the others have come as far.
-    pub(super) ahead: BTreeSet<Place>,
+    pub(super) paused: BTreeSet<SourcePartition>,
 }
 
 /// The ends of the commit thread's channels.
 pub(super) struct Ports {
-    pub(super) made: Receiver<Yield>,
-    pub(super) ends: Receiver<Ends>,
-    pub(super) outcomes: Sender<Outcome>,
+    pub(super) made: Receiver<EpochOutput>,
+    pub(super) ends: Receiver<EpochEnd>,
+    pub(super) outcomes: Sender<CommitOutcome>,
     /// The ingest thread: it sleeps when it has nothing to read.
     pub(super) reader: Thread,
-    pub(super) consumer: Arc<BaseConsumer<Group>>,
+    pub(super) consumer: Arc<BaseConsumer<GroupContext>>,
     pub(super) fence: Arc<Fence>,
 }
 
 /// The commit thread.
 pub(super) struct Commit {
     transactions: Transactions,
-    writer: Writer,
-    ledger: Ledger,
+    writer: RecordWriter,
+    offset_tracker: OffsetTracker,
     ports: Ports,
     /// Ends of epochs that the workers are still busy with.
-    awaited: VecDeque<Ends>,
+    awaited: VecDeque<EpochEnd>,
     observer: Arc<dyn Observer>,
     summary: Summary,
 }
@@ -132,8 +132,8 @@ impl Commit {
     pub(super) fn new(config: &Config, transactions: Transactions, ports: Ports, observer: Arc<dyn Observer>) -> Self {
         Self {
             transactions,
-            writer: Writer::new(config),
-            ledger: Ledger::default(),
+            writer: RecordWriter::new(config),
+            offset_tracker: OffsetTracker::default(),
             ports,
             awaited: VecDeque::new(),
             observer,
@@ -159,7 +159,7 @@ impl Commit {
     }
 
     /// The next epoch, once the workers are done with it.
-    fn next(&mut self) -> Result<Option<(Ends, Yield)>, CommitError> {
+    fn next(&mut self) -> Result<Option<(EpochEnd, EpochOutput)>, CommitError> {
         while self.awaited.is_empty() {
             match self.ports.ends.recv_timeout(Duration::from_millis(200)) {
                 Ok(ends) => self.awaited.push_back(ends),
@@ -183,7 +183,7 @@ impl Commit {
     }
 
     /// Another epoch, if it is ready and shares the fate of the first: both are abandoned, or neither.
-    fn next_ready(&mut self, first: u64) -> Option<(Ends, Yield)> {
+    fn next_ready(&mut self, first: u64) -> Option<(EpochEnd, EpochOutput)> {
         if self.awaited.is_empty() {
             self.awaited.extend(self.ports.ends.try_recv());
         }
@@ -196,21 +196,21 @@ impl Commit {
     }
 
     /// Commits the epochs together, and hands out their permits.
-    fn commit(&mut self, mut group: Vec<(Ends, Yield)>) -> Result<(), CommitError> {
+    fn commit(&mut self, mut group: Vec<(EpochEnd, EpochOutput)>) -> Result<(), CommitError> {
         let first = group[0].0.epoch;
         for (ends, made) in &mut group {
             made.sort();
-            self.ledger.absorb(&ends.positions, &made.shards, &made.revoked);
+            self.offset_tracker.absorb(&ends.positions, &made.shards, &made.revoked);
         }
         let silent = group.iter().all(|(_, made)| size(made) == 0);
-        let mut offsets = self.ledger.due();
+        let mut offsets = self.offset_tracker.due();
         if offsets.is_empty() && !silent {
-            offsets.extend(self.ledger.any());
+            offsets.extend(self.offset_tracker.any());
         }
         let nothing = offsets.is_empty() && silent;
         let committed = nothing && !self.ports.fence.is_abandoned(first) || self.transact(&group, &offsets)?;
         if committed {
-            self.ledger.commit(&offsets);
+            self.offset_tracker.commit(&offsets);
         }
         for (ends, made) in &mut group {
             if committed {
@@ -220,15 +220,16 @@ impl Commit {
                 self.observer.epoch(ends.closed.elapsed());
             }
             // The ingest thread is gone when the run ends; nobody needs a permit then.
-            let ahead = made.shards.iter().flat_map(|mark| mark.ahead.iter().map(|feed| (mark.shard, *feed))).collect();
-            let _ = self.ports.outcomes.send(Outcome { rerouted: made.misplaced.len(), ahead });
+            let paused =
+                made.shards.iter().flat_map(|mark| mark.paused.iter().map(|source| (mark.shard, *source))).collect();
+            let _ = self.ports.outcomes.send(CommitOutcome { rerouted: made.misplaced.len(), paused });
         }
         self.ports.reader.unpark();
         self.observer.alive(Part::Commit);
         Ok(())
     }
 
-    fn count(&mut self, made: &Yield) {
+    fn count(&mut self, made: &EpochOutput) {
         self.summary.epochs += 1;
         self.summary.alerts += made.alerts.len() as u64;
         self.summary.rows += made.rows.len() as u64;
@@ -241,7 +242,11 @@ impl Commit {
     }
 
     /// Tries until the transaction is committed (`true`) or the epochs are abandoned (`false`).
-    fn transact(&mut self, group: &[(Ends, Yield)], offsets: &[(Place, i64)]) -> Result<bool, CommitError> {
+    fn transact(
+        &mut self,
+        group: &[(EpochEnd, EpochOutput)],
+        offsets: &[(SourcePartition, i64)],
+    ) -> Result<bool, CommitError> {
         let (Some((first, _)), Some((last, _))) = (group.first(), group.last()) else { return Ok(true) };
         let started = Instant::now();
         let mut tries = 0;
@@ -302,12 +307,17 @@ impl Commit {
         Ok(())
     }
 
-    fn attempt(&mut self, group: &[(Ends, Yield)], offsets: &[(Place, i64)], last: &Ends) -> Result<(), Failure> {
+    fn attempt(
+        &mut self,
+        group: &[(EpochEnd, EpochOutput)],
+        offsets: &[(SourcePartition, i64)],
+        last: &EpochEnd,
+    ) -> Result<(), Failure> {
         self.transactions.open()?;
-        #[cfg(feature = "sabotage")]
-        if crate::config::sabotage::offsets_first() {
-            for (shard, stand) in stands(group) {
-                self.writer.state(shard, stand, &mut |record| self.transactions.send(record))?;
+        #[cfg(feature = "fault_injection")]
+        if crate::config::fault_injection::offsets_first() {
+            for (shard, checkpoint) in checkpoints(group) {
+                self.writer.state(shard, checkpoint, &mut |record| self.transactions.send(record))?;
             }
             self.transactions.commit()?;
             // Long enough for a kill to come between: only that shows.
@@ -318,8 +328,8 @@ impl Commit {
         for (ends, made) in group {
             self.writer.write(made, ends.wall, |record| transactions.send(record))?;
         }
-        for (shard, stand) in stands(group) {
-            self.writer.state(shard, stand, &mut |record| transactions.send(record))?;
+        for (shard, checkpoint) in checkpoints(group) {
+            self.writer.state(shard, checkpoint, &mut |record| transactions.send(record))?;
         }
         // Before the offsets: whoever takes a shard over reads its state up to where it ends then, and waits for what is
         // open up to there. If the broker takes our offsets, we have the shard still, and all we say of it is there.
@@ -335,7 +345,7 @@ impl Commit {
     }
 
     /// What we are to the group now, if that is still the member that read the epoch.
-    fn identity(&self, ends: &Ends) -> Result<ConsumerGroupMetadata, Failure> {
+    fn identity(&self, ends: &EpochEnd) -> Result<ConsumerGroupMetadata, Failure> {
         let consumer = &self.ports.consumer;
         let ask = || native::membership(consumer.client());
         // What is sent cannot be looked into: it is what we were before and after it was asked for.
@@ -350,11 +360,11 @@ impl Commit {
         }
     }
 
-    fn offsets(&self, offsets: &[(Place, i64)]) -> Result<TopicPartitionList, Failure> {
+    fn offsets(&self, offsets: &[(SourcePartition, i64)]) -> Result<TopicPartitionList, Failure> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for ((shard, feed), offset) in offsets {
+        for ((shard, source), offset) in offsets {
             let partition = *shard as i32;
-            list.add_partition_offset(self.writer.topic(*feed), partition, Offset::Offset(*offset))
+            list.add_partition_offset(self.writer.topic(*source), partition, Offset::Offset(*offset))
                 .map_err(|cause| Failure::Fatal(CommitError::Call { what: "list the offsets", cause }))?;
         }
         Ok(list)
@@ -362,22 +372,22 @@ impl Commit {
 }
 
 /// How many records an epoch gives, where its shards stand aside.
-fn size(made: &Yield) -> usize {
+fn size(made: &EpochOutput) -> usize {
     let own = made.alerts.len() + made.reviews.len() + made.rows.len();
     let state: usize = made.state.iter().map(|(_, records)| records.len()).sum();
     own + made.refusals.len() + made.misplaced.len() + state
 }
 
 /// Where the shards stand that anything came of: of each the last record.
-fn stands(group: &[(Ends, Yield)]) -> BTreeMap<u32, &Records> {
-    let mut stands = BTreeMap::new();
-    let mut stirred = BTreeSet::new();
+fn checkpoints(group: &[(EpochEnd, EpochOutput)]) -> BTreeMap<u32, &Records> {
+    let mut checkpoints = BTreeMap::new();
+    let mut dirty = BTreeSet::new();
     for mark in group.iter().flat_map(|(_, made)| &made.shards) {
-        stirred.extend(mark.stirred.then_some(mark.shard));
-        stands.insert(mark.shard, &mark.stand);
+        dirty.extend(mark.dirty.then_some(mark.shard));
+        checkpoints.insert(mark.shard, &mark.checkpoint);
     }
-    stands.retain(|shard, _| stirred.contains(shard));
-    stands
+    checkpoints.retain(|shard, _| dirty.contains(shard));
+    checkpoints
 }
 
 /// The shards are no longer ours.

@@ -2,7 +2,7 @@
 //! be reached. Decides nothing: the ingest thread takes the changes up when it is ready for them.
 
 use super::{Observer, Part};
-use crate::dataflow::board::lock;
+use crate::dataflow::live_state::lock;
 use crate::domain::time::Timestamp;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 /// The assignment changes; nothing of it has happened yet, and the group waits for an answer.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum AssignmentChange {
     /// These shards are ours from now on, beside those that were. The answer is `incremental_assign`.
     Assign(BTreeSet<u32>),
     /// These shards are to be given up. The answer is `incremental_unassign`.
@@ -25,7 +25,7 @@ pub(super) enum Change {
 
 /// How far behind the end of a partition the process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lag {
+pub struct ConsumerLag {
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -40,8 +40,8 @@ pub struct Lag {
 pub(super) type LastRead = Arc<AtomicI64>;
 
 /// The context of the consumer.
-pub(super) struct Group {
-    changes: Mutex<VecDeque<Change>>,
+pub(super) struct GroupContext {
+    changes: Mutex<VecDeque<AssignmentChange>>,
     leaving: AtomicBool,
     unreachable: Mutex<BTreeSet<(String, i32)>>,
     /// Of every partition that was ever read.
@@ -49,14 +49,14 @@ pub(super) struct Group {
     observer: Arc<dyn Observer>,
 }
 
-impl Group {
+impl GroupContext {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         let (changes, unreachable, read) = Default::default();
         Self { changes, leaving: AtomicBool::new(false), unreachable, read, observer }
     }
 
     /// The next change that waits to be answered.
-    pub(super) fn change(&self) -> Option<Change> {
+    pub(super) fn change(&self) -> Option<AssignmentChange> {
         lock(&self.changes).pop_front()
     }
 
@@ -91,7 +91,7 @@ fn behind(partition: &Partition) -> Option<i64> {
     }
 }
 
-impl ClientContext for Group {
+impl ClientContext for GroupContext {
     fn stats(&self, statistics: Statistics) {
         let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
         let mut lags = Vec::new();
@@ -109,7 +109,7 @@ impl ClientContext for Group {
                 let place = (topic.clone(), *number);
                 if let Some((last, messages)) = read.get(&place).zip(behind(partition)) {
                     let read = Timestamp(last.load(Ordering::Relaxed));
-                    lags.push(Lag { topic: place.0, partition: *number, messages, read });
+                    lags.push(ConsumerLag { topic: place.0, partition: *number, messages, read });
                 }
             }
         }
@@ -129,7 +129,7 @@ impl ClientContext for Group {
     }
 }
 
-impl ConsumerContext for Group {
+impl ConsumerContext for GroupContext {
     /// Only notes the change: answering it may take seconds and needs all of the ingest thread's state.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let taken = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
@@ -143,17 +143,21 @@ impl ConsumerContext for Group {
         // The group assigns the CRM topic alone: its partitions are the shards.
         let shards =
             partitions.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
-        lock(&self.changes).push_back(if taken { Change::Assign(shards) } else { Change::Revoke(shards) });
+        lock(&self.changes).push_back(if taken {
+            AssignmentChange::Assign(shards)
+        } else {
+            AssignmentChange::Revoke(shards)
+        });
     }
 }
 
 /// Answers an assignment with nothing to read yet: librdkafka keeps what the group assigns apart from what is read, and
 /// waits only for the call.
-pub(super) fn accept(consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
+pub(super) fn accept(consumer: &BaseConsumer<GroupContext>) -> KafkaResult<()> {
     consumer.incremental_assign(&TopicPartitionList::new())
 }
 
 /// Gives up whatever is read.
-pub(super) fn give_up_all(consumer: &BaseConsumer<Group>) -> KafkaResult<()> {
+pub(super) fn give_up_all(consumer: &BaseConsumer<GroupContext>) -> KafkaResult<()> {
     consumer.incremental_unassign(&consumer.assignment()?)
 }

@@ -12,19 +12,19 @@ mod once;
 mod rebalance;
 
 use super::client::{self, ClientError};
-use super::commit::{Ends, Outcome};
-use super::feeds::{FEEDS, Feeds, Place};
+use super::commit::{CommitOutcome, EpochEnd};
 use super::fence::Fence;
-use super::group::{Change, Group, give_up_all};
-use super::lane::Lane;
-use super::restore::{Fresh, Ready, RestoreError};
-use super::{Observer, Part, Renewal, Stop};
+use super::group::{AssignmentChange, GroupContext, give_up_all};
+use super::partition_reader::PartitionReader;
+use super::restore::{RestoreError, RestoreRequest, ShardReady};
+use super::source_topics::{SOURCES, SourcePartition, SourceTopics};
+use super::{NormsHandle, Observer, Part, Stop};
 use crate::config::Config;
-use crate::dataflow::epoch::Head;
-use crate::dataflow::state::Rebuilt;
-use crate::dataflow::workers::Supply;
-use crate::domain::floor::{Feed, Flow, Tide};
+use crate::dataflow::epoch::EpochHeader;
+use crate::dataflow::state::RestoredShard;
+use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;
+use crate::domain::shard_processor::{ShardProgress, Source, SourceProgress};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -95,20 +95,20 @@ pub enum IngestError {
 
 /// The ends of the ingest thread's channels.
 pub(super) struct Ports {
-    pub(super) supply: Supply,
-    pub(super) ends: Sender<Ends>,
-    pub(super) outcomes: Receiver<Outcome>,
+    pub(super) supply: EpochSender,
+    pub(super) ends: Sender<EpochEnd>,
+    pub(super) outcomes: Receiver<CommitOutcome>,
     /// Shards that are to be restored.
-    pub(super) fresh: Sender<Fresh>,
-    pub(super) ready: Receiver<Result<Ready, RestoreError>>,
+    pub(super) fresh: Sender<RestoreRequest>,
+    pub(super) ready: Receiver<Result<ShardReady, RestoreError>>,
     /// The norms in force at the start, and where newer ones come from.
     pub(super) norms: Arc<Norms>,
-    pub(super) renewal: Renewal,
+    pub(super) norms_handle: NormsHandle,
 }
 
 /// Whether and where the stream ends by itself.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(super) struct StopCondition {
     pub(super) once: bool,
     pub(super) until: Option<Timestamp>,
     /// The latest event time decoded.
@@ -117,7 +117,7 @@ pub(super) struct Closing {
 
 /// How epochs are cut.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct OpenEpoch {
     epoch: Duration,
     messages: usize,
     in_flight: usize,
@@ -126,23 +126,23 @@ struct Cut {
 
 /// The ingest thread.
 pub(super) struct Ingest {
-    consumer: Arc<BaseConsumer<Group>>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
     /// How many shards there are in all.
     count: u32,
-    feeds: Feeds,
-    lanes: Vec<Lane>,
+    sources: SourceTopics,
+    lanes: Vec<PartitionReader>,
     /// The shards that are read.
     open: BTreeSet<u32>,
     /// Those that are ours but not read yet, and by which ticket.
     restoring: BTreeMap<u32, u64>,
     /// Restored, for the workers to take with the next epoch.
-    rebuilt: Vec<Rebuilt>,
+    restored: Vec<RestoredShard>,
     /// The norms in force.
     norms: Arc<Norms>,
     ports: Ports,
     fence: Arc<Fence>,
-    closing: Closing,
-    cut: Cut,
+    closing: StopCondition,
+    cut: OpenEpoch,
     stop: Stop,
     observer: Arc<dyn Observer>,
     /// Who we were to the group when it gave us our shards.
@@ -162,7 +162,7 @@ pub(super) struct Ingest {
     /// Which lane is first in turn.
     turn: usize,
     /// What is to rest until the other sources of its shard have come as far.
-    ahead: BTreeSet<Place>,
+    paused: BTreeSet<SourcePartition>,
     /// Messages were sent to `rerouted` since it was last read to its end.
     rerouted: bool,
     /// Wakes this thread; set once it runs.
@@ -173,29 +173,29 @@ impl Ingest {
     pub(super) fn new(
         config: &Config,
         shards: u32,
-        closing: Closing,
+        closing: StopCondition,
         ports: Ports,
         fence: Arc<Fence>,
         stop: Stop,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, IngestError> {
-        let group = Group::new(Arc::clone(&observer));
-        let mut consumer = client::consumer(&config.kafka, shards as usize * FEEDS.len(), group)?;
+        let group = GroupContext::new(Arc::clone(&observer));
+        let mut consumer = client::consumer(&config.kafka, shards as usize * SOURCES.len(), group)?;
         let waker = Arc::new(std::sync::OnceLock::new());
         consumer.set_nonempty_callback(wake(&waker));
         Ok(Self {
             consumer: Arc::new(consumer),
             count: shards,
-            feeds: Feeds::of(&config.topics),
+            sources: SourceTopics::of(&config.topics),
             lanes: Vec::new(),
             open: BTreeSet::new(),
             restoring: BTreeMap::new(),
-            rebuilt: Vec::new(),
+            restored: Vec::new(),
             norms: Arc::clone(&ports.norms),
             ports,
             fence,
             closing,
-            cut: Cut {
+            cut: OpenEpoch {
                 epoch: duration(config.engine.epoch),
                 messages: config.engine.epoch_messages,
                 in_flight: config.engine.epochs_in_flight.max(1),
@@ -213,14 +213,14 @@ impl Ingest {
             begun: None,
             closed: Instant::now(),
             turn: 0,
-            ahead: BTreeSet::new(),
+            paused: BTreeSet::new(),
             rerouted: false,
             waker,
         })
     }
 
     /// The consumer, for who wants to know what we are to the group.
-    pub(super) fn consumer(&self) -> Arc<BaseConsumer<Group>> {
+    pub(super) fn consumer(&self) -> Arc<BaseConsumer<GroupContext>> {
         Arc::clone(&self.consumer)
     }
 
@@ -228,7 +228,7 @@ impl Ingest {
     pub(super) fn run(mut self) -> Result<(), IngestError> {
         let _ = self.waker.set(thread::current());
         // The group shares out this topic; the other feeds go where its partitions go.
-        let lead = self.feeds.name(FEEDS[0]);
+        let lead = self.sources.name(SOURCES[0]);
         self.consumer.subscribe(&[lead]).map_err(|cause| IngestError::Call { what: "join the group", cause })?;
         let result = self.read_on();
         self.leave();
@@ -274,7 +274,7 @@ impl Ingest {
             let now = Instant::now();
             for visit in 0..self.lanes.len() {
                 let lane = (self.turn + visit) % self.lanes.len();
-                if self.ahead.contains(&self.lanes[lane].place) {
+                if self.paused.contains(&self.lanes[lane].place) {
                     continue;
                 }
                 let taken = self.lanes[lane]
@@ -331,7 +331,7 @@ impl Ingest {
     /// Takes librdkafka's word for how far everything was read: it passes over the markers of transactions.
     fn reach(&mut self) -> Result<(), IngestError> {
         let list = self.consumer.position().map_err(|cause| IngestError::Call { what: "tell positions", cause })?;
-        let positions = self.feeds.offsets(&list);
+        let positions = self.sources.offsets(&list);
         for lane in &mut self.lanes {
             if let Some(position) = positions.get(&lane.place) {
                 lane.reach(*position);
@@ -345,19 +345,19 @@ impl Ingest {
         self.reach()?;
         let wall = clock::now();
         let unreachable = self.consumer.context().unreachable();
-        let mut tides: Vec<(u32, Tide)> = Vec::with_capacity(self.open.len());
+        let mut progress: Vec<(u32, ShardProgress)> = Vec::with_capacity(self.open.len());
         let mut batches = vec![Vec::new(); self.ports.supply.workers()];
         let mut positions = Vec::new();
         // Lanes stand in order of their shards.
         for lane in &mut self.lanes {
-            let (shard, feed) = lane.place;
+            let (shard, source) = lane.place;
             let idle = lane.idle(self.cut.idle_after)
                 && (unreachable.is_empty() || !unreachable.contains(&(lane.topic.clone(), shard as i32)));
-            if tides.last().is_none_or(|(last, _)| *last != shard) {
-                tides.push((shard, Tide { wall, feeds: Vec::with_capacity(FEEDS.len()), close }));
+            if progress.last().is_none_or(|(last, _)| *last != shard) {
+                progress.push((shard, ShardProgress { wall, sources: Vec::with_capacity(SOURCES.len()), close }));
             }
-            if let Some((_, tide)) = tides.last_mut() {
-                tide.feeds.push(Flow { feed, idle, position: lane.position.unwrap_or(0) });
+            if let Some((_, progress)) = progress.last_mut() {
+                progress.sources.push(SourceProgress { source, idle, position: lane.position.unwrap_or(0) });
             }
             let worker = shard as usize % batches.len();
             batches[worker].extend(lane.take().map(Arc::new));
@@ -367,19 +367,19 @@ impl Ingest {
             }
         }
         let closed = Instant::now();
-        let ends = Ends { epoch: self.epoch, member: self.member.clone(), wall, closed, positions };
-        let norms = self.ports.renewal.take();
+        let ends = EpochEnd { epoch: self.epoch, member: self.member.clone(), wall, closed, positions };
+        let norms = self.ports.norms_handle.take();
         if let Some(norms) = &norms {
             self.norms = Arc::clone(norms);
         }
-        let head = Head {
+        let head = EpochHeader {
             epoch: self.epoch,
             wall,
-            tides,
-            others: None,
+            progress,
+            other_shards: None,
             revoked,
             norms,
-            rebuilt: std::mem::take(&mut self.rebuilt).into(),
+            restored: std::mem::take(&mut self.restored).into(),
         };
         self.ports.ends.send(ends).map_err(|_| IngestError::Alone("commit thread"))?;
         if !self.ports.supply.send(head, batches) {
@@ -394,11 +394,11 @@ impl Ingest {
         Ok(())
     }
 
-    fn take(&mut self, outcome: Outcome) {
+    fn take(&mut self, outcome: CommitOutcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.observer.in_flight(self.in_flight);
         self.rerouted |= outcome.rerouted > 0;
-        self.ahead = outcome.ahead;
+        self.paused = outcome.paused;
     }
 
     /// Waits until nothing is in flight; `false`: not in time, or never, for the group knows us no more.

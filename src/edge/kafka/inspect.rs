@@ -6,10 +6,10 @@
 
 use super::Stop;
 use super::client::ClientError;
-use super::stretch::{ReadError, Reader, Stretch};
+use super::state_reader::{ReadError, StateConsumer, StateReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
-use crate::dataflow::state::Gathering;
+use crate::dataflow::state::StateLoader;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub enum InspectError {
 
 /// Looks at state.
 pub struct Inspector {
-    reader: Reader,
+    reader: StateConsumer,
     group: String,
     shards: u32,
 }
@@ -67,7 +67,7 @@ pub struct Inspector {
 impl Inspector {
     /// Finds the topics; waits for brokers.
     pub fn new(config: &Config) -> Result<Self, InspectError> {
-        let reader = Reader::new(config)?;
+        let reader = StateConsumer::new(config)?;
         // `None` only comes of a stop, and nobody can ask for one.
         let shards = topics::shards(reader.surveyor().client(), config, &Stop::default())?.unwrap_or_default();
         Ok(Self { reader, group: config.kafka.group.clone(), shards })
@@ -79,7 +79,7 @@ impl Inspector {
     }
 
     /// All that is committed of a shard's state.
-    pub fn read(&self, shard: u32) -> Result<Gathering, InspectError> {
+    pub fn read(&self, shard: u32) -> Result<StateLoader, InspectError> {
         let mut watch = (Instant::now(), 0);
         let mut reading = BTreeMap::new();
         loop {
@@ -90,14 +90,14 @@ impl Inspector {
                 std::thread::sleep(ROUND);
                 continue;
             };
-            let stretch = reading.entry(shard).or_insert_with(|| Stretch::new(ends));
-            let further = stretch.extend(ends.1);
-            if stretch.is_over() && (stretch.gathering.is_settled() || !further) {
+            let state_reader = reading.entry(shard).or_insert_with(|| StateReader::new(ends));
+            let further = state_reader.extend(ends.1);
+            if state_reader.is_over() && (state_reader.loader.is_settled() || !further) {
                 break;
             }
             self.reader.assign(&mut reading)?;
-            while let Some(stretch) = reading.get(&shard).filter(|stretch| !stretch.is_over()) {
-                let (passed, of) = stretch.passed();
+            while let Some(state_reader) = reading.get(&shard).filter(|state_reader| !state_reader.is_over()) {
+                let (passed, of) = state_reader.passed();
                 if passed > watch.1 {
                     watch = (Instant::now(), passed);
                 }
@@ -107,11 +107,11 @@ impl Inspector {
                 self.reader.read(&mut reading, ROUND)?;
             }
             // Whoever is read to a settled end need not go after what is written meanwhile.
-            if reading.get(&shard).is_some_and(|stretch| stretch.gathering.is_settled()) {
+            if reading.get(&shard).is_some_and(|state_reader| state_reader.loader.is_settled()) {
                 break;
             }
         }
-        Ok(reading.remove(&shard).map(|stretch| stretch.gathering).unwrap_or_default())
+        Ok(reading.remove(&shard).map(|state_reader| state_reader.loader).unwrap_or_default())
     }
 
     /// The client ids of the group's members. One that died without a word is among them until its session is over.

@@ -9,12 +9,12 @@
 use super::client;
 use super::commit::CommitError;
 use super::inspect::{InspectError, Inspector};
-use super::record::Writer;
-use super::transaction::{self, Failure, Pulse, Transactions};
+use super::record_writer::RecordWriter;
+use super::transaction::{self, Failure, Heartbeat, Transactions};
 use super::{ClientError, Stop};
 use crate::codec::state::Records;
 use crate::config::Config;
-use crate::dataflow::state::Gathering;
+use crate::dataflow::state::StateLoader;
 use rdkafka::error::RDKafkaErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,9 +50,9 @@ pub enum ResetError {
 pub struct Seized<'a> {
     inspector: &'a Inspector,
     transactions: Transactions,
-    writer: Writer,
+    writer: RecordWriter,
     shard: u32,
-    gathering: Gathering,
+    loader: StateLoader,
 }
 
 impl<'a> Seized<'a> {
@@ -61,14 +61,14 @@ impl<'a> Seized<'a> {
         nobody(inspector)?;
         let producer = client::transactional_for(&config.kafka, TRANSACTION)?;
         transaction::begin(&producer, &Stop::default())?;
-        let transactions = Transactions::new(producer, Arc::new(Pulse::default()), Arc::new(()));
-        let gathering = inspector.read(shard)?;
-        Ok(Self { inspector, transactions, writer: Writer::new(config), shard, gathering })
+        let transactions = Transactions::new(producer, Arc::new(Heartbeat::default()), Arc::new(()));
+        let loader = inspector.read(shard)?;
+        Ok(Self { inspector, transactions, writer: RecordWriter::new(config), shard, loader })
     }
 
     /// What there is.
-    pub fn gathering(&self) -> &Gathering {
-        &self.gathering
+    pub fn loader(&self) -> &StateLoader {
+        &self.loader
     }
 
     /// Writes records to the shard, all or none.

@@ -19,12 +19,12 @@
 
 use super::Observer;
 use super::client::ClientError;
-use super::feeds::{Feeds, Place};
-use super::stretch::{ReadError, Reader, Stretch, is_for_good};
+use super::source_topics::{SourcePartition, SourceTopics};
+use super::state_reader::{ReadError, StateConsumer, StateReader, is_for_good};
 use crate::config::Config;
-use crate::dataflow::state::{Plan, RebuildError, Rebuilt};
-use crate::domain::floor::Timing;
+use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
+use crate::domain::shard_processor::Timing;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -74,7 +74,7 @@ impl From<ReadError> for RestoreError {
 
 /// How far a shard that is restored has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct RestoreProgress {
     /// The shard.
     pub shard: u32,
     /// Offsets from the beginning of the partition that were passed.
@@ -85,7 +85,7 @@ pub struct Progress {
 
 /// A shard that was assigned.
 #[derive(Clone, Debug)]
-pub(super) struct Fresh {
+pub(super) struct RestoreRequest {
     pub(super) shard: u32,
     /// Tells this assignment of it from one before.
     pub(super) ticket: u64,
@@ -95,61 +95,61 @@ pub(super) struct Fresh {
 
 /// What a shard begins with.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct ShardReady {
     pub(super) shard: u32,
     pub(super) ticket: u64,
     /// Its committed offsets; those that are missing were never committed.
-    pub(super) committed: BTreeMap<Place, i64>,
+    pub(super) committed: BTreeMap<SourcePartition, i64>,
     /// Its state; `None`: there is none yet.
-    pub(super) rebuilt: Option<Rebuilt>,
+    pub(super) restored: Option<RestoredShard>,
 }
 
 /// The ends of the restore thread's channels.
 pub(super) struct Ports {
-    pub(super) fresh: Receiver<Fresh>,
+    pub(super) fresh: Receiver<RestoreRequest>,
     /// An error is for good.
-    pub(super) ready: Sender<Result<Ready, RestoreError>>,
+    pub(super) ready: Sender<Result<ShardReady, RestoreError>>,
     /// The ingest thread: it sleeps when it has nothing to read.
     pub(super) reader: Thread,
 }
 
 /// The restore thread.
 pub(super) struct Restore {
-    reader: Reader,
-    feeds: Feeds,
+    reader: StateConsumer,
+    sources: SourceTopics,
     timing: Timing,
     ports: Ports,
     observer: Arc<dyn Observer>,
     /// Shards of which it is not known yet where their state ends.
-    waiting: BTreeMap<u32, Fresh>,
+    waiting: BTreeMap<u32, RestoreRequest>,
     /// Shards whose state is read; some have none, and wait for their offsets.
-    reading: BTreeMap<u32, Reading>,
+    reading: BTreeMap<u32, ShardRestore>,
     patience: Duration,
     reported: Instant,
 }
 
 /// A shard whose state is read.
-struct Reading {
-    fresh: Fresh,
-    stretch: Stretch,
+struct ShardRestore {
+    fresh: RestoreRequest,
+    state_reader: StateReader,
     began: Instant,
     complain: Instant,
 }
 
-impl Reading {
-    fn new(fresh: Fresh, ends: (i64, i64)) -> Self {
+impl ShardRestore {
+    fn new(fresh: RestoreRequest, ends: (i64, i64)) -> Self {
         let (began, complain) = (Instant::now(), Instant::now() + LONG);
-        Self { fresh, stretch: Stretch::new(ends), began, complain }
+        Self { fresh, state_reader: StateReader::new(ends), began, complain }
     }
 
     fn is_over(&self) -> bool {
-        self.stretch.is_over()
+        self.state_reader.is_over()
     }
 }
 
-impl AsMut<Stretch> for Reading {
-    fn as_mut(&mut self) -> &mut Stretch {
-        &mut self.stretch
+impl AsMut<StateReader> for ShardRestore {
+    fn as_mut(&mut self) -> &mut StateReader {
+        &mut self.state_reader
     }
 }
 
@@ -161,8 +161,8 @@ impl Restore {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ClientError> {
         Ok(Self {
-            reader: Reader::new(config)?,
-            feeds: Feeds::of(&config.topics),
+            reader: StateConsumer::new(config)?,
+            sources: SourceTopics::of(&config.topics),
             timing,
             ports,
             observer,
@@ -208,7 +208,7 @@ impl Restore {
         for (shard, fresh) in std::mem::take(&mut self.waiting) {
             match self.reader.ends(shard, LONGEST_ASK)? {
                 Some(ends) => {
-                    self.reading.insert(shard, Reading::new(fresh, ends));
+                    self.reading.insert(shard, ShardRestore::new(fresh, ends));
                     idle = false;
                 }
                 None => drop(self.waiting.insert(shard, fresh)),
@@ -247,7 +247,7 @@ impl Restore {
             }
         }
         // Nor must it hold up those whose state is read.
-        let most = if self.reading.values().all(Reading::is_over) { LONGEST_ASK } else { ASK };
+        let most = if self.reading.values().all(ShardRestore::is_over) { LONGEST_ASK } else { ASK };
         self.patience = if told { ASK } else { most.min(self.patience * 2) };
         Ok(told)
     }
@@ -269,45 +269,52 @@ impl Restore {
             else {
                 continue;
             };
-            if reading.stretch.extend(end) {
+            if reading.state_reader.extend(end) {
                 // Somebody wrote state before he gave the offsets up.
                 self.reader.assign(&mut self.reading)?;
                 continue;
             }
-            let Some(Reading { fresh, stretch: Stretch { gathering, .. }, .. }) = self.reading.remove(shard) else {
+            let Some(ShardRestore { fresh, state_reader: StateReader { loader, .. }, .. }) = self.reading.remove(shard)
+            else {
                 continue;
             };
             // Events without the record that says how many there are.
             let failed = |cause| RestoreError::Rebuild { shard: *shard, topic: self.reader.topic().to_owned(), cause };
-            gathering.verify().map_err(failed)?;
+            loader.verify().map_err(failed)?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
             let committed = own.map(|(place, offset)| (*place, *offset)).collect();
-            self.ready(Ready { shard: *shard, ticket: fresh.ticket, committed, rebuilt: None });
+            self.ready(ShardReady { shard: *shard, ticket: fresh.ticket, committed, restored: None });
         }
         Ok(true)
     }
 
-    fn committed(&self, shards: &[u32]) -> KafkaResult<BTreeMap<Place, i64>> {
-        let list = self.reader.client().committed_offsets(self.feeds.list(shards), self.patience)?;
+    fn committed(&self, shards: &[u32]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
+        let list = self.reader.client().committed_offsets(self.sources.list(shards), self.patience)?;
         // An error of one partition must not be taken for "nothing is committed": it would be read from its beginning.
         list.elements().iter().try_for_each(|element| element.error())?;
-        Ok(self.feeds.offsets(&list))
+        Ok(self.sources.offsets(&list))
     }
 
     /// Rebuilds the shards whose state was read; whether there were any.
     fn finish(&mut self) -> Result<bool, RestoreError> {
-        let over = |(_, reading): &(u32, Reading)| reading.is_over() && reading.stretch.gathering.shard().is_some();
+        let over =
+            |(_, reading): &(u32, ShardRestore)| reading.is_over() && reading.state_reader.loader.shard().is_some();
         let (done, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(over);
         self.reading = rest.into_iter().collect();
         let any = !done.is_empty();
         for (shard, reading) in done {
-            let Reading { fresh: Fresh { ticket, norms, .. }, stretch: Stretch { gathering, .. }, began, .. } = reading;
-            let (records, read) = (gathering.records(), began.elapsed());
-            let next = gathering.shard().map(|shard| shard.bearings.next.clone()).unwrap_or_default();
-            let committed = next.into_iter().map(|(feed, offset)| ((shard, feed), offset)).collect();
-            let plan = Plan { norms, timing: self.timing };
-            let lived = gathering.census().applied;
-            let rebuilt = gathering.rebuild(shard, &plan).map_err(|cause| RestoreError::Rebuild {
+            let ShardRestore {
+                fresh: RestoreRequest { ticket, norms, .. },
+                state_reader: StateReader { loader, .. },
+                began,
+                ..
+            } = reading;
+            let (records, read) = (loader.records(), began.elapsed());
+            let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
+            let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
+            let plan = RestoreContext { norms, timing: self.timing };
+            let lived = loader.digest().applied;
+            let restored = loader.restore(shard, &plan).map_err(|cause| RestoreError::Rebuild {
                 shard,
                 topic: self.reader.topic().to_owned(),
                 cause,
@@ -317,12 +324,12 @@ impl Restore {
                 read.as_secs_f64(),
                 (began.elapsed() - read).as_secs_f64()
             );
-            self.ready(Ready { shard, ticket, committed, rebuilt });
+            self.ready(ShardReady { shard, ticket, committed, restored });
         }
         Ok(any)
     }
 
-    fn ready(&self, ready: Ready) {
+    fn ready(&self, ready: ShardReady) {
         // The ingest thread is gone when the run ends.
         let _ = self.ports.ready.send(Ok(ready));
         self.ports.reader.unpark();
@@ -336,11 +343,11 @@ impl Restore {
             return;
         }
         self.reported = Instant::now();
-        let read = self.reading.iter().map(|(shard, Reading { stretch, .. })| {
-            let (passed, of) = stretch.passed();
-            Progress { shard: *shard, passed, of }
+        let read = self.reading.iter().map(|(shard, ShardRestore { state_reader, .. })| {
+            let (passed, of) = state_reader.passed();
+            RestoreProgress { shard: *shard, passed, of }
         });
-        let waiting = self.waiting.keys().map(|shard| Progress { shard: *shard, passed: 0, of: 0 });
+        let waiting = self.waiting.keys().map(|shard| RestoreProgress { shard: *shard, passed: 0, of: 0 });
         self.observer.restoring(&read.chain(waiting).collect::<Vec<_>>());
     }
 
@@ -348,7 +355,7 @@ impl Restore {
         let now = Instant::now();
         for (shard, reading) in self.reading.iter_mut().filter(|(_, reading)| reading.complain <= now) {
             reading.complain = now + LONG;
-            let (passed, of) = reading.stretch.passed();
+            let (passed, of) = reading.state_reader.passed();
             tracing::warn!(
                 "shard {shard} is still restored: {passed} of {of} offsets read; a transaction may be open on what is left, \
                  or on the committed offsets, or no broker answers"

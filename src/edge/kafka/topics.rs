@@ -5,7 +5,7 @@
 
 use super::Stop;
 use super::client::{self, ClientError};
-use super::feeds::Feeds;
+use super::source_topics::SourceTopics;
 use crate::config::{Config, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
@@ -62,16 +62,16 @@ pub(super) fn shards<C: ClientContext>(
     config: &Config,
     stop: &Stop,
 ) -> Result<Option<u32>, TopicsError> {
-    let feeds = Feeds::of(&config.topics);
+    let sources = SourceTopics::of(&config.topics);
     let topics = &config.topics;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     let outputs = [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters];
-    for (place, name) in feeds.names().iter().chain(outputs).enumerate() {
+    for (place, name) in sources.names().iter().chain(outputs).enumerate() {
         let Some(partitions) = ask(client, config, name, stop)? else { return Ok(None) };
         match partitions {
             0 => missing.push(name.clone()),
-            n if place < feeds.names().len() => found.push((name.clone(), n)),
+            n if place < sources.names().len() => found.push((name.clone(), n)),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Owns the transactional producer: what a transaction is made of, and what an error of it means.
 //!
 //! What librdkafka calls retriable is called again, for as long as it takes; what asks for an abort is the caller's to
-//! make again; anything else is the end. Every call is timed by a [`Pulse`], for some hang past their timeouts.
+//! make again; anything else is the end. Every call is timed by a [`Heartbeat`], for some hang past their timeouts.
 //!
 //! **What a commit costs.** `BaseProducer::commit_transaction` first calls its own `flush`, and that one sleeps in slices
 //! of 100 ms that nothing cuts short: with anything in the queue a commit takes 103 ms (p50 on a real broker, as on the
@@ -11,10 +11,10 @@
 //! (CONCURRENT_TRANSACTIONS), and librdkafka asks again after `retry.backoff.ms`.
 
 use super::commit::CommitError;
-use super::produce::Deliveries;
-use super::record::Record;
+use super::producer::Deliveries;
+use super::record_writer::OutputRecord;
 use super::{Observer, Part, Stop};
-use crate::dataflow::board::lock;
+use crate::dataflow::live_state::lock;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -29,9 +29,9 @@ const REACH: Duration = Duration::from_secs(60);
 
 /// Since when the commit thread has been inside librdkafka.
 #[derive(Debug, Default)]
-pub(super) struct Pulse(Mutex<Option<Instant>>);
+pub(super) struct Heartbeat(Mutex<Option<Instant>>);
 
-impl Pulse {
+impl Heartbeat {
     /// For how long the present call has lasted.
     pub(super) fn held(&self) -> Duration {
         lock(&self.0).map_or(Duration::ZERO, |since| since.elapsed())
@@ -74,13 +74,13 @@ const SERVED: usize = 16;
 /// Makes transactions, one after another.
 pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<Heartbeat>,
     observer: Arc<dyn Observer>,
     sent: u32,
 }
 
 impl Transactions {
-    pub(super) fn new(producer: BaseProducer<Deliveries>, pulse: Arc<Pulse>, observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(producer: BaseProducer<Deliveries>, pulse: Arc<Heartbeat>, observer: Arc<dyn Observer>) -> Self {
         Self { producer, pulse, observer, sent: 0 }
     }
 
@@ -97,12 +97,12 @@ impl Transactions {
     }
 
     /// Puts a record into the producer's queue, waiting for room.
-    pub(super) fn send(&mut self, record: Record<'_>) -> Result<(), Failure> {
+    pub(super) fn send(&mut self, record: OutputRecord<'_>) -> Result<(), Failure> {
         self.sent = self.sent.wrapping_add(1);
         if self.sent.is_multiple_of(1024) {
             self.serve();
         }
-        let Record { topic, partition, key, value, headers, timestamp } = record;
+        let OutputRecord { topic, partition, key, value, headers, timestamp } = record;
         let mut record = BaseRecord { topic, partition, payload: value, key, timestamp, headers, delivery_opaque: () };
         loop {
             let cause = match self.producer.send(record) {

@@ -4,7 +4,7 @@
 //! addresses (`%7B`), so that no id can be mistaken for another's key. When the view is written whole, open alerts and the
 //! list of subjects are replaced in one transaction; rows, which are many, by groups of subjects, each subject at once.
 
-use super::{Batch, Source};
+use super::{CommittedBatch, LiveViewSource};
 use crate::codec::json;
 use crate::config;
 use crate::domain::alert::{Alert, Status};
@@ -12,7 +12,7 @@ use crate::domain::id::TenantId;
 use crate::domain::row::Row;
 use crate::domain::rule;
 use crate::edge::clock;
-use crate::telemetry::live::LiveHealth;
+use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use redis::{Client, Connection, Pipeline, RedisResult};
 use std::collections::BTreeMap;
@@ -46,8 +46,8 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     prefix: String,
     ttl: Duration,
-    source: Source,
-    health: Arc<LiveHealth>,
+    source: LiveViewSource,
+    metrics: Arc<LiveViewMetrics>,
     torn: Arc<AtomicBool>,
     /// When to try to connect again, and how long to wait after that.
     again: Instant,
@@ -64,8 +64,8 @@ impl Writer {
     pub(super) fn new(
         client: Client,
         settings: &config::Redis,
-        source: Source,
-        health: Arc<LiveHealth>,
+        source: LiveViewSource,
+        metrics: Arc<LiveViewMetrics>,
         torn: Arc<AtomicBool>,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Writer {
             prefix: settings.prefix.clone(),
             ttl: Duration::from_millis(settings.ttl.0.unsigned_abs()),
             source,
-            health,
+            metrics,
             torn,
             again: Instant::now(),
             pause: PAUSE,
@@ -85,16 +85,16 @@ impl Writer {
     }
 
     /// Writes until nothing can come any more.
-    pub(super) fn run(mut self, batches: &Receiver<Batch>) {
+    pub(super) fn run(mut self, batches: &Receiver<CommittedBatch>) {
         loop {
             let batch = batches.recv_timeout(LOOK);
-            self.health.set_queued(batches.len());
+            self.metrics.set_queued(batches.len());
             let over = matches!(batch, Err(RecvTimeoutError::Disconnected));
             if self.connect() {
                 let written = self.write(batch.ok(), batches);
                 self.heed(written);
             } else if batch.is_ok() {
-                self.health.dropped(1);
+                self.metrics.dropped(1);
                 self.torn.store(true, Ordering::Relaxed);
             }
             if over {
@@ -133,7 +133,7 @@ impl Writer {
                     tracing::info!("redis: the live view is whole again");
                 }
                 (self.told, self.pause) = (false, PAUSE);
-                self.health.set_connected(true);
+                self.metrics.set_connected(true);
             }
             Err(error) => self.lose(&error),
         }
@@ -142,8 +142,8 @@ impl Writer {
     fn lose(&mut self, error: &redis::RedisError) {
         self.connection = None;
         self.torn.store(true, Ordering::Relaxed);
-        self.health.set_connected(false);
-        self.health.error();
+        self.metrics.set_connected(false);
+        self.metrics.error();
         if !std::mem::replace(&mut self.told, true) {
             tracing::warn!("redis: {error}; the stream goes on without the live view");
         }
@@ -152,7 +152,7 @@ impl Writer {
     }
 
     /// Writes a batch; all of the view, if something is missing or its keys grow old.
-    fn write(&mut self, batch: Option<Batch>, batches: &Receiver<Batch>) -> RedisResult<()> {
+    fn write(&mut self, batch: Option<CommittedBatch>, batches: &Receiver<CommittedBatch>) -> RedisResult<()> {
         let stale = self.whole.is_none_or(|whole| whole.elapsed() >= self.ttl / 3);
         if !stale && !self.torn.load(Ordering::Relaxed) {
             return match batch {
@@ -170,7 +170,7 @@ impl Writer {
         self.torn.store(false, Ordering::Relaxed);
         self.write_whole()?;
         self.whole = Some(Instant::now());
-        self.health.whole();
+        self.metrics.whole();
         Ok(())
     }
 
@@ -189,16 +189,16 @@ impl Writer {
     }
 
     /// Publishes alerts, and keeps them and rows where services look for them; `keep`: else they are only published.
-    fn write_batch(&mut self, batch: &Batch, keep: bool) -> RedisResult<()> {
+    fn write_batch(&mut self, batch: &CommittedBatch, keep: bool) -> RedisResult<()> {
         let written = self.try_batch(batch, keep);
         match written {
-            Ok(()) => self.health.written(),
-            Err(_) => self.health.dropped(1),
+            Ok(()) => self.metrics.written(),
+            Err(_) => self.metrics.dropped(1),
         }
         written
     }
 
-    fn try_batch(&mut self, batch: &Batch, keep: bool) -> RedisResult<()> {
+    fn try_batch(&mut self, batch: &CommittedBatch, keep: bool) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         for alert in &batch.alerts {
             let key = self.key(&alert.tenant, ALERTS_KEY);
@@ -226,12 +226,12 @@ impl Writer {
 
     /// Writes all rows and open alerts from memory, in the place of all that was there.
     fn write_whole(&mut self) -> RedisResult<()> {
-        let surveys = self.source.board.surveys();
+        let snapshots = self.source.board.snapshots();
         let mut old = redis::pipe();
         old.zrembyscore(self.tenants(), 0, clock::now().0 / 1000 - self.seconds()).ignore();
         self.send(old)?;
-        for survey in &surveys {
-            let subjects: Vec<_> = by_subject(&survey.rows).into_iter().collect();
+        for snapshot in &snapshots {
+            let subjects: Vec<_> = by_subject(&snapshot.rows).into_iter().collect();
             for some in subjects.chunks(SUBJECTS) {
                 let mut pipe = redis::pipe();
                 pipe.atomic();
@@ -244,13 +244,13 @@ impl Writer {
             let mut pipe = redis::pipe();
             pipe.atomic();
             if !subjects.is_empty() {
-                let key = self.key(&survey.tenant, SUBJECTS_KEY);
+                let key = self.key(&snapshot.tenant, SUBJECTS_KEY);
                 let names: Vec<&str> = subjects.iter().map(|((_, subject), _)| subject.as_str()).collect();
                 pipe.del(&key).ignore().sadd(&key, names).ignore().expire(&key, self.seconds()).ignore();
             }
-            let key = self.key(&survey.tenant, ALERTS_KEY);
+            let key = self.key(&snapshot.tenant, ALERTS_KEY);
             pipe.del(&key).ignore();
-            let open = self.source.view.alerts(&survey.tenant);
+            let open = self.source.view.alerts(&snapshot.tenant);
             for alert in &open {
                 pipe.hset(&key, alert.id.to_string(), self.written(alert)).ignore();
             }
@@ -261,8 +261,8 @@ impl Writer {
         }
         // Last of all, so that whoever finds a company here finds the rest of it.
         let mut pipe = redis::pipe();
-        for survey in surveys.iter().filter(|survey| !survey.rows.is_empty()) {
-            self.list(&mut pipe, &survey.tenant);
+        for snapshot in snapshots.iter().filter(|snapshot| !snapshot.rows.is_empty()) {
+            self.list(&mut pipe, &snapshot.tenant);
         }
         self.send(pipe)
     }

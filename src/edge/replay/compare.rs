@@ -28,7 +28,7 @@ pub struct Life {
 
 /// Something that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Change {
+pub enum AlertChange {
     /// Only the new norms find it.
     Added,
     /// Only the old ones do.
@@ -37,7 +37,7 @@ pub enum Change {
     Changed,
 }
 
-impl Change {
+impl AlertChange {
     /// The name in outputs.
     pub fn name(self) -> &'static str {
         match self {
@@ -83,14 +83,14 @@ impl Verdict {
     }
 
     /// What differs; `None`: nothing does.
-    pub fn change(&self) -> Option<Change> {
+    pub fn change(&self) -> Option<AlertChange> {
         match self {
-            Self::New(_) => Some(Change::Added),
-            Self::Old(_) => Some(Change::Removed),
+            Self::New(_) => Some(AlertChange::Added),
+            Self::Old(_) => Some(AlertChange::Removed),
             Self::Both { old, new } => {
                 let shown = |life: &Life| (life.alert.id, life.alert.due_at, life.alert.severity, life.alert.level);
                 let same = shown(old) == shown(new) && old.alert.manager == new.alert.manager;
-                (!same).then_some(Change::Changed)
+                (!same).then_some(AlertChange::Changed)
             }
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         statuses
     }
 
-    fn changes(old: &[Vec<Alert>], new: &[Vec<Alert>]) -> Vec<Option<Change>> {
+    fn changes(old: &[Vec<Alert>], new: &[Vec<Alert>]) -> Vec<Option<AlertChange>> {
         let verdicts = compare(lives(old.concat()), lives(new.concat()), None);
         verdicts.iter().map(Verdict::change).collect()
     }
@@ -254,21 +254,24 @@ mod tests {
     #[test]
     fn what_one_side_lacks_is_added_or_removed() {
         let lead = |id: &str| vec![status(Rule::FirstResponseLate, id, 0, 900, Status::Firing)];
-        assert_eq!(changes(&[lead("lead:1")], &[]), [Some(Change::Removed)]);
-        assert_eq!(changes(&[], &[lead("lead:1")]), [Some(Change::Added)]);
+        assert_eq!(changes(&[lead("lead:1")], &[]), [Some(AlertChange::Removed)]);
+        assert_eq!(changes(&[], &[lead("lead:1")]), [Some(AlertChange::Added)]);
         assert_eq!(changes(&[lead("lead:1")], &[lead("lead:1")]), [None]);
         // Two leads at one instant are two.
-        assert_eq!(changes(&[lead("lead:1")], &[lead("lead:2")]), [Some(Change::Removed), Some(Change::Added)]);
+        assert_eq!(
+            changes(&[lead("lead:1")], &[lead("lead:2")]),
+            [Some(AlertChange::Removed), Some(AlertChange::Added)]
+        );
     }
 
     #[test]
     fn what_both_have_is_changed_if_it_is_worse_or_due_at_another_time_or_somebody_elses() {
         let old = || status(Rule::FirstResponseLate, "lead:1", 0, 900, Status::Firing);
         let change = |new: Alert| changes(&[vec![old()]], &[vec![new]])[0];
-        assert_eq!(change(Alert { due_at: Some(Timestamp(300_000)), ..old() }), Some(Change::Changed));
-        assert_eq!(change(Alert { severity: Severity::Critical, ..old() }), Some(Change::Changed));
-        assert_eq!(change(Alert { level: 1, ..old() }), Some(Change::Changed));
-        assert_eq!(change(Alert { manager: None, ..old() }), Some(Change::Changed));
+        assert_eq!(change(Alert { due_at: Some(Timestamp(300_000)), ..old() }), Some(AlertChange::Changed));
+        assert_eq!(change(Alert { severity: Severity::Critical, ..old() }), Some(AlertChange::Changed));
+        assert_eq!(change(Alert { level: 1, ..old() }), Some(AlertChange::Changed));
+        assert_eq!(change(Alert { manager: None, ..old() }), Some(AlertChange::Changed));
         assert_eq!(change(Alert { at: Timestamp(901_000), ..old() }), None);
         let gravity = |new: Alert| compare(lives(vec![old()]), lives(vec![new]), None)[0].gravity();
         assert_eq!(gravity(Alert { severity: Severity::Critical, ..old() }), Ordering::Greater);
@@ -279,7 +282,8 @@ mod tests {
     #[test]
     fn spells_of_one_subject_that_overlap_are_the_same() {
         let rule = Rule::ConversionLow;
-        let (changed, added, removed) = (Some(Change::Changed), Some(Change::Added), Some(Change::Removed));
+        let (changed, added, removed) =
+            (Some(AlertChange::Changed), Some(AlertChange::Added), Some(AlertChange::Removed));
         assert_eq!(changes(&[spell(rule, 100, 200)], &[spell(rule, 50, 300)]), [changed]);
         assert_eq!(changes(&[spell(rule, 100, 0)], &[spell(rule, 150, 0)]), [changed]);
         assert_eq!(changes(&[spell(rule, 100, 200)], &[spell(rule, 200, 300)]), [removed, added]);
@@ -294,7 +298,7 @@ mod tests {
     fn acts_are_the_same_at_the_same_instant_only() {
         let act = |at| vec![status(Rule::StageReverted, "deal:1", at, at, Status::Raised)];
         assert_eq!(changes(&[act(10)], &[act(10)]), [None]);
-        assert_eq!(changes(&[act(10)], &[act(11)]), [Some(Change::Removed), Some(Change::Added)]);
+        assert_eq!(changes(&[act(10)], &[act(11)]), [Some(AlertChange::Removed), Some(AlertChange::Added)]);
     }
 
     #[test]
@@ -346,9 +350,9 @@ mod tests {
             let count = |verdicts: &[Verdict], change| verdicts.iter().filter(|v| v.change() == Some(change)).count();
             prop_assert_eq!(there.iter().filter_map(Verdict::under_old).count(), old.len());
             prop_assert_eq!(there.iter().filter_map(Verdict::under_new).count(), new.len());
-            prop_assert_eq!(new.len() + count(&there, Change::Removed), old.len() + count(&there, Change::Added));
-            for (change, reverse) in [(Change::Added, Change::Removed), (Change::Removed, Change::Added),
-                (Change::Changed, Change::Changed)] {
+            prop_assert_eq!(new.len() + count(&there, AlertChange::Removed), old.len() + count(&there, AlertChange::Added));
+            for (change, reverse) in [(AlertChange::Added, AlertChange::Removed), (AlertChange::Removed, AlertChange::Added),
+                (AlertChange::Changed, AlertChange::Changed)] {
                 prop_assert_eq!(count(&there, change), count(&back, reverse));
             }
         }

@@ -3,11 +3,11 @@
 //! summed up. Pure.
 
 use super::super::table::Table;
-use super::compare::{Change, Verdict};
+use super::compare::{AlertChange, Verdict};
 use crate::domain::alert::Value;
 use crate::domain::calendar::Calendar;
 use crate::domain::id::{TenantId, UNKNOWN};
-use crate::domain::norms::{Norms, Place};
+use crate::domain::norms::{Norms, ScopeQuery};
 use crate::domain::row::{Row, Subject};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
@@ -117,7 +117,7 @@ impl Report {
         }
         let mut shown = None;
         for (tenant, company) in &mut companies {
-            let place = Place { tenant: tenant.as_str(), department: UNKNOWN, ..Place::default() };
+            let place = ScopeQuery { tenant: tenant.as_str(), department: UNKNOWN, ..ScopeQuery::default() };
             let calendar = norms.scope(place).calendar;
             company.days = period.map_or(Days::default(), |period| days(calendar.as_ref(), period));
             shown = shown.or(period.map(|(from, to)| {
@@ -218,11 +218,11 @@ impl Company {
         if let Some((change, whose)) = verdict.change().zip(new.or(old)) {
             let tally = rule.entry(whose).or_default();
             *match change {
-                Change::Added => &mut tally.added,
-                Change::Removed => &mut tally.removed,
-                Change::Changed => &mut tally.changed,
+                AlertChange::Added => &mut tally.added,
+                AlertChange::Removed => &mut tally.removed,
+                AlertChange::Changed => &mut tally.changed,
             } += 1;
-            if change == Change::Changed {
+            if change == AlertChange::Changed {
                 tally.graver += u64::from(verdict.gravity() == Ordering::Greater);
                 tally.milder += u64::from(verdict.gravity() == Ordering::Less);
             }

@@ -7,11 +7,11 @@ impl Ingest {
     /// to `rerouted` itself.
     pub(super) fn is_all_read(&mut self) -> Result<bool, IngestError> {
         let begun = self.joined && self.restoring.is_empty();
-        if !begun || self.messages > 0 || !self.lanes.iter().all(Lane::done) {
+        if !begun || self.messages > 0 || !self.lanes.iter().all(PartitionReader::done) {
             return Ok(false);
         }
         if std::mem::take(&mut self.rerouted) {
-            for lane in self.lanes.iter_mut().filter(|lane| lane.place.1 == Feed::Rerouted) {
+            for lane in self.lanes.iter_mut().filter(|lane| lane.place.1 == Source::Rerouted) {
                 lane.stop_at(end(&self.consumer, lane)?.1);
             }
             return Ok(false);
@@ -34,7 +34,7 @@ impl Ingest {
 }
 
 /// Where a partition begins and ends now; asks again while it has no leader, as just after it was made.
-pub(super) fn end(consumer: &BaseConsumer<Group>, lane: &Lane) -> Result<(i64, i64), IngestError> {
+pub(super) fn end(consumer: &BaseConsumer<GroupContext>, lane: &PartitionReader) -> Result<(i64, i64), IngestError> {
     let started = Instant::now();
     loop {
         match consumer.fetch_watermarks(&lane.topic, lane.place.0 as i32, ASK) {

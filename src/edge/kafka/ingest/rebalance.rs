@@ -15,10 +15,10 @@
 //! is about to join again (`rd_kafka_cgrp_handle_JoinGroup`, UNKNOWN_MEMBER_ID), and comes back under another id with the
 //! partitions of before. And `rd_kafka_assignment_lost` is unset by any `incremental_assign`.
 
-use super::super::feeds::Place;
 use super::super::group::accept;
 use super::super::native::{self, Membership};
-use super::super::restore::{Fresh, Ready};
+use super::super::restore::{RestoreRequest, ShardReady};
+use super::super::source_topics::SourcePartition;
 use super::once::end;
 use super::*;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -43,8 +43,8 @@ impl Ingest {
                     tracing::error!("a message of {} came by the wrong way", message.topic());
                 }
                 None => match self.consumer.context().change() {
-                    Some(Change::Revoke(shards)) => self.revoke(&shards)?,
-                    Some(Change::Assign(shards)) => self.assign(&shards)?,
+                    Some(AssignmentChange::Revoke(shards)) => self.revoke(&shards)?,
+                    Some(AssignmentChange::Assign(shards)) => self.assign(&shards)?,
                     None => return self.open_ready(),
                 },
             }
@@ -115,7 +115,7 @@ impl Ingest {
         // Either all was committed or all is given up: nothing is left of the epoch that was being filled.
         (self.messages, self.bytes, self.begun) = (0, 0, None);
         let gone: Vec<u32> = gone.iter().copied().collect();
-        let list = self.feeds.list(&gone);
+        let list = self.sources.list(&gone);
         if !gone.is_empty() {
             self.close(None, gone)?;
             self.tell();
@@ -151,7 +151,7 @@ impl Ingest {
     fn restore(&mut self, shards: BTreeSet<u32>) -> Result<(), IngestError> {
         for shard in shards {
             self.ticket += 1;
-            let fresh = Fresh { shard, ticket: self.ticket, norms: Arc::clone(&self.norms) };
+            let fresh = RestoreRequest { shard, ticket: self.ticket, norms: Arc::clone(&self.norms) };
             self.restoring.insert(shard, self.ticket);
             self.ports.fresh.send(fresh).map_err(|_| IngestError::Alone("restore thread"))?;
         }
@@ -162,11 +162,11 @@ impl Ingest {
     fn open_ready(&mut self) -> Result<(), IngestError> {
         let mut opened = Vec::new();
         while let Ok(ready) = self.ports.ready.try_recv() {
-            let Ready { shard, ticket, committed, rebuilt } = ready?;
+            let ShardReady { shard, ticket, committed, restored } = ready?;
             // It may have been taken away meanwhile, and given back since.
             if self.restoring.get(&shard) == Some(&ticket) {
                 self.restoring.remove(&shard);
-                self.rebuilt.extend(rebuilt);
+                self.restored.extend(restored);
                 self.open_shard(shard, &committed)?;
                 opened.push(shard);
             }
@@ -179,11 +179,11 @@ impl Ingest {
     }
 
     /// Opens a lane for each feed of a shard, and takes its partitions. The group is not asked.
-    fn open_shard(&mut self, shard: u32, committed: &BTreeMap<Place, i64>) -> Result<(), IngestError> {
-        let mut list = self.feeds.list(&[shard]);
-        for feed in FEEDS {
-            let place = (shard, feed);
-            let topic = self.feeds.name(feed);
+    fn open_shard(&mut self, shard: u32, committed: &BTreeMap<SourcePartition, i64>) -> Result<(), IngestError> {
+        let mut list = self.sources.list(&[shard]);
+        for source in SOURCES {
+            let place = (shard, source);
+            let topic = self.sources.name(source);
             let start = committed.get(&place).copied();
             // Before the partition is assigned: afterwards some messages would already be in the common queue.
             let queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(IngestError::Call {
@@ -191,7 +191,7 @@ impl Ingest {
                 cause: KafkaError::Subscription(topic.into()),
             })?;
             let last = self.consumer.context().begin(topic, shard as i32, clock::now());
-            let mut lane = Lane::new(place, topic, self.feeds.encoding(feed), queue, start, last);
+            let mut lane = PartitionReader::new(place, topic, self.sources.encoding(source), queue, start, last);
             lane.wake(wake(&self.waker));
             if self.closing.once {
                 let (low, high) = end(&self.consumer, &lane)?;

@@ -1,0 +1,147 @@
+//! Owns what a tenant tells of one lead or deal; it changes nothing.
+
+use super::super::alert::alert_id;
+use super::super::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
+use super::super::id::EntityId;
+use super::super::identity;
+use super::super::journey::Journey;
+use super::super::norms::Clock;
+use super::super::pending_replies::{Demand, DemandKind, PendingReplies};
+use super::super::rule::Rule;
+use super::super::time::{Span, Timestamp};
+use super::super::violation::Violation;
+use super::cases;
+use super::{CALLS, MESSAGES, Tenant, either};
+use compact_str::{CompactString, format_compact};
+use std::collections::BTreeSet;
+
+impl Tenant {
+    /// All that is known of a lead or deal, up to `at`; `None`: it was never heard of, or is forgotten.
+    pub fn entity_report(&self, entity: &EntityId, at: Timestamp) -> Option<EntityReport> {
+        let journey = &self.journeys[self.journeys.find(entity)?];
+        journey.heard()?;
+        let (manager, department) = self.context.named(journey.who);
+        let mut clocks = Vec::new();
+        if let Some(response) = &journey.clocks().response {
+            let subject = format_compact!("{entity}");
+            let id = |anchor| alert_id(self.id(), Rule::FirstResponseLate, &subject, anchor);
+            let anchor = response.anchor();
+            let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
+            clocks.push(match response.violation() {
+                Some(violation) => {
+                    let limit = (Span::ZERO, None);
+                    let (scope, subject) = (response.scope(), subject.clone());
+                    ClockState::of(Rule::FirstResponseLate, subject, id(anchor), scope, violation, limit, (stopped, at))
+                }
+                None => ClockState {
+                    rule: Rule::FirstResponseLate,
+                    subject,
+                    anchor,
+                    due: None,
+                    clock: Clock::Wall,
+                    calendar: None,
+                    within: None,
+                    counted: (stopped.unwrap_or(at) - anchor).max(Span::ZERO),
+                    stopped_at: stopped,
+                    status: if stopped.is_some() { ClockStatus::Stopped } else { ClockStatus::Running },
+                    alert: None,
+                },
+            });
+        }
+        for running in journey.clocks().running() {
+            let subject: CompactString = match &running.stage {
+                Some(stage) => format_compact!("{entity}/{stage}"),
+                None => format_compact!("{entity}"),
+            };
+            let id = alert_id(self.id(), running.rule, &subject, running.violation.anchor);
+            let limit = (running.before, Some(running.limit).filter(|limit| *limit > Span::ZERO));
+            clocks.push(ClockState::of(
+                running.rule,
+                subject,
+                id,
+                &running.scope,
+                &running.violation,
+                limit,
+                (None, at),
+            ));
+        }
+        let name = |number: u32| {
+            let key = identity::key(&self.contacts[number].form, self.context.norms.secret(self.id()));
+            format_compact!("contact:{key}")
+        };
+        for number in journey.pending_contacts() {
+            let (subject, pending) = (name(*number), &self.contacts[*number].pending);
+            for kind in [CALLS, MESSAGES] {
+                let pending_replies = either(kind, &pending.calls, &pending.messages).as_deref();
+                clocks.extend(
+                    pending_replies
+                        .into_iter()
+                        .flat_map(|pending_replies| self.demands(pending_replies, kind, &subject, journey, at)),
+                );
+            }
+        }
+        clocks.sort_by_key(|clock| (clock.anchor, clock.rule));
+        Some(EntityReport {
+            entity: entity.clone(),
+            at,
+            manager,
+            department,
+            pipeline: journey.pipeline().cloned(),
+            stage: journey.stage().cloned(),
+            stage_since: journey.since(),
+            created_at: journey.created(),
+            closed: journey.closed(),
+            deleted_at: journey.deleted_at(),
+            lead: journey.sale.lead.clone(),
+            contacts: journey.contacts.iter().map(|number| name(*number)).collect(),
+            touches: journey.touches().to_vec(),
+            clocks,
+            history: self.history(entity),
+        })
+    }
+
+    /// The clocks of a contact that demanded something in the name of a lead or deal, since there is one.
+    fn demands(
+        &self,
+        pending_replies: &PendingReplies,
+        kind: DemandKind,
+        subject: &CompactString,
+        journey: &Journey,
+        now: Timestamp,
+    ) -> Vec<ClockState> {
+        let since = journey.heard().map(|order| order.at);
+        let of = pending_replies.clocks().filter(|(demand, ..)| Some(demand.at) >= since);
+        let state = |(demand, settled, violation): (&Demand, _, Option<&Violation>)| {
+            let id = alert_id(self.id(), kind.rule, subject, demand.at);
+            let limit = (Span::ZERO, None);
+            Some(ClockState::of(kind.rule, subject.clone(), id, &demand.scope, violation?, limit, (settled, now)))
+        };
+        of.filter_map(state).collect()
+    }
+
+    /// What of its case's log is about an entity: what names it, and calls and messages that name no entity but have one of
+    /// its contacts, or are of a call or a thread that it has.
+    fn history(&self, entity: &EntityId) -> Vec<HistoryEntry> {
+        let Some(log) = self.cases.log_of(entity) else { return Vec::new() };
+        let mut entries: Vec<_> = log.iter().collect();
+        entries.sort_by_key(|(order, _)| *order);
+        let mut known = BTreeSet::new();
+        let mut history = Vec::new();
+        let mut keys = Vec::new();
+        for (order, packed) in entries {
+            let payload = self.packing.recall(order, packed);
+            let (mut names_it, mut names_any) = (false, false);
+            payload.each_entity(|kind, id| {
+                names_any = true;
+                names_it |= kind == entity.kind && *id == entity.id;
+            });
+            cases::keys(&payload, self.context.norms.country, &mut keys);
+            let linked = !names_any && keys.iter().any(|key| known.contains(key));
+            if names_it || linked {
+                known.extend(keys.iter().copied());
+                history.push(HistoryEntry::of(order.at, &payload));
+            }
+        }
+        history
+    }
+}

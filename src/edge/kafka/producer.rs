@@ -1,0 +1,190 @@
+//! Owns a plain producer of events, for the simulator and the demo: each event to its topic, keyed by its tenant, in the
+//! encoding of the topic. Promises order within a tenant and that nothing is written twice; a full queue is waited for.
+
+use super::Stop;
+use super::client::{self, ClientError};
+use super::source_topics::SourceTopics;
+use crate::codec::{Encoding, framing, json, protobuf};
+use crate::config::Config;
+use crate::domain::event::Event;
+use crate::domain::shard_processor::Source;
+use rdkafka::client::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The schema id that Schema Registry framing carries here; nobody looks it up.
+const SCHEMA: u32 = 1;
+
+/// Events could not be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("send an event to {topic}: {cause}")]
+pub struct SendError {
+    topic: String,
+    cause: KafkaError,
+}
+
+/// How many events were sent, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Put into the queue.
+    pub sent: u64,
+    /// Acknowledged by all replicas that are in sync.
+    pub delivered: u64,
+    /// Given up.
+    pub failed: u64,
+}
+
+/// Counts delivery reports.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("producer: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
+            Err((error, message)) => {
+                tracing::debug!("deliver to {}: {error}", message.topic());
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+/// Sends events.
+pub struct EventProducer {
+    producer: BaseProducer<Deliveries>,
+    sources: SourceTopics,
+    value: Vec<u8>,
+    sent: u64,
+}
+
+impl EventProducer {
+    /// A producer for the source topics of this configuration.
+    pub fn new(config: &Config) -> Result<Self, ClientError> {
+        let producer = client::plain(&config.kafka)?;
+        Ok(Self { producer, sources: SourceTopics::of(&config.topics), value: Vec::new(), sent: 0 })
+    }
+
+    /// Puts an event into the queue; waits while it is full.
+    pub fn send(&mut self, event: &Event) -> Result<(), SendError> {
+        let topic = event.payload.topic();
+        let encoding = self.sources.encoding(Source::Topic(topic));
+        self.value.clear();
+        match encoding {
+            Encoding::Json => json::encode_event(event, &mut self.value),
+            Encoding::Protobuf => protobuf::encode_event(event, &mut self.value),
+            Encoding::ConfluentProtobuf => {
+                framing::write_prefix(SCHEMA, topic, &mut self.value);
+                protobuf::encode_event(event, &mut self.value);
+            }
+        }
+        let topic = self.sources.name(Source::Topic(topic));
+        let key = event.tenant.as_str();
+        let mut record = BaseRecord::to(topic).key(key).payload(self.value.as_slice());
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.producer.poll(Duration::from_millis(1));
+                    record = back;
+                }
+                Err((cause, _)) => return Err(SendError { topic: topic.into(), cause }),
+            }
+        }
+        self.sent += 1;
+        if self.sent.is_multiple_of(256) {
+            self.producer.poll(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was sent is delivered or given up; `false` when that takes longer than `most`.
+    pub fn flush(&self, most: Duration) -> bool {
+        let deadline = Instant::now() + most;
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Serves delivery reports, for whoever sends rarely.
+    pub fn serve(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// The counts so far.
+    pub fn counts(&self) -> Counts {
+        let context = self.producer.client().context();
+        Counts {
+            sent: self.sent,
+            delivered: context.delivered.load(Ordering::Relaxed),
+            failed: context.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Lets so many events a second through, in bursts of at most a tenth of a second.
+#[derive(Debug)]
+pub struct Pace {
+    per_second: f64,
+    started: Instant,
+    passed: f64,
+}
+
+impl Pace {
+    /// `per_second` must be above 0.
+    pub fn new(per_second: f64) -> Self {
+        Self { per_second: per_second.max(f64::MIN_POSITIVE), started: Instant::now(), passed: 0.0 }
+    }
+
+    /// Waits until the next event is due; `false` when asked to stop meanwhile.
+    pub fn wait(&mut self, stop: &Stop) -> bool {
+        // Who was held up does not make up for it.
+        let due = self.started.elapsed().as_secs_f64() * self.per_second;
+        self.passed = self.passed.max(due - self.per_second / 10.0 - 1.0);
+        self.passed += 1.0;
+        loop {
+            let late = self.started.elapsed().as_secs_f64() - self.passed / self.per_second;
+            if stop.is_set() {
+                return false;
+            }
+            if late >= 0.0 {
+                return true;
+            }
+            std::thread::sleep(Duration::from_secs_f64((-late).clamp(0.0, 0.05)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_kept_and_a_stop_heard() {
+        let stop = Stop::default();
+        let mut pace = Pace::new(1000.0);
+        let started = Instant::now();
+        assert!((0..100).all(|_| pace.wait(&stop)));
+        assert!(started.elapsed() >= Duration::from_millis(99));
+        stop.stop();
+        assert!(!Pace::new(0.001).wait(&stop));
+    }
+}

@@ -1,0 +1,427 @@
+//! Owns the records that are written: their topics, keys, headers and bytes. Promises that the same epoch gives the same
+//! records, so that a transaction that was taken back can be made again.
+
+use super::client::LARGEST_MESSAGE;
+use super::source_topics::SourceTopics;
+use crate::codec::state::Records;
+use crate::codec::{Encoding, json, protobuf};
+use crate::config::{Config, Topics};
+use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage};
+use crate::dataflow::workers::TOPIC_HEADER;
+use crate::domain::rule::{self, Language};
+use crate::domain::shard_processor::Source;
+use crate::domain::time::Timestamp;
+use rdkafka::message::{Header, OwnedHeaders};
+
+/// One record.
+#[derive(Debug, Default)]
+pub(super) struct OutputRecord<'a> {
+    pub(super) topic: &'a str,
+    /// `None`: by the key.
+    pub(super) partition: Option<i32>,
+    pub(super) key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: Option<OwnedHeaders>,
+    /// `None`: now.
+    pub(super) timestamp: Option<i64>,
+}
+
+/// The header of a dead letter that was too large for its topic: the length of the whole value, which is cut.
+const TRUNCATED_HEADER: &str = "funnelwatch-truncated";
+/// The header of a dead letter that was rerouted before: the source topic that it was found in.
+const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
+
+/// Makes records.
+#[derive(Debug)]
+pub(super) struct RecordWriter {
+    topics: Topics,
+    sources: SourceTopics,
+    language: Language,
+    value: Vec<u8>,
+}
+
+impl RecordWriter {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            sources: SourceTopics::of(&config.topics),
+            topics: config.topics.clone(),
+            language: config.language,
+            value: Vec::new(),
+        }
+    }
+
+    /// The topic of a feed.
+    pub(super) fn topic(&self, source: Source) -> &str {
+        self.sources.name(source)
+    }
+
+    /// Gives the records of an epoch that was closed at `wall` to `send`, until one fails.
+    pub(super) fn write<E>(
+        &mut self,
+        made: &EpochOutput,
+        wall: Timestamp,
+        mut send: impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.alerts(made, &mut send)?;
+        self.reviews(made, &mut send)?;
+        self.rows(made, &mut send)?;
+        for refusal in &made.refusals {
+            self.dead_letter(refusal, wall, &mut send)?;
+        }
+        for misplaced in &made.misplaced {
+            self.reroute(misplaced, &mut send)?;
+        }
+        for (shard, records) in &made.state {
+            self.state(*shard, records, &mut send)?;
+        }
+        Ok(())
+    }
+
+    /// Gives what is kept of a shard to `send`, until one fails.
+    pub(super) fn state<E>(
+        &self,
+        shard: u32,
+        records: &Records,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (key, value) in records.iter() {
+            let partition = Some(shard as i32);
+            send(OutputRecord {
+                topic: &self.topics.state,
+                partition,
+                key: Some(key),
+                value,
+                ..OutputRecord::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn alerts<E>(
+        &mut self,
+        made: &EpochOutput,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_alert,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_alert,
+        };
+        for alert in &made.alerts {
+            self.value.clear();
+            encode(alert, &rule::message(alert, self.language), &mut self.value);
+            let headers = OwnedHeaders::new_with_capacity(5)
+                .insert(text("rule", alert.rule.name()))
+                .insert(text("severity", alert.severity.name()))
+                .insert(text("status", alert.status.name()))
+                .insert(text("tenant", alert.tenant.as_str()))
+                .insert(text("content-type", self.content_type()));
+            let mut key = uuid::Uuid::encode_buffer();
+            send(OutputRecord {
+                topic: &self.topics.alerts,
+                key: Some(alert.id.hyphenated().encode_lower(&mut key).as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..OutputRecord::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reviews<E>(
+        &mut self,
+        made: &EpochOutput,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_review,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_review,
+        };
+        for request in &made.reviews {
+            self.value.clear();
+            encode(request, &mut self.value);
+            let headers = OwnedHeaders::new_with_capacity(2)
+                .insert(text("tenant", request.tenant.as_str()))
+                .insert(text("content-type", self.content_type()));
+            send(OutputRecord {
+                topic: &self.topics.reviews,
+                key: Some(request.interaction.as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..OutputRecord::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rows<E>(
+        &mut self,
+        made: &EpochOutput,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let encode = match self.topics.output {
+            Encoding::Json => json::encode_row,
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_row,
+        };
+        for row in &made.rows {
+            self.value.clear();
+            encode(row, &mut self.value);
+            let key = format!("{}/{}/{}", row.tenant, row.subject, row.figures.window());
+            let headers = OwnedHeaders::new_with_capacity(1).insert(text("content-type", self.content_type()));
+            send(OutputRecord {
+                topic: &self.topics.metrics,
+                key: Some(key.as_bytes()),
+                value: Some(&self.value),
+                headers: Some(headers),
+                ..OutputRecord::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self.topics.output {
+            Encoding::Json => Encoding::Json.content_type(),
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => Encoding::Protobuf.content_type(),
+        }
+    }
+
+    /// The message as it came, with why and where from.
+    fn dead_letter<E>(
+        &self,
+        refusal: &RejectedMessage,
+        wall: Timestamp,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let batch = &*refusal.batch;
+        let Some(message) = batch.messages.get(refusal.message as usize) else { return Ok(()) };
+        let mut headers = Headers::default();
+        for (name, value) in message.headers.as_deref().unwrap_or_default() {
+            let name = if is_rerouting(batch, name) { REROUTED_FROM_HEADER } else { name };
+            headers.add(name, value.as_deref());
+        }
+        let shard = batch.shard.unwrap_or_default();
+        headers.add("funnelwatch-topic", Some(self.sources.name(batch.source).as_bytes()));
+        headers.add("funnelwatch-partition", Some(shard.to_string().as_bytes()));
+        headers.add("funnelwatch-offset", Some(message.offset.to_string().as_bytes()));
+        headers.add("funnelwatch-reason", Some(refusal.reject.reason.name().as_bytes()));
+        headers.add("funnelwatch-detail", Some(refusal.reject.detail.as_bytes()));
+        headers.add("funnelwatch-time", Some(wall.to_string().as_bytes()));
+        let key = batch.slice(&message.key);
+        let mut value = batch.slice(&message.value);
+        let room = LARGEST_MESSAGE.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
+        if let Some(long) = value.filter(|value| value.len() > room) {
+            headers.add(TRUNCATED_HEADER, Some(long.len().to_string().as_bytes()));
+            value = long.get(..room.saturating_sub(64));
+        }
+        send(OutputRecord {
+            topic: &self.topics.dead_letters,
+            key,
+            value,
+            headers: headers.list,
+            ..OutputRecord::default()
+        })
+    }
+
+    /// The message as it came, to the partition that its tenant belongs to.
+    fn reroute<E>(
+        &self,
+        misplaced: &MisroutedMessage,
+        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let batch = &*misplaced.batch;
+        let Some(message) = batch.messages.get(misplaced.message as usize) else { return Ok(()) };
+        let mut headers = Headers::default();
+        headers.add(TOPIC_HEADER, Some(misplaced.topic.name().as_bytes()));
+        headers.add("content-type", Some(content_type(batch, message)));
+        for (name, value) in message.headers.as_deref().unwrap_or_default() {
+            if !name.eq_ignore_ascii_case("content-type") && !is_rerouting(batch, name) {
+                headers.add(name, value.as_deref());
+            }
+        }
+        send(OutputRecord {
+            topic: &self.topics.rerouted,
+            partition: i32::try_from(misplaced.shard).ok(),
+            key: batch.slice(&message.key),
+            value: batch.slice(&message.value),
+            headers: headers.list,
+            timestamp: message.timestamp,
+        })
+    }
+}
+
+/// Room for the framing of a batch with one record, and then some.
+const FRAMING: usize = 256;
+
+/// Headers, and how many bytes they take.
+#[derive(Default)]
+struct Headers {
+    list: Option<OwnedHeaders>,
+    bytes: usize,
+}
+
+impl Headers {
+    fn add(&mut self, key: &str, value: Option<&[u8]>) {
+        self.bytes += key.len() + value.map_or(0, <[u8]>::len) + 10;
+        let list = self.list.take().unwrap_or_default();
+        self.list = Some(list.insert(Header { key, value }));
+    }
+}
+
+fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
+}
+
+/// Whether it is the header that we gave to a message when we rerouted it.
+fn is_rerouting(batch: &Batch, name: &str) -> bool {
+    batch.source == Source::Rerouted && name == TOPIC_HEADER
+}
+
+/// How a message is written, said so that it holds on a topic with another encoding.
+fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
+    let headers = message.headers.as_deref().unwrap_or_default();
+    let given = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    match given.and_then(|(_, value)| value.as_deref()) {
+        None => batch.encoding.content_type().as_bytes(),
+        // Behind Schema Registry framing, whose serializers do not say so: see `decode`.
+        Some(value)
+            if batch.encoding == Encoding::ConfluentProtobuf
+                && Encoding::from_content_type(value) == Some(Encoding::Protobuf) =>
+        {
+            Encoding::ConfluentProtobuf.content_type().as_bytes()
+        }
+        Some(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Reject;
+    use crate::domain::event::{Channel, Topic};
+    use crate::domain::reject::Reason;
+    use crate::domain::review::{Medium, ReviewRequest};
+    use rdkafka::message::Headers as _;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    type Sent = (String, Option<i32>, Option<Vec<u8>>, Vec<(String, String)>);
+
+    fn batch(source: Source, encoding: Encoding, value: &[u8], headers: &[(&str, &str)]) -> Arc<Batch> {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), Some(value.as_bytes().to_vec()))).collect();
+        let message = Message {
+            offset: 7,
+            topic: None,
+            timestamp: Some(5),
+            key: None,
+            value: Some(0..value.len() as u32),
+            headers: Some(headers),
+        };
+        Arc::new(Batch { source, shard: Some(2), encoding, bytes: value.into(), messages: vec![message] })
+    }
+
+    fn written(made: &EpochOutput) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            let headers = record.headers.iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key.into(), header.value.map_or("-".into(), text))).collect();
+            sent.push((record.topic.into(), record.partition, record.value.map(<[u8]>::to_vec), headers));
+            Ok(())
+        };
+        let Ok(()) = RecordWriter::new(&Config::default()).write(made, Timestamp(0), keep);
+        sent
+    }
+
+    fn rerouted(batch: Arc<Batch>) -> Sent {
+        let misplaced = vec![MisroutedMessage { batch, message: 0, shard: 3, topic: Topic::Telephony }];
+        written(&EpochOutput { misplaced, ..EpochOutput::default() }).remove(0)
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.into(), value.into())
+    }
+
+    #[test]
+    fn a_rerouted_message_says_how_it_is_written() {
+        let source = Source::Topic(Topic::Telephony);
+        for (encoding, given, said) in [
+            (Encoding::Protobuf, None, "application/x-protobuf"),
+            (Encoding::Json, Some("application/x-protobuf"), "application/x-protobuf"),
+            (Encoding::ConfluentProtobuf, None, "application/vnd.confluent.protobuf"),
+            (Encoding::ConfluentProtobuf, Some("application/protobuf"), "application/vnd.confluent.protobuf"),
+            (Encoding::ConfluentProtobuf, Some("application/json"), "application/json"),
+        ] {
+            let given: Vec<_> =
+                given.map(|given| ("Content-Type", given)).into_iter().chain([("trace", "1")]).collect();
+            let (topic, partition, value, headers) = rerouted(batch(source, encoding, b"x", &given));
+            assert_eq!((topic.as_str(), partition), ("funnelwatch.rerouted", Some(3)));
+            assert_eq!(value.as_deref(), Some(&b"x"[..]));
+            let expected = [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", said), pair("trace", "1")];
+            assert_eq!(headers, expected);
+        }
+    }
+
+    #[test]
+    fn a_rerouted_message_is_not_told_twice_where_it_was_found() {
+        let again =
+            batch(Source::Rerouted, Encoding::Json, b"x", &[(TOPIC_HEADER, "crm.events"), ("content-type", "a/b")]);
+        let (.., headers) = rerouted(Arc::clone(&again));
+        assert_eq!(headers, [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", "a/b")]);
+        let reject = Reject::new(Reason::UnknownEncoding, "why");
+        let refusals = vec![RejectedMessage { batch: again, message: 0, reject }];
+        let (topic, partition, _, headers) = written(&EpochOutput { refusals, ..EpochOutput::default() }).remove(0);
+        assert_eq!((topic.as_str(), partition), ("funnelwatch.dlq", None));
+        assert_eq!(
+            headers,
+            [
+                pair(REROUTED_FROM_HEADER, "crm.events"),
+                pair("content-type", "a/b"),
+                pair("funnelwatch-topic", "funnelwatch.rerouted"),
+                pair("funnelwatch-partition", "2"),
+                pair("funnelwatch-offset", "7"),
+                pair("funnelwatch-reason", "unknown_encoding"),
+                pair("funnelwatch-detail", "why"),
+                pair("funnelwatch-time", "1970-01-01T00:00:00.000Z"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_for_a_review_goes_to_its_topic_under_its_interaction() {
+        let request = ReviewRequest {
+            tenant: "acme".into(),
+            manager: "ann".into(),
+            department: "north".into(),
+            interaction: "c1".into(),
+            medium: Medium::Message { channel: Channel::Chat },
+            at: Timestamp(0),
+            day: Default::default(),
+            requested_at: Timestamp(0),
+            about: None,
+        };
+        let made = EpochOutput { reviews: vec![request], ..EpochOutput::default() };
+        let mut keys = Vec::new();
+        let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
+            keys.extend(record.key.map(<[u8]>::to_vec));
+            Ok(())
+        };
+        let Ok(()) = RecordWriter::new(&Config::default()).write(&made, Timestamp(0), keep);
+        assert_eq!(keys, [b"c1"]);
+        let (topic, _, value, headers) = written(&made).remove(0);
+        assert_eq!(topic, "funnelwatch.reviews");
+        assert!(value.is_some_and(|value| value.starts_with(b"{\"tenant_id\":\"acme\"")));
+        assert_eq!(headers, [pair("tenant", "acme"), pair("content-type", "application/json")]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_too_large_is_cut_and_says_so() {
+        let value = vec![b'x'; LARGEST_MESSAGE - 100];
+        let batch = batch(Source::Topic(Topic::Crm), Encoding::Json, &value, &[]);
+        let refusals = vec![RejectedMessage { batch, message: 0, reject: Reject::new(Reason::Oversized, "large") }];
+        let (_, _, kept, headers) = written(&EpochOutput { refusals, ..EpochOutput::default() }).remove(0);
+        let kept = kept.expect("a value");
+        assert!(kept.len() < value.len() && kept.len() > value.len() - 1000, "{}", kept.len());
+        assert_eq!(headers.last(), Some(&pair(TRUNCATED_HEADER, &value.len().to_string())));
+    }
+}

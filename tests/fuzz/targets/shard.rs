@@ -1,0 +1,683 @@
+//! Any story, told in any order, with the watermark anywhere: nothing panics, and in the end everything stands as if it
+//! had been told in order. With `TELL=1` in the environment the story is told.
+
+#![no_main]
+
+use funnelwatch::codec::json;
+use funnelwatch::config::parse_norms;
+use funnelwatch::codec::state::PACKING;
+use funnelwatch::domain::alert::{Alert, Status, alert_id};
+use funnelwatch::domain::effect::{Effect, Fact, Measure};
+use funnelwatch::domain::event::{
+    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
+    Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+};
+use funnelwatch::domain::shard_processor::{Effects, Source, ShardProcessor, ShardProgress, Timing};
+use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
+use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::row::Row;
+use funnelwatch::domain::scoreboard::Scoreboard;
+use funnelwatch::domain::tenant::Memory;
+use funnelwatch::domain::time::{Span, Timestamp};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// Monday 2026-03-02, 08:00 UTC.
+const BASE: i64 = 1_772_438_400_000;
+/// The longest story.
+const MOST: usize = 24;
+
+#[derive(Arbitrary, Debug)]
+struct Story {
+    norms: u8,
+    told: Vec<Told>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Told {
+    /// When it happened: quarters of an hour after the one before.
+    after: u8,
+    /// How many quarters of an hour later it is told.
+    late: u8,
+    /// Whether the watermark then moves up to where it is told.
+    moves: bool,
+    /// Whether it is told twice.
+    twice: bool,
+    other_tenant: bool,
+    what: What,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Kind {
+    Lead,
+    Deal,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Entity {
+    kind: Kind,
+    id: u8,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Way {
+    Phone(u8),
+    Email(u8),
+    Handle(u8),
+    Nobody,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Attributes {
+    entity: Entity,
+    lead: Option<u8>,
+    manager: Option<u8>,
+    pipeline: Option<u8>,
+    stage: Option<u8>,
+    source: Option<bool>,
+    amount: Option<u8>,
+    contact: Option<Way>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum What {
+    Created(Attributes),
+    Snapshot {
+        attributes: Attributes,
+        outcome: Option<u8>,
+        created_before: Option<u8>,
+        entered_before: Option<u8>,
+        filled: bool,
+    },
+    Moved {
+        entity: Entity,
+        pipeline: Option<u8>,
+        from: Option<u8>,
+        to: u8,
+        filled: bool,
+    },
+    Assigned {
+        entity: Entity,
+        manager: u8,
+    },
+    Closed {
+        entity: Entity,
+        outcome: u8,
+        reason: bool,
+    },
+    Reopened {
+        entity: Entity,
+        stage: Option<u8>,
+    },
+    Deleted {
+        entity: Entity,
+    },
+    Linked {
+        entity: Entity,
+        way: Way,
+    },
+    Terms {
+        deal: u8,
+        manager: Option<u8>,
+        discount: Option<u8>,
+        months: Option<u8>,
+        prepayment: Option<u8>,
+        boss: bool,
+    },
+    Activity {
+        entity: Entity,
+        manager: Option<u8>,
+        kind: u8,
+    },
+    Reviewed {
+        manager: u8,
+        score: u8,
+        good: bool,
+    },
+    Manager {
+        manager: u8,
+        department: Option<bool>,
+        senior: bool,
+        active: bool,
+    },
+    CallStarted {
+        call: u8,
+        outbound: bool,
+        phone: u8,
+        manager: Option<u8>,
+        entity: Option<Entity>,
+    },
+    CallEnded {
+        call: u8,
+        outbound: bool,
+        phone: u8,
+        manager: Option<u8>,
+        entity: Option<Entity>,
+        began_before: Option<u8>,
+        talk: u8,
+        answered: bool,
+    },
+    Message {
+        id: u8,
+        outbound: bool,
+        thread: Option<bool>,
+        reply: Option<u8>,
+        channel: u8,
+        way: Way,
+        manager: Option<u8>,
+        entity: Option<Entity>,
+        automatic: bool,
+    },
+}
+
+const QUARTER: i64 = 15 * Span::MINUTE.0;
+const STAGES: [&str; 4] = ["NEW", "NEEDS", "OFFER", "ELSEWHERE"];
+const MANAGERS: [&str; 3] = ["ann", "bob", "eve"];
+const OUTCOMES: [Outcome; 4] = [Outcome::Won, Outcome::Lost, Outcome::Converted, Outcome::Disqualified];
+
+fn pick<T: Clone>(list: &[T], index: u8) -> T {
+    list[index as usize % list.len()].clone()
+}
+
+fn named<T: From<&'static str>>(list: &[&'static str], index: Option<u8>) -> Option<T> {
+    index.map(|index| pick(list, index).into())
+}
+
+fn manager(index: Option<u8>) -> Option<ManagerId> {
+    named(&MANAGERS, index)
+}
+
+fn pipeline<T: From<&'static str>>(index: Option<u8>) -> Option<T> {
+    named(&["inbound", "sales", "renewal"], index)
+}
+
+impl Entity {
+    fn id(self) -> EntityId {
+        match self.kind {
+            Kind::Lead => EntityId::lead(pick(&["1", "2", "3"], self.id)),
+            Kind::Deal => EntityId::deal(pick(&["1", "2"], self.id)),
+        }
+    }
+}
+
+impl Way {
+    fn contact(self) -> Option<Contact> {
+        match self {
+            Self::Phone(index) => Some(Contact::Phone(phone(index).into())),
+            Self::Email(index) => Some(Contact::Email(pick(&["ivan@example.com", "olga@example.com"], index).into())),
+            Self::Handle(index) => {
+                Some(Contact::Handle { handle: pick(&["@ivan", "@olga"], index).into(), channel: Channel::Chat })
+            }
+            Self::Nobody => None,
+        }
+    }
+}
+
+fn phone(index: u8) -> &'static str {
+    pick(&["+78121234567", "8 812 123-45-67", "+79161112233", "anonymous"], index)
+}
+
+fn percent(value: Option<u8>) -> Option<f64> {
+    value.map(|value| f64::from(value % 101))
+}
+
+impl Attributes {
+    fn amount(&self) -> Amount {
+        Amount {
+            minor: self.amount.map(|amount| i64::from(amount) * 100_000),
+            currency: self.amount.map(|amount| pick(&["RUB", "EUR"], amount).into()),
+        }
+    }
+
+    fn contacts(&self) -> Vec<Contact> {
+        self.contact.and_then(Way::contact).into_iter().collect()
+    }
+
+    fn lead(&self) -> Option<&'static str> {
+        matches!(self.entity.kind, Kind::Deal).then(|| named(&["1", "2", "3"], self.lead)).flatten()
+    }
+
+    fn created(&self) -> CrmPayload {
+        let id = self.entity.id();
+        let is_lead = matches!(self.entity.kind, Kind::Lead);
+        let created = Created {
+            lead: self.lead().map(Into::into),
+            id: id.id,
+            manager: manager(self.manager),
+            pipeline: pipeline(self.pipeline),
+            stage: named(&STAGES, self.stage),
+            source: self.source.filter(|_| is_lead).map(|web| if web { "WEB" } else { "ADS" }.into()),
+            amount: if is_lead { Amount::default() } else { self.amount() },
+            contacts: self.contacts(),
+        };
+        if is_lead { CrmPayload::LeadCreated(created) } else { CrmPayload::DealCreated(created) }
+    }
+}
+
+impl What {
+    fn payload(&self, at: Timestamp) -> Payload {
+        let before = |quarters: u8| Timestamp(at.0 - i64::from(quarters) * QUARTER);
+        let fields = |filled: bool| if filled { vec!["budget".into()] } else { Vec::new() };
+        let crm = |payload| Payload::Crm(Box::new(payload));
+        let direction = |outbound| if outbound { Direction::Outbound } else { Direction::Inbound };
+        match *self {
+            Self::Created(ref attributes) => crm(attributes.created()),
+            Self::Snapshot { ref attributes, outcome, created_before, entered_before, filled } => {
+                let entity = attributes.entity.id();
+                crm(CrmPayload::Snapshot(Box::new(Snapshot {
+                    lead: attributes.lead().map(Into::into),
+                    entity,
+                    manager: manager(attributes.manager),
+                    source: attributes.source.map(|web| if web { "WEB" } else { "ADS" }.into()),
+                    pipeline: pipeline(attributes.pipeline),
+                    stage: named(&STAGES, attributes.stage),
+                    contacts: attributes.contacts(),
+                    amount: attributes.amount(),
+                    outcome: outcome.map(|outcome| pick(&OUTCOMES, outcome)),
+                    reason: None,
+                    created_at: created_before.map(before),
+                    stage_entered_at: entered_before.map(before),
+                    filled_fields: fields(filled),
+                })))
+            }
+            Self::Moved { entity, pipeline: index, from, to, filled } => crm(CrmPayload::StageChanged(StageChanged {
+                entity: entity.id(),
+                pipeline: pipeline(index),
+                from: named(&STAGES, from),
+                to: pick(&STAGES, to).into(),
+                filled_fields: fields(filled),
+            })),
+            Self::Assigned { entity, manager } => {
+                crm(CrmPayload::Assigned { entity: entity.id(), manager: pick(&MANAGERS, manager).into() })
+            }
+            Self::Closed { entity, outcome, reason } => crm(CrmPayload::Closed {
+                entity: entity.id(),
+                outcome: pick(&OUTCOMES, outcome),
+                reason: reason.then(|| "spam".into()),
+            }),
+            Self::Reopened { entity, stage } => {
+                crm(CrmPayload::Reopened { entity: entity.id(), stage: named(&STAGES, stage) })
+            }
+            Self::Deleted { entity } => crm(CrmPayload::Deleted { entity: entity.id() }),
+            Self::Linked { entity, way } => {
+                crm(CrmPayload::ContactLinked { entity: entity.id(), contact: way.contact() })
+            }
+            Self::Terms { deal, manager: by, discount, months, prepayment, boss } => {
+                crm(CrmPayload::TermsOffered(TermsOffered {
+                    deal: pick(&["1", "2"], deal).into(),
+                    manager: manager(by),
+                    discount_percent: percent(discount),
+                    installment_months: months.map(i64::from),
+                    prepayment_percent: percent(prepayment),
+                    approved_by: boss.then(|| "boss".into()),
+                    amount: Amount::default(),
+                }))
+            }
+            Self::Activity { entity, manager: by, kind } => crm(CrmPayload::ActivityCompleted {
+                entity: entity.id(),
+                manager: manager(by),
+                kind: pick(&ActivityKind::ALL, kind),
+            }),
+            Self::Reviewed { manager, score, good } => crm(CrmPayload::InteractionReviewed {
+                interaction: "call".into(),
+                manager: pick(&MANAGERS, manager).into(),
+                score: f64::from(score % 101),
+                verdict: if good { Verdict::Success } else { Verdict::Failure },
+            }),
+            Self::Manager { manager, department, senior, active } => crm(CrmPayload::ManagerUpserted {
+                manager: pick(&MANAGERS, manager).into(),
+                department: department.map(|north| if north { "north" } else { "south" }.into()),
+                grade: senior.then(|| "senior".into()),
+                active,
+            }),
+            Self::CallStarted { call, outbound, phone: number, manager: by, entity } => Payload::Call(Box::new(Call {
+                id: call_id(call),
+                direction: direction(outbound),
+                phone: phone(number).into(),
+                manager: manager(by),
+                entity: entity.map(Entity::id),
+                end: None,
+            })),
+            Self::CallEnded { call, outbound, phone: number, manager: by, entity, began_before, talk, answered } => {
+                Payload::Call(Box::new(Call {
+                    id: call_id(call),
+                    direction: direction(outbound),
+                    phone: phone(number).into(),
+                    manager: manager(by),
+                    entity: entity.map(Entity::id),
+                    end: Some(CallEnd {
+                        started_at: began_before.map(before),
+                        talk: Span(i64::from(talk) * 1000),
+                        outcome: if answered { CallOutcome::Answered } else { CallOutcome::NoAnswer },
+                        recording_url: None,
+                    }),
+                }))
+            }
+            Self::Message { id, outbound, thread, reply, channel, way, manager: by, entity, automatic } => {
+                Payload::Message(Box::new(Message {
+                    id: message_id(id),
+                    direction: direction(outbound),
+                    thread: thread.map(|one| if one { "one" } else { "two" }.into()),
+                    in_reply_to: reply.map(message_id),
+                    channel: pick(&Channel::ALL, channel),
+                    contact: way.contact(),
+                    manager: manager(by),
+                    entity: entity.map(Entity::id),
+                    automatic,
+                }))
+            }
+        }
+    }
+}
+
+fn call_id(index: u8) -> CallId {
+    pick(&["c1", "c2", "c3", "c4", "c5", "c6"], index).into()
+}
+
+fn message_id(index: u8) -> MessageId {
+    pick(&["m1", "m2", "m3", "m4"], index).into()
+}
+
+/// Rules that are judged at the boundaries of windows are not among them: past boundaries are not judged again.
+const NORMS: [&str; 4] = [
+    "
+norms:
+  first_response_late: {within: 30m, escalate_after: [1h, 3h]}
+  too_few_attempts: {within: 4h, attempts: 2}
+  neglected: {within: 5h}
+  disqualified_without_reason: {}
+  disqualified_without_contact: {min_touches: 2}
+  missed_call_not_returned: {within: 30m, escalate_after: [1h]}
+  message_unanswered: {within: 1h, escalate_after: [2h]}
+  source_silent: {within: 2h, escalate_after: [1h, 3h]}
+",
+    "
+calendars:
+  office:
+    timezone: Europe/Moscow
+    week: {mon: ['09:00-18:00'], tue: ['09:00-13:00', '14:00-18:00'], wed: ['09:00-18:00'], thu: ['20:00-24:00']}
+calendar: office
+norms:
+  first_response_late: {within: 30m, clock: business, response: conversation, escalate_after: [1h]}
+  too_few_attempts: {within: 2h, clock: business, attempts: 2}
+  neglected: {within: 3h, clock: business, escalate_after: [1h]}
+  stage_overdue: {clock: business, escalate_after: [1h]}
+  missed_call_not_returned: {within: 30m, clock: business}
+  message_unanswered: {within: 1h, clock: business, channels: [EMAIL, CHAT]}
+  source_silent: {within: 2h, clock: business, severity: critical, escalate_after: [1h]}
+  stage_skipped: {}
+pipelines:
+  inbound: {entity: lead, stages: [{id: NEW, max_time: 1h}, {id: NEEDS, max_time: 2h}, {id: OFFER}]}
+  sales: {entity: deal, stages: [{id: NEW, max_time: 1h, early: true}, {id: NEEDS, max_time: 2h}, {id: OFFER}]}
+",
+    "
+pipelines:
+  inbound: {entity: lead, stages: [{id: NEW}, {id: NEEDS, required: true}, {id: OFFER, requires: {fields: [budget]}}]}
+  sales:
+    entity: deal
+    stages:
+      - {id: NEW, required: true, max_time: 1h}
+      - {id: NEEDS, required: true, max_time: 3h}
+      - {id: OFFER, requires: {fields: [budget], activities: [MEETING]}, max_time: 1h}
+norms:
+  stage_skipped: {}
+  stage_requirements_unmet: {}
+  stage_reverted: {}
+  stage_overdue: {escalate_after: [1h]}
+  source_silent: {within: 8h}
+  disqualified_without_reason: {applies_to: [DISQUALIFIED, LOST], allowed_reasons: [spam]}
+  terms:
+    approvers: [boss]
+    policies:
+      - {pipeline: sales, grade: senior, max_discount_percent: 15, max_installment_months: 6, min_prepayment_percent: 30}
+      - {amount_minor_below: 10000000, max_discount_percent: 5, max_installment_months: 0, min_prepayment_percent: 100}
+",
+    "
+pipelines:
+  inbound: {entity: lead, stages: [{id: NEW, max_time: 2h}, {id: NEEDS, required: true}, {id: OFFER}]}
+  renewal: {entity: deal, stages: [{id: NEW}, {id: NEEDS, max_time: 1h}, {id: OFFER, requires: {activities: [DEMO]}}]}
+norms:
+  first_response_late: {within: 1h, severity: critical}
+  stage_overdue: {}
+  stage_skipped: {}
+  stage_requirements_unmet: {}
+  stage_reverted: {severity: info}
+  source_silent: {within: 15m}
+  terms: {policies: [{max_discount_percent: 10, max_installment_months: 3, min_prepayment_percent: 50}]}
+  neglected: {within: 2h, entities: [deal]}
+  missed_call_not_returned: {within: 1h}
+  message_unanswered: {within: 1h}
+overrides:
+  - when: {department: north}
+    norms:
+      first_response_late: {within: 15m}
+      missed_call_not_returned: {enabled: false}
+      source_silent: {within: 1h}
+      stage_overdue: {escalate_after: [15m]}
+  - when: {pipeline: sales}
+    norms: {neglected: {within: 8h}, message_unanswered: {within: 4h}}
+  - when: {source_id: WEB}
+    norms: {first_response_late: {within: 2h}, missed_call_not_returned: {within: 15m, enabled: true}}
+",
+];
+
+fn norms(index: u8) -> Arc<Norms> {
+    static READ: OnceLock<Vec<Arc<Norms>>> = OnceLock::new();
+    let read = READ.get_or_init(|| {
+        let read = |text: &&str| {
+            let text = format!("windows: [{{size: 1h, slide: 5m}}, {{size: 24h, slide: 1h}}]\n{text}");
+            Arc::new(parse_norms("norms", &text).unwrap_or_else(|problems| panic!("{problems}")).norms)
+        };
+        NORMS.iter().map(read).collect()
+    });
+    pick(read, index)
+}
+
+/// A floor, and all that it said.
+struct Heard {
+    floor: ShardProcessor,
+    norms: Arc<Norms>,
+    tenants: BTreeMap<TenantId, Company>,
+}
+
+struct Company {
+    board: Scoreboard,
+    managers: Vec<String>,
+    spots: Vec<String>,
+    currencies: Vec<String>,
+    facts: BTreeMap<String, i32>,
+    alerts: BTreeMap<String, Vec<Alert>>,
+}
+
+impl Heard {
+    fn new(norms: Arc<Norms>) -> Self {
+        let memory = Memory { correction_horizon: Span(10_000 * Span::DAY.0), ..Memory::default() };
+        let timing = Timing { memory, max_future_skew: None, ..Timing::default() };
+        Self { floor: ShardProcessor::new(Arc::clone(&norms), timing, PACKING), norms, tenants: BTreeMap::new() }
+    }
+
+    fn arrive(&mut self, offset: usize, event: &Event) {
+        let board = || Scoreboard::new(event.tenant.clone(), Arc::clone(&self.norms));
+        self.tenants.entry(event.tenant.clone()).or_insert_with(|| Company::new(board()));
+        let source = Source::Topic(event.payload.topic());
+        self.floor.arrive(source, offset as i64, event.clone(), event.at).expect("nothing is too late");
+    }
+
+    fn advance(&mut self, to: Timestamp) {
+        let mut made = Vec::new();
+        self.floor.advance(&ShardProgress { close: Some(to), ..ShardProgress::default() }, &mut made);
+        for Effects { tenant, effects, .. } in made {
+            let company = self.tenants.get_mut(&tenant).expect("a tenant that was told of");
+            effects.into_iter().for_each(|effect| company.take(effect));
+        }
+    }
+
+    fn rows(&mut self) -> BTreeMap<String, Row> {
+        let at = self.floor.watermark();
+        let mut rows = Vec::new();
+        self.tenants.values_mut().for_each(|company| company.board.rows(at, &mut rows));
+        let name = |row: &Row| format!("{} {} {}", row.tenant, row.subject, row.figures.window());
+        rows.into_iter().map(|row| (name(&row), row)).collect()
+    }
+}
+
+impl Company {
+    fn new(board: Scoreboard) -> Self {
+        let nobody = vec!["nobody".into()];
+        let (spots, currencies, facts, alerts) = Default::default();
+        Self { board, managers: nobody, spots, currencies, facts, alerts }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match &effect {
+            Effect::Fact(fact) => {
+                let name = self.name(fact);
+                let times = self.facts.entry(name.clone()).or_default();
+                *times += fact.times;
+                if *times == 0 {
+                    self.facts.remove(&name);
+                }
+            }
+            Effect::ManagerUpdate(person) => {
+                let number = person.who.0 as usize;
+                assert!(number <= self.managers.len(), "managers are announced in order");
+                if number == self.managers.len() {
+                    self.managers.push(person.id.to_string());
+                }
+            }
+            Effect::StageDeclaration(spot) => self.spots.push(format!("{}/{}", spot.pipeline, spot.stage)),
+            Effect::Currency(_, code) => self.currencies.push(code.to_string()),
+            Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
+        }
+        let mut alerts = Vec::new();
+        self.board.take(effect, &mut alerts);
+        for alert in alerts {
+            assert_eq!(alert.id, alert_id(&alert.tenant, alert.rule, &alert.subject, alert.anchor_at));
+            let name = format!("{} {} since {}", alert.rule.name(), alert.subject, alert.anchor_at);
+            self.alerts.entry(name).or_default().push(alert);
+        }
+    }
+
+    /// A fact without numbers, which are given in order of arrival.
+    fn name(&self, fact: &Fact) -> String {
+        let spot = |number: u32| &self.spots[number as usize];
+        let what = match fact.measure {
+            Measure::StageReached(number) => format!("StageReached {}", spot(number)),
+            Measure::StagePassed(number) => format!("StagePassed {}", spot(number)),
+            Measure::Open(number) => format!("Open {}", spot(number)),
+            Measure::Overdue(number) => format!("Overdue {}", spot(number)),
+            Measure::AmountWon { currency, minor } => {
+                format!("AmountWon {minor} {}", self.currencies[currency as usize])
+            }
+            Measure::Terms { special, discount, .. } => format!("Terms {special} {}", discount.get()),
+            other => format!("{other:?}"),
+        };
+        format!("{what} of {} at {}", self.managers[fact.who.0 as usize], fact.at)
+    }
+}
+
+fuzz_target!(|story: Story| {
+    let mut at = BASE;
+    let mut events: Vec<(Event, &Told)> = Vec::new();
+    for (number, told) in story.told.iter().take(MOST).enumerate() {
+        at += i64::from(told.after % 32) * QUARTER;
+        let payload = told.what.payload(Timestamp(at));
+        let tenant = if told.other_tenant { "globex" } else { "acme" };
+        let event = Event { tenant: tenant.into(), at: Timestamp(at), id: Some(format!("{number}").into()), payload };
+        events.push((event, told));
+    }
+    let Some((last, _)) = events.last() else { return };
+    let end = last.at + Span(26 * Span::HOUR.0);
+
+    let mut in_order = Heard::new(norms(story.norms));
+    for (number, (event, _)) in events.iter().enumerate() {
+        in_order.arrive(number, event);
+    }
+    in_order.advance(end);
+
+    let mut order: Vec<(i64, usize)> = Vec::new();
+    for (number, (event, told)) in events.iter().enumerate() {
+        order.push((event.at.0 + i64::from(told.late % 64) * QUARTER, number));
+    }
+    order.sort_unstable();
+    let mut in_disorder = Heard::new(norms(story.norms));
+    let tell = std::env::var_os("TELL").is_some();
+    if tell {
+        eprintln!("norms {}", NORMS[story.norms as usize % NORMS.len()]);
+    }
+    for (due, number) in order {
+        let (event, told) = &events[number];
+        if tell {
+            let mut line = Vec::new();
+            json::encode_event(event, &mut line);
+            let late = if event.at <= in_disorder.floor.watermark() { "late " } else { "" };
+            let twice = if told.twice { " (and again)" } else { "" };
+            let moves = if told.moves { format!("\nwatermark {}", Timestamp(due)) } else { String::new() };
+            eprintln!("{late}{}{twice}{moves}", String::from_utf8_lossy(&line));
+        }
+        in_disorder.arrive(number, event);
+        if told.moves {
+            in_disorder.advance(Timestamp(due));
+        }
+        if told.twice {
+            in_disorder.arrive(number, event);
+        }
+    }
+    in_disorder.advance(end);
+    compare(&mut in_order, &mut in_disorder);
+});
+
+/// Every alert of a story that was told in order lives as alerts live.
+fn check_lives(company: &Company) {
+    for (name, alerts) in &company.alerts {
+        let mut before: Option<&Alert> = None;
+        for alert in alerts {
+            let open = before.is_some_and(|before| matches!(before.status, Status::Firing | Status::Escalated));
+            let gone = before.is_none_or(|before| before.status == Status::Retracted);
+            let right = match alert.status {
+                Status::Raised => gone,
+                Status::Firing => !open,
+                Status::Escalated | Status::Resolved => open,
+                Status::Retracted => !gone,
+            };
+            assert!(right, "{name} lives otherwise: {alerts:#?}");
+            assert!(before.is_none_or(|before| before.at <= alert.at), "{name} goes back: {alerts:#?}");
+            before = Some(alert);
+        }
+    }
+}
+
+fn compare(in_order: &mut Heard, in_disorder: &mut Heard) {
+    let (expected, found) = (in_order.rows(), in_disorder.rows());
+    for (tenant, expected) in &in_order.tenants {
+        let found = &in_disorder.tenants[tenant];
+        check_lives(expected);
+        let lacking: Vec<_> = expected.facts.iter().filter(|(name, n)| found.facts.get(*name) != Some(n)).collect();
+        let wrong: Vec<_> = found.facts.iter().filter(|(name, n)| expected.facts.get(*name) != Some(n)).collect();
+        assert!(lacking.is_empty() && wrong.is_empty(), "{tenant}: in order {lacking:#?}, in disorder {wrong:#?}");
+        for (name, alerts) in &expected.alerts {
+            let told = found.alerts.get(name).map(Vec::as_slice).unwrap_or_default();
+            let (wanted, last) = (alerts.last().expect("told"), told.last());
+            if wanted.status == Status::Retracted {
+                assert!(last.is_none_or(|last| last.status == Status::Retracted), "{name}: {wanted:#?}\n{told:#?}");
+                continue;
+            }
+            assert_eq!(Some(wanted), last, "{name}: in order {alerts:#?}, in disorder {told:#?}");
+            for alert in alerts {
+                assert!(told.contains(alert), "{name}: never told: {alert:#?}\ntold: {told:#?}");
+            }
+        }
+        for (name, told) in found.alerts.iter().filter(|(name, _)| !expected.alerts.contains_key(*name)) {
+            let last = told.last().map(|last| last.status);
+            assert_eq!(last, Some(Status::Retracted), "{name}: {told:#?}");
+        }
+    }
+    // A manager who has nothing may be without a row.
+    for (name, expected) in &expected {
+        if let Some(found) = found.get(name) {
+            assert_eq!(expected, found, "{name}: in order, in disorder");
+        }
+    }
+}
