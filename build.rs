@@ -1,4 +1,4 @@
-//! Owns the compilation of `proto/`: every file of the package, without `protoc`, into the module `codec::proto`.
+//! Compiles every file of the `proto/` package, without `protoc`, into the module `codec::proto`.
 
 use std::error::Error;
 use std::path::Path;
@@ -14,11 +14,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             files.push(path);
         }
     }
-    // The order of a directory is not fixed, the generated code must be.
+    // Directory order is unspecified, but the generated code must be reproducible.
     files.sort();
     let descriptors = protox::compile(&files, [ROOT])?;
-    // Ordered maps, so that the same message is the same bytes; the well-known types are generated like ours, because
-    // their own crate would be one more dependency for two messages.
+    // Ordered maps make the encoding of a message deterministic. The well-known types are generated too, because their
+    // crate would be another dependency for only two messages.
     prost_build::Config::new()
         .btree_map(["."])
         .compile_well_known_types()

@@ -1,13 +1,11 @@
-//! What working time costs: how much of it lies between two instants, and when so much of it has passed; over hours, as
-//! deadlines need it, and over years.
+//! Benchmarks of working time: the working time between two instants, and the instant after a given working time; over
+//! hours, as for deadlines, and over years.
 
-#[path = "common/load.rs"]
-mod load;
-
-use criterion::{Criterion, criterion_group, criterion_main};
+use crate::load;
+use crate::load::{Hash, Numbers};
+use criterion::Criterion;
 use funnelwatch::config;
 use funnelwatch::domain::time::{Span, Timestamp};
-use load::{Hash, Numbers};
 use std::hint::black_box;
 
 const NORMS: &str = r#"
@@ -29,20 +27,23 @@ norms: {}
 /// 2026-01-01.
 const START: Timestamp = Timestamp(1_767_225_600_000);
 
-fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let document = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}"));
     let calendar = &document.norms.calendars["moscow"];
-    let questions = load::size(4096, 32);
-    for (name, longest) in [("hours", Span(72 * Span::HOUR.0)), ("years", Span(1500 * Span::DAY.0))] {
+    let count = load::size(4096, 32);
+    for (name, max_span) in [("hours", Span(72 * Span::HOUR.0)), ("years", Span(1500 * Span::DAY.0))] {
         let mut numbers = Numbers(7);
-        let pairs: Vec<(Timestamp, Span)> = (0..questions)
-            .map(|_| (START + Span(numbers.below(365 * Span::DAY.0)), Span(numbers.below(longest.0))))
+        let pairs: Vec<(Timestamp, Span)> = (0..count)
+            .map(|_| (START + Span(numbers.below(365 * Span::DAY.0)), Span(numbers.below(max_span.0))))
             .collect();
         let working = || pairs.iter().map(|(from, span)| calendar.working(*from, *from + *span));
         let deadlines = || pairs.iter().map(|(from, span)| calendar.deadline(*from, Span(span.0 / 8)));
-        load::told(&format!("calendar/working/{name}"), working().fold(Hash::EMPTY, |hash, span| hash.add(&span)));
-        load::told(&format!("calendar/deadline/{name}"), deadlines().fold(Hash::EMPTY, |hash, at| hash.add(&at)));
-        let mut group = load::group(criterion, "calendar", questions);
+        load::print_hash(
+            &format!("calendar/working/{name}"),
+            working().fold(Hash::EMPTY, |hash, span| hash.add(&span)),
+        );
+        load::print_hash(&format!("calendar/deadline/{name}"), deadlines().fold(Hash::EMPTY, |hash, at| hash.add(&at)));
+        let mut group = load::group(criterion, "calendar", count);
         group.bench_function(format!("working/{name}"), |bencher| {
             bencher.iter(|| working().map(black_box).count());
         });
@@ -52,6 +53,3 @@ fn benches(criterion: &mut Criterion) {
         group.finish();
     }
 }
-
-criterion_group!(calendar_benches, benches);
-criterion_main!(calendar_benches);

@@ -1,20 +1,18 @@
-//! What histograms of lags cost: adding a lag, adding and taking away a pane, finding a quantile.
+//! Benchmarks of lag histograms: adding a lag, adding and subtracting a pane, computing quantiles.
 
-#[path = "common/load.rs"]
-mod load;
-
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use crate::load;
+use crate::load::{Hash, Numbers};
+use criterion::{BatchSize, Criterion};
 use funnelwatch::domain::histogram::Histogram;
 use funnelwatch::domain::time::Span;
-use load::{Hash, Numbers};
 use std::hint::black_box;
 
-/// Lags as they come: most within minutes, some within days.
+/// Realistic lags: many within minutes or an hour, some within a day.
 fn lags(count: usize) -> Vec<Span> {
     let mut numbers = Numbers(7);
     let mut lag = || {
-        let longest = [Span::MINUTE, Span::HOUR, Span::HOUR, Span::DAY][numbers.below(4) as usize];
-        Span(numbers.below(longest.0))
+        let max_lag = [Span::MINUTE, Span::HOUR, Span::HOUR, Span::DAY][numbers.below(4) as usize];
+        Span(numbers.below(max_lag.0))
     };
     (0..count).map(|_| lag()).collect()
 }
@@ -25,23 +23,23 @@ fn filled(lags: &[Span]) -> Histogram {
     histogram
 }
 
-fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let lags = lags(load::size(10_000, 100));
     let window = filled(&lags);
     let pane = filled(&lags[..lags.len() / 100]);
     let quantiles = || [0.5, 0.9, 0.99].map(|q| window.quantile(q));
-    load::told("histogram/add", Hash::EMPTY.add(&window));
-    load::told("histogram/quantile", Hash::EMPTY.add(&quantiles()));
+    load::print_hash("histogram/add", Hash::EMPTY.add(&window));
+    load::print_hash("histogram/quantile", Hash::EMPTY.add(&quantiles()));
 
     let mut group = load::group(criterion, "histogram", lags.len());
     group.bench_function("add", |bencher| bencher.iter(|| filled(black_box(&lags))));
     group.finish();
 
-    let mut moved = window.clone();
-    moved.merge(&pane);
-    moved.subtract(&pane);
-    load::told("histogram/pane", Hash::EMPTY.add(&moved));
-    assert_eq!(moved, window, "what was added was not taken away");
+    let mut slid = window.clone();
+    slid.merge(&pane);
+    slid.subtract(&pane);
+    load::print_hash("histogram/pane", Hash::EMPTY.add(&slid));
+    assert_eq!(slid, window, "subtract does not undo merge");
     let mut group = load::group(criterion, "histogram/pane", 1);
     for (name, work) in [("add", Histogram::merge as fn(&mut Histogram, &Histogram)), ("subtract", Histogram::subtract)]
     {
@@ -59,6 +57,3 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("quantile", |bencher| bencher.iter(|| black_box(quantiles())));
     group.finish();
 }
-
-criterion_group!(histogram_benches, benches);
-criterion_main!(histogram_benches);

@@ -1,16 +1,14 @@
-//! How many events a second the whole path takes: bytes through the dataflow to alerts and rows, from NDJSON in memory and
-//! from a file of protobuf records (in the page cache), on one worker and on two. All four must find the same.
+//! End-to-end throughput: from bytes through the dataflow to alerts and rows, with NDJSON in memory and a file of
+//! protobuf records (in the page cache), with one and two workers. All four must produce the same result.
 
-#[path = "common/load.rs"]
-mod load;
-
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use crate::load;
+use crate::load::Hash;
+use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::Encoding;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard_processor::Timing;
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{Options, Outcome, replay};
-use load::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,26 +16,27 @@ use std::sync::atomic::AtomicU64;
 fn run(files: EventFiles, norms: &Arc<Norms>, workers: usize) -> Outcome {
     let norms = Arc::clone(norms);
     let options = Options { norms, timing: Timing::default(), workers, max_message_bytes: 1 << 20 };
-    replay(files, &options, |file, line, refusal| panic!("{file}:{line}: {:?}", refusal.reject)).expect("a replay")
+    replay(files, &options, |file, line, rejected| panic!("{file}:{line}: {:?}", rejected.reject))
+        .expect("the replay succeeds")
 }
 
-fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let norms = load::norms();
     let events = load::events(load::size(200_000, 500));
-    let ndjson = load::written(&events, Encoding::Json);
-    let records = records_file(&load::written(&events, Encoding::Protobuf));
+    let ndjson = load::encoded(&events, Encoding::Json);
+    let records = records_file(&load::encoded(&events, Encoding::Protobuf));
     let open = |encoding| match encoding {
         Encoding::Json => EventFiles::from_ndjson(ndjson.clone()),
-        _ => EventFiles::open(std::slice::from_ref(&records), &Arc::new(AtomicU64::new(0))).expect("the file is there"),
+        _ => EventFiles::open(std::slice::from_ref(&records), &Arc::new(AtomicU64::new(0))).expect("the file exists"),
     };
-    let mut found = None;
+    let mut expected = None;
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         for workers in [1, 2] {
             let name = format!("path/{}/{workers}", encoding.name());
             let outcome = run(open(encoding), &norms, workers);
             assert_eq!(outcome.applied, events.len() as u64, "{name}");
-            let hash = load::told(&name, Hash::EMPTY.add(&outcome.alerts).add(&outcome.rows));
-            assert_eq!(*found.get_or_insert(hash), hash, "{name} finds something else than the one before");
+            let hash = load::print_hash(&name, Hash::EMPTY.add(&outcome.alerts).add(&outcome.rows));
+            assert_eq!(*expected.get_or_insert(hash), hash, "{name} differs from the previous result");
         }
     }
     let mut group = load::group(criterion, "path", events.len());
@@ -50,15 +49,12 @@ fn benches(criterion: &mut Criterion) {
         }
     }
     group.finish();
-    std::fs::remove_file(records).expect("the file is there");
+    std::fs::remove_file(records).expect("the file exists");
 }
 
-/// Protobuf records are known by the name of their file.
+/// Writes protobuf records to a file; the extension determines the format.
 fn records_file(bytes: &[u8]) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("path-bench-{}.pb", std::process::id()));
-    std::fs::write(&path, bytes).expect("the target folder takes files");
+    std::fs::write(&path, bytes).expect("the target folder is writable");
     path
 }
-
-criterion_group!(path_benches, benches);
-criterion_main!(path_benches);

@@ -1,10 +1,9 @@
-//! How fast a shard comes back from its state, how much memory it takes, and what keeping the state costs: a million open
-//! leads with a phone and an address each, all waiting for their first response.
+//! Benchmarks of restoring a shard: speed, memory, and the cost of writing state; with a million open leads that have a
+//! phone number and an e-mail address each and wait for their first response.
 
-#[path = "common/load.rs"]
-mod load;
-
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use crate::load;
+use crate::load::Hash;
+use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::state::Records;
 use funnelwatch::config;
@@ -12,10 +11,10 @@ use funnelwatch::dataflow::epoch::{Batch, EpochHeader, ShardStatus};
 use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::shard_processor::{ShardProgress, Source, SourceProgress, Timing};
+use funnelwatch::domain::shard_processor::{ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::source::Source;
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;
-use load::Hash;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -24,7 +23,7 @@ use std::sync::Arc;
 /// Leads of one epoch.
 const EPOCH: usize = 20_000;
 
-/// So many leads of four companies, one every 7 ms.
+/// Leads of four tenants, one every 7 ms.
 fn leads(count: usize) -> Vec<Arc<Batch>> {
     let numbers: Vec<usize> = (0..count).collect();
     numbers.chunks(EPOCH).map(batch).collect()
@@ -51,36 +50,36 @@ fn settings(norms: &Arc<Norms>, durable: bool) -> DataflowSettings {
     DataflowSettings::new(Arc::clone(norms), timing)
 }
 
-/// What is written of a shard that takes in these.
+/// Processes the batches; returns the state written and the last status of the shard.
 fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Records>, Option<ShardStatus>) {
-    let (supply, mut gather, guards) = Workers::start(1, settings(norms, durable)).expect("threads").split();
-    let (mut written, mut mark) = (Vec::new(), None);
+    let (sender, mut collector, guards) = Workers::start(1, settings(norms, durable)).expect("threads").split();
+    let (mut written, mut status) = (Vec::new(), None);
     for (epoch, batch) in (0..).zip(batches) {
         let position = batch.messages.last().map_or(0, |message| message.offset + 1);
         let sources = vec![SourceProgress { source: Source::Files, idle: false, position }];
         let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
-        assert!(supply.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));
-        let mut made = gather.gather().expect("workers");
-        written.extend(made.state.drain(..).map(|(_, records)| records));
-        mark = made.shards.pop();
+        assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));
+        let mut output = collector.next_epoch().expect("workers");
+        written.extend(output.state.drain(..).map(|(_, records)| records));
+        status = output.shards.pop();
     }
-    drop(supply);
+    drop(sender);
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
-    (written, mark)
+    (written, status)
 }
 
-fn gather(written: &[Records]) -> StateLoader {
-    let mut gathering = StateLoader::default();
+fn load_records(written: &[Records]) -> StateLoader {
+    let mut loader = StateLoader::default();
     for (key, value) in written.iter().flat_map(Records::iter) {
-        gathering.push(key, value);
+        loader.push(key, value);
     }
-    gathering
+    loader
 }
 
-fn restore(gathering: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
-    let plan = RestoreContext { norms: Arc::clone(norms), timing: settings(norms, true).timing };
-    let rebuilt = gathering.restore(0, &plan).unwrap_or_else(|error| panic!("{error}"));
-    rebuilt.expect("there is state")
+fn restore(loader: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
+    let context = RestoreContext { norms: Arc::clone(norms), timing: settings(norms, true).timing };
+    let restored = loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"));
+    restored.expect("the shard has state")
 }
 
 /// Resident memory of this process, in bytes.
@@ -89,81 +88,85 @@ fn resident() -> usize {
     text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or_default() * 4096
 }
 
-/// A process of its own in which there is nothing but the shard: here memory that was used before would be used again.
+/// Set for a child process that only restores the shard, to measure memory: this process would reuse memory freed
+/// before.
 const ALONE: &str = "FUNNELWATCH_RESTORE_ALONE";
 
-/// Rebuilds a shard from records in a file, each part with its length before it, and prints what the process takes.
-#[expect(clippy::print_stdout, reason = "for the process that started this one")]
-fn alone(file: &str, norms: &Arc<Norms>) {
-    let mut gathering = StateLoader::default();
-    let mut reader = BufReader::new(File::open(file).expect("the file is there"));
+/// Restores a shard from a file of length-prefixed keys and values, and prints the resident memory of the process.
+#[expect(clippy::print_stdout, reason = "read by the parent process")]
+fn measure_alone(file: &str, norms: &Arc<Norms>) {
+    let mut loader = StateLoader::default();
+    let mut reader = BufReader::new(File::open(file).expect("the file exists"));
     let (mut key, mut value) = (Vec::new(), Vec::new());
     while part(&mut reader, &mut key) && part(&mut reader, &mut value) {
-        gathering.push(&key, Some(&value));
+        loader.push(&key, Some(&value));
     }
-    let rebuilt = restore(gathering, norms);
+    let restored = restore(loader, norms);
     println!("{}", resident());
-    drop(rebuilt);
+    drop(restored);
+}
+
+/// In a child process of this benchmark: measures and returns `true`.
+pub(crate) fn run_child() -> bool {
+    let file = std::env::var(ALONE);
+    file.inspect(|file| measure_alone(file, &norms())).is_ok()
+}
+
+fn norms() -> Arc<Norms> {
+    let text = "norms: {first_response_late: {within: 8h}}";
+    Arc::new(config::parse_norms("norms", text).unwrap_or_else(|problems| panic!("{problems}")).norms)
 }
 
 fn part(reader: &mut impl Read, into: &mut Vec<u8>) -> bool {
     let mut length = [0; 4];
-    let there = reader.read_exact(&mut length).is_ok();
-    into.resize(if there { u32::from_le_bytes(length) as usize } else { 0 }, 0);
-    there && reader.read_exact(into).is_ok()
+    let has_more = reader.read_exact(&mut length).is_ok();
+    into.resize(if has_more { u32::from_le_bytes(length) as usize } else { 0 }, 0);
+    has_more && reader.read_exact(into).is_ok()
 }
 
 fn memory(written: &[Records]) -> usize {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("restore-bench-{}", std::process::id()));
-    let mut file = BufWriter::new(File::create(&path).expect("the target folder takes files"));
+    let mut file = BufWriter::new(File::create(&path).expect("the target folder is writable"));
     for (key, value) in written.iter().flat_map(Records::iter) {
         for part in [key, value.unwrap_or_default()] {
             file.write_all(&(part.len() as u32).to_le_bytes())
                 .and_then(|()| file.write_all(part))
-                .expect("a full disk");
+                .expect("the disk has space");
         }
     }
-    file.flush().expect("a full disk");
-    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
-    let output = child.env(ALONE, &path).output().expect("a second process");
-    std::fs::remove_file(path).expect("the file is there");
+    file.flush().expect("the disk has space");
+    let mut child = std::process::Command::new(std::env::current_exe().expect("the path of this program"));
+    let output = child.env(ALONE, &path).output().expect("a child process");
+    std::fs::remove_file(path).expect("the file exists");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
 }
 
-#[expect(clippy::print_stderr, reason = "for whoever runs the bench")]
-fn benches(criterion: &mut Criterion) {
-    let text = "norms: {first_response_late: {within: 8h}}";
-    let norms = config::parse_norms("norms", text).unwrap_or_else(|problems| panic!("{problems}")).norms;
-    let norms = Arc::new(norms);
-    if let Ok(file) = std::env::var(ALONE) {
-        return alone(&file, &norms);
-    }
+#[expect(clippy::print_stderr, reason = "output of the benchmark")]
+pub(crate) fn benches(criterion: &mut Criterion) {
+    let norms = norms();
     let batches = leads(load::size(1_000_000, 500));
     let count: usize = batches.iter().map(|batch| batch.messages.len()).sum();
-    let (mut written, mark) = run(&batches, &norms, true);
-    written.extend(mark.map(|mark| mark.checkpoint));
+    let (mut written, status) = run(&batches, &norms, true);
+    written.extend(status.and_then(|status| status.checkpoint).map(|checkpoint| checkpoint.encode()));
     let bytes: usize = written.iter().map(Records::bytes).sum();
-    load::told("restore", Hash::EMPTY.add(&written.iter().map(Records::len).sum::<usize>()).add(&bytes));
+    load::print_hash("restore", Hash::EMPTY.add(&written.iter().map(Records::len).sum::<usize>()).add(&bytes));
     eprintln!(
-        "restore: {count} leads, {} bytes of state each; a process that holds nothing else takes {} bytes of memory each",
+        "restore: {count} leads, {} bytes of state and {} bytes of resident memory per lead",
         bytes / count,
         memory(&written) / count
     );
 
     let mut group = load::group(criterion, "restore", count);
     group.sample_size(10);
-    group.bench_function("read", |bencher| bencher.iter_with_large_drop(|| gather(&written)));
-    group.bench_function("rebuild", |bencher| {
-        bencher.iter_batched(|| gather(&written), |read| restore(read, &norms), BatchSize::PerIteration);
+    group.bench_function("read", |bencher| bencher.iter_with_large_drop(|| load_records(&written)));
+    group.bench_function("restore", |bencher| {
+        bencher.iter_batched(|| load_records(&written), |read| restore(read, &norms), BatchSize::PerIteration);
     });
-    group.bench_function("take in, keeping state", |bencher| {
+    group.bench_function("process with state", |bencher| {
         bencher.iter_with_large_drop(|| run(&batches, &norms, true));
     });
-    group.bench_function("take in, keeping none", |bencher| {
+    group.bench_function("process without state", |bencher| {
         bencher.iter_with_large_drop(|| run(&batches, &norms, false));
     });
     group.finish();
 }
-
-criterion_group!(restore_benches, benches);
-criterion_main!(restore_benches);

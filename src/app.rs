@@ -1,4 +1,4 @@
-//! Owns the commands: puts the rings together. The only file that sees them all.
+//! Implements the commands by wiring the rings together; the only module that depends on all of them.
 
 mod compare;
 mod demo;
@@ -27,9 +27,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs a command to its end. Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.
+/// Runs a command. Exit codes: 0 success, 1 runtime failure, 2 invalid usage or configuration.
 pub fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command {
+    let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => live::run(&args),
         Command::Replay(args) => replay(&args),
@@ -38,7 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Topics(args) => live::topics(&args),
         Command::State(args) => state::state(&args.command),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -52,18 +52,18 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Whoever read our output has seen enough.
+/// Whether the reader of standard output closed the pipe.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// `replay`: judges files of events by norms.
+/// `replay`: evaluates files of events against norms.
 fn replay(args: &cli::Replay) -> anyhow::Result<()> {
     if let Some(old) = &args.compare {
         return compare::compare(args, old);
     }
     let document = config::load_norms(&args.norms)?;
-    note(&document.notes);
+    log_notes(&document.notes);
     let config = load(args.config.as_deref())?;
     let options = options(args, document.norms, &config);
     let language = document.language;
@@ -74,13 +74,13 @@ fn replay(args: &cli::Replay) -> anyhow::Result<()> {
         tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
     })?;
     progress.finish();
-    outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
-    summarise(&outcome, started.elapsed());
-    let free = !is_stdout(&args.metrics) && !is_stdout(&args.reviews);
-    write(args, args.alerts.as_deref().or(free.then_some(Path::new("-"))), &outcome, language)
+    outcome.until.into_iter().for_each(|until| warn_missing_holidays(&options.norms, until));
+    log_summary(&outcome, started.elapsed());
+    let stdout_is_free = !is_stdout(&args.metrics) && !is_stdout(&args.reviews);
+    write(args, args.alerts.as_deref().or(stdout_is_free.then_some(Path::new("-"))), &outcome, language)
 }
 
-/// Writes what a replay found to where it is wanted.
+/// Writes the output of a replay to the requested files.
 fn write(args: &cli::Replay, alerts: Option<&Path>, outcome: &Outcome, language: Language) -> anyhow::Result<()> {
     if let Some(path) = alerts {
         write_lines(path, &outcome.alerts, |alert, line| encode_alert(alert, language, line))?;
@@ -94,7 +94,7 @@ fn write(args: &cli::Replay, alerts: Option<&Path>, outcome: &Outcome, language:
     Ok(())
 }
 
-/// How a replay is asked for.
+/// The options of a replay.
 fn options(args: &cli::Replay, norms: Norms, config: &Config) -> replay::Options {
     replay::Options {
         norms: Arc::new(norms),
@@ -108,7 +108,7 @@ fn options(args: &cli::Replay, norms: Norms, config: &Config) -> replay::Options
     }
 }
 
-/// The files of a replay, in the order in which they are delivered.
+/// Opens the files of a replay, shuffled if requested.
 fn open(args: &cli::Replay, progress: &Progress, options: &replay::Options) -> Result<EventFiles, ReadError> {
     let mut files = EventFiles::open(&args.events, &progress.read)?;
     if let Some(seed) = args.shuffle {
@@ -125,8 +125,8 @@ fn encode_alert(alert: &Alert, language: Language, line: &mut Vec<u8>) {
     json::encode_alert(alert, &rule::message(alert, language), line);
 }
 
-fn summarise(outcome: &Outcome, took: Duration) {
-    let until = outcome.until.map_or_else(|| "nothing".into(), |until| until.to_string());
+fn log_summary(outcome: &Outcome, took: Duration) {
+    let until = outcome.until.map_or_else(|| "-".into(), |until| until.to_string());
     let rate = outcome.messages() as f64 / took.as_secs_f64().max(1e-9);
     tracing::info!(
         "{} events applied up to {until}, {} duplicates, {} late, {} alerts; {:.1} s, {rate:.0} events/s",
@@ -136,12 +136,12 @@ fn summarise(outcome: &Outcome, took: Duration) {
         outcome.alerts.len(),
         took.as_secs_f64(),
     );
-    for (reason, n) in &outcome.refused {
-        tracing::warn!("{n} messages refused: {} (RUST_LOG=debug names the lines)", reason.name());
+    for (reason, n) in &outcome.rejected {
+        tracing::warn!("{n} messages rejected: {} (RUST_LOG=debug logs each line)", reason.name());
     }
 }
 
-fn write_lines<T>(path: &Path, things: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> anyhow::Result<()> {
+fn write_lines<T>(path: &Path, items: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> anyhow::Result<()> {
     let out: Box<dyn Write> = if path == Path::new("-") {
         Box::new(io::stdout().lock())
     } else {
@@ -149,63 +149,63 @@ fn write_lines<T>(path: &Path, things: &[T], encode: impl Fn(&T, &mut Vec<u8>)) 
     };
     let mut out = BufWriter::with_capacity(1 << 16, out);
     let mut line = Vec::new();
-    for thing in things {
+    for item in items {
         line.clear();
-        encode(thing, &mut line);
+        encode(item, &mut line);
         line.push(b'\n');
         out.write_all(&line)?;
     }
     Ok(out.flush()?)
 }
 
-/// `check`: says all that is wrong with a configuration, or shows what applies.
+/// `check`: reports all problems of a configuration, or shows the norms that apply.
 fn check(args: &cli::Check) -> anyhow::Result<()> {
     let norms = match (&args.norms, &args.config) {
         (Some(path), _) => {
             let document = config::load_norms(path)?;
-            note(&document.notes);
+            log_notes(&document.notes);
             document.norms
         }
         (None, path) => load(path.as_deref())?.norms,
     };
-    let place = ScopeQuery {
+    let query = ScopeQuery {
         tenant: args.tenant.as_deref().unwrap_or_default(),
         department: args.department.as_deref().unwrap_or(crate::domain::id::UNKNOWN),
         pipeline: args.pipeline.as_deref(),
         source: args.source.as_deref(),
     };
-    io::stdout().lock().write_all(config::describe(&norms, place).as_bytes())?;
+    io::stdout().lock().write_all(config::describe(&norms, query).as_bytes())?;
     Ok(())
 }
 
-/// The configuration of a file, or the default one.
+/// Loads a configuration file, or the defaults.
 fn load(path: Option<&Path>) -> Result<Config, Problems> {
     let config = match path {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
-    note(&config.notes);
+    log_notes(&config.notes);
     Ok(config)
 }
 
-fn note(notes: &[Problem]) {
+fn log_notes(notes: &[Problem]) {
     for note in notes {
         tracing::warn!("{note}");
     }
 }
 
-/// Says which calendars list no holidays for the year of `at`: its days are taken for ordinary ones.
-fn note_unlisted(norms: &Norms, at: Timestamp) {
+/// Warns of calendars without holidays for the year of `at`, all of whose days count as ordinary.
+fn warn_missing_holidays(norms: &Norms, at: Timestamp) {
     for calendar in norms.calendars.values().filter(|calendar| !calendar.lists(at)) {
-        tracing::warn!("calendar {}: no holidays are listed for the year of {at}", calendar.name());
+        tracing::warn!("calendar {}: no holidays listed for the year of {at}", calendar.name());
     }
 }
 
-fn workers(wanted: Option<usize>, config: &Config) -> usize {
-    wanted.unwrap_or(config.engine.workers).max(1)
+fn workers(requested: Option<usize>, config: &Config) -> usize {
+    requested.unwrap_or(config.engine.workers).max(1)
 }
 
-/// A progress bar on a terminal's stderr, over the bytes of files.
+/// A progress bar over the bytes of files, if standard error is a terminal.
 struct Progress {
     bar: ProgressBar,
     read: Arc<AtomicU64>,
@@ -223,10 +223,10 @@ impl Progress {
             bar.set_style(style);
         }
         let (read, done) = (Arc::new(AtomicU64::new(0)), Arc::new(std::sync::atomic::AtomicBool::new(false)));
-        let (shown, progress, ended) = (bar.clone(), Arc::clone(&read), Arc::clone(&done));
+        let (thread_bar, thread_read, thread_done) = (bar.clone(), Arc::clone(&read), Arc::clone(&done));
         std::thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
-                shown.set_position(progress.load(Ordering::Relaxed));
+            while !thread_done.load(Ordering::Relaxed) {
+                thread_bar.set_position(thread_read.load(Ordering::Relaxed));
                 std::thread::sleep(Duration::from_millis(200));
             }
         });

@@ -1,4 +1,4 @@
-//! Owns the command line: its words, and nothing of what they do.
+//! The command line: commands, flags and help texts.
 
 use crate::codec::Encoding;
 use crate::domain::id::EntityId;
@@ -7,11 +7,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Real-time supervisor of sales departments: CRM, telephony and mail events in, violations and figures out.
+/// Real-time supervision of sales departments: reads CRM, telephony and e-mail events, publishes alerts and figures.
 #[derive(Debug, Parser)]
 #[command(name = "funnelwatch", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -19,38 +19,38 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch a simulated sales floor: Kafka in this process, nothing to install
+    /// Run a simulated load and the whole processor in one process, with an in-process Kafka
     Demo(Demo),
     /// Process events from Kafka
     Run(Run),
-    /// Judge files of events by norms, without Kafka
+    /// Process files of events without Kafka
     Replay(Replay),
-    /// Send the events of a simulated sales floor to Kafka or to a file
+    /// Send a simulated load to Kafka or write it to a file
     Simulate(Simulate),
-    /// Check a configuration or norms, and show what applies where
+    /// Check a configuration or a norms file, and show which norms apply in a scope
     Check(Check),
     /// Verify the topics, or create them
     Topics(Topics),
-    /// Look into what is kept of shards and tenants, verify it, or reset it
+    /// List, show, verify or reset the state of shards and tenants
     State(State),
 }
 
 /// `demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Stop after this long (`30s`, `5m`)
+    /// Stop after this duration (`30s`, `5m`)
     #[arg(long = "for", value_parser = span)]
     pub duration: Option<Span>,
-    /// How many times faster than the wall clock the simulated clock runs
+    /// Speed of the simulated clock relative to the wall clock
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub speed: u32,
-    /// The same seed gives the same sales floor
+    /// Seed of the simulation; the same seed gives the same events
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
-    /// Where to serve /metrics, /livez, /readyz and /api/v1
+    /// Listen address for /metrics, /livez, /readyz and /api/v1
     #[arg(long, default_value = "127.0.0.1:9464")]
     pub http: SocketAddr,
-    /// Keep the live view in this Redis, such as redis://127.0.0.1:6379
+    /// Write the live view to this Redis (`redis://127.0.0.1:6379`)
     #[arg(long)]
     pub redis: Option<String>,
 }
@@ -58,16 +58,16 @@ pub struct Demo {
 /// `run`
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Read to the end offsets found at start, close as `replay` does, and exit
+    /// Read to the end offsets found at start, finish like `replay`, and exit
     #[arg(long)]
     pub once: bool,
-    /// With --once: process up to this instant (default: the last event)
+    /// With --once: process up to this event time, RFC 3339 (default: the last event)
     #[arg(long, value_parser = timestamp, requires = "once")]
     pub until: Option<Timestamp>,
-    /// Worker threads, instead of the configuration's
+    /// Number of worker threads; overrides the configuration
     #[arg(long)]
     pub workers: Option<usize>,
 }
@@ -75,46 +75,47 @@ pub struct Run {
 /// `replay`
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The norms to judge by
+    /// Norms file
     #[arg(long)]
     pub norms: PathBuf,
-    /// Judge by these norms too, those in force now, and tell which alerts --norms would have added and removed, by
-    /// rule and manager, in a table on standard output
+    /// Compare with the norms in this file (the current ones): report to standard output which alerts --norms would
+    /// have added, removed and changed, by rule and manager
     #[arg(long, value_name = "OLD_NORMS")]
     pub compare: Option<PathBuf>,
-    /// With --compare: where each alert that was added, removed or changed goes as NDJSON; `-` is standard output,
-    /// instead of the table
+    /// With --compare: write each added, removed or changed alert to this file as NDJSON; `-` is standard output and
+    /// replaces the report
     #[arg(long, requires = "compare", value_name = "FILE")]
     pub compare_out: Option<PathBuf>,
-    /// With --compare: only alerts that began at this instant or later count, RFC 3339; the events before it are still
-    /// judged, so that open leads and figures over windows are right (default: the first event)
+    /// With --compare: count only alerts that began at or after this event time, RFC 3339 (default: the first event).
+    /// Earlier events are still processed, so that open leads and figures over windows are complete
     #[arg(long, value_parser = timestamp, requires = "compare")]
     pub since: Option<Timestamp>,
-    /// Files of events: NDJSON, or protobuf records (`.pb`), each may be gzipped; `-` is standard input
+    /// Files of events: NDJSON or protobuf records (`.pb`), optionally gzipped; `-` is standard input
     #[arg(long, required = true, num_args = 1..)]
     pub events: Vec<PathBuf>,
-    /// Process up to this instant, RFC 3339 (default: the last event)
+    /// Process up to this event time, RFC 3339 (default: the last event)
     #[arg(long, value_parser = timestamp)]
     pub until: Option<Timestamp>,
-    /// Where alerts go as NDJSON; `-` is standard output (default, if nothing else goes there and nothing is compared)
+    /// Write alerts to this file as NDJSON; `-` is standard output (the default without
+    /// --compare, unless another option writes there)
     #[arg(long)]
     pub alerts: Option<PathBuf>,
-    /// Where the metric rows at the end go as NDJSON; `-` is standard output
+    /// Write the final metric rows to this file as NDJSON; `-` is standard output
     #[arg(long)]
     pub metrics: Option<PathBuf>,
-    /// Where the calls and messages picked for review go as NDJSON; `-` is standard output
+    /// Write the calls and messages selected for review to this file as NDJSON; `-` is standard output
     #[arg(long)]
     pub reviews: Option<PathBuf>,
-    /// Deliver the events in a random order within the allowed lateness: the output must be the same
+    /// Deliver the events in random order within the allowed lateness; the output must not change
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
-    /// Forget what was settled so long ago (`60d`; default: nothing is forgotten)
+    /// Drop state that is settled and unchanged for this duration (`60d`; default: keep everything)
     #[arg(long, value_parser = span)]
     pub retention: Option<Span>,
-    /// Worker threads (default: one for each core)
+    /// Number of worker threads (default: one per core)
     #[arg(long)]
     pub workers: Option<usize>,
-    /// A configuration file, for its `time` section
+    /// Configuration file, for its `time` section
     #[arg(long)]
     pub config: Option<PathBuf>,
 }
@@ -122,31 +123,31 @@ pub struct Replay {
 /// `simulate`
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// The configuration file: where Kafka is, and the topics
+    /// Configuration file, for the Kafka connection and the topics
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Write to this file instead of Kafka: NDJSON, or protobuf records if it ends in `.pb`; `-` is standard output
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// The same seed gives the same events
+    /// Seed of the simulation; the same seed gives the same events
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
-    /// How many events to send (default: until stopped)
+    /// Number of events to send (default: until stopped)
     #[arg(long)]
     pub events: Option<u64>,
-    /// Events a second of wall clock (default: as fast as they are taken)
+    /// Events per second of wall-clock time (default: unlimited)
     #[arg(long)]
     pub rate: Option<u32>,
-    /// Simulated companies
+    /// Number of simulated tenants
     #[arg(long, default_value_t = 4)]
     pub tenants: u32,
-    /// Managers of each
+    /// Number of managers per tenant
     #[arg(long, default_value_t = 50)]
     pub managers: u32,
-    /// Events a second of simulated time, over all companies
+    /// Events per second of simulated time, over all tenants
     #[arg(long, default_value_t = 100)]
     pub density: u32,
-    /// The first simulated instant, RFC 3339 (default: a Monday morning; `now` makes a live load)
+    /// Event time of the first event, RFC 3339, or `now` for a live load (default: a Monday morning)
     #[arg(long, value_parser = timestamp_or_now)]
     pub start: Option<Timestamp>,
 }
@@ -154,22 +155,22 @@ pub struct Simulate {
 /// `check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, required_unless_present = "norms")]
     pub config: Option<PathBuf>,
-    /// A norms file
+    /// Norms file
     #[arg(long, conflicts_with = "config")]
     pub norms: Option<PathBuf>,
-    /// Show the norms that apply in this tenant
+    /// Show the norms that apply to this tenant
     #[arg(long)]
     pub tenant: Option<String>,
-    /// … in this department
+    /// Show the norms that apply to this department
     #[arg(long)]
     pub department: Option<String>,
-    /// … in this pipeline
+    /// Show the norms that apply to this pipeline
     #[arg(long)]
     pub pipeline: Option<String>,
-    /// … to leads of this source
+    /// Show the norms that apply to leads from this source
     #[arg(long)]
     pub source: Option<String>,
 }
@@ -177,16 +178,16 @@ pub struct Check {
 /// `topics`
 #[derive(Debug, Args)]
 pub struct Topics {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Create what is missing
+    /// Create missing topics
     #[arg(long)]
     pub create: bool,
-    /// How many partitions there should be (default: as many as the source topics have, else 12)
+    /// Expected number of partitions (default: that of the existing source topics, or 12)
     #[arg(long)]
     pub partitions: Option<u32>,
-    /// Replicas of each partition, if topics are created
+    /// Replication factor of created topics
     #[arg(long, default_value_t = 1)]
     pub replication: u16,
 }
@@ -194,37 +195,37 @@ pub struct Topics {
 /// `state`
 #[derive(Debug, Args)]
 pub struct State {
-    /// What to do with it.
+    /// The command.
     #[command(subcommand)]
     pub command: StateCommand,
 }
 
-/// The commands about state.
+/// The commands of `state`.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// What there is of each shard and of each tenant
+    /// List the state of each shard and each tenant
     List(StateList),
-    /// The events of a tenant that took effect, in the order of it
+    /// Show the applied events of a tenant in event order
     Show(StateShow),
-    /// Read everything, and say what is wrong with it
+    /// Verify that the state of each shard is complete and can be restored
     Verify(StateVerify),
-    /// Make a tenant or a shard begin anew, while no process runs
+    /// Delete the state of a tenant or a shard; all processes of the group must be stopped
     Reset(StateReset),
 }
 
 /// `state list`
 #[derive(Debug, Args)]
 pub struct StateList {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Only this shard
+    /// List only this shard
     #[arg(long)]
     pub shard: Option<u32>,
-    /// Only this tenant, and its shard
+    /// List only this tenant and its shard
     #[arg(long, conflicts_with = "shard")]
     pub tenant: Option<String>,
-    /// A JSON object a line instead of tables
+    /// Print one JSON object per line instead of tables
     #[arg(long)]
     pub json: bool,
 }
@@ -232,13 +233,13 @@ pub struct StateList {
 /// `state show`
 #[derive(Debug, Args)]
 pub struct StateShow {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Whose events
+    /// Tenant
     #[arg(long)]
     pub tenant: String,
-    /// Only those that name this lead or deal: `lead:17`, `deal:4`
+    /// Show only events that name this lead or deal (`lead:17`, `deal:4`)
     #[arg(long, value_parser = entity)]
     pub entity: Option<EntityId>,
 }
@@ -246,10 +247,10 @@ pub struct StateShow {
 /// `state verify`
 #[derive(Debug, Args)]
 pub struct StateVerify {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Only this shard
+    /// Verify only this shard
     #[arg(long)]
     pub shard: Option<u32>,
 }
@@ -258,34 +259,34 @@ pub struct StateVerify {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["tenant", "shard"])))]
 pub struct StateReset {
-    /// The configuration file
+    /// Configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The tenant that is to begin anew
+    /// Delete the state of this tenant
     #[arg(long)]
     pub tenant: Option<String>,
-    /// The shard that is to begin anew, with all its tenants
+    /// Delete the state of this shard, with all its tenants
     #[arg(long)]
     pub shard: Option<u32>,
-    /// Do it; without this it is only said what would be done
+    /// Delete the state; without this flag, only report what would be deleted
     #[arg(long)]
     pub yes: bool,
 }
 
-/// The encoding that a file's name asks for.
+/// The encoding by the file name extension.
 pub fn encoding_of(path: &std::path::Path) -> Encoding {
     if path.extension().is_some_and(|extension| extension == "pb") { Encoding::Protobuf } else { Encoding::Json }
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "not an RFC 3339 date and time, such as 2026-03-02T09:00:00Z".into())
+    Timestamp::parse(text).ok_or_else(|| "expected an RFC 3339 timestamp, such as 2026-03-02T09:00:00Z".into())
 }
 
 fn entity(text: &str) -> Result<EntityId, String> {
     match text.split_once(':') {
         Some(("lead", id)) if !id.is_empty() => Ok(EntityId::lead(id)),
         Some(("deal", id)) if !id.is_empty() => Ok(EntityId::deal(id)),
-        _ => Err("not a lead or a deal, such as lead:17 or deal:4".into()),
+        _ => Err("expected a lead or deal, such as lead:17 or deal:4".into()),
     }
 }
 
@@ -294,15 +295,15 @@ fn timestamp_or_now(text: &str) -> Result<Timestamp, String> {
 }
 
 fn span(text: &str) -> Result<Span, String> {
-    let wrong = || "not a length of time, such as 90s, 15m or 4h".to_owned();
+    let invalid = || "expected a duration with the unit s, m, h or d, such as 90s, 15m or 4h".to_owned();
     let unit = match text.as_bytes().last() {
         Some(b's') => Span::SECOND,
         Some(b'm') => Span::MINUTE,
         Some(b'h') => Span::HOUR,
         Some(b'd') => Span::DAY,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
-    let number: i64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let number: i64 = text[..text.len() - 1].parse().map_err(|_| invalid())?;
     let span = number.checked_mul(unit.0).filter(|millis| *millis > 0);
-    span.map(Span).ok_or_else(wrong)
+    span.map(Span).ok_or_else(invalid)
 }

@@ -1,8 +1,8 @@
-//! The ring that translates. Owns bytes ↔ domain, one format a file. Promises the same events and the same refusals
-//! from every encoding, and no panic on any bytes. Refuses to judge: what an event means is the domain's.
+//! Converts between bytes and domain types, one format per file. Every encoding accepts the same events and rejects the
+//! same messages, and no input panics. What an event means is decided in the domain.
 //!
-//! What may be left out, what must be there and which ranges hold is said once, in `check`; the formats differ in
-//! syntax only. A reject says which field was wrong and how, never what stood in it: that may be personal data.
+//! Required fields and value ranges are defined once, in `check`; the formats differ only in syntax. A rejection names
+//! the field and the problem, never the value, which may be personal data.
 
 #[cfg(test)]
 mod arbitrary;
@@ -17,17 +17,18 @@ pub mod state;
 
 pub use reject::Reject;
 
-use crate::domain::event::{Event, Topic};
+use crate::domain::event::Event;
+use crate::domain::source::Topic;
 
-/// How the messages of a topic are written.
+/// The encoding of the messages of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// One JSON object a message.
+    /// One JSON object per message.
     #[default]
     Json,
     /// A bare protobuf message.
     Protobuf,
-    /// A protobuf message behind Schema Registry framing.
+    /// A protobuf message with Schema Registry framing.
     ConfluentProtobuf,
 }
 
@@ -35,7 +36,7 @@ impl Encoding {
     /// Every encoding, in order.
     pub const ALL: [Self; 3] = [Self::Json, Self::Protobuf, Self::ConfluentProtobuf];
 
-    /// The name in the configuration.
+    /// The name used in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -44,7 +45,7 @@ impl Encoding {
         }
     }
 
-    /// The encoding of this name in the configuration.
+    /// Looks up an encoding by its configuration name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|encoding| encoding.name() == name)
     }
@@ -58,12 +59,12 @@ impl Encoding {
         }
     }
 
-    /// The encoding that a `content-type` header names; its parameters and its case say nothing.
+    /// The encoding named by a `content-type` header; parameters and letter case are ignored.
     pub fn from_content_type(header: &[u8]) -> Option<Self> {
         let text = str::from_utf8(header).ok()?;
         let media_type = text.split(';').next()?.trim().to_ascii_lowercase();
         match media_type.as_str() {
-            // A structured CloudEvent has an envelope of its own.
+            // Structured-mode CloudEvents wrap the event in their own envelope, which is not supported.
             "application/cloudevents+json" => None,
             "application/json" | "text/json" => Some(Self::Json),
             "application/protobuf"
@@ -78,7 +79,7 @@ impl Encoding {
     }
 }
 
-/// Decodes a message of `topic`; `schema_in_header` says that it has a `__value_schema_id` header.
+/// Decodes a message of `topic`; `schema_in_header` is set if the message has a `__value_schema_id` header.
 pub fn decode(encoding: Encoding, topic: Topic, schema_in_header: bool, bytes: &[u8]) -> Result<Event, Reject> {
     match encoding {
         Encoding::Json => json::decode_for(topic, bytes),
@@ -94,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn encodings_are_found_by_their_names() {
+    fn encodings_are_found_by_name() {
         for encoding in Encoding::ALL {
             assert_eq!(Encoding::from_name(encoding.name()), Some(encoding));
             assert_eq!(Encoding::from_content_type(encoding.content_type().as_bytes()), Some(encoding));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn content_types_are_read_without_case_and_parameters() {
+    fn content_types_ignore_case_and_parameters() {
         let json = ["application/json", "Application/JSON; charset=utf-8", " application/problem+json ", "text/json"];
         for text in json {
             assert_eq!(Encoding::from_content_type(text.as_bytes()), Some(Encoding::Json), "{text}");
@@ -118,7 +119,7 @@ mod tests {
         }
     }
 
-    /// The event, written in `encoding`.
+    /// The event in `encoding`.
     fn encoded(encoding: Encoding, event: &Event) -> Vec<u8> {
         let mut bytes = Vec::new();
         match encoding {
@@ -134,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_event_comes_back_from_every_encoding(event in arbitrary::event()) {
+        fn every_event_round_trips_through_every_encoding(event in arbitrary::event()) {
             for encoding in Encoding::ALL {
                 let bytes = encoded(encoding, &event);
                 let back = decode(encoding, event.payload.topic(), false, &bytes);
@@ -147,7 +148,7 @@ mod tests {
             for encoding in Encoding::ALL {
                 let bytes = encoded(encoding, &event);
                 for topic in Topic::ALL.into_iter().filter(|topic| *topic != event.payload.topic()) {
-                    let reject = decode(encoding, topic, false, &bytes).expect_err("refused");
+                    let reject = decode(encoding, topic, false, &bytes).expect_err("rejected");
                     prop_assert_eq!(reject.reason, Reason::NoPayload);
                 }
             }
@@ -163,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn no_damage_panics(event in arbitrary::event(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn no_corruption_panics(event in arbitrary::event(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             for encoding in Encoding::ALL {
                 let mut bytes = encoded(encoding, &event);
                 let at = at.index(bytes.len());

@@ -1,16 +1,17 @@
-//! Owns the configuration: what an operator sets, read from one YAML file, the norms in it or in a file of their own.
+//! The configuration, read from one YAML file; the norms are part of it or in a separate file.
 //!
-//! Promises that a configuration it lets pass is whole: every key is declared once (in `keys` and below), and from
-//! that declaration come reading, defaults, `docs/configuration.md` and the JSON Schema; units stand in the value; all
-//! problems are reported at once, with their lines; bounds are checked against each other. Refuses unknown keys, and
-//! Kafka properties that would break a guarantee.
+//! Every key is declared once (in `keys` and below); reading, defaults, `docs/configuration.md` and the JSON Schema all
+//! derive from that declaration. Units are part of the value. All problems are reported at once, with their lines, and
+//! related limits are checked against each other. Rejects unknown keys and Kafka properties that would break a
+//! guarantee.
 //!
-//! **Secrets** may come from the environment (`${NAME}`) or from files (`{file: PATH}`), in the kafka section
-//! and in `privacy_key`. They are never shown, by `Debug` neither.
+//! **Secrets** in the kafka section, `api.token`, `redis.url` and `privacy_key` may come from the environment
+//! (`${NAME}`) or from files (`{file: PATH}`). They are never shown, not even by `Debug`.
 
 mod check;
 mod describe;
-pub mod docs;
+#[cfg(test)]
+mod docs;
 mod env;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
@@ -23,6 +24,7 @@ mod reader;
 mod reload;
 #[cfg(test)]
 pub(crate) mod samples;
+mod topics;
 mod value;
 mod worktime;
 
@@ -31,11 +33,13 @@ pub use norms::{Document, load_norms, parse_norms};
 pub use problem::{Problem, Problems};
 pub use properties::Properties;
 pub use reload::{Look, Renewed, Watched};
+pub use topics::{SourceTopic, TopicRole, Topics};
 
 use crate::codec::Encoding;
 use crate::domain::norms::Norms;
 use crate::domain::rule::Language;
 use crate::domain::shard_processor::Timing;
+use crate::domain::source::{PerTopic, Topic};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
@@ -48,49 +52,49 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use value::Table;
 
-/// Everything that an operator sets.
+/// The configuration of the program.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How to reach Kafka, and as whom.
+    /// Kafka connection and identity.
     pub kafka: Kafka,
-    /// Which topics are read and written.
+    /// Topics read and written.
     pub topics: Topics,
-    /// How event time runs.
+    /// Event time settings.
     pub time: Time,
-    /// How the work is cut up.
+    /// Workers and epochs.
     pub engine: Engine,
-    /// Where metrics and probes are served.
+    /// Listen address of metrics, probes and API.
     pub http: SocketAddr,
-    /// Who may ask for figures, alerts and journeys.
+    /// Access to the HTTP API.
     pub api: Api,
-    /// Where the live view is kept; `None`: nowhere.
+    /// Redis of the live view; `None`: no live view.
     pub redis: Option<Redis>,
-    /// What of the figures is exported for Prometheus.
+    /// Figures exported to Prometheus.
     pub prometheus: Selection,
-    /// The language of the messages in alerts.
+    /// The language of alert messages.
     pub language: Language,
-    /// What is wanted of the sales departments.
+    /// The norms.
     pub norms: Norms,
-    /// What is legal and yet suspicious.
+    /// Valid but suspicious settings.
     pub notes: Vec<Problem>,
-    /// Every file that was read: when one changes, so may the configuration.
+    /// All files that were read; a change of any of them may change the configuration.
     pub files: Vec<PathBuf>,
 }
 
-/// Where the live view is kept.
+/// Redis of the live view.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// Where Redis is, and as whom it is reached.
+    /// Address and credentials.
     pub url: String,
-    /// What its keys begin with.
+    /// Prefix of all keys.
     pub prefix: String,
-    /// How long keys live that are not written anew.
+    /// Time to live of keys that are not refreshed.
     pub ttl: Span,
-    /// The most committed batches that wait.
+    /// Maximum number of committed batches waiting to be written.
     pub queue: usize,
 }
 
-/// The address may hold a password.
+/// Hides the URL, which may contain a password.
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { url: _, prefix, ttl, queue } = self;
@@ -99,107 +103,73 @@ impl std::fmt::Debug for Redis {
     }
 }
 
-/// Who may ask for figures, alerts and journeys.
+/// Access to the HTTP API.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Api {
-    /// What callers must show; `None`: only this machine may ask.
+    /// The bearer token required of clients; `None`: only local clients are allowed.
     pub token: Option<String>,
 }
 
-/// The token is not shown.
+/// Hides the token.
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api").field("token", &self.token.as_ref().map(|_| "(secret)")).finish()
     }
 }
 
-/// How to reach Kafka, and as whom.
+/// Kafka connection and identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kafka {
-    /// Brokers to begin with, separated by commas.
+    /// Bootstrap brokers, separated by commas.
     pub bootstrap: String,
     /// The consumer group.
     pub group: String,
-    /// The name of this process among the group's producers; a second one of the same name fences the first.
+    /// The producer identity of this process; a second producer with the same id fences the first.
     pub transactional_id: String,
-    /// Further librdkafka properties of both clients.
+    /// Additional librdkafka properties of both clients.
     pub client: Properties,
-    /// Further librdkafka properties of the consumer.
+    /// Additional librdkafka properties of the consumer.
     pub consumer: Properties,
-    /// Further librdkafka properties of the producer.
+    /// Additional librdkafka properties of the producer.
     pub producer: Properties,
 }
 
-/// Which topics are read and written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topics {
-    /// CRM events.
-    pub crm: SourceTopic,
-    /// Telephony events.
-    pub telephony: SourceTopic,
-    /// E-mail and other written messages.
-    pub email: SourceTopic,
-    /// The life of alerts.
-    pub alerts: String,
-    /// Latest metric rows.
-    pub metrics: String,
-    /// Review requests.
-    pub reviews: String,
-    /// Rejects with their reason.
-    pub dead_letters: String,
-    /// State, internal.
-    pub state: String,
-    /// Messages found in a wrong partition, internal.
-    pub rerouted: String,
-    /// How alerts, metric rows and review requests are written.
-    pub output: Encoding,
-}
-
-/// A topic that is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceTopic {
-    /// The topic.
-    pub name: String,
-    /// How its messages are written, unless their `content-type` header says otherwise.
-    pub encoding: Encoding,
-}
-
-/// How event time runs.
+/// Event time settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Time {
-    /// How far the watermark stays behind the latest event.
+    /// Delay of the watermark behind the latest event.
     pub allowed_lateness: Span,
-    /// After so much silence a partition that was read to its end holds the watermark back no more.
+    /// A partition that was read to its end stops holding back the watermark after this time without messages.
     pub idle_after: Span,
-    /// When all is idle, the watermark follows the wall clock.
+    /// Whether the watermark follows the wall clock while all partitions are idle.
     pub watermark_follows_clock: bool,
-    /// Events further ahead of the wall clock are dead letters.
+    /// Events further ahead of the wall clock become dead letters.
     pub max_future_skew: Span,
-    /// Events further behind the watermark are dead letters.
+    /// Events further behind the watermark become dead letters.
     pub correction_horizon: Span,
-    /// For so long an event id is remembered.
+    /// Event time for which event ids are remembered.
     pub dedup_window: Span,
-    /// For so long what is settled is kept.
+    /// Event time for which finished leads, deals and contacts are kept.
     pub retention: Option<Span>,
 }
 
-/// How the work is cut up.
+/// Workers and epochs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
-    /// Timely workers.
+    /// Number of timely workers.
     pub workers: usize,
-    /// Longest epoch.
+    /// Maximum duration of an epoch.
     pub epoch: Span,
-    /// Most messages of an epoch.
+    /// Maximum number of messages in an epoch.
     pub epoch_messages: usize,
-    /// Most epochs that are read and not committed.
+    /// Maximum number of epochs that have been read and not yet committed.
     pub epochs_in_flight: usize,
-    /// Largest message that is decoded.
+    /// Maximum size of a message that is decoded.
     pub max_message_bytes: usize,
 }
 
 const TOPIC: Form = Form {
-    wanted: "a topic name of letters, digits, `.`, `_` and `-`",
+    expected: "a topic name of letters, digits, `.`, `_` and `-`",
     fits: |text| {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         (1..=249).contains(&text.len()) && ![".", ".."].contains(&text) && text.bytes().all(letter)
@@ -207,12 +177,12 @@ const TOPIC: Form = Form {
     pattern: "^[A-Za-z0-9._-]{1,249}$",
 };
 const ADDRESS: Form = Form {
-    wanted: "an address and port such as 127.0.0.1:9464 or [::]:9464",
+    expected: "an address and port such as 127.0.0.1:9464 or [::]:9464",
     fits: |text| text.parse::<SocketAddr>().is_ok(),
     pattern: "",
 };
 const PROPERTY: Form = Form {
-    wanted: "the name of a librdkafka property",
+    expected: "the name of a librdkafka property",
     fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)),
     pattern: "",
 };
@@ -220,146 +190,161 @@ const PROPERTIES: ValueKind = ValueKind::Map(PROPERTY, &ValueKind::Property);
 const ENCODING: KeySpec = KeySpec::new(
     "encoding",
     ValueKind::Name(|| Encoding::ALL.map(Encoding::name).to_vec()),
-    "how its messages are written, where no `content-type` header says otherwise",
+    "encoding of its messages, unless a `content-type` header overrides it",
 )
-.filled("json");
+.default("json");
 
 const fn topic(name: &'static str, default: &'static str, help: &'static str) -> KeySpec {
-    KeySpec::new(name, ValueKind::Form(TOPIC), help).filled(default)
+    KeySpec::new(name, ValueKind::Form(TOPIC), help).default(default)
 }
 
 const fn span(name: &'static str, (from, to): (Span, Span), default: &'static str, help: &'static str) -> KeySpec {
-    KeySpec::new(name, ValueKind::Span(from, to), help).filled(default)
+    KeySpec::new(name, ValueKind::Span(from, to), help).default(default)
 }
 
-/// Sections and keys beside those of the norms.
+/// Sections and keys in addition to those of the norms.
 const CONFIG: &[KeySpec] = &[
-    KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "how to reach Kafka, and as whom").filled("{}"),
-    KeySpec::new("topics", ValueKind::Table(&[TOPICS]), "which topics are read and written").filled("{}"),
-    KeySpec::new("time", ValueKind::Table(&[TIME]), "how event time runs").filled("{}"),
-    KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "how the work is cut up").filled("{}"),
-    KeySpec::new("http", ValueKind::Form(ADDRESS), "where metrics and probes are served").filled("127.0.0.1:9464"),
-    KeySpec::new("api", ValueKind::Table(&[API]), "who may ask for figures, alerts and journeys at `/api/v1`")
-        .filled("{}"),
-    KeySpec::new("redis", ValueKind::Table(&[REDIS]), "where the [live view](live-view.md) is kept, if anywhere"),
-    KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "what of the figures is exported at `/metrics`")
-        .filled("{}"),
-    KeySpec::new("norms_file", ValueKind::Text, "the file that the norms stand in, relative to this one")
-        .told("the norms stand in this file"),
+    KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "Kafka connection and identity").default("{}"),
+    KeySpec::new("topics", ValueKind::Table(&[TOPICS]), "topics read and written").default("{}"),
+    KeySpec::new("time", ValueKind::Table(&[TIME]), "event time settings").default("{}"),
+    KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "workers and epochs").default("{}"),
+    KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
+        .default("127.0.0.1:9464"),
+    KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
+    KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
+    KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
+    KeySpec::new("norms_file", ValueKind::Text, "file with the norms, relative to this file")
+        .described("norms are in this file"),
 ];
 
 const KAFKA: &[KeySpec] = &[
-    KeySpec::new("bootstrap", ValueKind::Setting, "brokers to begin with, separated by commas")
-        .filled("localhost:9092"),
-    KeySpec::new("group", ValueKind::Setting, "the consumer group").filled("funnelwatch"),
+    KeySpec::new("bootstrap", ValueKind::Setting, "bootstrap brokers, separated by commas").default("localhost:9092"),
+    KeySpec::new("group", ValueKind::Setting, "the consumer group").default("funnelwatch"),
     KeySpec::new(
         "transactional_id",
         ValueKind::Setting,
-        "the name of this process among the producers: it must be its own and stay its own over restarts",
+        "producer identity of this process: must be unique and stable across restarts",
     )
-    .filled("funnelwatch-${HOSTNAME:-0}"),
+    .default("funnelwatch-${HOSTNAME:-0}"),
     KeySpec::new("client", PROPERTIES, "librdkafka properties of both clients: security, timeouts…"),
     KeySpec::new("consumer", PROPERTIES, "librdkafka properties of the consumer"),
     KeySpec::new("producer", PROPERTIES, "librdkafka properties of the producer"),
 ];
 
+/// The keys of a source topic, from its row in the table of [`Topic`].
+macro_rules! source_topic {
+    ($topic:ident) => {
+        KeySpec::new(
+            Topic::$topic.info().key,
+            ValueKind::Table(const { &[&[topic("name", Topic::$topic.info().name, "the topic"), ENCODING]] }),
+            Topic::$topic.info().purpose,
+        )
+        .default("{}")
+    };
+}
+
 const TOPICS: &[KeySpec] = &[
-    KeySpec::new("crm", ValueKind::Table(&[&[topic("name", "crm.events", "the topic"), ENCODING]]), "CRM events")
-        .filled("{}"),
-    KeySpec::new(
-        "telephony",
-        ValueKind::Table(&[&[topic("name", "telephony.events", "the topic"), ENCODING]]),
-        "telephony events",
-    )
-    .filled("{}"),
-    KeySpec::new(
-        "email",
-        ValueKind::Table(&[&[topic("name", "email.events", "the topic"), ENCODING]]),
-        "written messages",
-    )
-    .filled("{}"),
-    topic("alerts", "funnelwatch.alerts", "the life of alerts"),
+    source_topic!(Crm),
+    source_topic!(Telephony),
+    source_topic!(Email),
+    topic("alerts", "funnelwatch.alerts", "alert statuses"),
     topic("metrics", "funnelwatch.metrics", "latest metric rows, compacted"),
     topic("reviews", "funnelwatch.reviews", "review requests"),
-    topic("dead_letters", "funnelwatch.dlq", "what could not be taken, with the reason"),
+    topic("dead_letters", "funnelwatch.dlq", "rejected messages, with the reason"),
     topic("state", "funnelwatch.state", "state, compacted; internal"),
-    topic("rerouted", "funnelwatch.rerouted", "messages found in a wrong partition; internal"),
+    topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
     KeySpec::new(
         "output",
         ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
-        "how alerts, metric rows and review requests are written",
+        "encoding of alerts, metric rows and review requests",
     )
-    .filled("json"),
+    .default("json"),
 ];
+
+/// `TOPICS` has an entry for each [`TopicRole`], and `output`.
+const _: () = assert!(TOPICS.len() == TopicRole::ALL.len() + 1);
 
 const MILLI: Span = Span(1);
 const YEARS: Span = Span(3653 * Span::DAY.0);
 
 const TIME: &[KeySpec] = &[
-    span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "how far the watermark stays behind the latest event"),
+    span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "delay of the watermark behind the latest event"),
     span(
         "idle_after",
         (Span(100), Span::DAY),
         "5s",
-        "after so much silence a partition that was read to its end holds the watermark back no more",
+        "after this time without messages, a partition that was read to its end stops holding back the watermark",
     ),
-    KeySpec::new("watermark_follows_clock", ValueKind::Flag, "when all is idle, the watermark follows the wall clock")
-        .filled("true"),
-    span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock are dead letters"),
-    span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark are dead letters"),
-    span("dedup_window", (Span::ZERO, YEARS), "6h", "for so long, in event time, an event id is remembered"),
+    KeySpec::new(
+        "watermark_follows_clock",
+        ValueKind::Flag,
+        "while all partitions are idle, the watermark follows the wall clock",
+    )
+    .default("true"),
+    span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock become dead letters"),
+    span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark become dead letters"),
+    span("dedup_window", (Span::ZERO, YEARS), "6h", "event time for which event ids are remembered"),
     KeySpec::new(
         "retention",
         ValueKind::Span(Span::HOUR, YEARS),
-        "what is over, and was not heard of for so long, is forgotten",
+        "event time without events after which finished leads, deals and contacts are discarded",
     )
-    .told("the longest window and the correction horizon"),
+    .described("the longest window plus `correction_horizon`"),
 ];
 
 const ENGINE: &[KeySpec] = &[
-    KeySpec::new("workers", ValueKind::Count(0, 256), "timely workers; 0: one for each core").filled("0"),
-    span("epoch", (MILLI, Span(10_000)), "100ms", "longest epoch: what is read in it is committed together"),
-    KeySpec::new("epoch_messages", ValueKind::Count(1, 10_000_000), "most messages of an epoch").filled("10000"),
-    KeySpec::new("epochs_in_flight", ValueKind::Count(1, 1024), "most epochs that are read and not committed")
-        .filled("4"),
+    KeySpec::new("workers", ValueKind::Count(0, 256), "number of timely workers; 0: one per core").default("0"),
+    span(
+        "epoch",
+        (MILLI, Span(10_000)),
+        "100ms",
+        "maximum duration of an epoch; messages read in an epoch are committed together",
+    ),
+    KeySpec::new("epoch_messages", ValueKind::Count(1, 10_000_000), "maximum number of messages in an epoch")
+        .default("10000"),
+    KeySpec::new(
+        "epochs_in_flight",
+        ValueKind::Count(1, 1024),
+        "maximum number of epochs that have been read and not yet committed",
+    )
+    .default("4"),
     KeySpec::new(
         "max_message_bytes",
         ValueKind::Bytes(1 << 10, 16 << 20),
-        "largest message that is decoded; a larger one is a dead letter",
+        "maximum message size; larger messages become dead letters",
     )
-    .filled("256KiB"),
+    .default("256KiB"),
 ];
 
-/// A shorter token could be guessed.
-const SHORTEST_TOKEN: usize = 16;
+/// The minimum length of a token; a shorter one could be guessed.
+const MIN_TOKEN_LENGTH: usize = 16;
 
-const API: &[KeySpec] = &[KeySpec::new(
-    "token",
-    ValueKind::Secret,
-    "what callers must show as `Authorization: Bearer …`, 16 letters or more",
-)
-.told("only this machine may ask")];
+const API: &[KeySpec] =
+    &[KeySpec::new("token", ValueKind::Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
+        .described("only local clients are allowed")];
 
 const PREFIX: Form = Form {
-    wanted: "letters, digits, `.`, `_`, `-` and `:`",
+    expected: "letters, digits, `.`, `_`, `-` and `:`",
     fits: |text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte)),
     pattern: "^[A-Za-z0-9._:-]+$",
 };
 
 const REDIS: &[KeySpec] = &[
-    KeySpec::new("url", ValueKind::Secret, "where Redis is, such as `redis://redis:6379/0`; without TLS").must(),
-    KeySpec::new("prefix", ValueKind::Form(PREFIX), "what its keys begin with").filled("funnelwatch"),
+    KeySpec::new("url", ValueKind::Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported")
+        .required(),
+    KeySpec::new("prefix", ValueKind::Form(PREFIX), "prefix of all keys").default("funnelwatch"),
     span(
         "ttl",
         (Span(10_000), YEARS),
         "1h",
-        "how long keys live that are not written anew; they are, every third of it",
+        "time to live of keys that are not refreshed; live keys are refreshed every third of it",
     ),
-    KeySpec::new("queue", ValueKind::Count(1, 100_000), "most committed batches that wait to be written").filled("256"),
+    KeySpec::new("queue", ValueKind::Count(1, 100_000), "maximum number of committed batches waiting to be written")
+        .default("256"),
 ];
 
 const FIGURE: Form = Form {
-    wanted: "the name of a figure such as touches or open_alerts",
+    expected: "the name of a figure such as touches or open_alerts",
     fits: |text| manager_metrics().any(|metric| metric.stem() == text),
     pattern: "^[a-z_]+$",
 };
@@ -368,39 +353,39 @@ const PROMETHEUS: &[KeySpec] = &[
     KeySpec::new(
         "manager_windows",
         ValueKind::List(&ValueKind::Text, 0),
-        "the windows, such as `24h`, whose figures are exported for single managers",
+        "windows, such as `24h`, whose figures are exported per manager",
     )
-    .told("all"),
+    .described("all"),
     KeySpec::new(
         "manager_metrics",
         ValueKind::List(&ValueKind::Form(FIGURE), 0),
-        "the figures that are exported for single managers, see [metrics](metrics.md)",
+        "figures exported per manager, see [metrics](metrics.md)",
     )
-    .told("all"),
+    .described("all"),
     KeySpec::new(
         "max_series",
         ValueKind::Count(0, 10_000_000),
-        "most series of figures and norms; what is beyond is left out, and `funnelwatch_series_left_out` says so",
+        "maximum number of series of figures and norms; further series are left out and counted by \
+         `funnelwatch_series_left_out`",
     )
-    .filled("200000"),
+    .default("200000"),
 ];
 
-/// Keys of the norms document that may stand beside `norms_file`: they are the operator's.
-const OPERATORS: [&str; 3] = ["default_country", "privacy_key", "language"];
+/// Keys of the norms document that may be set together with `norms_file`: they belong to the operator.
+const OPERATOR_KEYS: [&str; 3] = ["default_country", "privacy_key", "language"];
 
-/// What holds where nothing is set: Kafka on this machine, and no norms.
+/// The defaults: Kafka on localhost and no norms.
 impl Default for Config {
     fn default() -> Self {
         match Self::parse("defaults", "") {
             Ok(config) => Self { notes: Vec::new(), files: Vec::new(), ..config },
-            Err(problems) => unreachable!("the defaults are a configuration: {problems}"),
+            Err(problems) => unreachable!("the defaults are valid: {problems}"),
         }
     }
 }
 
 impl Config {
-    /// How event time is kept. What is settled is kept for `time.retention`, by default for the longest window and as
-    /// long as late events may correct it.
+    /// The event time settings of shards. `time.retention` defaults to the longest window plus the correction horizon.
     pub fn timing(&self) -> Timing {
         let longest = self.norms.windows.iter().map(|window| window.size.0).max().unwrap_or_default();
         let retention = self.time.retention.unwrap_or(Span(longest + self.time.correction_horizon.0));
@@ -423,23 +408,23 @@ impl Config {
         Self::load_with(path, &SystemEnv)
     }
 
-    fn load_with(path: &Path, outside: &dyn Env) -> Result<Self, Problems> {
+    fn load_with(path: &Path, env: &dyn Env) -> Result<Self, Problems> {
         let file = path.display().to_string();
-        let text = outside.file(path).map_err(|error| Problems(vec![problem::unreadable(&file, &error)]))?;
-        Self::parse_with(&file, &text, outside)
+        let text = env.file(path).map_err(|error| Problems(vec![problem::unreadable(&file, &error)]))?;
+        Self::parse_with(&file, &text, env)
     }
 
-    /// Reads the configuration `text`; `file` is its name in problems, and files that it names are relative to it.
+    /// Reads the configuration `text`; `file` is its name in problems and the base of relative paths.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         Self::parse_with(file, text, &SystemEnv)
     }
 
-    fn parse_with(file: &str, text: &str, outside: &dyn Env) -> Result<Self, Problems> {
-        let mut reader = Reader::new(file, text, outside);
+    fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Self, Problems> {
+        let mut reader = Reader::new(file, text, env);
         let root = reader.document(&[CONFIG, keys::NORMS]);
         reader.files.push(file.into());
-        let norms = if root.gives("norms_file") {
-            norms_of_its_own(&mut reader, &root, outside)
+        let norms = if root.is_set("norms_file") {
+            load_norms_file(&mut reader, &root, env)
         } else {
             Some(norms::build(&mut reader, &root))
         };
@@ -447,7 +432,7 @@ impl Config {
         let topics = root.table("topics").and_then(|table| topics(&mut reader, table));
         let time = root.table("time").and_then(time);
         if let (Some((norms, _)), Some(time)) = (&norms, &time) {
-            bounds(&mut reader, &root, norms, time);
+            check_limits(&mut reader, &root, norms, time);
         }
         let config = (|| {
             let (norms, language) = norms?;
@@ -473,27 +458,27 @@ impl Config {
     }
 }
 
-/// The norms in the file that `norms_file` names.
-fn norms_of_its_own(reader: &mut Reader<'_>, root: &Table, outside: &dyn Env) -> Option<(Norms, Language)> {
+/// Reads the norms from the file set by `norms_file`.
+fn load_norms_file(reader: &mut Reader<'_>, root: &Table, env: &dyn Env) -> Option<(Norms, Language)> {
     let line = root.line_of("norms_file");
-    for key in keys::NORMS.iter().filter(|key| root.gives(key.name) && !OPERATORS.contains(&key.name)) {
-        let text = format!("this belongs into the file that `norms_file` on line {line} names");
+    for key in keys::NORMS.iter().filter(|key| root.is_set(key.name) && !OPERATOR_KEYS.contains(&key.name)) {
+        let text = format!("must be set in the file given by `norms_file` on line {line}");
         reader.problem(root.line_of(key.name), root.path_of(key.name), text);
     }
     let path = reader.locate(root.text("norms_file")?);
     let file = path.display().to_string();
-    let text = match outside.file(&path) {
+    let text = match env.file(&path) {
         Ok(text) => text,
         Err(error) => {
             reader.problem(line, "norms_file", format!("cannot read {file}: {}", error.kind()));
             return None;
         }
     };
-    let mut inner = Reader::new(&file, &text, outside);
+    let mut inner = Reader::new(&file, &text, env);
     let table = inner.document(&[keys::NORMS]);
     let (mut norms, mut language) = norms::build(&mut inner, &table);
-    for key in OPERATORS.into_iter().filter(|key| root.gives(key) && table.gives(key)) {
-        let text = format!("the key stands in {file} as well, on line {}", table.line_of(key));
+    for key in OPERATOR_KEYS.into_iter().filter(|key| root.is_set(key) && table.is_set(key)) {
+        let text = format!("duplicate key, also set in {file} on line {}", table.line_of(key));
         inner.problems.push(Problem {
             file: reader.name().into(),
             line: root.line_of(key),
@@ -501,14 +486,14 @@ fn norms_of_its_own(reader: &mut Reader<'_>, root: &Table, outside: &dyn Env) ->
             text,
         });
     }
-    reader.take_over(inner, path);
-    if root.gives("default_country") {
+    reader.merge(inner, path);
+    if root.is_set("default_country") {
         norms.country = norms::country(root);
     }
     if let Some(key) = root.text("privacy_key") {
         norms.privacy_key = Some(key.into());
     }
-    if root.gives("language") {
+    if root.is_set("language") {
         language = norms::language(root);
     }
     Some((norms, language))
@@ -533,7 +518,7 @@ fn topics(reader: &mut Reader<'_>, table: &Table) -> Option<Topics> {
         if let (ValueKind::Form(_) | ValueKind::Table(_), Some(topic)) = (key.kind, holder.text(name))
             && let Some(other) = used.insert(topic.to_owned(), key.name)
         {
-            let text = format!("`{topic}` is also the topic of `{other}`; each must be its own");
+            let text = format!("`{topic}` is already used by `{other}`; topic names must be distinct");
             reader.problem(holder.line_of(name), holder.path_of(name), text);
         }
     }
@@ -544,9 +529,7 @@ fn topics(reader: &mut Reader<'_>, table: &Table) -> Option<Topics> {
     };
     let name = |key| table.text(key).map(String::from);
     Some(Topics {
-        crm: source("crm")?,
-        telephony: source("telephony")?,
-        email: source("email")?,
+        sources: PerTopic::try_from_fn(|topic| source(topic.info().key))?,
         alerts: name("alerts")?,
         metrics: name("metrics")?,
         reviews: name("reviews")?,
@@ -586,8 +569,8 @@ fn engine(table: &Table) -> Option<Engine> {
 
 fn api(reader: &mut Reader<'_>, table: &Table) -> Option<Api> {
     let token = table.text("token").map(|token| token.trim_end().to_owned());
-    if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
-        let text = format!("wanted at least {SHORTEST_TOKEN} letters: a shorter token could be guessed");
+    if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
+        let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
         reader.problem(table.line_of("token"), table.path_of("token"), text);
     }
     Some(Api { token })
@@ -595,14 +578,14 @@ fn api(reader: &mut Reader<'_>, table: &Table) -> Option<Api> {
 
 fn redis(reader: &mut Reader<'_>, table: &Table) -> Option<Redis> {
     let url = table.text("url")?.trim_end().to_owned();
-    // It is not quoted: there may be a password in it.
+    // The URL is not shown, because it may contain a password.
     let found = match url.split_once("://") {
         Some(("redis", rest)) if !rest.is_empty() => None,
-        Some(("rediss", _)) => Some("TLS, which is not spoken here: put a proxy between"),
-        _ => Some("something else"),
+        Some(("rediss", _)) => Some("a TLS address; TLS is not supported, use a proxy"),
+        _ => Some("another format"),
     };
     if let Some(found) = found {
-        let text = format!("wanted an address such as redis://redis:6379/0, found {found}");
+        let text = format!("expected an address such as redis://redis:6379/0, found {found}");
         reader.problem(table.line_of("url"), table.path_of("url"), text);
     }
     Some(Redis {
@@ -617,7 +600,7 @@ fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<S
     let windows: Vec<_> = norms.windows.iter().map(|window| window.name()).collect();
     for (line, name) in table.list("manager_windows").iter().filter_map(|value| Some((value.line, value.text()?))) {
         if !windows.iter().any(|window| window == name) {
-            let text = format!("there is no window `{name}`: there are {}", windows.join(", "));
+            let text = format!("unknown window `{name}`; expected one of {}", windows.join(", "));
             reader.problem(line, table.path_of("manager_windows"), text);
         }
     }
@@ -630,7 +613,7 @@ fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<S
     })
 }
 
-/// The figures that single managers have.
+/// The figures that exist per manager.
 fn manager_metrics() -> impl Iterator<Item = Metric> {
     Metric::ALL.iter().copied().filter(|metric| matches!(metric.group(), MetricGroup::Window | MetricGroup::Now))
 }
@@ -639,14 +622,14 @@ fn count(table: &Table, key: &str) -> Option<usize> {
     table.count(key).and_then(|count| usize::try_from(count).ok())
 }
 
-/// The relations of bounds with each other.
-fn bounds(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
+/// Checks related limits against each other.
+fn check_limits(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
     let Some(table) = root.table("time") else { return };
     if time.correction_horizon < time.allowed_lateness {
         let text = format!(
-            "{} is less than the allowed lateness of {}: events in time would be too late",
-            key::whole(time.correction_horizon),
-            key::whole(time.allowed_lateness)
+            "{} is less than `allowed_lateness` ({}): events within the allowed lateness would be rejected",
+            key::format_span(time.correction_horizon),
+            key::format_span(time.allowed_lateness)
         );
         reader.problem(table.line_of("correction_horizon"), table.path_of("correction_horizon"), text);
     }
@@ -654,9 +637,9 @@ fn bounds(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
     let least = Span(longest.0 + time.correction_horizon.0);
     if let Some(retention) = time.retention.filter(|retention| *retention < least) {
         let text = format!(
-            "{retention} is less than the longest window ({longest}) and the correction horizon ({}) together: \
-             figures would miss finished leads and deals",
-            key::whole(time.correction_horizon)
+            "{retention} is less than the longest window ({longest}) plus `correction_horizon` ({}): figures would \
+             miss finished leads and deals",
+            key::format_span(time.correction_horizon)
         );
         reader.problem(table.line_of("retention"), table.path_of("retention"), text);
     }
@@ -664,12 +647,12 @@ fn bounds(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
 
 #[cfg(test)]
 mod tests {
-    use super::env::pretend::FakeEnv;
-    use super::samples::{CONFIG_REFUSED, documents};
+    use super::env::fake::FakeEnv;
+    use super::samples::{CONFIG_INVALID, documents};
     use super::*;
     use std::path::Path;
 
-    fn pretend() -> FakeEnv {
+    fn fake_env() -> FakeEnv {
         FakeEnv {
             variables: BTreeMap::from([("HOSTNAME", "pod-3"), ("PASSWORD", "hunter2")]),
             files: BTreeMap::from([
@@ -681,24 +664,24 @@ mod tests {
     }
 
     fn config(text: &str) -> Config {
-        Config::parse_with("etc/main.yaml", text, &pretend()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+        Config::parse_with("etc/main.yaml", text, &fake_env()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
     }
 
     fn problems(text: &str) -> Vec<String> {
-        let found = Config::parse_with("etc/main.yaml", text, &pretend()).err().unwrap_or_default();
+        let found = Config::parse_with("etc/main.yaml", text, &fake_env()).err().unwrap_or_default();
         found.0.iter().map(|problem| problem.to_string().replace("etc/main.yaml:", "")).collect()
     }
 
     #[test]
-    fn defaults_are_those_of_the_docs() {
+    fn defaults_match_the_documentation() {
         let Config { kafka, topics, time, engine, http, language, .. } = config("");
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("localhost:9092", "funnelwatch"));
         assert_eq!(kafka.transactional_id, "funnelwatch-pod-3");
         assert!(kafka.client.is_empty() && kafka.consumer.is_empty() && kafka.producer.is_empty());
         let source = |name: &str| SourceTopic { name: name.into(), encoding: Encoding::Json };
-        assert_eq!(topics.crm, source("crm.events"));
-        assert_eq!(topics.telephony, source("telephony.events"));
-        assert_eq!(topics.email, source("email.events"));
+        assert_eq!(topics.sources[Topic::Crm], source("crm.events"));
+        assert_eq!(topics.sources[Topic::Telephony], source("telephony.events"));
+        assert_eq!(topics.sources[Topic::Email], source("email.events"));
         let names =
             [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters, &topics.state, &topics.rerouted];
         let tails = ["alerts", "metrics", "reviews", "dlq", "state", "rerouted"];
@@ -733,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_set() {
+    fn all_keys_can_be_set() {
         let text = "\
 kafka:
   bootstrap: a:1,b:2
@@ -765,8 +748,9 @@ norms: {stage_reverted: {}}
             ("50", "true")
         );
         assert_eq!(kafka.producer["ssl.key.location"], "hunter2");
-        assert_eq!((topics.crm.name.as_str(), topics.crm.encoding), ("crm", Encoding::ConfluentProtobuf));
-        assert_eq!((topics.email.name.as_str(), topics.email.encoding), ("email.events", Encoding::Protobuf));
+        let source = |topic| (topics.sources[topic].name.as_str(), topics.sources[topic].encoding);
+        assert_eq!(source(Topic::Crm), ("crm", Encoding::ConfluentProtobuf));
+        assert_eq!(source(Topic::Email), ("email.events", Encoding::Protobuf));
         assert_eq!((topics.dead_letters.as_str(), topics.output), ("dead", Encoding::Protobuf));
         assert_eq!((time.allowed_lateness, time.idle_after), (Span::ZERO, Span(100)));
         assert_eq!((time.watermark_follows_clock, time.retention), (false, Some(Span(40 * Span::DAY.0))));
@@ -800,7 +784,7 @@ norms: {stage_reverted: {}}
     }
 
     #[test]
-    fn norms_may_have_a_file_of_their_own() {
+    fn norms_can_be_in_a_separate_file() {
         let config = config("norms_file: norms.yaml");
         assert_eq!((config.language, config.norms.privacy_key.as_deref()), (Language::Ru, Some("k3y")));
         assert_eq!(config.files, ["etc/main.yaml", "etc/norms.yaml", "etc/run/key"].map(PathBuf::from));
@@ -809,31 +793,31 @@ norms: {stage_reverted: {}}
         assert_eq!(
             problems("norms_file: norms.yaml\nnorms: {}\nlanguage: en\ncalendars: {}"),
             [
-                "2: norms: this belongs into the file that `norms_file` on line 1 names",
-                "3: language: the key stands in etc/norms.yaml as well, on line 1",
-                "4: calendars: this belongs into the file that `norms_file` on line 1 names",
+                "2: norms: must be set in the file given by `norms_file` on line 1",
+                "3: language: duplicate key, also set in etc/norms.yaml on line 1",
+                "4: calendars: must be set in the file given by `norms_file` on line 1",
             ]
         );
         assert_eq!(problems("norms_file: gone.yaml"), ["1: norms_file: cannot read etc/gone.yaml: entity not found"]);
         assert_eq!(
             problems("norms_file: bad.yaml\nhttp: x"),
             [
-                "etc/bad.yaml:2: norms.neglected.within: this key is missing: the deadline, counted from the anchor \
-                 on the rule's clock",
-                "2: http: wanted an address and port such as 127.0.0.1:9464 or [::]:9464, found the text `x`",
+                "etc/bad.yaml:2: norms.neglected.within: required key is missing: the deadline, measured from the \
+                 anchor on the rule's clock",
+                "2: http: expected an address and port such as 127.0.0.1:9464 or [::]:9464, found string `x`",
             ]
         );
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
-        for (text, wanted) in documents(CONFIG_REFUSED) {
-            assert_eq!(problems(text), wanted, "{text}");
+    fn problems_are_reported() {
+        for (text, expected) in documents(CONFIG_INVALID) {
+            assert_eq!(problems(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn the_examples_are_right() {
+    fn the_examples_are_valid() {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
         let config = Config::load(&examples.join("funnelwatch.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.notes, []);
@@ -841,13 +825,16 @@ norms: {stage_reverted: {}}
             config.files,
             [examples.join("funnelwatch.yaml"), examples.join("norms.yaml"), examples.join("calendar-russia.yaml")]
         );
-        assert!(config.norms.base.rules.len() >= 20, "the example shows the rules");
+        assert!(config.norms.base.rules.len() >= 20, "the example covers the rules");
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_a_problem() {
+    fn a_missing_file_is_a_problem() {
         let path = Path::new("no/such.yaml");
-        let told = [Config::load(path).expect_err("not there"), load_norms(path).expect_err("not there")];
-        assert_eq!(told.map(|told| told.to_string()), ["no/such.yaml: cannot read the file: entity not found"; 2]);
+        let problems = [Config::load(path).expect_err("missing"), load_norms(path).expect_err("missing")];
+        assert_eq!(
+            problems.map(|problems| problems.to_string()),
+            ["no/such.yaml: cannot read file: entity not found"; 2]
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! The ring that moves. Owns the timely graph and its workers; every operator is thin round one domain or codec call.
+//! Owns the timely dataflow graph and its workers. Every operator is a thin wrapper around one domain or codec call.
 //!
 //! ```text
-//!            ┌─ each worker ──────────────────────────────────────────────────────────────────────┐
-//! Supply ──► │ input ──► decode ──⇄ by shard ──► floor ──► scoreboard ──► capture ──────────────  │ ──► Yield
-//! (epochs)   │ [WorkerInput]          [EdgeMessage]            [EdgeMessage]           [EdgeMessage]     one Yield an epoch
-//!            └────────────────────────────────────────────────────────────────────────────────────┘
+//!              ┌─ each worker ──────────────────────────────────────────────────────────────────────┐
+//! EpochSender ►│ input ─────────► decode ── by shard ──► shard ─────────► figures ─────────► output │► OutputCollector
+//! (epochs)     │   [WorkerInput]         [EdgeMessage]       [EdgeMessage]       [EdgeMessage]      │  (epochs)
+//!              └────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Timely time is the number of the epoch, a bounded batch of raw messages. Event time travels as data. An operator that
-//! keeps state acts on an epoch when its frontier has passed it, so results depend neither on thread timing nor on the
-//! number of workers. Nothing crosses processes here but Kafka.
+//! Timely's timestamp is the epoch number; an epoch is a bounded batch of raw messages, and yields one `EpochOutput`.
+//! Event time is part of the data. A stateful operator processes an epoch once its frontier has passed it, so results
+//! depend neither on thread scheduling nor on the number of workers. Processes exchange data only through Kafka.
 
 pub mod epoch;
 mod graph;

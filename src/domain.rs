@@ -1,5 +1,5 @@
-//! The ring that decides. Owns what events mean: journeys, rules, windows. Promises to be pure: the same events in the
-//! same order give the same effects. Refuses I/O, clocks, threads, logs and wire formats.
+//! The domain core: journeys, rules and windows. It is pure: the same events in the same order produce the same
+//! effects. It contains no I/O, wall clock, threads, logging or wire formats.
 
 pub mod alert;
 pub mod calendar;
@@ -10,6 +10,7 @@ pub mod effect;
 pub mod entity_report;
 pub mod event;
 pub mod evidence;
+mod held_offsets;
 pub mod histogram;
 pub mod id;
 pub mod identity;
@@ -27,6 +28,7 @@ pub mod rule;
 pub mod scoreboard;
 pub mod shard_processor;
 pub mod small_index_vec;
+pub mod source;
 pub mod tenant;
 pub mod tenant_context;
 pub mod terms;

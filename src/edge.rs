@@ -1,5 +1,5 @@
-//! The ring that touches. Owns what meets the world: Kafka, files, HTTP, the terminal, signals. Everything that can block,
-//! fail or tell the time is here.
+//! The I/O ring: Kafka, files, HTTP, Redis, the terminal and the wall clock. Everything that blocks, fails or reads the
+//! time is here.
 
 pub mod clock;
 pub mod files;

@@ -1,4 +1,4 @@
-//! funnelwatch: a real-time supervisor of sales departments.
+//! funnelwatch: a real-time stream processor that supervises sales departments.
 
 pub mod app;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The binary: reads the command line, sets up logging, and hands over to the library.
+//! The binary: parses the command line, sets up logging, and calls the library.
 
 use clap::Parser;
 use funnelwatch::{app, cli, telemetry};
@@ -10,15 +10,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     telemetry::log_to_stderr();
-    end_on_panic();
+    exit_on_panic();
     app::run(cli)
 }
 
-/// A thread that panicked is missed by all others: the process ends and is restarted rather than limping on.
-fn end_on_panic() {
-    let report = std::panic::take_hook();
+/// Makes a panic of any thread end the process, so that it is restarted instead of running without that thread.
+fn exit_on_panic() {
+    let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        default_hook(panic);
         std::process::exit(1);
     }));
 }

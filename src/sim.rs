@@ -1,11 +1,12 @@
-//! Owns the simulated sales floor: companies, managers with habits and customers with stories, as a stream of events.
-//! Promises the same events for the same plan, on every platform and in every build, in order of their time, endless,
-//! in memory bounded by the customers at hand; and it knows what must come out ([`Simulation::owed`]). Refuses the
-//! clock, files and the network: whoever wants events at the right moment waits for it.
+//! Simulates sales departments (companies, managers with habits, customers with stories) as a stream of events.
+//!
+//! The stream is endless and ordered by event time. The same plan gives the same events on every platform and in every
+//! build. Memory is bounded by the number of active customers. [`Simulation::expected`] lists the alerts that the
+//! events must cause. The simulation uses no wall clock, files or network: pacing is up to the caller.
 //!
 //! ```text
-//!  Plan ──► sources (roll call, leads, strangers) ──► customers ──► one queue of turns ──► Event
-//!           by company, at the bustle of the hour     by script     by time
+//!  Plan ──► arrivals (managers, leads, unknown callers) ──► customers ──► queue of steps ──► Event
+//!           per company, at the hourly arrival rate         scripted      by event time
 //! ```
 
 mod agenda;
@@ -19,7 +20,7 @@ mod shift;
 #[cfg(test)]
 mod tests;
 
-pub use disorder::{Disturb, Duplicated, Shuffled};
+pub use disorder::{Disorder, Duplicated, Shuffled};
 pub use expected::{ExpectedAlert, Subject};
 pub use plan::{Company, Habit, Member, Mix, Norm, Plan};
 pub use shift::Shift;
@@ -28,191 +29,193 @@ use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 use agenda::{Agenda, ScheduledStep};
 use customer::{Customer, Phase};
-use random::Dice;
-use script::{Books, Scene};
+use random::Random;
+use script::{SharedState, StepContext};
 
-/// Norms that fit [`Plan::demo`], as a document of the configuration: prompt managers keep them all.
+/// A norms document for [`Plan::demo`]: prompt managers keep all of its norms.
 pub fn norms_yaml() -> &'static str {
     include_str!("sim/norms.yaml")
 }
 
-/// A sales floor at work: an endless stream of events in order of their time.
+/// An endless stream of events in order of event time.
 #[derive(Debug)]
 pub struct Simulation {
     plan: Plan,
-    books: Books,
+    shared: SharedState,
     sources: Vec<ArrivalProcess>,
     customers: Vec<Customer>,
-    /// Places in `customers` whose stories are over.
+    /// Indexes in `customers` whose stories have ended.
     free: Vec<u32>,
-    /// The turns of sources, and behind the sources of customers.
+    /// The steps to come. Actors are numbered: first `sources`, then `customers`.
     agenda: Agenda,
 }
 
-/// Where new things come from.
+/// A process that creates customers or announces managers.
 #[derive(Clone, Copy, Debug)]
 struct ArrivalProcess {
     company: u32,
     kind: ArrivalKind,
-    /// How many came: managers take them by turns.
+    /// Arrivals so far; they are assigned to managers round-robin.
     count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum ArrivalKind {
-    /// Managers are presented, one a millisecond; this one is next.
-    RollCall(u32),
-    /// Leads of the work in hand, of which so many are left, this many microseconds apart on average.
-    Stock(u32, i64),
-    /// Leads, this many microseconds apart on average.
+    /// Announces the managers, one per millisecond: index of the next one.
+    ManagerAnnouncements(u32),
+    /// Leads that are already in progress at the start: how many are left, mean interarrival time in microseconds.
+    Backlog(u32, i64),
+    /// New leads: mean interarrival time in microseconds.
     Leads(i64),
-    /// Calls by strangers, likewise.
-    Strangers(i64),
+    /// Calls from unknown numbers: mean interarrival time in microseconds.
+    UnknownCallers(i64),
 }
 
 const WORKDAY_MICROS: u64 = 9 * 3600 * 1_000_000;
-/// The work in hand comes in over this time, at pace 1.
-const STOCK_MICROS: i64 = 25 * 60 * 1_000_000;
+/// The backlog arrives within this time, at pace 1.
+const BACKLOG_MICROS: i64 = 25 * 60 * 1_000_000;
 
 impl Simulation {
-    /// Opens the floor.
+    /// Starts a simulation.
     pub fn new(plan: Plan) -> Self {
-        let dice = Dice::new(plan.seed, 0);
-        let books = Books { dice, events: 0, customers: 0, calls: 0, messages: 0, owed: Vec::new() };
-        let mut floor = Self {
-            books,
+        let random = Random::new(plan.seed, 0);
+        let shared = SharedState { random, events: 0, customers: 0, calls: 0, messages: 0, expected: Vec::new() };
+        let mut simulation = Self {
+            shared,
             sources: Vec::new(),
             customers: Vec::new(),
             free: Vec::new(),
             agenda: Agenda::default(),
             plan,
         };
-        floor.open();
-        floor
+        simulation.schedule_arrivals();
+        simulation
     }
 
-    /// What must come out under the norms of the plan, of all that happened so far: every violation that a manager
-    /// committed on purpose, in the order in which they were decided on. Empty unless the plan keeps it.
-    pub fn owed(&self) -> &[ExpectedAlert] {
-        &self.books.owed
+    /// The alerts that the events so far must cause under the plan's norms: every deliberate violation, in the order in
+    /// which the simulation decided on it. Empty unless [`Plan::keeps_expected`] is set.
+    pub fn expected(&self) -> &[ExpectedAlert] {
+        &self.shared.expected
     }
 
-    /// The plan that is played.
+    /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// How many customers have a story that is not over.
-    pub fn live(&self) -> usize {
+    /// How many customers have a story in progress.
+    pub fn active_customers(&self) -> usize {
         self.customers.len() - self.free.len()
     }
 
-    fn open(&mut self) {
+    fn schedule_arrivals(&mut self) {
         let start = self.plan.start.0 * 1000;
-        let apart = |per_day| i64::try_from(WORKDAY_MICROS / per_day).map_or(i64::MAX, |mean| mean.max(1));
+        let mean_gap = |per_day| i64::try_from(WORKDAY_MICROS / per_day).map_or(i64::MAX, |mean| mean.max(1));
         let mut sources = Vec::new();
-        for (company, number) in self.plan.companies.iter().zip(0..) {
+        for (company, index) in self.plan.companies.iter().zip(0..) {
             if company.staff.is_empty() {
                 continue;
             }
-            let presented = start + company.staff.len() as i64 * 1000;
-            let mut source = |kind, micros| sources.push((ArrivalProcess { company: number, kind, count: 0 }, micros));
-            source(ArrivalKind::RollCall(0), start);
+            let announced = start + company.staff.len() as i64 * 1000;
+            let mut source = |kind, micros| sources.push((ArrivalProcess { company: index, kind, count: 0 }, micros));
+            source(ArrivalKind::ManagerAnnouncements(0), start);
             if company.leads_per_day > 0 {
-                let mean = apart(company.leads_per_day);
-                source(ArrivalKind::Leads(mean), presented + self.books.dice.wait(mean));
+                let mean = mean_gap(company.leads_per_day);
+                source(ArrivalKind::Leads(mean), announced + self.shared.random.arrival_gap(mean));
             }
             if company.callers_per_day > 0 {
-                let mean = apart(company.callers_per_day);
-                source(ArrivalKind::Strangers(mean), presented + self.books.dice.wait(mean));
+                let mean = mean_gap(company.callers_per_day);
+                source(ArrivalKind::UnknownCallers(mean), announced + self.shared.random.arrival_gap(mean));
             }
-            if company.stock > 0 {
-                let mean = STOCK_MICROS / i64::from(self.plan.pace.max(1)) / i64::from(company.stock);
-                source(ArrivalKind::Stock(company.stock, mean), presented + self.books.dice.wait(mean));
+            if company.backlog > 0 {
+                let mean = BACKLOG_MICROS / i64::from(self.plan.pace.max(1)) / i64::from(company.backlog);
+                source(ArrivalKind::Backlog(company.backlog, mean), announced + self.shared.random.arrival_gap(mean));
             }
         }
-        for (who, (source, micros)) in (0..).zip(sources) {
+        for (actor, (source, micros)) in (0..).zip(sources) {
             self.sources.push(source);
-            self.agenda.enter(ScheduledStep { micros, who });
+            self.agenda.schedule(ScheduledStep { micros, actor });
         }
     }
 
-    /// The source's turn: its event, if it has one now, and when its next turn is.
-    fn draw(&mut self, who: u32, micros: i64) -> (Option<Event>, Option<i64>) {
-        let ArrivalProcess { company, kind, count } = self.sources[who as usize];
+    /// Runs one step of an arrival process: its event, if any, and when its next step is due.
+    fn poll_source(&mut self, actor: u32, micros: i64) -> (Option<Event>, Option<i64>) {
+        let ArrivalProcess { company, kind, count } = self.sources[actor as usize];
         let (mean, phase) = match kind {
-            ArrivalKind::RollCall(member) => return self.roll_call(who, member, micros),
-            ArrivalKind::Stock(left, mean) => {
-                self.sources[who as usize].kind = ArrivalKind::Stock(left - 1, mean);
-                let next = (left > 1).then(|| micros + self.books.dice.wait(mean));
-                return (Some(self.enter(company, left, Phase::Lead, micros, true)), next);
+            ArrivalKind::ManagerAnnouncements(member) => return self.announce_next_manager(actor, member, micros),
+            ArrivalKind::Backlog(left, mean) => {
+                self.sources[actor as usize].kind = ArrivalKind::Backlog(left - 1, mean);
+                let next = (left > 1).then(|| micros + self.shared.random.arrival_gap(mean));
+                return (Some(self.add_customer(company, left, Phase::Lead, micros, true)), next);
             }
             ArrivalKind::Leads(mean) => (mean, Phase::Lead),
-            ArrivalKind::Strangers(mean) => (mean, Phase::Stranger),
+            ArrivalKind::UnknownCallers(mean) => (mean, Phase::UnknownCaller),
         };
-        let next = Some(micros.saturating_add(self.books.dice.wait(mean)));
-        let bustle = self.plan.shift.bustle(Timestamp(micros / 1000));
-        let comes = bustle == 100 || self.books.dice.chance(bustle);
-        if !comes {
+        let next = Some(micros.saturating_add(self.shared.random.arrival_gap(mean)));
+        let arrival_percent = self.plan.shift.arrival_percent(Timestamp(micros / 1000));
+        let arrives = arrival_percent == 100 || self.shared.random.chance(arrival_percent);
+        if !arrives {
             return (None, next);
         }
-        self.sources[who as usize].count = count.wrapping_add(1);
-        (Some(self.enter(company, count, phase, micros, false)), next)
+        self.sources[actor as usize].count = count.wrapping_add(1);
+        (Some(self.add_customer(company, count, phase, micros, false)), next)
     }
 
-    fn roll_call(&mut self, who: u32, member: u32, micros: i64) -> (Option<Event>, Option<i64>) {
-        let company = &self.plan.companies[self.sources[who as usize].company as usize];
-        let mut scene = Scene { plan: &self.plan, company, books: &mut self.books, now: Timestamp(micros / 1000) };
-        let event = scene.present(&company.staff[member as usize]);
-        self.sources[who as usize].kind = ArrivalKind::RollCall(member + 1);
+    fn announce_next_manager(&mut self, actor: u32, member: u32, micros: i64) -> (Option<Event>, Option<i64>) {
+        let company = &self.plan.companies[self.sources[actor as usize].company as usize];
+        let mut context =
+            StepContext { plan: &self.plan, company, shared: &mut self.shared, now: Timestamp(micros / 1000) };
+        let event = context.announce(&company.staff[member as usize]);
+        self.sources[actor as usize].kind = ArrivalKind::ManagerAnnouncements(member + 1);
         let more = (member as usize + 1) < company.staff.len();
         (Some(event), more.then_some(micros + 1000))
     }
 
-    /// A customer turns in.
-    fn enter(&mut self, company: u32, count: u32, phase: Phase, micros: i64, in_hand: bool) -> Event {
+    /// Adds a customer and runs the first step of its story.
+    fn add_customer(&mut self, company: u32, count: u32, phase: Phase, micros: i64, from_backlog: bool) -> Event {
         let member = count % self.plan.companies[company as usize].staff.len() as u32;
-        self.books.customers += 1;
-        let dice = &mut self.books.dice;
-        let mut customer = Customer::new(self.books.customers, company, member, phase, dice);
+        self.shared.customers += 1;
+        let random = &mut self.shared.random;
+        let mut customer = Customer::new(self.shared.customers, company, member, phase, random);
         let (low, high) = self.plan.mix.weights().lead_rounds;
-        customer.rounds = dice.between(low, high) as u8;
-        if in_hand {
-            customer.rounds = dice.between(0, i64::from(customer.rounds)) as u8;
+        customer.rounds = random.between(low, high) as u8;
+        if from_backlog {
+            customer.rounds = random.between(0, i64::from(customer.rounds)) as u8;
         }
-        let place = self.free.pop().unwrap_or(self.customers.len() as u32);
-        if place as usize == self.customers.len() {
+        let slot = self.free.pop().unwrap_or(self.customers.len() as u32);
+        if slot as usize == self.customers.len() {
             self.customers.push(customer);
         } else {
-            self.customers[place as usize] = customer;
+            self.customers[slot as usize] = customer;
         }
-        let (event, next) = self.play(place, micros);
-        self.come_again(place, next);
+        let (event, next) = self.run_step(slot, micros);
+        self.schedule_next(slot, next);
         event
     }
 
-    fn play(&mut self, place: u32, micros: i64) -> (Event, Option<i64>) {
-        let customer = &mut self.customers[place as usize];
+    fn run_step(&mut self, slot: u32, micros: i64) -> (Event, Option<i64>) {
+        let customer = &mut self.customers[slot as usize];
         let company = &self.plan.companies[customer.company as usize];
-        let mut scene = Scene { plan: &self.plan, company, books: &mut self.books, now: Timestamp(micros / 1000) };
-        let (event, next) = scene.play(customer);
+        let mut context =
+            StepContext { plan: &self.plan, company, shared: &mut self.shared, now: Timestamp(micros / 1000) };
+        let (event, next) = context.run_step(customer);
         (event, next.map(|next| next.0 * 1000))
     }
 
-    /// Reads a customer whose turn comes soon, to no purpose but that the memory has sent it by then. With half a
-    /// million customers at hand a fifth of all time would be spent waiting for it.
-    fn fetch_ahead(&self) {
-        let place = self.agenda.soon().and_then(|who| who.checked_sub(self.sources.len() as u32));
-        if let Some(place) = place {
-            std::hint::black_box(self.customers[place as usize].company);
+    /// Prefetches a customer whose step is due soon. With half a million active customers, a fifth of the time would
+    /// otherwise go to cache misses.
+    fn prefetch(&self) {
+        let slot = self.agenda.peek_ahead().and_then(|actor| actor.checked_sub(self.sources.len() as u32));
+        if let Some(slot) = slot {
+            std::hint::black_box(self.customers[slot as usize].company);
         }
     }
 
-    /// Enters the customer's next turn, or forgets a customer whose story is over.
-    fn come_again(&mut self, place: u32, next: Option<i64>) {
+    /// Schedules the customer's next step, or frees its slot if the story has ended.
+    fn schedule_next(&mut self, slot: u32, next: Option<i64>) {
         match next {
-            Some(micros) => self.agenda.enter(ScheduledStep { micros, who: place + self.sources.len() as u32 }),
-            None => self.free.push(place),
+            Some(micros) => self.agenda.schedule(ScheduledStep { micros, actor: slot + self.sources.len() as u32 }),
+            None => self.free.push(slot),
         }
     }
 }
@@ -222,16 +225,16 @@ impl Iterator for Simulation {
 
     fn next(&mut self) -> Option<Event> {
         loop {
-            let ScheduledStep { micros, who } = self.agenda.next()?;
-            self.fetch_ahead();
-            if let Some(place) = who.checked_sub(self.sources.len() as u32) {
-                let (event, next) = self.play(place, micros);
-                self.come_again(place, next);
+            let ScheduledStep { micros, actor } = self.agenda.next()?;
+            self.prefetch();
+            if let Some(slot) = actor.checked_sub(self.sources.len() as u32) {
+                let (event, next) = self.run_step(slot, micros);
+                self.schedule_next(slot, next);
                 return Some(event);
             }
-            let (event, next) = self.draw(who, micros);
+            let (event, next) = self.poll_source(actor, micros);
             if let Some(micros) = next {
-                self.agenda.enter(ScheduledStep { micros, who });
+                self.agenda.schedule(ScheduledStep { micros, actor });
             }
             if event.is_some() {
                 return event;

@@ -1,23 +1,34 @@
-//! Owns what the process says of itself: its log and its metrics.
+//! Observability of the process: logging, metrics and probes.
 
 pub mod exporter;
 pub mod live_view_metrics;
 pub mod liveness;
 pub mod metric;
 mod page;
+mod process;
 pub mod processor_metrics;
 mod samples;
 
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
-/// Logs to stderr: `RUST_LOG` says what (default `info`), `FUNNELWATCH_LOG=json` makes each line a JSON object.
+/// Initializes logging to stderr. `RUST_LOG` has a level (`debug`) or levels by target (`info,rdkafka=debug`); without it,
+/// or if it is invalid, the level is `info`. `FUNNELWATCH_LOG=json` selects JSON lines.
+///
+/// (The filter of `tracing-subscriber` that also matches spans and fields needs a regex engine, one of the larger
+/// dependencies. There are no spans here.)
 pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if std::env::var_os("FUNNELWATCH_LOG").is_some_and(|form| form == "json") {
-        log.json().init();
+    let default = || Targets::new().with_default(LevelFilter::INFO);
+    let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty());
+    let filter = variable.and_then(|filter| filter.parse().ok()).unwrap_or_else(default);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = if std::env::var_os("FUNNELWATCH_LOG").is_some_and(|format| format == "json") {
+        layer.json().boxed()
     } else {
-        log.with_ansi(std::io::stderr().is_terminal()).init();
-    }
+        layer.with_ansi(std::io::stderr().is_terminal()).boxed()
+    };
+    tracing_subscriber::registry().with(filter).with(layer).init();
 }

@@ -1,6 +1,7 @@
-//! Owns the proof on a real Kafka: what is promised of the edge holds there. `tests/services/run` starts the services.
+//! Tests of the edge against real Kafka, Redis and Prometheus. `tests/services/run` starts the services.
 //!
-//! Every test has topics, a group and a transactional id of its own, so that they run side by side, and twice at once.
+//! Every test has its own topics, group and transactional id, so tests can run in parallel, and the suite twice at
+//! once.
 #![cfg(feature = "services")]
 
 #[path = "rules/promql.rs"]
@@ -13,6 +14,7 @@ mod services {
     mod demo;
     #[path = "../common/figures.rs"]
     mod figures;
+    mod fixture;
     mod group;
     mod latency;
     mod one_instant;
@@ -21,7 +23,6 @@ mod services {
     mod redis;
     mod reload;
     mod rerouted;
-    mod site;
     mod state;
     mod stateful_set;
     mod topics;

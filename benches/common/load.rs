@@ -1,6 +1,6 @@
-//! Owns what the benches share: the events of the simulator's load plan and its norms, tiny inputs for test runs, and
-//! the hash by which a changed result is seen.
-#![allow(dead_code, reason = "each bench takes what it needs")]
+//! Shared code of the benchmarks: simulated events and their norms, tiny inputs for test runs, and a hash that reveals
+//! changed results.
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use funnelwatch::codec::Encoding;
@@ -12,51 +12,51 @@ use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
 
-/// As in the binary.
+/// The allocator of the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How much to measure with: much for `cargo bench`, a little among the tests.
-pub(crate) fn size(much: usize, little: usize) -> usize {
-    let asked = |word: &str| std::env::args().any(|argument| argument == word);
-    if asked("--bench") && !asked("--test") { much } else { little }
+/// The size of an input: `full` for `cargo bench`, `tiny` for `cargo test`.
+pub(crate) fn size(full: usize, tiny: usize) -> usize {
+    let has_flag = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if has_flag("--bench") && !has_flag("--test") { full } else { tiny }
 }
 
-/// The norms of the demonstration, which the load plan lives by.
+/// The norms of the demo, which fit the simulated load.
 pub(crate) fn norms() -> Arc<Norms> {
     let document = config::parse_norms("norms", norms_yaml()).unwrap_or_else(|problems| panic!("{problems}"));
     Arc::new(document.norms)
 }
 
-/// So many events of eight companies with fifty managers each, a hundred events a second of event time in all.
+/// Simulated events of eight tenants with fifty managers each, a hundred events per second of event time in all.
 pub(crate) fn events(count: usize) -> Vec<Event> {
     Simulation::new(Plan::load(7, 8, 50, 100)).take(count).collect()
 }
 
-/// The events as a file of theirs would hold them.
-pub(crate) fn written(events: &[Event], encoding: Encoding) -> Vec<u8> {
+/// The content of a file with these events.
+pub(crate) fn encoded(events: &[Event], encoding: Encoding) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = EventWriter::new(&mut bytes, encoding);
-    events.iter().for_each(|event| writer.write(event).expect("memory takes everything"));
-    writer.finish().expect("memory takes everything");
+    events.iter().for_each(|event| writer.write(event).expect("writing to memory succeeds"));
+    writer.finish().expect("writing to memory succeeds");
     bytes
 }
 
-/// A group of measurements of so many things at a time.
-pub(crate) fn group<'a>(criterion: &'a mut Criterion, name: &str, things: usize) -> BenchmarkGroup<'a, WallTime> {
+/// A benchmark group that processes `elements` per iteration.
+pub(crate) fn group<'a>(criterion: &'a mut Criterion, name: &str, elements: usize) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Elements(things as u64));
+    group.throughput(Throughput::Elements(elements as u64));
     group
 }
 
-/// FNV-1a (64 bits) over the text of results.
+/// FNV-1a (64 bits) over the debug text of results.
 pub(crate) struct Hash(u64);
 
 impl Hash {
     pub(crate) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
     pub(crate) fn add(mut self, result: &impl Debug) -> Self {
-        writeln!(self, "{result:?}").expect("a hash takes everything");
+        writeln!(self, "{result:?}").expect("writing to a hash succeeds");
         self
     }
 }
@@ -69,18 +69,18 @@ impl Write for Hash {
     }
 }
 
-/// Prints the hash of what a bench computes, and hands it back.
-#[expect(clippy::print_stderr, reason = "for whoever runs the bench")]
-pub(crate) fn told(name: &str, hash: Hash) -> u64 {
+/// Prints and returns the hash of the result of a benchmark.
+#[expect(clippy::print_stderr, reason = "output of the benchmark")]
+pub(crate) fn print_hash(name: &str, hash: Hash) -> u64 {
     eprintln!("{name}: result {:016x}", hash.0);
     hash.0
 }
 
-/// Numbers that look random and are the same everywhere (SplitMix64).
+/// A random number generator with the same sequence on every machine (SplitMix64).
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    /// A number from 0 up to, not including, `end`.
+    /// A number from 0 up to, but not including, `end`.
     pub(crate) fn below(&mut self, end: i64) -> i64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,7 +1,7 @@
-//! Owns `replay --compare`: the same events judged by two norms, and what the new ones would have meant. What goes where
-//! is decided here: standard output has the report for people, unless data go there.
+//! `replay --compare`: evaluates the same events under two sets of norms and reports the differences. Standard output
+//! gets the report, unless it is used for data; then the report's first sentence is logged.
 
-use super::{Progress, is_stdout, load, note, note_unlisted, open, summarise, write, write_lines};
+use super::{Progress, is_stdout, load, log_notes, log_summary, open, warn_missing_holidays, write, write_lines};
 use crate::cli;
 use crate::codec::json;
 use crate::config;
@@ -13,16 +13,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Judges the events by the `old` norms and by those of `--norms`, side by side, and tells what differs.
+/// Evaluates the events under the `old` norms and those of `--norms`, side by side, and reports the differences.
 pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     let config = load(args.config.as_deref())?;
     let (before, after) = (config::load_norms(old)?, config::load_norms(&args.norms)?);
-    [&before, &after].iter().for_each(|document| note(&document.notes));
+    [&before, &after].iter().for_each(|document| log_notes(&document.notes));
     let mut norms = before.norms;
-    // Contacts go by their hash: with another key nobody would be who he was.
+    // Contacts are identified by a keyed hash: with different keys, no contact would match.
     norms.privacy_key.clone_from(&after.norms.privacy_key);
     let mut options = super::options(args, after.norms, &config);
-    // Two replays share the threads that one would have.
+    // The two replays share the worker threads of one.
     options.workers = options.workers.div_ceil(2);
     let old_options = Options { norms: Arc::new(norms), ..options.clone() };
 
@@ -33,12 +33,11 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
         tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
     })?;
     progress.finish();
-    outcome.until.into_iter().for_each(|until| note_unlisted(&options.norms, until));
-    summarise(&outcome, started.elapsed());
+    outcome.until.into_iter().for_each(|until| warn_missing_holidays(&options.norms, until));
+    log_summary(&outcome, started.elapsed());
 
     write(args, args.alerts.as_deref(), &outcome, after.language)?;
-    let lives = [old_outcome.alerts, std::mem::take(&mut outcome.alerts)].map(compare::lives);
-    let [old_lives, new_lives] = lives;
+    let [old_lives, new_lives] = [old_outcome.alerts, std::mem::take(&mut outcome.alerts)].map(compare::lives);
     let verdicts = compare::compare(old_lives, new_lives, args.since);
     if let Some(path) = &args.compare_out {
         let changes: Vec<_> =
@@ -59,7 +58,7 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     Ok(io::stdout().lock().write_all(report.text().as_bytes())?)
 }
 
-/// What the norms are called: their file names, or their paths where those are the same.
+/// Display names of the norms: their file names, or their paths if the file names are equal.
 fn names(old: &Path, new: &Path) -> [String; 2] {
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let names = [name(old), name(new)];

@@ -1,7 +1,7 @@
-//! Owns `demo`: Kafka in this process, a simulated sales floor under a simulated clock, the processor, the endpoints and
-//! a table to watch. Nothing needs to be installed.
+//! `demo`: an in-process Kafka, simulated sales departments on a simulated clock, the processor, the HTTP endpoints and
+//! a live table. Requires no installed services.
 
-use super::live::{Watch, settings, stop_on_signals};
+use super::live::{RunObserver, settings, stop_on_signals};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::dataflow::live_state::lock;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Partitions of each topic: more than there are companies.
+/// Partitions of each topic: more than there are tenants.
 const PARTITIONS: u32 = 4;
-/// How often the screen is drawn.
+/// Interval between redraws of the screen.
 const FRAME: Duration = Duration::from_millis(500);
 
-/// The simulated clock: event time that passes `speed` times faster than the wall clock.
+/// The simulated clock, which runs `speed` times faster than the wall clock.
 #[derive(Clone, Copy)]
 struct SimulatedClock {
     start: Timestamp,
@@ -36,14 +36,14 @@ impl SimulatedClock {
         self.start + Span(self.began.elapsed().as_millis() as i64 * i64::from(self.speed))
     }
 
-    /// How long it takes until `at`.
+    /// The wall-clock duration until `at`.
     fn until(&self, at: Timestamp) -> Duration {
         let millis = (at - self.now()).0.max(0) as u64;
         Duration::from_millis(millis / u64::from(self.speed))
     }
 }
 
-/// Runs the demonstration.
+/// Runs the demo.
 pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let mut config = Config::default();
     if let Some(url) = &args.redis {
@@ -52,57 +52,57 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     }
     let norms = config::parse_norms("the demo's norms", sim::norms_yaml())?;
     config.norms = norms.norms;
-    // An hour of life goes by in half a minute: so do silences, and the second by which a busy machine may deliver one
-    // topic behind another is minutes.
+    // A simulated hour takes half a minute. Idle timeouts must shrink accordingly, and the second by which one topic
+    // may lag behind another on a busy machine amounts to minutes of event time.
     config.time.allowed_lateness = config.time.allowed_lateness.max(Span(i64::from(args.speed) * Span::SECOND.0));
     config.time.idle_after = Span(config.time.idle_after.0 / i64::from(args.speed).clamp(1, 50));
     let cluster = InProcess::start(&config.topics, PARTITIONS)?;
     config.kafka.bootstrap = cluster.bootstrap().to_owned();
 
     let stop = stop_on_signals()?;
-    let plan = Plan { keeps_owed: false, ..Plan::demo(args.seed) };
+    let plan = Plan { keeps_expected: false, ..Plan::demo(args.seed) };
     let clock = SimulatedClock { start: plan.start, began: Instant::now(), speed: args.speed };
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
-    let board = Arc::clone(&settings.board);
-    let watch = Watch::new(&config, &board, Arc::new(move || clock.now()))?;
-    let http = serve(args.http, &watch.shown(&config))?;
+    let live_state = Arc::clone(&settings.live_state);
+    let run_observer = RunObserver::new(&config, &live_state, Arc::new(move || clock.now()))?;
+    let http = serve(args.http, &run_observer.endpoints(&config))?;
     tracing::info!(
-        "kafka in this process: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
+        "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
         config.kafka.bootstrap
     );
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
     let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());
-    let (observer, asked) = (Arc::clone(&watch), stop.clone());
-    let processor =
-        std::thread::spawn(move || kafka::run(&config, settings, Mode::Live, &asked, NormsHandle::default(), observer));
+    let (observer, processor_stop) = (Arc::clone(&run_observer), stop.clone());
+    let processor = std::thread::spawn(move || {
+        kafka::run(&config, settings, Mode::Live, &processor_stop, NormsHandle::default(), observer)
+    });
 
     let screen = Screen::open()?;
-    let head =
-        format!("funnelwatch demo   {}× faster than life   http {http}   kafka {}", args.speed, cluster.bootstrap());
+    let header = format!("funnelwatch demo   {}× real time   http {http}   kafka {}", args.speed, cluster.bootstrap());
     let end = args.duration.map(|span| clock.began + Duration::from_millis(span.0 as u64));
     while !stop.is_set() && !processor.is_finished() && end.is_none_or(|end| Instant::now() < end) {
         std::thread::sleep(FRAME);
-        screen.show(clock.now(), &head, &board.rows(), &mut lock(&watch.newest))?;
+        screen.show(clock.now(), &header, &live_state.rows(), &mut lock(&run_observer.newest))?;
     }
-    let rows = board.rows();
+    let rows = live_state.rows();
     stop.stop();
-    let done = finish(processor, simulation);
-    let mut newest = lock(&watch.newest);
-    screen.show(clock.now(), &head, &rows, &mut newest)?;
+    let result = finish(processor, simulation);
+    let mut newest = lock(&run_observer.newest);
+    screen.show(clock.now(), &header, &rows, &mut newest)?;
     screen.close(&rows, newest.seen)?;
-    done
+    result
 }
 
-/// Serves on the wanted address, or on a free port if that one is taken.
-fn serve(address: SocketAddr, shown: &EndpointContext) -> Result<SocketAddr, HttpError> {
-    http::serve(address, shown.clone()).or_else(|error| {
-        tracing::warn!("{error}; taking a free port");
-        http::serve(SocketAddr::new(address.ip(), 0), shown.clone())
+/// Serves on the address, or on a free port if it is in use.
+fn serve(address: SocketAddr, context: &EndpointContext) -> Result<SocketAddr, HttpError> {
+    http::serve(address, context.clone()).or_else(|error| {
+        tracing::warn!("{error}; using a free port");
+        http::serve(SocketAddr::new(address.ip(), 0), context.clone())
     })
 }
 
-/// Sends each event when the simulated clock gets to it.
+/// Sends each event when the simulated clock reaches its time.
 fn simulate(
     mut producer: EventProducer,
     plan: Plan,
@@ -128,7 +128,7 @@ fn finish(
     processor: JoinHandle<Result<kafka::Summary, RunError>>,
     simulation: JoinHandle<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let panicked = |part: &str| anyhow::anyhow!("the {part} panicked");
+    let panicked = |thread: &str| anyhow::anyhow!("the {thread} thread panicked");
     let processed = processor.join().map_err(|_| panicked("processor"))?;
     simulation.join().map_err(|_| panicked("simulation"))??;
     processed?;

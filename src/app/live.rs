@@ -1,7 +1,7 @@
-//! Owns the commands that need a Kafka: `run`, `simulate`, `topics`.
+//! The commands that need a Kafka cluster: `run`, `simulate`, `topics`.
 
 use super::reload::{self, Reload};
-use super::{load, note, note_unlisted};
+use super::{load, log_notes, warn_missing_holidays};
 use crate::cli;
 use crate::config::{Config, Watched};
 use crate::dataflow::epoch::EpochOutput;
@@ -33,40 +33,40 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// `run`: processes events until it is told to stop.
+/// `run`: processes events until stopped.
 pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     let watches = args.config.as_deref().filter(|_| !args.once);
-    let hang_up = watches.map(|_| reload::on_hang_up()).transpose()?;
+    let reload_requested = watches.map(|_| reload::on_sighup()).transpose()?;
     let (mut config, watched) = match watches {
         Some(path) => {
             let (config, watched) = Watched::load(path)?;
-            note(&config.notes);
+            log_notes(&config.notes);
             (config, Some(watched))
         }
         None => (load(args.config.as_deref())?, None),
     };
-    note_unlisted(&config.norms, clock::now());
+    warn_missing_holidays(&config.norms, clock::now());
     if let Some(workers) = args.workers {
         config.engine.workers = workers.max(1);
     }
     let stop = stop_on_signals()?;
     let settings = settings(&config, Timing { until: args.until, ..config.timing() });
     if args.once {
-        // A back-fill tells of the past: it is no live view.
+        // A backfill processes the past and must not overwrite the live view.
         config.redis = None;
     }
-    let watch = Watch::new(&config, &settings.board, Arc::new(clock::now))?;
+    let observer = RunObserver::new(&config, &settings.live_state, Arc::new(clock::now))?;
     if !args.once {
-        let bound = http::serve(config.http, watch.shown(&config))?;
+        let bound = http::serve(config.http, observer.endpoints(&config))?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
     }
     let norms_handle = NormsHandle::default();
-    if let (Some(watched), Some(asked)) = (watched, hang_up) {
-        let (norms_handle, metrics, stop) = (norms_handle.clone(), Arc::clone(&watch.metrics), stop.clone());
-        Reload { watched, asked, norms_handle, metrics, stop }.start()?;
+    if let (Some(watched), Some(requested)) = (watched, reload_requested) {
+        let (norms_handle, metrics, stop) = (norms_handle.clone(), Arc::clone(&observer.metrics), stop.clone());
+        Reload { watched, requested, norms_handle, metrics, stop }.start()?;
     }
     let mode = if args.once { Mode::Once } else { Mode::Live };
-    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, watch)?;
+    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, observer)?;
     tracing::info!(
         "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted, {} state records of {} bytes",
         summary.epochs,
@@ -81,7 +81,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the dataflow goes by, as configured.
+/// The dataflow settings of a configuration.
 pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
     DataflowSettings {
         max_message_bytes: config.engine.max_message_bytes,
@@ -90,8 +90,8 @@ pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
     }
 }
 
-/// Asks for a stop on Ctrl-C and SIGTERM; a second Ctrl-C ends the process at once. (A second SIGTERM does not: whoever
-/// stops process groups sends it twice.)
+/// Requests a stop on Ctrl-C and SIGTERM; a second Ctrl-C ends the process immediately. A second SIGTERM does not,
+/// because supervisors that stop process groups may send it twice.
 pub(super) fn stop_on_signals() -> anyhow::Result<Stop> {
     let stop = Stop::default();
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, stop.flag()).context("handle signals")?;
@@ -101,54 +101,59 @@ pub(super) fn stop_on_signals() -> anyhow::Result<Stop> {
     Ok(stop)
 }
 
-/// Watches a run for telemetry and for the terminal.
-pub(super) struct Watch {
+/// Observes a run for telemetry, the live view and the terminal.
+pub(super) struct RunObserver {
     metrics: Arc<ProcessorMetrics>,
     liveness: Arc<Liveness>,
-    board: Arc<LiveState>,
-    view: Arc<OpenAlertsView>,
+    live_state: Arc<LiveState>,
+    open_alerts: Arc<OpenAlertsView>,
     live: Option<LiveView>,
     clock: Clock,
     /// The newest alerts.
     pub(super) newest: Mutex<Newest>,
 }
 
-impl Watch {
-    pub(super) fn new(config: &Config, board: &Arc<LiveState>, clock: Clock) -> anyhow::Result<Arc<Self>> {
+impl RunObserver {
+    pub(super) fn new(config: &Config, live_state: &Arc<LiveState>, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let (metrics, liveness, newest): (Arc<ProcessorMetrics>, _, _) = Default::default();
-        let view = Arc::new(OpenAlertsView::new(Arc::clone(board)));
+        let open_alerts = Arc::new(OpenAlertsView::new(Arc::clone(live_state)));
         metrics.norms_in_force(clock::now());
         metrics.limit(config.engine.epochs_in_flight.max(1));
-        let source = || LiveViewSource { board: Arc::clone(board), view: Arc::clone(&view), language: config.language };
+        let source = || LiveViewSource {
+            live_state: Arc::clone(live_state),
+            open_alerts: Arc::clone(&open_alerts),
+            language: config.language,
+        };
         let live = config.redis.as_ref().map(|redis| LiveView::start(redis, source())).transpose()?;
-        Ok(Arc::new(Self { metrics, liveness, board: Arc::clone(board), view, live, clock, newest }))
+        Ok(Arc::new(Self { metrics, liveness, live_state: Arc::clone(live_state), open_alerts, live, clock, newest }))
     }
 
-    /// What the HTTP endpoints show of it.
-    pub(super) fn shown(&self, config: &Config) -> EndpointContext {
-        let (board, metrics, clock) = (Arc::clone(&self.board), Arc::clone(&self.metrics), Arc::clone(&self.clock));
-        let exporter = Exporter::new(board, metrics, clock, config.prometheus.clone());
+    /// What the HTTP endpoints read.
+    pub(super) fn endpoints(&self, config: &Config) -> EndpointContext {
+        let (live_state, metrics, clock) =
+            (Arc::clone(&self.live_state), Arc::clone(&self.metrics), Arc::clone(&self.clock));
+        let exporter = Exporter::new(live_state, metrics, clock, config.prometheus.clone());
         let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.metrics())));
         EndpointContext {
             exporter: Arc::new(exporter),
             liveness: Arc::clone(&self.liveness),
-            board: Arc::clone(&self.board),
-            view: Arc::clone(&self.view),
+            live_state: Arc::clone(&self.live_state),
+            open_alerts: Arc::clone(&self.open_alerts),
             language: config.language,
             token: config.api.token.as_deref().map(Arc::from),
         }
     }
 }
 
-impl Observer for Watch {
-    fn committed(&self, made: &EpochOutput) {
-        self.metrics.committed(made);
-        self.view.committed(made);
-        if let Some(live) = self.live.as_ref().filter(|_| !made.adopted.is_empty()) {
-            live.tear();
+impl Observer for RunObserver {
+    fn committed(&self, output: &EpochOutput) {
+        self.metrics.committed(output);
+        self.open_alerts.committed(output);
+        if let Some(live) = self.live.as_ref().filter(|_| !output.restored.is_empty()) {
+            live.mark_incomplete();
         }
         let mut newest = lock(&self.newest);
-        made.alerts.iter().for_each(|alert| newest.push(alert));
+        output.alerts.iter().for_each(|alert| newest.push(alert));
     }
 
     fn published(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
@@ -181,17 +186,18 @@ impl Observer for Watch {
     fn restoring(&self, shards: &[RestoreProgress]) {
         let share = |shards: &[RestoreProgress]| {
             let sum = |of: fn(&RestoreProgress) -> u64| shards.iter().map(of).sum::<u64>();
-            let of = sum(|shard| shard.of);
-            if of == 0 { 0.0 } else { sum(|shard| shard.passed) as f64 / of as f64 }
+            let total = sum(|shard| shard.total);
+            if total == 0 { 0.0 } else { sum(|shard| shard.read) as f64 / total as f64 }
         };
         self.liveness.set_restoring(shards.len(), share(shards));
         self.metrics.restoring(shards.iter().map(|shard| (shard.shard, share(&[*shard]))));
     }
 
     fn lag(&self, lags: &[ConsumerLag]) {
-        let (now, told) = (clock::now(), Instant::now());
-        let behind = |lag: &ConsumerLag| PartitionLag { messages: lag.messages, age: now - lag.read, told };
-        self.metrics.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), behind(lag))));
+        let (now, measured_at) = (clock::now(), Instant::now());
+        let partition_lag =
+            |lag: &ConsumerLag| PartitionLag { messages: lag.messages, age: now - lag.last_read, measured_at };
+        self.metrics.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), partition_lag(lag))));
     }
 
     fn alive(&self, part: Part) {
@@ -203,7 +209,7 @@ impl Observer for Watch {
     }
 }
 
-/// `simulate`: sends the events of a simulated sales floor to Kafka or to a file.
+/// `simulate`: sends simulated events to Kafka or writes them to a file.
 pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
     let config = load(args.config.as_deref())?;
     let stop = stop_on_signals()?;
@@ -237,7 +243,7 @@ pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let flushed = producer.flush(Duration::from_secs(60));
     let counts = producer.counts();
-    tracing::info!("{} of {} events delivered, up to {last} of event time", counts.delivered, counts.sent);
+    tracing::info!("{} of {} events delivered, up to event time {last}", counts.delivered, counts.sent);
     if !flushed || counts.failed > 0 {
         bail!("{} events were not delivered", counts.sent - counts.delivered);
     }
@@ -260,8 +266,8 @@ pub(super) fn topics(args: &cli::Topics) -> anyhow::Result<()> {
     let wanted = Wanted { create: args.create, partitions: args.partitions, replication: args.replication };
     let report = kafka_topics::verify(&config, &wanted)?;
     write!(io::stdout().lock(), "{report}")?;
-    if !report.is_good() {
-        bail!("some topics are not as they must be");
+    if !report.is_ok() {
+        bail!("topic verification failed");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Owns the thread that reads the norms again while `run` goes on: when a file that they came from changes, and at once
-//! on SIGHUP. What is broken is told and counted, once for each text of it, and leaves in force what was.
+//! The thread that reloads the norms during `run`: when one of their files changes, and immediately on SIGHUP. Invalid
+//! norms are logged and counted once per version of the file, and leave the norms in force unchanged.
 
-use super::{note, note_unlisted};
+use super::{log_notes, warn_missing_holidays};
 use crate::config::{Look, Watched};
 use crate::edge::clock;
 use crate::edge::kafka::{NormsHandle, Stop};
@@ -13,31 +13,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-/// How often files are looked at. Two looks must agree, so a change takes force within two of these.
-const PACE: Duration = Duration::from_secs(1);
-/// How soon a SIGHUP is answered.
-const TICK: Duration = Duration::from_millis(100);
+/// How often files are checked. Two checks must agree, so a change is applied within two intervals.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon a SIGHUP is handled.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// SIGHUP asks for a reload from here on, and ends the process no more.
-pub(super) fn on_hang_up() -> anyhow::Result<Arc<AtomicBool>> {
-    let asked = Arc::default();
-    signal_hook::flag::register(SIGHUP, Arc::clone(&asked)).context("handle signals")?;
-    Ok(asked)
+/// Makes SIGHUP request a reload instead of terminating the process.
+pub(super) fn on_sighup() -> anyhow::Result<Arc<AtomicBool>> {
+    let requested = Arc::default();
+    signal_hook::flag::register(SIGHUP, Arc::clone(&requested)).context("handle signals")?;
+    Ok(requested)
 }
 
-/// Reads norms again and hands them to a run.
+/// Reloads the norms of a run.
 pub(super) struct Reload {
     pub(super) watched: Watched,
-    /// Set by whoever wants a reload at once.
-    pub(super) asked: Arc<AtomicBool>,
+    /// Set to request an immediate reload.
+    pub(super) requested: Arc<AtomicBool>,
     pub(super) norms_handle: NormsHandle,
     pub(super) metrics: Arc<ProcessorMetrics>,
-    /// Ends it together with the run.
+    /// Ends the thread together with the run.
     pub(super) stop: Stop,
 }
 
 impl Reload {
-    /// Goes on in a thread of its own.
+    /// Starts the thread.
     pub(super) fn start(self) -> anyhow::Result<()> {
         Builder::new()
             .name("reload".into())
@@ -47,34 +47,34 @@ impl Reload {
     }
 
     fn run(mut self) {
-        let (mut asked, mut looked) = (false, Instant::now());
+        let (mut requested, mut checked_at) = (false, Instant::now());
         while !self.stop.is_set() {
-            sleep(TICK);
-            asked |= self.asked.swap(false, Ordering::Relaxed);
-            if asked || looked.elapsed() >= PACE {
-                looked = Instant::now();
-                // Who asks while files are being written is answered when they are whole.
-                asked = !self.look(asked) && asked;
+            sleep(SIGNAL_INTERVAL);
+            requested |= self.requested.swap(false, Ordering::Relaxed);
+            if requested || checked_at.elapsed() >= POLL_INTERVAL {
+                checked_at = Instant::now();
+                // A request made while files are being written stays pending until they are complete.
+                requested = !self.check(requested) && requested;
             }
         }
     }
 
-    /// Looks at the files; whether there was an answer.
-    fn look(&mut self, asked: bool) -> bool {
-        match self.watched.look(asked) {
+    /// Checks the files; whether a request was handled.
+    fn check(&mut self, requested: bool) -> bool {
+        match self.watched.look(requested) {
             Look::Unsettled => return false,
-            Look::Same if asked => tracing::info!("the norms in force are those of the files: nothing to reload"),
+            Look::Same if requested => tracing::info!("norms unchanged; nothing to reload"),
             Look::Same => {}
             Look::Applied(renewed) => {
                 let now = clock::now();
-                note(&renewed.notes);
-                note_unlisted(&renewed.norms, now);
-                self.norms_handle.renew(renewed.norms);
+                log_notes(&renewed.notes);
+                warn_missing_holidays(&renewed.norms, now);
+                self.norms_handle.set(renewed.norms);
                 self.metrics.reloaded(true);
                 self.metrics.norms_in_force(now);
                 tracing::info!("norms reloaded");
                 if !renewed.waiting.is_empty() {
-                    tracing::warn!("changed, and not applied before a restart: {}", renewed.waiting.join(", "));
+                    tracing::warn!("changes that take effect only after a restart: {}", renewed.waiting.join(", "));
                 }
             }
             Look::Refused(problems) => {
@@ -82,7 +82,7 @@ impl Reload {
                 for problem in &problems.0 {
                     tracing::error!("{problem}");
                 }
-                tracing::error!("norms not reloaded: those from before stay in force");
+                tracing::error!("norms not reloaded; the previous norms stay in force");
             }
         }
         true

@@ -1,4 +1,4 @@
-//! Owns arbitrary events for tests: every payload, every field there or not, any text, the whole range of values.
+//! Generates arbitrary events for tests: every payload, every field present or absent, any text, the full value ranges.
 
 use crate::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
@@ -14,7 +14,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// An event that every encoding can carry.
+/// An event that every encoding can represent.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     (text(), time(), of(text()), payload()).prop_map(|(tenant, at, id, payload)| Event {
         tenant: TenantId(tenant),
@@ -181,7 +181,7 @@ fn message() -> impl Strategy<Value = Message> {
     )
 }
 
-/// Plain ids and any characters at all, never empty.
+/// Simple ids and arbitrary characters, never empty.
 fn text() -> impl Strategy<Value = CompactString> {
     prop_oneof![
         (1..100_000_u32).prop_map(|number| CompactString::from(format!("id-{number}"))),
@@ -193,13 +193,13 @@ fn texts() -> impl Strategy<Value = Vec<CompactString>> {
     prop::collection::vec(text(), 0..3)
 }
 
-/// Up to the last instant that RFC 3339 can be written for.
+/// Any timestamp that RFC 3339 can represent.
 fn time() -> impl Strategy<Value = Timestamp> {
     let whole = *Timestamp::VALID.start()..=*Timestamp::VALID.end() - 2 * Span::DAY.0;
     prop_oneof![1_700_000_000_000..1_800_000_000_000_i64, whole].prop_map(Timestamp)
 }
 
-/// In eighths: any other JSON library on the way reads them exactly, too.
+/// Multiples of 1/8, which every JSON library reads exactly.
 fn percent() -> impl Strategy<Value = f64> {
     (0..=800_u16).prop_map(|eighths| f64::from(eighths) / 8.0)
 }

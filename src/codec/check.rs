@@ -1,4 +1,4 @@
-//! Owns what every format requires of an event beyond its syntax: what must be there, and which ranges hold.
+//! Owns the checks that every format applies to an event beyond its syntax: required fields and value ranges.
 
 use super::reject::{Flaw, Read};
 use crate::domain::event::{Channel, Contact, Event, Payload};
@@ -7,10 +7,10 @@ use crate::domain::reject::Reason;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
-/// The longest time talked, about 31,000 years: sums of it cannot overflow.
+/// The longest talk time, about 31,000 years. Sums of talk times cannot overflow.
 const MAX_SECONDS: f64 = 1e12;
 
-/// The envelope as it was read.
+/// The envelope of an event as read.
 #[derive(Default)]
 pub(super) struct Envelope {
     pub(super) id: Option<CompactString>,
@@ -19,21 +19,21 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// The event, if nothing is missing.
-    pub(super) fn around(self, payload: Option<Payload>) -> Read<Event> {
+    /// Combines the envelope and the payload, if nothing is missing.
+    pub(super) fn with_payload(self, payload: Option<Payload>) -> Read<Event> {
         let tenant = self.tenant.ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
         let at = self.at.ok_or_else(|| Flaw::new(Reason::NoTime, "missing").within("occurred_at"))?;
-        let payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no payload that is known here"))?;
+        let payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
         Ok(Event { tenant: TenantId(tenant), at, id: self.id.map(EventId), payload })
     }
 }
 
-/// The value, which must be there.
+/// The value of a required field.
 pub(super) fn required<T>(value: Option<T>, field: &str) -> Read<T> {
     value.ok_or_else(|| Flaw::missing(field))
 }
 
-/// An entity: whole, or not there at all.
+/// An entity: both kind and id, or neither.
 pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Read<Option<EntityId>> {
     match (kind, id) {
         (None, None) => Ok(None),
@@ -44,32 +44,34 @@ pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Rea
 /// A percentage or a score.
 pub(super) fn percent(value: Option<f64>, field: &str) -> Read<Option<f64>> {
     match value {
-        Some(value) if !(0.0..=100.0).contains(&value) => Err(Flaw::bad_value("not between 0 and 100").within(field)),
-        value => Ok(value),
-    }
-}
-
-/// The length of an instalment plan.
-pub(super) fn months(value: Option<i64>) -> Read<Option<i64>> {
-    match value {
-        Some(value) if !(0..=i64::from(i32::MAX)).contains(&value) => {
-            Err(Flaw::bad_value("negative or too large").within("installment_months"))
+        Some(value) if !(0.0..=100.0).contains(&value) => {
+            Err(Flaw::bad_value("out of range: expected 0 to 100").within(field))
         }
         value => Ok(value),
     }
 }
 
-/// Time talked; none given is none.
+/// The length of an installment plan, in months.
+pub(super) fn months(value: Option<i64>) -> Read<Option<i64>> {
+    match value {
+        Some(value) if !(0..=i64::from(i32::MAX)).contains(&value) => {
+            Err(Flaw::bad_value("out of range: expected 0 to 2147483647").within("installment_months"))
+        }
+        value => Ok(value),
+    }
+}
+
+/// Talk time; absent means zero.
 pub(super) fn talk(seconds: Option<f64>) -> Read<Span> {
     let seconds = seconds.unwrap_or(0.0);
     if (0.0..=MAX_SECONDS).contains(&seconds) {
         Ok(Span::from_seconds(seconds))
     } else {
-        Err(Flaw::bad_value("negative or too large").within("talk_seconds"))
+        Err(Flaw::bad_value("out of range: expected 0 to 1e12").within("talk_seconds"))
     }
 }
 
-/// The entity that a snapshot shows, and the lead that a deal grew from.
+/// The entity that a snapshot describes and, for a deal, the lead that it was created from.
 pub(super) fn snapshot_of(
     kind: EntityKind,
     lead: Option<CompactString>,
@@ -81,7 +83,7 @@ pub(super) fn snapshot_of(
     })
 }
 
-/// A contact: one address of the three, a handle with its channel; without any there is none.
+/// A contact: one of the three addresses, a handle together with its channel; no address means no contact.
 pub(super) fn contact(
     phone: Option<CompactString>,
     email: Option<CompactString>,
@@ -93,6 +95,6 @@ pub(super) fn contact(
         (Some(phone), None, None) => Ok(Some(Contact::Phone(phone))),
         (None, Some(email), None) => Ok(Some(Contact::Email(email))),
         (None, None, Some(handle)) => Ok(Some(Contact::Handle { handle, channel: required(channel, "channel")? })),
-        _ => Err(Flaw::bad_value("more than one of phone, email and handle")),
+        _ => Err(Flaw::bad_value("expected at most one of phone, email, handle")),
     }
 }

@@ -1,5 +1,5 @@
-//! Owns Schema Registry framing: finds the protobuf message behind it. Refuses what is no framing, and paths to nested
-//! messages; never asks a registry.
+//! Owns Schema Registry framing: locates the protobuf message after the header. Rejects unknown framing and paths to
+//! nested messages; never contacts a registry.
 //!
 //! ```text
 //! 0 │ schema id, 4 bytes │ message indexes │ message
@@ -7,63 +7,64 @@
 //! message                               │ with the GUID and the indexes in the header `__value_schema_id`
 //! ```
 //!
-//! The indexes are the path to the message type in its file: a count and as many numbers, zig-zag varints; the path
-//! `[0]` is written as a count of zero. Some writers forget the zig-zag. The topic says which message it is, and a file
-//! of the producer's may hold it at another place than ours: so every path of one number is taken.
+//! The indexes are the path to the message type in its file: a count followed by that many numbers, all zig-zag
+//! varints; the path `[0]` is written as a count of zero. Some writers omit the zig-zag encoding. The topic determines
+//! the message type, and the producer's file may declare it at a different position than ours: so every path of length
+//! one is accepted.
 //!
-//! No protobuf message begins with a byte of 0 or 1 (it would be field number 0), so a header is no promise that the
-//! framing is missing: who writes both is understood.
+//! No protobuf message begins with a byte of 0 or 1 (the field number would be 0). So a message that has both the
+//! header and the framing is decoded too.
 
 use super::reject::Reject;
-use crate::domain::event::Topic;
 use crate::domain::reject::Reason;
+use crate::domain::source::Topic;
 
 const BY_ID: u8 = 0;
 const BY_GUID: u8 = 1;
 const ID_LENGTH: usize = 4;
 const GUID_LENGTH: usize = 16;
 
-/// The message behind the framing; `schema_in_header` says that there need not be any.
+/// The message without its framing; with `schema_in_header` the framing is optional.
 pub fn strip(bytes: &[u8], schema_in_header: bool) -> Result<&[u8], Reject> {
     let (schema_length, rest) = match bytes {
         [BY_ID, rest @ ..] => (ID_LENGTH, rest),
         [BY_GUID, rest @ ..] => (GUID_LENGTH, rest),
         _ if schema_in_header => return Ok(bytes),
-        _ => return Err(broken("no magic byte")),
+        _ => return Err(invalid("missing magic byte")),
     };
-    let mut rest = rest.get(schema_length..).ok_or_else(|| broken("cut short in the schema id"))?;
+    let mut rest = rest.get(schema_length..).ok_or_else(|| invalid("truncated schema id"))?;
     message_indexes(&mut rest)?;
     Ok(rest)
 }
 
-/// Passes over the message indexes, which must be the path to a top-level message.
+/// Skips the message indexes, which must be the path to a top-level message.
 fn message_indexes(bytes: &mut &[u8]) -> Result<(), Reject> {
-    let cut_short = || broken("cut short in the message indexes");
-    match varint(bytes).ok_or_else(cut_short)? {
+    let truncated = || invalid("truncated message indexes");
+    match varint(bytes).ok_or_else(truncated)? {
         0 => Ok(()),
-        // One index: 2 in zig-zag, 1 without; a zig-zag 1 would be a count of -1.
+        // One index: 2 with zig-zag, 1 without; a zig-zag 1 would be a count of -1.
         count @ (1 | 2) => {
-            let index = varint(bytes).ok_or_else(cut_short)?;
-            if count == 2 && index & 1 == 1 { Err(broken("a negative message index")) } else { Ok(()) }
+            let index = varint(bytes).ok_or_else(truncated)?;
+            if count == 2 && index & 1 == 1 { Err(invalid("negative message index")) } else { Ok(()) }
         }
-        _ => Err(broken("message indexes of a nested message")),
+        _ => Err(invalid("message indexes refer to a nested message")),
     }
 }
 
-/// Takes a varint of at most 64 bits off the front.
+/// Reads a varint of at most 64 bits and advances `bytes`.
 pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
-    for (place, byte) in bytes.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7F).checked_shl(7 * place as u32)?;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7F).checked_shl(7 * index as u32)?;
         if byte & 0x80 == 0 {
-            *bytes = &bytes[place + 1..];
+            *bytes = &bytes[index + 1..];
             return Some(value);
         }
     }
     None
 }
 
-/// Writes the framing of an event of `topic` as the registry's own serializers do for our `event.proto`.
+/// Writes the framing of an event of `topic` as the registry's serializers do for our `event.proto`.
 pub fn write_prefix(schema_id: u32, topic: Topic, out: &mut Vec<u8>) {
     out.push(BY_ID);
     out.extend_from_slice(&schema_id.to_be_bytes());
@@ -74,7 +75,7 @@ pub fn write_prefix(schema_id: u32, topic: Topic, out: &mut Vec<u8>) {
     }
 }
 
-fn broken(detail: &str) -> Reject {
+fn invalid(detail: &str) -> Reject {
     Reject::new(Reason::BadFraming, detail)
 }
 
@@ -89,33 +90,33 @@ mod tests {
     }
 
     #[test]
-    fn every_known_framing_is_taken_off() {
+    fn every_known_framing_is_stripped() {
         let guid: Vec<u8> = (0..16).collect();
         let known: [(&str, Vec<u8>); 9] = [
-            ("the short path", vec![0, 0, 0, 0, 7, 0]),
+            ("the short form", vec![0, 0, 0, 0, 7, 0]),
             ("[0] in full", vec![0, 0, 0, 0, 7, 2, 0]),
             ("[0] without zig-zag", vec![0, 0, 0, 0, 7, 1, 0]),
             ("[2]", vec![0, 0, 0, 0, 7, 2, 4]),
             ("[2] without zig-zag", vec![0, 0, 0, 0, 7, 1, 2]),
             ("[300]", vec![0, 0, 0, 0, 7, 2, 0xd8, 4]),
             ("an id of four bytes", vec![0, 0xff, 0xff, 0xff, 0xff, 0]),
-            ("a GUID, the short path", [&[1][..], &guid, &[0]].concat()),
+            ("a GUID, the short form", [&[1][..], &guid, &[0]].concat()),
             ("a GUID, [1]", [&[1][..], &guid, &[2, 2]].concat()),
         ];
-        for (what, prefix) in known {
+        for (case, prefix) in known {
             for in_header in [false, true] {
-                assert_eq!(strip(&framed(&prefix), in_header), Ok(MESSAGE), "{what}");
+                assert_eq!(strip(&framed(&prefix), in_header), Ok(MESSAGE), "{case}");
             }
             for cut in 0..prefix.len() {
-                let reject = strip(&prefix[..cut], false).expect_err(what);
-                assert_eq!(reject.reason, Reason::BadFraming, "{what}, cut at {cut}");
+                let reject = strip(&prefix[..cut], false).expect_err(case);
+                assert_eq!(reject.reason, Reason::BadFraming, "{case}, cut at {cut}");
             }
-            assert_eq!(strip(&prefix, false), Ok(&[][..]), "{what}, an empty message");
+            assert_eq!(strip(&prefix, false), Ok(&[][..]), "{case}, an empty message");
         }
     }
 
     #[test]
-    fn with_the_schema_in_a_header_the_message_is_bare() {
+    fn with_the_schema_in_a_header_framing_is_optional() {
         assert_eq!(strip(MESSAGE, true), Ok(MESSAGE));
         assert_eq!(strip(&[], true), Ok(&[][..]));
         assert_eq!(strip(MESSAGE, false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_to_a_top_level_message_is_refused() {
+    fn only_paths_to_top_level_messages_are_accepted() {
         let wrong: [(&str, &[u8]); 6] = [
             ("[0, 1]", &[0, 0, 0, 0, 7, 4, 0, 2]),
             ("[0, 1, 0] without zig-zag", &[0, 0, 0, 0, 7, 3, 0, 1, 0]),
@@ -132,13 +133,13 @@ mod tests {
             ("a JSON object", b"{}"),
             ("another magic byte", &[2, 0, 0, 0, 7, 0]),
         ];
-        for (what, bytes) in wrong {
-            assert_eq!(strip(&framed(bytes), false).map_err(|reject| reject.reason), Err(Reason::BadFraming), "{what}");
+        for (case, bytes) in wrong {
+            assert_eq!(strip(&framed(bytes), false).map_err(|reject| reject.reason), Err(Reason::BadFraming), "{case}");
         }
     }
 
     #[test]
-    fn our_prefix_is_the_serializers() {
+    fn the_written_prefix_matches_the_registry_serializers() {
         for (topic, path) in [(Topic::Crm, &[0][..]), (Topic::Telephony, &[2, 2]), (Topic::Email, &[2, 4])] {
             let mut bytes = Vec::new();
             write_prefix(258, topic, &mut bytes);

@@ -1,9 +1,9 @@
-//! Owns the JSON form: events in (and out, for the simulator); alerts, metric rows and what other norms would change
-//! out.
+//! Owns the JSON format: reads events (and writes them, for the simulator); writes alerts, metric rows and the alert
+//! changes between two sets of norms.
 //!
-//! Events are read in one pass by our own scanner straight into the domain's types, without a tree in between: twice as
-//! fast as a tree alone, and a refusal can name the field without repeating its value. Unknown keys pass; a key that
-//! comes twice holds what it held last, but two payloads are a refusal.
+//! Events are read in one pass by our own scanner directly into domain types, without an intermediate tree. This is
+//! twice as fast as building a tree alone, and a rejection can name the field without repeating its value. Unknown keys
+//! are ignored. The last value of a duplicate key wins, but two payloads are rejected.
 
 mod api;
 mod entity_report;
@@ -19,22 +19,23 @@ pub use output::{encode_alert, encode_change, encode_review, encode_row};
 pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};
-use crate::domain::event::{Event, Topic};
+use crate::domain::event::Event;
 use crate::domain::reject::Reason;
+use crate::domain::source::Topic;
 use scan::Scanner;
 
-/// Decodes an event of any topic: its payload tells which.
+/// Decodes an event of any topic; the payload determines the topic.
 pub fn decode(bytes: &[u8]) -> Result<Event, Reject> {
-    event(bytes).map_err(|flaw| refusal(flaw, bytes))
+    event(bytes).map_err(|flaw| rejection(flaw, bytes))
 }
 
-/// Decodes an event of `topic`; one of another topic has no payload here.
+/// Decodes an event of `topic`; an event of another topic is rejected with `no_payload`.
 pub fn decode_for(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
     let event = decode(bytes)?;
     if event.payload.topic() == topic {
         Ok(event)
     } else {
-        Err(Reject::new(Reason::NoPayload, "the payload belongs to another topic"))
+        Err(Reject::new(Reason::NoPayload, "payload belongs to a different topic"))
     }
 }
 
@@ -45,9 +46,9 @@ fn event(bytes: &[u8]) -> Read<Event> {
     Ok(event)
 }
 
-/// What is no JSON at all is malformed, whatever was wrong before the place where it breaks off.
+/// Reports invalid JSON as malformed, even if another flaw was found before the syntax error.
 #[cold]
-fn refusal(flaw: Flaw, bytes: &[u8]) -> Reject {
+fn rejection(flaw: Flaw, bytes: &[u8]) -> Reject {
     let syntax = Scanner::new(bytes).and_then(|mut scanner| {
         scanner.skip()?;
         scanner.end()

@@ -1,37 +1,37 @@
-//! Owns the enums of events on the wire: domain variant ↔ protobuf number ↔ name. The names are the proto file's.
+//! Owns the wire form of event enums: domain variant ↔ protobuf number ↔ name. The names are those of the proto file.
 
 use super::proto;
 use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
 use crate::domain::id::EntityKind;
 
-/// What a name or a number on the wire stands for.
+/// The meaning of a name or number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named<T> {
-    /// Zero, or a name that ends in UNSPECIFIED: as if it was not there.
+    /// Zero, or a name that ends in UNSPECIFIED: treated as an absent field.
     Absent,
-    /// A variant.
+    /// A known variant.
     Known(T),
-    /// None that this version knows.
+    /// A value that this version does not know.
     Unknown,
 }
 
-/// A domain enum that has a protobuf twin.
+/// A domain enum that has a protobuf counterpart.
 pub(super) trait Name: Copy {
-    /// From the JSON form.
+    /// Converts from the JSON form.
     fn from_name(name: &str) -> Named<Self>;
-    /// To the JSON form.
+    /// Converts to the JSON form.
     fn wire_name(self) -> &'static str;
-    /// From the protobuf form.
+    /// Converts from the protobuf form.
     fn from_number(number: i32) -> Named<Self>;
-    /// To the protobuf form.
+    /// Converts to the protobuf form.
     fn number(self) -> i32;
 }
 
 macro_rules! names {
     ($($name:ident { $($variant:ident)* })*) => {$(
         impl From<proto::$name> for Named<$name> {
-            fn from(twin: proto::$name) -> Self {
-                match twin {
+            fn from(value: proto::$name) -> Self {
+                match value {
                     proto::$name::Unspecified => Self::Absent,
                     $(proto::$name::$variant => Self::Known($name::$variant),)*
                 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wire_names_are_the_domains() {
+    fn wire_names_match_the_domain_names() {
         for channel in Channel::ALL {
             assert_eq!(channel.wire_name(), channel.name());
         }

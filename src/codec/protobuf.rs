@@ -1,8 +1,8 @@
-//! Owns the protobuf form: events in (and out, for the simulator), alerts and metric rows out, norms for durable state,
-//! by way of `proto`.
+//! Owns the protobuf format: reads events (and writes them, for the simulator), writes alerts and metric rows, reads
+//! and writes norms for durable state.
 //!
-//! The topic says which message the bytes are. Payload numbers are disjoint between the messages, so that one on the
-//! wrong topic has no payload. Where protobuf itself would let the last of several payloads win, we refuse them.
+//! The topic determines the message type. Payload field numbers are disjoint between the message types, so an event on
+//! the wrong topic has no payload. Several payloads are rejected; protobuf itself would keep the last one.
 
 mod norms;
 mod output;
@@ -16,8 +16,9 @@ pub use write::{encode_event, pack};
 use super::framing::varint;
 use super::reject::{Flaw, Read, Reject};
 use super::{check::Envelope, proto};
-use crate::domain::event::{Event, Payload, Topic};
+use crate::domain::event::{Event, Payload};
 use crate::domain::reject::Reason;
+use crate::domain::source::Topic;
 use prost::Message;
 use std::ops::RangeInclusive;
 
@@ -26,7 +27,7 @@ pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
     Ok(event(topic, bytes)?)
 }
 
-/// The payload of bytes that [`pack`] made.
+/// Decodes a payload written by [`pack`].
 pub fn unpack(topic: Topic, bytes: &[u8]) -> Option<Payload> {
     let payload = match topic {
         Topic::Crm => read::crm(proto::CrmEvent::decode(bytes).ok()?.payload?),
@@ -41,17 +42,17 @@ fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
         Topic::Crm => {
             let message: proto::CrmEvent = parse(bytes, 10..=39)?;
             let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.around(message.payload.map(read::crm).transpose()?)
+            envelope.with_payload(message.payload.map(read::crm).transpose()?)
         }
         Topic::Telephony => {
             let message: proto::TelephonyEvent = parse(bytes, 40..=49)?;
             let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.around(message.payload.map(read::call).transpose()?)
+            envelope.with_payload(message.payload.map(read::call).transpose()?)
         }
         Topic::Email => {
             let message: proto::MessageEvent = parse(bytes, 50..=59)?;
             let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.around(message.payload.map(read::message).transpose()?)
+            envelope.with_payload(message.payload.map(read::message).transpose()?)
         }
     }
 }
@@ -61,17 +62,17 @@ fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>
     Ok(Envelope { id: read::text(id), tenant: read::text(tenant), at })
 }
 
-/// The message, which holds at most one field of the numbers `payloads`.
+/// Decodes a message that contains at most one field with a number in `payloads`.
 fn parse<M: Message + Default>(bytes: &[u8], payloads: RangeInclusive<u64>) -> Read<M> {
-    // What prost says of broken bytes may hold some of them.
-    let message = M::decode(bytes).map_err(|_| Flaw::malformed("no protobuf message of this topic"))?;
+    // The error text of prost may contain message content, so it is dropped.
+    let message = M::decode(bytes).map_err(|_| Flaw::malformed("not a valid protobuf message of this topic"))?;
     match fields(bytes).filter(|number| payloads.contains(number)).count() {
         0 | 1 => Ok(message),
-        _ => Err(Flaw::new(Reason::SeveralPayloads, "a second payload")),
+        _ => Err(Flaw::new(Reason::SeveralPayloads, "more than one payload")),
     }
 }
 
-/// The numbers of the outermost fields of a message that is known to be sound.
+/// The numbers of the top-level fields of a message that is known to be valid.
 fn fields(mut bytes: &[u8]) -> impl Iterator<Item = u64> {
     let mut groups = 0_u32;
     std::iter::from_fn(move || {

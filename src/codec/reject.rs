@@ -1,25 +1,25 @@
-//! Owns the refusal of a message: its reason, and where it lies in words that hold nothing of the message itself.
+//! Owns the rejection of a message: its reason and the path of the offending field, without any content of the message.
 
 use crate::domain::reject::Reason;
 use std::fmt;
 
-/// Why a message was refused.
+/// Why a message was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// The kind of refusal: a header, a metric label.
+    /// The reason code, used as a dead-letter header and a metric label.
     pub reason: Reason,
-    /// The field and what was wrong with it; never a value from the message, which may be personal data.
+    /// The field and the problem; never a value from the message, which may be personal data.
     pub detail: String,
 }
 
 impl Reject {
-    /// A refusal of the message as a whole.
+    /// A rejection of the message as a whole.
     pub fn new(reason: Reason, detail: &str) -> Self {
         Self { reason, detail: detail.into() }
     }
 }
 
-/// `bad_value: call_ended.talk_seconds: negative`
+/// For example `bad_value: call_ended.talk_seconds: expected a number`.
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason.name(), self.detail)
@@ -28,30 +28,30 @@ impl fmt::Display for Reject {
 
 impl std::error::Error for Reject {}
 
-/// A refusal on its way up from the field that it lies in, boxed so that the results of readers stay small.
+/// A rejection that is being propagated up from its field. Boxed to keep the results of readers small.
 #[derive(Debug)]
 pub(super) struct Flaw(Box<FieldPath>);
 
 #[derive(Debug)]
 struct FieldPath {
     reason: Reason,
-    /// From the outermost field inwards.
+    /// From the outermost field to the innermost.
     path: String,
-    what: &'static str,
+    problem: &'static str,
 }
 
 impl Flaw {
     #[cold]
-    pub(super) fn new(reason: Reason, what: &'static str) -> Self {
-        Self(Box::new(FieldPath { reason, path: String::new(), what }))
+    pub(super) fn new(reason: Reason, problem: &'static str) -> Self {
+        Self(Box::new(FieldPath { reason, path: String::new(), problem }))
     }
 
-    pub(super) fn malformed(what: &'static str) -> Self {
-        Self::new(Reason::Malformed, what)
+    pub(super) fn malformed(problem: &'static str) -> Self {
+        Self::new(Reason::Malformed, problem)
     }
 
-    pub(super) fn bad_value(what: &'static str) -> Self {
-        Self::new(Reason::BadValue, what)
+    pub(super) fn bad_value(problem: &'static str) -> Self {
+        Self::new(Reason::BadValue, problem)
     }
 
     pub(super) fn missing(field: &str) -> Self {
@@ -62,8 +62,7 @@ impl Flaw {
         self.0.reason
     }
 
-    /// The same refusal, seen from the object that has it in `field`: one of our field names, never one of the
-    /// message's.
+    /// Prepends `field` to the path. It is a name from our schema, never a key taken from the message.
     #[cold]
     pub(super) fn within(mut self, field: &str) -> Self {
         let inner = std::mem::take(&mut self.0.path);
@@ -74,13 +73,13 @@ impl Flaw {
 
 impl From<Flaw> for Reject {
     fn from(flaw: Flaw) -> Self {
-        let FieldPath { reason, path, what } = *flaw.0;
-        let detail = if path.is_empty() { what.into() } else { format!("{path}: {what}") };
+        let FieldPath { reason, path, problem } = *flaw.0;
+        let detail = if path.is_empty() { problem.into() } else { format!("{path}: {problem}") };
         Self { reason, detail }
     }
 }
 
-/// What a reader of a part of a message gives.
+/// The result of reading a part of a message.
 pub(super) type Read<T> = Result<T, Flaw>;
 
 #[cfg(test)]
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reject_names_the_way_to_the_field() {
+    fn a_rejection_names_the_path_of_the_field() {
         let flaw = Flaw::missing("kind").within("entity").within("closed");
         let reject = Reject::from(flaw);
         assert_eq!(reject.to_string(), "missing_field: closed.entity.kind: missing");

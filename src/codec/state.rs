@@ -1,17 +1,18 @@
-//! Owns the records of the state topic: what a shard is restored from, to bytes and back.
+//! Owns the encoding of the records in the state topic, from which a shard is restored.
 //!
-//! **Versions.** A record says which version of the layout it has. This program reads [`VERSION`] and those before it; a
-//! newer one is refused, for a guess would be told as an alert. **Damage.** Every record ends with the checksum of its
-//! key and of all before it.
+//! **Versions.** Every record contains its layout version. This program reads [`OLDEST`] to [`VERSION`]. A newer record
+//! is rejected, because misreading it could produce wrong alerts. **Corruption.** Every record ends with a checksum of
+//! its key and all preceding bytes of its value.
 
 use super::{proto, protobuf};
 use crate::domain::alert::{Severity, Value, Values};
-use crate::domain::changelog::{AppliedEvent, PayloadCodec, SourceOffset};
-use crate::domain::event::{EventOrder, Topic};
+use crate::domain::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
+use crate::domain::event::EventOrder;
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
-use crate::domain::shard_processor::{ShardCheckpoint, Source};
+use crate::domain::shard_processor::ShardCheckpoint;
+use crate::domain::source::{PerTopic, Source, Topic};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use prost::Message;
@@ -21,19 +22,21 @@ use std::fmt::Write;
 use std::ops::Range;
 use uuid::Uuid;
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The layout version that is written.
+pub const VERSION: u32 = 2;
+/// The oldest layout version that is read. Version 1 was written before the first release.
+pub const OLDEST: u32 = 2;
 /// The protobuf key of the checksum: field 15, fixed32.
 const CHECKSUM: u8 = 15 << 3 | 5;
-/// A checksum with its key.
+/// The length of the checksum with its protobuf key.
 const TAIL: usize = 5;
-/// The key of the record that says where a shard stands.
+/// The key of the shard record.
 pub const SHARD: &[u8] = b"s";
 
-/// Payloads as they are kept.
+/// How payloads are encoded in applied events.
 pub const PACKING: PayloadCodec = PayloadCodec { pack: protobuf::pack, unpack: protobuf::unpack };
 
-/// Records to be written, in one buffer.
+/// Encoded records, in one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     bytes: Vec<u8>,
@@ -41,83 +44,83 @@ pub struct Records {
     scratch: Vec<u8>,
 }
 
-/// A record as it was read.
+/// A decoded record.
 #[derive(Debug)]
 pub enum StateRecord {
     /// An event that took effect.
     Applied(TenantId, AppliedEvent),
-    /// Where the shard stands.
+    /// The checkpoint and digest of the shard.
     Shard(ShardRecord),
-    /// What of a tenant does not follow from its events.
+    /// The state of a tenant that cannot be derived from its events.
     Tenant(TenantId, TenantRecord),
     /// A violation of a window rule.
     Violation(TenantId, WindowViolationKey, WindowViolation),
-    /// Norms that were in force once, as [`protobuf::encode_norms`] wrote them.
+    /// Norms that are or were in force, encoded by [`protobuf::encode_norms`].
     Norms(Vec<u8>),
 }
 
-/// Where a shard stands, and what is to be found of it.
+/// The checkpoint of a shard, and the digest that its records are verified against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardRecord {
-    /// Where it stands.
+    /// The position of the shard in its sources.
     pub checkpoint: ShardCheckpoint,
-    /// What it consists of.
+    /// The digest of its applied events.
     pub digest: StateDigest,
     /// The wall clock when it was written.
     pub written: Timestamp,
 }
 
-/// How many applied events are kept, and the sum of the checksums of their keys.
+/// The number of stored applied events, and the sum of the checksums of their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateDigest {
-    /// How many.
+    /// The number of applied events.
     pub applied: u64,
-    /// The sum.
+    /// The sum of the CRC-32 of their keys, modulo 2^64.
     pub digest: u64,
 }
 
 impl StateDigest {
-    /// One more, with this key.
+    /// Adds the event with this key.
     pub fn add(&mut self, key: &[u8]) {
         self.applied = self.applied.wrapping_add(1);
         self.digest = self.digest.wrapping_add(u64::from(crc32fast::hash(key)));
     }
 
-    /// One less.
+    /// Removes the event with this key.
     pub fn remove(&mut self, key: &[u8]) {
         self.applied = self.applied.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(u64::from(crc32fast::hash(key)));
     }
 }
 
-/// What of a tenant does not follow from its events.
+/// The state of a tenant that cannot be derived from its stored events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TenantRecord {
-    /// The first event seen.
+    /// The time of the first event.
     pub first_event: Option<Timestamp>,
-    /// The last event of each topic among those that were forgotten.
-    pub last_event: [Timestamp; 3],
-    /// Since when which norms were in force, by the ids of their records.
+    /// The time of the last event of each topic among the events that are no longer stored.
+    pub last_event: PerTopic<Timestamp>,
+    /// The norms that were in force, each with its start time and the id of its record.
     pub norm_versions: Vec<(Timestamp, String)>,
 }
 
-/// What a record is of, as its key says: a damaged one has nothing else to say.
+/// The decoded key of a record. Of a damaged record it is all that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateKey {
     /// An applied event.
     Event(TenantId, SourceOffset),
-    /// What of a tenant does not follow from its events.
+    /// The state of a tenant.
     Tenant(TenantId),
     /// A violation of a window rule.
     Violation(TenantId),
     /// Norms, by their id.
     Norms(String),
-    /// Where the shard stands.
+    /// The shard record.
     Shard,
 }
 
 impl StateKey {
-    /// What a key says; `None`: it is none that this program writes.
+    /// Decodes a key; `None` if this program does not write such keys.
     pub fn read(key: &[u8]) -> Option<Self> {
         if key == SHARD {
             return Some(Self::Shard);
@@ -132,7 +135,7 @@ impl StateKey {
         }
     }
 
-    /// The kind of record that it stands before.
+    /// The name of the record type.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Event(..) => "event",
@@ -143,7 +146,7 @@ impl StateKey {
         }
     }
 
-    /// Whose it is.
+    /// The tenant of the record, if it has one.
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
             Self::Event(tenant, _) | Self::Tenant(tenant) | Self::Violation(tenant) => Some(tenant),
@@ -152,14 +155,16 @@ impl StateKey {
     }
 }
 
-/// A record cannot be used.
+/// Why a record cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateFlaw {
-    /// It is no record, or was changed since it was written.
+    /// Not a record, or modified after it was written.
     Damaged,
-    /// It was written by a newer version.
+    /// Written with a layout version that is no longer supported.
+    Older(u32),
+    /// Written by a newer version.
     Newer(u32),
-    /// It names what this version does not know.
+    /// Contains an identifier unknown to this version.
     Unknown(&'static str),
 }
 
@@ -167,42 +172,60 @@ impl std::fmt::Display for StateFlaw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Damaged => write!(f, "the record is damaged"),
+            Self::Older(version) => {
+                write!(
+                    f,
+                    "the record has layout version {version}, this program reads {OLDEST} to {VERSION}; stop all \
+                     processes, remove the shard's state with `funnelwatch state reset --shard N --yes`, and set the \
+                     group's offsets back to read the source topics again"
+                )
+            }
             Self::Newer(version) => {
                 write!(
                     f,
-                    "the record has version {version}, written by a newer program; this one reads up to {VERSION}"
+                    "the record has layout version {version}, written by a newer program; this program reads {OLDEST} \
+                     to {VERSION}"
                 )
             }
-            Self::Unknown(what) => write!(f, "the record names {what} that this program does not know"),
+            Self::Unknown(what) => write!(f, "the record contains {what} unknown to this program"),
         }
     }
 }
 
 impl std::error::Error for StateFlaw {}
 
+impl ShardRecord {
+    /// Encodes the record.
+    pub fn encode(&self) -> Records {
+        let mut records = Records::default();
+        records.shard(self);
+        records
+    }
+}
+
 impl Records {
-    /// Whether there are none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many there are.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many bytes they have, keys and values.
+    /// The total size of keys and values, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Keys and values; a record without value is a tombstone.
+    /// The keys and values. A record without a value is a tombstone.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let slice = |range: &Range<usize>| &self.bytes[range.clone()];
         self.entries.iter().map(move |(key, value)| (slice(key), value.as_ref().map(slice)))
     }
 
-    /// An event took effect. Returns its key.
+    /// Adds an applied event. Returns its key.
     pub fn applied(&mut self, tenant: &TenantId, order: EventOrder, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
         let mut inner = std::mem::take(&mut self.scratch);
         inner.clear();
@@ -211,27 +234,29 @@ impl Records {
         number(3, order.offset as u64, &mut inner);
         number(4, zigzag(order.at.0), &mut inner);
         text(5, id.map_or("", |id| id.as_str()), &mut inner);
-        bytes(6 + u32::from(order.rank), packed, &mut inner);
+        bytes(changelog::topic(order).info().state_field, packed, &mut inner);
         let key = self.key(|key| source_key(tenant, (order.source, order.offset), key));
         self.value(key.clone(), |out| bytes(3, &inner, out));
         self.scratch = inner;
         &self.bytes[key]
     }
 
-    /// Nothing follows from an event any more. Returns its key.
-    pub fn gone(&mut self, tenant: &TenantId, source: SourceOffset) -> &[u8] {
+    /// Adds the tombstone of an applied event. Returns its key.
+    pub fn remove_applied(&mut self, tenant: &TenantId, source: SourceOffset) -> &[u8] {
         let key = self.key(|key| source_key(tenant, source, key));
         self.entries.push((key.clone(), None));
         &self.bytes[key]
     }
 
-    /// What of a tenant does not follow from its events.
+    /// Adds the state of a tenant.
     pub fn tenant(&mut self, tenant: &TenantId, state: &TenantRecord) {
-        let last_event = (0..).zip(state.last_event).filter(|(_, at)| *at > Timestamp::MIN);
+        let last_event = state.last_event.iter().filter(|(_, at)| **at > Timestamp::MIN);
         let message = proto::TenantState {
             tenant_id: tenant.to_string(),
             first_event_ms: state.first_event.map(|at| at.0),
-            last_event: last_event.map(|(topic, at)| proto::tenant_state::LastEvent { topic, at_ms: at.0 }).collect(),
+            last_event: last_event
+                .map(|(topic, at)| proto::tenant_state::LastEvent { topic: topic.info().id.into(), at_ms: at.0 })
+                .collect(),
             norm_versions: state
                 .norm_versions
                 .iter()
@@ -242,14 +267,14 @@ impl Records {
         self.value(key, |out| bytes(5, &message.encode_to_vec(), out));
     }
 
-    /// A violation of a window rule; `None`: it is to be forgotten.
-    pub fn violation(&mut self, tenant: &TenantId, of: &WindowViolationKey, violation: Option<&WindowViolation>) {
+    /// Adds a violation of a window rule; `None` adds its tombstone.
+    pub fn violation(&mut self, tenant: &TenantId, id: &WindowViolationKey, violation: Option<&WindowViolation>) {
         let key = self.key(|key| {
             key.push_str("w/");
             escape(tenant.as_str(), key);
             key.push('/');
-            escape(of.manager.as_str(), key);
-            let _ = write!(key, "/{}/{}/{}", of.rule.name(), of.window.0, of.began.0);
+            escape(id.manager.as_str(), key);
+            let _ = write!(key, "/{}/{}/{}", id.rule.name(), id.window.0, id.began.0);
         });
         let Some(violation) = violation else {
             self.entries.push((key, None));
@@ -257,52 +282,52 @@ impl Records {
         };
         let message = proto::WindowViolationState {
             tenant_id: tenant.to_string(),
-            manager_id: of.manager.to_string(),
-            rule: of.rule.name().into(),
-            window_ms: of.window.0,
-            began_ms: of.began.0,
-            over: violation.over,
+            manager_id: id.manager.to_string(),
+            rule: id.rule.name().into(),
+            window_ms: id.window.0,
+            began_ms: id.began.0,
+            over: violation.ended,
             department_id: violation.department.to_string(),
             severity: violation.severity.name().into(),
             level: violation.level,
             observed: violation.observed.iter().map(named).collect(),
             norm: violation.norm.iter().map(named).collect(),
-            last_status: violation.told.as_ref().map(|told| proto::LastStatus {
-                at_ms: told.at.0,
-                department_id: told.department.to_string(),
-                observed: told.observed.iter().map(named).collect(),
-                norm: told.norm.iter().map(named).collect(),
+            last_status: violation.last_status.as_ref().map(|last| proto::LastStatus {
+                at_ms: last.at.0,
+                department_id: last.department.to_string(),
+                observed: last.observed.iter().map(named).collect(),
+                norm: last.norm.iter().map(named).collect(),
             }),
         };
         self.value(key, |out| bytes(6, &message.encode_to_vec(), out));
     }
 
-    /// Nothing is known of a tenant any more but what its other records say.
-    pub fn no_tenant(&mut self, tenant: &TenantId) {
+    /// Adds the tombstone of the state of a tenant.
+    pub fn remove_tenant(&mut self, tenant: &TenantId) {
         let key = self.key(|key| tenant_key(tenant, key));
         self.entries.push((key, None));
     }
 
-    /// Norms are needed no more.
-    pub fn no_norms(&mut self, id: &str) {
+    /// Adds the tombstone of norms.
+    pub fn remove_norms(&mut self, id: &str) {
         let key = self.key(|key| norms_key(id, key));
         self.entries.push((key, None));
     }
 
-    /// The record of a key is to be gone, whatever it is.
-    pub fn bury(&mut self, key: &[u8]) {
+    /// Adds a tombstone for any key.
+    pub fn tombstone(&mut self, key: &[u8]) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(key);
         self.entries.push((begin..self.bytes.len(), None));
     }
 
-    /// Norms that are or were in force.
+    /// Adds norms.
     pub fn norms(&mut self, id: &str, norms: &[u8]) {
         let key = self.key(|key| norms_key(id, key));
         self.value(key, |out| bytes(7, norms, out));
     }
 
-    /// Where the shard stands.
+    /// Adds the shard record.
     pub fn shard(&mut self, state: &ShardRecord) {
         let ShardRecord { checkpoint, digest, written } = state;
         let ShardCheckpoint { watermark, seen, read, next, refused } = checkpoint;
@@ -310,11 +335,11 @@ impl Records {
         sources.sort_unstable();
         sources.dedup();
         let source = |source: Source| proto::shard_state::Source {
-            source: u32::from(source.number()),
+            source: u32::from(source.id()),
             read: read.get(&source).copied().unwrap_or_default(),
             next: next.get(&source).copied().unwrap_or_default(),
             seen_ms: seen.get(&source).map(|at| at.0),
-            refused: refused.iter().filter(|(of, _)| *of == source).map(|(_, offset)| *offset).collect(),
+            refused: refused.iter().filter(|(key, _)| *key == source).map(|(_, offset)| *offset).collect(),
         };
         let message = proto::ShardState {
             watermark_ms: watermark.0,
@@ -339,7 +364,7 @@ impl Records {
         let begin = self.bytes.len();
         number(1, u64::from(VERSION), &mut self.bytes);
         write(&mut self.bytes);
-        // The key stands just before its value.
+        // The key immediately precedes its value in the buffer.
         let checksum = crc32fast::hash(&self.bytes[key.start..]);
         self.bytes.push(CHECKSUM);
         self.bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -347,7 +372,7 @@ impl Records {
     }
 }
 
-/// Reads a record.
+/// Decodes a record.
 pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
     let (body, tail) = value.split_at_checked(value.len().wrapping_sub(TAIL)).ok_or(StateFlaw::Damaged)?;
     let mut hash = crc32fast::Hasher::new();
@@ -357,16 +382,19 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
         return Err(StateFlaw::Damaged);
     }
     let record = proto::StateRecord::decode(body).map_err(|_| StateFlaw::Damaged)?;
-    if record.version > VERSION {
-        return Err(StateFlaw::Newer(record.version));
+    match record.version {
+        OLDEST..=VERSION => {}
+        older @ ..OLDEST => return Err(StateFlaw::Older(older)),
+        newer => return Err(StateFlaw::Newer(newer)),
     }
-    match record.record.ok_or(StateFlaw::Unknown("a kind of record"))? {
+    match record.record.ok_or(StateFlaw::Unknown("a record type"))? {
         Wire::Applied(applied) => read_applied(applied),
         Wire::Shard(shard) => Ok(StateRecord::Shard(read_shard(shard)?)),
         Wire::Tenant(tenant) => {
-            let mut last_event = [Timestamp::MIN; 3];
-            for one in tenant.last_event {
-                *last_event.get_mut(one.topic as usize).ok_or(StateFlaw::Unknown("a topic"))? = Timestamp(one.at_ms);
+            let mut last_event = PerTopic::from_fn(|_| Timestamp::MIN);
+            for last in tenant.last_event {
+                let topic = Topic::from_id(last.topic).ok_or(StateFlaw::Unknown("a topic"))?;
+                last_event[topic] = Timestamp(last.at_ms);
             }
             let state = TenantRecord {
                 first_event: tenant.first_event_ms.map(Timestamp),
@@ -374,7 +402,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
                 norm_versions: tenant
                     .norm_versions
                     .into_iter()
-                    .map(|era| (Timestamp(era.since_ms), era.norms))
+                    .map(|version| (Timestamp(version.since_ms), version.norms))
                     .collect(),
             };
             Ok(StateRecord::Tenant(tenant.tenant_id.into(), state))
@@ -384,27 +412,27 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
     }
 }
 
-/// The id of norms, by their bytes.
+/// The id of norms, derived from their encoding.
 pub fn norms_id(norms: &[u8]) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, norms).to_string()
 }
 
-/// The applied event that a key is of.
+/// The tenant and the source position of an applied event, from its key.
 pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
-    let (tenant, place) = str::from_utf8(key).ok()?.strip_prefix("e/")?.split_once('/')?;
-    let (source, offset) = place.split_once('/')?;
+    let (tenant, position) = str::from_utf8(key).ok()?.strip_prefix("e/")?.split_once('/')?;
+    let (source, offset) = position.split_once('/')?;
     Some((unescape(tenant).into(), (source.parse().ok()?, offset.parse().ok()?)))
 }
 
 fn read_applied(applied: proto::Applied) -> Result<StateRecord, StateFlaw> {
     use proto::applied::Event;
-    let (topic, packed) = match applied.event.ok_or(StateFlaw::Unknown("a kind of event"))? {
+    let (topic, packed) = match applied.event.ok_or(StateFlaw::Unknown("an event type"))? {
         Event::Crm(bytes) => (Topic::Crm, bytes),
         Event::Telephony(bytes) => (Topic::Telephony, bytes),
         Event::Message(bytes) => (Topic::Email, bytes),
     };
-    let source = u8::try_from(applied.source).map_err(|_| StateFlaw::Damaged)?;
-    let order = EventOrder { at: Timestamp(applied.at_ms), rank: topic as u8, offset: applied.offset, source };
+    let source = u8::try_from(applied.source).ok().and_then(Source::from_id).ok_or(StateFlaw::Unknown("a source"))?;
+    let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, applied.offset);
     let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));
     Ok(StateRecord::Applied(applied.tenant_id.into(), AppliedEvent { order, id, packed: packed.into() }))
 }
@@ -413,7 +441,7 @@ fn read_shard(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
     let watermark = Timestamp(shard.watermark_ms);
     let mut checkpoint = ShardCheckpoint { watermark, ..ShardCheckpoint::default() };
     for stored in shard.sources {
-        let source = u8::try_from(stored.source).ok().and_then(Source::from_number);
+        let source = u8::try_from(stored.source).ok().and_then(Source::from_id);
         let source = source.ok_or(StateFlaw::Unknown("a source"))?;
         checkpoint.read.insert(source, stored.read);
         checkpoint.next.insert(source, stored.next);
@@ -424,34 +452,34 @@ fn read_shard(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
     Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })
 }
 
-fn read_violation(kept: proto::WindowViolationState) -> Result<StateRecord, StateFlaw> {
-    let rule = Rule::ALL.iter().find(|rule| rule.name() == kept.rule).ok_or(StateFlaw::Unknown("a rule"))?;
-    let severity = Severity::ALL.into_iter().find(|severity| severity.name() == kept.severity);
+fn read_violation(stored: proto::WindowViolationState) -> Result<StateRecord, StateFlaw> {
+    let rule = Rule::ALL.iter().find(|rule| rule.name() == stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
+    let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
     let definition = rule.definition();
-    let told = kept.last_status.map(|told| {
+    let last_status = stored.last_status.map(|last| {
         Ok(LastStatus {
-            at: Timestamp(told.at_ms),
-            department: told.department_id.into(),
-            observed: values(told.observed, definition.observed)?,
-            norm: values(told.norm, definition.norm)?,
+            at: Timestamp(last.at_ms),
+            department: last.department_id.into(),
+            observed: values(last.observed, definition.observed)?,
+            norm: values(last.norm, definition.norm)?,
         })
     });
     let violation = WindowViolation {
-        over: kept.over,
-        department: kept.department_id.into(),
+        ended: stored.over,
+        department: stored.department_id.into(),
         severity: severity.ok_or(StateFlaw::Unknown("a severity"))?,
-        level: kept.level,
-        observed: values(kept.observed, definition.observed)?,
-        norm: values(kept.norm, definition.norm)?,
-        told: told.transpose()?,
+        level: stored.level,
+        observed: values(stored.observed, definition.observed)?,
+        norm: values(stored.norm, definition.norm)?,
+        last_status: last_status.transpose()?,
     };
     let key = WindowViolationKey {
-        began: Timestamp(kept.began_ms),
-        window: Span(kept.window_ms),
-        manager: kept.manager_id.into(),
+        began: Timestamp(stored.began_ms),
+        window: Span(stored.window_ms),
+        manager: stored.manager_id.into(),
         rule: *rule,
     };
-    Ok(StateRecord::Violation(kept.tenant_id.into(), key, violation))
+    Ok(StateRecord::Violation(stored.tenant_id.into(), key, violation))
 }
 
 fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
@@ -494,7 +522,7 @@ fn norms_key(id: &str, key: &mut CompactString) {
     key.push_str(id);
 }
 
-/// Ids may hold anything: no two things have one key.
+/// Escapes an id. Ids may contain any characters; escaping keeps keys unique.
 fn escape(id: &str, key: &mut CompactString) {
     for part in id.split_inclusive(['/', '%']) {
         match part.as_bytes().last() {
@@ -542,7 +570,7 @@ fn zigzag(value: i64) -> u64 {
 mod tests {
     use super::*;
     use crate::codec::arbitrary;
-    use crate::domain::shard_processor::Source;
+    use crate::domain::source::{Source, Topic};
     use proptest::prelude::*;
 
     fn only(records: &Records) -> (Vec<u8>, Vec<u8>) {
@@ -552,22 +580,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_comes_back_as_it_was(event in arbitrary::event(), source in 0..4u8, offset in 0..i64::MAX) {
+        fn an_applied_event_round_trips(
+            event in arbitrary::event(),
+            source in proptest::sample::select(&Source::LIVE[..]),
+            offset in 0..i64::MAX,
+        ) {
             let mut packed = Vec::new();
             (PACKING.pack)(&event.payload, &mut packed);
             let topic = event.payload.topic();
-            let order = EventOrder { at: event.at, rank: topic as u8, offset, source };
+            let order = EventOrder::of(event.at, topic, source, offset);
             let mut records = Records::default();
             records.applied(&event.tenant, order, event.id.as_ref(), &packed);
             let (key, value) = only(&records);
-            prop_assert_eq!(super::source(&key), Some((event.tenant.clone(), (source, offset))));
-            let Ok(StateRecord::Applied(tenant, kept)) = decode(&key, &value) else { panic!("no event") };
-            prop_assert_eq!((tenant, kept.order, kept.id), (event.tenant, order, event.id));
-            prop_assert_eq!((PACKING.unpack)(topic, &kept.packed), Some(event.payload));
+            prop_assert_eq!(super::source(&key), Some((event.tenant.clone(), (source.id(), offset))));
+            let Ok(StateRecord::Applied(tenant, applied)) = decode(&key, &value) else { panic!("no event") };
+            prop_assert_eq!((tenant, applied.order, applied.id), (event.tenant, order, event.id));
+            prop_assert_eq!((PACKING.unpack)(topic, &applied.packed), Some(event.payload));
         }
 
         #[test]
-        fn no_two_sources_have_one_key(tenants in prop::array::uniform2("[a/%2F]{0,5}"), offsets in prop::array::uniform2(0..3i64)) {
+        fn keys_of_applied_events_are_unique(
+            tenants in prop::array::uniform2("[a/%2F]{0,5}"),
+            offsets in prop::array::uniform2(0..3i64),
+        ) {
             let key = |n: usize| {
                 let mut key = CompactString::default();
                 source_key(&tenants[n].as_str().into(), (0, offsets[n]), &mut key);
@@ -580,33 +615,33 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_noticed(place in any::<prop::sample::Index>(), bit in 0..8u8) {
+        fn a_flipped_bit_is_detected(index in any::<prop::sample::Index>(), bit in 0..8u8) {
             let mut records = Records::default();
             records.tenant(&"acme".into(), &TenantRecord { first_event: Some(Timestamp(5)), ..TenantRecord::default() });
             let (key, mut value) = only(&records);
-            let place = place.index(value.len());
-            value[place] ^= 1 << bit;
+            let index = index.index(value.len());
+            value[index] ^= 1 << bit;
             prop_assert_eq!(decode(&key, &value).err(), Some(StateFlaw::Damaged));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn arbitrary_bytes_are_rejected(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             prop_assert!(decode(b"s", &bytes).is_err());
         }
     }
 
     #[test]
-    fn a_key_says_what_its_record_is_of() {
+    fn keys_are_decoded() {
         let tenant = TenantId::from("a/b%");
         let rule = Rule::ConversionLow;
         let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m/1".into(), rule };
         let mut records = Records::default();
-        records.gone(&tenant, (2, 7));
-        records.no_tenant(&tenant);
+        records.remove_applied(&tenant, (2, 7));
+        records.remove_tenant(&tenant);
         records.violation(&tenant, &key, None);
-        records.no_norms("1-2");
-        records.bury(SHARD);
-        records.bury(b"what/else");
+        records.remove_norms("1-2");
+        records.tombstone(SHARD);
+        records.tombstone(b"unknown/key");
         let keys: Vec<_> = records.iter().map(|(key, _)| StateKey::read(key)).collect();
         let known = [
             StateKey::Event(tenant.clone(), (2, 7)),
@@ -621,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_shard_stands_comes_back() {
+    fn a_shard_record_round_trips() {
         let (crm, rerouted) = (Source::Topic(Topic::Crm), Source::Rerouted);
         let checkpoint = ShardCheckpoint {
             watermark: Timestamp(-5),
@@ -639,19 +674,19 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_comes_back() {
+    fn a_violation_round_trips() {
         let rule = Rule::ConversionLow;
         let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "a/b%".into(), rule };
         let values =
             |names: &[&'static str]| -> Values { names.iter().map(|name| (*name, Value::Number(0.5))).collect() };
         let violation = WindowViolation {
-            over: false,
+            ended: false,
             department: "north".into(),
             severity: Severity::Critical,
             level: 2,
             observed: values(rule.definition().observed),
             norm: vec![("basis", Value::Text("cohort".into()))],
-            told: Some(LastStatus {
+            last_status: Some(LastStatus {
                 at: Timestamp(-7),
                 department: "south".into(),
                 observed: values(&rule.definition().observed[..1]),
@@ -666,12 +701,12 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_refused_by_name() {
+    fn a_newer_version_is_rejected() {
         let body = proto::StateRecord { version: VERSION + 1, ..proto::StateRecord::default() }.encode_to_vec();
         let checksum = crc32fast::hash(&[b"s", body.as_slice()].concat());
         let value = [body.as_slice(), &[CHECKSUM], &checksum.to_le_bytes()].concat();
-        let flaw = decode(b"s", &value).expect_err("it is newer");
-        assert_eq!(flaw, StateFlaw::Newer(2));
-        assert!(flaw.to_string().contains("version 2"), "{flaw}");
+        let flaw = decode(b"s", &value).expect_err("newer");
+        assert_eq!(flaw, StateFlaw::Newer(VERSION + 1));
+        assert!(flaw.to_string().contains(&format!("version {}", VERSION + 1)), "{flaw}");
     }
 }

@@ -1,11 +1,11 @@
-//! Owns the checks that look across layers: whether every rule is complete and consistent wherever it is on, whether
-//! names refer to something, and what is suspicious.
+//! Cross-layer checks of the norms: every rule is complete and consistent wherever it is enabled, all references
+//! resolve, and suspicious settings are noted.
 //!
-//! **Places.** Norms are judged as they are in force in the base, in the general place of each override (its `when` and
-//! no more) and where two overrides meet. A fault is told where it arises: not again in the places that inherit it.
+//! **Scopes.** Norms are checked in their merged form: in the base, in the scope of each override (exactly its `when`)
+//! and where two overrides overlap. A fault is reported where it arises, not again in the scopes that inherit it.
 
 use super::key::Need;
-use super::keys::{judges_managers, of, of_terms};
+use super::keys::{is_window_rule, of_rule, of_terms};
 use super::norms::implies;
 use super::reader::{Reader, nearest};
 use super::value::{Table, Value};
@@ -13,7 +13,7 @@ use crate::domain::norms::{Clock, Norms, Override, Params};
 use crate::domain::rule::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One layer: what is written and what came of it.
+/// One layer: its table in the document and the parsed override.
 struct Site<'a> {
     table: &'a Table,
     over: &'a Override,
@@ -25,19 +25,20 @@ impl Site<'_> {
     }
 }
 
-/// The number of the base among the sites.
+/// The index of the base among the sites.
 const BASE: usize = 0;
 
-/// What is wrong with a rule in a place.
+/// An error of a rule in a scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fault {
-    /// Where it is told, unless that is the layer.
+    /// Line and path to report it at; `None`: the key in the layer.
     at: Option<(usize, String)>,
     key: &'static str,
     text: String,
 }
 
-/// Checks norms against the document that they were read from; `calendars` are there by these names, if that is known.
+/// Checks norms against the document that they were read from. `calendars` holds the defined names; `None` if a file
+/// with calendars could not be read.
 pub(crate) fn check(
     reader: &mut Reader<'_>,
     root: &Table,
@@ -57,11 +58,11 @@ pub(crate) fn check(
     terms(reader, &sites);
     sampling(reader, &sites);
     if sites.iter().all(|site| site.over.layer.rules.is_empty()) {
-        reader.note(root.line_of("norms"), "norms", "no rule is named: nothing is supervised");
+        reader.note(root.line_of("norms"), "norms", "no rule is enabled: nothing is supervised");
     }
 }
 
-/// Names of calendars and pipelines.
+/// Checks references to calendars and pipelines.
 fn references(
     reader: &mut Reader<'_>,
     sites: &[Site<'_>],
@@ -74,29 +75,29 @@ fn references(
         if let (Some(name), Some(known)) = (site.table.text("calendar"), &calendars)
             && !known.contains(&name)
         {
-            let text = format!("there is no calendar `{name}`{}", meant(name, known));
+            let text = format!("unknown calendar `{name}`{}", suggestion(name, known));
             reader.problem(site.table.line_of("calendar"), site.table.path_of("calendar"), text);
         }
         let when = site.table.table("when");
-        if let Some(when) = when.filter(|when| when.given().next().is_none()) {
-            reader.note(when.line, &when.path, "no key is given: the override applies everywhere");
+        if let Some(when) = when.filter(|when| when.set_keys().next().is_none()) {
+            reader.note(when.line, &when.path, "no key is set: the override applies everywhere");
         }
         let terms = site.table.table("norms").and_then(|norms| norms.table("terms"));
         let rows = terms.into_iter().flat_map(|terms| terms.list("policies")).filter_map(Value::table);
         for table in when.into_iter().chain(rows) {
             if let Some(id) = table.text("pipeline").filter(|id| !pipelines.contains(id)) {
-                let text = format!("there is no pipeline `{id}` among `pipelines`{}", meant(id, &pipelines));
+                let text = format!("unknown pipeline `{id}`{}", suggestion(id, &pipelines));
                 reader.note(table.line_of("pipeline"), table.path_of("pipeline"), text);
             }
         }
     }
 }
 
-fn meant(name: &str, known: &[&str]) -> String {
-    nearest(name, known).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default()
+fn suggestion(name: &str, known: &[&str]) -> String {
+    nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
-/// Whether the rule has what it needs, and nothing that contradicts itself, in every place.
+/// Checks that the rule has all required keys and no contradictions in every scope.
 fn completeness(reader: &mut Reader<'_>, root: &Table, sites: &[Site<'_>], rule: Rule) {
     let named: Vec<usize> = (0..sites.len()).filter(|site| sites[*site].rule(rule).is_some()).collect();
     let base = named.first().filter(|site| **site == BASE).map(|_| 0);
@@ -105,34 +106,34 @@ fn completeness(reader: &mut Reader<'_>, root: &Table, sites: &[Site<'_>], rule:
         let faults = faults(root, sites, rule, &named, sites[*site].over);
         let inherited = |fault: &Fault| base.is_some_and(|base| alone.get(base).is_some_and(|all| all.contains(fault)));
         for fault in faults.iter().filter(|fault| !inherited(fault)) {
-            tell(reader, sites, rule, *site, fault, "");
+            report(reader, sites, rule, *site, fault, "");
         }
         alone.push(faults);
     }
     for (later, site) in named.iter().enumerate() {
         for (earlier, other) in named[..later].iter().enumerate().filter(|(_, other)| **other != BASE) {
-            let Some(place) = meeting(sites[*other].over, sites[*site].over) else { continue };
+            let Some(scope) = overlap(sites[*other].over, sites[*site].over) else { continue };
             let line = sites[*other].rule(rule).map_or(0, |table| table.line);
-            let addition = format!(" (where the override of line {line} applies too)");
-            for fault in faults(root, sites, rule, &named, &place) {
+            let addition = format!(" (where the override on line {line} also applies)");
+            for fault in faults(root, sites, rule, &named, &scope) {
                 let arises =
-                    [Some(earlier), Some(later), base].into_iter().flatten().all(|one| !alone[one].contains(&fault));
+                    [Some(earlier), Some(later), base].into_iter().flatten().all(|site| !alone[site].contains(&fault));
                 if arises {
-                    tell(reader, sites, rule, *site, &fault, &addition);
+                    report(reader, sites, rule, *site, &fault, &addition);
                 }
             }
         }
     }
 }
 
-fn tell(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, site: usize, fault: &Fault, addition: &str) {
+fn report(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, site: usize, fault: &Fault, addition: &str) {
     let Some(table) = sites[site].rule(rule) else { return };
     let (line, path) = fault.at.clone().unwrap_or((table.line_of(fault.key), table.path_of(fault.key)));
     reader.problem(line, path, format!("{}{addition}", fault.text));
 }
 
-/// Where both overrides apply; `None` if nowhere.
-fn meeting(one: &Override, other: &Override) -> Option<Override> {
+/// The scope in which both overrides apply; `None` if they are disjoint.
+fn overlap(one: &Override, other: &Override) -> Option<Override> {
     let both = Override {
         tenant: one.tenant.clone().or(other.tenant.clone()),
         department: one.department.clone().or(other.department.clone()),
@@ -143,11 +144,11 @@ fn meeting(one: &Override, other: &Override) -> Option<Override> {
     (implies(&both, one) && implies(&both, other)).then_some(both)
 }
 
-/// The rule as it is in force in `place`, and the layers that say something of it there.
-fn in_force<'s>(sites: &'s [Site<'_>], rule: Rule, named: &[usize], place: &Override) -> (Params, Vec<&'s Table>) {
+/// The merged parameters of the rule in `scope`, and the layers that contribute to them.
+fn in_force<'s>(sites: &'s [Site<'_>], rule: Rule, named: &[usize], scope: &Override) -> (Params, Vec<&'s Table>) {
     let mut params = Params::default();
     let mut tables = Vec::new();
-    for site in named.iter().map(|site| &sites[*site]).filter(|site| implies(place, site.over)) {
+    for site in named.iter().map(|site| &sites[*site]).filter(|site| implies(scope, site.over)) {
         if let Some(layer) = site.over.layer.rules.get(&rule) {
             params.merge(layer);
         }
@@ -156,24 +157,23 @@ fn in_force<'s>(sites: &'s [Site<'_>], rule: Rule, named: &[usize], place: &Over
     (params, tables)
 }
 
-fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], place: &Override) -> BTreeSet<Fault> {
+fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], scope: &Override) -> BTreeSet<Fault> {
     let mut faults = BTreeSet::new();
-    let (params, tables) = in_force(sites, rule, named, place);
+    let (params, tables) = in_force(sites, rule, named, scope);
     if params.enabled != Some(false) {
         let mut add = |key, text| faults.insert(Fault { at: None, key, text });
-        let gives = |key: &str| tables.iter().any(|table| table.gives(key));
-        for key in of(rule).filter(|key| key.need == Need::InForce && !gives(key.name)) {
-            add(key.name, format!("this key is missing: {}", key.help));
+        let is_set = |key: &str| tables.iter().any(|table| table.is_set(key));
+        for key in of_rule(rule).filter(|key| key.need == Need::InForce && !is_set(key.name)) {
+            add(key.name, format!("required key is missing: {}", key.help));
         }
-        let one_of: Vec<_> = of(rule).filter(|key| key.need == Need::OneInForce).map(|key| key.name).collect();
+        let one_of: Vec<_> = of_rule(rule).filter(|key| key.need == Need::OneInForce).map(|key| key.name).collect();
         if let Some(first) = one_of.first() {
-            let names = one_of.join("` and `");
-            // A layer that gives one takes back what those before it gave.
-            let given = tables.iter().map(|table| one_of.iter().filter(|key| table.gives(key)).count());
+            // A layer that sets one of them clears those set by earlier layers.
+            let given = tables.iter().map(|table| one_of.iter().filter(|key| table.is_set(key)).count());
             match given.rev().find(|count| *count > 0).unwrap_or(0) {
-                0 => drop(add(first, format!("one of `{names}` is wanted"))),
+                0 => drop(add(first, format!("required key is missing: `{}`", one_of.join("` or `")))),
                 1 => {}
-                _ => drop(add(first, format!("of `{names}` only one may be in force"))),
+                _ => drop(add(first, format!("`{}` are mutually exclusive", one_of.join("` and `")))),
             }
         }
         if params.clock == Some(Clock::Business) {
@@ -181,33 +181,32 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], place: 
             let lengths = params.within.map(|length| ("within", length));
             let limit = params.at_most_lag.map(|length| ("at_most", length));
             for (key, length) in steps.chain(lengths).chain(limit).filter(|(_, length)| length.in_days) {
-                add(key, format!("{} is in days, which a business clock does not have: write hours", length.span));
+                add(key, format!("{} is in days, which business clocks do not support; use hours", length.span));
             }
         }
     }
     if rule == Rule::StageOverdue {
-        faults.extend(stages_in_days(root, sites, named, place));
+        faults.extend(stages_in_days(root, sites, named, scope));
     }
     faults
 }
 
-/// Stages whose `max_time` is in days though `stage_overdue` counts business time in their pipeline.
-fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], place: &Override) -> Vec<Fault> {
+/// Stages whose `max_time` is in days although `stage_overdue` counts business time in their pipeline.
+fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], scope: &Override) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (id, pipeline) in root.map("pipelines") {
-        if place.pipeline.as_ref().is_some_and(|pipeline| pipeline != id) {
+        if scope.pipeline.as_ref().is_some_and(|pipeline| pipeline != id) {
             continue;
         }
-        let place = Override { pipeline: Some(id.into()), ..place.clone() };
-        let (params, _) = in_force(sites, Rule::StageOverdue, named, &place);
+        let scope = Override { pipeline: Some(id.into()), ..scope.clone() };
+        let (params, _) = in_force(sites, Rule::StageOverdue, named, &scope);
         if params.enabled == Some(false) || params.clock != Some(Clock::Business) {
             continue;
         }
         let stages = pipeline.table().map(|table| table.list("stages")).unwrap_or_default();
         for stage in stages.iter().filter_map(Value::table) {
             if let Some(time) = stage.length("max_time").filter(|time| time.in_days) {
-                let text =
-                    format!("{} is in days, though `stage_overdue` counts business time: write hours", time.span);
+                let text = format!("{} is in days, but `stage_overdue` counts business time; use hours", time.span);
                 let at = Some((stage.line_of("max_time"), stage.path_of("max_time")));
                 faults.push(Fault { at, key: "clock", text });
             }
@@ -216,7 +215,7 @@ fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], place: &Ove
     faults
 }
 
-/// Business clocks without a calendar.
+/// Notes business clocks without a calendar.
 fn clocks(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule) {
     let named: Vec<usize> = (0..sites.len()).filter(|site| sites[*site].rule(rule).is_some()).collect();
     let mut inherited = false;
@@ -224,57 +223,59 @@ fn clocks(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule) {
         let site = &sites[*index];
         let (params, _) = in_force(sites, rule, &named, site.over);
         let on = params.enabled != Some(false) && params.clock == Some(Clock::Business);
-        let mut around = sites.iter().filter(|other| implies(site.over, other.over));
-        let lacking = on && around.all(|other| other.over.layer.calendar.is_none());
+        let mut applying = sites.iter().filter(|other| implies(site.over, other.over));
+        let lacking = on && applying.all(|other| other.over.layer.calendar.is_none());
         if let Some(table) = site.rule(rule).filter(|_| lacking && !inherited) {
-            let text = "the clock is a business one, but no calendar is set here: wall time counts";
+            let text = "business clock without a calendar: the clock counts wall time";
             reader.note(table.line_of("clock"), table.path_of("clock"), text);
         }
         inherited |= lacking && *index == BASE;
     }
 }
 
-/// Whether the terms rules have rows to go by wherever they are on.
+/// Checks that the terms rules have rows wherever they are enabled.
 fn terms(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
     let shared = |site: &Site<'_>| site.table.table("norms")?.table("terms").cloned();
     for site in sites {
-        let around = || sites.iter().filter(|other| implies(site.over, other.over));
-        if around().filter_map(shared).any(|terms| terms.gives("policies")) {
+        let applying = || sites.iter().filter(|other| implies(site.over, other.over));
+        if applying().filter_map(shared).any(|terms| terms.is_set("policies")) {
             continue;
         }
         let on = |rule: &Rule| {
-            let said = around().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).next_back();
-            site.over.layer.rules.contains_key(rule) && said != Some(false)
+            let enabled = applying().filter_map(|other| other.over.layer.rules.get(rule)?.enabled).next_back();
+            site.over.layer.rules.contains_key(rule) && enabled != Some(false)
         };
         let on: Vec<_> = of_terms().filter(on).collect();
         if let Some(terms) = shared(site).filter(|_| !on.is_empty()) {
-            let text = "this key is missing: without rows nothing is judged";
+            let text = "required key is missing: without rows, terms cannot be checked";
             reader.problem(terms.line, terms.path_of("policies"), text);
-        } else if around().all(|other| shared(other).is_none()) {
+        } else if applying().all(|other| shared(other).is_none()) {
             for rule in on.into_iter().filter_map(|rule| site.rule(rule)) {
-                reader.problem(rule.line, &rule.path, "the rule is judged by `norms.terms`, which is missing");
+                reader.problem(rule.line, &rule.path, "the rule requires `norms.terms`, which is missing");
             }
         }
     }
 }
 
-/// Whether it is known how many to pick wherever picking is spoken of.
+/// Checks that `per_day` is set wherever review sampling is configured.
 fn sampling(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
     for site in sites {
-        let around = sites.iter().filter(|other| implies(site.over, other.over));
+        let applying = sites.iter().filter(|other| implies(site.over, other.over));
         let own = site.table.table("review_sampling");
         if let Some(own) = own.filter(|_| site.over.pipeline.is_some() || site.over.source.is_some()) {
-            let text = "reviews are picked per manager: an override by pipeline or source never applies to them";
+            let text = "reviews are sampled per manager: an override by pipeline or source never applies";
             reader.note(own.line, &own.path, text);
         }
-        let known = around.filter_map(|other| other.table.table("review_sampling")).any(|table| table.gives("per_day"));
+        let known =
+            applying.filter_map(|other| other.table.table("review_sampling")).any(|table| table.is_set("per_day"));
         if let Some(own) = own.filter(|_| !known) {
-            reader.problem(own.line, own.path_of("per_day"), "this key is missing: how many to pick");
+            let text = "required key is missing: the number of samples per manager and day";
+            reader.problem(own.line, own.path_of("per_day"), text);
         }
     }
 }
 
-/// Rules that are on and can never hold.
+/// Notes rules that are enabled but can never apply.
 fn purpose(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, norms: &Norms) {
     let mut stages = norms.pipelines.values().flat_map(|pipeline| &pipeline.stages);
     let lacking = match rule {
@@ -293,11 +294,11 @@ fn purpose(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, norms: &Norm
     };
     let on = |site: &&Site<'_>| site.rule(rule).is_some_and(|table| table.flag("enabled") != Some(false));
     if let Some(table) = sites.iter().find(on).and_then(|site| site.rule(rule)).filter(|_| !lacking.is_empty()) {
-        reader.note(table.line, &table.path, format!("{lacking}: the rule never holds"));
+        reader.note(table.line, &table.path, format!("{lacking}: the rule never applies"));
     }
     for site in sites.iter().filter(|site| site.over.pipeline.is_some() || site.over.source.is_some()) {
-        if let Some(table) = site.rule(rule).filter(|_| judges_managers(rule)) {
-            let text = "the rule judges managers: an override by pipeline or source never applies to it";
+        if let Some(table) = site.rule(rule).filter(|_| is_window_rule(rule)) {
+            let text = "the rule is evaluated per manager: an override by pipeline or source never applies";
             reader.note(table.line, &table.path, text);
         }
     }

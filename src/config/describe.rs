@@ -1,6 +1,7 @@
-//! Owns showing norms: what is in force in a place, as YAML that can be read again beside its calendars, with comments
-//! for whoever did not write it. Promises to say which overrides apply, the defaults that rules fill in themselves, and
-//! names that the norms do not know; never to show the privacy key.
+//! Prints the norms in force in a scope as commented YAML, which can be parsed again together with its calendars.
+//!
+//! Shows the overrides that apply, the defaults applied by the rules, and names unknown to the norms. Never shows the
+//! privacy key.
 
 use super::key::{Absent, KeySpec, ValueKind};
 use super::keys;
@@ -13,35 +14,35 @@ use crate::domain::time::Span;
 use compact_str::CompactString;
 use std::fmt::Write as _;
 
-/// The norms in force in `place`, as YAML.
-pub fn describe(norms: &Norms, place: ScopeQuery<'_>) -> String {
-    let layer = norms.layer(place);
-    // What is judged or picked per manager knows no pipeline and no source.
-    let of_manager = norms.layer(ScopeQuery { pipeline: None, source: None, ..place });
+/// The norms in force in the scope of `query`, as YAML.
+pub fn describe(norms: &Norms, query: ScopeQuery<'_>) -> String {
+    let layer = norms.layer(query);
+    // Evaluation and sampling per manager are independent of pipeline and source.
+    let of_manager = norms.layer(ScopeQuery { pipeline: None, source: None, ..query });
     let mut out = String::new();
     let mut line = |text: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{text}");
     };
-    line(format!("# {}", heading(place)));
-    remarks(norms, place).into_iter().for_each(|remark| line(format!("# {remark}")));
+    line(format!("# {}", heading(query)));
+    remarks(norms, query).into_iter().for_each(|remark| line(format!("# {remark}")));
     let key = if norms.privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
     line(format!("# privacy_key: {key}"));
     line(format!("default_country: {}", norms.country.name()));
     match &layer.calendar {
         Some(name) => {
             line(format!("calendar: {}", word(name)));
-            let told = norms.calendars.get(name).map(|calendar| worktime::told(calendar)).unwrap_or_default();
-            told.into_iter().for_each(|told| line(format!("  # {told}")));
+            let lines = norms.calendars.get(name).map(|calendar| worktime::description(calendar)).unwrap_or_default();
+            lines.into_iter().for_each(|text| line(format!("  # {text}")));
         }
-        None => line("# no calendar: business clocks count all time".into()),
+        None => line("# no calendar: business clocks count wall time".into()),
     }
     line(format!("min_talk_seconds: {}", norms.min_talk.seconds()));
     line("windows:".into());
     for window in &norms.windows {
         line(format!("  - {{size: {}, slide: {}}}", window.name(), window.slide));
     }
-    let shown = |id: &str| place.pipeline.is_none_or(|pipeline| pipeline == id);
+    let shown = |id: &str| query.pipeline.is_none_or(|pipeline| pipeline == id);
     let mut pipelines = norms.pipelines.iter().filter(|(id, _)| shown(id.as_str())).peekable();
     if pipelines.peek().is_some() {
         line("pipelines:".into());
@@ -54,20 +55,20 @@ pub fn describe(norms: &Norms, place: ScopeQuery<'_>) -> String {
     }
     line("norms:".into());
     let on = |rule: &Rule| {
-        let layer = if keys::judges_managers(*rule) { &of_manager } else { &layer };
+        let layer = if keys::is_window_rule(*rule) { &of_manager } else { &layer };
         layer.rules.get(rule).filter(|params| params.enabled != Some(false))
     };
-    let judged = keys::of_terms().any(|rule| on(&rule).is_some());
+    let terms_on = keys::of_terms().any(|rule| on(&rule).is_some());
     for rule in Rule::ALL {
         if let Some(params) = on(rule) {
             line(format!("  # {}", rule.definition().about[0]));
             line(format!("  {}:{}", rule.name(), rule_keys(norms, *rule, params)));
-        } else if judged && keys::of_terms().any(|one| one == *rule) {
+        } else if terms_on && keys::of_terms().any(|other| other == *rule) {
             line(format!("  {}: {{enabled: false}}", rule.name()));
         }
     }
-    if let Some(terms) = layer.terms.clone().completed().filter(|_| judged) {
-        line("  # the first row that fits decides, a limit that it lacks is not judged; amounts in minor units".into());
+    if let Some(terms) = layer.terms.clone().completed().filter(|_| terms_on) {
+        line("  # the first matching row applies, omitted limits are not checked; amounts in minor units".into());
         line(format!("  terms:\n    approvers: {}\n    policies:", words(&terms.approvers)));
         for row in &terms.policies {
             line(format!("      - {}", policy(row)));
@@ -75,29 +76,29 @@ pub fn describe(norms: &Norms, place: ScopeQuery<'_>) -> String {
     }
     let off: Vec<_> = Rule::ALL.iter().filter(|rule| on(rule).is_none()).map(|rule| rule.name()).collect();
     if !off.is_empty() {
-        line(format!("  # off here: {}", off.join(", ")));
+        line(format!("  # disabled: {}", off.join(", ")));
     }
     if let Some(sampling) = of_manager.review_sampling.completed() {
-        line("# conversations and messages picked for review, for each manager and day".into());
+        line("# conversations and messages sampled for review, per manager and day".into());
         let seconds = sampling.min_talk.seconds();
         line(format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
     }
     out
 }
 
-/// A name for each kind of place, where there is one.
-type Names<'a> = [(&'static str, Option<&'a str>); 4];
+/// The dimensions of a scope, with their values if set.
+type Dimensions<'a> = [(&'static str, Option<&'a str>); 4];
 
-fn names_of(place: ScopeQuery<'_>) -> Names<'_> {
+fn dimensions_of(query: ScopeQuery<'_>) -> Dimensions<'_> {
     [
-        ("tenant", Some(place.tenant).filter(|tenant| !tenant.is_empty())),
-        ("department", Some(place.department).filter(|department| !department.is_empty())),
-        ("pipeline", place.pipeline),
-        ("source", place.source),
+        ("tenant", Some(query.tenant).filter(|tenant| !tenant.is_empty())),
+        ("department", Some(query.department).filter(|department| !department.is_empty())),
+        ("pipeline", query.pipeline),
+        ("source", query.source),
     ]
 }
 
-fn names_in(over: &Override) -> Names<'_> {
+fn override_dimensions(over: &Override) -> Dimensions<'_> {
     [
         ("tenant", over.tenant.as_deref()),
         ("department", over.department.as_deref()),
@@ -106,40 +107,40 @@ fn names_in(over: &Override) -> Names<'_> {
     ]
 }
 
-/// A place in words; empty if it is everywhere.
-fn in_words(names: Names<'_>) -> String {
-    let parts = names.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", word(name?))));
+/// A scope in words; empty if it is unrestricted.
+fn scope_text(dimensions: Dimensions<'_>) -> String {
+    let parts = dimensions.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", word(name?))));
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn heading(place: ScopeQuery<'_>) -> String {
-    match in_words(names_of(place)) {
-        place if place.is_empty() => "norms in force where no override applies".into(),
-        place => format!("norms in force: {place}"),
+fn heading(query: ScopeQuery<'_>) -> String {
+    match scope_text(dimensions_of(query)) {
+        scope if scope.is_empty() => "norms in force where no override applies".into(),
+        scope => format!("norms in force: {scope}"),
     }
 }
 
-/// Which overrides apply, and which names the norms do not know: a slip of the pen finds the norms of everybody.
-fn remarks(norms: &Norms, place: ScopeQuery<'_>) -> Vec<String> {
+/// The overrides that apply, and the names unknown to the norms: a misspelled name silently gets the general norms.
+fn remarks(norms: &Norms, query: ScopeQuery<'_>) -> Vec<String> {
     let mut remarks = Vec::new();
-    let applying = norms.overrides.iter().filter(|over| over.applies(place)).map(|over| in_words(names_in(over)));
-    let applying: Vec<_> = applying.map(|place| if place.is_empty() { "everywhere".into() } else { place }).collect();
+    let applying =
+        norms.overrides.iter().filter(|over| over.applies(query)).map(|over| scope_text(override_dimensions(over)));
+    let applying: Vec<_> = applying.map(|scope| if scope.is_empty() { "everywhere".into() } else { scope }).collect();
     if !applying.is_empty() {
         remarks.push(format!("overrides that apply, later ones win: {}", applying.join("; ")));
     }
-    for (kind, (what, name)) in names_of(place).into_iter().enumerate() {
+    for (index, (what, name)) in dimensions_of(query).into_iter().enumerate() {
         let Some(name) = name.filter(|name| *name != UNKNOWN) else { continue };
         if what == "pipeline" {
             if !norms.pipelines.keys().any(|known| known.as_str() == name) {
-                let name = word(name);
-                remarks.push(format!("there is no pipeline {name} among `pipelines`: no stage is judged"));
+                remarks.push(format!("unknown pipeline {}: no stage is evaluated", word(name)));
             }
             continue;
         }
-        // Where no override goes by the like, no name can be wrong.
-        let known: Vec<_> = norms.overrides.iter().filter_map(|over| names_in(over)[kind].1).collect();
+        // If no override restricts this dimension, every name is valid.
+        let known: Vec<_> = norms.overrides.iter().filter_map(|over| override_dimensions(over)[index].1).collect();
         if !known.is_empty() && !known.contains(&name) {
-            remarks.push(format!("no override names {what} {}", word(name)));
+            remarks.push(format!("no override refers to {what} {}", word(name)));
         }
     }
     remarks
@@ -182,21 +183,21 @@ fn policy(row: &TermsPolicy) -> String {
     format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// The keys of a rule with their values, or with the defaults that the rule fills in, its own ones first. On one line
-/// if they fit.
+/// The keys of a rule with their values or the rule's defaults; keys common to all rules come last. On one line if they
+/// fit.
 fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
     const LAST: [&str; 2] = ["severity", "escalate_after"];
     let mut parts = Vec::new();
     let (last, first): (Vec<&KeySpec>, Vec<&KeySpec>) =
-        keys::of(rule).filter(|key| key.name != "enabled").partition(|key| LAST.contains(&key.name));
+        keys::of_rule(rule).filter(|key| key.name != "enabled").partition(|key| LAST.contains(&key.name));
     for key in first.into_iter().chain(last) {
         let default = match key.absent {
-            Absent::Known(default) => Some(default.to_owned()),
+            Absent::RuleDefault(default) => Some(default.to_owned()),
             _ if key.name == "window" => norms.windows.first().map(|window| window.name().into()),
             _ => None,
         };
-        let lag = matches!(key.kind, ValueKind::Length);
-        let value = value(params, key.name, lag).or(default).filter(|value| value != "[]");
+        let is_duration = matches!(key.kind, ValueKind::Length);
+        let value = value(params, key.name, is_duration).or(default).filter(|value| value != "[]");
         parts.extend(value.map(|value| format!("{}: {value}", key.name)));
     }
     let line = format!(" {{{}}}", parts.join(", "));
@@ -207,8 +208,8 @@ fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
     }
 }
 
-/// A key of a rule as one would write it; `lag` tells the two kinds of `at_most` from each other.
-fn value(params: &Params, key: &str, lag: bool) -> Option<String> {
+/// The value of a rule's key in document syntax; `is_duration` distinguishes the two kinds of `at_most`.
+fn value(params: &Params, key: &str, is_duration: bool) -> Option<String> {
     let names = |names: Vec<&str>| format!("[{}]", names.join(", "));
     match key {
         "severity" => params.severity.map(|severity| severity.name().into()),
@@ -233,7 +234,7 @@ fn value(params: &Params, key: &str, lag: bool) -> Option<String> {
         "basis" => params.basis.map(|basis| basis.name().into()),
         "at_least" => params.at_least.map(|number| number.to_string()),
         "of_department" => params.of_department.map(|number| number.to_string()),
-        "at_most" if lag => params.at_most_lag.map(length),
+        "at_most" if is_duration => params.at_most_lag.map(length),
         "at_most" => params.at_most.map(|number| number.to_string()),
         "quantile" => params.quantile.map(|number| number.to_string()),
         "min_sample" => params.min_sample.map(|count| count.to_string()),
@@ -241,7 +242,7 @@ fn value(params: &Params, key: &str, lag: bool) -> Option<String> {
     }
 }
 
-/// A length as one would write it: in days only if it was.
+/// A duration in document syntax; in days only if it was written in days.
 fn length(length: Length) -> String {
     let Length { span, in_days } = length;
     let unit = [(Span::DAY, "d"), (Span::HOUR, "h"), (Span::MINUTE, "m"), (Span::SECOND, "s")]
@@ -254,7 +255,7 @@ fn words(all: &[CompactString]) -> String {
     format!("[{}]", all.iter().map(|text| word(text)).collect::<Vec<_>>().join(", "))
 }
 
-/// Text as YAML: in quotes unless it can be nothing else.
+/// A string as YAML, quoted unless it is unambiguous.
 fn word(text: &str) -> String {
     let plain = text.starts_with(|letter: char| letter.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
@@ -276,8 +277,8 @@ mod tests {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}")).norms
     }
 
-    /// The text without what each rule says of itself above its line, and without the names of the rules that are off:
-    /// both come from the list of rules alone.
+    /// The text without the comment of each rule and without the names of disabled rules: both follow from the list of
+    /// rules alone.
     fn without_remarks(text: &str) -> String {
         let mut text = text.to_owned();
         let mut off: Vec<&str> = Vec::new();
@@ -289,11 +290,11 @@ mod tests {
                 off.push(name);
             }
         }
-        text.replacen(&format!("  # off here: {}\n", off.join(", ")), "  # off here: ALL OTHERS\n", 1)
+        text.replacen(&format!("  # disabled: {}\n", off.join(", ")), "  # disabled: ALL OTHERS\n", 1)
     }
 
     #[test]
-    fn what_is_in_force_is_shown_with_its_defaults() {
+    fn norms_in_force_are_shown_with_defaults() {
         assert_eq!(
             without_remarks(&describe(&norms(EVERYTHING), WEB)),
             r#"# norms in force: tenant acme, department north, pipeline "9", source WEB
@@ -302,7 +303,7 @@ mod tests {
 default_country: KZ
 calendar: round
   # mon 00:00-24:00 (UTC+00:00)
-  # no year is listed: holidays count as ordinary days
+  # no years listed: holidays count as regular days
 min_talk_seconds: 0.5
 windows:
   - {size: 2h, slide: 1m}
@@ -342,40 +343,40 @@ norms:
   stuck_early: {window: 2h, at_most: 0.5, min_sample: 1, severity: warning}
   special_terms_frequent: {window: 2h, at_most: 1, min_sample: 10, severity: warning}
   source_silent: {within: 2h, clock: business, severity: warning}
-  # the first row that fits decides, a limit that it lacks is not judged; amounts in minor units
+  # the first matching row applies, omitted limits are not checked; amounts in minor units
   terms:
     approvers: [boss]
     policies:
       - {pipeline: "9", grade: senior, max_discount_percent: 12.5, max_installment_months: 6, min_prepayment_percent: 30}
       - {amount_minor_below: 10000000}
-  # off here: ALL OTHERS
-# conversations and messages picked for review, for each manager and day
+  # disabled: ALL OTHERS
+# conversations and messages sampled for review, per manager and day
 review_sampling: {per_day: 3, min_talk_seconds: 30}
 "#
         );
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn the_output_can_be_parsed_again() {
         let calendars =
             &EVERYTHING[EVERYTHING.find("calendars:").expect("there")..EVERYTHING.find("pipelines:").expect("there")];
-        // Overrides and the privacy key are spoken of in comments, and not shown.
+        // Overrides and the privacy key appear only in comments.
         let lines = |text: &str| Vec::from_iter(text.lines().filter(|line| !line.starts_with('#')).map(String::from));
         let partly = EVERYTHING.replace("prepayment_too_low: {severity: info}", "prepayment_too_low: {enabled: false}");
         for text in [EVERYTHING, &partly, "norms: {stage_skipped: {}}", ""] {
-            for place in [BASE, WEB] {
+            for query in [BASE, WEB] {
                 let norms = norms(text);
-                let shown = describe(&norms, place);
+                let shown = describe(&norms, query);
                 let again = self::norms(&format!("{calendars}{shown}"));
-                assert_eq!(lines(&describe(&again, place)), lines(&shown));
-                let (was, is) = (norms.scope(place).rules, again.scope(place).rules);
-                assert!(was.keys().eq(is.keys()), "{was:?}\n{is:?}");
+                assert_eq!(lines(&describe(&again, query)), lines(&shown));
+                let (before, after) = (norms.scope(query).rules, again.scope(query).rules);
+                assert!(before.keys().eq(after.keys()), "{before:?}\n{after:?}");
             }
         }
     }
 
     #[test]
-    fn names_that_the_norms_do_not_know_are_told() {
+    fn unknown_names_are_reported() {
         let text = "\
 norms: {conversion_low: {at_least: 0.2}, neglected: {within: 2d}}
 review_sampling: {per_day: 1}
@@ -387,16 +388,16 @@ overrides:
   review_sampling: {per_day: 9}
 - when: {}
 ";
-        let place = ScopeQuery { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
+        let query = ScopeQuery { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
         assert_eq!(
-            without_remarks(&describe(&norms(text), place)),
+            without_remarks(&describe(&norms(text), query)),
             r#"# norms in force: tenant acme, department nroth, pipeline sales, source WEB
 # overrides that apply, later ones win: pipeline sales; everywhere
-# no override names department nroth
-# there is no pipeline sales among `pipelines`: no stage is judged
+# no override refers to department nroth
+# unknown pipeline sales: no stage is evaluated
 # privacy_key: the tenant's id
 default_country: RU
-# no calendar: business clocks count all time
+# no calendar: business clocks count wall time
 min_talk_seconds: 1
 windows:
   - {size: 1h, slide: 1m}
@@ -406,21 +407,21 @@ windows:
 norms:
   neglected: {within: 2d, clock: wall, entities: [lead, deal], severity: warning}
   conversion_low: {window: 1h, basis: cohort, at_least: 0.2, min_sample: 1, severity: warning}
-  # off here: ALL OTHERS
-# conversations and messages picked for review, for each manager and day
+  # disabled: ALL OTHERS
+# conversations and messages sampled for review, per manager and day
 review_sampling: {per_day: 1, min_talk_seconds: 0}
 "#
         );
     }
 
     #[test]
-    fn hours_stay_hours() {
+    fn durations_keep_their_unit() {
         let day = |in_days| length(Length { span: Span::DAY, in_days });
         assert_eq!((day(true), day(false)), ("1d".into(), "24h".into()));
     }
 
     #[test]
-    fn words_are_quoted_where_they_could_be_something_else() {
+    fn ambiguous_strings_are_quoted() {
         for (text, shown) in [("WEB", "WEB"), ("no", "\"no\""), ("1", "\"1\""), ("a: b", "\"a: b\""), ("ж", "\"ж\"")]
         {
             assert_eq!(word(text), shown);

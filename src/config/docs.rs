@@ -1,11 +1,12 @@
-//! Owns what is said outside the code of what one sets and of what comes of it: `docs/configuration.md` and the JSON
-//! Schema of norms here, `docs/rules.md`, `docs/metrics.md` and the JSON Schema of alerts below. Promises that all are
-//! written from the declared keys, the rules and the metrics alone; a test fails when the files differ from them (`UPDATE_DOCS=1 cargo test
-//! config::docs` writes them anew).
+//! Generates the reference documents: `docs/configuration.md` and the JSON Schema of norms here; `docs/rules.md`,
+//! `docs/metrics.md` and the JSON Schema of alerts in the submodules.
+//!
+//! They are generated only from the declared keys, rules and metrics. A test fails if the files are stale;
+//! `UPDATE_DOCS=1 cargo test config::docs` regenerates them.
 
-pub mod alert;
-pub mod metrics;
-pub mod rules;
+mod alert;
+mod metrics;
+mod rules;
 
 use super::key::{Absent, KeySpec, Need, ValueKind};
 use super::{CONFIG, keys, properties};
@@ -14,67 +15,67 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 const INTRODUCTION: &str = "\
-<!-- Written from src/config by `UPDATE_DOCS=1 cargo test config::docs`; change it there. -->
+<!-- Generated from src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
 
 # Configuration
 
-One YAML file, given to `funnelwatch run` and its siblings; [`examples/funnelwatch.yaml`](examples/funnelwatch.yaml)
-is one to start from. Every key may be left out unless its default says *needed*. `funnelwatch check` reads a
-configuration, tells every problem with its line, and prints the norms that are in force.
+The configuration is one YAML file, passed to `funnelwatch run` and the related subcommands;
+[`examples/funnelwatch.yaml`](examples/funnelwatch.yaml) is a starting point. Every key is optional unless its default
+is *required*. `funnelwatch check` reads a configuration, reports all problems with their lines, and prints the norms in
+force.
 
-Norms (`calendars`, `pipelines`, `norms`…) stand in the same file, or in one of their own that `norms_file` names;
-[`examples/norms.yaml`](examples/norms.yaml) is one to start from, with the working days of Russia in
-[`examples/calendar-russia.yaml`](examples/calendar-russia.yaml), and
-[`schema/norms.schema.json`](schema/norms.schema.json) lets an editor check it.
+Norms (`calendars`, `pipelines`, `norms`…) are part of the same file or of a separate file set by `norms_file`.
+[`examples/norms.yaml`](examples/norms.yaml) is a starting point, with the working days of Russia in
+[`examples/calendar-russia.yaml`](examples/calendar-russia.yaml). Editors can validate it against
+[`schema/norms.schema.json`](schema/norms.schema.json).
 
-**Reload.** `funnelwatch run` looks at all files that its configuration came from (this one, `norms_file`, `include`,
-`{file: PATH}`) about once a second. Changed norms take force within two or three seconds, at once after a SIGHUP.
-If anything is wrong, those in force stay, every problem is logged, and
-`funnelwatch_norms_reloads_total{result=\"refused\"}` counts it. A change of `windows`, `default_country`,
-`min_talk_seconds` or `privacy_key` is refused: it needs a restart. So do `language` and all that is no norm, but norms
-beside them take force, with a warning. `run --once` reads its files once.
+**Reload.** `funnelwatch run` checks all files that its configuration was read from (this one, `norms_file`, `include`,
+`{file: PATH}`) about once per second. Changed norms are applied within two or three seconds, or immediately after a
+SIGHUP. If the change is invalid, the previous norms stay in force, all problems are logged, and
+`funnelwatch_norms_reloads_total{result=\"refused\"}` is incremented. A change of `windows`, `default_country`,
+`min_talk_seconds` or `privacy_key` is rejected: it requires a restart. Changes of `language` and of all settings that
+are not norms also require a restart; norms changed along with them are applied, with a warning. `run --once` reads its
+files once.
 
-- **Lengths of time** are whole numbers with a unit: `90s`, `15m`, `4h`, `7d`; outside the norms also `100ms`. Sizes
-  are `256KiB`, `1MiB` or plain bytes.
-- **Ids and names** are text. A whole number is taken as it is written; anything else that YAML reads as a number or as
-  `true` wants quotes, such as `\"007\"`.
-- **Secrets.** In the kafka section, in `api.token`, in `redis.url` and in `privacy_key`, `${NAME}` stands for an environment variable,
-  `${NAME:-text}` has a text for when it is not set, and `$${` is a plain `${`. Properties and
-  those three may also be `{file: PATH}`, relative to the file they stand in. Secrets are never shown.
-- Unknown keys, keys given twice and values out of their range are problems, and nothing starts before they are mended.
+- **Durations** are integers with a unit: `90s`, `15m`, `4h`, `7d`; outside the norms also `100ms`. Sizes are `256KiB`,
+  `1MiB` or plain bytes.
+- **Ids and names** are strings. An integer is accepted as written; quote anything else that YAML parses as a number or
+  a boolean, such as `\"007\"`.
+- **Secrets.** In the kafka section, `api.token`, `redis.url` and `privacy_key`, `${NAME}` is replaced by an environment
+  variable, `${NAME:-text}` sets a default for an unset variable, and `$${` is a literal `${`. Kafka properties and
+  those three keys may also be `{file: PATH}`, relative to the file they are in. Secrets are never shown.
+- Unknown keys, duplicate keys and values out of range are errors; the program does not start until they are fixed.
 ";
 
 const OVERRIDES: &str = "\
-An override applies where every key of its `when` matches: the responsible's department, the pipeline and the source
-of the lead or deal where the clock starts. Overrides are merged in order, key by key inside a rule, so a part of a rule
-is enough, and `enabled: false` switches it off there. Window rules judge managers: they go by tenant and department.
-`at_least` and `of_department` exclude each other: the override that gives one takes back the other.
-Norms are checked as they are in force: in the base, in the place of each override, and where two overrides meet.
+An override applies where all keys of its `when` match: the department of the responsible manager, and the pipeline and
+source of the lead or deal when the clock starts. Overrides are merged in order, key by key within a rule, so an
+override may set only part of a rule, and `enabled: false` disables the rule in its scope. Window rules are evaluated
+per manager: only overrides by tenant and department apply to them. `at_least` and `of_department` are mutually
+exclusive: an override that sets one clears the other. Norms are checked in their merged form: in the base, in the scope
+of each override, and where two overrides overlap.
 ";
 
 const RULES: &str = "\
-A rule that is not named is off; `{}` names it. Keys in bold are needed; of keys with a bar between them, one.
+A rule that is not listed is off; `{}` enables it. Keys in bold are required; of keys separated by a bar, exactly one.
 ";
 
-const REFUSED: &str = "\
-These are not to be set under `kafka.client`, `kafka.consumer` or `kafka.producer`: the guarantees rest on them.
+const REJECTED: &str = "\
+These cannot be set under `kafka.client`, `kafka.consumer` or `kafka.producer`: the delivery guarantees depend on them.
 ";
 
 /// `docs/configuration.md`.
-pub fn reference() -> String {
+fn reference() -> String {
     let mut out = String::from(INTRODUCTION);
-    section(&mut out, "Keys of the configuration", CONFIG);
+    section(&mut out, "Configuration keys", CONFIG);
     for key in CONFIG {
         nested(&mut out, key.name, key);
     }
-    write(
-        &mut out,
-        format!("\n## Kafka properties that are refused\n\n{REFUSED}\n| property | why |\n| --- | --- |\n"),
-    );
-    for (name, why) in properties::REFUSED {
+    write(&mut out, format!("\n## Rejected Kafka properties\n\n{REJECTED}\n| property | why |\n| --- | --- |\n"));
+    for (name, why) in properties::REJECTED {
         write(&mut out, format!("| `{name}` | {why} |\n"));
     }
-    section(&mut out, "Keys of the norms", keys::NORMS);
+    section(&mut out, "Norms keys", keys::NORMS);
     for key in keys::NORMS.iter().filter(|key| !["norms", "overrides"].contains(&key.name)) {
         nested(&mut out, key.name, key);
     }
@@ -109,7 +110,7 @@ fn row(out: &mut String, name: &str, key: &KeySpec) {
     write(out, format!("| `{name}` | {} | {} | {} |\n", value(&key.kind), default(key), key.help));
 }
 
-/// The keys of a mapping that is small enough to stand in the table of the one around it.
+/// The keys of a mapping that is small enough to be listed in the table of its parent.
 fn small(kind: &ValueKind) -> Option<impl Iterator<Item = &'static KeySpec> + use<>> {
     match *kind {
         ValueKind::Table(parts) => Some(parts.iter().copied().flatten()).filter(|keys| keys.clone().count() <= 2),
@@ -117,7 +118,7 @@ fn small(kind: &ValueKind) -> Option<impl Iterator<Item = &'static KeySpec> + us
     }
 }
 
-/// The sections of the mappings under a key.
+/// Writes the sections of the mappings under a key.
 fn nested(out: &mut String, path: &str, key: &KeySpec) {
     let (path, parts) = match key.kind {
         ValueKind::Table(_) if small(&key.kind).is_some() => return,
@@ -133,10 +134,10 @@ fn nested(out: &mut String, path: &str, key: &KeySpec) {
     }
 }
 
-/// The rules with their keys, and what the keys mean.
+/// Writes the rules with their keys, and the meaning of the keys.
 fn rules(out: &mut String) {
-    write(out, format!("\n## `norms`\n\n{RULES}\n| rule | holds when | keys |\n| --- | --- | --- |\n"));
-    let mut told: Vec<(KeySpec, BTreeSet<&str>)> = Vec::new();
+    write(out, format!("\n## `norms`\n\n{RULES}\n| rule | violated when | keys |\n| --- | --- | --- |\n"));
+    let mut described: Vec<(KeySpec, BTreeSet<&str>)> = Vec::new();
     for rule in keys::RULES.iter().filter(|rule| rule.name != "terms") {
         let ValueKind::Table(parts) = rule.kind else { continue };
         let keys: Vec<KeySpec> = parts.concat();
@@ -149,15 +150,15 @@ fn rules(out: &mut String) {
         shown.extend(plain(Need::Optional).map(|name| format!("`{name}`")));
         write(out, format!("| `{}` | {} | {} |\n", rule.name, rule.help, shown.join(", ")));
         for key in keys {
-            match told.iter_mut().find(|(known, _)| known.name == key.name && known.help == key.help) {
+            match described.iter_mut().find(|(known, _)| known.name == key.name && known.help == key.help) {
                 Some((_, rules)) => drop(rules.insert(rule.name)),
-                None => told.push((key, BTreeSet::from([rule.name]))),
+                None => described.push((key, BTreeSet::from([rule.name]))),
             }
         }
     }
     write(out, "\n| key of a rule | value | default | meaning |\n| --- | --- | --- | --- |\n".into());
-    for (key, rules) in &told {
-        let shared = told.iter().filter(|(other, _)| other.name == key.name).count() > 1;
+    for (key, rules) in &described {
+        let shared = described.iter().filter(|(other, _)| other.name == key.name).count() > 1;
         let of =
             if shared { format!(" ({})", Vec::from_iter(rules.iter().copied()).join(", ")) } else { String::new() };
         let name = key.name;
@@ -165,37 +166,37 @@ fn rules(out: &mut String) {
     }
 }
 
-/// What may stand there, for a cell of a table.
+/// The accepted value, for a table cell.
 fn value(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Name(names) => names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         ValueKind::List(of, _) => match **of {
             ValueKind::Name(_) => format!("a list of {}", value(of)),
-            _ => kind.wanted(),
+            _ => kind.expected(),
         },
         ValueKind::Map(form, of) => match **of {
-            ValueKind::Table(_) => format!("a mapping from {} to mappings", form.wanted),
-            ValueKind::Property => "a mapping from names to text, numbers, flags, see Secrets".into(),
-            _ => kind.wanted(),
+            ValueKind::Table(_) => format!("a mapping from {} to mappings", form.expected),
+            ValueKind::Property => "a mapping from names to strings, numbers or flags, see Secrets".into(),
+            _ => kind.expected(),
         },
-        ValueKind::Form(form) => form.wanted.into(),
-        ValueKind::Secret | ValueKind::Setting | ValueKind::Property => "text, see Secrets".into(),
-        _ => kind.wanted(),
+        ValueKind::Form(form) => form.expected.into(),
+        ValueKind::Secret | ValueKind::Setting | ValueKind::Property => "a string, see Secrets".into(),
+        _ => kind.expected(),
     }
 }
 
 fn default(key: &KeySpec) -> String {
     match (key.absent, key.need) {
-        (_, Need::Must | Need::InForce) => "*needed*".into(),
-        (_, Need::OneInForce) => "*one needed*".into(),
-        (Absent::Filled("{}") | Absent::Nothing, _) => String::new(),
-        (Absent::Filled(text) | Absent::Known(text), _) => format!("`{text}`"),
-        (Absent::Told(text), _) => text.into(),
+        (_, Need::Required | Need::InForce) => "*required*".into(),
+        (_, Need::OneInForce) => "*one required*".into(),
+        (Absent::Default("{}") | Absent::Nothing, _) => String::new(),
+        (Absent::Default(text) | Absent::RuleDefault(text), _) => format!("`{text}`"),
+        (Absent::Described(text), _) => text.into(),
     }
 }
 
 /// `docs/schema/norms.schema.json`: JSON Schema 2020-12 of the norms document.
-pub fn schema() -> Value {
+fn schema() -> Value {
     let mut rules = Map::new();
     for rule in keys::RULES {
         rules.insert(rule.name.into(), schema_of_key(rule));
@@ -203,11 +204,11 @@ pub fn schema() -> Value {
     let mut schema = table(&[keys::NORMS]);
     if let Some(root) = schema.as_object_mut() {
         root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
-        root.insert("title".into(), "Norms of funnelwatch".into());
+        root.insert("title".into(), "funnelwatch norms".into());
         root.insert("$defs".into(), rules.into());
         root.insert("type".into(), "object".into());
     }
-    // In the base a rule that is on must be complete; what is in force in an override cannot be said here.
+    // In the base an enabled rule must be complete; the merged form of overrides cannot be expressed in the schema.
     let complete: Map<String, Value> = keys::RULES.iter().map(|rule| (rule.name.into(), complete(rule))).collect();
     schema["properties"]["norms"]["properties"] = complete.into();
     schema["properties"]["review_sampling"]["type"] = "object".into();
@@ -221,32 +222,32 @@ fn reference_to(rule: &KeySpec) -> Value {
     json!({ "$ref": format!("#/$defs/{}", rule.name) })
 }
 
-/// A rule that is off, or has all that it needs.
+/// A rule that is disabled or has all required keys.
 fn complete(rule: &KeySpec) -> Value {
     let ValueKind::Table(parts) = rule.kind else { return reference_to(rule) };
     let keys: Vec<KeySpec> = parts.concat();
     let names = |need| keys.iter().filter(move |key| key.need == need).map(|key| key.name).collect::<Vec<_>>();
-    let (needed, one) = (names(Need::InForce), names(Need::OneInForce));
-    let mut ways = vec![json!({ "required": ["enabled"], "properties": { "enabled": { "const": false } } })];
+    let (required, one) = (names(Need::InForce), names(Need::OneInForce));
+    let mut alternatives = vec![json!({ "required": ["enabled"], "properties": { "enabled": { "const": false } } })];
     if one.is_empty() {
-        ways.push(json!({ "required": needed }));
+        alternatives.push(json!({ "required": required }));
     }
     for key in &one {
         let others: Vec<_> =
             one.iter().filter(|other| *other != key).map(|other| json!({ "required": [other] })).collect();
-        ways.push(json!({ "required": [key], "not": { "anyOf": others } }));
+        alternatives.push(json!({ "required": [key], "not": { "anyOf": others } }));
     }
-    if needed.is_empty() && one.is_empty() {
+    if required.is_empty() && one.is_empty() {
         return reference_to(rule);
     }
-    json!({ "$ref": format!("#/$defs/{}", rule.name), "type": "object", "anyOf": ways })
+    json!({ "$ref": format!("#/$defs/{}", rule.name), "type": "object", "anyOf": alternatives })
 }
 
 fn schema_of_key(key: &KeySpec) -> Value {
     let mut schema = schema_of(&key.kind);
     let default = match key.absent {
         Absent::Nothing => String::new(),
-        Absent::Filled(text) | Absent::Known(text) | Absent::Told(text) => format!("; default: {text}"),
+        Absent::Default(text) | Absent::RuleDefault(text) | Absent::Described(text) => format!("; default: {text}"),
     };
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".into(), format!("{}{default}", key.help).into());
@@ -293,13 +294,13 @@ fn from_a_file() -> Value {
 fn table(parts: &[&[KeySpec]]) -> Value {
     let keys: Vec<KeySpec> = parts.concat();
     let properties: Map<String, Value> = keys.iter().map(|key| (key.name.into(), schema_of_key(key))).collect();
-    let needed: Vec<_> = keys.iter().filter(|key| key.need == Need::Must).map(|key| key.name).collect();
+    let required: Vec<_> = keys.iter().filter(|key| key.need == Need::Required).map(|key| key.name).collect();
     let mut schema = json!({ "properties": properties, "additionalProperties": false });
-    if needed.is_empty() {
+    if required.is_empty() {
         schema["type"] = json!(["object", "null"]);
     } else {
         schema["type"] = json!("object");
-        schema["required"] = json!(needed);
+        schema["required"] = json!(required);
     }
     schema
 }
@@ -309,8 +310,8 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// Fails unless a file of `docs` says `text`; writes it anew if it is asked to.
-    pub(super) fn hold(name: &str, text: &str) {
+    /// Fails unless the file `name` in `docs` equals `text`; with `UPDATE_DOCS` set, writes it first.
+    pub(super) fn assert_document(name: &str, text: &str) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(&file, text).expect("a writable docs folder");
@@ -320,17 +321,17 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_is_the_one_in_docs() {
-        hold("configuration.md", &reference());
+    fn the_reference_in_docs_is_up_to_date() {
+        assert_document("configuration.md", &reference());
     }
 
     #[test]
-    fn the_schema_of_norms_is_the_one_in_docs() {
-        hold("schema/norms.schema.json", &format!("{:#}\n", schema()));
+    fn the_norms_schema_in_docs_is_up_to_date() {
+        assert_document("schema/norms.schema.json", &format!("{:#}\n", schema()));
     }
 
     #[test]
-    fn every_key_says_what_it_is_for() {
+    fn every_key_has_a_help_text() {
         fn visit(key: &KeySpec) {
             let help = key.help;
             assert!(!help.is_empty() && !help.ends_with('.') && !help.contains(['|', '\n']), "{}: {help}", key.name);

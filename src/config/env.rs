@@ -1,9 +1,9 @@
-//! Owns what a document may take from the machine that it is read on: environment variables and files.
+//! Access to environment variables and files for documents that refer to them.
 
 use std::io;
 use std::path::Path;
 
-/// What a document may ask of the machine that it is read on.
+/// Source of environment variables and files.
 pub(crate) trait Env {
     /// An environment variable.
     fn variable(&self, name: &str) -> Option<String>;
@@ -11,7 +11,7 @@ pub(crate) trait Env {
     fn file(&self, path: &Path) -> io::Result<String>;
 }
 
-/// The machine itself.
+/// The process environment and the file system.
 pub(crate) struct SystemEnv;
 
 impl Env for SystemEnv {
@@ -24,8 +24,8 @@ impl Env for SystemEnv {
     }
 }
 
-/// Replaces `${NAME}` and `${NAME:-text}`; says whether there was any. `$${` stands for `${`.
-pub(crate) fn expand(text: &str, outside: &dyn Env) -> Result<(String, bool), String> {
+/// Expands `${NAME}` and `${NAME:-default}`; also returns whether anything was expanded. `$${` is an escaped `${`.
+pub(crate) fn expand(text: &str, env: &dyn Env) -> Result<(String, bool), String> {
     let (mut out, mut rest, mut substituted) = (String::new(), text, false);
     while let Some((before, after)) = rest.split_once("${") {
         if let Some(before) = before.strip_suffix('$') {
@@ -34,16 +34,16 @@ pub(crate) fn expand(text: &str, outside: &dyn Env) -> Result<(String, bool), St
             rest = after;
             continue;
         }
-        let Some((inside, after)) = after.split_once('}') else { return Err("`${` without its `}`".into()) };
+        let Some((inside, after)) = after.split_once('}') else { return Err("unterminated `${`".into()) };
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, text)| (name, Some(text)));
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return Err("`${…}` does not hold the name of an environment variable".into());
+            return Err("invalid environment variable name in `${…}`".into());
         }
         out.push_str(before);
-        match (outside.variable(name), default) {
+        match (env.variable(name), default) {
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
-            (None, None) => return Err(format!("the environment variable {name} is not set")),
+            (None, None) => return Err(format!("environment variable {name} is not set")),
         }
         substituted = true;
         rest = after;
@@ -53,13 +53,13 @@ pub(crate) fn expand(text: &str, outside: &dyn Env) -> Result<(String, bool), St
 }
 
 #[cfg(test)]
-pub(crate) mod pretend {
+pub(crate) mod fake {
     use super::Env;
     use std::collections::BTreeMap;
     use std::io;
     use std::path::{Path, PathBuf};
 
-    /// A machine with these environment variables and files.
+    /// A fixed set of environment variables and files.
     #[derive(Default)]
     pub(crate) struct FakeEnv {
         pub(crate) variables: BTreeMap<&'static str, &'static str>,
@@ -79,15 +79,15 @@ pub(crate) mod pretend {
 
 #[cfg(test)]
 mod tests {
-    use super::pretend::FakeEnv;
+    use super::fake::FakeEnv;
     use super::*;
     use std::collections::BTreeMap;
 
     #[test]
-    fn the_environment_is_put_in() {
+    fn environment_variables_are_expanded() {
         let variables = BTreeMap::from([("HOST", "pod-3"), ("EMPTY", "")]);
-        let outside = FakeEnv { variables, ..FakeEnv::default() };
-        let expand = |text| expand(text, &outside);
+        let env = FakeEnv { variables, ..FakeEnv::default() };
+        let expand = |text| expand(text, &env);
         assert_eq!(expand("a-${HOST}-${GONE:-0}"), Ok(("a-pod-3-0".into(), true)));
         assert_eq!(expand("${EMPTY:-x}${HOST:-}"), Ok(("pod-3".into(), true)));
         assert_eq!(expand("plain $HOST $${HOST}"), Ok(("plain $HOST ${HOST}".into(), false)));

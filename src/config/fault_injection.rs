@@ -1,15 +1,15 @@
-//! Owns promises that are broken on purpose, so that the fault suite is seen to notice. Only in builds with the feature
-//! `fault_injection`, which are for nothing else.
+//! Deliberately broken guarantees, to verify that the fault suite detects them. Only in builds with the feature
+//! `fault_injection`, which are never deployed.
 
 use std::sync::OnceLock;
 
-/// Which promise is broken, by the variable `FUNNELWATCH_INJECT_FAULT`.
-fn broken(promise: &str) -> bool {
-    static BROKEN: OnceLock<Option<String>> = OnceLock::new();
-    BROKEN.get_or_init(|| std::env::var("FUNNELWATCH_INJECT_FAULT").ok()).as_deref() == Some(promise)
+/// Whether the variable `FUNNELWATCH_INJECT_FAULT` selects this fault.
+fn is_injected(fault: &str) -> bool {
+    static FAULT: OnceLock<Option<String>> = OnceLock::new();
+    FAULT.get_or_init(|| std::env::var("FUNNELWATCH_INJECT_FAULT").ok()).as_deref() == Some(fault)
 }
 
-/// Where to read on is committed first, and what came of it afterwards.
+/// Commits source offsets before the results instead of in the same transaction.
 pub(crate) fn offsets_first() -> bool {
-    broken("offsets_first")
+    is_injected("offsets_first")
 }

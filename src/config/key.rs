@@ -1,185 +1,184 @@
-//! Owns the language in which the keys of a document are declared: a name, a kind of value, a default, a sentence of
-//! help. Promises that reading, `docs/configuration.md` and the JSON Schema all go by the same declaration.
+//! Declares the keys of a document: name, kind of value, default and help text. The reader, `docs/configuration.md` and
+//! the JSON Schema all use the same declaration.
 //!
-//! A mapping or a list that may be empty may also be left without a value: its lines may all be comments.
+//! A mapping or list that may be empty may also have no value, so that all its lines can be commented out.
 
 use crate::domain::time::Span;
 
 /// One key of a mapping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeySpec {
-    /// As it is written.
+    /// The name as spelled in the document.
     pub(crate) name: &'static str,
-    /// What may stand there.
+    /// The kind of value it accepts.
     pub(crate) kind: ValueKind,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub(crate) need: Need,
-    /// What holds without it.
+    /// What applies without it.
     pub(crate) absent: Absent,
-    /// What it is for: the second half of a sentence, lower case, without a full stop.
+    /// What it is for, in lower case and without a full stop.
     pub(crate) help: &'static str,
 }
 
-/// Whether a key must be there.
+/// Whether a key is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// It may be left out.
+    /// It may be omitted.
     Optional,
-    /// It must stand in its mapping.
-    Must,
-    /// Some layer must give it wherever the rule is on; an override may leave it to the base.
+    /// It is required in its mapping.
+    Required,
+    /// Some layer must set it wherever the rule is enabled; an override may leave it to the base.
     InForce,
-    /// Of the keys so marked, exactly one must be in force.
+    /// Exactly one of the keys marked this way must be in force.
     OneInForce,
 }
 
-/// What holds where a key is left out.
+/// What applies where a key is omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
-    /// Nothing.
+    /// No value.
     Nothing,
-    /// This value, as one would write it; the reader fills it in.
-    Filled(&'static str),
-    /// This value, as one would write it; whoever goes by the norm knows it, so that layers can be told apart.
-    Known(&'static str),
-    /// What these words say.
-    Told(&'static str),
+    /// This value, in document syntax; the reader fills it in.
+    Default(&'static str),
+    /// This value, in document syntax; the rule applies it, so that a layer holds only the keys it sets.
+    RuleDefault(&'static str),
+    /// A default described in words.
+    Described(&'static str),
 }
 
-/// What may stand under a key.
+/// The kind of value a key accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ValueKind {
     /// True or false.
     Flag,
-    /// A whole number in a range.
+    /// An integer in a range.
     Count(i64, i64),
-    /// A number in a range, its ends included.
+    /// A number in a range, bounds included.
     Number(f64, f64),
-    /// A number in a range, its ends excluded.
+    /// A number in a range, bounds excluded.
     Between(f64, f64),
-    /// The length of a norm, longer than nothing, in `s`, `m`, `h`, `d`.
+    /// A positive duration of a norm, in `s`, `m`, `h` or `d`.
     Length,
-    /// A length of time in a range; also in `ms`.
+    /// A duration in a range; also in `ms`.
     Span(Span, Span),
     /// A size in a range, in bytes, `KiB` or `MiB`.
     Bytes(i64, i64),
-    /// An id or a name: text, or a whole number written plainly.
+    /// An id or a name: a string, or an integer in its plain decimal form.
     Text,
-    /// Text of a form.
+    /// A string of a certain form.
     Form(Form),
     /// One of these names.
     Name(fn() -> Vec<&'static str>),
-    /// Text with `${NAME}` in it.
+    /// A string that may contain `${NAME}`.
     Setting,
-    /// Text with `${NAME}` in it, or the contents of a file; never shown.
+    /// A string that may contain `${NAME}`, or the contents of a file; never shown.
     Secret,
-    /// As a secret, also a number or a flag: what a library reads as text.
+    /// Like a secret, but also a number or a flag: librdkafka takes all values as strings.
     Property,
-    /// A list of at least so many.
+    /// A list with a minimum length.
     List(&'static ValueKind, usize),
-    /// A mapping with keys of the user's own.
+    /// A mapping with user-defined keys.
     Map(Form, &'static ValueKind),
     /// A mapping with these keys, declared in parts.
     Table(&'static [&'static [KeySpec]]),
 }
 
-/// A form of text.
+/// The form of a string.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    /// What it is, with an article.
-    pub(crate) wanted: &'static str,
-    /// Whether a text has it.
+    /// What is expected, with an article.
+    pub(crate) expected: &'static str,
+    /// Whether a string has this form.
     pub(crate) fits: fn(&str) -> bool,
-    /// As a regular expression, where one can say it.
+    /// The form as a regular expression; empty if it cannot be expressed as one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the JSON Schema, which tests generate"))]
     pub(crate) pattern: &'static str,
 }
 
-/// Any name of the user's own.
-pub(crate) const ANY: Form = Form { wanted: "a name", fits: |text| !text.is_empty(), pattern: "" };
+/// Any user-defined name.
+pub(crate) const ANY: Form = Form { expected: "a name", fits: |text| !text.is_empty(), pattern: "" };
 
 impl KeySpec {
-    /// A key that may be left out.
+    /// An optional key.
     pub(crate) const fn new(name: &'static str, kind: ValueKind, help: &'static str) -> Self {
         Self { name, kind, need: Need::Optional, absent: Absent::Nothing, help }
     }
 
-    /// The same, but it must stand in its mapping.
-    pub(crate) const fn must(self) -> Self {
-        Self { need: Need::Must, ..self }
+    /// Makes it required in its mapping.
+    pub(crate) const fn required(self) -> Self {
+        Self { need: Need::Required, ..self }
     }
 
-    /// The same, but some layer must give it.
+    /// Requires some layer to set it.
     pub(crate) const fn in_force(self) -> Self {
         Self { need: Need::InForce, ..self }
     }
 
-    /// The same, but exactly one of its kind must be in force.
+    /// Requires exactly one of the keys marked this way to be in force.
     pub(crate) const fn one_in_force(self) -> Self {
         Self { need: Need::OneInForce, ..self }
     }
 
-    /// The same with a default that the reader fills in.
-    pub(crate) const fn filled(self, default: &'static str) -> Self {
-        Self { absent: Absent::Filled(default), ..self }
+    /// Adds a default that the reader fills in.
+    pub(crate) const fn default(self, default: &'static str) -> Self {
+        Self { absent: Absent::Default(default), ..self }
     }
 
-    /// The same with a default that whoever goes by the norm knows.
-    pub(crate) const fn known(self, default: &'static str) -> Self {
-        Self { absent: Absent::Known(default), ..self }
+    /// Adds a default that the rule applies.
+    pub(crate) const fn rule_default(self, default: &'static str) -> Self {
+        Self { absent: Absent::RuleDefault(default), ..self }
     }
 
-    /// The same with a default in words.
-    pub(crate) const fn told(self, default: &'static str) -> Self {
-        Self { absent: Absent::Told(default), ..self }
+    /// Adds a default described in words.
+    pub(crate) const fn described(self, default: &'static str) -> Self {
+        Self { absent: Absent::Described(default), ..self }
     }
 }
 
 impl ValueKind {
-    /// What is wanted, in words.
-    pub(crate) fn wanted(&self) -> String {
+    /// The expected value, in words.
+    pub(crate) fn expected(&self) -> String {
         match self {
             Self::Flag => "true or false".into(),
-            Self::Count(from, i64::MAX) => format!("a whole number from {from}"),
-            Self::Count(from, to) => format!("a whole number from {from} to {to}"),
+            Self::Count(from, i64::MAX) => format!("an integer of at least {from}"),
+            Self::Count(from, to) => format!("an integer from {from} to {to}"),
             Self::Number(from, to) => format!("a number from {from} to {to}"),
-            Self::Between(from, to) => format!("a number above {from} and below {to}"),
-            Self::Length => "a length of time such as 90s, 15m, 4h or 7d".into(),
-            Self::Span(from, to) => format!("a length of time from {} to {}", whole(*from), whole(*to)),
-            Self::Bytes(from, to) => format!("a size from {} to {}", bytes(*from), bytes(*to)),
-            Self::Text => "text".into(),
-            Self::Form(form) => form.wanted.into(),
+            Self::Between(from, to) => format!("a number between {from} and {to}, exclusive"),
+            Self::Length => "a duration such as 90s, 15m, 4h or 7d".into(),
+            Self::Span(from, to) => format!("a duration from {} to {}", format_span(*from), format_span(*to)),
+            Self::Bytes(from, to) => format!("a size from {} to {}", format_bytes(*from), format_bytes(*to)),
+            Self::Text => "a string".into(),
+            Self::Form(form) => form.expected.into(),
             Self::Name(names) => format!("one of {}", names().join(", ")),
-            Self::Setting => "text, in which ${NAME} stands for an environment variable".into(),
-            Self::Secret | Self::Property => {
-                "text, in which ${NAME} stands for an environment variable, or {file: PATH}".into()
-            }
-            Self::List(of, 0) => format!("a list of {}", of.many()),
-            Self::List(of, _) => format!("a list, not empty, of {}", of.many()),
-            Self::Map(form, of) => format!("a mapping from {} to {}", form.wanted, of.wanted()),
+            Self::Setting => "a string, optionally with ${NAME}".into(),
+            Self::Secret | Self::Property => "a string, optionally with ${NAME}, or {file: PATH}".into(),
+            Self::List(of, 0) => format!("a list of {}", of.expected_items()),
+            Self::List(of, _) => format!("a non-empty list of {}", of.expected_items()),
+            Self::Map(form, of) => format!("a mapping from {} to {}", form.expected, of.expected()),
             Self::Table(_) => "a mapping".into(),
         }
     }
 
-    /// Several of what is wanted, in words.
-    fn many(&self) -> String {
+    /// The expected items of a list, in words.
+    fn expected_items(&self) -> String {
         match self {
-            Self::Length => "lengths of time such as 15m".into(),
-            Self::Text => "texts".into(),
-            Self::Count(from, to) => format!("whole numbers from {from} to {to}"),
-            Self::Name(names) => format!("names out of {}", names().join(", ")),
+            Self::Length => "durations such as 15m".into(),
+            Self::Text => "strings".into(),
+            Self::Count(from, to) => format!("integers from {from} to {to}"),
+            Self::Name(names) => format!("any of {}", names().join(", ")),
             Self::Table(_) => "mappings".into(),
-            other => format!("which each is {}", other.wanted()),
+            other => format!("items, each {}", other.expected()),
         }
     }
 }
 
-/// A span in its largest whole unit, milliseconds included.
-pub(crate) fn whole(span: Span) -> String {
+/// Formats a span in its largest whole unit, down to milliseconds.
+pub(crate) fn format_span(span: Span) -> String {
     if span.0 % Span::SECOND.0 == 0 { span.to_string() } else { format!("{}ms", span.0) }
 }
 
-/// A size in its largest whole unit.
-pub(crate) fn bytes(size: i64) -> String {
+/// Formats a size in its largest whole unit.
+pub(crate) fn format_bytes(size: i64) -> String {
     match size {
         0 => "0B".into(),
         size if size % (1 << 20) == 0 => format!("{}MiB", size >> 20),

@@ -1,7 +1,7 @@
-//! Owns the declaration of the norms document: every key, what may stand there and what it is for.
+//! Declares all keys of the norms document: kind of value, default and help text.
 //!
-//! Promises that a rule takes the keys of the parameters that its file says it takes, and no other: a key in the wrong
-//! rule is a mistake, and is told. Names no rule: what there is stands in [`crate::domain::rule`].
+//! A rule accepts only the keys of the parameters that its definition takes; a key in the wrong rule is an error. No
+//! rule is named here: the list of rules is in [`crate::domain::rule`].
 
 use super::key::{ANY, Form, KeySpec, ValueKind};
 use crate::domain::alert::Severity;
@@ -13,29 +13,29 @@ use crate::domain::rule::{Evaluation, Parameter, Rule};
 use crate::domain::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What may go through a pipeline.
+/// The entities that can move through a pipeline.
 pub(crate) const ENTITIES: [(&str, EntityKind); 2] = [("lead", EntityKind::Lead), ("deal", EntityKind::Deal)];
-/// The endings that want a reason.
+/// The outcomes that can require a reason.
 pub(crate) const ENDINGS: [Outcome; 2] = [Outcome::Disqualified, Outcome::Lost];
-/// The countries whose national phone forms are read.
+/// The countries whose national phone number formats are recognized.
 pub(crate) const COUNTRIES: [&str; 2] = ["RU", "KZ"];
-/// The days of a week, in the order of [`crate::domain::calendar::Calendar`].
+/// The days of the week, in the order of [`crate::domain::calendar::Calendar`].
 pub(crate) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// Kinds of completed activities, as events name them.
+/// Kinds of completed activities, as spelled in events.
 const ACTIVITIES: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
 
 const HOURS: Form = Form {
-    wanted: "an interval such as 09:00-18:00",
+    expected: "an interval such as 09:00-18:00",
     fits: |text| Hours::parse(text).is_some(),
     pattern: "^[0-2][0-9]:[0-5][0-9] *- *[0-2][0-9]:[0-5][0-9]$",
 };
 const DATE: Form = Form {
-    wanted: "a date such as 2026-01-31",
+    expected: "a date such as 2026-01-31",
     fits: |text| text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
     pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
 };
 const ZONE: Form = Form {
-    wanted: "an IANA time zone such as Europe/Moscow",
+    expected: "an IANA time zone such as Europe/Moscow",
     fits: |text| Calendar::new("", text, Default::default(), BTreeMap::new(), BTreeSet::new()).is_ok(),
     pattern: "",
 };
@@ -45,76 +45,79 @@ const PERCENT: ValueKind = ValueKind::Number(0.0, 100.0);
 const TEXTS: ValueKind = ValueKind::List(&ValueKind::Text, 0);
 const DAY_HOURS: ValueKind = ValueKind::List(&ValueKind::Form(HOURS), 0);
 
-/// A file that the norms document includes.
+/// The keys of a file included by the norms document.
 pub(crate) const INCLUDED: &[KeySpec] = &[KeySpec::new(
     "calendars",
     ValueKind::Map(ANY, &ValueKind::Table(&[CALENDAR])),
-    "working time, by names of one's own",
+    "working-time calendars, by name",
 )];
 
 /// The norms document.
 pub(crate) const NORMS: &[KeySpec] = &[
-    KeySpec::new("include", TEXTS, "files with `calendars` and nothing else, relative to this one"),
+    KeySpec::new("include", TEXTS, "files that contain only `calendars`, relative to this file"),
     INCLUDED[0],
     KeySpec::new(
         "pipelines",
         ValueKind::Map(ANY, &ValueKind::Table(&[PIPELINE])),
-        "pipelines and their stages, by the CRM's ids",
+        "pipelines and their stages, by CRM id",
     ),
-    CALENDAR_NAME.told("wall time for every clock"),
+    CALENDAR_NAME.described("none: every clock counts wall time"),
     KeySpec::new(
         "min_talk_seconds",
         ValueKind::Number(0.0, 3600.0),
-        "an answered call with at least this much talk is a conversation",
+        "minimum talk time for an answered call to count as a conversation",
     )
-    .filled("1"),
+    .default("1"),
     KeySpec::new(
         "windows",
         ValueKind::List(&ValueKind::Table(&[WINDOW]), 1),
-        "the rolling windows of figures and of window rules",
+        "the sliding windows of figures and window rules",
     )
-    .filled("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
-    KeySpec::new("norms", ValueKind::Table(&[RULES]), "the rules that are on; a rule that is not named is off"),
+    .default("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
+    KeySpec::new("norms", ValueKind::Table(&[RULES]), "the enabled rules; a rule that is not listed is off"),
     REVIEW_SAMPLING,
     KeySpec::new(
         "overrides",
         ValueKind::List(&ValueKind::Table(&[OVERRIDE]), 0),
-        "what differs in places: in order, later wins, key by key inside a rule",
+        "overrides for parts of the organization, merged in order: later ones win, key by key within a rule",
     ),
     KeySpec::new(
         "default_country",
         ValueKind::Name(|| COUNTRIES.to_vec()),
-        "whose national forms of phone numbers are read",
+        "the country whose national phone number formats are recognized",
     )
-    .filled("RU"),
-    KeySpec::new("privacy_key", ValueKind::Secret, "key of the hash that stands for a phone or an address in alerts")
-        .told("the tenant's id"),
-    KeySpec::new("language", ValueKind::Name(|| vec!["en", "ru"]), "the language of the messages in alerts")
-        .filled("en"),
+    .default("RU"),
+    KeySpec::new(
+        "privacy_key",
+        ValueKind::Secret,
+        "key of the hash that replaces phone numbers and addresses in alerts",
+    )
+    .described("the tenant's id"),
+    KeySpec::new("language", ValueKind::Name(|| vec!["en", "ru"]), "the language of alert messages").default("en"),
 ];
 
 const CALENDAR_NAME: KeySpec =
-    KeySpec::new("calendar", ValueKind::Text, "the calendar, out of `calendars`, that business clocks go by");
+    KeySpec::new("calendar", ValueKind::Text, "the calendar for business clocks, one of `calendars`");
 
 const REVIEW_SAMPLING: KeySpec = KeySpec::new(
     "review_sampling",
     ValueKind::Table(&[SAMPLING]),
-    "which conversations and sent messages are picked for review at random",
+    "random sampling of conversations and sent messages for review",
 );
 
 pub(crate) const CALENDAR: &[KeySpec] = &[
-    KeySpec::new("timezone", ValueKind::Form(ZONE), "the IANA time zone of its hours").must(),
-    KeySpec::new("week", ValueKind::Table(&[WEEK]), "working hours of an ordinary week; a day that is left out is off")
-        .must(),
+    KeySpec::new("timezone", ValueKind::Form(ZONE), "the IANA time zone of the working hours").required(),
+    KeySpec::new("week", ValueKind::Table(&[WEEK]), "working hours of a regular week; an omitted day is a day off")
+        .required(),
     KeySpec::new(
         "days",
         ValueKind::Map(DATE, &DAY_HOURS),
-        "dates that differ: `[]` is off, fewer hours make a short day, hours on a weekend make it a working day",
+        "exceptions by date: `[]` is a day off, fewer hours make a short day, hours on a weekend make it a working day",
     ),
     KeySpec::new(
         "years",
         ValueKind::List(&ValueKind::Count(1900, 2199), 0),
-        "the years whose dates are listed; any other is warned of once and is ordinary weeks",
+        "the years whose exceptions are listed; other years use the regular week, with one warning each",
     ),
 ];
 
@@ -129,53 +132,66 @@ pub(crate) const WEEK: &[KeySpec] = &[
 ];
 
 pub(crate) const PIPELINE: &[KeySpec] = &[
-    KeySpec::new("entity", ValueKind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()), "what goes through it").must(),
-    KeySpec::new("stages", ValueKind::List(&ValueKind::Table(&[STAGE]), 1), "its stages, in order").must(),
+    KeySpec::new(
+        "entity",
+        ValueKind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()),
+        "the entity that moves through it",
+    )
+    .required(),
+    KeySpec::new("stages", ValueKind::List(&ValueKind::Table(&[STAGE]), 1), "the stages, in order").required(),
 ];
 
 pub(crate) const STAGE: &[KeySpec] = &[
-    KeySpec::new("id", ValueKind::Text, "the CRM's id of the stage").must(),
-    KeySpec::new("early", ValueKind::Flag, "counts for `stuck_early`").filled("false"),
-    KeySpec::new("required", ValueKind::Flag, "must be visited before a later stage, see `stage_skipped`")
-        .filled("false"),
-    KeySpec::new("max_time", ValueKind::Length, "longest time that an entity should spend in it, see `stage_overdue`")
-        .told("no limit"),
-    KeySpec::new("requires", ValueKind::Table(&[REQUIRES]), "what must be there before a move into it"),
+    KeySpec::new("id", ValueKind::Text, "the CRM id of the stage").required(),
+    KeySpec::new("early", ValueKind::Flag, "counts as early, see `stuck_early`").default("false"),
+    KeySpec::new("required", ValueKind::Flag, "must be visited before any later stage, see `stage_skipped`")
+        .default("false"),
+    KeySpec::new("max_time", ValueKind::Length, "the maximum time in the stage, see `stage_overdue`")
+        .described("no limit"),
+    KeySpec::new(
+        "requires",
+        ValueKind::Table(&[REQUIRES]),
+        "requirements for entering the stage, see `stage_requirements_unmet`",
+    ),
 ];
 
 pub(crate) const REQUIRES: &[KeySpec] = &[
-    KeySpec::new("fields", TEXTS, "CRM fields that must be filled"),
+    KeySpec::new("fields", TEXTS, "CRM fields that must be filled in"),
     KeySpec::new(
         "activities",
         ValueKind::List(&ValueKind::Name(|| ACTIVITIES.to_vec()), 0),
-        "kinds of activities that must be completed",
+        "types of activities that must be completed",
     ),
 ];
 
 pub(crate) const WINDOW: &[KeySpec] = &[
-    KeySpec::new("size", ValueKind::Length, "how much time it covers").must(),
-    KeySpec::new("slide", ValueKind::Length, "how often it moves; `size` is a multiple of it, at most 10000 times")
-        .must(),
+    KeySpec::new("size", ValueKind::Length, "the length of the window").required(),
+    KeySpec::new(
+        "slide",
+        ValueKind::Length,
+        "how often it advances; `size` must be a multiple of it, at most 10000 times",
+    )
+    .required(),
 ];
 
-const ENABLED: KeySpec = KeySpec::new("enabled", ValueKind::Flag, "`false` switches the rule off").known("true");
+const ENABLED: KeySpec = KeySpec::new("enabled", ValueKind::Flag, "`false` disables the rule").rule_default("true");
 const SEVERITY: KeySpec = KeySpec::new(
     "severity",
     ValueKind::Name(|| Severity::ALL.map(Severity::name).to_vec()),
-    "how much a violation matters; an escalation raises it by one",
+    "the severity of a violation; each escalation raises it by one level",
 )
-.known("warning");
+.rule_default("warning");
 const ESCALATE_AFTER: KeySpec = KeySpec::new(
     "escalate_after",
     ValueKind::List(&ValueKind::Length, 0),
-    "when it escalates: ascending, counted from the deadline on the rule's clock",
+    "escalation times in ascending order, measured from the deadline on the rule's clock",
 )
-.known("[]");
+.rule_default("[]");
 
-/// What every rule takes.
+/// The keys of every rule.
 pub(crate) const COMMON: &[KeySpec] = &[ENABLED, SEVERITY, ESCALATE_AFTER];
 
-/// What the rules that go by `terms` take by their own names.
+/// The common keys of the rules that are configured by `terms`.
 const OF_TERMS: &[KeySpec] = &[ENABLED, SEVERITY];
 
 /// The keys of a parameter.
@@ -186,7 +202,7 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "within",
                     ValueKind::Length,
-                    "the deadline, counted from the anchor on the rule's clock",
+                    "the deadline, measured from the anchor on the rule's clock",
                 )
                 .in_force()]
             }
@@ -196,9 +212,9 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "clock",
                     ValueKind::Name(|| Clock::ALL.map(Clock::name).to_vec()),
-                    "what time counts: all of it, or working time; days (`d`) are for wall clocks only",
+                    "which time counts: all time or working time; days (`d`) require a wall clock",
                 )
-                .known("wall")]
+                .rule_default("wall")]
             }
         }
         Parameter::Response => {
@@ -206,22 +222,22 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "response",
                     ValueKind::Name(|| Response::ALL.map(Response::name).to_vec()),
-                    "what counts as a response: any touch, or contact both ways",
+                    "what counts as a response: any touch, or two-way contact",
                 )
-                .known("attempt")]
+                .rule_default("attempt")]
             }
         }
         Parameter::Attempts => {
-            const { &[KeySpec::new("attempts", ValueKind::Count(1, 1000), "how many touches are wanted").in_force()] }
+            const { &[KeySpec::new("attempts", ValueKind::Count(1, 1000), "number of touches required").in_force()] }
         }
         Parameter::Entities => {
             const {
                 &[KeySpec::new(
                     "entities",
                     ValueKind::List(&ValueKind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()), 1),
-                    "what is watched",
+                    "which entities the rule applies to",
                 )
-                .known("[lead, deal]")]
+                .rule_default("[lead, deal]")]
             }
         }
         Parameter::AppliesTo => {
@@ -229,18 +245,18 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "applies_to",
                     ValueKind::List(&ValueKind::Name(|| ENDINGS.map(Outcome::name).to_vec()), 1),
-                    "which endings want a reason",
+                    "which outcomes require a reason",
                 )
-                .known("[DISQUALIFIED]")]
+                .rule_default("[DISQUALIFIED]")]
             }
         }
         Parameter::AllowedReasons => {
-            const { &[KeySpec::new("allowed_reasons", TEXTS, "which reasons are good ones").told("any reason")] }
+            const { &[KeySpec::new("allowed_reasons", TEXTS, "which reasons are accepted").described("any reason")] }
         }
         Parameter::MinTouches => {
             const {
-                &[KeySpec::new("min_touches", ValueKind::Count(1, 1000), "how many touches are wanted before")
-                    .known("1")]
+                &[KeySpec::new("min_touches", ValueKind::Count(1, 1000), "number of touches required before closing")
+                    .rule_default("1")]
             }
         }
         Parameter::Channels => {
@@ -248,15 +264,15 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "channels",
                     ValueKind::List(&ValueKind::Name(|| Channel::ALL.map(Channel::name).to_vec()), 1),
-                    "which channels are watched",
+                    "which channels the rule applies to",
                 )
-                .known("[EMAIL, CHAT, SMS, MESSENGER]")]
+                .rule_default("[EMAIL, CHAT, SMS, MESSENGER]")]
             }
         }
         Parameter::Window => {
             const {
-                &[KeySpec::new("window", ValueKind::Length, "the size of the window that is judged")
-                    .told("the first of `windows`")]
+                &[KeySpec::new("window", ValueKind::Length, "the size of the evaluated window")
+                    .described("the first of `windows`")]
             }
         }
         Parameter::Basis => {
@@ -264,77 +280,77 @@ pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
                 &[KeySpec::new(
                     "basis",
                     ValueKind::Name(|| Basis::ALL.map(Basis::name).to_vec()),
-                    "over the leads created in the window, or over those closed in it",
+                    "measured over the leads created in the window, or over those closed in it",
                 )
-                .known("cohort")]
+                .rule_default("cohort")]
             }
         }
         Parameter::Share => {
             const {
                 &[
-                    KeySpec::new("at_least", SHARE, "the lowest share of leads that a manager should convert")
+                    KeySpec::new("at_least", SHARE, "the minimum share of leads that a manager converts")
                         .one_in_force(),
-                    KeySpec::new("of_department", SHARE, "the same, as a part of the department's share")
+                    KeySpec::new("of_department", SHARE, "the same, as a fraction of the department's share")
                         .one_in_force(),
                 ]
             }
         }
-        Parameter::Score => const { &[KeySpec::new("at_least", PERCENT, "the lowest good mean score").in_force()] },
-        Parameter::AtMostLag => {
-            const { &[KeySpec::new("at_most", ValueKind::Length, "the longest that it should be").in_force()] }
-        }
-        Parameter::AtMost => {
-            const { &[KeySpec::new("at_most", SHARE, "the largest share that it should be").in_force()] }
-        }
+        Parameter::Score => const { &[KeySpec::new("at_least", PERCENT, "the minimum mean score").in_force()] },
+        Parameter::AtMostLag => const { &[KeySpec::new("at_most", ValueKind::Length, "the maximum lag").in_force()] },
+        Parameter::AtMost => const { &[KeySpec::new("at_most", SHARE, "the maximum share").in_force()] },
         Parameter::Quantile => {
             const {
-                &[KeySpec::new("quantile", ValueKind::Between(0.0, 1.0), "which quantile of the lags is judged")
-                    .known("0.9")]
+                &[KeySpec::new("quantile", ValueKind::Between(0.0, 1.0), "the quantile of the lags that is evaluated")
+                    .rule_default("0.9")]
             }
         }
         Parameter::MinSample => {
             const {
-                &[KeySpec::new("min_sample", ValueKind::Count(1, i64::MAX), "with fewer there is no judgement")
-                    .known("1")]
+                &[KeySpec::new(
+                    "min_sample",
+                    ValueKind::Count(1, i64::MAX),
+                    "the minimum sample size; smaller samples are not evaluated",
+                )
+                .rule_default("1")]
             }
         }
-        // A table of its own.
+        // Declared in the separate `terms` table.
         Parameter::Terms => &[],
     }
 }
 
-/// Room for what every rule takes and for the parameters of one.
-const MOST_PARTS: usize = 12;
+/// Capacity for the common keys and the parameters of a rule.
+const MAX_PARTS: usize = 12;
 
 /// The parts of every rule's table, in the order of [`Rule::ALL`].
-const PARTS: &[[&[KeySpec]; MOST_PARTS]; Rule::ALL.len()] = &{
-    let mut all = [[&[] as &[KeySpec]; MOST_PARTS]; Rule::ALL.len()];
-    let mut place = 0;
-    while place < all.len() {
-        let takes = Rule::ALL[place].definition().takes;
-        all[place][0] = COMMON;
+const PARTS: &[[&[KeySpec]; MAX_PARTS]; Rule::ALL.len()] = &{
+    let mut all = [[&[] as &[KeySpec]; MAX_PARTS]; Rule::ALL.len()];
+    let mut rule = 0;
+    while rule < all.len() {
+        let takes = Rule::ALL[rule].definition().takes;
+        all[rule][0] = COMMON;
         let mut part = 0;
         while part < takes.len() {
             if matches!(takes[part], Parameter::Terms) {
-                all[place][0] = OF_TERMS;
+                all[rule][0] = OF_TERMS;
             }
-            all[place][part + 1] = keys(takes[part]);
+            all[rule][part + 1] = keys(takes[part]);
             part += 1;
         }
-        place += 1;
+        rule += 1;
     }
     all
 };
 
-/// The rules as they define themselves, in the order of [`Rule::ALL`], and `terms`.
+/// The keys of all rules, in the order of [`Rule::ALL`], and `terms`.
 pub(crate) const RULES: &[KeySpec] = &{
-    let about = "what special terms are allowed; names the rules that go by it at once";
+    let about = "which special terms are allowed; enables all rules that check them";
     let mut all = [KeySpec::new("terms", ValueKind::Table(&[TERMS]), about); Rule::ALL.len() + 1];
-    let mut place = 0;
-    while place < PARTS.len() {
-        let rule = Rule::ALL[place];
-        all[place] = KeySpec::new(rule.name(), ValueKind::Table(&PARTS[place]), rule.definition().about[0]);
-        place += 1;
+    let mut index = 0;
+    while index < PARTS.len() {
+        let rule = Rule::ALL[index];
+        all[index] = KeySpec::new(rule.name(), ValueKind::Table(&PARTS[index]), rule.definition().about[0]);
+        index += 1;
     }
     all
 };
@@ -342,66 +358,64 @@ pub(crate) const RULES: &[KeySpec] = &{
 pub(crate) const TERMS: &[KeySpec] = &[
     ENABLED,
     SEVERITY,
-    KeySpec::new("approvers", TEXTS, "managers whose approval allows more"),
-    KeySpec::new("policies", ValueKind::List(&ValueKind::Table(&[POLICY]), 1), "the rows; the first that fits decides")
+    KeySpec::new("approvers", TEXTS, "managers whose approval lifts the limits"),
+    KeySpec::new("policies", ValueKind::List(&ValueKind::Table(&[POLICY]), 1), "the rows; the first match applies")
         .in_force(),
 ];
 
 pub(crate) const POLICY: &[KeySpec] = &[
-    KeySpec::new("pipeline", ValueKind::Text, "only for deals in this pipeline").told("any"),
-    KeySpec::new("grade", ValueKind::Text, "only for managers of this grade").told("any"),
-    KeySpec::new(
-        "amount_minor_below",
-        ValueKind::Count(1, i64::MAX),
-        "only for deals below this amount, in minor units",
-    )
-    .told("any"),
-    KeySpec::new("max_discount_percent", PERCENT, "the largest discount").told("not judged"),
-    KeySpec::new("max_installment_months", ValueKind::Count(0, 1200), "the longest instalment plan").told("not judged"),
-    KeySpec::new("min_prepayment_percent", PERCENT, "the smallest prepayment").told("not judged"),
+    KeySpec::new("pipeline", ValueKind::Text, "only deals in this pipeline").described("any"),
+    KeySpec::new("grade", ValueKind::Text, "only managers of this grade").described("any"),
+    KeySpec::new("amount_minor_below", ValueKind::Count(1, i64::MAX), "only deals below this amount, in minor units")
+        .described("any"),
+    KeySpec::new("max_discount_percent", PERCENT, "the maximum discount").described("not checked"),
+    KeySpec::new("max_installment_months", ValueKind::Count(0, 1200), "the longest instalment plan")
+        .described("not checked"),
+    KeySpec::new("min_prepayment_percent", PERCENT, "the minimum prepayment").described("not checked"),
 ];
 
 pub(crate) const SAMPLING: &[KeySpec] = &[
-    KeySpec::new("per_day", ValueKind::Count(0, 10_000), "how many per manager and day").in_force(),
-    KeySpec::new("min_talk_seconds", ValueKind::Number(0.0, 86_400.0), "shorter conversations are not picked")
-        .known("0"),
+    KeySpec::new("per_day", ValueKind::Count(0, 10_000), "the number of samples per manager and day").in_force(),
+    KeySpec::new("min_talk_seconds", ValueKind::Number(0.0, 86_400.0), "shorter conversations are not sampled")
+        .rule_default("0"),
 ];
 
 pub(crate) const OVERRIDE: &[KeySpec] = &[
-    KeySpec::new("when", ValueKind::Table(&[WHEN]), "where it applies: every key that is given must match").must(),
-    CALENDAR_NAME.told("as before"),
-    KeySpec::new("norms", ValueKind::Table(&[RULES]), "parts of rules that differ").told("as before"),
-    REVIEW_SAMPLING.told("as before"),
+    KeySpec::new("when", ValueKind::Table(&[WHEN]), "where the override applies: all keys that are set must match")
+        .required(),
+    CALENDAR_NAME.described("unchanged"),
+    KeySpec::new("norms", ValueKind::Table(&[RULES]), "rule parameters that differ").described("unchanged"),
+    REVIEW_SAMPLING.described("unchanged"),
 ];
 
 pub(crate) const WHEN: &[KeySpec] = &[
-    KeySpec::new("tenant", ValueKind::Text, "only in this tenant").told("any"),
-    KeySpec::new("department", ValueKind::Text, "only for managers of this department").told("any"),
-    KeySpec::new("pipeline", ValueKind::Text, "only for leads and deals in this pipeline").told("any"),
-    KeySpec::new("source_id", ValueKind::Text, "only for leads from this source and their deals").told("any"),
+    KeySpec::new("tenant", ValueKind::Text, "only this tenant").described("any"),
+    KeySpec::new("department", ValueKind::Text, "only managers of this department").described("any"),
+    KeySpec::new("pipeline", ValueKind::Text, "only leads and deals in this pipeline").described("any"),
+    KeySpec::new("source_id", ValueKind::Text, "only leads from this source and their deals").described("any"),
 ];
 
-/// Whether a rule judges managers, at slide boundaries.
-pub(crate) fn judges_managers(rule: Rule) -> bool {
+/// Whether a rule evaluates managers, at slide boundaries.
+pub(crate) fn is_window_rule(rule: Rule) -> bool {
     matches!(rule.definition().evaluation, Evaluation::Window(_))
 }
 
-/// Whether a rule is about acts that are wrong in themselves: they have no duration, so they never escalate.
-pub(crate) fn judges_acts(rule: Rule) -> bool {
+/// Whether a rule is an act rule: acts have no duration, so their alerts never escalate.
+pub(crate) fn is_act_rule(rule: Rule) -> bool {
     matches!(rule.definition().evaluation, Evaluation::Act(_))
 }
 
-/// The rules that `terms` names at once.
+/// The rules that `terms` configures.
 pub(crate) fn of_terms() -> impl Iterator<Item = Rule> {
     Rule::ALL.iter().copied().filter(|rule| rule.definition().takes.contains(&Parameter::Terms))
 }
 
-/// Longest size of a window in slides.
-pub(crate) const MOST_PANES: i64 = 10_000;
-/// Shortest slide of a window.
-pub(crate) const SHORTEST_SLIDE: Span = Span::SECOND;
+/// The maximum size of a window, in slides.
+pub(crate) const MAX_PANES: i64 = 10_000;
+/// The minimum slide of a window.
+pub(crate) const MIN_SLIDE: Span = Span::SECOND;
 
 /// The keys of a rule.
-pub(crate) fn of(rule: Rule) -> impl Iterator<Item = &'static KeySpec> {
+pub(crate) fn of_rule(rule: Rule) -> impl Iterator<Item = &'static KeySpec> {
     PARTS[rule as usize].iter().copied().flatten()
 }

@@ -1,7 +1,7 @@
-//! Owns norms as they are written: YAML → [`Norms`]. Promises that norms it lets pass are complete and consistent in
-//! every place: base and overrides are merged before they are judged. Refuses anything it does not know.
+//! Reads norms from YAML into [`Norms`]. Accepted norms are complete and consistent in every scope: base and overrides
+//! are merged before they are checked. Rejects unknown keys.
 //!
-//! Defaults of rules are not filled in, so that a layer holds what it says and no more; the rules know their own.
+//! Rule defaults are not filled in, so that a layer holds only what it sets; the rules apply them.
 
 use super::check;
 use super::env::{Env, SystemEnv};
@@ -24,16 +24,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a norms document says.
+/// A parsed norms document.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The norms.
     pub norms: Norms,
-    /// The language of the messages in alerts.
+    /// The language of alert messages.
     pub language: Language,
-    /// What is legal and yet suspicious.
+    /// Valid but suspicious settings.
     pub notes: Vec<Problem>,
-    /// The files that were read, with those that it took values from.
+    /// All files that were read, including those that only values were taken from.
     pub files: Vec<PathBuf>,
 }
 
@@ -46,13 +46,13 @@ pub fn load_norms(path: &Path) -> Result<Document, Problems> {
     Ok(document)
 }
 
-/// Reads the norms document `text`; `file` is its name in problems, and files that it names are relative to it.
+/// Reads the norms document `text`; `file` is its name in problems and the base of relative paths.
 pub fn parse_norms(file: &str, text: &str) -> Result<Document, Problems> {
     parse_with(file, text, &SystemEnv)
 }
 
-pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Env) -> Result<Document, Problems> {
-    let mut reader = Reader::new(file, text, outside);
+pub(crate) fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Document, Problems> {
+    let mut reader = Reader::new(file, text, env);
     let root = reader.document(&[NORMS]);
     let (norms, language) = build(&mut reader, &root);
     if !reader.problems.is_empty() {
@@ -61,7 +61,7 @@ pub(crate) fn parse_with(file: &str, text: &str, outside: &dyn Env) -> Result<Do
     Ok(Document { norms, language, notes: sorted(reader.notes), files: reader.files })
 }
 
-/// The norms and the language in a document that has the keys of one; to be used only if there are no problems.
+/// Builds the norms and the language from the keys of a document. The result is valid only if there are no problems.
 pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) {
     let windows = windows(reader, root);
     let Calendars { built: calendars, named, all_read } = calendars(reader, root);
@@ -71,8 +71,12 @@ pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) 
         .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
         .collect();
     let base = layer(reader, root, &windows);
-    let overrides =
-        root.list("overrides").iter().filter_map(Value::table).map(|table| over(reader, table, &windows)).collect();
+    let overrides = root
+        .list("overrides")
+        .iter()
+        .filter_map(Value::table)
+        .map(|table| override_layer(reader, table, &windows))
+        .collect();
     let norms = Norms {
         calendars,
         pipelines,
@@ -106,14 +110,14 @@ fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
             continue;
         };
         let window = Window { size, in_days, slide };
-        let text = if slide < keys::SHORTEST_SLIDE {
-            format!("wanted {} or longer, found {slide}", keys::SHORTEST_SLIDE)
+        let text = if slide < keys::MIN_SLIDE {
+            format!("expected a slide of at least {}, found {slide}", keys::MIN_SLIDE)
         } else if size.0 % slide.0 != 0 {
-            format!("the size {size} is no multiple of the slide {slide}")
-        } else if window.panes() > keys::MOST_PANES {
-            format!("the size {size} is {} slides, wanted at most {}", window.panes(), keys::MOST_PANES)
+            format!("size {size} is not a multiple of slide {slide}")
+        } else if window.panes() > keys::MAX_PANES {
+            format!("size {size} is {} slides, expected at most {}", window.panes(), keys::MAX_PANES)
         } else if windows.iter().any(|earlier| earlier.size == size) {
-            format!("there is another window of {size}; a window is known by its size")
+            format!("duplicate window of size {size}; sizes must be unique")
         } else {
             windows.push(window);
             continue;
@@ -123,18 +127,18 @@ fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
     windows
 }
 
-/// The calendars of a document and of the files that it includes.
+/// The calendars of a document and of the files it includes.
 struct Calendars {
     built: BTreeMap<CompactString, Arc<Calendar>>,
-    /// Where each name stands, also if what stands there is wrong: the file and the line.
+    /// File and line of each name, including invalid calendars.
     named: BTreeMap<String, (String, usize)>,
-    /// Whether every file could be read.
+    /// Whether all files could be read.
     all_read: bool,
 }
 
 fn calendars(reader: &mut Reader<'_>, root: &Table) -> Calendars {
     let mut calendars = Calendars { built: BTreeMap::new(), named: BTreeMap::new(), all_read: true };
-    calendars.take(reader, root);
+    calendars.add(reader, root);
     for item in root.list("include") {
         let Some(name) = item.text() else {
             calendars.all_read = false;
@@ -142,7 +146,7 @@ fn calendars(reader: &mut Reader<'_>, root: &Table) -> Calendars {
         };
         let path = reader.locate(name);
         let file = path.display().to_string();
-        let text = match reader.outside().file(&path) {
+        let text = match reader.env().file(&path) {
             Ok(text) => text,
             Err(error) => {
                 reader.problem(item.line, "include", format!("cannot read {file}: {}", error.kind()));
@@ -150,21 +154,21 @@ fn calendars(reader: &mut Reader<'_>, root: &Table) -> Calendars {
                 continue;
             }
         };
-        let mut inner = Reader::new(&file, &text, reader.outside());
+        let mut inner = Reader::new(&file, &text, reader.env());
         let table = inner.document(&[keys::INCLUDED]);
-        calendars.all_read &= table.gives("calendars");
-        calendars.take(&mut inner, &table);
-        reader.take_over(inner, path);
+        calendars.all_read &= table.is_set("calendars");
+        calendars.add(&mut inner, &table);
+        reader.merge(inner, path);
     }
     calendars
 }
 
 impl Calendars {
-    /// Takes the calendars of one file; a name that is taken is a problem.
-    fn take(&mut self, reader: &mut Reader<'_>, table: &Table) {
+    /// Adds the calendars of one file; a duplicate name is a problem.
+    fn add(&mut self, reader: &mut Reader<'_>, table: &Table) {
         for (name, value) in table.map("calendars") {
             if let Some((file, line)) = self.named.get(name) {
-                let text = format!("there is another calendar `{name}`, in {file} on line {line}");
+                let text = format!("duplicate calendar `{name}`, first defined in {file} on line {line}");
                 reader.problem(value.line, format!("{}.{name}", table.path_of("calendars")), text);
                 continue;
             }
@@ -191,21 +195,21 @@ fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calend
     for (text, value) in table.map("days") {
         let Ok(date) = text.parse::<jiff::civil::Date>() else { continue };
         if !years.contains(&date.year()) && unlisted.insert(date.year()) {
-            let text = format!("{date} is listed, but {} is not among `years`", date.year());
+            let text = format!("{date} is listed, but {} is not in `years`", date.year());
             reader.note(value.line, table.path_of("days"), text);
         }
         days.insert(date, hours(value));
     }
     if week.iter().all(Vec::is_empty) {
-        reader.note(ordinary.line, &ordinary.path, "the week has no working hours: business clocks stand still");
+        reader.note(ordinary.line, &ordinary.path, "the week has no working hours: business clocks do not advance");
     }
     let zone = table.text("timezone")?;
     let error = match Calendar::new(name, zone, week.clone(), days.clone(), years) {
         Ok(calendar) => return Some(calendar),
         Err(error) => error,
     };
-    // Which line it was is found by trying each day alone.
-    let told = reader.problems.len();
+    // Find the line of the error by trying each day alone.
+    let reported = reader.problems.len();
     for (index, day) in WEEKDAYS.into_iter().enumerate() {
         let mut alone: [Vec<Hours>; 7] = Default::default();
         alone[index].clone_from(&week[index]);
@@ -220,7 +224,7 @@ fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calend
             reader.problem(value.line, format!("{}.{text}", table.path_of("days")), error.to_string());
         }
     }
-    if reader.problems.len() == told {
+    if reader.problems.len() == reported {
         reader.problem(table.line, &table.path, error.to_string());
     }
     None
@@ -231,7 +235,7 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
     for item in table.list("stages") {
         let Some((item, id)) = item.table().and_then(|item| Some((item, item.text("id")?))) else { continue };
         if stages.iter().any(|stage| stage.id.as_str() == id) {
-            let text = format!("there is another stage `{id}` in this pipeline");
+            let text = format!("duplicate stage `{id}` in this pipeline");
             reader.problem(item.line_of("id"), item.path_of("id"), text);
         }
         let requires = item.table("requires");
@@ -245,11 +249,11 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
             requires_activities: names("activities"),
         });
     }
-    let entity = named(keys::ENTITIES, table.text("entity"));
+    let entity = lookup(keys::ENTITIES, table.text("entity"));
     Pipeline { entity: entity.unwrap_or(crate::domain::id::EntityKind::Deal), stages }
 }
 
-fn over(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Override {
+fn override_layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Override {
     let key = |name| table.table("when")?.text(name).map(CompactString::from);
     Override {
         tenant: key("tenant"),
@@ -270,7 +274,7 @@ fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
     }
     let shared = norms.and_then(|norms| norms.table("terms"));
     if let Some(shared) = shared {
-        // `terms` names the rules that go by it; what a rule says under its own name goes before.
+        // `terms` applies to all rules that it configures; keys under a rule's own name take precedence.
         for rule in keys::of_terms() {
             let params: &mut Params = rules.entry(rule).or_default();
             params.enabled = params.enabled.or(shared.flag("enabled"));
@@ -307,40 +311,40 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
     if let Some(steps) = &escalate_after {
         let (line, path) = (table.line_of("escalate_after"), table.path_of("escalate_after"));
         if !steps.is_sorted_by(|one, next| one.span < next.span) {
-            reader.problem(line, path, "the steps are not ascending");
-        } else if !steps.is_empty() && keys::judges_acts(rule) {
-            reader.note(line, path, "the rule is about an act, which has no duration: it never escalates");
+            reader.problem(line, path, "expected ascending durations");
+        } else if !steps.is_empty() && keys::is_act_rule(rule) {
+            reader.note(line, path, "an act has no duration: the rule never escalates");
         }
     }
     let window = table.length("window").map(|window| window.span);
     if let Some(window) = window.filter(|size| windows.iter().all(|window| window.size != *size)) {
         let known: Vec<_> = windows.iter().map(|window| window.size.to_string()).collect();
-        let text = format!("there is no window of {window} among `windows`: {}", known.join(", "));
+        let text = format!("unknown window {window}; expected one of {}", known.join(", "));
         reader.problem(table.line_of("window"), table.path_of("window"), text);
     }
     let allowed_reasons = texts(table, "allowed_reasons");
     if allowed_reasons.as_ref().is_some_and(Vec::is_empty) {
         let (line, path) = (table.line_of("allowed_reasons"), table.path_of("allowed_reasons"));
-        reader.note(line, path, "no reason is a good one: every such ending is a violation");
+        reader.note(line, path, "no reason is accepted: every such outcome is a violation");
     }
     Params {
         enabled: table.flag("enabled"),
         severity: severity(table),
         escalate_after,
         within: table.length("within"),
-        clock: among(Clock::ALL, Clock::name, table.text("clock")),
-        response: among(Response::ALL, Response::name, table.text("response")),
+        clock: by_name(Clock::ALL, Clock::name, table.text("clock")),
+        response: by_name(Response::ALL, Response::name, table.text("response")),
         attempts: table.count("attempts"),
         entities: names(table, "entities")
-            .map(|names| names.filter_map(|name| named(keys::ENTITIES, Some(name))).collect()),
+            .map(|names| names.filter_map(|name| lookup(keys::ENTITIES, Some(name))).collect()),
         applies_to: names(table, "applies_to")
-            .map(|names| names.filter_map(|name| among(keys::ENDINGS, Outcome::name, Some(name))).collect()),
+            .map(|names| names.filter_map(|name| by_name(keys::ENDINGS, Outcome::name, Some(name))).collect()),
         allowed_reasons,
         min_touches: table.count("min_touches"),
         channels: names(table, "channels")
-            .map(|names| names.filter_map(|name| among(Channel::ALL, Channel::name, Some(name))).collect()),
+            .map(|names| names.filter_map(|name| by_name(Channel::ALL, Channel::name, Some(name))).collect()),
         window,
-        basis: among(Basis::ALL, Basis::name, table.text("basis")),
+        basis: by_name(Basis::ALL, Basis::name, table.text("basis")),
         at_least: table.number("at_least"),
         of_department: table.number("of_department"),
         at_most: table.number("at_most"),
@@ -362,15 +366,15 @@ fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsParams {
             min_prepayment_percent: item.number("min_prepayment_percent"),
         };
         if let Some(row) = policies.iter().position(|earlier| covers(earlier, &policy)) {
-            let text = format!("the row is never reached: row {} fits wherever it does", row + 1);
+            let text = format!("unreachable row: row {} always matches first", row + 1);
             reader.note(item.line, &item.path, text);
         }
         policies.push(policy);
     }
-    TermsParams { approvers: texts(table, "approvers"), policies: table.gives("policies").then_some(policies) }
+    TermsParams { approvers: texts(table, "approvers"), policies: table.is_set("policies").then_some(policies) }
 }
 
-/// Whether `earlier` fits wherever `later` does.
+/// Whether `earlier` matches wherever `later` does.
 fn covers(earlier: &TermsPolicy, later: &TermsPolicy) -> bool {
     (earlier.pipeline.is_none() || earlier.pipeline == later.pipeline)
         && (earlier.grade.is_none() || earlier.grade == later.grade)
@@ -378,7 +382,7 @@ fn covers(earlier: &TermsPolicy, later: &TermsPolicy) -> bool {
 }
 
 fn severity(table: &Table) -> Option<Severity> {
-    among(Severity::ALL, Severity::name, table.text("severity"))
+    by_name(Severity::ALL, Severity::name, table.text("severity"))
 }
 
 fn names<'t>(table: &'t Table, key: &str) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
@@ -389,20 +393,20 @@ fn texts(table: &Table, key: &str) -> Option<Vec<CompactString>> {
     names(table, key).map(|names| names.map(CompactString::from).collect())
 }
 
-/// The one of this name.
-fn among<T: Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str, found: Option<&str>) -> Option<T> {
-    all.into_iter().find(|one| Some(name(*one)) == found)
+/// Finds the value with this name.
+fn by_name<T: Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str, found: Option<&str>) -> Option<T> {
+    all.into_iter().find(|value| Some(name(*value)) == found)
 }
 
-/// The one that is listed under this name.
-fn named<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> Option<T> {
-    all.into_iter().find(|(name, _)| Some(*name) == found).map(|(_, one)| one)
+/// Finds the value listed under this name.
+fn lookup<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> Option<T> {
+    all.into_iter().find(|(name, _)| Some(*name) == found).map(|(_, value)| value)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::env::pretend::FakeEnv;
-    use super::super::samples::{EVERYTHING, LAYERS, NORMS_NOTED, NORMS_REFUSED, documents};
+    use super::super::env::fake::FakeEnv;
+    use super::super::samples::{EVERYTHING, LAYERS, NORMS_INVALID, NORMS_NOTED, documents};
     use super::*;
     use crate::domain::event::{Channel, Outcome};
     use crate::domain::id::EntityKind;
@@ -413,8 +417,8 @@ mod tests {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
     }
 
-    /// Problems and notes, without the name of the file.
-    fn told(text: &str) -> (Vec<String>, Vec<String>) {
+    /// Problems and notes, without the file name.
+    fn check(text: &str) -> (Vec<String>, Vec<String>) {
         let strip = |problem: &Problem| problem.to_string().replace("norms.yaml:", "");
         match parse_norms("norms.yaml", text) {
             Ok(document) => (Vec::new(), document.notes.iter().map(strip).collect()),
@@ -431,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_lands_in_its_place() {
+    fn all_keys_are_read() {
         let Document { norms, language, notes, files } = document(EVERYTHING);
         assert_eq!((language, notes, files), (Language::Ru, vec![], vec![]));
         assert_eq!((norms.country, norms.privacy_key.as_deref()), (Country::Kz, Some("a ${key}")));
@@ -560,18 +564,18 @@ mod tests {
         let [acme, north] = &norms.overrides[..] else { panic!("two overrides") };
         assert_eq!((acme.tenant.as_deref(), acme.layer.calendar.as_deref()), (Some("acme"), Some("round")));
         assert_eq!((&acme.department, &acme.pipeline, &acme.source), (&None, &None, &None));
-        let place = [&north.tenant, &north.department, &north.pipeline, &north.source];
-        assert_eq!(place.map(|key| key.as_deref()), [Some("acme"), Some("north"), Some("9"), Some("WEB")]);
+        let scope = [&north.tenant, &north.department, &north.pipeline, &north.source];
+        assert_eq!(scope.map(|key| key.as_deref()), [Some("acme"), Some("north"), Some("9"), Some("WEB")]);
         assert_eq!(north.layer.rules[&Rule::Neglected].enabled, Some(false));
     }
 
     #[test]
-    fn calendars_are_built_from_what_stands_there() {
+    fn calendars_are_built() {
         let norms = document(EVERYTHING).norms;
         let calendar = &norms.calendars["almaty"];
         let at = |text| Timestamp::parse(text).expect("an instant");
         let working = |from, to| calendar.working(at(from), at(to));
-        // A Monday of two intervals, a Saturday, a day off, and a Sunday that is worked to midnight.
+        // A Monday with two intervals, a Saturday, a day off, and a Sunday with hours until midnight.
         assert_eq!(working("2026-06-01T00:00:00+05:00", "2026-06-02T00:00:00+05:00"), Span(8 * Span::HOUR.0));
         assert_eq!(working("2026-06-06T00:00:00+05:00", "2026-06-07T00:00:00+05:00"), Span(4 * Span::HOUR.0));
         assert_eq!(working("2026-01-01T00:00:00+05:00", "2026-01-02T00:00:00+05:00"), Span::ZERO);
@@ -580,30 +584,33 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_a_document_too() {
+    fn an_empty_document_is_valid() {
         let Document { norms, language, notes, .. } = document("");
-        assert_eq!((norms.windows, norms.min_talk), (Window::DEFAULT.to_vec(), Span::SECOND));
+        let windows: Vec<_> =
+            norms.windows.iter().map(|window| format!("{}/{}", window.name(), window.slide)).collect();
+        assert_eq!(windows, ["1h/1m", "24h/15m", "7d/2h", "30d/8h"]);
+        assert_eq!(norms.min_talk, Span::SECOND);
         assert_eq!((norms.country, norms.privacy_key, language), (Country::Ru, None, Language::En));
         assert!(norms.base.rules.is_empty() && norms.overrides.is_empty());
         assert_eq!(notes.len(), 1);
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
-        for (text, problems) in documents(NORMS_REFUSED) {
-            assert_eq!(told(text).0, problems, "{text}");
+    fn problems_are_reported() {
+        for (text, problems) in documents(NORMS_INVALID) {
+            assert_eq!(check(text).0, problems, "{text}");
         }
     }
 
     #[test]
-    fn rules_are_judged_as_they_are_in_force() {
+    fn rules_are_checked_in_their_merged_form() {
         for (text, problems) in documents(LAYERS) {
-            assert_eq!(told(text).0, problems, "{text}");
+            assert_eq!(check(text).0, problems, "{text}");
         }
     }
 
     #[test]
-    fn calendars_may_stand_in_files_of_their_own() {
+    fn calendars_can_be_included_from_other_files() {
         let files = [
             ("etc/a.yaml", "calendars:\n  a: {timezone: UTC, week: {}}\n"),
             ("etc/again.yaml", "\ncalendars:\n  here: {timezone: UTC, week: {}}\n  a: {timezone: UTC, week: {}}\n"),
@@ -611,42 +618,43 @@ mod tests {
             ("etc/bad.yaml", "calendars:\n  c: {timezone: Mars, week: {}}\n"),
         ];
         let files = files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect();
-        let outside = FakeEnv { files, ..FakeEnv::default() };
-        let told = |text: &str| match parse_with("etc/norms.yaml", text, &outside) {
+        let env = FakeEnv { files, ..FakeEnv::default() };
+        let result = |text: &str| match parse_with("etc/norms.yaml", text, &env) {
             Ok(document) => document.files.iter().map(|path| path.display().to_string()).collect(),
             Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         };
-        assert_eq!(told("include: [a.yaml]\ncalendar: a\nnorms: {}"), ["etc/a.yaml"]);
-        assert_eq!(told("include:\ncalendar: a"), ["etc/norms.yaml:2: calendar: there is no calendar `a`"]);
+        assert_eq!(result("include: [a.yaml]\ncalendar: a\nnorms: {}"), ["etc/a.yaml"]);
+        assert_eq!(result("include:\ncalendar: a"), ["etc/norms.yaml:2: calendar: unknown calendar `a`"]);
         assert_eq!(
-            told("include: [a.yaml, again.yaml]\ncalendars:\n  here: {timezone: UTC, week: {}}\ncalendar: hree\n"),
+            result("include: [a.yaml, again.yaml]\ncalendars:\n  here: {timezone: UTC, week: {}}\ncalendar: hree\n"),
             [
-                "etc/again.yaml:3: calendars.here: there is another calendar `here`, in etc/norms.yaml on line 3",
-                "etc/again.yaml:4: calendars.a: there is another calendar `a`, in etc/a.yaml on line 2",
-                "etc/norms.yaml:4: calendar: there is no calendar `hree`, did you mean `here`?",
+                "etc/again.yaml:3: calendars.here: duplicate calendar `here`, first defined in etc/norms.yaml on line \
+                 3",
+                "etc/again.yaml:4: calendars.a: duplicate calendar `a`, first defined in etc/a.yaml on line 2",
+                "etc/norms.yaml:4: calendar: unknown calendar `hree`; did you mean `here`?",
             ]
         );
-        // What cannot be read, or is wrong, is not missed where it is named.
+        // References to calendars that are invalid or cannot be read are not reported again.
         assert_eq!(
-            told("include:\n- more.yaml\n- bad.yaml\n- gone.yaml\ncalendar: c\n"),
+            result("include:\n- more.yaml\n- bad.yaml\n- gone.yaml\ncalendar: c\n"),
             [
-                "etc/bad.yaml:2: calendars.c.timezone: wanted an IANA time zone such as Europe/Moscow, found the text \
+                "etc/bad.yaml:2: calendars.c.timezone: expected an IANA time zone such as Europe/Moscow, found string \
                  `Mars`",
-                "etc/more.yaml:2: calendar: unknown key, did you mean `calendars`?",
+                "etc/more.yaml:2: calendar: unknown key; did you mean `calendars`?",
                 "etc/norms.yaml:4: include: cannot read etc/gone.yaml: entity not found",
             ]
         );
     }
 
     #[test]
-    fn what_is_suspicious_is_noted() {
+    fn suspicious_settings_are_noted() {
         for (text, notes) in documents(NORMS_NOTED) {
-            assert_eq!(told(text), (vec![], notes), "{text}");
+            assert_eq!(check(text), (vec![], notes), "{text}");
         }
     }
 
     #[test]
-    fn stages_in_days_are_judged_by_the_clock_of_their_pipeline() {
+    fn stages_in_days_are_checked_against_the_clock_of_their_pipeline() {
         const NORMS: &str = "\
 pipelines:
   a: {entity: deal, stages: [{id: x, max_time: 3d}]}
@@ -657,13 +665,13 @@ overrides:
   norms: {stage_overdue: {THERE}}
 ";
         let text = |base: &str, there: &str| NORMS.replace("BASE", base).replace("THERE", there);
-        let problem = "2: pipelines.a.stages[0].max_time: 3d is in days, though `stage_overdue` counts business time: \
-                       write hours";
-        assert_eq!(told(&text("business", "clock: wall")).0, Vec::<String>::new());
-        assert_eq!(told(&text("business", "enabled: false")).0, Vec::<String>::new());
-        assert_eq!(told(&text("wall", "severity: info")).0, Vec::<String>::new());
-        assert_eq!(told(&text("wall", "clock: business")).0, [problem]);
-        assert_eq!(told(&text("business", "severity: info")).0, [problem]);
+        let problem = "2: pipelines.a.stages[0].max_time: 3d is in days, but `stage_overdue` counts business time; use \
+                       hours";
+        assert_eq!(check(&text("business", "clock: wall")).0, Vec::<String>::new());
+        assert_eq!(check(&text("business", "enabled: false")).0, Vec::<String>::new());
+        assert_eq!(check(&text("wall", "severity: info")).0, Vec::<String>::new());
+        assert_eq!(check(&text("wall", "clock: business")).0, [problem]);
+        assert_eq!(check(&text("business", "severity: info")).0, [problem]);
     }
 
     #[test]
@@ -685,28 +693,28 @@ overrides:
   norms: {neglected: {within: 1h}}
 ";
         let norms = document(text).norms;
-        let neglected = |place: ScopeQuery<'_>| {
-            let scope = norms.scope(place);
+        let neglected = |query: ScopeQuery<'_>| {
+            let scope = norms.scope(query);
             let params = scope.rules.get(&Rule::Neglected)?;
             let steps = params.escalate_after.as_ref().map(Vec::len);
             Some((params.within?.span.0 / Span::HOUR.0, params.severity?.name(), steps?))
         };
-        let place = |tenant, department| ScopeQuery { tenant, department, pipeline: None, source: None };
-        assert_eq!(neglected(place("other", "south")), Some((16, "info", 2)));
-        assert_eq!(neglected(place("acme", "south")), Some((8, "info", 2)));
-        assert_eq!(neglected(place("other", "north")), Some((16, "critical", 0)));
-        assert_eq!(neglected(place("acme", "north")), Some((4, "critical", 0)));
-        assert_eq!(neglected(ScopeQuery { source: Some("WEB"), ..place("acme", "north") }), None);
+        let query = |tenant, department| ScopeQuery { tenant, department, pipeline: None, source: None };
+        assert_eq!(neglected(query("other", "south")), Some((16, "info", 2)));
+        assert_eq!(neglected(query("acme", "south")), Some((8, "info", 2)));
+        assert_eq!(neglected(query("other", "north")), Some((16, "critical", 0)));
+        assert_eq!(neglected(query("acme", "north")), Some((4, "critical", 0)));
+        assert_eq!(neglected(ScopeQuery { source: Some("WEB"), ..query("acme", "north") }), None);
         assert_eq!(
-            neglected(ScopeQuery { pipeline: Some("sales"), ..place("acme", "north") }),
+            neglected(ScopeQuery { pipeline: Some("sales"), ..query("acme", "north") }),
             Some((1, "critical", 0))
         );
-        assert!(!norms.scope(place("other", "south")).rules.contains_key(&Rule::SourceSilent));
-        assert!(norms.scope(place("acme", "south")).rules.contains_key(&Rule::SourceSilent));
+        assert!(!norms.scope(query("other", "south")).rules.contains_key(&Rule::SourceSilent));
+        assert!(norms.scope(query("acme", "south")).rules.contains_key(&Rule::SourceSilent));
     }
 
     #[test]
-    fn overrides_of_terms_and_sampling_keep_what_they_do_not_say() {
+    fn overrides_of_terms_and_sampling_keep_keys_they_do_not_set() {
         let text = "\
 norms:
   terms: {approvers: [boss], policies: [{max_discount_percent: 5}]}
@@ -735,7 +743,7 @@ overrides:
         assert_eq!(terms("acme", "south"), ("chief".into(), vec![5.0]));
         assert_eq!(terms("acme", "north"), ("chief".into(), vec![9.0]));
         assert_eq!(terms("other", "east"), ("boss".into(), vec![5.0]));
-        // Both keys come together from overrides of which neither applies wherever the other does.
+        // The two keys come from different overrides, neither of which covers the other.
         assert_eq!(terms("acme", "west"), ("chief".into(), vec![7.0]));
         assert_eq!(terms("none", "west"), ("boss".into(), vec![7.0]));
         let sampling = |tenant, department| {
@@ -757,13 +765,13 @@ overrides:
     }
 
     #[test]
-    fn places_without_terms_and_sampling_have_none() {
+    fn scopes_without_terms_and_sampling_have_none() {
         let scope = document("norms: {neglected: {within: 1d}}").norms.scope(ScopeQuery::default());
         assert_eq!((scope.terms, scope.review_sampling), (None, None));
     }
 
     #[test]
-    fn who_gives_one_of_two_limits_takes_back_the_other() {
+    fn a_layer_that_sets_one_of_two_exclusive_limits_clears_the_other() {
         let text = "\
 norms: {conversion_low: {at_least: 0.2, min_sample: 20}}
 overrides:

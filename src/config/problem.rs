@@ -1,34 +1,34 @@
-//! Owns what is told of a document that is wrong, or suspicious: where, and what was found and is wanted.
+//! Problems of a document, errors and notes alike: file, line, key path and message.
 
 use std::fmt;
 use std::io;
 
-/// One thing that is wrong with a document.
+/// One problem of a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The document.
     pub file: String,
-    /// The line, from 1; 0 where it is the document as a whole.
+    /// The line, from 1; 0 for the document as a whole.
     pub line: usize,
-    /// The key, as in `norms.neglected.within`; may be empty.
+    /// The path of the key, such as `norms.neglected.within`; may be empty.
     pub path: String,
-    /// What was found and what is wanted.
+    /// The message.
     pub text: String,
 }
 
-/// The problem that a document cannot be read at all.
+/// The problem of a document that cannot be read.
 pub(crate) fn unreadable(file: &str, error: &io::Error) -> Problem {
-    Problem { file: file.into(), line: 0, path: String::new(), text: format!("cannot read the file: {}", error.kind()) }
+    Problem { file: file.into(), line: 0, path: String::new(), text: format!("cannot read file: {}", error.kind()) }
 }
 
-/// In the order of the document, each once.
+/// Sorts problems in document order and removes duplicates.
 pub(crate) fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort();
     problems.dedup();
     problems
 }
 
-/// Everything that is wrong with a document: one problem a line.
+/// All problems of a document; displayed one per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 

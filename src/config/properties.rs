@@ -1,5 +1,5 @@
-//! Owns what is passed on to librdkafka. Refuses the properties that the guarantees rest on, saying why; shows no value
-//! that may be a secret.
+//! Properties passed through to librdkafka. Rejects properties that the delivery guarantees depend on, with the reason.
+//! Never prints a value that may be secret.
 
 use super::reader::Reader;
 use super::value::{Data, Table};
@@ -22,7 +22,7 @@ impl Deref for Properties {
     }
 }
 
-/// Values that came from the environment or a file, or whose name sounds like a secret, are not shown.
+/// Values from the environment or a file, and values whose name suggests a secret, are not shown.
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |name| if self.hidden.contains(name) { "(secret)" } else { self.values[name].as_str() };
@@ -30,44 +30,44 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Parts of names of properties that hold secrets.
+/// Substrings of the names of secret properties.
 const SECRETS: [&str; 7] = ["password", "secret", "token", "jaas", "oauthbearer.config", "pem", "username"];
 
-/// Properties that the guarantees rest on, and why.
-pub(crate) const REFUSED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "it is `kafka.bootstrap`"),
-    ("metadata.broker.list", "it is `kafka.bootstrap`"),
-    ("group.id", "it is `kafka.group`"),
-    ("transactional.id", "it is `kafka.transactional_id`"),
-    ("group.instance.id", "it is `kafka.transactional_id`"),
-    ("enable.auto.commit", "offsets are committed in the transaction of what came of them, and nowhere else"),
-    ("auto.commit.enable", "offsets are committed in the transaction of what came of them, and nowhere else"),
-    ("auto.commit.interval.ms", "offsets are committed in the transaction of what came of them, and nowhere else"),
-    ("enable.auto.offset.store", "offsets are committed in the transaction of what came of them, and nowhere else"),
-    ("offset.store.method", "offsets are committed in the transaction of what came of them, and nowhere else"),
-    ("isolation.level", "uncommitted messages may be taken back, what came of them could not"),
-    ("enable.idempotence", "without it a retry can write a message twice"),
-    ("acks", "a message that only some replicas have can be lost"),
-    ("request.required.acks", "a message that only some replicas have can be lost"),
-    ("partition.assignment.strategy", "a shard is the same partition of every topic, and must move as one"),
-    ("group.protocol", "a shard is the same partition of every topic, and must move as one"),
-    ("group.remote.assignor", "a shard is the same partition of every topic, and must move as one"),
-    ("partitioner", "a tenant's partition is fixed by its hash, here and in the producers"),
-    ("auto.offset.reset", "a shard without offsets begins at the beginning, else events are lost in silence"),
-    ("allow.auto.create.topics", "a topic that a typing mistake creates has the wrong number of partitions"),
-    ("enable.partition.eof", "it tells when a partition was read to its end"),
-    ("dr_cb", "delivery reports are what a commit waits for"),
-    ("dr_msg_cb", "delivery reports are what a commit waits for"),
+/// Properties that the guarantees depend on, with the reason.
+pub(crate) const REJECTED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set `kafka.bootstrap` instead"),
+    ("metadata.broker.list", "set `kafka.bootstrap` instead"),
+    ("group.id", "set `kafka.group` instead"),
+    ("transactional.id", "set `kafka.transactional_id` instead"),
+    ("group.instance.id", "set `kafka.transactional_id` instead"),
+    ("enable.auto.commit", "offsets are committed only in the transaction that holds the results"),
+    ("auto.commit.enable", "offsets are committed only in the transaction that holds the results"),
+    ("auto.commit.interval.ms", "offsets are committed only in the transaction that holds the results"),
+    ("enable.auto.offset.store", "offsets are committed only in the transaction that holds the results"),
+    ("offset.store.method", "offsets are committed only in the transaction that holds the results"),
+    ("isolation.level", "uncommitted messages may be aborted after results derived from them were committed"),
+    ("enable.idempotence", "without idempotence, a retry can write a message twice"),
+    ("acks", "a message acknowledged by only some replicas can be lost"),
+    ("request.required.acks", "a message acknowledged by only some replicas can be lost"),
+    ("partition.assignment.strategy", "a shard is the same partition of every topic and must be assigned as a unit"),
+    ("group.protocol", "a shard is the same partition of every topic and must be assigned as a unit"),
+    ("group.remote.assignor", "a shard is the same partition of every topic and must be assigned as a unit"),
+    ("partitioner", "a tenant's partition is determined by its hash, here and in the producers"),
+    ("auto.offset.reset", "a shard without offsets starts at the beginning; otherwise events are lost silently"),
+    ("allow.auto.create.topics", "a topic created by a typo has the wrong number of partitions"),
+    ("enable.partition.eof", "it signals that a partition has been read to its end"),
+    ("dr_cb", "a commit waits for delivery reports"),
+    ("dr_msg_cb", "a commit waits for delivery reports"),
 ];
 
 impl Properties {
-    /// Those under `key`, less the refused ones.
+    /// Reads the properties under `key`; rejected ones are reported and left out.
     pub(crate) fn read(reader: &mut Reader<'_>, table: &Table, key: &str) -> Self {
         let mut properties = Self::default();
         for (name, value) in table.map(key) {
-            if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == name) {
+            if let Some((_, why)) = REJECTED.iter().find(|(rejected, _)| rejected == name) {
                 let path = format!("{}.{name}", table.path_of(key));
-                reader.problem(value.line, path, format!("the property is not to be set: {why}"));
+                reader.problem(value.line, path, format!("property cannot be set: {why}"));
                 continue;
             }
             let Data::Text(text, hidden) = &value.data else { continue };

@@ -1,11 +1,10 @@
-//! Owns how a configuration is read again while a run goes on: notices that a file that it came from has changed, and
-//! judges whether what stands there now may take force.
+//! Reloads the configuration of a running process: detects changed files and decides whether the change can be applied.
 //!
-//! **Contents count.** Files are compared by their text, not by dates or notices of the system: Kubernetes swaps symbolic
-//! links, editors rename, network disks have clocks of their own. A file that is missing is watched as well.
-//! **No half of a file.** A change is judged when two looks one after the other have found the same, and if it still is
-//! the same once it has been read. **What state was built with stays.** Norms that change it are refused: they need a
-//! restart. So do settings that are no norms, but norms beside them take force.
+//! **Contents.** Files are compared by content, not by modification time or file system events: Kubernetes swaps
+//! symbolic links, editors rename files, network file systems have their own clocks. Missing files are watched too.
+//! **No partial reads.** A change is evaluated once two consecutive checks have seen the same contents, and only if
+//! these are still the same after reading. **Settings built into state.** Norms that change them are rejected: they
+//! require a restart. Settings that are not norms require a restart too, but norms changed along with them are applied.
 
 use super::env::{Env, SystemEnv};
 use super::problem::{Problem, Problems};
@@ -17,39 +16,39 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-/// A configuration that runs, and the files that it came from.
+/// The running configuration and the files it was read from.
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
-    /// The norms in it are those in force.
+    /// The running configuration; its norms are those in force.
     running: Config,
-    /// What was judged last, and whether that is in force.
-    judged: (Contents, bool),
-    /// What the last look found, if that was something else.
-    found: Option<Contents>,
+    /// The contents evaluated last, and whether they are in force.
+    evaluated: (Contents, bool),
+    /// The contents seen by the last check, if they differ.
+    pending: Option<Contents>,
 }
 
-/// What a look at the files found.
+/// The result of a check for changes.
 #[derive(Debug)]
 pub enum Look {
-    /// Nothing to judge.
+    /// Nothing to evaluate.
     Same,
-    /// Somebody seems to be writing.
+    /// The files are still changing.
     Unsettled,
-    /// Other norms, which are taken to be in force from now on.
+    /// Changed norms, which count as in force from now on.
     Applied(Renewed),
-    /// What is there cannot take force; what was in force still is.
+    /// The change cannot be applied; the previous norms stay in force.
     Refused(Problems),
 }
 
-/// What has been read anew.
+/// A reloaded configuration.
 #[derive(Debug)]
 pub struct Renewed {
     /// The norms.
     pub norms: Arc<Norms>,
-    /// What is legal and yet suspicious.
+    /// Valid but suspicious settings.
     pub notes: Vec<Problem>,
-    /// Keys whose change waits for a restart.
+    /// Changed keys that require a restart.
     pub waiting: Vec<&'static str>,
 }
 
@@ -58,21 +57,21 @@ impl Watched {
     pub fn load(path: &Path) -> Result<(Config, Self), Problems> {
         let recorder = Recorder::default();
         let config = Config::load_with(path, &recorder)?;
-        let judged = (recorder.0.into_inner(), true);
-        Ok((config.clone(), Self { path: path.into(), running: config, judged, found: None }))
+        let evaluated = (recorder.0.into_inner(), true);
+        Ok((config.clone(), Self { path: path.into(), running: config, evaluated, pending: None }))
     }
 
-    /// Looks whether the files have changed. `asked`: somebody says so, it is not waited for a second look, and what was
-    /// refused is judged once more.
-    pub fn look(&mut self, asked: bool) -> Look {
-        let (judged, in_force) = &self.judged;
-        let now = judged.now();
-        if now == *judged && (*in_force || !asked) {
-            self.found = None;
+    /// Checks whether the files have changed. With `requested` a change is evaluated at once, without a second check,
+    /// and rejected contents are evaluated again.
+    pub fn look(&mut self, requested: bool) -> Look {
+        let (evaluated, in_force) = &self.evaluated;
+        let now = evaluated.now();
+        if now == *evaluated && (*in_force || !requested) {
+            self.pending = None;
             return Look::Same;
         }
-        if !asked && self.found.as_ref() != Some(&now) {
-            self.found = Some(now);
+        if !requested && self.pending.as_ref() != Some(&now) {
+            self.pending = Some(now);
             return Look::Unsettled;
         }
         let recorder = Recorder::default();
@@ -81,16 +80,16 @@ impl Watched {
         if contents.now() != contents {
             return Look::Unsettled;
         }
-        self.found = None;
-        let judgement = read.and_then(|config| self.judge(config));
-        self.judged = (contents, judgement.is_ok());
-        match judgement {
+        self.pending = None;
+        let result = read.and_then(|config| self.apply(config));
+        self.evaluated = (contents, result.is_ok());
+        match result {
             Ok(renewed) => Look::Applied(renewed),
             Err(problems) => Look::Refused(problems),
         }
     }
 
-    fn judge(&mut self, config: Config) -> Result<Renewed, Problems> {
+    fn apply(&mut self, config: Config) -> Result<Renewed, Problems> {
         let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, notes, files: _ } =
             config;
         let (running, old) = (&self.running, &self.running.norms);
@@ -102,7 +101,7 @@ impl Watched {
         ]);
         if !built_in.is_empty() {
             let file = self.path.display().to_string();
-            let text = "what is kept was built with the old value: a change needs a restart";
+            let text = "existing state was built with the old value; changing it requires a restart";
             let problem = |key: &str| Problem { file: file.clone(), line: 0, path: key.into(), text: text.into() };
             return Err(Problems(built_in.into_iter().map(problem).collect()));
         }
@@ -127,12 +126,12 @@ fn changed<const N: usize>(keys: [(&'static str, bool); N]) -> Vec<&'static str>
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-/// Files, each with the hash of its text; `None`: it cannot be read. So no secret is kept.
+/// Files with a hash of their text, so that no secret is kept; `None`: the file cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Contents(BTreeMap<PathBuf, Option<u64>>);
 
 impl Contents {
-    /// What these files hold now.
+    /// The current contents of these files.
     fn now(&self) -> Self {
         Self(self.0.keys().map(|path| (path.clone(), digest(&SystemEnv.file(path)))).collect())
     }
@@ -145,7 +144,7 @@ fn digest(text: &io::Result<String>) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The machine, and what was read on it.
+/// The system environment, recording which files were read.
 #[derive(Default)]
 struct Recorder(RefCell<Contents>);
 
@@ -168,15 +167,15 @@ mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A folder of its own, gone at the end.
+    /// A temporary folder, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {
-        /// With a configuration whose norms stand in a file of their own.
+        /// A folder with a configuration whose norms are in a separate file.
         fn new(norms: &str) -> Self {
             static FOLDERS: AtomicU32 = AtomicU32::new(0);
-            let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-            let folder = Self(std::env::temp_dir().join(format!("funnelwatch-reload-{}-{number}", std::process::id())));
+            let index = FOLDERS.fetch_add(1, Ordering::Relaxed);
+            let folder = Self(std::env::temp_dir().join(format!("funnelwatch-reload-{}-{index}", std::process::id())));
             fs::create_dir_all(&folder.0).expect("a folder");
             folder.write("main.yaml", "norms_file: norms.yaml\n");
             folder.write("norms.yaml", norms);
@@ -191,13 +190,13 @@ mod tests {
             fs::write(self.path(name), text).expect("a file is written");
         }
 
-        fn evaluation(&self) -> Watched {
+        fn watch(&self) -> Watched {
             Watched::load(&self.path("main.yaml")).unwrap_or_else(|problems| panic!("{problems}")).1
         }
 
-        /// A look in one word and what it told, without the folder.
-        fn told(&self, look: Look) -> (&'static str, Vec<String>) {
-            let (word, told) = match look {
+        /// The kind of result and its details, without the folder.
+        fn summary(&self, look: Look) -> (&'static str, Vec<String>) {
+            let (kind, details) = match look {
                 Look::Same => ("same", Vec::new()),
                 Look::Unsettled => ("unsettled", Vec::new()),
                 Look::Applied(Renewed { norms, notes, waiting }) => {
@@ -208,13 +207,13 @@ mod tests {
                 Look::Refused(Problems(problems)) => ("refused", problems.iter().map(ToString::to_string).collect()),
             };
             let folder = format!("{}/", self.0.display());
-            (word, told.into_iter().map(|text| text.replace(&folder, "")).collect())
+            (kind, details.into_iter().map(|text| text.replace(&folder, "")).collect())
         }
 
-        /// Two looks, of which the first finds that something changed.
+        /// Two checks, of which the first detects the change.
         fn settled(&self, watched: &mut Watched) -> (&'static str, Vec<String>) {
-            assert_eq!(self.told(watched.look(false)).0, "unsettled");
-            self.told(watched.look(false))
+            assert_eq!(self.summary(watched.look(false)).0, "unsettled");
+            self.summary(watched.look(false))
         }
     }
 
@@ -233,67 +232,67 @@ mod tests {
     }
 
     #[test]
-    fn a_change_takes_force_when_two_looks_find_it() {
+    fn a_change_is_applied_when_two_checks_see_it() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.evaluation();
-        assert_eq!(folder.told(watched.look(false)).0, "same");
+        let mut watched = folder.watch();
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
         folder.write("norms.yaml", &within("4h"));
         assert_eq!(folder.settled(&mut watched), applied("4h"));
-        assert_eq!(folder.told(watched.look(false)).0, "same");
-        // Half a file, which is a document as well.
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        // A partially written file that is a valid document.
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.told(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
         folder.write("norms.yaml", &format!("{}calendar: c\n", within("1h")));
-        assert_eq!(folder.told(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
         folder.write("norms.yaml", &within("2h"));
         assert_eq!(folder.settled(&mut watched), applied("2h"));
-        // Written, and taken back before anybody judged it.
+        // Changed and reverted before the change was evaluated.
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.told(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
         folder.write("norms.yaml", &within("2h"));
-        assert_eq!(folder.told(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
     }
 
     #[test]
-    fn who_asks_gets_an_answer_at_once() {
+    fn a_requested_reload_is_evaluated_at_once() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.evaluation();
-        assert_eq!(folder.told(watched.look(true)).0, "same");
+        let mut watched = folder.watch();
+        assert_eq!(folder.summary(watched.look(true)).0, "same");
         folder.write("norms.yaml", &within("4h"));
-        assert_eq!(folder.told(watched.look(true)), applied("4h"));
-        assert_eq!(folder.told(watched.look(true)).0, "same");
+        assert_eq!(folder.summary(watched.look(true)), applied("4h"));
+        assert_eq!(folder.summary(watched.look(true)).0, "same");
         folder.write("norms.yaml", "norms: soon");
-        assert_eq!(folder.told(watched.look(true)).0, "refused");
-        assert_eq!(folder.told(watched.look(false)).0, "same");
-        assert_eq!(folder.told(watched.look(true)).0, "refused");
+        assert_eq!(folder.summary(watched.look(true)).0, "refused");
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.look(true)).0, "refused");
     }
 
     #[test]
-    fn what_is_broken_is_told_once_and_changes_nothing() {
+    fn an_invalid_change_is_reported_once_and_not_applied() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.evaluation();
+        let mut watched = folder.watch();
         folder.write("norms.yaml", &format!("\n{}langauge: ru\n", within("soon")));
-        let (word, told) = folder.settled(&mut watched);
-        assert_eq!(word, "refused");
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("norms.yaml:2: norms.neglected.within: "), "{told:?}");
-        assert!(told[1].starts_with("norms.yaml:3: langauge: "), "{told:?}");
-        assert_eq!(folder.told(watched.look(false)).0, "same");
+        let (kind, problems) = folder.settled(&mut watched);
+        assert_eq!(kind, "refused");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("norms.yaml:2: norms.neglected.within: "), "{problems:?}");
+        assert!(problems[1].starts_with("norms.yaml:3: langauge: "), "{problems:?}");
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
         fs::remove_file(folder.path("norms.yaml")).expect("removed");
-        let told = folder.settled(&mut watched);
-        let gone = "main.yaml:1: norms_file: cannot read norms.yaml: entity not found".to_owned();
-        assert_eq!(told, ("refused", vec![gone]));
-        // What was in force before is applied like any other: whoever counts sees that all is well again.
+        let result = folder.settled(&mut watched);
+        let missing = "main.yaml:1: norms_file: cannot read norms.yaml: entity not found".to_owned();
+        assert_eq!(result, ("refused", vec![missing]));
+        // Restored contents are applied like any others, so that the reload counters show the recovery.
         folder.write("norms.yaml", &within("8h"));
         assert_eq!(folder.settled(&mut watched), applied("8h"));
     }
 
     #[test]
-    fn every_file_counts_and_those_that_are_not_there_yet() {
+    fn all_files_are_watched_including_missing_ones() {
         let folder = Folder::new(&format!("include: [days.yaml]\n{}", within("8h")));
         let days = |hours: &str| format!("calendars: {{c: {{timezone: UTC, week: {{mon: [{hours}]}}}}}}\n");
         folder.write("days.yaml", &days("09:00-18:00"));
-        let mut watched = folder.evaluation();
+        let mut watched = folder.watch();
         folder.write("days.yaml", &days("09:00-17:00"));
         assert_eq!(folder.settled(&mut watched), applied("8h"));
         folder.write("norms.yaml", &format!("include: [days.yaml, more.yaml]\n{}", within("4h")));
@@ -301,19 +300,20 @@ mod tests {
         folder.write("more.yaml", "calendars: {}\n");
         assert_eq!(folder.settled(&mut watched), applied("4h"));
         folder.write("more.yaml", "calendars:\n");
-        assert_eq!(folder.told(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
     }
 
     #[test]
-    fn what_state_was_built_with_needs_a_restart() {
+    fn settings_built_into_state_require_a_restart() {
         let folder = Folder::new(&within("8h"));
         folder.write("key", "one");
         folder.write("main.yaml", "norms_file: norms.yaml\nprivacy_key: {file: key}\n");
-        let mut watched = folder.evaluation();
+        let mut watched = folder.watch();
         let refused = |keys: &[&str]| {
-            let told =
-                |key| format!("main.yaml: {key}: what is kept was built with the old value: a change needs a restart");
-            ("refused", keys.iter().map(told).collect::<Vec<_>>())
+            let problem = |key| {
+                format!("main.yaml: {key}: existing state was built with the old value; changing it requires a restart")
+            };
+            ("refused", keys.iter().map(problem).collect::<Vec<_>>())
         };
         for (text, key) in [
             ("windows: [{size: 1h, slide: 1m}]", "windows"),
@@ -325,33 +325,33 @@ mod tests {
         }
         folder.write("key", "two");
         assert_eq!(folder.settled(&mut watched), refused(&["min_talk_seconds", "privacy_key"]));
-        // Said in another way, all is as it was.
+        // The same settings, spelled differently.
         folder.write("key", "one\n");
         folder.write("norms.yaml", &format!("{}min_talk_seconds: 1\ndefault_country: RU\n", within("1h")));
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }
 
     #[test]
-    fn settings_that_are_no_norms_wait_for_a_restart() {
+    fn settings_that_are_not_norms_require_a_restart() {
         let folder = Folder::new(&within("8h"));
-        let mut watched = folder.evaluation();
+        let mut watched = folder.watch();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\n\
                         http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nredis: {url: 'redis://r'}\n\
                         prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
-        let told = ["8h", "kafka", "topics", "time", "engine", "http", "api", "redis", "prometheus", "language"]
+        let expected = ["8h", "kafka", "topics", "time", "engine", "http", "api", "redis", "prometheus", "language"]
             .map(String::from)
             .to_vec();
-        assert_eq!(folder.settled(&mut watched), ("applied", told));
+        assert_eq!(folder.settled(&mut watched), ("applied", expected));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 10, "they still wait");
+        assert_eq!(folder.settled(&mut watched).1.len(), 10, "still pending");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_config_map_is_swapped_by_its_links() {
+    fn a_config_map_swapped_by_symbolic_links_is_detected() {
         use std::os::unix::fs::symlink;
         let folder = Folder::new(&within("8h"));
         for (version, span) in [("v1", "8h"), ("v2", "4h")] {
@@ -361,8 +361,8 @@ mod tests {
         symlink("v1", folder.path("..data")).expect("a link");
         fs::remove_file(folder.path("norms.yaml")).expect("removed");
         symlink("..data/norms.yaml", folder.path("norms.yaml")).expect("a link");
-        let mut watched = folder.evaluation();
-        assert_eq!(folder.told(watched.look(false)).0, "same");
+        let mut watched = folder.watch();
+        assert_eq!(folder.summary(watched.look(false)).0, "same");
         symlink("v2", folder.path("..data_tmp")).expect("a link");
         fs::rename(folder.path("..data_tmp"), folder.path("..data")).expect("swapped");
         assert_eq!(folder.settled(&mut watched), applied("4h"));

@@ -1,4 +1,4 @@
-//! Owns values that were read and passed: typed, with the lines that they stand on.
+//! Typed values read from a document, with their line numbers.
 
 use super::reader::join;
 use crate::domain::norms::Length;
@@ -7,30 +7,30 @@ use std::collections::BTreeMap;
 /// A value that was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
-    /// Where it stands.
+    /// The line it is on.
     pub(crate) line: usize,
-    /// What it is.
+    /// The typed value.
     pub(crate) data: Data,
 }
 
-/// What a value is.
+/// A typed value.
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
-    /// Refused; the problem is told.
+    /// Rejected; the problem has been reported.
     Bad,
     /// True or false.
     Flag(bool),
-    /// A whole number, or a size in bytes.
+    /// An integer, or a size in bytes.
     Count(i64),
     /// A number.
     Number(f64),
-    /// A length of time.
+    /// A duration.
     Length(Length),
-    /// Text, and whether it must not be shown.
+    /// A string, and whether it is secret.
     Text(String, bool),
     /// A list.
     List(Vec<Value>),
-    /// A mapping with keys of the user's own, in their order.
+    /// A mapping with user-defined keys, in document order.
     Map(Vec<(String, Value)>),
     /// A mapping with declared keys.
     Table(Table),
@@ -39,37 +39,37 @@ pub(crate) enum Data {
 /// A mapping with declared keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    /// Where it begins.
+    /// The line it begins on.
     pub(crate) line: usize,
-    /// The keys that lead to it.
+    /// The path of keys to it.
     pub(crate) path: String,
-    /// What was given, and what the reader filled in (on the line of the table).
+    /// The keys of the document, and the defaults that the reader filled in (on the line of the table).
     pub(super) entries: BTreeMap<&'static str, Entry>,
 }
 
-/// What stands under a key.
+/// A key and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The line of the key.
     pub(super) line: usize,
-    /// Whether the document has it.
-    pub(super) given: bool,
+    /// Whether the document sets it.
+    pub(super) explicit: bool,
     /// The value.
     pub(super) value: Value,
 }
 
 impl Table {
-    /// Whether the document itself has the key, rightly or wrongly filled.
-    pub(crate) fn gives(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.given)
+    /// Whether the document itself sets the key, with a valid value or not.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.explicit)
     }
 
-    /// The keys that the document itself has.
-    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
-        self.entries.iter().filter(|(_, entry)| entry.given).map(|(name, _)| *name)
+    /// The keys that the document itself sets.
+    pub(crate) fn set_keys(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().filter(|(_, entry)| entry.explicit).map(|(name, _)| *name)
     }
 
-    /// The line of a key, or of the table where it is left out.
+    /// The line of a key, or of the table if the key is absent.
     pub(crate) fn line_of(&self, name: &str) -> usize {
         self.entries.get(name).map_or(self.line, |entry| entry.line)
     }
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    /// A whole number, or a size in bytes.
+    /// An integer, or a size in bytes.
     pub(crate) fn count(&self, name: &str) -> Option<i64> {
         match self.value(name)?.data {
             Data::Count(count) => Some(count),
@@ -108,17 +108,17 @@ impl Table {
         }
     }
 
-    /// A length of time.
+    /// A duration.
     pub(crate) fn length(&self, name: &str) -> Option<Length> {
         self.value(name)?.length()
     }
 
-    /// Text.
+    /// A string.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.value(name)?.text()
     }
 
-    /// The items of a list; none where it is left out.
+    /// The items of a list; empty if the key is absent.
     pub(crate) fn list(&self, name: &str) -> &[Value] {
         match self.value(name).map(|value| &value.data) {
             Some(Data::List(items)) => items,
@@ -126,7 +126,7 @@ impl Table {
         }
     }
 
-    /// The entries of a mapping; none where it is left out.
+    /// The entries of a mapping; empty if the key is absent.
     pub(crate) fn map(&self, name: &str) -> &[(String, Value)] {
         match self.value(name).map(|value| &value.data) {
             Some(Data::Map(entries)) => entries,
@@ -141,7 +141,7 @@ impl Table {
 }
 
 impl Value {
-    /// As text.
+    /// As a string.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.data {
             Data::Text(text, _) => Some(text),
@@ -149,7 +149,7 @@ impl Value {
         }
     }
 
-    /// As a length of time.
+    /// As a duration.
     pub(crate) fn length(&self) -> Option<Length> {
         match self.data {
             Data::Length(length) => Some(length),
@@ -165,7 +165,7 @@ impl Value {
         }
     }
 
-    /// As the texts of a list.
+    /// As a list of strings.
     pub(crate) fn texts(&self) -> Option<impl Iterator<Item = &str>> {
         match &self.data {
             Data::List(items) => Some(items.iter().filter_map(Self::text)),

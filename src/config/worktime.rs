@@ -1,5 +1,5 @@
-//! Owns telling a calendar in words: its ordinary week, and what differs from it in the years that it lists. Asks the
-//! calendar itself, so that what is told is what clocks go by, not what was written.
+//! Describes a calendar in words: its regular week and the exceptions of the years it lists. The description is
+//! computed from the calendar itself, so it shows what clocks use rather than what was written.
 
 use super::keys::WEEKDAYS;
 use crate::domain::calendar::{Calendar, Hours};
@@ -7,13 +7,13 @@ use crate::domain::time::{Span, Timestamp};
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 
-/// The Monday of a week in which no calendar can list a day.
+/// The Monday of a week in which no calendar can list an exception.
 const ORDINARY: Date = Date::constant(1899, 1, 2);
 /// The years that a calendar can list.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2199;
 
-/// The calendar in words, a line each.
-pub(super) fn told(calendar: &Calendar) -> Vec<String> {
+/// The description of a calendar, in lines.
+pub(super) fn description(calendar: &Calendar) -> Vec<String> {
     let week: Vec<Vec<Hours>> =
         ORDINARY.series(jiff::Span::new().days(1)).take(7).map(|day| hours(calendar, day)).collect();
     let years: Vec<i16> = YEARS.filter(|year| lists(calendar, *year)).collect();
@@ -24,16 +24,16 @@ pub(super) fn told(calendar: &Calendar) -> Vec<String> {
         [winter, summer] if winter == summer => winter,
         [january, july] => format!("{january} in January, {july} in July"),
     };
-    let mut lines = vec![format!("{} ({zone})", ordinary(&week))];
-    lines.extend(listed.iter().map(|year| format!("{year}: {}", differing(calendar, *year, &week))));
+    let mut lines = vec![format!("{} ({zone})", regular_week(&week))];
+    lines.extend(listed.iter().map(|year| format!("{year}: {}", exceptions(calendar, *year, &week))));
     if listed.is_empty() {
-        lines.push("no year is listed: holidays count as ordinary days".into());
+        lines.push("no years listed: holidays count as regular days".into());
     }
     lines
 }
 
-/// The week, days of the same hours together: `mon to fri 09:00-18:00, sat 10:00-14:00`.
-fn ordinary(week: &[Vec<Hours>]) -> String {
+/// The regular week, with days of equal hours grouped: `mon to fri 09:00-18:00, sat 10:00-14:00`.
+fn regular_week(week: &[Vec<Hours>]) -> String {
     let mut parts = Vec::new();
     let mut first = 0;
     for day in 0..week.len() {
@@ -51,14 +51,14 @@ fn ordinary(week: &[Vec<Hours>]) -> String {
     if parts.is_empty() { "no working hours".into() } else { parts.join(", ") }
 }
 
-/// How many days are worked in a year, and which are not as in the ordinary week.
-fn differing(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
+/// The number of working days in a year and the days that differ from the regular week.
+fn exceptions(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
     let minutes = |hours: &[Hours]| {
         Span(hours.iter().map(|hours| i64::from(hours.end - hours.start)).sum::<i64>() * Span::MINUTE.0)
     };
     let Ok(first) = Date::new(year, 1, 1) else { return String::new() };
     let (mut worked, mut run) = (0, None);
-    let [mut off, mut shorter, mut longer, mut besides]: [Vec<String>; 4] = Default::default();
+    let [mut off, mut shorter, mut longer, mut extra]: [Vec<String>; 4] = Default::default();
     for day in first.series(jiff::Span::new().days(1)).take_while(|day| day.year() == year) {
         let usual = minutes(&week[day.weekday().to_monday_zero_offset() as usize]);
         let (start, end) = bounds(calendar, day);
@@ -70,22 +70,22 @@ fn differing(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
             }
             continue;
         }
-        off.extend(run.take().map(stretch));
+        off.extend(run.take().map(range));
         match usual {
-            Span::ZERO => besides.push(short(day)),
+            Span::ZERO => extra.push(short(day)),
             usual if found < usual => shorter.push(short(day)),
             usual if found > usual => longer.push(short(day)),
             _ => {}
         }
     }
-    off.extend(run.map(stretch));
-    let lists = [("off", off), ("shorter", shorter), ("longer", longer), ("worked besides", besides)];
+    off.extend(run.map(range));
+    let lists = [("off", off), ("shorter", shorter), ("longer", longer), ("also working", extra)];
     let lists =
         lists.iter().filter(|(_, days)| !days.is_empty()).map(|(what, days)| format!("; {what} {}", days.join(", ")));
     format!("{worked} working days{}", lists.collect::<String>())
 }
 
-fn stretch((first, last): (Date, Date)) -> String {
+fn range((first, last): (Date, Date)) -> String {
     if first == last { short(first) } else { format!("{} to {}", short(first), short(last)) }
 }
 
@@ -97,12 +97,12 @@ fn lists(calendar: &Calendar, year: i16) -> bool {
     Date::new(year, 7, 1).is_ok_and(|day| calendar.lists(bounds(calendar, day).0))
 }
 
-/// When a local day begins and ends.
+/// The beginning and end of a local day.
 fn bounds(calendar: &Calendar, day: Date) -> (Timestamp, Timestamp) {
     (calendar.day_end(day.saturating_sub(jiff::Span::new().days(1))), calendar.day_end(day))
 }
 
-/// The working hours of a day on which no clock is changed.
+/// The working hours of a day without a daylight saving transition.
 fn hours(calendar: &Calendar, day: Date) -> Vec<Hours> {
     let (start, _) = bounds(calendar, day);
     let mut hours: Vec<Hours> = Vec::new();
@@ -118,7 +118,7 @@ fn hours(calendar: &Calendar, day: Date) -> Vec<Hours> {
     hours
 }
 
-/// How far local time is from UTC at the beginning of a day.
+/// The UTC offset of local time at the beginning of a day.
 fn offset(calendar: &Calendar, day: Date) -> String {
     let Ok(midnight) = Offset::UTC.to_timestamp(day.to_datetime(Time::midnight())) else { return String::new() };
     let minutes = (midnight.as_millisecond() - bounds(calendar, day).0.0) / Span::MINUTE.0;
@@ -133,25 +133,25 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_working_days_of_russia_are_told() {
+    fn the_calendar_of_russia_is_described() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/calendar-russia.yaml");
         let norms = load_norms(&example).unwrap_or_else(|problems| panic!("{problems}")).norms;
         assert_eq!(
-            told(&norms.calendars["russia"]),
+            description(&norms.calendars["russia"]),
             [
                 "mon to fri 09:00-18:00 (UTC+03:00)",
                 "2025: 247 working days; off 01-01 to 01-08, 05-01 to 05-02, 05-08 to 05-09, 06-12 to 06-13, 11-03 to \
-                 11-04, 12-31; shorter 03-07, 04-30, 06-11; worked besides 11-01",
+                 11-04, 12-31; shorter 03-07, 04-30, 06-11; also working 11-01",
                 "2026: 247 working days; off 01-01 to 01-09, 02-23, 03-09, 05-01, 05-11, 06-12, 11-04, 12-31; shorter \
                  04-30, 05-08, 06-11, 11-03",
                 "2027: 247 working days; off 01-01 to 01-08, 02-22 to 02-23, 03-08, 05-03, 05-10, 06-14, 11-04 to \
-                 11-05, 12-31; shorter 04-30, 06-11, 11-03; worked besides 02-20",
+                 11-05, 12-31; shorter 04-30, 06-11, 11-03; also working 02-20",
             ]
         );
     }
 
     #[test]
-    fn any_calendar_is_told() {
+    fn any_calendar_is_described() {
         let text = "\
 calendars:
   a:
@@ -166,17 +166,17 @@ calendars:
 ";
         let norms = parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}")).norms;
         assert_eq!(
-            told(&norms.calendars["a"]),
+            description(&norms.calendars["a"]),
             [
                 "mon to tue 09:00-12:00 and 13:00-18:00, sun 00:00-24:00 (UTC+01:00 in January, UTC+02:00 in July)",
                 "2026: 156 working days; shorter 03-29; longer 06-01, 10-25",
             ]
         );
         assert_eq!(
-            told(&norms.calendars["b"]),
+            description(&norms.calendars["b"]),
             [
                 "no working hours (UTC-05:00 in January, UTC-04:00 in July)",
-                "no year is listed: holidays count as ordinary days",
+                "no years listed: holidays count as regular days",
             ]
         );
     }

@@ -1,49 +1,50 @@
-//! Owns what travels through the graph: epochs of raw messages in, and what came of each epoch out.
+//! Owns the data that flows through the graph: raw messages of an epoch as input, the results of the epoch as output.
 
 use super::live_state::TenantFigures;
 use super::state::RestoredShard;
-use crate::codec::state::Records;
+use crate::codec::state::{Records, ShardRecord};
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
-use crate::domain::event::{Event, Topic};
+use crate::domain::event::Event;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
-use crate::domain::shard_processor::{Counts, ShardProgress, Source};
+use crate::domain::shard_processor::{Counts, ShardProgress};
+use crate::domain::source::{Source, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// A run of messages of one source partition, in one buffer.
+/// A batch of messages of one source partition, in one buffer.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which source it comes from.
+    /// The source of the messages.
     pub source: Source,
-    /// Its partition: the shard that its tenants should belong to. `None`: any tenant may be in it (files).
+    /// The partition: the shard that the tenants should belong to. `None` if messages of any tenant may occur (files).
     pub shard: Option<u32>,
-    /// The topic's encoding, where a message says nothing else.
+    /// The encoding of the topic, used if a message does not specify its own.
     pub encoding: Encoding,
-    /// Keys and values of all messages.
+    /// The keys and values of all messages.
     pub bytes: Vec<u8>,
-    /// The messages, in order of their offsets.
+    /// The messages in offset order.
     pub messages: Vec<Message>,
 }
 
 /// One message of a batch.
 #[derive(Debug)]
 pub struct Message {
-    /// Its offset, or its place in the files.
+    /// The offset, or the position in the files.
     pub offset: i64,
-    /// The type of its payload; `None`: told by the payload (JSON files).
+    /// The topic; `None` if it is determined by the payload (JSON files).
     pub topic: Option<Topic>,
-    /// Producer's time in milliseconds, where the source has one.
+    /// The record timestamp in milliseconds, if the source has one.
     pub timestamp: Option<i64>,
-    /// Where its key stands.
+    /// The range of the key in the buffer.
     pub key: Option<Range<u32>>,
-    /// Where its value stands; `None` is a tombstone.
+    /// The range of the value in the buffer; `None` for a tombstone.
     pub value: Option<Range<u32>>,
-    /// Its headers, if it has any.
+    /// The headers, if there are any.
     pub headers: Option<Headers>,
 }
 
@@ -51,12 +52,12 @@ pub struct Message {
 pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 
 impl Batch {
-    /// A run without messages.
+    /// An empty batch.
     pub fn new(source: Source, shard: Option<u32>, encoding: Encoding) -> Self {
         Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
     }
 
-    /// Adds a message that has nothing but a value.
+    /// Adds a message that has only a value.
     pub fn push(&mut self, offset: i64, topic: Option<Topic>, value: &[u8]) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
@@ -71,130 +72,130 @@ impl Batch {
     }
 }
 
-/// What one worker gets of an epoch: every worker gets one, if empty.
+/// The input of one worker for an epoch. Every worker gets one for every epoch, even without batches.
 #[derive(Clone, Debug)]
 pub struct WorkerInput {
-    /// What all workers know of the epoch.
-    pub head: Arc<EpochHeader>,
+    /// The header of the epoch.
+    pub header: Arc<EpochHeader>,
     /// The batches that this worker decodes.
     pub batches: Vec<Arc<Batch>>,
 }
 
-/// What all workers know of an epoch.
+/// The part of an epoch that all workers get.
 #[derive(Debug, Default)]
 pub struct EpochHeader {
-    /// The epoch's number: timely's timestamp.
+    /// The number of the epoch: timely's timestamp.
     pub epoch: u64,
-    /// The wall clock when it was closed.
+    /// The wall clock when the epoch was closed.
     pub wall: Timestamp,
-    /// What each assigned shard is told about time.
+    /// The progress of each assigned shard.
     pub progress: Vec<(u32, ShardProgress)>,
-    /// The tide of the shards that are not listed (files: shards appear with their tenants).
+    /// The progress of all shards that are not listed. Used for files, where a shard appears with its first tenant.
     pub other_shards: Option<ShardProgress>,
-    /// Shards that were taken away and are forgotten after this epoch.
+    /// Revoked shards, dropped after this epoch.
     pub revoked: Vec<u32>,
-    /// Norms that are in force from this epoch on; `None`: those from before.
+    /// Norms in force from this epoch on; `None` if unchanged.
     pub norms: Option<Arc<Norms>>,
-    /// Shards that were rebuilt and begin with this epoch, for their workers to take.
+    /// Restored shards that start with this epoch; each worker takes its own.
     pub restored: Mutex<Vec<RestoredShard>>,
 }
 
-/// What goes from one operator to the next: decoded events of one shard, or news for every worker.
+/// A message between two operators.
 #[derive(Debug)]
 pub enum EdgeMessage {
-    /// Begins an epoch on one worker.
+    /// The header of an epoch, on one worker.
     Header(usize, Arc<EpochHeader>),
-    /// Events of one shard out of one batch.
+    /// The events of one shard in one batch.
     Events {
         /// The shard.
         shard: u32,
-        /// Where they come from.
+        /// The batch of the messages.
         batch: Arc<Batch>,
-        /// The events, each with the number of its message in the batch.
+        /// The events, each with the index of its message in the batch.
         events: Vec<(u32, Event)>,
     },
-    /// Messages that could not be decoded, or found in a wrong partition.
-    Refused(usize, Vec<RejectedMessage>, Vec<MisroutedMessage>),
-    /// What the floor made of an epoch.
+    /// Messages that could not be decoded, and messages found in the wrong partition.
+    Rejected(usize, Vec<RejectedMessage>, Vec<MisroutedMessage>),
+    /// The output of the `shard` operator for an epoch.
     Shards(Box<ShardOutput>),
-    /// What the scoreboard made of it.
+    /// The output of the `figures` operator for an epoch.
     Figures(Box<EpochOutput>),
 }
 
 /// A message that goes to the dead-letter topic.
 #[derive(Debug)]
 pub struct RejectedMessage {
-    /// The batch that holds its bytes.
+    /// The batch with its bytes.
     pub batch: Arc<Batch>,
-    /// Its number in the batch.
+    /// Its index in the batch.
     pub message: u32,
-    /// Why.
+    /// The reason.
     pub reject: Reject,
 }
 
 /// A message whose tenant belongs to another partition.
 #[derive(Debug)]
 pub struct MisroutedMessage {
-    /// The batch that holds its bytes.
+    /// The batch with its bytes.
     pub batch: Arc<Batch>,
-    /// Its number in the batch.
+    /// Its index in the batch.
     pub message: u32,
-    /// The partition that it belongs to.
+    /// The partition of its tenant.
     pub shard: u32,
-    /// The topic that it is of.
+    /// The topic of its payload.
     pub topic: Topic,
 }
 
-/// What the floor of one worker made of an epoch.
+/// The output of the `shard` operator of one worker for an epoch.
 #[derive(Debug, Default)]
 pub struct ShardOutput {
-    /// The effects of each tenant, with its shard.
+    /// The effects on each tenant, with its shard.
     pub effects: Vec<(u32, crate::domain::shard_processor::Effects)>,
-    /// Norms that are in force from this epoch on; `None`: those from before.
+    /// Norms in force from this epoch on; `None` if unchanged.
     pub norms: Option<Arc<Norms>>,
-    /// Figures of shards that were rebuilt, and whether the norms have changed since.
-    pub boards: Vec<(TenantId, TenantFigures, bool)>,
-    /// Everything else.
+    /// The figures of restored tenants, and whether the norms have changed since.
+    pub figures: Vec<(TenantId, TenantFigures, bool)>,
+    /// The remaining output.
     pub rest: EpochOutput,
 }
 
-/// What one worker made of an epoch.
+/// The output of an epoch: of one worker, or merged.
 #[derive(Debug, Default)]
 pub struct EpochOutput {
-    /// The epoch.
+    /// The number of the epoch.
     pub epoch: u64,
-    /// Shards that begin with this epoch, and the alerts that are open in them.
-    pub adopted: Vec<(u32, Vec<Alert>)>,
-    /// Alerts of each tenant in order.
+    /// Restored shards that start with this epoch, each with its open alerts.
+    pub restored: Vec<(u32, Vec<Alert>)>,
+    /// Alerts; those of one tenant are in order of effect.
     pub alerts: Vec<Alert>,
-    /// Requests for reviews of each tenant in order.
+    /// Review requests; those of one tenant are in order of effect.
     pub reviews: Vec<ReviewRequest>,
-    /// Rows that are due.
+    /// Metric rows.
     pub rows: Vec<Row>,
     /// Dead letters.
-    pub refusals: Vec<RejectedMessage>,
-    /// Messages to be sent to their right partition.
-    pub misplaced: Vec<MisroutedMessage>,
-    /// What is kept of each shard.
+    pub rejected: Vec<RejectedMessage>,
+    /// Messages to be rerouted to their right partition.
+    pub misrouted: Vec<MisroutedMessage>,
+    /// State records of each shard.
     pub state: Vec<(u32, Records)>,
-    /// How far each shard is.
+    /// The status of each shard.
     pub shards: Vec<ShardStatus>,
-    /// Shards that are forgotten after this epoch.
+    /// Revoked shards, dropped after this epoch.
     pub revoked: Vec<u32>,
-    /// The stream is over: these are its last rows.
+    /// Whether the stream ends with this epoch; the rows are final then.
     pub closing: bool,
 }
 
 impl EpochOutput {
-    /// Adds what another worker made of the same epoch.
+    /// Merges the output of another worker for the same epoch.
     pub(super) fn absorb(&mut self, other: Self) {
         self.epoch = other.epoch;
-        self.adopted.extend(other.adopted);
+        self.restored.extend(other.restored);
         self.alerts.extend(other.alerts);
         self.reviews.extend(other.reviews);
         self.rows.extend(other.rows);
-        self.refusals.extend(other.refusals);
-        self.misplaced.extend(other.misplaced);
+        self.rejected.extend(other.rejected);
+        self.misrouted.extend(other.misrouted);
         self.state.extend(other.state);
         self.shards.extend(other.shards);
         if self.revoked.is_empty() {
@@ -203,52 +204,53 @@ impl EpochOutput {
         self.closing |= other.closing;
     }
 
-    /// Puts in order what goes out.
+    /// Sorts alerts, review requests and rows; see [`put_in_order`].
     pub fn sort(&mut self) {
         put_in_order(&mut self.alerts, &mut self.reviews, &mut self.rows);
     }
 }
 
-/// Puts alerts and requests in order of their instant, then tenant; of one tenant they stay in order of effect. Rows go
-/// by tenant and subject. So the output is the same whatever the number of workers.
+/// Sorts alerts and review requests by instant and tenant; those of one tenant stay in order of effect. Sorts rows by
+/// tenant and subject. This makes the output independent of the number of workers.
 pub fn put_in_order(alerts: &mut [Alert], reviews: &mut [ReviewRequest], rows: &mut [Row]) {
     alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
     reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
     rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
 }
 
-/// How far a shard is at the end of an epoch.
+/// The status of a shard at the end of an epoch.
 #[derive(Clone, Debug)]
 pub struct ShardStatus {
     /// The shard.
     pub shard: u32,
-    /// Up to where everything has been processed.
+    /// The watermark.
     pub watermark: Timestamp,
-    /// Events that wait for the watermark.
+    /// The number of events that wait for the watermark.
     pub held: usize,
-    /// The lowest offset of each source that is still held.
+    /// The lowest held offset of each source.
     pub lowest: Vec<(Source, i64)>,
-    /// The sources that are to rest.
+    /// The sources to pause.
     pub paused: Vec<Source>,
-    /// What happened to events in this epoch.
+    /// Counters of the events of this epoch.
     pub counts: Counts,
-    /// Applied events that it would be restored from.
+    /// The number of stored applied events, from which the shard can be restored.
     pub entries: u64,
-    /// Something came in or went out: where the shard stands is to be kept. A watermark that nothing came of need not be.
+    /// Whether the shard had input or output in this epoch, so that its checkpoint must be written. An advance of the
+    /// watermark alone need not be stored.
     pub dirty: bool,
-    /// The record of where it stands.
-    pub checkpoint: Records,
+    /// The shard record; the commit encodes it only if it is written. `None` if state is not durable.
+    pub checkpoint: Option<ShardRecord>,
 }
 
-/// Timely asks that what is exchanged could be written to bytes; between the threads of one process nothing ever is.
+/// Required by timely's exchange. Messages between the threads of one process are never serialized.
 impl serde::Serialize for EdgeMessage {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("parcels never leave their process"))
+        Err(serde::ser::Error::custom("messages never leave their process"))
     }
 }
 
 impl<'de> serde::Deserialize<'de> for EdgeMessage {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("parcels never leave their process"))
+        Err(serde::de::Error::custom("messages never leave their process"))
     }
 }

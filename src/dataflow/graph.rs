@@ -1,4 +1,4 @@
-//! Owns the shape of the graph: which operator follows which. The picture is in `dataflow.rs`; redraw it with this.
+//! Owns the topology of the dataflow graph. Keep the diagram in `dataflow.rs` up to date with it.
 
 use super::epoch::{EdgeMessage, EpochOutput, WorkerInput};
 use super::operators::{self, Settings};
@@ -10,32 +10,32 @@ use timely::worker::Worker;
 pub(super) type WorkerInputHandle =
     timely::dataflow::InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<WorkerInput>>>;
 
-/// Builds the graph on one worker. `yielded` is called once an epoch.
+/// Builds the graph on one worker. `emit` is called once per epoch.
 pub(super) fn build(
     worker: &mut Worker,
     settings: &Settings,
-    yielded: impl FnMut(EpochOutput) + 'static,
+    emit: impl FnMut(EpochOutput) + 'static,
 ) -> (WorkerInputHandle, probe::Handle<u64>) {
     let (index, peers) = (worker.index(), worker.peers());
     worker.dataflow::<u64, _, _>(|scope| {
-        let (input, rations) = scope.new_input::<Vec<WorkerInput>>();
-        let (probe, _) = rations
+        let (input, inputs) = scope.new_input::<Vec<WorkerInput>>();
+        let (probe, _) = inputs
             .unary(Pipeline, "decode", |_, _| operators::decode(settings.clone(), index))
-            .unary_frontier(Exchange::new(move |parcel: &EdgeMessage| route(parcel, peers)), "floor", |_, _| {
-                operators::processor(settings.clone(), (index, peers))
+            .unary_frontier(Exchange::new(move |message: &EdgeMessage| route(message, peers)), "shard", |_, _| {
+                operators::shard(settings.clone(), (index, peers))
             })
-            .unary(Pipeline, "scoreboard", |_, _| operators::scoreboard(settings.clone()))
-            .unary(Pipeline, "capture", |_, _| operators::capture(yielded))
+            .unary(Pipeline, "figures", |_, _| operators::figures(settings.clone()))
+            .unary(Pipeline, "output", |_, _| operators::output(emit))
             .probe();
         (input, probe)
     })
 }
 
-/// A shard has its own worker; heads and refusals stay where they are.
-fn route(parcel: &EdgeMessage, peers: usize) -> u64 {
-    match parcel {
+/// Sends the events of a shard to its worker; headers and rejected messages stay on their worker.
+fn route(message: &EdgeMessage, peers: usize) -> u64 {
+    match message {
         EdgeMessage::Events { shard, .. } => u64::from(*shard),
-        EdgeMessage::Header(worker, _) | EdgeMessage::Refused(worker, ..) => (*worker % peers) as u64,
+        EdgeMessage::Header(worker, _) | EdgeMessage::Rejected(worker, ..) => (*worker % peers) as u64,
         EdgeMessage::Shards(_) | EdgeMessage::Figures(_) => 0,
     }
 }

@@ -1,9 +1,10 @@
-//! Owns what readers outside the graph look at: one scoreboard a tenant and one floor a shard, each behind its own lock.
+//! Owns the state that readers outside the graph access: one scoreboard per tenant and one shard processor per shard,
+//! each behind its own lock.
 //!
-//! A reader sees one tenant at one instant; it holds up only that tenant's worker, and only while rows are summed or one
-//! lead's dossier is written down. (A question that travels with an epoch would need no lock, but an answer would then take
-//! an epoch, and none would come while reading rests.) A lock that nobody else wants costs a worker some 20 ns, once a shard
-//! and epoch.
+//! A reader gets a consistent view of one tenant. It blocks only that tenant's worker, and only while rows are computed
+//! or an entity report is built. (A query that travels through the graph with an epoch would need no lock, but an
+//! answer would take an epoch, and there would be none while reading is paused.) An uncontended lock costs a worker
+//! some 20 ns per shard and epoch.
 
 use super::state::ShardState;
 use crate::domain::entity_report::EntityReport;
@@ -15,113 +16,113 @@ use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The live figures of all tenants of this process.
+/// The live figures and shards of this process.
 #[derive(Debug, Default)]
 pub struct LiveState {
     tenants: Mutex<BTreeMap<TenantId, Arc<Mutex<TenantFigures>>>>,
     shards: Mutex<BTreeMap<u32, Arc<Mutex<ShardState>>>>,
 }
 
-/// A tenant's figures, and up to when they are right.
+/// A tenant's figures and their watermark.
 #[derive(Debug)]
 pub struct TenantFigures {
-    /// The shard that the tenant belongs to.
+    /// The shard of the tenant.
     pub shard: u32,
-    /// The watermark of the last epoch that was counted.
+    /// The watermark of the last epoch included in the figures.
     pub at: Timestamp,
-    /// The figures.
+    /// The aggregated facts.
     pub scoreboard: Scoreboard,
-    /// The review requests of each manager.
+    /// Review requests by manager.
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
 }
 
-/// What became of the review requests of a manager.
+/// The numbers of review requests of a manager.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReviewCounts {
-    /// Those that wait for their review.
+    /// Requests that wait for a review.
     pub open: i64,
-    /// Those that got it.
+    /// Requests that were reviewed.
     pub answered: u64,
 }
 
 impl LiveState {
-    /// Puts up a tenant.
-    pub fn enter(&self, tenant: TenantId, figures: TenantFigures) -> Arc<Mutex<TenantFigures>> {
+    /// Adds a tenant.
+    pub fn insert_tenant(&self, tenant: TenantId, figures: TenantFigures) -> Arc<Mutex<TenantFigures>> {
         let figures = Arc::new(Mutex::new(figures));
         lock(&self.tenants).insert(tenant, Arc::clone(&figures));
         figures
     }
 
-    /// Shows a shard to whoever asks about its leads and deals.
-    pub(super) fn open(&self, shard: u32, shard_state: ShardState) -> Arc<Mutex<ShardState>> {
+    /// Adds a shard, so that entity reports can be built from it.
+    pub(super) fn insert_shard(&self, shard: u32, shard_state: ShardState) -> Arc<Mutex<ShardState>> {
         let shard_state = Arc::new(Mutex::new(shard_state));
         lock(&self.shards).insert(shard, Arc::clone(&shard_state));
         shard_state
     }
 
-    /// Takes down a shard and its tenants.
-    pub fn leave(&self, shard: u32) {
+    /// Removes a shard and its tenants.
+    pub fn remove_shard(&self, shard: u32) {
         lock(&self.shards).remove(&shard);
         lock(&self.tenants).retain(|_, figures| lock(figures).shard != shard);
     }
 
-    /// Every row of every tenant, each tenant at its own watermark.
+    /// All rows of all tenants, each tenant at its own watermark.
     pub fn rows(&self) -> Vec<Row> {
         self.snapshots().into_iter().flat_map(|snapshot| snapshot.rows).collect()
     }
 
-    /// The tenants, each with its shard and its watermark.
+    /// All tenants, each with its shard and watermark.
     pub fn tenants(&self) -> Vec<(TenantId, u32, Timestamp)> {
         let tenants = lock(&self.tenants).clone();
-        let each = |(tenant, figures): (TenantId, Arc<Mutex<TenantFigures>>)| {
+        let describe = |(tenant, figures): (TenantId, Arc<Mutex<TenantFigures>>)| {
             let figures = lock(&figures);
             (tenant, figures.shard, figures.at)
         };
-        tenants.into_iter().map(each).collect()
+        tenants.into_iter().map(describe).collect()
     }
 
-    /// The shard of a tenant, if it is here.
+    /// The shard of a tenant; `None` if this process does not have the tenant.
     pub fn shard_of(&self, tenant: &TenantId) -> Option<u32> {
         let figures = lock(&self.tenants).get(tenant).cloned()?;
         Some(lock(&figures).shard)
     }
 
-    /// Whether a tenant is here.
-    pub fn holds(&self, tenant: &TenantId) -> bool {
+    /// Whether this process has the tenant.
+    pub fn contains_tenant(&self, tenant: &TenantId) -> bool {
         lock(&self.tenants).contains_key(tenant)
     }
 
-    /// All that is to be seen of a tenant, if it is here.
+    /// A snapshot of a tenant; `None` if this process does not have the tenant.
     pub fn snapshot(&self, tenant: &TenantId) -> Option<TenantSnapshot> {
         let figures = lock(&self.tenants).get(tenant).cloned()?;
         Some(TenantSnapshot::of(tenant.clone(), &mut lock(&figures)))
     }
 
-    /// What is known of a lead or deal, up to its shard's watermark. The shard's worker waits while it is written down.
+    /// The report on a lead or deal as of its shard's watermark. Blocks the shard's worker while it is built.
     pub fn entity_report(&self, tenant: &TenantId, entity: &EntityId) -> Option<EntityReport> {
         let shard_state = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
         lock(&shard_state).processor.entity_report(tenant, entity)
     }
 
-    /// All that is to be seen of every tenant, each at its own watermark.
+    /// Snapshots of all tenants, each at its own watermark.
     pub fn snapshots(&self) -> Vec<TenantSnapshot> {
         let tenants = lock(&self.tenants).clone();
         tenants.into_iter().map(|(tenant, figures)| TenantSnapshot::of(tenant, &mut lock(&figures))).collect()
     }
 }
 
-/// What is to be seen of a tenant at one instant.
+/// A consistent snapshot of a tenant.
 #[derive(Debug)]
 pub struct TenantSnapshot {
-    /// Whose.
+    /// The tenant.
     pub tenant: TenantId,
-    /// Every row; none before the first watermark.
+    /// All rows; empty before the first watermark.
     pub rows: Vec<Row>,
     /// The norms in force.
     pub norms: Arc<Norms>,
-    /// The departments that norms may differ in.
+    /// The departments of the tenant, for looking up norms.
     pub departments: Vec<DepartmentId>,
-    /// The review requests of every manager who has had one.
+    /// Review requests by manager.
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
 }
 
@@ -142,7 +143,7 @@ impl TenantSnapshot {
     }
 }
 
-/// Locks, also after another holder panicked: the panic ends the process by itself.
+/// Locks a mutex and ignores poisoning: a panic terminates the process anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

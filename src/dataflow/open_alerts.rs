@@ -1,7 +1,7 @@
-//! Owns the alerts that are open, as they are committed: what services are told that ask instead of subscribing.
+//! Owns the view of open alerts as committed, for clients that query instead of subscribing to the alert topic.
 //!
-//! A shard comes with its open alerts, whether it was restored or has just begun, and goes with them. In between the view
-//! follows what is committed, status by status, in the order of commits. An act that is wrong in itself (RAISED) is never open.
+//! An assigned shard adds its restored open alerts, if any, and a revoked shard removes them. In between the view
+//! applies every committed status in commit order. A single act that violates a norm (RAISED) is never open.
 
 use super::epoch::EpochOutput;
 use super::live_state::{LiveState, lock};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// The open alerts of the tenants of this process.
 #[derive(Debug)]
 pub struct OpenAlertsView {
-    board: Arc<LiveState>,
+    live_state: Arc<LiveState>,
     tenants: Mutex<BTreeMap<TenantId, TenantAlerts>>,
 }
 
@@ -25,7 +25,7 @@ struct TenantAlerts {
     open: OpenAlerts<Arc<Alert>>,
 }
 
-/// Open alerts, each by its last status.
+/// Open alerts with their last status, by alert id.
 #[derive(Debug)]
 pub(super) struct OpenAlerts<A>(BTreeMap<Uuid, A>);
 
@@ -36,8 +36,8 @@ impl<A> Default for OpenAlerts<A> {
 }
 
 impl<A> OpenAlerts<A> {
-    /// Takes in a status.
-    pub(super) fn take(&mut self, id: Uuid, status: Status, alert: impl FnOnce() -> A) {
+    /// Applies a status.
+    pub(super) fn apply(&mut self, id: Uuid, status: Status, alert: impl FnOnce() -> A) {
         match status {
             Status::Firing | Status::Escalated => drop(self.0.insert(id, alert())),
             Status::Resolved | Status::Retracted => drop(self.0.remove(&id)),
@@ -45,19 +45,19 @@ impl<A> OpenAlerts<A> {
         }
     }
 
-    /// What is open.
+    /// The open alerts.
     pub(super) fn into_values(self) -> impl Iterator<Item = A> {
         self.0.into_values()
     }
 }
 
 impl OpenAlertsView {
-    /// A view without alerts; the board says which shard a tenant belongs to.
-    pub fn new(board: Arc<LiveState>) -> Self {
-        Self { board, tenants: Mutex::default() }
+    /// An empty view. `live_state` is used to look up the shard of a tenant.
+    pub fn new(live_state: Arc<LiveState>) -> Self {
+        Self { live_state, tenants: Mutex::default() }
     }
 
-    /// The open alerts of a tenant, by their instant.
+    /// The open alerts of a tenant in order of their instants.
     pub fn alerts(&self, tenant: &TenantId) -> Vec<Arc<Alert>> {
         let tenants = lock(&self.tenants);
         let open = tenants.get(tenant).into_iter().flat_map(|tenant| tenant.open.0.values());
@@ -66,22 +66,23 @@ impl OpenAlertsView {
         alerts
     }
 
-    /// An epoch was committed.
-    pub fn committed(&self, made: &EpochOutput) {
-        let adopted = made.adopted.iter().flat_map(|(shard, open)| open.iter().map(move |alert| (Some(*shard), alert)));
-        let told = made.alerts.iter().map(|alert| (None, alert));
+    /// Applies a committed epoch.
+    pub fn committed(&self, output: &EpochOutput) {
+        let restored =
+            output.restored.iter().flat_map(|(shard, open)| open.iter().map(move |alert| (Some(*shard), alert)));
+        let emitted = output.alerts.iter().map(|alert| (None, alert));
         let mut tenants = lock(&self.tenants);
-        // A shard that was lost may have gone with an epoch that was never committed, and come back since.
-        tenants.retain(|_, tenant| made.adopted.iter().all(|(shard, _)| *shard != tenant.shard));
-        for (shard, alert) in adopted.chain(told) {
-            // Whoever has left the board meanwhile leaves the view soon.
-            let Some(shard) = shard.or_else(|| self.board.shard_of(&alert.tenant)) else { continue };
-            let fresh = || TenantAlerts { shard, open: OpenAlerts::default() };
-            let tenant = tenants.entry(alert.tenant.clone()).or_insert_with(fresh);
-            tenant.open.take(alert.id, alert.status, || Arc::new(alert.clone()));
+        // A shard may be revoked in an epoch that is never committed, and then be assigned again.
+        tenants.retain(|_, tenant| output.restored.iter().all(|(shard, _)| *shard != tenant.shard));
+        for (shard, alert) in restored.chain(emitted) {
+            // A tenant that is no longer in the live state is about to be removed from this view, too.
+            let Some(shard) = shard.or_else(|| self.live_state.shard_of(&alert.tenant)) else { continue };
+            let new_tenant = || TenantAlerts { shard, open: OpenAlerts::default() };
+            let tenant = tenants.entry(alert.tenant.clone()).or_insert_with(new_tenant);
+            tenant.open.apply(alert.id, alert.status, || Arc::new(alert.clone()));
         }
-        if !made.revoked.is_empty() {
-            tenants.retain(|_, tenant| !made.revoked.contains(&tenant.shard));
+        if !output.revoked.is_empty() {
+            tenants.retain(|_, tenant| !output.revoked.contains(&tenant.shard));
         }
     }
 }
@@ -122,14 +123,14 @@ mod tests {
 
     /// A view of tenant `a` in shard 0 and tenant `b` in shard 1.
     fn view() -> OpenAlertsView {
-        let board = Arc::new(LiveState::default());
+        let live_state = Arc::new(LiveState::default());
         let norms = Arc::new(parse_norms("test", "").unwrap_or_else(|problems| panic!("{problems}")).norms);
         for (shard, tenant) in (0..).zip(["a", "b"]) {
             let scoreboard = Scoreboard::new(tenant.into(), Arc::clone(&norms));
             let figures = TenantFigures { shard, at: Timestamp(0), scoreboard, reviews: BTreeMap::new() };
-            board.enter(tenant.into(), figures);
+            live_state.insert_tenant(tenant.into(), figures);
         }
-        OpenAlertsView::new(board)
+        OpenAlertsView::new(live_state)
     }
 
     fn shown(view: &OpenAlertsView) -> Vec<String> {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_is_shown_as_it_was_told_last() {
+    fn open_alerts_are_shown_with_their_last_status() {
         let view = view();
         let commit = |alerts| view.committed(&EpochOutput { alerts, ..EpochOutput::default() });
         commit(vec![
@@ -148,7 +149,7 @@ mod tests {
             alert("a", "3", Status::Raised, 4),
             alert("b", "4", Status::Firing, 6),
         ]);
-        assert_eq!(shown(&view), ["2 FIRING 4", "1 FIRING 5", "4 FIRING 6"], "by their instants");
+        assert_eq!(shown(&view), ["2 FIRING 4", "1 FIRING 5", "4 FIRING 6"], "in order of their instants");
         commit(vec![alert("a", "2", Status::Escalated, 7), alert("b", "4", Status::Retracted, 7)]);
         assert_eq!(shown(&view), ["1 FIRING 5", "2 ESCALATED 7"]);
         commit(vec![alert("a", "1", Status::Resolved, 8), alert("a", "1", Status::Resolved, 9)]);
@@ -156,26 +157,27 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_comes_and_goes_with_its_alerts() {
+    fn a_shard_is_added_and_removed_with_its_alerts() {
         let view = view();
         let open = |tenant, at| vec![alert(tenant, "1", Status::Firing, at)];
-        view.committed(&EpochOutput { adopted: vec![(0, open("a", 1)), (1, open("b", 1))], ..EpochOutput::default() });
+        view.committed(&EpochOutput { restored: vec![(0, open("a", 1)), (1, open("b", 1))], ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1"; 2]);
-        // What is told in the epoch that it comes with is newer, what is told in the one that it goes with is gone.
+        // Alerts of the epoch that adds a shard are newer than the restored ones. Alerts of the epoch that removes a
+        // shard are dropped.
         let alerts = vec![alert("b", "2", Status::Firing, 3)];
         view.committed(&EpochOutput { alerts, revoked: vec![1], ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1"]);
         let alerts = vec![alert("b", "1", Status::Escalated, 4)];
-        view.committed(&EpochOutput { adopted: vec![(1, open("b", 1))], alerts, ..EpochOutput::default() });
+        view.committed(&EpochOutput { restored: vec![(1, open("b", 1))], alerts, ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1", "1 ESCALATED 4"]);
     }
 
     #[test]
-    fn a_shard_whose_going_was_never_committed_comes_back_without_what_ended_meanwhile() {
+    fn a_shard_revoked_without_a_commit_returns_without_alerts_resolved_meanwhile() {
         let view = view();
         let alerts = vec![alert("a", "ended elsewhere", Status::Firing, 1), alert("b", "1", Status::Firing, 1)];
         view.committed(&EpochOutput { alerts, ..EpochOutput::default() });
-        view.committed(&EpochOutput { adopted: vec![(0, Vec::new())], ..EpochOutput::default() });
+        view.committed(&EpochOutput { restored: vec![(0, Vec::new())], ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1"]);
     }
 }

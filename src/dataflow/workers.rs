@@ -1,4 +1,4 @@
-//! Owns the worker threads: starts them, hands them epochs, and gathers what came of each epoch in order.
+//! Owns the worker threads: starts them, sends them epochs, and collects the output of each epoch in order.
 
 use super::epoch::{EpochHeader, EpochOutput, WorkerInput};
 use super::graph;
@@ -12,80 +12,80 @@ use timely::communication::WorkerGuards;
 
 pub use super::operators::{Settings as DataflowSettings, TOPIC_HEADER};
 
-/// The worker threads, seen from outside. Dropping the supply ends them when all that was sent is done.
+/// Handles to the worker threads. Dropping `sender` stops the threads once they have processed everything sent.
 pub struct Workers {
-    /// Where epochs go in.
-    pub supply: EpochSender,
-    /// Where what came of them comes out.
-    pub gather: OutputCollector,
+    /// Sends epochs to the workers.
+    pub sender: EpochSender,
+    /// Collects the output of the workers.
+    pub collector: OutputCollector,
     guards: WorkerGuards<()>,
 }
 
-/// Hands epochs to the workers. How many are under way at a time is the sender's to bound.
+/// Sends epochs to the workers. The caller must bound the number of epochs in flight.
 pub struct EpochSender {
-    rations: Vec<Sender<WorkerInput>>,
+    inputs: Vec<Sender<WorkerInput>>,
     threads: Vec<Thread>,
 }
 
-/// Gathers what the workers made, epoch by epoch.
+/// Merges the outputs of the workers, epoch by epoch.
 pub struct OutputCollector {
-    made: Receiver<EpochOutput>,
+    outputs: Receiver<EpochOutput>,
     workers: usize,
     partial: BTreeMap<u64, (usize, EpochOutput)>,
     next: u64,
 }
 
 impl Workers {
-    /// Starts `workers` threads. Fails if the system refuses threads.
+    /// Starts `workers` threads. Fails if a thread cannot be spawned.
     pub fn start(workers: usize, settings: Settings) -> Result<Self, String> {
         let workers = workers.max(1);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded::<WorkerInput>()).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
-        let (made_in, made) = unbounded();
-        let (ready_in, ready) = bounded(workers);
+        let (output_sender, outputs) = unbounded();
+        let (ready_sender, ready) = bounded(workers);
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let index = worker.index();
             let receiver = super::live_state::lock(&receivers)[index].take();
-            let _ = ready_in.send((index, std::thread::current()));
+            let _ = ready_sender.send((index, std::thread::current()));
             if let Some(receiver) = receiver {
-                let made_in = made_in.clone();
-                // Nobody gathers any more when the process is going down; what is made then is not asked for.
-                let yielded = move |made| drop(made_in.send(made));
-                work(worker, &settings, &receiver, yielded);
+                let output_sender = output_sender.clone();
+                // On shutdown the collector may already be gone; the output is not needed then.
+                let emit = move |output| drop(output_sender.send(output));
+                run_worker(worker, &settings, &receiver, emit);
             }
         })?;
         let mut threads: Vec<_> = ready.iter().take(workers).collect();
         threads.sort_unstable_by_key(|(index, _)| *index);
         let threads = threads.into_iter().map(|(_, thread)| thread).collect();
-        let gather = OutputCollector { made, workers, partial: BTreeMap::new(), next: 0 };
-        Ok(Self { supply: EpochSender { rations: senders, threads }, gather, guards })
+        let collector = OutputCollector { outputs, workers, partial: BTreeMap::new(), next: 0 };
+        Ok(Self { sender: EpochSender { inputs: senders, threads }, collector, guards })
     }
 
-    /// Waits for the threads, once the supply is dropped. Fails if a worker panicked.
+    /// Drops the sender and waits for the threads to finish. Fails if a worker panicked.
     pub fn join(self) -> Result<(), String> {
-        drop(self.supply);
+        drop(self.sender);
         self.guards.join().into_iter().collect()
     }
 
-    /// Splits off the parts, for threads of their own.
+    /// Splits the handles, for use in separate threads.
     pub fn split(self) -> (EpochSender, OutputCollector, WorkerGuards<()>) {
-        (self.supply, self.gather, self.guards)
+        (self.sender, self.collector, self.guards)
     }
 }
 
 impl EpochSender {
-    /// How many workers there are.
+    /// The number of workers.
     pub fn workers(&self) -> usize {
-        self.rations.len()
+        self.inputs.len()
     }
 
-    /// Sends an epoch: `batches[i]` is decoded by worker i. `false`: the workers are gone.
-    pub fn send(&self, head: EpochHeader, mut batches: Vec<Vec<Arc<super::epoch::Batch>>>) -> bool {
-        let head = Arc::new(head);
-        batches.resize_with(self.rations.len(), Vec::new);
+    /// Sends an epoch; worker `i` decodes `batches[i]`. Returns `false` if the workers have terminated.
+    pub fn send(&self, header: EpochHeader, mut batches: Vec<Vec<Arc<super::epoch::Batch>>>) -> bool {
+        let header = Arc::new(header);
+        batches.resize_with(self.inputs.len(), Vec::new);
         let mut sent = true;
-        for ((rations, thread), batches) in self.rations.iter().zip(&self.threads).zip(batches) {
-            sent &= rations.send(WorkerInput { head: Arc::clone(&head), batches }).is_ok();
+        for ((input, thread), batches) in self.inputs.iter().zip(&self.threads).zip(batches) {
+            sent &= input.send(WorkerInput { header: Arc::clone(&header), batches }).is_ok();
             thread.unpark();
         }
         sent
@@ -93,37 +93,37 @@ impl EpochSender {
 }
 
 impl OutputCollector {
-    /// The next epoch in order, whole; `None` when the workers are gone.
-    pub fn gather(&mut self) -> Option<EpochOutput> {
+    /// The complete output of the next epoch; `None` once the workers have terminated.
+    pub fn next_epoch(&mut self) -> Option<EpochOutput> {
         loop {
             if self.partial.get(&self.next).is_some_and(|(parts, _)| *parts == self.workers) {
-                let (_, whole) = self.partial.remove(&self.next)?;
+                let (_, output) = self.partial.remove(&self.next)?;
                 self.next += 1;
-                return Some(whole);
+                return Some(output);
             }
-            let made = self.made.recv().ok()?;
-            let (parts, whole) = self.partial.entry(made.epoch).or_default();
+            let output = self.outputs.recv().ok()?;
+            let (parts, merged) = self.partial.entry(output.epoch).or_default();
             *parts += 1;
-            whole.absorb(made);
+            merged.absorb(output);
         }
     }
 }
 
-/// One worker's life: take epochs, run the graph, sleep when there is nothing to do.
-fn work(
+/// The main loop of a worker: receives epochs, steps the graph, parks when idle.
+fn run_worker(
     worker: &mut timely::worker::Worker,
     settings: &Settings,
-    rations: &Receiver<WorkerInput>,
-    yielded: impl FnMut(EpochOutput) + 'static,
+    inputs: &Receiver<WorkerInput>,
+    emit: impl FnMut(EpochOutput) + 'static,
 ) {
-    let (mut input, probe) = graph::build(worker, settings, yielded);
+    let (mut input, probe) = graph::build(worker, settings, emit);
     loop {
         let busy = probe.less_than(input.time());
-        let ration = if busy { rations.try_recv() } else { rations.recv().map_err(|_| TryRecvError::Disconnected) };
-        match ration {
-            Ok(ration) => {
-                let next = ration.head.epoch + 1;
-                input.send(ration);
+        let received = if busy { inputs.try_recv() } else { inputs.recv().map_err(|_| TryRecvError::Disconnected) };
+        match received {
+            Ok(worker_input) => {
+                let next = worker_input.header.epoch + 1;
+                input.send(worker_input);
                 input.advance_to(next);
                 worker.step();
             }
@@ -151,7 +151,8 @@ mod tests {
     use crate::dataflow::epoch::Batch;
     use crate::domain::norms::Norms;
     use crate::domain::partitioner;
-    use crate::domain::shard_processor::{ShardProgress, Source, Timing};
+    use crate::domain::shard_processor::{ShardProgress, Timing};
+    use crate::domain::source::Source;
     use crate::domain::time::Timestamp;
 
     const SHARDS: u32 = 4;
@@ -161,7 +162,7 @@ mod tests {
         Arc::new(parse_norms("test", &text).unwrap_or_else(|problems| panic!("{problems}")).norms)
     }
 
-    /// A lead of each of these tenants, at minute 0.
+    /// One lead per tenant, at minute 0.
     fn leads(tenants: &[String]) -> Arc<Batch> {
         let mut batch = Batch::new(Source::Files, None, Encoding::Json);
         for (offset, tenant) in (0..).zip(tenants) {
@@ -175,24 +176,24 @@ mod tests {
     }
 
     #[test]
-    fn other_norms_are_in_force_on_every_worker_and_for_shards_that_come_later() {
+    fn reloaded_norms_apply_on_every_worker_and_to_later_shards() {
         let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
         let settings = Settings { shards: SHARDS, ..Settings::new(norms("1h"), timing) };
-        let (supply, mut gather, guards) = Workers::start(2, settings).expect("threads").split();
+        let (sender, mut collector, guards) = Workers::start(2, settings).expect("threads").split();
         let tenant = |wanted| {
             let name = (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, SHARDS) == wanted);
-            name.expect("some name")
+            name.expect("such a name exists")
         };
-        // Of two shards on two workers before the reload, of the others after it.
+        // Two shards on two workers get a tenant before the reload, the other two after it.
         let [before, after] = [[0, 1], [2, 3]].map(|shards| shards.map(tenant));
         let mut epoch = 0;
         let mut run = |minute: i64, norms: Option<Arc<Norms>>, batches| {
             let close = Some(Timestamp(minute * 60_000));
             let other_shards = Some(ShardProgress { close, ..ShardProgress::default() });
-            assert!(supply.send(EpochHeader { epoch, other_shards, norms, ..EpochHeader::default() }, batches));
+            assert!(sender.send(EpochHeader { epoch, other_shards, norms, ..EpochHeader::default() }, batches));
             epoch += 1;
-            let made = gather.gather().expect("workers");
-            let mut late: Vec<_> = made.alerts.iter().map(|alert| alert.tenant.as_str().to_owned()).collect();
+            let output = collector.next_epoch().expect("workers are running");
+            let mut late: Vec<_> = output.alerts.iter().map(|alert| alert.tenant.as_str().to_owned()).collect();
             late.sort();
             late
         };
@@ -202,7 +203,7 @@ mod tests {
             all.sort();
             all
         });
-        drop(supply);
+        drop(sender);
         guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
     }
 }

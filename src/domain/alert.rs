@@ -1,4 +1,4 @@
-//! Owns the alert: one status of one violation, as subscribers see it, and the names that its fields may take.
+//! Owns the alert: one status of one violation as published to subscribers, and the names of its enumerated fields.
 
 use super::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use super::norms::Window;
@@ -7,15 +7,15 @@ use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 use uuid::Uuid;
 
-/// How much a violation matters.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Worth knowing.
     Info,
-    /// Worth a word today.
+    /// Worth addressing today.
     #[default]
     Warning,
-    /// Worth a word now.
+    /// Worth addressing immediately.
     Critical,
 }
 
@@ -32,24 +32,24 @@ impl Severity {
         }
     }
 
-    /// The severity after `steps` escalations: one up each, up to critical.
+    /// The severity after `steps` escalations: each raises it by one level, up to critical.
     pub fn raised(self, steps: u32) -> Self {
         Self::ALL[(self as usize + steps as usize).min(2)]
     }
 }
 
-/// Where a violation stands in its life.
+/// The status of a violation in its lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// An act that is wrong in itself; it has no end.
+    /// An act violated a norm; such a violation has no end.
     Raised,
-    /// A wrong state began.
+    /// A violation began.
     Firing,
-    /// It still lasts.
+    /// The violation continues past an escalation time.
     Escalated,
-    /// It ended.
+    /// The violation ended.
     Resolved,
-    /// It never was: a late event proves it.
+    /// A late event shows that there was no violation.
     Retracted,
 }
 
@@ -72,7 +72,7 @@ impl Status {
 /// Why a violation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
-    /// A manager turned to the customer.
+    /// A manager contacted the customer.
     Responded,
     /// The entity was closed.
     Closed,
@@ -82,17 +82,17 @@ pub enum Resolution {
     LeftStage,
     /// The missed call was returned.
     Returned,
-    /// The customer got through himself.
+    /// The customer called again and got through.
     CustomerCalledAgain,
     /// The message was answered.
     Answered,
     /// The figure is back at its norm.
     Recovered,
-    /// There is too little to judge by.
+    /// The sample became too small.
     SampleTooSmall,
-    /// An act in time became known late.
+    /// An act that was in time became known late.
     LateEvidence,
-    /// The norm was taken away.
+    /// The norm no longer applies.
     Disabled,
 }
 
@@ -130,7 +130,7 @@ impl Resolution {
     }
 }
 
-/// A number or a word in `observed` and `norm`.
+/// A value in `observed` or `norm`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A count.
@@ -165,7 +165,7 @@ impl From<&str> for Value {
     }
 }
 
-/// Named values, in the order in which they are shown.
+/// Named values in display order.
 pub type Values = Vec<(&'static str, Value)>;
 
 /// One status of one violation.
@@ -177,23 +177,23 @@ pub struct Alert {
     pub tenant: TenantId,
     /// Which rule was broken.
     pub rule: Rule,
-    /// How much it matters.
+    /// Severity, raised by escalations.
     pub severity: Severity,
-    /// How many escalations it had.
+    /// Number of escalations so far.
     pub level: u32,
-    /// Where it stands.
+    /// The status.
     pub status: Status,
-    /// What it is about: `lead:ID`, `contact:KEY`, `manager:ID/7d`…
+    /// The subject: `lead:ID`, `contact:KEY`, `manager:ID/7d`…
     pub subject: CompactString,
     /// Event time of this status.
     pub at: Timestamp,
     /// When the clock started.
     pub anchor_at: Timestamp,
-    /// The deadline, where there is one.
+    /// The deadline, if the rule has one.
     pub due_at: Option<Timestamp>,
-    /// Whose it is.
+    /// The accountable manager.
     pub manager: Option<ManagerId>,
-    /// The manager's department (`unknown` if none), wherever there is a manager.
+    /// The manager's department (`unknown` if none); set if there is a manager.
     pub department: Option<DepartmentId>,
     /// The lead or deal.
     pub entity: Option<EntityId>,
@@ -201,9 +201,9 @@ pub struct Alert {
     pub interaction: Option<CompactString>,
     /// The window that was judged.
     pub window: Option<Window>,
-    /// What was found.
+    /// The observed values.
     pub observed: Values,
-    /// What is wanted.
+    /// The required values.
     pub norm: Values,
     /// Why it ended.
     pub resolution: Option<Resolution>,

@@ -1,19 +1,19 @@
-//! Owns working time: how much of it lies between two instants, and when a given amount of it has passed. Promises
-//! one answer for an instant on every machine (the time zone data are built in) in well under a microsecond. Refuses to
-//! read a clock, and calendars that contradict themselves.
+//! Owns working time: how much of it lies between two instants, and when a given amount of it has passed. Promises the
+//! same answer on every machine (the time zone data are built in), in well under a microsecond. Never reads the system
+//! clock, and rejects contradictory calendars.
 //!
-//! **Working time is a set of instants.** Hours are written in local time; each end is converted to UTC by itself
-//! (decision 27: a local time that a change of clocks skips is read with the offset before it, one that comes twice is
-//! the first), an interval that ends up empty is none, and instants covered twice count once. So `working(a, b) +
-//! working(b, c) = working(a, c)`, whatever the clocks do.
+//! **Working time is a set of instants.** Hours are written in local time. Each end is converted to UTC separately
+//! (decision 27: a local time skipped by a clock change uses the offset before the change; a repeated one is the first of
+//! the two). An interval that becomes empty is ignored, and instants covered twice count once. So `working(a, b) +
+//! working(b, c) = working(a, c)`, across all clock changes.
 //!
-//! **Blocks.** The time line is cut into blocks of 2³⁵ ms (a good year) by UTC, so that an instant's block is a shift;
-//! a block's stretches of working time are computed when it is first asked for, and kept, with the working time before
-//! each: a question is then a binary search in one block, or in two and the sum of those between.
+//! **Blocks.** The time line is divided into blocks of 2³⁵ ms (a little more than a year) of UTC, so the block of an
+//! instant is found by a shift. The working intervals of a block are computed on first use and cached, with the working
+//! time before each of them. A query is then a binary search in one block, or in two plus the sum of the blocks between.
 //!
-//! **Cycles.** Blocks are kept for the years 1400 to 2619 only. Before 1800 no zone had changed its clocks yet, after
-//! 2199 every zone follows a yearly rule, and listed days lie between: there the calendar repeats every 400 years, a
-//! whole number of weeks, and a far instant is moved by whole cycles into the years that are kept.
+//! **Cycles.** Blocks exist for the years 1400 to 2619 only. Before 1800 no zone had changed its clocks yet, after 2199
+//! every zone follows a yearly rule, and all listed days lie between. Outside that range the calendar repeats every 400
+//! years, a whole number of weeks, so a distant instant is moved by whole cycles into the range of the blocks.
 
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -36,7 +36,7 @@ impl Hours {
     /// Minutes in a local day as calendars write it.
     const DAY: u32 = 24 * 60;
 
-    /// Reads `09:00-18:00`; `24:00` ends a day.
+    /// Parses `09:00-18:00`; `24:00` is the end of the day.
     ///
     /// Returns `None` for anything else, and for hours that do not end after they begin.
     pub fn parse(text: &str) -> Option<Self> {
@@ -58,7 +58,7 @@ impl Hours {
     }
 }
 
-/// As calendars write them: `09:00-18:00`.
+/// As in calendars: `09:00-18:00`.
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { start, end } = self;
@@ -66,16 +66,16 @@ impl fmt::Display for Hours {
     }
 }
 
-/// Which day of a calendar an error is about.
+/// The day of a calendar that an error refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalendarDay {
     /// A day of the ordinary week.
     Weekday(Weekday),
-    /// A day that is listed.
+    /// A listed day.
     Date(Date),
 }
 
-/// As calendars write it: `mon`, `2026-01-01`.
+/// As in calendars: `mon`, `2026-01-01`.
 impl fmt::Display for CalendarDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -86,31 +86,31 @@ impl fmt::Display for CalendarDay {
     }
 }
 
-/// Why a calendar was refused.
+/// Why a calendar was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CalendarError {
-    /// The IANA time zone data base has no zone of this name.
+    /// The IANA time zone database has no zone of this name.
     UnknownZone {
         /// The name as given.
         timezone: CompactString,
     },
-    /// Hours that do not end after they begin, or end after the day.
+    /// Hours that do not end after they begin, or that end after 24:00.
     BadHours {
-        /// The day they are for.
+        /// The day of the hours.
         day: CalendarDay,
         /// The hours.
         hours: Hours,
     },
-    /// Two intervals of one day have working time in common.
+    /// Two intervals of one day overlap.
     Overlap {
-        /// The day they are for.
+        /// The day of the hours.
         day: CalendarDay,
         /// The earlier interval.
         first: Hours,
         /// The later one.
         second: Hours,
     },
-    /// A listed day before 1900 or after 2199: a slip of the pen.
+    /// A listed day before 1900 or after 2199, probably a typing error.
     DayOutOfRange {
         /// The day.
         date: Date,
@@ -120,15 +120,15 @@ pub enum CalendarError {
 impl fmt::Display for CalendarError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownZone { timezone } => write!(f, "looking up time zone `{timezone}`: no such IANA name"),
+            Self::UnknownZone { timezone } => write!(f, "unknown IANA time zone `{timezone}`"),
             Self::BadHours { day, hours } => {
-                write!(f, "reading hours {hours} of {day}: they must end after they begin and by 24:00")
+                write!(f, "invalid hours {hours} on {day}: must end after they begin and by 24:00")
             }
             Self::Overlap { day, first, second } => {
-                write!(f, "reading the hours of {day}: {first} and {second} overlap")
+                write!(f, "overlapping hours on {day}: {first} and {second}")
             }
             Self::DayOutOfRange { date } => {
-                write!(f, "reading listed day {date}: its year must lie between 1900 and 2199")
+                write!(f, "listed day {date} out of range: expected a year from 1900 to 2199")
             }
         }
     }
@@ -136,7 +136,7 @@ impl fmt::Display for CalendarError {
 
 impl std::error::Error for CalendarError {}
 
-/// When a department works: a time zone, a week of working hours, and the days that differ from it.
+/// The working time of a department: a time zone, the hours of an ordinary week, and the days that differ from it.
 pub struct Calendar {
     name: CompactString,
     zone: TimeZone,
@@ -153,58 +153,58 @@ pub struct Calendar {
 
 /// The working time of one block.
 struct Block {
-    /// In order, apart from each other, clipped to the block.
-    stretches: Box<[Stretch]>,
-    /// Milliseconds of them all.
+    /// In order, disjoint, clipped to the block.
+    intervals: Box<[WorkingInterval]>,
+    /// Total milliseconds of all intervals.
     total: i64,
 }
 
-/// Working time without a break, in milliseconds since the Unix epoch.
+/// Uninterrupted working time, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct WorkingInterval {
     start: i64,
     end: i64,
     /// Milliseconds of working time in the block before `start`.
     before: i64,
 }
 
-/// A block's length in milliseconds is two to this power.
+/// The length of a block in milliseconds, as a power of two.
 const BLOCK_BITS: u32 = 35;
 /// Four hundred Gregorian years: 20 871 weeks.
 const CYCLE: i64 = 146_097 * Span::DAY.0;
-/// 1800-01-01T00:00:00Z: before it nothing changed.
+/// 1800-01-01T00:00:00Z: no clock changes before it.
 const EARLY: i64 = -5_364_662_400_000;
-/// 2200-01-01T00:00:00Z: from it on everything repeats.
+/// 2200-01-01T00:00:00Z: everything repeats from here on.
 const LATE: i64 = EARLY + CYCLE;
-/// Twenty years: a deadline further away than this never comes.
+/// Twenty years: a more distant deadline counts as never.
 const HORIZON: i64 = 7305 * Span::DAY.0;
-/// The number of the first block that is kept.
+/// Index of the first block.
 const FIRST_BLOCK: i64 = (EARLY - CYCLE) >> BLOCK_BITS;
-/// How many blocks are kept.
+/// Number of blocks.
 const BLOCKS: i64 = ((LATE + CYCLE + HORIZON) >> BLOCK_BITS) - FIRST_BLOCK + 1;
 
 impl Block {
     /// Milliseconds of working time in this block before `at`.
     fn until(&self, at: i64) -> i64 {
-        let begun = self.stretches.partition_point(|stretch| stretch.start <= at);
-        match self.stretches[..begun].last() {
-            Some(stretch) => stretch.before + (at.min(stretch.end) - stretch.start),
+        let started = self.intervals.partition_point(|interval| interval.start <= at);
+        match self.intervals[..started].last() {
+            Some(interval) => interval.before + (at.min(interval.end) - interval.start),
             None => 0,
         }
     }
 
-    /// The first instant by which `need` milliseconds of this block's working time have passed.
-    fn reach(&self, need: i64) -> Option<i64> {
-        let at = self.stretches.partition_point(|stretch| stretch.before + (stretch.end - stretch.start) < need);
-        self.stretches.get(at).map(|stretch| stretch.start + (need - stretch.before))
+    /// The first instant by which `need` milliseconds of working time of this block have passed.
+    fn instant_after(&self, need: i64) -> Option<i64> {
+        let index = self.intervals.partition_point(|interval| interval.before + (interval.end - interval.start) < need);
+        self.intervals.get(index).map(|interval| interval.start + (need - interval.before))
     }
 }
 
 impl Calendar {
-    /// A calendar called `name` in an IANA time zone: the hours of an ordinary week, Monday first, the days that differ
-    /// from it (no hours: a day off), and the years whose different days are listed.
+    /// Creates a calendar in an IANA time zone: the hours of an ordinary week, Monday first, the days that differ from it
+    /// (no hours: a day off), and the years whose differing days are listed.
     ///
-    /// Hours may come in any order; they may touch, but not overlap.
+    /// Hours may be in any order. They may touch but not overlap.
     pub fn new(
         name: &str,
         timezone: &str,
@@ -215,27 +215,27 @@ impl Calendar {
         let zone = TimeZoneDatabase::bundled().get(timezone).ok().filter(|zone| !zone.is_unknown());
         let zone = zone.ok_or_else(|| CalendarError::UnknownZone { timezone: timezone.into() })?;
         for (weekday, hours) in Weekday::Monday.cycle_forward().zip(&mut week) {
-            put_in_order(CalendarDay::Weekday(weekday), hours)?;
+            sort_hours(CalendarDay::Weekday(weekday), hours)?;
         }
         for (date, hours) in &mut days {
             if !(1900..=2199).contains(&date.year()) {
                 return Err(CalendarError::DayOutOfRange { date: *date });
             }
-            put_in_order(CalendarDay::Date(*date), hours)?;
+            sort_hours(CalendarDay::Date(*date), hours)?;
         }
         let blocks = (0..BLOCKS).map(|_| OnceLock::new()).collect();
         let (early_cycle, late_cycle) = (OnceLock::new(), OnceLock::new());
         Ok(Self { name: name.into(), zone, week, days, years, blocks, early_cycle, late_cycle })
     }
 
-    /// The name that norms call it by.
+    /// The name by which norms refer to it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The IANA name of its time zone.
     pub fn timezone(&self) -> &str {
-        // Every zone of the data base has one.
+        // Every zone of the database has a name.
         self.zone.iana_name().unwrap_or_default()
     }
 
@@ -244,17 +244,17 @@ impl Calendar {
         &self.week
     }
 
-    /// The days that differ from it.
+    /// The days that differ from the ordinary week.
     pub fn days(&self) -> &BTreeMap<Date, Vec<Hours>> {
         &self.days
     }
 
-    /// The years whose different days are listed.
+    /// The years whose differing days are listed.
     pub fn years(&self) -> &BTreeSet<i16> {
         &self.years
     }
 
-    /// The working time from `from` up to `to`; none if `to` is not later.
+    /// The working time from `from` up to `to`; zero if `to` is not later.
     pub fn working(&self, from: Timestamp, to: Timestamp) -> Span {
         let (from, to) = (from.0, to.0);
         if to <= from {
@@ -270,7 +270,7 @@ impl Calendar {
     }
 
     /// The first instant by which `span` of working time has passed since `from`; `from` itself if `span` is not
-    /// positive. `None` if the twenty years after `from` have not that much.
+    /// positive. `None` if the twenty years after `from` have less working time.
     pub fn deadline(&self, from: Timestamp, span: Span) -> Option<Timestamp> {
         if span <= Span::ZERO {
             return Some(from);
@@ -282,9 +282,9 @@ impl Calendar {
         };
         let start = from.0 + cycles * CYCLE;
         let limit = start + HORIZON;
-        let mut need = span.0.saturating_add(self.block(number(start)).until(start));
-        for block in (number(start)..=number(limit)).map(|number| self.block(number)) {
-            if let Some(at) = block.reach(need) {
+        let mut need = span.0.saturating_add(self.block(block_index(start)).until(start));
+        for block in (block_index(start)..=block_index(limit)).map(|index| self.block(index)) {
+            if let Some(at) = block.instant_after(need) {
                 return (at <= limit).then(|| Timestamp(at.saturating_sub(cycles * CYCLE)));
             }
             need -= block.total;
@@ -292,20 +292,19 @@ impl Calendar {
         None
     }
 
-    /// The local day of `at`; at the edges of time, the nearest that a date can name.
+    /// The local day of `at`; the nearest representable date at the limits of time.
     pub fn day(&self, at: Timestamp) -> Date {
-        self.zone.to_datetime(instant(at.0)).date()
+        self.zone.to_datetime(jiff_timestamp(at.0)).date()
     }
 
-    /// The first instant of the local day after `day`; [`Timestamp::MAX`] where no date can name that.
+    /// The first instant of the local day after `day`; [`Timestamp::MAX`] if that day is not representable.
     ///
-    /// Where clocks were put back over midnight, some instants after it still are of `day`.
+    /// If clocks go back across midnight, some later instants still belong to `day`.
     pub fn day_end(&self, day: Date) -> Timestamp {
         let Ok(next) = day.tomorrow() else { return Timestamp::MAX };
         let midnight = next.to_datetime(Time::midnight());
         if let AmbiguousOffset::Gap { before, .. } = self.zone.to_ambiguous_timestamp(midnight).offset() {
-            // Clocks were put forward over midnight: the day begins with the change, at midnight or some time before
-            // what a clock that was not put forward calls so.
+            // Clocks go forward across midnight: the day begins at the change.
             let change = before.to_timestamp(midnight).ok().and_then(|at| {
                 let just_after = at.checked_add(jiff::SignedDuration::from_nanos(1)).ok()?;
                 self.zone.preceding(just_after).next().map(|change| change.timestamp())
@@ -314,19 +313,18 @@ impl Calendar {
                 return Timestamp(change.as_millisecond());
             }
         }
-        Timestamp(self.first_reading(midnight))
+        Timestamp(self.local_to_utc(midnight))
     }
 
-    /// Whether the days that differ from the ordinary week are listed for the local year of `at`: a calendar that names
-    /// no years has nothing to warn about.
+    /// Whether the differing days are listed for the local year of `at`; always true for a calendar without listed years.
     pub fn lists(&self, at: Timestamp) -> bool {
         self.years.is_empty() || self.years.contains(&self.day(at).year())
     }
 
-    /// Milliseconds of working time between two instants whose blocks are kept, `from` not after `to`.
+    /// Milliseconds of working time between two instants within the blocks, `from` not after `to`.
     fn between(&self, from: i64, to: i64) -> i64 {
-        let (first, last) = (number(from), number(to));
-        let whole: i64 = (first..last).map(|number| self.block(number).total).sum();
+        let (first, last) = (block_index(from), block_index(to));
+        let whole: i64 = (first..last).map(|index| self.block(index).total).sum();
         whole + self.block(last).until(to) - self.block(first).until(from)
     }
 
@@ -350,56 +348,57 @@ impl Calendar {
             + self.between(LATE, at - cycles * CYCLE)
     }
 
-    fn block(&self, number: i64) -> &Block {
-        self.blocks[(number - FIRST_BLOCK) as usize].get_or_init(|| self.build(number))
+    fn block(&self, index: i64) -> &Block {
+        self.blocks[(index - FIRST_BLOCK) as usize].get_or_init(|| self.build_block(index))
     }
 
-    fn build(&self, number: i64) -> Block {
-        let (begin, end) = (number << BLOCK_BITS, (number + 1) << BLOCK_BITS);
-        // No zone's offset, before or after any change of clocks, is as long as two days.
-        let (first, last) = (instant(begin - 2 * Span::DAY.0), instant(end + 2 * Span::DAY.0));
+    fn build_block(&self, index: i64) -> Block {
+        let (begin, end) = (index << BLOCK_BITS, (index + 1) << BLOCK_BITS);
+        // Every UTC offset is shorter than two days.
+        let (first, last) = (jiff_timestamp(begin - 2 * Span::DAY.0), jiff_timestamp(end + 2 * Span::DAY.0));
         let (first, last) = (self.zone.to_datetime(first).date(), self.zone.to_datetime(last).date());
         let mut intervals = Vec::new();
         for day in first.series(jiff::Span::new().days(1)).take_while(|day| *day <= last) {
             for hours in self.hours(day) {
-                let start = self.reading(day, hours.start).max(begin);
-                let end = self.reading(day, hours.end).min(end);
+                let start = self.to_utc(day, hours.start).max(begin);
+                let end = self.to_utc(day, hours.end).min(end);
                 if start < end {
                     intervals.push((start, end));
                 }
             }
         }
-        // In order already, but for changes of clocks inside working hours.
+        // Already sorted, except around clock changes inside working hours.
         intervals.sort_unstable();
-        let mut stretches: Vec<Stretch> = Vec::with_capacity(intervals.len());
+        let mut merged: Vec<WorkingInterval> = Vec::with_capacity(intervals.len());
         let mut total = 0;
         for (start, end) in intervals {
-            match stretches.last_mut() {
+            match merged.last_mut() {
                 Some(last) if start <= last.end => {
                     total += (end - last.end).max(0);
                     last.end = last.end.max(end);
                 }
                 _ => {
-                    stretches.push(Stretch { start, end, before: total });
+                    merged.push(WorkingInterval { start, end, before: total });
                     total += end - start;
                 }
             }
         }
-        Block { stretches: stretches.into(), total }
+        Block { intervals: merged.into(), total }
     }
 
     fn hours(&self, day: Date) -> &[Hours] {
         self.days.get(&day).unwrap_or_else(|| &self.week[day.weekday().to_monday_zero_offset() as usize])
     }
 
-    /// The instant, in milliseconds, at which a minute of a local day is taken to be.
-    fn reading(&self, day: Date, minute: u32) -> i64 {
+    /// Milliseconds since the epoch of a minute of a local day.
+    fn to_utc(&self, day: Date, minute: u32) -> i64 {
         let (day, minute) = if minute == Hours::DAY { (day.tomorrow().unwrap_or(day), 0) } else { (day, minute) };
-        self.first_reading(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0))
+        self.local_to_utc(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0))
     }
 
-    /// Milliseconds since the epoch of a local time: a skipped one with the offset before the change, the first of two.
-    fn first_reading(&self, local: DateTime) -> i64 {
+    /// Milliseconds since the epoch of a local time: a skipped one uses the offset before the change, a repeated one is
+    /// the first.
+    fn local_to_utc(&self, local: DateTime) -> i64 {
         match self.zone.to_ambiguous_timestamp(local).compatible() {
             Ok(at) => at.as_millisecond(),
             Err(_) if local.year() > 0 => Timestamp::MAX.0,
@@ -420,13 +419,13 @@ impl fmt::Debug for Calendar {
     }
 }
 
-/// The number of the block that an instant lies in.
-fn number(at: i64) -> i64 {
+/// The index of the block that contains an instant.
+fn block_index(at: i64) -> i64 {
     at >> BLOCK_BITS
 }
 
-/// The nearest instant that jiff knows.
-fn instant(millis: i64) -> jiff::Timestamp {
+/// The nearest instant that jiff can represent.
+fn jiff_timestamp(millis: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(millis).unwrap_or(if millis > 0 {
         jiff::Timestamp::MAX
     } else {
@@ -434,8 +433,8 @@ fn instant(millis: i64) -> jiff::Timestamp {
     })
 }
 
-/// Sorts a day's hours; refuses bad ones and overlaps.
-fn put_in_order(day: CalendarDay, hours: &mut [Hours]) -> Result<(), CalendarError> {
+/// Sorts the hours of a day; rejects invalid and overlapping ones.
+fn sort_hours(day: CalendarDay, hours: &mut [Hours]) -> Result<(), CalendarError> {
     if let Some(bad) = hours.iter().find(|hours| !hours.valid()) {
         return Err(CalendarError::BadHours { day, hours: *bad });
     }
@@ -493,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_read_strictly() {
+    fn hours_are_parsed_strictly() {
         assert_eq!(Hours::parse("09:00-18:00"), Some(Hours { start: 540, end: 1080 }));
         assert_eq!(Hours::parse("00:00 - 24:00"), Some(Hours { start: 0, end: 1440 }));
         for bad in [
@@ -515,19 +514,19 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_refused_with_their_day() {
+    fn contradictory_calendars_are_rejected_with_the_day() {
         let error = try_calendar("Mars/Olympus", five(NINE_TO_SIX), &[]).expect_err("no such zone");
-        assert_eq!(error.to_string(), "looking up time zone `Mars/Olympus`: no such IANA name");
+        assert_eq!(error.to_string(), "unknown IANA time zone `Mars/Olympus`");
         assert!(try_calendar("Etc/Unknown", five(NINE_TO_SIX), &[]).is_err());
         let error = try_calendar("UTC", five(&["14:00-18:00", "09:00-14:01"]), &[]).expect_err("overlap");
-        assert_eq!(error.to_string(), "reading the hours of mon: 09:00-14:01 and 14:00-18:00 overlap");
+        assert_eq!(error.to_string(), "overlapping hours on mon: 09:00-14:01 and 14:00-18:00");
         let error = try_calendar("UTC", five(NINE_TO_SIX), &[("2026-01-09", &["09:00-12:00", "09:00-12:00"])]);
         assert!(error.expect_err("overlap").to_string().contains("2026-01-09"));
         assert!(try_calendar("UTC", five(NINE_TO_SIX), &[("0206-01-01", &[])]).is_err());
         let mut week: [Vec<Hours>; 7] = Default::default();
         week[6] = vec![Hours { start: 60, end: 1441 }];
         let error = Calendar::new("x", "UTC", week, BTreeMap::new(), BTreeSet::new()).expect_err("too long");
-        assert!(error.to_string().contains("of sun"), "{error}");
+        assert!(error.to_string().contains("on sun"), "{error}");
     }
 
     #[test]
@@ -537,7 +536,7 @@ mod tests {
         // Friday 17:50 to Monday 09:05, local time.
         assert_eq!(minutes(&moscow, "2026-03-06T14:50:00Z", "2026-03-09T06:05:00Z"), 15.0);
         assert_eq!(due(&moscow, "2026-03-06T14:50:00Z", 15), "2026-03-09T06:05:00.000Z");
-        // What fits exactly ends with the day, not with the next one's beginning.
+        // An exact fit ends with the day, not at the beginning of the next one.
         assert_eq!(due(&moscow, "2026-03-06T14:50:00Z", 10), "2026-03-06T15:00:00.000Z");
         // An event outside working time starts its clock at the next working minute.
         assert_eq!(due(&moscow, "2026-03-06T20:00:00Z", 15), "2026-03-09T06:15:00.000Z");
@@ -559,17 +558,17 @@ mod tests {
         // Thursday 1 January is off: Wednesday 17:00 to Friday 10:00.
         assert_eq!(minutes(&moscow, "2025-12-31T14:00:00Z", "2026-01-02T07:00:00Z"), 120.0);
         assert_eq!(due(&moscow, "2025-12-31T14:00:00Z", 90), "2026-01-02T06:30:00.000Z");
-        // A day shortened by an hour; the first of May is not listed here and works.
+        // A day shortened by an hour; the first of May is not listed here and is a working day.
         assert_eq!(due(&moscow, "2026-04-30T13:30:00Z", 60), "2026-05-01T06:30:00.000Z");
         // A working Saturday with a break.
         assert_eq!(minutes(&moscow, "2027-02-19T15:00:00Z", "2027-02-22T06:00:00Z"), 240.0);
         assert_eq!(due(&moscow, "2027-02-20T08:30:00Z", 45), "2027-02-20T10:15:00.000Z");
-        // Days count outside the years that the calendar lists.
+        // Listed days count even outside the listed years.
         assert_eq!(minutes(&moscow, "2030-06-15T00:00:00Z", "2030-06-16T00:00:00Z"), 60.0);
     }
 
     #[test]
-    fn night_hours_run_over_midnight_and_new_year() {
+    fn night_hours_span_midnight_and_new_year() {
         let night = calendar("Asia/Almaty", daily(&["20:00-24:00", "00:00-04:00"]), &[]);
         // Almaty was at +06:00 until 2024-03-01, at +05:00 since.
         assert_eq!(due(&night, "2023-12-31T14:00:00Z", 480), "2023-12-31T22:00:00.000Z");
@@ -584,11 +583,11 @@ mod tests {
         let spring = ("2026-03-29T00:00:00Z", "2026-03-29T20:00:00Z");
         let autumn = ("2026-10-24T22:00:00Z", "2026-10-25T20:00:00Z");
         for (text, on_spring, on_autumn) in [
-            // Begins in the gap: 02:30 with the offset before is 03:30.
+            // Begins in the gap: 02:30 with the offset before the change is 03:30.
             ("02:30-06:00", 150.0, 270.0),
             // Ends in the gap.
             ("01:00-02:30", 90.0, 90.0),
-            // Inside the gap on both ends, or turned round by it.
+            // Both ends in the gap, or reversed by it.
             ("02:10-02:30", 20.0, 20.0),
             ("02:30-03:00", 0.0, 90.0),
             ("02:30-03:15", 0.0, 105.0),
@@ -605,7 +604,7 @@ mod tests {
                 if text == "00:00-24:00" { ("2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z") } else { autumn };
             assert_eq!(day(from, to), on_autumn, "{text} in autumn");
         }
-        // Instants that two intervals cover after conversion count once, also where the later one begins first.
+        // Instants covered twice after conversion count once, even if the later interval begins first.
         for (texts, expected) in [
             (["00:00-02:45", "03:00-06:00"], 300.0),
             (["00:00-02:45", "03:00-03:30"], 165.0),
@@ -631,11 +630,11 @@ mod tests {
         assert_eq!(paulo.day_end(date("2018-02-17")), at("2018-02-18T03:00:00Z"));
         assert_eq!(paulo.day(at("2018-11-04T02:59:59.999Z")), date("2018-11-03"));
         assert_eq!(paulo.day(at("2018-11-04T03:00:00Z")), date("2018-11-04"));
-        // Over midnight: Toronto, 1919-03-30 23:30 → the 31st, 00:30.
+        // Across midnight: Toronto, 1919-03-30 23:30 → the 31st, 00:30.
         let toronto = calendar("America/Toronto", daily(&["00:00-24:00"]), &[]);
         assert_eq!(toronto.day_end(date("1919-03-30")), at("1919-03-31T04:30:00Z"));
         assert_eq!(toronto.day(at("1919-03-31T04:30:00Z")), date("1919-03-31"));
-        // A whole day left out: Apia, 2011-12-30.
+        // A skipped day: Apia, 2011-12-30.
         let apia = calendar("Pacific/Apia", daily(NINE_TO_SIX), &[]);
         assert_eq!(apia.day_end(date("2011-12-29")), at("2011-12-30T10:00:00Z"));
         assert_eq!(apia.day_end(date("2011-12-30")), at("2011-12-30T10:00:00Z"));
@@ -643,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn volgograd_changed_its_mind() {
+    fn volgograd_changed_its_offset_twice() {
         // +03:00 until 2018-10-28 02:00, +04:00 until 2020-12-27 02:00, +03:00 since.
         let volgograd = calendar("Europe/Volgograd", daily(NINE_TO_SIX), &[]);
         assert_eq!(due(&volgograd, "2018-10-27T15:00:00Z", 1), "2018-10-28T05:01:00.000Z");
@@ -654,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_has_no_deadline() {
+    fn a_deadline_beyond_the_horizon_is_none() {
         let idle = calendar("Europe/Moscow", [&[]; 7], &[]);
         assert_eq!(due(&idle, "2026-01-01T00:00:00Z", 1), "never");
         assert_eq!(due(&idle, "2026-01-01T00:00:00Z", 0), "2026-01-01T00:00:00.000Z");
@@ -670,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn years_that_are_not_listed_are_told_in_local_time() {
+    fn listed_years_are_checked_in_local_time() {
         let empty: [Vec<Hours>; 7] = Default::default();
         let years = BTreeSet::from([2026, 2027]);
         let moscow = Calendar::new("m", "Europe/Moscow", empty, BTreeMap::new(), years).expect("good");
@@ -682,10 +681,10 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_are_no_danger() {
+    fn extreme_instants_do_not_overflow() {
         let always = calendar("Europe/Moscow", daily(&["00:00-24:00"]), &[]);
         let (first, last) = (at("0001-01-01T00:00:00Z"), at("9998-12-31T23:59:59.999Z"));
-        // The change from mean local to standard time, and all later ones, neither add nor take away.
+        // Clock changes, including the one from local mean time to standard time, neither add nor remove time.
         assert_eq!(always.working(first, last), last - first);
         assert_eq!(always.working(Timestamp::MIN, Timestamp::MAX), Span(i64::MAX));
         assert_eq!(always.deadline(first, Span::DAY), Some(first + Span::DAY));
@@ -709,11 +708,11 @@ mod tests {
     }
 
     #[test]
-    fn far_years_are_like_near_ones() {
+    fn distant_years_repeat_near_ones() {
         for zone in ["Europe/Berlin", "Australia/Lord_Howe"] {
             let days: &[(&str, &[&str])] = &[("2199-12-31", &["01:00-02:00"]), ("1900-01-01", &["01:00-02:00"])];
             let calendar = calendar(zone, five(&["02:15-12:00", "13:00-24:00"]), days);
-            // The years 2200 to 2599 stand for all later ones, without the days that are listed.
+            // The years 2200 to 2599 represent all later ones, without listed days.
             for (near, cycles) in
                 [(LATE, 1), (LATE + CYCLE / 3, 2), (LATE + CYCLE - 1, 16), (EARLY - 1, -1), (EARLY - CYCLE, -4)]
             {
@@ -731,18 +730,18 @@ mod tests {
         }
     }
 
-    /// The paragraph "Cycles", for every zone that there is.
+    /// Verifies the paragraph "Cycles" for every zone.
     #[test]
-    fn zones_stand_still_before_1800_and_repeat_after_2199() {
+    fn zones_have_no_changes_before_1820_and_repeat_after_2199() {
         let zones = TimeZoneDatabase::bundled();
         assert!(zones.available().count() > 400);
         for name in zones.available() {
             let zone = zones.get(name.as_str()).expect("listed");
-            let early = instant(EARLY + HORIZON + Span::DAY.0);
+            let early = jiff_timestamp(EARLY + HORIZON + Span::DAY.0);
             assert!(zone.preceding(early).next().is_none(), "{name} changed before 1820");
             let changes = |from: i64| {
-                let until = instant(from + HORIZON);
-                let changes = zone.following(instant(from)).take_while(move |change| change.timestamp() < until);
+                let until = jiff_timestamp(from + HORIZON);
+                let changes = zone.following(jiff_timestamp(from)).take_while(move |change| change.timestamp() < until);
                 changes.map(move |change| (change.timestamp().as_millisecond() - from, change.offset()))
             };
             assert!(changes(LATE).eq(changes(LATE + CYCLE)), "{name} does not repeat");
@@ -750,7 +749,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_shared_and_shown() {
+    fn a_calendar_is_shareable_and_has_a_short_debug_form() {
         fn shared<T: Send + Sync>(_: &T) {}
         let moscow = calendar("europe/moscow", five(NINE_TO_SIX), &[]);
         shared(&moscow);
@@ -758,18 +757,18 @@ mod tests {
         assert!(shown.contains("Europe/Moscow") && shown.len() < 1000, "{shown}");
     }
 
-    // The reference: boundaries found by trying offsets, working time counted minute by minute.
+    // The reference implementation: finds boundaries by trying offsets and counts working time minute by minute.
 
-    /// A local time in milliseconds as if it were UTC, read in `zone`.
+    /// Converts a local time, in milliseconds as if it were UTC, to UTC.
     fn read(zone: &TimeZone, local: i64) -> i64 {
-        let offset = |at: i64| zone.to_offset(instant(at)).seconds() as i64 * 1000;
+        let offset = |at: i64| zone.to_offset(jiff_timestamp(at)).seconds() as i64 * 1000;
         let offsets: BTreeSet<i64> = (-30..=30).map(|hour| offset(local + hour * Span::HOUR.0)).collect();
         let readings = offsets.iter().map(|offset| local - offset);
         let greatest = offsets.last().copied().unwrap_or(0);
         readings.filter(|at| at + offset(*at) == local).min().unwrap_or_else(|| local - offset(local - greatest))
     }
 
-    /// The working intervals of all local days that touch the days from `from` to `to`.
+    /// The working intervals of all local days around `from` to `to`.
     fn intervals(calendar: &Calendar, from: Timestamp, to: Timestamp) -> Vec<(i64, i64)> {
         let epoch = date("1970-01-01");
         (from.0.div_euclid(Span::DAY.0) - 2..=to.0.div_euclid(Span::DAY.0) + 2)
@@ -784,7 +783,7 @@ mod tests {
             .collect()
     }
 
-    /// Every change of clocks and all hours being on whole minutes, a minute works or does not.
+    /// Counts whole minutes: all clock changes and hours are at whole minutes.
     fn naive_working(calendar: &Calendar, from: Timestamp, to: Timestamp) -> Span {
         let intervals = intervals(calendar, from, to);
         let minutes = from.0.div_euclid(Span::MINUTE.0)..=to.0.div_euclid(Span::MINUTE.0);
@@ -804,7 +803,7 @@ mod tests {
         "Asia/Kathmandu",
     ];
 
-    /// Up to two intervals in the first quarters of an hour of a day.
+    /// Up to two intervals in the first `quarters` quarter hours of a day.
     fn any_hours(quarters: u32) -> impl Strategy<Value = Vec<Hours>> {
         prop::collection::btree_set(0..=quarters, 0..=4).prop_map(|ends| {
             let ends: Vec<u32> = ends.into_iter().map(|quarter| quarter * 15).collect();
@@ -823,7 +822,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// A calendar and an instant near a change of clocks, a new year or the edge of a block.
+        /// A calendar and an instant near a clock change, a new year or a block boundary.
         fn any_calendar()(
             zone in prop::sample::select(&ZONES[..]),
             week in prop::collection::vec(any_day(), 7),
@@ -834,11 +833,11 @@ mod tests {
         ) -> (Calendar, Timestamp) {
             let new_year = (year - 1970) * 31_556_952_000;
             let tz = TimeZoneDatabase::bundled().get(zone).expect("known");
-            let changes = tz.following(instant(new_year)).take(2).map(|change| change.timestamp().as_millisecond());
-            let edge = (number(new_year) + 1) << BLOCK_BITS;
+            let changes = tz.following(jiff_timestamp(new_year)).take(2).map(|change| change.timestamp().as_millisecond());
+            let edge = (block_index(new_year) + 1) << BLOCK_BITS;
             let near = changes.chain([new_year, edge]).cycle().nth(pick).unwrap_or(new_year);
             let days = listed.into_iter().map(|(day, hours)| {
-                (tz.to_datetime(instant(near + day * Span::DAY.0)).date(), hours)
+                (tz.to_datetime(jiff_timestamp(near + day * Span::DAY.0)).date(), hours)
             });
             let week = week.try_into().expect("seven days");
             let calendar = Calendar::new("any", zone, week, days.collect(), BTreeSet::new()).expect("good");
@@ -850,7 +849,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
-        fn working_is_what_counting_minutes_gives(
+        fn working_equals_counting_minutes(
             (calendar, from) in any_calendar(), length in 0..5 * Span::DAY.0,
         ) {
             let to = from + Span(length);
@@ -885,7 +884,7 @@ mod tests {
         fn a_day_ends_where_the_next_begins((calendar, from) in any_calendar()) {
             let day = calendar.day(from);
             let end = calendar.day_end(day);
-            // Nothing before the end is of a later day; the end itself is.
+            // No instant before the end belongs to a later day; the end itself does.
             prop_assert!(calendar.day(Timestamp(end.0 - 1)) <= day);
             prop_assert!(calendar.day(end) > day);
         }

@@ -1,91 +1,93 @@
-//! Owns what of a tenant outlives its process: the events that took effect, as bytes, and the little that does not
-//! follow from them.
+//! Owns the changelog of a tenant: the encoded events that were applied, and the state that cannot be derived from
+//! them.
 //!
-//! **State is history.** What a tenant is like follows from its events in their order, the norms of then and the clock.
-//! So nothing else is kept of journeys, contacts, timers, windows and open alerts: a tenant is restored by living its
-//! history again, in silence. It costs one record an event, and cannot disagree with the rules.
+//! **State is history.** The state of a tenant is determined by its events in event order, the norms in force at the
+//! time and the clock. So journeys, contacts, timers, windows and open alerts are not persisted: a tenant is restored
+//! by replaying its events without publishing alerts. This costs one record per event and cannot disagree with the
+//! rules.
 //!
-//! How an event becomes bytes is not decided here: whoever makes a floor hands a [`PayloadCodec`] in.
+//! The encoding is not defined here; the caller supplies a [`PayloadCodec`].
 
-use super::event::{EventOrder, Payload, Topic};
+use super::event::{EventOrder, Payload};
 use super::id::EventId;
 use super::norms::Norms;
+use super::source::{PerTopic, Topic};
 use super::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How what happened becomes bytes, and what happened again.
+/// The encoding of event payloads.
 #[derive(Clone, Copy, Debug)]
 pub struct PayloadCodec {
-    /// Appends the bytes of a payload.
+    /// Appends the encoded payload to the buffer.
     pub pack: fn(&Payload, &mut Vec<u8>),
-    /// The payload of bytes that `pack` made; `None`: they are not such.
+    /// Decodes the output of `pack`; `None` if the bytes are invalid.
     pub unpack: fn(Topic, &[u8]) -> Option<Payload>,
 }
 
 impl PayloadCodec {
-    /// The payload of bytes that were packed in this process, or were unpacked in it before.
-    pub fn recall(&self, order: EventOrder, bytes: &[u8]) -> Payload {
-        (self.unpack)(topic(order), bytes).expect("it was packed here")
+    /// Decodes bytes that this process has packed, or has unpacked before.
+    pub fn unpack_trusted(&self, order: EventOrder, bytes: &[u8]) -> Payload {
+        (self.unpack)(topic(order), bytes).expect("valid packed payload")
     }
 }
 
-/// The topic of an event by its place.
+/// The topic of the event at a position.
 pub fn topic(order: EventOrder) -> Topic {
-    Topic::ALL[usize::from(order.rank).min(Topic::ALL.len() - 1)]
+    Topic::from_rank(order.rank).expect("events have the rank of a topic")
 }
 
 /// Where an event stands in its shard: the number of its source, and its offset there.
 pub type SourceOffset = (u8, i64);
 
-/// What is to be written of a tenant, so that it can be restored.
+/// The unpersisted changes of a tenant.
 #[derive(Debug, Default)]
 pub struct Changelog {
     bytes: Vec<u8>,
-    kept: Vec<(EventOrder, Option<EventId>, Range<usize>)>,
-    /// Events that nothing follows from any more.
-    pub gone: Vec<SourceOffset>,
-    /// What does not follow from events has changed.
-    pub marked: bool,
+    applied: Vec<(EventOrder, Option<EventId>, Range<usize>)>,
+    /// Events that have expired.
+    pub expired: Vec<SourceOffset>,
+    /// Whether the [`TenantMark`] has changed.
+    pub mark_changed: bool,
 }
 
 impl Changelog {
-    /// An event took effect.
-    pub fn keep(&mut self, order: EventOrder, id: Option<EventId>, packed: &[u8]) {
+    /// Appends an applied event.
+    pub fn append(&mut self, order: EventOrder, id: Option<EventId>, packed: &[u8]) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(packed);
-        self.kept.push((order, id, begin..self.bytes.len()));
+        self.applied.push((order, id, begin..self.bytes.len()));
     }
 
-    /// The events that took effect.
-    pub fn kept(&self) -> impl Iterator<Item = (EventOrder, Option<&EventId>, &[u8])> {
-        self.kept.iter().map(|(order, id, range)| (*order, id.as_ref(), &self.bytes[range.clone()]))
+    /// The applied events, in the order in which they were appended.
+    pub fn applied(&self) -> impl Iterator<Item = (EventOrder, Option<&EventId>, &[u8])> {
+        self.applied.iter().map(|(order, id, range)| (*order, id.as_ref(), &self.bytes[range.clone()]))
     }
 
-    /// Nothing is to be written.
+    /// Whether there is nothing to persist.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty() && self.gone.is_empty() && !self.marked
+        self.applied.is_empty() && self.expired.is_empty() && !self.mark_changed
     }
 }
 
-/// What does not follow from a tenant's events.
+/// The state of a tenant that cannot be derived from its events.
 #[derive(Clone, Debug)]
 pub struct TenantMark {
-    /// The first event seen of the tenant.
+    /// Event time of the first event.
     pub first_event: Option<Timestamp>,
-    /// The last event of each topic among those that are gone; `MIN` if there is none.
-    pub last_event: [Timestamp; 3],
-    /// The norms, and from when on they were in force; the first ones always were.
+    /// Event time of the last expired event of each topic; `MIN` if there is none.
+    pub last_event: PerTopic<Timestamp>,
+    /// All versions of the norms, each with the instant from which it applies; the first applies always.
     pub norm_versions: Vec<(Timestamp, Arc<Norms>)>,
 }
 
-/// An event as it was kept.
+/// An applied event, as persisted.
 #[derive(Debug)]
 pub struct AppliedEvent {
-    /// Its place in the order of effect.
+    /// Its position in event order.
     pub order: EventOrder,
     /// Its id.
     pub id: Option<EventId>,
-    /// What happened.
+    /// The encoded payload.
     pub packed: Box<[u8]>,
 }

@@ -1,17 +1,17 @@
-//! Owns the place where things stand by number: in chunks, so that growing moves nothing and wastes a chunk at most.
+//! A chunked arena with stable indices: growing moves nothing and wastes at most one chunk.
 //!
-//! A vector doubles: of a million things it holds room for another million, and the system clears fresh pages for
-//! both while the things are copied.
+//! A vector doubles its capacity: with a million items it may reserve space for another million, and growing copies all
+//! items into fresh pages.
 
 use std::ops::{Index, IndexMut};
 
-/// Things in one chunk. The first one grows as a vector does, as most tenants are small.
+/// Items per chunk. The first chunk grows like a vector, because most tenants are small.
 const CHUNK: usize = 512;
 
-/// Things by number, in order of arrival.
+/// Items by index, in insertion order.
 #[derive(Debug)]
 pub struct ChunkedArena<T> {
-    /// All are full but the last.
+    /// All chunks except the last are full.
     chunks: Vec<Vec<T>>,
 }
 
@@ -22,34 +22,34 @@ impl<T> Default for ChunkedArena<T> {
 }
 
 impl<T> ChunkedArena<T> {
-    /// How many there are.
+    /// Number of items.
     pub fn len(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    /// Whether there are none.
+    /// Whether the arena is empty.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Adds one; its number is how many there were.
-    pub fn push(&mut self, thing: T) {
+    /// Appends an item; its index is the previous length.
+    pub fn push(&mut self, item: T) {
         match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK => last.push(thing),
+            Some(last) if last.len() < CHUNK => last.push(item),
             last => {
                 let mut chunk = Vec::with_capacity(last.map_or(1, |_| CHUNK));
-                chunk.push(thing);
+                chunk.push(item);
                 self.chunks.push(chunk);
             }
         }
     }
 
-    /// The one of this number, if it was given.
-    pub fn get(&self, number: u32) -> Option<&T> {
-        self.chunks.get(number as usize / CHUNK)?.get(number as usize % CHUNK)
+    /// The item at an index, if there is one.
+    pub fn get(&self, index: u32) -> Option<&T> {
+        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
     }
 
-    /// All of them, by number.
+    /// All items, in index order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
@@ -65,14 +65,14 @@ impl<T> IntoIterator for ChunkedArena<T> {
 
 impl<T> Index<u32> for ChunkedArena<T> {
     type Output = T;
-    fn index(&self, number: u32) -> &T {
-        &self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    fn index(&self, index: u32) -> &T {
+        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 }
 
 impl<T> IndexMut<u32> for ChunkedArena<T> {
-    fn index_mut(&mut self, number: u32) -> &mut T {
-        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 }
 
@@ -81,27 +81,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_given_in_order_and_stay() {
-        let mut slab = ChunkedArena::default();
-        assert!(slab.is_empty());
-        for number in 0..3 * CHUNK as u32 + 1 {
-            assert_eq!(slab.len(), number as usize);
-            slab.push(number);
+    fn indices_are_consecutive_and_stable() {
+        let mut arena = ChunkedArena::default();
+        assert!(arena.is_empty());
+        for index in 0..3 * CHUNK as u32 + 1 {
+            assert_eq!(arena.len(), index as usize);
+            arena.push(index);
         }
-        slab[CHUNK as u32] = 7;
-        assert_eq!((slab[CHUNK as u32 - 1], slab[CHUNK as u32], slab[3 * CHUNK as u32]), (511, 7, 1536));
+        arena[CHUNK as u32] = 7;
+        assert_eq!((arena[CHUNK as u32 - 1], arena[CHUNK as u32], arena[3 * CHUNK as u32]), (511, 7, 1536));
         assert_eq!(
-            (slab.get(3 * CHUNK as u32), slab.get(3 * CHUNK as u32 + 1), slab.get(u32::MAX)),
+            (arena.get(3 * CHUNK as u32), arena.get(3 * CHUNK as u32 + 1), arena.get(u32::MAX)),
             (Some(&1536), None, None)
         );
-        assert_eq!(slab.iter().count(), slab.len());
-        assert_eq!(slab.into_iter().last(), Some(1536));
+        assert_eq!(arena.iter().count(), arena.len());
+        assert_eq!(arena.into_iter().last(), Some(1536));
     }
 
     #[test]
-    fn a_small_one_takes_little() {
-        let mut slab = ChunkedArena::default();
-        slab.push(1u64);
-        assert_eq!(slab.chunks[0].capacity(), 1);
+    fn a_small_arena_allocates_little() {
+        let mut arena = ChunkedArena::default();
+        arena.push(1u64);
+        assert_eq!(arena.chunks[0].capacity(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Owns the effects: all that the core says to the world. It never logs, counts, sends or sleeps; it returns these.
+//! Owns the effects: the only output of the domain core. The core never logs, counts, sends or sleeps; it returns these.
 
 use super::alert::Alert;
 use super::event::{Channel, Direction, Verdict};
@@ -8,155 +8,155 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 
-/// One consequence of an event or of a deadline, in the order in which they take effect.
+/// A consequence of an event or a deadline, emitted in event order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Something to count.
+    /// A fact to count.
     Fact(Fact),
     /// A violation changed its status.
     Alert(Box<Alert>),
-    /// A manager became known or changed; facts name managers by number.
+    /// A manager became known or changed; facts refer to managers by index.
     ManagerUpdate(Box<ManagerUpdate>),
-    /// A pipeline and stage became known; facts name them by number.
+    /// A pipeline and stage became known; facts refer to them by index.
     StageDeclaration(Box<StageDeclaration>),
-    /// A currency became known; facts name currencies by number.
+    /// A currency became known; facts refer to currencies by index.
     Currency(u32, CompactString),
     /// A call or message was picked for review.
     Review(Box<ReviewRequest>),
-    /// A request for a review of this manager is over: it was answered, or is too old to wait for.
+    /// A review request for this manager ended: it was answered or expired.
     ReviewOver {
-        /// Whose interaction it was about.
+        /// The manager of the reviewed interaction.
         manager: ManagerId,
-        /// Whether the review came.
+        /// Whether the review was received.
         answered: bool,
     },
 }
 
-/// A manager's number inside the tenant; 0 is nobody.
+/// Index of a manager within the tenant; 0 is no manager.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ManagerIx(pub u32);
 
 impl ManagerIx {
-    /// Nobody: counts for department `unknown` and the tenant.
+    /// No manager: counts for department `unknown` and the tenant.
     pub const NONE: Self = Self(0);
 
-    /// This one, or `other` if this is nobody.
+    /// This index, or `other` if this is [`Self::NONE`].
     pub fn or(self, other: Self) -> Self {
         if self == Self::NONE { other } else { self }
     }
 }
 
-/// A manager as the scoreboard needs him.
+/// The attributes of a manager that the scoreboard needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerUpdate {
-    /// When it took effect, in the order of the facts.
+    /// When it took effect, in the same order as facts.
     pub known: Timestamp,
-    /// The number that facts use.
+    /// The index that facts use.
     pub who: ManagerIx,
     /// The CRM's id.
     pub id: ManagerId,
-    /// Where he works; `None` is `unknown`.
+    /// The department; `None` is `unknown`.
     pub department: Option<DepartmentId>,
-    /// Whether he still works.
+    /// Whether the manager is active.
     pub active: bool,
 }
 
-/// A pipeline and a stage in it, `unknown` where there is none.
+/// A pipeline and a stage in it; `unknown` for missing ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageDeclaration {
-    /// The number that facts use.
-    pub number: u32,
+    /// The index that facts use.
+    pub ix: u32,
     /// The pipeline.
     pub pipeline: PipelineId,
     /// The stage.
     pub stage: StageId,
 }
 
-/// Something to count.
+/// A dated, countable observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fact {
-    /// When it took effect; facts come in this order, and corrections take effect when they are made.
+    /// When it took effect. Facts are emitted in this order; corrections take effect when they are made.
     pub known: Timestamp,
-    /// The date it has: the pane it belongs to.
+    /// Its date, which determines its pane.
     pub at: Timestamp,
-    /// Whose it is.
+    /// The manager.
     pub who: ManagerIx,
-    /// 1, or -1 to take an earlier one back.
+    /// 1, or -1 to retract an earlier fact.
     pub times: i32,
-    /// What to count.
+    /// What is counted.
     pub measure: Measure,
 }
 
-/// A percentage, by the bits of its `f64`: so facts can be compared and taken back exactly.
+/// A percentage, stored as the bits of its `f64` so that facts can be compared and retracted exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u64);
 
 impl Percent {
-    /// From 0 to 100.
+    /// From a value between 0 and 100.
     pub fn new(percent: f64) -> Self {
         Self(percent.to_bits())
     }
 
-    /// From 0 to 100.
+    /// The value, 0 to 100.
     pub fn get(self) -> f64 {
         f64::from_bits(self.0)
     }
 }
 
-/// What a fact counts. Those after `Violation` are no events but states that last: their sum is what stands now.
+/// What a fact counts. The measures after `Violation` describe current state: the sum of their facts is the current value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// A lead, at its creation.
+    /// A lead, dated at its creation.
     LeadReceived,
-    /// A lead that became a deal, at its creation.
+    /// A lead that became a deal, dated at its creation.
     LeadConverted,
-    /// A lead closed as converted, at the closing.
+    /// A lead closed as converted, dated at the closing.
     LeadClosedConverted,
-    /// A lead turned down, at the closing.
+    /// A lead closed as disqualified, dated at the closing.
     LeadDisqualified,
-    /// A deal, at its creation.
+    /// A deal, dated at its creation.
     DealReceived,
-    /// A deal that is won, at its creation.
+    /// A won deal, dated at its creation.
     DealConverted,
-    /// A deal that first reached this spot or one after it, at that instant.
+    /// A deal that first reached this stage or a later one, dated at that instant.
     StageReached(u32),
-    /// One of these that reached the next one too, or was won.
+    /// One of these deals that also reached the next stage, or was won.
     StagePassed(u32),
-    /// A deal won, at the closing.
+    /// A won deal, dated at the closing.
     DealWon,
-    /// A deal lost, at the closing.
+    /// A lost deal, dated at the closing.
     DealLost,
-    /// The amount of a deal won, at the closing.
+    /// The amount of a won deal, dated at the closing.
     AmountWon {
-        /// Number of the currency.
+        /// Index of the currency.
         currency: u32,
-        /// Minor units.
+        /// Amount in minor units.
         minor: i64,
     },
-    /// A first response given, and its lag on both clocks.
+    /// A first response, with its lag on both clocks.
     FirstResponse {
         /// On the wall clock.
         wall: Span,
         /// In working time.
         business: Span,
     },
-    /// A lead judged by its norm.
+    /// A lead judged by its response norm.
     FirstResponseJudged {
-        /// Whether it was answered by its deadline.
+        /// Whether it was answered by the deadline.
         within: bool,
     },
-    /// A call back, and its lag.
+    /// A returned call, with its lag.
     CallBack(Span),
-    /// An answer to a message, and its lag.
+    /// An answer to a message, with its lag.
     Reply(Span),
     /// A call.
     Call {
-        /// Who called whom.
+        /// Inbound or outbound.
         direction: Direction,
         /// Whether it was a conversation.
         answered: bool,
     },
-    /// Time talked.
+    /// Talk time.
     Talk(Span),
     /// A message sent.
     MessageSent(Channel),
@@ -164,15 +164,15 @@ pub enum Measure {
     MessageReceived(Channel),
     /// A meeting.
     Meeting,
-    /// An act towards a customer.
+    /// A touch.
     Touch,
     /// Terms offered.
     Terms {
-        /// Number of the deal's journey.
+        /// Index of the deal's journey.
         deal: u32,
-        /// Whether they are special.
+        /// Whether the terms are special.
         special: bool,
-        /// The discount in percent, 0 if none was given.
+        /// The discount, 0 if none was offered.
         discount: Percent,
     },
     /// A review.
@@ -184,20 +184,20 @@ pub enum Measure {
     },
     /// A violation that began.
     Violation(Rule),
-    /// An entity that waits for its first response, at its creation.
+    /// An entity that waits for its first response, dated at its creation.
     Awaiting,
-    /// An open entity, by number of its spot.
+    /// An open entity, by index of its stage.
     Open(u32),
     /// An open deal.
     OpenDeal,
-    /// An open entity that has been in its spot for too long.
+    /// An open entity that is overdue in its stage.
     Overdue(u32),
-    /// A deal among these in a stage that counts as early.
+    /// An overdue deal in an early stage.
     Stuck,
     /// An open alert.
     OpenAlert(Rule),
-    /// A contact with a missed call that nobody returned.
+    /// A contact with an unreturned missed call.
     Unreturned,
-    /// A contact with a message that nobody answered.
+    /// A contact with an unanswered message.
     Unanswered,
 }

@@ -1,5 +1,7 @@
-//! Owns what is told of one lead or deal to whoever asks *why did it fire?*, or *why not yet?*: where it stands, the clocks
-//! that run or ran on it, and what happened to it. Promises to hold no phone, address, name or other text of a customer.
+//! The report on one lead or deal: its state, its clocks and its history.
+//!
+//! It answers *why did it fire?* and *why not yet?*, and contains no phone number, address, name or other personal data
+//! of a customer.
 
 use super::alert::{Severity, Value, Values};
 use super::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
@@ -14,35 +16,35 @@ use uuid::Uuid;
 /// One lead or deal, its clocks and its history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityReport {
-    /// Which.
+    /// The lead or deal.
     pub entity: EntityId,
-    /// Event time up to which everything is in it.
+    /// The watermark: event time up to which the report is complete.
     pub at: Timestamp,
-    /// The responsible.
+    /// The responsible manager.
     pub manager: Option<ManagerId>,
-    /// His department; `unknown` if he has none.
+    /// The manager's department; `unknown` if there is none.
     pub department: Option<DepartmentId>,
     /// Its pipeline.
     pub pipeline: Option<PipelineId>,
-    /// Its present stage.
+    /// Its current stage.
     pub stage: Option<StageId>,
-    /// Since when it has been there.
+    /// When it entered the stage.
     pub stage_since: Option<Timestamp>,
-    /// Its creation, if that is known.
+    /// When it was created, if known.
     pub created_at: Option<Timestamp>,
-    /// How and when it was closed, if it is.
+    /// Outcome and time of the closing, if it is closed.
     pub closed: Option<(Outcome, Timestamp)>,
     /// When it was deleted, if it is.
     pub deleted_at: Option<Timestamp>,
-    /// The lead that a deal grew from.
+    /// The lead that a deal originates from.
     pub lead: Option<CompactString>,
     /// Its contacts, as alerts name them: `contact:KEY`.
     pub contacts: Vec<CompactString>,
-    /// The dates of the touches, in order.
+    /// Event times of the touches, in order.
     pub touches: Vec<Timestamp>,
-    /// Its clocks, in order of their anchors.
+    /// Its clocks, ordered by anchor.
     pub clocks: Vec<ClockState>,
-    /// What happened to it, in order of effect.
+    /// Its events, in event order.
     pub history: Vec<HistoryEntry>,
 }
 
@@ -51,58 +53,58 @@ pub struct EntityReport {
 pub struct ClockState {
     /// The rule.
     pub rule: Rule,
-    /// What it is about, as in an alert.
+    /// The subject, as in an alert.
     pub subject: CompactString,
     /// When it started.
     pub anchor: Timestamp,
-    /// Its deadline; `None`: no norm, or its time never comes.
+    /// The deadline; `None` without a norm, or if the calendar never reaches it.
     pub due: Option<Timestamp>,
-    /// What time it counts.
+    /// Whether it counts business or wall time.
     pub clock: Clock,
-    /// The calendar that business time is counted on.
+    /// The calendar of business time.
     pub calendar: Option<CompactString>,
-    /// What is allowed.
+    /// The time allowed.
     pub within: Option<Span>,
-    /// What it has counted: up to now, or to the act that stopped it.
+    /// The time counted, up to now or to the act that stopped it.
     pub counted: Span,
     /// The act that stopped it.
     pub stopped_at: Option<Timestamp>,
-    /// Where it stands.
+    /// Its status.
     pub status: ClockStatus,
-    /// The alert that came of it, with its level, severity and next escalation.
+    /// The alert, if one was published.
     pub alert: Option<ClockAlert>,
 }
 
-/// An alert that came of a clock.
+/// The alert of a clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClockAlert {
     /// Its id.
     pub id: Uuid,
-    /// How often it was escalated.
+    /// Number of escalations.
     pub level: u32,
-    /// How much it matters by now.
+    /// The current severity.
     pub severity: Severity,
-    /// When it will be escalated next, if it lasts.
+    /// When it will be escalated next, if it stays open.
     pub next_escalation: Option<Timestamp>,
 }
 
-/// Where a clock stands.
+/// The status of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockStatus {
-    /// It runs towards its deadline, if it has one.
+    /// It is running; the deadline, if any, is in the future.
     Running,
-    /// It ran out, and goes on: there is an alert.
+    /// It is running past its deadline; the alert is open.
     Overdue,
-    /// It was stopped in time, or before anybody was told.
+    /// It was stopped in time, or before an alert was published.
     Stopped,
-    /// There was an alert; it is over.
+    /// The alert was resolved.
     Resolved,
-    /// There was an alert; it was taken back.
+    /// The alert was retracted.
     Retracted,
 }
 
 impl ClockStatus {
-    /// The name for readers.
+    /// The name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -114,21 +116,21 @@ impl ClockStatus {
     }
 }
 
-/// An event of its history.
+/// An event in the history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryEntry {
-    /// Its date.
+    /// Event time.
     pub at: Timestamp,
-    /// Which event it was.
+    /// The kind of event.
     pub kind: EventKind,
-    /// Who did it, or was named by it.
+    /// The manager named by the event.
     pub manager: Option<ManagerId>,
-    /// What of it rules look at.
+    /// The attributes that rules use.
     pub details: Values,
 }
 
 impl ClockState {
-    /// A clock with a violation that came, or may come, of it. `before`: what it counted before its anchor.
+    /// The state of a clock with a pending or actual violation. `before`: time counted before the anchor.
     pub(super) fn of(
         rule: Rule,
         subject: CompactString,
@@ -147,7 +149,7 @@ impl ClockState {
             State::Resolved => ClockStatus::Resolved,
             State::Retracted => ClockStatus::Retracted,
         };
-        let told = !matches!(violation.state, State::Waiting | State::Averted);
+        let published = !matches!(violation.state, State::Waiting | State::Averted);
         let level = violation.level();
         let next = steps.get(level as usize).filter(|_| violation.state == State::Open);
         let end = stopped.unwrap_or(now).max(violation.anchor);
@@ -166,7 +168,7 @@ impl ClockState {
             counted: Span(before.0 + scope.elapsed(clock, violation.anchor, end).0),
             stopped_at: stopped,
             status,
-            alert: told.then(|| ClockAlert {
+            alert: published.then(|| ClockAlert {
                 id,
                 level,
                 severity: severity.raised(level),
@@ -177,7 +179,7 @@ impl ClockState {
 }
 
 impl HistoryEntry {
-    /// What is told of an event.
+    /// Builds the entry of an event.
     pub(super) fn of(at: Timestamp, payload: &Payload) -> Self {
         let mut details = Values::new();
         let manager = match payload {
@@ -195,7 +197,7 @@ impl HistoryEntry {
     }
 }
 
-/// Adds what there is.
+/// Adds a text, if there is one.
 fn add(details: &mut Values, key: &'static str, text: Option<&str>) {
     details.extend(text.map(|text| (key, Value::Text(text.into()))));
 }

@@ -1,55 +1,41 @@
-//! Owns the vocabulary of events: what the CRM, the telephone system and the mailboxes tell, decoded.
+//! Owns the decoded events of the CRM, the telephone system and the mailboxes.
 //!
-//! One type per payload of the three topics; fields that no rule or figure uses (comments, names, lines) are checked
-//! by the codec and not kept. Absent and empty are the same: `None`.
+//! One type per payload of the three topics. Fields that no rule or figure uses (comments, names, lines) are validated by
+//! the codec and dropped. Absent and empty values are the same: `None`.
 
 use super::id::{
     CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
     ThreadId,
 };
+use super::source::{Source, Topic};
 use super::time::{Span, Timestamp};
 use compact_str::CompactString;
 
-/// The source topics, in the order in which their events take effect at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
-    /// `crm.events`
-    Crm,
-    /// `telephony.events`
-    Telephony,
-    /// `email.events`
-    Email,
-}
-
-impl Topic {
-    /// Every source topic, in order.
-    pub const ALL: [Self; 3] = [Self::Crm, Self::Telephony, Self::Email];
-
-    /// The default topic name, also used in subjects (`topic:NAME`).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Crm => "crm.events",
-            Self::Telephony => "telephony.events",
-            Self::Email => "email.events",
-        }
-    }
-}
-
-/// The place of an event in the order of effect: event time, topic, and where it stands in its source.
+/// The position of an event in event order: event time, topic rank, offset and source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventOrder {
     /// Event time.
     pub at: Timestamp,
-    /// The rank of its topic; deadlines come after all events of their instant.
+    /// [`Topic::rank`] of its topic; deadlines come after all events of their instant.
     pub rank: u8,
-    /// Its offset or line.
+    /// Its offset, or line in a file.
     pub offset: i64,
-    /// Which of the sources of one topic it came from.
+    /// [`Source::id`] of the source it was read from.
     pub source: u8,
 }
 
 impl EventOrder {
-    /// The place of what falls due at an instant: after its events.
+    /// The position of an event of `topic`, read from `source` at `offset`.
+    pub fn of(at: Timestamp, topic: Topic, source: Source, offset: i64) -> Self {
+        Self { at, rank: topic.rank(), offset, source: source.id() }
+    }
+
+    /// The position of an instant in the life of a topic: before all of its events at that instant.
+    pub fn before(at: Timestamp, topic: Topic) -> Self {
+        Self { at, rank: topic.rank(), offset: 0, source: 0 }
+    }
+
+    /// The position of deadlines at an instant: after all its events.
     pub fn deadline(at: Timestamp) -> Self {
         Self { at, rank: u8::MAX, offset: i64::MAX, source: u8::MAX }
     }
@@ -58,11 +44,11 @@ impl EventOrder {
 /// One event of a tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The company it happened in; never empty.
+    /// The tenant; never empty.
     pub tenant: TenantId,
     /// Event time (`occurred_at`).
     pub at: Timestamp,
-    /// Unique inside tenant and topic; without it an event is never a duplicate.
+    /// Unique within tenant and topic; an event without id is never a duplicate.
     pub id: Option<EventId>,
     /// What happened.
     pub payload: Payload,
@@ -80,16 +66,16 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// Shows every lead and deal that it names.
-    pub fn each_entity(&self, mut show: impl FnMut(EntityKind, &CompactString)) {
+    /// Calls `visit` for every lead and deal that the payload references.
+    pub fn each_entity(&self, mut visit: impl FnMut(EntityKind, &CompactString)) {
         match self {
-            Self::Crm(payload) => payload.each_entity(show),
-            Self::Call(call) => call.entity.iter().for_each(|entity| show(entity.kind, &entity.id)),
-            Self::Message(message) => message.entity.iter().for_each(|entity| show(entity.kind, &entity.id)),
+            Self::Crm(payload) => payload.each_entity(visit),
+            Self::Call(call) => call.entity.iter().for_each(|entity| visit(entity.kind, &entity.id)),
+            Self::Message(message) => message.entity.iter().for_each(|entity| visit(entity.kind, &entity.id)),
         }
     }
 
-    /// Which of the events it is.
+    /// The kind of the event.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Crm(payload) => payload.kind(),
@@ -102,12 +88,12 @@ impl Payload {
         }
     }
 
-    /// Shows every phone and address that it names.
-    pub fn each_contact(&self, mut show: impl FnMut(&Contact)) {
+    /// Calls `visit` for every phone and address that the payload contains.
+    pub fn each_contact(&self, mut visit: impl FnMut(&Contact)) {
         match self {
-            Self::Crm(payload) => payload.contacts().iter().for_each(show),
-            Self::Call(call) => show(&Contact::Phone(call.phone.clone())),
-            Self::Message(message) => message.contact.iter().for_each(show),
+            Self::Crm(payload) => payload.contacts().iter().for_each(visit),
+            Self::Call(call) => visit(&Contact::Phone(call.phone.clone())),
+            Self::Message(message) => message.contact.iter().for_each(visit),
         }
     }
 
@@ -123,7 +109,7 @@ impl Payload {
 
 macro_rules! event_kinds {
     ($($kind:ident $topic:ident $name:literal)*) => {
-        /// Which event it is; the discriminant is its place in [`EventKind::ALL`].
+        /// The kind of an event; the discriminant is its index in [`EventKind::ALL`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum EventKind {
             $(#[doc = concat!("`", $name, "`")] $kind,)*
@@ -133,7 +119,7 @@ macro_rules! event_kinds {
             /// Every kind, topic by topic.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
-            /// What it is called in events: the key that it stands under.
+            /// The key of the payload in events.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
@@ -170,36 +156,36 @@ event_kinds! {
 /// Payloads of `CrmEvent`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CrmPayload {
-    /// A lead came in.
+    /// A lead was created.
     LeadCreated(Created),
-    /// A deal was opened.
+    /// A deal was created.
     DealCreated(Created),
     /// An entity moved to a stage.
     StageChanged(StageChanged),
-    /// An entity got a responsible manager.
+    /// The responsible manager of an entity was set.
     Assigned {
         /// Which entity.
         entity: EntityId,
-        /// The new responsible.
+        /// The new responsible manager.
         manager: ManagerId,
     },
     /// An entity was closed.
     Closed {
         /// Which entity.
         entity: EntityId,
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
-        /// Why, in the CRM's words.
+        /// The reason, as in the CRM.
         reason: Option<CompactString>,
     },
-    /// A closed entity was opened again.
+    /// A closed entity was reopened.
     Reopened {
         /// Which entity.
         entity: EntityId,
         /// The stage it was placed in.
         stage: Option<StageId>,
     },
-    /// An entity was deleted for good.
+    /// An entity was deleted permanently.
     Deleted {
         /// Which entity.
         entity: EntityId,
@@ -208,43 +194,43 @@ pub enum CrmPayload {
     ContactLinked {
         /// Which entity.
         entity: EntityId,
-        /// The phone or address; without one nothing is linked.
+        /// The phone or address; `None` links nothing.
         contact: Option<Contact>,
     },
     /// Terms were offered to the customer.
     TermsOffered(TermsOffered),
     /// A planned activity was completed.
     ActivityCompleted {
-        /// For which entity.
+        /// Which entity.
         entity: EntityId,
-        /// By whom.
+        /// The manager who completed it.
         manager: Option<ManagerId>,
-        /// What it was.
+        /// The kind of activity.
         kind: ActivityKind,
     },
-    /// A reviewer judged a call or a message.
+    /// A call or message was reviewed.
     InteractionReviewed {
         /// The call or message.
         interaction: CompactString,
-        /// Whose it was.
+        /// The manager of the call or message.
         manager: ManagerId,
-        /// 0 to 100.
+        /// The score, 0 to 100.
         score: f64,
         /// Success, failure or neither.
         verdict: Verdict,
     },
-    /// The whole record of a manager; replaces the one before.
+    /// The complete record of a manager; replaces the previous one.
     ManagerUpserted {
         /// Which manager.
         manager: ManagerId,
         /// The department; `None` is the `unknown` one.
         department: Option<DepartmentId>,
-        /// The grade that terms policies look at.
+        /// The grade, used by terms policies.
         grade: Option<CompactString>,
-        /// Whether the manager still works.
+        /// Whether the manager is active.
         active: bool,
     },
-    /// The whole current lead or deal, from sources that say only that something changed.
+    /// The complete current state of a lead or deal, from sources that report only that something changed.
     Snapshot(Box<Snapshot>),
 }
 
@@ -270,26 +256,26 @@ impl CrmPayload {
         }
     }
 
-    fn each_entity(&self, mut show: impl FnMut(EntityKind, &CompactString)) {
+    fn each_entity(&self, mut visit: impl FnMut(EntityKind, &CompactString)) {
         use EntityKind::{Deal, Lead};
         match self {
-            Self::LeadCreated(created) => show(Lead, &created.id),
+            Self::LeadCreated(created) => visit(Lead, &created.id),
             Self::DealCreated(created) => {
-                show(Deal, &created.id);
-                created.lead.iter().for_each(|lead| show(Lead, lead));
+                visit(Deal, &created.id);
+                created.lead.iter().for_each(|lead| visit(Lead, lead));
             }
             Self::Snapshot(snapshot) => {
-                show(snapshot.entity.kind, &snapshot.entity.id);
-                snapshot.lead.iter().for_each(|lead| show(Lead, lead));
+                visit(snapshot.entity.kind, &snapshot.entity.id);
+                snapshot.lead.iter().for_each(|lead| visit(Lead, lead));
             }
-            Self::StageChanged(change) => show(change.entity.kind, &change.entity.id),
-            Self::TermsOffered(terms) => show(Deal, &terms.deal),
+            Self::StageChanged(change) => visit(change.entity.kind, &change.entity.id),
+            Self::TermsOffered(terms) => visit(Deal, &terms.deal),
             Self::Assigned { entity, .. }
             | Self::Closed { entity, .. }
             | Self::Reopened { entity, .. }
             | Self::Deleted { entity }
             | Self::ContactLinked { entity, .. }
-            | Self::ActivityCompleted { entity, .. } => show(entity.kind, &entity.id),
+            | Self::ActivityCompleted { entity, .. } => visit(entity.kind, &entity.id),
             Self::InteractionReviewed { .. } | Self::ManagerUpserted { .. } => {}
         }
     }
@@ -309,15 +295,15 @@ impl CrmPayload {
 pub struct Created {
     /// The lead's or deal's id.
     pub id: CompactString,
-    /// The lead that a deal grew from.
+    /// The lead that the deal originated from.
     pub lead: Option<CompactString>,
-    /// The responsible.
+    /// The responsible manager.
     pub manager: Option<ManagerId>,
     /// The pipeline.
     pub pipeline: Option<PipelineId>,
-    /// The stage it was created in.
+    /// The initial stage.
     pub stage: Option<StageId>,
-    /// Where a lead came from.
+    /// The source of a lead.
     pub source: Option<SourceId>,
     /// A deal's amount.
     pub amount: Amount,
@@ -325,7 +311,7 @@ pub struct Created {
     pub contacts: Vec<Contact>,
 }
 
-/// Money as events give it: either part may be missing.
+/// An amount of money as in events: either part may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Amount {
     /// In minor units (kopecks, cents).
@@ -341,30 +327,30 @@ pub struct StageChanged {
     pub entity: EntityId,
     /// The pipeline of the new stage.
     pub pipeline: Option<PipelineId>,
-    /// The stage before.
+    /// The previous stage.
     pub from: Option<StageId>,
     /// The new stage.
     pub to: StageId,
-    /// The CRM fields that are filled by now.
+    /// The CRM fields that are filled.
     pub filled_fields: Vec<CompactString>,
 }
 
 /// `terms_offered`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TermsOffered {
-    /// For which deal.
+    /// The deal.
     pub deal: CompactString,
-    /// By whom.
+    /// The manager who offered them.
     pub manager: Option<ManagerId>,
-    /// Discount, 0 to 100.
+    /// Discount in percent, 0 to 100.
     pub discount_percent: Option<f64>,
-    /// Length of an instalment plan in months.
+    /// Instalment plan in months.
     pub installment_months: Option<i64>,
-    /// Part to be paid before, 0 to 100.
+    /// Prepayment in percent, 0 to 100.
     pub prepayment_percent: Option<f64>,
-    /// Who allowed it.
+    /// The manager who approved the terms.
     pub approved_by: Option<ManagerId>,
-    /// The amount it is about.
+    /// The amount of the deal in the offer.
     pub amount: Amount,
 }
 
@@ -373,11 +359,11 @@ pub struct TermsOffered {
 pub struct Snapshot {
     /// Which entity.
     pub entity: EntityId,
-    /// The lead that a deal grew from.
+    /// The lead that the deal originated from.
     pub lead: Option<CompactString>,
-    /// The responsible.
+    /// The responsible manager.
     pub manager: Option<ManagerId>,
-    /// Where it came from.
+    /// The source.
     pub source: Option<SourceId>,
     /// The pipeline.
     pub pipeline: Option<PipelineId>,
@@ -387,13 +373,13 @@ pub struct Snapshot {
     pub contacts: Vec<Contact>,
     /// A deal's amount.
     pub amount: Amount,
-    /// How it ended, if it did.
+    /// The outcome, if closed.
     pub outcome: Option<Outcome>,
-    /// Why, in the CRM's words.
+    /// The closing reason, as in the CRM.
     pub reason: Option<CompactString>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it entered its stage.
+    /// When it entered the stage.
     pub stage_entered_at: Option<Timestamp>,
     /// The CRM fields that are filled.
     pub filled_fields: Vec<CompactString>,
@@ -404,28 +390,28 @@ pub struct Snapshot {
 pub struct Call {
     /// Which call.
     pub id: CallId,
-    /// Who called whom.
+    /// Inbound or outbound.
     pub direction: Direction,
-    /// The customer's number as the telephone system spells it; may be empty.
+    /// The customer's number as the telephone system writes it; may be empty.
     pub phone: CompactString,
-    /// Who spoke or should have.
+    /// The manager who took or should have taken the call.
     pub manager: Option<ManagerId>,
-    /// The entity, where the source knows it.
+    /// The entity, if the source knows it.
     pub entity: Option<EntityId>,
     /// `None` for `call_started`.
     pub end: Option<CallEnd>,
 }
 
-/// What `call_ended` adds.
+/// Additional fields of `call_ended`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallEnd {
-    /// The call's start; missing: its end.
+    /// The start of the call; `None`: its end is used.
     pub started_at: Option<Timestamp>,
-    /// Time talked.
+    /// Talk time.
     pub talk: Span,
-    /// How it ended.
+    /// The outcome of the call.
     pub outcome: CallOutcome,
-    /// Where the recording lies; never in an alert, a log line or a label.
+    /// URL of the recording; never part of an alert, a log line or a label.
     pub recording_url: Option<CompactString>,
 }
 
@@ -436,23 +422,23 @@ pub struct Message {
     pub id: MessageId,
     /// Sent by a manager (outbound) or received from the customer (inbound).
     pub direction: Direction,
-    /// The thread it stands in.
+    /// The thread that it belongs to.
     pub thread: Option<ThreadId>,
     /// The message it answers.
     pub in_reply_to: Option<MessageId>,
-    /// By what means.
+    /// The channel.
     pub channel: Channel,
     /// The customer's address.
     pub contact: Option<Contact>,
-    /// Who wrote or received it.
+    /// The manager who wrote or received it.
     pub manager: Option<ManagerId>,
-    /// The entity, where the source knows it.
+    /// The entity, if the source knows it.
     pub entity: Option<EntityId>,
-    /// Autoreply, robot or newsletter: counted, but neither a touch nor a question.
+    /// An automatic reply, robot message or newsletter: counted, but neither a touch nor a demand.
     pub automatic: bool,
 }
 
-/// How a customer can be reached, as the source spells it.
+/// A contact of a customer as the source writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contact {
     /// A phone number.
@@ -468,7 +454,7 @@ pub enum Contact {
     },
 }
 
-/// Who called or wrote to whom.
+/// The direction of a call or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From the customer.
@@ -477,16 +463,16 @@ pub enum Direction {
     Outbound,
 }
 
-/// How a lead or a deal ended.
+/// The outcome of a lead or deal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// A deal was won.
     Won,
-    /// Lost.
+    /// A deal was lost.
     Lost,
     /// A lead became a deal.
     Converted,
-    /// A lead was turned down.
+    /// A lead was disqualified.
     Disqualified,
 }
 
@@ -505,9 +491,9 @@ impl Outcome {
 /// Kinds of completed activities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActivityKind {
-    /// A meeting: a touch, and contact both ways.
+    /// A meeting: a touch and two-way contact.
     Meeting,
-    /// A demonstration: a touch, and contact both ways.
+    /// A demonstration: a touch and two-way contact.
     Demo,
     /// A proposal was sent.
     Proposal,
@@ -515,7 +501,7 @@ pub enum ActivityKind {
     Invoice,
     /// A task was done.
     Task,
-    /// The customer's needs were found out.
+    /// The customer's needs were analyzed.
     NeedsAnalysis,
     /// Anything else.
     Other,
@@ -540,20 +526,20 @@ impl ActivityKind {
     }
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallOutcome {
-    /// Somebody, or something, took the call.
+    /// The call was answered.
     Answered,
-    /// Nobody did.
+    /// The call was not answered.
     NoAnswer,
     /// The line was busy.
     Busy,
-    /// It was turned down.
+    /// The call was rejected.
     Rejected,
-    /// A machine took it.
+    /// Voicemail answered.
     Voicemail,
-    /// It could not be put through.
+    /// The call could not be connected.
     Failed,
 }
 
@@ -562,7 +548,7 @@ pub enum CallOutcome {
 pub enum Channel {
     /// E-mail.
     Email,
-    /// A chat on a site or in the CRM.
+    /// A chat on a website or in the CRM.
     Chat,
     /// A text message.
     Sms,
@@ -588,9 +574,9 @@ impl Channel {
 /// A reviewer's verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// A case to learn from.
+    /// A good example.
     Success,
-    /// A case to avoid.
+    /// A bad example.
     Failure,
     /// Neither.
     Neutral,

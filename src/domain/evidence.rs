@@ -1,5 +1,5 @@
-//! Owns the evidence of alerts: every key of `observed` and `norm` once, with its unit and its meaning in English and
-//! Russian. Messages, `docs/rules.md` and the JSON Schema of alerts go by it; a key that is not here is told by no rule.
+//! Owns the table of evidence: every key of `observed` and `norm` of alerts, with its unit and its meaning in English and
+//! Russian. Messages, `docs/rules.md` and the JSON Schema of alerts are generated from it; rules use no other keys.
 
 use super::alert::Value;
 use super::event::Outcome;
@@ -9,24 +9,24 @@ use super::rule::{Parameter, Rule};
 /// One key of `observed` or `norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// As alerts have it.
+    /// The key in alerts.
     pub key: &'static str,
-    /// What its value is.
+    /// The unit of its value.
     pub unit: Unit,
-    /// What it says.
+    /// Its meaning, in English and Russian.
     pub about: [&'static str; 2],
 }
 
-/// What a value is.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A length of time on the rule's clock.
+    /// A duration on the rule's clock.
     Seconds,
-    /// How many.
+    /// A count.
     Count,
     /// Months.
     Months,
-    /// A part of one.
+    /// A share, 0 to 1.
     Share,
     /// A quantile, above 0 and below 1.
     Quantile,
@@ -38,14 +38,14 @@ pub enum Unit {
     Flag,
     /// The id of a stage, or how an entity ended.
     Stage,
-    /// Names, with commas between them.
+    /// Names, separated by commas.
     Names,
     /// One of these names.
     Name(&'static [&'static str]),
 }
 
 impl Unit {
-    /// For a person.
+    /// The unit in English and Russian, for documentation.
     pub fn name(self) -> [&'static str; 2] {
         match self {
             Self::Seconds => ["seconds", "секунды"],
@@ -57,12 +57,12 @@ impl Unit {
             Self::Score => ["a score, 0 to 100", "баллы, от 0 до 100"],
             Self::Flag => ["0 or 1", "0 или 1"],
             Self::Stage => ["the CRM's id", "идентификатор из CRM"],
-            Self::Names => ["names, with commas between", "названия через запятую"],
+            Self::Names => ["names, separated by commas", "названия через запятую"],
             Self::Name(_) => ["a name", "название"],
         }
     }
 
-    /// Whether a value can be of this unit.
+    /// Whether a value is valid for this unit.
     pub fn fits(self, value: &Value) -> bool {
         match value {
             Value::Count(count) => match self {
@@ -98,62 +98,71 @@ const OUTCOMES: Unit =
 /// Every key.
 const ALL: &[Evidence] = &[
     // Observed.
-    key("lag_seconds", Unit::Seconds, "how long the customer has waited", "сколько ждёт клиент"),
-    key("idle_seconds", Unit::Seconds, "for how long nobody has turned to the customer", "сколько никто не обращался"),
+    key("lag_seconds", Unit::Seconds, "how long the customer has waited", "сколько времени ждёт клиент"),
+    key("idle_seconds", Unit::Seconds, "time since the latest touch", "сколько времени с клиентом не связывались"),
     key(
         "time_in_stage_seconds",
         Unit::Seconds,
-        "time in the stage, all stays together",
-        "время на этапе за все заходы",
+        "time in the stage, the sum of all stays",
+        "время на этапе, сумма за все заходы",
     ),
-    key("silent_seconds", Unit::Seconds, "for how long nothing has come", "сколько ничего не приходит"),
-    key("touches", Unit::Count, "touches so far", "сколько раз обращались"),
-    key("outcome", OUTCOMES, "how it ended", "чем закончилось"),
-    key("reason_given", Unit::Flag, "whether there was any reason", "указана ли какая-нибудь причина"),
+    key("silent_seconds", Unit::Seconds, "how long no event has come", "сколько времени нет событий"),
+    key("touches", Unit::Count, "touches so far", "сколько было попыток связаться"),
+    key("outcome", OUTCOMES, "the outcome of the lead or deal", "итог лида или сделки"),
+    key("reason_given", Unit::Flag, "whether any reason was given", "указана ли какая-нибудь причина"),
     key("stage", Unit::Stage, "the stage that was entered", "этап, на который перешли"),
     key("missing", Unit::Names, "what was missing, fields first", "чего не хватало, сначала поля"),
     key("from_stage", Unit::Stage, "the stage that was left", "этап, с которого ушли"),
-    key("to_stage", Unit::Stage, "the stage that it moved to, or its end", "этап или итог, к которому перешли"),
+    key("to_stage", Unit::Stage, "the stage that was entered, or the outcome", "этап, на который перешли, или итог"),
     key("discount_percent", Unit::Percent, "the discount that was offered", "предложенная скидка"),
     key("installment_months", Unit::Months, "the instalment plan that was offered", "предложенная рассрочка"),
     key("prepayment_percent", Unit::Percent, "the prepayment that was offered", "предложенная предоплата"),
-    key("n", Unit::Count, "how many cases were judged", "сколько случаев учтено"),
-    key("k", Unit::Count, "how many of them count", "сколько из них засчитано"),
+    key("n", Unit::Count, "number of cases in the sample", "сколько случаев учтено"),
+    key("k", Unit::Count, "how many of them count towards the share", "сколько из них засчитано в долю"),
     key("ratio", Unit::Share, "the share, `k` of `n`", "доля `k` от `n`"),
     key(
         "upper",
         Unit::Share,
-        "what the share may be at best, chance allowed for",
-        "верхняя граница доли с учётом случайности",
+        "upper bound of the share's 95 % confidence interval",
+        "верхняя граница 95-процентного доверительного интервала доли",
     ),
-    key("quantile_seconds", Unit::Seconds, "the lag at the quantile", "задержка на этом квантиле"),
+    key("quantile_seconds", Unit::Seconds, "the lag at this quantile", "задержка на этом квантиле"),
     key("mean_score", Unit::Score, "the mean score of the reviews", "средняя оценка"),
     // Norm.
     key("within_seconds", Unit::Seconds, "the deadline, from the anchor", "срок от начала отсчёта"),
-    key("clock", CLOCKS, "what time counts", "какое время считается"),
+    key("clock", CLOCKS, "which time counts", "какое время считается"),
     key("response", RESPONSES, "what counts as a response", "что считается ответом"),
-    key("attempts", Unit::Count, "how many touches are wanted", "сколько нужно попыток"),
-    key("min_touches", Unit::Count, "how many touches are wanted before", "сколько обращений нужно до отказа"),
-    key("required_stage", Unit::Stage, "the stage that was passed over", "пропущенный этап"),
+    key("attempts", Unit::Count, "how many touches are required", "сколько нужно попыток"),
+    key(
+        "min_touches",
+        Unit::Count,
+        "how many touches are required before a disqualification",
+        "сколько попыток нужно до отказа",
+    ),
+    key("required_stage", Unit::Stage, "the stage that was skipped", "пропущенный этап"),
     key("fields", Unit::Names, "the fields that the stage requires", "поля, которых требует этап"),
     key("activities", Unit::Names, "the activities that the stage requires", "дела, которых требует этап"),
-    key("max_time_seconds", Unit::Seconds, "the longest time in the stage", "предельное время на этапе"),
-    key("max_discount_percent", Unit::Percent, "the largest discount", "наибольшая скидка"),
-    key("max_installment_months", Unit::Months, "the longest instalment plan", "самая длинная рассрочка"),
-    key("min_prepayment_percent", Unit::Percent, "the smallest prepayment", "наименьшая предоплата"),
-    key("at_least", Unit::Share, "the lowest good share", "наименьшая допустимая доля"),
-    key("at_most", Unit::Share, "the highest good share", "наибольшая допустимая доля"),
-    key("at_most_seconds", Unit::Seconds, "the longest good lag", "наибольшая допустимая задержка"),
-    key("quantile", Unit::Quantile, "which quantile is judged", "по какому квантилю судят"),
+    key("max_time_seconds", Unit::Seconds, "maximum time in the stage", "предельное время на этапе"),
+    key("max_discount_percent", Unit::Percent, "maximum discount", "наибольшая скидка"),
+    key("max_installment_months", Unit::Months, "maximum instalment plan", "самая длинная рассрочка"),
+    key("min_prepayment_percent", Unit::Percent, "minimum prepayment", "наименьшая предоплата"),
+    key("at_least", Unit::Share, "minimum share", "наименьшая допустимая доля"),
+    key("at_most", Unit::Share, "maximum share", "наибольшая допустимая доля"),
+    key("at_most_seconds", Unit::Seconds, "maximum lag", "наибольшая допустимая задержка"),
+    key("quantile", Unit::Quantile, "which quantile is judged", "какой квантиль оценивается"),
     key("basis", BASES, "what the share is counted over", "от чего считается доля"),
-    key("min_sample", Unit::Count, "with fewer cases there is no judgement", "при меньшем числе случаев оценки нет"),
+    key(
+        "min_sample",
+        Unit::Count,
+        "minimum number of cases; smaller samples are not judged",
+        "минимум случаев; при меньшем числе оценки нет",
+    ),
 ];
 
-/// `at_least` of a rule that judges scores.
-const SCORE: Evidence =
-    key("at_least", Unit::Score, "the lowest good mean score", "наименьшая допустимая средняя оценка");
+/// `at_least` of rules that judge scores.
+const SCORE: Evidence = key("at_least", Unit::Score, "minimum mean score", "наименьшая допустимая средняя оценка");
 
-/// What a key of a rule's alerts is.
+/// The entry of a key in the alerts of a rule.
 pub fn of(rule: Rule, key: &str) -> Option<&'static Evidence> {
     if key == SCORE.key && rule.definition().takes.contains(&Parameter::Score) {
         return Some(&SCORE);
@@ -167,17 +176,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_key_of_a_rule_stands_here() {
+    fn every_key_of_a_rule_is_listed() {
         for rule in Rule::ALL {
             let definition = rule.definition();
             for key in [definition.observed, definition.norm].concat() {
-                assert!(of(*rule, key).is_some(), "{}: `{key}` wants a line in src/domain/evidence.rs", rule.name());
+                assert!(of(*rule, key).is_some(), "{}: `{key}` is missing in src/domain/evidence.rs", rule.name());
             }
         }
     }
 
     #[test]
-    fn every_key_stands_here_once() {
+    fn every_key_is_listed_once() {
         let keys: BTreeSet<_> = ALL.iter().map(|evidence| evidence.key).collect();
         assert_eq!(keys.len(), ALL.len());
     }

@@ -1,60 +1,57 @@
-//! Owns histograms of lags: sparse, mergeable, and exactly subtractable. Promises the same bins for the same lags on
-//! every machine (integers only) and quantiles to within 0.4 %. Refuses negative lags (they are 0) and to forget: what
-//! was added can be taken away again, and then is as if it never was.
+//! Owns histograms of lags: sparse, mergeable and exactly subtractable. Promises the same bins for the same lags on every
+//! machine (integers only), quantiles to within 0.4 %, and exact removal: subtracting what was added restores the
+//! histogram. Negative lags count as 0.
 //!
-//! **Bins.** Lags are whole milliseconds. Below 128 every lag has a bin of its own. From there on every octave
-//! [2ᵏ, 2ᵏ⁺¹), k ≥ 7, is cut into 128 bins of equal width w = 2ᵏ⁻⁷, the first beginning at 2ᵏ = 128 w. (So lags below
-//! 256 are still alone: w = 1.)
+//! **Bins.** Lags are whole milliseconds. Below 128 every lag has its own bin. From there on every octave [2ᵏ, 2ᵏ⁺¹),
+//! k ≥ 7, is divided into 128 bins of equal width w = 2ᵏ⁻⁷, the first beginning at 2ᵏ = 128 w. (So lags below 256 also
+//! have their own bins: w = 1.)
 //!
 //! **Error.** A bin [l, l + w) is represented by m = l + ⌊(w − 1) / 2⌋. For a lag v in it with w ≥ 2, |m − v| ≤ w / 2,
-//! and v ≥ l ≥ 128 w; where |m − v| = w / 2, v is the bin's last and more than l. So |m − v| / v < (w / 2) / (128 w) =
-//! 1 / 256, less than 0.4 %. Nearest rank picks one lag, and that lag's bin is the one found: the error of a quantile
-//! is its bin's.
+//! and v ≥ l ≥ 128 w; if |m − v| = w / 2, v is the last lag of the bin and greater than l. So |m − v| / v <
+//! (w / 2) / (128 w) = 1 / 256, less than 0.4 %. The nearest rank selects one lag and finds exactly its bin, so the error
+//! of a quantile is the error of its bin.
 
 use super::time::Span;
 
-/// How many lags there were of about which length.
+/// A histogram of lags.
 ///
-/// Its parts may for a while be less than nothing, when a retraction comes before what it retracts.
+/// Counts may be negative temporarily, when a retraction arrives before the lag that it retracts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Bin and how many lags it has; ordered by bin, never 0.
+    /// Bin and its number of lags; ordered by bin, never 0.
     bins: Vec<(u16, i32)>,
-    /// How many lags.
+    /// Number of lags.
     count: i64,
     /// Their sum in milliseconds.
     sum: i128,
 }
 
-/// Bins of an octave, as a power of two.
+/// Bins per octave, as a power of two.
 const BITS: u32 = 7;
 
-/// The bin of the longest lag there is.
-const LAST_BIN: u16 = bin(i64::MAX);
-
-/// The bin of a lag in milliseconds, which is not negative.
+/// The bin of a lag in milliseconds; the lag must not be negative.
 const fn bin(lag: i64) -> u16 {
-    // The width of the bin, as a power of two.
+    // Width of the bin, as a power of two.
     let width = (lag | 1).ilog2().saturating_sub(BITS);
     (((width as i64) << BITS) + (lag >> width)) as u16
 }
 
-/// The lag in milliseconds that stands for a bin, which is not after [`LAST_BIN`].
-fn middle(bin: u16) -> i64 {
+/// The lag in milliseconds that represents a bin; `bin` must not exceed that of `i64::MAX`, 7295.
+fn representative(bin: u16) -> i64 {
     let width = (u32::from(bin) >> BITS).saturating_sub(1);
     let start = (i64::from(bin) - (i64::from(width) << BITS)) << width;
     start + ((1 << width) - 1) / 2
 }
 
 impl Histogram {
-    /// A histogram without lags; it takes no memory of its own.
+    /// An empty histogram; it does not allocate.
     pub const fn new() -> Self {
         Self { bins: Vec::new(), count: 0, sum: 0 }
     }
 
-    /// Adds a lag `times` times; a negative number takes it away again. A negative lag is a lag of 0.
+    /// Adds a lag `times` times; a negative number removes it. A negative lag counts as 0.
     ///
-    /// A bin holds up to 2³¹ − 1 lags; beyond that its share in the quantiles no longer grows.
+    /// A bin holds at most 2³¹ − 1 lags; beyond that its weight in quantiles no longer grows.
     pub fn add(&mut self, lag: Span, times: i64) {
         if times == 0 {
             return;
@@ -65,13 +62,13 @@ impl Histogram {
         let bin = bin(lag);
         match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
             Ok(at) => {
-                self.bins[at].1 = total(self.bins[at].1, times);
+                self.bins[at].1 = saturating_count(self.bins[at].1, times);
                 if self.bins[at].1 == 0 {
                     self.bins.remove(at);
-                    self.give_back();
+                    self.release_memory();
                 }
             }
-            Err(at) => self.bins.insert(at, (bin, total(0, times))),
+            Err(at) => self.bins.insert(at, (bin, saturating_count(0, times))),
         }
     }
 
@@ -82,19 +79,19 @@ impl Histogram {
         self.combine(&other.bins, 1);
     }
 
-    /// Takes all lags of `other` away: exactly what merging it had added.
+    /// Subtracts all lags of `other`, the exact inverse of [`Histogram::merge`].
     pub fn subtract(&mut self, other: &Self) {
         self.count -= other.count;
         self.sum -= other.sum;
         self.combine(&other.bins, -1);
     }
 
-    /// How many lags there are.
+    /// Number of lags.
     pub fn count(&self) -> i64 {
         self.count
     }
 
-    /// The sum of the lags in milliseconds, exact.
+    /// The exact sum of the lags in milliseconds.
     pub fn sum(&self) -> i128 {
         self.sum
     }
@@ -104,10 +101,10 @@ impl Histogram {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64 / 1000.0)
     }
 
-    /// The lag of rank ⌈`q` · n⌉, to within 0.4 %; `q` is taken to lie between 0 and 1. `None` without lags.
+    /// The lag of rank ⌈`q` · n⌉, to within 0.4 %; `q` is clamped to 0..1. `None` without lags.
     ///
-    /// `q` is read as the decimal fraction that it was written as: 0.07 of 100 is the 7th, though in binary 0.07 is a
-    /// little more than that.
+    /// `q` is interpreted as the decimal fraction that was written: 0.07 of 100 is the 7th lag, although the binary
+    /// value of 0.07 is slightly larger.
     pub fn quantile(&self, q: f64) -> Option<Span> {
         if self.count <= 0 {
             return None;
@@ -116,54 +113,32 @@ impl Histogram {
         let whole = exact.round();
         let rank = if (exact - whole).abs() <= whole * 4.0 * f64::EPSILON { whole } else { exact.ceil() };
         let rank = (rank as i64).clamp(1, self.count);
-        let mut passed = 0;
+        let mut cumulative = 0;
         let found = self.bins.iter().find(|(_, count)| {
-            passed += i64::from(*count);
-            passed >= rank
+            cumulative += i64::from(*count);
+            cumulative >= rank
         });
-        found.or(self.bins.last()).map(|(bin, _)| Span(middle(*bin)))
+        found.or(self.bins.last()).map(|(bin, _)| Span(representative(*bin)))
     }
 
-    /// Whether nothing was added, or all of it taken away again.
+    /// Whether no lags were added, or all were removed again.
     pub fn is_empty(&self) -> bool {
         self.bins.is_empty() && self.count == 0 && self.sum == 0
     }
 
-    /// The bins that are not empty, in order: number and lags. With [`Histogram::sum`] they are the whole histogram.
-    pub fn bins(&self) -> &[(u16, i32)] {
-        &self.bins
-    }
-
-    /// A histogram from what [`Histogram::bins`] and [`Histogram::sum`] gave; bins that come twice are added,
-    /// and one after the last is the last.
-    pub fn from_bins(bins: impl IntoIterator<Item = (u16, i32)>, sum: i128) -> Self {
-        let mut bins: Vec<(u16, i32)> = bins.into_iter().map(|(bin, count)| (bin.min(LAST_BIN), count)).collect();
-        bins.sort_unstable_by_key(|(bin, _)| *bin);
-        bins.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 = total(kept.1, i64::from(next.1));
-            }
-            same
-        });
-        bins.retain(|(_, count)| *count != 0);
-        let count = bins.iter().map(|(_, count)| i64::from(*count)).sum();
-        Self { bins, count, sum }
-    }
-
-    /// Adds `sign` times the bins of another histogram, in place: first those that are here already are counted up and
-    /// the others counted, then the tail is moved from behind to make room for them.
+    /// Adds `sign` times the bins of another histogram in place: first updates the bins that both have and counts the
+    /// missing ones, then merges the missing ones in from the end.
     fn combine(&mut self, others: &[(u16, i32)], sign: i64) {
-        let mut here = 0;
+        let mut position = 0;
         let mut missing = 0;
         let mut emptied = false;
         for &(bin, count) in others {
-            while self.bins.get(here).is_some_and(|(held, _)| *held < bin) {
-                here += 1;
+            while self.bins.get(position).is_some_and(|(existing, _)| *existing < bin) {
+                position += 1;
             }
-            match self.bins.get_mut(here) {
-                Some((held, sum)) if *held == bin => {
-                    *sum = total(*sum, sign * i64::from(count));
+            match self.bins.get_mut(position) {
+                Some((existing, sum)) if *existing == bin => {
+                    *sum = saturating_count(*sum, sign * i64::from(count));
                     emptied |= *sum == 0;
                 }
                 _ => missing += 1,
@@ -180,7 +155,7 @@ impl Histogram {
                 }
                 if from == 0 || self.bins[from - 1].0 != bin {
                     to -= 1;
-                    self.bins[to] = (bin, total(0, sign * i64::from(count)));
+                    self.bins[to] = (bin, saturating_count(0, sign * i64::from(count)));
                 }
                 if from == to {
                     break;
@@ -189,21 +164,21 @@ impl Histogram {
         }
         if emptied {
             self.bins.retain(|(_, count)| *count != 0);
-            self.give_back();
+            self.release_memory();
         }
     }
 
-    /// Returns memory that is no longer used for the most part.
-    fn give_back(&mut self) {
+    /// Releases memory when most of it is unused.
+    fn release_memory(&mut self) {
         if self.bins.len() <= self.bins.capacity() / 4 {
             self.bins.shrink_to(self.bins.len() * 2);
         }
     }
 }
 
-/// A bin's lags and more, stopping at what it can hold.
-fn total(held: i32, more: i64) -> i32 {
-    i64::from(held).saturating_add(more).clamp(i32::MIN.into(), i32::MAX.into()) as i32
+/// The sum of two lag counts, saturating at the range of a bin.
+fn saturating_count(existing: i32, more: i64) -> i32 {
+    i64::from(existing).saturating_add(more).clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 #[cfg(test)]
@@ -219,8 +194,8 @@ mod tests {
         histogram
     }
 
-    /// Whether `estimate` is as near to `exact` as promised: less than 1/256 of it.
-    fn near(estimate: i64, exact: i64) -> bool {
+    /// Whether `estimate` is within the promised error of `exact`: at most 1/256 of it.
+    fn within_error(estimate: i64, exact: i64) -> bool {
         (i128::from(estimate) - i128::from(exact)).abs() * 256 <= i128::from(exact)
     }
 
@@ -231,27 +206,30 @@ mod tests {
     }
 
     #[test]
-    fn bins_are_in_order_and_their_middles_in_them() {
+    fn bins_are_ordered_and_contain_their_representatives() {
         let mut before = None;
         for octave in 0..63 {
             for step in 0..512 {
                 let lag = (1_i64 << octave) + ((1_i128 << octave) * step / 512) as i64;
-                assert!(near(middle(bin(lag)), lag), "{lag} is shown as {}", middle(bin(lag)));
-                assert_eq!(bin(middle(bin(lag))), bin(lag), "{lag}");
+                assert!(
+                    within_error(representative(bin(lag)), lag),
+                    "{lag} is represented by {}",
+                    representative(bin(lag))
+                );
+                assert_eq!(bin(representative(bin(lag))), bin(lag), "{lag}");
                 assert!(before <= Some(bin(lag)), "{lag}");
                 before = Some(bin(lag));
             }
         }
         for lag in 0..256 {
-            assert_eq!(middle(bin(lag)), lag);
+            assert_eq!(representative(bin(lag)), lag);
         }
         assert_eq!((bin(255), bin(256), bin(257), bin(258)), (255, 256, 256, 257));
-        assert_eq!(LAST_BIN, 7295);
-        assert_eq!(Histogram::from_bins([(u16::MAX, 2), (7295, 1)], 0).bins(), [(7295, 3)]);
+        assert_eq!(bin(i64::MAX), 7295);
     }
 
     #[test]
-    fn without_lags_there_is_no_figure() {
+    fn an_empty_histogram_has_no_figures_and_no_memory() {
         let mut empty = Histogram::new();
         assert_eq!((empty.count(), empty.sum(), empty.mean(), empty.quantile(0.5)), (0, 0, None, None));
         assert!(empty.is_empty());
@@ -264,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_rank_is_counted_in_decimals() {
+    fn quantiles_use_the_nearest_rank_of_the_decimal_fraction() {
         let hundred: Vec<i64> = (1..=100).collect();
         let hundred = histogram(&hundred);
         for percent in 1..=100 {
@@ -279,20 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn extreme_lags_and_numbers_are_held() {
+    fn extreme_lags_and_counts_saturate() {
         let mut extreme = Histogram::new();
         extreme.add(Span(-5), 1);
         extreme.add(Span(i64::MAX), 1000);
         assert_eq!((extreme.count(), extreme.sum()), (1001, i128::from(i64::MAX) * 1000));
         assert_eq!(extreme.quantile(0.0), Some(Span(0)));
-        assert!(near(extreme.quantile(1.0).map_or(0, |lag| lag.0), i64::MAX));
+        assert!(within_error(extreme.quantile(1.0).map_or(0, |lag| lag.0), i64::MAX));
         extreme.add(Span(7), i64::from(i32::MAX) + 10);
-        assert_eq!(extreme.bins()[1], (7, i32::MAX));
+        assert_eq!(extreme.bins[1], (7, i32::MAX));
         assert_eq!(extreme.quantile(1e-12), Some(Span(0)));
     }
 
     #[test]
-    fn a_retraction_may_come_first() {
+    fn a_retraction_may_arrive_first() {
         let mut early = Histogram::new();
         early.add(Span(1000), -1);
         assert_eq!((early.count(), early.quantile(0.5), early.mean()), (-1, None, None));
@@ -304,20 +282,20 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn quantiles_are_near_those_of_the_sorted_lags(
+        fn quantiles_are_within_the_error_bound_of_the_sorted_lags(
             mut lags in prop::collection::vec(any_lag(), 1..200), percent in 1_usize..=100,
         ) {
             let histogram = histogram(&lags);
             lags.sort_unstable();
             let exact = lags[(percent * lags.len()).div_ceil(100) - 1];
             let estimate = histogram.quantile(percent as f64 / 100.0).expect("lags").0;
-            prop_assert!(near(estimate, exact), "{} for {}", estimate, exact);
+            prop_assert!(within_error(estimate, exact), "{} for {}", estimate, exact);
             prop_assert_eq!(histogram.count(), lags.len() as i64);
             prop_assert_eq!(histogram.sum(), lags.iter().map(|lag| i128::from(*lag)).sum::<i128>());
         }
 
         #[test]
-        fn what_is_merged_is_pooled_and_can_be_taken_away(
+        fn merging_pools_lags_and_subtracting_undoes_it(
             left in prop::collection::vec(any_lag(), 0..120), right in prop::collection::vec(any_lag(), 0..40),
         ) {
             let (first, second) = (histogram(&left), histogram(&right));
@@ -336,19 +314,16 @@ mod tests {
         }
 
         #[test]
-        fn what_is_added_can_be_taken_away(
+        fn removing_undoes_adding(
             kept in prop::collection::vec((any_lag(), 1_i64..5), 0..60),
-            gone in prop::collection::vec((any_lag(), 1_i64..5), 0..60),
+            removed in prop::collection::vec((any_lag(), 1_i64..5), 0..60),
         ) {
             let mut expected = Histogram::new();
             kept.iter().for_each(|(lag, times)| expected.add(Span(*lag), *times));
             let mut histogram = expected.clone();
-            gone.iter().for_each(|(lag, times)| histogram.add(Span(*lag), *times));
-            gone.iter().rev().for_each(|(lag, times)| histogram.add(Span(*lag), -times));
+            removed.iter().for_each(|(lag, times)| histogram.add(Span(*lag), *times));
+            removed.iter().rev().for_each(|(lag, times)| histogram.add(Span(*lag), -times));
             prop_assert_eq!(&histogram, &expected);
-            prop_assert_eq!(&Histogram::from_bins(histogram.bins().iter().copied(), histogram.sum()), &expected);
-            let halves = histogram.bins().iter().flat_map(|(bin, count)| [(*bin, *count - 1), (*bin, 1)]).rev();
-            prop_assert_eq!(&Histogram::from_bins(halves, histogram.sum()), &expected);
         }
     }
 }

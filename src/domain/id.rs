@@ -1,4 +1,4 @@
-//! Owns the names of things: opaque ids as the sources spell them, each kind a type of its own.
+//! Owns the identifiers: opaque ids as the sources write them, with a separate type for each kind.
 
 use compact_str::CompactString;
 use std::fmt;
@@ -10,7 +10,7 @@ macro_rules! ids {
         pub struct $name(pub CompactString);
 
         impl $name {
-            /// The id as its source spells it.
+            /// The id as its source writes it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -41,7 +41,7 @@ ids! {
     TenantId
     /// An event inside its tenant and topic.
     EventId
-    /// A manager: whoever is responsible for customers or acts towards them.
+    /// A manager: a person responsible for customers or in contact with them.
     ManagerId
     /// A department of a tenant.
     DepartmentId
@@ -59,13 +59,13 @@ ids! {
     ThreadId
 }
 
-/// The department of managers who have none, and of what is nobody's.
+/// The department of managers without one, and of facts without a manager.
 pub const UNKNOWN: &str = "unknown";
 
-/// What a journey is kept for.
+/// The kind of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntityKind {
-    /// A demand that is not qualified yet.
+    /// An inquiry that is not qualified yet.
     Lead,
     /// A sale in progress.
     Deal,
@@ -81,12 +81,12 @@ pub struct EntityId {
 }
 
 impl EntityId {
-    /// The lead of this id.
+    /// The lead with this id.
     pub fn lead(id: &str) -> Self {
         Self { kind: EntityKind::Lead, id: id.into() }
     }
 
-    /// The deal of this id.
+    /// The deal with this id.
     pub fn deal(id: &str) -> Self {
         Self { kind: EntityKind::Deal, id: id.into() }
     }

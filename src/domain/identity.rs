@@ -1,19 +1,19 @@
-//! Owns the normal forms of phones and addresses, by which one customer is known under many spellings, and the keys
-//! that stand for them in alerts. Promises that one number or address has one form, for ever: forms are kept in state.
-//! Refuses to guess: what may not be a number or an address has no form, and then belongs to nobody.
+//! Owns the normalization of phone numbers and addresses, so that one customer is recognized under different spellings,
+//! and the keys that replace them in alerts. Promises that the normal form of a number or address never changes, because
+//! forms are stored in state. Never guesses: text that may not be a number or an address has no form.
 //!
-//! **Forms** (decision 28). A phone: its digits with country code, no plus. An e-mail address: in lower case, without
-//! display name. A name in another channel: `CHANNEL:name`, as it is spelled.
+//! **Forms** (decision 28). Phone: digits with country code, without plus. E-mail address: lower case, without display
+//! name. Name in another channel: `CHANNEL:name`, with its original spelling.
 //!
 //! **Why no phone library.** `phonenumber` corrupts +7 numbers whose national part begins with 8 (8-800, 812, 831, 861,
-//! 862): it takes that 8 for the trunk prefix.
+//! 862): it treats that 8 as the trunk prefix.
 
 use super::event::Contact;
 use compact_str::{CompactString, format_compact};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Whose national forms of phone numbers are read.
+/// The country whose national phone number formats are recognized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Country {
     /// Russia: code 7, trunk prefix 8, international prefix 8~10.
@@ -49,17 +49,17 @@ impl Country {
     }
 }
 
-/// Fewer digits than this are no number that a customer has.
+/// Minimum number of digits of a customer's phone number.
 const MIN_DIGITS: usize = 6;
-/// More digits than this are none either: no number has more than 15, an international prefix has up to 3.
+/// Maximum number of digits accepted; a phone number has at most 15, an international prefix at most 3.
 const MAX_DIGITS: usize = 32;
 
-/// A phone's normal form: digits with country code, without plus.
+/// The normal form of a phone number: digits with country code, without plus.
 ///
-/// National forms are 10 digits, or 11 that begin with 8; `+`, `00` and `8~10` (also `810` before more digits than a
-/// national number has) lead to a country code; other forms stay as they are. An extension is cut off: what follows
-/// `доб`, `вн`, `ext`, `x`, a comma, semicolon, `#` or `*`. `None` for fewer than 6 digits or more than 32, for SIP
-/// names, and where letters are left.
+/// National forms have 10 digits, or 11 that begin with 8. `+`, `00` and `8~10` (also `810` before more digits than a
+/// national number has) precede a country code. Other forms are unchanged. An extension is removed: everything after
+/// `доб`, `вн`, `ext`, `x`, a comma, semicolon, `#` or `*`. `None` for fewer than 6 or more than 32 digits, for SIP names,
+/// and if letters remain.
 pub fn phone(text: &str, country: Country) -> Option<CompactString> {
     if let Some(digits) = text.strip_prefix('+')
         && (MIN_DIGITS..=MAX_DIGITS).contains(&digits.len())
@@ -93,7 +93,7 @@ pub fn phone(text: &str, country: Country) -> Option<CompactString> {
                 }
                 return None;
             }
-            _ if character.is_numeric() => foreign_digit(character)?,
+            _ if character.is_numeric() => ascii_digit(character)?,
             _ => continue,
         };
         *digits.get_mut(count)? = digit;
@@ -116,8 +116,8 @@ pub fn phone(text: &str, country: Country) -> Option<CompactString> {
     Some(number)
 }
 
-/// Whether a text that begins with a letter begins with a word for an extension. Short words must stand alone: a name
-/// may begin with them.
+/// Whether a text that begins with a letter begins with a word for an extension. Short words must be whole words, because
+/// a name may begin with them.
 fn begins_extension(text: &str) -> bool {
     let after = |word: &str| {
         let mut rest = text.chars();
@@ -125,22 +125,22 @@ fn begins_extension(text: &str) -> bool {
         same.then(|| rest.next())
     };
     let starts = |word| after(word).is_some();
-    let stands = |word| after(word).is_some_and(|next| !next.is_some_and(char::is_alphabetic));
-    // The second x is the Cyrillic letter that looks like it.
-    starts("доб") || starts("ext") || starts("внутр") || stands("вн") || stands("x") || stands("х")
+    let is_word = |word| after(word).is_some_and(|next| !next.is_some_and(char::is_alphabetic));
+    // The second `x` is the Cyrillic letter of the same shape.
+    starts("доб") || starts("ext") || starts("внутр") || is_word("вн") || is_word("x") || is_word("х")
 }
 
-/// The ASCII digit for a full-width, Arabic-Indic or Persian one; `None` for other numerals.
-fn foreign_digit(character: char) -> Option<u8> {
+/// The ASCII digit of a full-width, Arabic-Indic or Persian digit; `None` for other numerals.
+fn ascii_digit(character: char) -> Option<u8> {
     let digit = ['\u{ff10}', '\u{660}', '\u{6f0}']
         .into_iter()
         .find_map(|zero| u32::from(character).checked_sub(u32::from(zero)).filter(|digit| *digit < 10))?;
     Some(b'0' + digit as u8)
 }
 
-/// An e-mail address' normal form: without display name and angle brackets, trimmed, in lower case.
+/// The normal form of an e-mail address: without display name and angle brackets, trimmed, in lower case.
 ///
-/// `None` without something on both sides of the last `@`.
+/// `None` if either side of the last `@` is empty.
 pub fn email(text: &str) -> Option<CompactString> {
     let address = match memchr::memrchr(b'<', text.as_bytes()) {
         Some(open) => {
@@ -162,7 +162,7 @@ pub fn email(text: &str) -> Option<CompactString> {
     Some(address)
 }
 
-/// The form by which a contact is compared, kept and keyed; `None` for what names nobody.
+/// The normal form by which a contact is compared, stored and keyed; `None` if it has none.
 pub fn normal_form(contact: &Contact, country: Country) -> Option<CompactString> {
     match contact {
         Contact::Phone(text) => phone(text, country),
@@ -174,7 +174,8 @@ pub fn normal_form(contact: &Contact, country: Country) -> Option<CompactString>
     }
 }
 
-/// `KEY`: the first 16 hexadecimal digits of the HMAC-SHA-256 of a normal form, keyed with `privacy_key` in UTF-8.
+/// The `KEY` of alert subjects: the first 16 hexadecimal digits of the HMAC-SHA-256 of a normal form, keyed with
+/// `privacy_key` in UTF-8.
 pub fn key(normal_form: &str, privacy_key: &str) -> CompactString {
     let digest = digest(normal_form, privacy_key);
     let first = digest.iter().take(8).fold(0_u64, |first, byte| first << 8 | u64::from(*byte));
@@ -183,7 +184,7 @@ pub fn key(normal_form: &str, privacy_key: &str) -> CompactString {
 
 /// The HMAC-SHA-256 of a text, keyed with `privacy_key` in UTF-8.
 pub fn digest(text: &str, privacy_key: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(privacy_key.as_bytes()).expect("an HMAC takes keys of every length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(privacy_key.as_bytes()).expect("HMAC accepts keys of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().into()
 }
@@ -199,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn national_spellings_meet() {
-        // Among them those whose national part begins with 8.
+    fn national_spellings_have_the_same_form() {
+        // Includes numbers whose national part begins with 8.
         for (area, local) in [
             ("800", "5553535"),
             ("812", "1234567"),
@@ -257,30 +258,30 @@ mod tests {
     }
 
     #[test]
-    fn every_other_form_is_as_decided() {
+    fn other_spellings_have_the_decided_form() {
         for (text, form) in [
-            // A plus leads to a country code, whatever it is.
+            // A plus precedes any country code.
             ("+88005553535", "88005553535"),
             ("+8 800 555 35 35", "88005553535"),
             ("+4930123456", "4930123456"),
             ("+9991234567", "9991234567"),
             ("+1 (212) 555-01-00", "12125550100"),
-            // So do the international prefixes.
+            // So do international prefixes.
             ("00 49 30 123456", "4930123456"),
             ("0049301234", "49301234"),
             ("8 10 49 30 123456", "4930123456"),
             ("8~10 49 30 1234", "49301234"),
             ("8 ~ 10 375 29 1234567", "375291234567"),
             ("810 375 29 1234567", "375291234567"),
-            // Eleven digits that begin with 8 are national, also those with 10 next.
+            // Eleven digits that begin with 8 are a national number, even if 10 follows.
             ("8 101 234 56 78", "71012345678"),
-            // Other forms stay as they are.
+            // Other forms are unchanged.
             ("123456", "123456"),
             ("234-56-78", "2345678"),
             ("49301234567", "49301234567"),
             ("380441234567", "380441234567"),
             ("812 123-45-6", "812123456"),
-            // A plus further on says nothing.
+            // A plus elsewhere is ignored.
             ("8 812 1234567 +", "78121234567"),
             // Digits of other scripts.
             ("＋７９９９１２３４５６７", "79991234567"),
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_has_none() {
+    fn text_that_is_not_a_number_has_no_form() {
         for text in [
             "",
             " ",
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_compare_without_case_and_name() {
+    fn addresses_ignore_case_and_display_name() {
         for (text, form) in [
             ("anna@example.com", Some("anna@example.com")),
             (" Anna.Petrova@Example.COM\r\n", Some("anna.petrova@example.com")),
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_contact_has_its_form() {
+    fn every_kind_of_contact_has_a_form() {
         let form = |contact: &Contact| normal_form(contact, Country::Ru);
         assert_eq!(form(&Contact::Phone("8 (812) 123-45-67".into())).as_deref(), Some("78121234567"));
         assert_eq!(form(&Contact::Email("A <A@B.C>".into())).as_deref(), Some("a@b.c"));
@@ -376,9 +377,9 @@ mod tests {
         assert_eq!((Country::from_code("KZ"), Country::from_code("ru")), (Some(Country::Kz), None));
     }
 
-    /// The first is case 2 of RFC 4231; the others were computed with Python's `hmac`.
+    /// The first is test case 2 of RFC 4231; the others were computed with Python's `hmac`.
     #[test]
-    fn keys_are_the_head_of_the_hmac() {
+    fn keys_are_the_first_digits_of_the_hmac() {
         let long = "x".repeat(200);
         for (form, secret, expected) in [
             ("what do ya want for nothing?", "Jefe", "5bdcc146bf60754e"),
@@ -394,7 +395,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn separators_mean_nothing(
+        fn separators_are_ignored(
             digits in "[0-9]{6,15}", plus in any::<bool>(), between in prop::collection::vec("[-() ./\u{a0}]{0,2}", 16),
         ) {
             let plain = format!("{}{digits}", if plus { "+" } else { "" });
@@ -405,7 +406,7 @@ mod tests {
         }
 
         #[test]
-        fn forms_are_final(text in "\\PC{0,20}") {
+        fn normalization_is_idempotent(text in "\\PC{0,20}") {
             if let Some(form) = phone(&text, Country::Ru) {
                 prop_assert!(form.len() >= MIN_DIGITS && form.bytes().all(|byte| byte.is_ascii_digit()));
                 let international = format!("+{form}");

@@ -1,4 +1,4 @@
-//! Owns the finding of numbered things by their keys. The table holds numbers only: a key stands once, in its thing.
+//! An arena whose items can be found by key. Each key is stored once, in its item; the hash table stores indices.
 
 use super::chunked_arena::ChunkedArena;
 use hashbrown::HashTable;
@@ -6,64 +6,64 @@ use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::{Index, IndexMut};
 
-/// Something that is found by a key of its own, which never changes.
+/// An item with a key that never changes.
 pub trait Keyed {
     /// The key.
     type Key: Hash + Eq;
 
-    /// The key of this one.
+    /// The key of the item.
     fn key(&self) -> &Self::Key;
 }
 
-/// Things by number and by key.
+/// Items by index and by key.
 #[derive(Debug)]
 pub struct IndexedArena<T> {
-    things: ChunkedArena<T>,
-    numbers: HashTable<u32>,
-    /// Numbers of things that are forgotten.
+    items: ChunkedArena<T>,
+    indices: HashTable<u32>,
+    /// Indices of removed items.
     free: Vec<u32>,
 }
 
 impl<T> Default for IndexedArena<T> {
     fn default() -> Self {
-        Self { things: ChunkedArena::default(), numbers: HashTable::new(), free: Vec::new() }
+        Self { items: ChunkedArena::default(), indices: HashTable::new(), free: Vec::new() }
     }
 }
 
 impl<T: Keyed> IndexedArena<T> {
-    /// The numbers that were given so far, those of forgotten things among them.
-    pub fn numbers(&self) -> std::ops::Range<u32> {
-        0..self.things.len() as u32
+    /// All indices assigned so far, including those of removed items.
+    pub fn indices(&self) -> std::ops::Range<u32> {
+        0..self.items.len() as u32
     }
 
-    /// The number of the thing with this key.
+    /// The index of the item with this key.
     pub fn find(&self, key: &T::Key) -> Option<u32> {
-        self.numbers.find(hash(key), |number| self.things[*number].key() == key).copied()
+        self.indices.find(hash(key), |index| self.items[*index].key() == key).copied()
     }
 
-    /// Enters a thing whose key is not there, made for its number. Numbers of forgotten things are given again.
-    pub fn enter(&mut self, thing: impl FnOnce(u32) -> T) -> u32 {
+    /// Inserts an item, built from its index, whose key is not present. Reuses the indices of removed items.
+    pub fn insert(&mut self, item: impl FnOnce(u32) -> T) -> u32 {
         let free = self.free.pop();
-        let number = free.unwrap_or(self.things.len() as u32);
-        let thing = thing(number);
-        let found = hash(thing.key());
+        let index = free.unwrap_or(self.items.len() as u32);
+        let item = item(index);
+        let hashed = hash(item.key());
         match free {
-            Some(_) => self.things[number] = thing,
-            None => self.things.push(thing),
+            Some(_) => self.items[index] = item,
+            None => self.items.push(item),
         }
-        let things = &self.things;
-        self.numbers.insert_unique(found, number, |number| hash(things[*number].key()));
-        number
+        let items = &self.items;
+        self.indices.insert_unique(hashed, index, |index| hash(items[*index].key()));
+        index
     }
 
-    /// Forgets a thing; `static_default` takes its place until the number is given again.
-    pub fn forget(&mut self, number: u32, static_default: T) {
-        let found = hash(self.things[number].key());
-        if let Ok(entry) = self.numbers.find_entry(found, |other| *other == number) {
+    /// Removes an item; `placeholder` takes its slot until the index is reused.
+    pub fn remove(&mut self, index: u32, placeholder: T) {
+        let hashed = hash(self.items[index].key());
+        if let Ok(entry) = self.indices.find_entry(hashed, |other| *other == index) {
             entry.remove();
         }
-        self.things[number] = static_default;
-        self.free.push(number);
+        self.items[index] = placeholder;
+        self.free.push(index);
     }
 }
 
@@ -75,14 +75,14 @@ fn hash(key: &impl Hash) -> u64 {
 
 impl<T> Index<u32> for IndexedArena<T> {
     type Output = T;
-    fn index(&self, number: u32) -> &T {
-        &self.things[number]
+    fn index(&self, index: u32) -> &T {
+        &self.items[index]
     }
 }
 
 impl<T> IndexMut<u32> for IndexedArena<T> {
-    fn index_mut(&mut self, number: u32) -> &mut T {
-        &mut self.things[number]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        &mut self.items[index]
     }
 }
 
@@ -101,18 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_found_and_its_number_is_given_again() {
-        let mut register = IndexedArena::default();
+    fn removed_items_are_not_found_and_their_indices_are_reused() {
+        let mut arena = IndexedArena::default();
         for count in 0..2000 {
-            assert_eq!(register.enter(|number| Named(count.to_string(), number)), count);
+            assert_eq!(arena.insert(|index| Named(count.to_string(), index)), count);
         }
-        let find = |register: &IndexedArena<Named>, name: &str| register.find(&name.to_owned());
-        assert_eq!((find(&register, "1999"), find(&register, "2000")), (Some(1999), None));
-        register.forget(7, Named(String::new(), 0));
-        register.forget(9, Named(String::new(), 0));
-        assert_eq!((find(&register, "7"), find(&register, "8"), find(&register, "")), (None, Some(8), None));
-        assert_eq!(register.enter(|number| Named("new".into(), number)), 9, "the last one first");
-        assert_eq!((find(&register, "new"), register[9].1), (Some(9), 9));
-        assert_eq!(register.numbers(), 0..2000);
+        let find = |arena: &IndexedArena<Named>, name: &str| arena.find(&name.to_owned());
+        assert_eq!((find(&arena, "1999"), find(&arena, "2000")), (Some(1999), None));
+        arena.remove(7, Named(String::new(), 0));
+        arena.remove(9, Named(String::new(), 0));
+        assert_eq!((find(&arena, "7"), find(&arena, "8"), find(&arena, "")), (None, Some(8), None));
+        assert_eq!(arena.insert(|index| Named("new".into(), index)), 9, "last removed, first reused");
+        assert_eq!((find(&arena, "new"), arena[9].1), (Some(9), 9));
+        assert_eq!(arena.indices(), 0..2000);
     }
 }

@@ -1,8 +1,8 @@
-//! Owns the journey of one lead or deal: who has it, where it stands, how it was touched, how it ended.
+//! Owns the journey of one lead or deal: its manager, stage, touches and outcome.
 //!
-//! What is counted of a journey is derived from its state: after each change `publish` compares what should be counted
-//! with what was, and states the difference as facts. So a hand-over, a reopening or a deletion needs no code of its
-//! own to move or take back figures. Rules hear of each change and keep their clocks beside the journey.
+//! The facts of a journey are derived from its state: after each change `emit_facts` compares the current counts with
+//! the previous ones and emits the difference. So reassignment, reopening and deletion need no code to move or revert
+//! figures. Rules are notified of each change and keep their clocks in the journey.
 
 mod clocks;
 mod stage_history;
@@ -27,67 +27,67 @@ use compact_str::{CompactString, format_compact};
 use stage_history::StageHistory;
 use std::sync::Arc;
 
-/// One lead or deal. There are millions: what most do not have is [`LazyBox`], and reads as if it were there.
+/// One lead or deal. There are millions of them, so rarely used parts are in a [`LazyBox`].
 #[derive(Debug)]
 pub struct Journey {
-    /// Which one.
+    /// The lead or deal.
     pub id: EntityId,
-    /// Its number inside the tenant, in order of arrival.
-    pub number: u32,
-    /// The responsible.
+    /// Its index within the tenant.
+    pub ix: u32,
+    /// The responsible manager.
     pub who: ManagerIx,
-    /// Present deals that name this lead.
-    pub named_by: u32,
-    /// Its past is known: its first stage came from its own creation or after it.
-    begun: bool,
-    /// The first event about it, or [`UNHEARD`].
-    heard: EventOrder,
+    /// Number of deals that name this lead, without deleted ones.
+    pub naming_deals: u32,
+    /// Whether the past is completely known: the creation event was seen before the first stage.
+    past_known: bool,
+    /// The first event about it, or [`NO_EVENT`].
+    first_event: EventOrder,
     created: Maybe,
-    /// Where it came from.
+    /// Its source (channel or campaign).
     pub source: Option<SourceId>,
-    /// What deals have.
+    /// Attributes of deals.
     pub sale: LazyBox<Sale>,
-    /// Numbers of the contacts it has.
+    /// Indices of its contacts.
     pub contacts: SmallIndexVec,
-    dealings: LazyBox<Dealings>,
-    ends: LazyBox<Ends>,
+    contact_history: LazyBox<ContactHistory>,
+    end_state: LazyBox<EndState>,
     stage_history: LazyBox<StageHistory>,
     clocks: Clocks,
     counted: Counted,
     counted_rarely: LazyBox<CountedRarely>,
 }
 
-/// Where a journey stands of which nothing was heard yet: no event has this place.
-const UNHEARD: EventOrder = EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: i64::MIN, source: u8::MAX };
+/// Placeholder for a journey without events; no event has this position.
+const NO_EVENT: EventOrder = EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: i64::MIN, source: u8::MAX };
 
-/// What deals have, and seldom leads.
+/// Attributes of deals; leads rarely have them.
 #[derive(Debug, Default)]
 pub struct Sale {
-    /// The source of a deal's lead, which counts for a deal that has none of its own.
+    /// The source of a deal's lead; used if the deal has no source itself.
     pub lead_source: Option<SourceId>,
-    /// The lead that a deal grew from: the first that was named.
+    /// The lead that a deal originates from: the first one named.
     pub lead: Option<CompactString>,
     /// A deal's last known amount.
     pub amount: Amount,
 }
 
-/// What went on with the customer.
+/// Touches and contacts with the customer.
 #[derive(Debug, Default)]
-struct Dealings {
-    /// The dates of all touches, in order.
+struct ContactHistory {
+    /// Event times of all touches, in order.
     touches: Vec<Timestamp>,
-    /// The earliest dated, and who was responsible when it became known.
+    /// The earliest touch, and who was responsible when it became known.
     first_touch: Option<(Timestamp, ManagerIx)>,
     first_contact: Option<Timestamp>,
     first_talk: Option<Timestamp>,
-    /// Numbers of the contacts that demand something in its name.
+    /// Indices of its contacts with demands.
     pending_contacts: SmallIndexVec,
 }
 
-/// How it ended.
+/// Closing and deletion.
 #[derive(Debug, Default)]
-struct Ends {
-    /// The deletion, which is for good, and whether a touch was known by then.
+struct EndState {
+    /// The deletion, which is final, and whether a touch was known by then.
     deleted: Option<(Timestamp, bool)>,
     closing: Option<Closing>,
     /// The first closing, and whether a touch was known by then.
@@ -101,7 +101,7 @@ struct Closing {
     by: ManagerIx,
 }
 
-/// What of a journey is counted at present, all of it for `who`.
+/// What is currently counted for `who`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counted {
     who: ManagerIx,
@@ -109,17 +109,17 @@ struct Counted {
     converted: bool,
     awaiting: bool,
     stuck: bool,
-    /// The spots.
+    /// The stage, if open; the stage, if overdue.
     open: Option<u32>,
     overdue: Option<u32>,
 }
 
-/// What more is counted of closed ones, and of deals that move.
+/// What is counted in addition for closed entities and moving deals.
 #[derive(Debug, Default, PartialEq)]
 struct CountedRarely {
     closing: Option<(Timestamp, ManagerIx, Measure)>,
     amount: Option<(Timestamp, ManagerIx, Measure)>,
-    /// Spots that a deal reached, when, and whether it went on.
+    /// Stages that a deal reached: when, and whether it moved on.
     reached: Vec<(u32, Timestamp, bool)>,
 }
 
@@ -130,22 +130,22 @@ impl StaticDefault for Sale {
     }
 }
 
-impl StaticDefault for Dealings {
+impl StaticDefault for ContactHistory {
     fn static_default() -> &'static Self {
-        static EMPTY: Dealings = Dealings {
+        static EMPTY: ContactHistory = ContactHistory {
             touches: Vec::new(),
             first_touch: None,
             first_contact: None,
             first_talk: None,
-            pending_contacts: SmallIndexVec::NONE,
+            pending_contacts: SmallIndexVec::EMPTY,
         };
         &EMPTY
     }
 }
 
-impl StaticDefault for Ends {
+impl StaticDefault for EndState {
     fn static_default() -> &'static Self {
-        &Ends { deleted: None, closing: None, first_closed: None }
+        &EndState { deleted: None, closing: None, first_closed: None }
     }
 }
 
@@ -164,21 +164,21 @@ impl Keyed for Journey {
 }
 
 impl Journey {
-    /// One that was not heard of yet.
-    pub fn new(id: EntityId, number: u32) -> Self {
+    /// A journey without events.
+    pub fn new(id: EntityId, ix: u32) -> Self {
         Self {
             id,
-            number,
+            ix,
             who: ManagerIx::NONE,
-            named_by: 0,
-            begun: false,
-            heard: UNHEARD,
+            naming_deals: 0,
+            past_known: false,
+            first_event: NO_EVENT,
             created: Maybe::UNKNOWN,
             source: None,
             sale: LazyBox::default(),
-            contacts: SmallIndexVec::NONE,
-            dealings: LazyBox::default(),
-            ends: LazyBox::default(),
+            contacts: SmallIndexVec::EMPTY,
+            contact_history: LazyBox::default(),
+            end_state: LazyBox::default(),
             stage_history: LazyBox::default(),
             clocks: Clocks::default(),
             counted: Counted::default(),
@@ -186,185 +186,185 @@ impl Journey {
         }
     }
 
-    /// The first event about it; `None`: as if it had never been heard of.
-    pub fn heard(&self) -> Option<EventOrder> {
-        (self.heard != UNHEARD).then_some(self.heard)
+    /// The first event about it, if any.
+    pub fn first_event(&self) -> Option<EventOrder> {
+        (self.first_event != NO_EVENT).then_some(self.first_event)
     }
 
-    /// The first event about it came.
-    pub fn hear(&mut self, order: EventOrder) {
-        self.heard = order;
+    /// Sets the first event about it.
+    pub fn set_first_event(&mut self, order: EventOrder) {
+        self.first_event = order;
     }
 
-    /// When it was created, if that is known.
+    /// Event time of the creation, if known.
     pub fn created(&self) -> Option<Timestamp> {
         self.created.get()
     }
 
-    /// Numbers of the contacts that demand something in its name.
+    /// Indices of its contacts with demands.
     pub fn pending_contacts(&self) -> &[u32] {
-        &self.dealings.pending_contacts
+        &self.contact_history.pending_contacts
     }
 
-    /// A contact demands something in its name.
-    pub fn owe(&mut self, contact: u32) {
+    /// Registers a contact with a demand.
+    pub fn add_pending_contact(&mut self, contact: u32) {
         if !self.pending_contacts().contains(&contact) {
-            self.dealings.pending_contacts.push(contact);
+            self.contact_history.pending_contacts.push(contact);
         }
     }
 
-    /// Neither closed nor deleted.
+    /// Whether it is neither closed nor deleted.
     pub fn open(&self) -> bool {
-        self.ends.closing.is_none() && !self.deleted()
+        self.end_state.closing.is_none() && !self.deleted()
     }
 
-    /// Deleted for good.
+    /// Whether it is deleted.
     pub fn deleted(&self) -> bool {
-        self.ends.deleted.is_some()
+        self.end_state.deleted.is_some()
     }
 
-    /// How it is closed at present.
+    /// The current outcome, if closed.
     pub fn outcome(&self) -> Option<Outcome> {
-        self.ends.closing.map(|closing| closing.outcome)
+        self.end_state.closing.map(|closing| closing.outcome)
     }
 
-    /// How it is closed at present, and since when.
+    /// The current outcome and its event time, if closed.
     pub fn closed(&self) -> Option<(Outcome, Timestamp)> {
-        self.ends.closing.map(|closing| (closing.outcome, closing.at))
+        self.end_state.closing.map(|closing| (closing.outcome, closing.at))
     }
 
     /// When it was deleted.
     pub fn deleted_at(&self) -> Option<Timestamp> {
-        self.ends.deleted.map(|(at, _)| at)
+        self.end_state.deleted.map(|(at, _)| at)
     }
 
-    /// Its clocks.
+    /// The rule clocks.
     pub fn clocks(&self) -> &Clocks {
         &self.clocks
     }
 
-    /// The dates of the touches so far, in order.
+    /// Event times of all touches so far, in order.
     pub fn touches(&self) -> &[Timestamp] {
-        &self.dealings.touches
+        &self.contact_history.touches
     }
 
-    /// The date of the first conversation.
-    pub fn talked(&self) -> Option<Timestamp> {
-        self.dealings.first_talk
+    /// Event time of the first conversation.
+    pub fn first_talk(&self) -> Option<Timestamp> {
+        self.contact_history.first_talk
     }
 
-    /// Whether a first response to it is waited for: leads, and deals without lead.
+    /// Whether a first response is required: for leads, and for deals without a lead.
     pub fn waits_for_response(&self) -> bool {
         self.id.kind == EntityKind::Lead || self.sale.lead.is_none()
     }
 
-    /// The order in which the primary entity of a contact is chosen: the most recently created wins.
+    /// The sort key by which the primary entity of a contact is chosen: the most recently created wins.
     pub fn recency(&self) -> (Timestamp, Option<EventOrder>, u32) {
-        (self.created().unwrap_or(Timestamp::MIN), self.heard(), self.number)
+        (self.created().unwrap_or(Timestamp::MIN), self.first_event(), self.ix)
     }
 
-    /// The norms of a clock that starts now.
+    /// The scope of a clock that starts now.
     pub fn scope(&self, context: &mut TenantContext) -> Arc<Scope> {
         self.scope_for(context, self.who)
     }
 
-    /// The norms of a clock that starts now, where `who` has it.
+    /// The scope of a clock that starts now, if `who` is responsible.
     pub fn scope_for(&self, context: &mut TenantContext, who: ManagerIx) -> Arc<Scope> {
         let source = self.source.as_ref().or(self.sale.lead_source.as_ref());
         context.scope(who, self.pipeline().map(PipelineId::as_str), source.map(SourceId::as_str))
     }
 
-    /// The creation became known. `watched`: the clocks that count from it run.
-    pub fn born(&mut self, context: &mut TenantContext, at: Timestamp, watched: bool) {
+    /// Records the creation. `watched`: the clocks that count from it run.
+    pub fn record_creation(&mut self, context: &mut TenantContext, at: Timestamp, watched: bool) {
         if self.created().is_none() {
             self.created = at.into();
-            self.change(context, JourneyChange::Born { at, watched });
+            self.change(context, JourneyChange::Created { at, watched });
         }
     }
 
-    /// A manager turned to the customer, at `at`; `talk`: it was a conversation.
+    /// Records a touch dated `at`; `talk`: it was a conversation.
     pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
         if talk {
-            self.dealings.first_talk = Some(self.dealings.first_talk.map_or(at, |first| first.min(at)));
+            self.contact_history.first_talk = Some(self.contact_history.first_talk.map_or(at, |first| first.min(at)));
         }
-        let place = self.dealings.touches.partition_point(|touch| *touch <= at);
-        self.dealings.touches.insert(place, at);
-        if self.dealings.first_touch.is_none_or(|(first, _)| at < first) {
-            self.dealings.first_touch = Some((at, self.who));
+        let index = self.contact_history.touches.partition_point(|touch| *touch <= at);
+        self.contact_history.touches.insert(index, at);
+        if self.contact_history.first_touch.is_none_or(|(first, _)| at < first) {
+            self.contact_history.first_touch = Some((at, self.who));
         }
         self.change(context, JourneyChange::Touch { at });
     }
 
-    /// There was contact both ways, at `at`; `talk`: it was a conversation.
+    /// Records a two-way contact dated `at`; `talk`: it was a conversation.
     pub fn contact(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
-        if talk && self.dealings.first_talk.is_none_or(|first| at < first) {
-            self.dealings.first_talk = Some(at);
+        if talk && self.contact_history.first_talk.is_none_or(|first| at < first) {
+            self.contact_history.first_talk = Some(at);
             self.change(context, JourneyChange::Talk);
         }
-        if self.dealings.first_contact.is_none_or(|first| at < first) {
-            self.dealings.first_contact = Some(at);
+        if self.contact_history.first_contact.is_none_or(|first| at < first) {
+            self.contact_history.first_contact = Some(at);
             self.change(context, JourneyChange::Contact);
         }
     }
 
-    /// It was closed now. The same outcome again changes nothing, another one replaces the closing.
+    /// Closes it now. The same outcome again changes nothing; another one replaces the closing.
     pub fn close(&mut self, context: &mut TenantContext, outcome: Outcome, reason: Option<&CompactString>) {
-        if self.ends.closing.is_some_and(|closing| closing.outcome == outcome) {
+        if self.end_state.closing.is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
-        let was_open = self.ends.closing.is_none();
-        self.judge(context, &Act::Closed { outcome, reason }, self.who);
-        self.arrive_at_end(context, outcome);
-        self.ends.closing = Some(Closing { at: context.now, outcome, by: self.who });
-        let first = self.ends.first_closed.is_none();
+        let was_open = self.end_state.closing.is_none();
+        self.evaluate_acts(context, &Act::Closed { outcome, reason }, self.who);
+        self.enter_end(context, outcome);
+        self.end_state.closing = Some(Closing { at: context.now, outcome, by: self.who });
+        let first = self.end_state.first_closed.is_none();
         if first {
-            self.ends.first_closed = Some((context.now, !self.dealings.touches.is_empty()));
+            self.end_state.first_closed = Some((context.now, !self.contact_history.touches.is_empty()));
         }
         if was_open {
-            self.order(context, false);
-            self.leave(context, context.now, Resolution::Closed);
+            self.record_open_change(context, false);
+            self.leave_stage(context, context.now, Resolution::Closed);
             self.change(context, JourneyChange::Closed { first });
         }
     }
 
-    /// It was opened again, in the stage where it stood.
+    /// Reopens it in its last stage.
     pub fn reopen(&mut self, context: &mut TenantContext) {
-        if self.ends.taken().and_then(|ends| ends.closing.take()).is_some() {
-            self.order(context, true);
-            self.stay(context, context.now);
+        if self.end_state.existing_mut().and_then(|end_state| end_state.closing.take()).is_some() {
+            self.record_open_change(context, true);
+            self.start_stay(context, context.now);
             self.change(context, JourneyChange::Reopened);
         }
     }
 
-    /// It was deleted.
+    /// Deletes it.
     pub fn delete(&mut self, context: &mut TenantContext) {
-        self.leave(context, context.now, Resolution::Deleted);
-        self.ends.deleted = Some((context.now, !self.dealings.touches.is_empty()));
+        self.leave_stage(context, context.now, Resolution::Deleted);
+        self.end_state.deleted = Some((context.now, !self.contact_history.touches.is_empty()));
         self.change(context, JourneyChange::Deleted);
     }
 
-    /// It got another responsible.
+    /// Assigns another manager.
     pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
         self.who = who;
         self.change(context, JourneyChange::Assigned);
     }
 
-    /// Other norms are in force.
+    /// Applies new norms.
     pub fn reload(&mut self, context: &mut TenantContext) {
         self.reload_stay(context);
         self.change(context, JourneyChange::Reloaded);
-        self.publish(context);
+        self.emit_facts(context);
     }
 
-    /// Its timer went off.
-    pub fn ring(&mut self, context: &mut TenantContext) {
-        self.ring_stay(context.now);
-        self.change(context, JourneyChange::Rung);
-        self.publish(context);
+    /// Handles a timer.
+    pub fn on_timer(&mut self, context: &mut TenantContext) {
+        self.update_overdue(context.now);
+        self.change(context, JourneyChange::TimerFired);
+        self.emit_facts(context);
     }
 
-    /// Judges what somebody did to it.
-    pub fn judge(&mut self, context: &mut TenantContext, act: &Act<'_>, who: ManagerIx) {
+    /// Evaluates the act rules.
+    pub fn evaluate_acts(&mut self, context: &mut TenantContext, act: &Act<'_>, who: ManagerIx) {
         if !context.acts {
             return;
         }
@@ -373,7 +373,7 @@ impl Journey {
             let Evaluation::Act(find) = rule.definition().evaluation else { continue };
             for finding in find(act, self, params, &scope) {
                 let stage_ix = finding.part.as_ref().map(|part| context.stage_ix(self.pipeline(), Some(part)));
-                if stage_ix.is_some_and(|stage_ix| !self.stage_history.tell_once(*rule, stage_ix)) {
+                if stage_ix.is_some_and(|stage_ix| !self.stage_history.mark_raised(*rule, stage_ix)) {
                     continue;
                 }
                 let subject = match &finding.part {
@@ -387,31 +387,31 @@ impl Journey {
         }
     }
 
-    /// States what is counted of it now and was not before, and the other way round.
-    pub fn publish(&mut self, context: &mut TenantContext) {
-        let (new, rare) = self.countable(context);
-        if self.counted == new && *self.counted_rarely == rare {
+    /// Emits facts for the difference between the current and the previous counts.
+    pub fn emit_facts(&mut self, context: &mut TenantContext) {
+        let (new, new_rare) = self.compute_counted(context);
+        if self.counted == new && *self.counted_rarely == new_rare {
             return;
         }
         let old = std::mem::replace(&mut self.counted, new);
-        let old_rare = match self.counted_rarely.taken() {
-            Some(place) => std::mem::replace(place, rare),
-            None if rare == CountedRarely::default() => rare,
-            None => std::mem::replace(&mut *self.counted_rarely, rare),
+        let old_rare = match self.counted_rarely.existing_mut() {
+            Some(current) => std::mem::replace(current, new_rare),
+            None if new_rare == CountedRarely::default() => new_rare,
+            None => std::mem::replace(&mut *self.counted_rarely, new_rare),
         };
-        let rare = &*self.counted_rarely;
+        let new_rare = &*self.counted_rarely;
         let is_deal = self.id.kind == EntityKind::Deal;
         let (received, converted) = match self.id.kind {
             EntityKind::Lead => (Measure::LeadReceived, Measure::LeadConverted),
             EntityKind::Deal => (Measure::DealReceived, Measure::DealConverted),
         };
-        // A creation that is known stays as it is, so one date holds for what was counted and for what is.
+        // A known creation time never changes, so the same date applies to old and new counts.
         let created = self.created().unwrap_or_default();
         let flag = |is: fn(&Counted) -> bool, measure: Measure| {
             let fact = |counted: &Counted| is(counted).then_some((created, counted.who, measure));
             (fact(&old), fact(&new))
         };
-        let standing = |stage_ix: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
+        let stage_gauge = |stage_ix: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
             let fact = |counted: &Counted| stage_ix(counted).map(|stage_ix| (created, counted.who, measure(stage_ix)));
             (fact(&old), fact(&new))
         };
@@ -420,40 +420,40 @@ impl Journey {
             flag(|counted| counted.received, received),
             flag(|counted| counted.converted, converted),
             flag(|counted| counted.awaiting, Measure::Awaiting),
-            standing(|counted| counted.open, Measure::Open),
+            stage_gauge(|counted| counted.open, Measure::Open),
             open_deal(flag(|counted| counted.open.is_some(), Measure::OpenDeal)),
-            standing(|counted| counted.overdue, Measure::Overdue),
+            stage_gauge(|counted| counted.overdue, Measure::Overdue),
             flag(|counted| counted.overdue.is_some() && counted.stuck, Measure::Stuck),
-            (old_rare.closing, rare.closing),
-            (old_rare.amount, rare.amount),
+            (old_rare.closing, new_rare.closing),
+            (old_rare.amount, new_rare.amount),
         ] {
             if old != new {
                 for ((at, who, measure), times) in
                     old.into_iter().map(|fact| (fact, -1)).chain(new.into_iter().map(|fact| (fact, 1)))
                 {
-                    context.fact(at, who, times, measure);
+                    context.emit_fact(at, who, times, measure);
                 }
             }
         }
-        if (&old_rare.reached, old.who) != (&rare.reached, new.who) {
-            for (reached, who, times) in [(&old_rare.reached, old.who, -1), (&rare.reached, new.who, 1)] {
+        if (&old_rare.reached, old.who) != (&new_rare.reached, new.who) {
+            for (reached, who, times) in [(&old_rare.reached, old.who, -1), (&new_rare.reached, new.who, 1)] {
                 for (stage_ix, at, passed) in reached {
-                    context.fact(*at, who, times, Measure::StageReached(*stage_ix));
+                    context.emit_fact(*at, who, times, Measure::StageReached(*stage_ix));
                     if *passed {
-                        context.fact(*at, who, times, Measure::StagePassed(*stage_ix));
+                        context.emit_fact(*at, who, times, Measure::StagePassed(*stage_ix));
                     }
                 }
             }
         }
     }
 
-    fn countable(&self, context: &mut TenantContext) -> (Counted, CountedRarely) {
-        if self.deleted() || self.heard().is_none() {
+    fn compute_counted(&self, context: &mut TenantContext) -> (Counted, CountedRarely) {
+        if self.deleted() || self.first_event().is_none() {
             return Default::default();
         }
         let outcome = self.outcome();
         let converted = match self.id.kind {
-            EntityKind::Lead => outcome == Some(Outcome::Converted) || self.named_by > 0,
+            EntityKind::Lead => outcome == Some(Outcome::Converted) || self.naming_deals > 0,
             EntityKind::Deal => outcome == Some(Outcome::Won),
         };
         let received = self.created().is_some();
@@ -465,7 +465,7 @@ impl Journey {
             (EntityKind::Deal, Some(Outcome::Lost)) => Some(Measure::DealLost),
             _ => None,
         };
-        let closing = self.ends.closing.and_then(|closing| Some((closing.at, closing.by, measure?)));
+        let closing = self.end_state.closing.and_then(|closing| Some((closing.at, closing.by, measure?)));
         let amount = closing.filter(|closing| closing.2 == Measure::DealWon).and_then(|(at, by, _)| {
             let currency = context.currency(self.sale.amount.currency.as_ref());
             Some((at, by, Measure::AmountWon { currency, minor: self.sale.amount.minor? }))
@@ -476,7 +476,7 @@ impl Journey {
             who: self.who,
             received,
             converted: received && converted,
-            awaiting: received && awaits && self.ends.first_closed.is_none(),
+            awaiting: received && awaits && self.end_state.first_closed.is_none(),
             stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
             open: outcome.is_none().then(|| context.stage_ix(self.pipeline(), self.stage())),
             overdue,
@@ -485,19 +485,19 @@ impl Journey {
         (counted, CountedRarely { closing, amount, reached })
     }
 
-    /// Tells every rule of a change.
+    /// Notifies every rule of a change.
     fn change(&mut self, context: &mut TenantContext, change: JourneyChange) {
         let mut clocks = std::mem::take(&mut self.clocks);
-        for follow in clocks::FOLLOWERS.iter() {
-            follow(&mut clocks, self, context, change);
+        for handler in clocks::JOURNEY_RULES.iter() {
+            handler(&mut clocks, self, context, change);
         }
         self.clocks = clocks;
     }
 
-    /// What is known of its acts.
+    /// The touches, contacts, closing and deletion that the first-response rule needs.
     pub fn acts(&self) -> Acts {
-        let (Dealings { first_touch, first_contact, .. }, Ends { first_closed, deleted, .. }) =
-            (&*self.dealings, &*self.ends);
+        let (ContactHistory { first_touch, first_contact, .. }, EndState { first_closed, deleted, .. }) =
+            (&*self.contact_history, &*self.end_state);
         Acts { touch: *first_touch, contact: *first_contact, closed: *first_closed, deleted: *deleted }
     }
 }
@@ -507,7 +507,7 @@ mod tests {
     use super::super::rule::first_response_late::FirstResponse;
     use super::*;
 
-    /// There are millions of them: whoever adds a field that few need puts it into one of the boxes.
+    /// There are millions of journeys: rarely used fields belong into one of the boxes.
     #[test]
     fn an_open_lead_is_small() {
         assert_eq!((size_of::<Journey>(), size_of::<FirstResponse>()), (208, 80));

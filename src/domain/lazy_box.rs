@@ -1,14 +1,14 @@
-//! Owns what most things do not have: it takes a pointer in those, and a box of its own in the others.
+//! A lazily allocated optional field: one pointer while empty, a box once it is written.
 
 use std::ops::{Deref, DerefMut};
 
-/// What can be lacking.
+/// A type with a statically allocated default value.
 pub trait StaticDefault: Default + 'static {
-    /// What is read where there is none; equal to the default.
+    /// The value read while nothing is allocated; equal to the default.
     fn static_default() -> &'static Self;
 }
 
-/// Something that reads as blank until it is written to for the first time.
+/// A value that reads as its default, and is allocated on the first write.
 #[derive(Debug)]
 pub struct LazyBox<T>(Option<Box<T>>);
 
@@ -19,8 +19,8 @@ impl<T> Default for LazyBox<T> {
 }
 
 impl<T> LazyBox<T> {
-    /// It, if there is one: to change what can only be there if there is.
-    pub fn taken(&mut self) -> Option<&mut T> {
+    /// The value, if it is allocated. Does not allocate.
+    pub fn existing_mut(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
     }
 }
@@ -49,11 +49,11 @@ mod tests {
     }
 
     #[test]
-    fn only_writing_makes_one() {
-        let mut rare = LazyBox::<u64>::default();
-        assert_eq!((*rare, size_of_val(&rare)), (0, 8));
-        assert_eq!(rare.taken(), None);
-        *rare += 1;
-        assert_eq!(rare.taken(), Some(&mut 1));
+    fn only_writing_allocates() {
+        let mut lazy = LazyBox::<u64>::default();
+        assert_eq!((*lazy, size_of_val(&lazy)), (0, 8));
+        assert_eq!(lazy.existing_mut(), None);
+        *lazy += 1;
+        assert_eq!(lazy.existing_mut(), Some(&mut 1));
     }
 }

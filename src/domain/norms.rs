@@ -1,8 +1,8 @@
-//! Owns the norms: what a company wants of its sales department, and which of it applies where (scopes).
+//! Owns the norms: the requirements a company has for its sales department, and where each of them applies (scopes).
 //!
-//! A document is a base layer and overrides, merged key by key inside a rule, later ones winning. What a rule needs of
-//! its parameters stands in the rule's own file; here they are one set of optional keys, so that merging is uniform and
-//! a new rule needs no code here.
+//! A document is a base layer and overrides, merged key by key inside a rule; later overrides win. Which parameters a rule
+//! requires is declared in the rule's own file. Here all parameters are one set of optional keys, so merging is uniform
+//! and a new rule needs no code in this file.
 
 use super::alert::{Severity, Values};
 use super::calendar::Calendar;
@@ -23,21 +23,21 @@ pub struct Norms {
     pub calendars: BTreeMap<CompactString, Arc<Calendar>>,
     /// Pipelines by id.
     pub pipelines: BTreeMap<PipelineId, Pipeline>,
-    /// Rolling windows, the first being the default one of window rules.
+    /// Sliding windows; the first one is the default of window rules.
     pub windows: Vec<Window>,
-    /// From this talk time on an answered call is a conversation.
+    /// Minimum talk time that makes an answered call a conversation.
     pub min_talk: Span,
-    /// Whose national phone forms are read.
+    /// The country whose national phone number formats are recognized.
     pub country: Country,
-    /// Key of the HMAC in contact keys; `None`: the tenant id.
+    /// HMAC key of contact keys; `None`: the tenant id is used.
     pub privacy_key: Option<String>,
     /// The layer that applies everywhere.
     pub base: Layer,
-    /// What applies in places; later wins.
+    /// Overrides for parts of the company; later ones win.
     pub overrides: Vec<Override>,
 }
 
-/// The privacy key is not shown.
+/// Does not show the privacy key.
 impl fmt::Debug for Norms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { calendars, pipelines, windows, min_talk, country, privacy_key, base, overrides } = self;
@@ -54,20 +54,20 @@ impl fmt::Debug for Norms {
     }
 }
 
-/// What can be set everywhere or in places.
+/// What the base and every override can set.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     /// The default calendar's name.
     pub calendar: Option<CompactString>,
-    /// Parameters of the rules that are named.
+    /// Parameters of the rules that it names.
     pub rules: BTreeMap<Rule, Params>,
-    /// What special terms are allowed; shared by the three terms rules.
+    /// The allowed special terms; shared by the three terms rules.
     pub terms: TermsParams,
-    /// Which interactions are picked for review.
+    /// Which interactions are sampled for review.
     pub review_sampling: SamplingParams,
 }
 
-/// A layer and where it applies.
+/// A layer with the conditions under which it applies.
 #[derive(Clone, Debug, Default)]
 pub struct Override {
     /// Only in this tenant.
@@ -78,16 +78,16 @@ pub struct Override {
     pub pipeline: Option<CompactString>,
     /// Only for leads of this source.
     pub source: Option<CompactString>,
-    /// What applies there.
+    /// The overriding layer.
     pub layer: Layer,
 }
 
-/// Where a clock starts: what overrides are matched against.
+/// The attributes that overrides are matched against, as of the start of a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeQuery<'a> {
     /// The company.
     pub tenant: &'a str,
-    /// The responsible's department, `unknown` if none.
+    /// The department of the responsible manager, `unknown` if none.
     pub department: &'a str,
     /// The entity's pipeline.
     pub pipeline: Option<&'a str>,
@@ -98,9 +98,9 @@ pub struct ScopeQuery<'a> {
 /// An ordered list of stages.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    /// What goes through it.
+    /// The kind of entity that passes through it.
     pub entity: EntityKind,
-    /// In order.
+    /// Its stages, in order.
     pub stages: Vec<Stage>,
 }
 
@@ -113,7 +113,7 @@ pub struct Stage {
     pub early: bool,
     /// Must be visited before a later one.
     pub required: bool,
-    /// Longest time that an entity should spend in it.
+    /// Maximum time an entity should spend in it.
     pub max_time: Option<Length>,
     /// Fields that must be filled before a move into it.
     pub requires_fields: Vec<CompactString>,
@@ -121,37 +121,29 @@ pub struct Stage {
     pub requires_activities: Vec<CompactString>,
 }
 
-/// A rolling window.
+/// A sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
-    /// How much time it covers.
+    /// The time it covers.
     pub size: Span,
-    /// The norms spell the size in days.
+    /// The norms write the size in days.
     pub in_days: bool,
-    /// How often it moves; a divisor of `size`.
+    /// The slide interval; a divisor of `size`.
     pub slide: Span,
 }
 
 impl Window {
-    /// The windows when none are configured: 1h/1m, 24h/15m, 7d/2h, 30d/8h.
-    pub const DEFAULT: [Self; 4] = [
-        Self { size: Span::HOUR, in_days: false, slide: Span::MINUTE },
-        Self { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) },
-        Self { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) },
-        Self { size: Span(30 * Span::DAY.0), in_days: true, slide: Span(8 * Span::HOUR.0) },
-    ];
-
-    /// What it is called in rows, alerts and labels: as the norms spell its size (`24h`, `7d`).
+    /// Its name in rows, alerts and labels: the size as the norms write it (`24h`, `7d`).
     pub fn name(self) -> CompactString {
         if self.in_days { self.size.to_string().into() } else { self.size.in_hours() }
     }
 
-    /// Complete panes before the running one.
+    /// Number of complete panes before the current one.
     pub fn panes(self) -> i64 {
         self.size.0 / self.slide.0
     }
 
-    /// The slide boundary from which on the window no longer covers a pane.
+    /// The slide boundary at which a pane leaves the window.
     pub fn leaves(self, pane: i64) -> Timestamp {
         Timestamp(pane.saturating_add(self.panes() + 1).saturating_mul(self.slide.0))
     }
@@ -162,22 +154,22 @@ impl Window {
     }
 }
 
-/// A span as a norm gives it.
+/// A duration as a norm gives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Length {
-    /// How long.
+    /// The duration.
     pub span: Span,
-    /// Written in days, which only wall clocks have.
+    /// Written in days, which is only allowed on the wall clock.
     pub in_days: bool,
 }
 
-/// What time a norm counts.
+/// Which time a norm counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
     /// All time.
     #[default]
     Wall,
-    /// Working time on the scope's calendar.
+    /// Working time of the scope's calendar.
     Business,
 }
 
@@ -200,7 +192,7 @@ pub enum Response {
     /// Any touch.
     #[default]
     Attempt,
-    /// Contact both ways.
+    /// Two-way contact.
     Conversation,
 }
 
@@ -217,13 +209,13 @@ impl Response {
     }
 }
 
-/// What a conversion is counted over.
+/// The population that a conversion is counted over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Basis {
-    /// Those created in the window.
+    /// Entities created in the window.
     #[default]
     Cohort,
-    /// Those closed in the window.
+    /// Entities closed in the window.
     Closed,
 }
 
@@ -240,40 +232,40 @@ impl Basis {
     }
 }
 
-/// The keys that rules may have; `None` where a layer does not say.
+/// The keys that rules may have; `None` if the layer does not set the key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params {
-    /// `false` switches a rule off.
+    /// `false` turns the rule off.
     pub enabled: Option<bool>,
-    /// How much a violation matters.
+    /// Severity of a violation.
     pub severity: Option<Severity>,
-    /// From the deadline, on the rule's clock.
+    /// Escalation times after the deadline, on the rule's clock.
     pub escalate_after: Option<Vec<Length>>,
     /// The deadline, from the anchor.
     pub within: Option<Length>,
-    /// What time `within` counts.
+    /// Which time `within` counts.
     pub clock: Option<Clock>,
     /// What counts as a response.
     pub response: Option<Response>,
-    /// How many touches are wanted.
+    /// How many touches are required.
     pub attempts: Option<i64>,
     /// Which entities are watched.
     pub entities: Option<Vec<EntityKind>>,
     /// Which outcomes are watched.
     pub applies_to: Option<Vec<Outcome>>,
-    /// Which reasons are good ones.
+    /// Which reasons are accepted.
     pub allowed_reasons: Option<Vec<CompactString>>,
-    /// How many touches are wanted before a closing.
+    /// How many touches are required before a closing.
     pub min_touches: Option<i64>,
     /// Which channels are watched.
     pub channels: Option<Vec<Channel>>,
     /// Which window is judged, by size.
     pub window: Option<Span>,
-    /// What a conversion is counted over.
+    /// The population that a conversion is counted over.
     pub basis: Option<Basis>,
     /// Lower limit of a figure.
     pub at_least: Option<f64>,
-    /// Lower limit as a part of the department's figure.
+    /// Lower limit as a fraction of the department's figure.
     pub of_department: Option<f64>,
     /// Upper limit of a share.
     pub at_most: Option<f64>,
@@ -281,13 +273,13 @@ pub struct Params {
     pub at_most_lag: Option<Length>,
     /// Which quantile is judged.
     pub quantile: Option<f64>,
-    /// Below this many there is no judgement.
+    /// Minimum sample size; smaller samples are not judged.
     pub min_sample: Option<i64>,
 }
 
 impl Params {
-    /// Takes over every key that `over` says. `at_least` and `of_department` are two ways to say one thing: who says
-    /// one of them takes back the other.
+    /// Overwrites every key that `over` sets. `at_least` and `of_department` are alternatives: setting one of them unsets
+    /// the other.
     pub fn merge(&mut self, over: &Self) {
         if over.at_least.is_some() || over.of_department.is_some() {
             (self.at_least, self.of_department) = (None, None);
@@ -304,21 +296,22 @@ impl Params {
     }
 }
 
-/// The keys of `norms.terms`; `None` where a layer does not say. `enabled` and `severity` are those of the three rules.
+/// The keys of `norms.terms`; `None` if the layer does not set the key. `enabled` and `severity` apply to the three terms
+/// rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TermsParams {
-    /// Who may allow more.
+    /// Managers who may approve more.
     pub approvers: Option<Vec<CompactString>>,
-    /// What is allowed; first match wins.
+    /// The policy rows; the first match wins.
     pub policies: Option<Vec<TermsPolicy>>,
 }
 
-/// What special terms are allowed in a place.
+/// The allowed special terms in a scope.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TermsNorm {
-    /// Who may allow more.
+    /// Managers who may approve more.
     pub approvers: Vec<CompactString>,
-    /// First match wins.
+    /// The policy rows; the first match wins.
     pub policies: Vec<TermsPolicy>,
 }
 
@@ -331,79 +324,79 @@ pub struct TermsPolicy {
     pub grade: Option<CompactString>,
     /// Only for deals below this amount, in minor units.
     pub amount_minor_below: Option<i64>,
-    /// Largest discount, 0 to 100.
+    /// Maximum discount in percent, 0 to 100.
     pub max_discount_percent: Option<f64>,
-    /// Longest instalment plan in months.
+    /// Maximum instalment plan in months.
     pub max_installment_months: Option<i64>,
-    /// Smallest prepayment, 0 to 100.
+    /// Minimum prepayment in percent, 0 to 100.
     pub min_prepayment_percent: Option<f64>,
 }
 
-/// The keys of `review_sampling`; `None` where a layer does not say.
+/// The keys of `review_sampling`; `None` if the layer does not set the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SamplingParams {
     /// Interactions per manager and day.
     pub per_day: Option<u32>,
-    /// Shorter conversations are not picked.
+    /// Shorter conversations are not sampled.
     pub min_talk: Option<Span>,
 }
 
-/// Which interactions are picked for review in a place.
+/// Which interactions of a scope are sampled for review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReviewSampling {
     /// Interactions per manager and day.
     pub per_day: u32,
-    /// Shorter conversations are not picked.
+    /// Shorter conversations are not sampled.
     pub min_talk: Span,
 }
 
-/// The norms of one place, with everything merged: what a clock that starts there goes by.
+/// The effective norms of one department, pipeline and source, with all layers merged.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// The calendar of business clocks; none: wall time.
+    /// The calendar of business clocks; `None`: wall time.
     pub calendar: Option<Arc<Calendar>>,
     /// Parameters of the rules that are on.
     pub rules: BTreeMap<Rule, Params>,
-    /// What special terms are allowed; `None`: they are not judged.
+    /// The allowed special terms; `None`: they are not judged.
     pub terms: Option<Arc<TermsNorm>>,
-    /// Which interactions are picked for review; `None`: none.
+    /// Which interactions are sampled for review; `None`: none.
     pub review_sampling: Option<ReviewSampling>,
 }
 
 impl Norms {
-    /// What is said everywhere, and then in places.
+    /// The base layer, then the layers of the overrides.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.base).chain(self.overrides.iter().map(|over| &over.layer))
     }
 
-    /// The key of a tenant's HMACs: the privacy key, or without one the tenant's id.
+    /// The HMAC key of a tenant: the privacy key, or the tenant's id without one.
     pub fn secret<'a>(&'a self, tenant: &'a TenantId) -> &'a str {
         self.privacy_key.as_deref().unwrap_or(tenant.as_str())
     }
 
-    /// Whether any rule about acts is named anywhere.
+    /// Whether any layer names an act rule.
     pub fn judges_acts(&self) -> bool {
         let act = |rule: &Rule| matches!(rule.definition().evaluation, Evaluation::Act(_));
         self.layers().flat_map(|layer| layer.rules.keys()).any(act)
     }
 
-    /// The window that a window rule judges: the one it names, else the first.
+    /// The window of a window rule: the one that its parameters name, otherwise the first.
     pub fn window_of(&self, params: &Params) -> Option<Window> {
         self.windows.iter().find(|window| params.window.is_none_or(|size| size == window.size)).copied()
     }
 
-    /// What the layers that apply in `place` say together.
-    pub fn layer(&self, place: ScopeQuery<'_>) -> Layer {
+    /// The merged layers that apply to `query`.
+    pub fn layer(&self, query: ScopeQuery<'_>) -> Layer {
         let mut layer = self.base.clone();
-        for over in self.overrides.iter().filter(|over| over.applies(place)) {
+        for over in self.overrides.iter().filter(|over| over.applies(query)) {
             layer.merge(&over.layer);
         }
         layer
     }
 
-    /// The norms that apply in `place`.
-    pub fn scope(&self, place: ScopeQuery<'_>) -> Scope {
-        let mut layer = self.layer(place);
+    /// The effective norms for `query`.
+    pub fn scope(&self, query: ScopeQuery<'_>) -> Scope {
+        let mut layer = self.layer(query);
         layer.rules.retain(|_, params| params.enabled != Some(false));
         Scope {
             calendar: layer.calendar.and_then(|name| self.calendars.get(&name).cloned()),
@@ -415,7 +408,7 @@ impl Norms {
 }
 
 impl Layer {
-    /// Takes over every key that `over` says, rule by rule.
+    /// Overwrites every key that `over` sets, rule by rule.
     pub fn merge(&mut self, over: &Self) {
         if over.calendar.is_some() {
             self.calendar.clone_from(&over.calendar);
@@ -436,34 +429,34 @@ impl Layer {
 }
 
 impl TermsParams {
-    /// What is allowed, if there are rows to go by.
+    /// The norm, if there are policy rows.
     pub fn completed(self) -> Option<TermsNorm> {
         Some(TermsNorm { policies: self.policies?, approvers: self.approvers.unwrap_or_default() })
     }
 }
 
 impl SamplingParams {
-    /// What is picked, if it is known how many.
+    /// The sampling, if the number per day is known.
     pub fn completed(self) -> Option<ReviewSampling> {
         Some(ReviewSampling { per_day: self.per_day?, min_talk: self.min_talk.unwrap_or_default() })
     }
 }
 
 impl Override {
-    /// Whether every key of its `when` that is given matches.
-    pub fn applies(&self, place: ScopeQuery<'_>) -> bool {
-        let fits = |wanted: &Option<CompactString>, found: Option<&str>| {
-            wanted.as_ref().is_none_or(|wanted| found == Some(wanted.as_str()))
+    /// Whether every condition that is set matches.
+    pub fn applies(&self, query: ScopeQuery<'_>) -> bool {
+        let matches = |expected: &Option<CompactString>, found: Option<&str>| {
+            expected.as_ref().is_none_or(|expected| found == Some(expected.as_str()))
         };
-        fits(&self.tenant, Some(place.tenant))
-            && fits(&self.department, Some(place.department))
-            && fits(&self.pipeline, place.pipeline)
-            && fits(&self.source, place.source)
+        matches(&self.tenant, Some(query.tenant))
+            && matches(&self.department, Some(query.department))
+            && matches(&self.pipeline, query.pipeline)
+            && matches(&self.source, query.source)
     }
 }
 
 impl Scope {
-    /// The deadline of a clock: `None` where its time never comes.
+    /// The deadline of a clock; `None` if it never comes.
     pub fn deadline(&self, clock: Clock, from: Timestamp, span: Span) -> Option<Timestamp> {
         match (clock, &self.calendar) {
             (Clock::Business, Some(calendar)) => calendar.deadline(from, span),
@@ -471,29 +464,29 @@ impl Scope {
         }
     }
 
-    /// When a clock of a rule that starts at `from` falls due: `None` where the rule is off, or its time never comes.
+    /// The deadline of a rule's clock that starts at `from`; `None` if the rule is off or the deadline never comes.
     pub fn due(&self, rule: Rule, from: Timestamp) -> Option<Timestamp> {
         let norm = self.rules.get(&rule)?;
         self.deadline(norm.clock.unwrap_or_default(), from, norm.within?.span)
     }
 
-    /// The time that a rule's clock counts between two instants.
+    /// The time between two instants on a rule's clock.
     pub fn counted(&self, rule: Rule, from: Timestamp, to: Timestamp) -> Span {
         self.elapsed(self.clock(rule), from, to)
     }
 
-    /// A rule's clock.
+    /// The clock of a rule.
     pub fn clock(&self, rule: Rule) -> Clock {
         self.rules.get(&rule).and_then(|norm| norm.clock).unwrap_or_default()
     }
 
-    /// What an alert says of a rule's deadline.
+    /// The deadline of a rule as alert values.
     pub fn within(&self, rule: Rule) -> Values {
         let within = self.rules.get(&rule).and_then(|norm| norm.within).unwrap_or_default();
         vec![("within_seconds", within.span.into()), ("clock", self.clock(rule).name().into())]
     }
 
-    /// The time that a clock counts between two instants; never negative.
+    /// The time between two instants on a clock; never negative.
     pub fn elapsed(&self, clock: Clock, from: Timestamp, to: Timestamp) -> Span {
         match (clock, &self.calendar) {
             (Clock::Business, Some(calendar)) => calendar.working(from, to),

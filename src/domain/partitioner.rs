@@ -1,7 +1,7 @@
-//! Owns which shard a tenant belongs to: the partition that the Java clients' default partitioner gives its id.
-//! Promises never to change: what lies in Kafka lies where this says. Refuses seeds, salts and other hashes.
+//! Owns the assignment of tenants to shards: the partition that the default partitioner of the Java clients computes for
+//! the tenant id. Promises never to change, because existing data in Kafka are partitioned by it.
 
-/// The 32-bit MurmurHash2 of `bytes` with the seed of Kafka's Java client.
+/// 32-bit MurmurHash2 with the seed of Kafka's Java client.
 pub fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const MULTIPLIER: u32 = 0x5bd1_e995;
@@ -10,7 +10,7 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
         (word ^ (word >> 24)).wrapping_mul(MULTIPLIER)
     };
     let (words, rest) = bytes.as_chunks::<4>();
-    // Java's array lengths have 32 bits, so do Kafka's keys.
+    // Array lengths in Java, and so lengths of Kafka keys, have 32 bits.
     let start = SEED ^ bytes.len() as u32;
     let mut hash =
         words.iter().fold(start, |hash, word| hash.wrapping_mul(MULTIPLIER) ^ mix(u32::from_le_bytes(*word)));
@@ -22,7 +22,7 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// The shard, 0 to `shards` − 1, that the tenant belongs to; `shards` is the partition count, at least 1.
+/// The shard of a tenant, 0 to `shards` − 1; `shards` is the partition count, at least 1.
 pub fn shard(tenant: &str, shards: u32) -> u32 {
     // The Java client clears the sign bit; it does not take the absolute value.
     (murmur2(tenant.as_bytes()) & 0x7fff_ffff) % shards.max(1)
@@ -32,9 +32,9 @@ pub fn shard(tenant: &str, shards: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Known from the tests of Kafka's Java client, of librdkafka and of Akka.
+    /// Values from the tests of Kafka's Java client, librdkafka and Akka.
     #[test]
-    fn the_hash_is_the_java_clients() {
+    fn the_hash_equals_that_of_the_java_client() {
         for (text, hash) in [
             ("21", -973_932_308),
             ("foobar", -790_332_482),
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_the_positive_hash_modulo() {
+    fn a_shard_is_the_positive_hash_modulo_the_partition_count() {
         for (tenant, positive) in [
             ("21", 1_173_551_340),
             ("foobar", 1_357_151_166),

@@ -1,7 +1,6 @@
-//! Owns the managers of a tenant: their numbers, and which department and grade each had at which instant.
+//! Owns the managers of a tenant: their indices, and the history of their departments and grades.
 //!
-//! Records keep their place in the order of effect, so a past instant can be looked at again: a correction must be judged
-//! by the department of then.
+//! Records are kept in event order, because a correction must use the department at the time of the event.
 
 use super::effect::{Effect, ManagerIx, ManagerUpdate};
 use super::event::EventOrder;
@@ -10,96 +9,96 @@ use super::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 
-/// The managers of a tenant; number 0 is nobody.
+/// The managers of a tenant; index 0 means no manager.
 #[derive(Debug, Default)]
 pub struct People {
-    numbers: FxHashMap<ManagerId, ManagerIx>,
-    members: Vec<ManagerHistory>,
+    by_id: FxHashMap<ManagerId, ManagerIx>,
+    managers: Vec<ManagerHistory>,
 }
 
 #[derive(Debug)]
 struct ManagerHistory {
     id: ManagerId,
-    /// In order of effect; before the first, nothing was known of him.
+    /// In event order; before the first, department and grade are unknown.
     records: Vec<(EventOrder, ManagerRecord)>,
 }
 
-/// What `manager_upserted` says of a manager: it replaces the whole.
+/// The content of `manager_upserted`, which replaces the previous record completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerRecord {
-    /// Where he works; `None` is `unknown`.
+    /// The department; `None` is `unknown`.
     pub department: Option<DepartmentId>,
-    /// The grade that terms policies look at.
+    /// The grade that terms policies refer to.
     pub grade: Option<CompactString>,
-    /// Whether he still works.
+    /// Whether the manager is still employed.
     pub active: bool,
 }
 
-const UNHEARD: ManagerRecord = ManagerRecord { department: None, grade: None, active: true };
+const UNKNOWN_MANAGER: ManagerRecord = ManagerRecord { department: None, grade: None, active: true };
 
 impl People {
-    /// The number of a manager, announced on first sight.
-    pub fn number(&mut self, id: &ManagerId, out: &mut Vec<Effect>) -> ManagerIx {
-        if let Some(who) = self.numbers.get(id) {
+    /// The index of a manager, declared on first use.
+    pub fn intern(&mut self, id: &ManagerId, effects: &mut Vec<Effect>) -> ManagerIx {
+        if let Some(who) = self.by_id.get(id) {
             return *who;
         }
-        let who = ManagerIx(self.members.len() as u32 + 1);
-        self.numbers.insert(id.clone(), who);
-        self.members.push(ManagerHistory { id: id.clone(), records: Vec::new() });
-        // Nothing of him could be judged before.
-        self.announce(who, Timestamp::MIN, out);
+        let who = ManagerIx(self.managers.len() as u32 + 1);
+        self.by_id.insert(id.clone(), who);
+        self.managers.push(ManagerHistory { id: id.clone(), records: Vec::new() });
+        // The declaration applies to all event times.
+        self.declare(who, Timestamp::MIN, effects);
         who
     }
 
-    /// Takes over a manager's record. `horizon`: nothing dated before it can come any more.
+    /// Adds a manager's record. `horizon`: no event dated before it can arrive anymore.
     pub fn upsert(
         &mut self,
         id: &ManagerId,
         record: ManagerRecord,
         order: EventOrder,
         horizon: Timestamp,
-        out: &mut Vec<Effect>,
+        effects: &mut Vec<Effect>,
     ) {
-        let who = self.number(id, out);
-        let Some(member) = self.members.get_mut(who.0 as usize - 1) else { return };
-        let before = member.records.last().map_or(UNHEARD, |(_, record)| record.clone());
-        // Also one that repeats the one before it: an earlier one may come late and stand between them.
-        let place = member.records.partition_point(|(other, _)| *other < order);
-        member.records.insert(place, (order, record));
-        member.records.dedup_by(|later, earlier| later.1 == earlier.1 && later.0.at < horizon);
-        if member.records.last().is_some_and(|(_, record)| *record != before) {
-            self.announce(who, order.at, out);
+        let who = self.intern(id, effects);
+        let Some(manager) = self.managers.get_mut(who.0 as usize - 1) else { return };
+        let before = manager.records.last().map_or(UNKNOWN_MANAGER, |(_, record)| record.clone());
+        // A repeated record is kept too, because a late one may still be inserted between the two.
+        let index = manager.records.partition_point(|(other, _)| *other < order);
+        manager.records.insert(index, (order, record));
+        manager.records.dedup_by(|later, earlier| later.1 == earlier.1 && later.0.at < horizon);
+        if manager.records.last().is_some_and(|(_, record)| *record != before) {
+            self.declare(who, order.at, effects);
         }
     }
 
-    fn announce(&self, who: ManagerIx, known: Timestamp, out: &mut Vec<Effect>) {
-        if let Some(member) = self.member(who) {
+    fn declare(&self, who: ManagerIx, known: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(manager) = self.history(who) {
             let ManagerRecord { department, active, .. } =
-                member.records.last().map_or(&UNHEARD, |(_, record)| record).clone();
-            out.push(Effect::ManagerUpdate(Box::new(ManagerUpdate {
+                manager.records.last().map_or(&UNKNOWN_MANAGER, |(_, record)| record).clone();
+            effects.push(Effect::ManagerUpdate(Box::new(ManagerUpdate {
                 known,
                 who,
-                id: member.id.clone(),
+                id: manager.id.clone(),
                 department,
                 active,
             })));
         }
     }
 
-    /// The id of a manager; nobody has none.
+    /// The id of a manager; `None` for no manager.
     pub fn id(&self, who: ManagerIx) -> Option<&ManagerId> {
-        Some(&self.member(who)?.id)
+        Some(&self.history(who)?.id)
     }
 
-    /// The number of a manager who is known.
+    /// The index of a known manager.
     pub fn find(&self, id: &ManagerId) -> Option<ManagerIx> {
-        self.numbers.get(id).copied()
+        self.by_id.get(id).copied()
     }
 
-    /// Whether what was said of a manager at this place is a record of its own: not what the one before said.
-    pub fn stands(&self, id: &ManagerId, order: EventOrder) -> bool {
-        let member = self.find(id).and_then(|who| self.member(who));
-        member.is_some_and(|member| member.records.iter().any(|(from, _)| *from == order))
+    /// Whether the record at this position was kept, that is, differs from the previous one.
+    pub fn has_record(&self, id: &ManagerId, order: EventOrder) -> bool {
+        let manager = self.find(id).and_then(|who| self.history(who));
+        manager.is_some_and(|manager| manager.records.iter().any(|(from, _)| *from == order))
     }
 
     /// The department of a manager at an instant, `unknown` if none.
@@ -113,11 +112,11 @@ impl People {
     }
 
     fn record(&self, who: ManagerIx, order: EventOrder) -> Option<&ManagerRecord> {
-        let records = &self.member(who)?.records;
+        let records = &self.history(who)?.records;
         Some(&records.iter().rev().find(|(from, _)| *from <= order)?.1)
     }
 
-    fn member(&self, who: ManagerIx) -> Option<&ManagerHistory> {
-        self.members.get((who.0 as usize).checked_sub(1)?)
+    fn history(&self, who: ManagerIx) -> Option<&ManagerHistory> {
+        self.managers.get((who.0 as usize).checked_sub(1)?)
     }
 }

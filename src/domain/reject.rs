@@ -1,25 +1,25 @@
-//! Owns the reasons for which a message is refused. A reject is a value on its own stream, never an error.
+//! Owns the reasons for which a message is rejected. A rejected message is a value on its own stream, never an error.
 
-/// Why a message went to the dead-letter topic; the name is the `reason` header and the metric label.
+/// Why a message is written to the dead-letter topic; the name is the `reason` header and the metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The bytes are no JSON, no protobuf, or are cut short.
+    /// Not valid JSON or protobuf, or truncated.
     Malformed,
-    /// The Schema Registry framing is broken or of an unknown variant.
+    /// The Schema Registry framing is invalid or of an unknown variant.
     BadFraming,
-    /// The `content-type` header names no known encoding.
+    /// The `content-type` header names an unknown encoding.
     UnknownEncoding,
     /// No `tenant_id`.
     NoTenant,
     /// No `occurred_at`.
     NoTime,
-    /// No payload, or one that this version does not know.
+    /// No payload, or one unknown to this version.
     NoPayload,
     /// More than one payload.
     SeveralPayloads,
-    /// A field that must be there is missing.
+    /// A required field is missing.
     MissingField,
-    /// A value of a wrong type, an unknown enum name, or one out of its range.
+    /// A value of the wrong type or out of range, or an unknown enum name.
     BadValue,
     /// Larger than `max_message_bytes`.
     Oversized,

@@ -1,20 +1,19 @@
-//! Owns review sampling: which of a manager's interactions of a day somebody listens to or reads, and which of these
-//! requests wait for their review.
+//! Owns review sampling: selects interactions of each manager and day for review, and tracks the open requests.
 //!
-//! **The sample.** Of the day's conversations of at least `min_talk` and its sent messages (not the automatic ones: nobody
-//! reviews a robot), those with the lowest HMAC-SHA-256 of their id: uniform, whatever the volume; the same in every
-//! replay; and nobody who does not have the key can tell beforehand which it will be. Only that many are kept.
+//! **The sample** consists of the day's conversations of at least `min_talk` and its sent messages (except automatic
+//! ones) with the lowest HMAC-SHA-256 of their id. It is uniform for every volume, the same in every replay, and cannot
+//! be predicted without the key. Only the current candidates are kept.
 //!
-//! **The day** is that of the calendar of the manager's department, in its time zone; without a calendar it is UTC's. An
-//! interaction belongs to the day in which it became known, a call to that of its end, so that a day is complete when it
-//! ends: its sample is made in its last millisecond, after all events of that instant. Norm and calendar are those of
-//! the department that the manager is in at the first interaction of the day; they stay to its end. When he comes to
-//! another time zone, the next day begins where that one ended: no day is sampled twice.
+//! **The day** is a day of the calendar of the manager's department, in its time zone; without a calendar it is a UTC
+//! day. An interaction belongs to the day in which it became known (a call to the day of its end), so a day is complete
+//! when it ends: the sample is taken in its last millisecond, after all events of that instant. Norm and calendar are
+//! those of the manager's department at the first interaction of the day, and stay fixed until its end. If the manager
+//! moves to another time zone, the next day starts where the previous one ended, so no day is sampled twice.
 //!
-//! **Late events** take part in a day that runs and never change a sample that was made. Whose an interaction is stays
-//! as it was when it became known, also if a late event shows somebody else.
+//! **Late events** are included in a day that has not ended, and never change a sample already taken. An interaction
+//! stays with the manager it was attributed to when it became known, even if a late event changes the attribution.
 //!
-//! **Requests** are open until a review comes, or until it would be as late as an event that is refused.
+//! **Requests** stay open until a review arrives, or until a review would be rejected as too late.
 
 use super::calendar::Calendar;
 use super::effect::{Effect, ManagerIx};
@@ -33,49 +32,49 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// A call or message that somebody is asked to review.
+/// A request to review a call or message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReviewRequest {
-    /// The company.
+    /// The tenant.
     pub tenant: TenantId,
-    /// Whose it is.
+    /// The manager reviewed.
     pub manager: ManagerId,
-    /// His department when the day ends, `unknown` if none.
+    /// The manager's department at the end of the day; `unknown` if none.
     pub department: DepartmentId,
-    /// The call or message.
+    /// The id of the call or message.
     pub interaction: CompactString,
-    /// What it is.
+    /// Its medium.
     pub medium: Medium,
-    /// Its date: a call's start.
+    /// Event time: the start of a call.
     pub at: Timestamp,
-    /// The day that it was picked from.
+    /// The day that was sampled.
     pub day: Date,
     /// The end of that day.
     pub requested_at: Timestamp,
-    /// The primary lead or deal, and how it stood at the end of the day.
+    /// The primary lead or deal, as of the end of the day.
     pub about: Option<About>,
 }
 
-/// What is reviewed.
+/// The medium of an interaction.
 #[derive(Clone, PartialEq)]
 pub enum Medium {
     /// A conversation.
     Call {
-        /// Who called whom.
+        /// The direction of the call.
         direction: Direction,
         /// Time talked.
         talk: Span,
-        /// Where the recording lies; nowhere else does it leave the program.
+        /// Link to the recording; no other output contains it.
         recording_url: Option<CompactString>,
     },
     /// A message sent.
     Message {
-        /// By what means.
+        /// The channel.
         channel: Channel,
     },
 }
 
-/// The recording's link is not shown.
+/// Hides the link to the recording.
 impl fmt::Debug for Medium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -100,23 +99,23 @@ impl Medium {
     }
 }
 
-/// A lead or deal as it stands.
+/// The state of a lead or deal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Which one.
+    /// The lead or deal.
     pub entity: EntityId,
-    /// How it ended.
+    /// Whether and how it ended.
     pub ending: Ending,
-    /// Where it stands.
+    /// Its pipeline.
     pub pipeline: Option<PipelineId>,
-    /// Where it stands.
+    /// Its stage.
     pub stage: Option<StageId>,
 }
 
-/// How a lead or deal ended so far.
+/// Whether and how a lead or deal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Not yet.
+    /// It is open.
     Open,
     /// It was closed.
     Closed(Outcome),
@@ -135,50 +134,50 @@ impl Ending {
     }
 }
 
-/// A conversation or a message sent, as it becomes known.
+/// A conversation or a sent message.
 #[derive(Clone, Debug)]
 pub struct Interaction<'a> {
-    /// The call or message.
+    /// The id of the call or message.
     pub id: &'a CompactString,
-    /// Its date.
+    /// Event time.
     pub at: Timestamp,
-    /// The number of its primary entity.
+    /// Index of its primary entity.
     pub entity: Option<u32>,
-    /// What it is.
+    /// Its medium.
     pub medium: Medium,
 }
 
-/// Picks the interactions of one tenant.
+/// Samples the interactions of one tenant.
 #[derive(Debug)]
 pub struct Sampler {
     secret: String,
-    /// How long a request waits.
-    patience: Span,
+    /// How long a request stays open.
+    request_ttl: Span,
     managers: FxHashMap<ManagerIx, Manager>,
     open: FxHashMap<CompactString, (ManagerId, Timestamp)>,
-    /// The requests that were made, in order; those that are over are among them.
-    asked: VecDeque<(Timestamp, CompactString)>,
-    /// The late events that are put into their places, and up to where everything was processed before.
+    /// All requests in order, including closed ones that have not expired.
+    requested: VecDeque<(Timestamp, CompactString)>,
+    /// The late events being applied, and the instant up to which everything had been processed before.
     late: (BTreeSet<EventOrder>, Timestamp),
 }
 
 /// The days of one manager.
 #[derive(Debug, Default)]
 struct Manager {
-    running: Option<Day>,
-    /// The last day that is over, and its end.
-    over: Option<(Date, Timestamp)>,
+    current: Option<Day>,
+    /// The last completed day, and its end.
+    last_day: Option<(Date, Timestamp)>,
 }
 
-/// A day that runs.
+/// A day that has not ended.
 #[derive(Debug)]
 struct Day {
     date: Date,
     begin: Timestamp,
     end: Timestamp,
-    /// `None`: nothing is picked.
+    /// `None`: nothing is sampled.
     norm: Option<ReviewSampling>,
-    /// The lowest so far, by hash; a call and a message may have the same id.
+    /// The candidates with the lowest hashes; a call and a message may have the same id.
     picked: BTreeMap<([u8; 32], &'static str), Pick>,
 }
 
@@ -190,33 +189,33 @@ struct Pick {
     entity: Option<u32>,
 }
 
-/// The calendar of those who have none.
+/// The calendar of departments without one.
 static UTC: LazyLock<Arc<Calendar>> = LazyLock::new(|| {
     let utc = Calendar::new("UTC", "UTC", Default::default(), BTreeMap::new(), BTreeSet::new());
     Arc::new(utc.expect("a calendar without hours"))
 });
 
 impl Sampler {
-    /// One that has seen nothing. `None` where the norms ask for no reviews anywhere.
-    pub fn new(context: &TenantContext, patience: Span) -> Option<Self> {
+    /// A sampler without interactions; `None` if the norms request no reviews.
+    pub fn new(context: &TenantContext, request_ttl: Span) -> Option<Self> {
         let norms = &context.norms;
         norms.layers().any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
             secret: norms.secret(&context.tenant).into(),
-            patience,
+            request_ttl,
             managers: FxHashMap::default(),
             open: FxHashMap::default(),
-            asked: VecDeque::new(),
+            requested: VecDeque::new(),
             late: (BTreeSet::new(), Timestamp::MIN),
         })
     }
 
-    /// Events of these places come late, after everything up to `upto` was processed: of what is played again only they
-    /// are news.
-    pub fn correct(&mut self, late: Vec<EventOrder>, upto: Timestamp) {
+    /// Starts a correction by the late events at these positions, after everything up to `upto` was processed. During
+    /// the replay only these are new.
+    pub fn begin_correction(&mut self, late: Vec<EventOrder>, upto: Timestamp) {
         self.late = (late.into_iter().collect(), upto);
     }
 
-    /// An interaction of a manager became known.
+    /// Considers an interaction of a manager for the sample.
     pub fn consider(&mut self, context: &mut TenantContext, who: ManagerIx, interaction: Interaction<'_>) {
         let late = context.is_replaying();
         if who == ManagerIx::NONE || (late && !self.late.0.contains(&context.order)) {
@@ -224,13 +223,16 @@ impl Sampler {
         }
         let processed = if late { self.late.1 } else { Timestamp::MIN };
         let manager = self.managers.entry(who).or_default();
-        if manager.running.is_none() {
-            let Some(day) = Day::begin(context, who, manager.over).filter(|day| day.last() > processed) else { return };
-            context.wake(day.last(), Timer::Reviews(who));
-            manager.running = Some(day);
+        if manager.current.is_none() {
+            let Some(day) = Day::begin(context, who, manager.last_day).filter(|day| day.last_instant() > processed)
+            else {
+                return;
+            };
+            context.set_timer(day.last_instant(), Timer::Reviews(who));
+            manager.current = Some(day);
         }
-        let running = manager.running.as_mut().filter(|day| day.begin <= context.now && context.now < day.end);
-        let Some((day, norm)) = running.and_then(|day| day.norm.map(|norm| (day, norm))) else { return };
+        let current = manager.current.as_mut().filter(|day| day.begin <= context.now && context.now < day.end);
+        let Some((day, norm)) = current.and_then(|day| day.norm.map(|norm| (day, norm))) else { return };
         if matches!(interaction.medium, Medium::Call { talk, .. } if talk < norm.min_talk) {
             return;
         }
@@ -239,7 +241,7 @@ impl Sampler {
         if full && day.picked.last_key_value().is_none_or(|(highest, _)| key > *highest) {
             return;
         }
-        // An id that comes again is the same interaction: the first that became known stands.
+        // A repeated id is the same interaction; the first one is kept.
         day.picked.entry(key).or_insert_with(|| Pick {
             interaction: interaction.id.clone(),
             medium: interaction.medium,
@@ -251,21 +253,21 @@ impl Sampler {
         }
     }
 
-    /// A manager's day ends: its sample is made.
-    pub fn ring(&mut self, context: &mut TenantContext, who: ManagerIx, journeys: &IndexedArena<Journey>) {
+    /// Ends a manager's day and requests reviews of its sample.
+    pub fn on_timer(&mut self, context: &mut TenantContext, who: ManagerIx, journeys: &IndexedArena<Journey>) {
         let Some(manager) = self.managers.get_mut(&who) else { return };
-        let Some(day) = manager.running.take_if(|day| day.last() <= context.now) else { return };
-        manager.over = Some((day.date, day.end));
-        self.forget(context);
-        let (Some(manager), Some(department)) = context.named(who) else { return };
+        let Some(day) = manager.current.take_if(|day| day.last_instant() <= context.now) else { return };
+        manager.last_day = Some((day.date, day.end));
+        self.expire_requests(context);
+        let (Some(manager), Some(department)) = context.manager_and_department(who) else { return };
         for pick in day.picked.into_values() {
             let about = pick.entity.map(|entity| About::of(&journeys[entity]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
-                context.out.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
+                context.effects.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
             }
-            self.asked.push_back((day.end, pick.interaction.clone()));
-            context.out.push(Effect::Review(Box::new(ReviewRequest {
+            self.requested.push_back((day.end, pick.interaction.clone()));
+            context.effects.push(Effect::Review(Box::new(ReviewRequest {
                 tenant: context.tenant.clone(),
                 manager: manager.clone(),
                 department: department.clone(),
@@ -279,39 +281,39 @@ impl Sampler {
         }
     }
 
-    /// A review came.
+    /// Closes the request of a review that arrived.
     pub fn answer(&mut self, context: &mut TenantContext, interaction: &CompactString) {
         if let Some((manager, _)) = self.open.remove(interaction) {
-            context.out.push(Effect::ReviewOver { manager, answered: true });
+            context.effects.push(Effect::ReviewOver { manager, answered: true });
         }
     }
 
-    /// Lets go of the requests that waited too long.
-    fn forget(&mut self, context: &mut TenantContext) {
-        let oldest = context.now.saturating_sub(self.patience);
-        while self.asked.front().is_some_and(|(asked, _)| *asked < oldest) {
-            let Some((asked, interaction)) = self.asked.pop_front() else { return };
-            if self.open.get(&interaction).is_some_and(|(_, opened)| *opened == asked)
+    /// Closes the requests that have been open too long.
+    fn expire_requests(&mut self, context: &mut TenantContext) {
+        let oldest = context.now.saturating_sub(self.request_ttl);
+        while self.requested.front().is_some_and(|(requested, _)| *requested < oldest) {
+            let Some((requested, interaction)) = self.requested.pop_front() else { return };
+            if self.open.get(&interaction).is_some_and(|(_, opened)| *opened == requested)
                 && let Some((manager, _)) = self.open.remove(&interaction)
             {
-                context.out.push(Effect::ReviewOver { manager, answered: false });
+                context.effects.push(Effect::ReviewOver { manager, answered: false });
             }
         }
     }
 }
 
 impl Day {
-    /// The day of a manager that runs now.
-    fn begin(context: &mut TenantContext, who: ManagerIx, over: Option<(Date, Timestamp)>) -> Option<Self> {
+    /// The current day of a manager.
+    fn begin(context: &mut TenantContext, who: ManagerIx, last_day: Option<(Date, Timestamp)>) -> Option<Self> {
         let scope = context.scope(who, None, None);
         let calendar = scope.calendar.as_ref().unwrap_or(&UTC);
         let mut date = calendar.day(context.now);
-        // Where clocks were put back over midnight, some instants after it still have the date of the day before.
+        // If clocks are set back across midnight, some instants after it still have the previous date.
         if calendar.day_end(date) <= context.now {
             date = date.tomorrow().ok()?;
         }
         let mut begin = date.yesterday().map_or(Timestamp::MIN, |yesterday| calendar.day_end(yesterday));
-        if let Some((last, ended)) = over {
+        if let Some((last, ended)) = last_day {
             if date <= last {
                 date = last.tomorrow().ok()?;
             }
@@ -321,8 +323,8 @@ impl Day {
         (begin <= context.now).then_some(Self { date, begin, end, norm, picked })
     }
 
-    /// The instant after which nothing of it can become known.
-    fn last(&self) -> Timestamp {
+    /// The last instant of the day.
+    fn last_instant(&self) -> Timestamp {
         Timestamp(self.end.0 - 1)
     }
 }

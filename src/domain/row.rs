@@ -1,4 +1,4 @@
-//! Owns the metric row: one subject's figures over one window, or now, as downstream services see them.
+//! Owns the row: the published figures of one subject for one window, or current (`now`).
 
 use super::event::Channel;
 use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId};
@@ -9,12 +9,12 @@ use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Whom a row is about.
+/// The subject of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The whole company.
     Tenant,
-    /// A department, `unknown` for what is nobody's.
+    /// A department; `unknown` for facts without a manager or managers without a department.
     Department(DepartmentId),
     /// A manager.
     Manager(ManagerId),
@@ -31,14 +31,14 @@ impl fmt::Display for Subject {
     }
 }
 
-/// One subject's figures at one instant.
+/// The figures of one subject at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The company.
     pub tenant: TenantId,
-    /// Whom it is about.
+    /// The subject.
     pub subject: Subject,
-    /// A manager's department; `None` is `unknown`. For labels: rows themselves do not show it.
+    /// The manager's department; `None` is `unknown`. Used for metric labels, not published in rows.
     pub department: Option<DepartmentId>,
     /// Event time of the figures.
     pub at: Timestamp,
@@ -46,12 +46,12 @@ pub struct Row {
     pub figures: Figures,
 }
 
-/// Figures over a window, or of this instant.
+/// Figures of a window, or current figures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figures {
-    /// Over a rolling window.
+    /// Figures of a sliding window.
     Window(Window, Box<WindowFigures>),
-    /// As things stand.
+    /// Current figures.
     Now(Box<NowFigures>),
 }
 
@@ -66,7 +66,7 @@ impl Figures {
 }
 
 impl Row {
-    /// Whether there is nothing in it.
+    /// Whether all figures are zero or absent.
     pub fn is_empty(&self) -> bool {
         match &self.figures {
             Figures::Window(_, figures) => **figures == WindowFigures::default(),
@@ -78,9 +78,9 @@ impl Row {
 /// A share of `k` in `n`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ratio {
-    /// How many there were.
+    /// Size of the population.
     pub n: i64,
-    /// How many of them did.
+    /// Number of members that satisfy the condition.
     pub k: i64,
 }
 
@@ -105,12 +105,12 @@ impl Ratio {
     }
 }
 
-/// Lags: their number, mean and quantiles (nearest rank).
+/// Statistics of lags: number, mean and quantiles (nearest rank).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quantiles {
-    /// How many lags.
+    /// Number of lags.
     pub n: i64,
-    /// Their mean, p50, p90 and p99 in seconds; meaningless when n = 0.
+    /// Mean in seconds; this and the quantiles are meaningless when n = 0.
     pub mean_seconds: f64,
     /// Median.
     pub p50_seconds: f64,
@@ -120,17 +120,17 @@ pub struct Quantiles {
     pub p99_seconds: f64,
 }
 
-/// Both conversion bases.
+/// A conversion on both bases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
-    /// Of those created in the window.
+    /// Of entities created in the window.
     pub cohort: Ratio,
-    /// Of those closed in the window.
+    /// Of entities closed in the window.
     pub closed: Ratio,
 }
 
 impl Conversion {
-    /// That of one basis.
+    /// The conversion on one basis.
     pub fn of(self, basis: Basis) -> Ratio {
         match basis {
             Basis::Cohort => self.cohort,
@@ -147,32 +147,32 @@ impl std::ops::AddAssign for Conversion {
     }
 }
 
-/// The figures of a rolling window.
+/// The figures of a sliding window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WindowFigures {
     /// Leads created.
     pub leads_received: i64,
-    /// Leads whose standing closing is DISQUALIFIED.
+    /// Leads whose current closing is DISQUALIFIED.
     pub leads_disqualified: i64,
     /// Leads that became deals.
     pub lead_conversion: Conversion,
-    /// Deals that went from a stage to the next.
+    /// Deals that passed from a stage to the next.
     pub stage_conversion: BTreeMap<PipelineId, BTreeMap<StageId, Ratio>>,
     /// Deals that were won.
     pub win_rate: Conversion,
-    /// First responses given, lag on the wall clock.
+    /// Lags of first responses on the wall clock.
     pub first_response_wall: Quantiles,
-    /// First responses given, lag in working time.
+    /// Lags of first responses in working time.
     pub first_response_business: Quantiles,
-    /// Of the leads judged, those answered by their deadline.
+    /// Of the judged leads, those answered by their deadline.
     pub first_response_within_norm: Ratio,
-    /// Call-backs to missed calls.
+    /// Lags of returned missed calls.
     pub call_back: Quantiles,
-    /// Answers to messages.
+    /// Lags of answers to messages.
     pub reply: Quantiles,
     /// Calls.
     pub calls: Calls,
-    /// Time talked, in seconds.
+    /// Talk time in seconds.
     pub talk_seconds: f64,
     /// Messages sent, by channel.
     pub messages_sent: BTreeMap<Channel, i64>,
@@ -180,7 +180,7 @@ pub struct WindowFigures {
     pub messages_received: BTreeMap<Channel, i64>,
     /// Meetings held.
     pub meetings: i64,
-    /// Acts towards customers.
+    /// Touches.
     pub touches: i64,
     /// Deals won.
     pub deals_won: i64,
@@ -201,11 +201,11 @@ pub struct WindowFigures {
 pub struct Calls {
     /// Inbound conversations.
     pub inbound_answered: i64,
-    /// Inbound calls that were none.
+    /// Inbound calls without a conversation.
     pub inbound_missed: i64,
     /// Outbound conversations.
     pub outbound_answered: i64,
-    /// Outbound calls that were none.
+    /// Outbound calls without a conversation.
     pub outbound_unanswered: i64,
 }
 
@@ -216,14 +216,14 @@ pub struct Terms {
     pub offered: i64,
     /// Those of them with special terms.
     pub special: i64,
-    /// Mean discount over offers; `None` without offers.
+    /// Mean discount per offer; `None` without offers.
     pub mean_discount_percent: Option<f64>,
 }
 
 /// Reviews of calls and messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reviews {
-    /// How many.
+    /// Number of reviews.
     pub n: i64,
     /// Mean score, 0 to 100; `None` without reviews.
     pub mean_score: Option<f64>,
@@ -233,10 +233,10 @@ pub struct Reviews {
     pub failures: i64,
 }
 
-/// Counts of entities by pipeline and stage (`unknown` where there is none).
+/// Counts of entities by pipeline and stage (`unknown` for missing ones).
 pub type ByStage = BTreeMap<PipelineId, BTreeMap<StageId, i64>>;
 
-/// The figures of this instant.
+/// Current figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NowFigures {
     /// Leads that wait for their first response.
@@ -249,8 +249,8 @@ pub struct NowFigures {
     pub overdue: ByStage,
     /// Open alerts by rule.
     pub open_alerts: BTreeMap<Rule, i64>,
-    /// Contacts with a missed call that nobody returned.
+    /// Contacts with an unreturned missed call.
     pub unreturned_calls: i64,
-    /// Contacts with a message that nobody answered.
+    /// Contacts with an unanswered message.
     pub unanswered_messages: i64,
 }

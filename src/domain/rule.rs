@@ -1,5 +1,31 @@
-//! Owns the list of rules: one line each here, in the order of the table in the docs, and one file each below. A file
-//! says why a head of sales should care, what the rule goes by, what it tells, and how it is judged.
+//! Owns the list of rules: one line each, in the order of the table in the docs, and one file per rule. A rule's file
+//! declares why the rule matters to a head of sales, its parameters and evidence, its wording, and how it is judged.
+
+pub mod conversion_low;
+pub mod discount_over_limit;
+pub mod disqualified_without_contact;
+pub mod disqualified_without_reason;
+pub mod first_response_late;
+pub mod installment_not_allowed;
+pub mod message_unanswered;
+pub mod missed_call_not_returned;
+pub mod neglected;
+pub mod prepayment_too_low;
+pub mod quality_low;
+pub mod response_slow;
+pub mod source_silent;
+pub mod special_terms_frequent;
+pub mod stage_overdue;
+pub mod stage_requirements_unmet;
+pub mod stage_reverted;
+pub mod stage_skipped;
+pub mod stuck_early;
+pub mod too_few_attempts;
+
+/// The example of `docs/add-a-rule.md`.
+#[cfg(test)]
+#[path = "../../docs/examples/won_without_amount.rs"]
+pub mod won_without_amount;
 
 use super::alert::{Alert, Resolution, Value, Values};
 use super::event::{Outcome, TermsOffered};
@@ -15,9 +41,7 @@ use compact_str::CompactString;
 
 macro_rules! rules {
     ($($rule:ident $module:ident)*) => {
-        $(pub mod $module;)*
-
-        /// The rules that a norm can be set for.
+        /// The rules that norms can be set for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Rule {
@@ -35,7 +59,7 @@ macro_rules! rules {
                 }
             }
 
-            /// What its file says of it.
+            /// The definition in the rule's file.
             pub const fn definition(self) -> &'static Definition {
                 match self {
                     $(Self::$rule => &$module::RULE,)*
@@ -68,28 +92,28 @@ rules! {
     SourceSilent source_silent
 }
 
-/// All that is to be known of a rule. Texts are in English and Russian.
+/// The definition of a rule. Texts are in English and Russian.
 #[derive(Debug)]
 pub struct Definition {
-    /// What it finds, in one line.
+    /// What the rule detects, in one line.
     pub about: [&'static str; 2],
-    /// Why a head of sales should care.
+    /// Why it matters to a head of sales.
     pub why: [&'static str; 2],
-    /// What its alerts are about, as their `subject` says it.
+    /// The forms of the `subject` of its alerts.
     pub subjects: &'static [&'static str],
-    /// What it takes from the norms besides what every rule takes.
+    /// Its parameters besides those of every rule.
     pub takes: &'static [Parameter],
     /// The keys of `observed`, in order.
     pub observed: &'static [&'static str],
     /// The keys of `norm`, in order.
     pub norm: &'static [&'static str],
-    /// What a person reads.
+    /// Sentences of its alert messages.
     pub wording: Wording,
     /// How it is judged.
     pub evaluation: Evaluation,
 }
 
-/// What a norm may say beside `enabled`, `severity` and `escalate_after`.
+/// The parameters of rules besides `enabled`, `severity` and `escalate_after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// `within`
@@ -118,7 +142,7 @@ pub enum Parameter {
     Share,
     /// `at_least`, a score
     Score,
-    /// `at_most`, a length of time
+    /// `at_most`, a duration
     AtMostLag,
     /// `at_most`, a share
     AtMost,
@@ -126,124 +150,124 @@ pub enum Parameter {
     Quantile,
     /// `min_sample`
     MinSample,
-    /// `terms`: what special terms are allowed
+    /// `terms`: the allowed special terms
     Terms,
 }
 
 /// How a rule is judged.
 #[derive(Clone, Copy, Debug)]
 pub enum Evaluation {
-    /// By clocks of a lead or deal, which it looks after at every change.
+    /// By clocks of a lead or deal, which the function updates at every change of the journey.
     Journey(fn(&mut Clocks, &Journey, &mut TenantContext, JourneyChange)),
-    /// By what somebody did to a lead or deal.
+    /// By an act on a lead or deal.
     Act(fn(&Act<'_>, &Journey, &Params, &Scope) -> Vec<Finding>),
-    /// By what is owed to a contact.
+    /// By the pending replies of a contact.
     Demands(&'static DemandKind),
-    /// By a manager's figures, at the slide boundaries of a window; `None` without a limit to hold them against.
+    /// By a manager's figures at the slide boundaries of a window; `None` if no limit is set.
     Window(fn(&Params, &WindowSample<'_>) -> Option<Judgement>),
-    /// By the silence of source topics.
+    /// By silences of source topics.
     Topics,
 }
 
-/// Something that was done to a lead or deal.
+/// An act on a lead or deal.
 #[derive(Clone, Debug)]
 pub enum Act<'a> {
-    /// It was closed.
+    /// The entity was closed.
     Closed {
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
-        /// Why, in the CRM's words.
+        /// The reason, as in the CRM.
         reason: Option<&'a CompactString>,
     },
-    /// It moved, or came to the end of its pipeline.
+    /// The entity moved to another stage, or to the end of its pipeline.
     Moved(Move<'a>),
     /// Terms were offered.
     Offered {
-        /// What.
+        /// The offered terms.
         terms: &'a TermsOffered,
-        /// The grade of who offered.
+        /// The grade of the manager who offered them.
         grade: Option<&'a str>,
     },
 }
 
-/// A move in a pipeline.
+/// A move within a pipeline.
 #[derive(Clone, Copy, Debug)]
 pub struct Move<'a> {
     /// The pipeline.
     pub pipeline: &'a Pipeline,
-    /// The place of the stage that it came from, if it is one of the same pipeline.
+    /// Index of the previous stage, if it belongs to the same pipeline.
     pub from: Option<usize>,
-    /// The place of the stage that it came to; past the last one for a good end.
+    /// Index of the entered stage; one past the last stage for a successful end.
     pub to: usize,
-    /// The good end.
+    /// The outcome of a successful end.
     pub end: Option<Outcome>,
-    /// Whether it is known what was before, so that what was passed over can be told.
+    /// Whether the earlier stages are known, so that skipped ones can be detected.
     pub skips: bool,
-    /// Which of its stages have been visited.
+    /// Which stages have been visited, by index.
     pub visited: &'a [bool],
 }
 
 impl Move<'_> {
-    /// Where it came to, as an alert says it.
+    /// The entered stage or the outcome, as in alerts.
     pub fn target(&self) -> &str {
         let stage = || self.pipeline.stages.get(self.to).map(|stage| stage.id.as_str());
         self.end.map(Outcome::name).or_else(stage).unwrap_or_default()
     }
 }
 
-/// Something wrong with a deed.
+/// A norm that an act violates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The stage that its subject has behind the entity; such a one is told once.
+    /// The stage in the subject, after the entity; such a violation is raised once per entity and stage.
     pub part: Option<StageId>,
-    /// What was found.
+    /// The observed values.
     pub observed: Values,
-    /// What is wanted.
+    /// The required values.
     pub norm: Values,
 }
 
-/// What a window rule says of a manager's figures at a boundary.
+/// The verdict of a window rule on a manager's figures at a boundary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    /// How many cases the figure stands on.
+    /// The sample size.
     pub n: i64,
-    /// Whether a violation begins now, if there is none and the sample is large enough.
-    pub bad: bool,
-    /// Whether the bare figure is at its norm: a violation ends.
-    pub good: bool,
-    /// What was found, the counts (`n`, `k`) first; without any case there is nothing else.
+    /// Whether the norm is violated: a violation begins if none is open and the sample is large enough.
+    pub violated: bool,
+    /// Whether the figure itself meets the norm: an open violation ends.
+    pub met: bool,
+    /// The observed values, counts (`n`, `k`) first; an empty sample has only counts.
     pub observed: Values,
-    /// What is wanted.
+    /// The required values.
     pub norm: Values,
 }
 
-/// Judges a share that has an upper limit.
+/// Judges a share with an upper limit.
 fn share_over(share: Ratio, norm: &Params) -> Option<Judgement> {
     let limit = norm.at_most?;
     let ratio = share.ratio();
     let mut observed = vec![("n", share.n.into()), ("k", share.k.into())];
     observed.extend(ratio.map(|ratio| ("ratio", ratio.into())));
-    let over = |over: bool| ratio.is_some_and(|ratio| (ratio > limit) == over);
+    let is_over = |over: bool| ratio.is_some_and(|ratio| (ratio > limit) == over);
     let norm = vec![("at_most", limit.into()), ("min_sample", norm.min_sample.unwrap_or(1).into())];
-    Some(Judgement { n: share.n, bad: over(true), good: over(false), observed, norm })
+    Some(Judgement { n: share.n, violated: is_over(true), met: is_over(false), observed, norm })
 }
 
-/// Sentences for a person in English and Russian, with the `{subject}` and keys of `observed` and `norm` to be filled in.
+/// Message templates in English and Russian, with `{subject}` and keys of `observed` and `norm` as placeholders.
 #[derive(Clone, Copy, Debug)]
 pub struct Wording {
-    /// While it lasts, or of the act.
+    /// While the violation is open, or for the act.
     pub lasting: [&'static str; 2],
-    /// When an act ended it, or the figure is back; empty for acts.
+    /// When an act settled the violation or the figure recovered; empty for act rules.
     pub settled: [&'static str; 2],
 }
 
-/// What is said of every rule's alert when it ended in one of the common ways.
-pub fn common(resolution: Resolution) -> Option<[&'static str; 2]> {
+/// The message template of resolutions that all rules have in common; `None` for the others.
+pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
     Some(match resolution {
-        Resolution::Closed => ["{subject} was closed meanwhile", "{subject}: тем временем закрыт"],
-        Resolution::Deleted => ["{subject} was deleted", "{subject}: удалён"],
+        Resolution::Closed => ["{subject} was closed in the meantime", "{subject}: карточка тем временем закрыта"],
+        Resolution::Deleted => ["{subject} was deleted", "{subject}: карточка удалена"],
         Resolution::LateEvidence => [
-            "{subject} was in order after all: what shows it became known late",
+            "{subject}: no violation after all; the evidence arrived late",
             "{subject}: нарушения всё-таки не было, подтверждение пришло с опозданием",
         ],
         Resolution::SampleTooSmall => [
@@ -266,7 +290,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// The language of this code.
+    /// The language with this code.
     pub fn from_code(code: &str) -> Option<Self> {
         match code {
             "en" => Some(Self::En),
@@ -276,11 +300,12 @@ impl Language {
     }
 }
 
-/// One sentence about an alert for a person.
+/// The message of an alert: one sentence for a person.
 pub fn message(alert: &Alert, language: Language) -> String {
     let wording = alert.rule.definition().wording;
     let settled = || if wording.settled[0].is_empty() { wording.lasting } else { wording.settled };
-    let sentence = alert.resolution.map_or(wording.lasting, |resolution| common(resolution).unwrap_or_else(settled));
+    let sentence =
+        alert.resolution.map_or(wording.lasting, |resolution| common_wording(resolution).unwrap_or_else(settled));
     let mut rest = sentence[language as usize];
     let mut message = String::with_capacity(rest.len() + 32);
     while let Some((before, after)) = rest.split_once('{') {
@@ -289,20 +314,20 @@ pub fn message(alert: &Alert, language: Language) -> String {
         if key == "subject" {
             message += &alert.subject;
         } else if let Some((_, value)) = alert.observed.iter().chain(&alert.norm).find(|(name, _)| *name == key) {
-            message += &told(alert.rule, key, value, language);
+            message += &format_value(alert.rule, key, value, language);
         }
         rest = after;
     }
     message + rest
 }
 
-/// A value of an alert as a person reads it.
-fn told(rule: Rule, key: &str, value: &Value, language: Language) -> String {
+/// Formats a value for a message.
+fn format_value(rule: Rule, key: &str, value: &Value, language: Language) -> String {
     match (value, evidence::of(rule, key).map(|evidence| evidence.unit)) {
-        (Value::Number(seconds), Some(Unit::Seconds)) => length(*seconds, language),
-        (Value::Number(share), Some(Unit::Share)) => format!("{} %", round(share * 100.0)),
-        (Value::Number(quantile), Some(Unit::Quantile)) => format!("p{}", round(quantile * 100.0)),
-        (Value::Number(number), _) => round(*number).to_string(),
+        (Value::Number(seconds), Some(Unit::Seconds)) => format_duration(*seconds, language),
+        (Value::Number(share), Some(Unit::Share)) => format!("{} %", to_tenths(share * 100.0)),
+        (Value::Number(quantile), Some(Unit::Quantile)) => format!("p{}", to_tenths(quantile * 100.0)),
+        (Value::Number(number), _) => to_tenths(*number).to_string(),
         (Value::Count(count), _) => count.to_string(),
         (Value::Text(text), _) => match (key, text.as_str(), language) {
             ("clock", "business", Language::Ru) => "рабочее".into(),
@@ -312,13 +337,13 @@ fn told(rule: Rule, key: &str, value: &Value, language: Language) -> String {
     }
 }
 
-/// To one decimal.
-fn round(number: f64) -> f64 {
+/// Rounds to one decimal place.
+fn to_tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// A length of time in the two largest units that it has.
-fn length(seconds: f64, language: Language) -> String {
+/// Formats a duration in its two largest units.
+fn format_duration(seconds: f64, language: Language) -> String {
     let seconds = seconds as i64;
     let units = match language {
         Language::En => ["d", "h", "min", "s"],
@@ -332,35 +357,75 @@ fn length(seconds: f64, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::id::EntityId;
     use super::*;
 
     #[test]
-    fn lengths_are_told_in_their_two_largest_units() {
-        let told = |seconds| [Language::En, Language::Ru].map(|language| length(seconds, language));
-        assert_eq!(told(0.0), ["0 s", "0 с"]);
-        assert_eq!(told(59.9), ["59 s", "59 с"]);
-        assert_eq!(told(3600.0), ["1 h", "1 ч"]);
-        assert_eq!(told(3725.0), ["1 h 2 min", "1 ч 2 мин"]);
-        assert_eq!(told(90_061.0), ["1 d 1 h", "1 дн 1 ч"]);
+    fn durations_are_formatted_in_their_two_largest_units() {
+        let formatted = |seconds| [Language::En, Language::Ru].map(|language| format_duration(seconds, language));
+        assert_eq!(formatted(0.0), ["0 s", "0 с"]);
+        assert_eq!(formatted(59.9), ["59 s", "59 с"]);
+        assert_eq!(formatted(3600.0), ["1 h", "1 ч"]);
+        assert_eq!(formatted(3725.0), ["1 h 2 min", "1 ч 2 мин"]);
+        assert_eq!(formatted(90_061.0), ["1 d 1 h", "1 дн 1 ч"]);
     }
 
+    /// Rule names are on the wire: in norms, alerts, labels and stored records. Add a line for a new rule, change none.
     #[test]
-    fn every_rule_has_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-        assert_eq!(names.len(), Rule::ALL.len());
+    fn rule_names_are_pinned() {
+        let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        let pinned = [
+            "first_response_late",
+            "too_few_attempts",
+            "neglected",
+            "disqualified_without_reason",
+            "disqualified_without_contact",
+            "stage_skipped",
+            "stage_requirements_unmet",
+            "stage_reverted",
+            "stage_overdue",
+            "missed_call_not_returned",
+            "message_unanswered",
+            "discount_over_limit",
+            "installment_not_allowed",
+            "prepayment_too_low",
+            "conversion_low",
+            "response_slow",
+            "quality_low",
+            "stuck_early",
+            "special_terms_frequent",
+            "source_silent",
+        ];
+        assert_eq!(names, pinned);
     }
 
-    #[test]
-    fn every_sentence_names_only_what_its_rule_tells() {
-        for rule in Rule::ALL {
-            let Definition { wording, observed, norm, about, why, .. } = rule.definition();
-            for sentence in [wording.lasting, wording.settled].concat() {
-                for key in sentence.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
-                    let known = key == "subject" || observed.contains(&key) || norm.contains(&key);
-                    assert!(known, "{}: {{{key}}} in {sentence:?}", rule.name());
-                }
+    fn check_texts(name: &str, definition: &Definition) {
+        let Definition { wording, observed, norm, about, why, .. } = definition;
+        for sentence in [wording.lasting, wording.settled].concat() {
+            for key in sentence.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
+                let known = key == "subject" || observed.contains(&key) || norm.contains(&key);
+                assert!(known, "{name}: {{{key}}} in {sentence:?}");
             }
-            assert!(about.iter().chain(why).all(|text| !text.is_empty()), "{}", rule.name());
         }
+        assert!(about.iter().chain(why).all(|text| !text.is_empty()), "{name}");
+    }
+
+    #[test]
+    fn message_templates_use_only_evidence_of_their_rule() {
+        Rule::ALL.iter().for_each(|rule| check_texts(rule.name(), rule.definition()));
+    }
+
+    #[test]
+    fn the_tutorial_shows_a_rule_that_compiles() {
+        let code = include_str!("../../docs/examples/won_without_amount.rs");
+        let page = include_str!("../../docs/add-a-rule.md");
+        assert!(page.contains(&format!("```rust\n{code}```")), "docs/add-a-rule.md shows other code");
+        check_texts("won_without_amount", &won_without_amount::RULE);
+        let Evaluation::Act(judge) = won_without_amount::RULE.evaluation else { panic!("a rule about acts") };
+        let findings = |outcome| {
+            let journey = Journey::new(EntityId::deal("1"), 0);
+            judge(&Act::Closed { outcome, reason: None }, &journey, &Params::default(), &Scope::default()).len()
+        };
+        assert_eq!((findings(Outcome::Won), findings(Outcome::Lost)), (1, 0));
     }
 }

@@ -1,9 +1,9 @@
-//! Owns the figures of one tenant: windows per manager, cohorts, what stands now; and makes rows of them.
+//! Owns the figures of one tenant (sliding windows per manager, cohorts, current values) and builds rows from them.
 //!
-//! Only managers have panes. A department's figures are those of its managers of this instant, a tenant's those of all,
-//! so both are sums made when a row is asked for, and a manager who changes department takes his figures along.
+//! Only managers have panes. A department's figures are the sums over its current managers, a tenant's the sums over all
+//! managers. Both are computed when a row is requested, and a manager who changes department takes their figures along.
 //!
-//! Whether a manager's figures are as they should be is decided in `scoreboard/judge.rs`.
+//! Window rules are evaluated in `scoreboard/window_evaluator.rs`.
 
 mod window_evaluator;
 mod window_violation;
@@ -28,13 +28,13 @@ use window_evaluator::WindowEvaluator;
 pub struct Scoreboard {
     tenant: TenantId,
     windows: Vec<Window>,
-    /// By number; 0 is nobody.
-    members: Vec<ManagerFigures>,
-    /// Every department that ever was: one that everybody left still has rows, with nothing in them.
+    /// By [`ManagerIx`]; index 0 holds facts without a manager.
+    managers: Vec<ManagerFigures>,
+    /// Every department ever seen: one without managers still has rows, with empty figures.
     departments: BTreeSet<DepartmentId>,
     stages: Vec<StageDeclaration>,
     currencies: Vec<CompactString>,
-    judge: WindowEvaluator,
+    evaluator: WindowEvaluator,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,8 @@ struct ManagerFigures {
     department: Option<DepartmentId>,
     sliding: Vec<SlidingWindow>,
     now: CurrentFigures,
-    /// Offers in order of their date: they are few, and distinct deals cannot be kept by adding and subtracting.
+    /// Offers by date. They are kept one by one, because a count of distinct deals cannot be maintained by adding and
+    /// subtracting panes; there are few of them.
     offers: VecDeque<Offer>,
 }
 
@@ -55,10 +56,10 @@ struct Offer {
     discount: Percent,
 }
 
-/// What stands now.
+/// Current values, independent of windows.
 #[derive(Clone, Debug, Default)]
 struct CurrentFigures {
-    /// Waits for a first response, by their beginning.
+    /// Entities that wait for a first response, by the start of the wait.
     awaiting: BTreeMap<Timestamp, i64>,
     open: BTreeMap<u32, i64>,
     overdue: BTreeMap<u32, i64>,
@@ -73,111 +74,111 @@ impl Scoreboard {
     /// An empty scoreboard with the windows of these norms.
     pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
         let windows = norms.windows.clone();
-        let nobody = ManagerFigures::new(UNKNOWN.into(), &windows);
+        let unassigned = ManagerFigures::new(UNKNOWN.into(), &windows);
         Self {
-            judge: WindowEvaluator::new(norms, &tenant),
+            evaluator: WindowEvaluator::new(norms, &tenant),
             tenant,
             windows,
-            members: vec![nobody],
+            managers: vec![unassigned],
             departments: BTreeSet::from([UNKNOWN.into()]),
             stages: Vec::new(),
             currencies: Vec::new(),
         }
     }
 
-    /// Takes an effect in, after judging the slide boundaries before it; alerts that have come of either go to `alerts`.
-    pub fn take(&mut self, effect: Effect, alerts: &mut Vec<Alert>) {
+    /// Applies an effect, after judging the slide boundaries before it; alerts of both are appended to `alerts`.
+    pub fn apply(&mut self, effect: Effect, alerts: &mut Vec<Alert>) {
         match effect {
             Effect::Fact(fact) => {
                 self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
                 self.count(&fact);
-                self.judge.mark_dirty(fact.who);
+                self.evaluator.mark_dirty(fact.who);
             }
-            Effect::ManagerUpdate(person) => {
-                self.judge_until(person.known.saturating_sub(Span(1)), alerts);
-                self.person(*person);
+            Effect::ManagerUpdate(update) => {
+                self.judge_until(update.known.saturating_sub(Span(1)), alerts);
+                self.update_manager(*update);
             }
-            Effect::StageDeclaration(stage_ix) => self.stage_ix(*stage_ix),
+            Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
             Effect::Alert(alert) => alerts.push(*alert),
-            // Requests are counted where they are published.
+            // Review requests are counted where they are published.
             Effect::Review(_) | Effect::ReviewOver { .. } => {}
         }
     }
 
-    /// Takes in an effect of a past that is lived again: what was judged then is not judged again.
-    pub fn recall(&mut self, effect: Effect) {
+    /// Applies an effect of a replay after a restore: counts it, but does not judge boundaries or emit alerts again.
+    pub fn replay(&mut self, effect: Effect) {
         match effect {
             Effect::Fact(fact) => self.count(&fact),
-            Effect::ManagerUpdate(person) => self.person(*person),
-            Effect::StageDeclaration(stage_ix) => self.stage_ix(*stage_ix),
+            Effect::ManagerUpdate(update) => self.update_manager(*update),
+            Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
             Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
         }
     }
 
-    /// Other norms are in force; the windows are the same.
+    /// Applies new norms; the windows must be the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
-        let members = (0..self.members.len() as u32).map(ManagerIx);
-        self.judge.reload(norms, &self.tenant, members);
+        let managers = (0..self.managers.len() as u32).map(ManagerIx);
+        self.evaluator.reload(norms, &self.tenant, managers);
     }
 
     /// The norms in force.
     pub fn norms(&self) -> &Arc<Norms> {
-        &self.judge.norms
+        &self.evaluator.norms
     }
 
-    /// Every department that ever was, `unknown` among them.
+    /// Every department ever seen, including `unknown`.
     pub fn departments(&self) -> impl Iterator<Item = &DepartmentId> {
         self.departments.iter()
     }
 
-    fn person(&mut self, person: ManagerUpdate) {
-        let number = person.who.0 as usize;
-        while self.members.len() <= number {
-            self.members.push(ManagerFigures::new(person.id.clone(), &self.windows));
+    fn update_manager(&mut self, update: ManagerUpdate) {
+        let index = update.who.0 as usize;
+        while self.managers.len() <= index {
+            self.managers.push(ManagerFigures::new(update.id.clone(), &self.windows));
         }
-        let before = self.members[number].department();
-        self.members[number].department = person.department;
-        let after = self.members[number].department();
+        let before = self.managers[index].department();
+        self.managers[index].department = update.department;
+        let after = self.managers[index].department();
         if before != after {
             self.departments.insert(after.clone());
-            self.judge.shift(person.who, before, after);
+            self.evaluator.change_department(update.who, before, after);
         }
     }
 
-    fn stage_ix(&mut self, stage_ix: StageDeclaration) {
-        debug_assert_eq!(stage_ix.number as usize, self.stages.len(), "spots are announced in order");
-        self.stages.push(stage_ix);
+    fn declare_stage(&mut self, stage: StageDeclaration) {
+        debug_assert_eq!(stage.ix as usize, self.stages.len(), "stages are declared in index order");
+        self.stages.push(stage);
     }
 
     fn count(&mut self, fact: &Fact) {
-        let member = &mut self.members[fact.who.0 as usize];
+        let manager = &mut self.managers[fact.who.0 as usize];
         let times = i64::from(fact.times);
         match fact.measure {
-            Measure::Awaiting => add(&mut member.now.awaiting, fact.at, times),
-            Measure::Open(stage_ix) => add(&mut member.now.open, stage_ix, times),
-            Measure::Overdue(stage_ix) => add(&mut member.now.overdue, stage_ix, times),
-            Measure::OpenDeal => member.now.open_deals += times,
-            Measure::Stuck => member.now.stuck_deals += times,
-            Measure::OpenAlert(rule) => add(&mut member.now.open_alerts, rule, times),
-            Measure::Unreturned => member.now.unreturned += times,
-            Measure::Unanswered => member.now.unanswered += times,
+            Measure::Awaiting => add(&mut manager.now.awaiting, fact.at, times),
+            Measure::Open(stage_ix) => add(&mut manager.now.open, stage_ix, times),
+            Measure::Overdue(stage_ix) => add(&mut manager.now.overdue, stage_ix, times),
+            Measure::OpenDeal => manager.now.open_deals += times,
+            Measure::Stuck => manager.now.stuck_deals += times,
+            Measure::OpenAlert(rule) => add(&mut manager.now.open_alerts, rule, times),
+            Measure::Unreturned => manager.now.unreturned += times,
+            Measure::Unanswered => manager.now.unanswered += times,
             Measure::Terms { deal, special, discount } => {
                 let offer = Offer { at: fact.at, deal, special, discount };
-                let place = member.offers.partition_point(|other| other.at < offer.at);
+                let start = manager.offers.partition_point(|other| other.at < offer.at);
                 if times > 0 {
-                    member.offers.insert(place, offer);
-                } else if let Some(gone) = member.offers.range(place..).position(|other| *other == offer) {
-                    member.offers.remove(place + gone);
+                    manager.offers.insert(start, offer);
+                } else if let Some(retracted) = manager.offers.range(start..).position(|other| *other == offer) {
+                    manager.offers.remove(start + retracted);
                 }
             }
-            _ => member.sliding.iter_mut().for_each(|window| window.count(fact)),
+            _ => manager.sliding.iter_mut().for_each(|window| window.count(fact)),
         }
     }
 
-    /// Every row at `at`: managers, departments and the tenant, each over every window and now. Rows with nothing in them
-    /// are among them: in a compacted topic they replace what stood there before.
+    /// All rows at `at`: managers, departments and the tenant, each for every window and `now`. Empty rows are included:
+    /// in a compacted topic they replace the previous ones.
     pub fn rows(&mut self, at: Timestamp, into: &mut Vec<Row>) {
         for index in 0..self.windows.len() {
             self.window_rows(index, at, into);
@@ -188,51 +189,51 @@ impl Scoreboard {
     /// The rows of one window at `at`.
     pub fn window_rows(&mut self, index: usize, at: Timestamp, into: &mut Vec<Row>) {
         let window = self.windows[index];
-        self.members.iter_mut().for_each(|member| member.advance(&self.windows, index, at));
-        let mut departments: BTreeMap<DepartmentId, (PaneAggregate, Vec<&Offer>)> = self.each_department();
-        for (number, member) in self.members.iter().enumerate() {
-            let total = member.sliding[index].total();
-            let (aggregate, offers) = departments.entry(member.department()).or_default();
+        self.managers.iter_mut().for_each(|manager| manager.advance(&self.windows, index, at));
+        let mut departments: BTreeMap<DepartmentId, (PaneAggregate, Vec<&Offer>)> = self.default_per_department();
+        for (manager_ix, manager) in self.managers.iter().enumerate() {
+            let total = manager.sliding[index].total();
+            let (aggregate, offers) = departments.entry(manager.department()).or_default();
             aggregate.merge(total, 1);
-            offers.extend(member.offers(window, at));
-            if number > 0 {
-                let figures = self.spell(total, terms(member.offers(window, at)));
-                self.push(into, Subject::Manager(member.id.clone()), member.department.clone(), at, window, figures);
+            offers.extend(manager.offers(window, at));
+            if manager_ix > 0 {
+                let figures = self.window_figures(total, terms(manager.offers(window, at)));
+                self.push(into, Subject::Manager(manager.id.clone()), manager.department.clone(), at, window, figures);
             }
         }
         let mut tenant = (PaneAggregate::default(), Vec::new());
         for (id, (aggregate, offers)) in departments {
             tenant.0.merge(&aggregate, 1);
             tenant.1.extend(&offers);
-            let figures = self.spell(&aggregate, terms(offers));
+            let figures = self.window_figures(&aggregate, terms(offers));
             self.push(into, Subject::Department(id), None, at, window, figures);
         }
-        let figures = self.spell(&tenant.0, terms(tenant.1));
+        let figures = self.window_figures(&tenant.0, terms(tenant.1));
         self.push(into, Subject::Tenant, None, at, window, figures);
     }
 
     /// The `now` rows at `at`.
     pub fn now_rows(&self, at: Timestamp, into: &mut Vec<Row>) {
-        let mut departments: BTreeMap<DepartmentId, CurrentFigures> = self.each_department();
+        let mut departments: BTreeMap<DepartmentId, CurrentFigures> = self.default_per_department();
         let mut tenant = CurrentFigures::default();
-        let row = |subject, department, standing: &CurrentFigures| {
-            let figures = Figures::Now(Box::new(self.now_figures(standing, at)));
+        let row = |subject, department, current: &CurrentFigures| {
+            let figures = Figures::Now(Box::new(self.now_figures(current, at)));
             Row { tenant: self.tenant.clone(), subject, department, at, figures }
         };
-        for (number, member) in self.members.iter().enumerate() {
-            tenant.merge(&member.now);
-            departments.entry(member.department()).or_default().merge(&member.now);
-            if number > 0 {
-                into.push(row(Subject::Manager(member.id.clone()), member.department.clone(), &member.now));
+        for (manager_ix, manager) in self.managers.iter().enumerate() {
+            tenant.merge(&manager.now);
+            departments.entry(manager.department()).or_default().merge(&manager.now);
+            if manager_ix > 0 {
+                into.push(row(Subject::Manager(manager.id.clone()), manager.department.clone(), &manager.now));
             }
         }
-        for (id, standing) in departments {
-            into.push(row(Subject::Department(id), None, &standing));
+        for (id, current) in departments {
+            into.push(row(Subject::Department(id), None, &current));
         }
         into.push(row(Subject::Tenant, None, &tenant));
     }
 
-    fn each_department<T: Default>(&self) -> BTreeMap<DepartmentId, T> {
+    fn default_per_department<T: Default>(&self) -> BTreeMap<DepartmentId, T> {
         self.departments.iter().map(|id| (id.clone(), T::default())).collect()
     }
 
@@ -249,36 +250,36 @@ impl Scoreboard {
         into.push(Row { tenant: self.tenant.clone(), subject, department, at, figures });
     }
 
-    fn spell(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
+    fn window_figures(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
         let name = |currency: u32| self.currencies.get(currency as usize).cloned().unwrap_or_default();
         let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
         let mut stage_conversion = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (stage_ix, share) in aggregate.stages() {
-            if let Some(stage_ix) = self.stages.get(stage_ix as usize) {
-                stage_conversion.entry(stage_ix.pipeline.clone()).or_default().insert(stage_ix.stage.clone(), share);
+            if let Some(stage) = self.stages.get(stage_ix as usize) {
+                stage_conversion.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), share);
             }
         }
         WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
     }
 
-    fn now_figures(&self, standing: &CurrentFigures, at: Timestamp) -> NowFigures {
+    fn now_figures(&self, current: &CurrentFigures, at: Timestamp) -> NowFigures {
         let by_stage = |counts: &BTreeMap<u32, i64>| {
-            let mut spelled = ByStage::new();
+            let mut by_name = ByStage::new();
             for (stage_ix, n) in counts {
-                if let Some(stage_ix) = self.stages.get(*stage_ix as usize) {
-                    spelled.entry(stage_ix.pipeline.clone()).or_default().insert(stage_ix.stage.clone(), *n);
+                if let Some(stage) = self.stages.get(*stage_ix as usize) {
+                    by_name.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), *n);
                 }
             }
-            spelled
+            by_name
         };
         NowFigures {
-            awaiting_first_response: standing.awaiting.values().sum(),
-            oldest_wait_seconds: standing.awaiting.keys().next().map(|since| (at - *since).seconds()),
-            open: by_stage(&standing.open),
-            overdue: by_stage(&standing.overdue),
-            open_alerts: standing.open_alerts.clone(),
-            unreturned_calls: standing.unreturned,
-            unanswered_messages: standing.unanswered,
+            awaiting_first_response: current.awaiting.values().sum(),
+            oldest_wait_seconds: current.awaiting.keys().next().map(|since| (at - *since).seconds()),
+            open: by_stage(&current.open),
+            overdue: by_stage(&current.overdue),
+            open_alerts: current.open_alerts.clone(),
+            unreturned_calls: current.unreturned,
+            unanswered_messages: current.unanswered,
         }
     }
 }
@@ -293,12 +294,12 @@ impl ManagerFigures {
         self.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str) == department.as_str()
     }
 
-    /// Lets go of what one of the windows no longer covers at `at`, and none of them any more.
+    /// Removes panes that window `index` no longer covers at `at`, and offers that no window covers.
     fn advance(&mut self, windows: &[Window], index: usize, at: Timestamp) {
         self.sliding[index].advance(at);
         if !self.offers.is_empty() {
-            let longest = windows.iter().map(|window| SlidingWindow::since(*window, at)).min();
-            while self.offers.front().is_some_and(|offer| Some(offer.at) < longest) {
+            let oldest = windows.iter().map(|window| SlidingWindow::since(*window, at)).min();
+            while self.offers.front().is_some_and(|offer| Some(offer.at) < oldest) {
                 self.offers.pop_front();
             }
         }
@@ -326,7 +327,7 @@ impl CurrentFigures {
     }
 }
 
-/// Adds to a count and lets go of it at zero.
+/// Adds to a count and removes it at zero.
 fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
     let count = counts.entry(key).or_default();
     *count += times;
@@ -335,7 +336,7 @@ fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
     }
 }
 
-/// Distinct deals with terms among these offers, those with special ones, and the mean discount over offers.
+/// Distinct deals with terms among these offers, those of them with special terms, and the mean discount per offer.
 fn terms<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Terms {
     let mut deals = BTreeMap::<u32, bool>::new();
     let (mut n, mut sum) = (0u32, 0.0);

@@ -1,17 +1,19 @@
-//! Owns one shard of the sales floor: holds events until the watermark passes them, then drives its tenants in
-//! event-time order together with their timers.
+//! Owns one shard: holds events until the watermark passes them, then applies them to the tenants in event order,
+//! interleaved with timers.
 //!
-//! Invariants. The watermark never goes back and never passes `until`. At watermark W every held event dated at or
-//! before W and every timer due at or before W has been processed; at one instant events go before timers. What is
-//! done does not depend on the order in which events arrived, unless one is late (dated at or before W on arrival).
+//! Invariants. The watermark never decreases and never passes `until`. At watermark W, every held event dated at or
+//! before W and every timer due at or before W has been processed; at the same instant, events come before timers. The
+//! result does not depend on the arrival order of events, unless one is late (dated at or before W on arrival).
 
 use super::changelog::{Changelog, PayloadCodec, TenantMark};
 use super::effect::Effect;
 use super::entity_report::EntityReport;
-use super::event::{Event, EventKind, EventOrder, Topic};
+use super::event::{Event, EventKind, EventOrder};
+use super::held_offsets::HeldOffsets;
 use super::id::{EntityId, TenantId};
 use super::norms::Norms;
 use super::reject::Reason;
+use super::source::{Source, Topic};
 use super::tenant::{Memory, Tenant};
 use super::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
@@ -19,52 +21,21 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-/// When a shard holds more events, those of its sources that are ahead rest.
-pub const HELD: usize = 50_000;
+/// Maximum number of held events of a shard, beyond which the sources that are ahead are paused.
+pub const MAX_HELD: usize = 50_000;
 
-/// A source partition of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// The shard's partition of a source topic.
-    Topic(Topic),
-    /// The shard's partition of `funnelwatch.rerouted`.
-    Rerouted,
-    /// The files of a replay.
-    Files,
-}
-
-impl Source {
-    /// Its number in the order of effect and in kept records.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Topic(topic) => topic as u8,
-            Self::Rerouted => 3,
-            Self::Files => 4,
-        }
-    }
-
-    /// The source of this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            3 => Some(Self::Rerouted),
-            4 => Some(Self::Files),
-            number => Topic::ALL.get(usize::from(number)).copied().map(Self::Topic),
-        }
-    }
-}
-
-/// How event time is kept.
+/// The event-time settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How much disorder is expected.
+    /// Expected out-of-orderness: how far the watermark is behind the highest event time.
     pub allowed_lateness: Span,
     /// Whether the watermark follows the wall clock when every source is idle.
     pub follows_clock: bool,
-    /// How far ahead of the wall clock an event may be; `None`: no wall clock is looked at.
+    /// How far ahead of the wall clock an event may be; `None`: not checked.
     pub max_future_skew: Option<Span>,
     /// Nothing after this instant is processed.
     pub until: Option<Timestamp>,
-    /// How long things are remembered.
+    /// How long state is kept.
     pub memory: Memory,
 }
 
@@ -80,48 +51,48 @@ impl Default for Timing {
     }
 }
 
-/// What an epoch tells a shard about time.
+/// The progress of a shard's sources at the end of an epoch.
 #[derive(Clone, Debug, Default)]
 pub struct ShardProgress {
     /// The wall clock when the epoch was closed.
     pub wall: Timestamp,
     /// The shard's sources.
     pub sources: Vec<SourceProgress>,
-    /// The stream is over: process all up to here.
+    /// End of the stream: process everything up to this instant.
     pub close: Option<Timestamp>,
 }
 
-/// How far a source of a shard has come at the end of an epoch.
+/// The progress of one source at the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceProgress {
-    /// Which source.
+    /// The source.
     pub source: Source,
-    /// It was read to its end, and has been silent for long enough.
+    /// Whether it was read to its end and had no message for the idle timeout.
     pub idle: bool,
-    /// Up to which offset it was read; 0 where that is not known.
+    /// The offset up to which it was read (exclusive); 0 if unknown.
     pub position: i64,
 }
 
 impl SourceProgress {
-    /// A source whose offsets do not matter.
+    /// The progress of a source without offsets.
     pub fn of(source: Source, idle: bool) -> Self {
         Self { source, idle, position: 0 }
     }
 }
 
-/// Where a shard stands: with its tenants, all that is needed to go on elsewhere.
+/// The checkpoint of a shard: together with its tenants, everything needed to resume in another process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardCheckpoint {
-    /// Up to where everything has been processed.
+    /// Event time up to which everything has been processed.
     pub watermark: Timestamp,
     /// The highest event time seen of each source.
     pub seen: BTreeMap<Source, Timestamp>,
-    /// Up to which offset each source was read. What lies before it and is dated at or before the watermark was applied.
+    /// The offset up to which each source was read. Messages before it, dated at or before the watermark, were applied.
     pub read: BTreeMap<Source, i64>,
-    /// From which offset on each source is to be read again: before it everything has been applied or refused.
+    /// The offset from which each source must be reread; everything before it has been applied or rejected.
     pub next: BTreeMap<Source, i64>,
-    /// What was refused for its date, though it is dated after the watermark: by source and offset. Only what would be
-    /// read again is among it.
+    /// Messages rejected for being dated in the future, after the watermark, by source and offset. Only those that
+    /// would be reread are kept.
     pub refused: BTreeSet<(Source, i64)>,
 }
 
@@ -130,50 +101,51 @@ pub struct ShardCheckpoint {
 pub struct ShardProcessor {
     timing: Timing,
     norms: Arc<Norms>,
-    packing: PayloadCodec,
+    codec: PayloadCodec,
     watermark: Timestamp,
     /// The highest event time seen of each source.
     seen: BTreeMap<Source, Timestamp>,
-    /// Up to where each source was read by whoever had the shard before, and how far it had come then.
+    /// The offsets up to which the previous owner read each source, and its watermark.
     read: BTreeMap<Source, i64>,
     resumed: Timestamp,
     refused: BTreeSet<(Source, i64)>,
     held: BinaryHeap<Reverse<HeldEvent>>,
-    /// The events that `held` orders; free places are in `free`.
+    held_offsets: HeldOffsets,
+    /// The held events, indexed by `HeldEvent::slot`, and the free slots.
     events: Vec<Option<Event>>,
-    free: Vec<u32>,
+    free_slots: Vec<u32>,
     tenants: Vec<Tenant>,
     by_id: FxHashMap<TenantId, u32>,
-    /// Tenants by their next timer; entries that no longer hold are skipped.
+    /// Tenants by their next timer; stale entries are skipped.
     timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
-    planned: Vec<Timestamp>,
-    /// Tenants that something came of between two moves of the watermark.
-    touched: Vec<u32>,
+    scheduled: Vec<Timestamp>,
+    /// Tenants with new effects since the last advance.
+    dirty: Vec<u32>,
     counts: Counts,
 }
 
-/// The order of effect: event time, topic, offset.
+/// An event that waits for the watermark. The field order is the event order: event time, topic, offset, source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct HeldEvent {
     at: Timestamp,
     topic: Topic,
     offset: i64,
     source: Source,
-    place: u32,
+    slot: u32,
 }
 
 impl HeldEvent {
     fn order(&self) -> EventOrder {
-        EventOrder { at: self.at, rank: self.topic as u8, offset: self.offset, source: self.source.number() }
+        EventOrder::of(self.at, self.topic, self.source, self.offset)
     }
 }
 
-/// What happened to events, for telemetry.
+/// Event counts for telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Applied, by [`EventKind`].
     pub applied: [u64; EventKind::ALL.len()],
-    /// Known already.
+    /// Ignored as duplicates.
     pub duplicates: u64,
     /// Dated at or before the watermark on arrival.
     pub late: u64,
@@ -182,48 +154,49 @@ pub struct Counts {
 /// The effects of one tenant in one epoch, in order.
 #[derive(Debug)]
 pub struct Effects {
-    /// Whose.
+    /// The tenant.
     pub tenant: TenantId,
-    /// What.
+    /// Its effects.
     pub effects: Vec<Effect>,
-    /// What is to be written of the tenant.
+    /// Its changelog.
     pub changelog: Changelog,
 }
 
 impl ShardProcessor {
     /// An empty shard.
-    pub fn new(norms: Arc<Norms>, timing: Timing, packing: PayloadCodec) -> Self {
+    pub fn new(norms: Arc<Norms>, timing: Timing, codec: PayloadCodec) -> Self {
         Self {
             timing,
             norms,
-            packing,
+            codec,
             watermark: Timestamp::MIN,
             seen: BTreeMap::new(),
             read: BTreeMap::new(),
             resumed: Timestamp::MIN,
             refused: BTreeSet::new(),
             held: BinaryHeap::new(),
+            held_offsets: HeldOffsets::default(),
             events: Vec::new(),
-            free: Vec::new(),
+            free_slots: Vec::new(),
             tenants: Vec::new(),
             by_id: FxHashMap::default(),
             timers: BinaryHeap::new(),
-            planned: Vec::new(),
-            touched: Vec::new(),
+            scheduled: Vec::new(),
+            dirty: Vec::new(),
             counts: Counts::default(),
         }
     }
 
-    /// A shard as somebody left it, without its tenants.
-    pub fn restore(norms: Arc<Norms>, timing: Timing, packing: PayloadCodec, checkpoint: ShardCheckpoint) -> Self {
+    /// Restores a shard from a checkpoint, without its tenants.
+    pub fn restore(norms: Arc<Norms>, timing: Timing, codec: PayloadCodec, checkpoint: ShardCheckpoint) -> Self {
         let ShardCheckpoint { watermark, seen, read, refused, next: _ } = checkpoint;
-        Self { watermark, seen, read, resumed: watermark, refused, ..Self::new(norms, timing, packing) }
+        Self { watermark, seen, read, resumed: watermark, refused, ..Self::new(norms, timing, codec) }
     }
 
-    /// Takes in a tenant that was restored up to the watermark.
+    /// Adds a tenant that was restored up to the watermark.
     pub fn adopt(&mut self, tenant: Tenant) {
-        let number = self.enter(tenant);
-        self.touched.push(number);
+        let ix = self.add_tenant(tenant);
+        self.dirty.push(ix);
     }
 
     /// The norms in force.
@@ -231,44 +204,40 @@ impl ShardProcessor {
         &self.norms
     }
 
-    /// Other norms are in force from the watermark on.
+    /// Applies new norms from the watermark on.
     pub fn reload(&mut self, norms: Arc<Norms>) {
         self.norms = norms;
-        for number in 0..self.tenants.len() as u32 {
-            self.tenants[number as usize].reload(Arc::clone(&self.norms), self.watermark);
-            self.plan(number);
-            self.touched.push(number);
+        for ix in 0..self.tenants.len() as u32 {
+            self.tenants[ix as usize].reload(Arc::clone(&self.norms), self.watermark);
+            self.schedule(ix);
+            self.dirty.push(ix);
         }
     }
 
-    /// Up to where everything has been processed.
+    /// Event time up to which everything has been processed.
     pub fn watermark(&self) -> Timestamp {
         self.watermark
     }
 
-    /// How many events wait for the watermark.
+    /// Number of events that wait for the watermark.
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// The counts since they were last taken.
+    /// Takes the counts since the last call.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
 
-    /// The lowest offset of each source that is still held: before it, everything has been applied.
-    pub fn lowest_held(&self) -> BTreeMap<Source, i64> {
-        let mut lowest = BTreeMap::new();
-        for Reverse(held) in &self.held {
-            let offset = lowest.entry(held.source).or_insert(held.offset);
-            *offset = held.offset.min(*offset);
-        }
-        lowest
+    /// The lowest held offset of each source that has one: before it, every event has been applied. Known only where
+    /// state is durable; nothing else needs it.
+    pub fn lowest_held(&self) -> impl Iterator<Item = (Source, i64)> {
+        self.held_offsets.lowest()
     }
 
-    /// Where it stands, having read this far. Below the lowest offset that is held nothing is read again: `lowest` is what
-    /// [`Self::lowest_held`] says.
-    pub fn checkpoint(&mut self, progress: &[SourceProgress], lowest: &BTreeMap<Source, i64>) -> ShardCheckpoint {
+    /// The checkpoint of the shard, with its sources read up to `progress`.
+    pub fn checkpoint(&mut self, progress: &[SourceProgress]) -> ShardCheckpoint {
+        let lowest: BTreeMap<Source, i64> = self.lowest_held().collect();
         let mut read = self.read.clone();
         for SourceProgress { source, position, .. } in progress {
             let read = read.entry(*source).or_insert(*position);
@@ -288,33 +257,35 @@ impl ShardProcessor {
         }
     }
 
-    /// Whether a message was read by whoever had the shard before: if it was no event to hold, it has been dealt with.
+    /// Whether the previous owner has read a message: unless it was held, it has been handled.
     pub fn was_read(&self, source: Source, offset: i64) -> bool {
         self.read.get(&source).is_some_and(|read| offset < *read)
     }
 
-    /// What is known of a lead or deal, up to the watermark.
+    /// The report on a lead or deal as of the watermark.
     pub fn entity_report(&self, tenant: &TenantId, entity: &EntityId) -> Option<EntityReport> {
         self.tenants[*self.by_id.get(tenant)? as usize].entity_report(entity, self.watermark)
     }
 
-    /// What is to be written of a tenant beside its events.
+    /// The state of a tenant that must be persisted in addition to its events.
     pub fn mark_of(&self, tenant: &TenantId) -> Option<TenantMark> {
         Some(self.tenants[*self.by_id.get(tenant)? as usize].mark())
     }
 
-    /// The sources that are to rest: much is held, and they are ahead of the one that holds it back. In a backlog the
-    /// sources of a shard come at one pace of messages, but their messages are not equally far apart in event time.
+    /// The sources to pause: too many events are held, and they are ahead of the slowest source. In a backlog all
+    /// sources are read at the same message rate, but their messages are not equally dense in event time.
     pub fn sources_to_pause(&self, progress: &[SourceProgress]) -> Vec<Source> {
-        if self.held.len() < HELD {
+        if self.held.len() < MAX_HELD {
             return Vec::new();
         }
         let seen = |progress: &SourceProgress| self.seen.get(&progress.source).copied().unwrap_or(Timestamp::MIN);
-        let Some(behind) = progress.iter().filter(|progress| !progress.idle).map(seen).min() else { return Vec::new() };
-        progress.iter().filter(|progress| seen(progress) > behind).map(|progress| progress.source).collect()
+        let Some(slowest) = progress.iter().filter(|progress| !progress.idle).map(seen).min() else {
+            return Vec::new();
+        };
+        progress.iter().filter(|progress| seen(progress) > slowest).map(|progress| progress.source).collect()
     }
 
-    /// Takes in an event that arrived when the wall clock showed `wall`.
+    /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
     pub fn arrive(&mut self, source: Source, offset: i64, event: Event, wall: Timestamp) -> Result<(), Reason> {
         let at = event.at;
         if self.was_read(source, offset) && (at <= self.resumed || self.refused.contains(&(source, offset))) {
@@ -333,49 +304,52 @@ impl ShardProcessor {
         let seen = self.seen.entry(source).or_insert(at);
         *seen = at.max(*seen);
         let topic = event.payload.topic();
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.events[place as usize] = Some(event);
-                place
+        let slot = match self.free_slots.pop() {
+            Some(slot) => {
+                self.events[slot as usize] = Some(event);
+                slot
             }
             None => {
                 self.events.push(Some(event));
                 self.events.len() as u32 - 1
             }
         };
-        self.held.push(Reverse(HeldEvent { at, topic, offset, source, place }));
+        if self.timing.memory.durable {
+            self.held_offsets.insert(source, offset);
+        }
+        self.held.push(Reverse(HeldEvent { at, topic, offset, source, slot }));
         Ok(())
     }
 
-    /// Moves the watermark and processes all that it passes.
+    /// Advances the watermark and processes everything that it passes.
     pub fn advance(&mut self, shard_progress: &ShardProgress, into: &mut Vec<Effects>) {
-        let mut touched = std::mem::take(&mut self.touched);
-        self.correct(&mut touched);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.correct(&mut dirty);
         self.watermark = self.watermark.max(self.next_watermark(shard_progress));
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
             let Some(event) = self.take_held(held) else { continue };
-            let (number, kind) = (self.tenant(&event.tenant), event.payload.kind());
-            if self.tenants[number as usize].apply(held.order(), event) {
+            let (ix, kind) = (self.tenant_ix(&event.tenant), event.payload.kind());
+            if self.tenants[ix as usize].apply(held.order(), event) {
                 self.counts.applied[kind as usize] += 1;
             } else {
                 self.counts.duplicates += 1;
             }
-            self.plan(number);
-            touched.push(number);
+            self.schedule(ix);
+            dirty.push(ix);
         }
-        while let Some(Reverse((at, number))) = self.timers.peek().copied().filter(|next| next.0.0 <= self.watermark) {
+        while let Some(Reverse((at, ix))) = self.timers.peek().copied().filter(|next| next.0.0 <= self.watermark) {
             self.timers.pop();
-            if self.planned[number as usize] == at {
-                self.planned[number as usize] = Timestamp::MAX;
-                self.tenants[number as usize].run_timers(self.watermark);
-                self.plan(number);
-                touched.push(number);
+            if self.scheduled[ix as usize] == at {
+                self.scheduled[ix as usize] = Timestamp::MAX;
+                self.tenants[ix as usize].run_timers(self.watermark);
+                self.schedule(ix);
+                dirty.push(ix);
             }
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for number in touched {
-            let tenant = &mut self.tenants[number as usize];
+        dirty.sort_unstable();
+        dirty.dedup();
+        for ix in dirty {
+            let tenant = &mut self.tenants[ix as usize];
             let mut effects = Vec::new();
             tenant.take_effects(&mut effects);
             let changelog = if self.timing.memory.durable { tenant.take_changelog() } else { Changelog::default() };
@@ -385,83 +359,91 @@ impl ShardProcessor {
         }
     }
 
-    /// Applies late events: to each tenant those that have come since the last time, together.
-    fn correct(&mut self, touched: &mut Vec<u32>) {
+    /// Applies the late events that arrived since the last advance, in one batch per tenant.
+    fn correct(&mut self, dirty: &mut Vec<u32>) {
         let mut late: BTreeMap<u32, Vec<(EventOrder, Event)>> = BTreeMap::new();
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
             let Some(event) = self.take_held(held) else { continue };
-            let number = self.tenant(&event.tenant);
-            late.entry(number).or_default().push((held.order(), event));
+            let ix = self.tenant_ix(&event.tenant);
+            late.entry(ix).or_default().push((held.order(), event));
         }
-        for (number, late) in late {
+        for (ix, late) in late {
             late.iter().for_each(|(_, event)| self.counts.applied[event.payload.kind() as usize] += 1);
-            for kind in self.tenants[number as usize].correct(late, self.watermark) {
+            for kind in self.tenants[ix as usize].correct(late, self.watermark) {
                 self.counts.applied[kind as usize] -= 1;
                 self.counts.duplicates += 1;
             }
-            self.plan(number);
-            touched.push(number);
+            self.schedule(ix);
+            dirty.push(ix);
         }
     }
 
     fn take_held(&mut self, held: HeldEvent) -> Option<Event> {
         self.held.pop();
-        self.free.push(held.place);
-        self.events[held.place as usize].take()
+        if self.timing.memory.durable {
+            self.held_offsets.release(held.source, held.offset);
+        }
+        self.free_slots.push(held.slot);
+        self.events[held.slot as usize].take()
     }
 
-    /// The minimum over the sources that are not idle of what they have seen less the lateness; when all are idle, the
-    /// wall clock less the lateness. As long as one of them is read again by whoever took the shard over, it stands
-    /// still: what was held there is not late.
+    /// The minimum, over the sources that are not idle, of the highest event time minus the allowed lateness; if all
+    /// are idle, the wall clock minus the allowed lateness. While a restored shard still rereads a source, the
+    /// watermark does not move, so that events that were held before the restore are not late.
     fn next_watermark(&self, shard_progress: &ShardProgress) -> Timestamp {
-        let again = |progress: &SourceProgress| {
+        let is_reread = |progress: &SourceProgress| {
             !progress.idle && self.read.get(&progress.source).is_some_and(|read| progress.position < *read)
         };
-        if shard_progress.sources.iter().any(again) {
+        if shard_progress.sources.iter().any(is_reread) {
             return self.watermark;
         }
-        let mark = |source: &Source| match self.seen.get(source) {
+        let source_watermark = |source: &Source| match self.seen.get(source) {
             Some(seen) => seen.saturating_sub(self.timing.allowed_lateness),
             None => Timestamp::MIN,
         };
-        let busy = shard_progress
+        let active = shard_progress
             .sources
             .iter()
             .filter(|progress| !progress.idle)
-            .map(|progress| mark(&progress.source))
+            .map(|progress| source_watermark(&progress.source))
             .min();
-        let next = shard_progress.close.or(busy).unwrap_or_else(|| {
+        let next = shard_progress.close.or(active).unwrap_or_else(|| {
             if self.timing.follows_clock && !shard_progress.sources.is_empty() {
                 shard_progress.wall.saturating_sub(self.timing.allowed_lateness)
             } else {
-                shard_progress.sources.iter().map(|progress| mark(&progress.source)).max().unwrap_or(Timestamp::MIN)
+                shard_progress
+                    .sources
+                    .iter()
+                    .map(|progress| source_watermark(&progress.source))
+                    .max()
+                    .unwrap_or(Timestamp::MIN)
             }
         });
         self.timing.until.map_or(next, |until| next.min(until))
     }
 
-    fn tenant(&mut self, id: &TenantId) -> u32 {
-        if let Some(number) = self.by_id.get(id) {
-            return *number;
+    fn tenant_ix(&mut self, id: &TenantId) -> u32 {
+        if let Some(ix) = self.by_id.get(id) {
+            return *ix;
         }
-        self.enter(Tenant::new(id.clone(), Arc::clone(&self.norms), self.timing.memory, self.packing))
+        self.add_tenant(Tenant::new(id.clone(), Arc::clone(&self.norms), self.timing.memory, self.codec))
     }
 
-    fn enter(&mut self, tenant: Tenant) -> u32 {
-        let number = self.tenants.len() as u32;
-        self.by_id.insert(tenant.id().clone(), number);
+    fn add_tenant(&mut self, tenant: Tenant) -> u32 {
+        let ix = self.tenants.len() as u32;
+        self.by_id.insert(tenant.id().clone(), ix);
         self.tenants.push(tenant);
-        self.planned.push(Timestamp::MAX);
-        self.plan(number);
-        number
+        self.scheduled.push(Timestamp::MAX);
+        self.schedule(ix);
+        ix
     }
 
-    /// Enters a tenant's next timer, if it is earlier than the one that is entered.
-    fn plan(&mut self, number: u32) {
-        let planned = &mut self.planned[number as usize];
-        if let Some(next) = self.tenants[number as usize].next_timer().filter(|next| next < planned) {
-            *planned = next;
-            self.timers.push(Reverse((next, number)));
+    /// Schedules a tenant's next timer, if it is earlier than the one scheduled.
+    fn schedule(&mut self, ix: u32) {
+        let scheduled = &mut self.scheduled[ix as usize];
+        if let Some(next) = self.tenants[ix as usize].next_timer().filter(|next| next < scheduled) {
+            *scheduled = next;
+            self.timers.push(Reverse((next, ix)));
         }
     }
 }

@@ -1,47 +1,47 @@
-//! Owns lists of numbers that are short: up to three stand in the place where a vector keeps its length.
+//! A compact vector of indices: up to three are stored inline.
 
 use std::ops::Deref;
 
-/// How many need no memory of their own.
-const INSIDE: usize = 3;
+/// Number of indices stored inline.
+const INLINE: usize = 3;
 
-/// Numbers, in order of arrival.
+/// Indices, in insertion order.
 #[derive(Clone, Debug)]
 pub enum SmallIndexVec {
-    /// So many of these.
-    Inside(u8, [u32; INSIDE]),
-    /// More.
-    Env(Box<Vec<u32>>),
+    /// Up to three indices, with their count.
+    Inline(u8, [u32; INLINE]),
+    /// More than three indices.
+    Heap(Box<Vec<u32>>),
 }
 
 impl SmallIndexVec {
-    /// None.
-    pub const NONE: Self = Self::Inside(0, [0; INSIDE]);
+    /// The empty vector.
+    pub const EMPTY: Self = Self::Inline(0, [0; INLINE]);
 
-    /// Adds one.
-    pub fn push(&mut self, number: u32) {
+    /// Appends an index.
+    pub fn push(&mut self, index: u32) {
         match self {
-            Self::Inside(count, places) => match places.get_mut(usize::from(*count)) {
-                Some(place) => (*place, *count) = (number, *count + 1),
+            Self::Inline(count, slots) => match slots.get_mut(usize::from(*count)) {
+                Some(slot) => (*slot, *count) = (index, *count + 1),
                 None => {
-                    let mut all = places.to_vec();
-                    all.push(number);
-                    *self = Self::Env(Box::new(all));
+                    let mut all = slots.to_vec();
+                    all.push(index);
+                    *self = Self::Heap(Box::new(all));
                 }
             },
-            Self::Env(all) => all.push(number),
+            Self::Heap(all) => all.push(index),
         }
     }
 
-    /// Takes all out.
+    /// Removes all indices.
     pub fn clear(&mut self) {
-        *self = Self::NONE;
+        *self = Self::EMPTY;
     }
 }
 
 impl Default for SmallIndexVec {
     fn default() -> Self {
-        Self::NONE
+        Self::EMPTY
     }
 }
 
@@ -49,8 +49,8 @@ impl Deref for SmallIndexVec {
     type Target = [u32];
     fn deref(&self) -> &[u32] {
         match self {
-            Self::Inside(count, places) => &places[..usize::from(*count)],
-            Self::Env(all) => all,
+            Self::Inline(count, slots) => &slots[..usize::from(*count)],
+            Self::Heap(all) => all,
         }
     }
 }
@@ -60,17 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_what_was_put_in_and_takes_16_bytes() {
+    fn it_behaves_like_a_vector_and_takes_16_bytes() {
         assert_eq!(size_of::<SmallIndexVec>(), 16);
-        let mut few = SmallIndexVec::default();
+        let mut indices = SmallIndexVec::default();
         let mut all = Vec::new();
-        for number in 0..10 {
-            assert_eq!(*few, *all);
-            few.push(number);
-            all.push(number);
+        for index in 0..10 {
+            assert_eq!(*indices, *all);
+            indices.push(index);
+            all.push(index);
         }
-        assert_eq!(*few, *all);
-        few.clear();
-        assert!(few.is_empty());
+        assert_eq!(*indices, *all);
+        indices.clear();
+        assert!(indices.is_empty());
     }
 }

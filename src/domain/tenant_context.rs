@@ -1,12 +1,13 @@
-//! Owns what every rule of a tenant works with: the instant, the norms, the managers, the timers and the effects so
-//! far. It is passed down, so that journeys and contacts need not know each other.
+//! Owns the context in which the rules of a tenant run: current event time, norms, managers, timers and pending
+//! effects. It is passed as an argument, so that journeys and contacts do not depend on each other.
 
 use super::alert::Alert;
 use super::effect::{Effect, Fact, ManagerIx, Measure, StageDeclaration};
-use super::event::{EventOrder, Topic};
+use super::event::EventOrder;
 use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use super::norms::{Norms, Scope, ScopeQuery};
 use super::people::People;
+use super::source::Topic;
 use super::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
@@ -15,90 +16,90 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What a timer wakes. At one instant timers go in this order.
+/// The target of a timer. Timers due at the same instant fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// The clocks of the entity of this number.
+    /// The clocks of the journey with this index.
     Journey(u32),
-    /// The missed calls of the contact of this number.
+    /// The missed calls of the contact with this index.
     MissedCalls(u32),
-    /// The unanswered messages of the contact of this number.
+    /// The unanswered messages of the contact with this index.
     Messages(u32),
     /// The silence of a source topic.
     Silence(Topic),
-    /// The end of a manager's day: his interactions are picked for review.
+    /// The end of a manager's day, when interactions are sampled for review.
     Reviews(ManagerIx),
 }
 
 /// Department, pipeline and source.
 type ScopeCacheKey = (CompactString, CompactString, CompactString);
 
-/// What every rule of a tenant works with.
+/// The context in which the rules of a tenant run.
 #[derive(Debug)]
 pub struct TenantContext {
-    /// The company.
+    /// The tenant.
     pub tenant: TenantId,
-    /// The instant that is being processed.
+    /// The current event time.
     pub now: Timestamp,
-    /// The place of what is being processed in the order of effect.
+    /// The position of the current event or timer in event order.
     pub order: EventOrder,
     /// The norms in force.
     pub norms: Arc<Norms>,
-    /// Whether any rule about acts is named in them.
+    /// Whether the norms contain any act rule.
     pub acts: bool,
     /// The managers.
     pub people: People,
-    /// The first event seen of the tenant: what lies before it is unknown.
+    /// Event time of the tenant's first event; what happened before is unknown.
     pub first_event: Option<Timestamp>,
-    /// What has come of it so far.
-    pub out: Vec<Effect>,
+    /// Effects emitted and not yet taken.
+    pub effects: Vec<Effect>,
     timers: Timers,
     scopes: FxHashMap<ScopeCacheKey, Arc<Scope>>,
-    stages: Numbered<(PipelineId, StageId)>,
-    currencies: Numbered<CompactString>,
-    /// Acts that were told at the instant that is being processed: of two alike the first is told.
+    stages: Interner<(PipelineId, StageId)>,
+    currencies: Interner<CompactString>,
+    /// Act violations raised at the current instant; duplicates are suppressed.
     raised: Vec<Uuid>,
-    /// While a past is played again: what was averted in it.
+    /// During a replay: alerts that were averted.
     averted: Option<Vec<Alert>>,
 }
 
 type Timers = BinaryHeap<Reverse<(Timestamp, Timer)>>;
 
-/// What is put aside while a past is played again.
+/// The part of the context that is set aside during a replay.
 #[derive(Debug)]
 pub struct SuspendedContext {
     now: Timestamp,
     order: EventOrder,
-    out: Vec<Effect>,
+    effects: Vec<Effect>,
     timers: Timers,
 }
 
-/// Numbers given in order of appearance.
+/// Assigns indices in order of first appearance.
 #[derive(Debug)]
-struct Numbered<T> {
-    numbers: FxHashMap<T, u32>,
-    names: Vec<T>,
+struct Interner<T> {
+    indices: FxHashMap<T, u32>,
+    items: Vec<T>,
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
     fn new() -> Self {
-        Self { numbers: FxHashMap::default(), names: Vec::new() }
+        Self { indices: FxHashMap::default(), items: Vec::new() }
     }
 
-    /// The number of `thing`, and whether it is new.
-    fn number(&mut self, thing: T) -> (u32, bool) {
-        if let Some(number) = self.numbers.get(&thing) {
-            return (*number, false);
+    /// The index of `item`, and whether it is new.
+    fn intern(&mut self, item: T) -> (u32, bool) {
+        if let Some(ix) = self.indices.get(&item) {
+            return (*ix, false);
         }
-        let number = self.names.len() as u32;
-        self.names.push(thing.clone());
-        self.numbers.insert(thing, number);
-        (number, true)
+        let ix = self.items.len() as u32;
+        self.items.push(item.clone());
+        self.indices.insert(item, ix);
+        (ix, true)
     }
 }
 
 impl TenantContext {
-    /// The desk of a tenant that nothing has happened to.
+    /// The context of a tenant without events.
     pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
         Self {
             tenant,
@@ -108,24 +109,24 @@ impl TenantContext {
             norms,
             people: People::default(),
             first_event: None,
-            out: Vec::new(),
+            effects: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: FxHashMap::default(),
-            stages: Numbered::new(),
-            currencies: Numbered::new(),
+            stages: Interner::new(),
+            currencies: Interner::new(),
             raised: Vec::new(),
             averted: None,
         }
     }
 
-    /// Other norms are in force from now on.
+    /// Replaces the norms.
     pub fn set_norms(&mut self, norms: Arc<Norms>) {
         self.acts = norms.judges_acts();
         self.norms = norms;
         self.scopes.clear();
     }
 
-    /// Goes on to an event or a deadline.
+    /// Advances to an event or a timer.
     pub fn advance_to(&mut self, order: EventOrder) {
         if self.now != order.at {
             self.raised.clear();
@@ -134,8 +135,8 @@ impl TenantContext {
         self.order = order;
     }
 
-    /// Takes note of an act that is told. `false`: one like it was told at this very instant.
-    pub fn raise(&mut self, alert: Uuid) -> bool {
+    /// Marks an act violation as raised. Returns `false` if the same one was raised at this instant.
+    pub fn mark_raised(&mut self, alert: Uuid) -> bool {
         let new = !self.raised.contains(&alert);
         if new {
             self.raised.push(alert);
@@ -143,59 +144,59 @@ impl TenantContext {
         new
     }
 
-    /// Puts the present aside, to play a past again.
-    pub fn put_aside(&mut self) -> SuspendedContext {
+    /// Sets the current state aside for a replay.
+    pub fn suspend(&mut self) -> SuspendedContext {
         self.averted = Some(Vec::new());
         self.raised.clear();
-        let (out, timers) = (std::mem::take(&mut self.out), std::mem::take(&mut self.timers));
-        SuspendedContext { now: self.now, order: self.order, out, timers }
+        let (effects, timers) = (std::mem::take(&mut self.effects), std::mem::take(&mut self.timers));
+        SuspendedContext { now: self.now, order: self.order, effects, timers }
     }
 
-    /// Whether a past is played again.
+    /// Whether a replay is running.
     pub fn is_replaying(&self) -> bool {
         self.averted.is_some()
     }
 
-    /// Notes what was averted in the past that is played again.
-    pub fn averted(&mut self, alert: Alert) {
+    /// Records an alert that was averted during the replay.
+    pub fn record_averted(&mut self, alert: Alert) {
         self.averted.get_or_insert_default().push(alert);
     }
 
-    /// Lets go of the timers of a past that did not come true.
+    /// Discards the timers of the replay without the late event.
     pub fn drop_timers(&mut self) {
         self.timers.clear();
     }
 
-    /// Hands out what came of the past that was played, and what was averted in it.
-    pub fn take_played(&mut self) -> (Vec<Effect>, Vec<Alert>) {
+    /// Takes the effects of the replay, and the alerts that were averted in it.
+    pub fn take_replay_output(&mut self) -> (Vec<Effect>, Vec<Alert>) {
         self.raised.clear();
-        (std::mem::take(&mut self.out), self.averted.as_mut().map(std::mem::take).unwrap_or_default())
+        (std::mem::take(&mut self.effects), self.averted.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// Back to the present; timers of the past that was played last stay.
-    pub fn take_up(&mut self, mut aside: SuspendedContext) {
-        aside.timers.append(&mut self.timers);
-        self.timers = aside.timers;
-        self.out = aside.out;
-        self.now = aside.now;
-        self.order = aside.order;
+    /// Ends the replay and restores the state set aside. Timers set by the replay are kept.
+    pub fn resume(&mut self, mut suspended: SuspendedContext) {
+        suspended.timers.append(&mut self.timers);
+        self.timers = suspended.timers;
+        self.effects = suspended.effects;
+        self.now = suspended.now;
+        self.order = suspended.order;
         self.averted = None;
     }
 
-    /// The manager and his department as an alert names them: nobody has neither.
-    pub fn named(&self, who: ManagerIx) -> (Option<ManagerId>, Option<DepartmentId>) {
+    /// The manager and the manager's department, as named by an alert; both `None` without a manager.
+    pub fn manager_and_department(&self, who: ManagerIx) -> (Option<ManagerId>, Option<DepartmentId>) {
         let manager = self.people.id(who).cloned();
         let department = manager.is_some().then(|| self.people.department(who, self.order).into());
         (manager, department)
     }
 
-    /// States a fact dated `at`.
-    pub fn fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure) {
-        self.out.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
+    /// Emits a fact dated `at`.
+    pub fn emit_fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure) {
+        self.effects.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
     }
 
-    /// Wakes `timer` at `at`, or at once if that is past.
-    pub fn wake(&mut self, at: Timestamp, timer: Timer) {
+    /// Sets a timer for `at`, or for now if that is past.
+    pub fn set_timer(&mut self, at: Timestamp, timer: Timer) {
         self.timers.push(Reverse((at.max(self.now), timer)));
     }
 
@@ -204,19 +205,19 @@ impl TenantContext {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the next timer if it is due by `until`.
-    pub fn due(&mut self, until: Timestamp) -> Option<(Timestamp, Timer)> {
+    /// Removes and returns the next timer, if it is due at or before `until`.
+    pub fn pop_due(&mut self, until: Timestamp) -> Option<(Timestamp, Timer)> {
         if self.next_timer()? > until {
             return None;
         }
         self.timers.pop().map(|Reverse(due)| due)
     }
 
-    /// The norms for a clock that starts now: those of the responsible's department, the pipeline and the source.
+    /// The scope of a clock that starts now, by the manager's department, the pipeline and the source.
     pub fn scope(&mut self, who: ManagerIx, pipeline: Option<&str>, source: Option<&str>) -> Arc<Scope> {
         let department = self.people.department(who, self.order);
         if self.norms.overrides.is_empty() {
-            // One scope for all: the common case needs no key.
+            // Without overrides there is a single scope, and no key is needed.
             return Arc::clone(self.scopes.entry(Default::default()).or_insert_with(|| {
                 Arc::new(self.norms.scope(ScopeQuery { tenant: self.tenant.as_str(), department, pipeline, source }))
             }));
@@ -231,29 +232,29 @@ impl TenantContext {
         }))
     }
 
-    /// The number of a pipeline and stage, announced on first sight.
+    /// The index of a pipeline stage, declared on first use.
     pub fn stage_ix(&mut self, pipeline: Option<&PipelineId>, stage: Option<&StageId>) -> u32 {
         let pipeline = pipeline.cloned().unwrap_or_else(|| UNKNOWN.into());
         let stage = stage.cloned().unwrap_or_else(|| UNKNOWN.into());
-        let (number, new) = self.stages.number((pipeline.clone(), stage.clone()));
+        let (ix, new) = self.stages.intern((pipeline.clone(), stage.clone()));
         if new {
-            self.out.push(Effect::StageDeclaration(Box::new(StageDeclaration { number, pipeline, stage })));
+            self.effects.push(Effect::StageDeclaration(Box::new(StageDeclaration { ix, pipeline, stage })));
         }
-        number
+        ix
     }
 
-    /// The pipeline and stage of a number.
-    pub fn stage_name(&self, number: u32) -> Option<&(PipelineId, StageId)> {
-        self.stages.names.get(number as usize)
+    /// The pipeline and stage of an index.
+    pub fn stage_name(&self, ix: u32) -> Option<&(PipelineId, StageId)> {
+        self.stages.items.get(ix as usize)
     }
 
-    /// The number of a currency, announced on first sight.
+    /// The index of a currency, declared on first use.
     pub fn currency(&mut self, code: Option<&CompactString>) -> u32 {
         let code = code.cloned().unwrap_or_else(|| UNKNOWN.into());
-        let (number, new) = self.currencies.number(code.clone());
+        let (ix, new) = self.currencies.intern(code.clone());
         if new {
-            self.out.push(Effect::Currency(number, code));
+            self.effects.push(Effect::Currency(ix, code));
         }
-        number
+        ix
     }
 }

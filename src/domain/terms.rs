@@ -1,4 +1,4 @@
-//! Owns special terms: which row of the policy an offer falls under, and whether somebody allowed more.
+//! Owns special terms: which policy row applies to an offer, and whether an approver allowed more.
 
 use super::alert::{Value, Values};
 use super::event::TermsOffered;
@@ -13,24 +13,24 @@ pub fn special(terms: &TermsOffered) -> bool {
         || terms.prepayment_percent.is_some_and(|prepayment| prepayment < 100.0)
 }
 
-/// The offer that a deed is, and the row that judges it; `None`: no row fits, or an approver allowed it.
+/// The offered terms of an act and the policy row that applies; `None` if no row applies or an approver allowed the offer.
 pub fn judged<'a>(act: &'a Act<'_>, deal: &Journey, scope: &'a Scope) -> Option<(&'a TermsOffered, &'a TermsPolicy)> {
     let Act::Offered { terms, grade } = *act else { return None };
     let norm = scope.terms.as_deref()?;
-    let allowed = |by: &str| norm.approvers.iter().any(|approver| approver == by);
-    if terms.approved_by.as_ref().is_some_and(|by| allowed(by.as_str())) {
+    let is_approver = |by: &str| norm.approvers.iter().any(|approver| approver == by);
+    if terms.approved_by.as_ref().is_some_and(|by| is_approver(by.as_str())) {
         return None;
     }
     let amount = terms.amount.minor.or(deal.sale.amount.minor);
-    let fits = |row: &&TermsPolicy| {
+    let applies = |row: &&TermsPolicy| {
         (row.pipeline.is_none() || row.pipeline.as_ref() == deal.pipeline())
-            && row.grade.as_deref().is_none_or(|wanted| grade == Some(wanted))
+            && row.grade.as_deref().is_none_or(|required| grade == Some(required))
             && row.amount_minor_below.is_none_or(|limit| amount.is_some_and(|amount| amount < limit))
     };
-    Some((terms, norm.policies.iter().find(fits)?))
+    Some((terms, norm.policies.iter().find(applies)?))
 }
 
-/// An offer that is beyond a limit.
+/// The finding for an offer beyond a limit.
 pub fn beyond(observed: (&'static str, Value), norm: (&'static str, Value)) -> Vec<Finding> {
     let (observed, norm): (Values, Values) = (vec![observed], vec![norm]);
     vec![Finding { part: None, observed, norm }]

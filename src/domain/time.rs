@@ -1,4 +1,4 @@
-//! Owns event time: instants and spans in whole milliseconds. Pure; never reads a clock.
+//! Owns event time: instants and spans in whole milliseconds. Never reads the system clock.
 
 use compact_str::{CompactString, format_compact};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::ops::{Add, Sub};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
-/// A length of time in milliseconds.
+/// A duration in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub i64);
 
@@ -17,11 +17,11 @@ impl Timestamp {
     pub const MIN: Self = Self(i64::MIN);
     /// After every event.
     pub const MAX: Self = Self(i64::MAX);
-    /// The instants that events may carry: years 0001 to 9998, so that arithmetic on them cannot
-    /// overflow and every zone can show them.
+    /// The valid event times: years 0001 to 9998, so that arithmetic cannot overflow and every time zone can represent
+    /// them.
     pub const VALID: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_370_764_799_999;
 
-    /// Reads an RFC 3339 date and time; finer digits than milliseconds are cut off.
+    /// Parses an RFC 3339 date and time; digits beyond milliseconds are truncated.
     ///
     /// Returns `None` for anything else, and for instants outside [`Timestamp::VALID`].
     pub fn parse(text: &str) -> Option<Self> {
@@ -36,23 +36,23 @@ impl Timestamp {
         Self::VALID.contains(&millis).then_some(Self(millis))
     }
 
-    /// The number of the pane of length `slide` that this instant belongs to; panes are aligned to the Unix epoch.
+    /// The index of the pane of length `slide` that contains this instant; panes are aligned to the Unix epoch.
     pub fn pane(self, slide: Span) -> i64 {
         self.0.div_euclid(slide.0)
     }
 
-    /// This instant moved by `span`, stopping at the ends of time.
+    /// This instant plus `span`, saturating.
     pub fn saturating_add(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// This instant moved back by `span`, stopping at the ends of time.
+    /// This instant minus `span`, saturating.
     pub fn saturating_sub(self, span: Span) -> Self {
         Self(self.0.saturating_sub(span.0))
     }
 }
 
-/// An instant that may not be known, in the space of one: nothing happens at [`Timestamp::MIN`].
+/// An optional instant in the size of a [`Timestamp`]; no event happens at [`Timestamp::MIN`], which means unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maybe(Timestamp);
 
@@ -78,14 +78,14 @@ impl From<Timestamp> for Maybe {
     }
 }
 
-/// The common form `2026-01-31T09:00:00[.123]Z`, read without the general parser: every event carries one.
+/// Fast path for the common form `2026-01-31T09:00:00[.123]Z`, because every event carries one.
 fn parse_utc(text: &[u8]) -> Option<Timestamp> {
     fn number(digits: &[u8]) -> Option<i64> {
         digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
     }
     let (head, tail) = text.split_at_checked(19)?;
-    let marks = [head[4], head[7], head[10], head[13], head[16]];
-    if marks != *b"--T::" {
+    let separators = [head[4], head[7], head[10], head[13], head[16]];
+    if separators != *b"--T::" {
         return None;
     }
     let millis = match tail {
@@ -96,24 +96,26 @@ fn parse_utc(text: &[u8]) -> Option<Timestamp> {
     let (year, month, day) = (number(&head[..4])?, number(&head[5..7])?, number(&head[8..10])?);
     let (hour, minute, second) = (number(&head[11..13])?, number(&head[14..16])?, number(&head[17..])?);
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
+    let days_in_month = match month {
         4 | 6 | 9 | 11 => 30,
         2 if leap => 29,
         2 => 28,
         1..=12 => 31,
         _ => return None,
     };
-    if year == 0 || day == 0 || day > length || hour > 23 || minute > 59 || second > 59 {
+    if year == 0 || day == 0 || day > days_in_month || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // Days since 1970-01-01 in the proleptic Gregorian calendar, counted in years that begin in March.
-    let (shifted, march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * shifted + shifted / 4 - shifted / 100 + shifted / 400 + (153 * march + 2) / 5 + day - 719_469;
+    // Days since 1970-01-01 in the proleptic Gregorian calendar, with years that begin in March.
+    let (march_year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        365 * march_year + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 + day
+            - 719_469;
     Some(Timestamp(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + millis))
 }
 
 impl Span {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
     /// One second.
     pub const SECOND: Self = Self(1000);
@@ -124,17 +126,17 @@ impl Span {
     /// Twenty-four hours.
     pub const DAY: Self = Self(86_400_000);
 
-    /// The span in seconds, as outputs show it.
+    /// The span in seconds, as published in outputs.
     pub fn seconds(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
-    /// As [`Display`](fmt::Display) has it, but never in days: `24h`.
+    /// Formats like [`Display`](fmt::Display), but never in days: `24h`.
     pub fn in_hours(self) -> CompactString {
         if self.0 % Self::HOUR.0 == 0 { format_compact!("{}h", self.0 / Self::HOUR.0) } else { self.to_string().into() }
     }
 
-    /// The nearest whole millisecond to `seconds`.
+    /// `seconds` rounded to whole milliseconds.
     pub fn from_seconds(seconds: f64) -> Self {
         Self((seconds * 1000.0).round() as i64)
     }
@@ -154,7 +156,7 @@ impl Sub for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, the form of every output.
+/// RFC 3339 in UTC with milliseconds, the format of all outputs.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -164,7 +166,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The shortest of `90s`, `15m`, `4h`, `7d` that says it exactly.
+/// The largest unit that represents the span exactly: `90s`, `15m`, `4h`, `7d`.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, name) in [(Self::DAY, "d"), (Self::HOUR, "h"), (Self::MINUTE, "m"), (Self::SECOND, "s")] {
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_and_fractions_are_read_and_nonsense_is_not() {
+    fn offsets_and_fractions_are_parsed_and_invalid_text_is_rejected() {
         let at = Timestamp::parse("2026-03-01T12:00:00Z");
         for same in ["2026-03-01T12:00:00.0Z", "2026-03-01T15:00:00+03:00", "2026-03-01T12:00:00.000999Z"] {
             assert_eq!(Timestamp::parse(same), at, "{same}");
@@ -202,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn panes_begin_at_their_boundary_also_before_the_epoch() {
+    fn panes_are_aligned_even_before_the_epoch() {
         assert_eq!(Timestamp(60_000).pane(Span::MINUTE), 1);
         assert_eq!(Timestamp(59_999).pane(Span::MINUTE), 0);
         assert_eq!(Timestamp(-1).pane(Span::MINUTE), -1);
     }
 
     #[test]
-    fn spans_show_their_largest_whole_unit() {
+    fn spans_are_formatted_in_their_largest_whole_unit() {
         for (span, text) in
             [(Span(90_000), "90s"), (Span::HOUR, "1h"), (Span(7 * 86_400_000), "7d"), (Span(1500), "1.5s")]
         {

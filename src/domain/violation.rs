@@ -1,8 +1,9 @@
-//! Owns the life cycle of a violation that lasts: waiting for its deadline, FIRING, ESCALATED, RESOLVED or RETRACTED;
-//! and the telling of an act that is wrong in itself: RAISED.
+//! Owns the life cycle of a violation with a deadline (waiting, FIRING, ESCALATED, RESOLVED or RETRACTED), and the
+//! alert of an act that is a violation in itself (RAISED).
 //!
-//! A rule says what is charged and when it ends; here is how it is told. Statuses are dated at the instant at which
-//! they can be decided (the desk's now), what is observed is measured to the date of the act.
+//! Rules decide what a violation is and when it ends; this file decides which alerts are published. A status is dated
+//! at the instant at which it can be decided (the current event time); observed values are measured up to the date of
+//! the act.
 
 use super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use super::effect::{Effect, ManagerIx, Measure};
@@ -13,72 +14,72 @@ use super::tenant_context::{TenantContext, Timer};
 use super::time::Timestamp;
 use compact_str::CompactString;
 
-/// One violation that may come, lasts, or is over.
+/// One violation: pending, open or over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// When its clock started.
     pub anchor: Timestamp,
     /// The deadline.
     pub due: Timestamp,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
-    /// The deadline has been judged.
-    passed: bool,
+    /// Whether the deadline has been evaluated.
+    deadline_passed: bool,
     level: u32,
-    /// When it began and whose it was: what a retraction takes back.
-    began: Timestamp,
-    charged: ManagerIx,
-    /// Who has it among his open alerts.
+    /// When it fired and for which manager; a retraction reverts exactly that.
+    fired_at: Timestamp,
+    accountable: ManagerIx,
+    /// The manager whose open alerts include it.
     holder: ManagerIx,
 }
 
-/// Where a violation stands.
+/// The state of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The deadline has not been judged.
+    /// The deadline has not been evaluated.
     Waiting,
-    /// There is none, and can be none.
+    /// Settled before an alert was published.
     Averted,
-    /// It lasts.
+    /// The alert is firing.
     Open,
-    /// It is over.
+    /// Settled after the deadline.
     Resolved,
-    /// It never was.
+    /// Late evidence showed that there was no violation.
     Retracted,
 }
 
-/// What a rule charges somebody with.
+/// The facts about a violation that its rule supplies.
 pub struct ViolationContext<'a> {
     /// The rule.
     pub rule: Rule,
-    /// What it is about.
+    /// The subject of the alert.
     pub subject: CompactString,
-    /// Whose it is: the manager on the alert.
+    /// The manager on the alert.
     pub who: ManagerIx,
-    /// Among whose open alerts it counts: the responsible now.
+    /// The manager whose open alerts include it: the currently responsible one.
     pub holder: ManagerIx,
     /// The lead or deal.
     pub entity: Option<&'a EntityId>,
     /// The call or message.
     pub interaction: Option<&'a CompactString>,
-    /// The norms and calendar it is judged by.
+    /// The norms and calendar that apply.
     pub scope: &'a Scope,
     /// The rule's clock.
     pub clock: Clock,
-    /// Before escalations.
+    /// Severity before escalations.
     pub severity: Severity,
-    /// From the deadline.
+    /// Escalation steps, measured from the deadline.
     pub escalate_after: &'a [Length],
-    /// What is observed between the anchor and an instant.
+    /// Computes `observed` between the anchor and an instant.
     pub observe: &'a dyn Fn(Timestamp, Timestamp) -> Values,
-    /// What is wanted. Worked out, as what is observed, when something is told.
+    /// Computes `norm`; like `observed`, only when an alert is built.
     pub norm: &'a dyn Fn() -> Values,
-    /// What wakes it.
+    /// The timer to set for deadline and escalations.
     pub timer: Timer,
 }
 
 impl<'a> ViolationContext<'a> {
-    /// The clock, severity and steps of a rule's parameters.
+    /// The clock, severity and escalation steps of a rule's parameters.
     pub fn of(params: Option<&'a Params>) -> (Clock, Severity, &'a [Length]) {
         let clock = params.and_then(|norm| norm.clock).unwrap_or_default();
         let severity = params.and_then(|norm| norm.severity).unwrap_or_default();
@@ -87,54 +88,57 @@ impl<'a> ViolationContext<'a> {
 }
 
 impl Violation {
-    /// One that begins at `due` unless something averts it; the owner's timer must be woken then.
+    /// A violation that fires at `due` unless it is averted. The caller must set the timer.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
-        let (began, charged, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
-        Self { anchor, due, state: State::Waiting, passed: false, level: 0, began, charged, holder }
+        let (fired_at, accountable, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
+        Self { anchor, due, state: State::Waiting, deadline_passed: false, level: 0, fired_at, accountable, holder }
     }
 
-    /// How often it was escalated.
+    /// Number of escalations.
     pub fn level(&self) -> u32 {
         self.level
     }
 
-    /// Whether its deadline has been judged.
-    pub fn passed(&self) -> bool {
-        self.passed
+    /// Whether the deadline has been evaluated.
+    pub fn deadline_passed(&self) -> bool {
+        self.deadline_passed
     }
 
-    /// Whether anything was told of it that could still be taken back.
-    pub fn told(&self) -> bool {
+    /// Whether an alert was published that can still be retracted.
+    pub fn is_retractable(&self) -> bool {
         matches!(self.state, State::Open | State::Resolved)
     }
 
-    /// A timer went off. `true`: the deadline is due now, and has not been judged; else steps that are due are told.
-    pub fn ring(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) -> bool {
-        if !self.passed && self.due <= context.now {
-            self.passed = true;
+    /// Handles a timer. Returns `true` if the deadline is due now and the caller must evaluate it; otherwise emits the
+    /// escalations that are due.
+    pub fn on_timer(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) -> bool {
+        if !self.deadline_passed && self.due <= context.now {
+            self.deadline_passed = true;
             return self.state == State::Waiting;
         }
-        while self.state == State::Open && self.next_step(violation_context).is_some_and(|step| step <= context.now) {
+        while self.state == State::Open
+            && self.next_escalation(violation_context).is_some_and(|step| step <= context.now)
+        {
             self.level += 1;
-            self.tell(context, violation_context, Status::Escalated, context.now, None);
-            self.plan(context, violation_context);
+            self.emit(context, violation_context, Status::Escalated, context.now, None);
+            self.schedule_escalation(context, violation_context);
         }
         false
     }
 
-    /// The deadline passed: FIRING.
+    /// Emits FIRING.
     pub fn fire(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
         self.state = State::Open;
-        (self.began, self.charged) = (context.now, violation_context.who);
+        (self.fired_at, self.accountable) = (context.now, violation_context.who);
         self.holder = violation_context.holder;
-        context.fact(context.now, violation_context.who, 1, Measure::Violation(violation_context.rule));
-        context.fact(self.anchor, violation_context.holder, 1, Measure::OpenAlert(violation_context.rule));
-        self.tell(context, violation_context, Status::Firing, context.now, None);
-        self.plan(context, violation_context);
+        context.emit_fact(context.now, violation_context.who, 1, Measure::Violation(violation_context.rule));
+        context.emit_fact(self.anchor, violation_context.holder, 1, Measure::OpenAlert(violation_context.rule));
+        self.emit(context, violation_context, Status::Firing, context.now, None);
+        self.schedule_escalation(context, violation_context);
     }
 
-    /// An act dated `act` ends it: in time, it never was (RETRACTED if it was told, also after it was resolved by a
-    /// later act); after the deadline it is RESOLVED, or was over before anybody could be told of it.
+    /// Settles it by an act dated `act`. If the act is in time, a published alert is RETRACTED, even if a later act has
+    /// resolved it; otherwise an open alert is RESOLVED. If no alert was published, none will be.
     pub fn settle(
         &mut self,
         context: &mut TenantContext,
@@ -151,17 +155,17 @@ impl Violation {
         }
     }
 
-    /// An act dated `act` came before the deadline, or before anybody knew of it.
+    /// Settles it by an act dated `act` before an alert was published.
     pub fn avert(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
         self.state = State::Averted;
         if context.is_replaying() {
-            // If a late event averted it, this is how it is taken back.
-            let alert = self.status(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
-            context.averted(alert);
+            // If a late event averted it, this alert is the retraction.
+            let alert = self.alert(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
+            context.record_averted(alert);
         }
     }
 
-    /// An act dated `act` ended it: RESOLVED.
+    /// Emits RESOLVED because of an act dated `act`.
     pub fn resolve(
         &mut self,
         context: &mut TenantContext,
@@ -171,19 +175,20 @@ impl Violation {
     ) {
         self.close(context, violation_context);
         self.state = State::Resolved;
-        self.tell(context, violation_context, Status::Resolved, act, Some(resolution));
+        self.emit(context, violation_context, Status::Resolved, act, Some(resolution));
     }
 
-    /// An act dated `act`, in time, became known late: RETRACTED, also after it was resolved.
+    /// Emits RETRACTED because an act dated `act`, in time, became known late.
     pub fn retract(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
         self.close(context, violation_context);
         self.state = State::Retracted;
-        context.fact(self.began, self.charged, -1, Measure::Violation(violation_context.rule));
-        self.tell(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
+        context.emit_fact(self.fired_at, self.accountable, -1, Measure::Violation(violation_context.rule));
+        self.emit(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
     }
 
-    /// Other norms are in force, by which it falls due at `due`, or never; `violation_context` is by the old ones. What lasts and is
-    /// not over the new deadline is RESOLVED `disabled`, and may begin again. `false`: nothing can come of it any more.
+    /// Applies new norms with the deadline `due`, if any; `violation_context` still has the old ones. An open violation
+    /// that is not overdue by the new deadline is RESOLVED `disabled`, and may fire again. Returns `false` if it can be
+    /// dropped.
     pub fn reload(
         &mut self,
         context: &mut TenantContext,
@@ -196,41 +201,41 @@ impl Violation {
         }
         if let Some(due) = due.filter(|_| matches!(self.state, State::Waiting | State::Open)) {
             self.due = due;
-            self.passed = self.state == State::Open;
-            // At the latest now, so that steps of the new norm are planned.
-            context.wake(due, violation_context.timer);
+            self.deadline_passed = self.state == State::Open;
+            // Not later than now, so that escalations of the new norm are scheduled.
+            context.set_timer(due, violation_context.timer);
         }
         due.is_some() || self.state == State::Resolved
     }
 
-    /// The responsible changed: the open alert goes with the work.
-    pub fn hand_over(&mut self, context: &mut TenantContext, rule: Rule, to: ManagerIx) {
+    /// Moves an open alert to another manager.
+    pub fn reassign(&mut self, context: &mut TenantContext, rule: Rule, to: ManagerIx) {
         if self.state == State::Open && self.holder != to {
-            context.fact(self.anchor, self.holder, -1, Measure::OpenAlert(rule));
-            context.fact(self.anchor, to, 1, Measure::OpenAlert(rule));
+            context.emit_fact(self.anchor, self.holder, -1, Measure::OpenAlert(rule));
+            context.emit_fact(self.anchor, to, 1, Measure::OpenAlert(rule));
             self.holder = to;
         }
     }
 
     fn close(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
         if self.state == State::Open {
-            context.fact(self.anchor, self.holder, -1, Measure::OpenAlert(violation_context.rule));
+            context.emit_fact(self.anchor, self.holder, -1, Measure::OpenAlert(violation_context.rule));
         }
     }
 
     /// The instant of the next escalation: `escalate_after` counts from the deadline, on the rule's clock.
-    fn next_step(&self, violation_context: &ViolationContext<'_>) -> Option<Timestamp> {
+    fn next_escalation(&self, violation_context: &ViolationContext<'_>) -> Option<Timestamp> {
         let after = violation_context.escalate_after.get(self.level as usize)?;
         violation_context.scope.deadline(violation_context.clock, self.due, after.span)
     }
 
-    fn plan(&self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
-        if let Some(step) = self.next_step(violation_context) {
-            context.wake(step, violation_context.timer);
+    fn schedule_escalation(&self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
+        if let Some(step) = self.next_escalation(violation_context) {
+            context.set_timer(step, violation_context.timer);
         }
     }
 
-    fn tell(
+    fn emit(
         &self,
         context: &mut TenantContext,
         violation_context: &ViolationContext<'_>,
@@ -238,11 +243,11 @@ impl Violation {
         until: Timestamp,
         resolution: Option<Resolution>,
     ) {
-        let alert = self.status(context, violation_context, status, until, resolution);
-        context.out.push(Effect::Alert(Box::new(alert)));
+        let alert = self.alert(context, violation_context, status, until, resolution);
+        context.effects.push(Effect::Alert(Box::new(alert)));
     }
 
-    fn status(
+    fn alert(
         &self,
         context: &TenantContext,
         violation_context: &ViolationContext<'_>,
@@ -250,7 +255,7 @@ impl Violation {
         until: Timestamp,
         resolution: Option<Resolution>,
     ) -> Alert {
-        let (manager, department) = context.named(violation_context.who);
+        let (manager, department) = context.manager_and_department(violation_context.who);
         Alert {
             id: alert_id(&context.tenant, violation_context.rule, &violation_context.subject, self.anchor),
             tenant: context.tenant.clone(),
@@ -275,29 +280,29 @@ impl Violation {
     }
 }
 
-/// An act that is wrong in itself.
+/// An act that is a violation in itself.
 #[derive(Debug)]
 pub struct ActViolation<'a> {
-    /// The rule that it breaks.
+    /// The rule.
     pub rule: Rule,
-    /// What it is about.
+    /// The subject of the alert.
     pub subject: CompactString,
-    /// Whose it is.
+    /// The manager on the alert.
     pub who: ManagerIx,
     /// The lead or deal.
     pub entity: &'a EntityId,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What was found.
+    /// The observed values.
     pub observed: Values,
-    /// What is wanted.
+    /// The required values.
     pub norm: Values,
 }
 
 impl ActViolation<'_> {
-    /// RAISED, now.
+    /// Emits RAISED now, unless the same alert was raised at this instant.
     pub fn raise(self, context: &mut TenantContext) {
-        let (manager, department) = context.named(self.who);
+        let (manager, department) = context.manager_and_department(self.who);
         let alert = Alert {
             id: alert_id(&context.tenant, self.rule, &self.subject, context.now),
             tenant: context.tenant.clone(),
@@ -318,9 +323,9 @@ impl ActViolation<'_> {
             norm: self.norm,
             resolution: None,
         };
-        if context.raise(alert.id) {
-            context.fact(context.now, self.who, 1, Measure::Violation(self.rule));
-            context.out.push(Effect::Alert(Box::new(alert)));
+        if context.mark_raised(alert.id) {
+            context.emit_fact(context.now, self.who, 1, Measure::Violation(self.rule));
+            context.effects.push(Effect::Alert(Box::new(alert)));
         }
     }
 }

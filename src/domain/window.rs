@@ -1,8 +1,8 @@
-//! Owns one manager's rolling window: panes in a ring and their running total.
+//! Owns the sliding window of one manager: a ring of panes and their running total.
 //!
 //! Definition. With slide s and n panes, the window at time T covers the panes ⌊T/s⌋ − n … ⌊T/s⌋. Counts are integers
-//! and histograms subtract exactly, so the total is kept by adding what comes and subtracting the pane that goes; an
-//! event of any date inside the window is added to its own pane, in whatever order.
+//! and histograms subtract exactly, so the total is maintained by adding new facts and subtracting the expired pane. A
+//! fact of any date inside the window is added to its own pane; the order of arrival does not matter.
 
 use super::effect::{Fact, Measure};
 use super::event::{Channel, Direction, Verdict};
@@ -13,7 +13,7 @@ use super::rule::Rule;
 use super::time::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Counters of a pane; the discriminant is the place in [`PaneAggregate::counts`].
+/// Counters of a pane; the discriminant is the index in [`PaneAggregate::counts`].
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 enum Count {
@@ -45,11 +45,12 @@ enum Count {
 #[derive(Clone, Debug)]
 pub struct PaneAggregate {
     counts: [i32; Count::End as usize],
-    /// Wraps rather than fails: what was added is always subtracted again.
+    /// Wraps on overflow, because everything added is subtracted again.
     talk: Span,
     score_micros: i64,
     lags: Lags,
-    /// Rare ones: amounts by currency number, violations by rule, deals that reached a spot and those that went on.
+    /// Sparse counters: amounts by currency index, violations by rule, and by stage index the deals that reached the stage
+    /// and those that passed it.
     amounts: BTreeMap<u32, i128>,
     violations: BTreeMap<Rule, i32>,
     stages: BTreeMap<u32, (i32, i32)>,
@@ -78,9 +79,9 @@ impl Default for PaneAggregate {
 }
 
 impl PaneAggregate {
-    /// Counts a fact `times` times; facts that stand for a state that lasts are not for windows.
+    /// Counts a fact `times` times; facts about current state are ignored.
     pub fn count(&mut self, measure: Measure, times: i32) {
-        let one = match measure {
+        let counter = match measure {
             Measure::LeadReceived => Count::LeadReceived as usize,
             Measure::LeadConverted => Count::LeadConverted as usize,
             Measure::LeadClosedConverted => Count::LeadClosedConverted as usize,
@@ -131,10 +132,10 @@ impl PaneAggregate {
             | Measure::Unreturned
             | Measure::Unanswered => return,
         };
-        self.counts[one] += times;
+        self.counts[counter] += times;
     }
 
-    /// Adds (`sign` 1) or takes away (-1) all of another cell.
+    /// Adds (`sign` 1) or subtracts (-1) another aggregate.
     pub fn merge(&mut self, other: &Self, sign: i32) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += sign * theirs;
@@ -161,7 +162,7 @@ impl PaneAggregate {
         }
     }
 
-    /// The figures as a row shows them, less those that need more than one cell (currencies' names, terms, stages).
+    /// The figures of a row, except those that need more than one aggregate (names of currencies, terms, stages).
     pub fn figures(&self) -> WindowFigures {
         let get = |count: Count| i64::from(self.counts[count as usize]);
         let share = |k: Count, n: i64| Ratio { n, k: get(k) };
@@ -233,29 +234,32 @@ impl PaneAggregate {
         }
     }
 
-    /// Deals that reached a spot, and those of them that went on, by number of the spot.
+    /// Deals that reached a stage, and those of them that passed it, by stage index.
     pub fn stages(&self) -> impl Iterator<Item = (u32, Ratio)> {
         let reached = self.stages.iter().filter(|(_, (reached, _))| *reached != 0);
         reached.map(|(stage_ix, (n, k))| (*stage_ix, Ratio { n: i64::from(*n), k: i64::from(*k) }))
     }
 
-    /// Amounts won by currency number, cut off at what a row can hold.
+    /// Amounts won by currency index, saturated to the range of a row.
     pub fn amounts(&self) -> impl Iterator<Item = (u32, i64)> {
-        let fit = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
-        self.amounts.iter().filter(|(_, minor)| **minor != 0).map(move |(currency, minor)| (*currency, fit(*minor)))
+        let saturated = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
+        self.amounts
+            .iter()
+            .filter(|(_, minor)| **minor != 0)
+            .map(move |(currency, minor)| (*currency, saturated(*minor)))
     }
 }
 
-/// A manager's figures at a slide boundary, as window rules look at them.
+/// A manager's figures at a slide boundary: the input of window rules.
 #[derive(Clone, Copy, Debug)]
 pub struct WindowSample<'a> {
-    /// His window.
+    /// The manager's window.
     pub own: &'a PaneAggregate,
-    /// The lead conversion of all his department, himself included; nothing unless his norms ask for it.
+    /// Lead conversion of the whole department, including this manager; zero unless a norm requires it.
     pub department: Conversion,
-    /// His deals with terms in the window, and the special ones among them.
+    /// Deals with terms in the window, and those of them with special terms.
     pub special: Ratio,
-    /// His open deals now, and those of them that are overdue in an early stage.
+    /// Open deals now, and those of them that are overdue in an early stage.
     pub stuck: Ratio,
 }
 
@@ -274,7 +278,7 @@ fn quantiles(histogram: &Histogram) -> Quantiles {
 #[derive(Debug)]
 pub struct SlidingWindow {
     window: Window,
-    /// The number of the oldest pane in the ring.
+    /// Index of the oldest pane in the ring.
     first: i64,
     ring: VecDeque<Option<Box<PaneAggregate>>>,
     total: PaneAggregate,
@@ -286,7 +290,7 @@ impl SlidingWindow {
         Self { window, first: i64::MIN, ring: VecDeque::new(), total: PaneAggregate::default() }
     }
 
-    /// Counts a fact in its pane; one older than the window at the last `advance` is no longer of interest.
+    /// Counts a fact in its pane; facts older than the window at the last `advance` are ignored.
     pub fn count(&mut self, fact: &Fact) {
         let pane = fact.at.pane(self.window.slide);
         if pane < self.first {
@@ -296,43 +300,43 @@ impl SlidingWindow {
             self.first = self.first.max(pane - self.window.panes());
         }
         self.expire(pane - self.window.panes());
-        let place = (pane - self.first) as usize;
-        if place >= self.ring.len() {
-            self.ring.resize_with(place + 1, || None);
+        let index = (pane - self.first) as usize;
+        if index >= self.ring.len() {
+            self.ring.resize_with(index + 1, || None);
         }
-        self.ring[place].get_or_insert_default().count(fact.measure, fact.times);
+        self.ring[index].get_or_insert_default().count(fact.measure, fact.times);
         self.total.count(fact.measure, fact.times);
     }
 
-    /// Lets go of the panes that the window at `at` no longer covers.
+    /// Drops the panes that the window at `at` no longer covers.
     pub fn advance(&mut self, at: Timestamp) {
         self.expire(at.pane(self.window.slide) - self.window.panes());
     }
 
-    /// The slide boundary at which the oldest pane with anything in it leaves the window.
+    /// The slide boundary at which the oldest non-empty pane leaves the window.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        let place = self.ring.iter().position(Option::is_some)?;
-        Some(self.window.leaves(self.first + place as i64))
+        let index = self.ring.iter().position(Option::is_some)?;
+        Some(self.window.leaves(self.first + index as i64))
     }
 
-    /// The figures of the panes that are covered.
+    /// The total of the covered panes.
     pub fn total(&self) -> &PaneAggregate {
         &self.total
     }
 
-    /// The oldest pane that is covered begins here.
+    /// The start of the oldest pane covered at `at`.
     pub fn since(window: Window, at: Timestamp) -> Timestamp {
         Timestamp((at.pane(window.slide) - window.panes()).saturating_mul(window.slide.0))
     }
 
     fn expire(&mut self, first: i64) {
         while self.first < first {
-            let Some(gone) = self.ring.pop_front() else {
+            let Some(expired) = self.ring.pop_front() else {
                 self.first = first;
                 return;
             };
             self.first += 1;
-            if let Some(aggregate) = gone {
+            if let Some(aggregate) = expired {
                 self.total.merge(&aggregate, -1);
             }
         }
@@ -345,15 +349,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What may happen to a window.
+    /// One step of a generated run.
     #[derive(Clone, Debug)]
     enum Step {
-        /// So much later a fact becomes known that is dated so much before.
+        /// After `later`, a fact becomes known that is dated `before` earlier.
         Fact { later: i64, before: i64, measure: Measure },
-        /// One of the facts so far is taken back.
+        /// One of the facts so far is retracted.
         Retract(prop::sample::Index),
-        /// So much later somebody looks at the figures.
-        Look { later: i64 },
+        /// After `later`, the figures are read.
+        Read { later: i64 },
     }
 
     fn measure() -> impl Strategy<Value = Measure> {
@@ -361,7 +365,7 @@ mod tests {
         prop_oneof![
             Just(Measure::LeadReceived),
             Just(Measure::Touch),
-            (0usize..4).prop_map(|place| Measure::MessageSent(Channel::ALL[place])),
+            (0usize..4).prop_map(|index| Measure::MessageSent(Channel::ALL[index])),
             any::<bool>().prop_map(|within| Measure::FirstResponseJudged { within }),
             (any::<bool>(), any::<bool>()).prop_map(|(inbound, answered)| {
                 let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
@@ -371,7 +375,7 @@ mod tests {
             lag().prop_map(Measure::Reply),
             (lag(), lag()).prop_map(|(wall, business)| Measure::FirstResponse { wall, business }),
             (0u32..3, 0i64..1000).prop_map(|(currency, minor)| Measure::AmountWon { currency, minor }),
-            (0usize..Rule::ALL.len()).prop_map(|place| Measure::Violation(Rule::ALL[place])),
+            (0usize..Rule::ALL.len()).prop_map(|index| Measure::Violation(Rule::ALL[index])),
             (0i64..100_000_000, any::<bool>()).prop_map(|(score_micros, good)| {
                 let verdict = if good { Verdict::Success } else { Verdict::Neutral };
                 Measure::Review { score_micros, verdict }
@@ -380,7 +384,7 @@ mod tests {
         ]
     }
 
-    /// Steps whose spans are parts of a window of `size`, some of them several windows long.
+    /// Steps whose spans are fractions of a window of `size`, or several windows long.
     fn steps(size: i64) -> impl Strategy<Value = Vec<Step>> {
         let later = move || prop_oneof![8 => 0..size / 4 + 1, 1 => 0..size * 3];
         let before = move || prop_oneof![4 => Just(0), 8 => 0..size, 2 => 0..size * 3];
@@ -388,7 +392,7 @@ mod tests {
             8 => (later(), before(), measure())
                 .prop_map(|(later, before, measure)| Step::Fact { later, before, measure }),
             3 => any::<prop::sample::Index>().prop_map(Step::Retract),
-            2 => later().prop_map(|later| Step::Look { later }),
+            2 => later().prop_map(|later| Step::Read { later }),
         ];
         prop::collection::vec(step, 1..120)
     }
@@ -400,10 +404,10 @@ mod tests {
         })
     }
 
-    /// The definition, taken at its word: all facts of the panes that are covered, counted anew.
+    /// The definition, implemented literally: a recount of all facts in the covered panes.
     fn recount(window: Window, facts: &[Fact], at: Timestamp) -> PaneAggregate {
-        let running = at.pane(window.slide);
-        let covered = running - window.panes()..=running;
+        let current = at.pane(window.slide);
+        let covered = current - window.panes()..=current;
         let mut aggregate = PaneAggregate::default();
         for fact in facts.iter().filter(|fact| covered.contains(&fact.at.pane(window.slide))) {
             aggregate.count(fact.measure, fact.times);
@@ -413,11 +417,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_rolling_total_is_what_a_recount_finds((window, steps) in windows(), start in -1000i64..1000) {
-            let mut rolling = SlidingWindow::new(window);
+        fn the_running_total_equals_a_recount((window, steps) in windows(), start in -1000i64..1000) {
+            let mut sliding = SlidingWindow::new(window);
             let mut facts = Vec::<Fact>::new();
             let mut now = Timestamp(start);
-            for step in steps.into_iter().chain([Step::Look { later: 0 }]) {
+            for step in steps.into_iter().chain([Step::Read { later: 0 }]) {
                 match step {
                     Step::Fact { later, before, measure } => {
                         now = now + Span(later);
@@ -428,50 +432,50 @@ mod tests {
                         let Some(fact) = facts.get(which.index(facts.len().max(1))).copied() else { continue };
                         facts.push(Fact { known: now, times: -fact.times, ..fact });
                     }
-                    Step::Look { later } => {
+                    Step::Read { later } => {
                         now = now + Span(later);
-                        rolling.advance(now);
+                        sliding.advance(now);
                         let expected = recount(window, &facts, now);
-                        prop_assert_eq!(rolling.total().figures(), expected.figures());
-                        prop_assert!(rolling.total().amounts().eq(expected.amounts()));
+                        prop_assert_eq!(sliding.total().figures(), expected.figures());
+                        prop_assert!(sliding.total().amounts().eq(expected.amounts()));
                         continue;
                     }
                 }
-                rolling.count(&facts[facts.len() - 1]);
+                sliding.count(&facts[facts.len() - 1]);
             }
         }
 
         #[test]
-        fn nothing_is_left_of_facts_that_were_all_taken_back((window, steps) in windows()) {
-            let mut rolling = SlidingWindow::new(window);
+        fn nothing_remains_when_all_facts_are_retracted((window, steps) in windows()) {
+            let mut sliding = SlidingWindow::new(window);
             let mut now = Timestamp(0);
             for step in steps {
                 let Step::Fact { later, before, measure } = step else { continue };
                 now = now + Span(later);
                 let at = now.saturating_sub(Span(before));
                 for times in [1, -1] {
-                    rolling.count(&Fact { known: now, at, who: ManagerIx::NONE, times, measure });
+                    sliding.count(&Fact { known: now, at, who: ManagerIx::NONE, times, measure });
                 }
             }
-            prop_assert_eq!(rolling.total().figures(), WindowFigures::default());
-            prop_assert_eq!(rolling.total().amounts().count(), 0);
+            prop_assert_eq!(sliding.total().figures(), WindowFigures::default());
+            prop_assert_eq!(sliding.total().amounts().count(), 0);
         }
     }
 
-    /// At a slide boundary exactly the size, at most one slide more; what is dated at a boundary is in the pane that
-    /// begins there.
+    /// The window covers exactly its size at a slide boundary and at most one slide more elsewhere; a fact dated at a
+    /// boundary belongs to the pane that begins there.
     #[test]
-    fn a_window_covers_its_complete_panes_and_the_running_one() {
+    fn a_window_covers_its_complete_panes_and_the_current_one() {
         let window = Window { size: Span(40), in_days: false, slide: Span(10) };
         let touches = |dates: &[i64], at| {
-            let mut rolling = SlidingWindow::new(window);
+            let mut sliding = SlidingWindow::new(window);
             for date in dates {
                 let at = Timestamp(*date);
-                rolling.count(&Fact { known: at, at, who: ManagerIx::NONE, times: 1, measure: Measure::Touch });
+                sliding.count(&Fact { known: at, at, who: ManagerIx::NONE, times: 1, measure: Measure::Touch });
             }
-            rolling.advance(Timestamp(at));
+            sliding.advance(Timestamp(at));
             assert_eq!(SlidingWindow::since(window, Timestamp(at)).0.rem_euclid(10), 0);
-            rolling.total().figures().touches
+            sliding.total().figures().touches
         };
         assert_eq!(touches(&[99, 100, 139], 140), 2);
         assert_eq!(touches(&[99, 100, 149], 149), 2);

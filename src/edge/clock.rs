@@ -1,10 +1,10 @@
-//! Owns the wall clock: the only place that reads it.
+//! The wall clock: the only code that reads it.
 
 use crate::domain::time::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The wall clock now.
+/// The current wall-clock time.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(since.as_millis() as i64)
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(elapsed.as_millis() as i64)
 }

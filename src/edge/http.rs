@@ -1,10 +1,9 @@
-//! Owns the HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/api/v1` for services and for
-//! people who want to know why.
+//! The HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/api/v1` for queries.
 //!
-//! `/livez` says whether the threads that poll and commit make progress, not whether a broker can be reached: a broker
-//! outage must not restart the fleet. `/readyz` says whether partitions are assigned, restored and read.
+//! `/livez` reports whether the threads that poll and commit make progress, not whether a broker is reachable: a broker
+//! outage must not restart the fleet. `/readyz` reports whether shards are assigned, restored and read.
 //!
-//! **Invariant: probes are answered at once.** Whatever sums figures does so on a thread of its own, one at a time.
+//! **Invariant: probes never wait.** Requests that compute figures run on separate threads, one at a time per endpoint.
 
 mod api;
 mod guard;
@@ -25,7 +24,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Threads that sum figures: one for `/metrics`, one for `/api/v1`, and one to spare.
+/// Threads that compute figures: one for `/metrics`, one for `/api/v1`, and one spare.
 const THREADS: usize = 3;
 
 /// The endpoints could not be opened.
@@ -36,35 +35,35 @@ pub struct HttpError {
     cause: io::Error,
 }
 
-/// What the endpoints show.
+/// What the endpoints read.
 #[derive(Clone)]
 pub struct EndpointContext {
     /// Renders the metrics.
     pub exporter: Arc<Exporter>,
-    /// Signs of life.
+    /// Liveness and readiness.
     pub liveness: Arc<Liveness>,
     /// The live figures, leads and deals.
-    pub board: Arc<LiveState>,
-    /// The alerts that are open.
-    pub view: Arc<OpenAlertsView>,
+    pub live_state: Arc<LiveState>,
+    /// The open alerts.
+    pub open_alerts: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
-    /// What who asks at `/api/v1` must show; `None`: only this machine may ask.
+    /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
     pub token: Option<Arc<str>>,
 }
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Clone)]
 struct HttpState {
-    shown: EndpointContext,
-    /// Room for one scrape, and for one question about figures, at a time.
-    scrape: Arc<Semaphore>,
-    question: Arc<Semaphore>,
+    context: EndpointContext,
+    /// One permit each: one scrape and one query at a time.
+    scrapes: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
 }
 
-/// Serves on `address` from a thread of its own until the process ends; returns the address that was bound (port 0
-/// takes a free one).
-pub fn serve(address: SocketAddr, shown: EndpointContext) -> Result<SocketAddr, HttpError> {
+/// Serves on `address` on a separate thread until the process ends; returns the bound address (port 0 binds a free
+/// port).
+pub fn serve(address: SocketAddr, context: EndpointContext) -> Result<SocketAddr, HttpError> {
     let failed = |cause| HttpError { address, cause };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -74,7 +73,7 @@ pub fn serve(address: SocketAddr, shown: EndpointContext) -> Result<SocketAddr, 
     let work = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let service = routes(shown).into_make_service_with_connect_info::<SocketAddr>();
+            let service = routes(context).into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, service).await
         });
         if let Err(error) = served {
@@ -85,44 +84,46 @@ pub fn serve(address: SocketAddr, shown: EndpointContext) -> Result<SocketAddr, 
     Ok(bound)
 }
 
-fn routes(shown: EndpointContext) -> Router {
-    let desk = HttpState { shown, scrape: Arc::new(Semaphore::new(1)), question: Arc::new(Semaphore::new(1)) };
+fn routes(context: EndpointContext) -> Router {
+    let state = HttpState { context, scrapes: Arc::new(Semaphore::new(1)), queries: Arc::new(Semaphore::new(1)) };
     Router::new()
-        .nest("/api/v1", api::routes(&desk))
+        .nest("/api/v1", api::routes(&state))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
-        .with_state(desk)
+        .with_state(state)
 }
 
-/// Does what takes longer than a moment, when its turn comes; `None`: it panicked.
-async fn apart<T: Send + 'static>(turn: &Arc<Semaphore>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let _turn = turn.acquire().await.ok()?;
+/// Runs blocking work once a permit is available; `None`: it panicked.
+async fn run_blocking<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let _permit = permits.acquire().await.ok()?;
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-async fn metrics(State(desk): State<HttpState>) -> Response {
-    let exporter = Arc::clone(&desk.shown.exporter);
-    let error = match apart(&desk.scrape, move || exporter.render()).await {
-        Some(Ok(text)) => return ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Some(Err(error)) => error.to_string(),
-        None => "the figures could not be summed".into(),
-    };
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+async fn metrics(State(state): State<HttpState>) -> Response {
+    let exporter = Arc::clone(&state.context.exporter);
+    match run_blocking(&state.scrapes, move || exporter.render()).await {
+        // https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+        Some(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures\n").into_response(),
+    }
 }
 
-async fn livez(State(desk): State<HttpState>) -> Response {
-    match desk.shown.liveness.stuck(clock::now()) {
+async fn livez(State(state): State<HttpState>) -> Response {
+    match state.context.liveness.stuck(clock::now()) {
         None => "alive\n".into_response(),
         Some(thread) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("no progress of the {thread:?} thread\n")).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the {thread:?} thread makes no progress\n")).into_response()
         }
     }
 }
 
-async fn readyz(State(desk): State<HttpState>) -> Response {
-    match desk.shown.liveness.ready() {
+async fn readyz(State(state): State<HttpState>) -> Response {
+    match state.context.liveness.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }

@@ -1,22 +1,21 @@
-//! Owns the Kafka edge: events in, and with one transaction an epoch everything that came of them out, offsets included.
+//! Owns the Kafka edge: reads events, and writes each epoch's output and source offsets in one transaction.
 //!
 //! ```text
-//!  source topics ──► ingest thread ──► workers ──► gather thread ──► commit thread ──► alerts, metrics, dead letters,
-//!  and rerouted      (owns consumer)                        ▲        (owns producer)   rerouted, source offsets
-//!                      ▲  │    ends of the epoch: positions │ ▲              │
-//!       restore thread │  └─────────────────────────────────┘ │              │ an outcome an epoch: the permit
-//!       (new shards) ──┘  ▲                                   └── watchdog   │ for another one
+//!  source topics ──► ingest thread ──► workers ──► gather thread ──► commit thread ──► alerts, metrics, reviews,
+//!  and rerouted      (owns consumer)                        ▲        (owns producer)   dead letters, state, offsets
+//!                      ▲  │    epoch ends (with positions)  │ ▲              │
+//!       restore thread │  └─────────────────────────────────┘ │              │ one outcome per epoch:
+//!       (new shards) ──┘  ▲                                   └── watchdog   │ a permit for another one
 //!                         └──────────────────────────────────────────────────┘
 //! ```
 //!
-//! **Exactly once.** An epoch's output and the offsets up to which it has been applied are one transaction, and what we
-//! are to the group goes with it: a process that lost its shards cannot commit.
-//! **Bounds.** At most `engine.epochs_in_flight` epochs are read and not committed; librdkafka reads ahead within its own
-//! bound; while the bound is reached the group protocol is served and nothing is read.
-//! **How soon.** From the sending of an event to the visibility of the alert that it sets off, for a reader of committed
-//! records: p50 5 ms, p99 25 to 35 ms, where nothing waits for the watermark (`allowed_lateness: 0s`; broker, processor
-//! and reader on two busy cores).
-//! **Endings.** What cannot be retried or aborted ends the run with an error; nothing limps on.
+//! **Exactly once.** An epoch's output and the offsets up to which events have been applied are one transaction, which
+//! carries the consumer group metadata: a process that lost its shards is fenced.
+//! **Bounds.** At most `engine.epochs_in_flight` epochs are read and not committed, plus librdkafka's bounded
+//! read-ahead. While the limit is reached the consumer is polled for the group protocol, but nothing is read.
+//! **Latency.** From sending an event until a read_committed consumer sees its alert: p50 5 ms, p99 25 to 35 ms, if
+//! nothing waits for the watermark (`allowed_lateness: 0s`; broker, processor and reader on two busy cores).
+//! **Failures.** An error that neither a retry nor an abort resolves ends the run.
 
 mod client;
 mod commit;
@@ -42,7 +41,6 @@ pub use commit::CommitError;
 pub use group::ConsumerLag;
 pub use ingest::IngestError;
 pub use restore::{RestoreError, RestoreProgress};
-pub use source_topics::SOURCES;
 pub use topics::TopicsError;
 
 use crate::config::Config;
@@ -64,41 +62,41 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use transaction::{Heartbeat, Transactions};
 
-/// A single call into librdkafka that takes longer has hung: some ignore their timeouts.
-const LONGEST_CALL: Duration = Duration::from_secs(60);
-/// So long a stop may take before the run is given up: within Kubernetes' grace period, if that is a minute.
-const GRACE: Duration = Duration::from_secs(45);
-/// How often the threads are looked after.
-const ROUND: Duration = Duration::from_millis(10);
+/// A librdkafka call that takes longer is considered hung: some calls ignore their timeouts.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a shutdown may take; shorter than a Kubernetes grace period of one minute.
+const STOP_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often the watchdog checks the threads.
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Asks a run to end: it commits what it has read, leaves the group and returns. Clones ask the same run.
+/// Stops a run: it commits what it has read, leaves the group and returns. Clones stop the same run.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks.
+    /// Requests the stop.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked.
+    /// Whether a stop was requested.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The flag itself, for a signal handler that sets it.
+    /// The flag itself, for a signal handler.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
 }
 
-/// Hands newer norms to a run, which takes them with its next epoch. Clones hand to the same run.
+/// Passes new norms to a run, which applies them from its next epoch on. Clones pass them to the same run.
 #[derive(Clone, Debug, Default)]
 pub struct NormsHandle(Arc<Mutex<Option<Arc<Norms>>>>);
 
 impl NormsHandle {
-    /// Hands over; what was not taken yet is replaced.
-    pub fn renew(&self, norms: Arc<Norms>) {
+    /// Sets the norms for the next epoch, and replaces any that are still pending.
+    pub fn set(&self, norms: Arc<Norms>) {
         *lock(&self.0) = Some(norms);
     }
 
@@ -107,16 +105,16 @@ impl NormsHandle {
     }
 }
 
-/// How long to read.
+/// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Until it is asked to stop.
+    /// At a stop request.
     Live,
-    /// To the end offsets found at the start; then event time goes to `until` or the last event, and the run is over.
+    /// At the end offsets found at the start; then event time advances to `until` or to the last event.
     Once,
 }
 
-/// A thread of the edge, for signs of life.
+/// A thread of the edge, for liveness checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Polls the consumer.
@@ -125,53 +123,53 @@ pub enum Part {
     Commit,
 }
 
-/// Whoever wants to know what happens: telemetry, tables, the live view. Called from the edge's threads, so it must not
-/// block.
+/// Receives the events of a run: for telemetry, tables and the live view. Called from the edge's threads, so it must
+/// not block.
 pub trait Observer: Send + Sync {
-    /// An epoch was committed; called in order.
-    fn committed(&self, made: &EpochOutput) {
-        let _ = made;
+    /// An epoch was committed. Called in epoch order.
+    fn committed(&self, output: &EpochOutput) {
+        let _ = output;
     }
 
-    /// A transaction with the output of so many epochs was committed.
+    /// A transaction with the output of `epochs` epochs was committed; `took` includes its retries.
     fn transaction(&self, took: Duration, epochs: usize) {
         let _ = (took, epochs);
     }
 
-    /// This was published with the epoch that was committed last, for whoever wants to keep it.
+    /// The alerts and rows of the epoch that was committed last, by value.
     fn published(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
         let _ = (alerts, rows);
     }
 
-    /// An epoch was committed so long after its reading had ended.
+    /// The time from closing an epoch to its commit.
     fn epoch(&self, took: Duration) {
         let _ = took;
     }
 
-    /// A transaction was taken back, to be tried again.
+    /// A transaction was aborted, and will be retried.
     fn aborted(&self) {}
 
-    /// So many epochs are read and not committed.
+    /// The number of epochs that are read and not committed.
     fn in_flight(&self, epochs: usize) {
         let _ = epochs;
     }
 
-    /// These shards are read from now on, and no others.
+    /// The shards that are read from now on; replaces the previous list.
     fn assigned(&self, shards: &[u32]) {
         let _ = shards;
     }
 
-    /// How far the shards are that are being restored, several times a second; none when the last one is.
+    /// Progress of the shards that are being restored, several times a second; empty when all are done.
     fn restoring(&self, shards: &[RestoreProgress]) {
         let _ = shards;
     }
 
-    /// How far behind the ends of its partitions the process is, about once a second.
+    /// Lag of the partitions that are read, about once a second.
     fn lag(&self, lags: &[ConsumerLag]) {
         let _ = lags;
     }
 
-    /// A thread made progress. A broker that is away does not keep it from that.
+    /// A thread is alive. Unreachable brokers do not prevent these calls.
     fn alive(&self, part: Part) {
         let _ = part;
     }
@@ -179,14 +177,14 @@ pub trait Observer: Send + Sync {
 
 impl Observer for () {}
 
-/// What a run did.
+/// Counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Epochs committed.
     pub epochs: u64,
     /// Transactions committed.
     pub transactions: u64,
-    /// Transactions that had to be taken back and made again.
+    /// Transactions aborted and retried.
     pub aborted: u64,
     /// Alert records.
     pub alerts: u64,
@@ -194,19 +192,19 @@ pub struct Summary {
     pub rows: u64,
     /// Dead letters.
     pub dead_letters: u64,
-    /// Messages sent to their right partition.
+    /// Misrouted messages sent to their right partition.
     pub rerouted: u64,
     /// Records of the state topic, and their bytes: keys and values, before compression.
     pub state: (u64, u64),
 }
 
-/// A run failed. The process should end with an error: whoever restarts it loses nothing.
+/// A run failed. The process should exit with an error; nothing is lost when it is restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A client could not be made.
+    /// A client could not be created.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The topics are not as they must be.
+    /// The topics are missing or wrong.
     #[error(transparent)]
     Topics(#[from] TopicsError),
     /// Reading failed.
@@ -215,24 +213,24 @@ pub enum RunError {
     /// Committing failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// Threads could not be started, or panicked.
+    /// A thread could not be started, or panicked.
     #[error("run {part}: {reason}")]
     Thread {
-        /// Which thread.
+        /// The thread.
         part: &'static str,
-        /// What was wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// A call into librdkafka does not return.
-    #[error("commit: a call into librdkafka has not returned for {} s", LONGEST_CALL.as_secs())]
+    /// A librdkafka call does not return.
+    #[error("commit: a librdkafka call has not returned for {} s", CALL_TIMEOUT.as_secs())]
     Hung,
-    /// The stop took too long.
-    #[error("stop: not done within {} s", GRACE.as_secs())]
-    Grace,
+    /// The shutdown took too long.
+    #[error("stop: not finished within {} s", STOP_TIMEOUT.as_secs())]
+    StopTimeout,
 }
 
-/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], all is read. `norms_handle` brings newer norms than
-/// those of `settings`.
+/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], everything is read. `norms_handle`
+/// supplies norms that replace those of `settings`.
 ///
 /// `settings.shards` is overwritten with the partition count of the source topics. Blocks the calling thread.
 pub fn run(
@@ -249,74 +247,74 @@ pub fn run(
         None => return Ok(Summary::default()),
     };
     if mode == Mode::Once {
-        // What a back-fill finds must not depend on when it runs.
+        // The result of a backfill must not depend on when it runs.
         settings.timing.follows_clock = false;
     }
-    // Before joining the group: it ends a transaction that a predecessor of the same name left open, whose offsets
-    // would else stay unknown until it times out.
-    if !transaction::begin(&producer, stop)? {
+    // Before joining the group: this aborts a transaction that a previous process with the same transactional id left
+    // open; until it ends, the committed offsets are unavailable.
+    if !transaction::init(&producer, stop)? {
         return Ok(Summary::default());
     }
     settings.timing.memory.durable = true;
     let (shards, timing, norms) = (settings.shards, settings.timing, Arc::clone(&settings.norms));
-    let closing = ingest::StopCondition {
+    let stop_condition = ingest::StopCondition {
         once: mode == Mode::Once,
         until: settings.timing.until,
         latest: Arc::clone(&settings.latest),
     };
     let failed = |part| move |reason| RunError::Thread { part, reason };
-    let (supply, mut gather, guards) =
+    let (epochs, mut collector, guards) =
         Workers::start(config.engine.workers, settings).map_err(failed("workers"))?.split();
 
     let in_flight = config.engine.epochs_in_flight.max(1);
-    // Epochs that only forget shards come on top of those that are bounded.
+    // Epochs that only release shards are sent in addition to the bounded ones.
     let bound = in_flight + 4;
     let (ends_in, ends) = bounded(bound);
     let (outcomes_in, outcomes) = bounded(bound);
-    let (made_in, made) = bounded(bound);
-    // At most one message a shard and rebalance.
-    let (fresh_in, fresh) = unbounded();
+    let (outputs_in, outputs) = bounded(bound);
+    // At most one message per shard and rebalance.
+    let (requests_in, requests) = unbounded();
     let (ready_in, ready) = unbounded();
     let fence = Arc::new(Fence::default());
-    let pulse = Arc::new(Heartbeat::default());
+    let heartbeat = Arc::new(Heartbeat::default());
 
     let ingest = Ingest::new(
         config,
         shards,
-        closing,
-        ingest::Ports { supply, ends: ends_in, outcomes, fresh: fresh_in, ready, norms, norms_handle },
+        stop_condition,
+        ingest::Ports { epochs, ends: ends_in, outcomes, requests: requests_in, ready, norms, norms_handle },
         Arc::clone(&fence),
         stop.clone(),
         Arc::clone(&observer),
     )?;
     let consumer = ingest.consumer();
     let ingest = spawn("ingest", move || ingest.run())?;
-    let reader = ingest.thread().clone();
-    let ports = restore::Ports { fresh, ready: ready_in, reader: reader.clone() };
+    let ingest_thread = ingest.thread().clone();
+    let ports = restore::Ports { requests, ready: ready_in, ingest_thread: ingest_thread.clone() };
     let restore = Restore::new(config, timing, ports, Arc::clone(&observer))?;
     let restore = spawn("restore", move || restore.run())?;
-    let gathering = spawn("gather", move || {
-        while let Some(made) = gather.gather() {
-            if made_in.send(made).is_err() {
+    let gather = spawn("gather", move || {
+        while let Some(output) = collector.next_epoch() {
+            if outputs_in.send(output).is_err() {
                 break;
             }
         }
     })?;
     let commit = Commit::new(
         config,
-        Transactions::new(producer, Arc::clone(&pulse), Arc::clone(&observer)),
-        commit::Ports { made, ends, outcomes: outcomes_in, reader, consumer, fence },
+        Transactions::new(producer, Arc::clone(&heartbeat), Arc::clone(&observer)),
+        commit::Ports { outputs, ends, outcomes: outcomes_in, ingest_thread, consumer, fence },
         observer,
     );
     let commit = spawn("commit", move || commit.run())?;
 
-    let watched = watch(&ingest, &commit, &pulse, stop);
+    let watched = watch(&ingest, &commit, &heartbeat, stop);
     if let Err(error) = watched {
-        // Threads that hang cannot be waited for; the process is about to end.
+        // Hung threads cannot be joined; the process is about to exit.
         std::mem::forget(guards);
         return Err(error);
     }
-    let read = join("ingest", ingest);
+    let ingest_result = join("ingest", ingest);
     let summary = match join("commit", commit) {
         Ok(Ok(summary)) => summary,
         Ok(Err(error)) => {
@@ -328,27 +326,32 @@ pub fn run(
             return Err(error);
         }
     };
-    if let Err(error) = read.and_then(|read| Ok(read?)) {
+    if let Err(error) = ingest_result.and_then(|result| Ok(result?)) {
         std::mem::forget(guards);
         return Err(error);
     }
     guards.join().into_iter().collect::<Result<(), String>>().map_err(failed("workers"))?;
-    join("gather", gathering)?;
+    join("gather", gather)?;
     join("restore", restore)?;
     Ok(summary)
 }
 
 /// Waits until both threads have ended.
-fn watch<I, C>(ingest: &JoinHandle<I>, commit: &JoinHandle<C>, pulse: &Heartbeat, stop: &Stop) -> Result<(), RunError> {
-    let mut asked: Option<Instant> = None;
+fn watch<I, C>(
+    ingest: &JoinHandle<I>,
+    commit: &JoinHandle<C>,
+    heartbeat: &Heartbeat,
+    stop: &Stop,
+) -> Result<(), RunError> {
+    let mut stopping_since: Option<Instant> = None;
     while !(ingest.is_finished() && commit.is_finished()) {
-        if pulse.held() > LONGEST_CALL {
+        if heartbeat.elapsed() > CALL_TIMEOUT {
             return Err(RunError::Hung);
         }
-        if stop.is_set() && asked.get_or_insert_with(Instant::now).elapsed() > GRACE {
-            return Err(RunError::Grace);
+        if stop.is_set() && stopping_since.get_or_insert_with(Instant::now).elapsed() > STOP_TIMEOUT {
+            return Err(RunError::StopTimeout);
         }
-        std::thread::sleep(ROUND);
+        std::thread::sleep(WATCH_INTERVAL);
     }
     Ok(())
 }
@@ -362,5 +365,5 @@ fn spawn<T: Send + 'static>(
 }
 
 fn join<T>(part: &'static str, thread: JoinHandle<T>) -> Result<T, RunError> {
-    thread.join().map_err(|_| RunError::Thread { part, reason: "it panicked".into() })
+    thread.join().map_err(|_| RunError::Thread { part, reason: "panicked".into() })
 }

@@ -1,10 +1,11 @@
-//! Owns the live view in Redis: rows and open alerts for services that want to ask rather than subscribe, and every alert
-//! status on a channel. Keys, their life and what may be missed stand in `docs/live-view.md`.
+//! The live view in Redis: rows and open alerts for services that query instead of subscribing, and every alert status
+//! on a channel. Keys, expiry and delivery guarantees: `docs/live-open_alerts.md`.
 //!
-//! **Invariant: the stream does not wait.** What is committed is put into a bounded queue; if there is no room, it is
-//! dropped and counted. A thread of its own writes. **Invariant: whole again.** Whenever something may be missing (at the
-//! start, after Redis was away or the queue was full, when shards have come) all rows and open alerts are written anew from
-//! memory; and so they are every third of their life, so that keys outlive silence and nobody's mistake lasts.
+//! **Invariant: Redis never blocks the stream.** Committed output goes into a bounded queue and is written by a
+//! separate thread; if the queue is full, the output is dropped and counted. **Invariant: the view becomes complete
+//! again.** Whenever something may be missing (at the start, after Redis was unavailable or the queue was full, after
+//! shards were assigned) all rows and open alerts are rewritten from memory. The same happens every third of the TTL,
+//! so that keys do not expire while nothing changes and errors do not persist.
 
 mod writer;
 
@@ -23,74 +24,74 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use writer::Writer;
 
-/// The live view cannot be kept.
+/// The live view cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// The address is of no use. It may hold a password, so it is not shown.
+    /// The address is invalid. It may contain a password, so it is not printed.
     #[error("redis.url: {0}")]
     Address(String),
-    /// There is no thread for it.
+    /// The thread could not be started.
     #[error("start the redis thread: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// What was committed together.
+/// Output of one commit.
 #[derive(Debug)]
 struct CommittedBatch {
     alerts: Vec<Alert>,
     rows: Vec<Row>,
 }
 
-/// What is written whole, and how.
+/// What a full rewrite reads.
 pub struct LiveViewSource {
     /// The rows.
-    pub board: Arc<LiveState>,
+    pub live_state: Arc<LiveState>,
     /// The open alerts.
-    pub view: Arc<OpenAlertsView>,
+    pub open_alerts: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
 }
 
-/// Keeps the live view, until it is dropped: then what waits is written, if Redis is quick.
+/// Maintains the live view. On drop, the queue is flushed within a time limit.
 pub struct LiveView {
     queue: Option<Sender<CommittedBatch>>,
-    /// Something is missing.
-    torn: Arc<AtomicBool>,
+    /// The view may miss something and must be rewritten.
+    incomplete: Arc<AtomicBool>,
     metrics: Arc<LiveViewMetrics>,
-    /// Closes when the thread ends.
+    /// Disconnects when the thread ends.
     ended: Receiver<Infallible>,
 }
 
-/// So long is waited for a Redis that is slow when the process stops.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the process waits at shutdown for the queue to be written.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LiveView {
-    /// Starts the writer. Redis need not be there yet.
+    /// Starts the writer. Redis need not be reachable yet.
     pub fn start(settings: &config::Redis, source: LiveViewSource) -> Result<Self, LiveError> {
         let client =
             redis::Client::open(settings.url.as_str()).map_err(|error| LiveError::Address(error.to_string()))?;
         let (queue, batches) = bounded(settings.queue);
-        let (torn, metrics): (_, Arc<LiveViewMetrics>) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        let writer = Writer::new(client, settings, source, Arc::clone(&metrics), Arc::clone(&torn));
-        let (ending, ended) = bounded(0);
+        let (incomplete, metrics): (_, Arc<LiveViewMetrics>) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let writer = Writer::new(client, settings, source, Arc::clone(&metrics), Arc::clone(&incomplete));
+        let (closed, ended) = bounded(0);
         std::thread::Builder::new().name("redis".into()).spawn(move || {
             writer.run(&batches);
-            drop(ending);
+            drop(closed);
         })?;
-        Ok(Self { queue: Some(queue), torn, metrics, ended })
+        Ok(Self { queue: Some(queue), incomplete, metrics, ended })
     }
 
-    /// How it fares.
+    /// The metrics of the live view.
     pub fn metrics(&self) -> &Arc<LiveViewMetrics> {
         &self.metrics
     }
 
-    /// More is to be seen than what was committed just now: shards have come.
-    pub fn tear(&self) {
-        self.torn.store(true, Ordering::Relaxed);
+    /// Requests a full rewrite: shards were assigned, so more changed than was committed.
+    pub fn mark_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
     }
 
-    /// This was committed.
+    /// Queues committed output.
     pub fn committed(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
         if alerts.is_empty() && rows.is_empty() {
             return;
@@ -100,7 +101,7 @@ impl LiveView {
             Ok(()) => self.metrics.set_queued(queue.len()),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.metrics.dropped(1);
-                self.torn.store(true, Ordering::Relaxed);
+                self.incomplete.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -109,8 +110,8 @@ impl LiveView {
 impl Drop for LiveView {
     fn drop(&mut self) {
         self.queue = None;
-        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST_WORDS) {
-            tracing::warn!("redis: too slow for what was committed last");
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(SHUTDOWN_TIMEOUT) {
+            tracing::warn!("redis: timed out writing the last committed batches");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Owns the replay: files in, alerts, review requests and figures out, through the same dataflow as the live processor, without Kafka
-//! and without looking at a wall clock.
+//! The replay: files in; alerts, review requests and figures out. It runs the same dataflow as the live processor,
+//! without Kafka and without a wall clock.
 //!
-//! Every tenant has a shard of its own here (but for rare collisions of a hash), so tenants may stand in the files one
-//! after another. Epochs are cut by number of messages, so the output depends on the files alone.
+//! Every tenant has its own shard here (except for rare hash collisions), so tenants may follow one another in the
+//! files. Epochs are cut by number of messages, so the output depends only on the files.
 //!
-//! Two norms can judge the same files side by side ([`replay_both`]); [`compare`] tells what differs, [`report`] tells it
-//! to people.
+//! Two sets of norms can be applied to the same files side by side ([`replay_both`]); [`compare`] finds the
+//! differences, [`report`] formats them.
 
 pub mod compare;
 pub mod report;
 
-use super::files::{Branch, EventFiles, ReadError, line_of};
+use super::files::{Branch, EventFiles, ReadError, file_and_line};
 use crate::dataflow::epoch::{Batch, EpochHeader, EpochOutput, RejectedMessage, put_in_order};
 use crate::dataflow::workers::{DataflowSettings, Workers};
 use crate::domain::alert::Alert;
@@ -18,56 +18,57 @@ use crate::domain::norms::Norms;
 use crate::domain::reject::Reason;
 use crate::domain::review::ReviewRequest;
 use crate::domain::row::Row;
-use crate::domain::shard_processor::{ShardProgress, Source, SourceProgress, Timing};
+use crate::domain::shard_processor::{ShardProgress, SourceProgress, Timing};
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use crossbeam_channel::bounded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Messages of an epoch: large, as nobody waits for a single one.
+/// Messages per epoch: many, since latency does not matter here.
 const EPOCH_MESSAGES: usize = 16_384;
-/// An epoch is cut into so many batches, dealt out to the workers.
+/// Batches per epoch, distributed over the workers.
 const EPOCH_PARTS: usize = 16;
-/// Epochs that are read and not gathered.
+/// Maximum number of epochs that are read and not yet processed.
 const EPOCHS_IN_FLIGHT: usize = 4;
-/// Many more than tenants.
+/// Far more shards than tenants.
 const SHARDS: u32 = 1 << 20;
 
 /// How to replay.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is wanted.
+    /// The norms.
     pub norms: Arc<Norms>,
-    /// How event time is kept; `until` is where the replay ends, by default at the last event.
+    /// Event-time settings; `until` is the end of the replay, by default the last event.
     pub timing: Timing,
     /// Worker threads.
     pub workers: usize,
-    /// Larger messages are refused.
+    /// Larger messages are rejected.
     pub max_message_bytes: usize,
 }
 
-/// What a replay found.
+/// The output of a replay.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The earliest event.
+    /// Event time of the earliest event.
     pub since: Option<Timestamp>,
-    /// Where it ended: the instant of the rows.
+    /// Event time at the end, which the rows are of.
     pub until: Option<Timestamp>,
-    /// Every alert, in order of its instant.
+    /// All alert statuses, in order of event time.
     pub alerts: Vec<Alert>,
-    /// Every request for a review, in order of its instant.
+    /// All review requests, in order of event time.
     pub reviews: Vec<ReviewRequest>,
-    /// Every row at the end.
+    /// All rows at the end.
     pub rows: Vec<Row>,
-    /// Events applied.
+    /// Applied events.
     pub applied: u64,
-    /// Events that were known already.
+    /// Duplicate events.
     pub duplicates: u64,
-    /// Events that were late.
+    /// Late events.
     pub late: u64,
-    /// Refusals by reason.
-    pub refused: BTreeMap<Reason, u64>,
+    /// Rejected messages by reason.
+    pub rejected: BTreeMap<Reason, u64>,
 }
 
 /// A replay failed.
@@ -81,7 +82,7 @@ pub enum ReplayError {
     Workers(String),
 }
 
-/// Gives the messages of files, in the order of a replay.
+/// A source of batches in replay order.
 pub trait Batches: Send + 'static {
     /// The next batch; `None` at the end.
     fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError>;
@@ -99,27 +100,27 @@ impl Batches for Branch {
     }
 }
 
-/// Replays `files` twice, side by side: both replays get the same messages, read and kept in memory once. `refusal` is
-/// told what the second refuses: the first refuses the same.
+/// Replays `files` twice, side by side: both replays get the same messages, read and kept in memory once. `on_rejected`
+/// is called for the messages that the second replay rejects; the first rejects the same.
 pub fn replay_both(
     files: EventFiles,
     [first, second]: [&Options; 2],
-    refusal: impl FnMut(usize, u64, &RejectedMessage),
+    on_rejected: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<[Outcome; 2], ReplayError> {
     let [first_branch, second_branch] = files.fork(EPOCH_MESSAGES / EPOCH_PARTS);
     std::thread::scope(|scope| {
-        let beside = scope.spawn(|| replay(first_branch, first, |_, _, _| {}));
-        let second = replay(second_branch, second, refusal);
-        let first = beside.join().map_err(|_| ReplayError::Workers("a replay panicked".into()))?;
+        let first_thread = scope.spawn(|| replay(first_branch, first, |_, _, _| {}));
+        let second = replay(second_branch, second, on_rejected);
+        let first = first_thread.join().map_err(|_| ReplayError::Workers("a replay panicked".into()))?;
         Ok([first?, second?])
     })
 }
 
-/// Replays `files`; `refusal` is told of every message that is refused, with its file number and line.
+/// Replays `files`; `on_rejected` is called for every rejected message, with its file index and line.
 pub fn replay(
     mut files: impl Batches,
     options: &Options,
-    mut refusal: impl FnMut(usize, u64, &RejectedMessage),
+    mut on_rejected: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<Outcome, ReplayError> {
     let timing = Timing { max_future_skew: None, follows_clock: false, ..options.timing };
     let settings = DataflowSettings {
@@ -128,9 +129,10 @@ pub fn replay(
         ..DataflowSettings::new(Arc::clone(&options.norms), timing)
     };
     let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));
-    let (supply, mut gather, guards) = Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
-    let (taken, permits) = bounded::<()>(EPOCHS_IN_FLIGHT);
-    let (until_in, until_out) = bounded(1);
+    let (supply, mut collector, guards) =
+        Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
+    let (in_flight, completed) = bounded::<()>(EPOCHS_IN_FLIGHT);
+    let (until_sender, until_receiver) = bounded(1);
     let until = options.timing.until;
     let reader = std::thread::spawn(move || -> Result<(), ReadError> {
         let workers = supply.workers();
@@ -142,62 +144,62 @@ pub fn replay(
             for part in 0..EPOCH_PARTS {
                 batches[part % workers].extend(files.next()?);
             }
-            if batches.iter().all(Vec::is_empty) || taken.send(()).is_err() {
+            if batches.iter().all(Vec::is_empty) || in_flight.send(()).is_err() {
                 break;
             }
             supply.send(EpochHeader { epoch, other_shards: Some(progress.clone()), ..EpochHeader::default() }, batches);
             epoch += 1;
         }
-        // All epochs are gathered once the channel of permits is empty again: then the last event's time is known.
-        while !taken.is_empty() {
+        // Once no epoch is in flight, the time of the last event is known.
+        while !in_flight.is_empty() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let last = latest.load(Ordering::Relaxed);
         let end = until.or((last > i64::MIN).then_some(Timestamp(last)));
-        let _ = until_in.send(end);
+        let _ = until_sender.send(end);
         let progress = ShardProgress { close: Some(end.unwrap_or(Timestamp::MIN)), ..progress };
         supply.send(EpochHeader { epoch, other_shards: Some(progress), ..EpochHeader::default() }, Vec::new());
         Ok(())
     });
     let mut outcome = Outcome::default();
-    while let Some(made) = gather.gather() {
-        let closing = made.closing;
-        outcome.absorb(made, &mut refusal);
+    while let Some(output) = collector.next_epoch() {
+        let closing = output.closing;
+        outcome.absorb(output, &mut on_rejected);
         if closing {
             break;
         }
-        let _ = permits.recv();
+        let _ = completed.recv();
     }
     let read = reader.join().map_err(|_| ReplayError::Workers("the reading thread panicked".into()))?;
     drop(guards);
     read?;
     let earliest = earliest.load(Ordering::Relaxed);
     outcome.since = (earliest < i64::MAX).then_some(Timestamp(earliest));
-    outcome.until = until_out.try_recv().ok().flatten();
+    outcome.until = until_receiver.try_recv().ok().flatten();
     put_in_order(&mut outcome.alerts, &mut outcome.reviews, &mut outcome.rows);
     Ok(outcome)
 }
 
 impl Outcome {
-    /// How many messages were read.
+    /// Number of messages read.
     pub fn messages(&self) -> u64 {
-        self.applied + self.duplicates + self.refused.values().sum::<u64>()
+        self.applied + self.duplicates + self.rejected.values().sum::<u64>()
     }
 
-    fn absorb(&mut self, made: EpochOutput, refusal: &mut impl FnMut(usize, u64, &RejectedMessage)) {
-        self.alerts.extend(made.alerts);
-        self.reviews.extend(made.reviews);
-        self.rows.extend(made.rows);
-        for mark in made.shards {
+    fn absorb(&mut self, output: EpochOutput, on_rejected: &mut impl FnMut(usize, u64, &RejectedMessage)) {
+        self.alerts.extend(output.alerts);
+        self.reviews.extend(output.reviews);
+        self.rows.extend(output.rows);
+        for mark in output.shards {
             self.applied += mark.counts.applied.iter().sum::<u64>();
             self.duplicates += mark.counts.duplicates;
             self.late += mark.counts.late;
         }
-        for refused in made.refusals {
-            *self.refused.entry(refused.reject.reason).or_default() += 1;
-            let offset = refused.batch.messages.get(refused.message as usize).map_or(0, |message| message.offset);
-            let (file, line) = line_of(offset);
-            refusal(file, line, &refused);
+        for rejected in output.rejected {
+            *self.rejected.entry(rejected.reject.reason).or_default() += 1;
+            let offset = rejected.batch.messages.get(rejected.message as usize).map_or(0, |message| message.offset);
+            let (file, line) = file_and_line(offset);
+            on_rejected(file, line, &rejected);
         }
     }
 }

@@ -1,40 +1,40 @@
-//! Owns tables of text: columns as wide as what stands in them, and nothing in them that a terminal would obey.
+//! Text tables with columns as wide as their contents, and escaping of terminal control characters.
 
 use std::fmt;
 
 /// A table of text.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// Names of columns, and whether their values stand at the right.
+    /// Names of columns, and whether their values are right-aligned.
     head: Vec<(String, bool)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table of these columns: `<` before a name puts values at the left, `>` at the right.
+    /// A table with these columns: `<` before a name aligns values left, `>` right.
     pub fn new(columns: &str) -> Self {
         let mut table = Self::default();
         columns.split_whitespace().for_each(|column| table.column(column));
         table
     }
 
-    /// Another column.
+    /// Adds a column.
     pub fn column(&mut self, name: &str) {
         let plain = name.trim_start_matches(['<', '>']).replace('_', " ");
         self.head.push((plain, name.starts_with('>')));
     }
 
-    /// Another row.
+    /// Adds a row.
     pub fn row(&mut self, values: Vec<String>) {
         self.rows.push(values);
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn height(&self) -> usize {
         self.rows.len()
     }
 
-    /// The rows without the names of columns, indented.
+    /// The rows, indented, without the header.
     pub fn body(&self) -> String {
         let widths = self.widths(&[]);
         self.rows.iter().map(|row| format!("  {}\n", self.line(row, &widths))).collect()
@@ -67,7 +67,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Ids as their sources spell them, less what a terminal would obey.
+/// The text with control characters escaped, so that ids from sources cannot control the terminal.
 pub fn clean(text: &str) -> String {
     let shown = |letter: char| match letter {
         letter if letter.is_control() => letter.escape_default().collect(),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_what_stands_in_them() {
+    fn columns_are_as_wide_as_their_contents() {
         let mut table = Table::new("<tenant >first_events");
         table.row(vec!["a".into(), "7".into()]);
         table.row(vec!["компания".into(), "12".into()]);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_told_nothing() {
+    fn control_characters_are_escaped() {
         assert_eq!(clean("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
     }
 }

@@ -1,4 +1,5 @@
-//! Owns the terminal: the demo's live table of managers with the newest alerts, or plain lines where nobody watches.
+//! The demo's terminal output: a live table of managers with the newest alerts, or plain lines if standard output is
+//! not a terminal.
 
 use crate::domain::alert::{Alert, Status};
 use crate::domain::id::{DepartmentId, UNKNOWN};
@@ -11,21 +12,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-/// How many alerts are kept to be shown.
+/// How many of the newest alerts are kept.
 const ALERTS: usize = 200;
-/// How many of them a table shows.
+/// How many of them are shown below the table.
 const NEWEST: usize = 12;
 
 /// The newest alerts, as lines.
 #[derive(Debug, Default)]
 pub struct Newest {
     lines: VecDeque<String>,
-    /// How many were seen since the start.
+    /// Alert statuses since the start.
     pub seen: u64,
 }
 
 impl Newest {
-    /// Takes in an alert.
+    /// Adds an alert.
     pub fn push(&mut self, alert: &Alert) {
         self.seen += 1;
         self.lines.push_back(line(alert));
@@ -34,7 +35,7 @@ impl Newest {
         }
     }
 
-    /// Hands out what came since the last call, for plain output.
+    /// Removes and returns the lines added since the last call, for plain output.
     pub fn drain(&mut self) -> impl Iterator<Item = String> {
         self.lines.drain(..)
     }
@@ -42,46 +43,46 @@ impl Newest {
 
 /// `10:25:00 FIRING    vera       lead:L12 had no response within 15 min …`
 fn line(alert: &Alert) -> String {
-    let manager = alert.manager.as_ref().map_or("nobody", |manager| manager.as_str());
+    let manager = alert.manager.as_ref().map_or("unassigned", |manager| manager.as_str());
     let message = rule::message(alert, Language::En);
     format!("{} {:9} {:10} {message}", time_of_day(alert.at), alert.status.name(), manager)
 }
 
-/// The simulated hour, in the calendar of the demo (Moscow, UTC+3 all year).
+/// The time of day in the demo's calendar (Moscow, UTC+3 all year).
 fn time_of_day(at: Timestamp) -> String {
     let seconds = (at.0 + 3 * Span::HOUR.0).div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// What is shown of a manager.
+/// The figures of a manager in the table.
 #[derive(Default)]
-struct Shown<'a> {
+struct ManagerRow<'a> {
     window: Option<&'a WindowFigures>,
     now: Option<&'a NowFigures>,
 }
 
-/// The table of managers over the window called `window`, one line each, worst first.
+/// The table of managers over the window named `window`, one line each, most violations first.
 pub fn table(rows: &[Row], window: &str) -> Vec<String> {
-    let mut managers = BTreeMap::<(&str, &str, &str), Shown<'_>>::new();
+    let mut managers = BTreeMap::<(&str, &str, &str), ManagerRow<'_>>::new();
     for row in rows {
         let Subject::Manager(id) = &row.subject else { continue };
         let department = row.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
-        let shown = managers.entry((row.tenant.as_str(), department, id.as_str())).or_default();
+        let entry = managers.entry((row.tenant.as_str(), department, id.as_str())).or_default();
         match &row.figures {
-            Figures::Window(_, figures) if row.figures.window() == window => shown.window = Some(figures),
-            Figures::Now(figures) => shown.now = Some(figures),
+            Figures::Window(_, figures) if row.figures.window() == window => entry.window = Some(figures),
+            Figures::Now(figures) => entry.now = Some(figures),
             Figures::Window(..) => {}
         }
     }
     let mut lines = vec![format!(
         "{:10} {:11} {:9} {:>5} {:>7} {:>9} {:>9} {:>8} {:>6} {:>7} {:>6} {:>6}",
-        "company",
+        "tenant",
         "department",
         "manager",
         "leads",
         "waiting",
-        "answer50",
-        "answer90",
+        "resp p50",
+        "resp p90",
         "in norm",
         "calls",
         "missed",
@@ -89,16 +90,16 @@ pub fn table(rows: &[Row], window: &str) -> Vec<String> {
         "open"
     )];
     let mut managers: Vec<_> = managers.into_iter().collect();
-    let trouble = |shown: &Shown<'_>| {
-        let late: i64 = shown.window.map_or(0, |figures| figures.violations.values().sum());
-        let open: i64 = shown.now.map_or(0, |figures| figures.open_alerts.values().sum());
+    let problems = |row: &ManagerRow<'_>| {
+        let late: i64 = row.window.map_or(0, |figures| figures.violations.values().sum());
+        let open: i64 = row.now.map_or(0, |figures| figures.open_alerts.values().sum());
         (late, open)
     };
-    managers.sort_by_key(|((tenant, ..), shown)| (*tenant, std::cmp::Reverse(trouble(shown))));
-    for ((tenant, department, manager), shown) in &managers {
-        let (late, open) = trouble(shown);
+    managers.sort_by_key(|((tenant, ..), row)| (*tenant, std::cmp::Reverse(problems(row))));
+    for ((tenant, department, manager), row) in &managers {
+        let (late, open) = problems(row);
         let empty = WindowFigures::default();
-        let window = shown.window.unwrap_or(&empty);
+        let window = row.window.unwrap_or(&empty);
         let lags = &window.first_response_wall;
         let lag = |seconds: f64| if lags.n > 0 { minutes(seconds) } else { "-".into() };
         let within =
@@ -107,10 +108,10 @@ pub fn table(rows: &[Row], window: &str) -> Vec<String> {
         lines.push(format!(
             "{tenant:10} {department:11} {manager:9} {:>5} {:>7} {:>9} {:>9} {within:>8} {calls:>6} {:>7} {late:>6} {open:>6}",
             window.leads_received,
-            shown.now.map_or(0, |now| now.awaiting_first_response),
+            row.now.map_or(0, |now| now.awaiting_first_response),
             lag(lags.p50_seconds),
             lag(lags.p90_seconds),
-            shown.now.map_or(0, |now| now.unreturned_calls),
+            row.now.map_or(0, |now| now.unreturned_calls),
         ));
     }
     lines
@@ -121,7 +122,7 @@ fn minutes(seconds: f64) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Draws the table on a terminal, or says new lines on anything else.
+/// Draws the table on a terminal; on other outputs prints new alerts as lines.
 pub struct Screen {
     live: bool,
 }
@@ -136,7 +137,7 @@ impl Screen {
         Ok(Self { live })
     }
 
-    /// Shows how things stand at simulated time `at`.
+    /// Draws the current figures at simulated time `at`.
     pub fn show(&self, at: Timestamp, head: &str, rows: &[Row], newest: &mut Newest) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if !self.live {
@@ -150,16 +151,16 @@ impl Screen {
         let mut text = String::new();
         let _ = writeln!(text, "{head}   simulated time {}   last hour", time_of_day(at));
         let table = table(rows, "1h");
-        let room = usize::from(height).saturating_sub(table.len() + 4).min(NEWEST);
-        for (number, line) in text.lines().map(str::to_owned).chain(table).enumerate() {
+        let capacity = usize::from(height).saturating_sub(table.len() + 4).min(NEWEST);
+        for (index, line) in text.lines().map(str::to_owned).chain(table).enumerate() {
             let line: String = line.chars().take(width.into()).collect();
-            match number {
+            match index {
                 0 | 1 => writeln!(out, "{}\r", line.bold())?,
                 _ => writeln!(out, "{line}\r")?,
             }
         }
         writeln!(out, "\r\n{}\r", "newest alerts".bold())?;
-        for line in newest.lines.iter().rev().take(room) {
+        for line in newest.lines.iter().rev().take(capacity) {
             let cut: String = line.chars().take(width.into()).collect();
             if line.contains(Status::Firing.name()) || line.contains(Status::Escalated.name()) {
                 writeln!(out, "{}\r", cut.red())?;
@@ -170,7 +171,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Gives the terminal back and says how things stood at the end.
+    /// Restores the terminal and prints the final table.
     pub fn close(self, rows: &[Row], seen: u64) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.live {
@@ -180,15 +181,12 @@ impl Screen {
         for line in table(rows, "1h") {
             writeln!(out, "{line}")?;
         }
+        writeln!(out, "\n{seen} alert statuses. resp p50/p90: first-response lag, median and 90th percentile, min:s;")?;
         writeln!(
             out,
-            "\n{seen} alert statuses. answer50/answer90: first-response lag, median and 90th percentile, min:s;"
+            "in norm: leads responded to by their deadline; missed: contacts with an unreturned missed call;"
         )?;
-        writeln!(
-            out,
-            "in norm: leads answered by their deadline; missed: contacts whose missed call nobody returned;"
-        )?;
-        writeln!(out, "late: violations of the last hour; open: alerts that are open now.")?;
+        writeln!(out, "late: violations in the last hour; open: alerts open now.")?;
         out.flush()
     }
 }

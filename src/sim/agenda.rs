@@ -1,73 +1,74 @@
-//! Owns whose turn is next. Promises turns in order of their instant, those of one instant in order of their number,
-//! whatever the order in which they were entered. Refuses to look into the past: no turn before the last one taken.
+//! A calendar queue of scheduled steps: returns them by time, then by actor, in whatever order they were scheduled.
 //!
-//! Later seconds lie about unsorted until their time comes; only what is entered for the running one goes into a heap.
-//! With a million customers at hand that is several times as fast as one heap, which no cache can hold.
+//! A step must not be scheduled before the last one returned. Later seconds are kept unsorted and sorted when they
+//! start; only steps added to the current second go into a heap. With a million customers this is several times as fast
+//! as one heap, which does not fit into any cache.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Who is next, and when.
+/// A step that is due at some time. Ordered by time, then actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ScheduledStep {
-    /// Microseconds since the epoch: many can be in one millisecond, in a certain order.
+    /// Microseconds since the Unix epoch: orders steps within one millisecond.
     pub(super) micros: i64,
-    pub(super) who: u32,
+    /// Index of the source or customer whose step it is.
+    pub(super) actor: u32,
 }
 
-/// All turns to come.
+/// All scheduled steps.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    /// Which second runs.
+    /// The current second.
     second: i64,
-    /// Its turns, the next one at the end.
-    running: Vec<ScheduledStep>,
-    /// What was entered for it since it runs.
-    sudden: BinaryHeap<Reverse<ScheduledStep>>,
+    /// Its steps in descending order: the next one is last.
+    current: Vec<ScheduledStep>,
+    /// Steps of the current second that were scheduled after it started.
+    added: BinaryHeap<Reverse<ScheduledStep>>,
     later: BTreeMap<i64, Vec<ScheduledStep>>,
-    /// Empty ones, to be used again.
+    /// Empty vectors for reuse.
     spare: Vec<Vec<ScheduledStep>>,
 }
 
-/// A second, nearly: 2²⁰ microseconds.
+/// 2²⁰ microseconds: about a second.
 const SECOND_BITS: u32 = 20;
-const SPARE: usize = 64;
-const SOON: usize = 4;
+const MAX_SPARE: usize = 64;
+const LOOKAHEAD: usize = 4;
 
 impl Agenda {
-    /// Enters a turn.
-    pub(super) fn enter(&mut self, turn: ScheduledStep) {
-        let second = turn.micros >> SECOND_BITS;
+    /// Schedules a step.
+    pub(super) fn schedule(&mut self, step: ScheduledStep) {
+        let second = step.micros >> SECOND_BITS;
         if second <= self.second {
-            self.sudden.push(Reverse(turn));
+            self.added.push(Reverse(step));
         } else {
-            self.later.entry(second).or_insert_with(|| self.spare.pop().unwrap_or_default()).push(turn);
+            self.later.entry(second).or_insert_with(|| self.spare.pop().unwrap_or_default()).push(step);
         }
     }
 
-    /// Takes the next turn.
+    /// Removes and returns the next step.
     pub(super) fn next(&mut self) -> Option<ScheduledStep> {
         loop {
-            match (self.running.last(), self.sudden.peek()) {
-                (Some(turn), Some(Reverse(sudden))) if turn > sudden => break self.sudden.pop().map(|turn| turn.0),
-                (Some(_), _) => break self.running.pop(),
-                (None, Some(_)) => break self.sudden.pop().map(|turn| turn.0),
-                (None, None) => self.begin_second()?,
+            match (self.current.last(), self.added.peek()) {
+                (Some(step), Some(Reverse(added))) if step > added => break self.added.pop().map(|step| step.0),
+                (Some(_), _) => break self.current.pop(),
+                (None, Some(_)) => break self.added.pop().map(|step| step.0),
+                (None, None) => self.advance()?,
             }
         }
     }
 
-    /// Who will have the turn soon, unless somebody comes between: whoever keeps them can look for the papers in time.
-    pub(super) fn soon(&self) -> Option<u32> {
-        Some(self.running[self.running.len().checked_sub(SOON)?].who)
+    /// The actor whose step is due a few steps from now, unless others are added before it: a hint for prefetching.
+    pub(super) fn peek_ahead(&self) -> Option<u32> {
+        Some(self.current[self.current.len().checked_sub(LOOKAHEAD)?].actor)
     }
 
-    fn begin_second(&mut self) -> Option<()> {
-        let (second, mut turns) = self.later.pop_first()?;
-        turns.sort_unstable_by(|a, b| b.cmp(a));
-        let old = std::mem::replace(&mut self.running, turns);
+    fn advance(&mut self) -> Option<()> {
+        let (second, mut steps) = self.later.pop_first()?;
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        let old = std::mem::replace(&mut self.current, steps);
         self.second = second;
-        if self.spare.len() < SPARE {
+        if self.spare.len() < MAX_SPARE {
             self.spare.push(old);
         }
         Some(())
@@ -76,25 +77,25 @@ impl Agenda {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Dice;
+    use super::super::random::Random;
     use super::*;
 
     #[test]
-    fn turns_come_in_order_whenever_they_were_entered() {
-        let (mut agenda, mut dice) = (Agenda::default(), Dice::new(5, 0));
-        let (mut naive, mut last) = (BTreeMap::new(), ScheduledStep { micros: i64::MIN, who: 0 });
-        for who in 0..20_000 {
-            let reach = dice.pick([10, 1 << 19, 1 << 22, 1 << 31]);
-            let micros = last.micros.max(1 << 40) + dice.between(0, reach);
-            agenda.enter(ScheduledStep { micros, who });
-            naive.insert((micros, who), ());
-            if dice.chance(60) {
-                let turn = agenda.next().expect("one was entered");
-                assert_eq!(naive.pop_first().map(|(first, ())| first), Some((turn.micros, turn.who)));
-                last = turn;
+    fn steps_are_returned_in_order_regardless_of_insertion_order() {
+        let (mut agenda, mut random) = (Agenda::default(), Random::new(5, 0));
+        let (mut naive, mut last) = (BTreeMap::new(), ScheduledStep { micros: i64::MIN, actor: 0 });
+        for actor in 0..20_000 {
+            let horizon = random.pick([10, 1 << 19, 1 << 22, 1 << 31]);
+            let micros = last.micros.max(1 << 40) + random.between(0, horizon);
+            agenda.schedule(ScheduledStep { micros, actor });
+            naive.insert((micros, actor), ());
+            if random.chance(60) {
+                let step = agenda.next().expect("one was scheduled");
+                assert_eq!(naive.pop_first().map(|(first, ())| first), Some((step.micros, step.actor)));
+                last = step;
             }
         }
-        let rest: Vec<_> = std::iter::from_fn(|| agenda.next()).map(|turn| (turn.micros, turn.who)).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| agenda.next()).map(|step| (step.micros, step.actor)).collect();
         assert_eq!(rest, naive.into_keys().collect::<Vec<_>>());
     }
 }

@@ -1,7 +1,9 @@
-//! Owns the customer: what one is known by, under which spellings, and where one's story stands. Promises that no two
-//! share a phone or an address, and that every spelling of a phone has one normal form. Refuses names.
+//! A simulated customer: identifiers, spellings of phone and address, and the state of the story.
+//!
+//! No two customers share a phone or an address, and all spellings of a phone have one normal form. Customers have no
+//! names.
 
-use super::random::Dice;
+use super::random::Random;
 use crate::domain::event::{CallOutcome, Channel, Contact};
 use crate::domain::id::{EntityId, EntityKind, MessageId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
@@ -12,43 +14,43 @@ use compact_str::{CompactString, format_compact};
 pub(super) enum Step {
     /// The lead, or the walk-in's deal, is created.
     Create,
-    /// It gets its manager.
+    /// The lead is assigned to a manager.
     Assign,
     /// A colleague takes over.
     Reassign,
-    /// The manager takes the lead to work.
+    /// The manager moves the lead to the stage "in work".
     Accept,
     /// The manager calls.
-    Dial,
+    OutboundCall,
     /// The customer calls.
-    Ring,
+    InboundCall,
     /// The call ends.
     HangUp,
     /// The customer writes.
     Ask,
-    /// A robot says that an answer will follow.
-    Excuse,
-    /// The manager answers.
+    /// An automatic reply is sent.
+    AutoReply,
+    /// The manager replies.
     Answer,
-    /// The manager writes unasked.
+    /// The manager writes without having been asked.
     Write,
     /// They meet.
     Meet,
-    /// Somebody listens to the last call.
+    /// The last call is reviewed.
     Review,
     /// The customer leaves an address.
     Link,
-    /// The lead becomes a deal.
+    /// The lead's deal is created.
     OpenDeal,
-    /// And is closed.
+    /// The lead is closed as converted.
     Convert,
-    /// The lead is turned down.
+    /// The lead is disqualified.
     Disqualify,
-    /// The deal needs an analysis of needs.
+    /// The needs analysis of the deal is completed.
     Analyse,
-    /// Then terms.
+    /// Terms are offered.
     Offer,
-    /// Then an invoice.
+    /// The invoice is sent.
     Invoice,
     /// The deal moves to its next stage.
     Move,
@@ -56,103 +58,103 @@ pub(super) enum Step {
     Finish,
 }
 
-/// What a customer is to the company.
+/// What the company knows of the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A stranger who rang.
-    Stranger,
+    /// A caller with neither a lead nor a deal.
+    UnknownCaller,
     /// A lead.
     Lead,
     /// A deal.
     Deal,
 }
 
-/// A customer, and the point that the story has reached.
+/// A customer and the state of the story.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Customer {
-    /// Which one; ids, phones and addresses come of it.
+    /// Unique number, from which ids, phone and address are derived.
     pub(super) number: u64,
-    /// Of which company.
+    /// Index of the company.
     pub(super) company: u32,
-    /// In whose hands.
+    /// Index of the responsible manager in the company's staff.
     pub(super) member: u32,
     pub(super) step: Step,
     pub(super) phase: Phase,
     /// Whether the customer has a phone.
     pub(super) phone: bool,
-    /// How the customer writes.
+    /// The channel that the customer writes on, if any.
     pub(super) channel: Option<Channel>,
     /// Rounds left in this part of the story.
     pub(super) rounds: u8,
     /// The deal's stage.
     pub(super) stage: u8,
-    /// Calls by the manager that nobody took, in a row.
-    pub(super) tries: u8,
-    /// Whether a manager ever turned to the customer.
+    /// Consecutive calls by the manager that the customer did not answer.
+    pub(super) failed_calls: u8,
+    /// Whether there was any touch.
     pub(super) touched: bool,
-    /// Whether they ever talked.
+    /// Whether there was any conversation.
     pub(super) talked: bool,
-    /// Whether the first response is over.
+    /// Whether the first response has happened.
     pub(super) responded: bool,
-    /// Whether the lead was taken to work.
+    /// Whether the lead is in the stage "in work".
     pub(super) in_work: bool,
-    /// Whether the deal comes without lead.
+    /// Whether the deal has no lead.
     pub(super) walk_in: bool,
     /// Whether the deal will be lost.
     pub(super) lost: bool,
-    /// Whether a missed call waits to be returned.
-    pub(super) waits: bool,
-    /// Whether the customer will get through this time.
+    /// Whether a missed call has not been returned yet.
+    pub(super) awaits_call_back: bool,
+    /// Whether the customer's next call will be answered.
     pub(super) gets_through: bool,
-    /// Whether the call is the customer's.
+    /// Whether the current call is inbound.
     pub(super) inbound: bool,
     pub(super) outcome: CallOutcome,
-    /// What was promised.
-    pub(super) then: Step,
-    /// When it will be done.
-    pub(super) promised: Timestamp,
+    /// The step that will settle what is pending.
+    pub(super) planned_step: Step,
+    /// When that step is due.
+    pub(super) planned_at: Timestamp,
     pub(super) call: u64,
     pub(super) call_started: Timestamp,
     pub(super) talk: Span,
     /// The last message.
     pub(super) message: u64,
     pub(super) created: Timestamp,
-    /// When the present stage was entered.
+    /// When the current stage was entered.
     pub(super) entered: Timestamp,
     pub(super) amount_minor: i64,
 }
 
 impl Customer {
-    /// A customer whom nothing is known of.
-    pub(super) fn new(number: u64, company: u32, member: u32, phase: Phase, dice: &mut Dice) -> Self {
-        let stranger = phase == Phase::Stranger;
-        let written = !stranger && dice.chance(65);
-        let phone = stranger || !written || dice.chance(90);
+    /// A customer at the beginning of the story.
+    pub(super) fn new(number: u64, company: u32, member: u32, phase: Phase, random: &mut Random) -> Self {
+        let unknown_caller = phase == Phase::UnknownCaller;
+        let written = !unknown_caller && random.chance(65);
+        let phone = unknown_caller || !written || random.chance(90);
         let channels = [Channel::Email, Channel::Email, Channel::Messenger, Channel::Messenger, Channel::Chat];
-        let channel = written.then(|| dice.pick(channels));
+        let channel = written.then(|| random.pick(channels));
         Self {
             number,
             company,
             member,
-            step: if stranger { Step::Ring } else { Step::Create },
+            step: if unknown_caller { Step::InboundCall } else { Step::Create },
             phase,
             phone,
-            channel: channel.or((phone && dice.chance(10)).then_some(Channel::Sms)),
+            channel: channel.or((phone && random.chance(10)).then_some(Channel::Sms)),
             rounds: 0,
             stage: 0,
-            tries: 0,
+            failed_calls: 0,
             touched: false,
             talked: false,
             responded: false,
             in_work: false,
             walk_in: false,
             lost: false,
-            waits: false,
+            awaits_call_back: false,
             gets_through: false,
             inbound: false,
             outcome: CallOutcome::NoAnswer,
-            then: Step::Dial,
-            promised: Timestamp(0),
+            planned_step: Step::OutboundCall,
+            planned_at: Timestamp(0),
             call: 0,
             call_started: Timestamp(0),
             talk: Span::ZERO,
@@ -163,7 +165,7 @@ impl Customer {
         }
     }
 
-    /// The id that the lead, and the deal grown from it, go by.
+    /// The id of the lead, and of the deal created from it.
     pub(super) fn id(&self) -> CompactString {
         id("", self.number)
     }
@@ -174,7 +176,7 @@ impl Customer {
         EntityId { kind, id: self.id() }
     }
 
-    /// The thread that the present messages stand in, where the channel has threads.
+    /// The thread of the current messages, on channels that have threads.
     pub(super) fn thread(&self) -> Option<ThreadId> {
         let prefix = if self.phase == Phase::Deal { "deal-" } else { "lead-" };
         matches!(self.channel, Some(Channel::Email | Channel::Chat)).then(|| ThreadId(id(prefix, self.number)))
@@ -190,37 +192,37 @@ impl Customer {
         spell("7##########", self.number)
     }
 
-    /// The phone as a telephone system spells it.
-    pub(super) fn phone_dialled(&self, dice: &mut Dice) -> CompactString {
-        spell(dice.pick(["+7##########", "+7##########", "8##########", "7##########"]), self.number)
+    /// The phone as a telephony system spells it.
+    pub(super) fn phone_dialled(&self, random: &mut Random) -> CompactString {
+        spell(random.pick(["+7##########", "+7##########", "8##########", "7##########"]), self.number)
     }
 
-    /// Phones and addresses as people typed them in.
-    pub(super) fn contacts(&self, dice: &mut Dice) -> Vec<Contact> {
+    /// Phone and address as typed by people.
+    pub(super) fn contacts(&self, random: &mut Random) -> Vec<Contact> {
         let mut contacts = Vec::with_capacity(2);
         if self.phone {
-            contacts.push(Contact::Phone(spell(dice.pick(TYPED), self.number)));
+            contacts.push(Contact::Phone(spell(random.pick(TYPED), self.number)));
         }
         if self.channel.is_some_and(|channel| channel != Channel::Sms) {
-            contacts.extend(self.address(dice));
+            contacts.extend(self.address(random));
         }
         contacts
     }
 
-    /// Where the customer writes from.
-    pub(super) fn address(&self, dice: &mut Dice) -> Option<Contact> {
+    /// The address that the customer writes from.
+    pub(super) fn address(&self, random: &mut Random) -> Option<Contact> {
         Some(match self.channel? {
-            Channel::Email => Contact::Email(match dice.below(10) {
+            Channel::Email => Contact::Email(match random.below(10) {
                 0 => format_compact!("Client {0} <c{0}@mail.example>", self.number),
                 1 | 2 => format_compact!("C{}@Mail.Example", self.number),
                 _ => format_compact!("c{}@mail.example", self.number),
             }),
-            Channel::Sms => Contact::Phone(self.phone_dialled(dice)),
+            Channel::Sms => Contact::Phone(self.phone_dialled(random)),
             channel => Contact::Handle { handle: id("user", self.number), channel },
         })
     }
 
-    /// The normal form of where the customer writes from.
+    /// The normal form of the address that the customer writes from.
     pub(super) fn address_form(&self) -> Option<CompactString> {
         Some(match self.channel? {
             Channel::Email => format_compact!("c{}@mail.example", self.number),
@@ -230,7 +232,7 @@ impl Customer {
     }
 }
 
-/// How people type a phone in; `#` is a digit.
+/// Spellings of phones as typed by people; `#` is a digit.
 pub(super) const TYPED: [&str; 10] = [
     "+7##########",
     "+7##########",
@@ -244,19 +246,19 @@ pub(super) const TYPED: [&str; 10] = [
     "8 (###) ###-##-## доб. 12",
 ];
 
-/// Area codes, among them those that begin with 8.
+/// Area codes, including ones that begin with 8.
 const AREAS: [u64; 16] = [495, 812, 831, 861, 862, 343, 383, 846, 903, 916, 921, 926, 962, 985, 999, 701];
-/// Without a common divisor with ten million: neighbours get numbers far apart, and no two the same.
+/// Coprime to ten million: consecutive customers get numbers far apart, and no two get the same.
 const STRIDE: u64 = 6_180_339;
 
-/// The phone of a customer after a pattern.
+/// The phone of a customer, spelled by a pattern.
 pub(super) fn spell(pattern: &str, number: u64) -> CompactString {
     let area = AREAS[(number % 16) as usize];
-    let mut left = area * 10_000_000 + number / 16 % 10_000_000 * STRIDE % 10_000_000;
+    let mut rest = area * 10_000_000 + number / 16 % 10_000_000 * STRIDE % 10_000_000;
     let mut digits = [0; 10];
     for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
     let mut digits = digits.into_iter();
     let mut spelling = [0; 40];
@@ -271,12 +273,12 @@ pub(super) fn spell(pattern: &str, number: u64) -> CompactString {
 pub(super) fn id(prefix: &str, number: u64) -> CompactString {
     let mut text = [0; 40];
     let mut start = text.len();
-    let mut left = number;
+    let mut rest = number;
     loop {
         start -= 1;
-        text[start] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
             break;
         }
     }
@@ -293,7 +295,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn all_spellings_of_a_phone_meet() {
+    fn all_spellings_of_a_phone_have_one_normal_form() {
         for number in (0..100_000).step_by(77).chain([u64::MAX]) {
             let form = spell("7##########", number);
             for pattern in TYPED {
@@ -310,15 +312,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_the_form_that_is_owed() {
-        let mut dice = Dice::new(3, 0);
+    fn addresses_have_the_expected_normal_form() {
+        let mut random = Random::new(3, 0);
         for number in 0..500 {
-            let customer = Customer::new(number, 0, 0, Phase::Lead, &mut dice);
+            let customer = Customer::new(number, 0, 0, Phase::Lead, &mut random);
             assert!(customer.phone || customer.channel.is_some());
             for _ in 0..5 {
-                let form = customer.address(&mut dice).and_then(|address| normal_form(&address, Country::Ru));
+                let form = customer.address(&mut random).and_then(|address| normal_form(&address, Country::Ru));
                 assert_eq!(form, customer.address_form());
-                let dialled = customer.phone_dialled(&mut dice);
+                let dialled = customer.phone_dialled(&mut random);
                 assert_eq!(phone(&dialled, Country::Ru), Some(customer.phone_form()));
             }
         }
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_numbers_after_a_prefix() {
+    fn ids_are_a_prefix_and_a_number() {
         assert_eq!((id("", 0).as_str(), id("m", 1200).as_str()), ("0", "m1200"));
         assert_eq!(id("lead-", u64::MAX), format!("lead-{}", u64::MAX));
     }

@@ -1,23 +1,24 @@
-//! Owns the disturbances of the way: disorder and repetition, as adaptors of any stream of events. Promises that
-//! disorder stays inside its lateness and that nothing is lost; a seed disturbs alike every time.
+//! Iterator adaptors that reorder and duplicate events, as delivery can.
+//!
+//! Reordering stays within a given lateness and loses nothing. The same seed gives the same result.
 
-use super::random::Dice;
+use super::random::Random;
 use crate::domain::event::Event;
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// What can happen to events on their way.
-pub trait Disturb: Iterator<Item = Event> + Sized {
-    /// Delivers every event up to `lateness` (at most 49 days) after its time, in the order of delivery. An event is
-    /// always less than `lateness` older than the newest before it, so none is late.
+/// Reordering and duplication of a stream of events.
+pub trait Disorder: Iterator<Item = Event> + Sized {
+    /// Delays every event by less than `lateness` (at most 49 days) and yields them in order of delivery. An event is
+    /// always less than `lateness` older than the newest event before it, so none is late.
     ///
-    /// The events must come in order of their time.
+    /// The input must be in order of event time.
     fn shuffled(self, lateness: Span, seed: u64) -> Shuffled<Self> {
         Shuffled {
             events: self,
             lateness,
-            dice: Dice::new(seed, 1),
+            random: Random::new(seed, 1),
             newest: Timestamp::MIN,
             count: 0,
             order: BinaryHeap::new(),
@@ -26,25 +27,25 @@ pub trait Disturb: Iterator<Item = Event> + Sized {
         }
     }
 
-    /// Sends a share of the events (0 to 1) twice, one copy behind the other.
+    /// Yields a fraction `rate` (0 to 1) of the events twice, each copy right after the original.
     fn duplicated(self, rate: f64, seed: u64) -> Duplicated<Self> {
         let share = (rate.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
-        Duplicated { events: self, share, dice: Dice::new(seed, 2), again: None }
+        Duplicated { events: self, share, random: Random::new(seed, 2), repeated: None }
     }
 }
 
-impl<I: Iterator<Item = Event>> Disturb for I {}
+impl<I: Iterator<Item = Event>> Disorder for I {}
 
-/// See [`Disturb::shuffled`].
+/// See [`Disorder::shuffled`].
 #[derive(Debug)]
 pub struct Shuffled<I> {
     events: I,
     lateness: Span,
-    dice: Dice,
-    /// The time of the last event taken in: none to come is delivered before.
+    random: Random,
+    /// Event time of the last event read: no later event is delivered before it.
     newest: Timestamp,
     count: u64,
-    /// What is on its way: by the time of its delivery, in places of `held`.
+    /// Delivery time, tie-breaker and index in `held` of each event in flight.
     order: BinaryHeap<Reverse<(Timestamp, u64, u32)>>,
     held: Vec<Option<Event>>,
     free: Vec<u32>,
@@ -54,19 +55,19 @@ impl<I: Iterator<Item = Event>> Shuffled<I> {
     fn send(&mut self, event: Event) {
         self.newest = event.at;
         self.count += 1;
-        let delivery = event.at.saturating_add(self.dice.span_below(self.lateness));
-        let place = self.free.pop().unwrap_or(self.held.len() as u32);
-        if place as usize == self.held.len() {
+        let delivery = event.at.saturating_add(self.random.span_below(self.lateness));
+        let slot = self.free.pop().unwrap_or(self.held.len() as u32);
+        if slot as usize == self.held.len() {
             self.held.push(None);
         }
-        self.held[place as usize] = Some(event);
-        self.order.push(Reverse((delivery, self.count, place)));
+        self.held[slot as usize] = Some(event);
+        self.order.push(Reverse((delivery, self.count, slot)));
     }
 
     fn deliver(&mut self) -> Option<Event> {
-        let Reverse((_, _, place)) = self.order.pop()?;
-        self.free.push(place);
-        self.held[place as usize].take()
+        let Reverse((_, _, slot)) = self.order.pop()?;
+        self.free.push(slot);
+        self.held[slot as usize].take()
     }
 }
 
@@ -86,25 +87,25 @@ impl<I: Iterator<Item = Event>> Iterator for Shuffled<I> {
     }
 }
 
-/// See [`Disturb::duplicated`].
+/// See [`Disorder::duplicated`].
 #[derive(Debug)]
 pub struct Duplicated<I> {
     events: I,
     share: u32,
-    dice: Dice,
-    again: Option<Event>,
+    random: Random,
+    repeated: Option<Event>,
 }
 
 impl<I: Iterator<Item = Event>> Iterator for Duplicated<I> {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.again.take() {
+        if let Some(event) = self.repeated.take() {
             return Some(event);
         }
         let event = self.events.next()?;
-        if self.dice.rarely(self.share) {
-            self.again = Some(event.clone());
+        if self.random.chance_fraction(self.share) {
+            self.repeated = Some(event.clone());
         }
         Some(event)
     }

@@ -1,7 +1,7 @@
-//! Owns what must come out: the violations that the simulated staff committed on purpose.
+//! The alerts that the processor must publish for a simulation: the violations committed deliberately.
 //!
-//! Promises that each is one violation of the norms that the plan lies in wait with, and that nothing else violates
-//! them. Refuses figures, and rules that no vice is about.
+//! Each is exactly one violation of the plan's norms, and nothing else violates them. Rules over windows, and rules
+//! that no habit breaks, are not covered.
 
 use crate::domain::id::{EntityId, ManagerId, TenantId};
 use crate::domain::identity;
@@ -10,21 +10,21 @@ use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use std::fmt;
 
-/// One violation that a manager committed on purpose.
+/// One deliberate violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedAlert {
-    /// In which company.
+    /// The company.
     pub tenant: TenantId,
-    /// By whom: the responsible when it begins.
+    /// The manager responsible when the violation begins.
     pub manager: ManagerId,
-    /// Of which rule.
+    /// The rule.
     pub rule: Rule,
-    /// Towards whom.
+    /// The lead, deal or contact.
     pub subject: Subject,
-    /// When its clock started; for an act that is wrong in itself, the act.
+    /// When the clock started; for an act rule, the time of the act.
     pub anchor: Timestamp,
-    /// The date of the act that will end it (a call becomes known at its end and is dated at its start); `None` for an
-    /// act that is wrong in itself, which has no end.
+    /// Event time of the act that ends it (a call is reported at its end and dated at its start); `None` for an act
+    /// rule, whose violations have no end.
     pub settled: Option<Timestamp>,
 }
 
@@ -38,7 +38,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// As alerts name it, under the privacy key in force (the tenant's id, unless norms say otherwise).
+    /// The subject in alerts, under this privacy key (the tenant's id unless the norms set another).
     pub fn name(&self, privacy_key: &str) -> String {
         match self {
             Self::Entity(entity) => entity.to_string(),
@@ -47,7 +47,7 @@ impl Subject {
     }
 }
 
-/// Entities as alerts name them, phones and addresses as they are: for tests of the simulator only.
+/// Entities as in alerts, phones and addresses in clear: only for tests of the simulator.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,6 @@
-//! Owns chance: every random choice of the simulator is thrown here. Promises that a seed throws the same on every
-//! platform: ChaCha and whole numbers only. Refuses the clock, the system's entropy and floating point.
+//! The simulator's random numbers: the same for a seed on every platform.
+//!
+//! ChaCha and integer arithmetic only: no clock, no system entropy, no floating point.
 
 use crate::domain::time::Span;
 use rand::{Rng, SeedableRng};
@@ -7,13 +8,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// A stream of random choices.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(ChaCha8Rng);
+pub(super) struct Random(ChaCha8Rng);
 
-/// The exponential distribution with mean 1000, cut at fifteen sixteenths: ends of sixteen equally likely intervals.
+/// Quantiles of the exponential distribution with mean 1000 in steps of 1/16, the last one cut off: the ends of sixteen
+/// equally likely intervals.
 const EXPONENTIAL: [i64; 17] = [0, 65, 134, 208, 288, 375, 470, 575, 693, 827, 981, 1163, 1386, 1674, 2079, 2773, 4750];
 
-impl Dice {
-    /// The stream of a seed; `stream` tells apart those who throw.
+impl Random {
+    /// The stream of a seed; `stream` selects an independent sequence per user.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -21,49 +23,49 @@ impl Dice {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// 0 to `n` − 1, or 0 for no choice.
+    /// 0 to `n` − 1; 0 if `n` is 0.
     pub(super) fn below(&mut self, n: u32) -> u32 {
-        // The bias is under n / 2³²: nobody will see it.
+        // The bias is below n / 2³² and does not matter here.
         ((u64::from(self.0.next_u32()) * u64::from(n)) >> 32) as u32
     }
 
-    /// `low` to `high`, both included; they are less than 2³² apart.
+    /// `low` to `high`, inclusive; they must be less than 2³² apart.
     pub(super) fn between(&mut self, low: i64, high: i64) -> i64 {
         low + i64::from(self.below((high - low + 1).clamp(1, i64::from(u32::MAX)) as u32))
     }
 
-    /// `low` to `high`, both included.
+    /// `low` to `high`, inclusive.
     pub(super) fn span(&mut self, low: Span, high: Span) -> Span {
         Span(self.between(low.0, high.0))
     }
 
-    /// Up to but not including `limit`.
+    /// 0 to `limit`, exclusive.
     pub(super) fn span_below(&mut self, limit: Span) -> Span {
         Span(i64::from(self.below(limit.0.clamp(0, i64::from(u32::MAX)) as u32)))
     }
 
-    /// True in `percent` of all throws.
+    /// True with a probability of `percent`.
     pub(super) fn chance(&mut self, percent: u32) -> bool {
         self.below(100) < percent
     }
 
-    /// True in `share` of 2³² throws.
-    pub(super) fn rarely(&mut self, share: u32) -> bool {
+    /// True with a probability of `share` / 2³².
+    pub(super) fn chance_fraction(&mut self, share: u32) -> bool {
         self.0.next_u32() < share
     }
 
-    /// One of them, equally likely.
+    /// One of the values, equally likely.
     pub(super) fn pick<T: Copy, const N: usize>(&mut self, of: [T; N]) -> T {
         of[self.below(N as u32) as usize]
     }
 
-    /// How long until the next of many independent arrivals, `mean` (under 10¹⁴) being the average.
-    pub(super) fn wait(&mut self, mean: i64) -> i64 {
-        let throw = self.0.next_u32();
-        let interval = (throw >> 28) as usize;
+    /// An exponentially distributed interarrival time with this `mean` (below 10¹⁴).
+    pub(super) fn arrival_gap(&mut self, mean: i64) -> i64 {
+        let bits = self.0.next_u32();
+        let interval = (bits >> 28) as usize;
         let (low, high) = (EXPONENTIAL[interval], EXPONENTIAL[interval + 1]);
-        let inside = i64::from(throw & 0x0fff_ffff);
-        let thousandths = low * 16 + (((high - low) * 16 * inside) >> 28);
+        let offset = i64::from(bits & 0x0fff_ffff);
+        let thousandths = low * 16 + (((high - low) * 16 * offset) >> 28);
         mean * thousandths / 16_000
     }
 }
@@ -73,31 +75,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_have_their_mean() {
-        let mut dice = Dice::new(1, 0);
+    fn arrival_gaps_have_their_mean() {
+        let mut random = Random::new(1, 0);
         for mean in [50, 1_000_000, 60_000_000_000] {
-            let sum: i64 = (0..40_000).map(|_| dice.wait(mean)).sum();
+            let sum: i64 = (0..40_000).map(|_| random.arrival_gap(mean)).sum();
             let found = sum / 40_000;
             assert!((found - mean).abs() * 50 <= mean.max(50), "{found} for {mean}");
         }
     }
 
     #[test]
-    fn throws_stay_inside() {
-        let mut dice = Dice::new(2, 0);
-        let throws: Vec<i64> = (0..1000).map(|_| dice.between(-2, 2)).collect();
-        assert_eq!((throws.iter().min(), throws.iter().max()), (Some(&-2), Some(&2)));
-        assert_eq!((dice.below(0), dice.below(1), dice.span_below(Span::ZERO)), (0, 0, Span::ZERO));
-        assert!(!dice.chance(0) && dice.chance(100) && !dice.rarely(0));
+    fn draws_stay_within_bounds() {
+        let mut random = Random::new(2, 0);
+        let draws: Vec<i64> = (0..1000).map(|_| random.between(-2, 2)).collect();
+        assert_eq!((draws.iter().min(), draws.iter().max()), (Some(&-2), Some(&2)));
+        assert_eq!((random.below(0), random.below(1), random.span_below(Span::ZERO)), (0, 0, Span::ZERO));
+        assert!(!random.chance(0) && random.chance(100) && !random.chance_fraction(0));
     }
 
     #[test]
     fn streams_of_one_seed_differ() {
-        let throws = |stream| {
-            let mut dice = Dice::new(7, stream);
-            [dice.below(1 << 31), dice.below(1 << 31)]
+        let draws = |stream| {
+            let mut random = Random::new(7, stream);
+            [random.below(1 << 31), random.below(1 << 31)]
         };
-        assert_eq!(throws(0), throws(0));
-        assert_ne!(throws(0), throws(1));
+        assert_eq!(draws(0), draws(0));
+        assert_ne!(draws(0), draws(1));
     }
 }

@@ -1,14 +1,15 @@
-//! Owns the stories: what managers and customers do with each other, one event a step. Promises that a customer's
-//! events never share an instant, and that exactly what is entered as owed violates the norms. Refuses to keep
-//! customers: whoever calls a scene keeps them and calls again when the next step is due.
+//! The stories: what customers and managers do, one event per step.
 //!
-//! **One thing at a time.** A story has one next step. While something is owed to a customer (a first response, a call
-//! back, an answer) nothing else happens to him that could settle it, so what is planned is what comes out.
+//! Events of one customer never share a timestamp, and exactly the recorded violations break the norms. The caller
+//! keeps the customers and runs the next step when it is due.
+//!
+//! **One thing at a time.** A story has one next step. While a customer waits for a first response, a call back or a
+//! reply, nothing else happens that could settle it, so the planned outcome is the actual one.
 
 use super::customer::{Customer, Phase, Step, id};
 use super::expected::{ExpectedAlert, Subject};
 use super::plan::{Company, Habit, Member, Plan, Traits, Weights};
-use super::random::Dice;
+use super::random::Random;
 use crate::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Created, CrmPayload, Direction, Event, Message, Outcome,
     Payload, Snapshot, StageChanged, TermsOffered, Verdict,
@@ -18,59 +19,59 @@ use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
-/// What all stories share.
+/// State shared by all stories.
 #[derive(Debug)]
-pub(super) struct Books {
-    pub(super) dice: Dice,
-    /// The last number of each that was given out.
+pub(super) struct SharedState {
+    pub(super) random: Random,
+    /// The last number assigned, per kind.
     pub(super) events: u64,
     pub(super) customers: u64,
     pub(super) calls: u64,
     pub(super) messages: u64,
-    pub(super) owed: Vec<ExpectedAlert>,
+    pub(super) expected: Vec<ExpectedAlert>,
 }
 
-/// One instant in one company.
+/// What a step needs besides its customer.
 #[derive(Debug)]
-pub(super) struct Scene<'a> {
+pub(super) struct StepContext<'a> {
     pub(super) plan: &'a Plan,
     pub(super) company: &'a Company,
-    pub(super) books: &'a mut Books,
+    pub(super) shared: &'a mut SharedState,
     pub(super) now: Timestamp,
 }
 
-/// When the next step is due; `None`: the story is over.
+/// When the next step is due; `None`: the story has ended.
 type Next = Option<Timestamp>;
 
 /// The stages of [`norms_yaml`](super::norms_yaml)'s pipeline.
 const STAGES: [&str; 4] = ["NEW", "NEEDS", "PROPOSAL", "INVOICE"];
 const SOURCES: [&str; 5] = ["WEB", "CALL", "ADVERT", "PARTNER", "FAIR"];
 const REASONS: [&str; 4] = ["no_budget", "not_interested", "duplicate", "bought_elsewhere"];
-/// Who allows large discounts, listens to calls, and is no manager.
+/// Approves large discounts; is not a manager.
 pub(super) const BOSS: &str = "boss";
 
-/// Too late, but done: parts of the norm in percent.
+/// How long a late act takes, in percent of the norm.
 const LATE: (i64, i64) = (120, 200);
-/// Too late by hours.
-const NEVER: (i64, i64) = (400, 700);
-/// From one thing to the next where nothing presses.
-const LEISURE: (Span, Span) = (Span::MINUTE, Span(6 * Span::MINUTE.0));
-/// From the moment at which a colleague takes over to the first touch.
-const TAKEN_OVER: Span = Span(2 * Span::MINUTE.0);
+/// The same for an act that is far too late.
+const VERY_LATE: (i64, i64) = (400, 700);
+/// Gap between steps when nothing is pending.
+const IDLE_GAP: (Span, Span) = (Span::MINUTE, Span(6 * Span::MINUTE.0));
+/// From the reassignment of a lead to the first touch.
+const TAKEOVER_GAP: Span = Span(2 * Span::MINUTE.0);
 
-impl Scene<'_> {
-    /// Plays the customer's next step: what it sends, and when the one after it is due.
-    pub(super) fn play(&mut self, customer: &mut Customer) -> (Event, Next) {
+impl StepContext<'_> {
+    /// Runs the customer's next step: its event, and when the following step is due.
+    pub(super) fn run_step(&mut self, customer: &mut Customer) -> (Event, Next) {
         let (payload, next) = match customer.step {
             Step::Create => self.create(customer),
             Step::Assign => self.assign(customer),
             Step::Reassign => self.reassign(customer),
             Step::Accept => self.accept(customer),
-            Step::Dial => self.dial(customer),
-            Step::Ring => self.ring(customer),
+            Step::OutboundCall => self.outbound_call(customer),
+            Step::InboundCall => self.inbound_call(customer),
             Step::HangUp => self.hang_up(customer),
             Step::Ask => self.ask(customer),
-            Step::Excuse => self.excuse(customer),
+            Step::AutoReply => self.auto_reply(customer),
             Step::Answer => self.answer(customer),
             Step::Write => self.write(customer),
             Step::Meet => self.meet(customer),
@@ -87,8 +88,8 @@ impl Scene<'_> {
         (self.event(payload), next.map(|next| next.max(Timestamp(self.now.0 + 1))))
     }
 
-    /// The company presents a manager.
-    pub(super) fn present(&mut self, member: &Member) -> Event {
+    /// The event that announces a manager.
+    pub(super) fn announce(&mut self, member: &Member) -> Event {
         self.event(crm(CrmPayload::ManagerUpserted {
             manager: member.id.clone(),
             department: Some(member.department.clone()),
@@ -98,12 +99,12 @@ impl Scene<'_> {
     }
 
     fn event(&mut self, payload: Payload) -> Event {
-        self.books.events += 1;
-        let event_id = EventId(id("e", self.books.events));
+        self.shared.events += 1;
+        let event_id = EventId(id("e", self.shared.events));
         Event { tenant: self.company.tenant.clone(), at: self.now, id: Some(event_id), payload }
     }
 
-    // Whose, and when.
+    // Managers and timing.
 
     fn member(&self, customer: &Customer) -> &Member {
         &self.company.staff[customer.member as usize]
@@ -117,86 +118,86 @@ impl Scene<'_> {
         self.plan.mix.weights()
     }
 
-    /// A part of a norm, in percent, that is exceeded on purpose.
+    /// When a deliberately late act happens; the range is in percent of the norm.
     fn late(&mut self, norm: Span, (low, high): (i64, i64)) -> Timestamp {
-        let span = self.books.dice.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
+        let span = self.shared.random.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
         self.plan.shift.after(self.now, span)
     }
 
-    /// A part of a norm that is kept.
+    /// When an act in time happens.
     fn prompt(&mut self, customer: &Customer, norm: Span) -> Timestamp {
         let (low, high) = self.traits(customer).prompt;
-        let span = self.books.dice.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
-        self.plan.shift.after(self.now, self.quick(span))
+        let span = self.shared.random.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
+        self.plan.shift.after(self.now, self.at_pace(span))
     }
 
-    /// A span at the plan's pace.
-    fn quick(&self, span: Span) -> Span {
+    /// A span, shortened by the plan's pace.
+    fn at_pace(&self, span: Span) -> Span {
         Span((span.0 / i64::from(self.plan.pace.max(1))).max(1))
     }
 
-    /// Some seconds later.
-    fn soon(&mut self, low: i64, high: i64) -> Timestamp {
-        let span = self.books.dice.span(Span(low * 1000), Span(high * 1000));
-        self.now + self.quick(span)
+    /// A random number of seconds from now.
+    fn after_seconds(&mut self, low: i64, high: i64) -> Timestamp {
+        let span = self.shared.random.span(Span(low * 1000), Span(high * 1000));
+        self.now + self.at_pace(span)
     }
 
-    /// When the manager comes to it, with nothing pressing.
-    fn at_leisure(&mut self, customer: &Customer) -> Timestamp {
+    /// When the manager acts next while nothing is pending.
+    fn manager_gap(&mut self, customer: &Customer) -> Timestamp {
         let slowness = self.traits(customer).slowness;
-        let span = self.books.dice.span(LEISURE.0, LEISURE.1);
-        self.plan.shift.after(self.now, self.quick(Span(span.0 * slowness)))
+        let span = self.shared.random.span(IDLE_GAP.0, IDLE_GAP.1);
+        self.plan.shift.after(self.now, self.at_pace(Span(span.0 * slowness)))
     }
 
-    /// When the customer thinks of it: some do so after hours.
-    fn at_will(&mut self) -> Timestamp {
-        let span = self.books.dice.span(LEISURE.0, LEISURE.1);
-        let span = self.quick(span);
-        if self.books.dice.chance(20) { self.now + span } else { self.plan.shift.after(self.now, span) }
+    /// When the customer acts next: sometimes outside working hours.
+    fn customer_gap(&mut self) -> Timestamp {
+        let span = self.shared.random.span(IDLE_GAP.0, IDLE_GAP.1);
+        let span = self.at_pace(span);
+        if self.shared.random.chance(20) { self.now + span } else { self.plan.shift.after(self.now, span) }
     }
 
-    fn owe(&mut self, customer: &Customer, rule: Rule, subject: Subject, anchor: Timestamp, settled: Next) {
-        if self.plan.keeps_owed {
+    fn record_expected(&mut self, customer: &Customer, rule: Rule, subject: Subject, anchor: Timestamp, settled: Next) {
+        if self.plan.keeps_expected {
             let (tenant, manager) = (self.company.tenant.clone(), self.member(customer).id.clone());
-            self.books.owed.push(ExpectedAlert { tenant, manager, rule, subject, anchor, settled });
+            self.shared.expected.push(ExpectedAlert { tenant, manager, rule, subject, anchor, settled });
         }
     }
 
-    // The lead comes in.
+    // A new lead.
 
     fn create(&mut self, customer: &mut Customer) -> (Payload, Next) {
         customer.phase = if customer.walk_in { Phase::Deal } else { Phase::Lead };
         customer.created = self.seen_by_crm(self.now);
         customer.entered = customer.created;
-        customer.amount_minor = self.books.dice.between(10, 500) * 100_000;
-        // What came before, on the phone, was no touch of this lead.
+        customer.amount_minor = self.shared.random.between(10, 500) * 100_000;
+        // Calls before the lead was created are not touches of this lead.
         (customer.touched, customer.talked) = (false, false);
         self.plan_first_response(customer);
-        let assigned = self.company.snapshots || customer.walk_in || self.books.dice.chance(60);
+        let assigned = self.company.snapshots || customer.walk_in || self.shared.random.chance(60);
         let payload = self.created(customer, assigned);
         if assigned {
-            customer.step = customer.then;
-            return (payload, Some(customer.promised));
+            customer.step = customer.planned_step;
+            return (payload, Some(customer.planned_at));
         }
         customer.step = Step::Assign;
-        // One part in a hundred to one in thirty of the norm: always before the first touch.
+        // 1/100 to 1/30 of the norm: always before the first touch.
         let norm = self.plan.norm.first_response.0;
-        let wait = self.books.dice.span(Span(norm / 100), Span(norm / 30));
-        (payload, Some(self.now + self.quick(wait)))
+        let wait = self.shared.random.span(Span(norm / 100), Span(norm / 30));
+        (payload, Some(self.now + self.at_pace(wait)))
     }
 
     pub(super) fn rounds(&mut self, (low, high): (i64, i64)) -> u8 {
-        self.books.dice.between(low, high) as u8
+        self.shared.random.between(low, high) as u8
     }
 
-    /// When the CRM says that something was that becomes known now.
+    /// The date that the CRM gives a change reported now: with snapshots, up to two seconds earlier.
     fn seen_by_crm(&mut self, now: Timestamp) -> Timestamp {
         if !self.company.snapshots {
             return now;
         }
-        // The staff were presented in the first milliseconds: what lies before is no concern of the norms.
+        // Managers are announced in the first milliseconds; norms do not apply before.
         let first = Timestamp(self.plan.start.0 + self.company.staff.len() as i64);
-        (now.saturating_sub(self.books.dice.span_below(Span(2000)))).max(first).min(now)
+        (now.saturating_sub(self.shared.random.span_below(Span(2000)))).max(first).min(now)
     }
 
     fn created(&mut self, customer: &Customer, assigned: bool) -> Payload {
@@ -212,46 +213,47 @@ impl Scene<'_> {
             stage: Some(stage(STAGES[0])),
             source: (!deal).then(|| source(customer)),
             amount: if deal { amount(customer) } else { Amount::default() },
-            contacts: customer.contacts(&mut self.books.dice),
+            contacts: customer.contacts(&mut self.shared.random),
         };
         crm(if deal { CrmPayload::DealCreated(created) } else { CrmPayload::LeadCreated(created) })
     }
 
-    /// When the first response will be, or what comes instead; by the manager's habits.
+    /// Plans the first response, or what happens instead, by the manager's habit.
     fn plan_first_response(&mut self, customer: &mut Customer) {
         let (traits, norm) = (self.traits(customer), self.plan.norm.first_response);
-        let known_at = std::mem::replace(&mut self.now, customer.created);
-        customer.then = self.touch(customer);
-        if !customer.walk_in && self.books.dice.chance(traits.turns_down) {
-            customer.then = Step::Disqualify;
-            customer.promised = self.prompt(customer, norm);
-        } else if !customer.walk_in && self.books.dice.chance(traits.abandons) {
-            customer.promised = self.late(norm, NEVER);
-            let saved = self.books.dice.chance(60) && self.colleague(customer).is_some();
-            customer.then = if saved { Step::Reassign } else { Step::Disqualify };
-            let settled = if saved { self.plan.shift.after(customer.promised, TAKEN_OVER) } else { customer.promised };
-            self.owe_first_response(customer, settled);
-        } else if self.books.dice.chance(traits.answers_late) {
-            customer.promised = self.late(norm, LATE);
-            self.owe_first_response(customer, customer.promised);
+        let now = std::mem::replace(&mut self.now, customer.created);
+        customer.planned_step = self.choose_touch(customer);
+        if !customer.walk_in && self.shared.random.chance(traits.disqualifies_untouched) {
+            customer.planned_step = Step::Disqualify;
+            customer.planned_at = self.prompt(customer, norm);
+        } else if !customer.walk_in && self.shared.random.chance(traits.abandons) {
+            customer.planned_at = self.late(norm, VERY_LATE);
+            let reassigned = self.shared.random.chance(60) && self.colleague(customer).is_some();
+            customer.planned_step = if reassigned { Step::Reassign } else { Step::Disqualify };
+            let settled =
+                if reassigned { self.plan.shift.after(customer.planned_at, TAKEOVER_GAP) } else { customer.planned_at };
+            self.record_late_first_response(customer, settled);
+        } else if self.shared.random.chance(traits.answers_late) {
+            customer.planned_at = self.late(norm, LATE);
+            self.record_late_first_response(customer, customer.planned_at);
         } else {
-            customer.promised = self.prompt(customer, norm);
+            customer.planned_at = self.prompt(customer, norm);
         }
-        self.now = known_at;
+        self.now = now;
     }
 
-    fn owe_first_response(&mut self, customer: &Customer, settled: Timestamp) {
+    fn record_late_first_response(&mut self, customer: &Customer, settled: Timestamp) {
         let subject = Subject::Entity(customer.entity());
-        self.owe(customer, Rule::FirstResponseLate, subject, customer.created, Some(settled));
+        self.record_expected(customer, Rule::FirstResponseLate, subject, customer.created, Some(settled));
     }
 
-    /// How the manager turns to the customer.
-    fn touch(&mut self, customer: &Customer) -> Step {
-        let calls = customer.phone && (customer.channel.is_none() || self.books.dice.chance(80));
-        if calls { Step::Dial } else { Step::Write }
+    /// How the manager contacts the customer.
+    fn choose_touch(&mut self, customer: &Customer) -> Step {
+        let by_phone = customer.phone && (customer.channel.is_none() || self.shared.random.chance(80));
+        if by_phone { Step::OutboundCall } else { Step::Write }
     }
 
-    /// A brisk colleague.
+    /// Another manager, with the habit [`Habit::Brisk`].
     fn colleague(&self, customer: &Customer) -> Option<u32> {
         let brisk = |member: &Member| member.habit == Habit::Brisk;
         let other = self.company.staff.iter().position(brisk)? as u32;
@@ -259,14 +261,14 @@ impl Scene<'_> {
     }
 
     fn assign(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        customer.step = customer.then;
-        (self.assigned(customer), Some(customer.promised))
+        customer.step = customer.planned_step;
+        (self.assigned(customer), Some(customer.planned_at))
     }
 
     fn reassign(&mut self, customer: &mut Customer) -> (Payload, Next) {
         customer.member = self.colleague(customer).unwrap_or(customer.member);
-        customer.step = self.touch(customer);
-        (self.assigned(customer), Some(self.plan.shift.after(self.now, TAKEN_OVER)))
+        customer.step = self.choose_touch(customer);
+        (self.assigned(customer), Some(self.plan.shift.after(self.now, TAKEOVER_GAP)))
     }
 
     fn assigned(&mut self, customer: &Customer) -> Payload {
@@ -290,22 +292,22 @@ impl Scene<'_> {
                 filled_fields: Vec::new(),
             }))
         };
-        (payload, self.onwards(customer))
+        (payload, self.continue_story(customer))
     }
 
-    // What goes on between them.
+    // Interactions.
 
-    /// What comes after something is done.
-    fn onwards(&mut self, customer: &mut Customer) -> Next {
+    /// Plans the step after a completed interaction.
+    fn continue_story(&mut self, customer: &mut Customer) -> Next {
         match customer.phase {
-            Phase::Stranger => self.stranger_goes_on(customer),
+            Phase::UnknownCaller => self.continue_unknown_caller(customer),
             Phase::Lead if !customer.responded => {
                 customer.responded = true;
-                if self.books.dice.chance(50) {
+                if self.shared.random.chance(50) {
                     customer.step = Step::Accept;
-                    return Some(self.soon(5, 60));
+                    return Some(self.after_seconds(5, 60));
                 }
-                self.onwards(customer)
+                self.continue_story(customer)
             }
             _ if customer.rounds > 0 => {
                 customer.rounds -= 1;
@@ -316,44 +318,44 @@ impl Scene<'_> {
         }
     }
 
-    /// A stranger who was served becomes a lead, buys at once, or is never heard of again.
-    fn stranger_goes_on(&mut self, customer: &mut Customer) -> Next {
-        let wish = self.books.dice.below(100);
-        if !customer.talked || wish >= 40 {
+    /// An unknown caller becomes a lead, opens a deal at once, or ends the story.
+    fn continue_unknown_caller(&mut self, customer: &mut Customer) -> Next {
+        let draw = self.shared.random.below(100);
+        if !customer.talked || draw >= 40 {
             return None;
         }
-        customer.walk_in = wish < 5;
+        customer.walk_in = draw < 5;
         customer.rounds = self.rounds(self.weights().lead_rounds);
         customer.step = Step::Create;
-        Some(self.soon(20, 90))
+        Some(self.after_seconds(20, 90))
     }
 
     fn round(&mut self, customer: &mut Customer) -> Timestamp {
         let weights = self.weights();
-        let choice = self.books.dice.below(100);
-        let rings = weights.dials + weights.rings;
-        let asks = rings + weights.asks;
-        let writes = asks + weights.writes;
-        customer.step = match (choice, customer.phone, customer.channel.is_some()) {
-            (choice, true, _) if choice < weights.dials => Step::Dial,
-            (choice, true, _) if choice < rings => Step::Ring,
-            (choice, _, true) if choice < asks => Step::Ask,
-            (choice, _, true) if choice < writes => Step::Write,
-            (choice, _, _) if choice >= writes => Step::Meet,
-            (_, true, _) => Step::Dial,
+        let draw = self.shared.random.below(100);
+        let inbound_calls = weights.outbound_calls + weights.inbound_calls;
+        let questions = inbound_calls + weights.questions;
+        let messages = questions + weights.messages;
+        customer.step = match (draw, customer.phone, customer.channel.is_some()) {
+            (draw, true, _) if draw < weights.outbound_calls => Step::OutboundCall,
+            (draw, true, _) if draw < inbound_calls => Step::InboundCall,
+            (draw, _, true) if draw < questions => Step::Ask,
+            (draw, _, true) if draw < messages => Step::Write,
+            (draw, _, _) if draw >= messages => Step::Meet,
+            (_, true, _) => Step::OutboundCall,
             _ => Step::Write,
         };
         match customer.step {
-            Step::Ring | Step::Ask => self.at_will(),
-            _ => self.at_leisure(customer),
+            Step::InboundCall | Step::Ask => self.customer_gap(),
+            _ => self.manager_gap(customer),
         }
     }
 
     fn meet(&mut self, customer: &mut Customer) -> (Payload, Next) {
         customer.touched = true;
         customer.talked = true;
-        let kind = if self.books.dice.chance(70) { ActivityKind::Meeting } else { ActivityKind::Demo };
-        (self.activity(customer, kind), self.onwards(customer))
+        let kind = if self.shared.random.chance(70) { ActivityKind::Meeting } else { ActivityKind::Demo };
+        (self.activity(customer, kind), self.continue_story(customer))
     }
 
     fn activity(&self, customer: &Customer, kind: ActivityKind) -> Payload {
@@ -363,7 +365,7 @@ impl Scene<'_> {
 
     fn review(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let (low, high) = self.traits(customer).score;
-        let score = self.books.dice.between(low, high);
+        let score = self.shared.random.between(low, high);
         let verdict = match score {
             ..50 => Verdict::Failure,
             50..80 => Verdict::Neutral,
@@ -375,63 +377,64 @@ impl Scene<'_> {
             score: score as f64,
             verdict,
         });
-        (payload, self.onwards(customer))
+        (payload, self.continue_story(customer))
     }
 
     fn link(&mut self, customer: &mut Customer) -> (Payload, Next) {
         customer.channel = Some(Channel::Email);
-        let contact = customer.address(&mut self.books.dice);
-        (crm(CrmPayload::ContactLinked { entity: customer.entity(), contact }), self.onwards(customer))
+        let contact = customer.address(&mut self.shared.random);
+        (crm(CrmPayload::ContactLinked { entity: customer.entity(), contact }), self.continue_story(customer))
     }
 
     // Calls.
 
-    fn dial(&mut self, customer: &mut Customer) -> (Payload, Next) {
+    fn outbound_call(&mut self, customer: &mut Customer) -> (Payload, Next) {
         customer.touched = true;
-        customer.waits = false;
-        let answered = self.books.dice.chance(70);
-        self.pick_up(customer, Direction::Outbound, answered)
+        customer.awaits_call_back = false;
+        let answered = self.shared.random.chance(70);
+        self.start_call(customer, Direction::Outbound, answered)
     }
 
-    fn ring(&mut self, customer: &mut Customer) -> (Payload, Next) {
+    fn inbound_call(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let at_work = self.plan.shift.works(self.now);
         let misses = self.traits(customer).misses;
-        let answered = customer.gets_through || at_work && !customer.waits && !self.books.dice.chance(misses);
-        self.pick_up(customer, Direction::Inbound, answered)
+        let answered =
+            customer.gets_through || at_work && !customer.awaits_call_back && !self.shared.random.chance(misses);
+        self.start_call(customer, Direction::Inbound, answered)
     }
 
-    /// A call begins; how it will end is known to the simulator only.
-    fn pick_up(&mut self, customer: &mut Customer, direction: Direction, answered: bool) -> (Payload, Next) {
+    /// Starts a call. Its outcome is decided now and reported when it ends.
+    fn start_call(&mut self, customer: &mut Customer, direction: Direction, answered: bool) -> (Payload, Next) {
         use CallOutcome::{Answered, Busy, Failed, NoAnswer, Rejected, Voicemail};
-        let dice = &mut self.books.dice;
-        self.books.calls += 1;
-        customer.call = self.books.calls;
+        let random = &mut self.shared.random;
+        self.shared.calls += 1;
+        customer.call = self.shared.calls;
         customer.call_started = self.now;
         customer.inbound = direction == Direction::Inbound;
         let (ringing, talk) = match answered {
-            true => (dice.between(3, 20), dice.between(15, 240)),
-            false => (dice.between(10, 40), 0),
+            true => (random.between(3, 20), random.between(15, 240)),
+            false => (random.between(10, 40), 0),
         };
         customer.outcome = match (answered, direction) {
             (true, _) => Answered,
-            (false, Direction::Inbound) => dice.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Voicemail]),
-            (false, Direction::Outbound) => dice.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Failed]),
+            (false, Direction::Inbound) => random.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Voicemail]),
+            (false, Direction::Outbound) => random.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Failed]),
         };
-        // However fast life goes by, a conversation is one: it takes more than a second.
-        customer.talk = if answered { self.quick(Span(talk * 1000)).max(Span(1200)) } else { Span::ZERO };
-        let ends = self.now + self.quick(Span(ringing * 1000)) + customer.talk;
+        // A conversation takes more than a second at any pace, so that it counts as one.
+        customer.talk = if answered { self.at_pace(Span(talk * 1000)).max(Span(1200)) } else { Span::ZERO };
+        let ends = self.now + self.at_pace(Span(ringing * 1000)) + customer.talk;
         customer.step = Step::HangUp;
         (Payload::Call(Box::new(self.call(customer, None))), Some(ends))
     }
 
     fn call(&mut self, customer: &Customer, end: Option<CallEnd>) -> Call {
-        let dice = &mut self.books.dice;
-        let phone = customer.phone_dialled(dice);
-        let known = customer.phase != Phase::Stranger;
-        let entity = (known && dice.chance(30)).then(|| customer.entity());
-        let names = !customer.inbound || !known || customer.talk > Span::ZERO || dice.chance(70);
+        let random = &mut self.shared.random;
+        let phone = customer.phone_dialled(random);
+        let known = customer.phase != Phase::UnknownCaller;
+        let entity = (known && random.chance(30)).then(|| customer.entity());
+        let names_manager = !customer.inbound || !known || customer.talk > Span::ZERO || random.chance(70);
         let direction = if customer.inbound { Direction::Inbound } else { Direction::Outbound };
-        let manager = names.then(|| self.member(customer).id.clone());
+        let manager = names_manager.then(|| self.member(customer).id.clone());
         Call { id: CallId(id("c", customer.call)), direction, phone, manager, entity, end }
     }
 
@@ -455,108 +458,109 @@ impl Scene<'_> {
     fn talked(&mut self, customer: &mut Customer) -> Next {
         customer.touched = true;
         customer.talked = true;
-        customer.tries = 0;
-        customer.waits = false;
+        customer.failed_calls = 0;
+        customer.awaits_call_back = false;
         customer.gets_through = false;
-        if customer.phase != Phase::Stranger {
-            if self.books.dice.chance(4) {
+        if customer.phase != Phase::UnknownCaller {
+            if self.shared.random.chance(4) {
                 customer.step = Step::Review;
-                return Some(self.at_leisure(customer));
+                return Some(self.manager_gap(customer));
             }
-            if customer.channel.is_none() && self.books.dice.chance(10) {
+            if customer.channel.is_none() && self.shared.random.chance(10) {
                 customer.step = Step::Link;
-                return Some(self.soon(20, 120));
+                return Some(self.after_seconds(20, 120));
             }
         }
-        self.onwards(customer)
+        self.continue_story(customer)
     }
 
     fn not_reached(&mut self, customer: &mut Customer) -> Next {
-        customer.tries += 1;
-        if customer.tries < 3 && customer.phase != Phase::Stranger {
-            customer.step = Step::Dial;
-            return Some(self.at_leisure(customer));
+        customer.failed_calls += 1;
+        if customer.failed_calls < 3 && customer.phase != Phase::UnknownCaller {
+            customer.step = Step::OutboundCall;
+            return Some(self.manager_gap(customer));
         }
-        customer.tries = 0;
+        customer.failed_calls = 0;
         if customer.phase == Phase::Lead && !customer.talked {
             customer.step = Step::Disqualify;
-            return Some(self.at_leisure(customer));
+            return Some(self.manager_gap(customer));
         }
-        self.onwards(customer)
+        self.continue_story(customer)
     }
 
-    /// The customer's call was missed: it is promised to be returned, or the customer will get through before.
+    /// The customer's call was missed: plans the call back, or the customer's next, answered call.
     fn missed(&mut self, customer: &mut Customer) -> Timestamp {
-        if !customer.waits {
-            customer.waits = true;
+        if !customer.awaits_call_back {
+            customer.awaits_call_back = true;
             self.plan_call_back(customer);
-            let left = customer.promised - self.now;
-            if left > Span(3 * Span::MINUTE.0) && self.books.dice.chance(25) {
-                // In vain: that call ends long before the promised one.
-                customer.step = Step::Ring;
-                let patience = self.books.dice.span(Span(5 * Span::MINUTE.0), Span(20 * Span::MINUTE.0));
+            let left = customer.planned_at - self.now;
+            if left > Span(3 * Span::MINUTE.0) && self.shared.random.chance(25) {
+                // Another missed call, which ends long before the planned one.
+                customer.step = Step::InboundCall;
+                let patience = self.shared.random.span(Span(5 * Span::MINUTE.0), Span(20 * Span::MINUTE.0));
                 return self.now + Span(left.0 / 3).min(patience);
             }
         }
-        customer.gets_through = customer.then == Step::Ring;
-        customer.step = customer.then;
-        customer.promised
+        customer.gets_through = customer.planned_step == Step::InboundCall;
+        customer.step = customer.planned_step;
+        customer.planned_at
     }
 
     fn plan_call_back(&mut self, customer: &mut Customer) {
         let norm = self.plan.norm.call_back;
         let ignores = self.traits(customer).ignores;
-        customer.then = Step::Dial;
-        if !self.books.dice.chance(ignores) {
-            customer.promised = self.prompt(customer, norm);
+        customer.planned_step = Step::OutboundCall;
+        if !self.shared.random.chance(ignores) {
+            customer.planned_at = self.prompt(customer, norm);
             return;
         }
-        let (gets_through, range) = match self.books.dice.below(10) {
+        let (gets_through, range) = match self.shared.random.below(10) {
             0..5 => (false, LATE),
             5..8 => (true, LATE),
-            _ => (false, NEVER),
+            _ => (false, VERY_LATE),
         };
         if gets_through {
-            customer.then = Step::Ring;
+            customer.planned_step = Step::InboundCall;
         }
-        customer.promised = self.late(norm, range);
+        customer.planned_at = self.late(norm, range);
         let subject = Subject::Contact(customer.phone_form());
-        self.owe(customer, Rule::MissedCallNotReturned, subject, self.now, Some(customer.promised));
+        self.record_expected(customer, Rule::MissedCallNotReturned, subject, self.now, Some(customer.planned_at));
     }
 
-    // Letters.
+    // Messages.
 
     fn ask(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let (norm, late) = (self.plan.norm.reply, self.traits(customer).replies_late);
         let payload = self.message(customer, Direction::Inbound, None, false);
-        if self.books.dice.chance(late) {
-            customer.promised = self.late(norm, LATE);
+        if self.shared.random.chance(late) {
+            customer.planned_at = self.late(norm, LATE);
             if let Some(form) = customer.address_form() {
                 let subject = Subject::Contact(form);
-                self.owe(customer, Rule::MessageUnanswered, subject, self.now, Some(customer.promised));
+                self.record_expected(customer, Rule::MessageUnanswered, subject, self.now, Some(customer.planned_at));
             }
         } else {
-            customer.promised = self.prompt(customer, norm);
+            customer.planned_at = self.prompt(customer, norm);
         }
-        let excused = self.now + Span(self.books.dice.between(900, 4000));
-        if customer.channel == Some(Channel::Email) && excused < customer.promised && self.books.dice.chance(15) {
-            customer.step = Step::Excuse;
-            return (payload, Some(excused));
+        let replied_at = self.now + Span(self.shared.random.between(900, 4000));
+        if customer.channel == Some(Channel::Email) && replied_at < customer.planned_at && self.shared.random.chance(15)
+        {
+            customer.step = Step::AutoReply;
+            return (payload, Some(replied_at));
         }
         customer.step = Step::Answer;
-        (payload, Some(customer.promised))
+        (payload, Some(customer.planned_at))
     }
 
-    fn excuse(&mut self, customer: &mut Customer) -> (Payload, Next) {
+    fn auto_reply(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let asked = customer.message;
         let payload = self.message(customer, Direction::Outbound, Some(customer.message_id()), true);
         customer.message = asked;
         customer.step = Step::Answer;
-        (payload, Some(customer.promised))
+        (payload, Some(customer.planned_at))
     }
 
     fn answer(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let reply = self.books.dice.chance(70).then(|| customer.message_id());
+        let reply = self.shared.random.chance(70).then(|| customer.message_id());
         let payload = self.message(customer, Direction::Outbound, reply, false);
         (payload, self.written(customer, 25))
     }
@@ -566,14 +570,14 @@ impl Scene<'_> {
         (payload, self.written(customer, 45))
     }
 
-    /// The manager wrote; so many customers in a hundred write back.
+    /// The manager wrote; `write_back` percent of the customers write back.
     fn written(&mut self, customer: &mut Customer, write_back: u32) -> Next {
         customer.touched = true;
-        if self.books.dice.chance(write_back) {
+        if self.shared.random.chance(write_back) {
             customer.step = Step::Ask;
-            return Some(self.at_will());
+            return Some(self.customer_gap());
         }
-        self.onwards(customer)
+        self.continue_story(customer)
     }
 
     fn message(
@@ -583,43 +587,43 @@ impl Scene<'_> {
         in_reply_to: Option<MessageId>,
         automatic: bool,
     ) -> Payload {
-        self.books.messages += 1;
-        customer.message = self.books.messages;
-        let named = direction == Direction::Outbound || self.books.dice.chance(50);
+        self.shared.messages += 1;
+        customer.message = self.shared.messages;
+        let named = direction == Direction::Outbound || self.shared.random.chance(50);
         Payload::Message(Box::new(Message {
             id: customer.message_id(),
             direction,
             thread: customer.thread(),
             in_reply_to,
             channel: customer.channel.unwrap_or(Channel::Email),
-            contact: customer.address(&mut self.books.dice),
+            contact: customer.address(&mut self.shared.random),
             manager: (named && !automatic).then(|| self.member(customer).id.clone()),
-            entity: self.books.dice.chance(30).then(|| customer.entity()),
+            entity: self.shared.random.chance(30).then(|| customer.entity()),
             automatic,
         }))
     }
 
-    // How it ends.
+    // Closing a lead.
 
-    /// The lead becomes a deal or is turned down.
+    /// The lead is converted or disqualified.
     fn decide(&mut self, customer: &mut Customer) -> Timestamp {
         let converts = self.traits(customer).converts;
-        customer.step = if self.books.dice.chance(converts) { Step::OpenDeal } else { Step::Disqualify };
-        self.at_leisure(customer)
+        customer.step = if self.shared.random.chance(converts) { Step::OpenDeal } else { Step::Disqualify };
+        self.manager_gap(customer)
     }
 
     fn disqualify(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let dice = &mut self.books.dice;
+        let random = &mut self.shared.random;
         let reason = match (customer.touched, customer.talked) {
-            (true, true) => Some(dice.pick(REASONS)),
+            (true, true) => Some(random.pick(REASONS)),
             (true, false) => Some("not_reached"),
-            (false, _) => dice.chance(50).then_some("spam"),
+            (false, _) => random.chance(50).then_some("spam"),
         };
         if !customer.touched {
             let subject = Subject::Entity(customer.entity());
-            self.owe(customer, Rule::DisqualifiedWithoutContact, subject.clone(), self.now, None);
+            self.record_expected(customer, Rule::DisqualifiedWithoutContact, subject.clone(), self.now, None);
             if reason.is_none() {
-                self.owe(customer, Rule::DisqualifiedWithoutReason, subject, self.now, None);
+                self.record_expected(customer, Rule::DisqualifiedWithoutReason, subject, self.now, None);
             }
         }
         (self.closed(customer, customer.entity(), Outcome::Disqualified, reason), None)
@@ -655,23 +659,23 @@ impl Scene<'_> {
                 stage: Some(stage(STAGES[0])),
                 source: None,
                 amount: amount(customer),
-                contacts: customer.contacts(&mut self.books.dice),
+                contacts: customer.contacts(&mut self.shared.random),
             }))
         };
-        (payload, Some(self.soon(1, 4)))
+        (payload, Some(self.after_seconds(1, 4)))
     }
 
     fn convert(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let lead = EntityId { kind: EntityKind::Lead, id: customer.id() };
         let payload = self.closed(customer, lead, Outcome::Converted, None);
         customer.rounds = self.rounds(self.weights().deal_rounds);
-        (payload, self.onwards(customer))
+        (payload, self.continue_story(customer))
     }
 
-    // The deal.
+    // Deals.
 
     fn work_on_deal(&mut self, customer: &mut Customer) -> Timestamp {
-        customer.lost = self.books.dice.chance(10);
+        customer.lost = self.shared.random.chance(10);
         customer.step = match customer.stage {
             _ if customer.lost => Step::Finish,
             0 => Step::Move,
@@ -679,35 +683,35 @@ impl Scene<'_> {
             2 => Step::Offer,
             _ => Step::Finish,
         };
-        self.at_leisure(customer)
+        self.manager_gap(customer)
     }
 
     fn prepare(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let analyses = customer.step == Step::Analyse;
-        let kind = if analyses { ActivityKind::NeedsAnalysis } else { ActivityKind::Invoice };
+        let needs_analysis = customer.step == Step::Analyse;
+        let kind = if needs_analysis { ActivityKind::NeedsAnalysis } else { ActivityKind::Invoice };
         customer.step = Step::Move;
-        (self.activity(customer, kind), Some(self.soon(10, 120)))
+        (self.activity(customer, kind), Some(self.after_seconds(10, 120)))
     }
 
     fn offer(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let discounts = self.traits(customer).discounts;
-        let dice = &mut self.books.dice;
-        // Up to 10 % everybody may give; more needs the boss.
-        let beyond = dice.chance(discounts);
-        let generous = !beyond && dice.chance(4);
-        let discount = match (beyond || generous, dice.below(100)) {
-            (true, _) => dice.between(13, 30),
-            (false, 0..15) => dice.between(1, 5) * 2,
+        let random = &mut self.shared.random;
+        // Managers may give up to 10 %; more requires approval.
+        let over_limit = random.chance(discounts);
+        let approved = !over_limit && random.chance(4);
+        let discount = match (over_limit || approved, random.below(100)) {
+            (true, _) => random.between(13, 30),
+            (false, 0..15) => random.between(1, 5) * 2,
             (false, _) => 0,
         };
-        let (installment_months, prepayment_percent) = match dice.below(100) {
+        let (installment_months, prepayment_percent) = match random.below(100) {
             0..5 => (Some(3), Some(50.0)),
             5..60 => (Some(0), Some(100.0)),
             _ => (None, None),
         };
-        if beyond {
+        if over_limit {
             let subject = Subject::Entity(customer.entity());
-            self.owe(customer, Rule::DiscountOverLimit, subject, self.now, None);
+            self.record_expected(customer, Rule::DiscountOverLimit, subject, self.now, None);
         }
         customer.step = Step::Invoice;
         let terms = TermsOffered {
@@ -716,10 +720,10 @@ impl Scene<'_> {
             discount_percent: Some(discount as f64),
             installment_months,
             prepayment_percent,
-            approved_by: generous.then(|| BOSS.into()),
+            approved_by: approved.then(|| BOSS.into()),
             amount: amount(customer),
         };
-        (crm(CrmPayload::TermsOffered(terms)), Some(self.soon(60, 300)))
+        (crm(CrmPayload::TermsOffered(terms)), Some(self.after_seconds(60, 300)))
     }
 
     fn advance(&mut self, customer: &mut Customer) -> (Payload, Next) {
@@ -738,16 +742,16 @@ impl Scene<'_> {
             }))
         };
         customer.rounds = self.rounds(self.weights().deal_rounds);
-        (payload, self.onwards(customer))
+        (payload, self.continue_story(customer))
     }
 
     fn finish(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let won = !customer.lost && self.books.dice.chance(80);
+        let won = !customer.lost && self.shared.random.chance(80);
         let (outcome, reason) = if won { (Outcome::Won, None) } else { (Outcome::Lost, Some("price")) };
         (self.closed(customer, customer.entity(), outcome, reason), None)
     }
 
-    /// The whole lead or deal as a CRM shows it that never says what changed.
+    /// A snapshot of the lead or deal, for a CRM that does not report changes.
     fn snapshot(
         &mut self,
         customer: &Customer,
@@ -756,7 +760,7 @@ impl Scene<'_> {
         reason: Option<CompactString>,
     ) -> Payload {
         let deal = entity.kind == EntityKind::Deal;
-        // Once the deal is open, its dates stand in the story and the lead's are forgotten.
+        // Once the deal is open, `created` and `entered` are the deal's dates; the lead's are no longer known.
         let dated = deal == (customer.phase == Phase::Deal);
         let name = match (deal, customer.in_work) {
             (true, _) => STAGES[usize::from(customer.stage)],
@@ -770,7 +774,7 @@ impl Scene<'_> {
             source: (!deal).then(|| source(customer)),
             pipeline: deal.then(pipeline),
             stage: Some(stage(name)),
-            contacts: customer.contacts(&mut self.books.dice),
+            contacts: customer.contacts(&mut self.shared.random),
             amount: if deal { amount(customer) } else { Amount::default() },
             outcome,
             reason,
@@ -781,7 +785,7 @@ impl Scene<'_> {
     }
 }
 
-/// The stage of leads that somebody works on.
+/// The stage of accepted leads.
 const IN_WORK: &str = "IN_WORK";
 
 fn crm(payload: CrmPayload) -> Payload {
@@ -804,7 +808,7 @@ fn amount(customer: &Customer) -> Amount {
     Amount { minor: Some(customer.amount_minor), currency: Some(CompactString::const_new("RUB")) }
 }
 
-/// What a deal's card says by its stage.
+/// The fields of a deal that are filled at its stage.
 fn fields(customer: &Customer) -> Vec<CompactString> {
     if customer.stage >= 2 { vec![CompactString::const_new("budget")] } else { Vec::new() }
 }

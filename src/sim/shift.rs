@@ -1,18 +1,19 @@
-//! Owns when the simulated staff work. Promises an answer in a few divisions. Refuses holidays: weeks are ordinary
-//! ones. It is arithmetic of its own and not the domain's calendar, so that what is owed is worked out twice.
+//! Working hours of the simulated staff, in plain arithmetic without holidays.
+//!
+//! It deliberately does not use the domain's calendar, so that expected alerts are computed independently of it.
 
 use crate::domain::time::{Span, Timestamp};
 
-/// When the staff work.
+/// Working hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
-    /// 09:00 to 18:00 Moscow time, Monday to Friday. Customers turn in then, and a few in the evening and at weekends.
+    /// 09:00 to 18:00 Moscow time, Monday to Friday. Customers arrive then, and a few in the evening and at weekends.
     Moscow,
-    /// All the time, at an even rate.
+    /// Around the clock, at an even rate.
     Always,
 }
 
-/// Moscow's distance from UTC, since 2014.
+/// Moscow's UTC offset since 2014.
 const OFFSET: i64 = 3 * Span::HOUR.0;
 const OPENS: i64 = 9 * Span::HOUR.0;
 const CLOSES: i64 = 18 * Span::HOUR.0;
@@ -22,7 +23,7 @@ const EPOCH_WEEKDAY: i64 = 3;
 /// 1970-01-05, in days since the epoch.
 const FIRST_MONDAY: i64 = 4;
 
-/// A day of Moscow since the epoch, its weekday (0 is Monday), and the time of day.
+/// The day in Moscow since the Unix epoch, its weekday (0 is Monday), and the time of day.
 fn local(at: Timestamp) -> (i64, i64, i64) {
     let local = at.0 + OFFSET;
     let day = local.div_euclid(Span::DAY.0);
@@ -30,14 +31,14 @@ fn local(at: Timestamp) -> (i64, i64, i64) {
 }
 
 impl Shift {
-    /// Whether anybody is at work.
+    /// Whether the instant is within working hours.
     pub(super) fn works(self, at: Timestamp) -> bool {
         let (_, weekday, time) = local(at);
         self == Self::Always || weekday < 5 && (OPENS..CLOSES).contains(&time)
     }
 
-    /// How many of a hundred customers turn in at this time, against working hours.
-    pub(super) fn bustle(self, at: Timestamp) -> u32 {
+    /// The arrival rate at this time, in percent of that in working hours.
+    pub(super) fn arrival_percent(self, at: Timestamp) -> u32 {
         let (_, weekday, time) = local(at);
         match time / Span::HOUR.0 {
             _ if self.works(at) => 100,
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_calendar_of_the_norms_agrees() {
+    fn agrees_with_the_calendar_of_the_norms() {
         let calendar = calendar();
         let start = Timestamp::parse("2026-02-26T00:00:00Z").expect("a time");
         for step in 0..3000 {
@@ -90,10 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_no_wait_and_some_shifts_never_end() {
+    fn a_zero_span_ends_at_once_and_the_always_shift_has_no_gaps() {
         let night = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
         assert_eq!(Shift::Moscow.after(night, Span::ZERO), night);
         assert_eq!(Shift::Always.after(night, Span::HOUR), night + Span::HOUR);
-        assert!(Shift::Always.works(night) && Shift::Always.bustle(night) == 100 && Shift::Moscow.bustle(night) == 1);
+        assert!(
+            Shift::Always.works(night)
+                && Shift::Always.arrival_percent(night) == 100
+                && Shift::Moscow.arrival_percent(night) == 1
+        );
     }
 }

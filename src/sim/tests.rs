@@ -1,5 +1,5 @@
-//! Owns the proof of what the simulator promises: one seed one story, order, unique ids, and that what is owed is what
-//! happened, found out a second time from the events alone.
+//! Tests of the simulator: determinism, event order, unique ids, and that the expected alerts are exactly the
+//! violations that an independent auditor finds in the events.
 
 use super::*;
 use crate::domain::event::{Call, CallOutcome, Contact, CrmPayload, Direction, Message, Outcome, Payload};
@@ -13,22 +13,22 @@ fn demo(seed: u64) -> Simulation {
     Simulation::new(Plan::demo(seed))
 }
 
-/// The events of the first so many minutes.
-fn minutes(floor: &mut Simulation, minutes: i64) -> Vec<Event> {
-    let until = floor.plan().start + Span(minutes * Span::MINUTE.0);
-    floor.by_ref().take_while(|event| event.at < until).collect()
+/// The events up to this many minutes after the start.
+fn minutes(simulation: &mut Simulation, minutes: i64) -> Vec<Event> {
+    let until = simulation.plan().start + Span(minutes * Span::MINUTE.0);
+    simulation.by_ref().take_while(|event| event.at < until).collect()
 }
 
-/// FNV-1a over what an event says; of the payload, what kind it is and whom it is about.
+/// FNV-1a over the events; of the payload, the kind, the ids and a few values.
 fn fingerprint(events: impl Iterator<Item = Event>) -> u64 {
     events.fold(0xcbf2_9ce4_8422_2325, |hash, event| {
         let id = event.id.map(|id| id.to_string()).unwrap_or_default();
-        let text = format!("{} {} {id} {}\n", event.tenant, event.at.0, tell(&event.payload));
+        let text = format!("{} {} {id} {}\n", event.tenant, event.at.0, describe(&event.payload));
         text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     })
 }
 
-fn tell(payload: &Payload) -> String {
+fn describe(payload: &Payload) -> String {
     match payload {
         Payload::Call(call) => {
             let outcome = call.end.as_ref().map(|end| (end.talk.0, end.outcome));
@@ -54,9 +54,9 @@ fn tell(payload: &Payload) -> String {
     }
 }
 
-/// Changes only when the stories change: then say so in the commit.
+/// The fingerprints change only when the stories change: mention that in the commit.
 #[test]
-fn a_seed_tells_the_same_story_for_ever() {
+fn a_seed_always_gives_the_same_events() {
     assert_eq!(fingerprint(demo(1).take(20_000)), 7615993179819060597, "demo");
     assert_eq!(fingerprint(Simulation::new(Plan::load(1, 50, 4, 5000)).take(20_000)), 13540210674446976949, "load");
     let disturbed = demo(1).duplicated(0.1, 2).shuffled(Span(10_000), 3).take(20_000);
@@ -65,7 +65,7 @@ fn a_seed_tells_the_same_story_for_ever() {
 }
 
 #[test]
-fn time_never_goes_back_and_ids_are_unique() {
+fn event_time_is_monotonic_and_ids_are_unique() {
     for plan in [Plan::demo(3), Plan::load(3, 20, 5, 100_000)] {
         let (mut last, mut ids) = (plan.start, BTreeSet::new());
         for event in Simulation::new(plan).take(100_000) {
@@ -77,26 +77,30 @@ fn time_never_goes_back_and_ids_are_unique() {
 }
 
 #[test]
-fn a_load_has_its_rate_and_its_mix() {
+fn a_load_has_the_requested_rate_and_mix() {
     for (tenants, managers, rate) in [(40, 10, 2000), (5, 10, 1000)] {
-        let mut floor = Simulation::new(Plan::load(4, tenants, managers, rate));
-        minutes(&mut floor, 1);
+        let mut simulation = Simulation::new(Plan::load(4, tenants, managers, rate));
+        minutes(&mut simulation, 1);
         let mut topics = [0_u32; 3];
-        minutes(&mut floor, 2).iter().for_each(|event| topics[event.payload.topic() as usize] += 1);
+        minutes(&mut simulation, 2).iter().for_each(|event| topics[event.payload.topic() as usize] += 1);
         let found: u32 = topics.iter().sum();
-        assert!(found.abs_diff(60 * rate) < 8 * rate, "{found} instead of {}", 60 * rate);
+        assert!(found.abs_diff(60 * rate) < 8 * rate, "found {found}, expected {}", 60 * rate);
         for (topic, percent) in topics.into_iter().zip([20, 60, 20]) {
             assert!((topic * 100).abs_diff(found * percent) < found * 3, "{topics:?}");
         }
-        // The work in hand does not grow without end.
-        let in_hand = floor.live();
-        minutes(&mut floor, 3);
-        assert!(floor.live() < in_hand * 3 / 2 + 100, "{} after {in_hand}", floor.live());
+        // The number of active customers is bounded.
+        let active = simulation.active_customers();
+        minutes(&mut simulation, 3);
+        assert!(
+            simulation.active_customers() < active * 3 / 2 + 100,
+            "{} after {active}",
+            simulation.active_customers()
+        );
     }
 }
 
 #[test]
-fn the_demonstration_begins_on_a_working_morning_with_the_norms_that_it_knows() {
+fn the_demo_starts_on_a_working_morning_and_its_deadlines_match_the_norms() {
     assert_eq!(Plan::demo(0).start, Timestamp::parse("2026-03-02T10:00:00+03:00").expect("a time"));
     let Norm { first_response, call_back, reply } = Norm::DEMO;
     for (rule, within) in [
@@ -109,49 +113,54 @@ fn the_demonstration_begins_on_a_working_morning_with_the_norms_that_it_knows() 
     }
 }
 
-/// The managers with a vice.
-fn bad(floor: &Simulation) -> BTreeSet<&ManagerId> {
-    let staff = floor.plan().companies.iter().flat_map(|company| &company.staff);
-    staff.filter(|member| member.habit.is_vice()).map(|member| &member.id).collect()
+/// The managers with a bad habit.
+fn norm_breakers(simulation: &Simulation) -> BTreeSet<&ManagerId> {
+    let staff = simulation.plan().companies.iter().flat_map(|company| &company.staff);
+    staff.filter(|member| member.habit.breaks_norms()).map(|member| &member.id).collect()
 }
 
-/// The managers who violated something.
-fn debtors(floor: &Simulation) -> BTreeSet<&ManagerId> {
-    floor.owed().iter().map(|owed| &owed.manager).collect()
+/// The managers with an expected alert.
+fn violators(simulation: &Simulation) -> BTreeSet<&ManagerId> {
+    simulation.expected().iter().map(|expected| &expected.manager).collect()
 }
 
 #[test]
-fn in_the_first_hour_every_vice_shows_and_nothing_else() {
+fn every_bad_habit_and_no_other_causes_violations_within_the_first_hour() {
     for seed in 0..20 {
-        let mut floor = demo(seed);
-        minutes(&mut floor, 60);
-        let (bad, owed) = (bad(&floor), debtors(&floor));
-        assert!(owed.is_subset(&bad), "seed {seed}: {owed:?}");
-        // It takes its time until there is a deal to give a discount for.
-        let missing: Vec<_> = bad.difference(&owed).filter(|id| id.as_str() != "ilya").collect();
+        let mut simulation = demo(seed);
+        minutes(&mut simulation, 60);
+        let (norm_breakers, expected) = (norm_breakers(&simulation), violators(&simulation));
+        assert!(expected.is_subset(&norm_breakers), "seed {seed}: {expected:?}");
+        // It takes longer until there is a deal to give a discount on.
+        let missing: Vec<_> = norm_breakers.difference(&expected).filter(|id| id.as_str() != "ilya").collect();
         assert!(missing.is_empty(), "seed {seed}: {missing:?}");
     }
 }
 
 #[test]
-fn what_is_owed_is_what_happened() {
+fn expected_alerts_are_the_violations_in_the_events() {
     for seed in 0..2 {
-        let mut floor = demo(seed);
-        let events = minutes(&mut floor, 3 * 24 * 60);
+        let mut simulation = demo(seed);
+        let events = minutes(&mut simulation, 3 * 24 * 60);
         let until = events.last().map(|event| event.at).expect("events");
-        let mut ledger = Ledger::default();
-        events.iter().for_each(|event| ledger.enter(event));
-        let found = ledger.violations(until);
-        let due = |owed: &&ExpectedAlert| due(owed.rule, owed.anchor) < until;
-        let owed: BTreeMap<Entry, Option<Timestamp>> = floor.owed().iter().filter(due).map(entry).collect();
-        assert!(owed.len() > 1000);
-        assert_eq!(debtors(&floor), bad(&floor));
+        let mut auditor = Auditor::default();
+        events.iter().for_each(|event| auditor.record(event));
+        let found = auditor.violations(until);
+        let due = |expected: &&ExpectedAlert| due(expected.rule, expected.anchor) < until;
+        let expected: BTreeMap<Entry, Option<Timestamp>> =
+            simulation.expected().iter().filter(due).map(entry).collect();
+        assert!(expected.len() > 1000);
+        assert_eq!(violators(&simulation), norm_breakers(&simulation));
         let only = |a: &BTreeMap<Entry, _>, b: &BTreeMap<Entry, _>| -> Vec<Entry> {
             a.keys().filter(|entry| !b.contains_key(entry)).take(3).cloned().collect()
         };
-        assert_eq!((only(&owed, &found), only(&found, &owed)), (Vec::new(), Vec::new()), "seed {seed}: owed, found");
+        assert_eq!(
+            (only(&expected, &found), only(&found, &expected)),
+            (Vec::new(), Vec::new()),
+            "seed {seed}: only expected, only found"
+        );
         for (entry, settled) in &found {
-            let planned = owed[entry].filter(|planned| *planned <= until);
+            let planned = expected[entry].filter(|planned| *planned <= until);
             assert!(settled.is_none() || *settled == planned, "seed {seed}: {entry:?} {settled:?} {planned:?}");
         }
     }
@@ -160,8 +169,8 @@ fn what_is_owed_is_what_happened() {
 /// Tenant, rule, subject, anchor.
 type Entry = (String, Rule, String, Timestamp);
 
-fn entry(owed: &ExpectedAlert) -> (Entry, Option<Timestamp>) {
-    ((owed.tenant.to_string(), owed.rule, owed.subject.to_string(), owed.anchor), owed.settled)
+fn entry(expected: &ExpectedAlert) -> (Entry, Option<Timestamp>) {
+    ((expected.tenant.to_string(), expected.rule, expected.subject.to_string(), expected.anchor), expected.settled)
 }
 
 fn within(rule: Rule) -> Span {
@@ -177,21 +186,21 @@ fn due(rule: Rule, anchor: Timestamp) -> Timestamp {
     Shift::Moscow.after(anchor, within(rule))
 }
 
-/// A clock: when it started, and when an act stopped it.
+/// A clock: when it started, and when it was stopped.
 type Clock = (Timestamp, Option<Timestamp>);
 
-/// What an auditor writes down who sees the events alone.
+/// Derives violations from the events alone.
 #[derive(Debug, Default)]
-struct Ledger {
-    /// The lead or deal that has a phone or an address, by tenant and normal form.
+struct Auditor {
+    /// The lead or deal of a phone or an address, by tenant and normal form.
     known: BTreeMap<(String, String), String>,
     clocks: BTreeMap<(String, Rule, String), Vec<Clock>>,
     touched: BTreeSet<(String, String)>,
     acts: Vec<Entry>,
 }
 
-impl Ledger {
-    fn enter(&mut self, event: &Event) {
+impl Auditor {
+    fn record(&mut self, event: &Event) {
         let tenant = event.tenant.to_string();
         match &event.payload {
             Payload::Crm(payload) => self.crm(&tenant, event.at, payload),
@@ -202,13 +211,13 @@ impl Ledger {
 
     fn crm(&mut self, tenant: &str, at: Timestamp, payload: &CrmPayload) {
         match payload {
-            CrmPayload::LeadCreated(new) => self.born(tenant, at, format!("lead:{}", new.id), &new.contacts),
+            CrmPayload::LeadCreated(new) => self.created(tenant, at, format!("lead:{}", new.id), &new.contacts),
             CrmPayload::DealCreated(new) if new.lead.is_none() => {
-                self.born(tenant, at, format!("deal:{}", new.id), &new.contacts);
+                self.created(tenant, at, format!("deal:{}", new.id), &new.contacts);
             }
             CrmPayload::Snapshot(new) => {
                 if let Some(created) = new.created_at.filter(|_| new.lead.is_none()) {
-                    self.born(tenant, created, new.entity.to_string(), &new.contacts);
+                    self.created(tenant, created, new.entity.to_string(), &new.contacts);
                 }
                 if let Some(outcome) = new.outcome {
                     self.closed(tenant, at, new.entity.to_string(), outcome, new.reason.is_some());
@@ -224,7 +233,7 @@ impl Ledger {
         }
     }
 
-    fn born(&mut self, tenant: &str, at: Timestamp, entity: String, contacts: &[Contact]) {
+    fn created(&mut self, tenant: &str, at: Timestamp, entity: String, contacts: &[Contact]) {
         let clock = self.clocks.entry((tenant.into(), Rule::FirstResponseLate, entity.clone())).or_default();
         if clock.is_empty() {
             clock.push((at, None));
@@ -302,7 +311,7 @@ impl Ledger {
         self.acts.push((tenant.into(), rule, subject, at));
     }
 
-    /// What was due before `until` and not done in time, with the act that stopped it.
+    /// The violations due before `until`, each with the time of the act that stopped its clock.
     fn violations(self, until: Timestamp) -> BTreeMap<Entry, Option<Timestamp>> {
         let mut found: BTreeMap<Entry, Option<Timestamp>> =
             self.acts.into_iter().filter(|(_, _, _, at)| *at < until).map(|act| (act, None)).collect();
@@ -311,7 +320,7 @@ impl Ledger {
                 let part = |percent| Shift::Moscow.after(anchor, Span(within(rule).0 * percent / 100));
                 let kept = stopped.is_some_and(|stopped| stopped <= part(75));
                 let broken = stopped.is_none_or(|stopped| stopped >= part(115));
-                assert!(kept || broken, "a near-tie: {tenant} {rule:?} {subject} {anchor} {stopped:?}");
+                assert!(kept || broken, "too close to the deadline: {tenant} {rule:?} {subject} {anchor} {stopped:?}");
                 if broken && due(rule, anchor) < until {
                     found.insert((tenant.clone(), rule, subject.clone(), anchor), stopped);
                 }
@@ -322,7 +331,7 @@ impl Ledger {
 }
 
 #[test]
-fn disorder_stays_inside_its_lateness_and_loses_nothing() {
+fn shuffling_stays_within_the_lateness_and_loses_nothing() {
     let lateness = Span(10_000);
     let straight: Vec<Event> = demo(5).take(5000).collect();
     let shuffled: Vec<Event> = straight.clone().into_iter().shuffled(lateness, 1).collect();
@@ -339,7 +348,7 @@ fn disorder_stays_inside_its_lateness_and_loses_nothing() {
 }
 
 #[test]
-fn a_share_of_the_events_comes_twice() {
+fn a_fraction_of_the_events_is_duplicated() {
     let straight: Vec<Event> = demo(5).take(5000).collect();
     let twice: Vec<Event> = straight.clone().into_iter().duplicated(0.1, 1).collect();
     assert!((5400..5600).contains(&twice.len()), "{}", twice.len());

@@ -1,14 +1,14 @@
-//! Owns `/metrics`: renders the live figures, the norms they are held against and the processor's health when it is
-//! scraped.
+//! Renders `/metrics` on each scrape: live figures, the norms in force and the processor's metrics.
 //!
-//! **One instant.** Figures of a tenant are all of one watermark: its rows are summed while its worker waits. The lines are
-//! written afterwards, when nobody does. **No ghosts.** Nothing is kept from one scrape to the next, so that a manager who
-//! is gone leaves no series behind. **A bound.** When there are more series of figures and norms than the limit, the least
-//! telling ones are left out and counted: managers' figures, the last windows first.
+//! **Consistency.** All figures of a tenant refer to the same watermark: its rows are computed under a lock that blocks
+//! its worker, and formatted after the lock is released. **No stale series.** Nothing is kept between scrapes, so
+//! removed managers disappear. **Limit.** If there are more series of figures and norms than the limit, the least
+//! important ones are left out and counted: figures of managers, last windows first.
 
 use super::live_view_metrics::LiveViewMetrics;
 use super::metric::{Level, Metric};
 use super::page::{Page, subject};
+use super::process;
 use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
 use super::samples;
 use crate::dataflow::live_state::{LiveState, TenantSnapshot, lock};
@@ -18,72 +18,60 @@ use crate::domain::norms::ScopeQuery;
 use crate::domain::reject::Reason;
 use crate::domain::row::{Figures, Row, Subject};
 use crate::domain::time::Timestamp;
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, TextEncoder};
 use std::sync::{Arc, Mutex};
 
-/// Tells the time that watermarks are measured against.
+/// Returns the wall-clock time that watermarks are compared with.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What is exported of single managers, who are many, and of everything.
+/// Selects the exported series; there are many managers, so their figures can be restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The windows whose figures are exported for single managers, by name; `None`: all.
+    /// The windows whose figures are exported per manager, by name; `None`: all.
     pub manager_windows: Option<Vec<String>>,
-    /// The figures that are exported for single managers; `None`: all.
+    /// The figures exported per manager; `None`: all.
     pub manager_metrics: Option<Vec<Metric>>,
-    /// The most series of figures and norms.
+    /// Maximum number of series of figures and norms.
     pub max_series: usize,
 }
 
-/// Renders everything as Prometheus text.
+/// Renders all metrics in the Prometheus text format.
 pub struct Exporter {
-    board: Arc<LiveState>,
+    live_state: Arc<LiveState>,
     metrics: Arc<ProcessorMetrics>,
     clock: Clock,
     selection: Selection,
-    live: Option<Arc<LiveViewMetrics>>,
-    process: ProcessCollector,
-    /// How long the parts of the last page were. Its lock lets one scrape be made at a time.
+    live_view: Option<Arc<LiveViewMetrics>>,
+    /// The sizes of the families of the last page. The lock serializes scrapes.
     sizes: Mutex<Vec<usize>>,
 }
 
 impl Exporter {
-    /// An exporter over these figures; `clock` tells the wall clock.
-    pub fn new(board: Arc<LiveState>, metrics: Arc<ProcessorMetrics>, clock: Clock, selection: Selection) -> Self {
-        Self {
-            board,
-            metrics,
-            clock,
-            selection,
-            live: None,
-            process: ProcessCollector::for_self(),
-            sizes: Mutex::default(),
-        }
+    /// Creates an exporter of these figures and metrics; `clock` returns the wall-clock time.
+    pub fn new(live_state: Arc<LiveState>, metrics: Arc<ProcessorMetrics>, clock: Clock, selection: Selection) -> Self {
+        Self { live_state, metrics, clock, selection, live_view: None, sizes: Mutex::default() }
     }
 
-    /// The same, and how a live view fares.
-    pub fn with_live(self, live: Option<Arc<LiveViewMetrics>>) -> Self {
-        Self { live, ..self }
+    /// Adds the metrics of the live view.
+    pub fn with_live(self, live_view: Option<Arc<LiveViewMetrics>>) -> Self {
+        Self { live_view, ..self }
     }
 
-    /// The text of one scrape. Fails if what the system says of this process cannot be written.
-    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+    /// Renders one scrape.
+    pub fn render(&self) -> Vec<u8> {
         let mut sizes = lock(&self.sizes);
         let mut page = Page::new(self.selection.max_series, &sizes);
-        let snapshots = self.board.snapshots();
+        let snapshots = self.live_state.snapshots();
         snapshots.iter().for_each(|snapshot| norms(&mut page, snapshot));
         for level in Level::ALL {
-            // Of managers, what stands now and the first windows matter most.
+            // Of managers, the current figures and the first windows matter most.
             let windows = snapshots.iter().map(|snapshot| snapshot.norms.windows.len()).max().unwrap_or_default();
             for window in std::iter::once(None).chain((0..windows).map(Some)) {
                 snapshots.iter().for_each(|snapshot| self.rows(&mut page, snapshot, level, window));
             }
         }
-        processor(&mut page, &self.metrics.counted(), (self.clock)());
-        if let Some(live) = &self.live {
-            redis(&mut page, live);
+        processor(&mut page, &self.metrics.counters(), (self.clock)());
+        if let Some(live_view) = &self.live_view {
+            redis(&mut page, live_view);
         }
         for snapshot in &snapshots {
             for (manager, requests) in &snapshot.reviews {
@@ -101,11 +89,11 @@ impl Exporter {
         }
         *sizes = page.sizes();
         let mut text = page.finish();
-        TextEncoder::new().encode(&self.process.collect(), &mut text)?;
-        Ok(text)
+        process::append(&mut text);
+        text
     }
 
-    /// The rows of one level over the window of this number, or of now.
+    /// Adds the rows of one level over the window with this index, or of the current figures.
     fn rows(&self, page: &mut Page, snapshot: &TenantSnapshot, level: Level, window: Option<usize>) {
         let window = window.map(|index| snapshot.norms.windows.get(index).copied());
         for row in &snapshot.rows {
@@ -132,13 +120,15 @@ impl Exporter {
             Level::Manager => (manager_windows.as_ref(), manager_metrics.as_ref()),
             _ => (None, None),
         };
-        let is_wanted = |metric: &Metric| metrics.is_none_or(|wanted| wanted.contains(metric));
+        let is_selected = |metric: &Metric| metrics.is_none_or(|selected| selected.contains(metric));
         match &row.figures {
-            Figures::Window(_, figures) if windows.is_none_or(|wanted| wanted.iter().any(|name| window == *name)) => {
+            Figures::Window(_, figures)
+                if windows.is_none_or(|selected| selected.iter().any(|name| window == *name)) =>
+            {
                 labels.push(("window", &window));
                 let subject = subject(&labels);
                 samples::window(figures, |metric, own, value| {
-                    if is_wanted(&metric) {
+                    if is_selected(&metric) {
                         page.figure(metric, level, &subject, own, value);
                     }
                 });
@@ -147,7 +137,7 @@ impl Exporter {
             Figures::Now(figures) => {
                 let subject = subject(&labels);
                 samples::now(figures, |metric, own, value| {
-                    if is_wanted(&metric) {
+                    if is_selected(&metric) {
                         page.figure(metric, level, &subject, own, value);
                     }
                 });
@@ -164,64 +154,64 @@ fn level_of(subject: &Subject) -> Level {
     }
 }
 
-/// What is wanted in every department.
+/// Adds the norms in force in every department.
 fn norms(page: &mut Page, snapshot: &TenantSnapshot) {
     for department in &snapshot.departments {
         let (tenant, department) = (snapshot.tenant.as_str(), department.as_str());
         let subject = subject(&[("tenant", tenant), ("department", department)]);
-        let place = ScopeQuery { tenant, department, ..ScopeQuery::default() };
-        samples::norms(&snapshot.norms, place, |metric, own, value| {
+        let query = ScopeQuery { tenant, department, ..ScopeQuery::default() };
+        samples::norms(&snapshot.norms, query, |metric, own, value| {
             page.figure(metric, Level::Department, &subject, own, value);
         });
     }
 }
 
-/// What the live view says of itself.
-fn redis(page: &mut Page, live: &LiveViewMetrics) {
-    page.sample(Metric::RedisUp, &[], f64::from(live.connected()));
-    page.sample(Metric::RedisQueue, &[], live.queued() as f64);
+/// Adds the metrics of the live view.
+fn redis(page: &mut Page, metrics: &LiveViewMetrics) {
+    page.sample(Metric::RedisUp, &[], f64::from(metrics.connected()));
+    page.sample(Metric::RedisQueue, &[], metrics.queued() as f64);
     let counts = [Metric::RedisWrites, Metric::RedisDropped, Metric::RedisWhole, Metric::RedisErrors];
-    for (metric, count) in counts.into_iter().zip(live.counts()) {
+    for (metric, count) in counts.into_iter().zip(metrics.counts()) {
         page.sample(metric, &[], count as f64);
     }
 }
 
-/// What the processor says of itself.
-fn processor(page: &mut Page, counted: &Counters, now: Timestamp) {
+/// Adds the metrics of the processor.
+fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
     use Metric as M;
     for kind in EventKind::ALL {
         let labels = [("topic", kind.topic().name()), ("event", kind.name())];
-        page.sample(M::Events, &labels, counted.applied[*kind as usize] as f64);
+        page.sample(M::Events, &labels, counters.applied[*kind as usize] as f64);
     }
-    page.sample(M::Duplicates, &[], counted.duplicates as f64);
-    page.sample(M::Late, &[], counted.late as f64);
-    page.sample(M::Rerouted, &[], counted.rerouted as f64);
+    page.sample(M::Duplicates, &[], counters.duplicates as f64);
+    page.sample(M::Late, &[], counters.late as f64);
+    page.sample(M::Rerouted, &[], counters.rerouted as f64);
     for reason in Reason::ALL {
-        let n = counted.refused.get(&reason).copied().unwrap_or_default();
+        let n = counters.refused.get(&reason).copied().unwrap_or_default();
         page.sample(M::Refused, &[("reason", reason.name())], n as f64);
     }
-    for ((rule, severity, status), n) in &counted.alerts {
+    for ((rule, severity, status), n) in &counters.alerts {
         let labels = [("rule", rule.name()), ("severity", severity.name()), ("status", status.name())];
         page.sample(M::Alerts, &labels, *n as f64);
     }
-    page.sample(M::ReviewRequests, &[], counted.review_requests as f64);
-    page.sample(M::Epochs, &[], counted.epochs.count() as f64);
-    page.histogram(M::EpochSeconds, &counted.epochs.buckets, counted.epochs.total.as_secs_f64());
-    page.histogram(M::CommitSeconds, &counted.commits.buckets, counted.commits.total.as_secs_f64());
-    page.sample(M::CommitsAborted, &[], counted.aborted as f64);
-    page.sample(M::EpochsInFlight, &[], counted.in_flight as f64);
-    page.sample(M::EpochsInFlightLimit, &[], counted.in_flight_limit as f64);
-    page.sample(M::ShardsAssigned, &[], (counted.assigned + counted.restoring.len()) as f64);
-    page.sample(M::ShardsRestoring, &[], counted.restoring.len() as f64);
-    for (shard, share) in &counted.restoring {
+    page.sample(M::ReviewRequests, &[], counters.review_requests as f64);
+    page.sample(M::Epochs, &[], counters.epochs.count() as f64);
+    page.histogram(M::EpochSeconds, &counters.epochs.buckets, counters.epochs.total.as_secs_f64());
+    page.histogram(M::CommitSeconds, &counters.commits.buckets, counters.commits.total.as_secs_f64());
+    page.sample(M::CommitsAborted, &[], counters.aborted as f64);
+    page.sample(M::EpochsInFlight, &[], counters.in_flight as f64);
+    page.sample(M::EpochsInFlightLimit, &[], counters.in_flight_limit as f64);
+    page.sample(M::ShardsAssigned, &[], (counters.assigned + counters.restoring.len()) as f64);
+    page.sample(M::ShardsRestoring, &[], counters.restoring.len() as f64);
+    for (shard, share) in &counters.restoring {
         page.sample(M::RestoreProgress, &[("shard", &shard.to_string())], *share);
     }
-    for ((topic, partition), behind) in &counted.lag {
+    for ((topic, partition), lag) in &counters.lag {
         let labels = [("topic", topic.as_str()), ("partition", &partition.to_string())];
-        page.sample(M::LagMessages, &labels, behind.messages as f64);
-        page.sample(M::LagSeconds, &labels, behind.seconds());
+        page.sample(M::LagMessages, &labels, lag.messages as f64);
+        page.sample(M::LagSeconds, &labels, lag.seconds());
     }
-    for (shard, Shard { held, watermark, entries }) in &counted.shards {
+    for (shard, Shard { held, watermark, entries }) in &counters.shards {
         let shard = shard.to_string();
         page.sample(M::Held, &[("shard", &shard)], *held as f64);
         page.sample(M::StateEntries, &[("shard", &shard)], *entries as f64);
@@ -229,12 +219,12 @@ fn processor(page: &mut Page, counted: &Counters, now: Timestamp) {
             page.sample(M::WatermarkDelay, &[("shard", &shard)], (now - *watermark).seconds());
         }
     }
-    page.sample(M::StateRecords, &[], counted.state.0 as f64);
-    page.sample(M::StateBytes, &[], counted.state.1 as f64);
-    for (result, n) in ["applied", "refused"].into_iter().zip(counted.reloads) {
+    page.sample(M::StateRecords, &[], counters.state.0 as f64);
+    page.sample(M::StateBytes, &[], counters.state.1 as f64);
+    for (result, n) in ["applied", "refused"].into_iter().zip(counters.reloads) {
         page.sample(M::NormsReloads, &[("result", result)], n as f64);
     }
-    if let Some(read) = counted.norms_in_force {
+    if let Some(read) = counters.norms_in_force {
         page.sample(M::NormsInForce, &[], (read - Timestamp(0)).seconds());
     }
     page.sample(M::Build, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);

@@ -1,8 +1,8 @@
-//! Owns what the live view in Redis says of its own health.
+//! Health metrics of the live view in Redis.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// How the live view fares. Told by its writer, read when it is scraped.
+/// Health of the live view. Updated by its writer, read by scrapes.
 #[derive(Debug, Default)]
 pub struct LiveViewMetrics {
     connected: AtomicBool,
@@ -14,32 +14,32 @@ pub struct LiveViewMetrics {
 }
 
 impl LiveViewMetrics {
-    /// Redis answers, or does not.
+    /// Sets whether Redis is reachable.
     pub fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
-    /// So many batches wait.
+    /// Sets the number of queued batches.
     pub fn set_queued(&self, batches: usize) {
         self.queued.store(batches, Ordering::Relaxed);
     }
 
-    /// A batch was written.
+    /// Counts a written batch.
     pub fn written(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Batches were not written, and will not be.
+    /// Counts dropped batches.
     pub fn dropped(&self, batches: u64) {
         self.dropped.fetch_add(batches, Ordering::Relaxed);
     }
 
-    /// The view was written whole.
+    /// Counts a full write of the view.
     pub fn whole(&self) {
         self.whole.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Redis could not be reached, or refused something.
+    /// Counts a failed connection attempt or write.
     pub fn error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
@@ -52,7 +52,7 @@ impl LiveViewMetrics {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// Batches written, batches dropped, views written whole, errors.
+    /// Written batches, dropped batches, full writes, errors.
     pub(super) fn counts(&self) -> [u64; 4] {
         [&self.written, &self.dropped, &self.whole, &self.errors].map(|count| count.load(Ordering::Relaxed))
     }

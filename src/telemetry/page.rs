@@ -1,8 +1,8 @@
-//! Owns the text of a scrape: samples come in any order and go out family by family, as Prometheus' text format wants
-//! them (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//! Builds the text of a scrape: samples arrive in any order and are grouped by family, as the Prometheus text format
+//! requires (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
-//! Lines are written at once, each behind those of its family. A tree of samples, as the `prometheus` crate wants it,
-//! would allocate a string for each label of each sample: a million of them take seconds.
+//! Lines are written directly to the buffer of their family. The `prometheus` crate's tree of samples would allocate a
+//! string for each label of each sample: a million samples would take seconds.
 
 use super::metric::{BOUNDS, Level, Metric, MetricGroup};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::io::Write as _;
 pub(super) struct Page {
     families: Vec<Family>,
     limit: usize,
-    /// Series of figures and norms so far, and those of each level that found no room.
+    /// Series of figures and norms so far, and the number left out at each level.
     written: usize,
     left_out: [usize; Level::ALL.len()],
 }
@@ -25,8 +25,8 @@ struct Family {
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
-    /// An empty page, with room for so many series of figures and norms. `sizes` are those of the last page: this one will
-    /// be about as long.
+    /// An empty page for at most `limit` series of figures and norms. `sizes` are those of the previous page, as
+    /// capacity hints.
     pub(super) fn new(limit: usize, sizes: &[usize]) -> Self {
         let families = Metric::ALL.iter().flat_map(|metric| Level::ALL.map(|level| (metric, level)));
         let families = families.zip(sizes.iter().copied().chain(std::iter::repeat(0)));
@@ -37,25 +37,25 @@ impl Page {
         Self { families: families.map(family).collect(), limit, written: 0, left_out: [0; Level::ALL.len()] }
     }
 
-    /// Series of figures and norms that are on the page.
+    /// The number of series of figures and norms on the page.
     pub(super) fn written(&self) -> usize {
         self.written
     }
 
-    /// Series of a level that found no room.
+    /// The number of series of a level left out.
     pub(super) fn left_out(&self, level: Level) -> usize {
         self.left_out[level as usize]
     }
 
-    /// A sample of a figure or a norm; `subject` are the labels that come first, from [`subject`]. Left out and counted if
-    /// the page is full.
+    /// Adds a sample of a figure or a norm; `subject` holds its first labels, from [`subject`]. If the page is full,
+    /// the sample is left out and counted.
     pub(super) fn figure(&mut self, metric: Metric, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
         if self.written >= self.limit {
             self.left_out[level as usize] += 1;
             return;
         }
         self.written += 1;
-        let Family { name, lines } = &mut self.families[place(metric, level)];
+        let Family { name, lines } = &mut self.families[family_index(metric, level)];
         lines.extend_from_slice(name.as_bytes());
         lines.push(b'{');
         lines.extend_from_slice(subject);
@@ -64,15 +64,15 @@ impl Page {
         finish(value, lines);
     }
 
-    /// A sample of the processor's own.
+    /// Adds a sample of a processor metric.
     pub(super) fn sample(&mut self, metric: Metric, labels: Labels<'_>, value: f64) {
-        let Family { name, lines } = &mut self.families[place(metric, Level::Tenant)];
+        let Family { name, lines } = &mut self.families[family_index(metric, Level::Tenant)];
         line(name, "", labels, value, lines);
     }
 
-    /// A histogram: how many there were in each bucket of [`BOUNDS`] and beyond, and their sum.
+    /// Adds a histogram: the counts in each bucket of [`BOUNDS`] and beyond, and the sum of values.
     pub(super) fn histogram(&mut self, metric: Metric, buckets: &[u64], sum: f64) {
-        let Family { name, lines } = &mut self.families[place(metric, Level::Tenant)];
+        let Family { name, lines } = &mut self.families[family_index(metric, Level::Tenant)];
         let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         let mut below = 0;
         for (n, bound) in buckets.iter().zip(bounds) {
@@ -83,7 +83,7 @@ impl Page {
         line(name, "_count", &[], below as f64, lines);
     }
 
-    /// The sizes of its parts.
+    /// The sizes of the families, in bytes.
     pub(super) fn sizes(&self) -> Vec<usize> {
         self.families.iter().map(|family| family.lines.len()).collect()
     }
@@ -104,8 +104,8 @@ impl Page {
     }
 }
 
-/// Where a family stands; what has no levels stands at the first one.
-fn place(metric: Metric, level: Level) -> usize {
+/// The index of a family; metrics without levels use the first one.
+fn family_index(metric: Metric, level: Level) -> usize {
     let level = match metric.group() {
         MetricGroup::Window | MetricGroup::Now => level as usize,
         MetricGroup::Norm | MetricGroup::Processor => 0,
@@ -124,14 +124,14 @@ fn line(name: &str, suffix: &str, labels: Labels<'_>, value: f64, into: &mut Vec
     finish(value, into);
 }
 
-/// The labels that all samples of one subject begin with: they are written once, and copied.
+/// The first labels of all samples of one subject, formatted once and copied.
 pub(super) fn subject(labels: Labels<'_>) -> Vec<u8> {
     let mut subject = Vec::with_capacity(64);
     write_labels(labels, false, &mut subject);
     subject
 }
 
-/// `name="value"` for each label, with commas; `more`: there are labels before them.
+/// Writes `name="value"` for each label, separated by commas; `more`: other labels precede them.
 fn write_labels(labels: Labels<'_>, mut more: bool, into: &mut Vec<u8>) {
     for (name, value) in labels {
         if std::mem::replace(&mut more, true) {
@@ -151,7 +151,7 @@ fn write_labels(labels: Labels<'_>, mut more: bool, into: &mut Vec<u8>) {
     }
 }
 
-/// Whole numbers are most of the values, and the quickest to write.
+/// Ends a line with its value. Most values are integers, which are faster to format.
 fn finish(value: f64, into: &mut Vec<u8>) {
     const EXACT: f64 = (1u64 << 53) as f64;
     // Writing to memory cannot fail.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn families_stand_together_and_labels_are_escaped() {
+    fn families_are_grouped_and_labels_are_escaped() {
         let mut page = Page::new(10, &[]);
         for (id, n) in [("a\"b\\c\nd", 1.0), ("ю", -0.125)] {
             let subject = subject(&[("tenant", id)]);
@@ -179,21 +179,21 @@ mod tests {
             page.figure(Metric::Calls, Level::Tenant, &subject, &[("direction", "inbound")], 1e300);
         }
         let huge = format!("1{}", "0".repeat(300));
-        let wanted = [
-            "# HELP funnelwatch_tenant_calls Calls; answered is a conversation.",
+        let expected = [
+            "# HELP funnelwatch_tenant_calls Calls; an answered call is a conversation.",
             "# TYPE funnelwatch_tenant_calls gauge",
             &format!(r#"funnelwatch_tenant_calls{{tenant="a\"b\\c\nd",direction="inbound"}} {huge}"#),
             &format!(r#"funnelwatch_tenant_calls{{tenant="ю",direction="inbound"}} {huge}"#),
-            "# HELP funnelwatch_tenant_touches Acts towards customers.",
+            "# HELP funnelwatch_tenant_touches Acts of managers towards customers: calls, messages and meetings.",
             "# TYPE funnelwatch_tenant_touches gauge",
             r#"funnelwatch_tenant_touches{tenant="a\"b\\c\nd"} 1"#,
             r#"funnelwatch_tenant_touches{tenant="ю"} -0.125"#,
         ];
-        assert_eq!(text(page).lines().collect::<Vec<_>>(), wanted);
+        assert_eq!(text(page).lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn a_histogram_adds_up() {
+    fn histogram_buckets_are_cumulative() {
         let mut page = Page::new(0, &[]);
         let mut buckets = [0; BOUNDS.len() + 1];
         (buckets[1], buckets[3], buckets[BOUNDS.len()]) = (2, 1, 1);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted() {
+    fn series_beyond_the_limit_are_counted() {
         let mut page = Page::new(1, &[]);
         for level in Level::ALL {
             page.figure(Metric::Touches, level, b"", &[], 0.0);

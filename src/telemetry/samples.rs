@@ -1,5 +1,4 @@
-//! Owns what samples come of a row and of a department's norms. Promises that nothing is said where there is nothing to
-//! say: a share, a mean or a quantile of no cases has no sample.
+//! Converts rows and the norms of departments to samples. A share, mean or quantile of an empty sample is not exported.
 
 use super::metric::Metric;
 use super::page::Labels;
@@ -8,7 +7,7 @@ use crate::domain::row::{ByStage, NowFigures, Quantiles, Ratio, WindowFigures};
 use crate::domain::rule::Parameter;
 use Metric as M;
 
-/// A ratio, the ends of its interval, and its sample.
+/// A ratio, the bounds of its confidence interval, and its sample size.
 type Share = [Metric; 4];
 
 const LEAD_CONVERSION: Share =
@@ -18,7 +17,7 @@ const STAGE_CONVERSION: Share =
 const WIN_RATE: Share = [M::WinRate, M::WinRateLower, M::WinRateUpper, M::WinRateSample];
 const WITHIN_NORM: Share = [M::WithinNorm, M::WithinNormLower, M::WithinNormUpper, M::WithinNormSample];
 
-/// The samples of a window's figures.
+/// Emits the samples of the figures of a window.
 pub(super) fn window(figures: &WindowFigures, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
     emit(M::LeadsReceived, &[], figures.leads_received as f64);
     emit(M::LeadsDisqualified, &[], figures.leads_disqualified as f64);
@@ -112,7 +111,7 @@ fn quantiles(lags: &Quantiles) -> impl Iterator<Item = (&'static str, f64)> {
     all.into_iter().filter(|_| lags.n > 0)
 }
 
-/// The samples of the figures of this instant.
+/// Emits the samples of the current figures.
 pub(super) fn now(figures: &NowFigures, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
     emit(M::Awaiting, &[], figures.awaiting_first_response as f64);
     emit(M::OldestWait, &[], figures.oldest_wait_seconds.unwrap_or_default());
@@ -132,9 +131,9 @@ pub(super) fn now(figures: &NowFigures, mut emit: impl FnMut(Metric, Labels<'_>,
     emit(M::UnansweredMessages, &[], figures.unanswered_messages as f64);
 }
 
-/// The samples of what is wanted in a place.
-pub(super) fn norms(norms: &Norms, place: ScopeQuery<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
-    for (rule, norm) in &norms.scope(place).rules {
+/// Emits the samples of the norms in force in a scope.
+pub(super) fn norms(norms: &Norms, query: ScopeQuery<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
+    for (rule, norm) in &norms.scope(query).rules {
         let takes = rule.definition().takes;
         let clock = norm.clock.unwrap_or_default().name();
         let basis = norm.basis.unwrap_or_default().name();

@@ -1,25 +1,25 @@
-//! Owns what a board is made of, and how that is written for Grafana: panels that flow into rows of 24 columns, with
-//! their queries, texts, units and colours. Colours follow norms and nothing else: a panel can say "one is too many",
-//! "1 is the norm" or "from 0 to 1", but it cannot name any other number.
+//! Owns the structure of a board and its JSON for Grafana: panels laid out in rows of 24 columns, with their queries,
+//! texts, units and colours. Colours follow norms only: a panel can express "one is too many", "1 is the norm" or "from
+//! 0 to 1", but no other number.
 
-use crate::promql::Expr;
-use crate::words::{Language, Text};
+use super::promql::Expr;
+use super::words::{Language, Text};
 use serde_json::{Map, Value, json};
 
-/// The schema of Grafana 12.4, against which `check` holds what is written.
+/// The schema version of Grafana 12.4, which `check` validates the files against.
 const SCHEMA: u32 = 42;
-/// Columns of a board.
+/// The number of columns of a board.
 const WIDTH: u32 = 24;
-/// What stands in a cell when there is nothing to say.
-const NOTHING: &str = "–";
+/// Shown in place of a missing value.
+const NO_VALUE: &str = "–";
 
 pub(crate) struct Board {
-    /// The beginning of its uid and of the names of its files.
+    /// The prefix of its uid and of its file names.
     pub(crate) name: &'static str,
     pub(crate) title: Text,
-    pub(crate) says: Text,
-    /// How far back its curves go.
-    pub(crate) back: &'static str,
+    pub(crate) description: Text,
+    /// The start of its default time range.
+    pub(crate) time_range: &'static str,
     pub(crate) refresh: &'static str,
     pub(crate) variables: Vec<Variable>,
     pub(crate) rows: Vec<Row>,
@@ -28,47 +28,47 @@ pub(crate) struct Board {
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
     pub(crate) label: Text,
-    /// Asks for its values; without it, it is the data source.
+    /// The query for its values; without one, the variable is the data source.
     pub(crate) query: Option<String>,
-    /// Several may be chosen, and all are at first.
-    pub(crate) many: bool,
-    /// What is chosen at first; nothing is the first there is.
-    pub(crate) preset: Option<&'static str>,
+    /// Whether several values may be selected; initially all are.
+    pub(crate) multiple: bool,
+    /// The initial selection; by default the first value.
+    pub(crate) selected: Option<&'static str>,
 }
 
-/// Panels under a heading.
+/// Panels, optionally under a heading.
 pub(crate) struct Row {
     pub(crate) heading: Option<Text>,
-    /// Closed at first.
-    pub(crate) folded: bool,
+    /// Whether it is initially collapsed.
+    pub(crate) collapsed: bool,
     pub(crate) panels: Vec<Panel>,
 }
 
 pub(crate) struct Panel {
     pub(crate) title: Text,
-    /// What it says, and what to do about it.
-    pub(crate) says: Text,
+    /// What it shows, and what to do about it.
+    pub(crate) description: Text,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) body: Body,
 }
 
 pub(crate) enum Body {
-    /// Big numbers side by side.
-    Numbers(Vec<Field>),
-    /// One big number that is red from another one on.
-    Judged(Field, Expr),
-    /// A row for each combination of the keys; the biggest of field `sorted` first.
+    /// Stats side by side.
+    Stats(Vec<Field>),
+    /// A stat that is red from the value of a second query on.
+    StatWithThreshold(Field, Expr),
+    /// One row per combination of the keys, in descending order of the field with index `sorted`.
     Table { keys: Vec<Key>, fields: Vec<Field>, sorted: usize },
-    /// Curves over time.
-    Curves { unit: Unit, stacked: bool, lines: Vec<Line> },
+    /// Lines over time.
+    TimeSeries { unit: Unit, stacked: bool, lines: Vec<Line> },
 }
 
-/// A number with its name.
+/// A named query with one value per series.
 pub(crate) struct Field {
     pub(crate) name: Text,
     pub(crate) unit: Unit,
-    pub(crate) paint: Paint,
+    pub(crate) coloring: Coloring,
     pub(crate) expr: Expr,
 }
 
@@ -77,18 +77,18 @@ pub(crate) struct Key {
     pub(crate) label: &'static str,
     pub(crate) name: Text,
     pub(crate) width: u32,
-    /// Whether there is room for it; rows are one for each of its values all the same.
-    pub(crate) shown: bool,
-    /// What values are called.
-    pub(crate) called: Vec<(&'static str, Text)>,
-    /// The variable that a click sets to the value.
-    pub(crate) sets: Option<Text>,
+    /// Whether the column is shown. A hidden key still splits the rows.
+    pub(crate) visible: bool,
+    /// Display names of label values.
+    pub(crate) value_names: Vec<(&'static str, Text)>,
+    /// The title of a link that sets the variable of this name to the value.
+    pub(crate) link_title: Option<Text>,
 }
 
 pub(crate) struct Line {
-    /// What the legend says; `{{label}}` stands for the label's value.
+    /// The legend; `{{label}}` is replaced by the value of the label.
     pub(crate) legend: Text,
-    /// A norm or a limit, by which the others are to be seen.
+    /// Whether this is a norm or a limit for the other lines; drawn dashed in red.
     pub(crate) norm: bool,
     pub(crate) expr: Expr,
 }
@@ -96,12 +96,12 @@ pub(crate) struct Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Count,
-    /// Seconds, as hours, minutes and seconds.
-    Length,
-    /// Seconds, as short as commits are.
-    Moment,
-    /// A share, or how many times its norm something is, in percent.
-    Share,
+    /// Seconds, shown as hours, minutes and seconds.
+    Duration,
+    /// Seconds, for durations as short as those of commits.
+    ShortDuration,
+    /// A share, or a multiple of a norm, in percent.
+    Ratio,
     Score,
     PerSecond,
     Bytes,
@@ -109,13 +109,13 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// The id that Grafana knows it by, and how many decimals are worth reading.
-    fn shown(self) -> (&'static str, Option<u32>) {
+    /// The id of the unit in Grafana, and the number of decimals to show.
+    fn grafana_unit(self) -> (&'static str, Option<u32>) {
         match self {
             Self::Count => ("none", Some(0)),
-            Self::Length => ("dthms", None),
-            Self::Moment => ("s", None),
-            Self::Share => ("percentunit", Some(0)),
+            Self::Duration => ("dthms", None),
+            Self::ShortDuration => ("s", None),
+            Self::Ratio => ("percentunit", Some(0)),
             Self::Score => ("none", Some(0)),
             Self::PerSecond => ("ops", None),
             Self::Bytes => ("bytes", None),
@@ -125,33 +125,33 @@ impl Unit {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paint {
+pub(crate) enum Coloring {
     Plain,
     /// One is too many.
     Bad,
-    /// All of them is right, fewer is not: a share of 1.
+    /// A share: 1 is right, less is red.
     All,
-    /// Times its norm: more than 1 is too much.
+    /// A multiple of its norm: 1 or more is red.
     AtMost,
-    /// Times its norm: less than 1 is too little.
+    /// A multiple of its norm: less than 1 is red.
     AtLeast,
-    /// A share, from bad at 0 to good at 1.
-    Good,
-    /// A share to be seen as a bar.
-    Bar,
-    /// A count to be seen as a bar.
-    Heap,
-    /// −1, 0 and 1: worse, no difference, better.
+    /// A share, coloured from bad at 0 to good at 1.
+    Gradient,
+    /// A share, shown as a bar.
+    RatioBar,
+    /// A count, shown as a bar.
+    CountBar,
+    /// Texts for −1, 0 and 1: worse, no difference, better.
     Verdict([Text; 3]),
 }
 
-impl Paint {
-    /// Thresholds at which colours begin; `calm` is that of what needs no look.
-    fn steps(self, calm: &str) -> Option<Value> {
+impl Coloring {
+    /// Thresholds of the colours; `normal_color` is the colour of values within the norm.
+    fn steps(self, normal_color: &str) -> Option<Value> {
         let steps = match self {
-            Self::Bad | Self::AtMost => json!([{"color": calm, "value": null}, {"color": "red", "value": 1}]),
-            Self::All | Self::AtLeast => json!([{"color": "red", "value": null}, {"color": calm, "value": 1}]),
-            Self::Plain | Self::Good | Self::Bar | Self::Heap | Self::Verdict(_) => return None,
+            Self::Bad | Self::AtMost => json!([{"color": normal_color, "value": null}, {"color": "red", "value": 1}]),
+            Self::All | Self::AtLeast => json!([{"color": "red", "value": null}, {"color": normal_color, "value": 1}]),
+            Self::Plain | Self::Gradient | Self::RatioBar | Self::CountBar | Self::Verdict(_) => return None,
         };
         Some(json!({"mode": "absolute", "steps": steps}))
     }
@@ -159,20 +159,20 @@ impl Paint {
     fn color(self) -> Value {
         match self {
             Self::Bad | Self::All | Self::AtMost | Self::AtLeast => json!({"mode": "thresholds"}),
-            Self::Good => json!({"mode": "continuous-RdYlGr"}),
-            Self::Bar | Self::Heap => json!({"mode": "fixed", "fixedColor": "semi-dark-orange"}),
+            Self::Gradient => json!({"mode": "continuous-RdYlGr"}),
+            Self::RatioBar | Self::CountBar => json!({"mode": "fixed", "fixedColor": "semi-dark-orange"}),
             Self::Plain | Self::Verdict(_) => json!({"mode": "fixed", "fixedColor": "text"}),
         }
     }
 
-    /// How a cell of a table shows it.
+    /// The options of a table cell.
     fn cell(self) -> Value {
         match self {
             Self::Plain => json!({"type": "auto"}),
             Self::Bad | Self::All | Self::AtMost | Self::AtLeast => {
                 json!({"type": "color-background", "mode": "basic"})
             }
-            Self::Good | Self::Bar | Self::Heap => {
+            Self::Gradient | Self::RatioBar | Self::CountBar => {
                 json!({"type": "gauge", "mode": "basic", "valueDisplayMode": "text"})
             }
             Self::Verdict(_) => json!({"type": "color-text"}),
@@ -188,9 +188,9 @@ impl Paint {
         json!([{"type": "value", "options": options}])
     }
 
-    /// The scale of a bar.
-    fn ends(self) -> Option<(u32, u32)> {
-        matches!(self, Self::Good | Self::Bar).then_some((0, 1))
+    /// The ends of the scale of a bar.
+    fn scale(self) -> Option<(u32, u32)> {
+        matches!(self, Self::Gradient | Self::RatioBar).then_some((0, 1))
     }
 }
 
@@ -199,28 +199,28 @@ impl Board {
         format!("funnelwatch-{}-{}", self.name, language.code())
     }
 
-    /// As Grafana reads it.
+    /// The dashboard JSON.
     pub(crate) fn json(&self, language: Language) -> Value {
-        let mut flow = SourceProgress { language, board: self, id: 0, y: 0 };
-        let panels: Vec<Value> = self.rows.iter().flat_map(|row| flow.row(row)).collect();
+        let mut layout = Layout { language, board: self, id: 0, y: 0 };
+        let panels: Vec<Value> = self.rows.iter().flat_map(|row| layout.row(row)).collect();
         json!({
             "uid": self.uid(language),
             "title": language.of(self.title),
-            "description": language.of(self.says),
+            "description": language.of(self.description),
             "tags": ["funnelwatch", language.code()],
             "schemaVersion": SCHEMA,
             "editable": true,
             "graphTooltip": 1,
             "refresh": self.refresh,
-            "time": {"from": self.back, "to": "now"},
+            "time": {"from": self.time_range, "to": "now"},
             "timepicker": {"refresh_intervals": ["10s", "30s", "1m", "5m"]},
             "timezone": "browser",
             "templating": {"list": self.variables.iter().map(|variable| variable.json(language)).collect::<Vec<_>>()},
             "annotations": {"list": []},
             "links": [{
                 "type": "dashboards",
-                "title": language.of(["Boards", "Панели"]),
-                "tooltip": language.of(["The other boards", "Другие панели"]),
+                "title": language.of(["Boards", "Дашборды"]),
+                "tooltip": language.of(["Other boards", "Другие дашборды"]),
                 "tags": ["funnelwatch", language.code()],
                 "icon": "external link",
                 "asDropdown": false,
@@ -241,8 +241,8 @@ impl Variable {
             "type": "datasource",
             "query": "prometheus",
             "hide": 0,
-            "includeAll": self.many,
-            "multi": self.many,
+            "includeAll": self.multiple,
+            "multi": self.multiple,
             "refresh": 1,
             "options": [],
         });
@@ -251,16 +251,16 @@ impl Variable {
             variable["datasource"] = datasource();
             variable["query"] =
                 json!({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"});
-            // Managers come and go while one looks.
+            // Refresh with the time range: managers may change while the board is open.
             variable["refresh"] = 2.into();
             variable["sort"] = 7.into();
         }
-        if self.many {
+        if self.multiple {
             variable["allValue"] = ".*".into();
             variable["current"] = json!({"text": ["All"], "value": ["$__all"]});
         }
-        if let Some(preset) = self.preset {
-            variable["current"] = json!({"text": preset, "value": preset});
+        if let Some(selected) = self.selected {
+            variable["current"] = json!({"text": selected, "value": selected});
         }
         variable
     }
@@ -270,20 +270,20 @@ fn datasource() -> Value {
     json!({"type": "prometheus", "uid": "${datasource}"})
 }
 
-/// The name of a panel's query.
+/// The `refId` of a query of a panel.
 fn reference(index: usize) -> String {
-    char::from(b'A' + u8::try_from(index).expect("few queries")).to_string()
+    char::from(b'A' + u8::try_from(index).expect("fewer than 256 queries")).to_string()
 }
 
-/// Lays panels out, and gives them their numbers.
-struct SourceProgress<'a> {
+/// Positions panels and assigns their ids.
+struct Layout<'a> {
     language: Language,
     board: &'a Board,
     id: u32,
     y: u32,
 }
 
-impl SourceProgress<'_> {
+impl Layout<'_> {
     fn next_id(&mut self) -> u32 {
         self.id += 1;
         self.id
@@ -291,14 +291,14 @@ impl SourceProgress<'_> {
 
     fn row(&mut self, row: &Row) -> Vec<Value> {
         let heading = row.heading.map(|heading| {
-            let place = json!({"x": 0, "y": self.y, "w": WIDTH, "h": 1});
+            let grid_pos = json!({"x": 0, "y": self.y, "w": WIDTH, "h": 1});
             self.y += 1;
             json!({
                 "id": self.next_id(),
                 "type": "row",
                 "title": self.language.of(heading),
-                "collapsed": row.folded,
-                "gridPos": place,
+                "collapsed": row.collapsed,
+                "gridPos": grid_pos,
                 "panels": [],
             })
         });
@@ -308,13 +308,13 @@ impl SourceProgress<'_> {
             if x + panel.width > WIDTH {
                 (x, self.y, height) = (0, self.y + height, 0);
             }
-            let place = json!({"x": x, "y": self.y, "w": panel.width, "h": panel.height});
+            let grid_pos = json!({"x": x, "y": self.y, "w": panel.width, "h": panel.height});
             (x, height) = (x + panel.width, height.max(panel.height));
-            panels.push(self.panel(panel, place));
+            panels.push(self.panel(panel, grid_pos));
         }
         self.y += height;
         match heading {
-            Some(mut heading) if row.folded => {
+            Some(mut heading) if row.collapsed => {
                 heading["panels"] = panels.into();
                 vec![heading]
             }
@@ -322,22 +322,22 @@ impl SourceProgress<'_> {
         }
     }
 
-    fn panel(&mut self, panel: &Panel, place: Value) -> Value {
+    fn panel(&mut self, panel: &Panel, grid_pos: Value) -> Value {
         let mut value = match &panel.body {
-            Body::Numbers(fields) => self.numbers(fields),
-            Body::Judged(field, threshold) => self.judged(field, threshold),
+            Body::Stats(fields) => self.stats(fields),
+            Body::StatWithThreshold(field, threshold) => self.stat_with_threshold(field, threshold),
             Body::Table { keys, fields, sorted } => self.table(keys, fields, *sorted),
-            Body::Curves { unit, stacked, lines } => self.curves(*unit, *stacked, lines),
+            Body::TimeSeries { unit, stacked, lines } => self.time_series(*unit, *stacked, lines),
         };
         value["id"] = self.next_id().into();
         value["title"] = self.language.of(panel.title).into();
-        value["description"] = self.language.of(panel.says).into();
-        value["gridPos"] = place;
+        value["description"] = self.language.of(panel.description).into();
+        value["gridPos"] = grid_pos;
         value["datasource"] = datasource();
         value
     }
 
-    /// A query of now, or one over time.
+    /// An instant query if `now`, else a range query.
     fn target(&self, index: usize, expr: &Expr, now: bool, format: &str, legend: Option<Text>) -> Value {
         let mut target = json!({
             "refId": reference(index),
@@ -354,33 +354,33 @@ impl SourceProgress<'_> {
         target
     }
 
-    fn numbers(&self, fields: &[Field]) -> Value {
+    fn stats(&self, fields: &[Field]) -> Value {
         let targets = fields.iter().enumerate();
         let targets =
             targets.map(|(index, field)| self.target(index, &field.expr, true, "time_series", Some(field.name)));
         let overrides = fields.iter().enumerate().map(|(index, field)| {
-            let mut properties = vec![property("color", field.paint.color())];
-            properties.extend(field.paint.steps("green").map(|steps| property("thresholds", steps)));
-            properties.extend(shown(field.unit));
-            properties.extend(ends(field.paint));
+            let mut properties = vec![property("color", field.coloring.color())];
+            properties.extend(field.coloring.steps("green").map(|steps| property("thresholds", steps)));
+            properties.extend(unit_properties(field.unit));
+            properties.extend(scale_properties(field.coloring));
             json!({"matcher": {"id": "byFrameRefID", "options": reference(index)}, "properties": properties})
         });
         let (targets, overrides): (Vec<_>, Vec<_>) = (targets.collect(), overrides.collect());
-        // A name beside a number says which it is; one number has the panel's title.
+        // Several values need their names; a single one is described by the title of the panel.
         let named = fields.len() > 1 || fields.iter().any(|field| field.name[0].contains("{{"));
         let text = if named { "value_and_name" } else { "value" };
         json!({
             "type": "stat",
             "targets": targets,
-            "fieldConfig": {"defaults": {"noValue": NOTHING}, "overrides": overrides},
-            "options": big(text),
+            "fieldConfig": {"defaults": {"noValue": NO_VALUE}, "overrides": overrides},
+            "options": stat_options(text),
         })
     }
 
-    fn judged(&self, field: &Field, threshold: &Expr) -> Value {
+    fn stat_with_threshold(&self, field: &Field, threshold: &Expr) -> Value {
         let limit = ["limit", "limit"];
-        let mut defaults = json!({"noValue": NOTHING, "color": {"mode": "thresholds"}});
-        for property in shown(field.unit) {
+        let mut defaults = json!({"noValue": NO_VALUE, "color": {"mode": "thresholds"}});
+        for property in unit_properties(field.unit) {
             let id = property["id"].as_str().unwrap_or_default();
             defaults[id] = property["value"].clone();
         }
@@ -398,7 +398,7 @@ impl SourceProgress<'_> {
                 },
             }],
             "fieldConfig": {"defaults": defaults, "overrides": []},
-            "options": big("value"),
+            "options": stat_options("value"),
         })
     }
 
@@ -406,9 +406,9 @@ impl SourceProgress<'_> {
         let mut labels: Vec<&str> = keys.iter().map(|key| key.label).collect();
         labels.sort_unstable();
         let targets = fields.iter().enumerate().map(|(index, field)| {
-            let mut of: Vec<&str> = field.expr.labels().to_vec();
-            of.sort_unstable();
-            assert_eq!(of, labels, "the labels of {} are not the keys of its table", field.expr.text());
+            let mut expr_labels: Vec<&str> = field.expr.labels().to_vec();
+            expr_labels.sort_unstable();
+            assert_eq!(expr_labels, labels, "the labels of {} differ from the keys of its table", field.expr.text());
             self.target(index, &field.expr, true, "table", None)
         });
         let value_of = |index| if fields.len() == 1 { "Value".into() } else { format!("Value #{}", reference(index)) };
@@ -419,13 +419,13 @@ impl SourceProgress<'_> {
             .enumerate()
             .map(|(index, name)| (name, index.into()))
             .collect();
-        let mut overrides: Vec<Value> = keys.iter().filter(|key| key.shown).map(|key| self.key(key)).collect();
+        let mut overrides: Vec<Value> = keys.iter().filter(|key| key.visible).map(|key| self.key(key)).collect();
         overrides.extend(fields.iter().enumerate().map(|(index, field)| self.column(&value_of(index), field)));
         let mut transformations = Vec::new();
         if fields.len() > 1 {
             transformations.push(json!({"id": "merge", "options": {}}));
         }
-        let hidden = keys.iter().filter(|key| !key.shown).map(|key| key.label);
+        let hidden = keys.iter().filter(|key| !key.visible).map(|key| key.label);
         let hidden: Map<String, Value> =
             ["Time"].into_iter().chain(hidden).map(|name| (name.into(), true.into())).collect();
         transformations.push(json!({
@@ -438,7 +438,7 @@ impl SourceProgress<'_> {
             "transformations": transformations,
             "fieldConfig": {
                 "defaults": {
-                    "noValue": NOTHING,
+                    "noValue": NO_VALUE,
                     "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": false, "wrapHeaderText": true},
                 },
                 "overrides": overrides,
@@ -457,14 +457,14 @@ impl SourceProgress<'_> {
             property("displayName", self.language.of(key.name).into()),
             property("custom.width", key.width.into()),
         ];
-        if !key.called.is_empty() {
-            let called = key.called.iter().enumerate().map(|(index, (value, text))| {
+        if !key.value_names.is_empty() {
+            let value_names = key.value_names.iter().enumerate().map(|(index, (value, text))| {
                 ((*value).to_owned(), json!({"text": self.language.of(*text), "index": index}))
             });
-            let options: Map<String, Value> = called.collect();
+            let options: Map<String, Value> = value_names.collect();
             properties.push(property("mappings", json!([{"type": "value", "options": options}])));
         }
-        if let Some(title) = key.sets {
+        if let Some(title) = key.link_title {
             let kept = self.board.variables.iter().filter(|variable| variable.name != key.label);
             let kept: Vec<String> = kept.map(|variable| format!("${{{}:queryparam}}", variable.name)).collect();
             let uid = self.board.uid(self.language);
@@ -477,20 +477,20 @@ impl SourceProgress<'_> {
     fn column(&self, name: &str, field: &Field) -> Value {
         let mut properties = vec![
             property("displayName", self.language.of(field.name).into()),
-            property("custom.minWidth", narrowest(field).into()),
-            property("custom.cellOptions", field.paint.cell()),
-            property("color", field.paint.color()),
+            property("custom.minWidth", min_width(field).into()),
+            property("custom.cellOptions", field.coloring.cell()),
+            property("color", field.coloring.color()),
         ];
-        properties.extend(shown(field.unit));
-        properties.extend(ends(field.paint));
-        properties.extend(field.paint.steps("transparent").map(|steps| property("thresholds", steps)));
-        if let Paint::Verdict(_) = field.paint {
-            properties.push(property("mappings", field.paint.mappings(self.language)));
+        properties.extend(unit_properties(field.unit));
+        properties.extend(scale_properties(field.coloring));
+        properties.extend(field.coloring.steps("transparent").map(|steps| property("thresholds", steps)));
+        if let Coloring::Verdict(_) = field.coloring {
+            properties.push(property("mappings", field.coloring.mappings(self.language)));
         }
         json!({"matcher": {"id": "byName", "options": name}, "properties": properties})
     }
 
-    fn curves(&self, unit: Unit, stacked: bool, lines: &[Line]) -> Value {
+    fn time_series(&self, unit: Unit, stacked: bool, lines: &[Line]) -> Value {
         let targets = lines.iter().enumerate();
         let targets =
             targets.map(|(index, line)| self.target(index, &line.expr, false, "time_series", Some(line.legend)));
@@ -518,7 +518,7 @@ impl SourceProgress<'_> {
                 "stacking": {"mode": if stacked { "normal" } else { "none" }},
             },
         });
-        for property in shown(unit).filter(|property| property["id"] == "unit") {
+        for property in unit_properties(unit).filter(|property| property["id"] == "unit") {
             defaults["unit"] = property["value"].clone();
         }
         json!({
@@ -533,11 +533,11 @@ impl SourceProgress<'_> {
     }
 }
 
-/// How many pixels a column needs at least: its value, and the longest word of its name in either language.
-fn narrowest(field: &Field) -> usize {
-    let value = match (field.unit, field.paint) {
-        (Unit::Length, _) => 9,
-        (_, Paint::Good | Paint::Bar | Paint::Heap) => 9,
+/// The minimum width of a column in pixels, for its value and for the longest word of its name in either language.
+fn min_width(field: &Field) -> usize {
+    let value = match (field.unit, field.coloring) {
+        (Unit::Duration, _) => 9,
+        (_, Coloring::Gradient | Coloring::RatioBar | Coloring::CountBar) => 9,
         _ => 5,
     };
     let words = field.name.iter().flat_map(|name| name.split(' ')).map(|word| word.chars().count());
@@ -548,19 +548,19 @@ fn property(id: &str, value: Value) -> Value {
     json!({"id": id, "value": value})
 }
 
-/// The properties of a unit.
-fn shown(unit: Unit) -> impl Iterator<Item = Value> {
-    let (id, decimals) = unit.shown();
+/// The overrides for a unit.
+fn unit_properties(unit: Unit) -> impl Iterator<Item = Value> {
+    let (id, decimals) = unit.grafana_unit();
     [property("unit", id.into())].into_iter().chain(decimals.map(|decimals| property("decimals", decimals.into())))
 }
 
-/// The properties of a scale.
-fn ends(paint: Paint) -> impl Iterator<Item = Value> {
-    paint.ends().into_iter().flat_map(|(min, max)| [property("min", min.into()), property("max", max.into())])
+/// The overrides for a scale.
+fn scale_properties(coloring: Coloring) -> impl Iterator<Item = Value> {
+    coloring.scale().into_iter().flat_map(|(min, max)| [property("min", min.into()), property("max", max.into())])
 }
 
-/// The options of big numbers.
-fn big(text: &str) -> Value {
+/// The options of a stat panel.
+fn stat_options(text: &str) -> Value {
     json!({
         "colorMode": "value",
         "graphMode": "none",

@@ -1,55 +1,64 @@
-//! Owns the board of those who run the processor: is everything all right, how far behind is it, what is refused, and
-//! how near it is to its limits. Where a limit is exported it is drawn; no other number is judged here: alerts are
-//! those of the Prometheus rules.
+//! Owns the board for operators: is the processor healthy, how far is it behind, what does it reject, how close is it
+//! to its limits. Exported limits are drawn; the board has no other thresholds, because the Prometheus rules alert.
 
-use crate::board::{Board, Body, Field, Key, Line, Paint, Panel, Row, Unit, Variable};
-use crate::promql::{Expr, Series, of_processor, values};
-use crate::words::Text;
+use super::board::{Board, Body, Coloring, Field, Key, Line, Panel, Row, Unit, Variable};
+use super::promql::{Expr, Series, of_processor, values};
+use super::words::Text;
 use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
 
-/// What the Prometheus client library tells of a process, and Prometheus of a target: names that are not ours.
+/// Metrics of the Prometheus client library about a process, and of Prometheus about a target.
 pub(crate) const FOREIGN: [&str; 3] = ["up", "process_resident_memory_bytes", "process_cpu_seconds_total"];
 
 pub(crate) fn board() -> Board {
     Board {
         name: "processor",
         title: ["Processor", "Обработчик событий"],
-        says: [
-            "For those who run funnelwatch: is it up, does it keep up, what does it refuse, how near are its limits.",
-            "Для тех, кто держит funnelwatch в работе: жив ли он, успевает ли, что отвергает, близко ли пределы.",
+        description: [
+            "For operators of funnelwatch: is it up, does it keep up, what does it reject, how close are its limits.",
+            "Для тех, кто эксплуатирует funnelwatch: работает ли он, успевает ли, что отклоняет, близко ли пределы.",
         ],
-        back: "now-1h",
+        time_range: "now-1h",
         refresh: "10s",
         variables: variables(),
         rows: vec![
-            Row { heading: None, folded: false, panels: state_of_things() },
-            Row { heading: Some(["How far behind", "Отставание"]), folded: false, panels: delay() },
-            Row { heading: Some(["What comes in", "Что приходит"]), folded: false, panels: intake() },
+            Row { heading: None, collapsed: false, panels: health() },
             Row {
-                heading: Some(["Epochs and commits", "Эпохи и коммиты"]), folded: false, panels: commits()
+                heading: Some(["Lag and watermarks", "Отставание и водяные знаки"]),
+                collapsed: false,
+                panels: lag(),
+            },
+            Row { heading: Some(["Input", "Входящие события"]), collapsed: false, panels: input() },
+            Row {
+                heading: Some(["Epochs and commits", "Эпохи и коммиты"]), collapsed: false, panels: commits()
             },
             Row {
-                heading: Some(["Shards and state", "Шарды и состояние"]), folded: false, panels: shards()
+                heading: Some(["Shards and state", "Шарды и состояние"]), collapsed: false, panels: shards()
             },
-            Row { heading: Some(["What comes out", "Что уходит"]), folded: false, panels: output() },
-            Row { heading: Some(["Redis", "Redis"]), folded: false, panels: redis() },
-            Row { heading: Some(["The process", "Процесс"]), folded: false, panels: process() },
+            Row { heading: Some(["Output", "Результаты"]), collapsed: false, panels: output() },
+            Row { heading: Some(["Redis", "Redis"]), collapsed: false, panels: redis() },
+            Row { heading: Some(["Processes", "Процессы"]), collapsed: false, panels: process() },
         ],
     }
 }
 
 fn variables() -> Vec<Variable> {
-    let ask = |name, label, query| Variable { name, label, query: Some(query), many: true, preset: None };
+    let ask = |name, label, query| Variable { name, label, query: Some(query), multiple: true, selected: None };
     let of_job = ["job=~\"$job\""];
     vec![
-        Variable { name: "datasource", label: ["Prometheus", "Prometheus"], query: None, many: false, preset: None },
+        Variable {
+            name: "datasource",
+            label: ["Prometheus", "Prometheus"],
+            query: None,
+            multiple: false,
+            selected: None,
+        },
         ask("job", ["Job", "Задание"], values(Metric::Build, Level::Tenant, "job", &[])),
         ask("instance", ["Process", "Процесс"], values(Metric::Build, Level::Tenant, "instance", &of_job)),
     ]
 }
 
 fn gauge(metric: Metric) -> Expr {
-    of_processor(metric).each()
+    of_processor(metric).per_process()
 }
 
 fn rate(metric: Metric) -> Expr {
@@ -57,12 +66,12 @@ fn rate(metric: Metric) -> Expr {
 }
 
 fn foreign(name: &'static str, kind: MetricKind) -> Series {
-    assert!(FOREIGN.contains(&name), "{name} is not in the table");
+    assert!(FOREIGN.contains(&name), "{name} is not in FOREIGN");
     Series::of_process(name, kind, Vec::new())
 }
 
-fn field(name: Text, unit: Unit, paint: Paint, expr: Expr) -> Field {
-    Field { name, unit, paint, expr }
+fn field(name: Text, unit: Unit, coloring: Coloring, expr: Expr) -> Field {
+    Field { name, unit, coloring, expr }
 }
 
 fn line(legend: Text, expr: Expr) -> Line {
@@ -78,197 +87,218 @@ fn same(legend: &'static str) -> Text {
     [legend, legend]
 }
 
-fn panel(title: Text, says: Text, width: u32, height: u32, body: Body) -> Panel {
-    Panel { title, says, width, height, body }
+fn panel(title: Text, description: Text, width: u32, height: u32, body: Body) -> Panel {
+    Panel { title, description, width, height, body }
 }
 
-fn curves(title: Text, says: Text, width: u32, unit: Unit, lines: Vec<Line>) -> Panel {
-    panel(title, says, width, 8, Body::Curves { unit, stacked: false, lines })
+fn time_series(title: Text, description: Text, width: u32, unit: Unit, lines: Vec<Line>) -> Panel {
+    panel(title, description, width, 8, Body::TimeSeries { unit, stacked: false, lines })
 }
 
-fn number(title: Text, says: Text, field: Field) -> Panel {
-    panel(title, says, 3, 4, Body::Numbers(vec![field]))
+fn stat(title: Text, description: Text, field: Field) -> Panel {
+    panel(title, description, 3, 4, Body::Stats(vec![field]))
 }
 
-fn state_of_things() -> Vec<Panel> {
-    let up = || foreign("up", MetricKind::Gauge).each();
-    let broken = of_processor(Metric::CommitsAborted).growth().sum(&[]);
+fn health() -> Vec<Panel> {
+    let up = || foreign("up", MetricKind::Gauge).per_process();
+    let aborted = of_processor(Metric::CommitsAborted).increase().sum(&[]);
     vec![
         panel(
-            ["Processes that answer", "Процессы отвечают"],
+            ["Processes up", "Работающие процессы"],
             [
-                "The share of the processes known to Prometheus that answered its last scrape. Red: one is down; the \
-                 others have taken over its shards, see why it went.",
-                "Какая доля процессов, известных Prometheus, ответила на последний опрос. Красное — какой-то лежит; его \
-                 шарды уже у других, выясните, почему он упал.",
+                "The share of the processes known to Prometheus whose last scrape succeeded. Red: a process is down \
+                 and the others have taken over its shards; find out why it failed.",
+                "Доля процессов, известных Prometheus, у которых удался последний опрос. Красный цвет — какой-то \
+                 процесс не работает, его шарды перешли к другим; выясните причину сбоя.",
             ],
             4,
             4,
-            Body::Numbers(vec![
-                field(["share", "доля"], Unit::Share, Paint::All, up().sum(&[]).over(up().count(&[]))),
-                field(["processes", "процессов"], Unit::Count, Paint::Plain, up().count(&[])),
+            Body::Stats(vec![
+                field(["share", "доля"], Unit::Ratio, Coloring::All, up().sum(&[]).divided_by(up().count(&[]))),
+                field(["processes", "процессов"], Unit::Count, Coloring::Plain, up().count(&[])),
             ]),
         ),
         panel(
-            ["Behind Kafka", "Отставание от Kafka"],
+            ["Lag behind Kafka", "Отставание от Kafka"],
             [
-                "The age of the last message read in the partition that is furthest behind, 0 at its end, and how many \
-                 messages all partitions have left. If it grows, add processes.",
-                "Возраст последнего прочитанного сообщения в самой отстающей партиции, 0 — дочитано, и сколько сообщений \
-                 осталось во всех. Если растёт, добавьте процессов.",
+                "The age of the last message read in the partition that is furthest behind (0 at its end), and how \
+                 many messages are left to read in all partitions. If it grows, add processes.",
+                "Возраст последнего прочитанного сообщения в самой отстающей партиции (0 — дочитана до конца) и \
+                 сколько сообщений осталось прочитать во всех. Если растёт, добавьте процессы.",
             ],
             5,
             4,
-            Body::Numbers(vec![
-                field(["time", "время"], Unit::Length, Paint::Plain, gauge(Metric::LagSeconds).max(&[])),
-                field(["messages", "сообщений"], Unit::Count, Paint::Plain, gauge(Metric::LagMessages).sum(&[])),
+            Body::Stats(vec![
+                field(["time", "время"], Unit::Duration, Coloring::Plain, gauge(Metric::LagSeconds).max(&[])),
+                field(["messages", "сообщений"], Unit::Count, Coloring::Plain, gauge(Metric::LagMessages).sum(&[])),
             ]),
         ),
-        number(
+        stat(
             ["Watermark delay", "Водяной знак"],
             [
-                "How far the slowest shard's watermark is behind the clock: alerts come that much later. The allowed \
-                 lateness is always in it.",
-                "Насколько водяной знак самого медленного шарда отстаёт от часов: на столько позже приходят оповещения. \
-                 Допустимое опоздание входит сюда всегда.",
+                "How far the slowest shard's watermark is behind the clock: alerts are delayed by this time. It \
+                 always includes the allowed lateness.",
+                "Насколько водяной знак самого медленного шарда отстаёт от часов: на столько задерживаются \
+                 оповещения. Всегда включает допустимое опоздание.",
             ],
-            field(["delay", "отставание"], Unit::Length, Paint::Plain, gauge(Metric::WatermarkDelay).max(&[])),
+            field(["delay", "отставание"], Unit::Duration, Coloring::Plain, gauge(Metric::WatermarkDelay).max(&[])),
         ),
-        number(
-            ["Commits taken back", "Откаты коммитов"],
+        stat(
+            ["Aborted commits", "Отменённые коммиты"],
             [
-                "Kafka transactions that were taken back in the time shown, to be tried again. Some around a rebalance \
-                 or a broker's restart are as it should be; a steady stream wants a look at the brokers.",
-                "Сколько транзакций Kafka отменено и начато заново за показанное время. Несколько при ребалансировке или \
-                 перезапуске брокера — норма; если они идут всё время, проверьте брокеры.",
+                "Kafka transactions that were aborted and retried in the time range shown. A few around a rebalance \
+                 or a restart of a broker are normal; if they do not stop, check the brokers.",
+                "Сколько транзакций Kafka отменено и повторено за показанное время. Несколько при ребалансировке или \
+                 перезапуске брокера — норма; если они не прекращаются, проверьте брокеры.",
             ],
-            field(["taken back", "откатов"], Unit::Count, Paint::Bad, broken),
+            field(["aborted", "отменено"], Unit::Count, Coloring::Bad, aborted),
         ),
-        number(
-            ["Messages refused", "Отвергнуто"],
+        stat(
+            ["Rejected messages", "Отклонено"],
             [
-                "Messages sent to the dead-letter topic in the time shown. The reasons stand below; the messages \
-                 themselves, with theirs, in the topic.",
-                "Сколько сообщений ушло в топик недоставленных за показанное время. Причины ниже; сами сообщения со своими \
-                 причинами — в топике.",
+                "Messages sent to the dead-letter topic in the time range shown. The reasons are shown below; the \
+                 topic contains the messages, each with its reason.",
+                "Сколько сообщений ушло в топик отклонённых за показанное время. Причины показаны ниже; сами \
+                 сообщения, каждое с причиной, — в топике.",
             ],
-            field(["refused", "отвергнуто"], Unit::Count, Paint::Bad, of_processor(Metric::Refused).growth().sum(&[])),
+            field(
+                ["rejected", "отклонено"],
+                Unit::Count,
+                Coloring::Bad,
+                of_processor(Metric::Refused).increase().sum(&[]),
+            ),
         ),
-        number(
-            ["Shards restoring", "Шарды поднимаются"],
+        stat(
+            ["Shards restoring", "Восстановление"],
             [
-                "Shards whose state is being read: until it is there, their companies are not judged.",
-                "Шарды, состояние которых ещё читается: пока оно не прочитано, их компании не проверяются.",
+                "Shards whose state is being restored. Until then, no alerts are raised for their companies.",
+                "Шарды, состояние которых ещё восстанавливается: до этого оповещений по их компаниям нет.",
             ],
-            field(["restoring", "поднимаются"], Unit::Count, Paint::Bad, gauge(Metric::ShardsRestoring).sum(&[])),
+            field(
+                ["restoring", "восстанавливается"],
+                Unit::Count,
+                Coloring::Bad,
+                gauge(Metric::ShardsRestoring).sum(&[]),
+            ),
         ),
-        number(
-            ["Series left out", "Рядов не вошло"],
+        stat(
+            ["Series left out", "Не вошло рядов"],
             [
-                "Figures that scrapes leave out, because there would be more than the limit: boards and rules do not see \
-                 them. Raise the limit, or export fewer windows.",
-                "Показатели, не вошедшие в опрос, потому что их больше предела: ни панели, ни правила их не видят. \
-                 Поднимите предел или сократите окна.",
+                "Figures that scrapes leave out because there are more series than the limit: boards and rules do \
+                 not see them. Raise the limit, or export fewer windows.",
+                "Показатели, которые не вошли в опрос, потому что рядов больше предела: их не видят ни дашборды, ни \
+                 правила. Поднимите предел или сократите число окон.",
             ],
-            field(["left out", "не вошло"], Unit::Count, Paint::Bad, gauge(Metric::SeriesLeftOut).sum(&[]).or_none()),
+            field(
+                ["left out", "не вошло"],
+                Unit::Count,
+                Coloring::Bad,
+                gauge(Metric::SeriesLeftOut).sum(&[]).or_zero(),
+            ),
         ),
     ]
 }
 
-fn delay() -> Vec<Panel> {
+fn lag() -> Vec<Panel> {
     vec![
-        curves(
-            ["Age of the last message read", "Возраст последнего прочитанного"],
+        time_series(
+            ["Age of the last message read", "Возраст последнего прочитанного сообщения"],
             [
-                "The worst partition of each topic. One topic that stays behind is slow at its source's partition; all of \
-                 them, and the processor does not keep up.",
-                "Худшая партиция каждого топика. Отстаёт один топик — дело в его партиции; отстают все — обработчик не \
-                 успевает.",
+                "The worst partition of each topic. If one topic lags, the cause is in its partitions; if all of \
+                 them lag, the processor does not keep up.",
+                "Худшая партиция каждого топика. Отстаёт один топик — дело в его партициях; отстают все — обработчик \
+                 не успевает.",
             ],
             8,
-            Unit::Length,
+            Unit::Duration,
             vec![line(same("{{topic}}"), gauge(Metric::LagSeconds).max(&["topic"]))],
         ),
-        curves(
-            ["Messages not read yet", "Ещё не прочитано"],
+        time_series(
+            ["Unread messages", "Непрочитанные сообщения"],
             [
-                "What each topic has left to read, all partitions together.",
-                "Сколько осталось прочитать в каждом топике, по всем партициям.",
+                "How many messages are left to read in each topic, in all partitions together.",
+                "Сколько сообщений осталось прочитать в каждом топике, по всем партициям.",
             ],
             8,
             Unit::Count,
             vec![line(same("{{topic}}"), gauge(Metric::LagMessages).sum(&["topic"]))],
         ),
-        curves(
-            ["Watermark delay by shard", "Водяной знак по шардам"],
+        time_series(
+            ["Watermark delay by shard", "Отставание водяного знака по шардам"],
             [
-                "How far each shard's watermark is behind the clock. One that climbs alone waits for a partition that is \
-                 silent and has not been read to its end.",
-                "Насколько водяной знак каждого шарда отстаёт от часов. Если растёт один, он ждёт партицию, которая молчит \
-                 и не дочитана.",
+                "How far each shard's watermark is behind the clock. If it grows for one shard only, the shard waits \
+                 for a partition that is idle and has not been read to its end.",
+                "Насколько водяной знак каждого шарда отстаёт от часов. Если отставание растёт у одного шарда, он \
+                 ждёт партицию, которая не дочитана и из которой ничего не приходит.",
             ],
             8,
-            Unit::Length,
+            Unit::Duration,
             vec![line(["shard {{shard}}", "шард {{shard}}"], gauge(Metric::WatermarkDelay).max(&["shard"]))],
         ),
     ]
 }
 
-fn intake() -> Vec<Panel> {
+fn input() -> Vec<Panel> {
     vec![
-        curves(
-            ["Events applied", "Принято событий"],
+        time_series(
+            ["Events applied", "Применённые события"],
             [
-                "By topic. A source that breaks off is a curve that ends; the rule source_silent tells the company too.",
-                "По топикам. Оборвавшийся источник — оборвавшаяся кривая; компании о нём скажет и правило source_silent.",
+                "By topic. If a curve ends, its source no longer sends events; the rule source_silent also alerts \
+                 the company.",
+                "По топикам. Если кривая оборвалась, источник перестал присылать события; компанию об этом оповестит \
+                 и правило source_silent.",
             ],
             8,
             Unit::PerSecond,
             vec![line(same("{{topic}}"), rate(Metric::Events).sum(&["topic"]))],
         ),
-        curves(
+        time_series(
             ["Events by kind", "События по видам"],
             [
-                "What the companies do all day; a kind that vanished was renamed or switched off at its source.",
-                "Чем заняты компании; если вид пропал, его переименовали или отключили в источнике.",
+                "Which kinds of events arrive. If a kind disappears, it was renamed or disabled at its source.",
+                "Какие виды событий приходят. Если вид пропал, его переименовали или отключили в источнике.",
             ],
             8,
             Unit::PerSecond,
             vec![line(same("{{event}}"), rate(Metric::Events).sum(&["event"]))],
         ),
-        curves(
-            ["Refused, by reason", "Отвергнуто, по причинам"],
+        time_series(
+            ["Rejected messages by reason", "Отклонённые сообщения по причинам"],
             [
-                "Messages sent to the dead-letter topic. A new reason after a release of a source is that release.",
-                "Сообщения, ушедшие в топик недоставленных. Новая причина после обновления источника — это его обновление.",
+                "Messages sent to the dead-letter topic. If a new reason appears after a release of a source, that \
+                 release is the cause.",
+                "Сообщения, ушедшие в топик отклонённых. Если новая причина появилась после обновления источника, \
+                 дело в этом обновлении.",
             ],
             8,
             Unit::PerSecond,
             vec![line(same("{{reason}}"), rate(Metric::Refused).sum(&["reason"]))],
         ),
-        curves(
-            ["Late, known already, sent on", "Опоздавшие, повторные, переадресованные"],
+        time_series(
+            ["Late, duplicate and rerouted events", "Опоздавшие, повторные, перенаправленные"],
             [
-                "Events that came after the watermark and were applied as corrections; those that were known already; \
-                 those that their producer keyed wrongly. Many late ones: allow more lateness, or mend the source.",
-                "События, пришедшие после водяного знака (учтены как поправки), уже известные и отправленные не в ту \
-                 партицию. Много опоздавших — увеличьте допустимое опоздание или почините источник.",
+                "Events that arrived after the watermark and were applied as corrections; duplicates; and events \
+                 that their producer sent to the wrong partition. If many are late, increase the allowed lateness or \
+                 fix the source.",
+                "События, пришедшие после водяного знака (учтены как поправки), уже известные и отправленные \
+                 источником не в ту партицию. Много опоздавших — увеличьте допустимое опоздание или исправьте \
+                 источник.",
             ],
             12,
             Unit::PerSecond,
             vec![
                 line(["late", "опоздавшие"], rate(Metric::Late).sum(&[])),
-                line(["known already", "повторные"], rate(Metric::Duplicates).sum(&[])),
-                line(["sent on", "переадресованные"], rate(Metric::Rerouted).sum(&[])),
+                line(["duplicate", "повторные"], rate(Metric::Duplicates).sum(&[])),
+                line(["rerouted", "перенаправленные"], rate(Metric::Rerouted).sum(&[])),
             ],
         ),
-        curves(
+        time_series(
             ["Events held", "Ждут водяного знака"],
             [
-                "Events that wait for the watermark, in memory. It follows throughput times lateness; more means that a \
-                 shard's watermark stands still.",
-                "События в памяти, которые ждут водяного знака. Обычно это поток, умноженный на допустимое опоздание; \
-                 больше — значит, водяной знак какого-то шарда стоит.",
+                "Events that wait in memory for the watermark. Normally throughput times the allowed lateness; more \
+                 means that a shard's watermark does not advance.",
+                "События в памяти, которые ждут водяного знака. Обычно это поток, умноженный на допустимое \
+                 опоздание; больше — значит, водяной знак какого-то шарда не движется.",
             ],
             12,
             Unit::Count,
@@ -277,17 +307,17 @@ fn intake() -> Vec<Panel> {
     ]
 }
 
-fn durations(title: Text, says: Text, of: Metric) -> Panel {
+fn durations(title: Text, description: Text, of: Metric) -> Panel {
     let quantile = |q| of_processor(of).quantile(q);
-    curves(
+    time_series(
         title,
-        says,
+        description,
         6,
-        Unit::Moment,
+        Unit::ShortDuration,
         vec![
-            line(["half", "половина"], quantile("0.5")),
-            line(["9 of 10", "9 из 10"], quantile("0.9")),
-            line(["99 of 100", "99 из 100"], quantile("0.99")),
+            line(["median", "медиана"], quantile("0.5")),
+            line(["9 in 10", "9 из 10"], quantile("0.9")),
+            line(["99 in 100", "99 из 100"], quantile("0.99")),
         ],
     )
 }
@@ -295,26 +325,30 @@ fn durations(title: Text, says: Text, of: Metric) -> Panel {
 fn commits() -> Vec<Panel> {
     vec![
         durations(
-            ["An epoch takes", "Сколько длится эпоха"],
+            ["Duration of an epoch", "Длительность эпохи"],
             [
-                "From the end of an epoch's reading to its commit: what the processor adds to the delay of an alert.",
+                "From the end of reading an epoch to its commit: what the processor adds to the delay of an alert.",
                 "От конца чтения эпохи до её коммита: столько обработчик добавляет к задержке оповещения.",
             ],
             Metric::EpochSeconds,
         ),
         durations(
-            ["A commit takes", "Сколько длится коммит"],
+            ["Duration of a commit", "Длительность коммита"],
             [
-                "A Kafka transaction, tries that were taken back included. If this is most of an epoch, the brokers are slow.",
-                "Транзакция Kafka вместе с отменёнными попытками. Если это почти вся эпоха, медленны брокеры.",
+                "A Kafka transaction, including aborted attempts. If this is most of the duration of an epoch, the \
+                 brokers are slow.",
+                "Транзакция Kafka вместе с отменёнными попытками. Если это почти вся длительность эпохи, медленно \
+                 работают брокеры.",
             ],
             Metric::CommitSeconds,
         ),
-        curves(
+        time_series(
             ["Epochs in flight", "Эпох в работе"],
             [
-                "Epochs that were read and are not committed; at the dashed limit reading rests until one is.",
-                "Эпохи, которые прочитаны, но ещё не закоммичены; на пунктире чтение ждёт, пока одна не закончится.",
+                "Epochs that were read and are not committed yet. At the dashed limit, reading pauses until one is \
+                 committed.",
+                "Эпохи, которые прочитаны, но ещё не закоммичены. На пунктире чтение приостанавливается до коммита \
+                 одной из них.",
             ],
             6,
             Unit::Count,
@@ -323,34 +357,34 @@ fn commits() -> Vec<Panel> {
                 limit(["limit", "предел"], gauge(Metric::EpochsInFlightLimit).max(&[])),
             ],
         ),
-        curves(
+        time_series(
             ["Commits", "Коммиты"],
             [
-                "Epochs committed, and transactions that were taken back to be tried again. No commits while events come \
-                 in: look at the brokers and at the log.",
-                "Закоммиченные эпохи и транзакции, отменённые ради новой попытки. События идут, а коммитов нет — смотрите \
-                 брокеры и журнал.",
+                "Committed epochs, and transactions that were aborted and retried. If there are no commits while \
+                 events arrive, check the brokers and the log.",
+                "Закоммиченные эпохи и транзакции, отменённые и начатые заново. События приходят, а коммитов нет — \
+                 проверьте брокеры и журнал.",
             ],
             6,
             Unit::PerSecond,
             vec![
                 line(["committed", "закоммичено"], rate(Metric::Epochs).sum(&[])),
-                line(["taken back", "отменено"], rate(Metric::CommitsAborted).sum(&[])),
+                line(["aborted", "отменено"], rate(Metric::CommitsAborted).sum(&[])),
             ],
         ),
     ]
 }
 
 fn shards() -> Vec<Panel> {
-    let key = |label, name| Key { label, name, width: 160, shown: true, called: Vec::new(), sets: None };
+    let key = |label, name| Key { label, name, width: 160, visible: true, value_names: Vec::new(), link_title: None };
     vec![
         panel(
-            ["Shards of each process", "Шарды процессов"],
+            ["Shards by process", "Шарды по процессам"],
             [
-                "How many shards each process has, and how many of them are still being restored. They should be spread \
-                 evenly; after a rebalance all should be restored within a minute or two.",
-                "Сколько шардов у каждого процесса и сколько из них ещё поднимается. Их должно быть примерно поровну; после \
-                 ребалансировки все должны подняться за минуту-другую.",
+                "How many shards each process has, and how many of them are still being restored. They should be \
+                 spread evenly; after a rebalance all should be restored within a minute or two.",
+                "Сколько шардов у каждого процесса и сколько из них ещё восстанавливается. Их должно быть примерно \
+                 поровну; после ребалансировки все должны восстановиться за одну-две минуты.",
             ],
             8,
             8,
@@ -360,52 +394,55 @@ fn shards() -> Vec<Panel> {
                     field(
                         ["Shards", "Шардов"],
                         Unit::Count,
-                        Paint::Plain,
+                        Coloring::Plain,
                         gauge(Metric::ShardsAssigned).max(&["instance"]),
                     ),
                     field(
-                        ["Restoring", "Поднимается"],
+                        ["Restoring", "Загружается"],
                         Unit::Count,
-                        Paint::Bad,
+                        Coloring::Bad,
                         gauge(Metric::ShardsRestoring).max(&["instance"]),
                     ),
                 ],
                 sorted: 0,
             },
         ),
-        curves(
-            ["Restored so far", "Поднято состояния"],
+        time_series(
+            ["Restore progress", "Ход восстановления"],
             [
-                "The share of its state that a shard which is being restored has read; nothing while none is.",
-                "Какую долю состояния прочитал шард, который поднимается; если никто не поднимается, пусто.",
+                "The share of its state that a shard has read while it is being restored. Empty if no shard is being \
+                 restored.",
+                "Какую долю состояния уже прочитал восстанавливаемый шард. Пусто, если ни один шард не \
+                 восстанавливается.",
             ],
             8,
-            Unit::Share,
+            Unit::Ratio,
             vec![line(["shard {{shard}}", "шард {{shard}}"], gauge(Metric::RestoreProgress).max(&["shard"]))],
         ),
-        curves(
-            ["State that a restart reads", "Что читать при перезапуске"],
+        time_series(
+            ["Events to restore from", "События для восстановления"],
             [
-                "Applied events that each shard would be restored from: how long a restart takes follows from it.",
-                "Сколько событий пришлось бы прочитать каждому шарду при перезапуске: от этого зависит, сколько он длится.",
+                "Applied events from which each shard would be restored: the duration of a restart depends on them.",
+                "Сколько применённых событий пришлось бы прочитать каждому шарду при перезапуске: от этого зависит \
+                 его длительность.",
             ],
             8,
             Unit::Count,
             vec![line(["shard {{shard}}", "шард {{shard}}"], gauge(Metric::StateEntries).max(&["shard"]))],
         ),
-        curves(
+        time_series(
             ["State written", "Запись состояния"],
             [
-                "Bytes written to the state topic before compression: what the brokers have to keep and compact.",
-                "Сколько байт уходит в топик состояния до сжатия: столько брокерам хранить и уплотнять.",
+                "Bytes written to the state topic, before compression: what the brokers have to store and compact.",
+                "Сколько байт записывается в топик состояния (до сжатия): столько брокерам хранить и уплотнять.",
             ],
             12,
             Unit::BytesPerSecond,
             vec![line(["bytes", "байты"], rate(Metric::StateBytes).sum(&[]))],
         ),
-        curves(
+        time_series(
             ["State records written", "Записи состояния"],
-            ["Records written to the state topic.", "Сколько записей уходит в топик состояния."],
+            ["Records written to the state topic.", "Сколько записей попадает в топик состояния."],
             12,
             Unit::PerSecond,
             vec![line(["records", "записи"], rate(Metric::StateRecords).sum(&[]))],
@@ -415,46 +452,46 @@ fn shards() -> Vec<Panel> {
 
 fn output() -> Vec<Panel> {
     vec![
-        curves(
+        time_series(
             ["Alerts by status", "Оповещения по статусам"],
             [
-                "Alert statuses committed. A burst after a change of norms is that change; many retracted ones come from \
-                 late sources.",
-                "Закоммиченные статусы оповещений. Всплеск после смены норм — это она и есть; много отозванных — источники \
-                 опаздывают.",
+                "Committed alert statuses. A burst right after a change of the norms comes from that change; many \
+                 retracted alerts come from late sources.",
+                "Закоммиченные статусы оповещений. Всплеск сразу после смены норм вызван ею; много отозванных — \
+                 признак опаздывающих источников.",
             ],
             8,
             Unit::PerSecond,
             vec![line(same("{{status}}"), rate(Metric::Alerts).sum(&["status"]))],
         ),
-        curves(
+        time_series(
             ["Alerts by rule", "Оповещения по правилам"],
             [
-                "Which rules speak. One that speaks all the time has a norm that nobody keeps.",
-                "Какие правила срабатывают. Если одно срабатывает всё время, его норму никто не держит.",
+                "Which rules raise alerts. If a rule does so all the time, its norm is not being kept.",
+                "Какие правила срабатывают. Если правило срабатывает постоянно, его норму не соблюдают.",
             ],
             8,
             Unit::PerSecond,
             vec![line(same("{{rule}}"), rate(Metric::Alerts).sum(&["rule"]))],
         ),
-        curves(
-            ["Requests for reviews", "Запросы проверок"],
+        time_series(
+            ["Review requests", "Запросы на проверку"],
             [
-                "Requests committed in a second, and how many of all companies' wait for their review.",
-                "Сколько запросов уходит в секунду и сколько во всех компаниях ждут проверки.",
+                "Requests committed per second, and how many requests of all companies wait for their review.",
+                "Сколько запросов уходит в секунду и сколько запросов всех компаний ждут проверки.",
             ],
             8,
             Unit::Count,
             vec![
-                line(["requests a second", "запросов в секунду"], rate(Metric::ReviewRequests).sum(&[])),
+                line(["requests per second", "запросов в секунду"], rate(Metric::ReviewRequests).sum(&[])),
                 line(["waiting", "ждут"], gauge(Metric::ReviewsOpen).sum(&[])),
             ],
         ),
-        curves(
+        time_series(
             ["Series of figures", "Ряды показателей"],
             [
-                "Figures and norms in a scrape of each process; above the dashed limit they are left out.",
-                "Сколько показателей и норм отдаёт каждый процесс; выше пунктира они не попадают в опрос.",
+                "Figures and norms in a scrape of each process. Above the dashed limit they are left out.",
+                "Сколько показателей и норм отдаёт каждый процесс за опрос. Выше пунктира они в опрос не попадают.",
             ],
             8,
             Unit::Count,
@@ -463,27 +500,29 @@ fn output() -> Vec<Panel> {
                 limit(["limit", "предел"], gauge(Metric::SeriesLimit).max(&[])),
             ],
         ),
-        curves(
-            ["Series left out, by level", "Не вошло рядов, по уровням"],
+        time_series(
+            ["Series left out by level", "Не вошло рядов, по уровням"],
             [
-                "Whose figures are left out when there are too many: managers' first, a company's own last.",
-                "Чьи показатели не входят, когда их слишком много: сначала менеджеров, в последнюю очередь компании.",
+                "Which figures are left out when there are too many: those of managers first, those of the company \
+                 last.",
+                "Какие показатели не попадают в опрос, когда их слишком много: сначала показатели менеджеров, в \
+                 последнюю очередь — компании.",
             ],
             8,
             Unit::Count,
             vec![line(same("{{level}}"), gauge(Metric::SeriesLeftOut).sum(&["level"]))],
         ),
-        curves(
-            ["Norms read again", "Нормы перечитаны"],
+        time_series(
+            ["Norms reloads", "Перезагрузка норм"],
             [
-                "Changes of the norms in the time shown that were applied, or refused as wrong: then those before are in \
-                 force, and the log says what is wrong.",
-                "Сколько раз за показанное время изменённые нормы приняты или отвергнуты с ошибкой: тогда действуют \
-                 прежние, а ошибка — в журнале.",
+                "Changes of the norms that were applied or refused in the time range shown. If a change is refused, \
+                 the previous norms stay in force and the log shows the problem.",
+                "Сколько раз за показанное время изменённые нормы приняты или отклонены. Если изменение отклонено, \
+                 действуют прежние нормы, а ошибка записана в журнале.",
             ],
             8,
             Unit::Count,
-            vec![line(same("{{result}}"), of_processor(Metric::NormsReloads).growth().sum(&["result"]))],
+            vec![line(same("{{result}}"), of_processor(Metric::NormsReloads).increase().sum(&["result"]))],
         ),
     ]
 }
@@ -491,27 +530,27 @@ fn output() -> Vec<Panel> {
 fn redis() -> Vec<Panel> {
     let counted = |metric| rate(metric).sum(&[]);
     vec![
-        number(
-            ["Redis answers", "Redis отвечает"],
+        stat(
+            ["Redis reachable", "Redis доступен"],
             [
-                "The share of processes that reach Redis. Red: the view there is old; alerts and rows in Kafka are not \
-                 touched by it.",
-                "Какая доля процессов видит Redis. Красное — данные там устарели; оповещения и показатели в Kafka от этого \
-                 не страдают.",
+                "The share of processes that reach Redis. Red: the view in Redis is out of date; alerts and rows in \
+                 Kafka are not affected.",
+                "Доля процессов, которым доступен Redis. Красный цвет — данные в нём устарели; на оповещения и \
+                 показатели в Kafka это не влияет.",
             ],
             field(
                 ["share", "доля"],
-                Unit::Share,
-                Paint::All,
-                gauge(Metric::RedisUp).sum(&[]).over(gauge(Metric::RedisUp).count(&[])),
+                Unit::Ratio,
+                Coloring::All,
+                gauge(Metric::RedisUp).sum(&[]).divided_by(gauge(Metric::RedisUp).count(&[])),
             ),
         ),
-        curves(
+        time_series(
             ["Writes to Redis", "Запись в Redis"],
             [
-                "Writes, those that failed, batches that were dropped because Redis was too slow, and times that \
-                 everything was written anew after that.",
-                "Записи, ошибки, пачки, пропущенные из-за медленного Redis, и сколько раз после этого всё записано заново.",
+                "Writes, failed writes, batches dropped because Redis was too slow, and full rewrites of the view \
+                 after that.",
+                "Записи, ошибки, пачки, пропущенные из-за медленного Redis, и полные перезаписи после этого.",
             ],
             13,
             Unit::PerSecond,
@@ -519,14 +558,14 @@ fn redis() -> Vec<Panel> {
                 line(["writes", "записи"], counted(Metric::RedisWrites)),
                 line(["errors", "ошибки"], counted(Metric::RedisErrors)),
                 line(["batches dropped", "пропущено пачек"], counted(Metric::RedisDropped)),
-                line(["written anew", "записано заново"], counted(Metric::RedisWhole)),
+                line(["full rewrites", "полные перезаписи"], counted(Metric::RedisWhole)),
             ],
         ),
-        curves(
+        time_series(
             ["Batches waiting for Redis", "Пачки в очереди к Redis"],
             [
-                "Batches that wait to be written; one that keeps growing ends in dropped batches.",
-                "Пачки, которые ждут записи; если очередь растёт, часть их пропустят.",
+                "Batches that wait to be written. If the queue keeps growing, batches will be dropped.",
+                "Пачки, которые ждут записи. Если очередь продолжает расти, часть пачек будет пропущена.",
             ],
             8,
             Unit::Count,
@@ -540,41 +579,41 @@ fn process() -> Vec<Panel> {
         panel(
             ["Versions", "Версии"],
             [
-                "How many processes run each version; two while one rolls out.",
-                "Сколько процессов каждой версии; во время обновления их две.",
+                "How many processes run each version. During a rollout there are two.",
+                "Сколько процессов каждой версии. Во время обновления версий две.",
             ],
             4,
             8,
-            Body::Numbers(vec![field(
+            Body::Stats(vec![field(
                 same("{{version}}"),
                 Unit::Count,
-                Paint::Plain,
+                Coloring::Plain,
                 gauge(Metric::Build).count(&["version"]),
             )]),
         ),
-        curves(
+        time_series(
             ["Memory", "Память"],
             [
-                "Resident memory of each process. It follows the open leads and deals and the windows; a saw is fine, a \
-                 ramp that never ends is not.",
-                "Память каждого процесса. Она зависит от открытых лидов и сделок и от окон; пила — норма, бесконечный \
-                 подъём — нет.",
+                "Resident memory of each process. It depends on the open leads and deals and on the windows. A \
+                 sawtooth is normal, endless growth is not.",
+                "Память каждого процесса. Она зависит от открытых лидов и сделок и от окон. «Пила» — норма, \
+                 бесконечный рост — нет.",
             ],
             10,
             Unit::Bytes,
             vec![line(
                 same("{{instance}}"),
-                foreign("process_resident_memory_bytes", MetricKind::Gauge).each().max(&["instance"]),
+                foreign("process_resident_memory_bytes", MetricKind::Gauge).per_process().max(&["instance"]),
             )],
         ),
-        curves(
-            ["Processor time", "Процессорное время"],
+        time_series(
+            ["CPU time", "Процессорное время"],
             [
-                "Cores that each process keeps busy; 100 % is one core.",
-                "Сколько ядер занимает каждый процесс; 100 % — одно ядро.",
+                "How many cores each process uses; 100 % is one core.",
+                "Сколько ядер использует каждый процесс; 100 % — одно ядро.",
             ],
             10,
-            Unit::Share,
+            Unit::Ratio,
             vec![line(
                 same("{{instance}}"),
                 foreign("process_cpu_seconds_total", MetricKind::Counter).rate().sum(&["instance"]),

@@ -1,22 +1,22 @@
-//! Owns how boards ask Prometheus: queries are built from the enum of metrics, and carry the labels of their result, so
-//! that a metric, a matcher or a join on a label that is not there does not get as far as a board.
+//! Builds the PromQL queries of boards from the enum of metrics. A query knows the labels of its result, so that an
+//! unknown metric, or a matcher or join on a label that does not exist, fails here and not in Grafana.
 
 use funnelwatch::domain::rule::Rule;
 use funnelwatch::telemetry::metric::{Level, Metric, MetricGroup, MetricKind};
 
-/// Labels that Prometheus itself puts on what a process exports.
+/// Labels that Prometheus adds to the series of a process.
 const TARGET: [&str; 2] = ["job", "instance"];
 
-/// How long a rate looks back: what Grafana takes to be right for the interval of scrapes.
+/// The range of a rate: Grafana derives it from the scrape interval.
 const RATE: &str = "$__rate_interval";
 
-/// Series of one metric, as far as the variables of a board let them through.
+/// Series of one metric, filtered by the variables of a board.
 #[derive(Clone)]
 pub(crate) struct Series {
     name: String,
     kind: MetricKind,
     matchers: Vec<String>,
-    /// Labels that are not pinned to one value.
+    /// Labels that are not fixed to one value.
     free: Vec<&'static str>,
 }
 
@@ -35,56 +35,56 @@ pub(crate) fn of_tenant(metric: Metric) -> Series {
     Series::figure(metric, Level::Tenant)
 }
 
-/// What the norms say of a rule.
+/// A norm of a rule.
 pub(crate) fn norm(metric: Metric, rule: Rule) -> Series {
-    assert_eq!(metric.group(), MetricGroup::Norm, "{metric:?} is no norm");
-    Series::figure(metric, Level::Department).is("rule", rule.name())
+    assert_eq!(metric.group(), MetricGroup::Norm, "{metric:?} is not a norm");
+    Series::figure(metric, Level::Department).with_label("rule", rule.name())
 }
 
 /// A metric of the processor.
 pub(crate) fn of_processor(metric: Metric) -> Series {
-    assert_eq!(metric.group(), MetricGroup::Processor, "{metric:?} is not about the processor");
+    assert_eq!(metric.group(), MetricGroup::Processor, "{metric:?} is not a metric of the processor");
     Series::of_process(metric.name(Level::Tenant), metric.kind(), metric.all_labels(Level::Tenant))
 }
 
 impl Series {
     fn figure(metric: Metric, level: Level) -> Self {
-        assert_ne!(metric.group(), MetricGroup::Processor, "{metric:?} is not about a department");
+        assert_ne!(metric.group(), MetricGroup::Processor, "{metric:?} is a metric of the processor");
         let free = metric.all_labels(level);
         let mut series = Self { name: metric.name(level), kind: metric.kind(), matchers: Vec::new(), free };
         for scope in level.labels().iter().filter(|label| **label != "tenant") {
             series.matchers.push(format!("{scope}=~\"${scope}\""));
         }
-        series = series.is("tenant", "$tenant");
-        if metric.group() == MetricGroup::Window { series.in_the_window() } else { series }
+        series = series.with_label("tenant", "$tenant");
+        if metric.group() == MetricGroup::Window { series.in_window() } else { series }
     }
 
-    /// Those of the window that is looked at.
-    pub(crate) fn in_the_window(self) -> Self {
-        self.is("window", "$window")
+    /// Restricts the series to the selected window.
+    pub(crate) fn in_window(self) -> Self {
+        self.with_label("window", "$window")
     }
 
-    /// Series that a process exports, whatever spells their name: `up`, and what the client library tells of a process.
+    /// Series of a process under any name, for example `up` or those of the client library.
     pub(crate) fn of_process(name: impl Into<String>, kind: MetricKind, labels: Vec<&'static str>) -> Self {
         let matchers = TARGET.map(|label| format!("{label}=~\"${label}\"")).to_vec();
         Self { name: name.into(), kind, matchers, free: [&TARGET, labels.as_slice()].concat() }
     }
 
-    /// Those whose label is this; it is none of the result's then.
-    pub(crate) fn is(mut self, label: &'static str, value: &str) -> Self {
+    /// Restricts the series to one value of a label, which the result then does not have.
+    pub(crate) fn with_label(mut self, label: &'static str, value: &str) -> Self {
         assert!(self.free.contains(&label), "{} has no free label {label}", self.name);
         self.free.retain(|free| *free != label);
         self.matchers.push(format!("{label}=\"{value}\""));
         self
     }
 
-    /// Those of everybody, whichever departments and managers are chosen.
-    pub(crate) fn of_everybody(mut self) -> Self {
+    /// Ignores the selection of departments and managers.
+    pub(crate) fn without_selection(mut self) -> Self {
         self.matchers.retain(|matcher| !matcher.contains("=~"));
         self
     }
 
-    /// The labels that are not pinned to one value.
+    /// The labels that are not fixed to one value.
     pub(crate) fn free(&self) -> &[&'static str] {
         &self.free
     }
@@ -93,33 +93,33 @@ impl Series {
         format!("{}{suffix}{{{}}}", self.name, self.matchers.join(","))
     }
 
-    /// Each figure once, though two processes may export it for one scrape while it moves from one to the other.
-    pub(crate) fn once(self) -> Expr {
-        assert_eq!(self.kind, MetricKind::Gauge, "{} is no gauge", self.name);
+    /// Each figure once: while a shard moves, two processes may export the same figure for one scrape.
+    pub(crate) fn deduplicated(self) -> Expr {
+        assert_eq!(self.kind, MetricKind::Gauge, "{} is not a gauge", self.name);
         Expr { text: self.selector(""), labels: self.free.clone() }.max(&self.free)
     }
 
-    /// Gauges of every process.
-    pub(crate) fn each(self) -> Expr {
-        assert_eq!(self.kind, MetricKind::Gauge, "{} is no gauge", self.name);
+    /// The gauge of each process.
+    pub(crate) fn per_process(self) -> Expr {
+        assert_eq!(self.kind, MetricKind::Gauge, "{} is not a gauge", self.name);
         Expr { text: self.selector(""), labels: self.free }
     }
 
-    /// What a counter grows by in a second.
+    /// The increase of a counter per second.
     pub(crate) fn rate(self) -> Expr {
-        assert_eq!(self.kind, MetricKind::Counter, "{} is no counter", self.name);
+        assert_eq!(self.kind, MetricKind::Counter, "{} is not a counter", self.name);
         Expr { text: format!("rate({}[{RATE}])", self.selector("")), labels: self.free }
     }
 
-    /// What a counter grew by in the time that the board shows.
-    pub(crate) fn growth(self) -> Expr {
-        assert_eq!(self.kind, MetricKind::Counter, "{} is no counter", self.name);
+    /// The increase of a counter over the time range of the board.
+    pub(crate) fn increase(self) -> Expr {
+        assert_eq!(self.kind, MetricKind::Counter, "{} is not a counter", self.name);
         Expr { text: format!("increase({}[$__range])", self.selector("")), labels: self.free }
     }
 
     /// A quantile over all processes.
     pub(crate) fn quantile(self, q: &str) -> Expr {
-        assert_eq!(self.kind, MetricKind::Histogram, "{} is no histogram", self.name);
+        assert_eq!(self.kind, MetricKind::Histogram, "{} is not a histogram", self.name);
         let buckets = self.selector("_bucket");
         Expr { text: format!("histogram_quantile({q}, sum by (le) (rate({buckets}[{RATE}])))"), labels: Vec::new() }
     }
@@ -133,12 +133,12 @@ pub(crate) struct Expr {
 }
 
 impl Expr {
-    /// As Prometheus reads it.
+    /// The PromQL, without redundant outer parentheses.
     pub(crate) fn text(&self) -> &str {
         self.text
             .strip_prefix('(')
             .and_then(|text| text.strip_suffix(')'))
-            .filter(|text| whole(text))
+            .filter(|text| is_balanced(text))
             .unwrap_or(&self.text)
     }
 
@@ -147,7 +147,7 @@ impl Expr {
         &self.labels
     }
 
-    fn fold(self, how: &str, by: &[&'static str]) -> Self {
+    fn aggregate(self, how: &str, by: &[&'static str]) -> Self {
         for label in by {
             assert!(self.labels.contains(label), "{} has no label {label}", self.text);
         }
@@ -157,19 +157,20 @@ impl Expr {
     }
 
     pub(crate) fn sum(self, by: &[&'static str]) -> Self {
-        self.fold("sum", by)
+        self.aggregate("sum", by)
     }
 
     pub(crate) fn max(self, by: &[&'static str]) -> Self {
-        self.fold("max", by)
+        self.aggregate("max", by)
     }
 
     pub(crate) fn count(self, by: &[&'static str]) -> Self {
-        self.fold("count", by)
+        self.aggregate("count", by)
     }
 
-    /// An operation with what has the same labels, or fewer of them: a norm of the department, a figure of it.
-    fn with(self, operator: &str, other: Self) -> Self {
+    /// A binary operation with an expression that has the same labels or a subset of them, such as a norm or a figure
+    /// of the department.
+    fn binary(self, operator: &str, other: Self) -> Self {
         for label in &other.labels {
             assert!(self.labels.contains(label), "{} has no label {label}, which {} has", self.text, other.text);
         }
@@ -180,39 +181,39 @@ impl Expr {
         Self { text: format!("({} {operator}{on} {})", self.text, other.text), labels: self.labels }
     }
 
-    /// How many times the other it is.
-    pub(crate) fn over(self, other: Self) -> Self {
-        self.with("/", other)
+    /// The quotient.
+    pub(crate) fn divided_by(self, other: Self) -> Self {
+        self.binary("/", other)
     }
 
     pub(crate) fn times(self, other: Self) -> Self {
-        self.with("*", other)
+        self.binary("*", other)
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
-        self.with("+", other)
+        self.binary("+", other)
     }
 
     pub(crate) fn minus(self, other: Self) -> Self {
-        self.with("-", other)
+        self.binary("-", other)
     }
 
-    /// 1 where it is less than the other, else 0.
+    /// 1 where this is less than the other, else 0.
     pub(crate) fn below(self, other: Self) -> Self {
-        self.with("< bool", other)
+        self.binary("< bool", other)
     }
 
-    /// 1 where it is more than the other, else 0.
+    /// 1 where this is greater than the other, else 0.
     pub(crate) fn above(self, other: Self) -> Self {
-        self.with("> bool", other)
+        self.binary("> bool", other)
     }
 
-    /// 1 where it is 0, else 0.
-    pub(crate) fn none(self) -> Self {
+    /// 1 where this is 0, else 0.
+    pub(crate) fn equal_to_zero(self) -> Self {
         Self { text: format!("({} == bool 0)", self.text), ..self }
     }
 
-    fn filtered(self, operator: &str, other: &Self) -> Self {
+    fn set_operation(self, operator: &str, other: &Self) -> Self {
         for label in &other.labels {
             assert!(self.labels.contains(label), "{} has no label {label}, which {} has", self.text, other.text);
         }
@@ -220,12 +221,12 @@ impl Expr {
         Self { text: format!("({} {operator} on ({on}) {})", self.text, other.text), labels: self.labels }
     }
 
-    /// As it is where the other has series with the same labels.
-    pub(crate) fn where_there_is(self, other: &Self) -> Self {
-        self.filtered("and", other)
+    /// The series for which the other has one with the same labels.
+    pub(crate) fn where_present(self, other: &Self) -> Self {
+        self.set_operation("and", other)
     }
 
-    /// The other where there is nothing.
+    /// This, and the series of the other that this lacks.
     pub(crate) fn or(self, other: Self) -> Self {
         let sorted = |expr: &Self| {
             let mut labels = expr.labels.clone();
@@ -236,29 +237,29 @@ impl Expr {
         Self { text: format!("({} or {})", self.text, other.text), labels: self.labels }
     }
 
-    /// As it is where the other has no series with the same labels.
-    pub(crate) fn where_there_is_no(self, other: &Self) -> Self {
-        self.filtered("unless", other)
+    /// The series for which the other has none with the same labels.
+    pub(crate) fn where_absent(self, other: &Self) -> Self {
+        self.set_operation("unless", other)
     }
 
-    /// The same series, all of them 0.
+    /// The same series with value 0.
     pub(crate) fn zero(self) -> Self {
         Self { text: format!("(0 * {})", self.text), ..self }
     }
 
-    /// 0 where there is nothing, for everything that the other has series of.
-    pub(crate) fn or_none_of(self, other: Self) -> Self {
+    /// This, and 0 for the series of the other that this lacks.
+    pub(crate) fn or_zero_for(self, other: Self) -> Self {
         self.or(other.zero())
     }
 
-    /// 0 where there is nothing at all.
-    pub(crate) fn or_none(self) -> Self {
+    /// This, or 0 if the result is empty.
+    pub(crate) fn or_zero(self) -> Self {
         assert!(self.labels.is_empty(), "{} has labels", self.text);
         Self { text: format!("({} or vector(0))", self.text), labels: Vec::new() }
     }
 }
 
-/// The query of a variable: the values of a label of a metric, those alone that the variables before it let through.
+/// The query of a variable: the values of a label of a metric, in the series that match.
 pub(crate) fn values(metric: Metric, level: Level, label: &str, matchers: &[&str]) -> String {
     let labels = [&TARGET, metric.all_labels(level).as_slice()].concat();
     for matcher in matchers.iter().filter_map(|matcher| matcher.split(['=', '~']).next()).chain([label]) {
@@ -268,8 +269,8 @@ pub(crate) fn values(metric: Metric, level: Level, label: &str, matchers: &[&str
     format!("label_values({}{matchers}, {label})", metric.name(level))
 }
 
-/// Whether no bracket closes that was not opened in the text.
-fn whole(text: &str) -> bool {
+/// Whether each closing parenthesis of a text has an opening one before it.
+fn is_balanced(text: &str) -> bool {
     let mut open = 0_i32;
     text.bytes().all(|byte| {
         open += i32::from(byte == b'(') - i32::from(byte == b')');

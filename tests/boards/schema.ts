@@ -1,6 +1,6 @@
-// Owns what a board must be: Grafana's published types of dashboards, panels and Prometheus queries, put together so
-// that a panel's options are those of its type, and an override sets only what there is. Where Grafana's types say
-// `unknown`, what we use is spelled out here.
+// The type of a board: Grafana's published types of dashboards, panels and Prometheus queries, combined so that a panel
+// has the options of its type, and an override sets only existing properties. Where Grafana's types say `unknown`, the
+// values in use are listed here.
 
 import type * as raw from '@grafana/schema/dist/types/raw/dashboard/x/types.gen';
 import type * as stat from '@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen';
@@ -8,7 +8,7 @@ import type * as table from '@grafana/schema/dist/types/raw/composable/table/pan
 import type * as timeseries from '@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/dist/prometheus/types.gen';
 
-/** The same type, with the values of enums as they stand in JSON. */
+/** The same type, with enum values as in JSON. */
 type Plain<T> = T extends string
   ? `${T}`
   : T extends number | boolean | null | undefined
@@ -21,7 +21,7 @@ type Plain<T> = T extends string
 
 type Needed<T, Keys extends keyof T> = T & { [Key in Keys]-?: NonNullable<T[Key]> };
 
-/** What an override may set: a field of every panel, or one of this panel's own. */
+/** What an override may set: a field of every panel, or one of this panel type. */
 type Property<Own> =
   | { [Key in keyof raw.FieldConfig & string]-?: { id: Key; value: Key extends 'links' ? Link[] : raw.FieldConfig[Key] } }[keyof raw.FieldConfig & string]
   | { [Key in keyof Own & string]-?: { id: `custom.${Key}`; value: Own[Key] } }[keyof Own & string];
@@ -98,5 +98,5 @@ type Whole = Omit<
   'panels' | 'templating' | 'schemaVersion'
 > & { schemaVersion: 42; templating: { list: Variable[] }; panels: (Panel | Row)[] };
 
-/** A board, as JSON has it. */
+/** A board, as in JSON. */
 export type Board = Plain<Whole>;

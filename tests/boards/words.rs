@@ -1,11 +1,11 @@
-//! Owns the words of the boards that stand for names: English and Russian side by side, so that neither is ahead.
+//! Owns the display names of rules in English and Russian, side by side so that they cannot get out of step.
 
 use funnelwatch::domain::rule::Rule;
 
 /// A text in English and in Russian.
 pub(crate) type Text = [&'static str; 2];
 
-/// The languages, in the order of a [`Text`].
+/// The languages, in the order of [`Text`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Language {
     En,
@@ -24,28 +24,28 @@ impl Language {
     }
 }
 
-/// What a rule is called in a cell of a table.
+/// The name of a rule in a table.
 pub(crate) fn rule(rule: Rule) -> Text {
     match rule {
-        Rule::FirstResponseLate => ["First answer late", "Поздний первый ответ"],
+        Rule::FirstResponseLate => ["First response late", "Поздний первый ответ"],
         Rule::TooFewAttempts => ["Too few attempts", "Мало попыток связаться"],
-        Rule::Neglected => ["Nobody turns to the customer", "Клиент заброшен"],
-        Rule::DisqualifiedWithoutReason => ["Turned down without a reason", "Отказ без причины"],
-        Rule::DisqualifiedWithoutContact => ["Turned down without contact", "Отказ без контакта"],
+        Rule::Neglected => ["Customer neglected", "Клиент без внимания"],
+        Rule::DisqualifiedWithoutReason => ["Disqualified without a reason", "Отказ без причины"],
+        Rule::DisqualifiedWithoutContact => ["Disqualified without contact", "Отказ без контакта"],
         Rule::StageSkipped => ["Stage skipped", "Пропущен этап"],
-        Rule::StageRequirementsUnmet => ["Stage entered unprepared", "Этап без нужных данных"],
+        Rule::StageRequirementsUnmet => ["Stage requirements not met", "Этап без нужных данных"],
         Rule::StageReverted => ["Moved back a stage", "Возврат на этап назад"],
-        Rule::StageOverdue => ["Stuck in its stage", "Застряли на этапе"],
+        Rule::StageOverdue => ["Stage overdue", "Слишком долго на этапе"],
         Rule::MissedCallNotReturned => ["Missed call not returned", "Не перезвонили"],
         Rule::MessageUnanswered => ["Message not answered", "Нет ответа на сообщение"],
-        Rule::DiscountOverLimit => ["Discount too big", "Скидка больше разрешённой"],
-        Rule::InstallmentNotAllowed => ["Instalments not allowed", "Рассрочка без разрешения"],
-        Rule::PrepaymentTooLow => ["Prepayment too low", "Мало предоплаты"],
+        Rule::DiscountOverLimit => ["Discount over the limit", "Скидка больше разрешённой"],
+        Rule::InstallmentNotAllowed => ["Instalments not allowed", "Рассрочка дольше разрешённой"],
+        Rule::PrepaymentTooLow => ["Prepayment too low", "Предоплата ниже разрешённой"],
         Rule::ConversionLow => ["Conversion low", "Низкая конверсия"],
-        Rule::ResponseSlow => ["Answers slowly as a habit", "Обычно отвечает долго"],
-        Rule::QualityLow => ["Reviews are bad", "Низкие оценки разговоров"],
-        Rule::StuckEarly => ["Deals pile up early", "Сделки копятся в начале воронки"],
+        Rule::ResponseSlow => ["Habitually slow responses", "Обычно долгий ответ"],
+        Rule::QualityLow => ["Low review scores", "Низкие оценки проверок"],
+        Rule::StuckEarly => ["Deals stuck early", "Сделки копятся в начале воронки"],
         Rule::SpecialTermsFrequent => ["Special terms too often", "Слишком часто особые условия"],
-        Rule::SourceSilent => ["A source is silent", "Источник молчит"],
+        Rule::SourceSilent => ["Source silent", "Источник молчит"],
     }
 }

@@ -1,8 +1,8 @@
-"""Owns the comparison of docs/examples/calendar-russia.yaml with what others say, day by day; see `check`.
+"""Compares docs/examples/calendar-russia.yaml with two other calendars, day by day; see `check`.
 
-Off and working days: `holidays` knows all three years, `work-calendar` 2025 and 2026. Neither knows short days. These
-follow from the rule (the day before a public holiday, if it is worked, is an hour shorter; a weekend day that is worked
-instead of a weekday is as long as that weekday would have been) and from the transfers that `holidays` names.
+Days off and working days: `holidays` covers all three years, `work-calendar` 2025 and 2026. Neither has short days. These
+follow from the rule (a working day before a public holiday is an hour shorter; a working weekend day that replaces a
+weekday is as long as that weekday would have been) and from the transfers that `holidays` lists.
 """
 
 import sys
@@ -36,7 +36,7 @@ def is_public(day):
 
 
 def instead_of(russia):
-    """Weekend days that are worked, by the weekday that is off for them; the transfers stand in the holidays' names."""
+    """Working weekend days, with the weekday each replaces; the transfers are in the holidays' names."""
     transfers = {}
     for off, name in russia.items():
         if "substituted from" in name:
@@ -61,9 +61,9 @@ def main(path):
 
     for day in ours["days"]:
         if day.year not in ours["years"]:
-            problems.append(f"{day}: its year is not among `years`")
+            problems.append(f"{day}: its year is not in `years`")
         if minutes(ours["days"][day]) == week[day.weekday()]:
-            problems.append(f"{day}: listed, though it is as any {day:%A}")
+            problems.append(f"{day}: listed, but equal to any other {day:%A}")
 
     for year in ours["years"]:
         counts = {}
@@ -79,9 +79,9 @@ def main(path):
             counts[found] = counts.get(found, 0) + 1
             day += DAY
         weekends = [f"{day:%d.%m}" for day in ours["days"] if day.year == year and day.weekday() > 4]
-        # Official calendars give the year's hours of a 40-hour week.
+        # Official calendars give the annual hours of a 40-hour week.
         hours = 8 * counts["working"] + 7 * counts["short"]
-        print(f"{year}: {counts}, worked weekend days {weekends}, {hours} hours in weeks of 40")
+        print(f"{year}: {counts}, working weekend days {weekends}, {hours} hours of 40-hour weeks")
 
     for problem in problems:
         print(problem)

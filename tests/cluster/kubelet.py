@@ -1,4 +1,4 @@
-"""Owns a directory like the one that the kubelet mounts for the processor, of a rendered overlay; see `image`.
+"""Creates a directory like the one that the kubelet mounts for the processor, from a rendered overlay; see `image`.
 
 Its files are symbolic links through `..data`, which is swapped when a ConfigMap changes.
 

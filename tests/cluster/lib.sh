@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Owns what the checks of the image and the manifests need: how it is installed, into target/cluster, and how overlays are
-# rendered; promises that sourcing it does nothing.
+# Shared functions of the checks of the image and the manifests: installs their tools into target/cluster and renders
+# the overlays. Sourcing it does nothing.
 
 cluster_home=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 repo=$(realpath "$cluster_home/../..")
@@ -14,11 +14,12 @@ prometheus_operator_version=v0.85.0
 log() { printf 'cluster: %s\n' "$*" >&2; }
 die() { log "$*"; exit 1; }
 
-# install: sets `kustomize`, `python`, `tools` (Python programs) and `crds` (folders of definitions).
+# install: installs the tools; sets `kustomize`, `python`, `tools` (Python programs) and `crds` (folders of
+# definitions).
 install() {
     local versions stamp program
     for program in go python3 flock; do
-        command -v "$program" >/dev/null || die "$program is needed"
+        command -v "$program" >/dev/null || die "$program is required"
     done
     mkdir -p "$cache"
     versions=$(cat "$cluster_home/requirements.txt" - <<<"$kustomize_version" | sha256sum)
@@ -42,12 +43,12 @@ install() {
     )
 }
 
-# module NAME@VERSION: the folder of a Go module's source, fetched if it is not there; its checksum is Go's business.
+# module NAME@VERSION: the source folder of a Go module, downloaded if it is missing; Go verifies the checksum.
 module() {
     go mod download -json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])'
 }
 
-# render: every overlay into $cache/rendered; sets `rendered` to the files.
+# render: renders every overlay into $cache/rendered; sets `rendered` to the files.
 render() {
     local overlay
     mkdir -p "$cache/rendered"

@@ -1,8 +1,8 @@
-"""Owns what manifests must keep beyond their schemas: who pods run as, what they may use, who selects whom; see `run`.
+"""Policies for manifests beyond their schemas: users, privileges, resources, selectors; see `run`.
 
-Each policy is a generator of problems. Numbers that the program decides (how long a stop may take, how many partitions
-there are) are read from its source. Each policy is seen to fail: MUTATIONS spoil a rendered overlay, one thing at a time,
-and the policy that is named must object.
+Each policy is a generator of problems. Constants of the program (how long a shutdown may take, the number of partitions) are
+read from its source. Each policy is tested: MUTATIONS break a rendered overlay, one change at a time, and the named policy
+must report it.
 
 Use: policy.py FILE...
 """
@@ -22,8 +22,8 @@ def source_number(file, pattern):
     return int(re.search(pattern, (SOURCE / file).read_text())[1].replace("_", ""))
 
 
-# So long a stop may take before the program gives up, and the partitions of topics that it creates.
-DRAIN = source_number("edge/kafka.rs", r"const GRACE: Duration = Duration::from_secs\((\d+)\)")
+# How long a shutdown may take before the program gives up, and the number of partitions of the topics that it creates.
+DRAIN = source_number("edge/kafka.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
 PARTITIONS = source_number("edge/kafka/topics.rs", r"pub const PARTITIONS: u32 = (\d+)")
 
 
@@ -41,10 +41,10 @@ def name(document):
 
 
 def pods(documents):
-    """Every workload with its pods' spec."""
+    """Every workload with the spec of its pods."""
     for workload in of(documents, "StatefulSet", "Deployment", "Job", "DaemonSet", "CronJob", "Pod"):
         if workload["kind"] in ("CronJob", "Pod", "DaemonSet"):
-            raise SystemExit(f"policy.py does not know {workload['kind']} yet")
+            raise SystemExit(f"policy.py does not support {workload['kind']} yet")
         yield workload, workload["spec"]["template"]["spec"]
 
 
@@ -62,7 +62,7 @@ def selects(selector, labelled):
     fits = all(labelled.get(key) == value for key, value in selector.get("matchLabels", {}).items())
     for term in selector.get("matchExpressions", []):
         if term["operator"] != "In":
-            raise SystemExit(f"policy.py does not know the operator {term['operator']} yet")
+            raise SystemExit(f"policy.py does not support the operator {term['operator']} yet")
         fits &= labelled.get(term["key"]) in term["values"]
     return fits
 
@@ -72,18 +72,18 @@ def non_root(documents):
     for workload, spec in pods(documents):
         context = spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
-            yield f"{name(workload)}: runs as root, or as whom the image says"
+            yield f"{name(workload)}: must set runAsNonRoot and runAsUser"
     for where, _, container in containers(documents):
         context = container.get("securityContext", {})
         if context.get("runAsNonRoot") is False or context.get("runAsUser") == 0 or context.get("privileged"):
-            yield f"{where}: takes back what the pod promises"
+            yield f"{where}: overrides the security context of the pod"
 
 
 @policy
 def read_only_root(documents):
     for where, _, container in containers(documents):
         if container.get("securityContext", {}).get("readOnlyRootFilesystem") is not True:
-            yield f"{where}: can write to its image"
+            yield f"{where}: the root file system is writable"
 
 
 @policy
@@ -91,7 +91,7 @@ def no_escalation(documents):
     for where, _, container in containers(documents):
         context = container.get("securityContext", {})
         if context.get("allowPrivilegeEscalation") is not False:
-            yield f"{where}: may gain rights"
+            yield f"{where}: allows privilege escalation"
 
 
 @policy
@@ -110,7 +110,7 @@ def seccomp(documents):
 
 
 @policy
-def nothing_of_the_host(documents):
+def no_host_access(documents):
     allowed = {"name", "configMap", "secret", "projected", "emptyDir"}
     for workload, spec in pods(documents):
         for key in ("hostNetwork", "hostPID", "hostIPC"):
@@ -118,16 +118,16 @@ def nothing_of_the_host(documents):
                 yield f"{name(workload)}: {key}"
         for volume in spec.get("volumes", []):
             if not set(volume) <= allowed:
-                yield f"{name(workload)}: volume {volume['name']} is of another kind"
+                yield f"{name(workload)}: volume {volume['name']} has a type that is not allowed"
 
 
 @policy
 def no_token(documents):
     for workload, spec in pods(documents):
         if spec.get("automountServiceAccountToken") is not False:
-            yield f"{name(workload)}: gets a token of the cluster"
+            yield f"{name(workload)}: mounts a service account token"
         if spec.get("enableServiceLinks") is not False:
-            yield f"{name(workload)}: services come as environment variables"
+            yield f"{name(workload)}: service links are enabled"
 
 
 @policy
@@ -135,11 +135,11 @@ def resources(documents):
     for where, _, container in containers(documents):
         requests, limits = (container.get("resources", {}).get(key, {}) for key in ("requests", "limits"))
         if not {"cpu", "memory"} <= set(requests) & set(limits):
-            yield f"{where}: cpu and memory want a request and a limit each"
+            yield f"{where}: cpu and memory need a request and a limit each"
         elif requests["memory"] != limits["memory"]:
-            yield f"{where}: may use memory that it was not promised"
+            yield f"{where}: the memory limit differs from the request"
         if not re.fullmatch(r"[1-9]\d*", str(limits.get("cpu", 1))):
-            yield f"{where}: a limit of part of a CPU stops threads in the middle of an epoch"
+            yield f"{where}: a fractional CPU limit throttles threads in the middle of an epoch"
 
 
 @policy
@@ -160,13 +160,13 @@ def probes_of_the_processor(documents):
     for where, _, container in processor(documents):
         for probe, path in wanted.items():
             if container.get(probe, {}).get("httpGet", {}) != {"path": path, "port": "http"}:
-                yield f"{where}: {probe} does not ask {path}"
+                yield f"{where}: {probe} does not use {path}"
 
 
 def processor(documents):
     found = [c for c in containers(documents) if c[0] == "StatefulSet funnelwatch, funnelwatch"]
     if not found:
-        raise SystemExit("no processor")
+        raise SystemExit("no processor found")
     return found
 
 
@@ -187,11 +187,11 @@ def selectors(documents):
             yield f"{name(workload)}: does not select its own pods"
         others = [w for w in workloads if w is not workload and selects(workload["spec"]["selector"], labels(w))]
         for other in others:
-            yield f"{name(workload)}: selects the pods of {name(other)}"
+            yield f"{name(workload)}: also selects the pods of {name(other)}"
     for service in of(documents, "Service"):
         chosen = [w for w in workloads if selects({"matchLabels": service["spec"]["selector"]}, labels(w))]
         if len(chosen) != 1:
-            yield f"{name(service)}: selects the pods of {len(chosen)} workloads"
+            yield f"{name(service)}: selects the pods of {len(chosen)} workloads, expected 1"
             continue
         ports = {port["name"] for c in chosen[0]["spec"]["template"]["spec"]["containers"] for port in c.get("ports", [])}
         for port in service["spec"]["ports"]:
@@ -211,9 +211,9 @@ def disruption_budget(documents):
     (workload,) = [w for w, _ in pods(documents) if name(w) == "StatefulSet funnelwatch"]
     budgets = [b for b in of(documents, "PodDisruptionBudget") if selects(b["spec"]["selector"], labels(workload))]
     if len(budgets) != 1:
-        yield f"{len(budgets)} budgets for the processor"
+        yield f"{len(budgets)} disruption budgets for the processor, expected 1"
     elif budgets[0]["spec"].get("maxUnavailable") != 1:
-        yield f"{name(budgets[0])}: more than one pod may go at once, or none"
+        yield f"{name(budgets[0])}: maxUnavailable must be 1"
 
 
 @policy
@@ -225,16 +225,16 @@ def network_policy(documents):
             both |= set(rule["spec"]["policyTypes"])
             for way in rule["spec"].get("ingress", []) + rule["spec"].get("egress", []):
                 if not (way.get("from") or way.get("to")) or not way.get("ports"):
-                    yield f"{name(rule)}: lets everybody pass, or every port"
+                    yield f"{name(rule)}: allows all peers or all ports"
         if both != {"Ingress", "Egress"}:
-            yield f"{name(workload)}: its traffic is open"
+            yield f"{name(workload)}: not covered by policies for ingress and egress"
 
 
 @policy
 def grace(documents):
     (workload,) = [spec for w, spec in pods(documents) if name(w) == "StatefulSet funnelwatch"]
     if workload.get("terminationGracePeriodSeconds", 30) < DRAIN + 5:
-        yield f"the processor may take {DRAIN} s to stop, and is killed before"
+        yield f"the processor may take {DRAIN} s to stop, but is killed earlier"
 
 
 @policy
@@ -245,12 +245,12 @@ def replicas(documents):
         spec = scalers[0]["spec"]
         target = spec["scaleTargetRef"]
         if (target["kind"], target["name"]) != ("StatefulSet", "funnelwatch"):
-            yield "the scaler is about something else"
+            yield "the scaler does not target the processor"
         least, most = spec["minReplicaCount"], spec["maxReplicaCount"]
         if "replicas" in workload["spec"]:
-            yield "each `kubectl apply` would take the number of pods back from the scaler"
+            yield "each `kubectl apply` would override the number of pods set by the scaler"
         if spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] < 600:
-            yield "the scaler takes pods away too soon"
+            yield "the scaler removes pods too soon"
     else:
         least = most = workload["spec"]["replicas"]
     if not 1 <= least <= most <= PARTITIONS:
@@ -273,18 +273,18 @@ def production_survives(documents):
 def no_secrets(documents):
     for secret in of(documents, "Secret"):
         if secret.get("data") or secret.get("stringData"):
-            yield f"{name(secret)}: contains what is to be kept outside"
+            yield f"{name(secret)}: contains secret data"
 
 
 @policy
 def reload_reaches_pods(documents):
     configs = {config["metadata"]["name"] for config in of(documents, "ConfigMap")}
     if "funnelwatch-norms" not in configs:
-        yield "no ConfigMap of norms under its plain name: each change would restart the pods"
+        yield "no ConfigMap funnelwatch-norms without a hash: each change of norms would restart the pods"
     for where, spec, container in processor(documents):
         mount = next((m for m in container.get("volumeMounts", []) if m["mountPath"] == "/etc/funnelwatch"), {})
         if not mount or "subPath" in mount or not mount.get("readOnly"):
-            yield f"{where}: /etc/funnelwatch is not the whole directory, or not mounted, or not read-only"
+            yield f"{where}: /etc/funnelwatch must be mounted as a whole directory, read-only"
         volume = next((v for v in spec.get("volumes", []) if v["name"] == mount.get("name")), {})
         for source in volume.get("projected", {}).get("sources", []):
             if source["configMap"]["name"] not in configs:
@@ -295,13 +295,13 @@ def reload_reaches_pods(documents):
 def restricted_namespace(documents):
     (namespace,) = of(documents, "Namespace")
     if namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
-        yield "the namespace lets other pods in"
+        yield "the namespace does not enforce the restricted Pod Security Standard"
     for document in documents:
         if document["kind"] != "Namespace" and document["metadata"].get("namespace") != namespace["metadata"]["name"]:
             yield f"{name(document)}: in another namespace"
 
 
-# --- seen to fail ---
+# --- tests of the policies ---
 
 
 def sts(documents):
@@ -329,7 +329,7 @@ def spec_of(kind):
 
 
 def put(where, *path_and_value):
-    """A mutation that puts a value somewhere; None takes away what is there."""
+    """A mutation that sets a value at a path; None deletes the key."""
     *path, last, value = path_and_value
 
     def mutate(documents):
@@ -368,8 +368,8 @@ MUTATIONS = [
     ("no_capabilities", put(box, "securityContext", "capabilities", {})),
     ("no_capabilities", put(box, "securityContext", "capabilities", "add", ["NET_ADMIN"])),
     ("seccomp", put(pod, "securityContext", "seccompProfile", "type", "Unconfined")),
-    ("nothing_of_the_host", put(pod, "hostNetwork", True)),
-    ("nothing_of_the_host", lambda documents: pod(documents)["volumes"].append(HOST)),
+    ("no_host_access", put(pod, "hostNetwork", True)),
+    ("no_host_access", lambda documents: pod(documents)["volumes"].append(HOST)),
     ("no_token", put(pod, "automountServiceAccountToken", None)),
     ("no_token", put(pod, "enableServiceLinks", True)),
     ("resources", put(box, "resources", "limits", None)),
@@ -417,13 +417,13 @@ MUTATIONS = [
 ]
 
 
-def prove(documents):
-    """What the mutations do not bring to light; the overlay must have all that they spoil."""
+def check_mutations(documents):
+    """Mutations that their policy does not report; the overlay must contain everything that they change."""
     for number, (wanted, mutate) in enumerate(MUTATIONS, 1):
-        spoilt = copy.deepcopy(documents)
-        mutate(spoilt)
-        if not list(POLICIES[wanted](spoilt)):
-            yield f"mutation {number} of {wanted} is not refused"
+        broken = copy.deepcopy(documents)
+        mutate(broken)
+        if not list(POLICIES[wanted](broken)):
+            yield f"mutation {number} of {wanted} is not reported"
     for untried in set(POLICIES) - {wanted for wanted, _ in MUTATIONS}:
         yield f"{untried} has no mutation"
 
@@ -433,9 +433,9 @@ def main(paths):
     for path in map(Path, paths):
         documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
         problems = [f"{text} ({title})" for title, check in POLICIES.items() for text in check(documents)]
-        # Once, on an overlay that has everything.
+        # Once, on an overlay with all kinds of objects.
         if of(documents, "ScaledObject") and of(documents, "PodMonitor"):
-            problems += prove(documents)
+            problems += check_mutations(documents)
             proved += 1
         for problem in problems:
             print(f"{path.name}: {problem}")
@@ -443,9 +443,9 @@ def main(paths):
         print(f"{path.name}: {len(POLICIES)} policies, {len(problems)} problems")
     if not proved:
         failed += 1
-        print("no overlay with a scaler and a monitor: no policy was seen to fail")
+        print("no overlay with a scaler and a monitor: the mutations were not tested")
     if not failed:
-        print(f"{len(MUTATIONS)} mutations, each refused by its policy")
+        print(f"{len(MUTATIONS)} mutations, each reported by its policy")
     return 1 if failed else 0
 
 

@@ -1,8 +1,8 @@
-"""Owns the strict check of rendered manifests against the schemas of Kubernetes and of custom resources; see `run`.
+"""Strictly validates rendered manifests against the schemas of Kubernetes and of custom resources; see `run`.
 
-Strict: a field that the schema does not know is refused, at any depth. Kubernetes' own schemas come closed from the package
-kubernetes-validate; custom resource definitions are closed here. Each object is held against the oldest and the newest
-Kubernetes that we want to run on.
+Strict: a field that is not in the schema is rejected, at any depth. The schemas of Kubernetes in the package
+kubernetes-validate are already closed; custom resource definitions are closed here. Each object is validated against the
+oldest and the newest supported version of Kubernetes.
 
 Use: schemas.py --crds DIR... --manifests FILE...
 """
@@ -26,7 +26,7 @@ OPEN = "x-kubernetes-preserve-unknown-fields"
 
 
 class Loader(yaml.CSafeLoader):
-    """Takes a lone `=` for text, as everybody else does: one of the definitions lists it."""
+    """Reads a lone `=` as text, like other YAML parsers: one of the definitions contains it."""
 
 
 Loader.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_yaml_str)
@@ -49,7 +49,7 @@ def definitions(version):
 
 @functools.cache
 def builtin(version, name):
-    """The validator of a kind or a part of one; None if this version has no such thing."""
+    """The validator of a kind or a part of one; None if this version does not have it."""
     path = folder(version) / f"{name}.json"
     if not path.is_file():
         return None
@@ -57,14 +57,14 @@ def builtin(version, name):
 
 
 def closed(schema):
-    """The same schema, refusing fields that it does not name."""
+    """The same schema, rejecting fields that it does not list."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     result = {}
     for key, value in schema.items():
-        # Under `properties` stand names, and one of them may be `properties`.
+        # The keys of `properties` are field names, and one of them may be `properties`.
         result[key] = {name: closed(part) for name, part in value.items()} if key == "properties" else closed(value)
     if "properties" in result and not result.get(OPEN):
         result.setdefault("additionalProperties", False)
@@ -72,7 +72,7 @@ def closed(schema):
 
 
 def custom(directories):
-    """(apiVersion, kind) to validator, of all definitions in these folders."""
+    """Validators by (apiVersion, kind), of all definitions in these folders."""
     found = {}
     for path in (path for directory in directories for path in sorted(Path(directory).glob("*.yaml"))):
         for crd in load(path):
@@ -81,14 +81,14 @@ def custom(directories):
             spec = crd["spec"]
             for version in spec["versions"]:
                 schema = closed(version["schema"]["openAPIV3Schema"])
-                schema["properties"]["metadata"] = {"type": "object"}  # checked as every object's
+                schema["properties"]["metadata"] = {"type": "object"}  # checked like any object's
                 name = f"{spec['group']}/{version['name']}", spec["names"]["kind"]
                 found[name] = jsonschema.Draft202012Validator(schema)
     return found
 
 
 def problems(document, crds):
-    """Everything that is wrong with one object."""
+    """All problems of one object."""
     api, kind = document["apiVersion"], document["kind"]
     if (api, kind) in crds:
         checks = [("CRD", crds[api, kind], document)]
@@ -99,34 +99,34 @@ def problems(document, crds):
         checks = [(v, builtin(v, name), document) for v in KUBERNETES]
     for version, validator, part in checks:
         if validator is None:
-            yield f"{version}: no schema of {api} {kind}"
+            yield f"{version}: no schema for {api} {kind}"
             continue
         for error in validator.iter_errors(part):
             yield f"{version}: {error.json_path}: {error.message[:300]}"
 
 
 def mutations(documents):
-    """Objects that must be refused, each with what was done to it."""
+    """Broken objects that must be rejected, each with a description of the change."""
     for document in documents:
         unknown = copy.deepcopy(document)
         unknown["nonsense"] = 1
-        yield "unknown field at the top", unknown
+        yield "an unknown top-level field", unknown
         meta = copy.deepcopy(document)
         meta["metadata"]["nonsense"] = 1
-        yield "unknown field of metadata", meta
+        yield "an unknown field in metadata", meta
         if isinstance(document.get("spec"), dict):
             deep = copy.deepcopy(document)
             at = deep["spec"]
-            # As deep as mappings that have fields of their own lead.
+            # As deep as nested objects with fixed fields go.
             for key in ("template", "spec", "containers", "advanced", "horizontalPodAutoscalerConfig", "behavior",
                         "podMetricsEndpoints", "groups", "rules", "ports"):
                 if isinstance(at, dict) and key in at:
                     at = at[key][0] if isinstance(at[key], list) else at[key]
             at["nonsense"] = 1
-            yield "unknown field deep in spec", deep
+            yield "an unknown field deep in spec", deep
             wrong = copy.deepcopy(document)
             wrong["spec"] = "text"
-            yield "a spec that is text", wrong
+            yield "a string as spec", wrong
 
 
 def main():
@@ -144,13 +144,13 @@ def main():
             for problem in problems(document, crds):
                 failed += 1
                 print(f"{Path(path).name}: {document['kind']} {document['metadata']['name']}: {problem}")
-        print(f"{Path(path).name}: {len(documents)} objects held against Kubernetes {' and '.join(KUBERNETES)}")
+        print(f"{Path(path).name}: {len(documents)} objects validated against Kubernetes {' and '.join(KUBERNETES)}")
     for what, document in mutations({(d["kind"], d["metadata"]["name"]): d for d in every}.values()):
         tried += 1
         if not any(True for _ in problems(document, crds)):
             failed += 1
-            print(f"not refused: {document['kind']} {document['metadata']['name']} with {what}")
-    print(f"{tried} objects that were spoilt on purpose: all refused" if not failed else f"{failed} problems")
+            print(f"not rejected: {document['kind']} {document['metadata']['name']} with {what}")
+    print(f"{tried} deliberately broken objects: all rejected" if not failed else f"{failed} problems")
     return 1 if failed else 0
 
 

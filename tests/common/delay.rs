@@ -1,4 +1,4 @@
-//! Owns the late delivery of generated streams: which events can come late without changing what they mean, and when.
+//! Late delivery of generated streams: selects events that can be late without changing their meaning, and delays them.
 
 use crate::oracle::{self, calendar};
 use serde_json::Value;
@@ -44,7 +44,7 @@ fn topic(event: &Value) -> &'static str {
     }
 }
 
-/// What must not come alone: its duplicates, or the other half of its call, would change places with it.
+/// The keys an event shares with its duplicates or the other event of its call; such events keep their relative order.
 fn names(event: &Value) -> Vec<String> {
     let mut names = Vec::new();
     if let Some(id) = either(event, "event_id", "eventId") {
@@ -62,23 +62,23 @@ fn instant(event: &Value) -> String {
     format!("instant {} {}", tenant(event), at(event))
 }
 
-/// The same events, some of them late; how many.
+/// The same events with some of them late, and the number of late events.
 pub(crate) fn delayed(events: &[Value], seed: u64) -> (Vec<Value>, usize) {
     let mut rng = Rng(seed);
-    let mut named: HashMap<String, usize> = HashMap::new();
+    let mut counts: HashMap<String, usize> = HashMap::new();
     for name in events.iter().flat_map(names) {
-        *named.entry(name).or_default() += 1;
+        *counts.entry(name).or_default() += 1;
     }
-    // Of two events at one instant the line decides, which a late one changes.
+    // The line decides between events of one instant, and lateness would change it.
     for event in events.iter().filter(|event| oracle::decodes(event)) {
-        *named.entry(instant(event)).or_default() += 1;
+        *counts.entry(instant(event)).or_default() += 1;
     }
-    let mut begun: BTreeSet<&str> = BTreeSet::new();
+    let mut seen_tenants: BTreeSet<&str> = BTreeSet::new();
     let chosen: Vec<bool> = events
         .iter()
         .map(|event| {
-            let first = oracle::decodes(event) && begun.insert(tenant(event));
-            let alone = names(event).iter().all(|name| named[name] == 1) && named.get(&instant(event)) == Some(&1);
+            let first = oracle::decodes(event) && seen_tenants.insert(tenant(event));
+            let alone = names(event).iter().all(|name| counts[name] == 1) && counts.get(&instant(event)) == Some(&1);
             let chosen = rng.below(20) == 0;
             chosen && alone && !first && oracle::decodes(event)
         })
@@ -89,16 +89,16 @@ pub(crate) fn delayed(events: &[Value], seed: u64) -> (Vec<Value>, usize) {
         let own = at(event);
         let mut key = (own, false);
         if chosen[index] {
-            let told = own + 11 * SECOND + rng.below((3 * DAY - 11 * SECOND) as u64) as i64;
-            // The watermark has passed it if another event of the tenant, more than the lateness after it, came before.
+            let delivered_at = own + 11 * SECOND + rng.below((3 * DAY - 11 * SECOND) as u64) as i64;
+            // The watermark has passed it if an earlier-delivered event of the tenant is later by more than the lateness.
             let passes = |(other, moved): (&Value, &bool)| {
                 !moved
                     && oracle::decodes(other)
                     && tenant(other) == tenant(event)
-                    && (own + 10 * SECOND + 1..=told).contains(&at(other))
+                    && (own + 10 * SECOND + 1..=delivered_at).contains(&at(other))
             };
             if events.iter().zip(&chosen).any(passes) {
-                key = (told, true);
+                key = (delivered_at, true);
                 late += 1;
             }
         }

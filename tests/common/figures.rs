@@ -1,19 +1,19 @@
-//! Owns the way from a metric row, as services read it, to the series that Prometheus must get for it: written from
-//! docs/metrics.md and the format of rows, and not from the code.
+//! Converts metric rows to the series that Prometheus must get for them; written from docs/metrics.md and the format of
+//! rows, independent of the code.
 
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Series and their values. A series is a name and its labels in alphabetical order, less the department of a manager, which
-/// rows do not show.
+/// Series and their values. A series is a name with its labels in alphabetical order, without the department of a
+/// manager, which rows do not contain.
 pub(crate) type Series = BTreeMap<String, f64>;
 
-/// The series of rows; rows of managers and departments with nothing in them have none.
+/// The series of rows; empty rows of managers and departments have none.
 pub(crate) fn series_of_rows<'a>(rows: impl IntoIterator<Item = &'a Value>) -> Series {
     let mut all = Series::new();
     for row in rows {
-        let mut series = Maker::of(row);
-        if series.level == "tenant" || !is_empty(row) {
+        let mut series = SeriesBuilder::of(row);
+        if series.level == "tenant" || !is_empty_row(row) {
             series.row(row);
             all.append(&mut series.all);
         }
@@ -38,7 +38,7 @@ fn sample(line: &str) -> (String, f64) {
     (format!("{name}{{{}}}", labels.join(",")), value.parse().expect("a number"))
 }
 
-/// The same series with the same values, but for the last digit: JSON is read less exactly than it is written.
+/// Asserts the same series with the same values, except for the last digit: JSON parsing is less exact than formatting.
 pub(crate) fn assert_equal(found: &Series, wanted: &Series) {
     let keys: BTreeSet<_> = found.keys().chain(wanted.keys()).collect();
     let same = |a: f64, b: f64| (a - b).abs() <= 1e-12 * a.abs().max(b.abs());
@@ -51,27 +51,27 @@ pub(crate) fn assert_equal(found: &Series, wanted: &Series) {
     assert!(lines.is_empty(), "{} differ:\n{}", lines.len(), lines[..lines.len().min(20)].join("\n"));
 }
 
-/// Whether all that a row says is nothing.
-fn is_empty(row: &Value) -> bool {
-    fn nothing(value: &Value) -> bool {
+/// Whether all figures of a row are zero or empty.
+fn is_empty_row(row: &Value) -> bool {
+    fn is_zero(value: &Value) -> bool {
         match value {
             Value::Null => true,
             Value::Number(number) => number.as_f64() == Some(0.0),
-            Value::Object(fields) => fields.values().all(nothing),
+            Value::Object(fields) => fields.values().all(is_zero),
             _ => false,
         }
     }
     let about = ["tenant_id", "subject", "window", "at"];
-    row.as_object().expect("a row").iter().all(|(key, value)| about.contains(&key.as_str()) || nothing(value))
+    row.as_object().expect("a row").iter().all(|(key, value)| about.contains(&key.as_str()) || is_zero(value))
 }
 
-struct Maker {
+struct SeriesBuilder {
     level: &'static str,
     labels: Vec<String>,
     all: Series,
 }
 
-impl Maker {
+impl SeriesBuilder {
     fn of(row: &Value) -> Self {
         let text = |key: &str| row[key].as_str().unwrap_or_else(|| panic!("{key} of {row}")).to_owned();
         let (level, id) = match text("subject").split_once(':') {
@@ -87,7 +87,7 @@ impl Maker {
         Self { level, labels, all: Series::new() }
     }
 
-    fn put(&mut self, name: &str, own: &[(&str, &str)], value: &Value) {
+    fn add(&mut self, name: &str, own: &[(&str, &str)], value: &Value) {
         let Some(value) = value.as_f64() else { return };
         let mut labels = self.labels.clone();
         labels.extend(own.iter().map(|(name, value)| format!("{name}=\"{value}\"")));
@@ -97,36 +97,36 @@ impl Maker {
     }
 
     fn ratio(&mut self, stem: &str, own: &[(&str, &str)], ratio: &Value) {
-        self.put(&format!("{stem}_sample"), own, &ratio["n"]);
+        self.add(&format!("{stem}_sample"), own, &ratio["n"]);
         for (suffix, key) in [("ratio", "ratio"), ("lower_ratio", "lower"), ("upper_ratio", "upper")] {
-            self.put(&format!("{stem}_{suffix}"), own, &ratio[key]);
+            self.add(&format!("{stem}_{suffix}"), own, &ratio[key]);
         }
     }
 
     fn lags(&mut self, stem: &str, own: &[(&str, &str)], lags: &Value) {
         for (q, key) in [("0.5", "p50_seconds"), ("0.9", "p90_seconds"), ("0.99", "p99_seconds")] {
-            self.put(&format!("{stem}_lag_seconds"), &[own, &[("q", q)]].concat(), &lags[key]);
+            self.add(&format!("{stem}_lag_seconds"), &[own, &[("q", q)]].concat(), &lags[key]);
         }
-        self.put(&format!("{stem}_lag_mean_seconds"), own, &lags["mean_seconds"]);
+        self.add(&format!("{stem}_lag_mean_seconds"), own, &lags["mean_seconds"]);
     }
 
     fn by_stage(&mut self, name: &str, counts: &Value) {
         each(counts, |pipeline, stages| {
-            each(stages, |stage, n| self.put(name, &[("pipeline", pipeline), ("deal_stage", stage)], n));
+            each(stages, |stage, n| self.add(name, &[("pipeline", pipeline), ("deal_stage", stage)], n));
         });
     }
 
     fn by_rule(&mut self, name: &str, counts: &Value) {
-        each(counts, |rule, n| self.put(name, &[("rule", rule)], n));
+        each(counts, |rule, n| self.add(name, &[("rule", rule)], n));
     }
 
     fn row(&mut self, row: &Value) {
         if row["window"] == "now" {
             for name in ["awaiting_first_response", "unreturned_calls", "unanswered_messages"] {
-                self.put(name, &[], &row[name]);
+                self.add(name, &[], &row[name]);
             }
             let oldest = row["oldest_wait_seconds"].as_f64().unwrap_or_default();
-            self.put("oldest_wait_seconds", &[], &oldest.into());
+            self.add("oldest_wait_seconds", &[], &oldest.into());
             self.by_stage("open_entities", &row["open"]);
             self.by_stage("overdue_entities", &row["overdue"]);
             self.by_rule("open_alerts", &row["open_alerts"]);
@@ -135,7 +135,7 @@ impl Maker {
         let counts =
             ["leads_received", "leads_disqualified", "talk_seconds", "meetings", "touches", "deals_won", "deals_lost"];
         for name in counts {
-            self.put(name, &[], &row[name]);
+            self.add(name, &[], &row[name]);
         }
         for basis in ["cohort", "closed"] {
             self.ratio("lead_conversion", &[("basis", basis)], &row["lead_conversion"][basis]);
@@ -150,41 +150,41 @@ impl Maker {
         for clock in ["wall", "business"] {
             self.lags("first_response", &[("clock", clock)], &first[clock]);
         }
-        self.put("first_responses", &[], &first["wall"]["n"]);
+        self.add("first_responses", &[], &first["wall"]["n"]);
         self.ratio("first_response_within_norm", &[], &first["within_norm"]);
         self.lags("call_back", &[], &row["call_back"]);
-        self.put("call_backs", &[], &row["call_back"]["n"]);
+        self.add("call_backs", &[], &row["call_back"]["n"]);
         self.lags("reply", &[], &row["reply"]);
-        self.put("replies", &[], &row["reply"]["n"]);
+        self.add("replies", &[], &row["reply"]["n"]);
         each(&row["calls"], |kind, n| {
             let (direction, outcome) = kind.split_once('_').expect("a direction and an outcome");
-            self.put("calls", &[("direction", direction), ("outcome", outcome)], n);
+            self.add("calls", &[("direction", direction), ("outcome", outcome)], n);
         });
         each(&row["messages"], |direction, channels| {
-            each(channels, |channel, n| self.put("messages", &[("direction", direction), ("channel", channel)], n));
+            each(channels, |channel, n| self.add("messages", &[("direction", direction), ("channel", channel)], n));
         });
         each(&row["amount_won"], |currency, minor| {
-            self.put("amount_won_minor_units", &[("currency", currency)], minor);
+            self.add("amount_won_minor_units", &[("currency", currency)], minor);
         });
         let terms = &row["terms"];
-        self.put("terms_offered", &[], &terms["offered"]);
-        self.put("terms_special", &[], &terms["special"]);
+        self.add("terms_offered", &[], &terms["offered"]);
+        self.add("terms_special", &[], &terms["special"]);
         if let (Some(special), Some(offered @ 1.0..)) = (terms["special"].as_f64(), terms["offered"].as_f64()) {
-            self.put("special_terms_ratio", &[], &(special / offered).into());
+            self.add("special_terms_ratio", &[], &(special / offered).into());
         }
         if let Some(percent) = terms["mean_discount_percent"].as_f64() {
-            self.put("discount_mean_ratio", &[], &(percent / 100.0).into());
+            self.add("discount_mean_ratio", &[], &(percent / 100.0).into());
         }
         let reviews = &row["reviews"];
-        self.put("reviews", &[], &reviews["n"]);
-        self.put("review_mean_score", &[], &reviews["mean_score"]);
-        self.put("review_successes", &[], &reviews["successes"]);
-        self.put("review_failures", &[], &reviews["failures"]);
+        self.add("reviews", &[], &reviews["n"]);
+        self.add("review_mean_score", &[], &reviews["mean_score"]);
+        self.add("review_successes", &[], &reviews["successes"]);
+        self.add("review_failures", &[], &reviews["failures"]);
         self.by_rule("violations", &row["violations"]);
     }
 }
 
 fn each(fields: &Value, mut show: impl FnMut(&str, &Value)) {
-    let nothing = Map::new();
-    fields.as_object().unwrap_or(&nothing).iter().for_each(|(key, value)| show(key, value));
+    let empty = Map::new();
+    fields.as_object().unwrap_or(&empty).iter().for_each(|(key, value)| show(key, value));
 }

@@ -1,6 +1,6 @@
-//! Owns what the whole-program tests share: a replay of events in memory, and its output as a user reads it.
+//! Shared by the whole-program tests: a replay of events in memory, and its output as a user reads it.
 
-// Each test uses its part of this.
+// Each test uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
 use funnelwatch::codec::json;
@@ -14,7 +14,7 @@ use funnelwatch::edge::replay::{self, Options};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How a test replays.
+/// The options of a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Replay {
     pub workers: usize,
@@ -22,7 +22,7 @@ pub struct Replay {
     pub until: Option<i64>,
 }
 
-/// Alerts, review requests and rows, decoded from the very bytes that a user gets.
+/// Alerts, review requests and rows, decoded from the bytes that a user gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     pub alerts: Vec<Value>,
@@ -31,10 +31,10 @@ pub struct Output {
 }
 
 impl Replay {
-    /// In order, on one worker, to the last event.
+    /// In order, with one worker, up to the last event.
     pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None };
 
-    /// Replays events by a norms document (JSON is YAML).
+    /// Replays events with a norms document (JSON is YAML).
     pub fn run(self, events: &[Value], norms: &str) -> Output {
         let document = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}\n{norms}"));
         let lines: Vec<u8> = events.iter().flat_map(|event| format!("{event}\n").into_bytes()).collect();

@@ -1,13 +1,14 @@
-//! Owns the faults: which, when, to whom, all thrown by one seed. Promises that every kind comes up when there are ten
-//! kills or more, and that at the end everybody runs, no proxy disturbs and the broker is there.
+//! Injects faults: one seed determines their kinds, times and targets. With ten kills or more every kind occurs, except
+//! that `kill_two` and `kill_again` depend on the seed and `broker_minute` needs 200 kills. At the end all processes
+//! run, no proxy delays traffic and the broker is up.
 
-use crate::dice::Dice;
+use crate::environment::PROCESSES;
 use crate::load::Progress;
+use crate::monitor::{Cause, Monitor};
 use crate::processes::Processes;
 use crate::proxy::Proxy;
-use crate::site::PROCESSES;
-use crate::watch::{Cause, Watch};
-use crate::{asked_to_stop, say};
+use crate::random::Random;
+use crate::{print, stop_requested};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,35 +16,35 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// So long faults rest at most, until the group gets on again.
-const REST: Duration = Duration::from_secs(15);
+/// The longest pause of fault injection while event time is paused.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// kill -9 of one process.
+    /// SIGKILL to one process.
     Kill,
-    /// Of two at once.
+    /// SIGKILL to two processes at once.
     KillTwo,
-    /// Of one, and again soon after it was started again: while it restores its state.
+    /// SIGKILL to one process, and again soon after its restart, while it restores its state.
     KillAgain,
-    /// SIGTERM.
+    /// SIGTERM to one process.
     Term,
-    /// SIGSTOP for longer than the session lasts, then SIGCONT: a zombie.
+    /// SIGSTOP for longer than the session timeout, then SIGCONT: a zombie.
     Zombie,
-    /// All connections of one process break.
+    /// Closes all connections of one process.
     Cut,
-    /// Nothing comes through to or from one process for some seconds.
+    /// Blocks all traffic of one process for some seconds.
     Stall,
-    /// Everything comes 50 to 200 ms later for one process.
+    /// Delays all traffic of one process by 50 to 200 ms.
     Slow,
-    /// From three processes to one, to three, to two, to three.
+    /// Scales from three processes to one, to three, to two, to three.
     Scale,
-    /// The broker is stopped in order and started.
+    /// Stops the broker cleanly and starts it again.
     BrokerRestart,
-    /// The broker is killed and started.
+    /// Kills the broker and starts it again.
     BrokerKill,
-    /// The broker is away for a minute.
+    /// Stops the broker for a minute.
     BrokerMinute,
 }
 
@@ -81,7 +82,7 @@ impl Fault {
     }
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
-        let known = || format!("one of {}", Self::ALL.map(Self::name).join(", "));
+        let known = || format!("expected one of {}", Self::ALL.map(Self::name).join(", "));
         Self::ALL.into_iter().find(|fault| fault.name() == name).ok_or_else(known)
     }
 
@@ -93,25 +94,25 @@ impl Fault {
         }
     }
 
-    fn is_brokers(self) -> bool {
+    fn is_broker_fault(self) -> bool {
         matches!(self, Self::BrokerRestart | Self::BrokerKill | Self::BrokerMinute)
     }
 }
 
-/// What is to come, in order.
-fn deck(kills: u32, only: &[Fault], dice: &mut Dice) -> Vec<Fault> {
-    let mut deck = Vec::new();
-    let may = |fault: Fault| only.is_empty() || only.contains(&fault);
+/// All faults of a run. They are injected from the end of the list.
+fn plan(kills: u32, only: &[Fault], random: &mut Random) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let enabled = |fault: Fault| only.is_empty() || only.contains(&fault);
     let mut left = kills;
     while left > 0 {
-        let throw = dice.unit();
+        let sample = random.unit();
         let fault = match left {
-            2.. if throw < 0.08 && may(Fault::KillTwo) => Fault::KillTwo,
-            2.. if throw > 0.90 && may(Fault::KillAgain) => Fault::KillAgain,
+            2.. if sample < 0.08 && enabled(Fault::KillTwo) => Fault::KillTwo,
+            2.. if sample > 0.90 && enabled(Fault::KillAgain) => Fault::KillAgain,
             _ => Fault::Kill,
         };
         left -= fault.kills();
-        deck.push(fault);
+        faults.push(fault);
     }
     let every = |fault, n: u32, least| match kills {
         0..10 if only.is_empty() => (fault, 0),
@@ -129,106 +130,121 @@ fn deck(kills: u32, only: &[Fault], dice: &mut Dice) -> Vec<Fault> {
         every(Fault::BrokerKill, 100, 1),
         every(Fault::BrokerMinute, 1000, u32::from(kills >= 200)),
     ];
-    for (fault, times) in others.into_iter().filter(|(fault, _)| may(*fault)) {
-        deck.extend((0..times).map(|_| fault));
+    for (fault, times) in others.into_iter().filter(|(fault, _)| enabled(*fault)) {
+        faults.extend((0..times).map(|_| fault));
     }
-    dice.shuffle(&mut deck);
-    // Drawn from the end: what takes longest comes first, so that a short run does not wait for it.
+    random.shuffle(&mut faults);
+    // The longest faults go to the end, which is injected first, so that a short run does not wait for them.
     if kills < 200 {
-        deck.sort_by_key(|fault| matches!(fault, Fault::Scale | Fault::BrokerKill));
+        faults.sort_by_key(|fault| matches!(fault, Fault::Scale | Fault::BrokerKill));
     }
-    deck
+    faults
 }
 
-/// What follows of a fault later.
+/// A later step of a fault.
 enum Step {
     KillAgain(usize),
-    GoOn(usize),
-    Relax(&'static str, usize),
+    Resume(usize),
+    EndFault(&'static str, usize),
     Scale(u32),
 }
 
-/// Brings the faults about.
-pub(crate) struct Director {
-    dice: Dice,
-    deck: Vec<Fault>,
+/// Injects the faults.
+pub(crate) struct Injector {
+    random: Random,
+    remaining: Vec<Fault>,
     /// Seconds between two faults, on average.
     gap: f64,
     processes: Arc<Processes>,
-    watch: Arc<Watch>,
+    monitor: Arc<Monitor>,
     proxies: Vec<Proxy>,
     later: Vec<(Instant, Step)>,
     broker: Option<JoinHandle<bool>>,
     zombie: Option<usize>,
     scaling: bool,
     progress: Arc<Progress>,
-    /// Faults done, and kills among them.
-    pub(crate) done: BTreeMap<Fault, u32>,
+    /// The number of injected faults by kind.
+    pub(crate) injected: BTreeMap<Fault, u32>,
+    /// The number of processes killed.
     pub(crate) kills: u32,
 }
 
-impl Director {
+impl Injector {
     pub(crate) fn new(
         (seed, kills, gap): (u64, u32, f64),
         only: &[Fault],
         processes: &Arc<Processes>,
-        (watch, progress): (&Arc<Watch>, &Arc<Progress>),
+        (monitor, progress): (&Arc<Monitor>, &Arc<Progress>),
         proxies: Vec<Proxy>,
     ) -> Self {
-        let mut dice = Dice::new(seed, 1);
-        let deck = deck(kills, only, &mut dice);
-        let (processes, watch) = (Arc::clone(processes), Arc::clone(watch));
+        let mut random = Random::new(seed, 1);
+        let remaining = plan(kills, only, &mut random);
+        let (processes, monitor) = (Arc::clone(processes), Arc::clone(monitor));
         let (later, broker, zombie, scaling) = (Vec::new(), None, None, false);
-        let (done, kills) = (BTreeMap::new(), 0);
+        let (injected, kills) = (BTreeMap::new(), 0);
         let progress = Arc::clone(progress);
-        Self { dice, deck, gap, processes, watch, proxies, later, broker, zombie, scaling, progress, done, kills }
+        Self {
+            random,
+            remaining,
+            gap,
+            processes,
+            monitor,
+            proxies,
+            later,
+            broker,
+            zombie,
+            scaling,
+            progress,
+            injected,
+            kills,
+        }
     }
 
-    /// Until all faults are done and over; `false` if something went wrong with a fault itself, or it was asked to stop.
-    /// `tell` is called again and again.
-    pub(crate) fn run(&mut self, mut tell: impl FnMut(&Self)) -> bool {
+    /// Injects all faults and waits for their ends; returns `false` if injecting a fault failed or a stop was
+    /// requested. Calls `report` repeatedly.
+    pub(crate) fn run(&mut self, mut report: impl FnMut(&Self)) -> bool {
         let mut next = Instant::now();
-        while !(self.deck.is_empty() && self.later.is_empty() && self.broker.is_none()) {
-            if asked_to_stop() {
+        while !(self.remaining.is_empty() && self.later.is_empty() && self.broker.is_none()) {
+            if stop_requested() {
                 return false;
             }
             self.do_steps();
             if self.broker.as_ref().is_some_and(JoinHandle::is_finished)
                 && !self.broker.take().is_some_and(|broker| broker.join().unwrap_or(false))
             {
-                say("the broker could not be stopped or started");
+                print("the broker could not be stopped or started");
                 return false;
             }
-            // Kills that hit a group in which nothing happens any more prove nothing.
-            let idles = self.progress.stands.load(Ordering::Relaxed) && next.elapsed() < REST;
-            if next <= Instant::now() && !idles {
-                self.draw();
-                next = Instant::now() + self.dice.seconds(0.2, 2.0 * self.gap - 0.2);
+            // Faults in a group that makes no progress test nothing.
+            let stalled = self.progress.paused.load(Ordering::Relaxed) && next.elapsed() < MAX_PAUSE;
+            if next <= Instant::now() && !stalled {
+                self.inject_next();
+                next = Instant::now() + self.random.seconds(0.2, 2.0 * self.gap - 0.2);
             }
-            tell(self);
+            report(self);
             std::thread::sleep(Duration::from_millis(10));
         }
         true
     }
 
-    /// The next fault that can be done now.
-    fn draw(&mut self) {
-        let can = |fault: &Fault| match fault {
-            fault if fault.is_brokers() => self.broker.is_none(),
+    /// Injects the next fault that is currently possible.
+    fn inject_next(&mut self) {
+        let possible = |fault: &Fault| match fault {
+            fault if fault.is_broker_fault() => self.broker.is_none(),
             Fault::Zombie => self.zombie.is_none() && !self.scaling,
             Fault::Scale => self.zombie.is_none() && !self.scaling,
             _ => true,
         };
-        let Some(place) = self.deck.iter().rposition(can) else { return };
-        let fault = self.deck[place];
+        let Some(index) = self.remaining.iter().rposition(possible) else { return };
+        let fault = self.remaining[index];
         let running = self.processes.running();
         if running.len() < if fault == Fault::KillTwo { 2 } else { 1 } {
             return;
         }
-        self.deck.remove(place);
-        let first = self.dice.below(running.len());
+        self.remaining.remove(index);
+        let first = self.random.below(running.len());
         self.start(fault, running[first].0, running[(first + 1) % running.len()].0);
-        *self.done.entry(fault).or_default() += 1;
+        *self.injected.entry(fault).or_default() += 1;
     }
 
     fn start(&mut self, fault: Fault, process: usize, other: usize) {
@@ -240,59 +256,59 @@ impl Director {
             }
             Fault::KillAgain => {
                 self.kill(process, 0.0);
-                let time = self.dice.seconds(0.1, 2.0);
+                let time = self.random.seconds(0.1, 2.0);
                 self.later(time, Step::KillAgain(process));
             }
             Fault::Term => {
-                self.watch.stopped(process, Cause::Term, self.is_strained());
-                let back = self.dice.seconds(0.0, 3.0);
-                self.processes.terminate(process, Some(back));
+                self.monitor.process_stopped(process, Cause::Term, self.is_disturbed());
+                let restart_after = self.random.seconds(0.0, 3.0);
+                self.processes.terminate(process, Some(restart_after));
             }
             Fault::Zombie => {
-                self.strain("zombie", Some(process));
+                self.begin_fault("zombie", Some(process));
                 self.zombie = Some(process);
-                self.processes.halt(process);
-                let time = self.dice.seconds(8.0, 10.0);
-                self.later(time, Step::GoOn(process));
+                self.processes.suspend(process);
+                let time = self.random.seconds(8.0, 10.0);
+                self.later(time, Step::Resume(process));
             }
             Fault::Cut => {
-                self.strain("cut", Some(process));
+                self.begin_fault("cut", Some(process));
                 self.proxies[process].cut();
-                self.later(Duration::ZERO, Step::Relax("cut", process));
+                self.later(Duration::ZERO, Step::EndFault("cut", process));
             }
             Fault::Stall | Fault::Slow => {
                 let name = fault.name();
-                let time = self.dice.seconds(2.0, 6.0);
-                self.strain(name, Some(process));
+                let time = self.random.seconds(2.0, 6.0);
+                self.begin_fault(name, Some(process));
                 match fault {
                     Fault::Stall => self.proxies[process].stall(time),
                     _ => self.proxies[process].slow(time),
                 }
-                self.later(time, Step::Relax(name, process));
+                self.later(time, Step::EndFault(name, process));
             }
             Fault::Scale => {
                 self.scaling = true;
-                self.watch.disturb();
+                self.monitor.disturb();
                 self.later(Duration::ZERO, Step::Scale(0));
             }
             _ => self.broker(fault),
         }
     }
 
-    fn kill(&mut self, process: usize, longest: f64) {
-        self.watch.stopped(process, Cause::Kill, self.is_strained());
-        let back = self.dice.seconds(0.0, longest);
-        self.processes.kill(process, Some(back));
+    fn kill(&mut self, process: usize, max_delay: f64) {
+        self.monitor.process_stopped(process, Cause::Kill, self.is_disturbed());
+        let restart_after = self.random.seconds(0.0, max_delay);
+        self.processes.kill(process, Some(restart_after));
         self.kills += 1;
     }
 
-    fn is_strained(&self) -> bool {
-        self.scaling || self.processes.is_strained()
+    fn is_disturbed(&self) -> bool {
+        self.scaling || self.processes.has_recent_fault()
     }
 
-    fn strain(&self, what: &'static str, process: Option<usize>) {
-        self.watch.disturb();
-        self.processes.strain(what, process);
+    fn begin_fault(&self, what: &'static str, process: Option<usize>) {
+        self.monitor.disturb();
+        self.processes.begin_fault(what, process);
     }
 
     fn later(&mut self, time: Duration, step: Step) {
@@ -307,33 +323,33 @@ impl Director {
             let step: Step = step;
             match step {
                 Step::KillAgain(process) => {
-                    if self.processes.running().iter().any(|(number, _)| *number == process) {
+                    if self.processes.running().iter().any(|(running, _)| *running == process) {
                         self.kill(process, 3.0);
                     } else {
                         self.later(Duration::from_millis(100), Step::KillAgain(process));
                     }
                 }
-                Step::GoOn(process) => {
-                    self.processes.go_on(process);
-                    self.processes.relax("zombie", Some(process));
+                Step::Resume(process) => {
+                    self.processes.resume(process);
+                    self.processes.end_fault("zombie", Some(process));
                     self.zombie = None;
                 }
-                Step::Relax(what, process) => self.processes.relax(what, Some(process)),
+                Step::EndFault(what, process) => self.processes.end_fault(what, Some(process)),
                 Step::Scale(stage) => self.scale(stage),
             }
         }
     }
 
-    /// Longer than a session at each stage, so that the others take the shards over whatever the kind of membership.
+    /// Each stage lasts longer than a session, so that the others take over the shards with static membership, too.
     fn scale(&mut self, stage: u32) {
-        let away: &[usize] = match stage {
+        let stopped: &[usize] = match stage {
             0 => &[1, 2],
             2 => &[0],
             _ => &[],
         };
         for process in 0..PROCESSES {
-            if away.contains(&process) {
-                self.watch.stopped(process, Cause::Term, true);
+            if stopped.contains(&process) {
+                self.monitor.process_stopped(process, Cause::Term, true);
                 self.processes.terminate(process, None);
             } else {
                 self.processes.start(process, Duration::ZERO);
@@ -341,43 +357,43 @@ impl Director {
         }
         match stage {
             3 => self.scaling = false,
-            _ => self.later(Duration::from_secs(if away.is_empty() { 4 } else { 9 }), Step::Scale(stage + 1)),
+            _ => self.later(Duration::from_secs(if stopped.is_empty() { 4 } else { 9 }), Step::Scale(stage + 1)),
         }
     }
 
     fn broker(&mut self, fault: Fault) {
-        self.strain("broker", None);
-        let (processes, watch) = (Arc::clone(&self.processes), Arc::clone(&self.watch));
-        let away = match fault {
+        self.begin_fault("broker", None);
+        let (processes, monitor) = (Arc::clone(&self.processes), Arc::clone(&self.monitor));
+        let downtime = match fault {
             Fault::BrokerMinute => Duration::from_secs(60),
-            _ => self.dice.seconds(0.0, 2.0),
+            _ => self.random.seconds(0.0, 2.0),
         };
         self.broker = Some(std::thread::spawn(move || {
-            let kill: &[&str] = if fault == Fault::BrokerKill { &["--kill"] } else { &[] };
-            let stopped = script("kafka-stop", kill);
-            std::thread::sleep(away);
+            let arguments: &[&str] = if fault == Fault::BrokerKill { &["--kill"] } else { &[] };
+            let stopped = script("kafka-stop", arguments);
+            std::thread::sleep(downtime);
             let started = script("kafka-start", &[]);
-            watch.disturb();
-            processes.relax("broker", None);
+            monitor.disturb();
+            processes.end_fault("broker", None);
             stopped && started
         }));
     }
 
-    /// Brings everything back, however it was left.
+    /// Ends all faults: waits for the broker, and resumes and starts all processes.
     pub(crate) fn restore(&mut self) {
         if let Some(broker) = self.broker.take() {
             let _ = broker.join();
         }
         for process in 0..PROCESSES {
-            self.processes.go_on(process);
+            self.processes.resume(process);
             self.processes.start(process, Duration::ZERO);
         }
     }
 }
 
-fn script(name: &str, words: &[&str]) -> bool {
+fn script(name: &str, arguments: &[&str]) -> bool {
     let path = format!("{}/tests/services/{name}", env!("CARGO_MANIFEST_DIR"));
     let status =
-        Command::new(path).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Command::new(path).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }

@@ -1,17 +1,17 @@
-//! Owns the load: events of a simulated sales floor, sent in order of event time at a pace, a part of the calls to wrong
-//! partitions, some events twice; and the file of all that was sent, for the replay that says what must come of it.
+//! Generates the load: simulated events, sent in order of event time at a given speed, some calls to wrong partitions
+//! and some events twice. Records everything sent in a file for the replay that determines the expected output.
 //!
-//! **No event comes late by a fault.** What lies in a wrong partition waits for the process that reads it, while the
-//! partition where it belongs goes on. So event time stands still while such a message has been waiting for half the
-//! allowed lateness, and while the broker takes nothing.
+//! **Faults make no event late.** A misrouted message waits for the process that reads its partition, while its right
+//! partition continues. Therefore event time pauses while such a message has been waiting for half the allowed
+//! lateness, and while the broker accepts nothing.
 
-use crate::dice::Dice;
-use crate::quiet::Quiet;
-use crate::site::{SHARDS, Site};
+use crate::environment::{Environment, SHARDS};
+use crate::file_log::FileLogContext;
+use crate::random::Random;
 use anyhow::{Context, bail};
 use funnelwatch::codec::json;
-use funnelwatch::domain::event::Topic;
 use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::{Span, Timestamp};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -24,93 +24,95 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Of the calls, sent under the call's id and not the tenant's.
-const MISPLACED: f64 = 0.33;
-/// Of all events, sent twice.
-const TWICE: f64 = 0.03;
-/// So many messages without an answer of the broker: it is away.
-const UNANSWERED: i32 = 1000;
+/// The share of calls that are keyed by call id instead of tenant.
+const MISROUTED_SHARE: f64 = 0.33;
+/// The share of events that are sent twice.
+const DUPLICATE_SHARE: f64 = 0.03;
+/// With more messages in flight than this, the broker is considered down.
+const MAX_IN_FLIGHT: i32 = 1000;
 
-/// Why event time stands still: places in `Progress::waited`.
-const ABROAD: usize = 0;
-const AWAY: usize = 1;
+/// Reasons for a pause of event time: indices into `Progress::paused_ms`.
+const MISROUTED: usize = 0;
+const BROKER: usize = 1;
 
-/// How the load is to be.
+/// The parameters of the load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LoadConfig {
     pub(crate) seed: u64,
     pub(crate) tenants: u32,
     pub(crate) managers: u32,
-    /// Seconds of event time in a second.
+    /// Seconds of event time per second.
     pub(crate) speed: f64,
 }
 
-/// What others may know while it runs.
+/// Progress of the load, shared with other threads.
 #[derive(Default)]
 pub(crate) struct Progress {
-    pub(crate) finish: AtomicBool,
-    pub(crate) over: AtomicBool,
+    /// Asks the load to stop.
+    pub(crate) stop: AtomicBool,
+    /// The load has stopped.
+    pub(crate) stopped: AtomicBool,
     pub(crate) sent: AtomicU64,
-    /// Event time of what was sent last, in milliseconds.
-    pub(crate) frontier: AtomicI64,
-    /// How long event time stood still for messages in wrong partitions, and for the broker, in milliseconds.
-    pub(crate) waited: [AtomicU64; 2],
-    /// It stands still now, for messages in wrong partitions.
-    pub(crate) stands: AtomicBool,
-    abroad: Mutex<Abroad>,
+    /// Event time of the last message sent, in milliseconds.
+    pub(crate) event_time: AtomicI64,
+    /// How long event time was paused for misrouted messages, and for the broker, in milliseconds.
+    pub(crate) paused_ms: [AtomicU64; 2],
+    /// Event time is paused for misrouted messages.
+    pub(crate) paused: AtomicBool,
+    misrouted: Mutex<Misrouted>,
 }
 
-/// Messages in wrong partitions that have not come to the right one.
+/// Misrouted messages that have not been rerouted yet.
 #[derive(Default)]
-struct Abroad {
+struct Misrouted {
     by_id: BTreeMap<String, (Timestamp, u32)>,
     by_time: BTreeSet<(Timestamp, String)>,
 }
 
-/// What was sent in the end.
-pub(crate) struct Loaded {
-    producer: BaseProducer<Quiet>,
+/// Totals of the load.
+pub(crate) struct LoadSummary {
+    producer: BaseProducer<FileLogContext>,
     pub(crate) events: u64,
-    pub(crate) misplaced: u64,
-    pub(crate) twice: u64,
+    pub(crate) misrouted: u64,
+    pub(crate) duplicates: u64,
     pub(crate) last: Timestamp,
     tenants: BTreeSet<String>,
 }
 
 impl Progress {
-    fn abroad(&self) -> MutexGuard<'_, Abroad> {
-        self.abroad.lock().unwrap_or_else(PoisonError::into_inner)
+    fn misrouted(&self) -> MutexGuard<'_, Misrouted> {
+        self.misrouted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, id: &str, at: Timestamp) {
-        let mut abroad = self.abroad();
-        abroad.by_id.entry(id.to_owned()).or_insert((at, 0)).1 += 1;
-        abroad.by_time.insert((at, id.to_owned()));
+    fn add_misrouted(&self, id: &str, at: Timestamp) {
+        let mut misrouted = self.misrouted();
+        misrouted.by_id.entry(id.to_owned()).or_insert((at, 0)).1 += 1;
+        misrouted.by_time.insert((at, id.to_owned()));
     }
 
-    /// A message was seen in the topic for rerouted ones; `false` if it had come there before.
-    pub(crate) fn arrive(&self, id: &str) -> bool {
-        let mut abroad = self.abroad();
-        let Some((at, copies)) = abroad.by_id.get_mut(id) else { return false };
+    /// Notes a message in the rerouted topic; `false` if it was there before.
+    pub(crate) fn note_rerouted(&self, id: &str) -> bool {
+        let mut misrouted = self.misrouted();
+        let Some((at, copies)) = misrouted.by_id.get_mut(id) else { return false };
         *copies -= 1;
         if *copies == 0 {
             let key = (*at, id.to_owned());
-            abroad.by_id.remove(id);
-            abroad.by_time.remove(&key);
+            misrouted.by_id.remove(id);
+            misrouted.by_time.remove(&key);
         }
         true
     }
 
-    pub(crate) fn abroad_count(&self) -> usize {
-        self.abroad().by_id.len()
+    pub(crate) fn misrouted_count(&self) -> usize {
+        self.misrouted().by_id.len()
     }
 
-    fn eldest_abroad(&self) -> Option<Timestamp> {
-        self.abroad().by_time.first().map(|(at, _)| *at)
+    fn oldest_misrouted(&self) -> Option<Timestamp> {
+        self.misrouted().by_time.first().map(|(at, _)| *at)
     }
 }
 
-/// An event on its way.
+/// An event to send.
 struct Message {
     id: String,
     topic: Topic,
@@ -137,71 +139,80 @@ impl Message {
 }
 
 /// Starts the load.
-pub(crate) fn start(site: &Arc<Site>, plan: Plan, progress: &Arc<Progress>) -> JoinHandle<anyhow::Result<Loaded>> {
-    let (site, progress) = (Arc::clone(site), Arc::clone(progress));
+pub(crate) fn start(
+    env: &Arc<Environment>,
+    config: LoadConfig,
+    progress: &Arc<Progress>,
+) -> JoinHandle<anyhow::Result<LoadSummary>> {
+    let (env, progress) = (Arc::clone(env), Arc::clone(progress));
     std::thread::spawn(move || {
-        let loaded = run(&site, plan, &progress);
-        progress.over.store(true, Ordering::Relaxed);
-        loaded
+        let summary = run(&env, config, &progress);
+        progress.stopped.store(true, Ordering::Relaxed);
+        summary
     })
 }
 
-fn run(site: &Site, plan: Plan, progress: &Progress) -> anyhow::Result<Loaded> {
-    let mut simulation = Command::new(&site.binary)
-        .args(["simulate", "--density", "1", "--out", "-", "--seed", &plan.seed.to_string()])
-        .args(["--tenants", &plan.tenants.to_string(), "--managers", &plan.managers.to_string()])
+fn run(env: &Environment, config: LoadConfig, progress: &Progress) -> anyhow::Result<LoadSummary> {
+    let mut simulation = Command::new(&env.binary)
+        .args(["simulate", "--density", "1", "--out", "-", "--seed", &config.seed.to_string()])
+        .args(["--tenants", &config.tenants.to_string(), "--managers", &config.managers.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let events = simulation.stdout.take().context("the events of the simulation")?;
-    let loaded = send(site, plan, progress, BufReader::new(events));
+    let summary = send(env, config, progress, BufReader::new(events));
     let _ = simulation.kill();
     let _ = simulation.wait();
-    loaded
+    summary
 }
 
-fn send(site: &Site, plan: Plan, progress: &Progress, events: impl BufRead) -> anyhow::Result<Loaded> {
-    let producer: BaseProducer<Quiet> = site
+fn send(
+    env: &Environment,
+    config: LoadConfig,
+    progress: &Progress,
+    events: impl BufRead,
+) -> anyhow::Result<LoadSummary> {
+    let producer: BaseProducer<FileLogContext> = env
         .client()
         .set("enable.idempotence", "true")
-        // Nothing is ever given up: an outage only delays.
+        // Deliveries never time out: an outage only delays them.
         .set("message.timeout.ms", "0")
         .set("retry.backoff.ms", "50")
         .set("linger.ms", "5")
         .set("compression.type", "lz4")
         .set("partitioner", "murmur2_random")
-        .create_with_context(site.quiet())?;
-    let mut sender = Sender { site, progress, dice: Dice::new(plan.seed, 3), file: site.file("events.ndjson")? };
+        .create_with_context(env.client_context())?;
+    let mut sender = Sender { env, progress, random: Random::new(config.seed, 3), file: env.file("events.ndjson")? };
     let tenants = BTreeSet::new();
-    let mut loaded = Loaded { producer, events: 0, misplaced: 0, twice: 0, last: Timestamp::MIN, tenants };
+    let mut summary = LoadSummary { producer, events: 0, misrouted: 0, duplicates: 0, last: Timestamp::MIN, tenants };
     let mut lines = events.lines();
     let mut next = read(&mut lines)?;
     let mut now = next.at.0 as f64;
-    let mut looked = Instant::now();
-    while !progress.finish.load(Ordering::Relaxed) {
-        let passed = std::mem::replace(&mut looked, Instant::now()).elapsed().as_secs_f64().min(0.1);
-        let waits = sender.waits(&loaded, Timestamp(now as i64));
-        progress.stands.store(waits == Some(ABROAD), Ordering::Relaxed);
-        match waits {
-            Some(why) => drop(progress.waited[why].fetch_add((passed * 1000.0) as u64, Ordering::Relaxed)),
-            None => now += passed * 1000.0 * plan.speed,
+    let mut last_step = Instant::now();
+    while !progress.stop.load(Ordering::Relaxed) {
+        let elapsed = std::mem::replace(&mut last_step, Instant::now()).elapsed().as_secs_f64().min(0.1);
+        let pause = sender.pause_reason(&summary, Timestamp(now as i64));
+        progress.paused.store(pause == Some(MISROUTED), Ordering::Relaxed);
+        match pause {
+            Some(reason) => drop(progress.paused_ms[reason].fetch_add((elapsed * 1000.0) as u64, Ordering::Relaxed)),
+            None => now += elapsed * 1000.0 * config.speed,
         }
-        // Those of one instant together: see `place`.
+        // Events of one instant are sent together, see `key`.
         while next.at.0 as f64 <= now {
             let at = next.at;
             let mut group = Vec::new();
             while next.at == at {
                 group.push(std::mem::replace(&mut next, read(&mut lines)?));
             }
-            sender.send_all(&mut loaded, &group)?;
+            sender.send_all(&mut summary, &group)?;
         }
-        loaded.serve();
+        summary.serve();
         std::thread::sleep(Duration::from_millis(5));
     }
     sender.file.flush()?;
-    loaded.flush()?;
-    Ok(loaded)
+    summary.flush()?;
+    Ok(summary)
 }
 
 fn read(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> anyhow::Result<Message> {
@@ -209,81 +220,81 @@ fn read(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> anyhow::Re
 }
 
 struct Sender<'a> {
-    site: &'a Site,
+    env: &'a Environment,
     progress: &'a Progress,
-    dice: Dice,
+    random: Random,
     file: BufWriter<File>,
 }
 
 impl Sender<'_> {
-    /// Why event time has to stand still.
-    fn waits(&self, loaded: &Loaded, now: Timestamp) -> Option<usize> {
-        let longest = Span(i64::from(self.site.lateness) * Span::HOUR.0 / 2);
-        if self.progress.eldest_abroad().is_some_and(|at| now - at > longest) {
-            return Some(ABROAD);
+    /// The reason for which event time must pause, if any.
+    fn pause_reason(&self, summary: &LoadSummary, now: Timestamp) -> Option<usize> {
+        let longest = Span(i64::from(self.env.lateness) * Span::HOUR.0 / 2);
+        if self.progress.oldest_misrouted().is_some_and(|at| now - at > longest) {
+            return Some(MISROUTED);
         }
-        (loaded.producer.in_flight_count() > UNANSWERED).then_some(AWAY)
+        (summary.producer.in_flight_count() > MAX_IN_FLIGHT).then_some(BROKER)
     }
 
-    fn send_all(&mut self, loaded: &mut Loaded, group: &[Message]) -> anyhow::Result<()> {
+    fn send_all(&mut self, summary: &mut LoadSummary, group: &[Message]) -> anyhow::Result<()> {
         for message in group {
-            let (key, is_misplaced) = self.place(message, group);
-            let copies = 1 + u8::from(self.dice.chance(TWICE));
-            loaded.twice += u64::from(copies > 1);
+            let (key, is_misrouted) = self.key(message, group);
+            let copies = 1 + u8::from(self.random.chance(DUPLICATE_SHARE));
+            summary.duplicates += u64::from(copies > 1);
             for _ in 0..copies {
                 writeln!(self.file, "{}", message.line)?;
-                if is_misplaced {
-                    self.progress.leave(&message.id, message.at);
-                    loaded.misplaced += 1;
+                if is_misrouted {
+                    self.progress.add_misrouted(&message.id, message.at);
+                    summary.misrouted += 1;
                 }
                 let topic = ["crm", "telephony", "email"][message.topic as usize];
-                loaded.produce(&self.site.topic(topic), key, &message.line)?;
-                loaded.events += 1;
+                summary.produce(&self.env.topic(topic), key, &message.line)?;
+                summary.events += 1;
             }
-            loaded.last = message.at;
-            if !loaded.tenants.contains(&message.tenant) {
-                loaded.tenants.insert(message.tenant.clone());
+            summary.last = message.at;
+            if !summary.tenants.contains(&message.tenant) {
+                summary.tenants.insert(message.tenant.clone());
             }
         }
-        self.progress.sent.store(loaded.events, Ordering::Relaxed);
-        self.progress.frontier.store(loaded.last.0, Ordering::Relaxed);
+        self.progress.sent.store(summary.events, Ordering::Relaxed);
+        self.progress.event_time.store(summary.last.0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// The key of a message, and whether it leads to a wrong partition. Of two calls of a tenant at one instant neither is
-    /// misplaced: their order is that of their offsets, which the way round does not keep.
-    fn place<'m>(&mut self, message: &'m Message, group: &[Message]) -> (&'m str, bool) {
+    /// The key of a message, and whether it leads to a wrong partition. If a tenant has several calls at one instant,
+    /// none of them is misrouted: they are ordered by offset, which rerouting does not preserve.
+    fn key<'m>(&mut self, message: &'m Message, group: &[Message]) -> (&'m str, bool) {
         let right = shard(&message.tenant, SHARDS);
         let calls = group.iter().filter(|other| other.topic == message.topic && other.tenant == message.tenant).count();
         match &message.call {
-            Some(call) if self.dice.chance(MISPLACED) && calls == 1 => (call, shard(call, SHARDS) != right),
+            Some(call) if self.random.chance(MISROUTED_SHARE) && calls == 1 => (call, shard(call, SHARDS) != right),
             _ => (&message.tenant, false),
         }
     }
 }
 
-impl Site {
+impl Environment {
     fn file(&self, name: &str) -> anyhow::Result<BufWriter<File>> {
         Ok(BufWriter::new(File::create(self.path(name))?))
     }
 }
 
-impl Loaded {
+impl LoadSummary {
     fn produce(&self, topic: &str, key: &str, value: &str) -> anyhow::Result<()> {
         let mut record = BaseRecord::to(topic).key(key).payload(value);
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     self.producer.poll(Duration::from_millis(10));
-                    record = back;
+                    record = returned;
                 }
                 Err((error, _)) => bail!("send an event to {topic}: {error}"),
             }
         }
     }
 
-    /// Serves delivery reports: a poll serves no more than one batch of them.
+    /// Serves all pending delivery reports; one poll serves at most one batch.
     fn serve(&self) {
         let mut before = i32::MAX;
         while self.producer.in_flight_count() < before {
@@ -297,29 +308,29 @@ impl Loaded {
         while self.producer.in_flight_count() > 0 {
             if Instant::now() > deadline {
                 let left = self.producer.in_flight_count();
-                bail!("the broker takes no events: {left} left, {:?}", self.producer.client().fatal_error());
+                bail!("timed out delivering events: {left} in flight, {:?}", self.producer.client().fatal_error());
             }
             self.producer.poll(Duration::from_millis(10));
         }
         if let Some((code, reason)) = self.producer.client().fatal_error() {
-            bail!("our own producer: {code}: {reason}");
+            bail!("producer of the load: {code}: {reason}");
         }
         match self.producer.client().context().failed() {
             0 => Ok(()),
-            n => bail!("our own producer: {n} events were not delivered"),
+            n => bail!("producer of the load: {n} events were not delivered"),
         }
     }
 
-    /// Sends one event of each tenant so late that the watermark goes to `end`, where nothing is left to be done of it;
-    /// how many went to each partition of the CRM's topic.
-    pub(crate) fn tick(&self, site: &Site, end: Timestamp) -> anyhow::Result<BTreeMap<u32, i64>> {
-        let at = end.saturating_add(Span(i64::from(site.lateness) * Span::HOUR.0));
+    /// Sends an event without effect for each tenant, late enough to advance the watermark to `end`. Returns the number
+    /// of these events per partition of the CRM topic.
+    pub(crate) fn tick(&self, env: &Environment, end: Timestamp) -> anyhow::Result<BTreeMap<u32, i64>> {
+        let at = end.saturating_add(Span(i64::from(env.lateness) * Span::HOUR.0));
         let mut ticks = BTreeMap::new();
         for tenant in &self.tenants {
             let line = format!(
                 r#"{{"event_id":"tick","tenant_id":"{tenant}","occurred_at":"{at}","manager_upserted":{{"manager_id":"tick","active":true}}}}"#
             );
-            self.produce(&site.topic("crm"), tenant, &line)?;
+            self.produce(&env.topic("crm"), tenant, &line)?;
             *ticks.entry(shard(tenant, SHARDS)).or_default() += 1;
         }
         self.flush()?;

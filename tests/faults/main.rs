@@ -1,26 +1,27 @@
-//! Owns the fault suite: three processes, a load whose right outcome is known, faults at random moments, and the
-//! judgement: nothing missing, nothing twice. `tests/faults/run` starts the broker that it needs, and tells more.
+//! The fault suite: three processes, a load with known expected output, faults at random moments, and a check that no
+//! output is missing or duplicated. `tests/faults/run` starts the broker and documents the options.
 
-mod dice;
+mod environment;
 mod faults;
-mod judge;
+mod file_log;
 mod load;
+mod monitor;
 mod processes;
 mod proxy;
-mod quiet;
+mod random;
 mod report;
-mod site;
-mod watch;
+mod verify;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use faults::{Director, Fault};
+use environment::{Environment, PROCESSES, SHARDS, SOURCES};
+use faults::{Fault, Injector};
 use funnelwatch::domain::time::{Span, Timestamp};
-use load::{Loaded, Plan, Progress};
+use load::{LoadConfig, LoadSummary, Progress};
+use monitor::Monitor;
 use processes::Processes;
 use proxy::Proxy;
 use report::Report;
-use site::{PROCESSES, SHARDS, SOURCES, Site};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,63 +29,62 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use watch::Watch;
 
-/// Kills processes, cuts connections and stops the broker while events run, and counts what is missing or twice.
+/// Kill processes, cut connections and stop the broker under load, and count missing and duplicated output
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many processes to kill; other faults come in proportion
+    /// Number of processes to kill; other faults are in proportion
     #[arg(long, default_value_t = 30)]
     kills: u32,
-    /// The same seed throws the same load and the same faults
+    /// Seed of the load and of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The binary under test
     #[arg(long)]
     binary: PathBuf,
-    /// Seconds between two faults, on average
+    /// Mean time between two faults, in seconds
     #[arg(long, default_value_t = 1.6)]
     gap: f64,
-    /// Only these kinds of faults, separated by commas
+    /// Inject only these kinds of faults, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = Fault::named)]
     only: Vec<Fault>,
-    /// Seconds of event time in a second
+    /// Seconds of event time per second
     #[arg(long, default_value_t = 400.0)]
     speed: f64,
     /// `allowed_lateness`, in hours of event time
     #[arg(long, default_value_t = 2)]
     lateness: u32,
-    /// Simulated companies
+    /// Number of simulated tenants
     #[arg(long, default_value_t = 12)]
     tenants: u32,
-    /// Managers of each
+    /// Number of managers per tenant
     #[arg(long, default_value_t = 6)]
     managers: u32,
-    /// The load runs at least for so many seconds
+    /// Minimum duration of the load, in seconds
     #[arg(long, default_value_t = 40.0)]
     least: f64,
-    /// Break a promise on purpose, and expect this suite to notice (FUNNELWATCH_INJECT_FAULT of the processes)
+    /// Break a guarantee on purpose and expect the suite to detect it (FUNNELWATCH_INJECT_FAULT of the processes)
     #[arg(long)]
     inject_fault: Option<String>,
-    /// Keep the folder of the run, however it ends
+    /// Keep the folder of the run, also on success
     #[arg(long)]
     keep: bool,
 }
 
-/// Longer than all processes take to find each other.
+/// Timeout of waits for the group.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// So long nothing may be committed while events wait to be.
+/// The longest time without a commit while uncommitted events exist.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Whether a signal asked this program to end.
-pub(crate) fn asked_to_stop() -> bool {
+/// Whether SIGINT or SIGTERM was received.
+pub(crate) fn stop_requested() -> bool {
     STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
-/// Says something to whoever watches.
-pub(crate) fn say(text: &str) {
+/// Prints a line to standard error.
+pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -93,203 +93,212 @@ fn main() -> ExitCode {
     let stop = Arc::clone(STOP.get_or_init(Arc::default));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
-            say(&format!("handle signals: {error}"));
+            print(&format!("handle signals: {error}"));
         }
     }
-    let site = match Site::new(arguments.binary.clone(), arguments.lateness) {
-        Ok(site) => Arc::new(site),
+    let env = match Environment::new(arguments.binary.clone(), arguments.lateness) {
+        Ok(env) => Arc::new(env),
         Err(error) => {
-            say(&format!("{error:#}"));
+            print(&format!("{error:#}"));
             return ExitCode::FAILURE;
         }
     };
-    let (processes, keeper) = Processes::supervise(&site, arguments.inject_fault.clone());
-    let code = match run(&arguments, &site, &processes) {
+    let (processes, supervisor) = Processes::supervise(&env, arguments.inject_fault.clone());
+    let code = match run(&arguments, &env, &processes) {
         Ok(report) => {
             let _ = writeln!(std::io::stdout(), "{}", report.line());
             report.code(arguments.inject_fault.is_some())
         }
         Err(error) => {
-            say(&format!("{error:#}"));
+            print(&format!("{error:#}"));
             1
         }
     };
     processes.end();
-    let _ = keeper.join();
+    let _ = supervisor.join();
     if code == 0 && !arguments.keep {
-        let _ = std::fs::remove_dir_all(&site.dir);
+        let _ = std::fs::remove_dir_all(&env.dir);
     } else {
-        // It goes with the broker's folder.
+        // The folder of the broker is deleted at the end.
         if let Ok(services) = std::env::var("FUNNELWATCH_SERVICES_DIR") {
-            let _ = std::fs::copy(format!("{services}/kafka/log"), site.path("kafka.log"));
+            let _ = std::fs::copy(format!("{services}/kafka/log"), env.path("kafka.log"));
         }
-        say(&format!("kept: {}", site.dir.display()));
+        print(&format!("kept {}", env.dir.display()));
     }
     ExitCode::from(code)
 }
 
-fn run(arguments: &Arguments, site: &Arc<Site>, processes: &Arc<Processes>) -> anyhow::Result<Report> {
+fn run(arguments: &Arguments, env: &Arc<Environment>, processes: &Arc<Processes>) -> anyhow::Result<Report> {
     let started = Instant::now();
-    let config = site.config(0).display().to_string();
-    // The proxies must stand before anybody asks the broker by way of them.
-    let ports = site.ports.iter().take(PROCESSES);
+    let config = env.config(0).display().to_string();
+    // The proxies must listen before the first client connects through them.
+    let ports = env.ports.iter().take(PROCESSES);
     let proxies = ports.map(|[broker, listens, _]| Proxy::start(*listens, *broker)).collect::<Result<Vec<_>, _>>();
-    let proxies = proxies.context("listen as a proxy")?;
-    site.call("topics.log", &["topics", "--create", "--partitions", &SHARDS.to_string(), "--config", &config])?;
+    let proxies = proxies.context("start a proxy")?;
+    env.call("topics.log", &["topics", "--create", "--partitions", &SHARDS.to_string(), "--config", &config])?;
     let progress = Arc::new(Progress::default());
-    let (watch, watchers) = watch::start(site, &progress)?;
-    start_all(processes, &watch)?;
+    let (monitor, monitor_threads) = monitor::start(env, &progress)?;
+    start_all(processes, &monitor)?;
     let Arguments { seed, tenants, managers, speed, .. } = *arguments;
-    let load = load::start(site, Plan { seed, tenants, managers, speed }, &progress);
-    let begun = Instant::now();
-    let throw = (seed, arguments.kills, arguments.gap);
-    let mut director = Director::new(throw, &arguments.only, processes, (&watch, &progress), proxies);
-    let mut told = Instant::now();
-    let mut tell = |director: &Director| {
-        if told.elapsed() > Duration::from_secs(30) {
-            told = Instant::now();
-            say(&report::partial(begun.elapsed(), director, processes, &progress, &watch));
+    let load = load::start(env, LoadConfig { seed, tenants, managers, speed }, &progress);
+    let load_started = Instant::now();
+    let plan = (seed, arguments.kills, arguments.gap);
+    let mut injector = Injector::new(plan, &arguments.only, processes, (&monitor, &progress), proxies);
+    let mut last_report = Instant::now();
+    let mut report_progress = |injector: &Injector| {
+        if last_report.elapsed() > Duration::from_secs(30) {
+            last_report = Instant::now();
+            print(&report::partial(load_started.elapsed(), injector, processes, &progress, &monitor));
         }
     };
-    // Until events are past the allowed lateness nothing comes out, and there is no state that could be lost.
-    let lead = f64::from(arguments.lateness) * 3600.0 / speed + 10.0;
-    pause(lead, &mut || tell(&director))?;
-    let went_well = director.run(&mut tell);
-    director.restore();
-    while begun.elapsed().as_secs_f64() < arguments.least + lead && went_well && !progress.over.load(Ordering::Relaxed)
+    // Until event time has advanced by the allowed lateness there is no output, and no state that faults could lose.
+    let warmup = f64::from(arguments.lateness) * 3600.0 / speed + 10.0;
+    pause(warmup, &mut || report_progress(&injector))?;
+    let succeeded = injector.run(&mut report_progress);
+    injector.restore();
+    while load_started.elapsed().as_secs_f64() < arguments.least + warmup
+        && succeeded
+        && !progress.stopped.load(Ordering::Relaxed)
     {
-        pause(0.1, &mut || tell(&director))?;
+        pause(0.1, &mut || report_progress(&injector))?;
     }
-    progress.finish.store(true, Ordering::Relaxed);
-    let loaded = load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
-    if !went_well {
-        bail!("the faults could not be done to their end");
+    progress.stop.store(true, Ordering::Relaxed);
+    let summary = load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
+    if !succeeded {
+        bail!("not all faults were injected");
     }
-    say(&format!("{} events in {:.0} s; waiting until all are judged", loaded.events, begun.elapsed().as_secs_f64()));
-    let broken = arguments.inject_fault.is_some();
-    let end = finish(site, processes, &progress, &watch, &loaded, broken).inspect_err(|_| {
-        say(&report::partial(begun.elapsed(), &director, processes, &progress, &watch));
-        say(&report::committed(&watch));
+    print(&format!(
+        "{} events in {:.0} s; waiting until all are committed",
+        summary.events,
+        load_started.elapsed().as_secs_f64()
+    ));
+    let expects_loss = arguments.inject_fault.is_some();
+    let end = finish(env, processes, &progress, &monitor, &summary, expects_loss).inspect_err(|_| {
+        print(&report::partial(load_started.elapsed(), &injector, processes, &progress, &monitor));
+        print(&report::committed(&monitor));
     })?;
-    watch.over.store(true, Ordering::Relaxed);
-    watchers.into_iter().for_each(|thread| drop(thread.join()));
-    replay(site, &end)?;
-    let verdict = judge::judge(site, &end)?;
-    let report = Report::new(&director, processes, &progress, &watch, &loaded, verdict);
-    report.tell(started.elapsed());
+    monitor.stop.store(true, Ordering::Relaxed);
+    monitor_threads.into_iter().for_each(|thread| drop(thread.join()));
+    replay(env, &end)?;
+    let differences = verify::verify(env, &end)?;
+    let report = Report::new(&injector, processes, &progress, &monitor, &summary, differences);
+    report.print(started.elapsed());
     Ok(report)
 }
 
-/// Sleeps for so many seconds; an error if asked to stop meanwhile.
-fn pause(seconds: f64, tell: &mut dyn FnMut()) -> anyhow::Result<()> {
+/// Sleeps; calls `report` repeatedly. Fails if a stop is requested meanwhile.
+fn pause(seconds: f64, report: &mut dyn FnMut()) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     while Instant::now() < until {
-        if asked_to_stop() {
-            bail!("asked to stop");
+        if stop_requested() {
+            bail!("stop requested");
         }
-        tell();
+        report();
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-/// Waits until something holds.
-fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + patience;
+/// Waits until a condition holds; `what` describes it.
+fn until(what: &str, timeout: Duration, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + timeout;
     while !holds() {
         if Instant::now() > deadline {
-            bail!("{what}: not within {} s", patience.as_secs());
+            bail!("timed out after {} s waiting: {what}", timeout.as_secs());
         }
         pause(0.05, &mut || {})?;
     }
     Ok(())
 }
 
-/// One after another, so that the shards are where they stay before the first event.
-fn start_all(processes: &Processes, watch: &Watch) -> anyhow::Result<()> {
+/// Starts the processes one after another, so that the assignment is stable before the first event.
+fn start_all(processes: &Processes, monitor: &Monitor) -> anyhow::Result<()> {
     for process in 0..PROCESSES {
         processes.start(process, Duration::ZERO);
-        until("a process has shards", PATIENCE, || watch.owned().get(process).is_some_and(|own| !own.is_empty()))?;
+        until("a process has shards", PATIENCE, || {
+            monitor.owned().get(process).is_some_and(|shards| !shards.is_empty())
+        })?;
     }
     let share = SHARDS as usize / PROCESSES;
-    until("the shards are shared", PATIENCE, || watch.owned().iter().all(|own| own.len() == share))
+    until("the shards are spread evenly", PATIENCE, || monitor.owned().iter().all(|shards| shards.len() == share))
 }
 
-/// Waits for all that was sent, brings event time to the next full hour, and closes as a back-fill does; that hour.
+/// Waits until all messages are committed, advances event time to the next full hour, and finishes with `run --once` as
+/// a back-fill does. Returns that hour.
 ///
-/// The hour is a boundary of all windows. So the running processes judge and write everything up to it, and `run --once`
-/// has to find the same again.
+/// The hour is a boundary of all windows: the running processes evaluate and write everything up to it, and `run
+/// --once` must arrive at the same result.
 fn finish(
-    site: &Site,
+    env: &Environment,
     processes: &Processes,
     progress: &Progress,
-    watch: &Watch,
-    loaded: &Loaded,
-    broken: bool,
+    monitor: &Monitor,
+    summary: &LoadSummary,
+    expects_loss: bool,
 ) -> anyhow::Result<String> {
-    until("all runs", PATIENCE, || processes.running().len() == PROCESSES)?;
-    let mut since = (Instant::now(), 0);
-    if broken {
-        // Some may be lost: that is for the judge.
+    until("all processes run", PATIENCE, || processes.running().len() == PROCESSES)?;
+    let mut last_move = (Instant::now(), 0);
+    if expects_loss {
+        // Messages may be lost; the verification detects that.
         pause(20.0, &mut || {})?;
     } else {
-        until("all calls are in their partitions", PATIENCE * 2, || progress.abroad_count() == 0)?;
+        until("all misrouted messages are rerouted", PATIENCE * 2, || progress.misrouted_count() == 0)?;
     }
     pause(2.0, &mut || {})?;
     let hour = Span::HOUR.0;
-    let end = Timestamp((loaded.last.0 / hour + 1) * hour);
-    let ticks = loaded.tick(site, end)?;
-    let ends = ends(site)?;
+    let end = Timestamp((summary.last.0 / hour + 1) * hour);
+    let ticks = summary.tick(env, end)?;
+    let ends = ends(env)?;
     loop {
-        // A tick waits for the watermark for ever, so the offset before it is the last one.
-        let offsets = watch.offsets();
+        // The watermark never passes a tick, so the offset before it is the last one committed.
+        let offsets = monitor.offsets();
         let left: Vec<_> = (0..SHARDS)
-            .flat_map(|shard| SOURCES.iter().enumerate().map(move |(place, topic)| (shard, place, *topic)))
-            .filter_map(|(shard, place, topic)| {
+            .flat_map(|shard| SOURCES.iter().enumerate().map(move |(source, topic)| (shard, source, *topic)))
+            .filter_map(|(shard, source, topic)| {
                 let ticks = if topic == "crm" { ticks.get(&shard).copied().unwrap_or(0) } else { 0 };
-                let wanted = ends.get(&(shard, place)).copied().unwrap_or(0) - ticks;
-                let found = offsets.get(&shard).and_then(|all| all.get(place)).copied().unwrap_or(-1);
-                (found.max(0) < wanted).then(|| format!("{topic}/{shard} {found} of {wanted}"))
+                let expected = ends.get(&(shard, source)).copied().unwrap_or(0) - ticks;
+                let found = offsets.get(&shard).and_then(|all| all.get(source)).copied().unwrap_or(-1);
+                (found.max(0) < expected).then(|| format!("{topic}/{shard} {found} of {expected}"))
             })
             .collect();
         if left.is_empty() {
             break;
         }
-        if since.1 != watch.moves() {
-            since = (Instant::now(), watch.moves());
+        if last_move.1 != monitor.moves() {
+            last_move = (Instant::now(), monitor.moves());
         }
-        if since.0.elapsed() > STANDSTILL {
-            bail!("nothing is committed any more: {}", left.join(", "));
+        if last_move.0.elapsed() > STANDSTILL {
+            bail!("no commits any more: {}", left.join(", "));
         }
         pause(0.1, &mut || {})?;
     }
     (0..PROCESSES).for_each(|process| processes.terminate(process, None));
-    until("all have ended", PATIENCE, || processes.are_all_gone())?;
-    // A member that has left in silence keeps its shards until its session ends.
-    until("the group is empty", PATIENCE, || watch.members() == 0)?;
-    let (config, end) = (site.config(0).display().to_string(), end.to_string());
-    site.call("once.log", &["run", "--once", "--until", &end, "--config", &config])?;
+    until("all processes have exited", PATIENCE, || processes.all_exited())?;
+    // A member that exits without leaving the group keeps its shards until its session times out.
+    until("the group is empty", PATIENCE, || monitor.members() == 0)?;
+    let (config, end) = (env.config(0).display().to_string(), end.to_string());
+    env.call("once.log", &["run", "--once", "--until", &end, "--config", &config])?;
     Ok(end)
 }
 
-/// The ends of all source partitions.
-fn ends(site: &Site) -> anyhow::Result<std::collections::BTreeMap<(u32, usize), i64>> {
+/// The end offsets of all source partitions.
+fn ends(env: &Environment) -> anyhow::Result<std::collections::BTreeMap<(u32, usize), i64>> {
     use rdkafka::consumer::Consumer;
-    let reader = site.reader(&[])?;
+    let reader = env.reader(&[])?;
     let mut ends = std::collections::BTreeMap::new();
-    for (place, topic) in SOURCES.iter().enumerate() {
+    for (source, topic) in SOURCES.iter().enumerate() {
         for shard in 0..SHARDS {
-            let (_, end) = reader.fetch_watermarks(&site.topic(topic), shard as i32, site::ASK)?;
-            ends.insert((shard, place), end);
+            let (_, end) = reader.fetch_watermarks(&env.topic(topic), shard as i32, environment::REQUEST_TIMEOUT)?;
+            ends.insert((shard, source), end);
         }
     }
     Ok(ends)
 }
 
-/// What must come of the events.
-fn replay(site: &Site, end: &str) -> anyhow::Result<()> {
-    let config = site.config(0).display().to_string();
-    let words = ["replay", "--events", "events.ndjson", "--norms", "norms.yaml", "--until", end, "--config", &config];
-    let out = ["--alerts", "alerts.wanted.ndjson", "--metrics", "metrics.wanted.ndjson", "--reviews"];
-    site.call("replay.log", &[&words[..], &out, &["reviews.wanted.ndjson"]].concat())
+/// Replays the events to determine the expected output.
+fn replay(env: &Environment, end: &str) -> anyhow::Result<()> {
+    let config = env.config(0).display().to_string();
+    let input = ["replay", "--events", "events.ndjson", "--norms", "norms.yaml", "--until", end, "--config", &config];
+    let output = ["--alerts", "alerts.expected.ndjson", "--metrics", "metrics.expected.ndjson", "--reviews"];
+    env.call("replay.log", &[&input[..], &output, &["reviews.expected.ndjson"]].concat())
 }

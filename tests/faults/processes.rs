@@ -1,8 +1,8 @@
-//! Owns the processes of the group: starts them, starts them again as Kubernetes would, sends them signals. Promises to
-//! tell every exit that no fault of ours explains, and that no process outlives it.
+//! Supervises the processes of the group: starts them, restarts them as Kubernetes would, and sends them signals. Every
+//! exit that no injected fault explains is recorded, and no process outlives the supervisor.
 
-use crate::say;
-use crate::site::{PROCESSES, Site};
+use crate::environment::{Environment, PROCESSES};
+use crate::print;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A process that ended by itself is started again after this time.
+/// The delay before a process that exited by itself is restarted.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// So long after a fault an exit may be put down to it.
-const AFTERMATH: Duration = Duration::from_secs(75);
+/// How long after a fault an exit is attributed to it.
+const ATTRIBUTION: Duration = Duration::from_secs(75);
 
-/// An exit that nobody asked for.
+/// An exit that was not requested.
 #[derive(Clone, Debug)]
 pub(crate) struct Exit {
     pub(crate) process: usize,
     pub(crate) status: String,
-    /// The fault that it may come of.
+    /// The fault that may have caused it.
     pub(crate) after: Option<&'static str>,
     pub(crate) log: String,
 }
@@ -32,47 +32,47 @@ struct Process {
     child: Option<Child>,
     started: Option<Instant>,
     /// Whether it should run, and from when on.
-    wanted: bool,
-    due: Option<Instant>,
-    /// How long after its end it is due.
-    back: Duration,
-    /// It is to end: by which signal.
-    asked: Option<&'static str>,
-    /// SIGSTOP.
-    halted: bool,
+    should_run: bool,
+    start_at: Option<Instant>,
+    /// The delay between a requested exit and the restart.
+    restart_after: Duration,
+    /// The signal by which it was asked to exit.
+    signal: Option<&'static str>,
+    /// Suspended by SIGSTOP.
+    suspended: bool,
 }
 
 #[derive(Default)]
-struct Books {
+struct State {
     processes: Vec<Process>,
     exits: Vec<Exit>,
-    /// What may make a process end by itself: the fault, whose (all, if nobody's), and when it was over.
-    strains: Vec<(&'static str, Option<usize>, Option<Instant>)>,
+    /// Faults that may make a process exit: the fault, the process (`None`: all of them), and when it ended.
+    faults: Vec<(&'static str, Option<usize>, Option<Instant>)>,
     starts: u64,
 }
 
-/// The processes.
+/// The supervised processes.
 pub(crate) struct Processes {
-    site: Arc<Site>,
+    env: Arc<Environment>,
     inject_fault: Option<String>,
-    books: Mutex<Books>,
-    over: AtomicBool,
+    state: Mutex<State>,
+    stop: AtomicBool,
 }
 
 impl Processes {
-    /// None runs yet. The thread ends them all when it is told to end.
-    pub(crate) fn supervise(site: &Arc<Site>, inject_fault: Option<String>) -> (Arc<Self>, JoinHandle<()>) {
-        let books = Books { processes: (0..PROCESSES).map(|_| Process::default()).collect(), ..Books::default() };
-        let (site, books, over) = (Arc::clone(site), Mutex::new(books), AtomicBool::new(false));
-        let processes = Arc::new(Self { site, inject_fault, books, over });
-        let keeper = Arc::clone(&processes);
+    /// Starts the supervisor thread. No process runs yet; `end` kills them all.
+    pub(crate) fn supervise(env: &Arc<Environment>, inject_fault: Option<String>) -> (Arc<Self>, JoinHandle<()>) {
+        let state = State { processes: (0..PROCESSES).map(|_| Process::default()).collect(), ..State::default() };
+        let (env, state, stop) = (Arc::clone(env), Mutex::new(state), AtomicBool::new(false));
+        let processes = Arc::new(Self { env, inject_fault, state, stop });
+        let supervisor = Arc::clone(&processes);
         let thread = std::thread::spawn(move || {
-            while !keeper.over.load(Ordering::Relaxed) {
-                keeper.look();
+            while !supervisor.stop.load(Ordering::Relaxed) {
+                supervisor.poll();
                 std::thread::sleep(Duration::from_millis(10));
             }
-            let mut books = keeper.books();
-            for child in books.processes.iter_mut().filter_map(|process| process.child.as_mut()) {
+            let mut state = supervisor.state();
+            for child in state.processes.iter_mut().filter_map(|process| process.child.as_mut()) {
                 let _ = child.kill();
                 let _ = child.wait();
             }
@@ -80,182 +80,182 @@ impl Processes {
         (processes, thread)
     }
 
-    /// Ends the supervision, and all processes.
+    /// Stops the supervisor and kills all processes.
     pub(crate) fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log(&self, process: usize) -> std::path::PathBuf {
-        self.site.path(&format!("process-{process}.log"))
+        self.env.path(&format!("process-{process}.log"))
     }
 
-    /// Notes who has ended, and starts who should run.
-    fn look(&self) {
-        let mut books = self.books();
+    /// Records exits, and starts processes that should run.
+    fn poll(&self) {
+        let mut state = self.state();
         for process in 0..PROCESSES {
-            let status = books.processes[process].child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let status = state.processes[process].child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = status {
-                self.note(&mut books, process, status);
+                self.record_exit(&mut state, process, status);
             }
-            let Process { child, wanted, due, .. } = &books.processes[process];
-            if child.is_none() && *wanted && due.is_none_or(|due| due <= Instant::now()) {
+            let Process { child, should_run, start_at, .. } = &state.processes[process];
+            if child.is_none() && *should_run && start_at.is_none_or(|at| at <= Instant::now()) {
                 match self.spawn(process) {
                     Ok(child) => {
-                        books.starts += 1;
-                        self.site.note(&format!("process {process} started"));
-                        let (started, wanted) = (Some(Instant::now()), true);
-                        books.processes[process] =
-                            Process { child: Some(child), started, wanted, ..Process::default() };
+                        state.starts += 1;
+                        self.env.note(&format!("process {process} started"));
+                        let (started, should_run) = (Some(Instant::now()), true);
+                        state.processes[process] =
+                            Process { child: Some(child), started, should_run, ..Process::default() };
                     }
                     Err(error) => {
-                        say(&format!("start process {process}: {error}"));
-                        books.processes[process].due = Some(Instant::now() + Duration::from_secs(1));
+                        print(&format!("start process {process}: {error}"));
+                        state.processes[process].start_at = Some(Instant::now() + Duration::from_secs(1));
                     }
                 }
             }
         }
     }
 
-    fn note(&self, books: &mut Books, process: usize, status: ExitStatus) {
-        let Process { asked, child, due, back, halted, .. } = &mut books.processes[process];
-        (*child, *halted) = (None, false);
-        let asked = asked.take();
-        *due = Some(Instant::now() + if asked.is_some() { *back } else { BACK_OFF });
-        self.site.note(&format!("process {process} ended, {status}"));
-        let expected = match asked {
+    fn record_exit(&self, state: &mut State, process: usize, status: ExitStatus) {
+        let Process { signal, child, start_at, restart_after, suspended, .. } = &mut state.processes[process];
+        (*child, *suspended) = (None, false);
+        let signal = signal.take();
+        *start_at = Some(Instant::now() + if signal.is_some() { *restart_after } else { BACK_OFF });
+        self.env.note(&format!("process {process} exited, {status}"));
+        let expected = match signal {
             Some("KILL") => status.signal() == Some(9),
             Some(_) => status.success(),
             None => false,
         };
         if !expected {
-            let after = books.strain(process);
-            let what = asked.map(|signal| format!(" on SIG{signal}")).unwrap_or_default();
+            let after = state.cause(process);
+            let on_signal = signal.map(|signal| format!(" on SIG{signal}")).unwrap_or_default();
             let log = tail(&self.log(process)).unwrap_or_default();
-            let cause = after.map_or("without cause".into(), |after| format!("after {after}"));
-            say(&format!("process {process} ended{what} with {status}, {cause}"));
-            books.exits.push(Exit { process, status: format!("{status}{what}"), after, log });
+            let cause = after.map_or("without a cause".into(), |after| format!("after {after}"));
+            print(&format!("process {process} exited{on_signal} with {status}, {cause}"));
+            state.exits.push(Exit { process, status: format!("{status}{on_signal}"), after, log });
         }
     }
 
     fn spawn(&self, process: usize) -> std::io::Result<Child> {
         let mut log = OpenOptions::new().create(true).append(true).open(self.log(process))?;
         writeln!(log, "--- start")?;
-        let mut command = Command::new(&self.site.binary);
-        command.args(["run", "--config"]).arg(self.site.config(process)).current_dir(&self.site.dir);
+        let mut command = Command::new(&self.env.binary);
+        command.args(["run", "--config"]).arg(self.env.config(process)).current_dir(&self.env.dir);
         if let Some(inject_fault) = &self.inject_fault {
             command.env("FUNNELWATCH_INJECT_FAULT", inject_fault);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
-    /// Wants a process to run, from some time on.
+    /// Starts a process after a delay.
     pub(crate) fn start(&self, process: usize, delay: Duration) {
-        let process = &mut self.books().processes[process];
-        (process.wanted, process.due) = (true, Some(Instant::now() + delay));
+        let process = &mut self.state().processes[process];
+        (process.should_run, process.start_at) = (true, Some(Instant::now() + delay));
     }
 
-    /// Those that run and are not halted or about to end; for how long.
+    /// The running processes, without suspended and exiting ones, and how long they have been running.
     pub(crate) fn running(&self) -> Vec<(usize, Duration)> {
-        let books = self.books();
-        let runs = |process: &Process| process.child.is_some() && process.asked.is_none() && !process.halted;
-        let all = books.processes.iter().enumerate().filter(|(_, process)| runs(process));
-        all.map(|(number, process)| (number, process.started.map_or(Duration::ZERO, |at| at.elapsed()))).collect()
+        let state = self.state();
+        let runs = |process: &Process| process.child.is_some() && process.signal.is_none() && !process.suspended;
+        let all = state.processes.iter().enumerate().filter(|(_, process)| runs(process));
+        all.map(|(index, process)| (index, process.started.map_or(Duration::ZERO, |at| at.elapsed()))).collect()
     }
 
-    pub(crate) fn are_all_gone(&self) -> bool {
-        self.books().processes.iter().all(|process| process.child.is_none())
+    pub(crate) fn all_exited(&self) -> bool {
+        self.state().processes.iter().all(|process| process.child.is_none())
     }
 
-    /// SIGKILL; it comes back so long after it has ended, or never.
-    pub(crate) fn kill(&self, process: usize, back: Option<Duration>) {
-        self.ask(process, "KILL", back);
+    /// Sends SIGKILL. The process is restarted with this delay after its exit, or not at all.
+    pub(crate) fn kill(&self, process: usize, restart_after: Option<Duration>) {
+        self.signal(process, "KILL", restart_after);
     }
 
-    /// SIGTERM; likewise.
-    pub(crate) fn terminate(&self, process: usize, back: Option<Duration>) {
-        self.ask(process, "TERM", back);
+    /// Sends SIGTERM; otherwise like `kill`.
+    pub(crate) fn terminate(&self, process: usize, restart_after: Option<Duration>) {
+        self.signal(process, "TERM", restart_after);
     }
 
-    fn ask(&self, number: usize, signal: &'static str, back: Option<Duration>) {
-        let mut books = self.books();
-        let process = &mut books.processes[number];
-        process.wanted = back.is_some();
-        process.back = back.unwrap_or_default();
+    fn signal(&self, index: usize, signal: &'static str, restart_after: Option<Duration>) {
+        let mut state = self.state();
+        let process = &mut state.processes[index];
+        process.should_run = restart_after.is_some();
+        process.restart_after = restart_after.unwrap_or_default();
         if let Some(child) = &process.child {
-            process.asked = Some(signal);
-            self.site.note(&format!("process {number} gets SIG{signal}"));
+            process.signal = Some(signal);
+            self.env.note(&format!("process {index} gets SIG{signal}"));
             send(child, signal);
         }
     }
 
-    /// SIGSTOP.
-    pub(crate) fn halt(&self, process: usize) {
-        let process = &mut self.books().processes[process];
+    /// Sends SIGSTOP.
+    pub(crate) fn suspend(&self, process: usize) {
+        let process = &mut self.state().processes[process];
         if let Some(child) = &process.child {
-            process.halted = true;
+            process.suspended = true;
             send(child, "STOP");
         }
     }
 
-    /// SIGCONT.
-    pub(crate) fn go_on(&self, process: usize) {
-        let process = &mut self.books().processes[process];
-        process.halted = false;
+    /// Sends SIGCONT.
+    pub(crate) fn resume(&self, process: usize) {
+        let process = &mut self.state().processes[process];
+        process.suspended = false;
         if let Some(child) = &process.child {
             send(child, "CONT");
         }
     }
 
-    /// From here on exits may come of this fault: of one process, or of all.
-    pub(crate) fn strain(&self, what: &'static str, process: Option<usize>) {
-        self.site.note(&format!("{what} {process:?} begins"));
-        self.books().strains.push((what, process, None));
+    /// From now on, exits of one process, or of all, may be caused by this fault.
+    pub(crate) fn begin_fault(&self, what: &'static str, process: Option<usize>) {
+        self.env.note(&format!("{what} {process:?} begins"));
+        self.state().faults.push((what, process, None));
     }
 
-    /// The fault is over.
-    pub(crate) fn relax(&self, what: &'static str, process: Option<usize>) {
-        self.site.note(&format!("{what} {process:?} is over"));
-        let mut books = self.books();
-        let mut open = books.strains.iter_mut().rev().filter(|(_, _, over)| over.is_none());
-        if let Some(strain) = open.find(|strain| (strain.0, strain.1) == (what, process)) {
-            strain.2 = Some(Instant::now());
+    /// The fault has ended.
+    pub(crate) fn end_fault(&self, what: &'static str, process: Option<usize>) {
+        self.env.note(&format!("{what} {process:?} ends"));
+        let mut state = self.state();
+        let mut open = state.faults.iter_mut().rev().filter(|(_, _, ended)| ended.is_none());
+        if let Some(fault) = open.find(|fault| (fault.0, fault.1) == (what, process)) {
+            fault.2 = Some(Instant::now());
         }
     }
 
-    /// Whether something strains anybody now, or did a moment ago.
-    pub(crate) fn is_strained(&self) -> bool {
-        let recent = |over: Option<Instant>| over.is_none_or(|over| over.elapsed() < Duration::from_secs(5));
-        self.books().strains.iter().any(|(_, _, over)| recent(*over))
+    /// Whether a fault is active or ended within the last seconds.
+    pub(crate) fn has_recent_fault(&self) -> bool {
+        let recent = |ended: Option<Instant>| ended.is_none_or(|ended| ended.elapsed() < Duration::from_secs(5));
+        self.state().faults.iter().any(|(_, _, ended)| recent(*ended))
     }
 
     pub(crate) fn exits(&self) -> Vec<Exit> {
-        self.books().exits.clone()
+        self.state().exits.clone()
     }
 
     pub(crate) fn starts(&self) -> u64 {
-        self.books().starts
+        self.state().starts
     }
 }
 
-impl Books {
-    /// The last fault that may have made this process end.
-    fn strain(&self, process: usize) -> Option<&'static str> {
-        let recent = |over: Option<Instant>| over.is_none_or(|over| over.elapsed() < AFTERMATH);
-        let mut strains = self.strains.iter().rev();
-        let strain = strains.find(|(_, whose, over)| whose.is_none_or(|whose| whose == process) && recent(*over));
-        strain.map(|(what, ..)| *what)
+impl State {
+    /// The last fault that may have made this process exit.
+    fn cause(&self, process: usize) -> Option<&'static str> {
+        let recent = |ended: Option<Instant>| ended.is_none_or(|ended| ended.elapsed() < ATTRIBUTION);
+        let mut faults = self.faults.iter().rev();
+        let fault = faults.find(|(_, target, ended)| target.is_none_or(|target| target == process) && recent(*ended));
+        fault.map(|(what, ..)| *what)
     }
 }
 
-/// By the program of that name: a call would need `unsafe` or one package more.
+/// Sends a signal with the program `kill`: a system call would need `unsafe` or another dependency.
 fn send(child: &Child, signal: &str) {
     let status = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
     if let Err(error) = status {
-        say(&format!("kill -s {signal}: {error}"));
+        print(&format!("kill -s {signal}: {error}"));
     }
 }
 

@@ -1,31 +1,31 @@
-//! Alerts: from the steps of a life to the objects of `formats.md`.
+//! Converts the steps of an alert's lifecycle to the alert objects of `formats.md`.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::calendar::written;
-use super::history::{Standing, World};
+use super::history::{Attribution, TenantHistory};
 use super::identity::{self, EntityId};
 use super::norms::SEVERITIES;
 use super::readings;
-use super::rules::{Step, Turn};
+use super::rules::{StatusKind, Step};
 
-/// One alert with its whole life, for the figures that count alerts.
+/// One alert with all its statuses, for the figures that count alerts.
 pub struct Alert {
     pub rule: &'static str,
     pub id: String,
     pub statuses: Vec<Status>,
-    pub whose: Whose,
+    pub owner: AlertOwner,
 }
 
-/// Whose an alert is (decision 5).
+/// How the manager of an alert is determined (decision 5).
 #[derive(Clone, Debug)]
-pub enum Whose {
-    /// Of the responsible of the entity.
+pub enum AlertOwner {
+    /// The manager responsible for the entity.
     Responsible(EntityId),
-    /// Fixed reading f: a contact alert's manager is fixed at the first call or message.
+    /// Fixed reading f: the manager of a contact alert is fixed at the first call or message.
     Contact { primary: Option<EntityId>, event: Option<String>, fixed: Option<String> },
-    /// Of this manager.
+    /// This manager, if any.
     Manager(Option<String>),
 }
 
@@ -35,18 +35,18 @@ impl Alert {
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(self.statuses.last().unwrap().turn, Turn::Firing | Turn::Escalated)
+        matches!(self.statuses.last().unwrap().kind, StatusKind::Firing | StatusKind::Escalated)
     }
 
     pub fn is_retracted(&self) -> bool {
-        self.statuses.last().unwrap().turn == Turn::Retracted
+        self.statuses.last().unwrap().kind == StatusKind::Retracted
     }
 }
 
 pub struct Status {
     pub at: i64,
     pub tenant: String,
-    pub turn: Turn,
+    pub kind: StatusKind,
     pub manager: Option<String>,
     json: Value,
 }
@@ -57,11 +57,11 @@ impl Status {
     }
 }
 
-/// What all statuses of an alert have in common.
-pub struct Heading<'a> {
+/// The fields common to all statuses of an alert.
+pub struct AlertHeader<'a> {
     pub rule: &'static str,
     pub subject: String,
-    pub whose: Whose,
+    pub owner: AlertOwner,
     pub entity: Option<EntityId>,
     pub interaction: Option<&'a str>,
     pub window: Option<&'a str>,
@@ -70,15 +70,15 @@ pub struct Heading<'a> {
     pub severity: usize,
 }
 
-/// A status: the step, `observed`, `norm`.
-pub type Told = (Step, Value, Value);
+/// The contents of a status: its step, `observed`, `norm`.
+pub type StatusDetails = (Step, Value, Value);
 
-impl<'a> Heading<'a> {
-    pub fn entity(rule: &'static str, id: &EntityId, anchor: i64, severity: usize) -> Heading<'a> {
-        Heading {
+impl<'a> AlertHeader<'a> {
+    pub fn entity(rule: &'static str, id: &EntityId, anchor: i64, severity: usize) -> AlertHeader<'a> {
+        AlertHeader {
             rule,
             subject: id.to_string(),
-            whose: Whose::Responsible(id.clone()),
+            owner: AlertOwner::Responsible(id.clone()),
             entity: Some(id.clone()),
             interaction: None,
             window: None,
@@ -89,23 +89,23 @@ impl<'a> Heading<'a> {
     }
 
     pub fn contact(
-        world: &World,
+        history: &TenantHistory,
         rule: &'static str,
         normal: &str,
-        standing: &Standing,
+        attribution: &Attribution,
         interaction: &'a str,
         anchor: i64,
         severity: usize,
-    ) -> Heading<'a> {
-        Heading {
+    ) -> AlertHeader<'a> {
+        AlertHeader {
             rule,
-            subject: format!("contact:{}", identity::key(&world.tenant, normal)),
-            whose: Whose::Contact {
-                primary: standing.primary.clone(),
-                event: standing.manager.clone(),
-                fixed: standing.who.clone(),
+            subject: format!("contact:{}", identity::key(&history.tenant, normal)),
+            owner: AlertOwner::Contact {
+                primary: attribution.primary.clone(),
+                event: attribution.manager.clone(),
+                fixed: attribution.who.clone(),
             },
-            entity: standing.primary.clone(),
+            entity: attribution.primary.clone(),
             interaction: readings::MISSED_CALL_ALERT_NAMES_CALL.then_some(interaction),
             window: None,
             anchor,
@@ -114,47 +114,53 @@ impl<'a> Heading<'a> {
         }
     }
 
-    /// An act that is wrong in itself.
-    pub fn raise(self, world: &World, moment: usize, observed: Value, asked: Value) -> Alert {
-        let step =
-            Step { turn: Turn::Raised, at: self.anchor, moment, level: 0, observed_to: self.anchor, resolution: None };
-        self.tell(world, vec![(step, observed, asked)])
+    /// The alert of an act that violates a norm by itself.
+    pub fn raise(self, history: &TenantHistory, moment: usize, observed: Value, required: Value) -> Alert {
+        let step = Step {
+            kind: StatusKind::Raised,
+            at: self.anchor,
+            moment,
+            level: 0,
+            observed_to: self.anchor,
+            resolution: None,
+        };
+        self.build(history, vec![(step, observed, required)])
     }
 
-    pub fn tell(self, world: &World, told: Vec<Told>) -> Alert {
-        let id = alert_id(&world.tenant, self.rule, &self.subject, self.anchor);
-        let first = told[0].0.moment;
-        let manager_at = |moment: usize| match &self.whose {
-            Whose::Responsible(entity) => {
+    pub fn build(self, history: &TenantHistory, details: Vec<StatusDetails>) -> Alert {
+        let id = alert_id(&history.tenant, self.rule, &self.subject, self.anchor);
+        let first = details[0].0.moment;
+        let manager_at = |moment: usize| match &self.owner {
+            AlertOwner::Responsible(entity) => {
                 let moment = if readings::ENTITY_ALERT_MANAGER_AT_EACH_STATUS { moment } else { first };
-                world.entities[entity].responsible_at(moment).map(str::to_owned)
+                history.entities[entity].responsible_at(moment).map(str::to_owned)
             }
-            Whose::Contact { fixed, .. } => fixed.clone(),
-            Whose::Manager(manager) => manager.clone(),
+            AlertOwner::Contact { fixed, .. } => fixed.clone(),
+            AlertOwner::Manager(manager) => manager.clone(),
         };
-        let statuses = told
+        let statuses = details
             .into_iter()
-            .map(|(step, observed, asked)| {
+            .map(|(step, observed, required)| {
                 let manager = manager_at(step.moment);
                 let mut fields = Map::new();
                 let mut put = |name: &str, value: Value| {
                     fields.insert(name.to_owned(), value);
                 };
                 put("alert_id", json!(id));
-                put("tenant_id", json!(world.tenant));
+                put("tenant_id", json!(history.tenant));
                 put("rule", json!(self.rule));
                 // An escalation raises the severity by one, up to critical.
                 put("severity", json!(SEVERITIES[(self.severity + step.level).min(SEVERITIES.len() - 1)]));
                 put("level", json!(step.level));
-                put("status", json!(status(step.turn)));
+                put("status", json!(status(step.kind)));
                 put("subject", json!(self.subject));
                 put("at", json!(written(step.at)));
                 put("anchor_at", json!(written(self.anchor)));
                 if let Some(due) = self.due {
                     put("due_at", json!(written(due)));
                 }
-                if manager.is_some() || readings::NOBODYS_ALERT_IS_IN_UNKNOWN {
-                    put("department_id", json!(world.department_at(manager.as_deref(), step.moment)));
+                if manager.is_some() || readings::UNASSIGNED_ALERT_IS_IN_UNKNOWN {
+                    put("department_id", json!(history.department_at(manager.as_deref(), step.moment)));
                 }
                 if let Some(manager) = &manager {
                     put("manager_id", json!(manager));
@@ -169,31 +175,31 @@ impl<'a> Heading<'a> {
                     put("window", json!(window));
                 }
                 put("observed", observed);
-                put("norm", asked);
+                put("norm", required);
                 if let Some(resolution) = step.resolution {
                     put("resolution", json!(resolution));
                 }
-                put("message", json!(format!("{} of {}: {}", self.rule, self.subject, status(step.turn))));
+                put("message", json!(format!("{} of {}: {}", self.rule, self.subject, status(step.kind))));
                 Status {
                     at: step.at,
-                    tenant: world.tenant.clone(),
-                    turn: step.turn,
+                    tenant: history.tenant.clone(),
+                    kind: step.kind,
                     manager,
                     json: Value::Object(fields),
                 }
             })
             .collect();
-        Alert { rule: self.rule, id, statuses, whose: self.whose }
+        Alert { rule: self.rule, id, statuses, owner: self.owner }
     }
 }
 
-fn status(turn: Turn) -> &'static str {
-    match turn {
-        Turn::Raised => "RAISED",
-        Turn::Firing => "FIRING",
-        Turn::Escalated => "ESCALATED",
-        Turn::Resolved => "RESOLVED",
-        Turn::Retracted => "RETRACTED",
+fn status(kind: StatusKind) -> &'static str {
+    match kind {
+        StatusKind::Raised => "RAISED",
+        StatusKind::Firing => "FIRING",
+        StatusKind::Escalated => "ESCALATED",
+        StatusKind::Resolved => "RESOLVED",
+        StatusKind::Retracted => "RETRACTED",
     }
 }
 
@@ -206,7 +212,7 @@ pub fn alert_id(tenant: &str, rule: &str, subject: &str, anchor: i64) -> String 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn ids_are_what_other_implementations_say() {
+    fn ids_match_another_implementation() {
         // uuid.uuid5(uuid.NAMESPACE_URL, "funnelwatch/acme/first_response_late/lead:1/1767225600000") in Python.
         assert_eq!(
             super::alert_id("acme", "first_response_late", "lead:1", 1_767_225_600_000),

@@ -1,6 +1,6 @@
-//! Working time: calendars, the two clocks, durations, and how instants are written.
+//! Working time: calendars, the two clocks, durations and the format of instants.
 //!
-//! All instants are milliseconds since the Unix epoch, all spans milliseconds.
+//! Instants are milliseconds since the Unix epoch; spans are milliseconds.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ const DAY_NAMES: [(&str, Weekday); 7] = [
     ("sun", Weekday::Sunday),
 ];
 
-/// From minute to minute of one local day; 1440 is its end.
+/// Intervals of minutes of a local day; 1440 is its end.
 type Hours = Vec<(i16, i16)>;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Calendar {
     zone: TimeZone,
     /// By weekday, Monday first.
     week: [Hours; 7],
-    /// Listed days replace the ordinary week, whatever `years` says (decision 27).
+    /// Listed days replace the regular week, independent of `years` (decision 27).
     days: BTreeMap<Date, Hours>,
 }
 
@@ -56,7 +56,7 @@ impl Calendar {
         let mut intervals: Vec<(i64, i64)> = hours
             .iter()
             .map(|&(from, to)| (self.instant(date, from), self.instant(date, to)))
-            // A change of clocks may leave nothing of an interval.
+            // A DST change may empty an interval.
             .filter(|(from, to)| from < to)
             .collect();
         intervals.sort_unstable();
@@ -70,8 +70,8 @@ impl Calendar {
         disjoint
     }
 
-    /// Decision 27: a local time that a change of clocks skips is read with the offset before it, one that comes twice
-    /// is the first; `24:00` is the next day's beginning.
+    /// Decision 27: a local time skipped by a DST change is read with the offset before it, an ambiguous one is the
+    /// first; `24:00` is the start of the next day.
     fn instant(&self, date: Date, minute: i16) -> i64 {
         let (date, minute) = if minute == 1440 { (date.tomorrow().unwrap(), 0) } else { (date, minute) };
         let local = date.at((minute / 60) as i8, (minute % 60) as i8, 0, 0);
@@ -85,7 +85,7 @@ impl Calendar {
     /// Working time between two instants.
     pub fn between(&self, from: i64, to: i64) -> i64 {
         let mut sum = 0;
-        // A day early and a day late: intervals touch midnight, and clocks may change there.
+        // One day more at both ends: intervals may touch midnight, where DST changes are possible.
         let mut date = self.date(from).yesterday().unwrap();
         let last = self.date(to.max(from)).tomorrow().unwrap();
         while date <= last {
@@ -97,7 +97,7 @@ impl Calendar {
         sum
     }
 
-    /// The first instant by which `need` of working time has passed since `from`; `None` if it never will.
+    /// The first instant at which `need` of working time has elapsed since `from`; `None` if there is none.
     pub fn after(&self, from: i64, need: i64) -> Option<i64> {
         if need <= 0 {
             return Some(from);
@@ -122,7 +122,7 @@ impl Calendar {
         }
     }
 
-    /// The beginnings and ends of working intervals between two instants (for the stream generator).
+    /// The starts and ends of working intervals between two instants (for the stream generator).
     pub fn edges(&self, from: i64, to: i64) -> Vec<i64> {
         let mut edges = Vec::new();
         let mut date = self.date(from);
@@ -150,7 +150,7 @@ fn minute(text: &str) -> i16 {
     hours.parse::<i16>().unwrap() * 60 + minutes.parse::<i16>().unwrap()
 }
 
-/// What a norm counts by.
+/// The time that a norm is measured in.
 #[derive(Clone, Debug)]
 pub enum Clock {
     Wall,
@@ -206,7 +206,7 @@ pub fn written(at: i64) -> String {
     )
 }
 
-/// An RFC 3339 instant, cut to the millisecond.
+/// An RFC 3339 instant, truncated to the millisecond.
 pub fn instant(text: &str) -> Option<i64> {
     let moment: Timestamp = text.parse().ok()?;
     i64::try_from(moment.as_nanosecond().div_euclid(1_000_000)).ok()
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_cut_to_the_millisecond_and_written_back() {
+    fn instants_are_truncated_to_the_millisecond_and_formatted() {
         assert_eq!(at("1970-01-01T00:00:00.0019Z"), 1);
         assert_eq!(at("1969-12-31T23:59:59.9991Z"), -1);
         assert_eq!(at("2026-01-01T03:00:00+03:00"), at("2026-01-01T00:00:00Z"));
@@ -244,27 +244,27 @@ mod tests {
         let calendar = moscow();
         // Friday 22:00 in Moscow; Monday 09:15.
         assert_eq!(calendar.after(at("2026-03-06T19:00:00Z"), 900_000), Some(at("2026-03-09T06:15:00Z")));
-        // A deadline may be the very end of the day, and not the next morning.
+        // A deadline may be exactly the end of the day rather than the next morning.
         assert_eq!(calendar.after(at("2026-03-06T14:45:00Z"), 900_000), Some(at("2026-03-06T15:00:00Z")));
         assert_eq!(calendar.after(at("2026-03-06T14:45:00Z"), 900_001), Some(at("2026-03-09T06:00:00.001Z")));
-        // From an edge.
+        // Starting at the end and at the start of an interval.
         assert_eq!(calendar.after(at("2026-03-06T15:00:00Z"), 1), Some(at("2026-03-09T06:00:00.001Z")));
         assert_eq!(calendar.after(at("2026-03-06T06:00:00Z"), 1), Some(at("2026-03-06T06:00:00.001Z")));
     }
 
     #[test]
-    fn exceptions_replace_the_week() {
+    fn listed_days_replace_the_week() {
         let calendar = moscow();
         // 1 January 2026 is a Thursday: off.
         assert_eq!(calendar.after(at("2025-12-31T14:59:00Z"), 120_000), Some(at("2026-01-02T06:01:00Z")));
-        // 30 April ends at 17:00; 1 May (Friday) is an ordinary day; 2 May is a working Saturday with a break.
+        // 30 April ends at 17:00; 1 May (Friday) is a regular day; 2 May is a working Saturday with a break.
         assert_eq!(calendar.between(at("2026-04-29T21:00:00Z"), at("2026-04-30T21:00:00Z")), 8 * 3_600_000);
         assert_eq!(calendar.between(at("2026-05-01T21:00:00Z"), at("2026-05-03T21:00:00Z")), 3 * 3_600_000);
         assert_eq!(calendar.after(at("2026-05-01T21:00:00Z"), 150 * 60_000), Some(at("2026-05-02T10:30:00Z")));
     }
 
     #[test]
-    fn no_working_time_is_never() {
+    fn a_deadline_without_working_time_is_none() {
         let calendar = Calendar::read(&json!({"timezone": "UTC", "week": {}, "days": {"2026-02-01": ["00:00-00:10"]}}));
         assert_eq!(calendar.after(at("2026-01-01T00:00:00Z"), 600_000), Some(at("2026-02-01T00:10:00Z")));
         assert_eq!(calendar.after(at("2026-01-01T00:00:00Z"), 600_001), None);
@@ -272,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_clocks() {
+    fn dst_changes() {
         let all_night = json!(["00:00-04:00"]);
         let berlin =
             Calendar::read(&json!({"timezone": "Europe/Berlin", "week": {"sat": all_night, "sun": all_night}}));
-        // 29 March 2026, 02:00 → 03:00: three hours are left; 25 October, 03:00 → 02:00: five.
+        // 29 March 2026, 02:00 → 03:00: three hours remain; 25 October, 03:00 → 02:00: five hours.
         assert_eq!(berlin.between(at("2026-03-28T12:00:00Z"), at("2026-03-29T12:00:00Z")), 3 * 3_600_000);
         assert_eq!(berlin.between(at("2026-10-24T12:00:00Z"), at("2026-10-25T12:00:00Z")), 5 * 3_600_000);
-        // Skipped: 02:30 is read with +01:00, that is 01:30Z = 03:30 local. Twice: the first 02:30 = 00:30Z.
+        // Skipped: 02:30 is read with +01:00, which is 01:30Z = 03:30 local. Ambiguous: the first 02:30 = 00:30Z.
         let skipped = Calendar::read(&json!({"timezone": "Europe/Berlin", "week": {"sun": ["02:30-04:00"]}}));
         assert_eq!(
             skipped.edges(at("2026-03-28T23:00:00Z"), at("2026-03-29T12:00:00Z")),
@@ -289,26 +289,26 @@ mod tests {
             skipped.edges(at("2026-10-24T23:00:00Z"), at("2026-10-25T12:00:00Z")),
             [at("2026-10-25T00:30:00Z"), at("2026-10-25T03:00:00Z")]
         );
-        // An interval that the change swallows is empty, not negative.
+        // An interval skipped by the change is empty, not negative.
         let swallowed = Calendar::read(&json!({"timezone": "Europe/Berlin", "week": {"sun": ["02:30-03:00"]}}));
         assert!(swallowed.edges(at("2026-03-28T23:00:00Z"), at("2026-03-29T12:00:00Z")).is_empty());
-        // Midnight itself is skipped: São Paulo, 4 November 2018, 00:00 → 01:00. The evening ends where the clocks change.
+        // Midnight is skipped: São Paulo, 4 November 2018, 00:00 → 01:00. The evening ends at the change.
         let late = Calendar::read(
             &json!({"timezone": "America/Sao_Paulo", "week": {"sat": ["20:00-24:00"], "sun": ["00:00-02:00"]}}),
         );
         assert_eq!(late.between(at("2018-11-03T12:00:00Z"), at("2018-11-04T12:00:00Z")), 5 * 3_600_000);
         // 17 February 2018, 24:00 → 23:00: the evening is an hour longer.
         assert_eq!(late.between(at("2018-02-17T12:00:00Z"), at("2018-02-18T00:30:00-03:00")), (5 * 60 + 30) * 60_000);
-        // Nights to 24:00 join the next day.
+        // Intervals to 24:00 continue on the next day.
         let nights = Calendar::read(
             &json!({"timezone": "Asia/Kolkata", "week": {"mon": ["20:00-24:00"], "tue": ["00:00-02:00"]}}),
         );
         assert_eq!(nights.after(at("2026-03-02T23:59:00+05:30"), 120_000), Some(at("2026-03-03T00:01:00+05:30")));
     }
 
-    /// Against a minute-by-minute walk over the local clock, in zones with and without whole-hour changes.
+    /// Compares with a minute-by-minute scan of local time, in zones with and without whole-hour changes.
     #[test]
-    fn agrees_with_a_walk_minute_by_minute() {
+    fn agrees_with_a_minute_by_minute_scan() {
         let zones = [
             ("Europe/Berlin", "2026-03-27T00:00:00Z"),
             ("Europe/Berlin", "2026-10-23T00:00:00Z"),

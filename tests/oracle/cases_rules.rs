@@ -1,11 +1,11 @@
-//! More cases worked out by hand: moves, stays, closings, offers, neglect. Instants as in `cases`.
+//! Hand-worked cases of moves, time in stage, closings, offers and neglect. Times as in `cases`.
 
 use serde_json::{Value, json};
 
 use super::cases::{call, created, lead, row, run, sent, time};
 
-/// `rule subject STATUS at observed [resolution]`.
-pub fn told(verdict: &super::Verdict) -> Vec<String> {
+/// The alerts as `rule subject STATUS at observed [resolution]`.
+pub fn summary(verdict: &super::Verdict) -> Vec<String> {
     let line = |a: &Value| {
         let at = a["at"].as_str().unwrap();
         let resolution = a["resolution"].as_str().map_or(String::new(), |r| format!(" {r}"));
@@ -58,7 +58,7 @@ fn reopened(id: &str) -> Value {
 }
 
 #[test]
-fn skipped_stages_are_told_once() {
+fn skipped_stages_are_reported_once() {
     let norms = norms(&json!({"stage_skipped": {}}));
     let verdict = run(
         &norms,
@@ -73,7 +73,7 @@ fn skipped_stages_are_told_once() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stage_skipped deal:1/NEEDS RAISED 02 10:10 {"to_stage":"OFFER"}"#,
             r#"stage_skipped deal:1/INVOICE RAISED 02 10:50 {"to_stage":"WON"}"#,
@@ -88,27 +88,27 @@ fn skipped_stages_are_told_once() {
 }
 
 #[test]
-fn an_unknown_past_is_taken_as_visited() {
+fn stages_of_an_unknown_past_count_as_visited() {
     let norms = norms(&json!({"stage_skipped": {}}));
-    // Nothing is known of what was before OFFER; up to NEW if it is given, so that NEEDS was skipped.
+    // Nothing is known before OFFER, so all earlier stages count as visited; with `from` NEW only up to NEW.
     let verdict = run(&norms, "20:00", &[("10:00", moved_from("1", "NEEDS", "OFFER"))]);
-    assert_eq!(told(&verdict), [""; 0]);
+    assert_eq!(summary(&verdict), [""; 0]);
     let verdict = run(&norms, "20:00", &[("10:00", moved_from("1", "NEW", "OFFER"))]);
-    assert_eq!(told(&verdict), [r#"stage_skipped deal:1/NEEDS RAISED 02 10:00 {"to_stage":"OFFER"}"#]);
-    // A first stage without `from` is a placing; the next move is judged.
+    assert_eq!(summary(&verdict), [r#"stage_skipped deal:1/NEEDS RAISED 02 10:00 {"to_stage":"OFFER"}"#]);
+    // The first known stage without `from` is not judged as a move; the next move is.
     let first = json!({"stage_changed": {"entity": entity("1"), "pipeline_id": "sales", "to_stage_id": "OFFER"}});
     let verdict = run(&norms, "20:00", &[("10:00", first), ("10:10", closed("1", "WON"))]);
-    assert_eq!(told(&verdict), [r#"stage_skipped deal:1/INVOICE RAISED 02 10:10 {"to_stage":"WON"}"#]);
-    // A snapshot whose stage is as old as the deal: it was created there.
+    assert_eq!(summary(&verdict), [r#"stage_skipped deal:1/INVOICE RAISED 02 10:10 {"to_stage":"WON"}"#]);
+    // A snapshot whose stage is as old as the deal: the deal was created there.
     let snapshot = |entered: &str| json!({"deal_snapshot": {"deal_id": "1", "pipeline_id": "sales", "stage_id": "OFFER", "created_at": time("09:00"), "stage_entered_at": time(entered)}});
-    for (entered, told) in [("09:00", 2), ("09:30", 1)] {
+    for (entered, count) in [("09:00", 2), ("09:30", 1)] {
         let verdict = run(&norms, "20:00", &[("10:00", snapshot(entered)), ("10:10", closed("1", "WON"))]);
-        assert_eq!(verdict.alerts.len(), told, "{entered}");
+        assert_eq!(verdict.alerts.len(), count, "{entered}");
     }
 }
 
 #[test]
-fn another_pipeline_is_judged_as_a_move_and_never_as_reverted() {
+fn a_pipeline_change_is_judged_as_a_move_and_never_as_reverted() {
     let norms = norms(&json!({"stage_skipped": {}, "stage_reverted": {"severity": "info"}}));
     let to =
         |stage: &str| json!({"stage_changed": {"entity": entity("1"), "pipeline_id": "service", "to_stage_id": stage}});
@@ -128,7 +128,7 @@ fn another_pipeline_is_judged_as_a_move_and_never_as_reverted() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stage_reverted deal:1 RAISED 02 10:40 {"from_stage":"NEEDS","to_stage":"NEW"}"#,
             r#"stage_skipped deal:1/VISIT RAISED 02 10:50 {"to_stage":"DONE"}"#,
@@ -139,7 +139,7 @@ fn another_pipeline_is_judged_as_a_move_and_never_as_reverted() {
 }
 
 #[test]
-fn requirements_are_what_is_known_so_far_with_this_event() {
+fn requirements_use_what_is_known_including_the_event() {
     let norms = norms(&json!({"stage_requirements_unmet": {}}));
     let with =
         json!({"stage_changed": {"entity": entity("2"), "to_stage_id": "OFFER", "filled_fields": ["budget", "x"]}});
@@ -163,7 +163,7 @@ fn requirements_are_what_is_known_so_far_with_this_event() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stage_requirements_unmet deal:1 RAISED 02 10:10 {"missing":"budget,DEMO","stage":"OFFER"}"#,
             r#"stage_requirements_unmet deal:2 RAISED 02 10:20 {"missing":"DEMO","stage":"OFFER"}"#,
@@ -174,7 +174,7 @@ fn requirements_are_what_is_known_so_far_with_this_event() {
 }
 
 #[test]
-fn time_in_a_stage_adds_up_and_closed_time_does_not() {
+fn time_in_a_stage_accumulates_and_closed_time_does_not_count() {
     let norms = norms(&json!({"stage_overdue": {"escalate_after": ["30m"]}}));
     let verdict = run(
         &norms,
@@ -182,7 +182,7 @@ fn time_in_a_stage_adds_up_and_closed_time_does_not() {
         &[
             ("10:00", deal("1", Some("NEW"))),
             ("10:40", moved("1", "NEEDS")),
-            // 40 minutes spent: 20 are left, and 10 pass before it is closed for an hour.
+            // 40 minutes spent: 20 are left, and 10 elapse before it is closed for an hour.
             ("11:00", moved("1", "NEW")),
             ("11:10", closed("1", "LOST")),
             ("12:10", reopened("1")),
@@ -192,7 +192,7 @@ fn time_in_a_stage_adds_up_and_closed_time_does_not() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stage_overdue deal:1/NEW FIRING 02 12:20 {"time_in_stage_seconds":3600.0}"#,
             r#"stage_overdue deal:1/NEW RESOLVED 02 12:40 {"time_in_stage_seconds":4800.0} left_stage"#,
@@ -218,7 +218,7 @@ fn a_move_dated_in_time_and_known_late_retracts() {
     let snapshot = json!({"deal_snapshot": {"deal_id": "1", "stage_id": "NEEDS", "stage_entered_at": time("10:30")}});
     let verdict = run(&norms, "20:00", &[("10:00", deal("1", Some("NEW"))), ("11:30", snapshot)]);
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stage_overdue deal:1/NEW FIRING 02 11:00 {"time_in_stage_seconds":3600.0}"#,
             r#"stage_overdue deal:1/NEW RETRACTED 02 11:30 {"time_in_stage_seconds":1800.0} late_evidence"#,
@@ -229,19 +229,19 @@ fn a_move_dated_in_time_and_known_late_retracts() {
 }
 
 #[test]
-fn a_pipeline_named_later_lets_the_stay_go_on() {
+fn a_pipeline_known_later_continues_the_stage_clock() {
     let norms = norms(&json!({"stage_overdue": {}}));
     let bare = json!({"deal_created": {"deal_id": "1", "stage_id": "NEW"}});
     let named = json!({"stage_changed": {"entity": entity("1"), "pipeline_id": "sales", "to_stage_id": "NEW"}});
     let verdict = run(&norms, "12:00", &[("10:00", bare.clone()), ("10:30", named.clone())]);
-    assert_eq!(told(&verdict), [r#"stage_overdue deal:1/NEW FIRING 02 11:00 {"time_in_stage_seconds":3600.0}"#]);
+    assert_eq!(summary(&verdict), [r#"stage_overdue deal:1/NEW FIRING 02 11:00 {"time_in_stage_seconds":3600.0}"#]);
     let verdict = run(&norms, "12:00", &[("10:00", bare), ("11:30", named)]);
-    assert_eq!(told(&verdict), [r#"stage_overdue deal:1/NEW FIRING 02 11:30 {"time_in_stage_seconds":5400.0}"#]);
+    assert_eq!(summary(&verdict), [r#"stage_overdue deal:1/NEW FIRING 02 11:30 {"time_in_stage_seconds":5400.0}"#]);
     assert_eq!(verdict.alerts[0]["due_at"], time("11:00"));
 }
 
 #[test]
-fn stage_conversion_counts_who_first_reached_a_stage_in_the_window() {
+fn stage_conversion_counts_deals_that_first_reached_a_stage_in_the_window() {
     let norms = json!({"pipelines": pipelines(), "norms": {}, "windows": [{"size": "1h", "slide": "1h"}, {"size": "24h", "slide": "1h"}]});
     let verdict = run(
         &norms,
@@ -263,18 +263,18 @@ fn stage_conversion_counts_who_first_reached_a_stage_in_the_window() {
     };
     assert_eq!(n_k("24h", "NEW"), (2, 2));
     assert_eq!(n_k("24h", "NEEDS"), (2, 2));
-    // Deals 1, 2, 3 reached OFFER; 2 is won. None is at INVOICE.
+    // Deals 1, 2, 3 reached OFFER; 2 is won. No deal is at INVOICE.
     assert_eq!(n_k("24h", "OFFER"), (3, 1));
     assert_eq!(n_k("24h", "INVOICE"), (0, 0));
-    // In the last hour (from 11:00): 1 reached NEEDS and OFFER, 3 OFFER alone.
+    // In the last hour (from 11:00): 1 reached NEEDS and OFFER, 3 only OFFER.
     assert_eq!((n_k("1h", "NEW"), n_k("1h", "NEEDS"), n_k("1h", "OFFER")), ((0, 0), (1, 1), (2, 0)));
-    // Of its pipeline nothing is said of the unknown deal's manager.
+    // Deal 3 has no known manager, so it is missing in Ann's row.
     let ann = &row(&verdict, "manager:ann", "24h")["stage_conversion"]["sales"]["OFFER"];
     assert_eq!((&ann["n"], &ann["k"]), (&json!(2), &json!(1)));
 }
 
 #[test]
-fn closings_want_a_reason_and_a_contact() {
+fn closings_require_a_reason_and_a_contact() {
     let norms = norms(&json!({
         "disqualified_without_reason": {"applies_to": ["DISQUALIFIED", "LOST"], "allowed_reasons": ["spam"]},
         "disqualified_without_contact": {"min_touches": 2},
@@ -295,7 +295,7 @@ fn closings_want_a_reason_and_a_contact() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"disqualified_without_reason lead:1 RAISED 02 10:02 {"outcome":"DISQUALIFIED","reason_given":1}"#,
             r#"disqualified_without_contact lead:1 RAISED 02 10:02 {"touches":1}"#,
@@ -307,7 +307,7 @@ fn closings_want_a_reason_and_a_contact() {
 }
 
 #[test]
-fn offers_are_judged_by_the_first_row_that_fits() {
+fn offers_are_judged_by_the_first_matching_policy() {
     let norms = norms(&json!({"terms": {"approvers": ["boss"], "policies": [
         {"pipeline": "sales", "grade": "senior", "max_discount_percent": 15},
         {"amount_minor_below": 1000, "max_discount_percent": 5, "max_installment_months": 0, "min_prepayment_percent": 100},
@@ -325,18 +325,18 @@ fn offers_are_judged_by_the_first_row_that_fits() {
         &[
             ("10:00", upsert),
             ("10:01", deal("1", None)),
-            // Ann, the responsible, is a senior: 15 is allowed, the rest is not judged.
+            // Ann, the responsible manager, is a senior: 15 is allowed, the rest is not judged.
             ("10:02", offer(None, all.clone())),
             ("10:03", offer(None, json!({"discount_percent": 15.5}))),
             ("10:04", offer(Some("bob"), all)),
-            // An unknown amount fits no `amount_minor_below`.
+            // An unknown amount matches no `amount_minor_below`.
             ("10:05", offer(Some("bob"), json!({"discount_percent": 50}))),
             ("10:06", offer(Some("ann"), json!({"discount_percent": 50, "approved_by": "boss"}))),
             ("10:07", offer(Some("ann"), json!({"discount_percent": 50, "approved_by": "bob"}))),
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"discount_over_limit deal:1 RAISED 02 10:03 {"discount_percent":15.5}"#,
             r#"discount_over_limit deal:1 RAISED 02 10:04 {"discount_percent":15.0}"#,
@@ -359,14 +359,14 @@ fn neglect_runs_from_the_last_touch() {
             ("10:00", created("1")),
             ("10:50", sent(lead("1"))),
             ("12:00", sent(lead("1"))),
-            // Dated before the touch of 12:00, known after: it was in time for the clock of 10:50.
+            // Dated before the touch of 12:00 but known after it: in time for the clock of 10:50.
             ("12:30", call("c", "OUTBOUND", "11:50", 600)),
             ("12:50", json!({"closed": {"entity": lead("1"), "outcome": "LOST"}})),
             ("13:50", json!({"reopened": {"entity": lead("1")}})),
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"neglected lead:1 FIRING 02 11:50 {"idle_seconds":3600.0}"#,
             r#"neglected lead:1 RESOLVED 02 12:00 {"idle_seconds":4200.0} responded"#,
@@ -375,13 +375,13 @@ fn neglect_runs_from_the_last_touch() {
         ]
     );
     assert_eq!(verdict.alerts[3]["anchor_at"], time("13:50"));
-    // Only heard of: no clock. A creation of before the first event counts from that.
+    // Unknown creation: no clock. A creation before the first event counts from the first event.
     let heard = json!({"assigned": {"entity": lead("1"), "manager_id": "ann"}});
     let old = json!({"lead_snapshot": {"lead_id": "1", "created_at": time("07:00")}});
     let verdict = run(&norms, "15:30", &[("10:00", heard.clone())]);
     assert!(verdict.alerts.is_empty());
     let verdict = run(&norms, "15:30", &[("10:00", heard), ("10:30", old)]);
-    assert_eq!(told(&verdict), [r#"neglected lead:1 FIRING 02 11:00 {"idle_seconds":3600.0}"#]);
+    assert_eq!(summary(&verdict), [r#"neglected lead:1 FIRING 02 11:00 {"idle_seconds":3600.0}"#]);
     assert_eq!(verdict.alerts[0]["anchor_at"], time("10:00"));
 }
 
@@ -399,7 +399,7 @@ fn attempts_are_counted_up_to_the_deadline() {
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"too_few_attempts lead:1 FIRING 02 11:00 {"touches":1}"#,
             r#"too_few_attempts lead:1 RESOLVED 02 11:20 {"touches":2} responded"#,
@@ -412,11 +412,11 @@ fn attempts_are_counted_up_to_the_deadline() {
     assert!(talked.alerts.is_empty());
     let closed = json!({"closed": {"entity": lead("1"), "outcome": "LOST"}});
     let verdict = run(&norms, "15:30", &[("10:00", created("1")), ("11:10", closed)]);
-    assert_eq!(told(&verdict)[1], r#"too_few_attempts lead:1 RESOLVED 02 11:10 {"touches":0} closed"#);
+    assert_eq!(summary(&verdict)[1], r#"too_few_attempts lead:1 RESOLVED 02 11:10 {"touches":0} closed"#);
 }
 
 #[test]
-fn messages_wait_like_missed_calls() {
+fn messages_have_clocks_like_missed_calls() {
     let norms = norms(&json!({"message_unanswered": {"within": "30m", "channels": ["EMAIL"]}}));
     let received = |id: &str, channel: &str| json!({"message_received": {"message_id": id, "channel": channel, "contact": {"email": "c@x.ru"}, "manager_id": "bob"}});
     let reply = json!({"message_sent": {"message_id": "r", "in_reply_to": "2", "channel": "EMAIL"}});
@@ -430,14 +430,14 @@ fn messages_wait_like_missed_calls() {
             ("10:20", received("2", "EMAIL")),
             ("10:50", reply),
             ("11:00", received("3", "EMAIL")),
-            // During a conversation with the lead, of 11:10 to 12:00, another message.
+            // Another message during a conversation with the lead from 11:10 to 12:00.
             ("11:20", received("4", "EMAIL")),
             ("12:00", call("c", "OUTBOUND", "11:10", 60)),
         ],
     );
     let contact = verdict.alerts[0]["subject"].as_str().unwrap();
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"FIRING 02 10:40 {"lag_seconds":1800.0}"#,
             r#"RESOLVED 02 10:50 {"lag_seconds":2400.0} answered"#,

@@ -1,9 +1,9 @@
-//! Cases worked out by hand for the rules about a manager's window, and for silent sources. Instants as in `cases`.
+//! Hand-worked cases of the window rules and of silent sources. Times as in `cases`.
 
 use serde_json::{Value, json};
 
 use super::cases::{created, lead, row, run, sent, time};
-use super::cases_rules::told;
+use super::cases_rules::summary;
 
 fn norms(rules: &Value) -> Value {
     json!({
@@ -26,13 +26,13 @@ fn quality_is_judged_at_boundaries_and_escalates_between_them() {
         "16:00",
         &[("10:00", review(40)), ("10:30", review(60)), ("10:31", review(61)), ("11:59", review(100))],
     );
-    // At 10:30 the mean is 50; at 11:00 (161/3) it is under still; at 12:00 65.25.
+    // The mean is 50 at 10:30, 161/3 (still below) at 11:00 and 65.25 at 12:00.
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"quality_low manager:ann/2h FIRING 02 10:30 {"mean_score":50.0,"n":2}"#,
             r#"quality_low manager:ann/2h ESCALATED 02 11:15 {"mean_score":53.666666666666664,"n":3}"#,
-            // The second escalation, at 12:00, is at the boundary that ends it.
+            // The second escalation, at 12:00, coincides with the boundary that ends the violation.
             r#"quality_low manager:ann/2h RESOLVED 02 12:00 {"mean_score":65.25,"n":4} recovered"#,
         ]
     );
@@ -41,15 +41,15 @@ fn quality_is_judged_at_boundaries_and_escalates_between_them() {
     assert_eq!((&first["anchor_at"], &first["due_at"], &first["entity"]), (&first["at"], &Value::Null, &Value::Null));
     assert_eq!(first["norm"], json!({"at_least": 60.0, "min_sample": 2}));
     assert_eq!(verdict.alerts[2]["severity"], "critical");
-    // Too small a sample ends it: at 12:30 the review of 10:00 is out of the window, at 13:00 that of 10:30 too.
+    // A sample that is too small ends it: the review of 10:00 leaves the window at 12:30, that of 10:30 at 13:00.
     let verdict = run(&norms(&rules), "16:00", &[("10:00", review(40)), ("10:30", review(60))]);
     let last = r#"quality_low manager:ann/2h RESOLVED 02 12:30 {"n":1} sample_too_small"#;
-    assert_eq!(told(&verdict).last().unwrap(), last);
+    assert_eq!(summary(&verdict).last().unwrap(), last);
     assert_eq!(row(&verdict, "manager:ann", "now")["open_alerts"], json!({}));
 }
 
 #[test]
-fn a_manager_who_moves_to_a_department_without_the_norm() {
+fn a_move_to_a_department_without_the_norm_resolves() {
     let upsert = |department: &str| json!({"manager_upserted": {"manager_id": "ann", "department_id": department}});
     let mut norms = norms(&json!({"quality_low": {"at_least": 60}}));
     norms["overrides"] = json!([
@@ -59,7 +59,7 @@ fn a_manager_who_moves_to_a_department_without_the_norm() {
     let verdict =
         run(&norms, "16:00", &[("10:00", upsert("north")), ("10:10", review(40)), ("10:40", upsert("south"))]);
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"quality_low manager:ann/2h FIRING 02 10:30 {"mean_score":40.0,"n":1}"#,
             r#"quality_low manager:ann/2h RESOLVED 02 11:00 {"mean_score":40.0,"n":1} disabled"#,
@@ -72,13 +72,13 @@ fn a_manager_who_moves_to_a_department_without_the_norm() {
 }
 
 #[test]
-fn conversion_by_the_upper_bound_and_back_by_the_bare_figure() {
+fn conversion_fires_by_the_upper_bound_and_recovers_by_the_ratio() {
     let rules = json!({"conversion_low": {"at_least": 0.6, "min_sample": 3}});
     let deal = |lead: &str| json!({"deal_created": {"deal_id": lead, "lead_id": lead}});
     let mut list: Vec<(&str, Value)> = ["1", "2", "3", "4"].iter().map(|id| ("10:00", created(id))).collect();
     list.extend([("10:50", deal("1")), ("11:10", deal("2")), ("11:11", deal("3"))]);
     let verdict = run(&norms(&rules), "11:40", &list);
-    // Upper bounds of 0/4: 0.4899; at 11:00 1/4 is under 0.6; at 11:30 3/4.
+    // The upper bound of 0/4 is 0.4899; at 11:00 1/4 is below 0.6; at 11:30 it is 3/4.
     let upper = verdict.alerts[0]["observed"]["upper"].as_f64().unwrap();
     let z2 = 1.959_963_984_540_054_f64.powi(2);
     assert!((upper - z2 / (4.0 + z2)).abs() < 1e-9);
@@ -89,7 +89,7 @@ fn conversion_by_the_upper_bound_and_back_by_the_bare_figure() {
         [json!(["FIRING", time("10:00"), 0.0, null]), json!(["RESOLVED", time("11:30"), 0.75, "recovered"]),]
     );
     assert_eq!(verdict.alerts[0]["norm"], json!({"at_least": 0.6, "min_sample": 3, "basis": "cohort"}));
-    // Half of the department's rate: Ann's 0 of 4 against 4 of 8 with Bob's.
+    // Relative to the department's ratio: Ann's 0 of 4 against 4 of 8 including Bob's.
     let rules = json!({"conversion_low": {"of_department": 1.0, "basis": "closed"}});
     let close = |id: &str, who: &str, outcome: &str| {
         let entity = lead(id);
@@ -109,9 +109,9 @@ fn conversion_by_the_upper_bound_and_back_by_the_bare_figure() {
 }
 
 #[test]
-fn slow_responses_by_what_was_known_at_the_boundary() {
+fn slow_responses_use_what_was_known_at_the_boundary() {
     let rules = json!({"response_slow": {"at_most": "10m", "quantile": 0.5}});
-    // Answered at 10:20 by a call known at 10:40: not in the figures of 10:30.
+    // Answered at 10:20 by a call known at 10:40: not yet in the figures of 10:30.
     let late = json!({"call_ended": {"call_id": "c", "direction": "OUTBOUND", "phone": "89161234567", "started_at": time("10:20")}});
     let late = |outcome: &str| {
         let mut late = late.clone();
@@ -119,18 +119,21 @@ fn slow_responses_by_what_was_known_at_the_boundary() {
         late
     };
     let verdict = run(&norms(&rules), "11:20", &[("10:00", created("1")), ("10:40", late("BUSY"))]);
-    assert_eq!(told(&verdict), [r#"response_slow manager:ann/2h FIRING 02 11:00 {"n":1,"quantile_seconds":1200.0}"#]);
+    assert_eq!(
+        summary(&verdict),
+        [r#"response_slow manager:ann/2h FIRING 02 11:00 {"n":1,"quantile_seconds":1200.0}"#]
+    );
     assert_eq!(
         verdict.alerts[0]["norm"],
         json!({"at_most_seconds": 600.0, "quantile": 0.5, "clock": "wall", "min_sample": 1})
     );
-    // A lag of the very norm is too close to tell.
+    // A lag equal to the norm is too close to decide.
     let close = run(&norms(&rules), "11:20", &[("10:00", created("1")), ("10:10", sent(lead("1")))]);
     assert!(close.alerts.is_empty() && close.borderline.contains("t"));
 }
 
 #[test]
-fn deals_stuck_early_by_the_deadlines_before_the_boundary() {
+fn stuck_deals_are_those_with_a_deadline_before_the_boundary() {
     let rules = json!({"stuck_early": {"at_most": 0.5, "min_sample": 1}});
     let deal = |id: &str, stage: &str| json!({"deal_created": {"deal_id": id, "manager_id": "ann", "pipeline_id": "sales", "stage_id": stage}});
     let moved = json!({"stage_changed": {"entity": {"kind": "DEAL", "id": "1"}, "to_stage_id": "OFFER"}});
@@ -141,7 +144,7 @@ fn deals_stuck_early_by_the_deadlines_before_the_boundary() {
     );
     // 11:00: 1 of 3; 11:30: 2 of 3; 12:30: 1 of 3.
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"stuck_early manager:ann/2h FIRING 02 11:30 {"k":2,"n":3,"ratio":0.6666666666666666}"#,
             r#"stuck_early manager:ann/2h RESOLVED 02 12:30 {"k":1,"n":3,"ratio":0.3333333333333333} recovered"#,
@@ -150,7 +153,7 @@ fn deals_stuck_early_by_the_deadlines_before_the_boundary() {
 }
 
 #[test]
-fn special_terms_by_deals() {
+fn special_terms_count_deals() {
     let rules = json!({"special_terms_frequent": {"at_most": 0.5, "min_sample": 2}});
     let offer = |deal: &str, discount: u32| json!({"terms_offered": {"deal_id": deal, "manager_id": "ann", "discount_percent": discount}});
     let verdict = run(
@@ -158,9 +161,9 @@ fn special_terms_by_deals() {
         "14:00",
         &[("10:00", offer("1", 5)), ("10:01", offer("1", 0)), ("10:02", offer("2", 0)), ("10:31", offer("2", 1))],
     );
-    // 10:30: 1 of 2 deals; 11:00: both. 12:30: the offers of 10:00 to 10:02 are out, one deal is left.
+    // 10:30: 1 of 2 deals; 11:00: both; 12:30: the offers of 10:00 to 10:02 have left, one deal remains.
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"special_terms_frequent manager:ann/2h FIRING 02 11:00 {"k":2,"n":2,"ratio":1.0}"#,
             r#"special_terms_frequent manager:ann/2h RESOLVED 02 12:30 {"k":1,"n":1} sample_too_small"#,
@@ -169,25 +172,25 @@ fn special_terms_by_deals() {
 }
 
 #[test]
-fn a_source_is_silent_only_while_others_speak() {
+fn a_source_is_silent_only_while_others_are_active() {
     let rules = norms(&json!({"source_silent": {"within": "1h"}}));
     let verdict = run(
         &rules,
         "16:00",
         &[
             ("10:00", created("1")),
-            // Nobody speaks until 11:30: the alert begins with the first that does.
+            // All sources are silent until 11:30: the alert begins with the first event after that.
             ("11:30", sent(lead("1"))),
             ("11:40", sent(lead("1"))),
             ("12:00", created("2")),
             ("12:10", sent(lead("1"))),
             ("12:59", created("3")),
-            // At the very deadline is in time.
+            // Exactly at the deadline is in time.
             ("13:10", sent(lead("1"))),
         ],
     );
     assert_eq!(
-        told(&verdict),
+        summary(&verdict),
         [
             r#"source_silent topic:crm.events FIRING 02 11:30 {"silent_seconds":5400.0}"#,
             r#"source_silent topic:crm.events RESOLVED 02 12:00 {"silent_seconds":7200.0} recovered"#,

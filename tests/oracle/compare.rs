@@ -1,7 +1,7 @@
-//! What differs between the oracle's verdict and somebody else's output, in words.
+//! Compares the output of the program with that of the oracle and describes the differences.
 //!
-//! Left out: alerts and counts of rules that the oracle does not judge, `message` (free text), rows without anything in
-//! them. Numbers agree to 1e-6 relative, quantiles to 1 %.
+//! Not compared: alerts and counts of rules that the oracle does not judge, `message` (free text), and empty rows.
+//! Numbers agree to 1e-6 relative, quantiles to 1 %.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use super::{RULES, Verdict};
 
-/// Empty if they agree; else a line a difference.
+/// One line per difference; empty if they agree.
 pub fn differences(expected: &Verdict, alerts: &[Value], rows: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
-    let tellable = |alert: &&Value| !is_borderline(expected, &alert["tenant_id"], &alert["rule"]);
-    let own = |alerts: &[Value]| alerts.iter().filter(tellable).cloned().collect::<Vec<_>>();
+    let comparable = |alert: &&Value| !is_borderline(expected, &alert["tenant_id"], &alert["rule"]);
+    let own = |alerts: &[Value]| alerts.iter().filter(comparable).cloned().collect::<Vec<_>>();
     compare_alerts(&own(&expected.alerts), &own(alerts), &mut found);
     compare_rows(&own_rows(expected, &expected.rows), &own_rows(expected, rows), &mut found);
     found
 }
 
-/// `response_slow` is judged on an estimate: where that is too near to the norm nobody can tell.
+/// `response_slow` is judged on an estimate, which is undecided too close to the norm.
 fn is_borderline(expected: &Verdict, tenant: &Value, rule: &Value) -> bool {
     rule == "response_slow" && tenant.as_str().is_some_and(|tenant| expected.borderline.contains(tenant))
 }
@@ -45,7 +45,7 @@ fn compare_alerts(expected: &[Value], given: &[Value], found: &mut Vec<String>) 
     let keyed = |alerts: &[Value]| {
         let mut by_key: BTreeMap<[String; 6], Vec<Value>> = BTreeMap::new();
         for alert in alerts.iter().filter(|a| judged(&a["rule"])) {
-            // The level tells the escalations of one instant apart.
+            // The level distinguishes escalations of one instant.
             let key = [
                 text(alert, "at"),
                 text(alert, "tenant_id"),
@@ -64,7 +64,7 @@ fn compare_alerts(expected: &[Value], given: &[Value], found: &mut Vec<String>) 
         let none = Vec::new();
         let (ours, theirs) = (ours.get(key).unwrap_or(&none), theirs.get(key).unwrap_or(&none));
         if ours.len() != theirs.len() {
-            found.push(format!("alert {}: expected {} of it, given {}", key.join(" "), ours.len(), theirs.len()));
+            found.push(format!("alert {}: expected {}, found {}", key.join(" "), ours.len(), theirs.len()));
         }
         for (ours, theirs) in ours.iter().zip(theirs) {
             let (ours, theirs) = (ours.as_object().unwrap(), theirs.as_object().unwrap());
@@ -72,12 +72,12 @@ fn compare_alerts(expected: &[Value], given: &[Value], found: &mut Vec<String>) 
             for name in names {
                 let (a, b) = (ours.get(name).unwrap_or(&Value::Null), theirs.get(name).unwrap_or(&Value::Null));
                 if !same(a, b, name) {
-                    found.push(format!("alert {}: {name}: expected {a}, given {b}", key.join(" ")));
+                    found.push(format!("alert {}: {name}: expected {a}, found {b}", key.join(" ")));
                 }
             }
         }
     }
-    // Theirs must come in order of the instant, too.
+    // The program's alerts must also be ordered by instant.
     for pair in given.windows(2) {
         if text(&pair[0], "at") > text(&pair[1], "at") {
             found.push(format!("alerts out of order: {} before {}", pair[0]["at"], pair[1]["at"]));
@@ -100,13 +100,13 @@ fn compare_rows(expected: &[Value], given: &[Value], found: &mut Vec<String>) {
             (Some(ours), Some(theirs)) => {
                 for name in ours.as_object().unwrap().keys() {
                     if theirs.get(name).is_none() {
-                        found.push(format!("row {key}: no {name}"));
+                        found.push(format!("row {key}: {name} is missing"));
                     }
                 }
                 compare_value(&format!("row {key}"), ours, theirs, found);
             }
-            (Some(one), None) if !is_bare(one) => found.push(format!("row {key}: expected, not given: {one}")),
-            (None, Some(one)) if !is_bare(one) => found.push(format!("row {key}: given, not expected: {one}")),
+            (Some(one), None) if !is_empty_row(one) => found.push(format!("row {key}: missing: {one}")),
+            (None, Some(one)) if !is_empty_row(one) => found.push(format!("row {key}: unexpected: {one}")),
             _ => {}
         }
     }
@@ -126,32 +126,32 @@ fn compare_value(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<Strin
                 compare_value(&format!("{path}.{name}"), a, b, found);
             }
         }
-        // Keys whose value is zero or empty may be left out of maps.
-        _ if is_nothing(ours) && is_nothing(theirs) && !has_null_for_none(name) => {}
+        // Maps may omit keys whose value is zero or empty.
+        _ if is_zero_or_empty(ours) && is_zero_or_empty(theirs) && !null_means_no_sample(name) => {}
         _ if same(ours, theirs, name) => {}
-        _ => found.push(format!("{path}: expected {ours}, given {theirs}")),
+        _ => found.push(format!("{path}: expected {ours}, found {theirs}")),
     }
 }
 
-/// Figures that are null when there is nothing to average: there zero is no null.
-fn has_null_for_none(name: &str) -> bool {
+/// Figures that are null without a sample, where zero differs from null.
+fn null_means_no_sample(name: &str) -> bool {
     ["ratio", "lower", "upper", "mean_score", "oldest_wait_seconds", "mean_discount_percent"].contains(&name)
         || name.ends_with("_seconds") && name != "talk_seconds"
 }
 
-fn is_nothing(value: &Value) -> bool {
+fn is_zero_or_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::Object(map) => map.values().all(is_nothing),
+        Value::Object(map) => map.values().all(is_zero_or_empty),
         _ => false,
     }
 }
 
-/// A row without anything in it.
-fn is_bare(row: &Value) -> bool {
+/// A row in which every figure is zero or empty.
+fn is_empty_row(row: &Value) -> bool {
     let labels = ["tenant_id", "subject", "window", "at"];
-    row.as_object().unwrap().iter().all(|(name, value)| labels.contains(&name.as_str()) || is_nothing(value))
+    row.as_object().unwrap().iter().all(|(name, value)| labels.contains(&name.as_str()) || is_zero_or_empty(value))
 }
 
 pub fn same(a: &Value, b: &Value, name: &str) -> bool {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_anything_may_be_missing() {
+    fn empty_rows_may_be_missing() {
         let row = |touches: usize| json!({"tenant_id": "t", "subject": "tenant", "window": "1h", "at": "x", "touches": touches, "messages": {"sent": {}}, "violations": {}});
         let verdict = Verdict { alerts: Vec::new(), rows: vec![row(0)], borderline: BTreeSet::new() };
         assert!(differences(&verdict, &[], &[]).is_empty());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_was_changed_and_nothing_else() {
+    fn finds_exactly_the_changes() {
         for seed in 400..405 {
             let (events, norms) = super::super::stream::stream(seed, 200);
             let verdict = super::super::judge(&events, &norms, None);

@@ -1,15 +1,15 @@
-//! One JSON object → one typed event, or a refusal (decision 26).
+//! Decodes one JSON object into a typed event, or rejects it (decision 26).
 //!
-//! Ids, entity, outcome, direction, channel, kind and verdict must be there; other fields default; `null` and `""` are
-//! absent; unknown keys pass; unknown enum names, wrong types and several payloads are refused. Keys come in snake_case
-//! or camelCase. Contacts are normalised here, so that nothing after this file sees a spelling.
+//! Ids, entity, outcome, direction, channel, kind and verdict are required; other fields have defaults; `null` and `""`
+//! mean absent; unknown keys are ignored; unknown enum names, wrong types and several payloads are rejected. Keys are in
+//! snake_case or camelCase. Contacts are normalized here, so later code sees normal forms only.
 
 use serde_json::{Map, Value};
 
 use super::calendar;
 use super::identity::{self, EntityId, Kind};
 
-/// The order of topics is the order of effect at one instant.
+/// In the order in which events of one instant take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     Crm,
@@ -80,11 +80,11 @@ pub enum Body {
         grade: Option<String>,
     },
     CallStarted(Call),
-    CallEnded(Call, Ending),
+    CallEnded(Call, CallEnd),
     Message(Message),
 }
 
-/// What a creation or a snapshot says of a lead or a deal.
+/// The attributes of a lead or deal in a creation or snapshot.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub entity: EntityId,
@@ -133,7 +133,7 @@ pub struct Call {
 }
 
 #[derive(Clone, Debug)]
-pub struct Ending {
+pub struct CallEnd {
     pub started_at: Option<i64>,
     pub talk_seconds: f64,
     pub answered: bool,
@@ -152,7 +152,7 @@ pub struct Message {
     pub automatic: bool,
 }
 
-/// Whether the program must take this event (or send it to the dead letters as undecodable).
+/// Whether the program must accept this event; otherwise it is a dead letter.
 pub fn decodes(event: &Value) -> bool {
     read(event, 0).is_ok()
 }
@@ -182,7 +182,7 @@ const PAYLOADS: [(&str, Topic); 18] = [
 
 const CHANNELS: [&str; 4] = ["EMAIL", "CHAT", "SMS", "MESSENGER"];
 
-/// Reads one event; the error says what was wrong.
+/// Reads one event; the error is the reason for rejection.
 pub fn read(event: &Value, line: usize) -> Read<Event> {
     let envelope = Fields(event.as_object().ok_or("not an object")?);
     let mut payloads = PAYLOADS.iter().filter(|(name, _)| envelope.get(name).is_some());
@@ -272,7 +272,7 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
             let outcome = p.name("outcome", &outcomes)?.ok_or("no outcome")?;
             p.time("answered_at")?;
             p.text("recording_url")?;
-            let ending = Ending {
+            let ending = CallEnd {
                 started_at: p.time("started_at")?,
                 talk_seconds: p.number("talk_seconds")?.unwrap_or(0.0),
                 answered: outcome == "ANSWERED",
@@ -290,7 +290,7 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
             entity: p.entity_if_any()?,
             automatic: p.flag("automatic")?,
         }),
-        _ => unreachable!("a payload of the table"),
+        _ => unreachable!("listed in PAYLOADS"),
     })
 }
 
@@ -400,7 +400,7 @@ impl<'a> Fields<'a> {
         self.get(name).map(|v| v.as_f64().ok_or(format!("{name} is not a number"))).transpose()
     }
 
-    /// An int64; proto3's JSON writes those as strings too.
+    /// An int64; proto3 JSON may write it as a string.
     fn integer(&self, name: &str) -> Read<Option<i64>> {
         let whole = |v: &Value| match v {
             Value::String(text) => text.parse().ok(),
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decodes() {
+    fn accepted_events() {
         assert!(decodes(&with(json!({"lead_created": {"lead_id": "1"}}))));
         assert!(decodes(&with(
             json!({"leadCreated": {"leadId": "1", "managerId": null, "stageId": "", "what": 1}, "closed": null})
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not() {
+    fn rejected_events() {
         for payload in [
             json!({}),
             json!({"lead_created": {}}),

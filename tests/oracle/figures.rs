@@ -1,27 +1,29 @@
-//! The metric rows at T: every figure a query over the full histories.
+//! Computes the metric rows at T: every figure is a query over the full history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::alert::{Alert, Whose};
+use super::alert::{Alert, AlertOwner};
 use super::calendar::{Clock, written};
 use super::decode::Outcome;
-use super::history::{Answer, ContactLog, Entity, Fact, Letter, Missed, Money, Standing, UNKNOWN, World};
+use super::history::{
+    Answer, Attribution, ContactLog, Entity, Fact, MissedCall, Money, ReceivedMessage, TenantHistory, UNKNOWN,
+};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipelines, Scope, Window};
 use super::readings;
 use super::rules::{first_response_late, message_unanswered, missed_call_not_returned, stage_overdue};
 
-/// Everything that rows count, each with its date and the manager that it counts for.
+/// Everything that rows count, with its date and manager.
 struct Facts<'a> {
-    world: &'a World,
+    history: &'a TenantHistory,
     until: i64,
     /// Leads by creation: converted by T?
     leads: Vec<Fact<bool>>,
     /// Deals by creation: won by T?
     deals: Vec<Fact<bool>>,
-    /// Standing closings.
+    /// Closings in effect.
     lead_closings: Vec<Fact<Outcome>>,
     deal_closings: Vec<Fact<(Outcome, Option<Money>)>>,
     lags_wall: Vec<Fact<i64>>,
@@ -30,10 +32,10 @@ struct Facts<'a> {
     call_backs: Vec<Fact<i64>>,
     replies: Vec<Fact<i64>>,
     violations: Vec<Fact<&'static str>>,
-    /// Deals, of each pipeline that they were in.
+    /// Deals, for each pipeline they were in.
     stages: Vec<Fact<Reached>>,
     pipelines: Pipelines,
-    // What stands now; the dates are of no interest.
+    // Current values; the dates are irrelevant.
     awaiting: Vec<Fact<i64>>,
     open: Vec<Fact<(String, String)>>,
     overdue: Vec<Fact<(String, String)>>,
@@ -42,45 +44,45 @@ struct Facts<'a> {
     unanswered: Vec<Fact<()>>,
 }
 
-/// The orders that a deal has reached in a pipeline.
+/// The stage orders that a deal has reached in a pipeline.
 struct Reached {
     pipeline: String,
-    /// (date, order) of each entry; what was reached before any window at the beginning of time.
+    /// (date, order) of each entry; stages reached before any window have the minimum date.
     entries: Vec<(i64, usize)>,
     won: bool,
 }
 
 impl Reached {
-    /// When it first reached this order or a higher one.
+    /// The date when it first reached this order or a higher one.
     fn first(&self, order: usize) -> Option<i64> {
         self.entries.iter().filter(|(_, reached)| *reached >= order).map(|(date, _)| *date).min()
     }
 }
 
 /// Every row of one tenant at `until`.
-pub fn rows(world: &World, norms: &Norms, alerts: &[Alert], until: i64) -> Vec<Value> {
-    let facts = gather(world, norms, alerts, until);
-    let department = |who: Option<&str>| world.department_at(who, usize::MAX).to_owned();
+pub fn rows(history: &TenantHistory, norms: &Norms, alerts: &[Alert], until: i64) -> Vec<Value> {
+    let facts = gather(history, norms, alerts, until);
+    let department = |who: Option<&str>| history.department_at(who, usize::MAX).to_owned();
 
-    // Decision 25: every manager upserted, responsible or acting, and their departments.
-    let mut departments: BTreeSet<String> = world.everybody.iter().map(|m| department(Some(m))).collect();
+    // Decision 25: all managers upserted, responsible or acting, and their departments.
+    let mut departments: BTreeSet<String> = history.all_managers.iter().map(|m| department(Some(m))).collect();
     departments.insert(UNKNOWN.to_owned());
 
     let mut rows = Vec::new();
-    for manager in &world.everybody {
+    for manager in &history.all_managers {
         facts.rows_of(&format!("manager:{manager}"), &norms.windows, &|who| who == Some(manager), &mut rows);
     }
     for name in &departments {
-        // Decision 6: departments follow their managers of T; what is nobody's counts in `unknown`.
+        // Decision 6: departments have their managers at T; facts without a manager count in `unknown`.
         facts.rows_of(&format!("department:{name}"), &norms.windows, &|who| department(who) == *name, &mut rows);
     }
     facts.rows_of("tenant", &norms.windows, &|_| true, &mut rows);
     rows
 }
 
-fn gather<'a>(world: &'a World, norms: &Norms, alerts: &[Alert], until: i64) -> Facts<'a> {
+fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until: i64) -> Facts<'a> {
     let mut facts = Facts {
-        world,
+        history,
         until,
         leads: Vec::new(),
         deals: Vec::new(),
@@ -101,114 +103,116 @@ fn gather<'a>(world: &'a World, norms: &Norms, alerts: &[Alert], until: i64) -> 
         unreturned: Vec::new(),
         unanswered: Vec::new(),
     };
-    // Decision 24: the leads that a present deal names.
-    let present = world.entities.values().filter(|deal| deal.deleted.is_none());
-    let named: BTreeSet<&str> = present.filter_map(|deal| deal.lead.as_deref()).collect();
-    for entity in world.entities.values() {
-        gather_entity(&mut facts, norms, entity, &named);
+    // Decision 24: the leads named by a deal that is not deleted.
+    let present = history.entities.values().filter(|deal| deal.deleted.is_none());
+    let named_by_deals: BTreeSet<&str> = present.filter_map(|deal| deal.lead.as_deref()).collect();
+    for entity in history.entities.values() {
+        gather_entity(&mut facts, norms, entity, &named_by_deals);
     }
-    for (contact, log) in &world.contacts {
+    for (contact, log) in &history.contacts {
         gather_calls(&mut facts, norms, log);
-        gather_letters(&mut facts, norms, contact, log);
+        gather_messages(&mut facts, norms, contact, log);
     }
     for alert in alerts {
-        // Decision 22: retracted alerts leave; decision 20: with the alert's manager.
+        // Decision 22: without retracted alerts; decision 20: with the alert's manager.
         let began = alert.began();
         if !alert.is_retracted() {
-            facts.violations.push(Fact { date: began.at, who: began.manager.clone(), what: alert.rule });
+            facts.violations.push(Fact { date: began.at, who: began.manager.clone(), value: alert.rule });
         }
         if alert.is_open() {
-            // Decision 5: `now` rows go by the responsible at T.
-            let who = match &alert.whose {
-                Whose::Contact { primary, event, fixed } => now_manager(world, primary.as_ref(), event, fixed),
-                Whose::Responsible(id) => world.entities[id].responsible().map(str::to_owned),
-                Whose::Manager(manager) => manager.clone(),
+            // Decision 5: `now` rows use the manager responsible at T.
+            let who = match &alert.owner {
+                AlertOwner::Contact { primary, event, fixed } => {
+                    responsible_or_event_manager(history, primary.as_ref(), event, fixed)
+                }
+                AlertOwner::Responsible(id) => history.entities[id].responsible().map(str::to_owned),
+                AlertOwner::Manager(manager) => manager.clone(),
             };
-            facts.open_alerts.push(Fact { date: began.at, who, what: alert.rule });
+            facts.open_alerts.push(Fact { date: began.at, who, value: alert.rule });
         }
     }
     facts
 }
 
-fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named: &BTreeSet<&str>) {
-    let world = facts.world;
+fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_deals: &BTreeSet<&str>) {
+    let history = facts.history;
     let is_lead = entity.id.kind == Kind::Lead;
     let responsible = entity.responsible().map(str::to_owned);
 
-    // Decision 11: the deleted leave received, conversions, win rates, outcomes.
+    // Decision 11: deleted entities do not count in received, conversions, win rates and outcomes.
     if entity.deleted.is_none() {
-        let outcome = entity.standing().map(|closing| closing.outcome);
+        let outcome = entity.current_closing().map(|closing| closing.outcome);
         // Decision 8: no cohort without a known creation.
         if let Some(created) = entity.created {
             if is_lead {
-                // Closed so, or a present deal names it.
-                let converted = outcome == Some(Outcome::Converted) || named.contains(entity.id.id.as_str());
-                facts.leads.push(Fact { date: created.at, who: responsible.clone(), what: converted });
+                // Closed as CONVERTED, or named by a deal that is not deleted.
+                let converted = outcome == Some(Outcome::Converted) || named_by_deals.contains(entity.id.id.as_str());
+                facts.leads.push(Fact { date: created.at, who: responsible.clone(), value: converted });
             } else {
                 let won = outcome == Some(Outcome::Won);
-                facts.deals.push(Fact { date: created.at, who: responsible.clone(), what: won });
+                facts.deals.push(Fact { date: created.at, who: responsible.clone(), value: won });
             }
         }
         if !is_lead && (entity.created.is_some() || !readings::STAGE_CONVERSION_NEEDS_A_CREATION) {
             let won = outcome == Some(Outcome::Won);
             facts.stages.extend(reached(norms, entity, won));
         }
-        // Decision 12: only standing closings count; decision 5: by the responsible at the closing.
-        if let Some(closing) = entity.standing() {
+        // Decision 12: only closings in effect count; decision 5: for the manager responsible at the closing.
+        if let Some(closing) = entity.current_closing() {
             let (date, who) = (closing.at, closing.who.clone());
             if is_lead {
-                facts.lead_closings.push(Fact { date, who, what: closing.outcome });
+                facts.lead_closings.push(Fact { date, who, value: closing.outcome });
             } else {
-                facts.deal_closings.push(Fact { date, who, what: (closing.outcome, entity.amount_won()) });
+                facts.deal_closings.push(Fact { date, who, value: (closing.outcome, entity.amount_won()) });
             }
         } else {
             let name = |id: &Option<String>| id.clone().unwrap_or(UNKNOWN.to_owned());
-            let place = (name(&entity.pipeline), name(&entity.stage));
+            let stage = (name(&entity.pipeline), name(&entity.stage));
             if stage_overdue::present(norms, entity).is_some_and(|stay| stay.due.is_some_and(|due| due <= facts.until))
             {
-                facts.overdue.push(Fact { date: 0, who: responsible.clone(), what: place.clone() });
+                facts.overdue.push(Fact { date: 0, who: responsible.clone(), value: stage.clone() });
             }
-            facts.open.push(Fact { date: 0, who: responsible.clone(), what: place });
+            facts.open.push(Fact { date: 0, who: responsible.clone(), value: stage });
         }
         if let Some(since) = first_response_late::awaiting_since(entity) {
-            facts.awaiting.push(Fact { date: since, who: responsible, what: facts.until - since });
+            facts.awaiting.push(Fact { date: since, who: responsible, value: facts.until - since });
         }
     }
-    // Acts (lags) stay whatever becomes of the entity.
+    // Acts (lags) still count when the entity is closed or deleted.
     if let Some(lag) = first_response_late::lag(norms, entity) {
-        facts.lags_wall.push(Fact { date: lag.date, who: lag.who.clone(), what: lag.wall });
-        facts.lags_business.push(Fact { date: lag.date, who: lag.who, what: lag.business });
+        facts.lags_wall.push(Fact { date: lag.date, who: lag.who.clone(), value: lag.wall });
+        facts.lags_business.push(Fact { date: lag.date, who: lag.who, value: lag.business });
     }
-    if let Some(judged) = first_response_late::judged(world, norms, entity, facts.until) {
-        facts.judged.push(Fact { date: judged.date, who: judged.who, what: judged.in_time });
+    if let Some(judged) = first_response_late::judged(history, norms, entity, facts.until) {
+        facts.judged.push(Fact { date: judged.date, who: judged.who, value: judged.in_time });
     }
 }
 
-/// Decision 24: only entries reach an order. Decision 9: what lies in an unknown past was reached before any window.
+/// Decision 24: only entries reach an order. Decision 9: stages of an unknown past were reached before any window.
 fn reached(norms: &Norms, deal: &Entity, won: bool) -> Vec<Fact<Reached>> {
     let mut of: BTreeMap<&str, Vec<(i64, usize)>> = BTreeMap::new();
     let pipeline = |name: &Option<String>| norms.pipelines.get_key_value(name.as_ref()?);
-    for place in &deal.places {
-        if let Some((name, pipeline)) = pipeline(&place.pipeline)
-            && let Some(order) = pipeline.order(&place.stage)
+    for visit in &deal.visits {
+        if let Some((name, pipeline)) = pipeline(&visit.pipeline)
+            && let Some(order) = pipeline.order(&visit.stage)
         {
-            of.entry(name).or_default().push((place.date, order));
+            of.entry(name).or_default().push((visit.date, order));
         }
     }
-    if let Some(past) = &deal.past
-        && let Some((name, pipeline)) = pipeline(&past.pipeline)
-        && let Some(order) = past.known_before(pipeline).checked_sub(1)
+    if let Some(unknown_past) = &deal.unknown_past
+        && let Some((name, pipeline)) = pipeline(&unknown_past.pipeline)
+        && let Some(order) = unknown_past.known_before(pipeline).checked_sub(1)
     {
         of.entry(name).or_default().push((i64::MIN, order));
     }
     let who = deal.responsible().map(str::to_owned);
     let reached = |(name, entries): (&str, _)| Reached { pipeline: name.to_owned(), entries, won };
-    of.into_iter().map(|one| Fact { date: 0, who: who.clone(), what: reached(one) }).collect()
+    of.into_iter().map(|one| Fact { date: 0, who: who.clone(), value: reached(one) }).collect()
 }
 
-/// Decision 5 for contacts: the responsible at T of the clock's primary entity, else the event's manager.
-fn now_manager(
-    world: &World,
+/// Decision 5 for contacts: the manager responsible at T for the clock's primary entity, else the event's manager.
+fn responsible_or_event_manager(
+    history: &TenantHistory,
     entity: Option<&EntityId>,
     event: &Option<String>,
     fixed: &Option<String>,
@@ -216,89 +220,90 @@ fn now_manager(
     if !readings::CONTACT_NOW_FIGURES_BY_RESPONSIBLE_AT_T {
         return fixed.clone();
     }
-    entity.and_then(|id| world.entities[id].responsible()).map(str::to_owned).or_else(|| event.clone())
+    entity.and_then(|id| history.entities[id].responsible()).map(str::to_owned).or_else(|| event.clone())
 }
 
-fn standing_now(world: &World, standing: &Standing) -> Option<String> {
-    now_manager(world, standing.primary.as_ref(), &standing.manager, &standing.who)
+fn attributed_manager_now(history: &TenantHistory, attribution: &Attribution) -> Option<String> {
+    responsible_or_event_manager(history, attribution.primary.as_ref(), &attribution.manager, &attribution.who)
 }
 
-/// Call-back and reply lags are on the clock of their rule as it stood where the clock started (wall if the rule is off).
+/// Call-back and reply lags use the clock of their rule in the scope where the clock started (wall if the rule is off).
 fn rule_clock(norms: &Norms, rule: &str, scope: &Scope) -> Clock {
     norms.rule(rule, scope).map_or(Clock::Wall, |norm| norm.clock)
 }
 
 fn gather_calls(facts: &mut Facts, norms: &Norms, log: &ContactLog) {
     for group in missed_call_not_returned::groups(log) {
-        let first: &Missed = group.first;
+        let first: &MissedCall = group.first;
         match group.answer {
             None => {
-                let who = standing_now(facts.world, &first.standing);
-                facts.unreturned.push(Fact { date: first.end, who, what: () });
+                let who = attributed_manager_now(facts.history, &first.attribution);
+                facts.unreturned.push(Fact { date: first.end, who, value: () });
             }
-            // Fixed reading b: only call-backs by the staff.
+            // Fixed reading b: only outbound calls are call backs.
             Some(answer) if answer.by_staff => {
-                let clock = rule_clock(norms, "missed_call_not_returned", &first.standing.scope);
-                let what = clock.between(first.end, answer.date);
-                facts.call_backs.push(Fact { date: answer.date, who: answer.who.clone(), what });
+                let clock = rule_clock(norms, "missed_call_not_returned", &first.attribution.scope);
+                let value = clock.between(first.end, answer.date);
+                facts.call_backs.push(Fact { date: answer.date, who: answer.who.clone(), value });
             }
             Some(_) => {}
         }
     }
 }
 
-fn gather_letters(facts: &mut Facts, norms: &Norms, contact: &str, log: &ContactLog) {
+fn gather_messages(facts: &mut Facts, norms: &Norms, contact: &str, log: &ContactLog) {
     const RULE: &str = "message_unanswered";
-    let asks =
-        |letter: &&Letter| message_unanswered::asks_by_channel(norms, letter, readings::CHANNELS_LIMIT_THE_FIGURES);
-    let letters: Vec<&Letter> = log.letters.iter().filter(asks).collect();
-    let (answered, pending) = replies(facts.world, contact, &letters);
+    let expects_reply = |message: &&ReceivedMessage| {
+        message_unanswered::expects_reply(norms, message, readings::CHANNELS_LIMIT_THE_FIGURES)
+    };
+    let messages: Vec<&ReceivedMessage> = log.messages.iter().filter(expects_reply).collect();
+    let (answered, pending) = replies(facts.history, contact, &messages);
     for (first, answer) in answered {
-        let clock = rule_clock(norms, RULE, &first.standing.scope);
-        let what = clock.between(first.at, answer.date.max(first.at));
-        facts.replies.push(Fact { date: answer.date, who: answer.who.clone(), what });
+        let clock = rule_clock(norms, RULE, &first.attribution.scope);
+        let value = clock.between(first.at, answer.date.max(first.at));
+        facts.replies.push(Fact { date: answer.date, who: answer.who.clone(), value });
     }
     if let Some(first) = pending {
-        let who = standing_now(facts.world, &first.standing);
-        facts.unanswered.push(Fact { date: first.at, who, what: () });
+        let who = attributed_manager_now(facts.history, &first.attribution);
+        facts.unanswered.push(Fact { date: first.at, who, value: () });
     }
 }
 
-/// One contact's letters and all answers by their dates (at one instant in the order of effect): an answer ends all that
-/// is pending then. Each answer with the first pending letter, and the first one that is pending still.
+/// Merges the messages and replies of one contact by date (at one instant in event order): a reply settles all messages
+/// pending at that date. Returns each reply with the first message it settled, and the first message still pending.
 fn replies<'a>(
-    world: &'a World,
+    history: &'a TenantHistory,
     contact: &str,
-    letters: &[&'a Letter],
-) -> (Vec<(&'a Letter, &'a Answer)>, Option<&'a Letter>) {
-    if letters.is_empty() {
+    messages: &[&'a ReceivedMessage],
+) -> (Vec<(&'a ReceivedMessage, &'a Answer)>, Option<&'a ReceivedMessage>) {
+    if messages.is_empty() {
         return (Vec::new(), None);
     }
-    enum What<'a> {
-        Letter(&'a Letter),
+    enum Entry<'a> {
+        ReceivedMessage(&'a ReceivedMessage),
         Answer(&'a Answer),
     }
     let date_of = |answer: &Answer| match readings::CONVERSATION_ANSWERS_ONLY_EARLIER_MESSAGES {
         true => answer.date,
-        false => world.instant_of(answer.moment),
+        false => history.instant_of(answer.moment),
     };
-    let mut dated: Vec<(i64, usize, What)> = Vec::new();
-    dated.extend(letters.iter().map(|letter| (letter.at, letter.moment, What::Letter(letter))));
-    // Only those that could ever matter to one of these letters.
-    let relevant = world
+    let mut dated: Vec<(i64, usize, Entry)> = Vec::new();
+    dated.extend(messages.iter().map(|message| (message.at, message.moment, Entry::ReceivedMessage(message))));
+    // Only replies that match one of these messages.
+    let relevant = history
         .answers
         .iter()
-        .filter(|answer| letters.iter().any(|letter| message_unanswered::answers(answer, letter, contact)));
-    dated.extend(relevant.map(|answer| (date_of(answer), answer.moment, What::Answer(answer))));
+        .filter(|answer| messages.iter().any(|message| message_unanswered::answers(answer, message, contact)));
+    dated.extend(relevant.map(|answer| (date_of(answer), answer.moment, Entry::Answer(answer))));
     dated.sort_by_key(|(date, moment, _)| (*date, *moment));
 
     let mut answered = Vec::new();
-    let mut pending: Vec<&Letter> = Vec::new();
-    for (_, _, what) in dated {
-        match what {
-            What::Letter(letter) => pending.push(letter),
-            What::Answer(answer) => {
-                if pending.iter().any(|letter| message_unanswered::answers(answer, letter, contact)) {
+    let mut pending: Vec<&ReceivedMessage> = Vec::new();
+    for (_, _, value) in dated {
+        match value {
+            Entry::ReceivedMessage(message) => pending.push(message),
+            Entry::Answer(answer) => {
+                if pending.iter().any(|message| message_unanswered::answers(answer, message, contact)) {
                     answered.push((pending[0], answer));
                     pending.clear();
                 }
@@ -309,109 +314,116 @@ fn replies<'a>(
 }
 
 impl Facts<'_> {
-    fn rows_of(&self, subject: &str, windows: &[Window], whose: &dyn Fn(Option<&str>) -> bool, rows: &mut Vec<Value>) {
+    fn rows_of(
+        &self,
+        subject: &str,
+        windows: &[Window],
+        includes: &dyn Fn(Option<&str>) -> bool,
+        rows: &mut Vec<Value>,
+    ) {
         for window in windows {
-            rows.push(self.row(subject, &window.name, self.window(window, whose)));
+            rows.push(self.row(subject, &window.name, self.window(window, includes)));
         }
-        rows.push(self.row(subject, "now", self.now(whose)));
+        rows.push(self.row(subject, "now", self.now(includes)));
     }
 
     fn row(&self, subject: &str, window: &str, values: Value) -> Value {
         let Value::Object(mut row) = values else { unreachable!("values are an object") };
-        row.insert("tenant_id".to_owned(), json!(self.world.tenant));
+        row.insert("tenant_id".to_owned(), json!(self.history.tenant));
         row.insert("subject".to_owned(), json!(subject));
         row.insert("window".to_owned(), json!(window));
         row.insert("at".to_owned(), json!(written(self.until)));
         Value::Object(row)
     }
 
-    /// The panes k−n … k with k = ⌊T / slide⌋: the n complete ones before the running one, and the running one.
-    fn window(&self, window: &Window, whose: &dyn Fn(Option<&str>) -> bool) -> Value {
+    /// The panes k−n … k with k = ⌊T / slide⌋: the current pane and the n complete ones before it.
+    fn window(&self, window: &Window, includes: &dyn Fn(Option<&str>) -> bool) -> Value {
         let panes = window.size / window.slide;
         let start = (self.until.div_euclid(window.slide) - panes) * window.slide;
         let span = start..=self.until;
-        let pick = Pick { span: &span, whose };
+        let selection = Selection { span: &span, includes };
 
-        let won_lost = pick.of(&self.deal_closings);
-        let won = won_lost.iter().filter(|f| f.what.0 == Outcome::Won).count();
-        let lost = won_lost.iter().filter(|f| f.what.0 == Outcome::Lost).count();
+        let won_lost = selection.of(&self.deal_closings);
+        let won = won_lost.iter().filter(|f| f.value.0 == Outcome::Won).count();
+        let lost = won_lost.iter().filter(|f| f.value.0 == Outcome::Lost).count();
         let mut amounts: BTreeMap<String, i64> = BTreeMap::new();
-        for closing in won_lost.iter().filter(|f| f.what.0 == Outcome::Won) {
-            if let Some((currency, minor)) = &closing.what.1 {
+        for closing in won_lost.iter().filter(|f| f.value.0 == Outcome::Won) {
+            if let Some((currency, minor)) = &closing.value.1 {
                 *amounts.entry(currency.clone()).or_default() += minor;
             }
         }
-        let lead_closings = pick.of(&self.lead_closings);
-        let closed_as = |outcome| lead_closings.iter().filter(|f| f.what == outcome).count();
+        let lead_closings = selection.of(&self.lead_closings);
+        let closed_as = |outcome| lead_closings.iter().filter(|f| f.value == outcome).count();
         let (converted, disqualified) = (closed_as(Outcome::Converted), closed_as(Outcome::Disqualified));
 
-        let calls = pick.of(&self.world.calls);
+        let calls = selection.of(&self.history.calls);
         let count = |outbound, conversation| {
-            calls.iter().filter(|c| c.what.outbound == outbound && c.what.conversation == conversation).count()
+            calls.iter().filter(|c| c.value.outbound == outbound && c.value.conversation == conversation).count()
         };
-        let messages = pick.of(&self.world.messages);
-        let by_channel = |sent| counts(messages.iter().filter(|m| m.what.0 == sent).map(|m| m.what.1.as_str()));
+        let messages = selection.of(&self.history.messages);
+        let by_channel = |sent| counts(messages.iter().filter(|m| m.value.0 == sent).map(|m| m.value.1.as_str()));
 
-        let offers = pick.of(&self.world.offers);
-        let deals: BTreeSet<&str> = offers.iter().map(|o| o.what.deal.as_str()).collect();
-        let special: BTreeSet<&str> = offers.iter().filter(|o| o.what.special).map(|o| o.what.deal.as_str()).collect();
-        let reviews = pick.of(&self.world.reviews);
-        let verdicts = |verdict: &str| reviews.iter().filter(|r| r.what.verdict == verdict).count();
+        let offers = selection.of(&self.history.offers);
+        let deals: BTreeSet<&str> = offers.iter().map(|o| o.value.deal.as_str()).collect();
+        let special: BTreeSet<&str> =
+            offers.iter().filter(|o| o.value.special).map(|o| o.value.deal.as_str()).collect();
+        let reviews = selection.of(&self.history.reviews);
+        let verdicts = |verdict: &str| reviews.iter().filter(|r| r.value.verdict == verdict).count();
 
         json!({
-            "leads_received": pick.of(&self.leads).len(),
+            "leads_received": selection.of(&self.leads).len(),
             "leads_disqualified": disqualified,
             "lead_conversion": {
-                "cohort": share(pick.of(&self.leads).iter().map(|f| f.what)),
-                // Decision 24: LOST is in neither.
+                "cohort": share(selection.of(&self.leads).iter().map(|f| f.value)),
+                // Decision 24: LOST counts in neither.
                 "closed": ratio(converted + disqualified, converted),
             },
-            "stage_conversion": self.stage_conversion(&span, whose),
-            "win_rate": {"cohort": share(pick.of(&self.deals).iter().map(|f| f.what)), "closed": ratio(won + lost, won)},
+            "stage_conversion": self.stage_conversion(&span, includes),
+            "win_rate": {"cohort": share(selection.of(&self.deals).iter().map(|f| f.value)), "closed": ratio(won + lost, won)},
             "first_response": {
-                "wall": lags(pick.of(&self.lags_wall)),
-                "business": lags(pick.of(&self.lags_business)),
-                "within_norm": share(pick.of(&self.judged).iter().map(|f| f.what)),
+                "wall": lags(selection.of(&self.lags_wall)),
+                "business": lags(selection.of(&self.lags_business)),
+                "within_norm": share(selection.of(&self.judged).iter().map(|f| f.value)),
             },
-            "call_back": lags(pick.of(&self.call_backs)),
-            "reply": lags(pick.of(&self.replies)),
+            "call_back": lags(selection.of(&self.call_backs)),
+            "reply": lags(selection.of(&self.replies)),
             "calls": {
                 "inbound_answered": count(false, true),
                 "inbound_missed": count(false, false),
                 "outbound_answered": count(true, true),
                 "outbound_unanswered": count(true, false),
             },
-            "talk_seconds": calls.iter().fold(0.0, |sum, c| sum + c.what.talk_seconds),
+            "talk_seconds": calls.iter().fold(0.0, |sum, c| sum + c.value.talk_seconds),
             "messages": {"sent": by_channel(true), "received": by_channel(false)},
-            "meetings": pick.of(&self.world.meetings).len(),
-            "touches": pick.of(&self.world.touches).len(),
+            "meetings": selection.of(&self.history.meetings).len(),
+            "touches": selection.of(&self.history.touches).len(),
             "deals_won": won,
             "deals_lost": lost,
             "amount_won": amounts,
             "terms": {
                 "offered": deals.len(),
                 "special": special.len(),
-                "mean_discount_percent": mean(offers.iter().map(|o| o.what.discount)),
+                "mean_discount_percent": mean(offers.iter().map(|o| o.value.discount)),
             },
             "reviews": {
                 "n": reviews.len(),
-                "mean_score": mean(reviews.iter().map(|r| r.what.score)),
+                "mean_score": mean(reviews.iter().map(|r| r.value.score)),
                 "successes": verdicts("SUCCESS"),
                 "failures": verdicts("FAILURE"),
             },
-            "violations": counts(pick.of(&self.violations).iter().map(|f| f.what)),
+            "violations": counts(selection.of(&self.violations).iter().map(|f| f.value)),
         })
     }
 
-    /// Of deals that first reached order ≥ k in the window, the share that reached order ≥ k+1, or is won.
-    fn stage_conversion(&self, span: &std::ops::RangeInclusive<i64>, whose: &dyn Fn(Option<&str>) -> bool) -> Value {
+    /// Of the deals that first reached order ≥ k in the window, the ratio that reached order ≥ k+1 or is won.
+    fn stage_conversion(&self, span: &std::ops::RangeInclusive<i64>, includes: &dyn Fn(Option<&str>) -> bool) -> Value {
         let mut all = Map::new();
         for (name, pipeline) in self.pipelines.iter() {
             let deals: Vec<&Reached> = self
                 .stages
                 .iter()
-                .filter(|deal| deal.what.pipeline == *name && whose(deal.who.as_deref()))
-                .map(|deal| &deal.what)
+                .filter(|deal| deal.value.pipeline == *name && includes(deal.who.as_deref()))
+                .map(|deal| &deal.value)
                 .collect();
             let mut stages = Map::new();
             for (order, stage) in pipeline.stages.iter().enumerate() {
@@ -428,38 +440,38 @@ impl Facts<'_> {
         Value::Object(all)
     }
 
-    fn now(&self, whose: &dyn Fn(Option<&str>) -> bool) -> Value {
-        let pick = Pick { span: &(i64::MIN..=i64::MAX), whose };
-        let waits = pick.of(&self.awaiting);
+    fn now(&self, includes: &dyn Fn(Option<&str>) -> bool) -> Value {
+        let selection = Selection { span: &(i64::MIN..=i64::MAX), includes };
+        let waits = selection.of(&self.awaiting);
         let mut open: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-        for fact in pick.of(&self.open) {
-            *open.entry(&fact.what.0).or_default().entry(&fact.what.1).or_default() += 1;
+        for fact in selection.of(&self.open) {
+            *open.entry(&fact.value.0).or_default().entry(&fact.value.1).or_default() += 1;
         }
         let mut overdue: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-        for fact in pick.of(&self.overdue) {
-            *overdue.entry(&fact.what.0).or_default().entry(&fact.what.1).or_default() += 1;
+        for fact in selection.of(&self.overdue) {
+            *overdue.entry(&fact.value.0).or_default().entry(&fact.value.1).or_default() += 1;
         }
         json!({
             "awaiting_first_response": waits.len(),
-            "oldest_wait_seconds": waits.iter().map(|f| f.what).max().map(seconds),
+            "oldest_wait_seconds": waits.iter().map(|f| f.value).max().map(seconds),
             "open": open,
             "overdue": overdue,
-            "open_alerts": counts(pick.of(&self.open_alerts).iter().map(|f| f.what)),
-            "unreturned_calls": pick.of(&self.unreturned).len(),
-            "unanswered_messages": pick.of(&self.unanswered).len(),
+            "open_alerts": counts(selection.of(&self.open_alerts).iter().map(|f| f.value)),
+            "unreturned_calls": selection.of(&self.unreturned).len(),
+            "unanswered_messages": selection.of(&self.unanswered).len(),
         })
     }
 }
 
 /// The facts of a window and a subject.
-struct Pick<'a> {
+struct Selection<'a> {
     span: &'a std::ops::RangeInclusive<i64>,
-    whose: &'a dyn Fn(Option<&str>) -> bool,
+    includes: &'a dyn Fn(Option<&str>) -> bool,
 }
 
-impl Pick<'_> {
+impl Selection<'_> {
     fn of<'f, T>(&self, facts: &'f [Fact<T>]) -> Vec<&'f Fact<T>> {
-        facts.iter().filter(|f| self.span.contains(&f.date) && (self.whose)(f.who.as_deref())).collect()
+        facts.iter().filter(|f| self.span.contains(&f.date) && (self.includes)(f.who.as_deref())).collect()
     }
 }
 
@@ -482,7 +494,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 fn lags(facts: Vec<&Fact<i64>>) -> Value {
-    let mut lags: Vec<f64> = facts.iter().map(|f| seconds(f.what)).collect();
+    let mut lags: Vec<f64> = facts.iter().map(|f| seconds(f.value)).collect();
     lags.sort_by(f64::total_cmp);
     json!({
         "n": lags.len(),
@@ -544,7 +556,7 @@ mod tests {
             let (l, u) = wilson(n, k).unwrap();
             assert!((l - lower).abs() < 1e-9 && (u - upper).abs() < 1e-9, "{n} {k}: {l} {u}");
         }
-        // At the ends one bound has a closed form: z²/(n+z²).
+        // For k = 0 and k = n one bound has a closed form: z²/(n+z²).
         let z2 = 1.959_963_984_540_054_f64.powi(2);
         let (l, u) = wilson(10, 0).unwrap();
         assert!(close(l, 0.0) && close(u, z2 / (10.0 + z2)));

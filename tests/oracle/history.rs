@@ -1,13 +1,13 @@
-//! One tenant's events, replayed once in the order of effect into plain dated histories.
+//! Replays the events of one tenant once, in event order, into plain dated histories.
 //!
-//! Nothing is judged here and nothing is forgotten. A **moment** is a number of events applied: what event number *i*
-//! (from 1) did is known from moment *i* on, and a timer at instant *t* sees [`World::moment_at`]`(t)`, that is every
-//! event up to and including *t* (decision 3: events go before deadlines). An act has a date and the moment when it
-//! became known (decision 2).
+//! Nothing is judged here and nothing is discarded. A **moment** is a number of applied events: the effects of event *i*
+//! (from 1) are known from moment *i* on, and a timer at instant *t* sees [`TenantHistory::moment_at`]`(t)`, every event
+//! up to and including *t* (decision 3: events precede deadlines). An act has a date and the moment when it became known
+//! (decision 2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decode::{Body, Call, Ending, Event, Message, Object, Outcome, Terms, Topic};
+use super::decode::{Body, Call, CallEnd, Event, Message, Object, Outcome, Terms, Topic};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipeline, Pipelines, Scope};
 use super::readings;
@@ -17,7 +17,7 @@ pub const UNKNOWN: &str = "unknown";
 /// Currency, minor units.
 pub type Money = (String, i64);
 
-/// A touch or a contact both ways, on an entity's history.
+/// A dated touch, two-way contact or conversation of an entity.
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
     pub date: i64,
@@ -31,7 +31,7 @@ pub struct Creation {
     pub moment: usize,
 }
 
-/// A first-response clock that runs.
+/// A running first-response clock.
 #[derive(Clone, Debug)]
 pub struct FirstResponse {
     pub created_at: i64,
@@ -45,42 +45,42 @@ pub struct Closing {
     pub moment: usize,
     pub outcome: Outcome,
     pub reason: Option<String>,
-    /// Touches known when it takes effect.
+    /// The number of touches known when it takes effect.
     pub touches: usize,
     pub scope: Scope,
-    /// Responsible at the closing (decision 5).
+    /// The manager responsible at the closing (decision 5).
     pub who: Option<String>,
     pub amount: Option<Money>,
 }
 
-/// Where an entity was put: by its creation, a move, a snapshot or a reopening.
+/// A stage entered by creation, a move, a snapshot or a reopening.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct StageVisit {
     /// The entry into the stage.
     pub date: i64,
     pub moment: usize,
-    /// As given then, or as named for the first time while nothing was known of it.
+    /// As known at the entry; filled in later if the pipeline was still unknown.
     pub pipeline: Option<String>,
     pub stage: String,
     pub scope: Scope,
-    /// When its pipeline became known, if that was later.
-    pub named: Option<usize>,
-    /// It stood here when the pipeline was named: the scope from then on.
-    pub named_scope: Option<Scope>,
+    /// The moment when the pipeline became known, if later.
+    pub pipeline_known: Option<usize>,
+    /// The scope from that moment on, if the entity was still in this stage.
+    pub pipeline_scope: Option<Scope>,
 }
 
-/// Closed or open again.
+/// A closing or reopening.
 #[derive(Clone, Debug)]
-pub struct Turning {
+pub struct OpenChange {
     pub at: i64,
     pub moment: usize,
     pub open: bool,
     pub scope: Scope,
 }
 
-/// Nothing is known of what was before the first known stage (decision 9).
+/// The stages before the first known stage are unknown (decision 9).
 #[derive(Clone, Debug)]
-pub struct Past {
+pub struct UnknownPast {
     pub pipeline: Option<String>,
     pub first: String,
     pub from: Option<String>,
@@ -93,31 +93,31 @@ pub enum Goal {
     Closed(&'static str),
 }
 
-/// What the rules about moves judge, with what was known then.
+/// A move to be judged by the move rules, with the state known at that moment.
 #[derive(Clone, Debug)]
 pub struct Move {
     pub at: i64,
     pub moment: usize,
     pub scope: Scope,
     pub pipeline: Option<String>,
-    /// It left another pipeline.
-    pub from_another: bool,
-    /// The held stage, else `from_stage_id`; `None`: a placing of which only the requirements are judged.
+    /// It changed the pipeline.
+    pub changes_pipeline: bool,
+    /// The current stage, else `from_stage_id`; `None`: not a move, only the requirements are judged.
     pub from: Option<String>,
     pub to: Goal,
-    /// The stages of `pipeline` visited before it.
+    /// The stages of `pipeline` visited before.
     pub visited: BTreeSet<String>,
     pub fields: BTreeSet<String>,
     pub activities: BTreeSet<String>,
 }
 
-/// A clock of `neglected`.
+/// A clock of the rule `neglected`.
 #[derive(Clone, Debug)]
 pub struct Idle {
     pub anchor: i64,
     pub moment: usize,
     pub scope: Scope,
-    /// From the creation or a reopening, not from a touch.
+    /// Started by the creation or a reopening, not by a touch.
     pub untouched: bool,
 }
 
@@ -128,9 +128,9 @@ pub struct Entity {
     pub seen_at: i64,
     pub created: Option<Creation>,
     pub first_response: Option<FirstResponse>,
-    /// A deal's lead: the first one named stays (decision 10).
+    /// A deal's lead: the first one named is kept (decision 10).
     pub lead: Option<String>,
-    /// (moment, manager): who was responsible from when.
+    /// (moment, manager) of each assignment.
     pub managers: Vec<(usize, String)>,
     pub pipeline: Option<String>,
     pub stage: Option<String>,
@@ -138,36 +138,36 @@ pub struct Entity {
     pub amount: Option<i64>,
     pub currency: Option<String>,
     pub closings: Vec<Closing>,
-    /// The closing that stands (decision 12), as an index of `closings`.
-    pub standing: Option<usize>,
+    /// The closing in effect (decision 12), as an index into `closings`.
+    pub current_closing: Option<usize>,
     /// (instant, moment).
     pub deleted: Option<(i64, usize)>,
     pub touches: Vec<Act>,
-    pub both_ways: Vec<Act>,
+    pub two_way_contacts: Vec<Act>,
     /// Answered calls with talk time.
     pub conversations: Vec<Act>,
     /// `lead_created` or `deal_created` was seen.
     pub creation_event: bool,
-    pub places: Vec<Place>,
-    pub turnings: Vec<Turning>,
-    pub past: Option<Past>,
+    pub visits: Vec<StageVisit>,
+    pub open_changes: Vec<OpenChange>,
+    pub unknown_past: Option<UnknownPast>,
     /// Every `from_stage_id`, with its pipeline.
-    pub froms: Vec<(Option<String>, String)>,
+    pub left_stages: Vec<(Option<String>, String)>,
     pub moves: Vec<Move>,
     pub fields: BTreeSet<String>,
     pub activities: BTreeSet<String>,
     pub idle: Vec<Idle>,
-    /// The anchor of the clock of `neglected` that runs.
+    /// The anchor of the running clock of `neglected`.
     idle_since: Option<i64>,
 }
 
 impl Entity {
     pub fn is_open(&self) -> bool {
-        self.standing.is_none() && self.deleted.is_none()
+        self.current_closing.is_none() && self.deleted.is_none()
     }
 
-    pub fn standing(&self) -> Option<&Closing> {
-        self.standing.map(|index| &self.closings[index])
+    pub fn current_closing(&self) -> Option<&Closing> {
+        self.current_closing.map(|index| &self.closings[index])
     }
 
     pub fn responsible_at(&self, moment: usize) -> Option<&str> {
@@ -178,37 +178,37 @@ impl Entity {
         self.managers.last().map(|(_, manager)| manager.as_str())
     }
 
-    /// The amount by currency; one without a currency is in `unknown`.
+    /// The amount with its currency, or `unknown` if it has none.
     fn money(&self) -> Option<Money> {
         Some((self.currency.clone().unwrap_or(UNKNOWN.to_owned()), self.amount?))
     }
 
     pub fn amount_won(&self) -> Option<Money> {
-        if readings::AMOUNT_WON_AS_KNOWN_AT_T { self.money() } else { self.standing()?.amount.clone() }
+        if readings::AMOUNT_WON_AS_KNOWN_AT_T { self.money() } else { self.current_closing()?.amount.clone() }
     }
 }
 
-/// Whom a call or message belongs to, and what that fixed for a clock that starts with it.
+/// The manager, entity and scope of a call or message, fixed for a clock that starts with it.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct Attribution {
     /// The event's own `manager_id`.
     pub manager: Option<String>,
     pub primary: Option<EntityId>,
-    /// Responsible of the primary entity then, else the event's manager.
+    /// The manager then responsible for the primary entity, else the event's manager.
     pub who: Option<String>,
     pub scope: Scope,
 }
 
-/// A missed call: its end starts the clock.
+/// A missed call; its end starts the clock.
 #[derive(Clone, Debug)]
-pub struct Missed {
+pub struct MissedCall {
     pub end: i64,
     pub moment: usize,
     pub call: String,
-    pub standing: Standing,
+    pub attribution: Attribution,
 }
 
-/// A call that may answer missed ones: an outbound call, or a conversation.
+/// A call that may settle missed calls: an outbound call or a conversation.
 #[derive(Clone, Debug)]
 pub struct CallBack {
     pub date: i64,
@@ -217,19 +217,19 @@ pub struct CallBack {
     pub who: Option<String>,
 }
 
-/// A message received that asks for an answer.
+/// A received message that requires a reply.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct ReceivedMessage {
     pub at: i64,
     pub moment: usize,
     pub id: String,
     pub thread: Option<String>,
     pub channel: String,
     pub entities: Vec<EntityId>,
-    pub standing: Standing,
+    pub attribution: Attribution,
 }
 
-/// A message sent or a conversation, as a possible answer to letters.
+/// A sent message or a conversation, as a possible reply to received messages.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub date: i64,
@@ -244,17 +244,17 @@ pub struct Answer {
 
 #[derive(Default, Debug)]
 pub struct ContactLog {
-    pub missed: Vec<Missed>,
+    pub missed: Vec<MissedCall>,
     pub call_backs: Vec<CallBack>,
-    pub letters: Vec<Letter>,
+    pub messages: Vec<ReceivedMessage>,
 }
 
-/// A dated fact of a figure and the manager that it counts for (nobody: department `unknown`).
+/// A dated fact of a figure and the manager it counts for (without one: department `unknown`).
 #[derive(Clone, Debug)]
 pub struct Fact<T> {
     pub date: i64,
     pub who: Option<String>,
-    pub what: T,
+    pub value: T,
 }
 
 #[derive(Clone, Debug)]
@@ -271,7 +271,7 @@ pub struct Offer {
     pub discount: f64,
 }
 
-/// `terms_offered`, for the rules.
+/// A `terms_offered` as judged by the rules.
 #[derive(Clone, Debug)]
 pub struct Offered {
     pub at: i64,
@@ -280,7 +280,7 @@ pub struct Offered {
     pub who: Option<String>,
     pub grade: Option<String>,
     pub pipeline: Option<String>,
-    /// The event's, else the deal's last known.
+    /// The event's amount, else the deal's last known amount.
     pub amount: Option<i64>,
     pub scope: Scope,
     pub terms: Terms,
@@ -292,21 +292,21 @@ pub struct Review {
     pub verdict: String,
 }
 
-/// What is known of a call while its `call_ended` has not come, and after.
+/// The state of a call before and after its `call_ended`.
 #[derive(Default)]
 struct CallState {
-    /// Its outbound `call_started` already was the touch: of these entities and to this contact.
+    /// Its outbound `call_started` was already counted as a touch of these entities and this contact.
     attempted: bool,
     entities: Vec<EntityId>,
     contact: Option<String>,
     ended: bool,
 }
 
-pub struct World {
+pub struct TenantHistory {
     pub tenant: String,
     /// The instant of the first event seen of the tenant (decision 8).
     pub first_seen: i64,
-    /// The instants of the events, in order of effect.
+    /// The instants of the events, in event order.
     instants: Vec<i64>,
     /// The topic of each event.
     pub topics: Vec<Topic>,
@@ -314,12 +314,12 @@ pub struct World {
     pub entities: BTreeMap<EntityId, Entity>,
     /// (moment, department) of each `manager_upserted`.
     pub managers: BTreeMap<String, Vec<(usize, Option<String>)>>,
-    /// Everybody named as a manager: upserted, responsible or acting.
-    pub everybody: BTreeSet<String>,
+    /// All managers: upserted, responsible or acting.
+    pub all_managers: BTreeSet<String>,
     pub contacts: BTreeMap<String, ContactLog>,
     pub answers: Vec<Answer>,
     pub calls: Vec<Fact<CallFact>>,
-    /// `what`: sent, channel.
+    /// `value`: sent, channel.
     pub messages: Vec<Fact<(bool, String)>>,
     pub touches: Vec<Fact<()>>,
     pub meetings: Vec<Fact<()>>,
@@ -328,27 +328,27 @@ pub struct World {
     /// (moment, grade) of each `manager_upserted`.
     grades: BTreeMap<String, Option<String>>,
     pub reviews: Vec<Fact<Review>>,
-    /// Contact → the entities that list it.
-    holders: BTreeMap<String, BTreeSet<EntityId>>,
-    /// Decision 10: tied by the first message that belongs to an entity; the tie never moves.
+    /// The entities that list a contact.
+    entities_by_contact: BTreeMap<String, BTreeSet<EntityId>>,
+    /// Decision 10: a thread is tied permanently by its first message that belongs to an entity.
     threads: BTreeMap<String, EntityId>,
     call_states: BTreeMap<String, CallState>,
     min_talk_seconds: f64,
 }
 
-impl World {
-    /// `events`: one tenant's, in order of effect, without duplicates.
-    pub fn replay(tenant: &str, events: &[Event], norms: &Norms) -> World {
-        let mut world = World::empty(tenant, events, norms);
+impl TenantHistory {
+    /// `events`: those of one tenant, in event order, without duplicates.
+    pub fn replay(tenant: &str, events: &[Event], norms: &Norms) -> TenantHistory {
+        let mut history = TenantHistory::empty(tenant, events, norms);
         for (index, event) in events.iter().enumerate() {
-            world.apply(event, index + 1);
+            history.apply(event, index + 1);
         }
-        world
+        history
     }
 
-    /// Before the first event; [`World::apply`] takes them one by one.
-    pub fn empty(tenant: &str, events: &[Event], norms: &Norms) -> World {
-        World {
+    /// The state before the first event; [`TenantHistory::apply`] applies the events one by one.
+    pub fn empty(tenant: &str, events: &[Event], norms: &Norms) -> TenantHistory {
+        TenantHistory {
             tenant: tenant.to_owned(),
             first_seen: events.iter().map(|e| e.at).min().unwrap_or(0),
             instants: events.iter().map(|e| e.at).collect(),
@@ -356,7 +356,7 @@ impl World {
             pipelines: norms.pipelines.clone(),
             entities: BTreeMap::new(),
             managers: BTreeMap::new(),
-            everybody: BTreeSet::new(),
+            all_managers: BTreeSet::new(),
             contacts: BTreeMap::new(),
             answers: Vec::new(),
             calls: Vec::new(),
@@ -367,14 +367,14 @@ impl World {
             offered: Vec::new(),
             grades: BTreeMap::new(),
             reviews: Vec::new(),
-            holders: BTreeMap::new(),
+            entities_by_contact: BTreeMap::new(),
             threads: BTreeMap::new(),
             call_states: BTreeMap::new(),
             min_talk_seconds: norms.min_talk_seconds,
         }
     }
 
-    /// How many events a timer at this instant sees.
+    /// The number of events that a timer at this instant sees.
     pub fn moment_at(&self, at: i64) -> usize {
         self.instants.partition_point(|instant| *instant <= at)
     }
@@ -384,7 +384,7 @@ impl World {
         self.instants[moment - 1]
     }
 
-    /// The department of somebody's latest `manager_upserted` by then; nobody's is `unknown` (decision 6).
+    /// The department in the manager's latest `manager_upserted` by then; without a manager `unknown` (decision 6).
     pub fn department_at(&self, manager: Option<&str>, moment: usize) -> &str {
         manager
             .and_then(|manager| self.managers.get(manager))
@@ -401,28 +401,29 @@ impl World {
             Body::StageChanged { entity: id, pipeline, from, to, fields } => {
                 let Some(entity) = self.entity(id, at, moment) else { return };
                 entity.fields.extend(fields.iter().cloned());
-                let named = self.pipeline_said(id, pipeline, moment);
-                let said = Said { stage: Some(to), from: from.as_ref(), date: None, how: How::Moved };
-                self.put(id, at, moment, &said, named);
+                let change = self.set_pipeline(id, pipeline, moment);
+                let update = StageUpdate { stage: Some(to), from: from.as_ref(), date: None, kind: UpdateKind::Moved };
+                self.update_stage(id, at, moment, &update, change);
             }
             Body::Assigned { entity, manager } => self.assign(entity, manager, at, moment),
             Body::Closed { entity, outcome, reason } => self.close(entity, *outcome, reason.as_ref(), at, moment),
             Body::Reopened { entity: id, stage } => {
                 let Some(entity) = self.entity(id, at, moment) else { return };
-                let was_closed = entity.standing.take().is_some();
+                let was_closed = entity.current_closing.take().is_some();
                 if was_closed {
                     let scope = self.scope_of(id);
                     let entity = self.entities.get_mut(id).unwrap();
-                    entity.turnings.push(Turning { at, moment, open: true, scope });
+                    entity.open_changes.push(OpenChange { at, moment, open: true, scope });
                     self.idle_from(id, at, moment, false);
                 }
                 if was_closed || readings::REOPENED_PLACES_AN_OPEN_ENTITY {
-                    let said = Said { stage: stage.as_ref(), from: None, date: None, how: How::Put };
-                    self.put(id, at, moment, &said, Named::Same);
+                    let update =
+                        StageUpdate { stage: stage.as_ref(), from: None, date: None, kind: UpdateKind::Placed };
+                    self.update_stage(id, at, moment, &update, PipelineChange::Same);
                 }
             }
             Body::Deleted { entity } => {
-                // An unknown one is created by its deletion: decision 11, deleted is for good.
+                // A deletion creates an unknown entity as deleted: deletion is permanent (decision 11).
                 if let Some(entity) = self.entity(entity, at, moment) {
                     entity.deleted = Some((at, moment));
                 }
@@ -441,24 +442,24 @@ impl World {
                 if meeting || demo {
                     self.touch(std::slice::from_ref(entity), Act { date: at, moment });
                     let subject = self.entities.get_mut(entity).unwrap();
-                    subject.both_ways.push(Act { date: at, moment });
-                    self.touches.push(Fact { date: at, who: who.clone(), what: () });
+                    subject.two_way_contacts.push(Act { date: at, moment });
+                    self.touches.push(Fact { date: at, who: who.clone(), value: () });
                 }
                 if meeting {
                     // Decision 22: `meetings` are MEETING.
-                    self.meetings.push(Fact { date: at, who, what: () });
+                    self.meetings.push(Fact { date: at, who, value: () });
                 }
-                self.everybody.extend(manager.clone());
+                self.all_managers.extend(manager.clone());
             }
             Body::Reviewed { manager, score, verdict } => {
-                self.everybody.insert(manager.clone());
-                let what = Review { score: *score, verdict: verdict.clone() };
-                self.reviews.push(Fact { date: at, who: Some(manager.clone()), what });
+                self.all_managers.insert(manager.clone());
+                let value = Review { score: *score, verdict: verdict.clone() };
+                self.reviews.push(Fact { date: at, who: Some(manager.clone()), value });
             }
             Body::Manager { manager, department, grade } => {
                 self.grades.insert(manager.clone(), grade.clone());
-                // Decision 14: the whole is replaced.
-                self.everybody.insert(manager.clone());
+                // Decision 14: an upsert replaces all fields.
+                self.all_managers.insert(manager.clone());
                 self.managers.entry(manager.clone()).or_default().push((moment, department.clone()));
             }
             Body::CallStarted(call) => self.call_started(call, at, moment),
@@ -469,7 +470,7 @@ impl World {
 
     // ---- entities
 
-    /// The entity of an event: an unknown one is created with unknown creation; `None` if it is deleted (decision 11).
+    /// The entity of an event, created with unknown creation if new; `None` if deleted (decision 11).
     fn entity(&mut self, id: &EntityId, at: i64, moment: usize) -> Option<&mut Entity> {
         let entity = self.entities.entry(id.clone()).or_insert_with(|| Entity {
             id: id.clone(),
@@ -485,16 +486,16 @@ impl World {
             amount: None,
             currency: None,
             closings: Vec::new(),
-            standing: None,
+            current_closing: None,
             deleted: None,
             touches: Vec::new(),
-            both_ways: Vec::new(),
+            two_way_contacts: Vec::new(),
             conversations: Vec::new(),
             creation_event: false,
-            places: Vec::new(),
-            turnings: Vec::new(),
-            past: None,
-            froms: Vec::new(),
+            visits: Vec::new(),
+            open_changes: Vec::new(),
+            unknown_past: None,
+            left_stages: Vec::new(),
             moves: Vec::new(),
             fields: BTreeSet::new(),
             activities: BTreeSet::new(),
@@ -504,7 +505,7 @@ impl World {
         entity.deleted.is_none().then_some(entity)
     }
 
-    /// `lead_created`, `deal_created`. Decision 8: what is known already stays, attributes only fill gaps.
+    /// `lead_created`, `deal_created`. Decision 8: known attributes are kept, only gaps are filled.
     fn created(&mut self, o: &Object, at: i64, moment: usize) {
         let Some(entity) = self.entity(&o.entity, at, moment) else { return };
         entity.creation_event = true;
@@ -518,15 +519,16 @@ impl World {
             self.assign(&o.entity, manager, at, moment);
         }
         self.link_all(o);
-        self.names_lead(o, at, moment);
-        let named = if pipeline_known { Named::Same } else { self.pipeline_said(&o.entity, &o.pipeline, moment) };
+        self.link_lead(o, at, moment);
+        let change =
+            if pipeline_known { PipelineChange::Same } else { self.set_pipeline(&o.entity, &o.pipeline, moment) };
         self.creation_known(&o.entity, at, moment);
         let stage = if stage_known { None } else { o.stage.as_ref() };
-        let said = Said { stage, from: None, date: None, how: How::Put };
-        self.put(&o.entity, at, moment, &said, named);
+        let update = StageUpdate { stage, from: None, date: None, kind: UpdateKind::Placed };
+        self.update_stage(&o.entity, at, moment, &update, change);
     }
 
-    /// Decision 10: derived are created, assigned, stage moves and closed; absent fields say nothing.
+    /// Decision 10: implies creation, assignment, stage moves and closing; absent fields mean no change.
     fn snapshot(&mut self, o: &Object, at: i64, moment: usize) {
         let Some(entity) = self.entity(&o.entity, at, moment) else { return };
         replace(&mut entity.source, &o.source);
@@ -537,95 +539,97 @@ impl World {
             self.assign(&o.entity, manager, at, moment);
         }
         self.link_all(o);
-        self.names_lead(o, at, moment);
-        let named = self.pipeline_said(&o.entity, &o.pipeline, moment);
+        self.link_lead(o, at, moment);
+        let change = self.set_pipeline(&o.entity, &o.pipeline, moment);
         if let Some(created_at) = o.created_at {
-            // A creation cannot lie after the event that tells of it.
+            // A creation cannot be later than the event that reports it.
             self.creation_known(&o.entity, created_at.min(at), moment);
         }
-        // Shown as it was created, it is as if its creation had been told: the same story by other means.
+        // A snapshot with the stage at creation is equivalent to a creation event.
         let entity = self.entities.get_mut(&o.entity).unwrap();
         let shown = o.stage.as_ref().and(o.stage_entered_at).map_or(at, |entered| entered.min(at));
         if entity.stage.is_none() && entity.created.is_some_and(|created| shown <= created.at) {
             entity.creation_event = true;
         }
-        let said = Said { stage: o.stage.as_ref(), from: None, date: o.stage_entered_at, how: How::Snapshot };
-        self.put(&o.entity, at, moment, &said, named);
+        let update =
+            StageUpdate { stage: o.stage.as_ref(), from: None, date: o.stage_entered_at, kind: UpdateKind::Snapshot };
+        self.update_stage(&o.entity, at, moment, &update, change);
         if let Some(outcome) = o.outcome {
-            // Dated `occurred_at`; without an outcome nothing is reopened.
+            // Dated `occurred_at`. A snapshot without an outcome reopens nothing.
             self.close(&o.entity, outcome, o.reason.as_ref(), at, moment);
         }
     }
 
     // ---- stages
 
-    /// A pipeline that an event names. Named for the first time it is that of everything before; the stay goes on.
-    fn pipeline_said(&mut self, id: &EntityId, said: &Option<String>, moment: usize) -> Named {
+    /// Sets the pipeline named by an event. The first pipeline also applies to everything before; the visit continues.
+    fn set_pipeline(&mut self, id: &EntityId, reported: &Option<String>, moment: usize) -> PipelineChange {
         let entity = self.entities.get_mut(id).unwrap();
-        let Some(said) = said else { return Named::Same };
-        match entity.pipeline.replace(said.clone()) {
+        let Some(reported) = reported else { return PipelineChange::Same };
+        match entity.pipeline.replace(reported.clone()) {
             None => {
-                let fill = |held: &mut Option<String>| *held = held.take().or(Some(said.clone()));
-                for place in &mut entity.places {
-                    fill(&mut place.pipeline);
-                    place.named = Some(moment);
+                let fill = |held: &mut Option<String>| *held = held.take().or(Some(reported.clone()));
+                for visit in &mut entity.visits {
+                    fill(&mut visit.pipeline);
+                    visit.pipeline_known = Some(moment);
                 }
-                entity.froms.iter_mut().for_each(|(pipeline, _)| fill(pipeline));
-                entity.past.iter_mut().for_each(|past| fill(&mut past.pipeline));
-                Named::First
+                entity.left_stages.iter_mut().for_each(|(pipeline, _)| fill(pipeline));
+                entity.unknown_past.iter_mut().for_each(|unknown_past| fill(&mut unknown_past.pipeline));
+                PipelineChange::First
             }
-            Some(old) if old != *said => Named::Another(old),
-            Some(_) => Named::Same,
+            Some(old) if old != *reported => PipelineChange::Another(old),
+            Some(_) => PipelineChange::Same,
         }
     }
 
-    /// An entity is put into a stage, or moves there, or is told to be where it is.
-    fn put(&mut self, id: &EntityId, at: i64, moment: usize, said: &Said, named: Named) {
+    /// Records that an entity entered a stage, moved, or is still in its stage.
+    fn update_stage(&mut self, id: &EntityId, at: i64, moment: usize, update: &StageUpdate, change: PipelineChange) {
         let scope = self.scope_of(id);
         let pipelines = self.pipelines.clone();
         let entity = self.entities.get_mut(id).unwrap();
-        if named == Named::First
-            && let Some(place) = entity.places.last_mut()
+        if change == PipelineChange::First
+            && let Some(visit) = entity.visits.last_mut()
         {
-            place.named_scope = Some(scope.clone());
+            visit.pipeline_scope = Some(scope.clone());
         }
-        if let Some(from) = said.from {
-            // It was left: in a change of pipeline it was a stage of the old one.
-            let pipeline = if let Named::Another(old) = &named { Some(old.clone()) } else { entity.pipeline.clone() };
-            entity.froms.push((pipeline, from.clone()));
+        if let Some(from) = update.from {
+            // The stage was left; in a pipeline change it belongs to the old pipeline.
+            let pipeline =
+                if let PipelineChange::Another(old) = &change { Some(old.clone()) } else { entity.pipeline.clone() };
+            entity.left_stages.push((pipeline, from.clone()));
         }
-        let from_another = matches!(named, Named::Another(_));
+        let changes_pipeline = matches!(change, PipelineChange::Another(_));
         let held = entity.stage.clone();
-        // A snapshot may name another pipeline and no stage: the stage goes along.
-        let to = match (said.stage, &held) {
+        // A snapshot may name another pipeline and no stage: the stage is kept.
+        let to = match (update.stage, &held) {
             (Some(stage), _) => stage.clone(),
-            (None, Some(held)) if from_another => held.clone(),
+            (None, Some(held)) if changes_pipeline => held.clone(),
             _ => return,
         };
-        if held.as_ref() == Some(&to) && !from_another {
+        if held.as_ref() == Some(&to) && !changes_pipeline {
             return;
         }
-        let mut date = said.date.unwrap_or(at).min(at);
-        if let Some(place) = entity.places.last() {
-            // Decision 10: between the entry into the held stage and `occurred_at`.
-            date = date.max(place.date);
+        let mut date = update.date.unwrap_or(at).min(at);
+        if let Some(visit) = entity.visits.last() {
+            // Decision 10: between the entry into the current stage and `occurred_at`.
+            date = date.max(visit.date);
             if !readings::STAGE_DATE_MAY_PRECEDE_A_REOPENING
-                && let Some(turning) = entity.turnings.last()
+                && let Some(open_change) = entity.open_changes.last()
             {
-                date = date.max(turning.at);
+                date = date.max(open_change.at);
             }
         }
         if held.is_none() {
-            // Decision 9: from or after its own creation event, or a snapshot whose stage is dated at its creation.
+            // Decision 9: the past is known after a creation event or a snapshot with its stage dated at creation.
             if !entity.creation_event {
                 let pipeline = entity.pipeline.clone();
-                entity.past = Some(Past { pipeline, first: to.clone(), from: said.from.cloned() });
+                entity.unknown_past = Some(UnknownPast { pipeline, first: to.clone(), from: update.from.cloned() });
             }
         }
-        let (judged, from) = match said.how {
-            How::Put => (false, None),
-            How::Snapshot => (held.is_some(), held),
-            How::Moved => (true, held.or(said.from.cloned())),
+        let (judged, from) = match update.kind {
+            UpdateKind::Placed => (false, None),
+            UpdateKind::Snapshot => (held.is_some(), held),
+            UpdateKind::Moved => (true, held.or(update.from.cloned())),
         };
         if judged {
             let visited = visited(entity, &pipelines);
@@ -634,7 +638,7 @@ impl World {
                 moment,
                 scope: scope.clone(),
                 pipeline: entity.pipeline.clone(),
-                from_another,
+                changes_pipeline,
                 from,
                 to: Goal::Stage(to.clone()),
                 visited,
@@ -644,25 +648,34 @@ impl World {
         }
         entity.stage = Some(to.clone());
         let pipeline = entity.pipeline.clone();
-        entity.places.push(Place { date, moment, pipeline, stage: to, scope, named: None, named_scope: None });
+        entity.visits.push(StageVisit {
+            date,
+            moment,
+            pipeline,
+            stage: to,
+            scope,
+            pipeline_known: None,
+            pipeline_scope: None,
+        });
     }
 
-    /// A clock of `neglected` starts, unless one runs that is as young (decision 8: never before the first event seen).
+    /// Starts a clock of `neglected` unless one with the same or a later anchor runs. Decision 8: it is never anchored
+    /// before the tenant's first event.
     fn idle_from(&mut self, id: &EntityId, date: i64, moment: usize, touch: bool) {
         let anchor = date.max(self.first_seen);
         let scope = self.scope_of(id);
         let entity = self.entities.get_mut(id).unwrap();
-        // "Last touch, else creation": the first touch goes before the creation, also if it is dated earlier.
-        let first = touch && entity.touches.len() == 1 && entity.turnings.is_empty();
+        // "Last touch, else creation": the first touch takes precedence over the creation even if dated earlier.
+        let first = touch && entity.touches.len() == 1 && entity.open_changes.is_empty();
         if entity.is_open() && (first || entity.idle_since.is_none_or(|since| anchor > since)) {
             entity.idle_since = Some(anchor);
             entity.idle.push(Idle { anchor, moment, scope, untouched: !touch });
         }
     }
 
-    /// The first word on the creation stands. It starts the first-response clock of a lead, or of a deal that has no lead
-    /// then (learning the lead later changes nothing, decision 10), in the scope that holds now (decision 7), unless
-    /// the creation is earlier than the first event seen of the tenant (decision 8).
+    /// The first report of the creation is final. It starts the first-response clock of a lead, or of a deal without a
+    /// lead (learning the lead later changes nothing, decision 10), in the current scope (decision 7), unless the
+    /// creation precedes the tenant's first event (decision 8).
     fn creation_known(&mut self, id: &EntityId, created_at: i64, moment: usize) {
         let scope = self.scope_of(id);
         let first_seen = self.first_seen;
@@ -672,8 +685,8 @@ impl World {
         }
         entity.created = Some(Creation { at: created_at, moment });
         let idle = entity.idle_since.is_none() && entity.touches.is_empty();
-        let owed = id.kind == Kind::Lead || entity.lead.is_none();
-        if owed && created_at >= first_seen {
+        let awaits_response = id.kind == Kind::Lead || entity.lead.is_none();
+        if awaits_response && created_at >= first_seen {
             entity.first_response = Some(FirstResponse { created_at, moment, scope });
         }
         if idle {
@@ -681,7 +694,7 @@ impl World {
         }
     }
 
-    /// Decision 7: the responsible's department, the entity's pipeline, its source (a deal's: its own, else its lead's).
+    /// Decision 7: the responsible manager's department, the entity's pipeline, its source (for a deal else its lead's).
     fn scope_of(&self, id: &EntityId) -> Scope {
         let entity = &self.entities[id];
         let lead = entity.lead.as_ref().and_then(|lead| self.entities.get(&EntityId::lead(lead)));
@@ -696,14 +709,14 @@ impl World {
     fn assign(&mut self, id: &EntityId, manager: &str, at: i64, moment: usize) {
         if let Some(entity) = self.entity(id, at, moment) {
             entity.managers.push((moment, manager.to_owned()));
-            self.everybody.insert(manager.to_owned());
+            self.all_managers.insert(manager.to_owned());
         }
     }
 
-    /// Decision 12: the same outcome again changes nothing, another one replaces the closing and is a new act.
+    /// Decision 12: repeating the outcome changes nothing; another outcome replaces the closing and is a new act.
     fn close(&mut self, id: &EntityId, outcome: Outcome, reason: Option<&String>, at: i64, moment: usize) {
         let Some(entity) = self.entity(id, at, moment) else { return };
-        if entity.standing().is_some_and(|closing| closing.outcome == outcome) {
+        if entity.current_closing().is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
         let scope = self.scope_of(id);
@@ -724,7 +737,7 @@ impl World {
                 moment,
                 scope: scope.clone(),
                 pipeline: entity.pipeline.clone(),
-                from_another: false,
+                changes_pipeline: false,
                 from: entity.stage.clone(),
                 to: Goal::Closed(goal),
                 visited,
@@ -734,17 +747,17 @@ impl World {
         }
         let who = entity.responsible().map(str::to_owned);
         if entity.is_open() {
-            entity.turnings.push(Turning { at, moment, open: false, scope: scope.clone() });
+            entity.open_changes.push(OpenChange { at, moment, open: false, scope: scope.clone() });
         }
         entity.idle_since = None;
         let (touches, amount) = (entity.touches.len(), entity.money());
         entity.closings.push(Closing { at, moment, outcome, reason: reason.cloned(), touches, scope, who, amount });
-        entity.standing = Some(entity.closings.len() - 1);
+        entity.current_closing = Some(entity.closings.len() - 1);
     }
 
-    /// Decision 12: a deal's first naming of an open lead closes it as CONVERTED at that instant; not one that was unknown
-    /// when it was named. Decision 10: the first lead stays.
-    fn names_lead(&mut self, o: &Object, at: i64, moment: usize) {
+    /// Decision 12: when a deal first names an open lead, that lead is closed as CONVERTED at that instant, unless it
+    /// was unknown. Decision 10: the first lead is kept.
+    fn link_lead(&mut self, o: &Object, at: i64, moment: usize) {
         let Some(lead) = &o.lead else { return };
         let deal = self.entities.get_mut(&o.entity).unwrap();
         if deal.lead.is_some() {
@@ -759,7 +772,7 @@ impl World {
 
     fn link(&mut self, id: &EntityId, contact: Option<&str>) {
         if let Some(contact) = contact {
-            self.holders.entry(contact.to_owned()).or_default().insert(id.clone());
+            self.entities_by_contact.entry(contact.to_owned()).or_default().insert(id.clone());
         }
     }
 
@@ -777,14 +790,14 @@ impl World {
             replace(&mut deal.currency, &terms.currency);
         }
         let who = terms.manager.clone().or(deal.responsible().map(str::to_owned));
-        // Special: any discount, instalment, or prepayment under 100 %.
+        // Special: any discount, instalment plan, or prepayment below 100 %.
         let special = terms.discount.is_some_and(|percent| percent > 0.0)
             || terms.installment.is_some_and(|months| months > 0)
             || terms.prepayment.is_some_and(|percent| percent < 100.0);
-        self.everybody.extend(terms.manager.clone());
-        // Decision 17: none given = 0.
-        let what = Offer { deal: terms.deal.clone(), special, discount: terms.discount.unwrap_or(0.0) };
-        self.offers.push(Fact { date: at, who: who.clone(), what });
+        self.all_managers.extend(terms.manager.clone());
+        // Decision 17: a missing discount counts as 0.
+        let value = Offer { deal: terms.deal.clone(), special, discount: terms.discount.unwrap_or(0.0) };
+        self.offers.push(Fact { date: at, who: who.clone(), value });
         let scope = self.scope_of(&id);
         let deal = &self.entities[&id];
         self.offered.push(Offered {
@@ -803,8 +816,8 @@ impl World {
 
     // ---- interactions
 
-    /// Semantics, *Identity*: the entities a call or message belongs to, and the primary one.
-    fn belongs(
+    /// Semantics, *Identity*: the entities that a call or message belongs to, and the primary one.
+    fn resolve_entities(
         &mut self,
         entity: Option<&EntityId>,
         thread: Option<&str>,
@@ -812,7 +825,7 @@ impl World {
         at: i64,
         moment: usize,
     ) -> (Vec<EntityId>, Option<EntityId>) {
-        // Decision 11: what names a deleted entity goes by the contact. An unknown one is created.
+        // Decision 11: an event that names a deleted entity is resolved by its contact. An unknown entity is created.
         if let Some(id) = entity
             && self.entity(id, at, moment).is_some()
         {
@@ -823,9 +836,9 @@ impl World {
         {
             return (vec![id.clone()], Some(id.clone()));
         }
-        let holders = contact.and_then(|contact| self.holders.get(contact));
+        let entities_by_contact = contact.and_then(|contact| self.entities_by_contact.get(contact));
         let open: Vec<&Entity> =
-            holders.into_iter().flatten().map(|id| &self.entities[id]).filter(|e| e.is_open()).collect();
+            entities_by_contact.into_iter().flatten().map(|id| &self.entities[id]).filter(|e| e.is_open()).collect();
         let primary = open.iter().max_by_key(|e| {
             let unknown = if readings::UNKNOWN_CREATION_IS_OLDEST { i64::MIN } else { e.seen_at };
             (e.created.map_or(unknown, |c| c.at), e.seen)
@@ -833,25 +846,25 @@ impl World {
         (open.iter().map(|e| e.id.clone()).collect(), primary.map(|e| e.id.clone()))
     }
 
-    /// Decision 5: the event's manager, else the responsible of the primary entity.
+    /// Decision 5: the event's manager, else the manager responsible for the primary entity.
     fn actor(&self, manager: Option<&String>, primary: Option<&EntityId>) -> Option<String> {
         manager.cloned().or_else(|| self.entities[primary?].responsible().map(str::to_owned))
     }
 
-    /// Decisions 5 and 7, for contact clocks and lags: responsible of the primary entity, else the event's manager.
+    /// Decisions 5 and 7, for contact clocks and lags: the manager responsible for the primary entity, else the event's.
     fn owner(&self, manager: Option<&String>, primary: Option<&EntityId>) -> Option<String> {
         primary.and_then(|id| self.entities[id].responsible()).or(manager.map(String::as_str)).map(str::to_owned)
     }
 
-    fn standing(&self, manager: Option<&String>, primary: Option<EntityId>) -> Standing {
+    fn attribution(&self, manager: Option<&String>, primary: Option<EntityId>) -> Attribution {
         let who = self.owner(manager, primary.as_ref());
         let mut scope = match &primary {
             Some(id) => self.scope_of(id),
             None => Scope { tenant: self.tenant.clone(), department: UNKNOWN.to_owned(), pipeline: None, source: None },
         };
-        // Without an entity (or a responsible): the department of the event's manager.
+        // Without an entity or responsible manager: the department of the event's manager.
         scope.department = self.department_at(who.as_deref(), usize::MAX).to_owned();
-        Standing { manager: manager.cloned(), primary, who, scope }
+        Attribution { manager: manager.cloned(), primary, who, scope }
     }
 
     fn touch(&mut self, entities: &[EntityId], act: Act) {
@@ -861,62 +874,62 @@ impl World {
         }
     }
 
-    /// Decision 2: an outbound `call_started` is an attempt at its own instant. Of an inbound one nothing counts yet.
+    /// Decision 2: an outbound `call_started` is an attempt at its own instant; an inbound one does not count yet.
     fn call_started(&mut self, call: &Call, at: i64, moment: usize) {
         if self.call_states.contains_key(&call.id) {
             return;
         }
-        self.everybody.extend(call.manager.clone());
-        let (entities, primary) = self.belongs(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
+        self.all_managers.extend(call.manager.clone());
+        let (entities, primary) = self.resolve_entities(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
         let mut state = CallState::default();
         if call.outbound {
             self.touch(&entities, Act { date: at, moment });
             let who = self.actor(call.manager.as_ref(), primary.as_ref());
-            self.touches.push(Fact { date: at, who, what: () });
+            self.touches.push(Fact { date: at, who, value: () });
             self.call_back(call, primary.as_ref(), at, moment);
             state = CallState { attempted: true, entities, contact: call.phone.clone(), ended: false };
         }
         self.call_states.insert(call.id.clone(), state);
     }
 
-    fn call_ended(&mut self, call: &Call, ending: &Ending, at: i64, moment: usize) {
+    fn call_ended(&mut self, call: &Call, ending: &CallEnd, at: i64, moment: usize) {
         let state = self.call_states.entry(call.id.clone()).or_default();
         if state.ended {
-            // Decision 26: a call counts once for ever.
+            // Decision 26: a call counts once.
             return;
         }
         state.ended = true;
         let (attempted, attempted_entities, attempted_contact) =
             (state.attempted, std::mem::take(&mut state.entities), state.contact.take());
 
-        self.everybody.extend(call.manager.clone());
-        let (entities, primary) = self.belongs(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
+        self.all_managers.extend(call.manager.clone());
+        let (entities, primary) = self.resolve_entities(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
         let who = self.actor(call.manager.as_ref(), primary.as_ref());
-        // Decision 22: dated `started_at`; missing: the end.
+        // Decision 22: dated `started_at`, or the end if missing.
         let date = ending.started_at.map_or(at, |started| started.min(at));
         let conversation = ending.answered && ending.talk_seconds >= self.min_talk_seconds;
         let talk_seconds = if conversation { ending.talk_seconds } else { 0.0 };
-        let what = CallFact { outbound: call.outbound, conversation, talk_seconds };
-        self.calls.push(Fact { date, who: who.clone(), what });
+        let value = CallFact { outbound: call.outbound, conversation, talk_seconds };
+        self.calls.push(Fact { date, who: who.clone(), value });
 
         if call.outbound || conversation {
-            // Entities that the attempt touched are not touched again; those that join now get their touch now.
+            // Entities touched by the attempt are not touched again; entities that join now are touched now.
             let joining: Vec<EntityId> =
                 entities.iter().filter(|id| !attempted_entities.contains(id)).cloned().collect();
             self.touch(&joining, Act { date, moment });
             if !attempted {
-                self.touches.push(Fact { date, who, what: () });
+                self.touches.push(Fact { date, who, value: () });
             }
         }
-        // Whether it was a conversation matters to all whom the call touched.
-        let mut met = entities;
-        met.extend(attempted_entities.into_iter().filter(|id| self.entities[id].deleted.is_none()));
-        met.sort();
-        met.dedup();
+        // A conversation concerns every entity that the call touched.
+        let mut touched_entities = entities;
+        touched_entities.extend(attempted_entities.into_iter().filter(|id| self.entities[id].deleted.is_none()));
+        touched_entities.sort();
+        touched_entities.dedup();
         if conversation {
-            for id in &met {
+            for id in &touched_entities {
                 let entity = self.entities.get_mut(id).unwrap();
-                entity.both_ways.push(Act { date, moment });
+                entity.two_way_contacts.push(Act { date, moment });
                 entity.conversations.push(Act { date, moment });
             }
             self.answers.push(Answer {
@@ -926,19 +939,19 @@ impl World {
                 contact: call.phone.clone(),
                 thread: None,
                 in_reply_to: None,
-                entities: met,
+                entities: touched_entities,
                 who: self.owner(call.manager.as_ref(), primary.as_ref()),
             });
         }
-        let rang_already = attempted && attempted_contact == call.phone;
-        if (call.outbound || conversation) && !rang_already {
+        let already_counted = attempted && attempted_contact == call.phone;
+        if (call.outbound || conversation) && !already_counted {
             self.call_back(call, primary.as_ref(), date, moment);
         } else if !call.outbound
             && !conversation
             && let Some(contact) = &call.phone
         {
-            let standing = self.standing(call.manager.as_ref(), primary);
-            let missed = Missed { end: at, moment, call: call.id.clone(), standing };
+            let attribution = self.attribution(call.manager.as_ref(), primary);
+            let missed = MissedCall { end: at, moment, call: call.id.clone(), attribution };
             self.contacts.entry(contact.clone()).or_default().missed.push(missed);
         }
     }
@@ -951,23 +964,23 @@ impl World {
     }
 
     fn message(&mut self, m: &Message, at: i64, moment: usize) {
-        self.everybody.extend(m.manager.clone());
+        self.all_managers.extend(m.manager.clone());
         let (entities, primary) =
-            self.belongs(m.entity.as_ref(), m.thread.as_deref(), m.contact.as_deref(), at, moment);
+            self.resolve_entities(m.entity.as_ref(), m.thread.as_deref(), m.contact.as_deref(), at, moment);
         if let (Some(thread), Some(primary)) = (&m.thread, &primary)
             && (!m.automatic || readings::AUTOMATIC_MESSAGES_TIE_THREADS)
         {
             self.threads.entry(thread.clone()).or_insert_with(|| primary.clone());
         }
         let who = self.actor(m.manager.as_ref(), primary.as_ref());
-        // Decision 22: automatic messages are counted.
-        self.messages.push(Fact { date: at, who: who.clone(), what: (m.sent, m.channel.clone()) });
+        // Decision 22: automatic messages count in `messages`.
+        self.messages.push(Fact { date: at, who: who.clone(), value: (m.sent, m.channel.clone()) });
         if m.automatic {
             return;
         }
         if m.sent {
             self.touch(&entities, Act { date: at, moment });
-            self.touches.push(Fact { date: at, who, what: () });
+            self.touches.push(Fact { date: at, who, value: () });
             self.answers.push(Answer {
                 date: at,
                 moment,
@@ -981,83 +994,84 @@ impl World {
         } else {
             for id in &entities {
                 let entity = self.entities.get_mut(id).unwrap();
-                // Decision 2: contact both ways by message goes by the order of effect.
+                // Decision 2: two-way contact by message follows event order.
                 if !entity.touches.is_empty() {
-                    entity.both_ways.push(Act { date: at, moment });
+                    entity.two_way_contacts.push(Act { date: at, moment });
                 }
             }
-            // Decision 15: no normal form, no clock.
+            // Decision 15: without a normal form there is no clock.
             if let Some(contact) = &m.contact {
-                let letter = Letter {
+                let message = ReceivedMessage {
                     at,
                     moment,
                     id: m.id.clone(),
                     thread: m.thread.clone(),
                     channel: m.channel.clone(),
                     entities,
-                    standing: self.standing(m.manager.as_ref(), primary),
+                    attribution: self.attribution(m.manager.as_ref(), primary),
                 };
-                self.contacts.entry(contact.clone()).or_default().letters.push(letter);
+                self.contacts.entry(contact.clone()).or_default().messages.push(message);
             }
         }
     }
 }
 
-/// What an event says of a stage.
-struct Said<'a> {
+/// The stage information of an event.
+struct StageUpdate<'a> {
     stage: Option<&'a String>,
     from: Option<&'a String>,
     date: Option<i64>,
-    how: How,
+    kind: UpdateKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum UpdateKind {
     /// `stage_changed`.
     Moved,
     Snapshot,
-    /// Created there, or reopened there: no move.
-    Put,
+    /// Created or reopened in the stage: not a move.
+    Placed,
 }
 
-/// What an event's pipeline was to the entity.
+/// The pipeline of an event relative to that of the entity.
 #[derive(PartialEq, Eq)]
-enum Named {
+enum PipelineChange {
     Same,
     First,
     Another(String),
 }
 
-/// The stages of the entity's present pipeline that it has visited so far.
+/// The stages of the entity's current pipeline that it has visited so far.
 fn visited(entity: &Entity, pipelines: &Pipelines) -> BTreeSet<String> {
-    let places = entity.places.iter().filter(|place| place.pipeline == entity.pipeline).map(|place| &place.stage);
-    let froms = entity.froms.iter().filter(|(pipeline, _)| *pipeline == entity.pipeline).map(|(_, stage)| stage);
-    let mut visited: BTreeSet<String> = places.chain(froms).cloned().collect();
+    let visits = entity.visits.iter().filter(|visit| visit.pipeline == entity.pipeline).map(|visit| &visit.stage);
+    let left_stages =
+        entity.left_stages.iter().filter(|(pipeline, _)| *pipeline == entity.pipeline).map(|(_, stage)| stage);
+    let mut visited: BTreeSet<String> = visits.chain(left_stages).cloned().collect();
     let pipeline = entity.pipeline.as_ref().and_then(|name| pipelines.get(name));
-    if let (Some(past), Some(pipeline)) = (&entity.past, pipeline)
-        && past.pipeline == entity.pipeline
+    if let (Some(unknown_past), Some(pipeline)) = (&entity.unknown_past, pipeline)
+        && unknown_past.pipeline == entity.pipeline
     {
-        visited.extend(pipeline.stages[..past.known_before(pipeline)].iter().map(|stage| stage.id.clone()));
+        visited.extend(pipeline.stages[..unknown_past.known_before(pipeline)].iter().map(|stage| stage.id.clone()));
     }
     visited
 }
 
-impl Past {
-    /// How many stages of its pipeline count as visited, and as reached before any window.
+impl UnknownPast {
+    /// The number of stages of its pipeline that count as visited, and as reached before any window.
     pub fn known_before(&self, pipeline: &Pipeline) -> usize {
         let from = self.from.as_ref().and_then(|from| pipeline.order(from));
         from.map(|from| from + 1).or(pipeline.order(&self.first)).unwrap_or(0)
     }
 }
 
-fn fill<T: Clone>(held: &mut Option<T>, said: &Option<T>) {
+fn fill<T: Clone>(held: &mut Option<T>, reported: &Option<T>) {
     if held.is_none() {
-        held.clone_from(said);
+        held.clone_from(reported);
     }
 }
 
-fn replace<T: Clone>(held: &mut Option<T>, said: &Option<T>) {
-    if said.is_some() {
-        held.clone_from(said);
+fn replace<T: Clone>(held: &mut Option<T>, reported: &Option<T>) {
+    if reported.is_some() {
+        held.clone_from(reported);
     }
 }

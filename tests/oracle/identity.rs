@@ -1,5 +1,4 @@
-//! Who is who: normal forms of phones, addresses and handles, entity names, and the keys under which alerts name a
-//! contact.
+//! Identities: normal forms of phones, addresses and handles, entity names, and the contact keys used in alerts.
 
 use std::fmt;
 
@@ -12,7 +11,7 @@ pub enum Kind {
     Deal,
 }
 
-/// A lead or a deal; written `lead:ID` as in a subject.
+/// A lead or a deal; displayed as `lead:ID`, as in a subject.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntityId {
     pub kind: Kind,
@@ -42,10 +41,10 @@ impl fmt::Display for EntityId {
 /// A phone's normal form: digits with country code, no plus (decision 28, default country RU).
 pub fn phone(raw: &str) -> Option<String> {
     let lower = raw.to_lowercase();
-    // The extension is cut off first: `доб. 12`, `ext 12`, `,12`.
+    // Remove the extension first: `доб. 12`, `ext 12`, `,12`.
     let end = ["доб", "ext", ","].iter().filter_map(|mark| lower.find(mark)).min().unwrap_or(lower.len());
     let number = &lower[..end];
-    // Letters that are left (or an `@`): a SIP name, `anonymous`, no number.
+    // Remaining letters or an `@` mean a SIP name or `anonymous`, not a number.
     if number.chars().any(|c| c.is_alphabetic() || c == '@') {
         return None;
     }
@@ -56,7 +55,7 @@ pub fn phone(raw: &str) -> Option<String> {
     } else if let Some(rest) = digits.strip_prefix("00") {
         rest.to_owned()
     } else if digits.starts_with("810") && (number.contains('~') || digits.len() > 11) {
-        // `8~10`; eleven digits without the tilde are a national form.
+        // `8~10`; eleven digits without the tilde are a national number.
         digits[3..].to_owned()
     } else if digits.len() == 10 {
         format!("7{digits}")
@@ -95,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn russian_forms_meet() {
+    fn russian_spellings_have_one_normal_form() {
         for form in [
             "8 (812) 123-45-67",
             "+7 812 123 45 67",
@@ -112,14 +111,14 @@ mod tests {
             let expected = if form == "8122345678" { "78122345678" } else { "78121234567" };
             assert_eq!(phone(form).as_deref(), Some(expected), "{form}");
         }
-        // +7 numbers whose national part begins with 8 stay what they are.
+        // +7 numbers whose national part begins with 8 are unchanged.
         for national in ["800", "812", "831", "861", "862"] {
             let expected = format!("7{national}5553535");
             for form in [format!("+7{national}5553535"), format!("8{national}5553535"), format!("{national}5553535")] {
                 assert_eq!(phone(&form), Some(expected.clone()), "{form}");
             }
         }
-        // Kazakhstan shares the code.
+        // Kazakhstan has the same country code.
         assert_eq!(phone("8 (701) 234-56-78"), phone("+7 701 234 5678"));
     }
 
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number() {
+    fn not_a_number() {
         for form in [
             "",
             "anonymous",

@@ -1,19 +1,19 @@
-//! The naive batch: an independent oracle that computes from the written specification alone (`events.md`,
-//! `semantics.md`, `formats.md`, `decisions.md`; "decision N" below is a point of the last) what the program must say.
+//! A naive batch implementation that computes the expected output from the written specification alone (`events.md`,
+//! `semantics.md`, `formats.md`, `decisions.md`; "decision N" below is an item of the last).
 //!
-//! It owns nothing of the program and looks at none of its code. A tenant's events are replayed once in the order of
-//! effect into plain dated histories ([`history`]); every alert and every figure is then a query over the full
-//! histories. It favours obviousness over speed.
+//! It shares no code with the program. The events of a tenant are replayed once in event order into plain dated
+//! histories ([`history`]); every alert and every figure is then a query over the full history. Simplicity is preferred
+//! to speed.
 //!
 //! ```text
-//! events ─ decode ─ sort, duplicates ─ history (one World a tenant) ─┬─ rules::*  ─ alerts ─┐
-//! norms  ─ norms, calendar ───────────────────────────────────────────┴─ figures ─ rows ◄────┘
+//! events ─ decode ─ sort, duplicates ─ TenantHistory per tenant ─┬─ rules::*  ─ alerts ─┐
+//! norms  ─ norms, calendar ──────────────────────────────────────┴─ figures ─ rows ◄────┘
 //! ```
 //!
-//! In scope: the rules in [`RULES`] and every figure that follows from events. Another rule is one more file in `rules/`
-//! and one more line in [`rules::judge`].
+//! In scope: the rules in [`RULES`] and every figure that follows from events. A new rule is a file in `rules/` and a
+//! line in [`rules::judge`].
 //!
-//! Where the specification leaves room, the reading chosen is a constant in [`readings`], so that it can be turned.
+//! Where the specification is ambiguous, the chosen reading is a constant in [`readings`], so that it can be switched.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::mod_module_files)]
 
 pub mod alert;
@@ -38,12 +38,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-// Not every test that generates streams compares.
+// Not every test that generates streams compares output.
 #[allow(unused_imports)]
 pub use compare::differences;
 pub use decode::decodes;
 
-/// The rules that the oracle judges; alerts and counts of other rules are none of its business.
+/// The rules that the oracle judges; alerts and counts of other rules are not compared.
 pub const RULES: [&str; 20] = [
     "first_response_late",
     "too_few_attempts",
@@ -67,23 +67,23 @@ pub const RULES: [&str; 20] = [
     "source_silent",
 ];
 
-/// Duplicates are looked for this far back (semantics: default of `dedup_window`; not part of the norms document).
+/// Deduplication window (semantics: default of `dedup_window`; not part of the norms document).
 const DEDUP_WINDOW_MS: i64 = 6 * 3_600_000;
 
-/// What must come out.
+/// The expected output.
 pub struct Verdict {
     /// Every status of every alert, in order of (`at`, tenant).
     pub alerts: Vec<Value>,
     /// Every row at `until`: tenant by tenant, subject by subject, each window and `now`.
     pub rows: Vec<Value>,
-    /// Tenants of which some `response_slow` was nearer to its norm than an estimate can tell.
+    /// Tenants with a `response_slow` value too close to its norm to be decided from an estimate.
     pub borderline: BTreeSet<String>,
 }
 
-/// Judges `events` (one JSON object each, in file order: the position is the tie breaker "offset or line") by `norms`
-/// (the norms document as JSON). `until_ms`: events and timers up to and including it; `None` = the last event.
+/// Judges `events` (one JSON object each, in file order: the position is the tie breaker "offset or line") against
+/// `norms` (the norms document as JSON). `until_ms` is inclusive for events and timers; `None` means the last event.
 ///
-/// What [`decodes`] refuses is skipped.
+/// Events rejected by [`decodes`] are skipped.
 pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict {
     let norms = norms::Norms::read(norms);
     let mut events: Vec<decode::Event> =
@@ -92,7 +92,7 @@ pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict 
         return Verdict { alerts: Vec::new(), rows: Vec::new(), borderline: BTreeSet::new() };
     };
     events.retain(|e| e.at <= until);
-    // The order of effect: instant, topic (crm < telephony < email), line.
+    // Event order: instant, topic (crm < telephony < email), line.
     events.sort_by_key(|e| (e.at, e.topic, e.line));
     let events = without_duplicates(events);
 
@@ -105,14 +105,14 @@ pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict 
     let mut rows = Vec::new();
     let mut borderline = BTreeSet::new();
     for (tenant, events) in tenants {
-        let world = history::World::replay(&tenant, &events, &norms);
-        let mut alerts = rules::judge(&world, &norms, until);
-        let windows = rules::windows::judge(&world, &events, &norms, until);
+        let history = history::TenantHistory::replay(&tenant, &events, &norms);
+        let mut alerts = rules::judge(&history, &norms, until);
+        let windows = rules::windows::judge(&history, &events, &norms, until);
         alerts.extend(windows.alerts);
         if windows.borderline {
             borderline.insert(tenant);
         }
-        rows.extend(figures::rows(&world, &norms, &alerts, until));
+        rows.extend(figures::rows(&history, &norms, &alerts, until));
         statuses.extend(alerts.into_iter().flat_map(|a| a.statuses));
     }
     // Stable: within one instant and tenant the statuses of one alert keep their order.
@@ -120,8 +120,8 @@ pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict 
     Verdict { alerts: statuses.iter().map(alert::Status::json).collect(), rows, borderline }
 }
 
-/// Decision 3: found in order of effect, within the window of the last event *taken* with that id, inclusive;
-/// ids are unique inside tenant and topic. Decision 26: without an id an event is never a duplicate.
+/// Decision 3: duplicates are found in event order, within the window of the last *accepted* event with that id,
+/// inclusive; ids are unique within tenant and topic. Decision 26: an event without an id is never a duplicate.
 fn without_duplicates(events: Vec<decode::Event>) -> Vec<decode::Event> {
     let mut taken: HashMap<(String, u8, String), i64> = HashMap::new();
     let mut kept = Vec::new();
@@ -151,7 +151,7 @@ mod tests {
         calendar::instant(text.as_str().unwrap()).unwrap()
     }
 
-    /// What was said by some instant does not depend on what came after.
+    /// The output up to an instant does not depend on later events.
     #[test]
     fn statuses_are_causal() {
         for seed in 100..108 {
@@ -176,9 +176,9 @@ mod tests {
         }
     }
 
-    /// Duplicates and rejects change nothing; neither does a neighbour.
+    /// Duplicates, rejected events and other tenants do not affect a tenant's output.
     #[test]
-    fn tenants_are_islands() {
+    fn tenants_do_not_affect_each_other() {
         for seed in 200..206 {
             let (events, norms) = stream(seed, 250);
             let until = events.iter().map(at).max();
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// What a window rule observes at its boundary is what the manager's row says at that instant.
+    /// The values a window rule observes at a boundary equal the manager's row at that instant.
     #[test]
     fn window_rules_observe_the_rows() {
         let mut compared = std::collections::BTreeMap::<String, usize>::new();
@@ -241,9 +241,9 @@ mod tests {
         assert!(compared.len() == 4 && compared.values().all(|n| *n > 3), "{compared:?}");
     }
 
-    /// A tenant's figures are those of its departments.
+    /// A tenant's figures are the sums over its departments.
     #[test]
-    fn departments_make_up_the_tenant() {
+    fn tenant_figures_are_sums_over_departments() {
         for seed in 300..306 {
             let (events, norms) = stream(seed, 300);
             let rows = judge(&events, &norms, None).rows;

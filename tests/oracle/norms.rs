@@ -1,4 +1,4 @@
-//! The norms document: what each rule asks in a given scope.
+//! The norms document: the norm of each rule in a given scope.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::calendar::{self, Calendar, Clock};
 
-/// Where a clock starts (decision 7). `department` is `unknown` where there is none (decision 6).
+/// The scope in which a clock starts (decision 7). A missing department is `unknown` (decision 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub tenant: String,
@@ -51,7 +51,7 @@ impl Pipeline {
 
 pub type Pipelines = Rc<BTreeMap<String, Pipeline>>;
 
-/// Rules that ask nothing without a `within`.
+/// Rules that are off without a `within`.
 const NEED_WITHIN: [&str; 6] = [
     "first_response_late",
     "too_few_attempts",
@@ -69,7 +69,7 @@ pub struct Norms {
     pub min_talk_seconds: f64,
 }
 
-/// A rule as it stands in one scope.
+/// The effective norm of a rule in one scope.
 #[derive(Clone, Debug)]
 pub struct Norm {
     pub within: i64,
@@ -77,7 +77,7 @@ pub struct Norm {
     pub clock: Clock,
     pub severity: usize,
     pub escalate_after: Vec<i64>,
-    /// Everything else that the rule has.
+    /// All keys of the rule.
     pub keys: Map<String, Value>,
 }
 
@@ -114,7 +114,7 @@ impl Norms {
         Norms { document: document.clone(), pipelines: Rc::new(pipelines), calendars, windows, min_talk_seconds }
     }
 
-    /// The overrides that fit, in order: every key of `when` that is given must match.
+    /// The matching overrides, in order: every given key of `when` must match.
     fn overrides<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Value> {
         let fits = move |one: &&Value| {
             let when = &one["when"];
@@ -135,12 +135,12 @@ impl Norms {
         name.map(|name| self.calendars.get(name).expect("a calendar of the document").clone())
     }
 
-    /// The clock of business time in this scope.
+    /// The business clock in this scope.
     pub fn business(&self, scope: &Scope) -> Clock {
         Clock::business(self.calendar(scope))
     }
 
-    /// Merging is by key inside a rule, later wins; a rule that nothing names is off, and so is one not `enabled`.
+    /// Merges by key within a rule, the last one wins; a rule that is not mentioned or not `enabled` is off.
     pub fn rule(&self, rule: &str, scope: &Scope) -> Option<Norm> {
         let mut keys: Option<Map<String, Value>> = self.document["norms"].get(rule).map(map);
         for one in self.overrides(scope) {
@@ -153,7 +153,7 @@ impl Norms {
             return None;
         }
         let spans = |value: &Value| calendar::span(value.as_str()?);
-        // Decision 20: the clock is wall time and the severity a warning unless said otherwise.
+        // Decision 20: the defaults are wall time and severity `warning`.
         let business = keys.get("clock").and_then(Value::as_str) == Some("business");
         let severity = keys.get("severity").and_then(Value::as_str).unwrap_or("warning");
         let escalate_after = keys.get("escalate_after").and_then(Value::as_array);
@@ -172,7 +172,7 @@ impl Norms {
 }
 
 impl Norms {
-    /// The window of a window rule, `None` if it names none of the document's; the default is the first.
+    /// The window of a window rule, by default the first; `None` if the document does not list it.
     pub fn window(&self, norm: &Norm) -> Option<&Window> {
         match norm.keys.get("window").and_then(Value::as_str) {
             Some(name) => self.windows.iter().find(|w| w.name == name),

@@ -1,12 +1,12 @@
-//! A seeded generator of hard event streams: the same seed gives the same bytes.
+//! A seeded generator of event streams full of edge cases: the same seed gives the same bytes.
 //!
-//! It tells stories (a lead's, a deal's, a caller's, a correspondence) at random instants, drawn towards the awkward
-//! ones: deadlines and escalations of its own norms, a millisecond to either side, pane boundaries, edges of working
-//! time, changes of clocks, instants already taken by another event. The events come out in time order; ties lie in
-//! random order, so that topic and line decide.
+//! It generates scenarios (a lead, a deal, a caller, a correspondence) at random instants biased towards edge cases:
+//! deadlines and escalations of its own norms, one millisecond before or after them, pane boundaries, boundaries of
+//! working time, DST changes, instants of other events. Events are in time order; ties are in random order, so that
+//! topic and line decide.
 //!
-//! What the specification leaves undefined is not generated: a call whose start and end name different parties or
-//! directions, a start after the end, a creation in the future, spellings whose country nobody can tell.
+//! Undefined by the specification and therefore not generated: a call whose start and end name different parties or
+//! directions, a start after the end, a creation in the future, phone spellings with an ambiguous country.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// Days shortly before something happens to the clocks or the year.
+/// Days shortly before a DST change, a holiday season or the new year.
 const STARTS: [&str; 7] = [
     "2026-03-27T00:00:00Z",
     "2026-10-23T00:00:00Z",
@@ -63,7 +63,7 @@ impl Rng {
         from + (self.next() % (to - from + 1).max(1) as u64) as i64
     }
 
-    /// True in so many of a hundred cases.
+    /// True with this probability in percent.
     fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -77,21 +77,21 @@ impl Rng {
     }
 }
 
-/// `events` events in time order and the norms to judge them by.
+/// A stream of this many events in time order, and norms to judge them by.
 pub fn stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
     let mut rng = Rng(seed ^ 0x5eed_f00d);
     let start = super::calendar::instant(rng.pick(&STARTS)).unwrap() + rng.between(0, 20) * HOUR;
-    // Some are dense, so that windows fill.
+    // Some streams are dense, so that windows fill.
     let span = if rng.percent(45) { rng.between(1, 4) } else { rng.between(3, 40) } * DAY;
     let tenants: Vec<String> =
         ["acme", "globex", "initech"][..1 + rng.below(3)].iter().map(|t| (*t).to_owned()).collect();
     let norms = norms(&mut rng, &tenants, start);
-    let mut floor = Floor::new(rng, start, start + span, tenants, &norms);
-    floor.staff();
-    while floor.told.len() < events {
-        floor.story();
+    let mut generator = Generator::new(rng, start, start + span, tenants, &norms);
+    generator.emit_managers();
+    while generator.events.len() < events {
+        generator.scenario();
     }
-    (floor.finish(events), norms)
+    (generator.finish(events), norms)
 }
 
 // ---- norms
@@ -167,7 +167,7 @@ fn norms(rng: &mut Rng, tenants: &[String], start: i64) -> Value {
     document
 }
 
-/// Every rule under its key in the norms, of which the three rules about terms have one.
+/// The keys of all rules in the norms; the three rules about terms share one.
 fn rules() -> impl Iterator<Item = &'static str> {
     super::RULES.into_iter().filter_map(|rule| match rule {
         "discount_over_limit" => Some("terms"),
@@ -176,7 +176,7 @@ fn rules() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// What one stream's norms have in common.
+/// Choices shared by all norms of one stream.
 struct Style {
     windows: Vec<String>,
     window: u64,
@@ -187,7 +187,7 @@ const REASONS: [&str; 3] = ["no_budget", "spam", "whim"];
 const FIELDS: [&str; 3] = ["budget", "city", "needs"];
 const KINDS: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "TASK", "NEEDS_ANALYSIS", "INVOICE", "OTHER"];
 
-/// Stages of the pipelines; those of other pipelines and `ELSEWHERE` have no order there.
+/// Stages of the pipelines; stages of other pipelines and `ELSEWHERE` have no order.
 const INBOUND: [&str; 3] = ["NEW", "TALK", "READY"];
 const SALES: [&str; 4] = ["NEW", "NEEDS", "OFFER", "INVOICE"];
 const RENEWAL: [&str; 3] = ["NEW", "CHECK", "SIGN"];
@@ -234,8 +234,8 @@ fn pipelines(rng: &mut Rng) -> Value {
     Value::Object(all)
 }
 
-/// A whole norm, or part of one for an override. What a rule cannot do without is always there, for an override may be
-/// the only word on it.
+/// A complete norm, or a partial one for an override. Required keys are always present, because an override may be the
+/// only norm of a rule.
 fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
     if partial && rng.percent(20) {
         return json!({"enabled": false});
@@ -273,7 +273,7 @@ fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
         put("escalate_after", json!(list));
     }
     if windowed {
-        // One window a rule and stream, named or not.
+        // The same window for all rules of a stream, named or by default.
         if style.window & 1 == 0 {
             put("window", json!(style.windows[(style.window >> 8) as usize % style.windows.len()]));
         }
@@ -322,7 +322,7 @@ fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
             }
         }
         "response_slow" => {
-            // No deadline of any rule is among them.
+            // None of these is a deadline of another rule.
             put("at_most", json!(rng.pick(&["7m", "37m", "100m", "11h"])));
             if rng.percent(keep / 2) {
                 put("quantile", json!(rng.pick(&[0.5, 0.75, 0.9, 0.99])));
@@ -338,7 +338,7 @@ fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
     Value::Object(norm)
 }
 
-/// A row of the terms that are allowed.
+/// A policy row of allowed terms.
 fn policy(rng: &mut Rng) -> Value {
     let mut row = Map::new();
     if rng.percent(35) {
@@ -382,9 +382,9 @@ fn calendar(rng: &mut Rng, start: i64) -> Value {
     json!({"timezone": rng.pick(&ZONES), "week": week, "days": exceptions, "years": [2025, 2026]})
 }
 
-// ---- the sales floor
+// ---- customers, leads and deals
 
-/// A customer: phone digits with country code, an address, a handle.
+/// A customer: phone digits with country code, e-mail address, handle.
 #[derive(Clone)]
 struct Person {
     phone: String,
@@ -396,7 +396,7 @@ struct Person {
 struct Subject {
     is_lead: bool,
     id: String,
-    /// Its creation, or whenever it is first heard of.
+    /// Its creation, or its first event.
     anchor: i64,
 }
 
@@ -406,11 +406,11 @@ struct Tenant {
     people: Vec<Person>,
     leads: Vec<Subject>,
     deals: Vec<Subject>,
-    /// Counters of event ids by topic: the same ids in different topics on purpose.
+    /// Event id counters by topic: different topics use the same ids on purpose.
     ids: [usize; 3],
 }
 
-struct Floor {
+struct Generator {
     rng: Rng,
     start: i64,
     end: i64,
@@ -420,11 +420,11 @@ struct Floor {
     min_talk: i64,
     tenants: Vec<Tenant>,
     /// (instant, event).
-    told: Vec<(i64, Value)>,
+    events: Vec<(i64, Value)>,
     serial: usize,
-    /// Tenant, topic, from, to: nothing is told.
+    /// (tenant, topic, from, to): no events are generated.
     silences: Vec<(usize, usize, i64, i64)>,
-    /// By pipeline and stage.
+    /// `max_time` by pipeline and stage.
     max_times: BTreeMap<(String, String), i64>,
 }
 
@@ -432,8 +432,8 @@ const CRM: usize = 0;
 const TELEPHONY: usize = 1;
 const EMAIL: usize = 2;
 
-impl Floor {
-    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value) -> Floor {
+impl Generator {
+    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value) -> Generator {
         let norms = Norms::read(document);
         let mut clocks = vec![Clock::Wall];
         for tenant in &names {
@@ -467,7 +467,7 @@ impl Floor {
                 }
             }
         }
-        Floor {
+        Generator {
             rng,
             start,
             end,
@@ -476,30 +476,30 @@ impl Floor {
             spans,
             min_talk,
             tenants,
-            told: Vec::new(),
+            events: Vec::new(),
             serial: 0,
             silences,
             max_times,
         }
     }
 
-    /// Cuts to `events`, in time order; ties in random order.
+    /// The first `events` generated events, in time order; ties in random order.
     fn finish(mut self, events: usize) -> Vec<Value> {
-        self.told.truncate(events);
+        self.events.truncate(events);
         let mut keyed: Vec<(i64, u64, Value)> =
-            self.told.drain(..).map(|(at, event)| (at, self.rng.next(), event)).collect();
+            self.events.drain(..).map(|(at, event)| (at, self.rng.next(), event)).collect();
         keyed.sort_by_key(|(at, tie, _)| (*at, *tie));
         keyed.into_iter().map(|(_, _, event)| event).collect()
     }
 
     // ---- instants
 
-    /// Anywhere, drawn towards working hours and awkward instants.
-    fn anytime(&mut self) -> i64 {
+    /// A random instant, biased towards working hours and edge cases.
+    fn random_instant(&mut self) -> i64 {
         let at = self.rng.between(self.start, self.end);
         match self.rng.below(20) {
             0..=6 => {
-                // Within some calendar's working time.
+                // In the working time of some calendar.
                 let calendar = self.rng.below(self.calendars.len());
                 let edges = self.calendars[calendar].edges(at - 2 * DAY, at + 2 * DAY);
                 match edges.chunks_exact(2).nth(edges.len() / 4) {
@@ -516,16 +516,16 @@ impl Floor {
                 let slide = self.rng.pick(&[MINUTE, 15 * MINUTE, 2 * HOUR, 8 * HOUR, DAY]);
                 at.div_euclid(slide) * slide
             }
-            12..=13 if !self.told.is_empty() => {
-                let index = self.rng.below(self.told.len());
-                self.told[index].0
+            12..=13 if !self.events.is_empty() => {
+                let index = self.rng.below(self.events.len());
+                self.events[index].0
             }
             14 => at,
             _ => at / SECOND * SECOND,
         }
     }
 
-    /// At or after an instant: at once, soon, round some deadline of it, or much later.
+    /// At or after an instant: at once, soon, around one of its deadlines, or much later.
     fn after(&mut self, anchor: i64) -> i64 {
         match self.rng.below(12) {
             0 => anchor,
@@ -545,7 +545,7 @@ impl Floor {
         }
     }
 
-    /// Some norm's deadline, or an escalation of it, on some clock.
+    /// A deadline or escalation of some norm, on some clock.
     fn deadline(&mut self, anchor: i64) -> i64 {
         let clock = self.rng.below(self.clocks.len());
         let mut within = self.rng.pick(&self.spans);
@@ -555,9 +555,9 @@ impl Floor {
         self.clocks[clock].after(anchor, within).unwrap_or(anchor + within).min(anchor + 20 * DAY)
     }
 
-    // ---- telling
+    // ---- emitting events
 
-    fn tell(&mut self, tenant: usize, topic: usize, at: i64, name: &str, payload: Value) {
+    fn emit(&mut self, tenant: usize, topic: usize, at: i64, name: &str, payload: Value) {
         if self.silences.iter().any(|(t, o, from, to)| (*t, *o) == (tenant, topic) && (*from..*to).contains(&at)) {
             return;
         }
@@ -577,7 +577,7 @@ impl Floor {
             }
         }
         if self.rng.percent(5) {
-            // Another offset, the same instant.
+            // The same instant with another UTC offset.
             event["occurred_at"] = json!(written(at + 3 * HOUR).replace('Z', "+03:00"));
         }
         let mut payload = payload;
@@ -591,7 +591,7 @@ impl Floor {
         if self.rng.percent(6) {
             event = camel_keys(&event);
         }
-        self.told.push((at, event));
+        self.events.push((at, event));
     }
 
     fn serial(&mut self, prefix: &str) -> String {
@@ -599,8 +599,8 @@ impl Floor {
         format!("{prefix}{}", self.serial)
     }
 
-    /// Managers and their departments, most of them known from the start.
-    fn staff(&mut self) {
+    /// The managers with their departments, most of them known from the start.
+    fn emit_managers(&mut self) {
         for tenant in 0..self.tenants.len() {
             let early = self.start + self.rng.between(0, 3) * SECOND;
             for manager in self.tenants[tenant].managers.clone() {
@@ -615,7 +615,7 @@ impl Floor {
         let department = self.rng.pick(&["north", "north", "south", ""]);
         let active = self.rng.percent(90);
         let grade = self.rng.pick(&[Value::Null, json!("junior"), json!("senior"), json!("senior")]);
-        self.tell(
+        self.emit(
             tenant,
             CRM,
             at,
@@ -646,7 +646,7 @@ impl Floor {
         (!list.is_empty()).then(|| self.rng.pick(list))
     }
 
-    fn story(&mut self) {
+    fn scenario(&mut self) {
         let tenant = self.rng.below(self.tenants.len());
         match self.rng.below(100) {
             0..=29 => self.lead(tenant),
@@ -654,7 +654,7 @@ impl Floor {
             45..=61 => self.caller(tenant),
             62..=75 => self.correspondence(tenant),
             76..=80 => {
-                let (manager, at) = (self.manager(tenant, 100), self.anytime());
+                let (manager, at) = (self.manager(tenant, 100), self.random_instant());
                 self.upsert(tenant, manager.as_str().unwrap(), at);
             }
             81..=85 => self.review(tenant),
@@ -690,7 +690,7 @@ impl Floor {
 
     fn lead(&mut self, tenant: usize) {
         let id = self.serial("L");
-        let created = self.anytime();
+        let created = self.random_instant();
         let entity = json!({"kind": "LEAD", "id": id});
         let subject = Subject { is_lead: true, id: id.clone(), anchor: created };
         let attributes = json!({
@@ -701,22 +701,22 @@ impl Floor {
             "source_id": self.rng.maybe(50, "WEB").or(self.rng.maybe(40, "ADS")),
             "contacts": self.contacts(tenant),
         });
-        self.begin(tenant, &subject, &entity, attributes, created);
+        self.first_events(tenant, &subject, &entity, attributes, created);
         if self.rng.percent(40) {
-            self.walk(tenant, &subject, "inbound");
+            self.move_through_stages(tenant, &subject, "inbound");
         }
-        self.life(tenant, subject);
+        self.follow_up(tenant, subject);
     }
 
     fn deal(&mut self, tenant: usize) {
         let id = self.serial("D");
-        let created = self.anytime();
+        let created = self.random_instant();
         let entity = json!({"kind": "DEAL", "id": id});
         let subject = Subject { is_lead: false, id: id.clone(), anchor: created };
         let leads = &self.tenants[tenant].leads;
         let lead = match self.rng.below(10) {
             0..=3 if !leads.is_empty() => json!(self.rng.pick(leads).id),
-            // One that will come later, perhaps.
+            // A lead that may be created later.
             4 => json!(format!("L{}", self.serial + 1 + self.rng.below(4))),
             5 => json!("nobody"),
             _ => Value::Null,
@@ -734,26 +734,26 @@ impl Floor {
             "currency": priced.then_some("RUB"),
             "contacts": self.contacts(tenant),
         });
-        self.begin(tenant, &subject, &entity, attributes, created);
+        self.first_events(tenant, &subject, &entity, attributes, created);
         if self.rng.percent(70) {
-            self.walk(tenant, &subject, pipeline);
+            self.move_through_stages(tenant, &subject, pipeline);
         }
         for _ in 0..self.rng.pick(&[0, 0, 1, 2, 3]) {
             let at = self.after(created);
             self.terms(tenant, &subject, at);
         }
-        self.life(tenant, subject);
+        self.follow_up(tenant, subject);
     }
 
-    /// Through its stages in order of time: on, back, over some, to one that is not listed, into another pipeline, closed
-    /// and opened again, there and back round the time that is left.
-    fn walk(&mut self, tenant: usize, subject: &Subject, pipeline: &'static str) {
+    /// Stage moves in time order: forwards, backwards, skipping, to an unlisted stage, to another pipeline, closed and
+    /// reopened, and around the remaining time of a stage.
+    fn move_through_stages(&mut self, tenant: usize, subject: &Subject, pipeline: &'static str) {
         let entity = json!({"kind": if subject.is_lead { "LEAD" } else { "DEAL" }, "id": subject.id});
         let mut pipeline = pipeline;
         let mut stage = "NEW";
         let mut at = subject.anchor;
         let mut entered = at;
-        // On the wall.
+        // Wall time.
         let mut spent: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for _ in 0..1 + self.rng.below(7) {
             let left = self.max_times.get(&(pipeline.to_owned(), stage.to_owned())).copied();
@@ -783,7 +783,7 @@ impl Floor {
                 16 => {
                     let kind = self.rng.pick(&KINDS);
                     let activity = json!({"entity": entity, "kind": kind, "manager_id": self.manager(tenant, 60)});
-                    self.tell(tenant, CRM, at, "activity_completed", activity);
+                    self.emit(tenant, CRM, at, "activity_completed", activity);
                     continue;
                 }
                 17..=18 => {
@@ -792,35 +792,34 @@ impl Floor {
                         at = self.after(at);
                         entered = at;
                         let stage = self.rng.maybe(30, stage);
-                        self.tell(tenant, CRM, at, "reopened", json!({"entity": entity, "stage_id": stage}));
+                        self.emit(tenant, CRM, at, "reopened", json!({"entity": entity, "stage_id": stage}));
                     }
                     continue;
                 }
-                // Told again where it is.
+                // The same stage is reported again.
                 _ => {}
             }
             let fields = self.fields();
-            let said = if changed || self.rng.percent(30) { json!(pipeline) } else { Value::Null };
+            let named_pipeline = if changed || self.rng.percent(30) { json!(pipeline) } else { Value::Null };
             if self.rng.percent(15) {
-                // A snapshot tells of it later, with its date or without.
-                let told = if self.rng.percent(40) { at } else { self.after(at) };
+                // A snapshot reports it, possibly later, with or without its date.
+                let reported_at = if self.rng.percent(40) { at } else { self.after(at) };
                 let (name, key) =
                     if subject.is_lead { ("lead_snapshot", "lead_id") } else { ("deal_snapshot", "deal_id") };
                 let dated = self.rng.maybe(75, json!(written(at)));
-                let mut payload =
-                    json!({"pipeline_id": said, "stage_id": stage, "stage_entered_at": dated, "filled_fields": fields});
+                let mut payload = json!({"pipeline_id": named_pipeline, "stage_id": stage, "stage_entered_at": dated, "filled_fields": fields});
                 payload[key] = json!(subject.id);
-                self.tell(tenant, CRM, told, name, payload);
+                self.emit(tenant, CRM, reported_at, name, payload);
             } else {
                 let from = self.rng.maybe(50, from);
-                self.tell(
+                self.emit(
                     tenant,
                     CRM,
                     at,
                     "stage_changed",
                     json!({
                         "entity": entity,
-                        "pipeline_id": said,
+                        "pipeline_id": named_pipeline,
                         "from_stage_id": from,
                         "to_stage_id": stage,
                         "filled_fields": fields,
@@ -835,7 +834,7 @@ impl Floor {
         if fields.is_empty() { Value::Null } else { json!(fields) }
     }
 
-    /// Some stage, mostly one of the entity's own.
+    /// A random stage, mostly of the entity's own pipeline.
     fn stage(&mut self, subject: &Subject) -> &'static str {
         match self.rng.below(20) {
             0..=16 => self.rng.pick(if subject.is_lead { &INBOUND[..] } else { &SALES[..] }),
@@ -844,35 +843,35 @@ impl Floor {
         }
     }
 
-    /// How it is first heard of.
-    fn begin(&mut self, tenant: usize, subject: &Subject, entity: &Value, attributes: Value, created: i64) {
+    /// The first events of an entity.
+    fn first_events(&mut self, tenant: usize, subject: &Subject, entity: &Value, attributes: Value, created: i64) {
         let (creation, snapshot) =
             if subject.is_lead { ("lead_created", "lead_snapshot") } else { ("deal_created", "deal_snapshot") };
         match self.rng.below(100) {
-            0..=54 => self.tell(tenant, CRM, created, creation, attributes),
+            0..=54 => self.emit(tenant, CRM, created, creation, attributes),
             55..=69 => {
-                // A snapshot that knows the creation, told at once, much later, or of before anything was seen.
+                // A snapshot with the creation: at once, later, or with a creation before the start of the stream.
                 let mut attributes = attributes;
-                let told = if self.rng.percent(40) { created } else { self.after(created) };
+                let reported_at = if self.rng.percent(40) { created } else { self.after(created) };
                 let before = self.start - self.rng.between(1, 100) * HOUR;
                 attributes["created_at"] = json!(written(if self.rng.percent(15) { before } else { created }));
-                self.tell(tenant, CRM, told, snapshot, attributes);
+                self.emit(tenant, CRM, reported_at, snapshot, attributes);
             }
-            70..=76 => self.tell(tenant, CRM, created, snapshot, attributes),
+            70..=76 => self.emit(tenant, CRM, created, snapshot, attributes),
             77..=94 => {
-                // Unknown at first; the creation comes after, from an event or a snapshot.
+                // Unknown creation at first, known later from an event or a snapshot.
                 self.act(tenant, subject, created);
                 let later = self.after(created);
                 if self.rng.percent(60) {
-                    self.tell(tenant, CRM, later, creation, attributes);
+                    self.emit(tenant, CRM, later, creation, attributes);
                 } else {
                     let mut attributes = attributes;
                     attributes["created_at"] = json!(written(self.rng.between(created - 2 * HOUR, later).min(later)));
-                    self.tell(tenant, CRM, later, snapshot, attributes);
+                    self.emit(tenant, CRM, later, snapshot, attributes);
                 }
             }
             _ => {
-                self.tell(
+                self.emit(
                     tenant,
                     CRM,
                     created,
@@ -883,12 +882,12 @@ impl Floor {
         }
     }
 
-    fn life(&mut self, tenant: usize, subject: Subject) {
+    fn follow_up(&mut self, tenant: usize, subject: Subject) {
         if self.rng.percent(12) {
-            // An act dated before some deadline and known after it.
+            // An act dated before a deadline and known after it.
             let mut plan = self.some_call(tenant, None);
             plan.entity = Some(json!({"kind": if subject.is_lead { "LEAD" } else { "DEAL" }, "id": subject.id}));
-            self.spanning(tenant, subject.anchor, plan);
+            self.call_across_deadline(tenant, subject.anchor, plan);
         }
         for _ in 0..self.rng.below(6) {
             let at = self.after(subject.anchor);
@@ -898,7 +897,7 @@ impl Floor {
         list.push(subject);
     }
 
-    /// Something happens to an entity.
+    /// A random event of an entity.
     fn act(&mut self, tenant: usize, subject: &Subject, at: i64) {
         let entity = json!({"kind": if subject.is_lead { "LEAD" } else { "DEAL" }, "id": subject.id});
         match self.rng.below(100) {
@@ -914,7 +913,7 @@ impl Floor {
             40..=45 => {
                 let kind = self.rng.pick(&KINDS);
                 let manager = self.manager(tenant, 70);
-                self.tell(
+                self.emit(
                     tenant,
                     CRM,
                     at,
@@ -924,17 +923,17 @@ impl Floor {
             }
             46..=55 => {
                 let manager = self.manager(tenant, 100);
-                self.tell(tenant, CRM, at, "assigned", json!({"entity": entity, "manager_id": manager}));
+                self.emit(tenant, CRM, at, "assigned", json!({"entity": entity, "manager_id": manager}));
             }
             56..=60 => {
                 let to = self.stage(subject);
                 let pipeline = self.pipeline(subject);
-                // Only listed ones: of an unknown past up to an unlisted stage nobody knows anything.
+                // Only listed stages: an unknown past up to an unlisted stage is undefined.
                 let own = if subject.is_lead { &INBOUND[..] } else { &SALES[..] };
                 let from = self.rng.pick(own);
                 let from = self.rng.maybe(30, from).filter(|from| *from != to);
                 let fields = self.fields();
-                self.tell(
+                self.emit(
                     tenant,
                     CRM,
                     at,
@@ -951,11 +950,11 @@ impl Floor {
             61..=64 => {
                 let person = self.person(tenant);
                 let contact = self.contact_of(&person);
-                self.tell(tenant, CRM, at, "contact_linked", json!({"entity": entity, "contact": contact}));
+                self.emit(tenant, CRM, at, "contact_linked", json!({"entity": entity, "contact": contact}));
             }
             65..=79 => self.closing(tenant, subject, &entity, at),
-            80..=82 => self.tell(tenant, CRM, at, "deleted", json!({"entity": entity})),
-            83..=84 => self.tell(tenant, CRM, at, "reopened", json!({"entity": entity})),
+            80..=82 => self.emit(tenant, CRM, at, "deleted", json!({"entity": entity})),
+            83..=84 => self.emit(tenant, CRM, at, "reopened", json!({"entity": entity})),
             85..=90 if !subject.is_lead => self.terms(tenant, subject, at),
             _ => self.snapshot(tenant, subject, at),
         }
@@ -974,15 +973,15 @@ impl Floor {
         }
     }
 
-    /// Closed; perhaps again, reopened, closed anew.
+    /// A closing, possibly repeated, replaced or reopened.
     fn closing(&mut self, tenant: usize, subject: &Subject, entity: &Value, at: i64) {
         let mut at = at;
         let outcome = self.outcome(subject);
-        let close = |floor: &mut Floor, outcome: &str, at: i64| {
-            let reason = floor.rng.pick(&REASONS);
-            let reason = floor.rng.maybe(65, reason);
+        let close = |generator: &mut Generator, outcome: &str, at: i64| {
+            let reason = generator.rng.pick(&REASONS);
+            let reason = generator.rng.maybe(65, reason);
             let closed = json!({"entity": entity, "outcome": outcome, "reason": reason});
-            floor.tell(tenant, CRM, at, "closed", closed);
+            generator.emit(tenant, CRM, at, "closed", closed);
         };
         close(self, outcome, at);
         while self.rng.percent(35) {
@@ -996,14 +995,14 @@ impl Floor {
                 _ => {
                     let stage = self.stage(subject);
                     let stage = self.rng.maybe(50, stage);
-                    self.tell(tenant, CRM, at, "reopened", json!({"entity": entity, "stage_id": stage}));
+                    self.emit(tenant, CRM, at, "reopened", json!({"entity": entity, "stage_id": stage}));
                 }
             }
         }
     }
 
     fn terms(&mut self, tenant: usize, subject: &Subject, at: i64) {
-        // Of the few who make most offers.
+        // One manager makes most offers.
         let manager = if self.rng.percent(50) { json!("m0") } else { self.manager(tenant, 60) };
         let discount = self.rng.pick(&[Value::Null, json!(0), json!(5.5), json!(15), json!(20)]);
         let installment = self.rng.pick(&[None, None, Some(0), Some(6)]);
@@ -1012,7 +1011,7 @@ impl Floor {
         let amount = self.rng.maybe(30, amount);
         let approved_by = self.rng.pick(&["boss-1", "m0", "m1"]);
         let approved_by = self.rng.maybe(25, approved_by);
-        self.tell(
+        self.emit(
             tenant,
             CRM,
             at,
@@ -1058,7 +1057,7 @@ impl Floor {
         });
         if subject.is_lead {
             payload["lead_id"] = json!(subject.id);
-            self.tell(tenant, CRM, at, "lead_snapshot", payload);
+            self.emit(tenant, CRM, at, "lead_snapshot", payload);
         } else {
             payload["deal_id"] = json!(subject.id);
             payload["lead_id"] = self.rng.maybe(40, lead).unwrap_or(Value::Null);
@@ -1066,7 +1065,7 @@ impl Floor {
                 payload["amount_minor"] = json!(self.rng.between(1, 900) * 10_000);
                 payload["currency"] = json!(self.rng.pick(&["RUB", "EUR"]));
             }
-            self.tell(tenant, CRM, at, "deal_snapshot", payload);
+            self.emit(tenant, CRM, at, "deal_snapshot", payload);
         }
     }
 
@@ -1091,7 +1090,7 @@ impl Floor {
         }
     }
 
-    /// A call that begins at `start`; with or without its `call_started`. Gives its end.
+    /// A call from `start`, with or without its `call_started`. Returns its end.
     fn call(&mut self, tenant: usize, start: i64, plan: CallPlan) -> i64 {
         let id = self.serial("call-");
         let manager = self.manager(tenant, if plan.outbound { 80 } else { 50 });
@@ -1101,15 +1100,15 @@ impl Floor {
         } else {
             0
         };
-        // A call may be answered and yet no conversation.
+        // A call may be answered without being a conversation.
         let talk = if self.rng.percent(10) { talk.min(self.min_talk - 1).max(0) } else { talk };
         let mut end = start + ring + talk * SECOND;
         if plan.long && self.rng.percent(50) {
-            // Ends round a deadline of its own start.
+            // Ends around a deadline counted from its own start.
             end = self.after(start).clamp(start, start + 12 * HOUR);
         }
         let started = self.rng.percent(if plan.end.is_some() { 15 } else { 45 });
-        // An end in its start's own millisecond could come before it in order: not with a `call_started`.
+        // With a `call_started`, an end in the same millisecond could precede it in event order: not generated.
         let end = plan.end.unwrap_or(end).max(start + if started { 1 } else { 0 });
         let outcome = if plan.answered {
             "ANSWERED"
@@ -1125,34 +1124,34 @@ impl Floor {
             "line": "100",
         });
         if started {
-            self.tell(tenant, TELEPHONY, start, "call_started", base.clone());
+            self.emit(tenant, TELEPHONY, start, "call_started", base.clone());
         }
         let mut ended = base;
         ended["started_at"] = if started || self.rng.percent(92) { json!(written(start)) } else { Value::Null };
         ended["talk_seconds"] = json!(talk as f64);
         ended["outcome"] = json!(outcome);
         if !started || self.rng.percent(95) {
-            self.tell(tenant, TELEPHONY, end, "call_ended", ended.clone());
+            self.emit(tenant, TELEPHONY, end, "call_ended", ended.clone());
             if self.rng.percent(4) {
-                // The same call told again under another event id: it counts once.
+                // The same call again with another event id: it counts once.
                 let again = self.after(end);
-                self.tell(tenant, TELEPHONY, again, "call_ended", ended);
+                self.emit(tenant, TELEPHONY, again, "call_ended", ended);
             }
         }
         end
     }
 
-    /// Somebody calls, is missed, is called back or not, before, at, after the deadline, during another call.
+    /// Missed calls of a customer, possibly returned before, at or after the deadline or during another call.
     fn caller(&mut self, tenant: usize) {
         let person = self.person(tenant);
-        let mut at = self.anytime();
-        let missed = |floor: &mut Floor| {
-            let entity = floor.subject(tenant).filter(|_| floor.rng.percent(20));
+        let mut at = self.random_instant();
+        let missed = |generator: &mut Generator| {
+            let entity = generator.subject(tenant).filter(|_| generator.rng.percent(20));
             let entity = entity.map(|s| json!({"kind": if s.is_lead { "LEAD" } else { "DEAL" }, "id": s.id}));
             CallPlan {
                 outbound: false,
-                answered: floor.rng.percent(10),
-                phone: floor.spelled(&person),
+                answered: generator.rng.percent(10),
+                phone: generator.spelled(&person),
                 entity,
                 long: false,
                 end: None,
@@ -1163,7 +1162,7 @@ impl Floor {
         if self.rng.percent(15) {
             let phone = self.spelled(&person);
             let outbound = self.rng.percent(70);
-            self.spanning(
+            self.call_across_deadline(
                 tenant,
                 end,
                 CallPlan { outbound, answered: true, phone, entity: None, long: true, end: None },
@@ -1177,17 +1176,17 @@ impl Floor {
                     self.call(tenant, at, plan);
                 }
                 2 => {
-                    // A call that is on while the next one is missed.
-                    let begun = self.after(end);
+                    // A call during which the next one is missed.
+                    let start = self.after(end);
                     let answered = self.rng.percent(70);
                     let outbound = self.rng.percent(70);
                     let phone = self.spelled(&person);
                     let over = self.call(
                         tenant,
-                        begun,
+                        start,
                         CallPlan { outbound, answered, phone, entity: None, long: true, end: None },
                     );
-                    at = self.rng.between(begun, over.max(begun));
+                    at = self.rng.between(start, over.max(start));
                     let plan = missed(self);
                     self.call(tenant, at, plan);
                 }
@@ -1201,8 +1200,8 @@ impl Floor {
         }
     }
 
-    /// A call that begins before a deadline counted from `anchor` and ends at or after it.
-    fn spanning(&mut self, tenant: usize, anchor: i64, mut plan: CallPlan) {
+    /// A call that begins before a deadline counted from `anchor` and ends at or after that deadline.
+    fn call_across_deadline(&mut self, tenant: usize, anchor: i64, mut plan: CallPlan) {
         let due = self.deadline(anchor);
         let start = self.rng.between(anchor, due);
         plan.end = Some(due + self.rng.pick(&[0, 1, SECOND, 10 * MINUTE, 2 * HOUR]));
@@ -1233,7 +1232,7 @@ impl Floor {
         let manager = self.manager(tenant, if sent { 75 } else { 30 });
         let automatic = self.rng.percent(12);
         let name = if sent { "message_sent" } else { "message_received" };
-        self.tell(
+        self.emit(
             tenant,
             EMAIL,
             at,
@@ -1252,50 +1251,50 @@ impl Floor {
         (id, sent)
     }
 
-    /// Messages to and fro, in threads, in reply, with calls between.
+    /// Messages in both directions, in threads and as replies, with calls between them.
     fn correspondence(&mut self, tenant: usize) {
         let person = self.person(tenant);
         let threads: Vec<String> = (0..2).map(|_| self.serial("thread-")).collect();
-        let mut at = self.anytime();
+        let mut at = self.random_instant();
         let mut last: Option<String> = None;
         for _ in 0..1 + self.rng.below(6) {
-            let somebody = if self.rng.percent(85) { person.clone() } else { self.person(tenant) };
+            let sender = if self.rng.percent(85) { person.clone() } else { self.person(tenant) };
             let thread = self.rng.pick(&threads);
             let thread = self.rng.maybe(60, thread);
             let reply = last.clone().filter(|_| self.rng.percent(40));
             let subject = self.subject(tenant).filter(|_| self.rng.percent(25));
             let entity = subject.map(|s| json!({"kind": if s.is_lead { "LEAD" } else { "DEAL" }, "id": s.id}));
             if entity.is_some() && self.rng.percent(35) {
-                // A conversation about the same that began in time and is known late.
+                // A conversation about the same entity that began in time and is known late.
                 let phone = self.spelled(&person);
                 let entity = entity.clone();
-                self.spanning(
+                self.call_across_deadline(
                     tenant,
                     at,
                     CallPlan { outbound: true, answered: true, phone, entity, long: true, end: None },
                 );
             }
-            let (id, sent) = self.message(tenant, at, &somebody, entity, thread.as_deref(), reply.as_deref());
+            let (id, sent) = self.message(tenant, at, &sender, entity, thread.as_deref(), reply.as_deref());
             if !sent {
                 last = Some(id);
             }
             if self.rng.percent(20) {
-                let begun = self.after(at);
+                let start = self.after(at);
                 let (outbound, answered, long) = (self.rng.percent(60), self.rng.percent(80), self.rng.percent(30));
                 let phone = self.spelled(&person);
-                self.call(tenant, begun, CallPlan { outbound, answered, phone, entity: None, long, end: None });
+                self.call(tenant, start, CallPlan { outbound, answered, phone, entity: None, long, end: None });
             }
             at = self.after(at);
         }
     }
 
     fn review(&mut self, tenant: usize) {
-        let (mut at, manager) = (self.anytime(), self.manager(tenant, 100));
+        let (mut at, manager) = (self.random_instant(), self.manager(tenant, 100));
         for _ in 0..self.rng.pick(&[1, 1, 2, 4]) {
             let score = self.rng.between(0, 100);
             let verdict = self.rng.pick(&["SUCCESS", "FAILURE", "NEUTRAL"]);
             let interaction = self.serial("call-");
-            self.tell(
+            self.emit(
                 tenant,
                 CRM,
                 at,
@@ -1318,13 +1317,13 @@ impl Floor {
 
     // ---- noise
 
-    /// An event comes again under its id: at the same instant, later inside the window, at its very end, beyond it.
+    /// An event repeated with its id: at the same instant, later in the window, at its end, after it.
     fn duplicate(&mut self) {
-        if self.told.is_empty() {
+        if self.events.is_empty() {
             return;
         }
-        let index = self.rng.below(self.told.len());
-        let (at, event) = self.told[index].clone();
+        let index = self.rng.below(self.events.len());
+        let (at, event) = self.events[index].clone();
         for _ in 0..1 + self.rng.below(2) {
             let again = at
                 + self.rng.pick(&[
@@ -1342,13 +1341,13 @@ impl Floor {
             let mut copy = event.clone();
             let key = if copy.get("occurredAt").is_some() { "occurredAt" } else { "occurred_at" };
             copy[key] = json!(written(again));
-            self.told.push((again, copy));
+            self.events.push((again, copy));
         }
     }
 
-    /// What must not decode.
+    /// An event that must be rejected.
     fn reject(&mut self, tenant: usize) {
-        let at = self.anytime();
+        let at = self.random_instant();
         let lead = json!({"lead_id": "never"});
         let (name, payload) = match self.rng.below(6) {
             0 => ("lead_created", json!({"lead_id": 7})),
@@ -1358,14 +1357,14 @@ impl Floor {
             4 => ("surprise", json!({})),
             _ => ("lead_created", lead.clone()),
         };
-        let before = self.told.len();
-        self.tell(tenant, CRM, at, name, payload);
-        if self.told.len() == before {
+        let before = self.events.len();
+        self.emit(tenant, CRM, at, name, payload);
+        if self.events.len() == before {
             return;
         }
-        let event = &mut self.told.last_mut().unwrap().1;
+        let event = &mut self.events.last_mut().unwrap().1;
         if event.get("lead_created").or(event.get("leadCreated")).is_some() {
-            // Several payloads, or nobody's.
+            // Several payloads, or no tenant.
             match self.rng.below(2) {
                 0 => event["lead_snapshot"] = lead,
                 _ => {
@@ -1418,9 +1417,9 @@ struct CallPlan {
     answered: bool,
     phone: String,
     entity: Option<Value>,
-    /// Lasts long enough to cross deadlines.
+    /// Long enough to cross deadlines.
     long: bool,
-    /// Its end, if the story wants it.
+    /// Its end, if the scenario requires one.
     end: Option<i64>,
 }
 
@@ -1434,7 +1433,7 @@ fn person(rng: &mut Rng, index: usize) -> Person {
     Person { phone, email: format!("person{index}@example.com"), handle: format!("@person{index}") }
 }
 
-/// Every duration of the norms that a clock may be set to.
+/// All durations in the norms that a clock can have.
 fn collect_spans(document: &Value, spans: &mut Vec<i64>) {
     let rules =
         document["overrides"].as_array().into_iter().flatten().map(|one| &one["norms"]).chain([&document["norms"]]);
@@ -1489,17 +1488,17 @@ mod tests {
         assert!(events.iter().filter(|e| !decodes(e)).count() < 20);
     }
 
-    /// Over some seeds everything that the oracle can say is said.
+    /// Over some seeds, every kind of output of the oracle occurs.
     #[test]
-    fn streams_are_hard() {
-        let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    fn streams_cover_all_outcomes() {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for seed in 0..60 {
             let (events, norms) = stream(seed, 400);
             let verdict = judge(&events, &norms, None);
             for alert in &verdict.alerts {
                 let key = format!("{} {} {}", alert["rule"], alert["status"], alert["resolution"]);
-                *said.entry(format!("any {}", alert["resolution"])).or_default() += 1;
-                *said.entry(key).or_default() += 1;
+                *counts.entry(format!("any {}", alert["resolution"])).or_default() += 1;
+                *counts.entry(key).or_default() += 1;
             }
             for row in verdict.rows.iter().filter(|row| row["subject"] == "tenant") {
                 for (name, value) in row.as_object().unwrap() {
@@ -1509,7 +1508,7 @@ mod tests {
                         })
                     };
                     if ["stage_conversion", "overdue"].contains(&name.as_str()) {
-                        *said.entry(format!("row {name}")).or_default() += nested(value) as usize;
+                        *counts.entry(format!("row {name}")).or_default() += nested(value) as usize;
                         continue;
                     }
                     let n = value
@@ -1517,7 +1516,7 @@ mod tests {
                         .or(value["n"].as_u64())
                         .or(value["business"]["n"].as_u64())
                         .or(value["cohort"]["n"].as_u64());
-                    *said.entry(format!("row {name}")).or_default() += n.unwrap_or(0) as usize;
+                    *counts.entry(format!("row {name}")).or_default() += n.unwrap_or(0) as usize;
                 }
             }
         }
@@ -1586,7 +1585,7 @@ mod tests {
             "row unreturned_calls",
             "row unanswered_messages",
         ] {
-            assert!(said.get(wanted).is_some_and(|n| *n > 0), "never said: {wanted}\n{said:#?}");
+            assert!(counts.get(wanted).is_some_and(|n| *n > 0), "never occurred: {wanted}\n{counts:#?}");
         }
     }
 }

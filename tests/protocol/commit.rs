@@ -1,139 +1,148 @@
-//! Owns what the commit thread of a process does with an epoch: metadata, a last look whether it is abandoned, and the
-//! transaction. Records and offsets reach the broker in any order: the producer sends records in the background.
+//! Owns the steps of the commit thread: read the group metadata, check that the epoch is not abandoned, and run the
+//! transaction. Records and offsets reach the broker in any order, because the producer sends records in the
+//! background.
 
-use crate::explore::Next;
-use crate::process::{Turn, bit};
-use crate::world::{At, Job, OFFSETS, OUTPUTS, Phase, Process, STATE, Seat, Stage, World};
+use super::explore::Next;
+use super::model::{CommitStage, EpochCommit, IngestState, Membership, Model, OFFSETS, OUTPUTS, Phase, Process, STATE};
+use super::process::{ProcessView, bit};
 
-/// Adds all that it can do next.
-pub(crate) fn steps(turn: &Turn<'_>, next: &mut Next) {
-    let Some(job) = &turn.process().job else { return };
-    let phase = turn.world.transactions[turn.process().id as usize].phase;
-    match job.stage {
-        Stage::Metadata => turn.step(next, "reads the group metadata", |world, slot| {
-            let seat = world.processes[slot].seat;
-            change(world, slot, |job| job.seat = seat);
-            advance(turn, world, slot);
+/// Adds all possible next steps of the commit thread.
+pub(crate) fn steps(view: &ProcessView<'_>, next: &mut Next) {
+    let Some(epoch) = &view.process().epoch else { return };
+    let phase = view.model.transactions[view.process().id as usize].phase;
+    match epoch.stage {
+        CommitStage::Metadata => view.step(next, "reads the group metadata", |model, slot| {
+            let membership = model.processes[slot].membership;
+            change(model, slot, |epoch| epoch.membership = membership);
+            advance(view, model, slot);
         }),
-        Stage::Check if job.abandoned => turn.step(next, "drops the abandoned epoch", |world, slot| {
-            rest(&mut world.processes[slot]);
+        CommitStage::Check if epoch.abandoned => view.step(next, "drops the abandoned epoch", |model, slot| {
+            finish(&mut model.processes[slot]);
         }),
-        Stage::Check if job.seat == Seat::None && turn.protocol.refuses_blank && turn.protocol.metadata_first => {
-            turn.step(next, "has blank metadata and asks again", |world, slot| {
-                change(world, slot, |job| job.stage = Stage::Metadata);
+        CommitStage::Check
+            if epoch.membership == Membership::None
+                && view.protocol.rejects_blank_metadata
+                && view.protocol.metadata_first =>
+        {
+            view.step(next, "has blank metadata and retries", |model, slot| {
+                change(model, slot, |epoch| epoch.stage = CommitStage::Metadata);
             });
         }
-        Stage::Check => turn.step(next, "finds the epoch not abandoned", |world, slot| advance(turn, world, slot)),
-        Stage::Offset => offset(turn, next, job),
-        // The markers of the transaction before are on their way.
+        CommitStage::Check => {
+            view.step(next, "checks that the epoch is not abandoned", |model, slot| advance(view, model, slot))
+        }
+        CommitStage::Offset => offset(view, next, epoch),
+        // The markers of the previous transaction are being written.
         _ if phase == Phase::Commit => {}
-        Stage::Send if job.todo == 0 => end(turn, next, phase),
-        Stage::Send => send(turn, next, job),
-        Stage::Abort => turn.step(next, "aborts and tries again", |world, slot| {
-            world.abort(world.processes[slot].id);
-            change(world, slot, |job| (job.stage, job.todo) = (turn.protocol.stages()[0], 0));
+        CommitStage::Send if epoch.todo == 0 => commit(view, next, phase),
+        CommitStage::Send => send(view, next, epoch),
+        CommitStage::Abort => view.step(next, "aborts and retries", |model, slot| {
+            model.abort(model.processes[slot].id);
+            change(model, slot, |epoch| (epoch.stage, epoch.todo) = (view.protocol.stages()[0], 0));
         }),
     }
 }
 
-/// The next stage's turn comes.
-fn advance(turn: &Turn<'_>, world: &mut World, slot: usize) {
-    let asked = world.processes[slot].asked;
-    change(world, slot, |job| {
-        let mut stages = turn.protocol.stages().iter().skip_while(|stage| **stage != job.stage);
-        job.stage = stages.nth(1).copied().unwrap_or(Stage::Send);
-        if job.stage == Stage::Send {
-            let offsets = turn.protocol.offsets_inside && (turn.protocol.always_offsets || job.marks.offset != asked);
-            job.todo = STATE | if job.marks.applied == 0 { 0 } else { OUTPUTS } | if offsets { OFFSETS } else { 0 };
+/// Moves on to the next stage.
+fn advance(view: &ProcessView<'_>, model: &mut Model, slot: usize) {
+    let known_offset = model.processes[slot].known_offset;
+    change(model, slot, |epoch| {
+        let mut stages = view.protocol.stages().iter().skip_while(|stage| **stage != epoch.stage);
+        epoch.stage = stages.nth(1).copied().unwrap_or(CommitStage::Send);
+        if epoch.stage == CommitStage::Send {
+            let offsets = view.protocol.offsets_in_transaction
+                && (view.protocol.always_sends_offset || epoch.record.offset != known_offset);
+            epoch.todo =
+                STATE | if epoch.record.applied == 0 { 0 } else { OUTPUTS } | if offsets { OFFSETS } else { 0 };
         }
     });
 }
 
-/// Sends one of the things that are to do.
-fn send(turn: &Turn<'_>, next: &mut Next, job: &Job) {
-    let marks = job.marks;
-    if job.todo & OUTPUTS != 0 {
-        turn.step(next, "sends its outputs", |world, slot| {
-            let id = touch(world, slot, OUTPUTS);
-            let ranks = (1..=8).filter(|rank| marks.applied & bit(*rank) != 0);
-            world.outputs.extend(ranks.map(|rank| (rank, Some(id))));
+/// Sends one of the parts that have not been sent yet.
+fn send(view: &ProcessView<'_>, next: &mut Next, epoch: &EpochCommit) {
+    let record = epoch.record;
+    if epoch.todo & OUTPUTS != 0 {
+        view.step(next, "sends its outputs", |model, slot| {
+            let id = add_partition(model, slot, OUTPUTS);
+            let ranks = (1..=8).filter(|rank| record.applied & bit(*rank) != 0);
+            model.outputs.extend(ranks.map(|rank| (rank, Some(id))));
         });
     }
-    if job.todo & STATE != 0 && turn.protocol.state_inside {
-        turn.step(next, "sends its state", |world, slot| {
-            let id = touch(world, slot, STATE);
-            world.states.push((marks, Some(id)));
+    if epoch.todo & STATE != 0 && view.protocol.state_in_transaction {
+        view.step(next, "sends its state", |model, slot| {
+            let id = add_partition(model, slot, STATE);
+            model.states.push((record, Some(id)));
         });
-    } else if job.todo & STATE != 0 {
-        turn.step(next, "writes its state outside of the transaction", |world, slot| {
-            change(world, slot, |job| job.todo &= !STATE);
-            world.states.push((marks, None));
-            world.show();
+    } else if epoch.todo & STATE != 0 {
+        view.step(next, "writes its state outside the transaction", |model, slot| {
+            change(model, slot, |epoch| epoch.todo &= !STATE);
+            model.states.push((record, None));
+            model.advance_stable_offset();
         });
     }
-    if job.todo & OFFSETS != 0 && (job.todo == OFFSETS || !turn.protocol.records_first) {
-        offset(turn, next, job);
+    if epoch.todo & OFFSETS != 0 && (epoch.todo == OFFSETS || !view.protocol.records_first) {
+        offset(view, next, epoch);
     }
 }
 
-/// The group's coordinator takes the offset if the metadata is still true.
-fn offset(turn: &Turn<'_>, next: &mut Next, job: &Job) {
-    let offset = job.marks.offset;
-    let blank = job.seat == Seat::None && !turn.protocol.refuses_blank;
-    let inside = job.stage == Stage::Send;
-    if job.seat != Seat::Newest && !blank && turn.protocol.checks_generation {
-        let stage = if inside { Stage::Abort } else { turn.protocol.stages()[0] };
-        turn.step(next, "sends its offset, which is refused: the group has moved on", |world, slot| {
-            change(world, slot, |job| job.stage = stage);
+/// The group coordinator accepts the offset if the metadata is up to date.
+fn offset(view: &ProcessView<'_>, next: &mut Next, epoch: &EpochCommit) {
+    let offset = epoch.record.offset;
+    let blank = epoch.membership == Membership::None && !view.protocol.rejects_blank_metadata;
+    let inside = epoch.stage == CommitStage::Send;
+    if epoch.membership != Membership::Current && !blank && view.protocol.checks_generation {
+        let stage = if inside { CommitStage::Abort } else { view.protocol.stages()[0] };
+        view.step(next, "sends its offset, which is rejected: there is a newer generation", |model, slot| {
+            change(model, slot, |epoch| epoch.stage = stage);
         });
     } else if inside {
-        turn.step(next, "sends its offset, which is taken", |world, slot| {
-            let id = touch(world, slot, OFFSETS);
-            world.transactions[id as usize].offset = offset;
+        view.step(next, "sends its offset, which is accepted", |model, slot| {
+            let id = add_partition(model, slot, OFFSETS);
+            model.transactions[id as usize].offset = offset;
         });
     } else {
-        turn.step(next, "commits its offset outside of the transaction", |world, slot| {
-            world.offset = offset;
-            advance(turn, world, slot);
+        view.step(next, "commits its offset outside the transaction", |model, slot| {
+            model.offset = offset;
+            advance(view, model, slot);
         });
     }
 }
 
-/// Commits. That the process hears of it, or crashes before, makes no difference to anybody else.
-fn end(turn: &Turn<'_>, next: &mut Next, phase: Phase) {
+/// Commits. Whether the process receives the response or crashes before makes no difference to the others.
+fn commit(view: &ProcessView<'_>, next: &mut Next, phase: Phase) {
     if phase == Phase::None {
-        return turn.step(next, "has no transaction to commit and exits", World::stop);
+        return view.step(next, "has no transaction to commit and exits", Model::stop);
     }
-    turn.step(next, "commits: it is decided", |world, slot| {
-        let process = &mut world.processes[slot];
-        world.transactions[process.id as usize].phase = Phase::Commit;
-        if let Some(job) = process.job.filter(|job| process.at == At::Run && !job.abandoned) {
-            process.asked = job.marks.offset;
+    view.step(next, "commits: the commit is decided", |model, slot| {
+        let process = &mut model.processes[slot];
+        model.transactions[process.id as usize].phase = Phase::Commit;
+        if let Some(epoch) = process.epoch.filter(|epoch| process.at == IngestState::Run && !epoch.abandoned) {
+            process.known_offset = epoch.record.offset;
         }
-        rest(process);
+        finish(process);
     });
 }
 
-/// Opens the process' transaction if need be, and has it touch a partition.
-fn touch(world: &mut World, slot: usize, partition: u8) -> u8 {
-    change(world, slot, |job| job.todo &= !partition);
-    let id = world.processes[slot].id;
-    let transaction = &mut world.transactions[id as usize];
+/// Adds a partition to the transaction of the process and opens it if necessary.
+fn add_partition(model: &mut Model, slot: usize, partition: u8) -> u8 {
+    change(model, slot, |epoch| epoch.todo &= !partition);
+    let id = model.processes[slot].id;
+    let transaction = &mut model.transactions[id as usize];
     transaction.phase = Phase::Open;
-    transaction.left |= partition;
+    transaction.unmarked |= partition;
     id
 }
 
-fn change(world: &mut World, slot: usize, change: impl FnOnce(&mut Job)) {
-    if let Some(job) = &mut world.processes[slot].job {
-        change(job);
+fn change(model: &mut Model, slot: usize, change: impl FnOnce(&mut EpochCommit)) {
+    if let Some(epoch) = &mut model.processes[slot].epoch {
+        change(epoch);
     }
 }
 
-/// The process has nothing in hand any more.
-fn rest(process: &mut Process) {
-    process.job = None;
-    if process.seat == Seat::Older {
-        process.seat = Seat::Newest;
+/// The process has no epoch to commit any more.
+fn finish(process: &mut Process) {
+    process.epoch = None;
+    if process.membership == Membership::Stale {
+        process.membership = Membership::Current;
     }
 }

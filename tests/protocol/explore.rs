@@ -1,90 +1,91 @@
-//! Owns the search: every world that can be reached, the nearest first, so that the first one that is wrong comes with
-//! the shortest way there. Then, backwards from the worlds in which all outputs are visible: those from which none is
-//! reached.
+//! Owns the exhaustive search: a breadth-first search over all reachable states, so that the first violation comes with
+//! a shortest trace. Then a backward search from the states in which all outputs are visible finds states from which
+//! none of these can be reached.
 
-use crate::Protocol;
-use crate::world::{Scope, World, Wrong};
-use crate::{faults, process};
+use super::Protocol;
+use super::model::{Bounds, Model, Violation};
+use super::{faults, process};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Something that happens.
+/// A step of the model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) who: &'static str,
+    pub(crate) actor: &'static str,
     pub(crate) what: &'static str,
-    /// It went wrong, and need not have happened.
+    /// Whether it is a fault: it may occur, but does not have to.
     pub(crate) fault: bool,
 }
 
-/// What can happen next, and the world thereafter.
-pub(crate) type Next = Vec<(Step, World)>;
+/// The possible next steps, each with the resulting state.
+pub(crate) type Next = Vec<(Step, Model)>;
 
-/// What the search came to.
+/// The result of a search.
 pub(crate) struct Findings {
     pub(crate) states: usize,
     pub(crate) steps: usize,
-    pub(crate) wrong: Option<(Wrong, Vec<Step>)>,
+    pub(crate) violation: Option<(Violation, Vec<Step>)>,
 }
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} states, {} steps", self.states, self.steps)?;
-        let Some((wrong, way)) = &self.wrong else { return writeln!(f, "nothing is wrong") };
-        writeln!(f, "{wrong:?} after {} steps:", way.len())?;
-        for (number, Step { who, what, fault }) in (1..).zip(way) {
-            let verb = if *who == "a marker" { "reaches " } else { "" };
-            writeln!(f, "{number:4} {}{who} {verb}{what}", if *fault { "! " } else { "  " })?;
+        let Some((violation, trace)) = &self.violation else { return writeln!(f, "no violation") };
+        writeln!(f, "{violation:?} after {} steps:", trace.len())?;
+        for (index, Step { actor, what, fault }) in (1..).zip(trace) {
+            let verb = if *actor == "a marker" { "reaches " } else { "" };
+            writeln!(f, "{index:4} {}{actor} {verb}{what}", if *fault { "! " } else { "  " })?;
         }
         Ok(())
     }
 }
 
-/// Explores all; stops at the first world that is wrong, `blind` to what is listed there.
-pub(crate) fn explore(protocol: &Protocol, scope: &Scope, blind: &[Wrong]) -> Findings {
+/// Explores all states; stops at the first violation that is not in `ignored`.
+pub(crate) fn explore(protocol: &Protocol, bounds: &Bounds, ignored: &[Violation]) -> Findings {
     let mut search = Search::default();
-    search.meet(World::new(scope), 0, None);
+    search.visit(Model::new(bounds), 0, None);
     let mut next = Next::new();
-    while let Some((at, world)) = search.open.pop_front() {
-        steps(&world, protocol, scope, &mut next);
-        for (step, mut world) in next.drain(..) {
-            let missing = world.misses(scope).then_some(Wrong::Missing);
-            if let Some(wrong) = world.wrong.take().or(missing).filter(|wrong| !blind.contains(wrong)) {
-                let mut way = search.way(at);
-                way.push(step);
-                return search.end(Some((wrong, way)));
+    while let Some((at, model)) = search.open.pop_front() {
+        steps(&model, protocol, bounds, &mut next);
+        for (step, mut model) in next.drain(..) {
+            let missing = model.has_missing_outputs(bounds).then_some(Violation::Missing);
+            if let Some(violation) = model.violation.take().or(missing).filter(|violation| !ignored.contains(violation))
+            {
+                let mut trace = search.trace(at);
+                trace.push(step);
+                return search.end(Some((violation, trace)));
             }
-            search.meet(world, at, Some(step));
+            search.visit(model, at, Some(step));
         }
     }
-    let stuck = search.stuck(scope.times.len() as u8).map(|at| (Wrong::Stuck, search.way(at)));
+    let stuck = search.stuck(bounds.times.len() as u8).map(|at| (Violation::Stuck, search.trace(at)));
     search.end(stuck)
 }
 
-fn steps(world: &World, protocol: &Protocol, scope: &Scope, next: &mut Next) {
-    (0..world.processes.len()).for_each(|slot| process::steps(world, slot, protocol, scope, next));
-    faults::steps(world, scope, next);
+fn steps(model: &Model, protocol: &Protocol, bounds: &Bounds, next: &mut Next) {
+    (0..model.processes.len()).for_each(|slot| process::steps(model, slot, protocol, bounds, next));
+    faults::steps(model, bounds, next);
 }
 
-/// The worlds met so far, by number in the order of their distance from the first.
+/// The states visited so far, numbered in the order of their distance from the initial one.
 #[derive(Default)]
 struct Search {
-    numbers: HashMap<World, u32, BuildHasherDefault<Mixer>>,
-    open: VecDeque<(u32, World)>,
-    /// How each world was reached first.
+    numbers: HashMap<Model, u32, BuildHasherDefault<Mixer>>,
+    open: VecDeque<(u32, Model)>,
+    /// The predecessor of each state, and the step from it.
     from: Vec<(u32, Option<Step>)>,
     seen: Vec<u8>,
-    /// Steps that are no faults: what the world can be relied on to do.
-    sure: Vec<(u32, u32)>,
+    /// Steps that are not faults. The system can be relied on to take them.
+    reliable: Vec<(u32, u32)>,
     steps: usize,
 }
 
 impl Search {
-    fn meet(&mut self, world: World, from: u32, step: Option<Step>) {
+    fn visit(&mut self, model: Model, from: u32, step: Option<Step>) {
         let number = self.from.len() as u32;
-        let met = match self.numbers.entry(world) {
+        let visited = match self.numbers.entry(model) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 self.from.push((from, step));
@@ -95,28 +96,28 @@ impl Search {
         };
         self.steps += usize::from(step.is_some());
         if step.is_some_and(|step| !step.fault) {
-            self.sure.push((from, met));
+            self.reliable.push((from, visited));
         }
     }
 
-    fn way(&self, mut at: u32) -> Vec<Step> {
-        let mut way = Vec::new();
+    fn trace(&self, mut at: u32) -> Vec<Step> {
+        let mut trace = Vec::new();
         while let (from, Some(step)) = self.from[at as usize] {
-            way.push(step);
+            trace.push(step);
             at = from;
         }
-        way.reverse();
-        way
+        trace.reverse();
+        trace
     }
 
-    /// The nearest world from which no sure steps lead to one that shows all outputs.
+    /// The nearest state from which no sequence of reliable steps makes all outputs visible.
     fn stuck(&self, outputs: u8) -> Option<u32> {
-        let mut before = vec![Vec::new(); self.from.len()];
-        self.sure.iter().for_each(|(from, to)| before[*to as usize].push(*from));
+        let mut predecessors = vec![Vec::new(); self.from.len()];
+        self.reliable.iter().for_each(|(from, to)| predecessors[*to as usize].push(*from));
         let mut good: Vec<bool> = self.seen.iter().map(|seen| *seen == outputs).collect();
         let mut open: Vec<u32> = (0..).zip(&good).filter(|(_, good)| **good).map(|(at, _)| at).collect();
         while let Some(at) = open.pop() {
-            for from in &before[at as usize] {
+            for from in &predecessors[at as usize] {
                 if !std::mem::replace(&mut good[*from as usize], true) {
                     open.push(*from);
                 }
@@ -125,12 +126,13 @@ impl Search {
         (0..).zip(good).find(|(_, good)| !good).map(|(at, _)| at)
     }
 
-    fn end(&self, wrong: Option<(Wrong, Vec<Step>)>) -> Findings {
-        Findings { states: self.from.len(), steps: self.steps, wrong }
+    fn end(&self, violation: Option<(Violation, Vec<Step>)>) -> Findings {
+        Findings { states: self.from.len(), steps: self.steps, violation }
     }
 }
 
-/// The standard library's hasher takes most of the time without optimisation, and nobody attacks a test.
+/// A fast hasher: without optimisation the default one takes most of the time, and a test needs no protection from
+/// attacks.
 #[derive(Default)]
 struct Mixer(u64);
 

@@ -1,97 +1,104 @@
-//! Owns what happens to processes without their doing: the broker's markers and timeouts, and all that goes wrong. What
-//! can be relied on to happen in time (a dead process' session and transaction time out) is no fault.
+//! Owns the steps that processes do not take themselves: markers and timeouts of the broker, and faults. Steps that are
+//! certain to happen (the session and the transaction of a stopped process time out) are not faults.
 
-use crate::explore::{Next, Step};
-use crate::process::who;
-use crate::world::{OFFSETS, OUTPUTS, Phase, STATE, Scope, World};
+use super::explore::{Next, Step};
+use super::model::{Bounds, Model, OFFSETS, OUTPUTS, Phase, STATE};
+use super::process::actor;
 
-/// Adds all that can happen next.
-pub(crate) fn steps(world: &World, scope: &Scope, next: &mut Next) {
-    markers(world, next);
-    expiries(world, next);
-    if scope.timeouts {
-        timeouts(world, next);
+/// Adds all possible next steps.
+pub(crate) fn steps(model: &Model, bounds: &Bounds, next: &mut Next) {
+    markers(model, next);
+    expiries(model, next);
+    if bounds.timeouts {
+        timeouts(model, next);
     }
-    if world.faults > 0 {
-        crashes(world, scope, next);
-        moves(world, next);
+    if model.faults > 0 {
+        crashes(model, bounds, next);
+        rebalances(model, next);
     }
 }
 
-fn push(world: &World, next: &mut Next, step: Step, change: impl FnOnce(&mut World)) {
-    if step.fault && world.faults == 0 {
+fn push(model: &Model, next: &mut Next, step: Step, change: impl FnOnce(&mut Model)) {
+    if step.fault && model.faults == 0 {
         return;
     }
-    let mut world = world.clone();
-    world.faults -= u8::from(step.fault);
-    change(&mut world);
-    next.push((step, world));
+    let mut model = model.clone();
+    model.faults -= u8::from(step.fault);
+    change(&mut model);
+    next.push((step, model));
 }
 
-fn markers(world: &World, next: &mut Next) {
-    for (id, transaction) in (0..).zip(&world.transactions) {
+fn markers(model: &Model, next: &mut Next) {
+    for (id, transaction) in (0..).zip(&model.transactions) {
         if transaction.phase != Phase::Commit {
             continue;
         }
         let partitions = [(OUTPUTS, "the outputs"), (STATE, "the state"), (OFFSETS, "the offsets")];
-        for (partition, what) in partitions.into_iter().filter(|(partition, _)| transaction.left & partition != 0) {
-            let step = Step { who: "a marker", what, fault: false };
-            push(world, next, step, |world| world.mark(id, partition));
+        for (partition, what) in partitions.into_iter().filter(|(partition, _)| transaction.unmarked & partition != 0) {
+            let step = Step { actor: "a marker", what, fault: false };
+            push(model, next, step, |model| model.write_marker(id, partition));
         }
     }
 }
 
-fn expiries(world: &World, next: &mut Next) {
-    for name in [0, 1] {
-        if !world.members[name as usize] {
+fn expiries(model: &Model, next: &mut Next) {
+    for instance in [0, 1] {
+        if !model.members[instance as usize] {
             continue;
         }
-        let fault = world.processes.iter().any(|process| process.lives() && process.name == name && process.sits());
-        let what = if fault { "is cut off: its session ends" } else { "is dead: its session ends" };
-        push(world, next, Step { who: who(0, name), what, fault }, |world| {
-            world.members[name as usize] = false;
-            world.expel(name);
-            world.moving = false;
-            if world.owner == Some(name) {
-                world.hand_over();
+        let fault = model
+            .processes
+            .iter()
+            .any(|process| process.is_running() && process.instance == instance && process.is_member());
+        let what = if fault { "is cut off: its session expires" } else { "is down: its session expires" };
+        push(model, next, Step { actor: actor(0, instance), what, fault }, |model| {
+            model.members[instance as usize] = false;
+            model.expel(instance);
+            model.moving = false;
+            if model.owner == Some(instance) {
+                model.reassign();
             } else {
-                world.bump();
+                model.start_generation();
             }
         });
     }
 }
 
-fn timeouts(world: &World, next: &mut Next) {
-    for (id, transaction) in (0..).zip(&world.transactions) {
+fn timeouts(model: &Model, next: &mut Next) {
+    for (id, transaction) in (0..).zip(&model.transactions) {
         if transaction.phase != Phase::Open {
             continue;
         }
-        let fault = world.processes.iter().any(|process| process.lives() && process.id == id);
-        let what = if fault { "aborts a transaction that takes too long" } else { "aborts a dead one's transaction" };
-        push(world, next, Step { who: "the coordinator", what, fault }, |world| {
-            world.fence(id);
+        let fault = model.processes.iter().any(|process| process.is_running() && process.id == id);
+        let what = if fault {
+            "aborts a transaction after its timeout"
+        } else {
+            "aborts the transaction of a stopped process"
+        };
+        push(model, next, Step { actor: "the coordinator", what, fault }, |model| {
+            model.fence(id);
         });
     }
 }
 
-fn crashes(world: &World, scope: &Scope, next: &mut Next) {
-    for (slot, process) in world.processes.iter().enumerate().filter(|(_, process)| process.lives()) {
-        let who = who(slot, process.name);
-        push(world, next, Step { who, what: "crashes", fault: true }, |world| world.stop(slot));
-        if scope.doubles && slot < 2 && !world.processes[2].lives() {
-            push(world, next, Step { who, what: "is replaced but still runs", fault: true }, |world| {
-                world.processes[2] = *process;
-                world.stop(slot);
+fn crashes(model: &Model, bounds: &Bounds, next: &mut Next) {
+    for (slot, process) in model.processes.iter().enumerate().filter(|(_, process)| process.is_running()) {
+        let actor = actor(slot, process.instance);
+        push(model, next, Step { actor, what: "crashes", fault: true }, |model| model.stop(slot));
+        if bounds.doubles && slot < 2 && !model.processes[2].is_running() {
+            push(model, next, Step { actor, what: "is replaced but still runs", fault: true }, |model| {
+                model.processes[2] = *process;
+                model.stop(slot);
             });
         }
     }
 }
 
-fn moves(world: &World, next: &mut Next) {
-    if world.members == [true; 2] && !world.moving {
-        push(world, next, Step { who: "the group", what: "moves the shard", fault: true }, |world| {
-            world.moving = true;
-            world.bump();
+fn rebalances(model: &Model, next: &mut Next) {
+    if model.members == [true; 2] && !model.moving {
+        push(model, next, Step { actor: "the group", what: "moves the shard", fault: true }, |model| {
+            model.moving = true;
+            model.start_generation();
         });
     }
 }

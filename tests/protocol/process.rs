@@ -1,202 +1,217 @@
-//! Owns what a process does by itself, one step at a time: its client library, its ingest thread and its commit thread
-//! (`commit`) take turns in any order. What it asks the broker for happens at once, or its step has to wait.
+//! Owns the steps of a process: of its client library, its ingest thread and its commit thread (`commit`), interleaved
+//! in any order. A request to the broker completes within its step; if it cannot complete, the step is not possible
+//! yet.
 
-use crate::Protocol;
-use crate::commit;
-use crate::explore::{Next, Step};
-use crate::world::{At, Job, Marks, OFFSETS, Phase, Process, Scope, Seat, Shard, World, Wrong};
+use super::Protocol;
+use super::commit;
+use super::explore::{Next, Step};
+use super::model::{
+    Bounds, EpochCommit, IngestState, Membership, Model, OFFSETS, Phase, Process, Shard, StateRecord, Violation,
+};
 
-/// Adds all that the process can do next.
-pub(crate) fn steps(world: &World, slot: usize, protocol: &Protocol, scope: &Scope, next: &mut Next) {
-    let turn = Turn { world, slot, protocol, scope };
-    match world.processes[slot].at {
-        At::Down if slot < 2 => turn.begin(next),
-        At::Down => {}
+/// Adds all possible next steps of the process.
+pub(crate) fn steps(model: &Model, slot: usize, protocol: &Protocol, bounds: &Bounds, next: &mut Next) {
+    let view = ProcessView { model, slot, protocol, bounds };
+    match model.processes[slot].at {
+        IngestState::Down if slot < 2 => view.start(next),
+        IngestState::Down => {}
         _ => {
-            turn.hear(next);
-            turn.ingest(next);
-            commit::steps(&turn, next);
+            view.notify(next);
+            view.ingest(next);
+            commit::steps(&view, next);
         }
     }
 }
 
-/// A process and where it is.
-pub(crate) struct Turn<'a> {
-    pub(crate) world: &'a World,
+/// A process in a state of the model.
+pub(crate) struct ProcessView<'a> {
+    pub(crate) model: &'a Model,
     pub(crate) slot: usize,
     pub(crate) protocol: &'a Protocol,
-    scope: &'a Scope,
+    bounds: &'a Bounds,
 }
 
-impl Turn<'_> {
+impl ProcessView<'_> {
     pub(crate) fn process(&self) -> &Process {
-        &self.world.processes[self.slot]
+        &self.model.processes[self.slot]
     }
 
     /// Adds a step of this process.
-    pub(crate) fn step(&self, next: &mut Next, what: &'static str, change: impl FnOnce(&mut World, usize)) {
-        let mut world = self.world.clone();
-        change(&mut world, self.slot);
-        next.push((Step { who: who(self.slot, self.process().name), what, fault: false }, world));
+    pub(crate) fn step(&self, next: &mut Next, what: &'static str, change: impl FnOnce(&mut Model, usize)) {
+        let mut model = self.model.clone();
+        change(&mut model, self.slot);
+        next.push((Step { actor: actor(self.slot, self.process().instance), what, fault: false }, model));
     }
 
-    /// `init_transactions`: whoever had the id is fenced and its open transaction taken back.
-    fn begin(&self, next: &mut Next) {
+    /// Starts with `init_transactions`, which fences older producers of the id and aborts their open transaction.
+    fn start(&self, next: &mut Next) {
         let Some(id) = self.id() else { return };
-        let ready = |world: &mut World, slot: usize| {
-            let name = world.processes[slot].name;
-            world.processes[slot] = Process { at: At::Join, id, ..Process::down(name) };
+        let ready = |model: &mut Model, slot: usize| {
+            let instance = model.processes[slot].instance;
+            model.processes[slot] = Process { at: IngestState::Join, id, ..Process::down(instance) };
         };
-        match self.world.transactions[id as usize].phase {
-            _ if !self.protocol.init_fences => self.step(next, "begins without init_transactions", ready),
-            Phase::None | Phase::Open => self.step(next, "begins: init_transactions", |world, slot| {
-                world.fence(id);
-                ready(world, slot);
+        match self.model.transactions[id as usize].phase {
+            _ if !self.protocol.init_fences => self.step(next, "starts without init_transactions", ready),
+            Phase::None | Phase::Open => self.step(next, "starts: init_transactions", |model, slot| {
+                model.fence(id);
+                ready(model, slot);
             }),
             Phase::Commit => {}
         }
     }
 
-    /// Its own, or any that nobody has.
+    /// Its stable transactional id, or any unused one.
     fn id(&self) -> Option<u8> {
         if self.protocol.stable_id {
-            return Some(self.process().name);
+            return Some(self.process().instance);
         }
-        let used = |id: &u8| self.world.processes.iter().any(|process| process.lives() && process.id == *id);
-        let idle = |id: &u8| self.world.transactions[*id as usize].phase == Phase::None;
-        (0..self.world.transactions.len() as u8).find(|id| !used(id) && idle(id))
+        let used = |id: &u8| self.model.processes.iter().any(|process| process.is_running() && process.id == *id);
+        let idle = |id: &u8| self.model.transactions[*id as usize].phase == Phase::None;
+        (0..self.model.transactions.len() as u8).find(|id| !used(id) && idle(id))
     }
 
-    /// The client library hears from the group, whatever the other threads are at.
-    fn hear(&self, next: &mut Next) {
+    /// The client library is notified of changes of the group, independently of the other threads.
+    fn notify(&self, next: &mut Next) {
         let process = self.process();
-        match process.seat {
-            Seat::Older => self.step(next, "hears of the new generation", |world, slot| {
-                world.processes[slot].seat = Seat::Newest;
+        match process.membership {
+            Membership::Stale => self.step(next, "is notified of the new generation", |model, slot| {
+                model.processes[slot].membership = Membership::Current;
             }),
-            Seat::Expelled if self.world.members[process.name as usize] => {
-                self.step(next, "hears that another has its instance id, and exits", World::stop);
+            Membership::Expelled if self.model.members[process.instance as usize] => {
+                self.step(next, "is fenced by another process with its instance id, and exits", Model::stop);
             }
-            Seat::Expelled if self.slot == 2 => {
-                self.step(next, "hears that its session is over, and exits", World::stop)
+            Membership::Expelled if self.slot == 2 => {
+                self.step(next, "is notified that its session has expired, and exits", Model::stop)
             }
-            Seat::Expelled => self.step(next, "hears that its session is over", |world, slot| {
-                world.processes[slot].seat = Seat::None;
+            Membership::Expelled => self.step(next, "is notified that its session has expired", |model, slot| {
+                model.processes[slot].membership = Membership::None;
             }),
-            Seat::None | Seat::Newest => {}
+            Membership::None | Membership::Current => {}
         }
     }
 
     fn ingest(&self, next: &mut Next) {
         let process = self.process();
-        let mine = process.seat == Seat::Newest && self.world.owner == Some(process.name);
+        let is_owner = process.membership == Membership::Current && self.model.owner == Some(process.instance);
         match process.at {
-            At::Join if process.seat != Seat::None => self.abandon(next, At::Spare),
-            At::Join => self.join(next),
-            _ if process.seat == Seat::None && self.protocol.abandons_first => self.abandon(next, At::Join),
-            _ if process.seat == Seat::None => self.join(next),
-            At::Spare if mine && !self.world.moving => self.step(next, "is assigned the shard", |world, slot| {
-                world.processes[slot].at = if self.protocol.offset_first { At::Ask } else { At::Note };
-            }),
-            At::Spare | At::Ask | At::Note | At::Read | At::Run if mine && self.world.moving => {
-                self.step(next, "is asked to give the shard up", |world, slot| {
-                    self.leave(&mut world.processes[slot]);
-                    world.processes[slot].at = At::Drain;
+            IngestState::Join if process.membership != Membership::None => self.abandon(next, IngestState::Idle),
+            IngestState::Join => self.join(next),
+            _ if process.membership == Membership::None && self.protocol.abandons_first => {
+                self.abandon(next, IngestState::Join)
+            }
+            _ if process.membership == Membership::None => self.join(next),
+            IngestState::Idle if is_owner && !self.model.moving => {
+                self.step(next, "is assigned the shard", |model, slot| {
+                    model.processes[slot].at =
+                        if self.protocol.offset_first { IngestState::FetchOffset } else { IngestState::NoteEnd };
+                })
+            }
+            IngestState::Idle
+            | IngestState::FetchOffset
+            | IngestState::NoteEnd
+            | IngestState::Restore
+            | IngestState::Run
+                if is_owner && self.model.moving =>
+            {
+                self.step(next, "must release the shard", |model, slot| {
+                    self.drop_shard(&mut model.processes[slot]);
+                    model.processes[slot].at = IngestState::Drain;
                 });
             }
-            At::Drain => self.give_up(next),
-            At::Ask => self.ask(next),
-            At::Note => self.step(next, "notes the end of the state", |world, slot| {
-                let end = if self.protocol.reads_to_noted_end { world.states.len() as u8 } else { 0 };
-                world.processes[slot].end = end;
-                world.processes[slot].at = if self.protocol.offset_first { At::Read } else { At::Ask };
+            IngestState::Drain => self.release(next),
+            IngestState::FetchOffset => self.fetch_offset(next),
+            IngestState::NoteEnd => self.step(next, "notes the end of the state", |model, slot| {
+                let pending_records = if self.protocol.reads_to_noted_end { model.states.len() as u8 } else { 0 };
+                model.processes[slot].pending_records = pending_records;
+                model.processes[slot].at =
+                    if self.protocol.offset_first { IngestState::Restore } else { IngestState::FetchOffset };
             }),
-            At::Read if process.end == 0 => self.step(next, "restores the state", restore),
-            At::Run if process.job.is_none() => self.epochs(next),
+            IngestState::Restore if process.pending_records == 0 => self.step(next, "restores the state", restore),
+            IngestState::Run if process.epoch.is_none() => self.epochs(next),
             _ => {}
         }
     }
 
-    /// Whoever has the shard now goes on from the last commit.
-    fn abandon(&self, next: &mut Next, then: At) {
-        self.step(next, "abandons what it has in hand", |world, slot| {
-            let process = &mut world.processes[slot];
-            self.leave(process);
+    /// Abandons the current epoch: the new owner resumes from the last commit.
+    fn abandon(&self, next: &mut Next, then: IngestState) {
+        self.step(next, "abandons its epoch", |model, slot| {
+            let process = &mut model.processes[slot];
+            self.drop_shard(process);
             process.at = then;
-            if let Some(job) = &mut process.job {
-                job.abandoned = true;
+            if let Some(epoch) = &mut process.epoch {
+                epoch.abandoned = true;
             }
         });
     }
 
-    /// Forgets the shard.
-    fn leave(&self, process: &mut Process) {
-        process.end = 0;
-        process.kept = process.at == At::Run && process.job.is_none() && !self.protocol.restores_anew;
+    /// Drops the state of the shard.
+    fn drop_shard(&self, process: &mut Process) {
+        process.pending_records = 0;
+        process.kept = process.at == IngestState::Run && process.epoch.is_none() && !self.protocol.always_restores;
         if !process.kept {
-            (process.asked, process.shard) = (0, Shard::default());
+            (process.known_offset, process.shard) = (0, Shard::default());
         }
     }
 
     fn join(&self, next: &mut Next) {
-        if self.protocol.drains_before_rejoin && self.process().job.is_some() {
+        if self.protocol.drains_before_rejoin && self.process().epoch.is_some() {
             return;
         }
-        self.step(next, "joins the group", |world, slot| {
-            let process = &mut world.processes[slot];
-            let name = process.name;
-            process.at = if process.at == At::Join { At::Spare } else { At::Join };
-            if std::mem::replace(&mut world.members[name as usize], true) {
-                // The coordinator knows the instance id: it gets its assignment back without a rebalance.
-                world.expel(name);
+        self.step(next, "joins the group", |model, slot| {
+            let process = &mut model.processes[slot];
+            let instance = process.instance;
+            process.at = if process.at == IngestState::Join { IngestState::Idle } else { IngestState::Join };
+            if std::mem::replace(&mut model.members[instance as usize], true) {
+                // The coordinator knows the instance id, so the process gets its assignment back without a rebalance.
+                model.expel(instance);
             } else {
-                world.bump();
-                world.owner.get_or_insert(name);
+                model.start_generation();
+                model.owner.get_or_insert(instance);
             }
-            world.processes[slot].seat = Seat::Newest;
+            model.processes[slot].membership = Membership::Current;
         });
     }
 
-    fn give_up(&self, next: &mut Next) {
+    fn release(&self, next: &mut Next) {
         let process = self.process();
-        if !process.sits() || (process.job.is_some() && self.protocol.drains) {
+        if !process.is_member() || (process.epoch.is_some() && self.protocol.drains) {
             return;
         }
-        self.step(next, "gives the shard up", |world, slot| {
-            world.processes[slot].at = At::Spare;
-            world.hand_over();
+        self.step(next, "releases the shard", |model, slot| {
+            model.processes[slot].at = IngestState::Idle;
+            model.reassign();
         });
     }
 
-    fn ask(&self, next: &mut Next) {
-        let stable = self.world.transactions.iter().all(|transaction| transaction.left & OFFSETS == 0);
-        if stable || !self.protocol.waits_for_stability {
-            self.step(next, "asks the committed offset", |world, slot| {
-                let process = &mut world.processes[slot];
-                let stays = process.kept && process.asked == world.offset;
-                process.asked = world.offset;
-                process.at = match (stays, self.protocol.offset_first) {
-                    (true, _) => At::Run,
-                    (false, true) => At::Note,
-                    (false, false) => At::Read,
+    fn fetch_offset(&self, next: &mut Next) {
+        let stable = self.model.transactions.iter().all(|transaction| transaction.unmarked & OFFSETS == 0);
+        if stable || !self.protocol.waits_for_stable_offset {
+            self.step(next, "fetches the committed offset", |model, slot| {
+                let process = &mut model.processes[slot];
+                let is_unchanged = process.kept && process.known_offset == model.offset;
+                process.known_offset = model.offset;
+                process.at = match (is_unchanged, self.protocol.offset_first) {
+                    (true, _) => IngestState::Run,
+                    (false, true) => IngestState::NoteEnd,
+                    (false, false) => IngestState::Restore,
                 };
                 process.kept = false;
-                if !stays {
+                if !is_unchanged {
                     process.shard = Shard::default();
                 }
             });
         }
     }
 
-    /// Epochs of any length, with the watermark anywhere that makes no event late. One that comes to nothing is the
-    /// beginning of the next.
+    /// Epochs of any length, with every watermark that makes no event late. An epoch without effect is the beginning of
+    /// the next one.
     fn epochs(&self, next: &mut Next) {
         let mut shard = self.process().shard;
         loop {
             for watermark in shard.watermark..=self.highest(&shard) {
                 self.epoch(next, Shard { watermark, ..shard });
             }
-            if shard.cursor == self.scope.times.len() as u8 {
+            if shard.cursor == self.bounds.times.len() as u8 {
                 return;
             }
             self.read(&mut shard);
@@ -204,7 +219,7 @@ impl Turn<'_> {
     }
 
     fn read(&self, shard: &mut Shard) {
-        let rank = self.scope.times[shard.cursor as usize];
+        let rank = self.bounds.times[shard.cursor as usize];
         let applied = shard.cursor < shard.position && rank <= shard.watermark;
         if !applied || !self.protocol.skips_applied {
             shard.held |= bit(rank);
@@ -213,35 +228,35 @@ impl Turn<'_> {
         shard.position = shard.position.max(shard.cursor);
     }
 
-    /// How far the watermark may go. It stands still while messages are read again.
+    /// The highest possible watermark. It does not advance while messages are replayed.
     fn highest(&self, shard: &Shard) -> u8 {
-        if self.protocol.still_in_replay && shard.cursor < shard.position {
+        if self.protocol.holds_watermark_in_replay && shard.cursor < shard.position {
             return shard.watermark;
         }
-        let unread = &self.scope.times[shard.position as usize..];
-        unread.iter().min().map_or(self.scope.times.len() as u8, |rank| rank - 1).max(shard.watermark)
+        let unread = &self.bounds.times[shard.position as usize..];
+        unread.iter().min().map_or(self.bounds.times.len() as u8, |rank| rank - 1).max(shard.watermark)
     }
 
     fn epoch(&self, next: &mut Next, mut shard: Shard) {
         let applied = shard.held & ((1 << shard.watermark) - 1);
         shard.held &= !applied;
-        let waits = |offset: &u8| shard.held & bit(self.scope.times[*offset as usize]) != 0;
-        let lowest = (0..shard.cursor).find(waits).filter(|_| self.protocol.commits_lowest_held);
+        let is_held = |offset: &u8| shard.held & bit(self.bounds.times[*offset as usize]) != 0;
+        let lowest = (0..shard.cursor).find(is_held).filter(|_| self.protocol.commits_lowest_held);
         let offset = lowest.unwrap_or(shard.cursor);
-        let marks = Marks { offset, position: shard.position, watermark: shard.watermark, applied };
-        if applied == 0 && offset == self.process().asked {
+        let record = StateRecord { offset, position: shard.position, watermark: shard.watermark, applied };
+        if applied == 0 && offset == self.process().known_offset {
             return;
         }
-        self.step(next, EPOCHS[applied as usize & 7], |world, slot| {
+        self.step(next, EPOCHS[applied as usize & 7], |model, slot| {
             let stage = self.protocol.stages()[0];
-            let job = Job { stage, todo: 0, seat: Seat::None, abandoned: false, marks };
-            world.processes[slot].shard = shard;
-            world.processes[slot].job = Some(job);
+            let epoch = EpochCommit { stage, todo: 0, membership: Membership::None, abandoned: false, record };
+            model.processes[slot].shard = shard;
+            model.processes[slot].epoch = Some(epoch);
         });
     }
 }
 
-/// What an epoch applies, in words.
+/// Descriptions of an epoch, by the events that it applies.
 const EPOCHS: [&str; 8] = [
     "closes an epoch that applies nothing",
     "closes an epoch that applies the 1st event",
@@ -253,9 +268,9 @@ const EPOCHS: [&str; 8] = [
     "closes an epoch that applies all 3 events",
 ];
 
-/// How a process is called.
-pub(crate) fn who(slot: usize, name: u8) -> &'static str {
-    match (slot, name) {
+/// The display name of a process.
+pub(crate) fn actor(slot: usize, instance: u8) -> &'static str {
+    match (slot, instance) {
         (2, 0) => "the old A",
         (2, _) => "the old B",
         (_, 0) => "A",
@@ -263,17 +278,18 @@ pub(crate) fn who(slot: usize, name: u8) -> &'static str {
     }
 }
 
-/// The set of this rank alone.
+/// The set that contains only this rank.
 pub(crate) fn bit(rank: u8) -> u8 {
     1 << (rank - 1)
 }
 
-fn restore(world: &mut World, slot: usize) {
-    let Marks { offset, position, watermark, .. } = world.state;
-    let process = &mut world.processes[slot];
-    if process.sits() && process.asked != offset {
-        world.wrong = Some(Wrong::Torn);
+fn restore(model: &mut Model, slot: usize) {
+    let StateRecord { offset, position, watermark, .. } = model.state;
+    let process = &mut model.processes[slot];
+    if process.is_member() && process.known_offset != offset {
+        model.violation = Some(Violation::Torn);
     }
-    process.shard = Shard { cursor: process.asked, position: position.max(process.asked), watermark, held: 0 };
-    process.at = At::Run;
+    process.shard =
+        Shard { cursor: process.known_offset, position: position.max(process.known_offset), watermark, held: 0 };
+    process.at = IngestState::Run;
 }

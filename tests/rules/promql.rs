@@ -1,7 +1,7 @@
-//! Owns a look into PromQL, enough to hold expressions against the metrics that there are: which series one selects, by
-//! which labels, and what it groups by. Whether it is PromQL at all is for Prometheus to say.
+//! A partial PromQL parser for checks of expressions against the exported metrics: the selected series, their matchers
+//! and the labels used for grouping. It does not validate syntax; Prometheus does.
 
-// Each test uses its part of this.
+// Each test uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
 use saphyr::{LoadableYamlNode, YamlOwned};
@@ -22,7 +22,7 @@ pub fn yaml(text: &str) -> YamlOwned {
     YamlOwned::load_from_str(text).expect("YAML").pop().expect("a document")
 }
 
-/// What stands under a key; nothing, if there is no such key.
+/// The sequence under a key, or an empty one.
 pub fn list<'a>(node: &'a YamlOwned, key: &str) -> &'a [YamlOwned] {
     node.as_mapping_get(key).and_then(|list| list.as_sequence()).map_or(&[], Vec::as_slice)
 }
@@ -32,15 +32,15 @@ pub fn text<'a>(node: &'a YamlOwned, key: &str) -> Option<&'a str> {
     node.as_mapping_get(key)?.as_str()
 }
 
-/// Where the rules stand.
+/// The rule file.
 pub const RULES: &str = "k8s/prometheus/funnelwatch.rules.yml";
 
-/// A rule that records or alerts.
+/// A recording or alerting rule.
 pub struct Rule {
     pub name: String,
     pub alerts: bool,
     pub expr: String,
-    /// Whether it fires only what has held for a time.
+    /// Whether it has a `for` duration.
     pub waits: bool,
     pub severity: Option<String>,
     /// Names and texts.
@@ -73,14 +73,14 @@ pub fn rules() -> Vec<Rule> {
         .collect()
 }
 
-/// What an expression selects and groups by.
+/// The selectors and labels of an expression.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
     pub selectors: Vec<Selector>,
     /// In `by`, `without`, `on`, `ignoring`, `group_left` and `group_right`.
     pub grouping: Vec<String>,
-    /// The labels that `label_replace` and `label_join` make.
-    pub made: Vec<String>,
+    /// The labels that `label_replace` and `label_join` create.
+    pub created: Vec<String>,
 }
 
 /// A selector of series.
@@ -92,7 +92,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// As it stands in an expression.
+    /// Its PromQL text.
     pub fn text(&self) -> String {
         let matchers: Vec<String> =
             self.matchers.iter().map(|(label, op, value)| format!("{label}{op}{value}")).collect();
@@ -103,9 +103,9 @@ impl Selector {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     Name(String),
-    /// With its quotes.
+    /// Including its quotes.
     Text(String),
-    /// Numbers and lengths of time.
+    /// Numbers and durations.
     Number,
     Sign(String),
 }
@@ -114,7 +114,7 @@ fn tokens(expr: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = expr;
     while let Some(first) = rest.chars().next() {
-        let of_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | ':');
+        let is_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | ':');
         let end = |keep: &dyn Fn(char) -> bool| rest.find(|letter| !keep(letter)).unwrap_or(rest.len());
         let length = if first.is_whitespace() {
             end(&char::is_whitespace)
@@ -133,8 +133,8 @@ fn tokens(expr: &str) -> Vec<Token> {
         } else if first.is_ascii_digit() {
             tokens.push(Token::Number);
             end(&|letter| letter.is_alphanumeric() || letter == '.')
-        } else if of_name(first) && first != ':' {
-            let length = end(&of_name);
+        } else if is_name(first) && first != ':' {
+            let length = end(&is_name);
             tokens.push(Token::Name(rest[..length].to_owned()));
             length
         } else {
@@ -148,7 +148,7 @@ fn tokens(expr: &str) -> Vec<Token> {
     tokens
 }
 
-/// The words that may stand where a metric may, without parentheses behind them.
+/// Keywords that are not metrics although no parenthesis follows.
 const WORDS: &[&str] = &[
     "and",
     "or",
@@ -176,7 +176,7 @@ const WORDS: &[&str] = &[
     "quantile",
 ];
 
-/// What an expression names. Variables of boards must have been replaced.
+/// The selectors and labels of an expression. Variables of boards must have been replaced.
 pub fn names(expr: &str) -> Names {
     let tokens = tokens(expr);
     let sign = |at: usize, wanted: &str| matches!(tokens.get(at), Some(Token::Sign(sign)) if sign == wanted);
@@ -189,7 +189,7 @@ pub fn names(expr: &str) -> Names {
         };
         at += 1;
         if ["by", "without", "on", "ignoring", "group_left", "group_right"].contains(&word.as_str()) {
-            // Without parentheses `group_left` takes no label along.
+            // Without parentheses `group_left` has no labels.
             let list = if sign(at, "(") { &tokens[at..] } else { &[] };
             let list = list.split(|token| matches!(token, Token::Sign(sign) if sign == ")")).next().unwrap_or_default();
             names.grouping.extend(list.iter().filter_map(|token| match token {
@@ -199,7 +199,7 @@ pub fn names(expr: &str) -> Names {
             at += list.len();
         } else if sign(at, "(") {
             if ["label_replace", "label_join"].contains(&word.as_str()) {
-                names.made.extend(second_text(&tokens[at..]));
+                names.created.extend(second_text(&tokens[at..]));
             }
         } else if !WORDS.contains(&word.as_str()) {
             let mut selector = Selector { metric: word.clone(), matchers: Vec::new() };
@@ -219,7 +219,7 @@ pub fn names(expr: &str) -> Names {
     names
 }
 
-/// The second argument of a call, if it is a text.
+/// The second argument of a call, if it is a string.
 fn second_text(call: &[Token]) -> Option<String> {
     let mut depth = 0;
     let mut arguments = call.iter().filter(|token| {

@@ -1,23 +1,23 @@
-//! Owns the form of a script: reads its norms, steps and expectations, and writes it again with other expectations.
+//! Reads the norms, steps and expectations of a scenario script, and writes it with other expectations.
 //!
 //! ```text
-//! # What the story is about.
-//! norms: {first_response_late: {within: 15m}}            norms, as a user writes them
+//! # What the scenario shows.
+//! norms: {first_response_late: {within: 15m}}            norms, in the format of the configuration
 //! ---
-//! > 10:00 lead_created lead_id=1 manager_id=ann          an event; behind its name the fields of its payload
-//! > watermark 10:20                                      the watermark moves; what came of it stands below
-//! 10:15 FIRING first_response_late lead:1 ann/unknown warning since=10:00 due=10:15 lag_seconds=900
-//! > figures manager:ann 1h violations                    a row at the watermark: what of it is not zero
+//! > 10:00 lead_created lead_id=1 manager_id=ann          an event, its payload and the fields of the payload
+//! > watermark 10:20                                      moves the watermark; the expected output follows
+//! 10:15 FIRING first_response_late lead:1 ann/unknown severity=warning since=10:00 due=10:15 lag_seconds=900
+//! > figures manager:ann 1h violations                    a row at the watermark, without zeros
 //! violations.first_response_late 1
 //! ```
 //!
-//! Times are UTC, on Monday 2026-03-02 or `+1d 10:00`, `-2d 9:30:15.250`. Fields are words `name=value`, with quotes
-//! where the value has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`, and names that end in
-//! `_at` take a time. `id=` is the event's id (else each event has its own, `id=-`: none), `tenant=` its tenant.
+//! Times are UTC on Monday 2026-03-02, or `+1d 10:00`, `-2d 9:30:15.250`. Fields are `name=value`, quoted if the value
+//! has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`; names ending in `_at` take a time.
+//! `id=` is the event id (by default unique; `id=-`: none), `tenant=` the tenant.
 //!
-//! Other steps: `wall 10:05` sets the wall clock (else it shows the time of the event that comes in), `tide crm
-//! telephony(idle)` moves the watermark by what the sources have told, `norms {neglected: {within: 1h}}` puts other norms
-//! in force. Blank lines and comments stay where they are.
+//! Other steps: `wall 10:05` sets the wall clock (by default the time of the event), `tide crm telephony(idle)` moves the
+//! watermark by the progress of these sources, `norms {neglected: {within: 1h}}` puts other norms in force. Blank lines
+//! and comments are kept.
 
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
@@ -26,7 +26,7 @@ use std::fmt::Write as _;
 /// Monday 2026-03-02.
 const BASE: Timestamp = Timestamp(1_772_409_600_000);
 
-/// A script as it stands in its file.
+/// A parsed script.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) norms: String,
@@ -36,66 +36,66 @@ pub(crate) struct Script {
 #[derive(Clone, Debug)]
 enum Line {
     /// A comment or a blank line.
-    Aside(String),
-    /// A step, as written, and what is expected of it.
+    Comment(String),
+    /// A step as written and as parsed, with its expected output.
     Step { text: String, step: Step, expected: Vec<String> },
 }
 
-/// What happens.
+/// A step of a script.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// An event comes in, as JSON.
+    /// An event arrives, as JSON.
     Event(Box<Value>),
     /// The watermark moves to this instant.
     Watermark(Timestamp),
-    /// The watermark moves by the sources of these topics, each idle or not.
+    /// The watermark moves by the progress of the sources of these topics; the flag means idle.
     ShardProgress(Vec<(String, bool)>),
-    /// The wall clock shows this instant from now on.
+    /// The wall clock is this instant from now on.
     Wall(Timestamp),
-    /// Other norms are in force.
+    /// Other norms come into force.
     Norms(String),
-    /// Somebody looks at a row: its subject, its window, and the keys that matter (none: all).
+    /// A row is read: its subject, its window, and the prefixes of the keys to show (empty: all).
     Figures(String, String, Vec<String>),
 }
 
 impl Script {
-    /// Reads a script; says what is wrong with which line.
+    /// Parses a script; the error names the line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (norms, body) = text.split_once("\n---\n").ok_or("no line `---` after the norms")?;
         let first = norms.lines().count() + 2;
         let mut lines = Vec::new();
-        for (number, line) in (first..).zip(body.lines()) {
+        for (line_number, line) in (first..).zip(body.lines()) {
             if let Some(text) = line.strip_prefix("> ") {
-                let step = step(text).map_err(|problem| format!("line {number}: {problem}"))?;
+                let step = step(text).map_err(|problem| format!("line {line_number}: {problem}"))?;
                 lines.push(Line::Step { text: text.into(), step, expected: Vec::new() });
             } else if line.is_empty() || line.starts_with('#') {
-                lines.push(Line::Aside(line.into()));
+                lines.push(Line::Comment(line.into()));
             } else {
                 let step = lines.iter_mut().rev().find_map(|line| match line {
                     Line::Step { expected, .. } => Some(expected),
-                    Line::Aside(_) => None,
+                    Line::Comment(_) => None,
                 });
-                step.ok_or(format!("line {number}: nothing has happened yet"))?.push(line.into());
+                step.ok_or(format!("line {line_number}: expected output before the first step"))?.push(line.into());
             }
         }
         Ok(Self { norms: norms.into(), lines })
     }
 
-    /// What happens, in order.
+    /// The steps, in order.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
         self.lines.iter().filter_map(|line| match line {
             Line::Step { step, .. } => Some(step),
-            Line::Aside(_) => None,
+            Line::Comment(_) => None,
         })
     }
 
-    /// The script with what `told` says after each step instead of what was expected.
-    pub(crate) fn with(&self, told: &[Vec<String>]) -> Self {
-        let mut told = told.iter();
+    /// The script with this output after each step instead of the expected one.
+    pub(crate) fn with(&self, output: &[Vec<String>]) -> Self {
+        let mut output = output.iter();
         let mut script = self.clone();
         for line in &mut script.lines {
             if let Line::Step { expected, .. } = line {
-                expected.clone_from(told.next().expect("told of every step"));
+                expected.clone_from(output.next().expect("output of every step"));
             }
         }
         script
@@ -106,10 +106,10 @@ impl Script {
         let mut text = format!("{}\n---\n", self.norms);
         for line in &self.lines {
             match line {
-                Line::Aside(aside) => writeln!(text, "{aside}"),
+                Line::Comment(comment) => writeln!(text, "{comment}"),
                 Line::Step { text: step, expected, .. } => {
-                    let told: String = expected.iter().map(|line| format!("{line}\n")).collect();
-                    write!(text, "> {step}\n{told}")
+                    let output: String = expected.iter().map(|line| format!("{line}\n")).collect();
+                    write!(text, "> {step}\n{output}")
                 }
             }
             .expect("text");
@@ -118,7 +118,7 @@ impl Script {
     }
 }
 
-/// A time as scripts write it.
+/// A time in the format of scripts.
 pub(crate) fn show(at: Timestamp) -> String {
     let since = at - BASE;
     let (day, rest) = (since.0.div_euclid(Span::DAY.0), since.0.rem_euclid(Span::DAY.0));
@@ -162,18 +162,18 @@ fn step(text: &str) -> Result<Step, String> {
             Ok(Step::Figures(words.remove(0), window, keys))
         }
         time if !words.is_empty() => event(instant(time)?, &words.remove(0), &words),
-        _ => Err(format!("no step: {text}")),
+        _ => Err(format!("unknown step: {text}")),
     }
 }
 
-/// An event as its source would write it in JSON.
+/// An event as JSON.
 fn event(at: Timestamp, name: &str, words: &[String]) -> Result<Step, String> {
     let mut event = Map::new();
     let mut payload = Map::new();
     event.insert("tenant_id".into(), json!("acme"));
     event.insert("occurred_at".into(), json!(at.to_string()));
     for word in words {
-        let (key, value) = word.split_once('=').ok_or(format!("no field: {word}"))?;
+        let (key, value) = word.split_once('=').ok_or(format!("not a field: {word}"))?;
         match key {
             "id" => event.insert("event_id".into(), json!(value)),
             "tenant" => event.insert("tenant_id".into(), json!(value)),
@@ -188,7 +188,7 @@ fn field(key: &str, value: &str) -> Result<Value, String> {
     let number = || value.parse::<serde_json::Number>().map_err(|error| format!("{key}: {error}"));
     Ok(match key {
         "entity" => {
-            let (kind, id) = value.split_once(':').ok_or(format!("no entity: {value}"))?;
+            let (kind, id) = value.split_once(':').ok_or(format!("not an entity: {value}"))?;
             json!({"kind": kind.to_uppercase(), "id": id})
         }
         "contact" => contact(value),
@@ -221,10 +221,10 @@ fn instant(text: &str) -> Result<Timestamp, String> {
         let seconds = Span::from_seconds(seconds.parse::<f64>().ok()?);
         Some(BASE + Span(minutes * Span::MINUTE.0 + seconds.0))
     };
-    read().ok_or(format!("no time: {text}"))
+    read().ok_or(format!("not a time: {text}"))
 }
 
-/// Words between spaces; quotes hold spaces together.
+/// Splits at spaces outside quotes.
 fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -232,12 +232,12 @@ fn words(text: &str) -> Result<Vec<String>, String> {
         match letter {
             '"' => quoted = !quoted,
             ' ' if !quoted => words.push(String::new()),
-            other => words.last_mut().expect("one at least").push(other),
+            other => words.last_mut().expect("at least one word").push(other),
         }
     }
     if quoted {
-        return Err("a quote that does not end".into());
+        return Err("unterminated quote".into());
     }
     words.retain(|word| !word.is_empty());
-    if words.is_empty() { Err("an empty step".into()) } else { Ok(words) }
+    if words.is_empty() { Err("empty step".into()) } else { Ok(words) }
 }

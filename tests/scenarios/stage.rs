@@ -1,15 +1,14 @@
-//! Owns the stage that scripts are played on: a floor and its tenants' scoreboards, and what is told of each step.
+//! Runs scripts on a shard and its tenants' scoreboards, and formats the output of each step.
 //!
-//! Promises that every alert is checked for what holds of all alerts, and refuses to tell hashes: contacts are shown by
-//! their phone or address.
+//! Every alert is checked for the invariants of all alerts. Contacts are shown by phone or address instead of their key.
 
-use crate::script::{Script, Step, show};
+use super::script::{Script, Step, show};
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
-use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload, Topic};
+use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload};
 use funnelwatch::domain::evidence;
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
@@ -17,107 +16,110 @@ use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::review::{About, Medium, ReviewRequest};
 use funnelwatch::domain::row::Row;
 use funnelwatch::domain::scoreboard::Scoreboard;
-use funnelwatch::domain::shard_processor::{Effects, ShardProcessor, ShardProgress, Source, SourceProgress, Timing};
+use funnelwatch::domain::shard_processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How events come in.
+/// How events are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// As the script says.
+    /// As in the script.
     AsWritten,
-    /// Each event that has an id twice.
+    /// Each event with an id twice.
     Twice,
-    /// What comes in between two moves of the watermark, the last first.
-    Backwards,
-    /// The watermark moves once, at the last move.
+    /// Events between two moves of the watermark in reverse order.
+    Reversed,
+    /// The watermark moves only at the last move.
     AtOnce,
 }
 
-/// What was told of each step.
+/// The output of a script.
 #[derive(Debug)]
-pub(crate) struct Play {
-    pub(crate) told: Vec<Vec<String>>,
-    /// Whether it mattered when the watermark moved: events were late or refused, or sources told the time.
-    pub(crate) timed: bool,
+pub(crate) struct RunOutput {
+    pub(crate) output: Vec<Vec<String>>,
+    /// Whether the output depends on when the watermark moves: events were late or rejected, sources moved it, or the
+    /// norms changed.
+    pub(crate) time_dependent: bool,
 }
 
-struct Stage {
+struct Harness {
     norms: Arc<Norms>,
-    floor: ShardProcessor,
-    boards: BTreeMap<TenantId, Scoreboard>,
-    /// Phones and addresses by what alerts call them.
+    processor: ShardProcessor,
+    scoreboards: BTreeMap<TenantId, Scoreboard>,
+    /// Phones and addresses by their keys in alerts.
     contacts: BTreeMap<String, String>,
     wall: Option<Timestamp>,
     offset: i64,
-    timed: bool,
+    time_dependent: bool,
 }
 
 impl Script {
-    /// Plays the script.
-    pub(crate) fn play(&self, delivery: Delivery) -> Result<Play, String> {
+    /// Runs the script.
+    pub(crate) fn run(&self, delivery: Delivery) -> Result<RunOutput, String> {
         let document = config::parse_norms("norms", &self.norms).map_err(|problems| problems.to_string())?;
-        let mut stage = Stage::new(document.norms);
+        let mut harness = Harness::new(document.norms);
         let last = self.steps().filter(|step| matches!(step, Step::Watermark(_))).count();
         let mut moves = 0;
         let mut waiting: Vec<(usize, i64, Event)> = Vec::new();
-        let mut told: Vec<Vec<String>> = Vec::new();
-        for (number, step) in self.steps().enumerate() {
-            told.push(Vec::new());
+        let mut output: Vec<Vec<String>> = Vec::new();
+        for (index, step) in self.steps().enumerate() {
+            output.push(Vec::new());
             if let Step::Event(event) = step {
-                let (offset, event) = stage.decode(event)?;
+                let (offset, event) = harness.decode(event)?;
                 let again = event.clone();
-                if delivery == Delivery::Backwards {
-                    waiting.push((number, offset, event));
+                if delivery == Delivery::Reversed {
+                    waiting.push((index, offset, event));
                     continue;
                 }
-                told[number] = stage.arrive(offset, event);
+                output[index] = harness.arrive(offset, event);
                 if delivery == Delivery::Twice && again.id.is_some() {
-                    let offset = stage.next_offset();
-                    let second = stage.arrive(offset, again);
-                    if told[number] != second {
-                        return Err(format!("the second time: {second:?}"));
+                    let offset = harness.next_offset();
+                    let second = harness.arrive(offset, again);
+                    if output[index] != second {
+                        return Err(format!("duplicate: {second:?}"));
                     }
                 }
                 continue;
             }
-            for (number, offset, event) in waiting.drain(..).rev() {
-                told[number] = stage.arrive(offset, event);
+            for (index, offset, event) in waiting.drain(..).rev() {
+                output[index] = harness.arrive(offset, event);
             }
-            told[number] = match step {
+            output[index] = match step {
                 Step::Watermark(_) if delivery == Delivery::AtOnce && moves + 1 < last => Vec::new(),
-                Step::Watermark(at) => stage.watermark(*at, delivery)?,
-                Step::ShardProgress(sources) => stage.shard_progress(sources, delivery)?,
+                Step::Watermark(at) => harness.watermark(*at, delivery)?,
+                Step::ShardProgress(sources) => harness.shard_progress(sources, delivery)?,
                 Step::Wall(at) => {
-                    stage.wall = Some(*at);
+                    harness.wall = Some(*at);
                     Vec::new()
                 }
-                Step::Norms(norms) => stage.reload(norms)?,
-                Step::Figures(subject, window, keys) => stage.figures(subject, window, keys),
+                Step::Norms(norms) => harness.reload(norms)?,
+                Step::Figures(subject, window, keys) => harness.figures(subject, window, keys),
                 Step::Event(_) => Vec::new(),
             };
             moves += usize::from(matches!(step, Step::Watermark(_)));
         }
-        Ok(Play { told, timed: stage.timed })
+        Ok(RunOutput { output, time_dependent: harness.time_dependent })
     }
 }
 
-impl Stage {
+impl Harness {
     fn new(norms: Norms) -> Self {
         let norms = Arc::new(norms);
-        let floor = ShardProcessor::new(Arc::clone(&norms), Timing::default(), PACKING);
-        let (boards, contacts) = Default::default();
-        Self { norms, floor, boards, contacts, wall: None, offset: 0, timed: false }
+        let processor = ShardProcessor::new(Arc::clone(&norms), Timing::default(), PACKING);
+        let (scoreboards, contacts) = Default::default();
+        Self { norms, processor, scoreboards, contacts, wall: None, offset: 0, time_dependent: false }
     }
 
     fn reload(&mut self, norms: &str) -> Result<Vec<String>, String> {
         let document = config::parse_norms("norms", norms).map_err(|problems| problems.to_string())?;
-        self.timed = true;
+        self.time_dependent = true;
         self.norms = Arc::new(document.norms);
-        self.floor.reload(Arc::clone(&self.norms));
-        self.boards.values_mut().for_each(|board| board.reload(Arc::clone(&self.norms)));
+        self.processor.reload(Arc::clone(&self.norms));
+        self.scoreboards.values_mut().for_each(|scoreboard| scoreboard.reload(Arc::clone(&self.norms)));
         Ok(Vec::new())
     }
 
@@ -147,10 +149,10 @@ impl Stage {
     fn arrive(&mut self, offset: i64, event: Event) -> Vec<String> {
         let source = Source::Topic(event.payload.topic());
         let wall = self.wall.unwrap_or(event.at);
-        match self.floor.arrive(source, offset, event, wall) {
+        match self.processor.arrive(source, offset, event, wall) {
             Ok(()) => Vec::new(),
             Err(reason) => {
-                self.timed = true;
+                self.time_dependent = true;
                 vec![format!("refused: {}", reason.name())]
             }
         }
@@ -161,99 +163,99 @@ impl Stage {
     }
 
     fn shard_progress(&mut self, sources: &[(String, bool)], delivery: Delivery) -> Result<Vec<String>, String> {
-        self.timed = true;
+        self.time_dependent = true;
         let source = |name: &str| Topic::ALL.into_iter().find(|topic| topic.name() == format!("{name}.events"));
         let sources: Option<_> =
             sources.iter().map(|(name, idle)| Some(SourceProgress::of(Source::Topic(source(name)?), *idle))).collect();
         let wall = self.wall.unwrap_or_default();
-        let shard_progress = ShardProgress { wall, sources: sources.ok_or("a tide of no topic")?, close: None };
+        let shard_progress = ShardProgress { wall, sources: sources.ok_or("unknown topic")?, close: None };
         let rest = self.advance(&shard_progress, delivery)?;
-        let mark = match self.floor.watermark() {
+        let watermark = match self.processor.watermark() {
             Timestamp::MIN => "none".into(),
-            mark => show(mark),
+            watermark => show(watermark),
         };
-        Ok(std::iter::once(format!("watermark {mark}")).chain(rest).collect())
+        Ok(std::iter::once(format!("watermark {watermark}")).chain(rest).collect())
     }
 
     fn advance(&mut self, shard_progress: &ShardProgress, delivery: Delivery) -> Result<Vec<String>, String> {
-        let mut made = Vec::new();
-        self.floor.advance(shard_progress, &mut made);
+        let mut outputs = Vec::new();
+        self.processor.advance(shard_progress, &mut outputs);
         let (mut alerts, mut reviews) = (Vec::new(), Vec::new());
-        for Effects { tenant, effects, .. } in made {
+        for Effects { tenant, effects, .. } in outputs {
             let norms = Arc::clone(&self.norms);
-            let board = self.boards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
+            let scoreboard = self.scoreboards.entry(tenant.clone()).or_insert_with(|| Scoreboard::new(tenant, norms));
             for effect in effects {
                 match effect {
                     Effect::Review(request) => reviews.push(review_line(&request)),
                     Effect::ReviewOver { manager, answered: true } => reviews.push(format!("reviewed: {manager}")),
                     Effect::ReviewOver { manager, answered: false } => reviews.push(format!("given up: {manager}")),
-                    effect => board.take(effect, &mut alerts),
+                    effect => scoreboard.apply(effect, &mut alerts),
                 }
             }
         }
-        let watermark = self.floor.watermark();
-        self.boards.values_mut().for_each(|board| board.judge_until(watermark, &mut alerts));
+        let watermark = self.processor.watermark();
+        self.scoreboards.values_mut().for_each(|scoreboard| scoreboard.judge_until(watermark, &mut alerts));
         alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
-        let mut told = Vec::new();
+        let mut output = Vec::new();
         for alert in &alerts {
-            told.push(alert_line(alert, &self.contacts)?);
+            output.push(alert_line(alert, &self.contacts)?);
         }
-        told.append(&mut reviews);
-        let counts = self.floor.take_counts();
-        self.timed |= counts.late > 0;
+        output.append(&mut reviews);
+        let counts = self.processor.take_counts();
+        self.time_dependent |= counts.late > 0;
         if delivery != Delivery::Twice {
             let counted = [("duplicates", counts.duplicates), ("late", counts.late)];
-            told.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what}: {n}")));
+            output.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what}: {n}")));
         }
-        Ok(told)
+        Ok(output)
     }
 
     fn figures(&mut self, subject: &str, window: &str, keys: &[String]) -> Vec<String> {
-        let at = self.floor.watermark();
+        let at = self.processor.watermark();
         let mut rows = Vec::new();
-        self.boards.values_mut().for_each(|board| board.rows(at, &mut rows));
+        self.scoreboards.values_mut().for_each(|scoreboard| scoreboard.rows(at, &mut rows));
         let wanted = |row: &&Row| row.subject.to_string() == subject && row.figures.window() == window;
         let Some(row) = rows.iter().find(wanted) else { return vec!["no row".into()] };
         let mut line = Vec::new();
         json::encode_row(row, &mut line);
         let row: Value = serde_json::from_slice(&line).expect("rows are JSON");
-        let mut told = Vec::new();
+        let mut output = Vec::new();
         for (key, value) in row.as_object().expect("rows are objects") {
             if !["tenant_id", "subject", "window", "at"].contains(&key.as_str()) {
-                flatten(key, value, &mut told);
+                flatten(key, value, &mut output);
             }
         }
-        told.retain(|line| keys.is_empty() || keys.iter().any(|key| line.starts_with(key)));
-        if told.is_empty() { vec!["nothing".into()] } else { told }
+        output.retain(|line| keys.is_empty() || keys.iter().any(|key| line.starts_with(key)));
+        if output.is_empty() { vec!["nothing".into()] } else { output }
     }
 }
 
-/// What an alert says that its rule's file does not.
+/// The first field of an alert that its rule does not declare.
 fn undeclared(alert: &Alert) -> Option<String> {
     let definition = alert.rule.definition();
     let kind = |subject: &str| subject.split_once(':').map(|(kind, id)| (kind.to_owned(), id.contains('/')));
     if !definition.subjects.iter().any(|subject| kind(subject) == kind(&alert.subject)) {
-        return Some("a subject of another form than the rule's `subjects`".into());
+        return Some("subject not declared in the rule's `subjects`".into());
     }
-    let told = |values: &Values| values.iter().map(|(key, _)| *key).collect::<Vec<_>>();
-    // With too small a sample only the counts are told.
-    if alert.resolution != Some(Resolution::SampleTooSmall) && told(&alert.observed) != definition.observed {
-        return Some("other keys than the rule's `observed`".into());
+    let output = |values: &Values| values.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+    // A sample that is too small has only counts.
+    if alert.resolution != Some(Resolution::SampleTooSmall) && output(&alert.observed) != definition.observed {
+        return Some("keys differ from the rule's `observed`".into());
     }
-    if told(&alert.norm) != definition.norm {
-        return Some("other keys than the rule's `norm`".into());
+    if output(&alert.norm) != definition.norm {
+        return Some("keys differ from the rule's `norm`".into());
     }
     let strange = |(key, value): &&(&'static str, Number)| {
         !evidence::of(alert.rule, key).is_some_and(|evidence| evidence.unit.fits(value))
     };
     let (key, _) = alert.observed.iter().chain(&alert.norm).find(strange)?;
-    Some(format!("{key} is not what src/domain/evidence.rs says"))
+    Some(format!("{key} does not match src/domain/evidence.rs"))
 }
 
-/// Tells one alert, and checks what holds of all alerts.
+/// Formats one alert, and checks the invariants of all alerts.
 fn alert_line(alert: &Alert, contacts: &BTreeMap<String, String>) -> Result<String, String> {
     if alert.id != alert_id(&alert.tenant, alert.rule, &alert.subject, alert.anchor_at) {
-        return Err(format!("an id that does not follow from its alert: {alert:?}"));
+        return Err(format!("alert id does not match its fields: {alert:?}"));
     }
     if let Some(problem) = undeclared(alert) {
         return Err(format!("{problem}: {alert:?}"));
@@ -264,89 +266,91 @@ fn alert_line(alert: &Alert, contacts: &BTreeMap<String, String>) -> Result<Stri
     match (&alert.manager, &alert.department) {
         (Some(manager), Some(department)) => line += &format!(" {manager}/{department}"),
         (None, None) => line += " nobody",
-        _ => return Err(format!("a manager without department, or the reverse: {alert:?}")),
+        _ => return Err(format!("manager without department, or the reverse: {alert:?}")),
     }
-    let mut tell = |key: &str, value: &dyn std::fmt::Display| line += &format!(" {key}={value}");
+    let mut add = |key: &str, value: &dyn std::fmt::Display| line += &format!(" {key}={value}");
     if alert.level > 0 {
-        tell("level", &alert.level);
+        add("level", &alert.level);
     }
-    tell("severity", &alert.severity.name());
+    add("severity", &alert.severity.name());
     if let Some(entity) = alert.entity.as_ref().filter(|entity| entity.to_string() != subject) {
-        tell("entity", entity);
+        add("entity", entity);
     }
     if let Some(interaction) = &alert.interaction {
-        tell("interaction", interaction);
+        add("interaction", interaction);
     }
-    tell("since", &show(alert.anchor_at));
+    add("since", &show(alert.anchor_at));
     if let Some(due) = alert.due_at {
-        tell("due", &show(due));
+        add("due", &show(due));
     }
-    let mut tell_all = |values: &Values| {
+    let mut add_all = |values: &Values| {
         for (key, value) in values {
             match value {
-                Number::Count(count) => tell(key, count),
-                Number::Number(number) => tell(key, number),
-                Number::Text(text) => tell(key, text),
+                Number::Count(count) => add(key, count),
+                Number::Number(number) => add(key, number),
+                Number::Text(text) => add(key, text),
             }
         }
     };
-    tell_all(&alert.observed);
-    // The norm of a window may be a part of another figure: it is told too.
+    add_all(&alert.observed);
+    // The norm of a window rule may be derived from another figure, so it is shown too.
     if alert.window.is_some() {
-        tell_all(&alert.norm);
+        add_all(&alert.norm);
         let keys: Vec<_> = alert.norm.iter().map(|(key, _)| *key).collect();
         if keys != alert.rule.definition().norm {
-            return Err(format!("a norm that is not told whole: {alert:?}"));
+            return Err(format!("incomplete norm: {alert:?}"));
         }
     }
     if let Some(resolution) = alert.resolution {
-        tell("resolution", &resolution.name());
+        add("resolution", &resolution.name());
     }
     Ok(line)
 }
 
-/// Tells one request for a review.
+/// Formats one review request.
 fn review_line(request: &ReviewRequest) -> String {
     let ReviewRequest { manager, department, interaction, medium, at, day, requested_at, about, .. } = request;
     let (end, kind, at) = (show(*requested_at), medium.name(), show(*at));
     let mut line = format!("{end} REVIEW {kind} {interaction} {manager}/{department} day={day} at={at}");
-    let mut tell = |key: &str, value: &dyn std::fmt::Display| line += &format!(" {key}={value}");
+    let mut add = |key: &str, value: &dyn std::fmt::Display| line += &format!(" {key}={value}");
     match medium {
         Medium::Call { direction, talk, recording_url } => {
-            tell("direction", &format!("{direction:?}").to_uppercase());
-            tell("talk_seconds", &talk.seconds());
-            recording_url.iter().for_each(|url| tell("recording_url", url));
+            add("direction", &format!("{direction:?}").to_uppercase());
+            add("talk_seconds", &talk.seconds());
+            recording_url.iter().for_each(|url| add("recording_url", url));
         }
-        Medium::Message { channel } => tell("channel", &channel.name()),
+        Medium::Message { channel } => add("channel", &channel.name()),
     }
     if let Some(About { entity, ending, pipeline, stage }) = about {
-        tell("entity", entity);
-        tell("outcome", &ending.name());
-        pipeline.iter().for_each(|pipeline| tell("pipeline", pipeline));
-        stage.iter().for_each(|stage| tell("stage", stage));
+        add("entity", entity);
+        add("outcome", &ending.name());
+        pipeline.iter().for_each(|pipeline| add("pipeline", pipeline));
+        stage.iter().for_each(|stage| add("stage", stage));
     }
     line
 }
 
-/// What of a row's value is not zero: ratios as `k of n`, lags by their number, mean and quantiles.
-fn flatten(key: &str, value: &Value, told: &mut Vec<String>) {
+/// The figures of a row that are not zero: ratios as `k of n`, lags by number, mean and quantiles.
+fn flatten(key: &str, value: &Value, output: &mut Vec<String>) {
     match value {
         Value::Object(fields) if fields.contains_key("ratio") => {
             if fields["n"] != 0 || fields["k"] != 0 {
-                told.push(format!("{key} {} of {}", fields["k"], fields["n"]));
+                output.push(format!("{key} {} of {}", fields["k"], fields["n"]));
             }
         }
         Value::Object(fields) if fields.contains_key("p50_seconds") => {
             if fields["n"] != 0 {
                 let about = |key: &str| format!("~{}", fields[key].as_f64().unwrap_or_default().round());
                 let quantiles = ["p50_seconds", "p90_seconds", "p99_seconds"].map(about).join(" ");
-                told.push(format!("{key} n={} mean={} quantiles {quantiles}", fields["n"], fields["mean_seconds"]));
+                output.push(format!("{key} n={} mean={} quantiles {quantiles}", fields["n"], fields["mean_seconds"]));
             }
         }
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(&format!("{key}.{name}"), value, told)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| flatten(&format!("{key}.{name}"), value, output))
+        }
         Value::Null => {}
         Value::Number(number) if number.as_f64() == Some(0.0) => {}
-        other => told.push(format!("{key} {other}")),
+        other => output.push(format!("{key} {other}")),
     }
 }
 

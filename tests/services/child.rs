@@ -1,6 +1,6 @@
-//! Owns a processor in a process of its own: `funnelwatch run`, to be stopped, frozen and killed.
+//! Runs `funnelwatch run` as a child process that tests can stop, suspend and kill.
 
-use super::site::{QUICK, Site, until};
+use super::fixture::{Fixture, QUICK, until};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 static CHILDREN: AtomicU32 = AtomicU32::new(0);
 
-/// `funnelwatch run`.
+/// A `funnelwatch run` process.
 pub(crate) struct Child {
     child: std::process::Child,
     config: PathBuf,
@@ -17,17 +17,17 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts a process of this name in the site's group.
-    pub(crate) fn start(site: &Site, id: &str) -> Self {
-        Self::start_with(site, id, QUICK)
+    /// Starts a process with this id in the group of the fixture.
+    pub(crate) fn start(fixture: &Fixture, id: &str) -> Self {
+        Self::start_with(fixture, id, QUICK)
     }
 
-    /// Likewise, by other norms and settings.
-    pub(crate) fn start_with(site: &Site, id: &str, sections: &str) -> Self {
-        // A name of its own: it may follow another of its name that has not been dropped yet.
-        let number = CHILDREN.fetch_add(1, Ordering::Relaxed);
-        let config = std::env::temp_dir().join(format!("{}.yaml", site.topic(&format!("child-{number}"))));
-        let text = format!("{}{sections}http: 127.0.0.1:0\n", site.sections_of(id));
+    /// Starts a process with other norms and settings.
+    pub(crate) fn start_with(fixture: &Fixture, id: &str, sections: &str) -> Self {
+        // A unique file name: an earlier process with the same id may not have been dropped yet.
+        let index = CHILDREN.fetch_add(1, Ordering::Relaxed);
+        let config = std::env::temp_dir().join(format!("{}.yaml", fixture.topic(&format!("child-{index}"))));
+        let text = format!("{}{sections}http: 127.0.0.1:0\n", fixture.sections_of(id));
         std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
             .args(["run", "--config"])
@@ -35,21 +35,21 @@ impl Child {
             .env("RUST_LOG", "info")
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the run starts");
+            .expect("the process starts");
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let log = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || lines.for_each(|line| kept.lock().expect("no panic").push(line)));
+        let collected = Arc::clone(&log);
+        std::thread::spawn(move || lines.for_each(|line| collected.lock().expect("no panic").push(line)));
         Self { child, config, log }
     }
 
-    /// Where its endpoints are.
+    /// The address of its HTTP endpoints.
     pub(crate) fn address(&self) -> String {
         let mut address = None;
         until("the endpoints", || {
             let log = self.log();
-            let said = log.iter().find_map(|line| line.split("http on ").nth(1)?.split(": ").next());
-            address = said.map(str::to_owned);
+            let found = log.iter().find_map(|line| line.split("http on ").nth(1)?.split(": ").next());
+            address = found.map(str::to_owned);
             address.is_some()
         });
         address.expect("just found")
@@ -60,29 +60,29 @@ impl Child {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Kills it and waits until it is gone.
+    /// Sends SIGKILL and waits for the process to exit.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("it is killed");
-        self.child.wait().expect("it is gone");
+        self.child.kill().expect("the process is killed");
+        self.child.wait().expect("the process exits");
     }
 
-    /// Asks it to stop.
+    /// Sends SIGTERM and waits for the process to exit.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("-TERM");
-        self.child.wait().expect("the run ends")
+        self.child.wait().expect("the process exits")
     }
 
-    /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("it can be asked")
+    /// The exit status, if the process has exited.
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the status is available")
     }
 
-    /// How many lines of its log hold a text.
-    pub(crate) fn told(&self, text: &str) -> usize {
+    /// The number of log lines that contain a text.
+    pub(crate) fn log_count(&self, text: &str) -> usize {
         self.log().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// Its log so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().expect("no panic").clone()
     }

@@ -1,6 +1,6 @@
-//! Owns the proof that bad messages become dead letters as they came, and that the good ones around them flow.
+//! Tests that rejected messages become dead letters unchanged, and that the messages around them are processed.
 
-use super::site::{QUICK, Raw, Site, floor, lead, until, values};
+use super::fixture::{Fixture, QUICK, Raw, lead, sample_events, until, values};
 use funnelwatch::codec::{json, protobuf};
 use funnelwatch::domain::partitioner::shard;
 use funnelwatch::domain::time::Span;
@@ -21,9 +21,9 @@ fn bad(reason: &'static str, value: &[u8]) -> Bad {
     Bad { reason, topic: "crm", partition: 1, key, value, headers: vec![("trace", "abc"), ("source", "")] }
 }
 
-fn all_bad() -> Vec<Bad> {
+fn bad_messages() -> Vec<Bad> {
     let mut event = Vec::new();
-    json::encode_event(&lead("a", "1", super::site::at(0.0)), &mut event);
+    json::encode_event(&lead("a", "1", super::fixture::at(0.0)), &mut event);
     let text = String::from_utf8(event.clone()).expect("UTF-8");
     let large = |length: usize| {
         let filler = "x".repeat(length - text.len() - 13);
@@ -33,7 +33,7 @@ fn all_bad() -> Vec<Bad> {
     let later = clock::now().saturating_add(Span::HOUR);
     json::encode_event(&lead("tenant-of-tomorrow", "1", later), &mut ahead);
     let mut message = Vec::new();
-    protobuf::encode_event(&lead("a", "1", super::site::at(0.0)), &mut message);
+    protobuf::encode_event(&lead("a", "1", super::fixture::at(0.0)), &mut message);
     let home = shard("tenant-of-tomorrow", 2) as i32;
     vec![
         bad("malformed", b"no json"),
@@ -48,7 +48,7 @@ fn all_bad() -> Vec<Bad> {
         },
         Bad { headers: vec![("content-type", "image/png")], ..bad("unknown_encoding", &event) },
         bad("oversized", large(300 << 10).as_bytes()),
-        // As large as the broker takes, so that our headers do not fit in any more: it is cut.
+        // The largest message that the broker accepts. With our headers it would be too large, so it is truncated.
         bad("oversized", large(1_048_200).as_bytes()),
         bad("no_tenant", text.replace(r#""tenant_id":"a","#, "").as_bytes()),
         bad("no_time", text.replace("occurred_at", "occurred").as_bytes()),
@@ -58,48 +58,47 @@ fn all_bad() -> Vec<Bad> {
 }
 
 #[test]
-fn bad_messages_become_dead_letters_as_they_came_and_the_rest_flows() {
-    let site = Site::new("dead", 2, QUICK);
+fn rejected_messages_become_dead_letters_unchanged_and_the_rest_is_processed() {
+    let fixture = Fixture::new("dead", 2, QUICK);
     let raw = Raw::new();
-    let bad = all_bad();
-    let events = floor(4, 40);
+    let bad = bad_messages();
+    let events = sample_events(4, 40);
     let (before, after) = events.split_at(events.len() / 2);
-    site.produce(before);
+    fixture.produce(before);
     for Bad { topic, partition, key, value, headers, .. } in &bad {
-        raw.send(&site.topic(topic), *partition, key.as_deref(), value.as_deref(), headers);
+        raw.send(&fixture.topic(topic), *partition, key.as_deref(), value.as_deref(), headers);
     }
     raw.flush();
-    site.produce(after);
-    let (expected, _) = site.replay(&events, None);
-    let running = site.start(Mode::Live);
-    let letters = site.await_records("dlq", bad.len());
+    fixture.produce(after);
+    let (expected, _) = fixture.replay(&events, None);
+    let running = fixture.start(Mode::Live);
+    let letters = fixture.await_records("dlq", bad.len());
     assert_eq!(letters.len(), bad.len());
-    assert_eq!(values(&site.await_records("alerts", expected.len())), expected);
+    assert_eq!(values(&fixture.await_records("alerts", expected.len())), expected);
     let mut found = vec![false; bad.len()];
     for letter in &letters {
-        let came = |bad: &Bad| {
-            let whole = letter.value == bad.value;
+        let matches = |bad: &Bad| {
+            let complete = letter.value == bad.value;
             let length = bad.value.as_ref().map_or(0, Vec::len).to_string();
-            let cut = letter.header("funnelwatch-truncated") == Some(length.as_str())
+            let truncated = letter.header("funnelwatch-truncated") == Some(length.as_str())
                 && bad.value.as_ref().zip(letter.value.as_ref()).is_some_and(|(all, part)| all.starts_with(part));
             letter.key == bad.key
-                && (whole || cut)
-                && letter.header("funnelwatch-topic") == Some(&site.topic(bad.topic))
+                && (complete || truncated)
+                && letter.header("funnelwatch-topic") == Some(&fixture.topic(bad.topic))
                 && letter.header("funnelwatch-reason") == Some(bad.reason)
                 && bad.headers.iter().all(|(name, value)| letter.header(name) == Some(value))
         };
-        let number = bad.iter().zip(&found).position(|(bad, found)| !found && came(bad));
-        let number =
-            number.unwrap_or_else(|| panic!("nothing like this was sent: {:?} {:?}", letter.headers, letter.key));
-        found[number] = true;
-        assert_eq!(letter.header("funnelwatch-partition"), Some(bad[number].partition.to_string().as_str()));
+        let index = bad.iter().zip(&found).position(|(bad, found)| !found && matches(bad));
+        let index = index.unwrap_or_else(|| panic!("no message matches: {:?} {:?}", letter.headers, letter.key));
+        found[index] = true;
+        assert_eq!(letter.header("funnelwatch-partition"), Some(bad[index].partition.to_string().as_str()));
         assert!(letter.header("funnelwatch-offset").is_some_and(|offset| offset.parse::<i64>().is_ok()));
         assert!(letter.header("funnelwatch-detail").is_some_and(|detail| !detail.is_empty()));
         let time = letter.header("funnelwatch-time").and_then(funnelwatch::domain::time::Timestamp::parse);
         assert!(time.is_some_and(|time| clock::now() - time < Span::HOUR));
     }
     assert_eq!(letters.iter().filter(|letter| letter.header("funnelwatch-truncated").is_some()).count(), 1);
-    until("all is applied", || *running.seen.applied.lock().expect("no panic") == events.len() as u64);
+    until("all events are applied", || *running.seen.applied.lock().expect("no panic") == events.len() as u64);
     let summary = running.stop();
     assert_eq!(summary.dead_letters, bad.len() as u64);
 }

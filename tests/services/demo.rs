@@ -1,24 +1,23 @@
-//! Owns the proof of the first five minutes: the demo runs, shows who is late, ends by itself, and its metrics are what
-//! Prometheus' own tool calls good.
+//! Tests the demo: it runs, shows which managers are late, ends by itself, and promtool accepts its metrics.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The body of `GET path`, which must be there.
+/// The body of `GET path`, which must succeed.
 pub(crate) fn get(address: &str, path: &str) -> String {
-    let (status, body) = ask(address, path);
+    let (status, body) = request(address, path);
     assert_eq!(status, 200, "{path}: {body}");
     body
 }
 
 /// The status of `GET path`.
 pub(crate) fn status(address: &str, path: &str) -> u16 {
-    ask(address, path).0
+    request(address, path).0
 }
 
-fn ask(address: &str, path: &str) -> (u16, String) {
+fn request(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the endpoints are open");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("a request");
@@ -29,16 +28,16 @@ fn ask(address: &str, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// Has Prometheus' own tool look at metrics.
+/// Checks metrics with promtool.
 pub(crate) fn lint(metrics: &str) {
     let mut promtool =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().expect("promtool");
     promtool.stdin.take().expect("piped").write_all(metrics.as_bytes()).expect("promtool reads");
-    assert!(promtool.wait().expect("promtool ends").success(), "promtool finds fault with the metrics");
+    assert!(promtool.wait().expect("promtool ends").success(), "promtool rejects the metrics");
 }
 
 #[test]
-fn the_demo_ends_by_itself_having_shown_who_is_late() {
+fn the_demo_shows_late_managers_and_ends_by_itself() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
         .args(["demo", "--for", "30s", "--http", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -50,7 +49,7 @@ fn the_demo_ends_by_itself_having_shown_who_is_late() {
         .by_ref()
         .map(|line| line.expect("a line"))
         .find_map(|line| line.split("http: ").nth(1)?.split_whitespace().next().map(str::to_owned))
-        .expect("the demo says where its endpoints are");
+        .expect("the demo logs the address of its endpoints");
     let rest = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>());
     std::thread::sleep(Duration::from_secs(22));
     let metrics = get(&address, "/metrics");
@@ -72,10 +71,10 @@ fn the_demo_ends_by_itself_having_shown_who_is_late() {
     let firing =
         |manager: &str| shown.lines().any(|line| line.split_whitespace().skip(1).take(2).eq(["FIRING", manager]));
     for late in ["vera", "zhanna", "gleb", "svetlana"] {
-        assert!(firing(late), "{late} is late and nobody says so:\n{shown}");
+        assert!(firing(late), "{late} is late, but has no alert:\n{shown}");
     }
-    assert!(!shown.contains("RETRACTED"), "nothing is told before it is known:\n{shown}");
+    assert!(!shown.contains("RETRACTED"), "the demo has no late events, so nothing is retracted:\n{shown}");
     for prompt in ["anna", "boris", "olga", "daria"] {
-        assert!(!firing(prompt), "{prompt} is prompt:\n{shown}");
+        assert!(!firing(prompt), "{prompt} is not late, but has an alert:\n{shown}");
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Owns how the services are installed, started, awaited and stopped; promises that sourcing it starts nothing.
+# How the services are installed, started, awaited and stopped. Sourcing it starts nothing.
 #
-# A run directory (FUNNELWATCH_SERVICES_DIR) holds `ports` (those it has claimed), `vars` (what `up` prints) and one
-# folder for each of kafka, redis and prometheus, which is that process's working directory, with its `log` and `pid`.
+# A run directory (FUNNELWATCH_SERVICES_DIR) holds `ports` (its claimed ports), `vars` (the output of `up`) and one
+# folder for each of kafka, redis and prometheus: the working directory of that process, with its `log` and `pid`.
 
 services_home=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 services_cache=$(realpath -m "${FUNNELWATCH_SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/funnelwatch}")
@@ -10,16 +10,16 @@ services_cache=$(realpath -m "${FUNNELWATCH_SERVICES_CACHE:-${XDG_CACHE_HOME:-$H
 log() { printf 'services: %s\n' "$*" >&2; }
 die() { log "$*"; exit 1; }
 
-# enter DIR: the other functions work on this run directory from here on.
+# enter DIR: makes this the run directory of the other functions.
 enter() {
-    [[ -n $1 ]] || die "no run directory: set FUNNELWATCH_SERVICES_DIR or name it"
-    [[ -f $1/ports ]] || die "$1 is no run directory of tests/services/up"
+    [[ -n $1 ]] || die "no run directory: set FUNNELWATCH_SERVICES_DIR or pass it as an argument"
+    [[ -f $1/ports ]] || die "$1 is not a run directory of tests/services/up"
     FUNNELWATCH_SERVICES_DIR=$(realpath "$1")
     # shellcheck disable=SC1091
     if [[ -f $FUNNELWATCH_SERVICES_DIR/vars ]]; then source "$FUNNELWATCH_SERVICES_DIR/vars"; fi
 }
 
-# locked COMMAND...: in a subshell, one at a time among all that share the cache folder.
+# locked COMMAND...: in a subshell, under the lock of the cache folder.
 locked() (
     mkdir -p "$services_cache"
     exec 9>"$services_cache/lock"
@@ -37,7 +37,7 @@ missing_packages() {
     done
 }
 
-# The name has the pom's checksum: another Kafka version is another folder.
+# The name contains the pom's checksum: another Kafka version gets another folder.
 kafka_jars() {
     local sum
     sum=$(sha256sum <"$services_home/kafka/pom.xml")
@@ -50,8 +50,8 @@ install_packages() (
     mapfile -t packages < <(missing_packages)
     ((${#packages[@]})) || exit 0
     log "installing ${packages[*]}"
-    ((EUID == 0)) || die "only root can install: apt-get install ${packages[*]}"
-    # Debian starts a server as soon as its package is installed, unless this file forbids it.
+    ((EUID == 0)) || die "must be root to install packages: apt-get install ${packages[*]}"
+    # Debian starts a server when its package is installed, unless this file forbids it.
     policy=/usr/sbin/policy-rc.d
     if [[ ! -e $policy ]]; then
         trap 'rm -f "$policy"' EXIT
@@ -67,7 +67,7 @@ install_packages() (
 install_kafka() (
     jars=$(kafka_jars)
     [[ ! -d $jars ]] || exit 0
-    log "fetching Kafka's jars"
+    log "downloading Kafka's jars"
     partial=$(mktemp -d "$jars.XXXXXX")
     trap 'rm -rf "$partial"' EXIT
     mvn -B -q -ntp -Dstyle.color=never -f "$services_home/kafka/pom.xml" \
@@ -82,8 +82,8 @@ install_all() {
 
 # --- processes ---
 
-# claim_ports COUNT: into the run directory's `ports`. Below the range of outgoing connections, and not those of other
-# run directories, so that a broker that is stopped for a while finds its port free again.
+# claim_ports COUNT: into the run directory's `ports`. Below the ephemeral range and not claimed by other run
+# directories, so that the port of a stopped broker stays free.
 claim_ports() {
     local port claims=$FUNNELWATCH_SERVICES_DIR/ports
     until (($(wc -l <"$claims") == $1)); do
@@ -96,7 +96,7 @@ claim_ports() {
 
 listening() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# start NAME COMMAND...: outlives this shell and holds none of its files open.
+# start NAME COMMAND...: in the background; the process outlives this shell and inherits none of its open files.
 start() (
     cd "$FUNNELWATCH_SERVICES_DIR/$1" || exit
     shift
@@ -108,16 +108,16 @@ start() (
     printf '%s\n' $! >pid
 )
 
-# The working directory tells our process from another that was given the same number later.
+# The working directory distinguishes our process from another one that got the same pid later.
 running() {
     local home=$FUNNELWATCH_SERVICES_DIR/$1 pid
     pid=$(cat "$home/pid" 2>/dev/null) && [[ $(readlink "/proc/$pid/cwd") == "$home" ]]
 }
 
-# Kafka prints all its settings over and over: they are left out.
+# Without the settings that Kafka logs repeatedly.
 show_log() { grep -vE $'^\t[a-z0-9.]+ = ' "$FUNNELWATCH_SERVICES_DIR/$1/log" | tail -n 60 >&2; }
 
-# await NAME COMMAND...: until the command succeeds; fails with the end of the log when that takes too long.
+# await NAME COMMAND...: until the command succeeds; on a timeout prints the end of the log and fails.
 await() {
     local name=$1 deadline=$((SECONDS + ${FUNNELWATCH_SERVICES_TIMEOUT:-120}))
     shift
@@ -125,12 +125,12 @@ await() {
         if "$@" >/dev/null 2>&1; then return 0; fi
         sleep 0.2
     done
-    if running "$name"; then log "$name is not ready in time"; else log "$name has ended"; fi
+    if running "$name"; then log "$name is not ready within the timeout"; else log "$name has exited"; fi
     show_log "$name"
     return 1
 }
 
-# stop NAME SIGNAL: returns once the process is gone; one that outlasts the signal by 30 s is killed.
+# stop NAME SIGNAL: returns once the process is gone; after 30 s it is killed.
 stop() {
     local pid tries
     running "$1" || return 0
@@ -141,11 +141,11 @@ stop() {
         sleep 0.1
     done
     [[ $2 != KILL ]] || die "$1 (process $pid) cannot be killed"
-    log "$1 did not end on $2"
+    log "$1 did not exit on $2"
     stop "$1" KILL
 }
 
-# Nothing of a run is kept, so nothing is ended gently.
+# Nothing of a run is kept, so no orderly shutdown is needed.
 remove_all() {
     local name
     for name in kafka redis prometheus; do stop "$name" KILL; done
@@ -154,14 +154,15 @@ remove_all() {
 
 # --- Kafka ---
 
-# use_kafka: sets `kafka_home`, and `kafka_java` to what goes before a JVM option or one of Kafka's classes.
+# use_kafka: sets `kafka_home`, and `kafka_java` to the command to which JVM options and one of Kafka's classes are
+# appended.
 use_kafka() {
     kafka_home=$FUNNELWATCH_SERVICES_DIR/kafka
     kafka_java=(java -cp "$(kafka_jars)/*" -Dlog4j2.level=INFO -Djava.io.tmpdir="$kafka_home" -XX:-UsePerfData)
 }
 
 # format_kafka PORT CONTROLLER_PORT [LISTENS:ADVERTISED...]
-# Clients that come to LISTENS are sent on to ADVERTISED, where a proxy stands: else they would pass it by.
+# Clients of the listener LISTENS get ADVERTISED, the address of a proxy: otherwise they would bypass it.
 format_kafka() {
     local id word parts number=0 listens='' advertised='' map=''
     use_kafka
@@ -182,13 +183,13 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$map
 log.dirs=$kafka_home/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
-# One broker, and no time to lose on the 50 partitions that each of these topics has by default.
+# One broker; fewer partitions than the default 50 start faster.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-# The events of the tests carry the time they tell of, however long ago: take them, and never expire them.
+# Test events have arbitrarily old timestamps: accept them, and never expire them.
 log.message.timestamp.type=CreateTime
 log.message.timestamp.before.max.ms=9223372036854775807
 log.retention.ms=-1
@@ -196,7 +197,7 @@ END
     id=$(tr -d - </proc/sys/kernel/random/uuid)
     if ! "${kafka_java[@]}" -Xmx128m kafka.tools.StorageTool format --config "$kafka_home/server.properties" \
         --cluster-id "${id:0:21}A" </dev/null >>"$kafka_home/log" 2>&1; then
-        log "Kafka's storage cannot be formatted"
+        log "cannot format Kafka's storage"
         show_log kafka
         return 1
     fi
@@ -207,7 +208,7 @@ start_kafka() {
     start kafka "${kafka_java[@]}" -Xms256m -Xmx768m kafka.Kafka "$kafka_home/server.properties"
 }
 
-# A broker answers before it may lead partitions; only then does it list itself.
+# A broker answers before it can lead partitions; once it can, it lists itself.
 kafka_ready() {
     listening "${FUNNELWATCH_KAFKA##*:}" && [[ $(kcat -b "$FUNNELWATCH_KAFKA" -L -m 5) == *"broker 1 at"* ]]
 }

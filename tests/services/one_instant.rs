@@ -1,52 +1,51 @@
-//! Owns the proof that figures are the same wherever one looks: at one instant `/metrics`, `/api/v1`, Redis and the topics
-//! say the same of everybody.
+//! Tests that figures are the same in all outputs: at one instant `/metrics`, `/api/v1`, Redis and the topics agree.
 
 use super::child::Child;
 use super::demo::get;
 use super::figures::{assert_equal, series_of_rows, series_of_scrape};
+use super::fixture::{Fixture, at, latest, report, sample_events, tick, until};
 use super::redis::{Redis, open};
-use super::site::{Site, at, floor, latest, say, tick, until};
 use funnelwatch::sim::norms_yaml;
 use serde_json::Value;
 
-/// Four windows, and a rule whose alerts are open at the end.
+/// Settings for the norms of the simulator, which have four windows and a rule whose alerts are open at the end.
 const SECTIONS: &str = "time: {allowed_lateness: 0s, idle_after: 500ms, watermark_follows_clock: false}
 engine: {workers: 2}
 prometheus: {max_series: 1000000}
 ";
-/// Where all four windows move: the tests' day begins at such an instant, too.
+/// An instant at which all four windows slide; the start of the tests' day is one, too.
 const BOUNDARY: f64 = 8.0 * 3600.0;
 
 #[test]
-fn everybody_says_the_same_at_one_instant() {
+fn all_outputs_agree_at_one_instant() {
     let base = format!("{SECTIONS}{}", norms_yaml());
-    let site = Site::new("one-instant", 4, &base);
-    let redis = Redis::start(&site);
-    let prefix = site.topic("view");
+    let fixture = Fixture::new("one-instant", 4, &base);
+    let redis = Redis::start(&fixture);
+    let prefix = fixture.topic("view");
     let sections = format!("{base}redis: {{url: '{}', prefix: '{prefix}'}}\n", redis.url());
-    let processor = Child::start_with(&site, "0", &sections);
+    let processor = Child::start_with(&fixture, "0", &sections);
     let address = processor.address();
-    let (tenants, mut events) = (6, floor(6, 1000));
-    // One after the last boundary, of each company: then nothing moves any more.
+    let (tenants, mut events) = (6, sample_events(6, 1000));
+    // One event of each tenant after the last boundary: the figures do not change afterwards.
     events.extend((0..tenants).map(|n| tick(&format!("tenant-{n}"), "last", at(BOUNDARY + 5.0))));
-    site.produce(&events);
+    fixture.produce(&events);
     let ask = |path: &str| serde_json::from_str::<Value>(&get(&address, path)).expect("JSON");
     let end = format!("{}", at(BOUNDARY + 5.0));
-    until("everybody is there", || {
-        let there = ask("/api/v1/tenants");
-        let there = there["tenants"].as_array().expect("a list");
-        there.len() == tenants && there.iter().all(|tenant| tenant["at"] == *end)
+    until("all tenants are at the end", || {
+        let listed = ask("/api/v1/tenants");
+        let listed = listed["tenants"].as_array().expect("a list");
+        listed.len() == tenants && listed.iter().all(|tenant| tenant["at"] == *end)
     });
-    site.await_no_lag();
+    fixture.await_no_lag();
 
-    let topic = latest(&site.read("metrics"));
-    until("redis says what the topic says", || redis.view(&prefix).0 == topic);
+    let topic = latest(&fixture.read("metrics"));
+    until("redis equals the topic", || redis.view(&prefix).0 == topic);
     let rows: Vec<Value> = topic.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect();
-    let (mut told, mut alerts) = (Vec::new(), Vec::new());
+    let (mut api_rows, mut alerts) = (Vec::new(), Vec::new());
     for tenant in 0..tenants {
         let tenant = format!("/api/v1/tenants/tenant-{tenant}");
-        for of in ["", "/managers", "/departments"] {
-            told.extend(ask(&format!("{tenant}{of}"))["rows"].as_array().expect("rows").clone());
+        for subjects in ["", "/managers", "/departments"] {
+            api_rows.extend(ask(&format!("{tenant}{subjects}"))["rows"].as_array().expect("rows").clone());
         }
         alerts.extend(ask(&format!("{tenant}/alerts"))["alerts"].as_array().expect("alerts").clone());
     }
@@ -54,25 +53,25 @@ fn everybody_says_the_same_at_one_instant() {
         values.sort_by_key(|value| keys.map(|key| value[key].as_str().unwrap_or_default().to_owned()));
         values
     };
-    let of_row = ["tenant_id", "subject", "window"];
-    assert_eq!(sorted(told, of_row), sorted(rows.clone(), of_row), "the API and the topic");
-    assert!(rows.iter().all(|row| row["at"] == *end), "all of one instant");
+    let row_keys = ["tenant_id", "subject", "window"];
+    assert_eq!(sorted(api_rows, row_keys), sorted(rows.clone(), row_keys), "the API and the topic");
+    assert!(rows.iter().all(|row| row["at"] == *end), "all rows are of one instant");
 
     let wanted = series_of_rows(&rows);
     assert_equal(&series_of_scrape(&get(&address, "/metrics")), &wanted);
 
-    let open: Vec<Value> = open(&site).iter().map(|alert| serde_json::from_str(alert).expect("JSON")).collect();
+    let open: Vec<Value> = open(&fixture).iter().map(|alert| serde_json::from_str(alert).expect("JSON")).collect();
     let in_redis: Vec<Value> =
         redis.view(&prefix).1.iter().map(|alert| serde_json::from_str(alert).expect("JSON")).collect();
-    let of_alert = ["tenant_id", "alert_id", "status"];
-    assert_eq!(sorted(alerts, of_alert), sorted(open.clone(), of_alert), "the API and the topic");
-    assert_eq!(sorted(in_redis, of_alert), sorted(open.clone(), of_alert), "Redis and the topic");
-    // And the figures know how many there are.
+    let alert_keys = ["tenant_id", "alert_id", "status"];
+    assert_eq!(sorted(alerts, alert_keys), sorted(open.clone(), alert_keys), "the API and the topic");
+    assert_eq!(sorted(in_redis, alert_keys), sorted(open.clone(), alert_keys), "Redis and the topic");
+    // The figures count the same number of open alerts.
     let counted: f64 =
         wanted.iter().filter(|(name, _)| name.starts_with("funnelwatch_tenant_open_alerts{")).map(|(_, n)| n).sum();
     assert_eq!(counted, open.len() as f64);
-    say(&format!(
-        "{} rows, {} series and {} open alerts are the same everywhere",
+    report(&format!(
+        "{} rows, {} series and {} open alerts are the same in all outputs",
         rows.len(),
         wanted.len(),
         open.len()

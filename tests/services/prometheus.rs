@@ -1,8 +1,8 @@
-//! Owns the proof that rules and boards find what they look for: a real Prometheus scrapes the demo, and is asked every query
-//! of them. It must parse, and give data wherever the simulated floor has such data; and on a healthy floor nothing fires.
+//! Tests the queries of rules and boards: a real Prometheus scrapes the demo and evaluates each of them. Every query
+//! must parse and return data if the demo has such data, and no alert may fire while the demo is healthy.
 
 use super::demo::{get, lint};
-use super::site::{PATIENCE, say, until, variable};
+use super::fixture::{PATIENCE, report, until, variable};
 use crate::promql::{Selector, names, path, rules};
 use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
 use serde_json::{Value, json};
@@ -11,36 +11,36 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the demo does not have, and why; by names without `funnelwatch_` and without a level. Whatever is looked for in these
-/// may find nothing. Each must be needed.
+/// Metrics that the demo does not export, with the reason; names without `funnelwatch_` and without a level. Queries of
+/// these metrics may return nothing. Each entry must be needed.
 const NOT_IN_DEMO: &[(&str, &str)] = &[
-    ("norm_of_department_ratio", "no norm of the demo is a part of the department's figure"),
-    ("overdue_entities", "its stages may take eight hours and more, and fewer go by"),
+    ("norm_of_department_ratio", "no norm of the demo is relative to the figure of the department"),
+    ("overdue_entities", "its stages may take eight hours or more, and the run is shorter"),
     ("redis_batches_dropped_total", NO_REDIS),
     ("redis_errors_total", NO_REDIS),
     ("redis_queue_batches", NO_REDIS),
     ("redis_up", NO_REDIS),
     ("redis_whole_writes_total", NO_REDIS),
     ("redis_writes_total", NO_REDIS),
-    ("restore_progress_ratio", "its shards have no state: they are restored before anybody looks"),
+    ("restore_progress_ratio", "its shards have no state: they are restored before the first scrape"),
     ("reviews_answered", NO_REVIEWS),
     ("reviews_open", NO_REVIEWS),
 ];
 
 const NO_REDIS: &str = "the demo has no Redis";
-const NO_REVIEWS: &str = "reviews are asked for at the end of a day, and its day does not end";
+const NO_REVIEWS: &str = "reviews are requested at the end of a day, and the run is shorter than a day";
 
-/// Parts of queries that find nothing though there are such series, and why. Each must be needed.
-const FINDS_NOTHING: &[(&str, &str)] =
-    &[(r#"rule="response_slow",q="0.5""#, "the demo's norm is about the quantile 0.9 alone")];
+/// Parts of queries that return nothing although the series exist, with the reason. Each entry must be needed.
+const RETURNS_NOTHING: &[(&str, &str)] =
+    &[(r#"rule="response_slow",q="0.5""#, "the norm of the demo is about the quantile 0.9 only")];
 
-/// How long the floor is left alone before it is looked at: at 120 times its speed more than an hour and a half.
+/// How long the demo runs before the queries are evaluated: at 120 times real time, more than an hour and a half.
 const RUN: Duration = Duration::from_secs(50);
 
-/// For so long nothing may look like an alert all the time.
+/// The period, in seconds, in which no alert expression may be true all the time.
 const HEALTHY: i64 = 20;
 
-/// A demo that Prometheus scrapes; both end with this.
+/// A running demo that Prometheus scrapes, until this is dropped.
 struct Demo {
     child: Child,
     address: String,
@@ -58,14 +58,14 @@ impl Demo {
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let address = log
             .find_map(|line| line.split("http: ").nth(1)?.split_whitespace().next().map(str::to_owned))
-            .expect("the demo says where its endpoints are");
+            .expect("the demo logs the address of its endpoints");
         std::thread::spawn(move || log.for_each(drop));
         let demo = Self { child, address, targets: variable("FUNNELWATCH_PROMETHEUS_TARGETS") };
         demo.scrape(&json!([{ "targets": [demo.address] }]));
         demo
     }
 
-    /// Tells Prometheus whom to scrape, in one step.
+    /// Replaces the scrape targets of Prometheus atomically.
     fn scrape(&self, targets: &Value) {
         let fresh = format!("{}.new", self.targets);
         std::fs::write(&fresh, targets.to_string()).expect("a file");
@@ -81,8 +81,8 @@ impl Drop for Demo {
     }
 }
 
-/// What Prometheus' API answers: its data, or what is wrong with the question.
-fn ask(what: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+/// The data of an API request to Prometheus, or its error.
+fn request(what: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--max-time", "30", "--get"]);
     for (name, value) in parameters {
@@ -90,30 +90,31 @@ fn ask(what: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
     }
     let output = curl.arg(format!("{}/api/v1/{what}", variable("FUNNELWATCH_PROMETHEUS"))).output().expect("curl runs");
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-    let mut answer: Value = serde_json::from_slice(&output.stdout).expect("Prometheus answers in JSON");
+    let mut answer: Value = serde_json::from_slice(&output.stdout).expect("the response is JSON");
     match answer["status"].as_str() {
         Some("success") => Ok(answer["data"].take()),
-        _ => Err(answer["error"].as_str().unwrap_or("no reason is given").to_owned()),
+        _ => Err(answer["error"].as_str().unwrap_or("no error given").to_owned()),
     }
 }
 
-/// Whether a query gives data.
-fn finds(query: &str) -> Result<bool, String> {
-    let data = ask("query", &[("query", query)])?;
+/// Whether a query returns data.
+fn has_data(query: &str) -> Result<bool, String> {
+    let data = request("query", &[("query", query)])?;
     Ok(data["result"].as_array().is_some_and(|series| !series.is_empty()))
 }
 
-/// All values of a label, in series that match if that is asked for.
+/// All values of a label, optionally only in series that match.
 fn label_values(label: &str, matching: Option<&str>) -> Result<Vec<String>, String> {
     let parameters: Vec<_> = matching.map(|matching| ("match[]", matching)).into_iter().collect();
-    let data = ask(&format!("label/{label}/values"), &parameters)?;
+    let data = request(&format!("label/{label}/values"), &parameters)?;
     Ok(data.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect())
 }
 
-/// A query of a rule or a board, as Prometheus is asked it, and where it stands.
+/// A query of a rule or a board.
 struct Query {
-    place: String,
-    /// Any of these may give data: they differ in the values of variables.
+    /// The rule or board file.
+    origin: String,
+    /// The query with different values of variables. One of them must return data.
     forms: Vec<String>,
 }
 
@@ -121,18 +122,18 @@ struct Query {
 struct Variable {
     name: String,
     values: Vec<String>,
-    /// Stands for several values at once.
-    several: bool,
+    /// Whether it may have several values at once.
+    multiple: bool,
 }
 
 impl Variable {
-    /// What stands for it in a query, any of them.
+    /// Texts that may replace it in a query.
     fn choices(&self) -> Vec<String> {
-        if self.several { vec![format!("({})", self.values.join("|"))] } else { self.values.clone() }
+        if self.multiple { vec![format!("({})", self.values.join("|"))] } else { self.values.clone() }
     }
 }
 
-/// `$name`, `${name}`, `${name:format}` replaced by a value.
+/// Replaces `$name`, `${name}` and `${name:format}` by a value.
 fn replace(text: &str, name: &str, value: &str) -> String {
     let (mut replaced, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {
@@ -160,8 +161,8 @@ fn replace(text: &str, name: &str, value: &str) -> String {
     replaced
 }
 
-/// What Grafana puts in by itself.
-fn builtin(text: &str) -> String {
+/// Replaces the built-in variables of Grafana.
+fn replace_builtins(text: &str) -> String {
     [
         ("__rate_interval", "30s"),
         ("__interval", "5s"),
@@ -174,35 +175,36 @@ fn builtin(text: &str) -> String {
     .fold(text.to_owned(), |text, (name, value)| replace(&text, name, value))
 }
 
-/// Everything under the key `key`, however deep.
-fn gather<'a>(node: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
+/// All values under the key `key`, at any depth.
+fn collect<'a>(node: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
     match node {
         Value::Object(fields) => {
             found.extend(fields.get(key));
-            fields.values().for_each(|value| gather(value, key, found));
+            fields.values().for_each(|value| collect(value, key, found));
         }
-        Value::Array(values) => values.iter().for_each(|value| gather(value, key, found)),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, key, found)),
         _ => {}
     }
 }
 
-/// The variables of a board, with what Prometheus knows of them now.
-fn variables(place: &str, board: &Value, problems: &mut Vec<String>) -> Vec<Variable> {
+/// The variables of a board with their current values in Prometheus.
+fn variables(origin: &str, board: &Value, problems: &mut Vec<String>) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     for variable in board["templating"]["list"].as_array().into_iter().flatten() {
         let name = variable["name"].as_str().expect("variables have names").to_owned();
         let query = variable["query"].as_str().or(variable["query"]["query"].as_str()).unwrap_or_default();
-        let several = variable["multi"] == true || variable["includeAll"] == true;
+        let multiple = variable["multi"] == true || variable["includeAll"] == true;
         let values = match variable["type"].as_str() {
             Some("datasource") => continue,
             Some("query") => {
-                let of_first = variables.iter().fold(builtin(query), |query, variable| {
+                let with_first_values = variables.iter().fold(replace_builtins(query), |query, variable| {
                     variable.choices().first().map_or(query.clone(), |value| replace(&query, &variable.name, value))
                 });
-                let asked = of_first.strip_prefix("label_values(").and_then(|inside| inside.strip_suffix(')'));
-                match asked
-                    .map(|asked| asked.rsplit_once(',').map_or((None, asked), |(series, label)| (Some(series), label)))
-                {
+                let arguments =
+                    with_first_values.strip_prefix("label_values(").and_then(|inside| inside.strip_suffix(')'));
+                match arguments.map(|arguments| {
+                    arguments.rsplit_once(',').map_or((None, arguments), |(series, label)| (Some(series), label))
+                }) {
                     Some((series, label)) => label_values(label.trim(), series),
                     None => Err("not of the form label_values(series, label)".into()),
                 }
@@ -210,9 +212,9 @@ fn variables(place: &str, board: &Value, problems: &mut Vec<String>) -> Vec<Vari
             _ => Ok(query.split(',').map(|one| one.rsplit(" : ").next().unwrap_or(one).trim().to_owned()).collect()),
         };
         match values {
-            Ok(values) if values.is_empty() => problems.push(format!("{place}: ${name} has no values: {query}")),
-            Ok(values) => variables.push(Variable { name, values, several }),
-            Err(error) => problems.push(format!("{place}: ${name}: {query}: {error}")),
+            Ok(values) if values.is_empty() => problems.push(format!("{origin}: ${name} has no values: {query}")),
+            Ok(values) => variables.push(Variable { name, values, multiple }),
+            Err(error) => problems.push(format!("{origin}: ${name}: {query}: {error}")),
         }
     }
     variables
@@ -226,50 +228,50 @@ fn queries_of_boards(problems: &mut Vec<String>) -> Vec<Query> {
     files.sort();
     let mut queries = Vec::new();
     for file in files {
-        let place = file.file_name().expect("a name").to_string_lossy().into_owned();
+        let origin = file.file_name().expect("a name").to_string_lossy().into_owned();
         let board: Value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("a board is JSON");
-        let variables = variables(&place, &board, problems);
+        let variables = variables(&origin, &board, problems);
         let mut found = Vec::new();
-        gather(&board["panels"], "expr", &mut found);
+        collect(&board["panels"], "expr", &mut found);
         let before = queries.len();
         for expr in found.into_iter().map(|expr| expr.as_str().expect("a query is text")) {
-            let forms = variables.iter().fold(vec![builtin(expr)], |forms, variable| {
+            let forms = variables.iter().fold(vec![replace_builtins(expr)], |forms, variable| {
                 let all = forms
                     .iter()
                     .flat_map(|form| variable.choices().into_iter().map(|value| replace(form, &variable.name, &value)));
                 all.collect::<BTreeSet<_>>().into_iter().collect()
             });
-            queries.push(Query { place: place.clone(), forms });
+            queries.push(Query { origin: origin.clone(), forms });
         }
         if queries.len() == before {
-            problems.push(format!("{place}: a board without a query"));
+            problems.push(format!("{origin}: the board has no query"));
         }
     }
     queries
 }
 
-/// Without `funnelwatch_` and a level, as in [`NOT_IN_DEMO`].
-fn bare(metric: &str) -> &str {
+/// The name of a metric without `funnelwatch_` and its level, as in [`NOT_IN_DEMO`].
+fn bare_name(metric: &str) -> &str {
     let name = metric.strip_prefix("funnelwatch_").unwrap_or(metric);
     let levels = Level::ALL.into_iter().filter_map(|level| name.strip_prefix(level.name())?.strip_prefix('_'));
     levels.into_iter().next().unwrap_or(name)
 }
 
 fn not_in_demo(metric: &str) -> bool {
-    NOT_IN_DEMO.iter().any(|(name, _)| *name == bare(metric))
+    NOT_IN_DEMO.iter().any(|(name, _)| *name == bare_name(metric))
 }
 
-/// What is wrong with queries of which one form at least must give data.
+/// The problems of queries, each of which must return data in at least one form.
 fn check(queries: &[Query]) -> Vec<String> {
-    let (mut problems, mut needless) = (Vec::new(), BTreeMap::new());
-    for (part, _) in FINDS_NOTHING {
-        needless.insert(*part, true);
+    let (mut problems, mut unneeded) = (Vec::new(), BTreeMap::new());
+    for (part, _) in RETURNS_NOTHING {
+        unneeded.insert(*part, true);
     }
     let mut known: BTreeMap<&str, Result<bool, String>> = BTreeMap::new();
     for query in queries {
         let mut found = Ok(false);
         for form in &query.forms {
-            found = known.entry(form).or_insert_with(|| finds(form)).clone();
+            found = known.entry(form).or_insert_with(|| has_data(form)).clone();
             if found != Ok(false) {
                 break;
             }
@@ -277,57 +279,57 @@ fn check(queries: &[Query]) -> Vec<String> {
         let form = &query.forms[0];
         match found {
             Ok(true) => {}
-            Err(error) => problems.push(format!("{}: {form}: {error}", query.place)),
+            Err(error) => problems.push(format!("{}: {form}: {error}", query.origin)),
             Ok(false) if names(form).selectors.iter().any(|selector| not_in_demo(&selector.metric)) => {}
-            Ok(false) => match FINDS_NOTHING.iter().find(|(part, _)| form.contains(part)) {
-                Some((part, _)) => drop(needless.insert(part, false)),
-                None => problems.push(format!("{}: {form}: finds nothing", query.place)),
+            Ok(false) => match RETURNS_NOTHING.iter().find(|(part, _)| form.contains(part)) {
+                Some((part, _)) => drop(unneeded.insert(part, false)),
+                None => problems.push(format!("{}: {form}: returns nothing", query.origin)),
             },
         }
     }
-    // They are of boards: where there are none, none is needed.
-    let boards = queries.iter().any(|query| query.place.ends_with(".json"));
-    let needless = needless.into_iter().filter(|(_, needless)| *needless && boards);
-    problems.extend(needless.map(|(part, _)| format!("`{part}` need not be in FINDS_NOTHING")));
+    // The entries are about boards: without boards, none is needed.
+    let boards = queries.iter().any(|query| query.origin.ends_with(".json"));
+    let unneeded = unneeded.into_iter().filter(|(_, unneeded)| *unneeded && boards);
+    problems.extend(unneeded.map(|(part, _)| format!("`{part}` is not needed in RETURNS_NOTHING")));
     problems
 }
 
-/// What the rules look for: what they record, and all that their alerts select.
+/// The queries of the rules: recorded expressions, and the selectors of all rules.
 fn queries_of_rules() -> Vec<Query> {
     let mut queries = Vec::new();
     for rule in rules() {
         if !rule.alerts {
-            queries.push(Query { place: rule.name.clone(), forms: vec![rule.expr.clone()] });
+            queries.push(Query { origin: rule.name.clone(), forms: vec![rule.expr.clone()] });
         }
         let selectors: BTreeSet<Selector> = names(&rule.expr).selectors.into_iter().collect();
         let forms = selectors.iter().map(|selector| vec![selector.text()]);
-        queries.extend(forms.map(|forms| Query { place: rule.name.clone(), forms }));
+        queries.extend(forms.map(|forms| Query { origin: rule.name.clone(), forms }));
     }
     queries
 }
 
-/// Alerts that would fire if it went on like this.
-fn alarms() -> Vec<String> {
-    let mut alarms = Vec::new();
-    let now = ask("query", &[("query", "time()")]).expect("the time")["result"][0].as_f64().expect("a time") as i64;
+/// Alert expressions that have been true for the whole period.
+fn firing() -> Vec<String> {
+    let mut firing = Vec::new();
+    let now = request("query", &[("query", "time()")]).expect("the time")["result"][0].as_f64().expect("a time") as i64;
     let (start, end) = ((now - HEALTHY).to_string(), now.to_string());
     for rule in rules().into_iter().filter(|rule| rule.alerts) {
         let range = [("query", rule.expr.as_str()), ("start", &start), ("end", &end), ("step", "1")];
-        match ask("query_range", &range) {
-            Err(error) => alarms.push(format!("{}: {error}", rule.name)),
+        match request("query_range", &range) {
+            Err(error) => firing.push(format!("{}: {error}", rule.name)),
             Ok(data) => {
-                let least = if rule.waits { HEALTHY as usize + 1 } else { 1 };
+                let required = if rule.waits { HEALTHY as usize + 1 } else { 1 };
                 let held = data["result"].as_array().into_iter().flatten();
-                let held = held.filter(|series| series["values"].as_array().map_or(0, Vec::len) >= least);
-                alarms.extend(held.map(|series| format!("{} is true of a healthy floor: {series}", rule.name)));
+                let held = held.filter(|series| series["values"].as_array().map_or(0, Vec::len) >= required);
+                firing.extend(held.map(|series| format!("{} is true for a healthy demo: {series}", rule.name)));
             }
         }
     }
-    alarms
+    firing
 }
 
-/// What is wrong with which metrics there are.
-fn missing() -> Vec<String> {
+/// Metrics that the demo should export and does not, or should not export and does.
+fn metric_problems() -> Vec<String> {
     let present: BTreeSet<String> =
         label_values("__name__", Some(r#"{job="funnelwatch"}"#)).expect("names").into_iter().collect();
     let mut problems = Vec::new();
@@ -339,30 +341,30 @@ fn missing() -> Vec<String> {
             }
         }
     }
-    for (name, _) in NOT_IN_DEMO.iter().filter(|(name, _)| present.iter().any(|present| bare(present) == *name)) {
-        problems.push(format!("{name} need not be in NOT_IN_DEMO: the demo exports it"));
+    for (name, _) in NOT_IN_DEMO.iter().filter(|(name, _)| present.iter().any(|present| bare_name(present) == *name)) {
+        problems.push(format!("{name} is not needed in NOT_IN_DEMO: the demo exports it"));
     }
     problems
 }
 
 #[test]
-fn every_query_of_rules_and_boards_finds_what_the_demo_has() {
+fn queries_of_rules_and_boards_return_data() {
     let demo = Demo::start();
     let started = Instant::now();
-    until("Prometheus scrapes the demo", || finds(r#"up{job="funnelwatch"} == 1"#).expect("a query"));
+    until("Prometheus scrapes the demo", || has_data(r#"up{job="funnelwatch"} == 1"#).expect("a query"));
     std::thread::sleep(RUN.saturating_sub(started.elapsed()));
 
     lint(&get(&demo.address, "/metrics"));
-    let mut problems = missing();
+    let mut problems = metric_problems();
     let mut queries = queries_of_rules();
     queries.extend(queries_of_boards(&mut problems));
     problems.extend(check(&queries));
-    problems.extend(alarms());
-    let loaded = ask("rules", &[]).expect("rules");
-    let mut broken = Vec::new();
-    gather(&loaded, "lastError", &mut broken);
-    problems.extend(broken.into_iter().map(|error| format!("Prometheus on a rule: {error}")));
-    say(&format!("{} queries, asked after {:.0} s", queries.len(), started.elapsed().as_secs_f64()));
+    problems.extend(firing());
+    let loaded = request("rules", &[]).expect("rules");
+    let mut errors = Vec::new();
+    collect(&loaded, "lastError", &mut errors);
+    problems.extend(errors.into_iter().map(|error| format!("Prometheus reports a rule error: {error}")));
+    report(&format!("{} queries, evaluated after {:.0} s", queries.len(), started.elapsed().as_secs_f64()));
     assert!(started.elapsed() < RUN + PATIENCE, "Prometheus takes too long");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -1,9 +1,9 @@
-//! Owns the proof of the live view on a real Redis: it holds what the topics hold, it hears of every alert, and when Redis is
-//! killed under load the stream goes on and the view is whole again afterwards.
+//! Tests the live view on a real Redis: it equals the topics, every alert is published on its channel, and when Redis
+//! is killed under load, processing continues and the view is complete again afterwards.
 
 use super::child::Child;
 use super::demo::get;
-use super::site::{QUICK, Site, floor, latest, say, until, values};
+use super::fixture::{Fixture, QUICK, latest, report, sample_events, until, values};
 use redis::Commands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A Redis of the test's own, to be killed.
+/// A Redis server of one test, which the test can kill.
 pub(crate) struct Redis {
     port: u16,
     dir: PathBuf,
@@ -19,12 +19,12 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    pub(crate) fn start(site: &Site) -> Self {
+    pub(crate) fn start(fixture: &Fixture) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let dir = std::env::temp_dir().join(site.topic("redis"));
+        let dir = std::env::temp_dir().join(fixture.topic("redis"));
         std::fs::create_dir(&dir).expect("a folder");
         let mut redis = Self { port, dir, server: None };
-        redis.revive();
+        redis.restart();
         redis
     }
 
@@ -32,34 +32,34 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, empty.
-    fn revive(&mut self) {
+    /// Starts an empty server.
+    fn restart(&mut self) {
         let port = self.port.to_string();
-        let words = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port];
-        let server = Command::new("redis-server").args(words).current_dir(&self.dir).stdout(Stdio::null()).spawn();
+        let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port];
+        let server = Command::new("redis-server").args(arguments).current_dir(&self.dir).stdout(Stdio::null()).spawn();
         self.server = Some(server.expect("redis-server starts"));
-        until("redis answers", || self.ask().is_ok());
+        until("redis accepts connections", || self.connect().is_ok());
     }
 
     fn signal(&self, name: &str) {
-        let server = self.server.as_ref().expect("it runs");
+        let server = self.server.as_ref().expect("the server runs");
         let sent = Command::new("kill").args([name, &server.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
     fn kill(&mut self) {
-        let mut server = self.server.take().expect("it runs");
-        server.kill().expect("it is killed");
-        server.wait().expect("it is gone");
+        let mut server = self.server.take().expect("the server runs");
+        server.kill().expect("the server is killed");
+        server.wait().expect("the server exits");
     }
 
-    fn ask(&self) -> redis::RedisResult<redis::Connection> {
+    fn connect(&self) -> redis::RedisResult<redis::Connection> {
         redis::Client::open(self.url())?.get_connection_with_timeout(Duration::from_secs(1))
     }
 
     /// All rows, and all open alerts.
     pub(crate) fn view(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
-        let mut redis = self.ask().expect("redis answers");
+        let mut redis = self.connect().expect("redis accepts connections");
         let (mut rows, mut alerts) = (Vec::new(), Vec::new());
         let tenants: BTreeSet<String> = redis.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
         for tenant in tenants {
@@ -67,16 +67,16 @@ impl Redis {
             let subjects: BTreeSet<String> = redis.smembers(key("subjects")).expect("subjects");
             for subject in subjects {
                 let key = key(&format!("row:{subject}"));
-                let of: BTreeMap<String, String> = redis.hgetall(&key).expect("rows");
-                rows.extend(of.into_values());
+                let stored: BTreeMap<String, String> = redis.hgetall(&key).expect("rows");
+                rows.extend(stored.into_values());
             }
-            let of: BTreeMap<String, String> = redis.hgetall(key("alerts")).expect("alerts");
-            assert!(of.iter().all(|(id, alert)| alert.contains(id)));
-            alerts.extend(of.into_values());
+            let stored: BTreeMap<String, String> = redis.hgetall(key("alerts")).expect("alerts");
+            assert!(stored.iter().all(|(id, alert)| alert.contains(id)));
+            alerts.extend(stored.into_values());
         }
         let keys: Vec<String> = redis.keys(format!("{prefix}:*")).expect("keys");
         for key in keys {
-            assert_ne!(redis.ttl::<_, i64>(&key).expect("a life"), -1, "{key} lives for ever");
+            assert_ne!(redis.ttl::<_, i64>(&key).expect("a time to live"), -1, "{key} does not expire");
         }
         rows.sort();
         alerts.sort();
@@ -93,11 +93,11 @@ impl Drop for Redis {
     }
 }
 
-/// The alerts that are open by what the topic says.
-pub(crate) fn open(site: &Site) -> Vec<String> {
+/// The open alerts according to the topic.
+pub(crate) fn open(fixture: &Fixture) -> Vec<String> {
     let mut open = BTreeMap::new();
-    // Statuses of one alert lie in one partition, in order.
-    for record in site.read("alerts") {
+    // The statuses of one alert are in one partition, in order.
+    for record in fixture.read("alerts") {
         match record.header("status") {
             Some("FIRING" | "ESCALATED") => drop(open.insert(record.key.clone(), record.text().to_owned())),
             _ => drop(open.remove(&record.key)),
@@ -112,118 +112,119 @@ pub(crate) fn open(site: &Site) -> Vec<String> {
 fn metric(address: &str, name: &str) -> f64 {
     let metrics = get(address, "/metrics");
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is missing"))
 }
 
 #[test]
-fn redis_may_be_killed_under_load_and_the_view_is_whole_again() {
-    let site = Site::new("redis", 4, QUICK);
-    let mut redis = Redis::start(&site);
-    let prefix = site.topic("view");
+fn the_view_is_complete_again_after_redis_is_killed_under_load() {
+    let fixture = Fixture::new("redis", 4, QUICK);
+    let mut redis = Redis::start(&fixture);
+    let prefix = fixture.topic("view");
     let sections = format!("{QUICK}redis: {{url: '{}', prefix: '{prefix}', queue: 16}}\n", redis.url());
-    let heard = listen(&redis, &prefix);
-    let processor = Child::start_with(&site, "0", &sections);
+    let published = subscribe(&redis, &prefix);
+    let processor = Child::start_with(&fixture, "0", &sections);
     let address = processor.address();
-    let events = floor(8, 600);
+    let events = sample_events(8, 600);
     let third = events.len() / 3;
 
-    site.produce(&events[..third]);
+    fixture.produce(&events[..third]);
     until("the view is written", || {
         metric(&address, "funnelwatch_redis_up") == 1.0 && !redis.view(&prefix).0.is_empty()
     });
-    site.await_no_lag();
-    let before = site.read("alerts").len();
-    until("whoever listens has heard of every alert", || heard.lock().expect("no panic").len() == before);
-    let mut told = heard.lock().expect("no panic").clone();
-    told.sort();
-    assert_eq!(told, values(&site.read("alerts")));
+    fixture.await_no_lag();
+    let before = fixture.read("alerts").len();
+    until("every alert is published", || published.lock().expect("no panic").len() == before);
+    let mut messages = published.lock().expect("no panic").clone();
+    messages.sort();
+    assert_eq!(messages, values(&fixture.read("alerts")));
 
     redis.kill();
-    site.produce(&events[third..2 * third]);
-    site.await_no_lag();
-    let after = site.read("alerts").len();
-    assert!(after > before, "alerts come while Redis is away");
-    until("a metric says so", || metric(&address, "funnelwatch_redis_up") == 0.0);
+    fixture.produce(&events[third..2 * third]);
+    fixture.await_no_lag();
+    let after = fixture.read("alerts").len();
+    assert!(after > before, "alerts are raised while Redis is down");
+    until("redis_up is 0", || metric(&address, "funnelwatch_redis_up") == 0.0);
     let dropped = metric(&address, "funnelwatch_redis_batches_dropped_total");
     assert!(dropped > 0.0);
-    say(&format!("{before} alerts before, {} while Redis was away, {dropped} batches dropped", after - before));
+    report(&format!("{before} alerts before, {} while Redis was down, {dropped} batches dropped", after - before));
 
-    redis.revive();
-    until("the view is whole", || metric(&address, "funnelwatch_redis_up") == 1.0);
+    redis.restart();
+    until("the view is complete", || metric(&address, "funnelwatch_redis_up") == 1.0);
     let (rows, alerts) = redis.view(&prefix);
-    assert_eq!(alerts, open(&site));
-    assert_eq!(names(&rows), names(&latest(&site.read("metrics"))), "rows of everybody, over every window");
-    site.produce(&events[2 * third..]);
-    site.await_no_lag();
-    assert_equal(&redis, &prefix, &site);
+    assert_eq!(alerts, open(&fixture));
+    assert_eq!(names(&rows), names(&latest(&fixture.read("metrics"))), "rows of all subjects and windows");
+    fixture.produce(&events[2 * third..]);
+    fixture.await_no_lag();
+    assert_equal(&redis, &prefix, &fixture);
 
-    // Who takes over writes the view whole, into an empty Redis too.
-    let ended = processor.stop();
-    assert!(ended.success());
+    // A process that takes over shards writes the complete view, also into an empty Redis.
+    let status = processor.stop();
+    assert!(status.success());
     redis.kill();
-    redis.revive();
-    let next = Child::start_with(&site, "0", &sections);
-    let wanted = open(&site);
-    until("the open alerts of restored shards are there", || redis.view(&prefix).1 == wanted);
+    redis.restart();
+    let next = Child::start_with(&fixture, "0", &sections);
+    let wanted = open(&fixture);
+    until("the open alerts of restored shards are in Redis", || redis.view(&prefix).1 == wanted);
     assert!(metric(&next.address(), "funnelwatch_redis_whole_writes_total") > 1.0);
-    assert_eq!(names(&redis.view(&prefix).0), names(&latest(&site.read("metrics"))));
+    assert_eq!(names(&redis.view(&prefix).0), names(&latest(&fixture.read("metrics"))));
 }
 
-/// Nobody asks anything of it, and yet it shows that it hangs; whoever stops then need not wait for it.
+/// A Redis that does not respond is detected even without writes, and a stop does not wait for it.
 #[test]
-fn a_redis_that_hangs_is_noticed_and_holds_up_no_stop() {
-    let site = Site::new("redis-hangs", 2, QUICK);
-    let redis = Redis::start(&site);
-    let prefix = site.topic("view");
-    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
+fn an_unresponsive_redis_is_detected_and_does_not_delay_a_stop() {
+    let fixture = Fixture::new("redis-hangs", 2, QUICK);
+    let redis = Redis::start(&fixture);
+    let prefix = fixture.topic("view");
+    let processor = Child::start_with(&fixture, "0", &sections(&redis, &prefix));
     let address = processor.address();
-    let events = floor(2, 60);
+    let events = sample_events(2, 60);
     let half = events.len() / 2;
-    site.produce(&events[..half]);
-    site.await_no_lag();
+    fixture.produce(&events[..half]);
+    fixture.await_no_lag();
     until("the view is written", || !redis.view(&prefix).0.is_empty());
 
     redis.signal("-STOP");
-    until("a metric says so", || metric(&address, "funnelwatch_redis_up") == 0.0);
-    site.produce(&events[half..]);
-    site.await_no_lag();
+    until("redis_up is 0", || metric(&address, "funnelwatch_redis_up") == 0.0);
+    fixture.produce(&events[half..]);
+    fixture.await_no_lag();
     redis.signal("-CONT");
-    until("it is back", || metric(&address, "funnelwatch_redis_up") == 1.0);
-    assert_equal(&redis, &prefix, &site);
+    until("redis_up is 1", || metric(&address, "funnelwatch_redis_up") == 1.0);
+    assert_equal(&redis, &prefix, &fixture);
 
     redis.signal("-STOP");
-    let asked = Instant::now();
-    let ended = processor.stop();
+    let started = Instant::now();
+    let status = processor.stop();
     redis.signal("-CONT");
-    assert!(ended.success());
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(status.success());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
-/// Windows, subjects and alerts of before that nobody knows any more.
+/// Windows, subjects, tenants and alerts that no longer exist are removed from the view.
 #[test]
-fn what_is_no_more_leaves_the_view() {
-    let site = Site::new("redis-gone", 2, QUICK);
-    let redis = Redis::start(&site);
-    let prefix = site.topic("view");
-    let mut there = redis.ask().expect("redis answers");
+fn stale_entries_are_removed_from_the_view() {
+    let fixture = Fixture::new("redis-gone", 2, QUICK);
+    let redis = Redis::start(&fixture);
+    let prefix = fixture.topic("view");
+    let mut connection = redis.connect().expect("redis accepts connections");
     let key = |rest: &str| format!("{prefix}:{{tenant-0}}:{rest}");
-    let _: () = there.hset(key("row:tenant"), "9d", "a window that is judged no more").expect("it is written");
-    let _: () = there.hset(key("alerts"), "a", "one that is over").expect("it is written");
-    let _: () = there.sadd(key("subjects"), "manager:gone").expect("it is written");
-    let _: () = there.zadd(format!("{prefix}:tenants"), "gone", 1_700_000_000).expect("it is written");
-    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
-    site.produce(&floor(2, 60));
-    site.await_no_lag();
+    let _: () =
+        connection.hset(key("row:tenant"), "9d", "a window that is no longer configured").expect("a write succeeds");
+    let _: () = connection.hset(key("alerts"), "a", "an alert that is closed").expect("a write succeeds");
+    let _: () = connection.sadd(key("subjects"), "manager:gone").expect("a write succeeds");
+    let _: () = connection.zadd(format!("{prefix}:tenants"), "gone", 1_700_000_000).expect("a write succeeds");
+    let processor = Child::start_with(&fixture, "0", &sections(&redis, &prefix));
+    fixture.produce(&sample_events(2, 60));
+    fixture.await_no_lag();
     assert!(processor.stop().success());
-    // Who takes over writes it whole.
-    let processor = Child::start_with(&site, "0", &sections(&redis, &prefix));
-    let wanted = open(&site);
-    until("only what is open is there", || redis.view(&prefix).1 == wanted);
-    let fields: BTreeSet<String> = there.hkeys(key("row:tenant")).expect("rows");
+    // A process that takes over shards writes the complete view.
+    let processor = Child::start_with(&fixture, "0", &sections(&redis, &prefix));
+    let wanted = open(&fixture);
+    until("only open alerts are in Redis", || redis.view(&prefix).1 == wanted);
+    let fields: BTreeSet<String> = connection.hkeys(key("row:tenant")).expect("rows");
     assert_eq!(fields, ["1h", "now"].map(String::from).into());
-    let subjects: BTreeSet<String> = there.smembers(key("subjects")).expect("subjects");
+    let subjects: BTreeSet<String> = connection.smembers(key("subjects")).expect("subjects");
     assert_eq!(subjects, ["department:unknown", "manager:m-tenant-0", "tenant"].map(String::from).into());
-    let tenants: BTreeSet<String> = there.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
+    let tenants: BTreeSet<String> = connection.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
     assert_eq!(tenants, ["tenant-0", "tenant-1"].map(String::from).into());
     assert!(processor.stop().success());
 }
@@ -232,34 +233,34 @@ fn sections(redis: &Redis, prefix: &str) -> String {
     format!("{QUICK}redis: {{url: '{}', prefix: '{prefix}'}}\n", redis.url())
 }
 
-/// Waits until the view is what the topics say; the last batch may still be on its way. Rows that were written whole are of
-/// the watermark, those of the topic of the last time that a window moved: at the end of the events that is the same.
-fn assert_equal(redis: &Redis, prefix: &str, site: &Site) {
-    let wanted = (latest(&site.read("metrics")), open(site));
+/// Waits until the view equals the topics; the last batch may still be in flight. A full rewrite has rows at the
+/// watermark, the topic has rows at the last slide of a window. At the end of the events these are the same.
+fn assert_equal(redis: &Redis, prefix: &str, fixture: &Fixture) {
+    let wanted = (latest(&fixture.read("metrics")), open(fixture));
     assert!(!wanted.0.is_empty() && !wanted.1.is_empty());
-    until("the view is what the topics say", || redis.view(prefix) == wanted);
+    until("the view equals the topics", || redis.view(prefix) == wanted);
 }
 
-/// Whom rows are about, and their windows.
+/// The subjects and windows of rows.
 fn names(rows: &[String]) -> BTreeSet<String> {
     rows.iter().map(|row| row.split(",\"at\"").next().expect("a beginning").to_owned()).collect()
 }
 
-/// Hears every alert that is published.
-fn listen(redis: &Redis, prefix: &str) -> std::sync::Arc<std::sync::Mutex<Vec<String>>> {
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (kept, pattern) = (std::sync::Arc::clone(&heard), format!("{prefix}:*:alerts"));
-    let mut connection = redis.ask().expect("redis answers");
-    let (ready, listening) = std::sync::mpsc::channel();
+/// Subscribes to the alerts; returns the messages received so far.
+fn subscribe(redis: &Redis, prefix: &str) -> std::sync::Arc<std::sync::Mutex<Vec<String>>> {
+    let published = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (received, pattern) = (std::sync::Arc::clone(&published), format!("{prefix}:*:alerts"));
+    let mut connection = redis.connect().expect("redis accepts connections");
+    let (ready, subscribed) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut channel = connection.as_pubsub();
         channel.psubscribe(pattern).expect("a channel");
-        ready.send(()).expect("somebody waits");
+        ready.send(()).expect("the test waits");
         // Until Redis is killed.
         while let Ok(message) = channel.get_message() {
-            kept.lock().expect("no panic").push(message.get_payload().expect("text"));
+            received.lock().expect("no panic").push(message.get_payload().expect("text"));
         }
     });
-    listening.recv().expect("it listens");
-    heard
+    subscribed.recv().expect("the subscription succeeds");
+    published
 }

@@ -1,35 +1,35 @@
-//! Owns the JSON form of a dossier: one lead or deal with its clocks and its history. What is not known is left out.
+//! Writes the report on one lead or deal, with its clocks and its history, as JSON. Unknown values are omitted.
 
 use super::output::values;
 use super::write::{object, string};
 use crate::domain::entity_report::{ClockState, EntityReport, HistoryEntry};
 use crate::domain::id::TenantId;
 
-/// Writes a dossier as one JSON object.
-pub fn encode_entity_report(tenant: &TenantId, entity_report: &EntityReport, out: &mut Vec<u8>) {
+/// Writes an entity report as one JSON object.
+pub fn encode_entity_report(tenant: &TenantId, report: &EntityReport, out: &mut Vec<u8>) {
     object(out, |object| {
         object.text("tenant_id", tenant.as_str());
-        object.text("entity", &entity_report.entity.to_string());
-        object.plain("at", entity_report.at);
-        object.maybe("manager_id", entity_report.manager.as_ref().map(|id| id.as_str()));
-        object.maybe("department_id", entity_report.department.as_ref().map(|id| id.as_str()));
-        object.maybe("pipeline_id", entity_report.pipeline.as_ref().map(|id| id.as_str()));
-        object.maybe("stage_id", entity_report.stage.as_ref().map(|id| id.as_str()));
-        object.maybe_time("stage_since", entity_report.stage_since);
-        object.maybe_time("created_at", entity_report.created_at);
-        object.bare("open", entity_report.closed.is_none() && entity_report.deleted_at.is_none());
-        object.maybe("outcome", entity_report.closed.map(|(outcome, _)| outcome.name()));
-        object.maybe_time("closed_at", entity_report.closed.map(|(_, at)| at));
-        object.maybe_time("deleted_at", entity_report.deleted_at);
-        object.maybe("lead_id", entity_report.lead.as_deref());
-        object.list("contacts", &entity_report.contacts, |out, contact| string(out, contact));
+        object.text("entity", &report.entity.to_string());
+        object.plain("at", report.at);
+        object.maybe("manager_id", report.manager.as_ref().map(|id| id.as_str()));
+        object.maybe("department_id", report.department.as_ref().map(|id| id.as_str()));
+        object.maybe("pipeline_id", report.pipeline.as_ref().map(|id| id.as_str()));
+        object.maybe("stage_id", report.stage.as_ref().map(|id| id.as_str()));
+        object.maybe_time("stage_since", report.stage_since);
+        object.maybe_time("created_at", report.created_at);
+        object.bare("open", report.closed.is_none() && report.deleted_at.is_none());
+        object.maybe("outcome", report.closed.map(|(outcome, _)| outcome.name()));
+        object.maybe_time("closed_at", report.closed.map(|(_, at)| at));
+        object.maybe_time("deleted_at", report.deleted_at);
+        object.maybe("lead_id", report.lead.as_deref());
+        object.list("contacts", &report.contacts, |out, contact| string(out, contact));
         object.object("touches", |object| {
-            object.bare("n", entity_report.touches.len());
-            object.maybe_time("first_at", entity_report.touches.first().copied());
-            object.maybe_time("last_at", entity_report.touches.last().copied());
+            object.bare("n", report.touches.len());
+            object.maybe_time("first_at", report.touches.first().copied());
+            object.maybe_time("last_at", report.touches.last().copied());
         });
-        object.list("clocks", &entity_report.clocks, clock);
-        object.list("history", &entity_report.history, happened);
+        object.list("clocks", &report.clocks, clock);
+        object.list("history", &report.history, history_entry);
     });
 }
 
@@ -58,11 +58,11 @@ fn clock(out: &mut Vec<u8>, clock: &ClockState) {
     });
 }
 
-fn happened(out: &mut Vec<u8>, event: &HistoryEntry) {
+fn history_entry(out: &mut Vec<u8>, entry: &HistoryEntry) {
     object(out, |object| {
-        object.plain("at", event.at);
-        object.text("event", event.kind.name());
-        object.maybe("manager_id", event.manager.as_ref().map(|id| id.as_str()));
-        values(object, &event.details);
+        object.plain("at", entry.at);
+        object.text("event", entry.kind.name());
+        object.maybe("manager_id", entry.manager.as_ref().map(|id| id.as_str()));
+        values(object, &entry.details);
     });
 }

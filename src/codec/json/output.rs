@@ -1,5 +1,5 @@
-//! Owns the JSON form of alerts, of changes between norms, of review requests and of metric rows: keys, their order, and
-//! what is `null` and what is left out.
+//! Writes alerts, alert changes between norms, review requests and metric rows as JSON. Owns the keys, their order, and
+//! which absent values are `null` and which are omitted.
 
 use super::write::{Object, object};
 use crate::codec::names::Name;
@@ -7,7 +7,7 @@ use crate::domain::alert::{Alert, Value, Values};
 use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 
-/// Writes an alert as one JSON object, with the sentence that says it to a person.
+/// Writes an alert as one JSON object with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
     object(out, |object| {
         object.plain("alert_id", alert.id);
@@ -36,35 +36,35 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// Writes what became of a violation when other norms judged it: how it went under the `old` ones and under the `new`.
-/// Whatever names it (manager, anchor) is the new norms' where it is there under both.
+/// Writes how one violation differs between two sets of norms: its alert under the `old` and under the `new` norms. If
+/// both exist, the identifying fields (manager, anchor) are taken from the new one.
 pub fn encode_change(change: &str, old: Option<&Alert>, new: Option<&Alert>, out: &mut Vec<u8>) {
-    let Some(either) = new.or(old) else { return };
+    let Some(alert) = new.or(old) else { return };
     object(out, |object| {
         object.text("change", change);
-        object.text("tenant_id", either.tenant.as_str());
-        object.text("rule", either.rule.name());
-        object.text("subject", &either.subject);
-        object.plain("anchor_at", either.anchor_at);
-        object.maybe("manager_id", either.manager.as_ref().map(|id| id.as_str()));
-        object.maybe("department_id", either.department.as_ref().map(|id| id.as_str()));
-        if let Some(entity) = &either.entity {
+        object.text("tenant_id", alert.tenant.as_str());
+        object.text("rule", alert.rule.name());
+        object.text("subject", &alert.subject);
+        object.plain("anchor_at", alert.anchor_at);
+        object.maybe("manager_id", alert.manager.as_ref().map(|id| id.as_str()));
+        object.maybe("department_id", alert.department.as_ref().map(|id| id.as_str()));
+        if let Some(entity) = &alert.entity {
             object.text("entity", &entity.to_string());
         }
-        object.maybe("interaction_id", either.interaction.as_deref());
-        if let Some(window) = either.window {
+        object.maybe("interaction_id", alert.interaction.as_deref());
+        if let Some(window) = alert.window {
             object.text("window", &window.name());
         }
-        for (key, alert) in [("old", old), ("new", new)] {
-            if let Some(alert) = alert {
-                object.object(key, |object| course(object, alert));
+        for (key, version) in [("old", old), ("new", new)] {
+            if let Some(version) = version {
+                object.object(key, |object| alert_course(object, version));
             }
         }
     });
 }
 
-/// How an alert went: when it began and whose it was then, and how it stood at the end.
-fn course(object: &mut Object<'_>, alert: &Alert) {
+/// Writes the course of an alert: its start, its manager at that time, and its final status.
+fn alert_course(object: &mut Object<'_>, alert: &Alert) {
     object.plain("alert_id", alert.id);
     object.plain("anchor_at", alert.anchor_at);
     object.maybe_time("due_at", alert.due_at);
@@ -88,7 +88,7 @@ pub(super) fn values(object: &mut Object<'_>, values: &Values) {
     }
 }
 
-/// Writes a request for a review as one JSON object.
+/// Writes a review request as one JSON object.
 pub fn encode_review(request: &ReviewRequest, out: &mut Vec<u8>) {
     object(out, |object| {
         object.text("tenant_id", request.tenant.as_str());
@@ -137,7 +137,7 @@ fn window(object: &mut Object<'_>, figures: &WindowFigures) {
     object.object("stage_conversion", |object| {
         for (pipeline, stages) in &figures.stage_conversion {
             object.object(pipeline.as_str(), |object| {
-                stages.iter().for_each(|(stage, share)| ratio(object, stage.as_str(), *share));
+                stages.iter().for_each(|(stage, value)| ratio(object, stage.as_str(), *value));
             });
         }
     });
@@ -196,12 +196,12 @@ fn conversion(object: &mut Object<'_>, key: &str, conversion: Conversion) {
     });
 }
 
-fn ratio(object: &mut Object<'_>, key: &str, share: Ratio) {
-    let (lower, upper) = share.bounds().unzip();
+fn ratio(object: &mut Object<'_>, key: &str, ratio: Ratio) {
+    let (lower, upper) = ratio.bounds().unzip();
     object.object(key, |object| {
-        object.bare("n", share.n);
-        object.bare("k", share.k);
-        object.nullable("ratio", share.ratio());
+        object.bare("n", ratio.n);
+        object.bare("k", ratio.k);
+        object.nullable("ratio", ratio.ratio());
         object.nullable("lower", lower);
         object.nullable("upper", upper);
     });

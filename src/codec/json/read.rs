@@ -1,7 +1,7 @@
-//! Owns the way from the scanner to an event: which keys each payload has, and of what kind their values are.
+//! Reads events from the scanner: the keys of each payload and the types of their values.
 //!
-//! Keys whose values the domain does not keep are checked all the same, so that a message is refused or taken whatever
-//! a later version keeps.
+//! Values that the domain does not keep are validated as well. So a message stays valid or invalid when a later version
+//! starts to keep them.
 
 use super::scan::Scanner;
 use super::value::{self, fields};
@@ -16,7 +16,7 @@ use crate::domain::id::{
 };
 use crate::domain::reject::Reason;
 
-/// An event of any topic.
+/// Reads an event of any topic.
 pub(super) fn event(scanner: &mut Scanner<'_>) -> Read<Event> {
     let mut envelope = Envelope::default();
     let mut payload = None;
@@ -29,18 +29,18 @@ pub(super) fn event(scanner: &mut Scanner<'_>) -> Read<Event> {
             case => {
                 let Some(read) = reader(case) else { return Ok(false) };
                 if !scanner.absent()? && payload.replace(read(scanner)?).is_some() {
-                    return Err(Flaw::new(Reason::SeveralPayloads, "a second payload"));
+                    return Err(Flaw::new(Reason::SeveralPayloads, "more than one payload"));
                 }
             }
         }
         Ok(true)
     })?;
-    envelope.around(payload)
+    envelope.with_payload(payload)
 }
 
 type Reader = fn(&mut Scanner<'_>) -> Read<Payload>;
 
-/// What reads the payload of this key, if it is one.
+/// The reader for a payload key.
 fn reader(case: &str) -> Option<Reader> {
     Some(match case {
         "lead_created" => lead_created,

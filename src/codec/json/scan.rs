@@ -1,48 +1,50 @@
-//! Owns the syntax of JSON: a scanner that walks a document once and hands out its values where they lie, borrowed.
+//! Owns the JSON syntax: a scanner that walks a document once and returns values borrowed from it.
 //!
-//! Strict (RFC 8259): no trailing commas, no bare words, no lone surrogates, no raw control characters. Two things are
-//! ours: `null` and `""` are absent, and a key with capitals is tried in snake_case when nobody knows it as it stands.
+//! Strict (RFC 8259): no trailing commas, no bare words, no unpaired surrogates, no raw control characters. Two
+//! conventions are ours: `null` and `""` mean absent, and an unknown key with capital letters is retried in snake_case.
 
 use crate::codec::reject::{Flaw, Read};
 use crate::domain::reject::Reason;
 
-/// The deepest nesting that is followed, so that no document can exhaust the stack.
+/// The maximum nesting depth. It prevents a document from exhausting the stack.
 const MAX_DEPTH: usize = 128;
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A place in a document.
+/// A position in a document.
 ///
-/// Strings come as `&str`, which travels in registers: what passes through memory on its way up is half the time.
+/// Strings are returned as `&str`, which is passed in registers. Returning larger types through memory took half of the
+/// time.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    /// Whether the string that was passed over last has escapes.
+    /// Whether the last scanned string contains escapes.
     escapes: bool,
-    /// The last string whose escapes were resolved.
+    /// The last string with its escapes resolved.
     resolved: String,
 }
 
 impl<'a> Scanner<'a> {
-    /// The beginning of a document; a byte order mark is passed over.
+    /// Starts at the beginning of a document, after a byte order mark if there is one.
     pub(super) fn new(bytes: &'a [u8]) -> Read<Self> {
-        let text = str::from_utf8(bytes).map_err(|_| Flaw::malformed("not UTF-8"))?;
+        let text = str::from_utf8(bytes).map_err(|_| Flaw::malformed("invalid UTF-8"))?;
         let at = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         Ok(Self { text, at, escapes: false, resolved: String::new() })
     }
 
-    /// Makes sure that nothing follows.
+    /// Checks that only whitespace follows.
     pub(super) fn end(&mut self) -> Read<()> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { Err(Flaw::malformed("something after the end of the object")) }
+        if self.at == self.text.len() { Ok(()) } else { Err(Flaw::malformed("trailing data after the object")) }
     }
 
-    /// Reads an object: `field` gets each key with the scanner at its value, and says `false` to one it does not know.
+    /// Reads an object. `field` is called with each key and the scanner at its value; it returns `false` for an unknown
+    /// key.
     ///
-    /// A refusal from a known field gets the field's name; one of the syntax gets none, for it may lie in a key of the
-    /// message's own.
+    /// A flaw in a known field gets the field's name prepended to its path. A syntax error does not, because it may be
+    /// inside an unknown key of the message.
     pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self, &str) -> Read<bool>) -> Read<()> {
-        self.open(b'{', "not an object")?;
+        self.open(b'{', "expected an object")?;
         if self.take(b'}') {
             return Ok(());
         }
@@ -57,8 +59,8 @@ impl<'a> Scanner<'a> {
             };
             match field(self, key) {
                 Ok(true) => {}
-                Ok(false) => self.other(key, &mut field)?,
-                Err(flaw) => return Err(place(flaw, key)),
+                Ok(false) => self.unknown_key(key, &mut field)?,
+                Err(flaw) => return Err(in_field(flaw, key)),
             }
             if !self.more(b'}')? {
                 return Ok(());
@@ -66,20 +68,20 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A key that `field` does not know: camelCase of one that it does, or to be passed over.
-    fn other(&mut self, key: &str, field: &mut impl FnMut(&mut Self, &str) -> Read<bool>) -> Read<()> {
+    /// Handles a key unknown to `field`: retries a camelCase key in snake_case, otherwise skips the value.
+    fn unknown_key(&mut self, key: &str, field: &mut impl FnMut(&mut Self, &str) -> Read<bool>) -> Read<()> {
         if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let snake = snake_case(key);
-            if field(self, &snake).map_err(|flaw| place(flaw, &snake))? {
+            if field(self, &snake).map_err(|flaw| in_field(flaw, &snake))? {
                 return Ok(());
             }
         }
         self.skip()
     }
 
-    /// Reads an array: `item` gets the scanner at each element.
+    /// Reads an array. `item` is called with the scanner at each element.
     pub(super) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
-        self.open(b'[', "not a list")?;
+        self.open(b'[', "expected an array")?;
         if self.take(b']') {
             return Ok(());
         }
@@ -91,7 +93,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over `null` or `""`, if that is what comes.
+    /// Skips `null` or `""` and returns whether there was one.
     pub(super) fn absent(&mut self) -> Read<bool> {
         match self.peek()? {
             b'n' => self.word("null").map(|()| true),
@@ -103,7 +105,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string, empty if there is none.
+    /// A string; empty if absent.
     #[inline]
     pub(super) fn text(&mut self) -> Read<&str> {
         match self.peek()? {
@@ -112,7 +114,7 @@ impl<'a> Scanner<'a> {
                 if self.escapes { self.resolve(raw) } else { Ok(raw) }
             }
             b'n' => self.word("null").map(|()| ""),
-            _ => Err(Flaw::bad_value("not a string")),
+            _ => Err(Flaw::bad_value("expected a string")),
         }
     }
 
@@ -122,23 +124,23 @@ impl<'a> Scanner<'a> {
             b't' => self.word("true").map(|()| Some(true)),
             b'f' => self.word("false").map(|()| Some(false)),
             _ if self.absent()? => Ok(None),
-            _ => Err(Flaw::bad_value("not true or false")),
+            _ => Err(Flaw::bad_value("expected true or false")),
         }
     }
 
-    /// A finite number, or one in a string, as the protobuf JSON mapping allows.
+    /// A finite number, optionally quoted, as the protobuf JSON mapping allows.
     pub(super) fn number(&mut self) -> Read<Option<f64>> {
         let digits = self.numeral()?;
         if digits.is_empty() {
             return Ok(None);
         }
-        let number: f64 = digits.parse().map_err(|_| Flaw::bad_value("not a number"))?;
-        if number.is_finite() { Ok(Some(number)) } else { Err(Flaw::bad_value("too large")) }
+        let number: f64 = digits.parse().map_err(|_| Flaw::bad_value("expected a number"))?;
+        if number.is_finite() { Ok(Some(number)) } else { Err(Flaw::bad_value("number too large")) }
     }
 
-    /// A whole number, or one in a string; `1e3` and `5.0` are whole, too.
+    /// An integer, optionally quoted; `1e3` and `5.0` are integers, too.
     pub(super) fn integer(&mut self) -> Read<Option<i64>> {
-        /// Up to here every whole number has its own f64.
+        /// Every integer up to 2^53 is exactly representable as `f64`.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let digits = self.numeral()?;
         if digits.is_empty() {
@@ -149,19 +151,19 @@ impl<'a> Scanner<'a> {
         }
         match digits.parse::<f64>() {
             Ok(number) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(Some(number as i64)),
-            Ok(number) if number.fract() == 0.0 => Err(Flaw::bad_value("too large")),
-            _ => Err(Flaw::bad_value("not a whole number")),
+            Ok(number) if number.fract() == 0.0 => Err(Flaw::bad_value("number too large")),
+            _ => Err(Flaw::bad_value("expected an integer")),
         }
     }
 
-    /// Passes over any value.
+    /// Skips any value.
     pub(super) fn skip(&mut self) -> Read<()> {
         self.skip_at(0)
     }
 
     fn skip_at(&mut self, depth: usize) -> Read<()> {
         if depth == MAX_DEPTH {
-            return Err(Flaw::malformed("nested too deeply"));
+            return Err(Flaw::malformed("nesting too deep"));
         }
         match self.peek()? {
             b'"' => self.text().map(drop),
@@ -174,31 +176,31 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The digits of a number, bare or in a string; empty if there is none.
+    /// The text of a number, bare or quoted; empty if absent.
     fn numeral(&mut self) -> Read<&str> {
         match self.peek()? {
             b'-' | b'0'..=b'9' => self.bare_numeral(),
             b'"' => match self.text()? {
                 text if text.is_empty() || numeral_len(text.as_bytes()) == Some(text.len()) => Ok(text),
-                _ => Err(Flaw::bad_value("not a number")),
+                _ => Err(Flaw::bad_value("expected a number")),
             },
             b'n' => self.word("null").map(|()| ""),
-            _ => Err(Flaw::bad_value("not a number")),
+            _ => Err(Flaw::bad_value("expected a number")),
         }
     }
 
     fn bare_numeral(&mut self) -> Read<&'a str> {
-        let length = numeral_len(self.rest()).ok_or_else(|| Flaw::malformed("not a value"))?;
+        let length = numeral_len(self.rest()).ok_or_else(|| Flaw::malformed("expected a value"))?;
         let digits = &self.text[self.at..self.at + length];
         self.at += length;
         Ok(digits)
     }
 
-    /// The next byte that is no space.
+    /// The next byte that is not whitespace.
     #[inline]
     fn peek(&mut self) -> Read<u8> {
         self.space();
-        self.here().ok_or_else(cut_short)
+        self.here().ok_or_else(unexpected_end)
     }
 
     fn here(&self) -> Option<u8> {
@@ -215,9 +217,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn open(&mut self, bracket: u8, otherwise: &'static str) -> Read<()> {
+    fn open(&mut self, bracket: u8, problem: &'static str) -> Read<()> {
         if self.peek()? != bracket {
-            return Err(Flaw::bad_value(otherwise));
+            return Err(Flaw::bad_value(problem));
         }
         self.at += 1;
         self.space();
@@ -230,25 +232,25 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Whether another element follows, or `bracket` closes.
+    /// Whether another element follows; otherwise `bracket` closes the list.
     fn more(&mut self, bracket: u8) -> Read<bool> {
         let next = self.peek()?;
         self.at += 1;
         match next {
             b',' => Ok(true),
             _ if next == bracket => Ok(false),
-            _ => Err(Flaw::malformed("no comma and no closing bracket")),
+            _ => Err(Flaw::malformed("expected `,` or a closing bracket")),
         }
     }
 
-    /// A key as it stands in the document, and its colon.
+    /// Reads a key without resolving its escapes, and the colon after it.
     fn key(&mut self) -> Read<&'a str> {
         if self.peek()? != b'"' {
-            return Err(Flaw::malformed("no key"));
+            return Err(Flaw::malformed("expected a key"));
         }
         let key = self.raw()?;
         if self.peek()? != b':' {
-            return Err(Flaw::malformed("no colon"));
+            return Err(Flaw::malformed("expected `:`"));
         }
         self.at += 1;
         Ok(key)
@@ -256,13 +258,13 @@ impl<'a> Scanner<'a> {
 
     fn word(&mut self, word: &str) -> Read<()> {
         if !self.rest().starts_with(word.as_bytes()) {
-            return Err(Flaw::malformed("not a value"));
+            return Err(Flaw::malformed("expected a value"));
         }
         self.at += word.len();
         Ok(())
     }
 
-    /// A string as it stands between its quotes, the first of which comes next.
+    /// Reads a string without resolving its escapes; the scanner is at the opening quote.
     #[inline]
     fn raw(&mut self) -> Read<&'a str> {
         let start = self.at + 1;
@@ -275,7 +277,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The same of a string from `start` whose first escape is at `at`, if it is sound.
+    /// Reads a string that starts at `start` and has its first escape or control character at `at`.
     #[cold]
     fn raw_with_escapes(&mut self, start: usize, mut at: usize) -> Read<&'a str> {
         let bytes = self.text.as_bytes();
@@ -283,8 +285,8 @@ impl<'a> Scanner<'a> {
             match bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => at += 2,
-                Some(_) => return Err(Flaw::malformed("a control character in a string")),
-                None => return Err(cut_short()),
+                Some(_) => return Err(Flaw::malformed("unescaped control character in a string")),
+                None => return Err(unexpected_end()),
             }
             at += plain_len(bytes.get(at..).unwrap_or_default());
         }
@@ -300,7 +302,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The text of a string with escapes.
+/// Resolves all escapes of a string.
 fn resolve(raw: &str) -> Read<String> {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -314,7 +316,7 @@ fn resolve(raw: &str) -> Read<String> {
     Ok(text)
 }
 
-/// The character that an escape stands for, and how much of the text after its backslash it takes.
+/// The character that an escape denotes, and the length of the escape after its backslash.
 fn resolve_one(escape: &str) -> Read<(char, usize)> {
     let character = match escape.bytes().next() {
         Some(character @ (b'"' | b'\\' | b'/')) => char::from(character),
@@ -324,44 +326,44 @@ fn resolve_one(escape: &str) -> Read<(char, usize)> {
         Some(b'r') => '\r',
         Some(b't') => '\t',
         Some(b'u') => return resolve_unicode(escape),
-        _ => return Err(Flaw::malformed("an unknown escape")),
+        _ => return Err(Flaw::malformed("invalid escape sequence")),
     };
     Ok((character, 1))
 }
 
-/// The same of `uXXXX`, or of two that are one character.
+/// Resolves `uXXXX`, or a surrogate pair of two such escapes.
 fn resolve_unicode(escape: &str) -> Read<(char, usize)> {
-    let lone = || Flaw::malformed("half a surrogate pair");
+    let unpaired = || Flaw::malformed("unpaired surrogate");
     let first = hex(&escape[1..])?;
     if !(0xD800..0xDC00).contains(&first) {
-        return Ok((char::from_u32(first).ok_or_else(lone)?, 5));
+        return Ok((char::from_u32(first).ok_or_else(unpaired)?, 5));
     }
-    let second = escape[5..].strip_prefix("\\u").ok_or_else(lone).and_then(hex)?;
+    let second = escape[5..].strip_prefix("\\u").ok_or_else(unpaired).and_then(hex)?;
     if !(0xDC00..0xE000).contains(&second) {
-        return Err(lone());
+        return Err(unpaired());
     }
     let character = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-    Ok((char::from_u32(character).ok_or_else(lone)?, 11))
+    Ok((char::from_u32(character).ok_or_else(unpaired)?, 11))
 }
 
-/// The number that the first four digits say.
+/// The value of the first four hexadecimal digits.
 fn hex(text: &str) -> Read<u32> {
-    let broken = || Flaw::malformed("a broken escape");
-    let digits = text.as_bytes().get(..4).ok_or_else(broken)?;
-    digits.iter().try_fold(0, |sum, digit| Ok(sum * 16 + char::from(*digit).to_digit(16).ok_or_else(broken)?))
+    let invalid = || Flaw::malformed("invalid \\u escape");
+    let digits = text.as_bytes().get(..4).ok_or_else(invalid)?;
+    digits.iter().try_fold(0, |sum, digit| Ok(sum * 16 + char::from(*digit).to_digit(16).ok_or_else(invalid)?))
 }
 
-fn cut_short() -> Flaw {
-    Flaw::malformed("cut short")
+fn unexpected_end() -> Flaw {
+    Flaw::malformed("unexpected end of input")
 }
 
-/// The refusal, with the name of our field that it lies in.
+/// Prepends the name of our field to the path of a flaw, unless it is a syntax error.
 #[cold]
-fn place(flaw: Flaw, field: &str) -> Flaw {
+fn in_field(flaw: Flaw, field: &str) -> Flaw {
     if flaw.reason() == Reason::Malformed { flaw } else { flaw.within(field) }
 }
 
-/// `leadId` as `lead_id`.
+/// Converts camelCase to snake_case: `leadId` to `lead_id`.
 fn snake_case(key: &str) -> String {
     let mut snake = String::with_capacity(key.len() + 4);
     for letter in key.chars() {
@@ -373,11 +375,11 @@ fn snake_case(key: &str) -> String {
     snake
 }
 
-/// How many bytes come before the first quote, backslash or control character; eight are looked at in one step.
+/// The number of bytes before the first quote, backslash or control character. Examines eight bytes per step.
 fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
-    /// Marks the zero bytes of `word`; above the first one there may be false marks.
+    /// Sets the high bit of each zero byte of `word`; bytes above the first zero byte may be marked falsely.
     fn zeros(word: u64) -> u64 {
         word.wrapping_sub(ONES) & !word & HIGH
     }
@@ -394,7 +396,7 @@ fn plain_len(bytes: &[u8]) -> usize {
     words.len() * 8 + tail.iter().position(ends).unwrap_or(tail.len())
 }
 
-/// The length of the number that `bytes` begin with.
+/// The length of the number at the start of `bytes`.
 fn numeral_len(bytes: &[u8]) -> Option<usize> {
     let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut at = usize::from(bytes.first() == Some(&b'-'));
@@ -426,7 +428,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whether the text is one JSON value by our scanner.
+    /// Whether the scanner accepts the text as one JSON value.
     fn is_json(text: &str) -> bool {
         Scanner::new(text.as_bytes())
             .and_then(|mut scanner| {
@@ -442,7 +444,7 @@ mod tests {
         scanner.end().ok().map(|()| text)
     }
 
-    /// Text of JSON's own characters: most of it is nearly JSON.
+    /// Text made of JSON tokens, most of it almost valid.
     fn nearly_json() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",
@@ -502,19 +504,19 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn what_is_json_is_what_serde_json_takes(text in nearly_json()) {
+        fn accepts_exactly_what_serde_json_accepts(text in nearly_json()) {
             let expected = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             prop_assert_eq!(is_json(&text), expected, "{}", text);
         }
 
         #[test]
-        fn every_value_is_passed_over_whole(value in value(), pretty in any::<bool>()) {
+        fn every_value_is_skipped_completely(value in value(), pretty in any::<bool>()) {
             let text = if pretty { format!("{value:#}") } else { value.to_string() };
             prop_assert!(is_json(&text), "{}", text);
         }
 
         #[test]
-        fn strings_are_what_serde_json_reads(
+        fn strings_match_serde_json(
             chars in prop::collection::vec(any::<char>(), 1..40),
             ascii in any::<bool>(),
         ) {
@@ -528,28 +530,28 @@ mod tests {
         }
 
         #[test]
-        fn plain_text_ends_where_a_slow_search_says(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            let slow = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
-            prop_assert_eq!(plain_len(&bytes), slow);
+        fn plain_len_matches_a_bytewise_search(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_len(&bytes), expected);
         }
 
         #[test]
-        fn numbers_come_back(number in any::<f64>(), whole in any::<i64>()) {
+        fn numbers_round_trip(number in any::<f64>(), whole in any::<i64>()) {
             prop_assume!(number.is_finite());
             let json = serde_json::to_string(&number).expect("finite");
             for text in [json.clone(), format!("\"{json}\"")] {
-                let back = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.number());
-                prop_assert_eq!(back.ok(), Some(Some(number)));
+                let read = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.number());
+                prop_assert_eq!(read.ok(), Some(Some(number)));
             }
             for text in [whole.to_string(), format!("\"{whole}\"")] {
-                let back = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.integer());
-                prop_assert_eq!(back.ok(), Some(Some(whole)));
+                let read = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.integer());
+                prop_assert_eq!(read.ok(), Some(Some(whole)));
             }
         }
     }
 
     #[test]
-    fn integers_are_whole_however_they_are_written() {
+    fn integers_are_accepted_in_every_notation() {
         let read = |text: &str| Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.integer()).ok();
         for (text, number) in
             [("1e3", 1000), ("5.0", 5), ("\"-7\"", -7), ("-0", 0), ("9007199254740993", 9_007_199_254_740_993)]
@@ -567,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn no_depth_exhausts_the_stack() {
+    fn deep_nesting_is_rejected() {
         for bracket in ["[", "{\"a\":"] {
             assert!(!is_json(&bracket.repeat(1_000_000)));
         }
@@ -575,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_capitals_are_tried_in_snake_case() {
+    fn keys_are_converted_to_snake_case() {
         assert_eq!(snake_case("fromStageId"), "from_stage_id");
         assert_eq!(snake_case("ID"), "_i_d");
     }

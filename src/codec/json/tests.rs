@@ -1,4 +1,4 @@
-//! Owns the tests of the JSON form: every payload with every field, every way to spoil it, and the outputs to the byte.
+//! Owns the tests of the JSON format: every payload with every field, systematic corruption, and byte-exact output.
 
 use super::*;
 use crate::codec::arbitrary;
@@ -65,7 +65,7 @@ fn payloads() -> Map<String, Value> {
     }
 }
 
-/// The event around a payload.
+/// An event with this payload.
 fn envelope(case: &str, payload: Value) -> Value {
     json!({"event_id": "e1", "tenant_id": "acme", "occurred_at": "2026-03-01T12:00:00.250Z", "source": "test",
         case: payload})
@@ -79,9 +79,9 @@ fn read(value: &Value) -> Result<Event, Reject> {
     decode(value.to_string().as_bytes())
 }
 
-/// What a payload is in the domain.
+/// The decoded payload of a sample.
 fn payload(case: &str) -> Payload {
-    let (_, sample) = samples().find(|(name, _)| name == case).expect("a sample");
+    let (_, sample) = samples().find(|(name, _)| name == case).expect("sample exists");
     let event = read(&sample).expect("valid");
     assert_eq!((event.tenant.as_str(), event.at), ("acme", Timestamp(1_772_366_400_250)));
     assert_eq!(event.id, Some("e1".into()));
@@ -105,14 +105,14 @@ fn rub(minor: i64) -> Amount {
 }
 
 #[test]
-fn a_payload_knows_what_it_is_called() {
+fn payload_kinds_are_named_after_their_keys() {
     for (case, _) in samples() {
         assert_eq!(payload(&case).kind().name(), case);
     }
 }
 
 #[test]
-fn crm_payloads_are_read_whole() {
+fn crm_payloads_are_read_completely() {
     let (lead, deal) = (EntityId::lead("L1"), EntityId::deal("D1"));
     let created = Created {
         id: "L1".into(),
@@ -165,8 +165,8 @@ fn crm_payloads_are_read_whole() {
 }
 
 #[test]
-fn snapshots_are_read_whole() {
-    let whole = Snapshot {
+fn snapshots_are_read_completely() {
+    let snapshot = Snapshot {
         entity: EntityId::lead("L1"),
         lead: None,
         manager: Some("m1".into()),
@@ -181,13 +181,13 @@ fn snapshots_are_read_whole() {
         stage_entered_at: Timestamp::parse("2026-02-02T00:00:00Z"),
         filled_fields: vec!["budget".into(), "need".into()],
     };
-    assert_eq!(crm("lead_snapshot"), CrmPayload::Snapshot(Box::new(whole.clone())));
-    let whole = Snapshot { entity: EntityId::deal("D1"), lead: Some("L1".into()), ..whole };
-    assert_eq!(crm("deal_snapshot"), CrmPayload::Snapshot(Box::new(whole)));
+    assert_eq!(crm("lead_snapshot"), CrmPayload::Snapshot(Box::new(snapshot.clone())));
+    let snapshot = Snapshot { entity: EntityId::deal("D1"), lead: Some("L1".into()), ..snapshot };
+    assert_eq!(crm("deal_snapshot"), CrmPayload::Snapshot(Box::new(snapshot)));
 }
 
 #[test]
-fn calls_and_messages_are_read_whole() {
+fn calls_and_messages_are_read_completely() {
     let started = Call {
         id: "C1".into(),
         direction: Direction::Outbound,
@@ -221,7 +221,7 @@ fn calls_and_messages_are_read_whole() {
     }
 }
 
-/// Calls `visit` with each object of the tree, for as many trees as there are objects.
+/// Returns one copy of the tree per object in it, with `visit` applied to that object.
 fn each_object(tree: &Value, visit: &mut impl FnMut(&mut Map<String, Value>)) -> Vec<Value> {
     fn nth(value: &mut Value, left: &mut usize, visit: &mut impl FnMut(&mut Map<String, Value>)) -> bool {
         match value {
@@ -247,10 +247,10 @@ fn each_object(tree: &Value, visit: &mut impl FnMut(&mut Map<String, Value>)) ->
         .collect()
 }
 
-/// The tree once for each of its fields, with that field given to `change`.
+/// Returns one copy of the tree per field in it, with `change` applied to that field.
 fn each_field(tree: &Value, change: impl Fn(&mut Map<String, Value>, &str)) -> Vec<Value> {
-    let most = 20;
-    (0..most)
+    let max_fields = 20;
+    (0..max_fields)
         .flat_map(|index| {
             each_object(tree, &mut |fields| {
                 if let Some(key) = fields.keys().nth(index).cloned() {
@@ -263,7 +263,7 @@ fn each_field(tree: &Value, change: impl Fn(&mut Map<String, Value>, &str)) -> V
 }
 
 #[test]
-fn null_and_empty_and_no_key_are_one() {
+fn null_empty_and_missing_are_equivalent() {
     for (case, sample) in samples() {
         let without = each_field(&sample, |fields, key| drop(fields.remove(key)));
         assert!(without.len() > 3, "{case}");
@@ -281,26 +281,26 @@ fn null_and_empty_and_no_key_are_one() {
 fn a_wrong_type_is_a_bad_value_in_every_field() {
     for (_, sample) in samples() {
         for wrong in [json!([[]]), json!({"kind": 7})] {
-            for spoilt in each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone()))) {
-                let reason = read(&spoilt).map_err(|reject| reject.reason);
-                // `{"kind": 7}` is an object, and so the right type, where unknown keys pass.
+            for corrupted in each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone()))) {
+                let reason = read(&corrupted).map_err(|reject| reject.reason);
+                // `{"kind": 7}` is an object, so it has the right type for fields that ignore the key `kind`.
                 let unknown = matches!(reason, Err(Reason::MissingField)) || reason.is_ok();
-                assert!(reason == Err(Reason::BadValue) || (wrong.is_object() && unknown), "{spoilt}: {reason:?}");
+                assert!(reason == Err(Reason::BadValue) || (wrong.is_object() && unknown), "{corrupted}: {reason:?}");
             }
         }
     }
 }
 
 #[test]
-fn unknown_keys_pass_in_every_object() {
+fn unknown_keys_are_ignored_in_every_object() {
     for (_, sample) in samples() {
         let expected = read(&sample);
-        let strange = json!({"deep": [1, -2.5e-3, "x\"я", null, true, {"": {}}, []]});
-        for extended in each_object(&sample, &mut |fields| drop(fields.insert("zZ é".into(), strange.clone()))) {
+        let unknown = json!({"deep": [1, -2.5e-3, "x\"я", null, true, {"": {}}, []]});
+        for extended in each_object(&sample, &mut |fields| drop(fields.insert("zZ é".into(), unknown.clone()))) {
             assert_eq!(read(&extended), expected, "{extended}");
         }
     }
-    let (_, sample) = samples().next().expect("one");
+    let (_, sample) = samples().next().expect("a sample");
     let huge = sample.to_string().replacen('{', r#"{"x":1e999,"#, 1);
     assert_eq!(decode(huge.as_bytes()), read(&sample));
 }
@@ -337,24 +337,24 @@ fn keys_and_values_may_be_escaped() {
 }
 
 #[test]
-fn a_byte_order_mark_is_passed_over() {
-    let (_, sample) = samples().next().expect("one");
+fn a_byte_order_mark_is_skipped() {
+    let (_, sample) = samples().next().expect("a sample");
     assert_eq!(decode(format!("\u{feff}{sample}").as_bytes()), read(&sample));
 }
 
 #[test]
-fn a_message_that_is_cut_short_is_malformed() {
+fn every_truncated_sample_is_malformed() {
     for (case, sample) in samples() {
         let text = sample.to_string();
         for end in 0..text.len() {
-            let reject = decode(&text.as_bytes()[..end]).expect_err("cut short");
+            let reject = decode(&text.as_bytes()[..end]).expect_err("truncated");
             assert_eq!(reject.reason, Reason::Malformed, "{case} at {end}: {reject}");
         }
     }
 }
 
 #[test]
-fn refusals_say_where_and_what() {
+fn rejections_name_the_field_and_the_problem() {
     let event = |body: &str| format!(r#"{{"tenant_id":"t","occurred_at":"2026-03-01T12:00:00Z",{body}}}"#);
     let lead = r#""entity":{"kind":"LEAD","id":"1"}"#;
     let closed = |rest: &str| event(&format!(r#""closed":{{{lead}{rest}}}"#));
@@ -362,67 +362,85 @@ fn refusals_say_where_and_what() {
     let terms = |rest: &str| event(&format!(r#""terms_offered":{{"deal_id":"d",{rest}}}"#));
     let deleted = format!(r#""deleted":{{{lead}}}"#);
     let table = [
-        ("".into(), "malformed: cut short"),
-        ("null".into(), "bad_value: not an object"),
-        ("[]".into(), "bad_value: not an object"),
+        ("".into(), "malformed: unexpected end of input"),
+        ("null".into(), "bad_value: expected an object"),
+        ("[]".into(), "bad_value: expected an object"),
         ("{}".into(), "no_tenant: tenant_id: missing"),
         (r#"{"tenant_id":"t"}"#.into(), "no_time: occurred_at: missing"),
-        (event(r#""source":"x""#), "no_payload: no payload that is known here"),
-        (event(r#""lead_forgotten":{"lead_id":"1"}"#), "no_payload: no payload that is known here"),
-        (event(r#""closed":null"#), "no_payload: no payload that is known here"),
-        (event(&format!("{deleted},{deleted}")), "several_payloads: deleted: a second payload"),
+        (event(r#""source":"x""#), "no_payload: no known payload"),
+        (event(r#""lead_forgotten":{"lead_id":"1"}"#), "no_payload: no known payload"),
+        (event(r#""closed":null"#), "no_payload: no known payload"),
+        (event(&format!("{deleted},{deleted}")), "several_payloads: deleted: more than one payload"),
         (
             event(&format!(r#"{deleted},"callStarted":{{"call_id":"c","direction":"INBOUND"}}"#)),
-            "several_payloads: call_started: a second payload",
+            "several_payloads: call_started: more than one payload",
         ),
-        (format!("{} x", event(&deleted)), "malformed: something after the end of the object"),
-        (format!("{}{}", event(&deleted), event(&deleted)), "malformed: something after the end of the object"),
-        (event(&format!("{deleted},")), "malformed: no key"),
-        (event("\"x\":\"\u{1}\""), "malformed: a control character in a string"),
-        (event(r#""x":"\x""#), "malformed: an unknown escape"),
-        (event(r#""x":"\ud800""#), "malformed: half a surrogate pair"),
-        (event(r#""x":tru"#), "malformed: not a value"),
-        (event(r#""source":1"#), "bad_value: source: not a string"),
-        (event(r#""occurred_at":1772366400"#), "bad_value: occurred_at: not a string"),
-        (event(r#""occurred_at":"yesterday""#), "bad_value: occurred_at: not an RFC 3339 time"),
-        (event(r#""occurred_at":"-000100-01-01T00:00:00Z""#), "bad_value: occurred_at: not an RFC 3339 time"),
-        (event(r#""closed":[]"#), "bad_value: closed: not an object"),
+        (format!("{} x", event(&deleted)), "malformed: trailing data after the object"),
+        (format!("{}{}", event(&deleted), event(&deleted)), "malformed: trailing data after the object"),
+        (event(&format!("{deleted},")), "malformed: expected a key"),
+        (event("\"x\":\"\u{1}\""), "malformed: unescaped control character in a string"),
+        (event(r#""x":"\x""#), "malformed: invalid escape sequence"),
+        (event(r#""x":"\ud800""#), "malformed: unpaired surrogate"),
+        (event(r#""x":tru"#), "malformed: expected a value"),
+        (event(r#""source":1"#), "bad_value: source: expected a string"),
+        (event(r#""occurred_at":1772366400"#), "bad_value: occurred_at: expected a string"),
+        (event(r#""occurred_at":"yesterday""#), "bad_value: occurred_at: expected an RFC 3339 timestamp"),
+        (event(r#""occurred_at":"-000100-01-01T00:00:00Z""#), "bad_value: occurred_at: expected an RFC 3339 timestamp"),
+        (event(r#""closed":[]"#), "bad_value: closed: expected an object"),
         (event(r#""closed":{"outcome":"WON"}"#), "missing_field: closed.entity: missing"),
         (event(r#""closed":{"entity":{}}"#), "missing_field: closed.entity: missing"),
         (event(r#""closed":{"entity":{"id":"1"}}"#), "missing_field: closed.entity.kind: missing"),
         (event(r#""closed":{"entity":{"kind":"DEAL"}}"#), "missing_field: closed.entity.id: missing"),
-        (event(r#""closed":{"entity":{"kind":"deal","id":"1"}}"#), "bad_value: closed.entity.kind: not a known name"),
+        (event(r#""closed":{"entity":{"kind":"deal","id":"1"}}"#), "bad_value: closed.entity.kind: unknown enum value"),
         (closed(""), "missing_field: closed.outcome: missing"),
         (closed(r#","outcome":"OUTCOME_UNSPECIFIED""#), "missing_field: closed.outcome: missing"),
-        (closed(r#","outcome":"ABANDONED""#), "bad_value: closed.outcome: not a known name"),
-        (closed(r#","outcome":2"#), "bad_value: closed.outcome: not a string"),
-        (closed(r#","outcome":"WON","closedBy":7"#), "bad_value: closed.closed_by: not a string"),
+        (closed(r#","outcome":"ABANDONED""#), "bad_value: closed.outcome: unknown enum value"),
+        (closed(r#","outcome":2"#), "bad_value: closed.outcome: expected a string"),
+        (closed(r#","outcome":"WON","closedBy":7"#), "bad_value: closed.closed_by: expected a string"),
         (call(""), "missing_field: call_ended.outcome: missing"),
-        (call(r#","outcome":"BUSY","talk_seconds":-1"#), "bad_value: call_ended.talk_seconds: negative or too large"),
-        (call(r#","outcome":"BUSY","talk_seconds":1e13"#), "bad_value: call_ended.talk_seconds: negative or too large"),
-        (call(r#","outcome":"BUSY","talk_seconds":1e999"#), "bad_value: call_ended.talk_seconds: too large"),
-        (call(r#","outcome":"BUSY","talk_seconds":"NaN""#), "bad_value: call_ended.talk_seconds: not a number"),
-        (call(r#","outcome":"BUSY","answered_at":"noon""#), "bad_value: call_ended.answered_at: not an RFC 3339 time"),
-        (terms(r#""discount_percent":100.5"#), "bad_value: terms_offered.discount_percent: not between 0 and 100"),
-        (terms(r#""prepayment_percent":-1"#), "bad_value: terms_offered.prepayment_percent: not between 0 and 100"),
-        (terms(r#""installment_months":1.5"#), "bad_value: terms_offered.installment_months: not a whole number"),
-        (terms(r#""installment_months":-1"#), "bad_value: terms_offered.installment_months: negative or too large"),
-        (terms(r#""amount_minor":9223372036854775808"#), "bad_value: terms_offered.amount_minor: too large"),
+        (
+            call(r#","outcome":"BUSY","talk_seconds":-1"#),
+            "bad_value: call_ended.talk_seconds: out of range: expected 0 to 1e12",
+        ),
+        (
+            call(r#","outcome":"BUSY","talk_seconds":1e13"#),
+            "bad_value: call_ended.talk_seconds: out of range: expected 0 to 1e12",
+        ),
+        (call(r#","outcome":"BUSY","talk_seconds":1e999"#), "bad_value: call_ended.talk_seconds: number too large"),
+        (call(r#","outcome":"BUSY","talk_seconds":"NaN""#), "bad_value: call_ended.talk_seconds: expected a number"),
+        (
+            call(r#","outcome":"BUSY","answered_at":"noon""#),
+            "bad_value: call_ended.answered_at: expected an RFC 3339 timestamp",
+        ),
+        (
+            terms(r#""discount_percent":100.5"#),
+            "bad_value: terms_offered.discount_percent: out of range: expected 0 to 100",
+        ),
+        (
+            terms(r#""prepayment_percent":-1"#),
+            "bad_value: terms_offered.prepayment_percent: out of range: expected 0 to 100",
+        ),
+        (terms(r#""installment_months":1.5"#), "bad_value: terms_offered.installment_months: expected an integer"),
+        (
+            terms(r#""installment_months":-1"#),
+            "bad_value: terms_offered.installment_months: out of range: expected 0 to 2147483647",
+        ),
+        (terms(r#""amount_minor":9223372036854775808"#), "bad_value: terms_offered.amount_minor: number too large"),
         (
             event(r#""lead_created":{"lead_id":"1","contacts":[{"handle":"x"}]}"#),
             "missing_field: lead_created.contacts.channel: missing",
         ),
         (
             event(r#""lead_created":{"lead_id":"1","contacts":[{"phone":"1","email":"2"}]}"#),
-            "bad_value: lead_created.contacts: more than one of phone, email and handle",
+            "bad_value: lead_created.contacts: expected at most one of phone, email, handle",
         ),
         (
             event(r#""lead_created":{"lead_id":"1","contacts":{"phone":"1"}}"#),
-            "bad_value: lead_created.contacts: not a list",
+            "bad_value: lead_created.contacts: expected an array",
         ),
         (
             event(r#""manager_upserted":{"manager_id":"1","active":"yes"}"#),
-            "bad_value: manager_upserted.active: not true or false",
+            "bad_value: manager_upserted.active: expected true or false",
         ),
         (event(r#""deal_snapshot":{"lead_id":"1"}"#), "missing_field: deal_snapshot.deal_id: missing"),
         (event(r#""message_sent":{"message_id":"1"}"#), "missing_field: message_sent.channel: missing"),
@@ -435,11 +453,11 @@ fn refusals_say_where_and_what() {
         let reject = decode(text.as_bytes()).expect_err(expected);
         assert_eq!(reject.to_string(), expected, "{text}");
     }
-    assert_eq!(decode(b"{\"\xff\":1}").expect_err("no UTF-8").to_string(), "malformed: not UTF-8");
+    assert_eq!(decode(b"{\"\xff\":1}").expect_err("not UTF-8").to_string(), "malformed: invalid UTF-8");
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn absent_fields_have_defaults() {
     let event =
         |body: &str| decode(format!(r#"{{"tenant_id":"t","occurred_at":"2026-03-01T12:00:00Z",{body}}}"#).as_bytes());
     let ended = event(r#""call_ended":{"call_id":"c","direction":"OUTBOUND","outcome":"FAILED","entity":{}}"#);
@@ -465,7 +483,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn a_topic_takes_its_own_payloads_only() {
+fn a_topic_accepts_only_its_own_payloads() {
     for (case, sample) in samples() {
         let text = sample.to_string();
         let own = read(&sample).expect("valid").payload.topic();
@@ -478,7 +496,7 @@ fn a_topic_takes_its_own_payloads_only() {
 
 proptest! {
     #[test]
-    fn what_we_write_is_json_that_others_read(event in arbitrary::event()) {
+    fn written_events_are_valid_json_and_round_trip(event in arbitrary::event()) {
         let mut bytes = Vec::new();
         encode_event(&event, &mut bytes);
         let tree: Value = serde_json::from_slice(&bytes).expect("JSON");
@@ -487,7 +505,7 @@ proptest! {
     }
 
     #[test]
-    fn malformed_is_what_is_no_json_to_others(
+    fn malformed_means_invalid_json_for_serde_json_too(
         event in arbitrary::event(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -497,31 +515,31 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let malformed = decode(&bytes).is_err_and(|reject| reject.reason == Reason::Malformed);
-        // A number that is too large is JSON all the same.
-        let no_json = serde_json::from_slice::<Value>(&bytes)
+        // A number that is out of range is still valid JSON.
+        let invalid = serde_json::from_slice::<Value>(&bytes)
             .is_err_and(|error| !error.to_string().starts_with("number out of range"));
-        prop_assert_eq!(malformed, no_json, "{}", String::from_utf8_lossy(&bytes));
+        prop_assert_eq!(malformed, invalid, "{}", String::from_utf8_lossy(&bytes));
     }
 
     #[test]
-    fn what_is_cut_short_is_malformed(event in arbitrary::event(), end in any::<prop::sample::Index>()) {
+    fn truncated_events_are_malformed(event in arbitrary::event(), end in any::<prop::sample::Index>()) {
         let mut bytes = Vec::new();
         encode_event(&event, &mut bytes);
-        let reject = decode(&bytes[..end.index(bytes.len())]).expect_err("cut short");
+        let reject = decode(&bytes[..end.index(bytes.len())]).expect_err("truncated");
         prop_assert_eq!(reject.reason, Reason::Malformed);
     }
 
     #[test]
-    fn no_value_and_no_strange_key_shows_in_a_refusal(
+    fn rejections_contain_no_values_and_no_unknown_keys(
         index in 0..18_usize,
         field in 0..60_usize,
         end in any::<prop::sample::Index>(),
     ) {
-        let (_, sample) = samples().nth(index).expect("a sample");
+        let (_, sample) = samples().nth(index).expect("sample exists");
         let secret = json!({"79811234567": ["79811234567"]});
         for wrong in [json!("79811234567"), json!([79811234567_u64, "79811234567"]), secret] {
-            let spoilt = each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone())));
-            let text = spoilt[field % spoilt.len()].to_string();
+            let corrupted = each_field(&sample, |fields, key| drop(fields.insert(key.into(), wrong.clone())));
+            let text = corrupted[field % corrupted.len()].to_string();
             for bytes in [text.as_bytes(), &text.as_bytes()[..end.index(text.len())]] {
                 if let Err(reject) = decode(bytes) {
                     prop_assert!(!reject.detail.contains("7981"), "{}", reject);
@@ -565,7 +583,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 }
 
 #[test]
-fn an_alert_with_everything_is_written_to_the_byte() {
+fn an_alert_with_all_fields_is_written_exactly() {
     let alert = Alert {
         severity: Severity::Critical,
         level: 2,
@@ -575,7 +593,7 @@ fn an_alert_with_everything_is_written_to_the_byte() {
         department: Some("unknown".into()),
         entity: Some(EntityId::lead("10\"01")),
         interaction: Some("C1".into()),
-        window: Some(Window::DEFAULT[1]),
+        window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
         observed: vec![
             ("lag_seconds", Figure::Number(1234.5)),
             ("n", Figure::Count(7)),
@@ -598,7 +616,7 @@ fn an_alert_with_everything_is_written_to_the_byte() {
 }
 
 #[test]
-fn what_an_alert_does_not_have_is_left_out() {
+fn absent_fields_of_an_alert_are_omitted() {
     let expected = concat!(
         r#"{"alert_id":"ID","tenant_id":"acme","rule":"first_response_late","severity":"warning","level":0,"#,
         r#""status":"FIRING","subject":"lead:1001","at":"2026-03-01T12:15:00.000Z","#,
@@ -608,7 +626,7 @@ fn what_an_alert_does_not_have_is_left_out() {
 }
 
 #[test]
-fn a_request_for_a_review_is_written_to_the_byte() {
+fn a_review_request_is_written_exactly() {
     let about = About {
         entity: EntityId::lead("1"),
         ending: Ending::Deleted,
@@ -644,7 +662,7 @@ fn a_request_for_a_review_is_written_to_the_byte() {
 }
 
 #[test]
-fn a_row_of_a_window_is_written_to_the_byte() {
+fn a_window_row_is_written_exactly() {
     let half = Ratio { n: 4, k: 2 };
     let figures = WindowFigures {
         leads_received: 4,
@@ -669,9 +687,12 @@ fn a_row_of_a_window_is_written_to_the_byte() {
         subject: Subject::Manager("m1".into()),
         department: Some("north".into()),
         at: Timestamp(1_772_366_400_001),
-        figures: Figures::Window(Window::DEFAULT[2], Box::new(figures)),
+        figures: Figures::Window(
+            Window { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) },
+            Box::new(figures),
+        ),
     };
-    let none = r#"{"n":0,"k":0,"ratio":null,"lower":null,"upper":null}"#;
+    let no_ratio = r#"{"n":0,"k":0,"ratio":null,"lower":null,"upper":null}"#;
     let no_lags = r#"{"n":0,"mean_seconds":null,"p50_seconds":null,"p90_seconds":null,"p99_seconds":null}"#;
     let expected = concat!(
         r#"{"tenant_id":"acme","subject":"manager:m1","window":"7d","at":"2026-03-01T12:00:00.001Z","#,
@@ -689,13 +710,13 @@ fn a_row_of_a_window_is_written_to_the_byte() {
     );
     let (low4, up4) = half.bounds().expect("n is not 0");
     let (low1, _) = Ratio { n: 1, k: 1 }.bounds().expect("n is not 0");
-    let expected = expected.replace("NONE", none).replace("LAGS", no_lags).replace("LOW4", &low4.to_string());
+    let expected = expected.replace("NONE", no_ratio).replace("LAGS", no_lags).replace("LOW4", &low4.to_string());
     let expected = expected.replace("UP4", &up4.to_string()).replace("LOW1", &low1.to_string());
     assert_eq!(written(|out| encode_row(&row, out)), expected);
 }
 
 #[test]
-fn a_row_of_now_is_written_to_the_byte() {
+fn a_now_row_is_written_exactly() {
     let row = |figures| Row {
         tenant: "acme".into(),
         subject: Subject::Department("unknown".into()),

@@ -1,4 +1,4 @@
-//! Owns the values that events are made of: how each kind is read, and what is absent.
+//! Owns the readers of the value types in events, and what counts as absent.
 
 use super::scan::Scanner;
 use crate::codec::check;
@@ -9,14 +9,14 @@ use crate::domain::id::EntityId;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 
-/// Reads an object into one variable a key, `None` where the key is absent: `keep` binds them, `check` only looks.
+/// Reads an object into one variable per key, `None` if the key is absent. `keep` binds values, `check` only validates.
 macro_rules! fields {
-    ($scanner:expr, keep { $($kept:ident: $read:ident),* $(,)? } check { $($checked:ident: $look:ident),* $(,)? }) => {
-        $(let mut $kept = None;)*
+    ($scanner:expr, keep { $($key:ident: $read:ident),* $(,)? } check { $($checked:ident: $check:ident),* $(,)? }) => {
+        $(let mut $key = None;)*
         $scanner.object(|scanner, key| {
             match key {
-                $(stringify!($kept) => $kept = $crate::codec::json::value::$read(scanner)?,)*
-                $(stringify!($checked) => _ = $crate::codec::json::value::$look(scanner)?,)*
+                $(stringify!($key) => $key = $crate::codec::json::value::$read(scanner)?,)*
+                $(stringify!($checked) => _ = $crate::codec::json::value::$check(scanner)?,)*
                 _ => return Ok(false),
             }
             Ok(true)
@@ -26,13 +26,13 @@ macro_rules! fields {
 
 pub(super) use fields;
 
-/// A string to keep.
+/// A string.
 pub(super) fn text(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
     let text = scanner.text()?;
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-/// A string to look at.
+/// Validates a string without keeping it.
 pub(super) fn string(scanner: &mut Scanner<'_>) -> Read<()> {
     scanner.text().map(drop)
 }
@@ -42,7 +42,7 @@ pub(super) fn number(scanner: &mut Scanner<'_>) -> Read<Option<f64>> {
     scanner.number()
 }
 
-/// A whole number.
+/// An integer.
 pub(super) fn integer(scanner: &mut Scanner<'_>) -> Read<Option<i64>> {
     scanner.integer()
 }
@@ -52,15 +52,15 @@ pub(super) fn flag(scanner: &mut Scanner<'_>) -> Read<Option<bool>> {
     scanner.flag()
 }
 
-/// A time.
+/// An RFC 3339 timestamp.
 pub(super) fn time(scanner: &mut Scanner<'_>) -> Read<Option<Timestamp>> {
     match scanner.text()? {
         "" => Ok(None),
-        text => Timestamp::parse(text).map(Some).ok_or_else(|| Flaw::bad_value("not an RFC 3339 time")),
+        text => Timestamp::parse(text).map(Some).ok_or_else(|| Flaw::bad_value("expected an RFC 3339 timestamp")),
     }
 }
 
-/// One of an enum, by its name.
+/// An enum value, by name.
 pub(super) fn name<T: Name>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     let text = scanner.text()?;
     if text.is_empty() {
@@ -69,7 +69,7 @@ pub(super) fn name<T: Name>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     match T::from_name(text) {
         Named::Absent => Ok(None),
         Named::Known(value) => Ok(Some(value)),
-        Named::Unknown => Err(Flaw::bad_value("not a known name")),
+        Named::Unknown => Err(Flaw::bad_value("unknown enum value")),
     }
 }
 
@@ -91,17 +91,17 @@ pub(super) fn contact(scanner: &mut Scanner<'_>) -> Read<Option<Contact>> {
     check::contact(phone, email, handle, channel)
 }
 
-/// Contacts.
+/// A list of contacts.
 pub(super) fn contacts(scanner: &mut Scanner<'_>) -> Read<Option<Vec<Contact>>> {
     list(scanner, contact)
 }
 
-/// Strings to keep.
+/// A list of strings.
 pub(super) fn texts(scanner: &mut Scanner<'_>) -> Read<Option<Vec<CompactString>>> {
     list(scanner, text)
 }
 
-/// The list without its absent elements.
+/// Reads a list and drops absent elements.
 fn list<T>(scanner: &mut Scanner<'_>, item: fn(&mut Scanner<'_>) -> Read<Option<T>>) -> Read<Option<Vec<T>>> {
     if scanner.absent()? {
         return Ok(None);
@@ -114,7 +114,7 @@ fn list<T>(scanner: &mut Scanner<'_>, item: fn(&mut Scanner<'_>) -> Read<Option<
     Ok(Some(items))
 }
 
-/// `[{item, passed}]`, to look at.
+/// Validates `[{item, passed}]` without keeping it.
 pub(super) fn checklist(scanner: &mut Scanner<'_>) -> Read<()> {
     if scanner.absent()? {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Owns the writing of JSON objects, and of events in the form that we read.
+//! Writes JSON objects, and events in the format that `read` accepts.
 
 use crate::codec::names::Name;
 use crate::domain::event::{
@@ -11,13 +11,13 @@ use compact_str::CompactString;
 use std::fmt::Display;
 use std::io::Write;
 
-/// An object that is being written; its bracket closes when `end` is called.
+/// An object that is being written.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
 }
 
-/// Writes `{…}` with the fields that `fill` puts in.
+/// Writes `{…}` with the fields that `fill` adds.
 pub(super) fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
     out.push(b'{');
     fill(&mut Object { out, empty: true });
@@ -40,12 +40,12 @@ impl Object<'_> {
         string(self.key(key), value);
     }
 
-    /// A string that needs no escapes, by its `Display`: a time, an id of ours.
+    /// A string that needs no escapes, formatted with `Display`: a timestamp, a generated id.
     pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         display(self.key(key), format_args!("\"{value}\""));
     }
 
-    /// A whole number or a boolean.
+    /// An integer or a boolean.
     pub(super) fn bare(&mut self, key: &str, value: impl Display) {
         display(self.key(key), value);
     }
@@ -75,14 +75,14 @@ impl Object<'_> {
         out.extend_from_slice(if items.is_empty() { b"[]" } else { b"]" });
     }
 
-    /// A string, if there is one.
+    /// A string, if present.
     pub(super) fn maybe(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    /// A time, if there is one.
+    /// A timestamp, if present.
     pub(super) fn maybe_time(&mut self, key: &str, value: Option<Timestamp>) {
         if let Some(value) = value {
             self.plain(key, value);
@@ -122,7 +122,7 @@ impl Object<'_> {
     }
 }
 
-/// Writes a string; only what JSON asks for is escaped.
+/// Writes a string and escapes only what JSON requires.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut from = 0;
@@ -145,7 +145,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Writes a number: whole ones without a point, none that JSON cannot say (`null`).
+/// Writes a number: integers without a decimal point, non-finite numbers as `null`.
 fn number(out: &mut Vec<u8>, value: f64) {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if !value.is_finite() {
@@ -158,7 +158,7 @@ fn number(out: &mut Vec<u8>, value: f64) {
 }
 
 fn display(out: &mut Vec<u8>, value: impl Display) {
-    write!(out, "{value}").expect("memory takes every byte");
+    write!(out, "{value}").expect("a Vec grows as needed");
 }
 
 fn contact(out: &mut Vec<u8>, contact: &Contact) {
@@ -172,7 +172,7 @@ fn contact(out: &mut Vec<u8>, contact: &Contact) {
     });
 }
 
-/// Writes an event as one JSON object, keys in snake_case, what is absent left out.
+/// Writes an event as one JSON object with keys in snake_case. Absent values are omitted.
 pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
     object(out, |object| {
         object.maybe("event_id", event.id.as_ref().map(|id| id.as_str()));
@@ -190,12 +190,12 @@ fn crm(object: &mut Object<'_>, payload: &CrmPayload) {
     match payload {
         CrmPayload::LeadCreated(created) => object.object("lead_created", |object| {
             object.text("lead_id", &created.id);
-            placing(object, created);
+            created_fields(object, created);
         }),
         CrmPayload::DealCreated(created) => object.object("deal_created", |object| {
             object.text("deal_id", &created.id);
             object.maybe("lead_id", created.lead.as_deref());
-            placing(object, created);
+            created_fields(object, created);
         }),
         CrmPayload::StageChanged(changed) => object.object("stage_changed", |object| stage_changed(object, changed)),
         CrmPayload::Assigned { entity, manager } => object.object("assigned", |object| {
@@ -228,7 +228,7 @@ fn crm(object: &mut Object<'_>, payload: &CrmPayload) {
             object.object("interaction_reviewed", |object| {
                 object.text("interaction_id", interaction);
                 object.text("manager_id", manager.as_str());
-                // The domain does not keep the reviewer, but the message must name one.
+                // The domain does not keep the reviewer, but the field is required.
                 object.text("reviewer_id", UNKNOWN);
                 object.number("score", *score);
                 object.plain("verdict", verdict.wire_name());
@@ -242,17 +242,17 @@ fn crm(object: &mut Object<'_>, payload: &CrmPayload) {
                 object.bare("active", active);
             });
         }
-        CrmPayload::Snapshot(whole) => {
-            let case = match whole.entity.kind {
+        CrmPayload::Snapshot(state) => {
+            let case = match state.entity.kind {
                 EntityKind::Lead => "lead_snapshot",
                 EntityKind::Deal => "deal_snapshot",
             };
-            object.object(case, |object| snapshot(object, whole));
+            object.object(case, |object| snapshot(object, state));
         }
     }
 }
 
-fn placing(object: &mut Object<'_>, created: &Created) {
+fn created_fields(object: &mut Object<'_>, created: &Created) {
     object.maybe("manager_id", created.manager.as_ref().map(|id| id.as_str()));
     object.maybe("pipeline_id", created.pipeline.as_ref().map(|id| id.as_str()));
     object.maybe("stage_id", created.stage.as_ref().map(|id| id.as_str()));
@@ -279,25 +279,25 @@ fn terms_offered(object: &mut Object<'_>, terms: &TermsOffered) {
     object.amount(&terms.amount);
 }
 
-fn snapshot(object: &mut Object<'_>, whole: &Snapshot) {
-    match whole.entity.kind {
-        EntityKind::Lead => object.text("lead_id", &whole.entity.id),
+fn snapshot(object: &mut Object<'_>, snapshot: &Snapshot) {
+    match snapshot.entity.kind {
+        EntityKind::Lead => object.text("lead_id", &snapshot.entity.id),
         EntityKind::Deal => {
-            object.text("deal_id", &whole.entity.id);
-            object.maybe("lead_id", whole.lead.as_deref());
+            object.text("deal_id", &snapshot.entity.id);
+            object.maybe("lead_id", snapshot.lead.as_deref());
         }
     }
-    object.maybe("manager_id", whole.manager.as_ref().map(|id| id.as_str()));
-    object.maybe("source_id", whole.source.as_ref().map(|id| id.as_str()));
-    object.maybe("pipeline_id", whole.pipeline.as_ref().map(|id| id.as_str()));
-    object.maybe("stage_id", whole.stage.as_ref().map(|id| id.as_str()));
-    object.contacts(&whole.contacts);
-    object.amount(&whole.amount);
-    object.maybe("outcome", whole.outcome.map(|outcome| outcome.wire_name()));
-    object.maybe("reason", whole.reason.as_deref());
-    object.maybe_time("created_at", whole.created_at);
-    object.maybe_time("stage_entered_at", whole.stage_entered_at);
-    object.filled_fields(&whole.filled_fields);
+    object.maybe("manager_id", snapshot.manager.as_ref().map(|id| id.as_str()));
+    object.maybe("source_id", snapshot.source.as_ref().map(|id| id.as_str()));
+    object.maybe("pipeline_id", snapshot.pipeline.as_ref().map(|id| id.as_str()));
+    object.maybe("stage_id", snapshot.stage.as_ref().map(|id| id.as_str()));
+    object.contacts(&snapshot.contacts);
+    object.amount(&snapshot.amount);
+    object.maybe("outcome", snapshot.outcome.map(|outcome| outcome.wire_name()));
+    object.maybe("reason", snapshot.reason.as_deref());
+    object.maybe_time("created_at", snapshot.created_at);
+    object.maybe_time("stage_entered_at", snapshot.stage_entered_at);
+    object.filled_fields(&snapshot.filled_fields);
 }
 
 fn call(object: &mut Object<'_>, call: &Call) {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_have_no_point_and_nonsense_is_null() {
+    fn integers_have_no_decimal_point_and_non_finite_numbers_are_null() {
         let table =
             [(900.0, "900"), (-0.0, "0"), (0.1, "0.1"), (-2.5, "-2.5"), (f64::NAN, "null"), (f64::INFINITY, "null")];
         for (value, text) in table {
@@ -361,14 +361,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_lose_nothing(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
+        fn numbers_round_trip(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
             let text = written(value);
-            let back = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.number());
-            prop_assert_eq!(back.ok(), Some(Some(value)));
+            let read = Scanner::new(text.as_bytes()).and_then(|mut scanner| scanner.number());
+            prop_assert_eq!(read.ok(), Some(Some(value)));
         }
 
         #[test]
-        fn strings_are_what_serde_json_writes(chars in prop::collection::vec(any::<char>(), 0..20)) {
+        fn strings_are_read_back_by_serde_json(chars in prop::collection::vec(any::<char>(), 0..20)) {
             let text = String::from_iter(chars);
             let mut out = Vec::new();
             string(&mut out, &text);

@@ -1,6 +1,6 @@
-//! Owns the protobuf form of norms, for durable state: the norms that were in force, kept with what they judged. Promises
-//! that one set of norms is one string of bytes, and that norms come back as they were or not at all: what a newer
-//! version wrote and this one does not know is refused, never left out. The privacy key is not written.
+//! Owns the protobuf format of norms for durable state: norms that were in force are stored with the state that they
+//! judged. The encoding is canonical: equal norms give equal bytes. Decoding restores the norms exactly or fails:
+//! fields and names written by a newer version are rejected, never dropped. The privacy key is not written.
 
 mod read;
 mod write;
@@ -10,57 +10,57 @@ use crate::domain::norms::Norms;
 use prost::Message;
 use std::fmt;
 
-/// Why a record of norms cannot be read.
+/// Why a norms record cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormsFlaw {
-    /// From the outermost field inwards.
+    /// From the outermost field to the innermost.
     path: String,
-    what: String,
+    problem: String,
 }
 
-/// What a reader of a part of a record gives.
+/// The result of reading a part of a record.
 type Read<T> = Result<T, NormsFlaw>;
 
 impl NormsFlaw {
-    fn new(what: impl Into<String>) -> Self {
-        Self { path: String::new(), what: what.into() }
+    fn new(problem: impl Into<String>) -> Self {
+        Self { path: String::new(), problem: problem.into() }
     }
 
-    /// The same flaw, seen from the message that has it in `field`.
+    /// Prepends `field` to the path.
     fn within(mut self, field: &str) -> Self {
         self.path = if self.path.is_empty() { field.into() } else { format!("{field}.{}", self.path) };
         self
     }
 }
 
-/// `base.rules.neglected.clock: this version knows no `lunar``
+/// For example ``base.rules.neglected.clock: unknown value `lunar` ``.
 impl fmt::Display for NormsFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, what } = self;
-        if path.is_empty() { f.write_str(what) } else { write!(f, "{path}: {what}") }
+        let Self { path, problem } = self;
+        if path.is_empty() { f.write_str(problem) } else { write!(f, "{path}: {problem}") }
     }
 }
 
 impl std::error::Error for NormsFlaw {}
 
-/// Writes norms, all but the privacy key.
+/// Encodes norms without the privacy key.
 pub fn encode_norms(norms: &Norms) -> Vec<u8> {
     write::norms(norms).encode_to_vec()
 }
 
-/// Reads norms back; the privacy key is that of today's configuration.
+/// Decodes norms; the privacy key is taken from the current configuration.
 pub fn decode_norms(bytes: &[u8], privacy_key: Option<String>) -> Result<Norms, NormsFlaw> {
-    let message = proto::Norms::decode(bytes).map_err(|_| NormsFlaw::new("no protobuf message of norms"))?;
-    // What we do not know is gone from the message. Norms without it would be other norms.
+    let message = proto::Norms::decode(bytes).map_err(|_| NormsFlaw::new("not a valid norms message"))?;
+    // Decoding drops unknown fields. Norms without them would be different norms.
     if message.encode_to_vec() != bytes {
-        return Err(NormsFlaw::new("more is kept than this version knows"));
+        return Err(NormsFlaw::new("contains fields unknown to this version"));
     }
     read::norms(message, privacy_key)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::proto::norms as kept;
+    use super::proto::norms as stored;
     use super::*;
     use crate::config::samples::{EVERYTHING, LAYERS, NORMS_NOTED, documents};
     use crate::config::{Config, load_norms, parse_norms};
@@ -77,16 +77,16 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    /// Every norms document that is at hand and that is not refused, with its name.
-    fn norms_at_hand() -> Vec<(String, Norms)> {
+    /// Every valid norms document of the repository, with its name.
+    fn valid_norms() -> Vec<(String, Norms)> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
         let mut found = vec![
-            ("example".into(), load_norms(&examples.join("norms.yaml")).expect("good").norms),
-            ("configuration".into(), Config::load(&examples.join("funnelwatch.yaml")).expect("good").norms),
+            ("example".into(), load_norms(&examples.join("norms.yaml")).expect("valid").norms),
+            ("configuration".into(), Config::load(&examples.join("funnelwatch.yaml")).expect("valid").norms),
         ];
-        let everything = [EVERYTHING, include_str!("../../sim/norms.yaml")];
+        let single = [EVERYTHING, include_str!("../../sim/norms.yaml")];
         for text in
-            everything.into_iter().chain([LAYERS, NORMS_NOTED].into_iter().flat_map(documents).map(|(text, _)| text))
+            single.into_iter().chain([LAYERS, NORMS_NOTED].into_iter().flat_map(documents).map(|(text, _)| text))
         {
             found.extend(parse_norms("norms", text).ok().map(|document| (text.into(), document.norms)));
         }
@@ -95,45 +95,46 @@ mod tests {
     }
 
     fn everything() -> Norms {
-        parse_norms("norms", EVERYTHING).expect("good").norms
+        parse_norms("norms", EVERYTHING).expect("valid").norms
     }
 
-    /// Norms with one layer.
-    fn norms_of(base: Layer) -> Norms {
-        Norms { base, ..parse_norms("norms", "norms: {}").expect("good").norms }
+    /// Norms that consist of one layer.
+    fn norms_with_base(base: Layer) -> Norms {
+        Norms { base, ..parse_norms("norms", "norms: {}").expect("valid").norms }
     }
 
-    fn back(norms: &Norms) -> Norms {
-        let back = decode_norms(&encode_norms(norms), norms.privacy_key.clone());
-        back.unwrap_or_else(|flaw| panic!("{flaw}\n{norms:?}"))
+    fn restored(norms: &Norms) -> Norms {
+        let restored = decode_norms(&encode_norms(norms), norms.privacy_key.clone());
+        restored.unwrap_or_else(|flaw| panic!("{flaw}\n{norms:?}"))
     }
 
     #[test]
-    fn norms_come_back_as_they_were() {
-        for (name, norms) in norms_at_hand() {
-            let back = back(&norms);
-            assert_eq!(format!("{back:#?}"), format!("{norms:#?}"), "{name}");
-            assert_eq!(back.privacy_key, norms.privacy_key, "{name}");
-            assert_eq!(encode_norms(&back), encode_norms(&norms), "{name}");
+    fn norms_round_trip() {
+        for (name, norms) in valid_norms() {
+            let restored = restored(&norms);
+            assert_eq!(format!("{restored:#?}"), format!("{norms:#?}"), "{name}");
+            assert_eq!(restored.privacy_key, norms.privacy_key, "{name}");
+            assert_eq!(encode_norms(&restored), encode_norms(&norms), "{name}");
         }
     }
 
     #[test]
-    fn calendars_count_the_same_time() {
+    fn calendars_measure_the_same_time() {
         let mut compared = 0;
-        for (name, norms) in norms_at_hand() {
-            let back = back(&norms);
-            for (one, other) in norms.calendars.values().zip(back.calendars.values()) {
-                assert_eq!(one.name(), other.name());
-                // Two years, with listed ones and others, at all times of the day.
-                let start = Timestamp::parse("2025-07-01T00:00:00Z").expect("good");
+        for (name, norms) in valid_norms() {
+            let restored = restored(&norms);
+            for (original, decoded) in norms.calendars.values().zip(restored.calendars.values()) {
+                assert_eq!(original.name(), decoded.name());
+                // Two years, some of them listed in the calendar and some not, at all times of day.
+                let start = Timestamp::parse("2025-07-01T00:00:00Z").expect("valid");
                 for step in 0..730 {
                     let at = start + Span(step * (Span::DAY.0 + 97 * Span::MINUTE.0));
                     for span in [Span::MINUTE, Span(5 * Span::HOUR.0), Span(40 * Span::HOUR.0)] {
-                        assert_eq!(one.deadline(at, span), other.deadline(at, span), "{name}: {at} {span}");
+                        assert_eq!(original.deadline(at, span), decoded.deadline(at, span), "{name}: {at} {span}");
                     }
-                    assert_eq!(one.working(start, at), other.working(start, at), "{name}: {at}");
-                    assert_eq!((one.day(at), one.lists(at)), (other.day(at), other.lists(at)), "{name}: {at}");
+                    assert_eq!(original.working(start, at), decoded.working(start, at), "{name}: {at}");
+                    assert_eq!(original.day(at), decoded.day(at), "{name}: {at}");
+                    assert_eq!(original.lists(at), decoded.lists(at), "{name}: {at}");
                     compared += 1;
                 }
             }
@@ -142,29 +143,30 @@ mod tests {
     }
 
     #[test]
-    fn every_time_zone_is_found_again_by_its_name() {
+    fn every_time_zone_round_trips_by_name() {
         for name in jiff::tz::TimeZoneDatabase::bundled().available() {
             let calendar = |name| Calendar::new("c", name, Default::default(), Default::default(), BTreeSet::new());
-            let one = calendar(name.as_str()).expect("listed");
-            assert_eq!(calendar(one.timezone()).expect("known").timezone(), one.timezone());
-            assert_eq!(one.timezone(), name.as_str());
+            let original = calendar(name.as_str()).expect("listed");
+            assert_eq!(calendar(original.timezone()).expect("known").timezone(), original.timezone());
+            assert_eq!(original.timezone(), name.as_str());
         }
     }
 
     #[test]
-    fn hours_are_kept_to_the_minute() {
+    fn hours_are_stored_to_the_minute() {
         let hours = vec![Hours { start: 0, end: 1 }, Hours { start: 1, end: 1439 }, Hours { start: 1439, end: 1440 }];
         let week = [hours.clone(), vec![], vec![], vec![], vec![], vec![], hours.clone()];
-        let calendar = Calendar::new("c", "Asia/Kathmandu", week, Default::default(), [-1, 2026].into()).expect("good");
+        let years = [-1, 2026].into();
+        let calendar = Calendar::new("c", "Asia/Kathmandu", week, Default::default(), years).expect("valid");
         let norms = Norms { calendars: [("c".into(), calendar.into())].into(), ..everything() };
-        assert_eq!(format!("{:?}", back(&norms).calendars), format!("{:?}", norms.calendars));
+        assert_eq!(format!("{:?}", restored(&norms).calendars), format!("{:?}", norms.calendars));
     }
 
     fn length(minutes: i64, in_days: bool) -> Length {
         Length { span: Span(minutes * Span::MINUTE.0), in_days }
     }
 
-    /// Params that say everything; whoever adds a key is told by the compiler.
+    /// Params with every key set. Written without `..`, so that the compiler reports a new key.
     fn params() -> Params {
         Params {
             enabled: Some(false),
@@ -191,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_a_rule_comes_back_alone_and_with_all_others() {
+    fn every_key_of_a_rule_round_trips_alone_and_with_all_others() {
         macro_rules! alone {
             ($($key:ident)*) => {{
-                // No key is left out here either.
+                // Destructured without `..` as well, so that no key is missed.
                 let Params { $($key),* } = params();
                 vec![$((stringify!($key), Params { $key, ..Params::default() })),*]
             }};
@@ -215,28 +217,28 @@ mod tests {
         let mut seen = BTreeSet::new();
         for (key, params) in table {
             let rules = Rule::ALL.iter().map(|rule| (*rule, params.clone())).collect();
-            let norms = norms_of(Layer { rules, ..Layer::default() });
-            assert_eq!(back(&norms).base.rules, norms.base.rules, "{key}");
+            let norms = norms_with_base(Layer { rules, ..Layer::default() });
+            assert_eq!(restored(&norms).base.rules, norms.base.rules, "{key}");
             assert!(seen.insert(encode_norms(&norms)), "{key}");
         }
     }
 
     #[test]
-    fn every_name_comes_back() {
+    fn every_name_round_trips() {
         let mut choices = Vec::new();
-        choices.extend(Severity::ALL.map(|one| Params { severity: Some(one), ..Params::default() }));
-        choices.extend(Clock::ALL.map(|one| Params { clock: Some(one), ..Params::default() }));
-        choices.extend(Response::ALL.map(|one| Params { response: Some(one), ..Params::default() }));
-        choices.extend(Basis::ALL.map(|one| Params { basis: Some(one), ..Params::default() }));
+        choices.extend(Severity::ALL.map(|value| Params { severity: Some(value), ..Params::default() }));
+        choices.extend(Clock::ALL.map(|value| Params { clock: Some(value), ..Params::default() }));
+        choices.extend(Response::ALL.map(|value| Params { response: Some(value), ..Params::default() }));
+        choices.extend(Basis::ALL.map(|value| Params { basis: Some(value), ..Params::default() }));
         for params in choices {
             let rules = [(Rule::Neglected, params)].into();
-            let norms = norms_of(Layer { rules, ..Layer::default() });
-            assert_eq!(back(&norms).base.rules, norms.base.rules);
+            let norms = norms_with_base(Layer { rules, ..Layer::default() });
+            assert_eq!(restored(&norms).base.rules, norms.base.rules);
         }
     }
 
     #[test]
-    fn what_is_empty_is_not_absent() {
+    fn empty_is_not_absent() {
         let layers = [
             Layer::default(),
             Layer { calendar: Some("".into()), ..Layer::default() },
@@ -271,13 +273,13 @@ mod tests {
                 source: Some("".into()),
                 layer: layer.clone(),
             };
-            let norms = Norms { overrides: vec![Override::default(), over], ..norms_of(layer) };
-            assert_eq!(format!("{:#?}", back(&norms)), format!("{norms:#?}"));
+            let norms = Norms { overrides: vec![Override::default(), over], ..norms_with_base(layer) };
+            assert_eq!(format!("{:#?}", restored(&norms)), format!("{norms:#?}"));
         }
     }
 
     #[test]
-    fn the_privacy_key_is_not_written_and_is_todays() {
+    fn the_privacy_key_is_not_written_and_comes_from_the_configuration() {
         let norms = everything();
         let secret = norms.privacy_key.clone().expect("a key");
         let bytes = encode_norms(&norms);
@@ -285,124 +287,124 @@ mod tests {
         assert_eq!(bytes, encode_norms(&Norms { privacy_key: None, ..norms }));
         let keys = [None, Some("another".to_owned())];
         for key in keys {
-            assert_eq!(decode_norms(&bytes, key.clone()).expect("good").privacy_key, key);
+            assert_eq!(decode_norms(&bytes, key.clone()).expect("valid").privacy_key, key);
         }
     }
 
-    /// What is told of norms that were changed on their way.
+    /// The error reported for norms changed after encoding.
     fn flaw(change: impl Fn(&mut proto::Norms)) -> String {
         let mut message = write::norms(&everything());
         change(&mut message);
-        decode_norms(&message.encode_to_vec(), None).map(|_| ()).expect_err("refused").to_string()
+        decode_norms(&message.encode_to_vec(), None).map(|_| ()).expect_err("rejected").to_string()
     }
 
-    fn base(message: &mut proto::Norms) -> &mut kept::Layer {
+    fn base(message: &mut proto::Norms) -> &mut stored::Layer {
         message.base.get_or_insert_default()
     }
 
     /// The parameters of a rule.
-    fn rule<'m>(message: &'m mut proto::Norms, name: &str) -> &'m mut kept::Params {
+    fn rule<'m>(message: &'m mut proto::Norms, name: &str) -> &'m mut stored::Params {
         base(message).rules.entry(name.into()).or_default()
     }
 
-    fn round(message: &mut proto::Norms) -> &mut kept::Calendar {
+    fn round(message: &mut proto::Norms) -> &mut stored::Calendar {
         message.calendars.entry("round".into()).or_default()
     }
 
-    fn names(names: &[&str]) -> Option<kept::Names> {
-        Some(kept::Names { names: names.iter().map(ToString::to_string).collect() })
+    fn names(names: &[&str]) -> Option<stored::Names> {
+        Some(stored::Names { names: names.iter().map(ToString::to_string).collect() })
     }
 
     #[test]
-    fn what_a_newer_version_wrote_is_refused_by_name() {
-        assert_eq!(flaw(|it| it.country = "DE".into()), "country: this version knows no `DE`");
+    fn names_from_a_newer_version_are_rejected_by_name() {
+        assert_eq!(flaw(|norms| norms.country = "DE".into()), "country: unknown value `DE`");
         assert_eq!(
-            flaw(|it| rule(it, "neglected").clock = Some("lunar".into())),
-            "base.rules.neglected.clock: this version knows no `lunar`"
+            flaw(|norms| rule(norms, "neglected").clock = Some("lunar".into())),
+            "base.rules.neglected.clock: unknown value `lunar`"
         );
         assert_eq!(
-            flaw(|it| it.overrides[1]
+            flaw(|norms| norms.overrides[1]
                 .layer
                 .get_or_insert_default()
                 .rules
                 .extend([("too_late".into(), Default::default())])),
-            "overrides[1].layer.rules: this version knows no `too_late`"
+            "overrides[1].layer.rules: unknown value `too_late`"
         );
         assert_eq!(
-            flaw(|it| rule(it, "stage_overdue").severity = Some("fatal".into())),
-            "base.rules.stage_overdue.severity: this version knows no `fatal`"
+            flaw(|norms| rule(norms, "stage_overdue").severity = Some("fatal".into())),
+            "base.rules.stage_overdue.severity: unknown value `fatal`"
         );
         assert_eq!(
-            flaw(|it| rule(it, "conversion_low").basis = Some("".into())),
-            "base.rules.conversion_low.basis: this version knows no ``"
+            flaw(|norms| rule(norms, "conversion_low").basis = Some("".into())),
+            "base.rules.conversion_low.basis: unknown value ``"
         );
         assert_eq!(
-            flaw(|it| rule(it, "first_response_late").response = Some("smile".into())),
-            "base.rules.first_response_late.response: this version knows no `smile`"
+            flaw(|norms| rule(norms, "first_response_late").response = Some("smile".into())),
+            "base.rules.first_response_late.response: unknown value `smile`"
         );
         assert_eq!(
-            flaw(|it| rule(it, "message_unanswered").channels = names(&["SMS", "FAX"])),
-            "base.rules.message_unanswered.channels: this version knows no `FAX`"
+            flaw(|norms| rule(norms, "message_unanswered").channels = names(&["SMS", "FAX"])),
+            "base.rules.message_unanswered.channels: unknown value `FAX`"
         );
         assert_eq!(
-            flaw(|it| rule(it, "neglected").entities = names(&["ENTITY_KIND_UNSPECIFIED"])),
-            "base.rules.neglected.entities: this version knows no `ENTITY_KIND_UNSPECIFIED`"
+            flaw(|norms| rule(norms, "neglected").entities = names(&["ENTITY_KIND_UNSPECIFIED"])),
+            "base.rules.neglected.entities: unknown value `ENTITY_KIND_UNSPECIFIED`"
         );
         assert_eq!(
-            flaw(|it| rule(it, "neglected").applies_to = names(&["PAUSED"])),
-            "base.rules.neglected.applies_to: this version knows no `PAUSED`"
+            flaw(|norms| rule(norms, "neglected").applies_to = names(&["PAUSED"])),
+            "base.rules.neglected.applies_to: unknown value `PAUSED`"
         );
         assert_eq!(
-            flaw(|it| it.pipelines.entry("9".into()).or_default().entity = "TICKET".into()),
-            "pipelines.9.entity: this version knows no `TICKET`"
+            flaw(|norms| norms.pipelines.entry("9".into()).or_default().entity = "TICKET".into()),
+            "pipelines.9.entity: unknown value `TICKET`"
         );
     }
 
     #[test]
-    fn what_cannot_be_norms_is_refused() {
-        assert_eq!(flaw(|it| it.base = None), "base: missing: the record was cut short");
+    fn invalid_norms_are_rejected() {
+        assert_eq!(flaw(|norms| norms.base = None), "base: missing: the record is truncated");
         assert_eq!(
-            flaw(|it| round(it).timezone = "Mars/Olympus".into()),
-            "calendars.round: looking up time zone `Mars/Olympus`: no such IANA name"
+            flaw(|norms| round(norms).timezone = "Mars/Olympus".into()),
+            "calendars.round: unknown IANA time zone `Mars/Olympus`"
         );
-        assert_eq!(flaw(|it| round(it).week.truncate(6)), "calendars.round.week: not of seven days");
+        assert_eq!(flaw(|norms| round(norms).week.truncate(6)), "calendars.round.week: expected seven days");
         assert_eq!(
-            flaw(|it| round(it).week[2].hours.push("9-18".into())),
-            "calendars.round.week[2].hours[0]: `9-18` are no hours"
+            flaw(|norms| round(norms).week[2].hours.push("9-18".into())),
+            "calendars.round.week[2].hours[0]: invalid hours `9-18`"
         );
-        assert_eq!(flaw(|it| round(it).years.push(40_000)), "calendars.round.years[0]: no year");
+        assert_eq!(flaw(|norms| round(norms).years.push(40_000)), "calendars.round.years[0]: invalid year");
         let days = |dates: &[&str]| {
-            flaw(|it| round(it).days.extend(dates.iter().map(|date| (date.to_string(), Default::default()))))
+            flaw(|norms| round(norms).days.extend(dates.iter().map(|date| (date.to_string(), Default::default()))))
         };
-        assert_eq!(days(&["soon"]), "calendars.round.days: `soon` is no date");
-        assert_eq!(days(&["2026-01-01", "20260101"]), "calendars.round.days: `20260101` is there twice");
-        assert!(days(&["0206-01-01"]).starts_with("calendars.round: reading listed day 0206-01-01"));
+        assert_eq!(days(&["soon"]), "calendars.round.days: invalid date `soon`");
+        assert_eq!(days(&["2026-01-01", "20260101"]), "calendars.round.days: duplicate entry `20260101`");
+        assert!(days(&["0206-01-01"]).starts_with("calendars.round: listed day 0206-01-01"));
         for (size_ms, slide_ms) in [(60_000, 0), (0, 60_000), (60_000, 7_000), (i64::MIN, -1), (-60_000, 60_000)] {
-            let window = kept::Window { size_ms, in_days: false, slide_ms };
-            let told = format!("windows[0]: a size of {size_ms} ms is no multiple of a slide of {slide_ms} ms");
-            assert_eq!(flaw(|it| it.windows[0] = window), told);
+            let window = stored::Window { size_ms, in_days: false, slide_ms };
+            let expected = format!("windows[0]: size {size_ms} ms is not a multiple of slide {slide_ms} ms");
+            assert_eq!(flaw(|norms| norms.windows[0] = window), expected);
         }
     }
 
     #[test]
-    fn a_field_that_is_not_known_is_refused_wherever_it_stands() {
+    fn unknown_fields_are_rejected_at_any_depth() {
         // Field 99, a number.
         let unknown: &[u8] = &[0x98, 0x06, 0x01];
-        let empty = encode_norms(&norms_of(Layer::default()));
-        // The base layer ends the record: of four bytes, and then of seven.
+        let empty = encode_norms(&norms_with_base(Layer::default()));
+        // The base layer is the last field of the record: four bytes long, then seven.
         let (outside, inside) = empty.split_at(empty.len() - 5);
         assert_eq!(inside, [4, 0x1a, 0, 0x22, 0]);
         let nested = [outside, &[7], &inside[1..], unknown].concat();
         let whole = [&empty, unknown].concat();
         for bytes in [whole, nested] {
-            let flaw = decode_norms(&bytes, None).map(|_| ()).expect_err("refused");
-            assert_eq!(flaw.to_string(), "more is kept than this version knows");
+            let flaw = decode_norms(&bytes, None).map(|_| ()).expect_err("rejected");
+            assert_eq!(flaw.to_string(), "contains fields unknown to this version");
         }
     }
 
     #[test]
-    fn a_record_that_was_cut_short_is_refused() {
-        for norms in [everything(), norms_of(Layer::default())] {
+    fn truncated_records_are_rejected() {
+        for norms in [everything(), norms_with_base(Layer::default())] {
             let bytes = encode_norms(&norms);
             for end in 0..bytes.len() {
                 assert!(decode_norms(&bytes[..end], None).is_err(), "{end} of {}", bytes.len());
@@ -412,18 +414,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_are_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode_norms(&bytes, None).is_err());
         }
 
         #[test]
-        fn no_damage_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn corruption_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = encode_norms(&everything());
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if let Ok(norms) = decode_norms(&bytes, None) {
-                // It may still be norms: those then are whole.
-                prop_assert_eq!(format!("{:?}", back(&norms)), format!("{norms:?}"));
+                // The result may still be valid norms; those must round-trip.
+                prop_assert_eq!(format!("{:?}", restored(&norms)), format!("{norms:?}"));
                 let panes: i64 = norms.windows.iter().copied().map(Window::panes).sum();
                 prop_assert!(panes > 0);
             }

@@ -1,4 +1,4 @@
-//! Owns the protobuf form of alerts, review requests and metric rows.
+//! Writes alerts, review requests and metric rows as protobuf.
 
 use super::write::{text, time, write};
 use crate::codec::names::Name;
@@ -10,7 +10,7 @@ use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ra
 use proto::well_known;
 use std::collections::BTreeMap;
 
-/// Writes an alert, with the sentence that says it to a person.
+/// Writes an alert with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
     let message = proto::Alert {
         alert_id: alert.id.to_string(),
@@ -58,7 +58,7 @@ fn values(values: &Values) -> well_known::Struct {
     well_known::Struct { fields: fields.collect() }
 }
 
-/// Writes a request for a review.
+/// Writes a review request.
 pub fn encode_review(request: &ReviewRequest, out: &mut Vec<u8>) {
     let envelope = proto::ReviewRequest {
         tenant_id: request.tenant.to_string(),
@@ -170,9 +170,9 @@ fn now(figures: &NowFigures, envelope: proto::MetricRow) -> proto::MetricRow {
     }
 }
 
-/// A map with texts for keys.
+/// Converts a map to one with string keys.
 pub(super) fn keyed<K: ToString, V, W>(map: &BTreeMap<K, V>, value: impl Fn(&V) -> W) -> BTreeMap<String, W> {
-    map.iter().map(|(key, each)| (key.to_string(), value(each))).collect()
+    map.iter().map(|(key, item)| (key.to_string(), value(item))).collect()
 }
 
 fn by_stage(pipelines: &ByStage) -> BTreeMap<String, proto::StageCounts> {

@@ -1,4 +1,4 @@
-//! Owns the way from the generated messages to an event.
+//! Converts the generated protobuf messages to events.
 
 use crate::codec::check::{self, required};
 use crate::codec::names::{Name, Named};
@@ -83,7 +83,7 @@ fn assigned(message: proto::Assigned) -> Read<CrmPayload> {
 fn closed(message: proto::Closed) -> Read<CrmPayload> {
     Ok(CrmPayload::Closed {
         entity: entity(message.entity)?,
-        outcome: the(message.outcome, "outcome")?,
+        outcome: required_enum(message.outcome, "outcome")?,
         reason: text(message.reason),
     })
 }
@@ -119,7 +119,7 @@ fn activity_completed(message: proto::ActivityCompleted) -> Read<CrmPayload> {
     Ok(CrmPayload::ActivityCompleted {
         entity: entity(message.entity)?,
         manager: text(message.manager_id).map(ManagerId),
-        kind: the(message.kind, "kind")?,
+        kind: required_enum(message.kind, "kind")?,
     })
 }
 
@@ -129,7 +129,7 @@ fn interaction_reviewed(message: proto::InteractionReviewed) -> Read<CrmPayload>
         interaction: id(message.interaction_id, "interaction_id")?,
         manager: ManagerId(id(message.manager_id, "manager_id")?),
         score: check::percent(Some(message.score), "score")?.unwrap_or_default(),
-        verdict: the(message.verdict, "verdict")?,
+        verdict: required_enum(message.verdict, "verdict")?,
     })
 }
 
@@ -173,10 +173,10 @@ pub(super) fn call(payload: telephony_event::Payload) -> Read<Payload> {
 fn call_started(message: proto::CallStarted) -> Read<Call> {
     Ok(Call {
         id: CallId(id(message.call_id, "call_id")?),
-        direction: the(message.direction, "direction")?,
+        direction: required_enum(message.direction, "direction")?,
         phone: message.phone.into(),
         manager: text(message.manager_id).map(ManagerId),
-        entity: maybe_entity(message.entity)?,
+        entity: optional_entity(message.entity)?,
         end: None,
     })
 }
@@ -185,14 +185,14 @@ fn call_ended(message: proto::CallEnded) -> Read<Call> {
     time(message.answered_at).map_err(|flaw| flaw.within("answered_at"))?;
     Ok(Call {
         id: CallId(id(message.call_id, "call_id")?),
-        direction: the(message.direction, "direction")?,
+        direction: required_enum(message.direction, "direction")?,
         phone: message.phone.into(),
         manager: text(message.manager_id).map(ManagerId),
-        entity: maybe_entity(message.entity)?,
+        entity: optional_entity(message.entity)?,
         end: Some(CallEnd {
             started_at: time(message.started_at).map_err(|flaw| flaw.within("started_at"))?,
             talk: check::talk(Some(message.talk_seconds))?,
-            outcome: the(message.outcome, "outcome")?,
+            outcome: required_enum(message.outcome, "outcome")?,
             recording_url: text(message.recording_url),
         }),
     })
@@ -201,22 +201,22 @@ fn call_ended(message: proto::CallEnded) -> Read<Call> {
 /// A payload of `MessageEvent`.
 pub(super) fn message(payload: message_event::Payload) -> Read<Payload> {
     let (case, read) = match payload {
-        message_event::Payload::MessageReceived(message) => ("message_received", written(message, Direction::Inbound)),
-        message_event::Payload::MessageSent(message) => ("message_sent", written(message, Direction::Outbound)),
+        message_event::Payload::MessageReceived(message) => ("message_received", directed(message, Direction::Inbound)),
+        message_event::Payload::MessageSent(message) => ("message_sent", directed(message, Direction::Outbound)),
     };
     read.map(|message| Payload::Message(Box::new(message))).map_err(|flaw| flaw.within(case))
 }
 
-fn written(message: proto::WrittenMessage, direction: Direction) -> Read<Message> {
+fn directed(message: proto::WrittenMessage, direction: Direction) -> Read<Message> {
     Ok(Message {
         id: MessageId(id(message.message_id, "message_id")?),
         direction,
         thread: text(message.thread_id).map(ThreadId),
         in_reply_to: text(message.in_reply_to).map(MessageId),
-        channel: the(message.channel, "channel")?,
+        channel: required_enum(message.channel, "channel")?,
         contact: contact(message.contact).map_err(|flaw| flaw.within("contact"))?,
         manager: text(message.manager_id).map(ManagerId),
-        entity: maybe_entity(message.entity)?,
+        entity: optional_entity(message.entity)?,
         automatic: message.automatic,
     })
 }
@@ -234,29 +234,29 @@ fn id(value: String, field: &str) -> Read<CompactString> {
     required(text(value), field)
 }
 
-/// A time, cut to milliseconds.
+/// A timestamp, truncated to milliseconds.
 pub(super) fn time(time: Option<well_known::Timestamp>) -> Read<Option<Timestamp>> {
     let Some(time) = time else { return Ok(None) };
-    let wrong = || Flaw::bad_value("outside the years 1 to 9998");
-    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000).ok_or_else(wrong)?;
+    let out_of_range = || Flaw::bad_value("timestamp out of range: expected years 1 to 9998");
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000).ok_or_else(out_of_range)?;
     let millis = time.seconds.checked_mul(1000).and_then(|millis| millis.checked_add(i64::from(nanos / 1_000_000)));
-    millis.and_then(Timestamp::checked).map(Some).ok_or_else(wrong)
+    millis.and_then(Timestamp::checked).map(Some).ok_or_else(out_of_range)
 }
 
 fn named<T: Name>(number: i32) -> Read<Option<T>> {
     match T::from_number(number) {
         Named::Absent => Ok(None),
         Named::Known(value) => Ok(Some(value)),
-        Named::Unknown => Err(Flaw::bad_value("not a known name")),
+        Named::Unknown => Err(Flaw::bad_value("unknown enum value")),
     }
 }
 
-/// The value of an enum that must be there.
-fn the<T: Name>(number: i32, field: &str) -> Read<T> {
+/// The value of a required enum.
+fn required_enum<T: Name>(number: i32, field: &str) -> Read<T> {
     required(named(number).map_err(|flaw| flaw.within(field))?, field)
 }
 
-fn maybe_entity(entity: Option<proto::Entity>) -> Read<Option<EntityId>> {
+fn optional_entity(entity: Option<proto::Entity>) -> Read<Option<EntityId>> {
     let Some(entity) = entity else { return Ok(None) };
     named(entity.kind)
         .map_err(|flaw| flaw.within("kind"))
@@ -265,7 +265,7 @@ fn maybe_entity(entity: Option<proto::Entity>) -> Read<Option<EntityId>> {
 }
 
 fn entity(entity: Option<proto::Entity>) -> Read<EntityId> {
-    required(maybe_entity(entity)?, "entity")
+    required(optional_entity(entity)?, "entity")
 }
 
 fn contact(contact: Option<proto::Contact>) -> Read<Option<Contact>> {
@@ -283,7 +283,7 @@ fn contact(contact: Option<proto::Contact>) -> Read<Option<Contact>> {
 fn contacts(contacts: Vec<proto::Contact>) -> Read<Vec<Contact>> {
     contacts
         .into_iter()
-        .filter_map(|each| contact(Some(each)).transpose())
+        .filter_map(|message| contact(Some(message)).transpose())
         .collect::<Read<_>>()
         .map_err(|flaw| flaw.within("contacts"))
 }

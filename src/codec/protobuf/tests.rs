@@ -1,4 +1,4 @@
-//! Owns the tests of the protobuf form: refusals, damage, and the outputs as a reader gets them.
+//! Owns the tests of the protobuf format: rejections, corrupt input, and the output as a consumer decodes it.
 
 use super::*;
 use crate::codec::arbitrary;
@@ -42,12 +42,12 @@ fn call() -> proto::CallEnded {
     proto::CallEnded { call_id: "c".into(), direction, outcome: 1, ..Default::default() }
 }
 
-fn refusal(topic: Topic, message: &impl Message) -> String {
-    decode(topic, &message.encode_to_vec()).expect_err("refused").to_string()
+fn rejection(topic: Topic, message: &impl Message) -> String {
+    decode(topic, &message.encode_to_vec()).expect_err("rejected").to_string()
 }
 
 #[test]
-fn what_must_be_there_must_be_there() {
+fn missing_required_fields_are_rejected() {
     use crm_event::Payload as Case;
     let table = [
         (Case::LeadCreated(Default::default()), "lead_created.lead_id"),
@@ -83,33 +83,33 @@ fn what_must_be_there_must_be_there() {
         (Case::DealSnapshot(proto::Snapshot { lead_id: "1".into(), ..Default::default() }), "deal_snapshot.deal_id"),
     ];
     for (payload, field) in table {
-        assert_eq!(refusal(Topic::Crm, &crm_event(payload)), format!("missing_field: {field}: missing"));
+        assert_eq!(rejection(Topic::Crm, &crm_event(payload)), format!("missing_field: {field}: missing"));
     }
-    let none = proto::CallEnded::default();
-    assert_eq!(refusal(Topic::Telephony, &call_event(none)), "missing_field: call_ended.call_id: missing");
+    let empty = proto::CallEnded::default();
+    assert_eq!(rejection(Topic::Telephony, &call_event(empty)), "missing_field: call_ended.call_id: missing");
     let no_direction = proto::CallEnded { direction: 0, ..call() };
-    assert_eq!(refusal(Topic::Telephony, &call_event(no_direction)), "missing_field: call_ended.direction: missing");
+    assert_eq!(rejection(Topic::Telephony, &call_event(no_direction)), "missing_field: call_ended.direction: missing");
     let no_outcome = proto::CallEnded { outcome: 0, ..call() };
-    assert_eq!(refusal(Topic::Telephony, &call_event(no_outcome)), "missing_field: call_ended.outcome: missing");
+    assert_eq!(rejection(Topic::Telephony, &call_event(no_outcome)), "missing_field: call_ended.outcome: missing");
 }
 
 #[test]
-fn the_envelope_must_be_whole() {
-    let whole = call_event(call());
-    assert!(decode(Topic::Telephony, &whole.encode_to_vec()).is_ok());
+fn the_envelope_must_be_complete() {
+    let complete = call_event(call());
+    assert!(decode(Topic::Telephony, &complete.encode_to_vec()).is_ok());
     let table = [
-        (proto::TelephonyEvent { tenant_id: String::new(), ..whole.clone() }, "no_tenant: tenant_id: missing"),
-        (proto::TelephonyEvent { occurred_at: None, ..whole.clone() }, "no_time: occurred_at: missing"),
-        (proto::TelephonyEvent { payload: None, ..whole }, "no_payload: no payload that is known here"),
+        (proto::TelephonyEvent { tenant_id: String::new(), ..complete.clone() }, "no_tenant: tenant_id: missing"),
+        (proto::TelephonyEvent { occurred_at: None, ..complete.clone() }, "no_time: occurred_at: missing"),
+        (proto::TelephonyEvent { payload: None, ..complete }, "no_payload: no known payload"),
     ];
     for (message, expected) in table {
-        assert_eq!(refusal(Topic::Telephony, &message), expected);
+        assert_eq!(rejection(Topic::Telephony, &message), expected);
     }
     assert_eq!(decode(Topic::Crm, &[]).expect_err("empty").reason, Reason::NoTenant);
 }
 
 #[test]
-fn wrong_values_are_refused() {
+fn invalid_values_are_rejected() {
     use crm_event::Payload as Case;
     let contact = |channel, handle: &str| proto::Contact {
         address: Some(proto::contact::Address::Handle(handle.into())),
@@ -117,13 +117,13 @@ fn wrong_values_are_refused() {
     };
     let lead = |contact| proto::LeadCreated { lead_id: "1".into(), contacts: vec![contact], ..Default::default() };
     let terms = || proto::TermsOffered { deal_id: "1".into(), ..Default::default() };
-    let range = "not between 0 and 100";
+    let range = "out of range: expected 0 to 100";
     let table = [
         (
             Case::Closed(proto::Closed { entity: entity(), outcome: 9, ..Default::default() }),
-            "closed.outcome: not a known name",
+            "closed.outcome: unknown enum value",
         ),
-        (Case::LeadCreated(lead(contact(9, "x"))), "lead_created.contacts.channel: not a known name"),
+        (Case::LeadCreated(lead(contact(9, "x"))), "lead_created.contacts.channel: unknown enum value"),
         (
             Case::TermsOffered(proto::TermsOffered { discount_percent: Some(f64::NAN), ..terms() }),
             &format!("terms_offered.discount_percent: {range}"),
@@ -134,7 +134,7 @@ fn wrong_values_are_refused() {
         ),
         (
             Case::TermsOffered(proto::TermsOffered { installment_months: Some(-1), ..terms() }),
-            "terms_offered.installment_months: negative or too large",
+            "terms_offered.installment_months: out of range: expected 0 to 2147483647",
         ),
         (
             Case::LeadSnapshot(proto::Snapshot {
@@ -142,35 +142,41 @@ fn wrong_values_are_refused() {
                 created_at: at(i64::MAX, 0),
                 ..Default::default()
             }),
-            "lead_snapshot.created_at: outside the years 1 to 9998",
+            "lead_snapshot.created_at: timestamp out of range: expected years 1 to 9998",
         ),
         (
             Case::LeadSnapshot(proto::Snapshot { lead_id: "1".into(), outcome: -1, ..Default::default() }),
-            "lead_snapshot.outcome: not a known name",
+            "lead_snapshot.outcome: unknown enum value",
         ),
     ];
     for (payload, expected) in table {
-        assert_eq!(refusal(Topic::Crm, &crm_event(payload)), format!("bad_value: {expected}"));
+        assert_eq!(rejection(Topic::Crm, &crm_event(payload)), format!("bad_value: {expected}"));
     }
     for talk_seconds in [-1.0, 1e13, f64::NAN, f64::INFINITY] {
         let message = call_event(proto::CallEnded { talk_seconds, ..call() });
-        assert_eq!(refusal(Topic::Telephony, &message), "bad_value: call_ended.talk_seconds: negative or too large");
+        assert_eq!(
+            rejection(Topic::Telephony, &message),
+            "bad_value: call_ended.talk_seconds: out of range: expected 0 to 1e12"
+        );
     }
     for time in [at(1, -1), at(1, 1_000_000_000), at(-62_135_596_801, 0), at(253_402_300_800, 0)] {
         let message = proto::TelephonyEvent { occurred_at: time, ..call_event(call()) };
-        assert_eq!(refusal(Topic::Telephony, &message), "bad_value: occurred_at: outside the years 1 to 9998");
+        assert_eq!(
+            rejection(Topic::Telephony, &message),
+            "bad_value: occurred_at: timestamp out of range: expected years 1 to 9998"
+        );
         let message = call_event(proto::CallEnded { answered_at: time, ..call() });
         assert_eq!(
-            refusal(Topic::Telephony, &message),
-            "bad_value: call_ended.answered_at: outside the years 1 to 9998"
+            rejection(Topic::Telephony, &message),
+            "bad_value: call_ended.answered_at: timestamp out of range: expected years 1 to 9998"
         );
     }
     let handle = Case::LeadCreated(lead(contact(0, "x")));
-    assert_eq!(refusal(Topic::Crm, &crm_event(handle)), "missing_field: lead_created.contacts.channel: missing");
+    assert_eq!(rejection(Topic::Crm, &crm_event(handle)), "missing_field: lead_created.contacts.channel: missing");
 }
 
 #[test]
-fn times_are_cut_to_milliseconds_also_before_the_epoch() {
+fn times_are_truncated_to_milliseconds_before_the_epoch_too() {
     for (time, millis) in
         [(at(1, 999_999_999), 1999), (at(-1, 999_999_999), -1), (at(-62_135_596_800, 0), -62_135_596_800_000)]
     {
@@ -181,18 +187,18 @@ fn times_are_cut_to_milliseconds_also_before_the_epoch() {
 }
 
 #[test]
-fn two_payloads_are_refused_though_protobuf_would_take_the_last() {
+fn several_payloads_are_rejected_although_protobuf_keeps_the_last() {
     let started = telephony_event::Payload::CallStarted(Default::default());
     let first = proto::TelephonyEvent { payload: Some(started), ..Default::default() };
     for second in [first.clone(), call_event(call())] {
         let bytes = [first.encode_to_vec(), second.encode_to_vec()].concat();
-        let reject = decode(Topic::Telephony, &bytes).expect_err("refused");
-        assert_eq!(reject.to_string(), "several_payloads: a second payload");
+        let reject = decode(Topic::Telephony, &bytes).expect_err("rejected");
+        assert_eq!(reject.to_string(), "several_payloads: more than one payload");
     }
 }
 
 #[test]
-fn unknown_fields_pass_and_an_unknown_payload_is_none() {
+fn unknown_fields_are_ignored_and_an_unknown_payload_is_rejected() {
     // Field 100: a varint, 8 bytes, a string, a group with a field 40 inside, 4 bytes.
     let unknown: [&[u8]; 5] = [
         &[0xa0, 6, 0xff, 1],
@@ -213,14 +219,14 @@ fn unknown_fields_pass_and_an_unknown_payload_is_none() {
 
 #[test]
 fn empty_strings_and_empty_contacts_are_absent() {
-    let written = proto::WrittenMessage {
+    let message = proto::WrittenMessage {
         message_id: "m".into(),
         channel: Channel::Chat.number(),
         contact: Some(proto::Contact { address: Some(proto::contact::Address::Phone(String::new())), channel: 0 }),
         entity: Some(proto::Entity::default()),
         ..Default::default()
     };
-    let payload = Some(proto::message_event::Payload::MessageSent(written));
+    let payload = Some(proto::message_event::Payload::MessageSent(message));
     let message = proto::MessageEvent { tenant_id: "t".into(), occurred_at: at(1, 0), payload, ..Default::default() };
     let event = decode(Topic::Email, &message.encode_to_vec()).expect("valid");
     assert_eq!(event.id, None);
@@ -235,7 +241,7 @@ fn empty_strings_and_empty_contacts_are_absent() {
 
 proptest! {
     #[test]
-    fn damage_is_refused_or_read_but_never_a_panic(event in arbitrary::event()) {
+    fn truncated_messages_never_panic(event in arbitrary::event()) {
         let mut bytes = Vec::new();
         encode_event(&event, &mut bytes);
         for end in 0..bytes.len() {
@@ -245,13 +251,13 @@ proptest! {
 }
 
 #[test]
-fn details_hold_nothing_of_broken_bytes() {
-    let reject = decode(Topic::Crm, b"+7 981 123-45-67").expect_err("no protobuf");
-    assert_eq!(reject.to_string(), "malformed: no protobuf message of this topic");
+fn details_contain_nothing_of_the_message() {
+    let reject = decode(Topic::Crm, b"+7 981 123-45-67").expect_err("not protobuf");
+    assert_eq!(reject.to_string(), "malformed: not a valid protobuf message of this topic");
 }
 
 #[test]
-fn an_alert_says_the_same_as_in_json() {
+fn an_alert_has_the_same_content_as_in_json() {
     let (tenant, rule, anchor_at) = ("acme".into(), Rule::FirstResponseLate, Timestamp(1500));
     let alert = Alert {
         id: alert_id(&tenant, rule, "lead:1", anchor_at),
@@ -268,28 +274,28 @@ fn an_alert_says_the_same_as_in_json() {
         department: None,
         entity: Some(crate::domain::id::EntityId::lead("1")),
         interaction: None,
-        window: Some(Window::DEFAULT[1]),
+        window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
         observed: vec![("n", Value::Count(3)), ("clock", "wall".into()), ("ratio", Value::Number(0.5))],
         norm: Vec::new(),
         resolution: None,
     };
     let mut bytes = Vec::new();
     encode_alert(&alert, "late", &mut bytes);
-    let back = proto::Alert::decode(&bytes[..]).expect("protobuf");
-    assert_eq!(back.alert_id, alert.id.to_string());
-    assert_eq!((back.rule.as_str(), back.severity.as_str()), ("first_response_late", "critical"));
-    assert_eq!((back.status(), back.level), (proto::Status::Escalated, 1));
-    assert_eq!((back.at, back.anchor_at, back.due_at), (at(-1, 999_000_000), at(1, 500_000_000), None));
-    assert_eq!((back.entity.as_str(), back.window.as_str(), back.message.as_str()), ("lead:1", "24h", "late"));
-    assert_eq!((back.resolution.as_str(), back.department_id.as_str()), ("", ""));
-    let kinds: Vec<_> = back.observed.expect("there").fields.into_iter().collect();
+    let decoded = proto::Alert::decode(&bytes[..]).expect("protobuf");
+    assert_eq!(decoded.alert_id, alert.id.to_string());
+    assert_eq!((decoded.rule.as_str(), decoded.severity.as_str()), ("first_response_late", "critical"));
+    assert_eq!((decoded.status(), decoded.level), (proto::Status::Escalated, 1));
+    assert_eq!((decoded.at, decoded.anchor_at, decoded.due_at), (at(-1, 999_000_000), at(1, 500_000_000), None));
+    assert_eq!((decoded.entity.as_str(), decoded.window.as_str(), decoded.message.as_str()), ("lead:1", "24h", "late"));
+    assert_eq!((decoded.resolution.as_str(), decoded.department_id.as_str()), ("", ""));
+    let kinds: Vec<_> = decoded.observed.expect("present").fields.into_iter().collect();
     let number = |number| well_known::Value { kind: Some(well_known::value::Kind::NumberValue(number)) };
-    let word = well_known::Value { kind: Some(well_known::value::Kind::StringValue("wall".into())) };
-    assert_eq!(kinds, [("clock".into(), word), ("n".into(), number(3.0)), ("ratio".into(), number(0.5))]);
+    let text = well_known::Value { kind: Some(well_known::value::Kind::StringValue("wall".into())) };
+    assert_eq!(kinds, [("clock".into(), text), ("n".into(), number(3.0)), ("ratio".into(), number(0.5))]);
 }
 
 #[test]
-fn a_request_for_a_review_says_the_same_as_in_json() {
+fn a_review_request_has_the_same_content_as_in_json() {
     let about = About {
         entity: crate::domain::id::EntityId::deal("7"),
         ending: Ending::Closed(Outcome::Lost),
@@ -310,24 +316,30 @@ fn a_request_for_a_review_says_the_same_as_in_json() {
     };
     let mut bytes = Vec::new();
     encode_review(&call, &mut bytes);
-    let back = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
-    assert_eq!((back.interaction_id.as_str(), back.kind.as_str(), back.day.as_str()), ("c", "call", "2026-03-02"));
-    assert_eq!((back.direction(), back.talk_seconds), (proto::Direction::Outbound, Some(1.5)));
-    assert_eq!((back.at, back.requested_at), (at(1, 500_000_000), at(2, 0)));
-    assert_eq!((back.entity.as_str(), back.outcome.as_str(), back.stage_id.as_str()), ("deal:7", "LOST", ""));
-    assert_eq!(back.recording_url, "https://pbx/1");
-    assert!(!format!("{call:?}").contains("pbx"), "a link is not shown in logs");
+    let decoded = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
+    assert_eq!(
+        (decoded.interaction_id.as_str(), decoded.kind.as_str(), decoded.day.as_str()),
+        ("c", "call", "2026-03-02")
+    );
+    assert_eq!((decoded.direction(), decoded.talk_seconds), (proto::Direction::Outbound, Some(1.5)));
+    assert_eq!((decoded.at, decoded.requested_at), (at(1, 500_000_000), at(2, 0)));
+    assert_eq!((decoded.entity.as_str(), decoded.outcome.as_str(), decoded.stage_id.as_str()), ("deal:7", "LOST", ""));
+    assert_eq!(decoded.recording_url, "https://pbx/1");
+    assert!(!format!("{call:?}").contains("pbx"), "the recording URL is not shown in logs");
 
     let message = ReviewRequest { medium: Medium::Message { channel: Channel::Sms }, about: None, ..call };
     bytes.clear();
     encode_review(&message, &mut bytes);
-    let back = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
-    assert_eq!((back.kind.as_str(), back.channel(), back.talk_seconds), ("message", proto::Channel::Sms, None));
-    assert_eq!((back.entity.as_str(), back.outcome.as_str()), ("", ""));
+    let decoded = proto::ReviewRequest::decode(&bytes[..]).expect("protobuf");
+    assert_eq!(
+        (decoded.kind.as_str(), decoded.channel(), decoded.talk_seconds),
+        ("message", proto::Channel::Sms, None)
+    );
+    assert_eq!((decoded.entity.as_str(), decoded.outcome.as_str()), ("", ""));
 }
 
 #[test]
-fn rows_say_the_same_as_in_json() {
+fn rows_have_the_same_content_as_in_json() {
     let figures = WindowFigures {
         leads_received: 4,
         first_response_within_norm: Ratio { n: 4, k: 2 },
@@ -339,26 +351,29 @@ fn rows_say_the_same_as_in_json() {
     let row =
         |figures| Row { tenant: "acme".into(), subject: Subject::Tenant, department: None, at: Timestamp(0), figures };
     let mut bytes = Vec::new();
-    encode_row(&row(Figures::Window(Window::DEFAULT[0], Box::new(figures))), &mut bytes);
-    let back = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
-    assert_eq!((back.subject.as_str(), back.window.as_str(), back.leads_received), ("tenant", "1h", 4));
-    let within = back.first_response.and_then(|response| response.within_norm).expect("there");
+    encode_row(
+        &row(Figures::Window(Window { size: Span::HOUR, in_days: false, slide: Span::MINUTE }, Box::new(figures))),
+        &mut bytes,
+    );
+    let decoded = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((decoded.subject.as_str(), decoded.window.as_str(), decoded.leads_received), ("tenant", "1h", 4));
+    let within = decoded.first_response.and_then(|response| response.within_norm).expect("present");
     assert_eq!((within.n, within.k, within.ratio), (4, 2, Some(0.5)));
-    assert_eq!(back.reply, Some(proto::Quantiles::default()));
-    assert_eq!(back.stage_conversion["sales"].stages["NEW"].ratio, Some(0.0));
-    assert_eq!(back.messages.expect("there").sent["SMS"], 2);
-    assert_eq!(back.violations["first_response_late"], 3);
+    assert_eq!(decoded.reply, Some(proto::Quantiles::default()));
+    assert_eq!(decoded.stage_conversion["sales"].stages["NEW"].ratio, Some(0.0));
+    assert_eq!(decoded.messages.expect("present").sent["SMS"], 2);
+    assert_eq!(decoded.violations["first_response_late"], 3);
 
     let figures = NowFigures { open: [("sales".into(), [("NEW".into(), 2)].into())].into(), ..Default::default() };
     bytes.clear();
     encode_row(&row(Figures::Now(Box::new(figures))), &mut bytes);
-    let back = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
-    assert_eq!((back.window.as_str(), back.oldest_wait_seconds), ("now", None));
-    assert_eq!(back.open["sales"].stages["NEW"], 2);
+    let decoded = proto::MetricRow::decode(&bytes[..]).expect("protobuf");
+    assert_eq!((decoded.window.as_str(), decoded.oldest_wait_seconds), ("now", None));
+    assert_eq!(decoded.open["sales"].stages["NEW"], 2);
 }
 
 #[test]
-fn every_status_and_outcome_has_its_own_number() {
+fn status_and_outcome_numbers_match_the_proto_file() {
     assert_eq!(Outcome::Won.number(), 1);
     assert_eq!(proto::Status::from_str_name(Status::Retracted.name()), Some(proto::Status::Retracted));
 }

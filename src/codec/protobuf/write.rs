@@ -1,4 +1,4 @@
-//! Owns the way from an event to its protobuf message.
+//! Converts events to their protobuf messages.
 
 use crate::codec::names::Name;
 use crate::codec::proto;
@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use proto::{crm_event, message_event, telephony_event, well_known};
 
-/// Writes an event as the bare message of its topic.
+/// Writes an event as a bare message of its topic.
 pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
     let event_id = event.id.as_ref().map(ToString::to_string).unwrap_or_default();
     let tenant_id = event.tenant.to_string();
@@ -32,7 +32,7 @@ pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes what happened as the message of its topic, without the envelope.
+/// Writes a payload as a message of its topic, without the envelope.
 pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
     match payload {
         Payload::Crm(payload) => {
@@ -49,7 +49,7 @@ pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
 
 /// Writes a message.
 pub(super) fn write(message: &impl prost::Message, out: &mut Vec<u8>) {
-    message.encode(out).expect("memory takes every byte");
+    message.encode(out).expect("a Vec grows as needed");
 }
 
 fn crm(payload: &CrmPayload) -> crm_event::Payload {
@@ -65,24 +65,24 @@ fn crm(payload: &CrmPayload) -> crm_event::Payload {
             changed_by: String::new(),
             filled_fields: texts(&changed.filled_fields),
         }),
-        CrmPayload::Assigned { entity: whose, manager } => Case::Assigned(proto::Assigned {
-            entity: Some(entity(whose)),
+        CrmPayload::Assigned { entity: id, manager } => Case::Assigned(proto::Assigned {
+            entity: Some(entity(id)),
             manager_id: manager.to_string(),
             previous_manager_id: String::new(),
         }),
-        CrmPayload::Closed { entity: which, outcome, reason } => Case::Closed(proto::Closed {
-            entity: Some(entity(which)),
+        CrmPayload::Closed { entity: id, outcome, reason } => Case::Closed(proto::Closed {
+            entity: Some(entity(id)),
             outcome: outcome.number(),
             reason: text(reason),
             deal_id: String::new(),
             closed_by: String::new(),
         }),
-        CrmPayload::Reopened { entity: which, stage } => {
-            Case::Reopened(proto::Reopened { entity: Some(entity(which)), stage_id: text(stage) })
+        CrmPayload::Reopened { entity: id, stage } => {
+            Case::Reopened(proto::Reopened { entity: Some(entity(id)), stage_id: text(stage) })
         }
-        CrmPayload::Deleted { entity: which } => Case::Deleted(proto::Deleted { entity: Some(entity(which)) }),
-        CrmPayload::ContactLinked { entity: which, contact: linked } => Case::ContactLinked(proto::ContactLinked {
-            entity: Some(entity(which)),
+        CrmPayload::Deleted { entity: id } => Case::Deleted(proto::Deleted { entity: Some(entity(id)) }),
+        CrmPayload::ContactLinked { entity: id, contact: linked } => Case::ContactLinked(proto::ContactLinked {
+            entity: Some(entity(id)),
             contact: linked.as_ref().map(contact),
         }),
         CrmPayload::TermsOffered(terms) => Case::TermsOffered(proto::TermsOffered {
@@ -95,9 +95,9 @@ fn crm(payload: &CrmPayload) -> crm_event::Payload {
             amount_minor: terms.amount.minor,
             currency: text(&terms.amount.currency),
         }),
-        CrmPayload::ActivityCompleted { entity: which, manager, kind } => {
+        CrmPayload::ActivityCompleted { entity: id, manager, kind } => {
             Case::ActivityCompleted(proto::ActivityCompleted {
-                entity: Some(entity(which)),
+                entity: Some(entity(id)),
                 manager_id: text(manager),
                 kind: kind.number(),
             })
@@ -106,7 +106,7 @@ fn crm(payload: &CrmPayload) -> crm_event::Payload {
             Case::InteractionReviewed(proto::InteractionReviewed {
                 interaction_id: interaction.to_string(),
                 manager_id: manager.to_string(),
-                // The domain does not keep the reviewer, but the message must name one.
+                // The domain does not keep the reviewer, but the field is required.
                 reviewer_id: UNKNOWN.into(),
                 score: *score,
                 verdict: verdict.number(),
@@ -123,9 +123,9 @@ fn crm(payload: &CrmPayload) -> crm_event::Payload {
                 active: *active,
             })
         }
-        CrmPayload::Snapshot(whole) => match whole.entity.kind {
-            EntityKind::Lead => Case::LeadSnapshot(snapshot(whole)),
-            EntityKind::Deal => Case::DealSnapshot(snapshot(whole)),
+        CrmPayload::Snapshot(state) => match state.entity.kind {
+            EntityKind::Lead => Case::LeadSnapshot(snapshot(state)),
+            EntityKind::Deal => Case::DealSnapshot(snapshot(state)),
         },
     }
 }
@@ -155,27 +155,27 @@ fn deal_created(created: &Created) -> proto::DealCreated {
     }
 }
 
-fn snapshot(whole: &Snapshot) -> proto::Snapshot {
-    let id = whole.entity.id.to_string();
-    let (lead_id, deal_id) = match whole.entity.kind {
+fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
+    let id = snapshot.entity.id.to_string();
+    let (lead_id, deal_id) = match snapshot.entity.kind {
         EntityKind::Lead => (id, String::new()),
-        EntityKind::Deal => (text(&whole.lead), id),
+        EntityKind::Deal => (text(&snapshot.lead), id),
     };
     proto::Snapshot {
         lead_id,
         deal_id,
-        manager_id: text(&whole.manager),
-        source_id: text(&whole.source),
-        pipeline_id: text(&whole.pipeline),
-        stage_id: text(&whole.stage),
-        contacts: contacts(&whole.contacts),
-        amount_minor: whole.amount.minor,
-        currency: text(&whole.amount.currency),
-        outcome: whole.outcome.map(Name::number).unwrap_or_default(),
-        reason: text(&whole.reason),
-        created_at: whole.created_at.map(time),
-        stage_entered_at: whole.stage_entered_at.map(time),
-        filled_fields: texts(&whole.filled_fields),
+        manager_id: text(&snapshot.manager),
+        source_id: text(&snapshot.source),
+        pipeline_id: text(&snapshot.pipeline),
+        stage_id: text(&snapshot.stage),
+        contacts: contacts(&snapshot.contacts),
+        amount_minor: snapshot.amount.minor,
+        currency: text(&snapshot.amount.currency),
+        outcome: snapshot.outcome.map(Name::number).unwrap_or_default(),
+        reason: text(&snapshot.reason),
+        created_at: snapshot.created_at.map(time),
+        stage_entered_at: snapshot.stage_entered_at.map(time),
+        filled_fields: texts(&snapshot.filled_fields),
     }
 }
 
@@ -226,7 +226,7 @@ fn message(message: &Message) -> message_event::Payload {
     }
 }
 
-/// A string, empty where there is none.
+/// A string; empty if absent.
 pub(super) fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
@@ -235,7 +235,7 @@ pub(super) fn texts(texts: &[CompactString]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-/// An instant.
+/// A timestamp.
 pub(super) fn time(at: Timestamp) -> well_known::Timestamp {
     let nanos = at.0.rem_euclid(1000) * 1_000_000;
     well_known::Timestamp { seconds: at.0.div_euclid(1000), nanos: i32::try_from(nanos).unwrap_or_default() }

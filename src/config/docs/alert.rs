@@ -1,7 +1,7 @@
-//! Owns `docs/schema/alert.schema.json`: JSON Schema 2020-12 of alerts. Promises that what a rule tells there comes from
-//! the rule's own file and from the table of evidence: a rule that is added has its branch without a line of its own.
+//! Generates `docs/schema/alert.schema.json`, the JSON Schema 2020-12 of alerts, from the rule definitions and the
+//! evidence table: a new rule gets its branch without changes here.
 //!
-//! `tests/schemas.rs` holds the schema against what the program writes.
+//! `tests/schemas.rs` validates the program's output against the schema.
 
 use crate::domain::alert::{Resolution, Severity, Status};
 use crate::domain::evidence::{self, Unit};
@@ -9,44 +9,44 @@ use crate::domain::rule::{Evaluation, Rule};
 use serde_json::{Map, Value, json};
 
 /// The schema.
-pub fn schema() -> Value {
+pub(super) fn schema() -> Value {
     let time = |what: &str| json!({ "description": what, "type": "string", "format": "date-time" });
     let text = |what: &str| json!({ "description": what, "type": "string" });
-    let among = |what: &str, names: Vec<&str>| json!({ "description": what, "enum": names });
+    let one_of = |what: &str, names: Vec<&str>| json!({ "description": what, "enum": names });
     let values = |what: &str| json!({ "description": what, "type": "object", "additionalProperties": { "type": ["number", "string"] } });
     let properties = json!({
         "alert_id": {
-            "description": "UUIDv5, the same for every status of the violation and in every replay",
+            "description": "UUIDv5, identical for all statuses of the violation and in every replay",
             "type": "string",
             "format": "uuid",
         },
-        "tenant_id": text("the company"),
-        "rule": among(
-            "which rule was broken, by its name in the norms",
+        "tenant_id": text("the tenant"),
+        "rule": one_of(
+            "the violated rule, by its name in the norms",
             Rule::ALL.iter().map(|rule| rule.name()).collect(),
         ),
-        "severity": among(
-            "how much it matters; an escalation raises it by one, up to critical",
+        "severity": one_of(
+            "the severity; each escalation raises it by one level, up to critical",
             Severity::ALL.map(Severity::name).into(),
         ),
-        "level": { "description": "how many escalations it has had", "type": "integer", "minimum": 0 },
-        "status": among("where the violation stands in its life", Status::ALL.map(Status::name).into()),
+        "level": { "description": "the number of escalations so far", "type": "integer", "minimum": 0 },
+        "status": one_of("the status of the violation", Status::ALL.map(Status::name).into()),
         "subject": text(
-            "what it is about: lead:ID, deal:ID, contact:KEY, manager:ID, topic:NAME; some rules append a part behind a \
+            "the subject: lead:ID, deal:ID, contact:KEY, manager:ID or topic:NAME; some rules append a part after a \
              slash",
         ),
         "at": time("event time of this status"),
         "anchor_at": time("when the clock started"),
-        "due_at": time("the deadline, where there is one"),
-        "manager_id": text("whose it is; absent where it is nobody's"),
-        "department_id": text("the manager's department, `unknown` if he has none; absent without a manager"),
-        "entity": text("the lead or deal, written as in a subject: lead:ID or deal:ID"),
+        "due_at": time("the deadline, if there is one"),
+        "manager_id": text("the responsible manager; absent if there is none"),
+        "department_id": text("the manager's department, `unknown` if they have none; absent without a manager"),
+        "entity": text("the lead or deal, as in a subject: lead:ID or deal:ID"),
         "interaction_id": text("the call or message that started the clock"),
-        "window": text("the rolling window that was judged: 24h, 7d"),
-        "observed": values("what was found, in base units"),
-        "norm": values("what is wanted, in base units"),
-        "resolution": among("why it ended", Resolution::ALL.map(Resolution::name).into()),
-        "message": text("one sentence for a person"),
+        "window": text("the size of the evaluated window, such as 24h or 7d"),
+        "observed": values("the observed values, in base units"),
+        "norm": values("the norm, in base units"),
+        "resolution": one_of("why it ended", Resolution::ALL.map(Resolution::name).into()),
+        "message": text("one sentence for people"),
     });
     let ended = [Status::Resolved, Status::Retracted].map(Status::name);
     let mut branches = vec![json!({
@@ -59,7 +59,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:funnelwatch:alert:1",
         "title": "Alert",
-        "description": "One status of one violation: a record of the alerts topic, or a line of a replay.",
+        "description": "One status of one violation: a record of the alerts topic or a line of a replay.",
         "type": "object",
         "properties": properties,
         "required": [
@@ -72,7 +72,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// What holds of the alerts of a rule.
+/// The conditions on the alerts of a rule.
 fn branch(rule: Rule) -> Value {
     let definition = rule.definition();
     let act = |status: &Status| matches!(status, Status::Raised | Status::Retracted);
@@ -84,7 +84,7 @@ fn branch(rule: Rule) -> Value {
         Evaluation::Topics => (&[], |status| *status != Status::Raised),
     };
     let statuses: Vec<_> = Status::ALL.into_iter().filter(statuses).map(Status::name).collect();
-    // With too small a sample only the counts are told.
+    // With a sample that is too small, only counts are reported.
     let always = |key: &&&str| {
         let unit = evidence::of(rule, key).map(|evidence| evidence.unit);
         !matches!(definition.evaluation, Evaluation::Window(_)) || unit == Some(Unit::Count)
@@ -131,11 +131,11 @@ fn of_unit(unit: Unit) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::hold;
+    use super::super::tests::assert_document;
     use super::*;
 
     #[test]
-    fn the_schema_of_alerts_is_the_one_in_docs() {
-        hold("schema/alert.schema.json", &format!("{:#}\n", schema()));
+    fn the_schema_in_docs_is_up_to_date() {
+        assert_document("schema/alert.schema.json", &format!("{:#}\n", schema()));
     }
 }

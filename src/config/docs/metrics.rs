@@ -1,31 +1,33 @@
-//! Owns `docs/metrics.md`: every metric with its kind, unit, labels and help, written from the enum alone.
+//! Generates `docs/metrics.md` from the [`Metric`] enum: every metric with its kind, unit, labels and help.
 
 use crate::telemetry::metric::{BOUNDS, Level, Metric, MetricGroup};
 use std::fmt::Write as _;
 
 const INTRODUCTION: &str = "\
-<!-- Written from src/telemetry/metric.rs by `UPDATE_DOCS=1 cargo test config::docs`; change it there. -->
+<!-- Generated from src/telemetry/metric.rs by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
 
 # Metrics
 
-What `/metrics` shows, on the address that `http` says, in Prometheus' text format. What figures mean stands in
-[definitions](definitions.md); which of them are exported for single managers, and how many series there may be, in
-[configuration](configuration.md#prometheus). Boards and rules over them: [boards](boards.md), [operation](operate.md).
+`/metrics` serves these metrics in the Prometheus text format on the address set by `http`. The figures are defined in
+[definitions](definitions.md). Which of them are exported per manager, and how many series are allowed, is set in
+[configuration](configuration.md#prometheus). For dashboards and alerting rules, see [boards](boards.md) and
+[operation](operate.md).
 
-- **One instant.** All figures of a tenant in one scrape are of the same watermark. They are what the workers know; their
-  commit follows within milliseconds.
-- **No ghosts.** A manager who is gone leaves no series. Managers and departments without any figure have none; shares,
-  means and quantiles of no cases have none either.
-- **Several processes.** A tenant is exported by the process that holds its shard. While a shard moves, two may export it
-  for one scrape: aggregate with `max by (tenant, department, manager)` before anything else.
-- **Sums.** Figures of managers, departments and tenants have names of their own. Do not add managers up to departments:
-  quantiles and distinct deals cannot be added.
-- **Labels.** `department` is `unknown` for managers without one. `window` is a window's size as the norms spell it. `q` is
-  a quantile. `clock` is `wall` or `business`. No label holds a lead, a deal, a phone or an address.
+- **Consistency.** All figures of a tenant in one scrape refer to the same watermark. They are the current state of the
+  workers; the commit follows within milliseconds.
+- **No stale series.** Removed managers leave no series behind. Managers and departments without figures have no series;
+  shares, means and quantiles of empty samples have none either.
+- **Several processes.** A tenant is exported by the process that owns its shard. While a shard moves, two processes may
+  export it in the same scrape: aggregate with `max by (tenant, department, manager)` first.
+- **Sums.** Figures of managers, departments and tenants have separate metric names. Do not sum managers to get a
+  department: quantiles and distinct deals are not additive.
+- **Labels.** `department` is `unknown` for managers without a department. `window` is the window size as spelled in the
+  norms. `q` is a quantile. `clock` is `wall` or `business`. No label contains a lead, a deal, a phone number or an
+  address.
 ";
 
-/// The page.
-pub fn reference() -> String {
+/// The content of `docs/metrics.md`.
+pub(super) fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
     for group in MetricGroup::ALL {
         let (title, about) = heading(group);
@@ -50,30 +52,31 @@ pub fn reference() -> String {
 }
 
 const PROCESS: &str = "\
-The usual `process_*` metrics (CPU seconds, resident memory, open files, threads, start time) are there as well.
+The standard `process_*` metrics (CPU seconds, resident memory, open files, threads, start time) are also exported.
 ";
 
 fn heading(group: MetricGroup) -> (&'static str, &'static str) {
     match group {
         MetricGroup::Window => (
             "Figures over a window",
-            "Three metrics each: `funnelwatch_tenant_…`, `funnelwatch_department_…`, `funnelwatch_manager_…`, with the \
-             labels `tenant`, `department`, `manager` as far as they apply, and `window`, before their own.",
+            "Each is exported as three metrics: `funnelwatch_tenant_…`, `funnelwatch_department_…` and \
+             `funnelwatch_manager_…`. The labels `tenant`, `department`, `manager` (as applicable) and `window` come \
+             before their own labels.",
         ),
-        MetricGroup::Now => ("Figures of this instant", "As above, without `window`."),
+        MetricGroup::Now => ("Current figures", "As above, without `window`."),
         MetricGroup::Norm => (
             "Norms",
-            "What the figures are held against, as it is in force in each department; labels `tenant` and `department` \
-             stand before their own. Overrides by pipeline and source are not in them.",
+            "The norms in force in each department. The labels `tenant` and `department` precede their own labels. \
+             Overrides by pipeline and source are not included.",
         ),
-        MetricGroup::Processor => ("The processor", "What each process says of itself."),
+        MetricGroup::Processor => ("Processor", "Metrics of each process."),
     }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_reference_is_the_one_in_docs() {
-        super::super::tests::hold("metrics.md", &super::reference());
+    fn the_page_in_docs_is_up_to_date() {
+        super::super::tests::assert_document("metrics.md", &super::reference());
     }
 }

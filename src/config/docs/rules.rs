@@ -1,82 +1,85 @@
-//! Owns `docs/rules.md` and `docs/rules.ru.md`: every rule for a head of sales and for whoever reads its alerts.
-//! Promises that all of it comes from the rules' own files, from the declared keys of the norms and from the table of
-//! evidence: a rule that is added stands here without a line of its own.
+//! Generates `docs/rules.md` and `docs/rules.ru.md`, the reference of all rules for heads of sales and readers of
+//! alerts, from the rule definitions, the declared norms keys and the evidence table: a new rule needs no changes here.
 
 use super::{default, value, write};
 use crate::config::key::{Absent, KeySpec, Need};
 use crate::config::keys::{COMMON, keys};
 use crate::domain::alert::Resolution;
 use crate::domain::evidence;
-use crate::domain::rule::{Evaluation, Language, Parameter, Rule, common};
+use crate::domain::rule::{Evaluation, Language, Parameter, Rule, common_wording};
 
-/// What the two pages say besides what the rules say of themselves.
+/// The fixed texts of a page.
 struct Words {
     introduction: &'static str,
-    /// The head of the table of rules.
+    /// The header of the table of rules.
     head: &'static str,
-    nothing: &'static str,
+    /// The cell of a rule without settings.
+    no_settings: &'static str,
     terms: &'static str,
-    needed: &'static str,
-    one: &'static str,
+    required: &'static str,
+    one_required: &'static str,
     kind: &'static str,
     subject: &'static str,
     lasting: &'static str,
     settled: &'static str,
     act: &'static str,
-    /// The head of the table of keys in the norms.
-    set: &'static str,
-    /// The head of the table of keys in alerts.
-    told: &'static str,
+    /// The header of the table of norms keys.
+    norm_keys: &'static str,
+    /// The header of the table of alert keys.
+    alert_keys: &'static str,
     observed: &'static str,
     norm: &'static str,
     common: &'static str,
-    endings: &'static str,
+    resolutions: &'static str,
 }
 
 const ENGLISH: Words = Words {
     introduction: "\
-<!-- Written from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; change it there. -->
+<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
 
-# The rules
+# Rules
 
-What funnelwatch can find on a sales floor, why it matters, and what there is to set. The same page in Russian is
-[rules.ru.md](rules.ru.md). A rule is off until the norms name it; [`examples/norms.yaml`](examples/norms.yaml) is a set
-to start from, [configuration.md](configuration.md) tells every key, [alerts.md](alerts.md) the life of an alert. What
-the stage rules go by (`required`, `requires`, `max_time`, `early`) is set at the stages of `pipelines`.
+The rules that funnelwatch evaluates for sales departments: what each one detects, why it matters and how it is
+configured. This page is also available in Russian: [rules.ru.md](rules.ru.md). A rule is off unless the norms list it;
+[`examples/norms.yaml`](examples/norms.yaml) is a starting point. All keys are described in
+[configuration.md](configuration.md), the statuses of an alert in [alerts.md](alerts.md). The settings of the stage
+rules (`required`, `requires`, `max_time`, `early`) belong to the stages in `pipelines`.
 
 There are three kinds of rules.
 
 - **Lasting**: something that should have happened has not. The alert fires at the deadline, escalates if the norm says
-  so, and ends when what was missing comes, or when the lead or deal is closed or deleted.
-- **Act**: something was done that should not have been. The alert is raised once; it has no end and never escalates.
-- **Figures**: a manager's figures over a rolling window, looked at whenever the window moves. The alert fires when they
-  are beyond the norm, with enough cases to judge by, and ends when they are back, or when too few cases are left.
+  so, and is resolved when the missing action occurs, or when the lead or deal is closed or deleted.
+- **Act**: something was done that should not have been. The alert is raised once; it is never resolved and never
+  escalates.
+- **Figures**: a manager's figures over a sliding window, evaluated at every slide. The alert fires when they violate
+  the norm and the sample is large enough, and is resolved when they meet the norm again or the sample becomes too
+  small.
 
-A subject's `ID` and `STAGE` are the CRM's ids, `KEY` is a keyed hash of a phone or an address, `WINDOW` is the size of
-the window, such as `7d`. In the sentences, words in braces stand for the subject and for values of the alert; lengths
-of time are told as `1 h 5 min` there, and in seconds in the alert.
+In a subject, `ID` and `STAGE` are CRM ids, `KEY` is a keyed hash of a phone number or an address, and `WINDOW` is the
+size of the window, such as `7d`. In messages, words in braces stand for the subject and for values of the alert.
+Durations are written as `1 h 5 min` in messages and in seconds in alert fields.
 ",
-    head: "| rule | what it finds | why it matters | what one sets | kind |",
-    nothing: "only that it is on",
+    head: "| rule | violation | why it matters | settings | kind |",
+    no_settings: "none",
     terms: "[`terms`](configuration.md#normsterms)",
-    needed: "needed",
-    one: "one needed",
+    required: "required",
+    one_required: "one required",
     kind: "Kind",
     subject: "Subject",
-    lasting: "While it lasts",
-    settled: "When it is over",
-    act: "It says",
-    set: "| in the norms | value | default | meaning |\n| --- | --- | --- | --- |\n",
-    told: "| in alerts | key | unit | meaning |\n| --- | --- | --- | --- |\n",
+    lasting: "Message while open",
+    settled: "Message when resolved",
+    act: "Message",
+    norm_keys: "| norm key | value | default | meaning |\n| --- | --- | --- | --- |\n",
+    alert_keys: "| alert field | key | unit | meaning |\n| --- | --- | --- | --- |\n",
     observed: "observed",
     norm: "norm",
     common: "\
-## What every rule has
+## Common keys
 
-In the norms each rule may also have these keys; those that go by `terms` have no `escalate_after`.
+Every rule also accepts these keys in the norms; rules configured by `terms` have no `escalate_after`.
 ",
-    endings: "\
-These ends are told in the same words for every rule. `{n}` is the number of cases.
+    resolutions: "\
+These resolutions have the same message for all rules. `{n}` is the number of cases.
 
 | resolution | English | Russian |
 | --- | --- | --- |
@@ -85,100 +88,104 @@ These ends are told in the same words for every rule. `{n}` is the number of cas
 
 const RUSSIAN: Words = Words {
     introduction: "\
-<!-- Written from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; change it there. -->
+<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
 
 # Правила
 
-Что funnelwatch умеет замечать в отделе продаж, почему это важно и что здесь настраивается. Та же страница
-по-английски: [rules.md](rules.md). Правило выключено, пока его не назовут нормы; начать можно
-с [`examples/norms.yaml`](examples/norms.yaml). Все ключи описаны в [configuration.md](configuration.md), жизнь
-оповещения — в [alerts.md](alerts.md). То, по чему судят правила об этапах (`required`, `requires`, `max_time`,
-`early`), задаётся у этапов в `pipelines`.
+Правила, по которым funnelwatch контролирует отделы продаж: что выявляет каждое правило, почему это важно и что в нём
+настраивается. Эта страница на английском: [rules.md](rules.md). Правило действует, только если указано в нормах; за
+основу можно взять [`examples/norms.yaml`](examples/norms.yaml). Все ключи описаны
+в [configuration.md](configuration.md), статусы оповещений — в [alerts.md](alerts.md). Настройки для правил об этапах
+(`required`, `requires`, `max_time`, `early`) задаются у этапов в `pipelines`.
 
 Правила бывают трёх видов.
 
-- **Длится**: не произошло то, что должно было. Оповещение приходит в срок, повторяется, если так велит норма,
-  и кончается, когда недостающее сделано либо лид или сделка закрыты или удалены.
-- **Поступок**: сделано то, чего делать не следовало. Оповещение приходит один раз; у него нет конца и повторов.
-- **Показатели**: показатели менеджера за скользящее окно; проверяются при каждом его сдвиге. Оповещение приходит, когда
-  они хуже нормы и случаев достаточно, и кончается, когда они снова в норме или случаев осталось мало.
+- **Длящееся нарушение**: не сделано то, что должно быть сделано. Оповещение создаётся по истечении срока, эскалируется,
+  если это задано в норме, и завершается, когда недостающее сделано либо лид или сделка закрыты или удалены.
+- **Действие**: сделано то, чего делать не следовало. Оповещение создаётся один раз, не завершается и не эскалируется.
+- **Показатели**: показатели менеджера за скользящее окно проверяются при каждом его сдвиге. Оповещение создаётся, когда
+  показатели хуже нормы и случаев достаточно, и завершается, когда они снова в норме или случаев стало слишком мало.
 
-`ID` и `STAGE` в том, о чём оповещение, — идентификаторы из CRM, `KEY` — хеш телефона или адреса с ключом, `WINDOW` —
-размер окна, например `7d`. Слова в фигурных скобках заменяются тем, о чём оповещение, и его значениями; время
-в сообщении пишется как `1 ч 5 мин`, а в самом оповещении — в секундах.
+В предмете оповещения `ID` и `STAGE` — идентификаторы из CRM, `KEY` — хеш телефона или адреса с ключом, `WINDOW` —
+размер окна, например `7d`. В сообщениях слова в фигурных скобках заменяются предметом и значениями оповещения.
+Длительность в сообщениях указывается как `1 ч 5 мин`, в полях оповещения — в секундах.
 ",
-    head: "| правило | что находит | почему это важно | что настраивается | вид |",
-    nothing: "только включить",
+    head: "| правило | нарушение | почему это важно | настройки | вид |",
+    no_settings: "нет",
     terms: "[`terms`](configuration.md#normsterms)",
-    needed: "обязательно",
-    one: "обязательно одно из двух",
+    required: "обязательно",
+    one_required: "обязателен один из двух",
     kind: "Вид",
-    subject: "О чём",
-    lasting: "Пока длится",
-    settled: "Когда кончилось",
+    subject: "Предмет",
+    lasting: "Сообщение о нарушении",
+    settled: "Сообщение о завершении",
     act: "Сообщение",
-    set: "| в нормах | без него | что значит |\n| --- | --- | --- |\n",
-    told: "| в оповещении | ключ | единица | что значит |\n| --- | --- | --- | --- |\n",
+    norm_keys: "| ключ в нормах | по умолчанию | что означает |\n| --- | --- | --- |\n",
+    alert_keys: "| поле оповещения | ключ | единица | что означает |\n| --- | --- | --- | --- |\n",
     observed: "observed",
     norm: "norm",
     common: "\
-## Что есть у каждого правила
+## Общие ключи
 
-В нормах у каждого правила могут быть и эти ключи; у правил, которые судят по `terms`, нет `escalate_after`.
+В нормах у каждого правила могут быть и эти ключи; у правил, которые настраиваются через `terms`, нет `escalate_after`.
 ",
-    endings: "\
-О таких концах все правила говорят одинаково. `{n}` — число случаев.
+    resolutions: "\
+При этих причинах завершения сообщение одинаково для всех правил. `{n}` — число случаев.
 
 | resolution | по-английски | по-русски |
 | --- | --- | --- |
 ",
 };
 
-/// What the keys of a parameter mean, in Russian, in the order of [`keys`].
+/// The Russian help texts of the keys of a parameter, in the order of [`keys`].
 fn in_russian(parameter: Parameter) -> &'static [&'static str] {
     match parameter {
-        Parameter::Within => &["срок от начала отсчёта, по часам правила"],
-        Parameter::Clock => &["какое время считается: всё (`wall`) или рабочее (`business`)"],
-        Parameter::Response => &["что считается ответом: любая попытка (`attempt`) или разговор (`conversation`)"],
-        Parameter::Attempts => &["сколько нужно попыток"],
-        Parameter::Entities => &["за чем следить: за лидами, за сделками"],
+        Parameter::Within => &["срок от начала отсчёта, по часам правила (`clock`)"],
+        Parameter::Clock => &["какое время учитывается: всё (`wall`) или рабочее (`business`)"],
+        Parameter::Response => {
+            &["что считается ответом: любая попытка связаться (`attempt`) или разговор (`conversation`)"]
+        }
+        Parameter::Attempts => &["требуемое число попыток связаться"],
+        Parameter::Entities => &["к чему применяется правило: к лидам, к сделкам"],
         Parameter::AppliesTo => &["какие исходы требуют причины"],
-        Parameter::AllowedReasons => &["какие причины уважительны"],
-        Parameter::MinTouches => &["сколько обращений нужно до отказа"],
-        Parameter::Channels => &["за какими каналами следить"],
-        Parameter::Window => &["размер окна, по которому судят"],
-        Parameter::Basis => &["от чего доля: от лидов, созданных в окне (`cohort`), или от закрытых в нём (`closed`)"],
+        Parameter::AllowedReasons => &["какие причины допустимы"],
+        Parameter::MinTouches => &["требуемое число попыток связаться до закрытия"],
+        Parameter::Channels => &["к каким каналам применяется правило"],
+        Parameter::Window => &["размер окна, за которое проверяется показатель"],
+        Parameter::Basis => {
+            &["от чего считается доля: от лидов, созданных в окне (`cohort`), или от закрытых в нём (`closed`)"]
+        }
         Parameter::Share => &[
-            "наименьшая доля лидов, которую менеджер должен превращать в сделки",
-            "то же как часть доли его отдела; задаётся одно из двух",
+            "минимальная доля лидов, которые становятся сделками у менеджера",
+            "то же, но относительно доли отдела; задаётся один из двух ключей",
         ],
-        Parameter::Score => &["наименьшая допустимая средняя оценка"],
-        Parameter::AtMostLag => &["наибольшая допустимая задержка"],
-        Parameter::AtMost => &["наибольшая допустимая доля"],
-        Parameter::Quantile => &["по какому квантилю задержек судят"],
-        Parameter::MinSample => &["при меньшем числе случаев оценки нет"],
+        Parameter::Score => &["минимальная средняя оценка"],
+        Parameter::AtMostLag => &["максимальная задержка"],
+        Parameter::AtMost => &["максимальная доля"],
+        Parameter::Quantile => &["какой квантиль задержек проверяется"],
+        Parameter::MinSample => &["минимальное число случаев; при меньшем показатель не проверяется"],
         Parameter::Terms => &[],
     }
 }
 
-/// What [`COMMON`] means, in Russian.
+/// The Russian help texts of [`COMMON`].
 const COMMON_IN_RUSSIAN: &[&str] = &[
     "`false` выключает правило",
-    "насколько это важно; каждое повторное оповещение на ступень важнее",
-    "когда повторять: по возрастанию, от срока, по часам правила",
+    "важность нарушения; каждая эскалация повышает её на одну ступень",
+    "моменты эскалации: по возрастанию, от срока, по часам правила",
 ];
 
 fn kind(rule: Rule) -> [&'static str; 2] {
     match rule.definition().evaluation {
-        Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длится"],
-        Evaluation::Act(_) => ["act", "поступок"],
+        Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длящееся нарушение"],
+        Evaluation::Act(_) => ["act", "действие"],
         Evaluation::Window(_) => ["figures", "показатели"],
     }
 }
 
-/// The page in a language.
-pub fn page(language: Language) -> String {
-    let number = language as usize;
+/// The page in the given language.
+pub(super) fn page(language: Language) -> String {
+    let index = language as usize;
     let words = match language {
         Language::En => ENGLISH,
         Language::Ru => RUSSIAN,
@@ -187,15 +194,15 @@ pub fn page(language: Language) -> String {
     write(&mut out, format!("\n{}\n| --- | --- | --- | --- | --- |\n", words.head));
     for rule in Rule::ALL {
         let (name, definition) = (rule.name(), rule.definition());
-        let (about, why, kind) = (definition.about[number], definition.why[number], kind(*rule)[number]);
-        let set = brief(definition.takes, &words, language);
-        write(&mut out, format!("| [`{name}`](#{name}) | {about} | {why} | {set} | {kind} |\n"));
+        let (about, why, kind) = (definition.about[index], definition.why[index], kind(*rule)[index]);
+        let settings = summary(definition.takes, &words, language);
+        write(&mut out, format!("| [`{name}`](#{name}) | {about} | {why} | {settings} | {kind} |\n"));
     }
-    write(&mut out, format!("\n{}\n{}", words.common, words.set));
+    write(&mut out, format!("\n{}\n{}", words.common, words.norm_keys));
     COMMON.iter().zip(COMMON_IN_RUSSIAN).for_each(|(key, help)| row(&mut out, key, help, &words, language));
-    write(&mut out, format!("\n{}", words.endings));
+    write(&mut out, format!("\n{}", words.resolutions));
     for resolution in Resolution::ALL {
-        if let Some([english, russian]) = common(resolution) {
+        if let Some([english, russian]) = common_wording(resolution) {
             write(&mut out, format!("| `{}` | {english} | {russian} |\n", resolution.name()));
         }
     }
@@ -203,76 +210,76 @@ pub fn page(language: Language) -> String {
     out
 }
 
-/// What one sets, in a cell.
-fn brief(takes: &[Parameter], words: &Words, language: Language) -> String {
+/// The settings of a rule, for a table cell.
+fn summary(takes: &[Parameter], words: &Words, language: Language) -> String {
     let mut parts = Vec::new();
     for parameter in takes {
         if *parameter == Parameter::Terms {
             parts.push(words.terms.into());
         }
-        // Keys of one parameter are ways to say one thing.
+        // Keys of one parameter are alternatives.
         let keys = keys(*parameter);
         let names: Vec<_> = keys.iter().map(|key| format!("`{}`", key.name)).collect();
-        parts.extend(keys.first().map(|key| match absent(key, words, language) {
-            without if without.is_empty() => names.join(" \\| "),
-            without => format!("{} ({without})", names.join(" \\| ")),
+        parts.extend(keys.first().map(|key| match default_of(key, words, language) {
+            default if default.is_empty() => names.join(" \\| "),
+            default => format!("{} ({default})", names.join(" \\| ")),
         }));
     }
-    if parts.is_empty() { words.nothing.into() } else { parts.join(", ") }
+    if parts.is_empty() { words.no_settings.into() } else { parts.join(", ") }
 }
 
-/// What holds without a key.
-fn absent(key: &KeySpec, words: &Words, language: Language) -> String {
+/// The default of a key.
+fn default_of(key: &KeySpec, words: &Words, language: Language) -> String {
     match (key.need, key.absent, language) {
-        (Need::Must | Need::InForce, ..) => words.needed.into(),
-        (Need::OneInForce, ..) => words.one.into(),
-        (_, Absent::Told("any reason"), Language::Ru) => "любая причина".into(),
-        (_, Absent::Told("the first of `windows`"), Language::Ru) => "первое из `windows`".into(),
+        (Need::Required | Need::InForce, ..) => words.required.into(),
+        (Need::OneInForce, ..) => words.one_required.into(),
+        (_, Absent::Described("any reason"), Language::Ru) => "любая причина".into(),
+        (_, Absent::Described("the first of `windows`"), Language::Ru) => "первое из `windows`".into(),
         _ => default(key),
     }
 }
 
 fn row(out: &mut String, key: &KeySpec, russian: &str, words: &Words, language: Language) {
-    let (name, without) = (key.name, absent(key, words, language));
+    let (name, default) = (key.name, default_of(key, words, language));
     write(
         out,
         match language {
-            Language::En => format!("| `{name}` | {} | {without} | {} |\n", value(&key.kind), key.help),
-            Language::Ru => format!("| `{name}` | {without} | {russian} |\n"),
+            Language::En => format!("| `{name}` | {} | {default} | {} |\n", value(&key.kind), key.help),
+            Language::Ru => format!("| `{name}` | {default} | {russian} |\n"),
         },
     );
 }
 
 fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
-    let (definition, number) = (rule.definition(), language as usize);
+    let (definition, index) = (rule.definition(), language as usize);
     let sentence = |text: &str| {
         let mut letters = text.chars();
         let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
         format!("{first}{}.", letters.as_str())
     };
-    let (about, why) = (sentence(definition.about[number]), definition.why[number]);
+    let (about, why) = (sentence(definition.about[index]), definition.why[index]);
     let subjects: Vec<_> = definition.subjects.iter().map(|subject| format!("`{subject}`")).collect();
-    let (kind, subjects) = (kind(rule)[number], subjects.join(", "));
+    let (kind, subjects) = (kind(rule)[index], subjects.join(", "));
     write(out, format!("\n## `{}`\n\n{about} {why}\n\n", rule.name()));
     write(out, format!("- {}: {kind}\n- {}: {subjects}\n", words.kind, words.subject));
     let wording = definition.wording;
     let act = wording.settled[0].is_empty();
-    let said = [(if act { words.act } else { words.lasting }, wording.lasting), (words.settled, wording.settled)];
-    for (when, sentences) in said.into_iter().filter(|(_, sentences)| !sentences[0].is_empty()) {
-        let [first, second] = [sentences[number], sentences[1 - number]];
+    let messages = [(if act { words.act } else { words.lasting }, wording.lasting), (words.settled, wording.settled)];
+    for (when, sentences) in messages.into_iter().filter(|(_, sentences)| !sentences[0].is_empty()) {
+        let [first, second] = [sentences[index], sentences[1 - index]];
         write(out, format!("- {when}:\n  - “{first}”\n  - “{second}”\n"));
     }
     if definition.takes.contains(&Parameter::Terms) {
-        let what = words.head.split(" | ").nth(3).unwrap_or_default();
-        write(out, format!("- {}: {}\n", sentence(what).trim_end_matches('.'), words.terms));
+        let settings = words.head.split(" | ").nth(3).unwrap_or_default();
+        write(out, format!("- {}: {}\n", sentence(settings).trim_end_matches('.'), words.terms));
     }
-    let set: Vec<_> =
+    let settings: Vec<_> =
         definition.takes.iter().flat_map(|parameter| keys(*parameter).iter().zip(in_russian(*parameter))).collect();
-    if !set.is_empty() {
-        write(out, format!("\n{}", words.set));
-        set.into_iter().for_each(|(key, help)| row(out, key, help, words, language));
+    if !settings.is_empty() {
+        write(out, format!("\n{}", words.norm_keys));
+        settings.into_iter().for_each(|(key, help)| row(out, key, help, words, language));
     }
-    write(out, format!("\n{}", words.told));
+    write(out, format!("\n{}", words.alert_keys));
     for (part, keys) in [(words.observed, definition.observed), (words.norm, definition.norm)] {
         for key in keys {
             let Some(evidence) = evidence::of(rule, key) else { continue };
@@ -280,26 +287,26 @@ fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
                 evidence::Unit::Name(names) => {
                     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
                 }
-                unit => unit.name()[number].into(),
+                unit => unit.name()[index].into(),
             };
-            write(out, format!("| `{part}` | `{key}` | {unit} | {} |\n", evidence.about[number]));
+            write(out, format!("| `{part}` | `{key}` | {unit} | {} |\n", evidence.about[index]));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::hold;
+    use super::super::tests::assert_document;
     use super::*;
 
     #[test]
-    fn the_rules_are_the_ones_in_docs() {
-        hold("rules.md", &page(Language::En));
-        hold("rules.ru.md", &page(Language::Ru));
+    fn the_pages_in_docs_are_up_to_date() {
+        assert_document("rules.md", &page(Language::En));
+        assert_document("rules.ru.md", &page(Language::Ru));
     }
 
     #[test]
-    fn every_key_is_told_in_russian() {
+    fn every_key_has_a_russian_help_text() {
         assert_eq!(COMMON.len(), COMMON_IN_RUSSIAN.len());
         for rule in Rule::ALL {
             for parameter in rule.definition().takes {
@@ -309,13 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_breaks_a_table() {
+    fn texts_fit_in_table_cells() {
         for rule in Rule::ALL {
             let definition = rule.definition();
             let cells = [definition.about, definition.why].concat();
             assert!(cells.iter().all(|text| !text.contains(['|', '\n'])), "{}", rule.name());
             let about = definition.about.iter().all(|about| !about.ends_with('.'));
-            assert!(about, "{}: `about` is half a sentence", rule.name());
+            assert!(about, "{}: `about` ends with a full stop", rule.name());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Owns what is told of the records of a shard without rebuilding it: what there is of whom, and all that is wrong.
+//! Inspects the state records of a shard without restoring it: record counts per tenant, and all faults.
 
 use super::{RebuildError, RestoreContext, StateLoader};
 use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
@@ -8,43 +8,43 @@ use crate::domain::id::TenantId;
 use crate::domain::partitioner::shard as shard_of;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What there is of a tenant.
+/// The state records of one tenant, counted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Holding<'a> {
-    /// Which.
+    /// The tenant.
     pub tenant: TenantId,
-    /// Applied events.
+    /// The number of applied events.
     pub events: usize,
-    /// Violations of window rules that last.
+    /// The number of ongoing violations of window rules.
     pub open: usize,
-    /// Records of it that are of no use.
+    /// The number of its damaged records.
     pub damaged: usize,
-    /// What does not follow from its events; `None`: that record is missing or damaged.
+    /// Its tenant record; `None` if it is missing or damaged.
     pub state: Option<&'a TenantRecord>,
 }
 
 impl StateLoader {
-    /// How many records there are, less those that others replaced.
+    /// The number of records, not counting replaced ones.
     pub fn live(&self) -> usize {
         let shard = usize::from(self.shard.is_some());
         let events: usize = self.events.values().map(|events| events.len()).sum();
         shard + events + self.tenants.len() + self.violation_keys.len() + self.norms.len() + self.flaws.len()
     }
 
-    /// How many applied events there are, damaged ones among them.
+    /// The digest of the applied events found, including damaged ones.
     pub fn digest(&self) -> StateDigest {
         self.digest
     }
 
-    /// How many records are of no use.
+    /// The number of damaged records.
     pub fn damaged(&self) -> usize {
         self.flaws.len()
     }
 
-    /// What there is of each tenant, in order of their ids.
+    /// The record counts of each tenant, in order of tenant ids.
     pub fn holdings(&self) -> Vec<Holding<'_>> {
         let mut damaged = BTreeMap::<TenantId, usize>::new();
-        for tenant in self.flawed().filter_map(|key| key.tenant().cloned()) {
+        for tenant in self.damaged_keys().filter_map(|key| key.tenant().cloned()) {
             *damaged.entry(tenant).or_default() += 1;
         }
         let events = self.events.iter().filter(|(_, events)| !events.is_empty()).map(|(tenant, _)| tenant);
@@ -54,7 +54,10 @@ impl StateLoader {
         }
         let holding = |(tenant, damaged)| Holding {
             events: self.events.get(&tenant).map_or(0, |events| events.len()),
-            open: self.violations.get(&tenant).map_or(0, |all| all.values().filter(|one| !one.over).count()),
+            open: self
+                .violations
+                .get(&tenant)
+                .map_or(0, |all| all.values().filter(|violation| !violation.ended).count()),
             damaged,
             state: self.tenants.get(&tenant),
             tenant,
@@ -62,60 +65,63 @@ impl StateLoader {
         damaged.into_iter().map(holding).collect()
     }
 
-    /// The applied events of a tenant in order of effect, with what happened; `None` where that cannot be read.
+    /// The applied events of a tenant in event order, each with its payload; `None` if the payload cannot be decoded.
     pub fn history(&self, tenant: &TenantId) -> Vec<(&AppliedEvent, Option<Payload>)> {
-        let mut kept: Vec<_> = self.events.get(tenant).into_iter().flat_map(|events| events.values()).collect();
-        kept.sort_unstable_by_key(|kept| kept.order);
-        kept.into_iter().map(|kept| (kept, (PACKING.unpack)(changelog::topic(kept.order), &kept.packed))).collect()
+        let mut events: Vec<_> = self.events.get(tenant).into_iter().flat_map(|events| events.values()).collect();
+        events.sort_unstable_by_key(|event| event.order);
+        events
+            .into_iter()
+            .map(|event| (event, (PACKING.unpack)(changelog::topic(event.order), &event.packed)))
+            .collect()
     }
 
-    /// All that is wrong with the records of this one of so many shards. Only if it is nothing can it be rebuilt.
-    pub fn faults(&self, shard: u32, shards: u32, plan: &RestoreContext) -> Vec<RebuildError> {
+    /// All faults in the records of `shard`, one of `shards` shards. The shard can be restored only if there are none.
+    pub fn faults(&self, shard: u32, shards: u32, context: &RestoreContext) -> Vec<RebuildError> {
         let mut faults: Vec<_> = self.flaws().collect();
-        faults.extend(self.miscounted());
+        faults.extend(self.digest_mismatch());
         faults.extend(self.unreadable());
-        let flawed: Vec<StateKey> = self.flawed().collect();
+        let damaged_keys: Vec<StateKey> = self.damaged_keys().collect();
         let mut norm_versions = BTreeSet::new();
         for Holding { tenant, state, .. } in self.holdings() {
             let home = shard_of(tenant.as_str(), shards);
             if home != shard {
-                faults.push(RebuildError::Misplaced(tenant.clone(), home));
+                faults.push(RebuildError::WrongShard(tenant.clone(), home));
             }
             match state {
                 Some(state) if state.norm_versions.is_empty() => {
-                    faults.push(RebuildError::Missing(format!("the norms of tenant {tenant}")));
+                    faults.push(RebuildError::Missing(format!("norms of tenant {tenant}")));
                 }
                 Some(state) => norm_versions.extend(state.norm_versions.iter().map(|(_, norms)| norms)),
-                None if flawed.contains(&StateKey::Tenant(tenant.clone())) => {}
-                None => faults.push(RebuildError::Missing(format!("tenant {tenant}, only of what it has"))),
+                None if damaged_keys.contains(&StateKey::Tenant(tenant.clone())) => {}
+                None => faults.push(RebuildError::Missing(format!("tenant {tenant}, referred to by other records"))),
             }
         }
         let mut known = Vec::new();
-        faults.extend(norm_versions.into_iter().filter_map(|name| self.norms_of(name, plan, &mut known).err()));
+        faults.extend(norm_versions.into_iter().filter_map(|name| self.norms_of(name, context, &mut known).err()));
         faults
     }
 
-    /// Whether the applied events are not those that the shard is said to consist of.
-    pub(super) fn miscounted(&self) -> Option<RebuildError> {
+    /// The error if the applied events do not match the digest in the shard record.
+    pub(super) fn digest_mismatch(&self) -> Option<RebuildError> {
         let Some(shard) = &self.shard else {
-            let told = self.flawed().any(|key| key == StateKey::Shard);
-            return (self.live() > 0 && !told).then(|| RebuildError::Missing("where the shard stands".into()));
+            let damaged = self.damaged_keys().any(|key| key == StateKey::Shard);
+            return (self.live() > 0 && !damaged).then(|| RebuildError::Missing("shard checkpoint".into()));
         };
         (shard.digest != self.digest).then_some(RebuildError::Incomplete(shard.digest, self.digest))
     }
 
-    /// Events whose bytes are whole, and of which this program makes nothing.
+    /// Intact events whose payload cannot be decoded by this version.
     fn unreadable(&self) -> impl Iterator<Item = RebuildError> {
-        let unknown = |kept: &&AppliedEvent| (PACKING.unpack)(changelog::topic(kept.order), &kept.packed).is_none();
+        let unknown = |event: &&AppliedEvent| (PACKING.unpack)(changelog::topic(event.order), &event.packed).is_none();
         self.events.iter().flat_map(move |(tenant, events)| {
             let error =
-                move |kept: &AppliedEvent| RebuildError::unreadable(tenant, (kept.order.source, kept.order.offset));
+                move |event: &AppliedEvent| RebuildError::unreadable(tenant, (event.order.source, event.order.offset));
             events.values().filter(unknown).map(error)
         })
     }
 
-    /// What the damaged records are of.
-    pub(super) fn flawed(&self) -> impl Iterator<Item = StateKey> {
+    /// The keys of the damaged records.
+    pub(super) fn damaged_keys(&self) -> impl Iterator<Item = StateKey> {
         self.flaws.keys().filter_map(|key| StateKey::read(key))
     }
 }

@@ -1,51 +1,51 @@
-//! Owns what is to be written so that a tenant, or a shard, begins anew. Promises that the rest of a shard stays as it was,
-//! and that the last record is the shard's own, as in every transaction.
+//! Builds the records that reset a tenant or a shard to empty state. The rest of the shard is unchanged, and the last
+//! record is the shard's own, as in every transaction.
 
 use super::{RebuildError, StateLoader};
 use crate::codec::state::{Records, SHARD, ShardRecord, StateKey};
 use crate::domain::id::TenantId;
 use crate::domain::time::Timestamp;
 
-/// How many records go.
+/// The number of records removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     /// Applied events.
     pub events: usize,
-    /// Tenants.
+    /// Tenant records.
     pub tenants: usize,
-    /// Violations of window rules; those that are over among them.
+    /// Violations of window rules, including past ones.
     pub violations: usize,
-    /// Of these, how many last.
+    /// Violations that are ongoing.
     pub open: usize,
-    /// Norms.
+    /// Norms records.
     pub norms: usize,
-    /// Damaged records of any kind; they count here only.
+    /// Damaged records of any kind; not included in the other counts.
     pub damaged: usize,
-    /// Where the shard stands.
+    /// Shard records.
     pub shards: usize,
 }
 
 impl Gone {
-    /// All of them.
+    /// The total.
     pub fn records(&self) -> usize {
         self.events + self.tenants + self.violations + self.norms + self.damaged + self.shards
     }
 }
 
 impl StateLoader {
-    /// What makes a tenant begin anew: its records go, and the shard is without them. An error: the shard itself is not in
-    /// order, so nobody knows what it would be without the tenant.
-    pub fn without_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(Records, Gone), RebuildError> {
-        if let Some(fault) = self.miscounted() {
+    /// The records that reset a tenant: tombstones for its records and an updated shard record. Fails if the shard's
+    /// digest does not match, because the digest without the tenant is unknown then.
+    pub fn reset_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(Records, Gone), RebuildError> {
+        if let Some(fault) = self.digest_mismatch() {
             return Err(fault);
         }
-        let Some(shard) = &self.shard else { return Err(RebuildError::Missing("where the shard stands".into())) };
-        let (mut records, mut gone) = (Records::default(), Gone::default());
-        self.bury_tenant(tenant, &mut records, &mut gone);
+        let Some(shard) = &self.shard else { return Err(RebuildError::Missing("shard checkpoint".into())) };
+        let (mut records, mut removed) = (Records::default(), Gone::default());
+        self.remove_tenant(tenant, &mut records, &mut removed);
         for key in self.flaws.keys() {
             if StateKey::read(key).is_some_and(|key| key.tenant() == Some(tenant)) {
-                records.bury(key);
-                gone.damaged += 1;
+                records.tombstone(key);
+                removed.damaged += 1;
             }
         }
         let mut digest = self.digest;
@@ -53,49 +53,49 @@ impl StateLoader {
             records.iter().map(|(key, _)| key).filter(|key| matches!(StateKey::read(key), Some(StateKey::Event(..))));
         events.for_each(|key| digest.remove(key));
         records.shard(&ShardRecord { checkpoint: shard.checkpoint.clone(), digest, written: now });
-        Ok((records, gone))
+        Ok((records, removed))
     }
 
-    /// What makes the shard begin anew: all its records go, whatever is wrong with them.
-    pub fn without_all(&self) -> (Records, Gone) {
-        let (mut records, mut gone) = (Records::default(), Gone::default());
+    /// The records that reset the shard: tombstones for all its records, damaged or not.
+    pub fn reset_shard(&self) -> (Records, Gone) {
+        let (mut records, mut removed) = (Records::default(), Gone::default());
         let mut tenants: Vec<&TenantId> = self.tenants.keys().chain(self.events.keys()).collect();
         tenants.extend(self.violations.keys());
         tenants.sort_unstable();
         tenants.dedup();
         for tenant in tenants {
-            self.bury_tenant(tenant, &mut records, &mut gone);
+            self.remove_tenant(tenant, &mut records, &mut removed);
         }
         for id in self.norms.keys() {
-            records.no_norms(id);
-            gone.norms += 1;
+            records.remove_norms(id);
+            removed.norms += 1;
         }
         for key in self.flaws.keys() {
-            gone.damaged += 1;
+            removed.damaged += 1;
             if key != SHARD {
-                records.bury(key);
+                records.tombstone(key);
             }
         }
-        gone.shards = usize::from(self.shard.is_some());
-        if gone.records() > 0 {
-            records.bury(SHARD);
+        removed.shards = usize::from(self.shard.is_some());
+        if removed.records() > 0 {
+            records.tombstone(SHARD);
         }
-        (records, gone)
+        (records, removed)
     }
 
-    fn bury_tenant(&self, tenant: &TenantId, records: &mut Records, gone: &mut Gone) {
+    fn remove_tenant(&self, tenant: &TenantId, records: &mut Records, removed: &mut Gone) {
         for source in self.events.get(tenant).into_iter().flat_map(|events| events.keys()) {
-            records.gone(tenant, *source);
-            gone.events += 1;
+            records.remove_applied(tenant, *source);
+            removed.events += 1;
         }
         for (key, violation) in self.violations.get(tenant).into_iter().flatten() {
             records.violation(tenant, key, None);
-            gone.violations += 1;
-            gone.open += usize::from(!violation.over);
+            removed.violations += 1;
+            removed.open += usize::from(!violation.ended);
         }
         if self.tenants.contains_key(tenant) {
-            records.no_tenant(tenant);
-            gone.tenants += 1;
+            records.remove_tenant(tenant);
+            removed.tenants += 1;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Owns the proof that what is wrong with a shard's records is found, all of it, and that a reset leaves the rest whole.
+//! Tests that all faults in the records of a shard are found, and that a reset leaves the other records intact.
 
 use super::*;
 use crate::domain::alert::Severity;
@@ -18,7 +18,7 @@ struct Partition {
 }
 
 impl Partition {
-    fn take(&mut self, records: &Records) {
+    fn append(&mut self, records: &Records) {
         self.records.extend(records.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))));
     }
 
@@ -30,16 +30,16 @@ impl Partition {
         let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset, source: 0 };
         let mut records = Records::default();
         self.digest.add(records.applied(&tenant.into(), order, None, &packed));
-        self.take(&records);
+        self.append(&records);
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Records)) {
         let mut records = Records::default();
         write(&mut records);
-        self.take(&records);
+        self.append(&records);
     }
 
-    fn stand(&mut self) {
+    fn checkpoint(&mut self) {
         let checkpoint = ShardCheckpoint { watermark: Timestamp(9000), ..ShardCheckpoint::default() };
         let state = ShardRecord { checkpoint, digest: self.digest, written: Timestamp(1) };
         self.write(|records| records.shard(&state));
@@ -49,14 +49,14 @@ impl Partition {
         self.records.push((key.to_vec(), Some(b"no record".to_vec())));
     }
 
-    fn gather(&self) -> StateLoader {
+    fn load(&self) -> StateLoader {
         let mut loader = StateLoader::default();
         self.records.iter().for_each(|(key, value)| loader.push(key, value.as_deref()));
         loader
     }
 
     fn faults(&self) -> Vec<String> {
-        self.gather().faults(0, 1, &plan()).iter().map(ToString::to_string).collect()
+        self.load().faults(0, 1, &context()).iter().map(ToString::to_string).collect()
     }
 }
 
@@ -74,12 +74,12 @@ fn norms() -> Norms {
     }
 }
 
-fn plan() -> RestoreContext {
+fn context() -> RestoreContext {
     RestoreContext { norms: Arc::new(norms()), timing: Timing::default() }
 }
 
-/// Two tenants of three events each; one has a violation that lasts.
-fn sound() -> Partition {
+/// A valid shard: two tenants with three events each, one of them with an ongoing violation.
+fn valid() -> Partition {
     let mut partition = Partition::default();
     let norms = protobuf::encode_norms(&norms());
     let id = state::norms_id(&norms);
@@ -92,7 +92,7 @@ fn sound() -> Partition {
     }
     let (key, violation) = violation();
     partition.write(|records| records.violation(&"b/c".into(), &key, Some(&violation)));
-    partition.stand();
+    partition.checkpoint();
     partition
 }
 
@@ -100,35 +100,38 @@ fn violation() -> (WindowViolationKey, WindowViolation) {
     let rule = Rule::ConversionLow;
     let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m-1".into(), rule };
     let violation = WindowViolation {
-        over: false,
+        ended: false,
         department: "north".into(),
         severity: Severity::Warning,
         level: 0,
         observed: Vec::new(),
         norm: Vec::new(),
-        told: None,
+        last_status: None,
     };
     (key, violation)
 }
 
 #[test]
-fn nothing_is_wrong_with_a_sound_shard_and_it_is_told_what_there_is() {
-    let loader = sound().gather();
-    assert_eq!(loader.faults(0, 1, &plan()), []);
+fn a_valid_shard_has_no_faults_and_is_counted() {
+    let loader = valid().load();
+    assert_eq!(loader.faults(0, 1, &context()), []);
     assert!(loader.is_settled());
     assert_eq!((loader.live(), loader.digest().applied, loader.damaged()), (11, 6, 0));
     let holdings = loader.holdings();
-    let counts: Vec<_> = holdings.iter().map(|one| (one.tenant.as_str(), one.events, one.open, one.damaged)).collect();
+    let counts: Vec<_> = holdings
+        .iter()
+        .map(|holding| (holding.tenant.as_str(), holding.events, holding.open, holding.damaged))
+        .collect();
     assert_eq!(counts, [("acme", 3, 0, 0), ("b/c", 3, 1, 0)]);
-    let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(kept, _)| kept.order.offset).collect();
+    let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(event, _)| event.order.offset).collect();
     assert_eq!(offsets, [1, 2, 3]);
-    let restored = loader.restore(0, &plan()).expect("it is sound").expect("there is state");
-    assert_eq!(restored.boards.len(), 2);
+    let restored = loader.restore(0, &context()).expect("valid").expect("there is state");
+    assert_eq!(restored.figures.len(), 2);
 }
 
 #[test]
-fn all_that_is_wrong_is_told() {
-    let mut partition = sound();
+fn all_faults_are_reported() {
+    let mut partition = valid();
     partition.damage(b"e/acme/0/2");
     partition.damage(b"t/b%2Fc");
     partition.event("lost", 4);
@@ -137,105 +140,107 @@ fn all_that_is_wrong_is_told() {
         [
             "event record \"e/acme/0/2\": the record is damaged",
             "tenant record \"t/b%2Fc\": the record is damaged",
-            "7 of 6 applied events are there",
-            "there is no record of tenant lost, only of what it has",
+            "found 7 of 6 applied events",
+            "missing record: tenant lost, referred to by other records",
         ]
     );
-    let loader = partition.gather();
+    let loader = partition.load();
     assert_eq!(loader.damaged(), 2);
-    assert_eq!(loader.holdings().iter().map(|one| one.damaged).collect::<Vec<_>>(), [1, 1, 0]);
-    let error = loader.restore(0, &plan()).expect_err("it is damaged");
+    assert_eq!(loader.holdings().iter().map(|holding| holding.damaged).collect::<Vec<_>>(), [1, 1, 0]);
+    let error = loader.restore(0, &context()).expect_err("damaged");
     assert!(error.to_string().starts_with("event record \"e/acme/0/2\""), "{error}");
 }
 
 #[test]
-fn what_is_missing_or_elsewhere_is_told() {
+fn missing_and_misplaced_records_are_reported() {
     let without = |kind: u8| {
-        let mut partition = sound();
+        let mut partition = valid();
         partition.records.retain(|(key, _)| key[0] != kind);
         partition.faults()
     };
-    assert_eq!(without(b's'), ["there is no record of where the shard stands"]);
+    assert_eq!(without(b's'), ["missing record: shard checkpoint"]);
     let norms = state::norms_id(&protobuf::encode_norms(&norms()));
-    assert_eq!(without(b'n'), [format!("there is no record of norms {norms}")]);
-    assert_eq!(without(b'e'), ["0 of 6 applied events are there"]);
-    let home = shard_of("acme", 1000);
-    let faults = sound().gather().faults(home + 1, 1000, &plan());
-    assert!(faults.contains(&RebuildError::Misplaced("acme".into(), home)), "{faults:?}");
+    assert_eq!(without(b'n'), [format!("missing record: norms {norms}")]);
+    assert_eq!(without(b'e'), ["found 0 of 6 applied events"]);
+    let owner = shard_of("acme", 1000);
+    let faults = valid().load().faults(owner + 1, 1000, &context());
+    assert!(faults.contains(&RebuildError::WrongShard("acme".into(), owner)), "{faults:?}");
     let mut partition = Partition::default();
     let order = EventOrder { at: Timestamp(1), rank: 0, offset: 7, source: 0 };
-    partition.write(|records| partition_census(records, order));
-    assert!(partition.faults().contains(
-        &"event record \"e/acme/0/7\": the record names a payload that this program does not know".to_owned()
-    ));
+    partition.write(|records| undecodable_event(records, order));
+    assert!(
+        partition
+            .faults()
+            .contains(&"event record \"e/acme/0/7\": the record contains a payload unknown to this program".to_owned())
+    );
 }
 
-/// An event whose bytes are whole and mean nothing.
-fn partition_census(records: &mut Records, order: EventOrder) {
+/// Writes an intact record whose payload cannot be decoded.
+fn undecodable_event(records: &mut Records, order: EventOrder) {
     records.applied(&"acme".into(), order, None, &[]);
 }
 
 #[test]
-fn the_last_record_of_a_key_counts_also_after_a_damaged_one() {
-    let mut partition = sound();
+fn the_last_record_of_a_key_wins_over_a_damaged_one() {
+    let mut partition = valid();
     partition.damage(b"e/acme/0/2");
     partition.damage(b"s");
-    assert_eq!(partition.gather().digest(), partition.digest, "its key is there");
-    assert!(partition.gather().shard().is_none());
-    let mended = sound();
-    partition.records.extend(mended.records);
+    assert_eq!(partition.load().digest(), partition.digest, "its key is present");
+    assert!(partition.load().shard().is_none());
+    let repaired = valid();
+    partition.records.extend(repaired.records);
     assert_eq!(partition.faults(), [""; 0]);
     partition.damage(b"x");
     assert_eq!(partition.faults(), ["unknown record \"x\": the record is damaged"]);
-    assert!(!partition.gather().is_settled());
+    assert!(!partition.load().is_settled());
     partition.records.push((b"x".to_vec(), None));
     assert_eq!(partition.faults(), [""; 0]);
 }
 
 #[test]
-fn a_tenant_goes_and_the_rest_stays() {
-    let mut partition = sound();
+fn resetting_a_tenant_keeps_the_others() {
+    let mut partition = valid();
     partition.damage(b"e/b%2Fc/0/2");
-    let (records, gone) = partition.gather().without_tenant(&"b/c".into(), Timestamp(77)).expect("it is countable");
+    let (records, removed) = partition.load().reset_tenant(&"b/c".into(), Timestamp(77)).expect("the digest matches");
     let expected = reset::Gone { events: 2, tenants: 1, violations: 1, open: 1, damaged: 1, ..Default::default() };
-    assert_eq!((gone, gone.records()), (expected, 5));
+    assert_eq!((removed, removed.records()), (expected, 5));
     assert_eq!(records.iter().last().map(|(key, value)| (key, value.is_some())), Some((state::SHARD, true)));
-    partition.take(&records);
+    partition.append(&records);
     assert_eq!(partition.faults(), [""; 0]);
-    let loader = partition.gather();
+    let loader = partition.load();
     assert_eq!(loader.holdings().len(), 1);
-    let shard = loader.shard().expect("it stands");
+    let shard = loader.shard().expect("a shard record");
     assert_eq!((shard.digest.applied, shard.written, shard.checkpoint.watermark), (3, Timestamp(77), Timestamp(9000)));
-    assert_eq!(loader.without_tenant(&"b/c".into(), Timestamp(0)).expect("it is sound").1.records(), 0);
+    assert_eq!(loader.reset_tenant(&"b/c".into(), Timestamp(0)).expect("valid").1.records(), 0);
 }
 
 #[test]
-fn a_tenant_does_not_go_alone_where_nobody_knows_what_would_be_left() {
-    let mut partition = sound();
+fn a_tenant_is_not_reset_if_the_digest_does_not_match() {
+    let mut partition = valid();
     partition.event("acme", 9);
-    let error = partition.gather().without_tenant(&"b/c".into(), Timestamp(0)).expect_err("one too many");
+    let error = partition.load().reset_tenant(&"b/c".into(), Timestamp(0)).expect_err("an extra event");
     assert!(matches!(error, RebuildError::Incomplete(..)), "{error}");
-    let mut partition = sound();
+    let mut partition = valid();
     partition.damage(state::SHARD);
-    let error = partition.gather().without_tenant(&"b/c".into(), Timestamp(0)).expect_err("it stands nowhere");
-    assert_eq!(error, RebuildError::Missing("where the shard stands".into()));
+    let error = partition.load().reset_tenant(&"b/c".into(), Timestamp(0)).expect_err("no checkpoint");
+    assert_eq!(error, RebuildError::Missing("shard checkpoint".into()));
 }
 
 #[test]
-fn a_shard_goes_whatever_is_wrong_with_it() {
-    for damaged in [&[][..], &[&b"s"[..], b"e/acme/0/2", b"t/acme", b"n/other", b"w/acme/1", b"unheard of"]] {
-        let mut partition = sound();
+fn a_shard_is_reset_whatever_its_faults() {
+    for damaged in [&[][..], &[&b"s"[..], b"e/acme/0/2", b"t/acme", b"n/other", b"w/acme/1", b"unknown"]] {
+        let mut partition = valid();
         damaged.iter().for_each(|key| partition.damage(key));
-        let loader = partition.gather();
-        let (records, gone) = loader.without_all();
-        assert_eq!((gone.records(), gone.damaged), (loader.live(), damaged.len()));
+        let loader = partition.load();
+        let (records, removed) = loader.reset_shard();
+        assert_eq!((removed.records(), removed.damaged), (loader.live(), damaged.len()));
         assert!(records.iter().all(|(_, value)| value.is_none()));
         assert_eq!(records.iter().last().map(|(key, _)| key), Some(state::SHARD));
-        assert_eq!(records.len(), gone.records());
-        partition.take(&records);
-        let loader = partition.gather();
+        assert_eq!(records.len(), removed.records());
+        partition.append(&records);
+        let loader = partition.load();
         assert_eq!((loader.live(), loader.digest()), (0, StateDigest::default()));
-        assert_eq!(loader.faults(0, 1, &plan()), []);
-        assert!(loader.restore(0, &plan()).expect("nothing is wrong").is_none());
+        assert_eq!(loader.faults(0, 1, &context()), []);
+        assert!(loader.restore(0, &context()).expect("no faults").is_none());
     }
 }

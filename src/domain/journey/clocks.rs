@@ -1,4 +1,4 @@
-//! Owns the clocks that rules keep of one lead or deal, and the changes that rules hear of.
+//! Owns the rule clocks of one lead or deal, and the changes that rules react to.
 
 use super::super::alert::{Resolution, Values};
 use super::super::id::StageId;
@@ -13,73 +13,73 @@ use super::{Journey, Limit};
 use compact_str::{CompactString, format_compact};
 use std::sync::{Arc, LazyLock};
 
-/// What happened to a lead or deal, as its rules hear of it. The journey is as it is after the change.
+/// A change of a lead or deal, as passed to the rules. The journey already includes the change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum JourneyChange {
-    /// Its creation became known. `watched`: clocks that count from it run.
-    Born {
-        /// When it was created.
+    /// The creation became known.
+    Created {
+        /// Event time of the creation.
         at: Timestamp,
-        /// Whether it is not earlier than the first event seen of the tenant.
+        /// Whether clocks run from it: it is not earlier than the tenant's first event.
         watched: bool,
     },
-    /// A manager turned to the customer.
+    /// A touch.
     Touch {
-        /// The date of the act.
+        /// Event time of the touch.
         at: Timestamp,
     },
-    /// An earlier conversation than known before.
+    /// A conversation earlier than all known before.
     Talk,
-    /// An earlier contact both ways than known before.
+    /// A two-way contact earlier than all known before.
     Contact,
-    /// It was closed, having been open.
+    /// An open entity was closed.
     Closed {
-        /// For the first time.
+        /// Whether it is the first closing.
         first: bool,
     },
-    /// It was opened again.
+    /// A closed entity was reopened.
     Reopened,
-    /// It was deleted.
+    /// The entity was deleted.
     Deleted,
-    /// It got another responsible.
+    /// Another manager was assigned.
     Assigned,
-    /// It came to a stage, or was opened again in it.
-    Came {
+    /// A stay in a stage started: by a move or by reopening.
+    StageEntered {
         /// When.
         at: Timestamp,
     },
-    /// It left its stage, or was closed in it.
-    Left {
+    /// The stay in a stage ended: by a move, closing or deletion.
+    StageLeft {
         /// When.
         at: Timestamp,
-        /// How that ends what was wrong with the stay.
+        /// The resolution of violations of that stay.
         resolution: Resolution,
     },
-    /// Other norms are in force.
+    /// New norms are in force.
     Reloaded,
-    /// A timer went off.
-    Rung,
+    /// A timer fired.
+    TimerFired,
 }
 
 type JourneyRule = fn(&mut Clocks, &Journey, &mut TenantContext, JourneyChange);
 
-/// The rules that keep clocks, in order.
-pub(super) static FOLLOWERS: LazyLock<Vec<JourneyRule>> = LazyLock::new(|| {
-    let follow = |rule: &Rule| match rule.definition().evaluation {
-        Evaluation::Journey(follow) => Some(follow),
+/// The handlers of the rules with journey clocks, in rule order.
+pub(super) static JOURNEY_RULES: LazyLock<Vec<JourneyRule>> = LazyLock::new(|| {
+    let handler = |rule: &Rule| match rule.definition().evaluation {
+        Evaluation::Journey(handler) => Some(handler),
         _ => None,
     };
-    Rule::ALL.iter().filter_map(follow).collect()
+    Rule::ALL.iter().filter_map(handler).collect()
 });
 
 /// The clocks of one lead or deal.
 #[derive(Debug, Default)]
 pub struct Clocks {
-    /// The first response: it is counted also where no rule watches.
+    /// The first-response clock; it also feeds figures when the rule is off.
     pub response: Option<Box<FirstResponse>>,
-    /// Since when nobody has turned to it, while it is open; whether or not a rule watches.
+    /// The latest touch (or creation or reopening) of an open entity, even if no rule uses it.
     pub idle_since: Maybe,
-    running: LazyBox<Vec<RuleClock>>,
+    rule_clocks: LazyBox<Vec<RuleClock>>,
 }
 
 impl StaticDefault for Vec<RuleClock> {
@@ -89,39 +89,39 @@ impl StaticDefault for Vec<RuleClock> {
     }
 }
 
-/// A clock of a rule.
+/// A running or resolved clock of a rule.
 #[derive(Debug)]
 pub struct RuleClock {
-    /// Whose.
+    /// The rule.
     pub rule: Rule,
-    /// The norms where it started.
+    /// The scope at its start.
     pub scope: Arc<Scope>,
-    /// The stage that it is about, if it is.
+    /// The stage, for clocks about a stage.
     pub stage: Option<StageId>,
-    /// What it counted before its anchor, where several stretches count together.
+    /// Time already counted before the anchor, where several stays are added up.
     pub before: Span,
-    /// How much is allowed.
+    /// The time allowed.
     pub limit: Span,
-    /// What may come of it.
+    /// The pending or actual violation.
     pub violation: Violation,
 }
 
-/// How a rule tells of its clocks.
+/// How a rule fills the alerts of its clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockWording {
     /// The rule.
     pub rule: Rule,
-    /// What is observed between an anchor and an instant.
+    /// Computes `observed` between an anchor and an instant.
     pub observe: fn(&Journey, &RuleClock, Timestamp, Timestamp) -> Values,
-    /// What is wanted.
+    /// Computes `norm`.
     pub norm: fn(&RuleClock) -> Values,
 }
 
-/// Clocks that were told of and are kept for late evidence, per rule.
-const KEPT: usize = 64;
+/// Maximum number of resolved clocks kept per rule, so that late evidence can still retract them.
+const MAX_RESOLVED: usize = 64;
 
 impl Clocks {
-    /// Starts a clock that falls due at `due`.
+    /// Starts a clock with deadline `due`.
     pub fn start(
         &mut self,
         context: &mut TenantContext,
@@ -132,127 +132,139 @@ impl Clocks {
         due: Timestamp,
     ) {
         let violation = Violation::new(anchor, due);
-        let running = RuleClock { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation };
-        self.start_with(context, journey, running);
+        let rule_clock = RuleClock { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation };
+        self.start_with(context, journey, rule_clock);
     }
 
     /// Starts a clock.
-    pub fn start_with(&mut self, context: &mut TenantContext, journey: &Journey, running: RuleClock) {
-        context.wake(running.violation.due, Timer::Journey(journey.number));
-        if self.running.is_empty() {
+    pub fn start_with(&mut self, context: &mut TenantContext, journey: &Journey, rule_clock: RuleClock) {
+        context.set_timer(rule_clock.violation.due, Timer::Journey(journey.ix));
+        if self.rule_clocks.is_empty() {
             // Most have one clock at a time.
-            self.running.reserve_exact(1);
+            self.rule_clocks.reserve_exact(1);
         }
-        self.running.push(running);
+        self.rule_clocks.push(rule_clock);
     }
 
-    /// Whether a clock of a rule runs, or its violation lasts.
-    pub fn runs(&self, rule: Rule) -> bool {
-        let lasts = |running: &RuleClock| matches!(running.violation.state, State::Waiting | State::Open);
-        self.running.iter().any(|running| running.rule == rule && lasts(running))
+    /// Whether a rule has a clock that runs or a violation that is open.
+    pub fn is_active(&self, rule: Rule) -> bool {
+        let is_current = |rule_clock: &RuleClock| matches!(rule_clock.violation.state, State::Waiting | State::Open);
+        self.rule_clocks.iter().any(|rule_clock| rule_clock.rule == rule && is_current(rule_clock))
     }
 
-    /// Those that run or were told of, but for the first response.
-    pub fn running(&self) -> &[RuleClock] {
-        &self.running
+    /// All running and resolved clocks, except the first response.
+    pub fn rule_clocks(&self) -> &[RuleClock] {
+        &self.rule_clocks
     }
 
-    /// Works on every clock of a rule, and lets go of those of which nothing can come any more.
-    pub fn each(
+    /// Applies a function to every clock of a rule, then drops the finished ones.
+    pub fn for_each(
         &mut self,
-        tell: &ClockWording,
+        wording: &ClockWording,
         journey: &Journey,
         context: &mut TenantContext,
-        mut work: impl FnMut(&mut Violation, &mut TenantContext, &ViolationContext<'_>),
+        mut apply: impl FnMut(&mut Violation, &mut TenantContext, &ViolationContext<'_>),
     ) {
-        let Some(all) = self.running.taken() else { return };
-        let mut told = 0;
-        for running in all.iter_mut().rev().filter(|running| running.rule == tell.rule) {
-            let mut violation = running.violation.clone();
-            charged(tell, journey, running, |violation_context| work(&mut violation, context, violation_context));
-            running.violation = violation;
-            told += usize::from(running.violation.state == State::Resolved);
-            if told > KEPT && running.violation.state == State::Resolved {
-                running.violation.state = State::Averted;
+        let Some(all) = self.rule_clocks.existing_mut() else { return };
+        let mut resolved = 0;
+        for rule_clock in all.iter_mut().rev().filter(|rule_clock| rule_clock.rule == wording.rule) {
+            let mut violation = rule_clock.violation.clone();
+            with_context(wording, journey, rule_clock, |violation_context| {
+                apply(&mut violation, context, violation_context)
+            });
+            rule_clock.violation = violation;
+            resolved += usize::from(rule_clock.violation.state == State::Resolved);
+            if resolved > MAX_RESOLVED && rule_clock.violation.state == State::Resolved {
+                rule_clock.violation.state = State::Averted;
             }
         }
-        all.retain(|running| {
-            running.rule != tell.rule || !matches!(running.violation.state, State::Averted | State::Retracted)
+        all.retain(|rule_clock| {
+            rule_clock.rule != wording.rule || !matches!(rule_clock.violation.state, State::Averted | State::Retracted)
         });
     }
 
-    /// Other norms are in force, by which a clock of a rule falls due at `due`.
+    /// Applies new norms to the clocks of a rule; `due` computes the deadline from the anchor.
     pub fn reload(
         &mut self,
-        tell: &ClockWording,
+        wording: &ClockWording,
         journey: &Journey,
         context: &mut TenantContext,
         scope: &Arc<Scope>,
         due: impl Fn(Timestamp) -> Option<Timestamp>,
     ) {
-        self.each(tell, journey, context, |violation, context, violation_context| {
+        self.for_each(wording, journey, context, |violation, context, violation_context| {
             if violation.state != State::Resolved
                 && !violation.reload(context, violation_context, due(violation.anchor))
             {
                 violation.state = State::Averted;
             }
         });
-        let lasts = |running: &&mut RuleClock| matches!(running.violation.state, State::Waiting | State::Open);
-        let all = self.running.taken().into_iter().flatten();
-        for running in all.filter(|running| running.rule == tell.rule).filter(lasts) {
-            running.scope = Arc::clone(scope);
+        let is_current =
+            |rule_clock: &&mut RuleClock| matches!(rule_clock.violation.state, State::Waiting | State::Open);
+        let all = self.rule_clocks.existing_mut().into_iter().flatten();
+        for rule_clock in all.filter(|rule_clock| rule_clock.rule == wording.rule).filter(is_current) {
+            rule_clock.scope = Arc::clone(scope);
         }
     }
 
-    /// The limit of a stay is another one.
-    pub fn relimit(&mut self, rule: Rule, limit: &Limit) {
-        let all = self.running.taken().into_iter().flatten();
-        for running in all.filter(|running| running.rule == rule) {
-            (running.before, running.limit) = (limit.before, limit.limit);
+    /// Replaces the limit of the clocks of a rule.
+    pub fn set_stay_limit(&mut self, rule: Rule, limit: &Limit) {
+        let all = self.rule_clocks.existing_mut().into_iter().flatten();
+        for rule_clock in all.filter(|rule_clock| rule_clock.rule == rule) {
+            (rule_clock.before, rule_clock.limit) = (limit.before, limit.limit);
         }
     }
 
-    /// What most clocks do when a timer goes off or another responsible is named.
-    pub fn look_after(
+    /// Default handling of timers and assignments.
+    pub fn handle_common_change(
         &mut self,
-        tell: &ClockWording,
+        wording: &ClockWording,
         journey: &Journey,
         context: &mut TenantContext,
         change: JourneyChange,
     ) {
         match change {
-            JourneyChange::Rung => self.each(tell, journey, context, |violation, context, violation_context| {
-                if violation.ring(context, violation_context) {
-                    violation.fire(context, violation_context);
-                }
-            }),
-            JourneyChange::Assigned => self.each(tell, journey, context, |violation, context, violation_context| {
-                violation.hand_over(context, violation_context.rule, violation_context.holder);
-            }),
+            JourneyChange::TimerFired => {
+                self.for_each(wording, journey, context, |violation, context, violation_context| {
+                    if violation.on_timer(context, violation_context) {
+                        violation.fire(context, violation_context);
+                    }
+                })
+            }
+            JourneyChange::Assigned => {
+                self.for_each(wording, journey, context, |violation, context, violation_context| {
+                    violation.reassign(context, violation_context.rule, violation_context.holder);
+                })
+            }
             _ => {}
         }
     }
 }
 
-fn charged(tell: &ClockWording, journey: &Journey, running: &RuleClock, work: impl FnOnce(&ViolationContext<'_>)) {
-    let (clock, severity, escalate_after) = ViolationContext::of(running.scope.rules.get(&tell.rule));
-    let subject: CompactString = match &running.stage {
+fn with_context(
+    wording: &ClockWording,
+    journey: &Journey,
+    rule_clock: &RuleClock,
+    apply: impl FnOnce(&ViolationContext<'_>),
+) {
+    let (clock, severity, escalate_after) = ViolationContext::of(rule_clock.scope.rules.get(&wording.rule));
+    let subject: CompactString = match &rule_clock.stage {
         Some(stage) => format_compact!("{}/{stage}", journey.id),
         None => format_compact!("{}", journey.id),
     };
-    work(&ViolationContext {
-        rule: tell.rule,
+    apply(&ViolationContext {
+        rule: wording.rule,
         subject,
         who: journey.who,
         holder: journey.who,
         entity: Some(&journey.id),
         interaction: None,
-        scope: &running.scope,
+        scope: &rule_clock.scope,
         clock,
         severity,
         escalate_after,
-        observe: &|anchor, until| (tell.observe)(journey, running, anchor, until),
-        norm: &|| (tell.norm)(running),
-        timer: Timer::Journey(journey.number),
+        observe: &|anchor, until| (wording.observe)(journey, rule_clock, anchor, until),
+        norm: &|| (wording.norm)(rule_clock),
+        timer: Timer::Journey(journey.ix),
     });
 }

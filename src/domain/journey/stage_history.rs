@@ -1,10 +1,9 @@
-//! Owns the course of a lead or deal through its pipeline: stages visited and reached, the time spent in each, and the
-//! stay in the present one.
+//! Owns the stage history of a lead or deal: stages visited and reached, the time spent in each, and the current stay.
 //!
-//! Definition. The time in a stage is the sum over all stays in it while the entity is open, each on the clock of its own
-//! norms. It is worked out from the places and turnings known so far, as a snapshot may date a move before a closing. A
-//! pipeline that is named for the first time while the stage stays is no move. What was before an entity was first
-//! heard of is unknown, and is taken for well done.
+//! Definition. The time in a stage is the sum of all stays in it while the entity is open, each measured by the norms
+//! of that stay. It is computed from all visits, closings and reopenings known so far, because a snapshot may date a
+//! move before a closing. Naming the pipeline for the first time, with the stage unchanged, is not a move. What
+//! happened before the first event of an entity is unknown and assumed to be correct.
 
 use super::super::alert::Resolution;
 use super::super::event::{ActivityKind, Outcome};
@@ -18,66 +17,66 @@ use super::{Journey, JourneyChange};
 use compact_str::CompactString;
 use std::sync::Arc;
 
-/// Where an entity has been. Most leads of sources without stages have no course, and pay nothing for it.
+/// The stages of an entity. Leads of sources without stages have none and allocate nothing.
 #[derive(Debug, Default)]
 pub(super) struct StageHistory {
     pipeline: Option<PipelineId>,
     stage: Option<StageId>,
-    /// Of a first stage that did not come from its creation: that stage, and the one before if it was named.
+    /// If the first stage did not come with the creation: the stage before, if it was named, and that first stage.
     past: Option<(Option<StageId>, StageId)>,
-    /// Spots that it was in, and when it entered them first, if that was told.
+    /// Stages visited, and when each was first entered, if known.
     visited: Vec<(u32, Option<Timestamp>)>,
-    /// The first instant at which it reached a spot or one after it (`MIN`: before all windows), and whether it reached
-    /// the next one too.
+    /// Stages reached: when the stage or a later one was first reached (`MIN`: before all windows), and whether the
+    /// next one was reached too.
     reached: Vec<(u32, Timestamp, bool)>,
-    /// Where it was, in order; and when it was closed and opened again.
-    places: Vec<StageVisit>,
-    turnings: Vec<OpenChange>,
+    /// Visits in order, and closings and reopenings in order.
+    visits: Vec<StageVisit>,
+    open_changes: Vec<OpenChange>,
     stay: Option<Stay>,
     fields: Vec<CompactString>,
-    /// A bit for each kind of activity completed.
+    /// Bit set of completed activities, by kind.
     activities: u8,
-    /// What rules tell once of a spot.
-    told: Vec<(Rule, u32)>,
+    /// Act violations already raised; each is raised once per stage.
+    raised: Vec<(Rule, u32)>,
 }
 
 impl StaticDefault for StageHistory {
     fn static_default() -> &'static Self {
-        static NOWHERE: StageHistory = StageHistory {
+        static EMPTY: StageHistory = StageHistory {
             pipeline: None,
             stage: None,
             past: None,
             visited: Vec::new(),
             reached: Vec::new(),
-            places: Vec::new(),
-            turnings: Vec::new(),
+            visits: Vec::new(),
+            open_changes: Vec::new(),
             stay: None,
             fields: Vec::new(),
             activities: 0,
-            told: Vec::new(),
+            raised: Vec::new(),
         };
-        &NOWHERE
+        &EMPTY
     }
 }
 
-/// A stage that it came to.
+/// A visit to a stage.
 #[derive(Debug)]
 struct StageVisit {
     stage_ix: u32,
     since: Timestamp,
     scope: Arc<Scope>,
-    /// How many turnings were known then.
-    turnings: usize,
+    /// Number of open changes known at that time.
+    open_changes: usize,
 }
 
-/// A closing, or a reopening with the norms of that moment.
+/// A closing, or a reopening with the scope at that time.
 #[derive(Debug)]
 struct OpenChange {
     at: Timestamp,
     reopened: Option<Arc<Scope>>,
 }
 
-/// The stay in the present stage of an open entity.
+/// The stay of an open entity in its current stage.
 #[derive(Debug)]
 struct Stay {
     stage_ix: u32,
@@ -87,45 +86,45 @@ struct Stay {
     overdue: bool,
 }
 
-/// The limit of the present stay.
+/// The time limit of the current stay.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    /// The norms where the stay began.
+    /// The scope at the start of the stay.
     pub scope: Arc<Scope>,
-    /// When it has lasted too long.
+    /// The deadline.
     pub due: Timestamp,
-    /// How much of the limit earlier stays had taken.
+    /// Time spent in earlier stays in the same stage.
     pub before: Span,
-    /// The limit.
+    /// The limit of the stage, over all stays.
     pub limit: Span,
 }
 
-/// How an entity came to a stage.
+/// The entry of an entity into a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct StageEntry<'a> {
-    /// The pipeline, if it is named.
+    /// The pipeline, if named.
     pub pipeline: Option<&'a PipelineId>,
     /// The stage.
     pub stage: &'a StageId,
-    /// The stage before, if it is named.
+    /// The previous stage, if named.
     pub from: Option<&'a StageId>,
-    /// When.
+    /// Event time of the entry.
     pub at: Timestamp,
-    /// Whether somebody moved it; otherwise it was just there (created, reopened, seen in a snapshot).
+    /// Whether it is a move; otherwise the stage was only observed (creation, reopening, snapshot).
     pub moved: bool,
 }
 
 impl StageHistory {
-    /// Notes what a rule tells once of a spot. `false`: it was told.
-    pub(super) fn tell_once(&mut self, rule: Rule, stage_ix: u32) -> bool {
-        let new = !self.told.contains(&(rule, stage_ix));
+    /// Marks an act violation as raised for a stage. Returns `false` if it was raised before.
+    pub(super) fn mark_raised(&mut self, rule: Rule, stage_ix: u32) -> bool {
+        let new = !self.raised.contains(&(rule, stage_ix));
         if new {
-            self.told.push((rule, stage_ix));
+            self.raised.push((rule, stage_ix));
         }
         new
     }
 
-    /// The spots reached at a known instant, and whether it went on from there or was won.
+    /// The stages reached at a known instant, and whether the entity moved on from there or was won.
     pub(super) fn reached(&self, won: bool) -> Vec<(u32, Timestamp, bool)> {
         let known = self.reached.iter().filter(|(_, at, _)| *at > Timestamp::MIN);
         known.map(|(stage_ix, at, passed)| (*stage_ix, *at, *passed || won)).collect()
@@ -138,17 +137,17 @@ impl StageHistory {
         }
     }
 
-    /// It reached the stage at `place` of a pipeline and all before it.
+    /// Marks the stage at `index` of a pipeline, and all stages before it, as reached.
     fn reach(
         &mut self,
         context: &mut TenantContext,
         id: &PipelineId,
         pipeline: &Pipeline,
-        place: usize,
+        index: usize,
         at: Timestamp,
     ) {
         let mut before: Option<usize> = None;
-        for stage in pipeline.stages.iter().take(place + 1) {
+        for stage in pipeline.stages.iter().take(index + 1) {
             let stage_ix = context.stage_ix(Some(id), Some(&stage.id));
             if let Some(before) = before {
                 self.reached[before].2 = true;
@@ -166,65 +165,68 @@ impl StageHistory {
         }
     }
 
-    /// The time in a spot before `until`, while it was open.
-    fn spent(&self, stage_ix: u32, until: Timestamp) -> Span {
-        let mut spent = Span::ZERO;
-        for (index, place) in self.places.iter().enumerate().filter(|(_, place)| place.stage_ix == stage_ix) {
-            let left = self.places.get(index + 1).map_or(until, |next| next.since.min(until));
-            let mut opened: Option<(Timestamp, &Arc<Scope>)> = Some((Timestamp::MIN, &place.scope));
-            let closings =
-                self.turnings.iter().enumerate().map(|(index, turning)| (index, turning.at, &turning.reopened));
+    /// The time spent open in a stage before `until`.
+    fn time_spent(&self, stage_ix: u32, until: Timestamp) -> Span {
+        let mut time_spent = Span::ZERO;
+        for (index, visit) in self.visits.iter().enumerate().filter(|(_, visit)| visit.stage_ix == stage_ix) {
+            let left = self.visits.get(index + 1).map_or(until, |next| next.since.min(until));
+            let mut opened: Option<(Timestamp, &Arc<Scope>)> = Some((Timestamp::MIN, &visit.scope));
+            let closings = self
+                .open_changes
+                .iter()
+                .enumerate()
+                .map(|(index, open_change)| (index, open_change.at, &open_change.reopened));
             for (index, at, reopened) in closings.chain([(usize::MAX, until, &None)]) {
                 match (opened, reopened) {
                     (Some((from, scope)), None) => {
-                        spent = Span(spent.0 + counted(scope, from.max(place.since), at.min(left)).0);
+                        time_spent = Span(time_spent.0 + counted_time(scope, from.max(visit.since), at.min(left)).0);
                         opened = None;
                     }
-                    // Who hears of the place after the reopening goes by the norms of then.
+                    // A visit recorded after the reopening keeps its own scope.
                     (None, Some(scope)) => {
-                        opened = Some((at, if index < place.turnings { &place.scope } else { scope }))
+                        opened = Some((at, if index < visit.open_changes { &visit.scope } else { scope }))
                     }
                     _ => {}
                 }
             }
         }
-        spent
+        time_spent
     }
 }
 
 /// The time that `stage_overdue` counts.
-fn counted(scope: &Scope, from: Timestamp, to: Timestamp) -> Span {
+fn counted_time(scope: &Scope, from: Timestamp, to: Timestamp) -> Span {
     if from < to { scope.counted(Rule::StageOverdue, from, to) } else { Span::ZERO }
 }
 
-/// The place of a stage in a pipeline.
-fn place(pipeline: &Pipeline, stage: &StageId) -> Option<usize> {
+/// The index of a stage in a pipeline.
+fn stage_index(pipeline: &Pipeline, stage: &StageId) -> Option<usize> {
     pipeline.stages.iter().position(|other| other.id == *stage)
 }
 
 impl Journey {
-    /// The pipeline where it stands.
+    /// The current pipeline.
     pub fn pipeline(&self) -> Option<&PipelineId> {
         self.stage_history.pipeline.as_ref()
     }
 
-    /// The stage where it stands.
+    /// The current stage.
     pub fn stage(&self) -> Option<&StageId> {
         self.stage_history.stage.as_ref()
     }
 
-    /// It is in this pipeline, whatever its stage.
+    /// Sets the pipeline without changing the stage.
     pub fn set_pipeline(&mut self, pipeline: &PipelineId) {
         self.stage_history.pipeline = Some(pipeline.clone());
     }
 
-    /// Its creation event was seen: what comes from now on is all there is.
-    pub fn begin(&mut self) {
-        self.begun = true;
+    /// Marks the past as completely known, because the creation event was seen.
+    pub fn set_past_known(&mut self) {
+        self.past_known = true;
     }
 
-    /// Fields that are filled by now.
-    pub fn fill(&mut self, fields: &[CompactString]) {
+    /// Marks fields as filled.
+    pub fn fill_fields(&mut self, fields: &[CompactString]) {
         for field in fields {
             if !self.stage_history.fields.contains(field) {
                 self.stage_history.fields.push(field.clone());
@@ -232,8 +234,8 @@ impl Journey {
         }
     }
 
-    /// An activity that was completed.
-    pub fn complete(&mut self, kind: ActivityKind) {
+    /// Marks an activity as completed.
+    pub fn complete_activity(&mut self, kind: ActivityKind) {
         self.stage_history.activities |= 1 << kind as u8;
     }
 
@@ -248,64 +250,66 @@ impl Journey {
         ActivityKind::ALL.into_iter().find(|known| known.name() == kind).is_some_and(|known| done(&known))
     }
 
-    /// When it came to the stage where it stands, for stage dates of snapshots.
-    pub fn since(&self) -> Option<Timestamp> {
-        self.stage_history.places.last().map(|place| place.since)
+    /// When the current stage was entered.
+    pub fn stage_since(&self) -> Option<Timestamp> {
+        self.stage_history.visits.last().map(|visit| visit.since)
     }
 
-    /// It came to a stage.
-    pub fn arrive(&mut self, context: &mut TenantContext, arrival: StageEntry<'_>) {
+    /// Enters a stage.
+    pub fn enter_stage(&mut self, context: &mut TenantContext, entry: StageEntry<'_>) {
         let norms = Arc::clone(&context.norms);
-        let StageEntry { stage, from, at, .. } = arrival;
-        let named = self.name_pipeline(context, arrival.pipeline);
-        let id = arrival.pipeline.or(self.stage_history.pipeline.as_ref()).cloned();
+        let StageEntry { stage, from, at, .. } = entry;
+        let named = self.name_pipeline(context, entry.pipeline);
+        let id = entry.pipeline.or(self.stage_history.pipeline.as_ref()).cloned();
         let pipeline = id.as_ref().and_then(|id| norms.pipelines.get(id));
         let first = self.stage_history.stage.is_none();
         let same_pipeline = id == self.stage_history.pipeline;
-        let held = self.stage_history.stage.clone();
+        let previous = self.stage_history.stage.clone();
         if let Some(from) = from {
             let stage_ix = context.stage_ix(self.stage_history.pipeline.as_ref().or(id.as_ref()), Some(from));
             self.stage_history.visit(stage_ix, None);
         }
         if same_pipeline && self.stage_history.stage.as_ref() == Some(stage) {
             if named {
-                self.stay_on(context);
+                self.restart_stay(context);
             }
             return;
         }
-        let to = pipeline.and_then(|pipeline| place(pipeline, stage));
-        // The norms of the pipeline that it comes to judge how it came there.
+        let to = pipeline.and_then(|pipeline| stage_index(pipeline, stage));
+        // The move is judged by the norms of the target pipeline.
         self.stage_history.pipeline.clone_from(&id);
-        if first && !self.begun {
+        if first && !self.past_known {
             self.stage_history.past = Some((from.cloned(), stage.clone()));
         }
         if let (Some(id), Some(pipeline), true) = (&id, pipeline, first) {
-            self.take_past(context, id, pipeline);
+            self.assume_past(context, id, pipeline);
         }
-        if let (Some(id), Some(pipeline), Some(to), true) = (&id, pipeline, to, arrival.moved) {
-            let held = held.as_ref().filter(|_| same_pipeline);
-            let from = held.or(from.filter(|_| first && same_pipeline)).and_then(|from| place(pipeline, from));
-            let skips = !first || arrival.from.is_some();
+        if let (Some(id), Some(pipeline), Some(to), true) = (&id, pipeline, to, entry.moved) {
+            let previous = previous.as_ref().filter(|_| same_pipeline);
+            let from =
+                previous.or(from.filter(|_| first && same_pipeline)).and_then(|from| stage_index(pipeline, from));
+            let skips = !first || entry.from.is_some();
             self.moved(context, id, Move { pipeline, from, to, end: None, skips, visited: &[] });
         }
-        self.leave(context, at, Resolution::LeftStage);
+        self.leave_stage(context, at, Resolution::LeftStage);
         self.stage_history.stage = Some(stage.clone());
         let stage_ix = context.stage_ix(self.stage_history.pipeline.as_ref(), Some(stage));
         self.stage_history.visit(stage_ix, Some(at));
         if let (Some(id), Some(pipeline), Some(to)) = (&id, pipeline, to) {
             self.stage_history.reach(context, id, pipeline, to, at);
         }
-        let (scope, turnings) = (self.scope(context), self.stage_history.turnings.len());
-        self.stage_history.places.push(StageVisit { stage_ix, since: at, scope, turnings });
+        let (scope, open_changes) = (self.scope(context), self.stage_history.open_changes.len());
+        self.stage_history.visits.push(StageVisit { stage_ix, since: at, scope, open_changes });
         if self.open() {
-            let reopened = self.stage_history.turnings.last().map_or(at, |turning| turning.at.max(at));
-            self.stay(context, reopened);
+            let reopened = self.stage_history.open_changes.last().map_or(at, |open_change| open_change.at.max(at));
+            self.start_stay(context, reopened);
         }
     }
 
-    /// A good end is a move past the last stage.
-    pub fn arrive_at_end(&mut self, context: &mut TenantContext, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Won | Outcome::Converted) || (self.stage_history.stage.is_none() && !self.begun)
+    /// Treats a won or converted outcome as a move past the last stage.
+    pub fn enter_end(&mut self, context: &mut TenantContext, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Won | Outcome::Converted)
+            || (self.stage_history.stage.is_none() && !self.past_known)
         {
             return;
         }
@@ -319,20 +323,20 @@ impl Journey {
 
     fn moved(&mut self, context: &mut TenantContext, id: &PipelineId, step: Move<'_>) {
         if context.acts {
-            let mut has_visited = |stage: &Stage| {
+            let mut was_visited = |stage: &Stage| {
                 let stage_ix = context.stage_ix(Some(id), Some(&stage.id));
                 self.stage_history.visited.iter().any(|(visited, _)| *visited == stage_ix)
             };
-            let visited: Vec<bool> = step.pipeline.stages.iter().map(&mut has_visited).collect();
-            self.judge(context, &Act::Moved(Move { visited: &visited, ..step }), self.who);
+            let visited: Vec<bool> = step.pipeline.stages.iter().map(&mut was_visited).collect();
+            self.evaluate_acts(context, &Act::Moved(Move { visited: &visited, ..step }), self.who);
         }
     }
 
-    /// What was before the first stage is unknown: it counts as visited, and as reached before all windows.
-    fn take_past(&mut self, context: &mut TenantContext, id: &PipelineId, pipeline: &Pipeline) {
+    /// Assumes that all stages before the first known one were visited, and reached before all windows.
+    fn assume_past(&mut self, context: &mut TenantContext, id: &PipelineId, pipeline: &Pipeline) {
         let Some((from, first)) = &self.stage_history.past else { return };
-        let known = from.as_ref().and_then(|from| place(pipeline, from)).map(|from| from + 1);
-        let known = known.or(place(pipeline, first)).unwrap_or_default();
+        let known = from.as_ref().and_then(|from| stage_index(pipeline, from)).map(|from| from + 1);
+        let known = known.or(stage_index(pipeline, first)).unwrap_or_default();
         for stage in &pipeline.stages[..known] {
             let stage_ix = context.stage_ix(Some(id), Some(&stage.id));
             self.stage_history.visit(stage_ix, None);
@@ -342,7 +346,8 @@ impl Journey {
         }
     }
 
-    /// Its pipeline is named for the first time: what it did so far was done there. `true`: it stands in a stage.
+    /// Sets the pipeline, if it is named for the first time, and moves the history so far to it. Returns `true` if this
+    /// happened and there is a current stage.
     fn name_pipeline(&mut self, context: &mut TenantContext, named: Option<&PipelineId>) -> bool {
         let (None, Some(id)) = (&self.stage_history.pipeline, named) else { return false };
         self.stage_history.pipeline = Some(id.clone());
@@ -351,7 +356,7 @@ impl Journey {
         }
         let norms = Arc::clone(&context.norms);
         let pipeline = norms.pipelines.get(id);
-        let respot = |context: &mut TenantContext, stage_ix: u32| {
+        let reindex = |context: &mut TenantContext, stage_ix: u32| {
             let stage = context
                 .stage_name(stage_ix)
                 .filter(|(pipeline, _)| pipeline.as_str() == UNKNOWN)
@@ -359,100 +364,103 @@ impl Journey {
             stage.map(|stage| (context.stage_ix(Some(id), Some(&stage)), stage))
         };
         if let Some(pipeline) = pipeline {
-            self.take_past(context, id, pipeline);
+            self.assume_past(context, id, pipeline);
         }
         for index in 0..self.stage_history.visited.len() {
             let (stage_ix, entered) = self.stage_history.visited[index];
-            let Some((stage_ix, stage)) = respot(context, stage_ix) else { continue };
+            let Some((stage_ix, stage)) = reindex(context, stage_ix) else { continue };
             self.stage_history.visited[index].0 = stage_ix;
             if let Some(pipeline) = pipeline
-                && let (Some(place), Some(at)) = (place(pipeline, &stage), entered)
+                && let (Some(to), Some(at)) = (stage_index(pipeline, &stage), entered)
             {
-                self.stage_history.reach(context, id, pipeline, place, at);
+                self.stage_history.reach(context, id, pipeline, to, at);
             }
         }
         let scope = self.scope(context);
-        for index in 0..self.stage_history.places.len() {
-            if let Some((stage_ix, _)) = respot(context, self.stage_history.places[index].stage_ix) {
-                self.stage_history.places[index].stage_ix = stage_ix;
+        for index in 0..self.stage_history.visits.len() {
+            if let Some((stage_ix, _)) = reindex(context, self.stage_history.visits[index].stage_ix) {
+                self.stage_history.visits[index].stage_ix = stage_ix;
             }
         }
-        let turnings = self.stage_history.turnings.len();
-        if let Some(place) = self.stage_history.places.last_mut() {
-            (place.scope, place.turnings) = (scope, turnings);
+        let open_changes = self.stage_history.open_changes.len();
+        if let Some(visit) = self.stage_history.visits.last_mut() {
+            (visit.scope, visit.open_changes) = (scope, open_changes);
         }
         self.stage_history.stage.is_some()
     }
 
-    /// Takes over the name of its pipeline, if it had none, while it stays where it is.
-    pub fn in_pipeline(&mut self, context: &mut TenantContext, named: Option<&PipelineId>) {
+    /// Sets the pipeline, if it was unknown, without leaving the stage.
+    pub fn set_first_pipeline(&mut self, context: &mut TenantContext, named: Option<&PipelineId>) {
         if self.name_pipeline(context, named) {
-            self.stay_on(context);
+            self.restart_stay(context);
         }
     }
 
-    /// The stay goes on under a limit that only now is known.
-    fn stay_on(&mut self, context: &mut TenantContext) {
+    /// Restarts the current stay with a new limit.
+    fn restart_stay(&mut self, context: &mut TenantContext) {
         if let Some(since) = self.stage_history.stay.as_ref().map(|stay| stay.since) {
-            self.stay(context, since);
+            self.start_stay(context, since);
         }
     }
 
-    /// Other norms are in force.
+    /// Applies new norms to the current stay.
     pub(super) fn reload_stay(&mut self, context: &mut TenantContext) {
         let scope = self.scope(context);
-        if let Some(place) = self.stage_history.taken().and_then(|stage_history| stage_history.places.last_mut()) {
-            place.scope = scope;
+        if let Some(visit) = self.stage_history.existing_mut().and_then(|stage_history| stage_history.visits.last_mut())
+        {
+            visit.scope = scope;
         }
-        self.stay_on(context);
+        self.restart_stay(context);
     }
 
-    /// Begins a stay in the present stage.
-    pub(super) fn stay(&mut self, context: &mut TenantContext, since: Timestamp) {
+    /// Starts a stay in the current stage.
+    pub(super) fn start_stay(&mut self, context: &mut TenantContext, since: Timestamp) {
         let Some(stage) = self.stage_history.stage.clone() else { return };
         let norms = Arc::clone(&context.norms);
         let stage_ix = context.stage_ix(self.stage_history.pipeline.as_ref(), Some(&stage));
-        let listed = self.stage_history.pipeline.as_ref().and_then(|id| norms.pipelines.get(id));
-        let listed = listed.and_then(|pipeline| Some(&pipeline.stages[place(pipeline, &stage)?]));
-        let limit = listed.and_then(|stage| stage.max_time).and_then(|max| {
+        let configured = self.stage_history.pipeline.as_ref().and_then(|id| norms.pipelines.get(id));
+        let configured = configured.and_then(|pipeline| Some(&pipeline.stages[stage_index(pipeline, &stage)?]));
+        let limit = configured.and_then(|stage| stage.max_time).and_then(|max| {
             let (scope, limit) = (self.scope(context), max.span);
             let clock = scope.clock(Rule::StageOverdue);
-            let before = self.stage_history.spent(stage_ix, since);
+            let before = self.stage_history.time_spent(stage_ix, since);
             let due = if before >= limit { since } else { scope.deadline(clock, since, Span(limit.0 - before.0))? };
-            context.wake(due, Timer::Journey(self.number));
+            context.set_timer(due, Timer::Journey(self.ix));
             Some(Limit { scope, due, before, limit })
         });
-        let early = listed.is_some_and(|stage| stage.early);
+        let early = configured.is_some_and(|stage| stage.early);
         self.stage_history.stay = Some(Stay { stage_ix, since, limit, early, overdue: false });
-        self.change(context, JourneyChange::Came { at: since });
+        self.change(context, JourneyChange::StageEntered { at: since });
     }
 
-    /// It was closed, or opened again.
-    pub(super) fn order(&mut self, context: &mut TenantContext, open: bool) {
+    /// Records a closing or reopening.
+    pub(super) fn record_open_change(&mut self, context: &mut TenantContext, open: bool) {
         let reopened = open.then(|| self.scope(context));
-        self.stage_history.turnings.push(OpenChange { at: context.now, reopened });
+        self.stage_history.open_changes.push(OpenChange { at: context.now, reopened });
     }
 
-    /// Ends the stay, if there is one; also of a closed one it may become known only now that it had left in time.
-    pub(super) fn leave(&mut self, context: &mut TenantContext, at: Timestamp, resolution: Resolution) {
-        if let Some(stage_history) = self.stage_history.taken() {
+    /// Ends the current stay, if any. Called for closed entities too: a move dated before the deadline may become known
+    /// late.
+    pub(super) fn leave_stage(&mut self, context: &mut TenantContext, at: Timestamp, resolution: Resolution) {
+        if let Some(stage_history) = self.stage_history.existing_mut() {
             stage_history.stay = None;
         }
-        self.change(context, JourneyChange::Left { at, resolution });
+        self.change(context, JourneyChange::StageLeft { at, resolution });
     }
 
-    /// The limit of the present stay, if the stage has one.
+    /// The limit of the current stay, if the stage has one.
     pub fn stay_limit(&self) -> Option<Limit> {
         self.stage_history.stay.as_ref()?.limit.clone()
     }
 
-    /// Whether it has been in its stage for too long, where, and whether that stage counts as early.
+    /// If the current stay is overdue: the stage, and whether it is an early one.
     pub(super) fn overdue(&self) -> Option<(u32, bool)> {
         self.stage_history.stay.as_ref().filter(|stay| stay.overdue).map(|stay| (stay.stage_ix, stay.early))
     }
 
-    pub(super) fn ring_stay(&mut self, now: Timestamp) {
-        if let Some(stay) = self.stage_history.taken().and_then(|stage_history| stage_history.stay.as_mut()) {
+    /// Marks the current stay as overdue if its deadline has passed.
+    pub(super) fn update_overdue(&mut self, now: Timestamp) {
+        if let Some(stay) = self.stage_history.existing_mut().and_then(|stage_history| stage_history.stay.as_mut()) {
             stay.overdue |= stay.limit.as_ref().is_some_and(|limit| limit.due <= now);
         }
     }

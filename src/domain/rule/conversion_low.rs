@@ -1,8 +1,8 @@
-//! Owns `conversion_low`: a manager who turns too few of his leads into deals.
+//! Owns `conversion_low`: a manager who converts too few of their leads into deals.
 //!
-//! A small sample says little, so a violation begins only where chance is no excuse: the upper end of Wilson's 95 %
-//! interval is below the norm. It ends when the bare share is back at it. The norm is a share, or a part of the
-//! department's share at that instant; a department without leads has the share 0, and nobody in it a sample.
+//! Small samples are noisy, so a violation begins only if the upper bound of Wilson's 95 % interval is below the norm. It
+//! ends when the share itself is back at the norm. The norm is a share, or a part of the department's share at that
+//! instant. A department without leads has the share 0; none of its managers has a sample then.
 
 use super::super::norms::Params;
 use super::super::row::Ratio;
@@ -12,13 +12,14 @@ use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "a manager turns fewer leads into deals than wanted, and not by chance",
-        "менеджер превращает в сделки меньше лидов, чем нужно, и это не случайность",
+        "a manager converts fewer leads into deals than required, beyond random variation",
+        "менеджер переводит в сделки меньше лидов, чем нужно, и это не случайность",
     ],
     why: [
-        "Leads are paid for; whoever lets more of them go than his colleagues needs help, or other leads, before the month \
-         is over.",
-        "За лиды заплачено; тому, кто упускает их чаще коллег, нужна помощь или другие лиды, и не в конце месяца, а сейчас.",
+        "Leads cost money. A manager who loses more of them than their colleagues needs help, or other leads, before the \
+         month is over.",
+        "За лиды заплачено; менеджеру, который теряет их чаще коллег, помощь или другие лиды нужны сейчас, а не в конце \
+         месяца.",
     ],
     subjects: &["manager:ID/WINDOW"],
     takes: &[Parameter::Window, Parameter::Basis, Parameter::Share, Parameter::MinSample],
@@ -43,15 +44,15 @@ fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     let limit = norm.at_least.or_else(|| norm.of_department.map(of_department))?;
     let share @ Ratio { n, k } = sample.own.lead_conversion().of(basis);
     let mut observed = vec![("n", n.into()), ("k", k.into())];
-    let (mut bad, mut good) = (false, false);
+    let (mut violated, mut met) = (false, false);
     if let (Some(ratio), Some((_, upper))) = (share.ratio(), share.bounds()) {
         observed.extend([("ratio", ratio.into()), ("upper", upper.into())]);
-        (bad, good) = (upper < limit, ratio >= limit);
+        (violated, met) = (upper < limit, ratio >= limit);
     }
     let norm = vec![
         ("at_least", limit.into()),
         ("min_sample", norm.min_sample.unwrap_or(1).into()),
         ("basis", basis.name().into()),
     ];
-    Some(Judgement { n, bad, good, observed, norm })
+    Some(Judgement { n, violated, met, observed, norm })
 }

@@ -1,4 +1,4 @@
-//! Owns `discount_over_limit`: a discount that the policy does not allow and nobody approved.
+//! Owns `discount_over_limit`: a discount above the policy limit without approval.
 
 use super::super::alert::Value;
 use super::super::journey::Journey;
@@ -8,9 +8,12 @@ use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: ["a discount beyond `terms`, without approval", "скидка больше разрешённой (`terms`) без согласования"],
+    about: [
+        "a discount above the limit in `terms`, without approval",
+        "скидка больше разрешённой (`terms`) без согласования",
+    ],
     why: [
-        "Discounts are the fastest way to lose margin, and a customer who got one will ask for it again.",
+        "Discounts are the fastest way to lose margin, and a customer who got one will ask again.",
         "Скидка — самый быстрый способ потерять маржу, и получивший её клиент попросит снова.",
     ],
     subjects: &["deal:ID"],

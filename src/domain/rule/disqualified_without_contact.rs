@@ -1,4 +1,4 @@
-//! Owns `disqualified_without_contact`: a lead that was turned down, and hardly anybody had turned to it.
+//! Owns `disqualified_without_contact`: a lead disqualified after too few touches.
 
 use super::super::alert::Value;
 use super::super::event::Outcome;
@@ -8,9 +8,9 @@ use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: ["a lead was turned down after too few touches", "лид отклонили, почти не пытаясь связаться"],
+    about: ["a lead was disqualified after too few touches", "лид отклонили, почти не пытаясь связаться с клиентом"],
     why: [
-        "A lead that was paid for is thrown away unseen; whoever does it has better figures than those who try.",
+        "A paid lead is thrown away unseen, and a manager who does this shows better figures than those who try.",
         "Оплаченный лид выбрасывают не глядя, и показатели такого менеджера лучше, чем у тех, кто старается.",
     ],
     subjects: &["lead:ID"],
@@ -19,7 +19,7 @@ pub const RULE: Definition = Definition {
     norm: &["min_touches"],
     wording: Wording {
         lasting: [
-            "{subject} was disqualified after {touches} touches; at least {min_touches} are wanted",
+            "{subject} was disqualified after {touches} touches; the norm is at least {min_touches}",
             "{subject}: отклонён, попыток связаться {touches} при норме не меньше {min_touches}",
         ],
         settled: ["", ""],
@@ -28,10 +28,10 @@ pub const RULE: Definition = Definition {
 };
 
 fn judge(act: &Act<'_>, journey: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
-    let (touches, wanted) = (journey.touches().len() as i64, norm.min_touches.unwrap_or(1));
-    if !matches!(act, Act::Closed { outcome: Outcome::Disqualified, .. }) || touches >= wanted {
+    let (touches, required) = (journey.touches().len() as i64, norm.min_touches.unwrap_or(1));
+    if !matches!(act, Act::Closed { outcome: Outcome::Disqualified, .. }) || touches >= required {
         return Vec::new();
     }
-    let (observed, norm) = (vec![("touches", Value::Count(touches))], vec![("min_touches", Value::Count(wanted))]);
+    let (observed, norm) = (vec![("touches", Value::Count(touches))], vec![("min_touches", Value::Count(required))]);
     vec![Finding { part: None, observed, norm }]
 }

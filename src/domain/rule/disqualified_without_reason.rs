@@ -1,6 +1,6 @@
-//! Owns `disqualified_without_reason`: a lead that was turned down, and nobody said why.
+//! Owns `disqualified_without_reason`: a lead or deal closed without an accepted reason.
 //!
-//! The reason's text never reaches the alert: it may hold a name.
+//! The text of the reason is never part of the alert: it may contain personal data.
 
 use super::super::alert::{Value, Values};
 use super::super::event::Outcome;
@@ -10,14 +10,11 @@ use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: [
-        "a lead or deal was turned down without a good reason",
-        "лид или сделку отклонили без уважительной причины",
-    ],
+    about: ["a lead or deal was closed without an accepted reason", "лид или сделку закрыли без допустимой причины"],
     why: [
-        "Without reasons nobody learns which advertising brings the wrong people, and turning a lead down is the easiest \
-         way to hide that it was neglected.",
-        "Без причин не узнать, какая реклама приводит не тех, а отказ без объяснений — самый простой способ скрыть, что \
+        "Without reasons nobody learns which advertising brings the wrong people, and disqualifying a lead is the \
+         easiest way to hide that it was neglected.",
+        "Без причин не понять, какая реклама приводит не тех клиентов, а отказ без объяснений — самый простой способ скрыть, что \
          лидом не занимались.",
     ],
     subjects: &["lead:ID", "deal:ID"],
@@ -26,8 +23,8 @@ pub const RULE: Definition = Definition {
     norm: &[],
     wording: Wording {
         lasting: [
-            "{subject} was closed as {outcome} without a reason that counts",
-            "{subject}: закрыт как {outcome} без допустимой причины",
+            "{subject} was closed as {outcome} without an accepted reason",
+            "{subject}: закрытие с итогом {outcome} без допустимой причины",
         ],
         settled: ["", ""],
     },
@@ -37,8 +34,9 @@ pub const RULE: Definition = Definition {
 fn judge(act: &Act<'_>, _: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
     let Act::Closed { outcome, reason } = act else { return Vec::new() };
     let applies = norm.applies_to.as_deref().unwrap_or(&[Outcome::Disqualified]).contains(outcome);
-    let good = reason.is_some_and(|reason| norm.allowed_reasons.as_ref().is_none_or(|good| good.contains(reason)));
-    if !applies || good {
+    let accepted =
+        reason.is_some_and(|reason| norm.allowed_reasons.as_ref().is_none_or(|allowed| allowed.contains(reason)));
+    if !applies || accepted {
         return Vec::new();
     }
     let given = Value::Count(i64::from(reason.is_some()));

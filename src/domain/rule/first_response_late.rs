@@ -1,10 +1,10 @@
-//! Owns the first response: its lag, whether it was within the norm, and `first_response_late`.
+//! Owns the first response: its lag, whether it was within the norm, and the rule `first_response_late`.
 //!
-//! All three are worked out anew from the dated acts known so far, so an act that becomes known late (a call is known at
-//! its end) corrects what was said before.
+//! All three are recomputed from the dated acts known so far, so an act that becomes known late (a call becomes known at
+//! its end) corrects earlier results.
 //!
-//! The lag and the judgement go by the earliest dated touch, as the figures are defined; the alert goes by what the
-//! norm calls a response (any touch, or contact both ways).
+//! The lag and the within-norm figure use the earliest dated touch, as the figures are defined. The alert uses what the
+//! norm calls a response (any touch, or two-way contact).
 
 use super::super::alert::Resolution;
 use super::super::effect::{ManagerIx, Measure};
@@ -21,12 +21,12 @@ use std::sync::Arc;
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "a lead, or a deal without lead, had no response by its deadline",
+        "a lead, or a deal without a lead, had no response by its deadline",
         "на лид (или сделку без лида) не отреагировали вовремя",
     ],
     why: [
-        "Most leads go to whoever answers first, and a lead that nobody turned to is lost in silence.",
-        "Чаще всего клиент достаётся тому, кто ответил первым; лид, к которому никто не обратился, теряется молча.",
+        "Most leads go to the company that answers first, and a lead that nobody contacts is lost silently.",
+        "Чаще всего клиент достаётся тому, кто ответил первым; лид, с которым никто не связался, теряется незаметно.",
     ],
     subjects: &["lead:ID", "deal:ID"],
     takes: &[Parameter::Within, Parameter::Clock, Parameter::Response],
@@ -42,7 +42,7 @@ pub const RULE: Definition = Definition {
             "{subject}: первый ответ через {lag_seconds} при норме {within_seconds} ({clock} время)",
         ],
     },
-    evaluation: Evaluation::Journey(follow),
+    evaluation: Evaluation::Journey(on_change),
 };
 
 /// The first-response clock of an entity whose creation is known.
@@ -50,9 +50,9 @@ pub const RULE: Definition = Definition {
 pub struct FirstResponse {
     anchor: Timestamp,
     scope: Arc<Scope>,
-    /// `None` without a norm, or where the deadline never comes.
+    /// `None` without a norm, or if the deadline never comes.
     violation: Option<Violation>,
-    /// Boxed, as whoever waits has none.
+    /// Boxed, because waiting entities have none.
     lag: Option<Box<Lag>>,
     judged: Option<Judged>,
 }
@@ -71,68 +71,71 @@ struct Judged {
     within: bool,
 }
 
-/// What is known of an entity's acts.
+/// The acts known of an entity.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Acts {
     /// The earliest dated touch, and who was responsible when it became known.
     pub touch: Option<(Timestamp, ManagerIx)>,
-    /// The earliest dated contact both ways.
+    /// The earliest dated two-way contact.
     pub contact: Option<Timestamp>,
-    /// The first closing, and whether a touch was known by then: an answer in the millisecond of the closing counts if
-    /// it came first.
+    /// The first closing, and whether a touch was known by then: an answer in the same millisecond counts if it comes
+    /// first in event order.
     pub closed: Option<(Timestamp, bool)>,
     /// The deletion, and whether a touch was known by then.
     pub deleted: Option<(Timestamp, bool)>,
 }
 
-/// Whose clock it is.
+/// The entity that a clock belongs to.
 #[derive(Clone, Copy, Debug)]
-struct Of<'a> {
+struct ClockOwner<'a> {
     entity: &'a EntityId,
-    number: u32,
+    ix: u32,
     who: ManagerIx,
 }
 
-/// Looks after the clock.
-fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
-    let of = Of { entity: &journey.id, number: journey.number, who: journey.who };
-    if let JourneyChange::Born { watched: true, at } = change
+/// Updates the clock after a change of the journey.
+fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
+    let owner = ClockOwner { entity: &journey.id, ix: journey.ix, who: journey.who };
+    if let JourneyChange::Created { watched: true, at } = change
         && journey.waits_for_response()
     {
         let scope = journey.scope(context);
-        clocks.response = Some(Box::new(FirstResponse::start(context, of, at, scope)));
+        clocks.response = Some(Box::new(FirstResponse::start(context, owner, at, scope)));
     }
     let Some(response) = &mut clocks.response else { return };
     match change {
-        JourneyChange::Rung => response.ring(context, of, journey.acts()),
-        JourneyChange::Assigned => response.hand_over(context, of.who),
+        JourneyChange::TimerFired => response.on_timer(context, owner, journey.acts()),
+        JourneyChange::Assigned => response.reassign(context, owner.who),
         JourneyChange::Reloaded => {
             if response.awaits() && journey.open() {
                 let scope = journey.scope(context);
-                response.reload(context, of, scope, journey.acts());
+                response.reload(context, owner, scope, journey.acts());
             }
         }
-        JourneyChange::Born { .. }
+        JourneyChange::Created { .. }
         | JourneyChange::Touch { .. }
         | JourneyChange::Contact
         | JourneyChange::Closed { .. }
         | JourneyChange::Deleted => {
-            response.review(context, of, journey.acts());
+            response.recompute(context, owner, journey.acts());
         }
-        JourneyChange::Talk | JourneyChange::Reopened | JourneyChange::Left { .. } | JourneyChange::Came { .. } => {}
+        JourneyChange::Talk
+        | JourneyChange::Reopened
+        | JourneyChange::StageLeft { .. }
+        | JourneyChange::StageEntered { .. } => {}
     }
 }
 
 impl FirstResponse {
-    fn start(context: &mut TenantContext, of: Of<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
+    fn start(context: &mut TenantContext, owner: ClockOwner<'_>, anchor: Timestamp, scope: Arc<Scope>) -> Self {
         let violation = scope.due(Rule::FirstResponseLate, anchor).map(|due| {
-            context.wake(due, Timer::Journey(of.number));
+            context.set_timer(due, Timer::Journey(owner.ix));
             Violation::new(anchor, due)
         });
         Self { anchor, scope, violation, lag: None, judged: None }
     }
 
-    /// Whether nobody has turned to the entity yet.
+    /// Whether the entity has had no touch yet.
     pub fn awaits(&self) -> bool {
         self.lag.is_none()
     }
@@ -142,83 +145,86 @@ impl FirstResponse {
         self.anchor
     }
 
-    /// The norms where it started.
+    /// The norms in force when it started.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// What may come of it; `None` without a norm.
+    /// Its possible violation; `None` without a norm.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
 
-    /// The first response.
+    /// When the first response was given.
     pub fn answered(&self) -> Option<Timestamp> {
         self.lag.as_ref().map(|lag| lag.at)
     }
 
-    /// Works everything out anew after an act.
-    fn review(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
+    /// Recomputes lag, judgement and violation after an act.
+    fn recompute(&mut self, context: &mut TenantContext, owner: ClockOwner<'_>, acts: Acts) {
         let response = acts.touch.map(|(touch, who)| (touch.max(self.anchor), who));
-        self.review_lag(context, response);
-        self.review_judgement(context, of, acts);
-        self.review_violation(context, of, acts);
+        self.update_lag(context, response);
+        self.update_judgement(context, owner, acts);
+        self.update_violation(context, owner, acts);
     }
 
-    /// A timer went off: the deadline, an escalation, or somebody else's.
-    fn ring(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
+    /// A timer of the entity fired: the deadline, an escalation, or one of another rule.
+    fn on_timer(&mut self, context: &mut TenantContext, owner: ClockOwner<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
-        if violation.passed() && violation.state != State::Open {
+        if violation.deadline_passed() && violation.state != State::Open {
             return;
         }
-        let passed = violation.passed();
-        charged(&self.scope, of, |violation_context| violation.ring(context, violation_context));
-        if !passed && violation.passed() {
-            self.review(context, of, acts);
+        let passed = violation.deadline_passed();
+        with_context(&self.scope, owner, |violation_context| violation.on_timer(context, violation_context));
+        if !passed && violation.deadline_passed() {
+            self.recompute(context, owner, acts);
         }
     }
 
-    /// Other norms are in force while the entity waits.
-    fn reload(&mut self, context: &mut TenantContext, of: Of<'_>, scope: Arc<Scope>, acts: Acts) {
+    /// Applies new norms while the entity waits.
+    fn reload(&mut self, context: &mut TenantContext, owner: ClockOwner<'_>, scope: Arc<Scope>, acts: Acts) {
         let due = scope.due(Rule::FirstResponseLate, self.anchor).filter(|_| acts.closed.is_none());
         match &mut self.violation {
             Some(violation) => {
-                if !charged(&self.scope, of, |violation_context| violation.reload(context, violation_context, due)) {
+                if !with_context(&self.scope, owner, |violation_context| {
+                    violation.reload(context, violation_context, due)
+                }) {
                     self.violation = None;
                 }
             }
             None => self.violation = due.map(|due| Violation::new(self.anchor, due)),
         }
         if let Some(due) = due {
-            context.wake(due, Timer::Journey(of.number));
+            context.set_timer(due, Timer::Journey(owner.ix));
         }
         self.scope = scope;
-        self.review(context, of, acts);
+        self.recompute(context, owner, acts);
     }
 
-    /// The responsible changed.
-    fn hand_over(&mut self, context: &mut TenantContext, to: ManagerIx) {
+    /// The responsible manager changed.
+    fn reassign(&mut self, context: &mut TenantContext, to: ManagerIx) {
         if let Some(violation) = &mut self.violation {
-            violation.hand_over(context, Rule::FirstResponseLate, to);
+            violation.reassign(context, Rule::FirstResponseLate, to);
         }
     }
 
-    fn review_lag(&mut self, context: &mut TenantContext, response: Option<(Timestamp, ManagerIx)>) {
-        let new =
+    fn update_lag(&mut self, context: &mut TenantContext, response: Option<(Timestamp, ManagerIx)>) {
+        let changed =
             |response: &(Timestamp, ManagerIx)| self.lag.as_ref().is_none_or(|lag| (lag.at, lag.who) != *response);
-        let Some((at, who)) = response.filter(new) else { return };
+        let Some((at, who)) = response.filter(changed) else { return };
         if let Some(old) = &self.lag {
-            context.fact(old.at, old.who, -1, old.measure);
+            context.emit_fact(old.at, old.who, -1, old.measure);
         }
         let wall = self.scope.elapsed(Clock::Wall, self.anchor, at);
         let business = self.scope.elapsed(Clock::Business, self.anchor, at);
         let measure = Measure::FirstResponse { wall, business };
-        context.fact(at, who, 1, measure);
+        context.emit_fact(at, who, 1, measure);
         self.lag = Some(Box::new(Lag { at, who, measure }));
     }
 
-    fn review_judgement(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
-        let Some((due, passed)) = self.violation.as_ref().map(|violation| (violation.due, violation.passed())) else {
+    fn update_judgement(&mut self, context: &mut TenantContext, owner: ClockOwner<'_>, acts: Acts) {
+        let Some((due, passed)) = self.violation.as_ref().map(|violation| (violation.due, violation.deadline_passed()))
+        else {
             return;
         };
         let stopped = acts.closed.or(acts.deleted);
@@ -226,10 +232,10 @@ impl FirstResponse {
         let verdict = match (acts.touch, stopped) {
             (Some((touch, who)), _) if touch <= due && open_at(touch) => Some((touch.max(self.anchor), who, true)),
             (_, Some((at, _))) if at <= due => None,
-            _ if passed => Some((due, of.who, false)),
+            _ if passed => Some((due, owner.who, false)),
             _ => None,
         };
-        // Who missed a deadline is settled at the deadline, whoever has the lead now.
+        // The manager accountable for a missed deadline is fixed at the deadline, even if responsibility changed since.
         let same = |judged: Judged, (at, who, within): (Timestamp, ManagerIx, bool)| {
             (judged.at, judged.within) == (at, within) && (!within || judged.who == who)
         };
@@ -237,27 +243,27 @@ impl FirstResponse {
             return;
         }
         if let Some(old) = self.judged.take() {
-            context.fact(old.at, old.who, -1, Measure::FirstResponseJudged { within: old.within });
+            context.emit_fact(old.at, old.who, -1, Measure::FirstResponseJudged { within: old.within });
         }
         if let Some((at, who, within)) = verdict {
-            context.fact(at, who, 1, Measure::FirstResponseJudged { within });
+            context.emit_fact(at, who, 1, Measure::FirstResponseJudged { within });
             self.judged = Some(Judged { at, who, within });
         }
     }
 
-    fn review_violation(&mut self, context: &mut TenantContext, of: Of<'_>, acts: Acts) {
+    fn update_violation(&mut self, context: &mut TenantContext, owner: ClockOwner<'_>, acts: Acts) {
         let Some(violation) = &mut self.violation else { return };
-        let wanted = match response(&self.scope) {
+        let act = match response(&self.scope) {
             Response::Attempt => acts.touch.map(|(touch, _)| touch),
             Response::Conversation => acts.contact,
         };
-        let response = wanted.map(|act| act.max(self.anchor));
+        let response = act.map(|at| at.max(self.anchor));
         let in_time = response.filter(|response| *response <= violation.due);
         let closed = acts.closed.or(acts.deleted).map(|(at, _)| at);
         let resolution = if acts.closed.is_some() { Resolution::Closed } else { Resolution::Deleted };
-        charged(&self.scope, of, |violation_context| {
-            match (violation.state, violation.passed(), in_time, response, closed) {
-                // What ends the wait may become known together with a creation whose deadline is over.
+        with_context(&self.scope, owner, |violation_context| {
+            match (violation.state, violation.deadline_passed(), in_time, response, closed) {
+                // The act that ends the wait may become known together with a creation whose deadline has passed.
                 (State::Waiting, _, Some(act), ..) => violation.avert(context, violation_context, act),
                 (State::Waiting, true, None, None, None) => violation.fire(context, violation_context),
                 (State::Waiting, true, None, Some(act), _) => violation.avert(context, violation_context, act),
@@ -279,14 +285,14 @@ fn response(scope: &Scope) -> Response {
     scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| norm.response).unwrap_or_default()
 }
 
-fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
+fn with_context<T>(scope: &Scope, owner: ClockOwner<'_>, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
     let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::FirstResponseLate));
     work(&ViolationContext {
         rule: Rule::FirstResponseLate,
-        subject: format_compact!("{}", of.entity),
-        who: of.who,
-        holder: of.who,
-        entity: Some(of.entity),
+        subject: format_compact!("{}", owner.entity),
+        who: owner.who,
+        holder: owner.who,
+        entity: Some(owner.entity),
         interaction: None,
         scope,
         clock,
@@ -298,6 +304,6 @@ fn charged<T>(scope: &Scope, of: Of<'_>, work: impl FnOnce(&ViolationContext<'_>
             norm.push(("response", response(scope).name().into()));
             norm
         },
-        timer: Timer::Journey(of.number),
+        timer: Timer::Journey(owner.ix),
     })
 }

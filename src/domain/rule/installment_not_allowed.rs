@@ -1,4 +1,4 @@
-//! Owns `installment_not_allowed`: an instalment plan that is longer than the policy allows and that nobody approved.
+//! Owns `installment_not_allowed`: an instalment plan longer than the policy allows, without approval.
 
 use super::super::alert::Value;
 use super::super::journey::Journey;
@@ -9,11 +9,11 @@ use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "an instalment plan beyond `terms`, without approval",
+        "an instalment plan longer than `terms` allow, without approval",
         "рассрочка дольше разрешённой (`terms`) без согласования",
     ],
     why: [
-        "An instalment plan is a loan from the company's pocket; it takes somebody who answers for the money.",
+        "An instalment plan is a loan from the company's pocket; somebody responsible for the money has to allow it.",
         "Рассрочка — это кредит из кармана компании; её должен разрешать тот, кто отвечает за деньги.",
     ],
     subjects: &["deal:ID"],

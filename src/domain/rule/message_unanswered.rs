@@ -1,7 +1,7 @@
-//! Owns `message_unanswered`: a customer's message wants an answer.
+//! Owns `message_unanswered`: a customer's message that was not answered.
 //!
-//! Any message to the same address, in the thread or in reply counts, and so does a conversation; an automatic message
-//! is none. Messages on channels that the norm leaves out ask for no answer.
+//! A message to the same address, in the same thread or in reply counts as an answer, and so does a conversation;
+//! automatic messages do not. Messages on channels that the norm does not list require no answer.
 
 use super::super::effect::Measure;
 use super::super::pending_replies::DemandKind;
@@ -12,8 +12,8 @@ use super::{Definition, Evaluation, Parameter, Rule, Wording};
 pub const RULE: Definition = Definition {
     about: ["a customer's message was not answered", "на сообщение клиента не ответили"],
     why: [
-        "Who writes has chosen the quiet way to ask; without an answer he leaves just as quietly.",
-        "Кто пишет, тот спрашивает тихо; не дождавшись ответа, он так же тихо уходит.",
+        "A customer who writes asks quietly; without an answer they leave just as quietly.",
+        "Клиент, который пишет, ни на чём не настаивает; не дождавшись ответа, он молча уходит.",
     ],
     subjects: &["contact:KEY"],
     takes: &[Parameter::Within, Parameter::Clock, Parameter::Channels],
@@ -21,11 +21,11 @@ pub const RULE: Definition = Definition {
     norm: &["within_seconds", "clock"],
     wording: Wording {
         lasting: [
-            "a message of {subject} has had no answer within {within_seconds} ({clock} time): {lag_seconds} so far",
+            "a message from {subject} had no answer within {within_seconds} ({clock} time): {lag_seconds} so far",
             "{subject}: не ответили на сообщение за {within_seconds} ({clock} время), прошло {lag_seconds}",
         ],
         settled: [
-            "a message of {subject} was answered after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
+            "a message from {subject} was answered after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
             "{subject}: ответили на сообщение через {lag_seconds} при норме {within_seconds} ({clock} время)",
         ],
     },

@@ -1,7 +1,7 @@
-//! Owns `missed_call_not_returned`: an inbound call that was no conversation wants a call back.
+//! Owns `missed_call_not_returned`: an inbound call without a conversation that was not returned.
 //!
-//! The call back counts from its start and must start at or after the missed call's end; a customer who gets through
-//! himself ends the wait too, but it is no merit of the staff and no call-back lag.
+//! A call back is dated by its start and must start at or after the end of the missed call. A customer who calls again
+//! and gets through ends the wait as well, but that is not counted as a call-back lag.
 
 use super::super::effect::Measure;
 use super::super::pending_replies::DemandKind;
@@ -10,10 +10,7 @@ use super::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: [
-        "an inbound call that was no conversation was not returned",
-        "на пропущенный звонок клиента не перезвонили",
-    ],
+    about: ["a missed inbound call was not returned", "на пропущенный звонок клиента не перезвонили"],
     why: [
         "A customer who called and reached nobody calls the next company.",
         "Клиент, который не дозвонился, звонит следующей компании из списка.",
@@ -24,11 +21,12 @@ pub const RULE: Definition = Definition {
     norm: &["within_seconds", "clock"],
     wording: Wording {
         lasting: [
-            "a missed call of {subject} was not returned within {within_seconds} ({clock} time): {lag_seconds} so far",
+            "a missed call from {subject} was not returned within {within_seconds} ({clock} time): {lag_seconds} so far",
             "{subject}: не перезвонили за {within_seconds} ({clock} время), прошло {lag_seconds}",
         ],
         settled: [
-            "a missed call of {subject} led to a talk only after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
+            "a missed call from {subject} led to a conversation only after {lag_seconds}; the norm is {within_seconds} \
+             ({clock} time)",
             "{subject}: после пропущенного звонка связались только через {lag_seconds} при норме {within_seconds} \
              ({clock} время)",
         ],

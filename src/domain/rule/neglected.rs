@@ -1,8 +1,8 @@
-//! Owns `neglected`: an open lead or deal that nobody turns to.
+//! Owns `neglected`: an open lead or deal without touches for too long.
 //!
-//! The clock runs from the latest touch, else from the creation, and never from before the first event seen of the
-//! tenant. Every touch ends one clock and starts the next; those that were told are kept, as a call that becomes known at
-//! its end may show that they were wrong.
+//! The clock runs from the latest touch, or from the creation if there is none, but never from before the tenant's first
+//! event. Every touch ends one clock and starts the next. Clocks that have fired are kept, because a call becomes known
+//! only at its end and may retract them.
 
 use super::super::alert::{Resolution, Values};
 use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
@@ -16,10 +16,10 @@ use super::{Definition, Evaluation, Parameter, Rule, Wording};
 pub const RULE: Definition = Definition {
     about: [
         "an open lead or deal had no touch for too long",
-        "к открытому лиду или сделке слишком долго никто не обращался",
+        "по открытому лиду или сделке слишком долго никто не связывался с клиентом",
     ],
     why: [
-        "A customer whom nobody turns to buys elsewhere, and the pipeline shows a deal that is dead already.",
+        "A customer whom nobody contacts buys elsewhere, while the pipeline still shows a deal that is already dead.",
         "Клиент, о котором забыли, покупает у других, а в воронке числится уже мёртвая сделка.",
     ],
     subjects: &["lead:ID", "deal:ID"],
@@ -28,28 +28,28 @@ pub const RULE: Definition = Definition {
     norm: &["within_seconds", "clock"],
     wording: Wording {
         lasting: [
-            "nobody has turned to {subject} for {idle_seconds} ({clock} time); the norm is {within_seconds}",
-            "{subject}: никто не обращался {idle_seconds} ({clock} время) при норме {within_seconds}",
+            "nobody has contacted {subject} for {idle_seconds} ({clock} time); the norm is {within_seconds}",
+            "{subject}: никто не связывался {idle_seconds} ({clock} время) при норме {within_seconds}",
         ],
         settled: [
-            "somebody turned to {subject} after {idle_seconds} ({clock} time); the norm is {within_seconds}",
-            "{subject}: обратились через {idle_seconds} ({clock} время) при норме {within_seconds}",
+            "{subject} was contacted after {idle_seconds} ({clock} time); the norm is {within_seconds}",
+            "{subject}: связались через {idle_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
-    evaluation: Evaluation::Journey(follow),
+    evaluation: Evaluation::Journey(on_change),
 };
 
-const TELL: ClockWording = ClockWording { rule: Rule::Neglected, observe, norm };
+const WORDING: ClockWording = ClockWording { rule: Rule::Neglected, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
-    let watched = |at: Timestamp, context: &TenantContext| at.max(context.first_event.unwrap_or(at));
+fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
+    let anchor_of = |at: Timestamp, context: &TenantContext| at.max(context.first_event.unwrap_or(at));
     let latest = clocks.idle_since.get();
     match change {
         JourneyChange::Touch { at } => {
-            let anchor = watched(at, context);
-            // The first touch goes before the creation, whatever its date.
+            let anchor = anchor_of(at, context);
+            // The first touch replaces the creation as the anchor, whatever its date.
             let first = journey.touches().len() == 1 && journey.acts().closed.is_none();
-            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
+            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
                 if anchor > violation.anchor || first {
                     violation.settle(context, violation_context, Resolution::Responded, at.max(violation.anchor));
                 }
@@ -58,16 +58,16 @@ fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, c
                 start(clocks, journey, context, anchor);
             }
         }
-        JourneyChange::Born { at, .. } if journey.open() && latest.is_none() && journey.touches().is_empty() => {
-            start(clocks, journey, context, watched(at, context));
+        JourneyChange::Created { at, .. } if journey.open() && latest.is_none() && journey.touches().is_empty() => {
+            start(clocks, journey, context, anchor_of(at, context));
         }
         JourneyChange::Reopened => start(clocks, journey, context, context.now),
         JourneyChange::Closed { .. } | JourneyChange::Deleted => {
             clocks.idle_since = Maybe::UNKNOWN;
             let deleted = change == JourneyChange::Deleted;
             let resolution = if deleted { Resolution::Deleted } else { Resolution::Closed };
-            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
-                // What was over before stays as it was told.
+            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+                // A violation that is already resolved stays as published.
                 if violation.state != State::Resolved {
                     violation.settle(context, violation_context, resolution, context.now);
                 }
@@ -75,28 +75,28 @@ fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, c
         }
         JourneyChange::Reloaded => {
             let scope = journey.scope(context);
-            let due = |anchor| scope.due(Rule::Neglected, anchor).filter(|_| watches(&scope, journey));
-            clocks.reload(&TELL, journey, context, &scope, due);
-            if let Some(anchor) = clocks.idle_since.get().filter(|_| !clocks.runs(Rule::Neglected)) {
+            let due = |anchor| scope.due(Rule::Neglected, anchor).filter(|_| applies(&scope, journey));
+            clocks.reload(&WORDING, journey, context, &scope, due);
+            if let Some(anchor) = clocks.idle_since.get().filter(|_| !clocks.is_active(Rule::Neglected)) {
                 start(clocks, journey, context, anchor);
             }
         }
-        _ => clocks.look_after(&TELL, journey, context, change),
+        _ => clocks.handle_common_change(&WORDING, journey, context, change),
     }
 }
 
 fn start(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, anchor: Timestamp) {
     clocks.idle_since = anchor.into();
     let scope = journey.scope(context);
-    if watches(&scope, journey)
+    if applies(&scope, journey)
         && let Some(due) = scope.due(Rule::Neglected, anchor)
     {
         clocks.start(context, journey, Rule::Neglected, scope, anchor, due);
     }
 }
 
-/// Whether the norm is about leads, or deals.
-fn watches(scope: &Scope, journey: &Journey) -> bool {
+/// Whether the norm applies to this kind of entity.
+fn applies(scope: &Scope, journey: &Journey) -> bool {
     let entities = scope.rules.get(&Rule::Neglected).and_then(|norm| norm.entities.as_ref());
     entities.is_none_or(|entities| entities.contains(&journey.id.kind))
 }

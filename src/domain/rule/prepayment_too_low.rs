@@ -1,4 +1,4 @@
-//! Owns `prepayment_too_low`: a prepayment that is smaller than the policy wants and that nobody approved.
+//! Owns `prepayment_too_low`: a prepayment below the policy minimum, without approval.
 
 use super::super::alert::Value;
 use super::super::journey::Journey;
@@ -8,10 +8,13 @@ use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: ["a prepayment below `terms`, without approval", "предоплата меньше требуемой (`terms`) без согласования"],
+    about: [
+        "a prepayment below the minimum in `terms`, without approval",
+        "предоплата меньше требуемой (`terms`) без согласования",
+    ],
     why: [
-        "Work that begins without money in hand is paid late, or never.",
-        "Работа, начатая без денег, оплачивается поздно или никогда.",
+        "Work that begins without a prepayment is paid late, or never.",
+        "Работа, начатая без предоплаты, оплачивается поздно или никогда.",
     ],
     subjects: &["deal:ID"],
     takes: &[Parameter::Terms],
@@ -19,7 +22,7 @@ pub const RULE: Definition = Definition {
     norm: &["min_prepayment_percent"],
     wording: Wording {
         lasting: [
-            "{subject} was offered a prepayment of {prepayment_percent} %; at least {min_prepayment_percent} % is wanted",
+            "{subject} was offered a prepayment of {prepayment_percent} %; at least {min_prepayment_percent} % is required",
             "{subject}: предложена предоплата {prepayment_percent} % при норме не меньше {min_prepayment_percent} %",
         ],
         settled: ["", ""],

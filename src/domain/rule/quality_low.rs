@@ -1,4 +1,4 @@
-//! Owns `quality_low`: a manager whose conversations are reviewed badly on average.
+//! Owns `quality_low`: a manager whose mean review score is too low.
 
 use super::super::norms::Params;
 use super::super::window::WindowSample;
@@ -7,12 +7,12 @@ use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "the mean score of a manager's reviews is under `at_least`",
+        "the mean score of a manager's reviews is below `at_least`",
         "средняя оценка разговоров и писем менеджера ниже `at_least`",
     ],
     why: [
-        "Reviews see what counts cannot: whether the customer was listened to. Low scores come before lost deals.",
-        "Проверки видят то, чего не видно в цифрах: услышали ли клиента. Сначала падают оценки, потом теряются сделки.",
+        "Reviews show what numbers cannot: whether the customer was listened to. Low scores come before lost deals.",
+        "Проверки показывают то, чего не видно в цифрах: услышали ли клиента. Сначала падают оценки, потом теряются сделки.",
     ],
     subjects: &["manager:ID/WINDOW"],
     takes: &[Parameter::Window, Parameter::Score, Parameter::MinSample],
@@ -38,6 +38,6 @@ fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
     let mut observed = vec![("n", reviews.n.into())];
     observed.extend(reviews.mean_score.map(|mean| ("mean_score", mean.into())));
     let norm = vec![("at_least", limit.into()), ("min_sample", norm.min_sample.unwrap_or(1).into())];
-    let under = |under: bool| reviews.mean_score.is_some_and(|mean| (mean < limit) == under);
-    Some(Judgement { n: reviews.n, bad: under(true), good: under(false), observed, norm })
+    let is_below = |below: bool| reviews.mean_score.is_some_and(|mean| (mean < limit) == below);
+    Some(Judgement { n: reviews.n, violated: is_below(true), met: is_below(false), observed, norm })
 }

@@ -1,6 +1,6 @@
-//! Owns `response_slow`: a manager who takes too long to turn to new leads, as a habit.
+//! Owns `response_slow`: a manager whose first responses are usually too slow.
 //!
-//! Judged on the histogram's estimate of the quantile, the figure that rows show.
+//! Judged by the histogram's estimate of the quantile, the same figure as in rows.
 
 use super::super::norms::Params;
 use super::super::window::WindowSample;
@@ -9,11 +9,11 @@ use super::{Definition, Evaluation, Judgement, Parameter, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "a `quantile` of a manager's first-response lags is over `at_most`",
+        "a `quantile` of a manager's first-response lags is above `at_most`",
         "менеджер обычно отвечает на новые лиды слишком долго (`quantile` первых ответов больше `at_most`)",
     ],
     why: [
-        "One late answer may be bad luck; a habit of late answers loses customers every day and is worth a talk.",
+        "One late answer may be bad luck; habitually late answers lose customers every day and are worth a talk.",
         "Один поздний ответ — случай; привычка отвечать поздно каждый день теряет клиентов, и о ней стоит поговорить.",
     ],
     subjects: &["manager:ID/WINDOW"],
@@ -50,6 +50,6 @@ fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
         ("clock", clock.name().into()),
         ("min_sample", norm.min_sample.unwrap_or(1).into()),
     ];
-    let over = |over: bool| found.is_some_and(|lag| (lag > limit) == over);
-    Some(Judgement { n, bad: over(true), good: over(false), observed, norm })
+    let is_over = |over: bool| found.is_some_and(|lag| (lag > limit) == over);
+    Some(Judgement { n, violated: is_over(true), met: is_over(false), observed, norm })
 }

@@ -1,30 +1,30 @@
-//! Owns `source_silent`: a source topic from which nothing comes any more, though the tenant's others speak. And the
-//! state of that rule, [`Silences`]: it is about a whole tenant and in no case, so it keeps its own.
+//! Owns `source_silent`: a source topic without events while other topics of the tenant are active. Also owns the state
+//! of this rule, [`Silences`]: it belongs to the whole tenant and to no case.
 //!
-//! Definition. Only topics that spoke at least once are watched. A silence is the time between an event of a topic (the
-//! anchor) and its next one, if that comes after the deadline. It is told from the deadline on, or from the first later
-//! event of another topic, whichever comes last, if the topic itself has not spoken by then: at one instant all who speak
-//! have spoken. The calendar is that of the tenant without department. It is nobody's.
+//! **Definition.** Only topics with at least one event are watched. A silence is the time between an event of a topic (the
+//! anchor) and its next event, if that comes after the deadline. The alert fires at the deadline or at the first later
+//! event of another topic, whichever comes last, unless the topic itself has had an event by then; events of one instant
+//! are all counted before this is decided. The calendar is the tenant's without a department. No manager is accountable.
 //!
-//! **Runs.** What matters of a topic are the gaps that are longer than the norm. So a topic's events are kept as runs,
-//! [first, last], in which no gap is too long: a topic that speaks as it should is one run, whatever its number of
-//! events. An event in a run says nothing new, and costs one comparison: the deadline is worked out only when the one of
-//! an earlier event has passed.
+//! **Runs.** Only gaps longer than the norm matter. So the events of a topic are kept as runs [first, last] without such
+//! gaps: a topic without silences is a single run, however many events it has. An event inside a run changes nothing and
+//! costs one comparison; the deadline is computed only when that of an earlier event has passed.
 //!
-//! **Corrections.** A late event lies in a run, makes one longer, joins two, or is one of its own: so the runs are exactly
-//! those of the events in order, whatever came late. They are played from the beginning of one to the next to the same
-//! code that watches live, without the late event and with it, as a case is from its log, and the difference is told as
-//! that of cases is. That needs no events: deadlines grow with their anchors, so where one passes while another topic is
-//! in a run, that topic has spoken since the anchor.
+//! **Corrections.** A late event lies in a run, extends one, joins two, or starts its own. So the runs are always exactly
+//! those of the events in order. They are replayed, run by run, through the same code that handles live events: once
+//! without the late event and once with it, as a case is from its log, and the difference is emitted in the same way. This
+//! needs no individual events: deadlines are monotonic in their anchors, so if a deadline passes while another topic is in
+//! a run, that topic has had an event since the anchor.
 //!
-//! **Memory.** Runs that no late event can reach any more are forgotten. Of each topic one stays that began before the
-//! horizon: a silence that is played without what is forgotten may begin later than it did, but before the horizon, so
-//! alike without the late event and with it, and the difference is the same.
+//! **Memory.** Runs that no late event can reach any more are dropped. Of each topic one run that began before the horizon
+//! is kept: without the dropped runs a replayed silence may begin later than it did, but still before the horizon, and
+//! equally without and with the late event, so the difference is the same.
 
 use super::super::alert::Resolution;
 use super::super::effect::ManagerIx;
-use super::super::event::{EventOrder, Topic};
+use super::super::event::EventOrder;
 use super::super::norms::Scope;
+use super::super::source::{PerTopic, Topic};
 use super::super::tenant_context::{TenantContext, Timer};
 use super::super::time::{Span, Timestamp};
 use super::super::violation::{State, Violation, ViolationContext};
@@ -35,12 +35,12 @@ use std::sync::Arc;
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "nothing comes from a source topic of a tenant, though its others speak",
+        "no events come from a source topic of a tenant while its other topics are active",
         "от одного источника событий компании ничего не приходит, хотя другие работают",
     ],
     why: [
-        "An integration that broke off looks like a quiet day: no missed calls, no unanswered letters, nothing overdue.",
-        "Оборвавшаяся интеграция выглядит как спокойный день: ни пропущенных звонков, ни писем без ответа, ни просрочек.",
+        "A broken integration looks like a quiet day: no missed calls, no unanswered messages, nothing overdue.",
+        "Оборвавшаяся интеграция выглядит как спокойный день: ни пропущенных звонков, ни сообщений без ответа, ни просрочек.",
     ],
     subjects: &["topic:NAME"],
     takes: &[Parameter::Within, Parameter::Clock],
@@ -48,42 +48,42 @@ pub const RULE: Definition = Definition {
     norm: &["within_seconds", "clock"],
     wording: Wording {
         lasting: [
-            "nothing has come from {subject} for {silent_seconds} ({clock} time), though other sources speak; the norm is \
+            "no events from {subject} for {silent_seconds} ({clock} time) while other sources are active; the norm is \
              {within_seconds}",
             "{subject}: нет событий {silent_seconds} ({clock} время) при норме {within_seconds}, хотя другие источники работают",
         ],
         settled: [
-            "{subject} speaks again after {silent_seconds} ({clock} time) of silence; the norm is {within_seconds}",
+            "{subject} has events again after {silent_seconds} ({clock} time) of silence; the norm is {within_seconds}",
             "{subject}: события снова приходят, перерыв был {silent_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
     evaluation: Evaluation::Topics,
 };
 
-/// The source topics of a tenant, as this rule watches them.
+/// The state of this rule for a tenant, by source topic.
 #[derive(Clone, Debug)]
 pub struct Silences {
     scope: Arc<Scope>,
-    /// How far back a late event may correct.
+    /// The correction horizon: how late an event may be.
     horizon: Span,
-    tracks: [Track; 3],
+    tracks: PerTopic<Track>,
 }
 
-/// One topic.
+/// The state of one topic.
 #[derive(Clone, Debug)]
 struct Track {
-    /// Up to here an event of the topic makes its run longer, and nothing else.
-    calm: Timestamp,
-    /// When its timer goes off; past: its deadline has been judged.
-    look: Timestamp,
-    /// Its deadline has passed, and no other topic has spoken since its last event.
-    alone: bool,
-    /// In order; the last one may go on.
+    /// Up to this instant an event of the topic only extends its run (fast path).
+    fast_until: Timestamp,
+    /// When its timer fires; in the past: its deadline has been judged.
+    timer_at: Timestamp,
+    /// Its deadline has passed, and no other topic has had an event since its last one.
+    awaits_others: bool,
+    /// In order; the last one may be extended.
     runs: Vec<Run>,
     violation: Option<Violation>,
 }
 
-/// Events between which no gap was too long.
+/// A sequence of events without a gap longer than the norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     first: Timestamp,
@@ -97,181 +97,186 @@ impl Run {
 }
 
 impl Track {
-    const SILENT: Self =
-        Self { calm: Timestamp::MIN, look: Timestamp::MIN, alone: false, runs: Vec::new(), violation: None };
+    const SILENT: Self = Self {
+        fast_until: Timestamp::MIN,
+        timer_at: Timestamp::MIN,
+        awaits_others: false,
+        runs: Vec::new(),
+        violation: None,
+    };
 }
 
 impl Silences {
-    /// Nobody has spoken. `None` where the rule is off.
+    /// The state before any event. `None` if the rule is off.
     pub fn new(scope: Arc<Scope>, horizon: Span) -> Option<Self> {
         scope.rules.get(&Rule::SourceSilent)?.within?;
-        Some(Self { scope, horizon, tracks: [Track::SILENT; 3] })
+        Some(Self { scope, horizon, tracks: PerTopic::from_fn(|_| Track::SILENT) })
     }
 
-    /// An event of a topic came in its turn.
+    /// Records an event of a topic, in event order.
     pub fn record_event(&mut self, topic: Topic, context: &mut TenantContext) {
-        let track = &mut self.tracks[topic as usize];
-        if context.now <= track.calm
+        let track = &mut self.tracks[topic];
+        if context.now <= track.fast_until
             && let Some(run) = track.runs.last_mut()
         {
             run.last = context.now;
             return;
         }
         match track.runs.last_mut() {
-            Some(run) if reaches(&self.scope, run.last, context.now) => run.last = context.now,
+            Some(run) if in_time(&self.scope, run.last, context.now) => run.last = context.now,
             _ => {
                 track.runs.push(Run::new(context.now));
-                self.forget(topic, context.now.saturating_sub(self.horizon));
+                self.prune(topic, context.now.saturating_sub(self.horizon));
             }
         }
-        self.heard(topic, context);
+        self.on_run_extended(topic, context);
     }
 
-    /// A timer of a topic went off.
-    pub fn ring(&mut self, topic: Topic, context: &mut TenantContext) {
-        let Some(run) = self.tracks[topic as usize].runs.last().copied() else { return };
+    /// A timer of a topic fired.
+    pub fn on_timer(&mut self, topic: Topic, context: &mut TenantContext) {
+        let Some(run) = self.tracks[topic].runs.last().copied() else { return };
         let now = context.now;
-        // Since: later in the order of effect, in which topics have their ranks at one instant.
-        let accompanied = Topic::ALL.into_iter().any(|other| {
-            let spoke = self.tracks[other as usize].runs.last();
-            spoke.is_some_and(|other_run| (other_run.last, other) > (run.last, topic))
+        // "Since" means later in event order, in which topics have ranks within an instant.
+        let others_active = Topic::ALL.into_iter().any(|other| {
+            let latest = self.tracks[other].runs.last();
+            latest.is_some_and(|other_run| (other_run.last, other) > (run.last, topic))
         });
-        let track = &mut self.tracks[topic as usize];
+        let track = &mut self.tracks[topic];
         if let Some(violation) = &mut track.violation {
-            charged(&self.scope, topic, |violation_context| violation.ring(context, violation_context));
+            with_context(&self.scope, topic, |violation_context| violation.on_timer(context, violation_context));
             return;
         }
-        if now < track.look {
+        if now < track.timer_at {
             return;
         }
         match self.scope.due(Rule::SourceSilent, run.last) {
-            None => track.look = Timestamp::MAX,
+            None => track.timer_at = Timestamp::MAX,
             Some(due) if due > now => {
-                track.look = due;
-                context.wake(due, Timer::Silence(topic));
+                track.timer_at = due;
+                context.set_timer(due, Timer::Silence(topic));
             }
-            Some(due) if accompanied => {
+            Some(due) if others_active => {
                 let mut violation = Violation::new(run.last, due);
-                charged(&self.scope, topic, |violation_context| {
-                    if violation.ring(context, violation_context) {
+                with_context(&self.scope, topic, |violation_context| {
+                    if violation.on_timer(context, violation_context) {
                         violation.fire(context, violation_context);
                     }
                 });
                 track.violation = Some(violation);
-                track.alone = false;
+                track.awaits_others = false;
             }
-            Some(_) => track.alone = true,
+            Some(_) => track.awaits_others = true,
         }
-        self.calm();
+        self.update_fast_path();
     }
 
-    /// Other norms are in force: silences that last are judged by them, and what is past stays as it was judged. `None`
-    /// where the rule is off now.
+    /// Applies new norms: open silences are judged by them, past ones stay as they were judged. `None` if the rule is off
+    /// now.
     pub fn reload(mut self, context: &mut TenantContext, scope: Arc<Scope>) -> Option<Self> {
         let on = scope.rules.get(&Rule::SourceSilent).and_then(|norm| norm.within).is_some();
         for topic in Topic::ALL {
-            let track = &mut self.tracks[topic as usize];
+            let track = &mut self.tracks[topic];
             let Some(last) = track.runs.last().map(|run| run.last) else { continue };
             let due = scope.due(Rule::SourceSilent, last);
             if let Some(violation) = &mut track.violation {
-                charged(&self.scope, topic, |violation_context| violation.reload(context, violation_context, due));
+                with_context(&self.scope, topic, |violation_context| violation.reload(context, violation_context, due));
             }
-            // One that begins again is found by its timer, as any other.
-            let lasts = |violation: &mut Violation| violation.state == State::Open;
-            track.violation = track.violation.take_if(lasts);
-            (track.runs, track.alone) = (vec![Run::new(last)], false);
-            track.look = due.unwrap_or(Timestamp::MAX);
-            if on && track.violation.is_none() && track.look < Timestamp::MAX {
-                context.wake(track.look, Timer::Silence(topic));
+            // A silence that begins again is found by its timer like any other.
+            let is_open = |violation: &mut Violation| violation.state == State::Open;
+            track.violation = track.violation.take_if(is_open);
+            (track.runs, track.awaits_others) = (vec![Run::new(last)], false);
+            track.timer_at = due.unwrap_or(Timestamp::MAX);
+            if on && track.violation.is_none() && track.timer_at < Timestamp::MAX {
+                context.set_timer(track.timer_at, Timer::Silence(topic));
             }
         }
         self.scope = scope;
-        self.calm();
+        self.update_fast_path();
         on.then_some(self)
     }
 
-    /// As it will be when these events have taken their place; `None` if they lie in runs, and nothing changes.
+    /// The state with these late events inserted; `None` if they all lie in runs and change nothing.
     pub fn corrected(&self, late: &[(Topic, Timestamp)]) -> Option<Self> {
         let mut corrected = self.clone();
-        let news = late.iter().filter(|(topic, at)| corrected.insert(*topic, *at)).count();
-        (news > 0).then_some(corrected)
+        let inserted = late.iter().filter(|(topic, at)| corrected.insert(*topic, *at)).count();
+        (inserted > 0).then_some(corrected)
     }
 
-    /// Plays all runs again, up to where everything was processed, as if nothing had been heard before.
-    pub fn play(&mut self, context: &mut TenantContext, upto: Timestamp) {
+    /// Replays all runs from the beginning, up to the watermark `upto`.
+    pub fn replay(&mut self, context: &mut TenantContext, upto: Timestamp) {
         let mut runs: Vec<(Run, Topic)> = Vec::new();
         for topic in Topic::ALL {
-            let track = std::mem::replace(&mut self.tracks[topic as usize], Track::SILENT);
+            let track = std::mem::replace(&mut self.tracks[topic], Track::SILENT);
             runs.extend(track.runs.into_iter().map(|run| (run, topic)));
         }
         runs.sort_by_key(|(run, topic)| (run.first, *topic));
         for (run, topic) in runs {
-            self.ring_all(context, Timestamp(run.first.0 - 1));
-            context.advance_to(EventOrder { at: run.first, rank: topic as u8, offset: 0, source: 0 });
-            self.tracks[topic as usize].runs.push(run);
-            self.heard(topic, context);
+            self.fire_timers(context, Timestamp(run.first.0 - 1));
+            context.advance_to(EventOrder::before(run.first, topic));
+            self.tracks[topic].runs.push(run);
+            self.on_run_extended(topic, context);
         }
-        self.ring_all(context, upto);
+        self.fire_timers(context, upto);
     }
 
-    /// Notes what late events, in order, say of silences that never were.
+    /// Marks the silences that these late events, in order, prove never to have happened.
     pub fn avert(&self, context: &mut TenantContext, late: &[(Topic, Timestamp)]) {
         for (topic, at) in late {
-            let runs = &self.tracks[*topic as usize].runs;
+            let runs = &self.tracks[*topic].runs;
             let before = runs[..runs.partition_point(|run| run.last < *at)].last();
             let due = before.and_then(|run| self.scope.due(Rule::SourceSilent, run.last).zip(Some(run.last)));
             if let Some((due, anchor)) = due.filter(|(due, _)| at <= due) {
-                charged(&self.scope, *topic, |violation_context| {
+                with_context(&self.scope, *topic, |violation_context| {
                     Violation::new(anchor, due).avert(context, violation_context, *at)
                 });
             }
         }
     }
 
-    /// A run began or goes on where that could not be foreseen.
-    fn heard(&mut self, topic: Topic, context: &mut TenantContext) {
+    /// Handles an event that starts a run, or extends one beyond the fast path.
+    fn on_run_extended(&mut self, topic: Topic, context: &mut TenantContext) {
         let now = context.now;
-        let track = &mut self.tracks[topic as usize];
+        let track = &mut self.tracks[topic];
         if let Some(mut violation) = track.violation.take() {
-            charged(&self.scope, topic, |violation_context| {
+            with_context(&self.scope, topic, |violation_context| {
                 violation.resolve(context, violation_context, Resolution::Recovered, now)
             });
         }
-        track.alone = false;
-        if track.look < now
+        track.awaits_others = false;
+        if track.timer_at < now
             && let Some(run) = track.runs.last()
         {
-            track.look = self.scope.due(Rule::SourceSilent, run.last).unwrap_or(Timestamp::MAX);
-            if track.look < Timestamp::MAX {
-                context.wake(track.look, Timer::Silence(topic));
+            track.timer_at = self.scope.due(Rule::SourceSilent, run.last).unwrap_or(Timestamp::MAX);
+            if track.timer_at < Timestamp::MAX {
+                context.set_timer(track.timer_at, Timer::Silence(topic));
             }
         }
-        // Whether those who were alone speak at this very instant is known after its events.
-        for other in Topic::ALL.into_iter().filter(|other| self.tracks[*other as usize].alone) {
-            context.wake(now, Timer::Silence(other));
+        // Whether waiting topics have an event at this very instant is known only after all its events.
+        for other in Topic::ALL.into_iter().filter(|other| self.tracks[*other].awaits_others) {
+            context.set_timer(now, Timer::Silence(other));
         }
-        self.calm();
+        self.update_fast_path();
     }
 
-    /// While a topic is alone every event matters.
-    fn calm(&mut self) {
-        let alone = self.tracks.iter().any(|track| track.alone);
-        for track in &mut self.tracks {
-            track.calm = if alone { Timestamp::MIN } else { track.look };
+    /// Recomputes the fast path: while a topic waits for others, every event matters.
+    fn update_fast_path(&mut self) {
+        let any_waiting = self.tracks.iter().any(|(_, track)| track.awaits_others);
+        for track in self.tracks.values_mut() {
+            track.fast_until = if any_waiting { Timestamp::MIN } else { track.timer_at };
         }
     }
 
-    /// Puts a late event into its place; `false` if it lies in a run.
+    /// Inserts a late event; `false` if it lies in a run.
     fn insert(&mut self, topic: Topic, at: Timestamp) -> bool {
-        let runs = &mut self.tracks[topic as usize].runs;
+        let runs = &mut self.tracks[topic].runs;
         let next = runs.partition_point(|run| run.first <= at);
         let (before, after) = runs.split_at_mut(next);
         let (before, after) = (before.last_mut(), after.first_mut());
         if before.as_ref().is_some_and(|run| at <= run.last) {
             return false;
         }
-        let before = before.filter(|run| reaches(&self.scope, run.last, at));
-        let after = after.filter(|run| reaches(&self.scope, at, run.first));
+        let before = before.filter(|run| in_time(&self.scope, run.last, at));
+        let after = after.filter(|run| in_time(&self.scope, at, run.first));
         match (before, after) {
             (Some(before), Some(after)) => {
                 before.last = after.last;
@@ -284,32 +289,32 @@ impl Silences {
         true
     }
 
-    /// Forgets the runs of a topic that ended before one that began before `horizon`, once they are most of them.
-    fn forget(&mut self, topic: Topic, horizon: Timestamp) {
-        let runs = &mut self.tracks[topic as usize].runs;
-        let old = runs.partition_point(|run| run.first < horizon).saturating_sub(1);
-        if old > runs.len() / 2 {
-            runs.drain(..old);
+    /// Drops the runs of a topic before the last one that began before `horizon`, once they are the majority.
+    fn prune(&mut self, topic: Topic, horizon: Timestamp) {
+        let runs = &mut self.tracks[topic].runs;
+        let expired = runs.partition_point(|run| run.first < horizon).saturating_sub(1);
+        if expired > runs.len() / 2 {
+            runs.drain(..expired);
         }
     }
 
-    fn ring_all(&mut self, context: &mut TenantContext, until: Timestamp) {
-        while let Some((at, timer)) = context.due(until) {
+    fn fire_timers(&mut self, context: &mut TenantContext, until: Timestamp) {
+        while let Some((at, timer)) = context.pop_due(until) {
             context.advance_to(EventOrder::deadline(at));
             if let Timer::Silence(topic) = timer {
-                self.ring(topic, context);
+                self.on_timer(topic, context);
             }
         }
     }
 }
 
-/// Whether an event comes by the deadline of the one before it.
-fn reaches(scope: &Scope, from: Timestamp, at: Timestamp) -> bool {
+/// Whether an event at `at` meets the deadline of the one at `from`.
+fn in_time(scope: &Scope, from: Timestamp, at: Timestamp) -> bool {
     scope.due(Rule::SourceSilent, from).is_none_or(|due| at <= due)
 }
 
-/// Works on the violation of a topic.
-fn charged<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
+/// Calls `work` with the violation context of a topic.
+fn with_context<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
     let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::SourceSilent));
     work(&ViolationContext {
         rule: Rule::SourceSilent,

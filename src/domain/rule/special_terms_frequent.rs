@@ -1,4 +1,4 @@
-//! Owns `special_terms_frequent`: a manager who sells by giving in.
+//! Owns `special_terms_frequent`: a manager who offers special terms too often.
 
 use super::super::norms::Params;
 use super::super::window::WindowSample;
@@ -11,7 +11,7 @@ pub const RULE: Definition = Definition {
         "менеджер слишком часто даёт скидку, рассрочку или неполную предоплату",
     ],
     why: [
-        "Special terms that become a habit are the price list: each of them may be allowed, and all together eat the margin.",
+        "Special terms that become a habit become the price list: each may be allowed, but together they eat the margin.",
         "Особые условия, вошедшие в привычку, становятся прайс-листом: каждое по отдельности допустимо, а вместе они \
          съедают маржу.",
     ],

@@ -1,7 +1,7 @@
-//! Owns `stage_overdue`: a lead or deal that rots in its stage.
+//! Owns `stage_overdue`: a lead or deal that stays too long in its stage.
 //!
-//! The time of all stays in the stage counts together, so going away and coming back does not reset it; coming back to a
-//! stage that is overdue fires at once, with a new anchor. The stay itself, which figures need too, is the journey's.
+//! The time of all stays in a stage is added up, so leaving and returning does not reset it. Returning to a stage that is
+//! already overdue fires at once, with a new anchor. The stay itself is part of the journey, because figures need it too.
 
 use super::super::alert::Values;
 use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, Limit, RuleClock};
@@ -17,7 +17,7 @@ pub const RULE: Definition = Definition {
         "лид или сделка слишком долго на одном этапе (`max_time` этапа)",
     ],
     why: [
-        "A deal that does not move is a deal that nobody works on; the longer it rots, the less likely it is ever won.",
+        "A deal that does not move is a deal that nobody works on; the longer it stays, the less likely it is to be won.",
         "Сделка, которая не движется, — это сделка, которой никто не занимается; чем дольше она стоит, тем меньше шансов.",
     ],
     subjects: &["lead:ID/STAGE", "deal:ID/STAGE"],
@@ -34,40 +34,40 @@ pub const RULE: Definition = Definition {
             "{subject}: этап пройден за {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
         ],
     },
-    evaluation: Evaluation::Journey(follow),
+    evaluation: Evaluation::Journey(on_change),
 };
 
-const TELL: ClockWording = ClockWording { rule: Rule::StageOverdue, observe, norm };
+const WORDING: ClockWording = ClockWording { rule: Rule::StageOverdue, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
+fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
-        // A stay that goes on in a pipeline named only now has its clock, or gets it now.
-        JourneyChange::Came { at } if !clocks.runs(Rule::StageOverdue) => {
+        // A stay that continues in a pipeline known only now keeps its clock, or starts it now.
+        JourneyChange::StageEntered { at } if !clocks.is_active(Rule::StageOverdue) => {
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
                 let (rule, stage, violation) = (Rule::StageOverdue, journey.stage().cloned(), Violation::new(at, due));
                 clocks.start_with(context, journey, RuleClock { rule, scope, stage, before, limit, violation });
             }
         }
-        JourneyChange::Left { at, resolution } => {
-            clocks.each(&TELL, journey, context, |violation, context, violation_context| {
+        JourneyChange::StageLeft { at, resolution } => {
+            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
                 violation.settle(context, violation_context, resolution, at);
             })
         }
         JourneyChange::Reloaded => {
             let Some(limit) = journey.stay_limit() else {
                 let scope = journey.scope(context);
-                return clocks.reload(&TELL, journey, context, &scope, |_| None);
+                return clocks.reload(&WORDING, journey, context, &scope, |_| None);
             };
             let on = limit.scope.rules.contains_key(&Rule::StageOverdue);
-            clocks.reload(&TELL, journey, context, &limit.scope, |_| Some(limit.due).filter(|_| on));
-            clocks.relimit(Rule::StageOverdue, &limit);
+            clocks.reload(&WORDING, journey, context, &limit.scope, |_| Some(limit.due).filter(|_| on));
+            clocks.set_stay_limit(Rule::StageOverdue, &limit);
         }
-        _ => clocks.look_after(&TELL, journey, context, change),
+        _ => clocks.handle_common_change(&WORDING, journey, context, change),
     }
 }
 
-/// The time of all stays.
+/// The time of all stays in the stage.
 fn observe(_: &Journey, running: &RuleClock, anchor: Timestamp, until: Timestamp) -> Values {
     let stay = running.scope.counted(Rule::StageOverdue, anchor, until);
     vec![("time_in_stage_seconds", Span(running.before.0 + stay.0).into())]

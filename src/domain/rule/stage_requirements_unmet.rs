@@ -1,4 +1,4 @@
-//! Owns `stage_requirements_unmet`: a move into a stage before what it requires was there.
+//! Owns `stage_requirements_unmet`: a move into a stage without what the stage requires.
 
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
@@ -7,11 +7,11 @@ use super::{Act, Definition, Evaluation, Finding, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "an entity entered a stage before what it `requires` was there",
+        "an entity entered a stage without what the stage `requires`",
         "переход на этап без того, что для него требуется (`requires`)",
     ],
     why: [
-        "A proposal without a known budget or a talk about needs is a guess; the pipeline looks riper than it is.",
+        "A proposal without a known budget or known needs is a guess; the pipeline looks better than it is.",
         "Предложение без бюджета и выявленных потребностей — это гадание; воронка выглядит лучше, чем есть.",
     ],
     subjects: &["lead:ID", "deal:ID"],

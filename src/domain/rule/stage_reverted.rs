@@ -8,8 +8,8 @@ use super::{Act, Definition, Evaluation, Finding, Wording};
 pub const RULE: Definition = Definition {
     about: ["an entity moved to an earlier stage", "лид или сделку вернули на более ранний этап"],
     why: [
-        "A deal that goes back was moved forward too early, or is being refreshed to look alive; both spoil the forecast.",
-        "Сделку, которая идёт назад, продвинули рано или «освежают» для вида; и то и другое портит прогноз.",
+        "A deal that moves back was moved forward too early, or is moved only to look active; both distort the forecast.",
+        "Сделку, которая идёт назад, продвинули слишком рано или «освежают» для вида; и то и другое искажает прогноз.",
     ],
     subjects: &["lead:ID", "deal:ID"],
     takes: &[],

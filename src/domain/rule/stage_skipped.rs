@@ -1,4 +1,4 @@
-//! Owns `stage_skipped`: a required stage that was passed over.
+//! Owns `stage_skipped`: a required stage that was skipped.
 
 use super::super::journey::Journey;
 use super::super::norms::{Params, Scope};
@@ -6,12 +6,12 @@ use super::{Act, Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
-    about: ["a `required` stage was passed over", "пропущен обязательный этап (`required`)"],
+    about: ["a `required` stage was skipped", "пропущен обязательный этап (`required`)"],
     why: [
-        "Required stages are what the company has learned to do before it offers or invoices; skipping them costs margin \
-         and trust, and makes stage figures lie.",
-        "Обязательные этапы — это то, без чего компания научилась не делать предложений; их пропуск стоит маржи и доверия \
-         и портит статистику воронки.",
+        "Required stages are what the company has learned to do before it makes an offer or sends an invoice; skipping \
+         them costs margin and trust, and distorts stage figures.",
+        "Обязательные этапы — это шаги, которые, по опыту компании, нужны до предложения или счёта; их пропуск стоит \
+         маржи и доверия и искажает статистику воронки.",
     ],
     subjects: &["lead:ID/STAGE", "deal:ID/STAGE"],
     takes: &[],

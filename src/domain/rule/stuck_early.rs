@@ -1,7 +1,7 @@
-//! Owns `stuck_early`: a manager whose open deals lie too long at the beginning of the pipeline.
+//! Owns `stuck_early`: a manager with too many open deals that are overdue in early stages.
 //!
-//! It looks at what stands now, not over the window: the window gives the instants at which it looks, and the subject.
-//! A deal is overdue by its stage's `max_time`, also where `stage_overdue` is off.
+//! It judges the current state, not the window: the window only sets the boundaries and the subject. A deal is overdue by
+//! its stage's `max_time`, even if `stage_overdue` is off.
 
 use super::super::norms::Params;
 use super::super::window::WindowSample;
@@ -14,10 +14,10 @@ pub const RULE: Definition = Definition {
         "у менеджера слишком много открытых сделок зависло на ранних этапах (`early`)",
     ],
     why: [
-        "Deals that pile up at the beginning are never sold: the manager has more than he can work on, or avoids the next \
-         step.",
-        "Сделки, которые копятся в начале воронки, не продаются: у менеджера их больше, чем он успевает, или он избегает \
-         следующего шага.",
+        "Deals that pile up at the beginning are never sold: the manager has more than they can handle, or avoids the \
+         next step.",
+        "Сделки, которые копятся в начале воронки, не продаются: у менеджера их слишком много, или следующий шаг \
+         откладывают.",
     ],
     subjects: &["manager:ID/WINDOW"],
     takes: &[Parameter::Window, Parameter::AtMost, Parameter::MinSample],

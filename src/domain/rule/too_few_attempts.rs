@@ -1,7 +1,7 @@
-//! Owns `too_few_attempts`: a lead wants more than one try.
+//! Owns `too_few_attempts`: a lead with too few touches and no conversation.
 //!
-//! The count at the deadline goes by the dates of the touches. The touch that makes the number full, or the first
-//! conversation, ends it; either may become known only after it was over.
+//! The count at the deadline uses the dates of the touches. The touch that completes the required number, or the first
+//! conversation, ends the violation; either may become known late.
 
 use super::super::alert::{Resolution, Value, Values};
 use super::super::id::EntityKind;
@@ -14,12 +14,12 @@ use super::{Definition, Evaluation, Parameter, Rule, Wording};
 /// The rule.
 pub const RULE: Definition = Definition {
     about: [
-        "an open lead had fewer touches than wanted and no conversation",
-        "открытому лиду уделили меньше попыток, чем нужно, а разговора не было",
+        "an open lead had fewer touches than required and no conversation",
+        "по открытому лиду было меньше попыток связаться, чем нужно, и ни одного разговора",
     ],
     why: [
-        "Most leads are reached at the third to sixth try; a manager who tries once and waits loses those that cost the \
-         most to win.",
+        "Most leads are reached at the third to sixth attempt; a manager who tries once and waits loses leads that were \
+         already paid for.",
         "До большинства клиентов дозваниваются с третьей–шестой попытки; кто пробует один раз и ждёт, теряет уже \
          оплаченные лиды.",
     ],
@@ -34,18 +34,18 @@ pub const RULE: Definition = Definition {
         ],
         settled: [
             "{subject} was reached or got its {attempts} attempts only after {within_seconds} ({clock} time)",
-            "{subject}: до клиента дозвонились или набрали {attempts} попытки позже, чем за {within_seconds} \
-             ({clock} время)",
+            "{subject}: до клиента дозвонились или сделали нужное число попыток ({attempts}) позже срока \
+             {within_seconds} ({clock} время)",
         ],
     },
-    evaluation: Evaluation::Journey(follow),
+    evaluation: Evaluation::Journey(on_change),
 };
 
-const TELL: ClockWording = ClockWording { rule: Rule::TooFewAttempts, observe, norm };
+const WORDING: ClockWording = ClockWording { rule: Rule::TooFewAttempts, observe, norm };
 
-fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
+fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
-        JourneyChange::Born { at, watched: true }
+        JourneyChange::Created { at, watched: true }
             if journey.id.kind == EntityKind::Lead && journey.acts().closed.is_none() =>
         {
             let scope = journey.scope(context);
@@ -60,23 +60,23 @@ fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, c
         JourneyChange::Reloaded => {
             let scope = journey.scope(context);
             let due = |anchor| scope.due(Rule::TooFewAttempts, anchor);
-            clocks.reload(&TELL, journey, context, &scope, due);
+            clocks.reload(&WORDING, journey, context, &scope, due);
             let watched = journey.id.kind == EntityKind::Lead && clocks.response.is_some();
-            let over = journey.acts().closed.is_some() || journey.deleted() || enough(journey, &scope).is_some();
+            let ended = journey.acts().closed.is_some() || journey.deleted() || completed_at(journey, &scope).is_some();
             if let Some((at, due)) = journey.created().and_then(|at| Some((at, due(at)?)))
                 && watched
-                && !over
-                && !clocks.runs(Rule::TooFewAttempts)
+                && !ended
+                && !clocks.is_active(Rule::TooFewAttempts)
             {
                 clocks.start(context, journey, Rule::TooFewAttempts, scope, at, due);
             }
             return;
         }
-        _ => return clocks.look_after(&TELL, journey, context, change),
+        _ => return clocks.handle_common_change(&WORDING, journey, context, change),
     }
-    clocks.each(&TELL, journey, context, |violation, context, violation_context| {
-        match (enough(journey, violation_context.scope), change) {
-            (Some(act), JourneyChange::Born { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
+    clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+        match (completed_at(journey, violation_context.scope), change) {
+            (Some(act), JourneyChange::Created { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
                 violation.settle(context, violation_context, Resolution::Responded, act);
             }
             (_, JourneyChange::Closed { .. }) => {
@@ -90,17 +90,17 @@ fn follow(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, c
     });
 }
 
-/// The date of the touch that made the number full, or of the first conversation.
-fn enough(journey: &Journey, scope: &Scope) -> Option<Timestamp> {
+/// The date of the touch that completed the required number, or of the first conversation.
+fn completed_at(journey: &Journey, scope: &Scope) -> Option<Timestamp> {
     let last = usize::try_from(attempts(scope) - 1).ok()?;
-    journey.touches().get(last).copied().into_iter().chain(journey.talked()).min()
+    journey.touches().get(last).copied().into_iter().chain(journey.first_talk()).min()
 }
 
 fn attempts(scope: &Scope) -> i64 {
     scope.rules.get(&Rule::TooFewAttempts).and_then(|norm| norm.attempts).unwrap_or(1)
 }
 
-/// The touches by their dates.
+/// The touches dated up to `until`.
 fn observe(journey: &Journey, _: &RuleClock, _: Timestamp, until: Timestamp) -> Values {
     let touches = journey.touches().partition_point(|touch| *touch <= until);
     vec![("touches", Value::Count(touches as i64))]

@@ -1,15 +1,16 @@
-//! Owns the judging of managers by their windows: who is looked at when, and the lives of the violations found.
+//! Owns the evaluation of window rules: which managers are judged at which boundary, and the lifecycle of violations.
 //!
 //! **Definition.** At every slide boundary of a rule's window, after the events and deadlines of that instant, every
-//! manager is held against the norms of the department that he is in. A violation begins at a boundary, escalates at
-//! exact instants counted from there (by the steps and severity of the norm by which it began, with what the last boundary
-//! found), and ends at a boundary: because no norm holds any more (`disabled`, whatever the
-//! figure), because the sample is too small, or because the bare figure is back. Boundaries that are past are not judged
-//! again, whatever becomes known.
+//! manager is judged by the norms of their current department. A violation begins at a boundary. It escalates at exact
+//! instants counted from its beginning, by the steps and severity of the norm under which it began; the alert carries the
+//! figures of the last boundary. It ends at a boundary: because no norm applies any more (`disabled`, whatever the
+//! figure), because the sample is too small, or because the figure itself is back at the norm. Past boundaries are never
+//! judged again, even when late events change their figures.
 //!
-//! **Laziness.** A verdict can change only if something was counted, a pane with something in it left the window, or
-//! somebody changed department; where the norm is a part of the department's figure, if that happened to a colleague. So
-//! only those managers are looked at, and boundaries at which there are none are passed over. What is told is the same.
+//! **Lazy evaluation.** A verdict can change only if a fact was counted, a non-empty pane left the window, or the manager
+//! changed department; if the norm is a part of the department's figure, also if this happened to a colleague. Only those
+//! (dirty) managers are judged, and boundaries without any are skipped. The alerts are the same as without this
+//! optimization.
 
 use super::super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use super::super::effect::{Fact, ManagerIx, Measure};
@@ -24,68 +25,68 @@ use compact_str::format_compact;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// What has been judged, and what is to be looked at next.
+/// What has been judged, and what has to be judged next.
 #[derive(Debug)]
 pub(super) struct WindowEvaluator {
     pub(super) norms: Arc<Norms>,
-    rounds: Vec<WindowSchedule>,
+    schedules: Vec<WindowSchedule>,
     /// Everything up to and including this instant has been judged.
-    through: Timestamp,
-    /// When there is something to do next.
-    wake: Option<Timestamp>,
-    /// The norms of each department.
+    judged_through: Timestamp,
+    /// The next instant with something to judge or escalate.
+    next_wakeup: Option<Timestamp>,
+    /// Cached norms of each department.
     scopes: BTreeMap<DepartmentId, Arc<Scope>>,
     open: BTreeMap<ViolationKey, OpenViolation>,
-    /// Escalations to come.
-    steps: BTreeSet<(Timestamp, ViolationKey)>,
-    /// Violations that are over and still in a window, by their beginning.
-    over: VecDeque<(Timestamp, WindowViolationKey)>,
-    /// What changed since it was last taken; `None`: is to be forgotten.
+    /// Scheduled escalations.
+    escalations: BTreeSet<(Timestamp, ViolationKey)>,
+    /// Ended violations that a window still covers, with their beginning.
+    ended: VecDeque<(Timestamp, WindowViolationKey)>,
+    /// Changes since the last [`Scoreboard::take_changes`]; `None`: delete.
     changes: BTreeMap<WindowViolationKey, Option<WindowViolation>>,
 }
 
-/// The boundaries of one window that some rule goes by.
+/// The slide boundaries of one window that at least one rule uses.
 #[derive(Debug)]
 struct WindowSchedule {
     window: Window,
-    /// Its place among all windows.
+    /// Its index among all windows.
     index: usize,
     rules: Vec<Rule>,
-    /// Whom to look at, at the next boundary; by number, whether he is among them.
+    /// Managers to judge at the next boundary, and the same as flags by index.
     dirty: Vec<ManagerIx>,
     is_dirty: Vec<bool>,
-    /// Departments whose figures changed as somebody left.
-    shaken: BTreeSet<DepartmentId>,
-    /// When something leaves whose window.
+    /// Departments that a manager joined or left since the last boundary.
+    affected_departments: BTreeSet<DepartmentId>,
+    /// When a non-empty pane leaves a manager's window.
     expiries: BTreeSet<(Timestamp, ManagerIx)>,
 }
 
-/// What somebody may be charged with, by number of the round.
+/// A possible violation: at most one is open per schedule (by index), manager and rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ViolationKey {
-    round: usize,
+    schedule: usize,
     who: ManagerIx,
     rule: Rule,
 }
 
-/// A violation that lasts.
+/// An open violation.
 #[derive(Debug)]
 struct OpenViolation {
     began: Timestamp,
-    /// The norms by which it began, of which department, and how much it mattered then.
+    /// The norms, department and severity with which it began.
     scope: Arc<Scope>,
     department: DepartmentId,
     severity: Severity,
-    /// What the last boundary found, and what was wanted there.
+    /// Figures and norm at the last boundary.
     observed: Values,
     norm: Values,
     level: u32,
-    step: Option<Timestamp>,
+    next_escalation: Option<Timestamp>,
     /// Its last alert.
     last: LastStatus,
 }
 
-/// One status, as an alert tells it.
+/// One status of a violation, as its alert reports it.
 struct StatusChange {
     status: Status,
     at: Timestamp,
@@ -95,60 +96,60 @@ struct StatusChange {
 }
 
 impl OpenViolation {
-    /// As it was found at the last boundary.
-    fn told(&self, status: Status, at: Timestamp) -> StatusChange {
+    /// A status with the figures of the last boundary.
+    fn status_change(&self, status: Status, at: Timestamp) -> StatusChange {
         StatusChange { status, at, observed: self.observed.clone(), norm: self.norm.clone(), resolution: None }
     }
 }
 
 impl WindowEvaluator {
-    /// Other norms are in force from the next boundary on.
-    pub(super) fn reload(&mut self, norms: Arc<Norms>, tenant: &TenantId, members: impl Iterator<Item = ManagerIx>) {
-        let mut rounds: BTreeMap<usize, WindowSchedule> =
-            rounds(&norms, tenant).into_iter().map(|round| (round.index, round)).collect();
-        // Charges name their round by its number: a window that no rule goes by any more stays for what lasts.
-        for round in &mut self.rounds {
-            round.rules = rounds.remove(&round.index).map(|round| round.rules).unwrap_or_default();
+    /// Applies new norms from the next boundary on.
+    pub(super) fn reload(&mut self, norms: Arc<Norms>, tenant: &TenantId, managers: impl Iterator<Item = ManagerIx>) {
+        let mut schedules: BTreeMap<usize, WindowSchedule> =
+            schedules(&norms, tenant).into_iter().map(|schedule| (schedule.index, schedule)).collect();
+        // Keys refer to schedules by index: a window that no rule uses any more stays for its open violations.
+        for schedule in &mut self.schedules {
+            schedule.rules = schedules.remove(&schedule.index).map(|schedule| schedule.rules).unwrap_or_default();
         }
-        self.rounds.extend(rounds.into_values());
-        for ViolationKey { round, rule, .. } in self.open.keys() {
-            if !self.rounds[*round].rules.contains(rule) {
-                self.rounds[*round].rules.push(*rule);
+        self.schedules.extend(schedules.into_values());
+        for ViolationKey { schedule, rule, .. } in self.open.keys() {
+            if !self.schedules[*schedule].rules.contains(rule) {
+                self.schedules[*schedule].rules.push(*rule);
             }
         }
-        members.for_each(|who| self.mark_dirty(who));
+        managers.for_each(|who| self.mark_dirty(who));
         self.norms = norms;
         self.scopes.clear();
     }
 
     pub(super) fn new(norms: Arc<Norms>, tenant: &TenantId) -> Self {
-        let rounds = rounds(&norms, tenant);
-        let through = Timestamp::MIN;
-        let (scopes, open, steps, over, changes) = Default::default();
-        Self { norms, rounds, through, wake: None, scopes, open, steps, over, changes }
+        let schedules = schedules(&norms, tenant);
+        let judged_through = Timestamp::MIN;
+        let (scopes, open, escalations, ended, changes) = Default::default();
+        Self { norms, schedules, judged_through, next_wakeup: None, scopes, open, escalations, ended, changes }
     }
 
-    /// Something was counted for a manager, or for nobody.
+    /// A fact was counted for a manager, or without one.
     pub(super) fn mark_dirty(&mut self, who: ManagerIx) {
-        for round in &mut self.rounds {
-            if round.mark_dirty(who) {
-                let boundary = round.window.boundary_after(self.through);
-                self.wake = Some(self.wake.map_or(boundary, |wake| wake.min(boundary)));
+        for schedule in &mut self.schedules {
+            if schedule.mark_dirty(who) {
+                let boundary = schedule.window.boundary_after(self.judged_through);
+                self.next_wakeup = Some(self.next_wakeup.map_or(boundary, |next_wakeup| next_wakeup.min(boundary)));
             }
         }
     }
 
-    /// A manager went from one department to another.
-    pub(super) fn shift(&mut self, who: ManagerIx, from: DepartmentId, to: DepartmentId) {
+    /// A manager moved to another department.
+    pub(super) fn change_department(&mut self, who: ManagerIx, from: DepartmentId, to: DepartmentId) {
         self.mark_dirty(who);
-        for round in &mut self.rounds {
-            round.shaken.extend([from.clone(), to.clone()]);
+        for schedule in &mut self.schedules {
+            schedule.affected_departments.extend([from.clone(), to.clone()]);
         }
     }
 
     fn next(&self) -> Option<Timestamp> {
-        let rounds = self.rounds.iter().filter_map(|round| round.next(self.through));
-        rounds.chain(self.steps.first().map(|(at, _)| *at)).min()
+        let schedules = self.schedules.iter().filter_map(|schedule| schedule.next(self.judged_through));
+        schedules.chain(self.escalations.first().map(|(at, _)| *at)).min()
     }
 
     fn scope(&mut self, tenant: &TenantId, department: &DepartmentId) -> Arc<Scope> {
@@ -156,60 +157,60 @@ impl WindowEvaluator {
             return Arc::clone(scope);
         }
         let department_name = department.as_str();
-        let place = ScopeQuery { tenant: tenant.as_str(), department: department_name, pipeline: None, source: None };
-        let scope = Arc::new(self.norms.scope(place));
+        let query = ScopeQuery { tenant: tenant.as_str(), department: department_name, pipeline: None, source: None };
+        let scope = Arc::new(self.norms.scope(query));
         self.scopes.insert(department.clone(), Arc::clone(&scope));
         scope
     }
 
-    /// The norm of a charge in a scope, if its window is the one that is judged.
+    /// The norm of a key in a scope, if it uses the window of the key's schedule.
     fn norm<'a>(&self, key: ViolationKey, scope: &'a Scope) -> Option<&'a Params> {
-        let size = self.rounds[key.round].window.size;
+        let size = self.schedules[key.schedule].window.size;
         let default = self.norms.windows.first().map(|window| window.size);
         scope.rules.get(&key.rule).filter(|norm| norm.window.or(default) == Some(size))
     }
 
-    /// Plans the next escalation of a violation, or none.
-    fn plan(&mut self, key: ViolationKey, at: Timestamp) {
+    /// Schedules the next escalation of a violation, if there is one.
+    fn schedule_escalation(&mut self, key: ViolationKey, at: Timestamp) {
         let Some(scope) = self.open.get(&key).map(|violation| Arc::clone(&violation.scope)) else { return };
         let norm = self.norm(key, &scope);
         let Some(violation) = self.open.get_mut(&key) else { return };
-        if let Some(step) = violation.step.take() {
-            self.steps.remove(&(step, key));
+        if let Some(instant) = violation.next_escalation.take() {
+            self.escalations.remove(&(instant, key));
         }
-        violation.step = norm.and_then(|norm| {
+        violation.next_escalation = norm.and_then(|norm| {
             let after = norm.escalate_after.as_ref()?.get(violation.level as usize)?;
-            let step = scope.deadline(norm.clock.unwrap_or_default(), violation.began, after.span)?;
-            Some(step.max(at))
+            let instant = scope.deadline(norm.clock.unwrap_or_default(), violation.began, after.span)?;
+            Some(instant.max(at))
         });
-        self.steps.extend(violation.step.map(|step| (step, key)));
+        self.escalations.extend(violation.next_escalation.map(|instant| (instant, key)));
     }
 }
 
 impl WindowSchedule {
     fn mark_dirty(&mut self, who: ManagerIx) -> bool {
-        let number = who.0 as usize;
-        if self.is_dirty.len() <= number {
-            self.is_dirty.resize(number + 1, false);
+        let index = who.0 as usize;
+        if self.is_dirty.len() <= index {
+            self.is_dirty.resize(index + 1, false);
         }
-        let fresh = !self.is_dirty[number];
-        if fresh {
-            self.is_dirty[number] = true;
+        let newly_dirty = !self.is_dirty[index];
+        if newly_dirty {
+            self.is_dirty[index] = true;
             self.dirty.push(who);
         }
-        fresh
+        newly_dirty
     }
 
-    /// The next boundary at which there is anybody to look at.
-    fn next(&self, through: Timestamp) -> Option<Timestamp> {
+    /// The next boundary at which at least one manager has to be judged.
+    fn next(&self, judged_through: Timestamp) -> Option<Timestamp> {
         if self.dirty.is_empty() {
             return self.expiries.first().map(|(at, _)| *at);
         }
-        Some(self.window.boundary_after(through))
+        Some(self.window.boundary_after(judged_through))
     }
 
-    /// Whom to look at at this boundary.
-    fn due(&mut self, at: Timestamp) -> BTreeSet<ManagerIx> {
+    /// Removes and returns the managers to judge at this boundary.
+    fn take_due(&mut self, at: Timestamp) -> BTreeSet<ManagerIx> {
         self.dirty.iter().for_each(|who| self.is_dirty[who.0 as usize] = false);
         let mut due: BTreeSet<ManagerIx> = self.dirty.drain(..).collect();
         while let Some((_, who)) = self.expiries.first().copied().filter(|(expiry, _)| *expiry <= at) {
@@ -221,271 +222,276 @@ impl WindowSchedule {
 }
 
 impl Scoreboard {
-    /// Judges all slide boundaries and tells all escalations up to and including `until`, in order of time.
+    /// Judges all slide boundaries and performs all escalations up to and including `until`, in time order.
     pub fn judge_until(&mut self, until: Timestamp, alerts: &mut Vec<Alert>) {
-        while let Some(at) = self.judge.wake.filter(|wake| *wake <= until) {
-            for round in 0..self.judge.rounds.len() {
-                if self.judge.rounds[round].next(self.judge.through) == Some(at) {
-                    self.look(round, at, alerts);
+        while let Some(at) = self.evaluator.next_wakeup.filter(|next_wakeup| *next_wakeup <= until) {
+            for schedule in 0..self.evaluator.schedules.len() {
+                if self.evaluator.schedules[schedule].next(self.evaluator.judged_through) == Some(at) {
+                    self.judge_boundary(schedule, at, alerts);
                 }
             }
             self.escalate(at, alerts);
-            self.judge.through = at;
-            self.judge.wake = self.judge.next();
+            self.evaluator.judged_through = at;
+            self.evaluator.next_wakeup = self.evaluator.next();
         }
-        self.judge.through = self.judge.through.max(until);
+        self.evaluator.judged_through = self.evaluator.judged_through.max(until);
     }
 
-    /// Judges at a boundary those whose verdict may have changed.
-    fn look(&mut self, round: usize, at: Timestamp, alerts: &mut Vec<Alert>) {
-        let WindowSchedule { window, index, .. } = self.judge.rounds[round];
-        let rules = self.judge.rounds[round].rules.clone();
-        let mut due = self.judge.rounds[round].due(at);
-        let mut shaken = std::mem::take(&mut self.judge.rounds[round].shaken);
-        shaken.extend(due.iter().map(|who| self.members[who.0 as usize].department()));
-        let mut rates = BTreeMap::<DepartmentId, Conversion>::new();
-        for department in shaken {
-            let scope = self.judge.scope(&self.tenant, &department);
+    /// Judges the managers whose verdict may have changed at a boundary.
+    fn judge_boundary(&mut self, schedule: usize, at: Timestamp, alerts: &mut Vec<Alert>) {
+        let WindowSchedule { window, index, .. } = self.evaluator.schedules[schedule];
+        let rules = self.evaluator.schedules[schedule].rules.clone();
+        let mut due = self.evaluator.schedules[schedule].take_due(at);
+        let mut departments = std::mem::take(&mut self.evaluator.schedules[schedule].affected_departments);
+        departments.extend(due.iter().map(|who| self.managers[who.0 as usize].department()));
+        let mut conversions = BTreeMap::<DepartmentId, Conversion>::new();
+        for department in departments {
+            let scope = self.evaluator.scope(&self.tenant, &department);
             let norms = rules.iter().filter_map(|rule| scope.rules.get(rule));
             if norms.clone().any(|norm| norm.of_department.is_some()) {
-                due.extend(self.colleagues(&department));
-                rates.insert(department.clone(), self.rate(&department, index, at));
+                due.extend(self.managers_in(&department));
+                conversions.insert(department.clone(), self.department_conversion(&department, index, at));
             }
         }
         for who in due {
-            let member = &mut self.members[who.0 as usize];
-            member.advance(&self.windows, index, at);
-            let offer = member.offers(window, at).next().map(|offer| window.leaves(offer.at.pane(window.slide)));
-            let expiries = member.sliding[index].next_expiry().into_iter().chain(offer);
-            self.judge.rounds[round].expiries.extend(expiries.map(|expiry| (expiry, who)));
+            let manager = &mut self.managers[who.0 as usize];
+            manager.advance(&self.windows, index, at);
+            let offer = manager.offers(window, at).next().map(|offer| window.leaves(offer.at.pane(window.slide)));
+            let expiries = manager.sliding[index].next_expiry().into_iter().chain(offer);
+            self.evaluator.schedules[schedule].expiries.extend(expiries.map(|expiry| (expiry, who)));
             if who != ManagerIx::NONE {
-                let rate = rates.get(&member.department()).copied().unwrap_or_default();
+                let conversion = conversions.get(&manager.department()).copied().unwrap_or_default();
                 for rule in &rules {
-                    self.hold(ViolationKey { round, who, rule: *rule }, at, rate, alerts);
+                    self.judge_manager(ViolationKey { schedule, who, rule: *rule }, at, conversion, alerts);
                 }
             }
         }
     }
 
-    /// Holds a manager's figures at a boundary against his norm.
-    fn hold(&mut self, key: ViolationKey, at: Timestamp, rate: Conversion, alerts: &mut Vec<Alert>) {
-        let department = self.members[key.who.0 as usize].department();
-        let scope = self.judge.scope(&self.tenant, &department);
-        let found = self.find(key, &scope, at, rate);
-        let lasts = self.judge.open.contains_key(&key);
-        let Some(Judgement { n, bad, good, mut observed, norm }) = found else {
-            if lasts {
+    /// Judges a manager by one rule at a boundary and updates the violation.
+    fn judge_manager(&mut self, key: ViolationKey, at: Timestamp, conversion: Conversion, alerts: &mut Vec<Alert>) {
+        let department = self.managers[key.who.0 as usize].department();
+        let scope = self.evaluator.scope(&self.tenant, &department);
+        let judgement = self.judge(key, &scope, at, conversion);
+        let is_open = self.evaluator.open.contains_key(&key);
+        let Some(Judgement { n, violated, met, mut observed, norm }) = judgement else {
+            if is_open {
                 self.resolve(key, at, Resolution::Disabled, None, alerts);
             }
             return;
         };
-        let params = self.judge.norm(key, &scope);
+        let params = self.evaluator.norm(key, &scope);
         let enough = n >= params.and_then(|params| params.min_sample).unwrap_or(1);
-        if lasts && !enough {
+        if is_open && !enough {
             observed.retain(|(key, _)| ["n", "k"].contains(key));
             self.resolve(key, at, Resolution::SampleTooSmall, Some((observed, norm)), alerts);
-        } else if lasts && good {
+        } else if is_open && met {
             self.resolve(key, at, Resolution::Recovered, Some((observed, norm)), alerts);
-        } else if lasts {
-            if let Some(violation) = self.judge.open.get_mut(&key)
+        } else if is_open {
+            if let Some(violation) = self.evaluator.open.get_mut(&key)
                 && (&violation.observed, &violation.norm) != (&observed, &norm)
             {
                 (violation.observed, violation.norm) = (observed, norm);
-                self.note(key, false);
+                self.record_change(key, false);
             }
-        } else if enough && bad {
+        } else if enough && violated {
             let severity = params.and_then(|params| params.severity).unwrap_or_default();
-            let (level, step) = (0, None);
+            let (level, next_escalation) = (0, None);
             let last =
                 LastStatus { at, department: department.clone(), observed: observed.clone(), norm: norm.clone() };
-            let violation = OpenViolation { began: at, scope, department, severity, observed, norm, level, step, last };
-            let told = violation.told(Status::Firing, at);
-            alerts.push(self.tell(key, &violation, told));
-            self.tally(key, at, 1, Measure::Violation(key.rule));
-            self.tally(key, at, 1, Measure::OpenAlert(key.rule));
-            self.judge.open.insert(key, violation);
-            self.judge.plan(key, at);
-            self.note(key, false);
+            let violation =
+                OpenViolation { began: at, scope, department, severity, observed, norm, level, next_escalation, last };
+            let change = violation.status_change(Status::Firing, at);
+            alerts.push(self.alert(key, &violation, change));
+            self.count_violation(key, at, 1, Measure::Violation(key.rule));
+            self.count_violation(key, at, 1, Measure::OpenAlert(key.rule));
+            self.evaluator.open.insert(key, violation);
+            self.evaluator.schedule_escalation(key, at);
+            self.record_change(key, false);
         }
     }
 
-    /// It ends; if there is no norm any more, what was found last is told.
+    /// Ends a violation; without a current judgement the alert carries the figures of the last one.
     fn resolve(
         &mut self,
         key: ViolationKey,
         at: Timestamp,
         resolution: Resolution,
-        found: Option<(Values, Values)>,
+        judgement: Option<(Values, Values)>,
         alerts: &mut Vec<Alert>,
     ) {
-        self.note(key, true);
-        let Some(violation) = self.judge.open.remove(&key) else { return };
-        if let Some(step) = violation.step {
-            self.judge.steps.remove(&(step, key));
+        self.record_change(key, true);
+        let Some(violation) = self.evaluator.open.remove(&key) else { return };
+        if let Some(instant) = violation.next_escalation {
+            self.evaluator.escalations.remove(&(instant, key));
         }
-        self.tally(key, at, -1, Measure::OpenAlert(key.rule));
-        let (observed, norm) = found.unwrap_or_else(|| (violation.observed.clone(), violation.norm.clone()));
-        let told = StatusChange { status: Status::Resolved, at, observed, norm, resolution: Some(resolution) };
-        alerts.push(self.tell(key, &violation, told));
+        self.count_violation(key, at, -1, Measure::OpenAlert(key.rule));
+        let (observed, norm) = judgement.unwrap_or_else(|| (violation.observed.clone(), violation.norm.clone()));
+        let change = StatusChange { status: Status::Resolved, at, observed, norm, resolution: Some(resolution) };
+        alerts.push(self.alert(key, &violation, change));
     }
 
-    /// Tells the escalations of this instant.
+    /// Performs the escalations that are due at `at`.
     fn escalate(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
-        while let Some((_, key)) = self.judge.steps.first().copied().filter(|(step, _)| *step <= at) {
-            self.judge.steps.pop_first();
-            let Some(mut violation) = self.judge.open.remove(&key) else { continue };
-            violation.step = None;
+        while let Some((_, key)) = self.evaluator.escalations.first().copied().filter(|(instant, _)| *instant <= at) {
+            self.evaluator.escalations.pop_first();
+            let Some(mut violation) = self.evaluator.open.remove(&key) else { continue };
+            violation.next_escalation = None;
             violation.level += 1;
             violation.last = LastStatus {
                 at,
-                department: self.members[key.who.0 as usize].department(),
+                department: self.managers[key.who.0 as usize].department(),
                 observed: violation.observed.clone(),
                 norm: violation.norm.clone(),
             };
-            alerts.push(self.tell(key, &violation, violation.told(Status::Escalated, at)));
-            self.judge.open.insert(key, violation);
-            self.judge.plan(key, at);
-            self.note(key, false);
+            alerts.push(self.alert(key, &violation, violation.status_change(Status::Escalated, at)));
+            self.evaluator.open.insert(key, violation);
+            self.evaluator.schedule_escalation(key, at);
+            self.record_change(key, false);
         }
     }
 
-    /// Notes how a violation stands, to be kept.
-    fn note(&mut self, key: ViolationKey, over: bool) {
-        let Some(violation) = self.judge.open.get(&key) else { return };
+    /// Records the state of a violation for the state topic.
+    fn record_change(&mut self, key: ViolationKey, ended: bool) {
+        let Some(violation) = self.evaluator.open.get(&key) else { return };
         let OpenViolation { began, department, severity, level, observed, norm, last, .. } = violation;
         let key = WindowViolationKey {
             began: *began,
-            window: self.judge.rounds[key.round].window.size,
-            manager: self.members[key.who.0 as usize].id.clone(),
+            window: self.evaluator.schedules[key.schedule].window.size,
+            manager: self.managers[key.who.0 as usize].id.clone(),
             rule: key.rule,
         };
         let (department, observed, norm) = (department.clone(), observed.clone(), norm.clone());
-        let told = (!over).then(|| last.clone());
-        let kept = WindowViolation { over, department, severity: *severity, level: *level, observed, norm, told };
-        if over {
-            self.judge.over.push_back((*began, key.clone()));
+        let last_status = (!ended).then(|| last.clone());
+        let (severity, level) = (*severity, *level);
+        let record = WindowViolation { ended, department, severity, level, observed, norm, last_status };
+        if ended {
+            self.evaluator.ended.push_back((*began, key.clone()));
         }
-        self.judge.changes.insert(key, Some(kept));
+        self.evaluator.changes.insert(key, Some(record));
     }
 
-    /// What is to be kept of violations, as far as it changed since it was last asked; `None`: nothing any more.
+    /// The violations to store, as far as they changed since the last call; `None`: delete.
     pub fn take_changes(&mut self) -> BTreeMap<WindowViolationKey, Option<WindowViolation>> {
         let longest = self.windows.iter().map(|window| Span(window.size.0 + window.slide.0)).max().unwrap_or_default();
-        let oldest = self.judge.through.saturating_sub(longest);
-        let WindowEvaluator { over, changes, .. } = &mut self.judge;
-        if over.front().is_some_and(|(began, _)| *began < oldest) {
-            over.retain(|(began, key)| {
-                let gone = *began < oldest;
-                if gone {
+        let oldest = self.evaluator.judged_through.saturating_sub(longest);
+        let WindowEvaluator { ended, changes, .. } = &mut self.evaluator;
+        if ended.front().is_some_and(|(began, _)| *began < oldest) {
+            ended.retain(|(began, key)| {
+                let expired = *began < oldest;
+                if expired {
                     changes.insert(key.clone(), None);
                 }
-                !gone
+                !expired
             });
         }
         std::mem::take(changes)
     }
 
-    /// Goes on from `at`, up to where everything was judged, with the violations that were kept. `norms`: those in force at
-    /// an instant.
+    /// Resumes evaluation after a restore: everything up to `at` has been judged, with these stored violations. `norms`
+    /// returns the norms in force at an instant.
     pub fn resume(
         &mut self,
         at: Timestamp,
-        kept: BTreeMap<WindowViolationKey, WindowViolation>,
+        violations: BTreeMap<WindowViolationKey, WindowViolation>,
         norms: impl Fn(Timestamp) -> Arc<Norms>,
     ) {
-        self.judge.through = at;
-        for (stored, violation) in kept {
-            let WindowViolation { over, department, severity, level, observed, norm, told } = violation;
-            let Some(who) = self.members.iter().position(|member| member.id == stored.manager) else { continue };
-            let Some(round) = self.judge.rounds.iter().position(|round| round.window.size == stored.window) else {
+        self.evaluator.judged_through = at;
+        for (stored, violation) in violations {
+            let WindowViolation { ended, department, severity, level, observed, norm, last_status } = violation;
+            let Some(who) = self.managers.iter().position(|manager| manager.id == stored.manager) else { continue };
+            let Some(schedule) =
+                self.evaluator.schedules.iter().position(|schedule| schedule.window.size == stored.window)
+            else {
                 continue;
             };
-            let key = ViolationKey { round, who: ManagerIx(who as u32), rule: stored.rule };
-            self.tally(key, stored.began, 1, Measure::Violation(key.rule));
-            if over {
-                self.judge.over.push_back((stored.began, stored));
+            let key = ViolationKey { schedule, who: ManagerIx(who as u32), rule: stored.rule };
+            self.count_violation(key, stored.began, 1, Measure::Violation(key.rule));
+            if ended {
+                self.evaluator.ended.push_back((stored.began, stored));
                 continue;
             }
-            self.tally(key, stored.began, 1, Measure::OpenAlert(key.rule));
-            let place = ScopeQuery {
+            self.count_violation(key, stored.began, 1, Measure::OpenAlert(key.rule));
+            let query = ScopeQuery {
                 tenant: self.tenant.as_str(),
                 department: department.as_str(),
                 pipeline: None,
                 source: None,
             };
-            let scope = Arc::new(norms(stored.began).scope(place));
-            let rules = &mut self.judge.rounds[round].rules;
+            let scope = Arc::new(norms(stored.began).scope(query));
+            let rules = &mut self.evaluator.schedules[schedule].rules;
             if !rules.contains(&key.rule) {
                 rules.push(key.rule);
             }
-            let (began, step) = (stored.began, None);
-            let last = told.unwrap_or_else(|| LastStatus {
+            let (began, next_escalation) = (stored.began, None);
+            let last = last_status.unwrap_or_else(|| LastStatus {
                 at: began,
                 department: department.clone(),
                 observed: observed.clone(),
                 norm: norm.clone(),
             });
-            let violation = OpenViolation { began, scope, department, severity, observed, norm, level, step, last };
-            self.judge.open.insert(key, violation);
-            self.judge.plan(key, at);
+            let violation =
+                OpenViolation { began, scope, department, severity, observed, norm, level, next_escalation, last };
+            self.evaluator.open.insert(key, violation);
+            self.evaluator.schedule_escalation(key, at);
         }
-        for who in 0..self.members.len() as u32 {
-            self.judge.mark_dirty(ManagerIx(who));
+        for who in 0..self.managers.len() as u32 {
+            self.evaluator.mark_dirty(ManagerIx(who));
         }
-        self.judge.wake = self.judge.next();
+        self.evaluator.next_wakeup = self.evaluator.next();
     }
 
-    /// The last alert of each violation that lasts.
+    /// The last alert of each open violation.
     pub fn open_alerts(&self) -> impl Iterator<Item = Alert> {
-        self.judge.open.iter().map(|(key, violation)| {
+        self.evaluator.open.iter().map(|(key, violation)| {
             let LastStatus { at, department, observed, norm } = violation.last.clone();
             let status = if violation.level == 0 { Status::Firing } else { Status::Escalated };
-            let told = StatusChange { status, at, observed, norm, resolution: None };
-            Alert { department: Some(department), ..self.tell(*key, violation, told) }
+            let change = StatusChange { status, at, observed, norm, resolution: None };
+            Alert { department: Some(department), ..self.alert(*key, violation, change) }
         })
     }
 
-    /// What the norm of a scope says of a manager's figures at `at`.
-    fn find(&self, key: ViolationKey, scope: &Scope, at: Timestamp, rate: Conversion) -> Option<Judgement> {
+    /// Judges a manager's figures at `at` by the norm of a scope; `None` without one.
+    fn judge(&self, key: ViolationKey, scope: &Scope, at: Timestamp, conversion: Conversion) -> Option<Judgement> {
         let Evaluation::Window(judge) = key.rule.definition().evaluation else { return None };
-        let norm = self.judge.norm(key, scope)?;
-        let WindowSchedule { window, index, .. } = self.judge.rounds[key.round];
-        let member = &self.members[key.who.0 as usize];
-        let offers = terms(member.offers(window, at));
+        let norm = self.evaluator.norm(key, scope)?;
+        let WindowSchedule { window, index, .. } = self.evaluator.schedules[key.schedule];
+        let manager = &self.managers[key.who.0 as usize];
+        let offers = terms(manager.offers(window, at));
         let sample = WindowSample {
-            own: member.sliding[index].total(),
-            department: rate,
+            own: manager.sliding[index].total(),
+            department: conversion,
             special: Ratio { n: offers.offered, k: offers.special },
-            stuck: Ratio { n: member.now.open_deals, k: member.now.stuck_deals },
+            stuck: Ratio { n: manager.now.open_deals, k: manager.now.stuck_deals },
         };
         judge(norm, &sample)
     }
 
-    /// Everybody in a department; nobody is in `unknown`.
-    fn colleagues(&self, department: &DepartmentId) -> impl Iterator<Item = ManagerIx> {
-        let members = (0..).map(ManagerIx).zip(&self.members);
-        members.filter(move |(_, member)| member.is_in(department)).map(|(who, _)| who)
+    /// The managers of a department; facts without a manager count as `unknown`.
+    fn managers_in(&self, department: &DepartmentId) -> impl Iterator<Item = ManagerIx> {
+        let managers = (0..).map(ManagerIx).zip(&self.managers);
+        managers.filter(move |(_, manager)| manager.is_in(department)).map(|(who, _)| who)
     }
 
-    /// The conversion of a department's leads at `at`.
-    fn rate(&mut self, department: &DepartmentId, index: usize, at: Timestamp) -> Conversion {
-        let mut rate = Conversion::default();
-        for member in self.members.iter_mut().filter(|member| member.is_in(department)) {
-            member.advance(&self.windows, index, at);
-            rate += member.sliding[index].total().lead_conversion();
+    /// The lead conversion of a department at `at`.
+    fn department_conversion(&mut self, department: &DepartmentId, index: usize, at: Timestamp) -> Conversion {
+        let mut conversion = Conversion::default();
+        for manager in self.managers.iter_mut().filter(|manager| manager.is_in(department)) {
+            manager.advance(&self.windows, index, at);
+            conversion += manager.sliding[index].total().lead_conversion();
         }
-        rate
+        conversion
     }
 
-    fn tally(&mut self, key: ViolationKey, at: Timestamp, times: i32, measure: Measure) {
+    fn count_violation(&mut self, key: ViolationKey, at: Timestamp, times: i32, measure: Measure) {
         self.count(&Fact { known: at, at, who: key.who, times, measure });
     }
 
-    fn tell(&self, key: ViolationKey, violation: &OpenViolation, told: StatusChange) -> Alert {
-        let StatusChange { status, at, observed, norm, resolution } = told;
-        let window = self.judge.rounds[key.round].window;
-        let member = &self.members[key.who.0 as usize];
-        let subject = format_compact!("manager:{}/{}", member.id, window.name());
+    fn alert(&self, key: ViolationKey, violation: &OpenViolation, change: StatusChange) -> Alert {
+        let StatusChange { status, at, observed, norm, resolution } = change;
+        let window = self.evaluator.schedules[key.schedule].window;
+        let manager = &self.managers[key.who.0 as usize];
+        let subject = format_compact!("manager:{}/{}", manager.id, window.name());
         Alert {
             id: alert_id(&self.tenant, key.rule, &subject, violation.began),
             tenant: self.tenant.clone(),
@@ -497,8 +503,8 @@ impl Scoreboard {
             at,
             anchor_at: violation.began,
             due_at: None,
-            manager: Some(member.id.clone()),
-            department: Some(member.department()),
+            manager: Some(manager.id.clone()),
+            department: Some(manager.department()),
             entity: None,
             interaction: None,
             window: Some(window),
@@ -509,15 +515,15 @@ impl Scoreboard {
     }
 }
 
-/// The windows that a rule goes by anywhere in a tenant.
-fn rounds(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
+/// The schedules of all windows that a rule uses anywhere in a tenant.
+fn schedules(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
     let mut rules = BTreeMap::<usize, Vec<Rule>>::new();
     for rule in Rule::ALL.iter().filter(|rule| matches!(rule.definition().evaluation, Evaluation::Window(_))) {
         let base = norms.base.rules.get(rule);
-        // Managers have neither pipeline nor source, so what is meant for these never fits.
+        // Managers have neither pipeline nor source, so overrides for these never apply to them.
         let here = norms.overrides.iter().filter(|over| {
-            let ours = over.tenant.as_ref().is_none_or(|name| name == tenant.as_str());
-            ours && over.pipeline.is_none() && over.source.is_none()
+            let same_tenant = over.tenant.as_ref().is_none_or(|name| name == tenant.as_str());
+            same_tenant && over.pipeline.is_none() && over.source.is_none()
         });
         let overs: Vec<&Params> = here.filter_map(|over| over.layer.rules.get(rule)).collect();
         let mut sizes: Vec<_> = overs.iter().filter_map(|norm| norm.window).collect();
@@ -531,11 +537,11 @@ fn rounds(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
             rules.entry(index).or_default().push(*rule);
         }
     }
-    let round = |(index, rules)| {
-        let (dirty, is_dirty, shaken, expiries) = Default::default();
-        WindowSchedule { window: norms.windows[index], index, rules, dirty, is_dirty, shaken, expiries }
+    let schedule = |(index, rules)| {
+        let (dirty, is_dirty, affected_departments, expiries) = Default::default();
+        WindowSchedule { window: norms.windows[index], index, rules, dirty, is_dirty, affected_departments, expiries }
     };
-    rules.into_iter().map(round).collect()
+    rules.into_iter().map(schedule).collect()
 }
 
 #[cfg(test)]
@@ -597,7 +603,7 @@ mod tests {
         }
     }
 
-    /// What may happen, so much later than what happened before.
+    /// One step of a generated run; each comes with its delay after the step before.
     #[derive(Clone, Debug)]
     enum Step {
         Fact { before: i64, who: u32, times: i32, measure: Measure },
@@ -635,26 +641,26 @@ mod tests {
         prop::collection::vec((later, step), 1..100)
     }
 
-    fn person(known: Timestamp, who: u32, department: usize) -> ManagerUpdate {
+    fn manager_update(known: Timestamp, who: u32, department: usize) -> ManagerUpdate {
         let department = Some(DEPARTMENTS[department].into()).filter(|_| department < 2);
         ManagerUpdate { known, who: ManagerIx(who), id: format!("m{who}").into(), department, active: true }
     }
 
-    /// A violation as the naive model keeps it: beginning, level, severity, the norm of the beginning, and what the last
-    /// boundary found and wanted.
-    type Lasting = (Timestamp, u32, Severity, Params, Values, Values);
+    /// An open violation of the naive model: beginning, level, severity, norm at the beginning, and the figures and norm
+    /// of the last boundary.
+    type Open = (Timestamp, u32, Severity, Params, Values, Values);
 
-    /// The definition, taken at its word: everybody is judged at every boundary on a recount of all facts.
+    /// The definition, implemented literally: every manager is judged at every boundary on a recount of all facts.
     #[derive(Default)]
     struct Naive {
         windows: Vec<Window>,
-        /// By number of the department.
+        /// By index of the department.
         scopes: Vec<Arc<Scope>>,
         facts: Vec<Fact>,
         departments: [usize; MANAGERS as usize + 1],
-        through: i64,
-        open: BTreeMap<(usize, u32, Rule), Lasting>,
-        told: Vec<String>,
+        judged_through: i64,
+        open: BTreeMap<(usize, u32, Rule), Open>,
+        alerts: Vec<String>,
     }
 
     impl Naive {
@@ -662,15 +668,15 @@ mod tests {
             let windows = self.windows.clone();
             let rules =
                 || Rule::ALL.iter().filter(|rule| matches!(rule.definition().evaluation, Evaluation::Window(_)));
-            for at in self.through + 1..=until {
+            for at in self.judged_through + 1..=until {
                 for (index, window) in windows.iter().enumerate().filter(|(_, window)| at % window.slide.0 == 0) {
                     for (who, rule) in (1..=MANAGERS).flat_map(|who| rules().map(move |rule| (who, *rule))) {
-                        self.hold(Timestamp(at), (index, *window), who, rule);
+                        self.judge_manager(Timestamp(at), (index, *window), who, rule);
                     }
                 }
                 self.escalate(Timestamp(at));
             }
-            self.through = self.through.max(until);
+            self.judged_through = self.judged_through.max(until);
         }
 
         fn aggregate(&self, at: Timestamp, window: Window, of: impl Fn(u32) -> bool) -> PaneAggregate {
@@ -683,12 +689,13 @@ mod tests {
             aggregate
         }
 
-        fn find(&self, at: Timestamp, window: Window, who: u32, rule: Rule, norm: &Params) -> Option<Judgement> {
+        fn judge(&self, at: Timestamp, window: Window, who: u32, rule: Rule, norm: &Params) -> Option<Judgement> {
             let Evaluation::Window(judge) = rule.definition().evaluation else { return None };
-            let home = self.departments[who as usize];
+            let own_department = self.departments[who as usize];
             let own = self.aggregate(at, window, |other| other == who);
-            let department =
-                self.aggregate(at, window, |other| self.departments[other as usize] == home).lead_conversion();
+            let department = self
+                .aggregate(at, window, |other| self.departments[other as usize] == own_department)
+                .lead_conversion();
             let running = at.pane(window.slide);
             let mut offers = BTreeMap::<(Timestamp, u32, bool), i32>::new();
             let (mut open, mut stuck) = (0, 0);
@@ -704,38 +711,38 @@ mod tests {
                 }
             }
             let deals = |special: bool| {
-                let standing = offers.iter().filter(|((_, _, is), times)| **times > 0 && (*is || !special));
-                standing.map(|((_, deal, _), _)| deal).collect::<BTreeSet<_>>().len() as i64
+                let counted = offers.iter().filter(|((_, _, is), times)| **times > 0 && (*is || !special));
+                counted.map(|((_, deal, _), _)| deal).collect::<BTreeSet<_>>().len() as i64
             };
             let special = Ratio { n: deals(false), k: deals(true) };
             judge(norm, &WindowSample { own: &own, department, special, stuck: Ratio { n: open, k: stuck } })
         }
 
-        fn hold(&mut self, at: Timestamp, (index, window): (usize, Window), who: u32, rule: Rule) {
+        fn judge_manager(&mut self, at: Timestamp, (index, window): (usize, Window), who: u32, rule: Rule) {
             let scope = Arc::clone(&self.scopes[self.departments[who as usize]]);
             let norm = scope.rules.get(&rule).filter(|norm| norm.window.unwrap_or(SHORT.size) == window.size);
-            let lasts = self.open.remove(&(index, who, rule));
-            let found = norm.and_then(|norm| Some((norm, self.find(at, window, who, rule, norm)?)));
-            let Some((norm, found)) = found else {
-                let Some((began, level, severity, _, observed, wanted)) = lasts else { return };
-                let told = (Status::Resolved, Some(Resolution::Disabled));
-                return self.tell(at, window, who, rule, (began, level, severity), told, Some(&observed), &wanted);
+            let open = self.open.remove(&(index, who, rule));
+            let judged = norm.and_then(|norm| Some((norm, self.judge(at, window, who, rule, norm)?)));
+            let Some((norm, judgement)) = judged else {
+                let Some((began, level, severity, _, observed, limits)) = open else { return };
+                let end = (Status::Resolved, Some(Resolution::Disabled));
+                return self.emit(at, window, who, rule, (began, level, severity), end, Some(&observed), &limits);
             };
-            let Judgement { n, bad, good, mut observed, norm: wanted } = found;
+            let Judgement { n, violated, met, mut observed, norm: limits } = judgement;
             let enough = n >= norm.min_sample.unwrap_or(1);
             let resolution = if !enough { Resolution::SampleTooSmall } else { Resolution::Recovered };
-            match lasts {
-                Some((began, level, severity, ..)) if !enough || good => {
+            match open {
+                Some((began, level, severity, ..)) if !enough || met => {
                     observed.retain(|(key, _)| enough || ["n", "k"].contains(key));
-                    let told = (Status::Resolved, Some(resolution));
-                    self.tell(at, window, who, rule, (began, level, severity), told, Some(&observed), &wanted);
+                    let end = (Status::Resolved, Some(resolution));
+                    self.emit(at, window, who, rule, (began, level, severity), end, Some(&observed), &limits);
                 }
                 Some((began, level, severity, norm, ..)) => {
-                    self.open.insert((index, who, rule), (began, level, severity, norm, observed, wanted));
+                    self.open.insert((index, who, rule), (began, level, severity, norm, observed, limits));
                 }
-                None if enough && bad => {
+                None if enough && violated => {
                     let severity = norm.severity.unwrap_or_default();
-                    self.tell(
+                    self.emit(
                         at,
                         window,
                         who,
@@ -743,18 +750,18 @@ mod tests {
                         (at, 0, severity),
                         (Status::Firing, None),
                         Some(&observed),
-                        &wanted,
+                        &limits,
                     );
-                    self.open.insert((index, who, rule), (at, 0, severity, norm.clone(), observed, wanted));
+                    self.open.insert((index, who, rule), (at, 0, severity, norm.clone(), observed, limits));
                 }
                 None => {}
             }
         }
 
         fn escalate(&mut self, at: Timestamp) {
-            let charges: Vec<_> = self.open.keys().copied().collect();
-            for (index, who, rule) in charges {
-                while let Some((began, level, _, norm, observed, wanted)) = self.open.get(&(index, who, rule)).cloned()
+            let keys: Vec<_> = self.open.keys().copied().collect();
+            for (index, who, rule) in keys {
+                while let Some((began, level, _, norm, observed, limits)) = self.open.get(&(index, who, rule)).cloned()
                 {
                     let after = norm.escalate_after.as_ref().and_then(|steps| steps.get(level as usize));
                     if after.is_none_or(|after| began + after.span > at) {
@@ -762,15 +769,15 @@ mod tests {
                     }
                     let severity = norm.severity.unwrap_or_default().raised(level + 1);
                     let window = self.windows[index];
-                    let life = (began, level + 1, severity);
-                    self.tell(at, window, who, rule, life, (Status::Escalated, None), Some(&observed), &wanted);
-                    self.open.insert((index, who, rule), (began, level + 1, severity, norm, observed, wanted));
+                    let state = (began, level + 1, severity);
+                    self.emit(at, window, who, rule, state, (Status::Escalated, None), Some(&observed), &limits);
+                    self.open.insert((index, who, rule), (began, level + 1, severity, norm, observed, limits));
                 }
             }
         }
 
-        #[expect(clippy::too_many_arguments, reason = "all that an alert tells")]
-        fn tell(
+        #[expect(clippy::too_many_arguments, reason = "everything an alert contains")]
+        fn emit(
             &mut self,
             at: Timestamp,
             window: Window,
@@ -784,14 +791,14 @@ mod tests {
             let department = DEPARTMENTS[self.departments[who as usize]];
             let (rule, subject) = (rule.name(), format!("manager:m{who}/{}", window.name()));
             let observed = observed.cloned().unwrap_or_default();
-            self.told.push(format!(
+            self.alerts.push(format!(
                 "{} {status:?} {rule} {subject} {department} {level} {severity:?} {} {resolution:?} {observed:?} {norm:?}",
                 at.0, began.0
             ));
         }
     }
 
-    fn told(alert: &Alert) -> String {
+    fn describe(alert: &Alert) -> String {
         let Alert { rule, severity, level, status, subject, at, anchor_at, resolution, .. } = alert;
         let department = alert.department.as_ref().map_or("", DepartmentId::as_str);
         let (rule, observed, norm) = (rule.name(), &alert.observed, &alert.norm);
@@ -805,17 +812,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn who_looks_only_where_something_changed_finds_what_who_looks_everywhere_finds(steps in steps()) {
+        fn lazy_evaluation_finds_the_same_as_judging_every_manager_at_every_boundary(steps in steps()) {
             let mut board = Scoreboard::new("acme".into(), Arc::new(norms()));
-            let place = |department| ScopeQuery { tenant: "acme", department, pipeline: None, source: None };
-            let scope = |department| Arc::new(norms().scope(place(department)));
+            let query = |department| ScopeQuery { tenant: "acme", department, pipeline: None, source: None };
+            let scope = |department| Arc::new(norms().scope(query(department)));
             let (windows, scopes) = (norms().windows, DEPARTMENTS.map(scope).into());
             let mut naive = Naive { windows, scopes, ..Naive::default() };
             let mut alerts = Vec::new();
             for who in 1..=MANAGERS {
                 let department = who as usize % 3;
                 naive.departments[who as usize] = department;
-                board.take(Effect::ManagerUpdate(Box::new(person(Timestamp::MIN, who, department))), &mut alerts);
+                board.apply(Effect::ManagerUpdate(Box::new(manager_update(Timestamp::MIN, who, department))), &mut alerts);
             }
             naive.departments[0] = 2;
             board.judge_until(Timestamp::MIN, &mut alerts);
@@ -824,7 +831,7 @@ mod tests {
             for (later, step) in steps.into_iter().chain([(500, Step::Watermark)]) {
                 now += later;
                 let known = Timestamp(now);
-                // What comes at a watermark is a correction: what was judged stays.
+                // A fact at a watermark is a correction: boundaries already judged stay as they are.
                 naive.until(now - 1);
                 let fact = match step {
                     Step::Watermark => {
@@ -834,7 +841,7 @@ mod tests {
                     }
                     Step::Move { who, department } => {
                         naive.departments[who as usize] = department;
-                        board.take(Effect::ManagerUpdate(Box::new(person(known, who, department))), &mut alerts);
+                        board.apply(Effect::ManagerUpdate(Box::new(manager_update(known, who, department))), &mut alerts);
                         continue;
                     }
                     Step::Fact { before, who, times, measure } => {
@@ -850,24 +857,24 @@ mod tests {
                     }
                 };
                 naive.facts.push(fact);
-                board.take(Effect::Fact(fact), &mut alerts);
+                board.apply(Effect::Fact(fact), &mut alerts);
             }
-            prop_assert_eq!(alerts.iter().map(told).collect::<Vec<_>>(), naive.told);
-            let open: i64 = board.members.iter().flat_map(|member| member.now.open_alerts.values()).sum();
+            prop_assert_eq!(alerts.iter().map(describe).collect::<Vec<_>>(), naive.alerts);
+            let open: i64 = board.managers.iter().flat_map(|manager| manager.now.open_alerts.values()).sum();
             prop_assert_eq!(open, naive.open.len() as i64);
         }
     }
 
     #[test]
-    fn windows_that_no_rule_goes_by_cost_nothing() {
+    fn a_window_without_rules_has_no_schedule() {
         let board = |norms| Scoreboard::new("acme".into(), Arc::new(norms));
-        let all = board(norms()).judge.rounds;
-        assert_eq!(all.iter().map(|round| round.window).collect::<Vec<_>>(), [SHORT, LONG]);
-        let none = board(Norms { base: Layer::default(), overrides: Vec::new(), ..norms() }).judge.rounds;
+        let all = board(norms()).evaluator.schedules;
+        assert_eq!(all.iter().map(|schedule| schedule.window).collect::<Vec<_>>(), [SHORT, LONG]);
+        let none = board(Norms { base: Layer::default(), overrides: Vec::new(), ..norms() }).evaluator.schedules;
         assert!(none.is_empty());
         let mut elsewhere = norms();
         elsewhere.base = Layer::default();
         elsewhere.overrides[0].tenant = Some("other".into());
-        assert!(board(elsewhere).judge.rounds.is_empty());
+        assert!(board(elsewhere).evaluator.schedules.is_empty());
     }
 }

@@ -1,51 +1,52 @@
-//! Owns what is kept of violations of window rules: no history tells of them, for they depend on figures that are gone.
+//! Owns the stored form of window violations. Unlike other violations they cannot be recomputed by a replay, because the
+//! figures that they were judged by are no longer available.
 
 use super::super::alert::{Severity, Values};
 use super::super::id::{DepartmentId, ManagerId};
 use super::super::rule::Rule;
 use super::super::time::{Span, Timestamp};
 
-/// What tells a violation of a window rule from all others of its tenant.
+/// Identifies a violation of a window rule within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WindowViolationKey {
     /// When it began.
     pub began: Timestamp,
     /// The size of the window.
     pub window: Span,
-    /// Whose it is.
+    /// The manager.
     pub manager: ManagerId,
     /// The rule.
     pub rule: Rule,
 }
 
-/// A violation of a window rule, as it is kept: no history tells of it, for it depends on figures that are gone.
+/// A violation of a window rule, as stored in the state topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowViolation {
-    /// It is over, and only counted.
-    pub over: bool,
-    /// Where the manager was when it began: whose norms it goes by.
+    /// It has ended, and is kept only for counting.
+    pub ended: bool,
+    /// The manager's department when it began; its norms apply.
     pub department: DepartmentId,
-    /// How much it mattered then.
+    /// Severity at the beginning.
     pub severity: Severity,
-    /// How often it escalated.
+    /// Number of escalations so far.
     pub level: u32,
-    /// What the last boundary found.
+    /// Figures at the last boundary.
     pub observed: Values,
-    /// What was wanted there.
+    /// Norm at the last boundary.
     pub norm: Values,
-    /// What was last told of it, if it lasts. Versions before this was kept left it out.
-    pub told: Option<LastStatus>,
+    /// The last alert of an open violation; absent in records of versions that did not store it.
+    pub last_status: Option<LastStatus>,
 }
 
-/// What an open violation's last alert said, as far as it is not the same in all of them.
+/// The parts of an open violation's last alert that differ between its alerts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastStatus {
-    /// Its instant.
+    /// Event time of the alert.
     pub at: Timestamp,
-    /// Where the manager was then.
+    /// The manager's department at that time.
     pub department: DepartmentId,
-    /// What was found.
+    /// Figures in the alert.
     pub observed: Values,
-    /// What was wanted.
+    /// Norm in the alert.
     pub norm: Values,
 }

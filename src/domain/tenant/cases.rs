@@ -1,12 +1,10 @@
-//! Owns the cases of a tenant: which leads, deals, contacts, calls and threads have to do with each other, and the log of
-//! all events about them.
+//! Owns the cases of a tenant: groups of linked leads, deals, contacts, calls and threads, each with its event log.
 //!
-//! A case is a connected component: two things that one event names belong together from then on. What a case is like
-//! follows from its log alone (and from the managers of then, the norms and the clock), so a late event is put into its
-//! place in the log and the case is played again. Things are known by hashes; two that collide share a case, which costs
-//! time and changes nothing.
+//! A case is a connected component: an event links everything it names. The state of a case depends only on its log
+//! (and on the managers at the time, the norms and the clock), so a late event is inserted into the log and the case is
+//! replayed. Members are identified by hashes; a collision merges two cases, which costs time and changes no result.
 //!
-//! Events that name nothing of the kind (about managers, and reviews) are kept beside the cases.
+//! Events without members (manager records and reviews) are kept outside the cases.
 
 use super::super::chunked_arena::ChunkedArena;
 use super::super::event::{CrmPayload, Direction, EventOrder, Payload};
@@ -22,24 +20,24 @@ use std::hash::{Hash, Hasher};
 pub(super) struct Cases {
     by_key: FxHashMap<CaseKey, u32>,
     cases: ChunkedArena<Case>,
-    /// How many cases have a log.
-    alive: usize,
-    /// Events of no case.
+    /// Number of cases with a log.
+    with_log: usize,
+    /// Events without a case.
     loose: Vec<Entry>,
 }
 
 #[derive(Debug)]
 struct Case {
-    /// The case that it became part of; its own number, if none.
+    /// The case that this one was merged into, or its own index (union-find).
     parent: u32,
-    /// How many events its log has.
+    /// Number of events in the log.
     count: u32,
-    /// The latest event.
+    /// Event time of the latest event.
     last: Timestamp,
     log: Log,
 }
 
-/// The hash of what an event named, in halves: so a number has its place beside it without a gap.
+/// The hash of a case member, split so that a map entry with a `u32` value needs no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CaseKey([u32; 2]);
 
@@ -55,18 +53,18 @@ impl Hash for CaseKey {
     }
 }
 
-/// An event that took effect, taken out of its log.
+/// An applied event, taken from a log.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Its place in the order of effect.
+    /// Its position in event order.
     pub order: EventOrder,
-    /// What happened, packed: most of it is never looked at again.
+    /// The encoded payload; most payloads are never decoded again.
     pub packed: Box<[u8]>,
 }
 
-/// What an event can name.
+/// Something that links events into a case.
 #[derive(Hash)]
-enum Thing<'a> {
+enum CaseMember<'a> {
     Entity(EntityKind, &'a str),
     Contact(&'a str),
     Call(&'a str),
@@ -74,7 +72,7 @@ enum Thing<'a> {
     Message(&'a str),
 }
 
-impl Thing<'_> {
+impl CaseMember<'_> {
     fn key(&self) -> u64 {
         let mut hasher = FxHasher::default();
         self.hash(&mut hasher);
@@ -82,29 +80,29 @@ impl Thing<'_> {
     }
 }
 
-/// The keys of all that an event names; none for events about managers and reviews, which no case is made of.
+/// Computes the keys of the case members that an event names; none for manager records and reviews.
 pub(super) fn keys(payload: &Payload, country: Country, into: &mut Vec<u64>) {
     into.clear();
-    payload.each_entity(|kind, id| into.push(Thing::Entity(kind, id).key()));
+    payload.each_entity(|kind, id| into.push(CaseMember::Entity(kind, id).key()));
     match payload {
         Payload::Crm(_) => {}
-        Payload::Call(call) => into.push(Thing::Call(call.id.as_str()).key()),
+        Payload::Call(call) => into.push(CaseMember::Call(call.id.as_str()).key()),
         Payload::Message(message) => {
-            into.extend(message.thread.as_ref().map(|thread| Thing::Thread(thread.as_str()).key()));
+            into.extend(message.thread.as_ref().map(|thread| CaseMember::Thread(thread.as_str()).key()));
             let linked = match message.direction {
                 Direction::Inbound => Some(&message.id),
                 Direction::Outbound => message.in_reply_to.as_ref(),
             };
-            into.extend(linked.map(|id| Thing::Message(id.as_str()).key()));
+            into.extend(linked.map(|id| CaseMember::Message(id.as_str()).key()));
         }
     }
     payload.each_contact(|contact| {
-        into.extend(identity::normal_form(contact, country).map(|form| Thing::Contact(&form).key()));
+        into.extend(identity::normal_form(contact, country).map(|normalized| CaseMember::Contact(&normalized).key()));
     });
 }
 
 /// Whether an event names a manager.
-pub(super) fn names(payload: &Payload, manager: &ManagerId) -> bool {
+pub(super) fn names_manager(payload: &Payload, manager: &ManagerId) -> bool {
     let named = match payload {
         Payload::Crm(payload) => match &**payload {
             CrmPayload::LeadCreated(created) | CrmPayload::DealCreated(created) => created.manager.as_ref(),
@@ -121,32 +119,33 @@ pub(super) fn names(payload: &Payload, manager: &ManagerId) -> bool {
 }
 
 impl Cases {
-    /// The case that all these keys belong to from now on; `None` without keys.
+    /// Merges the cases of all keys and returns the result; `None` without keys.
     pub(super) fn join(&mut self, keys: &[u64]) -> Option<u32> {
         let mut joined: Option<u32> = None;
         for key in keys {
             let next = self.cases.len() as u32;
-            let number = *self.by_key.entry((*key).into()).or_insert_with(|| joined.unwrap_or(next));
-            if number == next {
+            let ix = *self.by_key.entry((*key).into()).or_insert_with(|| joined.unwrap_or(next));
+            if ix == next {
                 self.cases.push(Case { parent: next, count: 0, last: Timestamp::MIN, log: Log::default() });
             }
-            let root = self.root(number);
-            joined = Some(joined.map_or(root, |other| self.unite(other, root)));
+            let root = self.root(ix);
+            joined = Some(joined.map_or(root, |other| self.merge(other, root)));
         }
         joined
     }
 
-    /// The case that a case became part of.
-    pub(super) fn root(&mut self, mut number: u32) -> u32 {
-        while self.cases[number].parent != number {
-            let parent = self.cases[number].parent;
-            self.cases[number].parent = self.cases[parent].parent;
-            number = parent;
+    /// The case that `ix` was merged into.
+    pub(super) fn root(&mut self, mut ix: u32) -> u32 {
+        while self.cases[ix].parent != ix {
+            let parent = self.cases[ix].parent;
+            self.cases[ix].parent = self.cases[parent].parent;
+            ix = parent;
         }
-        number
+        ix
     }
 
-    /// Adds an event to the log of a case, or to those of none. `true`: it is the first one of its case.
+    /// Adds an event to the log of a case, or to the events without a case. Returns `true` if it is the first of its
+    /// case.
     pub(super) fn log(&mut self, case: Option<u32>, order: EventOrder, packed: &[u8]) -> bool {
         let Some(case) = case else {
             self.loose.push(Entry { order, packed: packed.into() });
@@ -157,34 +156,34 @@ impl Cases {
         *count += 1;
         log.push(order, packed);
         let first = *count == 1;
-        self.alive += usize::from(first);
+        self.with_log += usize::from(first);
         first
     }
 
-    /// The log of the case that an entity belongs to.
+    /// The log of the case of an entity.
     pub(super) fn log_of(&self, entity: &EntityId) -> Option<&Log> {
-        let mut number = *self.by_key.get(&Thing::Entity(entity.kind, &entity.id).key().into())?;
-        while self.cases[number].parent != number {
-            number = self.cases[number].parent;
+        let mut ix = *self.by_key.get(&CaseMember::Entity(entity.kind, &entity.id).key().into())?;
+        while self.cases[ix].parent != ix {
+            ix = self.cases[ix].parent;
         }
-        Some(&self.cases[number].log)
+        Some(&self.cases[ix].log)
     }
 
-    /// Takes the log of a case out, in order of effect.
-    pub(super) fn take(&mut self, case: u32) -> Vec<Entry> {
+    /// Takes the log of a case, in event order.
+    pub(super) fn take_log(&mut self, case: u32) -> Vec<Entry> {
         let Case { log, count, .. } = &mut self.cases[case];
         let log = std::mem::take(log);
-        self.alive -= usize::from(std::mem::take(count) > 0);
+        self.with_log -= usize::from(std::mem::take(count) > 0);
         let entry = |(order, packed): (EventOrder, &[u8])| Entry { order, packed: packed.into() };
         let mut entries: Vec<Entry> = log.iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.order);
         entries
     }
 
-    /// Puts a log back. `true`: it is the first one of its case.
-    pub(super) fn put(&mut self, case: u32, entries: Vec<Entry>) -> bool {
+    /// Puts a log back. Returns `true` if the case had no log before.
+    pub(super) fn put_log(&mut self, case: u32, entries: Vec<Entry>) -> bool {
         let Case { log, last, count, .. } = &mut self.cases[case];
-        self.alive += usize::from(!entries.is_empty());
+        self.with_log += usize::from(!entries.is_empty());
         let first = *last == Timestamp::MIN && !entries.is_empty();
         *last = entries.iter().map(|entry| entry.order.at).max().unwrap_or(*last);
         *count = entries.len() as u32;
@@ -193,58 +192,58 @@ impl Cases {
         first
     }
 
-    /// The cases whose log fits.
-    pub(super) fn which(&self, fits: impl Fn(&Log) -> bool) -> impl Iterator<Item = u32> {
-        let numbered = self.cases.iter().enumerate();
-        numbered.filter(move |(_, case)| case.count > 0 && fits(&case.log)).map(|(number, _)| number as u32)
+    /// The cases whose log matches.
+    pub(super) fn matching(&self, matches: impl Fn(&Log) -> bool) -> impl Iterator<Item = u32> {
+        let indexed = self.cases.iter().enumerate();
+        indexed.filter(move |(_, case)| case.count > 0 && matches(&case.log)).map(|(ix, _)| ix as u32)
     }
 
-    /// The latest event of a case; `None`: it became part of another, or is forgotten.
-    pub(super) fn last(&self, case: u32) -> Option<Timestamp> {
+    /// Event time of the latest event of a case; `None` if the case was merged into another or expired.
+    pub(super) fn last_event_at(&self, case: u32) -> Option<Timestamp> {
         let found = self.cases.get(case)?;
         (found.parent == case && found.count > 0).then_some(found.last)
     }
 
-    /// Takes the events of no case out for which `over` says so.
-    pub(super) fn take_loose(&mut self, over: impl FnMut(&mut Entry) -> bool) -> Vec<Entry> {
-        self.loose.extract_if(.., over).collect()
+    /// Removes and returns the events without a case that are `obsolete`.
+    pub(super) fn take_loose(&mut self, obsolete: impl FnMut(&mut Entry) -> bool) -> Vec<Entry> {
+        self.loose.extract_if(.., obsolete).collect()
     }
 
-    /// Forgets a case whose log was taken, and the keys that were in it.
-    pub(super) fn forget(&mut self, keys: impl IntoIterator<Item = u64>) {
+    /// Removes the keys of a case whose log was taken.
+    pub(super) fn remove_keys(&mut self, keys: impl IntoIterator<Item = u64>) {
         for key in keys {
             self.by_key.remove(&key.into());
         }
     }
 
-    /// Gives the places of cases that are no more to others, once they are most of them: `moved` hears of each that
-    /// has another number now.
+    /// Reclaims the slots of merged and expired cases, once they are the majority. Calls `moved` with the old and the
+    /// new index of each remaining case.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) -> bool {
-        if self.cases.len() < 1024 || self.cases.len() < 2 * self.alive {
+        if self.cases.len() < 1024 || self.cases.len() < 2 * self.with_log {
             return false;
         }
         let roots: Vec<u32> = (0..self.cases.len() as u32).map(|case| self.root(case)).collect();
-        let mut numbers = vec![u32::MAX; self.cases.len()];
+        let mut new_ix = vec![u32::MAX; self.cases.len()];
         let mut kept = ChunkedArena::default();
-        for (number, case) in std::mem::take(&mut self.cases).into_iter().enumerate() {
-            if case.parent as usize == number && case.count > 0 {
+        for (ix, case) in std::mem::take(&mut self.cases).into_iter().enumerate() {
+            if case.parent as usize == ix && case.count > 0 {
                 let next = kept.len() as u32;
-                numbers[number] = next;
-                moved(number as u32, next);
+                new_ix[ix] = next;
+                moved(ix as u32, next);
                 kept.push(Case { parent: next, ..case });
             }
         }
-        self.by_key.retain(|_, number| {
-            *number = numbers[roots[*number as usize] as usize];
-            *number != u32::MAX
+        self.by_key.retain(|_, ix| {
+            *ix = new_ix[roots[*ix as usize] as usize];
+            *ix != u32::MAX
         });
         self.by_key.shrink_to_fit();
         self.cases = kept;
         true
     }
 
-    /// The larger log takes in the smaller, so that an event moves seldom.
-    fn unite(&mut self, one: u32, other: u32) -> u32 {
+    /// Merges two cases: the smaller log is appended to the larger one, so events are rarely copied.
+    fn merge(&mut self, one: u32, other: u32) -> u32 {
         if one == other {
             return one;
         }
@@ -254,7 +253,7 @@ impl Cases {
         *parent = kept;
         let (log, count, last) = (std::mem::take(log), std::mem::take(count), *last);
         let into = &mut self.cases[kept];
-        self.alive -= usize::from(count > 0 && into.count > 0);
+        self.with_log -= usize::from(count > 0 && into.count > 0);
         into.log.append(log);
         into.count += count;
         into.last = last.max(into.last);

@@ -1,12 +1,11 @@
-//! Owns corrections: what a late event changes.
+//! Owns corrections: applies late events.
 //!
-//! **Promise.** After a late event everything stands as if it had come in time: figures, open alerts, clocks. The cases
-//! that it touches are played twice from their logs, without it and with it, and the difference is told. So no rule
-//! and no figure has code of its own for late events.
+//! **Guarantee.** After a late event, figures, open alerts and clocks are the same as if it had arrived in time. The
+//! affected cases are replayed twice from their logs, without and with the late event, and the difference is emitted.
+//! So no rule and no figure needs code for late events.
 //!
-//! What was told of an alert that turns out to be wrong is RETRACTED; statuses that should have been told are told now,
-//! with the dates that they should have had. Nothing that was right is told again. Judgements at slide boundaries that
-//! are past are not made anew.
+//! An alert that turns out to be wrong is RETRACTED. Missing statuses are published now, with the dates that they
+//! should have had. Correct statuses are not published again. Past slide boundaries of windows are not evaluated again.
 
 use super::super::alert::{Alert, Resolution, Status};
 use super::super::effect::{Effect, Fact, ManagerIx, Measure};
@@ -22,13 +21,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// An event of a log, and what it says.
+/// A log entry and its decoded payload.
 pub(super) struct ReplayedEvent {
     pub(super) entry: Entry,
     pub(super) payload: Payload,
 }
 
-/// What was told in a past as it was played.
+/// The output of one or more replays.
 #[derive(Default)]
 struct ReplayOutput {
     facts: BTreeMap<(Timestamp, ManagerIx, Measure), i32>,
@@ -37,24 +36,24 @@ struct ReplayOutput {
 }
 
 impl Tenant {
-    /// Applies events that are dated at or before `upto`, up to where everything was processed. Returns what
-    /// those were that were known already.
+    /// Applies late events, dated at or before `upto`, the instant up to which everything has been processed. Returns
+    /// the kinds of the events that were duplicates.
     pub fn correct(&mut self, late: Vec<(EventOrder, Event)>, upto: Timestamp) -> Vec<EventKind> {
         let mut duplicates = Vec::new();
         let mut entries: Vec<(Option<u32>, ReplayedEvent)> = Vec::new();
         let mut upserted: Vec<ManagerId> = Vec::new();
         let mut keys = Vec::new();
         let mut earliest = upto;
-        let mut last_event = Vec::new();
+        let mut late_topics = Vec::new();
         let mut orders = Vec::new();
         for (order, event) in late {
             let topic = event.payload.topic();
-            if event.id.as_ref().is_some_and(|id| !self.duplicates.take_late(topic, id, event.at)) {
+            if event.id.as_ref().is_some_and(|id| !self.duplicates.insert_late(topic, id, event.at)) {
                 duplicates.push(event.payload.kind());
                 continue;
             }
             earliest = earliest.min(event.at);
-            last_event.push((topic, event.at));
+            late_topics.push((topic, event.at));
             orders.push(order);
             if let Payload::Crm(payload) = &event.payload
                 && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
@@ -63,200 +62,204 @@ impl Tenant {
             }
             cases::keys(&event.payload, self.context.norms.country, &mut keys);
             let case = self.cases.join(&keys);
-            self.keep(order, event.id, &event.payload);
+            self.record(order, event.id, &event.payload);
             let entry = Entry { order, packed: self.packed.as_slice().into() };
             entries.push((case, ReplayedEvent { entry, payload: event.payload }));
         }
-        if last_event.is_empty() {
+        if late_topics.is_empty() {
             return duplicates;
         }
         let mut affected: BTreeSet<u32> = BTreeSet::new();
         for case in entries.iter().filter_map(|(case, _)| *case) {
             affected.insert(self.cases.root(case));
         }
-        let first = self.context.first_event.map_or(earliest, |first| first.min(earliest));
-        if self.context.first_event != Some(first) {
-            self.changelog.marked = true;
-            affected.extend(self.cases.which(|_| true));
+        let first_event = self.context.first_event.map_or(earliest, |first| first.min(earliest));
+        if self.context.first_event != Some(first_event) {
+            self.changelog.mark_changed = true;
+            affected.extend(self.cases.matching(|_| true));
         }
         if !upserted.is_empty() {
-            let packing = self.packing;
-            let named = |(order, packed): (EventOrder, &[u8])| {
-                let payload = packing.recall(order, packed);
-                upserted.iter().any(|manager| cases::names(&payload, manager))
+            let codec = self.codec;
+            let names_upserted = |(order, packed): (EventOrder, &[u8])| {
+                let payload = codec.unpack_trusted(order, packed);
+                upserted.iter().any(|manager| cases::names_manager(&payload, manager))
             };
-            affected.extend(self.cases.which(|log| log.iter().any(named)));
+            affected.extend(self.cases.matching(|log| log.iter().any(names_upserted)));
         }
 
-        last_event.sort_by_key(|(topic, at)| (*at, *topic));
-        let mut silences = self.silences.as_ref().and_then(|silences| silences.corrected(&last_event));
+        late_topics.sort_by_key(|(topic, at)| (*at, *topic));
+        let mut corrected_silences = self.silences.as_ref().and_then(|silences| silences.corrected(&late_topics));
         if let Some(sampler) = &mut self.sampler {
-            sampler.correct(orders, upto);
+            sampler.begin_correction(orders, upto);
         }
 
-        let aside = self.context.put_aside();
+        let suspended = self.context.suspend();
         let mut before = ReplayOutput::default();
         let mut logs: BTreeMap<u32, Vec<ReplayedEvent>> = BTreeMap::new();
         for case in affected {
-            let log = self.recall(case);
-            self.play(&log, upto);
-            before.take_in(&mut self.context, &mut Vec::new());
+            let log = self.take_log(case);
+            self.replay(&log, upto);
+            before.collect_from(&mut self.context, &mut Vec::new());
             self.context.drop_timers();
             logs.insert(case, log);
         }
-        if let Some(silences) = self.silences.as_mut().filter(|_| silences.is_some()) {
-            silences.play(&mut self.context, upto);
-            before.take_in(&mut self.context, &mut Vec::new());
+        if let Some(silences) = self.silences.as_mut().filter(|_| corrected_silences.is_some()) {
+            silences.replay(&mut self.context, upto);
+            before.collect_from(&mut self.context, &mut Vec::new());
             self.context.drop_timers();
         }
-        self.context.first_event = Some(first);
-        for (case, told) in entries {
+        self.context.first_event = Some(first_event);
+        for (case, event) in entries {
             match case {
                 Some(case) => {
                     let case = self.cases.root(case);
-                    logs.entry(case).or_default().push(told);
+                    logs.entry(case).or_default().push(event);
                 }
                 None => {
-                    self.context.advance_to(told.entry.order);
-                    self.step(&told.payload);
-                    self.cases.log(None, told.entry.order, &told.entry.packed);
+                    self.context.advance_to(event.entry.order);
+                    self.dispatch(&event.payload);
+                    self.cases.log(None, event.entry.order, &event.entry.packed);
                 }
             }
         }
         let mut after = ReplayOutput::default();
-        let mut news = Vec::new();
-        after.take_in(&mut self.context, &mut news);
+        let mut passthrough = Vec::new();
+        after.collect_from(&mut self.context, &mut passthrough);
         for (case, mut log) in logs {
-            log.sort_by_key(|told| told.entry.order);
-            self.play(&log, upto);
-            after.take_in(&mut self.context, &mut news);
-            if self.cases.put(case, log.into_iter().map(|told| told.entry).collect()) {
-                self.fade(Some(case), upto);
+            log.sort_by_key(|event| event.entry.order);
+            self.replay(&log, upto);
+            after.collect_from(&mut self.context, &mut passthrough);
+            if self.cases.put_log(case, log.into_iter().map(|event| event.entry).collect()) {
+                self.schedule_expiry(Some(case), upto);
             }
         }
-        if let Some(mut corrected) = silences.take() {
-            self.silences.iter().for_each(|silences| silences.avert(&mut self.context, &last_event));
-            corrected.play(&mut self.context, upto);
-            after.take_in(&mut self.context, &mut news);
+        if let Some(mut corrected) = corrected_silences.take() {
+            self.silences.iter().for_each(|silences| silences.avert(&mut self.context, &late_topics));
+            corrected.replay(&mut self.context, upto);
+            after.collect_from(&mut self.context, &mut passthrough);
             self.silences = Some(corrected);
         }
-        self.context.take_up(aside);
-        self.context.out.append(&mut news);
-        self.tell_difference(before, after, earliest, upto);
+        self.context.resume(suspended);
+        self.context.effects.append(&mut passthrough);
+        self.emit_difference(before, after, earliest, upto);
         duplicates
     }
 
-    /// Takes the log of a case out, in order of effect.
-    pub(super) fn recall(&mut self, case: u32) -> Vec<ReplayedEvent> {
-        let packing = self.packing;
-        let told = |entry: Entry| ReplayedEvent { payload: packing.recall(entry.order, &entry.packed), entry };
-        self.cases.take(case).into_iter().map(told).collect()
+    /// Takes and decodes the log of a case, in event order.
+    pub(super) fn take_log(&mut self, case: u32) -> Vec<ReplayedEvent> {
+        let codec = self.codec;
+        let decode = |entry: Entry| ReplayedEvent { payload: codec.unpack_trusted(entry.order, &entry.packed), entry };
+        self.cases.take_log(case).into_iter().map(decode).collect()
     }
 
-    /// Plays a case again from its log, as if nothing of it had been heard of.
-    fn play(&mut self, log: &[ReplayedEvent], upto: Timestamp) {
-        let (journeys, contacts) = self.numbers(log.iter().map(|told| &told.payload));
-        for number in journeys {
-            let journey = &mut self.journeys[number];
-            *journey = Journey::new(journey.id.clone(), number);
+    /// Resets a case and replays it from its log.
+    fn replay(&mut self, log: &[ReplayedEvent], upto: Timestamp) {
+        let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
+        for ix in journeys {
+            let journey = &mut self.journeys[ix];
+            *journey = Journey::new(journey.id.clone(), ix);
         }
-        for number in contacts {
-            let contact_state = &mut self.contacts[number];
+        for ix in contacts {
+            let contact_state = &mut self.contacts[ix];
             contact_state.entities.clear();
-            if let Some(pending) = contact_state.pending.taken() {
+            if let Some(pending) = contact_state.pending.existing_mut() {
                 (pending.calls, pending.messages) = (None, None);
             }
         }
-        for told in log {
-            self.forget(&told.payload);
+        for event in log {
+            self.clear_event_state(&event.payload);
         }
-        let (_, first) = &self.norm_versions[0];
+        let (_, initial) = &self.norm_versions[0];
         if self.norm_versions.len() > 1 {
-            self.context.set_norms(Arc::clone(first));
+            self.context.set_norms(Arc::clone(initial));
         }
-        let mut era = 1;
+        let mut version_ix = 1;
         for ReplayedEvent { entry, payload } in log {
-            self.play_norm_versions(&mut era, entry.order.at, log);
-            self.ring_timers(Timestamp(entry.order.at.0 - 1));
-            self.enter(entry.order);
-            self.step(payload);
+            self.replay_norm_versions(&mut version_ix, entry.order.at, log);
+            self.fire_timers(Timestamp(entry.order.at.0 - 1));
+            self.begin_event(entry.order);
+            self.dispatch(payload);
         }
-        self.play_norm_versions(&mut era, Timestamp::MAX, log);
-        self.ring_timers(upto);
+        self.replay_norm_versions(&mut version_ix, Timestamp::MAX, log);
+        self.fire_timers(upto);
     }
 
-    /// Lets norms come into force that did so before `until`.
-    fn play_norm_versions(&mut self, era: &mut usize, until: Timestamp, log: &[ReplayedEvent]) {
-        while let Some((at, norms)) = self.norm_versions.get(*era).filter(|(at, _)| *at < until).cloned() {
-            *era += 1;
-            self.ring_timers(at);
-            let (journeys, contacts) = self.numbers(log.iter().map(|told| &told.payload));
-            self.take_norms(norms, at, journeys, contacts);
-            self.ring_timers(at);
+    /// Applies the norms that came into force before `until`.
+    fn replay_norm_versions(&mut self, version_ix: &mut usize, until: Timestamp, log: &[ReplayedEvent]) {
+        while let Some((at, norms)) = self.norm_versions.get(*version_ix).filter(|(at, _)| *at < until).cloned() {
+            *version_ix += 1;
+            self.fire_timers(at);
+            let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
+            self.apply_norms(norms, at, journeys, contacts);
+            self.fire_timers(at);
         }
     }
 
-    /// The numbers of the journeys and contacts that events name.
-    pub(super) fn numbers<'a>(&self, log: impl IntoIterator<Item = &'a Payload>) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    /// The indices of the journeys and contacts that events name.
+    pub(super) fn indices_named_by<'a>(
+        &self,
+        log: impl IntoIterator<Item = &'a Payload>,
+    ) -> (BTreeSet<u32>, BTreeSet<u32>) {
         let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
         for payload in log {
             payload.each_entity(|kind, id| journeys.extend(self.journeys.find(&EntityId { kind, id: id.clone() })));
             payload.each_contact(|contact| {
-                let form = identity::normal_form(contact, self.context.norms.country);
-                contacts.extend(form.and_then(|form| self.contacts.find(&form)));
+                let normalized = identity::normal_form(contact, self.context.norms.country);
+                contacts.extend(normalized.and_then(|normalized| self.contacts.find(&normalized)));
             });
         }
         (journeys, contacts)
     }
 
-    fn tell_difference(&mut self, before: ReplayOutput, after: ReplayOutput, earliest: Timestamp, upto: Timestamp) {
+    /// Emits the facts and alerts by which `after` differs from `before`.
+    fn emit_difference(&mut self, before: ReplayOutput, after: ReplayOutput, earliest: Timestamp, upto: Timestamp) {
         let mut facts = after.facts;
         for (key, times) in before.facts {
             *facts.entry(key).or_default() -= times;
         }
         for ((at, who, measure), times) in facts.into_iter().filter(|(_, times)| *times != 0) {
-            self.context.out.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
+            self.context.effects.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
         }
         let mut alerts = Vec::new();
-        let told = by_id(before.alerts);
-        let mut wanted = by_id(after.alerts);
-        for (id, told) in &told {
-            let Some(last) = told.last().filter(|last| last.status != Status::Retracted) else { continue };
-            if wanted.contains_key(id) {
+        let published = by_id(before.alerts);
+        let mut expected = by_id(after.alerts);
+        for (id, published) in &published {
+            let Some(last) = published.last().filter(|last| last.status != Status::Retracted) else { continue };
+            if expected.contains_key(id) {
                 continue;
             }
-            let begun = told.first().map_or(last.at, |first| first.at);
-            let shown = after.averted.iter().find(|averted| averted.id == *id).unwrap_or(last);
+            let started = published.first().map_or(last.at, |first| first.at);
+            let template = after.averted.iter().find(|averted| averted.id == *id).unwrap_or(last);
             let alert = Alert {
                 status: Status::Retracted,
                 resolution: Some(Resolution::LateEvidence),
-                at: begun.max(earliest),
+                at: started.max(earliest),
                 severity: last.severity,
                 level: last.level,
-                ..shown.clone()
+                ..template.clone()
             };
             alerts.push(alert);
         }
-        for (id, statuses) in &mut wanted {
-            let told = told.get(id).map(Vec::as_slice).unwrap_or_default();
-            let unchanged = statuses.last() == told.last();
+        for (id, statuses) in &mut expected {
+            let published = published.get(id).map(Vec::as_slice).unwrap_or_default();
+            let unchanged = statuses.last() == published.last();
             let last = statuses.last().cloned();
-            statuses.retain(|status| !told.contains(status));
-            // What is told last is what stands, also if it was told before.
+            statuses.retain(|status| !published.contains(status));
+            // The last status published must be the current one, even if it was published before.
             if (!statuses.is_empty() || !unchanged) && statuses.last() != last.as_ref() {
                 statuses.extend(last);
             }
             alerts.append(statuses);
         }
         alerts.sort_by_key(|alert| alert.at);
-        self.context.out.extend(alerts.into_iter().map(|alert| Effect::Alert(Box::new(alert))));
+        self.context.effects.extend(alerts.into_iter().map(|alert| Effect::Alert(Box::new(alert))));
     }
 }
 
 impl ReplayOutput {
-    /// Takes in what came of a case; names go to `news`.
-    fn take_in(&mut self, context: &mut TenantContext, news: &mut Vec<Effect>) {
-        let (effects, averted) = context.take_played();
+    /// Collects the output of a replay. Effects that are not compared go to `passthrough`.
+    fn collect_from(&mut self, context: &mut TenantContext, passthrough: &mut Vec<Effect>) {
+        let (effects, averted) = context.take_replay_output();
         self.averted.extend(averted);
         for effect in effects {
             match effect {
@@ -266,16 +269,16 @@ impl ReplayOutput {
                 | Effect::StageDeclaration(_)
                 | Effect::Currency(..)
                 | Effect::Review(_)
-                | Effect::ReviewOver { .. } => news.push(effect),
+                | Effect::ReviewOver { .. } => passthrough.push(effect),
             }
         }
     }
 }
 
 fn by_id(alerts: Vec<Alert>) -> BTreeMap<Uuid, Vec<Alert>> {
-    let mut lives = BTreeMap::<Uuid, Vec<Alert>>::new();
+    let mut by_id = BTreeMap::<Uuid, Vec<Alert>>::new();
     for alert in alerts {
-        lives.entry(alert.id).or_default().push(alert);
+        by_id.entry(alert.id).or_default().push(alert);
     }
-    lives
+    by_id
 }

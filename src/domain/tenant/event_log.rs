@@ -1,30 +1,30 @@
-//! Owns the log of a case: its events in one block of memory, as there are as many logs as customers.
+//! Owns the log of a case: its events in one memory block, because there are as many logs as customers.
 
 use super::super::event::EventOrder;
 use super::super::time::Timestamp;
 
-/// Events that took effect, in the order in which they were added.
+/// Applied events, in insertion order.
 ///
-/// Of each: rank and feed, event time, offset and the number of bytes that follow as varints, and those bytes. They are
-/// written and read in one process only.
+/// Format per event: rank and source (one byte each); event time, offset and payload length (varints); payload. The
+/// bytes never leave the process.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     bytes: Vec<u8>,
 }
 
-/// The most that stands before an event's own bytes: two bytes, and three numbers.
-const HEAD: usize = 2 + 3 * 10;
+/// Maximum size of an event header: two bytes and three varints.
+const MAX_HEADER: usize = 2 + 3 * 10;
 
 impl Log {
     /// Adds an event.
     pub(super) fn push(&mut self, order: EventOrder, packed: &[u8]) {
-        let (mut head, mut end) = ([0; HEAD], 2);
-        (head[0], head[1]) = (order.rank, order.source);
-        for number in [zigzag(order.at.0), zigzag(order.offset), packed.len() as u64] {
-            put(number, &mut head, &mut end);
+        let (mut header, mut end) = ([0; MAX_HEADER], 2);
+        (header[0], header[1]) = (order.rank, order.source);
+        for value in [zigzag(order.at.0), zigzag(order.offset), packed.len() as u64] {
+            write_varint(value, &mut header, &mut end);
         }
         self.reserve(end + packed.len());
-        self.bytes.extend_from_slice(&head[..end]);
+        self.bytes.extend_from_slice(&header[..end]);
         self.bytes.extend_from_slice(packed);
     }
 
@@ -38,56 +38,56 @@ impl Log {
         self.bytes.extend_from_slice(&other.bytes);
     }
 
-    /// Makes room: many logs have one event, and few grow much.
+    /// Reserves space with little slack: many logs have one event, and few grow much.
     fn reserve(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
             self.bytes.reserve_exact(more + self.bytes.len() / 4);
         }
     }
 
-    /// The events and their bytes.
+    /// The events and their payloads.
     pub(super) fn iter(&self) -> impl Iterator<Item = (EventOrder, &[u8])> {
         let mut rest = self.bytes.as_slice();
         std::iter::from_fn(move || {
             let (&[rank, source], after) = rest.split_first_chunk()?;
             rest = after;
-            let at = Timestamp(unzigzag(take(&mut rest)));
-            let offset = unzigzag(take(&mut rest));
-            let length = take(&mut rest) as usize;
+            let at = Timestamp(unzigzag(read_varint(&mut rest)));
+            let offset = unzigzag(read_varint(&mut rest));
+            let length = read_varint(&mut rest) as usize;
             let packed = rest.split_off(..length)?;
             Some((EventOrder { at, rank, offset, source }, packed))
         })
     }
 }
 
-fn put(mut number: u64, into: &mut [u8; HEAD], end: &mut usize) {
-    while number >= 0x80 {
-        into[*end] = number as u8 | 0x80;
+fn write_varint(mut value: u64, into: &mut [u8; MAX_HEADER], end: &mut usize) {
+    while value >= 0x80 {
+        into[*end] = value as u8 | 0x80;
         *end += 1;
-        number >>= 7;
+        value >>= 7;
     }
-    into[*end] = number as u8;
+    into[*end] = value as u8;
     *end += 1;
 }
 
-fn take(from: &mut &[u8]) -> u64 {
-    let (mut number, mut shift) = (0, 0);
+fn read_varint(from: &mut &[u8]) -> u64 {
+    let (mut value, mut shift) = (0, 0);
     while let Some(byte) = from.split_off_first() {
-        number |= u64::from(byte & 0x7f) << shift;
+        value |= u64::from(byte & 0x7f) << shift;
         shift += 7;
         if byte & 0x80 == 0 {
             break;
         }
     }
-    number
+    value
 }
 
-fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63) as u64
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
 }
 
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_gives_back_what_was_put_in() {
+    fn events_round_trip() {
         let order = |at, rank, offset, source| EventOrder { at: Timestamp(at), rank, offset, source };
         let events = [
             (order(0, 0, 0, 0), &b""[..]),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_takes_no_more_than_it_needs() {
+    fn a_log_of_one_event_has_no_slack() {
         let mut log = Log::default();
         log.push(EventOrder { at: Timestamp(1_772_434_800_000), rank: 0, offset: 250_000, source: 0 }, &[0; 70]);
         assert_eq!((log.bytes.len(), log.bytes.capacity()), (82, 82));

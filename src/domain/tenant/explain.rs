@@ -1,4 +1,4 @@
-//! Owns what a tenant tells of one lead or deal; it changes nothing.
+//! Builds the report on one lead or deal. Read-only.
 
 use super::super::alert::alert_id;
 use super::super::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
@@ -11,16 +11,16 @@ use super::super::rule::Rule;
 use super::super::time::{Span, Timestamp};
 use super::super::violation::Violation;
 use super::cases;
-use super::{CALLS, MESSAGES, Tenant, either};
+use super::{CALLS, MESSAGES, Tenant, select};
 use compact_str::{CompactString, format_compact};
 use std::collections::BTreeSet;
 
 impl Tenant {
-    /// All that is known of a lead or deal, up to `at`; `None`: it was never heard of, or is forgotten.
+    /// The report on a lead or deal as of `at`; `None` if it has no events or has expired.
     pub fn entity_report(&self, entity: &EntityId, at: Timestamp) -> Option<EntityReport> {
         let journey = &self.journeys[self.journeys.find(entity)?];
-        journey.heard()?;
-        let (manager, department) = self.context.named(journey.who);
+        journey.first_event()?;
+        let (manager, department) = self.context.manager_and_department(journey.who);
         let mut clocks = Vec::new();
         if let Some(response) = &journey.clocks().response {
             let subject = format_compact!("{entity}");
@@ -48,31 +48,23 @@ impl Tenant {
                 },
             });
         }
-        for running in journey.clocks().running() {
-            let subject: CompactString = match &running.stage {
+        for clock in journey.clocks().rule_clocks() {
+            let subject: CompactString = match &clock.stage {
                 Some(stage) => format_compact!("{entity}/{stage}"),
                 None => format_compact!("{entity}"),
             };
-            let id = alert_id(self.id(), running.rule, &subject, running.violation.anchor);
-            let limit = (running.before, Some(running.limit).filter(|limit| *limit > Span::ZERO));
-            clocks.push(ClockState::of(
-                running.rule,
-                subject,
-                id,
-                &running.scope,
-                &running.violation,
-                limit,
-                (None, at),
-            ));
+            let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
+            let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
+            clocks.push(ClockState::of(clock.rule, subject, id, &clock.scope, &clock.violation, limit, (None, at)));
         }
-        let name = |number: u32| {
-            let key = identity::key(&self.contacts[number].form, self.context.norms.secret(self.id()));
+        let name = |ix: u32| {
+            let key = identity::key(&self.contacts[ix].normalized, self.context.norms.secret(self.id()));
             format_compact!("contact:{key}")
         };
-        for number in journey.pending_contacts() {
-            let (subject, pending) = (name(*number), &self.contacts[*number].pending);
+        for ix in journey.pending_contacts() {
+            let (subject, pending) = (name(*ix), &self.contacts[*ix].pending);
             for kind in [CALLS, MESSAGES] {
-                let pending_replies = either(kind, &pending.calls, &pending.messages).as_deref();
+                let pending_replies = select(kind, &pending.calls, &pending.messages).as_deref();
                 clocks.extend(
                     pending_replies
                         .into_iter()
@@ -88,19 +80,19 @@ impl Tenant {
             department,
             pipeline: journey.pipeline().cloned(),
             stage: journey.stage().cloned(),
-            stage_since: journey.since(),
+            stage_since: journey.stage_since(),
             created_at: journey.created(),
             closed: journey.closed(),
             deleted_at: journey.deleted_at(),
             lead: journey.sale.lead.clone(),
-            contacts: journey.contacts.iter().map(|number| name(*number)).collect(),
+            contacts: journey.contacts.iter().map(|ix| name(*ix)).collect(),
             touches: journey.touches().to_vec(),
             clocks,
             history: self.history(entity),
         })
     }
 
-    /// The clocks of a contact that demanded something in the name of a lead or deal, since there is one.
+    /// The demand clocks of a contact since the first event of the lead or deal.
     fn demands(
         &self,
         pending_replies: &PendingReplies,
@@ -109,7 +101,7 @@ impl Tenant {
         journey: &Journey,
         now: Timestamp,
     ) -> Vec<ClockState> {
-        let since = journey.heard().map(|order| order.at);
+        let since = journey.first_event().map(|order| order.at);
         let of = pending_replies.clocks().filter(|(demand, ..)| Some(demand.at) >= since);
         let state = |(demand, settled, violation): (&Demand, _, Option<&Violation>)| {
             let id = alert_id(self.id(), kind.rule, subject, demand.at);
@@ -119,8 +111,8 @@ impl Tenant {
         of.filter_map(state).collect()
     }
 
-    /// What of its case's log is about an entity: what names it, and calls and messages that name no entity but have one of
-    /// its contacts, or are of a call or a thread that it has.
+    /// The events of an entity: those of its case that name it, and calls and messages that name no entity but share a
+    /// contact, call or thread with it.
     fn history(&self, entity: &EntityId) -> Vec<HistoryEntry> {
         let Some(log) = self.cases.log_of(entity) else { return Vec::new() };
         let mut entries: Vec<_> = log.iter().collect();
@@ -129,7 +121,7 @@ impl Tenant {
         let mut history = Vec::new();
         let mut keys = Vec::new();
         for (order, packed) in entries {
-            let payload = self.packing.recall(order, packed);
+            let payload = self.codec.unpack_trusted(order, packed);
             let (mut names_it, mut names_any) = (false, false);
             payload.each_entity(|kind, id| {
                 names_any = true;

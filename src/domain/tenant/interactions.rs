@@ -1,7 +1,7 @@
-//! Owns calls and messages: to whom each belongs, whom it touches, what it asks and what it answers.
+//! Owns calls and messages: attributes each to entities, records touches, and opens and settles demands.
 //!
-//! An interaction belongs to the entity that it names, else to that of its thread, else to every open entity that has the
-//! contact (the most recently created being the primary one), else to the contact alone.
+//! An interaction belongs to the entity that it names, else to the entity of its thread, else to every open entity with
+//! the contact (the most recently created one is primary), else to the contact only.
 
 use super::super::alert::Resolution;
 use super::super::effect::{ManagerIx, Measure};
@@ -13,152 +13,155 @@ use super::super::review::{Interaction, Medium};
 use super::super::rule::Rule;
 use super::super::tenant_context::TenantContext;
 use super::super::time::Timestamp;
-use super::{Attempt, Belonging, CALLS, ContactPending, MESSAGES, Tenant, either};
+use super::{Attempt, Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
 use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 
 impl Tenant {
-    /// An outbound `call_started` is an attempt at its own instant.
+    /// Handles `call_started`; an outbound one is a touch at its own event time.
     pub(super) fn call_started(&mut self, call: &Call) {
-        if self.ended.contains(&call.id) || self.ringing.contains_key(&call.id) {
+        if self.ended_calls.contains(&call.id) || self.active_calls.contains_key(&call.id) {
             return;
         }
-        let belonging = self.belonging_of_call(call);
+        let attribution = self.attribute_call(call);
         let outbound = call.direction == Direction::Outbound;
         if outbound {
-            let who = self.who(call.manager.as_ref());
+            let who = self.manager_ix(call.manager.as_ref());
             let now = self.context.now;
-            self.touch_all(&belonging.entities, now, false);
-            self.context.fact(now, who.or(self.responsible(&belonging)), 1, Measure::Touch);
-            self.settle_calls(&belonging, who, now, Resolution::Returned);
+            self.touch_all(&attribution.entities, now, false);
+            self.context.emit_fact(now, who.or(self.responsible(&attribution)), 1, Measure::Touch);
+            self.settle_calls(&attribution, who, now, Resolution::Returned);
         } else {
-            self.publish_all(&belonging.entities);
+            self.emit_all_facts(&attribution.entities);
         }
-        let touched = if outbound { belonging.entities } else { Vec::new() };
-        self.ringing.insert(call.id.clone(), Attempt { outbound, touched });
+        let touched = if outbound { attribution.entities } else { Vec::new() };
+        self.active_calls.insert(call.id.clone(), Attempt { outbound, touched });
     }
 
-    /// `call_ended` decides what a call was. It is known at its end and dated at its start.
+    /// Handles `call_ended`, which decides what the call was. The call becomes known at its end and is dated at its
+    /// start.
     pub(super) fn call_ended(&mut self, call: &Call, end: &CallEnd) {
-        if !self.ended.insert(call.id.clone()) {
+        if !self.ended_calls.insert(call.id.clone()) {
             return;
         }
-        let Attempt { outbound: attempted, touched } = self.ringing.remove(&call.id).unwrap_or_default();
+        let Attempt { outbound: attempted, touched } = self.active_calls.remove(&call.id).unwrap_or_default();
         let now = self.context.now;
         let started = end.started_at.unwrap_or(now).min(now);
         let answered = end.outcome == CallOutcome::Answered && end.talk >= self.context.norms.min_talk;
-        let belonging = self.belonging_of_call(call);
-        let manager = self.who(call.manager.as_ref());
-        let who = manager.or(self.responsible(&belonging));
-        self.context.fact(started, who, 1, Measure::Call { direction: call.direction, answered });
+        let attribution = self.attribute_call(call);
+        let manager = self.manager_ix(call.manager.as_ref());
+        let who = manager.or(self.responsible(&attribution));
+        self.context.emit_fact(started, who, 1, Measure::Call { direction: call.direction, answered });
         if answered {
-            self.context.fact(started, who, 1, Measure::Talk(end.talk));
+            self.context.emit_fact(started, who, 1, Measure::Talk(end.talk));
             if let Some(sampler) = &mut self.sampler {
                 let (direction, talk, recording_url) = (call.direction, end.talk, end.recording_url.clone());
                 let medium = Medium::Call { direction, talk, recording_url };
-                let interaction = Interaction { id: &call.id.0, at: started, entity: belonging.primary, medium };
+                let interaction = Interaction { id: &call.id.0, at: started, entity: attribution.primary, medium };
                 sampler.consider(&mut self.context, who, interaction);
             }
         }
-        // An entity that joins the call only at its end gets its touch now.
-        let joined: Vec<u32> = belonging.entities.iter().copied().filter(|entity| !touched.contains(entity)).collect();
+        // Entities that are attributed only at the end of the call get their touch now.
+        let joined: Vec<u32> =
+            attribution.entities.iter().copied().filter(|entity| !touched.contains(entity)).collect();
         if call.direction == Direction::Outbound || answered {
             self.touch_all(&joined, started, answered);
             if !attempted {
-                self.context.fact(started, who, 1, Measure::Touch);
+                self.context.emit_fact(started, who, 1, Measure::Touch);
             }
         }
         if answered {
-            let mut met = [touched, joined].concat();
-            met.retain(|entity| !self.journeys[*entity].deleted());
-            for entity in &met {
+            let mut reached = [touched, joined].concat();
+            reached.retain(|entity| !self.journeys[*entity].deleted());
+            for entity in &reached {
                 self.journeys[*entity].contact(&mut self.context, started, true);
             }
-            let asking = met.iter().flat_map(|entity| self.journeys[*entity].pending_contacts().to_vec()).collect();
-            let reach = Reach { entities: met, ..Reach::default() };
-            self.settle_messages(&belonging, asking, reach, manager, started);
+            let asking = reached.iter().flat_map(|entity| self.journeys[*entity].pending_contacts().to_vec()).collect();
+            let reach = Reach { entities: reached, ..Reach::default() };
+            self.settle_messages(&attribution, asking, reach, manager, started);
         }
         match (call.direction, answered) {
             (Direction::Outbound, _) if !attempted => {
-                self.settle_calls(&belonging, manager, started, Resolution::Returned);
+                self.settle_calls(&attribution, manager, started, Resolution::Returned);
             }
             (Direction::Inbound, true) => {
-                self.settle_calls(&belonging, manager, started, Resolution::CustomerCalledAgain);
+                self.settle_calls(&attribution, manager, started, Resolution::CustomerCalledAgain);
             }
-            (Direction::Inbound, false) => self.missed(&belonging, call, manager),
+            (Direction::Inbound, false) => self.call_missed(&attribution, call, manager),
             (Direction::Outbound, _) => {}
         }
-        self.publish_all(&belonging.entities);
+        self.emit_all_facts(&attribution.entities);
     }
 
-    fn missed(&mut self, belonging: &Belonging, call: &Call, manager: ManagerIx) {
-        let Some(contact) = belonging.contact else { return };
-        let scope = self.scope_of(belonging.primary, manager);
+    fn call_missed(&mut self, attribution: &Attribution, call: &Call, manager: ManagerIx) {
+        let Some(contact) = attribution.contact else { return };
+        let scope = self.scope_of(attribution.primary, manager);
         let demand = Demand {
             at: self.context.now,
             order: self.applied,
             interaction: call.id.0.clone(),
-            entity: belonging.primary,
+            entity: attribution.primary,
             who: manager,
-            charged: self.responsible(belonging).or(manager),
+            accountable: self.responsible(attribution).or(manager),
             scope,
             entities: Vec::new(),
             thread: None,
         };
-        self.owe(contact, belonging);
+        self.add_pending_contact(contact, attribution);
         self.demand(contact, CALLS, demand);
         let calls: Vec<Settlement> =
-            self.calls_now.iter().filter(|(whose, _)| *whose == contact).map(|c| c.1.clone()).collect();
-        for act in calls {
-            self.pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
-                pending_replies.act(context, demand_context, act)
+            self.calls_now.iter().filter(|(other, _)| *other == contact).map(|c| c.1.clone()).collect();
+        for settlement in calls {
+            self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
+                pending_replies.add_settlement(context, demand_context, settlement)
             });
         }
     }
 
     pub(super) fn message(&mut self, message: &Message) {
-        let belonging = self.belonging_of_message(message);
-        let manager = self.who(message.manager.as_ref());
-        let who = manager.or(self.responsible(&belonging));
+        let attribution = self.attribute_message(message);
+        let manager = self.manager_ix(message.manager.as_ref());
+        let who = manager.or(self.responsible(&attribution));
         let now = self.context.now;
         match message.direction {
             Direction::Outbound => {
-                self.context.fact(now, who, 1, Measure::MessageSent(message.channel));
+                self.context.emit_fact(now, who, 1, Measure::MessageSent(message.channel));
                 if !message.automatic {
-                    self.touch_all(&belonging.entities, now, false);
-                    self.context.fact(now, who, 1, Measure::Touch);
+                    self.touch_all(&attribution.entities, now, false);
+                    self.context.emit_fact(now, who, 1, Measure::Touch);
                     if let Some(sampler) = &mut self.sampler {
                         let medium = Medium::Message { channel: message.channel };
-                        let interaction = Interaction { id: &message.id.0, at: now, entity: belonging.primary, medium };
+                        let interaction =
+                            Interaction { id: &message.id.0, at: now, entity: attribution.primary, medium };
                         sampler.consider(&mut self.context, who, interaction);
                     }
-                    let in_thread = message.thread.as_ref().and_then(|thread| self.asked_in.get(thread));
-                    let replied_to = message.in_reply_to.as_ref().and_then(|reply| self.asked_by.get(reply));
+                    let in_thread = message.thread.as_ref().and_then(|thread| self.contacts_by_thread.get(thread));
+                    let replied_to = message.in_reply_to.as_ref().and_then(|reply| self.contacts_by_message.get(reply));
                     let asking = in_thread.into_iter().flatten().chain(replied_to).copied().collect();
                     let (thread, reply) = (message.thread.clone(), message.in_reply_to.clone());
                     let reach = Reach { thread, reply, entities: Vec::new() };
-                    self.settle_messages(&belonging, asking, reach, manager, now);
+                    self.settle_messages(&attribution, asking, reach, manager, now);
                 }
             }
             Direction::Inbound => {
-                self.context.fact(now, who, 1, Measure::MessageReceived(message.channel));
+                self.context.emit_fact(now, who, 1, Measure::MessageReceived(message.channel));
                 if !message.automatic {
-                    for entity in &belonging.entities {
+                    for entity in &attribution.entities {
                         let journey = &mut self.journeys[*entity];
                         if !journey.touches().is_empty() {
                             journey.contact(&mut self.context, now, false);
                         }
                     }
-                    self.asked(&belonging, message, manager);
+                    self.message_received(&attribution, message, manager);
                 }
             }
         }
-        self.publish_all(&belonging.entities);
+        self.emit_all_facts(&attribution.entities);
     }
 
-    fn asked(&mut self, belonging: &Belonging, message: &Message, manager: ManagerIx) {
-        let Some(contact) = belonging.contact else { return };
-        let scope = self.scope_of(belonging.primary, manager);
+    fn message_received(&mut self, attribution: &Attribution, message: &Message, manager: ManagerIx) {
+        let Some(contact) = attribution.contact else { return };
+        let scope = self.scope_of(attribution.primary, manager);
         let channels = scope.rules.get(&Rule::MessageUnanswered).and_then(|norm| norm.channels.as_ref());
         if channels.is_some_and(|channels| !channels.contains(&message.channel)) {
             return;
@@ -167,132 +170,134 @@ impl Tenant {
             at: self.context.now,
             order: self.applied,
             interaction: message.id.0.clone(),
-            entity: belonging.primary,
+            entity: attribution.primary,
             who: manager,
-            charged: self.responsible(belonging).or(manager),
+            accountable: self.responsible(attribution).or(manager),
             scope,
-            entities: belonging.entities.clone(),
+            entities: attribution.entities.clone(),
             thread: message.thread.clone(),
         };
-        self.owe(contact, belonging);
+        self.add_pending_contact(contact, attribution);
         if let Some(thread) = &message.thread {
-            let asking = self.asked_in.entry(thread.clone()).or_default();
+            let asking = self.contacts_by_thread.entry(thread.clone()).or_default();
             if !asking.contains(&contact) {
                 asking.push(contact);
             }
         }
-        self.asked_by.insert(message.id.clone(), contact);
+        self.contacts_by_message.insert(message.id.clone(), contact);
         self.demand(contact, MESSAGES, demand);
     }
 
-    /// An act towards the customer, or a conversation with him, settles his missed calls.
-    fn settle_calls(&mut self, belonging: &Belonging, manager: ManagerIx, at: Timestamp, resolution: Resolution) {
-        let Some(contact) = belonging.contact else { return };
-        let who = self.responsible(belonging).or(manager);
-        let act = Settlement { at, order: u64::MAX, resolution, who, reach: None };
+    /// A touch or a conversation settles the missed calls of the contact.
+    fn settle_calls(&mut self, attribution: &Attribution, manager: ManagerIx, at: Timestamp, resolution: Resolution) {
+        let Some(contact) = attribution.contact else { return };
+        let who = self.responsible(attribution).or(manager);
+        let settlement = Settlement { at, order: u64::MAX, resolution, who, reach: None };
         if at == self.context.now {
-            self.calls_now.push((contact, act.clone()));
+            self.calls_now.push((contact, settlement.clone()));
         }
-        self.pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
-            pending_replies.act(context, demand_context, act)
+        self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
+            pending_replies.add_settlement(context, demand_context, settlement)
         });
     }
 
-    /// A message sent, or a conversation, settles the messages of the contact, and of those who were `asking` as far
-    /// as it reaches them.
+    /// A sent message or a conversation settles the messages of the contact, and those of the contacts in `asking` that
+    /// `reach` covers.
     fn settle_messages(
         &mut self,
-        belonging: &Belonging,
+        attribution: &Attribution,
         mut asking: Vec<u32>,
         reach: Reach,
         manager: ManagerIx,
         at: Timestamp,
     ) {
-        let act = Settlement {
+        let settlement = Settlement {
             at,
             order: self.applied,
             resolution: Resolution::Answered,
-            who: self.responsible(belonging).or(manager),
+            who: self.responsible(attribution).or(manager),
             reach: Some(Arc::new(reach)),
         };
         asking.sort_unstable();
         asking.dedup();
-        asking.retain(|contact| Some(*contact) != belonging.contact);
+        asking.retain(|contact| Some(*contact) != attribution.contact);
         for contact in asking {
-            self.pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
-                pending_replies.act(context, demand_context, act.clone())
+            self.with_pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
+                pending_replies.add_settlement(context, demand_context, settlement.clone())
             });
         }
-        if let Some(contact) = belonging.contact {
-            self.pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
-                pending_replies.act(context, demand_context, Settlement { reach: None, ..act })
+        if let Some(contact) = attribution.contact {
+            self.with_pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
+                pending_replies.add_settlement(context, demand_context, Settlement { reach: None, ..settlement })
             });
         }
     }
 
-    /// A demand of a contact came in.
+    /// Adds a demand of a contact.
     fn demand(&mut self, contact: u32, kind: DemandKind, demand: Demand) {
         let horizon = self.memory.retention.map(|retention| self.context.now.saturating_sub(retention));
         let ContactPending { calls, messages, .. } = &mut *self.contacts[contact].pending;
-        either(kind, calls, messages).get_or_insert_default();
-        self.pending_replies(contact, kind, |pending_replies, context, demand_context| {
-            horizon.into_iter().for_each(|horizon| pending_replies.forget(horizon));
-            pending_replies.demand(context, demand_context, demand);
+        select(kind, calls, messages).get_or_insert_default();
+        self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
+            horizon.into_iter().for_each(|horizon| pending_replies.expire(horizon));
+            pending_replies.add_demand(context, demand_context, demand);
         });
     }
 
-    /// Works on what is owed to a contact, if anything is or was.
-    pub(super) fn pending_replies(
+    /// Runs `apply` on the pending replies of a contact, if it has any.
+    pub(super) fn with_pending_replies(
         &mut self,
         contact: u32,
         kind: DemandKind,
-        work: impl FnOnce(&mut PendingReplies, &mut TenantContext, &DemandContext<'_>),
+        apply: impl FnOnce(&mut PendingReplies, &mut TenantContext, &DemandContext<'_>),
     ) {
-        static NONE: CompactString = CompactString::const_new("");
-        let Some(ContactPending { subject, calls, messages }) = self.contacts[contact].pending.taken() else { return };
-        let subject = subject.as_ref().unwrap_or(&NONE);
-        let Some(pending_replies) = either(kind, calls, messages) else { return };
-        work(pending_replies, &mut self.context, &DemandContext { journeys: &self.journeys, subject, contact, kind });
+        static NO_SUBJECT: CompactString = CompactString::const_new("");
+        let Some(ContactPending { subject, calls, messages }) = self.contacts[contact].pending.existing_mut() else {
+            return;
+        };
+        let subject = subject.as_ref().unwrap_or(&NO_SUBJECT);
+        let Some(pending_replies) = select(kind, calls, messages) else { return };
+        apply(pending_replies, &mut self.context, &DemandContext { journeys: &self.journeys, subject, contact, kind });
     }
 
-    /// Notes in every entity that a contact demands something in its name.
-    fn owe(&mut self, contact: u32, belonging: &Belonging) {
+    /// Registers the contact as pending with each of its entities.
+    fn add_pending_contact(&mut self, contact: u32, attribution: &Attribution) {
         let contact_state = &mut self.contacts[contact];
         if contact_state.pending.subject.is_none() {
             let secret = self.context.norms.secret(&self.context.tenant);
             contact_state.pending.subject =
-                Some(format_compact!("contact:{}", identity::key(&contact_state.form, secret)));
+                Some(format_compact!("contact:{}", identity::key(&contact_state.normalized, secret)));
         }
-        for entity in &belonging.entities {
-            self.journeys[*entity].owe(contact);
+        for entity in &attribution.entities {
+            self.journeys[*entity].add_pending_contact(contact);
         }
     }
 
-    fn belonging_of_call(&mut self, call: &Call) -> Belonging {
-        let form = identity::phone(&call.phone, self.context.norms.country);
-        let contact = form.map(|form| self.contact(form));
-        self.belonging(call.entity.as_ref(), None, contact)
+    fn attribute_call(&mut self, call: &Call) -> Attribution {
+        let normalized = identity::phone(&call.phone, self.context.norms.country);
+        let contact = normalized.map(|normalized| self.contact_ix(normalized));
+        self.attribute(call.entity.as_ref(), None, contact)
     }
 
-    fn belonging_of_message(&mut self, message: &Message) -> Belonging {
+    fn attribute_message(&mut self, message: &Message) -> Attribution {
         let contact = message.contact.as_ref();
-        let form = contact.and_then(|contact| identity::normal_form(contact, self.context.norms.country));
-        let contact = form.map(|form| self.contact(form));
-        let belonging = self.belonging(message.entity.as_ref(), message.thread.as_ref(), contact);
-        if let (Some(thread), Some(primary)) = (&message.thread, belonging.primary)
-            && !self.threads.contains_key(thread)
+        let normalized = contact.and_then(|contact| identity::normal_form(contact, self.context.norms.country));
+        let contact = normalized.map(|normalized| self.contact_ix(normalized));
+        let attribution = self.attribute(message.entity.as_ref(), message.thread.as_ref(), contact);
+        if let (Some(thread), Some(primary)) = (&message.thread, attribution.primary)
+            && !self.entity_by_thread.contains_key(thread)
         {
-            self.threads.insert(thread.clone(), primary);
+            self.entity_by_thread.insert(thread.clone(), primary);
         }
-        belonging
+        attribution
     }
 
-    fn belonging(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Belonging {
-        let named = entity.and_then(|entity| self.known(entity));
-        let tied = || thread.and_then(|thread| self.threads.get(thread).copied());
-        let one = named.or_else(|| tied().filter(|entity| !self.journeys[*entity].deleted()));
-        if let Some(entity) = one {
-            return Belonging { entities: vec![entity], primary: Some(entity), contact };
+    fn attribute(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Attribution {
+        let named = entity.and_then(|entity| self.journey_ix(entity));
+        let by_thread = || thread.and_then(|thread| self.entity_by_thread.get(thread).copied());
+        let entity_ix = named.or_else(|| by_thread().filter(|entity| !self.journeys[*entity].deleted()));
+        if let Some(entity) = entity_ix {
+            return Attribution { entities: vec![entity], primary: Some(entity), contact };
         }
         let mut entities: Vec<u32> = contact
             .map(|contact| &*self.contacts[contact].entities)
@@ -303,6 +308,6 @@ impl Tenant {
             .collect();
         entities.sort_unstable();
         let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity].recency());
-        Belonging { entities, primary, contact }
+        Attribution { entities, primary, contact }
     }
 }

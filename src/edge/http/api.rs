@@ -1,9 +1,9 @@
-//! Owns `/api/v1`: rows, open alerts and dossiers of leads and deals, from memory. What is in it, and what not: `docs/api.md`.
+//! `/api/v1`: rows, open alerts, and the journey of each lead and deal, from memory. Reference: `docs/api.md`.
 //!
-//! Rows and alerts are the very JSON of their topics. Rows are of the instant of the question, all of one watermark; open
-//! alerts are those that are committed.
+//! Rows and alerts have the same JSON as in their topics. Rows are computed at the time of the request, all at one
+//! watermark; open alerts are those that are committed.
 
-use super::{HttpState, apart, guard};
+use super::{HttpState, guard, run_blocking};
 use crate::codec::json;
 use crate::dataflow::live_state::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity};
@@ -19,37 +19,37 @@ use axum::routing::get;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A question that is not answered, and why.
+/// A failed request.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ApiError {
     status: StatusCode,
-    why: String,
+    message: String,
 }
 
-impl Refused {
-    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = Vec::new();
-        json::encode_error(&self.why, &mut body);
-        (self.status, answer(body)).into_response()
+        json::encode_error(&self.message, &mut body);
+        (self.status, json_response(body)).into_response()
     }
 }
 
-type Answer = Result<Response, Refused>;
-/// What stands behind the question mark.
+type ApiResult = Result<Response, ApiError>;
+/// The query parameters.
 type Filters = BTreeMap<String, String>;
 
-fn answer(mut body: Vec<u8>) -> Response {
+fn json_response(mut body: Vec<u8>) -> Response {
     body.push(b'\n');
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-pub(super) fn routes(desk: &HttpState) -> Router<HttpState> {
+pub(super) fn routes(state: &HttpState) -> Router<HttpState> {
     Router::new()
         .route("/tenants", get(tenants))
         .route("/tenants/{tenant}", get(tenant))
@@ -60,23 +60,33 @@ pub(super) fn routes(desk: &HttpState) -> Router<HttpState> {
         .route("/tenants/{tenant}/alerts", get(alerts))
         .route("/tenants/{tenant}/leads/{id}", get(lead))
         .route("/tenants/{tenant}/deals/{id}", get(deal))
-        .fallback(|| async { Refused::new(StatusCode::NOT_FOUND, "there is no such page: see docs/api.md") })
-        .method_not_allowed_fallback(|| async { Refused::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered") })
-        .layer(from_fn_with_state(desk.clone(), guard::guard))
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no such endpoint; see docs/api.md") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET")
+        })
+        .layer(from_fn_with_state(state.clone(), guard::guard))
 }
 
-async fn tenants(State(desk): State<HttpState>) -> Response {
+async fn tenants(State(state): State<HttpState>) -> Response {
     let mut body = Vec::new();
-    json::encode_tenants(&desk.shown.board.tenants(), &mut body);
-    answer(body)
+    json::encode_tenants(&state.context.live_state.tenants(), &mut body);
+    json_response(body)
 }
 
-async fn tenant(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
-    rows(&desk, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
+async fn tenant(
+    State(state): State<HttpState>,
+    Path(tenant): Path<String>,
+    Query(filters): Query<Filters>,
+) -> ApiResult {
+    rows(&state, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
 }
 
-async fn managers(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
-    rows(&desk, tenant, filters, &["window", "department"], |row, filters| {
+async fn managers(
+    State(state): State<HttpState>,
+    Path(tenant): Path<String>,
+    Query(filters): Query<Filters>,
+) -> ApiResult {
+    rows(&state, tenant, filters, &["window", "department"], |row, filters| {
         let own = row.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
         matches!(row.subject, Subject::Manager(_)) && filters.get("department").is_none_or(|wanted| wanted == own)
     })
@@ -84,74 +94,85 @@ async fn managers(State(desk): State<HttpState>, Path(tenant): Path<String>, Que
 }
 
 async fn manager(
-    State(desk): State<HttpState>,
+    State(state): State<HttpState>,
     Path((tenant, id)): Path<(String, String)>,
     Query(filters): Query<Filters>,
-) -> Answer {
+) -> ApiResult {
     let subject = Subject::Manager(id.as_str().into());
-    rows(&desk, tenant, filters, &["window"], move |row, _| row.subject == subject).await
+    rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
 async fn departments(
-    State(desk): State<HttpState>,
+    State(state): State<HttpState>,
     Path(tenant): Path<String>,
     Query(filters): Query<Filters>,
-) -> Answer {
-    rows(&desk, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
+) -> ApiResult {
+    rows(&state, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
 }
 
 async fn department(
-    State(desk): State<HttpState>,
+    State(state): State<HttpState>,
     Path((tenant, id)): Path<(String, String)>,
     Query(filters): Query<Filters>,
-) -> Answer {
+) -> ApiResult {
     let subject = Subject::Department(id.as_str().into());
-    rows(&desk, tenant, filters, &["window"], move |row, _| row.subject == subject).await
+    rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
-/// The rows of a tenant that fit.
+/// The rows of a tenant that match.
 async fn rows(
-    desk: &HttpState,
+    state: &HttpState,
     tenant: String,
     filters: Filters,
-    known: &[&str],
-    fits: impl Fn(&Row, &Filters) -> bool + Send + 'static,
-) -> Answer {
-    check(&filters, known)?;
-    let (board, id) = (Arc::clone(&desk.shown.board), TenantId::from(tenant.as_str()));
-    let made = apart(&desk.question, move || {
-        let TenantSnapshot { rows, norms, .. } = board.snapshot(&id)?;
+    allowed: &[&str],
+    matches: impl Fn(&Row, &Filters) -> bool + Send + 'static,
+) -> ApiResult {
+    check(&filters, allowed)?;
+    let (live_state, id) = (Arc::clone(&state.context.live_state), TenantId::from(tenant.as_str()));
+    let result = run_blocking(&state.queries, move || {
+        let TenantSnapshot { rows, norms, .. } = live_state.snapshot(&id)?;
         let window = filters.get("window");
         let names = norms.windows.iter().map(|window| window.name()).chain(["now".into()]);
         if window.is_some_and(|wanted| !names.into_iter().any(|name| name == *wanted)) {
-            return Some(Err(Refused::new(StatusCode::BAD_REQUEST, "window: there is none of this name")));
+            return Some(Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "unknown window; expected one of the configured windows, or now",
+            )));
         }
-        let fits = |row: &&Row| window.is_none_or(|wanted| row.figures.window() == *wanted) && fits(row, &filters);
-        let chosen: Vec<&Row> = rows.iter().filter(fits).collect();
+        let matches =
+            |row: &&Row| window.is_none_or(|wanted| row.figures.window() == *wanted) && matches(row, &filters);
+        let chosen: Vec<&Row> = rows.iter().filter(matches).collect();
         let mut body = Vec::new();
         json::encode_rows(&id, &chosen, &mut body);
         Some(Ok((chosen.is_empty(), body)))
     });
-    match made.await.ok_or_else(failed)?.ok_or_else(elsewhere)?? {
-        (true, _) => Err(Refused::new(StatusCode::NOT_FOUND, "there are no figures of this")),
-        (false, body) => Ok(answer(body)),
+    match result.await.ok_or_else(query_failed)?.ok_or_else(unknown_tenant)?? {
+        (true, _) => Err(ApiError::new(StatusCode::NOT_FOUND, "no figures for this subject")),
+        (false, body) => Ok(json_response(body)),
     }
 }
 
-async fn alerts(State(desk): State<HttpState>, Path(tenant): Path<String>, Query(filters): Query<Filters>) -> Answer {
+async fn alerts(
+    State(state): State<HttpState>,
+    Path(tenant): Path<String>,
+    Query(filters): Query<Filters>,
+) -> ApiResult {
     check(&filters, &["rule", "manager", "department", "severity", "entity"])?;
     let is_rule = |name: &String| Rule::ALL.iter().any(|rule| rule.name() == name);
     if filters.get("rule").is_some_and(|name| !is_rule(name)) {
-        return Err(Refused::new(StatusCode::BAD_REQUEST, "rule: there is none of this name"));
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "unknown rule; see docs/rules.md"));
     }
     if filters.get("severity").is_some_and(|name| !Severity::ALL.iter().any(|severity| severity.name() == name)) {
-        return Err(Refused::new(StatusCode::BAD_REQUEST, "severity: info, warning or critical"));
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "unknown severity; expected one of info, warning, critical",
+        ));
     }
     let id = TenantId::from(tenant.as_str());
-    if !desk.shown.board.holds(&id) {
-        return Err(elsewhere());
+    if !state.context.live_state.contains_tenant(&id) {
+        return Err(unknown_tenant());
     }
-    let fits = |alert: &Alert| {
+    let matches = |alert: &Alert| {
         let is = |key: &str, value: Option<&str>| filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value);
         is("rule", Some(alert.rule.name()))
             && is("severity", Some(alert.severity.name()))
@@ -159,54 +180,56 @@ async fn alerts(State(desk): State<HttpState>, Path(tenant): Path<String>, Query
             && is("department", alert.department.as_ref().map(|id| id.as_str()))
             && is("entity", alert.entity.as_ref().map(EntityId::to_string).as_deref())
     };
-    let open = desk.shown.view.alerts(&id);
-    let open = open.iter().filter(|alert| fits(alert));
-    let told: Vec<_> = open.map(|alert| (&**alert, rule::message(alert, desk.shown.language))).collect();
+    let open = state.context.open_alerts.alerts(&id);
+    let open = open.iter().filter(|alert| matches(alert));
+    let alerts_with_messages: Vec<_> =
+        open.map(|alert| (&**alert, rule::message(alert, state.context.language))).collect();
     let mut body = Vec::new();
-    json::encode_alerts(&id, &told, &mut body);
-    Ok(answer(body))
+    json::encode_alerts(&id, &alerts_with_messages, &mut body);
+    Ok(json_response(body))
 }
 
-async fn lead(State(desk): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> Answer {
-    entity_report(&desk, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
+async fn lead(State(state): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> ApiResult {
+    entity_report(&state, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
 }
 
-async fn deal(State(desk): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> Answer {
-    entity_report(&desk, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
+async fn deal(State(state): State<HttpState>, Path((tenant, id)): Path<(String, String)>) -> ApiResult {
+    entity_report(&state, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
 }
 
-async fn entity_report(desk: &HttpState, tenant: &str, entity: EntityId) -> Answer {
-    let (board, id) = (Arc::clone(&desk.shown.board), TenantId::from(tenant));
-    if !board.holds(&id) {
-        return Err(elsewhere());
+async fn entity_report(state: &HttpState, tenant: &str, entity: EntityId) -> ApiResult {
+    let (live_state, id) = (Arc::clone(&state.context.live_state), TenantId::from(tenant));
+    if !live_state.contains_tenant(&id) {
+        return Err(unknown_tenant());
     }
-    let made = apart(&desk.question, move || {
-        let entity_report = board.entity_report(&id, &entity)?;
+    let result = run_blocking(&state.queries, move || {
+        let entity_report = live_state.entity_report(&id, &entity)?;
         let mut body = Vec::new();
         json::encode_entity_report(&id, &entity_report, &mut body);
         Some(body)
     });
-    let body = made.await.ok_or_else(failed)?;
-    body.map(answer).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "nothing is known of it, or not any more"))
+    let body = result.await.ok_or_else(query_failed)?;
+    body.map(json_response)
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "unknown lead or deal, or its state has expired"))
 }
 
-/// Whether there is nothing behind the question mark that nobody looks at.
-fn check(filters: &Filters, known: &[&str]) -> Result<(), Refused> {
-    match filters.keys().find(|key| !known.contains(&key.as_str())) {
+/// Rejects unknown query parameters.
+fn check(filters: &Filters, allowed: &[&str]) -> Result<(), ApiError> {
+    match filters.keys().find(|key| !allowed.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => {
-            let text = format!("{key}: nothing goes by this; there are {}", known.join(", "));
-            Err(Refused::new(StatusCode::BAD_REQUEST, text))
+            let text = format!("unknown query parameter \"{key}\"; expected one of {}", allowed.join(", "));
+            Err(ApiError::new(StatusCode::BAD_REQUEST, text))
         }
     }
 }
 
-fn failed() -> Refused {
-    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be summed")
+fn query_failed() -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures")
 }
 
-/// The tenant is not here.
-fn elsewhere() -> Refused {
-    let text = "this process does not hold the tenant: nothing came of it yet, or another process has its shard";
-    Refused::new(StatusCode::NOT_FOUND, text)
+/// This process does not have the tenant.
+fn unknown_tenant() -> ApiError {
+    let text = "unknown tenant in this process: it has no events yet, or its shard is assigned to another process";
+    ApiError::new(StatusCode::NOT_FOUND, text)
 }

@@ -1,10 +1,11 @@
-//! Owns who may ask at `/api/v1`: whoever shows the token; without one, whoever asks from this machine.
+//! Access control of `/api/v1`: requests must carry the configured token; without one, only requests from this host
+//! pass.
 //!
-//! A page in a browser on this machine asks from this machine too, under whatever name its site has: so without a token the
-//! host that is asked for must be this machine by name as well.
+//! A web page in a browser on this host also sends requests from this host, with the name of its site as `Host` (DNS
+//! rebinding). So without a token, the `Host` header must name this host, too.
 
 use super::HttpState;
-use super::api::Refused;
+use super::api::ApiError;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -13,50 +14,54 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 
-/// Lets a request through, or says why not.
+/// Passes a request on, or rejects it.
 pub(super) async fn guard(
-    State(desk): State<HttpState>,
+    State(state): State<HttpState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    match &desk.shown.token {
-        Some(token) if shows(request.headers(), token) => next.run(request).await,
+    match &state.context.token {
+        Some(token) if has_token(request.headers(), token) => next.run(request).await,
         Some(_) => {
-            let mut response =
-                Refused::new(StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer …").into_response();
+            let mut response = ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "missing or invalid token: expected header \"Authorization: Bearer <token>\"",
+            )
+            .into_response();
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
-        None if is_here(peer.ip()) && names_this_machine(request.headers()) => next.run(request).await,
+        None if is_loopback(peer.ip()) && host_is_loopback(request.headers()) => next.run(request).await,
         None => {
-            let text = "without api.token only this machine is answered, under the name localhost or its address";
-            Refused::new(StatusCode::FORBIDDEN, text).into_response()
+            let text =
+                "api.token is not set: only requests from this host to localhost or a loopback address are accepted";
+            ApiError::new(StatusCode::FORBIDDEN, text).into_response()
         }
     }
 }
 
-/// Whether the token is shown. Hashes are compared: how long that takes says nothing about the token.
-fn shows(headers: &HeaderMap, token: &str) -> bool {
-    let shown =
+/// Whether the request carries the token. Compares hashes, so that timing reveals nothing about the token.
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let credentials =
         headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-    shown.is_some_and(|(scheme, shown)| {
-        scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(shown.trim()) == Sha256::digest(token)
+    credentials.is_some_and(|(scheme, value)| {
+        scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(value.trim()) == Sha256::digest(token)
     })
 }
 
-fn is_here(address: IpAddr) -> bool {
+fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Whether the host that is asked for is this machine, by name or address.
-fn names_this_machine(headers: &HeaderMap) -> bool {
+/// Whether the `Host` header is `localhost` or a loopback address.
+fn host_is_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => host.split(':').next().unwrap_or(host),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_here)
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]
@@ -64,18 +69,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_known_by_its_names() {
-        let named = |host: &'static str| {
+    fn localhost_and_loopback_addresses_are_this_host() {
+        let accepted = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
-            names_this_machine(&headers)
+            host_is_loopback(&headers)
         };
         for host in ["localhost", "LOCALHOST:9464", "127.0.0.1:9464", "127.8.9.1", "[::1]:9464", "[::ffff:127.0.0.1]"] {
-            assert!(named(host), "{host}");
+            assert!(accepted(host), "{host}");
         }
         for host in ["example.org", "localhost.example.org:80", "10.0.0.1", "[::2]:80", ""] {
-            assert!(!named(host), "{host}");
+            assert!(!accepted(host), "{host}");
         }
-        assert!(!names_this_machine(&HeaderMap::new()));
+        assert!(!host_is_loopback(&HeaderMap::new()));
     }
 }

@@ -1,10 +1,10 @@
-//! Owns how librdkafka's clients are set up: one constructor for each kind, every setting that differs from
-//! librdkafka's default with its reason. What an operator sets beside them comes last; the configuration has refused
-//! what would break a guarantee.
+//! Owns the setup of librdkafka's clients: one constructor per kind. Every setting that differs from librdkafka's
+//! default has a comment with the default and the reason. The operator's settings are applied last; the configuration
+//! rejects those that would break a guarantee.
 
 use super::group::GroupContext;
 use super::producer::Deliveries;
-use super::state_reader::Quiet;
+use super::state_reader::StateContext;
 use crate::config::{Kafka, Properties};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
@@ -14,14 +14,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use std::time::Duration;
 
-/// The broker takes back a transaction that is open for so long, and all who read committed messages wait for it.
-pub(super) const TRANSACTION: Duration = Duration::from_secs(10);
-/// What the consumer reads ahead, over all partitions.
+/// The coordinator aborts a transaction that is open for this long; until then read_committed consumers wait for it.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read-ahead of the consumer over all partitions.
 const READ_AHEAD_KBYTES: usize = 64 * 1024;
-/// Kafka's own default bound of a message, with the framing of its batch.
-pub(super) const LARGEST_MESSAGE: usize = 1_048_588;
+/// Kafka's default maximum size of a message, including the framing of its batch.
+pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-/// A client could not be made.
+/// A client could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("create the {client}: {cause}")]
 pub struct ClientError {
@@ -36,9 +36,9 @@ fn base(kafka: &Kafka, name: &str) -> ClientConfig {
         .set("bootstrap.servers", &kafka.bootstrap)
         // The name in the broker's logs and quotas.
         .set("client.id", format!("{}-{name}", kafka.transactional_id))
-        // 10 s: a broker that is back is used again within a second.
+        // 10000: a restarted broker is used again within a second.
         .set("reconnect.backoff.max.ms", "1000")
-        // false: connections that are idle for hours must survive firewalls and be known to be dead.
+        // false: connections that are idle for hours must survive firewalls, and dead ones must be detected.
         .set("socket.keepalive.enable", "true");
     config
 }
@@ -50,7 +50,7 @@ fn with(mut config: ClientConfig, properties: [&Properties; 2]) -> ClientConfig 
     config
 }
 
-/// The consumer; `partitions` is how many it may come to read.
+/// The consumer; `partitions` is the maximum number of partitions that it may read.
 pub(super) fn consumer(
     kafka: &Kafka,
     partitions: usize,
@@ -60,77 +60,78 @@ pub(super) fn consumer(
     let mut config = base(kafka, "consumer");
     config
         .set("group.id", &kafka.group)
-        // true: offsets are committed in the transaction of what came of them, and nowhere else.
+        // true: offsets are committed only in the transaction with the output of their events.
         .set("enable.auto.commit", "false")
         // true: as above.
         .set("enable.auto.offset.store", "false")
-        // The default, said because everything rests on it: what is not committed may be taken back.
+        // The default, set explicitly because correctness depends on it: uncommitted messages may be aborted.
         .set("isolation.level", "read_committed")
-        // largest: a shard without offsets begins at its beginning, else events are lost in silence.
+        // largest: a shard without committed offsets starts at the beginning; otherwise events are silently lost.
         .set("auto.offset.reset", "earliest")
-        // range,roundrobin: those take all partitions away at every rebalance, this one only what moves. It is asked about
-        // the CRM topic alone: partition p of the other feeds goes where that of the CRM topic goes.
+        // range,roundrobin: those revoke all partitions at every rebalance, this one only those that move. It assigns
+        // the CRM topic only: partition p of the other sources follows partition p of the CRM topic.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        // none: a process that comes back under its name within the session gets its partitions back, without a rebalance.
-        // And no offsets go unchecked: the broker takes those that come without a member id and a generation on trust, but
-        // for the name of an instance.
+        // none: a process that restarts under the same name within the session timeout gets its partitions back without
+        // a rebalance. It also ensures that every offset commit is validated: without a group.instance.id the broker
+        // accepts offsets that carry neither a member id nor a generation.
         .set("group.instance.id", &kafka.transactional_id)
-        // false: idle is who was read to the end.
+        // false: a partition is idle only after it was read to its end.
         .set("enable.partition.eof", "true")
-        // 500: a broker answers at once when there is something; but the mock cluster and the end of a partition wait
-        // for it.
+        // 500: a broker answers at once if there is data, but the mock cluster and the end of a partition wait for the
+        // whole time.
         .set("fetch.wait.max.ms", "50")
-        // 1000: so long a partition would rest after its queue was full.
+        // 1000: how long fetching of a partition is suspended after its queue was full.
         .set("fetch.queue.backoff.ms", "5")
-        // 500: a leader that moved is read from again soon.
+        // 500: fetching resumes soon after a change of leader.
         .set("fetch.error.backoff.ms", "100")
-        // 65536 for all partitions together: we read each from a queue of its own, where the bound is for each.
+        // 65536 for all partitions together: each partition has its own queue here, and the limit applies per queue.
         .set("queued.max.messages.kbytes", read_ahead.to_string())
-        // 45000: a pod that died without a word holds its partitions for so long, against itself when it comes back,
-        // too. Brokers allow no less.
+        // 45000: a crashed pod holds its partitions this long, also against its own restarted process. Brokers allow no
+        // less than 6000 by default.
         .set("session.timeout.ms", "6000")
-        // 3000: members hear of a change of the group when their heartbeat is answered, and a shard that moves rests from
-        // the one to the other.
+        // 3000: members learn of a rebalance from the response to a heartbeat, and a shard that moves is not read from
+        // one member's heartbeat to the other's.
         .set("heartbeat.interval.ms", "500")
-        // 0: lag, and whether partitions can be reached.
+        // 0: statistics report lag and unreachable partitions.
         .set("statistics.interval.ms", "1000");
     let config = with(config, [&kafka.client, &kafka.consumer]);
     config.create_with_context(group).map_err(|cause| ClientError { client: "consumer", cause })
 }
 
-/// A client that asks what the group has committed, and reads state; it never joins.
-pub(super) fn asker(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, ClientError> {
+/// A consumer that reads state and queries the group's committed offsets; it never joins the group.
+pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>, ClientError> {
     let mut config = base(kafka, "restore");
     config
         .set("group.id", &kafka.group)
-        // true: offsets are committed in transactions, and nowhere else.
+        // true: offsets are committed only in transactions.
         .set("enable.auto.commit", "false")
-        // The default, said because everything rests on it: offsets are told once no transaction is open on them.
+        // The default, set explicitly because correctness depends on it: the broker returns committed offsets only when
+        // no transaction is open on them.
         .set("isolation.level", "read_committed")
-        // 1000: between two questions about offsets on which a transaction is open.
+        // 1000: the pause between two queries for offsets with an open transaction.
         .set("retry.backoff.max.ms", "100")
-        // false: when the end of the state is reached, its position is looked at.
+        // false: at the end of the state the position is checked.
         .set("enable.partition.eof", "true")
-        // 500: the end of a partition waits for it.
+        // 500: the end of a partition waits for the whole time.
         .set("fetch.wait.max.ms", "50")
-        // 1000: so long a partition would rest after the queue was full.
+        // 1000: how long fetching of a partition is suspended after the queue was full.
         .set("fetch.queue.backoff.ms", "5")
-        // 1048576: a partition is read whole.
+        // 1048576: whole partitions are read, so larger fetches are better.
         .set("fetch.message.max.bytes", "8388608")
-        // false: what state is rebuilt from must be what was written.
+        // false: corrupted records must not get into restored state.
         .set("check.crcs", "true");
     let config = with(config, [&kafka.client, &kafka.consumer]);
-    config.create_with_context(Quiet).map_err(|cause| ClientError { client: "client that reads state", cause })
+    config.create_with_context(StateContext).map_err(|cause| ClientError { client: "state consumer", cause })
 }
 
-/// A client that knows where partitions end, transactions that are open included.
-pub(super) fn surveyor(kafka: &Kafka) -> Result<BaseConsumer, ClientError> {
+/// A client that queries metadata, group members and the bounds of partitions, open transactions included.
+pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer, ClientError> {
     let mut config = base(kafka, "surveyor");
     config
-        // read_committed: it would name the end of what is committed, and not see what is about to be.
+        // read_committed: it would return the last stable offset instead of the high watermark.
         .set("isolation.level", "read_uncommitted");
     let config = with(config, [&kafka.client, &kafka.client]);
-    config.create().map_err(|cause| ClientError { client: "client that surveys partitions", cause })
+    config.create().map_err(|cause| ClientError { client: "metadata client", cause })
 }
 
 fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
@@ -138,36 +139,39 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
     config
         // false: a retry must not write twice or out of order.
         .set("enable.idempotence", "true")
-        // consistent_random (CRC32): tenants must lie where Java's producers put them.
+        // consistent_random (CRC32): tenants must map to the same partitions as with the Java producer.
         .set("partitioner", "murmur2_random")
-        // true: a topic that a typing mistake creates has the wrong number of partitions.
+        // true: a topic that is created because of a typo has the wrong number of partitions.
         .set("allow.auto.create.topics", "false")
         // none: JSON shrinks to a third at hardly any cost.
         .set("compression.type", "lz4")
-        // 1000000: dead letters are other people's messages, up to the broker's default bound.
-        .set("message.max.bytes", LARGEST_MESSAGE.to_string())
-        // 1 GiB: the output of an epoch waits here at most; a full queue is waited for.
+        // 1000000: dead letters contain foreign messages, up to the broker's default limit.
+        .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
+        // 1 GiB: bounds the memory for an epoch's output; sends wait while the queue is full.
         .set("queue.buffering.max.kbytes", "131072");
     config
 }
 
 /// The producer of the commit thread.
 pub(super) fn transactional(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientError> {
-    transactional_for(kafka, TRANSACTION)
+    transactional_with_timeout(kafka, TRANSACTION_TIMEOUT)
 }
 
-/// Likewise, of transactions that may be open for `most`.
-pub(super) fn transactional_for(kafka: &Kafka, most: Duration) -> Result<BaseProducer<Deliveries>, ClientError> {
+/// A transactional producer with this transaction timeout.
+pub(super) fn transactional_with_timeout(
+    kafka: &Kafka,
+    timeout: Duration,
+) -> Result<BaseProducer<Deliveries>, ClientError> {
     let mut config = producer(kafka, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
-        // 60000: so long a dead process would hold up its successor and every reader.
-        .set("transaction.timeout.ms", most.as_millis().to_string())
-        // 300000: must be less than the transaction's.
-        .set("message.timeout.ms", most.saturating_sub(Duration::from_secs(1)).as_millis().to_string())
-        // 5: an epoch's records are sent in one go and then waited for; to linger only delays them.
+        // 60000: a dead process would block the next owner of its shards and every read_committed reader this long.
+        .set("transaction.timeout.ms", timeout.as_millis().to_string())
+        // 300000: must be less than the transaction timeout.
+        .set("message.timeout.ms", timeout.saturating_sub(Duration::from_secs(1)).as_millis().to_string())
+        // 5: an epoch's records are sent at once and then awaited; lingering only delays them.
         .set("linger.ms", "0")
-        // 100: the coordinator asks to come again while it writes the markers of the transaction before; they take a
+        // 100: the coordinator rejects requests while it writes the markers of the previous transaction, which takes a
         // few milliseconds.
         .set("retry.backoff.ms", "10");
     let config = with(config, [&kafka.client, &kafka.producer]);
@@ -176,10 +180,10 @@ pub(super) fn transactional_for(kafka: &Kafka, most: Duration) -> Result<BasePro
         .map_err(|cause| ClientError { client: "transactional producer", cause })
 }
 
-/// A producer without transactions, for simulated events.
+/// A non-transactional producer, for simulated events.
 pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientError> {
     let mut config = producer(kafka, "simulator");
-    // 5: many events a second fill a batch within a few milliseconds.
+    // 5: larger batches at many events per second.
     config.set("linger.ms", "10");
     let config = with(config, [&kafka.client, &kafka.producer]);
     config.create_with_context(Deliveries::default()).map_err(|cause| ClientError { client: "producer", cause })

@@ -1,17 +1,17 @@
-//! Owns a Kafka inside this process: librdkafka's mock cluster with all topics made, for the demo and for tests of
-//! plumbing.
+//! Owns an in-process Kafka: librdkafka's mock cluster with all topics created, for the demo and for plumbing tests.
 //!
-//! It is no proof of exactly-once: it takes transactions but isolates nothing, fences nobody, and does not keep offsets
-//! that are committed in a transaction. It keeps at most 5 MB or 100,000 batches a partition, and has no admin requests.
-//! A fetch that finds nothing sleeps for the whole `fetch.wait.max.ms` and is not woken by a message; set it to 10.
+//! It cannot prove exactly-once: it accepts transactions, but isolates nothing, fences no producer, and does not keep
+//! offsets committed in a transaction. It keeps at most 5 MB or 100,000 batches per partition, and supports no admin
+//! requests. A fetch that finds nothing sleeps for the whole `fetch.wait.max.ms` and is not woken by a message; set it
+//! to 10.
 
 use super::native;
-use crate::config::Topics;
+use crate::config::{TopicRole, Topics};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer};
 
-/// The cluster could not be set up.
+/// The mock cluster could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {cause}")]
 pub struct MockError {
@@ -19,15 +19,15 @@ pub struct MockError {
     cause: KafkaError,
 }
 
-/// A Kafka in this process, which ends with it.
+/// An in-process Kafka, stopped when dropped.
 pub struct InProcess {
-    /// The cluster lives inside a client.
+    /// The client that the mock cluster belongs to.
     owner: BaseProducer,
     bootstrap: String,
 }
 
 impl InProcess {
-    /// Starts one broker with these topics, each with so many partitions. Groups form at once.
+    /// Starts one broker with these topics, each with `partitions` partitions, and without an initial rebalance delay.
     pub fn start(topics: &Topics, partitions: u32) -> Result<Self, MockError> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -36,22 +36,11 @@ impl InProcess {
         let owner: BaseProducer = ClientConfig::new()
             .set("test.mock.num.brokers", "1")
             .create()
-            .map_err(failed("start Kafka in this process"))?;
-        native::form_groups_at_once(owner.client());
+            .map_err(failed("start the in-process Kafka"))?;
+        native::disable_initial_rebalance_delay(owner.client());
         let none = || KafkaError::ClientCreation("the client has no mock cluster".into());
         let cluster = owner.client().mock_cluster().ok_or_else(none).map_err(failed("find the mock cluster"))?;
-        let names = [
-            &topics.crm.name,
-            &topics.telephony.name,
-            &topics.email.name,
-            &topics.rerouted,
-            &topics.state,
-            &topics.alerts,
-            &topics.metrics,
-            &topics.reviews,
-            &topics.dead_letters,
-        ];
-        for name in names {
+        for name in TopicRole::ALL.map(|role| topics.name(role)) {
             cluster.create_topic(name, partitions as i32, 1).map_err(failed(&format!("create {name}")))?;
         }
         let bootstrap = cluster.bootstrap_servers();
@@ -59,12 +48,12 @@ impl InProcess {
         Ok(Self { owner, bootstrap })
     }
 
-    /// The brokers, as `kafka.bootstrap` wants them.
+    /// The brokers, in the format of `kafka.bootstrap`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The cluster itself, for faults.
+    /// The mock cluster itself, for fault injection.
     pub fn cluster(&self) -> Option<rdkafka::mocking::MockCluster<'_, rdkafka::producer::DefaultProducerContext>> {
         self.owner.client().mock_cluster()
     }
@@ -81,6 +70,7 @@ mod tests {
     use crate::domain::event::Event;
     use crate::domain::rule::Rule;
     use crate::domain::shard_processor::Timing;
+    use crate::domain::source::Topic;
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::producer::EventProducer;
     use crate::edge::kafka::{self, Mode, NormsHandle, Observer, Stop};
@@ -97,8 +87,8 @@ mod tests {
     }
 
     impl Observer for Seen {
-        fn committed(&self, made: &EpochOutput) {
-            lock(&self.rules).extend(made.alerts.iter().map(|alert| alert.rule));
+        fn committed(&self, output: &EpochOutput) {
+            lock(&self.rules).extend(output.alerts.iter().map(|alert| alert.rule));
         }
 
         fn assigned(&self, shards: &[u32]) {
@@ -106,7 +96,7 @@ mod tests {
         }
     }
 
-    /// A cluster, and the configuration of a process that reads it.
+    /// A mock cluster, and a configuration for a process that reads it.
     fn cluster() -> (InProcess, Config) {
         let text = "norms: {first_response_late: {within: 5m}}
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false}
@@ -125,17 +115,17 @@ engine: {workers: 1}";
         let timing = Timing { allowed_lateness, follows_clock: false, ..Timing::default() };
         let settings = DataflowSettings::new(Arc::new(config.norms.clone()), timing);
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
-        let (asked, observer) = (stop.clone(), Arc::clone(&seen));
+        let (run_stop, observer) = (stop.clone(), Arc::clone(&seen));
         let run = std::thread::spawn(move || {
-            kafka::run(&config, settings, Mode::Live, &asked, NormsHandle::default(), observer)
+            kafka::run(&config, settings, Mode::Live, &run_stop, NormsHandle::default(), observer)
         });
         (run, stop, seen)
     }
 
-    fn until(run: &Run, mut holds: impl FnMut() -> bool) {
+    fn await_or_end(run: &Run, mut condition: impl FnMut() -> bool) {
         let started = Instant::now();
-        while !holds() && !run.is_finished() {
-            assert!(started.elapsed() < Duration::from_secs(30), "not in time");
+        while !condition() && !run.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(30), "timed out");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -149,56 +139,59 @@ engine: {workers: 1}";
     }
 
     #[test]
-    fn events_become_alerts_without_any_service() {
+    fn events_become_alerts_without_external_services() {
         let (_kafka, config) = cluster();
         let mut producer = EventProducer::new(&config).expect("a producer");
         (0..100).for_each(|id| producer.send(&lead(id, i64::from(id))).expect("sent"));
         assert!(producer.flush(Duration::from_secs(10)));
         let (run, stop, seen) = start(config);
-        // All leads but the last five are late.
-        until(&run, || lock(&seen.rules).len() >= 95);
+        // All leads except the last five are late.
+        await_or_end(&run, || lock(&seen.rules).len() >= 95);
         stop.stop();
-        let summary = run.join().expect("no panic").expect("a good end");
+        let summary = run.join().expect("no panic").expect("no error");
         assert_eq!(summary.alerts, 95);
         assert!(lock(&seen.rules).iter().all(|rule| *rule == Rule::FirstResponseLate));
     }
 
-    /// Another member of the group takes its share, while the group forgets the first, or not. What the first has read,
-    /// step by step.
-    fn shards_of_the_first(forgotten: bool) -> Vec<Vec<u32>> {
+    /// Lets a second member join the group; with `forget`, the coordinator forgets the first member meanwhile. Returns
+    /// the first member's assignments from then on.
+    fn assignments_of_the_first(forget: bool) -> Vec<Vec<u32>> {
         let (kafka, config) = cluster();
         let (run, stop, seen) = start(config.clone());
-        until(&run, || lock(&seen.shards).last().is_some_and(|shards| shards.len() == 2));
-        let begun = lock(&seen.shards).len();
-        if forgotten {
-            // The newcomer joins; the first, who is to join again, has been forgotten.
+        await_or_end(&run, || lock(&seen.shards).last().is_some_and(|shards| shards.len() == 2));
+        let before = lock(&seen.shards).len();
+        if forget {
+            // The second member joins; the first gets UNKNOWN_MEMBER_ID when it rejoins.
             let errors =
                 [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID];
             kafka.cluster().expect("a cluster").request_errors(RDKafkaApiKey::JoinGroup, &errors);
         }
-        let newcomer: BaseConsumer = ClientConfig::new()
+        let second: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &config.kafka.bootstrap)
             .set("group.id", &config.kafka.group)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .create()
             .expect("a consumer");
-        newcomer.subscribe(&[config.topics.crm.name.as_str()]).expect("it joins");
-        until(&run, || {
-            newcomer.poll(Duration::from_millis(5));
+        second.subscribe(&[config.topics.sources[Topic::Crm].name.as_str()]).expect("subscribed");
+        await_or_end(&run, || {
+            second.poll(Duration::from_millis(5));
             lock(&seen.shards).last().is_some_and(|shards| shards.len() == 1)
         });
         stop.stop();
-        run.join().expect("no panic").expect("a good end");
-        lock(&seen.shards)[begun..].to_vec()
+        run.join().expect("no panic").expect("no error");
+        lock(&seen.shards)[before..].to_vec()
     }
 
     #[test]
-    fn who_was_forgotten_by_the_group_begins_its_shards_anew_though_librdkafka_says_nothing() {
-        let known = shards_of_the_first(false);
-        assert!(known.iter().all(|shards| shards.len() == 1), "what stays is not touched: {known:?}");
-        let forgotten = shards_of_the_first(true);
-        assert!(forgotten.contains(&Vec::new()), "what was read is others' to read: {forgotten:?}");
+    fn a_member_that_the_coordinator_forgot_restores_its_shards_though_librdkafka_reports_nothing() {
+        let remembered = assignments_of_the_first(false);
+        assert!(
+            remembered.iter().all(|shards| shards.len() == 1),
+            "the remaining shard is not affected: {remembered:?}"
+        );
+        let forgotten = assignments_of_the_first(true);
+        assert!(forgotten.contains(&Vec::new()), "all shards are released: {forgotten:?}");
         assert_eq!(forgotten.last().map(Vec::len), Some(1));
     }
 }

@@ -1,12 +1,15 @@
-//! Owns the ingest thread: reads partitions, cuts epochs, and answers the group.
+//! Owns the ingest thread: reads partitions, cuts epochs, and answers rebalances.
 //!
-//! **Epochs.** One is closed when it is `engine.epoch` old or full; or as soon as everything is read, nothing is in
-//! flight and the one before is a while ago, so that a single event in a quiet hour is not kept waiting. Empty ones are
-//! closed at a slower pace, for the watermark follows the clock and deadlines pass. **Back-pressure.** While as many
-//! epochs are in flight as may be, nothing is taken from the queues; the group is served all the same. Where much is held,
-//! the sources of a shard that are ahead rest: what waits for the others would fill the memory. **Idle** is told
-//! of a partition that was read to its end, whose queue was found empty so long after its last message, and whose leader
-//! can be reached. **Rebalance.** See `rebalance`, below: what was read is committed before a shard is given up.
+//! **Epochs.** An epoch is closed when it is `engine.epoch` old or full. It is closed earlier if everything available
+//! is read, nothing is in flight and the previous epoch was closed some time ago, so that a single event in a quiet
+//! hour is not delayed. Empty epochs are closed less often; they are needed because the watermark follows the clock and
+//! deadlines pass.
+//! **Backpressure.** While the maximum number of epochs is in flight, nothing is taken from the queues, but the
+//! consumer is still polled. If a shard holds many events, its sources that are ahead are paused: the events that wait
+//! for the slower sources would fill the memory.
+//! **Idleness.** A partition is idle if it was read to its end, its queue was found empty `time.idle_after` or later
+//! after its last message, and its leader is reachable.
+//! **Rebalances.** See `rebalance` below: what was read is committed before a shard is released.
 
 mod once;
 mod rebalance;
@@ -14,17 +17,18 @@ mod rebalance;
 use super::client::{self, ClientError};
 use super::commit::{CommitOutcome, EpochEnd};
 use super::fence::Fence;
-use super::group::{AssignmentChange, GroupContext, give_up_all};
+use super::group::{AssignmentChange, GroupContext, unassign_all};
 use super::partition_reader::PartitionReader;
 use super::restore::{RestoreError, RestoreRequest, ShardReady};
-use super::source_topics::{SOURCES, SourcePartition, SourceTopics};
+use super::source_topics::{SourcePartition, SourceTopics};
 use super::{NormsHandle, Observer, Part, Stop};
 use crate::config::Config;
 use crate::dataflow::epoch::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;
-use crate::domain::shard_processor::{ShardProgress, Source, SourceProgress};
+use crate::domain::shard_processor::{ShardProgress, SourceProgress};
+use crate::domain::source::Source;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -36,33 +40,33 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// An epoch is closed when it holds so many bytes, whatever the number of its messages.
+/// An epoch is closed when it holds this many bytes, whatever the number of its messages.
 const EPOCH_BYTES: usize = 64 << 20;
 /// Empty epochs are closed this often, if `engine.epoch` is not longer.
-const EMPTY_PACE: Duration = Duration::from_millis(200);
-/// A part of `engine.epoch` that lies at least between two epochs.
-const EARLIEST: u32 = 4;
-/// Messages taken from one partition before the next has its turn.
-const TURN: usize = 256;
-/// The longest sleep: should a wake-up ever get lost, it costs no more than this.
-const NAP: Duration = Duration::from_millis(5);
-/// So long a rebalance or a stop waits for commits.
-const DRAIN: Duration = Duration::from_secs(20);
-/// Questions to brokers that the thread waits for.
-const ASK: Duration = Duration::from_secs(10);
-/// How often it is looked whether commits are refused, while they are waited for.
-const GLANCE: Duration = Duration::from_millis(50);
+const EMPTY_EPOCH_INTERVAL: Duration = Duration::from_millis(200);
+/// The minimum time between two epochs is `engine.epoch` divided by this.
+const MIN_GAP_DIVISOR: u32 = 4;
+/// Messages taken from one partition before the next one is polled.
+const READ_BATCH: usize = 256;
+/// The longest sleep: bounds the cost of a lost wake-up.
+const MAX_PARK: Duration = Duration::from_millis(5);
+/// How long a rebalance or a shutdown waits for commits.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Timeout of synchronous broker requests.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the fence is checked while waiting for commits.
+const FENCE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Reading failed for good.
+/// Reading failed permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The consumer could not be made.
+    /// The consumer could not be created.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A call failed.
     #[error("{what}: {cause}")]
     Call {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
         /// librdkafka's error.
         cause: KafkaError,
@@ -72,20 +76,20 @@ pub enum IngestError {
     Restore(#[from] RestoreError),
     /// Another thread has ended.
     #[error("read: the {0} ended")]
-    Alone(&'static str),
-    /// Commits do not come through.
-    #[error("{what}: {epochs} epochs are not committed after {} s", after.as_secs())]
+    ThreadEnded(&'static str),
+    /// Epochs are not committed in time.
+    #[error("{what}: {epochs} epochs still uncommitted after {} s", after.as_secs())]
     Stuck {
-        /// What waits for them.
+        /// The operation that waits for them.
         what: &'static str,
-        /// How many.
+        /// The number of epochs.
         epochs: usize,
         /// How long it waited.
         after: Duration,
     },
-    /// Topics got more partitions: tenants belong to other shards now.
-    #[error("read: partition {shard} is new, there were {before}; tenants may belong to other partitions now")]
-    Grown {
+    /// Partitions were added to the topics: tenants may map to other shards now.
+    #[error("read: partition {shard} is new, expected {before} partitions; tenants may map to other partitions now")]
+    PartitionsAdded {
         /// The partition count at the start.
         before: u32,
         /// A partition beyond it.
@@ -95,18 +99,17 @@ pub enum IngestError {
 
 /// The ends of the ingest thread's channels.
 pub(super) struct Ports {
-    pub(super) supply: EpochSender,
+    pub(super) epochs: EpochSender,
     pub(super) ends: Sender<EpochEnd>,
     pub(super) outcomes: Receiver<CommitOutcome>,
-    /// Shards that are to be restored.
-    pub(super) fresh: Sender<RestoreRequest>,
+    pub(super) requests: Sender<RestoreRequest>,
     pub(super) ready: Receiver<Result<ShardReady, RestoreError>>,
-    /// The norms in force at the start, and where newer ones come from.
+    /// The norms at the start, and the source of newer ones.
     pub(super) norms: Arc<Norms>,
     pub(super) norms_handle: NormsHandle,
 }
 
-/// Whether and where the stream ends by itself.
+/// Whether and where the stream ends without a stop request.
 #[derive(Debug)]
 pub(super) struct StopCondition {
     pub(super) once: bool,
@@ -115,53 +118,55 @@ pub(super) struct StopCondition {
     pub(super) latest: Arc<AtomicI64>,
 }
 
-/// How epochs are cut.
+/// When epochs are closed, and when partitions are idle.
 #[derive(Clone, Copy, Debug)]
-struct OpenEpoch {
-    epoch: Duration,
-    messages: usize,
-    in_flight: usize,
+struct EpochLimits {
+    max_age: Duration,
+    max_messages: usize,
+    max_in_flight: usize,
     idle_after: Duration,
 }
 
 /// The ingest thread.
 pub(super) struct Ingest {
     consumer: Arc<BaseConsumer<GroupContext>>,
-    /// How many shards there are in all.
-    count: u32,
+    /// The partition count of the source topics.
+    shard_count: u32,
     sources: SourceTopics,
-    lanes: Vec<PartitionReader>,
+    /// In order of their shards.
+    readers: Vec<PartitionReader>,
     /// The shards that are read.
-    open: BTreeSet<u32>,
-    /// Those that are ours but not read yet, and by which ticket.
+    active: BTreeSet<u32>,
+    /// Shards that are assigned but not read yet, with their restore requests.
     restoring: BTreeMap<u32, u64>,
-    /// Restored, for the workers to take with the next epoch.
+    /// Restored shards that go to the workers with the next epoch.
     restored: Vec<RestoredShard>,
-    /// The norms in force.
     norms: Arc<Norms>,
     ports: Ports,
     fence: Arc<Fence>,
-    closing: StopCondition,
-    cut: OpenEpoch,
+    stop_condition: StopCondition,
+    limits: EpochLimits,
     stop: Stop,
     observer: Arc<dyn Observer>,
-    /// Who we were to the group when it gave us our shards.
+    /// The member id under which the active shards were assigned.
     member: Option<Arc<str>>,
-    /// The group has told us what is ours, be it nothing.
+    /// The group has sent an assignment, possibly an empty one.
     joined: bool,
-    /// Of the last shard that was to be restored.
-    ticket: u64,
+    /// Id of the last restore request.
+    request_id: u64,
     /// The next epoch.
     epoch: u64,
     in_flight: usize,
-    /// Of the epoch that is being filled.
+    /// Messages of the open epoch.
     messages: usize,
+    /// Bytes of the open epoch.
     bytes: usize,
-    begun: Option<Instant>,
-    closed: Instant,
-    /// Which lane is first in turn.
-    turn: usize,
-    /// What is to rest until the other sources of its shard have come as far.
+    /// When the first message of the open epoch was read.
+    first_read: Option<Instant>,
+    last_close: Instant,
+    /// The reader that is polled first.
+    next_reader: usize,
+    /// Partitions that wait until the other sources of their shard have caught up.
     paused: BTreeSet<SourcePartition>,
     /// Messages were sent to `rerouted` since it was last read to its end.
     rerouted: bool,
@@ -173,206 +178,209 @@ impl Ingest {
     pub(super) fn new(
         config: &Config,
         shards: u32,
-        closing: StopCondition,
+        stop_condition: StopCondition,
         ports: Ports,
         fence: Arc<Fence>,
         stop: Stop,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, IngestError> {
         let group = GroupContext::new(Arc::clone(&observer));
-        let mut consumer = client::consumer(&config.kafka, shards as usize * SOURCES.len(), group)?;
+        let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), group)?;
         let waker = Arc::new(std::sync::OnceLock::new());
         consumer.set_nonempty_callback(wake(&waker));
         Ok(Self {
             consumer: Arc::new(consumer),
-            count: shards,
+            shard_count: shards,
             sources: SourceTopics::of(&config.topics),
-            lanes: Vec::new(),
-            open: BTreeSet::new(),
+            readers: Vec::new(),
+            active: BTreeSet::new(),
             restoring: BTreeMap::new(),
             restored: Vec::new(),
             norms: Arc::clone(&ports.norms),
             ports,
             fence,
-            closing,
-            cut: OpenEpoch {
-                epoch: duration(config.engine.epoch),
-                messages: config.engine.epoch_messages,
-                in_flight: config.engine.epochs_in_flight.max(1),
+            stop_condition,
+            limits: EpochLimits {
+                max_age: duration(config.engine.epoch),
+                max_messages: config.engine.epoch_messages,
+                max_in_flight: config.engine.epochs_in_flight.max(1),
                 idle_after: duration(config.time.idle_after),
             },
             stop,
             observer,
             member: None,
             joined: false,
-            ticket: 0,
+            request_id: 0,
             epoch: 0,
             in_flight: 0,
             messages: 0,
             bytes: 0,
-            begun: None,
-            closed: Instant::now(),
-            turn: 0,
+            first_read: None,
+            last_close: Instant::now(),
+            next_reader: 0,
             paused: BTreeSet::new(),
             rerouted: false,
             waker,
         })
     }
 
-    /// The consumer, for who wants to know what we are to the group.
+    /// The consumer, for its group membership.
     pub(super) fn consumer(&self) -> Arc<BaseConsumer<GroupContext>> {
         Arc::clone(&self.consumer)
     }
 
-    /// Reads until it is asked to stop, or all is read.
+    /// Reads until a stop is requested or everything is read.
     pub(super) fn run(mut self) -> Result<(), IngestError> {
         let _ = self.waker.set(thread::current());
-        // The group shares out this topic; the other feeds go where its partitions go.
-        let lead = self.sources.name(SOURCES[0]);
-        self.consumer.subscribe(&[lead]).map_err(|cause| IngestError::Call { what: "join the group", cause })?;
-        let result = self.read_on();
+        // The group assigns this topic only; the partitions of the other sources follow it.
+        let topic = self.sources.name(Source::GROUP);
+        self.consumer.subscribe(&[topic]).map_err(|cause| IngestError::Call { what: "join the group", cause })?;
+        let result = self.read_until_stopped();
         self.leave();
         result
     }
 
-    fn read_on(&mut self) -> Result<(), IngestError> {
+    fn read_until_stopped(&mut self) -> Result<(), IngestError> {
         loop {
             self.serve_group()?;
             loop {
                 match self.ports.outcomes.try_recv() {
-                    Ok(outcome) => self.take(outcome),
+                    Ok(outcome) => self.apply(outcome),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Err(IngestError::Alone("commit thread")),
+                    Err(TryRecvError::Disconnected) => return Err(IngestError::ThreadEnded("commit thread")),
                 }
             }
             if self.stop.is_set() {
-                return self.finish();
+                return self.shut_down();
             }
             if self.fence.is_refused() {
-                // What is read now would be refused as well; the group will tell. The commit thread waits for no longer
-                // than is good.
-                thread::park_timeout(NAP);
+                // Whatever is read now would be fenced as well, until the group revokes the shards. The commit thread
+                // bounds that wait.
+                thread::park_timeout(MAX_PARK);
                 continue;
             }
-            let room = self.in_flight < self.cut.in_flight;
-            let more = room && self.read()?;
-            if room && self.is_due(more) {
+            let has_room = self.in_flight < self.limits.max_in_flight;
+            let more = has_room && self.read()?;
+            if has_room && self.is_due(more) {
                 self.close(None, Vec::new())?;
-            } else if self.closing.once && self.in_flight == 0 && self.is_all_read()? {
+            } else if self.stop_condition.once && self.in_flight == 0 && self.is_all_read()? {
                 return self.conclude();
             } else if !more {
-                thread::park_timeout(if room { self.nap() } else { NAP });
+                thread::park_timeout(if has_room { self.park_time() } else { MAX_PARK });
             }
         }
     }
 
-    /// Takes what has come in, partition by partition; whether there may be more.
+    /// Takes the available messages, partition by partition; returns whether there may be more.
     fn read(&mut self) -> Result<bool, IngestError> {
-        let (mut more, mut end) = (true, false);
+        let (mut more, mut at_end) = (true, false);
         while more && !self.is_full() {
             more = false;
             let now = Instant::now();
-            for visit in 0..self.lanes.len() {
-                let lane = (self.turn + visit) % self.lanes.len();
-                if self.paused.contains(&self.lanes[lane].place) {
+            for step in 0..self.readers.len() {
+                let ix = (self.next_reader + step) % self.readers.len();
+                if self.paused.contains(&self.readers[ix].partition) {
                     continue;
                 }
-                let taken = self.lanes[lane]
-                    .read(TURN.min(self.cut.messages - self.messages), now)
+                let polled = self.readers[ix]
+                    .read(READ_BATCH.min(self.limits.max_messages - self.messages), now)
                     .map_err(|cause| IngestError::Call { what: "read messages", cause })?;
-                self.messages += taken.messages;
-                self.bytes += taken.bytes;
-                more |= taken.more;
-                end |= taken.end;
-                if taken.messages > 0 {
-                    self.begun.get_or_insert(now);
+                self.messages += polled.messages;
+                self.bytes += polled.bytes;
+                more |= polled.more;
+                at_end |= polled.at_end;
+                if polled.messages > 0 {
+                    self.first_read.get_or_insert(now);
                 }
                 if self.is_full() {
-                    self.turn = lane + 1;
+                    self.next_reader = ix + 1;
                     break;
                 }
             }
             // A stream that never runs dry must not keep the epoch open.
-            more &= self.begun.is_none_or(|begun| begun.elapsed() < self.cut.epoch);
+            more &= self.first_read.is_none_or(|first_read| first_read.elapsed() < self.limits.max_age);
         }
-        if end {
-            self.reach()?;
+        if at_end {
+            self.update_positions()?;
         }
         Ok(more || self.is_full())
     }
 
     fn is_full(&self) -> bool {
-        self.messages >= self.cut.messages || self.bytes >= EPOCH_BYTES
+        self.messages >= self.limits.max_messages || self.bytes >= EPOCH_BYTES
     }
 
-    /// Whether the epoch is to be closed.
+    /// Whether the open epoch should be closed.
     fn is_due(&self, more: bool) -> bool {
-        if self.lanes.is_empty() {
+        if self.readers.is_empty() {
             return false;
         }
-        match self.begun {
-            None => self.closed.elapsed() >= EMPTY_PACE.max(self.cut.epoch),
-            Some(begun) => {
-                let at_rest = !more && self.in_flight == 0 && self.closed.elapsed() >= self.cut.epoch / EARLIEST;
-                self.is_full() || at_rest || begun.elapsed() >= self.cut.epoch
+        let max_age = self.limits.max_age;
+        match self.first_read {
+            None => self.last_close.elapsed() >= EMPTY_EPOCH_INTERVAL.max(max_age),
+            Some(first_read) => {
+                let idle = !more && self.in_flight == 0 && self.last_close.elapsed() >= max_age / MIN_GAP_DIVISOR;
+                self.is_full() || idle || first_read.elapsed() >= max_age
             }
         }
     }
 
-    fn nap(&self) -> Duration {
-        let until = |since: Instant, length: Duration| length.saturating_sub(since.elapsed());
-        let due = match self.begun {
-            Some(begun) => until(begun, self.cut.epoch).min(until(self.closed, self.cut.epoch / EARLIEST)),
-            None => until(self.closed, EMPTY_PACE),
+    fn park_time(&self) -> Duration {
+        let remaining = |since: Instant, length: Duration| length.saturating_sub(since.elapsed());
+        let max_age = self.limits.max_age;
+        let due = match self.first_read {
+            Some(first_read) => {
+                remaining(first_read, max_age).min(remaining(self.last_close, max_age / MIN_GAP_DIVISOR))
+            }
+            None => remaining(self.last_close, EMPTY_EPOCH_INTERVAL),
         };
-        due.clamp(Duration::from_micros(100), NAP)
+        due.clamp(Duration::from_micros(100), MAX_PARK)
     }
 
-    /// Takes librdkafka's word for how far everything was read: it passes over the markers of transactions.
-    fn reach(&mut self) -> Result<(), IngestError> {
-        let list = self.consumer.position().map_err(|cause| IngestError::Call { what: "tell positions", cause })?;
+    /// Advances the readers to librdkafka's positions, which are past transaction markers.
+    fn update_positions(&mut self) -> Result<(), IngestError> {
+        let list = self.consumer.position().map_err(|cause| IngestError::Call { what: "get the positions", cause })?;
         let positions = self.sources.offsets(&list);
-        for lane in &mut self.lanes {
-            if let Some(position) = positions.get(&lane.place) {
-                lane.reach(*position);
+        for reader in &mut self.readers {
+            if let Some(position) = positions.get(&reader.partition) {
+                reader.update_position(*position);
             }
         }
         Ok(())
     }
 
-    /// Closes the epoch: the workers get the messages, the commit thread the positions.
+    /// Closes the epoch: sends the messages to the workers and the positions to the commit thread.
     fn close(&mut self, close: Option<Timestamp>, revoked: Vec<u32>) -> Result<(), IngestError> {
-        self.reach()?;
+        self.update_positions()?;
         let wall = clock::now();
         let unreachable = self.consumer.context().unreachable();
-        let mut progress: Vec<(u32, ShardProgress)> = Vec::with_capacity(self.open.len());
-        let mut batches = vec![Vec::new(); self.ports.supply.workers()];
+        let mut progress: Vec<(u32, ShardProgress)> = Vec::with_capacity(self.active.len());
+        let mut batches = vec![Vec::new(); self.ports.epochs.workers()];
         let mut positions = Vec::new();
-        // Lanes stand in order of their shards.
-        for lane in &mut self.lanes {
-            let (shard, source) = lane.place;
-            let idle = lane.idle(self.cut.idle_after)
-                && (unreachable.is_empty() || !unreachable.contains(&(lane.topic.clone(), shard as i32)));
+        for reader in &mut self.readers {
+            let (shard, source) = reader.partition;
+            let idle = reader.is_idle(self.limits.idle_after)
+                && (unreachable.is_empty() || !unreachable.contains(&(reader.topic.clone(), shard as i32)));
             if progress.last().is_none_or(|(last, _)| *last != shard) {
-                progress.push((shard, ShardProgress { wall, sources: Vec::with_capacity(SOURCES.len()), close }));
+                progress.push((shard, ShardProgress { wall, sources: Vec::with_capacity(Source::LIVE.len()), close }));
             }
-            if let Some((_, progress)) = progress.last_mut() {
-                progress.sources.push(SourceProgress { source, idle, position: lane.position.unwrap_or(0) });
+            if let Some((_, shard_progress)) = progress.last_mut() {
+                shard_progress.sources.push(SourceProgress { source, idle, position: reader.position.unwrap_or(0) });
             }
             let worker = shard as usize % batches.len();
-            batches[worker].extend(lane.take().map(Arc::new));
-            if lane.position != lane.reported {
-                lane.reported = lane.position;
-                positions.extend(lane.position.map(|position| (lane.place, position)));
+            batches[worker].extend(reader.take_batch().map(Arc::new));
+            if reader.position != reader.reported {
+                reader.reported = reader.position;
+                positions.extend(reader.position.map(|position| (reader.partition, position)));
             }
         }
         let closed = Instant::now();
-        let ends = EpochEnd { epoch: self.epoch, member: self.member.clone(), wall, closed, positions };
+        let end = EpochEnd { epoch: self.epoch, member: self.member.clone(), wall, closed, positions };
         let norms = self.ports.norms_handle.take();
         if let Some(norms) = &norms {
             self.norms = Arc::clone(norms);
         }
-        let head = EpochHeader {
+        let header = EpochHeader {
             epoch: self.epoch,
             wall,
             progress,
@@ -381,56 +389,56 @@ impl Ingest {
             norms,
             restored: std::mem::take(&mut self.restored).into(),
         };
-        self.ports.ends.send(ends).map_err(|_| IngestError::Alone("commit thread"))?;
-        if !self.ports.supply.send(head, batches) {
-            return Err(IngestError::Alone("workers"));
+        self.ports.ends.send(end).map_err(|_| IngestError::ThreadEnded("commit thread"))?;
+        if !self.ports.epochs.send(header, batches) {
+            return Err(IngestError::ThreadEnded("workers"));
         }
         self.epoch += 1;
         self.in_flight += 1;
         self.observer.in_flight(self.in_flight);
-        (self.messages, self.bytes, self.begun) = (0, 0, None);
-        self.closed = closed;
+        (self.messages, self.bytes, self.first_read) = (0, 0, None);
+        self.last_close = closed;
         self.observer.alive(Part::Ingest);
         Ok(())
     }
 
-    fn take(&mut self, outcome: CommitOutcome) {
+    fn apply(&mut self, outcome: CommitOutcome) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.observer.in_flight(self.in_flight);
         self.rerouted |= outcome.rerouted > 0;
         self.paused = outcome.paused;
     }
 
-    /// Waits until nothing is in flight; `false`: not in time, or never, for the group knows us no more.
-    fn drain(&mut self, most: Duration) -> Result<bool, IngestError> {
-        let deadline = Instant::now() + most;
+    /// Waits until nothing is in flight; `false`: timed out, or this member is fenced.
+    fn drain(&mut self, timeout: Duration) -> Result<bool, IngestError> {
+        let deadline = Instant::now() + timeout;
         while self.in_flight > 0 {
-            match self.ports.outcomes.recv_deadline(deadline.min(Instant::now() + GLANCE)) {
-                Ok(outcome) => self.take(outcome),
+            match self.ports.outcomes.recv_deadline(deadline.min(Instant::now() + FENCE_CHECK_INTERVAL)) {
+                Ok(outcome) => self.apply(outcome),
                 Err(RecvTimeoutError::Timeout) if self.fence.is_refused() || Instant::now() >= deadline => {
                     return Ok(false);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(IngestError::Alone("commit thread")),
+                Err(RecvTimeoutError::Disconnected) => return Err(IngestError::ThreadEnded("commit thread")),
             }
             self.observer.alive(Part::Ingest);
         }
         Ok(true)
     }
 
-    /// Asked to stop: commits what was read.
-    fn finish(&mut self) -> Result<(), IngestError> {
+    /// Commits what was read, after a stop request.
+    fn shut_down(&mut self) -> Result<(), IngestError> {
         if self.messages > 0 && !self.fence.is_refused() {
             self.close(None, Vec::new())?;
         }
-        let mut done = self.drain(DRAIN)?;
+        let mut drained = self.drain(DRAIN_TIMEOUT)?;
         if self.fence.is_refused() {
-            // Others read it again.
+            // The new owners of the shards read it again.
             self.fence.abandon(self.epoch);
-            done = self.drain(DRAIN)?;
+            drained = self.drain(DRAIN_TIMEOUT)?;
         }
-        if !done {
-            return Err(IngestError::Stuck { what: "stop", epochs: self.in_flight, after: DRAIN });
+        if !drained {
+            return Err(IngestError::Stuck { what: "stop", epochs: self.in_flight, after: DRAIN_TIMEOUT });
         }
         Ok(())
     }
@@ -440,7 +448,7 @@ fn duration(span: Span) -> Duration {
     Duration::from_millis(span.0.max(0).unsigned_abs())
 }
 
-/// Wakes the ingest thread from its nap.
+/// Wakes the ingest thread when it is parked.
 fn wake(waker: &Arc<std::sync::OnceLock<Thread>>) -> impl Fn() + Send + Sync + 'static {
     let waker = Arc::clone(waker);
     move || {

@@ -1,8 +1,8 @@
-//! Owns the look from outside at the state of shards: whole partitions of the state topic, and who is in the group. Changes
-//! nothing, and disturbs nobody: a process may run meanwhile.
+//! Owns the inspection of shard state from outside: reads whole partitions of the state topic, and lists the members of
+//! the group. Read-only; processes may run meanwhile.
 //!
-//! **Invariant: no half transactions.** The end that is noted may lie inside a transaction that is just being written. The
-//! last record of each is where the shard stands; so when another one comes last, the rest of it is read as well.
+//! **Invariant: no partial transactions.** The end offset may lie inside a transaction that is being written. The last
+//! record of each transaction is the shard's checkpoint; if the last record read is not one, the rest is read as well.
 
 use super::Stop;
 use super::client::ClientError;
@@ -15,40 +15,40 @@ use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// One question to the brokers.
-const ASK: Duration = Duration::from_secs(5);
-/// Records are taken in for so long at a time.
-const ROUND: Duration = Duration::from_millis(20);
-/// Without any progress for so long it is given up: a transaction is open for no longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of a broker request.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long records are read before progress is checked.
+const READ_TIME: Duration = Duration::from_millis(20);
+/// Reading fails after this time without progress: no transaction is open longer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// State could not be looked at.
+/// State could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// A client could not be made.
+    /// A client could not be created.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The topics are not as they must be.
+    /// The topics are missing or wrong.
     #[error(transparent)]
     Topics(#[from] TopicsError),
-    /// A call failed for good.
+    /// A call failed permanently.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Nothing comes any more.
+    /// Reading makes no progress.
     #[error(
-        "read the state of shard {shard}: no progress for {} s after {passed} of {of} offsets; a transaction may be open, \
-         or no broker answers", PATIENCE.as_secs()
+        "read the state of shard {shard}: no progress for {} s after {read} of {total} offsets; a transaction may be \
+         open, or the brokers may be unreachable", STALL_TIMEOUT.as_secs()
     )]
     Stuck {
         /// The shard.
         shard: u32,
-        /// Offsets that were passed.
-        passed: u64,
-        /// Offsets there are.
-        of: u64,
+        /// Offsets read.
+        read: u64,
+        /// Offsets in total; 0 if unknown.
+        total: u64,
     },
-    /// It is not known who is in the group.
-    #[error("ask for the members of group {group}: {reason}")]
+    /// The members of the group could not be determined.
+    #[error("list the members of group {group}: {reason}")]
     Members {
         /// The group.
         group: String,
@@ -57,9 +57,9 @@ pub enum InspectError {
     },
 }
 
-/// Looks at state.
+/// Reads the state of shards and the members of the group.
 pub struct Inspector {
-    reader: StateConsumer,
+    consumer: StateConsumer,
     group: String,
     shards: u32,
 }
@@ -67,59 +67,60 @@ pub struct Inspector {
 impl Inspector {
     /// Finds the topics; waits for brokers.
     pub fn new(config: &Config) -> Result<Self, InspectError> {
-        let reader = StateConsumer::new(config)?;
-        // `None` only comes of a stop, and nobody can ask for one.
-        let shards = topics::shards(reader.surveyor().client(), config, &Stop::default())?.unwrap_or_default();
-        Ok(Self { reader, group: config.kafka.group.clone(), shards })
+        let consumer = StateConsumer::new(config)?;
+        // `None` only follows a stop request, and this `Stop` is never set.
+        let shards = topics::shards(consumer.metadata_client().client(), config, &Stop::default())?.unwrap_or_default();
+        Ok(Self { consumer, group: config.kafka.group.clone(), shards })
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     pub fn shards(&self) -> u32 {
         self.shards
     }
 
-    /// All that is committed of a shard's state.
+    /// The committed state of a shard.
     pub fn read(&self, shard: u32) -> Result<StateLoader, InspectError> {
-        let mut watch = (Instant::now(), 0);
-        let mut reading = BTreeMap::new();
+        // Since when this number of offsets is read.
+        let mut progress = (Instant::now(), 0);
+        let mut readers = BTreeMap::new();
         loop {
-            let Some(ends) = self.reader.ends(shard, ASK)? else {
-                if watch.0.elapsed() > PATIENCE {
-                    return Err(InspectError::Stuck { shard, passed: 0, of: 0 });
+            let Some(bounds) = self.consumer.bounds(shard, QUERY_TIMEOUT)? else {
+                if progress.0.elapsed() > STALL_TIMEOUT {
+                    return Err(InspectError::Stuck { shard, read: 0, total: 0 });
                 }
-                std::thread::sleep(ROUND);
+                std::thread::sleep(READ_TIME);
                 continue;
             };
-            let state_reader = reading.entry(shard).or_insert_with(|| StateReader::new(ends));
-            let further = state_reader.extend(ends.1);
-            if state_reader.is_over() && (state_reader.loader.is_settled() || !further) {
+            let reader = readers.entry(shard).or_insert_with(|| StateReader::new(bounds));
+            let is_extended = reader.extend(bounds.1);
+            if reader.is_complete() && (reader.loader.is_settled() || !is_extended) {
                 break;
             }
-            self.reader.assign(&mut reading)?;
-            while let Some(state_reader) = reading.get(&shard).filter(|state_reader| !state_reader.is_over()) {
-                let (passed, of) = state_reader.passed();
-                if passed > watch.1 {
-                    watch = (Instant::now(), passed);
+            self.consumer.assign(&mut readers)?;
+            while let Some(reader) = readers.get(&shard).filter(|reader| !reader.is_complete()) {
+                let (read, total) = reader.progress();
+                if read > progress.1 {
+                    progress = (Instant::now(), read);
                 }
-                if watch.0.elapsed() > PATIENCE {
-                    return Err(InspectError::Stuck { shard, passed, of });
+                if progress.0.elapsed() > STALL_TIMEOUT {
+                    return Err(InspectError::Stuck { shard, read, total });
                 }
-                self.reader.read(&mut reading, ROUND)?;
+                self.consumer.read(&mut readers, READ_TIME)?;
             }
-            // Whoever is read to a settled end need not go after what is written meanwhile.
-            if reading.get(&shard).is_some_and(|state_reader| state_reader.loader.is_settled()) {
+            // If the last record read is a checkpoint, what was written meanwhile need not be read.
+            if readers.get(&shard).is_some_and(|reader| reader.loader.is_settled()) {
                 break;
             }
         }
-        Ok(reading.remove(&shard).map(|state_reader| state_reader.loader).unwrap_or_default())
+        Ok(readers.remove(&shard).map(|reader| reader.loader).unwrap_or_default())
     }
 
-    /// The client ids of the group's members. One that died without a word is among them until its session is over.
+    /// The client ids of the group's members. A crashed member stays in the list until its session times out.
     pub fn members(&self) -> Result<Vec<String>, InspectError> {
         let failed = |reason: String| InspectError::Members { group: self.group.clone(), reason };
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
-            let found = self.reader.surveyor().fetch_group_list(Some(&self.group), ASK);
+            let found = self.consumer.metadata_client().fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
             let reason = match found {
                 Err(error) => reason(&error),
                 Ok(list) => match list.groups().iter().find(|group| group.name() == self.group) {
@@ -128,14 +129,14 @@ impl Inspector {
                         return Ok(group.members().iter().map(|member| member.client_id().to_owned()).collect());
                     }
                     Some(group) if matches!(group.state(), "Empty" | "Dead") => return Ok(Vec::new()),
-                    // Not "nobody": its coordinator may just be moving.
-                    Some(group) => format!("it is in the state {:?}", group.state()),
+                    // An empty list does not mean no members: the coordinator may be moving.
+                    Some(group) => format!("the group is in state {:?}", group.state()),
                 },
             };
-            if began.elapsed() > PATIENCE {
+            if started.elapsed() > STALL_TIMEOUT {
                 return Err(failed(reason));
             }
-            tracing::debug!("ask for the members of group {}: {reason}; asking again", self.group);
+            tracing::debug!("list the members of group {}: {reason}; retrying", self.group);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

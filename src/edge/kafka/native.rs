@@ -1,4 +1,4 @@
-//! Owns the calls into librdkafka that the safe crate has no door for. Everything unsafe of the edge is here.
+//! Owns the librdkafka calls that the `rdkafka` crate does not expose. All unsafe code of the edge is here.
 
 use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
@@ -6,17 +6,17 @@ use rdkafka::message::BorrowedMessage;
 use std::ffi::CStr;
 use std::ptr;
 
-/// Headers of a message, as batches keep them.
+/// Headers of a message, as batches store them.
 pub(super) type HeaderList = Box<[(String, Option<Vec<u8>>)]>;
 
-/// Copies a message's headers; `None` if it has none. Names that are no UTF-8 are kept as well as can be: the safe
-/// crate panics on them, and anybody who may write to the topic could stop the stream with one.
+/// Copies a message's headers; `None` if it has none. Names that are not UTF-8 are converted lossily: the `rdkafka`
+/// crate panics on them, so anyone with write access to the topic could stop the stream.
 #[allow(unsafe_code)]
 pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
     let mut list = Vec::new();
     let mut headers = ptr::null_mut();
-    // SAFETY: the message is borrowed, so it lives until the end of this function, and so do its headers, which stay
-    // its property; names are C strings, and values as long as librdkafka says or null. All is copied before we return.
+    // SAFETY: the message is borrowed, so it and its headers, which it owns, outlive this function; names are C
+    // strings, and values are null or have the length that librdkafka returns. Everything is copied before we return.
     unsafe {
         if bindings::rd_kafka_message_headers(message.ptr(), &mut headers)
             != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
@@ -35,20 +35,20 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
     Some(list.into_boxed_slice())
 }
 
-/// Who a consumer is to its group.
+/// A consumer's membership in its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Membership {
-    /// Given by the broker, anew each time somebody joins: one that was lost never comes back.
+    /// The member id. The coordinator assigns a new one at each join, so a lost one is never reused.
     pub(super) member: String,
-    /// -1: the group has moved on without us.
+    /// -1: not part of the current generation.
     pub(super) generation: i32,
 }
 
-/// Who this consumer is to its group now; `None` if it is no member.
+/// The consumer's current membership; `None` if it is not a member.
 #[allow(unsafe_code)]
 pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Option<Membership> {
-    // SAFETY: the client is borrowed and thus alive. What it gives is ours until we destroy it, once; the member id is a C
-    // string that lives as long, and is copied before that.
+    // SAFETY: the client is borrowed and thus alive. We own the returned metadata until we destroy it, once; the member
+    // id is a C string that lives as long as the metadata, and is copied before that.
     unsafe {
         let metadata = bindings::rd_kafka_consumer_group_metadata(client.native_ptr());
         if metadata.is_null() {
@@ -62,11 +62,11 @@ pub(super) fn membership<C: ClientContext>(client: &Client<C>) -> Option<Members
     }
 }
 
-/// Makes the mock cluster of this client form groups at once instead of after 3 s.
+/// Sets the initial rebalance delay of this client's mock cluster to 0 instead of 3 s.
 #[allow(unsafe_code)]
-pub(super) fn form_groups_at_once<C: ClientContext>(client: &Client<C>) {
-    // SAFETY: the client is borrowed and thus alive, its mock cluster with it; a client without one gives null, which
-    // is not passed on. librdkafka takes its own lock for the change.
+pub(super) fn disable_initial_rebalance_delay<C: ClientContext>(client: &Client<C>) {
+    // SAFETY: the client is borrowed and thus alive, and so is its mock cluster; a client without one returns null,
+    // which is not passed on. librdkafka takes its own lock for the change.
     unsafe {
         let cluster = bindings::rd_kafka_handle_mock_cluster(client.native_ptr());
         if !cluster.is_null() {

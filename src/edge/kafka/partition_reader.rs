@@ -1,12 +1,12 @@
-//! Owns the reading of one partition: a queue of its own, so that its end is told apart from that of other partitions,
-//! and the batch that is being filled from it.
+//! Owns the reading of one partition: its own queue, so that its end can be distinguished from that of other
+//! partitions, and the batch that is filled from it.
 
 use super::group::{GroupContext, LastRead};
 use super::native;
 use super::source_topics::SourcePartition;
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
-use crate::domain::shard_processor::Source;
+use crate::domain::source::Source;
 use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
@@ -16,107 +16,107 @@ use std::time::{Duration, Instant};
 
 /// One partition that is read.
 pub(super) struct PartitionReader {
-    pub(super) place: SourcePartition,
+    pub(super) partition: SourcePartition,
     pub(super) topic: String,
     queue: PartitionQueue<GroupContext>,
     batch: Batch,
     /// The next offset to read, once it is known.
     pub(super) position: Option<i64>,
-    /// The position that the commit thread knows.
+    /// The position that was sent to the commit thread.
     pub(super) reported: Option<i64>,
-    /// Something came by its queue: what librdkafka calls the position is of this lane, not of one before.
-    moved: bool,
-    /// Read to its end: nothing came since the broker said so.
+    /// The queue returned something: librdkafka's position belongs to this reader, not to a previous one.
+    has_polled: bool,
+    /// The last poll returned the end of the partition.
     at_end: bool,
-    /// Since when nothing came.
-    quiet: Instant,
+    /// When the last message was read.
+    last_message: Instant,
     /// When its queue was last found empty.
-    emptied: Instant,
-    /// Where a run that is not endless stops.
+    last_empty: Instant,
+    /// Where a bounded run stops.
     end: Option<i64>,
-    /// For whoever tells how far behind it is.
-    last: LastRead,
+    /// For the lag report.
+    last_read: LastRead,
 }
 
-/// What one visit to a lane brought.
+/// What one call of [`PartitionReader::read`] read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct Polled {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     /// There may be more.
     pub(super) more: bool,
-    /// The broker said that this is the end.
-    pub(super) end: bool,
+    /// The end of the partition was reached.
+    pub(super) at_end: bool,
 }
 
 impl PartitionReader {
     pub(super) fn new(
-        place: SourcePartition,
+        partition: SourcePartition,
         topic: &str,
         encoding: Encoding,
         queue: PartitionQueue<GroupContext>,
         committed: Option<i64>,
-        last: LastRead,
+        last_read: LastRead,
     ) -> Self {
-        let (shard, source) = place;
+        let (shard, source) = partition;
         let now = Instant::now();
         let batch = Batch::new(source, Some(shard), encoding);
         Self {
-            place,
+            partition,
             topic: topic.into(),
             queue,
             batch,
             position: committed,
             reported: committed,
-            moved: false,
+            has_polled: false,
             at_end: false,
-            quiet: now,
-            emptied: now,
+            last_message: now,
+            last_empty: now,
             end: None,
-            last,
+            last_read,
         }
     }
 
-    /// Takes up to `most` messages into the batch.
-    pub(super) fn read(&mut self, most: usize, now: Instant) -> Result<Taken, KafkaError> {
-        let mut taken = Taken::default();
-        while taken.messages < most {
-            if self.done() {
-                return Ok(taken);
+    /// Reads up to `max` messages into the batch.
+    pub(super) fn read(&mut self, max: usize, now: Instant) -> Result<Polled, KafkaError> {
+        let mut polled = Polled::default();
+        while polled.messages < max {
+            if self.is_done() {
+                return Ok(polled);
             }
             match self.queue.poll(Duration::ZERO) {
                 None => {
-                    self.emptied = now;
-                    return Ok(taken);
+                    self.last_empty = now;
+                    return Ok(polled);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    (self.at_end, self.moved) = (true, true);
-                    taken.end = true;
+                    (self.at_end, self.has_polled) = (true, true);
+                    polled.at_end = true;
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
                 Some(Err(error)) => {
-                    // What of it is not for ever, librdkafka retries.
-                    tracing::warn!("read {} partition {}: {error}", self.topic, self.place.0);
+                    // librdkafka retries unless the error is permanent.
+                    tracing::warn!("read {} partition {}: {error}", self.topic, self.partition.0);
                 }
                 Some(Ok(message)) => {
-                    (self.at_end, self.moved) = (false, true);
-                    self.quiet = now;
+                    (self.at_end, self.has_polled) = (false, true);
+                    self.last_message = now;
                     let offset = message.offset();
                     if self.position.is_some_and(|position| offset < position) {
-                        // librdkafka rests all partitions while a change of the assignment waits for its answer, and goes
-                        // on behind the last message that it knows to be read: one that was on its way comes again.
+                        // librdkafka pauses all partitions until a rebalance is answered, then resumes after the last
+                        // message that it knows was consumed: messages in between are delivered again.
                         continue;
                     }
                     if self.end.is_some_and(|end| offset >= end) {
                         self.position = self.end;
-                        return Ok(taken);
+                        return Ok(polled);
                     }
                     self.position = Some(offset + 1);
                     let batch = &mut self.batch;
                     let before = batch.bytes.len();
                     let message = Message {
                         offset,
-                        topic: match self.place.1 {
+                        topic: match self.partition.1 {
                             Source::Topic(topic) => Some(topic),
                             Source::Rerouted | Source::Files => None,
                         },
@@ -126,20 +126,20 @@ impl PartitionReader {
                         headers: native::headers(&message),
                     };
                     batch.messages.push(message);
-                    taken.messages += 1;
-                    taken.bytes += batch.bytes.len() - before;
+                    polled.messages += 1;
+                    polled.bytes += batch.bytes.len() - before;
                 }
             }
         }
-        taken.more = true;
-        Ok(taken)
+        polled.more = true;
+        Ok(polled)
     }
 
-    /// The batch, if there is anything in it.
-    pub(super) fn take(&mut self) -> Option<Batch> {
+    /// Takes the batch, unless it is empty.
+    pub(super) fn take_batch(&mut self) -> Option<Batch> {
         let newest = self.batch.messages.last()?;
         if let Some(millis) = newest.timestamp {
-            self.last.store(millis, Ordering::Relaxed);
+            self.last_read.store(millis, Ordering::Relaxed);
         }
         let empty = Batch {
             source: self.batch.source,
@@ -151,18 +151,19 @@ impl PartitionReader {
         Some(std::mem::replace(&mut self.batch, empty))
     }
 
-    /// librdkafka's own position, which also passes over the markers of transactions.
-    pub(super) fn reach(&mut self, position: i64) {
-        if self.moved {
+    /// Advances to librdkafka's position, which is past transaction markers.
+    pub(super) fn update_position(&mut self, position: i64) {
+        if self.has_polled {
             self.advance(position);
         }
     }
 
-    /// There is nothing before this offset. What was never committed begins there anyway: that is nothing to report.
-    pub(super) fn begin_at(&mut self, low: i64) {
-        let unknown = self.position.is_none();
-        self.advance(low);
-        if unknown {
+    /// Skips to the start offset of the partition. A partition without a committed offset starts there anyway: then
+    /// there is no move to report.
+    pub(super) fn start_at(&mut self, start: i64) {
+        let is_unknown = self.position.is_none();
+        self.advance(start);
+        if is_unknown {
             self.reported = self.position;
         }
     }
@@ -172,27 +173,27 @@ impl PartitionReader {
         self.position = self.position.max(Some(position));
     }
 
-    /// Whether it stops holding the watermark back: read to its end and silent for long enough. A message that nobody
-    /// had time to look at makes nobody idle: what counts is when the queue was last found empty.
-    pub(super) fn idle(&self, after: Duration) -> bool {
+    /// Whether it no longer holds the watermark back: read to its end, and no message for long enough. A partition with
+    /// unread messages must not count as idle, so the time is measured up to when the queue was last found empty.
+    pub(super) fn is_idle(&self, after: Duration) -> bool {
         match self.end {
-            Some(_) => self.done(),
-            None => self.at_end && self.emptied.saturating_duration_since(self.quiet) >= after,
+            Some(_) => self.is_done(),
+            None => self.at_end && self.last_empty.saturating_duration_since(self.last_message) >= after,
         }
     }
 
-    /// Reads no further than `end`.
+    /// Stops reading before the offset `end`.
     pub(super) fn stop_at(&mut self, end: i64) {
         self.end = Some(end);
     }
 
-    /// Whether it was read as far as it should be.
-    pub(super) fn done(&self) -> bool {
+    /// Whether it has reached the end set by [`Self::stop_at`].
+    pub(super) fn is_done(&self) -> bool {
         self.end.is_some_and(|end| self.position.unwrap_or(0) >= end)
     }
 
-    /// Calls `wake` when something comes in after the queue was empty.
-    pub(super) fn wake(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+    /// Calls `wake` when the queue is no longer empty.
+    pub(super) fn on_nonempty(&mut self, wake: impl Fn() + Send + Sync + 'static) {
         self.queue.set_nonempty_callback(wake);
     }
 }

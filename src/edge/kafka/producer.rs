@@ -1,5 +1,6 @@
-//! Owns a plain producer of events, for the simulator and the demo: each event to its topic, keyed by its tenant, in the
-//! encoding of the topic. Promises order within a tenant and that nothing is written twice; a full queue is waited for.
+//! Owns a non-transactional event producer for the simulator and the demo: sends each event to its topic, keyed by its
+//! tenant, in the encoding of the topic. Promises order within a tenant and no duplicates; waits while the queue is
+//! full.
 
 use super::Stop;
 use super::client::{self, ClientError};
@@ -7,7 +8,7 @@ use super::source_topics::SourceTopics;
 use crate::codec::{Encoding, framing, json, protobuf};
 use crate::config::Config;
 use crate::domain::event::Event;
-use crate::domain::shard_processor::Source;
+use crate::domain::source::Source;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
@@ -15,10 +16,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The schema id that Schema Registry framing carries here; nobody looks it up.
-const SCHEMA: u32 = 1;
+/// The schema id in the Schema Registry framing; it is never looked up.
+const SCHEMA_ID: u32 = 1;
 
-/// Events could not be sent.
+/// An event could not be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("send an event to {topic}: {cause}")]
 pub struct SendError {
@@ -26,14 +27,14 @@ pub struct SendError {
     cause: KafkaError,
 }
 
-/// How many events were sent, and what became of them.
+/// Counts of events by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Put into the queue.
     pub sent: u64,
-    /// Acknowledged by all replicas that are in sync.
+    /// Acknowledged by all in-sync replicas.
     pub delivered: u64,
-    /// Given up.
+    /// Not delivered.
     pub failed: u64,
 }
 
@@ -73,7 +74,7 @@ pub struct EventProducer {
 }
 
 impl EventProducer {
-    /// A producer for the source topics of this configuration.
+    /// Creates a producer for the source topics of a configuration.
     pub fn new(config: &Config) -> Result<Self, ClientError> {
         let producer = client::plain(&config.kafka)?;
         Ok(Self { producer, sources: SourceTopics::of(&config.topics), value: Vec::new(), sent: 0 })
@@ -88,7 +89,7 @@ impl EventProducer {
             Encoding::Json => json::encode_event(event, &mut self.value),
             Encoding::Protobuf => protobuf::encode_event(event, &mut self.value),
             Encoding::ConfluentProtobuf => {
-                framing::write_prefix(SCHEMA, topic, &mut self.value);
+                framing::write_prefix(SCHEMA_ID, topic, &mut self.value);
                 protobuf::encode_event(event, &mut self.value);
             }
         }
@@ -98,9 +99,9 @@ impl EventProducer {
         loop {
             match self.producer.send(record) {
                 Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     self.producer.poll(Duration::from_millis(1));
-                    record = back;
+                    record = returned;
                 }
                 Err((cause, _)) => return Err(SendError { topic: topic.into(), cause }),
             }
@@ -112,9 +113,9 @@ impl EventProducer {
         Ok(())
     }
 
-    /// Waits until all that was sent is delivered or given up; `false` when that takes longer than `most`.
-    pub fn flush(&self, most: Duration) -> bool {
-        let deadline = Instant::now() + most;
+    /// Waits until every event sent is delivered or has failed; `false`: timed out.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         while self.producer.in_flight_count() > 0 {
             if Instant::now() >= deadline {
                 return false;
@@ -124,7 +125,7 @@ impl EventProducer {
         true
     }
 
-    /// Serves delivery reports, for whoever sends rarely.
+    /// Serves delivery reports; for callers that send rarely.
     pub fn serve(&self) {
         self.producer.poll(Duration::ZERO);
     }
@@ -140,11 +141,12 @@ impl EventProducer {
     }
 }
 
-/// Lets so many events a second through, in bursts of at most a tenth of a second.
+/// Limits the event rate, with bursts of at most a tenth of a second.
 #[derive(Debug)]
 pub struct Pace {
     per_second: f64,
     started: Instant,
+    /// Events let through, missed ones included.
     passed: f64,
 }
 
@@ -154,9 +156,9 @@ impl Pace {
         Self { per_second: per_second.max(f64::MIN_POSITIVE), started: Instant::now(), passed: 0.0 }
     }
 
-    /// Waits until the next event is due; `false` when asked to stop meanwhile.
+    /// Waits until the next event is due; `false`: stop requested.
     pub fn wait(&mut self, stop: &Stop) -> bool {
-        // Who was held up does not make up for it.
+        // A caller that was delayed does not catch up.
         let due = self.started.elapsed().as_secs_f64() * self.per_second;
         self.passed = self.passed.max(due - self.per_second / 10.0 - 1.0);
         self.passed += 1.0;
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_is_kept_and_a_stop_heard() {
+    fn a_pace_limits_the_rate_and_ends_at_a_stop() {
         let stop = Stop::default();
         let mut pace = Pace::new(1000.0);
         let started = Instant::now();

@@ -1,7 +1,7 @@
-//! Owns the records that are written: their topics, keys, headers and bytes. Promises that the same epoch gives the same
-//! records, so that a transaction that was taken back can be made again.
+//! Owns the output records: their topics, keys, headers and bytes. Promises that the same epoch always gives the same
+//! records, so that an aborted transaction can be retried.
 
-use super::client::LARGEST_MESSAGE;
+use super::client::MAX_MESSAGE_BYTES;
 use super::source_topics::SourceTopics;
 use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
@@ -9,7 +9,7 @@ use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage};
 use crate::dataflow::workers::TOPIC_HEADER;
 use crate::domain::rule::{self, Language};
-use crate::domain::shard_processor::Source;
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -17,7 +17,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 #[derive(Debug, Default)]
 pub(super) struct OutputRecord<'a> {
     pub(super) topic: &'a str,
-    /// `None`: by the key.
+    /// `None`: chosen by the partitioner from the key.
     pub(super) partition: Option<i32>,
     pub(super) key: Option<&'a [u8]>,
     /// `None` is a tombstone.
@@ -27,12 +27,12 @@ pub(super) struct OutputRecord<'a> {
     pub(super) timestamp: Option<i64>,
 }
 
-/// The header of a dead letter that was too large for its topic: the length of the whole value, which is cut.
+/// Header of a dead letter whose value was truncated because it is too large for the topic: the original length.
 const TRUNCATED_HEADER: &str = "funnelwatch-truncated";
-/// The header of a dead letter that was rerouted before: the source topic that it was found in.
+/// Header of a dead letter that was rerouted before: the original source topic.
 const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
 
-/// Makes records.
+/// Builds records.
 #[derive(Debug)]
 pub(super) struct RecordWriter {
     topics: Topics,
@@ -51,34 +51,34 @@ impl RecordWriter {
         }
     }
 
-    /// The topic of a feed.
+    /// The topic of a source.
     pub(super) fn topic(&self, source: Source) -> &str {
         self.sources.name(source)
     }
 
-    /// Gives the records of an epoch that was closed at `wall` to `send`, until one fails.
+    /// Passes the records of an epoch that was closed at `wall` to `send`; stops at the first error.
     pub(super) fn write<E>(
         &mut self,
-        made: &EpochOutput,
+        output: &EpochOutput,
         wall: Timestamp,
         mut send: impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.alerts(made, &mut send)?;
-        self.reviews(made, &mut send)?;
-        self.rows(made, &mut send)?;
-        for refusal in &made.refusals {
-            self.dead_letter(refusal, wall, &mut send)?;
+        self.alerts(output, &mut send)?;
+        self.reviews(output, &mut send)?;
+        self.rows(output, &mut send)?;
+        for rejected in &output.rejected {
+            self.dead_letter(rejected, wall, &mut send)?;
         }
-        for misplaced in &made.misplaced {
-            self.reroute(misplaced, &mut send)?;
+        for misrouted in &output.misrouted {
+            self.reroute(misrouted, &mut send)?;
         }
-        for (shard, records) in &made.state {
+        for (shard, records) in &output.state {
             self.state(*shard, records, &mut send)?;
         }
         Ok(())
     }
 
-    /// Gives what is kept of a shard to `send`, until one fails.
+    /// Passes the state records of a shard to `send`; stops at the first error.
     pub(super) fn state<E>(
         &self,
         shard: u32,
@@ -100,14 +100,14 @@ impl RecordWriter {
 
     fn alerts<E>(
         &mut self,
-        made: &EpochOutput,
+        output: &EpochOutput,
         send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let encode = match self.topics.output {
             Encoding::Json => json::encode_alert,
             Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_alert,
         };
-        for alert in &made.alerts {
+        for alert in &output.alerts {
             self.value.clear();
             encode(alert, &rule::message(alert, self.language), &mut self.value);
             let headers = OwnedHeaders::new_with_capacity(5)
@@ -130,14 +130,14 @@ impl RecordWriter {
 
     fn reviews<E>(
         &mut self,
-        made: &EpochOutput,
+        output: &EpochOutput,
         send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let encode = match self.topics.output {
             Encoding::Json => json::encode_review,
             Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_review,
         };
-        for request in &made.reviews {
+        for request in &output.reviews {
             self.value.clear();
             encode(request, &mut self.value);
             let headers = OwnedHeaders::new_with_capacity(2)
@@ -156,14 +156,14 @@ impl RecordWriter {
 
     fn rows<E>(
         &mut self,
-        made: &EpochOutput,
+        output: &EpochOutput,
         send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let encode = match self.topics.output {
             Encoding::Json => json::encode_row,
             Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_row,
         };
-        for row in &made.rows {
+        for row in &output.rows {
             self.value.clear();
             encode(row, &mut self.value);
             let key = format!("{}/{}/{}", row.tenant, row.subject, row.figures.window());
@@ -186,30 +186,30 @@ impl RecordWriter {
         }
     }
 
-    /// The message as it came, with why and where from.
+    /// Sends the original message with headers for its origin and the rejection reason.
     fn dead_letter<E>(
         &self,
-        refusal: &RejectedMessage,
+        rejected: &RejectedMessage,
         wall: Timestamp,
         send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let batch = &*refusal.batch;
-        let Some(message) = batch.messages.get(refusal.message as usize) else { return Ok(()) };
+        let batch = &*rejected.batch;
+        let Some(message) = batch.messages.get(rejected.message as usize) else { return Ok(()) };
         let mut headers = Headers::default();
         for (name, value) in message.headers.as_deref().unwrap_or_default() {
-            let name = if is_rerouting(batch, name) { REROUTED_FROM_HEADER } else { name };
+            let name = if is_rerouting_header(batch, name) { REROUTED_FROM_HEADER } else { name };
             headers.add(name, value.as_deref());
         }
         let shard = batch.shard.unwrap_or_default();
         headers.add("funnelwatch-topic", Some(self.sources.name(batch.source).as_bytes()));
         headers.add("funnelwatch-partition", Some(shard.to_string().as_bytes()));
         headers.add("funnelwatch-offset", Some(message.offset.to_string().as_bytes()));
-        headers.add("funnelwatch-reason", Some(refusal.reject.reason.name().as_bytes()));
-        headers.add("funnelwatch-detail", Some(refusal.reject.detail.as_bytes()));
+        headers.add("funnelwatch-reason", Some(rejected.reject.reason.name().as_bytes()));
+        headers.add("funnelwatch-detail", Some(rejected.reject.detail.as_bytes()));
         headers.add("funnelwatch-time", Some(wall.to_string().as_bytes()));
         let key = batch.slice(&message.key);
         let mut value = batch.slice(&message.value);
-        let room = LARGEST_MESSAGE.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
+        let room = MAX_MESSAGE_BYTES.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
         if let Some(long) = value.filter(|value| value.len() > room) {
             headers.add(TRUNCATED_HEADER, Some(long.len().to_string().as_bytes()));
             value = long.get(..room.saturating_sub(64));
@@ -223,25 +223,25 @@ impl RecordWriter {
         })
     }
 
-    /// The message as it came, to the partition that its tenant belongs to.
+    /// Sends the original message to its tenant's partition.
     fn reroute<E>(
         &self,
-        misplaced: &MisroutedMessage,
+        misrouted: &MisroutedMessage,
         send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let batch = &*misplaced.batch;
-        let Some(message) = batch.messages.get(misplaced.message as usize) else { return Ok(()) };
+        let batch = &*misrouted.batch;
+        let Some(message) = batch.messages.get(misrouted.message as usize) else { return Ok(()) };
         let mut headers = Headers::default();
-        headers.add(TOPIC_HEADER, Some(misplaced.topic.name().as_bytes()));
+        headers.add(TOPIC_HEADER, Some(misrouted.topic.name().as_bytes()));
         headers.add("content-type", Some(content_type(batch, message)));
         for (name, value) in message.headers.as_deref().unwrap_or_default() {
-            if !name.eq_ignore_ascii_case("content-type") && !is_rerouting(batch, name) {
+            if !name.eq_ignore_ascii_case("content-type") && !is_rerouting_header(batch, name) {
                 headers.add(name, value.as_deref());
             }
         }
         send(OutputRecord {
             topic: &self.topics.rerouted,
-            partition: i32::try_from(misplaced.shard).ok(),
+            partition: i32::try_from(misrouted.shard).ok(),
             key: batch.slice(&message.key),
             value: batch.slice(&message.value),
             headers: headers.list,
@@ -250,10 +250,10 @@ impl RecordWriter {
     }
 }
 
-/// Room for the framing of a batch with one record, and then some.
+/// Upper bound of the framing of a batch with one record.
 const FRAMING: usize = 256;
 
-/// Headers, and how many bytes they take.
+/// Headers and their size.
 #[derive(Default)]
 struct Headers {
     list: Option<OwnedHeaders>,
@@ -272,18 +272,18 @@ fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
     Header { key, value: Some(value) }
 }
 
-/// Whether it is the header that we gave to a message when we rerouted it.
-fn is_rerouting(batch: &Batch, name: &str) -> bool {
+/// Whether this is the header that was added when the message was rerouted.
+fn is_rerouting_header(batch: &Batch, name: &str) -> bool {
     batch.source == Source::Rerouted && name == TOPIC_HEADER
 }
 
-/// How a message is written, said so that it holds on a topic with another encoding.
+/// The content type of a message, stated explicitly so that it holds on a topic with another encoding.
 fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
     let headers = message.headers.as_deref().unwrap_or_default();
     let given = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     match given.and_then(|(_, value)| value.as_deref()) {
         None => batch.encoding.content_type().as_bytes(),
-        // Behind Schema Registry framing, whose serializers do not say so: see `decode`.
+        // Framed for Schema Registry; its serializers do not set a distinct content type: see `decode`.
         Some(value)
             if batch.encoding == Encoding::ConfluentProtobuf
                 && Encoding::from_content_type(value) == Some(Encoding::Protobuf) =>
@@ -298,9 +298,10 @@ fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::codec::Reject;
-    use crate::domain::event::{Channel, Topic};
+    use crate::domain::event::Channel;
     use crate::domain::reject::Reason;
     use crate::domain::review::{Medium, ReviewRequest};
+    use crate::domain::source::Topic;
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -320,7 +321,7 @@ mod tests {
         Arc::new(Batch { source, shard: Some(2), encoding, bytes: value.into(), messages: vec![message] })
     }
 
-    fn written(made: &EpochOutput) -> Vec<Sent> {
+    fn written(output: &EpochOutput) -> Vec<Sent> {
         let mut sent = Vec::new();
         let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
             let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -329,13 +330,13 @@ mod tests {
             sent.push((record.topic.into(), record.partition, record.value.map(<[u8]>::to_vec), headers));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default()).write(made, Timestamp(0), keep);
+        let Ok(()) = RecordWriter::new(&Config::default()).write(output, Timestamp(0), keep);
         sent
     }
 
     fn rerouted(batch: Arc<Batch>) -> Sent {
-        let misplaced = vec![MisroutedMessage { batch, message: 0, shard: 3, topic: Topic::Telephony }];
-        written(&EpochOutput { misplaced, ..EpochOutput::default() }).remove(0)
+        let misrouted = vec![MisroutedMessage { batch, message: 0, shard: 3, topic: Topic::Telephony }];
+        written(&EpochOutput { misrouted, ..EpochOutput::default() }).remove(0)
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {
@@ -343,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn a_rerouted_message_says_how_it_is_written() {
+    fn a_rerouted_message_states_its_content_type() {
         let source = Source::Topic(Topic::Telephony);
-        for (encoding, given, said) in [
+        for (encoding, given, expected) in [
             (Encoding::Protobuf, None, "application/x-protobuf"),
             (Encoding::Json, Some("application/x-protobuf"), "application/x-protobuf"),
             (Encoding::ConfluentProtobuf, None, "application/vnd.confluent.protobuf"),
@@ -357,20 +358,20 @@ mod tests {
             let (topic, partition, value, headers) = rerouted(batch(source, encoding, b"x", &given));
             assert_eq!((topic.as_str(), partition), ("funnelwatch.rerouted", Some(3)));
             assert_eq!(value.as_deref(), Some(&b"x"[..]));
-            let expected = [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", said), pair("trace", "1")];
+            let expected = [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", expected), pair("trace", "1")];
             assert_eq!(headers, expected);
         }
     }
 
     #[test]
-    fn a_rerouted_message_is_not_told_twice_where_it_was_found() {
-        let again =
+    fn a_message_rerouted_again_has_one_topic_header() {
+        let batch =
             batch(Source::Rerouted, Encoding::Json, b"x", &[(TOPIC_HEADER, "crm.events"), ("content-type", "a/b")]);
-        let (.., headers) = rerouted(Arc::clone(&again));
+        let (.., headers) = rerouted(Arc::clone(&batch));
         assert_eq!(headers, [pair(TOPIC_HEADER, "telephony.events"), pair("content-type", "a/b")]);
         let reject = Reject::new(Reason::UnknownEncoding, "why");
-        let refusals = vec![RejectedMessage { batch: again, message: 0, reject }];
-        let (topic, partition, _, headers) = written(&EpochOutput { refusals, ..EpochOutput::default() }).remove(0);
+        let rejected = vec![RejectedMessage { batch, message: 0, reject }];
+        let (topic, partition, _, headers) = written(&EpochOutput { rejected, ..EpochOutput::default() }).remove(0);
         assert_eq!((topic.as_str(), partition), ("funnelwatch.dlq", None));
         assert_eq!(
             headers,
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_a_review_goes_to_its_topic_under_its_interaction() {
+    fn a_review_request_is_keyed_by_its_interaction() {
         let request = ReviewRequest {
             tenant: "acme".into(),
             manager: "ann".into(),
@@ -400,26 +401,26 @@ mod tests {
             requested_at: Timestamp(0),
             about: None,
         };
-        let made = EpochOutput { reviews: vec![request], ..EpochOutput::default() };
+        let output = EpochOutput { reviews: vec![request], ..EpochOutput::default() };
         let mut keys = Vec::new();
         let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
             keys.extend(record.key.map(<[u8]>::to_vec));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default()).write(&made, Timestamp(0), keep);
+        let Ok(()) = RecordWriter::new(&Config::default()).write(&output, Timestamp(0), keep);
         assert_eq!(keys, [b"c1"]);
-        let (topic, _, value, headers) = written(&made).remove(0);
+        let (topic, _, value, headers) = written(&output).remove(0);
         assert_eq!(topic, "funnelwatch.reviews");
         assert!(value.is_some_and(|value| value.starts_with(b"{\"tenant_id\":\"acme\"")));
         assert_eq!(headers, [pair("tenant", "acme"), pair("content-type", "application/json")]);
     }
 
     #[test]
-    fn a_dead_letter_that_is_too_large_is_cut_and_says_so() {
-        let value = vec![b'x'; LARGEST_MESSAGE - 100];
+    fn an_oversized_dead_letter_is_truncated_and_marked() {
+        let value = vec![b'x'; MAX_MESSAGE_BYTES - 100];
         let batch = batch(Source::Topic(Topic::Crm), Encoding::Json, &value, &[]);
-        let refusals = vec![RejectedMessage { batch, message: 0, reject: Reject::new(Reason::Oversized, "large") }];
-        let (_, _, kept, headers) = written(&EpochOutput { refusals, ..EpochOutput::default() }).remove(0);
+        let rejected = vec![RejectedMessage { batch, message: 0, reject: Reject::new(Reason::Oversized, "large") }];
+        let (_, _, kept, headers) = written(&EpochOutput { rejected, ..EpochOutput::default() }).remove(0);
         let kept = kept.expect("a value");
         assert!(kept.len() < value.len() && kept.len() > value.len() - 1000, "{}", kept.len());
         assert_eq!(headers.last(), Some(&pair(TRUNCATED_HEADER, &value.len().to_string())));

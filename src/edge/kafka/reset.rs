@@ -1,10 +1,11 @@
-//! Owns the one way to change state from outside: one transaction on one shard, under the name of the configuration, while
-//! nobody is in the group.
+//! Owns the only way to change state from outside: one transaction on one shard, under the configured transactional id,
+//! while the group is empty.
 //!
-//! **Invariant: nobody writes on from what he remembers.** A process that has the shard in memory would. So the group must
-//! be empty before anything is touched, which also spares a process of the same name: the transactional producer would end
-//! it. And it must be empty again when our records lie in the topic, before they are committed. Whoever joined in between
-//! may have read state without them; whoever joins later finds the transaction open, and waits for it.
+//! **Invariant: no process continues from stale state.** A process with the shard in memory would. So the group must be
+//! empty before anything is changed; this also protects a process with the same transactional id, which the
+//! transactional producer would fence. And it must still be empty when our records are in the topic, before they are
+//! committed: a process that joined in between may have read the state without them. A process that joins later finds
+//! the transaction open, and waits for it.
 
 use super::client;
 use super::commit::CommitError;
@@ -19,34 +20,34 @@ use rdkafka::error::RDKafkaErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// As long as a transaction may be open: a tombstone for each of millions of records. Should we die meanwhile, the next
-/// process of our name ends it.
-const TRANSACTION: Duration = Duration::from_secs(300);
+/// The transaction timeout: long enough for tombstones for millions of records. If this process dies meanwhile, the
+/// next process with the same transactional id aborts the transaction.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// State could not be reset; it is as it was.
+/// State could not be reset; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
-    /// A client could not be made.
+    /// A client could not be created.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The state could not be looked at.
+    /// The state could not be read.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// Somebody has the state in memory.
+    /// The group is not empty: a member may have the state in memory.
     #[error(
-        "the group has members, and they would write on from what they have in memory: {}; stop them first (one that was \
-         killed is a member until its session is over)", .0.join(", ")
+        "the group has members, which would overwrite the reset with their state in memory: {}; stop them first (a \
+         killed process is a member until its session times out)", .0.join(", ")
     )]
     Members(Vec<String>),
     /// The transaction failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The broker took it back.
-    #[error("the transaction was taken back ({0}): nothing is changed, try again")]
+    /// The transaction was aborted.
+    #[error("transaction aborted ({0}): nothing has changed; try again")]
     Aborted(RDKafkaErrorCode),
 }
 
-/// A shard that nobody else writes to, by the name that we took.
+/// Exclusive write access to a shard: taking over the transactional id fences its previous owner.
 pub struct Seized<'a> {
     inspector: &'a Inspector,
     transactions: Transactions,
@@ -56,28 +57,28 @@ pub struct Seized<'a> {
 }
 
 impl<'a> Seized<'a> {
-    /// Takes the transactional name, and reads the shard.
+    /// Takes over the transactional id, and reads the shard.
     pub fn new(config: &Config, inspector: &'a Inspector, shard: u32) -> Result<Self, ResetError> {
-        nobody(inspector)?;
-        let producer = client::transactional_for(&config.kafka, TRANSACTION)?;
-        transaction::begin(&producer, &Stop::default())?;
+        require_empty_group(inspector)?;
+        let producer = client::transactional_with_timeout(&config.kafka, TRANSACTION_TIMEOUT)?;
+        transaction::init(&producer, &Stop::default())?;
         let transactions = Transactions::new(producer, Arc::new(Heartbeat::default()), Arc::new(()));
         let loader = inspector.read(shard)?;
         Ok(Self { inspector, transactions, writer: RecordWriter::new(config), shard, loader })
     }
 
-    /// What there is.
+    /// The current state.
     pub fn loader(&self) -> &StateLoader {
         &self.loader
     }
 
-    /// Writes records to the shard, all or none.
+    /// Writes records to the shard atomically.
     pub fn write(mut self, records: &Records) -> Result<(), ResetError> {
         match self.attempt(records) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(refused)) => {
+            Ok(Err(error)) => {
                 self.transactions.abort()?;
-                Err(refused)
+                Err(error)
             }
             Err(Failure::Abort(code)) => {
                 self.transactions.abort()?;
@@ -92,14 +93,14 @@ impl<'a> Seized<'a> {
         let transactions = &mut self.transactions;
         self.writer.state(self.shard, records, &mut |record| transactions.send(record))?;
         self.transactions.drain();
-        if let Err(refused) = nobody(self.inspector) {
-            return Ok(Err(refused));
+        if let Err(error) = require_empty_group(self.inspector) {
+            return Ok(Err(error));
         }
         self.transactions.commit().map(Ok)
     }
 }
 
-fn nobody(inspector: &Inspector) -> Result<(), ResetError> {
+fn require_empty_group(inspector: &Inspector) -> Result<(), ResetError> {
     match inspector.members()? {
         members if members.is_empty() => Ok(()),
         members => Err(ResetError::Members(members)),

@@ -1,26 +1,26 @@
-//! Owns what lies between the assignment of a shard and its first message: a thread with clients of its own reads the
-//! shard's partition of the state topic, rebuilds the shard, and tells the ingest thread where to begin. Shards that are
-//! read meanwhile notice nothing.
+//! Owns the restore of assigned shards: a thread with its own clients reads the shard's partition of the state topic,
+//! rebuilds the shard, and passes its start offsets to the ingest thread. Shards that are being read are not affected.
 //!
 //! ```text
-//! assigned ──► where the state ends, open transactions included ──► its committed records up to there ──► rebuilt ──► ready
-//!                                                                     └── there are none ──► the committed offsets ──┘
+//! assigned ──► end offset of the state, open transactions included ──► committed records up to it ──► rebuild ──► ready
+//!                                                                        └── no state ──► committed offsets ──────┘
 //! ```
 //!
-//! **Invariant: to the very end.** The markers of a transaction reach its partitions one after another. Whoever read only
-//! up to the last stable offset could miss what is committed already elsewhere. So the end is asked with all that is open,
-//! and the records are waited for.
+//! **Invariant: read to the high watermark.** The markers of a transaction reach its partitions one after another.
+//! Reading only to the last stable offset could miss records whose transaction is already committed on other
+//! partitions. So the end offset includes open transactions, and the restore waits for their outcome.
 //!
-//! **Invariant: state says where to read on.** Its last record and the rest of it are one transaction. The group's offsets
-//! say the same, but they are in another partition, and a lone broker that crashes while it ends a transaction may leave
-//! them unknown for ever. They count only for a shard without state; then nothing is read before no transaction is open
-//! on them. A transaction that is open on state is ended by its timeout, or by a successor of the same name. One that
-//! outlasts that is for `kafka-transactions abort`: till then its shard waits, and says so.
+//! **Invariant: state defines the start offsets.** The checkpoint, the last record of the state, belongs to the same
+//! transaction as the records before it. The group's committed offsets are the same, but they are in another partition,
+//! and a single broker that crashes while it completes a transaction may leave them unavailable forever. They are used
+//! only for a shard without state; then reading starts only when no transaction is open on them. A transaction that is
+//! open on state is ended by its timeout, or by the next process with the same transactional id. If it hangs beyond
+//! that, it needs `kafka-transactions abort`; until then the shard waits and logs a warning.
 
 use super::Observer;
 use super::client::ClientError;
 use super::source_topics::{SourcePartition, SourceTopics};
-use super::state_reader::{ReadError, StateConsumer, StateReader, is_for_good};
+use super::state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
 use crate::config::Config;
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
@@ -33,35 +33,35 @@ use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// A question waits so long at first, and at last: what is open on one shard must not keep the others waiting.
-const ASK: Duration = Duration::from_millis(250);
-const LONGEST_ASK: Duration = Duration::from_secs(2);
-/// Between two rounds of questions without an answer.
+/// First and longest timeout of a query: an open transaction on one shard must not delay the others.
+const MIN_QUERY_TIMEOUT: Duration = Duration::from_millis(250);
+const MAX_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause after a round of queries without an answer, and the time of one round of reading.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After so long a shard that still waits is told of; and again after as long.
-const LONG: Duration = Duration::from_secs(10);
-/// Between two reports of progress.
-const REPORT: Duration = Duration::from_millis(200);
+/// How often a shard that is still restoring is logged.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// How often progress is reported.
+const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Restoring failed for good.
+/// Restoring failed permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// A call failed, and will fail again until somebody changes rights.
+    /// A call failed, and fails again until permissions are changed.
     #[error("restore: {what}: {cause}")]
     Call {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
         /// librdkafka's error.
         cause: KafkaError,
     },
-    /// The records of a shard are of no use.
-    #[error("restore shard {shard} from {topic}: {cause}; `funnelwatch state verify` tells more")]
+    /// A shard cannot be rebuilt from its records.
+    #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
     Rebuild {
         /// The shard.
         shard: u32,
         /// The state topic.
         topic: String,
-        /// What is wrong.
+        /// The defect.
         cause: RebuildError,
     },
 }
@@ -72,84 +72,84 @@ impl From<ReadError> for RestoreError {
     }
 }
 
-/// How far a shard that is restored has come.
+/// The progress of a shard that is being restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreProgress {
     /// The shard.
     pub shard: u32,
-    /// Offsets from the beginning of the partition that were passed.
-    pub passed: u64,
-    /// Offsets there are; 0 as long as that is not known.
-    pub of: u64,
+    /// Offsets read from the start of the partition.
+    pub read: u64,
+    /// Offsets in total; 0 while unknown.
+    pub total: u64,
 }
 
-/// A shard that was assigned.
+/// A request to restore an assigned shard.
 #[derive(Clone, Debug)]
 pub(super) struct RestoreRequest {
     pub(super) shard: u32,
-    /// Tells this assignment of it from one before.
-    pub(super) ticket: u64,
-    /// The norms in force.
+    /// Distinguishes this assignment of the shard from previous ones.
+    pub(super) id: u64,
     pub(super) norms: Arc<Norms>,
 }
 
-/// What a shard begins with.
+/// A restored shard.
 #[derive(Debug)]
 pub(super) struct ShardReady {
     pub(super) shard: u32,
-    pub(super) ticket: u64,
-    /// Its committed offsets; those that are missing were never committed.
+    pub(super) request_id: u64,
+    /// Its committed offsets; missing ones were never committed.
     pub(super) committed: BTreeMap<SourcePartition, i64>,
-    /// Its state; `None`: there is none yet.
+    /// Its state; `None`: it has no state yet.
     pub(super) restored: Option<RestoredShard>,
 }
 
 /// The ends of the restore thread's channels.
 pub(super) struct Ports {
-    pub(super) fresh: Receiver<RestoreRequest>,
-    /// An error is for good.
+    pub(super) requests: Receiver<RestoreRequest>,
+    /// Errors are permanent.
     pub(super) ready: Sender<Result<ShardReady, RestoreError>>,
-    /// The ingest thread: it sleeps when it has nothing to read.
-    pub(super) reader: Thread,
+    /// Unparked after a send.
+    pub(super) ingest_thread: Thread,
 }
 
 /// The restore thread.
 pub(super) struct Restore {
-    reader: StateConsumer,
+    consumer: StateConsumer,
     sources: SourceTopics,
     timing: Timing,
     ports: Ports,
     observer: Arc<dyn Observer>,
-    /// Shards of which it is not known yet where their state ends.
+    /// Shards whose end offset is not known yet.
     waiting: BTreeMap<u32, RestoreRequest>,
-    /// Shards whose state is read; some have none, and wait for their offsets.
+    /// Shards whose state is read; those without state wait for their committed offsets.
     reading: BTreeMap<u32, ShardRestore>,
-    patience: Duration,
-    reported: Instant,
+    /// Timeout of the next query for committed offsets.
+    query_timeout: Duration,
+    last_report: Instant,
 }
 
 /// A shard whose state is read.
 struct ShardRestore {
-    fresh: RestoreRequest,
-    state_reader: StateReader,
-    began: Instant,
-    complain: Instant,
+    request: RestoreRequest,
+    reader: StateReader,
+    started: Instant,
+    next_warning: Instant,
 }
 
 impl ShardRestore {
-    fn new(fresh: RestoreRequest, ends: (i64, i64)) -> Self {
-        let (began, complain) = (Instant::now(), Instant::now() + LONG);
-        Self { fresh, state_reader: StateReader::new(ends), began, complain }
+    fn new(request: RestoreRequest, bounds: (i64, i64)) -> Self {
+        let (started, next_warning) = (Instant::now(), Instant::now() + WARN_INTERVAL);
+        Self { request, reader: StateReader::new(bounds), started, next_warning }
     }
 
-    fn is_over(&self) -> bool {
-        self.state_reader.is_over()
+    fn is_complete(&self) -> bool {
+        self.reader.is_complete()
     }
 }
 
 impl AsMut<StateReader> for ShardRestore {
     fn as_mut(&mut self) -> &mut StateReader {
-        &mut self.state_reader
+        &mut self.reader
     }
 }
 
@@ -161,204 +161,207 @@ impl Restore {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ClientError> {
         Ok(Self {
-            reader: StateConsumer::new(config)?,
+            consumer: StateConsumer::new(config)?,
             sources: SourceTopics::of(&config.topics),
             timing,
             ports,
             observer,
             waiting: BTreeMap::new(),
             reading: BTreeMap::new(),
-            patience: ASK,
-            reported: Instant::now(),
+            query_timeout: MIN_QUERY_TIMEOUT,
+            last_report: Instant::now(),
         })
     }
 
     /// Restores shards until the ingest thread has ended.
     pub(super) fn run(mut self) {
-        while self.take() {
-            if let Err(error) = self.work() {
+        while self.accept_requests() {
+            if let Err(error) = self.step() {
                 self.waiting.clear();
                 self.reading.clear();
-                // The ingest thread is gone when the run ends.
+                // The ingest thread may have ended.
                 let _ = self.ports.ready.send(Err(error));
-                self.ports.reader.unpark();
+                self.ports.ingest_thread.unpark();
             }
         }
     }
 
-    /// Takes up what was assigned, waiting if nothing else is to be done; whether there is anyone left to do it for.
-    fn take(&mut self) -> bool {
+    /// Accepts restore requests, and blocks if there is nothing else to do; `false`: the ingest thread has ended.
+    fn accept_requests(&mut self) -> bool {
         loop {
-            let fresh = match self.ports.fresh.try_recv() {
-                Ok(fresh) => fresh,
+            let request = match self.ports.requests.try_recv() {
+                Ok(request) => request,
                 Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) if !self.waiting.is_empty() || !self.reading.is_empty() => return true,
-                Err(TryRecvError::Empty) => match self.ports.fresh.recv() {
-                    Ok(fresh) => fresh,
+                Err(TryRecvError::Empty) => match self.ports.requests.recv() {
+                    Ok(request) => request,
                     Err(_) => return false,
                 },
             };
-            self.reading.remove(&fresh.shard);
-            self.waiting.insert(fresh.shard, fresh);
+            self.reading.remove(&request.shard);
+            self.waiting.insert(request.shard, request);
         }
     }
 
-    fn work(&mut self) -> Result<(), RestoreError> {
+    fn step(&mut self) -> Result<(), RestoreError> {
         let mut idle = true;
-        for (shard, fresh) in std::mem::take(&mut self.waiting) {
-            match self.reader.ends(shard, LONGEST_ASK)? {
-                Some(ends) => {
-                    self.reading.insert(shard, ShardRestore::new(fresh, ends));
+        for (shard, request) in std::mem::take(&mut self.waiting) {
+            match self.consumer.bounds(shard, MAX_QUERY_TIMEOUT)? {
+                Some(bounds) => {
+                    self.reading.insert(shard, ShardRestore::new(request, bounds));
                     idle = false;
                 }
-                None => drop(self.waiting.insert(shard, fresh)),
+                None => drop(self.waiting.insert(shard, request)),
             }
         }
         if !idle {
-            self.reader.assign(&mut self.reading)?;
+            self.consumer.assign(&mut self.reading)?;
         }
-        if self.reading.values().any(|reading| !reading.is_over()) {
-            self.reader.read(&mut self.reading, PAUSE)?;
+        if self.reading.values().any(|restore| !restore.is_complete()) {
+            self.consumer.read(&mut self.reading, PAUSE)?;
             self.report();
             idle = false;
         }
-        idle &= !self.finish()?;
-        idle &= !self.begin()?;
-        self.complain();
+        idle &= !self.rebuild_complete()?;
+        idle &= !self.start_without_state()?;
+        self.warn_overdue();
         if idle {
-            // Some errors come at once.
+            // Some errors are returned at once.
             std::thread::sleep(PAUSE);
         }
         Ok(())
     }
 
-    /// Begins the shards that have no state, from the group's offsets; whether there was an answer.
-    fn begin(&mut self) -> Result<bool, RestoreError> {
-        let all: Vec<u32> =
-            self.reading.iter().filter(|(_, reading)| reading.is_over()).map(|(shard, _)| *shard).collect();
-        if all.is_empty() {
+    /// Starts the shards that have no state from the group's committed offsets; returns whether there was an answer.
+    fn start_without_state(&mut self) -> Result<bool, RestoreError> {
+        let shards: Vec<u32> =
+            self.reading.iter().filter(|(_, restore)| restore.is_complete()).map(|(shard, _)| *shard).collect();
+        if shards.is_empty() {
             return Ok(false);
         }
-        let mut told = self.ask(&all)?;
-        if !told && all.len() > 1 {
-            // What is open on one of them holds up the answer for all.
-            for shard in all {
-                told |= self.ask(&[shard])?;
+        let mut answered = self.start_from_offsets(&shards)?;
+        if !answered && shards.len() > 1 {
+            // An open transaction on one of them delays the answer for all.
+            for shard in shards {
+                answered |= self.start_from_offsets(&[shard])?;
             }
         }
-        // Nor must it hold up those whose state is read.
-        let most = if self.reading.values().all(ShardRestore::is_over) { LONGEST_ASK } else { ASK };
-        self.patience = if told { ASK } else { most.min(self.patience * 2) };
-        Ok(told)
+        // Nor must it delay the shards whose state is still read.
+        let max =
+            if self.reading.values().all(ShardRestore::is_complete) { MAX_QUERY_TIMEOUT } else { MIN_QUERY_TIMEOUT };
+        self.query_timeout = if answered { MIN_QUERY_TIMEOUT } else { max.min(self.query_timeout * 2) };
+        Ok(answered)
     }
 
-    /// Asks for the offsets of some shards that have no state; whether there was an answer.
-    fn ask(&mut self, shards: &[u32]) -> Result<bool, RestoreError> {
+    /// Queries the committed offsets of some shards without state; returns whether there was an answer.
+    fn start_from_offsets(&mut self, shards: &[u32]) -> Result<bool, RestoreError> {
         let committed = match self.committed(shards) {
             Ok(committed) => committed,
-            Err(cause) if is_for_good(&cause) => {
-                return Err(RestoreError::Call { what: "ask the committed offsets", cause });
+            Err(cause) if is_permanent(&cause) => {
+                return Err(RestoreError::Call { what: "query the committed offsets", cause });
             }
             Err(error) => {
-                tracing::debug!("ask the committed offsets of shards {shards:?}: {error}; asking again");
+                tracing::debug!("query the committed offsets of shards {shards:?}: {error}; retrying");
                 return Ok(false);
             }
         };
         for shard in shards {
-            let (Some((_, end)), Some(reading)) = (self.reader.ends(*shard, LONGEST_ASK)?, self.reading.get_mut(shard))
+            let (Some((_, end)), Some(restore)) =
+                (self.consumer.bounds(*shard, MAX_QUERY_TIMEOUT)?, self.reading.get_mut(shard))
             else {
                 continue;
             };
-            if reading.state_reader.extend(end) {
-                // Somebody wrote state before he gave the offsets up.
-                self.reader.assign(&mut self.reading)?;
+            if restore.reader.extend(end) {
+                // The previous owner wrote state before it released the shard.
+                self.consumer.assign(&mut self.reading)?;
                 continue;
             }
-            let Some(ShardRestore { fresh, state_reader: StateReader { loader, .. }, .. }) = self.reading.remove(shard)
+            let Some(ShardRestore { request, reader: StateReader { loader, .. }, .. }) = self.reading.remove(shard)
             else {
                 continue;
             };
-            // Events without the record that says how many there are.
-            let failed = |cause| RestoreError::Rebuild { shard: *shard, topic: self.reader.topic().to_owned(), cause };
+            // Detects events without a checkpoint.
+            let failed =
+                |cause| RestoreError::Rebuild { shard: *shard, topic: self.consumer.topic().to_owned(), cause };
             loader.verify().map_err(failed)?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
-            let committed = own.map(|(place, offset)| (*place, *offset)).collect();
-            self.ready(ShardReady { shard: *shard, ticket: fresh.ticket, committed, restored: None });
+            let committed = own.map(|(partition, offset)| (*partition, *offset)).collect();
+            self.ready(ShardReady { shard: *shard, request_id: request.id, committed, restored: None });
         }
         Ok(true)
     }
 
     fn committed(&self, shards: &[u32]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
-        let list = self.reader.client().committed_offsets(self.sources.list(shards), self.patience)?;
-        // An error of one partition must not be taken for "nothing is committed": it would be read from its beginning.
+        let list = self.consumer.consumer().committed_offsets(self.sources.list(shards), self.query_timeout)?;
+        // An error of one partition must not be read as "nothing committed": it would be read from its start.
         list.elements().iter().try_for_each(|element| element.error())?;
         Ok(self.sources.offsets(&list))
     }
 
-    /// Rebuilds the shards whose state was read; whether there were any.
-    fn finish(&mut self) -> Result<bool, RestoreError> {
-        let over =
-            |(_, reading): &(u32, ShardRestore)| reading.is_over() && reading.state_reader.loader.shard().is_some();
-        let (done, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(over);
+    /// Rebuilds the shards whose state is completely read; returns whether there were any.
+    fn rebuild_complete(&mut self) -> Result<bool, RestoreError> {
+        let has_state =
+            |(_, restore): &(u32, ShardRestore)| restore.is_complete() && restore.reader.loader.shard().is_some();
+        let (complete, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(has_state);
         self.reading = rest.into_iter().collect();
-        let any = !done.is_empty();
-        for (shard, reading) in done {
+        let any = !complete.is_empty();
+        for (shard, restore) in complete {
             let ShardRestore {
-                fresh: RestoreRequest { ticket, norms, .. },
-                state_reader: StateReader { loader, .. },
-                began,
+                request: RestoreRequest { id, norms, .. },
+                reader: StateReader { loader, .. },
+                started,
                 ..
-            } = reading;
-            let (records, read) = (loader.records(), began.elapsed());
+            } = restore;
+            let (records, read_time) = (loader.records(), started.elapsed());
             let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
             let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
-            let plan = RestoreContext { norms, timing: self.timing };
-            let lived = loader.digest().applied;
-            let restored = loader.restore(shard, &plan).map_err(|cause| RestoreError::Rebuild {
+            let context = RestoreContext { norms, timing: self.timing };
+            let replayed = loader.digest().applied;
+            let restored = loader.restore(shard, &context).map_err(|cause| RestoreError::Rebuild {
                 shard,
-                topic: self.reader.topic().to_owned(),
+                topic: self.consumer.topic().to_owned(),
                 cause,
             })?;
             tracing::info!(
-                "restored shard {shard}: {records} records read in {:.1} s, {lived} events lived again in {:.1} s",
-                read.as_secs_f64(),
-                (began.elapsed() - read).as_secs_f64()
+                "restored shard {shard}: read {records} records in {:.1} s, replayed {replayed} events in {:.1} s",
+                read_time.as_secs_f64(),
+                (started.elapsed() - read_time).as_secs_f64()
             );
-            self.ready(ShardReady { shard, ticket, committed, restored });
+            self.ready(ShardReady { shard, request_id: id, committed, restored });
         }
         Ok(any)
     }
 
     fn ready(&self, ready: ShardReady) {
-        // The ingest thread is gone when the run ends.
+        // The ingest thread may have ended.
         let _ = self.ports.ready.send(Ok(ready));
-        self.ports.reader.unpark();
+        self.ports.ingest_thread.unpark();
         if self.reading.is_empty() && self.waiting.is_empty() {
             self.observer.restoring(&[]);
         }
     }
 
     fn report(&mut self) {
-        if self.reported.elapsed() < REPORT {
+        if self.last_report.elapsed() < REPORT_INTERVAL {
             return;
         }
-        self.reported = Instant::now();
-        let read = self.reading.iter().map(|(shard, ShardRestore { state_reader, .. })| {
-            let (passed, of) = state_reader.passed();
-            RestoreProgress { shard: *shard, passed, of }
+        self.last_report = Instant::now();
+        let reading = self.reading.iter().map(|(shard, ShardRestore { reader, .. })| {
+            let (read, total) = reader.progress();
+            RestoreProgress { shard: *shard, read, total }
         });
-        let waiting = self.waiting.keys().map(|shard| RestoreProgress { shard: *shard, passed: 0, of: 0 });
-        self.observer.restoring(&read.chain(waiting).collect::<Vec<_>>());
+        let waiting = self.waiting.keys().map(|shard| RestoreProgress { shard: *shard, read: 0, total: 0 });
+        self.observer.restoring(&reading.chain(waiting).collect::<Vec<_>>());
     }
 
-    fn complain(&mut self) {
+    fn warn_overdue(&mut self) {
         let now = Instant::now();
-        for (shard, reading) in self.reading.iter_mut().filter(|(_, reading)| reading.complain <= now) {
-            reading.complain = now + LONG;
-            let (passed, of) = reading.state_reader.passed();
+        for (shard, restore) in self.reading.iter_mut().filter(|(_, restore)| restore.next_warning <= now) {
+            restore.next_warning = now + WARN_INTERVAL;
+            let (read, total) = restore.reader.progress();
             tracing::warn!(
-                "shard {shard} is still restored: {passed} of {of} offsets read; a transaction may be open on what is left, \
-                 or on the committed offsets, or no broker answers"
+                "shard {shard} is still restoring: {read} of {total} offsets read; a transaction may be open on the rest \
+                 or on the committed offsets, or the brokers may be unreachable"
             );
         }
     }

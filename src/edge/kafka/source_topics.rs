@@ -1,78 +1,68 @@
-//! Owns which topic is which feed of a shard: the source topics and the one for rerouted messages.
+//! Maps the sources of a shard to the Kafka topics of the configuration, and back.
 
 use crate::codec::Encoding;
 use crate::config::Topics;
-use crate::domain::event::Topic;
-use crate::domain::shard_processor::Source;
+use crate::domain::source::Source;
 use rdkafka::TopicPartitionList;
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 
-/// The feeds of every shard, in order.
-pub const SOURCES: [Source; 4] =
-    [Source::Topic(Topic::Crm), Source::Topic(Topic::Telephony), Source::Topic(Topic::Email), Source::Rerouted];
-
-/// A partition that is read: its shard, and which of the shard's feeds.
+/// A partition that is read: its shard and the source it feeds.
 pub(super) type SourcePartition = (u32, Source);
 
-/// The topics of the feeds.
+/// The topics of the live sources.
 #[derive(Clone, Debug)]
-pub(super) struct SourceTopics {
-    names: [String; 4],
-    encodings: [Encoding; 4],
-}
+pub(super) struct SourceTopics(Topics);
 
 impl SourceTopics {
     pub(super) fn of(topics: &Topics) -> Self {
-        let sources = [&topics.crm, &topics.telephony, &topics.email];
-        Self {
-            names: [&sources[0].name, &sources[1].name, &sources[2].name, &topics.rerouted].map(String::clone),
-            // A rerouted message says in its header how it is written.
-            encodings: [sources[0].encoding, sources[1].encoding, sources[2].encoding, Encoding::Json],
+        Self(topics.clone())
+    }
+
+    /// The topics in the order of [`Source::LIVE`].
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        Source::LIVE.into_iter().map(|source| self.name(source))
+    }
+
+    /// The topic of a source; empty for files, which no topic carries.
+    pub(super) fn name(&self, source: Source) -> &str {
+        match source {
+            Source::Topic(topic) => &self.0.sources[topic].name,
+            Source::Rerouted => &self.0.rerouted,
+            Source::Files => "",
         }
     }
 
-    pub(super) fn names(&self) -> &[String; 4] {
-        &self.names
-    }
-
-    pub(super) fn name(&self, source: Source) -> &str {
-        &self.names[place(source)]
-    }
-
+    /// The encoding of messages without a `content-type` header. Rerouted messages always have one.
     pub(super) fn encoding(&self, source: Source) -> Encoding {
-        self.encodings[place(source)]
+        match source {
+            Source::Topic(topic) => self.0.sources[topic].encoding,
+            Source::Rerouted | Source::Files => Encoding::Json,
+        }
     }
 
-    /// The feed that a topic is.
+    /// The source that a topic carries.
     pub(super) fn source(&self, topic: &str) -> Option<Source> {
-        self.names.iter().position(|name| name == topic).map(|place| SOURCES[place])
+        Source::LIVE.into_iter().find(|source| self.name(*source) == topic)
     }
 
-    /// All partitions of some shards.
+    /// All source partitions of some shards.
     pub(super) fn list(&self, shards: &[u32]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(shards.len() * SOURCES.len());
+        let mut list = TopicPartitionList::with_capacity(shards.len() * Source::LIVE.len());
         for shard in shards {
-            for name in &self.names {
+            for name in self.names() {
                 list.add_partition(name, *shard as i32);
             }
         }
         list
     }
 
-    /// The offsets that stand in a list, less those that are unknown.
+    /// The known offsets of a list.
     pub(super) fn offsets(&self, list: &TopicPartitionList) -> BTreeMap<SourcePartition, i64> {
         let offset = |(topic, partition): (String, i32), offset| match (self.source(&topic), offset) {
             (Some(source), Offset::Offset(offset)) => Some(((u32::try_from(partition).ok()?, source), offset)),
             _ => None,
         };
         list.to_topic_map().into_iter().filter_map(|(partition, at)| offset(partition, at)).collect()
-    }
-}
-
-fn place(source: Source) -> usize {
-    match source {
-        Source::Topic(topic) => topic as usize,
-        Source::Rerouted | Source::Files => 3,
     }
 }

@@ -1,5 +1,6 @@
-//! Owns the reading of partitions of the state topic from where they begin to an end that was noted before. Promises that
-//! everything committed before that end is read: what is open on it is waited for, and asking goes on while no broker answers.
+//! Owns the reading of state topic partitions from their start to an end offset that was determined before. Promises
+//! that everything committed before that end is read: open transactions are awaited, and unanswered requests are
+//! retried.
 
 use super::client::{self, ClientError};
 use crate::config::Config;
@@ -12,45 +13,46 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A call failed, and will fail again until somebody changes rights.
+/// A call failed, and fails again until permissions are changed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {cause}")]
 pub struct ReadError {
-    /// What was tried.
+    /// The operation.
     pub(super) what: &'static str,
     /// librdkafka's error.
     pub(super) cause: KafkaError,
 }
 
-/// A partition, from its beginning to its noted end.
+/// The reading of one partition.
 pub(super) struct StateReader {
-    /// The records so far.
+    /// The records read so far.
     pub(super) loader: StateLoader,
-    begin: i64,
+    start: i64,
     end: i64,
     position: i64,
 }
 
 impl StateReader {
-    pub(super) fn new((begin, end): (i64, i64)) -> Self {
-        Self { loader: StateLoader::default(), begin, end, position: begin }
+    pub(super) fn new((start, end): (i64, i64)) -> Self {
+        Self { loader: StateLoader::default(), start, end, position: start }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the end is reached.
+    pub(super) fn is_complete(&self) -> bool {
         self.position >= self.end
     }
 
-    /// Moves the end; whether it was another one.
+    /// Moves the end forward; `false`: it is not beyond the current one.
     pub(super) fn extend(&mut self, end: i64) -> bool {
-        let further = end > self.end;
+        let is_further = end > self.end;
         self.end = self.end.max(end);
-        further
+        is_further
     }
 
-    /// Offsets that were passed, and how many there are.
-    pub(super) fn passed(&self) -> (u64, u64) {
-        let from_begin = |offset: i64| (offset - self.begin).max(0).unsigned_abs();
-        (from_begin(self.position), from_begin(self.end))
+    /// The number of offsets read, and the total.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let from_start = |offset: i64| (offset - self.start).max(0).unsigned_abs();
+        (from_start(self.position), from_start(self.end))
     }
 }
 
@@ -60,86 +62,85 @@ impl AsMut<Self> for StateReader {
     }
 }
 
-/// Reads partitions, several at a time.
+/// Reads several partitions at a time.
 pub(super) struct StateConsumer {
-    client: BaseConsumer<Quiet>,
-    /// Knows where partitions end, with what is not committed.
-    surveyor: BaseConsumer,
+    consumer: BaseConsumer<StateContext>,
+    metadata_client: BaseConsumer,
     topic: String,
 }
 
 impl StateConsumer {
     pub(super) fn new(config: &Config) -> Result<Self, ClientError> {
         Ok(Self {
-            client: client::asker(&config.kafka)?,
-            surveyor: client::surveyor(&config.kafka)?,
+            consumer: client::state_consumer(&config.kafka)?,
+            metadata_client: client::metadata_client(&config.kafka)?,
             topic: config.topics.state.clone(),
         })
     }
 
-    /// The client that reads: it may be asked for offsets, too.
-    pub(super) fn client(&self) -> &BaseConsumer<Quiet> {
-        &self.client
+    /// The consumer, which can also query committed offsets.
+    pub(super) fn consumer(&self) -> &BaseConsumer<StateContext> {
+        &self.consumer
     }
 
-    pub(super) fn surveyor(&self) -> &BaseConsumer {
-        &self.surveyor
+    pub(super) fn metadata_client(&self) -> &BaseConsumer {
+        &self.metadata_client
     }
 
     pub(super) fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Where a partition begins and ends now; `None`: there was no answer.
-    pub(super) fn ends(&self, partition: u32, most: Duration) -> Result<Option<(i64, i64)>, ReadError> {
-        match self.surveyor.fetch_watermarks(&self.topic, partition as i32, most) {
-            Ok(ends) => Ok(Some(ends)),
-            Err(cause) if is_for_good(&cause) => Err(ReadError { what: "ask where the state topic ends", cause }),
+    /// The current start and end offset of a partition, open transactions included; `None`: no response.
+    pub(super) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, ReadError> {
+        match self.metadata_client.fetch_watermarks(&self.topic, partition as i32, timeout) {
+            Ok(bounds) => Ok(Some(bounds)),
+            Err(cause) if is_permanent(&cause) => Err(ReadError { what: "query the end of the state topic", cause }),
             Err(error) => {
-                tracing::debug!("ask where the state of shard {partition} ends: {error}; asking again");
+                tracing::debug!("query the end of the state of shard {partition}: {error}; retrying");
                 Ok(None)
             }
         }
     }
 
-    /// Reads the partitions that are not over, each from where it is, and no others.
-    pub(super) fn assign<R: AsMut<StateReader>>(&self, reading: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
-        let failed = |cause| ReadError { what: "take partitions of the state topic", cause };
-        let mut list = TopicPartitionList::with_capacity(reading.len());
-        for (partition, one) in reading {
-            let StateReader { position, end, .. } = *one.as_mut();
+    /// Assigns the incomplete partitions, each at its position, and no others.
+    pub(super) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
+        let failed = |cause| ReadError { what: "assign partitions of the state topic", cause };
+        let mut list = TopicPartitionList::with_capacity(readers.len());
+        for (partition, reader) in readers {
+            let StateReader { position, end, .. } = *reader.as_mut();
             if position < end {
                 list.add_partition_offset(&self.topic, *partition as i32, Offset::Offset(position)).map_err(failed)?;
             }
         }
-        self.client.assign(&list).map_err(failed)
+        self.consumer.assign(&list).map_err(failed)
     }
 
-    /// Takes in records for a moment.
+    /// Reads records until all partitions are complete, for about `time` at most.
     pub(super) fn read<R: AsMut<StateReader>>(
         &self,
-        reading: &mut BTreeMap<u32, R>,
-        moment: Duration,
+        readers: &mut BTreeMap<u32, R>,
+        time: Duration,
     ) -> Result<(), ReadError> {
-        let until = Instant::now() + moment;
-        while Instant::now() < until && reading.values_mut().any(|one| !one.as_mut().is_over()) {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline && readers.values_mut().any(|reader| !reader.as_mut().is_complete()) {
             for _ in 0..256 {
-                match self.client.poll(moment) {
+                match self.consumer.poll(time) {
                     None | Some(Err(KafkaError::PartitionEOF(_))) => {
-                        self.reach(reading)?;
+                        self.update_positions(readers)?;
                         break;
                     }
-                    // What of it is not for ever, librdkafka retries.
+                    // librdkafka retries unless the error is permanent.
                     Some(Err(error)) => tracing::warn!("read {}: {error}", self.topic),
                     Some(Ok(message)) => {
-                        let one = u32::try_from(message.partition()).ok().and_then(|shard| reading.get_mut(&shard));
-                        let Some(state_reader) = one.map(AsMut::as_mut) else { continue };
-                        // One from before the last call of `assign` may still come.
-                        if message.offset() < state_reader.position || message.offset() >= state_reader.end {
+                        let reader = u32::try_from(message.partition()).ok().and_then(|shard| readers.get_mut(&shard));
+                        let Some(reader) = reader.map(AsMut::as_mut) else { continue };
+                        // A message from before the last call of `assign` may still arrive.
+                        if message.offset() < reader.position || message.offset() >= reader.end {
                             continue;
                         }
-                        state_reader.position = message.offset() + 1;
-                        state_reader.loader.push(message.key().unwrap_or_default(), message.payload());
+                        reader.position = message.offset() + 1;
+                        reader.loader.push(message.key().unwrap_or_default(), message.payload());
                     }
                 }
             }
@@ -147,26 +148,26 @@ impl StateConsumer {
         Ok(())
     }
 
-    /// Takes librdkafka's word for how far everything was read: it passes over the markers of transactions. Up to the end
-    /// only: what came after it was left aside, and the end may yet be moved.
-    fn reach<R: AsMut<StateReader>>(&self, reading: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
-        let failed = |cause| ReadError { what: "tell positions in the state topic", cause };
-        for element in self.client.position().map_err(failed)?.elements() {
+    /// Advances the readers to librdkafka's positions, which are past transaction markers. Up to the end only: later
+    /// messages were skipped, and the end may still be moved.
+    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
+        let failed = |cause| ReadError { what: "get the positions in the state topic", cause };
+        for element in self.consumer.position().map_err(failed)?.elements() {
             if let (Offset::Offset(offset), Ok(shard)) = (element.offset(), u32::try_from(element.partition()))
-                && let Some(one) = reading.get_mut(&shard)
+                && let Some(reader) = readers.get_mut(&shard)
             {
-                let state_reader = one.as_mut();
-                state_reader.position = state_reader.position.max(offset.min(state_reader.end));
+                let reader = reader.as_mut();
+                reader.position = reader.position.max(offset.min(reader.end));
             }
         }
         Ok(())
     }
 }
 
-/// The end of a partition is no error: it is where the position is looked at.
-pub(super) struct Quiet;
+/// Logs errors, except the end of a partition.
+pub(super) struct StateContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for StateContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             tracing::warn!("restore: {error}: {reason}");
@@ -174,10 +175,10 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for StateContext {}
 
-/// Asking again gives the same answer until somebody changes rights.
-pub(super) fn is_for_good(error: &KafkaError) -> bool {
+/// Whether a retry fails the same way until permissions are changed.
+pub(super) fn is_permanent(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)

@@ -1,12 +1,11 @@
-//! Owns the topics: whether they are there and as they must be, and their creation.
+//! Owns the verification and creation of topics.
 //!
-//! A shard is the same partition of every source topic, of `rerouted` and of `state`: these have one partition count. The
-//! count cannot be changed later without moving tenants to other partitions, so nothing here ever changes it.
+//! A shard is the same partition of every source topic, of `rerouted` and of `state`, so these must have the same
+//! partition count. Changing the count would move tenants to other partitions, so nothing here ever changes it.
 
 use super::Stop;
 use super::client::{self, ClientError};
-use super::source_topics::SourceTopics;
-use crate::config::{Config, Topics};
+use crate::config::{Config, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,39 +14,39 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long brokers are waited for.
-const REACH: Duration = Duration::from_secs(60);
-/// One question to them.
-const ASK: Duration = Duration::from_secs(5);
-/// A broker creates topics in this time.
-const CREATE: Duration = Duration::from_secs(30);
+/// How long to wait for brokers.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of one metadata request.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of admin requests, and of a new topic's propagation to all brokers.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The topics are not as they must be, or cannot be asked about.
+/// The topics are missing or wrong, or cannot be queried.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicsError {
-    /// A client could not be made.
+    /// A client could not be created.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No broker answers.
+    /// No broker is reachable.
     #[error("reach Kafka at {bootstrap}: {cause}")]
     Unreachable {
         /// `kafka.bootstrap`.
         bootstrap: String,
-        /// What the last try came to.
+        /// The error of the last attempt.
         cause: KafkaError,
     },
     /// Topics do not exist.
-    #[error("topics do not exist: {}; `funnelwatch topics --create` makes them", .0.join(", "))]
+    #[error("topics do not exist: {}; `funnelwatch topics --create` creates them", .0.join(", "))]
     Missing(Vec<String>),
-    /// The topics that shards are made of differ.
-    #[error("source topics and the one for rerouted messages must have the same number of partitions, but {}", counts(.0))]
+    /// The partition counts of the sharded topics differ.
+    #[error("the source topics and the rerouted topic must have the same number of partitions, but {}", counts(.0))]
     Unequal(Vec<(String, usize)>),
-    /// The broker refused.
+    /// The broker refused a request.
     #[error("{what}: {reason}")]
     Refused {
-        /// What was tried.
+        /// The request.
         what: String,
-        /// The broker's answer.
+        /// The broker's response.
         reason: String,
     },
 }
@@ -56,22 +55,21 @@ fn counts(topics: &[(String, usize)]) -> String {
     topics.iter().map(|(name, n)| format!("{name} has {n}")).collect::<Vec<_>>().join(", ")
 }
 
-/// How many shards there are: the partition count of the source topics. `None`: asked to stop.
+/// The number of shards, which is the partition count of the source topics. `None`: stop requested.
 pub(super) fn shards<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
     stop: &Stop,
 ) -> Result<Option<u32>, TopicsError> {
-    let sources = SourceTopics::of(&config.topics);
-    let topics = &config.topics;
     let mut found = Vec::new();
     let mut missing = Vec::new();
-    let outputs = [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters];
-    for (place, name) in sources.names().iter().chain(outputs).enumerate() {
-        let Some(partitions) = ask(client, config, name, stop)? else { return Ok(None) };
+    // The restore checks the state topic itself.
+    for role in TopicRole::ALL.into_iter().filter(|role| *role != TopicRole::State) {
+        let name = config.topics.name(role);
+        let Some(partitions) = partition_count(client, config, name, stop)? else { return Ok(None) };
         match partitions {
-            0 => missing.push(name.clone()),
-            n if place < sources.names().len() => found.push((name.clone(), n)),
+            0 => missing.push(name.to_owned()),
+            n if matches!(role, TopicRole::Source(_) | TopicRole::Rerouted) => found.push((name.to_owned(), n)),
             _ => {}
         }
     }
@@ -85,8 +83,8 @@ pub(super) fn shards<C: ClientContext>(
     Ok(u32::try_from(count).ok())
 }
 
-/// The partition count of a topic, 0 if there is none; waits for brokers. `None`: asked to stop.
-fn ask<C: ClientContext>(
+/// The partition count of a topic, 0 if it does not exist; waits for brokers. `None`: stop requested.
+fn partition_count<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
     topic: &str,
@@ -94,25 +92,25 @@ fn ask<C: ClientContext>(
 ) -> Result<Option<usize>, TopicsError> {
     let started = Instant::now();
     while !stop.is_set() {
-        match client.fetch_metadata(Some(topic), ASK) {
+        match client.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
             Ok(metadata) => {
                 let partitions = metadata.topics().first().map_or(Some(0), partitions);
                 if let Some(partitions) = partitions {
                     return Ok(Some(partitions));
                 }
-                // Its leaders are being elected.
+                // Leader election is in progress.
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err(cause) if started.elapsed() > REACH => {
+            Err(cause) if started.elapsed() > CONNECT_TIMEOUT => {
                 return Err(TopicsError::Unreachable { bootstrap: config.kafka.bootstrap.clone(), cause });
             }
-            Err(error) => tracing::warn!("reach Kafka at {}: {error}; trying again", config.kafka.bootstrap),
+            Err(error) => tracing::warn!("reach Kafka at {}: {error}; retrying", config.kafka.bootstrap),
         }
     }
     Ok(None)
 }
 
-/// `None`: it is there, but cannot be used yet.
+/// The partition count of a topic; `None`: it exists, but has no leader yet.
 fn partitions(topic: &MetadataTopic) -> Option<usize> {
     match topic.error().map(RDKafkaErrorCode::from) {
         None => Some(topic.partitions().len()),
@@ -121,52 +119,52 @@ fn partitions(topic: &MetadataTopic) -> Option<usize> {
     }
 }
 
-/// How topics should be.
+/// The required topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Creates those that are missing.
+    /// Whether to create missing topics.
     pub create: bool,
-    /// The partition count; `None`: that of the source topics that exist, else [`PARTITIONS`].
+    /// The partition count; `None`: that of the existing source topics, otherwise [`PARTITIONS`].
     pub partitions: Option<u32>,
-    /// Replicas of topics that are created.
+    /// Replication factor of created topics.
     pub replication: u16,
 }
 
-/// The partition count of new topics, if nothing else is said: a ceiling of processes and of workers.
+/// The default partition count of new topics: the upper bound of the number of processes and workers.
 pub const PARTITIONS: u32 = 12;
 
-/// What became of one topic.
+/// The result for one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The topic.
     pub topic: String,
-    /// Its partition count; 0 if there is none.
+    /// Its partition count; 0 if it does not exist.
     pub partitions: usize,
-    /// It was made just now.
+    /// Whether it was created by this call.
     pub created: bool,
-    /// What is not as it must be, in words.
-    pub differs: Vec<String>,
+    /// Descriptions of what is wrong.
+    pub problems: Vec<String>,
 }
 
-/// What was found, a line a topic.
+/// The results, one line per topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report(pub Vec<Line>);
 
 impl Report {
-    /// Whether everything is as it must be.
-    pub fn is_good(&self) -> bool {
-        self.0.iter().all(|line| line.differs.is_empty())
+    /// Whether there are no problems.
+    pub fn is_ok(&self) -> bool {
+        self.0.iter().all(|line| line.problems.is_empty())
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|line| line.topic.len()).max().unwrap_or(0);
-        for Line { topic, partitions, created, differs } in &self.0 {
-            let verdict = match (differs.is_empty(), created) {
-                (false, _) => differs.join("; "),
+        for Line { topic, partitions, created, problems } in &self.0 {
+            let verdict = match (problems.is_empty(), created) {
+                (false, _) => problems.join("; "),
                 (true, true) => "created".into(),
-                (true, false) => "good".into(),
+                (true, false) => "ok".into(),
             };
             writeln!(f, "{topic:width$}  {partitions:4} partitions  {verdict}")?;
         }
@@ -174,39 +172,39 @@ impl fmt::Display for Report {
     }
 }
 
-/// What a topic is for: settings that it must have, and further ones that it is created with.
+/// The purpose of a topic: its required settings, and additional ones for its creation.
 struct Purpose<'a> {
+    role: TopicRole,
     topic: &'a str,
-    /// Shards are made of it.
+    /// Its partitions belong to shards.
     sharded: bool,
     compacted: bool,
     extra: &'static [(&'static str, &'static str)],
 }
 
 fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
-    let kept = |topic, sharded| Purpose { topic, sharded, compacted: false, extra: &[] };
-    let compacted = |topic, sharded, extra| Purpose { topic, sharded, compacted: true, extra };
-    vec![
-        kept(topics.crm.name.as_str(), true),
-        kept(topics.telephony.name.as_str(), true),
-        kept(topics.email.name.as_str(), true),
-        kept(&topics.rerouted, true),
-        // A restore reads it whole: what is outdated is to be cleaned away early.
-        compacted(&topics.state, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
-        kept(&topics.alerts, false),
-        compacted(&topics.metrics, false, &[]),
-        kept(&topics.reviews, false),
-        // Other people's messages, with headers of ours on top.
-        Purpose { extra: &[("max.message.bytes", "2097152")], ..kept(&topics.dead_letters, false) },
-    ]
+    let purpose = |role| {
+        let (sharded, compacted, extra): (_, _, &[_]) = match role {
+            TopicRole::Source(_) | TopicRole::Rerouted => (true, false, &[]),
+            // A restore reads the whole topic: early compaction keeps it short.
+            TopicRole::State => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
+            TopicRole::Metrics => (false, true, &[]),
+            TopicRole::Alerts | TopicRole::Reviews => (false, false, &[]),
+            // A dead letter is the original message and headers of ours.
+            TopicRole::DeadLetters => (false, false, &[("max.message.bytes", "2097152")]),
+        };
+        Purpose { role, topic: topics.name(role), sharded, compacted, extra }
+    };
+    TopicRole::ALL.into_iter().map(purpose).collect()
 }
 
-/// Verifies all topics of the configuration, and creates those that are missing, if wanted.
+/// Verifies all topics of the configuration, and creates missing ones if requested.
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     let admin = client::admin(&config.kafka)?;
     let purposes = purposes(&config.topics);
     let mut found = count_all(&admin, config, &purposes)?;
-    let sources = purposes.iter().take(3).filter_map(|purpose| found.get(purpose.topic).copied()).max();
+    let sources = purposes.iter().filter(|purpose| matches!(purpose.role, TopicRole::Source(_)));
+    let sources = sources.filter_map(|purpose| found.get(purpose.topic).copied()).max();
     let partitions = wanted.partitions.unwrap_or(sources.map_or(PARTITIONS, |n| n as u32));
     let missing: Vec<_> = purposes.iter().filter(|purpose| !found.contains_key(purpose.topic)).collect();
     let mut created = Vec::new();
@@ -217,27 +215,27 @@ pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     }
     let policies = policies(&admin, &purposes, &found)?;
     let line = |purpose: &Purpose<'_>| {
-        let mut differs = Vec::new();
+        let mut problems = Vec::new();
         let count = found.get(purpose.topic).copied();
         match count {
-            None => differs.push("does not exist".into()),
+            None => problems.push("does not exist".into()),
             Some(n) if purpose.sharded && n != partitions as usize => {
-                differs.push(format!("has {n} partitions instead of {partitions}"));
+                problems.push(format!("expected {partitions} partitions, found {n}"));
             }
             Some(_) => {}
         }
         if let Some(policy) = policies.get(purpose.topic) {
             let is_compacted = policy.split(',').any(|part| part.trim() == "compact");
             if is_compacted != purpose.compacted {
-                let should = if purpose.compacted { "compact" } else { "delete" };
-                differs.push(format!("has cleanup.policy={policy} instead of {should}"));
+                let expected = if purpose.compacted { "compact" } else { "delete" };
+                problems.push(format!("expected cleanup.policy={expected}, found {policy}"));
             }
         }
         Line {
             topic: purpose.topic.into(),
             partitions: count.unwrap_or(0),
             created: created.contains(&purpose.topic),
-            differs,
+            problems,
         }
     };
     Ok(Report(purposes.iter().map(line).collect()))
@@ -249,19 +247,19 @@ type Admin = AdminClient<DefaultClientContext>;
 fn count_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result<BTreeMap<String, usize>, TopicsError> {
     let mut found = BTreeMap::new();
     for Purpose { topic, .. } in purposes {
-        if let Some(n @ 1..) = ask(admin.inner(), config, topic, &Stop::default())? {
+        if let Some(n @ 1..) = partition_count(admin.inner(), config, topic, &Stop::default())? {
             found.insert((*topic).into(), n);
         }
     }
     Ok(found)
 }
 
-/// A topic that was created is known to all brokers a moment later.
+/// Waits until all brokers know the created topics.
 fn await_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result<BTreeMap<String, usize>, TopicsError> {
     let started = Instant::now();
     loop {
         let found = count_all(admin, config, purposes)?;
-        if found.len() == purposes.len() || started.elapsed() > CREATE {
+        if found.len() == purposes.len() || started.elapsed() > ADMIN_TIMEOUT {
             return Ok(found);
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -269,7 +267,7 @@ fn await_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result
 }
 
 fn create(admin: &Admin, missing: &[&Purpose<'_>], partitions: u32, replication: u16) -> Result<(), TopicsError> {
-    // With three replicas one may be away, and what is acknowledged is still on two.
+    // With three replicas one may be offline, and acknowledged messages are still on two.
     let in_sync = replication.saturating_sub(1).max(1).to_string();
     let topics: Vec<_> = missing
         .iter()
@@ -282,14 +280,14 @@ fn create(admin: &Admin, missing: &[&Purpose<'_>], partitions: u32, replication:
             purpose.extra.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         })
         .collect();
-    let options = AdminOptions::new().request_timeout(Some(CREATE)).operation_timeout(Some(CREATE));
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
     let refused = |topic: &str, reason: String| TopicsError::Refused { what: format!("create {topic}"), reason };
     let results = wait(admin.create_topics(&topics, &options))
         .map_err(|error| refused("topics", error.to_string()))?
         .map_err(|error| refused("topics", error.to_string()))?;
     for result in results {
         match result {
-            // Somebody else was faster.
+            // Created concurrently by another process.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => return Err(refused(&topic, code.to_string())),
         }
@@ -310,7 +308,7 @@ fn policies(
         return Ok(BTreeMap::new());
     }
     let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(CREATE));
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let results = wait(admin.describe_configs(&specifiers, &options))
         .map_err(|error| refused(error.to_string()))?
         .map_err(|error| refused(error.to_string()))?;
@@ -324,7 +322,7 @@ fn policies(
     Ok(policies)
 }
 
-/// Waits for an answer to the admin client, which has a thread of its own.
+/// Waits for a response of the admin client, which has its own thread.
 fn wait<T>(answer: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().build()?.block_on(answer))
 }
@@ -334,21 +332,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_differs() {
-        let line = |topic: &str, created, differs: &[&str]| Line {
+    fn a_report_lists_problems() {
+        let line = |topic: &str, created, problems: &[&str]| Line {
             topic: topic.into(),
             partitions: 4,
             created,
-            differs: differs.iter().map(|text| (*text).into()).collect(),
+            problems: problems.iter().map(|text| (*text).into()).collect(),
         };
         let report = Report(vec![line("crm.events", false, &[]), line("x", true, &[])]);
-        assert!(report.is_good());
-        assert_eq!(report.to_string(), "crm.events     4 partitions  good\nx              4 partitions  created\n");
-        assert!(!Report(vec![line("x", false, &["does not exist"])]).is_good());
+        assert!(report.is_ok());
+        assert_eq!(report.to_string(), "crm.events     4 partitions  ok\nx              4 partitions  created\n");
+        assert!(!Report(vec![line("x", false, &["does not exist"])]).is_ok());
     }
 
     #[test]
-    fn unequal_counts_are_named() {
+    fn unequal_partition_counts_are_listed() {
         let error = TopicsError::Unequal(vec![("a".into(), 4), ("b".into(), 6)]);
         assert!(error.to_string().ends_with("but a has 4, b has 6"), "{error}");
     }

@@ -1,14 +1,14 @@
-//! Owns the transactional producer: what a transaction is made of, and what an error of it means.
+//! Owns the transactional producer: the steps of a transaction, and the classification of its errors.
 //!
-//! What librdkafka calls retriable is called again, for as long as it takes; what asks for an abort is the caller's to
-//! make again; anything else is the end. Every call is timed by a [`Heartbeat`], for some hang past their timeouts.
+//! Retriable errors are retried without limit; after errors that require an abort the caller retries the transaction;
+//! all other errors are fatal. Every call is timed by a [`Heartbeat`], because some calls hang past their timeouts.
 //!
-//! **What a commit costs.** `BaseProducer::commit_transaction` first calls its own `flush`, and that one sleeps in slices
-//! of 100 ms that nothing cuts short: with anything in the queue a commit takes 103 ms (p50 on a real broker, as on the
-//! mock cluster). So we serve the delivery reports ourselves until the queue is empty, and commit then: 3 ms with an alert
-//! or two (p50; p99 20 ms), half of it for the offsets. `linger.ms` comes on top in full. A transaction
-//! that begins right after another waits some 10 ms more: the coordinator still writes the markers of the one before
-//! (CONCURRENT_TRANSACTIONS), and librdkafka asks again after `retry.backoff.ms`.
+//! **Cost of a commit.** `BaseProducer::commit_transaction` first calls its own `flush`, which sleeps in
+//! uninterruptible slices of 100 ms: with anything in the queue a commit takes 103 ms (p50 on a real broker and on the
+//! mock cluster). So we serve delivery reports ourselves until the queue is empty, and then commit: 3 ms with one or
+//! two alerts (p50; p99 20 ms), half of it for the offsets. `linger.ms` adds to this in full. A transaction that begins
+//! right after another one waits about 10 ms longer: the coordinator still writes the markers of the previous one
+//! (CONCURRENT_TRANSACTIONS), and librdkafka retries after `retry.backoff.ms`.
 
 use super::commit::CommitError;
 use super::producer::Deliveries;
@@ -22,22 +22,22 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long one call may wait; those that time out are called again.
-const CALL: Duration = Duration::from_secs(5);
-/// So long brokers are waited for at the start.
-const REACH: Duration = Duration::from_secs(60);
+/// Timeout of one call; a call that times out is repeated.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for brokers at the start.
+const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Since when the commit thread has been inside librdkafka.
+/// When the commit thread entered its current librdkafka call.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat(Mutex<Option<Instant>>);
 
 impl Heartbeat {
-    /// For how long the present call has lasted.
-    pub(super) fn held(&self) -> Duration {
+    /// How long the current call has taken so far.
+    pub(super) fn elapsed(&self) -> Duration {
         lock(&self.0).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    fn around<T>(&self, call: impl FnOnce() -> T) -> T {
+    fn time<T>(&self, call: impl FnOnce() -> T) -> T {
         *lock(&self.0) = Some(Instant::now());
         let result = call();
         *lock(&self.0) = None;
@@ -45,58 +45,63 @@ impl Heartbeat {
     }
 }
 
-/// Makes the producer transactional: waits until no earlier transaction of its name is open. `false`: asked to stop.
-pub(super) fn begin(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CommitError> {
+/// Initializes transactions: waits until no earlier transaction of this transactional id is open. `false`: stop
+/// requested.
+pub(super) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CommitError> {
     let started = Instant::now();
     while !stop.is_set() {
-        match producer.init_transactions(CALL) {
+        match producer.init_transactions(CALL_TIMEOUT) {
             Ok(()) => return Ok(true),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && started.elapsed() < REACH => {
-                tracing::info!("begin transactions: {error}; trying again");
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && started.elapsed() < INIT_TIMEOUT => {
+                tracing::info!("init transactions: {error}; retrying");
                 producer.poll(Duration::ZERO);
             }
-            Err(cause) => return Err(CommitError::Call { what: "begin transactions", cause }),
+            Err(cause) => return Err(CommitError::Call { what: "init transactions", cause }),
         }
     }
     Ok(false)
 }
 
-/// Why a try came to nothing.
+/// Why an attempt failed.
 pub(super) enum Failure {
-    /// Abort and try again.
+    /// Abort and retry.
     Abort(RDKafkaErrorCode),
     Fatal(CommitError),
 }
 
-/// Events that are served at a time.
-const SERVED: usize = 16;
+/// Polls per call of [`Transactions::serve`]: each poll serves one event, and errors come in bursts.
+const POLLS: usize = 16;
 
-/// Makes transactions, one after another.
+/// Runs transactions, one after another.
 pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
-    pulse: Arc<Heartbeat>,
+    heartbeat: Arc<Heartbeat>,
     observer: Arc<dyn Observer>,
     sent: u32,
 }
 
 impl Transactions {
-    pub(super) fn new(producer: BaseProducer<Deliveries>, pulse: Arc<Heartbeat>, observer: Arc<dyn Observer>) -> Self {
-        Self { producer, pulse, observer, sent: 0 }
+    pub(super) fn new(
+        producer: BaseProducer<Deliveries>,
+        heartbeat: Arc<Heartbeat>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { producer, heartbeat, observer, sent: 0 }
     }
 
-    /// Serves what waits to be served, for whoever has nothing to send: an event a call, and errors may come in droves.
+    /// Serves the producer's events (delivery reports, errors); needed while nothing is sent.
     pub(super) fn serve(&self) {
-        for _ in 0..SERVED {
+        for _ in 0..POLLS {
             self.producer.poll(Duration::ZERO);
         }
     }
 
-    /// Opens a transaction.
+    /// Begins a transaction.
     pub(super) fn open(&self) -> Result<(), Failure> {
         self.call("begin a transaction", |producer| producer.begin_transaction())
     }
 
-    /// Puts a record into the producer's queue, waiting for room.
+    /// Puts a record into the producer's queue; waits while it is full.
     pub(super) fn send(&mut self, record: OutputRecord<'_>) -> Result<(), Failure> {
         self.sent = self.sent.wrapping_add(1);
         if self.sent.is_multiple_of(1024) {
@@ -107,9 +112,9 @@ impl Transactions {
         loop {
             let cause = match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     self.producer.poll(Duration::from_millis(1));
-                    record = back;
+                    record = returned;
                     continue;
                 }
                 Err((cause, _)) => cause,
@@ -121,27 +126,27 @@ impl Transactions {
         }
     }
 
-    /// Puts source offsets into the transaction; the broker refuses them if the group has moved on.
+    /// Adds source offsets to the transaction; the coordinator refuses them if the generation or the member is stale.
     pub(super) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
-        let send = |producer: &BaseProducer<_>| producer.send_offsets_to_transaction(offsets, group, CALL);
+        let send = |producer: &BaseProducer<_>| producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT);
         self.call("send offsets to the transaction", send)
     }
 
     /// Waits until all records are delivered, and commits.
     pub(super) fn commit(&self) -> Result<(), Failure> {
         self.drain();
-        self.call("commit the transaction", |producer| producer.commit_transaction(CALL))
+        self.call("commit the transaction", |producer| producer.commit_transaction(CALL_TIMEOUT))
     }
 
-    /// Takes the transaction back.
+    /// Aborts the transaction.
     pub(super) fn abort(&self) -> Result<(), CommitError> {
         loop {
-            // In short calls: librdkafka waits for delivery reports that only we can serve.
-            let result = self.pulse.around(|| self.producer.abort_transaction(Duration::from_millis(200)));
+            // Short timeouts: librdkafka waits for delivery reports that are served only between the calls.
+            let result = self.heartbeat.time(|| self.producer.abort_transaction(Duration::from_millis(200)));
             self.producer.poll(Duration::ZERO);
             match result {
                 Ok(()) => return Ok(()),
@@ -154,7 +159,7 @@ impl Transactions {
         }
     }
 
-    /// Serves delivery reports until there is nothing left to deliver: `message.timeout.ms` bounds it.
+    /// Serves delivery reports until nothing is in flight; bounded by `message.timeout.ms`.
     pub(super) fn drain(&self) {
         let mut pause = Duration::from_micros(100);
         while self.producer.in_flight_count() > 0 {
@@ -166,24 +171,24 @@ impl Transactions {
         }
     }
 
-    /// Calls until it succeeds or says that calling again is of no use.
+    /// Repeats a call until it succeeds or its error is not retriable.
     fn call(
         &self,
         what: &'static str,
         call: impl Fn(&BaseProducer<Deliveries>) -> KafkaResult<()>,
     ) -> Result<(), Failure> {
         loop {
-            match self.pulse.around(|| call(&self.producer)) {
+            match self.heartbeat.time(|| call(&self.producer)) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.is_retriable() => {
-                    tracing::debug!("{what}: {error}; calling again");
+                    tracing::debug!("{what}: {error}; retrying");
                     self.drain();
                     self.observer.alive(Part::Commit);
                 }
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.txn_requires_abort() => {
                     return Err(Failure::Abort(error.code()));
                 }
-                // Records that are not delivered yet: the next call waits again.
+                // Some records are not delivered yet: the next call waits again.
                 Err(KafkaError::Flush(_)) => self.drain(),
                 Err(cause) => return Err(Failure::Fatal(CommitError::Call { what, cause })),
             }

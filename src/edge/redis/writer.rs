@@ -1,8 +1,9 @@
-//! Owns the thread that writes the live view: connecting, one batch after another, and the whole of it.
+//! The thread that writes the live view: connection, committed batches and full rewrites.
 //!
-//! A company's keys have its id in braces, so that a Redis Cluster keeps them together; braces in the id are written as in
-//! addresses (`%7B`), so that no id can be mistaken for another's key. When the view is written whole, open alerts and the
-//! list of subjects are replaced in one transaction; rows, which are many, by groups of subjects, each subject at once.
+//! The keys of a tenant contain its id in braces (a hash tag), so that a Redis Cluster keeps them in one slot; braces
+//! in the id are percent-encoded (`%7B`), so that no id can collide with another tenant's key. A full rewrite replaces
+//! the open alerts and the list of subjects of a tenant in one transaction; rows, which are many, in one transaction
+//! per group of subjects, so that each subject is replaced atomically.
 
 use super::{CommittedBatch, LiveViewSource};
 use crate::codec::json;
@@ -20,24 +21,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A Redis that takes longer to answer is away.
-const ANSWER: Duration = Duration::from_secs(2);
-/// Between two attempts to reach it, at first and at most.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often the thread looks up when nothing is committed.
-const LOOK: Duration = Duration::from_millis(200);
-/// Rows that are written in one go, and subjects.
-const ROWS: usize = 1000;
-const SUBJECTS: usize = 200;
-/// A Redis that nothing was asked of for so long is asked whether it is there.
-const SILENCE: Duration = Duration::from_secs(1);
-/// After a stop, what waits must be written within this time.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Redis counts as unavailable if a response takes longer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Backoff between connection attempts.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How often the thread wakes up when nothing is committed.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Rows per pipeline, and subjects per transaction of a rewrite.
+const ROWS_PER_BATCH: usize = 1000;
+const SUBJECTS_PER_BATCH: usize = 200;
+/// Redis is pinged after this long without a request.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Time limit for publishing queued batches before a full rewrite.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The subject of a company's own rows.
+/// The subject of rows about a tenant as a whole.
 const TENANT: &str = "tenant";
-/// Ends of keys.
+/// Key suffixes.
 const ALERTS_KEY: &str = "alerts";
 const SUBJECTS_KEY: &str = "subjects";
 
@@ -48,16 +49,16 @@ pub(super) struct Writer {
     ttl: Duration,
     source: LiveViewSource,
     metrics: Arc<LiveViewMetrics>,
-    torn: Arc<AtomicBool>,
-    /// When to try to connect again, and how long to wait after that.
-    again: Instant,
-    pause: Duration,
-    /// When it was last written whole.
-    whole: Option<Instant>,
-    /// When it last answered.
-    answered: Instant,
-    /// Whether somebody was told that Redis is away.
-    told: bool,
+    incomplete: Arc<AtomicBool>,
+    /// When to connect again, and the backoff after that attempt.
+    retry_at: Instant,
+    backoff: Duration,
+    /// Time of the last full rewrite.
+    rewritten_at: Option<Instant>,
+    /// Time of the last response.
+    answered_at: Instant,
+    /// Whether it was logged that Redis is unavailable.
+    unavailable_logged: bool,
 }
 
 impl Writer {
@@ -66,7 +67,7 @@ impl Writer {
         settings: &config::Redis,
         source: LiveViewSource,
         metrics: Arc<LiveViewMetrics>,
-        torn: Arc<AtomicBool>,
+        incomplete: Arc<AtomicBool>,
     ) -> Self {
         Self {
             client,
@@ -75,29 +76,29 @@ impl Writer {
             ttl: Duration::from_millis(settings.ttl.0.unsigned_abs()),
             source,
             metrics,
-            torn,
-            again: Instant::now(),
-            pause: PAUSE,
-            whole: None,
-            answered: Instant::now(),
-            told: false,
+            incomplete,
+            retry_at: Instant::now(),
+            backoff: MIN_BACKOFF,
+            rewritten_at: None,
+            answered_at: Instant::now(),
+            unavailable_logged: false,
         }
     }
 
-    /// Writes until nothing can come any more.
+    /// Writes until the queue is disconnected.
     pub(super) fn run(mut self, batches: &Receiver<CommittedBatch>) {
         loop {
-            let batch = batches.recv_timeout(LOOK);
+            let batch = batches.recv_timeout(POLL_INTERVAL);
             self.metrics.set_queued(batches.len());
-            let over = matches!(batch, Err(RecvTimeoutError::Disconnected));
+            let disconnected = matches!(batch, Err(RecvTimeoutError::Disconnected));
             if self.connect() {
-                let written = self.write(batch.ok(), batches);
-                self.heed(written);
+                let result = self.write(batch.ok(), batches);
+                self.handle(result);
             } else if batch.is_ok() {
                 self.metrics.dropped(1);
-                self.torn.store(true, Ordering::Relaxed);
+                self.incomplete.store(true, Ordering::Relaxed);
             }
-            if over {
+            if disconnected {
                 return;
             }
             if self.connection.is_none() && batches.is_empty() {
@@ -106,70 +107,70 @@ impl Writer {
         }
     }
 
-    /// Whether there is a connection by now.
+    /// Connects if it is time to; whether there is a connection.
     fn connect(&mut self) -> bool {
-        if self.connection.is_none() && Instant::now() >= self.again {
-            let connected = self.client.get_connection_with_timeout(ANSWER).and_then(|connection| {
-                connection.set_read_timeout(Some(ANSWER))?;
-                connection.set_write_timeout(Some(ANSWER))?;
+        if self.connection.is_none() && Instant::now() >= self.retry_at {
+            let connected = self.client.get_connection_with_timeout(RESPONSE_TIMEOUT).and_then(|connection| {
+                connection.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+                connection.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
                 Ok(connection)
             });
             match connected {
                 Ok(connection) => {
                     self.connection = Some(connection);
-                    self.torn.store(true, Ordering::Relaxed);
+                    self.incomplete.store(true, Ordering::Relaxed);
                 }
-                Err(error) => self.lose(&error),
+                Err(error) => self.disconnect(&error),
             }
         }
         self.connection.is_some()
     }
 
-    /// Goes on, or waits before it tries again.
-    fn heed(&mut self, written: RedisResult<()>) {
-        match written {
+    /// Records a success, or disconnects after an error.
+    fn handle(&mut self, result: RedisResult<()>) {
+        match result {
             Ok(()) => {
-                if self.told {
-                    tracing::info!("redis: the live view is whole again");
+                if self.unavailable_logged {
+                    tracing::info!("redis: connected; live view complete again");
                 }
-                (self.told, self.pause) = (false, PAUSE);
+                (self.unavailable_logged, self.backoff) = (false, MIN_BACKOFF);
                 self.metrics.set_connected(true);
             }
-            Err(error) => self.lose(&error),
+            Err(error) => self.disconnect(&error),
         }
     }
 
-    fn lose(&mut self, error: &redis::RedisError) {
+    fn disconnect(&mut self, error: &redis::RedisError) {
         self.connection = None;
-        self.torn.store(true, Ordering::Relaxed);
+        self.incomplete.store(true, Ordering::Relaxed);
         self.metrics.set_connected(false);
         self.metrics.error();
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!("redis: {error}; the stream goes on without the live view");
+        if !std::mem::replace(&mut self.unavailable_logged, true) {
+            tracing::warn!("redis unavailable: {error}; processing continues without the live view");
         }
-        self.again = Instant::now() + self.pause;
-        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        self.retry_at = Instant::now() + self.backoff;
+        self.backoff = MAX_BACKOFF.min(self.backoff * 2);
     }
 
-    /// Writes a batch; all of the view, if something is missing or its keys grow old.
+    /// Writes a batch, or the full view if something may be missing or its keys are to be refreshed.
     fn write(&mut self, batch: Option<CommittedBatch>, batches: &Receiver<CommittedBatch>) -> RedisResult<()> {
-        let stale = self.whole.is_none_or(|whole| whole.elapsed() >= self.ttl / 3);
-        if !stale && !self.torn.load(Ordering::Relaxed) {
+        let stale = self.rewritten_at.is_none_or(|at| at.elapsed() >= self.ttl / 3);
+        if !stale && !self.incomplete.load(Ordering::Relaxed) {
             return match batch {
                 Some(batch) => self.write_batch(&batch, true),
-                None => self.ask(),
+                None => self.ping(),
             };
         }
-        // What waits is older than what is written now, but whoever listens should hear of it.
-        let deadline = Instant::now() + LAST_WORDS;
+        // Queued batches are older than the rewrite, but subscribers must still receive their alerts.
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         let mut waiting = batch;
         while let Some(batch) = waiting {
             self.write_batch(&batch, false)?;
             waiting = if Instant::now() < deadline { batches.try_recv().ok() } else { None };
         }
-        self.torn.store(false, Ordering::Relaxed);
-        self.write_whole()?;
-        self.whole = Some(Instant::now());
+        self.incomplete.store(false, Ordering::Relaxed);
+        self.rewrite()?;
+        self.rewritten_at = Some(Instant::now());
         self.metrics.whole();
         Ok(())
     }
@@ -178,9 +179,9 @@ impl Writer {
         key(&self.prefix, tenant.as_str(), rest)
     }
 
-    /// Asks whether Redis is there, if nothing else was asked of it for a while.
-    fn ask(&mut self) -> RedisResult<()> {
-        if self.answered.elapsed() < SILENCE {
+    /// Pings Redis if there was no response for a while.
+    fn ping(&mut self) -> RedisResult<()> {
+        if self.answered_at.elapsed() < PING_INTERVAL {
             return Ok(());
         }
         let mut pipe = redis::pipe();
@@ -188,26 +189,26 @@ impl Writer {
         self.send(pipe)
     }
 
-    /// Publishes alerts, and keeps them and rows where services look for them; `keep`: else they are only published.
-    fn write_batch(&mut self, batch: &CommittedBatch, keep: bool) -> RedisResult<()> {
-        let written = self.try_batch(batch, keep);
-        match written {
+    /// Publishes alerts; with `store`, also updates the stored alerts and rows.
+    fn write_batch(&mut self, batch: &CommittedBatch, store: bool) -> RedisResult<()> {
+        let result = self.try_batch(batch, store);
+        match result {
             Ok(()) => self.metrics.written(),
             Err(_) => self.metrics.dropped(1),
         }
-        written
+        result
     }
 
-    fn try_batch(&mut self, batch: &CommittedBatch, keep: bool) -> RedisResult<()> {
+    fn try_batch(&mut self, batch: &CommittedBatch, store: bool) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         for alert in &batch.alerts {
             let key = self.key(&alert.tenant, ALERTS_KEY);
-            let text = self.written(alert);
-            if keep {
+            let text = self.encode(alert);
+            if store {
                 match alert.status {
                     Status::Firing | Status::Escalated => {
                         pipe.hset(&key, alert.id.to_string(), &text).ignore();
-                        pipe.expire(&key, self.seconds()).ignore();
+                        pipe.expire(&key, self.ttl_seconds()).ignore();
                     }
                     Status::Resolved | Status::Retracted => drop(pipe.hdel(&key, alert.id.to_string()).ignore()),
                     Status::Raised => {}
@@ -216,28 +217,28 @@ impl Writer {
             pipe.publish(&key, text).ignore();
         }
         self.send(pipe)?;
-        if keep {
-            for rows in batch.rows.chunks(ROWS) {
+        if store {
+            for rows in batch.rows.chunks(ROWS_PER_BATCH) {
                 self.write_rows(rows)?;
             }
         }
         Ok(())
     }
 
-    /// Writes all rows and open alerts from memory, in the place of all that was there.
-    fn write_whole(&mut self) -> RedisResult<()> {
-        let snapshots = self.source.board.snapshots();
+    /// Replaces all rows and open alerts by those in memory.
+    fn rewrite(&mut self) -> RedisResult<()> {
+        let snapshots = self.source.live_state.snapshots();
         let mut old = redis::pipe();
-        old.zrembyscore(self.tenants(), 0, clock::now().0 / 1000 - self.seconds()).ignore();
+        old.zrembyscore(self.tenants_key(), 0, clock::now().0 / 1000 - self.ttl_seconds()).ignore();
         self.send(old)?;
         for snapshot in &snapshots {
             let subjects: Vec<_> = by_subject(&snapshot.rows).into_iter().collect();
-            for some in subjects.chunks(SUBJECTS) {
+            for group in subjects.chunks(SUBJECTS_PER_BATCH) {
                 let mut pipe = redis::pipe();
                 pipe.atomic();
-                for ((tenant, subject), rows) in some {
+                for ((tenant, subject), rows) in group {
                     pipe.del(self.key(tenant, &row_key(subject))).ignore();
-                    self.keep_rows(&mut pipe, tenant, subject, rows);
+                    self.store_rows(&mut pipe, tenant, subject, rows);
                 }
                 self.send(pipe)?;
             }
@@ -246,42 +247,42 @@ impl Writer {
             if !subjects.is_empty() {
                 let key = self.key(&snapshot.tenant, SUBJECTS_KEY);
                 let names: Vec<&str> = subjects.iter().map(|((_, subject), _)| subject.as_str()).collect();
-                pipe.del(&key).ignore().sadd(&key, names).ignore().expire(&key, self.seconds()).ignore();
+                pipe.del(&key).ignore().sadd(&key, names).ignore().expire(&key, self.ttl_seconds()).ignore();
             }
             let key = self.key(&snapshot.tenant, ALERTS_KEY);
             pipe.del(&key).ignore();
-            let open = self.source.view.alerts(&snapshot.tenant);
+            let open = self.source.open_alerts.alerts(&snapshot.tenant);
             for alert in &open {
-                pipe.hset(&key, alert.id.to_string(), self.written(alert)).ignore();
+                pipe.hset(&key, alert.id.to_string(), self.encode(alert)).ignore();
             }
             if !open.is_empty() {
-                pipe.expire(&key, self.seconds()).ignore();
+                pipe.expire(&key, self.ttl_seconds()).ignore();
             }
             self.send(pipe)?;
         }
-        // Last of all, so that whoever finds a company here finds the rest of it.
+        // Last, so that a tenant is listed only once the rest of its keys is complete.
         let mut pipe = redis::pipe();
         for snapshot in snapshots.iter().filter(|snapshot| !snapshot.rows.is_empty()) {
-            self.list(&mut pipe, &snapshot.tenant);
+            self.index_tenant(&mut pipe, &snapshot.tenant);
         }
         self.send(pipe)
     }
 
-    /// Writes rows, those of a subject at once.
+    /// Writes rows, grouped by subject.
     fn write_rows(&mut self, rows: &[Row]) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         for ((tenant, subject), rows) in by_subject(rows) {
             let names = self.key(tenant, SUBJECTS_KEY);
-            self.keep_rows(&mut pipe, tenant, &subject, &rows);
-            pipe.sadd(&names, &subject).ignore().expire(&names, self.seconds()).ignore();
+            self.store_rows(&mut pipe, tenant, &subject, &rows);
+            pipe.sadd(&names, &subject).ignore().expire(&names, self.ttl_seconds()).ignore();
             if subject == TENANT {
-                self.list(&mut pipe, tenant);
+                self.index_tenant(&mut pipe, tenant);
             }
         }
         self.send(pipe)
     }
 
-    fn keep_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str, rows: &[&Row]) {
+    fn store_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str, rows: &[&Row]) {
         let window = |row: &&Row| {
             let mut text = Vec::new();
             json::encode_row(row, &mut text);
@@ -289,26 +290,26 @@ impl Writer {
         };
         let windows: Vec<(String, Vec<u8>)> = rows.iter().map(window).collect();
         let key = self.key(tenant, &row_key(subject));
-        pipe.hset_multiple(&key, &windows).ignore().expire(&key, self.seconds()).ignore();
+        pipe.hset_multiple(&key, &windows).ignore().expire(&key, self.ttl_seconds()).ignore();
     }
 
-    /// Notes that a company was written now.
-    fn list(&self, pipe: &mut Pipeline, tenant: &TenantId) {
-        let key = self.tenants();
-        pipe.zadd(&key, tenant.as_str(), clock::now().0 / 1000).ignore().expire(&key, self.seconds()).ignore();
+    /// Sets the time of the last write in the index of tenants.
+    fn index_tenant(&self, pipe: &mut Pipeline, tenant: &TenantId) {
+        let key = self.tenants_key();
+        pipe.zadd(&key, tenant.as_str(), clock::now().0 / 1000).ignore().expire(&key, self.ttl_seconds()).ignore();
     }
 
-    fn tenants(&self) -> String {
+    fn tenants_key(&self) -> String {
         format!("{}:tenants", self.prefix)
     }
 
-    fn written(&self, alert: &Alert) -> Vec<u8> {
+    fn encode(&self, alert: &Alert) -> Vec<u8> {
         let mut text = Vec::new();
         json::encode_alert(alert, &rule::message(alert, self.source.language), &mut text);
         text
     }
 
-    fn seconds(&self) -> i64 {
+    fn ttl_seconds(&self) -> i64 {
         self.ttl.as_secs().try_into().unwrap_or(i64::MAX)
     }
 
@@ -317,12 +318,12 @@ impl Writer {
             Some(connection) if !pipe.is_empty() => pipe.exec(connection)?,
             _ => return Ok(()),
         }
-        self.answered = Instant::now();
+        self.answered_at = Instant::now();
         Ok(())
     }
 }
 
-/// Rows by whom they are about.
+/// Rows by tenant and subject.
 fn by_subject(rows: &[Row]) -> BTreeMap<(&TenantId, String), Vec<&Row>> {
     let mut subjects = BTreeMap::<_, Vec<&Row>>::new();
     for row in rows {
@@ -353,13 +354,13 @@ mod tests {
     use super::key;
 
     #[test]
-    fn no_company_can_be_mistaken_for_anothers_key() {
+    fn keys_of_different_tenants_never_collide() {
         assert_eq!(key("funnelwatch", "acme", "alerts"), "funnelwatch:{acme}:alerts");
         let ids = ["a", "a}:row:manager:1", "a%7D:row:manager:1", "{a", "}", "", "a:b", "%"];
         let keys: Vec<_> = ids.iter().map(|id| key("f", id, "alerts")).collect();
-        for (place, one) in keys.iter().enumerate() {
+        for (index, one) in keys.iter().enumerate() {
             assert_eq!((one.matches('{').count(), one.matches('}').count()), (1, 1), "{one}: one hash tag");
-            assert!(keys[place + 1..].iter().all(|other| other != one), "{one}");
+            assert!(keys[index + 1..].iter().all(|other| other != one), "{one}");
         }
         assert_ne!(key("f", "a}:row:manager:1", "alerts"), key("f", "a", "row:manager:1}:alerts"));
     }

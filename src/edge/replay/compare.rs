@@ -1,13 +1,13 @@
-//! Owns the back-test: what becomes of the alerts when the same events are judged by other norms. Pure.
+//! Compares the alerts of two replays of the same events under different norms. Pure.
 //!
-//! **What is compared is violations, not statuses.** The statuses of one `alert_id` are one [`Life`]; a life that was
-//! retracted never was, and is left out.
+//! **Violations are compared, not statuses.** The statuses of one `alert_id` form one [`Life`]; retracted ones are
+//! ignored.
 //!
-//! **The same violation has the same id under both norms**, as ids know the anchor and no deadline. Only where the norm
-//! decides when a violation begins (the rules over windows: their anchor is the instant at which a figure left its norm)
-//! ids differ; so what is left over is paired if tenant, rule and subject are the same and the spans from anchor to end
-//! overlap. A pair is one of one and one: where one long violation takes the place of two short ones, one of the two is
-//! changed and the other removed. So **new = old + added − removed**, always.
+//! **The same violation has the same id under both norms**, because the id depends on the anchor and not on the
+//! deadline. Ids differ only for rules over windows, where the norm decides when a violation begins (the anchor is the
+//! instant at which a figure left its norm). So unmatched violations are paired if tenant, rule and subject are equal
+//! and the spans from anchor to end overlap. Pairs are one to one: if one long violation replaces two short ones, one
+//! of the two is changed and the other removed. So **new = old + added − removed** always holds.
 
 use crate::domain::alert::{Alert, Status};
 use crate::domain::id::TenantId;
@@ -17,28 +17,29 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-/// A violation from its beginning to its end.
+/// A violation from its first status to its last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Life {
-    /// Dated, and charged to a manager, as it began; severity, level, status and the rest as they were at the end.
+    /// Time, manager and department of the first status; severity, level, status and everything else of the last.
     pub alert: Alert,
-    /// When it ended; `None`: it lasts.
+    /// When it ended; `None`: it is open.
     pub ended: Option<Timestamp>,
 }
 
-/// Something that differs.
+/// A difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlertChange {
-    /// Only the new norms find it.
+    /// Only under the new norms.
     Added,
-    /// Only the old ones do.
+    /// Only under the old norms.
     Removed,
-    /// Both do, with another deadline, severity, level or manager, or (over windows) with another beginning.
+    /// Under both, with a different deadline, severity, level or manager, or (rules over windows) a different
+    /// beginning.
     Changed,
 }
 
 impl AlertChange {
-    /// The name in outputs.
+    /// The name in output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -48,24 +49,24 @@ impl AlertChange {
     }
 }
 
-/// One violation under the old norms, the new ones, or both.
+/// One violation under the old norms, the new norms, or both.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Only the new norms find it.
+    /// Only under the new norms.
     New(Life),
-    /// Only the old ones do.
+    /// Only under the old norms.
     Old(Life),
-    /// Both do.
+    /// Under both.
     Both {
         /// Under the old norms.
         old: Box<Life>,
-        /// Under the new ones.
+        /// Under the new norms.
         new: Life,
     },
 }
 
 impl Verdict {
-    /// How it went under the old norms.
+    /// The violation under the old norms.
     pub fn under_old(&self) -> Option<&Life> {
         match self {
             Self::Old(old) => Some(old),
@@ -74,7 +75,7 @@ impl Verdict {
         }
     }
 
-    /// How it went under the new norms.
+    /// The violation under the new norms.
     pub fn under_new(&self) -> Option<&Life> {
         match self {
             Self::New(new) | Self::Both { new, .. } => Some(new),
@@ -82,33 +83,33 @@ impl Verdict {
         }
     }
 
-    /// What differs; `None`: nothing does.
+    /// The difference; `None`: there is none.
     pub fn change(&self) -> Option<AlertChange> {
         match self {
             Self::New(_) => Some(AlertChange::Added),
             Self::Old(_) => Some(AlertChange::Removed),
             Self::Both { old, new } => {
-                let shown = |life: &Life| (life.alert.id, life.alert.due_at, life.alert.severity, life.alert.level);
-                let same = shown(old) == shown(new) && old.alert.manager == new.alert.manager;
+                let key = |life: &Life| (life.alert.id, life.alert.due_at, life.alert.severity, life.alert.level);
+                let same = key(old) == key(new) && old.alert.manager == new.alert.manager;
                 (!same).then_some(AlertChange::Changed)
             }
         }
     }
 
-    /// Whether it went further under the new norms than under the old (`Greater`), or less far, by severity and level.
+    /// Compares severity and level under the new norms with those under the old: `Greater` is worse.
     pub fn gravity(&self) -> Ordering {
         let reached = |life: &Life| (life.alert.severity, life.alert.level);
         self.under_new().map(reached).cmp(&self.under_old().map(reached))
     }
 
-    /// Under the new norms, or else under the old: its names.
+    /// The alert under the new norms, or else under the old.
     pub fn alert(&self) -> &Alert {
         match self {
             Self::New(life) | Self::Old(life) | Self::Both { new: life, .. } => &life.alert,
         }
     }
 
-    /// When it began, under whichever norms it did so first.
+    /// When it began, under whichever norms it began first.
     fn began(&self) -> Timestamp {
         match self {
             Self::New(life) | Self::Old(life) => life.alert.at,
@@ -117,20 +118,20 @@ impl Verdict {
     }
 }
 
-/// Makes lives out of statuses, which are in order of their instants. Those that were retracted are left out.
+/// Groups statuses, which must be in order of event time, by violation. Retracted violations are omitted.
 pub fn lives(statuses: Vec<Alert>) -> Vec<Life> {
-    let mut places = HashMap::<Uuid, usize>::new();
+    let mut indexes = HashMap::<Uuid, usize>::new();
     let mut lives: Vec<Life> = Vec::new();
     for status in statuses {
         let ended = matches!(status.status, Status::Raised | Status::Resolved | Status::Retracted).then_some(status.at);
-        match places.get(&status.id) {
-            Some(place) => {
-                let life = &mut lives[*place];
+        match indexes.get(&status.id) {
+            Some(index) => {
+                let life = &mut lives[*index];
                 let Alert { at, manager, department, .. } = life.alert.clone();
                 *life = Life { alert: Alert { at, manager, department, ..status }, ended };
             }
             None => {
-                places.insert(status.id, lives.len());
+                indexes.insert(status.id, lives.len());
                 lives.push(Life { alert: status, ended });
             }
         }
@@ -139,27 +140,27 @@ pub fn lives(statuses: Vec<Alert>) -> Vec<Life> {
     lives
 }
 
-/// Holds the lives under two norms against each other. With `since`, only what began then or later counts, under
-/// whichever norms it began first. In order of tenant, then of when it began.
+/// Matches the violations under two norms. With `since`, only those count that began then or later, under whichever
+/// norms they began first. The result is in order of tenant, then of the beginning.
 pub fn compare(old: Vec<Life>, new: Vec<Life>, since: Option<Timestamp>) -> Vec<Verdict> {
     let mut unmatched: HashMap<Uuid, Life> = old.into_iter().map(|life| (life.alert.id, life)).collect();
     let mut verdicts = Vec::new();
-    let mut left = BTreeMap::<(TenantId, Rule, String), [Vec<Life>; 2]>::new();
+    let mut unpaired = BTreeMap::<(TenantId, Rule, String), [Vec<Life>; 2]>::new();
     let key = |life: &Life| (life.alert.tenant.clone(), life.alert.rule, life.alert.subject.to_string());
     for new in new {
         match unmatched.remove(&new.alert.id) {
             Some(old) => verdicts.push(Verdict::Both { old: Box::new(old), new }),
-            None => left.entry(key(&new)).or_default()[1].push(new),
+            None => unpaired.entry(key(&new)).or_default()[1].push(new),
         }
     }
     for old in unmatched.into_values() {
-        left.entry(key(&old)).or_default()[0].push(old);
+        unpaired.entry(key(&old)).or_default()[0].push(old);
     }
-    for [old, new] in left.into_values() {
+    for [old, new] in unpaired.into_values() {
         pair_up(old, new, &mut verdicts);
     }
     verdicts.retain(|verdict| since.is_none_or(|since| verdict.began() >= since));
-    // Everything that tells two verdicts apart, so that the order never depends on a hash.
+    // A total order, so that the result never depends on hashing.
     verdicts.sort_by_cached_key(|verdict| {
         let alert = verdict.alert();
         (alert.tenant.clone(), verdict.began(), alert.rule, alert.subject.clone(), alert.id)
@@ -167,8 +168,8 @@ pub fn compare(old: Vec<Life>, new: Vec<Life>, since: Option<Timestamp>) -> Vec<
     verdicts
 }
 
-/// Pairs the lives of one subject whose spans overlap, in order of time. Lives of one side do not overlap each other, so
-/// this finds as many pairs as there can be.
+/// Pairs the violations of one subject whose spans overlap, in order of time. Violations of one side do not overlap
+/// each other, so this finds the maximum number of pairs.
 fn pair_up(mut old: Vec<Life>, mut new: Vec<Life>, verdicts: &mut Vec<Verdict>) {
     for lives in [&mut old, &mut new] {
         lives.sort_by_key(|life| (life.alert.anchor_at, life.alert.id));
@@ -178,7 +179,7 @@ fn pair_up(mut old: Vec<Life>, mut new: Vec<Life>, verdicts: &mut Vec<Verdict>) 
     let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
     while let (Some(one), Some(other)) = (old.peek(), new.peek()) {
         let (one_first, other_first) = (before(one, other), before(other, one));
-        // Acts have no length: two of them at different instants are two.
+        // Violations of act rules have no duration: two at different instants never overlap.
         let verdict = match (one_first, other_first) {
             (true, _) => old.next().map(Verdict::Old),
             (_, true) => new.next().map(Verdict::New),
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_charged_to_whoever_had_it_when_it_began_and_ends_as_bad_as_it_got() {
+    fn a_life_has_the_manager_of_the_first_status_and_the_severity_of_the_last() {
         let rule = Rule::FirstResponseLate;
         let firing = status(rule, "lead:1", 0, 900, Status::Firing);
         let mut escalated = status(rule, "lead:1", 0, 1800, Status::Escalated);
@@ -252,12 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_lacks_is_added_or_removed() {
+    fn violations_of_only_one_side_are_added_or_removed() {
         let lead = |id: &str| vec![status(Rule::FirstResponseLate, id, 0, 900, Status::Firing)];
         assert_eq!(changes(&[lead("lead:1")], &[]), [Some(AlertChange::Removed)]);
         assert_eq!(changes(&[], &[lead("lead:1")]), [Some(AlertChange::Added)]);
         assert_eq!(changes(&[lead("lead:1")], &[lead("lead:1")]), [None]);
-        // Two leads at one instant are two.
+        // Two leads at the same instant are two violations.
         assert_eq!(
             changes(&[lead("lead:1")], &[lead("lead:2")]),
             [Some(AlertChange::Removed), Some(AlertChange::Added)]
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_both_have_is_changed_if_it_is_worse_or_due_at_another_time_or_somebody_elses() {
+    fn violations_of_both_sides_are_changed_if_severity_deadline_or_manager_differ() {
         let old = || status(Rule::FirstResponseLate, "lead:1", 0, 900, Status::Firing);
         let change = |new: Alert| changes(&[vec![old()]], &[vec![new]])[0];
         assert_eq!(change(Alert { due_at: Some(Timestamp(300_000)), ..old() }), Some(AlertChange::Changed));
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn spells_of_one_subject_that_overlap_are_the_same() {
+    fn overlapping_violations_of_one_subject_are_paired() {
         let rule = Rule::ConversionLow;
         let (changed, added, removed) =
             (Some(AlertChange::Changed), Some(AlertChange::Added), Some(AlertChange::Removed));
@@ -288,21 +289,21 @@ mod tests {
         assert_eq!(changes(&[spell(rule, 100, 0)], &[spell(rule, 150, 0)]), [changed]);
         assert_eq!(changes(&[spell(rule, 100, 200)], &[spell(rule, 200, 300)]), [removed, added]);
         assert_eq!(changes(&[spell(rule, 100, 200)], &[spell(Rule::ResponseSlow, 50, 300)]), [added, removed]);
-        // One long spell in place of two short ones.
+        // One long violation in place of two short ones.
         let short = [spell(rule, 100, 200), spell(rule, 250, 280)];
         assert_eq!(changes(&short, &[spell(rule, 90, 300)]), [changed, removed]);
         assert_eq!(changes(&[spell(rule, 90, 300)], &short), [changed, added]);
     }
 
     #[test]
-    fn acts_are_the_same_at_the_same_instant_only() {
+    fn violations_of_act_rules_are_equal_only_at_the_same_instant() {
         let act = |at| vec![status(Rule::StageReverted, "deal:1", at, at, Status::Raised)];
         assert_eq!(changes(&[act(10)], &[act(10)]), [None]);
         assert_eq!(changes(&[act(10)], &[act(11)]), [Some(AlertChange::Removed), Some(AlertChange::Added)]);
     }
 
     #[test]
-    fn what_began_before_the_period_under_either_norms_does_not_count() {
+    fn violations_that_began_before_the_period_under_either_norms_do_not_count() {
         let rule = Rule::ConversionLow;
         let count = |since: i64| {
             let old = lives([spell(rule, 100, 200), spell(rule, 400, 500)].concat());
@@ -311,16 +312,16 @@ mod tests {
         assert_eq!([count(100), count(101), count(150), count(400), count(401)], [2, 1, 1, 1, 0]);
     }
 
-    /// Lives of three subjects under a window rule, apart from each other, the last one open or not.
+    /// Statuses of three subjects under a window rule: disjoint violations, the last one possibly open.
     fn histories() -> impl Strategy<Value = Vec<Alert>> {
         let history = (proptest::collection::vec((1i64..20, 1i64..20), 0..6), any::<bool>());
         proptest::collection::vec(history, 3).prop_map(|histories| {
             let mut statuses = Vec::new();
-            for (number, (spells, open)) in histories.into_iter().enumerate() {
+            for (subject_index, (spells, open)) in histories.into_iter().enumerate() {
                 let (mut at, last) = (0, spells.len().saturating_sub(1));
                 for (index, (gap, length)) in spells.into_iter().enumerate() {
                     let (from, to) = (at + gap, at + gap + length);
-                    let subject = format!("manager:{number}/7d");
+                    let subject = format!("manager:{subject_index}/7d");
                     statuses.push(status(Rule::ConversionLow, &subject, from, from, Status::Firing));
                     if index < last || !open {
                         statuses.push(status(Rule::ConversionLow, &subject, from, to, Status::Resolved));
@@ -335,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_differs_from_itself(statuses in histories()) {
+        fn equal_sides_have_no_differences(statuses in histories()) {
             let lives = lives(statuses);
             let verdicts = compare(lives.clone(), lives.clone(), None);
             prop_assert_eq!(verdicts.len(), lives.len());
@@ -343,17 +344,21 @@ mod tests {
         }
 
         #[test]
-        fn every_life_counts_once_and_the_way_back_is_the_way_there(old in histories(), new in histories()) {
+        fn every_violation_counts_once_and_the_comparison_is_symmetric(old in histories(), new in histories()) {
             let (old, new) = (lives(old), lives(new));
-            let there = compare(old.clone(), new.clone(), None);
-            let back = compare(new.clone(), old.clone(), None);
+            let forward = compare(old.clone(), new.clone(), None);
+            let reverse = compare(new.clone(), old.clone(), None);
             let count = |verdicts: &[Verdict], change| verdicts.iter().filter(|v| v.change() == Some(change)).count();
-            prop_assert_eq!(there.iter().filter_map(Verdict::under_old).count(), old.len());
-            prop_assert_eq!(there.iter().filter_map(Verdict::under_new).count(), new.len());
-            prop_assert_eq!(new.len() + count(&there, AlertChange::Removed), old.len() + count(&there, AlertChange::Added));
-            for (change, reverse) in [(AlertChange::Added, AlertChange::Removed), (AlertChange::Removed, AlertChange::Added),
-                (AlertChange::Changed, AlertChange::Changed)] {
-                prop_assert_eq!(count(&there, change), count(&back, reverse));
+            prop_assert_eq!(forward.iter().filter_map(Verdict::under_old).count(), old.len());
+            prop_assert_eq!(forward.iter().filter_map(Verdict::under_new).count(), new.len());
+            let (added, removed) = (count(&forward, AlertChange::Added), count(&forward, AlertChange::Removed));
+            prop_assert_eq!(new.len() + removed, old.len() + added);
+            for (change, opposite) in [
+                (AlertChange::Added, AlertChange::Removed),
+                (AlertChange::Removed, AlertChange::Added),
+                (AlertChange::Changed, AlertChange::Changed),
+            ] {
+                prop_assert_eq!(count(&forward, change), count(&reverse, opposite));
             }
         }
     }

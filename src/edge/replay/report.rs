@@ -1,6 +1,5 @@
-//! Owns the back-test as people read it: one sentence that says what the new norms would have meant, then a table a
-//! company, what changes most first. Promises that whatever counts is in the table; managers of whom nothing changes are
-//! summed up. Pure.
+//! The comparison report for people: one sentence on the effect of the new norms, then one table per tenant, largest
+//! changes first. Every counted alert is in a table; managers without changes are summed up. Pure.
 
 use super::super::table::Table;
 use super::compare::{AlertChange, Verdict};
@@ -16,25 +15,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// A norm that has more values than this, by department or source, is not shown in words.
+/// A norm with more distinct values than this (by department or source) is not shown.
 const NORM_VALUES: usize = 3;
 
-/// How many alerts there were, and what became of them.
+/// Numbers of alerts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Under the old norms.
     pub old: u64,
-    /// Under the new ones.
+    /// Under the new norms.
     pub new: u64,
-    /// Only under the new ones.
+    /// Only under the new norms.
     pub added: u64,
-    /// Only under the old ones.
+    /// Only under the old norms.
     pub removed: u64,
-    /// Under both, and not the same.
+    /// Under both, with differences.
     pub changed: u64,
-    /// Of those, how many go further under the new norms.
-    pub graver: u64,
-    /// … and how many less far.
+    /// Of the changed ones: those with a higher severity or level under the new norms.
+    pub worse: u64,
+    /// Of the changed ones: those with a lower severity or level under the new norms.
     pub milder: u64,
 }
 
@@ -45,58 +44,58 @@ impl Tally {
         self.added += other.added;
         self.removed += other.removed;
         self.changed += other.changed;
-        self.graver += other.graver;
+        self.worse += other.worse;
         self.milder += other.milder;
     }
 
-    /// What is sorted by: alerts that come or go weigh more than any that are only changed.
+    /// Sort key: added and removed alerts weigh more than changed ones.
     fn weight(self) -> (u64, u64, u64, u64) {
-        (self.added + self.removed, self.graver + self.milder, self.changed, self.old + self.new)
+        (self.added + self.removed, self.worse + self.milder, self.changed, self.old + self.new)
     }
 
     fn differs(self) -> bool {
         self.added + self.removed + self.changed > 0
     }
 
-    /// Whether more differs than a deadline or a name.
+    /// Whether anything differs besides deadlines and managers.
     fn is_notable(self) -> bool {
-        self.added + self.removed + self.graver + self.milder > 0
+        self.added + self.removed + self.worse + self.milder > 0
     }
 }
 
-/// Whose alerts are counted: manager (empty: nobody's) and department.
-type Whose = (String, String);
+/// Manager (empty: unassigned) and department.
+type ManagerKey = (String, String);
 
-/// One company's part of the report.
+/// The report of one tenant.
 #[derive(Debug, Default)]
-struct Company {
-    rules: BTreeMap<Rule, BTreeMap<Whose, Tally>>,
-    /// What the alerts of a rule say of the old norm and of the new one: each key with the values it has.
+struct TenantReport {
+    rules: BTreeMap<Rule, BTreeMap<ManagerKey, Tally>>,
+    /// The norms as shown in alerts, by rule and key: the distinct values under the old and the new norms.
     norms: BTreeMap<Rule, BTreeMap<&'static str, [BTreeSet<String>; 2]>>,
-    /// Managers of whom anything is known.
+    /// All managers in rows or alerts.
     managers: BTreeSet<String>,
     days: Days,
 }
 
-/// How many days the period has.
+/// Number of days in the period.
 #[derive(Clone, Copy, Debug, Default)]
 struct Days {
-    number: u64,
-    /// By a calendar: days off are not among them.
+    count: u64,
+    /// Whether only days with working time in the calendar count.
     working: bool,
 }
 
-/// The back-test as people read it.
+/// The comparison report.
 #[derive(Debug)]
 pub struct Report {
     names: [String; 2],
     period: Option<(String, String)>,
-    companies: BTreeMap<TenantId, Company>,
+    tenants: BTreeMap<TenantId, TenantReport>,
 }
 
 impl Report {
-    /// Reports on `verdicts`. `names` are what the old and the new norms are called, `period` the first and the last
-    /// instant that counts, `norms` the new norms (for their calendars), and `rows` tell which managers there are.
+    /// Reports on `verdicts`. `names` are the names of the old and the new norms, `period` the first and the last
+    /// instant that counts, `norms` the new norms (for their calendars), and `rows` the source of the list of managers.
     pub fn new(
         names: [String; 2],
         period: Option<(Timestamp, Timestamp)>,
@@ -104,126 +103,127 @@ impl Report {
         rows: &[Row],
         verdicts: &[Verdict],
     ) -> Self {
-        let mut companies = BTreeMap::<TenantId, Company>::new();
+        let mut tenants = BTreeMap::<TenantId, TenantReport>::new();
         for row in rows {
-            let company = companies.entry(row.tenant.clone()).or_default();
+            let report = tenants.entry(row.tenant.clone()).or_default();
             if let Subject::Manager(id) = &row.subject {
-                company.managers.insert(id.to_string());
+                report.managers.insert(id.to_string());
             }
         }
         for verdict in verdicts {
-            let company = companies.entry(verdict.alert().tenant.clone()).or_default();
-            company.count(verdict);
+            let report = tenants.entry(verdict.alert().tenant.clone()).or_default();
+            report.count(verdict);
         }
-        let mut shown = None;
-        for (tenant, company) in &mut companies {
-            let place = ScopeQuery { tenant: tenant.as_str(), department: UNKNOWN, ..ScopeQuery::default() };
-            let calendar = norms.scope(place).calendar;
-            company.days = period.map_or(Days::default(), |period| days(calendar.as_ref(), period));
-            shown = shown.or(period.map(|(from, to)| {
+        let mut dates = None;
+        for (tenant, report) in &mut tenants {
+            let query = ScopeQuery { tenant: tenant.as_str(), department: UNKNOWN, ..ScopeQuery::default() };
+            let calendar = norms.scope(query).calendar;
+            report.days = period.map_or(Days::default(), |period| days(calendar.as_ref(), period));
+            dates = dates.or(period.map(|(from, to)| {
                 let date = |at| calendar.as_ref().map_or_else(|| utc_date(at), |calendar| calendar.day(at).to_string());
                 (date(from), date(to))
             }));
         }
-        Self { names, period: shown, companies }
+        Self { names, period: dates, tenants }
     }
 
-    /// One sentence on all of it.
+    /// The overall effect in one sentence.
     pub fn conclusion(&self) -> String {
         let [old, new] = &self.names;
-        let Some((from, to)) = &self.period else { return "There are no events to judge.".into() };
+        let Some((from, to)) = &self.period else { return "There are no events to compare.".into() };
         let days = Days {
-            number: self.companies.values().map(|company| company.days.number).max().unwrap_or_default(),
-            working: self.companies.values().all(|company| company.days.working),
+            count: self.tenants.values().map(|report| report.days.count).max().unwrap_or_default(),
+            working: self.tenants.values().all(|report| report.days.working),
         };
         let tally = self.tally();
         let when = if from == to { format!("On {from}") } else { format!("From {from} to {to}") };
-        let scope = format!("{when} ({} {})", days.number, days.name(days.number));
+        let scope = format!("{when} ({} {})", days.count, days.name(days.count));
         if tally.added + tally.removed == 0 {
-            let but = match (tally.changed, tally.graver + tally.milder) {
+            let remark = match (tally.changed, tally.worse + tally.milder) {
                 (0, _) => "no difference".into(),
-                (changed, 0) => format!("{changed} of them with another deadline"),
-                (changed, reached) => format!("{changed} of them changed, {reached} in how far they went"),
+                (changed, 0) => format!("{changed} of them with a different deadline"),
+                (changed, reached) => format!("{changed} of them changed, {reached} in severity or level"),
             };
-            return format!("{scope} {new} would have meant the same {} as {old}: {but}.", alerts(tally.new));
+            return format!("{scope}, {new} would have produced the same {} as {old}: {remark}.", alerts(tally.new));
         }
-        let people: Vec<_> = self.companies.values().map(|company| (company.named(), company.managers.len())).collect();
-        let (named, managers) = (sum(people.iter().map(|(named, _)| *named)), people.iter().map(|(_, n)| n).sum());
+        let people: Vec<_> = self.tenants.values().map(|report| (report.assigned(), report.managers.len())).collect();
+        let (assigned, managers) =
+            (sum(people.iter().map(|(assigned, _)| *assigned)), people.iter().map(|(_, n)| n).sum());
         format!(
-            "{scope} {new} would have meant {} instead of {} under {old}, {} added and {} removed{}.",
+            "{scope}, {new} would have produced {} instead of {} under {old}, {} added and {} removed{}.",
             alerts(tally.new),
             tally.old,
             tally.added,
             tally.removed,
-            rates(tally, named, managers, days)
+            rates(tally, assigned, managers, days)
         )
     }
 
     /// The conclusion and the tables.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.conclusion());
-        let mut companies: Vec<_> = self.companies.iter().collect();
-        companies.sort_by_key(|(_, company)| Reverse(company.tally().weight()));
-        let alone = companies.len() == 1;
-        let quiet = companies.iter().filter(|(_, company)| company.rules.is_empty()).count();
-        for (tenant, company) in companies.iter().filter(|(_, company)| !company.rules.is_empty()) {
+        let mut tenants: Vec<_> = self.tenants.iter().collect();
+        tenants.sort_by_key(|(_, report)| Reverse(report.tally().weight()));
+        let single_tenant = tenants.len() == 1;
+        let without_alerts = tenants.iter().filter(|(_, report)| report.rules.is_empty()).count();
+        for (tenant, report) in tenants.iter().filter(|(_, report)| !report.rules.is_empty()) {
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n{tenant}: {}\n{}", company.headline(alone), company.table());
+            let _ = write!(text, "\n{tenant}: {}\n{}", report.headline(single_tenant), report.table());
         }
-        if quiet > 0 {
-            let _ = writeln!(text, "\n{} without any alert.", counted(quiet, "company", "companies"));
+        if without_alerts > 0 {
+            let _ = writeln!(text, "\n{} without alerts.", counted(without_alerts, "tenant", "tenants"));
         }
         if self.tally().differs() {
             text.push_str(
-                "\nadded: only under the new norms; removed: only under the old; changed: under both, with another\n\
-                 deadline, severity, escalation level or manager; graver, milder: those of them that went further under\n\
-                 the new norms, or less far. Alerts that were retracted do not count.\n",
+                "\nadded: only under the new norms; removed: only under the old norms; changed: under both, with a\n\
+                 different deadline, severity, escalation level or manager; worse, milder: changed alerts with a\n\
+                 higher or lower severity or level under the new norms. Retracted alerts are not counted.\n",
             );
         }
         text
     }
 
-    /// Everything together.
+    /// The totals.
     pub fn tally(&self) -> Tally {
-        sum(self.companies.values().map(Company::tally))
+        sum(self.tenants.values().map(TenantReport::tally))
     }
 }
 
-impl Company {
+impl TenantReport {
     fn count(&mut self, verdict: &Verdict) {
         let rule = self.rules.entry(verdict.alert().rule).or_default();
-        let sides = [verdict.under_old(), verdict.under_new()].map(|life| {
+        let keys = [verdict.under_old(), verdict.under_new()].map(|life| {
             life.map(|life| {
                 let manager = life.alert.manager.as_ref().map_or("", |id| id.as_str());
                 (manager.to_owned(), life.alert.department.as_ref().map_or("", |id| id.as_str()).to_owned())
             })
         });
-        for (number, whose) in sides.iter().enumerate() {
-            if let Some(whose) = whose {
-                self.managers.extend(Some(whose.0.clone()).filter(|manager| !manager.is_empty()));
-                let tally = rule.entry(whose.clone()).or_default();
-                *[&mut tally.old, &mut tally.new][number] += 1;
+        for (side, manager_key) in keys.iter().enumerate() {
+            if let Some(manager_key) = manager_key {
+                self.managers.extend(Some(manager_key.0.clone()).filter(|manager| !manager.is_empty()));
+                let tally = rule.entry(manager_key.clone()).or_default();
+                *[&mut tally.old, &mut tally.new][side] += 1;
             }
         }
         let norms = self.norms.entry(verdict.alert().rule).or_default();
-        for (number, life) in [verdict.under_old(), verdict.under_new()].into_iter().enumerate() {
+        for (side, life) in [verdict.under_old(), verdict.under_new()].into_iter().enumerate() {
             for (key, value) in life.iter().flat_map(|life| &life.alert.norm) {
-                let values = &mut norms.entry(key).or_default()[number];
+                let values = &mut norms.entry(key).or_default()[side];
                 if values.len() <= NORM_VALUES {
-                    values.insert(shown(key, value));
+                    values.insert(format_value(key, value));
                 }
             }
         }
-        let [old, new] = sides;
-        if let Some((change, whose)) = verdict.change().zip(new.or(old)) {
-            let tally = rule.entry(whose).or_default();
+        let [old, new] = keys;
+        if let Some((change, manager_key)) = verdict.change().zip(new.or(old)) {
+            let tally = rule.entry(manager_key).or_default();
             *match change {
                 AlertChange::Added => &mut tally.added,
                 AlertChange::Removed => &mut tally.removed,
                 AlertChange::Changed => &mut tally.changed,
             } += 1;
             if change == AlertChange::Changed {
-                tally.graver += u64::from(verdict.gravity() == Ordering::Greater);
+                tally.worse += u64::from(verdict.gravity() == Ordering::Greater);
                 tally.milder += u64::from(verdict.gravity() == Ordering::Less);
             }
         }
@@ -233,13 +233,14 @@ impl Company {
         sum(self.rules.values().flat_map(BTreeMap::values).copied())
     }
 
-    /// What was found of managers, not of nobody's customers.
-    fn named(&self) -> Tally {
+    /// The totals without unassigned alerts.
+    fn assigned(&self) -> Tally {
         sum(self.rules.values().flatten().filter(|((manager, _), _)| !manager.is_empty()).map(|(_, tally)| *tally))
     }
 
-    /// What it comes to for this company (if the conclusion is not on it `alone`), and for how many of its managers.
-    fn headline(&self, alone: bool) -> String {
+    /// The effect on this tenant (omitted for a `single_tenant`, whose totals are in the conclusion) and on its
+    /// managers.
+    fn headline(&self, single_tenant: bool) -> String {
         let tally = self.tally();
         let mut managers = BTreeMap::<&str, Tally>::new();
         for ((manager, _), tally) in self.rules.values().flatten().filter(|((manager, _), _)| !manager.is_empty()) {
@@ -248,27 +249,27 @@ impl Company {
         let more = managers.values().filter(|tally| tally.new > tally.old).count();
         let fewer = managers.values().filter(|tally| tally.new < tally.old).count();
         let mut text = String::new();
-        if !alone {
+        if !single_tenant {
             let _ = write!(text, "{} instead of {}", alerts(tally.new), tally.old);
             if tally.added + tally.removed > 0 {
-                text += &rates(tally, self.named(), self.managers.len(), self.days);
+                text += &rates(tally, self.assigned(), self.managers.len(), self.days);
             }
             text += "; ";
         }
         let managers = counted(self.managers.len(), "manager", "managers");
         text + &match (more, fewer) {
-            (0, 0) => format!("none of {managers} would have had more alerts, or fewer"),
+            (0, 0) => format!("none of {managers} would have had more or fewer alerts"),
             (more, 0) => format!("{more} of {managers} would have had more alerts"),
             (0, fewer) => format!("{fewer} of {managers} would have had fewer alerts"),
-            (more, fewer) => format!("of {managers} {more} would have had more alerts, {fewer} fewer"),
+            (more, fewer) => format!("of {managers}, {more} would have had more alerts and {fewer} fewer"),
         }
     }
 
-    /// What the alerts say of the norms of a rule, if it is not the same: `within 15m → 5m`.
+    /// The difference between the norms of a rule, as shown in alerts: `within 15m → 5m`.
     fn norm(&self, rule: Rule) -> Option<String> {
         let keys = self.norms.get(&rule)?.iter();
-        let told = |values: &BTreeSet<String>| (1..=NORM_VALUES).contains(&values.len());
-        let parts = keys.filter(|(_, [old, new])| old != new && told(old) && told(new)).map(|(key, values)| {
+        let is_shown = |values: &BTreeSet<String>| (1..=NORM_VALUES).contains(&values.len());
+        let parts = keys.filter(|(_, [old, new])| old != new && is_shown(old) && is_shown(new)).map(|(key, values)| {
             let [old, new] =
                 values.each_ref().map(|values| Vec::from_iter(values.iter().map(String::as_str)).join("/"));
             format!("{} {old} → {new}", key.trim_end_matches("_seconds"))
@@ -277,13 +278,13 @@ impl Company {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
-    /// A total a rule, below it its managers, what changes most first.
+    /// The total of each rule, followed by its managers, largest changes first.
     fn table(&self) -> String {
-        let columns = "<rule <manager <department >old >new >added >removed >changed >graver >milder";
+        let columns = "<rule <manager <department >old >new >added >removed >changed >worse >milder";
         let mut table = Table::new(columns);
         table.row(columns.split(' ').map(|column| column[1..].to_owned()).collect());
         let mut rules: Vec<_> =
-            self.rules.iter().map(|(rule, whose)| (sum(whose.values().copied()), *rule, whose)).collect();
+            self.rules.iter().map(|(rule, managers)| (sum(managers.values().copied()), *rule, managers)).collect();
         rules.sort_by_key(|(tally, rule, _)| (Reverse(tally.weight()), *rule));
         let mut text = String::new();
         for (_, rule, _) in &rules {
@@ -291,16 +292,16 @@ impl Company {
                 let _ = writeln!(text, "  {}: {norm}", rule.name());
             }
         }
-        for (total, rule, whose) in rules {
+        for (total, rule, managers) in rules {
             table.row(line(rule.name(), "all", "", total));
-            let (mut notable, rest): (Vec<_>, Vec<_>) = whose.iter().partition(|(_, tally)| tally.is_notable());
+            let (mut notable, rest): (Vec<_>, Vec<_>) = managers.iter().partition(|(_, tally)| tally.is_notable());
             if notable.is_empty() {
                 continue;
             }
-            // They are in order of names, and stay so where they weigh the same.
+            // The sort is stable: equal weights stay in order of names.
             notable.sort_by_key(|(_, tally)| Reverse(tally.weight()));
             for ((manager, department), tally) in notable {
-                table.row(line("", if manager.is_empty() { "(nobody)" } else { manager }, department, *tally));
+                table.row(line("", if manager.is_empty() { "(unassigned)" } else { manager }, department, *tally));
             }
             if !rest.is_empty() {
                 let others = format!("{} more", rest.len());
@@ -312,8 +313,8 @@ impl Company {
 }
 
 impl Days {
-    fn name(self, number: u64) -> &'static str {
-        match (self.working, number) {
+    fn name(self, count: u64) -> &'static str {
+        match (self.working, count) {
             (true, 1) => "working day",
             (true, _) => "working days",
             (false, 1) => "day",
@@ -329,19 +330,19 @@ fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
     })
 }
 
-/// `: 12.0 instead of 7.9 a working day, 0.86 instead of 0.56 a manager and day`
-fn rates(tally: Tally, named: Tally, managers: usize, days: Days) -> String {
+/// `: 12.0 instead of 7.9 per working day, 0.86 instead of 0.56 per manager and day`
+fn rates(tally: Tally, assigned: Tally, managers: usize, days: Days) -> String {
     let pair = |tally: Tally, by: f64| {
-        let [old, new] = [tally.old, tally.new].map(|number| rate(number as f64 / by));
-        if old == new { format!("still {new}") } else { format!("{new} instead of {old}") }
+        let [old, new] = [tally.old, tally.new].map(|count| rate(count as f64 / by));
+        if old == new { format!("unchanged at {new}") } else { format!("{new} instead of {old}") }
     };
-    let number = days.number as f64;
+    let count = days.count as f64;
     let mut text = String::new();
-    if days.number > 0 {
-        let _ = write!(text, ": {} a {}", pair(tally, number), days.name(1));
+    if days.count > 0 {
+        let _ = write!(text, ": {} per {}", pair(tally, count), days.name(1));
     }
-    if days.number > 0 && managers > 0 && named != Tally::default() {
-        let _ = write!(text, ", {} a manager and day", pair(named, number * managers as f64));
+    if days.count > 0 && managers > 0 && assigned != Tally::default() {
+        let _ = write!(text, ", {} per manager and day", pair(assigned, count * managers as f64));
     }
     text
 }
@@ -355,12 +356,12 @@ fn rate(rate: f64) -> String {
     }
 }
 
-fn alerts(number: u64) -> String {
-    counted(number as usize, "alert", "alerts")
+fn alerts(count: u64) -> String {
+    counted(count as usize, "alert", "alerts")
 }
 
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+fn counted(count: usize, singular: &str, plural: &str) -> String {
+    format!("{count} {}", if count == 1 { singular } else { plural })
 }
 
 fn line(rule: &str, manager: &str, department: &str, tally: Tally) -> Vec<String> {
@@ -374,13 +375,13 @@ fn line(rule: &str, manager: &str, department: &str, tally: Tally) -> Vec<String
         signed("+", tally.added),
         signed("−", tally.removed),
         signed("", tally.changed),
-        signed("", tally.graver),
+        signed("", tally.worse),
         signed("", tally.milder),
     ]
 }
 
-/// A value of a norm as norms spell it.
-fn shown(key: &str, value: &Value) -> String {
+/// A value of a norm in the syntax of a norms file.
+fn format_value(key: &str, value: &Value) -> String {
     match value {
         Value::Number(seconds) if key.ends_with("_seconds") => Span::from_seconds(*seconds).to_string(),
         Value::Number(number) => number.to_string(),
@@ -393,23 +394,23 @@ fn utc_date(at: Timestamp) -> String {
     at.to_string().chars().take(10).collect()
 }
 
-/// The days of a period, of which a calendar knows those that have any working time in it.
+/// The days of a period; with a calendar, those with any working time.
 fn days(calendar: Option<&Arc<Calendar>>, (from, to): (Timestamp, Timestamp)) -> Days {
     let Some(calendar) = calendar else {
-        let number = to.pane(Span::DAY) - from.pane(Span::DAY) + 1;
-        return Days { number: number.max(0) as u64, working: false };
+        let count = to.pane(Span::DAY) - from.pane(Span::DAY) + 1;
+        return Days { count: count.max(0) as u64, working: false };
     };
     let (mut day, last) = (calendar.day(from), calendar.day(to));
-    let (mut start, mut number) = (from, 0);
+    let (mut start, mut count) = (from, 0);
     while day <= last {
         let end = calendar.day_end(day).min(to);
         if calendar.working(start, end) > Span::ZERO {
-            number += 1;
+            count += 1;
         }
         let Ok(next) = day.tomorrow() else { break };
         (day, start) = (next, end.max(start));
     }
-    Days { number, working: true }
+    Days { count, working: true }
 }
 
 #[cfg(test)]
@@ -427,19 +428,19 @@ mod tests {
         let week = std::array::from_fn(|day| if day < 5 { hours.clone() } else { Vec::new() });
         let calendar = Calendar::new("desk", "Europe/Moscow", week, BTreeMap::new(), BTreeSet::new());
         let calendar = Arc::new(calendar.expect("a calendar"));
-        let number = |from, to| days(Some(&calendar), (at(from), at(to))).number;
+        let count = |from, to| days(Some(&calendar), (at(from), at(to))).count;
         // Monday 2 March 2026, Moscow time is UTC+3.
-        assert_eq!(number("2026-03-02T06:00:00Z", "2026-03-02T15:00:00Z"), 1);
-        assert_eq!(number("2026-03-02T00:00:00Z", "2026-03-15T20:00:00Z"), 10);
-        assert_eq!(number("2026-03-02T15:00:00Z", "2026-03-03T06:00:00Z"), 0);
-        assert_eq!(number("2026-03-02T14:59:00Z", "2026-03-03T06:01:00Z"), 2);
-        assert_eq!(number("2026-03-07T00:00:00Z", "2026-03-08T20:00:00Z"), 0);
+        assert_eq!(count("2026-03-02T06:00:00Z", "2026-03-02T15:00:00Z"), 1);
+        assert_eq!(count("2026-03-02T00:00:00Z", "2026-03-15T20:00:00Z"), 10);
+        assert_eq!(count("2026-03-02T15:00:00Z", "2026-03-03T06:00:00Z"), 0);
+        assert_eq!(count("2026-03-02T14:59:00Z", "2026-03-03T06:01:00Z"), 2);
+        assert_eq!(count("2026-03-07T00:00:00Z", "2026-03-08T20:00:00Z"), 0);
         let wall = days(None, (at("2026-03-07T23:00:00Z"), at("2026-03-08T01:00:00Z")));
-        assert_eq!((wall.number, wall.working), (2, false));
+        assert_eq!((wall.count, wall.working), (2, false));
     }
 
     #[test]
-    fn rates_have_as_many_digits_as_say_something() {
+    fn rates_have_only_significant_digits() {
         assert_eq!([0.0, 0.051, 0.5, 12.34, 1234.5].map(rate), ["0", "0.05", "0.50", "12.3", "1234"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Any calendar and any instants: `working` adds up and never goes back, and `deadline` is its inverse.
+//! Fuzzes calendars: `working` is additive and monotonic, and `deadline` is its inverse.
 
 #![no_main]
 
@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Input {
     zone: u8,
     week: [Vec<(u16, u16)>; 7],
-    /// Days from the beginning of 2024.
+    /// Days since the beginning of 2024.
     days: Vec<(u16, Vec<(u16, u16)>)>,
     from: i64,
-    /// 255: anywhere in time.
+    /// 255: `from` can be any valid instant.
     anywhere: u8,
     span: u32,
     further: u32,
-    /// The questions are about milliseconds, else about minutes.
+    /// In milliseconds, else in minutes.
     fine: bool,
 }
 
@@ -41,12 +41,12 @@ const ZONES: [&str; 14] = [
     "America/Scoresbysund",
 ];
 
-/// In order, apart from each other.
+/// Up to three disjoint intervals.
 fn hours(raw: &[(u16, u16)]) -> Vec<Hours> {
     let mut hours: Vec<Hours> = Vec::new();
-    for (start, long) in raw.iter().take(3) {
+    for (start, length) in raw.iter().take(3) {
         let start = u32::from(*start) % 1440;
-        let end = (start + 1 + u32::from(*long) % 1440).min(1440);
+        let end = (start + 1 + u32::from(*length) % 1440).min(1440);
         if hours.iter().all(|other| end <= other.start || other.end <= start) {
             hours.push(Hours { start, end });
         }
@@ -62,7 +62,7 @@ fuzz_target!(|input: Input| {
     };
     let days: BTreeMap<Date, Vec<Hours>> = input.days.iter().take(8).map(day).collect();
     let week = input.week.each_ref().map(|raw| hours(raw));
-    let calendar = Calendar::new("fuzz", zone, week, days, BTreeSet::new()).expect("a good calendar");
+    let calendar = Calendar::new("fuzz", zone, week, days, BTreeSet::new()).expect("a valid calendar");
 
     let unit = if input.fine { 1 } else { 60_000 };
     let from = if input.anywhere == 255 {
@@ -84,7 +84,7 @@ fuzz_target!(|input: Input| {
         }
     }
     let later = calendar.deadline(from, Span(span.0 + further.0));
-    assert!(due.is_some() || later.is_none(), "more time is there and less is not");
+    assert!(due.is_some() || later.is_none(), "a later deadline exists but not the earlier one");
     if let (Some(due), Some(later)) = (due, later) {
         assert!(due <= later);
         assert_eq!(calendar.deadline(due, further), Some(later), "in two steps");
@@ -94,7 +94,7 @@ fuzz_target!(|input: Input| {
     let to = Timestamp(middle.0 + further.0);
     let [near, far, all] = [(from, middle), (middle, to), (from, to)].map(|(from, to)| calendar.working(from, to));
     assert!(Span::ZERO <= near && near <= Span(middle.0 - from.0));
-    assert_eq!(near.0 + far.0, all.0, "parts and whole");
+    assert_eq!(near.0 + far.0, all.0, "the parts must add up to the whole");
     assert_eq!(calendar.working(to, from), if to > from { Span::ZERO } else { calendar.working(to, from) });
 
     let day = calendar.day(from);

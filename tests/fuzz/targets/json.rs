@@ -1,4 +1,4 @@
-//! Any bytes as a JSON event: nothing panics, and what is accepted comes back from both encodings.
+//! Fuzzes JSON events: nothing panics, and accepted events round-trip through both encodings.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any text as norms: nothing panics, and every problem says where it is.
+//! Fuzzes norms documents: nothing panics, and every problem has a valid line.
 
 #![no_main]
 
@@ -6,7 +6,7 @@ use funnelwatch::config::parse_norms;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    // What it includes or takes from files and variables of the machine is none of ours.
+    // Skip documents that could read files or environment variables of the machine.
     if text.contains("include") || text.contains("file") || text.contains("${") {
         return;
     }

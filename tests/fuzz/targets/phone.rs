@@ -1,4 +1,4 @@
-//! Any text as a phone number or an address: nothing panics, and a normal form is its own.
+//! Fuzzes phone numbers and e-mail addresses: nothing panics, and normalization is idempotent.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! Any bytes as a protobuf event of any topic: nothing panics, and what is accepted comes back from both encodings.
+//! Fuzzes protobuf events of any topic: nothing panics, and accepted events round-trip through both encodings.
 
 #![no_main]
 
 use funnelwatch::codec::{json, protobuf};
-use funnelwatch::domain::event::Topic;
+use funnelwatch::domain::source::Topic;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

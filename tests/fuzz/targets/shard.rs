@@ -1,22 +1,24 @@
-//! Any story, told in any order, with the watermark anywhere: nothing panics, and in the end everything stands as if it
-//! had been told in order. With `TELL=1` in the environment the story is told.
+//! Fuzzes a shard with any events, order and watermarks: nothing panics, and the final result is the same as in order.
+//!
+//! With `TELL=1` in the environment the events are printed.
 
 #![no_main]
 
 use funnelwatch::codec::json;
-use funnelwatch::config::parse_norms;
 use funnelwatch::codec::state::PACKING;
+use funnelwatch::config::parse_norms;
 use funnelwatch::domain::alert::{Alert, Status, alert_id};
 use funnelwatch::domain::effect::{Effect, Fact, Measure};
 use funnelwatch::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
     Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
-use funnelwatch::domain::shard_processor::{Effects, Source, ShardProcessor, ShardProgress, Timing};
 use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::row::Row;
 use funnelwatch::domain::scoreboard::Scoreboard;
+use funnelwatch::domain::shard_processor::{Effects, ShardProcessor, ShardProgress, Timing};
+use funnelwatch::domain::source::Source;
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -26,27 +28,27 @@ use std::sync::{Arc, OnceLock};
 
 /// Monday 2026-03-02, 08:00 UTC.
 const BASE: i64 = 1_772_438_400_000;
-/// The longest story.
-const MOST: usize = 24;
+/// The maximum number of events.
+const MAX_EVENTS: usize = 24;
 
 #[derive(Arbitrary, Debug)]
-struct Story {
+struct Input {
     norms: u8,
-    told: Vec<Told>,
+    events: Vec<EventSpec>,
 }
 
 #[derive(Arbitrary, Debug)]
-struct Told {
-    /// When it happened: quarters of an hour after the one before.
+struct EventSpec {
+    /// Quarters of an hour after the previous event.
     after: u8,
-    /// How many quarters of an hour later it is told.
+    /// Quarters of an hour until it is delivered.
     late: u8,
-    /// Whether the watermark then moves up to where it is told.
+    /// Whether the watermark then moves to the time of delivery.
     moves: bool,
-    /// Whether it is told twice.
+    /// Whether it is delivered twice.
     twice: bool,
     other_tenant: bool,
-    what: What,
+    payload: PayloadSpec,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -62,11 +64,11 @@ struct Entity {
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Way {
+enum ContactSpec {
     Phone(u8),
     Email(u8),
     Handle(u8),
-    Nobody,
+    Missing,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -78,11 +80,11 @@ struct Attributes {
     stage: Option<u8>,
     source: Option<bool>,
     amount: Option<u8>,
-    contact: Option<Way>,
+    contact: Option<ContactSpec>,
 }
 
 #[derive(Arbitrary, Debug)]
-enum What {
+enum PayloadSpec {
     Created(Attributes),
     Snapshot {
         attributes: Attributes,
@@ -116,7 +118,7 @@ enum What {
     },
     Linked {
         entity: Entity,
-        way: Way,
+        contact: ContactSpec,
     },
     Terms {
         deal: u8,
@@ -165,7 +167,7 @@ enum What {
         thread: Option<bool>,
         reply: Option<u8>,
         channel: u8,
-        way: Way,
+        contact: ContactSpec,
         manager: Option<u8>,
         entity: Option<Entity>,
         automatic: bool,
@@ -202,7 +204,7 @@ impl Entity {
     }
 }
 
-impl Way {
+impl ContactSpec {
     fn contact(self) -> Option<Contact> {
         match self {
             Self::Phone(index) => Some(Contact::Phone(phone(index).into())),
@@ -210,7 +212,7 @@ impl Way {
             Self::Handle(index) => {
                 Some(Contact::Handle { handle: pick(&["@ivan", "@olga"], index).into(), channel: Channel::Chat })
             }
-            Self::Nobody => None,
+            Self::Missing => None,
         }
     }
 }
@@ -232,7 +234,7 @@ impl Attributes {
     }
 
     fn contacts(&self) -> Vec<Contact> {
-        self.contact.and_then(Way::contact).into_iter().collect()
+        self.contact.and_then(ContactSpec::contact).into_iter().collect()
     }
 
     fn lead(&self) -> Option<&'static str> {
@@ -256,7 +258,7 @@ impl Attributes {
     }
 }
 
-impl What {
+impl PayloadSpec {
     fn payload(&self, at: Timestamp) -> Payload {
         let before = |quarters: u8| Timestamp(at.0 - i64::from(quarters) * QUARTER);
         let fields = |filled: bool| if filled { vec!["budget".into()] } else { Vec::new() };
@@ -301,8 +303,8 @@ impl What {
                 crm(CrmPayload::Reopened { entity: entity.id(), stage: named(&STAGES, stage) })
             }
             Self::Deleted { entity } => crm(CrmPayload::Deleted { entity: entity.id() }),
-            Self::Linked { entity, way } => {
-                crm(CrmPayload::ContactLinked { entity: entity.id(), contact: way.contact() })
+            Self::Linked { entity, contact } => {
+                crm(CrmPayload::ContactLinked { entity: entity.id(), contact: contact.contact() })
             }
             Self::Terms { deal, manager: by, discount, months, prepayment, boss } => {
                 crm(CrmPayload::TermsOffered(TermsOffered {
@@ -332,19 +334,19 @@ impl What {
                 grade: senior.then(|| "senior".into()),
                 active,
             }),
-            Self::CallStarted { call, outbound, phone: number, manager: by, entity } => Payload::Call(Box::new(Call {
+            Self::CallStarted { call, outbound, phone: index, manager: by, entity } => Payload::Call(Box::new(Call {
                 id: call_id(call),
                 direction: direction(outbound),
-                phone: phone(number).into(),
+                phone: phone(index).into(),
                 manager: manager(by),
                 entity: entity.map(Entity::id),
                 end: None,
             })),
-            Self::CallEnded { call, outbound, phone: number, manager: by, entity, began_before, talk, answered } => {
+            Self::CallEnded { call, outbound, phone: index, manager: by, entity, began_before, talk, answered } => {
                 Payload::Call(Box::new(Call {
                     id: call_id(call),
                     direction: direction(outbound),
-                    phone: phone(number).into(),
+                    phone: phone(index).into(),
                     manager: manager(by),
                     entity: entity.map(Entity::id),
                     end: Some(CallEnd {
@@ -355,14 +357,14 @@ impl What {
                     }),
                 }))
             }
-            Self::Message { id, outbound, thread, reply, channel, way, manager: by, entity, automatic } => {
+            Self::Message { id, outbound, thread, reply, channel, contact, manager: by, entity, automatic } => {
                 Payload::Message(Box::new(Message {
                     id: message_id(id),
                     direction: direction(outbound),
                     thread: thread.map(|one| if one { "one" } else { "two" }.into()),
                     in_reply_to: reply.map(message_id),
                     channel: pick(&Channel::ALL, channel),
-                    contact: way.contact(),
+                    contact: contact.contact(),
                     manager: manager(by),
                     entity: entity.map(Entity::id),
                     automatic,
@@ -380,7 +382,7 @@ fn message_id(index: u8) -> MessageId {
     pick(&["m1", "m2", "m3", "m4"], index).into()
 }
 
-/// Rules that are judged at the boundaries of windows are not among them: past boundaries are not judged again.
+/// Without window rules, because past boundaries are not judged again.
 const NORMS: [&str; 4] = [
     "
 norms:
@@ -475,62 +477,62 @@ fn norms(index: u8) -> Arc<Norms> {
     pick(read, index)
 }
 
-/// A floor, and all that it said.
-struct Heard {
-    floor: ShardProcessor,
+/// A shard and all its output.
+struct Run {
+    processor: ShardProcessor,
     norms: Arc<Norms>,
-    tenants: BTreeMap<TenantId, Company>,
+    tenants: BTreeMap<TenantId, TenantRun>,
 }
 
-struct Company {
-    board: Scoreboard,
+struct TenantRun {
+    scoreboard: Scoreboard,
     managers: Vec<String>,
-    spots: Vec<String>,
+    stages: Vec<String>,
     currencies: Vec<String>,
     facts: BTreeMap<String, i32>,
     alerts: BTreeMap<String, Vec<Alert>>,
 }
 
-impl Heard {
+impl Run {
     fn new(norms: Arc<Norms>) -> Self {
         let memory = Memory { correction_horizon: Span(10_000 * Span::DAY.0), ..Memory::default() };
         let timing = Timing { memory, max_future_skew: None, ..Timing::default() };
-        Self { floor: ShardProcessor::new(Arc::clone(&norms), timing, PACKING), norms, tenants: BTreeMap::new() }
+        Self { processor: ShardProcessor::new(Arc::clone(&norms), timing, PACKING), norms, tenants: BTreeMap::new() }
     }
 
     fn arrive(&mut self, offset: usize, event: &Event) {
-        let board = || Scoreboard::new(event.tenant.clone(), Arc::clone(&self.norms));
-        self.tenants.entry(event.tenant.clone()).or_insert_with(|| Company::new(board()));
+        let scoreboard = || Scoreboard::new(event.tenant.clone(), Arc::clone(&self.norms));
+        self.tenants.entry(event.tenant.clone()).or_insert_with(|| TenantRun::new(scoreboard()));
         let source = Source::Topic(event.payload.topic());
-        self.floor.arrive(source, offset as i64, event.clone(), event.at).expect("nothing is too late");
+        self.processor.arrive(source, offset as i64, event.clone(), event.at).expect("nothing is too late");
     }
 
     fn advance(&mut self, to: Timestamp) {
-        let mut made = Vec::new();
-        self.floor.advance(&ShardProgress { close: Some(to), ..ShardProgress::default() }, &mut made);
-        for Effects { tenant, effects, .. } in made {
-            let company = self.tenants.get_mut(&tenant).expect("a tenant that was told of");
-            effects.into_iter().for_each(|effect| company.take(effect));
+        let mut outputs = Vec::new();
+        self.processor.advance(&ShardProgress { close: Some(to), ..ShardProgress::default() }, &mut outputs);
+        for Effects { tenant, effects, .. } in outputs {
+            let tenant_run = self.tenants.get_mut(&tenant).expect("a known tenant");
+            effects.into_iter().for_each(|effect| tenant_run.apply(effect));
         }
     }
 
     fn rows(&mut self) -> BTreeMap<String, Row> {
-        let at = self.floor.watermark();
+        let at = self.processor.watermark();
         let mut rows = Vec::new();
-        self.tenants.values_mut().for_each(|company| company.board.rows(at, &mut rows));
+        self.tenants.values_mut().for_each(|tenant_run| tenant_run.scoreboard.rows(at, &mut rows));
         let name = |row: &Row| format!("{} {} {}", row.tenant, row.subject, row.figures.window());
         rows.into_iter().map(|row| (name(&row), row)).collect()
     }
 }
 
-impl Company {
-    fn new(board: Scoreboard) -> Self {
-        let nobody = vec!["nobody".into()];
-        let (spots, currencies, facts, alerts) = Default::default();
-        Self { board, managers: nobody, spots, currencies, facts, alerts }
+impl TenantRun {
+    fn new(scoreboard: Scoreboard) -> Self {
+        let managers = vec!["nobody".into()];
+        let (stages, currencies, facts, alerts) = Default::default();
+        Self { scoreboard, managers, stages, currencies, facts, alerts }
     }
 
-    fn take(&mut self, effect: Effect) {
+    fn apply(&mut self, effect: Effect) {
         match &effect {
             Effect::Fact(fact) => {
                 let name = self.name(fact);
@@ -540,19 +542,19 @@ impl Company {
                     self.facts.remove(&name);
                 }
             }
-            Effect::ManagerUpdate(person) => {
-                let number = person.who.0 as usize;
-                assert!(number <= self.managers.len(), "managers are announced in order");
-                if number == self.managers.len() {
-                    self.managers.push(person.id.to_string());
+            Effect::ManagerUpdate(update) => {
+                let index = update.who.0 as usize;
+                assert!(index <= self.managers.len(), "managers are announced in order");
+                if index == self.managers.len() {
+                    self.managers.push(update.id.to_string());
                 }
             }
-            Effect::StageDeclaration(spot) => self.spots.push(format!("{}/{}", spot.pipeline, spot.stage)),
+            Effect::StageDeclaration(stage) => self.stages.push(format!("{}/{}", stage.pipeline, stage.stage)),
             Effect::Currency(_, code) => self.currencies.push(code.to_string()),
             Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
         }
         let mut alerts = Vec::new();
-        self.board.take(effect, &mut alerts);
+        self.scoreboard.apply(effect, &mut alerts);
         for alert in alerts {
             assert_eq!(alert.id, alert_id(&alert.tenant, alert.rule, &alert.subject, alert.anchor_at));
             let name = format!("{} {} since {}", alert.rule.name(), alert.subject, alert.anchor_at);
@@ -560,78 +562,78 @@ impl Company {
         }
     }
 
-    /// A fact without numbers, which are given in order of arrival.
+    /// The name of a fact without indexes, which depend on the order of arrival.
     fn name(&self, fact: &Fact) -> String {
-        let spot = |number: u32| &self.spots[number as usize];
-        let what = match fact.measure {
-            Measure::StageReached(number) => format!("StageReached {}", spot(number)),
-            Measure::StagePassed(number) => format!("StagePassed {}", spot(number)),
-            Measure::Open(number) => format!("Open {}", spot(number)),
-            Measure::Overdue(number) => format!("Overdue {}", spot(number)),
+        let stage = |index: u32| &self.stages[index as usize];
+        let measure = match fact.measure {
+            Measure::StageReached(index) => format!("StageReached {}", stage(index)),
+            Measure::StagePassed(index) => format!("StagePassed {}", stage(index)),
+            Measure::Open(index) => format!("Open {}", stage(index)),
+            Measure::Overdue(index) => format!("Overdue {}", stage(index)),
             Measure::AmountWon { currency, minor } => {
                 format!("AmountWon {minor} {}", self.currencies[currency as usize])
             }
             Measure::Terms { special, discount, .. } => format!("Terms {special} {}", discount.get()),
             other => format!("{other:?}"),
         };
-        format!("{what} of {} at {}", self.managers[fact.who.0 as usize], fact.at)
+        format!("{measure} of {} at {}", self.managers[fact.who.0 as usize], fact.at)
     }
 }
 
-fuzz_target!(|story: Story| {
+fuzz_target!(|input: Input| {
     let mut at = BASE;
-    let mut events: Vec<(Event, &Told)> = Vec::new();
-    for (number, told) in story.told.iter().take(MOST).enumerate() {
-        at += i64::from(told.after % 32) * QUARTER;
-        let payload = told.what.payload(Timestamp(at));
-        let tenant = if told.other_tenant { "globex" } else { "acme" };
-        let event = Event { tenant: tenant.into(), at: Timestamp(at), id: Some(format!("{number}").into()), payload };
-        events.push((event, told));
+    let mut events: Vec<(Event, &EventSpec)> = Vec::new();
+    for (index, spec) in input.events.iter().take(MAX_EVENTS).enumerate() {
+        at += i64::from(spec.after % 32) * QUARTER;
+        let payload = spec.payload.payload(Timestamp(at));
+        let tenant = if spec.other_tenant { "globex" } else { "acme" };
+        let event = Event { tenant: tenant.into(), at: Timestamp(at), id: Some(format!("{index}").into()), payload };
+        events.push((event, spec));
     }
     let Some((last, _)) = events.last() else { return };
     let end = last.at + Span(26 * Span::HOUR.0);
 
-    let mut in_order = Heard::new(norms(story.norms));
-    for (number, (event, _)) in events.iter().enumerate() {
-        in_order.arrive(number, event);
+    let mut in_order = Run::new(norms(input.norms));
+    for (index, (event, _)) in events.iter().enumerate() {
+        in_order.arrive(index, event);
     }
     in_order.advance(end);
 
     let mut order: Vec<(i64, usize)> = Vec::new();
-    for (number, (event, told)) in events.iter().enumerate() {
-        order.push((event.at.0 + i64::from(told.late % 64) * QUARTER, number));
+    for (index, (event, spec)) in events.iter().enumerate() {
+        order.push((event.at.0 + i64::from(spec.late % 64) * QUARTER, index));
     }
     order.sort_unstable();
-    let mut in_disorder = Heard::new(norms(story.norms));
-    let tell = std::env::var_os("TELL").is_some();
-    if tell {
-        eprintln!("norms {}", NORMS[story.norms as usize % NORMS.len()]);
+    let mut in_disorder = Run::new(norms(input.norms));
+    let print = std::env::var_os("TELL").is_some();
+    if print {
+        eprintln!("norms {}", NORMS[input.norms as usize % NORMS.len()]);
     }
-    for (due, number) in order {
-        let (event, told) = &events[number];
-        if tell {
+    for (due, index) in order {
+        let (event, spec) = &events[index];
+        if print {
             let mut line = Vec::new();
             json::encode_event(event, &mut line);
-            let late = if event.at <= in_disorder.floor.watermark() { "late " } else { "" };
-            let twice = if told.twice { " (and again)" } else { "" };
-            let moves = if told.moves { format!("\nwatermark {}", Timestamp(due)) } else { String::new() };
+            let late = if event.at <= in_disorder.processor.watermark() { "late " } else { "" };
+            let twice = if spec.twice { " (and again)" } else { "" };
+            let moves = if spec.moves { format!("\nwatermark {}", Timestamp(due)) } else { String::new() };
             eprintln!("{late}{}{twice}{moves}", String::from_utf8_lossy(&line));
         }
-        in_disorder.arrive(number, event);
-        if told.moves {
+        in_disorder.arrive(index, event);
+        if spec.moves {
             in_disorder.advance(Timestamp(due));
         }
-        if told.twice {
-            in_disorder.arrive(number, event);
+        if spec.twice {
+            in_disorder.arrive(index, event);
         }
     }
     in_disorder.advance(end);
     compare(&mut in_order, &mut in_disorder);
 });
 
-/// Every alert of a story that was told in order lives as alerts live.
-fn check_lives(company: &Company) {
-    for (name, alerts) in &company.alerts {
+/// Checks the order of statuses of every alert in a run with events in order.
+fn check_status_order(tenant_run: &TenantRun) {
+    for (name, alerts) in &tenant_run.alerts {
         let mut before: Option<&Alert> = None;
         for alert in alerts {
             let open = before.is_some_and(|before| matches!(before.status, Status::Firing | Status::Escalated));
@@ -642,39 +644,39 @@ fn check_lives(company: &Company) {
                 Status::Escalated | Status::Resolved => open,
                 Status::Retracted => !gone,
             };
-            assert!(right, "{name} lives otherwise: {alerts:#?}");
-            assert!(before.is_none_or(|before| before.at <= alert.at), "{name} goes back: {alerts:#?}");
+            assert!(right, "{name}: invalid order of statuses: {alerts:#?}");
+            assert!(before.is_none_or(|before| before.at <= alert.at), "{name}: timestamps decrease: {alerts:#?}");
             before = Some(alert);
         }
     }
 }
 
-fn compare(in_order: &mut Heard, in_disorder: &mut Heard) {
+fn compare(in_order: &mut Run, in_disorder: &mut Run) {
     let (expected, found) = (in_order.rows(), in_disorder.rows());
     for (tenant, expected) in &in_order.tenants {
         let found = &in_disorder.tenants[tenant];
-        check_lives(expected);
+        check_status_order(expected);
         let lacking: Vec<_> = expected.facts.iter().filter(|(name, n)| found.facts.get(*name) != Some(n)).collect();
         let wrong: Vec<_> = found.facts.iter().filter(|(name, n)| expected.facts.get(*name) != Some(n)).collect();
         assert!(lacking.is_empty() && wrong.is_empty(), "{tenant}: in order {lacking:#?}, in disorder {wrong:#?}");
         for (name, alerts) in &expected.alerts {
-            let told = found.alerts.get(name).map(Vec::as_slice).unwrap_or_default();
-            let (wanted, last) = (alerts.last().expect("told"), told.last());
+            let actual = found.alerts.get(name).map(Vec::as_slice).unwrap_or_default();
+            let (wanted, last) = (alerts.last().expect("a status"), actual.last());
             if wanted.status == Status::Retracted {
-                assert!(last.is_none_or(|last| last.status == Status::Retracted), "{name}: {wanted:#?}\n{told:#?}");
+                assert!(last.is_none_or(|last| last.status == Status::Retracted), "{name}: {wanted:#?}\n{actual:#?}");
                 continue;
             }
-            assert_eq!(Some(wanted), last, "{name}: in order {alerts:#?}, in disorder {told:#?}");
+            assert_eq!(Some(wanted), last, "{name}: in order {alerts:#?}, in disorder {actual:#?}");
             for alert in alerts {
-                assert!(told.contains(alert), "{name}: never told: {alert:#?}\ntold: {told:#?}");
+                assert!(actual.contains(alert), "{name}: missing: {alert:#?}\nfound: {actual:#?}");
             }
         }
-        for (name, told) in found.alerts.iter().filter(|(name, _)| !expected.alerts.contains_key(*name)) {
-            let last = told.last().map(|last| last.status);
-            assert_eq!(last, Some(Status::Retracted), "{name}: {told:#?}");
+        for (name, actual) in found.alerts.iter().filter(|(name, _)| !expected.alerts.contains_key(*name)) {
+            let last = actual.last().map(|last| last.status);
+            assert_eq!(last, Some(Status::Retracted), "{name}: {actual:#?}");
         }
     }
-    // A manager who has nothing may be without a row.
+    // An empty row of a manager may be missing.
     for (name, expected) in &expected {
         if let Some(found) = found.get(name) {
             assert_eq!(expected, found, "{name}: in order, in disorder");

@@ -1,24 +1,24 @@
-//! `disqualified_without_reason`, `disqualified_without_contact`: a closing that changes the outcome is the act.
+//! `disqualified_without_reason`, `disqualified_without_contact`: judge each closing that changes the outcome.
 
 use serde_json::json;
 
-use super::super::alert::{Alert, Heading};
+use super::super::alert::{Alert, AlertHeader};
 use super::super::decode::Outcome;
-use super::super::history::{Closing, Entity, World};
+use super::super::history::{Closing, Entity, TenantHistory};
 use super::super::norms::Norms;
 
-pub fn judge(world: &World, norms: &Norms) -> Vec<Alert> {
+pub fn judge(history: &TenantHistory, norms: &Norms) -> Vec<Alert> {
     let mut alerts = Vec::new();
-    for entity in world.entities.values() {
+    for entity in history.entities.values() {
         for closing in &entity.closings {
-            alerts.extend(without_reason(world, norms, entity, closing));
-            alerts.extend(without_contact(world, norms, entity, closing));
+            alerts.extend(without_reason(history, norms, entity, closing));
+            alerts.extend(without_contact(history, norms, entity, closing));
         }
     }
     alerts
 }
 
-fn without_reason(world: &World, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
+fn without_reason(history: &TenantHistory, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
     const RULE: &str = "disqualified_without_reason";
     let norm = norms.rule(RULE, &closing.scope)?;
     let outcome = match closing.outcome {
@@ -36,17 +36,17 @@ fn without_reason(world: &World, norms: &Norms, entity: &Entity, closing: &Closi
         return None;
     }
     let observed = json!({"outcome": outcome, "reason_given": usize::from(closing.reason.is_some())});
-    let heading = Heading::entity(RULE, &entity.id, closing.at, norm.severity);
-    Some(heading.raise(world, closing.moment, observed, json!({})))
+    let header = AlertHeader::entity(RULE, &entity.id, closing.at, norm.severity);
+    Some(header.raise(history, closing.moment, observed, json!({})))
 }
 
-fn without_contact(world: &World, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
+fn without_contact(history: &TenantHistory, norms: &Norms, entity: &Entity, closing: &Closing) -> Option<Alert> {
     const RULE: &str = "disqualified_without_contact";
     let norm = norms.rule(RULE, &closing.scope)?;
     let min = norm.number("min_touches").unwrap_or(1.0) as usize;
     if closing.outcome != Outcome::Disqualified || closing.touches >= min {
         return None;
     }
-    let heading = Heading::entity(RULE, &entity.id, closing.at, norm.severity);
-    Some(heading.raise(world, closing.moment, json!({"touches": closing.touches}), json!({"min_touches": min})))
+    let header = AlertHeader::entity(RULE, &entity.id, closing.at, norm.severity);
+    Some(header.raise(history, closing.moment, json!({"touches": closing.touches}), json!({"min_touches": min})))
 }

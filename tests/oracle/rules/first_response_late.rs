@@ -1,27 +1,27 @@
-//! `first_response_late`: a lead, or a deal with no lead, has had no touch by its deadline; and the first-response
-//! figures, which go by the same clock.
+//! `first_response_late`: a lead, or a deal without a lead, has no touch by its deadline; and the first-response figures,
+//! which use the same clock.
 
 use serde_json::json;
 
-use super::super::alert::{Alert, Heading};
-use super::super::history::{Act, Entity, FirstResponse, World};
+use super::super::alert::{Alert, AlertHeader};
+use super::super::history::{Act, Entity, FirstResponse, TenantHistory};
 use super::super::norms::{Norm, Norms};
 use super::super::readings;
-use super::{Ending, Watch, lasting, life, seconds};
+use super::{Ending, RunningClock, lifecycle, observe_duration, seconds};
 
 const RULE: &str = "first_response_late";
 
-pub fn judge(world: &World, norms: &Norms, until: i64) -> Vec<Alert> {
-    world.entities.values().filter_map(|entity| alert(world, norms, entity, until)).collect()
+pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
+    history.entities.values().filter_map(|entity| alert(history, norms, entity, until)).collect()
 }
 
-fn alert(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Alert> {
+fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, until: i64) -> Option<Alert> {
     let clock = entity.first_response.as_ref()?;
     let norm = norms.rule(RULE, &clock.scope)?;
     let response = response(&norm);
-    // "The alert goes by the contact both ways" if the norm asks for a conversation.
-    let acts = if response == "conversation" { &entity.both_ways } else { &entity.touches };
-    let watch = Watch {
+    // If the norm requires a conversation, the alert ends with the contact both ways.
+    let acts = if response == "conversation" { &entity.two_way_contacts } else { &entity.touches };
+    let running = RunningClock {
         anchor: clock.created_at,
         opened: clock.moment,
         within: norm.within,
@@ -30,11 +30,11 @@ fn alert(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Al
         acts: acts.iter().map(|act| ending(act, clock)).collect(),
         stop: stop(entity),
     };
-    let (due, steps) = life(world, &watch, until)?;
-    let asked = json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name, "response": response});
-    let heading = Heading::entity(RULE, &entity.id, clock.created_at, norm.severity);
-    let told = lasting(steps, &norm.clock, clock.created_at, 0, "lag_seconds", &asked);
-    Some(Heading { due: Some(due), ..heading }.tell(world, told))
+    let (due, steps) = lifecycle(history, &running, until)?;
+    let required = json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name, "response": response});
+    let header = AlertHeader::entity(RULE, &entity.id, clock.created_at, norm.severity);
+    let details = observe_duration(steps, &norm.clock, clock.created_at, 0, "lag_seconds", &required);
+    Some(AlertHeader { due: Some(due), ..header }.build(history, details))
 }
 
 fn response(norm: &Norm) -> &'static str {
@@ -49,14 +49,14 @@ fn ending(act: &Act, clock: &FirstResponse) -> Ending {
     Ending { date: act.date.max(clock.created_at), moment: act.moment, resolution: "responded" }
 }
 
-/// Decision 12: the first closing ends it for good; so does the deletion.
+/// Decision 12: the first closing ends the clock permanently, and so does the deletion.
 pub fn stop(entity: &Entity) -> Option<Ending> {
     let closed = entity.closings.first().map(|c| Ending { date: c.at, moment: c.moment, resolution: "closed" });
     let deleted = entity.deleted.map(|(at, moment)| Ending { date: at, moment, resolution: "deleted" });
     closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
 }
 
-/// A first response given: lags in milliseconds.
+/// A first response; lags in milliseconds.
 pub struct Lag {
     pub date: i64,
     pub who: Option<String>,
@@ -64,7 +64,7 @@ pub struct Lag {
     pub business: i64,
 }
 
-/// A lead judged, at its response or its deadline, whichever is first.
+/// The verdict on an entity, at its response or its deadline, whichever is first.
 pub struct Judged {
     pub date: i64,
     pub who: Option<String>,
@@ -76,13 +76,13 @@ pub fn first_response(entity: &Entity) -> Option<&Act> {
     entity.touches.iter().min_by_key(|act| (act.date, act.moment))
 }
 
-/// Decision 5: responsible when the act became known.
+/// Decision 5: the manager responsible when the act became known.
 fn responsible(entity: &Entity, act: &Act, clock: &FirstResponse) -> Option<String> {
     let known = if readings::LAG_MANAGER_WHEN_CREATION_KNOWN_TOO { act.moment.max(clock.moment) } else { act.moment };
     entity.responsible_at(known).map(str::to_owned)
 }
 
-/// Was the entity closed (or deleted) before this act? By date, at one instant by the order of effect.
+/// Whether the entity was closed or deleted before this act, by date and, at one instant, event order.
 fn ended_before(entity: &Entity, act: &Act) -> bool {
     stop(entity).is_some_and(|end| (end.date, end.moment) < (act.date, act.moment))
 }
@@ -102,10 +102,10 @@ pub fn lag(norms: &Norms, entity: &Entity) -> Option<Lag> {
     })
 }
 
-/// Figures go by the dates of the acts, and by the earliest touch whatever the norm calls a response.
-pub fn judged(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Option<Judged> {
+/// Figures use the dates of the acts and the earliest touch, independent of `response` in the norm.
+pub fn judged(history: &TenantHistory, norms: &Norms, entity: &Entity, until: i64) -> Option<Judged> {
     let clock = entity.first_response.as_ref()?;
-    // Decision 23: no norm, no `within_norm`.
+    // Decision 23: without a norm there is no `within_norm`.
     let norm = norms.rule(RULE, &clock.scope)?;
     let due = norm.clock.after(clock.created_at, norm.within);
     let act = first_response(entity).filter(|act| !ended_before(entity, act));
@@ -116,16 +116,16 @@ pub fn judged(world: &World, norms: &Norms, entity: &Entity, until: i64) -> Opti
         }
     }
     let due = due.filter(|due| *due <= until)?;
-    // Closed unanswered before the deadline (at it: events go first): not judged.
+    // Closed unanswered by the deadline (at the same instant events precede it): not judged.
     if stop(entity).is_some_and(|end| end.date <= due) {
         return None;
     }
-    // Decision 3: a deadline that is known only when it is past goes after the other events of that instant.
-    let decided = world.moment_at(due.max(world.instant_of(clock.moment)));
+    // Decision 3: a deadline that becomes known after it has passed follows the other events of that instant.
+    let decided = history.moment_at(due.max(history.instant_of(clock.moment)));
     Some(Judged { date: due, who: entity.responsible_at(decided).map(str::to_owned), in_time: false })
 }
 
-/// Decision 25: awaiting leaves out what was ever closed; since when, if it waits.
+/// The start of the wait for a first response. Decision 25: an entity that was ever closed does not wait.
 pub fn awaiting_since(entity: &Entity) -> Option<i64> {
     let clock = entity.first_response.as_ref()?;
     (entity.touches.is_empty() && stop(entity).is_none()).then_some(clock.created_at)

@@ -1,5 +1,5 @@
-//! One rule a file; each is a query over a [`World`](super::history::World) that gives its alerts with their whole
-//! lives. What the life of a state that lasts looks like is here, once.
+//! The rules, one per file: each is a query over a [`TenantHistory`](super::history::TenantHistory) that returns its
+//! alerts with all their statuses. The lifecycle common to the rules with a deadline is here.
 
 pub mod disqualified;
 pub mod first_response_late;
@@ -15,36 +15,43 @@ pub mod windows;
 
 use serde_json::{Value, json};
 
-use super::alert::{Alert, Told};
+use super::alert::{Alert, StatusDetails};
 use super::calendar::Clock;
-use super::history::World;
+use super::history::TenantHistory;
 use super::norms::{Norm, Norms};
 
-/// Every alert of the rules that go by single acts and clocks.
-pub fn judge(world: &World, norms: &Norms, until: i64) -> Vec<Alert> {
-    let mut alerts = first_response_late::judge(world, norms, until);
-    alerts.extend(missed_call_not_returned::judge(world, norms, until));
-    alerts.extend(message_unanswered::judge(world, norms, until));
-    alerts.extend(too_few_attempts::judge(world, norms, until));
-    alerts.extend(neglected::judge(world, norms, until));
-    alerts.extend(source_silent::judge(world, norms, until));
-    alerts.extend(stage_overdue::judge(world, norms, until));
-    alerts.extend(disqualified::judge(world, norms));
-    alerts.extend(moves::judge(world, norms));
-    alerts.extend(terms::judge(world, norms));
-    // Decision 20: two wrong acts of one rule on one subject in one millisecond are one alert, the first.
+/// All alerts of the rules that judge acts or clocks.
+pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
+    let mut alerts = first_response_late::judge(history, norms, until);
+    alerts.extend(missed_call_not_returned::judge(history, norms, until));
+    alerts.extend(message_unanswered::judge(history, norms, until));
+    alerts.extend(too_few_attempts::judge(history, norms, until));
+    alerts.extend(neglected::judge(history, norms, until));
+    alerts.extend(source_silent::judge(history, norms, until));
+    alerts.extend(stage_overdue::judge(history, norms, until));
+    alerts.extend(disqualified::judge(history, norms));
+    alerts.extend(moves::judge(history, norms));
+    alerts.extend(terms::judge(history, norms));
+    // Decision 20: two violations of one rule on one subject in one millisecond are one alert, the first.
     let mut raised = std::collections::BTreeSet::new();
-    alerts.retain(|alert| alert.began().turn != Turn::Raised || raised.insert(alert.id.clone()));
+    alerts.retain(|alert| alert.began().kind != StatusKind::Raised || raised.insert(alert.id.clone()));
     alerts
 }
 
-/// Steps that observe how long something lasts, in `key`.
-fn lasting(steps: Vec<Step>, clock: &Clock, anchor: i64, before: i64, key: &str, asked: &Value) -> Vec<Told> {
+/// Adds the observed duration, in `key`, to each step.
+fn observe_duration(
+    steps: Vec<Step>,
+    clock: &Clock,
+    anchor: i64,
+    before: i64,
+    key: &str,
+    required: &Value,
+) -> Vec<StatusDetails> {
     let observed = |step: &Step| {
         let lasted = before + clock.between(anchor, step.observed_to.max(anchor));
         json!({key: seconds(lasted)})
     };
-    steps.into_iter().map(|step| (step, observed(&step), asked.clone())).collect()
+    steps.into_iter().map(|step| (step, observed(&step), required.clone())).collect()
 }
 
 fn within(norm: &Norm) -> Value {
@@ -55,17 +62,17 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// A running clock and everything that may end it.
-pub struct Watch<'a> {
+/// A running clock and everything that can end it.
+pub struct RunningClock<'a> {
     pub anchor: i64,
-    /// When it became known that the clock runs.
+    /// The moment when the clock became known.
     pub opened: usize,
     pub within: i64,
     pub clock: &'a Clock,
     pub escalate_after: &'a [i64],
-    /// Acts that answer it, in any order.
+    /// The acts that settle it, in any order.
     pub acts: Vec<Ending>,
-    /// What else ends it for good (closed, deleted).
+    /// Another permanent end (closed, deleted).
     pub stop: Option<Ending>,
 }
 
@@ -77,7 +84,7 @@ pub struct Ending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum StatusKind {
     Raised,
     Firing,
     Escalated,
@@ -85,53 +92,59 @@ pub enum Turn {
     Retracted,
 }
 
-/// One status in the life of an alert.
+/// One status in the lifecycle of an alert.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    pub turn: Turn,
+    pub kind: StatusKind,
     pub at: i64,
-    /// What is known then.
+    /// The moment whose state it uses.
     pub moment: usize,
     pub level: usize,
-    /// Until when the lag is observed: the status' instant, or the date of the act that ended it.
+    /// The end of the observed lag: the instant of the status, or the date of the act that ended the clock.
     pub observed_to: i64,
     pub resolution: Option<&'static str>,
 }
 
-/// The life of the alert of a watch; empty if it never fires by `until`. Returns the deadline with it.
+/// The deadline of a clock and the statuses of its alert; `None` if it does not fire by `until`.
 ///
-/// Decision 2: a status is dated at the instant at which it can be decided, the later of deadline and event; decision 3:
-/// events go before deadlines at one instant.
-pub fn life(world: &World, watch: &Watch, until: i64) -> Option<(i64, Vec<Step>)> {
-    let due = watch.clock.after(watch.anchor, watch.within)?;
-    let fires = due.max(world.instant_of(watch.opened));
+/// Decision 2: a status is dated at the instant when it can be decided, the later of deadline and event. Decision 3: at
+/// one instant events precede deadlines.
+pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) -> Option<(i64, Vec<Step>)> {
+    let due = running.clock.after(running.anchor, running.within)?;
+    let fires = due.max(history.instant_of(running.opened));
     if fires > until {
         return None;
     }
-    let known = world.moment_at(fires);
-    let mut acts = watch.acts.clone();
+    let known = history.moment_at(fires);
+    let mut acts = running.acts.clone();
     acts.sort_by_key(|act| act.moment);
-    if acts.iter().chain(&watch.stop).any(|ending| ending.moment <= known) {
+    if acts.iter().chain(&running.stop).any(|ending| ending.moment <= known) {
         return None;
     }
-    let mut steps =
-        vec![Step { turn: Turn::Firing, at: fires, moment: known, level: 0, observed_to: fires, resolution: None }];
+    let mut steps = vec![Step {
+        kind: StatusKind::Firing,
+        at: fires,
+        moment: known,
+        level: 0,
+        observed_to: fires,
+        resolution: None,
+    }];
 
-    // What is known first ends it.
-    let end = acts.first().into_iter().chain(&watch.stop).min_by_key(|ending| ending.moment).copied();
-    let ends_at = end.map(|ending| world.instant_of(ending.moment));
+    // The end that becomes known first counts.
+    let end = acts.first().into_iter().chain(&running.stop).min_by_key(|ending| ending.moment).copied();
+    let ends_at = end.map(|ending| history.instant_of(ending.moment));
     let mut level = 0;
-    for (index, after) in watch.escalate_after.iter().enumerate() {
-        let Some(at) = watch.clock.after(due, *after) else { break };
+    for (index, after) in running.escalate_after.iter().enumerate() {
+        let Some(at) = running.clock.after(due, *after) else { break };
         let at = at.max(fires);
         if at > until || ends_at.is_some_and(|end| end <= at) {
             break;
         }
         level = index + 1;
         steps.push(Step {
-            turn: Turn::Escalated,
+            kind: StatusKind::Escalated,
             at,
-            moment: world.moment_at(at),
+            moment: history.moment_at(at),
             level,
             observed_to: at,
             resolution: None,
@@ -139,21 +152,21 @@ pub fn life(world: &World, watch: &Watch, until: i64) -> Option<(i64, Vec<Step>)
     }
 
     if let Some(end) = end {
-        let step = |turn, ending: Ending, resolution| Step {
-            turn,
-            at: world.instant_of(ending.moment),
+        let step = |kind, ending: Ending, resolution| Step {
+            kind,
+            at: history.instant_of(ending.moment),
             moment: ending.moment,
             level,
             observed_to: ending.date,
             resolution: Some(resolution),
         };
-        // An act dated in time but known only after the deadline, also after a RESOLVED by a later act.
+        // An act in time that became known after the deadline, even after a RESOLVED by a later act.
         let in_time = acts.iter().find(|act| act.date <= due).copied();
         match in_time {
-            Some(act) if act.moment <= end.moment => steps.push(step(Turn::Retracted, act, "late_evidence")),
+            Some(act) if act.moment <= end.moment => steps.push(step(StatusKind::Retracted, act, "late_evidence")),
             _ => {
-                steps.push(step(Turn::Resolved, end, end.resolution));
-                steps.extend(in_time.map(|act| step(Turn::Retracted, act, "late_evidence")));
+                steps.push(step(StatusKind::Resolved, end, end.resolution));
+                steps.extend(in_time.map(|act| step(StatusKind::Retracted, act, "late_evidence")));
             }
         }
     }

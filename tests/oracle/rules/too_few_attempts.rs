@@ -1,27 +1,27 @@
-//! `too_few_attempts`: `within` after its creation an open lead has had fewer than `attempts` touches and no conversation.
+//! `too_few_attempts`: `within` after creation an open lead has fewer than `attempts` touches and no conversation.
 
 use serde_json::{Value, json};
 
-use super::super::alert::{Alert, Heading};
-use super::super::history::{Entity, World};
+use super::super::alert::{Alert, AlertHeader};
+use super::super::history::{Entity, TenantHistory};
 use super::super::identity::Kind;
 use super::super::norms::Norms;
 use super::first_response_late::stop;
-use super::{Ending, Step, Watch, life, seconds};
+use super::{Ending, RunningClock, Step, lifecycle, seconds};
 
 const RULE: &str = "too_few_attempts";
 
-pub fn judge(world: &World, norms: &Norms, until: i64) -> Vec<Alert> {
-    let leads = world.entities.values().filter(|entity| entity.id.kind == Kind::Lead);
-    leads.filter_map(|lead| alert(world, norms, lead, until)).collect()
+pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
+    let leads = history.entities.values().filter(|entity| entity.id.kind == Kind::Lead);
+    leads.filter_map(|lead| alert(history, norms, lead, until)).collect()
 }
 
-fn alert(world: &World, norms: &Norms, lead: &Entity, until: i64) -> Option<Alert> {
-    // The clock of the creation, if it runs (decision 8), in its scope.
+fn alert(history: &TenantHistory, norms: &Norms, lead: &Entity, until: i64) -> Option<Alert> {
+    // The clock of the creation, if there is one (decision 8), in its scope.
     let clock = lead.first_response.as_ref()?;
     let norm = norms.rule(RULE, &clock.scope)?;
     let attempts = norm.number("attempts").unwrap_or(1.0) as usize;
-    let watch = Watch {
+    let running = RunningClock {
         anchor: clock.created_at,
         opened: clock.moment,
         within: norm.within,
@@ -30,21 +30,22 @@ fn alert(world: &World, norms: &Norms, lead: &Entity, until: i64) -> Option<Aler
         acts: endings(lead, attempts),
         stop: stop(lead),
     };
-    let (due, steps) = life(world, &watch, until)?;
+    let (due, steps) = lifecycle(history, &running, until)?;
     let observed = |step: &Step| {
         let by_an_act = matches!(step.resolution, Some("responded" | "late_evidence"));
         let known = lead.touches.iter().filter(|touch| touch.moment <= step.moment);
         let touches = known.filter(|touch| !by_an_act || touch.date <= step.observed_to).count();
         json!({"touches": touches})
     };
-    let asked: Value = json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name, "attempts": attempts});
-    let told = steps.into_iter().map(|step| (step, observed(&step), asked.clone())).collect();
-    let heading = Heading::entity(RULE, &lead.id, clock.created_at, norm.severity);
-    Some(Heading { due: Some(due), ..heading }.tell(world, told))
+    let required: Value =
+        json!({"within_seconds": seconds(norm.within), "clock": norm.clock_name, "attempts": attempts});
+    let details = steps.into_iter().map(|step| (step, observed(&step), required.clone())).collect();
+    let header = AlertHeader::entity(RULE, &lead.id, clock.created_at, norm.severity);
+    Some(AlertHeader { due: Some(due), ..header }.build(history, details))
 }
 
-/// The earlier of the date of the `attempts`-th touch and of the first conversation, each time that it became known or
-/// turned out to be earlier.
+/// The date of the `attempts`-th touch or of the first conversation, whichever is earlier: one entry when it became known
+/// and one each time it turned out to be earlier.
 fn endings(lead: &Entity, attempts: usize) -> Vec<Ending> {
     let mut moments: Vec<usize> = lead.touches.iter().chain(&lead.conversations).map(|act| act.moment).collect();
     moments.sort_unstable();

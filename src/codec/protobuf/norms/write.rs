@@ -1,8 +1,8 @@
-//! Owns the way from norms to their message. Promises to forget nothing but the secret: everything is taken apart
-//! without `..`, so that the compiler tells of a key that is not kept.
+//! Converts norms to their protobuf message. Everything except the privacy key is stored: values are destructured
+//! without `..`, so that the compiler reports a key that is not stored.
 
 use crate::codec::names::Name;
-use crate::codec::proto::{self, norms as kept};
+use crate::codec::proto::{self, norms as stored};
 use crate::codec::protobuf::{output::keyed, write::texts};
 use crate::domain::alert::Severity;
 use crate::domain::calendar::{Calendar, Hours};
@@ -12,24 +12,24 @@ use crate::domain::norms::{
 };
 use crate::domain::time::Span;
 
-/// The norms as they are kept.
+/// Converts norms to their stored form.
 pub(super) fn norms(norms: &Norms) -> proto::Norms {
-    // A record is seen by more people than the configuration: the privacy key stays there.
+    // State records are readable by more people than the configuration, so the privacy key is left out.
     let Norms { calendars, pipelines, windows, min_talk, country, privacy_key: _, base, overrides } = norms;
     proto::Norms {
-        // A calendar's own name is the one that it is known by.
-        calendars: keyed(calendars, |each| calendar(each)),
+        // The key of the map is the name of the calendar.
+        calendars: keyed(calendars, |item| calendar(item)),
         pipelines: keyed(pipelines, pipeline),
         windows: windows.iter().copied().map(window).collect(),
         min_talk_ms: min_talk.0,
         country: country.name().into(),
-        overrides: overrides.iter().map(over).collect(),
+        overrides: overrides.iter().map(override_layer).collect(),
         base: Some(layer(base)),
     }
 }
 
-fn calendar(calendar: &Calendar) -> kept::Calendar {
-    kept::Calendar {
+fn calendar(calendar: &Calendar) -> stored::Calendar {
+    stored::Calendar {
         timezone: calendar.timezone().into(),
         week: calendar.week().iter().map(|hours| day(hours)).collect(),
         days: keyed(calendar.days(), |hours| day(hours)),
@@ -37,18 +37,18 @@ fn calendar(calendar: &Calendar) -> kept::Calendar {
     }
 }
 
-fn day(hours: &[Hours]) -> kept::Day {
-    kept::Day { hours: hours.iter().map(ToString::to_string).collect() }
+fn day(hours: &[Hours]) -> stored::Day {
+    stored::Day { hours: hours.iter().map(ToString::to_string).collect() }
 }
 
-fn pipeline(pipeline: &Pipeline) -> kept::Pipeline {
+fn pipeline(pipeline: &Pipeline) -> stored::Pipeline {
     let Pipeline { entity, stages } = pipeline;
-    kept::Pipeline { entity: entity.wire_name().into(), stages: stages.iter().map(stage).collect() }
+    stored::Pipeline { entity: entity.wire_name().into(), stages: stages.iter().map(stage).collect() }
 }
 
-fn stage(stage: &Stage) -> kept::Stage {
+fn stage(stage: &Stage) -> stored::Stage {
     let Stage { id, early, required, max_time, requires_fields, requires_activities } = stage;
-    kept::Stage {
+    stored::Stage {
         id: id.to_string(),
         early: *early,
         required: *required,
@@ -58,19 +58,19 @@ fn stage(stage: &Stage) -> kept::Stage {
     }
 }
 
-fn window(window: Window) -> kept::Window {
+fn window(window: Window) -> stored::Window {
     let Window { size: Span(size_ms), in_days, slide: Span(slide_ms) } = window;
-    kept::Window { size_ms, in_days, slide_ms }
+    stored::Window { size_ms, in_days, slide_ms }
 }
 
-fn length(length: Length) -> kept::Length {
+fn length(length: Length) -> stored::Length {
     let Length { span: Span(span_ms), in_days } = length;
-    kept::Length { span_ms, in_days }
+    stored::Length { span_ms, in_days }
 }
 
-fn over(over: &Override) -> kept::Override {
-    let Override { tenant, department, pipeline, source, layer: inner } = over;
-    kept::Override {
+fn override_layer(value: &Override) -> stored::Override {
+    let Override { tenant, department, pipeline, source, layer: inner } = value;
+    stored::Override {
         tenant: text(tenant),
         department: text(department),
         pipeline: text(pipeline),
@@ -79,17 +79,17 @@ fn over(over: &Override) -> kept::Override {
     }
 }
 
-fn layer(layer: &Layer) -> kept::Layer {
+fn layer(layer: &Layer) -> stored::Layer {
     let Layer { calendar, rules, terms: allowed, review_sampling } = layer;
-    kept::Layer {
+    stored::Layer {
         calendar: text(calendar),
-        rules: rules.iter().map(|(rule, each)| (rule.name().into(), params(each))).collect(),
+        rules: rules.iter().map(|(rule, item)| (rule.name().into(), params(item))).collect(),
         terms: Some(terms(allowed)),
         review_sampling: Some(sampling(*review_sampling)),
     }
 }
 
-fn params(params: &Params) -> kept::Params {
+fn params(params: &Params) -> stored::Params {
     let Params {
         enabled,
         severity,
@@ -112,19 +112,19 @@ fn params(params: &Params) -> kept::Params {
         quantile,
         min_sample,
     } = params;
-    kept::Params {
+    stored::Params {
         enabled: *enabled,
         severity: text(&severity.map(Severity::name)),
         escalate_after: escalate_after
             .as_ref()
-            .map(|steps| kept::Lengths { lengths: steps.iter().copied().map(length).collect() }),
+            .map(|steps| stored::Lengths { lengths: steps.iter().copied().map(length).collect() }),
         within: within.map(length),
         clock: text(&clock.map(Clock::name)),
         response: text(&response.map(Response::name)),
         attempts: *attempts,
         entities: entities.as_deref().map(names),
         applies_to: applies_to.as_deref().map(names),
-        allowed_reasons: allowed_reasons.as_deref().map(|reasons| kept::Names { names: texts(reasons) }),
+        allowed_reasons: allowed_reasons.as_deref().map(|reasons| stored::Names { names: texts(reasons) }),
         min_touches: *min_touches,
         channels: channels.as_deref().map(names),
         window_ms: window.map(|Span(size_ms)| size_ms),
@@ -138,15 +138,15 @@ fn params(params: &Params) -> kept::Params {
     }
 }
 
-fn terms(terms: &TermsParams) -> kept::Terms {
+fn terms(terms: &TermsParams) -> stored::Terms {
     let TermsParams { approvers, policies } = terms;
-    kept::Terms {
-        approvers: approvers.as_deref().map(|approvers| kept::Names { names: texts(approvers) }),
-        policies: policies.as_ref().map(|rows| kept::TermsPolicies { policies: rows.iter().map(policy).collect() }),
+    stored::Terms {
+        approvers: approvers.as_deref().map(|approvers| stored::Names { names: texts(approvers) }),
+        policies: policies.as_ref().map(|rows| stored::TermsPolicies { policies: rows.iter().map(policy).collect() }),
     }
 }
 
-fn policy(policy: &TermsPolicy) -> kept::TermsPolicy {
+fn policy(policy: &TermsPolicy) -> stored::TermsPolicy {
     let TermsPolicy {
         pipeline,
         grade,
@@ -155,7 +155,7 @@ fn policy(policy: &TermsPolicy) -> kept::TermsPolicy {
         max_installment_months,
         min_prepayment_percent,
     } = policy;
-    kept::TermsPolicy {
+    stored::TermsPolicy {
         pipeline: text(pipeline),
         grade: text(grade),
         amount_minor_below: *amount_minor_below,
@@ -165,16 +165,16 @@ fn policy(policy: &TermsPolicy) -> kept::TermsPolicy {
     }
 }
 
-fn sampling(sampling: SamplingParams) -> kept::ReviewSampling {
+fn sampling(sampling: SamplingParams) -> stored::ReviewSampling {
     let SamplingParams { per_day, min_talk } = sampling;
-    kept::ReviewSampling { per_day, min_talk_ms: min_talk.map(|Span(talk_ms)| talk_ms) }
+    stored::ReviewSampling { per_day, min_talk_ms: min_talk.map(|Span(talk_ms)| talk_ms) }
 }
 
-/// A text if there is one; an empty one is one too.
+/// An optional string; an empty string is not absent.
 fn text(value: &Option<impl ToString>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
 }
 
-fn names(values: &[impl Name]) -> kept::Names {
-    kept::Names { names: values.iter().map(|value| value.wire_name().into()).collect() }
+fn names(values: &[impl Name]) -> stored::Names {
+    stored::Names { names: values.iter().map(|value| value.wire_name().into()).collect() }
 }

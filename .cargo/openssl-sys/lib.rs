@@ -1,0 +1,3 @@
+//! Nothing but the link to OpenSSL, which `build.rs` chooses.
+
+#![no_std]

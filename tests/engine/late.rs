@@ -1,0 +1,117 @@
+//! Compares late delivery with the oracle: some events arrive up to three days after their instant, behind the watermark
+//! of their tenant. At the end every figure and every alert that is not retracted must be the same as in order.
+//!
+//! The window rules are excluded, because past boundaries are not judged again (decision 4).
+
+use crate::common::Replay;
+use crate::delay::{at, delayed};
+use crate::oracle;
+use crate::oracle::Verdict;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const EXCLUDED: [&str; 5] = ["conversion_low", "response_slow", "quality_low", "stuck_early", "special_terms_frequent"];
+
+fn without_windows(mut norms: Value) -> Value {
+    let remove_window_rules = |norms: &mut Value| {
+        if let Some(rules) = norms.get_mut("norms").and_then(Value::as_object_mut) {
+            rules.retain(|rule, _| !EXCLUDED.contains(&rule.as_str()));
+        }
+    };
+    remove_window_rules(&mut norms);
+    for entry in norms.get_mut("overrides").and_then(Value::as_array_mut).into_iter().flatten() {
+        remove_window_rules(entry);
+    }
+    norms
+}
+
+/// The last status of each alert that was not retracted.
+fn final_alerts(alerts: &[Value]) -> BTreeMap<String, &Value> {
+    let mut final_alerts = BTreeMap::new();
+    for alert in alerts.iter().filter(|alert| alert["rule"].as_str().is_some_and(|rule| oracle::RULES.contains(&rule)))
+    {
+        final_alerts.insert(alert["alert_id"].as_str().expect("an id").to_owned(), alert);
+    }
+    final_alerts.retain(|_, alert| alert["status"] != "RETRACTED");
+    final_alerts
+}
+
+fn label(alert: &Value) -> String {
+    let text = |key: &str| alert[key].as_str().unwrap_or("").to_owned();
+    ["at", "tenant_id", "rule", "subject", "anchor_at", "status"].map(text).join(" ")
+}
+
+fn alert_differences(in_order: &[Value], late: &[Value]) -> Vec<String> {
+    const FIELDS: [&str; 7] = ["status", "at", "anchor_at", "due_at", "observed", "resolution", "manager_id"];
+    let (ours, theirs) = (final_alerts(in_order), final_alerts(late));
+    let mut found = Vec::new();
+    for id in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+        match (ours.get(id), theirs.get(id)) {
+            (Some(ours), Some(theirs)) => {
+                for name in FIELDS.into_iter().filter(|name| !oracle::compare::same(&ours[name], &theirs[name], name)) {
+                    found.push(format!("{}: {name}: in order {}, late {}", label(ours), ours[name], theirs[name]));
+                }
+                // A published escalation stays.
+                if theirs["level"].as_u64() < ours["level"].as_u64() {
+                    found.push(format!("{}: level: in order {}, late {}", label(ours), ours["level"], theirs["level"]));
+                }
+            }
+            (Some(ours), None) => found.push(format!("only in order: {}", label(ours))),
+            (None, Some(theirs)) => found.push(format!("only late: {}", label(theirs))),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+fn compare(seed: u64, events: usize) -> usize {
+    let (events, norms) = oracle::stream::stream(seed, events);
+    let norms = without_windows(norms);
+    let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
+    let expected = oracle::judge(&events, &norms, until);
+    let (shuffled, late) = delayed(&events, seed);
+    let output = Replay { until, ..Replay::PLAIN }.run(&shuffled, &norms.to_string());
+
+    let mut differences = alert_differences(&expected.alerts, &output.alerts);
+    let rows = Verdict { alerts: Vec::new(), ..expected };
+    differences.extend(oracle::differences(&rows, &[], &output.rows));
+    assert!(
+        differences.is_empty(),
+        "seed {seed}, {late} late: {} differences, first:\n{}",
+        differences.len(),
+        differences[..differences.len().min(12)].join("\n")
+    );
+    late
+}
+
+#[test]
+fn late_delivery_converges_to_the_output_in_order() {
+    let late: usize = (500..540).map(|seed| compare(seed, 600)).sum();
+    assert!(late > 500, "{late} late events");
+}
+
+#[test]
+fn without_delays_the_alerts_are_those_of_the_oracle() {
+    for seed in 540..545 {
+        let (mut events, norms) = oracle::stream::stream(seed, 300);
+        let norms = without_windows(norms);
+        let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
+        let expected = oracle::judge(&events, &norms, until);
+        events.sort_by_key(at);
+        let output = Replay { until, ..Replay::PLAIN }.run(&events, &norms.to_string());
+        assert_eq!(alert_differences(&expected.alerts, &output.alerts), Vec::<String>::new(), "seed {seed}");
+        assert!(output.alerts.iter().all(|alert| !EXCLUDED.iter().any(|rule| alert["rule"] == *rule)));
+
+        // The comparison itself finds an alert that is missing, unexpected or different.
+        let (id, alert) = final_alerts(&output.alerts).into_iter().next_back().expect("an alert");
+        let others: Vec<Value> = output.alerts.iter().filter(|other| other["alert_id"] != *id).cloned().collect();
+        let mut changed = others.clone();
+        changed.push(alert.clone());
+        let changed_alert = changed.last_mut().expect("an alert");
+        changed_alert["manager_id"] = "somebody-else".into();
+        assert_eq!(alert_differences(&output.alerts, &others), [format!("only in order: {}", label(alert))]);
+        assert_eq!(alert_differences(&others, &output.alerts), [format!("only late: {}", label(alert))]);
+        let [difference] = &alert_differences(&output.alerts, &changed)[..] else { panic!("seed {seed}") };
+        assert!(difference.contains("manager_id"), "{difference}");
+    }
+}

@@ -1,0 +1,521 @@
+//! Restarts do not change the output: the same stream with and without restarts gives the same alerts, review requests
+//! and rows.
+//!
+//! The committed output of an epoch is what a transaction would contain. The state topic is a list of records, complete
+//! or compacted.
+
+use crate::delay::{Rng, delayed};
+use crate::oracle;
+use funnelwatch::codec::Encoding;
+use funnelwatch::codec::json;
+use funnelwatch::codec::state::VERSION;
+use funnelwatch::config;
+use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
+use funnelwatch::dataflow::live_state::LiveState;
+use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
+use funnelwatch::dataflow::workers::{DataflowSettings, EpochSender, OutputCollector, Workers};
+use funnelwatch::domain::alert::{Alert, Status};
+use funnelwatch::domain::id::EntityId;
+use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::shard_processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::Topic;
+use funnelwatch::domain::tenant::Memory;
+use funnelwatch::domain::time::{Span, Timestamp};
+use serde_json::{Value, json as value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use timely::communication::WorkerGuards;
+use uuid::Uuid;
+
+type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The committed records, as read by consumers and by the next process.
+#[derive(Default)]
+struct Committed {
+    alerts: Vec<String>,
+    /// The open alerts by id; `None` if the earlier output is unknown.
+    open: Option<BTreeMap<Uuid, String>>,
+    reviews: Vec<String>,
+    rows: BTreeMap<String, String>,
+    /// The reports of all leads and deals at the end.
+    entity_reports: BTreeMap<String, String>,
+    rejected: usize,
+    offset: usize,
+    /// The position up to which the stream was read.
+    read: usize,
+    log: Log,
+}
+
+/// How to run a stream.
+#[derive(Clone, Copy)]
+struct RunOptions {
+    /// The mean number of epochs between restarts; 0: no restarts.
+    restarts: usize,
+    seed: u64,
+    retention: Option<Span>,
+}
+
+struct TestStream {
+    lines: Vec<String>,
+    norms: Vec<Arc<Norms>>,
+}
+
+impl TestStream {
+    fn read(events: &[u8], norms: &[u8]) -> Self {
+        let [events, norms] = [events, norms].map(|bytes| str::from_utf8(bytes).expect("UTF-8"));
+        let document = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}"));
+        Self { lines: events.lines().map(str::to_owned).collect(), norms: vec![Arc::new(document.norms)] }
+    }
+
+    fn settings(&self, norms: usize, options: RunOptions) -> DataflowSettings {
+        let memory = Memory { durable: true, retention: options.retention, ..Memory::default() };
+        let timing = Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() };
+        DataflowSettings::new(Arc::clone(&self.norms[norms]), timing)
+    }
+
+    fn batch(&self, lines: std::ops::Range<usize>) -> Arc<Batch> {
+        batch(Source::Files, lines.start, &self.lines[lines])
+    }
+
+    /// Runs the stream; several norms are in force one after the other.
+    fn run(&self, options: RunOptions) -> (Committed, usize) {
+        self.run_on(Committed::default(), options, usize::MAX)
+    }
+
+    /// Continues the stream from the committed state up to this number of lines.
+    fn run_on(&self, mut committed: Committed, options: RunOptions, max_lines: usize) -> (Committed, usize) {
+        let mut rng = Rng(options.seed);
+        let (mut restarts, mut closed) = (0, false);
+        while !closed && committed.read < max_lines {
+            let norms_at =
+                |offset: usize| (offset * self.norms.len() / (self.lines.len() + 1)).min(self.norms.len() - 1);
+            let mut norms = norms_at(committed.read);
+            let settings = self.settings(norms, options);
+            let restored_shard = restore(&committed.log, &settings, &mut rng);
+            let live_state = Arc::clone(&settings.live_state);
+            let (guards, mut collector, sender) = start(settings);
+            let (mut position, mut epoch, mut restored_shard) = (committed.offset, 0, Some(restored_shard));
+            loop {
+                // Epochs end where they end without restarts, because lateness and norm changes depend on it.
+                let end = if position < committed.read { committed.read } else { self.cut(position, options.seed) };
+                closed = position == self.lines.len();
+                let close = closed.then_some(Timestamp(i64::MAX)).map(|_| self.last());
+                let source_progress = SourceProgress { source: Source::Files, idle: false, position: end as i64 };
+                let progress =
+                    vec![(0, ShardProgress { sources: vec![source_progress], close, ..ShardProgress::default() })];
+                let next = norms_at(end);
+                let new_norms = (next != norms).then(|| Arc::clone(&self.norms[next]));
+                norms = next;
+                let restored = restored_shard.take().flatten().into_iter().collect::<Vec<_>>().into();
+                let head = EpochHeader { epoch, progress, norms: new_norms, restored, ..EpochHeader::default() };
+                assert!(sender.send(head, vec![vec![self.batch(position..end)]]));
+                let output = collector.next_epoch().expect("workers");
+                committed.apply(output, end);
+                position = end;
+                epoch += 1;
+                if closed || end >= max_lines || (options.restarts > 0 && rng.below(options.restarts as u64) == 0) {
+                    break;
+                }
+            }
+            restarts += usize::from(!closed);
+            if closed {
+                committed.entity_reports = self.entity_reports(&live_state);
+            }
+            drop(sender);
+            guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+        }
+        committed.alerts.sort();
+        committed.reviews.sort();
+        (committed, restarts)
+    }
+
+    /// The reports of all leads and deals that an event names.
+    fn entity_reports(&self, live_state: &LiveState) -> BTreeMap<String, String> {
+        let mut entity_reports = BTreeMap::new();
+        for event in self.lines.iter().filter_map(|line| json::decode(line.as_bytes()).ok()) {
+            event.payload.each_entity(|kind, id| {
+                let entity = EntityId { kind, id: id.clone() };
+                if let Some(entity_report) = live_state.entity_report(&event.tenant, &entity) {
+                    let mut text = Vec::new();
+                    json::encode_entity_report(&event.tenant, &entity_report, &mut text);
+                    let text = String::from_utf8(text).expect("UTF-8");
+                    entity_reports.insert(format!("{} {entity}", event.tenant), text);
+                }
+            });
+        }
+        entity_reports
+    }
+
+    fn cut(&self, position: usize, seed: u64) -> usize {
+        (position + 1 + Rng(seed ^ position as u64).below(60) as usize).min(self.lines.len())
+    }
+
+    fn last(&self) -> Timestamp {
+        let dated = self.lines.iter().filter_map(|line| json::decode(line.as_bytes()).ok()).map(|event| event.at);
+        dated.max().expect("an event")
+    }
+}
+
+/// A batch of lines of one source, from an offset on.
+fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
+    let mut batch = Batch::new(source, Some(0), Encoding::Json);
+    (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
+    Arc::new(batch)
+}
+
+impl Committed {
+    fn apply(&mut self, output: funnelwatch::dataflow::epoch::EpochOutput, position: usize) {
+        let encode = |alert: &Alert| {
+            let mut line = Vec::new();
+            json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
+            String::from_utf8(line).expect("UTF-8")
+        };
+        for (_, open) in &output.restored {
+            let open: BTreeMap<_, _> = open.iter().map(|alert| (alert.id, encode(alert))).collect();
+            let open_alerts = self.open.get_or_insert_with(|| open.clone());
+            assert_eq!(&open, open_alerts, "a restored shard has its open alerts");
+        }
+        let open_alerts = self.open.get_or_insert_default();
+        for alert in &output.alerts {
+            self.alerts.push(encode(alert));
+            match alert.status {
+                Status::Firing | Status::Escalated => drop(open_alerts.insert(alert.id, encode(alert))),
+                Status::Resolved | Status::Retracted => drop(open_alerts.remove(&alert.id)),
+                Status::Raised => {}
+            }
+        }
+        for request in &output.reviews {
+            let mut line = Vec::new();
+            json::encode_review(request, &mut line);
+            self.reviews.push(String::from_utf8(line).expect("UTF-8"));
+        }
+        for row in &output.rows {
+            let mut line = Vec::new();
+            json::encode_row(row, &mut line);
+            let key = format!("{} {:?} {}", row.tenant, row.subject, row.figures.window());
+            self.rows.insert(key, String::from_utf8(line).expect("UTF-8"));
+        }
+        self.rejected += output.rejected.len();
+        let own = |(key, value): (&[u8], Option<&[u8]>)| (key.to_vec(), value.map(<[u8]>::to_vec));
+        for (_, records) in &output.state {
+            self.log.extend(records.iter().map(own));
+        }
+        for status in &output.shards {
+            if let Some(checkpoint) = status.checkpoint.as_ref().filter(|_| status.dirty) {
+                self.log.extend(checkpoint.encode().iter().map(own));
+            }
+            let lowest = status.lowest.first().map(|(_, offset)| *offset as usize);
+            self.read = position;
+            self.offset = lowest.unwrap_or(position).min(position);
+        }
+    }
+}
+
+/// The guards are first in the tuple, so that a failing test drops the sender first, which ends the worker.
+fn start(settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
+    let (sender, collector, guards) = Workers::start(1, settings).expect("threads").split();
+    (guards, collector, sender)
+}
+
+/// Restores the shard from the log, complete or compacted.
+fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<RestoredShard> {
+    let mut loader = StateLoader::default();
+    let mut push = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
+        loader.push(key, value.as_deref());
+    };
+    if rng.below(2) == 0 {
+        log.iter().for_each(&mut push);
+    } else {
+        let last: BTreeMap<_, _> = log.iter().enumerate().map(|(index, (key, _))| (key, index)).collect();
+        let kept = log.iter().enumerate().filter(|(index, (key, value))| last[key] == *index && value.is_some());
+        kept.for_each(|(_, record)| push(record));
+    }
+    let context = RestoreContext { norms: Arc::clone(&settings.norms), timing: settings.timing };
+    loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A generated stream, in order or with late events, with one or several norms.
+fn stream(seed: u64, events: usize, late: bool, norms: usize) -> TestStream {
+    let (mut events, document) = oracle::stream::stream(seed, events);
+    if late {
+        events = delayed(&events, seed).0;
+    }
+    let read = |norms_index| {
+        let text = varied(document.clone(), norms_index).to_string();
+        let document = config::parse_norms("norms", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        Arc::new(document.norms)
+    };
+    TestStream { lines: events.iter().map(ToString::to_string).collect(), norms: (0..norms).map(read).collect() }
+}
+
+/// The norms after this number of changes: durations differ, a rule is disabled.
+fn varied(mut document: Value, times: usize) -> Value {
+    if times > 0 {
+        let rules = document["norms"].as_object_mut().expect("rules");
+        for (index, (_, norm)) in rules.iter_mut().enumerate() {
+            if norm.get("within").is_some() {
+                norm["within"] = value!(["20m", "3h", "8h"][(index + times) % 3]);
+            }
+            if index % 5 == times {
+                norm["enabled"] = value!(false);
+            }
+        }
+    }
+    document
+}
+
+/// Compares a run with restarts and one without. Returns the number of restarts and of discarded events.
+fn compare(stream: &TestStream, options: RunOptions) -> (usize, usize) {
+    let (uninterrupted, _) = stream.run(RunOptions { restarts: 0, ..options });
+    let (restarted, restarts) = stream.run(options);
+    let seed = options.seed;
+    let (mut missing, mut more) = (uninterrupted.alerts.clone(), restarted.alerts.clone());
+    missing.retain(|alert| !restarted.alerts.contains(alert));
+    more.retain(|alert| !uninterrupted.alerts.contains(alert));
+    assert!(
+        uninterrupted.alerts == restarted.alerts,
+        "seed {seed}, {restarts} restarts, missing:\n{}\nmore:\n{}",
+        missing[..missing.len().min(4)].join("\n"),
+        more[..more.len().min(4)].join("\n")
+    );
+    assert_eq!(uninterrupted.reviews, restarted.reviews, "seed {seed}");
+    assert_eq!(uninterrupted.rejected, restarted.rejected, "seed {seed}");
+    for (key, row) in &uninterrupted.rows {
+        let other = restarted.rows.get(key).map_or("", String::as_str);
+        let index = row.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let from = index.saturating_sub(100);
+        assert!(row == other, "seed {seed}: {key}:\n{}\n{}", &row[from..], &other[from.min(other.len())..]);
+    }
+    assert_eq!(uninterrupted.rows.len(), restarted.rows.len(), "seed {seed}");
+    for (entity, entity_report) in &uninterrupted.entity_reports {
+        assert_eq!(Some(entity_report), restarted.entity_reports.get(entity), "seed {seed}: {entity}");
+    }
+    assert_eq!(uninterrupted.entity_reports.len(), restarted.entity_reports.len(), "seed {seed}");
+    assert!(uninterrupted.entity_reports.len() > 10, "seed {seed}");
+    let discarded = restarted.log.iter().filter(|(key, value)| key.starts_with(b"e/") && value.is_none()).count();
+    (restarts, discarded)
+}
+
+fn compare_seeds(seeds: std::ops::Range<u64>, late: bool, norms: usize) {
+    let from = seeds.start;
+    let options = |seed| RunOptions { restarts: 4, seed, retention: None };
+    let restarts: usize = seeds.map(|seed| compare(&stream(seed, 300, late, norms), options(seed)).0).sum();
+    assert!(restarts > 20, "from seed {from}: {restarts} restarts");
+}
+
+#[test]
+fn restarts_do_not_change_the_output() {
+    compare_seeds(0..15, false, 1);
+}
+
+#[test]
+fn restarts_do_not_change_the_output_with_late_events() {
+    compare_seeds(100..115, true, 1);
+}
+
+#[test]
+fn restarts_do_not_change_the_output_while_norms_change() {
+    compare_seeds(200..215, false, 3);
+}
+
+#[test]
+fn restarts_do_not_change_the_output_with_retention() {
+    let (mut restarts, mut discarded) = (0, 0);
+    for seed in 300..340 {
+        let stream = stream(seed, 400, true, 1);
+        let longest = stream.norms[0].windows.iter().map(|window| window.size.0).max().expect("a window");
+        if longest > 3 * Span::DAY.0 {
+            // The stream would end before the retention.
+            continue;
+        }
+        // The minimum that the configuration allows.
+        let retention = Some(Span(longest + Memory::default().correction_horizon.0));
+        let (times, discarded_events) = compare(&stream, RunOptions { restarts: 4, seed, retention });
+        restarts += times;
+        discarded += discarded_events;
+    }
+    assert!(restarts > 40 && discarded > 100, "{restarts} restarts, {discarded} events forgotten");
+}
+
+/// Runs three sources read at varying speeds, different after each restart: the watermark must not pass held events of a
+/// source before they have been read again.
+fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize) {
+    let options = RunOptions { restarts: 0, seed, retention: None };
+    let mut sources: Vec<(Source, Vec<String>)> =
+        Topic::ALL.into_iter().map(|topic| (Source::Topic(topic), Vec::new())).collect();
+    for line in &stream.lines {
+        if let Ok(event) = json::decode(line.as_bytes()) {
+            sources[event.payload.topic() as usize].1.push(line.clone());
+        }
+    }
+    let (mut committed, mut rng) = (Committed::default(), Rng(seed));
+    let mut next = [0; 3];
+    let (mut restarts, mut closed) = (0, false);
+    while !closed {
+        let settings = stream.settings(0, options);
+        let mut restored_shard = restore(&committed.log, &settings, &mut rng);
+        let (guards, mut collector, sender) = start(settings);
+        let mut positions = next;
+        for epoch in 0.. {
+            let (mut source_progress, mut batches) = (Vec::new(), Vec::new());
+            closed = sources.iter().zip(positions).all(|((_, lines), position)| position == lines.len());
+            for ((source, lines), position) in sources.iter().zip(&mut positions) {
+                let end = (*position + rng.below(40) as usize).min(lines.len());
+                batches.push(batch(*source, *position, &lines[*position..end]));
+                *position = end;
+                source_progress.push(SourceProgress {
+                    source: *source,
+                    idle: end == lines.len(),
+                    position: end as i64,
+                });
+            }
+            let close = closed.then(|| stream.last());
+            let progress = vec![(0, ShardProgress { sources: source_progress, close, ..ShardProgress::default() })];
+            let restored = restored_shard.take().into_iter().collect::<Vec<_>>().into();
+            assert!(sender.send(EpochHeader { epoch, progress, restored, ..EpochHeader::default() }, vec![batches]));
+            let output = collector.next_epoch().expect("workers");
+            assert_eq!(
+                output.shards.iter().map(|status| status.counts.late).sum::<u64>(),
+                0,
+                "seed {seed}: nothing is late"
+            );
+            for status in &output.shards {
+                for (index, (source, _)) in sources.iter().enumerate() {
+                    let lowest = status.lowest.iter().find(|(of, _)| of == source).map(|(_, offset)| *offset as usize);
+                    next[index] = lowest.unwrap_or(positions[index]);
+                }
+            }
+            committed.apply(output, 0);
+            if closed || (every > 0 && rng.below(every) == 0) {
+                break;
+            }
+        }
+        restarts += usize::from(!closed);
+        drop(sender);
+        guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+    }
+    committed.alerts.sort();
+    (committed, restarts)
+}
+
+#[test]
+fn restarts_do_not_change_the_output_with_sources_read_at_varying_speeds() {
+    let mut restarts = 0;
+    for seed in 400..412 {
+        let stream = stream(seed, 300, false, 1);
+        let (uninterrupted, _) = run_sources(&stream, seed, 0);
+        let (restarted, times) = run_sources(&stream, seed, 4);
+        assert_eq!(uninterrupted.alerts, restarted.alerts, "seed {seed}");
+        assert_eq!(uninterrupted.rows, restarted.rows, "seed {seed}");
+        restarts += times;
+    }
+    assert!(restarts > 20, "{restarts} restarts");
+}
+
+/// In a backlog one source may be far ahead of another in event time: it is paused, so that held events are bounded.
+#[test]
+fn a_source_that_is_ahead_is_paused() {
+    let stream = stream(1, 50, false, 1);
+    let lead = |n: usize| {
+        let at = Timestamp(1_772_434_800_000 + n as i64 * 1000);
+        format!(r#"{{"event_id":"e{n}","tenant_id":"acme","occurred_at":"{at}","lead_created":{{"lead_id":"{n}"}}}}"#)
+    };
+    let call = |n: usize| {
+        let at = Timestamp(1_772_434_800_000 + n as i64 * 1000);
+        let call = r#""call_started":{"call_id":"c","direction":"OUTBOUND","phone":"+79120000000"}"#;
+        format!(r#"{{"event_id":"e{n}","tenant_id":"acme","occurred_at":"{at}",{call}}}"#)
+    };
+    let leads: Vec<String> = (1..MAX_HELD + 2).map(lead).collect();
+    let (crm, telephony) = (Source::Topic(Topic::Crm), Source::Topic(Topic::Telephony));
+    let settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+    let (guards, mut collector, sender) = start(settings);
+    let mut run = |epoch, batches: Vec<Arc<Batch>>| {
+        let sources = vec![SourceProgress::of(crm, false), SourceProgress::of(telephony, false)];
+        let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+        assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![batches]));
+        let output = collector.next_epoch().expect("workers");
+        (output.shards[0].held, output.shards[0].paused.clone())
+    };
+    assert_eq!(
+        run(0, vec![batch(telephony, 0, &[call(0)]), batch(crm, 0, &leads[..MAX_HELD - 10])]).1,
+        [],
+        "few events are held"
+    );
+    let (held, ahead) = run(1, vec![batch(crm, MAX_HELD, &leads[MAX_HELD - 10..])]);
+    assert!(held > MAX_HELD);
+    assert_eq!(ahead, [crm]);
+    let (held, ahead) = run(2, vec![batch(telephony, 1, &[call(MAX_HELD)])]);
+    assert!(held < 100, "{held}");
+    assert_eq!(ahead, []);
+    drop(sender);
+    guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+}
+
+/// The fixture is state in the layout of one version with its events and the alerts that follow; it can be restored as
+/// long as that layout is supported. `UPDATE_FIXTURE=1` writes it: only for a new version, into a new directory.
+#[test]
+fn state_written_by_an_earlier_build_is_restored() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/state/v{VERSION}"));
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let options = RunOptions { restarts: 0, seed: 7, retention: None };
+    if std::env::var_os("UPDATE_FIXTURE").is_some() {
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).expect("the file is written");
+        let (events, norms) = oracle::stream::stream(7, 300);
+        let lines: Vec<_> = events.iter().map(ToString::to_string).collect();
+        write("events.ndjson", lines.join("\n").as_bytes());
+        write("norms.json", norms.to_string().as_bytes());
+        let stream = TestStream::read(&read("events.ndjson"), &read("norms.json"));
+        let (half, _) = stream.run_on(Committed::default(), options, 150);
+        write("state.bin", &encode_log(&half.log));
+        write("offsets.json", format!("[{},{}]", half.offset, half.read).as_bytes());
+        let (whole, _) = stream.run(options);
+        let rest: Vec<_> = whole.alerts.iter().filter(|alert| !half.alerts.contains(alert)).cloned().collect();
+        write("alerts.ndjson", rest.join("\n").as_bytes());
+    }
+    let stream = TestStream::read(&read("events.ndjson"), &read("norms.json"));
+    let [offset, position]: [usize; 2] = serde_json::from_slice(&read("offsets.json")).expect("two numbers");
+    let committed = Committed { log: decode_log(&read("state.bin")), offset, read: position, ..Committed::default() };
+    let (rest, _) = stream.run_on(committed, options, usize::MAX);
+    let expected = String::from_utf8(read("alerts.ndjson")).expect("UTF-8");
+    assert!(expected.lines().count() > 20, "the fixture has alerts");
+    assert_eq!(rest.alerts, expected.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn state_of_an_unreleased_layout_is_rejected_with_instructions() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/state/v1.bin");
+    let mut loader = StateLoader::default();
+    for (key, value) in decode_log(&std::fs::read(path).expect("the fixture")) {
+        loader.push(&key, value.as_deref());
+    }
+    let error = loader.verify().expect_err("version 1 is not supported").to_string();
+    assert!(error.contains("layout version 1"), "{error}");
+    assert!(error.contains("funnelwatch state reset --shard N --yes"), "{error}");
+}
+
+fn encode_log(log: &Log) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (key, value) in log {
+        for part in [Some(key), value.as_ref()] {
+            bytes.extend(part.map_or(u32::MAX, |part| part.len() as u32).to_le_bytes());
+            bytes.extend(part.into_iter().flatten());
+        }
+    }
+    bytes
+}
+
+fn decode_log(mut bytes: &[u8]) -> Log {
+    let mut parts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length);
+        let (part, rest) = rest.split_at(if length == u32::MAX { 0 } else { length as usize });
+        parts.push((length < u32::MAX).then(|| part.to_vec()));
+        bytes = rest;
+    }
+    let whole = |pair: &[Option<Vec<u8>>]| (pair[0].clone().expect("a key"), pair[1].clone());
+    parts.chunks(2).map(whole).collect()
+}

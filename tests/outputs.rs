@@ -1,0 +1,11 @@
+//! Tests of what users and operators see: API, metrics, schemas, boards and alert rules, against the code that produces it.
+
+mod common;
+
+mod outputs {
+    mod api;
+    mod boards;
+    mod metrics;
+    mod rules;
+    mod schemas;
+}

@@ -1,0 +1,136 @@
+//! Tests that `/metrics` exports exactly the figures of the metric rows, or fewer with a selection or a limit on series.
+
+#[path = "../common/figures.rs"]
+mod figures;
+
+use figures::{Series, assert_equal, series_of_rows, series_of_scrape};
+use funnelwatch::codec::json;
+use funnelwatch::codec::state::PACKING;
+use funnelwatch::config;
+use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
+use funnelwatch::domain::scoreboard::Scoreboard;
+use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::source::Source;
+use funnelwatch::domain::time::Timestamp;
+use funnelwatch::sim::{Plan, Simulation, norms_yaml};
+use funnelwatch::telemetry::exporter::{Exporter, Selection};
+use funnelwatch::telemetry::metric::Metric;
+use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The two tenants of the demo after some hours.
+fn live_state() -> Arc<LiveState> {
+    let norms =
+        Arc::new(config::parse_norms("norms", norms_yaml()).unwrap_or_else(|problems| panic!("{problems}")).norms);
+    let timing = Timing { max_future_skew: None, ..Timing::default() };
+    let mut processor = ShardProcessor::new(Arc::clone(&norms), timing, PACKING);
+    let mut last = Timestamp::MIN;
+    for (event, offset) in Simulation::new(Plan::demo(3)).take(20_000).zip(0..) {
+        last = event.at;
+        processor.arrive(Source::Files, offset, event, Timestamp::default()).expect("nothing is late");
+    }
+    let mut outputs = Vec::new();
+    processor.advance(
+        &ShardProgress {
+            sources: vec![SourceProgress::of(Source::Files, false)],
+            close: Some(last),
+            ..ShardProgress::default()
+        },
+        &mut outputs,
+    );
+    let live_state = LiveState::default();
+    for output in outputs {
+        let mut scoreboard = Scoreboard::new(output.tenant.clone(), Arc::clone(&norms));
+        let mut alerts = Vec::new();
+        output.effects.into_iter().for_each(|effect| scoreboard.apply(effect, &mut alerts));
+        scoreboard.judge_until(last, &mut alerts);
+        live_state
+            .insert_tenant(output.tenant, TenantFigures { shard: 0, at: last, scoreboard, reviews: BTreeMap::new() });
+    }
+    Arc::new(live_state)
+}
+
+const ALL: Selection = Selection { manager_windows: None, manager_metrics: None, max_series: usize::MAX };
+
+fn scrape(live_state: &Arc<LiveState>, selection: Selection) -> String {
+    let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
+    let exporter = Exporter::new(Arc::clone(live_state), metrics, clock, selection);
+    String::from_utf8(exporter.render()).expect("UTF-8")
+}
+
+/// The rows, decoded from the bytes that subscribers get.
+fn rows(live_state: &LiveState) -> Vec<Value> {
+    let decoded = |row| {
+        let mut line = Vec::new();
+        json::encode_row(&row, &mut line);
+        serde_json::from_slice(&line).expect("JSON")
+    };
+    live_state.rows().into_iter().map(decoded).collect()
+}
+
+fn value(text: &str, series: &str) -> usize {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is missing")).parse().expect("a whole number")
+}
+
+#[test]
+fn a_scrape_equals_the_rows() {
+    let live_state = live_state();
+    let (text, rows) = (scrape(&live_state, ALL), rows(&live_state));
+    let wanted = series_of_rows(&rows);
+    assert!(wanted.len() > 5_000, "{}", wanted.len());
+    assert_equal(&series_of_scrape(&text), &wanted);
+    // Each metric has its type once.
+    let mut types = BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        assert!(types.insert(line), "duplicate {line}");
+    }
+}
+
+#[test]
+fn manager_series_follow_the_selection() {
+    let live_state = live_state();
+    let selection = Selection {
+        manager_windows: Some(vec!["24h".into()]),
+        manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),
+        ..ALL
+    };
+    let all = series_of_rows(&rows(&live_state));
+    let is_selected = |(series, _): &(String, f64)| {
+        let name = series.split('{').next().unwrap_or_default();
+        match name.strip_prefix("funnelwatch_manager_") {
+            Some("touches") => series.contains(r#"window="24h""#),
+            Some(name) => name == "open_alerts",
+            None => true,
+        }
+    };
+    let wanted: Series = all.clone().into_iter().filter(is_selected).collect();
+    assert!(wanted.len() < all.len());
+    assert_equal(&series_of_scrape(&scrape(&live_state, selection)), &wanted);
+}
+
+#[test]
+fn series_beyond_the_limit_are_left_out_and_counted() {
+    let live_state = live_state();
+    let everything = scrape(&live_state, ALL);
+    let all = value(&everything, "funnelwatch_series");
+    let left_out = |text: &str| {
+        ["tenant", "department", "manager"]
+            .map(|level| value(text, &format!("funnelwatch_series_left_out{{level=\"{level}\"}}")))
+    };
+    assert_eq!(left_out(&everything), [0; 3]);
+    let text = scrape(&live_state, Selection { max_series: all - 700, ..ALL });
+    assert_eq!(left_out(&text), [0, 0, 700], "series of managers are left out first");
+    assert_eq!(value(&text, "funnelwatch_series"), all - 700);
+    let (most, full) = (series_of_scrape(&text), series_of_scrape(&everything));
+    assert_eq!(full.len() - most.len(), 700);
+    assert!(most.iter().all(|(series, value)| full[series] == *value));
+    let removed = full.keys().filter(|series| !most.contains_key(*series));
+    let longest = "window=\"30d\"";
+    assert!(removed.clone().all(|series| series.contains(longest)), "of these, the longest windows are left out first");
+    let none = scrape(&live_state, Selection { max_series: 0, ..ALL });
+    assert_eq!(left_out(&none).iter().sum::<usize>(), all);
+    assert!(series_of_scrape(&none).is_empty() && none.contains("funnelwatch_build_info"));
+}
