@@ -6,6 +6,7 @@ mod outputs {
     mod api;
     mod boards;
     mod metrics;
+    mod protos;
     mod rules;
     mod schemas;
 }

@@ -1,0 +1,60 @@
+//! The numbers and types of all protobuf fields and enum values only grow: what was published in a topic or stored in the
+//! state topic must stay readable. `tests/outputs/protos.txt` pins them; `UPDATE_DOCS=1` adds new ones.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// The fields and enum values of a file, one line each: `state.proto Applied.offset int64 = 3`.
+fn fields(file: &str, text: &str) -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    let mut scopes: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        if let Some(head) = line.strip_suffix('{') {
+            scopes.push(head.trim());
+        } else if line == "}" {
+            scopes.pop();
+        } else if let Some((declaration, number)) = line.strip_suffix(';').and_then(|line| line.rsplit_once(" = ")) {
+            // A oneof is no part of the wire format; `message A {}` and `enum A {}` are scopes of names.
+            let names = scopes.iter().filter_map(|scope| scope.split_once(' ')).filter(|(kind, _)| *kind != "oneof");
+            let path: Vec<&str> = names.map(|(_, name)| name).collect();
+            let (kind, name) = declaration.rsplit_once(' ').unwrap_or(("value", declaration));
+            if !path.is_empty() {
+                fields.insert(format!("{file} {}.{name} {kind} = {number}", path.join(".")));
+            }
+        }
+    }
+    assert!(scopes.is_empty(), "{file}: {scopes:?}");
+    fields
+}
+
+#[test]
+fn fields_only_grow() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(root.join("proto/funnelwatch/v1")).expect("the protos") {
+        let path = entry.expect("the protos").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.extend(fields(&name, &fs::read_to_string(&path).expect("a proto")));
+    }
+    let path = root.join("tests/outputs/protos.txt");
+    let pinned: BTreeSet<String> = fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
+    let removed: Vec<_> = pinned.difference(&found).collect();
+    assert!(removed.is_empty(), "removed, renumbered or of another type: {removed:#?}");
+    let added: Vec<_> = found.difference(&pinned).collect();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let lines: Vec<&str> = found.iter().map(String::as_str).collect();
+        fs::write(&path, lines.join("\n") + "\n").expect("the file is written");
+    } else {
+        assert!(added.is_empty(), "not pinned yet, UPDATE_DOCS=1 adds them: {added:#?}");
+    }
+}
+
+#[test]
+fn a_field_is_its_message_name_type_and_number() {
+    let text = "message A {\n  uint32 b = 1;\n  oneof c {\n    B d = 2; // old\n  }\n  message B {\n    \
+                optional sint64 e = 1;\n  }\n}\nenum F {\n  F_UNSPECIFIED = 0;\n}\n";
+    let expected = ["x A.B.e optional sint64 = 1", "x A.b uint32 = 1", "x A.d B = 2", "x F.F_UNSPECIFIED value = 0"];
+    assert_eq!(fields("x", text).into_iter().collect::<Vec<_>>(), expected);
+}
