@@ -45,8 +45,8 @@ pub enum TopicRole {
 
 impl TopicRole {
     /// All roles except the source topics.
-    const OTHER: [Self; 6] =
-        [Self::Rerouted, Self::State, Self::Alerts, Self::Metrics, Self::Reviews, Self::DeadLetters];
+    const OTHER: &[Self] =
+        &[Self::Rerouted, Self::State, Self::Alerts, Self::Metrics, Self::Reviews, Self::DeadLetters];
 
     /// Every role, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {

@@ -37,7 +37,7 @@ pub fn topic(order: EventOrder) -> Topic {
     Topic::from_rank(order.rank).expect("events have the rank of a topic")
 }
 
-/// Where an event stands in its shard: the number of its source, and its offset there.
+/// The position of an event in its shard: the id of its source, and its offset there.
 pub type SourceOffset = (u8, i64);
 
 /// The unpersisted changes of a tenant.
