@@ -3,7 +3,7 @@
 use crate::load;
 use crate::load::{Hash, Numbers};
 use criterion::{BatchSize, Criterion};
-use funnelwatch::domain::histogram::Histogram;
+use funnelwatch::domain::figures::histogram::Histogram;
 use funnelwatch::domain::time::Span;
 use std::hint::black_box;
 

@@ -6,7 +6,7 @@ use crate::load::Hash;
 use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::Encoding;
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::shard_processor::Timing;
+use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{Options, Outcome, replay};
 use std::path::{Path, PathBuf};

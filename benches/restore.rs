@@ -11,7 +11,7 @@ use funnelwatch::dataflow::epoch::{Batch, EpochHeader, ShardStatus};
 use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::shard_processor::{ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;

@@ -12,7 +12,7 @@ use crate::config::{self, Config, Problem, Problems};
 use crate::domain::alert::Alert;
 use crate::domain::norms::{Norms, ScopeQuery};
 use crate::domain::rule::{self, Language};
-use crate::domain::shard_processor::Timing;
+use crate::domain::shard::processor::Timing;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::files::{EventFiles, ReadError};

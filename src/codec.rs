@@ -91,7 +91,7 @@ pub fn decode(encoding: Encoding, topic: Topic, schema_in_header: bool, bytes: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::reject::Reason;
+    use crate::domain::event::reject::Reason;
     use proptest::prelude::*;
 
     #[test]

@@ -5,7 +5,7 @@ use super::live::{RunObserver, settings, stop_on_signals};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::dataflow::live_state::lock;
-use crate::domain::shard_processor::Timing;
+use crate::domain::shard::processor::Timing;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::http::{self, EndpointContext, HttpError};
 use crate::edge::kafka::in_process::InProcess;

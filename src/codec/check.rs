@@ -1,9 +1,9 @@
 //! Owns the checks that every format applies to an event beyond its syntax: required fields and value ranges.
 
 use super::reject::{Flaw, Read};
+use crate::domain::event::reject::Reason;
 use crate::domain::event::{Channel, Contact, Event, Payload};
 use crate::domain::id::{EntityId, EntityKind, EventId, TenantId};
-use crate::domain::reject::Reason;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 

@@ -16,7 +16,7 @@
 //! header and the framing is decoded too.
 
 use super::reject::Reject;
-use crate::domain::reject::Reason;
+use crate::domain::event::reject::Reason;
 use crate::domain::source::Topic;
 
 const BY_ID: u8 = 0;

@@ -20,7 +20,7 @@ pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
-use crate::domain::reject::Reason;
+use crate::domain::event::reject::Reason;
 use crate::domain::source::Topic;
 use scan::Scanner;
 

@@ -1,6 +1,6 @@
 //! Owns the rejection of a message: its reason and the path of the offending field, without any content of the message.
 
-use crate::domain::reject::Reason;
+use crate::domain::event::reject::Reason;
 use std::fmt;
 
 /// Why a message was rejected.

@@ -6,13 +6,13 @@
 
 use super::{proto, protobuf};
 use crate::domain::alert::{Severity, Value, Values};
-use crate::domain::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
 use crate::domain::event::EventOrder;
+use crate::domain::figures::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::rule::Rule;
-use crate::domain::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
-use crate::domain::shard_processor::ShardCheckpoint;
+use crate::domain::shard::processor::ShardCheckpoint;
 use crate::domain::source::{PerTopic, Source, Topic};
+use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use prost::Message;

@@ -5,12 +5,12 @@
 
 use super::key::{ANY, Form, KeySpec, ValueKind};
 use crate::domain::alert::Severity;
-use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::EntityKind;
 use crate::domain::norms::{Basis, Clock, Response};
 use crate::domain::rule::{Evaluation, Parameter, Rule};
 use crate::domain::time::Span;
+use crate::domain::time::calendar::{Calendar, Hours};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The entities that can move through a pipeline.
@@ -19,7 +19,7 @@ pub(crate) const ENTITIES: [(&str, EntityKind); 2] = [("lead", EntityKind::Lead)
 pub(crate) const ENDINGS: [Outcome; 2] = [Outcome::Disqualified, Outcome::Lost];
 /// The countries whose national phone number formats are recognized.
 pub(crate) const COUNTRIES: [&str; 2] = ["RU", "KZ"];
-/// The days of the week, in the order of [`crate::domain::calendar::Calendar`].
+/// The days of the week, in the order of [`crate::domain::time::calendar::Calendar`].
 pub(crate) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// Kinds of completed activities, as spelled in events.
 const ACTIVITIES: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];

@@ -10,7 +10,6 @@ use super::problem::{Problem, Problems, sorted, unreadable};
 use super::reader::Reader;
 use super::value::{Data, Table, Value};
 use crate::domain::alert::Severity;
-use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
@@ -19,6 +18,7 @@ use crate::domain::norms::{
 };
 use crate::domain::rule::{Language, Rule};
 use crate::domain::time::Span;
+use crate::domain::time::calendar::{Calendar, Hours};
 use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //! computed from the calendar itself, so it shows what clocks use rather than what was written.
 
 use super::keys::WEEKDAYS;
-use crate::domain::calendar::{Calendar, Hours};
+use crate::domain::time::calendar::{Calendar, Hours};
 use crate::domain::time::{Span, Timestamp};
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;

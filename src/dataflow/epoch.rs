@@ -6,11 +6,11 @@ use crate::codec::state::{Records, ShardRecord};
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
 use crate::domain::event::Event;
+use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
-use crate::domain::row::Row;
-use crate::domain::shard_processor::{Counts, ShardProgress};
+use crate::domain::shard::processor::{Counts, ShardProgress};
 use crate::domain::source::{Source, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
@@ -150,7 +150,7 @@ pub struct MisroutedMessage {
 #[derive(Debug, Default)]
 pub struct ShardOutput {
     /// The effects on each tenant, with its shard.
-    pub effects: Vec<(u32, crate::domain::shard_processor::Effects)>,
+    pub effects: Vec<(u32, crate::domain::shard::processor::Effects)>,
     /// Norms in force from this epoch on; `None` if unchanged.
     pub norms: Option<Arc<Norms>>,
     /// The figures of restored tenants, and whether the norms have changed since.

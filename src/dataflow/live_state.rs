@@ -7,11 +7,11 @@
 //! some 20 ns per shard and epoch.
 
 use super::state::ShardState;
-use crate::domain::entity_report::EntityReport;
+use crate::domain::figures::row::Row;
+use crate::domain::figures::scoreboard::Scoreboard;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
-use crate::domain::row::Row;
-use crate::domain::scoreboard::Scoreboard;
+use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

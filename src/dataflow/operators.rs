@@ -11,12 +11,12 @@ use crate::codec::state::Records;
 use crate::codec::{self, Encoding, Reject};
 use crate::domain::effect::Effect;
 use crate::domain::event::Event;
+use crate::domain::event::reject::Reason;
+use crate::domain::figures::scoreboard::Scoreboard;
 use crate::domain::id::TenantId;
 use crate::domain::norms::{Norms, Window};
-use crate::domain::partitioner;
-use crate::domain::reject::Reason;
-use crate::domain::scoreboard::Scoreboard;
-use crate::domain::shard_processor::{Effects, ShardProgress, Timing};
+use crate::domain::shard::partitioner;
+use crate::domain::shard::processor::{Effects, ShardProgress, Timing};
 use crate::domain::source::{Source, Topic};
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
@@ -448,7 +448,7 @@ fn emit_rows(
     windows: &[Window],
     at: Timestamp,
     last_emitted: &mut [i64],
-    rows: &mut Vec<crate::domain::row::Row>,
+    rows: &mut Vec<crate::domain::figures::row::Row>,
 ) {
     for (index, (window, last_emitted)) in windows.iter().zip(last_emitted).enumerate() {
         let pane = at.pane(window.slide);

@@ -10,13 +10,13 @@ use crate::codec::state::{
     self, PACKING, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord,
 };
 use crate::domain::alert::Alert;
-use crate::domain::changelog::{AppliedEvent, SourceOffset, TenantMark};
 use crate::domain::effect::Effect;
+use crate::domain::figures::scoreboard::{Scoreboard, WindowViolation, WindowViolationKey};
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
-use crate::domain::scoreboard::{Scoreboard, WindowViolation, WindowViolationKey};
-use crate::domain::shard_processor::{Effects, ShardProcessor, SourceProgress, Timing};
+use crate::domain::shard::processor::{Effects, ShardProcessor, SourceProgress, Timing};
 use crate::domain::tenant::Tenant;
+use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset, TenantMark};
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;

@@ -150,8 +150,8 @@ mod tests {
 
     use crate::dataflow::epoch::Batch;
     use crate::domain::norms::Norms;
-    use crate::domain::partitioner;
-    use crate::domain::shard_processor::{ShardProgress, Timing};
+    use crate::domain::shard::partitioner;
+    use crate::domain::shard::processor::{ShardProgress, Timing};
     use crate::domain::source::Source;
     use crate::domain::time::Timestamp;
 

@@ -1,11 +1,11 @@
 //! Owns the effects: the only output of the domain core. The core never logs, counts, sends or sleeps; it returns these.
 
-use super::alert::Alert;
-use super::event::{Channel, Direction, Verdict};
-use super::id::{DepartmentId, ManagerId, PipelineId, StageId};
-use super::review::ReviewRequest;
-use super::rule::Rule;
-use super::time::{Span, Timestamp};
+use crate::domain::alert::Alert;
+use crate::domain::event::{Channel, Direction, Verdict};
+use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId};
+use crate::domain::review::ReviewRequest;
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
 /// A consequence of an event or a deadline, emitted in event order.

@@ -3,12 +3,14 @@
 //! One type per payload of the three topics. Fields that no rule or figure uses (comments, names, lines) are validated by
 //! the codec and dropped. Absent and empty values are the same: `None`.
 
-use super::id::{
+pub mod reject;
+
+use crate::domain::id::{
     CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
     ThreadId,
 };
-use super::source::{Source, Topic};
-use super::time::{Span, Timestamp};
+use crate::domain::source::{Source, Topic};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
 /// The position of an event in event order: event time, topic rank, offset and source.

@@ -8,7 +8,7 @@
 //! **Why no phone library.** `phonenumber` corrupts +7 numbers whose national part begins with 8 (8-800, 812, 831, 861,
 //! 862): it treats that 8 as the trunk prefix.
 
-use super::event::Contact;
+use crate::domain::event::Contact;
 use compact_str::{CompactString, format_compact};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -191,8 +191,8 @@ pub fn digest(text: &str, privacy_key: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::Channel;
     use super::*;
+    use crate::domain::event::Channel;
     use proptest::prelude::*;
 
     fn number(text: &str) -> String {

@@ -10,19 +10,19 @@ mod stage_history;
 pub use clocks::{ClockWording, Clocks, JourneyChange, RuleClock};
 pub use stage_history::{Limit, StageEntry};
 
-use super::alert::Resolution;
-use super::effect::{ManagerIx, Measure};
-use super::event::{Amount, EventOrder, Outcome};
-use super::id::{EntityId, EntityKind, PipelineId, SourceId};
-use super::indexed_arena::Keyed;
-use super::lazy_box::{LazyBox, StaticDefault};
-use super::norms::Scope;
-use super::rule::first_response_late::Acts;
-use super::rule::{Act, Evaluation};
-use super::small_index_vec::SmallIndexVec;
-use super::tenant_context::TenantContext;
-use super::time::{Maybe, Timestamp};
-use super::violation::ActViolation;
+use crate::domain::alert::Resolution;
+use crate::domain::context::TenantContext;
+use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::event::{Amount, EventOrder, Outcome};
+use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
+use crate::domain::lifecycle::ActViolation;
+use crate::domain::mem::indexed_arena::Keyed;
+use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::mem::small_index_vec::SmallIndexVec;
+use crate::domain::norms::Scope;
+use crate::domain::rule::first_response_late::Acts;
+use crate::domain::rule::{Act, Evaluation};
+use crate::domain::time::{Maybe, Timestamp};
 use compact_str::{CompactString, format_compact};
 use stage_history::StageHistory;
 use std::sync::Arc;
@@ -504,8 +504,8 @@ impl Journey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::first_response_late::FirstResponse;
     use super::*;
+    use crate::domain::rule::first_response_late::FirstResponse;
 
     /// There are millions of journeys: rarely used fields belong into one of the boxes.
     #[test]

@@ -4,13 +4,13 @@
 //! requires is declared in the rule's own file. Here all parameters are one set of optional keys, so merging is uniform
 //! and a new rule needs no code in this file.
 
-use super::alert::{Severity, Values};
-use super::calendar::Calendar;
-use super::event::{Channel, Outcome};
-use super::id::{EntityKind, PipelineId, StageId, TenantId};
-use super::identity::Country;
-use super::rule::{Evaluation, Rule};
-use super::time::{Span, Timestamp};
+use crate::domain::alert::{Severity, Values};
+use crate::domain::event::{Channel, Outcome};
+use crate::domain::id::{EntityKind, PipelineId, StageId, TenantId};
+use crate::domain::identity::Country;
+use crate::domain::rule::{Evaluation, Rule};
+use crate::domain::time::calendar::Calendar;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::fmt;

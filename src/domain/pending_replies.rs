@@ -5,16 +5,16 @@
 //! derived from the two lists: a settlement that becomes known late (a call is known at its end and dated at its start)
 //! regroups the demands and corrects the facts and alerts.
 
-use super::alert::Resolution;
-use super::effect::{ManagerIx, Measure};
-use super::id::{MessageId, ThreadId};
-use super::indexed_arena::IndexedArena;
-use super::journey::Journey;
-use super::norms::{Clock, Scope};
-use super::rule::Rule;
-use super::tenant_context::{TenantContext, Timer};
-use super::time::{Span, Timestamp};
-use super::violation::{State, Violation, ViolationContext};
+use crate::domain::alert::Resolution;
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::id::{MessageId, ThreadId};
+use crate::domain::journey::Journey;
+use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::mem::indexed_arena::IndexedArena;
+use crate::domain::norms::{Clock, Scope};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
 

@@ -15,16 +15,16 @@
 //!
 //! **Requests** stay open until a review arrives, or until a review would be rejected as too late.
 
-use super::calendar::Calendar;
-use super::effect::{Effect, ManagerIx};
-use super::event::{Channel, Direction, EventOrder, Outcome};
-use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId, TenantId};
-use super::identity;
-use super::indexed_arena::IndexedArena;
-use super::journey::Journey;
-use super::norms::ReviewSampling;
-use super::tenant_context::{TenantContext, Timer};
-use super::time::{Span, Timestamp};
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::event::{Channel, Direction, EventOrder, Outcome};
+use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId, TenantId};
+use crate::domain::identity;
+use crate::domain::journey::Journey;
+use crate::domain::mem::indexed_arena::IndexedArena;
+use crate::domain::norms::ReviewSampling;
+use crate::domain::time::calendar::Calendar;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use jiff::civil::Date;
 use rustc_hash::FxHashMap;

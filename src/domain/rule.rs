@@ -20,6 +20,7 @@ pub mod stage_requirements_unmet;
 pub mod stage_reverted;
 pub mod stage_skipped;
 pub mod stuck_early;
+pub mod terms;
 pub mod too_few_attempts;
 
 /// The example of `docs/add-a-rule.md`.
@@ -27,16 +28,16 @@ pub mod too_few_attempts;
 #[path = "../../docs/examples/won_without_amount.rs"]
 pub mod won_without_amount;
 
-use super::alert::{Alert, Resolution, Value, Values};
-use super::event::{Outcome, TermsOffered};
-use super::evidence::{self, Unit};
-use super::id::StageId;
-use super::journey::{Clocks, Journey, JourneyChange};
-use super::norms::{Params, Pipeline, Scope};
-use super::pending_replies::DemandKind;
-use super::row::Ratio;
-use super::tenant_context::TenantContext;
-use super::window::WindowSample;
+use crate::domain::alert::evidence::{self, Unit};
+use crate::domain::alert::{Alert, Resolution, Value, Values};
+use crate::domain::context::TenantContext;
+use crate::domain::event::{Outcome, TermsOffered};
+use crate::domain::figures::row::Ratio;
+use crate::domain::figures::window::WindowSample;
+use crate::domain::id::StageId;
+use crate::domain::journey::{Clocks, Journey, JourneyChange};
+use crate::domain::norms::{Params, Pipeline, Scope};
+use crate::domain::pending_replies::DemandKind;
 use compact_str::CompactString;
 
 macro_rules! rules {
@@ -357,8 +358,8 @@ fn format_duration(seconds: f64, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id::EntityId;
     use super::*;
+    use crate::domain::id::EntityId;
 
     #[test]
     fn durations_are_formatted_in_their_two_largest_units() {

@@ -4,37 +4,40 @@
 //! expiry and restore.
 
 mod cases;
+pub mod changelog;
 mod correction;
+pub mod duplicates;
+pub mod entity_report;
 mod event_log;
 mod explain;
 mod interactions;
 mod persistence;
 
-use super::changelog::{Changelog, PayloadCodec};
-use super::duplicates::Duplicates;
-use super::effect::{Effect, ManagerIx, Measure, Percent};
-use super::event::{
+use crate::domain::context::people::ManagerRecord;
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{Effect, ManagerIx, Measure, Percent};
+use crate::domain::event::{
     ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
     StageChanged, TermsOffered,
 };
-use super::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
-use super::identity;
-use super::indexed_arena::{IndexedArena, Keyed};
-use super::journey::{Journey, StageEntry};
-use super::lazy_box::{LazyBox, StaticDefault};
-use super::norms::{Norms, Scope};
-use super::pending_replies::{DemandKind, PendingReplies, Settlement};
-use super::people::ManagerRecord;
-use super::review::Sampler;
-use super::rule::Act;
-use super::rule::message_unanswered::KIND as MESSAGES;
-use super::rule::missed_call_not_returned::KIND as CALLS;
-use super::rule::source_silent::Silences;
-use super::small_index_vec::SmallIndexVec;
-use super::source::PerTopic;
-use super::tenant_context::{TenantContext, Timer};
-use super::terms;
-use super::time::{Span, Timestamp};
+use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
+use crate::domain::identity;
+use crate::domain::journey::{Journey, StageEntry};
+use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
+use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::mem::small_index_vec::SmallIndexVec;
+use crate::domain::norms::{Norms, Scope};
+use crate::domain::pending_replies::{DemandKind, PendingReplies, Settlement};
+use crate::domain::review::Sampler;
+use crate::domain::rule::Act;
+use crate::domain::rule::message_unanswered::KIND as MESSAGES;
+use crate::domain::rule::missed_call_not_returned::KIND as CALLS;
+use crate::domain::rule::source_silent::Silences;
+use crate::domain::rule::terms;
+use crate::domain::source::PerTopic;
+use crate::domain::tenant::changelog::{Changelog, PayloadCodec};
+use crate::domain::tenant::duplicates::Duplicates;
+use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
 use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};

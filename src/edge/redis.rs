@@ -13,7 +13,7 @@ use crate::config;
 use crate::dataflow::live_state::LiveState;
 use crate::dataflow::open_alerts::OpenAlertsView;
 use crate::domain::alert::Alert;
-use crate::domain::row::Row;
+use crate::domain::figures::row::Row;
 use crate::domain::rule::Language;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};

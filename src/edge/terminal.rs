@@ -2,8 +2,8 @@
 //! not a terminal.
 
 use crate::domain::alert::{Alert, Status};
+use crate::domain::figures::row::{Figures, NowFigures, Row, Subject, WindowFigures};
 use crate::domain::id::{DepartmentId, UNKNOWN};
-use crate::domain::row::{Figures, NowFigures, Row, Subject, WindowFigures};
 use crate::domain::rule::{self, Language};
 use crate::domain::time::{Span, Timestamp};
 use crossterm::style::Stylize;

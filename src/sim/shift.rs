@@ -67,7 +67,7 @@ impl Shift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::calendar::{Calendar, Hours};
+    use crate::domain::time::calendar::{Calendar, Hours};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn calendar() -> Calendar {

@@ -13,10 +13,10 @@ use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
 use super::samples;
 use crate::dataflow::live_state::{LiveState, TenantSnapshot, lock};
 use crate::domain::event::EventKind;
+use crate::domain::event::reject::Reason;
+use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::id::{DepartmentId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
-use crate::domain::reject::Reason;
-use crate::domain::row::{Figures, Row, Subject};
 use crate::domain::time::Timestamp;
 use std::sync::{Arc, Mutex};
 

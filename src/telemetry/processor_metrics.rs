@@ -6,7 +6,7 @@ use crate::dataflow::epoch::EpochOutput;
 use crate::dataflow::live_state::lock;
 use crate::domain::alert::{Severity, Status};
 use crate::domain::event::EventKind;
-use crate::domain::reject::Reason;
+use crate::domain::event::reject::Reason;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 use super::metric::Metric;
 use super::page::Labels;
+use crate::domain::figures::row::{ByStage, NowFigures, Quantiles, Ratio, WindowFigures};
 use crate::domain::norms::{Norms, ScopeQuery, Window};
-use crate::domain::row::{ByStage, NowFigures, Quantiles, Ratio, WindowFigures};
 use crate::domain::rule::Parameter;
 use Metric as M;
 

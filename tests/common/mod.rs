@@ -7,7 +7,7 @@ use funnelwatch::codec::json;
 use funnelwatch::config;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
-use funnelwatch::domain::shard_processor::Timing;
+use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{self, Options};

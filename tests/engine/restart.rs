@@ -18,7 +18,7 @@ use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::{self, Language};
-use funnelwatch::domain::shard_processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::tenant::Memory;

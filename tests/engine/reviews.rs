@@ -5,7 +5,7 @@ use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::identity;
-use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::{Span, Timestamp};

@@ -7,7 +7,7 @@ use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::effect::{Effect, ManagerIx, Measure};
 use funnelwatch::domain::norms::{Norms, ScopeQuery};
 use funnelwatch::domain::rule::Rule;
-use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::tenant::Memory;

@@ -7,7 +7,7 @@ use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::{Clock, Norms, ScopeQuery};
 use funnelwatch::domain::rule::Rule;
-use funnelwatch::domain::shard_processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::sim::{Disorder, Plan, Simulation, norms_yaml};

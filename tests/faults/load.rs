@@ -10,7 +10,7 @@ use crate::file_log::FileLogContext;
 use crate::random::Random;
 use anyhow::{Context, bail};
 use funnelwatch::codec::json;
-use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::{Span, Timestamp};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -3,13 +3,13 @@
 
 use crate::common::Replay;
 use funnelwatch::codec::json;
+use funnelwatch::domain::alert::evidence::{self, Unit};
 use funnelwatch::domain::alert::{Alert, Resolution, Severity, Status, Value as Observed};
 use funnelwatch::domain::event::{Direction, Outcome};
-use funnelwatch::domain::evidence::{self, Unit};
+use funnelwatch::domain::figures::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Window;
 use funnelwatch::domain::review::{About, Ending, Medium, ReviewRequest};
-use funnelwatch::domain::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
 use funnelwatch::domain::rule::{self, Evaluation, Language, Rule};
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};

@@ -6,17 +6,17 @@ use super::script::{Script, Step, show};
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
+use funnelwatch::domain::alert::evidence;
 use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload};
-use funnelwatch::domain::evidence;
+use funnelwatch::domain::figures::row::Row;
+use funnelwatch::domain::figures::scoreboard::Scoreboard;
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::review::{About, Medium, ReviewRequest};
-use funnelwatch::domain::row::Row;
-use funnelwatch::domain::scoreboard::Scoreboard;
-use funnelwatch::domain::shard_processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::Timestamp;
@@ -249,7 +249,7 @@ fn undeclared(alert: &Alert) -> Option<String> {
         !evidence::of(alert.rule, key).is_some_and(|evidence| evidence.unit.fits(value))
     };
     let (key, _) = alert.observed.iter().chain(&alert.norm).find(strange)?;
-    Some(format!("{key} does not match src/domain/evidence.rs"))
+    Some(format!("{key} does not match src/domain/alert/evidence.rs"))
 }
 
 /// Formats one alert, and checks the invariants of all alerts.

@@ -2,7 +2,7 @@
 
 use super::fixture::{Fixture, QUICK, Raw, lead, sample_events, until, values};
 use funnelwatch::codec::{json, protobuf};
-use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::domain::time::Span;
 use funnelwatch::edge::clock;
 use funnelwatch::edge::kafka::Mode;

@@ -7,7 +7,7 @@ use funnelwatch::dataflow::workers::DataflowSettings;
 use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule;
-use funnelwatch::domain::shard_processor::Timing;
+use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};

@@ -3,7 +3,7 @@
 
 use super::child::Child;
 use super::fixture::{Fixture, PATIENCE, QUICK, Raw, Seen, at, client, lead, report, tick, until, values};
-use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::edge::kafka::Mode;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};

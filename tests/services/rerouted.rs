@@ -3,7 +3,7 @@
 use super::fixture::{Fixture, PATIENCE, Raw, call, lead, values};
 use funnelwatch::codec::json;
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::clock;

@@ -4,7 +4,7 @@
 use super::fixture::{
     Fixture, PATIENCE, QUICK, Raw, Record, at, call, client, lead, report, sample_events, tick, until,
 };
-use funnelwatch::domain::partitioner::shard;
+use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::edge::kafka::Mode;
 use funnelwatch::edge::kafka::inspect::Inspector;
 use funnelwatch::edge::kafka::producer::EventProducer;

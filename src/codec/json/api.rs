@@ -3,8 +3,8 @@
 use super::output::{encode_alert, encode_row};
 use super::write::object;
 use crate::domain::alert::Alert;
+use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
-use crate::domain::row::Row;
 use crate::domain::time::Timestamp;
 
 /// Writes an error response.

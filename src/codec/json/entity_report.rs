@@ -2,8 +2,8 @@
 
 use super::output::values;
 use super::write::{object, string};
-use crate::domain::entity_report::{ClockState, EntityReport, HistoryEntry};
 use crate::domain::id::TenantId;
+use crate::domain::tenant::entity_report::{ClockState, EntityReport, HistoryEntry};
 
 /// Writes an entity report as one JSON object.
 pub fn encode_entity_report(tenant: &TenantId, report: &EntityReport, out: &mut Vec<u8>) {

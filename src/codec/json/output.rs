@@ -4,8 +4,8 @@
 use super::write::{Object, object};
 use crate::codec::names::Name;
 use crate::domain::alert::{Alert, Value, Values};
+use crate::domain::figures::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 use crate::domain::review::{Medium, ReviewRequest};
-use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 
 /// Writes an alert as one JSON object with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ use super::scan::Scanner;
 use super::value::{self, fields};
 use crate::codec::check::{self, Envelope, required};
 use crate::codec::reject::{Flaw, Read};
+use crate::domain::event::reject::Reason;
 use crate::domain::event::{
     Amount, Call, CallEnd, Created, CrmPayload, Direction, Event, Message, Payload, Snapshot, StageChanged,
     TermsOffered,
@@ -14,7 +15,6 @@ use crate::domain::event::{
 use crate::domain::id::{
     CallId, DepartmentId, EntityKind, ManagerId, MessageId, PipelineId, SourceId, StageId, ThreadId,
 };
-use crate::domain::reject::Reason;
 
 /// Reads an event of any topic.
 pub(super) fn event(scanner: &mut Scanner<'_>) -> Read<Event> {

@@ -4,7 +4,7 @@
 //! conventions are ours: `null` and `""` mean absent, and an unknown key with capital letters is retried in snake_case.
 
 use crate::codec::reject::{Flaw, Read};
-use crate::domain::reject::Reason;
+use crate::domain::event::reject::Reason;
 
 /// The maximum nesting depth. It prevents a document from exhausting the stack.
 const MAX_DEPTH: usize = 128;

@@ -7,10 +7,12 @@ use crate::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Message,
     Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
+use crate::domain::figures::row::{
+    Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures,
+};
 use crate::domain::id::{EntityId, PipelineId};
 use crate::domain::norms::Window;
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
-use crate::domain::row::{Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;

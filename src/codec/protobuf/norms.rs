@@ -65,13 +65,13 @@ mod tests {
     use crate::config::samples::{EVERYTHING, LAYERS, NORMS_NOTED, documents};
     use crate::config::{Config, load_norms, parse_norms};
     use crate::domain::alert::Severity;
-    use crate::domain::calendar::{Calendar, Hours};
     use crate::domain::event::{Channel, Outcome};
     use crate::domain::id::EntityKind;
     use crate::domain::norms::{
         Basis, Clock, Layer, Length, Override, Params, Response, SamplingParams, TermsParams, TermsPolicy, Window,
     };
     use crate::domain::rule::Rule;
+    use crate::domain::time::calendar::{Calendar, Hours};
     use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
     use std::collections::BTreeSet;

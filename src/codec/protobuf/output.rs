@@ -4,9 +4,9 @@ use super::write::{text, time, write};
 use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Status, Value, Values};
+use crate::domain::figures::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 use crate::domain::norms::Window;
 use crate::domain::review::{Medium, ReviewRequest};
-use crate::domain::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 use proto::well_known;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 //!
 //! `tests/schemas.rs` validates the program's output against the schema.
 
+use crate::domain::alert::evidence::{self, Unit};
 use crate::domain::alert::{Resolution, Severity, Status};
-use crate::domain::evidence::{self, Unit};
 use crate::domain::rule::{Evaluation, Rule};
 use serde_json::{Map, Value, json};
 

@@ -5,7 +5,7 @@ use super::{default, value, write};
 use crate::config::key::{Absent, KeySpec, Need};
 use crate::config::keys::{COMMON, keys};
 use crate::domain::alert::Resolution;
-use crate::domain::evidence;
+use crate::domain::alert::evidence;
 use crate::domain::rule::{Evaluation, Language, Parameter, Rule, common_wording};
 
 /// The fixed texts of a page.

@@ -2,10 +2,10 @@
 
 use super::{RebuildError, RestoreContext, StateLoader};
 use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
-use crate::domain::changelog::{self, AppliedEvent};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
-use crate::domain::partitioner::shard as shard_of;
+use crate::domain::shard::partitioner::shard as shard_of;
+use crate::domain::tenant::changelog::{self, AppliedEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state records of one tenant, counted.

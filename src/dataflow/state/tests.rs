@@ -5,9 +5,9 @@ use crate::domain::alert::Severity;
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
 use crate::domain::norms::{Layer, Window};
-use crate::domain::partitioner::shard as shard_of;
 use crate::domain::rule::Rule;
-use crate::domain::shard_processor::ShardCheckpoint;
+use crate::domain::shard::partitioner::shard as shard_of;
+use crate::domain::shard::processor::ShardCheckpoint;
 use crate::domain::time::Span;
 
 /// A shard's partition of the state topic.

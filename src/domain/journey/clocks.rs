@@ -1,15 +1,15 @@
 //! Owns the rule clocks of one lead or deal, and the changes that rules react to.
 
-use super::super::alert::{Resolution, Values};
-use super::super::id::StageId;
-use super::super::lazy_box::{LazyBox, StaticDefault};
-use super::super::norms::Scope;
-use super::super::rule::first_response_late::FirstResponse;
-use super::super::rule::{Evaluation, Rule};
-use super::super::tenant_context::{TenantContext, Timer};
-use super::super::time::{Maybe, Span, Timestamp};
-use super::super::violation::{State, Violation, ViolationContext};
-use super::{Journey, Limit};
+use crate::domain::alert::{Resolution, Values};
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::id::StageId;
+use crate::domain::journey::{Journey, Limit};
+use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::norms::Scope;
+use crate::domain::rule::first_response_late::FirstResponse;
+use crate::domain::rule::{Evaluation, Rule};
+use crate::domain::time::{Maybe, Span, Timestamp};
 use compact_str::{CompactString, format_compact};
 use std::sync::{Arc, LazyLock};
 

@@ -5,15 +5,15 @@
 //! move before a closing. Naming the pipeline for the first time, with the stage unchanged, is not a move. What
 //! happened before the first event of an entity is unknown and assumed to be correct.
 
-use super::super::alert::Resolution;
-use super::super::event::{ActivityKind, Outcome};
-use super::super::id::{PipelineId, StageId, UNKNOWN};
-use super::super::lazy_box::StaticDefault;
-use super::super::norms::{Pipeline, Scope, Stage};
-use super::super::rule::{Act, Move, Rule};
-use super::super::tenant_context::{TenantContext, Timer};
-use super::super::time::{Span, Timestamp};
-use super::{Journey, JourneyChange};
+use crate::domain::alert::Resolution;
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::event::{ActivityKind, Outcome};
+use crate::domain::id::{PipelineId, StageId, UNKNOWN};
+use crate::domain::journey::{Journey, JourneyChange};
+use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::norms::{Pipeline, Scope, Stage};
+use crate::domain::rule::{Act, Move, Rule};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
 

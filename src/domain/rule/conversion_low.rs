@@ -4,10 +4,10 @@
 //! ends when the share itself is back at the norm. The norm is a share, or a part of the department's share at that
 //! instant. A department without leads has the share 0; none of its managers has a sample then.
 
-use super::super::norms::Params;
-use super::super::row::Ratio;
-use super::super::window::WindowSample;
-use super::{Definition, Evaluation, Judgement, Parameter, Wording};
+use crate::domain::figures::row::Ratio;
+use crate::domain::figures::window::WindowSample;
+use crate::domain::norms::Params;
+use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -1,10 +1,10 @@
 //! Owns `disqualified_without_contact`: a lead disqualified after too few touches.
 
-use super::super::alert::Value;
-use super::super::event::Outcome;
-use super::super::journey::Journey;
-use super::super::norms::{Params, Scope};
-use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
+use crate::domain::alert::Value;
+use crate::domain::event::Outcome;
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -2,11 +2,11 @@
 //!
 //! The text of the reason is never part of the alert: it may contain personal data.
 
-use super::super::alert::{Value, Values};
-use super::super::event::Outcome;
-use super::super::journey::Journey;
-use super::super::norms::{Params, Scope};
-use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
+use crate::domain::alert::{Value, Values};
+use crate::domain::event::Outcome;
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

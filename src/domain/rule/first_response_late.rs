@@ -6,15 +6,15 @@
 //! The lag and the within-norm figure use the earliest dated touch, as the figures are defined. The alert uses what the
 //! norm calls a response (any touch, or two-way contact).
 
-use super::super::alert::Resolution;
-use super::super::effect::{ManagerIx, Measure};
-use super::super::id::EntityId;
-use super::super::journey::{Clocks, Journey, JourneyChange};
-use super::super::norms::{Clock, Response, Scope};
-use super::super::tenant_context::{TenantContext, Timer};
-use super::super::time::Timestamp;
-use super::super::violation::{State, Violation, ViolationContext};
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::alert::Resolution;
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::id::EntityId;
+use crate::domain::journey::{Clocks, Journey, JourneyChange};
+use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::norms::{Clock, Response, Scope};
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::time::Timestamp;
 use compact_str::format_compact;
 use std::sync::Arc;
 

@@ -3,10 +3,10 @@
 //! A message to the same address, in the same thread or in reply counts as an answer, and so does a conversation;
 //! automatic messages do not. Messages on channels that the norm does not list require no answer.
 
-use super::super::effect::Measure;
-use super::super::pending_replies::DemandKind;
-use super::super::tenant_context::Timer;
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::context::Timer;
+use crate::domain::effect::Measure;
+use crate::domain::pending_replies::DemandKind;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -3,10 +3,10 @@
 //! A call back is dated by its start and must start at or after the end of the missed call. A customer who calls again
 //! and gets through ends the wait as well, but that is not counted as a call-back lag.
 
-use super::super::effect::Measure;
-use super::super::pending_replies::DemandKind;
-use super::super::tenant_context::Timer;
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::context::Timer;
+use crate::domain::effect::Measure;
+use crate::domain::pending_replies::DemandKind;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

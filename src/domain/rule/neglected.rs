@@ -4,13 +4,13 @@
 //! event. Every touch ends one clock and starts the next. Clocks that have fired are kept, because a call becomes known
 //! only at its end and may retract them.
 
-use super::super::alert::{Resolution, Values};
-use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
-use super::super::norms::Scope;
-use super::super::tenant_context::TenantContext;
-use super::super::time::{Maybe, Timestamp};
-use super::super::violation::State;
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::alert::{Resolution, Values};
+use crate::domain::context::TenantContext;
+use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
+use crate::domain::lifecycle::State;
+use crate::domain::norms::Scope;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::time::{Maybe, Timestamp};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -1,10 +1,10 @@
 //! Owns `prepayment_too_low`: a prepayment below the policy minimum, without approval.
 
-use super::super::alert::Value;
-use super::super::journey::Journey;
-use super::super::norms::{Params, Scope};
-use super::super::terms::{beyond, judged};
-use super::{Act, Definition, Evaluation, Finding, Parameter, Wording};
+use crate::domain::alert::Value;
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::terms::{beyond, judged};
+use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -1,8 +1,8 @@
 //! Owns `quality_low`: a manager whose mean review score is too low.
 
-use super::super::norms::Params;
-use super::super::window::WindowSample;
-use super::{Definition, Evaluation, Judgement, Parameter, Wording};
+use crate::domain::figures::window::WindowSample;
+use crate::domain::norms::Params;
+use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -2,9 +2,9 @@
 //!
 //! Judged by the histogram's estimate of the quantile, the same figure as in rows.
 
-use super::super::norms::Params;
-use super::super::window::WindowSample;
-use super::{Definition, Evaluation, Judgement, Parameter, Wording};
+use crate::domain::figures::window::WindowSample;
+use crate::domain::norms::Params;
+use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -20,15 +20,15 @@
 //! is kept: without the dropped runs a replayed silence may begin later than it did, but still before the horizon, and
 //! equally without and with the late event, so the difference is the same.
 
-use super::super::alert::Resolution;
-use super::super::effect::ManagerIx;
-use super::super::event::EventOrder;
-use super::super::norms::Scope;
-use super::super::source::{PerTopic, Topic};
-use super::super::tenant_context::{TenantContext, Timer};
-use super::super::time::{Span, Timestamp};
-use super::super::violation::{State, Violation, ViolationContext};
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::alert::Resolution;
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::ManagerIx;
+use crate::domain::event::EventOrder;
+use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::norms::Scope;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::source::{PerTopic, Topic};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::format_compact;
 use std::sync::Arc;
 

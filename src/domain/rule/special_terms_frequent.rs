@@ -1,8 +1,8 @@
 //! Owns `special_terms_frequent`: a manager who offers special terms too often.
 
-use super::super::norms::Params;
-use super::super::window::WindowSample;
-use super::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
+use crate::domain::figures::window::WindowSample;
+use crate::domain::norms::Params;
+use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -3,12 +3,12 @@
 //! The time of all stays in a stage is added up, so leaving and returning does not reset it. Returning to a stage that is
 //! already overdue fires at once, with a new anchor. The stay itself is part of the journey, because figures need it too.
 
-use super::super::alert::Values;
-use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, Limit, RuleClock};
-use super::super::tenant_context::TenantContext;
-use super::super::time::{Span, Timestamp};
-use super::super::violation::Violation;
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::alert::Values;
+use crate::domain::context::TenantContext;
+use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, Limit, RuleClock};
+use crate::domain::lifecycle::Violation;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::time::{Span, Timestamp};
 
 /// The rule.
 pub const RULE: Definition = Definition {

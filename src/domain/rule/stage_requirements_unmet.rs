@@ -1,8 +1,8 @@
 //! Owns `stage_requirements_unmet`: a move into a stage without what the stage requires.
 
-use super::super::journey::Journey;
-use super::super::norms::{Params, Scope};
-use super::{Act, Definition, Evaluation, Finding, Wording};
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::{Act, Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

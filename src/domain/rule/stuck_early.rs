@@ -3,9 +3,9 @@
 //! It judges the current state, not the window: the window only sets the boundaries and the subject. A deal is overdue by
 //! its stage's `max_time`, even if `stage_overdue` is off.
 
-use super::super::norms::Params;
-use super::super::window::WindowSample;
-use super::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
+use crate::domain::figures::window::WindowSample;
+use crate::domain::norms::Params;
+use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -3,13 +3,13 @@
 //! The count at the deadline uses the dates of the touches. The touch that completes the required number, or the first
 //! conversation, ends the violation; either may become known late.
 
-use super::super::alert::{Resolution, Value, Values};
-use super::super::id::EntityKind;
-use super::super::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
-use super::super::norms::Scope;
-use super::super::tenant_context::TenantContext;
-use super::super::time::Timestamp;
-use super::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::alert::{Resolution, Value, Values};
+use crate::domain::context::TenantContext;
+use crate::domain::id::EntityKind;
+use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
+use crate::domain::norms::Scope;
+use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::time::Timestamp;
 
 /// The rule.
 pub const RULE: Definition = Definition {

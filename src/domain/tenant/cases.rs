@@ -6,12 +6,12 @@
 //!
 //! Events without members (manager records and reviews) are kept outside the cases.
 
-use super::super::chunked_arena::ChunkedArena;
-use super::super::event::{CrmPayload, Direction, EventOrder, Payload};
-use super::super::id::{EntityId, EntityKind, ManagerId};
-use super::super::identity::{self, Country};
-use super::super::time::Timestamp;
-use super::event_log::Log;
+use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
+use crate::domain::id::{EntityId, EntityKind, ManagerId};
+use crate::domain::identity::{self, Country};
+use crate::domain::mem::chunked_arena::ChunkedArena;
+use crate::domain::tenant::event_log::Log;
+use crate::domain::time::Timestamp;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 

@@ -7,16 +7,16 @@
 //! An alert that turns out to be wrong is RETRACTED. Missing statuses are published now, with the dates that they
 //! should have had. Correct statuses are not published again. Past slide boundaries of windows are not evaluated again.
 
-use super::super::alert::{Alert, Resolution, Status};
-use super::super::effect::{Effect, Fact, ManagerIx, Measure};
-use super::super::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
-use super::super::id::{EntityId, ManagerId};
-use super::super::identity;
-use super::super::journey::Journey;
-use super::super::tenant_context::TenantContext;
-use super::super::time::Timestamp;
-use super::Tenant;
-use super::cases::{self, Entry};
+use crate::domain::alert::{Alert, Resolution, Status};
+use crate::domain::context::TenantContext;
+use crate::domain::effect::{Effect, Fact, ManagerIx, Measure};
+use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
+use crate::domain::id::{EntityId, ManagerId};
+use crate::domain::identity;
+use crate::domain::journey::Journey;
+use crate::domain::tenant::Tenant;
+use crate::domain::tenant::cases::{self, Entry};
+use crate::domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;

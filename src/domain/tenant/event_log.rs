@@ -1,7 +1,7 @@
 //! Owns the log of a case: its events in one memory block, because there are as many logs as customers.
 
-use super::super::event::EventOrder;
-use super::super::time::Timestamp;
+use crate::domain::event::EventOrder;
+use crate::domain::time::Timestamp;
 
 /// Applied events, in insertion order.
 ///

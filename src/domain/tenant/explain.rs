@@ -1,17 +1,17 @@
 //! Builds the report on one lead or deal. Read-only.
 
-use super::super::alert::alert_id;
-use super::super::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
-use super::super::id::EntityId;
-use super::super::identity;
-use super::super::journey::Journey;
-use super::super::norms::Clock;
-use super::super::pending_replies::{Demand, DemandKind, PendingReplies};
-use super::super::rule::Rule;
-use super::super::time::{Span, Timestamp};
-use super::super::violation::Violation;
-use super::cases;
-use super::{CALLS, MESSAGES, Tenant, select};
+use crate::domain::alert::alert_id;
+use crate::domain::id::EntityId;
+use crate::domain::identity;
+use crate::domain::journey::Journey;
+use crate::domain::lifecycle::Violation;
+use crate::domain::norms::Clock;
+use crate::domain::pending_replies::{Demand, DemandKind, PendingReplies};
+use crate::domain::rule::Rule;
+use crate::domain::tenant::cases;
+use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
+use crate::domain::tenant::{CALLS, MESSAGES, Tenant, select};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::{CompactString, format_compact};
 use std::collections::BTreeSet;
 

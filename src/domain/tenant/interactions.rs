@@ -3,17 +3,17 @@
 //! An interaction belongs to the entity that it names, else to the entity of its thread, else to every open entity with
 //! the contact (the most recently created one is primary), else to the contact only.
 
-use super::super::alert::Resolution;
-use super::super::effect::{ManagerIx, Measure};
-use super::super::event::{Call, CallEnd, CallOutcome, Direction, Message};
-use super::super::id::{EntityId, ThreadId};
-use super::super::identity;
-use super::super::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};
-use super::super::review::{Interaction, Medium};
-use super::super::rule::Rule;
-use super::super::tenant_context::TenantContext;
-use super::super::time::Timestamp;
-use super::{Attempt, Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
+use crate::domain::alert::Resolution;
+use crate::domain::context::TenantContext;
+use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::event::{Call, CallEnd, CallOutcome, Direction, Message};
+use crate::domain::id::{EntityId, ThreadId};
+use crate::domain::identity;
+use crate::domain::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};
+use crate::domain::review::{Interaction, Medium};
+use crate::domain::rule::Rule;
+use crate::domain::tenant::{Attempt, Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
+use crate::domain::time::Timestamp;
 use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 

@@ -8,15 +8,15 @@
 //! derived state is the same as before, except that alerts published before a late event corrected them are not part of
 //! it; they are already published and final.
 
-use super::super::changelog::{self, AppliedEvent, PayloadCodec, TenantMark};
-use super::super::event::{CrmPayload, EventOrder, Payload};
-use super::super::id::{EntityId, EventId, TenantId};
-use super::super::journey::Journey;
-use super::super::tenant_context::TenantContext;
-use super::super::time::{Span, Timestamp};
-use super::cases::{self, Entry};
-use super::correction::ReplayedEvent;
-use super::{ContactPending, ContactState, Memory, Tenant};
+use crate::domain::context::TenantContext;
+use crate::domain::event::{CrmPayload, EventOrder, Payload};
+use crate::domain::id::{EntityId, EventId, TenantId};
+use crate::domain::journey::Journey;
+use crate::domain::tenant::cases::{self, Entry};
+use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, TenantMark};
+use crate::domain::tenant::correction::ReplayedEvent;
+use crate::domain::tenant::{ContactPending, ContactState, Memory, Tenant};
+use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
 
 /// A case that cannot be expired yet is checked again after `retention` divided by this.

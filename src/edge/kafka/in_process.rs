@@ -69,7 +69,7 @@ mod tests {
     use crate::dataflow::workers::DataflowSettings;
     use crate::domain::event::Event;
     use crate::domain::rule::Rule;
-    use crate::domain::shard_processor::Timing;
+    use crate::domain::shard::processor::Timing;
     use crate::domain::source::Topic;
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::producer::EventProducer;

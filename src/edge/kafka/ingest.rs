@@ -27,7 +27,7 @@ use crate::dataflow::epoch::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;
-use crate::domain::shard_processor::{ShardProgress, SourceProgress};
+use crate::domain::shard::processor::{ShardProgress, SourceProgress};
 use crate::domain::source::Source;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;

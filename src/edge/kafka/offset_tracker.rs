@@ -56,7 +56,7 @@ impl OffsetTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::shard_processor::Counts;
+    use crate::domain::shard::processor::Counts;
     use crate::domain::source::{Source, Topic};
     use crate::domain::time::Timestamp;
 

@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::codec::Reject;
     use crate::domain::event::Channel;
-    use crate::domain::reject::Reason;
+    use crate::domain::event::reject::Reason;
     use crate::domain::review::{Medium, ReviewRequest};
     use crate::domain::source::Topic;
     use rdkafka::message::Headers as _;

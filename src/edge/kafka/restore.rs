@@ -24,7 +24,7 @@ use super::state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
 use crate::config::Config;
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
-use crate::domain::shard_processor::Timing;
+use crate::domain::shard::processor::Timing;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};

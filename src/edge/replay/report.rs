@@ -4,11 +4,11 @@
 use super::super::table::Table;
 use super::compare::{AlertChange, Verdict};
 use crate::domain::alert::Value;
-use crate::domain::calendar::Calendar;
+use crate::domain::figures::row::{Row, Subject};
 use crate::domain::id::{TenantId, UNKNOWN};
 use crate::domain::norms::{Norms, ScopeQuery};
-use crate::domain::row::{Row, Subject};
 use crate::domain::rule::Rule;
+use crate::domain::time::calendar::Calendar;
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn working_days_are_those_with_working_time_in_the_period() {
-        let hours = vec![crate::domain::calendar::Hours { start: 9 * 60, end: 18 * 60 }];
+        let hours = vec![crate::domain::time::calendar::Hours { start: 9 * 60, end: 18 * 60 }];
         let week = std::array::from_fn(|day| if day < 5 { hours.clone() } else { Vec::new() });
         let calendar = Calendar::new("desk", "Europe/Moscow", week, BTreeMap::new(), BTreeSet::new());
         let calendar = Arc::new(calendar.expect("a calendar"));

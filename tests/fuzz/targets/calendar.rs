@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use funnelwatch::domain::calendar::{Calendar, Hours};
+use funnelwatch::domain::time::calendar::{Calendar, Hours};
 use funnelwatch::domain::time::{Span, Timestamp};
 use jiff::civil::Date;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

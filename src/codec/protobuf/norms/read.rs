@@ -5,7 +5,6 @@ use super::{NormsFlaw, Read};
 use crate::codec::names::{Name, Named};
 use crate::codec::proto::{self, norms as stored};
 use crate::domain::alert::Severity;
-use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::id::{PipelineId, StageId};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
@@ -14,6 +13,7 @@ use crate::domain::norms::{
 };
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
+use crate::domain::time::calendar::{Calendar, Hours};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,12 +5,12 @@ use crate::codec::names::Name;
 use crate::codec::proto::{self, norms as stored};
 use crate::codec::protobuf::{output::keyed, write::texts};
 use crate::domain::alert::Severity;
-use crate::domain::calendar::{Calendar, Hours};
 use crate::domain::norms::{
     Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
     TermsPolicy, Window,
 };
 use crate::domain::time::Span;
+use crate::domain::time::calendar::{Calendar, Hours};
 
 /// Converts norms to their stored form.
 pub(super) fn norms(norms: &Norms) -> proto::Norms {

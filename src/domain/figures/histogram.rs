@@ -11,7 +11,7 @@
 //! (w / 2) / (128 w) = 1 / 256, less than 0.4 %. The nearest rank selects one lag and finds exactly its bin, so the error
 //! of a quantile is the error of its bin.
 
-use super::time::Span;
+use crate::domain::time::Span;
 
 /// A histogram of lags.
 ///

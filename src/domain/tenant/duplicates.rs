@@ -7,9 +7,9 @@
 //! probability 2^-128. With a billion ids kept, a new id is taken for a duplicate with probability 2^-98, which is far
 //! below that of a memory error.
 
-use super::id::EventId;
-use super::source::Topic;
-use super::time::{Span, Timestamp};
+use crate::domain::id::EventId;
+use crate::domain::source::Topic;
+use crate::domain::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};

@@ -5,17 +5,17 @@
 //! before W and every timer due at or before W has been processed; at the same instant, events come before timers. The
 //! result does not depend on the arrival order of events, unless one is late (dated at or before W on arrival).
 
-use super::changelog::{Changelog, PayloadCodec, TenantMark};
-use super::effect::Effect;
-use super::entity_report::EntityReport;
-use super::event::{Event, EventKind, EventOrder};
-use super::held_offsets::HeldOffsets;
-use super::id::{EntityId, TenantId};
-use super::norms::Norms;
-use super::reject::Reason;
-use super::source::{Source, Topic};
-use super::tenant::{Memory, Tenant};
-use super::time::{Span, Timestamp};
+use crate::domain::effect::Effect;
+use crate::domain::event::reject::Reason;
+use crate::domain::event::{Event, EventKind, EventOrder};
+use crate::domain::id::{EntityId, TenantId};
+use crate::domain::norms::Norms;
+use crate::domain::shard::held_offsets::HeldOffsets;
+use crate::domain::source::{Source, Topic};
+use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
+use crate::domain::tenant::entity_report::EntityReport;
+use crate::domain::tenant::{Memory, Tenant};
+use crate::domain::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};

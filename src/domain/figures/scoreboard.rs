@@ -8,14 +8,14 @@
 mod window_evaluator;
 mod window_violation;
 
-use super::alert::Alert;
-use super::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Percent, StageDeclaration};
-use super::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
-use super::norms::{Norms, Window};
-use super::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
-use super::rule::Rule;
-use super::time::{Span, Timestamp};
-use super::window::{PaneAggregate, SlidingWindow};
+use crate::domain::alert::Alert;
+use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Percent, StageDeclaration};
+use crate::domain::figures::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
+use crate::domain::figures::window::{PaneAggregate, SlidingWindow};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
+use crate::domain::norms::{Norms, Window};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};
 

@@ -1,10 +1,10 @@
 //! Owns the row: the published figures of one subject for one window, or current (`now`).
 
-use super::event::Channel;
-use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId};
-use super::norms::{Basis, Window};
-use super::rule::Rule;
-use super::time::Timestamp;
+use crate::domain::event::Channel;
+use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId};
+use crate::domain::norms::{Basis, Window};
+use crate::domain::rule::Rule;
+use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,10 +1,10 @@
 //! Owns the stored form of window violations. Unlike other violations they cannot be recomputed by a replay, because the
 //! figures that they were judged by are no longer available.
 
-use super::super::alert::{Severity, Values};
-use super::super::id::{DepartmentId, ManagerId};
-use super::super::rule::Rule;
-use super::super::time::{Span, Timestamp};
+use crate::domain::alert::{Severity, Values};
+use crate::domain::id::{DepartmentId, ManagerId};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 
 /// Identifies a violation of a window rule within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

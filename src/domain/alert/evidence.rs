@@ -1,10 +1,10 @@
 //! Owns the table of evidence: every key of `observed` and `norm` of alerts, with its unit and its meaning in English and
 //! Russian. Messages, `docs/rules.md` and the JSON Schema of alerts are generated from it; rules use no other keys.
 
-use super::alert::Value;
-use super::event::Outcome;
-use super::norms::{Clock, Response};
-use super::rule::{Parameter, Rule};
+use crate::domain::alert::Value;
+use crate::domain::event::Outcome;
+use crate::domain::norms::{Clock, Response};
+use crate::domain::rule::{Parameter, Rule};
 
 /// One key of `observed` or `norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ mod tests {
         for rule in Rule::ALL {
             let definition = rule.definition();
             for key in [definition.observed, definition.norm].concat() {
-                assert!(of(*rule, key).is_some(), "{}: `{key}` is missing in src/domain/evidence.rs", rule.name());
+                assert!(of(*rule, key).is_some(), "{}: `{key}` is missing in src/domain/alert/evidence.rs", rule.name());
             }
         }
     }

@@ -8,11 +8,11 @@
 //!
 //! The encoding is not defined here; the caller supplies a [`PayloadCodec`].
 
-use super::event::{EventOrder, Payload};
-use super::id::EventId;
-use super::norms::Norms;
-use super::source::{PerTopic, Topic};
-use super::time::Timestamp;
+use crate::domain::event::{EventOrder, Payload};
+use crate::domain::id::EventId;
+use crate::domain::norms::Norms;
+use crate::domain::source::{PerTopic, Topic};
+use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
 

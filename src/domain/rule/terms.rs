@@ -1,10 +1,10 @@
 //! Owns special terms: which policy row applies to an offer, and whether an approver allowed more.
 
-use super::alert::{Value, Values};
-use super::event::TermsOffered;
-use super::journey::Journey;
-use super::norms::{Scope, TermsPolicy};
-use super::rule::{Act, Finding};
+use crate::domain::alert::{Value, Values};
+use crate::domain::event::TermsOffered;
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Scope, TermsPolicy};
+use crate::domain::rule::{Act, Finding};
 
 /// Whether an offer is special: any discount, instalment plan, or prepayment under 100 %.
 pub fn special(terms: &TermsOffered) -> bool {

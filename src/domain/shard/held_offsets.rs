@@ -5,7 +5,7 @@
 //! release O(log n), the lowest offset O(1). (Walking the heap of held events costs O(n) per epoch; a second heap costs
 //! O(log n) for both and as much memory.)
 
-use super::source::Source;
+use crate::domain::source::Source;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The offsets of held events, by source.

@@ -1,6 +1,6 @@
 //! An arena whose items can be found by key. Each key is stored once, in its item; the hash table stores indices.
 
-use super::chunked_arena::ChunkedArena;
+use crate::domain::mem::chunked_arena::ChunkedArena;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};

@@ -3,13 +3,13 @@
 //! It answers *why did it fire?* and *why not yet?*, and contains no phone number, address, name or other personal data
 //! of a customer.
 
-use super::alert::{Severity, Value, Values};
-use super::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
-use super::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
-use super::norms::{Clock, Scope};
-use super::rule::Rule;
-use super::time::{Span, Timestamp};
-use super::violation::{State, Violation, ViolationContext};
+use crate::domain::alert::{Severity, Value, Values};
+use crate::domain::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
+use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
+use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::norms::{Clock, Scope};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use uuid::Uuid;
 

@@ -1,14 +1,16 @@
 //! Owns the context in which the rules of a tenant run: current event time, norms, managers, timers and pending
 //! effects. It is passed as an argument, so that journeys and contacts do not depend on each other.
 
-use super::alert::Alert;
-use super::effect::{Effect, Fact, ManagerIx, Measure, StageDeclaration};
-use super::event::EventOrder;
-use super::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
-use super::norms::{Norms, Scope, ScopeQuery};
-use super::people::People;
-use super::source::Topic;
-use super::time::Timestamp;
+pub mod people;
+
+use crate::domain::alert::Alert;
+use crate::domain::context::people::People;
+use crate::domain::effect::{Effect, Fact, ManagerIx, Measure, StageDeclaration};
+use crate::domain::event::EventOrder;
+use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
+use crate::domain::norms::{Norms, Scope, ScopeQuery};
+use crate::domain::source::Topic;
+use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;

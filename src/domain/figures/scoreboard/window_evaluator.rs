@@ -12,15 +12,15 @@
 //! (dirty) managers are judged, and boundaries without any are skipped. The alerts are the same as without this
 //! optimization.
 
-use super::super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
-use super::super::effect::{Fact, ManagerIx, Measure};
-use super::super::id::{DepartmentId, TenantId};
-use super::super::norms::{Norms, Params, Scope, ScopeQuery, Window};
-use super::super::row::{Conversion, Ratio};
-use super::super::rule::{Evaluation, Judgement, Rule};
-use super::super::time::{Span, Timestamp};
-use super::super::window::WindowSample;
-use super::{LastStatus, Scoreboard, WindowViolation, WindowViolationKey, terms};
+use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
+use crate::domain::effect::{Fact, ManagerIx, Measure};
+use crate::domain::figures::row::{Conversion, Ratio};
+use crate::domain::figures::scoreboard::{LastStatus, Scoreboard, WindowViolation, WindowViolationKey, terms};
+use crate::domain::figures::window::WindowSample;
+use crate::domain::id::{DepartmentId, TenantId};
+use crate::domain::norms::{Norms, Params, Scope, ScopeQuery, Window};
+use crate::domain::rule::{Evaluation, Judgement, Rule};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::format_compact;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -546,14 +546,14 @@ fn schedules(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::effect::{Effect, ManagerUpdate, Percent};
-    use super::super::super::event::Verdict;
-    use super::super::super::id::UNKNOWN;
-    use super::super::super::identity::Country;
-    use super::super::super::norms::{Basis, Layer, Length, Override};
-    use super::super::super::time::Span;
-    use super::super::super::window::PaneAggregate;
     use super::*;
+    use crate::domain::effect::{Effect, ManagerUpdate, Percent};
+    use crate::domain::event::Verdict;
+    use crate::domain::figures::window::PaneAggregate;
+    use crate::domain::id::UNKNOWN;
+    use crate::domain::identity::Country;
+    use crate::domain::norms::{Basis, Layer, Length, Override};
+    use crate::domain::time::Span;
     use proptest::prelude::*;
 
     const SHORT: Window = Window { size: Span(40), in_days: false, slide: Span(10) };

@@ -5,13 +5,13 @@
 //! at the instant at which it can be decided (the current event time); observed values are measured up to the date of
 //! the act.
 
-use super::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
-use super::effect::{Effect, ManagerIx, Measure};
-use super::id::EntityId;
-use super::norms::{Clock, Length, Params, Scope};
-use super::rule::Rule;
-use super::tenant_context::{TenantContext, Timer};
-use super::time::Timestamp;
+use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{Effect, ManagerIx, Measure};
+use crate::domain::id::EntityId;
+use crate::domain::norms::{Clock, Length, Params, Scope};
+use crate::domain::rule::Rule;
+use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 
 /// One violation: pending, open or over.

@@ -15,7 +15,7 @@
 //! every zone follows a yearly rule, and all listed days lie between. Outside that range the calendar repeats every 400
 //! years, a whole number of weeks, so a distant instant is moved by whole cycles into the range of the blocks.
 
-use super::time::{Span, Timestamp};
+use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};

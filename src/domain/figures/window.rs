@@ -4,13 +4,13 @@
 //! and histograms subtract exactly, so the total is maintained by adding new facts and subtracting the expired pane. A
 //! fact of any date inside the window is added to its own pane; the order of arrival does not matter.
 
-use super::effect::{Fact, Measure};
-use super::event::{Channel, Direction, Verdict};
-use super::histogram::Histogram;
-use super::norms::{Clock, Window};
-use super::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
-use super::rule::Rule;
-use super::time::{Span, Timestamp};
+use crate::domain::effect::{Fact, Measure};
+use crate::domain::event::{Channel, Direction, Verdict};
+use crate::domain::figures::histogram::Histogram;
+use crate::domain::figures::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
+use crate::domain::norms::{Clock, Window};
+use crate::domain::rule::Rule;
+use crate::domain::time::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Counters of a pane; the discriminant is the index in [`PaneAggregate::counts`].
@@ -345,8 +345,8 @@ impl SlidingWindow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::effect::ManagerIx;
     use super::*;
+    use crate::domain::effect::ManagerIx;
     use proptest::prelude::*;
 
     /// One step of a generated run.

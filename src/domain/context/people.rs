@@ -2,10 +2,10 @@
 //!
 //! Records are kept in event order, because a correction must use the department at the time of the event.
 
-use super::effect::{Effect, ManagerIx, ManagerUpdate};
-use super::event::EventOrder;
-use super::id::{DepartmentId, ManagerId, UNKNOWN};
-use super::time::Timestamp;
+use crate::domain::effect::{Effect, ManagerIx, ManagerUpdate};
+use crate::domain::event::EventOrder;
+use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
+use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 

@@ -1,0 +1,6 @@
+//! The figures of managers, departments and companies: panes, sliding windows, rows, and the rules judged by them.
+
+pub mod histogram;
+pub mod row;
+pub mod scoreboard;
+pub mod window;

@@ -1,0 +1,6 @@
+//! Memory layouts for millions of small objects: arenas, and boxes and lists that are usually empty.
+
+pub mod chunked_arena;
+pub mod indexed_arena;
+pub mod lazy_box;
+pub mod small_index_vec;

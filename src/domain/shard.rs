@@ -1,0 +1,5 @@
+//! The shard: the partitioner that assigns tenants to shards, and the processor of one shard's events.
+
+mod held_offsets;
+pub mod partitioner;
+pub mod processor;
