@@ -6,7 +6,7 @@ use crate::load::Hash;
 use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
-use funnelwatch::domain::figures::scoreboard::Scoreboard;
+use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;

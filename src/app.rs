@@ -11,7 +11,8 @@ use crate::codec::json;
 use crate::config::{self, Config, Problem, Problems};
 use crate::domain::alert::Alert;
 use crate::domain::norms::{Norms, ScopeQuery};
-use crate::domain::rule::{self, Language};
+use crate::domain::rule::message;
+use crate::domain::rule::message::Language;
 use crate::domain::shard::processor::Timing;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
@@ -122,7 +123,7 @@ fn is_stdout(path: &Option<PathBuf>) -> bool {
 }
 
 fn encode_alert(alert: &Alert, language: Language, line: &mut Vec<u8>) {
-    json::encode_alert(alert, &rule::message(alert, language), line);
+    json::encode_alert(alert, &message::of(alert, language), line);
 }
 
 fn log_summary(outcome: &Outcome, took: Duration) {

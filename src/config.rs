@@ -37,7 +37,7 @@ pub use topics::{SourceTopic, TopicRole, Topics};
 
 use crate::codec::Encoding;
 use crate::domain::norms::Norms;
-use crate::domain::rule::Language;
+use crate::domain::rule::message::Language;
 use crate::domain::shard::processor::Timing;
 use crate::domain::source::{PerTopic, Topic};
 use crate::domain::tenant::Memory;

@@ -2,6 +2,7 @@
 //! effects. It contains no I/O, wall clock, threads, logging or wire formats.
 
 pub mod alert;
+pub mod change;
 pub mod context;
 pub mod effect;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod norms;
 pub mod pending_replies;
 pub mod review;
 pub mod rule;
+pub mod scoreboard;
 pub mod shard;
 pub mod source;
 pub mod tenant;

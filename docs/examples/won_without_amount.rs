@@ -1,9 +1,10 @@
 //! Owns `won_without_amount`: a deal that was won without an amount.
 
-use super::super::event::Outcome;
-use super::super::journey::Journey;
-use super::super::norms::{Params, Scope};
-use super::{Act, Definition, Evaluation, Finding, Wording};
+use crate::domain::change::Act;
+use crate::domain::event::Outcome;
+use crate::domain::journey::Journey;
+use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -26,7 +27,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, deal: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, deal: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
     match act {
         Act::Closed { outcome: Outcome::Won, .. } if deal.sale.amount.minor.is_none() => {
             let observed = vec![("outcome", Outcome::Won.name().into())];

@@ -7,9 +7,10 @@
 use super::{proto, protobuf};
 use crate::domain::alert::{Severity, Value, Values};
 use crate::domain::event::EventOrder;
-use crate::domain::figures::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::scoreboard::{LastStatus, WindowViolation, WindowViolationKey};
 use crate::domain::shard::processor::ShardCheckpoint;
 use crate::domain::source::{PerTopic, Source, Topic};
 use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
@@ -455,7 +456,7 @@ fn read_shard(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
 fn read_violation(stored: proto::WindowViolationState) -> Result<StateRecord, StateFlaw> {
     let rule = Rule::ALL.iter().find(|rule| rule.name() == stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
     let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
-    let definition = rule.definition();
+    let definition = catalog::definition(*rule);
     let last_status = stored.last_status.map(|last| {
         Ok(LastStatus {
             at: Timestamp(last.at_ms),
@@ -684,12 +685,12 @@ mod tests {
             department: "north".into(),
             severity: Severity::Critical,
             level: 2,
-            observed: values(rule.definition().observed),
+            observed: values(catalog::definition(rule).observed),
             norm: vec![("basis", Value::Text("cohort".into()))],
             last_status: Some(LastStatus {
                 at: Timestamp(-7),
                 department: "south".into(),
-                observed: values(&rule.definition().observed[..1]),
+                observed: values(&catalog::definition(rule).observed[..1]),
                 norm: Vec::new(),
             }),
         };

@@ -10,6 +10,7 @@ use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::UNKNOWN;
 use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, ScopeQuery, Stage, TermsPolicy};
 use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
 use crate::domain::time::Span;
 use compact_str::CompactString;
 use std::fmt::Write as _;
@@ -61,7 +62,7 @@ pub fn describe(norms: &Norms, query: ScopeQuery<'_>) -> String {
     let terms_on = keys::of_terms().any(|rule| on(&rule).is_some());
     for rule in Rule::ALL {
         if let Some(params) = on(rule) {
-            line(format!("  # {}", rule.definition().about[0]));
+            line(format!("  # {}", catalog::definition(*rule).about[0]));
             line(format!("  {}:{}", rule.name(), rule_keys(norms, *rule, params)));
         } else if terms_on && keys::of_terms().any(|other| other == *rule) {
             line(format!("  {}: {{enabled: false}}", rule.name()));
@@ -283,7 +284,7 @@ mod tests {
         let mut text = text.to_owned();
         let mut off: Vec<&str> = Vec::new();
         for rule in Rule::ALL {
-            let (name, about) = (rule.name(), rule.definition().about[0]);
+            let (name, about) = (rule.name(), catalog::definition(*rule).about[0]);
             if text.contains(&format!("  # {about}\n  {name}:")) {
                 text = text.replacen(&format!("  # {about}\n"), "", 1);
             } else {

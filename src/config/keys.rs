@@ -8,7 +8,9 @@ use crate::domain::alert::Severity;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::EntityKind;
 use crate::domain::norms::{Basis, Clock, Response};
-use crate::domain::rule::{Evaluation, Parameter, Rule};
+use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::{Evaluation, Parameter};
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
 use std::collections::{BTreeMap, BTreeSet};
@@ -327,7 +329,7 @@ const PARTS: &[[&[KeySpec]; MAX_PARTS]; Rule::ALL.len()] = &{
     let mut all = [[&[] as &[KeySpec]; MAX_PARTS]; Rule::ALL.len()];
     let mut rule = 0;
     while rule < all.len() {
-        let takes = Rule::ALL[rule].definition().takes;
+        let takes = catalog::definition(Rule::ALL[rule]).takes;
         all[rule][0] = COMMON;
         let mut part = 0;
         while part < takes.len() {
@@ -349,7 +351,7 @@ pub(crate) const RULES: &[KeySpec] = &{
     let mut index = 0;
     while index < PARTS.len() {
         let rule = Rule::ALL[index];
-        all[index] = KeySpec::new(rule.name(), ValueKind::Table(&PARTS[index]), rule.definition().about[0]);
+        all[index] = KeySpec::new(rule.name(), ValueKind::Table(&PARTS[index]), catalog::definition(rule).about[0]);
         index += 1;
     }
     all
@@ -397,17 +399,17 @@ pub(crate) const WHEN: &[KeySpec] = &[
 
 /// Whether a rule evaluates managers, at slide boundaries.
 pub(crate) fn is_window_rule(rule: Rule) -> bool {
-    matches!(rule.definition().evaluation, Evaluation::Window(_))
+    matches!(catalog::definition(rule).evaluation, Evaluation::Window(_))
 }
 
 /// Whether a rule is an act rule: acts have no duration, so their alerts never escalate.
 pub(crate) fn is_act_rule(rule: Rule) -> bool {
-    matches!(rule.definition().evaluation, Evaluation::Act(_))
+    matches!(catalog::definition(rule).evaluation, Evaluation::Act(_))
 }
 
 /// The rules that `terms` configures.
 pub(crate) fn of_terms() -> impl Iterator<Item = Rule> {
-    Rule::ALL.iter().copied().filter(|rule| rule.definition().takes.contains(&Parameter::Terms))
+    Rule::ALL.iter().copied().filter(|rule| catalog::definition(*rule).takes.contains(&Parameter::Terms))
 }
 
 /// The maximum size of a window, in slides.

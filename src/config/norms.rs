@@ -14,11 +14,13 @@ use crate::domain::event::{Channel, Outcome};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
     Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
-    TermsPolicy, Window,
+    TermsPolicy,
 };
-use crate::domain::rule::{Language, Rule};
+use crate::domain::rule::Rule;
+use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
+use crate::domain::time::window::Window;
 use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -8,9 +8,9 @@
 
 use super::state::ShardState;
 use crate::domain::figures::row::Row;
-use crate::domain::figures::scoreboard::Scoreboard;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
+use crate::domain::scoreboard::Scoreboard;
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;

@@ -93,8 +93,8 @@ mod tests {
     use super::*;
     use crate::config::parse_norms;
     use crate::domain::alert::{Severity, alert_id};
-    use crate::domain::figures::scoreboard::Scoreboard;
     use crate::domain::rule::Rule;
+    use crate::domain::scoreboard::Scoreboard;
     use crate::domain::time::Timestamp;
 
     fn alert(tenant: &str, subject: &str, status: Status, at: i64) -> Alert {

@@ -11,9 +11,9 @@ use crate::codec::state::{
 };
 use crate::domain::alert::Alert;
 use crate::domain::effect::Effect;
-use crate::domain::figures::scoreboard::{Scoreboard, WindowViolation, WindowViolationKey};
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
+use crate::domain::scoreboard::{Scoreboard, WindowViolation, WindowViolationKey};
 use crate::domain::shard::processor::{Effects, ShardProcessor, SourceProgress, Timing};
 use crate::domain::tenant::Tenant;
 use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset, TenantMark};

@@ -1,10 +1,8 @@
 //! Owns the alert: one status of one violation as published to subscribers, and the names of its enumerated fields.
 
-pub mod evidence;
-
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
-use crate::domain::norms::Window;
 use crate::domain::rule::Rule;
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use uuid::Uuid;

@@ -4,6 +4,7 @@
 pub mod people;
 
 use crate::domain::alert::Alert;
+use crate::domain::change::{Act, Change, JourneyChange};
 use crate::domain::context::people::People;
 use crate::domain::effect::{Effect, Fact, ManagerIx, Measure, StageDeclaration};
 use crate::domain::event::EventOrder;
@@ -47,7 +48,7 @@ pub struct TenantContext {
     pub order: EventOrder,
     /// The norms in force.
     pub norms: Arc<Norms>,
-    /// Whether the norms contain any act rule.
+    /// Whether the norms contain any act rule: without one, no acts are recorded.
     pub acts: bool,
     /// The managers.
     pub people: People,
@@ -55,6 +56,8 @@ pub struct TenantContext {
     pub first_event: Option<Timestamp>,
     /// Effects emitted and not yet taken.
     pub effects: Vec<Effect>,
+    /// Changes of the current journey to which the rules have not reacted yet.
+    changes: Vec<Change>,
     timers: Timers,
     scopes: FxHashMap<ScopeCacheKey, Arc<Scope>>,
     stages: Interner<(PipelineId, StageId)>,
@@ -102,16 +105,17 @@ impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
 
 impl TenantContext {
     /// The context of a tenant without events.
-    pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
+    pub fn new(tenant: TenantId, norms: Arc<Norms>, acts: bool) -> Self {
         Self {
             tenant,
             now: Timestamp::MIN,
             order: EventOrder::deadline(Timestamp::MIN),
-            acts: norms.judges_acts(),
+            acts,
             norms,
             people: People::default(),
             first_event: None,
             effects: Vec::new(),
+            changes: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: FxHashMap::default(),
             stages: Interner::new(),
@@ -122,8 +126,8 @@ impl TenantContext {
     }
 
     /// Replaces the norms.
-    pub fn set_norms(&mut self, norms: Arc<Norms>) {
-        self.acts = norms.judges_acts();
+    pub fn set_norms(&mut self, norms: Arc<Norms>, acts: bool) {
+        self.acts = acts;
         self.norms = norms;
         self.scopes.clear();
     }
@@ -195,6 +199,27 @@ impl TenantContext {
     /// Emits a fact dated `at`.
     pub fn emit_fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure) {
         self.effects.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
+    }
+
+    /// Records a change of the current journey.
+    pub fn record_change(&mut self, change: JourneyChange) {
+        self.changes.push(Change::State(change));
+    }
+
+    /// Records an act on the current journey by a manager.
+    pub fn record_act(&mut self, who: ManagerIx, act: Act) {
+        self.changes.push(Change::Act(act, who));
+    }
+
+    /// Takes the recorded changes, in order. [`Self::recycle_changes`] returns the allocation.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Reuses the allocation of handled changes.
+    pub fn recycle_changes(&mut self, mut changes: Vec<Change>) {
+        changes.clear();
+        self.changes = changes;
     }
 
     /// Sets a timer for `at`, or for now if that is past.

@@ -2,5 +2,4 @@
 
 pub mod histogram;
 pub mod row;
-pub mod scoreboard;
 pub mod window;

@@ -2,29 +2,32 @@
 //!
 //! The facts of a journey are derived from its state: after each change `emit_facts` compares the current counts with
 //! the previous ones and emits the difference. So reassignment, reopening and deletion need no code to move or revert
-//! figures. Rules are notified of each change and keep their clocks in the journey.
+//! figures. Each change is recorded in the context for the rules, which keep their clocks in the journey.
 
-mod clocks;
-mod stage_history;
-
-pub use clocks::{ClockWording, Clocks, JourneyChange, RuleClock};
-pub use stage_history::{Limit, StageEntry};
+pub mod clocks;
+mod counts;
+mod facts;
+pub mod response;
+pub mod stage_history;
+pub mod stages;
 
 use crate::domain::alert::Resolution;
+use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
-use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::effect::ManagerIx;
 use crate::domain::event::{Amount, EventOrder, Outcome};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
-use crate::domain::lifecycle::ActViolation;
+use crate::domain::journey::clocks::Clocks;
+use crate::domain::journey::counts::{Counted, CountedRarely};
+use crate::domain::journey::response::Acts;
+use crate::domain::journey::stage_history::StageHistory;
 use crate::domain::mem::indexed_arena::Keyed;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
-use crate::domain::rule::first_response_late::Acts;
-use crate::domain::rule::{Act, Evaluation};
+use crate::domain::rule::Rule;
 use crate::domain::time::{Maybe, Timestamp};
-use compact_str::{CompactString, format_compact};
-use stage_history::StageHistory;
+use compact_str::CompactString;
 use std::sync::Arc;
 
 /// One lead or deal. There are millions of them, so rarely used parts are in a [`LazyBox`].
@@ -101,28 +104,6 @@ struct Closing {
     by: ManagerIx,
 }
 
-/// What is currently counted for `who`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Counted {
-    who: ManagerIx,
-    received: bool,
-    converted: bool,
-    awaiting: bool,
-    stuck: bool,
-    /// The stage, if open; the stage, if overdue.
-    open: Option<u32>,
-    overdue: Option<u32>,
-}
-
-/// What is counted in addition for closed entities and moving deals.
-#[derive(Debug, Default, PartialEq)]
-struct CountedRarely {
-    closing: Option<(Timestamp, ManagerIx, Measure)>,
-    amount: Option<(Timestamp, ManagerIx, Measure)>,
-    /// Stages that a deal reached: when, and whether it moved on.
-    reached: Vec<(u32, Timestamp, bool)>,
-}
-
 impl StaticDefault for Sale {
     fn static_default() -> &'static Self {
         static EMPTY: Sale = Sale { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
@@ -146,13 +127,6 @@ impl StaticDefault for ContactHistory {
 impl StaticDefault for EndState {
     fn static_default() -> &'static Self {
         &EndState { deleted: None, closing: None, first_closed: None }
-    }
-}
-
-impl StaticDefault for CountedRarely {
-    fn static_default() -> &'static Self {
-        static EMPTY: CountedRarely = CountedRarely { closing: None, amount: None, reached: Vec::new() };
-        &EMPTY
     }
 }
 
@@ -278,7 +252,7 @@ impl Journey {
     pub fn record_creation(&mut self, context: &mut TenantContext, at: Timestamp, watched: bool) {
         if self.created().is_none() {
             self.created = at.into();
-            self.change(context, JourneyChange::Created { at, watched });
+            context.record_change(JourneyChange::Created { at, watched });
         }
     }
 
@@ -292,18 +266,18 @@ impl Journey {
         if self.contact_history.first_touch.is_none_or(|(first, _)| at < first) {
             self.contact_history.first_touch = Some((at, self.who));
         }
-        self.change(context, JourneyChange::Touch { at });
+        context.record_change(JourneyChange::Touch { at });
     }
 
     /// Records a two-way contact dated `at`; `talk`: it was a conversation.
     pub fn contact(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
         if talk && self.contact_history.first_talk.is_none_or(|first| at < first) {
             self.contact_history.first_talk = Some(at);
-            self.change(context, JourneyChange::Talk);
+            context.record_change(JourneyChange::Talk);
         }
         if self.contact_history.first_contact.is_none_or(|first| at < first) {
             self.contact_history.first_contact = Some(at);
-            self.change(context, JourneyChange::Contact);
+            context.record_change(JourneyChange::Contact);
         }
     }
 
@@ -313,7 +287,9 @@ impl Journey {
             return;
         }
         let was_open = self.end_state.closing.is_none();
-        self.evaluate_acts(context, &Act::Closed { outcome, reason }, self.who);
+        if context.acts {
+            context.record_act(self.who, Act::Closed { outcome, reason: reason.cloned() });
+        }
         self.enter_end(context, outcome);
         self.end_state.closing = Some(Closing { at: context.now, outcome, by: self.who });
         let first = self.end_state.first_closed.is_none();
@@ -323,7 +299,7 @@ impl Journey {
         if was_open {
             self.record_open_change(context, false);
             self.leave_stage(context, context.now, Resolution::Closed);
-            self.change(context, JourneyChange::Closed { first });
+            context.record_change(JourneyChange::Closed { first });
         }
     }
 
@@ -332,7 +308,7 @@ impl Journey {
         if self.end_state.existing_mut().and_then(|end_state| end_state.closing.take()).is_some() {
             self.record_open_change(context, true);
             self.start_stay(context, context.now);
-            self.change(context, JourneyChange::Reopened);
+            context.record_change(JourneyChange::Reopened);
         }
     }
 
@@ -340,158 +316,37 @@ impl Journey {
     pub fn delete(&mut self, context: &mut TenantContext) {
         self.leave_stage(context, context.now, Resolution::Deleted);
         self.end_state.deleted = Some((context.now, !self.contact_history.touches.is_empty()));
-        self.change(context, JourneyChange::Deleted);
+        context.record_change(JourneyChange::Deleted);
     }
 
     /// Assigns another manager.
     pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
         self.who = who;
-        self.change(context, JourneyChange::Assigned);
+        context.record_change(JourneyChange::Assigned);
     }
 
     /// Applies new norms.
     pub fn reload(&mut self, context: &mut TenantContext) {
         self.reload_stay(context);
-        self.change(context, JourneyChange::Reloaded);
-        self.emit_facts(context);
+        context.record_change(JourneyChange::Reloaded);
     }
 
     /// Handles a timer.
     pub fn on_timer(&mut self, context: &mut TenantContext) {
         self.update_overdue(context.now);
-        self.change(context, JourneyChange::TimerFired);
-        self.emit_facts(context);
+        context.record_change(JourneyChange::TimerFired);
     }
 
-    /// Evaluates the act rules.
-    pub fn evaluate_acts(&mut self, context: &mut TenantContext, act: &Act<'_>, who: ManagerIx) {
-        if !context.acts {
-            return;
-        }
-        let scope = self.scope(context);
-        for (rule, params) in &scope.rules {
-            let Evaluation::Act(find) = rule.definition().evaluation else { continue };
-            for finding in find(act, self, params, &scope) {
-                let stage_ix = finding.part.as_ref().map(|part| context.stage_ix(self.pipeline(), Some(part)));
-                if stage_ix.is_some_and(|stage_ix| !self.stage_history.mark_raised(*rule, stage_ix)) {
-                    continue;
-                }
-                let subject = match &finding.part {
-                    Some(part) => format_compact!("{}/{part}", self.id),
-                    None => format_compact!("{}", self.id),
-                };
-                let severity = params.severity.unwrap_or_default();
-                let (observed, norm, entity) = (finding.observed, finding.norm, &self.id);
-                ActViolation { rule: *rule, subject, who, entity, severity, observed, norm }.raise(context);
-            }
-        }
-    }
-
-    /// Emits facts for the difference between the current and the previous counts.
-    pub fn emit_facts(&mut self, context: &mut TenantContext) {
-        let (new, new_rare) = self.compute_counted(context);
-        if self.counted == new && *self.counted_rarely == new_rare {
-            return;
-        }
-        let old = std::mem::replace(&mut self.counted, new);
-        let old_rare = match self.counted_rarely.existing_mut() {
-            Some(current) => std::mem::replace(current, new_rare),
-            None if new_rare == CountedRarely::default() => new_rare,
-            None => std::mem::replace(&mut *self.counted_rarely, new_rare),
-        };
-        let new_rare = &*self.counted_rarely;
-        let is_deal = self.id.kind == EntityKind::Deal;
-        let (received, converted) = match self.id.kind {
-            EntityKind::Lead => (Measure::LeadReceived, Measure::LeadConverted),
-            EntityKind::Deal => (Measure::DealReceived, Measure::DealConverted),
-        };
-        // A known creation time never changes, so the same date applies to old and new counts.
-        let created = self.created().unwrap_or_default();
-        let flag = |is: fn(&Counted) -> bool, measure: Measure| {
-            let fact = |counted: &Counted| is(counted).then_some((created, counted.who, measure));
-            (fact(&old), fact(&new))
-        };
-        let stage_gauge = |stage_ix: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
-            let fact = |counted: &Counted| stage_ix(counted).map(|stage_ix| (created, counted.who, measure(stage_ix)));
-            (fact(&old), fact(&new))
-        };
-        let open_deal = |(old, new)| if is_deal { (old, new) } else { (None, None) };
-        for (old, new) in [
-            flag(|counted| counted.received, received),
-            flag(|counted| counted.converted, converted),
-            flag(|counted| counted.awaiting, Measure::Awaiting),
-            stage_gauge(|counted| counted.open, Measure::Open),
-            open_deal(flag(|counted| counted.open.is_some(), Measure::OpenDeal)),
-            stage_gauge(|counted| counted.overdue, Measure::Overdue),
-            flag(|counted| counted.overdue.is_some() && counted.stuck, Measure::Stuck),
-            (old_rare.closing, new_rare.closing),
-            (old_rare.amount, new_rare.amount),
-        ] {
-            if old != new {
-                for ((at, who, measure), times) in
-                    old.into_iter().map(|fact| (fact, -1)).chain(new.into_iter().map(|fact| (fact, 1)))
-                {
-                    context.emit_fact(at, who, times, measure);
-                }
-            }
-        }
-        if (&old_rare.reached, old.who) != (&new_rare.reached, new.who) {
-            for (reached, who, times) in [(&old_rare.reached, old.who, -1), (&new_rare.reached, new.who, 1)] {
-                for (stage_ix, at, passed) in reached {
-                    context.emit_fact(*at, who, times, Measure::StageReached(*stage_ix));
-                    if *passed {
-                        context.emit_fact(*at, who, times, Measure::StagePassed(*stage_ix));
-                    }
-                }
-            }
-        }
-    }
-
-    fn compute_counted(&self, context: &mut TenantContext) -> (Counted, CountedRarely) {
-        if self.deleted() || self.first_event().is_none() {
-            return Default::default();
-        }
-        let outcome = self.outcome();
-        let converted = match self.id.kind {
-            EntityKind::Lead => outcome == Some(Outcome::Converted) || self.naming_deals > 0,
-            EntityKind::Deal => outcome == Some(Outcome::Won),
-        };
-        let received = self.created().is_some();
-        let awaits = self.clocks.response.as_ref().is_some_and(|response| response.awaits());
-        let measure = match (self.id.kind, outcome) {
-            (EntityKind::Lead, Some(Outcome::Converted)) => Some(Measure::LeadClosedConverted),
-            (EntityKind::Lead, Some(Outcome::Disqualified)) => Some(Measure::LeadDisqualified),
-            (EntityKind::Deal, Some(Outcome::Won)) => Some(Measure::DealWon),
-            (EntityKind::Deal, Some(Outcome::Lost)) => Some(Measure::DealLost),
-            _ => None,
-        };
-        let closing = self.end_state.closing.and_then(|closing| Some((closing.at, closing.by, measure?)));
-        let amount = closing.filter(|closing| closing.2 == Measure::DealWon).and_then(|(at, by, _)| {
-            let currency = context.currency(self.sale.amount.currency.as_ref());
-            Some((at, by, Measure::AmountWon { currency, minor: self.sale.amount.minor? }))
-        });
-        let (overdue, stuck) = self.overdue().unzip();
-        let won = outcome == Some(Outcome::Won);
-        let counted = Counted {
-            who: self.who,
-            received,
-            converted: received && converted,
-            awaiting: received && awaits && self.end_state.first_closed.is_none(),
-            stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
-            open: outcome.is_none().then(|| context.stage_ix(self.pipeline(), self.stage())),
-            overdue,
-        };
-        let reached = if self.id.kind == EntityKind::Deal { self.stage_history.reached(won) } else { Vec::new() };
-        (counted, CountedRarely { closing, amount, reached })
-    }
-
-    /// Notifies every rule of a change.
-    fn change(&mut self, context: &mut TenantContext, change: JourneyChange) {
+    /// Updates the rule clocks, which rules compute from the rest of the journey.
+    pub fn update_clocks(&mut self, update: impl FnOnce(&mut Clocks, &Self)) {
         let mut clocks = std::mem::take(&mut self.clocks);
-        for handler in clocks::JOURNEY_RULES.iter() {
-            handler(&mut clocks, self, context, change);
-        }
+        update(&mut clocks, self);
         self.clocks = clocks;
+    }
+
+    /// Marks an act violation as raised for a stage. Returns `false` if it was raised before.
+    pub fn mark_raised(&mut self, rule: Rule, stage_ix: u32) -> bool {
+        self.stage_history.mark_raised(rule, stage_ix)
     }
 
     /// The touches, contacts, closing and deletion that the first-response rule needs.
@@ -505,7 +360,7 @@ impl Journey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::rule::first_response_late::FirstResponse;
+    use crate::domain::journey::response::FirstResponse;
 
     /// There are millions of journeys: rarely used fields belong into one of the boxes.
     #[test]

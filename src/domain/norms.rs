@@ -8,8 +8,9 @@ use crate::domain::alert::{Severity, Values};
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::{EntityKind, PipelineId, StageId, TenantId};
 use crate::domain::identity::Country;
-use crate::domain::rule::{Evaluation, Rule};
+use crate::domain::rule::Rule;
 use crate::domain::time::calendar::Calendar;
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
@@ -119,39 +120,6 @@ pub struct Stage {
     pub requires_fields: Vec<CompactString>,
     /// Activities that must be completed before a move into it.
     pub requires_activities: Vec<CompactString>,
-}
-
-/// A sliding window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// The time it covers.
-    pub size: Span,
-    /// The norms write the size in days.
-    pub in_days: bool,
-    /// The slide interval; a divisor of `size`.
-    pub slide: Span,
-}
-
-impl Window {
-    /// Its name in rows, alerts and labels: the size as the norms write it (`24h`, `7d`).
-    pub fn name(self) -> CompactString {
-        if self.in_days { self.size.to_string().into() } else { self.size.in_hours() }
-    }
-
-    /// Number of complete panes before the current one.
-    pub fn panes(self) -> i64 {
-        self.size.0 / self.slide.0
-    }
-
-    /// The slide boundary at which a pane leaves the window.
-    pub fn leaves(self, pane: i64) -> Timestamp {
-        Timestamp(pane.saturating_add(self.panes() + 1).saturating_mul(self.slide.0))
-    }
-
-    /// The first slide boundary after an instant.
-    pub fn boundary_after(self, at: Timestamp) -> Timestamp {
-        Timestamp((at.pane(self.slide) + 1).saturating_mul(self.slide.0))
-    }
 }
 
 /// A duration as a norm gives it.
@@ -372,12 +340,6 @@ impl Norms {
     /// The HMAC key of a tenant: the privacy key, or the tenant's id without one.
     pub fn secret<'a>(&'a self, tenant: &'a TenantId) -> &'a str {
         self.privacy_key.as_deref().unwrap_or(tenant.as_str())
-    }
-
-    /// Whether any layer names an act rule.
-    pub fn judges_acts(&self) -> bool {
-        let act = |rule: &Rule| matches!(rule.definition().evaluation, Evaluation::Act(_));
-        self.layers().flat_map(|layer| layer.rules.keys()).any(act)
     }
 
     /// The window of a window rule: the one that its parameters name, otherwise the first.

@@ -12,7 +12,9 @@ mod event_log;
 mod explain;
 mod interactions;
 mod persistence;
+mod sampler;
 
+use crate::domain::change::Act;
 use crate::domain::context::people::ManagerRecord;
 use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::{Effect, ManagerIx, Measure, Percent};
@@ -20,16 +22,16 @@ use crate::domain::event::{
     ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
     StageChanged, TermsOffered,
 };
-use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, TenantId, ThreadId};
+use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, StageId, TenantId, ThreadId};
 use crate::domain::identity;
-use crate::domain::journey::{Journey, StageEntry};
+use crate::domain::journey::Journey;
+use crate::domain::journey::stages::StageEntry;
 use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
 use crate::domain::pending_replies::{DemandKind, PendingReplies, Settlement};
-use crate::domain::review::Sampler;
-use crate::domain::rule::Act;
+use crate::domain::rule::catalog;
 use crate::domain::rule::message_unanswered::KIND as MESSAGES;
 use crate::domain::rule::missed_call_not_returned::KIND as CALLS;
 use crate::domain::rule::source_silent::Silences;
@@ -37,6 +39,7 @@ use crate::domain::rule::terms;
 use crate::domain::source::PerTopic;
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec};
 use crate::domain::tenant::duplicates::Duplicates;
+use crate::domain::tenant::sampler::Sampler;
 use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
 use compact_str::CompactString;
@@ -161,7 +164,8 @@ struct Attribution {
 impl Tenant {
     /// A tenant without events.
     pub fn new(id: TenantId, norms: Arc<Norms>, memory: Memory, codec: PayloadCodec) -> Self {
-        let mut context = TenantContext::new(id, Arc::clone(&norms));
+        let acts = catalog::judges_acts(&norms);
+        let mut context = TenantContext::new(id, Arc::clone(&norms), acts);
         Self {
             norm_versions: vec![(Timestamp::MIN, norms)],
             silences: Silences::new(context.scope(ManagerIx::NONE, None, None), memory.correction_horizon),
@@ -310,11 +314,13 @@ impl Tenant {
         contacts: impl IntoIterator<Item = u32>,
     ) {
         self.context.advance_to(EventOrder::deadline(at));
-        self.context.set_norms(norms);
+        let acts = catalog::judges_acts(&norms);
+        self.context.set_norms(norms, acts);
         for ix in journeys {
             if self.journeys[ix].first_event().is_some() {
                 self.refresh_lead_source(ix);
-                self.journeys[ix].reload(&mut self.context);
+                self.change(ix, Journey::reload);
+                self.emit_facts(ix);
             }
         }
         for contact in contacts {
@@ -345,7 +351,8 @@ impl Tenant {
             match timer {
                 Timer::Journey(ix) => {
                     self.refresh_lead_source(ix);
-                    self.journeys[ix].on_timer(&mut self.context);
+                    self.change(ix, Journey::on_timer);
+                    self.emit_facts(ix);
                 }
                 Timer::MissedCalls(ix) => {
                     self.with_pending_replies(ix, CALLS, |pending_replies, context, demand_context| {
@@ -384,16 +391,7 @@ impl Tenant {
             CrmPayload::Closed { entity, outcome, reason } => {
                 self.update_journey(entity, |journey, context| journey.close(context, *outcome, reason.as_ref()));
             }
-            CrmPayload::Reopened { entity, stage } => {
-                self.update_journey(entity, |journey, context| {
-                    if let Some(stage) = stage {
-                        let at = context.now;
-                        journey
-                            .enter_stage(context, StageEntry { pipeline: None, stage, from: None, at, moved: false });
-                    }
-                    journey.reopen(context);
-                });
-            }
+            CrmPayload::Reopened { entity, stage } => self.reopened(entity, stage.as_ref()),
             CrmPayload::Deleted { entity } => self.deleted(entity),
             CrmPayload::ContactLinked { entity, contact } => {
                 if let Some(ix) = self.journey_ix(entity) {
@@ -429,6 +427,17 @@ impl Tenant {
         });
     }
 
+    fn reopened(&mut self, entity: &EntityId, stage: Option<&StageId>) {
+        let Some(ix) = self.journey_ix(entity) else { return };
+        self.refresh_lead_source(ix);
+        if let Some(stage) = stage {
+            let entry = StageEntry { pipeline: None, stage, from: None, at: self.context.now, moved: false };
+            self.change(ix, |journey, context| journey.enter_stage(context, entry));
+        }
+        self.change(ix, Journey::reopen);
+        self.emit_facts(ix);
+    }
+
     /// Handles `lead_created` and `deal_created`; on a known entity, attributes only fill gaps.
     fn created(&mut self, kind: EntityKind, created: &Created) {
         let Some(ix) = self.journey_ix(&EntityId { kind, id: created.id.clone() }) else { return };
@@ -446,12 +455,12 @@ impl Tenant {
         let lead = self.name_lead(ix, created.lead.as_ref());
         self.link_contacts(ix, &created.contacts);
         self.refresh_lead_source(ix);
-        let (journey, context) = (&mut self.journeys[ix], &mut self.context);
-        journey.set_first_pipeline(context, created.pipeline.as_ref());
+        self.change(ix, |journey, context| journey.set_first_pipeline(context, created.pipeline.as_ref()));
+        let (journey, at) = (&mut self.journeys[ix], self.context.now);
         journey.set_past_known();
-        let at = context.now;
         if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage().is_none()) {
-            journey.enter_stage(context, StageEntry { pipeline: None, stage, from: None, at, moved: false });
+            let entry = StageEntry { pipeline: None, stage, from: None, at, moved: false };
+            self.change(ix, |journey, context| journey.enter_stage(context, entry));
         }
         self.record_creation(ix, at);
         self.emit_facts(ix);
@@ -475,12 +484,13 @@ impl Tenant {
         let lead = self.name_lead(ix, snapshot.lead.as_ref());
         self.link_contacts(ix, &snapshot.contacts);
         self.refresh_lead_source(ix);
-        let (journey, context) = (&mut self.journeys[ix], &mut self.context);
-        journey.set_first_pipeline(context, snapshot.pipeline.as_ref());
+        self.change(ix, |journey, context| journey.set_first_pipeline(context, snapshot.pipeline.as_ref()));
+        let (journey, now) = (&mut self.journeys[ix], self.context.now);
         journey.fill_fields(&snapshot.filled_fields);
-        let entered = snapshot.stage_entered_at.unwrap_or(context.now).min(context.now);
-        let created = journey.created().or(snapshot.created_at.map(|created| created.min(context.now)));
-        let stage_date = if snapshot.stage.is_some() { entered } else { context.now };
+        let entered = snapshot.stage_entered_at.unwrap_or(now).min(now);
+        let created_at = snapshot.created_at.map(|created| created.min(now));
+        let created = journey.created().or(created_at);
+        let stage_date = if snapshot.stage.is_some() { entered } else { now };
         if journey.stage().is_none() && created.is_some_and(|created| stage_date <= created) {
             // The snapshot shows the entity as it was created, so its whole past is known.
             journey.set_past_known();
@@ -488,18 +498,16 @@ impl Tenant {
         if let Some(stage) = snapshot.stage.clone().or_else(|| journey.stage().cloned()) {
             let at = journey.stage_since().map_or(entered, |since| entered.max(since));
             let moved = journey.stage().is_some();
-            let pipeline = snapshot.pipeline.as_ref();
-            journey.enter_stage(context, StageEntry { pipeline, stage: &stage, from: None, at, moved });
+            let entry = StageEntry { pipeline: snapshot.pipeline.as_ref(), stage: &stage, from: None, at, moved };
+            self.change(ix, |journey, context| journey.enter_stage(context, entry));
         } else if let Some(pipeline) = &snapshot.pipeline {
             journey.set_pipeline(pipeline);
         }
-        if let Some(created_at) = snapshot.created_at {
-            let at = created_at.min(self.context.now);
+        if let Some(at) = created_at {
             self.record_creation(ix, at);
         }
-        let (journey, context) = (&mut self.journeys[ix], &mut self.context);
         if let Some(outcome) = snapshot.outcome {
-            journey.close(context, outcome, snapshot.reason.as_ref());
+            self.change(ix, |journey, context| journey.close(context, outcome, snapshot.reason.as_ref()));
         }
         self.emit_facts(ix);
         self.convert(lead);
@@ -509,7 +517,7 @@ impl Tenant {
     /// first event, so that the initial sync of a CRM does not fire thousands of alerts.
     fn record_creation(&mut self, ix: u32, at: Timestamp) {
         let watched = self.context.first_event.is_some_and(|first| at >= first);
-        self.journeys[ix].record_creation(&mut self.context, at, watched);
+        self.change(ix, |journey, context| journey.record_creation(context, at, watched));
     }
 
     /// Records the first lead that a deal names; returns the lead if it is known.
@@ -535,18 +543,16 @@ impl Tenant {
     /// Closes a lead as converted, if it is open, because a deal names it.
     fn convert(&mut self, lead: Option<u32>) {
         let Some(ix) = lead else { return };
-        let journey = &mut self.journeys[ix];
-        if journey.open() {
-            journey.close(&mut self.context, Outcome::Converted, None);
+        if self.journeys[ix].open() {
+            self.change(ix, |lead, context| lead.close(context, Outcome::Converted, None));
         }
         self.emit_facts(ix);
     }
 
     fn deleted(&mut self, entity: &EntityId) {
         let Some(ix) = self.journey_ix(entity) else { return };
-        let journey = &mut self.journeys[ix];
-        journey.delete(&mut self.context);
-        let lead = journey.sale.lead.clone();
+        self.change(ix, Journey::delete);
+        let lead = self.journeys[ix].sale.lead.clone();
         self.emit_facts(ix);
         if let Some(lead) = lead {
             match self.known_lead(&lead) {
@@ -574,8 +580,9 @@ impl Tenant {
         self.refresh_lead_source(ix);
         let order = self.context.order;
         let grade = self.context.people.grade(who, order).map(CompactString::from);
-        let act = Act::Offered { terms, grade: grade.as_deref() };
-        self.journeys[ix].evaluate_acts(&mut self.context, &act, who);
+        if self.context.acts {
+            self.change(ix, |_, context| context.record_act(who, Act::Offered { terms: terms.clone(), grade }));
+        }
         let discount = Percent::new(terms.discount_percent.unwrap_or_default());
         let measure = Measure::Terms { deal: ix, special: terms::special(terms), discount };
         self.context.emit_fact(self.context.now, who, 1, measure);
@@ -589,9 +596,8 @@ impl Tenant {
             let who = self.manager_ix(manager).or(self.journeys[ix].who);
             let now = self.context.now;
             self.refresh_lead_source(ix);
-            let journey = &mut self.journeys[ix];
-            journey.touch(&mut self.context, now, false);
-            journey.contact(&mut self.context, now, false);
+            self.change(ix, |journey, context| journey.touch(context, now, false));
+            self.change(ix, |journey, context| journey.contact(context, now, false));
             self.context.emit_fact(now, who, 1, Measure::Touch);
             if kind == ActivityKind::Meeting {
                 self.context.emit_fact(now, who, 1, Measure::Meeting);
@@ -629,9 +635,16 @@ impl Tenant {
     fn update_journey(&mut self, id: &EntityId, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
         if let Some(ix) = self.journey_ix(id) {
             self.refresh_lead_source(ix);
-            change(&mut self.journeys[ix], &mut self.context);
+            self.change(ix, change);
             self.emit_facts(ix);
         }
+    }
+
+    /// Applies one change to a journey, then lets the rules react to it.
+    fn change(&mut self, ix: u32, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
+        let journey = &mut self.journeys[ix];
+        change(journey, &mut self.context);
+        catalog::react(journey, &mut self.context);
     }
 
     fn emit_facts(&mut self, ix: u32) {
@@ -649,7 +662,7 @@ impl Tenant {
         if self.journeys[ix].who == who {
             return;
         }
-        self.journeys[ix].assign(&mut self.context, who);
+        self.change(ix, |journey, context| journey.assign(context, who));
         for i in 0..self.journeys[ix].pending_contacts().len() {
             let contact = self.journeys[ix].pending_contacts()[i];
             for kind in [CALLS, MESSAGES] {
@@ -663,7 +676,7 @@ impl Tenant {
     fn touch_all(&mut self, entities: &[u32], at: Timestamp, talk: bool) {
         for entity in entities {
             self.refresh_lead_source(*entity);
-            self.journeys[*entity].touch(&mut self.context, at, talk);
+            self.change(*entity, |journey, context| journey.touch(context, at, talk));
         }
         self.emit_all_facts(entities);
     }

@@ -1,6 +1,7 @@
 //! Owns event time: instants and spans in whole milliseconds. Never reads the system clock.
 
 pub mod calendar;
+pub mod window;
 
 use compact_str::{CompactString, format_compact};
 use std::fmt;

@@ -11,7 +11,7 @@ mod guard;
 use super::clock;
 use crate::dataflow::live_state::LiveState;
 use crate::dataflow::open_alerts::OpenAlertsView;
-use crate::domain::rule::Language;
+use crate::domain::rule::message::Language;
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::liveness::Liveness;
 use axum::Router;

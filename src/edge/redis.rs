@@ -14,7 +14,7 @@ use crate::dataflow::live_state::LiveState;
 use crate::dataflow::open_alerts::OpenAlertsView;
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
-use crate::domain::rule::Language;
+use crate::domain::rule::message::Language;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::convert::Infallible;

@@ -4,7 +4,8 @@
 use crate::domain::alert::{Alert, Status};
 use crate::domain::figures::row::{Figures, NowFigures, Row, Subject, WindowFigures};
 use crate::domain::id::{DepartmentId, UNKNOWN};
-use crate::domain::rule::{self, Language};
+use crate::domain::rule::message;
+use crate::domain::rule::message::Language;
 use crate::domain::time::{Span, Timestamp};
 use crossterm::style::Stylize;
 use crossterm::{cursor, queue, terminal};
@@ -44,7 +45,7 @@ impl Newest {
 /// `10:25:00 FIRING    vera       lead:L12 had no response within 15 min …`
 fn line(alert: &Alert) -> String {
     let manager = alert.manager.as_ref().map_or("unassigned", |manager| manager.as_str());
-    let message = rule::message(alert, Language::En);
+    let message = message::of(alert, Language::En);
     format!("{} {:9} {:10} {message}", time_of_day(alert.at), alert.status.name(), manager)
 }
 

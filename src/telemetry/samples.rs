@@ -3,8 +3,10 @@
 use super::metric::Metric;
 use super::page::Labels;
 use crate::domain::figures::row::{ByStage, NowFigures, Quantiles, Ratio, WindowFigures};
-use crate::domain::norms::{Norms, ScopeQuery, Window};
-use crate::domain::rule::Parameter;
+use crate::domain::norms::{Norms, ScopeQuery};
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::Parameter;
+use crate::domain::time::window::Window;
 use Metric as M;
 
 /// A ratio, the bounds of its confidence interval, and its sample size.
@@ -134,7 +136,7 @@ pub(super) fn now(figures: &NowFigures, mut emit: impl FnMut(Metric, Labels<'_>,
 /// Emits the samples of the norms in force in a scope.
 pub(super) fn norms(norms: &Norms, query: ScopeQuery<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
     for (rule, norm) in &norms.scope(query).rules {
-        let takes = rule.definition().takes;
+        let takes = catalog::definition(*rule).takes;
         let clock = norm.clock.unwrap_or_default().name();
         let basis = norm.basis.unwrap_or_default().name();
         let window = norms.window_of(norm).map(Window::name).unwrap_or_default();

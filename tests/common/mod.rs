@@ -6,7 +6,8 @@
 use funnelwatch::codec::json;
 use funnelwatch::config;
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::rule::message;
+use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::EventFiles;
@@ -57,7 +58,7 @@ impl Replay {
         let decode = |line: Vec<u8>| serde_json::from_slice(&line).expect("output is JSON");
         let alerts = outcome.alerts.iter().map(|alert| {
             let mut line = Vec::new();
-            json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
+            json::encode_alert(alert, &message::of(alert, Language::En), &mut line);
             decode(line)
         });
         let rows = outcome.rows.iter().map(|row| {

@@ -13,10 +13,12 @@ use funnelwatch::domain::alert::Alert;
 use funnelwatch::domain::alert::alert_id;
 use funnelwatch::domain::effect::{Effect, Fact};
 use funnelwatch::domain::event::Event;
-use funnelwatch::domain::figures::scoreboard::Scoreboard;
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::rule::{self, Language, Rule};
+use funnelwatch::domain::rule::Rule;
+use funnelwatch::domain::rule::message;
+use funnelwatch::domain::rule::message::Language;
+use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::{Span, Timestamp};
@@ -353,8 +355,7 @@ fn in_batches(
         write(&mut line);
         serde_json::from_slice(&line).expect("JSON")
     };
-    let alert_json =
-        |alert: &Alert| encode(&|line| json::encode_alert(alert, &rule::message(alert, Language::En), line));
+    let alert_json = |alert: &Alert| encode(&|line| json::encode_alert(alert, &message::of(alert, Language::En), line));
     let output = Output {
         alerts: alerts.iter().map(alert_json).collect(),
         rows: rows.iter().map(|row| encode(&|line| json::encode_row(row, line))).collect(),

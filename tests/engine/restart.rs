@@ -17,7 +17,8 @@ use funnelwatch::dataflow::workers::{DataflowSettings, EpochSender, OutputCollec
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::rule::{self, Language};
+use funnelwatch::domain::rule::message;
+use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
@@ -170,7 +171,7 @@ impl Committed {
     fn apply(&mut self, output: funnelwatch::dataflow::epoch::EpochOutput, position: usize) {
         let encode = |alert: &Alert| {
             let mut line = Vec::new();
-            json::encode_alert(alert, &rule::message(alert, Language::En), &mut line);
+            json::encode_alert(alert, &message::of(alert, Language::En), &mut line);
             String::from_utf8(line).expect("UTF-8")
         };
         for (_, open) in &output.restored {

@@ -6,7 +6,7 @@ use funnelwatch::config;
 use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
 use funnelwatch::dataflow::open_alerts::OpenAlertsView;
 use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
-use funnelwatch::domain::rule::Language;
+use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;

@@ -8,7 +8,7 @@ use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
-use funnelwatch::domain::figures::scoreboard::Scoreboard;
+use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;

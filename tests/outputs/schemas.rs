@@ -3,14 +3,18 @@
 
 use crate::common::Replay;
 use funnelwatch::codec::json;
-use funnelwatch::domain::alert::evidence::{self, Unit};
 use funnelwatch::domain::alert::{Alert, Resolution, Severity, Status, Value as Observed};
 use funnelwatch::domain::event::{Direction, Outcome};
 use funnelwatch::domain::figures::row::{Figures, NowFigures, Ratio, Row, Subject, WindowFigures};
 use funnelwatch::domain::id::EntityId;
-use funnelwatch::domain::norms::Window;
 use funnelwatch::domain::review::{About, Ending, Medium, ReviewRequest};
-use funnelwatch::domain::rule::{self, Evaluation, Language, Rule};
+use funnelwatch::domain::rule::Rule;
+use funnelwatch::domain::rule::catalog;
+use funnelwatch::domain::rule::definition::Evaluation;
+use funnelwatch::domain::rule::evidence::{self, Unit};
+use funnelwatch::domain::rule::message;
+use funnelwatch::domain::rule::message::Language;
+use funnelwatch::domain::time::window::Window;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -262,7 +266,7 @@ fn day() -> Vec<Value> {
 /// An alert of a rule with all fields.
 fn full_alert(rule: Rule) -> Alert {
     let at = Timestamp::parse("2026-03-02T10:00:00Z").expect("valid");
-    let definition = rule.definition();
+    let definition = catalog::definition(rule);
     let act = matches!(definition.evaluation, Evaluation::Act(_));
     let values = |keys: &[&'static str]| {
         let value = |key| match evidence::of(rule, key).unwrap_or_else(|| panic!("{key} has no definition")).unit {
@@ -325,7 +329,7 @@ fn alerts() -> Vec<Value> {
     let mut alerts = Replay::PLAIN.run(&day(), NORMS).alerts;
     alerts.extend(Rule::ALL.iter().map(|rule| {
         let alert = full_alert(*rule);
-        encoded(|line| json::encode_alert(&alert, &rule::message(&alert, Language::Ru), line))
+        encoded(|line| json::encode_alert(&alert, &message::of(&alert, Language::Ru), line))
     }));
     alerts
 }

@@ -6,16 +6,17 @@ use super::script::{Script, Step, show};
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
-use funnelwatch::domain::alert::evidence;
 use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload};
 use funnelwatch::domain::figures::row::Row;
-use funnelwatch::domain::figures::scoreboard::Scoreboard;
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::review::{About, Medium, ReviewRequest};
+use funnelwatch::domain::rule::catalog;
+use funnelwatch::domain::rule::evidence;
+use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
@@ -232,7 +233,7 @@ impl Harness {
 
 /// The first field of an alert that its rule does not declare.
 fn undeclared(alert: &Alert) -> Option<String> {
-    let definition = alert.rule.definition();
+    let definition = catalog::definition(alert.rule);
     let kind = |subject: &str| subject.split_once(':').map(|(kind, id)| (kind.to_owned(), id.contains('/')));
     if !definition.subjects.iter().any(|subject| kind(subject) == kind(&alert.subject)) {
         return Some("subject not declared in the rule's `subjects`".into());
@@ -249,7 +250,7 @@ fn undeclared(alert: &Alert) -> Option<String> {
         !evidence::of(alert.rule, key).is_some_and(|evidence| evidence.unit.fits(value))
     };
     let (key, _) = alert.observed.iter().chain(&alert.norm).find(strange)?;
-    Some(format!("{key} does not match src/domain/alert/evidence.rs"))
+    Some(format!("{key} does not match src/domain/rule/evidence.rs"))
 }
 
 /// Formats one alert, and checks the invariants of all alerts.
@@ -297,7 +298,7 @@ fn alert_line(alert: &Alert, contacts: &BTreeMap<String, String>) -> Result<Stri
     if alert.window.is_some() {
         add_all(&alert.norm);
         let keys: Vec<_> = alert.norm.iter().map(|(key, _)| *key).collect();
-        if keys != alert.rule.definition().norm {
+        if keys != catalog::definition(alert.rule).norm {
             return Err(format!("incomplete norm: {alert:?}"));
         }
     }

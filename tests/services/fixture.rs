@@ -6,7 +6,7 @@ use funnelwatch::dataflow::epoch::{Batch, EpochOutput};
 use funnelwatch::dataflow::workers::DataflowSettings;
 use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::Norms;
-use funnelwatch::domain::rule;
+use funnelwatch::domain::rule::message;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;
@@ -327,7 +327,7 @@ pub(crate) fn lines(config: &Config, outcome: &Outcome) -> (Vec<String>, Vec<Str
         .iter()
         .map(|alert| {
             let mut line = Vec::new();
-            json::encode_alert(alert, &rule::message(alert, config.language), &mut line);
+            json::encode_alert(alert, &message::of(alert, config.language), &mut line);
             String::from_utf8(line).expect("UTF-8")
         })
         .collect();

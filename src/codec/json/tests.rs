@@ -11,9 +11,9 @@ use crate::domain::figures::row::{
     Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures,
 };
 use crate::domain::id::{EntityId, PipelineId};
-use crate::domain::norms::Window;
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::rule::Rule;
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

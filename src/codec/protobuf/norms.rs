@@ -68,10 +68,11 @@ mod tests {
     use crate::domain::event::{Channel, Outcome};
     use crate::domain::id::EntityKind;
     use crate::domain::norms::{
-        Basis, Clock, Layer, Length, Override, Params, Response, SamplingParams, TermsParams, TermsPolicy, Window,
+        Basis, Clock, Layer, Length, Override, Params, Response, SamplingParams, TermsParams, TermsPolicy,
     };
     use crate::domain::rule::Rule;
     use crate::domain::time::calendar::{Calendar, Hours};
+    use crate::domain::time::window::Window;
     use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
     use std::collections::BTreeSet;

@@ -5,8 +5,8 @@ use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Status, Value, Values};
 use crate::domain::figures::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
-use crate::domain::norms::Window;
 use crate::domain::review::{Medium, ReviewRequest};
+use crate::domain::time::window::Window;
 use proto::well_known;
 use std::collections::BTreeMap;
 

@@ -3,9 +3,11 @@
 //!
 //! `tests/schemas.rs` validates the program's output against the schema.
 
-use crate::domain::alert::evidence::{self, Unit};
 use crate::domain::alert::{Resolution, Severity, Status};
-use crate::domain::rule::{Evaluation, Rule};
+use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::Evaluation;
+use crate::domain::rule::evidence::{self, Unit};
 use serde_json::{Map, Value, json};
 
 /// The schema.
@@ -74,7 +76,7 @@ pub(super) fn schema() -> Value {
 
 /// The conditions on the alerts of a rule.
 fn branch(rule: Rule) -> Value {
-    let definition = rule.definition();
+    let definition = catalog::definition(rule);
     let act = |status: &Status| matches!(status, Status::Raised | Status::Retracted);
     let (required, statuses): (&[&str], fn(&Status) -> bool) = match definition.evaluation {
         Evaluation::Journey(_) => (&["due_at", "entity"], |status| *status != Status::Raised),

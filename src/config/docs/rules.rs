@@ -5,8 +5,11 @@ use super::{default, value, write};
 use crate::config::key::{Absent, KeySpec, Need};
 use crate::config::keys::{COMMON, keys};
 use crate::domain::alert::Resolution;
-use crate::domain::alert::evidence;
-use crate::domain::rule::{Evaluation, Language, Parameter, Rule, common_wording};
+use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::{Evaluation, Parameter};
+use crate::domain::rule::evidence;
+use crate::domain::rule::message::{Language, common_wording};
 
 /// The fixed texts of a page.
 struct Words {
@@ -176,7 +179,7 @@ const COMMON_IN_RUSSIAN: &[&str] = &[
 ];
 
 fn kind(rule: Rule) -> [&'static str; 2] {
-    match rule.definition().evaluation {
+    match catalog::definition(rule).evaluation {
         Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длящееся нарушение"],
         Evaluation::Act(_) => ["act", "действие"],
         Evaluation::Window(_) => ["figures", "показатели"],
@@ -193,7 +196,7 @@ pub(super) fn page(language: Language) -> String {
     let mut out = String::from(words.introduction);
     write(&mut out, format!("\n{}\n| --- | --- | --- | --- | --- |\n", words.head));
     for rule in Rule::ALL {
-        let (name, definition) = (rule.name(), rule.definition());
+        let (name, definition) = (rule.name(), catalog::definition(*rule));
         let (about, why, kind) = (definition.about[index], definition.why[index], kind(*rule)[index]);
         let settings = summary(definition.takes, &words, language);
         write(&mut out, format!("| [`{name}`](#{name}) | {about} | {why} | {settings} | {kind} |\n"));
@@ -251,7 +254,7 @@ fn row(out: &mut String, key: &KeySpec, russian: &str, words: &Words, language: 
 }
 
 fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
-    let (definition, index) = (rule.definition(), language as usize);
+    let (definition, index) = (catalog::definition(rule), language as usize);
     let sentence = |text: &str| {
         let mut letters = text.chars();
         let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
@@ -309,7 +312,7 @@ mod tests {
     fn every_key_has_a_russian_help_text() {
         assert_eq!(COMMON.len(), COMMON_IN_RUSSIAN.len());
         for rule in Rule::ALL {
-            for parameter in rule.definition().takes {
+            for parameter in catalog::definition(*rule).takes {
                 assert_eq!(keys(*parameter).len(), in_russian(*parameter).len(), "{parameter:?}");
             }
         }
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn texts_fit_in_table_cells() {
         for rule in Rule::ALL {
-            let definition = rule.definition();
+            let definition = catalog::definition(*rule);
             let cells = [definition.about, definition.why].concat();
             assert!(cells.iter().all(|text| !text.contains(['|', '\n'])), "{}", rule.name());
             let about = definition.about.iter().all(|about| !about.ends_with('.'));

@@ -4,11 +4,12 @@ use super::*;
 use crate::domain::alert::Severity;
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
-use crate::domain::norms::{Layer, Window};
+use crate::domain::norms::Layer;
 use crate::domain::rule::Rule;
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::ShardCheckpoint;
 use crate::domain::time::Span;
+use crate::domain::time::window::Window;
 
 /// A shard's partition of the state topic.
 #[derive(Default)]

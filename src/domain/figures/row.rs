@@ -2,9 +2,10 @@
 
 use crate::domain::event::Channel;
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId};
-use crate::domain::norms::{Basis, Window};
+use crate::domain::norms::Basis;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
+use crate::domain::time::window::Window;
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::fmt;

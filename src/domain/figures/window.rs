@@ -8,8 +8,9 @@ use crate::domain::effect::{Fact, Measure};
 use crate::domain::event::{Channel, Direction, Verdict};
 use crate::domain::figures::histogram::Histogram;
 use crate::domain::figures::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
-use crate::domain::norms::{Clock, Window};
+use crate::domain::norms::Clock;
 use crate::domain::rule::Rule;
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,10 +1,11 @@
 //! Owns `disqualified_without_contact`: a lead disqualified after too few touches.
 
 use crate::domain::alert::Value;
+use crate::domain::change::Act;
 use crate::domain::event::Outcome;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -27,7 +28,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, journey: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, journey: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
     let (touches, required) = (journey.touches().len() as i64, norm.min_touches.unwrap_or(1));
     if !matches!(act, Act::Closed { outcome: Outcome::Disqualified, .. }) || touches >= required {
         return Vec::new();

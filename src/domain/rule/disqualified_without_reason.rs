@@ -3,10 +3,11 @@
 //! The text of the reason is never part of the alert: it may contain personal data.
 
 use crate::domain::alert::{Value, Values};
+use crate::domain::change::Act;
 use crate::domain::event::Outcome;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -31,11 +32,12 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, _: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, _: &Journey, norm: &Params, _: &Scope) -> Vec<Finding> {
     let Act::Closed { outcome, reason } = act else { return Vec::new() };
     let applies = norm.applies_to.as_deref().unwrap_or(&[Outcome::Disqualified]).contains(outcome);
-    let accepted =
-        reason.is_some_and(|reason| norm.allowed_reasons.as_ref().is_none_or(|allowed| allowed.contains(reason)));
+    let accepted = reason
+        .as_ref()
+        .is_some_and(|reason| norm.allowed_reasons.as_ref().is_none_or(|allowed| allowed.contains(reason)));
     if !applies || accepted {
         return Vec::new();
     }

@@ -1,10 +1,11 @@
 //! Owns `installment_not_allowed`: an instalment plan longer than the policy allows, without approval.
 
 use crate::domain::alert::Value;
+use crate::domain::change::Act;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Parameter, Wording};
 use crate::domain::rule::terms::{beyond, judged};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -30,7 +31,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, deal: &Journey, _: &Params, scope: &Scope) -> Vec<Finding> {
     let Some((terms, row)) = judged(act, deal, scope) else { return Vec::new() };
     match (terms.installment_months, row.max_installment_months) {
         (Some(given), Some(limit)) if given > limit => {

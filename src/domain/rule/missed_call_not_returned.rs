@@ -6,7 +6,8 @@
 use crate::domain::context::Timer;
 use crate::domain::effect::Measure;
 use crate::domain::pending_replies::DemandKind;
-use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::rule::Rule;
+use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

@@ -5,11 +5,15 @@
 //! only at its end and may retract them.
 
 use crate::domain::alert::{Resolution, Values};
+use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
-use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
+use crate::domain::journey::Journey;
+use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::lifecycle::State;
 use crate::domain::norms::Scope;
-use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::rule::Rule;
+use crate::domain::rule::clock::ClockRule;
+use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::{Maybe, Timestamp};
 
 /// The rule.
@@ -39,7 +43,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Journey(on_change),
 };
 
-const WORDING: ClockWording = ClockWording { rule: Rule::Neglected, observe, norm };
+const CLOCK: ClockRule = ClockRule { rule: Rule::Neglected, observe, norm };
 
 fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     let anchor_of = |at: Timestamp, context: &TenantContext| at.max(context.first_event.unwrap_or(at));
@@ -49,7 +53,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             let anchor = anchor_of(at, context);
             // The first touch replaces the creation as the anchor, whatever its date.
             let first = journey.touches().len() == 1 && journey.acts().closed.is_none();
-            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
                 if anchor > violation.anchor || first {
                     violation.settle(context, violation_context, Resolution::Responded, at.max(violation.anchor));
                 }
@@ -66,7 +70,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             clocks.idle_since = Maybe::UNKNOWN;
             let deleted = change == JourneyChange::Deleted;
             let resolution = if deleted { Resolution::Deleted } else { Resolution::Closed };
-            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
                 // A violation that is already resolved stays as published.
                 if violation.state != State::Resolved {
                     violation.settle(context, violation_context, resolution, context.now);
@@ -76,12 +80,12 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::Reloaded => {
             let scope = journey.scope(context);
             let due = |anchor| scope.due(Rule::Neglected, anchor).filter(|_| applies(&scope, journey));
-            clocks.reload(&WORDING, journey, context, &scope, due);
+            CLOCK.reload(clocks, journey, context, &scope, due);
             if let Some(anchor) = clocks.idle_since.get().filter(|_| !clocks.is_active(Rule::Neglected)) {
                 start(clocks, journey, context, anchor);
             }
         }
-        _ => clocks.handle_common_change(&WORDING, journey, context, change),
+        _ => CLOCK.handle_common_change(clocks, journey, context, change),
     }
 }
 
@@ -91,7 +95,7 @@ fn start(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, an
     if applies(&scope, journey)
         && let Some(due) = scope.due(Rule::Neglected, anchor)
     {
-        clocks.start(context, journey, Rule::Neglected, scope, anchor, due);
+        CLOCK.start(clocks, journey, context, scope, anchor, due);
     }
 }
 

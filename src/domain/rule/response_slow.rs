@@ -4,7 +4,7 @@
 
 use crate::domain::figures::window::WindowSample;
 use crate::domain::norms::Params;
-use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Parameter, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {

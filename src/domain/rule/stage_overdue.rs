@@ -4,10 +4,15 @@
 //! already overdue fires at once, with a new anchor. The stay itself is part of the journey, because figures need it too.
 
 use crate::domain::alert::Values;
+use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
-use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, Limit, RuleClock};
+use crate::domain::journey::Journey;
+use crate::domain::journey::clocks::{Clocks, RuleClock};
+use crate::domain::journey::stage_history::Limit;
 use crate::domain::lifecycle::Violation;
-use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::rule::Rule;
+use crate::domain::rule::clock::{self, ClockRule};
+use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::{Span, Timestamp};
 
 /// The rule.
@@ -37,7 +42,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Journey(on_change),
 };
 
-const WORDING: ClockWording = ClockWording { rule: Rule::StageOverdue, observe, norm };
+const CLOCK: ClockRule = ClockRule { rule: Rule::StageOverdue, observe, norm };
 
 fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
@@ -46,24 +51,27 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
                 let (rule, stage, violation) = (Rule::StageOverdue, journey.stage().cloned(), Violation::new(at, due));
-                clocks.start_with(context, journey, RuleClock { rule, scope, stage, before, limit, violation });
+                clock::start(clocks, journey, context, RuleClock { rule, scope, stage, before, limit, violation });
             }
         }
         JourneyChange::StageLeft { at, resolution } => {
-            clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
                 violation.settle(context, violation_context, resolution, at);
             })
         }
         JourneyChange::Reloaded => {
             let Some(limit) = journey.stay_limit() else {
                 let scope = journey.scope(context);
-                return clocks.reload(&WORDING, journey, context, &scope, |_| None);
+                return CLOCK.reload(clocks, journey, context, &scope, |_| None);
             };
             let on = limit.scope.rules.contains_key(&Rule::StageOverdue);
-            clocks.reload(&WORDING, journey, context, &limit.scope, |_| Some(limit.due).filter(|_| on));
-            clocks.set_stay_limit(Rule::StageOverdue, &limit);
+            CLOCK.reload(clocks, journey, context, &limit.scope, |_| Some(limit.due).filter(|_| on));
+            let all = clocks.rule_clocks_mut().into_iter().flatten();
+            for rule_clock in all.filter(|rule_clock| rule_clock.rule == Rule::StageOverdue) {
+                (rule_clock.before, rule_clock.limit) = (limit.before, limit.limit);
+            }
         }
-        _ => clocks.handle_common_change(&WORDING, journey, context, change),
+        _ => CLOCK.handle_common_change(clocks, journey, context, change),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Owns `stage_requirements_unmet`: a move into a stage without what the stage requires.
 
+use crate::domain::change::Act;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -28,9 +29,9 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, journey: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, journey: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
     let Act::Moved(step) = act else { return Vec::new() };
-    let Some(stage) = step.pipeline.stages.get(step.to) else { return Vec::new() };
+    let Some(stage) = step.stages().get(step.to) else { return Vec::new() };
     let fields = stage.requires_fields.iter().filter(|field| !journey.is_filled(field));
     let activities = stage.requires_activities.iter().filter(|kind| !journey.is_completed(kind));
     let missing: Vec<_> = fields.chain(activities).map(|name| name.as_str()).collect();

@@ -1,8 +1,9 @@
 //! Owns `stage_reverted`: a move to an earlier stage.
 
+use crate::domain::change::Act;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -25,10 +26,10 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
     let Act::Moved(step) = act else { return Vec::new() };
     let Some(from) = step.from.filter(|from| *from > step.to) else { return Vec::new() };
-    let from = step.pipeline.stages.get(from).map(|stage| stage.id.as_str()).unwrap_or_default();
+    let from = step.stages().get(from).map(|stage| stage.id.as_str()).unwrap_or_default();
     let observed = vec![("from_stage", from.into()), ("to_stage", step.target().into())];
     vec![Finding { part: None, observed, norm: Vec::new() }]
 }

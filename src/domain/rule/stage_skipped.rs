@@ -1,8 +1,9 @@
 //! Owns `stage_skipped`: a required stage that was skipped.
 
+use crate::domain::change::Act;
 use crate::domain::journey::Journey;
 use crate::domain::norms::{Params, Scope};
-use crate::domain::rule::{Act, Definition, Evaluation, Finding, Wording};
+use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -27,9 +28,9 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Act(judge),
 };
 
-fn judge(act: &Act<'_>, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
+fn judge(act: &Act, _: &Journey, _: &Params, _: &Scope) -> Vec<Finding> {
     let Act::Moved(step) = act else { return Vec::new() };
-    let passed = step.pipeline.stages.iter().zip(step.visited).take(if step.skips { step.to } else { 0 });
+    let passed = step.stages().iter().zip(&step.visited).take(if step.skips { step.to } else { 0 });
     let skipped = passed.filter(|(stage, visited)| stage.required && !**visited);
     skipped
         .map(|(stage, _)| Finding {

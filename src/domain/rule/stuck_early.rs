@@ -5,7 +5,7 @@
 
 use crate::domain::figures::window::WindowSample;
 use crate::domain::norms::Params;
-use crate::domain::rule::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
+use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Parameter, Wording, share_over};
 
 /// The rule.
 pub const RULE: Definition = Definition {

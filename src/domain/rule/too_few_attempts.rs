@@ -4,11 +4,15 @@
 //! conversation, ends the violation; either may become known late.
 
 use crate::domain::alert::{Resolution, Value, Values};
+use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
 use crate::domain::id::EntityKind;
-use crate::domain::journey::{ClockWording, Clocks, Journey, JourneyChange, RuleClock};
+use crate::domain::journey::Journey;
+use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::norms::Scope;
-use crate::domain::rule::{Definition, Evaluation, Parameter, Rule, Wording};
+use crate::domain::rule::Rule;
+use crate::domain::rule::clock::ClockRule;
+use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::Timestamp;
 
 /// The rule.
@@ -41,7 +45,7 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Journey(on_change),
 };
 
-const WORDING: ClockWording = ClockWording { rule: Rule::TooFewAttempts, observe, norm };
+const CLOCK: ClockRule = ClockRule { rule: Rule::TooFewAttempts, observe, norm };
 
 fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     match change {
@@ -50,7 +54,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         {
             let scope = journey.scope(context);
             if let Some(due) = scope.due(Rule::TooFewAttempts, at) {
-                clocks.start(context, journey, Rule::TooFewAttempts, scope, at, due);
+                CLOCK.start(clocks, journey, context, scope, at, due);
             }
         }
         JourneyChange::Touch { .. }
@@ -60,7 +64,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::Reloaded => {
             let scope = journey.scope(context);
             let due = |anchor| scope.due(Rule::TooFewAttempts, anchor);
-            clocks.reload(&WORDING, journey, context, &scope, due);
+            CLOCK.reload(clocks, journey, context, &scope, due);
             let watched = journey.id.kind == EntityKind::Lead && clocks.response.is_some();
             let ended = journey.acts().closed.is_some() || journey.deleted() || completed_at(journey, &scope).is_some();
             if let Some((at, due)) = journey.created().and_then(|at| Some((at, due(at)?)))
@@ -68,13 +72,13 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
                 && !ended
                 && !clocks.is_active(Rule::TooFewAttempts)
             {
-                clocks.start(context, journey, Rule::TooFewAttempts, scope, at, due);
+                CLOCK.start(clocks, journey, context, scope, at, due);
             }
             return;
         }
-        _ => return clocks.handle_common_change(&WORDING, journey, context, change),
+        _ => return CLOCK.handle_common_change(clocks, journey, context, change),
     }
-    clocks.for_each(&WORDING, journey, context, |violation, context, violation_context| {
+    CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
         match (completed_at(journey, violation_context.scope), change) {
             (Some(act), JourneyChange::Created { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
                 violation.settle(context, violation_context, Resolution::Responded, act);

@@ -14,6 +14,7 @@ use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
 use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity;
 use crate::domain::journey::Journey;
+use crate::domain::rule::catalog;
 use crate::domain::tenant::Tenant;
 use crate::domain::tenant::cases::{self, Entry};
 use crate::domain::time::Timestamp;
@@ -171,7 +172,7 @@ impl Tenant {
         }
         let (_, initial) = &self.norm_versions[0];
         if self.norm_versions.len() > 1 {
-            self.context.set_norms(Arc::clone(initial));
+            self.context.set_norms(Arc::clone(initial), catalog::judges_acts(initial));
         }
         let mut version_ix = 1;
         for ReplayedEvent { entry, payload } in log {

@@ -25,12 +25,12 @@ impl Tenant {
         if let Some(response) = &journey.clocks().response {
             let subject = format_compact!("{entity}");
             let id = |anchor| alert_id(self.id(), Rule::FirstResponseLate, &subject, anchor);
-            let anchor = response.anchor();
+            let anchor = response.anchor;
             let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
-            clocks.push(match response.violation() {
+            clocks.push(match response.violation.as_ref() {
                 Some(violation) => {
                     let limit = (Span::ZERO, None);
-                    let (scope, subject) = (response.scope(), subject.clone());
+                    let (scope, subject) = (&response.scope, subject.clone());
                     ClockState::of(Rule::FirstResponseLate, subject, id(anchor), scope, violation, limit, (stopped, at))
                 }
                 None => ClockState {

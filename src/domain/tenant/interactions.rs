@@ -10,8 +10,9 @@ use crate::domain::event::{Call, CallEnd, CallOutcome, Direction, Message};
 use crate::domain::id::{EntityId, ThreadId};
 use crate::domain::identity;
 use crate::domain::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};
-use crate::domain::review::{Interaction, Medium};
+use crate::domain::review::Medium;
 use crate::domain::rule::Rule;
+use crate::domain::tenant::sampler::Interaction;
 use crate::domain::tenant::{Attempt, Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
 use crate::domain::time::Timestamp;
 use compact_str::{CompactString, format_compact};
@@ -74,7 +75,7 @@ impl Tenant {
             let mut reached = [touched, joined].concat();
             reached.retain(|entity| !self.journeys[*entity].deleted());
             for entity in &reached {
-                self.journeys[*entity].contact(&mut self.context, started, true);
+                self.change(*entity, |journey, context| journey.contact(context, started, true));
             }
             let asking = reached.iter().flat_map(|entity| self.journeys[*entity].pending_contacts().to_vec()).collect();
             let reach = Reach { entities: reached, ..Reach::default() };
@@ -147,9 +148,8 @@ impl Tenant {
                 self.context.emit_fact(now, who, 1, Measure::MessageReceived(message.channel));
                 if !message.automatic {
                     for entity in &attribution.entities {
-                        let journey = &mut self.journeys[*entity];
-                        if !journey.touches().is_empty() {
-                            journey.contact(&mut self.context, now, false);
+                        if !self.journeys[*entity].touches().is_empty() {
+                            self.change(*entity, |journey, context| journey.contact(context, now, false));
                         }
                     }
                     self.message_received(&attribution, message, manager);

@@ -9,7 +9,8 @@ use crate::dataflow::live_state::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity};
 use crate::domain::figures::row::{Row, Subject};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId, UNKNOWN};
-use crate::domain::rule::{self, Rule};
+use crate::domain::rule::Rule;
+use crate::domain::rule::message;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -183,7 +184,7 @@ async fn alerts(
     let open = state.context.open_alerts.alerts(&id);
     let open = open.iter().filter(|alert| matches(alert));
     let alerts_with_messages: Vec<_> =
-        open.map(|alert| (&**alert, rule::message(alert, state.context.language))).collect();
+        open.map(|alert| (&**alert, message::of(alert, state.context.language))).collect();
     let mut body = Vec::new();
     json::encode_alerts(&id, &alerts_with_messages, &mut body);
     Ok(json_response(body))

@@ -8,7 +8,8 @@ use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage};
 use crate::dataflow::workers::TOPIC_HEADER;
-use crate::domain::rule::{self, Language};
+use crate::domain::rule::message;
+use crate::domain::rule::message::Language;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -109,7 +110,7 @@ impl RecordWriter {
         };
         for alert in &output.alerts {
             self.value.clear();
-            encode(alert, &rule::message(alert, self.language), &mut self.value);
+            encode(alert, &message::of(alert, self.language), &mut self.value);
             let headers = OwnedHeaders::new_with_capacity(5)
                 .insert(text("rule", alert.rule.name()))
                 .insert(text("severity", alert.severity.name()))

@@ -11,7 +11,7 @@ use crate::config;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
-use crate::domain::rule;
+use crate::domain::rule::message;
 use crate::edge::clock;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -305,7 +305,7 @@ impl Writer {
 
     fn encode(&self, alert: &Alert) -> Vec<u8> {
         let mut text = Vec::new();
-        json::encode_alert(alert, &rule::message(alert, self.source.language), &mut text);
+        json::encode_alert(alert, &message::of(alert, self.source.language), &mut text);
         text
     }
 

@@ -16,7 +16,7 @@ use funnelwatch::domain::event::{
 use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::figures::row::Row;
-use funnelwatch::domain::figures::scoreboard::Scoreboard;
+use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::tenant::Memory;

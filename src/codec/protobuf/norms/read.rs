@@ -9,11 +9,12 @@ use crate::domain::id::{PipelineId, StageId};
 use crate::domain::identity::Country;
 use crate::domain::norms::{
     Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
-    TermsPolicy, Window,
+    TermsPolicy,
 };
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
+use crate::domain::time::window::Window;
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::sync::Arc;

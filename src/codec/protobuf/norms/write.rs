@@ -7,10 +7,11 @@ use crate::codec::protobuf::{output::keyed, write::texts};
 use crate::domain::alert::Severity;
 use crate::domain::norms::{
     Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
-    TermsPolicy, Window,
+    TermsPolicy,
 };
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
+use crate::domain::time::window::Window;
 
 /// Converts norms to their stored form.
 pub(super) fn norms(norms: &Norms) -> proto::Norms {

@@ -4,7 +4,9 @@
 use crate::domain::alert::Value;
 use crate::domain::event::Outcome;
 use crate::domain::norms::{Clock, Response};
-use crate::domain::rule::{Parameter, Rule};
+use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::Parameter;
 
 /// One key of `observed` or `norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +166,7 @@ const SCORE: Evidence = key("at_least", Unit::Score, "minimum mean score", "на
 
 /// The entry of a key in the alerts of a rule.
 pub fn of(rule: Rule, key: &str) -> Option<&'static Evidence> {
-    if key == SCORE.key && rule.definition().takes.contains(&Parameter::Score) {
+    if key == SCORE.key && catalog::definition(rule).takes.contains(&Parameter::Score) {
         return Some(&SCORE);
     }
     ALL.iter().find(|evidence| evidence.key == key)
@@ -178,9 +180,13 @@ mod tests {
     #[test]
     fn every_key_of_a_rule_is_listed() {
         for rule in Rule::ALL {
-            let definition = rule.definition();
+            let definition = catalog::definition(*rule);
             for key in [definition.observed, definition.norm].concat() {
-                assert!(of(*rule, key).is_some(), "{}: `{key}` is missing in src/domain/alert/evidence.rs", rule.name());
+                assert!(
+                    of(*rule, key).is_some(),
+                    "{}: `{key}` is missing in src/domain/rule/evidence.rs",
+                    rule.name()
+                );
             }
         }
     }

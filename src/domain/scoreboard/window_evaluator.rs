@@ -15,11 +15,14 @@
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::effect::{Fact, ManagerIx, Measure};
 use crate::domain::figures::row::{Conversion, Ratio};
-use crate::domain::figures::scoreboard::{LastStatus, Scoreboard, WindowViolation, WindowViolationKey, terms};
 use crate::domain::figures::window::WindowSample;
 use crate::domain::id::{DepartmentId, TenantId};
-use crate::domain::norms::{Norms, Params, Scope, ScopeQuery, Window};
-use crate::domain::rule::{Evaluation, Judgement, Rule};
+use crate::domain::norms::{Norms, Params, Scope, ScopeQuery};
+use crate::domain::rule::Rule;
+use crate::domain::rule::catalog;
+use crate::domain::rule::definition::{Evaluation, Judgement};
+use crate::domain::scoreboard::{LastStatus, Scoreboard, WindowViolation, WindowViolationKey, terms};
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::format_compact;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -453,7 +456,7 @@ impl Scoreboard {
 
     /// Judges a manager's figures at `at` by the norm of a scope; `None` without one.
     fn judge(&self, key: ViolationKey, scope: &Scope, at: Timestamp, conversion: Conversion) -> Option<Judgement> {
-        let Evaluation::Window(judge) = key.rule.definition().evaluation else { return None };
+        let Evaluation::Window(judge) = catalog::definition(key.rule).evaluation else { return None };
         let norm = self.evaluator.norm(key, scope)?;
         let WindowSchedule { window, index, .. } = self.evaluator.schedules[key.schedule];
         let manager = &self.managers[key.who.0 as usize];
@@ -518,7 +521,8 @@ impl Scoreboard {
 /// The schedules of all windows that a rule uses anywhere in a tenant.
 fn schedules(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
     let mut rules = BTreeMap::<usize, Vec<Rule>>::new();
-    for rule in Rule::ALL.iter().filter(|rule| matches!(rule.definition().evaluation, Evaluation::Window(_))) {
+    for rule in Rule::ALL.iter().filter(|rule| matches!(catalog::definition(**rule).evaluation, Evaluation::Window(_)))
+    {
         let base = norms.base.rules.get(rule);
         // Managers have neither pipeline nor source, so overrides for these never apply to them.
         let here = norms.overrides.iter().filter(|over| {
@@ -666,8 +670,9 @@ mod tests {
     impl Naive {
         fn until(&mut self, until: i64) {
             let windows = self.windows.clone();
-            let rules =
-                || Rule::ALL.iter().filter(|rule| matches!(rule.definition().evaluation, Evaluation::Window(_)));
+            let rules = || {
+                Rule::ALL.iter().filter(|rule| matches!(catalog::definition(**rule).evaluation, Evaluation::Window(_)))
+            };
             for at in self.judged_through + 1..=until {
                 for (index, window) in windows.iter().enumerate().filter(|(_, window)| at % window.slide.0 == 0) {
                     for (who, rule) in (1..=MANAGERS).flat_map(|who| rules().map(move |rule| (who, *rule))) {
@@ -690,7 +695,7 @@ mod tests {
         }
 
         fn judge(&self, at: Timestamp, window: Window, who: u32, rule: Rule, norm: &Params) -> Option<Judgement> {
-            let Evaluation::Window(judge) = rule.definition().evaluation else { return None };
+            let Evaluation::Window(judge) = catalog::definition(rule).evaluation else { return None };
             let own_department = self.departments[who as usize];
             let own = self.aggregate(at, window, |other| other == who);
             let department = self

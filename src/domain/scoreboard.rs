@@ -13,8 +13,9 @@ use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Per
 use crate::domain::figures::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
 use crate::domain::figures::window::{PaneAggregate, SlidingWindow};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
-use crate::domain::norms::{Norms, Window};
+use crate::domain::norms::Norms;
 use crate::domain::rule::Rule;
+use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};

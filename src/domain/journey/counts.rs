@@ -1,0 +1,34 @@
+//! Owns what a journey currently counts in the figures of its manager.
+
+use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::time::Timestamp;
+
+/// What is currently counted for `who`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Counted {
+    pub who: ManagerIx,
+    pub received: bool,
+    pub converted: bool,
+    pub awaiting: bool,
+    pub stuck: bool,
+    /// The stage, if open; the stage, if overdue.
+    pub open: Option<u32>,
+    pub overdue: Option<u32>,
+}
+
+/// What is counted in addition for closed entities and moving deals.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct CountedRarely {
+    pub closing: Option<(Timestamp, ManagerIx, Measure)>,
+    pub amount: Option<(Timestamp, ManagerIx, Measure)>,
+    /// Stages that a deal reached: when, and whether it moved on.
+    pub reached: Vec<(u32, Timestamp, bool)>,
+}
+
+impl StaticDefault for CountedRarely {
+    fn static_default() -> &'static Self {
+        static EMPTY: CountedRarely = CountedRarely { closing: None, amount: None, reached: Vec::new() };
+        &EMPTY
+    }
+}

@@ -1,0 +1,239 @@
+//! Owns review sampling: selects interactions of each manager and day for review, and tracks the open requests.
+//!
+//! **The sample** consists of the day's conversations of at least `min_talk` and its sent messages (except automatic
+//! ones) with the lowest HMAC-SHA-256 of their id. It is uniform for every volume, the same in every replay, and cannot
+//! be predicted without the key. Only the current candidates are kept.
+//!
+//! **The day** is a day of the calendar of the manager's department, in its time zone; without a calendar it is a UTC
+//! day. An interaction belongs to the day in which it became known (a call to the day of its end), so a day is complete
+//! when it ends: the sample is taken in its last millisecond, after all events of that instant. Norm and calendar are
+//! those of the manager's department at the first interaction of the day, and stay fixed until its end. If the manager
+//! moves to another time zone, the next day starts where the previous one ended, so no day is sampled twice.
+//!
+//! **Late events** are included in a day that has not ended, and never change a sample already taken. An interaction
+//! stays with the manager it was attributed to when it became known, even if a late event changes the attribution.
+//!
+//! **Requests** stay open until a review arrives, or until a review would be rejected as too late.
+
+use crate::domain::context::{TenantContext, Timer};
+use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::event::EventOrder;
+use crate::domain::id::ManagerId;
+use crate::domain::identity;
+use crate::domain::journey::Journey;
+use crate::domain::mem::indexed_arena::IndexedArena;
+use crate::domain::norms::ReviewSampling;
+use crate::domain::review::{About, Ending, Medium, ReviewRequest};
+use crate::domain::time::calendar::Calendar;
+use crate::domain::time::{Span, Timestamp};
+use compact_str::CompactString;
+use jiff::civil::Date;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, LazyLock};
+
+/// A conversation or a sent message.
+#[derive(Clone, Debug)]
+pub(super) struct Interaction<'a> {
+    /// The id of the call or message.
+    pub id: &'a CompactString,
+    /// Event time.
+    pub at: Timestamp,
+    /// Index of its primary entity.
+    pub entity: Option<u32>,
+    /// Its medium.
+    pub medium: Medium,
+}
+
+/// Samples the interactions of one tenant.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    secret: String,
+    /// How long a request stays open.
+    request_ttl: Span,
+    managers: FxHashMap<ManagerIx, Manager>,
+    open: FxHashMap<CompactString, (ManagerId, Timestamp)>,
+    /// All requests in order, including closed ones that have not expired.
+    requested: VecDeque<(Timestamp, CompactString)>,
+    /// The late events being applied, and the instant up to which everything had been processed before.
+    late: (BTreeSet<EventOrder>, Timestamp),
+}
+
+/// The days of one manager.
+#[derive(Debug, Default)]
+struct Manager {
+    current: Option<Day>,
+    /// The last completed day, and its end.
+    last_day: Option<(Date, Timestamp)>,
+}
+
+/// A day that has not ended.
+#[derive(Debug)]
+struct Day {
+    date: Date,
+    begin: Timestamp,
+    end: Timestamp,
+    /// `None`: nothing is sampled.
+    norm: Option<ReviewSampling>,
+    /// The candidates with the lowest hashes; a call and a message may have the same id.
+    picked: BTreeMap<([u8; 32], &'static str), Pick>,
+}
+
+#[derive(Debug)]
+struct Pick {
+    interaction: CompactString,
+    medium: Medium,
+    at: Timestamp,
+    entity: Option<u32>,
+}
+
+/// The calendar of departments without one.
+static UTC: LazyLock<Arc<Calendar>> = LazyLock::new(|| {
+    let utc = Calendar::new("UTC", "UTC", Default::default(), BTreeMap::new(), BTreeSet::new());
+    Arc::new(utc.expect("a calendar without hours"))
+});
+
+impl Sampler {
+    /// A sampler without interactions; `None` if the norms request no reviews.
+    pub(super) fn new(context: &TenantContext, request_ttl: Span) -> Option<Self> {
+        let norms = &context.norms;
+        norms.layers().any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
+            secret: norms.secret(&context.tenant).into(),
+            request_ttl,
+            managers: FxHashMap::default(),
+            open: FxHashMap::default(),
+            requested: VecDeque::new(),
+            late: (BTreeSet::new(), Timestamp::MIN),
+        })
+    }
+
+    /// Starts a correction by the late events at these positions, after everything up to `upto` was processed. During
+    /// the replay only these are new.
+    pub(super) fn begin_correction(&mut self, late: Vec<EventOrder>, upto: Timestamp) {
+        self.late = (late.into_iter().collect(), upto);
+    }
+
+    /// Considers an interaction of a manager for the sample.
+    pub(super) fn consider(&mut self, context: &mut TenantContext, who: ManagerIx, interaction: Interaction<'_>) {
+        let late = context.is_replaying();
+        if who == ManagerIx::NONE || (late && !self.late.0.contains(&context.order)) {
+            return;
+        }
+        let processed = if late { self.late.1 } else { Timestamp::MIN };
+        let manager = self.managers.entry(who).or_default();
+        if manager.current.is_none() {
+            let Some(day) = Day::begin(context, who, manager.last_day).filter(|day| day.last_instant() > processed)
+            else {
+                return;
+            };
+            context.set_timer(day.last_instant(), Timer::Reviews(who));
+            manager.current = Some(day);
+        }
+        let current = manager.current.as_mut().filter(|day| day.begin <= context.now && context.now < day.end);
+        let Some((day, norm)) = current.and_then(|day| day.norm.map(|norm| (day, norm))) else { return };
+        if matches!(interaction.medium, Medium::Call { talk, .. } if talk < norm.min_talk) {
+            return;
+        }
+        let key = (identity::digest(interaction.id, &self.secret), interaction.medium.name());
+        let full = day.picked.len() >= norm.per_day as usize;
+        if full && day.picked.last_key_value().is_none_or(|(highest, _)| key > *highest) {
+            return;
+        }
+        // A repeated id is the same interaction; the first one is kept.
+        day.picked.entry(key).or_insert_with(|| Pick {
+            interaction: interaction.id.clone(),
+            medium: interaction.medium,
+            at: interaction.at,
+            entity: interaction.entity,
+        });
+        if day.picked.len() > norm.per_day as usize {
+            day.picked.pop_last();
+        }
+    }
+
+    /// Ends a manager's day and requests reviews of its sample.
+    pub(super) fn on_timer(&mut self, context: &mut TenantContext, who: ManagerIx, journeys: &IndexedArena<Journey>) {
+        let Some(manager) = self.managers.get_mut(&who) else { return };
+        let Some(day) = manager.current.take_if(|day| day.last_instant() <= context.now) else { return };
+        manager.last_day = Some((day.date, day.end));
+        self.expire_requests(context);
+        let (Some(manager), Some(department)) = context.manager_and_department(who) else { return };
+        for pick in day.picked.into_values() {
+            let about = pick.entity.map(|entity| about(&journeys[entity]));
+            let opened = (manager.clone(), day.end);
+            if self.open.insert(pick.interaction.clone(), opened).is_some() {
+                context.effects.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
+            }
+            self.requested.push_back((day.end, pick.interaction.clone()));
+            context.effects.push(Effect::Review(Box::new(ReviewRequest {
+                tenant: context.tenant.clone(),
+                manager: manager.clone(),
+                department: department.clone(),
+                interaction: pick.interaction,
+                medium: pick.medium,
+                at: pick.at,
+                day: day.date,
+                requested_at: day.end,
+                about,
+            })));
+        }
+    }
+
+    /// Closes the request of a review that arrived.
+    pub(super) fn answer(&mut self, context: &mut TenantContext, interaction: &CompactString) {
+        if let Some((manager, _)) = self.open.remove(interaction) {
+            context.effects.push(Effect::ReviewOver { manager, answered: true });
+        }
+    }
+
+    /// Closes the requests that have been open too long.
+    fn expire_requests(&mut self, context: &mut TenantContext) {
+        let oldest = context.now.saturating_sub(self.request_ttl);
+        while self.requested.front().is_some_and(|(requested, _)| *requested < oldest) {
+            let Some((requested, interaction)) = self.requested.pop_front() else { return };
+            if self.open.get(&interaction).is_some_and(|(_, opened)| *opened == requested)
+                && let Some((manager, _)) = self.open.remove(&interaction)
+            {
+                context.effects.push(Effect::ReviewOver { manager, answered: false });
+            }
+        }
+    }
+}
+
+impl Day {
+    /// The current day of a manager.
+    fn begin(context: &mut TenantContext, who: ManagerIx, last_day: Option<(Date, Timestamp)>) -> Option<Self> {
+        let scope = context.scope(who, None, None);
+        let calendar = scope.calendar.as_ref().unwrap_or(&UTC);
+        let mut date = calendar.day(context.now);
+        // If clocks are set back across midnight, some instants after it still have the previous date.
+        if calendar.day_end(date) <= context.now {
+            date = date.tomorrow().ok()?;
+        }
+        let mut begin = date.yesterday().map_or(Timestamp::MIN, |yesterday| calendar.day_end(yesterday));
+        if let Some((last, ended)) = last_day {
+            if date <= last {
+                date = last.tomorrow().ok()?;
+            }
+            begin = begin.max(ended);
+        }
+        let (end, norm, picked) = (calendar.day_end(date), scope.review_sampling, BTreeMap::new());
+        (begin <= context.now).then_some(Self { date, begin, end, norm, picked })
+    }
+
+    /// The last instant of the day.
+    fn last_instant(&self) -> Timestamp {
+        Timestamp(self.end.0 - 1)
+    }
+}
+
+/// The state of a lead or deal, for a request.
+fn about(journey: &Journey) -> About {
+    let ending = match journey.outcome() {
+        _ if journey.deleted() => Ending::Deleted,
+        Some(outcome) => Ending::Closed(outcome),
+        None => Ending::Open,
+    };
+    let (pipeline, stage) = (journey.pipeline().cloned(), journey.stage().cloned());
+    About { entity: journey.id.clone(), ending, pipeline, stage }
+}
