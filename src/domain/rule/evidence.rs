@@ -182,11 +182,7 @@ mod tests {
         for rule in Rule::ALL {
             let definition = catalog::definition(*rule);
             for key in [definition.observed, definition.norm].concat() {
-                assert!(
-                    of(*rule, key).is_some(),
-                    "{}: `{key}` is missing in src/domain/rule/evidence.rs",
-                    rule.name()
-                );
+                assert!(of(*rule, key).is_some(), "{}: `{key}` is missing in src/domain/rule/evidence.rs", rule.name());
             }
         }
     }

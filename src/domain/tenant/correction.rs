@@ -15,6 +15,8 @@ use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity;
 use crate::domain::journey::Journey;
 use crate::domain::rule::catalog;
+use crate::domain::rule::source_silent::Silences;
+use crate::domain::source::Topic;
 use crate::domain::tenant::Tenant;
 use crate::domain::tenant::cases::{self, Entry};
 use crate::domain::time::Timestamp;
@@ -26,6 +28,20 @@ use uuid::Uuid;
 pub(super) struct ReplayedEvent {
     pub(super) entry: Entry,
     pub(super) payload: Payload,
+}
+
+/// The decoded logs of cases.
+type CaseLogs = BTreeMap<u32, Vec<ReplayedEvent>>;
+
+/// The late events of one correction.
+#[derive(Default)]
+struct LateEvents {
+    /// The events, each with its case.
+    entries: Vec<(Option<u32>, ReplayedEvent)>,
+    /// Their source topics and event times.
+    topics: Vec<(Topic, Timestamp)>,
+    /// The managers whose records they contain.
+    upserted: Vec<ManagerId>,
 }
 
 /// The output of one or more replays.
@@ -40,63 +56,77 @@ impl Tenant {
     /// Applies late events, dated at or before `upto`, the instant up to which everything has been processed. Returns
     /// the kinds of the events that were duplicates.
     pub fn correct(&mut self, late: Vec<(EventOrder, Event)>, upto: Timestamp) -> Vec<EventKind> {
-        let mut duplicates = Vec::new();
-        let mut entries: Vec<(Option<u32>, ReplayedEvent)> = Vec::new();
-        let mut upserted: Vec<ManagerId> = Vec::new();
-        let mut keys = Vec::new();
-        let mut earliest = upto;
-        let mut late_topics = Vec::new();
-        let mut orders = Vec::new();
-        for (order, event) in late {
+        let (mut late, duplicates) = self.register_late(late);
+        let Some(earliest) = late.topics.iter().map(|(_, at)| *at).min() else { return duplicates };
+        late.topics.sort_by_key(|(topic, at)| (*at, *topic));
+        let first_event = self.context.first_event.map_or(earliest, |first| first.min(earliest));
+        let affected = self.affected_cases(&late, first_event);
+        let corrected = self.silences.as_ref().and_then(|silences| silences.corrected(&late.topics));
+        if let Some(sampler) = &mut self.sampler {
+            sampler.begin_correction(late.entries.iter().map(|(_, event)| event.entry.order).collect(), upto);
+        }
+        let suspended = self.context.suspend();
+        let (before, logs) = self.replay_without(affected, corrected.is_some(), upto);
+        self.context.first_event = Some(first_event);
+        let (after, mut passthrough) = self.replay_with(late, logs, corrected, upto);
+        self.context.resume(suspended);
+        self.context.effects.append(&mut passthrough);
+        self.emit_difference(before, after, earliest, upto);
+        duplicates
+    }
+
+    /// Records late events and joins the cases that they connect. Also returns the kinds of the duplicates.
+    fn register_late(&mut self, events: Vec<(EventOrder, Event)>) -> (LateEvents, Vec<EventKind>) {
+        let (mut late, mut duplicates, mut keys) = (LateEvents::default(), Vec::new(), Vec::new());
+        for (order, event) in events {
             let topic = event.payload.topic();
             if event.id.as_ref().is_some_and(|id| !self.duplicates.insert_late(topic, id, event.at)) {
                 duplicates.push(event.payload.kind());
                 continue;
             }
-            earliest = earliest.min(event.at);
-            late_topics.push((topic, event.at));
-            orders.push(order);
+            late.topics.push((topic, event.at));
             if let Payload::Crm(payload) = &event.payload
                 && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
             {
-                upserted.push(manager.clone());
+                late.upserted.push(manager.clone());
             }
             cases::keys(&event.payload, self.context.norms.country, &mut keys);
             let case = self.cases.join(&keys);
             self.record(order, event.id, &event.payload);
             let entry = Entry { order, packed: self.packed.as_slice().into() };
-            entries.push((case, ReplayedEvent { entry, payload: event.payload }));
+            late.entries.push((case, ReplayedEvent { entry, payload: event.payload }));
         }
-        if late_topics.is_empty() {
-            return duplicates;
-        }
-        let mut affected: BTreeSet<u32> = BTreeSet::new();
-        for case in entries.iter().filter_map(|(case, _)| *case) {
-            affected.insert(self.cases.root(case));
-        }
-        let first_event = self.context.first_event.map_or(earliest, |first| first.min(earliest));
+        (late, duplicates)
+    }
+
+    /// The cases to replay: those of the late events, those that name a manager with a late record, and all of them if
+    /// the tenant's first event changes.
+    fn affected_cases(&mut self, late: &LateEvents, first_event: Timestamp) -> BTreeSet<u32> {
+        let cases = late.entries.iter().filter_map(|(case, _)| *case);
+        let mut affected: BTreeSet<u32> = cases.map(|case| self.cases.root(case)).collect();
         if self.context.first_event != Some(first_event) {
             self.changelog.mark_changed = true;
             affected.extend(self.cases.matching(|_| true));
         }
-        if !upserted.is_empty() {
+        if !late.upserted.is_empty() {
             let codec = self.codec;
             let names_upserted = |(order, packed): (EventOrder, &[u8])| {
                 let payload = codec.unpack_trusted(order, packed);
-                upserted.iter().any(|manager| cases::names_manager(&payload, manager))
+                late.upserted.iter().any(|manager| cases::names_manager(&payload, manager))
             };
             affected.extend(self.cases.matching(|log| log.iter().any(names_upserted)));
         }
+        affected
+    }
 
-        late_topics.sort_by_key(|(topic, at)| (*at, *topic));
-        let mut corrected_silences = self.silences.as_ref().and_then(|silences| silences.corrected(&late_topics));
-        if let Some(sampler) = &mut self.sampler {
-            sampler.begin_correction(orders, upto);
-        }
-
-        let suspended = self.context.suspend();
-        let mut before = ReplayOutput::default();
-        let mut logs: BTreeMap<u32, Vec<ReplayedEvent>> = BTreeMap::new();
+    /// Replays the affected cases without the late events, and takes their logs; also the silences, if they change.
+    fn replay_without(
+        &mut self,
+        affected: BTreeSet<u32>,
+        silences_change: bool,
+        upto: Timestamp,
+    ) -> (ReplayOutput, CaseLogs) {
+        let (mut before, mut logs) = (ReplayOutput::default(), CaseLogs::new());
         for case in affected {
             let log = self.take_log(case);
             self.replay(&log, upto);
@@ -104,18 +134,26 @@ impl Tenant {
             self.context.drop_timers();
             logs.insert(case, log);
         }
-        if let Some(silences) = self.silences.as_mut().filter(|_| corrected_silences.is_some()) {
+        if let Some(silences) = self.silences.as_mut().filter(|_| silences_change) {
             silences.replay(&mut self.context, upto);
             before.collect_from(&mut self.context, &mut Vec::new());
             self.context.drop_timers();
         }
-        self.context.first_event = Some(first_event);
-        for (case, event) in entries {
+        (before, logs)
+    }
+
+    /// Replays the affected cases and the silences with the late events. Also returns the effects that are emitted
+    /// without a comparison.
+    fn replay_with(
+        &mut self,
+        late: LateEvents,
+        mut logs: CaseLogs,
+        corrected: Option<Silences>,
+        upto: Timestamp,
+    ) -> (ReplayOutput, Vec<Effect>) {
+        for (case, event) in late.entries {
             match case {
-                Some(case) => {
-                    let case = self.cases.root(case);
-                    logs.entry(case).or_default().push(event);
-                }
+                Some(case) => logs.entry(self.cases.root(case)).or_default().push(event),
                 None => {
                     self.context.advance_to(event.entry.order);
                     self.dispatch(&event.payload);
@@ -123,8 +161,7 @@ impl Tenant {
                 }
             }
         }
-        let mut after = ReplayOutput::default();
-        let mut passthrough = Vec::new();
+        let (mut after, mut passthrough) = (ReplayOutput::default(), Vec::new());
         after.collect_from(&mut self.context, &mut passthrough);
         for (case, mut log) in logs {
             log.sort_by_key(|event| event.entry.order);
@@ -134,16 +171,13 @@ impl Tenant {
                 self.schedule_expiry(Some(case), upto);
             }
         }
-        if let Some(mut corrected) = corrected_silences.take() {
-            self.silences.iter().for_each(|silences| silences.avert(&mut self.context, &late_topics));
+        if let Some(mut corrected) = corrected {
+            self.silences.iter().for_each(|silences| silences.avert(&mut self.context, &late.topics));
             corrected.replay(&mut self.context, upto);
             after.collect_from(&mut self.context, &mut passthrough);
             self.silences = Some(corrected);
         }
-        self.context.resume(suspended);
-        self.context.effects.append(&mut passthrough);
-        self.emit_difference(before, after, earliest, upto);
-        duplicates
+        (after, passthrough)
     }
 
     /// Takes and decodes the log of a case, in event order.

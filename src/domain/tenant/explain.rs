@@ -4,9 +4,8 @@ use crate::domain::alert::alert_id;
 use crate::domain::id::EntityId;
 use crate::domain::identity;
 use crate::domain::journey::Journey;
-use crate::domain::lifecycle::Violation;
+use crate::domain::journey::clocks::RuleClock;
 use crate::domain::norms::Clock;
-use crate::domain::pending_replies::{Demand, DemandKind, PendingReplies};
 use crate::domain::rule::Rule;
 use crate::domain::tenant::cases;
 use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
@@ -21,57 +20,9 @@ impl Tenant {
         let journey = &self.journeys[self.journeys.find(entity)?];
         journey.first_event()?;
         let (manager, department) = self.context.manager_and_department(journey.who);
-        let mut clocks = Vec::new();
-        if let Some(response) = &journey.clocks().response {
-            let subject = format_compact!("{entity}");
-            let id = |anchor| alert_id(self.id(), Rule::FirstResponseLate, &subject, anchor);
-            let anchor = response.anchor;
-            let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
-            clocks.push(match response.violation.as_ref() {
-                Some(violation) => {
-                    let limit = (Span::ZERO, None);
-                    let (scope, subject) = (&response.scope, subject.clone());
-                    ClockState::of(Rule::FirstResponseLate, subject, id(anchor), scope, violation, limit, (stopped, at))
-                }
-                None => ClockState {
-                    rule: Rule::FirstResponseLate,
-                    subject,
-                    anchor,
-                    due: None,
-                    clock: Clock::Wall,
-                    calendar: None,
-                    within: None,
-                    counted: (stopped.unwrap_or(at) - anchor).max(Span::ZERO),
-                    stopped_at: stopped,
-                    status: if stopped.is_some() { ClockStatus::Stopped } else { ClockStatus::Running },
-                    alert: None,
-                },
-            });
-        }
-        for clock in journey.clocks().rule_clocks() {
-            let subject: CompactString = match &clock.stage {
-                Some(stage) => format_compact!("{entity}/{stage}"),
-                None => format_compact!("{entity}"),
-            };
-            let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
-            let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
-            clocks.push(ClockState::of(clock.rule, subject, id, &clock.scope, &clock.violation, limit, (None, at)));
-        }
-        let name = |ix: u32| {
-            let key = identity::key(&self.contacts[ix].normalized, self.context.norms.secret(self.id()));
-            format_compact!("contact:{key}")
-        };
-        for ix in journey.pending_contacts() {
-            let (subject, pending) = (name(*ix), &self.contacts[*ix].pending);
-            for kind in [CALLS, MESSAGES] {
-                let pending_replies = select(kind, &pending.calls, &pending.messages).as_deref();
-                clocks.extend(
-                    pending_replies
-                        .into_iter()
-                        .flat_map(|pending_replies| self.demands(pending_replies, kind, &subject, journey, at)),
-                );
-            }
-        }
+        let mut clocks: Vec<ClockState> = self.response_clock(journey, at).into_iter().collect();
+        clocks.extend(journey.clocks().rule_clocks().iter().map(|clock| self.rule_clock(journey, clock, at)));
+        clocks.extend(journey.pending_contacts().iter().flat_map(|ix| self.demand_clocks(*ix, journey, at)));
         clocks.sort_by_key(|clock| (clock.anchor, clock.rule));
         Some(EntityReport {
             entity: entity.clone(),
@@ -85,30 +36,71 @@ impl Tenant {
             closed: journey.closed(),
             deleted_at: journey.deleted_at(),
             lead: journey.sale.lead.clone(),
-            contacts: journey.contacts.iter().map(|ix| name(*ix)).collect(),
+            contacts: journey.contacts.iter().map(|ix| self.contact_name(*ix)).collect(),
             touches: journey.touches().to_vec(),
             clocks,
             history: self.history(entity),
         })
     }
 
-    /// The demand clocks of a contact since the first event of the lead or deal.
-    fn demands(
-        &self,
-        pending_replies: &PendingReplies,
-        kind: DemandKind,
-        subject: &CompactString,
-        journey: &Journey,
-        now: Timestamp,
-    ) -> Vec<ClockState> {
-        let since = journey.first_event().map(|order| order.at);
-        let of = pending_replies.clocks().filter(|(demand, ..)| Some(demand.at) >= since);
-        let state = |(demand, settled, violation): (&Demand, _, Option<&Violation>)| {
-            let id = alert_id(self.id(), kind.rule, subject, demand.at);
-            let limit = (Span::ZERO, None);
-            Some(ClockState::of(kind.rule, subject.clone(), id, &demand.scope, violation?, limit, (settled, now)))
+    /// The first-response clock of an entity whose creation is known.
+    fn response_clock(&self, journey: &Journey, at: Timestamp) -> Option<ClockState> {
+        let response = journey.clocks().response.as_ref()?;
+        let (rule, subject, anchor) = (Rule::FirstResponseLate, format_compact!("{}", journey.id), response.anchor);
+        let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
+        if let Some(violation) = &response.violation {
+            let id = alert_id(self.id(), rule, &subject, anchor);
+            let (scope, limit) = (&response.scope, (Span::ZERO, None));
+            return Some(ClockState::of(rule, subject, id, scope, violation, limit, (stopped, at)));
+        }
+        Some(ClockState {
+            rule,
+            subject,
+            anchor,
+            due: None,
+            clock: Clock::Wall,
+            calendar: None,
+            within: None,
+            counted: (stopped.unwrap_or(at) - anchor).max(Span::ZERO),
+            stopped_at: stopped,
+            status: if stopped.is_some() { ClockStatus::Stopped } else { ClockStatus::Running },
+            alert: None,
+        })
+    }
+
+    fn rule_clock(&self, journey: &Journey, clock: &RuleClock, at: Timestamp) -> ClockState {
+        let subject: CompactString = match &clock.stage {
+            Some(stage) => format_compact!("{}/{stage}", journey.id),
+            None => format_compact!("{}", journey.id),
         };
-        of.filter_map(state).collect()
+        let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
+        let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
+        ClockState::of(clock.rule, subject, id, &clock.scope, &clock.violation, limit, (None, at))
+    }
+
+    /// `contact:KEY` of a contact.
+    fn contact_name(&self, ix: u32) -> CompactString {
+        let key = identity::key(&self.contacts[ix].normalized, self.context.norms.secret(self.id()));
+        format_compact!("contact:{key}")
+    }
+
+    /// The demand clocks of a contact since the first event of the lead or deal.
+    fn demand_clocks(&self, contact: u32, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
+        let (subject, pending) = (self.contact_name(contact), &self.contacts[contact].pending);
+        let since = journey.first_event().map(|order| order.at);
+        let mut states = Vec::new();
+        for kind in [CALLS, MESSAGES] {
+            let Some(pending_replies) = select(kind, &pending.calls, &pending.messages) else { continue };
+            for (demand, settled, violation) in pending_replies.clocks() {
+                if let Some(violation) = violation.filter(|_| Some(demand.at) >= since) {
+                    let id = alert_id(self.id(), kind.rule, &subject, demand.at);
+                    let (scope, limit) = (&demand.scope, (Span::ZERO, None));
+                    let times = (settled, now);
+                    states.push(ClockState::of(kind.rule, subject.clone(), id, scope, violation, limit, times));
+                }
+            }
+        }
+        states
     }
 
     /// The events of an entity: those of its case that name it, and calls and messages that name no entity but share a
