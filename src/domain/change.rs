@@ -16,7 +16,7 @@ pub enum Change {
     /// The state changed; rules update their clocks.
     State(JourneyChange),
     /// A manager acted; act rules judge it.
-    Act(Act, ManagerIx),
+    Act(Box<Act>, ManagerIx),
 }
 
 /// A change of the state of a lead or deal.

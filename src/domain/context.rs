@@ -208,7 +208,7 @@ impl TenantContext {
 
     /// Records an act on the current journey by a manager.
     pub fn record_act(&mut self, who: ManagerIx, act: Act) {
-        self.changes.push(Change::Act(act, who));
+        self.changes.push(Change::Act(Box::new(act), who));
     }
 
     /// Takes the recorded changes, in order. [`Self::recycle_changes`] returns the allocation.

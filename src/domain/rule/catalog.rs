@@ -40,13 +40,13 @@ pub fn judges_acts(norms: &Norms) -> bool {
 
 /// Passes the recorded changes of a journey to the rules, in order.
 pub fn react(journey: &mut Journey, context: &mut TenantContext) {
-    let mut changes = context.take_changes();
-    for change in changes.drain(..) {
+    let changes = context.take_changes();
+    for change in &changes {
         match change {
             Change::State(change) => journey.update_clocks(|clocks, journey| {
-                JOURNEY_RULES.iter().for_each(|handler| handler(clocks, journey, context, change));
+                JOURNEY_RULES.iter().for_each(|handler| handler(clocks, journey, context, *change));
             }),
-            Change::Act(act, who) => judge(journey, context, &act, who),
+            Change::Act(act, who) => judge(journey, context, act, *who),
         }
     }
     context.recycle_changes(changes);
