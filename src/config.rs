@@ -43,7 +43,7 @@ use crate::domain::source::{PerTopic, Topic};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
-use crate::telemetry::metric::{Metric, MetricGroup};
+use crate::telemetry::metric::Family;
 use env::{Env, SystemEnv};
 use key::{Form, KeySpec, ValueKind};
 use reader::Reader;
@@ -345,7 +345,7 @@ const REDIS: &[KeySpec] = &[
 
 const FIGURE: Form = Form {
     expected: "the name of a figure such as touches or open_alerts",
-    fits: |text| manager_metrics().any(|metric| metric.stem() == text),
+    fits: |text| Family::figures().any(|family| family.stem == text),
     pattern: "^[a-z_]+$",
 };
 
@@ -604,18 +604,12 @@ fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<S
             reader.problem(line, table.path_of("manager_windows"), text);
         }
     }
-    let texts = |key| table.value(key)?.texts();
-    let metric = |name: &str| manager_metrics().find(|metric| metric.stem() == name);
+    let texts = |key| Some(table.value(key)?.texts()?.map(String::from).collect());
     Some(Selection {
-        manager_windows: texts("manager_windows").map(|names| names.map(String::from).collect()),
-        manager_metrics: texts("manager_metrics").map(|names| names.filter_map(metric).collect()),
+        manager_windows: texts("manager_windows"),
+        manager_metrics: texts("manager_metrics"),
         max_series: count(table, "max_series")?,
     })
-}
-
-/// The figures that exist per manager.
-fn manager_metrics() -> impl Iterator<Item = Metric> {
-    Metric::ALL.iter().copied().filter(|metric| matches!(metric.group(), MetricGroup::Window | MetricGroup::Now))
 }
 
 fn count(table: &Table, key: &str) -> Option<usize> {
@@ -765,7 +759,7 @@ norms: {stage_reverted: {}}
         assert_eq!(redis, Some(Redis { url, prefix: "fw".into(), ttl, queue: 3 }));
         let selection = Selection {
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
-            manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),
+            manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),
             max_series: 7,
         };
         assert_eq!(prometheus, selection);

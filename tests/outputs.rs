@@ -7,6 +7,7 @@ mod outputs {
     mod boards;
     mod metrics;
     mod protos;
+    mod row_schema;
     mod rules;
     mod schemas;
 }

@@ -9,13 +9,15 @@ mod api;
 mod entity_report;
 mod output;
 mod read;
+mod row;
 mod scan;
 mod value;
 mod write;
 
 pub use api::{encode_alerts, encode_error, encode_rows, encode_tenants};
 pub use entity_report::encode_entity_report;
-pub use output::{encode_alert, encode_change, encode_review, encode_row};
+pub use output::{encode_alert, encode_change, encode_review};
+pub use row::encode_row;
 pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};

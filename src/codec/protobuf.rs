@@ -7,10 +7,12 @@
 mod norms;
 mod output;
 mod read;
+mod row;
 mod write;
 
 pub use norms::{NormsFlaw, decode_norms, encode_norms};
-pub use output::{encode_alert, encode_review, encode_row};
+pub use output::{encode_alert, encode_review};
+pub use row::encode_row;
 pub use write::{encode_event, pack};
 
 use super::framing::varint;

@@ -2,4 +2,6 @@
 
 pub mod histogram;
 pub mod row;
+pub mod statistics;
+pub mod table;
 pub mod window;

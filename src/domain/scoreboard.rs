@@ -10,7 +10,8 @@ mod window_violation;
 
 use crate::domain::alert::Alert;
 use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Percent, StageDeclaration};
-use crate::domain::figures::row::{ByStage, Figures, NowFigures, Row, Subject, Terms, WindowFigures};
+use crate::domain::figures::row::{Figures, Row, Subject};
+use crate::domain::figures::table::{ByStage, NowFigures, Terms, WindowFigures};
 use crate::domain::figures::window::{PaneAggregate, SlidingWindow};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::norms::Norms;

@@ -2,7 +2,8 @@
 //! not a terminal.
 
 use crate::domain::alert::{Alert, Status};
-use crate::domain::figures::row::{Figures, NowFigures, Row, Subject, WindowFigures};
+use crate::domain::figures::row::{Figures, Row, Subject};
+use crate::domain::figures::table::{NowFigures, WindowFigures};
 use crate::domain::id::{DepartmentId, UNKNOWN};
 use crate::domain::rule::message;
 use crate::domain::rule::message::Language;

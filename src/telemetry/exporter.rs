@@ -6,7 +6,7 @@
 //! important ones are left out and counted: figures of managers, last windows first.
 
 use super::live_view_metrics::LiveViewMetrics;
-use super::metric::{Level, Metric};
+use super::metric::{Family, Level, Metric};
 use super::page::{Page, subject};
 use super::process;
 use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
@@ -28,8 +28,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Selection {
     /// The windows whose figures are exported per manager, by name; `None`: all.
     pub manager_windows: Option<Vec<String>>,
-    /// The figures exported per manager; `None`: all.
-    pub manager_metrics: Option<Vec<Metric>>,
+    /// The figures exported per manager, by name; `None`: all.
+    pub manager_metrics: Option<Vec<String>>,
     /// Maximum number of series of figures and norms.
     pub max_series: usize,
 }
@@ -41,6 +41,8 @@ pub struct Exporter {
     clock: Clock,
     selection: Selection,
     live_view: Option<Arc<LiveViewMetrics>>,
+    /// Whether each family is exported per manager.
+    manager_families: Vec<bool>,
     /// The sizes of the families of the last page. The lock serializes scrapes.
     sizes: Mutex<Vec<usize>>,
 }
@@ -48,7 +50,10 @@ pub struct Exporter {
 impl Exporter {
     /// Creates an exporter of these figures and metrics; `clock` returns the wall-clock time.
     pub fn new(live_state: Arc<LiveState>, metrics: Arc<ProcessorMetrics>, clock: Clock, selection: Selection) -> Self {
-        Self { live_state, metrics, clock, selection, live_view: None, sizes: Mutex::default() }
+        let selected = selection.manager_metrics.as_ref();
+        let is_selected = |family: &Family| selected.is_none_or(|names| names.contains(&family.stem));
+        let manager_families = Family::all().iter().map(is_selected).collect();
+        Self { live_state, metrics, clock, selection, live_view: None, manager_families, sizes: Mutex::default() }
     }
 
     /// Adds the metrics of the live view.
@@ -115,34 +120,19 @@ impl Exporter {
             Subject::Department(id) => vec![tenant, ("department", id.as_str())],
             Subject::Manager(id) => vec![tenant, ("department", department), ("manager", id.as_str())],
         };
-        let Selection { manager_windows, manager_metrics, .. } = &self.selection;
-        let (windows, metrics) = match level {
-            Level::Manager => (manager_windows.as_ref(), manager_metrics.as_ref()),
-            _ => (None, None),
-        };
-        let is_selected = |metric: &Metric| metrics.is_none_or(|selected| selected.contains(metric));
-        match &row.figures {
-            Figures::Window(_, figures)
-                if windows.is_none_or(|selected| selected.iter().any(|name| window == *name)) =>
-            {
-                labels.push(("window", &window));
-                let subject = subject(&labels);
-                samples::window(figures, |metric, own, value| {
-                    if is_selected(&metric) {
-                        page.figure(metric, level, &subject, own, value);
-                    }
-                });
+        if let Figures::Window(..) = row.figures {
+            let is_selected = |selected: &Vec<String>| selected.iter().any(|name| window == *name);
+            if level == Level::Manager && !self.selection.manager_windows.as_ref().is_none_or(is_selected) {
+                return;
             }
-            Figures::Window(..) => {}
-            Figures::Now(figures) => {
-                let subject = subject(&labels);
-                samples::now(figures, |metric, own, value| {
-                    if is_selected(&metric) {
-                        page.figure(metric, level, &subject, own, value);
-                    }
-                });
-            }
+            labels.push(("window", &window));
         }
+        let subject = subject(&labels);
+        samples::figures(&row.figures, |family, own, value| {
+            if level != Level::Manager || self.manager_families[family] {
+                page.figure(family, level, &subject, own, value);
+            }
+        });
     }
 }
 
@@ -161,7 +151,7 @@ fn norms(page: &mut Page, snapshot: &TenantSnapshot) {
         let subject = subject(&[("tenant", tenant), ("department", department)]);
         let query = ScopeQuery { tenant, department, ..ScopeQuery::default() };
         samples::norms(&snapshot.norms, query, |metric, own, value| {
-            page.figure(metric, Level::Department, &subject, own, value);
+            page.figure(metric.index(), Level::Department, &subject, own, value);
         });
     }
 }

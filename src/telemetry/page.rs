@@ -4,19 +4,20 @@
 //! Lines are written directly to the buffer of their family. The `prometheus` crate's tree of samples would allocate a
 //! string for each label of each sample: a million samples would take seconds.
 
-use super::metric::{BOUNDS, Level, Metric, MetricGroup};
+use super::metric::{BOUNDS, Family, Level, Metric};
 use std::io::Write as _;
 
 /// A scrape under construction.
 pub(super) struct Page {
-    families: Vec<Family>,
+    families: Vec<Lines>,
     limit: usize,
     /// Series of figures and norms so far, and the number left out at each level.
     written: usize,
     left_out: [usize; Level::ALL.len()],
 }
 
-struct Family {
+/// The lines of a family at one level.
+struct Lines {
     name: String,
     lines: Vec<u8>,
 }
@@ -28,13 +29,10 @@ impl Page {
     /// An empty page for at most `limit` series of figures and norms. `sizes` are those of the previous page, as
     /// capacity hints.
     pub(super) fn new(limit: usize, sizes: &[usize]) -> Self {
-        let families = Metric::ALL.iter().flat_map(|metric| Level::ALL.map(|level| (metric, level)));
+        let families = Family::all().iter().flat_map(|family| Level::ALL.map(|level| family.name(level)));
         let families = families.zip(sizes.iter().copied().chain(std::iter::repeat(0)));
-        let family = |((metric, level), size): ((&Metric, Level), usize)| Family {
-            name: metric.name(level),
-            lines: Vec::with_capacity(size + size / 64),
-        };
-        Self { families: families.map(family).collect(), limit, written: 0, left_out: [0; Level::ALL.len()] }
+        let lines = |(name, size)| Lines { name, lines: Vec::with_capacity(size + size / 64) };
+        Self { families: families.map(lines).collect(), limit, written: 0, left_out: [0; Level::ALL.len()] }
     }
 
     /// The number of series of figures and norms on the page.
@@ -47,15 +45,15 @@ impl Page {
         self.left_out[level as usize]
     }
 
-    /// Adds a sample of a figure or a norm; `subject` holds its first labels, from [`subject`]. If the page is full,
-    /// the sample is left out and counted.
-    pub(super) fn figure(&mut self, metric: Metric, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
+    /// Adds a sample of a figure or a norm, by the index of its family; `subject` holds its first labels, from
+    /// [`subject`]. If the page is full, the sample is left out and counted.
+    pub(super) fn figure(&mut self, family: usize, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
         if self.written >= self.limit {
             self.left_out[level as usize] += 1;
             return;
         }
         self.written += 1;
-        let Family { name, lines } = &mut self.families[family_index(metric, level)];
+        let Lines { name, lines } = &mut self.families[family * Level::ALL.len() + level as usize];
         lines.extend_from_slice(name.as_bytes());
         lines.push(b'{');
         lines.extend_from_slice(subject);
@@ -66,13 +64,13 @@ impl Page {
 
     /// Adds a sample of a processor metric.
     pub(super) fn sample(&mut self, metric: Metric, labels: Labels<'_>, value: f64) {
-        let Family { name, lines } = &mut self.families[family_index(metric, Level::Tenant)];
+        let Lines { name, lines } = &mut self.families[metric.index() * Level::ALL.len()];
         line(name, "", labels, value, lines);
     }
 
     /// Adds a histogram: the counts in each bucket of [`BOUNDS`] and beyond, and the sum of values.
     pub(super) fn histogram(&mut self, metric: Metric, buckets: &[u64], sum: f64) {
-        let Family { name, lines } = &mut self.families[family_index(metric, Level::Tenant)];
+        let Lines { name, lines } = &mut self.families[metric.index() * Level::ALL.len()];
         let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         let mut below = 0;
         for (n, bound) in buckets.iter().zip(bounds) {
@@ -92,25 +90,16 @@ impl Page {
     pub(super) fn finish(self) -> Vec<u8> {
         let all: usize = self.families.iter().map(|family| family.lines.len()).sum();
         let mut text = Vec::with_capacity(all + all / 8 + (64 << 10));
-        let each = Metric::ALL.iter().flat_map(|metric| Level::ALL.map(|_| metric));
-        for (metric, Family { name, lines }) in each.zip(self.families) {
+        let each = Family::all().iter().flat_map(|family| Level::ALL.map(|_| family));
+        for (family, Lines { name, lines }) in each.zip(self.families) {
             if !lines.is_empty() {
                 // Writing to memory cannot fail.
-                let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {}\n", metric.help(), metric.kind().name());
+                let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {}\n", family.help, family.kind.name());
                 text.extend_from_slice(&lines);
             }
         }
         text
     }
-}
-
-/// The index of a family; metrics without levels use the first one.
-fn family_index(metric: Metric, level: Level) -> usize {
-    let level = match metric.group() {
-        MetricGroup::Window | MetricGroup::Now => level as usize,
-        MetricGroup::Norm | MetricGroup::Processor => 0,
-    };
-    metric as usize * Level::ALL.len() + level
 }
 
 fn line(name: &str, suffix: &str, labels: Labels<'_>, value: f64, into: &mut Vec<u8>) {
@@ -166,6 +155,10 @@ fn finish(value: f64, into: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    fn family(stem: &str) -> usize {
+        Family::all().iter().position(|family| family.stem == stem).expect("a family")
+    }
+
     fn text(page: Page) -> String {
         String::from_utf8(page.finish()).expect("UTF-8")
     }
@@ -173,10 +166,11 @@ mod tests {
     #[test]
     fn families_are_grouped_and_labels_are_escaped() {
         let mut page = Page::new(10, &[]);
+        let [touches, calls] = ["touches", "calls"].map(family);
         for (id, n) in [("a\"b\\c\nd", 1.0), ("ю", -0.125)] {
             let subject = subject(&[("tenant", id)]);
-            page.figure(Metric::Touches, Level::Tenant, &subject, &[], n);
-            page.figure(Metric::Calls, Level::Tenant, &subject, &[("direction", "inbound")], 1e300);
+            page.figure(touches, Level::Tenant, &subject, &[], n);
+            page.figure(calls, Level::Tenant, &subject, &[("direction", "inbound")], 1e300);
         }
         let huge = format!("1{}", "0".repeat(300));
         let expected = [
@@ -217,7 +211,7 @@ mod tests {
     fn series_beyond_the_limit_are_counted() {
         let mut page = Page::new(1, &[]);
         for level in Level::ALL {
-            page.figure(Metric::Touches, level, b"", &[], 0.0);
+            page.figure(family("touches"), level, b"", &[], 0.0);
         }
         assert_eq!((page.written(), Level::ALL.map(|level| page.left_out(level))), (1, [0, 1, 1]));
         assert_eq!(text(page).lines().count(), 3);

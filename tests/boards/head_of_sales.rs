@@ -2,7 +2,7 @@
 //! managers and rules below, details after that, and trends in a row that is initially collapsed.
 
 use super::board::{Board, Body, Coloring, Field, Key, Line, Panel, Row, Unit, Variable};
-use super::promql::{Expr, Series, norm, of_departments, of_managers, of_tenant, values};
+use super::promql::{Expr, Series, figure, norm, of_departments, of_managers, of_tenant, values};
 use super::words::{self, Text};
 use funnelwatch::domain::rule::Rule;
 use funnelwatch::telemetry::metric::{Level, Metric};
@@ -47,9 +47,10 @@ fn variables() -> Vec<Variable> {
     let ask =
         |name, label, query: String, multiple| Variable { name, label, query: Some(query), multiple, selected: None };
     let tenant = "tenant=\"$tenant\"";
-    let department = values(Metric::Awaiting, Level::Department, "department", &[tenant]);
-    let manager = values(Metric::Awaiting, Level::Manager, "manager", &[tenant, "department=~\"$department\""]);
-    let window = values(Metric::LeadsReceived, Level::Tenant, "window", &[tenant]);
+    let department = values(figure("awaiting_first_response"), Level::Department, "department", &[tenant]);
+    let manager =
+        values(figure("awaiting_first_response"), Level::Manager, "manager", &[tenant, "department=~\"$department\""]);
+    let window = values(figure("leads_received"), Level::Tenant, "window", &[tenant]);
     vec![
         Variable {
             name: "datasource",
@@ -58,7 +59,12 @@ fn variables() -> Vec<Variable> {
             multiple: false,
             selected: None,
         },
-        ask("tenant", ["Company", "Компания"], values(Metric::Awaiting, Level::Tenant, "tenant", &[]), false),
+        ask(
+            "tenant",
+            ["Company", "Компания"],
+            values(figure("awaiting_first_response"), Level::Tenant, "tenant", &[]),
+            false,
+        ),
         ask("department", ["Department", "Отдел"], department, true),
         ask("manager", ["Manager", "Менеджер"], manager, true),
         Variable { selected: Some("24h"), ..ask("window", ["Period", "Период"], window, false) },
@@ -67,11 +73,11 @@ fn variables() -> Vec<Variable> {
 
 /// The open alerts of one rule. The processor evaluated them on the clock of the norm.
 fn open(rule: Rule) -> Expr {
-    of_managers(Metric::OpenAlerts).with_label("rule", rule.name()).deduplicated()
+    of_managers("open_alerts").with_label("rule", rule.name()).deduplicated()
 }
 
 fn awaiting() -> Expr {
-    of_managers(Metric::Awaiting).deduplicated()
+    of_managers("awaiting_first_response").deduplicated()
 }
 
 fn total(of: Expr) -> Expr {
@@ -89,7 +95,7 @@ fn within(rule: Rule) -> Expr {
 
 /// First response lags on the clock of their norm, in working time where there is no norm.
 fn lag(q: &'static str) -> Expr {
-    let lag = || of_managers(Metric::FirstResponseLag).with_label("q", q);
+    let lag = || of_managers("first_response_lag_seconds").with_label("q", q);
     let norm = within(Rule::FirstResponseLate);
     let judged = lag().deduplicated().where_present(&norm).max(&OF_MANAGER);
     let plain = lag().with_label("clock", "business").deduplicated().where_absent(&norm.max(&["department"]));
@@ -99,7 +105,7 @@ fn lag(q: &'static str) -> Expr {
 /// A first response lag as a multiple of its norm.
 fn lag_over_norm(q: &'static str) -> Expr {
     let norm = within(Rule::FirstResponseLate);
-    of_managers(Metric::FirstResponseLag).with_label("q", q).deduplicated().divided_by(norm).max(&OF_MANAGER)
+    of_managers("first_response_lag_seconds").with_label("q", q).deduplicated().divided_by(norm).max(&OF_MANAGER)
 }
 
 /// A conversion figure on the basis of its norm, `cohort` where there is no norm.
@@ -118,15 +124,15 @@ fn converted(of: Series) -> Expr {
 
 /// For each manager, the conversion of the department.
 fn department_converted() -> Expr {
-    awaiting().zero().plus(converted(of_departments(Metric::LeadConversion)))
+    awaiting().zero().plus(converted(of_departments("lead_conversion_ratio")))
 }
 
 /// −1 or 1 if the manager is worse or better than the department beyond chance: the department's rate is outside the
 /// manager's 95 % interval. Else 0.
 fn beyond_chance() -> Expr {
-    let department = || converted(of_departments(Metric::LeadConversion));
-    let better = converted(of_managers(Metric::LeadConversionLower)).above(department());
-    better.minus(converted(of_managers(Metric::LeadConversionUpper)).below(department()))
+    let department = || converted(of_departments("lead_conversion_ratio"));
+    let better = converted(of_managers("lead_conversion_lower_ratio")).above(department());
+    better.minus(converted(of_managers("lead_conversion_upper_ratio")).below(department()))
 }
 
 const VERDICT: Coloring = Coloring::Verdict([["lower", "ниже"], ["same", "наравне"], ["higher", "выше"]]);
@@ -159,10 +165,10 @@ fn manager_table(fields: Vec<Field>, sorted: usize) -> Body {
 
 fn urgent() -> Vec<Panel> {
     let late = total(open(Rule::FirstResponseLate));
-    let oldest = || of_managers(Metric::OldestWait).deduplicated().max(&[]).or_zero();
+    let oldest = || of_managers("oldest_wait_seconds").deduplicated().max(&[]).or_zero();
     // Leads without a manager: those of the tenant minus those of all managers, whatever is selected.
-    let of_company = of_tenant(Metric::Awaiting).deduplicated();
-    let assigned = of_managers(Metric::Awaiting).without_selection().deduplicated().sum(&[]).or_zero();
+    let of_company = of_tenant("awaiting_first_response").deduplicated();
+    let assigned = of_managers("awaiting_first_response").without_selection().deduplicated().sum(&[]).or_zero();
     vec![
         Panel {
             title: ["Leads without a response", "Лиды без ответа"],
@@ -211,7 +217,7 @@ fn urgent() -> Vec<Panel> {
                     ["to return", "перезвонить"],
                     Unit::Count,
                     Coloring::Plain,
-                    total(of_managers(Metric::UnreturnedCalls).deduplicated()),
+                    total(of_managers("unreturned_calls").deduplicated()),
                 ),
                 field(["overdue", "просрочено"], Unit::Count, Coloring::Bad, total(open(Rule::MissedCallNotReturned))),
             ]),
@@ -231,7 +237,7 @@ fn urgent() -> Vec<Panel> {
                     ["to answer", "ответить"],
                     Unit::Count,
                     Coloring::Plain,
-                    total(of_managers(Metric::UnansweredMessages).deduplicated()),
+                    total(of_managers("unanswered_messages").deduplicated()),
                 ),
                 field(["overdue", "просрочено"], Unit::Count, Coloring::Bad, total(open(Rule::MessageUnanswered))),
             ]),
@@ -251,13 +257,13 @@ fn urgent() -> Vec<Panel> {
                     ["open", "открыто"],
                     Unit::Count,
                     Coloring::Bad,
-                    total(of_managers(Metric::OpenAlerts).deduplicated()),
+                    total(of_managers("open_alerts").deduplicated()),
                 ),
                 field(
                     ["in the period", "за период"],
                     Unit::Count,
                     Coloring::Plain,
-                    total(of_managers(Metric::Violations).deduplicated()),
+                    total(of_managers("violations").deduplicated()),
                 ),
             ]),
         },
@@ -275,20 +281,20 @@ fn urgent() -> Vec<Panel> {
                 ["in time", "вовремя"],
                 Unit::Ratio,
                 Coloring::Gradient,
-                of_managers(Metric::WithinNorm)
+                of_managers("first_response_within_norm_ratio")
                     .deduplicated()
-                    .times(of_managers(Metric::WithinNormSample).deduplicated())
+                    .times(of_managers("first_response_within_norm_sample").deduplicated())
                     .sum(&[])
-                    .divided_by(of_managers(Metric::WithinNormSample).deduplicated().sum(&[])),
+                    .divided_by(of_managers("first_response_within_norm_sample").deduplicated().sum(&[])),
             )]),
         },
     ]
 }
 
 fn managers() -> Panel {
-    let all = || of_managers(Metric::OpenAlerts).deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting());
-    let violations = of_managers(Metric::Violations).deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting());
-    let special = of_managers(Metric::SpecialTerms).deduplicated();
+    let all = || of_managers("open_alerts").deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting());
+    let violations = of_managers("violations").deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting());
+    let special = of_managers("special_terms_ratio").deduplicated();
     Panel {
         title: ["Managers", "Менеджеры"],
         description: [
@@ -312,7 +318,7 @@ fn managers() -> Panel {
                     ["Longest wait", "Самое долгое ожидание"],
                     Unit::Duration,
                     Coloring::Plain,
-                    of_managers(Metric::OldestWait).deduplicated(),
+                    of_managers("oldest_wait_seconds").deduplicated(),
                 ),
                 field(["Nine in ten within", "Девять из десяти за"], Unit::Duration, Coloring::Plain, lag("0.9")),
                 field(["Of the norm", "От нормы"], Unit::Ratio, Coloring::AtMost, lag_over_norm("0.9")),
@@ -320,27 +326,32 @@ fn managers() -> Panel {
                     ["In time", "Вовремя"],
                     Unit::Ratio,
                     Coloring::Gradient,
-                    of_managers(Metric::WithinNorm).deduplicated(),
+                    of_managers("first_response_within_norm_ratio").deduplicated(),
                 ),
                 field(
                     ["Calls to return", "Ждут звонка"],
                     Unit::Count,
                     Coloring::Plain,
-                    of_managers(Metric::UnreturnedCalls).deduplicated(),
+                    of_managers("unreturned_calls").deduplicated(),
                 ),
                 field(
                     ["Converted", "Конверсия"],
                     Unit::Ratio,
                     Coloring::Plain,
-                    converted(of_managers(Metric::LeadConversion)),
+                    converted(of_managers("lead_conversion_ratio")),
                 ),
                 field(
                     ["from", "от"],
                     Unit::Ratio,
                     Coloring::Plain,
-                    converted(of_managers(Metric::LeadConversionLower)),
+                    converted(of_managers("lead_conversion_lower_ratio")),
                 ),
-                field(["to", "до"], Unit::Ratio, Coloring::Plain, converted(of_managers(Metric::LeadConversionUpper))),
+                field(
+                    ["to", "до"],
+                    Unit::Ratio,
+                    Coloring::Plain,
+                    converted(of_managers("lead_conversion_upper_ratio")),
+                ),
                 field(
                     ["Department conversion", "Конверсия отдела"],
                     Unit::Ratio,
@@ -354,7 +365,7 @@ fn managers() -> Panel {
                     ["Score", "Оценка"],
                     Unit::Score,
                     Coloring::Plain,
-                    of_managers(Metric::ReviewScore).deduplicated(),
+                    of_managers("review_mean_score").deduplicated(),
                 ),
             ],
             sorted: 0,
@@ -368,8 +379,8 @@ fn rules() -> Panel {
         Key {
             label: "rule", name: ["Rule", "Правило"], width: 240, visible: true, value_names, link_title: None
         };
-    let open = of_managers(Metric::OpenAlerts).deduplicated();
-    let began = of_managers(Metric::Violations).deduplicated();
+    let open = of_managers("open_alerts").deduplicated();
+    let began = of_managers("violations").deduplicated();
     Panel {
         title: ["Rules", "Правила"],
         description: [
@@ -448,7 +459,7 @@ fn conversion() -> Panel {
     let of_department =
         norm(Metric::NormOfDepartment, Rule::ConversionLow).in_window().deduplicated().max(&["department"]);
     let at_least = norm(Metric::NormAtLeast, Rule::ConversionLow).in_window().deduplicated().max(&["department"]);
-    let wanted = at_least.or(of_department.times(converted(of_departments(Metric::LeadConversion))));
+    let wanted = at_least.or(of_department.times(converted(of_departments("lead_conversion_ratio"))));
     let share = |name, of| field(name, Unit::Ratio, Coloring::Plain, converted(of_managers(of)));
     Panel {
         title: ["Conversion compared with the department's", "Конверсия в сравнении с отделом"],
@@ -468,15 +479,15 @@ fn conversion() -> Panel {
                     ["Conversion", "Конверсия"],
                     Unit::Ratio,
                     Coloring::RatioBar,
-                    converted(of_managers(Metric::LeadConversion)),
+                    converted(of_managers("lead_conversion_ratio")),
                 ),
-                share(["from", "от"], Metric::LeadConversionLower),
-                share(["to", "до"], Metric::LeadConversionUpper),
+                share(["from", "от"], "lead_conversion_lower_ratio"),
+                share(["to", "до"], "lead_conversion_upper_ratio"),
                 field(
                     ["Leads", "Лидов"],
                     Unit::Count,
                     Coloring::Plain,
-                    converted(of_managers(Metric::LeadConversionSample)),
+                    converted(of_managers("lead_conversion_sample")),
                 ),
                 field(
                     ["Department conversion", "Конверсия отдела"],
@@ -489,7 +500,7 @@ fn conversion() -> Panel {
                     ["“To” of the norm", "«До» от нормы"],
                     Unit::Ratio,
                     Coloring::AtLeast,
-                    converted(of_managers(Metric::LeadConversionUpper)).divided_by(wanted),
+                    converted(of_managers("lead_conversion_upper_ratio")).divided_by(wanted),
                 ),
             ],
             0,
@@ -498,7 +509,7 @@ fn conversion() -> Panel {
 }
 
 /// Requests of customers: how many were answered, how quickly, and how many are still open.
-fn answers(rule: Rule, received_count: Field, answered: Field, lag: Metric, waiting: Field) -> Body {
+fn answers(rule: Rule, received_count: Field, answered: Field, lag: &str, waiting: Field) -> Body {
     let lag = of_managers(lag).with_label("q", "0.9").deduplicated();
     let over = lag.clone().divided_by(within(rule).max(&["department"]));
     manager_table(
@@ -515,8 +526,7 @@ fn answers(rule: Rule, received_count: Field, answered: Field, lag: Metric, wait
 }
 
 fn calls() -> Panel {
-    let missed =
-        of_managers(Metric::Calls).with_label("direction", "inbound").with_label("outcome", "missed").deduplicated();
+    let missed = of_managers("calls").with_label("direction", "inbound").with_label("outcome", "missed").deduplicated();
     let plain = |name, of| field(name, Unit::Count, Coloring::Plain, of_managers(of).deduplicated());
     Panel {
         title: ["Missed calls and call-backs", "Пропущенные звонки и перезвоны"],
@@ -532,15 +542,15 @@ fn calls() -> Panel {
         body: answers(
             Rule::MissedCallNotReturned,
             field(["Missed", "Пропущено"], Unit::Count, Coloring::Plain, missed),
-            plain(["Called back", "Перезвонили"], Metric::CallBacks),
-            Metric::CallBackLag,
-            plain(["To return", "Перезвонить"], Metric::UnreturnedCalls),
+            plain(["Called back", "Перезвонили"], "call_backs"),
+            "call_back_lag_seconds",
+            plain(["To return", "Перезвонить"], "unreturned_calls"),
         ),
     }
 }
 
 fn messages() -> Panel {
-    let received = of_managers(Metric::Messages).with_label("direction", "received").deduplicated().sum(&OF_MANAGER);
+    let received = of_managers("messages").with_label("direction", "received").deduplicated().sum(&OF_MANAGER);
     let plain = |name, of| field(name, Unit::Count, Coloring::Plain, of_managers(of).deduplicated());
     Panel {
         title: ["Messages and replies", "Сообщения и ответы"],
@@ -555,9 +565,9 @@ fn messages() -> Panel {
         body: answers(
             Rule::MessageUnanswered,
             field(["Received", "Получено"], Unit::Count, Coloring::Plain, received),
-            plain(["Answered", "Ответили"], Metric::Replies),
-            Metric::ReplyLag,
-            plain(["To answer", "Ответить"], Metric::UnansweredMessages),
+            plain(["Answered", "Ответили"], "replies"),
+            "reply_lag_seconds",
+            plain(["To answer", "Ответить"], "unanswered_messages"),
         ),
     }
 }
@@ -565,8 +575,8 @@ fn messages() -> Panel {
 fn stages() -> Panel {
     const STAGE: [&str; 2] = ["pipeline", "deal_stage"];
     let key = |label, name, width| Key { label, name, width, visible: true, value_names: Vec::new(), link_title: None };
-    let open = || of_managers(Metric::Open).deduplicated().sum(&STAGE);
-    let overdue = || of_managers(Metric::Overdue).deduplicated().sum(&STAGE).or_zero_for(open());
+    let open = || of_managers("open_entities").deduplicated().sum(&STAGE);
+    let overdue = || of_managers("overdue_entities").deduplicated().sum(&STAGE).or_zero_for(open());
     Panel {
         title: ["Where deals are stuck", "Где застревают сделки"],
         description: [
@@ -597,7 +607,7 @@ fn stages() -> Panel {
 
 fn terms() -> Panel {
     let norm = norm(Metric::NormAtMostShare, Rule::SpecialTermsFrequent).in_window().deduplicated();
-    let special = || of_managers(Metric::SpecialTerms).deduplicated();
+    let special = || of_managers("special_terms_ratio").deduplicated();
     let plain = |name, unit, of| field(name, unit, Coloring::Plain, of_managers(of).deduplicated());
     Panel {
         title: ["Special terms", "Особые условия"],
@@ -613,9 +623,9 @@ fn terms() -> Panel {
             vec![
                 field(["Special", "Особые"], Unit::Ratio, Coloring::RatioBar, special()),
                 field(["Of the norm", "От нормы"], Unit::Ratio, Coloring::AtMost, special().divided_by(norm)),
-                plain(["Deals", "Сделок"], Unit::Count, Metric::TermsOffered),
-                plain(["With special terms", "Из них с особыми"], Unit::Count, Metric::TermsSpecial),
-                plain(["Mean discount", "Средняя скидка"], Unit::Ratio, Metric::DiscountMean),
+                plain(["Deals", "Сделок"], Unit::Count, "terms_offered"),
+                plain(["With special terms", "Из них с особыми"], Unit::Count, "terms_special"),
+                plain(["Mean discount", "Средняя скидка"], Unit::Ratio, "discount_mean_ratio"),
             ],
             0,
         ),
@@ -624,7 +634,7 @@ fn terms() -> Panel {
 
 fn quality() -> Panel {
     let norm = norm(Metric::NormScore, Rule::QualityLow).in_window().deduplicated();
-    let score = || of_managers(Metric::ReviewScore).deduplicated();
+    let score = || of_managers("review_mean_score").deduplicated();
     let plain = |name, unit, of| field(name, unit, Coloring::Plain, of_managers(of).deduplicated());
     Panel {
         title: ["Quality of calls and messages", "Качество разговоров и переписки"],
@@ -638,11 +648,11 @@ fn quality() -> Panel {
         height: 9,
         body: manager_table(
             vec![
-                plain(["Score", "Оценка"], Unit::Score, Metric::ReviewScore),
+                plain(["Score", "Оценка"], Unit::Score, "review_mean_score"),
                 field(["Of the norm", "От нормы"], Unit::Ratio, Coloring::AtLeast, score().divided_by(norm)),
-                plain(["Reviews", "Проверок"], Unit::Count, Metric::Reviews),
-                plain(["Failures", "Неудач"], Unit::Count, Metric::ReviewFailures),
-                plain(["Successes", "Удач"], Unit::Count, Metric::ReviewSuccesses),
+                plain(["Reviews", "Проверок"], Unit::Count, "reviews"),
+                plain(["Failures", "Неудач"], Unit::Count, "review_failures"),
+                plain(["Successes", "Удач"], Unit::Count, "review_successes"),
             ],
             3,
         ),
@@ -692,7 +702,7 @@ fn trends() -> Vec<Panel> {
             Unit::Count,
             true,
             MANAGER,
-            of_managers(Metric::OpenAlerts).deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting()),
+            of_managers("open_alerts").deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting()),
         ),
         curve(
             ["Responded in time", "Ответы вовремя"],
@@ -704,7 +714,7 @@ fn trends() -> Vec<Panel> {
             Unit::Ratio,
             false,
             MANAGER,
-            of_managers(Metric::WithinNorm).deduplicated(),
+            of_managers("first_response_within_norm_ratio").deduplicated(),
         ),
         median,
         curve(
@@ -716,7 +726,7 @@ fn trends() -> Vec<Panel> {
             Unit::Count,
             true,
             MANAGER,
-            of_managers(Metric::LeadsReceived).deduplicated(),
+            of_managers("leads_received").deduplicated(),
         ),
         curve(
             ["Conversion of departments", "Конверсия отделов"],
@@ -728,7 +738,7 @@ fn trends() -> Vec<Panel> {
             Unit::Ratio,
             false,
             ["{{department}}", "{{department}}"],
-            converted(of_departments(Metric::LeadConversion)),
+            converted(of_departments("lead_conversion_ratio")),
         ),
     ]
 }

@@ -52,8 +52,8 @@ fn variables() -> Vec<Variable> {
             multiple: false,
             selected: None,
         },
-        ask("job", ["Job", "Задание"], values(Metric::Build, Level::Tenant, "job", &[])),
-        ask("instance", ["Process", "Процесс"], values(Metric::Build, Level::Tenant, "instance", &of_job)),
+        ask("job", ["Job", "Задание"], values(Metric::Build.family(), Level::Tenant, "job", &[])),
+        ask("instance", ["Process", "Процесс"], values(Metric::Build.family(), Level::Tenant, "instance", &of_job)),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! Builds the PromQL queries of boards from the enum of metrics. A query knows the labels of its result, so that an
+//! Builds the PromQL queries of boards from the metric families. A query knows the labels of its result, so that an
 //! unknown metric, or a matcher or join on a label that does not exist, fails here and not in Grafana.
 
 use funnelwatch::domain::rule::Rule;
-use funnelwatch::telemetry::metric::{Level, Metric, MetricGroup, MetricKind};
+use funnelwatch::telemetry::metric::{Family, Level, Metric, MetricGroup, MetricKind};
 
 /// Labels that Prometheus adds to the series of a process.
 const TARGET: [&str; 2] = ["job", "instance"];
@@ -21,42 +21,47 @@ pub(crate) struct Series {
 }
 
 /// A figure of each manager.
-pub(crate) fn of_managers(metric: Metric) -> Series {
-    Series::figure(metric, Level::Manager)
+pub(crate) fn of_managers(name: &str) -> Series {
+    Series::figure(figure(name), Level::Manager)
 }
 
 /// A figure of each department.
-pub(crate) fn of_departments(metric: Metric) -> Series {
-    Series::figure(metric, Level::Department)
+pub(crate) fn of_departments(name: &str) -> Series {
+    Series::figure(figure(name), Level::Department)
 }
 
 /// A figure of the company.
-pub(crate) fn of_tenant(metric: Metric) -> Series {
-    Series::figure(metric, Level::Tenant)
+pub(crate) fn of_tenant(name: &str) -> Series {
+    Series::figure(figure(name), Level::Tenant)
 }
 
 /// A norm of a rule.
 pub(crate) fn norm(metric: Metric, rule: Rule) -> Series {
-    assert_eq!(metric.group(), MetricGroup::Norm, "{metric:?} is not a norm");
-    Series::figure(metric, Level::Department).with_label("rule", rule.name())
+    assert_eq!(metric.family().group, MetricGroup::Norm, "{metric:?} is not a norm");
+    Series::figure(metric.family(), Level::Department).with_label("rule", rule.name())
 }
 
 /// A metric of the processor.
 pub(crate) fn of_processor(metric: Metric) -> Series {
-    assert_eq!(metric.group(), MetricGroup::Processor, "{metric:?} is not a metric of the processor");
-    Series::of_process(metric.name(Level::Tenant), metric.kind(), metric.all_labels(Level::Tenant))
+    let family = metric.family();
+    assert_eq!(family.group, MetricGroup::Processor, "{metric:?} is not a metric of the processor");
+    Series::of_process(family.name(Level::Tenant), family.kind, family.all_labels(Level::Tenant))
+}
+
+/// The family of a figure.
+pub(crate) fn figure(name: &str) -> &'static Family {
+    Family::figures().find(|family| family.stem == name).unwrap_or_else(|| panic!("unknown figure {name}"))
 }
 
 impl Series {
-    fn figure(metric: Metric, level: Level) -> Self {
-        assert_ne!(metric.group(), MetricGroup::Processor, "{metric:?} is a metric of the processor");
-        let free = metric.all_labels(level);
-        let mut series = Self { name: metric.name(level), kind: metric.kind(), matchers: Vec::new(), free };
+    fn figure(family: &Family, level: Level) -> Self {
+        let free = family.all_labels(level);
+        let mut series = Self { name: family.name(level), kind: family.kind, matchers: Vec::new(), free };
         for scope in level.labels().iter().filter(|label| **label != "tenant") {
             series.matchers.push(format!("{scope}=~\"${scope}\""));
         }
         series = series.with_label("tenant", "$tenant");
-        if metric.group() == MetricGroup::Window { series.in_window() } else { series }
+        if family.group == MetricGroup::Window { series.in_window() } else { series }
     }
 
     /// Restricts the series to the selected window.
@@ -260,13 +265,13 @@ impl Expr {
 }
 
 /// The query of a variable: the values of a label of a metric, in the series that match.
-pub(crate) fn values(metric: Metric, level: Level, label: &str, matchers: &[&str]) -> String {
-    let labels = [&TARGET, metric.all_labels(level).as_slice()].concat();
+pub(crate) fn values(family: &Family, level: Level, label: &str, matchers: &[&str]) -> String {
+    let labels = [&TARGET, family.all_labels(level).as_slice()].concat();
     for matcher in matchers.iter().filter_map(|matcher| matcher.split(['=', '~']).next()).chain([label]) {
-        assert!(labels.contains(&matcher), "{metric:?} has no label {matcher}");
+        assert!(labels.contains(&matcher), "{} has no label {matcher}", family.stem);
     }
     let matchers = if matchers.is_empty() { String::new() } else { format!("{{{}}}", matchers.join(",")) };
-    format!("label_values({}{matchers}, {label})", metric.name(level))
+    format!("label_values({}{matchers}, {label})", family.name(level))
 }
 
 /// Whether each closing parenthesis of a text has an opening one before it.

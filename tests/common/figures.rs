@@ -121,21 +121,16 @@ impl SeriesBuilder {
     }
 
     fn row(&mut self, row: &Value) {
+        // Every plain number is exported under its key.
+        each(row, |key, value| self.add(key, &[], value));
         if row["window"] == "now" {
-            for name in ["awaiting_first_response", "unreturned_calls", "unanswered_messages"] {
-                self.add(name, &[], &row[name]);
+            if row["oldest_wait_seconds"].is_null() {
+                self.add("oldest_wait_seconds", &[], &0.into());
             }
-            let oldest = row["oldest_wait_seconds"].as_f64().unwrap_or_default();
-            self.add("oldest_wait_seconds", &[], &oldest.into());
             self.by_stage("open_entities", &row["open"]);
             self.by_stage("overdue_entities", &row["overdue"]);
             self.by_rule("open_alerts", &row["open_alerts"]);
             return;
-        }
-        let counts =
-            ["leads_received", "leads_disqualified", "talk_seconds", "meetings", "touches", "deals_won", "deals_lost"];
-        for name in counts {
-            self.add(name, &[], &row[name]);
         }
         for basis in ["cohort", "closed"] {
             self.ratio("lead_conversion", &[("basis", basis)], &row["lead_conversion"][basis]);

@@ -1,5 +1,5 @@
 //! Generates the Grafana boards and checks them. Each is declared once, with English and Russian texts side by side
-//! and queries built from the enum of metrics. `UPDATE_DOCS=1 cargo test --test outputs boards` writes them to
+//! and queries built from the metric families. `UPDATE_DOCS=1 cargo test --test outputs boards` writes them to
 //! `k8s/boards`; without `UPDATE_DOCS` the test fails if the files differ. `tests/boards/check` validates the files
 //! against Grafana's schema.
 
@@ -15,7 +15,7 @@ mod promql;
 mod words;
 
 use board::Board;
-use funnelwatch::telemetry::metric::{Metric, MetricKind};
+use funnelwatch::telemetry::metric::{Family, MetricKind};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -202,14 +202,14 @@ fn every_panel_has_a_description() {
 
 #[test]
 fn queries_use_existing_metrics() {
-    let series_names = |metric: &Metric| {
-        let names = metric.names().map(|(_, name)| name);
-        match metric.kind() {
+    let series_names = |family: &Family| {
+        let names = family.names().map(|(_, name)| name);
+        match family.kind {
             MetricKind::Histogram => names.map(|name| format!("{name}_bucket")).collect::<Vec<_>>(),
             MetricKind::Gauge | MetricKind::Counter => names.collect(),
         }
     };
-    let mut known: BTreeSet<String> = Metric::ALL.iter().flat_map(series_names).collect();
+    let mut known: BTreeSet<String> = Family::all().iter().flat_map(series_names).collect();
     known.extend(processor::FOREIGN.map(str::to_owned));
     for (name, board) in files() {
         for query in queries(&board) {
@@ -271,19 +271,19 @@ mod rejected {
     #[test]
     #[should_panic(expected = "has no free label clock")]
     fn matcher_on_an_unknown_label() {
-        let _ = of_managers(Metric::Awaiting).with_label("clock", "wall");
+        let _ = of_managers("awaiting_first_response").with_label("clock", "wall");
     }
 
     #[test]
     #[should_panic(expected = "has no label rule")]
     fn sum_by_an_unknown_label() {
-        let _ = of_managers(Metric::Awaiting).deduplicated().sum(&["rule"]);
+        let _ = of_managers("awaiting_first_response").deduplicated().sum(&["rule"]);
     }
 
     #[test]
     #[should_panic(expected = "has no label clock")]
     fn join_on_an_unknown_label() {
-        let _ = of_managers(Metric::Awaiting)
+        let _ = of_managers("awaiting_first_response")
             .deduplicated()
             .divided_by(norm(Metric::NormWithin, Rule::Neglected).deduplicated());
     }
@@ -291,6 +291,6 @@ mod rejected {
     #[test]
     #[should_panic(expected = "is not a counter")]
     fn rate_of_a_gauge() {
-        let _ = of_managers(Metric::Awaiting).rate();
+        let _ = of_managers("awaiting_first_response").rate();
     }
 }

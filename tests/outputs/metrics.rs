@@ -14,7 +14,6 @@ use funnelwatch::domain::source::Source;
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
-use funnelwatch::telemetry::metric::Metric;
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +93,7 @@ fn manager_series_follow_the_selection() {
     let live_state = live_state();
     let selection = Selection {
         manager_windows: Some(vec!["24h".into()]),
-        manager_metrics: Some(vec![Metric::Touches, Metric::OpenAlerts]),
+        manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),
         ..ALL
     };
     let all = series_of_rows(&rows(&live_state));

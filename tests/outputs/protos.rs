@@ -1,6 +1,8 @@
 //! The numbers and types of all protobuf fields and enum values only grow: what was published in a topic or stored in the
 //! state topic must stay readable. `tests/outputs/protos.txt` pins them; `UPDATE_DOCS=1` adds new ones.
 
+use funnelwatch::domain::figures::statistics::{Quantiles, Ratio};
+use funnelwatch::domain::figures::table::{Field, Figure, FigureValue, Kind, NOW, WINDOW};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -49,6 +51,62 @@ fn fields_only_grow() {
     } else {
         assert!(added.is_empty(), "not pinned yet, UPDATE_DOCS=1 adds them: {added:#?}");
     }
+}
+
+/// The fields that the table of figures requires: messages with their fields. The proto file determines the message of a
+/// group.
+fn fields_of_figures<F: Default>(table: &[Figure<F>], found: &BTreeSet<String>, into: &mut BTreeSet<String>) {
+    for (figure, part) in table.iter().flat_map(|figure| figure.values.iter().map(move |part| (figure, part))) {
+        let [groups @ .., (key, tag)] = part.path else { continue };
+        let mut message = "MetricRow";
+        for (group, tag) in groups {
+            let line = found.iter().find_map(|line| line.strip_prefix(&format!("alert.proto MetricRow.{group} ")));
+            message = line.and_then(|line| line.split(' ').next()).unwrap_or_else(|| panic!("no message for {group}"));
+            into.insert(format!("alert.proto MetricRow.{group} {message} = {tag}"));
+        }
+        let scalar = scalar(&(part.value)(&F::default()));
+        let kind = match (figure.labels.len() - part.labels.len(), figure.kind) {
+            (0, Kind::Share(..)) => "Ratio",
+            (0, Kind::Lags) => "Quantiles",
+            (0, Kind::Plain(_)) => scalar,
+            (1, Kind::Plain(_)) => "map<string, int64>",
+            (2, Kind::Plain(_)) => "map<string, StageCounts>",
+            (2, Kind::Share(..)) => "map<string, StageRatios>",
+            other => panic!("{key}: no message for {other:?}"),
+        };
+        into.insert(format!("alert.proto {message}.{key} {kind} = {tag}"));
+    }
+}
+
+fn scalar(value: &FigureValue<'_>) -> &'static str {
+    match value {
+        FigureValue::Number(_) => "double",
+        FigureValue::Optional(_) => "optional double",
+        _ => "int64",
+    }
+}
+
+#[test]
+fn metric_rows_have_the_fields_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/funnelwatch/v1/alert.proto");
+    let found = fields("alert.proto", &fs::read_to_string(path).expect("a proto"));
+    let envelope =
+        ["tenant_id string = 1", "subject string = 2", "window string = 3", "at google.protobuf.Timestamp = 4"];
+    let mut wanted: BTreeSet<String> = envelope.map(|field| format!("alert.proto MetricRow.{field}")).into();
+    fields_of_figures(WINDOW, &found, &mut wanted);
+    fields_of_figures(NOW, &found, &mut wanted);
+    let mut statistics = |message, fields: &[Field<'_>]| {
+        let line = |(key, tag, value): &Field<'_>| format!("alert.proto {message}.{key} {} = {tag}", scalar(value));
+        wanted.extend(fields.iter().map(line));
+    };
+    statistics("Ratio", &Ratio::default().fields());
+    statistics("Quantiles", &Quantiles::default().fields());
+    wanted.insert("alert.proto StageCounts.stages map<string, int64> = 1".into());
+    wanted.insert("alert.proto StageRatios.stages map<string, Ratio> = 1".into());
+    let message = |line: &str| line.split(['.', ' ']).nth(2).map(str::to_owned);
+    let messages: BTreeSet<_> = wanted.iter().map(|line| message(line)).collect();
+    let found: BTreeSet<_> = found.into_iter().filter(|line| messages.contains(&message(line))).collect();
+    assert_eq!(found, wanted);
 }
 
 #[test]

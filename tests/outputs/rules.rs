@@ -7,7 +7,7 @@
 #[path = "../rules/promql.rs"]
 mod promql;
 
-use funnelwatch::telemetry::metric::{Metric, MetricKind};
+use funnelwatch::telemetry::metric::{Family, MetricKind};
 use promql::{RULES, list, names, read, rules, text, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,10 +36,10 @@ const TARGET: [&str; 3] = ["job", "instance", "pod"];
 /// All exported series with their labels, without those of targets.
 fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let mut all = BTreeMap::new();
-    for metric in Metric::ALL {
-        for (level, name) in metric.names() {
-            let labels: BTreeSet<String> = metric.all_labels(level).into_iter().map(str::to_owned).collect();
-            if metric.kind() == MetricKind::Histogram {
+    for family in Family::all() {
+        for (level, name) in family.names() {
+            let labels: BTreeSet<String> = family.all_labels(level).into_iter().map(str::to_owned).collect();
+            if family.kind == MetricKind::Histogram {
                 let with_bounds = labels.iter().cloned().chain(["le".to_owned()]).collect();
                 all.insert(format!("{name}_bucket"), with_bounds);
                 all.insert(format!("{name}_sum"), labels.clone());
@@ -140,7 +140,7 @@ fn every_alert_has_a_runbook_and_annotations() {
 #[test]
 fn runbooks_use_existing_metrics() {
     let mut known: BTreeSet<String> = exported().into_keys().collect();
-    known.extend(Metric::ALL.iter().flat_map(|metric| metric.names()).map(|(_, name)| name));
+    known.extend(Family::all().iter().flat_map(Family::names).map(|(_, name)| name));
     known.extend(rules().into_iter().map(|rule| rule.name));
     let page = read(RUNBOOKS);
     let words = page.split(|letter: char| !letter.is_alphanumeric() && !"_:".contains(letter));

@@ -4,7 +4,7 @@
 use super::demo::{get, lint};
 use super::fixture::{PATIENCE, report, until, variable};
 use crate::promql::{Selector, names, path, rules};
-use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
+use funnelwatch::telemetry::metric::{Family, Level, MetricKind};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -333,9 +333,9 @@ fn metric_problems() -> Vec<String> {
     let present: BTreeSet<String> =
         label_values("__name__", Some(r#"{job="funnelwatch"}"#)).expect("names").into_iter().collect();
     let mut problems = Vec::new();
-    for metric in Metric::ALL {
-        for (_, name) in metric.names() {
-            let series = if metric.kind() == MetricKind::Histogram { format!("{name}_bucket") } else { name };
+    for family in Family::all() {
+        for (_, name) in family.names() {
+            let series = if family.kind == MetricKind::Histogram { format!("{name}_bucket") } else { name };
             if !present.contains(&series) && !not_in_demo(&series) {
                 problems.push(format!("the demo does not export {series}"));
             }

@@ -1,6 +1,7 @@
 //! Writes the JSON responses of `/api/v1`: tenants, metric rows, alerts and errors.
 
-use super::output::{encode_alert, encode_row};
+use super::output::encode_alert;
+use super::row::encode_row;
 use super::write::object;
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;

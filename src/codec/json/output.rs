@@ -1,10 +1,9 @@
-//! Writes alerts, alert changes between norms, review requests and metric rows as JSON. Owns the keys, their order, and
-//! which absent values are `null` and which are omitted.
+//! Writes alerts, alert changes between norms and review requests as JSON. Owns the keys, their order, and which absent
+//! values are omitted.
 
 use super::write::{Object, object};
 use crate::codec::names::Name;
 use crate::domain::alert::{Alert, Value, Values};
-use crate::domain::figures::row::{ByStage, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, WindowFigures};
 use crate::domain::review::{Medium, ReviewRequest};
 
 /// Writes an alert as one JSON object with its human-readable message.
@@ -112,120 +111,6 @@ pub fn encode_review(request: &ReviewRequest, out: &mut Vec<u8>) {
             object.text("outcome", about.ending.name());
             object.maybe("pipeline_id", about.pipeline.as_ref().map(|id| id.as_str()));
             object.maybe("stage_id", about.stage.as_ref().map(|id| id.as_str()));
-        }
-    });
-}
-
-/// Writes a metric row as one JSON object.
-pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
-    object(out, |object| {
-        object.text("tenant_id", row.tenant.as_str());
-        object.text("subject", &row.subject.to_string());
-        object.text("window", &row.figures.window());
-        object.plain("at", row.at);
-        match &row.figures {
-            Figures::Window(_, figures) => window(object, figures),
-            Figures::Now(figures) => now(object, figures),
-        }
-    });
-}
-
-fn window(object: &mut Object<'_>, figures: &WindowFigures) {
-    object.bare("leads_received", figures.leads_received);
-    object.bare("leads_disqualified", figures.leads_disqualified);
-    conversion(object, "lead_conversion", figures.lead_conversion);
-    object.object("stage_conversion", |object| {
-        for (pipeline, stages) in &figures.stage_conversion {
-            object.object(pipeline.as_str(), |object| {
-                stages.iter().for_each(|(stage, value)| ratio(object, stage.as_str(), *value));
-            });
-        }
-    });
-    conversion(object, "win_rate", figures.win_rate);
-    object.object("first_response", |object| {
-        quantiles(object, "wall", figures.first_response_wall);
-        quantiles(object, "business", figures.first_response_business);
-        ratio(object, "within_norm", figures.first_response_within_norm);
-    });
-    quantiles(object, "call_back", figures.call_back);
-    quantiles(object, "reply", figures.reply);
-    object.object("calls", |object| {
-        object.bare("inbound_answered", figures.calls.inbound_answered);
-        object.bare("inbound_missed", figures.calls.inbound_missed);
-        object.bare("outbound_answered", figures.calls.outbound_answered);
-        object.bare("outbound_unanswered", figures.calls.outbound_unanswered);
-    });
-    object.number("talk_seconds", figures.talk_seconds);
-    object.object("messages", |object| {
-        counts(object, "sent", figures.messages_sent.iter().map(|(channel, count)| (channel.name(), count)));
-        counts(object, "received", figures.messages_received.iter().map(|(channel, count)| (channel.name(), count)));
-    });
-    object.bare("meetings", figures.meetings);
-    object.bare("touches", figures.touches);
-    object.bare("deals_won", figures.deals_won);
-    object.bare("deals_lost", figures.deals_lost);
-    counts(object, "amount_won", figures.amount_won.iter().map(|(currency, minor)| (currency.as_str(), minor)));
-    object.object("terms", |object| {
-        object.bare("offered", figures.terms.offered);
-        object.bare("special", figures.terms.special);
-        object.nullable("mean_discount_percent", figures.terms.mean_discount_percent);
-    });
-    object.object("reviews", |object| {
-        object.bare("n", figures.reviews.n);
-        object.nullable("mean_score", figures.reviews.mean_score);
-        object.bare("successes", figures.reviews.successes);
-        object.bare("failures", figures.reviews.failures);
-    });
-    counts(object, "violations", figures.violations.iter().map(|(rule, count)| (rule.name(), count)));
-}
-
-fn now(object: &mut Object<'_>, figures: &NowFigures) {
-    object.bare("awaiting_first_response", figures.awaiting_first_response);
-    object.nullable("oldest_wait_seconds", figures.oldest_wait_seconds);
-    by_stage(object, "open", &figures.open);
-    by_stage(object, "overdue", &figures.overdue);
-    counts(object, "open_alerts", figures.open_alerts.iter().map(|(rule, count)| (rule.name(), count)));
-    object.bare("unreturned_calls", figures.unreturned_calls);
-    object.bare("unanswered_messages", figures.unanswered_messages);
-}
-
-fn conversion(object: &mut Object<'_>, key: &str, conversion: Conversion) {
-    object.object(key, |object| {
-        ratio(object, "cohort", conversion.cohort);
-        ratio(object, "closed", conversion.closed);
-    });
-}
-
-fn ratio(object: &mut Object<'_>, key: &str, ratio: Ratio) {
-    let (lower, upper) = ratio.bounds().unzip();
-    object.object(key, |object| {
-        object.bare("n", ratio.n);
-        object.bare("k", ratio.k);
-        object.nullable("ratio", ratio.ratio());
-        object.nullable("lower", lower);
-        object.nullable("upper", upper);
-    });
-}
-
-fn quantiles(object: &mut Object<'_>, key: &str, lags: Quantiles) {
-    let known = |seconds| (lags.n > 0).then_some(seconds);
-    object.object(key, |object| {
-        object.bare("n", lags.n);
-        object.nullable("mean_seconds", known(lags.mean_seconds));
-        object.nullable("p50_seconds", known(lags.p50_seconds));
-        object.nullable("p90_seconds", known(lags.p90_seconds));
-        object.nullable("p99_seconds", known(lags.p99_seconds));
-    });
-}
-
-fn counts<'a>(object: &mut Object<'_>, key: &str, counts: impl Iterator<Item = (&'a str, &'a i64)>) {
-    object.object(key, |object| counts.for_each(|(key, count)| object.bare(key, count)));
-}
-
-fn by_stage(object: &mut Object<'_>, key: &str, pipelines: &ByStage) {
-    object.object(key, |object| {
-        for (pipeline, stages) in pipelines {
-            counts(object, pipeline.as_str(), stages.iter().map(|(stage, count)| (stage.as_str(), count)));
         }
     });
 }

@@ -7,9 +7,9 @@ use crate::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Message,
     Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
-use crate::domain::figures::row::{
-    Calls, Conversion, Figures, NowFigures, Quantiles, Ratio, Row, Subject, WindowFigures,
-};
+use crate::domain::figures::row::{Figures, Row, Subject};
+use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
+use crate::domain::figures::table::{Calls, NowFigures, WindowFigures};
 use crate::domain::id::{EntityId, PipelineId};
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::rule::Rule;

@@ -7,7 +7,8 @@
 use crate::domain::effect::{Fact, Measure};
 use crate::domain::event::{Channel, Direction, Verdict};
 use crate::domain::figures::histogram::Histogram;
-use crate::domain::figures::row::{Calls, Conversion, Quantiles, Ratio, Reviews, WindowFigures};
+use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
+use crate::domain::figures::table::{Calls, Reviews, WindowFigures};
 use crate::domain::norms::Clock;
 use crate::domain::rule::Rule;
 use crate::domain::time::window::Window;

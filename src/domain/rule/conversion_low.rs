@@ -4,7 +4,7 @@
 //! ends when the share itself is back at the norm. The norm is a share, or a part of the department's share at that
 //! instant. A department without leads has the share 0; none of its managers has a sample then.
 
-use crate::domain::figures::row::Ratio;
+use crate::domain::figures::statistics::Ratio;
 use crate::domain::figures::window::WindowSample;
 use crate::domain::norms::Params;
 use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Parameter, Wording};

@@ -3,7 +3,7 @@
 use crate::domain::alert::Values;
 use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
-use crate::domain::figures::row::Ratio;
+use crate::domain::figures::statistics::Ratio;
 use crate::domain::figures::window::WindowSample;
 use crate::domain::id::StageId;
 use crate::domain::journey::Journey;

@@ -14,7 +14,7 @@
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::effect::{Fact, ManagerIx, Measure};
-use crate::domain::figures::row::{Conversion, Ratio};
+use crate::domain::figures::statistics::{Conversion, Ratio};
 use crate::domain::figures::window::WindowSample;
 use crate::domain::id::{DepartmentId, TenantId};
 use crate::domain::norms::{Norms, Params, Scope, ScopeQuery};

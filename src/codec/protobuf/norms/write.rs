@@ -3,7 +3,7 @@
 
 use crate::codec::names::Name;
 use crate::codec::proto::{self, norms as stored};
-use crate::codec::protobuf::{output::keyed, write::texts};
+use crate::codec::protobuf::write::texts;
 use crate::domain::alert::Severity;
 use crate::domain::norms::{
     Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
@@ -12,6 +12,7 @@ use crate::domain::norms::{
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
 use crate::domain::time::window::Window;
+use std::collections::BTreeMap;
 
 /// Converts norms to their stored form.
 pub(super) fn norms(norms: &Norms) -> proto::Norms {
@@ -178,4 +179,9 @@ fn text(value: &Option<impl ToString>) -> Option<String> {
 
 fn names(values: &[impl Name]) -> stored::Names {
     stored::Names { names: values.iter().map(|value| value.wire_name().into()).collect() }
+}
+
+/// Converts a map to one with string keys.
+fn keyed<K: ToString, V, W>(map: &BTreeMap<K, V>, value: impl Fn(&V) -> W) -> BTreeMap<String, W> {
+    map.iter().map(|(key, item)| (key.to_string(), value(item))).collect()
 }

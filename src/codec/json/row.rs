@@ -1,0 +1,34 @@
+//! Writes metric rows as JSON: the fields of the table of figures, in its order.
+
+use super::write::{Object, object};
+use crate::domain::figures::row::Row;
+use crate::domain::figures::table::{Field, FigureValue};
+
+/// Writes a metric row as one JSON object.
+pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
+    object(out, |object| {
+        object.text("tenant_id", row.tenant.as_str());
+        object.text("subject", &row.subject.to_string());
+        object.text("window", &row.figures.window());
+        object.plain("at", row.at);
+        fields(object, &row.figures.fields());
+    });
+}
+
+fn fields(object: &mut Object<'_>, fields: &[Field<'_>]) {
+    fields.iter().for_each(|(key, _, found)| value(object, key, found));
+}
+
+fn value(object: &mut Object<'_>, key: &str, found: &FigureValue<'_>) {
+    match found {
+        FigureValue::Count(n) => object.bare(key, n),
+        FigureValue::Number(number) => object.number(key, *number),
+        FigureValue::Optional(number) => object.nullable(key, *number),
+        FigureValue::Share(share) => object.object(key, |object| fields(object, &share.fields())),
+        FigureValue::Lags(lags) => object.object(key, |object| fields(object, &lags.fields())),
+        FigureValue::Group(group) => object.object(key, |object| fields(object, group)),
+        FigureValue::Map(entries) => object.object(key, |object| {
+            entries.iter().for_each(|(name, found)| value(object, name, found));
+        }),
+    }
+}
