@@ -7,7 +7,8 @@
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{Effect, ManagerIx, Measure};
+use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::figures::pane::Measure;
 use crate::domain::id::EntityId;
 use crate::domain::norms::{Clock, Length, Params, Scope};
 use crate::domain::rule::Rule;

@@ -7,7 +7,8 @@
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::effect::ManagerIx;
+use crate::domain::figures::pane::Measure;
 use crate::domain::id::{MessageId, ThreadId};
 use crate::domain::journey::Journey;
 use crate::domain::lifecycle::{State, Violation, ViolationContext};

@@ -9,10 +9,12 @@ mod window_evaluator;
 mod window_violation;
 
 use crate::domain::alert::Alert;
-use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, Measure, Percent, StageDeclaration};
+use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, StageDeclaration};
+use crate::domain::figures::pane::PaneAggregate;
+use crate::domain::figures::pane::{Measure, Percent};
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::{ByStage, NowFigures, Terms, WindowFigures};
-use crate::domain::figures::window::{PaneAggregate, SlidingWindow};
+use crate::domain::figures::window::SlidingWindow;
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::norms::Norms;
 use crate::domain::rule::Rule;

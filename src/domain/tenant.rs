@@ -17,11 +17,12 @@ mod sampler;
 use crate::domain::change::Act;
 use crate::domain::context::people::ManagerRecord;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{Effect, ManagerIx, Measure, Percent};
+use crate::domain::effect::{Effect, ManagerIx};
 use crate::domain::event::{
     ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
     StageChanged, TermsOffered,
 };
+use crate::domain::figures::pane::{Measure, Percent};
 use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, StageId, TenantId, ThreadId};
 use crate::domain::identity;
 use crate::domain::journey::Journey;

@@ -1,6 +1,7 @@
 //! Owns what a journey currently counts in the figures of its manager.
 
-use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::effect::ManagerIx;
+use crate::domain::figures::pane::Measure;
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::time::Timestamp;
 

@@ -1,8 +1,8 @@
 //! Owns the facts of a journey: compares what it counts after a change with what it counted before.
 
 use crate::domain::context::TenantContext;
-use crate::domain::effect::Measure;
 use crate::domain::event::Outcome;
+use crate::domain::figures::pane::Measure;
 use crate::domain::id::EntityKind;
 use crate::domain::journey::Journey;
 use crate::domain::journey::counts::{Counted, CountedRarely};

@@ -4,7 +4,7 @@
 //! automatic messages do not. Messages on channels that the norm does not list require no answer.
 
 use crate::domain::context::Timer;
-use crate::domain::effect::Measure;
+use crate::domain::figures::pane::Measure;
 use crate::domain::pending_replies::DemandKind;
 use crate::domain::rule::Rule;
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};

@@ -4,7 +4,7 @@
 //! and gets through ends the wait as well, but that is not counted as a call-back lag.
 
 use crate::domain::context::Timer;
-use crate::domain::effect::Measure;
+use crate::domain::figures::pane::Measure;
 use crate::domain::pending_replies::DemandKind;
 use crate::domain::rule::Rule;
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};

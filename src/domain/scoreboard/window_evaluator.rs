@@ -13,7 +13,8 @@
 //! optimization.
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
-use crate::domain::effect::{Fact, ManagerIx, Measure};
+use crate::domain::effect::{Fact, ManagerIx};
+use crate::domain::figures::pane::Measure;
 use crate::domain::figures::statistics::{Conversion, Ratio};
 use crate::domain::figures::window::WindowSample;
 use crate::domain::id::{DepartmentId, TenantId};
@@ -551,9 +552,10 @@ fn schedules(norms: &Norms, tenant: &TenantId) -> Vec<WindowSchedule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effect::{Effect, ManagerUpdate, Percent};
+    use crate::domain::effect::{Effect, ManagerUpdate};
     use crate::domain::event::Verdict;
-    use crate::domain::figures::window::PaneAggregate;
+    use crate::domain::figures::pane::PaneAggregate;
+    use crate::domain::figures::pane::Percent;
     use crate::domain::id::UNKNOWN;
     use crate::domain::identity::Country;
     use crate::domain::norms::{Basis, Layer, Length, Override};

@@ -9,8 +9,9 @@
 
 use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
-use crate::domain::effect::{Effect, Fact, ManagerIx, Measure};
+use crate::domain::effect::{Effect, Fact, ManagerIx};
 use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
+use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity;
 use crate::domain::journey::Journey;

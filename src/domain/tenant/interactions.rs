@@ -5,8 +5,9 @@
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::TenantContext;
-use crate::domain::effect::{ManagerIx, Measure};
+use crate::domain::effect::ManagerIx;
 use crate::domain::event::{Call, CallEnd, CallOutcome, Direction, Message};
+use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ThreadId};
 use crate::domain::identity;
 use crate::domain::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};

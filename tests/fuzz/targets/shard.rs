@@ -8,7 +8,8 @@ use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config::parse_norms;
 use funnelwatch::domain::alert::{Alert, Status, alert_id};
-use funnelwatch::domain::effect::{Effect, Fact, Measure};
+use funnelwatch::domain::effect::{Effect, Fact};
+use funnelwatch::domain::figures::pane::Measure;
 use funnelwatch::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
     Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,

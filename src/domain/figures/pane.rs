@@ -1,0 +1,373 @@
+//! Owns what is counted: the measures of facts, and the counters of a pane or a whole window.
+
+use crate::domain::event::{Channel, Direction, Verdict};
+use crate::domain::figures::histogram::Histogram;
+use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
+use crate::domain::figures::table::{Calls, Reviews, WindowFigures};
+use crate::domain::norms::Clock;
+use crate::domain::rule::Rule;
+use crate::domain::time::Span;
+use std::collections::BTreeMap;
+
+/// What a fact counts. The measures after `Violation` describe current state: the sum of their facts is the current value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// A lead, dated at its creation.
+    LeadReceived,
+    /// A lead that became a deal, dated at its creation.
+    LeadConverted,
+    /// A lead closed as converted, dated at the closing.
+    LeadClosedConverted,
+    /// A lead closed as disqualified, dated at the closing.
+    LeadDisqualified,
+    /// A deal, dated at its creation.
+    DealReceived,
+    /// A won deal, dated at its creation.
+    DealConverted,
+    /// A deal that first reached this stage or a later one, dated at that instant.
+    StageReached(u32),
+    /// One of these deals that also reached the next stage, or was won.
+    StagePassed(u32),
+    /// A won deal, dated at the closing.
+    DealWon,
+    /// A lost deal, dated at the closing.
+    DealLost,
+    /// The amount of a won deal, dated at the closing.
+    AmountWon {
+        /// Index of the currency.
+        currency: u32,
+        /// Amount in minor units.
+        minor: i64,
+    },
+    /// A first response, with its lag on both clocks.
+    FirstResponse {
+        /// On the wall clock.
+        wall: Span,
+        /// In working time.
+        business: Span,
+    },
+    /// A lead judged by its response norm.
+    FirstResponseJudged {
+        /// Whether it was answered by the deadline.
+        within: bool,
+    },
+    /// A returned call, with its lag.
+    CallBack(Span),
+    /// An answer to a message, with its lag.
+    Reply(Span),
+    /// A call.
+    Call {
+        /// Inbound or outbound.
+        direction: Direction,
+        /// Whether it was a conversation.
+        answered: bool,
+    },
+    /// Talk time.
+    Talk(Span),
+    /// A message sent.
+    MessageSent(Channel),
+    /// A message received.
+    MessageReceived(Channel),
+    /// A meeting.
+    Meeting,
+    /// A touch.
+    Touch,
+    /// Terms offered.
+    Terms {
+        /// Index of the deal's journey.
+        deal: u32,
+        /// Whether the terms are special.
+        special: bool,
+        /// The discount, 0 if none was offered.
+        discount: Percent,
+    },
+    /// A review.
+    Review {
+        /// Score in millionths, so that sums stay exact.
+        score_micros: i64,
+        /// Success, failure or neither.
+        verdict: Verdict,
+    },
+    /// A violation that began.
+    Violation(Rule),
+    /// An entity that waits for its first response, dated at its creation.
+    Awaiting,
+    /// An open entity, by index of its stage.
+    Open(u32),
+    /// An open deal.
+    OpenDeal,
+    /// An open entity that is overdue in its stage.
+    Overdue(u32),
+    /// An overdue deal in an early stage.
+    Stuck,
+    /// An open alert.
+    OpenAlert(Rule),
+    /// A contact with an unreturned missed call.
+    Unreturned,
+    /// A contact with an unanswered message.
+    Unanswered,
+}
+
+/// A percentage, stored as the bits of its `f64` so that facts can be compared and retracted exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u64);
+
+impl Percent {
+    /// From a value between 0 and 100.
+    pub fn new(percent: f64) -> Self {
+        Self(percent.to_bits())
+    }
+
+    /// The value, 0 to 100.
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+/// Counters of a pane; the discriminant is the index in [`PaneAggregate::counts`].
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+enum Count {
+    LeadReceived,
+    LeadConverted,
+    LeadClosedConverted,
+    LeadDisqualified,
+    DealReceived,
+    DealConverted,
+    DealWon,
+    DealLost,
+    JudgedWithin,
+    JudgedLate,
+    InboundAnswered,
+    InboundMissed,
+    OutboundAnswered,
+    OutboundUnanswered,
+    Meeting,
+    Touch,
+    Review,
+    ReviewSuccess,
+    ReviewFailure,
+    Sent,
+    Received = Self::Sent as usize + Channel::ALL.len(),
+    End = Self::Received as usize + Channel::ALL.len(),
+}
+
+/// The figures of one pane, or of a whole window.
+#[derive(Clone, Debug)]
+pub struct PaneAggregate {
+    counts: [i32; Count::End as usize],
+    /// Wraps on overflow, because everything added is subtracted again.
+    talk: Span,
+    score_micros: i64,
+    lags: Lags,
+    /// Sparse counters: amounts by currency index, violations by rule, and by stage index the deals that reached the stage
+    /// and those that passed it.
+    amounts: BTreeMap<u32, i128>,
+    violations: BTreeMap<Rule, i32>,
+    stages: BTreeMap<u32, (i32, i32)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lags {
+    wall: Histogram,
+    business: Histogram,
+    call_back: Histogram,
+    reply: Histogram,
+}
+
+impl Default for PaneAggregate {
+    fn default() -> Self {
+        Self {
+            counts: [0; Count::End as usize],
+            talk: Span::ZERO,
+            score_micros: 0,
+            lags: Lags::default(),
+            amounts: BTreeMap::new(),
+            violations: BTreeMap::new(),
+            stages: BTreeMap::new(),
+        }
+    }
+}
+
+impl PaneAggregate {
+    /// Counts a fact `times` times; facts about current state are ignored.
+    pub fn count(&mut self, measure: Measure, times: i32) {
+        let counter = match measure {
+            Measure::LeadReceived => Count::LeadReceived as usize,
+            Measure::LeadConverted => Count::LeadConverted as usize,
+            Measure::LeadClosedConverted => Count::LeadClosedConverted as usize,
+            Measure::LeadDisqualified => Count::LeadDisqualified as usize,
+            Measure::DealReceived => Count::DealReceived as usize,
+            Measure::DealConverted => Count::DealConverted as usize,
+            Measure::DealWon => Count::DealWon as usize,
+            Measure::DealLost => Count::DealLost as usize,
+            Measure::FirstResponseJudged { within: true } => Count::JudgedWithin as usize,
+            Measure::FirstResponseJudged { within: false } => Count::JudgedLate as usize,
+            Measure::Call { direction: Direction::Inbound, answered: true } => Count::InboundAnswered as usize,
+            Measure::Call { direction: Direction::Inbound, answered: false } => Count::InboundMissed as usize,
+            Measure::Call { direction: Direction::Outbound, answered: true } => Count::OutboundAnswered as usize,
+            Measure::Call { direction: Direction::Outbound, answered: false } => Count::OutboundUnanswered as usize,
+            Measure::Meeting => Count::Meeting as usize,
+            Measure::Touch => Count::Touch as usize,
+            Measure::MessageSent(channel) => Count::Sent as usize + channel as usize,
+            Measure::MessageReceived(channel) => Count::Received as usize + channel as usize,
+            Measure::Review { score_micros, verdict } => {
+                self.score_micros += score_micros * i64::from(times);
+                match verdict {
+                    Verdict::Success => self.counts[Count::ReviewSuccess as usize] += times,
+                    Verdict::Failure => self.counts[Count::ReviewFailure as usize] += times,
+                    Verdict::Neutral => {}
+                }
+                Count::Review as usize
+            }
+            Measure::Talk(span) => return self.talk.0 = self.talk.0.wrapping_add(span.0.wrapping_mul(times.into())),
+            Measure::FirstResponse { wall, business } => {
+                self.lags.wall.add(wall, i64::from(times));
+                return self.lags.business.add(business, i64::from(times));
+            }
+            Measure::CallBack(lag) => return self.lags.call_back.add(lag, i64::from(times)),
+            Measure::Reply(lag) => return self.lags.reply.add(lag, i64::from(times)),
+            Measure::AmountWon { currency, minor } => {
+                return *self.amounts.entry(currency).or_default() += i128::from(minor) * i128::from(times);
+            }
+            Measure::Violation(rule) => return *self.violations.entry(rule).or_default() += times,
+            Measure::StageReached(stage_ix) => return self.stages.entry(stage_ix).or_default().0 += times,
+            Measure::StagePassed(stage_ix) => return self.stages.entry(stage_ix).or_default().1 += times,
+            Measure::Terms { .. }
+            | Measure::Awaiting
+            | Measure::Open(_)
+            | Measure::OpenDeal
+            | Measure::Overdue(_)
+            | Measure::Stuck
+            | Measure::OpenAlert(_)
+            | Measure::Unreturned
+            | Measure::Unanswered => return,
+        };
+        self.counts[counter] += times;
+    }
+
+    /// Adds (`sign` 1) or subtracts (-1) another aggregate.
+    pub fn merge(&mut self, other: &Self, sign: i32) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += sign * theirs;
+        }
+        self.talk.0 = self.talk.0.wrapping_add(other.talk.0.wrapping_mul(sign.into()));
+        self.score_micros += other.score_micros * i64::from(sign);
+        for (mine, theirs) in [
+            (&mut self.lags.wall, &other.lags.wall),
+            (&mut self.lags.business, &other.lags.business),
+            (&mut self.lags.call_back, &other.lags.call_back),
+            (&mut self.lags.reply, &other.lags.reply),
+        ] {
+            if sign > 0 { mine.merge(theirs) } else { mine.subtract(theirs) }
+        }
+        for (currency, minor) in &other.amounts {
+            *self.amounts.entry(*currency).or_default() += minor * i128::from(sign);
+        }
+        for (rule, times) in &other.violations {
+            *self.violations.entry(*rule).or_default() += times * sign;
+        }
+        for (stage_ix, (reached, passed)) in &other.stages {
+            let mine = self.stages.entry(*stage_ix).or_default();
+            *mine = (mine.0 + sign * reached, mine.1 + sign * passed);
+        }
+    }
+
+    /// The figures of a row, except those that need more than one aggregate (names of currencies, terms, stages).
+    pub fn figures(&self) -> WindowFigures {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let share = |k: Count, n: i64| Ratio { n, k: get(k) };
+        let by_channel = |first: Count| {
+            let counts = Channel::ALL.map(|channel| (channel, self.counts[first as usize + channel as usize]));
+            counts.into_iter().filter(|(_, n)| *n != 0).map(|(channel, n)| (channel, i64::from(n))).collect()
+        };
+        WindowFigures {
+            leads_received: get(Count::LeadReceived),
+            leads_disqualified: get(Count::LeadDisqualified),
+            lead_conversion: self.lead_conversion(),
+            stage_conversion: BTreeMap::new(),
+            win_rate: Conversion {
+                cohort: share(Count::DealConverted, get(Count::DealReceived)),
+                closed: share(Count::DealWon, get(Count::DealWon) + get(Count::DealLost)),
+            },
+            first_response_wall: quantiles(&self.lags.wall),
+            first_response_business: quantiles(&self.lags.business),
+            first_response_within_norm: share(Count::JudgedWithin, get(Count::JudgedWithin) + get(Count::JudgedLate)),
+            call_back: quantiles(&self.lags.call_back),
+            reply: quantiles(&self.lags.reply),
+            calls: Calls {
+                inbound_answered: get(Count::InboundAnswered),
+                inbound_missed: get(Count::InboundMissed),
+                outbound_answered: get(Count::OutboundAnswered),
+                outbound_unanswered: get(Count::OutboundUnanswered),
+            },
+            talk_seconds: self.talk.seconds(),
+            messages_sent: by_channel(Count::Sent),
+            messages_received: by_channel(Count::Received),
+            meetings: get(Count::Meeting),
+            touches: get(Count::Touch),
+            deals_won: get(Count::DealWon),
+            deals_lost: get(Count::DealLost),
+            amount_won: BTreeMap::new(),
+            terms: Default::default(),
+            reviews: self.reviews(),
+            violations: self.violations.iter().filter(|(_, n)| **n != 0).map(|(r, n)| (*r, i64::from(*n))).collect(),
+        }
+    }
+
+    /// Leads that became deals.
+    pub fn lead_conversion(&self) -> Conversion {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let converted = get(Count::LeadClosedConverted);
+        Conversion {
+            cohort: Ratio { n: get(Count::LeadReceived), k: get(Count::LeadConverted) },
+            closed: Ratio { n: converted + get(Count::LeadDisqualified), k: converted },
+        }
+    }
+
+    /// Lags of the first responses given.
+    pub fn first_response(&self, clock: Clock) -> &Histogram {
+        match clock {
+            Clock::Wall => &self.lags.wall,
+            Clock::Business => &self.lags.business,
+        }
+    }
+
+    /// Reviews.
+    pub fn reviews(&self) -> Reviews {
+        let get = |count: Count| i64::from(self.counts[count as usize]);
+        let n = get(Count::Review);
+        Reviews {
+            n,
+            mean_score: (n > 0).then(|| self.score_micros as f64 / 1e6 / n as f64),
+            successes: get(Count::ReviewSuccess),
+            failures: get(Count::ReviewFailure),
+        }
+    }
+
+    /// Deals that reached a stage, and those of them that passed it, by stage index.
+    pub fn stages(&self) -> impl Iterator<Item = (u32, Ratio)> {
+        let reached = self.stages.iter().filter(|(_, (reached, _))| *reached != 0);
+        reached.map(|(stage_ix, (n, k))| (*stage_ix, Ratio { n: i64::from(*n), k: i64::from(*k) }))
+    }
+
+    /// Amounts won by currency index, saturated to the range of a row.
+    pub fn amounts(&self) -> impl Iterator<Item = (u32, i64)> {
+        let saturated = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
+        self.amounts
+            .iter()
+            .filter(|(_, minor)| **minor != 0)
+            .map(move |(currency, minor)| (*currency, saturated(*minor)))
+    }
+}
+
+fn quantiles(histogram: &Histogram) -> Quantiles {
+    let at = |q| histogram.quantile(q).map_or(0.0, Span::seconds);
+    Quantiles {
+        n: histogram.count(),
+        mean_seconds: histogram.mean().unwrap_or_default(),
+        p50_seconds: at(0.5),
+        p90_seconds: at(0.9),
+        p99_seconds: at(0.99),
+    }
+}
