@@ -159,7 +159,7 @@ pub struct PaneAggregate {
     /// Wraps on overflow, because everything added is subtracted again.
     talk: Span,
     score_micros: i64,
-    lags: Lags,
+    lags: [Histogram; 4],
     /// Sparse counters: amounts by currency index, violations by rule, and by stage index the deals that reached the stage
     /// and those that passed it.
     amounts: BTreeMap<u32, i128>,
@@ -167,12 +167,13 @@ pub struct PaneAggregate {
     stages: BTreeMap<u32, (i32, i32)>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Lags {
-    wall: Histogram,
-    business: Histogram,
-    call_back: Histogram,
-    reply: Histogram,
+/// The lags of a pane; the discriminant is the index in [`PaneAggregate::lags`].
+#[derive(Clone, Copy, Debug)]
+enum Lag {
+    Wall,
+    Business,
+    CallBack,
+    Reply,
 }
 
 impl Default for PaneAggregate {
@@ -181,7 +182,7 @@ impl Default for PaneAggregate {
             counts: [0; Count::End as usize],
             talk: Span::ZERO,
             score_micros: 0,
-            lags: Lags::default(),
+            lags: Default::default(),
             amounts: BTreeMap::new(),
             violations: BTreeMap::new(),
             stages: BTreeMap::new(),
@@ -222,11 +223,11 @@ impl PaneAggregate {
             }
             Measure::Talk(span) => return self.talk.0 = self.talk.0.wrapping_add(span.0.wrapping_mul(times.into())),
             Measure::FirstResponse { wall, business } => {
-                self.lags.wall.add(wall, i64::from(times));
-                return self.lags.business.add(business, i64::from(times));
+                self.lags[Lag::Wall as usize].add(wall, i64::from(times));
+                return self.lags[Lag::Business as usize].add(business, i64::from(times));
             }
-            Measure::CallBack(lag) => return self.lags.call_back.add(lag, i64::from(times)),
-            Measure::Reply(lag) => return self.lags.reply.add(lag, i64::from(times)),
+            Measure::CallBack(lag) => return self.lags[Lag::CallBack as usize].add(lag, i64::from(times)),
+            Measure::Reply(lag) => return self.lags[Lag::Reply as usize].add(lag, i64::from(times)),
             Measure::AmountWon { currency, minor } => {
                 return *self.amounts.entry(currency).or_default() += i128::from(minor) * i128::from(times);
             }
@@ -253,12 +254,7 @@ impl PaneAggregate {
         }
         self.talk.0 = self.talk.0.wrapping_add(other.talk.0.wrapping_mul(sign.into()));
         self.score_micros += other.score_micros * i64::from(sign);
-        for (mine, theirs) in [
-            (&mut self.lags.wall, &other.lags.wall),
-            (&mut self.lags.business, &other.lags.business),
-            (&mut self.lags.call_back, &other.lags.call_back),
-            (&mut self.lags.reply, &other.lags.reply),
-        ] {
+        for (mine, theirs) in self.lags.iter_mut().zip(&other.lags) {
             if sign > 0 { mine.merge(theirs) } else { mine.subtract(theirs) }
         }
         for (currency, minor) in &other.amounts {
@@ -276,6 +272,7 @@ impl PaneAggregate {
     /// The figures of a row, except those that need more than one aggregate (names of currencies, terms, stages).
     pub fn figures(&self) -> WindowFigures {
         let get = |count: Count| i64::from(self.counts[count as usize]);
+        let lags = |lag: Lag| quantiles(&self.lags[lag as usize]);
         let share = |k: Count, n: i64| Ratio { n, k: get(k) };
         let by_channel = |first: Count| {
             let counts = Channel::ALL.map(|channel| (channel, self.counts[first as usize + channel as usize]));
@@ -285,16 +282,15 @@ impl PaneAggregate {
             leads_received: get(Count::LeadReceived),
             leads_disqualified: get(Count::LeadDisqualified),
             lead_conversion: self.lead_conversion(),
-            stage_conversion: BTreeMap::new(),
             win_rate: Conversion {
                 cohort: share(Count::DealConverted, get(Count::DealReceived)),
                 closed: share(Count::DealWon, get(Count::DealWon) + get(Count::DealLost)),
             },
-            first_response_wall: quantiles(&self.lags.wall),
-            first_response_business: quantiles(&self.lags.business),
+            first_response_wall: lags(Lag::Wall),
+            first_response_business: lags(Lag::Business),
             first_response_within_norm: share(Count::JudgedWithin, get(Count::JudgedWithin) + get(Count::JudgedLate)),
-            call_back: quantiles(&self.lags.call_back),
-            reply: quantiles(&self.lags.reply),
+            call_back: lags(Lag::CallBack),
+            reply: lags(Lag::Reply),
             calls: Calls {
                 inbound_answered: get(Count::InboundAnswered),
                 inbound_missed: get(Count::InboundMissed),
@@ -308,10 +304,11 @@ impl PaneAggregate {
             touches: get(Count::Touch),
             deals_won: get(Count::DealWon),
             deals_lost: get(Count::DealLost),
-            amount_won: BTreeMap::new(),
-            terms: Default::default(),
             reviews: self.reviews(),
             violations: self.violations.iter().filter(|(_, n)| **n != 0).map(|(r, n)| (*r, i64::from(*n))).collect(),
+            amount_won: BTreeMap::new(),
+            stage_conversion: BTreeMap::new(),
+            terms: Default::default(),
         }
     }
 
@@ -328,8 +325,8 @@ impl PaneAggregate {
     /// Lags of the first responses given.
     pub fn first_response(&self, clock: Clock) -> &Histogram {
         match clock {
-            Clock::Wall => &self.lags.wall,
-            Clock::Business => &self.lags.business,
+            Clock::Wall => &self.lags[Lag::Wall as usize],
+            Clock::Business => &self.lags[Lag::Business as usize],
         }
     }
 

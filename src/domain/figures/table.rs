@@ -19,7 +19,7 @@ pub struct WindowFigures {
     /// Leads that became deals.
     pub lead_conversion: Conversion,
     /// Deals that passed from a stage to the next.
-    pub stage_conversion: BTreeMap<PipelineId, BTreeMap<StageId, Ratio>>,
+    pub stage_conversion: ByStage<Ratio>,
     /// Deals that were won.
     pub win_rate: Conversion,
     /// Lags of first responses on the wall clock.
@@ -95,8 +95,8 @@ pub struct Reviews {
     pub failures: i64,
 }
 
-/// Counts of entities by pipeline and stage (`unknown` for missing ones).
-pub type ByStage = BTreeMap<PipelineId, BTreeMap<StageId, i64>>;
+/// Counts or shares by pipeline and stage (`unknown` for missing ones).
+pub type ByStage<V = i64> = BTreeMap<PipelineId, BTreeMap<StageId, V>>;
 
 /// Current figures.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -231,10 +231,7 @@ fn count(n: &i64) -> FigureValue<'_> {
     Count(*n)
 }
 
-fn by_stage<V>(
-    pipelines: &BTreeMap<PipelineId, BTreeMap<StageId, V>>,
-    value: fn(&V) -> FigureValue<'_>,
-) -> FigureValue<'_> {
+fn by_stage<V>(pipelines: &ByStage<V>, value: fn(&V) -> FigureValue<'_>) -> FigureValue<'_> {
     map(pipelines, PipelineId::as_str, |stages| map(stages, StageId::as_str, value))
 }
 
