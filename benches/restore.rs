@@ -77,7 +77,8 @@ fn load_records(written: &[Records]) -> StateLoader {
 }
 
 fn restore(loader: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
-    let context = RestoreContext { norms: Arc::clone(norms), timing: settings(norms, true).timing };
+    let timing = settings(norms, true).timing;
+    let context = RestoreContext { norms: Arc::clone(norms), timing, read_norms: config::restore_norms };
     let restored = loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"));
     restored.expect("the shard has state")
 }

@@ -5,6 +5,7 @@ mod common;
 mod outputs {
     mod api;
     mod boards;
+    mod docs;
     mod metrics;
     mod protos;
     mod row_schema;

@@ -2,7 +2,7 @@
 
 use super::load;
 use crate::cli::{StateCommand, StateList, StateReset, StateShow, StateVerify};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dataflow::state::inspect::Holding;
 use crate::dataflow::state::reset::Gone;
 use crate::dataflow::state::{RestoreContext, StateLoader};
@@ -251,7 +251,11 @@ fn counted(n: usize, what: &str) -> String {
 fn restore_context(config: &Config) -> RestoreContext {
     let timing = config.timing();
     let memory = Memory { durable: true, ..timing.memory };
-    RestoreContext { norms: Arc::new(config.norms.clone()), timing: Timing { memory, ..timing } }
+    RestoreContext {
+        norms: Arc::new(config.norms.clone()),
+        timing: Timing { memory, ..timing },
+        read_norms: config::restore_norms,
+    }
 }
 
 /// `state reset`: deletes the state of a tenant or a shard.

@@ -1,16 +1,13 @@
-//! Owns the protobuf format: reads events (and writes them, for the simulator), writes alerts and metric rows, reads
-//! and writes norms for durable state.
+//! Owns the protobuf format: reads events (and writes them, for the simulator), writes alerts and metric rows.
 //!
 //! The topic determines the message type. Payload field numbers are disjoint between the message types, so an event on
 //! the wrong topic has no payload. Several payloads are rejected; protobuf itself would keep the last one.
 
-mod norms;
 mod output;
 mod read;
 mod row;
 mod write;
 
-pub use norms::{NormsFlaw, decode_norms, encode_norms};
 pub use output::{encode_alert, encode_review};
 pub use row::encode_row;
 pub use write::{encode_event, pack};

@@ -24,9 +24,9 @@ use std::ops::Range;
 use uuid::Uuid;
 
 /// The layout version that is written.
-pub const VERSION: u32 = 2;
-/// The oldest layout version that is read. Version 1 was written before the first release.
-pub const OLDEST: u32 = 2;
+pub const VERSION: u32 = 3;
+/// The oldest layout version that is read. Versions 1 and 2 were written before the first release.
+pub const OLDEST: u32 = 3;
 /// The protobuf key of the checksum: field 15, fixed32.
 const CHECKSUM: u8 = 15 << 3 | 5;
 /// The length of the checksum with its protobuf key.
@@ -56,8 +56,8 @@ pub enum StateRecord {
     Tenant(TenantId, TenantRecord),
     /// A violation of a window rule.
     Violation(TenantId, WindowViolationKey, WindowViolation),
-    /// Norms that are or were in force, encoded by [`protobuf::encode_norms`].
-    Norms(Vec<u8>),
+    /// The document of norms that are or were in force.
+    Norms(String),
 }
 
 /// The checkpoint of a shard, and the digest that its records are verified against.
@@ -322,10 +322,10 @@ impl Records {
         self.entries.push((begin..self.bytes.len(), None));
     }
 
-    /// Adds norms.
-    pub fn norms(&mut self, id: &str, norms: &[u8]) {
+    /// Adds the document of norms.
+    pub fn norms(&mut self, id: &str, document: &str) {
         let key = self.key(|key| norms_key(id, key));
-        self.value(key, |out| bytes(7, norms, out));
+        self.value(key, |out| text(7, document, out));
     }
 
     /// Adds the shard record.
@@ -409,13 +409,13 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
             Ok(StateRecord::Tenant(tenant.tenant_id.into(), state))
         }
         Wire::WindowViolation(violation) => read_violation(violation),
-        Wire::Norms(norms) => Ok(StateRecord::Norms(norms)),
+        Wire::Norms(document) => Ok(StateRecord::Norms(document)),
     }
 }
 
-/// The id of norms, derived from their encoding.
-pub fn norms_id(norms: &[u8]) -> String {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, norms).to_string()
+/// The id of norms, derived from their document.
+pub fn norms_id(document: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, document.as_bytes()).to_string()
 }
 
 /// The tenant and the source position of an applied event, from its key.

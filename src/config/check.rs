@@ -4,14 +4,18 @@
 //! **Scopes.** Norms are checked in their merged form: in the base, in the scope of each override (exactly its `when`)
 //! and where two overrides overlap. A fault is reported where it arises, not again in the scopes that inherit it.
 
-use super::key::Need;
-use super::keys::{is_window_rule, of_rule, of_terms};
-use super::norms::implies;
-use super::reader::{Reader, nearest};
-use super::value::{Table, Value};
-use crate::domain::norms::{Clock, Norms, Override, Params};
+use super::keys::{is_window_rule, of_rule, of_terms, parameters_of};
+use super::params::{key, lengths};
+use super::schema::key::Need;
+use super::schema::reader::Reader;
+use super::schema::similar::suggestion;
+use super::schema::value::{Table, Value};
+use crate::domain::norms::params::Params;
+use crate::domain::norms::{Clock, Norms, Override};
 use crate::domain::rule::Rule;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::domain::time::Length;
+use compact_str::CompactString;
+use std::collections::BTreeSet;
 
 /// One layer: its table in the document and the parsed override.
 struct Site<'a> {
@@ -39,12 +43,7 @@ struct Fault {
 
 /// Checks norms against the document that they were read from. `calendars` holds the defined names; `None` if a file
 /// with calendars could not be read.
-pub(crate) fn check(
-    reader: &mut Reader<'_>,
-    root: &Table,
-    norms: &Norms,
-    calendars: Option<&BTreeMap<String, (String, usize)>>,
-) {
+pub(super) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms, calendars: Option<Vec<&str>>) {
     let base = Override { layer: norms.base.clone(), ..Override::default() };
     let tables = root.list("overrides").iter().filter_map(Value::table);
     let mut sites = vec![Site { table: root, over: &base }];
@@ -63,13 +62,7 @@ pub(crate) fn check(
 }
 
 /// Checks references to calendars and pipelines.
-fn references(
-    reader: &mut Reader<'_>,
-    sites: &[Site<'_>],
-    norms: &Norms,
-    calendars: Option<&BTreeMap<String, (String, usize)>>,
-) {
-    let calendars: Option<Vec<_>> = calendars.map(|calendars| calendars.keys().map(String::as_str).collect());
+fn references(reader: &mut Reader<'_>, sites: &[Site<'_>], norms: &Norms, calendars: Option<Vec<&str>>) {
     let pipelines: Vec<_> = norms.pipelines.keys().map(|id| id.as_str()).collect();
     for site in sites {
         if let (Some(name), Some(known)) = (site.table.text("calendar"), &calendars)
@@ -93,8 +86,14 @@ fn references(
     }
 }
 
-fn suggestion(name: &str, known: &[&str]) -> String {
-    nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+/// Whether `general` applies wherever `special` does.
+fn implies(special: &Override, general: &Override) -> bool {
+    let fits =
+        |special: &Option<CompactString>, general: &Option<CompactString>| general.is_none() || special == general;
+    fits(&special.tenant, &general.tenant)
+        && fits(&special.department, &general.department)
+        && fits(&special.pipeline, &general.pipeline)
+        && fits(&special.source, &general.source)
 }
 
 /// Checks that the rule has all required keys and no contradictions in every scope.
@@ -177,11 +176,11 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], scope: 
             }
         }
         if params.clock == Some(Clock::Business) {
-            let steps = params.escalate_after.iter().flatten().copied().map(|step| ("escalate_after", step));
-            let lengths = params.within.map(|length| ("within", length));
-            let limit = params.at_most_lag.map(|length| ("at_most", length));
-            for (key, length) in steps.chain(lengths).chain(limit).filter(|(_, length)| length.in_days) {
-                add(key, format!("{} is in days, which business clocks do not support; use hours", length.span));
+            for parameter in parameters_of(rule) {
+                let key = key(parameter).map_or("", |key| key.name);
+                for Length { span, .. } in lengths(&params, parameter).into_iter().filter(|length| length.in_days) {
+                    add(key, format!("{span} is in days, which business clocks do not support; use hours"));
+                }
             }
         }
     }
@@ -205,7 +204,7 @@ fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], scope: &Ove
         }
         let stages = pipeline.table().map(|table| table.list("stages")).unwrap_or_default();
         for stage in stages.iter().filter_map(Value::table) {
-            if let Some(time) = stage.length("max_time").filter(|time| time.in_days) {
+            if let Some(time) = stage.get::<Length>("max_time").filter(|time| time.in_days) {
                 let text = format!("{} is in days, but `stage_overdue` counts business time; use hours", time.span);
                 let at = Some((stage.line_of("max_time"), stage.path_of("max_time")));
                 faults.push(Fault { at, key: "clock", text });
@@ -292,7 +291,7 @@ fn purpose(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, norms: &Norm
         }
         _ => "",
     };
-    let on = |site: &&Site<'_>| site.rule(rule).is_some_and(|table| table.flag("enabled") != Some(false));
+    let on = |site: &&Site<'_>| site.rule(rule).is_some_and(|table| table.get("enabled") != Some(false));
     if let Some(table) = sites.iter().find(on).and_then(|site| site.rule(rule)).filter(|_| !lacking.is_empty()) {
         reader.note(table.line, &table.path, format!("{lacking}: the rule never applies"));
     }

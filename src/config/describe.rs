@@ -3,88 +3,117 @@
 //! Shows the overrides that apply, the defaults applied by the rules, and names unknown to the norms. Never shows the
 //! privacy key.
 
-use super::key::{Absent, KeySpec, ValueKind};
-use super::keys;
-use super::worktime;
-use crate::domain::event::{Channel, Outcome};
+use super::schema::key::{Absent, KeySpec};
+use super::schema::text::word;
+use super::schema::typed::{Named, Typed};
+use super::{keys, params, worktime};
 use crate::domain::id::UNKNOWN;
-use crate::domain::norms::{Length, Norms, Override, Params, Pipeline, ScopeQuery, Stage, TermsPolicy};
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
-use crate::domain::time::Span;
-use compact_str::CompactString;
-use std::fmt::Write as _;
+use crate::domain::norms::params::{Parameter, Params};
+use crate::domain::norms::{Layer, Norms, Override, ScopeQuery, Stage, TermsPolicy};
+use crate::domain::rule::{Rule, catalog};
 
 /// The norms in force in the scope of `query`, as YAML.
 pub fn describe(norms: &Norms, query: ScopeQuery<'_>) -> String {
     let layer = norms.layer(query);
     // Evaluation and sampling per manager are independent of pipeline and source.
     let of_manager = norms.layer(ScopeQuery { pipeline: None, source: None, ..query });
-    let mut out = String::new();
-    let mut line = |text: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{text}");
-    };
-    line(format!("# {}", heading(query)));
-    remarks(norms, query).into_iter().for_each(|remark| line(format!("# {remark}")));
-    let key = if norms.privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
-    line(format!("# privacy_key: {key}"));
-    line(format!("default_country: {}", norms.country.name()));
-    match &layer.calendar {
-        Some(name) => {
-            line(format!("calendar: {}", word(name)));
-            let lines = norms.calendars.get(name).map(|calendar| worktime::description(calendar)).unwrap_or_default();
-            lines.into_iter().for_each(|text| line(format!("  # {text}")));
+    let mut page = Page { norms, query, layer, of_manager, out: String::new() };
+    page.line(&format!("# {}", heading(query)));
+    remarks(norms, query).into_iter().for_each(|remark| page.line(&format!("# {remark}")));
+    page.general();
+    page.pipelines();
+    page.rules();
+    page.review_sampling();
+    page.out
+}
+
+/// The output so far, and what it is about.
+struct Page<'a> {
+    norms: &'a Norms,
+    query: ScopeQuery<'a>,
+    layer: Layer,
+    of_manager: Layer,
+    out: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    fn general(&mut self) {
+        let Norms { calendars, windows, min_talk, country, privacy_key, .. } = self.norms;
+        let key = if privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
+        self.line(&format!("# privacy_key: {key}"));
+        self.line(&format!("default_country: {}", country.name()));
+        match &self.layer.calendar {
+            Some(name) => {
+                let lines = calendars.get(name).map(|calendar| worktime::description(calendar)).unwrap_or_default();
+                self.line(&format!("calendar: {}", word(name)));
+                lines.into_iter().for_each(|text| self.line(&format!("  # {text}")));
+            }
+            None => self.line("# no calendar: business clocks count wall time"),
         }
-        None => line("# no calendar: business clocks count wall time".into()),
-    }
-    line(format!("min_talk_seconds: {}", norms.min_talk.seconds()));
-    line("windows:".into());
-    for window in &norms.windows {
-        line(format!("  - {{size: {}, slide: {}}}", window.name(), window.slide));
-    }
-    let shown = |id: &str| query.pipeline.is_none_or(|pipeline| pipeline == id);
-    let mut pipelines = norms.pipelines.iter().filter(|(id, _)| shown(id.as_str())).peekable();
-    if pipelines.peek().is_some() {
-        line("pipelines:".into());
-    }
-    for (id, pipeline) in pipelines {
-        line(format!("  {}:\n    entity: {}\n    stages:", word(id.as_str()), entity(pipeline)));
-        for each in &pipeline.stages {
-            line(format!("      - {}", stage(each)));
-        }
-    }
-    line("norms:".into());
-    let on = |rule: &Rule| {
-        let layer = if keys::is_window_rule(*rule) { &of_manager } else { &layer };
-        layer.rules.get(rule).filter(|params| params.enabled != Some(false))
-    };
-    let terms_on = keys::of_terms().any(|rule| on(&rule).is_some());
-    for rule in Rule::ALL {
-        if let Some(params) = on(rule) {
-            line(format!("  # {}", catalog::definition(*rule).about[0]));
-            line(format!("  {}:{}", rule.name(), rule_keys(norms, *rule, params)));
-        } else if terms_on && keys::of_terms().any(|other| other == *rule) {
-            line(format!("  {}: {{enabled: false}}", rule.name()));
+        self.line(&format!("min_talk_seconds: {}", min_talk.seconds()));
+        self.line("windows:");
+        for window in windows {
+            self.line(&format!("  - {{size: {}, slide: {}}}", window.name(), window.slide));
         }
     }
-    if let Some(terms) = layer.terms.clone().completed().filter(|_| terms_on) {
-        line("  # the first matching row applies, omitted limits are not checked; amounts in minor units".into());
-        line(format!("  terms:\n    approvers: {}\n    policies:", words(&terms.approvers)));
-        for row in &terms.policies {
-            line(format!("      - {}", policy(row)));
+
+    fn pipelines(&mut self) {
+        let shown = |id: &str| self.query.pipeline.is_none_or(|pipeline| pipeline == id);
+        let pipelines: Vec<_> = self.norms.pipelines.iter().filter(|(id, _)| shown(id.as_str())).collect();
+        if !pipelines.is_empty() {
+            self.line("pipelines:");
+        }
+        for (id, pipeline) in pipelines {
+            self.line(&format!("  {}:\n    entity: {}\n    stages:", word(id.as_str()), Named::name(pipeline.entity)));
+            for each in &pipeline.stages {
+                self.line(&format!("      - {}", stage(each)));
+            }
         }
     }
-    let off: Vec<_> = Rule::ALL.iter().filter(|rule| on(rule).is_none()).map(|rule| rule.name()).collect();
-    if !off.is_empty() {
-        line(format!("  # disabled: {}", off.join(", ")));
+
+    /// The parameters of a rule; `None` if it is off.
+    fn on(&self, rule: Rule) -> Option<&Params> {
+        let layer = if keys::is_window_rule(rule) { &self.of_manager } else { &self.layer };
+        layer.rules.get(&rule).filter(|params| params.enabled != Some(false))
     }
-    if let Some(sampling) = of_manager.review_sampling.completed() {
-        line("# conversations and messages sampled for review, per manager and day".into());
-        let seconds = sampling.min_talk.seconds();
-        line(format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
+
+    fn rules(&mut self) {
+        self.line("norms:");
+        let terms_on = keys::of_terms().any(|rule| self.on(rule).is_some());
+        for rule in Rule::ALL {
+            if let Some(params) = self.on(*rule) {
+                let keys = rule_keys(self.norms, *rule, params);
+                self.line(&format!("  # {}", catalog::definition(*rule).about[0]));
+                self.line(&format!("  {}:{keys}", rule.name()));
+            } else if terms_on && keys::of_terms().any(|other| other == *rule) {
+                self.line(&format!("  {}: {{enabled: false}}", rule.name()));
+            }
+        }
+        if let Some(terms) = self.layer.terms.clone().completed().filter(|_| terms_on) {
+            self.line("  # the first matching row applies, omitted limits are not checked; amounts in minor units");
+            self.line(&format!("  terms:\n    approvers: {}\n    policies:", terms.approvers.show()));
+            for row in &terms.policies {
+                self.line(&format!("      - {}", policy(row)));
+            }
+        }
+        let off: Vec<_> = Rule::ALL.iter().filter(|rule| self.on(**rule).is_none()).map(|rule| rule.name()).collect();
+        if !off.is_empty() {
+            self.line(&format!("  # disabled: {}", off.join(", ")));
+        }
     }
-    out
+
+    fn review_sampling(&mut self) {
+        if let Some(sampling) = self.of_manager.review_sampling.completed() {
+            self.line("# conversations and messages sampled for review, per manager and day");
+            let seconds = sampling.min_talk.seconds();
+            self.line(&format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
+        }
+    }
 }
 
 /// The dimensions of a scope, with their values if set.
@@ -147,10 +176,6 @@ fn remarks(norms: &Norms, query: ScopeQuery<'_>) -> Vec<String> {
     remarks
 }
 
-fn entity(pipeline: &Pipeline) -> &'static str {
-    keys::ENTITIES.into_iter().find(|(_, kind)| *kind == pipeline.entity).map_or("", |(name, _)| name)
-}
-
 fn stage(stage: &Stage) -> String {
     let mut parts = vec![format!("id: {}", word(stage.id.as_str()))];
     if stage.early {
@@ -159,11 +184,11 @@ fn stage(stage: &Stage) -> String {
     if stage.required {
         parts.push("required: true".into());
     }
-    parts.extend(stage.max_time.map(|time| format!("max_time: {}", length(time))));
+    parts.extend(stage.max_time.map(|time| format!("max_time: {time}")));
     let mut requires = Vec::new();
     for (key, names) in [("fields", &stage.requires_fields), ("activities", &stage.requires_activities)] {
         if !names.is_empty() {
-            requires.push(format!("{key}: {}", words(names)));
+            requires.push(format!("{key}: {}", names.show()));
         }
     }
     if !requires.is_empty() {
@@ -187,19 +212,18 @@ fn policy(row: &TermsPolicy) -> String {
 /// The keys of a rule with their values or the rule's defaults; keys common to all rules come last. On one line if they
 /// fit.
 fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
-    const LAST: [&str; 2] = ["severity", "escalate_after"];
+    let (last, first): (Vec<_>, Vec<_>) =
+        keys::parameters_of(rule).partition(|parameter| keys::COMMON.contains(parameter));
     let mut parts = Vec::new();
-    let (last, first): (Vec<&KeySpec>, Vec<&KeySpec>) =
-        keys::of_rule(rule).filter(|key| key.name != "enabled").partition(|key| LAST.contains(&key.name));
-    for key in first.into_iter().chain(last) {
-        let default = match key.absent {
-            Absent::RuleDefault(default) => Some(default.to_owned()),
-            _ if key.name == "window" => norms.windows.first().map(|window| window.name().into()),
+    for parameter in first.into_iter().chain(last).filter(|parameter| *parameter != Parameter::Enabled) {
+        let Some(KeySpec { name, absent, .. }) = params::key(parameter) else { continue };
+        let default = match (parameter, absent) {
+            (_, Absent::RuleDefault(default)) => Some((*default).to_owned()),
+            (Parameter::Window, _) => norms.windows.first().map(|window| window.name().into()),
             _ => None,
         };
-        let is_duration = matches!(key.kind, ValueKind::Length);
-        let value = value(params, key.name, is_duration).or(default).filter(|value| value != "[]");
-        parts.extend(value.map(|value| format!("{}: {value}", key.name)));
+        let value = params::show(params, parameter).or(default).filter(|value| value != "[]");
+        parts.extend(value.map(|value| format!("{name}: {value}")));
     }
     let line = format!(" {{{}}}", parts.join(", "));
     if rule.name().len() + line.len() <= 115 {
@@ -207,61 +231,6 @@ fn rule_keys(norms: &Norms, rule: Rule, params: &Params) -> String {
     } else {
         parts.iter().map(|part| format!("\n    {part}")).collect()
     }
-}
-
-/// The value of a rule's key in document syntax; `is_duration` distinguishes the two kinds of `at_most`.
-fn value(params: &Params, key: &str, is_duration: bool) -> Option<String> {
-    let names = |names: Vec<&str>| format!("[{}]", names.join(", "));
-    match key {
-        "severity" => params.severity.map(|severity| severity.name().into()),
-        "escalate_after" => params.escalate_after.as_ref().map(|steps| {
-            let steps: Vec<_> = steps.iter().copied().map(length).collect();
-            format!("[{}]", steps.join(", "))
-        }),
-        "within" => params.within.map(length),
-        "clock" => params.clock.map(|clock| clock.name().into()),
-        "response" => params.response.map(|response| response.name().into()),
-        "attempts" => params.attempts.map(|count| count.to_string()),
-        "entities" => params.entities.as_ref().map(|entities| {
-            names(
-                keys::ENTITIES.into_iter().filter(|(_, kind)| entities.contains(kind)).map(|(name, _)| name).collect(),
-            )
-        }),
-        "applies_to" => params.applies_to.as_ref().map(|all| names(all.iter().copied().map(Outcome::name).collect())),
-        "allowed_reasons" => params.allowed_reasons.as_ref().map(|reasons| words(reasons)),
-        "min_touches" => params.min_touches.map(|count| count.to_string()),
-        "channels" => params.channels.as_ref().map(|all| names(all.iter().copied().map(Channel::name).collect())),
-        "window" => params.window.map(|size| size.to_string()),
-        "basis" => params.basis.map(|basis| basis.name().into()),
-        "at_least" => params.at_least.map(|number| number.to_string()),
-        "of_department" => params.of_department.map(|number| number.to_string()),
-        "at_most" if is_duration => params.at_most_lag.map(length),
-        "at_most" => params.at_most.map(|number| number.to_string()),
-        "quantile" => params.quantile.map(|number| number.to_string()),
-        "min_sample" => params.min_sample.map(|count| count.to_string()),
-        _ => None,
-    }
-}
-
-/// A duration in document syntax; in days only if it was written in days.
-fn length(length: Length) -> String {
-    let Length { span, in_days } = length;
-    let unit = [(Span::DAY, "d"), (Span::HOUR, "h"), (Span::MINUTE, "m"), (Span::SECOND, "s")]
-        .into_iter()
-        .find(|(unit, name)| span.0 % unit.0 == 0 && (*name != "d" || in_days));
-    unit.map_or_else(|| span.to_string(), |(unit, name)| format!("{}{name}", span.0 / unit.0))
-}
-
-fn words(all: &[CompactString]) -> String {
-    format!("[{}]", all.iter().map(|text| word(text)).collect::<Vec<_>>().join(", "))
-}
-
-/// A string as YAML, quoted unless it is unambiguous.
-fn word(text: &str) -> String {
-    let plain = text.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.into() } else { serde_json::Value::from(text).to_string() }
 }
 
 #[cfg(test)]
@@ -413,19 +382,5 @@ norms:
 review_sampling: {per_day: 1, min_talk_seconds: 0}
 "#
         );
-    }
-
-    #[test]
-    fn durations_keep_their_unit() {
-        let day = |in_days| length(Length { span: Span::DAY, in_days });
-        assert_eq!((day(true), day(false)), ("1d".into(), "24h".into()));
-    }
-
-    #[test]
-    fn ambiguous_strings_are_quoted() {
-        for (text, shown) in [("WEB", "WEB"), ("no", "\"no\""), ("1", "\"1\""), ("a: b", "\"a: b\""), ("ж", "\"ж\"")]
-        {
-            assert_eq!(word(text), shown);
-        }
     }
 }

@@ -1,28 +1,25 @@
-//! Declares all keys of the norms document: kind of value, default and help text.
+//! The keys of the norms document: kind of value, default and help text.
 //!
 //! A rule accepts only the keys of the parameters that its definition takes; a key in the wrong rule is an error. No
-//! rule is named here: the list of rules is in [`crate::domain::rule`].
+//! rule and no parameter of one rule is named here: the lists are in [`crate::domain::rule`] and in
+//! [`crate::domain::norms::params`].
 
-use super::key::{ANY, Form, KeySpec, ValueKind};
-use crate::domain::alert::Severity;
-use crate::domain::event::{Channel, Outcome};
+use super::params::key;
+use super::schema::key::{ANY, Form, KeySpec, ValueKind};
+use super::schema::typed::{named, one_of};
 use crate::domain::id::EntityKind;
-use crate::domain::norms::{Basis, Clock, Response};
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
-use crate::domain::rule::definition::{Evaluation, Parameter};
+use crate::domain::identity::Country;
+use crate::domain::norms::params::Parameter;
+use crate::domain::rule::definition::Evaluation;
+use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The entities that can move through a pipeline.
-pub(crate) const ENTITIES: [(&str, EntityKind); 2] = [("lead", EntityKind::Lead), ("deal", EntityKind::Deal)];
-/// The outcomes that can require a reason.
-pub(crate) const ENDINGS: [Outcome; 2] = [Outcome::Disqualified, Outcome::Lost];
-/// The countries whose national phone number formats are recognized.
-pub(crate) const COUNTRIES: [&str; 2] = ["RU", "KZ"];
+named! { Country: [Self::Ru, Self::Kz], Country::name; }
+
 /// The days of the week, in the order of [`crate::domain::time::calendar::Calendar`].
-pub(crate) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+pub(super) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// Kinds of completed activities, as spelled in events.
 const ACTIVITIES: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
 
@@ -42,21 +39,25 @@ const ZONE: Form = Form {
     pattern: "",
 };
 
-const SHARE: ValueKind = ValueKind::Number(0.0, 1.0);
 const PERCENT: ValueKind = ValueKind::Number(0.0, 100.0);
 const TEXTS: ValueKind = ValueKind::List(&ValueKind::Text, 0);
 const DAY_HOURS: ValueKind = ValueKind::List(&ValueKind::Form(HOURS), 0);
 
 /// The keys of a file included by the norms document.
-pub(crate) const INCLUDED: &[KeySpec] = &[KeySpec::new(
+pub(super) const INCLUDED: &[KeySpec] = &[KeySpec::new(
     "calendars",
     ValueKind::Map(ANY, &ValueKind::Table(&[CALENDAR])),
     "working-time calendars, by name",
 )];
 
-/// The norms document.
-pub(crate) const NORMS: &[KeySpec] = &[
-    KeySpec::new("include", TEXTS, "files that contain only `calendars`, relative to this file"),
+/// The norms document, in parts.
+pub const NORMS: &[&[KeySpec]; 3] = &[INCLUDE, EFFECTIVE, GENERAL];
+
+const INCLUDE: &[KeySpec] =
+    &[KeySpec::new("include", TEXTS, "files that contain only `calendars`, relative to this file")];
+
+/// The keys that define the norms completely once the included files are merged, except for the privacy key.
+pub(super) const EFFECTIVE: &[KeySpec] = &[
     INCLUDED[0],
     KeySpec::new(
         "pipelines",
@@ -85,10 +86,13 @@ pub(crate) const NORMS: &[KeySpec] = &[
     ),
     KeySpec::new(
         "default_country",
-        ValueKind::Name(|| COUNTRIES.to_vec()),
+        one_of::<Country>(),
         "the country whose national phone number formats are recognized",
     )
     .default("RU"),
+];
+
+const GENERAL: &[KeySpec] = &[
     KeySpec::new(
         "privacy_key",
         ValueKind::Secret,
@@ -107,7 +111,7 @@ const REVIEW_SAMPLING: KeySpec = KeySpec::new(
     "random sampling of conversations and sent messages for review",
 );
 
-pub(crate) const CALENDAR: &[KeySpec] = &[
+const CALENDAR: &[KeySpec] = &[
     KeySpec::new("timezone", ValueKind::Form(ZONE), "the IANA time zone of the working hours").required(),
     KeySpec::new("week", ValueKind::Table(&[WEEK]), "working hours of a regular week; an omitted day is a day off")
         .required(),
@@ -123,7 +127,7 @@ pub(crate) const CALENDAR: &[KeySpec] = &[
     ),
 ];
 
-pub(crate) const WEEK: &[KeySpec] = &[
+const WEEK: &[KeySpec] = &[
     KeySpec::new("mon", DAY_HOURS, "Monday"),
     KeySpec::new("tue", DAY_HOURS, "Tuesday"),
     KeySpec::new("wed", DAY_HOURS, "Wednesday"),
@@ -133,17 +137,12 @@ pub(crate) const WEEK: &[KeySpec] = &[
     KeySpec::new("sun", DAY_HOURS, "Sunday"),
 ];
 
-pub(crate) const PIPELINE: &[KeySpec] = &[
-    KeySpec::new(
-        "entity",
-        ValueKind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()),
-        "the entity that moves through it",
-    )
-    .required(),
+const PIPELINE: &[KeySpec] = &[
+    KeySpec::new("entity", one_of::<EntityKind>(), "the entity that moves through it").required(),
     KeySpec::new("stages", ValueKind::List(&ValueKind::Table(&[STAGE]), 1), "the stages, in order").required(),
 ];
 
-pub(crate) const STAGE: &[KeySpec] = &[
+const STAGE: &[KeySpec] = &[
     KeySpec::new("id", ValueKind::Text, "the CRM id of the stage").required(),
     KeySpec::new("early", ValueKind::Flag, "counts as early, see `stuck_early`").default("false"),
     KeySpec::new("required", ValueKind::Flag, "must be visited before any later stage, see `stage_skipped`")
@@ -157,7 +156,7 @@ pub(crate) const STAGE: &[KeySpec] = &[
     ),
 ];
 
-pub(crate) const REQUIRES: &[KeySpec] = &[
+const REQUIRES: &[KeySpec] = &[
     KeySpec::new("fields", TEXTS, "CRM fields that must be filled in"),
     KeySpec::new(
         "activities",
@@ -166,7 +165,7 @@ pub(crate) const REQUIRES: &[KeySpec] = &[
     ),
 ];
 
-pub(crate) const WINDOW: &[KeySpec] = &[
+const WINDOW: &[KeySpec] = &[
     KeySpec::new("size", ValueKind::Length, "the length of the window").required(),
     KeySpec::new(
         "slide",
@@ -176,167 +175,50 @@ pub(crate) const WINDOW: &[KeySpec] = &[
     .required(),
 ];
 
-const ENABLED: KeySpec = KeySpec::new("enabled", ValueKind::Flag, "`false` disables the rule").rule_default("true");
-const SEVERITY: KeySpec = KeySpec::new(
-    "severity",
-    ValueKind::Name(|| Severity::ALL.map(Severity::name).to_vec()),
-    "the severity of a violation; each escalation raises it by one level",
-)
-.rule_default("warning");
-const ESCALATE_AFTER: KeySpec = KeySpec::new(
-    "escalate_after",
-    ValueKind::List(&ValueKind::Length, 0),
-    "escalation times in ascending order, measured from the deadline on the rule's clock",
-)
-.rule_default("[]");
+/// The parameters of every rule.
+pub const COMMON: &[Parameter] = &[Parameter::Enabled, Parameter::Severity, Parameter::EscalateAfter];
 
-/// The keys of every rule.
-pub(crate) const COMMON: &[KeySpec] = &[ENABLED, SEVERITY, ESCALATE_AFTER];
+/// The parameters of every rule that is configured by `terms`, whose keys these are too.
+const OF_TERMS: &[Parameter] = &[Parameter::Enabled, Parameter::Severity];
 
-/// The common keys of the rules that are configured by `terms`.
-const OF_TERMS: &[KeySpec] = &[ENABLED, SEVERITY];
-
-/// The keys of a parameter.
-pub(crate) const fn keys(parameter: Parameter) -> &'static [KeySpec] {
-    match parameter {
-        Parameter::Within => {
-            const {
-                &[KeySpec::new(
-                    "within",
-                    ValueKind::Length,
-                    "the deadline, measured from the anchor on the rule's clock",
-                )
-                .in_force()]
-            }
+/// The parameters of a rule: those of every rule, then its own.
+const fn takes(rule: Rule) -> [&'static [Parameter]; 2] {
+    let own = catalog::definition(rule).takes;
+    let mut index = 0;
+    while index < own.len() {
+        if matches!(own[index], Parameter::Terms) {
+            return [OF_TERMS, own];
         }
-        Parameter::Clock => {
-            const {
-                &[KeySpec::new(
-                    "clock",
-                    ValueKind::Name(|| Clock::ALL.map(Clock::name).to_vec()),
-                    "which time counts: all time or working time; days (`d`) require a wall clock",
-                )
-                .rule_default("wall")]
-            }
-        }
-        Parameter::Response => {
-            const {
-                &[KeySpec::new(
-                    "response",
-                    ValueKind::Name(|| Response::ALL.map(Response::name).to_vec()),
-                    "what counts as a response: any touch, or two-way contact",
-                )
-                .rule_default("attempt")]
-            }
-        }
-        Parameter::Attempts => {
-            const { &[KeySpec::new("attempts", ValueKind::Count(1, 1000), "number of touches required").in_force()] }
-        }
-        Parameter::Entities => {
-            const {
-                &[KeySpec::new(
-                    "entities",
-                    ValueKind::List(&ValueKind::Name(|| ENTITIES.map(|(name, _)| name).to_vec()), 1),
-                    "which entities the rule applies to",
-                )
-                .rule_default("[lead, deal]")]
-            }
-        }
-        Parameter::AppliesTo => {
-            const {
-                &[KeySpec::new(
-                    "applies_to",
-                    ValueKind::List(&ValueKind::Name(|| ENDINGS.map(Outcome::name).to_vec()), 1),
-                    "which outcomes require a reason",
-                )
-                .rule_default("[DISQUALIFIED]")]
-            }
-        }
-        Parameter::AllowedReasons => {
-            const { &[KeySpec::new("allowed_reasons", TEXTS, "which reasons are accepted").described("any reason")] }
-        }
-        Parameter::MinTouches => {
-            const {
-                &[KeySpec::new("min_touches", ValueKind::Count(1, 1000), "number of touches required before closing")
-                    .rule_default("1")]
-            }
-        }
-        Parameter::Channels => {
-            const {
-                &[KeySpec::new(
-                    "channels",
-                    ValueKind::List(&ValueKind::Name(|| Channel::ALL.map(Channel::name).to_vec()), 1),
-                    "which channels the rule applies to",
-                )
-                .rule_default("[EMAIL, CHAT, SMS, MESSENGER]")]
-            }
-        }
-        Parameter::Window => {
-            const {
-                &[KeySpec::new("window", ValueKind::Length, "the size of the evaluated window")
-                    .described("the first of `windows`")]
-            }
-        }
-        Parameter::Basis => {
-            const {
-                &[KeySpec::new(
-                    "basis",
-                    ValueKind::Name(|| Basis::ALL.map(Basis::name).to_vec()),
-                    "measured over the leads created in the window, or over those closed in it",
-                )
-                .rule_default("cohort")]
-            }
-        }
-        Parameter::Share => {
-            const {
-                &[
-                    KeySpec::new("at_least", SHARE, "the minimum share of leads that a manager converts")
-                        .one_in_force(),
-                    KeySpec::new("of_department", SHARE, "the same, as a fraction of the department's share")
-                        .one_in_force(),
-                ]
-            }
-        }
-        Parameter::Score => const { &[KeySpec::new("at_least", PERCENT, "the minimum mean score").in_force()] },
-        Parameter::AtMostLag => const { &[KeySpec::new("at_most", ValueKind::Length, "the maximum lag").in_force()] },
-        Parameter::AtMost => const { &[KeySpec::new("at_most", SHARE, "the maximum share").in_force()] },
-        Parameter::Quantile => {
-            const {
-                &[KeySpec::new("quantile", ValueKind::Between(0.0, 1.0), "the quantile of the lags that is evaluated")
-                    .rule_default("0.9")]
-            }
-        }
-        Parameter::MinSample => {
-            const {
-                &[KeySpec::new(
-                    "min_sample",
-                    ValueKind::Count(1, i64::MAX),
-                    "the minimum sample size; smaller samples are not evaluated",
-                )
-                .rule_default("1")]
-            }
-        }
-        // Declared in the separate `terms` table.
-        Parameter::Terms => &[],
+        index += 1;
     }
+    [COMMON, own]
 }
 
-/// Capacity for the common keys and the parameters of a rule.
-const MAX_PARTS: usize = 12;
+/// The parameters of a rule, in the order of its keys.
+pub(super) fn parameters_of(rule: Rule) -> impl Iterator<Item = Parameter> {
+    takes(rule).into_iter().flatten().copied()
+}
 
-/// The parts of every rule's table, in the order of [`Rule::ALL`].
-const PARTS: &[[&[KeySpec]; MAX_PARTS]; Rule::ALL.len()] = &{
-    let mut all = [[&[] as &[KeySpec]; MAX_PARTS]; Rule::ALL.len()];
+/// The keys of a rule.
+pub(super) fn of_rule(rule: Rule) -> impl Iterator<Item = &'static KeySpec> {
+    parameters_of(rule).filter_map(key)
+}
+
+/// The maximum number of parameters of a rule.
+const MAX_PARAMETERS: usize = 12;
+
+/// The parts of every rule's table, one key each, in the order of [`Rule::ALL`].
+const PARTS: &[[&[KeySpec]; MAX_PARAMETERS]; Rule::ALL.len()] = &{
+    let mut all = [[&[] as &[KeySpec]; MAX_PARAMETERS]; Rule::ALL.len()];
     let mut rule = 0;
     while rule < all.len() {
-        let takes = catalog::definition(Rule::ALL[rule]).takes;
-        all[rule][0] = COMMON;
+        let [common, own] = takes(Rule::ALL[rule]);
         let mut part = 0;
-        while part < takes.len() {
-            if matches!(takes[part], Parameter::Terms) {
-                all[rule][0] = OF_TERMS;
+        while part < common.len() + own.len() {
+            let parameter = if part < common.len() { common[part] } else { own[part - common.len()] };
+            if let Some(key) = key(parameter) {
+                all[rule][part] = std::slice::from_ref(key);
             }
-            all[rule][part + 1] = keys(takes[part]);
             part += 1;
         }
         rule += 1;
@@ -345,7 +227,7 @@ const PARTS: &[[&[KeySpec]; MAX_PARTS]; Rule::ALL.len()] = &{
 };
 
 /// The keys of all rules, in the order of [`Rule::ALL`], and `terms`.
-pub(crate) const RULES: &[KeySpec] = &{
+pub const RULES: &[KeySpec] = &{
     let about = "which special terms are allowed; enables all rules that check them";
     let mut all = [KeySpec::new("terms", ValueKind::Table(&[TERMS]), about); Rule::ALL.len() + 1];
     let mut index = 0;
@@ -357,15 +239,19 @@ pub(crate) const RULES: &[KeySpec] = &{
     all
 };
 
-pub(crate) const TERMS: &[KeySpec] = &[
-    ENABLED,
-    SEVERITY,
+const fn common(parameter: Parameter) -> KeySpec {
+    *key(parameter).expect("a parameter of every rule")
+}
+
+const TERMS: &[KeySpec] = &[
+    common(Parameter::Enabled),
+    common(Parameter::Severity),
     KeySpec::new("approvers", TEXTS, "managers whose approval lifts the limits"),
     KeySpec::new("policies", ValueKind::List(&ValueKind::Table(&[POLICY]), 1), "the rows; the first match applies")
         .in_force(),
 ];
 
-pub(crate) const POLICY: &[KeySpec] = &[
+const POLICY: &[KeySpec] = &[
     KeySpec::new("pipeline", ValueKind::Text, "only deals in this pipeline").described("any"),
     KeySpec::new("grade", ValueKind::Text, "only managers of this grade").described("any"),
     KeySpec::new("amount_minor_below", ValueKind::Count(1, i64::MAX), "only deals below this amount, in minor units")
@@ -376,13 +262,14 @@ pub(crate) const POLICY: &[KeySpec] = &[
     KeySpec::new("min_prepayment_percent", PERCENT, "the minimum prepayment").described("not checked"),
 ];
 
-pub(crate) const SAMPLING: &[KeySpec] = &[
+const SAMPLING: &[KeySpec] = &[
     KeySpec::new("per_day", ValueKind::Count(0, 10_000), "the number of samples per manager and day").in_force(),
     KeySpec::new("min_talk_seconds", ValueKind::Number(0.0, 86_400.0), "shorter conversations are not sampled")
         .rule_default("0"),
 ];
 
-pub(crate) const OVERRIDE: &[KeySpec] = &[
+/// The keys of an override.
+pub const OVERRIDE: &[KeySpec] = &[
     KeySpec::new("when", ValueKind::Table(&[WHEN]), "where the override applies: all keys that are set must match")
         .required(),
     CALENDAR_NAME.described("unchanged"),
@@ -390,7 +277,7 @@ pub(crate) const OVERRIDE: &[KeySpec] = &[
     REVIEW_SAMPLING.described("unchanged"),
 ];
 
-pub(crate) const WHEN: &[KeySpec] = &[
+const WHEN: &[KeySpec] = &[
     KeySpec::new("tenant", ValueKind::Text, "only this tenant").described("any"),
     KeySpec::new("department", ValueKind::Text, "only managers of this department").described("any"),
     KeySpec::new("pipeline", ValueKind::Text, "only leads and deals in this pipeline").described("any"),
@@ -398,26 +285,21 @@ pub(crate) const WHEN: &[KeySpec] = &[
 ];
 
 /// Whether a rule evaluates managers, at slide boundaries.
-pub(crate) fn is_window_rule(rule: Rule) -> bool {
+pub(super) fn is_window_rule(rule: Rule) -> bool {
     matches!(catalog::definition(rule).evaluation, Evaluation::Window(_))
 }
 
 /// Whether a rule is an act rule: acts have no duration, so their alerts never escalate.
-pub(crate) fn is_act_rule(rule: Rule) -> bool {
+pub(super) fn is_act_rule(rule: Rule) -> bool {
     matches!(catalog::definition(rule).evaluation, Evaluation::Act(_))
 }
 
 /// The rules that `terms` configures.
-pub(crate) fn of_terms() -> impl Iterator<Item = Rule> {
+pub(super) fn of_terms() -> impl Iterator<Item = Rule> {
     Rule::ALL.iter().copied().filter(|rule| catalog::definition(*rule).takes.contains(&Parameter::Terms))
 }
 
 /// The maximum size of a window, in slides.
-pub(crate) const MAX_PANES: i64 = 10_000;
+pub(super) const MAX_PANES: i64 = 10_000;
 /// The minimum slide of a window.
-pub(crate) const MIN_SLIDE: Span = Span::SECOND;
-
-/// The keys of a rule.
-pub(crate) fn of_rule(rule: Rule) -> impl Iterator<Item = &'static KeySpec> {
-    PARTS[rule as usize].iter().copied().flatten()
-}
+pub(super) const MIN_SLIDE: Span = Span::SECOND;

@@ -3,28 +3,22 @@
 //!
 //! Rule defaults are not filled in, so that a layer holds only what it sets; the rules apply them.
 
-use super::check;
-use super::env::{Env, SystemEnv};
-use super::keys::{self, NORMS, WEEKDAYS};
-use super::problem::{Problem, Problems, sorted, unreadable};
-use super::reader::Reader;
-use super::value::{Data, Table, Value};
-use crate::domain::alert::Severity;
-use crate::domain::event::{Channel, Outcome};
-use crate::domain::identity::Country;
-use crate::domain::norms::{
-    Basis, Clock, Layer, Length, Norms, Override, Params, Pipeline, Response, SamplingParams, Stage, TermsParams,
-    TermsPolicy,
-};
+use super::calendars::Calendars;
+use super::schema::canonical;
+use super::schema::env::{Env, SystemEnv};
+use super::schema::problem::{Problem, Problems, sorted, unreadable};
+use super::schema::reader::Reader;
+use super::schema::value::{Table, Value};
+use super::{check, keys, params};
+use crate::domain::id::EntityKind;
+use crate::domain::norms::params::Params;
+use crate::domain::norms::{Layer, Norms, Override, Pipeline, SamplingParams, Stage, TermsParams, TermsPolicy};
 use crate::domain::rule::Rule;
 use crate::domain::rule::message::Language;
-use crate::domain::time::Span;
-use crate::domain::time::calendar::{Calendar, Hours};
 use crate::domain::time::window::Window;
-use compact_str::CompactString;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::domain::time::{Length, Span};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// A parsed norms document.
 #[derive(Clone, Debug)]
@@ -53,61 +47,64 @@ pub fn parse_norms(file: &str, text: &str) -> Result<Document, Problems> {
     parse_with(file, text, &SystemEnv)
 }
 
-pub(crate) fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Document, Problems> {
+/// Restores norms from [`Norms::document`]. They are not checked again across layers: they were valid when they came
+/// into force.
+pub fn restore_norms(document: &str) -> Result<Norms, String> {
+    let mut reader = Reader::new("", document, &SystemEnv);
+    let mut root = reader.document(&[keys::EFFECTIVE]);
+    let (norms, _) = read(&mut reader, &mut root);
+    match reader.problems.first() {
+        None => Ok(norms),
+        Some(Problem { path, text, .. }) if path.is_empty() => Err(text.clone()),
+        Some(Problem { path, text, .. }) => Err(format!("{path}: {text}")),
+    }
+}
+
+fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Document, Problems> {
     let mut reader = Reader::new(file, text, env);
-    let root = reader.document(&[NORMS]);
-    let (norms, language) = build(&mut reader, &root);
+    let mut root = reader.document(keys::NORMS);
+    let (norms, language) = build(&mut reader, &mut root);
     if !reader.problems.is_empty() {
         return Err(Problems(sorted(reader.problems)));
     }
     Ok(Document { norms, language, notes: sorted(reader.notes), files: reader.files })
 }
 
-/// Builds the norms and the language from the keys of a document. The result is valid only if there are no problems.
-pub(crate) fn build(reader: &mut Reader<'_>, root: &Table) -> (Norms, Language) {
+/// Builds and checks the norms and the language from the keys of a document. The result is valid only if there are no
+/// problems.
+pub(super) fn build(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Language) {
+    let (norms, calendars) = read(reader, root);
+    check::check(reader, root, &norms, calendars.names());
+    (norms, root.text("language").and_then(Language::from_code).unwrap_or_default())
+}
+
+/// Reads the norms; calendars of included files become part of the document.
+fn read(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Calendars) {
     let windows = windows(reader, root);
-    let Calendars { built: calendars, named, all_read } = calendars(reader, root);
-    let pipelines = root
-        .map("pipelines")
-        .iter()
-        .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
-        .collect();
-    let base = layer(reader, root, &windows);
-    let overrides = root
-        .list("overrides")
-        .iter()
-        .filter_map(Value::table)
-        .map(|table| override_layer(reader, table, &windows))
-        .collect();
+    let calendars = Calendars::read(reader, root);
+    let pipelines = root.map("pipelines").iter();
+    let overrides = root.list("overrides").iter().filter_map(Value::table);
     let norms = Norms {
-        calendars,
-        pipelines,
-        windows,
-        min_talk: root.number("min_talk_seconds").map(Span::from_seconds).unwrap_or_default(),
-        country: country(root),
+        document: canonical::write(root, keys::EFFECTIVE),
+        calendars: calendars.built.clone(),
+        pipelines: pipelines
+            .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
+            .collect(),
+        min_talk: root.get("min_talk_seconds").map(Span::from_seconds).unwrap_or_default(),
+        country: root.get("default_country").unwrap_or_default(),
         privacy_key: root.text("privacy_key").map(Into::into),
-        base,
-        overrides,
+        base: layer(reader, root, &windows),
+        overrides: overrides.map(|table| override_layer(reader, table, &windows)).collect(),
+        windows,
     };
-    check::check(reader, root, &norms, all_read.then_some(&named));
-    (norms, language(root))
-}
-
-/// The country of national phone numbers.
-pub(crate) fn country(root: &Table) -> Country {
-    root.text("default_country").and_then(Country::from_code).unwrap_or_default()
-}
-
-/// The language of messages.
-pub(crate) fn language(root: &Table) -> Language {
-    root.text("language").and_then(Language::from_code).unwrap_or_default()
+    (norms, calendars)
 }
 
 fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for item in root.list("windows") {
         let Some((table, Length { span: size, in_days }, slide)) =
-            item.table().and_then(|table| Some((table, table.length("size")?, table.length("slide")?.span)))
+            item.table().and_then(|table| Some((table, table.get("size")?, table.get::<Length>("slide")?.span)))
         else {
             continue;
         };
@@ -129,109 +126,6 @@ fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
     windows
 }
 
-/// The calendars of a document and of the files it includes.
-struct Calendars {
-    built: BTreeMap<CompactString, Arc<Calendar>>,
-    /// File and line of each name, including invalid calendars.
-    named: BTreeMap<String, (String, usize)>,
-    /// Whether all files could be read.
-    all_read: bool,
-}
-
-fn calendars(reader: &mut Reader<'_>, root: &Table) -> Calendars {
-    let mut calendars = Calendars { built: BTreeMap::new(), named: BTreeMap::new(), all_read: true };
-    calendars.add(reader, root);
-    for item in root.list("include") {
-        let Some(name) = item.text() else {
-            calendars.all_read = false;
-            continue;
-        };
-        let path = reader.locate(name);
-        let file = path.display().to_string();
-        let text = match reader.env().file(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                reader.problem(item.line, "include", format!("cannot read {file}: {}", error.kind()));
-                calendars.all_read = false;
-                continue;
-            }
-        };
-        let mut inner = Reader::new(&file, &text, reader.env());
-        let table = inner.document(&[keys::INCLUDED]);
-        calendars.all_read &= table.is_set("calendars");
-        calendars.add(&mut inner, &table);
-        reader.merge(inner, path);
-    }
-    calendars
-}
-
-impl Calendars {
-    /// Adds the calendars of one file; a duplicate name is a problem.
-    fn add(&mut self, reader: &mut Reader<'_>, table: &Table) {
-        for (name, value) in table.map("calendars") {
-            if let Some((file, line)) = self.named.get(name) {
-                let text = format!("duplicate calendar `{name}`, first defined in {file} on line {line}");
-                reader.problem(value.line, format!("{}.{name}", table.path_of("calendars")), text);
-                continue;
-            }
-            self.named.insert(name.clone(), (reader.name().into(), value.line));
-            if let Some(calendar) = value.table().and_then(|table| calendar(reader, name, table)) {
-                self.built.insert(name.as_str().into(), Arc::new(calendar));
-            }
-        }
-    }
-}
-
-fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calendar> {
-    let hours = |value: &Value| value.texts().into_iter().flatten().filter_map(Hours::parse).collect::<Vec<_>>();
-    let ordinary = table.table("week")?;
-    let week = WEEKDAYS.map(|day| ordinary.value(day).map(hours).unwrap_or_default());
-    let mut days = BTreeMap::new();
-    let mut years = BTreeSet::new();
-    for item in table.list("years") {
-        if let Data::Count(year) = item.data {
-            years.extend(i16::try_from(year));
-        }
-    }
-    let mut unlisted = BTreeSet::new();
-    for (text, value) in table.map("days") {
-        let Ok(date) = text.parse::<jiff::civil::Date>() else { continue };
-        if !years.contains(&date.year()) && unlisted.insert(date.year()) {
-            let text = format!("{date} is listed, but {} is not in `years`", date.year());
-            reader.note(value.line, table.path_of("days"), text);
-        }
-        days.insert(date, hours(value));
-    }
-    if week.iter().all(Vec::is_empty) {
-        reader.note(ordinary.line, &ordinary.path, "the week has no working hours: business clocks do not advance");
-    }
-    let zone = table.text("timezone")?;
-    let error = match Calendar::new(name, zone, week.clone(), days.clone(), years) {
-        Ok(calendar) => return Some(calendar),
-        Err(error) => error,
-    };
-    // Find the line of the error by trying each day alone.
-    let reported = reader.problems.len();
-    for (index, day) in WEEKDAYS.into_iter().enumerate() {
-        let mut alone: [Vec<Hours>; 7] = Default::default();
-        alone[index].clone_from(&week[index]);
-        if let Err(error) = Calendar::new(name, zone, alone, BTreeMap::new(), BTreeSet::new()) {
-            reader.problem(ordinary.line_of(day), ordinary.path_of(day), error.to_string());
-        }
-    }
-    for (text, value) in table.map("days") {
-        let Ok(date) = text.parse::<jiff::civil::Date>() else { continue };
-        let alone = BTreeMap::from([(date, hours(value))]);
-        if let Err(error) = Calendar::new(name, zone, Default::default(), alone, BTreeSet::new()) {
-            reader.problem(value.line, format!("{}.{text}", table.path_of("days")), error.to_string());
-        }
-    }
-    if reader.problems.len() == reported {
-        reader.problem(table.line, &table.path, error.to_string());
-    }
-    None
-}
-
 fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
     let mut stages: Vec<Stage> = Vec::new();
     for item in table.list("stages") {
@@ -240,23 +134,21 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
             let text = format!("duplicate stage `{id}` in this pipeline");
             reader.problem(item.line_of("id"), item.path_of("id"), text);
         }
-        let requires = item.table("requires");
-        let names = |key| requires.map(|table| texts(table, key).unwrap_or_default()).unwrap_or_default();
+        let names = |key| item.table("requires").and_then(|requires| requires.get(key)).unwrap_or_default();
         stages.push(Stage {
             id: id.into(),
-            early: item.flag("early").unwrap_or_default(),
-            required: item.flag("required").unwrap_or_default(),
-            max_time: item.length("max_time"),
+            early: item.get("early").unwrap_or_default(),
+            required: item.get("required").unwrap_or_default(),
+            max_time: item.get("max_time"),
             requires_fields: names("fields"),
             requires_activities: names("activities"),
         });
     }
-    let entity = lookup(keys::ENTITIES, table.text("entity"));
-    Pipeline { entity: entity.unwrap_or(crate::domain::id::EntityKind::Deal), stages }
+    Pipeline { entity: table.get("entity").unwrap_or(EntityKind::Deal), stages }
 }
 
 fn override_layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Override {
-    let key = |name| table.table("when")?.text(name).map(CompactString::from);
+    let key = |name| table.table("when")?.get(name);
     Override {
         tenant: key("tenant"),
         department: key("department"),
@@ -279,81 +171,43 @@ fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
         // `terms` applies to all rules that it configures; keys under a rule's own name take precedence.
         for rule in keys::of_terms() {
             let params: &mut Params = rules.entry(rule).or_default();
-            params.enabled = params.enabled.or(shared.flag("enabled"));
-            params.severity = params.severity.or(severity(shared));
+            params.enabled = params.enabled.or(shared.get("enabled"));
+            params.severity = params.severity.or(shared.get("severity"));
         }
     }
     let sampling = table.table("review_sampling").map(|table| SamplingParams {
-        per_day: table.count("per_day").and_then(|count| u32::try_from(count).ok()),
-        min_talk: table.number("min_talk_seconds").map(Span::from_seconds),
+        per_day: table.get("per_day"),
+        min_talk: table.get("min_talk_seconds").map(Span::from_seconds),
     });
     Layer {
-        calendar: table.text("calendar").map(Into::into),
+        calendar: table.get("calendar"),
         rules,
         terms: shared.map(|table| terms(reader, table)).unwrap_or_default(),
         review_sampling: sampling.unwrap_or_default(),
     }
 }
 
-/// Whether `general` applies wherever `special` does.
-pub(crate) fn implies(special: &Override, general: &Override) -> bool {
-    let fits =
-        |special: &Option<CompactString>, general: &Option<CompactString>| general.is_none() || special == general;
-    fits(&special.tenant, &general.tenant)
-        && fits(&special.department, &general.department)
-        && fits(&special.pipeline, &general.pipeline)
-        && fits(&special.source, &general.source)
-}
-
 fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]) -> Params {
-    let escalate_after = table.value("escalate_after").map(|value| match &value.data {
-        Data::List(items) => items.iter().filter_map(Value::length).collect::<Vec<_>>(),
-        _ => Vec::new(),
-    });
-    if let Some(steps) = &escalate_after {
-        let (line, path) = (table.line_of("escalate_after"), table.path_of("escalate_after"));
+    let params = params::read(keys::parameters_of(rule), table);
+    let at = |key| (table.line_of(key), table.path_of(key));
+    if let Some(steps) = &params.escalate_after {
+        let (line, path) = at("escalate_after");
         if !steps.is_sorted_by(|one, next| one.span < next.span) {
             reader.problem(line, path, "expected ascending durations");
         } else if !steps.is_empty() && keys::is_act_rule(rule) {
             reader.note(line, path, "an act has no duration: the rule never escalates");
         }
     }
-    let window = table.length("window").map(|window| window.span);
-    if let Some(window) = window.filter(|size| windows.iter().all(|window| window.size != *size)) {
+    if let Some(window) = params.window.filter(|size| windows.iter().all(|window| window.size != *size)) {
         let known: Vec<_> = windows.iter().map(|window| window.size.to_string()).collect();
-        let text = format!("unknown window {window}; expected one of {}", known.join(", "));
-        reader.problem(table.line_of("window"), table.path_of("window"), text);
+        let (line, path) = at("window");
+        reader.problem(line, path, format!("unknown window {window}; expected one of {}", known.join(", ")));
     }
-    let allowed_reasons = texts(table, "allowed_reasons");
-    if allowed_reasons.as_ref().is_some_and(Vec::is_empty) {
-        let (line, path) = (table.line_of("allowed_reasons"), table.path_of("allowed_reasons"));
+    if params.allowed_reasons.as_ref().is_some_and(Vec::is_empty) {
+        let (line, path) = at("allowed_reasons");
         reader.note(line, path, "no reason is accepted: every such outcome is a violation");
     }
-    Params {
-        enabled: table.flag("enabled"),
-        severity: severity(table),
-        escalate_after,
-        within: table.length("within"),
-        clock: by_name(Clock::ALL, Clock::name, table.text("clock")),
-        response: by_name(Response::ALL, Response::name, table.text("response")),
-        attempts: table.count("attempts"),
-        entities: names(table, "entities")
-            .map(|names| names.filter_map(|name| lookup(keys::ENTITIES, Some(name))).collect()),
-        applies_to: names(table, "applies_to")
-            .map(|names| names.filter_map(|name| by_name(keys::ENDINGS, Outcome::name, Some(name))).collect()),
-        allowed_reasons,
-        min_touches: table.count("min_touches"),
-        channels: names(table, "channels")
-            .map(|names| names.filter_map(|name| by_name(Channel::ALL, Channel::name, Some(name))).collect()),
-        window,
-        basis: by_name(Basis::ALL, Basis::name, table.text("basis")),
-        at_least: table.number("at_least"),
-        of_department: table.number("of_department"),
-        at_most: table.number("at_most"),
-        at_most_lag: table.length("at_most"),
-        quantile: table.number("quantile"),
-        min_sample: table.count("min_sample"),
-    }
+    params
 }
 
 fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsParams {
@@ -361,11 +215,11 @@ fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsParams {
     for item in table.list("policies").iter().filter_map(Value::table) {
         let policy = TermsPolicy {
             pipeline: item.text("pipeline").map(Into::into),
-            grade: item.text("grade").map(Into::into),
-            amount_minor_below: item.count("amount_minor_below"),
-            max_discount_percent: item.number("max_discount_percent"),
-            max_installment_months: item.count("max_installment_months"),
-            min_prepayment_percent: item.number("min_prepayment_percent"),
+            grade: item.get("grade"),
+            amount_minor_below: item.get("amount_minor_below"),
+            max_discount_percent: item.get("max_discount_percent"),
+            max_installment_months: item.get("max_installment_months"),
+            min_prepayment_percent: item.get("min_prepayment_percent"),
         };
         if let Some(row) = policies.iter().position(|earlier| covers(earlier, &policy)) {
             let text = format!("unreachable row: row {} always matches first", row + 1);
@@ -373,7 +227,7 @@ fn terms(reader: &mut Reader<'_>, table: &Table) -> TermsParams {
         }
         policies.push(policy);
     }
-    TermsParams { approvers: texts(table, "approvers"), policies: table.is_set("policies").then_some(policies) }
+    TermsParams { approvers: table.get("approvers"), policies: table.is_set("policies").then_some(policies) }
 }
 
 /// Whether `earlier` matches wherever `later` does.
@@ -383,37 +237,17 @@ fn covers(earlier: &TermsPolicy, later: &TermsPolicy) -> bool {
         && earlier.amount_minor_below.is_none_or(|limit| later.amount_minor_below.is_some_and(|amount| amount <= limit))
 }
 
-fn severity(table: &Table) -> Option<Severity> {
-    by_name(Severity::ALL, Severity::name, table.text("severity"))
-}
-
-fn names<'t>(table: &'t Table, key: &str) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
-    table.value(key)?.texts()
-}
-
-fn texts(table: &Table, key: &str) -> Option<Vec<CompactString>> {
-    names(table, key).map(|names| names.map(CompactString::from).collect())
-}
-
-/// Finds the value with this name.
-fn by_name<T: Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str, found: Option<&str>) -> Option<T> {
-    all.into_iter().find(|value| Some(name(*value)) == found)
-}
-
-/// Finds the value listed under this name.
-fn lookup<T: Copy, const N: usize>(all: [(&str, T); N], found: Option<&str>) -> Option<T> {
-    all.into_iter().find(|(name, _)| Some(*name) == found).map(|(_, value)| value)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::env::fake::FakeEnv;
     use super::super::samples::{EVERYTHING, LAYERS, NORMS_INVALID, NORMS_NOTED, documents};
+    use super::super::schema::env::fake::FakeEnv;
     use super::*;
+    use crate::domain::alert::Severity;
     use crate::domain::event::{Channel, Outcome};
-    use crate::domain::id::EntityKind;
-    use crate::domain::norms::{Length, ScopeQuery};
+    use crate::domain::identity::Country;
+    use crate::domain::norms::{Basis, Clock, Response, ScopeQuery};
     use crate::domain::time::Timestamp;
+    use compact_str::CompactString;
 
     fn document(text: &str) -> Document {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
@@ -537,7 +371,7 @@ mod tests {
                     ..Params::default()
                 },
             ),
-            (Rule::QualityLow, Params { at_least: Some(60.0), min_sample: Some(5), ..Params::default() }),
+            (Rule::QualityLow, Params { min_score: Some(60.0), min_sample: Some(5), ..Params::default() }),
             (Rule::StuckEarly, Params { at_most: Some(0.5), ..Params::default() }),
             (Rule::SpecialTermsFrequent, Params { at_most: Some(1.0), min_sample: Some(10), ..Params::default() }),
             (
@@ -793,5 +627,109 @@ overrides:
         assert_eq!(limits("other", "north"), (Some(0.2), None, Some(20)));
         assert_eq!(limits("acme", "south"), (None, Some(0.5), Some(20)));
         assert_eq!(limits("acme", "north"), (Some(0.1), None, Some(20)));
+    }
+
+    /// The valid norms documents of the repository.
+    fn valid_norms() -> Vec<Norms> {
+        let lists = [LAYERS, NORMS_NOTED].into_iter().flat_map(documents).map(|(text, _)| text);
+        let texts = [EVERYTHING, include_str!("../sim/norms.yaml")].into_iter().chain(lists);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/norms.yaml");
+        let mut found = vec![load_norms(&example).expect("valid").norms];
+        found.extend(texts.filter_map(|text| Some(parse_norms("norms", text).ok()?.norms)));
+        assert!(found.len() > 10, "only {}", found.len());
+        found
+    }
+
+    fn restored(norms: &Norms) -> Norms {
+        restore_norms(&norms.document).unwrap_or_else(|flaw| panic!("{flaw}\n{}", norms.document))
+    }
+
+    #[test]
+    fn norms_are_restored_from_their_document() {
+        let mut instants = 0;
+        for norms in valid_norms() {
+            let restored = restored(&norms);
+            assert_eq!(restored.document, norms.document);
+            assert_eq!(format!("{restored:#?}"), format!("{:#?}", Norms { privacy_key: None, ..norms.clone() }));
+            for (original, restored) in norms.calendars.values().zip(restored.calendars.values()) {
+                // Two years, some of them listed in the calendar and some not, at all times of day.
+                let start = Timestamp::parse("2025-07-01T00:00:00Z").expect("valid");
+                for step in 0..730 {
+                    let at = start + Span(step * (Span::DAY.0 + 97 * Span::MINUTE.0));
+                    let span = Span(40 * Span::HOUR.0);
+                    assert_eq!(original.deadline(at, span), restored.deadline(at, span), "{at}");
+                    assert_eq!(original.working(start, at), restored.working(start, at), "{at}");
+                    assert_eq!(original.lists(at), restored.lists(at), "{at}");
+                    instants += 1;
+                }
+            }
+        }
+        assert!(instants > 2000, "only {instants}");
+    }
+
+    #[test]
+    fn the_document_does_not_depend_on_the_spelling() {
+        let written = document(EVERYTHING).norms.document;
+        let again = written.replace("\"2h\"", "\"120m\"").replace("{\"size", " {  \"size").replace(":0.5", ":.50");
+        assert_ne!(written, again);
+        assert_eq!(document(&again).norms.document, written);
+        let files = [(PathBuf::from("a.yaml"), "calendars:\n  a: {timezone: UTC, week: {}}\n")].into();
+        let env = FakeEnv { files, ..FakeEnv::default() };
+        let parse = |text| parse_with("norms.yaml", text, &env).expect("valid").norms.document;
+        let included = parse("include: [a.yaml]\ncalendar: a\nlanguage: ru\n");
+        assert_eq!(included, parse("default_country: RU\ncalendar: a\ncalendars: {a: {week: {}, timezone: UTC}}\n"));
+        assert_eq!(
+            included,
+            "{\"calendar\":\"a\",\"calendars\":{\"a\":{\"timezone\":\"UTC\",\"week\":{}}},\"default_country\":\"RU\",\
+             \"min_talk_seconds\":1.0,\"windows\":[{\"size\":\"1h\",\"slide\":\"1m\"},{\"size\":\"24h\",\"slide\":\"15m\"},\
+             {\"size\":\"7d\",\"slide\":\"2h\"},{\"size\":\"30d\",\"slide\":\"8h\"}]}"
+        );
+    }
+
+    #[test]
+    fn the_document_does_not_contain_the_privacy_key() {
+        let norms = document(EVERYTHING).norms;
+        let secret = norms.privacy_key.as_ref().expect("a key");
+        assert!(!norms.document.contains(secret.as_str()) && !norms.document.contains("privacy_key"));
+        assert_eq!(restored(&norms).privacy_key, None);
+        let flaw = restore_norms("{\"privacy_key\":\"k\"}").map(|_| ()).expect_err("rejected");
+        assert!(flaw.starts_with("privacy_key: unknown key"), "{flaw}");
+    }
+
+    #[test]
+    fn documents_of_a_newer_version_and_damaged_ones_are_rejected() {
+        let document = document(EVERYTHING).norms.document;
+        let flaw = |from: &str, to: &str| {
+            assert!(document.contains(from), "{from}");
+            restore_norms(&document.replace(from, to)).map(|_| ()).expect_err("rejected")
+        };
+        assert_eq!(
+            flaw("\"clock\":\"wall\"", "\"clock\":\"lunar\""),
+            "norms.too_few_attempts.clock: expected one of wall, business, found string `lunar`"
+        );
+        assert_eq!(
+            flaw("\"stage_reverted\":", "\"deal_lost\":").split_once(';').expect("a hint").0,
+            "norms.deal_lost: unknown key"
+        );
+        assert!(
+            flaw("\"early\":true", "\"early\":true,\"later\":1")
+                .starts_with("pipelines.9.stages[0].later: unknown key")
+        );
+        for end in (1..document.len()).filter(|end| document.is_char_boundary(*end)) {
+            assert!(restore_norms(&document[..end]).is_err(), "{end} of {}", document.len());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_is_restored(name in "\\PC{1,20}|[\u{0}-\u{ff}]{1,5}", share in 1e-12..1.0f64) {
+            let text = serde_json::json!({
+                "pipelines": {&name: {"entity": "deal", "stages": [{"id": name.replace("${", "")+"x"}]}},
+                "norms": {"response_slow": {"at_most": "1h", "quantile": share}},
+            });
+            let norms = document(&text.to_string()).norms;
+            let restored = restored(&norms);
+            proptest::prop_assert_eq!(format!("{restored:?}"), format!("{norms:?}"));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Properties passed through to librdkafka. Rejects properties that the delivery guarantees depend on, with the reason.
 //! Never prints a value that may be secret.
 
-use super::reader::Reader;
-use super::value::{Data, Table};
+use super::schema::reader::Reader;
+use super::schema::value::{Data, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Deref;
@@ -34,7 +34,7 @@ impl fmt::Debug for Properties {
 const SECRETS: [&str; 7] = ["password", "secret", "token", "jaas", "oauthbearer.config", "pem", "username"];
 
 /// Properties that the guarantees depend on, with the reason.
-pub(crate) const REJECTED: &[(&str, &str)] = &[
+pub const REJECTED: &[(&str, &str)] = &[
     ("bootstrap.servers", "set `kafka.bootstrap` instead"),
     ("metadata.broker.list", "set `kafka.bootstrap` instead"),
     ("group.id", "set `kafka.group` instead"),
@@ -62,7 +62,7 @@ pub(crate) const REJECTED: &[(&str, &str)] = &[
 
 impl Properties {
     /// Reads the properties under `key`; rejected ones are reported and left out.
-    pub(crate) fn read(reader: &mut Reader<'_>, table: &Table, key: &str) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table, key: &str) -> Self {
         let mut properties = Self::default();
         for (name, value) in table.map(key) {
             if let Some((_, why)) = REJECTED.iter().find(|(rejected, _)| rejected == name) {

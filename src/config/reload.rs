@@ -6,14 +6,15 @@
 //! these are still the same after reading. **Settings built into state.** Norms that change them are rejected: they
 //! require a restart. Settings that are not norms require a restart too, but norms changed along with them are applied.
 
-use super::env::{Env, SystemEnv};
-use super::problem::{Problem, Problems};
-use super::{Config, Path, PathBuf};
+use super::load::Config;
+use super::schema::env::{Env, SystemEnv};
+use super::schema::problem::{Problem, Problems};
 use crate::domain::norms::Norms;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The running configuration and the files it was read from.

@@ -4,7 +4,7 @@
 //! separates documents.
 
 /// The documents of a list, each with its expected problems as `LINE: …`.
-pub(crate) fn documents(list: &str) -> Vec<(&str, Vec<String>)> {
+pub(super) fn documents(list: &str) -> Vec<(&str, Vec<String>)> {
     list.split("=====\n").map(|document| (document, expected(document))).collect()
 }
 
@@ -24,16 +24,16 @@ fn expected(document: &str) -> Vec<String> {
 }
 
 /// A norms document that uses every key.
-pub(crate) const EVERYTHING: &str = include_str!("../../tests/config/everything.yaml");
+pub(super) const EVERYTHING: &str = include_str!("../../tests/config/everything.yaml");
 
 /// Invalid norms documents.
 pub(super) const NORMS_INVALID: &str = include_str!("../../tests/config/norms-invalid.yaml");
 
 /// Norms that are valid or invalid in their merged form, base and overrides together.
-pub(crate) const LAYERS: &str = include_str!("../../tests/config/norms-layers.yaml");
+pub(super) const LAYERS: &str = include_str!("../../tests/config/norms-layers.yaml");
 
 /// Norms documents that are valid but suspicious.
-pub(crate) const NORMS_NOTED: &str = include_str!("../../tests/config/norms-noted.yaml");
+pub(super) const NORMS_NOTED: &str = include_str!("../../tests/config/norms-noted.yaml");
 
 /// Invalid configurations.
 pub(super) const CONFIG_INVALID: &str = include_str!("../../tests/config/config-invalid.yaml");

@@ -1,7 +1,12 @@
-//! The Kafka topics of the configuration and what each of them is for.
+//! The section `topics`: the Kafka topics and what each of them is for.
 
+use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::reader::Reader;
+use super::schema::typed::{named, one_of};
+use super::schema::value::Table;
 use crate::codec::Encoding;
 use crate::domain::source::{PerTopic, Topic};
+use std::collections::BTreeMap;
 
 /// Topics read and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,4 +88,89 @@ pub struct SourceTopic {
     pub name: String,
     /// Encoding of its messages, unless overridden by their `content-type` header.
     pub encoding: Encoding,
+}
+
+named! { Encoding: Encoding::ALL, Encoding::name; }
+
+const TOPIC: Form = Form {
+    expected: "a topic name of letters, digits, `.`, `_` and `-`",
+    fits: |text| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=249).contains(&text.len()) && ![".", ".."].contains(&text) && text.bytes().all(letter)
+    },
+    pattern: "^[A-Za-z0-9._-]{1,249}$",
+};
+const ENCODING: KeySpec = KeySpec::new(
+    "encoding",
+    one_of::<Encoding>(),
+    "encoding of its messages, unless a `content-type` header overrides it",
+)
+.default("json");
+
+const fn topic(name: &'static str, default: &'static str, help: &'static str) -> KeySpec {
+    KeySpec::new(name, ValueKind::Form(TOPIC), help).default(default)
+}
+
+/// The keys of a source topic, from its row in the table of [`Topic`].
+macro_rules! source_topic {
+    ($topic:ident) => {
+        KeySpec::new(
+            Topic::$topic.info().key,
+            ValueKind::Table(const { &[&[topic("name", Topic::$topic.info().name, "the topic"), ENCODING]] }),
+            Topic::$topic.info().purpose,
+        )
+        .default("{}")
+    };
+}
+
+/// The keys of the section.
+pub(super) const TOPICS: &[KeySpec] = &[
+    source_topic!(Crm),
+    source_topic!(Telephony),
+    source_topic!(Email),
+    topic("alerts", "funnelwatch.alerts", "alert statuses"),
+    topic("metrics", "funnelwatch.metrics", "latest metric rows, compacted"),
+    topic("reviews", "funnelwatch.reviews", "review requests"),
+    topic("dead_letters", "funnelwatch.dlq", "rejected messages, with the reason"),
+    topic("state", "funnelwatch.state", "state, compacted; internal"),
+    topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
+    KeySpec::new(
+        "output",
+        ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
+        "encoding of alerts, metric rows and review requests",
+    )
+    .default("json"),
+];
+
+/// `TOPICS` has an entry for each [`TopicRole`], and `output`.
+const _: () = assert!(TOPICS.len() == TopicRole::ALL.len() + 1);
+
+impl Topics {
+    /// Reads the section. Names must be distinct.
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
+        let mut used = BTreeMap::new();
+        for key in TOPICS {
+            let (holder, name) = table.table(key.name).map_or((table, key.name), |source| (source, "name"));
+            if let (ValueKind::Form(_) | ValueKind::Table(_), Some(topic)) = (key.kind, holder.text(name))
+                && let Some(other) = used.insert(topic.to_owned(), key.name)
+            {
+                let text = format!("`{topic}` is already used by `{other}`; topic names must be distinct");
+                reader.problem(holder.line_of(name), holder.path_of(name), text);
+            }
+        }
+        let source = |key| {
+            let source = table.table(key)?;
+            Some(SourceTopic { name: source.get("name")?, encoding: source.get("encoding")? })
+        };
+        Some(Self {
+            sources: PerTopic::try_from_fn(|topic| source(topic.info().key))?,
+            alerts: table.get("alerts")?,
+            metrics: table.get("metrics")?,
+            reviews: table.get("reviews")?,
+            dead_letters: table.get("dead_letters")?,
+            state: table.get("state")?,
+            rerouted: table.get("rerouted")?,
+            output: table.get("output")?,
+        })
+    }
 }

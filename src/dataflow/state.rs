@@ -5,7 +5,6 @@ pub mod reset;
 
 use super::live_state::{ReviewCounts, TenantFigures};
 use super::open_alerts::OpenAlerts;
-use crate::codec::protobuf;
 use crate::codec::state::{
     self, PACKING, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord,
 };
@@ -86,9 +85,8 @@ impl ShardState {
         if let Some((_, id)) = self.norms.iter().find(|(known, _)| Arc::ptr_eq(known, norms)) {
             return id.clone();
         }
-        let bytes = protobuf::encode_norms(norms);
-        let id = state::norms_id(&bytes);
-        records.norms(&id, &bytes);
+        let id = state::norms_id(&norms.document);
+        records.norms(&id, &norms.document);
         self.norms.push((Arc::clone(norms), id.clone()));
         id
     }
@@ -145,6 +143,8 @@ pub struct RestoreContext {
     pub norms: Arc<Norms>,
     /// The settings of event time.
     pub timing: Timing,
+    /// Reads norms from their document; without the privacy key, which is not in it.
+    pub read_norms: fn(&str) -> Result<Norms, String>,
 }
 
 /// Collects the records of one shard in partition order; the last record of a key wins.
@@ -155,7 +155,7 @@ pub struct StateLoader {
     violations: BTreeMap<TenantId, BTreeMap<WindowViolationKey, WindowViolation>>,
     /// The violation of each record key.
     violation_keys: FxHashMap<Vec<u8>, (TenantId, WindowViolationKey)>,
-    norms: BTreeMap<String, Vec<u8>>,
+    norms: BTreeMap<String, String>,
     shard: Option<ShardRecord>,
     /// Unusable records by key, except those that were replaced.
     flaws: BTreeMap<Vec<u8>, StateFlaw>,
@@ -215,7 +215,7 @@ impl StateLoader {
                 self.violation_keys.insert(key.to_vec(), (tenant.clone(), id.clone()));
                 self.violations.entry(tenant).or_default().insert(id, violation);
             }
-            StateRecord::Norms(norms) => drop(self.norms.insert(state::norms_id(&norms), norms)),
+            StateRecord::Norms(document) => drop(self.norms.insert(state::norms_id(&document), document)),
         }
     }
 
@@ -326,12 +326,13 @@ impl StateLoader {
             return Ok(Arc::clone(norms));
         }
         let missing = || RebuildError::Missing(format!("norms {name}"));
-        let bytes = self.norms.get(name).ok_or_else(missing)?;
-        let norms = if *bytes == protobuf::encode_norms(&context.norms) {
+        let document = self.norms.get(name).ok_or_else(missing)?;
+        let unreadable = |flaw| RebuildError::Missing(format!("norms {name} (unreadable: {flaw})"));
+        let norms = (context.read_norms)(document).map_err(unreadable)?;
+        let norms = if norms.document == context.norms.document {
             Arc::clone(&context.norms)
         } else {
-            let decoded = protobuf::decode_norms(bytes, context.norms.privacy_key.clone());
-            Arc::new(decoded.map_err(|flaw| RebuildError::Missing(format!("norms {name} (unreadable: {flaw})")))?)
+            Arc::new(Norms { privacy_key: context.norms.privacy_key.clone(), ..norms })
         };
         known.push((Arc::clone(&norms), name.into()));
         Ok(norms)

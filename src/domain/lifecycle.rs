@@ -10,9 +10,9 @@ use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::{Effect, ManagerIx};
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::EntityId;
-use crate::domain::norms::{Clock, Length, Params, Scope};
+use crate::domain::norms::{Clock, Params, Scope};
 use crate::domain::rule::Rule;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Length, Timestamp};
 use compact_str::CompactString;
 
 /// One violation: pending, open or over.

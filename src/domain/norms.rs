@@ -1,25 +1,30 @@
 //! Owns the norms: the requirements a company has for its sales department, and where each of them applies (scopes).
 //!
 //! A document is a base layer and overrides, merged key by key inside a rule; later overrides win. Which parameters a rule
-//! requires is declared in the rule's own file. Here all parameters are one set of optional keys, so merging is uniform
-//! and a new rule needs no code in this file.
+//! takes is declared in the rule's own file; the parameters are rows of a table ([`params`]).
 
-use crate::domain::alert::{Severity, Values};
-use crate::domain::event::{Channel, Outcome};
+pub mod params;
+
+use crate::domain::alert::Values;
 use crate::domain::id::{EntityKind, PipelineId, StageId, TenantId};
 use crate::domain::identity::Country;
 use crate::domain::rule::Rule;
 use crate::domain::time::calendar::Calendar;
 use crate::domain::time::window::Window;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Length, Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use params::{Basis, Clock, Params, Response};
+
 /// The norms of all tenants, as configured.
 #[derive(Clone)]
 pub struct Norms {
+    /// The document that defines them, in canonical form: with included files and defaults, without the privacy key. State
+    /// records contain it. Equal documents define equal norms.
+    pub document: String,
     /// Calendars by name.
     pub calendars: BTreeMap<CompactString, Arc<Calendar>>,
     /// Pipelines by id.
@@ -38,10 +43,10 @@ pub struct Norms {
     pub overrides: Vec<Override>,
 }
 
-/// Does not show the privacy key.
+/// Does not show the privacy key, nor the document, which says the same as the other fields.
 impl fmt::Debug for Norms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { calendars, pipelines, windows, min_talk, country, privacy_key, base, overrides } = self;
+        let Self { document: _, calendars, pipelines, windows, min_talk, country, privacy_key, base, overrides } = self;
         f.debug_struct("Norms")
             .field("calendars", calendars)
             .field("pipelines", pipelines)
@@ -120,148 +125,6 @@ pub struct Stage {
     pub requires_fields: Vec<CompactString>,
     /// Activities that must be completed before a move into it.
     pub requires_activities: Vec<CompactString>,
-}
-
-/// A duration as a norm gives it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Length {
-    /// The duration.
-    pub span: Span,
-    /// Written in days, which is only allowed on the wall clock.
-    pub in_days: bool,
-}
-
-/// Which time a norm counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Clock {
-    /// All time.
-    #[default]
-    Wall,
-    /// Working time of the scope's calendar.
-    Business,
-}
-
-impl Clock {
-    /// Every clock, in order.
-    pub const ALL: [Self; 2] = [Self::Wall, Self::Business];
-
-    /// The name in norms and alerts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Wall => "wall",
-            Self::Business => "business",
-        }
-    }
-}
-
-/// What counts as a response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Response {
-    /// Any touch.
-    #[default]
-    Attempt,
-    /// Two-way contact.
-    Conversation,
-}
-
-impl Response {
-    /// Every response, in order.
-    pub const ALL: [Self; 2] = [Self::Attempt, Self::Conversation];
-
-    /// The name in norms and alerts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Attempt => "attempt",
-            Self::Conversation => "conversation",
-        }
-    }
-}
-
-/// The population that a conversion is counted over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Basis {
-    /// Entities created in the window.
-    #[default]
-    Cohort,
-    /// Entities closed in the window.
-    Closed,
-}
-
-impl Basis {
-    /// Every basis, in order.
-    pub const ALL: [Self; 2] = [Self::Cohort, Self::Closed];
-
-    /// The name in norms and alerts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cohort => "cohort",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// The keys that rules may have; `None` if the layer does not set the key.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Params {
-    /// `false` turns the rule off.
-    pub enabled: Option<bool>,
-    /// Severity of a violation.
-    pub severity: Option<Severity>,
-    /// Escalation times after the deadline, on the rule's clock.
-    pub escalate_after: Option<Vec<Length>>,
-    /// The deadline, from the anchor.
-    pub within: Option<Length>,
-    /// Which time `within` counts.
-    pub clock: Option<Clock>,
-    /// What counts as a response.
-    pub response: Option<Response>,
-    /// How many touches are required.
-    pub attempts: Option<i64>,
-    /// Which entities are watched.
-    pub entities: Option<Vec<EntityKind>>,
-    /// Which outcomes are watched.
-    pub applies_to: Option<Vec<Outcome>>,
-    /// Which reasons are accepted.
-    pub allowed_reasons: Option<Vec<CompactString>>,
-    /// How many touches are required before a closing.
-    pub min_touches: Option<i64>,
-    /// Which channels are watched.
-    pub channels: Option<Vec<Channel>>,
-    /// Which window is judged, by size.
-    pub window: Option<Span>,
-    /// The population that a conversion is counted over.
-    pub basis: Option<Basis>,
-    /// Lower limit of a figure.
-    pub at_least: Option<f64>,
-    /// Lower limit as a fraction of the department's figure.
-    pub of_department: Option<f64>,
-    /// Upper limit of a share.
-    pub at_most: Option<f64>,
-    /// Upper limit of a lag.
-    pub at_most_lag: Option<Length>,
-    /// Which quantile is judged.
-    pub quantile: Option<f64>,
-    /// Minimum sample size; smaller samples are not judged.
-    pub min_sample: Option<i64>,
-}
-
-impl Params {
-    /// Overwrites every key that `over` sets. `at_least` and `of_department` are alternatives: setting one of them unsets
-    /// the other.
-    pub fn merge(&mut self, over: &Self) {
-        if over.at_least.is_some() || over.of_department.is_some() {
-            (self.at_least, self.of_department) = (None, None);
-        }
-        macro_rules! keys {
-            ($($key:ident)*) => {$(
-                if over.$key.is_some() {
-                    self.$key.clone_from(&over.$key);
-                }
-            )*};
-        }
-        keys! { enabled severity escalate_after within clock response attempts entities applies_to allowed_reasons
-        min_touches channels window basis at_least of_department at_most at_most_lag quantile min_sample }
-    }
 }
 
 /// The keys of `norms.terms`; `None` if the layer does not set the key. `enabled` and `severity` apply to the three terms

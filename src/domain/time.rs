@@ -15,6 +15,15 @@ pub struct Timestamp(pub i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub i64);
 
+/// A duration as it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// The duration.
+    pub span: Span,
+    /// Written in days, which only the wall clock counts.
+    pub in_days: bool,
+}
+
 impl Timestamp {
     /// Before every event.
     pub const MIN: Self = Self(i64::MIN);
@@ -181,6 +190,13 @@ impl fmt::Display for Span {
     }
 }
 
+/// In the largest unit that represents it exactly, in days only if it is written so: `90s`, `24h`, `7d`.
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.in_days { self.span.fmt(f) } else { f.write_str(&self.span.in_hours()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +209,12 @@ mod tests {
             assert_eq!(parse_utc(text.as_bytes()), Some(at), "{text}");
             at = at + Span(Span::DAY.0 - 1);
         }
+    }
+
+    #[test]
+    fn lengths_keep_their_unit() {
+        let day = |in_days| Length { span: Span::DAY, in_days }.to_string();
+        assert_eq!((day(true), day(false)), ("1d".into(), "24h".into()));
     }
 
     #[test]

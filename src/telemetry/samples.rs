@@ -82,12 +82,11 @@ pub(super) fn norms(norms: &Norms, query: ScopeQuery<'_>, mut emit: impl FnMut(M
             let q = norm.quantile.unwrap_or(0.9).to_string();
             emit(M::NormAtMost, &[rule, ("clock", clock), ("q", &q), window], most.span.seconds());
         }
+        if let Some(least) = norm.min_score {
+            emit(M::NormScore, &[rule, window], least);
+        }
         if let Some(least) = norm.at_least {
-            if takes.contains(&Parameter::Score) {
-                emit(M::NormScore, &[rule, window], least);
-            } else {
-                emit(M::NormAtLeast, &[rule, ("basis", basis), window], least);
-            }
+            emit(M::NormAtLeast, &[rule, ("basis", basis), window], least);
         }
         if let Some(part) = norm.of_department {
             emit(M::NormOfDepartment, &[rule, ("basis", basis), window], part);

@@ -8,7 +8,7 @@ use crate::delay::{Rng, delayed};
 use crate::oracle;
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::json;
-use funnelwatch::codec::state::VERSION;
+use funnelwatch::codec::state::{OLDEST, VERSION};
 use funnelwatch::config;
 use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
 use funnelwatch::dataflow::live_state::LiveState;
@@ -234,7 +234,11 @@ fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rest
         let kept = log.iter().enumerate().filter(|(index, (key, value))| last[key] == *index && value.is_some());
         kept.for_each(|(_, record)| push(record));
     }
-    let context = RestoreContext { norms: Arc::clone(&settings.norms), timing: settings.timing };
+    let context = RestoreContext {
+        norms: Arc::clone(&settings.norms),
+        timing: settings.timing,
+        read_norms: config::restore_norms,
+    };
     loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -488,14 +492,16 @@ fn state_written_by_an_earlier_build_is_restored() {
 
 #[test]
 fn state_of_an_unreleased_layout_is_rejected_with_instructions() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/state/v1.bin");
-    let mut loader = StateLoader::default();
-    for (key, value) in decode_log(&std::fs::read(path).expect("the fixture")) {
-        loader.push(&key, value.as_deref());
+    for version in 1..OLDEST {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/state/v{version}.bin"));
+        let mut loader = StateLoader::default();
+        for (key, value) in decode_log(&std::fs::read(path).expect("the fixture")) {
+            loader.push(&key, value.as_deref());
+        }
+        let error = loader.verify().expect_err("the version is not supported").to_string();
+        assert!(error.contains(&format!("layout version {version}")), "{error}");
+        assert!(error.contains("funnelwatch state reset --shard N --yes"), "{error}");
     }
-    let error = loader.verify().expect_err("version 1 is not supported").to_string();
-    assert!(error.contains("layout version 1"), "{error}");
-    assert!(error.contains("funnelwatch state reset --shard N --yes"), "{error}");
 }
 
 fn encode_log(log: &Log) -> Vec<u8> {

@@ -1,5 +1,8 @@
 //! The numbers and types of all protobuf fields and enum values only grow: what was published in a topic or stored in the
 //! state topic must stay readable. `tests/outputs/protos.txt` pins them; `UPDATE_DOCS=1` adds new ones.
+//!
+//! Before the first release, layout version 3 of the state replaced the messages of `norms.proto` by the text of the norms
+//! document. That is the only removal.
 
 use funnelwatch::domain::figures::statistics::{Quantiles, Ratio};
 use funnelwatch::domain::figures::table::{Field, Figure, FigureValue, Kind, NOW, WINDOW};

@@ -231,7 +231,7 @@ pub(super) fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-pub(super) fn texts(texts: &[CompactString]) -> Vec<String> {
+fn texts(texts: &[CompactString]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 

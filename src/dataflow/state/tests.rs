@@ -64,6 +64,7 @@ impl Partition {
 fn norms() -> Norms {
     let window = Window { size: Span(60_000), in_days: false, slide: Span(60_000) };
     Norms {
+        document: "{}".into(),
         calendars: BTreeMap::new(),
         pipelines: BTreeMap::new(),
         windows: vec![window],
@@ -76,15 +77,19 @@ fn norms() -> Norms {
 }
 
 fn context() -> RestoreContext {
-    RestoreContext { norms: Arc::new(norms()), timing: Timing::default() }
+    RestoreContext {
+        norms: Arc::new(norms()),
+        timing: Timing::default(),
+        read_norms: |document| Ok(Norms { document: document.into(), ..norms() }),
+    }
 }
 
 /// A valid shard: two tenants with three events each, one of them with an ongoing violation.
 fn valid() -> Partition {
     let mut partition = Partition::default();
-    let norms = protobuf::encode_norms(&norms());
-    let id = state::norms_id(&norms);
-    partition.write(|records| records.norms(&id, &norms));
+    let Norms { document, .. } = norms();
+    let id = state::norms_id(&document);
+    partition.write(|records| records.norms(&id, &document));
     for tenant in ["acme", "b/c"] {
         (1..=3).for_each(|offset| partition.event(tenant, offset));
         let norm_versions = vec![(Timestamp::MIN, id.clone())];
@@ -160,7 +165,7 @@ fn missing_and_misplaced_records_are_reported() {
         partition.faults()
     };
     assert_eq!(without(b's'), ["missing record: shard checkpoint"]);
-    let norms = state::norms_id(&protobuf::encode_norms(&norms()));
+    let norms = state::norms_id(&norms().document);
     assert_eq!(without(b'n'), [format!("missing record: norms {norms}")]);
     assert_eq!(without(b'e'), ["found 0 of 6 applied events"]);
     let owner = shard_of("acme", 1000);

@@ -22,7 +22,7 @@ pub const RULE: Definition = Definition {
          месяца.",
     ],
     subjects: &["manager:ID/WINDOW"],
-    takes: &[Parameter::Window, Parameter::Basis, Parameter::Share, Parameter::MinSample],
+    takes: &[Parameter::Window, Parameter::Basis, Parameter::AtLeast, Parameter::OfDepartment, Parameter::MinSample],
     observed: &["n", "k", "ratio", "upper"],
     norm: &["at_least", "min_sample", "basis"],
     wording: Wording {

@@ -11,6 +11,8 @@ use crate::domain::journey::clocks::Clocks;
 use crate::domain::norms::{Params, Scope};
 use crate::domain::pending_replies::DemandKind;
 
+pub use crate::domain::norms::params::Parameter;
+
 /// The definition of a rule. Texts are in English and Russian.
 #[derive(Debug)]
 pub struct Definition {
@@ -39,47 +41,6 @@ pub struct Wording {
     pub lasting: [&'static str; 2],
     /// When an act settled the violation or the figure recovered; empty for act rules.
     pub settled: [&'static str; 2],
-}
-
-/// The parameters of rules besides `enabled`, `severity` and `escalate_after`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parameter {
-    /// `within`
-    Within,
-    /// `clock`
-    Clock,
-    /// `response`
-    Response,
-    /// `attempts`
-    Attempts,
-    /// `entities`
-    Entities,
-    /// `applies_to`
-    AppliesTo,
-    /// `allowed_reasons`
-    AllowedReasons,
-    /// `min_touches`
-    MinTouches,
-    /// `channels`
-    Channels,
-    /// `window`
-    Window,
-    /// `basis`
-    Basis,
-    /// `at_least`, a share, or `of_department`
-    Share,
-    /// `at_least`, a score
-    Score,
-    /// `at_most`, a duration
-    AtMostLag,
-    /// `at_most`, a share
-    AtMost,
-    /// `quantile`
-    Quantile,
-    /// `min_sample`
-    MinSample,
-    /// `terms`: the allowed special terms
-    Terms,
 }
 
 /// Updates the clocks of a rule after a change of the journey.

@@ -33,7 +33,7 @@ pub const RULE: Definition = Definition {
 };
 
 fn judge(norm: &Params, sample: &WindowSample<'_>) -> Option<Judgement> {
-    let limit = norm.at_least?;
+    let limit = norm.min_score?;
     let reviews = sample.own.reviews();
     let mut observed = vec![("n", reviews.n.into())];
     observed.extend(reviews.mean_score.map(|mean| ("mean_score", mean.into())));

@@ -558,8 +558,8 @@ mod tests {
     use crate::domain::figures::pane::Percent;
     use crate::domain::id::UNKNOWN;
     use crate::domain::identity::Country;
-    use crate::domain::norms::{Basis, Layer, Length, Override};
-    use crate::domain::time::Span;
+    use crate::domain::norms::{Basis, Layer, Override};
+    use crate::domain::time::{Length, Span};
     use proptest::prelude::*;
 
     const SHORT: Window = Window { size: Span(40), in_days: false, slide: Span(10) };
@@ -586,7 +586,7 @@ mod tests {
             (Rule::ResponseSlow, Params { at_most_lag: Some(length(3)), quantile: Some(0.5), ..none() }),
             (
                 Rule::QualityLow,
-                Params { at_least: Some(60.0), window: Some(LONG.size), escalate_after: steps(&[5]), ..none() },
+                Params { min_score: Some(60.0), window: Some(LONG.size), escalate_after: steps(&[5]), ..none() },
             ),
             (Rule::StuckEarly, Params { at_most: Some(0.5), escalate_after: steps(&[0, 35]), ..none() }),
             (Rule::SpecialTermsFrequent, Params { at_most: Some(0.5), window: Some(LONG.size), ..none() }),
@@ -598,6 +598,7 @@ mod tests {
         ];
         let layer = |rules: &[(Rule, Params)]| Layer { rules: rules.iter().cloned().collect(), ..Layer::default() };
         Norms {
+            document: String::new(),
             calendars: BTreeMap::new(),
             pipelines: BTreeMap::new(),
             windows: vec![SHORT, LONG, UNUSED],

@@ -233,27 +233,6 @@ impl Calendar {
         &self.name
     }
 
-    /// The IANA name of its time zone.
-    pub fn timezone(&self) -> &str {
-        // Every zone of the database has a name.
-        self.zone.iana_name().unwrap_or_default()
-    }
-
-    /// The hours of an ordinary week, Monday first.
-    pub fn week(&self) -> &[Vec<Hours>; 7] {
-        &self.week
-    }
-
-    /// The days that differ from the ordinary week.
-    pub fn days(&self) -> &BTreeMap<Date, Vec<Hours>> {
-        &self.days
-    }
-
-    /// The years whose differing days are listed.
-    pub fn years(&self) -> &BTreeSet<i16> {
-        &self.years
-    }
-
     /// The working time from `from` up to `to`; zero if `to` is not later.
     pub fn working(&self, from: Timestamp, to: Timestamp) -> Span {
         let (from, to) = (from.0, to.0);

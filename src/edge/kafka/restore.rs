@@ -21,7 +21,7 @@ use super::Observer;
 use super::client::ClientError;
 use super::source_topics::{SourcePartition, SourceTopics};
 use super::state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
-use crate::config::Config;
+use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
@@ -315,7 +315,7 @@ impl Restore {
             let (records, read_time) = (loader.records(), started.elapsed());
             let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
             let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
-            let context = RestoreContext { norms, timing: self.timing };
+            let context = RestoreContext { norms, timing: self.timing, read_norms: restore_norms };
             let replayed = loader.digest().applied;
             let restored = loader.restore(shard, &context).map_err(|cause| RestoreError::Rebuild {
                 shard,

@@ -1,17 +1,17 @@
 //! Generates `docs/schema/alert.schema.json`, the JSON Schema 2020-12 of alerts, from the rule definitions and the
 //! evidence table: a new rule gets its branch without changes here.
 //!
-//! `tests/schemas.rs` validates the program's output against the schema.
+//! `tests/outputs/schemas.rs` validates the program's output against the schema.
 
-use crate::domain::alert::{Resolution, Severity, Status};
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
-use crate::domain::rule::definition::Evaluation;
-use crate::domain::rule::evidence::{self, Unit};
+use super::assert_document;
+use funnelwatch::domain::alert::{Resolution, Severity, Status};
+use funnelwatch::domain::rule::definition::Evaluation;
+use funnelwatch::domain::rule::evidence::{self, Unit};
+use funnelwatch::domain::rule::{Rule, catalog};
 use serde_json::{Map, Value, json};
 
 /// The schema.
-pub(super) fn schema() -> Value {
+fn schema() -> Value {
     let time = |what: &str| json!({ "description": what, "type": "string", "format": "date-time" });
     let text = |what: &str| json!({ "description": what, "type": "string" });
     let one_of = |what: &str, names: Vec<&str>| json!({ "description": what, "enum": names });
@@ -131,13 +131,7 @@ fn of_unit(unit: Unit) -> Value {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::tests::assert_document;
-    use super::*;
-
-    #[test]
-    fn the_schema_in_docs_is_up_to_date() {
-        assert_document("schema/alert.schema.json", &format!("{:#}\n", schema()));
-    }
+#[test]
+fn the_schema_in_docs_is_up_to_date() {
+    assert_document("schema/alert.schema.json", &format!("{:#}\n", schema()));
 }

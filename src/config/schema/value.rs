@@ -1,7 +1,7 @@
 //! Typed values read from a document, with their line numbers.
 
-use super::reader::join;
-use crate::domain::norms::Length;
+use super::text::join;
+use crate::domain::time::Length;
 use std::collections::BTreeMap;
 
 /// A value that was read.
@@ -79,38 +79,23 @@ impl Table {
         join(&self.path, name)
     }
 
+    /// Takes a key and its value from another table.
+    pub(crate) fn copy(&mut self, name: &'static str, from: &Self) {
+        self.entries.extend(from.entries.get(name).map(|entry| (name, entry.clone())));
+    }
+
+    /// Adds entries to a mapping with user-defined keys.
+    pub(crate) fn extend(&mut self, name: &'static str, more: &[(String, Value)]) {
+        let value = Value { line: self.line, data: Data::Map(Vec::new()) };
+        let entry = self.entries.entry(name).or_insert(Entry { line: self.line, explicit: false, value });
+        if let Data::Map(entries) = &mut entry.value.data {
+            entries.extend_from_slice(more);
+        }
+    }
+
     /// The value of a key.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.entries.get(name).map(|entry| &entry.value)
-    }
-
-    /// A flag.
-    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        match self.value(name)?.data {
-            Data::Flag(flag) => Some(flag),
-            _ => None,
-        }
-    }
-
-    /// An integer, or a size in bytes.
-    pub(crate) fn count(&self, name: &str) -> Option<i64> {
-        match self.value(name)?.data {
-            Data::Count(count) => Some(count),
-            _ => None,
-        }
-    }
-
-    /// A number.
-    pub(crate) fn number(&self, name: &str) -> Option<f64> {
-        match self.value(name)?.data {
-            Data::Number(number) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// A duration.
-    pub(crate) fn length(&self, name: &str) -> Option<Length> {
-        self.value(name)?.length()
     }
 
     /// A string.
@@ -149,26 +134,10 @@ impl Value {
         }
     }
 
-    /// As a duration.
-    pub(crate) fn length(&self) -> Option<Length> {
-        match self.data {
-            Data::Length(length) => Some(length),
-            _ => None,
-        }
-    }
-
     /// As a mapping with declared keys.
     pub(crate) fn table(&self) -> Option<&Table> {
         match &self.data {
             Data::Table(table) => Some(table),
-            _ => None,
-        }
-    }
-
-    /// As a list of strings.
-    pub(crate) fn texts(&self) -> Option<impl Iterator<Item = &str>> {
-        match &self.data {
-            Data::List(items) => Some(items.iter().filter_map(Self::text)),
             _ => None,
         }
     }

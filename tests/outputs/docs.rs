@@ -2,20 +2,21 @@
 //! `docs/metrics.md` and the JSON Schema of alerts in the submodules.
 //!
 //! They are generated only from the declared keys, rules and metrics. A test fails if the files are stale;
-//! `UPDATE_DOCS=1 cargo test config::docs` regenerates them.
+//! `UPDATE_DOCS=1 cargo test --test outputs docs` regenerates them.
 
 mod alert;
 mod metrics;
 mod rules;
 
-use super::key::{Absent, KeySpec, Need, ValueKind};
-use super::{CONFIG, keys, properties};
+use funnelwatch::config::schema::key::{Absent, KeySpec, Need, ValueKind};
+use funnelwatch::config::{CONFIG, REJECTED, keys};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 
 const INTRODUCTION: &str = "\
-<!-- Generated from src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
+<!-- Generated from src/config by `UPDATE_DOCS=1 cargo test --test outputs docs`; edit it there. -->
 
 # Configuration
 
@@ -60,7 +61,7 @@ const RULES: &str = "\
 A rule that is not listed is off; `{}` enables it. Keys in bold are required; of keys separated by a bar, exactly one.
 ";
 
-const REJECTED: &str = "\
+const ABOUT_REJECTED: &str = "\
 These cannot be set under `kafka.client`, `kafka.consumer` or `kafka.producer`: the delivery guarantees depend on them.
 ";
 
@@ -71,12 +72,12 @@ fn reference() -> String {
     for key in CONFIG {
         nested(&mut out, key.name, key);
     }
-    write(&mut out, format!("\n## Rejected Kafka properties\n\n{REJECTED}\n| property | why |\n| --- | --- |\n"));
-    for (name, why) in properties::REJECTED {
+    write(&mut out, format!("\n## Rejected Kafka properties\n\n{ABOUT_REJECTED}\n| property | why |\n| --- | --- |\n"));
+    for (name, why) in REJECTED {
         write(&mut out, format!("| `{name}` | {why} |\n"));
     }
-    section(&mut out, "Norms keys", keys::NORMS);
-    for key in keys::NORMS.iter().filter(|key| !["norms", "overrides"].contains(&key.name)) {
+    section(&mut out, "Norms keys", &keys::NORMS.concat());
+    for key in keys::NORMS.concat().iter().filter(|key| !["norms", "overrides"].contains(&key.name)) {
         nested(&mut out, key.name, key);
     }
     rules(&mut out);
@@ -201,7 +202,7 @@ fn schema() -> Value {
     for rule in keys::RULES {
         rules.insert(rule.name.into(), schema_of_key(rule));
     }
-    let mut schema = table(&[keys::NORMS]);
+    let mut schema = table(keys::NORMS);
     if let Some(root) = schema.as_object_mut() {
         root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
         root.insert("title".into(), "funnelwatch norms".into());
@@ -305,45 +306,39 @@ fn table(parts: &[&[KeySpec]]) -> Value {
     schema
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    /// Fails unless the file `name` in `docs` equals `text`; with `UPDATE_DOCS` set, writes it first.
-    pub(super) fn assert_document(name: &str, text: &str) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&file, text).expect("a writable docs folder");
-        }
-        let found = std::fs::read_to_string(file).unwrap_or_default();
-        assert!(found == text, "docs/{name} is stale: UPDATE_DOCS=1 cargo test config::docs");
+/// Fails unless the file `name` in `docs` equals `text`; with `UPDATE_DOCS` set, writes it first.
+fn assert_document(name: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, text).expect("a writable docs folder");
     }
+    let found = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(found == text, "docs/{name} is stale: UPDATE_DOCS=1 cargo test --test outputs docs");
+}
 
-    #[test]
-    fn the_reference_in_docs_is_up_to_date() {
-        assert_document("configuration.md", &reference());
-    }
+#[test]
+fn the_reference_in_docs_is_up_to_date() {
+    assert_document("configuration.md", &reference());
+}
 
-    #[test]
-    fn the_norms_schema_in_docs_is_up_to_date() {
-        assert_document("schema/norms.schema.json", &format!("{:#}\n", schema()));
-    }
+#[test]
+fn the_norms_schema_in_docs_is_up_to_date() {
+    assert_document("schema/norms.schema.json", &format!("{:#}\n", schema()));
+}
 
-    #[test]
-    fn every_key_has_a_help_text() {
-        fn visit(key: &KeySpec) {
-            let help = key.help;
-            assert!(!help.is_empty() && !help.ends_with('.') && !help.contains(['|', '\n']), "{}: {help}", key.name);
-            match key.kind {
-                ValueKind::Table(parts)
-                | ValueKind::List(&ValueKind::Table(parts), _)
-                | ValueKind::Map(_, &ValueKind::Table(parts)) => {
-                    parts.iter().copied().flatten().for_each(visit);
-                }
-                _ => {}
+#[test]
+fn every_key_has_a_help_text() {
+    fn visit(key: &KeySpec) {
+        let help = key.help;
+        assert!(!help.is_empty() && !help.ends_with('.') && !help.contains(['|', '\n']), "{}: {help}", key.name);
+        match key.kind {
+            ValueKind::Table(parts)
+            | ValueKind::List(&ValueKind::Table(parts), _)
+            | ValueKind::Map(_, &ValueKind::Table(parts)) => {
+                parts.iter().copied().flatten().for_each(visit);
             }
+            _ => {}
         }
-        CONFIG.iter().chain(keys::NORMS).for_each(visit);
     }
+    CONFIG.iter().chain(keys::NORMS.iter().copied().flatten()).for_each(visit);
 }

@@ -1,15 +1,14 @@
 //! Generates `docs/rules.md` and `docs/rules.ru.md`, the reference of all rules for heads of sales and readers of
 //! alerts, from the rule definitions, the declared norms keys and the evidence table: a new rule needs no changes here.
 
-use super::{default, value, write};
-use crate::config::key::{Absent, KeySpec, Need};
-use crate::config::keys::{COMMON, keys};
-use crate::domain::alert::Resolution;
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
-use crate::domain::rule::definition::{Evaluation, Parameter};
-use crate::domain::rule::evidence;
-use crate::domain::rule::message::{Language, common_wording};
+use super::{assert_document, default, value, write};
+use funnelwatch::config::keys::COMMON;
+use funnelwatch::config::params::key;
+use funnelwatch::config::schema::key::{Absent, KeySpec, Need};
+use funnelwatch::domain::alert::Resolution;
+use funnelwatch::domain::rule::definition::{Evaluation, Parameter};
+use funnelwatch::domain::rule::message::{Language, common_wording};
+use funnelwatch::domain::rule::{Rule, catalog, evidence};
 
 /// The fixed texts of a page.
 struct Words {
@@ -38,7 +37,7 @@ struct Words {
 
 const ENGLISH: Words = Words {
     introduction: "\
-<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
+<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test --test outputs docs`; edit it there. -->
 
 # Rules
 
@@ -91,7 +90,7 @@ These resolutions have the same message for all rules. `{n}` is the number of ca
 
 const RUSSIAN: Words = Words {
     introduction: "\
-<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test config::docs`; edit it there. -->
+<!-- Generated from src/domain/rule and src/config by `UPDATE_DOCS=1 cargo test --test outputs docs`; edit it there. -->
 
 # Правила
 
@@ -140,44 +139,6 @@ const RUSSIAN: Words = Words {
 ",
 };
 
-/// The Russian help texts of the keys of a parameter, in the order of [`keys`].
-fn in_russian(parameter: Parameter) -> &'static [&'static str] {
-    match parameter {
-        Parameter::Within => &["срок от начала отсчёта, по часам правила (`clock`)"],
-        Parameter::Clock => &["какое время учитывается: всё (`wall`) или рабочее (`business`)"],
-        Parameter::Response => {
-            &["что считается ответом: любая попытка связаться (`attempt`) или разговор (`conversation`)"]
-        }
-        Parameter::Attempts => &["требуемое число попыток связаться"],
-        Parameter::Entities => &["к чему применяется правило: к лидам, к сделкам"],
-        Parameter::AppliesTo => &["какие исходы требуют причины"],
-        Parameter::AllowedReasons => &["какие причины допустимы"],
-        Parameter::MinTouches => &["требуемое число попыток связаться до закрытия"],
-        Parameter::Channels => &["к каким каналам применяется правило"],
-        Parameter::Window => &["размер окна, за которое проверяется показатель"],
-        Parameter::Basis => {
-            &["от чего считается доля: от лидов, созданных в окне (`cohort`), или от закрытых в нём (`closed`)"]
-        }
-        Parameter::Share => &[
-            "минимальная доля лидов, которые становятся сделками у менеджера",
-            "то же, но относительно доли отдела; задаётся один из двух ключей",
-        ],
-        Parameter::Score => &["минимальная средняя оценка"],
-        Parameter::AtMostLag => &["максимальная задержка"],
-        Parameter::AtMost => &["максимальная доля"],
-        Parameter::Quantile => &["какой квантиль задержек проверяется"],
-        Parameter::MinSample => &["минимальное число случаев; при меньшем показатель не проверяется"],
-        Parameter::Terms => &[],
-    }
-}
-
-/// The Russian help texts of [`COMMON`].
-const COMMON_IN_RUSSIAN: &[&str] = &[
-    "`false` выключает правило",
-    "важность нарушения; каждая эскалация повышает её на одну ступень",
-    "моменты эскалации: по возрастанию, от срока, по часам правила",
-];
-
 fn kind(rule: Rule) -> [&'static str; 2] {
     match catalog::definition(rule).evaluation {
         Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длящееся нарушение"],
@@ -187,7 +148,7 @@ fn kind(rule: Rule) -> [&'static str; 2] {
 }
 
 /// The page in the given language.
-pub(super) fn page(language: Language) -> String {
+fn page(language: Language) -> String {
     let index = language as usize;
     let words = match language {
         Language::En => ENGLISH,
@@ -202,7 +163,7 @@ pub(super) fn page(language: Language) -> String {
         write(&mut out, format!("| [`{name}`](#{name}) | {about} | {why} | {settings} | {kind} |\n"));
     }
     write(&mut out, format!("\n{}\n{}", words.common, words.norm_keys));
-    COMMON.iter().zip(COMMON_IN_RUSSIAN).for_each(|(key, help)| row(&mut out, key, help, &words, language));
+    COMMON.iter().for_each(|parameter| row(&mut out, *parameter, &words, language));
     write(&mut out, format!("\n{}", words.resolutions));
     for resolution in Resolution::ALL {
         if let Some([english, russian]) = common_wording(resolution) {
@@ -216,17 +177,17 @@ pub(super) fn page(language: Language) -> String {
 /// The settings of a rule, for a table cell.
 fn summary(takes: &[Parameter], words: &Words, language: Language) -> String {
     let mut parts = Vec::new();
-    for parameter in takes {
-        if *parameter == Parameter::Terms {
-            parts.push(words.terms.into());
-        }
-        // Keys of one parameter are alternatives.
-        let keys = keys(*parameter);
+    if takes.contains(&Parameter::Terms) {
+        parts.push(words.terms.into());
+    }
+    let keys: Vec<_> = takes.iter().filter_map(|parameter| key(*parameter)).collect();
+    // Alternatives have one cell.
+    for keys in keys.chunk_by(|one, next| one.need == Need::OneInForce && next.need == one.need) {
         let names: Vec<_> = keys.iter().map(|key| format!("`{}`", key.name)).collect();
-        parts.extend(keys.first().map(|key| match default_of(key, words, language) {
+        parts.push(match default_of(keys[0], words, language) {
             default if default.is_empty() => names.join(" \\| "),
             default => format!("{} ({default})", names.join(" \\| ")),
-        }));
+        });
     }
     if parts.is_empty() { words.no_settings.into() } else { parts.join(", ") }
 }
@@ -242,13 +203,14 @@ fn default_of(key: &KeySpec, words: &Words, language: Language) -> String {
     }
 }
 
-fn row(out: &mut String, key: &KeySpec, russian: &str, words: &Words, language: Language) {
-    let (name, default) = (key.name, default_of(key, words, language));
+fn row(out: &mut String, parameter: Parameter, words: &Words, language: Language) {
+    let Some(key) = key(parameter) else { return };
+    let (name, default, help) = (key.name, default_of(key, words, language), parameter.help()[language as usize]);
     write(
         out,
         match language {
-            Language::En => format!("| `{name}` | {} | {default} | {} |\n", value(&key.kind), key.help),
-            Language::Ru => format!("| `{name}` | {default} | {russian} |\n"),
+            Language::En => format!("| `{name}` | {} | {default} | {help} |\n", value(&key.kind)),
+            Language::Ru => format!("| `{name}` | {default} | {help} |\n"),
         },
     );
 }
@@ -276,11 +238,9 @@ fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
         let settings = words.head.split(" | ").nth(3).unwrap_or_default();
         write(out, format!("- {}: {}\n", sentence(settings).trim_end_matches('.'), words.terms));
     }
-    let settings: Vec<_> =
-        definition.takes.iter().flat_map(|parameter| keys(*parameter).iter().zip(in_russian(*parameter))).collect();
-    if !settings.is_empty() {
+    if definition.takes.iter().any(|parameter| key(*parameter).is_some()) {
         write(out, format!("\n{}", words.norm_keys));
-        settings.into_iter().for_each(|(key, help)| row(out, key, help, words, language));
+        definition.takes.iter().for_each(|parameter| row(out, *parameter, words, language));
     }
     write(out, format!("\n{}", words.alert_keys));
     for (part, keys) in [(words.observed, definition.observed), (words.norm, definition.norm)] {
@@ -297,35 +257,19 @@ fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::tests::assert_document;
-    use super::*;
+#[test]
+fn the_pages_in_docs_are_up_to_date() {
+    assert_document("rules.md", &page(Language::En));
+    assert_document("rules.ru.md", &page(Language::Ru));
+}
 
-    #[test]
-    fn the_pages_in_docs_are_up_to_date() {
-        assert_document("rules.md", &page(Language::En));
-        assert_document("rules.ru.md", &page(Language::Ru));
-    }
-
-    #[test]
-    fn every_key_has_a_russian_help_text() {
-        assert_eq!(COMMON.len(), COMMON_IN_RUSSIAN.len());
-        for rule in Rule::ALL {
-            for parameter in catalog::definition(*rule).takes {
-                assert_eq!(keys(*parameter).len(), in_russian(*parameter).len(), "{parameter:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn texts_fit_in_table_cells() {
-        for rule in Rule::ALL {
-            let definition = catalog::definition(*rule);
-            let cells = [definition.about, definition.why].concat();
-            assert!(cells.iter().all(|text| !text.contains(['|', '\n'])), "{}", rule.name());
-            let about = definition.about.iter().all(|about| !about.ends_with('.'));
-            assert!(about, "{}: `about` ends with a full stop", rule.name());
-        }
+#[test]
+fn texts_fit_in_table_cells() {
+    for rule in Rule::ALL {
+        let definition = catalog::definition(*rule);
+        let cells = [definition.about, definition.why].concat();
+        assert!(cells.iter().all(|text| !text.contains(['|', '\n'])), "{}", rule.name());
+        let about = definition.about.iter().all(|about| !about.ends_with('.'));
+        assert!(about, "{}: `about` ends with a full stop", rule.name());
     }
 }

@@ -6,12 +6,13 @@
 //!
 //! **Secrets** never appear in a problem.
 
-use super::env::{Env, expand};
+use super::env::Env;
 use super::key::{Absent, Form, KeySpec, Need, ValueKind};
 use super::problem::Problem;
+use super::scalar::{Source, describe_node};
+use super::similar::nearest;
+use super::text::{DUPLICATE, excerpt, join};
 use super::value::{Data, Entry, Table, Value};
-use crate::domain::norms::Length;
-use crate::domain::time::Span;
 use saphyr::{LoadableYamlNode, MarkedYamlOwned, ScalarOwned, ScanError, YamlDataOwned};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,9 +32,6 @@ pub(crate) struct Reader<'a> {
     /// The files that values were read from.
     pub(crate) files: Vec<PathBuf>,
 }
-
-/// The longest duration: ten years.
-const MAX_LENGTH: Span = Span(3653 * Span::DAY.0);
 
 impl<'a> Reader<'a> {
     /// A reader of the document `text`; `file` is its name in problems.
@@ -97,6 +95,10 @@ impl<'a> Reader<'a> {
         self.notes.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
     }
 
+    fn source(&self) -> Source<'_> {
+        Source { text: &self.text, env: self.env }
+    }
+
     /// Resolves a path relative to the document.
     pub(crate) fn locate(&self, path: &str) -> PathBuf {
         Path::new(self.file).parent().unwrap_or(Path::new("")).join(path)
@@ -123,7 +125,7 @@ impl<'a> Reader<'a> {
                 Data::List(nodes.iter().enumerate().map(read).collect())
             }
             (ValueKind::Secret | ValueKind::Property, Mapping(_)) => self.secret_from_file(node, path, line),
-            (kind, Scalar(scalar)) => match self.scalar(scalar, node, kind) {
+            (kind, Scalar(scalar)) => match self.source().read(scalar, node, kind) {
                 Ok(data) => data,
                 Err(text) => {
                     self.problem(value_line, path, text);
@@ -148,7 +150,7 @@ impl<'a> Reader<'a> {
         let mut entries: Vec<(String, usize, &MarkedYamlOwned)> = Vec::new();
         for (key, value) in mapping {
             let line = key.span.start.line();
-            let Some(name) = self.id_text(key) else {
+            let Some(name) = self.source().id_text(key) else {
                 self.problem(line, path, format!("expected a string as key, found {}", describe_node(key, false)));
                 continue;
             };
@@ -228,114 +230,6 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// The text of a node that may be an id: a string, or an integer in its plain decimal form.
-    fn id_text(&self, node: &MarkedYamlOwned) -> Option<String> {
-        match &node.data {
-            YamlDataOwned::Value(ScalarOwned::String(text)) => Some(text.clone()),
-            YamlDataOwned::Value(ScalarOwned::Integer(number)) => self.verbatim(node, number.to_string()),
-            _ => None,
-        }
-    }
-
-    /// The text of a value that is not a string, if the document spells it the same way: `007` must not become `7`.
-    fn verbatim(&self, node: &MarkedYamlOwned, text: String) -> Option<String> {
-        let (start, end) = (node.span.start.index(), node.span.end.index());
-        let written = self.text.chars().skip(start).take(end.saturating_sub(start));
-        text.chars().eq(written).then_some(text)
-    }
-
-    fn scalar(&self, scalar: &ScalarOwned, node: &MarkedYamlOwned, kind: &ValueKind) -> Result<Data, String> {
-        use ScalarOwned::{Boolean, FloatingPoint, Integer, String as Text};
-        let mismatch = |hint: &str| {
-            let secret = matches!(kind, ValueKind::Secret | ValueKind::Property);
-            Err(format!("expected {}, found {}{hint}", kind.expected(), describe_node(node, secret)))
-        };
-        let hint = match (kind, scalar) {
-            (ValueKind::Length | ValueKind::Span(..), Integer(_)) => "; the unit is missing",
-            (
-                ValueKind::Text | ValueKind::Form(_) | ValueKind::Setting | ValueKind::Secret | ValueKind::Property,
-                Integer(_) | FloatingPoint(_) | Boolean(_),
-            ) => "; put it in quotes",
-            (ValueKind::Flag, Text(text)) if ["true", "false"].contains(&text.as_str()) => "; remove the quotes",
-            (ValueKind::Count(..) | ValueKind::Number(..) | ValueKind::Between(..), Text(text))
-                if text.parse::<f64>().is_ok() =>
-            {
-                "; remove the quotes"
-            }
-            _ => "",
-        };
-        match (kind, scalar) {
-            (ValueKind::Flag, Boolean(flag)) => Ok(Data::Flag(*flag)),
-            (ValueKind::Count(from, to), Integer(count)) if (from..=to).contains(&count) => Ok(Data::Count(*count)),
-            (ValueKind::Number(..) | ValueKind::Between(..), Integer(_) | FloatingPoint(_)) => {
-                let number = match scalar {
-                    Integer(count) => *count as f64,
-                    FloatingPoint(number) => number.0,
-                    _ => return mismatch(""),
-                };
-                let fits = match kind {
-                    ValueKind::Between(from, to) => *from < number && number < *to,
-                    ValueKind::Number(from, to) => (*from..=*to).contains(&number),
-                    _ => false,
-                };
-                if fits { Ok(Data::Number(number)) } else { mismatch("") }
-            }
-            (ValueKind::Length, Text(text)) => match span(text) {
-                Some(length) if Span::ZERO < length.span && length.span <= MAX_LENGTH && has_norm_unit(text) => {
-                    Ok(Data::Length(length))
-                }
-                _ => mismatch(""),
-            },
-            (ValueKind::Span(from, to), Text(text)) => match span(text) {
-                Some(length) if (*from..=*to).contains(&length.span) => Ok(Data::Length(length)),
-                _ => mismatch(""),
-            },
-            (ValueKind::Bytes(from, to), Text(text)) => match size(text) {
-                Some(size) if (*from..=*to).contains(&size) => Ok(Data::Count(size)),
-                _ => mismatch(""),
-            },
-            (ValueKind::Bytes(from, to), Integer(size)) if (from..=to).contains(&size) => Ok(Data::Count(*size)),
-            (ValueKind::Text | ValueKind::Form(_), Text(_) | Integer(_)) => match self.id_text(node) {
-                Some(text) if text.contains("${") => {
-                    Err("environment variables are expanded only in the kafka section and in secrets".into())
-                }
-                Some(text) if text.is_empty() => mismatch(""),
-                Some(text) => match kind {
-                    ValueKind::Form(form) if !(form.fits)(&text) => mismatch(""),
-                    _ => Ok(Data::Text(text, false)),
-                },
-                None => mismatch(hint),
-            },
-            (ValueKind::Name(names), Text(text)) => {
-                let names = names();
-                if names.contains(&text.as_str()) {
-                    return Ok(Data::Text(text.clone(), false));
-                }
-                match nearest(text, &names) {
-                    Some(near) => mismatch(&format!("; did you mean `{near}`?")),
-                    None => mismatch(""),
-                }
-            }
-            (ValueKind::Setting | ValueKind::Secret | ValueKind::Property, Text(text)) => {
-                let (expanded, substituted) = expand(text, self.env)?;
-                if expanded.is_empty() && !matches!(kind, ValueKind::Property) {
-                    return Err("expected a non-empty string".into());
-                }
-                Ok(Data::Text(expanded, substituted || matches!(kind, ValueKind::Secret)))
-            }
-            (ValueKind::Property, Boolean(_) | Integer(_) | FloatingPoint(_)) => {
-                let text = match scalar {
-                    Boolean(flag) => flag.to_string(),
-                    Integer(count) => count.to_string(),
-                    FloatingPoint(number) => number.to_string(),
-                    _ => String::new(),
-                };
-                self.verbatim(node, text).map_or_else(|| mismatch(hint), |text| Ok(Data::Text(text, false)))
-            }
-            _ => mismatch(hint),
-        }
-    }
-
     /// `{file: PATH}`: the text of the file, without trailing line ends.
     fn secret_from_file(&mut self, node: &MarkedYamlOwned, path: String, line: usize) -> Data {
         const FILE: &[&[KeySpec]] = &[&[KeySpec::new("file", ValueKind::Text, "the file with the text").required()]];
@@ -368,9 +262,6 @@ fn is_too_deep(line: &str) -> bool {
 /// The last column at which a line may start.
 const MAX_INDENT: usize = 200;
 
-/// Marks a duplicate key so that the parser accepts it and all duplicates are reported at once.
-const DUPLICATE: char = '\u{e000}';
-
 /// Parses `text`. The parser stops at the first duplicate key, so duplicates get a mark and parsing is retried.
 fn load(text: &mut Cow<'_, str>) -> Result<Vec<MarkedYamlOwned>, ScanError> {
     let mut last = usize::MAX;
@@ -387,112 +278,13 @@ fn load(text: &mut Cow<'_, str>) -> Result<Vec<MarkedYamlOwned>, ScanError> {
     MarkedYamlOwned::load_from_str(text)
 }
 
-/// Parses `90s`, `15m`, `4h`, `7d` and `100ms`.
-fn span(text: &str) -> Option<Length> {
-    let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(unit);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => Span::SECOND.0,
-        "m" => Span::MINUTE.0,
-        "h" => Span::HOUR.0,
-        "d" => Span::DAY.0,
-        _ => return None,
-    };
-    let span = digits.parse::<i64>().ok()?.checked_mul(millis)?;
-    Some(Length { span: Span(span), in_days: unit == "d" })
-}
-
-/// Whether a duration uses a unit that norms accept.
-fn has_norm_unit(text: &str) -> bool {
-    !text.ends_with("ms")
-}
-
-/// Parses `100B`, `256KiB` and `1MiB`.
-fn size(text: &str) -> Option<i64> {
-    let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(unit);
-    let factor = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return None,
-    };
-    digits.parse::<i64>().ok()?.checked_mul(factor)
-}
-
-/// Describes the value of a node.
-fn describe_node(node: &MarkedYamlOwned, secret: bool) -> String {
-    match &node.data {
-        YamlDataOwned::Value(ScalarOwned::Null) => "no value".into(),
-        YamlDataOwned::Value(ScalarOwned::Boolean(flag)) => flag.to_string(),
-        YamlDataOwned::Value(ScalarOwned::Integer(_) | ScalarOwned::FloatingPoint(_)) if secret => "a number".into(),
-        YamlDataOwned::Value(ScalarOwned::Integer(number)) => format!("number {number}"),
-        YamlDataOwned::Value(ScalarOwned::FloatingPoint(number)) => format!("number {number}"),
-        YamlDataOwned::Value(ScalarOwned::String(text)) if text.is_empty() => "an empty string".into(),
-        YamlDataOwned::Value(ScalarOwned::String(_)) if secret => "a string".into(),
-        YamlDataOwned::Value(ScalarOwned::String(text)) => format!("string `{}`", excerpt(text)),
-        YamlDataOwned::Sequence(items) if items.is_empty() => "an empty list".into(),
-        YamlDataOwned::Sequence(_) => "a list".into(),
-        YamlDataOwned::Mapping(_) => "a mapping".into(),
-        YamlDataOwned::Tagged(tag, _) => format!("tag {tag}"),
-        _ => "an unreadable node".into(),
-    }
-}
-
-/// The beginning of a string, on one line.
-fn excerpt(text: &str) -> String {
-    let text = text.replace(DUPLICATE, "");
-    let mut line: String = text.chars().take(40).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    if text.chars().nth(40).is_some() {
-        line.push('…');
-    }
-    line
-}
-
-/// Appends a key to a path.
-pub(super) fn join(path: &str, name: &str) -> String {
-    match path {
-        "" => excerpt(name),
-        path => format!("{path}.{}", excerpt(name)),
-    }
-}
-
-/// The known name closest to `found`, if any is similar enough to suggest.
-pub(crate) fn nearest<'n>(found: &str, names: &[&'n str]) -> Option<&'n str> {
-    let found = found.to_lowercase();
-    let (distance, name) = names.iter().map(|name| (edit_distance(&found, &name.to_lowercase()), *name)).min()?;
-    let length = name.chars().count();
-    let near = distance <= 2.min(length / 2) || distance * 4 <= length;
-    let by_prefix = || names.iter().copied().find(|name| found.len() >= 3 && name.to_lowercase().starts_with(&found));
-    if near { Some(name) } else { by_prefix() }
-}
-
-/// The number of insertions, deletions, substitutions and swaps of adjacent letters between two words.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(80).collect(), to.chars().collect());
-    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
-    for i in 0..=from.len() {
-        for j in 0..=to.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
-                let swapped = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
-                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
-            };
-        }
-    }
-    rows[from.len()][to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::env::fake::FakeEnv;
     use super::super::key::ANY;
     use super::super::problem::sorted;
     use super::*;
+    use crate::domain::time::{Length, Span};
     use std::collections::BTreeMap;
 
     const KEYS: &[KeySpec] = &[
@@ -538,11 +330,11 @@ mod tests {
                     inner: {id: \"007\"}\n";
         let (table, problems) = read(text);
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!((table.flag("flag"), table.count("count")), (Some(true), Some(16)));
-        assert_eq!((table.number("share"), table.number("quantile")), (Some(1.0), Some(0.5)));
-        assert_eq!(table.length("length"), Some(Length { span: Span(7 * Span::DAY.0), in_days: true }));
-        assert_eq!(table.length("span").map(|length| length.span), Some(Span(100)));
-        assert_eq!(table.count("size"), Some(262_144));
+        assert_eq!((table.get("flag"), table.get("count")), (Some(true), Some(16_i64)));
+        assert_eq!((table.get("share"), table.get("quantile")), (Some(1.0), Some(0.5)));
+        assert_eq!(table.get("length"), Some(Length { span: Span(7 * Span::DAY.0), in_days: true }));
+        assert_eq!(table.get("span"), Some(Span(100)));
+        assert_eq!(table.get("size"), Some(262_144_i64));
         assert_eq!((table.text("text"), table.text("name")), (Some("142"), Some("critical")));
         assert!(matches!(&table.value("secret").expect("given").data, Data::Text(text, true) if text == "s3cret"));
         assert_eq!(table.text("property"), Some("0.5"));
@@ -550,7 +342,7 @@ mod tests {
         assert_eq!(table.map("map").iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["1", "b"]);
         let inner = table.table("inner").expect("given");
         assert_eq!((inner.text("id"), inner.line, inner.path.as_str()), (Some("007"), 14, "inner"));
-        assert_eq!(inner.length("within").map(|length| length.span), Some(Span(15 * Span::MINUTE.0)));
+        assert_eq!(inner.get("within"), Some(Span(15 * Span::MINUTE.0)));
         assert!(inner.is_set("id") && !inner.is_set("within"));
     }
 
@@ -654,7 +446,7 @@ mod tests {
                 "8: inner.id: duplicate key, first defined on line 6",
             ]
         );
-        assert_eq!(table.count("count"), Some(1));
+        assert_eq!(table.get("count"), Some(1_i64));
         assert_eq!(table.table("inner").and_then(|inner| inner.text("id")), Some("ж"));
     }
 
@@ -717,21 +509,5 @@ mod tests {
         proptest::proptest!(|(text in "[a-z:{}\\[\\]&*!|>'\"%@`#,\\-? \n\t0-9$\u{e000}ж]{0,60}")| {
             read(&text);
         });
-    }
-
-    #[test]
-    fn the_nearest_name_is_found() {
-        let names = ["within", "clock", "min_sample", "escalate_after"];
-        for (found, near) in [
-            ("withn", Some("within")),
-            ("iwthin", Some("within")),
-            ("Clock", Some("clock")),
-            ("minsample", Some("min_sample")),
-            ("escalate", Some("escalate_after")),
-            ("severity", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(found, &names), near, "{found}");
-        }
     }
 }

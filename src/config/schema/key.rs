@@ -1,28 +1,29 @@
-//! Declares the keys of a document: name, kind of value, default and help text. The reader, `docs/configuration.md` and
+//! The declaration of a document's keys: name, kind of value, default and help text. The reader, the reference page and
 //! the JSON Schema all use the same declaration.
 //!
 //! A mapping or list that may be empty may also have no value, so that all its lines can be commented out.
 
+use super::units::{format_bytes, format_span};
 use crate::domain::time::Span;
 
 /// One key of a mapping.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct KeySpec {
+pub struct KeySpec {
     /// The name as spelled in the document.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The kind of value it accepts.
-    pub(crate) kind: ValueKind,
+    pub kind: ValueKind,
     /// Whether it is required.
-    pub(crate) need: Need,
+    pub need: Need,
     /// What applies without it.
-    pub(crate) absent: Absent,
+    pub absent: Absent,
     /// What it is for, in lower case and without a full stop.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
 }
 
 /// Whether a key is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
+pub enum Need {
     /// It may be omitted.
     Optional,
     /// It is required in its mapping.
@@ -35,7 +36,7 @@ pub(crate) enum Need {
 
 /// What applies where a key is omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
+pub enum Absent {
     /// No value.
     Nothing,
     /// This value, in document syntax; the reader fills it in.
@@ -48,7 +49,7 @@ pub(crate) enum Absent {
 
 /// The kind of value a key accepts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ValueKind {
+pub enum ValueKind {
     /// True or false.
     Flag,
     /// An integer in a range.
@@ -85,59 +86,58 @@ pub(crate) enum ValueKind {
 
 /// The form of a string.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
+pub struct Form {
     /// What is expected, with an article.
-    pub(crate) expected: &'static str,
+    pub expected: &'static str,
     /// Whether a string has this form.
-    pub(crate) fits: fn(&str) -> bool,
+    pub fits: fn(&str) -> bool,
     /// The form as a regular expression; empty if it cannot be expressed as one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the JSON Schema, which tests generate"))]
-    pub(crate) pattern: &'static str,
+    pub pattern: &'static str,
 }
 
 /// Any user-defined name.
-pub(crate) const ANY: Form = Form { expected: "a name", fits: |text| !text.is_empty(), pattern: "" };
+pub const ANY: Form = Form { expected: "a name", fits: |text| !text.is_empty(), pattern: "" };
 
 impl KeySpec {
     /// An optional key.
-    pub(crate) const fn new(name: &'static str, kind: ValueKind, help: &'static str) -> Self {
+    pub const fn new(name: &'static str, kind: ValueKind, help: &'static str) -> Self {
         Self { name, kind, need: Need::Optional, absent: Absent::Nothing, help }
     }
 
     /// Makes it required in its mapping.
-    pub(crate) const fn required(self) -> Self {
+    pub const fn required(self) -> Self {
         Self { need: Need::Required, ..self }
     }
 
     /// Requires some layer to set it.
-    pub(crate) const fn in_force(self) -> Self {
+    pub const fn in_force(self) -> Self {
         Self { need: Need::InForce, ..self }
     }
 
     /// Requires exactly one of the keys marked this way to be in force.
-    pub(crate) const fn one_in_force(self) -> Self {
+    pub const fn one_in_force(self) -> Self {
         Self { need: Need::OneInForce, ..self }
     }
 
     /// Adds a default that the reader fills in.
-    pub(crate) const fn default(self, default: &'static str) -> Self {
+    pub const fn default(self, default: &'static str) -> Self {
         Self { absent: Absent::Default(default), ..self }
     }
 
     /// Adds a default that the rule applies.
-    pub(crate) const fn rule_default(self, default: &'static str) -> Self {
+    pub const fn rule_default(self, default: &'static str) -> Self {
         Self { absent: Absent::RuleDefault(default), ..self }
     }
 
     /// Adds a default described in words.
-    pub(crate) const fn described(self, default: &'static str) -> Self {
+    pub const fn described(self, default: &'static str) -> Self {
         Self { absent: Absent::Described(default), ..self }
     }
 }
 
 impl ValueKind {
     /// The expected value, in words.
-    pub(crate) fn expected(&self) -> String {
+    pub fn expected(&self) -> String {
         match self {
             Self::Flag => "true or false".into(),
             Self::Count(from, i64::MAX) => format!("an integer of at least {from}"),
@@ -169,20 +169,5 @@ impl ValueKind {
             Self::Table(_) => "mappings".into(),
             other => format!("items, each {}", other.expected()),
         }
-    }
-}
-
-/// Formats a span in its largest whole unit, down to milliseconds.
-pub(crate) fn format_span(span: Span) -> String {
-    if span.0 % Span::SECOND.0 == 0 { span.to_string() } else { format!("{}ms", span.0) }
-}
-
-/// Formats a size in its largest whole unit.
-pub(crate) fn format_bytes(size: i64) -> String {
-    match size {
-        0 => "0B".into(),
-        size if size % (1 << 20) == 0 => format!("{}MiB", size >> 20),
-        size if size % (1 << 10) == 0 => format!("{}KiB", size >> 10),
-        size => format!("{size}B"),
     }
 }

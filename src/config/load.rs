@@ -1,0 +1,415 @@
+//! Loads the configuration: one YAML file, with the norms in it or in a file of their own.
+//!
+//! Related limits of different sections are checked against each other.
+
+use super::schema::env::{Env, SystemEnv};
+use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::problem::{Problem, Problems, sorted, unreadable};
+use super::schema::reader::Reader;
+use super::schema::units::format_span;
+use super::schema::value::Table;
+use super::sections::{API, Api, ENGINE, Engine, KAFKA, Kafka, PROMETHEUS, REDIS, Redis, TIME, Time, prometheus};
+use super::topics::{TOPICS, Topics};
+use super::{keys, norms};
+use crate::domain::norms::Norms;
+use crate::domain::rule::message::Language;
+use crate::domain::shard::processor::Timing;
+use crate::domain::tenant::Memory;
+use crate::domain::time::Span;
+use crate::telemetry::exporter::Selection;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The configuration of the program.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Kafka connection and identity.
+    pub kafka: Kafka,
+    /// Topics read and written.
+    pub topics: Topics,
+    /// Event time settings.
+    pub time: Time,
+    /// Workers and epochs.
+    pub engine: Engine,
+    /// Listen address of metrics, probes and API.
+    pub http: SocketAddr,
+    /// Access to the HTTP API.
+    pub api: Api,
+    /// Redis of the live view; `None`: no live view.
+    pub redis: Option<Redis>,
+    /// Figures exported to Prometheus.
+    pub prometheus: Selection,
+    /// The language of alert messages.
+    pub language: Language,
+    /// The norms.
+    pub norms: Norms,
+    /// Valid but suspicious settings.
+    pub notes: Vec<Problem>,
+    /// All files that were read; a change of any of them may change the configuration.
+    pub files: Vec<PathBuf>,
+}
+
+const ADDRESS: Form = Form {
+    expected: "an address and port such as 127.0.0.1:9464 or [::]:9464",
+    fits: |text| text.parse::<SocketAddr>().is_ok(),
+    pattern: "",
+};
+/// Sections and keys in addition to those of the norms.
+pub const CONFIG: &[KeySpec] = &[
+    KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "Kafka connection and identity").default("{}"),
+    KeySpec::new("topics", ValueKind::Table(&[TOPICS]), "topics read and written").default("{}"),
+    KeySpec::new("time", ValueKind::Table(&[TIME]), "event time settings").default("{}"),
+    KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "workers and epochs").default("{}"),
+    KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
+        .default("127.0.0.1:9464"),
+    KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
+    KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
+    KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
+    KeySpec::new("norms_file", ValueKind::Text, "file with the norms, relative to this file")
+        .described("norms are in this file"),
+];
+
+const DOCUMENT: &[&[KeySpec]] = &{
+    let [include, effective, general] = *keys::NORMS;
+    [CONFIG, include, effective, general]
+};
+
+/// Keys of the norms document that may be set together with `norms_file`: they belong to the operator.
+const OPERATOR_KEYS: [&str; 3] = ["default_country", "privacy_key", "language"];
+
+/// The defaults: Kafka on localhost and no norms.
+impl Default for Config {
+    fn default() -> Self {
+        match Self::parse("defaults", "") {
+            Ok(config) => Self { notes: Vec::new(), files: Vec::new(), ..config },
+            Err(problems) => unreachable!("the defaults are valid: {problems}"),
+        }
+    }
+}
+
+impl Config {
+    /// The event time settings of shards. `time.retention` defaults to the longest window plus the correction horizon.
+    pub fn timing(&self) -> Timing {
+        let longest = self.norms.windows.iter().map(|window| window.size.0).max().unwrap_or_default();
+        let retention = self.time.retention.unwrap_or(Span(longest + self.time.correction_horizon.0));
+        Timing {
+            allowed_lateness: self.time.allowed_lateness,
+            follows_clock: self.time.watermark_follows_clock,
+            max_future_skew: Some(self.time.max_future_skew),
+            until: None,
+            memory: Memory {
+                dedup_window: self.time.dedup_window,
+                correction_horizon: self.time.correction_horizon,
+                retention: Some(retention),
+                durable: false,
+            },
+        }
+    }
+
+    /// Reads the configuration file `path`.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        Self::load_with(path, &SystemEnv)
+    }
+
+    pub(super) fn load_with(path: &Path, env: &dyn Env) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let text = env.file(path).map_err(|error| Problems(vec![unreadable(&file, &error)]))?;
+        Self::parse_with(&file, &text, env)
+    }
+
+    /// Reads the configuration `text`; `file` is its name in problems and the base of relative paths.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        Self::parse_with(file, text, &SystemEnv)
+    }
+
+    fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Self, Problems> {
+        let mut reader = Reader::new(file, text, env);
+        let mut root = reader.document(DOCUMENT);
+        reader.files.push(file.into());
+        let norms = if root.is_set("norms_file") {
+            load_norms_file(&mut reader, &root, env)
+        } else {
+            Some(norms::build(&mut reader, &mut root))
+        };
+        let kafka = root.table("kafka").and_then(|table| Kafka::read(&mut reader, table));
+        let topics = root.table("topics").and_then(|table| Topics::read(&mut reader, table));
+        let time = root.table("time").and_then(Time::read);
+        if let (Some((norms, _)), Some(time)) = (&norms, &time) {
+            check_limits(&mut reader, &root, norms, time);
+        }
+        let config = (|| {
+            let (norms, language) = norms?;
+            Some(Self {
+                kafka: kafka?,
+                topics: topics?,
+                time: time?,
+                engine: Engine::read(root.table("engine")?)?,
+                http: root.text("http")?.parse().ok()?,
+                api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
+                redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
+                prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
+                language,
+                norms,
+                notes: sorted(std::mem::take(&mut reader.notes)),
+                files: std::mem::take(&mut reader.files),
+            })
+        })();
+        match config {
+            Some(config) if reader.problems.is_empty() => Ok(config),
+            _ => Err(Problems(sorted(reader.problems))),
+        }
+    }
+}
+
+/// Reads the norms from the file set by `norms_file`.
+fn load_norms_file(reader: &mut Reader<'_>, root: &Table, env: &dyn Env) -> Option<(Norms, Language)> {
+    let line = root.line_of("norms_file");
+    for key in
+        keys::NORMS.iter().copied().flatten().filter(|key| root.is_set(key.name) && !OPERATOR_KEYS.contains(&key.name))
+    {
+        let text = format!("must be set in the file given by `norms_file` on line {line}");
+        reader.problem(root.line_of(key.name), root.path_of(key.name), text);
+    }
+    let path = reader.locate(root.text("norms_file")?);
+    let file = path.display().to_string();
+    let text = match env.file(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            reader.problem(line, "norms_file", format!("cannot read {file}: {}", error.kind()));
+            return None;
+        }
+    };
+    let mut inner = Reader::new(&file, &text, env);
+    let mut table = inner.document(keys::NORMS);
+    for key in OPERATOR_KEYS.into_iter().filter(|key| root.is_set(key)) {
+        if table.is_set(key) {
+            let text = format!("duplicate key, also set in {file} on line {}", table.line_of(key));
+            reader.problem(root.line_of(key), root.path_of(key), text);
+        }
+        table.copy(key, root);
+    }
+    let norms = norms::build(&mut inner, &mut table);
+    reader.merge(inner, path);
+    Some(norms)
+}
+
+/// Checks related limits against each other.
+fn check_limits(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
+    let Some(table) = root.table("time") else { return };
+    if time.correction_horizon < time.allowed_lateness {
+        let text = format!(
+            "{} is less than `allowed_lateness` ({}): events within the allowed lateness would be rejected",
+            format_span(time.correction_horizon),
+            format_span(time.allowed_lateness)
+        );
+        reader.problem(table.line_of("correction_horizon"), table.path_of("correction_horizon"), text);
+    }
+    let longest = norms.windows.iter().map(|window| window.size).max().unwrap_or_default();
+    let least = Span(longest.0 + time.correction_horizon.0);
+    if let Some(retention) = time.retention.filter(|retention| *retention < least) {
+        let text = format!(
+            "{retention} is less than the longest window ({longest}) plus `correction_horizon` ({}): figures would \
+             miss finished leads and deals",
+            format_span(time.correction_horizon)
+        );
+        reader.problem(table.line_of("retention"), table.path_of("retention"), text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::norms::load_norms;
+    use super::super::samples::{CONFIG_INVALID, documents};
+    use super::super::schema::env::fake::FakeEnv;
+    use super::super::topics::SourceTopic;
+    use super::*;
+    use crate::codec::Encoding;
+    use crate::domain::source::Topic;
+    use std::collections::BTreeMap;
+
+    fn fake_env() -> FakeEnv {
+        FakeEnv {
+            variables: BTreeMap::from([("HOSTNAME", "pod-3"), ("PASSWORD", "hunter2")]),
+            files: BTreeMap::from([
+                ("etc/run/key".into(), "k3y\n"),
+                ("etc/norms.yaml".into(), "language: ru\nnorms: {stage_reverted: {}}\nprivacy_key: {file: run/key}\n"),
+                ("etc/bad.yaml".into(), "\nnorms: {neglected: {}}\n"),
+            ]),
+        }
+    }
+
+    fn config(text: &str) -> Config {
+        Config::parse_with("etc/main.yaml", text, &fake_env()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let found = Config::parse_with("etc/main.yaml", text, &fake_env()).err().unwrap_or_default();
+        found.0.iter().map(|problem| problem.to_string().replace("etc/main.yaml:", "")).collect()
+    }
+
+    #[test]
+    fn defaults_match_the_documentation() {
+        let Config { kafka, topics, time, engine, http, language, .. } = config("");
+        assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("localhost:9092", "funnelwatch"));
+        assert_eq!(kafka.transactional_id, "funnelwatch-pod-3");
+        assert!(kafka.client.is_empty() && kafka.consumer.is_empty() && kafka.producer.is_empty());
+        let source = |name: &str| SourceTopic { name: name.into(), encoding: Encoding::Json };
+        assert_eq!(topics.sources[Topic::Crm], source("crm.events"));
+        assert_eq!(topics.sources[Topic::Telephony], source("telephony.events"));
+        assert_eq!(topics.sources[Topic::Email], source("email.events"));
+        let names =
+            [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters, &topics.state, &topics.rerouted];
+        let tails = ["alerts", "metrics", "reviews", "dlq", "state", "rerouted"];
+        assert_eq!(names.map(String::as_str), tails.map(|tail| format!("funnelwatch.{tail}")));
+        assert_eq!(topics.output, Encoding::Json);
+        let day = Span::DAY.0;
+        assert_eq!(
+            time,
+            Time {
+                allowed_lateness: Span(10_000),
+                idle_after: Span(5000),
+                watermark_follows_clock: true,
+                max_future_skew: Span(300_000),
+                correction_horizon: Span(7 * day),
+                dedup_window: Span(day / 4),
+                retention: None,
+            }
+        );
+        assert!(engine.workers > 0);
+        assert_eq!(
+            Engine { workers: 1, ..engine },
+            Engine {
+                workers: 1,
+                epoch: Span(100),
+                epoch_messages: 10_000,
+                epochs_in_flight: 4,
+                max_message_bytes: 262_144,
+            }
+        );
+        assert_eq!((http.to_string().as_str(), language), ("127.0.0.1:9464", Language::En));
+        assert_eq!(Config::default().engine, config("").engine);
+    }
+
+    #[test]
+    fn all_keys_can_be_set() {
+        let text = "\
+kafka:
+  bootstrap: a:1,b:2
+  group: g
+  transactional_id: t-${HOSTNAME}
+  client: {security.protocol: SASL_SSL, sasl.password: {file: run/key}}
+  consumer: {fetch.wait.max.ms: 50, check.crcs: true}
+  producer: {ssl.key.location: '${PASSWORD}', compression.type: zstd}
+topics:
+  crm: {name: crm, encoding: confluent_protobuf}
+  email: {encoding: protobuf}
+  dead_letters: dead
+  output: protobuf
+time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
+engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
+http: '[::]:80'
+api: {token: 0123456789abcdef}
+redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
+prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7}
+language: ru
+norms: {stage_reverted: {}}
+";
+        let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, .. } = config(text);
+        assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
+        assert_eq!(kafka.transactional_id, "t-pod-3");
+        assert_eq!(kafka.client["sasl.password"], "k3y");
+        assert_eq!(
+            (kafka.consumer["fetch.wait.max.ms"].as_str(), kafka.consumer["check.crcs"].as_str()),
+            ("50", "true")
+        );
+        assert_eq!(kafka.producer["ssl.key.location"], "hunter2");
+        let source = |topic| (topics.sources[topic].name.as_str(), topics.sources[topic].encoding);
+        assert_eq!(source(Topic::Crm), ("crm", Encoding::ConfluentProtobuf));
+        assert_eq!(source(Topic::Email), ("email.events", Encoding::Protobuf));
+        assert_eq!((topics.dead_letters.as_str(), topics.output), ("dead", Encoding::Protobuf));
+        assert_eq!((time.allowed_lateness, time.idle_after), (Span::ZERO, Span(100)));
+        assert_eq!((time.watermark_follows_clock, time.retention), (false, Some(Span(40 * Span::DAY.0))));
+        assert_eq!(
+            engine,
+            Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
+        );
+        assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
+        assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
+        let (url, ttl) = ("redis://:secret@r/1".into(), Span(300_000));
+        assert!(!format!("{redis:?}").contains("secret@"));
+        assert_eq!(redis, Some(Redis { url, prefix: "fw".into(), ttl, queue: 3 }));
+        let selection = Selection {
+            manager_windows: Some(vec!["24h".into(), "30d".into()]),
+            manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),
+            max_series: 7,
+        };
+        assert_eq!(prometheus, selection);
+        assert_eq!(norms.base.rules.len(), 1);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = config(
+            "privacy_key: hunter2\nkafka:\n  client: {sasl.password: hunter2, \
+             client.id: shown}\n  consumer: {ssl.key.location: '/${PASSWORD}'}\n  producer: {debug: {file: run/key}}\n",
+        );
+        let shown = format!("{config:?} {config:#?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("k3y"), "{shown}");
+        assert!(shown.contains("shown"), "{shown}");
+    }
+
+    #[test]
+    fn norms_can_be_in_a_separate_file() {
+        let config = config("norms_file: norms.yaml");
+        assert_eq!((config.language, config.norms.privacy_key.as_deref()), (Language::Ru, Some("k3y")));
+        assert_eq!(config.files, ["etc/main.yaml", "etc/norms.yaml", "etc/run/key"].map(PathBuf::from));
+        let text = "norms_file: norms.yaml\ndefault_country: KZ";
+        assert_eq!(self::config(text).norms.country, crate::domain::identity::Country::Kz);
+        assert_eq!(
+            problems("norms_file: norms.yaml\nnorms: {}\nlanguage: en\ncalendars: {}"),
+            [
+                "2: norms: must be set in the file given by `norms_file` on line 1",
+                "3: language: duplicate key, also set in etc/norms.yaml on line 1",
+                "4: calendars: must be set in the file given by `norms_file` on line 1",
+            ]
+        );
+        assert_eq!(problems("norms_file: gone.yaml"), ["1: norms_file: cannot read etc/gone.yaml: entity not found"]);
+        assert_eq!(
+            problems("norms_file: bad.yaml\nhttp: x"),
+            [
+                "etc/bad.yaml:2: norms.neglected.within: required key is missing: the deadline, measured from the \
+                 anchor on the rule's clock",
+                "2: http: expected an address and port such as 127.0.0.1:9464 or [::]:9464, found string `x`",
+            ]
+        );
+    }
+
+    #[test]
+    fn problems_are_reported() {
+        for (text, expected) in documents(CONFIG_INVALID) {
+            assert_eq!(problems(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+        let config = Config::load(&examples.join("funnelwatch.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.notes, []);
+        assert_eq!(
+            config.files,
+            [examples.join("funnelwatch.yaml"), examples.join("norms.yaml"), examples.join("calendar-russia.yaml")]
+        );
+        assert!(config.norms.base.rules.len() >= 20, "the example covers the rules");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_problem() {
+        let path = Path::new("no/such.yaml");
+        let problems = [Config::load(path).expect_err("missing"), load_norms(path).expect_err("missing")];
+        assert_eq!(
+            problems.map(|problems| problems.to_string()),
+            ["no/such.yaml: cannot read file: entity not found"; 2]
+        );
+    }
+}

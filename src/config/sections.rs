@@ -1,0 +1,327 @@
+//! The sections of the configuration other than topics and norms: their keys, and what is read from them.
+
+use super::properties::Properties;
+use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::reader::Reader;
+use super::schema::value::Table;
+use crate::domain::norms::Norms;
+use crate::domain::time::Span;
+use crate::telemetry::exporter::Selection;
+use crate::telemetry::metric::Family;
+
+const MILLI: Span = Span(1);
+const YEARS: Span = Span(3653 * Span::DAY.0);
+
+const fn span(name: &'static str, (from, to): (Span, Span), default: &'static str, help: &'static str) -> KeySpec {
+    KeySpec::new(name, ValueKind::Span(from, to), help).default(default)
+}
+
+/// Kafka connection and identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// Bootstrap brokers, separated by commas.
+    pub bootstrap: String,
+    /// The consumer group.
+    pub group: String,
+    /// The producer identity of this process; a second producer with the same id fences the first.
+    pub transactional_id: String,
+    /// Additional librdkafka properties of both clients.
+    pub client: Properties,
+    /// Additional librdkafka properties of the consumer.
+    pub consumer: Properties,
+    /// Additional librdkafka properties of the producer.
+    pub producer: Properties,
+}
+
+const PROPERTY: Form = Form {
+    expected: "the name of a librdkafka property",
+    fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)),
+    pattern: "",
+};
+const PROPERTIES: ValueKind = ValueKind::Map(PROPERTY, &ValueKind::Property);
+/// The keys of the section `kafka`.
+pub(super) const KAFKA: &[KeySpec] = &[
+    KeySpec::new("bootstrap", ValueKind::Setting, "bootstrap brokers, separated by commas").default("localhost:9092"),
+    KeySpec::new("group", ValueKind::Setting, "the consumer group").default("funnelwatch"),
+    KeySpec::new(
+        "transactional_id",
+        ValueKind::Setting,
+        "producer identity of this process: must be unique and stable across restarts",
+    )
+    .default("funnelwatch-${HOSTNAME:-0}"),
+    KeySpec::new("client", PROPERTIES, "librdkafka properties of both clients: security, timeouts…"),
+    KeySpec::new("consumer", PROPERTIES, "librdkafka properties of the consumer"),
+    KeySpec::new("producer", PROPERTIES, "librdkafka properties of the producer"),
+];
+
+impl Kafka {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
+        let mut properties = |key| Properties::read(reader, table, key);
+        Some(Self {
+            client: properties("client"),
+            consumer: properties("consumer"),
+            producer: properties("producer"),
+            bootstrap: table.get("bootstrap")?,
+            group: table.get("group")?,
+            transactional_id: table.get("transactional_id")?,
+        })
+    }
+}
+
+/// Event time settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// Delay of the watermark behind the latest event.
+    pub allowed_lateness: Span,
+    /// A partition that was read to its end stops holding back the watermark after this time without messages.
+    pub idle_after: Span,
+    /// Whether the watermark follows the wall clock while all partitions are idle.
+    pub watermark_follows_clock: bool,
+    /// Events further ahead of the wall clock become dead letters.
+    pub max_future_skew: Span,
+    /// Events further behind the watermark become dead letters.
+    pub correction_horizon: Span,
+    /// Event time for which event ids are remembered.
+    pub dedup_window: Span,
+    /// Event time for which finished leads, deals and contacts are kept.
+    pub retention: Option<Span>,
+}
+
+/// The keys of the section `time`.
+pub(super) const TIME: &[KeySpec] = &[
+    span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "delay of the watermark behind the latest event"),
+    span(
+        "idle_after",
+        (Span(100), Span::DAY),
+        "5s",
+        "after this time without messages, a partition that was read to its end stops holding back the watermark",
+    ),
+    KeySpec::new(
+        "watermark_follows_clock",
+        ValueKind::Flag,
+        "while all partitions are idle, the watermark follows the wall clock",
+    )
+    .default("true"),
+    span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock become dead letters"),
+    span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark become dead letters"),
+    span("dedup_window", (Span::ZERO, YEARS), "6h", "event time for which event ids are remembered"),
+    KeySpec::new(
+        "retention",
+        ValueKind::Span(Span::HOUR, YEARS),
+        "event time without events after which finished leads, deals and contacts are discarded",
+    )
+    .described("the longest window plus `correction_horizon`"),
+];
+
+impl Time {
+    /// Reads the section.
+    pub(super) fn read(table: &Table) -> Option<Self> {
+        Some(Self {
+            allowed_lateness: table.get("allowed_lateness")?,
+            idle_after: table.get("idle_after")?,
+            watermark_follows_clock: table.get("watermark_follows_clock")?,
+            max_future_skew: table.get("max_future_skew")?,
+            correction_horizon: table.get("correction_horizon")?,
+            dedup_window: table.get("dedup_window")?,
+            retention: table.get("retention"),
+        })
+    }
+}
+
+/// Workers and epochs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Number of timely workers.
+    pub workers: usize,
+    /// Maximum duration of an epoch.
+    pub epoch: Span,
+    /// Maximum number of messages in an epoch.
+    pub epoch_messages: usize,
+    /// Maximum number of epochs that have been read and not yet committed.
+    pub epochs_in_flight: usize,
+    /// Maximum size of a message that is decoded.
+    pub max_message_bytes: usize,
+}
+
+/// The keys of the section `engine`.
+pub(super) const ENGINE: &[KeySpec] = &[
+    KeySpec::new("workers", ValueKind::Count(0, 256), "number of timely workers; 0: one per core").default("0"),
+    span(
+        "epoch",
+        (MILLI, Span(10_000)),
+        "100ms",
+        "maximum duration of an epoch; messages read in an epoch are committed together",
+    ),
+    KeySpec::new("epoch_messages", ValueKind::Count(1, 10_000_000), "maximum number of messages in an epoch")
+        .default("10000"),
+    KeySpec::new(
+        "epochs_in_flight",
+        ValueKind::Count(1, 1024),
+        "maximum number of epochs that have been read and not yet committed",
+    )
+    .default("4"),
+    KeySpec::new(
+        "max_message_bytes",
+        ValueKind::Bytes(1 << 10, 16 << 20),
+        "maximum message size; larger messages become dead letters",
+    )
+    .default("256KiB"),
+];
+
+impl Engine {
+    /// Reads the section.
+    pub(super) fn read(table: &Table) -> Option<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Some(Self {
+            workers: match table.get("workers")? {
+                0 => cores(),
+                workers => workers,
+            },
+            epoch: table.get("epoch")?,
+            epoch_messages: table.get("epoch_messages")?,
+            epochs_in_flight: table.get("epochs_in_flight")?,
+            max_message_bytes: table.get("max_message_bytes")?,
+        })
+    }
+}
+
+/// Access to the HTTP API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Api {
+    /// The bearer token required of clients; `None`: only local clients are allowed.
+    pub token: Option<String>,
+}
+
+/// Hides the token.
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("token", &self.token.as_ref().map(|_| "(secret)")).finish()
+    }
+}
+
+/// The minimum length of a token; a shorter one could be guessed.
+const MIN_TOKEN_LENGTH: usize = 16;
+
+/// The keys of the section `api`.
+pub(super) const API: &[KeySpec] =
+    &[KeySpec::new("token", ValueKind::Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
+        .described("only local clients are allowed")];
+
+impl Api {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
+        let token = table.text("token").map(|token| token.trim_end().to_owned());
+        if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
+            let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
+            reader.problem(table.line_of("token"), table.path_of("token"), text);
+        }
+        Some(Self { token })
+    }
+}
+
+/// Redis of the live view.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Address and credentials.
+    pub url: String,
+    /// Prefix of all keys.
+    pub prefix: String,
+    /// Time to live of keys that are not refreshed.
+    pub ttl: Span,
+    /// Maximum number of committed batches waiting to be written.
+    pub queue: usize,
+}
+
+/// Hides the URL, which may contain a password.
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url: _, prefix, ttl, queue } = self;
+        let mut shown = f.debug_struct("Redis");
+        shown.field("url", &"(secret)").field("prefix", prefix).field("ttl", ttl).field("queue", queue).finish()
+    }
+}
+
+const PREFIX: Form = Form {
+    expected: "letters, digits, `.`, `_`, `-` and `:`",
+    fits: |text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte)),
+    pattern: "^[A-Za-z0-9._:-]+$",
+};
+
+/// The keys of the section `redis`.
+pub(super) const REDIS: &[KeySpec] = &[
+    KeySpec::new("url", ValueKind::Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported")
+        .required(),
+    KeySpec::new("prefix", ValueKind::Form(PREFIX), "prefix of all keys").default("funnelwatch"),
+    span(
+        "ttl",
+        (Span(10_000), YEARS),
+        "1h",
+        "time to live of keys that are not refreshed; live keys are refreshed every third of it",
+    ),
+    KeySpec::new("queue", ValueKind::Count(1, 100_000), "maximum number of committed batches waiting to be written")
+        .default("256"),
+];
+
+impl Redis {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
+        let url = table.text("url")?.trim_end().to_owned();
+        // The URL is not shown, because it may contain a password.
+        let found = match url.split_once("://") {
+            Some(("redis", rest)) if !rest.is_empty() => None,
+            Some(("rediss", _)) => Some("a TLS address; TLS is not supported, use a proxy"),
+            _ => Some("another format"),
+        };
+        if let Some(found) = found {
+            let text = format!("expected an address such as redis://redis:6379/0, found {found}");
+            reader.problem(table.line_of("url"), table.path_of("url"), text);
+        }
+        Some(Self { url, prefix: table.get("prefix")?, ttl: table.get("ttl")?, queue: table.get("queue")? })
+    }
+}
+
+const FIGURE: Form = Form {
+    expected: "the name of a figure such as touches or open_alerts",
+    fits: |text| Family::figures().any(|family| family.stem == text),
+    pattern: "^[a-z_]+$",
+};
+
+/// The keys of the section `prometheus`.
+pub(super) const PROMETHEUS: &[KeySpec] = &[
+    KeySpec::new(
+        "manager_windows",
+        ValueKind::List(&ValueKind::Text, 0),
+        "windows, such as `24h`, whose figures are exported per manager",
+    )
+    .described("all"),
+    KeySpec::new(
+        "manager_metrics",
+        ValueKind::List(&ValueKind::Form(FIGURE), 0),
+        "figures exported per manager, see [metrics](metrics.md)",
+    )
+    .described("all"),
+    KeySpec::new(
+        "max_series",
+        ValueKind::Count(0, 10_000_000),
+        "maximum number of series of figures and norms; further series are left out and counted by \
+         `funnelwatch_series_left_out`",
+    )
+    .default("200000"),
+];
+
+/// Reads the section `prometheus`.
+pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
+    let windows: Vec<_> = norms.windows.iter().map(|window| window.name()).collect();
+    for (line, name) in table.list("manager_windows").iter().filter_map(|value| Some((value.line, value.text()?))) {
+        if !windows.iter().any(|window| window == name) {
+            let text = format!("unknown window `{name}`; expected one of {}", windows.join(", "));
+            reader.problem(line, table.path_of("manager_windows"), text);
+        }
+    }
+    Some(Selection {
+        manager_windows: table.get("manager_windows"),
+        manager_metrics: table.get("manager_metrics"),
+        max_series: table.get("max_series")?,
+    })
+}
