@@ -7,9 +7,11 @@ use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::Encoding;
 use funnelwatch::codec::state::Records;
 use funnelwatch::config;
-use funnelwatch::dataflow::epoch::{Batch, EpochHeader, ShardStatus};
+use funnelwatch::dataflow::epoch::{Batch, ShardStatus};
+use funnelwatch::dataflow::messages::EpochHeader;
+use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
-use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
+use funnelwatch::dataflow::workers;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
@@ -52,7 +54,7 @@ fn settings(norms: &Arc<Norms>, durable: bool) -> DataflowSettings {
 
 /// Processes the batches; returns the state written and the last status of the shard.
 fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Records>, Option<ShardStatus>) {
-    let (sender, mut collector, guards) = Workers::start(1, settings(norms, durable)).expect("threads").split();
+    let (sender, mut collector, guards) = workers::start(1, settings(norms, durable)).expect("threads");
     let (mut written, mut status) = (Vec::new(), None);
     for (epoch, batch) in (0..).zip(batches) {
         let position = batch.messages.last().map_or(0, |message| message.offset + 1);

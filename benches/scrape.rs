@@ -5,7 +5,7 @@ use crate::load;
 use crate::load::Hash;
 use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::state::PACKING;
-use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
+use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;

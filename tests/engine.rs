@@ -20,4 +20,5 @@ mod engine {
     mod scenarios;
     mod silences;
     mod simulator;
+    mod workers;
 }

@@ -4,7 +4,7 @@
 use super::live::{RunObserver, settings, stop_on_signals};
 use crate::cli;
 use crate::config::{self, Config};
-use crate::dataflow::live_state::lock;
+use crate::dataflow::live::lock;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::http::{self, EndpointContext, HttpError};

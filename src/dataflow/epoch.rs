@@ -1,20 +1,15 @@
-//! Owns the data that flows through the graph: raw messages of an epoch as input, the results of the epoch as output.
+//! Owns the data that enters and leaves the graph: batches of raw messages, and the output of an epoch.
 
-use super::live_state::TenantFigures;
-use super::state::RestoredShard;
 use crate::codec::state::{Records, ShardRecord};
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
-use crate::domain::event::Event;
 use crate::domain::figures::row::Row;
-use crate::domain::id::TenantId;
-use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
-use crate::domain::shard::processor::{Counts, ShardProgress};
+use crate::domain::shard::processor::Counts;
 use crate::domain::source::{Source, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A batch of messages of one source partition, in one buffer.
 #[derive(Debug)]
@@ -51,6 +46,9 @@ pub struct Message {
 /// The headers of a message, in order.
 pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 
+/// The header of a rerouted message that names its original topic.
+pub const TOPIC_HEADER: &str = "funnelwatch-topic";
+
 impl Batch {
     /// An empty batch.
     pub fn new(source: Source, shard: Option<u32>, encoding: Encoding) -> Self {
@@ -65,61 +63,16 @@ impl Batch {
         self.messages.push(Message { offset, topic, timestamp: None, key: None, value, headers: None });
     }
 
+    /// The offset of the message with this index.
+    pub fn offset(&self, message: u32) -> i64 {
+        self.messages.get(message as usize).map_or(0, |message| message.offset)
+    }
+
     /// The bytes of a key or value.
     pub fn slice(&self, range: &Option<Range<u32>>) -> Option<&[u8]> {
         let range = range.as_ref()?;
         self.bytes.get(range.start as usize..range.end as usize)
     }
-}
-
-/// The input of one worker for an epoch. Every worker gets one for every epoch, even without batches.
-#[derive(Clone, Debug)]
-pub struct WorkerInput {
-    /// The header of the epoch.
-    pub header: Arc<EpochHeader>,
-    /// The batches that this worker decodes.
-    pub batches: Vec<Arc<Batch>>,
-}
-
-/// The part of an epoch that all workers get.
-#[derive(Debug, Default)]
-pub struct EpochHeader {
-    /// The number of the epoch: timely's timestamp.
-    pub epoch: u64,
-    /// The wall clock when the epoch was closed.
-    pub wall: Timestamp,
-    /// The progress of each assigned shard.
-    pub progress: Vec<(u32, ShardProgress)>,
-    /// The progress of all shards that are not listed. Used for files, where a shard appears with its first tenant.
-    pub other_shards: Option<ShardProgress>,
-    /// Revoked shards, dropped after this epoch.
-    pub revoked: Vec<u32>,
-    /// Norms in force from this epoch on; `None` if unchanged.
-    pub norms: Option<Arc<Norms>>,
-    /// Restored shards that start with this epoch; each worker takes its own.
-    pub restored: Mutex<Vec<RestoredShard>>,
-}
-
-/// A message between two operators.
-#[derive(Debug)]
-pub enum EdgeMessage {
-    /// The header of an epoch, on one worker.
-    Header(usize, Arc<EpochHeader>),
-    /// The events of one shard in one batch.
-    Events {
-        /// The shard.
-        shard: u32,
-        /// The batch of the messages.
-        batch: Arc<Batch>,
-        /// The events, each with the index of its message in the batch.
-        events: Vec<(u32, Event)>,
-    },
-    /// Messages that could not be decoded, and messages found in the wrong partition.
-    Rejected(usize, Vec<RejectedMessage>, Vec<MisroutedMessage>),
-    /// The output of the `shard` operator for an epoch.
-    Shards(Box<ShardOutput>),
-    /// The output of the `figures` operator for an epoch.
-    Figures(Box<EpochOutput>),
 }
 
 /// A message that goes to the dead-letter topic.
@@ -144,19 +97,6 @@ pub struct MisroutedMessage {
     pub shard: u32,
     /// The topic of its payload.
     pub topic: Topic,
-}
-
-/// The output of the `shard` operator of one worker for an epoch.
-#[derive(Debug, Default)]
-pub struct ShardOutput {
-    /// The effects on each tenant, with its shard.
-    pub effects: Vec<(u32, crate::domain::shard::processor::Effects)>,
-    /// Norms in force from this epoch on; `None` if unchanged.
-    pub norms: Option<Arc<Norms>>,
-    /// The figures of restored tenants, and whether the norms have changed since.
-    pub figures: Vec<(TenantId, TenantFigures, bool)>,
-    /// The remaining output.
-    pub rest: EpochOutput,
 }
 
 /// The output of an epoch: of one worker, or merged.
@@ -240,17 +180,4 @@ pub struct ShardStatus {
     pub dirty: bool,
     /// The shard record; the commit encodes it only if it is written. `None` if state is not durable.
     pub checkpoint: Option<ShardRecord>,
-}
-
-/// Required by timely's exchange. Messages between the threads of one process are never serialized.
-impl serde::Serialize for EdgeMessage {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("messages never leave their process"))
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for EdgeMessage {
-    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("messages never leave their process"))
-    }
 }

@@ -1,41 +1,35 @@
 //! Owns the topology of the dataflow graph. Keep the diagram in `dataflow.rs` up to date with it.
 
-use super::epoch::{EdgeMessage, EpochOutput, WorkerInput};
-use super::operators::{self, Settings};
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Input, Probe, generic::Operator, probe};
+use super::decode::decode;
+use super::epoch::{Batch, EpochOutput};
+use super::figures::figures;
+use super::messages::EpochHeader;
+use super::output::output;
+use super::settings::DataflowSettings;
+use super::shard::shard;
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+use timely::dataflow::operators::Input;
+use timely::dataflow::{InputHandleVec, ProbeHandle};
 use timely::worker::Worker;
 
-/// The input of one worker's graph.
-pub(super) type WorkerInputHandle =
-    timely::dataflow::InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<WorkerInput>>>;
-
-/// Builds the graph on one worker. `emit` is called once per epoch.
-pub(super) fn build(
-    worker: &mut Worker,
-    settings: &Settings,
-    emit: impl FnMut(EpochOutput) + 'static,
-) -> (WorkerInputHandle, probe::Handle<u64>) {
-    let (index, peers) = (worker.index(), worker.peers());
-    worker.dataflow::<u64, _, _>(|scope| {
-        let (input, inputs) = scope.new_input::<Vec<WorkerInput>>();
-        let (probe, _) = inputs
-            .unary(Pipeline, "decode", |_, _| operators::decode(settings.clone(), index))
-            .unary_frontier(Exchange::new(move |message: &EdgeMessage| route(message, peers)), "shard", |_, _| {
-                operators::shard(settings.clone(), (index, peers))
-            })
-            .unary(Pipeline, "figures", |_, _| operators::figures(settings.clone()))
-            .unary(Pipeline, "output", |_, _| operators::output(emit))
-            .probe();
-        (input, probe)
-    })
+/// The ends of one worker's graph.
+pub(super) struct Graph {
+    pub(super) headers: InputHandleVec<u64, Arc<EpochHeader>>,
+    pub(super) batches: InputHandleVec<u64, Arc<Batch>>,
+    /// Shows which epochs have been processed.
+    pub(super) probe: ProbeHandle<u64>,
 }
 
-/// Sends the events of a shard to its worker; headers and rejected messages stay on their worker.
-fn route(message: &EdgeMessage, peers: usize) -> u64 {
-    match message {
-        EdgeMessage::Events { shard, .. } => u64::from(*shard),
-        EdgeMessage::Header(worker, _) | EdgeMessage::Rejected(worker, ..) => (*worker % peers) as u64,
-        EdgeMessage::Shards(_) | EdgeMessage::Figures(_) => 0,
-    }
+/// Builds the graph on one worker.
+pub(super) fn build(worker: &mut Worker, settings: &DataflowSettings, outputs: Sender<EpochOutput>) -> Graph {
+    worker.dataflow(|scope| {
+        let (headers_input, headers) = scope.new_input();
+        let (batches_input, batches) = scope.new_input();
+        let decoded = decode(batches, settings.clone());
+        let shards = shard(headers, decoded, settings.clone());
+        let epochs = figures(shards, settings.clone());
+        let probe = output(epochs, outputs);
+        Graph { headers: headers_input, batches: batches_input, probe }
+    })
 }

@@ -9,8 +9,7 @@ mod api;
 mod guard;
 
 use super::clock;
-use crate::dataflow::live_state::LiveState;
-use crate::dataflow::open_alerts::OpenAlertsView;
+use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::liveness::Liveness;

@@ -45,8 +45,9 @@ pub use topics::TopicsError;
 
 use crate::config::Config;
 use crate::dataflow::epoch::EpochOutput;
-use crate::dataflow::live_state::lock;
-use crate::dataflow::workers::{DataflowSettings, Workers};
+use crate::dataflow::live::lock;
+use crate::dataflow::settings::DataflowSettings;
+use crate::dataflow::workers;
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::norms::Norms;
@@ -263,8 +264,7 @@ pub fn run(
         latest: Arc::clone(&settings.latest),
     };
     let failed = |part| move |reason| RunError::Thread { part, reason };
-    let (epochs, mut collector, guards) =
-        Workers::start(config.engine.workers, settings).map_err(failed("workers"))?.split();
+    let (epochs, mut collector, guards) = workers::start(config.engine.workers, settings).map_err(failed("workers"))?;
 
     let in_flight = config.engine.epochs_in_flight.max(1);
     // Epochs that only release shards are sent in addition to the bounded ones.

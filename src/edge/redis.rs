@@ -10,8 +10,7 @@
 mod writer;
 
 use crate::config;
-use crate::dataflow::live_state::LiveState;
-use crate::dataflow::open_alerts::OpenAlertsView;
+use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::rule::message::Language;

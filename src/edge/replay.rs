@@ -11,8 +11,10 @@ pub mod compare;
 pub mod report;
 
 use super::files::{Branch, EventFiles, ReadError, file_and_line};
-use crate::dataflow::epoch::{Batch, EpochHeader, EpochOutput, RejectedMessage, put_in_order};
-use crate::dataflow::workers::{DataflowSettings, Workers};
+use crate::dataflow::epoch::{Batch, EpochOutput, RejectedMessage, put_in_order};
+use crate::dataflow::messages::EpochHeader;
+use crate::dataflow::settings::DataflowSettings;
+use crate::dataflow::workers;
 use crate::domain::alert::Alert;
 use crate::domain::event::reject::Reason;
 use crate::domain::figures::row::Row;
@@ -129,8 +131,7 @@ pub fn replay(
         ..DataflowSettings::new(Arc::clone(&options.norms), timing)
     };
     let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));
-    let (supply, mut collector, guards) =
-        Workers::start(options.workers, settings).map_err(ReplayError::Workers)?.split();
+    let (supply, mut collector, guards) = workers::start(options.workers, settings).map_err(ReplayError::Workers)?;
     let (in_flight, completed) = bounded::<()>(EPOCHS_IN_FLIGHT);
     let (until_sender, until_receiver) = bounded(1);
     let until = options.timing.until;
@@ -197,8 +198,7 @@ impl Outcome {
         }
         for rejected in output.rejected {
             *self.rejected.entry(rejected.reject.reason).or_default() += 1;
-            let offset = rejected.batch.messages.get(rejected.message as usize).map_or(0, |message| message.offset);
-            let (file, line) = file_and_line(offset);
+            let (file, line) = file_and_line(rejected.batch.offset(rejected.message));
             on_rejected(file, line, &rejected);
         }
     }

@@ -11,7 +11,7 @@ use super::page::{Page, subject};
 use super::process;
 use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
 use super::samples;
-use crate::dataflow::live_state::{LiveState, TenantSnapshot, lock};
+use crate::dataflow::live::{LiveState, TenantSnapshot, lock};
 use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
 use crate::domain::figures::row::{Figures, Row, Subject};

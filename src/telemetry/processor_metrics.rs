@@ -3,7 +3,7 @@
 
 use super::metric::BOUNDS;
 use crate::dataflow::epoch::EpochOutput;
-use crate::dataflow::live_state::lock;
+use crate::dataflow::live::lock;
 use crate::domain::alert::{Severity, Status};
 use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;

@@ -10,10 +10,13 @@ use funnelwatch::codec::Encoding;
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::{OLDEST, VERSION};
 use funnelwatch::config;
-use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
-use funnelwatch::dataflow::live_state::LiveState;
+use funnelwatch::dataflow::epoch::Batch;
+use funnelwatch::dataflow::live::LiveState;
+use funnelwatch::dataflow::messages::EpochHeader;
+use funnelwatch::dataflow::output::OutputCollector;
+use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
-use funnelwatch::dataflow::workers::{DataflowSettings, EpochSender, OutputCollector, Workers};
+use funnelwatch::dataflow::workers::{self, EpochSender};
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
@@ -217,7 +220,7 @@ impl Committed {
 
 /// The guards are first in the tuple, so that a failing test drops the sender first, which ends the worker.
 fn start(settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
-    let (sender, collector, guards) = Workers::start(1, settings).expect("threads").split();
+    let (sender, collector, guards) = workers::start(1, settings).expect("threads");
     (guards, collector, sender)
 }
 

@@ -3,9 +3,11 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
-use funnelwatch::dataflow::epoch::{Batch, EpochHeader};
-use funnelwatch::dataflow::open_alerts::OpenAlertsView;
-use funnelwatch::dataflow::workers::{DataflowSettings, Workers};
+use funnelwatch::dataflow::epoch::Batch;
+use funnelwatch::dataflow::live::OpenAlertsView;
+use funnelwatch::dataflow::messages::EpochHeader;
+use funnelwatch::dataflow::settings::DataflowSettings;
+use funnelwatch::dataflow::workers;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::Source;
@@ -89,7 +91,7 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
     let live_state = Arc::clone(&settings.live_state);
     let mut batch = Batch::new(Source::Files, None, Encoding::Json);
     (0..).zip(sample_events()).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
-    let (supply, mut collector, guards) = Workers::start(1, settings).expect("threads").split();
+    let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
     let other_shards = Some(ShardProgress { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..ShardProgress::default() });
     assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
     let output = collector.next_epoch().expect("workers");

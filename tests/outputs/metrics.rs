@@ -7,7 +7,7 @@ use figures::{Series, assert_equal, series_of_rows, series_of_scrape};
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
-use funnelwatch::dataflow::live_state::{LiveState, TenantFigures};
+use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;

@@ -3,7 +3,7 @@
 use funnelwatch::codec::json;
 use funnelwatch::config::Config;
 use funnelwatch::dataflow::epoch::{Batch, EpochOutput};
-use funnelwatch::dataflow::workers::DataflowSettings;
+use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;

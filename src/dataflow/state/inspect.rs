@@ -1,6 +1,7 @@
 //! Inspects the state records of a shard without restoring it: record counts per tenant, and all faults.
 
-use super::{RebuildError, RestoreContext, StateLoader};
+use super::loader::{RebuildError, StateLoader, TenantRecords};
+use super::restore::RestoreContext;
 use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
@@ -26,9 +27,8 @@ pub struct Holding<'a> {
 impl StateLoader {
     /// The number of records, not counting replaced ones.
     pub fn live(&self) -> usize {
-        let shard = usize::from(self.shard.is_some());
-        let events: usize = self.events.values().map(|events| events.len()).sum();
-        shard + events + self.tenants.len() + self.violation_keys.len() + self.norms.len() + self.flaws.len()
+        let tenants: usize = self.tenants.values().map(TenantRecords::count).sum();
+        usize::from(self.shard.is_some()) + tenants + self.norms.len() + self.flaws.len()
     }
 
     /// The digest of the applied events found, including damaged ones.
@@ -47,27 +47,27 @@ impl StateLoader {
         for tenant in self.damaged_keys().filter_map(|key| key.tenant().cloned()) {
             *damaged.entry(tenant).or_default() += 1;
         }
-        let events = self.events.iter().filter(|(_, events)| !events.is_empty()).map(|(tenant, _)| tenant);
-        let violations = self.violations.iter().filter(|(_, all)| !all.is_empty()).map(|(tenant, _)| tenant);
-        for tenant in self.tenants.keys().chain(events).chain(violations) {
+        for (tenant, _) in self.tenants.iter().filter(|(_, records)| records.count() > 0) {
             damaged.entry(tenant.clone()).or_default();
         }
-        let holding = |(tenant, damaged)| Holding {
-            events: self.events.get(&tenant).map_or(0, |events| events.len()),
-            open: self
-                .violations
-                .get(&tenant)
-                .map_or(0, |all| all.values().filter(|violation| !violation.ended).count()),
-            damaged,
-            state: self.tenants.get(&tenant),
-            tenant,
+        let holding = |(tenant, damaged)| {
+            let records = self.tenants.get(&tenant);
+            let violations = records.into_iter().flat_map(|records| records.violations.values());
+            Holding {
+                events: records.map_or(0, |records| records.events.len()),
+                open: violations.filter(|(_, violation)| !violation.ended).count(),
+                damaged,
+                state: records.and_then(|records| records.state.as_ref()),
+                tenant,
+            }
         };
         damaged.into_iter().map(holding).collect()
     }
 
     /// The applied events of a tenant in event order, each with its payload; `None` if the payload cannot be decoded.
     pub fn history(&self, tenant: &TenantId) -> Vec<(&AppliedEvent, Option<Payload>)> {
-        let mut events: Vec<_> = self.events.get(tenant).into_iter().flat_map(|events| events.values()).collect();
+        let mut events: Vec<_> =
+            self.tenants.get(tenant).into_iter().flat_map(|records| records.events.values()).collect();
         events.sort_unstable_by_key(|event| event.order);
         events
             .into_iter()
@@ -113,10 +113,10 @@ impl StateLoader {
     /// Intact events whose payload cannot be decoded by this version.
     fn unreadable(&self) -> impl Iterator<Item = RebuildError> {
         let unknown = |event: &&AppliedEvent| (PACKING.unpack)(changelog::topic(event.order), &event.packed).is_none();
-        self.events.iter().flat_map(move |(tenant, events)| {
+        self.tenants.iter().flat_map(move |(tenant, records)| {
             let error =
                 move |event: &AppliedEvent| RebuildError::unreadable(tenant, (event.order.source, event.order.offset));
-            events.values().filter(unknown).map(error)
+            records.events.values().filter(unknown).map(error)
         })
     }
 

@@ -1,8 +1,8 @@
 //! Builds the records that reset a tenant or a shard to empty state. The rest of the shard is unchanged, and the last
 //! record is the shard's own, as in every transaction.
 
-use super::{RebuildError, StateLoader};
-use crate::codec::state::{Records, SHARD, ShardRecord, StateKey};
+use super::loader::{RebuildError, StateLoader, TenantRecords};
+use crate::codec::state::{Records, SHARD, ShardRecord, StateKey, source};
 use crate::domain::id::TenantId;
 use crate::domain::time::Timestamp;
 
@@ -41,7 +41,9 @@ impl StateLoader {
         }
         let Some(shard) = &self.shard else { return Err(RebuildError::Missing("shard checkpoint".into())) };
         let (mut records, mut removed) = (Records::default(), Gone::default());
-        self.remove_tenant(tenant, &mut records, &mut removed);
+        if let Some(tenant_records) = self.tenants.get(tenant) {
+            remove_tenant(tenant, tenant_records, &mut records, &mut removed);
+        }
         for key in self.flaws.keys() {
             if StateKey::read(key).is_some_and(|key| key.tenant() == Some(tenant)) {
                 records.tombstone(key);
@@ -49,9 +51,7 @@ impl StateLoader {
             }
         }
         let mut digest = self.digest;
-        let events =
-            records.iter().map(|(key, _)| key).filter(|key| matches!(StateKey::read(key), Some(StateKey::Event(..))));
-        events.for_each(|key| digest.remove(key));
+        records.iter().filter(|(key, _)| source(key).is_some()).for_each(|(key, _)| digest.remove(key));
         records.shard(&ShardRecord { checkpoint: shard.checkpoint.clone(), digest, written: now });
         Ok((records, removed))
     }
@@ -59,12 +59,10 @@ impl StateLoader {
     /// The records that reset the shard: tombstones for all its records, damaged or not.
     pub fn reset_shard(&self) -> (Records, Gone) {
         let (mut records, mut removed) = (Records::default(), Gone::default());
-        let mut tenants: Vec<&TenantId> = self.tenants.keys().chain(self.events.keys()).collect();
-        tenants.extend(self.violations.keys());
-        tenants.sort_unstable();
-        tenants.dedup();
-        for tenant in tenants {
-            self.remove_tenant(tenant, &mut records, &mut removed);
+        let mut tenants: Vec<_> = self.tenants.iter().collect();
+        tenants.sort_unstable_by_key(|(tenant, _)| *tenant);
+        for (tenant, tenant_records) in tenants {
+            remove_tenant(tenant, tenant_records, &mut records, &mut removed);
         }
         for id in self.norms.keys() {
             records.remove_norms(id);
@@ -82,20 +80,23 @@ impl StateLoader {
         }
         (records, removed)
     }
+}
 
-    fn remove_tenant(&self, tenant: &TenantId, records: &mut Records, removed: &mut Gone) {
-        for source in self.events.get(tenant).into_iter().flat_map(|events| events.keys()) {
-            records.remove_applied(tenant, *source);
-            removed.events += 1;
-        }
-        for (key, violation) in self.violations.get(tenant).into_iter().flatten() {
-            records.violation(tenant, key, None);
-            removed.violations += 1;
-            removed.open += usize::from(!violation.ended);
-        }
-        if self.tenants.contains_key(tenant) {
-            records.remove_tenant(tenant);
-            removed.tenants += 1;
-        }
+/// Adds the tombstones of a tenant's records.
+fn remove_tenant(tenant: &TenantId, tenant_records: &TenantRecords, records: &mut Records, removed: &mut Gone) {
+    for event in tenant_records.events.keys() {
+        records.remove_applied(tenant, *event);
     }
+    let mut violations: Vec<_> = tenant_records.violations.values().collect();
+    violations.sort_unstable_by_key(|(key, _)| key);
+    for (key, violation) in &violations {
+        records.violation(tenant, key, None);
+        removed.open += usize::from(!violation.ended);
+    }
+    if tenant_records.state.is_some() {
+        records.remove_tenant(tenant);
+        removed.tenants += 1;
+    }
+    removed.events += tenant_records.events.len();
+    removed.violations += violations.len();
 }

@@ -1,15 +1,19 @@
 //! Tests that all faults in the records of a shard are found, and that a reset leaves the other records intact.
 
-use super::*;
+use super::{RebuildError, RestoreContext, StateLoader, reset};
+use crate::codec::state::{self, PACKING, Records, ShardRecord, StateDigest, TenantRecord};
 use crate::domain::alert::Severity;
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
-use crate::domain::norms::Layer;
+use crate::domain::norms::{Layer, Norms};
 use crate::domain::rule::Rule;
+use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
-use crate::domain::shard::processor::ShardCheckpoint;
-use crate::domain::time::Span;
+use crate::domain::shard::processor::{ShardCheckpoint, Timing};
 use crate::domain::time::window::Window;
+use crate::domain::time::{Span, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A shard's partition of the state topic.
 #[derive(Default)]

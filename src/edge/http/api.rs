@@ -5,7 +5,7 @@
 
 use super::{HttpState, guard, run_blocking};
 use crate::codec::json;
-use crate::dataflow::live_state::TenantSnapshot;
+use crate::dataflow::live::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity};
 use crate::domain::figures::row::{Row, Subject};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId, UNKNOWN};

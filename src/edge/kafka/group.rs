@@ -2,7 +2,7 @@
 //! Decides nothing: the ingest thread processes assignment changes when it is ready for them.
 
 use super::{Observer, Part};
-use crate::dataflow::live_state::lock;
+use crate::dataflow::live::lock;
 use crate::domain::time::Timestamp;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;

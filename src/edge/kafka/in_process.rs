@@ -65,8 +65,8 @@ mod tests {
     use crate::codec::json;
     use crate::config::Config;
     use crate::dataflow::epoch::EpochOutput;
-    use crate::dataflow::live_state::lock;
-    use crate::dataflow::workers::DataflowSettings;
+    use crate::dataflow::live::lock;
+    use crate::dataflow::settings::DataflowSettings;
     use crate::domain::event::Event;
     use crate::domain::rule::Rule;
     use crate::domain::shard::processor::Timing;

@@ -23,7 +23,7 @@ use super::restore::{RestoreError, RestoreRequest, ShardReady};
 use super::source_topics::{SourcePartition, SourceTopics};
 use super::{NormsHandle, Observer, Part, Stop};
 use crate::config::Config;
-use crate::dataflow::epoch::EpochHeader;
+use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;

@@ -14,7 +14,7 @@ use super::commit::CommitError;
 use super::producer::Deliveries;
 use super::record_writer::OutputRecord;
 use super::{Observer, Part, Stop};
-use crate::dataflow::live_state::lock;
+use crate::dataflow::live::lock;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};

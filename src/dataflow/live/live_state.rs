@@ -6,11 +6,11 @@
 //! answer would take an epoch, and there would be none while reading is paused.) An uncontended lock costs a worker
 //! some 20 ns per shard and epoch.
 
-use super::state::ShardState;
+use super::figures::{ReviewCounts, TenantFigures};
 use crate::domain::figures::row::Row;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
-use crate::domain::scoreboard::Scoreboard;
+use crate::domain::shard::processor::ShardProcessor;
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
@@ -20,29 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub struct LiveState {
     tenants: Mutex<BTreeMap<TenantId, Arc<Mutex<TenantFigures>>>>,
-    shards: Mutex<BTreeMap<u32, Arc<Mutex<ShardState>>>>,
-}
-
-/// A tenant's figures and their watermark.
-#[derive(Debug)]
-pub struct TenantFigures {
-    /// The shard of the tenant.
-    pub shard: u32,
-    /// The watermark of the last epoch included in the figures.
-    pub at: Timestamp,
-    /// The aggregated facts.
-    pub scoreboard: Scoreboard,
-    /// Review requests by manager.
-    pub reviews: BTreeMap<ManagerId, ReviewCounts>,
-}
-
-/// The numbers of review requests of a manager.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReviewCounts {
-    /// Requests that wait for a review.
-    pub open: i64,
-    /// Requests that were reviewed.
-    pub answered: u64,
+    shards: Mutex<BTreeMap<u32, Arc<Mutex<ShardProcessor>>>>,
 }
 
 impl LiveState {
@@ -54,10 +32,10 @@ impl LiveState {
     }
 
     /// Adds a shard, so that entity reports can be built from it.
-    pub(super) fn insert_shard(&self, shard: u32, shard_state: ShardState) -> Arc<Mutex<ShardState>> {
-        let shard_state = Arc::new(Mutex::new(shard_state));
-        lock(&self.shards).insert(shard, Arc::clone(&shard_state));
-        shard_state
+    pub(crate) fn insert_shard(&self, shard: u32, processor: ShardProcessor) -> Arc<Mutex<ShardProcessor>> {
+        let processor = Arc::new(Mutex::new(processor));
+        lock(&self.shards).insert(shard, Arc::clone(&processor));
+        processor
     }
 
     /// Removes a shard and its tenants.
@@ -100,8 +78,8 @@ impl LiveState {
 
     /// The report on a lead or deal as of its shard's watermark. Blocks the shard's worker while it is built.
     pub fn entity_report(&self, tenant: &TenantId, entity: &EntityId) -> Option<EntityReport> {
-        let shard_state = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
-        lock(&shard_state).processor.entity_report(tenant, entity)
+        let processor = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
+        lock(&processor).entity_report(tenant, entity)
     }
 
     /// Snapshots of all tenants, each at its own watermark.

@@ -3,8 +3,8 @@
 //! An assigned shard adds its restored open alerts, if any, and a revoked shard removes them. In between the view
 //! applies every committed status in commit order. A single act that violates a norm (RAISED) is never open.
 
-use super::epoch::EpochOutput;
 use super::live_state::{LiveState, lock};
+use crate::dataflow::epoch::EpochOutput;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::id::TenantId;
 use std::collections::BTreeMap;
@@ -18,36 +18,19 @@ pub struct OpenAlertsView {
     tenants: Mutex<BTreeMap<TenantId, TenantAlerts>>,
 }
 
-/// The open alerts of one tenant.
+/// The open alerts of one tenant, by alert id.
 #[derive(Debug)]
 struct TenantAlerts {
     shard: u32,
-    open: OpenAlerts<Arc<Alert>>,
+    open: BTreeMap<Uuid, Arc<Alert>>,
 }
 
-/// Open alerts with their last status, by alert id.
-#[derive(Debug)]
-pub(super) struct OpenAlerts<A>(BTreeMap<Uuid, A>);
-
-impl<A> Default for OpenAlerts<A> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<A> OpenAlerts<A> {
-    /// Applies a status.
-    pub(super) fn apply(&mut self, id: Uuid, status: Status, alert: impl FnOnce() -> A) {
-        match status {
-            Status::Firing | Status::Escalated => drop(self.0.insert(id, alert())),
-            Status::Resolved | Status::Retracted => drop(self.0.remove(&id)),
-            Status::Raised => {}
-        }
-    }
-
-    /// The open alerts.
-    pub(super) fn into_values(self) -> impl Iterator<Item = A> {
-        self.0.into_values()
+/// Applies a status to open alerts, by alert id.
+pub(crate) fn update_open<A>(open: &mut BTreeMap<Uuid, A>, id: Uuid, status: Status, alert: impl FnOnce() -> A) {
+    match status {
+        Status::Firing | Status::Escalated => drop(open.insert(id, alert())),
+        Status::Resolved | Status::Retracted => drop(open.remove(&id)),
+        Status::Raised => {}
     }
 }
 
@@ -60,7 +43,7 @@ impl OpenAlertsView {
     /// The open alerts of a tenant in order of their instants.
     pub fn alerts(&self, tenant: &TenantId) -> Vec<Arc<Alert>> {
         let tenants = lock(&self.tenants);
-        let open = tenants.get(tenant).into_iter().flat_map(|tenant| tenant.open.0.values());
+        let open = tenants.get(tenant).into_iter().flat_map(|tenant| tenant.open.values());
         let mut alerts: Vec<_> = open.cloned().collect();
         alerts.sort_by_key(|alert| (alert.at, alert.id));
         alerts
@@ -77,9 +60,9 @@ impl OpenAlertsView {
         for (shard, alert) in restored.chain(emitted) {
             // A tenant that is no longer in the live state is about to be removed from this view, too.
             let Some(shard) = shard.or_else(|| self.live_state.shard_of(&alert.tenant)) else { continue };
-            let new_tenant = || TenantAlerts { shard, open: OpenAlerts::default() };
+            let new_tenant = || TenantAlerts { shard, open: BTreeMap::new() };
             let tenant = tenants.entry(alert.tenant.clone()).or_insert_with(new_tenant);
-            tenant.open.apply(alert.id, alert.status, || Arc::new(alert.clone()));
+            update_open(&mut tenant.open, alert.id, alert.status, || Arc::new(alert.clone()));
         }
         if !output.revoked.is_empty() {
             tenants.retain(|_, tenant| !output.revoked.contains(&tenant.shard));
@@ -89,12 +72,11 @@ impl OpenAlertsView {
 
 #[cfg(test)]
 mod tests {
-    use super::super::live_state::TenantFigures;
     use super::*;
     use crate::config::parse_norms;
+    use crate::dataflow::live::TenantFigures;
     use crate::domain::alert::{Severity, alert_id};
     use crate::domain::rule::Rule;
-    use crate::domain::scoreboard::Scoreboard;
     use crate::domain::time::Timestamp;
 
     fn alert(tenant: &str, subject: &str, status: Status, at: i64) -> Alert {
@@ -126,9 +108,7 @@ mod tests {
         let live_state = Arc::new(LiveState::default());
         let norms = Arc::new(parse_norms("test", "").unwrap_or_else(|problems| panic!("{problems}")).norms);
         for (shard, tenant) in (0..).zip(["a", "b"]) {
-            let scoreboard = Scoreboard::new(tenant.into(), Arc::clone(&norms));
-            let figures = TenantFigures { shard, at: Timestamp(0), scoreboard, reviews: BTreeMap::new() };
-            live_state.insert_tenant(tenant.into(), figures);
+            live_state.insert_tenant(tenant.into(), TenantFigures::new(shard, Timestamp(0), tenant.into(), &norms));
         }
         OpenAlertsView::new(live_state)
     }

@@ -1,0 +1,96 @@
+//! The `decode` operator: turns raw messages into events, rejections, and messages to be rerouted.
+//!
+//! It has no state, so any worker can decode any part of a batch. Whether a message was rejected or rerouted before a
+//! restart is decided by the `shard` operator.
+
+use super::epoch::{Batch, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
+use super::messages::{Decoded, Edge, ProcessLocal};
+use super::settings::DataflowSettings;
+use crate::codec::{self, Encoding, Reject};
+use crate::domain::event::Event;
+use crate::domain::event::reject::Reason;
+use crate::domain::shard::partitioner;
+use crate::domain::source::{Source, Topic};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use timely::dataflow::operators::vec::Map;
+
+/// Decodes batches.
+pub(super) fn decode<'scope>(
+    batches: Edge<'scope, Arc<Batch>>,
+    settings: DataflowSettings,
+) -> Edge<'scope, ProcessLocal<Decoded>> {
+    batches.flat_map(move |batch| decode_batch(&settings, &batch).into_iter().map(ProcessLocal))
+}
+
+/// Decodes a batch for each shard that it has events of.
+fn decode_batch(settings: &DataflowSettings, batch: &Arc<Batch>) -> Vec<Decoded> {
+    let empty = |shard| {
+        let (events, rejected, misrouted) = Default::default();
+        Decoded { shard, batch: Arc::clone(batch), events, rejected, misrouted }
+    };
+    // Messages that are not events belong to the shard that has read them. Files are not partitioned: any shard will do.
+    let home = batch.shard.unwrap_or_default();
+    let mut decoded = vec![empty(home)];
+    let mut slots = FxHashMap::from_iter([(home, 0)]);
+    let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
+    for (message, raw) in (0..).zip(&batch.messages) {
+        let event = match decode_message(settings, batch, raw) {
+            Ok(event) => event,
+            Err(reject) => {
+                decoded[0].rejected.push(RejectedMessage { batch: Arc::clone(batch), message, reject });
+                continue;
+            }
+        };
+        earliest = earliest.min(event.at.0);
+        latest = latest.max(event.at.0);
+        let shard = partitioner::shard(event.tenant.as_str(), settings.shards);
+        if batch.shard.is_some_and(|partition| partition != shard) {
+            let topic = event.payload.topic();
+            decoded[0].misrouted.push(MisroutedMessage { batch: Arc::clone(batch), message, shard, topic });
+            continue;
+        }
+        let slot = *slots.entry(shard).or_insert_with(|| {
+            decoded.push(empty(shard));
+            decoded.len() - 1
+        });
+        decoded[slot].events.push((message, event));
+    }
+    settings.earliest.fetch_min(earliest, Ordering::Relaxed);
+    settings.latest.fetch_max(latest, Ordering::Relaxed);
+    decoded
+}
+
+fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message) -> Result<Event, Reject> {
+    let Some(value) = batch.slice(&message.value) else {
+        return Err(Reject::new(Reason::Malformed, "message has no value"));
+    };
+    if value.len() > settings.max_message_bytes {
+        return Err(Reject::new(Reason::Oversized, "value larger than max_message_bytes"));
+    }
+    let header = |name: &str| {
+        let headers = message.headers.as_deref().unwrap_or_default();
+        headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_deref())
+    };
+    let encoding = match header("content-type") {
+        None => batch.encoding,
+        Some(content_type) => match Encoding::from_content_type(content_type) {
+            // Registry framing is configured per topic; the serializers do not announce it in this header.
+            Some(Encoding::Protobuf) if batch.encoding == Encoding::ConfluentProtobuf => batch.encoding,
+            Some(encoding) => encoding,
+            None => return Err(Reject::new(Reason::UnknownEncoding, "content-type: unknown encoding")),
+        },
+    };
+    let topic = match batch.source {
+        Source::Rerouted => {
+            let named = |name| Topic::ALL.into_iter().find(|topic| topic.name().as_bytes() == name);
+            header(TOPIC_HEADER).and_then(named).or(message.topic)
+        }
+        _ => message.topic,
+    };
+    match topic {
+        Some(topic) => codec::decode(encoding, topic, header("__value_schema_id").is_some(), value),
+        None => codec::json::decode(value),
+    }
+}

@@ -1,0 +1,69 @@
+//! Owns the figures of one tenant: its scoreboard, and the counts of its review requests.
+
+use crate::domain::alert::Alert;
+use crate::domain::effect::Effect;
+use crate::domain::id::{ManagerId, TenantId};
+use crate::domain::norms::Norms;
+use crate::domain::review::ReviewRequest;
+use crate::domain::scoreboard::Scoreboard;
+use crate::domain::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A tenant's figures and their watermark.
+#[derive(Debug)]
+pub struct TenantFigures {
+    /// The shard of the tenant.
+    pub shard: u32,
+    /// The watermark of the last epoch included in the figures.
+    pub at: Timestamp,
+    /// The aggregated facts.
+    pub scoreboard: Scoreboard,
+    /// Review requests by manager.
+    pub reviews: BTreeMap<ManagerId, ReviewCounts>,
+}
+
+/// The numbers of review requests of a manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReviewCounts {
+    /// Requests that wait for a review.
+    pub open: i64,
+    /// Requests that were reviewed since this process has the tenant.
+    pub answered: u64,
+}
+
+impl TenantFigures {
+    /// Empty figures of a tenant at a watermark.
+    pub fn new(shard: u32, at: Timestamp, tenant: TenantId, norms: &Arc<Norms>) -> Self {
+        Self { shard, at, scoreboard: Scoreboard::new(tenant, Arc::clone(norms)), reviews: BTreeMap::new() }
+    }
+
+    /// Applies an effect. Alerts and review requests are appended to `alerts` and `requests`.
+    pub(crate) fn apply(&mut self, effect: Effect, alerts: &mut Vec<Alert>, requests: &mut Vec<ReviewRequest>) {
+        match effect {
+            Effect::Review(request) => {
+                self.reviews_of(request.manager.clone()).open += 1;
+                requests.push(*request);
+            }
+            Effect::ReviewOver { manager, answered } => {
+                let reviews = self.reviews_of(manager);
+                reviews.open -= 1;
+                reviews.answered += u64::from(answered);
+            }
+            effect => self.scoreboard.apply(effect, alerts),
+        }
+    }
+
+    /// Applies an effect of an earlier process, which has published what follows from it.
+    pub(crate) fn replay(&mut self, effect: Effect) {
+        match effect {
+            Effect::Review(request) => self.reviews_of(request.manager).open += 1,
+            Effect::ReviewOver { manager, .. } => self.reviews_of(manager).open -= 1,
+            effect => self.scoreboard.replay(effect),
+        }
+    }
+
+    fn reviews_of(&mut self, manager: ManagerId) -> &mut ReviewCounts {
+        self.reviews.entry(manager).or_default()
+    }
+}

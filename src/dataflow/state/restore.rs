@@ -1,0 +1,140 @@
+//! Restores a shard from its records: replays the applied events of its tenants, without output.
+
+use super::loader::{RebuildError, StateLoader, TenantRecords};
+use super::writer::{NormsWithId, StateWriter};
+use crate::codec::state::{PACKING, ShardRecord, TenantRecord};
+use crate::dataflow::live::{TenantFigures, update_open};
+use crate::domain::alert::Alert;
+use crate::domain::effect::Effect;
+use crate::domain::id::TenantId;
+use crate::domain::norms::Norms;
+use crate::domain::shard::processor::{ShardProcessor, Timing};
+use crate::domain::tenant::changelog::{AppliedEvent, TenantMark};
+use crate::domain::tenant::{Memory, Tenant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is needed to restore a shard in addition to its records.
+#[derive(Clone, Debug)]
+pub struct RestoreContext {
+    /// The current norms.
+    pub norms: Arc<Norms>,
+    /// The settings of event time.
+    pub timing: Timing,
+    /// Reads norms from their document; without the privacy key, which is not in it.
+    pub read_norms: fn(&str) -> Result<Norms, String>,
+}
+
+/// A shard restored from its records.
+#[derive(Debug)]
+pub struct RestoredShard {
+    /// The shard.
+    pub shard: u32,
+    pub(crate) processor: ShardProcessor,
+    pub(crate) writer: StateWriter,
+    /// The figures of its tenants.
+    pub(crate) figures: Vec<(TenantId, TenantFigures)>,
+    /// Its open alerts, each with its last status.
+    pub(crate) open: Vec<Alert>,
+}
+
+impl RestoredShard {
+    /// Applies the norms in force, if they have changed since the state was written.
+    pub(crate) fn reload(&mut self, norms: &Arc<Norms>) {
+        if !Arc::ptr_eq(self.processor.norms(), norms) {
+            self.processor.reload(Arc::clone(norms));
+            self.figures.iter_mut().for_each(|(_, figures)| figures.scoreboard.reload(Arc::clone(norms)));
+        }
+    }
+}
+
+impl StateLoader {
+    /// Restores the shard; `None` if there is no state.
+    pub fn restore(mut self, shard: u32, context: &RestoreContext) -> Result<Option<RestoredShard>, RebuildError> {
+        self.verify()?;
+        let Some(ShardRecord { checkpoint, .. }) = self.shard.take() else { return Ok(None) };
+        let (mut norms, mut latest) = (Vec::new(), None);
+        let (mut tenants, mut figures, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all_records: Vec<_> = std::mem::take(&mut self.tenants).into_iter().collect();
+        all_records.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (id, mut records) in all_records {
+            let Some(state) = records.state.take() else { continue };
+            let mut norm_versions = Vec::with_capacity(state.norm_versions.len());
+            for (since, name) in state.norm_versions {
+                norm_versions.push((since, self.norms_of(&name, context, &mut norms)?));
+            }
+            let (Some((_, first)), Some((_, last))) = (norm_versions.first(), norm_versions.last()) else {
+                return Err(RebuildError::Missing(format!("norms of tenant {id}")));
+            };
+            latest.get_or_insert_with(|| Arc::clone(last));
+            let mut tenant_figures = TenantFigures::new(shard, checkpoint.watermark, id.clone(), first);
+            let TenantRecord { first_event, last_event, .. } = state;
+            let mark = TenantMark { first_event, last_event, norm_versions };
+            tenants.push(replay(&id, mark, records, context.timing.memory, &mut tenant_figures, &mut open)?);
+            figures.push((id, tenant_figures));
+        }
+        let latest = latest.unwrap_or_else(|| Arc::clone(&context.norms));
+        let mut processor = ShardProcessor::restore(latest, context.timing, PACKING, checkpoint);
+        tenants.into_iter().for_each(|tenant| processor.adopt(tenant));
+        let writer = StateWriter { digest: self.digest, norms };
+        Ok(Some(RestoredShard { shard, processor, writer, figures, open }))
+    }
+
+    /// The norms with this id; the current ones if they are equal.
+    pub(super) fn norms_of(
+        &self,
+        name: &str,
+        context: &RestoreContext,
+        known: &mut Vec<NormsWithId>,
+    ) -> Result<Arc<Norms>, RebuildError> {
+        if let Some((norms, _)) = known.iter().find(|(_, id)| id == name) {
+            return Ok(Arc::clone(norms));
+        }
+        let missing = || RebuildError::Missing(format!("norms {name}"));
+        let document = self.norms.get(name).ok_or_else(missing)?;
+        let unreadable = |flaw| RebuildError::Missing(format!("norms {name} (unreadable: {flaw})"));
+        let norms = (context.read_norms)(document).map_err(unreadable)?;
+        let norms = if norms.document == context.norms.document {
+            Arc::clone(&context.norms)
+        } else {
+            Arc::new(Norms { privacy_key: context.norms.privacy_key.clone(), ..norms })
+        };
+        known.push((Arc::clone(&norms), name.into()));
+        Ok(norms)
+    }
+}
+
+/// Replays the events of a tenant up to the watermark of `figures`; adds its open alerts to `open`.
+fn replay(
+    id: &TenantId,
+    mark: TenantMark,
+    records: TenantRecords,
+    memory: Memory,
+    figures: &mut TenantFigures,
+    open: &mut Vec<Alert>,
+) -> Result<Tenant, RebuildError> {
+    let (watermark, norm_versions) = (figures.at, mark.norm_versions.clone());
+    let mut events: Vec<AppliedEvent> = records.events.into_values().collect();
+    events.sort_unstable_by_key(|event| event.order);
+    let (mut effects, mut open_alerts) = (Vec::new(), BTreeMap::new());
+    let tenant = Tenant::restore(id.clone(), mark, memory, PACKING, events, watermark, |tenant| {
+        tenant.take_effects(&mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Alert(alert) => update_open(&mut open_alerts, alert.id, alert.status, || alert),
+                effect => figures.replay(effect),
+            }
+        }
+    });
+    let tenant = tenant.map_err(|order| RebuildError::unreadable(id, (order.source, order.offset)))?;
+    for (_, norms) in &norm_versions[1..] {
+        figures.scoreboard.reload(Arc::clone(norms));
+    }
+    figures.scoreboard.resume(watermark, records.violations.into_values().collect(), |at| {
+        let version = norm_versions.partition_point(|(since, _)| *since < at).saturating_sub(1);
+        Arc::clone(&norm_versions[version].1)
+    });
+    open.extend(open_alerts.into_values().map(|alert| *alert));
+    open.extend(figures.scoreboard.open_alerts());
+    Ok(tenant)
+}
