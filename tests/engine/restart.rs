@@ -22,6 +22,7 @@ use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
+use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::Source;
 use funnelwatch::domain::source::Topic;
@@ -100,7 +101,7 @@ impl TestStream {
             let settings = self.settings(norms, options);
             let restored_shard = restore(&committed.log, &settings, &mut rng);
             let live_state = Arc::clone(&settings.live_state);
-            let (guards, mut collector, sender) = start(settings);
+            let (guards, mut collector, sender) = start(1, settings);
             let (mut position, mut epoch, mut restored_shard) = (committed.offset, 0, Some(restored_shard));
             loop {
                 // Epochs end where they end without restarts, because lateness and norm changes depend on it.
@@ -219,8 +220,8 @@ impl Committed {
 }
 
 /// The guards are first in the tuple, so that a failing test drops the sender first, which ends the worker.
-fn start(settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
-    let (sender, collector, guards) = workers::start(1, settings).expect("threads");
+fn start(workers: usize, settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
+    let (sender, collector, guards) = workers::start(workers, settings).expect("threads");
     (guards, collector, sender)
 }
 
@@ -365,7 +366,7 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
     while !closed {
         let settings = stream.settings(0, options);
         let mut restored_shard = restore(&committed.log, &settings, &mut rng);
-        let (guards, mut collector, sender) = start(settings);
+        let (guards, mut collector, sender) = start(1, settings);
         let mut positions = next;
         for epoch in 0.. {
             let (mut source_progress, mut batches) = (Vec::new(), Vec::new());
@@ -439,7 +440,7 @@ fn a_source_that_is_ahead_is_paused() {
     let leads: Vec<String> = (1..MAX_HELD + 2).map(lead).collect();
     let (crm, telephony) = (Source::Topic(Topic::Crm), Source::Topic(Topic::Telephony));
     let settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
-    let (guards, mut collector, sender) = start(settings);
+    let (guards, mut collector, sender) = start(1, settings);
     let mut run = |epoch, batches: Vec<Arc<Batch>>| {
         let sources = vec![SourceProgress::of(crm, false), SourceProgress::of(telephony, false)];
         let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
@@ -460,6 +461,43 @@ fn a_source_that_is_ahead_is_paused() {
     assert_eq!(ahead, []);
     drop(sender);
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+}
+
+/// The last worker decodes and the first one has the shard, which decides what is emitted.
+#[test]
+fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
+    let stream = stream(1, 50, false, 1);
+    let lead = |tenant: &str, at: &str| {
+        format!(r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"{at}","lead_created":{{"lead_id":"1"}}}}"#)
+    };
+    let tenant = |shard| (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, 2) == shard);
+    let [own, other] = [0, 1].map(|shard| tenant(shard).expect("such a name exists"));
+    let (now, future) = ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z");
+    let no_event = || "{}".to_owned();
+    let lines = [lead(&own, now), no_event(), lead(&other, now), lead(&own, future), no_event(), lead(&other, now)];
+    for workers in [1, 2, 4] {
+        let (mut committed, mut emitted) = (Committed::default(), Vec::new());
+        for end in [4, 6] {
+            let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+            settings.shards = 2;
+            settings.timing.max_future_skew = Some(Span::HOUR);
+            let restored = restore(&committed.log, &settings, &mut Rng(0)).into_iter().collect::<Vec<_>>().into();
+            let (guards, mut collector, sender) = start(workers, settings);
+            let sources = vec![SourceProgress { source: Source::Files, idle: false, position: end as i64 }];
+            let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+            let mut batches = vec![Vec::new(); workers];
+            batches[workers - 1].push(batch(Source::Files, 0, &lines[..end]));
+            assert!(sender.send(EpochHeader { progress, restored, ..EpochHeader::default() }, batches));
+            let output = collector.next_epoch().expect("workers");
+            emitted.extend(output.rejected.iter().map(|found| ("rejected", found.message)));
+            emitted.extend(output.misrouted.iter().map(|found| ("misrouted", found.message)));
+            committed.apply(output, end);
+            drop(sender);
+            guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+        }
+        let expected = [("rejected", 1), ("rejected", 3), ("misrouted", 2), ("rejected", 4), ("misrouted", 5)];
+        assert_eq!(emitted, expected, "{workers} workers");
+    }
 }
 
 /// The fixture is state in the layout of one version with its events and the alerts that follow; it can be restored as
