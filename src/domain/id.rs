@@ -1,6 +1,6 @@
 //! Owns the identifiers: opaque ids as the sources write them, with a separate type for each kind.
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use std::fmt;
 
 macro_rules! ids {
@@ -89,6 +89,14 @@ impl EntityId {
     /// The deal with this id.
     pub fn deal(id: &str) -> Self {
         Self { kind: EntityKind::Deal, id: id.into() }
+    }
+
+    /// The `subject` of alerts about it, or about its stay in a stage: `lead:ID`, `lead:ID/STAGE`.
+    pub fn subject(&self, stage: Option<&StageId>) -> CompactString {
+        match stage {
+            Some(stage) => format_compact!("{self}/{stage}"),
+            None => format_compact!("{self}"),
+        }
     }
 }
 

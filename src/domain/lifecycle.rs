@@ -1,19 +1,116 @@
-//! Owns the life cycle of a violation with a deadline (waiting, FIRING, ESCALATED, RESOLVED or RETRACTED), and the
-//! alert of an act that is a violation in itself (RAISED).
+//! Owns the life cycle of violations, for every kind of rule: which statuses are published, when, and what they count.
 //!
-//! Rules decide what a violation is and when it ends; this file decides which alerts are published. A status is dated
-//! at the instant at which it can be decided (the current event time); observed values are measured up to the date of
-//! the act.
+//! ```text
+//! act:        RAISED
+//! otherwise:  waiting ──┬─ averted
+//!                       └─ FIRING, ESCALATED… ──┬─ RESOLVED
+//!                                               └─ RETRACTED, also after RESOLVED
+//! ```
+//!
+//! Rules decide what a violation is and when it ends, and describe its [`Subject`]. The [`Context`] is a trait, because
+//! window rules run in the scoreboard and not in the tenant. All alerts are built by [`Violation::alert`], from the state,
+//! the subject and the context.
+//!
+//! A status is dated at the instant at which it can be decided (the current event time); observed values are measured up
+//! to the date of the act.
+//!
+//! *Alternative considered.* A state machine that returns its transitions, to be published by the caller, needs no trait
+//! for the context, but every caller would have to publish, count and set timers.
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::{Effect, ManagerIx};
 use crate::domain::figures::pane::Measure;
-use crate::domain::id::EntityId;
-use crate::domain::norms::{Clock, Params, Scope};
+use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
+use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
-use crate::domain::time::{Length, Timestamp};
+use crate::domain::time::Timestamp;
+use crate::domain::time::window::Window;
 use compact_str::CompactString;
+
+/// What a violation is about: a lead or deal, a contact, a source topic, or the figures of a manager. `T` is what a timer
+/// holds to find the violation again.
+pub trait Subject<T = Timer> {
+    /// What identifies it to rules and timers.
+    fn key(&self) -> Key<'_, T>;
+    /// What an alert says about it, as observed from the anchor until an instant. Called only if an alert is built.
+    fn describe(&self, anchor: Timestamp, until: Timestamp) -> Description;
+}
+
+/// The key of a subject.
+pub struct Key<'a, T = Timer> {
+    /// The rule.
+    pub rule: Rule,
+    /// The norms and calendar that apply.
+    pub scope: &'a Scope,
+    /// The manager on its alerts.
+    pub accountable: ManagerIx,
+    /// The manager whose open alerts include it: the currently responsible one.
+    pub holder: ManagerIx,
+    /// The timer to set for the deadline and the escalations.
+    pub timer: T,
+}
+
+/// The part of an alert that depends on the subject only.
+#[derive(Default)]
+pub struct Description {
+    /// The `subject`.
+    pub name: CompactString,
+    /// Severity before escalations.
+    pub severity: Severity,
+    /// The lead or deal.
+    pub entity: Option<EntityId>,
+    /// The call or message.
+    pub interaction: Option<CompactString>,
+    /// The window that was judged; such a violation has no deadline.
+    pub window: Option<Window>,
+    /// The observed values.
+    pub observed: Values,
+    /// The required values.
+    pub norm: Values,
+}
+
+/// The context in which a violation is evaluated.
+pub trait Context<T = Timer> {
+    /// The current event time.
+    fn now(&self) -> Timestamp;
+    /// The company.
+    fn tenant(&self) -> &TenantId;
+    /// A manager and the manager's department, as alerts name them.
+    fn manager_and_department(&self, who: ManagerIx) -> (Option<ManagerId>, Option<DepartmentId>);
+    /// Emits or counts a fact dated `at`.
+    fn emit_fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure);
+    /// Emits an alert.
+    fn emit_alert(&mut self, alert: Alert);
+    /// Sets a timer for `at`, or for now if that is past.
+    fn set_timer(&mut self, at: Timestamp, timer: T);
+}
+
+impl Context for TenantContext {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    fn manager_and_department(&self, who: ManagerIx) -> (Option<ManagerId>, Option<DepartmentId>) {
+        self.manager_and_department(who)
+    }
+
+    fn emit_fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure) {
+        self.emit_fact(at, who, times, measure);
+    }
+
+    fn emit_alert(&mut self, alert: Alert) {
+        self.effects.push(Effect::Alert(Box::new(alert)));
+    }
+
+    fn set_timer(&mut self, at: Timestamp, timer: Timer) {
+        self.set_timer(at, timer);
+    }
+}
 
 /// One violation: pending, open or over.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,50 +146,22 @@ pub enum State {
     Retracted,
 }
 
-/// The facts about a violation that its rule supplies.
-pub struct ViolationContext<'a> {
-    /// The rule.
-    pub rule: Rule,
-    /// The subject of the alert.
-    pub subject: CompactString,
-    /// The manager on the alert.
-    pub who: ManagerIx,
-    /// The manager whose open alerts include it: the currently responsible one.
-    pub holder: ManagerIx,
-    /// The lead or deal.
-    pub entity: Option<&'a EntityId>,
-    /// The call or message.
-    pub interaction: Option<&'a CompactString>,
-    /// The norms and calendar that apply.
-    pub scope: &'a Scope,
-    /// The rule's clock.
-    pub clock: Clock,
-    /// Severity before escalations.
-    pub severity: Severity,
-    /// Escalation steps, measured from the deadline.
-    pub escalate_after: &'a [Length],
-    /// Computes `observed` between the anchor and an instant.
-    pub observe: &'a dyn Fn(Timestamp, Timestamp) -> Values,
-    /// Computes `norm`; like `observed`, only when an alert is built.
-    pub norm: &'a dyn Fn() -> Values,
-    /// The timer to set for deadline and escalations.
-    pub timer: Timer,
-}
+type End = (Resolution, Timestamp);
 
-impl<'a> ViolationContext<'a> {
-    /// The clock, severity and escalation steps of a rule's parameters.
-    pub fn of(params: Option<&'a Params>) -> (Clock, Severity, &'a [Length]) {
-        let clock = params.and_then(|norm| norm.clock).unwrap_or_default();
-        let severity = params.and_then(|norm| norm.severity).unwrap_or_default();
-        (clock, severity, params.and_then(|norm| norm.escalate_after.as_deref()).unwrap_or_default())
-    }
-}
-
+/// In every context.
 impl Violation {
-    /// A violation that fires at `due` unless it is averted. The caller must set the timer.
+    /// A violation that fires at `due` unless it is averted. Its timer is not set.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
         let (fired_at, accountable, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
         Self { anchor, due, state: State::Waiting, deadline_passed: false, level: 0, fired_at, accountable, holder }
+    }
+
+    /// A violation that fired at its anchor, and has been escalated to `level`. Publishes the last status again.
+    pub fn restore<T>(context: &mut impl Context<T>, subject: &impl Subject<T>, anchor: Timestamp, level: u32) -> Self {
+        let mut violation = Self { level, ..Self::new(anchor, anchor) };
+        let status = if level == 0 { Status::Firing } else { Status::Escalated };
+        violation.publish(context, subject, status, None);
+        violation
     }
 
     /// Number of escalations.
@@ -105,37 +174,146 @@ impl Violation {
         self.deadline_passed
     }
 
-    /// Whether an alert was published that can still be retracted.
-    pub fn is_retractable(&self) -> bool {
-        matches!(self.state, State::Open | State::Resolved)
-    }
-
     /// Handles a timer. Returns `true` if the deadline is due now and the caller must evaluate it; otherwise emits the
     /// escalations that are due.
-    pub fn on_timer(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) -> bool {
-        if !self.deadline_passed && self.due <= context.now {
+    pub fn on_timer<T>(&mut self, context: &mut impl Context<T>, subject: &impl Subject<T>) -> bool {
+        if !self.deadline_passed && self.due <= context.now() {
             self.deadline_passed = true;
             return self.state == State::Waiting;
         }
         while self.state == State::Open
-            && self.next_escalation(violation_context).is_some_and(|step| step <= context.now)
+            && self.next_escalation(subject.key().rule, subject.key().scope).is_some_and(|step| step <= context.now())
         {
             self.level += 1;
-            self.emit(context, violation_context, Status::Escalated, context.now, None);
-            self.schedule_escalation(context, violation_context);
+            self.publish(context, subject, Status::Escalated, None);
         }
         false
     }
 
     /// Emits FIRING.
-    pub fn fire(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
-        self.state = State::Open;
-        (self.fired_at, self.accountable) = (context.now, violation_context.who);
-        self.holder = violation_context.holder;
-        context.emit_fact(context.now, violation_context.who, 1, Measure::Violation(violation_context.rule));
-        context.emit_fact(self.anchor, violation_context.holder, 1, Measure::OpenAlert(violation_context.rule));
-        self.emit(context, violation_context, Status::Firing, context.now, None);
-        self.schedule_escalation(context, violation_context);
+    pub fn fire<T>(&mut self, context: &mut impl Context<T>, subject: &impl Subject<T>) {
+        self.fired_at = context.now();
+        self.publish(context, subject, Status::Firing, None);
+    }
+
+    /// Emits RESOLVED because of an act dated `act`.
+    pub fn resolve<T>(
+        &mut self,
+        context: &mut impl Context<T>,
+        subject: &impl Subject<T>,
+        resolution: Resolution,
+        act: Timestamp,
+    ) {
+        self.publish(context, subject, Status::Resolved, Some((resolution, act)));
+    }
+
+    /// Changes the state to that of a status, counts the difference, emits the alert, and sets the timer of the next
+    /// escalation. `end`: why it ended, and the date of the act that ended it.
+    fn publish<T>(
+        &mut self,
+        context: &mut impl Context<T>,
+        subject: &impl Subject<T>,
+        status: Status,
+        end: Option<End>,
+    ) {
+        let Key { rule, scope, accountable, holder, timer } = subject.key();
+        let was_open = self.state == State::Open;
+        self.state = match status {
+            Status::Raised | Status::Firing | Status::Escalated => State::Open,
+            Status::Resolved => State::Resolved,
+            Status::Retracted => State::Retracted,
+        };
+        match (was_open, self.state == State::Open) {
+            (false, true) => {
+                (self.deadline_passed, self.accountable, self.holder) = (true, accountable, holder);
+                count(context, rule, self.fired_at, accountable, 1);
+                self.count_open(context, rule, 1);
+            }
+            (true, false) => self.count_open(context, rule, -1),
+            _ => {}
+        }
+        if self.state == State::Retracted {
+            count(context, rule, self.fired_at, self.accountable, -1);
+        }
+        let description = subject.describe(self.anchor, end.map_or(context.now(), |(_, act)| act));
+        let resolution = end.map(|(resolution, _)| resolution);
+        let alert = self.alert(context, (rule, accountable), description, status, resolution);
+        context.emit_alert(alert);
+        if let Some(step) = self.next_escalation(rule, scope) {
+            context.set_timer(step, timer);
+        }
+    }
+
+    /// The instant of the next escalation of an open violation: `escalate_after` counts from the deadline, on the rule's
+    /// clock.
+    pub fn next_escalation(&self, rule: Rule, scope: &Scope) -> Option<Timestamp> {
+        let norm = scope.rules.get(&rule).filter(|_| self.state == State::Open)?;
+        let after = norm.escalate_after.as_ref()?.get(self.level as usize)?;
+        scope.deadline(norm.clock.unwrap_or_default(), self.due, after.span)
+    }
+
+    /// The alert of a status, about a manager.
+    fn alert<T>(
+        &self,
+        context: &impl Context<T>,
+        (rule, who): (Rule, ManagerIx),
+        description: Description,
+        status: Status,
+        resolution: Option<Resolution>,
+    ) -> Alert {
+        let Description { name, severity, entity, interaction, window, observed, norm } = description;
+        let (manager, department) = context.manager_and_department(who);
+        Alert {
+            id: alert_id(context.tenant(), rule, &name, self.anchor),
+            tenant: context.tenant().clone(),
+            rule,
+            severity: severity.raised(self.level),
+            level: self.level,
+            status,
+            subject: name,
+            // A deadline may be judged after acts that are dated before it.
+            at: context.now().max(self.due),
+            anchor_at: self.anchor,
+            due_at: (status != Status::Raised && window.is_none()).then_some(self.due),
+            manager,
+            department,
+            entity,
+            interaction,
+            window,
+            observed,
+            norm,
+            resolution,
+        }
+    }
+
+    /// Counts its open alert for its holder: 1, or -1 to retract it.
+    fn count_open<T>(&self, context: &mut impl Context<T>, rule: Rule, times: i32) {
+        context.emit_fact(self.anchor, self.holder, times, Measure::OpenAlert(rule));
+    }
+}
+
+/// In a tenant: by acts and deadlines, with corrections.
+impl Violation {
+    /// Emits RAISED for an act of now that is a violation in itself, unless the same alert was raised at this instant.
+    pub fn raise(context: &mut TenantContext, rule: Rule, who: ManagerIx, description: Description) {
+        let act = Self::new(context.now, context.now);
+        let alert = act.alert(context, (rule, who), description, Status::Raised, None);
+        if context.mark_raised(alert.id) {
+            count(context, rule, context.now, who, 1);
+            context.emit_alert(alert);
+        }
+    }
+
+    /// Starts a violation that fires at `due` unless it is averted.
+    pub fn start(context: &mut TenantContext, subject: &impl Subject, anchor: Timestamp, due: Timestamp) -> Self {
+        let violation = Self::new(anchor, due);
+        violation.schedule(context, subject);
+        violation
+    }
+
+    /// Sets the timer of the deadline.
+    pub fn schedule(&self, context: &mut TenantContext, subject: &impl Subject) {
+        context.set_timer(self.due, subject.key().timer);
     }
 
     /// Settles it by an act dated `act`. If the act is in time, a published alert is RETRACTED, even if a later act has
@@ -143,190 +321,66 @@ impl Violation {
     pub fn settle(
         &mut self,
         context: &mut TenantContext,
-        violation_context: &ViolationContext<'_>,
+        subject: &impl Subject,
         resolution: Resolution,
         act: Timestamp,
     ) {
         let in_time = act <= self.due;
         match self.state {
-            State::Waiting => self.avert(context, violation_context, act),
-            State::Open | State::Resolved if in_time => self.retract(context, violation_context, act),
-            State::Open => self.resolve(context, violation_context, resolution, act),
+            State::Waiting => self.avert(context, subject, act),
+            State::Open | State::Resolved if in_time => self.retract(context, subject, act),
+            State::Open => self.resolve(context, subject, resolution, act),
             State::Resolved | State::Averted | State::Retracted => {}
         }
     }
 
     /// Settles it by an act dated `act` before an alert was published.
-    pub fn avert(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
+    pub fn avert(&mut self, context: &mut TenantContext, subject: &impl Subject, act: Timestamp) {
         self.state = State::Averted;
         if context.is_replaying() {
             // If a late event averted it, this alert is the retraction.
-            let alert = self.alert(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
+            let Key { rule, accountable, .. } = subject.key();
+            let (description, late) = (subject.describe(self.anchor, act), Some(Resolution::LateEvidence));
+            let alert = self.alert(context, (rule, accountable), description, Status::Retracted, late);
             context.record_averted(alert);
         }
     }
 
-    /// Emits RESOLVED because of an act dated `act`.
-    pub fn resolve(
-        &mut self,
-        context: &mut TenantContext,
-        violation_context: &ViolationContext<'_>,
-        resolution: Resolution,
-        act: Timestamp,
-    ) {
-        self.close(context, violation_context);
-        self.state = State::Resolved;
-        self.emit(context, violation_context, Status::Resolved, act, Some(resolution));
+    /// Emits RETRACTED, if an alert was published, because an act dated `act`, in time, became known late.
+    pub fn retract(&mut self, context: &mut TenantContext, subject: &impl Subject, act: Timestamp) {
+        if matches!(self.state, State::Open | State::Resolved) {
+            self.publish(context, subject, Status::Retracted, Some((Resolution::LateEvidence, act)));
+        }
     }
 
-    /// Emits RETRACTED because an act dated `act`, in time, became known late.
-    pub fn retract(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>, act: Timestamp) {
-        self.close(context, violation_context);
-        self.state = State::Retracted;
-        context.emit_fact(self.fired_at, self.accountable, -1, Measure::Violation(violation_context.rule));
-        self.emit(context, violation_context, Status::Retracted, act, Some(Resolution::LateEvidence));
-    }
-
-    /// Applies new norms with the deadline `due`, if any; `violation_context` still has the old ones. An open violation
-    /// that is not overdue by the new deadline is RESOLVED `disabled`, and may fire again. Returns `false` if it can be
-    /// dropped.
-    pub fn reload(
-        &mut self,
-        context: &mut TenantContext,
-        violation_context: &ViolationContext<'_>,
-        due: Option<Timestamp>,
-    ) -> bool {
+    /// Applies new norms with the deadline `due`, if any; `subject` still has the old ones. An open violation that is not
+    /// overdue by the new deadline is RESOLVED `disabled`, and may fire again. Returns `false` if it can be dropped.
+    pub fn reload(&mut self, context: &mut TenantContext, subject: &impl Subject, due: Option<Timestamp>) -> bool {
         if self.state == State::Open && due.is_none_or(|due| due > context.now) {
-            self.resolve(context, violation_context, Resolution::Disabled, context.now);
+            self.resolve(context, subject, Resolution::Disabled, context.now);
             (self.state, self.level) = (State::Waiting, 0);
         }
         if let Some(due) = due.filter(|_| matches!(self.state, State::Waiting | State::Open)) {
             self.due = due;
             self.deadline_passed = self.state == State::Open;
-            // Not later than now, so that escalations of the new norm are scheduled.
-            context.set_timer(due, violation_context.timer);
+            // At a deadline that has passed, the timer fires now and performs the escalations of the new norm.
+            self.schedule(context, subject);
         }
         due.is_some() || self.state == State::Resolved
     }
 
-    /// Moves an open alert to another manager.
-    pub fn reassign(&mut self, context: &mut TenantContext, rule: Rule, to: ManagerIx) {
-        if self.state == State::Open && self.holder != to {
-            context.emit_fact(self.anchor, self.holder, -1, Measure::OpenAlert(rule));
-            context.emit_fact(self.anchor, to, 1, Measure::OpenAlert(rule));
-            self.holder = to;
-        }
-    }
-
-    fn close(&mut self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
-        if self.state == State::Open {
-            context.emit_fact(self.anchor, self.holder, -1, Measure::OpenAlert(violation_context.rule));
-        }
-    }
-
-    /// The instant of the next escalation: `escalate_after` counts from the deadline, on the rule's clock.
-    fn next_escalation(&self, violation_context: &ViolationContext<'_>) -> Option<Timestamp> {
-        let after = violation_context.escalate_after.get(self.level as usize)?;
-        violation_context.scope.deadline(violation_context.clock, self.due, after.span)
-    }
-
-    fn schedule_escalation(&self, context: &mut TenantContext, violation_context: &ViolationContext<'_>) {
-        if let Some(step) = self.next_escalation(violation_context) {
-            context.set_timer(step, violation_context.timer);
-        }
-    }
-
-    fn emit(
-        &self,
-        context: &mut TenantContext,
-        violation_context: &ViolationContext<'_>,
-        status: Status,
-        until: Timestamp,
-        resolution: Option<Resolution>,
-    ) {
-        let alert = self.alert(context, violation_context, status, until, resolution);
-        context.effects.push(Effect::Alert(Box::new(alert)));
-    }
-
-    fn alert(
-        &self,
-        context: &TenantContext,
-        violation_context: &ViolationContext<'_>,
-        status: Status,
-        until: Timestamp,
-        resolution: Option<Resolution>,
-    ) -> Alert {
-        let (manager, department) = context.manager_and_department(violation_context.who);
-        Alert {
-            id: alert_id(&context.tenant, violation_context.rule, &violation_context.subject, self.anchor),
-            tenant: context.tenant.clone(),
-            rule: violation_context.rule,
-            severity: violation_context.severity.raised(self.level),
-            level: self.level,
-            status,
-            subject: violation_context.subject.clone(),
-            // A deadline may be judged after acts that are dated before it.
-            at: context.now.max(self.due),
-            anchor_at: self.anchor,
-            due_at: Some(self.due),
-            manager,
-            department,
-            entity: violation_context.entity.cloned(),
-            interaction: violation_context.interaction.cloned(),
-            window: None,
-            observed: (violation_context.observe)(self.anchor, until),
-            norm: (violation_context.norm)(),
-            resolution,
+    /// Moves an open alert to the manager who is responsible now.
+    pub fn reassign(&mut self, context: &mut TenantContext, subject: &impl Subject) {
+        let Key { rule, holder, .. } = subject.key();
+        if self.state == State::Open && self.holder != holder {
+            self.count_open(context, rule, -1);
+            self.holder = holder;
+            self.count_open(context, rule, 1);
         }
     }
 }
 
-/// An act that is a violation in itself.
-#[derive(Debug)]
-pub struct ActViolation<'a> {
-    /// The rule.
-    pub rule: Rule,
-    /// The subject of the alert.
-    pub subject: CompactString,
-    /// The manager on the alert.
-    pub who: ManagerIx,
-    /// The lead or deal.
-    pub entity: &'a EntityId,
-    /// The severity.
-    pub severity: Severity,
-    /// The observed values.
-    pub observed: Values,
-    /// The required values.
-    pub norm: Values,
-}
-
-impl ActViolation<'_> {
-    /// Emits RAISED now, unless the same alert was raised at this instant.
-    pub fn raise(self, context: &mut TenantContext) {
-        let (manager, department) = context.manager_and_department(self.who);
-        let alert = Alert {
-            id: alert_id(&context.tenant, self.rule, &self.subject, context.now),
-            tenant: context.tenant.clone(),
-            rule: self.rule,
-            severity: self.severity,
-            level: 0,
-            status: Status::Raised,
-            subject: self.subject,
-            at: context.now,
-            anchor_at: context.now,
-            due_at: None,
-            manager,
-            department,
-            entity: Some(self.entity.clone()),
-            interaction: None,
-            window: None,
-            observed: self.observed,
-            norm: self.norm,
-            resolution: None,
-        };
-        if context.mark_raised(alert.id) {
-            context.emit_fact(context.now, self.who, 1, Measure::Violation(self.rule));
-            context.effects.push(Effect::Alert(Box::new(alert)));
-        }
-    }
+/// Counts violations of a manager that began at `at`: 1, or -1 to retract one.
+pub fn count<T>(context: &mut impl Context<T>, rule: Rule, at: Timestamp, who: ManagerIx, times: i32) {
+    context.emit_fact(at, who, times, Measure::Violation(rule));
 }

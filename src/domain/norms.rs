@@ -5,7 +5,7 @@
 
 pub mod params;
 
-use crate::domain::alert::Values;
+use crate::domain::alert::{Severity, Values};
 use crate::domain::id::{EntityKind, PipelineId, StageId, TenantId};
 use crate::domain::identity::Country;
 use crate::domain::rule::Rule;
@@ -303,6 +303,11 @@ impl Scope {
     /// The clock of a rule.
     pub fn clock(&self, rule: Rule) -> Clock {
         self.rules.get(&rule).and_then(|norm| norm.clock).unwrap_or_default()
+    }
+
+    /// The severity of a rule's violations, before escalations.
+    pub fn severity(&self, rule: Rule) -> Severity {
+        self.rules.get(&rule).and_then(|norm| norm.severity).unwrap_or_default()
     }
 
     /// The deadline of a rule as alert values.

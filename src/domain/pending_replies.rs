@@ -11,9 +11,9 @@ use crate::domain::effect::ManagerIx;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{MessageId, ThreadId};
 use crate::domain::journey::Journey;
-use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::mem::indexed_arena::IndexedArena;
-use crate::domain::norms::{Clock, Scope};
+use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -133,35 +133,54 @@ pub struct DemandContext<'a> {
     pub kind: DemandKind,
 }
 
-impl DemandContext<'_> {
+impl<'a> DemandContext<'a> {
     /// The manager currently responsible for a demand: that of its primary entity, else the one that the event names.
     fn responsible(&self, demand: &Demand) -> ManagerIx {
         demand.entity.map_or(ManagerIx::NONE, |entity| self.journeys[entity].who).or(demand.who)
     }
 
-    fn clock(&self, demand: &Demand) -> Clock {
-        demand.scope.clock(self.kind.rule)
+    /// What a violation by the clock of `first` is about, if the rule is on.
+    fn subject(&'a self, first: &'a Demand) -> Option<FirstDemand<'a>> {
+        first.scope.rules.contains_key(&self.kind.rule).then_some(FirstDemand { first, context: self })
     }
 
-    /// Calls `apply` with the violation context of `demand`, if the rule is on.
-    fn with_violation_context<T>(&self, demand: &Demand, apply: impl FnOnce(&ViolationContext<'_>) -> T) -> Option<T> {
-        let norm = demand.scope.rules.get(&self.kind.rule)?;
-        let (clock, severity, escalate_after) = ViolationContext::of(Some(norm));
-        Some(apply(&ViolationContext {
-            rule: self.kind.rule,
-            subject: self.subject.clone(),
-            who: demand.accountable,
-            holder: self.responsible(demand),
-            entity: demand.entity.map(|entity| &self.journeys[entity].id),
-            interaction: Some(&demand.interaction),
-            scope: &demand.scope,
-            clock,
-            severity,
-            escalate_after,
-            observe: &|anchor, until| vec![("lag_seconds", demand.scope.elapsed(clock, anchor, until).into())],
-            norm: &|| demand.scope.within(self.kind.rule),
-            timer: (self.kind.timer)(self.contact),
-        }))
+    /// Starts the possible violation by the clock of `first`.
+    fn start(&self, context: &mut TenantContext, first: &Demand, due: Option<Timestamp>) -> Option<Violation> {
+        let (due, subject) = due.zip(self.subject(first))?;
+        Some(Violation::start(context, &subject, first.at, due))
+    }
+}
+
+/// The first demand of a clock, as the subject of alerts.
+struct FirstDemand<'a> {
+    first: &'a Demand,
+    context: &'a DemandContext<'a>,
+}
+
+impl Subject for FirstDemand<'_> {
+    fn key(&self) -> Key<'_> {
+        let Self { first, context } = self;
+        Key {
+            rule: context.kind.rule,
+            scope: &first.scope,
+            accountable: first.accountable,
+            holder: context.responsible(first),
+            timer: (context.kind.timer)(context.contact),
+        }
+    }
+
+    fn describe(&self, anchor: Timestamp, until: Timestamp) -> Description {
+        let Self { first, context } = self;
+        let (rule, scope) = (context.kind.rule, &first.scope);
+        Description {
+            name: context.subject.clone(),
+            severity: scope.severity(rule),
+            entity: first.entity.map(|entity| context.journeys[entity].id.clone()),
+            interaction: Some(first.interaction.clone()),
+            observed: vec![("lag_seconds", scope.counted(rule, anchor, until).into())],
+            norm: scope.within(rule),
+            ..Description::default()
+        }
     }
 }
 
@@ -199,12 +218,11 @@ impl PendingReplies {
     /// Handles a timer.
     pub fn on_timer(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
         for DemandClock { first, settled, violation, .. } in &mut self.clocks {
-            let Some(violation) = violation else { continue };
-            demand_context.with_violation_context(first, |violation_context| {
-                if violation.on_timer(context, violation_context) {
-                    evaluate(violation, settled.as_ref(), context, violation_context);
-                }
-            });
+            if let (Some(violation), Some(subject)) = (violation, demand_context.subject(first))
+                && violation.on_timer(context, &subject)
+            {
+                evaluate(violation, settled.as_ref(), context, &subject);
+            }
         }
     }
 
@@ -218,19 +236,15 @@ impl PendingReplies {
     pub fn reload(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, scope: &Arc<Scope>) {
         let Some(clock) = self.clocks.last_mut().filter(|clock| clock.settled.is_none()) else { return };
         let due = scope.due(demand_context.kind.rule, clock.first.at);
-        let kept = clock.violation.as_mut().and_then(|violation| {
-            demand_context.with_violation_context(&clock.first, |violation_context| {
-                violation.reload(context, violation_context, due)
-            })
-        });
-        if kept != Some(true) {
-            clock.violation = due.map(|due| Violation::new(clock.first.at, due));
-        }
-        if let Some(due) = due {
-            context.set_timer(due, (demand_context.kind.timer)(demand_context.contact));
-        }
+        let kept = match (&mut clock.violation, demand_context.subject(&clock.first)) {
+            (Some(violation), Some(subject)) => violation.reload(context, &subject, due),
+            _ => false,
+        };
         let key = clock.first.order_key();
         clock.first.scope = Arc::clone(scope);
+        if !kept {
+            clock.violation = demand_context.start(context, &clock.first, due);
+        }
         for demand in self.demands.iter_mut().filter(|demand| demand.order_key() == key) {
             demand.scope = Arc::clone(scope);
         }
@@ -239,14 +253,14 @@ impl PendingReplies {
     /// Moves open demands and alerts to the manager who is responsible now.
     pub fn reassign(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
         for clock in &mut self.clocks {
-            let to = demand_context.responsible(&clock.first);
-            if let Some(violation) = &mut clock.violation {
-                violation.reassign(context, demand_context.kind.rule, to);
+            if let (Some(violation), Some(subject)) = (&mut clock.violation, demand_context.subject(&clock.first)) {
+                violation.reassign(context, &subject);
             }
+            let to = demand_context.responsible(&clock.first);
             if clock.settled.is_none() && clock.holder != to {
-                context.emit_fact(clock.first.at, clock.holder, -1, demand_context.kind.waiting);
-                context.emit_fact(clock.first.at, to, 1, demand_context.kind.waiting);
+                clock.count_waiting(context, demand_context, -1);
                 clock.holder = to;
+                clock.count_waiting(context, demand_context, 1);
             }
         }
     }
@@ -312,13 +326,10 @@ impl PendingReplies {
 impl DemandClock {
     fn start(context: &mut TenantContext, demand_context: &DemandContext<'_>, first: Demand, watched: bool) -> Self {
         let due = first.scope.due(demand_context.kind.rule, first.at).filter(|_| watched);
-        let violation = due.map(|due| {
-            context.set_timer(due, (demand_context.kind.timer)(demand_context.contact));
-            Violation::new(first.at, due)
-        });
-        let holder = demand_context.responsible(&first);
-        context.emit_fact(first.at, holder, 1, demand_context.kind.waiting);
-        Self { violation, settled: None, holder, first }
+        let violation = demand_context.start(context, &first, due);
+        let clock = Self { violation, settled: None, holder: demand_context.responsible(&first), first };
+        clock.count_waiting(context, demand_context, 1);
+        clock
     }
 
     /// Replaces the settlement, if it differs.
@@ -331,48 +342,43 @@ impl DemandClock {
         if self.settled == settlement {
             return;
         }
-        let (old, scope, from) = (self.settled.take(), &self.first.scope, self.first.at);
-        let clock = demand_context.clock(&self.first);
-        let mut count = |settlement: Option<&Settlement>, times| {
-            if let Some(settlement) =
-                settlement.filter(|settlement| settlement.resolution != Resolution::CustomerCalledAgain)
-            {
-                let lag = scope.elapsed(clock, from, settlement.at);
-                context.emit_fact(settlement.at, settlement.who, times, (demand_context.kind.lag)(lag));
-            }
-        };
-        count(old.as_ref(), -1);
-        count(settlement.as_ref(), 1);
-        match (old.is_some(), settlement.is_some()) {
-            (false, true) => context.emit_fact(self.first.at, self.holder, -1, demand_context.kind.waiting),
-            (true, false) => context.emit_fact(self.first.at, self.holder, 1, demand_context.kind.waiting),
+        let was_settled = self.settled.is_some();
+        self.count_lag(context, demand_context, -1);
+        self.settled = settlement;
+        self.count_lag(context, demand_context, 1);
+        match (was_settled, self.settled.is_some()) {
+            (false, true) => self.count_waiting(context, demand_context, -1),
+            (true, false) => self.count_waiting(context, demand_context, 1),
             _ => {}
         }
-        self.settled = settlement;
-        if let Some(violation) = &mut self.violation {
-            demand_context.with_violation_context(&self.first, |violation_context| {
-                evaluate(violation, self.settled.as_ref(), context, violation_context)
-            });
+        if let (Some(violation), Some(subject)) = (&mut self.violation, demand_context.subject(&self.first)) {
+            evaluate(violation, self.settled.as_ref(), context, &subject);
         }
     }
 
     /// Reverts a clock that, by late evidence, never ran.
     fn withdraw(mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
-        let at = self.first.at;
-        if self.settled.is_some() {
-            if let Some(settlement) =
-                self.settled.as_ref().filter(|settlement| settlement.resolution != Resolution::CustomerCalledAgain)
-            {
-                let lag = self.first.scope.elapsed(demand_context.clock(&self.first), at, settlement.at);
-                context.emit_fact(settlement.at, settlement.who, -1, (demand_context.kind.lag)(lag));
-            }
-        } else {
-            context.emit_fact(at, self.holder, -1, demand_context.kind.waiting);
+        match self.settled {
+            Some(_) => self.count_lag(context, demand_context, -1),
+            None => self.count_waiting(context, demand_context, -1),
         }
-        if let Some(violation) = self.violation.as_mut().filter(|violation| violation.is_retractable()) {
-            demand_context.with_violation_context(&self.first, |violation_context| {
-                violation.retract(context, violation_context, at)
-            });
+        if let (Some(violation), Some(subject)) = (&mut self.violation, demand_context.subject(&self.first)) {
+            violation.retract(context, &subject, self.first.at);
+        }
+    }
+
+    /// Counts the contact as waiting for its holder.
+    fn count_waiting(&self, context: &mut TenantContext, demand_context: &DemandContext<'_>, times: i32) {
+        context.emit_fact(self.first.at, self.holder, times, demand_context.kind.waiting);
+    }
+
+    /// Counts the lag of the reply, if there is one; that a customer calls again is none.
+    fn count_lag(&self, context: &mut TenantContext, demand_context: &DemandContext<'_>, times: i32) {
+        if let Some(Settlement { at, who, resolution, .. }) = self.settled
+            && resolution != Resolution::CustomerCalledAgain
+        {
+            let lag = self.first.scope.counted(demand_context.kind.rule, self.first.at, at);
+            context.emit_fact(at, who, times, (demand_context.kind.lag)(lag));
         }
     }
 }
@@ -382,15 +388,13 @@ fn evaluate(
     violation: &mut Violation,
     settled: Option<&Settlement>,
     context: &mut TenantContext,
-    violation_context: &ViolationContext<'_>,
+    subject: &FirstDemand<'_>,
 ) {
     match settled {
         Some(settlement) if violation.deadline_passed() => {
-            violation.settle(context, violation_context, settlement.resolution, settlement.at)
+            violation.settle(context, subject, settlement.resolution, settlement.at)
         }
-        None if violation.deadline_passed() && violation.state == State::Waiting => {
-            violation.fire(context, violation_context)
-        }
+        None if violation.deadline_passed() && violation.state == State::Waiting => violation.fire(context, subject),
         _ => {}
     }
 }

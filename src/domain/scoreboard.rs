@@ -5,35 +5,30 @@
 //!
 //! Window rules are evaluated in `scoreboard/window_evaluator.rs`.
 
+mod managers;
+mod open_violations;
 mod window_evaluator;
 mod window_violation;
 
 use crate::domain::alert::Alert;
-use crate::domain::effect::{Effect, Fact, ManagerIx, ManagerUpdate, StageDeclaration};
+use crate::domain::effect::{Effect, ManagerUpdate, StageDeclaration};
 use crate::domain::figures::pane::PaneAggregate;
-use crate::domain::figures::pane::{Measure, Percent};
 use crate::domain::figures::row::{Figures, Row, Subject};
-use crate::domain::figures::table::{ByStage, NowFigures, Terms, WindowFigures};
-use crate::domain::figures::window::SlidingWindow;
-use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
+use crate::domain::figures::table::{Terms, WindowFigures};
+use crate::domain::id::{DepartmentId, TenantId, UNKNOWN};
 use crate::domain::norms::Norms;
-use crate::domain::rule::Rule;
-use crate::domain::time::window::Window;
+use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, terms};
+use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
-pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};
-
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use window_evaluator::WindowEvaluator;
+pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};
 
 /// The figures of one tenant.
 #[derive(Debug)]
 pub struct Scoreboard {
-    tenant: TenantId,
-    windows: Vec<Window>,
-    /// By [`ManagerIx`]; index 0 holds facts without a manager.
-    managers: Vec<ManagerFigures>,
+    managers: Managers,
     /// Every department ever seen: one without managers still has rows, with empty figures.
     departments: BTreeSet<DepartmentId>,
     stages: Vec<StageDeclaration>,
@@ -41,49 +36,13 @@ pub struct Scoreboard {
     evaluator: WindowEvaluator,
 }
 
-#[derive(Debug)]
-struct ManagerFigures {
-    id: ManagerId,
-    department: Option<DepartmentId>,
-    sliding: Vec<SlidingWindow>,
-    now: CurrentFigures,
-    /// Offers by date. They are kept one by one, because a count of distinct deals cannot be maintained by adding and
-    /// subtracting panes; there are few of them.
-    offers: VecDeque<Offer>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Offer {
-    at: Timestamp,
-    deal: u32,
-    special: bool,
-    discount: Percent,
-}
-
-/// Current values, independent of windows.
-#[derive(Clone, Debug, Default)]
-struct CurrentFigures {
-    /// Entities that wait for a first response, by the start of the wait.
-    awaiting: BTreeMap<Timestamp, i64>,
-    open: BTreeMap<u32, i64>,
-    overdue: BTreeMap<u32, i64>,
-    open_deals: i64,
-    stuck_deals: i64,
-    open_alerts: BTreeMap<Rule, i64>,
-    unreturned: i64,
-    unanswered: i64,
-}
-
 impl Scoreboard {
     /// An empty scoreboard with the windows of these norms.
     pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
-        let windows = norms.windows.clone();
-        let unassigned = ManagerFigures::new(UNKNOWN.into(), &windows);
+        let managers = Managers::new(tenant, norms.windows.clone());
         Self {
-            evaluator: WindowEvaluator::new(norms, &tenant),
-            tenant,
-            windows,
-            managers: vec![unassigned],
+            evaluator: WindowEvaluator::new(norms, &managers.tenant),
+            managers,
             departments: BTreeSet::from([UNKNOWN.into()]),
             stages: Vec::new(),
             currencies: Vec::new(),
@@ -95,7 +54,7 @@ impl Scoreboard {
         match effect {
             Effect::Fact(fact) => {
                 self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
-                self.count(&fact);
+                self.managers.count(&fact);
                 self.evaluator.mark_dirty(fact.who);
             }
             Effect::ManagerUpdate(update) => {
@@ -113,7 +72,7 @@ impl Scoreboard {
     /// Applies an effect of a replay after a restore: counts it, but does not judge boundaries or emit alerts again.
     pub fn replay(&mut self, effect: Effect) {
         match effect {
-            Effect::Fact(fact) => self.count(&fact),
+            Effect::Fact(fact) => self.managers.count(&fact),
             Effect::ManagerUpdate(update) => self.update_manager(*update),
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
@@ -123,8 +82,28 @@ impl Scoreboard {
 
     /// Applies new norms; the windows must be the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
-        let managers = (0..self.managers.len() as u32).map(ManagerIx);
-        self.evaluator.reload(norms, &self.tenant, managers);
+        self.evaluator.reload(norms, &self.managers);
+    }
+
+    /// Resumes evaluation after a restore: everything up to `at` has been judged, with these stored violations. `norms`
+    /// returns the norms in force at an instant. Returns the last alert of each open violation.
+    pub fn resume(
+        &mut self,
+        at: Timestamp,
+        violations: BTreeMap<WindowViolationKey, WindowViolation>,
+        norms: impl Fn(Timestamp) -> Arc<Norms>,
+    ) -> Vec<Alert> {
+        self.evaluator.resume(&mut self.managers, at, violations, norms)
+    }
+
+    /// Judges all slide boundaries and performs all escalations up to and including `until`, in time order.
+    pub fn judge_until(&mut self, until: Timestamp, alerts: &mut Vec<Alert>) {
+        self.evaluator.judge_until(&mut self.managers, until, alerts);
+    }
+
+    /// The violations to store, as far as they changed since the last call; `None`: delete.
+    pub fn take_changes(&mut self) -> BTreeMap<WindowViolationKey, Option<WindowViolation>> {
+        self.evaluator.take_changes()
     }
 
     /// The norms in force.
@@ -138,16 +117,10 @@ impl Scoreboard {
     }
 
     fn update_manager(&mut self, update: ManagerUpdate) {
-        let index = update.who.0 as usize;
-        while self.managers.len() <= index {
-            self.managers.push(ManagerFigures::new(update.id.clone(), &self.windows));
-        }
-        let before = self.managers[index].department();
-        self.managers[index].department = update.department;
-        let after = self.managers[index].department();
-        if before != after {
-            self.departments.insert(after.clone());
-            self.evaluator.change_department(update.who, before, after);
+        let who = update.who;
+        if let Some((from, to)) = self.managers.update(update) {
+            self.departments.insert(to.clone());
+            self.evaluator.change_department(who, from, to);
         }
     }
 
@@ -156,35 +129,10 @@ impl Scoreboard {
         self.stages.push(stage);
     }
 
-    fn count(&mut self, fact: &Fact) {
-        let manager = &mut self.managers[fact.who.0 as usize];
-        let times = i64::from(fact.times);
-        match fact.measure {
-            Measure::Awaiting => add(&mut manager.now.awaiting, fact.at, times),
-            Measure::Open(stage_ix) => add(&mut manager.now.open, stage_ix, times),
-            Measure::Overdue(stage_ix) => add(&mut manager.now.overdue, stage_ix, times),
-            Measure::OpenDeal => manager.now.open_deals += times,
-            Measure::Stuck => manager.now.stuck_deals += times,
-            Measure::OpenAlert(rule) => add(&mut manager.now.open_alerts, rule, times),
-            Measure::Unreturned => manager.now.unreturned += times,
-            Measure::Unanswered => manager.now.unanswered += times,
-            Measure::Terms { deal, special, discount } => {
-                let offer = Offer { at: fact.at, deal, special, discount };
-                let start = manager.offers.partition_point(|other| other.at < offer.at);
-                if times > 0 {
-                    manager.offers.insert(start, offer);
-                } else if let Some(retracted) = manager.offers.range(start..).position(|other| *other == offer) {
-                    manager.offers.remove(start + retracted);
-                }
-            }
-            _ => manager.sliding.iter_mut().for_each(|window| window.count(fact)),
-        }
-    }
-
     /// All rows at `at`: managers, departments and the tenant, each for every window and `now`. Empty rows are included:
     /// in a compacted topic they replace the previous ones.
     pub fn rows(&mut self, at: Timestamp, into: &mut Vec<Row>) {
-        for index in 0..self.windows.len() {
+        for index in 0..self.managers.windows.len() {
             self.window_rows(index, at, into);
         }
         self.now_rows(at, into);
@@ -192,28 +140,30 @@ impl Scoreboard {
 
     /// The rows of one window at `at`.
     pub fn window_rows(&mut self, index: usize, at: Timestamp, into: &mut Vec<Row>) {
-        let window = self.windows[index];
-        self.managers.iter_mut().for_each(|manager| manager.advance(&self.windows, index, at));
+        let window = self.managers.windows[index];
+        self.managers.advance_all(index, at);
+        let row = |subject, department, aggregate: &PaneAggregate, terms| {
+            let figures = Figures::Window(window, Box::new(self.window_figures(aggregate, terms)));
+            Row { tenant: self.managers.tenant.clone(), subject, department, at, figures }
+        };
         let mut departments: BTreeMap<DepartmentId, (PaneAggregate, Vec<&Offer>)> = self.default_per_department();
-        for (manager_ix, manager) in self.managers.iter().enumerate() {
+        for (manager_ix, manager) in self.managers.all.iter().enumerate() {
             let total = manager.sliding[index].total();
             let (aggregate, offers) = departments.entry(manager.department()).or_default();
             aggregate.merge(total, 1);
             offers.extend(manager.offers(window, at));
             if manager_ix > 0 {
-                let figures = self.window_figures(total, terms(manager.offers(window, at)));
-                self.push(into, Subject::Manager(manager.id.clone()), manager.department.clone(), at, window, figures);
+                let (subject, terms) = (Subject::Manager(manager.id.clone()), terms(manager.offers(window, at)));
+                into.push(row(subject, manager.department.clone(), total, terms));
             }
         }
         let mut tenant = (PaneAggregate::default(), Vec::new());
         for (id, (aggregate, offers)) in departments {
             tenant.0.merge(&aggregate, 1);
             tenant.1.extend(&offers);
-            let figures = self.window_figures(&aggregate, terms(offers));
-            self.push(into, Subject::Department(id), None, at, window, figures);
+            into.push(row(Subject::Department(id), None, &aggregate, terms(offers)));
         }
-        let figures = self.window_figures(&tenant.0, terms(tenant.1));
-        self.push(into, Subject::Tenant, None, at, window, figures);
+        into.push(row(Subject::Tenant, None, &tenant.0, terms(tenant.1)));
     }
 
     /// The `now` rows at `at`.
@@ -221,10 +171,10 @@ impl Scoreboard {
         let mut departments: BTreeMap<DepartmentId, CurrentFigures> = self.default_per_department();
         let mut tenant = CurrentFigures::default();
         let row = |subject, department, current: &CurrentFigures| {
-            let figures = Figures::Now(Box::new(self.now_figures(current, at)));
-            Row { tenant: self.tenant.clone(), subject, department, at, figures }
+            let figures = Figures::Now(Box::new(current.figures(&self.stages, at)));
+            Row { tenant: self.managers.tenant.clone(), subject, department, at, figures }
         };
-        for (manager_ix, manager) in self.managers.iter().enumerate() {
+        for (manager_ix, manager) in self.managers.all.iter().enumerate() {
             tenant.merge(&manager.now);
             departments.entry(manager.department()).or_default().merge(&manager.now);
             if manager_ix > 0 {
@@ -241,19 +191,6 @@ impl Scoreboard {
         self.departments.iter().map(|id| (id.clone(), T::default())).collect()
     }
 
-    fn push(
-        &self,
-        into: &mut Vec<Row>,
-        subject: Subject,
-        department: Option<DepartmentId>,
-        at: Timestamp,
-        window: Window,
-        figures: WindowFigures,
-    ) {
-        let figures = Figures::Window(window, Box::new(figures));
-        into.push(Row { tenant: self.tenant.clone(), subject, department, at, figures });
-    }
-
     fn window_figures(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
         let name = |currency: u32| self.currencies.get(currency as usize).cloned().unwrap_or_default();
         let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
@@ -265,93 +202,347 @@ impl Scoreboard {
         }
         WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
     }
+}
 
-    fn now_figures(&self, current: &CurrentFigures, at: Timestamp) -> NowFigures {
-        let by_stage = |counts: &BTreeMap<u32, i64>| {
-            let mut by_name = ByStage::new();
-            for (stage_ix, n) in counts {
-                if let Some(stage) = self.stages.get(*stage_ix as usize) {
-                    by_name.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), *n);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{Resolution, Severity, Status, Values};
+    use crate::domain::effect::{Fact, ManagerIx};
+    use crate::domain::event::Verdict;
+    use crate::domain::figures::pane::{Measure, Percent};
+    use crate::domain::figures::statistics::Ratio;
+    use crate::domain::figures::window::WindowSample;
+    use crate::domain::identity::Country;
+    use crate::domain::norms::{Basis, Layer, Override, Params, Scope, ScopeQuery};
+    use crate::domain::rule::Rule;
+    use crate::domain::rule::catalog;
+    use crate::domain::rule::definition::{Evaluation, Judgement};
+    use crate::domain::time::Length;
+    use crate::domain::time::window::Window;
+    use proptest::prelude::*;
+
+    const SHORT: Window = Window { size: Span(40), in_days: false, slide: Span(10) };
+    const LONG: Window = Window { size: Span(60), in_days: false, slide: Span(20) };
+    const UNUSED: Window = Window { size: Span(7), in_days: false, slide: Span(1) };
+    const DEPARTMENTS: [&str; 3] = ["north", "south", UNKNOWN];
+    const MANAGERS: u32 = 4;
+
+    fn norms() -> Norms {
+        let length = |span| Length { span: Span(span), in_days: false };
+        let steps = |steps: &[i64]| Some(steps.iter().map(|step| length(*step)).collect());
+        let none = Params::default;
+        let base = [
+            (
+                Rule::ConversionLow,
+                Params {
+                    of_department: Some(0.95),
+                    basis: Some(Basis::Closed),
+                    min_sample: Some(2),
+                    escalate_after: steps(&[7, 40]),
+                    ..none()
+                },
+            ),
+            (Rule::ResponseSlow, Params { at_most_lag: Some(length(3)), quantile: Some(0.5), ..none() }),
+            (
+                Rule::QualityLow,
+                Params { min_score: Some(60.0), window: Some(LONG.size), escalate_after: steps(&[5]), ..none() },
+            ),
+            (Rule::StuckEarly, Params { at_most: Some(0.5), escalate_after: steps(&[0, 35]), ..none() }),
+            (Rule::SpecialTermsFrequent, Params { at_most: Some(0.5), window: Some(LONG.size), ..none() }),
+        ];
+        let south = [
+            (Rule::ConversionLow, Params { at_least: Some(0.9), window: Some(LONG.size), ..none() }),
+            (Rule::QualityLow, Params { enabled: Some(false), ..none() }),
+            (Rule::StuckEarly, Params { severity: Some(Severity::Info), escalate_after: steps(&[3]), ..none() }),
+        ];
+        let layer = |rules: &[(Rule, Params)]| Layer { rules: rules.iter().cloned().collect(), ..Layer::default() };
+        Norms {
+            document: String::new(),
+            calendars: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
+            windows: vec![SHORT, LONG, UNUSED],
+            min_talk: Span::SECOND,
+            country: Country::default(),
+            privacy_key: None,
+            base: layer(&base),
+            overrides: vec![Override { department: Some("south".into()), layer: layer(&south), ..Override::default() }],
+        }
+    }
+
+    /// One step of a generated run; each comes with its delay after the step before.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Fact { before: i64, who: u32, times: i32, measure: Measure },
+        Retract(prop::sample::Index),
+        Move { who: u32, department: usize },
+        Watermark,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+        let measure = prop_oneof![
+            Just(Measure::OpenDeal),
+            Just(Measure::Stuck),
+            Just(Measure::Touch),
+            (0..6i64).prop_map(|lag| Measure::FirstResponse { wall: Span(lag), business: Span(0) }),
+            (0..100i64)
+                .prop_map(|score| Measure::Review { score_micros: score * 1_000_000, verdict: Verdict::Neutral }),
+            (0..3u32, any::<bool>()).prop_map(|(deal, special)| Measure::Terms {
+                deal,
+                special,
+                discount: Percent::default()
+            }),
+        ];
+        let closing =
+            any::<bool>().prop_map(|good| if good { Measure::LeadClosedConverted } else { Measure::LeadDisqualified });
+        let measure = prop_oneof![4 => measure.prop_map(|measure| (1, measure)), 3 => (1..9, closing)];
+        let before = prop_oneof![3 => Just(0), 2 => 0..90i64];
+        let step = prop_oneof![
+            12 => (before, 0..=MANAGERS, measure)
+                .prop_map(|(before, who, (times, measure))| Step::Fact { before, who, times, measure }),
+            3 => any::<prop::sample::Index>().prop_map(Step::Retract),
+            2 => (1..=MANAGERS, 0..3usize).prop_map(|(who, department)| Step::Move { who, department }),
+            2 => Just(Step::Watermark),
+        ];
+        let later = prop_oneof![4 => Just(0), 8 => 0..12i64, 1 => 0..150i64];
+        prop::collection::vec((later, step), 1..100)
+    }
+
+    fn manager_update(known: Timestamp, who: u32, department: usize) -> ManagerUpdate {
+        let department = Some(DEPARTMENTS[department].into()).filter(|_| department < 2);
+        ManagerUpdate { known, who: ManagerIx(who), id: format!("m{who}").into(), department, active: true }
+    }
+
+    /// An open violation of the naive model: beginning, level, severity, norm at the beginning, and the figures and norm
+    /// of the last boundary.
+    type Open = (Timestamp, u32, Severity, Params, Values, Values);
+
+    /// The definition, implemented literally: every manager is judged at every boundary on a recount of all facts.
+    #[derive(Default)]
+    struct Naive {
+        windows: Vec<Window>,
+        /// By index of the department.
+        scopes: Vec<Arc<Scope>>,
+        facts: Vec<Fact>,
+        departments: [usize; MANAGERS as usize + 1],
+        judged_through: i64,
+        open: BTreeMap<(usize, u32, Rule), Open>,
+        alerts: Vec<String>,
+    }
+
+    impl Naive {
+        fn until(&mut self, until: i64) {
+            let windows = self.windows.clone();
+            let rules = || {
+                Rule::ALL.iter().filter(|rule| matches!(catalog::definition(**rule).evaluation, Evaluation::Window(_)))
+            };
+            for at in self.judged_through + 1..=until {
+                for (index, window) in windows.iter().enumerate().filter(|(_, window)| at % window.slide.0 == 0) {
+                    for (who, rule) in (1..=MANAGERS).flat_map(|who| rules().map(move |rule| (who, *rule))) {
+                        self.judge_manager(Timestamp(at), (index, *window), who, rule);
+                    }
+                }
+                self.escalate(Timestamp(at));
+            }
+            self.judged_through = self.judged_through.max(until);
+        }
+
+        fn aggregate(&self, at: Timestamp, window: Window, of: impl Fn(u32) -> bool) -> PaneAggregate {
+            let running = at.pane(window.slide);
+            let covered = running - window.panes()..=running;
+            let mut aggregate = PaneAggregate::default();
+            let facts =
+                self.facts.iter().filter(|fact| of(fact.who.0) && covered.contains(&fact.at.pane(window.slide)));
+            facts.for_each(|fact| aggregate.count(fact.measure, fact.times));
+            aggregate
+        }
+
+        fn judge(&self, at: Timestamp, window: Window, who: u32, rule: Rule, norm: &Params) -> Option<Judgement> {
+            let Evaluation::Window(judge) = catalog::definition(rule).evaluation else { return None };
+            let own_department = self.departments[who as usize];
+            let own = self.aggregate(at, window, |other| other == who);
+            let department = self
+                .aggregate(at, window, |other| self.departments[other as usize] == own_department)
+                .lead_conversion();
+            let running = at.pane(window.slide);
+            let mut offers = BTreeMap::<(Timestamp, u32, bool), i32>::new();
+            let (mut open, mut stuck) = (0, 0);
+            for fact in self.facts.iter().filter(|fact| fact.who.0 == who) {
+                let times = i64::from(fact.times);
+                match fact.measure {
+                    Measure::OpenDeal => open += times,
+                    Measure::Stuck => stuck += times,
+                    Measure::Terms { deal, special, .. } if fact.at.pane(window.slide) >= running - window.panes() => {
+                        *offers.entry((fact.at, deal, special)).or_default() += fact.times;
+                    }
+                    _ => {}
                 }
             }
-            by_name
-        };
-        NowFigures {
-            awaiting_first_response: current.awaiting.values().sum(),
-            oldest_wait_seconds: current.awaiting.keys().next().map(|since| (at - *since).seconds()),
-            open: by_stage(&current.open),
-            overdue: by_stage(&current.overdue),
-            open_alerts: current.open_alerts.clone(),
-            unreturned_calls: current.unreturned,
-            unanswered_messages: current.unanswered,
+            let deals = |special: bool| {
+                let counted = offers.iter().filter(|((_, _, is), times)| **times > 0 && (*is || !special));
+                counted.map(|((_, deal, _), _)| deal).collect::<BTreeSet<_>>().len() as i64
+            };
+            let special = Ratio { n: deals(false), k: deals(true) };
+            judge(norm, &WindowSample { own: &own, department, special, stuck: Ratio { n: open, k: stuck } })
         }
-    }
-}
 
-impl ManagerFigures {
-    fn new(id: ManagerId, windows: &[Window]) -> Self {
-        let sliding = windows.iter().map(|window| SlidingWindow::new(*window)).collect();
-        Self { id, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
-    }
-
-    fn is_in(&self, department: &DepartmentId) -> bool {
-        self.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str) == department.as_str()
-    }
-
-    /// Removes panes that window `index` no longer covers at `at`, and offers that no window covers.
-    fn advance(&mut self, windows: &[Window], index: usize, at: Timestamp) {
-        self.sliding[index].advance(at);
-        if !self.offers.is_empty() {
-            let oldest = windows.iter().map(|window| SlidingWindow::since(*window, at)).min();
-            while self.offers.front().is_some_and(|offer| Some(offer.at) < oldest) {
-                self.offers.pop_front();
+        fn judge_manager(&mut self, at: Timestamp, (index, window): (usize, Window), who: u32, rule: Rule) {
+            let scope = Arc::clone(&self.scopes[self.departments[who as usize]]);
+            let norm = scope.rules.get(&rule).filter(|norm| norm.window.unwrap_or(SHORT.size) == window.size);
+            let open = self.open.remove(&(index, who, rule));
+            let judged = norm.and_then(|norm| Some((norm, self.judge(at, window, who, rule, norm)?)));
+            let Some((norm, judgement)) = judged else {
+                let Some((began, level, severity, _, observed, limits)) = open else { return };
+                let end = (Status::Resolved, Some(Resolution::Disabled));
+                return self.emit(at, window, who, rule, (began, level, severity), end, Some(&observed), &limits);
+            };
+            let Judgement { n, violated, met, mut observed, norm: limits } = judgement;
+            let enough = n >= norm.min_sample.unwrap_or(1);
+            let resolution = if !enough { Resolution::SampleTooSmall } else { Resolution::Recovered };
+            match open {
+                Some((began, level, severity, ..)) if !enough || met => {
+                    observed.retain(|(key, _)| enough || ["n", "k"].contains(key));
+                    let end = (Status::Resolved, Some(resolution));
+                    self.emit(at, window, who, rule, (began, level, severity), end, Some(&observed), &limits);
+                }
+                Some((began, level, severity, norm, ..)) => {
+                    self.open.insert((index, who, rule), (began, level, severity, norm, observed, limits));
+                }
+                None if enough && violated => {
+                    let severity = norm.severity.unwrap_or_default();
+                    self.emit(
+                        at,
+                        window,
+                        who,
+                        rule,
+                        (at, 0, severity),
+                        (Status::Firing, None),
+                        Some(&observed),
+                        &limits,
+                    );
+                    self.open.insert((index, who, rule), (at, 0, severity, norm.clone(), observed, limits));
+                }
+                None => {}
             }
         }
+
+        fn escalate(&mut self, at: Timestamp) {
+            let keys: Vec<_> = self.open.keys().copied().collect();
+            for (index, who, rule) in keys {
+                while let Some((began, level, _, norm, observed, limits)) = self.open.get(&(index, who, rule)).cloned()
+                {
+                    let after = norm.escalate_after.as_ref().and_then(|steps| steps.get(level as usize));
+                    if after.is_none_or(|after| began + after.span > at) {
+                        break;
+                    }
+                    let severity = norm.severity.unwrap_or_default().raised(level + 1);
+                    let window = self.windows[index];
+                    let state = (began, level + 1, severity);
+                    self.emit(at, window, who, rule, state, (Status::Escalated, None), Some(&observed), &limits);
+                    self.open.insert((index, who, rule), (began, level + 1, severity, norm, observed, limits));
+                }
+            }
+        }
+
+        #[expect(clippy::too_many_arguments, reason = "everything an alert contains")]
+        fn emit(
+            &mut self,
+            at: Timestamp,
+            window: Window,
+            who: u32,
+            rule: Rule,
+            (began, level, severity): (Timestamp, u32, Severity),
+            (status, resolution): (Status, Option<Resolution>),
+            observed: Option<&Values>,
+            norm: &Values,
+        ) {
+            let department = DEPARTMENTS[self.departments[who as usize]];
+            let (rule, subject) = (rule.name(), format!("manager:m{who}/{}", window.name()));
+            let observed = observed.cloned().unwrap_or_default();
+            self.alerts.push(format!(
+                "{} {status:?} {rule} {subject} {department} {level} {severity:?} {} {resolution:?} {observed:?} {norm:?}",
+                at.0, began.0
+            ));
+        }
     }
 
-    /// The offers in a window at `at`.
-    fn offers(&self, window: Window, at: Timestamp) -> impl Iterator<Item = &Offer> {
-        let since = SlidingWindow::since(window, at);
-        self.offers.range(self.offers.partition_point(|offer| offer.at < since)..)
+    fn describe(alert: &Alert) -> String {
+        let Alert { rule, severity, level, status, subject, at, anchor_at, resolution, .. } = alert;
+        let department = alert.department.as_ref().map_or("", DepartmentId::as_str);
+        let (rule, observed, norm) = (rule.name(), &alert.observed, &alert.norm);
+        format!(
+            "{} {status:?} {rule} {subject} {department} {level} {severity:?} {} {resolution:?} {observed:?} {norm:?}",
+            at.0, anchor_at.0
+        )
     }
 
-    fn department(&self) -> DepartmentId {
-        self.department.clone().unwrap_or_else(|| UNKNOWN.into())
-    }
-}
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
 
-impl CurrentFigures {
-    fn merge(&mut self, other: &Self) {
-        other.awaiting.iter().for_each(|(since, n)| add(&mut self.awaiting, *since, *n));
-        other.open.iter().for_each(|(stage_ix, n)| add(&mut self.open, *stage_ix, *n));
-        other.overdue.iter().for_each(|(stage_ix, n)| add(&mut self.overdue, *stage_ix, *n));
-        other.open_alerts.iter().for_each(|(rule, n)| add(&mut self.open_alerts, *rule, *n));
-        self.unreturned += other.unreturned;
-        self.unanswered += other.unanswered;
+        #[test]
+        fn lazy_evaluation_finds_the_same_as_judging_every_manager_at_every_boundary(steps in steps()) {
+            let mut board = Scoreboard::new("acme".into(), Arc::new(norms()));
+            let query = |department| ScopeQuery { tenant: "acme", department, pipeline: None, source: None };
+            let scope = |department| Arc::new(norms().scope(query(department)));
+            let (windows, scopes) = (norms().windows, DEPARTMENTS.map(scope).into());
+            let mut naive = Naive { windows, scopes, ..Naive::default() };
+            let mut alerts = Vec::new();
+            for who in 1..=MANAGERS {
+                let department = who as usize % 3;
+                naive.departments[who as usize] = department;
+                board.apply(Effect::ManagerUpdate(Box::new(manager_update(Timestamp::MIN, who, department))), &mut alerts);
+            }
+            naive.departments[0] = 2;
+            board.judge_until(Timestamp::MIN, &mut alerts);
+            let mut now = 1;
+            let mut retracted = BTreeSet::new();
+            for (later, step) in steps.into_iter().chain([(500, Step::Watermark)]) {
+                now += later;
+                let known = Timestamp(now);
+                // A fact at a watermark is a correction: boundaries already judged stay as they are.
+                naive.until(now - 1);
+                let fact = match step {
+                    Step::Watermark => {
+                        naive.until(now);
+                        board.judge_until(known, &mut alerts);
+                        continue;
+                    }
+                    Step::Move { who, department } => {
+                        naive.departments[who as usize] = department;
+                        board.apply(Effect::ManagerUpdate(Box::new(manager_update(known, who, department))), &mut alerts);
+                        continue;
+                    }
+                    Step::Fact { before, who, times, measure } => {
+                        Fact { known, at: Timestamp(now - before), who: ManagerIx(who), times, measure }
+                    }
+                    Step::Retract(which) => {
+                        let which = which.index(naive.facts.len().max(1));
+                        let Some(fact) = naive.facts.get(which).filter(|fact| fact.times > 0) else { continue };
+                        if !retracted.insert(which) {
+                            continue;
+                        }
+                        Fact { known, times: -fact.times, ..*fact }
+                    }
+                };
+                naive.facts.push(fact);
+                board.apply(Effect::Fact(fact), &mut alerts);
+            }
+            prop_assert_eq!(alerts.iter().map(describe).collect::<Vec<_>>(), naive.alerts);
+            let open: i64 = board.managers.all.iter().flat_map(|manager| manager.now.open_alerts.values()).sum();
+            prop_assert_eq!(open, naive.open.len() as i64);
+        }
     }
-}
 
-/// Adds to a count and removes it at zero.
-fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
-    let count = counts.entry(key).or_default();
-    *count += times;
-    if *count == 0 {
-        counts.remove(&key);
-    }
-}
-
-/// Distinct deals with terms among these offers, those of them with special terms, and the mean discount per offer.
-fn terms<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Terms {
-    let mut deals = BTreeMap::<u32, bool>::new();
-    let (mut n, mut sum) = (0u32, 0.0);
-    for offer in offers {
-        *deals.entry(offer.deal).or_default() |= offer.special;
-        n += 1;
-        sum += offer.discount.get();
-    }
-    Terms {
-        offered: deals.len() as i64,
-        special: deals.values().filter(|special| **special).count() as i64,
-        mean_discount_percent: (n > 0).then(|| sum / f64::from(n)),
+    #[test]
+    fn a_window_without_rules_has_no_schedule() {
+        let board = |norms| Scoreboard::new("acme".into(), Arc::new(norms));
+        let all = board(norms()).evaluator.schedules;
+        assert_eq!(all.iter().map(|schedule| schedule.window).collect::<Vec<_>>(), [SHORT, LONG]);
+        let none = board(Norms { base: Layer::default(), overrides: Vec::new(), ..norms() }).evaluator.schedules;
+        assert!(none.is_empty());
+        let mut elsewhere = norms();
+        elsewhere.base = Layer::default();
+        elsewhere.overrides[0].tenant = Some("other".into());
+        assert!(board(elsewhere).evaluator.schedules.is_empty());
     }
 }

@@ -130,11 +130,10 @@ fn replay(
     for (_, norms) in &norm_versions[1..] {
         figures.scoreboard.reload(Arc::clone(norms));
     }
-    figures.scoreboard.resume(watermark, records.violations.into_values().collect(), |at| {
+    open.extend(open_alerts.into_values().map(|alert| *alert));
+    open.extend(figures.scoreboard.resume(watermark, records.violations.into_values().collect(), |at| {
         let version = norm_versions.partition_point(|(since, _)| *since < at).saturating_sub(1);
         Arc::clone(&norm_versions[version].1)
-    });
-    open.extend(open_alerts.into_values().map(|alert| *alert));
-    open.extend(figures.scoreboard.open_alerts());
+    }));
     Ok(tenant)
 }

@@ -6,7 +6,7 @@ use crate::domain::lifecycle::{State, Violation};
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
-use crate::domain::time::{Maybe, Span};
+use crate::domain::time::{Maybe, Span, Timestamp};
 use std::sync::Arc;
 
 /// The clocks of one lead or deal.
@@ -44,6 +44,12 @@ pub struct RuleClock {
 }
 
 impl RuleClock {
+    /// A clock of the whole lead or deal.
+    pub fn new(rule: Rule, scope: Arc<Scope>, anchor: Timestamp, due: Timestamp) -> Self {
+        let violation = Violation::new(anchor, due);
+        Self { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation }
+    }
+
     /// Whether it runs, or its violation is open.
     pub fn is_current(&self) -> bool {
         matches!(self.violation.state, State::Waiting | State::Open)

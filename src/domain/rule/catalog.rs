@@ -4,11 +4,10 @@ use crate::domain::change::{Act, Change};
 use crate::domain::context::TenantContext;
 use crate::domain::effect::ManagerIx;
 use crate::domain::journey::Journey;
-use crate::domain::lifecycle::ActViolation;
+use crate::domain::lifecycle::{Description, Violation};
 use crate::domain::norms::Norms;
 use crate::domain::rule::definition::{Definition, Evaluation, Finding, JourneyRule};
 use crate::domain::rule::{self, Rule, for_each_rule};
-use compact_str::format_compact;
 use std::sync::LazyLock;
 
 macro_rules! definitions {
@@ -62,12 +61,10 @@ fn judge(journey: &mut Journey, context: &mut TenantContext, act: &Act, who: Man
             if stage_ix.is_some_and(|stage_ix| !journey.mark_raised(*rule, stage_ix)) {
                 continue;
             }
-            let subject = match &part {
-                Some(part) => format_compact!("{}/{part}", journey.id),
-                None => format_compact!("{}", journey.id),
-            };
-            let severity = params.severity.unwrap_or_default();
-            ActViolation { rule: *rule, subject, who, entity: &journey.id, severity, observed, norm }.raise(context);
+            let (name, severity) = (journey.id.subject(part.as_ref()), params.severity.unwrap_or_default());
+            let entity = Some(journey.id.clone());
+            let description = Description { name, severity, entity, observed, norm, ..Description::default() };
+            Violation::raise(context, *rule, who, description);
         }
     }
 }

@@ -3,44 +3,71 @@
 use crate::domain::alert::Values;
 use crate::domain::change::JourneyChange;
 use crate::domain::context::{TenantContext, Timer};
+use crate::domain::id::StageId;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::{Clocks, RuleClock};
-use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
-use compact_str::{CompactString, format_compact};
 use std::sync::Arc;
 
 /// A rule with clocks, and the evidence in its alerts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ClockRule {
     /// The rule.
     pub rule: Rule,
     /// Computes `observed` between an anchor and an instant.
-    pub observe: fn(&Journey, &RuleClock, Timestamp, Timestamp) -> Values,
+    pub observe: fn(&ClockSubject<'_>, Timestamp, Timestamp) -> Values,
     /// Computes `norm`.
-    pub norm: fn(&RuleClock) -> Values,
+    pub norm: fn(&ClockSubject<'_>) -> Values,
+}
+
+/// A clock of a lead or deal, as the subject of alerts.
+#[derive(Debug)]
+pub struct ClockSubject<'a> {
+    /// The rule.
+    pub rule: &'a ClockRule,
+    /// The lead or deal.
+    pub journey: &'a Journey,
+    /// The scope at the start of the clock.
+    pub scope: &'a Scope,
+    /// The stage, for clocks about a stage.
+    pub stage: Option<&'a StageId>,
+    /// Time already counted before the anchor, where several stays are added up.
+    pub before: Span,
+    /// The time allowed in the stage.
+    pub limit: Span,
+}
+
+impl Subject for ClockSubject<'_> {
+    fn key(&self) -> Key<'_> {
+        let (who, timer) = (self.journey.who, Timer::Journey(self.journey.ix));
+        Key { rule: self.rule.rule, scope: self.scope, accountable: who, holder: who, timer }
+    }
+
+    fn describe(&self, anchor: Timestamp, until: Timestamp) -> Description {
+        let ClockRule { rule, observe, norm } = self.rule;
+        Description {
+            name: self.journey.id.subject(self.stage),
+            severity: self.scope.severity(*rule),
+            entity: Some(self.journey.id.clone()),
+            observed: observe(self, anchor, until),
+            norm: norm(self),
+            ..Description::default()
+        }
+    }
 }
 
 /// Maximum number of resolved clocks kept per rule, so that late evidence can still retract them.
 const MAX_RESOLVED: usize = 64;
 
 impl ClockRule {
-    /// Starts a clock with deadline `due`.
-    pub fn start(
-        &self,
-        clocks: &mut Clocks,
-        journey: &Journey,
-        context: &mut TenantContext,
-        scope: Arc<Scope>,
-        anchor: Timestamp,
-        due: Timestamp,
-    ) {
-        let violation = Violation::new(anchor, due);
-        let rule_clock =
-            RuleClock { rule: self.rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation };
-        start(clocks, journey, context, rule_clock);
+    /// Starts a clock.
+    pub fn start(&self, clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, mut clock: RuleClock) {
+        let (violation, subject) = self.split(journey, &mut clock);
+        violation.schedule(context, &subject);
+        clocks.add(clock);
     }
 
     /// Applies a function to every clock of a rule, then drops the finished ones.
@@ -49,19 +76,16 @@ impl ClockRule {
         clocks: &mut Clocks,
         journey: &Journey,
         context: &mut TenantContext,
-        mut apply: impl FnMut(&mut Violation, &mut TenantContext, &ViolationContext<'_>),
+        mut apply: impl FnMut(&mut Violation, &mut TenantContext, &ClockSubject<'_>),
     ) {
         let Some(all) = clocks.rule_clocks_mut() else { return };
         let mut resolved = 0;
         for rule_clock in all.iter_mut().rev().filter(|rule_clock| rule_clock.rule == self.rule) {
-            let mut violation = rule_clock.violation.clone();
-            self.with_context(journey, rule_clock, |violation_context| {
-                apply(&mut violation, context, violation_context)
-            });
-            rule_clock.violation = violation;
-            resolved += usize::from(rule_clock.violation.state == State::Resolved);
-            if resolved > MAX_RESOLVED && rule_clock.violation.state == State::Resolved {
-                rule_clock.violation.state = State::Averted;
+            let (violation, subject) = self.split(journey, rule_clock);
+            apply(violation, context, &subject);
+            resolved += usize::from(violation.state == State::Resolved);
+            if resolved > MAX_RESOLVED && violation.state == State::Resolved {
+                violation.state = State::Averted;
             }
         }
         all.retain(|rule_clock| {
@@ -78,10 +102,8 @@ impl ClockRule {
         scope: &Arc<Scope>,
         due: impl Fn(Timestamp) -> Option<Timestamp>,
     ) {
-        self.for_each(clocks, journey, context, |violation, context, violation_context| {
-            if violation.state != State::Resolved
-                && !violation.reload(context, violation_context, due(violation.anchor))
-            {
+        self.for_each(clocks, journey, context, |violation, context, subject| {
+            if violation.state != State::Resolved && !violation.reload(context, subject, due(violation.anchor)) {
                 violation.state = State::Averted;
             }
         });
@@ -102,48 +124,28 @@ impl ClockRule {
         change: JourneyChange,
     ) {
         match change {
-            JourneyChange::TimerFired => {
-                self.for_each(clocks, journey, context, |violation, context, violation_context| {
-                    if violation.on_timer(context, violation_context) {
-                        violation.fire(context, violation_context);
-                    }
-                })
-            }
-            JourneyChange::Assigned => {
-                self.for_each(clocks, journey, context, |violation, context, violation_context| {
-                    violation.reassign(context, violation_context.rule, violation_context.holder);
-                })
-            }
+            JourneyChange::TimerFired => self.for_each(clocks, journey, context, |violation, context, subject| {
+                if violation.on_timer(context, subject) {
+                    violation.fire(context, subject);
+                }
+            }),
+            JourneyChange::Assigned => self.for_each(clocks, journey, context, |violation, context, subject| {
+                violation.reassign(context, subject);
+            }),
             _ => {}
         }
     }
 
-    fn with_context(&self, journey: &Journey, rule_clock: &RuleClock, apply: impl FnOnce(&ViolationContext<'_>)) {
-        let (clock, severity, escalate_after) = ViolationContext::of(rule_clock.scope.rules.get(&self.rule));
-        let subject: CompactString = match &rule_clock.stage {
-            Some(stage) => format_compact!("{}/{stage}", journey.id),
-            None => format_compact!("{}", journey.id),
-        };
-        apply(&ViolationContext {
-            rule: self.rule,
-            subject,
-            who: journey.who,
-            holder: journey.who,
-            entity: Some(&journey.id),
-            interaction: None,
-            scope: &rule_clock.scope,
-            clock,
-            severity,
-            escalate_after,
-            observe: &|anchor, until| (self.observe)(journey, rule_clock, anchor, until),
-            norm: &|| (self.norm)(rule_clock),
-            timer: Timer::Journey(journey.ix),
-        });
+    /// What an alert about the whole lead or deal is about.
+    pub fn subject<'a>(&'a self, journey: &'a Journey, scope: &'a Scope) -> ClockSubject<'a> {
+        ClockSubject { rule: self, journey, scope, stage: None, before: Span::ZERO, limit: Span::ZERO }
     }
-}
 
-/// Starts a clock and sets its timer.
-pub fn start(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, rule_clock: RuleClock) {
-    context.set_timer(rule_clock.violation.due, Timer::Journey(journey.ix));
-    clocks.add(rule_clock);
+    /// The violation of a clock, and what it is about.
+    fn split<'a>(&'a self, journey: &'a Journey, clock: &'a mut RuleClock) -> (&'a mut Violation, ClockSubject<'a>) {
+        let RuleClock { scope, stage, before, limit, violation, .. } = clock;
+        let subject =
+            ClockSubject { stage: stage.as_ref(), before: *before, limit: *limit, ..self.subject(journey, scope) };
+        (violation, subject)
+    }
 }

@@ -3,18 +3,18 @@
 //! The alert uses what the norm calls a response (any touch, or two-way contact); the figures use the earliest touch. The
 //! state is part of the journey (`journey/response.rs`), because figures need it too.
 
-use crate::domain::alert::Resolution;
+use crate::domain::alert::{Resolution, Values};
 use crate::domain::change::JourneyChange;
-use crate::domain::context::{TenantContext, Timer};
+use crate::domain::context::TenantContext;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::Clocks;
 use crate::domain::journey::response::FirstResponse;
-use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::lifecycle::{State, Violation};
 use crate::domain::norms::{Response, Scope};
 use crate::domain::rule::Rule;
+use crate::domain::rule::clock::{ClockRule, ClockSubject};
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
-use compact_str::format_compact;
-use std::sync::Arc;
+use crate::domain::time::Timestamp;
 
 /// The rule.
 pub const RULE: Definition = Definition {
@@ -43,16 +43,17 @@ pub const RULE: Definition = Definition {
     evaluation: Evaluation::Journey(on_change),
 };
 
+const CLOCK: ClockRule = ClockRule { rule: Rule::FirstResponseLate, observe, norm };
+
 /// Updates the clock after a change of the journey.
 fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, change: JourneyChange) {
     if let JourneyChange::Created { watched: true, at } = change
         && journey.waits_for_response()
     {
         let scope = journey.scope(context);
-        let violation = scope.due(Rule::FirstResponseLate, at).map(|due| {
-            context.set_timer(due, Timer::Journey(journey.ix));
-            Violation::new(at, due)
-        });
+        let subject = CLOCK.subject(journey, &scope);
+        let due = scope.due(Rule::FirstResponseLate, at);
+        let violation = due.map(|due| Violation::start(context, &subject, at, due));
         clocks.response = Some(Box::new(FirstResponse::new(at, scope, violation)));
     }
     let Some(response) = &mut clocks.response else { return };
@@ -60,13 +61,12 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::TimerFired => on_timer(response, journey, context),
         JourneyChange::Assigned => {
             if let Some(violation) = &mut response.violation {
-                violation.reassign(context, Rule::FirstResponseLate, journey.who);
+                violation.reassign(context, &CLOCK.subject(journey, &response.scope));
             }
         }
         JourneyChange::Reloaded => {
             if response.awaits() && journey.open() {
-                let scope = journey.scope(context);
-                reload(response, journey, context, scope);
+                reload(response, journey, context);
             }
         }
         JourneyChange::Created { .. }
@@ -94,28 +94,21 @@ fn on_timer(response: &mut FirstResponse, journey: &Journey, context: &mut Tenan
     if passed && violation.state != State::Open {
         return;
     }
-    with_context(&response.scope, journey, |violation_context| violation.on_timer(context, violation_context));
+    violation.on_timer(context, &CLOCK.subject(journey, &response.scope));
     if !passed && violation.deadline_passed() {
         recompute(response, journey, context);
     }
 }
 
 /// Applies new norms while the entity waits.
-fn reload(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext, scope: Arc<Scope>) {
-    let anchor = response.anchor;
-    let due = scope.due(Rule::FirstResponseLate, anchor).filter(|_| journey.acts().closed.is_none());
-    match &mut response.violation {
-        Some(violation) => {
-            if !with_context(&response.scope, journey, |violation_context| {
-                violation.reload(context, violation_context, due)
-            }) {
-                response.violation = None;
-            }
-        }
-        None => response.violation = due.map(|due| Violation::new(anchor, due)),
-    }
-    if let Some(due) = due {
-        context.set_timer(due, Timer::Journey(journey.ix));
+fn reload(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
+    let scope = journey.scope(context);
+    let due = scope.due(Rule::FirstResponseLate, response.anchor).filter(|_| journey.acts().closed.is_none());
+    let subject = CLOCK.subject(journey, &response.scope);
+    let kept = response.violation.as_mut().is_some_and(|violation| violation.reload(context, &subject, due));
+    if !kept {
+        let subject = CLOCK.subject(journey, &scope);
+        response.violation = due.map(|due| Violation::start(context, &subject, response.anchor, due));
     }
     response.scope = scope;
     recompute(response, journey, context);
@@ -132,21 +125,18 @@ fn update_violation(response: &mut FirstResponse, journey: &Journey, context: &m
     let in_time = answer.filter(|answer| *answer <= violation.due);
     let closed = acts.closed.or(acts.deleted).map(|(at, _)| at);
     let resolution = if acts.closed.is_some() { Resolution::Closed } else { Resolution::Deleted };
-    with_context(&response.scope, journey, |violation_context| {
-        match (violation.state, violation.deadline_passed(), in_time, answer, closed) {
-            // The act that ends the wait may become known together with a creation whose deadline has passed.
-            (State::Waiting, _, Some(act), ..) => violation.avert(context, violation_context, act),
-            (State::Waiting, true, None, None, None) => violation.fire(context, violation_context),
-            (State::Waiting, true, None, Some(act), _) => violation.avert(context, violation_context, act),
-            (State::Waiting, _, None, _, Some(act)) => violation.avert(context, violation_context, act),
-            (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(context, violation_context, act),
-            (State::Open, _, None, Some(act), _) => {
-                violation.resolve(context, violation_context, Resolution::Responded, act)
-            }
-            (State::Open, _, None, None, Some(act)) => violation.resolve(context, violation_context, resolution, act),
-            _ => {}
-        }
-    });
+    let subject = CLOCK.subject(journey, &response.scope);
+    match (violation.state, violation.deadline_passed(), in_time, answer, closed) {
+        // The act that ends the wait may become known together with a creation whose deadline has passed.
+        (State::Waiting, _, Some(act), ..) => violation.avert(context, &subject, act),
+        (State::Waiting, true, None, None, None) => violation.fire(context, &subject),
+        (State::Waiting, true, None, Some(act), _) => violation.avert(context, &subject, act),
+        (State::Waiting, _, None, _, Some(act)) => violation.avert(context, &subject, act),
+        (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(context, &subject, act),
+        (State::Open, _, None, Some(act), _) => violation.resolve(context, &subject, Resolution::Responded, act),
+        (State::Open, _, None, None, Some(act)) => violation.resolve(context, &subject, resolution, act),
+        _ => {}
+    }
 }
 
 /// What the norm calls a response.
@@ -154,25 +144,12 @@ fn kind(scope: &Scope) -> Response {
     scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| norm.response).unwrap_or_default()
 }
 
-fn with_context<T>(scope: &Scope, journey: &Journey, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
-    let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::FirstResponseLate));
-    work(&ViolationContext {
-        rule: Rule::FirstResponseLate,
-        subject: format_compact!("{}", journey.id),
-        who: journey.who,
-        holder: journey.who,
-        entity: Some(&journey.id),
-        interaction: None,
-        scope,
-        clock,
-        severity,
-        escalate_after,
-        observe: &|anchor, until| vec![("lag_seconds", scope.elapsed(clock, anchor, until).into())],
-        norm: &|| {
-            let mut norm = scope.within(Rule::FirstResponseLate);
-            norm.push(("response", kind(scope).name().into()));
-            norm
-        },
-        timer: Timer::Journey(journey.ix),
-    })
+fn observe(clock: &ClockSubject<'_>, anchor: Timestamp, until: Timestamp) -> Values {
+    vec![("lag_seconds", clock.scope.counted(Rule::FirstResponseLate, anchor, until).into())]
+}
+
+fn norm(clock: &ClockSubject<'_>) -> Values {
+    let mut norm = clock.scope.within(Rule::FirstResponseLate);
+    norm.push(("response", kind(clock.scope).name().into()));
+    norm
 }

@@ -12,7 +12,7 @@ use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::lifecycle::State;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
-use crate::domain::rule::clock::ClockRule;
+use crate::domain::rule::clock::{ClockRule, ClockSubject};
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::{Maybe, Timestamp};
 
@@ -53,9 +53,9 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             let anchor = anchor_of(at, context);
             // The first touch replaces the creation as the anchor, whatever its date.
             let first = journey.touches().len() == 1 && journey.acts().closed.is_none();
-            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
+            CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
                 if anchor > violation.anchor || first {
-                    violation.settle(context, violation_context, Resolution::Responded, at.max(violation.anchor));
+                    violation.settle(context, subject, Resolution::Responded, at.max(violation.anchor));
                 }
             });
             if journey.open() && (first || latest.is_none_or(|latest| anchor > latest)) {
@@ -70,10 +70,10 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             clocks.idle_since = Maybe::UNKNOWN;
             let deleted = change == JourneyChange::Deleted;
             let resolution = if deleted { Resolution::Deleted } else { Resolution::Closed };
-            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
+            CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
                 // A violation that is already resolved stays as published.
                 if violation.state != State::Resolved {
-                    violation.settle(context, violation_context, resolution, context.now);
+                    violation.settle(context, subject, resolution, context.now);
                 }
             });
         }
@@ -95,7 +95,7 @@ fn start(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, an
     if applies(&scope, journey)
         && let Some(due) = scope.due(Rule::Neglected, anchor)
     {
-        CLOCK.start(clocks, journey, context, scope, anchor, due);
+        CLOCK.start(clocks, journey, context, RuleClock::new(Rule::Neglected, scope, anchor, due));
     }
 }
 
@@ -105,10 +105,10 @@ fn applies(scope: &Scope, journey: &Journey) -> bool {
     entities.is_none_or(|entities| entities.contains(&journey.id.kind))
 }
 
-fn observe(_: &Journey, running: &RuleClock, anchor: Timestamp, until: Timestamp) -> Values {
-    vec![("idle_seconds", running.scope.counted(Rule::Neglected, anchor, until).into())]
+fn observe(clock: &ClockSubject<'_>, anchor: Timestamp, until: Timestamp) -> Values {
+    vec![("idle_seconds", clock.scope.counted(Rule::Neglected, anchor, until).into())]
 }
 
-fn norm(running: &RuleClock) -> Values {
-    running.scope.within(Rule::Neglected)
+fn norm(clock: &ClockSubject<'_>) -> Values {
+    clock.scope.within(Rule::Neglected)
 }

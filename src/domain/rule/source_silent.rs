@@ -24,7 +24,7 @@ use crate::domain::alert::Resolution;
 use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::ManagerIx;
 use crate::domain::event::EventOrder;
-use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
@@ -82,6 +82,30 @@ struct Track {
     /// In order; the last one may be extended.
     runs: Vec<Run>,
     violation: Option<Violation>,
+}
+
+/// A silent topic.
+struct Silence<'a> {
+    topic: Topic,
+    scope: &'a Scope,
+}
+
+impl Subject for Silence<'_> {
+    fn key(&self) -> Key<'_> {
+        let (rule, timer, nobody) = (Rule::SourceSilent, Timer::Silence(self.topic), ManagerIx::NONE);
+        Key { rule, scope: self.scope, accountable: nobody, holder: nobody, timer }
+    }
+
+    fn describe(&self, anchor: Timestamp, until: Timestamp) -> Description {
+        let (rule, scope) = (Rule::SourceSilent, self.scope);
+        Description {
+            name: format_compact!("topic:{}", self.topic.name()),
+            severity: scope.severity(rule),
+            observed: vec![("silent_seconds", scope.counted(rule, anchor, until).into())],
+            norm: scope.within(rule),
+            ..Description::default()
+        }
+    }
 }
 
 /// A sequence of events without a gap longer than the norm.
@@ -144,7 +168,7 @@ impl Silences {
         });
         let track = &mut self.tracks[topic];
         if let Some(violation) = &mut track.violation {
-            with_context(&self.scope, topic, |violation_context| violation.on_timer(context, violation_context));
+            violation.on_timer(context, &Silence { topic, scope: &self.scope });
             return;
         }
         if now < track.timer_at {
@@ -158,11 +182,7 @@ impl Silences {
             }
             Some(due) if others_active => {
                 let mut violation = Violation::new(run.last, due);
-                with_context(&self.scope, topic, |violation_context| {
-                    if violation.on_timer(context, violation_context) {
-                        violation.fire(context, violation_context);
-                    }
-                });
+                violation.fire(context, &Silence { topic, scope: &self.scope });
                 track.violation = Some(violation);
                 track.awaits_others = false;
             }
@@ -180,7 +200,7 @@ impl Silences {
             let Some(last) = track.runs.last().map(|run| run.last) else { continue };
             let due = scope.due(Rule::SourceSilent, last);
             if let Some(violation) = &mut track.violation {
-                with_context(&self.scope, topic, |violation_context| violation.reload(context, violation_context, due));
+                violation.reload(context, &Silence { topic, scope: &self.scope }, due);
             }
             // A silence that begins again is found by its timer like any other.
             let is_open = |violation: &mut Violation| violation.state == State::Open;
@@ -227,9 +247,8 @@ impl Silences {
             let before = runs[..runs.partition_point(|run| run.last < *at)].last();
             let due = before.and_then(|run| self.scope.due(Rule::SourceSilent, run.last).zip(Some(run.last)));
             if let Some((due, anchor)) = due.filter(|(due, _)| at <= due) {
-                with_context(&self.scope, *topic, |violation_context| {
-                    Violation::new(anchor, due).avert(context, violation_context, *at)
-                });
+                let silence = Silence { topic: *topic, scope: &self.scope };
+                Violation::new(anchor, due).avert(context, &silence, *at);
             }
         }
     }
@@ -239,9 +258,7 @@ impl Silences {
         let now = context.now;
         let track = &mut self.tracks[topic];
         if let Some(mut violation) = track.violation.take() {
-            with_context(&self.scope, topic, |violation_context| {
-                violation.resolve(context, violation_context, Resolution::Recovered, now)
-            });
+            violation.resolve(context, &Silence { topic, scope: &self.scope }, Resolution::Recovered, now);
         }
         track.awaits_others = false;
         if track.timer_at < now
@@ -312,24 +329,4 @@ impl Silences {
 /// Whether an event at `at` meets the deadline of the one at `from`.
 fn in_time(scope: &Scope, from: Timestamp, at: Timestamp) -> bool {
     scope.due(Rule::SourceSilent, from).is_none_or(|due| at <= due)
-}
-
-/// Calls `work` with the violation context of a topic.
-fn with_context<T>(scope: &Scope, topic: Topic, work: impl FnOnce(&ViolationContext<'_>) -> T) -> T {
-    let (clock, severity, escalate_after) = ViolationContext::of(scope.rules.get(&Rule::SourceSilent));
-    work(&ViolationContext {
-        rule: Rule::SourceSilent,
-        subject: format_compact!("topic:{}", topic.name()),
-        who: ManagerIx::NONE,
-        holder: ManagerIx::NONE,
-        entity: None,
-        interaction: None,
-        scope,
-        clock,
-        severity,
-        escalate_after,
-        observe: &|anchor, until| vec![("silent_seconds", scope.elapsed(clock, anchor, until).into())],
-        norm: &|| scope.within(Rule::SourceSilent),
-        timer: Timer::Silence(topic),
-    })
 }

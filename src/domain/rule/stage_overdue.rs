@@ -9,9 +9,8 @@ use crate::domain::context::TenantContext;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::journey::stage_history::Limit;
-use crate::domain::lifecycle::Violation;
 use crate::domain::rule::Rule;
-use crate::domain::rule::clock::{self, ClockRule};
+use crate::domain::rule::clock::{ClockRule, ClockSubject};
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::{Span, Timestamp};
 
@@ -50,13 +49,13 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::StageEntered { at } if !clocks.is_active(Rule::StageOverdue) => {
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
-                let (rule, stage, violation) = (Rule::StageOverdue, journey.stage().cloned(), Violation::new(at, due));
-                clock::start(clocks, journey, context, RuleClock { rule, scope, stage, before, limit, violation });
+                let (stage, clock) = (journey.stage().cloned(), RuleClock::new(Rule::StageOverdue, scope, at, due));
+                CLOCK.start(clocks, journey, context, RuleClock { stage, before, limit, ..clock });
             }
         }
         JourneyChange::StageLeft { at, resolution } => {
-            CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
-                violation.settle(context, violation_context, resolution, at);
+            CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
+                violation.settle(context, subject, resolution, at);
             })
         }
         JourneyChange::Reloaded => {
@@ -76,12 +75,12 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
 }
 
 /// The time of all stays in the stage.
-fn observe(_: &Journey, running: &RuleClock, anchor: Timestamp, until: Timestamp) -> Values {
-    let stay = running.scope.counted(Rule::StageOverdue, anchor, until);
-    vec![("time_in_stage_seconds", Span(running.before.0 + stay.0).into())]
+fn observe(clock: &ClockSubject<'_>, anchor: Timestamp, until: Timestamp) -> Values {
+    let stay = clock.scope.counted(Rule::StageOverdue, anchor, until);
+    vec![("time_in_stage_seconds", Span(clock.before.0 + stay.0).into())]
 }
 
-fn norm(running: &RuleClock) -> Values {
-    let clock = running.scope.clock(Rule::StageOverdue);
-    vec![("max_time_seconds", running.limit.into()), ("clock", clock.name().into())]
+fn norm(clock: &ClockSubject<'_>) -> Values {
+    let counted = clock.scope.clock(Rule::StageOverdue);
+    vec![("max_time_seconds", clock.limit.into()), ("clock", counted.name().into())]
 }

@@ -11,7 +11,7 @@ use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
-use crate::domain::rule::clock::ClockRule;
+use crate::domain::rule::clock::{ClockRule, ClockSubject};
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
 use crate::domain::time::Timestamp;
 
@@ -54,7 +54,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         {
             let scope = journey.scope(context);
             if let Some(due) = scope.due(Rule::TooFewAttempts, at) {
-                CLOCK.start(clocks, journey, context, scope, at, due);
+                CLOCK.start(clocks, journey, context, RuleClock::new(Rule::TooFewAttempts, scope, at, due));
             }
         }
         JourneyChange::Touch { .. }
@@ -72,23 +72,19 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
                 && !ended
                 && !clocks.is_active(Rule::TooFewAttempts)
             {
-                CLOCK.start(clocks, journey, context, scope, at, due);
+                CLOCK.start(clocks, journey, context, RuleClock::new(Rule::TooFewAttempts, scope, at, due));
             }
             return;
         }
         _ => return CLOCK.handle_common_change(clocks, journey, context, change),
     }
-    CLOCK.for_each(clocks, journey, context, |violation, context, violation_context| {
-        match (completed_at(journey, violation_context.scope), change) {
+    CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
+        match (completed_at(journey, subject.scope), change) {
             (Some(act), JourneyChange::Created { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
-                violation.settle(context, violation_context, Resolution::Responded, act);
+                violation.settle(context, subject, Resolution::Responded, act);
             }
-            (_, JourneyChange::Closed { .. }) => {
-                violation.settle(context, violation_context, Resolution::Closed, context.now)
-            }
-            (_, JourneyChange::Deleted) => {
-                violation.settle(context, violation_context, Resolution::Deleted, context.now)
-            }
+            (_, JourneyChange::Closed { .. }) => violation.settle(context, subject, Resolution::Closed, context.now),
+            (_, JourneyChange::Deleted) => violation.settle(context, subject, Resolution::Deleted, context.now),
             _ => {}
         }
     });
@@ -105,13 +101,13 @@ fn attempts(scope: &Scope) -> i64 {
 }
 
 /// The touches dated up to `until`.
-fn observe(journey: &Journey, _: &RuleClock, _: Timestamp, until: Timestamp) -> Values {
-    let touches = journey.touches().partition_point(|touch| *touch <= until);
+fn observe(clock: &ClockSubject<'_>, _: Timestamp, until: Timestamp) -> Values {
+    let touches = clock.journey.touches().partition_point(|touch| *touch <= until);
     vec![("touches", Value::Count(touches as i64))]
 }
 
-fn norm(running: &RuleClock) -> Values {
-    let mut norm = running.scope.within(Rule::TooFewAttempts);
-    norm.push(("attempts", Value::Count(attempts(&running.scope))));
+fn norm(clock: &ClockSubject<'_>) -> Values {
+    let mut norm = clock.scope.within(Rule::TooFewAttempts);
+    norm.push(("attempts", Value::Count(attempts(clock.scope))));
     norm
 }

@@ -50,3 +50,10 @@ pub struct LastStatus {
     /// Norm in the alert.
     pub norm: Values,
 }
+
+impl LastStatus {
+    /// The alert of an instant with these figures and this norm.
+    pub(super) fn new(at: Timestamp, department: DepartmentId, observed: &Values, norm: &Values) -> Self {
+        Self { at, department, observed: observed.clone(), norm: norm.clone() }
+    }
+}

@@ -6,7 +6,7 @@
 use crate::domain::alert::{Severity, Value, Values};
 use crate::domain::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
-use crate::domain::lifecycle::{State, Violation, ViolationContext};
+use crate::domain::lifecycle::{State, Violation};
 use crate::domain::norms::{Clock, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
@@ -141,7 +141,7 @@ impl ClockState {
         (stopped, now): (Option<Timestamp>, Timestamp),
     ) -> Self {
         let norm = scope.rules.get(&rule);
-        let (clock, severity, steps) = ViolationContext::of(norm);
+        let clock = scope.clock(rule);
         let status = match violation.state {
             State::Waiting if stopped.is_none() => ClockStatus::Running,
             State::Waiting | State::Averted => ClockStatus::Stopped,
@@ -151,7 +151,6 @@ impl ClockState {
         };
         let published = !matches!(violation.state, State::Waiting | State::Averted);
         let level = violation.level();
-        let next = steps.get(level as usize).filter(|_| violation.state == State::Open);
         let end = stopped.unwrap_or(now).max(violation.anchor);
         Self {
             rule,
@@ -171,8 +170,8 @@ impl ClockState {
             alert: published.then(|| ClockAlert {
                 id,
                 level,
-                severity: severity.raised(level),
-                next_escalation: next.and_then(|after| scope.deadline(clock, violation.due, after.span)),
+                severity: scope.severity(rule).raised(level),
+                next_escalation: violation.next_escalation(rule, scope),
             }),
         }
     }

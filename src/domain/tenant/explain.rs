@@ -46,7 +46,7 @@ impl Tenant {
     /// The first-response clock of an entity whose creation is known.
     fn response_clock(&self, journey: &Journey, at: Timestamp) -> Option<ClockState> {
         let response = journey.clocks().response.as_ref()?;
-        let (rule, subject, anchor) = (Rule::FirstResponseLate, format_compact!("{}", journey.id), response.anchor);
+        let (rule, subject, anchor) = (Rule::FirstResponseLate, journey.id.subject(None), response.anchor);
         let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
         if let Some(violation) = &response.violation {
             let id = alert_id(self.id(), rule, &subject, anchor);
@@ -69,10 +69,7 @@ impl Tenant {
     }
 
     fn rule_clock(&self, journey: &Journey, clock: &RuleClock, at: Timestamp) -> ClockState {
-        let subject: CompactString = match &clock.stage {
-            Some(stage) => format_compact!("{}/{stage}", journey.id),
-            None => format_compact!("{}", journey.id),
-        };
+        let subject = journey.id.subject(clock.stage.as_ref());
         let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
         let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
         ClockState::of(clock.rule, subject, id, &clock.scope, &clock.violation, limit, (None, at))

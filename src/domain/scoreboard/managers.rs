@@ -1,0 +1,259 @@
+//! Owns the figures of the managers of one tenant: sliding windows, offers and current values.
+
+use crate::domain::effect::{Fact, ManagerIx, ManagerUpdate, StageDeclaration};
+use crate::domain::figures::pane::{Measure, Percent};
+use crate::domain::figures::statistics::{Conversion, Ratio};
+use crate::domain::figures::table::{ByStage, NowFigures, Terms};
+use crate::domain::figures::window::{SlidingWindow, WindowSample};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
+use crate::domain::rule::Rule;
+use crate::domain::time::Timestamp;
+use crate::domain::time::window::Window;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The managers of one tenant.
+#[derive(Debug)]
+pub(super) struct Managers {
+    pub(super) tenant: TenantId,
+    pub(super) windows: Vec<Window>,
+    /// By [`ManagerIx`]; index 0 holds facts without a manager.
+    pub(super) all: Vec<ManagerFigures>,
+}
+
+#[derive(Debug)]
+pub(super) struct ManagerFigures {
+    pub(super) id: ManagerId,
+    pub(super) department: Option<DepartmentId>,
+    pub(super) sliding: Vec<SlidingWindow>,
+    pub(super) now: CurrentFigures,
+    /// Offers by date. They are kept one by one, because a count of distinct deals cannot be maintained by adding and
+    /// subtracting panes; there are few of them.
+    offers: VecDeque<Offer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Offer {
+    at: Timestamp,
+    deal: u32,
+    special: bool,
+    discount: Percent,
+}
+
+/// Current values, independent of windows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CurrentFigures {
+    /// Entities that wait for a first response, by the start of the wait.
+    awaiting: BTreeMap<Timestamp, i64>,
+    open: BTreeMap<u32, i64>,
+    overdue: BTreeMap<u32, i64>,
+    open_deals: i64,
+    stuck_deals: i64,
+    pub(super) open_alerts: BTreeMap<Rule, i64>,
+    unreturned: i64,
+    unanswered: i64,
+}
+
+impl Managers {
+    /// A tenant without managers.
+    pub(super) fn new(tenant: TenantId, windows: Vec<Window>) -> Self {
+        let unassigned = ManagerFigures::new(UNKNOWN.into(), &windows);
+        Self { tenant, windows, all: vec![unassigned] }
+    }
+
+    /// Applies an update. Returns the departments before and after, if they differ.
+    pub(super) fn update(&mut self, update: ManagerUpdate) -> Option<(DepartmentId, DepartmentId)> {
+        let index = update.who.0 as usize;
+        while self.all.len() <= index {
+            self.all.push(ManagerFigures::new(update.id.clone(), &self.windows));
+        }
+        let before = self.department(update.who);
+        self.all[index].department = update.department;
+        let after = self.department(update.who);
+        (before != after).then_some((before, after))
+    }
+
+    /// Counts a fact.
+    pub(super) fn count(&mut self, fact: &Fact) {
+        let manager = &mut self.all[fact.who.0 as usize];
+        let times = i64::from(fact.times);
+        match fact.measure {
+            Measure::Awaiting => add(&mut manager.now.awaiting, fact.at, times),
+            Measure::Open(stage_ix) => add(&mut manager.now.open, stage_ix, times),
+            Measure::Overdue(stage_ix) => add(&mut manager.now.overdue, stage_ix, times),
+            Measure::OpenDeal => manager.now.open_deals += times,
+            Measure::Stuck => manager.now.stuck_deals += times,
+            Measure::OpenAlert(rule) => add(&mut manager.now.open_alerts, rule, times),
+            Measure::Unreturned => manager.now.unreturned += times,
+            Measure::Unanswered => manager.now.unanswered += times,
+            Measure::Terms { deal, special, discount } => {
+                let offer = Offer { at: fact.at, deal, special, discount };
+                let start = manager.offers.partition_point(|other| other.at < offer.at);
+                if times > 0 {
+                    manager.offers.insert(start, offer);
+                } else if let Some(retracted) = manager.offers.range(start..).position(|other| *other == offer) {
+                    manager.offers.remove(start + retracted);
+                }
+            }
+            _ => manager.sliding.iter_mut().for_each(|window| window.count(fact)),
+        }
+    }
+
+    /// The indices of all managers.
+    pub(super) fn indices(&self) -> impl Iterator<Item = ManagerIx> + use<> {
+        (0..self.all.len() as u32).map(ManagerIx)
+    }
+
+    /// The index of a manager.
+    pub(super) fn find(&self, id: &ManagerId) -> Option<ManagerIx> {
+        self.indices().find(|who| self.id(*who) == id)
+    }
+
+    /// The id of a manager.
+    pub(super) fn id(&self, who: ManagerIx) -> &ManagerId {
+        &self.all[who.0 as usize].id
+    }
+
+    /// The department of a manager, `unknown` if none.
+    pub(super) fn department(&self, who: ManagerIx) -> DepartmentId {
+        self.all[who.0 as usize].department()
+    }
+
+    /// The managers of a department; facts without a manager count as `unknown`.
+    pub(super) fn in_department(&self, department: &DepartmentId) -> impl Iterator<Item = ManagerIx> {
+        self.indices().filter(move |who| self.all[who.0 as usize].is_in(department))
+    }
+
+    /// Moves window `index` of every manager to `at`.
+    pub(super) fn advance_all(&mut self, index: usize, at: Timestamp) {
+        self.all.iter_mut().for_each(|manager| manager.advance(&self.windows, index, at));
+    }
+
+    /// Moves window `index` of a manager to `at`. Returns when something that it covers leaves it.
+    pub(super) fn advance(&mut self, who: ManagerIx, index: usize, at: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let manager = &mut self.all[who.0 as usize];
+        manager.advance(&self.windows, index, at);
+        let window = self.windows[index];
+        let offer = manager.offers(window, at).next().map(|offer| window.leaves(offer.at.pane(window.slide)));
+        manager.sliding[index].next_expiry().into_iter().chain(offer)
+    }
+
+    /// The lead conversion of a department in window `index` at `at`.
+    pub(super) fn conversion(&mut self, department: &DepartmentId, index: usize, at: Timestamp) -> Conversion {
+        let mut conversion = Conversion::default();
+        for manager in self.all.iter_mut().filter(|manager| manager.is_in(department)) {
+            manager.advance(&self.windows, index, at);
+            conversion += manager.sliding[index].total().lead_conversion();
+        }
+        conversion
+    }
+
+    /// The figures of a manager in window `index` at `at`, beside those of the department.
+    pub(super) fn sample(
+        &self,
+        who: ManagerIx,
+        index: usize,
+        at: Timestamp,
+        department: Conversion,
+    ) -> WindowSample<'_> {
+        let manager = &self.all[who.0 as usize];
+        let offers = terms(manager.offers(self.windows[index], at));
+        WindowSample {
+            own: manager.sliding[index].total(),
+            department,
+            special: Ratio { n: offers.offered, k: offers.special },
+            stuck: Ratio { n: manager.now.open_deals, k: manager.now.stuck_deals },
+        }
+    }
+}
+
+impl ManagerFigures {
+    fn new(id: ManagerId, windows: &[Window]) -> Self {
+        let sliding = windows.iter().map(|window| SlidingWindow::new(*window)).collect();
+        Self { id, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
+    }
+
+    fn is_in(&self, department: &DepartmentId) -> bool {
+        self.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str) == department.as_str()
+    }
+
+    /// Removes panes that window `index` no longer covers at `at`, and offers that no window covers.
+    fn advance(&mut self, windows: &[Window], index: usize, at: Timestamp) {
+        self.sliding[index].advance(at);
+        if !self.offers.is_empty() {
+            let oldest = windows.iter().map(|window| SlidingWindow::since(*window, at)).min();
+            while self.offers.front().is_some_and(|offer| Some(offer.at) < oldest) {
+                self.offers.pop_front();
+            }
+        }
+    }
+
+    /// The offers in a window at `at`.
+    pub(super) fn offers(&self, window: Window, at: Timestamp) -> impl Iterator<Item = &Offer> {
+        let since = SlidingWindow::since(window, at);
+        self.offers.range(self.offers.partition_point(|offer| offer.at < since)..)
+    }
+
+    /// The department, `unknown` if none.
+    pub(super) fn department(&self) -> DepartmentId {
+        self.department.clone().unwrap_or_else(|| UNKNOWN.into())
+    }
+}
+
+impl CurrentFigures {
+    /// The figures at `at`, by the names of the stages.
+    pub(super) fn figures(&self, stages: &[StageDeclaration], at: Timestamp) -> NowFigures {
+        let by_stage = |counts: &BTreeMap<u32, i64>| {
+            let mut by_name = ByStage::new();
+            for (stage_ix, n) in counts {
+                if let Some(stage) = stages.get(*stage_ix as usize) {
+                    by_name.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), *n);
+                }
+            }
+            by_name
+        };
+        NowFigures {
+            awaiting_first_response: self.awaiting.values().sum(),
+            oldest_wait_seconds: self.awaiting.keys().next().map(|since| (at - *since).seconds()),
+            open: by_stage(&self.open),
+            overdue: by_stage(&self.overdue),
+            open_alerts: self.open_alerts.clone(),
+            unreturned_calls: self.unreturned,
+            unanswered_messages: self.unanswered,
+        }
+    }
+
+    /// Adds the figures of another manager.
+    pub(super) fn merge(&mut self, other: &Self) {
+        other.awaiting.iter().for_each(|(since, n)| add(&mut self.awaiting, *since, *n));
+        other.open.iter().for_each(|(stage_ix, n)| add(&mut self.open, *stage_ix, *n));
+        other.overdue.iter().for_each(|(stage_ix, n)| add(&mut self.overdue, *stage_ix, *n));
+        other.open_alerts.iter().for_each(|(rule, n)| add(&mut self.open_alerts, *rule, *n));
+        self.unreturned += other.unreturned;
+        self.unanswered += other.unanswered;
+    }
+}
+
+/// Adds to a count and removes it at zero.
+fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
+    let count = counts.entry(key).or_default();
+    *count += times;
+    if *count == 0 {
+        counts.remove(&key);
+    }
+}
+
+/// Distinct deals with terms among these offers, those of them with special terms, and the mean discount per offer.
+pub(super) fn terms<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Terms {
+    let mut deals = BTreeMap::<u32, bool>::new();
+    let (mut n, mut sum) = (0u32, 0.0);
+    for offer in offers {
+        *deals.entry(offer.deal).or_default() |= offer.special;
+        n += 1;
+        sum += offer.discount.get();
+    }
+    Terms {
+        offered: deals.len() as i64,
+        special: deals.values().filter(|special| **special).count() as i64,
+        mean_discount_percent: (n > 0).then(|| sum / f64::from(n)),
+    }
+}
