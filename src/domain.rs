@@ -9,6 +9,7 @@ pub mod event;
 pub mod figures;
 pub mod id;
 pub mod identity;
+pub mod index;
 pub mod journey;
 pub mod lifecycle;
 pub mod mem;

@@ -5,9 +5,8 @@ use super::{Progress, is_stdout, load, log_notes, log_summary, open, warn_missin
 use crate::cli;
 use crate::codec::json;
 use crate::config;
-use crate::edge::replay::compare;
 use crate::edge::replay::report::Report;
-use crate::edge::replay::{self, Options};
+use crate::edge::replay::{self, Options, compare};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;

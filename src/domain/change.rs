@@ -2,9 +2,9 @@
 //! them to the rules when the journey includes them.
 
 use crate::domain::alert::Resolution;
-use crate::domain::effect::ManagerIx;
 use crate::domain::event::{Outcome, TermsOffered};
 use crate::domain::id::PipelineId;
+use crate::domain::index::ManagerIx;
 use crate::domain::norms::{Norms, Stage};
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;

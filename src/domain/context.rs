@@ -6,10 +6,11 @@ pub mod people;
 use crate::domain::alert::Alert;
 use crate::domain::change::{Act, Change, JourneyChange};
 use crate::domain::context::people::People;
-use crate::domain::effect::{Effect, Fact, ManagerIx, StageDeclaration};
+use crate::domain::effect::{Effect, StageDeclaration};
 use crate::domain::event::EventOrder;
-use crate::domain::figures::pane::Measure;
+use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
+use crate::domain::index::{ArenaIndex, ContactIx, CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::norms::{Norms, Scope, ScopeQuery};
 use crate::domain::source::Topic;
 use crate::domain::time::Timestamp;
@@ -24,11 +25,11 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     /// The clocks of the journey with this index.
-    Journey(u32),
+    Journey(JourneyIx),
     /// The missed calls of the contact with this index.
-    MissedCalls(u32),
+    MissedCalls(ContactIx),
     /// The unanswered messages of the contact with this index.
-    Messages(u32),
+    Messages(ContactIx),
     /// The silence of a source topic.
     Silence(Topic),
     /// The end of a manager's day, when interactions are sampled for review.
@@ -61,8 +62,8 @@ pub struct TenantContext {
     changes: Vec<Change>,
     timers: Timers,
     scopes: FxHashMap<ScopeCacheKey, Arc<Scope>>,
-    stages: Interner<(PipelineId, StageId)>,
-    currencies: Interner<CompactString>,
+    stages: Interner<StageIx, (PipelineId, StageId)>,
+    currencies: Interner<CurrencyIx, CompactString>,
     /// Act violations raised at the current instant; duplicates are suppressed.
     raised: Vec<Uuid>,
     /// During a replay: alerts that were averted.
@@ -82,22 +83,22 @@ pub struct SuspendedContext {
 
 /// Assigns indices in order of first appearance.
 #[derive(Debug)]
-struct Interner<T> {
-    indices: FxHashMap<T, u32>,
+struct Interner<I, T> {
+    indices: FxHashMap<T, I>,
     items: Vec<T>,
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Interner<T> {
+impl<I: ArenaIndex, T: Clone + Eq + std::hash::Hash> Interner<I, T> {
     fn new() -> Self {
         Self { indices: FxHashMap::default(), items: Vec::new() }
     }
 
     /// The index of `item`, and whether it is new.
-    fn intern(&mut self, item: T) -> (u32, bool) {
+    fn intern(&mut self, item: T) -> (I, bool) {
         if let Some(ix) = self.indices.get(&item) {
             return (*ix, false);
         }
-        let ix = self.items.len() as u32;
+        let ix = I::new(self.items.len() as u32);
         self.items.push(item.clone());
         self.indices.insert(item, ix);
         (ix, true)
@@ -261,7 +262,7 @@ impl TenantContext {
     }
 
     /// The index of a pipeline stage, declared on first use.
-    pub fn stage_ix(&mut self, pipeline: Option<&PipelineId>, stage: Option<&StageId>) -> u32 {
+    pub fn stage_ix(&mut self, pipeline: Option<&PipelineId>, stage: Option<&StageId>) -> StageIx {
         let pipeline = pipeline.cloned().unwrap_or_else(|| UNKNOWN.into());
         let stage = stage.cloned().unwrap_or_else(|| UNKNOWN.into());
         let (ix, new) = self.stages.intern((pipeline.clone(), stage.clone()));
@@ -272,12 +273,12 @@ impl TenantContext {
     }
 
     /// The pipeline and stage of an index.
-    pub fn stage_name(&self, ix: u32) -> Option<&(PipelineId, StageId)> {
-        self.stages.items.get(ix as usize)
+    pub fn stage_name(&self, ix: StageIx) -> Option<&(PipelineId, StageId)> {
+        self.stages.items.get(ix.0 as usize)
     }
 
     /// The index of a currency, declared on first use.
-    pub fn currency(&mut self, code: Option<&CompactString>) -> u32 {
+    pub fn currency(&mut self, code: Option<&CompactString>) -> CurrencyIx {
         let code = code.cloned().unwrap_or_else(|| UNKNOWN.into());
         let (ix, new) = self.currencies.intern(code.clone());
         if new {

@@ -14,9 +14,9 @@ pub mod stages;
 use crate::domain::alert::Resolution;
 use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
-use crate::domain::effect::ManagerIx;
 use crate::domain::event::{Amount, EventOrder, Outcome};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
+use crate::domain::index::{ContactIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::journey::clocks::Clocks;
 use crate::domain::journey::counts::{Counted, CountedRarely};
 use crate::domain::journey::response::Acts;
@@ -36,7 +36,7 @@ pub struct Journey {
     /// The lead or deal.
     pub id: EntityId,
     /// Its index within the tenant.
-    pub ix: u32,
+    pub ix: JourneyIx,
     /// The responsible manager.
     pub who: ManagerIx,
     /// Number of deals that name this lead, without deleted ones.
@@ -51,7 +51,7 @@ pub struct Journey {
     /// Attributes of deals.
     pub sale: LazyBox<Sale>,
     /// Indices of its contacts.
-    pub contacts: SmallIndexVec,
+    pub contacts: SmallIndexVec<ContactIx>,
     contact_history: LazyBox<ContactHistory>,
     end_state: LazyBox<EndState>,
     stage_history: LazyBox<StageHistory>,
@@ -84,7 +84,7 @@ struct ContactHistory {
     first_contact: Option<Timestamp>,
     first_talk: Option<Timestamp>,
     /// Indices of its contacts with demands.
-    pending_contacts: SmallIndexVec,
+    pending_contacts: SmallIndexVec<ContactIx>,
 }
 
 /// Closing and deletion.
@@ -132,6 +132,7 @@ impl StaticDefault for EndState {
 
 impl Keyed for Journey {
     type Key = EntityId;
+    type Index = JourneyIx;
     fn key(&self) -> &EntityId {
         &self.id
     }
@@ -139,7 +140,7 @@ impl Keyed for Journey {
 
 impl Journey {
     /// A journey without events.
-    pub fn new(id: EntityId, ix: u32) -> Self {
+    pub fn new(id: EntityId, ix: JourneyIx) -> Self {
         Self {
             id,
             ix,
@@ -176,12 +177,12 @@ impl Journey {
     }
 
     /// Indices of its contacts with demands.
-    pub fn pending_contacts(&self) -> &[u32] {
+    pub fn pending_contacts(&self) -> &[ContactIx] {
         &self.contact_history.pending_contacts
     }
 
     /// Registers a contact with a demand.
-    pub fn add_pending_contact(&mut self, contact: u32) {
+    pub fn add_pending_contact(&mut self, contact: ContactIx) {
         if !self.pending_contacts().contains(&contact) {
             self.contact_history.pending_contacts.push(contact);
         }
@@ -233,7 +234,7 @@ impl Journey {
     }
 
     /// The sort key by which the primary entity of a contact is chosen: the most recently created wins.
-    pub fn recency(&self) -> (Timestamp, Option<EventOrder>, u32) {
+    pub fn recency(&self) -> (Timestamp, Option<EventOrder>, JourneyIx) {
         (self.created().unwrap_or(Timestamp::MIN), self.first_event(), self.ix)
     }
 
@@ -345,7 +346,7 @@ impl Journey {
     }
 
     /// Marks an act violation as raised for a stage. Returns `false` if it was raised before.
-    pub fn mark_raised(&mut self, rule: Rule, stage_ix: u32) -> bool {
+    pub fn mark_raised(&mut self, rule: Rule, stage_ix: StageIx) -> bool {
         self.stage_history.mark_raised(rule, stage_ix)
     }
 

@@ -19,9 +19,10 @@
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::effect::Effect;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
+use crate::domain::index::ManagerIx;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;

@@ -7,9 +7,9 @@
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::ManagerIx;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{MessageId, ThreadId};
+use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::mem::indexed_arena::IndexedArena;
@@ -29,9 +29,9 @@ pub struct Demand {
     /// The call or message.
     pub interaction: CompactString,
     /// Index of the primary entity.
-    pub entity: Option<u32>,
+    pub entity: Option<JourneyIx>,
     /// Indices of all entities that it belongs to.
-    pub entities: Vec<u32>,
+    pub entities: Vec<JourneyIx>,
     /// The thread of a message.
     pub thread: Option<ThreadId>,
     /// The manager that the event names.
@@ -65,7 +65,7 @@ pub struct Reach {
     /// A message in reply to the demand.
     pub reply: Option<MessageId>,
     /// A conversation with one of the demand's entities.
-    pub entities: Vec<u32>,
+    pub entities: Vec<JourneyIx>,
 }
 
 impl Demand {
@@ -117,7 +117,7 @@ pub struct DemandKind {
     /// The measure of the reply lag.
     pub lag: fn(Span) -> Measure,
     /// The timer of a contact's clocks.
-    pub timer: fn(u32) -> Timer,
+    pub timer: fn(ContactIx) -> Timer,
 }
 
 /// The contact and kind of the demands, and how to name them in alerts.
@@ -128,7 +128,7 @@ pub struct DemandContext<'a> {
     /// `contact:KEY`.
     pub subject: &'a CompactString,
     /// Index of the contact.
-    pub contact: u32,
+    pub contact: ContactIx,
     /// The kind of demands.
     pub kind: DemandKind,
 }
@@ -227,7 +227,7 @@ impl PendingReplies {
     }
 
     /// The primary entity and the named manager of the open demand, if there is one.
-    pub fn open_demand(&self) -> Option<(Option<u32>, ManagerIx)> {
+    pub fn open_demand(&self) -> Option<(Option<JourneyIx>, ManagerIx)> {
         let last = self.clocks.last().filter(|clock| clock.settled.is_none())?;
         Some((last.first.entity, last.first.who))
     }

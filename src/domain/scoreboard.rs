@@ -16,6 +16,7 @@ use crate::domain::figures::pane::PaneAggregate;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::{Terms, WindowFigures};
 use crate::domain::id::{DepartmentId, TenantId, UNKNOWN};
+use crate::domain::index::CurrencyIx;
 use crate::domain::norms::Norms;
 use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, terms};
 use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
@@ -125,7 +126,7 @@ impl Scoreboard {
     }
 
     fn declare_stage(&mut self, stage: StageDeclaration) {
-        debug_assert_eq!(stage.ix as usize, self.stages.len(), "stages are declared in index order");
+        debug_assert_eq!(stage.ix.0 as usize, self.stages.len(), "stages are declared in index order");
         self.stages.push(stage);
     }
 
@@ -192,11 +193,11 @@ impl Scoreboard {
     }
 
     fn window_figures(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
-        let name = |currency: u32| self.currencies.get(currency as usize).cloned().unwrap_or_default();
+        let name = |currency: CurrencyIx| self.currencies.get(currency.0 as usize).cloned().unwrap_or_default();
         let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
         let mut stage_conversion = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (stage_ix, share) in aggregate.stages() {
-            if let Some(stage) = self.stages.get(stage_ix as usize) {
+            if let Some(stage) = self.stages.get(stage_ix.0 as usize) {
                 stage_conversion.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), share);
             }
         }
@@ -208,12 +209,14 @@ impl Scoreboard {
 mod tests {
     use super::*;
     use crate::domain::alert::{Resolution, Severity, Status, Values};
-    use crate::domain::effect::{Fact, ManagerIx};
     use crate::domain::event::Verdict;
+    use crate::domain::figures::pane::Fact;
     use crate::domain::figures::pane::{Measure, Percent};
     use crate::domain::figures::statistics::Ratio;
     use crate::domain::figures::window::WindowSample;
     use crate::domain::identity::Country;
+    use crate::domain::index::JourneyIx;
+    use crate::domain::index::ManagerIx;
     use crate::domain::norms::{Basis, Layer, Override, Params, Scope, ScopeQuery};
     use crate::domain::rule::Rule;
     use crate::domain::rule::catalog;
@@ -288,7 +291,7 @@ mod tests {
             (0..100i64)
                 .prop_map(|score| Measure::Review { score_micros: score * 1_000_000, verdict: Verdict::Neutral }),
             (0..3u32, any::<bool>()).prop_map(|(deal, special)| Measure::Terms {
-                deal,
+                deal: JourneyIx(deal),
                 special,
                 discount: Percent::default()
             }),
@@ -365,7 +368,7 @@ mod tests {
                 .aggregate(at, window, |other| self.departments[other as usize] == own_department)
                 .lead_conversion();
             let running = at.pane(window.slide);
-            let mut offers = BTreeMap::<(Timestamp, u32, bool), i32>::new();
+            let mut offers = BTreeMap::<(Timestamp, JourneyIx, bool), i32>::new();
             let (mut open, mut stuck) = (0, 0);
             for fact in self.facts.iter().filter(|fact| fact.who.0 == who) {
                 let times = i64::from(fact.times);

@@ -17,7 +17,7 @@ mod sampler;
 use crate::domain::change::Act;
 use crate::domain::context::people::ManagerRecord;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::effect::Effect;
 use crate::domain::event::{
     ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
     StageChanged, TermsOffered,
@@ -25,6 +25,7 @@ use crate::domain::event::{
 use crate::domain::figures::pane::{Measure, Percent};
 use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, StageId, TenantId, ThreadId};
 use crate::domain::identity;
+use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::stages::StageEntry;
 use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
@@ -32,11 +33,10 @@ use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
 use crate::domain::pending_replies::{DemandKind, PendingReplies, Settlement};
-use crate::domain::rule::catalog;
 use crate::domain::rule::message_unanswered::KIND as MESSAGES;
 use crate::domain::rule::missed_call_not_returned::KIND as CALLS;
 use crate::domain::rule::source_silent::Silences;
-use crate::domain::rule::terms;
+use crate::domain::rule::{catalog, terms};
 use crate::domain::source::PerTopic;
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec};
 use crate::domain::tenant::duplicates::Duplicates;
@@ -102,13 +102,13 @@ pub struct Tenant {
     ended_calls: FxHashSet<CallId>,
     /// Calls that have started and not ended.
     active_calls: FxHashMap<CallId, Attempt>,
-    entity_by_thread: FxHashMap<ThreadId, u32>,
+    entity_by_thread: FxHashMap<ThreadId, JourneyIx>,
     /// Contacts with inbound messages, by thread and by message id.
-    contacts_by_thread: FxHashMap<ThreadId, Vec<u32>>,
-    contacts_by_message: FxHashMap<MessageId, u32>,
+    contacts_by_thread: FxHashMap<ThreadId, Vec<ContactIx>>,
+    contacts_by_message: FxHashMap<MessageId, ContactIx>,
     /// Settlements of missed calls at the current instant, by contact. A call that starts in the millisecond in which
     /// another is missed returns it, in either order, because many sources only have whole seconds.
-    calls_now: Vec<(u32, Settlement)>,
+    calls_now: Vec<(ContactIx, Settlement)>,
     /// Number of events applied; breaks ties between demands and settlements with the same date.
     applied: u64,
     /// Number of deals that name a lead not seen yet, by lead id.
@@ -119,7 +119,7 @@ pub struct Tenant {
 #[derive(Debug, Default)]
 struct ContactState {
     normalized: CompactString,
-    entities: SmallIndexVec,
+    entities: SmallIndexVec<JourneyIx>,
     /// Empty for most contacts.
     pending: LazyBox<ContactPending>,
 }
@@ -142,6 +142,7 @@ impl StaticDefault for ContactPending {
 
 impl Keyed for ContactState {
     type Key = CompactString;
+    type Index = ContactIx;
     fn key(&self) -> &CompactString {
         &self.normalized
     }
@@ -151,15 +152,15 @@ impl Keyed for ContactState {
 #[derive(Debug, Default)]
 struct Attempt {
     outbound: bool,
-    touched: Vec<u32>,
+    touched: Vec<JourneyIx>,
 }
 
 /// The entities and the contact that an interaction belongs to.
 #[derive(Debug, Default)]
 struct Attribution {
-    entities: Vec<u32>,
-    primary: Option<u32>,
-    contact: Option<u32>,
+    entities: Vec<JourneyIx>,
+    primary: Option<JourneyIx>,
+    contact: Option<ContactIx>,
 }
 
 impl Tenant {
@@ -311,8 +312,8 @@ impl Tenant {
         &mut self,
         norms: Arc<Norms>,
         at: Timestamp,
-        journeys: impl IntoIterator<Item = u32>,
-        contacts: impl IntoIterator<Item = u32>,
+        journeys: impl IntoIterator<Item = JourneyIx>,
+        contacts: impl IntoIterator<Item = ContactIx>,
     ) {
         self.context.advance_to(EventOrder::deadline(at));
         let acts = catalog::judges_acts(&norms);
@@ -516,13 +517,13 @@ impl Tenant {
 
     /// Records the creation of an entity. Clocks that count from it run only if it is not earlier than the tenant's
     /// first event, so that the initial sync of a CRM does not fire thousands of alerts.
-    fn record_creation(&mut self, ix: u32, at: Timestamp) {
+    fn record_creation(&mut self, ix: JourneyIx, at: Timestamp) {
         let watched = self.context.first_event.is_some_and(|first| at >= first);
         self.change(ix, |journey, context| journey.record_creation(context, at, watched));
     }
 
     /// Records the first lead that a deal names; returns the lead if it is known.
-    fn name_lead(&mut self, ix: u32, lead: Option<&CompactString>) -> Option<u32> {
+    fn name_lead(&mut self, ix: JourneyIx, lead: Option<&CompactString>) -> Option<JourneyIx> {
         let lead = lead?;
         let journey = &mut self.journeys[ix];
         if journey.id.kind != EntityKind::Deal || journey.sale.lead.is_some() {
@@ -542,7 +543,7 @@ impl Tenant {
     }
 
     /// Closes a lead as converted, if it is open, because a deal names it.
-    fn convert(&mut self, lead: Option<u32>) {
+    fn convert(&mut self, lead: Option<JourneyIx>) {
         let Some(ix) = lead else { return };
         if self.journeys[ix].open() {
             self.change(ix, |lead, context| lead.close(context, Outcome::Converted, None));
@@ -569,7 +570,7 @@ impl Tenant {
     }
 
     /// The index of a lead that has events.
-    fn known_lead(&self, id: &CompactString) -> Option<u32> {
+    fn known_lead(&self, id: &CompactString) -> Option<JourneyIx> {
         let ix = self.journeys.find(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
         self.journeys[ix].first_event().map(|_| ix)
     }
@@ -608,7 +609,7 @@ impl Tenant {
     }
 
     /// The index of an entity's journey, created with unknown creation time if needed; `None` if it was deleted.
-    fn journey_ix(&mut self, id: &EntityId) -> Option<u32> {
+    fn journey_ix(&mut self, id: &EntityId) -> Option<JourneyIx> {
         let ix = match self.journeys.find(id) {
             Some(ix) => ix,
             None => self.journeys.insert(|ix| Journey::new(id.clone(), ix)),
@@ -624,7 +625,7 @@ impl Tenant {
     }
 
     /// Copies the current source of a deal's lead to the deal; it selects the norms of clocks that start now.
-    fn refresh_lead_source(&mut self, ix: u32) {
+    fn refresh_lead_source(&mut self, ix: JourneyIx) {
         let journey = &self.journeys[ix];
         if let (None, Some(lead)) = (&journey.source, &journey.sale.lead) {
             let source = self.known_lead(lead).and_then(|lead| self.journeys[lead].source.clone());
@@ -642,24 +643,24 @@ impl Tenant {
     }
 
     /// Applies one change to a journey, then lets the rules react to it.
-    fn change(&mut self, ix: u32, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
+    fn change(&mut self, ix: JourneyIx, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
         let journey = &mut self.journeys[ix];
         change(journey, &mut self.context);
         catalog::react(journey, &mut self.context);
     }
 
-    fn emit_facts(&mut self, ix: u32) {
+    fn emit_facts(&mut self, ix: JourneyIx) {
         self.journeys[ix].emit_facts(&mut self.context);
     }
 
-    fn emit_all_facts(&mut self, entities: &[u32]) {
+    fn emit_all_facts(&mut self, entities: &[JourneyIx]) {
         for entity in entities {
             self.emit_facts(*entity);
         }
     }
 
     /// Assigns another manager; open alerts and demands move to that manager.
-    fn assign(&mut self, ix: u32, who: ManagerIx) {
+    fn assign(&mut self, ix: JourneyIx, who: ManagerIx) {
         if self.journeys[ix].who == who {
             return;
         }
@@ -674,7 +675,7 @@ impl Tenant {
         }
     }
 
-    fn touch_all(&mut self, entities: &[u32], at: Timestamp, talk: bool) {
+    fn touch_all(&mut self, entities: &[JourneyIx], at: Timestamp, talk: bool) {
         for entity in entities {
             self.refresh_lead_source(*entity);
             self.change(*entity, |journey, context| journey.touch(context, at, talk));
@@ -682,7 +683,7 @@ impl Tenant {
         self.emit_all_facts(entities);
     }
 
-    fn link_contacts(&mut self, entity: u32, contacts: &[Contact]) {
+    fn link_contacts(&mut self, entity: JourneyIx, contacts: &[Contact]) {
         for contact in contacts {
             let Some(normalized) = identity::normal_form(contact, self.context.norms.country) else { continue };
             let contact = self.contact_ix(normalized);
@@ -694,7 +695,7 @@ impl Tenant {
         }
     }
 
-    fn contact_ix(&mut self, normalized: CompactString) -> u32 {
+    fn contact_ix(&mut self, normalized: CompactString) -> ContactIx {
         match self.contacts.find(&normalized) {
             Some(ix) => ix,
             None => self.contacts.insert(|_| ContactState { normalized, ..ContactState::default() }),
@@ -711,7 +712,7 @@ impl Tenant {
     }
 
     /// The scope of an entity, or without one the scope of the manager that the event names.
-    fn scope_of(&mut self, entity: Option<u32>, manager: ManagerIx) -> Arc<Scope> {
+    fn scope_of(&mut self, entity: Option<JourneyIx>, manager: ManagerIx) -> Arc<Scope> {
         let Some(ix) = entity else { return self.context.scope(manager, None, None) };
         self.refresh_lead_source(ix);
         let journey = &self.journeys[ix];

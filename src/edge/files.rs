@@ -8,12 +8,10 @@
 //! Two replays of the same files share one read ([`EventFiles::fork`]): standard input and pipes can be read only once,
 //! and large files need not be kept in memory.
 
-use crate::codec::Encoding;
-use crate::codec::json;
+use crate::codec::{Encoding, json};
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::event::Event;
-use crate::domain::source::Source;
-use crate::domain::source::Topic;
+use crate::domain::source::{Source, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crossbeam_channel::{Receiver, bounded};
 use flate2::read::MultiGzDecoder;

@@ -6,9 +6,8 @@
 
 use crate::delay::{Rng, delayed};
 use crate::oracle;
-use funnelwatch::codec::Encoding;
-use funnelwatch::codec::json;
 use funnelwatch::codec::state::{OLDEST, VERSION};
+use funnelwatch::codec::{Encoding, json};
 use funnelwatch::config;
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::LiveState;
@@ -24,8 +23,7 @@ use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
-use funnelwatch::domain::source::Topic;
+use funnelwatch::domain::source::{Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Value, json as value};

@@ -2,9 +2,10 @@
 //!
 //! Records are kept in event order, because a correction must use the department at the time of the event.
 
-use crate::domain::effect::{Effect, ManagerIx, ManagerUpdate};
+use crate::domain::effect::{Effect, ManagerUpdate};
 use crate::domain::event::EventOrder;
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
+use crate::domain::index::ManagerIx;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;

@@ -4,10 +4,26 @@ use crate::domain::event::{Channel, Direction, Verdict};
 use crate::domain::figures::histogram::Histogram;
 use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
 use crate::domain::figures::table::{Calls, Reviews, WindowFigures};
+use crate::domain::index::{CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::norms::Clock;
 use crate::domain::rule::Rule;
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
+
+/// A dated, countable observation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fact {
+    /// When it took effect. Facts are emitted in this order; corrections take effect when they are made.
+    pub known: Timestamp,
+    /// Its date, which determines its pane.
+    pub at: Timestamp,
+    /// The manager.
+    pub who: ManagerIx,
+    /// 1, or -1 to retract an earlier fact.
+    pub times: i32,
+    /// What is counted.
+    pub measure: Measure,
+}
 
 /// What a fact counts. The measures after `Violation` describe current state: the sum of their facts is the current value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +41,9 @@ pub enum Measure {
     /// A won deal, dated at its creation.
     DealConverted,
     /// A deal that first reached this stage or a later one, dated at that instant.
-    StageReached(u32),
+    StageReached(StageIx),
     /// One of these deals that also reached the next stage, or was won.
-    StagePassed(u32),
+    StagePassed(StageIx),
     /// A won deal, dated at the closing.
     DealWon,
     /// A lost deal, dated at the closing.
@@ -35,7 +51,7 @@ pub enum Measure {
     /// The amount of a won deal, dated at the closing.
     AmountWon {
         /// Index of the currency.
-        currency: u32,
+        currency: CurrencyIx,
         /// Amount in minor units.
         minor: i64,
     },
@@ -75,7 +91,7 @@ pub enum Measure {
     /// Terms offered.
     Terms {
         /// Index of the deal's journey.
-        deal: u32,
+        deal: JourneyIx,
         /// Whether the terms are special.
         special: bool,
         /// The discount, 0 if none was offered.
@@ -93,11 +109,11 @@ pub enum Measure {
     /// An entity that waits for its first response, dated at its creation.
     Awaiting,
     /// An open entity, by index of its stage.
-    Open(u32),
+    Open(StageIx),
     /// An open deal.
     OpenDeal,
     /// An open entity that is overdue in its stage.
-    Overdue(u32),
+    Overdue(StageIx),
     /// An overdue deal in an early stage.
     Stuck,
     /// An open alert.
@@ -162,9 +178,9 @@ pub struct PaneAggregate {
     lags: [Histogram; 4],
     /// Sparse counters: amounts by currency index, violations by rule, and by stage index the deals that reached the stage
     /// and those that passed it.
-    amounts: BTreeMap<u32, i128>,
+    amounts: BTreeMap<CurrencyIx, i128>,
     violations: BTreeMap<Rule, i32>,
-    stages: BTreeMap<u32, (i32, i32)>,
+    stages: BTreeMap<StageIx, (i32, i32)>,
 }
 
 /// The lags of a pane; the discriminant is the index in [`PaneAggregate::lags`].
@@ -343,13 +359,13 @@ impl PaneAggregate {
     }
 
     /// Deals that reached a stage, and those of them that passed it, by stage index.
-    pub fn stages(&self) -> impl Iterator<Item = (u32, Ratio)> {
+    pub fn stages(&self) -> impl Iterator<Item = (StageIx, Ratio)> {
         let reached = self.stages.iter().filter(|(_, (reached, _))| *reached != 0);
         reached.map(|(stage_ix, (n, k))| (*stage_ix, Ratio { n: i64::from(*n), k: i64::from(*k) }))
     }
 
     /// Amounts won by currency index, saturated to the range of a row.
-    pub fn amounts(&self) -> impl Iterator<Item = (u32, i64)> {
+    pub fn amounts(&self) -> impl Iterator<Item = (CurrencyIx, i64)> {
         let saturated = |minor: i128| i64::try_from(minor).unwrap_or(if minor > 0 { i64::MAX } else { i64::MIN });
         self.amounts
             .iter()

@@ -4,8 +4,7 @@
 //! and histograms subtract exactly, so the total is maintained by adding new facts and subtracting the expired pane. A
 //! fact of any date inside the window is added to its own pane; the order of arrival does not matter.
 
-use crate::domain::effect::Fact;
-use crate::domain::figures::pane::PaneAggregate;
+use crate::domain::figures::pane::{Fact, PaneAggregate};
 use crate::domain::figures::statistics::{Conversion, Ratio};
 use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
@@ -96,10 +95,11 @@ impl SlidingWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effect::ManagerIx;
     use crate::domain::event::{Channel, Direction, Verdict};
     use crate::domain::figures::pane::Measure;
     use crate::domain::figures::table::WindowFigures;
+    use crate::domain::index::CurrencyIx;
+    use crate::domain::index::ManagerIx;
     use crate::domain::rule::Rule;
     use crate::domain::time::Span;
     use proptest::prelude::*;
@@ -129,7 +129,8 @@ mod tests {
             lag().prop_map(Measure::Talk),
             lag().prop_map(Measure::Reply),
             (lag(), lag()).prop_map(|(wall, business)| Measure::FirstResponse { wall, business }),
-            (0u32..3, 0i64..1000).prop_map(|(currency, minor)| Measure::AmountWon { currency, minor }),
+            (0u32..3, 0i64..1000)
+                .prop_map(|(currency, minor)| Measure::AmountWon { currency: CurrencyIx(currency), minor }),
             (0usize..Rule::ALL.len()).prop_map(|index| Measure::Violation(Rule::ALL[index])),
             (0i64..100_000_000, any::<bool>()).prop_map(|(score_micros, good)| {
                 let verdict = if good { Verdict::Success } else { Verdict::Neutral };

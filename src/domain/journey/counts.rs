@@ -1,7 +1,7 @@
 //! Owns what a journey currently counts in the figures of its manager.
 
-use crate::domain::effect::ManagerIx;
 use crate::domain::figures::pane::Measure;
+use crate::domain::index::{ManagerIx, StageIx};
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::time::Timestamp;
 
@@ -14,8 +14,8 @@ pub(super) struct Counted {
     pub awaiting: bool,
     pub stuck: bool,
     /// The stage, if open; the stage, if overdue.
-    pub open: Option<u32>,
-    pub overdue: Option<u32>,
+    pub open: Option<StageIx>,
+    pub overdue: Option<StageIx>,
 }
 
 /// What is counted in addition for closed entities and moving deals.
@@ -24,7 +24,7 @@ pub(super) struct CountedRarely {
     pub closing: Option<(Timestamp, ManagerIx, Measure)>,
     pub amount: Option<(Timestamp, ManagerIx, Measure)>,
     /// Stages that a deal reached: when, and whether it moved on.
-    pub reached: Vec<(u32, Timestamp, bool)>,
+    pub reached: Vec<(StageIx, Timestamp, bool)>,
 }
 
 impl StaticDefault for CountedRarely {

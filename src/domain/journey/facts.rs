@@ -4,6 +4,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::event::Outcome;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::EntityKind;
+use crate::domain::index::StageIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::counts::{Counted, CountedRarely};
 
@@ -32,7 +33,7 @@ impl Journey {
             let fact = |counted: &Counted| is(counted).then_some((created, counted.who, measure));
             (fact(&old), fact(&new))
         };
-        let stage_gauge = |stage_ix: fn(&Counted) -> Option<u32>, measure: fn(u32) -> Measure| {
+        let stage_gauge = |stage_ix: fn(&Counted) -> Option<StageIx>, measure: fn(StageIx) -> Measure| {
             let fact = |counted: &Counted| stage_ix(counted).map(|stage_ix| (created, counted.who, measure(stage_ix)));
             (fact(&old), fact(&new))
         };

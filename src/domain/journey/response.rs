@@ -4,8 +4,8 @@
 //! end) corrects earlier results. They use the earliest dated touch, as the figures are defined.
 
 use crate::domain::context::TenantContext;
-use crate::domain::effect::ManagerIx;
 use crate::domain::figures::pane::Measure;
+use crate::domain::index::ManagerIx;
 use crate::domain::lifecycle::Violation;
 use crate::domain::norms::{Clock, Scope};
 use crate::domain::time::Timestamp;

@@ -7,6 +7,7 @@
 
 use crate::domain::context::TenantContext;
 use crate::domain::id::{PipelineId, StageId};
+use crate::domain::index::StageIx;
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::norms::{Pipeline, Scope};
 use crate::domain::rule::Rule;
@@ -22,10 +23,10 @@ pub(super) struct StageHistory {
     /// If the first stage did not come with the creation: the stage before, if it was named, and that first stage.
     pub(super) past: Option<(Option<StageId>, StageId)>,
     /// Stages visited, and when each was first entered, if known.
-    pub(super) visited: Vec<(u32, Option<Timestamp>)>,
+    pub(super) visited: Vec<(StageIx, Option<Timestamp>)>,
     /// Stages reached: when the stage or a later one was first reached (`MIN`: before all windows), and whether the
     /// next one was reached too.
-    pub(super) reached: Vec<(u32, Timestamp, bool)>,
+    pub(super) reached: Vec<(StageIx, Timestamp, bool)>,
     /// Visits in order, and closings and reopenings in order.
     pub(super) visits: Vec<StageVisit>,
     pub(super) open_changes: Vec<OpenChange>,
@@ -34,7 +35,7 @@ pub(super) struct StageHistory {
     /// Bit set of completed activities, by kind.
     pub(super) activities: u8,
     /// Act violations already raised; each is raised once per stage.
-    pub(super) raised: Vec<(Rule, u32)>,
+    pub(super) raised: Vec<(Rule, StageIx)>,
 }
 
 impl StaticDefault for StageHistory {
@@ -59,7 +60,7 @@ impl StaticDefault for StageHistory {
 /// A visit to a stage.
 #[derive(Debug)]
 pub(super) struct StageVisit {
-    pub(super) stage_ix: u32,
+    pub(super) stage_ix: StageIx,
     pub(super) since: Timestamp,
     pub(super) scope: Arc<Scope>,
     /// Number of open changes known at that time.
@@ -76,7 +77,7 @@ pub(super) struct OpenChange {
 /// The stay of an open entity in its current stage.
 #[derive(Debug)]
 pub(super) struct Stay {
-    pub(super) stage_ix: u32,
+    pub(super) stage_ix: StageIx,
     pub(super) since: Timestamp,
     pub(super) limit: Option<Limit>,
     pub(super) early: bool,
@@ -98,7 +99,7 @@ pub struct Limit {
 
 impl StageHistory {
     /// Marks an act violation as raised for a stage. Returns `false` if it was raised before.
-    pub(super) fn mark_raised(&mut self, rule: Rule, stage_ix: u32) -> bool {
+    pub(super) fn mark_raised(&mut self, rule: Rule, stage_ix: StageIx) -> bool {
         let new = !self.raised.contains(&(rule, stage_ix));
         if new {
             self.raised.push((rule, stage_ix));
@@ -107,12 +108,12 @@ impl StageHistory {
     }
 
     /// The stages reached at a known instant, and whether the entity moved on from there or was won.
-    pub(super) fn reached(&self, won: bool) -> Vec<(u32, Timestamp, bool)> {
+    pub(super) fn reached(&self, won: bool) -> Vec<(StageIx, Timestamp, bool)> {
         let known = self.reached.iter().filter(|(_, at, _)| *at > Timestamp::MIN);
         known.map(|(stage_ix, at, passed)| (*stage_ix, *at, *passed || won)).collect()
     }
 
-    pub(super) fn visit(&mut self, stage_ix: u32, entered: Option<Timestamp>) {
+    pub(super) fn visit(&mut self, stage_ix: StageIx, entered: Option<Timestamp>) {
         match self.visited.iter_mut().find(|(visited, _)| *visited == stage_ix) {
             Some((_, known)) => *known = known.or(entered),
             None => self.visited.push((stage_ix, entered)),
@@ -148,7 +149,7 @@ impl StageHistory {
     }
 
     /// The time spent open in a stage before `until`.
-    pub(super) fn time_spent(&self, stage_ix: u32, until: Timestamp) -> Span {
+    pub(super) fn time_spent(&self, stage_ix: StageIx, until: Timestamp) -> Span {
         let mut time_spent = Span::ZERO;
         for (index, visit) in self.visits.iter().enumerate().filter(|(_, visit)| visit.stage_ix == stage_ix) {
             let left = self.visits.get(index + 1).map_or(until, |next| next.since.min(until));

@@ -5,6 +5,7 @@ use crate::domain::change::{Act, JourneyChange, Move};
 use crate::domain::context::{TenantContext, Timer};
 use crate::domain::event::{ActivityKind, Outcome};
 use crate::domain::id::{PipelineId, StageId, UNKNOWN};
+use crate::domain::index::StageIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::stage_history::{Limit, OpenChange, StageVisit, Stay};
 use crate::domain::norms::{Pipeline, Stage};
@@ -197,7 +198,7 @@ impl Journey {
         }
         let norms = Arc::clone(&context.norms);
         let pipeline = norms.pipelines.get(id);
-        let reindex = |context: &mut TenantContext, stage_ix: u32| {
+        let reindex = |context: &mut TenantContext, stage_ix: StageIx| {
             let stage = context
                 .stage_name(stage_ix)
                 .filter(|(pipeline, _)| pipeline.as_str() == UNKNOWN)
@@ -295,7 +296,7 @@ impl Journey {
     }
 
     /// If the current stay is overdue: the stage, and whether it is an early one.
-    pub(super) fn overdue(&self) -> Option<(u32, bool)> {
+    pub(super) fn overdue(&self) -> Option<(StageIx, bool)> {
         self.stage_history.stay.as_ref().filter(|stay| stay.overdue).map(|stay| (stay.stage_ix, stay.early))
     }
 

@@ -1,5 +1,6 @@
 //! A compact vector of indices: up to three are stored inline.
 
+use crate::domain::index::ArenaIndex;
 use std::ops::Deref;
 
 /// Number of indices stored inline.
@@ -7,19 +8,19 @@ const INLINE: usize = 3;
 
 /// Indices, in insertion order.
 #[derive(Clone, Debug)]
-pub enum SmallIndexVec {
+pub enum SmallIndexVec<I> {
     /// Up to three indices, with their count.
-    Inline(u8, [u32; INLINE]),
+    Inline(u8, [I; INLINE]),
     /// More than three indices.
-    Heap(Box<Vec<u32>>),
+    Heap(Box<Vec<I>>),
 }
 
-impl SmallIndexVec {
+impl<I: ArenaIndex> SmallIndexVec<I> {
     /// The empty vector.
-    pub const EMPTY: Self = Self::Inline(0, [0; INLINE]);
+    pub const EMPTY: Self = Self::Inline(0, [I::FIRST; INLINE]);
 
     /// Appends an index.
-    pub fn push(&mut self, index: u32) {
+    pub fn push(&mut self, index: I) {
         match self {
             Self::Inline(count, slots) => match slots.get_mut(usize::from(*count)) {
                 Some(slot) => (*slot, *count) = (index, *count + 1),
@@ -39,15 +40,15 @@ impl SmallIndexVec {
     }
 }
 
-impl Default for SmallIndexVec {
+impl<I: ArenaIndex> Default for SmallIndexVec<I> {
     fn default() -> Self {
         Self::EMPTY
     }
 }
 
-impl Deref for SmallIndexVec {
-    type Target = [u32];
-    fn deref(&self) -> &[u32] {
+impl<I> Deref for SmallIndexVec<I> {
+    type Target = [I];
+    fn deref(&self) -> &[I] {
         match self {
             Self::Inline(count, slots) => &slots[..usize::from(*count)],
             Self::Heap(all) => all,
@@ -58,13 +59,14 @@ impl Deref for SmallIndexVec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::index::JourneyIx;
 
     #[test]
     fn it_behaves_like_a_vector_and_takes_16_bytes() {
-        assert_eq!(size_of::<SmallIndexVec>(), 16);
+        assert_eq!(size_of::<SmallIndexVec<JourneyIx>>(), 16);
         let mut indices = SmallIndexVec::default();
         let mut all = Vec::new();
-        for index in 0..10 {
+        for index in (0..10).map(JourneyIx) {
             assert_eq!(*indices, *all);
             indices.push(index);
             all.push(index);

@@ -2,7 +2,7 @@
 
 use crate::domain::change::{Act, Change};
 use crate::domain::context::TenantContext;
-use crate::domain::effect::ManagerIx;
+use crate::domain::index::ManagerIx;
 use crate::domain::journey::Journey;
 use crate::domain::lifecycle::{Description, Violation};
 use crate::domain::norms::Norms;
@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::domain::event::Outcome;
     use crate::domain::id::EntityId;
+    use crate::domain::index::JourneyIx;
     use crate::domain::norms::{Params, Scope};
     use crate::domain::rule::won_without_amount;
 
@@ -101,7 +102,7 @@ mod tests {
         check_texts("won_without_amount", &won_without_amount::RULE);
         let Evaluation::Act(judge) = won_without_amount::RULE.evaluation else { panic!("a rule about acts") };
         let findings = |outcome| {
-            let journey = Journey::new(EntityId::deal("1"), 0);
+            let journey = Journey::new(EntityId::deal("1"), JourneyIx(0));
             judge(&Act::Closed { outcome, reason: None }, &journey, &Params::default(), &Scope::default()).len()
         };
         assert_eq!((findings(Outcome::Won), findings(Outcome::Lost)), (1, 0));

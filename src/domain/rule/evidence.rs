@@ -4,9 +4,8 @@
 use crate::domain::alert::Value;
 use crate::domain::event::Outcome;
 use crate::domain::norms::{Clock, Response};
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
 use crate::domain::rule::definition::Parameter;
+use crate::domain::rule::{Rule, catalog};
 
 /// One key of `observed` or `norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,8 +22,8 @@
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::ManagerIx;
 use crate::domain::event::EventOrder;
+use crate::domain::index::ManagerIx;
 use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;

@@ -1,11 +1,12 @@
 //! Owns the figures of the managers of one tenant: sliding windows, offers and current values.
 
-use crate::domain::effect::{Fact, ManagerIx, ManagerUpdate, StageDeclaration};
-use crate::domain::figures::pane::{Measure, Percent};
+use crate::domain::effect::{ManagerUpdate, StageDeclaration};
+use crate::domain::figures::pane::{Fact, Measure, Percent};
 use crate::domain::figures::statistics::{Conversion, Ratio};
 use crate::domain::figures::table::{ByStage, NowFigures, Terms};
 use crate::domain::figures::window::{SlidingWindow, WindowSample};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
+use crate::domain::index::{JourneyIx, ManagerIx, StageIx};
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
@@ -34,7 +35,7 @@ pub(super) struct ManagerFigures {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Offer {
     at: Timestamp,
-    deal: u32,
+    deal: JourneyIx,
     special: bool,
     discount: Percent,
 }
@@ -44,8 +45,8 @@ pub(super) struct Offer {
 pub(super) struct CurrentFigures {
     /// Entities that wait for a first response, by the start of the wait.
     awaiting: BTreeMap<Timestamp, i64>,
-    open: BTreeMap<u32, i64>,
-    overdue: BTreeMap<u32, i64>,
+    open: BTreeMap<StageIx, i64>,
+    overdue: BTreeMap<StageIx, i64>,
     open_deals: i64,
     stuck_deals: i64,
     pub(super) open_alerts: BTreeMap<Rule, i64>,
@@ -202,10 +203,10 @@ impl ManagerFigures {
 impl CurrentFigures {
     /// The figures at `at`, by the names of the stages.
     pub(super) fn figures(&self, stages: &[StageDeclaration], at: Timestamp) -> NowFigures {
-        let by_stage = |counts: &BTreeMap<u32, i64>| {
+        let by_stage = |counts: &BTreeMap<StageIx, i64>| {
             let mut by_name = ByStage::new();
             for (stage_ix, n) in counts {
-                if let Some(stage) = stages.get(*stage_ix as usize) {
+                if let Some(stage) = stages.get(stage_ix.0 as usize) {
                     by_name.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), *n);
                 }
             }
@@ -244,7 +245,7 @@ fn add<K: Ord + Copy>(counts: &mut BTreeMap<K, i64>, key: K, times: i64) {
 
 /// Distinct deals with terms among these offers, those of them with special terms, and the mean discount per offer.
 pub(super) fn terms<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> Terms {
-    let mut deals = BTreeMap::<u32, bool>::new();
+    let mut deals = BTreeMap::<JourneyIx, bool>::new();
     let (mut n, mut sum) = (0u32, 0.0);
     for offer in offers {
         *deals.entry(offer.deal).or_default() |= offer.special;

@@ -1,9 +1,9 @@
 //! Owns the open violations of window rules, and the records from which they are restored.
 
 use crate::domain::alert::{Alert, Resolution, Values};
-use crate::domain::effect::{Fact, ManagerIx};
-use crate::domain::figures::pane::Measure;
+use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId};
+use crate::domain::index::ManagerIx;
 use crate::domain::lifecycle::{Context, Description, Key, Subject, Violation, count};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;

@@ -13,13 +13,12 @@
 //! optimization.
 
 use crate::domain::alert::{Alert, Resolution};
-use crate::domain::effect::ManagerIx;
 use crate::domain::figures::statistics::Conversion;
 use crate::domain::id::{DepartmentId, TenantId};
+use crate::domain::index::ManagerIx;
 use crate::domain::norms::{Layer, Norms, Override, Params, Scope, ScopeQuery};
-use crate::domain::rule::Rule;
-use crate::domain::rule::catalog;
 use crate::domain::rule::definition::{Evaluation, Judgement};
+use crate::domain::rule::{Rule, catalog};
 use crate::domain::scoreboard::managers::Managers;
 use crate::domain::scoreboard::open_violations::{Moment, OpenViolations, ViolationKey, WindowSubject};
 use crate::domain::scoreboard::window_violation::{WindowViolation, WindowViolationKey};

@@ -9,11 +9,12 @@
 
 use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
-use crate::domain::effect::{Effect, Fact, ManagerIx};
+use crate::domain::effect::Effect;
 use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
-use crate::domain::figures::pane::Measure;
+use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity;
+use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::rule::catalog;
 use crate::domain::rule::source_silent::Silences;
@@ -235,7 +236,7 @@ impl Tenant {
     pub(super) fn indices_named_by<'a>(
         &self,
         log: impl IntoIterator<Item = &'a Payload>,
-    ) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    ) -> (BTreeSet<JourneyIx>, BTreeSet<ContactIx>) {
         let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
         for payload in log {
             payload.each_entity(|kind, id| journeys.extend(self.journeys.find(&EntityId { kind, id: id.clone() })));

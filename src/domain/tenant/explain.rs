@@ -3,13 +3,13 @@
 use crate::domain::alert::alert_id;
 use crate::domain::id::EntityId;
 use crate::domain::identity;
+use crate::domain::index::ContactIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::RuleClock;
 use crate::domain::norms::Clock;
 use crate::domain::rule::Rule;
-use crate::domain::tenant::cases;
 use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
-use crate::domain::tenant::{CALLS, MESSAGES, Tenant, select};
+use crate::domain::tenant::{CALLS, MESSAGES, Tenant, cases, select};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::{CompactString, format_compact};
 use std::collections::BTreeSet;
@@ -76,13 +76,13 @@ impl Tenant {
     }
 
     /// `contact:KEY` of a contact.
-    fn contact_name(&self, ix: u32) -> CompactString {
+    fn contact_name(&self, ix: ContactIx) -> CompactString {
         let key = identity::key(&self.contacts[ix].normalized, self.context.norms.secret(self.id()));
         format_compact!("contact:{key}")
     }
 
     /// The demand clocks of a contact since the first event of the lead or deal.
-    fn demand_clocks(&self, contact: u32, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
+    fn demand_clocks(&self, contact: ContactIx, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
         let (subject, pending) = (self.contact_name(contact), &self.contacts[contact].pending);
         let since = journey.first_event().map(|order| order.at);
         let mut states = Vec::new();

@@ -5,11 +5,11 @@
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::TenantContext;
-use crate::domain::effect::ManagerIx;
 use crate::domain::event::{Call, CallEnd, CallOutcome, Direction, Message};
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ThreadId};
 use crate::domain::identity;
+use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::pending_replies::{Demand, DemandContext, DemandKind, PendingReplies, Reach, Settlement};
 use crate::domain::review::Medium;
 use crate::domain::rule::Rule;
@@ -64,7 +64,7 @@ impl Tenant {
             }
         }
         // Entities that are attributed only at the end of the call get their touch now.
-        let joined: Vec<u32> =
+        let joined: Vec<JourneyIx> =
             attribution.entities.iter().copied().filter(|entity| !touched.contains(entity)).collect();
         if call.direction == Direction::Outbound || answered {
             self.touch_all(&joined, started, answered);
@@ -207,7 +207,7 @@ impl Tenant {
     fn settle_messages(
         &mut self,
         attribution: &Attribution,
-        mut asking: Vec<u32>,
+        mut asking: Vec<ContactIx>,
         reach: Reach,
         manager: ManagerIx,
         at: Timestamp,
@@ -235,7 +235,7 @@ impl Tenant {
     }
 
     /// Adds a demand of a contact.
-    fn demand(&mut self, contact: u32, kind: DemandKind, demand: Demand) {
+    fn demand(&mut self, contact: ContactIx, kind: DemandKind, demand: Demand) {
         let horizon = self.memory.retention.map(|retention| self.context.now.saturating_sub(retention));
         let ContactPending { calls, messages, .. } = &mut *self.contacts[contact].pending;
         select(kind, calls, messages).get_or_insert_default();
@@ -248,7 +248,7 @@ impl Tenant {
     /// Runs `apply` on the pending replies of a contact, if it has any.
     pub(super) fn with_pending_replies(
         &mut self,
-        contact: u32,
+        contact: ContactIx,
         kind: DemandKind,
         apply: impl FnOnce(&mut PendingReplies, &mut TenantContext, &DemandContext<'_>),
     ) {
@@ -262,7 +262,7 @@ impl Tenant {
     }
 
     /// Registers the contact as pending with each of its entities.
-    fn add_pending_contact(&mut self, contact: u32, attribution: &Attribution) {
+    fn add_pending_contact(&mut self, contact: ContactIx, attribution: &Attribution) {
         let contact_state = &mut self.contacts[contact];
         if contact_state.pending.subject.is_none() {
             let secret = self.context.norms.secret(&self.context.tenant);
@@ -293,14 +293,19 @@ impl Tenant {
         attribution
     }
 
-    fn attribute(&mut self, entity: Option<&EntityId>, thread: Option<&ThreadId>, contact: Option<u32>) -> Attribution {
+    fn attribute(
+        &mut self,
+        entity: Option<&EntityId>,
+        thread: Option<&ThreadId>,
+        contact: Option<ContactIx>,
+    ) -> Attribution {
         let named = entity.and_then(|entity| self.journey_ix(entity));
         let by_thread = || thread.and_then(|thread| self.entity_by_thread.get(thread).copied());
         let entity_ix = named.or_else(|| by_thread().filter(|entity| !self.journeys[*entity].deleted()));
         if let Some(entity) = entity_ix {
             return Attribution { entities: vec![entity], primary: Some(entity), contact };
         }
-        let mut entities: Vec<u32> = contact
+        let mut entities: Vec<JourneyIx> = contact
             .map(|contact| &*self.contacts[contact].entities)
             .unwrap_or_default()
             .iter()

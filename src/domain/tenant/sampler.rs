@@ -16,10 +16,11 @@
 //! **Requests** stay open until a review arrives, or until a review would be rejected as too late.
 
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::{Effect, ManagerIx};
+use crate::domain::effect::Effect;
 use crate::domain::event::EventOrder;
 use crate::domain::id::ManagerId;
 use crate::domain::identity;
+use crate::domain::index::{JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::mem::indexed_arena::IndexedArena;
 use crate::domain::norms::ReviewSampling;
@@ -40,7 +41,7 @@ pub(super) struct Interaction<'a> {
     /// Event time.
     pub at: Timestamp,
     /// Index of its primary entity.
-    pub entity: Option<u32>,
+    pub entity: Option<JourneyIx>,
     /// Its medium.
     pub medium: Medium,
 }
@@ -84,7 +85,7 @@ struct Pick {
     interaction: CompactString,
     medium: Medium,
     at: Timestamp,
-    entity: Option<u32>,
+    entity: Option<JourneyIx>,
 }
 
 /// The calendar of departments without one.
