@@ -1,7 +1,9 @@
 //! `replay --compare`: evaluates the same events under two sets of norms and reports the differences. Standard output
 //! gets the report, unless it is used for data; then the report's first sentence is logged.
 
-use super::{Progress, is_stdout, load, log_notes, log_summary, open, warn_missing_holidays, write, write_lines};
+use super::configuration::{load, log_notes, warn_missing_holidays};
+use super::output::{is_stdout, write_lines};
+use super::replay::{Progress, log_summary, open, options, write};
 use crate::cli;
 use crate::codec::json;
 use crate::config;
@@ -20,7 +22,7 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     let mut norms = before.norms;
     // Contacts are identified by a keyed hash: with different keys, no contact would match.
     norms.privacy_key.clone_from(&after.norms.privacy_key);
-    let mut options = super::options(args, after.norms, &config);
+    let mut options = options(args, after.norms, &config);
     // The two replays share the worker threads of one.
     options.workers = options.workers.div_ceil(2);
     let old_options = Options { norms: Arc::new(norms), ..options.clone() };
@@ -50,7 +52,10 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
     let period = period.zip(outcome.until).filter(|(from, to)| from <= to);
     let names = names(old, &args.norms);
     let report = Report::new(names, period, &options.norms, &outcome.rows, &verdicts);
-    if [&args.alerts, &args.reviews, &args.metrics, &args.compare_out].into_iter().any(is_stdout) {
+    if [&args.alerts, &args.reviews, &args.metrics, &args.compare_out]
+        .into_iter()
+        .any(|path| is_stdout(path.as_deref()))
+    {
         tracing::info!("{}", report.conclusion());
         return Ok(());
     }

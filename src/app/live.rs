@@ -1,7 +1,8 @@
 //! The commands that need a Kafka cluster: `run`, `simulate`, `topics`.
 
+use super::configuration::{load, log_notes, warn_missing_holidays};
+use super::output::{create, progress_bar};
 use super::reload::{self, Reload};
-use super::{load, log_notes, warn_missing_holidays};
 use crate::cli;
 use crate::config::{Config, Watched};
 use crate::dataflow::epoch::EpochOutput;
@@ -24,11 +25,8 @@ use crate::telemetry::exporter::{Clock, Exporter};
 use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -215,16 +213,14 @@ pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
     let mut plan = Plan::load(args.seed, args.tenants, args.managers, args.density);
     plan.start = args.start.unwrap_or(plan.start);
     let events = Simulation::new(plan).take(args.events.map_or(usize::MAX, |events| events as usize));
-    let bar = progress(args.events);
+    let template =
+        if args.events.is_some() { "{bar:30} {percent}% {human_pos} {per_sec} {eta}" } else { "{human_pos} {per_sec}" };
+    let bar = progress_bar(args.events, template);
     let mut pace = args.rate.map(|rate| Pace::new(f64::from(rate)));
     let mut allowed = || !stop.is_set() && pace.as_mut().is_none_or(|pace| pace.wait(&stop));
     if let Some(path) = &args.out {
-        let out: Box<dyn Write> = if path == Path::new("-") {
-            Box::new(io::stdout().lock())
-        } else {
-            Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
-        };
-        let mut writer = EventWriter::new(BufWriter::with_capacity(1 << 20, out), cli::encoding_of(path));
+        let out = BufWriter::with_capacity(1 << 20, create(path)?);
+        let mut writer = EventWriter::new(out, cli::encoding_of(path));
         for event in events.take_while(|_| allowed()) {
             writer.write(&event)?;
             bar.inc(1);
@@ -247,16 +243,6 @@ pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
         bail!("{} events were not delivered", counts.sent - counts.delivered);
     }
     Ok(())
-}
-
-fn progress(events: Option<u64>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(events, ProgressDrawTarget::stderr_with_hz(5));
-    let template =
-        if events.is_some() { "{bar:30} {percent}% {human_pos} {per_sec} {eta}" } else { "{human_pos} {per_sec}" };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// `topics`: verifies the topics, or creates them.

@@ -1,7 +1,7 @@
 //! The thread that reloads the norms during `run`: when one of their files changes, and immediately on SIGHUP. Invalid
 //! norms are logged and counted once per version of the file, and leave the norms in force unchanged.
 
-use super::{log_notes, warn_missing_holidays};
+use super::configuration::{log_notes, warn_missing_holidays};
 use crate::config::{Look, Watched};
 use crate::edge::clock;
 use crate::edge::kafka::{NormsHandle, Stop};

@@ -1,6 +1,6 @@
 //! The `state` commands for operators. They print no phone, address or name, and only `reset --yes` changes anything.
 
-use super::load;
+use super::configuration::load;
 use crate::cli::{StateCommand, StateList, StateReset, StateShow, StateVerify};
 use crate::config::{self, Config};
 use crate::dataflow::state::inspect::Holding;

@@ -6,18 +6,19 @@
 //! **Invariant: probes never wait.** Requests that compute figures run on separate threads, one at a time per endpoint.
 
 mod api;
+mod context;
 mod guard;
+mod response;
+
+pub use context::EndpointContext;
 
 use super::clock;
-use crate::dataflow::live::{LiveState, OpenAlertsView};
-use crate::domain::rule::message::Language;
-use crate::telemetry::exporter::Exporter;
-use crate::telemetry::liveness::Liveness;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use context::{HttpState, run_blocking};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -32,32 +33,6 @@ const THREADS: usize = 3;
 pub struct HttpError {
     address: SocketAddr,
     cause: io::Error,
-}
-
-/// What the endpoints read.
-#[derive(Clone)]
-pub struct EndpointContext {
-    /// Renders the metrics.
-    pub exporter: Arc<Exporter>,
-    /// Liveness and readiness.
-    pub liveness: Arc<Liveness>,
-    /// The live figures, leads and deals.
-    pub live_state: Arc<LiveState>,
-    /// The open alerts.
-    pub open_alerts: Arc<OpenAlertsView>,
-    /// The language of alerts' messages.
-    pub language: Language,
-    /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
-    pub token: Option<Arc<str>>,
-}
-
-/// State shared by the handlers.
-#[derive(Clone)]
-struct HttpState {
-    context: EndpointContext,
-    /// One permit each: one scrape and one query at a time.
-    scrapes: Arc<Semaphore>,
-    queries: Arc<Semaphore>,
 }
 
 /// Serves on `address` on a separate thread until the process ends; returns the bound address (port 0 binds a free
@@ -86,21 +61,12 @@ pub fn serve(address: SocketAddr, context: EndpointContext) -> Result<SocketAddr
 fn routes(context: EndpointContext) -> Router {
     let state = HttpState { context, scrapes: Arc::new(Semaphore::new(1)), queries: Arc::new(Semaphore::new(1)) };
     Router::new()
-        .nest("/api/v1", api::routes(&state))
+        .nest("/api/v1", api::routes(state.context.token.clone()))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
         .with_state(state)
-}
-
-/// Runs blocking work once a permit is available; `None`: it panicked.
-async fn run_blocking<T: Send + 'static>(
-    permits: &Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let _permit = permits.acquire().await.ok()?;
-    tokio::task::spawn_blocking(work).await.ok()
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {

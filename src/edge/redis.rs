@@ -1,5 +1,5 @@
 //! The live view in Redis: rows and open alerts for services that query instead of subscribing, and every alert status
-//! on a channel. Keys, expiry and delivery guarantees: `docs/live-open_alerts.md`.
+//! on a channel. Keys, expiry and delivery guarantees: `docs/live-view.md`.
 //!
 //! **Invariant: Redis never blocks the stream.** Committed output goes into a bounded queue and is written by a
 //! separate thread; if the queue is full, the output is dropped and counted. **Invariant: the view becomes complete
@@ -9,11 +9,11 @@
 
 mod writer;
 
+pub use writer::LiveViewSource;
+
 use crate::config;
-use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
-use crate::domain::rule::message::Language;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use writer::Writer;
+use writer::{CommittedBatch, Writer};
 
 /// The live view cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -32,23 +32,6 @@ pub enum LiveError {
     /// The thread could not be started.
     #[error("start the redis thread: {0}")]
     Thread(#[from] io::Error),
-}
-
-/// Output of one commit.
-#[derive(Debug)]
-struct CommittedBatch {
-    alerts: Vec<Alert>,
-    rows: Vec<Row>,
-}
-
-/// What a full rewrite reads.
-pub struct LiveViewSource {
-    /// The rows.
-    pub live_state: Arc<LiveState>,
-    /// The open alerts.
-    pub open_alerts: Arc<OpenAlertsView>,
-    /// The language of alerts' messages.
-    pub language: Language,
 }
 
 /// Maintains the live view. On drop, the queue is flushed within a time limit.

@@ -3,7 +3,9 @@
 //! Rows and alerts have the same JSON as in their topics. Rows are computed at the time of the request, all at one
 //! watermark; open alerts are those that are committed.
 
-use super::{HttpState, guard, run_blocking};
+use super::context::{HttpState, run_blocking};
+use super::guard::guard;
+use super::response::{ApiError, json_response};
 use crate::codec::json;
 use crate::dataflow::live::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity};
@@ -12,44 +14,19 @@ use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId, UNKNOWN};
 use crate::domain::rule::{Rule, message};
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A failed request.
-#[derive(Debug)]
-pub(super) struct ApiError {
-    status: StatusCode,
-    message: String,
-}
-
-impl ApiError {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut body = Vec::new();
-        json::encode_error(&self.message, &mut body);
-        (self.status, json_response(body)).into_response()
-    }
-}
 
 type ApiResult = Result<Response, ApiError>;
 /// The query parameters.
 type Filters = BTreeMap<String, String>;
 
-fn json_response(mut body: Vec<u8>) -> Response {
-    body.push(b'\n');
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-pub(super) fn routes(state: &HttpState) -> Router<HttpState> {
+/// The routes, open to requests that [`guard`] accepts.
+pub(super) fn routes(token: Option<Arc<str>>) -> Router<HttpState> {
     Router::new()
         .route("/tenants", get(tenants))
         .route("/tenants/{tenant}", get(tenant))
@@ -64,7 +41,7 @@ pub(super) fn routes(state: &HttpState) -> Router<HttpState> {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET")
         })
-        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(from_fn_with_state(token, guard))
 }
 
 async fn tenants(State(state): State<HttpState>) -> Response {

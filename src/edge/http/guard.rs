@@ -4,8 +4,7 @@
 //! A web page in a browser on this host also sends requests from this host, with the name of its site as `Host` (DNS
 //! rebinding). So without a token, the `Host` header must name this host, too.
 
-use super::HttpState;
-use super::api::ApiError;
+use super::response::ApiError;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -13,15 +12,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Passes a request on, or rejects it.
 pub(super) async fn guard(
-    State(state): State<HttpState>,
+    State(token): State<Option<Arc<str>>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    match &state.context.token {
+    match &token {
         Some(token) if has_token(request.headers(), token) => next.run(request).await,
         Some(_) => {
             let mut response = ApiError::new(

@@ -5,13 +5,13 @@
 //! the open alerts and the list of subjects of a tenant in one transaction; rows, which are many, in one transaction
 //! per group of subjects, so that each subject is replaced atomically.
 
-use super::{CommittedBatch, LiveViewSource};
 use crate::codec::json;
 use crate::config;
+use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::alert::{Alert, Status};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
-use crate::domain::rule::message;
+use crate::domain::rule::message::{self, Language};
 use crate::edge::clock;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -41,6 +41,23 @@ const TENANT: &str = "tenant";
 /// Key suffixes.
 const ALERTS_KEY: &str = "alerts";
 const SUBJECTS_KEY: &str = "subjects";
+
+/// Output of one commit.
+#[derive(Debug)]
+pub(super) struct CommittedBatch {
+    pub(super) alerts: Vec<Alert>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// What a full rewrite reads.
+pub struct LiveViewSource {
+    /// The rows.
+    pub live_state: Arc<LiveState>,
+    /// The open alerts.
+    pub open_alerts: Arc<OpenAlertsView>,
+    /// The language of alerts' messages.
+    pub language: Language,
+}
 
 pub(super) struct Writer {
     client: Client,
