@@ -1,0 +1,63 @@
+//! The record of an applied event.
+
+use super::flaw::StateFlaw;
+use super::keys;
+use super::records::{Records, bytes, text};
+use crate::codec::{proto, protobuf};
+use crate::domain::event::EventOrder;
+use crate::domain::id::{EventId, TenantId};
+use crate::domain::source::{Source, Topic};
+use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
+use crate::domain::time::Timestamp;
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+/// How payloads are encoded in applied events.
+pub const PACKING: PayloadCodec = PayloadCodec { pack: protobuf::pack, unpack: protobuf::unpack };
+
+impl Records {
+    /// Adds an applied event. Returns its key.
+    pub fn applied(&mut self, tenant: &TenantId, order: EventOrder, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
+        let mut inner = std::mem::take(&mut self.scratch);
+        inner.clear();
+        text(1, tenant.as_str(), &mut inner);
+        number(2, u64::from(order.source), &mut inner);
+        number(3, order.offset as u64, &mut inner);
+        number(4, zigzag(order.at.0), &mut inner);
+        text(5, id.map_or("", |id| id.as_str()), &mut inner);
+        bytes(changelog::topic(order).info().state_field, packed, &mut inner);
+        let source = (order.source, order.offset);
+        let key = self.put(|key| keys::event(tenant, source, key), |out| bytes(3, &inner, out));
+        self.scratch = inner;
+        self.slice(&key)
+    }
+
+    /// Adds the tombstone of an applied event. Returns its key.
+    pub fn remove_applied(&mut self, tenant: &TenantId, source: SourceOffset) -> &[u8] {
+        self.remove(|key| keys::event(tenant, source, key))
+    }
+}
+
+/// Decodes an applied event.
+pub(super) fn read(applied: proto::Applied) -> Result<(TenantId, AppliedEvent), StateFlaw> {
+    use proto::applied::Event;
+    let (topic, packed) = match applied.event.ok_or(StateFlaw::Unknown("an event type"))? {
+        Event::Crm(bytes) => (Topic::Crm, bytes),
+        Event::Telephony(bytes) => (Topic::Telephony, bytes),
+        Event::Message(bytes) => (Topic::Email, bytes),
+    };
+    let source = u8::try_from(applied.source).ok().and_then(Source::from_id).ok_or(StateFlaw::Unknown("a source"))?;
+    let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, applied.offset);
+    let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));
+    Ok((applied.tenant_id.into(), AppliedEvent { order, id, packed: packed.into() }))
+}
+
+fn number(field: u32, value: u64, out: &mut Vec<u8>) {
+    if value != 0 {
+        encode_key(field, WireType::Varint, out);
+        encode_varint(value, out);
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}

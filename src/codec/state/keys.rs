@@ -1,0 +1,111 @@
+//! The keys of state records: a prefix for the kind of record, then its ids, separated by `/`.
+
+use crate::domain::scoreboard::WindowViolationKey;
+use crate::domain::id::TenantId;
+use crate::domain::tenant::changelog::SourceOffset;
+use std::io::Write;
+
+/// The key of the shard record.
+pub const SHARD: &[u8] = b"s";
+const EVENT: &str = "e";
+const TENANT: &str = "t";
+const VIOLATION: &str = "w";
+const NORMS: &str = "n";
+
+/// The decoded key of a record. Of a damaged record it is all that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateKey {
+    /// An applied event.
+    Event(TenantId, SourceOffset),
+    /// The state of a tenant.
+    Tenant(TenantId),
+    /// A violation of a window rule.
+    Violation(TenantId),
+    /// Norms, by their id.
+    Norms(String),
+    /// The shard record.
+    Shard,
+}
+
+impl StateKey {
+    /// Decodes a key; `None` if this program does not write such keys.
+    pub fn read(key: &[u8]) -> Option<Self> {
+        if key == SHARD {
+            return Some(Self::Shard);
+        }
+        let (prefix, rest) = str::from_utf8(key).ok()?.split_once('/')?;
+        match prefix {
+            EVENT => source(key).map(|(tenant, source)| Self::Event(tenant, source)),
+            TENANT => Some(Self::Tenant(unescape(rest).into())),
+            VIOLATION => Some(Self::Violation(unescape(rest.split_once('/')?.0).into())),
+            NORMS => Some(Self::Norms(rest.into())),
+            _ => None,
+        }
+    }
+
+    /// The name of the record type.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(..) => "event",
+            Self::Tenant(_) => "tenant",
+            Self::Violation(_) => "violation",
+            Self::Norms(_) => "norms",
+            Self::Shard => "shard",
+        }
+    }
+
+    /// The tenant of the record, if it has one.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Event(tenant, _) | Self::Tenant(tenant) | Self::Violation(tenant) => Some(tenant),
+            Self::Norms(_) | Self::Shard => None,
+        }
+    }
+}
+
+/// The tenant and the source position of an applied event, from its key.
+pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
+    let (tenant, position) = str::from_utf8(key).ok()?.strip_prefix(EVENT)?.strip_prefix('/')?.split_once('/')?;
+    let (source, offset) = position.split_once('/')?;
+    Some((unescape(tenant).into(), (source.parse().ok()?, offset.parse().ok()?)))
+}
+
+/// Writes the key of an applied event.
+pub(super) fn event(tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
+    prefixed(EVENT, tenant.as_str(), out);
+    let _ = write!(out, "/{source}/{offset}");
+}
+
+/// Writes the key of the state of a tenant.
+pub(super) fn tenant(tenant: &TenantId, out: &mut Vec<u8>) {
+    prefixed(TENANT, tenant.as_str(), out);
+}
+
+/// Writes the key of a violation of a window rule.
+pub(super) fn violation(tenant: &TenantId, id: &WindowViolationKey, out: &mut Vec<u8>) {
+    prefixed(VIOLATION, tenant.as_str(), out);
+    prefixed("", id.manager.as_str(), out);
+    let _ = write!(out, "/{}/{}/{}", id.rule.name(), id.window.0, id.began.0);
+}
+
+/// Writes the key of norms.
+pub(super) fn norms(id: &str, out: &mut Vec<u8>) {
+    prefixed(NORMS, id, out);
+}
+
+/// Writes a prefix and an escaped id. Ids may contain any characters; escaping keeps keys unique.
+fn prefixed(prefix: &str, id: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.push(b'/');
+    for byte in id.bytes() {
+        match byte {
+            b'/' => out.extend_from_slice(b"%2F"),
+            b'%' => out.extend_from_slice(b"%25"),
+            byte => out.push(byte),
+        }
+    }
+}
+
+fn unescape(id: &str) -> String {
+    if id.contains('%') { id.replace("%2F", "/").replace("%25", "%") } else { id.into() }
+}

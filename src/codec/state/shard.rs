@@ -1,0 +1,95 @@
+//! The shard record: the checkpoint of a shard, and the digest of its applied events.
+
+use super::flaw::StateFlaw;
+use super::keys::SHARD;
+use super::records::Records;
+use crate::codec::proto;
+use crate::domain::shard::processor::ShardCheckpoint;
+use crate::domain::source::Source;
+use crate::domain::time::Timestamp;
+use prost::encoding::message;
+
+/// The checkpoint of a shard, and the digest that its records are verified against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRecord {
+    /// The position of the shard in its sources.
+    pub checkpoint: ShardCheckpoint,
+    /// The digest of its applied events.
+    pub digest: StateDigest,
+    /// The wall clock when it was written.
+    pub written: Timestamp,
+}
+
+/// The number of stored applied events, and the sum of the checksums of their keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateDigest {
+    /// The number of applied events.
+    pub applied: u64,
+    /// The sum of the CRC-32 of their keys, modulo 2^64.
+    pub digest: u64,
+}
+
+impl StateDigest {
+    /// Adds the event with this key.
+    pub fn add(&mut self, key: &[u8]) {
+        self.applied = self.applied.wrapping_add(1);
+        self.digest = self.digest.wrapping_add(u64::from(crc32fast::hash(key)));
+    }
+
+    /// Removes the event with this key.
+    pub fn remove(&mut self, key: &[u8]) {
+        self.applied = self.applied.wrapping_sub(1);
+        self.digest = self.digest.wrapping_sub(u64::from(crc32fast::hash(key)));
+    }
+}
+
+impl ShardRecord {
+    /// Encodes the record.
+    pub fn encode(&self) -> Records {
+        let mut records = Records::default();
+        records.shard(self);
+        records
+    }
+}
+
+impl Records {
+    /// Adds the shard record.
+    pub fn shard(&mut self, state: &ShardRecord) {
+        let ShardRecord { checkpoint, digest, written } = state;
+        let ShardCheckpoint { watermark, seen, read, next, refused } = checkpoint;
+        let mut sources: Vec<Source> = seen.keys().chain(read.keys()).copied().collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let source = |source: Source| proto::shard_state::Source {
+            source: u32::from(source.id()),
+            read: read.get(&source).copied().unwrap_or_default(),
+            next: next.get(&source).copied().unwrap_or_default(),
+            seen_ms: seen.get(&source).map(|at| at.0),
+            refused: refused.iter().filter(|(key, _)| *key == source).map(|(_, offset)| *offset).collect(),
+        };
+        let state = proto::ShardState {
+            watermark_ms: watermark.0,
+            sources: sources.into_iter().map(source).collect(),
+            applied: digest.applied,
+            digest: digest.digest,
+            written_ms: written.0,
+        };
+        self.put(|key| key.extend_from_slice(SHARD), |out| message::encode(4, &state, out));
+    }
+}
+
+/// Decodes the shard record.
+pub(super) fn read(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
+    let watermark = Timestamp(shard.watermark_ms);
+    let mut checkpoint = ShardCheckpoint { watermark, ..ShardCheckpoint::default() };
+    for stored in shard.sources {
+        let source = u8::try_from(stored.source).ok().and_then(Source::from_id);
+        let source = source.ok_or(StateFlaw::Unknown("a source"))?;
+        checkpoint.read.insert(source, stored.read);
+        checkpoint.next.insert(source, stored.next);
+        checkpoint.seen.extend(stored.seen_ms.map(|at| (source, Timestamp(at))));
+        checkpoint.refused.extend(stored.refused.into_iter().map(|offset| (source, offset)));
+    }
+    let digest = StateDigest { applied: shard.applied, digest: shard.digest };
+    Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })
+}
