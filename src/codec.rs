@@ -10,6 +10,7 @@ mod check;
 pub mod framing;
 pub mod json;
 mod names;
+mod payloads;
 pub mod proto;
 pub mod protobuf;
 pub mod reject;

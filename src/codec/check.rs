@@ -33,6 +33,16 @@ pub(super) fn required<T>(value: Option<T>, field: &str) -> Read<T> {
     value.ok_or_else(|| Flaw::missing(field))
 }
 
+/// The value of an optional field.
+pub(super) fn optional<T>(value: Option<T>, _: &str) -> Read<Option<T>> {
+    Ok(value)
+}
+
+/// The value of a field that has a default.
+pub(super) fn or_default<T: Default>(value: Option<T>, _: &str) -> Read<T> {
+    Ok(value.unwrap_or_default())
+}
+
 /// An entity: both kind and id, or neither.
 pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Read<Option<EntityId>> {
     match (kind, id) {
@@ -41,7 +51,7 @@ pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Rea
     }
 }
 
-/// A percentage or a score.
+/// A percentage.
 pub(super) fn percent(value: Option<f64>, field: &str) -> Read<Option<f64>> {
     match value {
         Some(value) if !(0.0..=100.0).contains(&value) => {
@@ -51,36 +61,29 @@ pub(super) fn percent(value: Option<f64>, field: &str) -> Read<Option<f64>> {
     }
 }
 
-/// The length of an installment plan, in months.
-pub(super) fn months(value: Option<i64>) -> Read<Option<i64>> {
+/// A score in percent; absent means zero.
+pub(super) fn score(value: Option<f64>, field: &str) -> Read<f64> {
+    Ok(percent(value, field)?.unwrap_or_default())
+}
+
+/// A number of months.
+pub(super) fn months(value: Option<i64>, field: &str) -> Read<Option<i64>> {
     match value {
         Some(value) if !(0..=i64::from(i32::MAX)).contains(&value) => {
-            Err(Flaw::bad_value("out of range: expected 0 to 2147483647").within("installment_months"))
+            Err(Flaw::bad_value("out of range: expected 0 to 2147483647").within(field))
         }
         value => Ok(value),
     }
 }
 
 /// Talk time; absent means zero.
-pub(super) fn talk(seconds: Option<f64>) -> Read<Span> {
+pub(super) fn talk(seconds: Option<f64>, field: &str) -> Read<Span> {
     let seconds = seconds.unwrap_or(0.0);
     if (0.0..=MAX_SECONDS).contains(&seconds) {
         Ok(Span::from_seconds(seconds))
     } else {
-        Err(Flaw::bad_value("out of range: expected 0 to 1e12").within("talk_seconds"))
+        Err(Flaw::bad_value("out of range: expected 0 to 1e12").within(field))
     }
-}
-
-/// The entity that a snapshot describes and, for a deal, the lead that it was created from.
-pub(super) fn snapshot_of(
-    kind: EntityKind,
-    lead: Option<CompactString>,
-    deal: Option<CompactString>,
-) -> Read<(EntityId, Option<CompactString>)> {
-    Ok(match kind {
-        EntityKind::Lead => (EntityId { kind, id: required(lead, "lead_id")? }, None),
-        EntityKind::Deal => (EntityId { kind, id: required(deal, "deal_id")? }, lead),
-    })
 }
 
 /// A contact: one of the three addresses, a handle together with its channel; no address means no contact.

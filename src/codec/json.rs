@@ -7,8 +7,8 @@
 
 mod api;
 mod entity_report;
+mod event;
 mod output;
-mod read;
 mod row;
 mod scan;
 mod value;
@@ -16,9 +16,9 @@ mod write;
 
 pub use api::{encode_alerts, encode_error, encode_rows, encode_tenants};
 pub use entity_report::encode_entity_report;
+pub use event::encode_event;
 pub use output::{encode_alert, encode_change, encode_review};
 pub use row::encode_row;
-pub use write::encode_event;
 
 use super::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
@@ -43,7 +43,7 @@ pub fn decode_for(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
 
 fn event(bytes: &[u8]) -> Read<Event> {
     let mut scanner = Scanner::new(bytes)?;
-    let event = read::event(&mut scanner)?;
+    let event = event::read(&mut scanner)?;
     scanner.end()?;
     Ok(event)
 }

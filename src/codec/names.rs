@@ -2,7 +2,10 @@
 
 use super::proto;
 use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
-use crate::domain::id::EntityKind;
+use crate::domain::id::{
+    CallId, DepartmentId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId, ThreadId,
+};
+use compact_str::CompactString;
 
 /// The meaning of a name or number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,42 @@ pub(super) enum Named<T> {
     /// A value that this version does not know.
     Unknown,
 }
+
+/// A value that is a string in JSON.
+pub(super) trait Text {
+    /// The string.
+    fn text(&self) -> &str;
+}
+
+impl Text for str {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Text for CompactString {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl<T: Name> Text for T {
+    fn text(&self) -> &str {
+        self.wire_name()
+    }
+}
+
+macro_rules! ids {
+    ($($id:ident)*) => {$(
+        impl Text for $id {
+            fn text(&self) -> &str {
+                self.as_str()
+            }
+        }
+    )*};
+}
+
+ids! { TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId MessageId ThreadId }
 
 /// A domain enum that has a protobuf counterpart.
 pub(super) trait Name: Copy {

@@ -3,62 +3,27 @@
 //! The topic determines the message type. Payload field numbers are disjoint between the message types, so an event on
 //! the wrong topic has no payload. Several payloads are rejected; protobuf itself would keep the last one.
 
+mod event;
 mod output;
 mod read;
 mod row;
 mod write;
 
+pub use event::{encode_event, pack, unpack};
 pub use output::{encode_alert, encode_review};
 pub use row::encode_row;
-pub use write::{encode_event, pack};
 
 use super::framing::varint;
 use super::reject::{Flaw, Read, Reject};
-use super::{check::Envelope, proto};
+use crate::domain::event::Event;
 use crate::domain::event::reject::Reason;
-use crate::domain::event::{Event, Payload};
 use crate::domain::source::Topic;
 use prost::Message;
 use std::ops::RangeInclusive;
 
 /// Decodes a bare message of `topic`.
 pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
-    Ok(event(topic, bytes)?)
-}
-
-/// Decodes a payload written by [`pack`].
-pub fn unpack(topic: Topic, bytes: &[u8]) -> Option<Payload> {
-    let payload = match topic {
-        Topic::Crm => read::crm(proto::CrmEvent::decode(bytes).ok()?.payload?),
-        Topic::Telephony => read::call(proto::TelephonyEvent::decode(bytes).ok()?.payload?),
-        Topic::Email => read::message(proto::MessageEvent::decode(bytes).ok()?.payload?),
-    };
-    payload.ok()
-}
-
-fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
-    match topic {
-        Topic::Crm => {
-            let message: proto::CrmEvent = parse(bytes, 10..=39)?;
-            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.with_payload(message.payload.map(read::crm).transpose()?)
-        }
-        Topic::Telephony => {
-            let message: proto::TelephonyEvent = parse(bytes, 40..=49)?;
-            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.with_payload(message.payload.map(read::call).transpose()?)
-        }
-        Topic::Email => {
-            let message: proto::MessageEvent = parse(bytes, 50..=59)?;
-            let envelope = envelope(message.event_id, message.tenant_id, message.occurred_at)?;
-            envelope.with_payload(message.payload.map(read::message).transpose()?)
-        }
-    }
-}
-
-fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
-    let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
-    Ok(Envelope { id: read::text(id), tenant: read::text(tenant), at })
+    Ok(event::event(topic, bytes)?)
 }
 
 /// Decodes a message that contains at most one field with a number in `payloads`.

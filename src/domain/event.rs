@@ -292,6 +292,12 @@ impl CrmPayload {
     }
 }
 
+impl From<Snapshot> for CrmPayload {
+    fn from(snapshot: Snapshot) -> Self {
+        Self::Snapshot(Box::new(snapshot))
+    }
+}
+
 /// `lead_created` and `deal_created`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Created {

@@ -16,6 +16,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<CompactString> for $name {
+            fn from(text: CompactString) -> Self {
+                Self(text)
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 Self(text.into())

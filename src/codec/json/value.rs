@@ -9,14 +9,13 @@ use crate::domain::id::EntityId;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 
-/// Reads an object into one variable per key, `None` if the key is absent. `keep` binds values, `check` only validates.
+/// Reads an object into one variable per key, `None` if the key is absent.
 macro_rules! fields {
-    ($scanner:expr, keep { $($key:ident: $read:ident),* $(,)? } check { $($checked:ident: $check:ident),* $(,)? }) => {
+    ($scanner:expr, { $($key:ident: $read:ident),* }) => {
         $(let mut $key = None;)*
         $scanner.object(|scanner, key| {
             match key {
-                $(stringify!($key) => $key = $crate::codec::json::value::$read(scanner)?,)*
-                $(stringify!($checked) => _ = $crate::codec::json::value::$check(scanner)?,)*
+                $(stringify!($key) => $key = $read(scanner)?,)*
                 _ => return Ok(false),
             }
             Ok(true)
@@ -24,12 +23,10 @@ macro_rules! fields {
     };
 }
 
-pub(super) use fields;
-
-/// A string.
-pub(super) fn text(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
+/// A string or an id.
+pub(super) fn text<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     let text = scanner.text()?;
-    Ok((!text.is_empty()).then(|| text.into()))
+    Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
 }
 
 /// Validates a string without keeping it.
@@ -78,7 +75,7 @@ pub(super) fn entity(scanner: &mut Scanner<'_>) -> Read<Option<EntityId>> {
     if scanner.absent()? {
         return Ok(None);
     }
-    fields!(scanner, keep { kind: name, id: text } check {});
+    fields!(scanner, { kind: name, id: text });
     check::entity(kind, id)
 }
 
@@ -87,7 +84,7 @@ pub(super) fn contact(scanner: &mut Scanner<'_>) -> Read<Option<Contact>> {
     if scanner.absent()? {
         return Ok(None);
     }
-    fields!(scanner, keep { phone: text, email: text, handle: text, channel: name } check {});
+    fields!(scanner, { phone: text, email: text, handle: text, channel: name });
     check::contact(phone, email, handle, channel)
 }
 
@@ -123,7 +120,8 @@ pub(super) fn checklist(scanner: &mut Scanner<'_>) -> Read<()> {
         if scanner.absent()? {
             return Ok(());
         }
-        fields!(scanner, keep {} check { item: string, passed: flag });
+        fields!(scanner, { item: text, passed: flag });
+        let (_, _): (Option<CompactString>, Option<bool>) = (item, passed);
         Ok(())
     })
 }

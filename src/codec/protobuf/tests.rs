@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::arbitrary;
 use crate::codec::names::Name;
+use crate::codec::proto;
 use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
 use crate::domain::event::{Channel, Direction, Outcome, Payload};
 use crate::domain::figures::row::{Figures, Row, Subject};

@@ -1,0 +1,240 @@
+//! Owns the table of payloads: the fields of each and the domain value that they make up. Every format derives the
+//! reader and the writer of its events from it.
+
+/// Passes the table to the macro `$format`, which generates the code of one format.
+///
+/// - A topic: its domain payload, its protobuf message with the oneof, and the numbers reserved for its payloads. A
+///   payload can contain another type that has rows of its own (`or`).
+/// - A row: the field of the oneof, which is also the key in JSON, and its variant.
+/// - A field, in the order in which fields are checked and written: its name, the type of its value (a function of the
+///   format), a function of `codec::check` that completes it, and the variable that holds it.
+/// - `check`: fields that are validated and dropped. `absent`: variables without a field. `fixed`: a required field
+///   that is checked first and not kept, with the value that is written instead.
+/// - The domain value, which is used as an expression for reading and as a pattern for writing.
+macro_rules! payloads {
+    ($format:ident) => {
+        $format! {
+            Crm: Payload::Crm = CrmEvent(crm_event) 10..=39 => {
+                CrmPayload or Snapshot {
+                    lead_created = LeadCreated(LeadCreated) {
+                        lead_id: text required id,
+                        manager_id: text optional manager,
+                        pipeline_id: text optional pipeline,
+                        stage_id: text optional stage,
+                        source_id: text optional source,
+                        contacts: contacts or_default contacts,
+                    } absent {
+                        lead, amount
+                    } => [CrmPayload::LeadCreated(Created { id, lead, manager, pipeline, stage, source, amount, contacts })]
+
+                    deal_created = DealCreated(DealCreated) {
+                        deal_id: text required id,
+                        lead_id: text optional lead,
+                        manager_id: text optional manager,
+                        pipeline_id: text optional pipeline,
+                        stage_id: text optional stage,
+                        amount_minor: integer optional minor,
+                        currency: text optional currency,
+                        contacts: contacts or_default contacts,
+                    } absent {
+                        source
+                    } => [CrmPayload::DealCreated(Created {
+                        id, lead, manager, pipeline, stage, source, amount: Amount { minor, currency }, contacts,
+                    })]
+
+                    stage_changed = StageChanged(StageChanged) {
+                        entity: entity required entity,
+                        pipeline_id: text optional pipeline,
+                        from_stage_id: text optional from,
+                        to_stage_id: text required to,
+                        filled_fields: texts or_default filled_fields,
+                    } check {
+                        changed_by: string
+                    } => [CrmPayload::StageChanged(StageChanged { entity, pipeline, from, to, filled_fields })]
+
+                    assigned = Assigned(Assigned) {
+                        entity: entity required entity,
+                        manager_id: text required manager,
+                    } check {
+                        previous_manager_id: string
+                    } => [CrmPayload::Assigned { entity, manager }]
+
+                    closed = Closed(Closed) {
+                        entity: entity required entity,
+                        outcome: name required outcome,
+                        reason: text optional reason,
+                    } check {
+                        deal_id: string, closed_by: string
+                    } => [CrmPayload::Closed { entity, outcome, reason }]
+
+                    reopened = Reopened(Reopened) {
+                        entity: entity required entity,
+                        stage_id: text optional stage,
+                    } => [CrmPayload::Reopened { entity, stage }]
+
+                    deleted = Deleted(Deleted) {
+                        entity: entity required entity,
+                    } => [CrmPayload::Deleted { entity }]
+
+                    contact_linked = ContactLinked(ContactLinked) {
+                        entity: entity required entity,
+                        contact: contact optional contact,
+                    } => [CrmPayload::ContactLinked { entity, contact }]
+
+                    terms_offered = TermsOffered(TermsOffered) {
+                        deal_id: text required deal,
+                        manager_id: text optional manager,
+                        discount_percent: number percent discount_percent,
+                        installment_months: integer months installment_months,
+                        prepayment_percent: number percent prepayment_percent,
+                        approved_by: text optional approved_by,
+                        amount_minor: integer optional minor,
+                        currency: text optional currency,
+                    } => [CrmPayload::TermsOffered(TermsOffered {
+                        deal, manager, discount_percent, installment_months, prepayment_percent, approved_by,
+                        amount: Amount { minor, currency },
+                    })]
+
+                    activity_completed = ActivityCompleted(ActivityCompleted) {
+                        entity: entity required entity,
+                        manager_id: text optional manager,
+                        kind: name required kind,
+                    } => [CrmPayload::ActivityCompleted { entity, manager, kind }]
+
+                    interaction_reviewed = InteractionReviewed(InteractionReviewed) {
+                        interaction_id: text required interaction,
+                        manager_id: text required manager,
+                        reviewer_id: text required reviewer,
+                        score: number score score,
+                        verdict: name required verdict,
+                    } check {
+                        checklist: checklist, comment: string
+                    } fixed {
+                        reviewer_id: reviewer = UNKNOWN
+                    } => [CrmPayload::InteractionReviewed { interaction, manager, score, verdict }]
+
+                    manager_upserted = ManagerUpserted(ManagerUpserted) {
+                        manager_id: text required manager,
+                        department_id: text optional department,
+                        grade: text optional grade,
+                        active: flag or_default active,
+                    } check {
+                        name: string
+                    } => [CrmPayload::ManagerUpserted { manager, department, grade, active }]
+                }
+
+                Snapshot {
+                    lead_snapshot = LeadSnapshot(Snapshot) {
+                        lead_id: text required id,
+                        manager_id: text optional manager,
+                        source_id: text optional source,
+                        pipeline_id: text optional pipeline,
+                        stage_id: text optional stage,
+                        contacts: contacts or_default contacts,
+                        amount_minor: integer optional minor,
+                        currency: text optional currency,
+                        outcome: name optional outcome,
+                        reason: text optional reason,
+                        created_at: time optional created_at,
+                        stage_entered_at: time optional stage_entered_at,
+                        filled_fields: texts or_default filled_fields,
+                    } check {
+                        deal_id: string
+                    } absent {
+                        lead
+                    } => [Snapshot {
+                        entity: EntityId { kind: EntityKind::Lead, id }, lead, manager, source, pipeline, stage, contacts,
+                        amount: Amount { minor, currency }, outcome, reason, created_at, stage_entered_at,
+                        filled_fields,
+                    }]
+
+                    deal_snapshot = DealSnapshot(Snapshot) {
+                        deal_id: text required id,
+                        lead_id: text optional lead,
+                        manager_id: text optional manager,
+                        source_id: text optional source,
+                        pipeline_id: text optional pipeline,
+                        stage_id: text optional stage,
+                        contacts: contacts or_default contacts,
+                        amount_minor: integer optional minor,
+                        currency: text optional currency,
+                        outcome: name optional outcome,
+                        reason: text optional reason,
+                        created_at: time optional created_at,
+                        stage_entered_at: time optional stage_entered_at,
+                        filled_fields: texts or_default filled_fields,
+                    } => [Snapshot {
+                        entity: EntityId { kind: EntityKind::Deal, id }, lead, manager, source, pipeline, stage, contacts,
+                        amount: Amount { minor, currency }, outcome, reason, created_at, stage_entered_at,
+                        filled_fields,
+                    }]
+                }
+            }
+
+            Telephony: Payload::Call = TelephonyEvent(telephony_event) 40..=49 => {
+                Call {
+                    call_started = CallStarted(CallStarted) {
+                        call_id: text required id,
+                        direction: name required direction,
+                        phone: text or_default phone,
+                        manager_id: text optional manager,
+                        entity: entity optional entity,
+                    } check {
+                        line: string
+                    } => [Call { id, direction, phone, manager, entity, end: None }]
+
+                    call_ended = CallEnded(CallEnded) {
+                        call_id: text required id,
+                        direction: name required direction,
+                        phone: text or_default phone,
+                        manager_id: text optional manager,
+                        entity: entity optional entity,
+                        started_at: time optional started_at,
+                        talk_seconds: number talk talk,
+                        outcome: name required outcome,
+                        recording_url: text optional recording_url,
+                    } check {
+                        line: string, answered_at: time
+                    } => [Call {
+                        id, direction, phone, manager, entity,
+                        end: Some(CallEnd { started_at, talk, outcome, recording_url }),
+                    }]
+                }
+            }
+
+            Email: Payload::Message = MessageEvent(message_event) 50..=59 => {
+                Message {
+                    message_received = MessageReceived(WrittenMessage) {
+                        message_id: text required id,
+                        thread_id: text optional thread,
+                        in_reply_to: text optional in_reply_to,
+                        channel: name required channel,
+                        contact: contact optional contact,
+                        manager_id: text optional manager,
+                        entity: entity optional entity,
+                        automatic: flag or_default automatic,
+                    } => [Message {
+                        direction: Direction::Inbound, id, thread, in_reply_to, channel, contact, manager, entity,
+                        automatic,
+                    }]
+
+                    message_sent = MessageSent(WrittenMessage) {
+                        message_id: text required id,
+                        thread_id: text optional thread,
+                        in_reply_to: text optional in_reply_to,
+                        channel: name required channel,
+                        contact: contact optional contact,
+                        manager_id: text optional manager,
+                        entity: entity optional entity,
+                        automatic: flag or_default automatic,
+                    } => [Message {
+                        direction: Direction::Outbound, id, thread, in_reply_to, channel, contact, manager, entity,
+                        automatic,
+                    }]
+                }
+            }
+        }
+    };
+}
+
+pub(super) use payloads;

@@ -1,0 +1,113 @@
+//! Reads and writes events. The fields of a payload and the types of their values are rows of the table of payloads.
+
+use super::{parse, read, write};
+use crate::codec::check::{self, Envelope};
+use crate::codec::payloads::payloads;
+use crate::codec::proto::{self, crm_event, message_event, telephony_event};
+use crate::codec::reject::Read;
+use crate::domain::event::{
+    Amount, Call, CallEnd, Created, CrmPayload, Direction, Event, Message, Payload, Snapshot, StageChanged,
+    TermsOffered,
+};
+use crate::domain::id::{EntityId, EntityKind, UNKNOWN};
+use crate::domain::source::Topic;
+use compact_str::CompactString;
+use prost::Message as _;
+use write::Write;
+
+fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
+    let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
+    Ok(Envelope { id: read::text(id)?, tenant: read::text(tenant)?, at })
+}
+
+macro_rules! protobuf {
+    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr => {$(
+        $domain:ident $(or $other:ident)? {$(
+            $case:ident = $variant:ident($message:ident) {
+                $($field:ident: $kind:ident $complete:ident $name:ident,)*
+            } $(check { $($checked:ident: $check:ident),* })? $(absent { $($absent:ident),* })?
+            $(fixed { $ignored:ident: $fixed:ident = $value:expr })? => [$($shape:tt)*]
+        )*}
+    )*})*) => {
+        /// Reads an event of `topic`.
+        pub(super) fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
+            match topic {
+                $(Topic::$topic => {
+                    let event: proto::$event = parse(bytes, $numbers)?;
+                    let envelope = envelope(event.event_id, event.tenant_id, event.occurred_at)?;
+                    envelope.with_payload(event.payload.map($oneof::Payload::read).transpose()?)
+                })*
+            }
+        }
+
+        /// Decodes a payload written by [`pack`].
+        pub fn unpack(topic: Topic, bytes: &[u8]) -> Option<Payload> {
+            match topic {
+                $(Topic::$topic => proto::$event::decode(bytes).ok()?.payload?.read().ok(),)*
+            }
+        }
+
+        /// Writes an event as a bare message of its topic.
+        pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
+            let event_id = event.id.write();
+            let tenant_id = event.tenant.write();
+            let occurred_at = Some(event.at.write());
+            let source = String::new();
+            match &event.payload {
+                $($payload(payload) => {
+                    let payload = Some(payload.write());
+                    write::write(&proto::$event { event_id, tenant_id, occurred_at, source, payload }, out);
+                })*
+            }
+        }
+
+        /// Writes a payload as a message of its topic, without the envelope.
+        pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
+            match payload {
+                $($payload(payload) => {
+                    write::write(&proto::$event { payload: Some(payload.write()), ..Default::default() }, out);
+                })*
+            }
+        }
+
+        $(impl $oneof::Payload {
+            fn read(self) -> Read<Payload> {
+                match self {
+                    $($(Self::$variant(message) => {
+                        $case(message).map_err(|flaw| flaw.within(stringify!($case)))
+                    })*)*
+                }
+            }
+        })*
+
+        $($($(fn $case(message: proto::$message) -> Read<Payload> {
+            $($(read::$check(message.$checked).map_err(|flaw| flaw.within(stringify!($checked)))?;)*)?
+            $(check::required((!message.$ignored.is_empty()).then_some(()), stringify!($ignored))?;)?
+            $(
+                let $name = read::$kind(message.$field).map_err(|flaw| flaw.within(stringify!($field)))?;
+                let $name = check::$complete($name, stringify!($field))?;
+            )*
+            $($(let $absent = Default::default();)*)?
+            $(let _: CompactString = $fixed;)?
+            Ok($payload(Box::new($($shape)*.into())))
+        })*)*)*
+
+        $($(impl Write<$oneof::Payload> for $domain {
+            fn write(&self) -> $oneof::Payload {
+                match self {
+                    $($($shape)* => {
+                        $($(let _ = $absent;)*)?
+                        $(let $fixed = $value;)?
+                        $oneof::Payload::$variant(proto::$message {
+                            $($field: $name.write(),)*
+                            ..Default::default()
+                        })
+                    })*
+                    $(Self::$other(other) => other.write(),)?
+                }
+            }
+        })*)*
+    };
+}
+
+payloads!(protobuf);
