@@ -1,4 +1,5 @@
-//! Owns the wire form of event enums: domain variant ↔ protobuf number ↔ name. The names are those of the proto file.
+//! Owns the wire form of strings, ids and event enums: domain variant ↔ protobuf number ↔ name. The names are those of
+//! the proto file.
 
 use super::proto;
 use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
@@ -24,35 +25,26 @@ pub(super) trait Text {
     fn text(&self) -> &str;
 }
 
-impl Text for str {
-    fn text(&self) -> &str {
-        self
-    }
-}
-
-impl Text for CompactString {
-    fn text(&self) -> &str {
-        self
-    }
-}
-
 impl<T: Name> Text for T {
     fn text(&self) -> &str {
         self.wire_name()
     }
 }
 
-macro_rules! ids {
-    ($($id:ident)*) => {$(
-        impl Text for $id {
+macro_rules! texts {
+    ($($type:ty)*) => {$(
+        impl Text for $type {
             fn text(&self) -> &str {
-                self.as_str()
+                self.as_ref()
             }
         }
     )*};
 }
 
-ids! { TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId MessageId ThreadId }
+texts! {
+    str &str String CompactString
+    TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId MessageId ThreadId
+}
 
 /// A domain enum that has a protobuf counterpart.
 pub(super) trait Name: Copy {

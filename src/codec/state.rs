@@ -22,8 +22,8 @@ pub use shard::{ShardRecord, StateDigest};
 pub use tenant::TenantRecord;
 
 use super::proto::{self, state_record::Record};
-use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::id::TenantId;
+use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::tenant::changelog::AppliedEvent;
 use prost::Message;
 
@@ -69,8 +69,8 @@ mod tests {
     use crate::codec::arbitrary;
     use crate::domain::alert::{Severity, Value, Values};
     use crate::domain::event::EventOrder;
-    use crate::domain::scoreboard::LastStatus;
     use crate::domain::rule::{Rule, catalog};
+    use crate::domain::scoreboard::LastStatus;
     use crate::domain::shard::processor::ShardCheckpoint;
     use crate::domain::source::{Source, Topic};
     use crate::domain::time::{Span, Timestamp};

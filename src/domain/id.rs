@@ -16,6 +16,12 @@ macro_rules! ids {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl From<CompactString> for $name {
             fn from(text: CompactString) -> Self {
                 Self(text)

@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 
 /// Writes an error response.
 pub fn encode_error(message: &str, out: &mut Vec<u8>) {
-    object(out, |object| object.text("error", message));
+    object(out, |object| object.field("error", message));
 }
 
 /// Writes tenants, each with its shard and its watermark.
@@ -18,9 +18,9 @@ pub fn encode_tenants(tenants: &[(TenantId, u32, Timestamp)], out: &mut Vec<u8>)
     object(out, |response| {
         response.list("tenants", tenants, |out, (tenant, shard, at)| {
             object(out, |entry| {
-                entry.text("tenant_id", tenant.as_str());
-                entry.bare("shard", shard);
-                entry.maybe_time("at", Some(*at).filter(|at| *at > Timestamp::MIN));
+                entry.field("tenant_id", tenant);
+                entry.field("shard", shard);
+                entry.field("at", &Some(*at).filter(|at| *at > Timestamp::MIN));
             });
         });
     });
@@ -29,7 +29,7 @@ pub fn encode_tenants(tenants: &[(TenantId, u32, Timestamp)], out: &mut Vec<u8>)
 /// Writes the metric rows of a tenant.
 pub fn encode_rows(tenant: &TenantId, rows: &[&Row], out: &mut Vec<u8>) {
     object(out, |object| {
-        object.text("tenant_id", tenant.as_str());
+        object.field("tenant_id", tenant);
         object.list("rows", rows, |out, row| encode_row(row, out));
     });
 }
@@ -37,7 +37,7 @@ pub fn encode_rows(tenant: &TenantId, rows: &[&Row], out: &mut Vec<u8>) {
 /// Writes the alerts of a tenant, each with its message.
 pub fn encode_alerts(tenant: &TenantId, alerts: &[(&Alert, String)], out: &mut Vec<u8>) {
     object(out, |object| {
-        object.text("tenant_id", tenant.as_str());
+        object.field("tenant_id", tenant);
         object.list("alerts", alerts, |out, (alert, message)| encode_alert(alert, message, out));
     });
 }

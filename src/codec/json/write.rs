@@ -1,4 +1,7 @@
 //! Writes JSON objects and the values of their fields.
+//!
+//! serde would take more code: the domain must not depend on a format, so each output would need a second type, and
+//! `serde_json` writes numbers differently (`5.0`, `1e-7`).
 
 use crate::codec::names::Text;
 use crate::domain::event::Contact;
@@ -6,6 +9,7 @@ use crate::domain::id::EntityId;
 use crate::domain::time::{Span, Timestamp};
 use std::fmt::Display;
 use std::io::Write;
+use uuid::Uuid;
 
 /// An object that is being written.
 pub(super) struct Object<'a> {
@@ -71,20 +75,6 @@ impl Object<'_> {
     /// A list.
     pub(super) fn list<T>(&mut self, key: &str, items: &[T], write: impl FnMut(&mut Vec<u8>, &T)) {
         list(self.key(key), items, write);
-    }
-
-    /// A string, if present.
-    pub(super) fn maybe(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
-    }
-
-    /// A timestamp, if present.
-    pub(super) fn maybe_time(&mut self, key: &str, value: Option<Timestamp>) {
-        if let Some(value) = value {
-            self.plain(key, value);
-        }
     }
 }
 
@@ -179,10 +169,13 @@ macro_rules! values {
 
 values! {
     bool: |value, out| display(out, value),
+    u32: |value, out| display(out, value),
     i64: |value, out| display(out, value),
+    usize: |value, out| display(out, value),
     f64: |value, out| number(out, *value),
     Span: |value, out| number(out, value.seconds()),
     Timestamp: |value, out| display(out, format_args!("\"{value}\"")),
+    Uuid: |value, out| display(out, format_args!("\"{value}\"")),
     EntityId: |value, out| object(out, |object| {
         object.field("kind", &value.kind);
         object.field("id", &value.id);

@@ -1,7 +1,7 @@
 //! The keys of state records: a prefix for the kind of record, then its ids, separated by `/`.
 
-use crate::domain::scoreboard::WindowViolationKey;
 use crate::domain::id::TenantId;
+use crate::domain::scoreboard::WindowViolationKey;
 use crate::domain::tenant::changelog::SourceOffset;
 use std::io::Write;
 
