@@ -14,7 +14,7 @@ use super::files::{Branch, EventFiles, ReadError, file_and_line};
 use crate::dataflow::epoch::{Batch, EpochOutput, RejectedMessage, put_in_order};
 use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::settings::DataflowSettings;
-use crate::dataflow::workers;
+use crate::dataflow::workers::{self, EpochSender};
 use crate::domain::alert::Alert;
 use crate::domain::event::reject::Reason;
 use crate::domain::figures::row::Row;
@@ -23,10 +23,11 @@ use crate::domain::review::ReviewRequest;
 use crate::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Messages per epoch: many, since latency does not matter here.
 const EPOCH_MESSAGES: usize = 16_384;
@@ -120,7 +121,7 @@ pub fn replay_both(
 
 /// Replays `files`; `on_rejected` is called for every rejected message, with its file index and line.
 pub fn replay(
-    mut files: impl Batches,
+    files: impl Batches,
     options: &Options,
     mut on_rejected: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<Outcome, ReplayError> {
@@ -132,35 +133,11 @@ pub fn replay(
     };
     let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));
     let (supply, mut collector, guards) = workers::start(options.workers, settings).map_err(ReplayError::Workers)?;
-    let (in_flight, completed) = bounded::<()>(EPOCHS_IN_FLIGHT);
-    let (until_sender, until_receiver) = bounded(1);
+    let (in_flight, completed) = bounded(EPOCHS_IN_FLIGHT);
     let until = options.timing.until;
-    let reader = std::thread::spawn(move || -> Result<(), ReadError> {
-        let workers = supply.workers();
-        let progress =
-            ShardProgress { sources: vec![SourceProgress::of(Source::Files, false)], ..ShardProgress::default() };
-        let mut epoch = 0;
-        loop {
-            let mut batches = vec![Vec::new(); workers];
-            for part in 0..EPOCH_PARTS {
-                batches[part % workers].extend(files.next()?);
-            }
-            if batches.iter().all(Vec::is_empty) || in_flight.send(()).is_err() {
-                break;
-            }
-            supply.send(EpochHeader { epoch, other_shards: Some(progress.clone()), ..EpochHeader::default() }, batches);
-            epoch += 1;
-        }
-        // Once no epoch is in flight, the time of the last event is known.
-        while !in_flight.is_empty() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let last = latest.load(Ordering::Relaxed);
-        let end = until.or((last > i64::MIN).then_some(Timestamp(last)));
-        let _ = until_sender.send(end);
-        let progress = ShardProgress { close: Some(end.unwrap_or(Timestamp::MIN)), ..progress };
-        supply.send(EpochHeader { epoch, other_shards: Some(progress), ..EpochHeader::default() }, Vec::new());
-        Ok(())
+    let reader = std::thread::spawn(move || {
+        let last_event = || Some(latest.load(Ordering::Relaxed)).filter(|at| *at > i64::MIN).map(Timestamp);
+        supply_epochs(files, &supply, &in_flight, || until.or_else(last_event))
     });
     let mut outcome = Outcome::default();
     while let Some(output) = collector.next_epoch() {
@@ -173,12 +150,42 @@ pub fn replay(
     }
     let read = reader.join().map_err(|_| ReplayError::Workers("the reading thread panicked".into()))?;
     drop(guards);
-    read?;
-    let earliest = earliest.load(Ordering::Relaxed);
-    outcome.since = (earliest < i64::MAX).then_some(Timestamp(earliest));
-    outcome.until = until_receiver.try_recv().ok().flatten();
+    outcome.until = read?;
+    outcome.since = Some(earliest.load(Ordering::Relaxed)).filter(|at| *at < i64::MAX).map(Timestamp);
     put_in_order(&mut outcome.alerts, &mut outcome.reviews, &mut outcome.rows);
     Ok(outcome)
+}
+
+/// Reads `files` into epochs, closes the shards at the time that `end` returns once all events are processed, and
+/// returns that time.
+fn supply_epochs(
+    mut files: impl Batches,
+    supply: &EpochSender,
+    in_flight: &Sender<()>,
+    end: impl Fn() -> Option<Timestamp>,
+) -> Result<Option<Timestamp>, ReadError> {
+    let workers = supply.workers();
+    let progress =
+        ShardProgress { sources: vec![SourceProgress::of(Source::Files, false)], ..ShardProgress::default() };
+    let header = |epoch, progress| EpochHeader { epoch, other_shards: Some(progress), ..EpochHeader::default() };
+    let mut epoch = 0;
+    loop {
+        let mut batches = vec![Vec::new(); workers];
+        for part in 0..EPOCH_PARTS {
+            batches[part % workers].extend(files.next()?);
+        }
+        if batches.iter().all(Vec::is_empty) || in_flight.send(()).is_err() {
+            break;
+        }
+        supply.send(header(epoch, progress.clone()), batches);
+        epoch += 1;
+    }
+    while !in_flight.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let end = end();
+    supply.send(header(epoch, ShardProgress { close: Some(end.unwrap_or(Timestamp::MIN)), ..progress }), Vec::new());
+    Ok(end)
 }
 
 impl Outcome {
