@@ -68,10 +68,9 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
 pub fn write_prefix(schema_id: u32, topic: Topic, out: &mut Vec<u8>) {
     out.push(BY_ID);
     out.extend_from_slice(&schema_id.to_be_bytes());
-    match topic {
-        Topic::Crm => out.push(0),
-        Topic::Telephony => out.extend_from_slice(&[2, 2]),
-        Topic::Email => out.extend_from_slice(&[2, 4]),
+    match topic.info().message_index {
+        0 => out.push(0),
+        index => out.extend_from_slice(&[2, 2 * index]),
     }
 }
 

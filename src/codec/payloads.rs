@@ -3,8 +3,8 @@
 
 /// Passes the table to the macro `$format`, which generates the code of one format.
 ///
-/// - A topic: its domain payload, its protobuf message with the oneof, and the numbers reserved for its payloads. A
-///   payload can contain another type that has rows of its own (`or`).
+/// - A topic: its domain payload, its protobuf message with the oneof, the numbers reserved for its payloads, and its
+///   variant in the oneof of `Applied`. A payload can contain another type that has rows of its own (`or`).
 /// - A row: the field of the oneof, which is also the key in JSON, and its variant.
 /// - A field, in the order in which fields are checked and written: its name, the type of its value (a function of the
 ///   format), a function of `codec::check` that completes it, and the variable that holds it.
@@ -14,7 +14,7 @@
 macro_rules! payloads {
     ($format:ident) => {
         $format! {
-            Crm: Payload::Crm = CrmEvent(crm_event) 10..=39 => {
+            Crm: Payload::Crm = CrmEvent(crm_event) 10..=39, Crm => {
                 CrmPayload or Snapshot {
                     lead_created = LeadCreated(LeadCreated) {
                         lead_id: text required id,
@@ -171,7 +171,7 @@ macro_rules! payloads {
                 }
             }
 
-            Telephony: Payload::Call = TelephonyEvent(telephony_event) 40..=49 => {
+            Telephony: Payload::Call = TelephonyEvent(telephony_event) 40..=49, Telephony => {
                 Call {
                     call_started = CallStarted(CallStarted) {
                         call_id: text required id,
@@ -202,7 +202,7 @@ macro_rules! payloads {
                 }
             }
 
-            Email: Payload::Message = MessageEvent(message_event) 50..=59 => {
+            Email: Payload::Message = MessageEvent(message_event) 50..=59, Message => {
                 Message {
                     message_received = MessageReceived(WrittenMessage) {
                         message_id: text required id,
@@ -238,3 +238,10 @@ macro_rules! payloads {
 }
 
 pub(super) use payloads;
+
+// The names in the table.
+pub(super) use super::proto::{crm_event, message_event, telephony_event};
+pub(super) use crate::domain::event::{
+    Amount, Call, CallEnd, Created, CrmPayload, Direction, Message, Payload, Snapshot, StageChanged, TermsOffered,
+};
+pub(super) use crate::domain::id::{EntityId, EntityKind, UNKNOWN};

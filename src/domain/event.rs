@@ -99,6 +99,22 @@ impl Payload {
         }
     }
 
+    /// The manager who is or becomes responsible, or who acted; `None` for reviews and manager records.
+    pub fn manager(&self) -> Option<&ManagerId> {
+        match self {
+            Self::Crm(payload) => match &**payload {
+                CrmPayload::LeadCreated(created) | CrmPayload::DealCreated(created) => created.manager.as_ref(),
+                CrmPayload::Snapshot(snapshot) => snapshot.manager.as_ref(),
+                CrmPayload::Assigned { manager, .. } => Some(manager),
+                CrmPayload::TermsOffered(terms) => terms.manager.as_ref(),
+                CrmPayload::ActivityCompleted { manager, .. } => manager.as_ref(),
+                _ => None,
+            },
+            Self::Call(call) => call.manager.as_ref(),
+            Self::Message(message) => message.manager.as_ref(),
+        }
+    }
+
     /// The topic that carries this payload.
     pub fn topic(&self) -> Topic {
         match self {

@@ -23,6 +23,8 @@ pub struct TopicInfo {
     pub state_field: u32,
     /// The field of its messages in `EventRecord` (`proto/funnelwatch/v1/event.proto`), the record of event files.
     pub file_field: u32,
+    /// The position of its message in `proto/funnelwatch/v1/event.proto`, which Schema Registry framing contains.
+    pub message_index: u8,
 }
 
 macro_rules! topics {
@@ -59,6 +61,7 @@ topics! {
         purpose: "CRM events",
         state_field: 6,
         file_field: 1,
+        message_index: 0,
     },
     /// Calls.
     Telephony: TopicInfo {
@@ -68,6 +71,7 @@ topics! {
         purpose: "telephony events",
         state_field: 7,
         file_field: 2,
+        message_index: 1,
     },
     /// Messages of all written channels.
     Email: TopicInfo {
@@ -77,6 +81,7 @@ topics! {
         purpose: "written messages",
         state_field: 8,
         file_field: 3,
+        message_index: 2,
     },
 }
 

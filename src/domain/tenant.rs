@@ -274,7 +274,6 @@ impl Tenant {
             }
         });
         match payload {
-            Payload::Crm(_) => {}
             Payload::Call(call) => {
                 self.ended_calls.remove(&call.id);
                 self.active_calls.remove(&call.id);
@@ -290,6 +289,7 @@ impl Tenant {
                     self.contacts_by_message.remove(&message.id);
                 }
             }
+            _ => {}
         }
     }
 

@@ -28,6 +28,11 @@ fn fingerprint(events: impl Iterator<Item = Event>) -> u64 {
     })
 }
 
+fn crm(payload: &Payload) -> &CrmPayload {
+    let Payload::Crm(payload) = payload else { panic!("neither of the CRM nor a call nor a message") };
+    payload
+}
+
 fn describe(payload: &Payload) -> String {
     match payload {
         Payload::Call(call) => {
@@ -37,7 +42,7 @@ fn describe(payload: &Payload) -> String {
         Payload::Message(message) => {
             format!("message {} {:?} {}", message.id, message.direction, message.in_reply_to.is_some())
         }
-        Payload::Crm(payload) => match &**payload {
+        other => match crm(other) {
             CrmPayload::LeadCreated(created) => format!("lead {} {}", created.id, created.contacts.len()),
             CrmPayload::DealCreated(created) => format!("deal {} {:?}", created.id, created.amount.minor),
             CrmPayload::StageChanged(change) => format!("stage {} {}", change.entity, change.to),
@@ -203,9 +208,9 @@ impl Auditor {
     fn record(&mut self, event: &Event) {
         let tenant = event.tenant.to_string();
         match &event.payload {
-            Payload::Crm(payload) => self.crm(&tenant, event.at, payload),
             Payload::Call(call) => self.call(&tenant, event.at, call),
             Payload::Message(message) => self.message(&tenant, event.at, message),
+            other => self.crm(&tenant, event.at, crm(other)),
         }
     }
 

@@ -7,14 +7,10 @@ use super::scan::Scanner;
 use super::value;
 use super::write::{Object, object};
 use crate::codec::check::{self, Envelope};
-use crate::codec::payloads::payloads;
+use crate::codec::payloads::*;
 use crate::codec::reject::{Flaw, Read};
+use crate::domain::event::Event;
 use crate::domain::event::reject::Reason;
-use crate::domain::event::{
-    Amount, Call, CallEnd, Created, CrmPayload, Direction, Event, Message, Payload, Snapshot, StageChanged,
-    TermsOffered,
-};
-use crate::domain::id::{EntityId, EntityKind, UNKNOWN};
 use compact_str::CompactString;
 
 /// Reads an event of any topic.
@@ -47,7 +43,7 @@ trait Write {
 }
 
 macro_rules! json {
-    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr => {$(
+    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr, $stored:ident => {$(
         $domain:ident $(or $other:ident)? {$(
             $case:ident = $variant:ident($message:ident) {
                 $($field:ident: $kind:ident $complete:ident $name:ident,)*

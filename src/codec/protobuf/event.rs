@@ -2,14 +2,10 @@
 
 use super::{parse, read, write};
 use crate::codec::check::{self, Envelope};
-use crate::codec::payloads::payloads;
-use crate::codec::proto::{self, crm_event, message_event, telephony_event};
+use crate::codec::payloads::*;
+use crate::codec::proto;
 use crate::codec::reject::Read;
-use crate::domain::event::{
-    Amount, Call, CallEnd, Created, CrmPayload, Direction, Event, Message, Payload, Snapshot, StageChanged,
-    TermsOffered,
-};
-use crate::domain::id::{EntityId, EntityKind, UNKNOWN};
+use crate::domain::event::Event;
 use crate::domain::source::Topic;
 use compact_str::CompactString;
 use prost::Message as _;
@@ -21,7 +17,7 @@ fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>
 }
 
 macro_rules! protobuf {
-    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr => {$(
+    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr, $stored:ident => {$(
         $domain:ident $(or $other:ident)? {$(
             $case:ident = $variant:ident($message:ident) {
                 $($field:ident: $kind:ident $complete:ident $name:ident,)*

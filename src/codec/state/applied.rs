@@ -3,6 +3,7 @@
 use super::flaw::StateFlaw;
 use super::keys;
 use super::records::{Records, bytes, text};
+use crate::codec::payloads::payloads;
 use crate::codec::{proto, protobuf};
 use crate::domain::event::EventOrder;
 use crate::domain::id::{EventId, TenantId};
@@ -37,14 +38,22 @@ impl Records {
     }
 }
 
+macro_rules! packed {
+    ($($topic:ident: $payload:path = $event:ident($oneof:ident) $numbers:expr, $stored:ident => $rows:tt)*) => {
+        /// The topic and the packed payload of an event.
+        fn packed(event: proto::applied::Event) -> (Topic, Vec<u8>) {
+            match event {
+                $(proto::applied::Event::$stored(packed) => (Topic::$topic, packed),)*
+            }
+        }
+    };
+}
+
+payloads!(packed);
+
 /// Decodes an applied event.
 pub(super) fn read(applied: proto::Applied) -> Result<(TenantId, AppliedEvent), StateFlaw> {
-    use proto::applied::Event;
-    let (topic, packed) = match applied.event.ok_or(StateFlaw::Unknown("an event type"))? {
-        Event::Crm(bytes) => (Topic::Crm, bytes),
-        Event::Telephony(bytes) => (Topic::Telephony, bytes),
-        Event::Message(bytes) => (Topic::Email, bytes),
-    };
+    let (topic, packed) = applied.event.map(packed).ok_or(StateFlaw::Unknown("an event type"))?;
     let source = u8::try_from(applied.source).ok().and_then(Source::from_id).ok_or(StateFlaw::Unknown("a source"))?;
     let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, applied.offset);
     let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));

@@ -6,8 +6,8 @@
 //!
 //! Events without members (manager records and reviews) are kept outside the cases.
 
-use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
-use crate::domain::id::{EntityId, EntityKind, ManagerId};
+use crate::domain::event::{Direction, EventOrder, Payload};
+use crate::domain::id::{EntityId, EntityKind};
 use crate::domain::identity::{self, Country};
 use crate::domain::mem::chunked_arena::ChunkedArena;
 use crate::domain::tenant::event_log::Log;
@@ -85,7 +85,6 @@ pub(super) fn keys(payload: &Payload, country: Country, into: &mut Vec<u64>) {
     into.clear();
     payload.each_entity(|kind, id| into.push(CaseMember::Entity(kind, id).key()));
     match payload {
-        Payload::Crm(_) => {}
         Payload::Call(call) => into.push(CaseMember::Call(call.id.as_str()).key()),
         Payload::Message(message) => {
             into.extend(message.thread.as_ref().map(|thread| CaseMember::Thread(thread.as_str()).key()));
@@ -95,27 +94,11 @@ pub(super) fn keys(payload: &Payload, country: Country, into: &mut Vec<u64>) {
             };
             into.extend(linked.map(|id| CaseMember::Message(id.as_str()).key()));
         }
+        _ => {}
     }
     payload.each_contact(|contact| {
         into.extend(identity::normal_form(contact, country).map(|normalized| CaseMember::Contact(&normalized).key()));
     });
-}
-
-/// Whether an event names a manager.
-pub(super) fn names_manager(payload: &Payload, manager: &ManagerId) -> bool {
-    let named = match payload {
-        Payload::Crm(payload) => match &**payload {
-            CrmPayload::LeadCreated(created) | CrmPayload::DealCreated(created) => created.manager.as_ref(),
-            CrmPayload::Snapshot(snapshot) => snapshot.manager.as_ref(),
-            CrmPayload::Assigned { manager, .. } => Some(manager),
-            CrmPayload::TermsOffered(terms) => terms.manager.as_ref(),
-            CrmPayload::ActivityCompleted { manager, .. } => manager.as_ref(),
-            _ => None,
-        },
-        Payload::Call(call) => call.manager.as_ref(),
-        Payload::Message(message) => message.manager.as_ref(),
-    };
-    named == Some(manager)
 }
 
 impl Cases {

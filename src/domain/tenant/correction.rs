@@ -114,7 +114,7 @@ impl Tenant {
             let codec = self.codec;
             let names_upserted = |(order, packed): (EventOrder, &[u8])| {
                 let payload = codec.unpack_trusted(order, packed);
-                late.upserted.iter().any(|manager| cases::names_manager(&payload, manager))
+                payload.manager().is_some_and(|manager| late.upserted.contains(manager))
             };
             affected.extend(self.cases.matching(|log| log.iter().any(names_upserted)));
         }

@@ -181,18 +181,14 @@ impl HistoryEntry {
     /// Builds the entry of an event.
     pub(super) fn of(at: Timestamp, payload: &Payload) -> Self {
         let mut details = Values::new();
-        let manager = match payload {
-            Payload::Crm(payload) => crm(payload, &mut details),
-            Payload::Call(call) => {
-                call_details(call, &mut details);
-                call.manager.clone()
-            }
-            Payload::Message(message) => {
-                message_details(message, &mut details);
-                message.manager.clone()
-            }
-        };
-        Self { at, kind: payload.kind(), manager, details }
+        if let Payload::Crm(payload) = payload {
+            crm_details(payload, &mut details);
+        } else if let Payload::Call(call) = payload {
+            call_details(call, &mut details);
+        } else if let Payload::Message(message) = payload {
+            message_details(message, &mut details);
+        }
+        Self { at, kind: payload.kind(), manager: payload.manager().cloned(), details }
     }
 }
 
@@ -201,7 +197,7 @@ fn add(details: &mut Values, key: &'static str, text: Option<&str>) {
     details.extend(text.map(|text| (key, Value::Text(text.into()))));
 }
 
-fn crm(payload: &CrmPayload, details: &mut Values) -> Option<ManagerId> {
+fn crm_details(payload: &CrmPayload, details: &mut Values) {
     match payload {
         CrmPayload::LeadCreated(created) | CrmPayload::DealCreated(created) => {
             add(details, "pipeline_id", created.pipeline.as_ref().map(PipelineId::as_str));
@@ -209,7 +205,6 @@ fn crm(payload: &CrmPayload, details: &mut Values) -> Option<ManagerId> {
             add(details, "source_id", created.source.as_ref().map(|source| source.as_str()));
             add(details, "lead_id", created.lead.as_deref());
             details.push(("contacts", (created.contacts.len() as i64).into()));
-            created.manager.clone()
         }
         CrmPayload::Snapshot(snapshot) => {
             add(details, "pipeline_id", snapshot.pipeline.as_ref().map(PipelineId::as_str));
@@ -217,7 +212,6 @@ fn crm(payload: &CrmPayload, details: &mut Values) -> Option<ManagerId> {
             add(details, "source_id", snapshot.source.as_ref().map(|source| source.as_str()));
             add(details, "lead_id", snapshot.lead.as_deref());
             add(details, "outcome", snapshot.outcome.map(Outcome::name));
-            snapshot.manager.clone()
         }
         CrmPayload::StageChanged(change) => {
             add(details, "pipeline_id", change.pipeline.as_ref().map(PipelineId::as_str));
@@ -226,33 +220,26 @@ fn crm(payload: &CrmPayload, details: &mut Values) -> Option<ManagerId> {
             if !change.filled_fields.is_empty() {
                 add(details, "filled_fields", Some(&change.filled_fields.join(",")));
             }
-            None
         }
-        CrmPayload::Assigned { manager, .. } => Some(manager.clone()),
         CrmPayload::Closed { outcome, reason, .. } => {
             add(details, "outcome", Some(outcome.name()));
             details.push(("reason_given", i64::from(reason.is_some()).into()));
-            None
         }
         CrmPayload::Reopened { stage, .. } => {
             add(details, "stage_id", stage.as_ref().map(StageId::as_str));
-            None
         }
         CrmPayload::TermsOffered(terms) => {
             details.extend(terms.discount_percent.map(|percent| ("discount_percent", percent.into())));
             details.extend(terms.installment_months.map(|months| ("installment_months", months.into())));
             details.extend(terms.prepayment_percent.map(|percent| ("prepayment_percent", percent.into())));
             add(details, "approved_by", terms.approved_by.as_ref().map(ManagerId::as_str));
-            terms.manager.clone()
         }
-        CrmPayload::ActivityCompleted { manager, kind, .. } => {
-            add(details, "activity", Some(kind.name()));
-            manager.clone()
-        }
-        CrmPayload::InteractionReviewed { manager, .. } | CrmPayload::ManagerUpserted { manager, .. } => {
-            Some(manager.clone())
-        }
-        CrmPayload::Deleted { .. } | CrmPayload::ContactLinked { .. } => None,
+        CrmPayload::ActivityCompleted { kind, .. } => add(details, "activity", Some(kind.name())),
+        CrmPayload::Assigned { .. }
+        | CrmPayload::Deleted { .. }
+        | CrmPayload::ContactLinked { .. }
+        | CrmPayload::InteractionReviewed { .. }
+        | CrmPayload::ManagerUpserted { .. } => {}
     }
 }
 
