@@ -7,10 +7,10 @@ use crate::domain::figures::table::{Field, FigureValue};
 /// Writes a metric row as one JSON object.
 pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
     object(out, |object| {
-        object.text("tenant_id", row.tenant.as_str());
-        object.text("subject", &row.subject.to_string());
-        object.text("window", &row.figures.window());
-        object.plain("at", row.at);
+        object.field("tenant_id", &row.tenant);
+        object.field("subject", &row.subject.to_string());
+        object.field("window", &row.figures.window());
+        object.field("at", &row.at);
         fields(object, &row.figures.fields());
     });
 }
@@ -21,9 +21,9 @@ fn fields(object: &mut Object<'_>, fields: &[Field<'_>]) {
 
 fn value(object: &mut Object<'_>, key: &str, found: &FigureValue<'_>) {
     match found {
-        FigureValue::Count(n) => object.bare(key, n),
-        FigureValue::Number(number) => object.number(key, *number),
-        FigureValue::Optional(number) => object.nullable(key, *number),
+        FigureValue::Count(n) => object.field(key, n),
+        FigureValue::Number(number) => object.field(key, number),
+        FigureValue::Optional(number) => object.field(key, &number.unwrap_or(f64::NAN)),
         FigureValue::Share(share) => object.object(key, |object| fields(object, &share.fields())),
         FigureValue::Lags(lags) => object.object(key, |object| fields(object, &lags.fields())),
         FigureValue::Group(group) => object.object(key, |object| fields(object, group)),

@@ -35,36 +35,16 @@ impl Object<'_> {
         self.out
     }
 
-    /// A value, if present.
+    /// A value; nothing if it is absent.
     pub(super) fn field(&mut self, key: &str, value: &(impl Value + ?Sized)) {
         if !value.is_absent() {
             value.write(self.key(key));
         }
     }
 
-    /// A string.
-    pub(super) fn text(&mut self, key: &str, value: &str) {
-        string(self.key(key), value);
-    }
-
     /// A string that needs no escapes, formatted with `Display`: a timestamp, a generated id.
     pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         display(self.key(key), format_args!("\"{value}\""));
-    }
-
-    /// An integer or a boolean.
-    pub(super) fn bare(&mut self, key: &str, value: impl Display) {
-        display(self.key(key), value);
-    }
-
-    /// A number.
-    pub(super) fn number(&mut self, key: &str, value: f64) {
-        number(self.key(key), value);
-    }
-
-    /// A number or `null`.
-    pub(super) fn nullable(&mut self, key: &str, value: Option<f64>) {
-        number(self.key(key), value.unwrap_or(f64::NAN));
     }
 
     /// An object.
