@@ -1,19 +1,22 @@
 //! Reads and writes events. The fields of a payload and the types of their values are rows of the table of payloads.
 
-use super::{parse, read, write};
+use super::{read, write};
 use crate::codec::check::{self, Envelope};
+use crate::codec::framing::varint;
 use crate::codec::payloads::*;
 use crate::codec::proto;
-use crate::codec::reject::Read;
+use crate::codec::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
+use crate::domain::event::reject::Reason;
 use crate::domain::source::Topic;
 use compact_str::CompactString;
 use prost::Message as _;
+use std::ops::RangeInclusive;
 use write::Write;
 
-fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
-    let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
-    Ok(Envelope { id: read::text(id)?, tenant: read::text(tenant)?, at })
+/// Decodes a bare message of `topic`.
+pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
+    Ok(event(topic, bytes)?)
 }
 
 macro_rules! protobuf {
@@ -25,8 +28,7 @@ macro_rules! protobuf {
             $(fixed { $ignored:ident: $fixed:ident = $value:expr })? => [$($shape:tt)*]
         )*}
     )*})*) => {
-        /// Reads an event of `topic`.
-        pub(super) fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
+        fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
             match topic {
                 $(Topic::$topic => {
                     let event: proto::$event = parse(bytes, $numbers)?;
@@ -107,3 +109,46 @@ macro_rules! protobuf {
 }
 
 payloads!(protobuf);
+
+/// Decodes a message that contains at most one field with a number in `payloads`.
+fn parse<M: prost::Message + Default>(bytes: &[u8], payloads: RangeInclusive<u64>) -> Read<M> {
+    // The error text of prost may contain message content, so it is dropped.
+    let message = M::decode(bytes).map_err(|_| Flaw::malformed("not a valid protobuf message of this topic"))?;
+    match fields(bytes).filter(|number| payloads.contains(number)).count() {
+        0 | 1 => Ok(message),
+        _ => Err(Flaw::new(Reason::SeveralPayloads, "more than one payload")),
+    }
+}
+
+/// The numbers of the top-level fields of a message that is known to be valid.
+fn fields(mut bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let mut groups = 0_u32;
+    std::iter::from_fn(move || {
+        loop {
+            let key = varint(&mut bytes)?;
+            let length = match key & 7 {
+                0 => varint(&mut bytes).map(|_| 0)?,
+                1 => 8,
+                2 => usize::try_from(varint(&mut bytes)?).ok()?,
+                5 => 4,
+                3 => {
+                    groups += 1;
+                    continue;
+                }
+                _ => {
+                    groups = groups.checked_sub(1)?;
+                    continue;
+                }
+            };
+            bytes = bytes.get(length..)?;
+            if groups == 0 {
+                return Some(key >> 3);
+            }
+        }
+    })
+}
+
+fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
+    let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
+    Ok(Envelope { id: read::text(id)?, tenant: read::text(tenant)?, at })
+}

@@ -5,6 +5,7 @@ use crate::codec::arbitrary;
 use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
+use crate::domain::event::reject::Reason;
 use crate::domain::event::{Channel, Direction, Outcome, Payload};
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::statistics::Ratio;
@@ -12,9 +13,11 @@ use crate::domain::figures::table::{NowFigures, WindowFigures};
 use crate::domain::id::EntityKind;
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::rule::Rule;
+use crate::domain::source::Topic;
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
+use prost::Message;
 use proto::{crm_event, telephony_event, well_known};
 
 fn at(seconds: i64, nanos: i32) -> Option<well_known::Timestamp> {
