@@ -57,7 +57,7 @@ const ADDRESS: Form = Form {
 /// Sections and keys in addition to those of the norms.
 pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "Kafka connection and identity").default("{}"),
-    KeySpec::new("topics", ValueKind::Table(&[TOPICS]), "topics read and written").default("{}"),
+    KeySpec::new("topics", ValueKind::Table(&TOPICS), "topics read and written").default("{}"),
     KeySpec::new("time", ValueKind::Table(&[TIME]), "event time settings").default("{}"),
     KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "workers and epochs").default("{}"),
     KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")

@@ -7,6 +7,7 @@ use super::schema::value::Table;
 use crate::codec::Encoding;
 use crate::domain::source::{PerTopic, Topic};
 use std::collections::BTreeMap;
+use std::slice;
 
 /// Topics read and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,23 +112,40 @@ const fn topic(name: &'static str, default: &'static str, help: &'static str) ->
     KeySpec::new(name, ValueKind::Form(TOPIC), help).default(default)
 }
 
-/// The keys of a source topic, from its row in the table of [`Topic`].
-macro_rules! source_topic {
-    ($topic:ident) => {
-        KeySpec::new(
-            Topic::$topic.info().key,
-            ValueKind::Table(const { &[&[topic("name", Topic::$topic.info().name, "the topic"), ENCODING]] }),
-            Topic::$topic.info().purpose,
-        )
-        .default("{}")
-    };
-}
+/// The keys of each source topic, from its row in the table of [`Topic`].
+static SOURCE_KEYS: [[KeySpec; 2]; Topic::COUNT] = {
+    let mut keys = [[ENCODING; 2]; Topic::COUNT];
+    let mut index = 0;
+    while index < keys.len() {
+        keys[index][0] = topic("name", Topic::ALL[index].info().name, "the topic");
+        index += 1;
+    }
+    keys
+};
+static SOURCE_TABLES: [&[KeySpec]; Topic::COUNT] = {
+    let mut tables: [&[KeySpec]; Topic::COUNT] = [&[]; Topic::COUNT];
+    let mut index = 0;
+    while index < tables.len() {
+        tables[index] = &SOURCE_KEYS[index];
+        index += 1;
+    }
+    tables
+};
+static SOURCES: [KeySpec; Topic::COUNT] = {
+    let mut sources = [ENCODING; Topic::COUNT];
+    let mut index = 0;
+    while index < sources.len() {
+        let (info, tables) = (Topic::ALL[index].info(), slice::from_ref(&SOURCE_TABLES[index]));
+        sources[index] = KeySpec::new(info.key, ValueKind::Table(tables), info.purpose).default("{}");
+        index += 1;
+    }
+    sources
+};
 
 /// The keys of the section.
-pub(super) const TOPICS: &[KeySpec] = &[
-    source_topic!(Crm),
-    source_topic!(Telephony),
-    source_topic!(Email),
+pub(super) static TOPICS: [&[KeySpec]; 2] = [&SOURCES, OTHERS];
+
+const OTHERS: &[KeySpec] = &[
     topic("alerts", "funnelwatch.alerts", "alert statuses"),
     topic("metrics", "funnelwatch.metrics", "latest metric rows, compacted"),
     topic("reviews", "funnelwatch.reviews", "review requests"),
@@ -142,14 +160,14 @@ pub(super) const TOPICS: &[KeySpec] = &[
     .default("json"),
 ];
 
-/// `TOPICS` has an entry for each [`TopicRole`], and `output`.
-const _: () = assert!(TOPICS.len() == TopicRole::ALL.len() + 1);
+/// There is an entry for each [`TopicRole`], and `output`.
+const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + 1);
 
 impl Topics {
     /// Reads the section. Names must be distinct.
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
         let mut used = BTreeMap::new();
-        for key in TOPICS {
+        for key in TOPICS.into_iter().flatten() {
             let (holder, name) = table.table(key.name).map_or((table, key.name), |source| (source, "name"));
             if let (ValueKind::Form(_) | ValueKind::Table(_), Some(topic)) = (key.kind, holder.text(name))
                 && let Some(other) = used.insert(topic.to_owned(), key.name)
