@@ -359,7 +359,7 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
         }
     }
     let (mut committed, mut rng) = (Committed::default(), Rng(seed));
-    let mut next = [0; 3];
+    let mut next = [0; Topic::COUNT];
     let (mut restarts, mut closed) = (0, false);
     while !closed {
         let settings = stream.settings(0, options);

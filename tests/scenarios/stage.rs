@@ -8,7 +8,7 @@ use funnelwatch::codec::state::PACKING;
 use funnelwatch::config;
 use funnelwatch::domain::alert::{Alert, Resolution, Value as Number, Values, alert_id};
 use funnelwatch::domain::effect::Effect;
-use funnelwatch::domain::event::{Contact, CrmPayload, Event, Payload};
+use funnelwatch::domain::event::{Contact, Event, Payload};
 use funnelwatch::domain::figures::row::Row;
 use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::identity;
@@ -354,14 +354,7 @@ fn flatten(key: &str, value: &Value, output: &mut Vec<String>) {
 }
 
 fn contacts(payload: &Payload) -> Vec<Contact> {
-    match payload {
-        Payload::Crm(payload) => match &**payload {
-            CrmPayload::LeadCreated(created) | CrmPayload::DealCreated(created) => created.contacts.clone(),
-            CrmPayload::Snapshot(snapshot) => snapshot.contacts.clone(),
-            CrmPayload::ContactLinked { contact, .. } => contact.iter().cloned().collect(),
-            _ => Vec::new(),
-        },
-        Payload::Call(call) => vec![Contact::Phone(call.phone.clone())],
-        Payload::Message(message) => message.contact.iter().cloned().collect(),
-    }
+    let mut contacts = Vec::new();
+    payload.each_contact(|contact| contacts.push(contact.clone()));
+    contacts
 }

@@ -151,7 +151,7 @@ mod tests {
             }
         }
         // A prefix with suffix `xy` equals the next longer prefix with suffix `y`.
-        assert_eq!(fingerprints.len(), 3 * (4 * 70 + 1));
+        assert_eq!(fingerprints.len(), Topic::COUNT * (4 * 70 + 1));
         assert_eq!(size_of::<(Fingerprint, Timestamp)>(), 24);
     }
 
