@@ -18,7 +18,7 @@ fn lags(count: usize) -> Vec<Span> {
 }
 
 fn filled(lags: &[Span]) -> Histogram {
-    let mut histogram = Histogram::new();
+    let mut histogram = Histogram::default();
     lags.iter().for_each(|lag| histogram.add(*lag, 1));
     histogram
 }

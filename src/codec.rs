@@ -13,7 +13,7 @@ mod names;
 mod payloads;
 pub mod proto;
 pub mod protobuf;
-pub mod reject;
+mod reject;
 pub mod state;
 
 pub use reject::Reject;

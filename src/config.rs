@@ -30,7 +30,7 @@ pub use describe::describe;
 pub use load::{CONFIG, Config};
 pub use norms::{Document, load_norms, parse_norms, restore_norms};
 pub use properties::{Properties, REJECTED};
-pub use reload::{Look, Renewed, Watched};
+pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::problem::{Problem, Problems};
 pub use sections::{Api, Engine, Kafka, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};

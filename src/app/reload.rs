@@ -2,7 +2,7 @@
 //! norms are logged and counted once per version of the file, and leave the norms in force unchanged.
 
 use super::configuration::{log_notes, warn_missing_holidays};
-use crate::config::{Look, Watched};
+use crate::config::{ReloadOutcome, Watched};
 use crate::edge::clock;
 use crate::edge::kafka::{NormsHandle, Stop};
 use crate::telemetry::processor_metrics::ProcessorMetrics;
@@ -61,23 +61,23 @@ impl Reload {
 
     /// Checks the files; whether a request was handled.
     fn check(&mut self, requested: bool) -> bool {
-        match self.watched.look(requested) {
-            Look::Unsettled => return false,
-            Look::Same if requested => tracing::info!("norms unchanged; nothing to reload"),
-            Look::Same => {}
-            Look::Applied(renewed) => {
+        match self.watched.check(requested) {
+            ReloadOutcome::Unsettled => return false,
+            ReloadOutcome::Same if requested => tracing::info!("norms unchanged; nothing to reload"),
+            ReloadOutcome::Same => {}
+            ReloadOutcome::Applied(reloaded) => {
                 let now = clock::now();
-                log_notes(&renewed.notes);
-                warn_missing_holidays(&renewed.norms, now);
-                self.norms_handle.set(renewed.norms);
+                log_notes(&reloaded.notes);
+                warn_missing_holidays(&reloaded.norms, now);
+                self.norms_handle.set(reloaded.norms);
                 self.metrics.reloaded(true);
                 self.metrics.norms_in_force(now);
                 tracing::info!("norms reloaded");
-                if !renewed.waiting.is_empty() {
-                    tracing::warn!("changes that take effect only after a restart: {}", renewed.waiting.join(", "));
+                if !reloaded.waiting.is_empty() {
+                    tracing::warn!("changes that take effect only after a restart: {}", reloaded.waiting.join(", "));
                 }
             }
-            Look::Refused(problems) => {
+            ReloadOutcome::Refused(problems) => {
                 self.metrics.reloaded(false);
                 for problem in &problems.0 {
                     tracing::error!("{problem}");

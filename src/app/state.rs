@@ -4,7 +4,7 @@ use super::configuration::load;
 use crate::cli::{StateCommand, StateList, StateReset, StateShow, StateVerify};
 use crate::config::{self, Config};
 use crate::dataflow::state::inspect::Holding;
-use crate::dataflow::state::reset::Gone;
+use crate::dataflow::state::reset::RemovedRecords;
 use crate::dataflow::state::{RestoreContext, StateLoader};
 use crate::domain::event::Payload;
 use crate::domain::id::{EntityId, EntityKind, TenantId};
@@ -295,12 +295,12 @@ fn reset(args: &StateReset) -> anyhow::Result<()> {
 }
 
 /// What is deleted, and the consequences.
-fn reset_report(target: &str, is_tenant: bool, removed: Gone, done: bool) -> String {
+fn reset_report(target: &str, is_tenant: bool, removed: RemovedRecords, done: bool) -> String {
     let target = clean(target);
     if removed.records() == 0 {
         return format!("{target}: no state, nothing to reset\n");
     }
-    let Gone { events, tenants, violations, open, norms, damaged, shards } = removed;
+    let RemovedRecords { events, tenants, violations, open, norms, damaged, shards } = removed;
     let (verb, modal) = if done { ("deleted", "will") } else { ("would be deleted", "would") };
     let mut text = format!("{target}: {} {verb}\n", counted(removed.records(), "record"));
     let mut table = Table::new(">n <what");
@@ -335,14 +335,21 @@ mod tests {
 
     #[test]
     fn reset_report_lists_counts_and_consequences() {
-        let removed = Gone { events: 1200, tenants: 1, violations: 3, open: 2, damaged: 1, ..Gone::default() };
+        let removed = RemovedRecords {
+            events: 1200,
+            tenants: 1,
+            violations: 3,
+            open: 2,
+            damaged: 1,
+            ..RemovedRecords::default()
+        };
         let text = reset_report("tenant acme", true, removed, false);
         assert!(text.starts_with("tenant acme: 1205 records would be deleted\n  1200  applied events\n"), "{text}");
         assert!(text.contains("     3  violations of window rules, 2 of them open\n"), "{text}");
         assert!(text.contains("no further status") && text.contains("continues at the current offsets"), "{text}");
         assert!(!text.contains("norms"), "{text}");
-        let text = reset_report("shard 3", false, Gone { shards: 1, ..Gone::default() }, true);
+        let text = reset_report("shard 3", false, RemovedRecords { shards: 1, ..RemovedRecords::default() }, true);
         assert!(text.starts_with("shard 3: 1 record deleted\n") && text.contains("committed offsets"), "{text}");
-        assert!(reset_report("shard 3", false, Gone::default(), true).contains("nothing to reset"));
+        assert!(reset_report("shard 3", false, RemovedRecords::default(), true).contains("nothing to reset"));
     }
 }

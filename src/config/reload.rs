@@ -31,20 +31,20 @@ pub struct Watched {
 
 /// The result of a check for changes.
 #[derive(Debug)]
-pub enum Look {
+pub enum ReloadOutcome {
     /// Nothing to evaluate.
     Same,
     /// The files are still changing.
     Unsettled,
     /// Changed norms, which count as in force from now on.
-    Applied(Renewed),
+    Applied(Reloaded),
     /// The change cannot be applied; the previous norms stay in force.
     Refused(Problems),
 }
 
 /// A reloaded configuration.
 #[derive(Debug)]
-pub struct Renewed {
+pub struct Reloaded {
     /// The norms.
     pub norms: Arc<Norms>,
     /// Valid but suspicious settings.
@@ -64,33 +64,33 @@ impl Watched {
 
     /// Checks whether the files have changed. With `requested` a change is evaluated at once, without a second check,
     /// and rejected contents are evaluated again.
-    pub fn look(&mut self, requested: bool) -> Look {
+    pub fn check(&mut self, requested: bool) -> ReloadOutcome {
         let (evaluated, in_force) = &self.evaluated;
         let now = evaluated.now();
         if now == *evaluated && (*in_force || !requested) {
             self.pending = None;
-            return Look::Same;
+            return ReloadOutcome::Same;
         }
         if !requested && self.pending.as_ref() != Some(&now) {
             self.pending = Some(now);
-            return Look::Unsettled;
+            return ReloadOutcome::Unsettled;
         }
         let recorder = Recorder::default();
         let read = Config::load_with(&self.path, &recorder);
         let contents = recorder.0.into_inner();
         if contents.now() != contents {
-            return Look::Unsettled;
+            return ReloadOutcome::Unsettled;
         }
         self.pending = None;
         let result = read.and_then(|config| self.apply(config));
         self.evaluated = (contents, result.is_ok());
         match result {
-            Ok(renewed) => Look::Applied(renewed),
-            Err(problems) => Look::Refused(problems),
+            Ok(reloaded) => ReloadOutcome::Applied(reloaded),
+            Err(problems) => ReloadOutcome::Refused(problems),
         }
     }
 
-    fn apply(&mut self, config: Config) -> Result<Renewed, Problems> {
+    fn apply(&mut self, config: Config) -> Result<Reloaded, Problems> {
         let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, notes, files: _ } =
             config;
         let (running, old) = (&self.running, &self.running.norms);
@@ -117,9 +117,9 @@ impl Watched {
             ("prometheus", running.prometheus != prometheus),
             ("language", running.language != language),
         ]);
-        let renewed = Renewed { norms: Arc::new(norms.clone()), notes, waiting };
+        let reloaded = Reloaded { norms: Arc::new(norms.clone()), notes, waiting };
         self.running.norms = norms;
-        Ok(renewed)
+        Ok(reloaded)
     }
 }
 
@@ -196,16 +196,18 @@ mod tests {
         }
 
         /// The kind of result and its details, without the folder.
-        fn summary(&self, look: Look) -> (&'static str, Vec<String>) {
-            let (kind, details) = match look {
-                Look::Same => ("same", Vec::new()),
-                Look::Unsettled => ("unsettled", Vec::new()),
-                Look::Applied(Renewed { norms, notes, waiting }) => {
+        fn summary(&self, outcome: ReloadOutcome) -> (&'static str, Vec<String>) {
+            let (kind, details) = match outcome {
+                ReloadOutcome::Same => ("same", Vec::new()),
+                ReloadOutcome::Unsettled => ("unsettled", Vec::new()),
+                ReloadOutcome::Applied(Reloaded { norms, notes, waiting }) => {
                     assert_eq!(notes, []);
                     let within = norms.base.rules[&Rule::Neglected].within.expect("given").span.to_string();
                     ("applied", std::iter::once(within).chain(waiting.into_iter().map(String::from)).collect())
                 }
-                Look::Refused(Problems(problems)) => ("refused", problems.iter().map(ToString::to_string).collect()),
+                ReloadOutcome::Refused(Problems(problems)) => {
+                    ("refused", problems.iter().map(ToString::to_string).collect())
+                }
             };
             let folder = format!("{}/", self.0.display());
             (kind, details.into_iter().map(|text| text.replace(&folder, "")).collect())
@@ -213,8 +215,8 @@ mod tests {
 
         /// Two checks, of which the first detects the change.
         fn settled(&self, watched: &mut Watched) -> (&'static str, Vec<String>) {
-            assert_eq!(self.summary(watched.look(false)).0, "unsettled");
-            self.summary(watched.look(false))
+            assert_eq!(self.summary(watched.check(false)).0, "unsettled");
+            self.summary(watched.check(false))
         }
     }
 
@@ -236,36 +238,36 @@ mod tests {
     fn a_change_is_applied_when_two_checks_see_it() {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
         folder.write("norms.yaml", &within("4h"));
         assert_eq!(folder.settled(&mut watched), applied("4h"));
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
         // A partially written file that is a valid document.
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.check(false)).0, "unsettled");
         folder.write("norms.yaml", &format!("{}calendar: c\n", within("1h")));
-        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.check(false)).0, "unsettled");
         folder.write("norms.yaml", &within("2h"));
         assert_eq!(folder.settled(&mut watched), applied("2h"));
         // Changed and reverted before the change was evaluated.
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.check(false)).0, "unsettled");
         folder.write("norms.yaml", &within("2h"));
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
     }
 
     #[test]
     fn a_requested_reload_is_evaluated_at_once() {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
-        assert_eq!(folder.summary(watched.look(true)).0, "same");
+        assert_eq!(folder.summary(watched.check(true)).0, "same");
         folder.write("norms.yaml", &within("4h"));
-        assert_eq!(folder.summary(watched.look(true)), applied("4h"));
-        assert_eq!(folder.summary(watched.look(true)).0, "same");
+        assert_eq!(folder.summary(watched.check(true)), applied("4h"));
+        assert_eq!(folder.summary(watched.check(true)).0, "same");
         folder.write("norms.yaml", "norms: soon");
-        assert_eq!(folder.summary(watched.look(true)).0, "refused");
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
-        assert_eq!(folder.summary(watched.look(true)).0, "refused");
+        assert_eq!(folder.summary(watched.check(true)).0, "refused");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(true)).0, "refused");
     }
 
     #[test]
@@ -278,7 +280,7 @@ mod tests {
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("norms.yaml:2: norms.neglected.within: "), "{problems:?}");
         assert!(problems[1].starts_with("norms.yaml:3: langauge: "), "{problems:?}");
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
         fs::remove_file(folder.path("norms.yaml")).expect("removed");
         let result = folder.settled(&mut watched);
         let missing = "main.yaml:1: norms_file: cannot read norms.yaml: entity not found".to_owned();
@@ -301,7 +303,7 @@ mod tests {
         folder.write("more.yaml", "calendars: {}\n");
         assert_eq!(folder.settled(&mut watched), applied("4h"));
         folder.write("more.yaml", "calendars:\n");
-        assert_eq!(folder.summary(watched.look(false)).0, "unsettled");
+        assert_eq!(folder.summary(watched.check(false)).0, "unsettled");
     }
 
     #[test]
@@ -363,7 +365,7 @@ mod tests {
         fs::remove_file(folder.path("norms.yaml")).expect("removed");
         symlink("..data/norms.yaml", folder.path("norms.yaml")).expect("a link");
         let mut watched = folder.watch();
-        assert_eq!(folder.summary(watched.look(false)).0, "same");
+        assert_eq!(folder.summary(watched.check(false)).0, "same");
         symlink("v2", folder.path("..data_tmp")).expect("a link");
         fs::rename(folder.path("..data_tmp"), folder.path("..data")).expect("swapped");
         assert_eq!(folder.settled(&mut watched), applied("4h"));

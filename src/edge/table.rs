@@ -1,4 +1,5 @@
-//! Text tables with columns as wide as their contents, and escaping of terminal control characters.
+//! Text tables with columns as wide as their contents, and escaping of terminal control characters. Crates for tables
+//! draw borders and wrap lines, which would have to be turned off; that takes as much code.
 
 use std::fmt;
 

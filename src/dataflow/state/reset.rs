@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 
 /// The number of records removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gone {
+pub struct RemovedRecords {
     /// Applied events.
     pub events: usize,
     /// Tenant records.
@@ -25,7 +25,7 @@ pub struct Gone {
     pub shards: usize,
 }
 
-impl Gone {
+impl RemovedRecords {
     /// The total.
     pub fn records(&self) -> usize {
         self.events + self.tenants + self.violations + self.norms + self.damaged + self.shards
@@ -35,12 +35,12 @@ impl Gone {
 impl StateLoader {
     /// The records that reset a tenant: tombstones for its records and an updated shard record. Fails if the shard's
     /// digest does not match, because the digest without the tenant is unknown then.
-    pub fn reset_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(Records, Gone), RebuildError> {
+    pub fn reset_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(Records, RemovedRecords), RebuildError> {
         if let Some(fault) = self.digest_mismatch() {
             return Err(fault);
         }
         let Some(shard) = &self.shard else { return Err(RebuildError::Missing("shard checkpoint".into())) };
-        let (mut records, mut removed) = (Records::default(), Gone::default());
+        let (mut records, mut removed) = (Records::default(), RemovedRecords::default());
         if let Some(tenant_records) = self.tenants.get(tenant) {
             remove_tenant(tenant, tenant_records, &mut records, &mut removed);
         }
@@ -57,8 +57,8 @@ impl StateLoader {
     }
 
     /// The records that reset the shard: tombstones for all its records, damaged or not.
-    pub fn reset_shard(&self) -> (Records, Gone) {
-        let (mut records, mut removed) = (Records::default(), Gone::default());
+    pub fn reset_shard(&self) -> (Records, RemovedRecords) {
+        let (mut records, mut removed) = (Records::default(), RemovedRecords::default());
         let mut tenants: Vec<_> = self.tenants.iter().collect();
         tenants.sort_unstable_by_key(|(tenant, _)| *tenant);
         for (tenant, tenant_records) in tenants {
@@ -83,7 +83,12 @@ impl StateLoader {
 }
 
 /// Adds the tombstones of a tenant's records.
-fn remove_tenant(tenant: &TenantId, tenant_records: &TenantRecords, records: &mut Records, removed: &mut Gone) {
+fn remove_tenant(
+    tenant: &TenantId,
+    tenant_records: &TenantRecords,
+    records: &mut Records,
+    removed: &mut RemovedRecords,
+) {
     for event in tenant_records.events.keys() {
         records.remove_applied(tenant, *event);
     }

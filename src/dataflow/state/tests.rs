@@ -212,7 +212,8 @@ fn resetting_a_tenant_keeps_the_others() {
     let mut partition = valid();
     partition.damage(b"e/b%2Fc/0/2");
     let (records, removed) = partition.load().reset_tenant(&"b/c".into(), Timestamp(77)).expect("the digest matches");
-    let expected = reset::Gone { events: 2, tenants: 1, violations: 1, open: 1, damaged: 1, ..Default::default() };
+    let expected =
+        reset::RemovedRecords { events: 2, tenants: 1, violations: 1, open: 1, damaged: 1, ..Default::default() };
     assert_eq!((removed, removed.records()), (expected, 5));
     assert_eq!(records.iter().last().map(|(key, value)| (key, value.is_some())), Some((state::SHARD, true)));
     partition.append(&records);

@@ -44,11 +44,6 @@ fn representative(bin: u16) -> i64 {
 }
 
 impl Histogram {
-    /// An empty histogram; it does not allocate.
-    pub const fn new() -> Self {
-        Self { bins: Vec::new(), count: 0, sum: 0 }
-    }
-
     /// Adds a lag `times` times; a negative number removes it. A negative lag counts as 0.
     ///
     /// A bin holds at most 2³¹ − 1 lags; beyond that its weight in quantiles no longer grows.
@@ -177,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn histogram(lags: &[i64]) -> Histogram {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         for lag in lags {
             histogram.add(Span(*lag), 1);
         }
@@ -220,15 +215,15 @@ mod tests {
 
     #[test]
     fn an_empty_histogram_has_no_figures_and_no_memory() {
-        let mut empty = Histogram::new();
+        let mut empty = Histogram::default();
         assert_eq!((empty.count(), empty.sum, empty.mean(), empty.quantile(0.5)), (0, 0, None, None));
-        assert_eq!(empty, Histogram::new());
+        assert_eq!(empty, Histogram::default());
         empty.add(Span(5), 0);
         assert_eq!(empty.bins.capacity(), 0);
         empty.add(Span(5), 1);
         empty.add(Span(5), -1);
         assert_eq!(empty.bins.capacity(), 0);
-        assert_eq!(empty, Histogram::new());
+        assert_eq!(empty, Histogram::default());
     }
 
     #[test]
@@ -248,7 +243,7 @@ mod tests {
 
     #[test]
     fn extreme_lags_and_counts_saturate() {
-        let mut extreme = Histogram::new();
+        let mut extreme = Histogram::default();
         extreme.add(Span(-5), 1);
         extreme.add(Span(i64::MAX), 1000);
         assert_eq!((extreme.count(), extreme.sum), (1001, i128::from(i64::MAX) * 1000));
@@ -261,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_retraction_may_arrive_first() {
-        let mut early = Histogram::new();
+        let mut early = Histogram::default();
         early.add(Span(1000), -1);
         assert_eq!((early.count(), early.quantile(0.5), early.mean()), (-1, None, None));
         early.merge(&histogram(&[1000, 2000]));
@@ -296,11 +291,11 @@ mod tests {
             both.subtract(&first);
             prop_assert_eq!(&both, &second);
             both.subtract(&second);
-            prop_assert_eq!(&both, &Histogram::new());
+            prop_assert_eq!(&both, &Histogram::default());
             prop_assert_eq!(both.bins.capacity(), 0);
             both.subtract(&first);
             both.merge(&first);
-            prop_assert_eq!(&both, &Histogram::new());
+            prop_assert_eq!(&both, &Histogram::default());
         }
 
         #[test]
@@ -308,7 +303,7 @@ mod tests {
             kept in prop::collection::vec((any_lag(), 1_i64..5), 0..60),
             removed in prop::collection::vec((any_lag(), 1_i64..5), 0..60),
         ) {
-            let mut expected = Histogram::new();
+            let mut expected = Histogram::default();
             kept.iter().for_each(|(lag, times)| expected.add(Span(*lag), *times));
             let mut histogram = expected.clone();
             removed.iter().for_each(|(lag, times)| histogram.add(Span(*lag), *times));
