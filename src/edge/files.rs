@@ -41,7 +41,7 @@ impl ReadError {
 const BRANCH_CAPACITY: usize = 64;
 
 /// The offset of a message: the file's index in the upper bits, then the line or record, from 1.
-pub fn offset_of(file: usize, line: u64) -> i64 {
+fn offset_of(file: usize, line: u64) -> i64 {
     ((file as i64) << 40) | line as i64
 }
 

@@ -91,6 +91,8 @@ macro_rules! protobuf {
         })*)*)*
 
         $($(impl Write<$oneof::Payload> for $domain {
+            // Not every message has fields that the domain does not keep.
+            #[allow(clippy::needless_update)]
             fn write(&self) -> $oneof::Payload {
                 match self {
                     $($($shape)* => {
