@@ -1,7 +1,7 @@
 //! `demo`: an in-process Kafka, simulated sales departments on a simulated clock, the processor, the HTTP endpoints and
 //! a live table. Requires no installed services.
 
-use super::live::{RunObserver, settings, stop_on_signals};
+use super::live::{RunViews, settings, stop_on_signals};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::dataflow::live::lock;
@@ -64,8 +64,8 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let clock = SimulatedClock { start: plan.start, began: Instant::now(), speed: args.speed };
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
     let live_state = Arc::clone(&settings.live_state);
-    let run_observer = RunObserver::new(&config, &live_state, Arc::new(move || clock.now()))?;
-    let http = serve(args.http, &run_observer.endpoints(&config))?;
+    let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
+    let http = serve(args.http, &views.endpoints(&config))?;
     tracing::info!(
         "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
         config.kafka.bootstrap
@@ -73,7 +73,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
     let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());
-    let (observer, processor_stop) = (Arc::clone(&run_observer), stop.clone());
+    let (observer, processor_stop) = (views.observer(), stop.clone());
     let processor = std::thread::spawn(move || {
         kafka::run(&config, settings, Mode::Live, &processor_stop, NormsHandle::default(), observer)
     });
@@ -83,12 +83,12 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let end = args.duration.map(|span| clock.began + Duration::from_millis(span.0 as u64));
     while !stop.is_set() && !processor.is_finished() && end.is_none_or(|end| Instant::now() < end) {
         std::thread::sleep(FRAME);
-        screen.show(clock.now(), &header, &live_state.rows(), &mut lock(&run_observer.newest))?;
+        screen.show(clock.now(), &header, &live_state.rows(), &mut lock(&views.newest))?;
     }
     let rows = live_state.rows();
     stop.stop();
     let result = finish(processor, simulation);
-    let mut newest = lock(&run_observer.newest);
+    let mut newest = lock(&views.newest);
     screen.show(clock.now(), &header, &rows, &mut newest)?;
     screen.close(&rows, newest.seen)?;
     result

@@ -8,27 +8,25 @@ use crate::config::{Config, Watched};
 use crate::dataflow::epoch::EpochOutput;
 use crate::dataflow::live::{LiveState, OpenAlertsView, lock};
 use crate::dataflow::settings::DataflowSettings;
-use crate::domain::alert::Alert;
-use crate::domain::figures::row::Row;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
 use crate::edge::http::{self, EndpointContext};
 use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
-use crate::edge::kafka::{self, ConsumerLag, Mode, NormsHandle, Observer, Part, RestoreProgress, Stop};
+use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
 use crate::edge::redis::{LiveView, LiveViewSource};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
 use crate::telemetry::exporter::{Clock, Exporter};
-use crate::telemetry::liveness::{Liveness, Thread};
-use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
+use crate::telemetry::liveness::Liveness;
+use crate::telemetry::processor_metrics::ProcessorMetrics;
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `run`: processes events until stopped.
 pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
@@ -52,18 +50,18 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         // A backfill processes the past and must not overwrite the live view.
         config.redis = None;
     }
-    let observer = RunObserver::new(&config, &settings.live_state, Arc::new(clock::now))?;
+    let views = RunViews::new(&config, &settings.live_state, Arc::new(clock::now))?;
     if !args.once {
-        let bound = http::serve(config.http, observer.endpoints(&config))?;
+        let bound = http::serve(config.http, views.endpoints(&config))?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
     }
     let norms_handle = NormsHandle::default();
     if let (Some(watched), Some(requested)) = (watched, reload_requested) {
-        let (norms_handle, metrics, stop) = (norms_handle.clone(), Arc::clone(&observer.metrics), stop.clone());
+        let (norms_handle, metrics, stop) = (norms_handle.clone(), Arc::clone(&views.metrics), stop.clone());
         Reload { watched, requested, norms_handle, metrics, stop }.start()?;
     }
     let mode = if args.once { Mode::Once } else { Mode::Live };
-    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, observer)?;
+    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, views.observer())?;
     tracing::info!(
         "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted, {} state records of {} bytes",
         summary.epochs,
@@ -98,8 +96,8 @@ pub(super) fn stop_on_signals() -> anyhow::Result<Stop> {
     Ok(stop)
 }
 
-/// Observes a run for telemetry, the live view and the terminal.
-pub(super) struct RunObserver {
+/// What shows a run: telemetry, the live view and the terminal.
+pub(super) struct RunViews {
     metrics: Arc<ProcessorMetrics>,
     liveness: Arc<Liveness>,
     live_state: Arc<LiveState>,
@@ -110,12 +108,12 @@ pub(super) struct RunObserver {
     pub(super) newest: Mutex<Newest>,
 }
 
-impl RunObserver {
+impl RunViews {
     pub(super) fn new(config: &Config, live_state: &Arc<LiveState>, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let (metrics, liveness, newest): (Arc<ProcessorMetrics>, _, _) = Default::default();
         let open_alerts = Arc::new(OpenAlertsView::new(Arc::clone(live_state)));
         metrics.norms_in_force(clock::now());
-        metrics.limit(config.engine.epochs_in_flight.max(1));
+        metrics.counters().in_flight_limit = config.engine.epochs_in_flight.max(1);
         let source = || LiveViewSource {
             live_state: Arc::clone(live_state),
             open_alerts: Arc::clone(&open_alerts),
@@ -123,6 +121,28 @@ impl RunObserver {
         };
         let live = config.redis.as_ref().map(|redis| LiveView::start(redis, source())).transpose()?;
         Ok(Arc::new(Self { metrics, liveness, live_state: Arc::clone(live_state), open_alerts, live, clock, newest }))
+    }
+
+    /// The observer of the run.
+    pub(super) fn observer(self: &Arc<Self>) -> Arc<Observer> {
+        let views = Arc::clone(self);
+        let show = move |event: RuntimeEvent<'_>| {
+            if let RuntimeEvent::EpochCommitted(output, _) = event {
+                views.committed(output);
+            }
+        };
+        Arc::new(Observer::new(Arc::clone(&self.metrics), Arc::clone(&self.liveness), show))
+    }
+
+    fn committed(&self, output: EpochOutput) {
+        self.open_alerts.committed(&output);
+        output.alerts.iter().for_each(|alert| lock(&self.newest).push(alert));
+        if let Some(live) = &self.live {
+            if !output.restored.is_empty() {
+                live.mark_incomplete();
+            }
+            live.committed(output.alerts, output.rows);
+        }
     }
 
     /// What the HTTP endpoints read.
@@ -139,70 +159,6 @@ impl RunObserver {
             language: config.language,
             token: config.api.token.as_deref().map(Arc::from),
         }
-    }
-}
-
-impl Observer for RunObserver {
-    fn committed(&self, output: &EpochOutput) {
-        self.metrics.committed(output);
-        self.open_alerts.committed(output);
-        if let Some(live) = self.live.as_ref().filter(|_| !output.restored.is_empty()) {
-            live.mark_incomplete();
-        }
-        let mut newest = lock(&self.newest);
-        output.alerts.iter().for_each(|alert| newest.push(alert));
-    }
-
-    fn published(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
-        if let Some(live) = &self.live {
-            live.committed(alerts, rows);
-        }
-    }
-
-    fn transaction(&self, took: Duration, _: usize) {
-        self.metrics.transaction(took);
-    }
-
-    fn epoch(&self, took: Duration) {
-        self.metrics.epoch(took);
-    }
-
-    fn aborted(&self) {
-        self.metrics.aborted();
-    }
-
-    fn in_flight(&self, epochs: usize) {
-        self.metrics.in_flight(epochs);
-    }
-
-    fn assigned(&self, shards: &[u32]) {
-        self.liveness.set_ready(!shards.is_empty());
-        self.metrics.assigned(shards.len());
-    }
-
-    fn restoring(&self, shards: &[RestoreProgress]) {
-        let share = |shards: &[RestoreProgress]| {
-            let sum = |of: fn(&RestoreProgress) -> u64| shards.iter().map(of).sum::<u64>();
-            let total = sum(|shard| shard.total);
-            if total == 0 { 0.0 } else { sum(|shard| shard.read) as f64 / total as f64 }
-        };
-        self.liveness.set_restoring(shards.len(), share(shards));
-        self.metrics.restoring(shards.iter().map(|shard| (shard.shard, share(&[*shard]))));
-    }
-
-    fn lag(&self, lags: &[ConsumerLag]) {
-        let (now, measured_at) = (clock::now(), Instant::now());
-        let partition_lag =
-            |lag: &ConsumerLag| PartitionLag { messages: lag.messages, age: now - lag.last_read, measured_at };
-        self.metrics.lag(lags.iter().map(|lag| ((lag.topic.clone(), lag.partition), partition_lag(lag))));
-    }
-
-    fn alive(&self, part: Part) {
-        let thread = match part {
-            Part::Ingest => Thread::Ingest,
-            Part::Commit => Thread::Commit,
-        };
-        self.liveness.beat(thread, clock::now());
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::epoch::EpochOutput;
 use super::messages::Edge;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::vec::Map;
@@ -32,13 +33,26 @@ impl OutputCollector {
 
     /// The complete output of the next epoch; `None` once the workers have terminated.
     pub fn next_epoch(&mut self) -> Option<EpochOutput> {
+        self.next_received(Receiver::recv).ok()
+    }
+
+    /// The same, but waits until `deadline` at most.
+    pub fn next_epoch_by(&mut self, deadline: Instant) -> Result<EpochOutput, RecvTimeoutError> {
+        self.next_received(|outputs| outputs.recv_deadline(deadline))
+    }
+
+    fn next_received<E>(
+        &mut self,
+        receive: impl Fn(&Receiver<EpochOutput>) -> Result<EpochOutput, E>,
+    ) -> Result<EpochOutput, E> {
         loop {
-            if self.partial.get(&self.next).is_some_and(|(parts, _)| *parts == self.workers) {
-                let (_, output) = self.partial.remove(&self.next)?;
+            if self.partial.get(&self.next).is_some_and(|(parts, _)| *parts == self.workers)
+                && let Some((_, output)) = self.partial.remove(&self.next)
+            {
                 self.next += 1;
-                return Some(output);
+                return Ok(output);
             }
-            let output = self.outputs.recv().ok()?;
+            let output = receive(&self.outputs)?;
             let (parts, merged) = self.partial.entry(output.epoch).or_default();
             *parts += 1;
             merged.absorb(output);

@@ -13,6 +13,9 @@ use std::thread::Thread;
 use std::time::Duration;
 use timely::communication::WorkerGuards;
 
+/// The worker threads. Dropping it waits until they end, and panics if one of them has panicked.
+pub type WorkerThreads = WorkerGuards<()>;
+
 /// Sends epochs to the workers. The caller must bound the number of epochs in flight.
 pub struct EpochSender {
     workers: Vec<(Sender<WorkerInput>, Thread)>,
@@ -30,7 +33,7 @@ struct WorkerInput {
 pub fn start(
     workers: usize,
     settings: DataflowSettings,
-) -> Result<(EpochSender, OutputCollector, WorkerGuards<()>), String> {
+) -> Result<(EpochSender, OutputCollector, WorkerThreads), String> {
     let workers = workers.max(1);
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded::<WorkerInput>()).unzip();
     let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());

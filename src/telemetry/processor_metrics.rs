@@ -21,37 +21,37 @@ pub struct ProcessorMetrics {
 
 /// The current values.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) applied: [u64; EventKind::ALL.len()],
-    pub(super) duplicates: u64,
-    pub(super) late: u64,
-    pub(super) rerouted: u64,
-    pub(super) refused: BTreeMap<Reason, u64>,
-    pub(super) alerts: BTreeMap<(Rule, Severity, Status), u64>,
-    pub(super) review_requests: u64,
-    pub(super) shards: BTreeMap<u32, Shard>,
+pub(crate) struct Counters {
+    pub(crate) applied: [u64; EventKind::ALL.len()],
+    pub(crate) duplicates: u64,
+    pub(crate) late: u64,
+    pub(crate) rerouted: u64,
+    pub(crate) refused: BTreeMap<Reason, u64>,
+    pub(crate) alerts: BTreeMap<(Rule, Severity, Status), u64>,
+    pub(crate) review_requests: u64,
+    pub(crate) shards: BTreeMap<u32, Shard>,
     /// Shards being read.
-    pub(super) assigned: usize,
+    pub(crate) assigned: usize,
     /// Shards being restored, with the share of their state that has been read.
-    pub(super) restoring: BTreeMap<u32, f64>,
+    pub(crate) restoring: BTreeMap<u32, f64>,
     /// Records and bytes written to the state topic.
-    pub(super) state: (u64, u64),
-    pub(super) epochs: Durations,
-    pub(super) commits: Durations,
-    pub(super) aborted: u64,
-    pub(super) in_flight: usize,
+    pub(crate) state: (u64, u64),
+    pub(crate) epochs: Durations,
+    pub(crate) commits: Durations,
+    pub(crate) aborted: u64,
+    pub(crate) in_flight: usize,
     /// Maximum number of epochs in flight.
-    pub(super) in_flight_limit: usize,
+    pub(crate) in_flight_limit: usize,
     /// Applied and refused reloads.
-    pub(super) reloads: [u64; 2],
+    pub(crate) reloads: [u64; 2],
     /// Time at which the norms in force were read.
-    pub(super) norms_in_force: Option<Timestamp>,
-    pub(super) lag: BTreeMap<(String, i32), PartitionLag>,
+    pub(crate) norms_in_force: Option<Timestamp>,
+    pub(crate) lag: BTreeMap<(String, i32), PartitionLag>,
 }
 
 /// Progress of a shard.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shard {
+pub(crate) struct Shard {
     pub(super) held: usize,
     pub(super) watermark: Timestamp,
     pub(super) entries: u64,
@@ -77,14 +77,14 @@ impl PartitionLag {
 
 /// A histogram of durations.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Durations {
+pub(crate) struct Durations {
     /// Counts by [`BOUNDS`]; the last bucket is unbounded.
     pub(super) buckets: [u64; BOUNDS.len() + 1],
     pub(super) total: Duration,
 }
 
 impl Durations {
-    fn add(&mut self, took: Duration) {
+    pub(crate) fn add(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
         self.buckets[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
         self.total += took;
@@ -97,50 +97,8 @@ impl Durations {
 }
 
 impl ProcessorMetrics {
-    pub(super) fn counters(&self) -> MutexGuard<'_, Counters> {
+    pub(crate) fn counters(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
-    }
-
-    /// Sets the maximum number of epochs in flight.
-    pub fn limit(&self, in_flight: usize) {
-        self.counters().in_flight_limit = in_flight;
-    }
-
-    /// Counts a committed transaction.
-    pub fn transaction(&self, took: Duration) {
-        self.counters().commits.add(took);
-    }
-
-    /// Counts an aborted transaction.
-    pub fn aborted(&self) {
-        self.counters().aborted += 1;
-    }
-
-    /// Counts a committed epoch; `took` is the time since the end of its reading.
-    pub fn epoch(&self, took: Duration) {
-        self.counters().epochs.add(took);
-    }
-
-    /// Sets the number of epochs in flight.
-    pub fn in_flight(&self, epochs: usize) {
-        self.counters().in_flight = epochs;
-    }
-
-    /// Sets the lag of all partitions being read, by topic and partition.
-    pub fn lag(&self, lags: impl Iterator<Item = ((String, i32), PartitionLag)>) {
-        let lags = lags.collect();
-        self.counters().lag = lags;
-    }
-
-    /// Sets the number of shards being read.
-    pub fn assigned(&self, shards: usize) {
-        self.counters().assigned = shards;
-    }
-
-    /// Sets the shards being restored, with the share of their state that has been read.
-    pub fn restoring(&self, shares: impl Iterator<Item = (u32, f64)>) {
-        let shares = shares.collect();
-        self.counters().restoring = shares;
     }
 
     /// Sets the time at which the norms in force were read.
@@ -153,9 +111,10 @@ impl ProcessorMetrics {
         self.counters().reloads[usize::from(!applied)] += 1;
     }
 
-    /// Counts the output of a committed epoch.
-    pub fn committed(&self, output: &EpochOutput) {
+    /// Counts a committed epoch and its output; `took` is the time since the end of its reading.
+    pub fn committed(&self, output: &EpochOutput, took: Duration) {
         let mut counters = self.counters();
+        counters.epochs.add(took);
         counters.review_requests += output.reviews.len() as u64;
         counters.rerouted += output.misrouted.len() as u64;
         for mark in &output.shards {

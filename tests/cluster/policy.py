@@ -23,7 +23,7 @@ def source_number(file, pattern):
 
 
 # How long a shutdown may take before the program gives up, and the number of partitions of the topics that it creates.
-DRAIN = source_number("edge/kafka.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
+DRAIN = source_number("edge/kafka/supervisor.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
 PARTITIONS = source_number("edge/kafka/topics.rs", r"pub const PARTITIONS: u32 = (\d+)")
 
 

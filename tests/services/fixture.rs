@@ -13,7 +13,7 @@ use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::edge::kafka::producer::EventProducer;
 use funnelwatch::edge::kafka::topics::{self, Wanted};
-use funnelwatch::edge::kafka::{self, Mode, NormsHandle, Observer, RunError, Stop, Summary};
+use funnelwatch::edge::kafka::{self, Mode, NormsHandle, Observer, RunError, RuntimeEvent, Stop, Summary};
 use funnelwatch::edge::replay::{self, Outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -82,7 +82,16 @@ pub(crate) struct Seen {
     pub(crate) rejected: Mutex<BTreeSet<(u32, Source)>>,
 }
 
-impl Observer for Seen {
+impl Seen {
+    fn see(&self, event: RuntimeEvent<'_>) {
+        match event {
+            RuntimeEvent::EpochCommitted(output, _) => self.committed(&output),
+            RuntimeEvent::TransactionCommitted(took) => self.transactions.lock().expect("no panic").push(took),
+            RuntimeEvent::Assigned(shards) => self.shards.lock().expect("no panic").push(shards.to_vec()),
+            _ => {}
+        }
+    }
+
     fn committed(&self, output: &EpochOutput) {
         let applied: u64 = output.shards.iter().map(|status| status.counts.applied.iter().sum::<u64>()).sum();
         *self.applied.lock().expect("no panic") += applied;
@@ -101,14 +110,6 @@ impl Observer for Seen {
             .lock()
             .expect("no panic")
             .extend(output.shards.iter().map(|status| (status.shard, status.watermark)));
-    }
-
-    fn transaction(&self, took: Duration, _: usize) {
-        self.transactions.lock().expect("no panic").push(took);
-    }
-
-    fn assigned(&self, shards: &[u32]) {
-        self.shards.lock().expect("no panic").push(shards.to_vec());
     }
 }
 
@@ -221,7 +222,8 @@ topics:
 
     pub(crate) fn start_with(config: Config, settings: DataflowSettings, mode: Mode) -> Running {
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
-        let (asked, observer) = (stop.clone(), Arc::clone(&seen));
+        let (asked, see) = (stop.clone(), Arc::clone(&seen));
+        let observer = Arc::new(Observer::new(Arc::default(), Arc::default(), move |event| see.see(event)));
         let thread =
             std::thread::spawn(move || kafka::run(&config, settings, mode, &asked, NormsHandle::default(), observer));
         Running { stop, seen, thread }

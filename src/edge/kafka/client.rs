@@ -2,20 +2,18 @@
 //! default has a comment with the default and the reason. The operator's settings are applied last; the configuration
 //! rejects those that would break a guarantee.
 
-use super::group::GroupContext;
-use super::producer::Deliveries;
-use super::state_reader::StateContext;
 use crate::config::{Kafka, Properties};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::BaseProducer;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message, ToBytes};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The coordinator aborts a transaction that is open for this long; until then read_committed consumers wait for it.
-pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Read-ahead of the consumer over all partitions.
 const READ_AHEAD_KBYTES: usize = 64 * 1024;
 /// Kafka's default maximum size of a message, including the framing of its batch.
@@ -43,19 +41,25 @@ fn base(kafka: &Kafka, name: &str) -> ClientConfig {
     config
 }
 
-fn with(mut config: ClientConfig, properties: [&Properties; 2]) -> ClientConfig {
-    for (name, value) in properties.into_iter().flat_map(|properties| properties.iter()) {
+/// Creates a client; `properties` are the operator's settings.
+fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
+    client: &'static str,
+    mut config: ClientConfig,
+    properties: &[&Properties],
+    context: C,
+) -> Result<T, ClientError> {
+    for (name, value) in properties.iter().flat_map(|properties| properties.iter()) {
         config.set(name, value);
     }
-    config
+    config.create_with_context(context).map_err(|cause| ClientError { client, cause })
 }
 
 /// The consumer; `partitions` is the maximum number of partitions that it may read.
-pub(super) fn consumer(
+pub(super) fn consumer<C: ConsumerContext>(
     kafka: &Kafka,
     partitions: usize,
-    group: GroupContext,
-) -> Result<BaseConsumer<GroupContext>, ClientError> {
+    context: C,
+) -> Result<BaseConsumer<C>, ClientError> {
     let read_ahead = (READ_AHEAD_KBYTES / partitions.max(1)).max(1024);
     let mut config = base(kafka, "consumer");
     config
@@ -94,8 +98,7 @@ pub(super) fn consumer(
         .set("heartbeat.interval.ms", "500")
         // 0: statistics report lag and unreachable partitions.
         .set("statistics.interval.ms", "1000");
-    let config = with(config, [&kafka.client, &kafka.consumer]);
-    config.create_with_context(group).map_err(|cause| ClientError { client: "consumer", cause })
+    create("consumer", config, &[&kafka.client, &kafka.consumer], context)
 }
 
 /// A consumer that reads state and queries the group's committed offsets; it never joins the group.
@@ -120,8 +123,7 @@ pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>
         .set("fetch.message.max.bytes", "8388608")
         // false: corrupted records must not get into restored state.
         .set("check.crcs", "true");
-    let config = with(config, [&kafka.client, &kafka.consumer]);
-    config.create_with_context(StateContext).map_err(|cause| ClientError { client: "state consumer", cause })
+    create("state consumer", config, &[&kafka.client, &kafka.consumer], StateContext)
 }
 
 /// A client that queries metadata, group members and the bounds of partitions, open transactions included.
@@ -130,8 +132,7 @@ pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer, ClientError
     config
         // read_committed: it would return the last stable offset instead of the high watermark.
         .set("isolation.level", "read_uncommitted");
-    let config = with(config, [&kafka.client, &kafka.client]);
-    config.create().map_err(|cause| ClientError { client: "metadata client", cause })
+    create("metadata client", config, &[&kafka.client], DefaultConsumerContext)
 }
 
 fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
@@ -152,16 +153,8 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
     config
 }
 
-/// The producer of the commit thread.
-pub(super) fn transactional(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientError> {
-    transactional_with_timeout(kafka, TRANSACTION_TIMEOUT)
-}
-
 /// A transactional producer with this transaction timeout.
-pub(super) fn transactional_with_timeout(
-    kafka: &Kafka,
-    timeout: Duration,
-) -> Result<BaseProducer<Deliveries>, ClientError> {
+pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProducer<Deliveries>, ClientError> {
     let mut config = producer(kafka, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
@@ -174,10 +167,7 @@ pub(super) fn transactional_with_timeout(
         // 100: the coordinator rejects requests while it writes the markers of the previous transaction, which takes a
         // few milliseconds.
         .set("retry.backoff.ms", "10");
-    let config = with(config, [&kafka.client, &kafka.producer]);
-    config
-        .create_with_context(Deliveries::default())
-        .map_err(|cause| ClientError { client: "transactional producer", cause })
+    create("transactional producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
 /// A non-transactional producer, for simulated events.
@@ -185,12 +175,67 @@ pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientErr
     let mut config = producer(kafka, "simulator");
     // 5: larger batches at many events per second.
     config.set("linger.ms", "10");
-    let config = with(config, [&kafka.client, &kafka.producer]);
-    config.create_with_context(Deliveries::default()).map_err(|cause| ClientError { client: "producer", cause })
+    create("producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
 /// A client that creates and describes topics.
 pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, ClientError> {
-    let config = with(base(kafka, "admin"), [&kafka.client, &kafka.client]);
-    config.create().map_err(|cause| ClientError { client: "admin client", cause })
+    create("admin client", base(kafka, "admin"), &[&kafka.client], DefaultClientContext)
 }
+
+/// Puts a record into the queue of a producer; waits while it is full.
+pub(super) fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    producer: &BaseProducer<Deliveries>,
+    mut record: BaseRecord<'_, K, P>,
+) -> KafkaResult<()> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
+                producer.poll(Duration::from_millis(1));
+                record = returned;
+            }
+            Err((cause, _)) => return Err(cause),
+        }
+    }
+}
+
+/// The context of producers: counts delivery reports, logs errors.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    pub(super) delivered: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("producer: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
+            Err((error, message)) => {
+                tracing::debug!("deliver to {}: {error}", message.topic());
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+/// The context of the state consumer: logs errors, except the end of a partition.
+pub(super) struct StateContext;
+
+impl ClientContext for StateContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!("restore: {error}: {reason}");
+        }
+    }
+}
+
+impl ConsumerContext for StateContext {}

@@ -19,75 +19,50 @@
 //! generation nor a `group.instance.id`, and offsets of generation -1 if the group is empty. So we always set a
 //! `group.instance.id`, and send nothing without the other two.
 
-use super::fence::Fence;
+pub(super) mod error;
+pub(super) mod fence;
+mod offset_tracker;
+pub(super) mod record_writer;
+pub(super) mod transaction;
+
+use super::client::Deliveries;
+use super::event::{Observer, Reaction, RuntimeEvent};
 use super::group::GroupContext;
 use super::native::{self, Membership};
-use super::offset_tracker::OffsetTracker;
-use super::record_writer::RecordWriter;
-use super::source_topics::SourcePartition;
-use super::transaction::{Failure, Transactions};
-use super::{Observer, Part, Summary};
+use super::part::{self, PartError, Waker};
+use super::source_topics::{SourcePartition, SourceTopics};
 use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::epoch::EpochOutput;
+use crate::dataflow::output::OutputCollector;
 use crate::domain::time::Timestamp;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crate::telemetry::liveness::Thread;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use error::{CommitError, PERMANENT_ERROR_TRIES, REVOKE_TIMEOUT};
+use fence::Fence;
+use offset_tracker::OffsetTracker;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::BaseProducer;
+use record_writer::RecordWriter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use transaction::{Failure, Heartbeat, Transactions};
 
 /// Workers that return no output for an epoch within this time have panicked or hang.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Limits of a shared transaction: an epoch is added only below these numbers of epochs and records.
 const SHARED_EPOCHS: usize = 8;
 const SHARED_RECORDS: usize = 20_000;
-/// How often a transaction is tried that the broker rejects with a permanent error.
-const PERMANENT_ERROR_TRIES: u32 = 3;
 /// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// The same after a stale generation: the newer one arrives soon.
 const MAX_GENERATION_BACKOFF: Duration = Duration::from_millis(100);
-/// How long after a refused epoch its shards may stay assigned.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// Committing failed permanently.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// A call failed, and neither a retry nor an abort can help.
-    #[error("{what}: {cause}")]
-    Call {
-        /// The operation.
-        what: &'static str,
-        /// librdkafka's error.
-        cause: KafkaError,
-    },
-    /// The broker rejected the same epochs repeatedly.
-    #[error("commit epoch {epoch}: rejected {PERMANENT_ERROR_TRIES} times: {code}")]
-    Refused {
-        /// The first of the epochs.
-        epoch: u64,
-        /// The broker's error code.
-        code: RDKafkaErrorCode,
-    },
-    /// The coordinator refuses our offsets, but the group does not revoke the shards.
-    #[error("commit epoch {epoch}: fenced, but no shards were revoked within {} s", REVOKE_TIMEOUT.as_secs())]
-    NotRevoked {
-        /// The first of the epochs.
-        epoch: u64,
-    },
-    /// The workers have ended or hang.
-    #[error("commit epoch {epoch}: no output from the workers")]
-    Workers {
-        /// The epoch.
-        epoch: u64,
-    },
-}
 
 /// What the ingest thread sends when it closes an epoch.
+#[derive(Debug)]
 pub(super) struct EpochEnd {
     pub(super) epoch: u64,
     /// The member id under which the shards were assigned.
@@ -108,44 +83,113 @@ pub(super) struct CommitOutcome {
     pub(super) paused: BTreeSet<SourcePartition>,
 }
 
-/// The ends of the commit thread's channels.
-pub(super) struct Ports {
-    pub(super) outputs: Receiver<EpochOutput>,
-    pub(super) ends: Receiver<EpochEnd>,
-    pub(super) outcomes: Sender<CommitOutcome>,
-    /// Unparked after a send.
-    pub(super) ingest_thread: Thread,
-    pub(super) consumer: Arc<BaseConsumer<GroupContext>>,
+impl CommitOutcome {
+    fn new(output: &EpochOutput) -> Self {
+        let paused = output.shards.iter();
+        let paused = paused.flat_map(|status| status.paused.iter().map(|source| (status.shard, *source))).collect();
+        Self { rerouted: output.misrouted.len(), paused }
+    }
+}
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Epochs committed.
+    pub epochs: u64,
+    /// Transactions committed.
+    pub transactions: u64,
+    /// Transactions aborted and retried.
+    pub aborted: u64,
+    /// Alert records.
+    pub alerts: u64,
+    /// Metric rows.
+    pub rows: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Misrouted messages sent to their right partition.
+    pub rerouted: u64,
+    /// Records of the state topic, and their bytes: keys and values, before compression.
+    pub state: (u64, u64),
+}
+
+impl Summary {
+    fn add(&mut self, output: &EpochOutput) {
+        self.epochs += 1;
+        self.alerts += output.alerts.len() as u64;
+        self.rows += output.rows.len() as u64;
+        self.dead_letters += output.rejected.len() as u64;
+        self.rerouted += output.misrouted.len() as u64;
+        for (_, records) in &output.state {
+            self.state.0 += records.len() as u64;
+            self.state.1 += records.bytes() as u64;
+        }
+    }
+}
+
+/// The other ends of the channels of the commit thread, which ends when they are dropped.
+pub(super) struct CommitHandle {
+    pub(super) ends: Sender<EpochEnd>,
+    pub(super) outcomes: Receiver<CommitOutcome>,
     pub(super) fence: Arc<Fence>,
+    pub(super) heartbeat: Arc<Heartbeat>,
 }
 
 /// The commit thread.
-pub(super) struct Commit {
+struct Commit {
     transactions: Transactions,
     writer: RecordWriter,
+    sources: SourceTopics,
     offset_tracker: OffsetTracker,
-    ports: Ports,
+    ends: Receiver<EpochEnd>,
+    outputs: OutputCollector,
+    outcomes: Sender<CommitOutcome>,
+    /// Woken after an outcome was sent.
+    ingest: Waker,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    fence: Arc<Fence>,
     /// Closed epochs whose output the workers have not returned yet.
     pending: VecDeque<EpochEnd>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<Observer>,
     summary: Summary,
 }
 
-impl Commit {
-    pub(super) fn new(config: &Config, transactions: Transactions, ports: Ports, observer: Arc<dyn Observer>) -> Self {
-        Self {
-            transactions,
-            writer: RecordWriter::new(config),
-            offset_tracker: OffsetTracker::default(),
-            ports,
-            pending: VecDeque::new(),
-            observer,
-            summary: Summary::default(),
-        }
-    }
+/// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`.
+pub(super) fn spawn(
+    config: &Config,
+    producer: BaseProducer<Deliveries>,
+    outputs: OutputCollector,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    ingest: Waker,
+    observer: Arc<Observer>,
+) -> Result<(JoinHandle<Result<Summary, CommitError>>, CommitHandle), PartError> {
+    // Epochs that only release shards are sent in addition to the bounded ones.
+    let bound = config.engine.epochs_in_flight.max(1) + 4;
+    let (ends_in, ends) = bounded(bound);
+    let (outcomes, outcomes_out) = bounded(bound);
+    let transactions = Transactions::new(producer, Arc::clone(&observer));
+    let (heartbeat, fence) = (transactions.heartbeat(), Arc::new(Fence::default()));
+    let handle = CommitHandle { ends: ends_in, outcomes: outcomes_out, fence: Arc::clone(&fence), heartbeat };
+    let commit = Commit {
+        transactions,
+        writer: RecordWriter::new(config),
+        sources: SourceTopics::of(&config.topics),
+        offset_tracker: OffsetTracker::default(),
+        ends,
+        outputs,
+        outcomes,
+        ingest,
+        consumer,
+        fence,
+        pending: VecDeque::new(),
+        observer,
+        summary: Summary::default(),
+    };
+    Ok((part::spawn("commit", move || commit.run())?, handle))
+}
 
+impl Commit {
     /// Commits epochs until no more can come.
-    pub(super) fn run(mut self) -> Result<Summary, CommitError> {
+    fn run(mut self) -> Result<Summary, CommitError> {
         while let Some(first) = self.next()? {
             let mut epochs = vec![first];
             let mut records = record_count(&epochs[0].1);
@@ -161,25 +205,27 @@ impl Commit {
         Ok(self.summary)
     }
 
+    fn alive(&self) {
+        self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
+    }
+
     /// The next epoch, once the workers have returned its output.
     fn next(&mut self) -> Result<Option<(EpochEnd, EpochOutput)>, CommitError> {
         while self.pending.is_empty() {
-            match self.ports.ends.recv_timeout(Duration::from_millis(200)) {
+            match self.ends.recv_timeout(Duration::from_millis(200)) {
                 Ok(end) => self.pending.push_back(end),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.transactions.serve();
-            self.observer.alive(Part::Commit);
+            self.alive();
         }
         let Some(end) = self.pending.pop_front() else { return Ok(None) };
         let started = Instant::now();
         loop {
-            match self.ports.outputs.recv_timeout(Duration::from_secs(1)) {
+            match self.outputs.next_epoch_by(Instant::now() + Duration::from_secs(1)) {
                 Ok(output) => return Ok(Some((end, output))),
-                Err(RecvTimeoutError::Timeout) if started.elapsed() < EPOCH_TIMEOUT => {
-                    self.observer.alive(Part::Commit);
-                }
+                Err(RecvTimeoutError::Timeout) if started.elapsed() < EPOCH_TIMEOUT => self.alive(),
                 Err(_) => return Err(CommitError::Workers { epoch: end.epoch }),
             }
         }
@@ -188,13 +234,12 @@ impl Commit {
     /// Another epoch, if it is ready and its outcome is that of the first: both are abandoned, or neither.
     fn next_ready(&mut self, first: u64) -> Option<(EpochEnd, EpochOutput)> {
         if self.pending.is_empty() {
-            self.pending.extend(self.ports.ends.try_recv());
+            self.pending.extend(self.ends.try_recv());
         }
-        let fence = &self.ports.fence;
-        if fence.is_abandoned(self.pending.front()?.epoch) != fence.is_abandoned(first) {
+        if self.fence.is_abandoned(self.pending.front()?.epoch) != self.fence.is_abandoned(first) {
             return None;
         }
-        let output = self.ports.outputs.try_recv().ok()?;
+        let output = self.outputs.next_epoch_by(Instant::now()).ok()?;
         Some((self.pending.pop_front()?, output))
     }
 
@@ -211,37 +256,22 @@ impl Commit {
             offsets.extend(self.offset_tracker.any());
         }
         let is_empty = offsets.is_empty() && !has_records;
-        let committed = is_empty && !self.ports.fence.is_abandoned(first) || self.transact(&epochs, &offsets)?;
+        let committed = is_empty && !self.fence.is_abandoned(first) || self.transact(&epochs, &offsets)?;
         if committed {
             self.offset_tracker.set_committed(&offsets);
         }
-        for (end, output) in &mut epochs {
+        for (end, output) in epochs {
+            let outcome = CommitOutcome::new(&output);
             if committed {
-                self.count(output);
-                self.observer.committed(output);
-                self.observer.published(std::mem::take(&mut output.alerts), std::mem::take(&mut output.rows));
-                self.observer.epoch(end.closed.elapsed());
+                self.summary.add(&output);
+                self.observer.emit(RuntimeEvent::EpochCommitted(output, end.closed.elapsed()));
             }
-            let paused = output.shards.iter();
-            let paused = paused.flat_map(|status| status.paused.iter().map(|source| (status.shard, *source))).collect();
             // The ingest thread may have ended, and then needs no permit.
-            let _ = self.ports.outcomes.send(CommitOutcome { rerouted: output.misrouted.len(), paused });
+            let _ = self.outcomes.send(outcome);
         }
-        self.ports.ingest_thread.unpark();
-        self.observer.alive(Part::Commit);
+        self.ingest.wake();
+        self.alive();
         Ok(())
-    }
-
-    fn count(&mut self, output: &EpochOutput) {
-        self.summary.epochs += 1;
-        self.summary.alerts += output.alerts.len() as u64;
-        self.summary.rows += output.rows.len() as u64;
-        self.summary.dead_letters += output.rejected.len() as u64;
-        self.summary.rerouted += output.misrouted.len() as u64;
-        for records in output.state.iter().map(|(_, records)| records) {
-            self.summary.state.0 += records.len() as u64;
-            self.summary.state.1 += records.bytes() as u64;
-        }
     }
 
     /// Retries until the transaction is committed (`true`) or the epochs are abandoned (`false`).
@@ -253,62 +283,57 @@ impl Commit {
         let (Some((first, _)), Some((last, _))) = (epochs.first(), epochs.last()) else { return Ok(true) };
         let started = Instant::now();
         let mut tries = 0;
-        loop {
-            if self.ports.fence.is_abandoned(first.epoch) {
-                return Ok(false);
-            }
-            let code = match self.attempt(epochs, offsets, last) {
-                Ok(()) => break,
+        while !self.fence.is_abandoned(first.epoch) {
+            match self.attempt(epochs, offsets, last) {
+                Ok(()) => {
+                    self.summary.transactions += 1;
+                    self.observer.emit(RuntimeEvent::TransactionCommitted(started.elapsed()));
+                    return Ok(true);
+                }
                 Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Abort(code)) => code,
-            };
-            if is_fenced(code) || code == RDKafkaErrorCode::IllegalGeneration {
-                // The records themselves are valid. If their delivery were interrupted, the next ones could be out of
-                // sequence for the broker, and that transaction would be aborted as well.
-                self.transactions.drain();
+                Err(Failure::Abort(code)) => {
+                    tries += 1;
+                    self.abort(first.epoch, code, tries)?;
+                }
             }
-            self.transactions.abort()?;
-            self.summary.aborted += 1;
-            self.observer.aborted();
-            tries += 1;
-            if is_fenced(code) {
-                let epoch = first.epoch;
-                tracing::warn!(
-                    "commit epoch {epoch}: fenced: the coordinator no longer recognizes this member ({code})"
-                );
-                self.await_abandonment(epoch)?;
-                continue;
-            }
-            if code == RDKafkaErrorCode::IllegalGeneration {
-                tracing::debug!("commit epoch {}: stale generation; retrying", first.epoch);
-                std::thread::sleep(MAX_GENERATION_BACKOFF.min(Duration::from_millis(5) * 2_u32.pow(tries.min(8))));
-                self.observer.alive(Part::Commit);
-                continue;
-            }
-            if is_permanent(code) && tries >= PERMANENT_ERROR_TRIES {
-                return Err(CommitError::Refused { epoch: first.epoch, code });
-            }
-            tracing::warn!("commit epoch {}: transaction aborted ({code}); retrying", first.epoch);
-            std::thread::sleep(MAX_BACKOFF.min(Duration::from_millis(20) * 2_u32.pow(tries.min(8))));
-            self.observer.alive(Part::Commit);
         }
-        self.summary.transactions += 1;
-        self.observer.transaction(started.elapsed(), epochs.len());
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Aborts the transaction, and waits until it may be retried.
+    fn abort(&mut self, epoch: u64, code: RDKafkaErrorCode, tries: u32) -> Result<(), CommitError> {
+        let reaction = reaction(code, tries);
+        if matches!(reaction, Reaction::AwaitRevocation | Reaction::UpdateGeneration) {
+            // The records themselves are valid. If their delivery were interrupted, the next ones could be out of
+            // sequence for the broker, and that transaction would be aborted as well.
+            self.transactions.drain();
+        }
+        self.transactions.abort()?;
+        self.summary.aborted += 1;
+        self.observer.emit(RuntimeEvent::TransactionAborted(epoch, code, reaction));
+        let backoff = |first: u64, max: Duration| max.min(Duration::from_millis(first) * 2_u32.pow(tries.min(8)));
+        match reaction {
+            Reaction::Fail => return Err(CommitError::Refused { epoch, code }),
+            Reaction::AwaitRevocation => return self.await_abandonment(epoch),
+            Reaction::UpdateGeneration => std::thread::sleep(backoff(5, MAX_GENERATION_BACKOFF)),
+            Reaction::Retry => std::thread::sleep(backoff(20, MAX_BACKOFF)),
+        }
+        self.alive();
+        Ok(())
     }
 
     /// Waits until the ingest thread has abandoned the epoch because of a rebalance.
     fn await_abandonment(&self, epoch: u64) -> Result<(), CommitError> {
         let refused = Instant::now();
-        self.ports.fence.refuse(epoch);
-        self.ports.ingest_thread.unpark();
-        while !self.ports.fence.is_abandoned(epoch) {
+        self.fence.refuse(epoch);
+        self.ingest.wake();
+        while !self.fence.is_abandoned(epoch) {
             if refused.elapsed() > REVOKE_TIMEOUT {
                 return Err(CommitError::NotRevoked { epoch });
             }
             std::thread::sleep(Duration::from_millis(5));
             self.transactions.serve();
-            self.observer.alive(Part::Commit);
+            self.alive();
         }
         Ok(())
     }
@@ -323,7 +348,7 @@ impl Commit {
         #[cfg(feature = "fault_injection")]
         if crate::config::fault_injection::offsets_first() {
             for (shard, checkpoint) in checkpoints(epochs) {
-                self.writer.state(shard, &checkpoint, &mut |record| self.transactions.send(record))?;
+                self.writer.state(shard, &checkpoint).try_for_each(|record| self.transactions.send(record))?;
             }
             self.transactions.commit()?;
             // Long enough for a kill in between, which is the only way to expose the fault.
@@ -335,7 +360,7 @@ impl Commit {
             self.writer.write(output, end.wall, |record| transactions.send(record))?;
         }
         for (shard, checkpoint) in checkpoints(epochs) {
-            self.writer.state(shard, &checkpoint, &mut |record| transactions.send(record))?;
+            self.writer.state(shard, &checkpoint).try_for_each(|record| transactions.send(record))?;
         }
         // Before the offsets: the next owner of a shard reads its state up to the current end offset, and waits for
         // open transactions up to there. If the coordinator accepts our offsets, we still own the shard, and all our
@@ -343,17 +368,19 @@ impl Commit {
         self.transactions.drain();
         if !offsets.is_empty() {
             let metadata = self.group_metadata(last)?;
-            if self.ports.fence.is_abandoned(last.epoch) {
+            if self.fence.is_abandoned(last.epoch) {
                 return Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration));
             }
-            self.transactions.send_offsets(&self.offsets(offsets)?, &metadata)?;
+            let list = self.sources.at(offsets.iter().copied());
+            let list = list.map_err(|cause| Failure::Fatal(CommitError::Call { what: "list the offsets", cause }))?;
+            self.transactions.send_offsets(&list, &metadata)?;
         }
         self.transactions.commit()
     }
 
     /// The current group metadata, if this is still the member that read the epoch.
     fn group_metadata(&self, end: &EpochEnd) -> Result<ConsumerGroupMetadata, Failure> {
-        let consumer = &self.ports.consumer;
+        let consumer = &self.consumer;
         let membership = || native::membership(consumer.client());
         // The metadata object is opaque: its content is known if the membership before and after it is the same.
         let (before, metadata, after) = (membership(), consumer.group_metadata(), membership());
@@ -365,16 +392,6 @@ impl Commit {
             (before @ Some(Membership { generation: 0.., .. }), Some(metadata)) if before == after => Ok(metadata),
             _ => Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration)),
         }
-    }
-
-    fn offsets(&self, offsets: &[(SourcePartition, i64)]) -> Result<TopicPartitionList, Failure> {
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for ((shard, source), offset) in offsets {
-            let partition = *shard as i32;
-            list.add_partition_offset(self.writer.topic(*source), partition, Offset::Offset(*offset))
-                .map_err(|cause| Failure::Fatal(CommitError::Call { what: "list the offsets", cause }))?;
-        }
-        Ok(list)
     }
 }
 
@@ -397,26 +414,27 @@ fn checkpoints(epochs: &[(EpochEnd, EpochOutput)]) -> BTreeMap<u32, Records> {
     checkpoints.into_iter().map(|(shard, checkpoint)| (shard, checkpoint.encode())).collect()
 }
 
-/// Whether the coordinator no longer recognizes this member.
-fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::StaleMemberEpoch
-    )
-}
-
-/// Whether a retry fails the same way until the brokers' configuration is changed.
-fn is_permanent(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
+/// What follows after the broker has rejected a transaction `tries` times, the last time with `code`.
+fn reaction(code: RDKafkaErrorCode, tries: u32) -> Reaction {
+    match code {
+        RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::StaleMemberEpoch => {
+            Reaction::AwaitRevocation
+        }
+        RDKafkaErrorCode::IllegalGeneration => Reaction::UpdateGeneration,
+        // A retry fails the same way until the configuration of the brokers is changed.
         RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::PolicyViolation
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-    )
+        | RDKafkaErrorCode::InvalidRecord
+        | RDKafkaErrorCode::PolicyViolation
+        | RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed
+        | RDKafkaErrorCode::UnknownPartition
+        | RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+            if tries >= PERMANENT_ERROR_TRIES =>
+        {
+            Reaction::Fail
+        }
+        _ => Reaction::Retry,
+    }
 }

@@ -1,9 +1,12 @@
 //! Owns what the consumer reports besides messages: assigned and revoked partitions, lag, and unreachable partitions.
 //! Decides nothing: the ingest thread processes assignment changes when it is ready for them.
 
-use super::{Observer, Part};
+use super::event::{Observer, RuntimeEvent};
 use crate::dataflow::live::lock;
 use crate::domain::time::Timestamp;
+use crate::edge::clock;
+use crate::telemetry::liveness::Thread;
+use crate::telemetry::processor_metrics::PartitionLag;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -13,6 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// A pending change of the assignment; it takes effect when it is answered.
 #[derive(Debug)]
@@ -21,19 +25,6 @@ pub(super) enum AssignmentChange {
     Assign(BTreeSet<u32>),
     /// Shards removed from the assignment. The answer is `incremental_unassign`.
     Revoke(BTreeSet<u32>),
-}
-
-/// The lag of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumerLag {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// Unread messages up to the last stable offset.
-    pub messages: i64,
-    /// The Kafka timestamp of the last message read; before the first one, when reading started.
-    pub last_read: Timestamp,
 }
 
 /// The Kafka timestamp of the last message read from a partition, in milliseconds since the Unix epoch.
@@ -46,11 +37,11 @@ pub(super) struct GroupContext {
     unreachable: Mutex<BTreeSet<(String, i32)>>,
     /// One entry for every partition that was ever read.
     last_read: Mutex<BTreeMap<(String, i32), LastRead>>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<Observer>,
 }
 
 impl GroupContext {
-    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(observer: Arc<Observer>) -> Self {
         let (changes, unreachable, last_read) = Default::default();
         Self { changes, leaving: AtomicBool::new(false), unreachable, last_read, observer }
     }
@@ -94,7 +85,8 @@ fn unread(partition: &Partition) -> Option<i64> {
 impl ClientContext for GroupContext {
     fn stats(&self, statistics: Statistics) {
         let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
-        let mut lags = Vec::new();
+        let mut lags = BTreeMap::new();
+        let (now, measured_at) = (clock::now(), Instant::now());
         let mut unreachable = BTreeSet::new();
         let tracked = lock(&self.last_read);
         for (topic, partitions) in &statistics.topics {
@@ -108,16 +100,15 @@ impl ClientContext for GroupContext {
                 }
                 let key = (topic.clone(), *id);
                 if let Some((last_read, messages)) = tracked.get(&key).zip(unread(partition)) {
-                    let last_read = Timestamp(last_read.load(Ordering::Relaxed));
-                    lags.push(ConsumerLag { topic: key.0, partition: *id, messages, last_read });
+                    let age = now - Timestamp(last_read.load(Ordering::Relaxed));
+                    lags.insert(key, PartitionLag { messages, age, measured_at });
                 }
             }
         }
         drop(tracked);
-        lags.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         *lock(&self.unreachable) = unreachable;
-        self.observer.lag(&lags);
-        self.observer.alive(Part::Ingest);
+        self.observer.emit(RuntimeEvent::Lag(lags));
+        self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

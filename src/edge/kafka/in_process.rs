@@ -64,7 +64,6 @@ mod tests {
     use super::*;
     use crate::codec::json;
     use crate::config::Config;
-    use crate::dataflow::epoch::EpochOutput;
     use crate::dataflow::live::lock;
     use crate::dataflow::settings::DataflowSettings;
     use crate::domain::event::Event;
@@ -73,7 +72,7 @@ mod tests {
     use crate::domain::source::Topic;
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::producer::EventProducer;
-    use crate::edge::kafka::{self, Mode, NormsHandle, Observer, Stop};
+    use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -86,13 +85,15 @@ mod tests {
         shards: Mutex<Vec<Vec<u32>>>,
     }
 
-    impl Observer for Seen {
-        fn committed(&self, output: &EpochOutput) {
-            lock(&self.rules).extend(output.alerts.iter().map(|alert| alert.rule));
-        }
-
-        fn assigned(&self, shards: &[u32]) {
-            lock(&self.shards).push(shards.to_vec());
+    impl Seen {
+        fn see(&self, event: RuntimeEvent<'_>) {
+            match event {
+                RuntimeEvent::EpochCommitted(output, _) => {
+                    lock(&self.rules).extend(output.alerts.iter().map(|alert| alert.rule));
+                }
+                RuntimeEvent::Assigned(shards) => lock(&self.shards).push(shards.to_vec()),
+                _ => {}
+            }
         }
     }
 
@@ -115,7 +116,8 @@ engine: {workers: 1}";
         let timing = Timing { allowed_lateness, follows_clock: false, ..Timing::default() };
         let settings = DataflowSettings::new(Arc::new(config.norms.clone()), timing);
         let (stop, seen) = (Stop::default(), Arc::new(Seen::default()));
-        let (run_stop, observer) = (stop.clone(), Arc::clone(&seen));
+        let (run_stop, see) = (stop.clone(), Arc::clone(&seen));
+        let observer = Arc::new(Observer::new(Arc::default(), Arc::default(), move |event| see.see(event)));
         let run = std::thread::spawn(move || {
             kafka::run(&config, settings, Mode::Live, &run_stop, NormsHandle::default(), observer)
         });

@@ -4,9 +4,9 @@
 //! **Invariant: no partial transactions.** The end offset may lie inside a transaction that is being written. The last
 //! record of each transaction is the shard's checkpoint; if the last record read is not one, the rest is read as well.
 
-use super::Stop;
 use super::client::ClientError;
-use super::state_reader::{ReadError, StateConsumer, StateReader};
+use super::control::Stop;
+use super::restore::state_reader::{ReadError, StateConsumer, StateReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
@@ -69,7 +69,7 @@ impl Inspector {
     pub fn new(config: &Config) -> Result<Self, InspectError> {
         let consumer = StateConsumer::new(config)?;
         // `None` only follows a stop request, and this `Stop` is never set.
-        let shards = topics::shards(consumer.metadata_client().client(), config, &Stop::default())?.unwrap_or_default();
+        let shards = topics::shards(consumer.metadata_client.client(), config, &Stop::default())?.unwrap_or_default();
         Ok(Self { consumer, group: config.kafka.group.clone(), shards })
     }
 
@@ -120,7 +120,7 @@ impl Inspector {
         let failed = |reason: String| InspectError::Members { group: self.group.clone(), reason };
         let started = Instant::now();
         loop {
-            let found = self.consumer.metadata_client().fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
+            let found = self.consumer.metadata_client.fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
             let reason = match found {
                 Err(error) => reason(&error),
                 Ok(list) => match list.groups().iter().find(|group| group.name() == self.group) {

@@ -2,18 +2,16 @@
 //! tenant, in the encoding of the topic. Promises order within a tenant and no duplicates; waits while the queue is
 //! full.
 
-use super::Stop;
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, Deliveries};
+use super::control::Stop;
 use super::source_topics::SourceTopics;
 use crate::codec::{Encoding, framing, json, protobuf};
 use crate::config::Config;
 use crate::domain::event::Event;
 use crate::domain::source::Source;
-use rdkafka::client::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use std::sync::atomic::{AtomicU64, Ordering};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The schema id in the Schema Registry framing; it is never looked up.
@@ -36,33 +34,6 @@ pub struct Counts {
     pub delivered: u64,
     /// Not delivered.
     pub failed: u64,
-}
-
-/// Counts delivery reports.
-#[derive(Debug, Default)]
-pub(super) struct Deliveries {
-    delivered: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl ClientContext for Deliveries {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!("producer: {error}: {reason}");
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
-            Err((error, message)) => {
-                tracing::debug!("deliver to {}: {error}", message.topic());
-                self.failed.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-    }
 }
 
 /// Sends events.
@@ -95,17 +66,8 @@ impl EventProducer {
         }
         let topic = self.sources.name(Source::Topic(topic));
         let key = event.tenant.as_str();
-        let mut record = BaseRecord::to(topic).key(key).payload(self.value.as_slice());
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
-                    self.producer.poll(Duration::from_millis(1));
-                    record = returned;
-                }
-                Err((cause, _)) => return Err(SendError { topic: topic.into(), cause }),
-            }
-        }
+        let record = BaseRecord::to(topic).key(key).payload(self.value.as_slice());
+        client::send(&self.producer, record).map_err(|cause| SendError { topic: topic.into(), cause })?;
         self.sent += 1;
         if self.sent.is_multiple_of(256) {
             self.producer.poll(Duration::ZERO);

@@ -7,12 +7,13 @@
 //! committed: a process that joined in between may have read the state without them. A process that joins later finds
 //! the transaction open, and waits for it.
 
-use super::client;
-use super::commit::CommitError;
+use super::client::{self, ClientError};
+use super::commit::error::CommitError;
+use super::commit::record_writer::RecordWriter;
+use super::commit::transaction::{self, Failure, Transactions};
+use super::control::Stop;
+use super::event::Observer;
 use super::inspect::{InspectError, Inspector};
-use super::record_writer::RecordWriter;
-use super::transaction::{self, Failure, Heartbeat, Transactions};
-use super::{ClientError, Stop};
 use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
@@ -60,9 +61,9 @@ impl<'a> Seized<'a> {
     /// Takes over the transactional id, and reads the shard.
     pub fn new(config: &Config, inspector: &'a Inspector, shard: u32) -> Result<Self, ResetError> {
         require_empty_group(inspector)?;
-        let producer = client::transactional_with_timeout(&config.kafka, TRANSACTION_TIMEOUT)?;
+        let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT)?;
         transaction::init(&producer, &Stop::default())?;
-        let transactions = Transactions::new(producer, Arc::new(Heartbeat::default()), Arc::new(()));
+        let transactions = Transactions::new(producer, Arc::new(Observer::new(Arc::default(), Arc::default(), |_| ())));
         let loader = inspector.read(shard)?;
         Ok(Self { inspector, transactions, writer: RecordWriter::new(config), shard, loader })
     }
@@ -91,7 +92,7 @@ impl<'a> Seized<'a> {
     fn attempt(&mut self, records: &Records) -> Result<Result<(), ResetError>, Failure> {
         self.transactions.open()?;
         let transactions = &mut self.transactions;
-        self.writer.state(self.shard, records, &mut |record| transactions.send(record))?;
+        self.writer.state(self.shard, records).try_for_each(|record| transactions.send(record))?;
         self.transactions.drain();
         if let Err(error) = require_empty_group(self.inspector) {
             return Ok(Err(error));

@@ -17,20 +17,22 @@
 //! open on state is ended by its timeout, or by the next process with the same transactional id. If it hangs beyond
 //! that, it needs `kafka-transactions abort`; until then the shard waits and logs a warning.
 
-use super::Observer;
-use super::client::ClientError;
+pub(super) mod state_reader;
+
+use super::event::{Observer, RestoreProgress, RuntimeEvent};
+use super::part::{self, PartError, Waker};
 use super::source_topics::{SourcePartition, SourceTopics};
-use super::state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
-use crate::config::{Config, restore_norms};
+use crate::config::restore_norms;
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult};
-use std::collections::BTreeMap;
+use rdkafka::error::KafkaResult;
+use state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// First and longest timeout of a query: an open transaction on one shard must not delay the others.
@@ -46,14 +48,9 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 /// Restoring failed permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// A call failed, and fails again until permissions are changed.
-    #[error("restore: {what}: {cause}")]
-    Call {
-        /// The operation.
-        what: &'static str,
-        /// librdkafka's error.
-        cause: KafkaError,
-    },
+    /// The state or the offsets cannot be read.
+    #[error("restore: {0}")]
+    Read(#[from] ReadError),
     /// A shard cannot be rebuilt from its records.
     #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
     Rebuild {
@@ -66,59 +63,79 @@ pub enum RestoreError {
     },
 }
 
-impl From<ReadError> for RestoreError {
-    fn from(ReadError { what, cause }: ReadError) -> Self {
-        Self::Call { what, cause }
-    }
-}
-
-/// The progress of a shard that is being restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestoreProgress {
-    /// The shard.
-    pub shard: u32,
-    /// Offsets read from the start of the partition.
-    pub read: u64,
-    /// Offsets in total; 0 while unknown.
-    pub total: u64,
-}
-
 /// A request to restore an assigned shard.
 #[derive(Clone, Debug)]
 pub(super) struct RestoreRequest {
-    pub(super) shard: u32,
+    shard: u32,
     /// Distinguishes this assignment of the shard from previous ones.
-    pub(super) id: u64,
-    pub(super) norms: Arc<Norms>,
+    id: u64,
+    norms: Arc<Norms>,
 }
 
 /// A restored shard.
 #[derive(Debug)]
 pub(super) struct ShardReady {
-    pub(super) shard: u32,
-    pub(super) request_id: u64,
+    request: RestoreRequest,
     /// Its committed offsets; missing ones were never committed.
     pub(super) committed: BTreeMap<SourcePartition, i64>,
     /// Its state; `None`: it has no state yet.
     pub(super) restored: Option<RestoredShard>,
 }
 
-/// The ends of the restore thread's channels.
-pub(super) struct Ports {
-    pub(super) requests: Receiver<RestoreRequest>,
+/// The other ends of the channels of the restore thread, which ends when they are dropped, and the shards that are being
+/// restored: they are assigned, but not read.
+pub(super) struct RestoreHandle {
+    requests: Sender<RestoreRequest>,
     /// Errors are permanent.
-    pub(super) ready: Sender<Result<ShardReady, RestoreError>>,
-    /// Unparked after a send.
-    pub(super) ingest_thread: Thread,
+    ready: Receiver<Result<ShardReady, RestoreError>>,
+    /// The shards, with the ids of their requests.
+    pending: BTreeMap<u32, u64>,
+    last_id: u64,
+}
+
+impl RestoreHandle {
+    /// Requests the restore of a shard. Fails if the thread has ended.
+    pub(super) fn request(&mut self, shard: u32, norms: Arc<Norms>) -> Result<(), SendError<RestoreRequest>> {
+        self.last_id += 1;
+        self.pending.insert(shard, self.last_id);
+        self.requests.send(RestoreRequest { shard, id: self.last_id, norms })
+    }
+
+    /// Drops the requests for some shards.
+    pub(super) fn cancel(&mut self, shards: &BTreeSet<u32>) {
+        self.pending.retain(|shard, _| !shards.contains(shard));
+    }
+
+    /// The shards that are being restored.
+    pub(super) fn shards(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.pending.keys().copied()
+    }
+
+    /// The next shard that is ready.
+    pub(super) fn next_ready(&mut self) -> Result<Option<(u32, ShardReady)>, RestoreError> {
+        while let Ok(ready) = self.ready.try_recv() {
+            let ready = ready?;
+            // It may have been revoked, and assigned again, since the request.
+            let RestoreRequest { shard, id, .. } = ready.request;
+            if self.pending.get(&shard) == Some(&id) {
+                self.pending.remove(&shard);
+                return Ok(Some((shard, ready)));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The restore thread.
-pub(super) struct Restore {
+struct Restore {
     consumer: StateConsumer,
     sources: SourceTopics,
     timing: Timing,
-    ports: Ports,
-    observer: Arc<dyn Observer>,
+    requests: Receiver<RestoreRequest>,
+    ready: Sender<Result<ShardReady, RestoreError>>,
+    /// Woken after a shard is ready.
+    ingest: Waker,
+    observer: Arc<Observer>,
     /// Shards whose end offset is not known yet.
     waiting: BTreeMap<u32, RestoreRequest>,
     /// Shards whose state is read; those without state wait for their committed offsets.
@@ -145,6 +162,11 @@ impl ShardRestore {
     fn is_complete(&self) -> bool {
         self.reader.is_complete()
     }
+
+    fn progress(&self) -> RestoreProgress {
+        let (read, total) = self.reader.progress();
+        RestoreProgress { shard: self.request.shard, read, total }
+    }
 }
 
 impl AsMut<StateReader> for ShardRestore {
@@ -153,47 +175,60 @@ impl AsMut<StateReader> for ShardRestore {
     }
 }
 
-impl Restore {
-    pub(super) fn new(
-        config: &Config,
-        timing: Timing,
-        ports: Ports,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Self, ClientError> {
-        Ok(Self {
-            consumer: StateConsumer::new(config)?,
-            sources: SourceTopics::of(&config.topics),
-            timing,
-            ports,
-            observer,
-            waiting: BTreeMap::new(),
-            reading: BTreeMap::new(),
-            query_timeout: MIN_QUERY_TIMEOUT,
-            last_report: Instant::now(),
-        })
-    }
+/// Starts the restore thread, which restores shards with `timing`.
+pub(super) fn spawn(
+    consumer: StateConsumer,
+    sources: SourceTopics,
+    timing: Timing,
+    ingest: Waker,
+    observer: Arc<Observer>,
+) -> Result<(JoinHandle<()>, RestoreHandle), PartError> {
+    // At most one message per shard and rebalance.
+    let (requests_in, requests) = unbounded();
+    let (ready, ready_out) = unbounded();
+    let handle = RestoreHandle { requests: requests_in, ready: ready_out, pending: BTreeMap::new(), last_id: 0 };
+    let restore = Restore {
+        consumer,
+        sources,
+        timing,
+        requests,
+        ready,
+        ingest,
+        observer,
+        waiting: BTreeMap::new(),
+        reading: BTreeMap::new(),
+        query_timeout: MIN_QUERY_TIMEOUT,
+        last_report: Instant::now(),
+    };
+    Ok((part::spawn("restore", move || restore.run())?, handle))
+}
 
+impl Restore {
     /// Restores shards until the ingest thread has ended.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         while self.accept_requests() {
             if let Err(error) = self.step() {
                 self.waiting.clear();
                 self.reading.clear();
-                // The ingest thread may have ended.
-                let _ = self.ports.ready.send(Err(error));
-                self.ports.ingest_thread.unpark();
+                self.send(Err(error));
             }
         }
+    }
+
+    fn send(&self, ready: Result<ShardReady, RestoreError>) {
+        // The ingest thread may have ended.
+        let _ = self.ready.send(ready);
+        self.ingest.wake();
     }
 
     /// Accepts restore requests, and blocks if there is nothing else to do; `false`: the ingest thread has ended.
     fn accept_requests(&mut self) -> bool {
         loop {
-            let request = match self.ports.requests.try_recv() {
+            let request = match self.requests.try_recv() {
                 Ok(request) => request,
                 Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) if !self.waiting.is_empty() || !self.reading.is_empty() => return true,
-                Err(TryRecvError::Empty) => match self.ports.requests.recv() {
+                Err(TryRecvError::Empty) => match self.requests.recv() {
                     Ok(request) => request,
                     Err(_) => return false,
                 },
@@ -258,7 +293,7 @@ impl Restore {
         let committed = match self.committed(shards) {
             Ok(committed) => committed,
             Err(cause) if is_permanent(&cause) => {
-                return Err(RestoreError::Call { what: "query the committed offsets", cause });
+                return Err(ReadError { what: "query the committed offsets", cause }.into());
             }
             Err(error) => {
                 tracing::debug!("query the committed offsets of shards {shards:?}: {error}; retrying");
@@ -281,18 +316,17 @@ impl Restore {
                 continue;
             };
             // Detects events without a checkpoint.
-            let failed =
-                |cause| RestoreError::Rebuild { shard: *shard, topic: self.consumer.topic().to_owned(), cause };
+            let failed = |cause| RestoreError::Rebuild { shard: *shard, topic: self.consumer.topic.clone(), cause };
             loader.verify().map_err(failed)?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
             let committed = own.map(|(partition, offset)| (*partition, *offset)).collect();
-            self.ready(ShardReady { shard: *shard, request_id: request.id, committed, restored: None });
+            self.ready(ShardReady { request, committed, restored: None });
         }
         Ok(true)
     }
 
     fn committed(&self, shards: &[u32]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
-        let list = self.consumer.consumer().committed_offsets(self.sources.list(shards), self.query_timeout)?;
+        let list = self.consumer.consumer.committed_offsets(self.sources.list(shards), self.query_timeout)?;
         // An error of one partition must not be read as "nothing committed": it would be read from its start.
         list.elements().iter().try_for_each(|element| element.error())?;
         Ok(self.sources.offsets(&list))
@@ -305,39 +339,32 @@ impl Restore {
         let (complete, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(has_state);
         self.reading = rest.into_iter().collect();
         let any = !complete.is_empty();
-        for (shard, restore) in complete {
-            let ShardRestore {
-                request: RestoreRequest { id, norms, .. },
-                reader: StateReader { loader, .. },
-                started,
-                ..
-            } = restore;
+        for (shard, ShardRestore { request, reader: StateReader { loader, .. }, started, .. }) in complete {
             let (records, read_time) = (loader.records(), started.elapsed());
             let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
             let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
-            let context = RestoreContext { norms, timing: self.timing, read_norms: restore_norms };
+            let context =
+                RestoreContext { norms: Arc::clone(&request.norms), timing: self.timing, read_norms: restore_norms };
             let replayed = loader.digest().applied;
-            let restored = loader.restore(shard, &context).map_err(|cause| RestoreError::Rebuild {
+            let restored = loader.restore(shard, &context).map_err(|cause| self.damaged(shard, cause))?;
+            self.observer.emit(RuntimeEvent::ShardRestored {
                 shard,
-                topic: self.consumer.topic().to_owned(),
-                cause,
-            })?;
-            tracing::info!(
-                "restored shard {shard}: read {records} records in {:.1} s, replayed {replayed} events in {:.1} s",
-                read_time.as_secs_f64(),
-                (started.elapsed() - read_time).as_secs_f64()
-            );
-            self.ready(ShardReady { shard, request_id: id, committed, restored });
+                read: (records, read_time),
+                replayed: (replayed, started.elapsed() - read_time),
+            });
+            self.ready(ShardReady { request, committed, restored });
         }
         Ok(any)
     }
 
+    fn damaged(&self, shard: u32, cause: RebuildError) -> RestoreError {
+        RestoreError::Rebuild { shard, topic: self.consumer.topic.clone(), cause }
+    }
+
     fn ready(&self, ready: ShardReady) {
-        // The ingest thread may have ended.
-        let _ = self.ports.ready.send(Ok(ready));
-        self.ports.ingest_thread.unpark();
+        self.send(Ok(ready));
         if self.reading.is_empty() && self.waiting.is_empty() {
-            self.observer.restoring(&[]);
+            self.observer.emit(RuntimeEvent::Restoring(&[]));
         }
     }
 
@@ -346,23 +373,16 @@ impl Restore {
             return;
         }
         self.last_report = Instant::now();
-        let reading = self.reading.iter().map(|(shard, ShardRestore { reader, .. })| {
-            let (read, total) = reader.progress();
-            RestoreProgress { shard: *shard, read, total }
-        });
+        let reading = self.reading.values().map(ShardRestore::progress);
         let waiting = self.waiting.keys().map(|shard| RestoreProgress { shard: *shard, read: 0, total: 0 });
-        self.observer.restoring(&reading.chain(waiting).collect::<Vec<_>>());
+        self.observer.emit(RuntimeEvent::Restoring(&reading.chain(waiting).collect::<Vec<_>>()));
     }
 
     fn warn_overdue(&mut self) {
         let now = Instant::now();
-        for (shard, restore) in self.reading.iter_mut().filter(|(_, restore)| restore.next_warning <= now) {
+        for restore in self.reading.values_mut().filter(|restore| restore.next_warning <= now) {
             restore.next_warning = now + WARN_INTERVAL;
-            let (read, total) = restore.reader.progress();
-            tracing::warn!(
-                "shard {shard} is still restoring: {read} of {total} offsets read; a transaction may be open on the rest \
-                 or on the committed offsets, or the brokers may be unreachable"
-            );
+            self.observer.emit(RuntimeEvent::RestoreOverdue(restore.progress()));
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::codec::Encoding;
 use crate::config::Topics;
 use crate::domain::source::Source;
 use rdkafka::TopicPartitionList;
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 
@@ -55,6 +56,15 @@ impl SourceTopics {
             }
         }
         list
+    }
+
+    /// Partitions at offsets.
+    pub(super) fn at(&self, offsets: impl Iterator<Item = (SourcePartition, i64)>) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for ((shard, source), offset) in offsets {
+            list.add_partition_offset(self.name(source), shard as i32, Offset::Offset(offset))?;
+        }
+        Ok(list)
     }
 
     /// The known offsets of a list.

@@ -3,8 +3,8 @@
 //! A shard is the same partition of every source topic, of `rerouted` and of `state`, so these must have the same
 //! partition count. Changing the count would move tenants to other partitions, so nothing here ever changes it.
 
-use super::Stop;
 use super::client::{self, ClientError};
+use super::control::Stop;
 use crate::config::{Config, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};

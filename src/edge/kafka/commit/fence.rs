@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Shared by both threads.
 #[derive(Debug, Default)]
-pub(super) struct Fence {
+pub(crate) struct Fence {
     /// Epochs below this one are abandoned.
     abandoned: AtomicU64,
     /// One more than the last epoch that was refused because the coordinator no longer recognizes this member.
@@ -17,22 +17,22 @@ pub(super) struct Fence {
 
 impl Fence {
     /// Abandons all epochs below this one.
-    pub(super) fn abandon(&self, below: u64) {
+    pub(crate) fn abandon(&self, below: u64) {
         self.abandoned.fetch_max(below, Ordering::SeqCst);
     }
 
     /// Whether an epoch was abandoned.
-    pub(super) fn is_abandoned(&self, epoch: u64) -> bool {
+    pub(crate) fn is_abandoned(&self, epoch: u64) -> bool {
         epoch < self.abandoned.load(Ordering::SeqCst)
     }
 
     /// Records that the coordinator refused an epoch because it no longer recognizes this member.
-    pub(super) fn refuse(&self, epoch: u64) {
+    pub(crate) fn refuse(&self, epoch: u64) {
         self.refused.store(epoch + 1, Ordering::SeqCst);
     }
 
     /// Whether a refused epoch is not abandoned yet.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::SeqCst) > self.abandoned.load(Ordering::SeqCst)
     }
 }

@@ -3,8 +3,8 @@
 //! That is the position at the end of the epoch, or the lowest offset of an event that still waits for the watermark.
 //! Positions include transaction markers, which are not messages, so a partition that was read to its end has no lag.
 
-use super::source_topics::SourcePartition;
 use crate::dataflow::epoch::ShardStatus;
+use crate::edge::kafka::source_topics::SourcePartition;
 use std::collections::BTreeMap;
 
 /// Positions and committed offsets of the partitions that are read.

@@ -2,12 +2,11 @@
 //! that everything committed before that end is read: open transactions are awaited, and unanswered requests are
 //! retried.
 
-use super::client::{self, ClientError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
+use crate::edge::kafka::client::{self, ClientError, StateContext};
 use rdkafka::Message;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -18,39 +17,39 @@ use std::time::{Duration, Instant};
 #[error("{what}: {cause}")]
 pub struct ReadError {
     /// The operation.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// librdkafka's error.
-    pub(super) cause: KafkaError,
+    pub(crate) cause: KafkaError,
 }
 
 /// The reading of one partition.
-pub(super) struct StateReader {
+pub(crate) struct StateReader {
     /// The records read so far.
-    pub(super) loader: StateLoader,
+    pub(crate) loader: StateLoader,
     start: i64,
     end: i64,
     position: i64,
 }
 
 impl StateReader {
-    pub(super) fn new((start, end): (i64, i64)) -> Self {
+    pub(crate) fn new((start, end): (i64, i64)) -> Self {
         Self { loader: StateLoader::default(), start, end, position: start }
     }
 
     /// Whether the end is reached.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.position >= self.end
     }
 
     /// Moves the end forward; `false`: it is not beyond the current one.
-    pub(super) fn extend(&mut self, end: i64) -> bool {
+    pub(crate) fn extend(&mut self, end: i64) -> bool {
         let is_further = end > self.end;
         self.end = self.end.max(end);
         is_further
     }
 
     /// The number of offsets read, and the total.
-    pub(super) fn progress(&self) -> (u64, u64) {
+    pub(crate) fn progress(&self) -> (u64, u64) {
         let from_start = |offset: i64| (offset - self.start).max(0).unsigned_abs();
         (from_start(self.position), from_start(self.end))
     }
@@ -63,14 +62,15 @@ impl AsMut<Self> for StateReader {
 }
 
 /// Reads several partitions at a time.
-pub(super) struct StateConsumer {
-    consumer: BaseConsumer<StateContext>,
-    metadata_client: BaseConsumer,
-    topic: String,
+pub(crate) struct StateConsumer {
+    /// It can also query committed offsets.
+    pub(crate) consumer: BaseConsumer<StateContext>,
+    pub(crate) metadata_client: BaseConsumer,
+    pub(crate) topic: String,
 }
 
 impl StateConsumer {
-    pub(super) fn new(config: &Config) -> Result<Self, ClientError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, ClientError> {
         Ok(Self {
             consumer: client::state_consumer(&config.kafka)?,
             metadata_client: client::metadata_client(&config.kafka)?,
@@ -78,21 +78,8 @@ impl StateConsumer {
         })
     }
 
-    /// The consumer, which can also query committed offsets.
-    pub(super) fn consumer(&self) -> &BaseConsumer<StateContext> {
-        &self.consumer
-    }
-
-    pub(super) fn metadata_client(&self) -> &BaseConsumer {
-        &self.metadata_client
-    }
-
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
-    }
-
     /// The current start and end offset of a partition, open transactions included; `None`: no response.
-    pub(super) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, ReadError> {
+    pub(crate) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, ReadError> {
         match self.metadata_client.fetch_watermarks(&self.topic, partition as i32, timeout) {
             Ok(bounds) => Ok(Some(bounds)),
             Err(cause) if is_permanent(&cause) => Err(ReadError { what: "query the end of the state topic", cause }),
@@ -104,7 +91,7 @@ impl StateConsumer {
     }
 
     /// Assigns the incomplete partitions, each at its position, and no others.
-    pub(super) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
+    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
         let failed = |cause| ReadError { what: "assign partitions of the state topic", cause };
         let mut list = TopicPartitionList::with_capacity(readers.len());
         for (partition, reader) in readers {
@@ -117,7 +104,7 @@ impl StateConsumer {
     }
 
     /// Reads records until all partitions are complete, for about `time` at most.
-    pub(super) fn read<R: AsMut<StateReader>>(
+    pub(crate) fn read<R: AsMut<StateReader>>(
         &self,
         readers: &mut BTreeMap<u32, R>,
         time: Duration,
@@ -164,21 +151,8 @@ impl StateConsumer {
     }
 }
 
-/// Logs errors, except the end of a partition.
-pub(super) struct StateContext;
-
-impl ClientContext for StateContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!("restore: {error}: {reason}");
-        }
-    }
-}
-
-impl ConsumerContext for StateContext {}
-
 /// Whether a retry fails the same way until permissions are changed.
-pub(super) fn is_permanent(error: &KafkaError) -> bool {
+pub(crate) fn is_permanent(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)

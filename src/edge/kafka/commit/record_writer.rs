@@ -1,30 +1,32 @@
 //! Owns the output records: their topics, keys, headers and bytes. Promises that the same epoch always gives the same
 //! records, so that an aborted transaction can be retried.
 
-use super::client::MAX_MESSAGE_BYTES;
-use super::source_topics::SourceTopics;
 use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
-use crate::domain::rule::message;
-use crate::domain::rule::message::Language;
+use crate::domain::alert::Alert;
+use crate::domain::figures::row::Row;
+use crate::domain::review::ReviewRequest;
+use crate::domain::rule::message::{self, Language};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
+use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
+use crate::edge::kafka::source_topics::SourceTopics;
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// One record.
 #[derive(Debug, Default)]
-pub(super) struct OutputRecord<'a> {
-    pub(super) topic: &'a str,
+pub(crate) struct OutputRecord<'a> {
+    pub(crate) topic: &'a str,
     /// `None`: chosen by the partitioner from the key.
-    pub(super) partition: Option<i32>,
-    pub(super) key: Option<&'a [u8]>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
     /// `None` is a tombstone.
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) headers: Option<OwnedHeaders>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: Option<OwnedHeaders>,
     /// `None`: now.
-    pub(super) timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
 }
 
 /// Header of a dead letter whose value was truncated because it is too large for the topic: the original length.
@@ -34,167 +36,112 @@ const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
 
 /// Builds records.
 #[derive(Debug)]
-pub(super) struct RecordWriter {
+pub(crate) struct RecordWriter {
     topics: Topics,
     sources: SourceTopics,
     language: Language,
+    encoding: OutputEncoding,
+    key: Vec<u8>,
     value: Vec<u8>,
 }
 
-impl RecordWriter {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            sources: SourceTopics::of(&config.topics),
-            topics: config.topics.clone(),
-            language: config.language,
-            value: Vec::new(),
+/// The functions of an encoding.
+#[derive(Clone, Copy, Debug)]
+struct OutputEncoding {
+    alert: fn(&Alert, &str, &mut Vec<u8>),
+    review: fn(&ReviewRequest, &mut Vec<u8>),
+    row: fn(&Row, &mut Vec<u8>),
+    content_type: &'static str,
+}
+
+impl From<Encoding> for OutputEncoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Json => Self {
+                alert: json::encode_alert,
+                review: json::encode_review,
+                row: json::encode_row,
+                content_type: Encoding::Json.content_type(),
+            },
+            Encoding::Protobuf | Encoding::ConfluentProtobuf => Self {
+                alert: protobuf::encode_alert,
+                review: protobuf::encode_review,
+                row: protobuf::encode_row,
+                content_type: Encoding::Protobuf.content_type(),
+            },
         }
     }
+}
 
-    /// The topic of a source.
-    pub(super) fn topic(&self, source: Source) -> &str {
-        self.sources.name(source)
+impl RecordWriter {
+    pub(crate) fn new(config: &Config) -> Self {
+        let (topics, sources) = (config.topics.clone(), SourceTopics::of(&config.topics));
+        let (encoding, key, value) = (topics.output.into(), Vec::new(), Vec::new());
+        Self { topics, sources, language: config.language, encoding, key, value }
     }
 
     /// Passes the records of an epoch that was closed at `wall` to `send`; stops at the first error.
-    pub(super) fn write<E>(
+    pub(crate) fn write<E>(
         &mut self,
         output: &EpochOutput,
         wall: Timestamp,
         mut send: impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.alerts(output, &mut send)?;
-        self.reviews(output, &mut send)?;
-        self.rows(output, &mut send)?;
-        for rejected in &output.rejected {
-            self.dead_letter(rejected, wall, &mut send)?;
-        }
-        for misrouted in &output.misrouted {
-            self.reroute(misrouted, &mut send)?;
-        }
-        for (shard, records) in &output.state {
-            self.state(*shard, records, &mut send)?;
-        }
-        Ok(())
+        output.alerts.iter().try_for_each(|alert| send(self.alert(alert)))?;
+        output.reviews.iter().try_for_each(|request| send(self.review(request)))?;
+        output.rows.iter().try_for_each(|row| send(self.row(row)))?;
+        output.rejected.iter().filter_map(|rejected| self.dead_letter(rejected, wall)).try_for_each(&mut send)?;
+        output.misrouted.iter().filter_map(|misrouted| self.reroute(misrouted)).try_for_each(&mut send)?;
+        output.state.iter().flat_map(|(shard, records)| self.state(*shard, records)).try_for_each(&mut send)
     }
 
-    /// Passes the state records of a shard to `send`; stops at the first error.
-    pub(super) fn state<E>(
-        &self,
-        shard: u32,
-        records: &Records,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for (key, value) in records.iter() {
-            let partition = Some(shard as i32);
-            send(OutputRecord {
-                topic: &self.topics.state,
-                partition,
-                key: Some(key),
-                value,
-                ..OutputRecord::default()
-            })?;
-        }
-        Ok(())
+    /// The state records of a shard.
+    pub(crate) fn state<'a>(&'a self, shard: u32, records: &'a Records) -> impl Iterator<Item = OutputRecord<'a>> {
+        let (topic, partition) = (self.topics.state.as_str(), Some(shard as i32));
+        let record = move |(key, value)| OutputRecord { topic, partition, key: Some(key), value, ..Default::default() };
+        records.iter().map(record)
     }
 
-    fn alerts<E>(
-        &mut self,
-        output: &EpochOutput,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let encode = match self.topics.output {
-            Encoding::Json => json::encode_alert,
-            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_alert,
-        };
-        for alert in &output.alerts {
-            self.value.clear();
-            encode(alert, &message::of(alert, self.language), &mut self.value);
-            let headers = OwnedHeaders::new_with_capacity(5)
-                .insert(text("rule", alert.rule.name()))
-                .insert(text("severity", alert.severity.name()))
-                .insert(text("status", alert.status.name()))
-                .insert(text("tenant", alert.tenant.as_str()))
-                .insert(text("content-type", self.content_type()));
-            let mut key = uuid::Uuid::encode_buffer();
-            send(OutputRecord {
-                topic: &self.topics.alerts,
-                key: Some(alert.id.hyphenated().encode_lower(&mut key).as_bytes()),
-                value: Some(&self.value),
-                headers: Some(headers),
-                ..OutputRecord::default()
-            })?;
-        }
-        Ok(())
+    fn alert(&mut self, alert: &Alert) -> OutputRecord<'_> {
+        self.value.clear();
+        (self.encoding.alert)(alert, &message::of(alert, self.language), &mut self.value);
+        self.key.clear();
+        self.key.extend(alert.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).bytes());
+        let headers = OwnedHeaders::new_with_capacity(5)
+            .insert(text("rule", alert.rule.name()))
+            .insert(text("severity", alert.severity.name()))
+            .insert(text("status", alert.status.name()))
+            .insert(text("tenant", alert.tenant.as_str()));
+        self.encoded(&self.topics.alerts, headers)
     }
 
-    fn reviews<E>(
-        &mut self,
-        output: &EpochOutput,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let encode = match self.topics.output {
-            Encoding::Json => json::encode_review,
-            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_review,
-        };
-        for request in &output.reviews {
-            self.value.clear();
-            encode(request, &mut self.value);
-            let headers = OwnedHeaders::new_with_capacity(2)
-                .insert(text("tenant", request.tenant.as_str()))
-                .insert(text("content-type", self.content_type()));
-            send(OutputRecord {
-                topic: &self.topics.reviews,
-                key: Some(request.interaction.as_bytes()),
-                value: Some(&self.value),
-                headers: Some(headers),
-                ..OutputRecord::default()
-            })?;
-        }
-        Ok(())
+    fn review(&mut self, request: &ReviewRequest) -> OutputRecord<'_> {
+        self.value.clear();
+        (self.encoding.review)(request, &mut self.value);
+        self.key.clear();
+        self.key.extend(request.interaction.bytes());
+        let headers = OwnedHeaders::new_with_capacity(2).insert(text("tenant", request.tenant.as_str()));
+        self.encoded(&self.topics.reviews, headers)
     }
 
-    fn rows<E>(
-        &mut self,
-        output: &EpochOutput,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let encode = match self.topics.output {
-            Encoding::Json => json::encode_row,
-            Encoding::Protobuf | Encoding::ConfluentProtobuf => protobuf::encode_row,
-        };
-        for row in &output.rows {
-            self.value.clear();
-            encode(row, &mut self.value);
-            let key = format!("{}/{}/{}", row.tenant, row.subject, row.figures.window());
-            let headers = OwnedHeaders::new_with_capacity(1).insert(text("content-type", self.content_type()));
-            send(OutputRecord {
-                topic: &self.topics.metrics,
-                key: Some(key.as_bytes()),
-                value: Some(&self.value),
-                headers: Some(headers),
-                ..OutputRecord::default()
-            })?;
-        }
-        Ok(())
+    fn row(&mut self, row: &Row) -> OutputRecord<'_> {
+        self.value.clear();
+        (self.encoding.row)(row, &mut self.value);
+        self.key.clear();
+        self.key.extend(format!("{}/{}/{}", row.tenant, row.subject, row.figures.window()).bytes());
+        self.encoded(&self.topics.metrics, OwnedHeaders::new_with_capacity(1))
     }
 
-    fn content_type(&self) -> &'static str {
-        match self.topics.output {
-            Encoding::Json => Encoding::Json.content_type(),
-            Encoding::Protobuf | Encoding::ConfluentProtobuf => Encoding::Protobuf.content_type(),
-        }
+    /// The record of the current key and value.
+    fn encoded<'a>(&'a self, topic: &'a str, headers: OwnedHeaders) -> OutputRecord<'a> {
+        let headers = Some(headers.insert(text("content-type", self.encoding.content_type)));
+        OutputRecord { topic, key: Some(&self.key), value: Some(&self.value), headers, ..OutputRecord::default() }
     }
 
-    /// Sends the original message with headers for its origin and the rejection reason.
-    fn dead_letter<E>(
-        &self,
-        rejected: &RejectedMessage,
-        wall: Timestamp,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The original message with headers for its origin and the rejection reason.
+    fn dead_letter<'a>(&'a self, rejected: &'a RejectedMessage, wall: Timestamp) -> Option<OutputRecord<'a>> {
         let batch = &*rejected.batch;
-        let Some(message) = batch.messages.get(rejected.message as usize) else { return Ok(()) };
+        let message = batch.messages.get(rejected.message as usize)?;
         let mut headers = Headers::default();
         for (name, value) in message.headers.as_deref().unwrap_or_default() {
             let name = if is_rerouting_header(batch, name) { REROUTED_FROM_HEADER } else { name };
@@ -214,23 +161,14 @@ impl RecordWriter {
             headers.add(TRUNCATED_HEADER, Some(long.len().to_string().as_bytes()));
             value = long.get(..room.saturating_sub(64));
         }
-        send(OutputRecord {
-            topic: &self.topics.dead_letters,
-            key,
-            value,
-            headers: headers.list,
-            ..OutputRecord::default()
-        })
+        let topic = &self.topics.dead_letters;
+        Some(OutputRecord { topic, key, value, headers: headers.list, ..OutputRecord::default() })
     }
 
-    /// Sends the original message to its tenant's partition.
-    fn reroute<E>(
-        &self,
-        misrouted: &MisroutedMessage,
-        send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The original message, for its tenant's partition.
+    fn reroute<'a>(&'a self, misrouted: &'a MisroutedMessage) -> Option<OutputRecord<'a>> {
         let batch = &*misrouted.batch;
-        let Some(message) = batch.messages.get(misrouted.message as usize) else { return Ok(()) };
+        let message = batch.messages.get(misrouted.message as usize)?;
         let mut headers = Headers::default();
         headers.add(TOPIC_HEADER, Some(misrouted.topic.name().as_bytes()));
         headers.add("content-type", Some(content_type(batch, message)));
@@ -239,7 +177,7 @@ impl RecordWriter {
                 headers.add(name, value.as_deref());
             }
         }
-        send(OutputRecord {
+        Some(OutputRecord {
             topic: &self.topics.rerouted,
             partition: i32::try_from(misrouted.shard).ok(),
             key: batch.slice(&message.key),
@@ -300,7 +238,7 @@ mod tests {
     use crate::codec::Reject;
     use crate::domain::event::Channel;
     use crate::domain::event::reject::Reason;
-    use crate::domain::review::{Medium, ReviewRequest};
+    use crate::domain::review::Medium;
     use crate::domain::source::Topic;
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;

@@ -1,18 +1,111 @@
-//! Owns the reading of one partition: its own queue, so that its end can be distinguished from that of other
-//! partitions, and the batch that is filled from it.
+//! Owns the partitions that are read. Each has its own queue, so that its end can be distinguished from that of other
+//! partitions, and a batch that is filled from it. They are polled in turn.
 
-use super::group::{GroupContext, LastRead};
-use super::native;
-use super::source_topics::SourcePartition;
+use super::epoch_cutter::{EpochCutter, SourceState};
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::source::Source;
+use crate::edge::kafka::group::{GroupContext, LastRead};
+use crate::edge::kafka::native;
+use crate::edge::kafka::source_topics::SourcePartition;
 use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// Messages taken from one partition before the next one is polled.
+const READ_BATCH: usize = 256;
+
+/// The partitions of all shards that are read.
+pub(super) struct PartitionReaders {
+    /// How long a partition that is read to its end must be silent until it is idle.
+    idle_after: Duration,
+    /// In order of their shards.
+    pub(super) list: Vec<PartitionReader>,
+    /// The reader that is polled first.
+    next: usize,
+    /// Partitions that wait until the other sources of their shard have caught up.
+    pub(super) paused: BTreeSet<SourcePartition>,
+}
+
+impl PartitionReaders {
+    pub(super) fn new(idle_after: Duration) -> Self {
+        Self { idle_after, list: Vec::new(), next: 0, paused: BTreeSet::new() }
+    }
+
+    /// The shards that are read.
+    pub(super) fn shards(&self) -> BTreeSet<u32> {
+        self.list.iter().map(|reader| reader.partition.0).collect()
+    }
+
+    /// Adds the readers of a shard.
+    pub(super) fn open(&mut self, readers: Vec<PartitionReader>) {
+        self.list.extend(readers);
+        self.list.sort_by_key(|reader| reader.partition.0);
+    }
+
+    /// Removes the readers of some shards.
+    pub(super) fn close(&mut self, shards: &BTreeSet<u32>) {
+        self.list.retain(|reader| !shards.contains(&reader.partition.0));
+    }
+
+    /// Reads the available messages, partition by partition, until the open epoch is full or old. Returns whether there
+    /// may be more, and whether the end of a partition was reached.
+    pub(super) fn read(&mut self, cutter: &mut EpochCutter) -> Result<(bool, bool), KafkaError> {
+        let (mut more, mut at_end) = (true, false);
+        while more && !cutter.is_full() {
+            more = false;
+            let now = Instant::now();
+            for step in 0..self.list.len() {
+                let ix = (self.next + step) % self.list.len();
+                let reader = &mut self.list[ix];
+                if self.paused.contains(&reader.partition) {
+                    continue;
+                }
+                let polled = reader.read(READ_BATCH.min(cutter.free()), now)?;
+                cutter.add(polled.messages, polled.bytes, now);
+                more |= polled.more;
+                at_end |= polled.at_end;
+                if cutter.is_full() {
+                    self.next = ix + 1;
+                    break;
+                }
+            }
+            // A stream that never runs dry must not keep the epoch open.
+            more &= !cutter.is_old(Instant::now());
+        }
+        Ok((more || cutter.is_full(), at_end))
+    }
+
+    /// Advances the readers to librdkafka's positions, which are past transaction markers.
+    pub(super) fn update_positions(&mut self, positions: &BTreeMap<SourcePartition, i64>) {
+        for reader in &mut self.list {
+            if let Some(position) = positions.get(&reader.partition) {
+                reader.update_position(*position);
+            }
+        }
+    }
+
+    /// The states at the end of an epoch, and the batches of each worker.
+    pub(super) fn take_epoch(
+        &mut self,
+        workers: usize,
+        unreachable: &BTreeSet<(String, i32)>,
+    ) -> (Vec<SourceState>, Vec<Vec<Arc<Batch>>>) {
+        let mut batches = vec![Vec::new(); workers];
+        let states = self.list.iter_mut().map(|reader| {
+            let shard = reader.partition.0;
+            let reachable = unreachable.is_empty() || !unreachable.contains(&(reader.topic.clone(), shard as i32));
+            batches[shard as usize % workers].extend(reader.take_batch().map(Arc::new));
+            reader.report(self.idle_after, reachable)
+        });
+        (states.collect(), batches)
+    }
+}
 
 /// One partition that is read.
 pub(super) struct PartitionReader {
@@ -23,7 +116,7 @@ pub(super) struct PartitionReader {
     /// The next offset to read, once it is known.
     pub(super) position: Option<i64>,
     /// The position that was sent to the commit thread.
-    pub(super) reported: Option<i64>,
+    reported: Option<i64>,
     /// The queue returned something: librdkafka's position belongs to this reader, not to a previous one.
     has_polled: bool,
     /// The last poll returned the end of the partition.
@@ -173,9 +266,17 @@ impl PartitionReader {
         self.position = self.position.max(Some(position));
     }
 
+    /// The state at the end of an epoch; `reachable`: its leader is. The position counts as reported from now on.
+    pub(super) fn report(&mut self, idle_after: Duration, reachable: bool) -> SourceState {
+        let moved = self.position != self.reported;
+        self.reported = self.position;
+        let idle = self.is_idle(idle_after) && reachable;
+        SourceState { partition: self.partition, idle, position: self.position, moved }
+    }
+
     /// Whether it no longer holds the watermark back: read to its end, and no message for long enough. A partition with
     /// unread messages must not count as idle, so the time is measured up to when the queue was last found empty.
-    pub(super) fn is_idle(&self, after: Duration) -> bool {
+    fn is_idle(&self, after: Duration) -> bool {
         match self.end {
             Some(_) => self.is_done(),
             None => self.at_end && self.last_empty.saturating_duration_since(self.last_message) >= after,
@@ -190,11 +291,6 @@ impl PartitionReader {
     /// Whether it has reached the end set by [`Self::stop_at`].
     pub(super) fn is_done(&self) -> bool {
         self.end.is_some_and(|end| self.position.unwrap_or(0) >= end)
-    }
-
-    /// Calls `wake` when the queue is no longer empty.
-    pub(super) fn on_nonempty(&mut self, wake: impl Fn() + Send + Sync + 'static) {
-        self.queue.set_nonempty_callback(wake);
     }
 }
 

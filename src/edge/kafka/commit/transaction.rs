@@ -10,11 +10,13 @@
 //! right after another one waits about 10 ms longer: the coordinator still writes the markers of the previous one
 //! (CONCURRENT_TRANSACTIONS), and librdkafka retries after `retry.backoff.ms`.
 
-use super::commit::CommitError;
-use super::producer::Deliveries;
+use super::error::CommitError;
 use super::record_writer::OutputRecord;
-use super::{Observer, Part, Stop};
 use crate::dataflow::live::lock;
+use crate::edge::kafka::client::{self, Deliveries};
+use crate::edge::kafka::control::Stop;
+use crate::edge::kafka::event::{Observer, RuntimeEvent};
+use crate::telemetry::liveness::Thread;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -22,6 +24,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// The coordinator aborts a transaction that is open for this long; until then read_committed consumers wait for it.
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call; a call that times out is repeated.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for brokers at the start.
@@ -29,11 +33,11 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When the commit thread entered its current librdkafka call.
 #[derive(Debug, Default)]
-pub(super) struct Heartbeat(Mutex<Option<Instant>>);
+pub(crate) struct Heartbeat(Mutex<Option<Instant>>);
 
 impl Heartbeat {
     /// How long the current call has taken so far.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         lock(&self.0).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -47,7 +51,7 @@ impl Heartbeat {
 
 /// Initializes transactions: waits until no earlier transaction of this transactional id is open. `false`: stop
 /// requested.
-pub(super) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CommitError> {
+pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CommitError> {
     let started = Instant::now();
     while !stop.is_set() {
         match producer.init_transactions(CALL_TIMEOUT) {
@@ -63,7 +67,7 @@ pub(super) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<b
 }
 
 /// Why an attempt failed.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Abort and retry.
     Abort(RDKafkaErrorCode),
     Fatal(CommitError),
@@ -73,61 +77,51 @@ pub(super) enum Failure {
 const POLLS: usize = 16;
 
 /// Runs transactions, one after another.
-pub(super) struct Transactions {
+pub(crate) struct Transactions {
     producer: BaseProducer<Deliveries>,
     heartbeat: Arc<Heartbeat>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<Observer>,
     sent: u32,
 }
 
 impl Transactions {
-    pub(super) fn new(
-        producer: BaseProducer<Deliveries>,
-        heartbeat: Arc<Heartbeat>,
-        observer: Arc<dyn Observer>,
-    ) -> Self {
-        Self { producer, heartbeat, observer, sent: 0 }
+    pub(crate) fn new(producer: BaseProducer<Deliveries>, observer: Arc<Observer>) -> Self {
+        Self { producer, heartbeat: Arc::default(), observer, sent: 0 }
+    }
+
+    /// Times the calls.
+    pub(crate) fn heartbeat(&self) -> Arc<Heartbeat> {
+        Arc::clone(&self.heartbeat)
     }
 
     /// Serves the producer's events (delivery reports, errors); needed while nothing is sent.
-    pub(super) fn serve(&self) {
+    pub(crate) fn serve(&self) {
         for _ in 0..POLLS {
             self.producer.poll(Duration::ZERO);
         }
     }
 
     /// Begins a transaction.
-    pub(super) fn open(&self) -> Result<(), Failure> {
+    pub(crate) fn open(&self) -> Result<(), Failure> {
         self.call("begin a transaction", |producer| producer.begin_transaction())
     }
 
     /// Puts a record into the producer's queue; waits while it is full.
-    pub(super) fn send(&mut self, record: OutputRecord<'_>) -> Result<(), Failure> {
+    pub(crate) fn send(&mut self, record: OutputRecord<'_>) -> Result<(), Failure> {
         self.sent = self.sent.wrapping_add(1);
         if self.sent.is_multiple_of(1024) {
             self.serve();
         }
         let OutputRecord { topic, partition, key, value, headers, timestamp } = record;
-        let mut record = BaseRecord { topic, partition, payload: value, key, timestamp, headers, delivery_opaque: () };
-        loop {
-            let cause = match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
-                    self.producer.poll(Duration::from_millis(1));
-                    record = returned;
-                    continue;
-                }
-                Err((cause, _)) => cause,
-            };
-            return Err(match cause {
-                KafkaError::MessageProduction(code) if code != RDKafkaErrorCode::Fatal => Failure::Abort(code),
-                cause => Failure::Fatal(CommitError::Call { what: "send a record", cause }),
-            });
-        }
+        let record = BaseRecord { topic, partition, payload: value, key, timestamp, headers, delivery_opaque: () };
+        client::send(&self.producer, record).map_err(|cause| match cause {
+            KafkaError::MessageProduction(code) if code != RDKafkaErrorCode::Fatal => Failure::Abort(code),
+            cause => Failure::Fatal(CommitError::Call { what: "send a record", cause }),
+        })
     }
 
     /// Adds source offsets to the transaction; the coordinator refuses them if the generation or the member is stale.
-    pub(super) fn send_offsets(
+    pub(crate) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
@@ -137,13 +131,13 @@ impl Transactions {
     }
 
     /// Waits until all records are delivered, and commits.
-    pub(super) fn commit(&self) -> Result<(), Failure> {
+    pub(crate) fn commit(&self) -> Result<(), Failure> {
         self.drain();
         self.call("commit the transaction", |producer| producer.commit_transaction(CALL_TIMEOUT))
     }
 
     /// Aborts the transaction.
-    pub(super) fn abort(&self) -> Result<(), CommitError> {
+    pub(crate) fn abort(&self) -> Result<(), CommitError> {
         loop {
             // Short timeouts: librdkafka waits for delivery reports that are served only between the calls.
             let result = self.heartbeat.time(|| self.producer.abort_transaction(Duration::from_millis(200)));
@@ -152,7 +146,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.is_retriable() => {
                     self.drain();
-                    self.observer.alive(Part::Commit);
+                    self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
                 Err(cause) => return Err(CommitError::Call { what: "abort the transaction", cause }),
             }
@@ -160,7 +154,7 @@ impl Transactions {
     }
 
     /// Serves delivery reports until nothing is in flight; bounded by `message.timeout.ms`.
-    pub(super) fn drain(&self) {
+    pub(crate) fn drain(&self) {
         let mut pause = Duration::from_micros(100);
         while self.producer.in_flight_count() > 0 {
             self.serve();
@@ -183,7 +177,7 @@ impl Transactions {
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.is_retriable() => {
                     tracing::debug!("{what}: {error}; retrying");
                     self.drain();
-                    self.observer.alive(Part::Commit);
+                    self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.txn_requires_abort() => {
                     return Err(Failure::Abort(error.code()));

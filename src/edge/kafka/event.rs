@@ -1,0 +1,166 @@
+//! Owns what a run reports: one type for all events. The log line and the metric of an event are written here.
+
+use crate::dataflow::epoch::EpochOutput;
+use crate::edge::clock;
+use crate::telemetry::liveness::{Liveness, Thread};
+use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
+use rdkafka::error::RDKafkaErrorCode;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An event of a run.
+#[derive(Debug)]
+pub enum RuntimeEvent<'a> {
+    /// A thread is alive. Unreachable brokers do not prevent this event.
+    Alive(Thread),
+    /// The number of epochs that are read and not committed.
+    InFlight(usize),
+    /// An epoch was committed: its output, and the time since it was closed. In epoch order.
+    EpochCommitted(EpochOutput, Duration),
+    /// A transaction was committed; the time that it took includes its retries.
+    TransactionCommitted(Duration),
+    /// A transaction was aborted: the first of its epochs, the broker's error code, and what follows.
+    TransactionAborted(u64, RDKafkaErrorCode, Reaction),
+    /// Everything that is not committed is dropped and read again, with this number of shards.
+    EpochsAbandoned(usize),
+    /// The shards that are read from now on; replaces the previous list.
+    Assigned(&'a [u32]),
+    /// Restored shards are read.
+    ShardsOpened {
+        /// The number of shards that are read.
+        all: usize,
+        /// The number of those that were restored.
+        new: usize,
+    },
+    /// Revoked shards are no longer read.
+    ShardsReleased {
+        /// The number of shards that were revoked.
+        revoked: usize,
+        /// The number of shards that are still read.
+        remaining: usize,
+    },
+    /// Progress of the shards that are being restored, several times a second; empty when all are done.
+    Restoring(&'a [RestoreProgress]),
+    /// A shard was restored from its state.
+    ShardRestored {
+        /// The shard.
+        shard: u32,
+        /// The number of records read, and the time that it took.
+        read: (u64, Duration),
+        /// The number of events replayed, and the time that it took.
+        replayed: (u64, Duration),
+    },
+    /// The restore of a shard takes long.
+    RestoreOverdue(RestoreProgress),
+    /// Lag of the partitions that are read, by topic and partition; about once a second.
+    Lag(BTreeMap<(String, i32), PartitionLag>),
+}
+
+/// What follows an aborted transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Retry.
+    Retry,
+    /// Retry with the current generation of the group.
+    UpdateGeneration,
+    /// Wait until the ingest thread abandons the epochs: the coordinator no longer recognizes this member.
+    AwaitRevocation,
+    /// End the run: retries fail the same way.
+    Fail,
+}
+
+/// The progress of a shard that is being restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreProgress {
+    /// The shard.
+    pub shard: u32,
+    /// Offsets read from the start of the partition.
+    pub read: u64,
+    /// Offsets in total; 0 while unknown.
+    pub total: u64,
+}
+
+/// The share of the offsets that has been read.
+fn share(shards: &[RestoreProgress]) -> f64 {
+    let sum = |of: fn(&RestoreProgress) -> u64| shards.iter().map(of).sum::<u64>();
+    let total = sum(|shard| shard.total);
+    if total == 0 { 0.0 } else { sum(|shard| shard.read) as f64 / total as f64 }
+}
+
+/// Where the threads of a run report their events.
+pub struct Observer {
+    metrics: Arc<ProcessorMetrics>,
+    liveness: Arc<Liveness>,
+    listener: Box<dyn Fn(RuntimeEvent<'_>) + Send + Sync>,
+}
+
+impl Observer {
+    /// `listener` receives each event after it was logged and counted. The threads of the run call it, so it must not
+    /// block.
+    pub fn new(
+        metrics: Arc<ProcessorMetrics>,
+        liveness: Arc<Liveness>,
+        listener: impl Fn(RuntimeEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { metrics, liveness, listener: Box::new(listener) }
+    }
+
+    pub(super) fn emit(&self, event: RuntimeEvent<'_>) {
+        self.record(&event);
+        (self.listener)(event);
+    }
+
+    fn record(&self, event: &RuntimeEvent<'_>) {
+        match event {
+            RuntimeEvent::Alive(thread) => self.liveness.beat(*thread, clock::now()),
+            RuntimeEvent::InFlight(epochs) => self.metrics.counters().in_flight = *epochs,
+            RuntimeEvent::EpochCommitted(output, took) => self.metrics.committed(output, *took),
+            RuntimeEvent::TransactionCommitted(took) => self.metrics.counters().commits.add(*took),
+            RuntimeEvent::TransactionAborted(epoch, code, reaction) => {
+                self.metrics.counters().aborted += 1;
+                log_abort(*epoch, *code, *reaction);
+            }
+            RuntimeEvent::EpochsAbandoned(shards) => {
+                tracing::warn!("abandoned uncommitted epochs of {shards} shards; they are read again");
+            }
+            RuntimeEvent::Assigned(shards) => {
+                self.liveness.set_ready(!shards.is_empty());
+                self.metrics.counters().assigned = shards.len();
+            }
+            RuntimeEvent::ShardsOpened { new, all } => tracing::info!("reading {all} shards, {new} of them new"),
+            RuntimeEvent::ShardsReleased { revoked, remaining } => {
+                tracing::info!("released {revoked} shards; {remaining} remain");
+            }
+            RuntimeEvent::Restoring(shards) => {
+                self.liveness.set_restoring(shards.len(), share(shards));
+                let shares = shards.iter().map(|shard| (shard.shard, share(&[*shard]))).collect();
+                self.metrics.counters().restoring = shares;
+            }
+            RuntimeEvent::ShardRestored { shard, read: (records, read_time), replayed: (events, replay_time) } => {
+                tracing::info!(
+                    "restored shard {shard}: read {records} records in {:.1} s, replayed {events} events in {:.1} s",
+                    read_time.as_secs_f64(),
+                    replay_time.as_secs_f64()
+                );
+            }
+            RuntimeEvent::RestoreOverdue(RestoreProgress { shard, read, total }) => tracing::warn!(
+                "shard {shard} is still restoring: {read} of {total} offsets read; a transaction may be open on the rest \
+                 or on the committed offsets, or the brokers may be unreachable"
+            ),
+            RuntimeEvent::Lag(lags) => self.metrics.counters().lag.clone_from(lags),
+        }
+    }
+}
+
+fn log_abort(epoch: u64, code: RDKafkaErrorCode, reaction: Reaction) {
+    match reaction {
+        Reaction::Retry => tracing::warn!("commit epoch {epoch}: transaction aborted ({code}); retrying"),
+        Reaction::UpdateGeneration => tracing::debug!("commit epoch {epoch}: stale generation; retrying"),
+        Reaction::AwaitRevocation => {
+            tracing::warn!("commit epoch {epoch}: fenced: the coordinator no longer recognizes this member ({code})");
+        }
+        // The error that ends the run is logged.
+        Reaction::Fail => {}
+    }
+}

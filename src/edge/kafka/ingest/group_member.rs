@@ -1,0 +1,224 @@
+//! Owns the membership in the consumer group, and the calls of the consumer.
+
+use super::error::IngestError;
+use super::partition_readers::PartitionReader;
+use crate::config::Config;
+use crate::domain::source::Source;
+use crate::edge::clock;
+use crate::edge::kafka::client::{self, ClientError};
+use crate::edge::kafka::event::Observer;
+use crate::edge::kafka::group::{AssignmentChange, GroupContext, accept, unassign_all};
+use crate::edge::kafka::native::{self, Membership};
+use crate::edge::kafka::part::Waker;
+use crate::edge::kafka::source_topics::{SourcePartition, SourceTopics};
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::Offset;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Timeout of synchronous broker requests.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts of them.
+const QUERY_PAUSE: Duration = Duration::from_millis(50);
+/// How long leaving the group may take; the coordinator usually answers within a few milliseconds.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// This process as a member of its group.
+pub(crate) struct GroupMember {
+    pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
+    sources: SourceTopics,
+    /// The partition count of the source topics.
+    shards: u32,
+    /// The member id under which the shards were assigned.
+    pub(super) id: Option<Arc<str>>,
+    /// The group has sent an assignment, possibly an empty one.
+    pub(super) joined: bool,
+    /// Wakes the ingest thread when there is something to read.
+    waker: Waker,
+}
+
+impl GroupMember {
+    pub(crate) fn new(
+        config: &Config,
+        shards: u32,
+        waker: Waker,
+        observer: Arc<Observer>,
+    ) -> Result<Self, ClientError> {
+        let context = GroupContext::new(observer);
+        let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), context)?;
+        consumer.set_nonempty_callback(callback(&waker));
+        let (consumer, sources) = (Arc::new(consumer), SourceTopics::of(&config.topics));
+        Ok(Self { consumer, sources, shards, id: None, joined: false, waker })
+    }
+
+    /// Joins the group; the current thread is the one to wake. The group assigns the CRM topic only; the partitions of
+    /// the other sources follow it.
+    pub(super) fn join(&self) -> Result<(), IngestError> {
+        self.waker.register();
+        self.consumer.subscribe(&[self.sources.name(Source::GROUP)]).map_err(IngestError::call("join the group"))
+    }
+
+    /// Polls the consumer for rebalances, errors and statistics; returns the next unanswered change of the assignment.
+    pub(super) fn next_change(&self) -> Result<Option<AssignmentChange>, IngestError> {
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            match polled {
+                Err(cause @ KafkaError::MessageConsumptionFatal(_)) => {
+                    return Err(IngestError::Call { what: "read", cause });
+                }
+                // The context has logged it with more detail.
+                Err(error) => tracing::debug!("read: {error}"),
+                // Partition queues are split off before the partitions are assigned: no messages arrive here.
+                Ok(message) => {
+                    tracing::error!("unexpected message of {} in the main consumer queue", message.topic());
+                }
+            }
+        }
+        Ok(self.consumer.context().next_change())
+    }
+
+    /// Accepts an assignment, so that the group does not wait.
+    pub(super) fn accept(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+        if let Some(shard) = shards.last().filter(|last| **last >= self.shards) {
+            return Err(IngestError::PartitionsAdded { before: self.shards, shard: *shard });
+        }
+        accept(&self.consumer).map_err(IngestError::call("accept the assignment"))?;
+        self.joined = true;
+        Ok(())
+    }
+
+    /// The membership now; `None`: this process is not a member.
+    pub(super) fn membership(&self) -> Option<Membership> {
+        native::membership(self.consumer.client())
+    }
+
+    /// Whether this process is no longer the member that its shards were assigned to.
+    pub(super) fn is_lost(&self, now: Option<&Membership>) -> bool {
+        let Some(id) = &self.id else { return false };
+        now.is_none_or(|now| now.member != **id || now.generation < 0)
+    }
+
+    /// The next offsets to read.
+    pub(super) fn positions(&self) -> Result<BTreeMap<SourcePartition, i64>, IngestError> {
+        let list = self.consumer.position().map_err(IngestError::call("get the positions"))?;
+        Ok(self.sources.offsets(&list))
+    }
+
+    /// Opens a reader for each source of a shard, and assigns its partitions. The group is not involved. `bounded`: the
+    /// readers stop at the current end offsets.
+    pub(super) fn open(
+        &self,
+        shard: u32,
+        committed: &BTreeMap<SourcePartition, i64>,
+        bounded: bool,
+    ) -> Result<Vec<PartitionReader>, IngestError> {
+        let mut list = self.sources.list(&[shard]);
+        let mut readers = Vec::with_capacity(Source::LIVE.len());
+        for source in Source::LIVE {
+            let start = committed.get(&(shard, source)).copied();
+            let mut reader = self.reader((shard, source), start)?;
+            if bounded {
+                let (low, high) = self.bounds(&reader)?;
+                reader.stop_at(high);
+                reader.start_at(low);
+            }
+            let offset = start.map_or(Offset::Beginning, Offset::Offset);
+            list.set_partition_offset(&reader.topic, shard as i32, offset)
+                .map_err(IngestError::call("set the start offset"))?;
+            readers.push(reader);
+        }
+        self.consumer.incremental_assign(&list).map_err(IngestError::call("assign partitions"))?;
+        Ok(readers)
+    }
+
+    /// A reader with its own queue. Before the partition is assigned: otherwise some messages could already be in the
+    /// main queue.
+    fn reader(&self, partition: SourcePartition, start: Option<i64>) -> Result<PartitionReader, IngestError> {
+        let (shard, source) = partition;
+        let topic = self.sources.name(source);
+        let mut queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(IngestError::Call {
+            what: "split off the queue of a partition",
+            cause: KafkaError::Subscription(topic.into()),
+        })?;
+        queue.set_nonempty_callback(callback(&self.waker));
+        let last_read = self.consumer.context().track(topic, shard as i32, clock::now());
+        Ok(PartitionReader::new(partition, topic, self.sources.encoding(source), queue, start, last_read))
+    }
+
+    /// The current start and end offset of a partition; retries while it has no leader, as just after its creation.
+    pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(i64, i64), IngestError> {
+        let started = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(&reader.topic, reader.partition.0 as i32, QUERY_TIMEOUT) {
+                Ok(bounds) => return Ok(bounds),
+                Err(cause) if is_leaderless(&cause) && started.elapsed() < QUERY_TIMEOUT => thread::sleep(QUERY_PAUSE),
+                Err(cause) => return Err(IngestError::Call { what: "find the end of a partition", cause }),
+            }
+        }
+    }
+
+    /// Unassigns the partitions of some shards, even if there are none: librdkafka waits for the call.
+    pub(super) fn unassign(&self, shards: &[u32]) -> Result<(), IngestError> {
+        let list = self.sources.list(shards);
+        self.consumer.incremental_unassign(&list).map_err(IngestError::call("unassign partitions"))
+    }
+
+    /// Wakes the fetchers of the shards that are still read. librdkafka pauses all partitions until the rebalance is
+    /// answered, but then its fetcher threads sleep for up to another second (`rd_kafka_max_block_ms`), because
+    /// `rd_kafka_toppar_pause_resume` does not wake them. A seek does; it goes to the current position.
+    pub(super) fn wake_fetchers(&self, readers: &[PartitionReader]) -> Result<(), IngestError> {
+        // A partition without a position starts with an offset request to a broker, which wakes its fetcher.
+        let positions = readers.iter().filter_map(|reader| Some((reader.partition, reader.position?)));
+        let list = self.sources.at(positions).map_err(IngestError::call("list positions"))?;
+        if list.count() > 0 {
+            // Not awaited: if it fails, the fetchers wake within a second.
+            if let Err(error) = self.consumer.seek_partitions(list, Duration::ZERO) {
+                tracing::debug!("seek the remaining shards: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the group, so that other members do not wait for the session timeout. Closing the consumer is not enough:
+    /// static members stay in the group, to be the same member when they come back (`rd_kafka_cgrp_leave_maybe`). A
+    /// static member leaves if it unsubscribes first.
+    pub(super) fn leave(&self) {
+        self.consumer.context().leave();
+        // Also answers the changes that were queued and not processed.
+        if let Err(error) = accept(&self.consumer).and_then(|()| unassign_all(&self.consumer)) {
+            tracing::warn!("leave the group: {error}");
+        }
+        if self.membership().is_some() {
+            self.consumer.unsubscribe();
+        }
+        let started = Instant::now();
+        // The member id is cleared when the request is sent; closing the consumer waits for the response.
+        while self.membership().is_some() {
+            if started.elapsed() > LEAVE_TIMEOUT {
+                tracing::warn!("leave the group: timed out; other members wait for the session timeout");
+                break;
+            }
+            self.consumer.poll(Duration::from_millis(5));
+        }
+    }
+}
+
+fn callback(waker: &Waker) -> impl Fn() + Send + Sync + 'static {
+    let waker = waker.clone();
+    move || waker.wake()
+}
+
+/// Whether an error resolves as soon as a leader is known.
+fn is_leaderless(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
+}

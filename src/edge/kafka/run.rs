@@ -1,0 +1,76 @@
+//! Owns the start of a run: creates its clients and parts, in the order that exactly-once requires.
+
+use super::client;
+use super::commit::transaction::{self, TRANSACTION_TIMEOUT};
+use super::commit::{self, Summary};
+use super::control::{NormsHandle, Stop};
+use super::event::Observer;
+use super::ingest;
+use super::ingest::group_member::GroupMember;
+use super::ingest::once::BoundedRun;
+use super::part::{PartError, Waker};
+use super::restore;
+use super::restore::state_reader::StateConsumer;
+use super::source_topics::SourceTopics;
+use super::supervisor::{RunError, Supervisor};
+use super::topics;
+use crate::config::Config;
+use crate::dataflow::settings::DataflowSettings;
+use crate::dataflow::workers;
+use rdkafka::producer::Producer;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+/// When a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// At a stop request.
+    Live,
+    /// At the end offsets found at the start; then event time advances to `until` or to the last event.
+    Once,
+}
+
+/// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], everything is read. `norms_handle`
+/// supplies norms that replace those of `settings`.
+///
+/// `settings.shards` is overwritten with the partition count of the source topics. Blocks the calling thread.
+pub fn run(
+    config: &Config,
+    mut settings: DataflowSettings,
+    mode: Mode,
+    stop: &Stop,
+    norms_handle: NormsHandle,
+    observer: Arc<Observer>,
+) -> Result<Summary, RunError> {
+    let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT)?;
+    let Some(shards) = topics::shards(producer.client(), config, stop)? else { return Ok(Summary::default()) };
+    // Before joining the group: this aborts a transaction that a previous process with the same transactional id left
+    // open; until it ends, the committed offsets are unavailable.
+    if !transaction::init(&producer, stop)? {
+        return Ok(Summary::default());
+    }
+    let once = mode == Mode::Once;
+    settings.shards = shards;
+    settings.timing.memory.durable = true;
+    // The result of a backfill must not depend on when it runs.
+    settings.timing.follows_clock &= !once;
+    let timing = settings.timing;
+    let norms = (Arc::clone(&settings.norms), norms_handle);
+    let latest = Arc::clone(&settings.latest);
+    let bounded = once.then_some(BoundedRun { until: timing.until, latest, rerouted: false });
+
+    let failed = |reason| PartError { part: "workers", reason };
+    let (input, outputs, threads) = workers::start(config.engine.workers, settings).map_err(failed)?;
+    let threads = ManuallyDrop::new(threads);
+    let waker = Waker::default();
+    let group = GroupMember::new(config, shards, waker.clone(), Arc::clone(&observer))?;
+    let (consumer, state) = (Arc::clone(&group.consumer), StateConsumer::new(config)?);
+    let (commit_part, commit) =
+        commit::spawn(config, producer, outputs, consumer, waker.clone(), Arc::clone(&observer))?;
+    let sources = SourceTopics::of(&config.topics);
+    let (restore_part, restore) = restore::spawn(state, sources, timing, waker, Arc::clone(&observer))?;
+    let heartbeat = Arc::clone(&commit.heartbeat);
+    let ingest = ingest::spawn(config, group, (input, commit, restore), norms, bounded, stop.clone(), observer)?;
+    Supervisor { ingest, commit: commit_part, restore: restore_part, workers: threads, heartbeat, stop: stop.clone() }
+        .supervise()
+}
