@@ -22,6 +22,7 @@
 mod client;
 mod commit;
 mod control;
+mod error;
 mod event;
 mod group;
 pub mod in_process;
@@ -39,7 +40,7 @@ pub mod topics;
 
 pub use commit::Summary;
 pub use control::{NormsHandle, Stop};
+pub use error::RunError;
 pub use event::{Observer, RuntimeEvent};
 pub use run::{Mode, run};
-pub use supervisor::RunError;
 pub use topics::TopicsError;

@@ -19,12 +19,19 @@ const READ_AHEAD_KBYTES: usize = 64 * 1024;
 /// Kafka's default maximum size of a message, including the framing of its batch.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-/// A client could not be created.
+/// A librdkafka call failed.
 #[derive(Debug, thiserror::Error)]
-#[error("create the {client}: {cause}")]
-pub struct ClientError {
-    client: &'static str,
-    cause: KafkaError,
+#[error("{what}: {cause}")]
+pub struct CallError {
+    pub(super) what: &'static str,
+    pub(super) cause: KafkaError,
+}
+
+impl CallError {
+    /// Turns the error of a call into that of the operation.
+    pub(super) fn of(what: &'static str) -> impl Fn(KafkaError) -> Self {
+        move |cause| Self { what, cause }
+    }
 }
 
 /// Settings of every client.
@@ -43,15 +50,15 @@ fn base(kafka: &Kafka, name: &str) -> ClientConfig {
 
 /// Creates a client; `properties` are the operator's settings.
 fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
-    client: &'static str,
+    what: &'static str,
     mut config: ClientConfig,
     properties: &[&Properties],
     context: C,
-) -> Result<T, ClientError> {
+) -> Result<T, CallError> {
     for (name, value) in properties.iter().flat_map(|properties| properties.iter()) {
         config.set(name, value);
     }
-    config.create_with_context(context).map_err(|cause| ClientError { client, cause })
+    config.create_with_context(context).map_err(CallError::of(what))
 }
 
 /// The consumer; `partitions` is the maximum number of partitions that it may read.
@@ -59,7 +66,7 @@ pub(super) fn consumer<C: ConsumerContext>(
     kafka: &Kafka,
     partitions: usize,
     context: C,
-) -> Result<BaseConsumer<C>, ClientError> {
+) -> Result<BaseConsumer<C>, CallError> {
     let read_ahead = (READ_AHEAD_KBYTES / partitions.max(1)).max(1024);
     let mut config = base(kafka, "consumer");
     config
@@ -98,11 +105,11 @@ pub(super) fn consumer<C: ConsumerContext>(
         .set("heartbeat.interval.ms", "500")
         // 0: statistics report lag and unreachable partitions.
         .set("statistics.interval.ms", "1000");
-    create("consumer", config, &[&kafka.client, &kafka.consumer], context)
+    create("create the consumer", config, &[&kafka.client, &kafka.consumer], context)
 }
 
 /// A consumer that reads state and queries the group's committed offsets; it never joins the group.
-pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>, ClientError> {
+pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>, CallError> {
     let mut config = base(kafka, "restore");
     config
         .set("group.id", &kafka.group)
@@ -123,16 +130,16 @@ pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>
         .set("fetch.message.max.bytes", "8388608")
         // false: corrupted records must not get into restored state.
         .set("check.crcs", "true");
-    create("state consumer", config, &[&kafka.client, &kafka.consumer], StateContext)
+    create("create the state consumer", config, &[&kafka.client, &kafka.consumer], StateContext)
 }
 
 /// A client that queries metadata, group members and the bounds of partitions, open transactions included.
-pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer, ClientError> {
+pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer, CallError> {
     let mut config = base(kafka, "surveyor");
     config
         // read_committed: it would return the last stable offset instead of the high watermark.
         .set("isolation.level", "read_uncommitted");
-    create("metadata client", config, &[&kafka.client], DefaultConsumerContext)
+    create("create the metadata client", config, &[&kafka.client], DefaultConsumerContext)
 }
 
 fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
@@ -154,7 +161,7 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
 }
 
 /// A transactional producer with this transaction timeout.
-pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProducer<Deliveries>, ClientError> {
+pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProducer<Deliveries>, CallError> {
     let mut config = producer(kafka, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
@@ -167,20 +174,20 @@ pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProd
         // 100: the coordinator rejects requests while it writes the markers of the previous transaction, which takes a
         // few milliseconds.
         .set("retry.backoff.ms", "10");
-    create("transactional producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
+    create("create the transactional producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
 /// A non-transactional producer, for simulated events.
-pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, ClientError> {
+pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallError> {
     let mut config = producer(kafka, "simulator");
     // 5: larger batches at many events per second.
     config.set("linger.ms", "10");
-    create("producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
+    create("create the producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
 /// A client that creates and describes topics.
-pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, ClientError> {
-    create("admin client", base(kafka, "admin"), &[&kafka.client], DefaultClientContext)
+pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, CallError> {
+    create("create the admin client", base(kafka, "admin"), &[&kafka.client], DefaultClientContext)
 }
 
 /// Puts a record into the queue of a producer; waits while it is full.

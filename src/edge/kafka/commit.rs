@@ -19,17 +19,17 @@
 //! generation nor a `group.instance.id`, and offsets of generation -1 if the group is empty. So we always set a
 //! `group.instance.id`, and send nothing without the other two.
 
-pub(super) mod error;
 pub(super) mod fence;
 mod offset_tracker;
 pub(super) mod record_writer;
 pub(super) mod transaction;
 
-use super::client::Deliveries;
+use super::client::{CallError, Deliveries};
+use super::error::RunError;
 use super::event::{Observer, Reaction, RuntimeEvent};
 use super::group::GroupContext;
 use super::native::{self, Membership};
-use super::part::{self, PartError, Waker};
+use super::part::{self, Waker};
 use super::source_topics::{SourcePartition, SourceTopics};
 use crate::codec::state::Records;
 use crate::config::Config;
@@ -38,7 +38,6 @@ use crate::dataflow::output::OutputCollector;
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use error::{CommitError, PERMANENT_ERROR_TRIES, REVOKE_TIMEOUT};
 use fence::Fence;
 use offset_tracker::OffsetTracker;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -56,6 +55,10 @@ const EPOCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Limits of a shared transaction: an epoch is added only below these numbers of epochs and records.
 const SHARED_EPOCHS: usize = 8;
 const SHARED_RECORDS: usize = 20_000;
+/// How often a transaction is tried that the broker rejects with a permanent error.
+const PERMANENT_ERROR_TRIES: u32 = 3;
+/// How long after a refused epoch its shards may stay assigned.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(90);
 /// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// The same after a stale generation: the newer one arrives soon.
@@ -161,7 +164,7 @@ pub(super) fn spawn(
     consumer: Arc<BaseConsumer<GroupContext>>,
     ingest: Waker,
     observer: Arc<Observer>,
-) -> Result<(JoinHandle<Result<Summary, CommitError>>, CommitHandle), PartError> {
+) -> Result<(JoinHandle<Result<Summary, RunError>>, CommitHandle), RunError> {
     // Epochs that only release shards are sent in addition to the bounded ones.
     let bound = config.engine.epochs_in_flight.max(1) + 4;
     let (ends_in, ends) = bounded(bound);
@@ -189,7 +192,7 @@ pub(super) fn spawn(
 
 impl Commit {
     /// Commits epochs until no more can come.
-    fn run(mut self) -> Result<Summary, CommitError> {
+    fn run(mut self) -> Result<Summary, RunError> {
         while let Some(first) = self.next()? {
             let mut epochs = vec![first];
             let mut records = record_count(&epochs[0].1);
@@ -210,7 +213,7 @@ impl Commit {
     }
 
     /// The next epoch, once the workers have returned its output.
-    fn next(&mut self) -> Result<Option<(EpochEnd, EpochOutput)>, CommitError> {
+    fn next(&mut self) -> Result<Option<(EpochEnd, EpochOutput)>, RunError> {
         while self.pending.is_empty() {
             match self.ends.recv_timeout(Duration::from_millis(200)) {
                 Ok(end) => self.pending.push_back(end),
@@ -226,7 +229,7 @@ impl Commit {
             match self.outputs.next_epoch_by(Instant::now() + Duration::from_secs(1)) {
                 Ok(output) => return Ok(Some((end, output))),
                 Err(RecvTimeoutError::Timeout) if started.elapsed() < EPOCH_TIMEOUT => self.alive(),
-                Err(_) => return Err(CommitError::Workers { epoch: end.epoch }),
+                Err(_) => return Err(RunError::NoOutput(end.epoch)),
             }
         }
     }
@@ -244,7 +247,7 @@ impl Commit {
     }
 
     /// Commits the epochs in one transaction, and sends their outcomes.
-    fn commit(&mut self, mut epochs: Vec<(EpochEnd, EpochOutput)>) -> Result<(), CommitError> {
+    fn commit(&mut self, mut epochs: Vec<(EpochEnd, EpochOutput)>) -> Result<(), RunError> {
         let first = epochs[0].0.epoch;
         for (end, output) in &mut epochs {
             output.sort();
@@ -279,7 +282,7 @@ impl Commit {
         &mut self,
         epochs: &[(EpochEnd, EpochOutput)],
         offsets: &[(SourcePartition, i64)],
-    ) -> Result<bool, CommitError> {
+    ) -> Result<bool, RunError> {
         let (Some((first, _)), Some((last, _))) = (epochs.first(), epochs.last()) else { return Ok(true) };
         let started = Instant::now();
         let mut tries = 0;
@@ -290,7 +293,7 @@ impl Commit {
                     self.observer.emit(RuntimeEvent::TransactionCommitted(started.elapsed()));
                     return Ok(true);
                 }
-                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Fatal(error)) => return Err(error.into()),
                 Err(Failure::Abort(code)) => {
                     tries += 1;
                     self.abort(first.epoch, code, tries)?;
@@ -301,7 +304,7 @@ impl Commit {
     }
 
     /// Aborts the transaction, and waits until it may be retried.
-    fn abort(&mut self, epoch: u64, code: RDKafkaErrorCode, tries: u32) -> Result<(), CommitError> {
+    fn abort(&mut self, epoch: u64, code: RDKafkaErrorCode, tries: u32) -> Result<(), RunError> {
         let reaction = reaction(code, tries);
         if matches!(reaction, Reaction::AwaitRevocation | Reaction::UpdateGeneration) {
             // The records themselves are valid. If their delivery were interrupted, the next ones could be out of
@@ -313,7 +316,7 @@ impl Commit {
         self.observer.emit(RuntimeEvent::TransactionAborted(epoch, code, reaction));
         let backoff = |first: u64, max: Duration| max.min(Duration::from_millis(first) * 2_u32.pow(tries.min(8)));
         match reaction {
-            Reaction::Fail => return Err(CommitError::Refused { epoch, code }),
+            Reaction::Fail => return Err(RunError::Rejected(epoch, PERMANENT_ERROR_TRIES, code)),
             Reaction::AwaitRevocation => return self.await_abandonment(epoch),
             Reaction::UpdateGeneration => std::thread::sleep(backoff(5, MAX_GENERATION_BACKOFF)),
             Reaction::Retry => std::thread::sleep(backoff(20, MAX_BACKOFF)),
@@ -323,13 +326,13 @@ impl Commit {
     }
 
     /// Waits until the ingest thread has abandoned the epoch because of a rebalance.
-    fn await_abandonment(&self, epoch: u64) -> Result<(), CommitError> {
+    fn await_abandonment(&self, epoch: u64) -> Result<(), RunError> {
         let refused = Instant::now();
         self.fence.refuse(epoch);
         self.ingest.wake();
         while !self.fence.is_abandoned(epoch) {
             if refused.elapsed() > REVOKE_TIMEOUT {
-                return Err(CommitError::NotRevoked { epoch });
+                return Err(RunError::NotRevoked(epoch, REVOKE_TIMEOUT));
             }
             std::thread::sleep(Duration::from_millis(5));
             self.transactions.serve();
@@ -372,7 +375,7 @@ impl Commit {
                 return Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration));
             }
             let list = self.sources.at(offsets.iter().copied());
-            let list = list.map_err(|cause| Failure::Fatal(CommitError::Call { what: "list the offsets", cause }))?;
+            let list = list.map_err(|cause| Failure::Fatal(CallError { what: "list the offsets", cause }))?;
             self.transactions.send_offsets(&list, &metadata)?;
         }
         self.transactions.commit()

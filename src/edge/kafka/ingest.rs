@@ -8,16 +8,17 @@
 //! **Rebalances.** See `rebalance` below: what was read is committed before a shard is released.
 
 mod epoch_cutter;
-pub(super) mod error;
 pub(super) mod group_member;
 pub(super) mod once;
 mod partition_readers;
 mod rebalance;
 
+use super::client::CallError;
 use super::commit::{CommitHandle, CommitOutcome, EpochEnd};
 use super::control::{NormsHandle, Stop};
+use super::error::RunError;
 use super::event::{Observer, RuntimeEvent};
-use super::part::{self, PartError};
+use super::part;
 use super::restore::RestoreHandle;
 use crate::config::Config;
 use crate::dataflow::workers::EpochSender;
@@ -27,7 +28,6 @@ use crate::edge::clock;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use epoch_cutter::{Boundary, EpochCutter, EpochLimits, MAX_PARK, Step};
-use error::IngestError;
 use group_member::GroupMember;
 use once::BoundedRun;
 use partition_readers::PartitionReaders;
@@ -68,7 +68,7 @@ pub(super) fn spawn(
     bounded: Option<BoundedRun>,
     stop: Stop,
     observer: Arc<Observer>,
-) -> Result<JoinHandle<Result<(), IngestError>>, PartError> {
+) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
     let limits = EpochLimits {
         max_age: duration(config.engine.epoch),
         max_messages: config.engine.epoch_messages,
@@ -81,7 +81,7 @@ pub(super) fn spawn(
 }
 
 impl Ingest {
-    fn run(mut self) -> Result<(), IngestError> {
+    fn run(mut self) -> Result<(), RunError> {
         self.group.join()?;
         let result = self.read_until_stopped();
         // Whatever is still in flight is read by the new owners.
@@ -91,14 +91,14 @@ impl Ingest {
         result
     }
 
-    fn read_until_stopped(&mut self) -> Result<(), IngestError> {
+    fn read_until_stopped(&mut self) -> Result<(), RunError> {
         loop {
             self.serve_group()?;
             loop {
                 match self.commit.outcomes.try_recv() {
                     Ok(outcome) => self.apply(outcome),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Err(IngestError::ThreadEnded("commit thread")),
+                    Err(TryRecvError::Disconnected) => return Err(RunError::ThreadEnded("commit thread")),
                 }
             }
             if self.stop.is_set() {
@@ -125,20 +125,20 @@ impl Ingest {
     }
 
     /// The end of event time, once a bounded run has read and committed everything.
-    fn end_of_input(&mut self) -> Result<Option<Timestamp>, IngestError> {
+    fn end_of_input(&mut self) -> Result<Option<Timestamp>, RunError> {
         let is_started = self.group.joined && self.restore.shards().len() == 0;
         match &mut self.bounded {
             Some(bounded) if is_started && self.cutter.in_flight == 0 && self.cutter.messages == 0 => {
-                bounded.end_of_input(&self.group, &mut self.readers.list)
+                Ok(bounded.end_of_input(&self.group, &mut self.readers.list)?)
             }
             _ => Ok(None),
         }
     }
 
     /// Reads the available messages; returns whether there may be more.
-    fn read(&mut self) -> Result<bool, IngestError> {
+    fn read(&mut self) -> Result<bool, RunError> {
         let polled = self.readers.read(&mut self.cutter);
-        let (more, at_end) = polled.map_err(IngestError::call("read messages"))?;
+        let (more, at_end) = polled.map_err(CallError::of("read messages"))?;
         if at_end {
             self.readers.update_positions(&self.group.positions()?);
         }
@@ -146,7 +146,7 @@ impl Ingest {
     }
 
     /// Closes the epoch: sends the messages to the workers and the positions to the commit thread.
-    fn cut(&mut self, boundary: Boundary) -> Result<(), IngestError> {
+    fn cut(&mut self, boundary: Boundary) -> Result<(), RunError> {
         self.readers.update_positions(&self.group.positions()?);
         let (sources, batches) =
             self.readers.take_epoch(self.workers.workers(), &self.group.consumer.context().unreachable());
@@ -157,9 +157,9 @@ impl Ingest {
         let (wall, closed) = (clock::now(), Instant::now());
         let (header, positions) = self.cutter.cut(boundary, &sources, norms, wall, closed);
         let end = EpochEnd { epoch: header.epoch, member: self.group.id.clone(), wall, closed, positions };
-        self.commit.ends.send(end).map_err(|_| IngestError::ThreadEnded("commit thread"))?;
+        self.commit.ends.send(end).map_err(|_| RunError::ThreadEnded("commit thread"))?;
         if !self.workers.send(header, batches) {
-            return Err(IngestError::ThreadEnded("workers"));
+            return Err(RunError::ThreadEnded("workers"));
         }
         self.observer.emit(RuntimeEvent::InFlight(self.cutter.in_flight));
         self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
@@ -176,7 +176,7 @@ impl Ingest {
     }
 
     /// Waits until nothing is in flight; `false`: timed out, or this member is fenced.
-    fn drain(&mut self) -> Result<bool, IngestError> {
+    fn drain(&mut self) -> Result<bool, RunError> {
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while self.cutter.in_flight > 0 {
             match self.commit.outcomes.recv_deadline(deadline.min(Instant::now() + FENCE_CHECK_INTERVAL)) {
@@ -185,7 +185,7 @@ impl Ingest {
                     return Ok(false);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(IngestError::ThreadEnded("commit thread")),
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadEnded("commit thread")),
             }
             self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
         }
@@ -193,7 +193,7 @@ impl Ingest {
     }
 
     /// The same without a time limit before a stop request.
-    fn drain_unless_stopped(&mut self, what: &'static str) -> Result<(), IngestError> {
+    fn drain_unless_stopped(&mut self, what: &'static str) -> Result<(), RunError> {
         while !self.drain()? {
             if self.stop.is_set() {
                 return Err(self.stuck(what));
@@ -202,12 +202,12 @@ impl Ingest {
         Ok(())
     }
 
-    fn stuck(&self, what: &'static str) -> IngestError {
-        IngestError::Stuck { what, epochs: self.cutter.in_flight, after: DRAIN_TIMEOUT }
+    fn stuck(&self, what: &'static str) -> RunError {
+        RunError::Stuck { what, epochs: self.cutter.in_flight, after: DRAIN_TIMEOUT }
     }
 
     /// CommitHandle what was read, after a stop request.
-    fn shut_down(&mut self) -> Result<(), IngestError> {
+    fn shut_down(&mut self) -> Result<(), RunError> {
         if self.cutter.messages > 0 && !self.commit.fence.is_refused() {
             self.cut(Boundary::Regular)?;
         }

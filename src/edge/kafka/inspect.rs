@@ -4,9 +4,9 @@
 //! **Invariant: no partial transactions.** The end offset may lie inside a transaction that is being written. The last
 //! record of each transaction is the shard's checkpoint; if the last record read is not one, the rest is read as well.
 
-use super::client::ClientError;
+use super::client::CallError;
 use super::control::Stop;
-use super::restore::state_reader::{ReadError, StateConsumer, StateReader};
+use super::restore::state_reader::{StateConsumer, StateReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
@@ -25,15 +25,12 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// State could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// A client could not be created.
+    /// A call failed permanently.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Call(#[from] CallError),
     /// The topics are missing or wrong.
     #[error(transparent)]
     Topics(#[from] TopicsError),
-    /// A call failed permanently.
-    #[error(transparent)]
-    Read(#[from] ReadError),
     /// Reading makes no progress.
     #[error(
         "read the state of shard {shard}: no progress for {} s after {read} of {total} offsets; a transaction may be \

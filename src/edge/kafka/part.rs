@@ -1,30 +1,21 @@
 //! Owns what all parts of a run have in common: a named thread, its result, and the wake-up of the ingest thread.
 
+use super::error::RunError;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Builder, JoinHandle, Thread};
-
-/// A thread could not be started, or panicked.
-#[derive(Debug, thiserror::Error)]
-#[error("run {part}: {reason}")]
-pub struct PartError {
-    /// The thread.
-    pub(super) part: &'static str,
-    /// The cause.
-    pub(super) reason: String,
-}
 
 /// Starts a thread.
 pub(super) fn spawn<T: Send + 'static>(
     part: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, PartError> {
+) -> Result<JoinHandle<T>, RunError> {
     let thread = Builder::new().name(part.into()).spawn(work);
-    thread.map_err(|error| PartError { part, reason: error.to_string() })
+    thread.map_err(|error| RunError::Thread(part, error.to_string()))
 }
 
 /// Waits for the result of a thread.
-pub(super) fn join<T>(part: &'static str, thread: JoinHandle<T>) -> Result<T, PartError> {
-    thread.join().map_err(|_| PartError { part, reason: "panicked".into() })
+pub(super) fn join<T>(part: &'static str, thread: JoinHandle<T>) -> Result<T, RunError> {
+    thread.join().map_err(|_| RunError::Thread(part, "panicked".into()))
 }
 
 /// Wakes the ingest thread when it is parked. Clones wake the same thread.

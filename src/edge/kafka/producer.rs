@@ -2,7 +2,7 @@
 //! tenant, in the encoding of the topic. Promises order within a tenant and no duplicates; waits while the queue is
 //! full.
 
-use super::client::{self, ClientError, Deliveries};
+use super::client::{self, CallError, Deliveries};
 use super::control::Stop;
 use super::source_topics::SourceTopics;
 use crate::codec::{Encoding, framing, json, protobuf};
@@ -46,7 +46,7 @@ pub struct EventProducer {
 
 impl EventProducer {
     /// Creates a producer for the source topics of a configuration.
-    pub fn new(config: &Config) -> Result<Self, ClientError> {
+    pub fn new(config: &Config) -> Result<Self, CallError> {
         let producer = client::plain(&config.kafka)?;
         Ok(Self { producer, sources: SourceTopics::of(&config.topics), value: Vec::new(), sent: 0 })
     }

@@ -7,8 +7,7 @@
 //! committed: a process that joined in between may have read the state without them. A process that joins later finds
 //! the transaction open, and waits for it.
 
-use super::client::{self, ClientError};
-use super::commit::error::CommitError;
+use super::client::{self, CallError};
 use super::commit::record_writer::RecordWriter;
 use super::commit::transaction::{self, Failure, Transactions};
 use super::control::Stop;
@@ -28,9 +27,9 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// State could not be reset; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
-    /// A client could not be created.
+    /// A call failed, and neither a retry nor an abort can help.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Call(#[from] CallError),
     /// The state could not be read.
     #[error(transparent)]
     Inspect(#[from] InspectError),
@@ -40,9 +39,6 @@ pub enum ResetError {
          killed process is a member until its session times out)", .0.join(", ")
     )]
     Members(Vec<String>),
-    /// The transaction failed.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
     /// The transaction was aborted.
     #[error("transaction aborted ({0}): nothing has changed; try again")]
     Aborted(RDKafkaErrorCode),

@@ -19,17 +19,19 @@
 
 pub(super) mod state_reader;
 
+use super::client::CallError;
+use super::error::RunError;
 use super::event::{Observer, RestoreProgress, RuntimeEvent};
-use super::part::{self, PartError, Waker};
+use super::part::{self, Waker};
 use super::source_topics::{SourcePartition, SourceTopics};
-use crate::config::restore_norms;
+use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
-use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
-use state_reader::{ReadError, StateConsumer, StateReader, is_permanent};
+use state_reader::{StateConsumer, StateReader, is_permanent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,27 +47,9 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// How often progress is reported.
 const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Restoring failed permanently.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The state or the offsets cannot be read.
-    #[error("restore: {0}")]
-    Read(#[from] ReadError),
-    /// A shard cannot be rebuilt from its records.
-    #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
-    Rebuild {
-        /// The shard.
-        shard: u32,
-        /// The state topic.
-        topic: String,
-        /// The defect.
-        cause: RebuildError,
-    },
-}
-
 /// A request to restore an assigned shard.
 #[derive(Clone, Debug)]
-pub(super) struct RestoreRequest {
+struct RestoreRequest {
     shard: u32,
     /// Distinguishes this assignment of the shard from previous ones.
     id: u64,
@@ -87,18 +71,22 @@ pub(super) struct ShardReady {
 pub(super) struct RestoreHandle {
     requests: Sender<RestoreRequest>,
     /// Errors are permanent.
-    ready: Receiver<Result<ShardReady, RestoreError>>,
+    ready: Receiver<Result<ShardReady, RunError>>,
     /// The shards, with the ids of their requests.
     pending: BTreeMap<u32, u64>,
     last_id: u64,
 }
 
 impl RestoreHandle {
-    /// Requests the restore of a shard. Fails if the thread has ended.
-    pub(super) fn request(&mut self, shard: u32, norms: Arc<Norms>) -> Result<(), SendError<RestoreRequest>> {
-        self.last_id += 1;
-        self.pending.insert(shard, self.last_id);
-        self.requests.send(RestoreRequest { shard, id: self.last_id, norms })
+    /// Requests the restore of shards.
+    pub(super) fn request(&mut self, shards: BTreeSet<u32>, norms: &Arc<Norms>) -> Result<(), RunError> {
+        for shard in shards {
+            self.last_id += 1;
+            self.pending.insert(shard, self.last_id);
+            let request = RestoreRequest { shard, id: self.last_id, norms: Arc::clone(norms) };
+            self.requests.send(request).map_err(|_| RunError::ThreadEnded("restore thread"))?;
+        }
+        Ok(())
     }
 
     /// Drops the requests for some shards.
@@ -112,7 +100,7 @@ impl RestoreHandle {
     }
 
     /// The next shard that is ready.
-    pub(super) fn next_ready(&mut self) -> Result<Option<(u32, ShardReady)>, RestoreError> {
+    pub(super) fn next_ready(&mut self) -> Result<Option<(u32, ShardReady)>, RunError> {
         while let Ok(ready) = self.ready.try_recv() {
             let ready = ready?;
             // It may have been revoked, and assigned again, since the request.
@@ -132,7 +120,7 @@ struct Restore {
     sources: SourceTopics,
     timing: Timing,
     requests: Receiver<RestoreRequest>,
-    ready: Sender<Result<ShardReady, RestoreError>>,
+    ready: Sender<Result<ShardReady, RunError>>,
     /// Woken after a shard is ready.
     ingest: Waker,
     observer: Arc<Observer>,
@@ -177,19 +165,18 @@ impl AsMut<StateReader> for ShardRestore {
 
 /// Starts the restore thread, which restores shards with `timing`.
 pub(super) fn spawn(
-    consumer: StateConsumer,
-    sources: SourceTopics,
+    config: &Config,
     timing: Timing,
     ingest: Waker,
     observer: Arc<Observer>,
-) -> Result<(JoinHandle<()>, RestoreHandle), PartError> {
+) -> Result<(JoinHandle<()>, RestoreHandle), RunError> {
     // At most one message per shard and rebalance.
     let (requests_in, requests) = unbounded();
     let (ready, ready_out) = unbounded();
     let handle = RestoreHandle { requests: requests_in, ready: ready_out, pending: BTreeMap::new(), last_id: 0 };
     let restore = Restore {
-        consumer,
-        sources,
+        consumer: StateConsumer::new(config)?,
+        sources: SourceTopics::of(&config.topics),
         timing,
         requests,
         ready,
@@ -210,12 +197,15 @@ impl Restore {
             if let Err(error) = self.step() {
                 self.waiting.clear();
                 self.reading.clear();
-                self.send(Err(error));
+                self.send(Err(match error {
+                    RunError::Call(error) => RunError::Restore(error),
+                    error => error,
+                }));
             }
         }
     }
 
-    fn send(&self, ready: Result<ShardReady, RestoreError>) {
+    fn send(&self, ready: Result<ShardReady, RunError>) {
         // The ingest thread may have ended.
         let _ = self.ready.send(ready);
         self.ingest.wake();
@@ -238,7 +228,7 @@ impl Restore {
         }
     }
 
-    fn step(&mut self) -> Result<(), RestoreError> {
+    fn step(&mut self) -> Result<(), RunError> {
         let mut idle = true;
         for (shard, request) in std::mem::take(&mut self.waiting) {
             match self.consumer.bounds(shard, MAX_QUERY_TIMEOUT)? {
@@ -268,7 +258,7 @@ impl Restore {
     }
 
     /// Starts the shards that have no state from the group's committed offsets; returns whether there was an answer.
-    fn start_without_state(&mut self) -> Result<bool, RestoreError> {
+    fn start_without_state(&mut self) -> Result<bool, RunError> {
         let shards: Vec<u32> =
             self.reading.iter().filter(|(_, restore)| restore.is_complete()).map(|(shard, _)| *shard).collect();
         if shards.is_empty() {
@@ -289,11 +279,11 @@ impl Restore {
     }
 
     /// Queries the committed offsets of some shards without state; returns whether there was an answer.
-    fn start_from_offsets(&mut self, shards: &[u32]) -> Result<bool, RestoreError> {
+    fn start_from_offsets(&mut self, shards: &[u32]) -> Result<bool, RunError> {
         let committed = match self.committed(shards) {
             Ok(committed) => committed,
             Err(cause) if is_permanent(&cause) => {
-                return Err(ReadError { what: "query the committed offsets", cause }.into());
+                return Err(CallError { what: "query the committed offsets", cause }.into());
             }
             Err(error) => {
                 tracing::debug!("query the committed offsets of shards {shards:?}: {error}; retrying");
@@ -316,8 +306,7 @@ impl Restore {
                 continue;
             };
             // Detects events without a checkpoint.
-            let failed = |cause| RestoreError::Rebuild { shard: *shard, topic: self.consumer.topic.clone(), cause };
-            loader.verify().map_err(failed)?;
+            loader.verify().map_err(|cause| self.damaged(*shard, cause))?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
             let committed = own.map(|(partition, offset)| (*partition, *offset)).collect();
             self.ready(ShardReady { request, committed, restored: None });
@@ -333,7 +322,7 @@ impl Restore {
     }
 
     /// Rebuilds the shards whose state is completely read; returns whether there were any.
-    fn rebuild_complete(&mut self) -> Result<bool, RestoreError> {
+    fn rebuild_complete(&mut self) -> Result<bool, RunError> {
         let has_state =
             |(_, restore): &(u32, ShardRestore)| restore.is_complete() && restore.reader.loader.shard().is_some();
         let (complete, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(has_state);
@@ -357,8 +346,8 @@ impl Restore {
         Ok(any)
     }
 
-    fn damaged(&self, shard: u32, cause: RebuildError) -> RestoreError {
-        RestoreError::Rebuild { shard, topic: self.consumer.topic.clone(), cause }
+    fn damaged(&self, shard: u32, cause: RebuildError) -> RunError {
+        RunError::Rebuild { shard, topic: self.consumer.topic.clone(), cause }
     }
 
     fn ready(&self, ready: ShardReady) {

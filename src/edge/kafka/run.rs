@@ -4,15 +4,14 @@ use super::client;
 use super::commit::transaction::{self, TRANSACTION_TIMEOUT};
 use super::commit::{self, Summary};
 use super::control::{NormsHandle, Stop};
+use super::error::RunError;
 use super::event::Observer;
 use super::ingest;
 use super::ingest::group_member::GroupMember;
 use super::ingest::once::BoundedRun;
-use super::part::{PartError, Waker};
+use super::part::Waker;
 use super::restore;
-use super::restore::state_reader::StateConsumer;
-use super::source_topics::SourceTopics;
-use super::supervisor::{RunError, Supervisor};
+use super::supervisor::Supervisor;
 use super::topics;
 use crate::config::Config;
 use crate::dataflow::settings::DataflowSettings;
@@ -59,16 +58,15 @@ pub fn run(
     let latest = Arc::clone(&settings.latest);
     let bounded = once.then_some(BoundedRun { until: timing.until, latest, rerouted: false });
 
-    let failed = |reason| PartError { part: "workers", reason };
+    let failed = |reason| RunError::Thread("workers", reason);
     let (input, outputs, threads) = workers::start(config.engine.workers, settings).map_err(failed)?;
     let threads = ManuallyDrop::new(threads);
     let waker = Waker::default();
     let group = GroupMember::new(config, shards, waker.clone(), Arc::clone(&observer))?;
-    let (consumer, state) = (Arc::clone(&group.consumer), StateConsumer::new(config)?);
+    let consumer = Arc::clone(&group.consumer);
     let (commit_part, commit) =
         commit::spawn(config, producer, outputs, consumer, waker.clone(), Arc::clone(&observer))?;
-    let sources = SourceTopics::of(&config.topics);
-    let (restore_part, restore) = restore::spawn(state, sources, timing, waker, Arc::clone(&observer))?;
+    let (restore_part, restore) = restore::spawn(config, timing, waker, Arc::clone(&observer))?;
     let heartbeat = Arc::clone(&commit.heartbeat);
     let ingest = ingest::spawn(config, group, (input, commit, restore), norms, bounded, stop.clone(), observer)?;
     Supervisor { ingest, commit: commit_part, restore: restore_part, workers: threads, heartbeat, stop: stop.clone() }

@@ -1,13 +1,10 @@
 //! Owns the end of a run: the watchdog, the time limit of a stop, and the result.
 
-use super::client::ClientError;
 use super::commit::Summary;
-use super::commit::error::CommitError;
 use super::commit::transaction::Heartbeat;
 use super::control::Stop;
-use super::ingest::error::IngestError;
-use super::part::{PartError, join};
-use super::topics::TopicsError;
+use super::error::RunError;
+use super::part::join;
 use crate::dataflow::workers::WorkerThreads;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -21,36 +18,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 /// How often the watchdog checks the threads.
 const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A run failed. The process should exit with an error; nothing is lost when it is restarted.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A client could not be created.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The topics are missing or wrong.
-    #[error(transparent)]
-    Topics(#[from] TopicsError),
-    /// Reading failed.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// Committing failed.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// A thread could not be started, or panicked.
-    #[error(transparent)]
-    Thread(#[from] PartError),
-    /// A librdkafka call does not return.
-    #[error("commit: a librdkafka call has not returned for {} s", CALL_TIMEOUT.as_secs())]
-    Hung,
-    /// The shutdown took too long.
-    #[error("stop: not finished within {} s", STOP_TIMEOUT.as_secs())]
-    StopTimeout,
-}
-
 /// The parts of a run.
 pub(super) struct Supervisor {
-    pub(super) ingest: JoinHandle<Result<(), IngestError>>,
-    pub(super) commit: JoinHandle<Result<Summary, CommitError>>,
+    pub(super) ingest: JoinHandle<Result<(), RunError>>,
+    pub(super) commit: JoinHandle<Result<Summary, RunError>>,
     pub(super) restore: JoinHandle<()>,
     /// Dropping them waits until they end, but they end when the ingest thread drops their input, which a hung thread
     /// never does. So they are joined after a successful run only; otherwise the process is about to exit.
@@ -73,7 +44,7 @@ impl Supervisor {
         let summary = join("commit", self.commit)??;
         ingest??;
         let workers: Result<(), _> = ManuallyDrop::into_inner(self.workers).join().into_iter().collect();
-        workers.map_err(|reason| PartError { part: "workers", reason })?;
+        workers.map_err(|reason| RunError::Thread("workers", reason))?;
         join("restore", self.restore)?;
         Ok(summary)
     }
@@ -87,10 +58,10 @@ fn check(
     now: Instant,
 ) -> Result<(), RunError> {
     if call > CALL_TIMEOUT {
-        return Err(RunError::Hung);
+        return Err(RunError::Hung(CALL_TIMEOUT));
     }
     if is_stopping && now - *stopping_since.get_or_insert(now) > STOP_TIMEOUT {
-        return Err(RunError::StopTimeout);
+        return Err(RunError::StopTimeout(STOP_TIMEOUT));
     }
     Ok(())
 }
@@ -106,9 +77,9 @@ mod tests {
             check(Duration::from_secs(call), is_stopping, &mut since, start + Duration::from_secs(seconds))
         };
         assert!(at(100, 60, false).is_ok());
-        assert!(matches!(at(100, 61, false), Err(RunError::Hung)));
+        assert!(matches!(at(100, 61, false), Err(RunError::Hung(_))));
         assert!(at(200, 0, true).is_ok(), "the limit starts with the stop, not with the run");
         assert!(at(245, 0, true).is_ok());
-        assert!(matches!(at(246, 0, true), Err(RunError::StopTimeout)));
+        assert!(matches!(at(246, 0, true), Err(RunError::StopTimeout(_))));
     }
 }

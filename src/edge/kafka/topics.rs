@@ -3,7 +3,7 @@
 //! A shard is the same partition of every source topic, of `rerouted` and of `state`, so these must have the same
 //! partition count. Changing the count would move tenants to other partitions, so nothing here ever changes it.
 
-use super::client::{self, ClientError};
+use super::client::{self, CallError};
 use super::control::Stop;
 use crate::config::{Config, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -26,7 +26,7 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub enum TopicsError {
     /// A client could not be created.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Call(#[from] CallError),
     /// No broker is reachable.
     #[error("reach Kafka at {bootstrap}: {cause}")]
     Unreachable {

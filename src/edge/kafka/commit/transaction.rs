@@ -10,10 +10,9 @@
 //! right after another one waits about 10 ms longer: the coordinator still writes the markers of the previous one
 //! (CONCURRENT_TRANSACTIONS), and librdkafka retries after `retry.backoff.ms`.
 
-use super::error::CommitError;
 use super::record_writer::OutputRecord;
 use crate::dataflow::live::lock;
-use crate::edge::kafka::client::{self, Deliveries};
+use crate::edge::kafka::client::{self, CallError, Deliveries};
 use crate::edge::kafka::control::Stop;
 use crate::edge::kafka::event::{Observer, RuntimeEvent};
 use crate::telemetry::liveness::Thread;
@@ -51,7 +50,7 @@ impl Heartbeat {
 
 /// Initializes transactions: waits until no earlier transaction of this transactional id is open. `false`: stop
 /// requested.
-pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CommitError> {
+pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CallError> {
     let started = Instant::now();
     while !stop.is_set() {
         match producer.init_transactions(CALL_TIMEOUT) {
@@ -60,7 +59,7 @@ pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<b
                 tracing::info!("init transactions: {error}; retrying");
                 producer.poll(Duration::ZERO);
             }
-            Err(cause) => return Err(CommitError::Call { what: "init transactions", cause }),
+            Err(cause) => return Err(CallError { what: "init transactions", cause }),
         }
     }
     Ok(false)
@@ -70,7 +69,7 @@ pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<b
 pub(crate) enum Failure {
     /// Abort and retry.
     Abort(RDKafkaErrorCode),
-    Fatal(CommitError),
+    Fatal(CallError),
 }
 
 /// Polls per call of [`Transactions::serve`]: each poll serves one event, and errors come in bursts.
@@ -116,7 +115,7 @@ impl Transactions {
         let record = BaseRecord { topic, partition, payload: value, key, timestamp, headers, delivery_opaque: () };
         client::send(&self.producer, record).map_err(|cause| match cause {
             KafkaError::MessageProduction(code) if code != RDKafkaErrorCode::Fatal => Failure::Abort(code),
-            cause => Failure::Fatal(CommitError::Call { what: "send a record", cause }),
+            cause => Failure::Fatal(CallError { what: "send a record", cause }),
         })
     }
 
@@ -137,7 +136,7 @@ impl Transactions {
     }
 
     /// Aborts the transaction.
-    pub(crate) fn abort(&self) -> Result<(), CommitError> {
+    pub(crate) fn abort(&self) -> Result<(), CallError> {
         loop {
             // Short timeouts: librdkafka waits for delivery reports that are served only between the calls.
             let result = self.heartbeat.time(|| self.producer.abort_transaction(Duration::from_millis(200)));
@@ -148,7 +147,7 @@ impl Transactions {
                     self.drain();
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
-                Err(cause) => return Err(CommitError::Call { what: "abort the transaction", cause }),
+                Err(cause) => return Err(CallError { what: "abort the transaction", cause }),
             }
         }
     }
@@ -184,7 +183,7 @@ impl Transactions {
                 }
                 // Some records are not delivered yet: the next call waits again.
                 Err(KafkaError::Flush(_)) => self.drain(),
-                Err(cause) => return Err(Failure::Fatal(CommitError::Call { what, cause })),
+                Err(cause) => return Err(Failure::Fatal(CallError { what, cause })),
             }
         }
     }

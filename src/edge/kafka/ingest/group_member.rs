@@ -1,11 +1,11 @@
 //! Owns the membership in the consumer group, and the calls of the consumer.
 
-use super::error::IngestError;
 use super::partition_readers::PartitionReader;
 use crate::config::Config;
 use crate::domain::source::Source;
 use crate::edge::clock;
-use crate::edge::kafka::client::{self, ClientError};
+use crate::edge::kafka::client::{self, CallError};
+use crate::edge::kafka::error::RunError;
 use crate::edge::kafka::event::Observer;
 use crate::edge::kafka::group::{AssignmentChange, GroupContext, accept, unassign_all};
 use crate::edge::kafka::native::{self, Membership};
@@ -42,12 +42,7 @@ pub(crate) struct GroupMember {
 }
 
 impl GroupMember {
-    pub(crate) fn new(
-        config: &Config,
-        shards: u32,
-        waker: Waker,
-        observer: Arc<Observer>,
-    ) -> Result<Self, ClientError> {
+    pub(crate) fn new(config: &Config, shards: u32, waker: Waker, observer: Arc<Observer>) -> Result<Self, CallError> {
         let context = GroupContext::new(observer);
         let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), context)?;
         consumer.set_nonempty_callback(callback(&waker));
@@ -57,17 +52,17 @@ impl GroupMember {
 
     /// Joins the group; the current thread is the one to wake. The group assigns the CRM topic only; the partitions of
     /// the other sources follow it.
-    pub(super) fn join(&self) -> Result<(), IngestError> {
+    pub(super) fn join(&self) -> Result<(), CallError> {
         self.waker.register();
-        self.consumer.subscribe(&[self.sources.name(Source::GROUP)]).map_err(IngestError::call("join the group"))
+        self.consumer.subscribe(&[self.sources.name(Source::GROUP)]).map_err(CallError::of("join the group"))
     }
 
     /// Polls the consumer for rebalances, errors and statistics; returns the next unanswered change of the assignment.
-    pub(super) fn next_change(&self) -> Result<Option<AssignmentChange>, IngestError> {
+    pub(super) fn next_change(&self) -> Result<Option<AssignmentChange>, CallError> {
         while let Some(polled) = self.consumer.poll(Duration::ZERO) {
             match polled {
                 Err(cause @ KafkaError::MessageConsumptionFatal(_)) => {
-                    return Err(IngestError::Call { what: "read", cause });
+                    return Err(CallError { what: "read", cause });
                 }
                 // The context has logged it with more detail.
                 Err(error) => tracing::debug!("read: {error}"),
@@ -81,11 +76,11 @@ impl GroupMember {
     }
 
     /// Accepts an assignment, so that the group does not wait.
-    pub(super) fn accept(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+    pub(super) fn accept(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
         if let Some(shard) = shards.last().filter(|last| **last >= self.shards) {
-            return Err(IngestError::PartitionsAdded { before: self.shards, shard: *shard });
+            return Err(RunError::PartitionsAdded { before: self.shards, shard: *shard });
         }
-        accept(&self.consumer).map_err(IngestError::call("accept the assignment"))?;
+        accept(&self.consumer).map_err(CallError::of("accept the assignment"))?;
         self.joined = true;
         Ok(())
     }
@@ -102,8 +97,8 @@ impl GroupMember {
     }
 
     /// The next offsets to read.
-    pub(super) fn positions(&self) -> Result<BTreeMap<SourcePartition, i64>, IngestError> {
-        let list = self.consumer.position().map_err(IngestError::call("get the positions"))?;
+    pub(super) fn positions(&self) -> Result<BTreeMap<SourcePartition, i64>, CallError> {
+        let list = self.consumer.position().map_err(CallError::of("get the positions"))?;
         Ok(self.sources.offsets(&list))
     }
 
@@ -114,7 +109,7 @@ impl GroupMember {
         shard: u32,
         committed: &BTreeMap<SourcePartition, i64>,
         bounded: bool,
-    ) -> Result<Vec<PartitionReader>, IngestError> {
+    ) -> Result<Vec<PartitionReader>, CallError> {
         let mut list = self.sources.list(&[shard]);
         let mut readers = Vec::with_capacity(Source::LIVE.len());
         for source in Source::LIVE {
@@ -127,19 +122,19 @@ impl GroupMember {
             }
             let offset = start.map_or(Offset::Beginning, Offset::Offset);
             list.set_partition_offset(&reader.topic, shard as i32, offset)
-                .map_err(IngestError::call("set the start offset"))?;
+                .map_err(CallError::of("set the start offset"))?;
             readers.push(reader);
         }
-        self.consumer.incremental_assign(&list).map_err(IngestError::call("assign partitions"))?;
+        self.consumer.incremental_assign(&list).map_err(CallError::of("assign partitions"))?;
         Ok(readers)
     }
 
     /// A reader with its own queue. Before the partition is assigned: otherwise some messages could already be in the
     /// main queue.
-    fn reader(&self, partition: SourcePartition, start: Option<i64>) -> Result<PartitionReader, IngestError> {
+    fn reader(&self, partition: SourcePartition, start: Option<i64>) -> Result<PartitionReader, CallError> {
         let (shard, source) = partition;
         let topic = self.sources.name(source);
-        let mut queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(IngestError::Call {
+        let mut queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(CallError {
             what: "split off the queue of a partition",
             cause: KafkaError::Subscription(topic.into()),
         })?;
@@ -149,30 +144,30 @@ impl GroupMember {
     }
 
     /// The current start and end offset of a partition; retries while it has no leader, as just after its creation.
-    pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(i64, i64), IngestError> {
+    pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(i64, i64), CallError> {
         let started = Instant::now();
         loop {
             match self.consumer.fetch_watermarks(&reader.topic, reader.partition.0 as i32, QUERY_TIMEOUT) {
                 Ok(bounds) => return Ok(bounds),
                 Err(cause) if is_leaderless(&cause) && started.elapsed() < QUERY_TIMEOUT => thread::sleep(QUERY_PAUSE),
-                Err(cause) => return Err(IngestError::Call { what: "find the end of a partition", cause }),
+                Err(cause) => return Err(CallError { what: "find the end of a partition", cause }),
             }
         }
     }
 
     /// Unassigns the partitions of some shards, even if there are none: librdkafka waits for the call.
-    pub(super) fn unassign(&self, shards: &[u32]) -> Result<(), IngestError> {
+    pub(super) fn unassign(&self, shards: &[u32]) -> Result<(), CallError> {
         let list = self.sources.list(shards);
-        self.consumer.incremental_unassign(&list).map_err(IngestError::call("unassign partitions"))
+        self.consumer.incremental_unassign(&list).map_err(CallError::of("unassign partitions"))
     }
 
     /// Wakes the fetchers of the shards that are still read. librdkafka pauses all partitions until the rebalance is
     /// answered, but then its fetcher threads sleep for up to another second (`rd_kafka_max_block_ms`), because
     /// `rd_kafka_toppar_pause_resume` does not wake them. A seek does; it goes to the current position.
-    pub(super) fn wake_fetchers(&self, readers: &[PartitionReader]) -> Result<(), IngestError> {
+    pub(super) fn wake_fetchers(&self, readers: &[PartitionReader]) -> Result<(), CallError> {
         // A partition without a position starts with an offset request to a broker, which wakes its fetcher.
         let positions = readers.iter().filter_map(|reader| Some((reader.partition, reader.position?)));
-        let list = self.sources.at(positions).map_err(IngestError::call("list positions"))?;
+        let list = self.sources.at(positions).map_err(CallError::of("list positions"))?;
         if list.count() > 0 {
             // Not awaited: if it fails, the fetchers wake within a second.
             if let Err(error) = self.consumer.seek_partitions(list, Duration::ZERO) {

@@ -1,10 +1,10 @@
 //! Owns the end of a bounded run: detects that everything that existed at its start is read.
 
-use super::error::IngestError;
 use super::group_member::GroupMember;
 use super::partition_readers::PartitionReader;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
+use crate::edge::kafka::client::CallError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -25,7 +25,7 @@ impl BoundedRun {
         &mut self,
         group: &GroupMember,
         readers: &mut [PartitionReader],
-    ) -> Result<Option<Timestamp>, IngestError> {
+    ) -> Result<Option<Timestamp>, CallError> {
         if !readers.iter().all(PartitionReader::is_done) {
             return Ok(None);
         }

@@ -17,15 +17,14 @@
 
 use super::Ingest;
 use super::epoch_cutter::Boundary;
-use super::error::IngestError;
+use crate::edge::kafka::error::RunError;
 use crate::edge::kafka::event::RuntimeEvent;
 use crate::edge::kafka::group::AssignmentChange;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 impl Ingest {
     /// Polls the consumer, and answers changes of the assignment.
-    pub(super) fn serve_group(&mut self) -> Result<(), IngestError> {
+    pub(super) fn serve_group(&mut self) -> Result<(), RunError> {
         while let Some(change) = self.group.next_change()? {
             match change {
                 AssignmentChange::Revoke(shards) => self.revoke(&shards)?,
@@ -35,7 +34,7 @@ impl Ingest {
         self.open_restored()
     }
 
-    fn revoke(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+    fn revoke(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
         let now = self.group.membership();
         let mut lost = self.group.is_lost(now.as_ref());
         if !lost {
@@ -52,10 +51,10 @@ impl Ingest {
         self.observer.emit(RuntimeEvent::ShardsReleased { revoked: shards.len(), remaining });
         self.group.id = now.map(|now| now.member.into());
         // The rest are still assigned, but their state in the workers was not committed.
-        self.request_restore(&released - shards)
+        self.restore.request(&released - shards, &self.norms)
     }
 
-    fn assign(&mut self, shards: &BTreeSet<u32>) -> Result<(), IngestError> {
+    fn assign(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
         self.group.accept(shards)?;
         let now = self.group.membership();
         let mut to_restore = shards.clone();
@@ -67,11 +66,11 @@ impl Ingest {
         }
         self.group.wake_fetchers(&self.readers.list)?;
         self.group.id = now.map(|now| now.member.into());
-        self.request_restore(to_restore)
+        self.restore.request(to_restore, &self.norms)
     }
 
     /// Abandons everything in flight; returns the shards whose state is invalid now.
-    fn abandon(&mut self) -> Result<BTreeSet<u32>, IngestError> {
+    fn abandon(&mut self) -> Result<BTreeSet<u32>, RunError> {
         let shards = self.readers.shards();
         self.observer.emit(RuntimeEvent::EpochsAbandoned(shards.len()));
         self.commit.fence.abandon(self.cutter.epoch);
@@ -80,7 +79,7 @@ impl Ingest {
     }
 
     /// Drops shards and unassigns their partitions. What was read of them is committed or abandoned.
-    fn release(&mut self, released: &BTreeSet<u32>) -> Result<(), IngestError> {
+    fn release(&mut self, released: &BTreeSet<u32>) -> Result<(), RunError> {
         self.readers.close(released);
         // Either everything was committed or everything is abandoned: the open epoch is empty.
         self.cutter.discard();
@@ -90,20 +89,11 @@ impl Ingest {
             self.report_assignment();
         }
         self.group.unassign(&released)?;
-        self.group.wake_fetchers(&self.readers.list)
-    }
-
-    /// Requests the restore of shards; until it is done they are assigned, but not read.
-    fn request_restore(&mut self, shards: BTreeSet<u32>) -> Result<(), IngestError> {
-        for shard in shards {
-            let requested = self.restore.request(shard, Arc::clone(&self.norms));
-            requested.map_err(|_| IngestError::ThreadEnded("restore thread"))?;
-        }
-        Ok(())
+        Ok(self.group.wake_fetchers(&self.readers.list)?)
     }
 
     /// Starts reading the shards that have been restored.
-    fn open_restored(&mut self) -> Result<(), IngestError> {
+    fn open_restored(&mut self) -> Result<(), RunError> {
         let mut new = 0;
         while let Some((shard, ready)) = self.restore.next_ready()? {
             self.cutter.restored.extend(ready.restored);

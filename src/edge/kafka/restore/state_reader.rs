@@ -4,23 +4,13 @@
 
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
-use crate::edge::kafka::client::{self, ClientError, StateContext};
+use crate::edge::kafka::client::{self, CallError, StateContext};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// A call failed, and fails again until permissions are changed.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {cause}")]
-pub struct ReadError {
-    /// The operation.
-    pub(crate) what: &'static str,
-    /// librdkafka's error.
-    pub(crate) cause: KafkaError,
-}
 
 /// The reading of one partition.
 pub(crate) struct StateReader {
@@ -70,7 +60,7 @@ pub(crate) struct StateConsumer {
 }
 
 impl StateConsumer {
-    pub(crate) fn new(config: &Config) -> Result<Self, ClientError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, CallError> {
         Ok(Self {
             consumer: client::state_consumer(&config.kafka)?,
             metadata_client: client::metadata_client(&config.kafka)?,
@@ -79,10 +69,10 @@ impl StateConsumer {
     }
 
     /// The current start and end offset of a partition, open transactions included; `None`: no response.
-    pub(crate) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, ReadError> {
+    pub(crate) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, CallError> {
         match self.metadata_client.fetch_watermarks(&self.topic, partition as i32, timeout) {
             Ok(bounds) => Ok(Some(bounds)),
-            Err(cause) if is_permanent(&cause) => Err(ReadError { what: "query the end of the state topic", cause }),
+            Err(cause) if is_permanent(&cause) => Err(CallError { what: "query the end of the state topic", cause }),
             Err(error) => {
                 tracing::debug!("query the end of the state of shard {partition}: {error}; retrying");
                 Ok(None)
@@ -91,13 +81,13 @@ impl StateConsumer {
     }
 
     /// Assigns the incomplete partitions, each at its position, and no others.
-    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
-        let failed = |cause| ReadError { what: "assign partitions of the state topic", cause };
+    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), CallError> {
+        let failed = CallError::of("assign partitions of the state topic");
         let mut list = TopicPartitionList::with_capacity(readers.len());
         for (partition, reader) in readers {
             let StateReader { position, end, .. } = *reader.as_mut();
             if position < end {
-                list.add_partition_offset(&self.topic, *partition as i32, Offset::Offset(position)).map_err(failed)?;
+                list.add_partition_offset(&self.topic, *partition as i32, Offset::Offset(position)).map_err(&failed)?;
             }
         }
         self.consumer.assign(&list).map_err(failed)
@@ -108,7 +98,7 @@ impl StateConsumer {
         &self,
         readers: &mut BTreeMap<u32, R>,
         time: Duration,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), CallError> {
         let deadline = Instant::now() + time;
         while Instant::now() < deadline && readers.values_mut().any(|reader| !reader.as_mut().is_complete()) {
             for _ in 0..256 {
@@ -137,8 +127,8 @@ impl StateConsumer {
 
     /// Advances the readers to librdkafka's positions, which are past transaction markers. Up to the end only: later
     /// messages were skipped, and the end may still be moved.
-    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), ReadError> {
-        let failed = |cause| ReadError { what: "get the positions in the state topic", cause };
+    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), CallError> {
+        let failed = CallError::of("get the positions in the state topic");
         for element in self.consumer.position().map_err(failed)?.elements() {
             if let (Offset::Offset(offset), Ok(shard)) = (element.offset(), u32::try_from(element.partition()))
                 && let Some(reader) = readers.get_mut(&shard)

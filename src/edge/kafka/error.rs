@@ -1,0 +1,70 @@
+//! Owns the errors of a run.
+
+use super::client::CallError;
+use super::topics::TopicsError;
+use crate::dataflow::state::RebuildError;
+use rdkafka::error::RDKafkaErrorCode;
+use std::time::Duration;
+
+/// A run failed. The process should exit with an error; nothing is lost when it is restarted.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A call failed, and neither a retry nor an abort can help.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The topics are missing or wrong.
+    #[error(transparent)]
+    Topics(#[from] TopicsError),
+    /// Partitions were added to the topics: tenants may map to other shards now.
+    #[error("read: partition {shard} is new, expected {before} partitions; tenants may map to other partitions now")]
+    PartitionsAdded {
+        /// The partition count at the start.
+        before: u32,
+        /// A partition beyond it.
+        shard: u32,
+    },
+    /// State could not be read.
+    #[error("restore: {0}")]
+    Restore(CallError),
+    /// A shard cannot be rebuilt from its records.
+    #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
+    Rebuild {
+        /// The shard.
+        shard: u32,
+        /// The state topic.
+        topic: String,
+        /// The defect.
+        cause: RebuildError,
+    },
+    /// Epochs are not committed in time.
+    #[error("{what}: {epochs} epochs still uncommitted after {} s", after.as_secs())]
+    Stuck {
+        /// The operation that waits for them.
+        what: &'static str,
+        /// The number of epochs.
+        epochs: usize,
+        /// How long it waited.
+        after: Duration,
+    },
+    /// The workers have ended or hang: no output for this epoch.
+    #[error("commit epoch {0}: no output from the workers")]
+    NoOutput(u64),
+    /// The broker rejected the epochs from this one on this many times, the last time with this code.
+    #[error("commit epoch {0}: rejected {1} times: {2}")]
+    Rejected(u64, u32, RDKafkaErrorCode),
+    /// The coordinator refuses the offsets of this epoch, but the group has not revoked the shards in this time.
+    #[error("commit epoch {}: fenced, but no shards were revoked within {} s", .0, .1.as_secs())]
+    NotRevoked(u64, Duration),
+    /// A librdkafka call of the commit thread has not returned for this long.
+    #[error("commit: a librdkafka call has not returned for {} s", .0.as_secs())]
+    Hung(Duration),
+    /// The shutdown took longer than this.
+    #[error("stop: not finished within {} s", .0.as_secs())]
+    StopTimeout(Duration),
+    /// Another thread has ended while this one needed it.
+    #[error("read: the {0} ended")]
+    ThreadEnded(&'static str),
+    /// A thread could not be started, or panicked: its name, and the cause.
+    #[error("run {0}: {1}")]
+    Thread(&'static str, String),
+}
