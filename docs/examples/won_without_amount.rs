@@ -8,6 +8,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Won without an amount", "Выигрыш без суммы"],
     about: ["a deal was won without an amount", "сделка выиграна без указания суммы"],
     why: [
         "Without the amount, the revenue of the month is wrong, and no commission can be calculated.",

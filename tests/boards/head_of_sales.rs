@@ -3,8 +3,8 @@
 
 use super::board::{Board, Body, Coloring, Field, Key, Line, Panel, Row, Unit, Variable};
 use super::promql::{Expr, Series, figure, norm, of_departments, of_managers, of_tenant, values};
-use super::words::{self, Text};
-use funnelwatch::domain::rule::Rule;
+use super::words::Text;
+use funnelwatch::domain::rule::{Rule, catalog};
 use funnelwatch::telemetry::metric::{Level, Metric};
 
 const OF_MANAGER: [&str; 2] = ["department", "manager"];
@@ -374,7 +374,7 @@ fn managers() -> Panel {
 }
 
 fn rules() -> Panel {
-    let value_names = Rule::ALL.iter().map(|rule| (rule.name(), words::rule(*rule))).collect();
+    let value_names = Rule::ALL.iter().map(|rule| (rule.name(), catalog::definition(*rule).title)).collect();
     let what =
         Key {
             label: "rule", name: ["Rule", "Правило"], width: 240, visible: true, value_names, link_title: None

@@ -374,7 +374,10 @@ mod tests {
             ("text: 1.10", "1: text: expected a string, found number 1.1; put it in quotes"),
             ("text: true", "1: text: expected a string, found true; put it in quotes"),
             ("text: ''", "1: text: expected a string, found an empty string"),
-            ("text: ${HOST}", "1: text: environment variables are not expanded here; the documentation lists the keys in which they are"),
+            (
+                "text: ${HOST}",
+                "1: text: environment variables are not expanded here; the documentation lists the keys in which they are",
+            ),
             ("text: !secret x", "1: text: expected a string, found tag !secret"),
             ("name: warn", "1: name: expected one of warning, critical, found string `warn`; did you mean `warning`?"),
             ("name: x", "1: name: expected one of warning, critical, found string `x`"),

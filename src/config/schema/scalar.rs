@@ -72,7 +72,8 @@ impl Source<'_> {
     fn text(self, node: &MarkedYamlOwned, scalar: &ScalarOwned, kind: &ValueKind) -> Read {
         let text = self.id_text(node).ok_or_else(|| Rejection::Mismatch(hint(kind, scalar).into()))?;
         if text.contains("${") {
-            let message = "environment variables are not expanded here; the documentation lists the keys in which they are";
+            let message =
+                "environment variables are not expanded here; the documentation lists the keys in which they are";
             return Err(Rejection::Other(message.into()));
         }
         let fits = match kind {

@@ -79,14 +79,14 @@ mod tests {
     use crate::domain::rule::won_without_amount;
 
     fn check_texts(name: &str, definition: &Definition) {
-        let Definition { wording, observed, norm, about, why, .. } = definition;
+        let Definition { title, wording, observed, norm, about, why, .. } = definition;
         for sentence in [wording.lasting, wording.settled].concat() {
             for key in sentence.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
                 let known = key == "subject" || observed.contains(&key) || norm.contains(&key);
                 assert!(known, "{name}: {{{key}}} in {sentence:?}");
             }
         }
-        assert!(about.iter().chain(why).all(|text| !text.is_empty()), "{name}");
+        assert!(title.iter().chain(about).chain(why).all(|text| !text.is_empty()), "{name}");
     }
 
     #[test]

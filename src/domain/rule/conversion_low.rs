@@ -11,6 +11,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Paramet
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Conversion low", "Низкая конверсия"],
     about: [
         "a manager converts fewer leads into deals than required, beyond random variation",
         "менеджер переводит в сделки меньше лидов, чем нужно, и это не случайность",

@@ -16,6 +16,8 @@ pub use crate::domain::norms::params::Parameter;
 /// The definition of a rule. Texts are in English and Russian.
 #[derive(Debug)]
 pub struct Definition {
+    /// A short name for boards.
+    pub title: [&'static str; 2],
     /// What the rule detects, in one line.
     pub about: [&'static str; 2],
     /// Why it matters to a head of sales.

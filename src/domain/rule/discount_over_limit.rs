@@ -9,6 +9,7 @@ use crate::domain::rule::terms::{beyond, judged};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Discount over the limit", "Скидка больше разрешённой"],
     about: [
         "a discount above the limit in `terms`, without approval",
         "скидка больше разрешённой (`terms`) без согласования",

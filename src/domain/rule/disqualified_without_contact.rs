@@ -9,6 +9,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Parameter
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Disqualified without contact", "Отказ без контакта"],
     about: ["a lead was disqualified after too few touches", "лид отклонили, почти не пытаясь связаться с клиентом"],
     why: [
         "A paid lead is thrown away unseen, and a manager who does this shows better figures than those who try.",

@@ -11,6 +11,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Parameter
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Disqualified without a reason", "Отказ без причины"],
     about: ["a lead or deal was closed without an accepted reason", "лид или сделку закрыли без допустимой причины"],
     why: [
         "Without reasons nobody learns which advertising brings the wrong people, and disqualifying a lead is the \

@@ -18,6 +18,7 @@ use crate::domain::time::Timestamp;
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["First response late", "Поздний первый ответ"],
     about: [
         "a lead, or a deal without a lead, had no response by its deadline",
         "на лид (или сделку без лида) не отреагировали вовремя",

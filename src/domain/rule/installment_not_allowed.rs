@@ -9,6 +9,7 @@ use crate::domain::rule::terms::{beyond, judged};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Instalments not allowed", "Рассрочка дольше разрешённой"],
     about: [
         "an instalment plan longer than `terms` allow, without approval",
         "рассрочка дольше разрешённой (`terms`) без согласования",

@@ -11,6 +11,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Message not answered", "Нет ответа на сообщение"],
     about: ["a customer's message was not answered", "на сообщение клиента не ответили"],
     why: [
         "A customer who writes asks quietly; without an answer they leave just as quietly.",

@@ -11,6 +11,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Missed call not returned", "Не перезвонили"],
     about: ["a missed inbound call was not returned", "на пропущенный звонок клиента не перезвонили"],
     why: [
         "A customer who called and reached nobody calls the next company.",

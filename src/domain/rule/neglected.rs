@@ -18,6 +18,7 @@ use crate::domain::time::{Maybe, Timestamp};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Customer neglected", "Клиент без внимания"],
     about: [
         "an open lead or deal had no touch for too long",
         "по открытому лиду или сделке слишком долго никто не связывался с клиентом",

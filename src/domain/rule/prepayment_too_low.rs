@@ -9,6 +9,7 @@ use crate::domain::rule::terms::{beyond, judged};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Prepayment too low", "Предоплата ниже разрешённой"],
     about: [
         "a prepayment below the minimum in `terms`, without approval",
         "предоплата меньше требуемой (`terms`) без согласования",

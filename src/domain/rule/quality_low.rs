@@ -6,6 +6,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Paramet
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Low review scores", "Низкие оценки проверок"],
     about: [
         "the mean score of a manager's reviews is below `at_least`",
         "средняя оценка разговоров и писем менеджера ниже `at_least`",

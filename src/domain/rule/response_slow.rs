@@ -8,6 +8,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Paramet
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Habitually slow responses", "Обычно долгий ответ"],
     about: [
         "a `quantile` of a manager's first-response lags is above `at_most`",
         "менеджер обычно отвечает на новые лиды слишком долго (`quantile` первых ответов больше `at_most`)",

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Source silent", "Источник молчит"],
     about: [
         "no events come from a source topic of a tenant while its other topics are active",
         "от одного источника событий компании ничего не приходит, хотя другие работают",

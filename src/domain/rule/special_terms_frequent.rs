@@ -6,6 +6,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Paramet
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Special terms too often", "Слишком часто особые условия"],
     about: [
         "too many of a manager's deals got a discount, an instalment plan or less than full prepayment",
         "менеджер слишком часто даёт скидку, рассрочку или неполную предоплату",

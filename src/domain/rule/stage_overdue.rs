@@ -16,6 +16,7 @@ use crate::domain::time::{Span, Timestamp};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Stage overdue", "Слишком долго на этапе"],
     about: [
         "a lead or deal has been in its stage for longer than the stage's `max_time`",
         "лид или сделка слишком долго на одном этапе (`max_time` этапа)",

@@ -7,6 +7,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Stage requirements not met", "Этап без нужных данных"],
     about: [
         "an entity entered a stage without what the stage `requires`",
         "переход на этап без того, что для него требуется (`requires`)",

@@ -7,6 +7,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Moved back a stage", "Возврат на этап назад"],
     about: ["an entity moved to an earlier stage", "лид или сделку вернули на более ранний этап"],
     why: [
         "A deal that moves back was moved forward too early, or is moved only to look active; both distort the forecast.",

@@ -7,6 +7,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Finding, Wording};
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Stage skipped", "Пропущен этап"],
     about: ["a `required` stage was skipped", "пропущен обязательный этап (`required`)"],
     why: [
         "Required stages are what the company has learned to do before it makes an offer or sends an invoice; skipping \

@@ -9,6 +9,7 @@ use crate::domain::rule::definition::{Definition, Evaluation, Judgement, Paramet
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Deals stuck early", "Сделки копятся в начале воронки"],
     about: [
         "too many of a manager's open deals are overdue in stages marked `early`",
         "у менеджера слишком много открытых сделок зависло на ранних этапах (`early`)",

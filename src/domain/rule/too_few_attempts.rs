@@ -17,6 +17,7 @@ use crate::domain::time::Timestamp;
 
 /// The rule.
 pub const RULE: Definition = Definition {
+    title: ["Too few attempts", "Мало попыток связаться"],
     about: [
         "an open lead had fewer touches than required and no conversation",
         "по открытому лиду было меньше попыток связаться, чем нужно, и ни одного разговора",
