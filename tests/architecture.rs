@@ -1,7 +1,14 @@
 //! The rules of the source tree that the compiler does not check: which module may use which (read from the table in
-//! `docs/architecture.md`), the first line and the length of files, undeclared files, and phrases that are not plain English.
+//! `docs/architecture.md`), which file may import which (`architecture/imports.rs`), the first line and the length of
+//! files, undeclared files, and phrases that are not plain English.
 //! Sources are read as text, without comments, literals and the unit tests inside a file.
 
+mod architecture {
+    pub(crate) mod imports;
+    pub(crate) mod picture;
+}
+
+use architecture::{imports, picture};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -393,6 +400,34 @@ fn modules_use_what_the_documentation_allows() {
 }
 
 #[test]
+fn imports_point_downward_and_never_in_a_circle() {
+    let files = Sources::of_package().files;
+    let imports = imports::imports(&files);
+    assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 500, "imports are not recognized");
+    let page = fs::read_to_string(root().join("docs/architecture.md")).expect("the page");
+    let tables = imports::parts(&page);
+    assert!(tables.iter().any(|table| table.module() == "domain"), "{tables:?}");
+    let upward = tables.iter().flat_map(|table| table.problems(&imports));
+    let problems: Vec<String> = imports::cycles(&imports).into_iter().chain(upward).collect();
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// `UPDATE_DOCS=1` writes the picture.
+#[test]
+fn the_picture_shows_the_tables() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).expect("the page");
+    let drawn = picture::draw(&modules(&page), &imports::parts(&page));
+    let path = root().join("docs/pictures/modules.svg");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &drawn).expect("the picture");
+    }
+    assert!(
+        fs::read_to_string(&path).is_ok_and(|kept| kept == drawn),
+        "run UPDATE_DOCS=1 cargo test --test architecture"
+    );
+}
+
+#[test]
 fn tests_and_benchmarks_begin_with_what_they_are() {
     let mut files = BTreeMap::new();
     for folder in ["tests", "benches"] {
@@ -421,8 +456,8 @@ fn the_table_lists_every_module_once_and_no_other() {
     }
 }
 
-#[test]
-fn texts_are_plain_english() {
+/// Every text of the package.
+fn texts() -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for entry in fs::read_dir(root()).expect("the package") {
         let path = entry.expect("the package").path();
@@ -431,6 +466,30 @@ fn texts_are_plain_english() {
             read_texts(&path, &mut texts);
         }
     }
+    texts
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    let texts = texts();
+    let mut missing = Vec::new();
+    for (page, text) in texts.iter().filter(|(page, _)| page.ends_with(".md") && *page != "CHANGELOG.md") {
+        // Capitals stand for any name; the example of the tutorial is a file to write.
+        let named = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") && !name.contains("NAME"));
+        for name in named.filter(|name| name.chars().all(|letter| is_name(letter) || "/.".contains(letter))) {
+            let end = format!("/{name}");
+            let exists = root().join(name).exists() || texts.keys().any(|path| path.ends_with(&end));
+            if !exists && !name.ends_with("/won_without_amount.rs") {
+                missing.push(format!("{page}: `{name}`"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{} files:\n{}", missing.len(), missing.join("\n"));
+}
+
+#[test]
+fn texts_are_plain_english() {
+    let texts = texts();
     assert!(texts.len() > 300 && texts.contains_key("README.md") && texts.contains_key("src/domain.rs"));
     let found: Vec<String> = texts.iter().flat_map(|(path, text)| phrases(path, text)).collect();
     assert!(found.is_empty(), "{} phrases:\n{}", found.len(), found.join("\n"));
