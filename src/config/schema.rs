@@ -1,5 +1,5 @@
 //! A schema engine for YAML documents: declared keys, typed values with their lines, and all problems of a document at
-//! once. It knows no key of this program; the documents are declared above it.
+//! once. It contains no key of this program; documents are declared above it.
 
 pub(crate) mod canonical;
 pub(crate) mod env;
