@@ -14,7 +14,7 @@ use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{ShardId, Source};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;
 use std::fs::File;
@@ -32,7 +32,7 @@ fn leads(count: usize) -> Vec<Arc<Batch>> {
 }
 
 fn batch(numbers: &[usize]) -> Arc<Batch> {
-    let mut batch = Batch::new(Source::Files, Some(0), Encoding::Json);
+    let mut batch = Batch::new(Source::Files, Some(ShardId(0)), Encoding::Json);
     for lead in numbers {
         let at = Timestamp(1_772_434_800_000 + *lead as i64 * 7);
         let text = format!(
@@ -59,7 +59,7 @@ fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Record
     for (epoch, batch) in (0..).zip(batches) {
         let position = batch.messages.last().map_or(0, |message| message.offset + 1);
         let sources = vec![SourceProgress { source: Source::Files, idle: false, position }];
-        let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+        let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
         assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));
         let mut output = collector.next_epoch().expect("workers");
         written.extend(output.state.drain(..).map(|(_, records)| records));
@@ -81,7 +81,7 @@ fn load_records(written: &[Records]) -> StateLoader {
 fn restore(loader: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
     let timing = settings(norms, true).timing;
     let context = RestoreContext { norms: Arc::clone(norms), timing, read_norms: config::restore_norms };
-    let restored = loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"));
+    let restored = loader.restore(ShardId(0), &context).unwrap_or_else(|error| panic!("{error}"));
     restored.expect("the shard has state")
 }
 

@@ -8,7 +8,7 @@ use funnelwatch::codec::state::PACKING;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
@@ -42,7 +42,8 @@ fn live_state(managers: u32, events: usize) -> Arc<LiveState> {
     for effect in outputs.into_iter().flat_map(|output| output.effects) {
         scoreboard.apply(effect, &mut alerts);
     }
-    live_state.insert_tenant(tenant, TenantFigures { shard: 0, at: last, scoreboard, reviews: BTreeMap::new() });
+    live_state
+        .insert_tenant(tenant, TenantFigures { shard: ShardId(0), at: last, scoreboard, reviews: BTreeMap::new() });
     Arc::new(live_state)
 }
 

@@ -10,7 +10,7 @@ use crate::domain::event::Payload;
 use crate::domain::id::{EntityId, EntityKind, TenantId};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::Timing;
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
@@ -20,14 +20,13 @@ use crate::edge::table::{Table, clean};
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The requested shard does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("shard {shard} does not exist: the topics have {shards} partitions, numbered from 0")]
 pub(super) struct NoSuchShard {
-    shard: u32,
+    shard: ShardId,
     shards: u32,
 }
 
@@ -42,13 +41,17 @@ pub(super) fn state(command: &StateCommand) -> anyhow::Result<()> {
 }
 
 /// The requested shards.
-fn selected_shards(inspector: &Inspector, shard: Option<u32>) -> Result<Range<u32>, NoSuchShard> {
+fn selected_shards(
+    inspector: &Inspector,
+    shard: Option<ShardId>,
+) -> Result<impl Iterator<Item = ShardId>, NoSuchShard> {
     let shards = inspector.shards();
-    match shard {
-        None => Ok(0..shards),
-        Some(shard) if shard < shards => Ok(shard..shard + 1),
-        Some(shard) => Err(NoSuchShard { shard, shards }),
-    }
+    let selected = match shard {
+        None => 0..shards,
+        Some(ShardId(shard)) if shard < shards => shard..shard + 1,
+        Some(shard) => return Err(NoSuchShard { shard, shards }),
+    };
+    Ok(selected.map(ShardId))
 }
 
 /// `state list`: lists shards and tenants.
@@ -59,7 +62,7 @@ fn list(args: &StateList) -> anyhow::Result<()> {
     let mut shards = Table::new("<shard <watermark <written >records >events >tenants >damaged");
     Source::LIVE.iter().for_each(|source| shards.column(&format!(">{}", source.name())));
     let mut tenants = Table::new("<tenant <shard >events <first_event >open_windows >damaged <norms_since <norms");
-    for shard in selected_shards(&inspector, args.shard.or(tenant_shard))? {
+    for shard in selected_shards(&inspector, args.shard.map(ShardId).or(tenant_shard))? {
         let loader = inspector.read(shard)?;
         let mut holdings = loader.holdings();
         let count = holdings.len();
@@ -80,7 +83,7 @@ fn list(args: &StateList) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn shard_row(shard: u32, loader: &StateLoader, tenants: usize) -> Vec<String> {
+fn shard_row(shard: ShardId, loader: &StateLoader, tenants: usize) -> Vec<String> {
     let state = loader.shard();
     let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
     let mut row = vec![
@@ -101,7 +104,7 @@ fn shard_row(shard: u32, loader: &StateLoader, tenants: usize) -> Vec<String> {
     row
 }
 
-fn shard_json(shard: u32, loader: &StateLoader, tenants: usize) -> serde_json::Value {
+fn shard_json(shard: ShardId, loader: &StateLoader, tenants: usize) -> serde_json::Value {
     let state = loader.shard();
     let mut sources = serde_json::Map::new();
     for (source, read) in state.iter().flat_map(|state| &state.checkpoint.read) {
@@ -109,7 +112,7 @@ fn shard_json(shard: u32, loader: &StateLoader, tenants: usize) -> serde_json::V
         sources.insert(source.name().into(), json!({"next": next, "read": read}));
     }
     json!({
-        "shard": shard,
+        "shard": shard.0,
         "watermark": state.map(|state| state.checkpoint.watermark.to_string()),
         "written_at": state.map(|state| state.written.to_string()),
         "records": loader.live(),
@@ -121,7 +124,7 @@ fn shard_json(shard: u32, loader: &StateLoader, tenants: usize) -> serde_json::V
 }
 
 /// One row per norm version; the first also has the other columns.
-fn tenant_rows(shard: u32, holding: &Holding<'_>, table: &mut Table) {
+fn tenant_rows(shard: ShardId, holding: &Holding<'_>, table: &mut Table) {
     let Holding { tenant, events, open, damaged, state } = holding;
     let first = state.and_then(|state| state.first_event).map_or_else(|| "-".into(), |at| at.to_string());
     let head =
@@ -137,7 +140,7 @@ fn tenant_rows(shard: u32, holding: &Holding<'_>, table: &mut Table) {
     }
 }
 
-fn tenant_json(shard: u32, holding: &Holding<'_>) -> serde_json::Value {
+fn tenant_json(shard: ShardId, holding: &Holding<'_>) -> serde_json::Value {
     let Holding { tenant, events, open, damaged, state } = holding;
     let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
     let norm_version = |(index, (since, norms)): (usize, &(Timestamp, String))| {
@@ -146,7 +149,7 @@ fn tenant_json(shard: u32, holding: &Holding<'_>) -> serde_json::Value {
     };
     json!({
         "tenant_id": tenant.as_str(),
-        "shard": shard,
+        "shard": shard.0,
         "events": events,
         "first_event_at": state.and_then(|state| state.first_event).map(|at| at.to_string()),
         "open_windows": open,
@@ -210,7 +213,7 @@ fn verify(args: &StateVerify) -> anyhow::Result<()> {
     let inspector = Inspector::new(&config)?;
     let restore_context = restore_context(&config);
     let (mut failed, mut checked) = (0, 0);
-    for shard in selected_shards(&inspector, args.shard)? {
+    for shard in selected_shards(&inspector, args.shard.map(ShardId))? {
         let loader = inspector.read(shard)?;
         let (records, live, events) = (loader.records(), loader.live(), loader.digest().applied);
         let tenants = loader.holdings().len();
@@ -264,7 +267,7 @@ fn reset(args: &StateReset) -> anyhow::Result<()> {
     let inspector = Inspector::new(&config)?;
     let tenant = args.tenant.as_deref().map(TenantId::from);
     let tenant_shard = tenant.as_ref().map(|tenant| shard_of(tenant.as_str(), inspector.shards()));
-    let Some(shard) = selected_shards(&inspector, args.shard.or(tenant_shard))?.next() else {
+    let Some(shard) = selected_shards(&inspector, args.shard.map(ShardId).or(tenant_shard))?.next() else {
         bail!("there are no shards")
     };
     let replacement = |loader: &StateLoader| match &tenant {

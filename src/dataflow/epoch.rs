@@ -6,7 +6,7 @@ use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::review::ReviewRequest;
 use crate::domain::shard::processor::Counts;
-use crate::domain::source::{Source, Topic};
+use crate::domain::source::{ShardId, Source, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Batch {
     /// The source of the messages.
     pub source: Source,
     /// The partition: the shard that the tenants should belong to. `None` if messages of any tenant may occur (files).
-    pub shard: Option<u32>,
+    pub shard: Option<ShardId>,
     /// The encoding of the topic, used if a message does not specify its own.
     pub encoding: Encoding,
     /// The keys and values of all messages.
@@ -51,7 +51,7 @@ pub const TOPIC_HEADER: &str = "funnelwatch-topic";
 
 impl Batch {
     /// An empty batch.
-    pub fn new(source: Source, shard: Option<u32>, encoding: Encoding) -> Self {
+    pub fn new(source: Source, shard: Option<ShardId>, encoding: Encoding) -> Self {
         Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
     }
 
@@ -94,7 +94,7 @@ pub struct MisroutedMessage {
     /// Its index in the batch.
     pub message: u32,
     /// The partition of its tenant.
-    pub shard: u32,
+    pub shard: ShardId,
     /// The topic of its payload.
     pub topic: Topic,
 }
@@ -105,7 +105,7 @@ pub struct EpochOutput {
     /// The number of the epoch.
     pub epoch: u64,
     /// Restored shards that start with this epoch, each with its open alerts.
-    pub restored: Vec<(u32, Vec<Alert>)>,
+    pub restored: Vec<(ShardId, Vec<Alert>)>,
     /// Alerts; those of one tenant are in order of effect.
     pub alerts: Vec<Alert>,
     /// Review requests; those of one tenant are in order of effect.
@@ -117,11 +117,11 @@ pub struct EpochOutput {
     /// Messages to be rerouted to their right partition.
     pub misrouted: Vec<MisroutedMessage>,
     /// State records of each shard.
-    pub state: Vec<(u32, Records)>,
+    pub state: Vec<(ShardId, Records)>,
     /// The status of each shard.
     pub shards: Vec<ShardStatus>,
     /// Revoked shards, dropped after this epoch.
-    pub revoked: Vec<u32>,
+    pub revoked: Vec<ShardId>,
     /// Whether the stream ends with this epoch; the rows are final then.
     pub closing: bool,
 }
@@ -162,7 +162,7 @@ pub fn put_in_order(alerts: &mut [Alert], reviews: &mut [ReviewRequest], rows: &
 #[derive(Clone, Debug)]
 pub struct ShardStatus {
     /// The shard.
-    pub shard: u32,
+    pub shard: ShardId,
     /// The watermark.
     pub watermark: Timestamp,
     /// The number of events that wait for the watermark.

@@ -8,6 +8,7 @@ use crate::codec::state::Records;
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::shard::processor::Effects;
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(super) fn figures<'scope>(
 /// The tenants of one worker.
 struct Tenants {
     settings: DataflowSettings,
-    by_shard: BTreeMap<u32, BTreeMap<TenantId, CountedTenant>>,
+    by_shard: BTreeMap<ShardId, BTreeMap<TenantId, CountedTenant>>,
 }
 
 struct CountedTenant {
@@ -72,7 +73,7 @@ impl Tenants {
     }
 
     /// Applies the effects on a tenant to its figures.
-    fn count(&mut self, shard: u32, effects: Effects, output: &mut EpochOutput) {
+    fn count(&mut self, shard: ShardId, effects: Effects, output: &mut EpochOutput) {
         let Effects { tenant, effects, .. } = effects;
         let Self { settings, by_shard } = self;
         let counted = by_shard.entry(shard).or_default().entry(tenant.clone()).or_insert_with(|| {

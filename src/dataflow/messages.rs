@@ -8,6 +8,7 @@ use crate::domain::event::Event;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{Effects, ShardProgress};
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::{Arc, Mutex};
@@ -24,11 +25,11 @@ pub struct EpochHeader {
     /// The wall clock when the epoch was closed.
     pub wall: Timestamp,
     /// The progress of each assigned shard.
-    pub progress: Vec<(u32, ShardProgress)>,
+    pub progress: Vec<(ShardId, ShardProgress)>,
     /// The progress of all shards that are not listed. Used for files, where a shard appears with its first tenant.
     pub other_shards: Option<ShardProgress>,
     /// Revoked shards, dropped after this epoch.
-    pub revoked: Vec<u32>,
+    pub revoked: Vec<ShardId>,
     /// Norms in force from this epoch on; `None` if unchanged.
     pub norms: Option<Arc<Norms>>,
     /// Restored shards that start with this epoch; each worker takes its own.
@@ -48,7 +49,7 @@ impl EpochHeader {
 #[derive(Debug)]
 pub(super) struct Decoded {
     /// The shard of the events. It has read the rejected and misrouted messages.
-    pub(super) shard: u32,
+    pub(super) shard: ShardId,
     pub(super) batch: Arc<Batch>,
     /// The events, each with the index of its message in the batch.
     pub(super) events: Vec<(u32, Event)>,
@@ -60,7 +61,7 @@ pub(super) struct Decoded {
 #[derive(Debug, Default)]
 pub(super) struct ShardOutput {
     /// The effects on each tenant, with its shard.
-    pub(super) effects: Vec<(u32, Effects)>,
+    pub(super) effects: Vec<(ShardId, Effects)>,
     /// Norms in force from this epoch on; `None` if unchanged.
     pub(super) norms: Option<Arc<Norms>>,
     /// The figures of the tenants of restored shards.

@@ -9,6 +9,7 @@ use super::state::{RestoredShard, StateWriter};
 use crate::codec::Reject;
 use crate::codec::state::{PACKING, Records};
 use crate::domain::shard::processor::{ShardProcessor, ShardProgress};
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub(super) fn shard<'scope>(
 ) -> Edge<'scope, ShardOutput> {
     let scope = headers.scope();
     let mut shards = Shards { worker: scope.index(), workers: scope.peers(), settings, shards: BTreeMap::new() };
-    let by_shard = Exchange::new(|decoded: &ProcessLocal<Decoded>| u64::from(decoded.0.shard));
+    let by_shard = Exchange::new(|decoded: &ProcessLocal<Decoded>| u64::from(decoded.0.shard.0));
     headers.binary_frontier(decoded, Pipeline, by_shard, "shard", |_, _| {
         let (mut waiting, mut received) = (BTreeMap::new(), BTreeMap::<u64, Vec<Decoded>>::new());
         move |(headers, headers_frontier), (decoded, decoded_frontier), output| {
@@ -52,7 +53,7 @@ struct Shards {
     worker: usize,
     workers: usize,
     settings: DataflowSettings,
-    shards: BTreeMap<u32, Shard>,
+    shards: BTreeMap<ShardId, Shard>,
 }
 
 /// A shard on its worker.
@@ -65,7 +66,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(shard: u32, processor: ShardProcessor, writer: StateWriter, settings: &DataflowSettings) -> Self {
+    fn new(shard: ShardId, processor: ShardProcessor, writer: StateWriter, settings: &DataflowSettings) -> Self {
         Self { processor: settings.live_state.insert_shard(shard, processor), writer, dirty: false }
     }
 }
@@ -96,7 +97,7 @@ impl Shards {
 
     /// Takes over the restored shards of this worker.
     fn take_over_restored(&mut self, header: &EpochHeader, output: &mut ShardOutput) {
-        let is_local = |restored: &mut RestoredShard| restored.shard as usize % self.workers == self.worker;
+        let is_local = |restored: &mut RestoredShard| restored.shard.0 as usize % self.workers == self.worker;
         let restored: Vec<RestoredShard> = lock(&header.restored).extract_if(.., is_local).collect();
         for mut restored in restored {
             restored.reload(&self.settings.norms);
@@ -140,7 +141,7 @@ impl Shards {
 
     /// Advances the watermark of each shard, and processes what it passes.
     fn advance(&mut self, header: &EpochHeader, output: &mut ShardOutput) {
-        let progress_by_shard: FxHashMap<u32, &ShardProgress> =
+        let progress_by_shard: FxHashMap<ShardId, &ShardProgress> =
             header.progress.iter().map(|(shard, progress)| (*shard, progress)).collect();
         let durable = self.settings.timing.memory.durable;
         let mut all_effects = Vec::new();

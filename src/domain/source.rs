@@ -1,10 +1,12 @@
-//! The sources that feed a shard, one table row per source topic, and the ids under which the state topic stores them.
+//! The number of a shard and the sources that feed it, one table row per source topic, and the ids under which the state
+//! topic stores them.
 //!
 //! **Pinned ids.** [`TopicInfo::id`], [`TopicInfo::state_field`] and [`Source::id`] are stored in the state topic. They
 //! are written by hand, are never renumbered and never reused, and do not depend on the order of the enums. The tests of
 //! this file pin each of them. The order of the enum is the order of effect and can change without a change of stored
 //! data.
 
+use std::fmt;
 use std::ops::{Index, IndexMut};
 
 /// What has to be known of a source topic.
@@ -145,6 +147,35 @@ impl<T> Index<Topic> for PerTopic<T> {
 impl<T> IndexMut<Topic> for PerTopic<T> {
     fn index_mut(&mut self, topic: Topic) -> &mut T {
         &mut self.0[topic as usize]
+    }
+}
+
+/// The number of a shard, from 0: that of its partition in every source topic.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u32);
+
+impl ShardId {
+    /// The shard of a Kafka partition; `None` for negative numbers, by which librdkafka means no partition.
+    pub fn from_partition(partition: i32) -> Option<Self> {
+        u32::try_from(partition).ok().map(Self)
+    }
+
+    /// Its Kafka partition. Partition counts have 31 bits, so the number of a shard always fits.
+    pub const fn partition(self) -> i32 {
+        self.0.cast_signed()
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Only the number, for lists of shards in log lines.
+impl fmt::Debug for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::domain::alert::{Severity, Status};
 use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
 use crate::domain::rule::Rule;
+use crate::domain::source::ShardId;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -29,11 +30,11 @@ pub(crate) struct Counters {
     pub(crate) refused: BTreeMap<Reason, u64>,
     pub(crate) alerts: BTreeMap<(Rule, Severity, Status), u64>,
     pub(crate) review_requests: u64,
-    pub(crate) shards: BTreeMap<u32, Shard>,
+    pub(crate) shards: BTreeMap<ShardId, Shard>,
     /// Shards being read.
     pub(crate) assigned: usize,
     /// Shards being restored, with the share of their state that has been read.
-    pub(crate) restoring: BTreeMap<u32, f64>,
+    pub(crate) restoring: BTreeMap<ShardId, f64>,
     /// Records and bytes written to the state topic.
     pub(crate) state: (u64, u64),
     pub(crate) epochs: Durations,

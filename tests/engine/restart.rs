@@ -23,7 +23,7 @@ use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{Source, Topic};
+use funnelwatch::domain::source::{ShardId, Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Value, json as value};
@@ -107,8 +107,10 @@ impl TestStream {
                 closed = position == self.lines.len();
                 let close = closed.then_some(Timestamp(i64::MAX)).map(|_| self.last());
                 let source_progress = SourceProgress { source: Source::Files, idle: false, position: end as i64 };
-                let progress =
-                    vec![(0, ShardProgress { sources: vec![source_progress], close, ..ShardProgress::default() })];
+                let progress = vec![(
+                    ShardId(0),
+                    ShardProgress { sources: vec![source_progress], close, ..ShardProgress::default() },
+                )];
                 let next = norms_at(end);
                 let new_norms = (next != norms).then(|| Arc::clone(&self.norms[next]));
                 norms = next;
@@ -164,7 +166,7 @@ impl TestStream {
 
 /// A batch of lines of one source, from an offset on.
 fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
-    let mut batch = Batch::new(source, Some(0), Encoding::Json);
+    let mut batch = Batch::new(source, Some(ShardId(0)), Encoding::Json);
     (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
     Arc::new(batch)
 }
@@ -241,7 +243,7 @@ fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rest
         timing: settings.timing,
         read_norms: config::restore_norms,
     };
-    loader.restore(0, &context).unwrap_or_else(|error| panic!("{error}"))
+    loader.restore(ShardId(0), &context).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A generated stream, in order or with late events, with one or several norms.
@@ -380,7 +382,8 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
                 });
             }
             let close = closed.then(|| stream.last());
-            let progress = vec![(0, ShardProgress { sources: source_progress, close, ..ShardProgress::default() })];
+            let progress =
+                vec![(ShardId(0), ShardProgress { sources: source_progress, close, ..ShardProgress::default() })];
             let restored = restored_shard.take().into_iter().collect::<Vec<_>>().into();
             assert!(sender.send(EpochHeader { epoch, progress, restored, ..EpochHeader::default() }, vec![batches]));
             let output = collector.next_epoch().expect("workers");
@@ -441,7 +444,7 @@ fn a_source_that_is_ahead_is_paused() {
     let (guards, mut collector, sender) = start(1, settings);
     let mut run = |epoch, batches: Vec<Arc<Batch>>| {
         let sources = vec![SourceProgress::of(crm, false), SourceProgress::of(telephony, false)];
-        let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+        let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
         assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![batches]));
         let output = collector.next_epoch().expect("workers");
         (output.shards[0].held, output.shards[0].paused.clone())
@@ -468,7 +471,7 @@ fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
     let lead = |tenant: &str, at: &str| {
         format!(r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"{at}","lead_created":{{"lead_id":"1"}}}}"#)
     };
-    let tenant = |shard| (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, 2) == shard);
+    let tenant = |shard: u32| (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, 2) == ShardId(shard));
     let [own, other] = [0, 1].map(|shard| tenant(shard).expect("such a name exists"));
     let (now, future) = ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z");
     let no_event = || "{}".to_owned();
@@ -482,7 +485,7 @@ fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
             let restored = restore(&committed.log, &settings, &mut Rng(0)).into_iter().collect::<Vec<_>>().into();
             let (guards, mut collector, sender) = start(workers, settings);
             let sources = vec![SourceProgress { source: Source::Files, idle: false, position: end as i64 }];
-            let progress = vec![(0, ShardProgress { sources, ..ShardProgress::default() })];
+            let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
             let mut batches = vec![Vec::new(); workers];
             batches[workers - 1].push(batch(Source::Files, 0, &lines[..end]));
             assert!(sender.send(EpochHeader { progress, restored, ..EpochHeader::default() }, batches));

@@ -9,7 +9,7 @@ use funnelwatch::dataflow::workers;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn reloaded_norms_apply_on_every_worker_and_to_later_shards() {
         name.expect("such a name exists")
     };
     // Two shards on two workers get a tenant before the reload, the other two after it.
-    let [before, after] = [[0, 1], [2, 3]].map(|shards| shards.map(tenant));
+    let [before, after] = [[0, 1], [2, 3]].map(|shards| shards.map(ShardId).map(tenant));
     let mut epoch = 0;
     let mut run = |minute: i64, norms: Option<Arc<Norms>>, batches| {
         let close = Some(Timestamp(minute * 60_000));

@@ -331,7 +331,7 @@ impl LoadSummary {
                 r#"{{"event_id":"tick","tenant_id":"{tenant}","occurred_at":"{at}","manager_upserted":{{"manager_id":"tick","active":true}}}}"#
             );
             self.produce(&env.topic("crm"), tenant, &line)?;
-            *ticks.entry(shard(tenant, SHARDS)).or_default() += 1;
+            *ticks.entry(shard(tenant, SHARDS).0).or_default() += 1;
         }
         self.flush()?;
         Ok(ticks)

@@ -10,7 +10,7 @@ use funnelwatch::config;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
@@ -45,8 +45,10 @@ fn live_state() -> Arc<LiveState> {
         let mut alerts = Vec::new();
         output.effects.into_iter().for_each(|effect| scoreboard.apply(effect, &mut alerts));
         scoreboard.judge_until(last, &mut alerts);
-        live_state
-            .insert_tenant(output.tenant, TenantFigures { shard: 0, at: last, scoreboard, reviews: BTreeMap::new() });
+        live_state.insert_tenant(
+            output.tenant,
+            TenantFigures { shard: ShardId(0), at: last, scoreboard, reviews: BTreeMap::new() },
+        );
     }
     Arc::new(live_state)
 }

@@ -34,7 +34,7 @@ fn bad_messages() -> Vec<Bad> {
     json::encode_event(&lead("tenant-of-tomorrow", "1", later), &mut ahead);
     let mut message = Vec::new();
     protobuf::encode_event(&lead("a", "1", super::fixture::at(0.0)), &mut message);
-    let home = shard("tenant-of-tomorrow", 2) as i32;
+    let home = shard("tenant-of-tomorrow", 2).partition();
     vec![
         bad("malformed", b"no json"),
         bad("malformed", &event[..event.len() / 2]),

@@ -8,7 +8,7 @@ use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
 use funnelwatch::domain::shard::processor::Timing;
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::edge::kafka::producer::EventProducer;
@@ -71,15 +71,15 @@ impl Record {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) transactions: Mutex<Vec<Duration>>,
-    pub(crate) shards: Mutex<Vec<Vec<u32>>>,
+    pub(crate) shards: Mutex<Vec<Vec<ShardId>>>,
     pub(crate) applied: Mutex<u64>,
     pub(crate) epochs: Mutex<Vec<u64>>,
     /// The last watermark of each shard.
-    pub(crate) watermarks: Mutex<BTreeMap<u32, Timestamp>>,
+    pub(crate) watermarks: Mutex<BTreeMap<ShardId, Timestamp>>,
     /// For each shard, when events were committed, and how many.
-    pub(crate) commits: Mutex<BTreeMap<u32, Vec<(Instant, u64)>>>,
+    pub(crate) commits: Mutex<BTreeMap<ShardId, Vec<(Instant, u64)>>>,
     /// The source partitions with rejected messages.
-    pub(crate) rejected: Mutex<BTreeSet<(u32, Source)>>,
+    pub(crate) rejected: Mutex<BTreeSet<(ShardId, Source)>>,
 }
 
 impl Seen {
@@ -135,7 +135,7 @@ impl Running {
     }
 
     /// The shards that it currently reads.
-    pub(crate) fn shards(&self) -> Vec<u32> {
+    pub(crate) fn shards(&self) -> Vec<ShardId> {
         self.seen.shards.lock().expect("no panic").last().cloned().unwrap_or_default()
     }
 

@@ -4,6 +4,7 @@
 use super::child::Child;
 use super::fixture::{Fixture, PATIENCE, QUICK, Raw, Seen, at, client, lead, report, tick, until, values};
 use funnelwatch::domain::shard::partitioner::shard;
+use funnelwatch::domain::source::ShardId;
 use funnelwatch::edge::kafka::Mode;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
@@ -67,7 +68,7 @@ impl Sender {
 
 /// A tenant whose shard is `wanted` out of `count`.
 fn tenant(wanted: u32, count: u32) -> String {
-    (0..).map(|n| format!("t{n}")).find(|name| shard(name, count) == wanted).expect("some name")
+    (0..).map(|n| format!("t{n}")).find(|name| shard(name, count) == ShardId(wanted)).expect("some name")
 }
 
 /// Asserts that each message sent became one dead letter.
@@ -104,7 +105,7 @@ fn joining_and_leaving_processes_lose_and_duplicate_nothing() {
 }
 
 /// The longest time between two commits of events of a shard, over all processes.
-fn longest_pause(seen: &[&Seen], shard: u32) -> Duration {
+fn longest_pause(seen: &[&Seen], shard: ShardId) -> Duration {
     let commits = |seen: &&Seen| seen.commits.lock().expect("no panic").get(&shard).cloned().unwrap_or_default();
     let mut commits: Vec<_> = seen.iter().flat_map(commits).collect();
     commits.sort();
@@ -123,7 +124,7 @@ fn shards_that_do_not_move_are_committed_throughout_a_rebalance() {
     let second = Fixture::start_as(fixture.sibling("1"), Mode::Live);
     until("both have shards", || first.shards().len() == 2 && second.shards().len() == 2);
     let took = moved.elapsed();
-    let kept: BTreeSet<u32> = first.shards().into_iter().collect();
+    let kept: BTreeSet<ShardId> = first.shards().into_iter().collect();
     std::thread::sleep(Duration::from_secs(1));
     let second_seen = Arc::clone(&second.seen);
     second.stop();
@@ -136,7 +137,7 @@ fn shards_that_do_not_move_are_committed_throughout_a_rebalance() {
     for shards in &history[start..] {
         assert!(kept.iter().all(|shard| shards.contains(shard)), "{history:?}");
     }
-    for shard in 0..4 {
+    for shard in (0..4).map(ShardId) {
         let pause = longest_pause(&[&first.seen, &second_seen], shard);
         let kind = if kept.contains(&shard) { "stays" } else { "moves" };
         report(&format!("shard {shard} {kind}: at most {} ms between two commits", pause.as_millis()));
@@ -144,7 +145,7 @@ fn shards_that_do_not_move_are_committed_throughout_a_rebalance() {
             assert!(pause < Duration::from_millis(700), "shard {shard}");
             let applied: u64 =
                 first.seen.commits.lock().expect("no panic")[&shard].iter().map(|(_, applied)| *applied).sum();
-            let expected = (0..sent).filter(|index| index % 4 == shard as usize).count();
+            let expected = (0..sent).filter(|index| index % 4 == shard.0 as usize).count();
             assert_eq!(applied, expected as u64, "each event is applied once");
         }
     }
@@ -202,11 +203,11 @@ fn an_open_transaction_on_one_shard_does_not_delay_the_others() {
     raw.flush();
     let running = fixture.start(Mode::Live);
     assert_eq!(values(&fixture.await_records("dlq", 2)), ["first", "second"]);
-    assert_eq!(running.shards(), [0]);
+    assert_eq!(running.shards(), [ShardId(0)]);
     producer.commit_transaction(PATIENCE).expect("the transaction is committed");
     // The other producer committed offset 1, so the first message of shard 1 is not read.
     assert_eq!(values(&fixture.await_records("dlq", 3)), ["first", "second", "second"]);
-    assert_eq!(running.shards(), [0, 1]);
+    assert_eq!(running.shards(), [0, 1].map(ShardId));
     running.stop();
 }
 
@@ -324,7 +325,7 @@ fn a_shard_that_does_not_move_keeps_its_state() {
     let second = Fixture::start_as(fixture.sibling("1"), Mode::Live);
     second.await_assignment();
     until("the shards are shared", || first.shards().len() == 1);
-    let kept = first.shards()[0];
+    let ShardId(kept) = first.shards()[0];
     // The deadline passes: the process that kept the shard raises the alert.
     fixture.produce(&[tick(&tenants[kept as usize], "2", at(5000.0))]);
     let alerts = fixture.await_records("alerts", 1);

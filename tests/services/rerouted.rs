@@ -4,7 +4,7 @@ use super::fixture::{Fixture, PATIENCE, Raw, call, lead, values};
 use funnelwatch::codec::json;
 use funnelwatch::domain::event::Event;
 use funnelwatch::domain::shard::partitioner::shard;
-use funnelwatch::domain::source::Topic;
+use funnelwatch::domain::source::{ShardId, Topic};
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::clock;
 use funnelwatch::edge::kafka::Mode;
@@ -38,7 +38,7 @@ fn misrouted_events_produce_the_same_output() {
         };
         value.clear();
         json::encode_event(&event, &mut value);
-        let home = shard(&tenant, 3);
+        let ShardId(home) = shard(&tenant, 3);
         // One in three is in the right partition.
         let partition = (home + index % 3) % 3;
         let topic = if event.payload.topic() == Topic::Crm { "crm" } else { "telephony" };
@@ -63,7 +63,7 @@ fn misrouted_events_produce_the_same_output() {
     assert_eq!(rerouted.len(), 80);
     for record in rerouted {
         let event = json::decode(record.value.as_deref().expect("a value")).expect("the message is unchanged");
-        assert_eq!(record.partition as u32, shard(event.tenant.as_str(), 3));
+        assert_eq!(record.partition, shard(event.tenant.as_str(), 3).partition());
         assert_eq!(record.key.as_deref(), Some(&b"by lead"[..]));
         assert_eq!(record.header("trace"), Some("1"));
         assert_eq!(record.header("content-type"), Some("application/json"));
@@ -78,7 +78,7 @@ fn a_run_once_also_reads_the_events_it_reroutes() {
     let fixture = Fixture::new("once-misrouted", 3, &quick);
     let raw = Raw::new();
     let events: Vec<_> = (0..30).map(|n| lead("a", &format!("{n}"), super::fixture::at(f64::from(n)))).collect();
-    let home = shard("a", 3);
+    let ShardId(home) = shard("a", 3);
     for event in &events {
         let mut value = Vec::new();
         json::encode_event(event, &mut value);

@@ -5,6 +5,7 @@ use super::fixture::{
     Fixture, PATIENCE, QUICK, Raw, Record, at, call, client, lead, report, sample_events, tick, until,
 };
 use funnelwatch::domain::shard::partitioner::shard;
+use funnelwatch::domain::source::ShardId;
 use funnelwatch::edge::kafka::Mode;
 use funnelwatch::edge::kafka::inspect::Inspector;
 use funnelwatch::edge::kafka::producer::EventProducer;
@@ -231,8 +232,8 @@ fn a_damaged_record_is_reported_and_a_reset_of_its_shard_repairs_it() {
     let mut changed = value.clone();
     changed[8] ^= 1;
     let raw = Raw::new();
-    raw.send(&fixture.topic("state"), home as i32, Some(key.as_bytes()), Some(&changed), &[]);
-    raw.send(&fixture.topic("state"), home as i32, Some(b"t/acme"), Some(b"\x08\x09nothing"), &[]);
+    raw.send(&fixture.topic("state"), home.partition(), Some(key.as_bytes()), Some(&changed), &[]);
+    raw.send(&fixture.topic("state"), home.partition(), Some(b"t/acme"), Some(b"\x08\x09nothing"), &[]);
     raw.flush();
 
     let output = state.run(&["verify"]);
@@ -251,7 +252,7 @@ fn a_damaged_record_is_reported_and_a_reset_of_its_shard_repairs_it() {
     assert_eq!(live(&fixture).len(), intact.len(), "a dry run changes nothing");
     let out = state.succeed(&["reset", "--shard", &shard_arg, "--yes"]);
     assert!(out.contains("2  damaged"), "{out}");
-    assert!(live(&fixture).keys().all(|(partition, _)| *partition != home as i32));
+    assert!(live(&fixture).keys().all(|(partition, _)| *partition != home.partition()));
     assert_eq!(state.succeed(&["verify"]).lines().count(), 2);
 
     // The shard starts at the committed offsets with empty state.
@@ -296,7 +297,7 @@ fn a_reset_is_refused_while_a_process_runs() {
     let inspector = Inspector::new(&fixture.config).expect("a client");
     let mut reads = 0;
     while !thread.is_finished() || reads < 10 {
-        for shard in 0..inspector.shards() {
+        for shard in (0..inspector.shards()).map(ShardId) {
             let loader = inspector.read(shard).expect("the state is readable");
             loader.verify().expect("the state is complete");
             reads += 1;
@@ -326,11 +327,11 @@ fn a_read_during_a_transaction_waits_for_its_end() {
     };
     producer.init_transactions(PATIENCE).expect("transactions");
     let inspector = Inspector::new(&fixture.config).expect("a client");
-    let before = inspector.read(0).expect("the state is readable").records();
+    let before = inspector.read(ShardId(0)).expect("the state is readable").records();
     producer.begin_transaction().expect("a transaction");
     send("t/acme");
     let loader = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| inspector.read(0).expect("the state is readable"));
+        let reader = scope.spawn(|| inspector.read(ShardId(0)).expect("the state is readable"));
         std::thread::sleep(Duration::from_secs(1));
         assert!(!reader.is_finished(), "the read waits for the open transaction");
         send("t/globex");

@@ -6,6 +6,7 @@ use super::write::object;
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 
 /// Writes an error response.
@@ -14,12 +15,12 @@ pub fn encode_error(message: &str, out: &mut Vec<u8>) {
 }
 
 /// Writes tenants, each with its shard and its watermark.
-pub fn encode_tenants(tenants: &[(TenantId, u32, Timestamp)], out: &mut Vec<u8>) {
+pub fn encode_tenants(tenants: &[(TenantId, ShardId, Timestamp)], out: &mut Vec<u8>) {
     object(out, |response| {
         response.list("tenants", tenants, |out, (tenant, shard, at)| {
             object(out, |entry| {
                 entry.field("tenant_id", tenant);
-                entry.field("shard", shard);
+                entry.field("shard", &shard.0);
                 entry.field("at", &Some(*at).filter(|at| *at > Timestamp::MIN));
             });
         });

@@ -6,6 +6,7 @@ use crate::domain::id::{ManagerId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::scoreboard::Scoreboard;
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct TenantFigures {
     /// The shard of the tenant.
-    pub shard: u32,
+    pub shard: ShardId,
     /// The watermark of the last epoch included in the figures.
     pub at: Timestamp,
     /// The aggregated facts.
@@ -34,7 +35,7 @@ pub struct ReviewCounts {
 
 impl TenantFigures {
     /// Empty figures of a tenant at a watermark.
-    pub fn new(shard: u32, at: Timestamp, tenant: TenantId, norms: &Arc<Norms>) -> Self {
+    pub fn new(shard: ShardId, at: Timestamp, tenant: TenantId, norms: &Arc<Norms>) -> Self {
         Self { shard, at, scoreboard: Scoreboard::new(tenant, Arc::clone(norms)), reviews: BTreeMap::new() }
     }
 

@@ -11,6 +11,7 @@ use crate::domain::figures::row::Row;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::ShardProcessor;
+use crate::domain::source::ShardId;
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub struct LiveState {
     tenants: Mutex<BTreeMap<TenantId, Arc<Mutex<TenantFigures>>>>,
-    shards: Mutex<BTreeMap<u32, Arc<Mutex<ShardProcessor>>>>,
+    shards: Mutex<BTreeMap<ShardId, Arc<Mutex<ShardProcessor>>>>,
 }
 
 impl LiveState {
@@ -32,14 +33,14 @@ impl LiveState {
     }
 
     /// Adds a shard, so that entity reports can be built from it.
-    pub(crate) fn insert_shard(&self, shard: u32, processor: ShardProcessor) -> Arc<Mutex<ShardProcessor>> {
+    pub(crate) fn insert_shard(&self, shard: ShardId, processor: ShardProcessor) -> Arc<Mutex<ShardProcessor>> {
         let processor = Arc::new(Mutex::new(processor));
         lock(&self.shards).insert(shard, Arc::clone(&processor));
         processor
     }
 
     /// Removes a shard and its tenants.
-    pub fn remove_shard(&self, shard: u32) {
+    pub fn remove_shard(&self, shard: ShardId) {
         lock(&self.shards).remove(&shard);
         lock(&self.tenants).retain(|_, figures| lock(figures).shard != shard);
     }
@@ -50,7 +51,7 @@ impl LiveState {
     }
 
     /// All tenants, each with its shard and watermark.
-    pub fn tenants(&self) -> Vec<(TenantId, u32, Timestamp)> {
+    pub fn tenants(&self) -> Vec<(TenantId, ShardId, Timestamp)> {
         let tenants = lock(&self.tenants).clone();
         let describe = |(tenant, figures): (TenantId, Arc<Mutex<TenantFigures>>)| {
             let figures = lock(&figures);
@@ -60,7 +61,7 @@ impl LiveState {
     }
 
     /// The shard of a tenant; `None` if this process does not have the tenant.
-    pub fn shard_of(&self, tenant: &TenantId) -> Option<u32> {
+    pub fn shard_of(&self, tenant: &TenantId) -> Option<ShardId> {
         let figures = lock(&self.tenants).get(tenant).cloned()?;
         Some(lock(&figures).shard)
     }

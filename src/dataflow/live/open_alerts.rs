@@ -7,6 +7,7 @@ use super::live_state::{LiveState, lock};
 use crate::dataflow::epoch::EpochOutput;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::id::TenantId;
+use crate::domain::source::ShardId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
@@ -21,7 +22,7 @@ pub struct OpenAlertsView {
 /// The open alerts of one tenant, by alert id.
 #[derive(Debug)]
 struct TenantAlerts {
-    shard: u32,
+    shard: ShardId,
     open: BTreeMap<Uuid, Arc<Alert>>,
 }
 
@@ -107,7 +108,7 @@ mod tests {
     fn view() -> OpenAlertsView {
         let live_state = Arc::new(LiveState::default());
         let norms = Arc::new(parse_norms("test", "").unwrap_or_else(|problems| panic!("{problems}")).norms);
-        for (shard, tenant) in (0..).zip(["a", "b"]) {
+        for (shard, tenant) in (0..).map(ShardId).zip(["a", "b"]) {
             live_state.insert_tenant(tenant.into(), TenantFigures::new(shard, Timestamp(0), tenant.into(), &norms));
         }
         OpenAlertsView::new(live_state)
@@ -140,15 +141,18 @@ mod tests {
     fn a_shard_is_added_and_removed_with_its_alerts() {
         let view = view();
         let open = |tenant, at| vec![alert(tenant, "1", Status::Firing, at)];
-        view.committed(&EpochOutput { restored: vec![(0, open("a", 1)), (1, open("b", 1))], ..EpochOutput::default() });
+        view.committed(&EpochOutput {
+            restored: vec![(ShardId(0), open("a", 1)), (ShardId(1), open("b", 1))],
+            ..EpochOutput::default()
+        });
         assert_eq!(shown(&view), ["1 FIRING 1"; 2]);
         // Alerts of the epoch that adds a shard are newer than the restored ones. Alerts of the epoch that removes a
         // shard are dropped.
         let alerts = vec![alert("b", "2", Status::Firing, 3)];
-        view.committed(&EpochOutput { alerts, revoked: vec![1], ..EpochOutput::default() });
+        view.committed(&EpochOutput { alerts, revoked: vec![ShardId(1)], ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1"]);
         let alerts = vec![alert("b", "1", Status::Escalated, 4)];
-        view.committed(&EpochOutput { restored: vec![(1, open("b", 1))], alerts, ..EpochOutput::default() });
+        view.committed(&EpochOutput { restored: vec![(ShardId(1), open("b", 1))], alerts, ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1", "1 ESCALATED 4"]);
     }
 
@@ -157,7 +161,7 @@ mod tests {
         let view = view();
         let alerts = vec![alert("a", "ended elsewhere", Status::Firing, 1), alert("b", "1", Status::Firing, 1)];
         view.committed(&EpochOutput { alerts, ..EpochOutput::default() });
-        view.committed(&EpochOutput { restored: vec![(0, Vec::new())], ..EpochOutput::default() });
+        view.committed(&EpochOutput { restored: vec![(ShardId(0), Vec::new())], ..EpochOutput::default() });
         assert_eq!(shown(&view), ["1 FIRING 1"]);
     }
 }

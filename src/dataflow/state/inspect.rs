@@ -6,6 +6,7 @@ use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
 use crate::domain::shard::partitioner::shard as shard_of;
+use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{self, AppliedEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +77,7 @@ impl StateLoader {
     }
 
     /// All faults in the records of `shard`, one of `shards` shards. The shard can be restored only if there are none.
-    pub fn faults(&self, shard: u32, shards: u32, context: &RestoreContext) -> Vec<RebuildError> {
+    pub fn faults(&self, shard: ShardId, shards: u32, context: &RestoreContext) -> Vec<RebuildError> {
         let mut faults: Vec<_> = self.flaws().collect();
         faults.extend(self.digest_mismatch());
         faults.extend(self.unreadable());

@@ -3,6 +3,7 @@
 use crate::codec::state::{self, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord};
 use crate::domain::id::TenantId;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ pub enum RebuildError {
     /// A record that another record refers to is missing.
     Missing(String),
     /// A tenant belongs to another shard: this one.
-    WrongShard(TenantId, u32),
+    WrongShard(TenantId, ShardId),
 }
 
 impl RebuildError {

@@ -9,6 +9,7 @@ use crate::domain::effect::Effect;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{ShardProcessor, Timing};
+use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{AppliedEvent, TenantMark};
 use crate::domain::tenant::{Memory, Tenant};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub struct RestoreContext {
 #[derive(Debug)]
 pub struct RestoredShard {
     /// The shard.
-    pub shard: u32,
+    pub shard: ShardId,
     pub(crate) processor: ShardProcessor,
     pub(crate) writer: StateWriter,
     /// The figures of its tenants.
@@ -50,7 +51,7 @@ impl RestoredShard {
 
 impl StateLoader {
     /// Restores the shard; `None` if there is no state.
-    pub fn restore(mut self, shard: u32, context: &RestoreContext) -> Result<Option<RestoredShard>, RebuildError> {
+    pub fn restore(mut self, shard: ShardId, context: &RestoreContext) -> Result<Option<RestoredShard>, RebuildError> {
         self.verify()?;
         let Some(ShardRecord { checkpoint, .. }) = self.shard.take() else { return Ok(None) };
         let (mut norms, mut latest) = (Vec::new(), None);

@@ -10,6 +10,7 @@ use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::{ShardCheckpoint, Timing};
+use crate::domain::source::ShardId;
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ impl Partition {
     }
 
     fn faults(&self) -> Vec<String> {
-        self.load().faults(0, 1, &context()).iter().map(ToString::to_string).collect()
+        self.load().faults(ShardId(0), 1, &context()).iter().map(ToString::to_string).collect()
     }
 }
 
@@ -124,7 +125,7 @@ fn violation() -> (WindowViolationKey, WindowViolation) {
 #[test]
 fn a_valid_shard_has_no_faults_and_is_counted() {
     let loader = valid().load();
-    assert_eq!(loader.faults(0, 1, &context()), []);
+    assert_eq!(loader.faults(ShardId(0), 1, &context()), []);
     assert!(loader.is_settled());
     assert_eq!((loader.live(), loader.digest().applied, loader.damaged()), (11, 6, 0));
     let holdings = loader.holdings();
@@ -135,7 +136,7 @@ fn a_valid_shard_has_no_faults_and_is_counted() {
     assert_eq!(counts, [("acme", 3, 0, 0), ("b/c", 3, 1, 0)]);
     let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(event, _)| event.order.offset).collect();
     assert_eq!(offsets, [1, 2, 3]);
-    let restored = loader.restore(0, &context()).expect("valid").expect("there is state");
+    let restored = loader.restore(ShardId(0), &context()).expect("valid").expect("there is state");
     assert_eq!(restored.figures.len(), 2);
 }
 
@@ -157,7 +158,7 @@ fn all_faults_are_reported() {
     let loader = partition.load();
     assert_eq!(loader.damaged(), 2);
     assert_eq!(loader.holdings().iter().map(|holding| holding.damaged).collect::<Vec<_>>(), [1, 1, 0]);
-    let error = loader.restore(0, &context()).expect_err("damaged");
+    let error = loader.restore(ShardId(0), &context()).expect_err("damaged");
     assert!(error.to_string().starts_with("event record \"e/acme/0/2\""), "{error}");
 }
 
@@ -173,7 +174,7 @@ fn missing_and_misplaced_records_are_reported() {
     assert_eq!(without(b'n'), [format!("missing record: norms {norms}")]);
     assert_eq!(without(b'e'), ["found 0 of 6 applied events"]);
     let owner = shard_of("acme", 1000);
-    let faults = valid().load().faults(owner + 1, 1000, &context());
+    let faults = valid().load().faults(ShardId(owner.0 + 1), 1000, &context());
     assert!(faults.contains(&RebuildError::WrongShard("acme".into(), owner)), "{faults:?}");
     let mut partition = Partition::default();
     let order = EventOrder { at: Timestamp(1), rank: 0, offset: 7, source: 0 };
@@ -251,7 +252,7 @@ fn a_shard_is_reset_whatever_its_faults() {
         partition.append(&records);
         let loader = partition.load();
         assert_eq!((loader.live(), loader.digest()), (0, StateDigest::default()));
-        assert_eq!(loader.faults(0, 1, &context()), []);
-        assert!(loader.restore(0, &context()).expect("no faults").is_none());
+        assert_eq!(loader.faults(ShardId(0), 1, &context()), []);
+        assert!(loader.restore(ShardId(0), &context()).expect("no faults").is_none());
     }
 }

@@ -1,6 +1,8 @@
 //! Owns the assignment of tenants to shards: the partition that the default partitioner of the Java clients computes for
 //! the tenant id. Promises never to change, because existing data in Kafka are partitioned by it.
 
+use crate::domain::source::ShardId;
+
 /// 32-bit MurmurHash2 with the seed of Kafka's Java client.
 pub fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
@@ -23,9 +25,9 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
 }
 
 /// The shard of a tenant, 0 to `shards` − 1; `shards` is the partition count, at least 1.
-pub fn shard(tenant: &str, shards: u32) -> u32 {
+pub fn shard(tenant: &str, shards: u32) -> ShardId {
     // The Java client clears the sign bit; it does not take the absolute value.
-    (murmur2(tenant.as_bytes()) & 0x7fff_ffff) % shards.max(1)
+    ShardId((murmur2(tenant.as_bytes()) & 0x7fff_ffff) % shards.max(1))
 }
 
 #[cfg(test)]
@@ -65,9 +67,9 @@ mod tests {
             ("abc", 479_470_107),
         ] {
             for shards in [1, 2, 3, 12, 64, 1 << 31] {
-                assert_eq!(shard(tenant, shards), positive % shards, "{tenant} of {shards}");
+                assert_eq!(shard(tenant, shards), ShardId(positive % shards), "{tenant} of {shards}");
             }
         }
-        assert_eq!(shard("foobar", 0), 0);
+        assert_eq!(shard("foobar", 0), ShardId(0));
     }
 }

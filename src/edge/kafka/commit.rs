@@ -35,6 +35,7 @@ use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::epoch::EpochOutput;
 use crate::dataflow::output::OutputCollector;
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -406,7 +407,7 @@ fn record_count(output: &EpochOutput) -> usize {
 }
 
 /// The last checkpoint of each dirty shard.
-fn checkpoints(epochs: &[(EpochEnd, EpochOutput)]) -> BTreeMap<u32, Records> {
+fn checkpoints(epochs: &[(EpochEnd, EpochOutput)]) -> BTreeMap<ShardId, Records> {
     let mut checkpoints = BTreeMap::new();
     let mut dirty = BTreeSet::new();
     for status in epochs.iter().flat_map(|(_, output)| &output.shards) {

@@ -3,6 +3,7 @@
 use super::client::CallError;
 use super::topics::TopicsError;
 use crate::dataflow::state::RebuildError;
+use crate::domain::source::ShardId;
 use rdkafka::error::RDKafkaErrorCode;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub enum RunError {
         /// The partition count at the start.
         before: u32,
         /// A partition beyond it.
-        shard: u32,
+        shard: ShardId,
     },
     /// State could not be read.
     #[error("restore: {0}")]
@@ -30,7 +31,7 @@ pub enum RunError {
     #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
     Rebuild {
         /// The shard.
-        shard: u32,
+        shard: ShardId,
         /// The state topic.
         topic: String,
         /// The defect.

@@ -1,6 +1,7 @@
 //! Owns what a run reports: one type for all events. The log line and the metric of an event are written here.
 
 use crate::dataflow::epoch::EpochOutput;
+use crate::domain::source::ShardId;
 use crate::edge::clock;
 use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
@@ -25,7 +26,7 @@ pub enum RuntimeEvent<'a> {
     /// Everything that is not committed is dropped and read again, with this number of shards.
     EpochsAbandoned(usize),
     /// The shards that are read from now on; replaces the previous list.
-    Assigned(&'a [u32]),
+    Assigned(&'a [ShardId]),
     /// Restored shards are read.
     ShardsOpened {
         /// The number of shards that are read.
@@ -45,7 +46,7 @@ pub enum RuntimeEvent<'a> {
     /// A shard was restored from its state.
     ShardRestored {
         /// The shard.
-        shard: u32,
+        shard: ShardId,
         /// The number of records read, and the time that it took.
         read: (u64, Duration),
         /// The number of events replayed, and the time that it took.
@@ -74,7 +75,7 @@ pub enum Reaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreProgress {
     /// The shard.
-    pub shard: u32,
+    pub shard: ShardId,
     /// Offsets read from the start of the partition.
     pub read: u64,
     /// Offsets in total; 0 while unknown.

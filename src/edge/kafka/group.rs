@@ -3,6 +3,7 @@
 
 use super::event::{Observer, RuntimeEvent};
 use crate::dataflow::live::lock;
+use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
 use crate::telemetry::liveness::Thread;
@@ -22,9 +23,9 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) enum AssignmentChange {
     /// Shards added to the assignment. The answer is `incremental_assign`.
-    Assign(BTreeSet<u32>),
+    Assign(BTreeSet<ShardId>),
     /// Shards removed from the assignment. The answer is `incremental_unassign`.
-    Revoke(BTreeSet<u32>),
+    Revoke(BTreeSet<ShardId>),
 }
 
 /// The Kafka timestamp of the last message read from a partition, in milliseconds since the Unix epoch.
@@ -133,7 +134,7 @@ impl ConsumerContext for GroupContext {
         }
         // The group assigns the CRM topic only: its partitions are the shards.
         let shards =
-            partitions.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+            partitions.elements().iter().filter_map(|element| ShardId::from_partition(element.partition())).collect();
         lock(&self.changes).push_back(if is_assign {
             AssignmentChange::Assign(shards)
         } else {

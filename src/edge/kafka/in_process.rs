@@ -69,7 +69,7 @@ mod tests {
     use crate::domain::event::Event;
     use crate::domain::rule::Rule;
     use crate::domain::shard::processor::Timing;
-    use crate::domain::source::Topic;
+    use crate::domain::source::{ShardId, Topic};
     use crate::domain::time::Timestamp;
     use crate::edge::kafka::producer::EventProducer;
     use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
@@ -82,7 +82,7 @@ mod tests {
     #[derive(Default)]
     struct Seen {
         rules: Mutex<Vec<Rule>>,
-        shards: Mutex<Vec<Vec<u32>>>,
+        shards: Mutex<Vec<Vec<ShardId>>>,
     }
 
     impl Seen {
@@ -157,7 +157,7 @@ engine: {workers: 1}";
 
     /// Lets a second member join the group; with `forget`, the coordinator forgets the first member meanwhile. Returns
     /// the first member's assignments from then on.
-    fn assignments_of_the_first(forget: bool) -> Vec<Vec<u32>> {
+    fn assignments_of_the_first(forget: bool) -> Vec<Vec<ShardId>> {
         let (kafka, config) = cluster();
         let (run, stop, seen) = start(config.clone());
         await_or_end(&run, || lock(&seen.shards).last().is_some_and(|shards| shards.len() == 2));

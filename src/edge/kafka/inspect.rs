@@ -10,6 +10,7 @@ use super::restore::state_reader::{StateConsumer, StateReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
+use crate::domain::source::ShardId;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ pub enum InspectError {
     )]
     Stuck {
         /// The shard.
-        shard: u32,
+        shard: ShardId,
         /// Offsets read.
         read: u64,
         /// Offsets in total; 0 if unknown.
@@ -76,7 +77,7 @@ impl Inspector {
     }
 
     /// The committed state of a shard.
-    pub fn read(&self, shard: u32) -> Result<StateLoader, InspectError> {
+    pub fn read(&self, shard: ShardId) -> Result<StateLoader, InspectError> {
         // Since when this number of offsets is read.
         let mut progress = (Instant::now(), 0);
         let mut readers = BTreeMap::new();

@@ -16,6 +16,7 @@ use super::inspect::{InspectError, Inspector};
 use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
+use crate::domain::source::ShardId;
 use rdkafka::error::RDKafkaErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,13 +50,13 @@ pub struct Seized<'a> {
     inspector: &'a Inspector,
     transactions: Transactions,
     writer: RecordWriter,
-    shard: u32,
+    shard: ShardId,
     loader: StateLoader,
 }
 
 impl<'a> Seized<'a> {
     /// Takes over the transactional id, and reads the shard.
-    pub fn new(config: &Config, inspector: &'a Inspector, shard: u32) -> Result<Self, ResetError> {
+    pub fn new(config: &Config, inspector: &'a Inspector, shard: ShardId) -> Result<Self, ResetError> {
         require_empty_group(inspector)?;
         let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT)?;
         transaction::init(&producer, &Stop::default())?;

@@ -28,6 +28,7 @@ use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
+use crate::domain::source::ShardId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
@@ -50,7 +51,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 /// A request to restore an assigned shard.
 #[derive(Clone, Debug)]
 struct RestoreRequest {
-    shard: u32,
+    shard: ShardId,
     /// Distinguishes this assignment of the shard from previous ones.
     id: u64,
     norms: Arc<Norms>,
@@ -73,13 +74,13 @@ pub(super) struct RestoreHandle {
     /// Errors are permanent.
     ready: Receiver<Result<ShardReady, RunError>>,
     /// The shards, with the ids of their requests.
-    pending: BTreeMap<u32, u64>,
+    pending: BTreeMap<ShardId, u64>,
     last_id: u64,
 }
 
 impl RestoreHandle {
     /// Requests the restore of shards.
-    pub(super) fn request(&mut self, shards: BTreeSet<u32>, norms: &Arc<Norms>) -> Result<(), RunError> {
+    pub(super) fn request(&mut self, shards: BTreeSet<ShardId>, norms: &Arc<Norms>) -> Result<(), RunError> {
         for shard in shards {
             self.last_id += 1;
             self.pending.insert(shard, self.last_id);
@@ -90,17 +91,17 @@ impl RestoreHandle {
     }
 
     /// Drops the requests for some shards.
-    pub(super) fn cancel(&mut self, shards: &BTreeSet<u32>) {
+    pub(super) fn cancel(&mut self, shards: &BTreeSet<ShardId>) {
         self.pending.retain(|shard, _| !shards.contains(shard));
     }
 
     /// The shards that are being restored.
-    pub(super) fn shards(&self) -> impl ExactSizeIterator<Item = u32> {
+    pub(super) fn shards(&self) -> impl ExactSizeIterator<Item = ShardId> {
         self.pending.keys().copied()
     }
 
     /// The next shard that is ready.
-    pub(super) fn next_ready(&mut self) -> Result<Option<(u32, ShardReady)>, RunError> {
+    pub(super) fn next_ready(&mut self) -> Result<Option<(ShardId, ShardReady)>, RunError> {
         while let Ok(ready) = self.ready.try_recv() {
             let ready = ready?;
             // It may have been revoked, and assigned again, since the request.
@@ -125,9 +126,9 @@ struct Restore {
     ingest: Waker,
     observer: Arc<Observer>,
     /// Shards whose end offset is not known yet.
-    waiting: BTreeMap<u32, RestoreRequest>,
+    waiting: BTreeMap<ShardId, RestoreRequest>,
     /// Shards whose state is read; those without state wait for their committed offsets.
-    reading: BTreeMap<u32, ShardRestore>,
+    reading: BTreeMap<ShardId, ShardRestore>,
     /// Timeout of the next query for committed offsets.
     query_timeout: Duration,
     last_report: Instant,
@@ -259,7 +260,7 @@ impl Restore {
 
     /// Starts the shards that have no state from the group's committed offsets; returns whether there was an answer.
     fn start_without_state(&mut self) -> Result<bool, RunError> {
-        let shards: Vec<u32> =
+        let shards: Vec<ShardId> =
             self.reading.iter().filter(|(_, restore)| restore.is_complete()).map(|(shard, _)| *shard).collect();
         if shards.is_empty() {
             return Ok(false);
@@ -279,7 +280,7 @@ impl Restore {
     }
 
     /// Queries the committed offsets of some shards without state; returns whether there was an answer.
-    fn start_from_offsets(&mut self, shards: &[u32]) -> Result<bool, RunError> {
+    fn start_from_offsets(&mut self, shards: &[ShardId]) -> Result<bool, RunError> {
         let committed = match self.committed(shards) {
             Ok(committed) => committed,
             Err(cause) if is_permanent(&cause) => {
@@ -314,7 +315,7 @@ impl Restore {
         Ok(true)
     }
 
-    fn committed(&self, shards: &[u32]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
+    fn committed(&self, shards: &[ShardId]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
         let list = self.consumer.consumer.committed_offsets(self.sources.list(shards), self.query_timeout)?;
         // An error of one partition must not be read as "nothing committed": it would be read from its start.
         list.elements().iter().try_for_each(|element| element.error())?;
@@ -324,7 +325,7 @@ impl Restore {
     /// Rebuilds the shards whose state is completely read; returns whether there were any.
     fn rebuild_complete(&mut self) -> Result<bool, RunError> {
         let has_state =
-            |(_, restore): &(u32, ShardRestore)| restore.is_complete() && restore.reader.loader.shard().is_some();
+            |(_, restore): &(ShardId, ShardRestore)| restore.is_complete() && restore.reader.loader.shard().is_some();
         let (complete, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(has_state);
         self.reading = rest.into_iter().collect();
         let any = !complete.is_empty();
@@ -346,7 +347,7 @@ impl Restore {
         Ok(any)
     }
 
-    fn damaged(&self, shard: u32, cause: RebuildError) -> RunError {
+    fn damaged(&self, shard: ShardId, cause: RebuildError) -> RunError {
         RunError::Rebuild { shard, topic: self.consumer.topic.clone(), cause }
     }
 

@@ -2,14 +2,14 @@
 
 use crate::codec::Encoding;
 use crate::config::Topics;
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 
 /// A partition that is read: its shard and the source it feeds.
-pub(super) type SourcePartition = (u32, Source);
+pub(super) type SourcePartition = (ShardId, Source);
 
 /// The topics of the live sources.
 #[derive(Clone, Debug)]
@@ -48,11 +48,11 @@ impl SourceTopics {
     }
 
     /// All source partitions of some shards.
-    pub(super) fn list(&self, shards: &[u32]) -> TopicPartitionList {
+    pub(super) fn list(&self, shards: &[ShardId]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(shards.len() * Source::LIVE.len());
         for shard in shards {
             for name in self.names() {
-                list.add_partition(name, *shard as i32);
+                list.add_partition(name, shard.partition());
             }
         }
         list
@@ -62,7 +62,7 @@ impl SourceTopics {
     pub(super) fn at(&self, offsets: impl Iterator<Item = (SourcePartition, i64)>) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for ((shard, source), offset) in offsets {
-            list.add_partition_offset(self.name(source), shard as i32, Offset::Offset(offset))?;
+            list.add_partition_offset(self.name(source), shard.partition(), Offset::Offset(offset))?;
         }
         Ok(list)
     }
@@ -70,7 +70,7 @@ impl SourceTopics {
     /// The known offsets of a list.
     pub(super) fn offsets(&self, list: &TopicPartitionList) -> BTreeMap<SourcePartition, i64> {
         let offset = |(topic, partition): (String, i32), offset| match (self.source(&topic), offset) {
-            (Some(source), Offset::Offset(offset)) => Some(((u32::try_from(partition).ok()?, source), offset)),
+            (Some(source), Offset::Offset(offset)) => Some(((ShardId::from_partition(partition)?, source), offset)),
             _ => None,
         };
         list.to_topic_map().into_iter().filter_map(|(partition, at)| offset(partition, at)).collect()

@@ -4,6 +4,7 @@
 //! Positions include transaction markers, which are not messages, so a partition that was read to its end has no lag.
 
 use crate::dataflow::epoch::ShardStatus;
+use crate::domain::source::ShardId;
 use crate::edge::kafka::source_topics::SourcePartition;
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ pub(super) struct OffsetTracker {
 
 impl OffsetTracker {
     /// Applies an epoch: the positions that advanced, the events held at its end, and the shards that are revoked.
-    pub(super) fn update(&mut self, positions: &[(SourcePartition, i64)], shards: &[ShardStatus], revoked: &[u32]) {
+    pub(super) fn update(&mut self, positions: &[(SourcePartition, i64)], shards: &[ShardStatus], revoked: &[ShardId]) {
         self.positions.extend(positions.iter().copied());
         self.lowest.clear();
         for status in shards {
@@ -63,8 +64,12 @@ mod tests {
     const CRM: Source = Source::Topic(Topic::Crm);
     const CALLS: Source = Source::Topic(Topic::Telephony);
 
+    fn at(shard: u32, source: Source, offset: i64) -> (SourcePartition, i64) {
+        ((ShardId(shard), source), offset)
+    }
+
     fn status(shard: u32, lowest: &[(Source, i64)]) -> ShardStatus {
-        let (watermark, held) = (Timestamp::MIN, lowest.len());
+        let (shard, watermark, held) = (ShardId(shard), Timestamp::MIN, lowest.len());
         let (counts, paused, entries, dirty, checkpoint): (Counts, _, _, _, _) = Default::default();
         ShardStatus { shard, watermark, held, lowest: lowest.to_vec(), paused, counts, entries, dirty, checkpoint }
     }
@@ -73,30 +78,30 @@ mod tests {
     fn offsets_stop_before_the_first_held_event() {
         let mut tracker = OffsetTracker::default();
         tracker.update(
-            &[((0, CRM), 10), ((0, CALLS), 5), ((1, CRM), 7)],
+            &[at(0, CRM, 10), at(0, CALLS, 5), at(1, CRM, 7)],
             &[status(0, &[(CRM, 4)]), status(1, &[])],
             &[],
         );
         let uncommitted = tracker.uncommitted();
-        assert_eq!(uncommitted, [((0, CRM), 4), ((0, CALLS), 5), ((1, CRM), 7)]);
+        assert_eq!(uncommitted, [at(0, CRM, 4), at(0, CALLS, 5), at(1, CRM, 7)]);
         tracker.set_committed(&uncommitted);
         assert_eq!(tracker.uncommitted(), []);
-        assert_eq!(tracker.any(), Some(((0, CRM), 4)));
+        assert_eq!(tracker.any(), Some(at(0, CRM, 4)));
         tracker.update(&[], &[status(0, &[(CRM, 8)])], &[]);
-        assert_eq!(tracker.uncommitted(), [((0, CRM), 8)], "the watermark has passed some");
-        tracker.update(&[((0, CRM), 11)], &[status(0, &[])], &[]);
-        assert_eq!(tracker.uncommitted(), [((0, CRM), 11)], "the watermark has passed the rest");
+        assert_eq!(tracker.uncommitted(), [at(0, CRM, 8)], "the watermark has passed some");
+        tracker.update(&[at(0, CRM, 11)], &[status(0, &[])], &[]);
+        assert_eq!(tracker.uncommitted(), [at(0, CRM, 11)], "the watermark has passed the rest");
     }
 
     #[test]
     fn a_revoked_shard_is_removed() {
         let mut tracker = OffsetTracker::default();
-        tracker.update(&[((0, CRM), 10), ((1, CRM), 3)], &[], &[]);
+        tracker.update(&[at(0, CRM, 10), at(1, CRM, 3)], &[], &[]);
         // Its uncommitted positions are never committed later.
-        tracker.update(&[], &[status(0, &[(CRM, 4)]), status(1, &[])], &[0]);
-        assert_eq!(tracker.uncommitted(), [((1, CRM), 3)], "shard 0 has another owner");
+        tracker.update(&[], &[status(0, &[(CRM, 4)]), status(1, &[])], &[ShardId(0)]);
+        assert_eq!(tracker.uncommitted(), [at(1, CRM, 3)], "shard 0 has another owner");
         tracker.set_committed(&tracker.uncommitted());
-        tracker.update(&[((0, CRM), 7)], &[status(0, &[]), status(1, &[])], &[]);
-        assert_eq!(tracker.uncommitted(), [((0, CRM), 7)], "reassigned: earlier positions have no effect");
+        tracker.update(&[at(0, CRM, 7)], &[status(0, &[]), status(1, &[])], &[]);
+        assert_eq!(tracker.uncommitted(), [at(0, CRM, 7)], "reassigned: earlier positions have no effect");
     }
 }

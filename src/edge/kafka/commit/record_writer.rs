@@ -9,7 +9,7 @@ use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::review::ReviewRequest;
 use crate::domain::rule::message::{self, Language};
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
 use crate::edge::kafka::source_topics::SourceTopics;
@@ -96,8 +96,8 @@ impl RecordWriter {
     }
 
     /// The state records of a shard.
-    pub(crate) fn state<'a>(&'a self, shard: u32, records: &'a Records) -> impl Iterator<Item = OutputRecord<'a>> {
-        let (topic, partition) = (self.topics.state.as_str(), Some(shard as i32));
+    pub(crate) fn state<'a>(&'a self, shard: ShardId, records: &'a Records) -> impl Iterator<Item = OutputRecord<'a>> {
+        let (topic, partition) = (self.topics.state.as_str(), Some(shard.partition()));
         let record = move |(key, value)| OutputRecord { topic, partition, key: Some(key), value, ..Default::default() };
         records.iter().map(record)
     }
@@ -179,7 +179,7 @@ impl RecordWriter {
         }
         Some(OutputRecord {
             topic: &self.topics.rerouted,
-            partition: i32::try_from(misrouted.shard).ok(),
+            partition: Some(misrouted.shard.partition()),
             key: batch.slice(&message.key),
             value: batch.slice(&message.value),
             headers: headers.list,
@@ -256,7 +256,7 @@ mod tests {
             value: Some(0..value.len() as u32),
             headers: Some(headers),
         };
-        Arc::new(Batch { source, shard: Some(2), encoding, bytes: value.into(), messages: vec![message] })
+        Arc::new(Batch { source, shard: Some(ShardId(2)), encoding, bytes: value.into(), messages: vec![message] })
     }
 
     fn written(output: &EpochOutput) -> Vec<Sent> {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn rerouted(batch: Arc<Batch>) -> Sent {
-        let misrouted = vec![MisroutedMessage { batch, message: 0, shard: 3, topic: Topic::Telephony }];
+        let misrouted = vec![MisroutedMessage { batch, message: 0, shard: ShardId(3), topic: Topic::Telephony }];
         written(&EpochOutput { misrouted, ..EpochOutput::default() }).remove(0)
     }
 

@@ -10,7 +10,7 @@ use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{ShardProgress, SourceProgress};
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::source_topics::SourcePartition;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) enum Boundary {
     /// To process what was read.
     Regular,
     /// To drop shards; nothing was read since the last epoch.
-    Release(Vec<u32>),
+    Release(Vec<ShardId>),
     /// Everything is read: event time advances to this instant.
     End(Timestamp),
 }
@@ -167,7 +167,7 @@ impl EpochCutter {
             Boundary::Release(shards) => (shards, None),
             Boundary::End(at) => (Vec::new(), Some(at)),
         };
-        let mut progress: Vec<(u32, ShardProgress)> = Vec::with_capacity(sources.len() / Source::LIVE.len());
+        let mut progress: Vec<(ShardId, ShardProgress)> = Vec::with_capacity(sources.len() / Source::LIVE.len());
         for shard in sources.chunk_by(|a, b| a.partition.0 == b.partition.0) {
             let source = |state: &SourceState| SourceProgress {
                 source: state.partition.1,
@@ -271,7 +271,7 @@ mod tests {
         assert!(!cutter.has_room());
         assert_eq!(cutter.next_step(true, true, now + AGE), Step::Park(MAX_PARK));
         // A revocation does not wait for a permit.
-        cut(&mut cutter, Boundary::Release(vec![1]), now);
+        cut(&mut cutter, Boundary::Release(vec![ShardId(1)]), now);
         cutter.settle();
         assert!(!cutter.has_room());
         cutter.settle();
@@ -286,8 +286,8 @@ mod tests {
         cutter.add(3, 5, now);
         cutter.discard();
         assert_eq!((cutter.messages, cutter.free(), cutter.is_old(now + AGE * 2)), (0, 10, false));
-        let header = cut(&mut cutter, Boundary::Release(vec![1, 2]), now);
-        assert_eq!((header.epoch, header.revoked), (1, vec![1, 2]));
+        let header = cut(&mut cutter, Boundary::Release(vec![ShardId(1), ShardId(2)]), now);
+        assert_eq!((header.epoch, header.revoked), (1, vec![ShardId(1), ShardId(2)]));
         assert_eq!((cutter.epoch, cutter.in_flight), (2, 2));
     }
 
@@ -295,7 +295,7 @@ mod tests {
     fn a_header_has_the_progress_of_each_shard_and_positions_are_those_that_moved() {
         let (mut cutter, now) = cutter(2);
         let state = |shard, source, position: Option<i64>, moved| SourceState {
-            partition: (shard, source),
+            partition: (ShardId(shard), source),
             idle: position.is_none(),
             position,
             moved,
@@ -308,7 +308,7 @@ mod tests {
         ];
         let end = Timestamp(9);
         let (header, positions) = cutter.cut(Boundary::End(end), &sources, None, WALL, now);
-        assert_eq!(positions, [((0, CRM), 5), ((3, Source::Rerouted), 1)]);
+        assert_eq!(positions, [((ShardId(0), CRM), 5), ((ShardId(3), Source::Rerouted), 1)]);
         let progress = |sources: [(Source, bool, i64); 2]| ShardProgress {
             wall: WALL,
             sources: sources.map(|(source, idle, position)| SourceProgress { source, idle, position }).to_vec(),

@@ -2,7 +2,7 @@
 
 use super::partition_readers::PartitionReader;
 use crate::config::Config;
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use crate::edge::clock;
 use crate::edge::kafka::client::{self, CallError};
 use crate::edge::kafka::error::RunError;
@@ -76,8 +76,8 @@ impl GroupMember {
     }
 
     /// Accepts an assignment, so that the group does not wait.
-    pub(super) fn accept(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
-        if let Some(shard) = shards.last().filter(|last| **last >= self.shards) {
+    pub(super) fn accept(&mut self, shards: &BTreeSet<ShardId>) -> Result<(), RunError> {
+        if let Some(shard) = shards.last().filter(|last| last.0 >= self.shards) {
             return Err(RunError::PartitionsAdded { before: self.shards, shard: *shard });
         }
         accept(&self.consumer).map_err(CallError::of("accept the assignment"))?;
@@ -106,7 +106,7 @@ impl GroupMember {
     /// readers stop at the current end offsets.
     pub(super) fn open(
         &self,
-        shard: u32,
+        shard: ShardId,
         committed: &BTreeMap<SourcePartition, i64>,
         bounded: bool,
     ) -> Result<Vec<PartitionReader>, CallError> {
@@ -121,7 +121,7 @@ impl GroupMember {
                 reader.start_at(low);
             }
             let offset = start.map_or(Offset::Beginning, Offset::Offset);
-            list.set_partition_offset(&reader.topic, shard as i32, offset)
+            list.set_partition_offset(&reader.topic, shard.partition(), offset)
                 .map_err(CallError::of("set the start offset"))?;
             readers.push(reader);
         }
@@ -134,12 +134,12 @@ impl GroupMember {
     fn reader(&self, partition: SourcePartition, start: Option<i64>) -> Result<PartitionReader, CallError> {
         let (shard, source) = partition;
         let topic = self.sources.name(source);
-        let mut queue = self.consumer.split_partition_queue(topic, shard as i32).ok_or(CallError {
+        let mut queue = self.consumer.split_partition_queue(topic, shard.partition()).ok_or(CallError {
             what: "split off the queue of a partition",
             cause: KafkaError::Subscription(topic.into()),
         })?;
         queue.set_nonempty_callback(callback(&self.waker));
-        let last_read = self.consumer.context().track(topic, shard as i32, clock::now());
+        let last_read = self.consumer.context().track(topic, shard.partition(), clock::now());
         Ok(PartitionReader::new(partition, topic, self.sources.encoding(source), queue, start, last_read))
     }
 
@@ -147,7 +147,7 @@ impl GroupMember {
     pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(i64, i64), CallError> {
         let started = Instant::now();
         loop {
-            match self.consumer.fetch_watermarks(&reader.topic, reader.partition.0 as i32, QUERY_TIMEOUT) {
+            match self.consumer.fetch_watermarks(&reader.topic, reader.partition.0.partition(), QUERY_TIMEOUT) {
                 Ok(bounds) => return Ok(bounds),
                 Err(cause) if is_leaderless(&cause) && started.elapsed() < QUERY_TIMEOUT => thread::sleep(QUERY_PAUSE),
                 Err(cause) => return Err(CallError { what: "find the end of a partition", cause }),
@@ -156,7 +156,7 @@ impl GroupMember {
     }
 
     /// Unassigns the partitions of some shards, even if there are none: librdkafka waits for the call.
-    pub(super) fn unassign(&self, shards: &[u32]) -> Result<(), CallError> {
+    pub(super) fn unassign(&self, shards: &[ShardId]) -> Result<(), CallError> {
         let list = self.sources.list(shards);
         self.consumer.incremental_unassign(&list).map_err(CallError::of("unassign partitions"))
     }

@@ -4,7 +4,7 @@
 use super::epoch_cutter::{EpochCutter, SourceState};
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
-use crate::domain::source::Source;
+use crate::domain::source::{ShardId, Source};
 use crate::edge::kafka::group::{GroupContext, LastRead};
 use crate::edge::kafka::native;
 use crate::edge::kafka::source_topics::SourcePartition;
@@ -38,7 +38,7 @@ impl PartitionReaders {
     }
 
     /// The shards that are read.
-    pub(super) fn shards(&self) -> BTreeSet<u32> {
+    pub(super) fn shards(&self) -> BTreeSet<ShardId> {
         self.list.iter().map(|reader| reader.partition.0).collect()
     }
 
@@ -49,7 +49,7 @@ impl PartitionReaders {
     }
 
     /// Removes the readers of some shards.
-    pub(super) fn close(&mut self, shards: &BTreeSet<u32>) {
+    pub(super) fn close(&mut self, shards: &BTreeSet<ShardId>) {
         self.list.retain(|reader| !shards.contains(&reader.partition.0));
     }
 
@@ -99,8 +99,8 @@ impl PartitionReaders {
         let mut batches = vec![Vec::new(); workers];
         let states = self.list.iter_mut().map(|reader| {
             let shard = reader.partition.0;
-            let reachable = unreachable.is_empty() || !unreachable.contains(&(reader.topic.clone(), shard as i32));
-            batches[shard as usize % workers].extend(reader.take_batch().map(Arc::new));
+            let reachable = unreachable.is_empty() || !unreachable.contains(&(reader.topic.clone(), shard.partition()));
+            batches[shard.0 as usize % workers].extend(reader.take_batch().map(Arc::new));
             reader.report(self.idle_after, reachable)
         });
         (states.collect(), batches)

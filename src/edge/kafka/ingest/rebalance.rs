@@ -17,6 +17,7 @@
 
 use super::Ingest;
 use super::epoch_cutter::Boundary;
+use crate::domain::source::ShardId;
 use crate::edge::kafka::error::RunError;
 use crate::edge::kafka::event::RuntimeEvent;
 use crate::edge::kafka::group::AssignmentChange;
@@ -34,7 +35,7 @@ impl Ingest {
         self.open_restored()
     }
 
-    fn revoke(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
+    fn revoke(&mut self, shards: &BTreeSet<ShardId>) -> Result<(), RunError> {
         let now = self.group.membership();
         let mut lost = self.group.is_lost(now.as_ref());
         if !lost {
@@ -54,7 +55,7 @@ impl Ingest {
         self.restore.request(&released - shards, &self.norms)
     }
 
-    fn assign(&mut self, shards: &BTreeSet<u32>) -> Result<(), RunError> {
+    fn assign(&mut self, shards: &BTreeSet<ShardId>) -> Result<(), RunError> {
         self.group.accept(shards)?;
         let now = self.group.membership();
         let mut to_restore = shards.clone();
@@ -70,7 +71,7 @@ impl Ingest {
     }
 
     /// Abandons everything in flight; returns the shards whose state is invalid now.
-    fn abandon(&mut self) -> Result<BTreeSet<u32>, RunError> {
+    fn abandon(&mut self) -> Result<BTreeSet<ShardId>, RunError> {
         let shards = self.readers.shards();
         self.observer.emit(RuntimeEvent::EpochsAbandoned(shards.len()));
         self.commit.fence.abandon(self.cutter.epoch);
@@ -79,11 +80,11 @@ impl Ingest {
     }
 
     /// Drops shards and unassigns their partitions. What was read of them is committed or abandoned.
-    fn release(&mut self, released: &BTreeSet<u32>) -> Result<(), RunError> {
+    fn release(&mut self, released: &BTreeSet<ShardId>) -> Result<(), RunError> {
         self.readers.close(released);
         // Either everything was committed or everything is abandoned: the open epoch is empty.
         self.cutter.discard();
-        let released: Vec<u32> = released.iter().copied().collect();
+        let released: Vec<ShardId> = released.iter().copied().collect();
         if !released.is_empty() {
             self.cut(Boundary::Release(released.clone()))?;
             self.report_assignment();

@@ -4,6 +4,7 @@
 
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
+use crate::domain::source::ShardId;
 use crate::edge::kafka::client::{self, CallError, StateContext};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -69,25 +70,25 @@ impl StateConsumer {
     }
 
     /// The current start and end offset of a partition, open transactions included; `None`: no response.
-    pub(crate) fn bounds(&self, partition: u32, timeout: Duration) -> Result<Option<(i64, i64)>, CallError> {
-        match self.metadata_client.fetch_watermarks(&self.topic, partition as i32, timeout) {
+    pub(crate) fn bounds(&self, shard: ShardId, timeout: Duration) -> Result<Option<(i64, i64)>, CallError> {
+        match self.metadata_client.fetch_watermarks(&self.topic, shard.partition(), timeout) {
             Ok(bounds) => Ok(Some(bounds)),
             Err(cause) if is_permanent(&cause) => Err(CallError { what: "query the end of the state topic", cause }),
             Err(error) => {
-                tracing::debug!("query the end of the state of shard {partition}: {error}; retrying");
+                tracing::debug!("query the end of the state of shard {shard}: {error}; retrying");
                 Ok(None)
             }
         }
     }
 
     /// Assigns the incomplete partitions, each at its position, and no others.
-    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), CallError> {
+    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<ShardId, R>) -> Result<(), CallError> {
         let failed = CallError::of("assign partitions of the state topic");
         let mut list = TopicPartitionList::with_capacity(readers.len());
-        for (partition, reader) in readers {
+        for (shard, reader) in readers {
             let StateReader { position, end, .. } = *reader.as_mut();
             if position < end {
-                list.add_partition_offset(&self.topic, *partition as i32, Offset::Offset(position)).map_err(&failed)?;
+                list.add_partition_offset(&self.topic, shard.partition(), Offset::Offset(position)).map_err(&failed)?;
             }
         }
         self.consumer.assign(&list).map_err(failed)
@@ -96,7 +97,7 @@ impl StateConsumer {
     /// Reads records until all partitions are complete, for about `time` at most.
     pub(crate) fn read<R: AsMut<StateReader>>(
         &self,
-        readers: &mut BTreeMap<u32, R>,
+        readers: &mut BTreeMap<ShardId, R>,
         time: Duration,
     ) -> Result<(), CallError> {
         let deadline = Instant::now() + time;
@@ -110,7 +111,8 @@ impl StateConsumer {
                     // librdkafka retries unless the error is permanent.
                     Some(Err(error)) => tracing::warn!("read {}: {error}", self.topic),
                     Some(Ok(message)) => {
-                        let reader = u32::try_from(message.partition()).ok().and_then(|shard| readers.get_mut(&shard));
+                        let reader =
+                            ShardId::from_partition(message.partition()).and_then(|shard| readers.get_mut(&shard));
                         let Some(reader) = reader.map(AsMut::as_mut) else { continue };
                         // A message from before the last call of `assign` may still arrive.
                         if message.offset() < reader.position || message.offset() >= reader.end {
@@ -127,10 +129,11 @@ impl StateConsumer {
 
     /// Advances the readers to librdkafka's positions, which are past transaction markers. Up to the end only: later
     /// messages were skipped, and the end may still be moved.
-    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<u32, R>) -> Result<(), CallError> {
+    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<ShardId, R>) -> Result<(), CallError> {
         let failed = CallError::of("get the positions in the state topic");
         for element in self.consumer.position().map_err(failed)?.elements() {
-            if let (Offset::Offset(offset), Ok(shard)) = (element.offset(), u32::try_from(element.partition()))
+            if let (Offset::Offset(offset), Some(shard)) =
+                (element.offset(), ShardId::from_partition(element.partition()))
                 && let Some(reader) = readers.get_mut(&shard)
             {
                 let reader = reader.as_mut();
