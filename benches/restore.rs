@@ -14,7 +14,7 @@ use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{ShardId, Source};
+use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;
 use std::fs::File;
@@ -41,7 +41,7 @@ fn batch(numbers: &[usize]) -> Arc<Batch> {
             lead % 4,
             lead % 200
         );
-        batch.push(*lead as i64, None, text.as_bytes());
+        batch.push(Offset(*lead as i64), None, text.as_bytes());
     }
     Arc::new(batch)
 }
@@ -57,7 +57,7 @@ fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Record
     let (sender, mut collector, guards) = workers::start(1, settings(norms, durable)).expect("threads");
     let (mut written, mut status) = (Vec::new(), None);
     for (epoch, batch) in (0..).zip(batches) {
-        let position = batch.messages.last().map_or(0, |message| message.offset + 1);
+        let position = batch.messages.last().map(|message| message.offset.next()).unwrap_or_default();
         let sources = vec![SourceProgress { source: Source::Files, idle: false, position }];
         let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
         assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));

@@ -8,7 +8,7 @@ use funnelwatch::codec::state::PACKING;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{ShardId, Source};
+use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
@@ -24,7 +24,7 @@ fn live_state(managers: u32, events: usize) -> Arc<LiveState> {
     let mut last = Timestamp::MIN;
     for (event, offset) in Simulation::new(Plan::load(7, 1, managers, 100)).take(events).zip(0..) {
         last = event.at;
-        processor.arrive(Source::Files, offset, event, Timestamp::default()).expect("nothing is late");
+        processor.arrive(Source::Files, Offset(offset), event, Timestamp::default()).expect("nothing is late");
     }
     let mut outputs = Vec::new();
     processor.advance(

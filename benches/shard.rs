@@ -12,7 +12,7 @@ use funnelwatch::domain::id::TenantId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Shard {
         let last = events.last().map(|event| event.at);
         let mut outputs = Vec::new();
         for (event, offset) in events.into_iter().zip(0..) {
-            self.processor.arrive(Source::Files, offset, event, Timestamp::default()).expect("nothing is late");
+            self.processor.arrive(Source::Files, Offset(offset), event, Timestamp::default()).expect("nothing is late");
             if offset as usize % EPOCH == EPOCH - 1 {
                 self.advance(&progress, &mut outputs);
             }

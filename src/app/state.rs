@@ -10,7 +10,7 @@ use crate::domain::event::Payload;
 use crate::domain::id::{EntityId, EntityKind, TenantId};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::Timing;
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::tenant::Memory;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
@@ -19,6 +19,7 @@ use crate::edge::kafka::reset::{ResetError, Seized};
 use crate::edge::table::{Table, clean};
 use anyhow::{Context, bail};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -97,8 +98,7 @@ fn shard_row(shard: ShardId, loader: &StateLoader, tenants: usize) -> Vec<String
     ];
     row.extend(Source::LIVE.iter().map(|source| {
         let checkpoint = state.map(|state| &state.checkpoint).filter(|checkpoint| checkpoint.read.contains_key(source));
-        let at =
-            |checkpoint: &std::collections::BTreeMap<Source, i64>| checkpoint.get(source).copied().unwrap_or_default();
+        let at = |offsets: &BTreeMap<Source, Offset>| offsets.get(source).copied().unwrap_or_default();
         checkpoint.map_or_else(|| "-".into(), |checkpoint| format!("{}/{}", at(&checkpoint.next), at(&checkpoint.read)))
     }));
     row
@@ -108,8 +108,8 @@ fn shard_json(shard: ShardId, loader: &StateLoader, tenants: usize) -> serde_jso
     let state = loader.shard();
     let mut sources = serde_json::Map::new();
     for (source, read) in state.iter().flat_map(|state| &state.checkpoint.read) {
-        let next = state.and_then(|state| state.checkpoint.next.get(source));
-        sources.insert(source.name().into(), json!({"next": next, "read": read}));
+        let next = state.and_then(|state| state.checkpoint.next.get(source)).map(|next| next.0);
+        sources.insert(source.name().into(), json!({"next": next, "read": read.0}));
     }
     json!({
         "shard": shard.0,

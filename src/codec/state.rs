@@ -72,7 +72,7 @@ mod tests {
     use crate::domain::rule::{Rule, catalog};
     use crate::domain::scoreboard::LastStatus;
     use crate::domain::shard::processor::ShardCheckpoint;
-    use crate::domain::source::{Source, Topic};
+    use crate::domain::source::{Offset, Source, Topic};
     use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
 
@@ -86,7 +86,7 @@ mod tests {
         fn an_applied_event_round_trips(
             event in arbitrary::event(),
             source in proptest::sample::select(&Source::LIVE[..]),
-            offset in 0..i64::MAX,
+            offset in (0..i64::MAX).prop_map(Offset),
         ) {
             let mut packed = Vec::new();
             (PACKING.pack)(&event.payload, &mut packed);
@@ -104,7 +104,7 @@ mod tests {
         #[test]
         fn keys_of_applied_events_are_unique(
             tenants in prop::array::uniform2("[a/%2F]{0,5}"),
-            offsets in prop::array::uniform2(0..3i64),
+            offsets in prop::array::uniform2((0..3i64).prop_map(Offset)),
         ) {
             let key = |n: usize| {
                 let mut key = Vec::new();
@@ -139,7 +139,7 @@ mod tests {
         let rule = Rule::ConversionLow;
         let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m/1".into(), rule };
         let mut records = Records::default();
-        records.remove_applied(&tenant, (2, 7));
+        records.remove_applied(&tenant, (2, Offset(7)));
         records.remove_tenant(&tenant);
         records.violation(&tenant, &key, None);
         records.remove_norms("1-2");
@@ -147,7 +147,7 @@ mod tests {
         records.tombstone(b"unknown/key");
         let keys: Vec<_> = records.iter().map(|(key, _)| StateKey::read(key)).collect();
         let known = [
-            StateKey::Event(tenant.clone(), (2, 7)),
+            StateKey::Event(tenant.clone(), (2, Offset(7))),
             StateKey::Tenant(tenant.clone()),
             StateKey::Violation(tenant.clone()),
             StateKey::Norms("1-2".into()),
@@ -164,9 +164,9 @@ mod tests {
         let checkpoint = ShardCheckpoint {
             watermark: Timestamp(-5),
             seen: [(crm, Timestamp(7))].into(),
-            read: [(crm, 12), (rerouted, 3)].into(),
-            next: [(crm, 10), (rerouted, 3)].into(),
-            refused: [(crm, 11), (crm, 9)].into(),
+            read: [(crm, Offset(12)), (rerouted, Offset(3))].into(),
+            next: [(crm, Offset(10)), (rerouted, Offset(3))].into(),
+            refused: [(crm, Offset(11)), (crm, Offset(9))].into(),
         };
         let state = ShardRecord { checkpoint, digest: StateDigest { applied: 4, digest: 99 }, written: Timestamp(1) };
         let mut records = Records::default();

@@ -6,7 +6,7 @@ use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::review::ReviewRequest;
 use crate::domain::shard::processor::Counts;
-use crate::domain::source::{ShardId, Source, Topic};
+use crate::domain::source::{Offset, ShardId, Source, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Message {
     /// The offset, or the position in the files.
-    pub offset: i64,
+    pub offset: Offset,
     /// The topic; `None` if it is determined by the payload (JSON files).
     pub topic: Option<Topic>,
     /// The record timestamp in milliseconds, if the source has one.
@@ -56,7 +56,7 @@ impl Batch {
     }
 
     /// Adds a message that has only a value.
-    pub fn push(&mut self, offset: i64, topic: Option<Topic>, value: &[u8]) {
+    pub fn push(&mut self, offset: Offset, topic: Option<Topic>, value: &[u8]) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
         let value = Some(start..self.bytes.len() as u32);
@@ -64,8 +64,8 @@ impl Batch {
     }
 
     /// The offset of the message with this index.
-    pub fn offset(&self, message: u32) -> i64 {
-        self.messages.get(message as usize).map_or(0, |message| message.offset)
+    pub fn offset(&self, message: u32) -> Offset {
+        self.messages.get(message as usize).map(|message| message.offset).unwrap_or_default()
     }
 
     /// The bytes of a key or value.
@@ -168,7 +168,7 @@ pub struct ShardStatus {
     /// The number of events that wait for the watermark.
     pub held: usize,
     /// The lowest held offset of each source.
-    pub lowest: Vec<(Source, i64)>,
+    pub lowest: Vec<(Source, Offset)>,
     /// The sources to pause.
     pub paused: Vec<Source>,
     /// Counters of the events of this epoch.

@@ -9,7 +9,7 @@ use crate::domain::id::{
     CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
     ThreadId,
 };
-use crate::domain::source::{Source, Topic};
+use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
@@ -21,25 +21,25 @@ pub struct EventOrder {
     /// [`Topic::rank`] of its topic; deadlines come after all events of their instant.
     pub rank: u8,
     /// Its offset, or line in a file.
-    pub offset: i64,
+    pub offset: Offset,
     /// [`Source::id`] of the source it was read from.
     pub source: u8,
 }
 
 impl EventOrder {
     /// The position of an event of `topic`, read from `source` at `offset`.
-    pub fn of(at: Timestamp, topic: Topic, source: Source, offset: i64) -> Self {
+    pub fn of(at: Timestamp, topic: Topic, source: Source, offset: Offset) -> Self {
         Self { at, rank: topic.rank(), offset, source: source.id() }
     }
 
     /// The position of an instant in the life of a topic: before all of its events at that instant.
     pub fn before(at: Timestamp, topic: Topic) -> Self {
-        Self { at, rank: topic.rank(), offset: 0, source: 0 }
+        Self { at, rank: topic.rank(), offset: Offset(0), source: 0 }
     }
 
     /// The position of deadlines at an instant: after all its events.
     pub fn deadline(at: Timestamp) -> Self {
-        Self { at, rank: u8::MAX, offset: i64::MAX, source: u8::MAX }
+        Self { at, rank: u8::MAX, offset: Offset(i64::MAX), source: u8::MAX }
     }
 }
 

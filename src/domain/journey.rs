@@ -26,6 +26,7 @@ use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
+use crate::domain::source::Offset;
 use crate::domain::time::{Maybe, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
@@ -61,7 +62,8 @@ pub struct Journey {
 }
 
 /// Placeholder for a journey without events; no event has this position.
-const NO_EVENT: EventOrder = EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: i64::MIN, source: u8::MAX };
+const NO_EVENT: EventOrder =
+    EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: Offset(i64::MIN), source: u8::MAX };
 
 /// Attributes of deals; leads rarely have them.
 #[derive(Debug, Default)]

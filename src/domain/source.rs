@@ -1,5 +1,5 @@
-//! The number of a shard and the sources that feed it, one table row per source topic, and the ids under which the state
-//! topic stores them.
+//! The number of a shard, the sources that feed it, one table row per source topic, and the ids under which the state
+//! topic stores them; offsets in a source.
 //!
 //! **Pinned ids.** [`TopicInfo::id`], [`TopicInfo::state_field`] and [`Source::id`] are stored in the state topic. They
 //! are written by hand, are never renumbered and never reused, and do not depend on the order of the enums. The tests of
@@ -174,6 +174,23 @@ impl fmt::Display for ShardId {
 
 /// Only the number, for lists of shards in log lines.
 impl fmt::Debug for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The offset of a message in a source partition, or its position in the files of a replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The next offset.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

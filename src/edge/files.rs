@@ -11,7 +11,7 @@
 use crate::codec::{Encoding, json};
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::event::Event;
-use crate::domain::source::{Source, Topic};
+use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crossbeam_channel::{Receiver, bounded};
 use flate2::read::MultiGzDecoder;
@@ -41,12 +41,12 @@ impl ReadError {
 const BRANCH_CAPACITY: usize = 64;
 
 /// The offset of a message: the file's index in the upper bits, then the line or record, from 1.
-fn offset_of(file: usize, line: u64) -> i64 {
-    ((file as i64) << 40) | line as i64
+fn offset_of(file: usize, line: u64) -> Offset {
+    Offset(((file as i64) << 40) | line as i64)
 }
 
 /// File index and line of an offset.
-pub fn file_and_line(offset: i64) -> (usize, u64) {
+pub fn file_and_line(Offset(offset): Offset) -> (usize, u64) {
     ((offset >> 40) as usize, (offset & ((1 << 40) - 1)) as u64)
 }
 
@@ -70,7 +70,7 @@ struct EventFile {
 }
 
 struct FileRecord {
-    offset: i64,
+    offset: Offset,
     topic: Option<Topic>,
     bytes: Vec<u8>,
 }
@@ -295,7 +295,7 @@ const fn record_tag(topic: Topic) -> u8 {
     (topic.info().file_field << 3 | 2) as u8
 }
 
-fn message(offset: i64, topic: Option<Topic>, start: usize, end: usize) -> Message {
+fn message(offset: Offset, topic: Option<Topic>, start: usize, end: usize) -> Message {
     Message { offset, topic, timestamp: None, key: None, value: Some(start as u32..end as u32), headers: None }
 }
 
@@ -357,7 +357,7 @@ impl<R: Read> Read for CountingReader<R> {
 mod tests {
     use super::*;
 
-    fn offsets(branch: &mut Branch) -> Vec<i64> {
+    fn offsets(branch: &mut Branch) -> Vec<Offset> {
         let batches = std::iter::from_fn(|| branch.batch().expect("in memory"));
         batches.flat_map(|batch| batch.messages.iter().map(|message| message.offset).collect::<Vec<_>>()).collect()
     }
@@ -371,7 +371,7 @@ mod tests {
         let fast = std::thread::spawn(move || offsets(&mut first));
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert!(!fast.is_finished(), "the faster branch is bounded");
-        let all: Vec<i64> = (0..lines).map(|line| offset_of(0, 2 * line as u64 + 1)).collect();
+        let all: Vec<Offset> = (0..lines).map(|line| offset_of(0, 2 * line as u64 + 1)).collect();
         assert_eq!(offsets(&mut second), all);
         assert_eq!(fast.join().expect("no panic"), all);
     }

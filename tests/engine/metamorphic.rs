@@ -19,7 +19,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::rule::{Rule, message};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::sim::{Disorder, Plan, Simulation, norms_yaml};
@@ -318,7 +318,7 @@ fn in_batches(
     let mut batch_sizes = batch_sizes.iter().copied().cycle();
     let mut left = batch_sizes.next().expect("a batch size");
     for (offset, event) in (0..).zip(events) {
-        processor.arrive(Source::Files, offset, event.clone(), event.at).expect("nothing is too late");
+        processor.arrive(Source::Files, Offset(offset), event.clone(), event.at).expect("nothing is too late");
         left -= 1;
         if left == 0 {
             processor.advance(&progress, &mut outputs);

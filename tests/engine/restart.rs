@@ -23,7 +23,7 @@ use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{ShardId, Source, Topic};
+use funnelwatch::domain::source::{Offset, ShardId, Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Value, json as value};
@@ -106,7 +106,8 @@ impl TestStream {
                 let end = if position < committed.read { committed.read } else { self.cut(position, options.seed) };
                 closed = position == self.lines.len();
                 let close = closed.then_some(Timestamp(i64::MAX)).map(|_| self.last());
-                let source_progress = SourceProgress { source: Source::Files, idle: false, position: end as i64 };
+                let source_progress =
+                    SourceProgress { source: Source::Files, idle: false, position: Offset(end as i64) };
                 let progress = vec![(
                     ShardId(0),
                     ShardProgress { sources: vec![source_progress], close, ..ShardProgress::default() },
@@ -167,7 +168,7 @@ impl TestStream {
 /// A batch of lines of one source, from an offset on.
 fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
     let mut batch = Batch::new(source, Some(ShardId(0)), Encoding::Json);
-    (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
+    (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
     Arc::new(batch)
 }
 
@@ -212,7 +213,7 @@ impl Committed {
             if let Some(checkpoint) = status.checkpoint.as_ref().filter(|_| status.dirty) {
                 self.log.extend(checkpoint.encode().iter().map(own));
             }
-            let lowest = status.lowest.first().map(|(_, offset)| *offset as usize);
+            let lowest = status.lowest.first().map(|(_, offset)| offset.0 as usize);
             self.read = position;
             self.offset = lowest.unwrap_or(position).min(position);
         }
@@ -378,7 +379,7 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
                 source_progress.push(SourceProgress {
                     source: *source,
                     idle: end == lines.len(),
-                    position: end as i64,
+                    position: Offset(end as i64),
                 });
             }
             let close = closed.then(|| stream.last());
@@ -394,7 +395,7 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
             );
             for status in &output.shards {
                 for (index, (source, _)) in sources.iter().enumerate() {
-                    let lowest = status.lowest.iter().find(|(of, _)| of == source).map(|(_, offset)| *offset as usize);
+                    let lowest = status.lowest.iter().find(|(of, _)| of == source).map(|(_, offset)| offset.0 as usize);
                     next[index] = lowest.unwrap_or(positions[index]);
                 }
             }
@@ -484,7 +485,7 @@ fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
             settings.timing.max_future_skew = Some(Span::HOUR);
             let restored = restore(&committed.log, &settings, &mut Rng(0)).into_iter().collect::<Vec<_>>().into();
             let (guards, mut collector, sender) = start(workers, settings);
-            let sources = vec![SourceProgress { source: Source::Files, idle: false, position: end as i64 }];
+            let sources = vec![SourceProgress { source: Source::Files, idle: false, position: Offset(end as i64) }];
             let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
             let mut batches = vec![Vec::new(); workers];
             batches[workers - 1].push(batch(Source::Files, 0, &lines[..end]));

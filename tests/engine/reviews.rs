@@ -6,7 +6,7 @@ use funnelwatch::config;
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::identity;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, Timing};
-use funnelwatch::domain::source::{Source, Topic};
+use funnelwatch::domain::source::{Offset, Source, Topic};
 use funnelwatch::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ fn requested(interactions: &[Interaction], order: &[usize]) -> BTreeMap<(String,
             let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{at}",{payload}}}"#);
             let event = json::decode(text.as_bytes()).expect("an event");
             let topic = if talk.is_some() { Topic::Telephony } else { Topic::Email };
-            processor.arrive(Source::Topic(topic), *index as i64, event, START).expect("accepted");
+            processor.arrive(Source::Topic(topic), Offset(*index as i64), event, START).expect("accepted");
         }
         let mut outputs = Vec::new();
         let watermark = START + Span(hour * Span::HOUR.0);

@@ -10,7 +10,7 @@ use funnelwatch::domain::index::ManagerIx;
 use funnelwatch::domain::norms::{Norms, ScopeQuery};
 use funnelwatch::domain::rule::Rule;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, Timing};
-use funnelwatch::domain::source::{Source, Topic};
+use funnelwatch::domain::source::{Offset, Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -75,7 +75,7 @@ fn deliver(norms: &Arc<Norms>, events: &[TestEvent], late: bool) -> (Vec<Alert>,
             let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{}",{payload}}}"#, at(*minute));
             let event = json::decode(text.as_bytes()).expect("an event");
             let source = Source::Topic(Topic::ALL[*topic]);
-            processor.arrive(source, offset as i64, event, START).expect("not too late");
+            processor.arrive(source, Offset(offset as i64), event, START).expect("not too late");
         }
         let mut outputs = Vec::new();
         let watermark = START + Span(tick * TICK.0);

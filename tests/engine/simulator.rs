@@ -8,7 +8,7 @@ use funnelwatch::domain::event::Event;
 use funnelwatch::domain::norms::{Clock, Norms, ScopeQuery};
 use funnelwatch::domain::rule::Rule;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::sim::{Disorder, Plan, Simulation, norms_yaml};
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ fn alerts(events: impl Iterator<Item = Event>, norms: &Arc<Norms>, until: Timest
     let mut processor = ShardProcessor::new(Arc::clone(norms), timing, PACKING);
     let mut out = Vec::new();
     for (offset, event) in (0..).zip(events) {
-        processor.arrive(Source::Files, offset, event, progress.wall).expect("nothing is too late");
+        processor.arrive(Source::Files, Offset(offset), event, progress.wall).expect("nothing is too late");
         if offset % 100 == 0 {
             processor.advance(&progress, &mut out);
         }

@@ -9,7 +9,7 @@ use funnelwatch::dataflow::workers;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
-use funnelwatch::domain::source::{ShardId, Source};
+use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn leads(tenants: &[String]) -> Arc<Batch> {
             r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"1970-01-01T00:00:00Z",
             "lead_created":{{"lead_id":"1"}}}}"#
         );
-        batch.push(offset, None, text.as_bytes());
+        batch.push(Offset(offset), None, text.as_bytes());
     }
     Arc::new(batch)
 }

@@ -10,7 +10,7 @@ use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::workers;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::http::{EndpointContext, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
@@ -90,7 +90,7 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
     let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
     let live_state = Arc::clone(&settings.live_state);
     let mut batch = Batch::new(Source::Files, None, Encoding::Json);
-    (0..).zip(sample_events()).for_each(|(offset, line)| batch.push(offset, None, line.as_bytes()));
+    (0..).zip(sample_events()).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
     let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
     let other_shards = Some(ShardProgress { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..ShardProgress::default() });
     assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));

@@ -10,7 +10,7 @@ use funnelwatch::config;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{ShardId, Source};
+use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
@@ -28,7 +28,7 @@ fn live_state() -> Arc<LiveState> {
     let mut last = Timestamp::MIN;
     for (event, offset) in Simulation::new(Plan::demo(3)).take(20_000).zip(0..) {
         last = event.at;
-        processor.arrive(Source::Files, offset, event, Timestamp::default()).expect("nothing is late");
+        processor.arrive(Source::Files, Offset(offset), event, Timestamp::default()).expect("nothing is late");
     }
     let mut outputs = Vec::new();
     processor.advance(

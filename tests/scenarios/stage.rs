@@ -17,7 +17,7 @@ use funnelwatch::domain::review::{About, Medium, ReviewRequest};
 use funnelwatch::domain::rule::{catalog, evidence};
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, SourceProgress, Timing};
-use funnelwatch::domain::source::{Source, Topic};
+use funnelwatch::domain::source::{Offset, Source, Topic};
 use funnelwatch::domain::time::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ struct Harness {
     /// Phones and addresses by their keys in alerts.
     contacts: BTreeMap<String, String>,
     wall: Option<Timestamp>,
-    offset: i64,
+    offset: Offset,
     time_dependent: bool,
 }
 
@@ -63,7 +63,7 @@ impl Script {
         let mut harness = Harness::new(document.norms);
         let last = self.steps().filter(|step| matches!(step, Step::Watermark(_))).count();
         let mut moves = 0;
-        let mut waiting: Vec<(usize, i64, Event)> = Vec::new();
+        let mut waiting: Vec<(usize, Offset, Event)> = Vec::new();
         let mut output: Vec<Vec<String>> = Vec::new();
         for (index, step) in self.steps().enumerate() {
             output.push(Vec::new());
@@ -110,7 +110,7 @@ impl Harness {
         let norms = Arc::new(norms);
         let processor = ShardProcessor::new(Arc::clone(&norms), Timing::default(), PACKING);
         let (scoreboards, contacts) = Default::default();
-        Self { norms, processor, scoreboards, contacts, wall: None, offset: 0, time_dependent: false }
+        Self { norms, processor, scoreboards, contacts, wall: None, offset: Offset(0), time_dependent: false }
     }
 
     fn reload(&mut self, norms: &str) -> Result<Vec<String>, String> {
@@ -122,12 +122,12 @@ impl Harness {
         Ok(Vec::new())
     }
 
-    fn next_offset(&mut self) -> i64 {
-        self.offset += 1;
+    fn next_offset(&mut self) -> Offset {
+        self.offset = self.offset.next();
         self.offset
     }
 
-    fn decode(&mut self, event: &Value) -> Result<(i64, Event), String> {
+    fn decode(&mut self, event: &Value) -> Result<(Offset, Event), String> {
         let offset = self.next_offset();
         let reject = |reject| format!("{event}: {reject}");
         let mut decoded = json::decode(event.to_string().as_bytes()).map_err(reject)?;
@@ -145,7 +145,7 @@ impl Harness {
         Ok((offset, decoded))
     }
 
-    fn arrive(&mut self, offset: i64, event: Event) -> Vec<String> {
+    fn arrive(&mut self, offset: Offset, event: Event) -> Vec<String> {
         let source = Source::Topic(event.payload.topic());
         let wall = self.wall.unwrap_or(event.at);
         match self.processor.arrive(source, offset, event, wall) {

@@ -7,7 +7,7 @@ use crate::codec::payloads::payloads;
 use crate::codec::{proto, protobuf};
 use crate::domain::event::EventOrder;
 use crate::domain::id::{EventId, TenantId};
-use crate::domain::source::{Source, Topic};
+use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
 use crate::domain::time::Timestamp;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -22,7 +22,7 @@ impl Records {
         inner.clear();
         text(1, tenant.as_str(), &mut inner);
         number(2, u64::from(order.source), &mut inner);
-        number(3, order.offset as u64, &mut inner);
+        number(3, order.offset.0 as u64, &mut inner);
         number(4, zigzag(order.at.0), &mut inner);
         text(5, id.map_or("", |id| id.as_str()), &mut inner);
         bytes(changelog::topic(order).info().state_field, packed, &mut inner);
@@ -55,7 +55,7 @@ payloads!(packed);
 pub(super) fn read(applied: proto::Applied) -> Result<(TenantId, AppliedEvent), StateFlaw> {
     let (topic, packed) = applied.event.map(packed).ok_or(StateFlaw::Unknown("an event type"))?;
     let source = u8::try_from(applied.source).ok().and_then(Source::from_id).ok_or(StateFlaw::Unknown("a source"))?;
-    let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, applied.offset);
+    let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, Offset(applied.offset));
     let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));
     Ok((applied.tenant_id.into(), AppliedEvent { order, id, packed: packed.into() }))
 }

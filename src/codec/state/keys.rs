@@ -2,6 +2,7 @@
 
 use crate::domain::id::TenantId;
 use crate::domain::scoreboard::WindowViolationKey;
+use crate::domain::source::Offset;
 use crate::domain::tenant::changelog::SourceOffset;
 use std::io::Write;
 
@@ -67,7 +68,7 @@ impl StateKey {
 pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
     let (tenant, position) = str::from_utf8(key).ok()?.strip_prefix(EVENT)?.strip_prefix('/')?.split_once('/')?;
     let (source, offset) = position.split_once('/')?;
-    Some((unescape(tenant).into(), (source.parse().ok()?, offset.parse().ok()?)))
+    Some((unescape(tenant).into(), (source.parse().ok()?, Offset(offset.parse().ok()?))))
 }
 
 /// Writes the key of an applied event.

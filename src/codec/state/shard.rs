@@ -5,7 +5,7 @@ use super::keys::SHARD;
 use super::records::Records;
 use crate::codec::proto;
 use crate::domain::shard::processor::ShardCheckpoint;
-use crate::domain::source::Source;
+use crate::domain::source::{Offset, Source};
 use crate::domain::time::Timestamp;
 use prost::encoding::message;
 
@@ -62,10 +62,10 @@ impl Records {
         sources.dedup();
         let source = |source: Source| proto::shard_state::Source {
             source: u32::from(source.id()),
-            read: read.get(&source).copied().unwrap_or_default(),
-            next: next.get(&source).copied().unwrap_or_default(),
+            read: read.get(&source).copied().unwrap_or_default().0,
+            next: next.get(&source).copied().unwrap_or_default().0,
             seen_ms: seen.get(&source).map(|at| at.0),
-            refused: refused.iter().filter(|(key, _)| *key == source).map(|(_, offset)| *offset).collect(),
+            refused: refused.iter().filter(|(key, _)| *key == source).map(|(_, offset)| offset.0).collect(),
         };
         let state = proto::ShardState {
             watermark_ms: watermark.0,
@@ -85,10 +85,10 @@ pub(super) fn read(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
     for stored in shard.sources {
         let source = u8::try_from(stored.source).ok().and_then(Source::from_id);
         let source = source.ok_or(StateFlaw::Unknown("a source"))?;
-        checkpoint.read.insert(source, stored.read);
-        checkpoint.next.insert(source, stored.next);
+        checkpoint.read.insert(source, Offset(stored.read));
+        checkpoint.next.insert(source, Offset(stored.next));
         checkpoint.seen.extend(stored.seen_ms.map(|at| (source, Timestamp(at))));
-        checkpoint.refused.extend(stored.refused.into_iter().map(|offset| (source, offset)));
+        checkpoint.refused.extend(stored.refused.into_iter().map(|offset| (source, Offset(offset))));
     }
     let digest = StateDigest { applied: shard.applied, digest: shard.digest };
     Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })

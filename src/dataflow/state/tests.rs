@@ -10,7 +10,7 @@ use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::{ShardCheckpoint, Timing};
-use crate::domain::source::ShardId;
+use crate::domain::source::{Offset, ShardId};
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl Partition {
         let payload = CrmPayload::ManagerUpserted { manager, department: None, grade: None, active: true };
         let mut packed = Vec::new();
         (PACKING.pack)(&Payload::Crm(Box::new(payload)), &mut packed);
-        let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset, source: 0 };
+        let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset: Offset(offset), source: 0 };
         let mut records = Records::default();
         self.digest.add(records.applied(&tenant.into(), order, None, &packed));
         self.append(&records);
@@ -134,7 +134,7 @@ fn a_valid_shard_has_no_faults_and_is_counted() {
         .map(|holding| (holding.tenant.as_str(), holding.events, holding.open, holding.damaged))
         .collect();
     assert_eq!(counts, [("acme", 3, 0, 0), ("b/c", 3, 1, 0)]);
-    let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(event, _)| event.order.offset).collect();
+    let offsets: Vec<_> = loader.history(&"b/c".into()).iter().map(|(event, _)| event.order.offset.0).collect();
     assert_eq!(offsets, [1, 2, 3]);
     let restored = loader.restore(ShardId(0), &context()).expect("valid").expect("there is state");
     assert_eq!(restored.figures.len(), 2);
@@ -177,7 +177,7 @@ fn missing_and_misplaced_records_are_reported() {
     let faults = valid().load().faults(ShardId(owner.0 + 1), 1000, &context());
     assert!(faults.contains(&RebuildError::WrongShard("acme".into(), owner)), "{faults:?}");
     let mut partition = Partition::default();
-    let order = EventOrder { at: Timestamp(1), rank: 0, offset: 7, source: 0 };
+    let order = EventOrder { at: Timestamp(1), rank: 0, offset: Offset(7), source: 0 };
     partition.write(|records| undecodable_event(records, order));
     assert!(
         partition

@@ -5,19 +5,19 @@
 //! release O(log n), the lowest offset O(1). (Walking the heap of held events costs O(n) per epoch; a second heap costs
 //! O(log n) for both and as much memory.)
 
-use crate::domain::source::Source;
+use crate::domain::source::{Offset, Source};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The offsets of held events, by source.
 #[derive(Debug, Default)]
 pub(super) struct HeldOffsets {
     /// Ascending; whether each was released. The first one was not.
-    sources: BTreeMap<Source, VecDeque<(i64, bool)>>,
+    sources: BTreeMap<Source, VecDeque<(Offset, bool)>>,
 }
 
 impl HeldOffsets {
     /// An event is held from now on.
-    pub(super) fn insert(&mut self, source: Source, offset: i64) {
+    pub(super) fn insert(&mut self, source: Source, offset: Offset) {
         let queue = self.sources.entry(source).or_default();
         if queue.back().is_none_or(|(last, _)| *last <= offset) {
             queue.push_back((offset, false));
@@ -28,7 +28,7 @@ impl HeldOffsets {
     }
 
     /// An event is no longer held.
-    pub(super) fn release(&mut self, source: Source, offset: i64) {
+    pub(super) fn release(&mut self, source: Source, offset: Offset) {
         let Some(queue) = self.sources.get_mut(&source) else { return };
         let first = queue.partition_point(|(other, _)| *other < offset);
         let mut equal = queue.range_mut(first..).take_while(|(other, _)| *other == offset);
@@ -41,7 +41,7 @@ impl HeldOffsets {
     }
 
     /// The lowest held offset of each source that has one.
-    pub(super) fn lowest(&self) -> impl Iterator<Item = (Source, i64)> {
+    pub(super) fn lowest(&self) -> impl Iterator<Item = (Source, Offset)> {
         self.sources.iter().filter_map(|(source, queue)| Some((*source, queue.front()?.0)))
     }
 }
@@ -57,13 +57,13 @@ mod tests {
             steps in prop::collection::vec((0..2usize, 0..20i64, any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
             let mut held = HeldOffsets::default();
-            let mut model: Vec<(Source, i64)> = Vec::new();
+            let mut model: Vec<(Source, Offset)> = Vec::new();
             for (source, offset, index, release) in steps {
                 if release && !model.is_empty() {
                     let (source, offset) = model.swap_remove(index.index(model.len()));
                     held.release(source, offset);
                 } else {
-                    let source = Source::LIVE[source];
+                    let (source, offset) = (Source::LIVE[source], Offset(offset));
                     held.insert(source, offset);
                     model.push((source, offset));
                 }

@@ -11,7 +11,7 @@ use crate::domain::event::{Event, EventKind, EventOrder};
 use crate::domain::id::{EntityId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::shard::held_offsets::HeldOffsets;
-use crate::domain::source::{Source, Topic};
+use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::{Memory, Tenant};
@@ -70,13 +70,13 @@ pub struct SourceProgress {
     /// Whether it was read to its end and had no message for the idle timeout.
     pub idle: bool,
     /// The offset up to which it was read (exclusive); 0 if unknown.
-    pub position: i64,
+    pub position: Offset,
 }
 
 impl SourceProgress {
     /// The progress of a source without offsets.
     pub fn of(source: Source, idle: bool) -> Self {
-        Self { source, idle, position: 0 }
+        Self { source, idle, position: Offset(0) }
     }
 }
 
@@ -88,12 +88,12 @@ pub struct ShardCheckpoint {
     /// The highest event time seen of each source.
     pub seen: BTreeMap<Source, Timestamp>,
     /// The offset up to which each source was read. Messages before it, dated at or before the watermark, were applied.
-    pub read: BTreeMap<Source, i64>,
+    pub read: BTreeMap<Source, Offset>,
     /// The offset from which each source must be reread; everything before it has been applied or rejected.
-    pub next: BTreeMap<Source, i64>,
+    pub next: BTreeMap<Source, Offset>,
     /// Messages rejected for being dated in the future, after the watermark, by source and offset. Only those that
     /// would be reread are kept.
-    pub refused: BTreeSet<(Source, i64)>,
+    pub refused: BTreeSet<(Source, Offset)>,
 }
 
 /// One shard.
@@ -106,9 +106,9 @@ pub struct ShardProcessor {
     /// The highest event time seen of each source.
     seen: BTreeMap<Source, Timestamp>,
     /// The offsets up to which the previous owner read each source, and its watermark.
-    read: BTreeMap<Source, i64>,
+    read: BTreeMap<Source, Offset>,
     resumed: Timestamp,
-    refused: BTreeSet<(Source, i64)>,
+    refused: BTreeSet<(Source, Offset)>,
     held: BinaryHeap<Reverse<HeldEvent>>,
     held_offsets: HeldOffsets,
     /// The held events, indexed by `HeldEvent::slot`, and the free slots.
@@ -129,7 +129,7 @@ pub struct ShardProcessor {
 struct HeldEvent {
     at: Timestamp,
     topic: Topic,
-    offset: i64,
+    offset: Offset,
     source: Source,
     slot: u32,
 }
@@ -231,13 +231,13 @@ impl ShardProcessor {
 
     /// The lowest held offset of each source that has one: before it, every event has been applied. Known only where
     /// state is durable; nothing else needs it.
-    pub fn lowest_held(&self) -> impl Iterator<Item = (Source, i64)> {
+    pub fn lowest_held(&self) -> impl Iterator<Item = (Source, Offset)> {
         self.held_offsets.lowest()
     }
 
     /// The checkpoint of the shard, with its sources read up to `progress`.
     pub fn checkpoint(&mut self, progress: &[SourceProgress]) -> ShardCheckpoint {
-        let lowest: BTreeMap<Source, i64> = self.lowest_held().collect();
+        let lowest: BTreeMap<Source, Offset> = self.lowest_held().collect();
         let mut read = self.read.clone();
         for SourceProgress { source, position, .. } in progress {
             let read = read.entry(*source).or_insert(*position);
@@ -258,7 +258,7 @@ impl ShardProcessor {
     }
 
     /// Whether the previous owner has read a message: unless it was held, it has been handled.
-    pub fn was_read(&self, source: Source, offset: i64) -> bool {
+    pub fn was_read(&self, source: Source, offset: Offset) -> bool {
         self.read.get(&source).is_some_and(|read| offset < *read)
     }
 
@@ -286,7 +286,7 @@ impl ShardProcessor {
     }
 
     /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
-    pub fn arrive(&mut self, source: Source, offset: i64, event: Event, wall: Timestamp) -> Result<(), Reason> {
+    pub fn arrive(&mut self, source: Source, offset: Offset, event: Event, wall: Timestamp) -> Result<(), Reason> {
         let at = event.at;
         if self.was_read(source, offset) && (at <= self.resumed || self.refused.contains(&(source, offset))) {
             return Ok(());

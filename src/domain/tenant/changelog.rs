@@ -11,7 +11,7 @@
 use crate::domain::event::{EventOrder, Payload};
 use crate::domain::id::EventId;
 use crate::domain::norms::Norms;
-use crate::domain::source::{PerTopic, Topic};
+use crate::domain::source::{Offset, PerTopic, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub fn topic(order: EventOrder) -> Topic {
 }
 
 /// The position of an event in its shard: the id of its source, and its offset there.
-pub type SourceOffset = (u8, i64);
+pub type SourceOffset = (u8, Offset);
 
 /// The unpersisted changes of a tenant.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Owns the log of a case: its events in one memory block, because there are as many logs as customers.
 
 use crate::domain::event::EventOrder;
+use crate::domain::source::Offset;
 use crate::domain::time::Timestamp;
 
 /// Applied events, in insertion order.
@@ -20,7 +21,7 @@ impl Log {
     pub(super) fn push(&mut self, order: EventOrder, packed: &[u8]) {
         let (mut header, mut end) = ([0; MAX_HEADER], 2);
         (header[0], header[1]) = (order.rank, order.source);
-        for value in [zigzag(order.at.0), zigzag(order.offset), packed.len() as u64] {
+        for value in [zigzag(order.at.0), zigzag(order.offset.0), packed.len() as u64] {
             write_varint(value, &mut header, &mut end);
         }
         self.reserve(end + packed.len());
@@ -52,7 +53,7 @@ impl Log {
             let (&[rank, source], after) = rest.split_first_chunk()?;
             rest = after;
             let at = Timestamp(unzigzag(read_varint(&mut rest)));
-            let offset = unzigzag(read_varint(&mut rest));
+            let offset = Offset(unzigzag(read_varint(&mut rest)));
             let length = read_varint(&mut rest) as usize;
             let packed = rest.split_off(..length)?;
             Some((EventOrder { at, rank, offset, source }, packed))
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn events_round_trip() {
-        let order = |at, rank, offset, source| EventOrder { at: Timestamp(at), rank, offset, source };
+        let order = |at, rank, offset, source| EventOrder { at: Timestamp(at), rank, offset: Offset(offset), source };
         let events = [
             (order(0, 0, 0, 0), &b""[..]),
             (order(1_772_434_800_000, 2, 300, 1), b"a lead"),
@@ -118,7 +119,10 @@ mod tests {
     #[test]
     fn a_log_of_one_event_has_no_slack() {
         let mut log = Log::default();
-        log.push(EventOrder { at: Timestamp(1_772_434_800_000), rank: 0, offset: 250_000, source: 0 }, &[0; 70]);
+        log.push(
+            EventOrder { at: Timestamp(1_772_434_800_000), rank: 0, offset: Offset(250_000), source: 0 },
+            &[0; 70],
+        );
         assert_eq!((log.bytes.len(), log.bytes.capacity()), (82, 82));
     }
 }

@@ -35,7 +35,7 @@ use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::epoch::EpochOutput;
 use crate::dataflow::output::OutputCollector;
-use crate::domain::source::ShardId;
+use crate::domain::source::{Offset, ShardId};
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -75,7 +75,7 @@ pub(super) struct EpochEnd {
     /// When the epoch was closed.
     pub(super) closed: Instant,
     /// The positions that have advanced.
-    pub(super) positions: Vec<(SourcePartition, i64)>,
+    pub(super) positions: Vec<(SourcePartition, Offset)>,
 }
 
 /// An epoch was committed or abandoned: the permit for another one.
@@ -282,7 +282,7 @@ impl Commit {
     fn transact(
         &mut self,
         epochs: &[(EpochEnd, EpochOutput)],
-        offsets: &[(SourcePartition, i64)],
+        offsets: &[(SourcePartition, Offset)],
     ) -> Result<bool, RunError> {
         let (Some((first, _)), Some((last, _))) = (epochs.first(), epochs.last()) else { return Ok(true) };
         let started = Instant::now();
@@ -345,7 +345,7 @@ impl Commit {
     fn attempt(
         &mut self,
         epochs: &[(EpochEnd, EpochOutput)],
-        offsets: &[(SourcePartition, i64)],
+        offsets: &[(SourcePartition, Offset)],
         last: &EpochEnd,
     ) -> Result<(), Failure> {
         self.transactions.open()?;

@@ -28,7 +28,7 @@ use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
-use crate::domain::source::ShardId;
+use crate::domain::source::{Offset, ShardId};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
@@ -62,7 +62,7 @@ struct RestoreRequest {
 pub(super) struct ShardReady {
     request: RestoreRequest,
     /// Its committed offsets; missing ones were never committed.
-    pub(super) committed: BTreeMap<SourcePartition, i64>,
+    pub(super) committed: BTreeMap<SourcePartition, Offset>,
     /// Its state; `None`: it has no state yet.
     pub(super) restored: Option<RestoredShard>,
 }
@@ -315,7 +315,7 @@ impl Restore {
         Ok(true)
     }
 
-    fn committed(&self, shards: &[ShardId]) -> KafkaResult<BTreeMap<SourcePartition, i64>> {
+    fn committed(&self, shards: &[ShardId]) -> KafkaResult<BTreeMap<SourcePartition, Offset>> {
         let list = self.consumer.consumer.committed_offsets(self.sources.list(shards), self.query_timeout)?;
         // An error of one partition must not be read as "nothing committed": it would be read from its start.
         list.elements().iter().try_for_each(|element| element.error())?;

@@ -2,10 +2,9 @@
 
 use crate::codec::Encoding;
 use crate::config::Topics;
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaResult;
-use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 
 /// A partition that is read: its shard and the source it feeds.
@@ -59,18 +58,23 @@ impl SourceTopics {
     }
 
     /// Partitions at offsets.
-    pub(super) fn at(&self, offsets: impl Iterator<Item = (SourcePartition, i64)>) -> KafkaResult<TopicPartitionList> {
+    pub(super) fn at(
+        &self,
+        offsets: impl Iterator<Item = (SourcePartition, Offset)>,
+    ) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for ((shard, source), offset) in offsets {
-            list.add_partition_offset(self.name(source), shard.partition(), Offset::Offset(offset))?;
+            list.add_partition_offset(self.name(source), shard.partition(), rdkafka::Offset::Offset(offset.0))?;
         }
         Ok(list)
     }
 
     /// The known offsets of a list.
-    pub(super) fn offsets(&self, list: &TopicPartitionList) -> BTreeMap<SourcePartition, i64> {
+    pub(super) fn offsets(&self, list: &TopicPartitionList) -> BTreeMap<SourcePartition, Offset> {
         let offset = |(topic, partition): (String, i32), offset| match (self.source(&topic), offset) {
-            (Some(source), Offset::Offset(offset)) => Some(((ShardId::from_partition(partition)?, source), offset)),
+            (Some(source), rdkafka::Offset::Offset(offset)) => {
+                Some(((ShardId::from_partition(partition)?, source), Offset(offset)))
+            }
             _ => None,
         };
         list.to_topic_map().into_iter().filter_map(|(partition, at)| offset(partition, at)).collect()

@@ -19,7 +19,7 @@ use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::figures::row::Row;
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, Timing};
-use funnelwatch::domain::source::Source;
+use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -505,7 +505,7 @@ impl Run {
         let scoreboard = || Scoreboard::new(event.tenant.clone(), Arc::clone(&self.norms));
         self.tenants.entry(event.tenant.clone()).or_insert_with(|| TenantRun::new(scoreboard()));
         let source = Source::Topic(event.payload.topic());
-        self.processor.arrive(source, offset as i64, event.clone(), event.at).expect("nothing is too late");
+        self.processor.arrive(source, Offset(offset as i64), event.clone(), event.at).expect("nothing is too late");
     }
 
     fn advance(&mut self, to: Timestamp) {

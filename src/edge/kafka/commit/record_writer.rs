@@ -239,7 +239,7 @@ mod tests {
     use crate::domain::event::Channel;
     use crate::domain::event::reject::Reason;
     use crate::domain::review::Medium;
-    use crate::domain::source::Topic;
+    use crate::domain::source::{Offset, Topic};
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -249,7 +249,7 @@ mod tests {
     fn batch(source: Source, encoding: Encoding, value: &[u8], headers: &[(&str, &str)]) -> Arc<Batch> {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), Some(value.as_bytes().to_vec()))).collect();
         let message = Message {
-            offset: 7,
+            offset: Offset(7),
             topic: None,
             timestamp: Some(5),
             key: None,

@@ -10,7 +10,7 @@ use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{ShardProgress, SourceProgress};
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::source_topics::SourcePartition;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(super) struct SourceState {
     /// It does not hold the watermark back.
     pub(super) idle: bool,
     /// The next offset to read, once it is known.
-    pub(super) position: Option<i64>,
+    pub(super) position: Option<Offset>,
     /// The position has changed since the last epoch.
     pub(super) moved: bool,
 }
@@ -161,7 +161,7 @@ impl EpochCutter {
         norms: Option<Arc<Norms>>,
         wall: Timestamp,
         now: Instant,
-    ) -> (EpochHeader, Vec<(SourcePartition, i64)>) {
+    ) -> (EpochHeader, Vec<(SourcePartition, Offset)>) {
         let (revoked, close) = match boundary {
             Boundary::Regular => (Vec::new(), None),
             Boundary::Release(shards) => (shards, None),
@@ -172,7 +172,7 @@ impl EpochCutter {
             let source = |state: &SourceState| SourceProgress {
                 source: state.partition.1,
                 idle: state.idle,
-                position: state.position.unwrap_or(0),
+                position: state.position.unwrap_or_default(),
             };
             let sources = shard.iter().map(source).collect();
             progress.push((shard[0].partition.0, ShardProgress { wall, sources, close }));
@@ -297,7 +297,7 @@ mod tests {
         let state = |shard, source, position: Option<i64>, moved| SourceState {
             partition: (ShardId(shard), source),
             idle: position.is_none(),
-            position,
+            position: position.map(Offset),
             moved,
         };
         let sources = [
@@ -308,10 +308,12 @@ mod tests {
         ];
         let end = Timestamp(9);
         let (header, positions) = cutter.cut(Boundary::End(end), &sources, None, WALL, now);
-        assert_eq!(positions, [((ShardId(0), CRM), 5), ((ShardId(3), Source::Rerouted), 1)]);
+        assert_eq!(positions, [((ShardId(0), CRM), Offset(5)), ((ShardId(3), Source::Rerouted), Offset(1))]);
         let progress = |sources: [(Source, bool, i64); 2]| ShardProgress {
             wall: WALL,
-            sources: sources.map(|(source, idle, position)| SourceProgress { source, idle, position }).to_vec(),
+            sources: sources
+                .map(|(source, idle, position)| SourceProgress { source, idle, position: Offset(position) })
+                .to_vec(),
             close: Some(end),
         };
         let [first, second] =

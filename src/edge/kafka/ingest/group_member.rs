@@ -2,7 +2,7 @@
 
 use super::partition_readers::PartitionReader;
 use crate::config::Config;
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::clock;
 use crate::edge::kafka::client::{self, CallError};
 use crate::edge::kafka::error::RunError;
@@ -14,7 +14,6 @@ use crate::edge::kafka::source_topics::{SourcePartition, SourceTopics};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::Offset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
@@ -97,7 +96,7 @@ impl GroupMember {
     }
 
     /// The next offsets to read.
-    pub(super) fn positions(&self) -> Result<BTreeMap<SourcePartition, i64>, CallError> {
+    pub(super) fn positions(&self) -> Result<BTreeMap<SourcePartition, Offset>, CallError> {
         let list = self.consumer.position().map_err(CallError::of("get the positions"))?;
         Ok(self.sources.offsets(&list))
     }
@@ -107,7 +106,7 @@ impl GroupMember {
     pub(super) fn open(
         &self,
         shard: ShardId,
-        committed: &BTreeMap<SourcePartition, i64>,
+        committed: &BTreeMap<SourcePartition, Offset>,
         bounded: bool,
     ) -> Result<Vec<PartitionReader>, CallError> {
         let mut list = self.sources.list(&[shard]);
@@ -120,7 +119,7 @@ impl GroupMember {
                 reader.stop_at(high);
                 reader.start_at(low);
             }
-            let offset = start.map_or(Offset::Beginning, Offset::Offset);
+            let offset = start.map_or(rdkafka::Offset::Beginning, |start| rdkafka::Offset::Offset(start.0));
             list.set_partition_offset(&reader.topic, shard.partition(), offset)
                 .map_err(CallError::of("set the start offset"))?;
             readers.push(reader);
@@ -131,7 +130,7 @@ impl GroupMember {
 
     /// A reader with its own queue. Before the partition is assigned: otherwise some messages could already be in the
     /// main queue.
-    fn reader(&self, partition: SourcePartition, start: Option<i64>) -> Result<PartitionReader, CallError> {
+    fn reader(&self, partition: SourcePartition, start: Option<Offset>) -> Result<PartitionReader, CallError> {
         let (shard, source) = partition;
         let topic = self.sources.name(source);
         let mut queue = self.consumer.split_partition_queue(topic, shard.partition()).ok_or(CallError {
@@ -144,11 +143,11 @@ impl GroupMember {
     }
 
     /// The current start and end offset of a partition; retries while it has no leader, as just after its creation.
-    pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(i64, i64), CallError> {
+    pub(super) fn bounds(&self, reader: &PartitionReader) -> Result<(Offset, Offset), CallError> {
         let started = Instant::now();
         loop {
             match self.consumer.fetch_watermarks(&reader.topic, reader.partition.0.partition(), QUERY_TIMEOUT) {
-                Ok(bounds) => return Ok(bounds),
+                Ok((low, high)) => return Ok((Offset(low), Offset(high))),
                 Err(cause) if is_leaderless(&cause) && started.elapsed() < QUERY_TIMEOUT => thread::sleep(QUERY_PAUSE),
                 Err(cause) => return Err(CallError { what: "find the end of a partition", cause }),
             }

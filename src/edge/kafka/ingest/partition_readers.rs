@@ -4,7 +4,7 @@
 use super::epoch_cutter::{EpochCutter, SourceState};
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::kafka::group::{GroupContext, LastRead};
 use crate::edge::kafka::native;
 use crate::edge::kafka::source_topics::SourcePartition;
@@ -82,7 +82,7 @@ impl PartitionReaders {
     }
 
     /// Advances the readers to librdkafka's positions, which are past transaction markers.
-    pub(super) fn update_positions(&mut self, positions: &BTreeMap<SourcePartition, i64>) {
+    pub(super) fn update_positions(&mut self, positions: &BTreeMap<SourcePartition, Offset>) {
         for reader in &mut self.list {
             if let Some(position) = positions.get(&reader.partition) {
                 reader.update_position(*position);
@@ -114,9 +114,9 @@ pub(super) struct PartitionReader {
     queue: PartitionQueue<GroupContext>,
     batch: Batch,
     /// The next offset to read, once it is known.
-    pub(super) position: Option<i64>,
+    pub(super) position: Option<Offset>,
     /// The position that was sent to the commit thread.
-    reported: Option<i64>,
+    reported: Option<Offset>,
     /// The queue returned something: librdkafka's position belongs to this reader, not to a previous one.
     has_polled: bool,
     /// The last poll returned the end of the partition.
@@ -126,7 +126,7 @@ pub(super) struct PartitionReader {
     /// When its queue was last found empty.
     last_empty: Instant,
     /// Where a bounded run stops.
-    end: Option<i64>,
+    end: Option<Offset>,
     /// For the lag report.
     last_read: LastRead,
 }
@@ -148,7 +148,7 @@ impl PartitionReader {
         topic: &str,
         encoding: Encoding,
         queue: PartitionQueue<GroupContext>,
-        committed: Option<i64>,
+        committed: Option<Offset>,
         last_read: LastRead,
     ) -> Self {
         let (shard, source) = partition;
@@ -194,7 +194,7 @@ impl PartitionReader {
                 Some(Ok(message)) => {
                     (self.at_end, self.has_polled) = (false, true);
                     self.last_message = now;
-                    let offset = message.offset();
+                    let offset = Offset(message.offset());
                     if self.position.is_some_and(|position| offset < position) {
                         // librdkafka pauses all partitions until a rebalance is answered, then resumes after the last
                         // message that it knows was consumed: messages in between are delivered again.
@@ -204,7 +204,7 @@ impl PartitionReader {
                         self.position = self.end;
                         return Ok(polled);
                     }
-                    self.position = Some(offset + 1);
+                    self.position = Some(offset.next());
                     let batch = &mut self.batch;
                     let before = batch.bytes.len();
                     let message = Message {
@@ -245,7 +245,7 @@ impl PartitionReader {
     }
 
     /// Advances to librdkafka's position, which is past transaction markers.
-    pub(super) fn update_position(&mut self, position: i64) {
+    pub(super) fn update_position(&mut self, position: Offset) {
         if self.has_polled {
             self.advance(position);
         }
@@ -253,7 +253,7 @@ impl PartitionReader {
 
     /// Skips to the start offset of the partition. A partition without a committed offset starts there anyway: then
     /// there is no move to report.
-    pub(super) fn start_at(&mut self, start: i64) {
+    pub(super) fn start_at(&mut self, start: Offset) {
         let is_unknown = self.position.is_none();
         self.advance(start);
         if is_unknown {
@@ -261,7 +261,7 @@ impl PartitionReader {
         }
     }
 
-    fn advance(&mut self, position: i64) {
+    fn advance(&mut self, position: Offset) {
         let position = self.end.map_or(position, |end| position.min(end));
         self.position = self.position.max(Some(position));
     }
@@ -284,13 +284,13 @@ impl PartitionReader {
     }
 
     /// Stops reading before the offset `end`.
-    pub(super) fn stop_at(&mut self, end: i64) {
+    pub(super) fn stop_at(&mut self, end: Offset) {
         self.end = Some(end);
     }
 
     /// Whether it has reached the end set by [`Self::stop_at`].
     pub(super) fn is_done(&self) -> bool {
-        self.end.is_some_and(|end| self.position.unwrap_or(0) >= end)
+        self.end.is_some_and(|end| self.position.unwrap_or_default() >= end)
     }
 }
 
