@@ -8,15 +8,16 @@ use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config::parse_norms;
 use funnelwatch::domain::alert::{Alert, Status, alert_id};
-use funnelwatch::domain::effect::{Effect, Fact};
-use funnelwatch::domain::figures::pane::Measure;
+use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{
     ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
     Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
-use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
-use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::figures::pane::{Fact, Measure};
 use funnelwatch::domain::figures::row::Row;
+use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
+use funnelwatch::domain::index::StageIx;
+use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{Effects, ShardProcessor, ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
@@ -565,14 +566,14 @@ impl TenantRun {
 
     /// The name of a fact without indexes, which depend on the order of arrival.
     fn name(&self, fact: &Fact) -> String {
-        let stage = |index: u32| &self.stages[index as usize];
+        let stage = |index: StageIx| &self.stages[index.0 as usize];
         let measure = match fact.measure {
             Measure::StageReached(index) => format!("StageReached {}", stage(index)),
             Measure::StagePassed(index) => format!("StagePassed {}", stage(index)),
             Measure::Open(index) => format!("Open {}", stage(index)),
             Measure::Overdue(index) => format!("Overdue {}", stage(index)),
             Measure::AmountWon { currency, minor } => {
-                format!("AmountWon {minor} {}", self.currencies[currency as usize])
+                format!("AmountWon {minor} {}", self.currencies[currency.0 as usize])
             }
             Measure::Terms { special, discount, .. } => format!("Terms {special} {}", discount.get()),
             other => format!("{other:?}"),
