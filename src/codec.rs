@@ -19,38 +19,24 @@ pub mod state;
 pub use reject::Reject;
 
 use crate::domain::event::Event;
+use crate::domain::named::named_enum;
 use crate::domain::source::Topic;
 
-/// The encoding of the messages of a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Encoding {
-    /// One JSON object per message.
-    #[default]
-    Json,
-    /// A bare protobuf message.
-    Protobuf,
-    /// A protobuf message with Schema Registry framing.
-    ConfluentProtobuf,
+named_enum! {
+    /// The encoding of the messages of a topic.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum Encoding, named "used in the configuration" {
+        /// One JSON object per message.
+        #[default]
+        Json = "json",
+        /// A bare protobuf message.
+        Protobuf = "protobuf",
+        /// A protobuf message with Schema Registry framing.
+        ConfluentProtobuf = "confluent_protobuf",
+    }
 }
 
 impl Encoding {
-    /// Every encoding, in order.
-    pub const ALL: [Self; 3] = [Self::Json, Self::Protobuf, Self::ConfluentProtobuf];
-
-    /// The name used in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Protobuf => "protobuf",
-            Self::ConfluentProtobuf => "confluent_protobuf",
-        }
-    }
-
-    /// Looks up an encoding by its configuration name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|encoding| encoding.name() == name)
-    }
-
     /// The `content-type` header of messages in this encoding.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -96,12 +82,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn encodings_are_found_by_name() {
+    fn encodings_are_found_by_content_type() {
         for encoding in Encoding::ALL {
-            assert_eq!(Encoding::from_name(encoding.name()), Some(encoding));
             assert_eq!(Encoding::from_content_type(encoding.content_type().as_bytes()), Some(encoding));
         }
-        assert_eq!(Encoding::from_name("JSON"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod index;
 pub mod journey;
 pub mod lifecycle;
 pub mod mem;
+pub(crate) mod named;
 pub mod norms;
 pub mod pending_replies;
 pub mod review;

@@ -7,7 +7,7 @@ use crate::dataflow::state::inspect::Holding;
 use crate::dataflow::state::reset::RemovedRecords;
 use crate::dataflow::state::{RestoreContext, StateLoader};
 use crate::domain::event::Payload;
-use crate::domain::id::{EntityId, EntityKind, TenantId};
+use crate::domain::id::{EntityId, TenantId};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::Timing;
 use crate::domain::source::{Offset, ShardId, Source};
@@ -196,10 +196,7 @@ fn show(args: &StateShow) -> anyhow::Result<()> {
 fn entities(payload: &Payload) -> Vec<EntityId> {
     let mut entities = Vec::new();
     payload.each_entity(|kind, id| {
-        let entity = match kind {
-            EntityKind::Lead => EntityId::lead(id),
-            EntityKind::Deal => EntityId::deal(id),
-        };
+        let entity = EntityId { kind, id: id.clone() };
         if !entities.contains(&entity) {
             entities.push(entity);
         }

@@ -205,7 +205,7 @@ fn percent() -> impl Strategy<Value = f64> {
 }
 
 fn entity() -> impl Strategy<Value = EntityId> {
-    (select(vec![EntityKind::Lead, EntityKind::Deal]), text()).prop_map(|(kind, id)| EntityId { kind, id })
+    (select(EntityKind::ALL.to_vec()), text()).prop_map(|(kind, id)| EntityId { kind, id })
 }
 
 fn contact() -> impl Strategy<Value = Contact> {
@@ -233,12 +233,11 @@ fn direction() -> impl Strategy<Value = Direction> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    select(vec![Outcome::Won, Outcome::Lost, Outcome::Converted, Outcome::Disqualified])
+    select(Outcome::ALL.to_vec())
 }
 
 fn activity() -> impl Strategy<Value = ActivityKind> {
-    use ActivityKind::{Demo, Invoice, Meeting, NeedsAnalysis, Other, Proposal, Task};
-    select(vec![Meeting, Demo, Proposal, Invoice, Task, NeedsAnalysis, Other])
+    select(ActivityKind::ALL.to_vec())
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

@@ -5,7 +5,7 @@
 
 use super::schema::key::{Absent, KeySpec};
 use super::schema::text::word;
-use super::schema::typed::{Named, Typed};
+use super::schema::typed::Typed;
 use super::{keys, params, worktime};
 use crate::domain::id::UNKNOWN;
 use crate::domain::norms::params::{Parameter, Params};
@@ -69,7 +69,7 @@ impl Page<'_> {
             self.line("pipelines:");
         }
         for (id, pipeline) in pipelines {
-            self.line(&format!("  {}:\n    entity: {}\n    stages:", word(id.as_str()), Named::name(pipeline.entity)));
+            self.line(&format!("  {}:\n    entity: {}\n    stages:", word(id.as_str()), pipeline.entity.name()));
             for each in &pipeline.stages {
                 self.line(&format!("      - {}", stage(each)));
             }

@@ -7,21 +7,21 @@
 use super::params::key;
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::typed::{named, one_of};
+use crate::domain::event::ActivityKind;
 use crate::domain::id::EntityKind;
 use crate::domain::identity::Country;
 use crate::domain::norms::params::Parameter;
 use crate::domain::rule::definition::Evaluation;
+use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::Span;
 use crate::domain::time::calendar::{Calendar, Hours};
 use std::collections::{BTreeMap, BTreeSet};
 
-named! { Country: [Self::Ru, Self::Kz], Country::name; }
+named! { ActivityKind Country Language }
 
 /// The days of the week, in the order of [`crate::domain::time::calendar::Calendar`].
 pub(super) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// Kinds of completed activities, as spelled in events.
-const ACTIVITIES: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
 
 const HOURS: Form = Form {
     expected: "an interval such as 09:00-18:00",
@@ -99,7 +99,7 @@ const GENERAL: &[KeySpec] = &[
         "key of the hash that replaces phone numbers and addresses in alerts",
     )
     .described("the tenant's id"),
-    KeySpec::new("language", ValueKind::Name(|| vec!["en", "ru"]), "the language of alert messages").default("en"),
+    KeySpec::new("language", one_of::<Language>(), "the language of alert messages").default("en"),
 ];
 
 const CALENDAR_NAME: KeySpec =
@@ -160,7 +160,7 @@ const REQUIRES: &[KeySpec] = &[
     KeySpec::new("fields", TEXTS, "CRM fields that must be filled in"),
     KeySpec::new(
         "activities",
-        ValueKind::List(&ValueKind::Name(|| ACTIVITIES.to_vec()), 0),
+        ValueKind::List(&one_of::<ActivityKind>(), 0),
         "types of activities that must be completed",
     ),
 ];

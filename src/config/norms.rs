@@ -75,7 +75,7 @@ fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Document, Problem
 pub(super) fn build(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Language) {
     let (norms, calendars) = read(reader, root);
     check::check(reader, root, &norms, calendars.names());
-    (norms, root.text("language").and_then(Language::from_code).unwrap_or_default())
+    (norms, root.get("language").unwrap_or_default())
 }
 
 /// Reads the norms; calendars of included files become part of the document.

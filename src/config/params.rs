@@ -74,20 +74,6 @@ pub(super) fn read(parameters: impl Iterator<Item = Parameter>, table: &Table) -
     params
 }
 
-named! {
-    Severity: Severity::ALL, Severity::name;
-    Clock: Clock::ALL, Clock::name;
-    Response: Response::ALL, Response::name;
-    EntityKind: [Self::Lead, Self::Deal], entity_name;
-    // The outcomes that can require a reason.
-    Outcome: [Self::Disqualified, Self::Lost], Outcome::name;
-    Channel: Channel::ALL, Channel::name;
-    Basis: Basis::ALL, Basis::name;
-}
-
-const fn entity_name(kind: EntityKind) -> &'static str {
-    match kind {
-        EntityKind::Lead => "lead",
-        EntityKind::Deal => "deal",
-    }
-}
+named! { Severity Clock Response EntityKind Channel Basis }
+// The outcomes that can require a reason.
+named! { Outcome: [Outcome::Disqualified, Outcome::Lost]; }

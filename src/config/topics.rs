@@ -91,7 +91,7 @@ pub struct SourceTopic {
     pub encoding: Encoding,
 }
 
-named! { Encoding: Encoding::ALL, Encoding::name; }
+named! { Encoding }
 
 const TOPIC: Form = Form {
     expected: "a topic name of letters, digits, `.`, `_` and `-`",

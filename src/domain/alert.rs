@@ -1,132 +1,75 @@
 //! Owns the alert: one status of one violation as published to subscribers, and the names of its enumerated fields.
 
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
+use crate::domain::named::named_enum;
 use crate::domain::rule::Rule;
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use uuid::Uuid;
 
-/// The severity of a violation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Worth addressing today.
-    #[default]
-    Warning,
-    /// Worth addressing immediately.
-    Critical,
+named_enum! {
+    /// The severity of a violation.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Severity, named "in alerts, norms and labels" {
+        /// Worth knowing.
+        Info = "info",
+        /// Worth addressing today.
+        #[default]
+        Warning = "warning",
+        /// Worth addressing immediately.
+        Critical = "critical",
+    }
 }
 
 impl Severity {
-    /// Every severity, in order.
-    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
-
-    /// The name in alerts, norms and labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
     /// The severity after `steps` escalations: each raises it by one level, up to critical.
     pub fn raised(self, steps: u32) -> Self {
         Self::ALL[(self as usize + steps as usize).min(2)]
     }
 }
 
-/// The status of a violation in its lifecycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
-    /// An act violated a norm; such a violation has no end.
-    Raised,
-    /// A violation began.
-    Firing,
-    /// The violation continues past an escalation time.
-    Escalated,
-    /// The violation ended.
-    Resolved,
-    /// A late event shows that there was no violation.
-    Retracted,
-}
-
-impl Status {
-    /// Every status, in order.
-    pub const ALL: [Self; 5] = [Self::Raised, Self::Firing, Self::Escalated, Self::Resolved, Self::Retracted];
-
-    /// The name in alerts and headers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raised => "RAISED",
-            Self::Firing => "FIRING",
-            Self::Escalated => "ESCALATED",
-            Self::Resolved => "RESOLVED",
-            Self::Retracted => "RETRACTED",
-        }
+named_enum! {
+    /// The status of a violation in its lifecycle.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Status, named "in alerts and headers" {
+        /// An act violated a norm; such a violation has no end.
+        Raised = "RAISED",
+        /// A violation began.
+        Firing = "FIRING",
+        /// The violation continues past an escalation time.
+        Escalated = "ESCALATED",
+        /// The violation ended.
+        Resolved = "RESOLVED",
+        /// A late event shows that there was no violation.
+        Retracted = "RETRACTED",
     }
-}
 
-/// Why a violation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Resolution {
-    /// A manager contacted the customer.
-    Responded,
-    /// The entity was closed.
-    Closed,
-    /// The entity was deleted.
-    Deleted,
-    /// The entity left the stage.
-    LeftStage,
-    /// The missed call was returned.
-    Returned,
-    /// The customer called again and got through.
-    CustomerCalledAgain,
-    /// The message was answered.
-    Answered,
-    /// The figure is back at its norm.
-    Recovered,
-    /// The sample became too small.
-    SampleTooSmall,
-    /// An act that was in time became known late.
-    LateEvidence,
-    /// The norm no longer applies.
-    Disabled,
-}
-
-impl Resolution {
-    /// Every resolution.
-    pub const ALL: [Self; 11] = [
-        Self::Responded,
-        Self::Closed,
-        Self::Deleted,
-        Self::LeftStage,
-        Self::Returned,
-        Self::CustomerCalledAgain,
-        Self::Answered,
-        Self::Recovered,
-        Self::SampleTooSmall,
-        Self::LateEvidence,
-        Self::Disabled,
-    ];
-
-    /// The name in alerts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Responded => "responded",
-            Self::Closed => "closed",
-            Self::Deleted => "deleted",
-            Self::LeftStage => "left_stage",
-            Self::Returned => "returned",
-            Self::CustomerCalledAgain => "customer_called_again",
-            Self::Answered => "answered",
-            Self::Recovered => "recovered",
-            Self::SampleTooSmall => "sample_too_small",
-            Self::LateEvidence => "late_evidence",
-            Self::Disabled => "disabled",
-        }
+    /// Why a violation ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Resolution, named "in alerts" {
+        /// A manager contacted the customer.
+        Responded = "responded",
+        /// The entity was closed.
+        Closed = "closed",
+        /// The entity was deleted.
+        Deleted = "deleted",
+        /// The entity left the stage.
+        LeftStage = "left_stage",
+        /// The missed call was returned.
+        Returned = "returned",
+        /// The customer called again and got through.
+        CustomerCalledAgain = "customer_called_again",
+        /// The message was answered.
+        Answered = "answered",
+        /// The figure is back at its norm.
+        Recovered = "recovered",
+        /// The sample became too small.
+        SampleTooSmall = "sample_too_small",
+        /// An act that was in time became known late.
+        LateEvidence = "late_evidence",
+        /// The norm no longer applies.
+        Disabled = "disabled",
     }
 }
 

@@ -9,6 +9,7 @@ use crate::domain::id::{
     CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
     ThreadId,
 };
+use crate::domain::named::named_enum;
 use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -487,66 +488,37 @@ pub enum Direction {
     Outbound,
 }
 
-/// The outcome of a lead or deal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// A deal was won.
-    Won,
-    /// A deal was lost.
-    Lost,
-    /// A lead became a deal.
-    Converted,
-    /// A lead was disqualified.
-    Disqualified,
-}
-
-impl Outcome {
-    /// The name in events and norms.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Won => "WON",
-            Self::Lost => "LOST",
-            Self::Converted => "CONVERTED",
-            Self::Disqualified => "DISQUALIFIED",
-        }
+named_enum! {
+    /// The outcome of a lead or deal.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Outcome, named "in events and norms" {
+        /// A deal was won.
+        Won = "WON",
+        /// A deal was lost.
+        Lost = "LOST",
+        /// A lead became a deal.
+        Converted = "CONVERTED",
+        /// A lead was disqualified.
+        Disqualified = "DISQUALIFIED",
     }
-}
 
-/// Kinds of completed activities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ActivityKind {
-    /// A meeting: a touch and two-way contact.
-    Meeting,
-    /// A demonstration: a touch and two-way contact.
-    Demo,
-    /// A proposal was sent.
-    Proposal,
-    /// An invoice was sent.
-    Invoice,
-    /// A task was done.
-    Task,
-    /// The customer's needs were analyzed.
-    NeedsAnalysis,
-    /// Anything else.
-    Other,
-}
-
-impl ActivityKind {
-    /// Every kind, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Meeting, Self::Demo, Self::Proposal, Self::Invoice, Self::Task, Self::NeedsAnalysis, Self::Other];
-
-    /// The name in events and norms.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Meeting => "MEETING",
-            Self::Demo => "DEMO",
-            Self::Proposal => "PROPOSAL",
-            Self::Invoice => "INVOICE",
-            Self::Task => "TASK",
-            Self::NeedsAnalysis => "NEEDS_ANALYSIS",
-            Self::Other => "OTHER",
-        }
+    /// Kinds of completed activities.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ActivityKind, named "in events and norms" {
+        /// A meeting: a touch and two-way contact.
+        Meeting = "MEETING",
+        /// A demonstration: a touch and two-way contact.
+        Demo = "DEMO",
+        /// A proposal was sent.
+        Proposal = "PROPOSAL",
+        /// An invoice was sent.
+        Invoice = "INVOICE",
+        /// A task was done.
+        Task = "TASK",
+        /// The customer's needs were analyzed.
+        NeedsAnalysis = "NEEDS_ANALYSIS",
+        /// Anything else.
+        Other = "OTHER",
     }
 }
 
@@ -567,31 +539,18 @@ pub enum CallOutcome {
     Failed,
 }
 
-/// Written channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Channel {
-    /// E-mail.
-    Email,
-    /// A chat on a website or in the CRM.
-    Chat,
-    /// A text message.
-    Sms,
-    /// A messenger.
-    Messenger,
-}
-
-impl Channel {
-    /// Every channel, in order.
-    pub const ALL: [Self; 4] = [Self::Email, Self::Chat, Self::Sms, Self::Messenger];
-
-    /// The name in events, norms and figures.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Email => "EMAIL",
-            Self::Chat => "CHAT",
-            Self::Sms => "SMS",
-            Self::Messenger => "MESSENGER",
-        }
+named_enum! {
+    /// Written channels.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Channel, named "in events, norms and figures" {
+        /// E-mail.
+        Email = "EMAIL",
+        /// A chat on a website or in the CRM.
+        Chat = "CHAT",
+        /// A text message.
+        Sms = "SMS",
+        /// A messenger.
+        Messenger = "MESSENGER",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Owns the identifiers: opaque ids as the sources write them, with a separate type for each kind.
 
+use crate::domain::named::named_enum;
 use compact_str::{CompactString, format_compact};
 use std::fmt;
 
@@ -74,13 +75,15 @@ ids! {
 /// The department of managers without one, and of facts without a manager.
 pub const UNKNOWN: &str = "unknown";
 
-/// The kind of an entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EntityKind {
-    /// An inquiry that is not qualified yet.
-    Lead,
-    /// A sale in progress.
-    Deal,
+named_enum! {
+    /// The kind of an entity.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum EntityKind, named "in norms and in subjects of alerts" {
+        /// An inquiry that is not qualified yet.
+        Lead = "lead",
+        /// A sale in progress.
+        Deal = "deal",
+    }
 }
 
 /// A lead or a deal of one tenant.
@@ -115,10 +118,6 @@ impl EntityId {
 /// As in an alert's subject: `lead:ID` or `deal:ID`.
 impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            EntityKind::Lead => "lead",
-            EntityKind::Deal => "deal",
-        };
-        write!(f, "{kind}:{}", self.id)
+        write!(f, "{}:{}", self.kind.name(), self.id)
     }
 }

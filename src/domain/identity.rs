@@ -9,38 +9,24 @@
 //! 862): it treats that 8 as the trunk prefix.
 
 use crate::domain::event::Contact;
+use crate::domain::named::named_enum;
 use compact_str::{CompactString, format_compact};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The country whose national phone number formats are recognized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Country {
-    /// Russia: code 7, trunk prefix 8, international prefix 8~10.
-    #[default]
-    Ru,
-    /// Kazakhstan: the same numbering plan.
-    Kz,
+named_enum! {
+    /// The country whose national phone number formats are recognized.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Country, named "as an ISO 3166 code" {
+        /// Russia: code 7, trunk prefix 8, international prefix 8~10.
+        #[default]
+        Ru = "RU",
+        /// Kazakhstan: the same numbering plan.
+        Kz = "KZ",
+    }
 }
 
 impl Country {
-    /// The country of an ISO 3166 code, `RU` or `KZ`; `None` for any other.
-    pub fn from_code(code: &str) -> Option<Self> {
-        match code {
-            "RU" => Some(Self::Ru),
-            "KZ" => Some(Self::Kz),
-            _ => None,
-        }
-    }
-
-    /// The ISO 3166 code.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ru => "RU",
-            Self::Kz => "KZ",
-        }
-    }
-
     /// The country code of phone numbers.
     fn code(self) -> &'static str {
         match self {
@@ -374,7 +360,6 @@ mod tests {
         assert_eq!(handle("Anna", Channel::Chat).as_deref(), Some("CHAT:Anna"));
         assert_eq!(handle("", Channel::Chat), None);
         assert_eq!(form(&Contact::Phone("".into())), None);
-        assert_eq!((Country::from_code("KZ"), Country::from_code("ru")), (Some(Country::Kz), None));
     }
 
     /// The first is test case 2 of RFC 4231; the others were computed with Python's `hmac`.

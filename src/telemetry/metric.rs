@@ -6,6 +6,7 @@
 //! of them counts nothing twice.
 
 use crate::domain::figures::table::{Figure, Kind, NOW, WINDOW};
+use crate::domain::named::named_enum;
 use std::sync::LazyLock;
 
 /// The group of a metric: determines the prefix of its name and its first labels.
@@ -54,25 +55,16 @@ impl Level {
     }
 }
 
-/// The type of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// A value that goes up and down.
-    Gauge,
-    /// A monotonic sum, starting from 0 with the process.
-    Counter,
-    /// Counts of values in the buckets of [`BOUNDS`].
-    Histogram,
-}
-
-impl MetricKind {
-    /// The name in the Prometheus text format.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gauge => "gauge",
-            Self::Counter => "counter",
-            Self::Histogram => "histogram",
-        }
+named_enum! {
+    /// The type of a metric.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum MetricKind, named "in the Prometheus text format" {
+        /// A value that goes up and down.
+        Gauge = "gauge",
+        /// A monotonic sum, starting from 0 with the process.
+        Counter = "counter",
+        /// Counts of values in the buckets of [`BOUNDS`].
+        Histogram = "histogram",
     }
 }
 

@@ -36,14 +36,17 @@ pub(crate) trait Named: Copy + 'static {
     fn name(self) -> &'static str;
 }
 
-/// Implements [`Named`]: the type, its values, and the function that names them.
+/// Implements [`Named`] for enums whose values have names: for all values, or for those listed.
 macro_rules! named {
-    ($($type:ident: $all:expr, $name:path;)*) => {$(
+    ($($type:ident)*) => {
+        named! { $($type: $type::ALL;)* }
+    };
+    ($($type:ident: $values:expr;)*) => {$(
         impl $crate::config::schema::typed::Named for $type {
-            const ALL: &'static [Self] = &$all;
+            const ALL: &'static [Self] = &$values;
 
             fn name(self) -> &'static str {
-                $name(self)
+                $type::name(self)
             }
         }
     )*};

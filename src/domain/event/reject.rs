@@ -1,66 +1,34 @@
 //! Owns the reasons for which a message is rejected. A rejected message is a value on its own stream, never an error.
 
-/// Why a message is written to the dead-letter topic; the name is the `reason` header and the metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// Not valid JSON or protobuf, or truncated.
-    Malformed,
-    /// The Schema Registry framing is invalid or of an unknown variant.
-    BadFraming,
-    /// The `content-type` header names an unknown encoding.
-    UnknownEncoding,
-    /// No `tenant_id`.
-    NoTenant,
-    /// No `occurred_at`.
-    NoTime,
-    /// No payload, or one unknown to this version.
-    NoPayload,
-    /// More than one payload.
-    SeveralPayloads,
-    /// A required field is missing.
-    MissingField,
-    /// A value of the wrong type or out of range, or an unknown enum name.
-    BadValue,
-    /// Larger than `max_message_bytes`.
-    Oversized,
-    /// Further ahead of the wall clock than `max_future_skew`.
-    Future,
-    /// Older than the watermark by more than `correction_horizon`.
-    TooLate,
-}
+use crate::domain::named::named_enum;
 
-impl Reason {
-    /// Every reason, in order.
-    pub const ALL: [Self; 12] = [
-        Self::Malformed,
-        Self::BadFraming,
-        Self::UnknownEncoding,
-        Self::NoTenant,
-        Self::NoTime,
-        Self::NoPayload,
-        Self::SeveralPayloads,
-        Self::MissingField,
-        Self::BadValue,
-        Self::Oversized,
-        Self::Future,
-        Self::TooLate,
-    ];
-
-    /// The name in headers, labels and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::BadFraming => "bad_framing",
-            Self::UnknownEncoding => "unknown_encoding",
-            Self::NoTenant => "no_tenant",
-            Self::NoTime => "no_time",
-            Self::NoPayload => "no_payload",
-            Self::SeveralPayloads => "several_payloads",
-            Self::MissingField => "missing_field",
-            Self::BadValue => "bad_value",
-            Self::Oversized => "oversized",
-            Self::Future => "future",
-            Self::TooLate => "too_late",
-        }
+named_enum! {
+    /// Why a message is written to the dead-letter topic; the name is the `reason` header and the metric label.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Reason, named "in headers, labels and logs" {
+        /// Not valid JSON or protobuf, or truncated.
+        Malformed = "malformed",
+        /// The Schema Registry framing is invalid or of an unknown variant.
+        BadFraming = "bad_framing",
+        /// The `content-type` header names an unknown encoding.
+        UnknownEncoding = "unknown_encoding",
+        /// No `tenant_id`.
+        NoTenant = "no_tenant",
+        /// No `occurred_at`.
+        NoTime = "no_time",
+        /// No payload, or one unknown to this version.
+        NoPayload = "no_payload",
+        /// More than one payload.
+        SeveralPayloads = "several_payloads",
+        /// A required field is missing.
+        MissingField = "missing_field",
+        /// A value of the wrong type or out of range, or an unknown enum name.
+        BadValue = "bad_value",
+        /// Larger than `max_message_bytes`.
+        Oversized = "oversized",
+        /// Further ahead of the wall clock than `max_future_skew`.
+        Future = "future",
+        /// Older than the watermark by more than `correction_horizon`.
+        TooLate = "too_late",
     }
 }

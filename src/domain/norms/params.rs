@@ -4,6 +4,7 @@
 use crate::domain::alert::Severity;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::EntityKind;
+use crate::domain::named::named_enum;
 use crate::domain::time::{Length, Span};
 use compact_str::CompactString;
 
@@ -190,71 +191,34 @@ macro_rules! is_alternative {
 for_each_parameter!(define);
 pub(crate) use for_each_parameter;
 
-/// Which time a norm counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Clock {
-    /// All time.
-    #[default]
-    Wall,
-    /// Working time of the scope's calendar.
-    Business,
-}
-
-impl Clock {
-    /// Every clock, in order.
-    pub const ALL: [Self; 2] = [Self::Wall, Self::Business];
-
-    /// The name in norms and alerts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Wall => "wall",
-            Self::Business => "business",
-        }
+named_enum! {
+    /// Which time a norm counts.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Clock, named "in norms and alerts" {
+        /// All time.
+        #[default]
+        Wall = "wall",
+        /// Working time of the scope's calendar.
+        Business = "business",
     }
-}
 
-/// What counts as a response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Response {
-    /// Any touch.
-    #[default]
-    Attempt,
-    /// Two-way contact.
-    Conversation,
-}
-
-impl Response {
-    /// Every response, in order.
-    pub const ALL: [Self; 2] = [Self::Attempt, Self::Conversation];
-
-    /// The name in norms and alerts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Attempt => "attempt",
-            Self::Conversation => "conversation",
-        }
+    /// What counts as a response.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Response, named "in norms and alerts" {
+        /// Any touch.
+        #[default]
+        Attempt = "attempt",
+        /// Two-way contact.
+        Conversation = "conversation",
     }
-}
 
-/// The population that a conversion is counted over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Basis {
-    /// Entities created in the window.
-    #[default]
-    Cohort,
-    /// Entities closed in the window.
-    Closed,
-}
-
-impl Basis {
-    /// Every basis, in order.
-    pub const ALL: [Self; 2] = [Self::Cohort, Self::Closed];
-
-    /// The name in norms and alerts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cohort => "cohort",
-            Self::Closed => "closed",
-        }
+    /// The population that a conversion is counted over.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Basis, named "in norms and alerts" {
+        /// Entities created in the window.
+        #[default]
+        Cohort = "cohort",
+        /// Entities closed in the window.
+        Closed = "closed",
     }
 }

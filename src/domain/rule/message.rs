@@ -1,6 +1,7 @@
 //! Owns the messages of alerts: one sentence for a person, in English and Russian, from the wording of the rule.
 
 use crate::domain::alert::{Alert, Resolution, Value};
+use crate::domain::named::named_enum;
 use crate::domain::rule::evidence::{self, Unit};
 use crate::domain::rule::{Rule, catalog};
 
@@ -22,24 +23,15 @@ pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
     })
 }
 
-/// The languages of messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Russian.
-    Ru,
-}
-
-impl Language {
-    /// The language with this code.
-    pub fn from_code(code: &str) -> Option<Self> {
-        match code {
-            "en" => Some(Self::En),
-            "ru" => Some(Self::Ru),
-            _ => None,
-        }
+named_enum! {
+    /// The languages of messages.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Language, named "in the configuration" {
+        /// English.
+        #[default]
+        En = "en",
+        /// Russian.
+        Ru = "ru",
     }
 }
 

@@ -7,6 +7,7 @@ use crate::domain::alert::{Severity, Value, Values};
 use crate::domain::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
 use crate::domain::lifecycle::{State, Violation};
+use crate::domain::named::named_enum;
 use crate::domain::norms::{Clock, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
@@ -88,31 +89,20 @@ pub struct ClockAlert {
     pub next_escalation: Option<Timestamp>,
 }
 
-/// The status of a clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockStatus {
-    /// It is running; the deadline, if any, is in the future.
-    Running,
-    /// It is running past its deadline; the alert is open.
-    Overdue,
-    /// It was stopped in time, or before an alert was published.
-    Stopped,
-    /// The alert was resolved.
-    Resolved,
-    /// The alert was retracted.
-    Retracted,
-}
-
-impl ClockStatus {
-    /// The name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Overdue => "overdue",
-            Self::Stopped => "stopped",
-            Self::Resolved => "resolved",
-            Self::Retracted => "retracted",
-        }
+named_enum! {
+    /// The status of a clock.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ClockStatus, named "in the API" {
+        /// It is running; the deadline, if any, is in the future.
+        Running = "running",
+        /// It is running past its deadline; the alert is open.
+        Overdue = "overdue",
+        /// It was stopped in time, or before an alert was published.
+        Stopped = "stopped",
+        /// The alert was resolved.
+        Resolved = "resolved",
+        /// The alert was retracted.
+        Retracted = "retracted",
     }
 }
 

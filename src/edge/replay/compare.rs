@@ -11,6 +11,7 @@
 
 use crate::domain::alert::{Alert, Status};
 use crate::domain::id::TenantId;
+use crate::domain::named::named_enum;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
 use std::cmp::Ordering;
@@ -26,26 +27,17 @@ pub struct Life {
     pub ended: Option<Timestamp>,
 }
 
-/// A difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlertChange {
-    /// Only under the new norms.
-    Added,
-    /// Only under the old norms.
-    Removed,
-    /// Under both, with a different deadline, severity, level or manager, or (rules over windows) a different
-    /// beginning.
-    Changed,
-}
-
-impl AlertChange {
-    /// The name in output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Removed => "removed",
-            Self::Changed => "changed",
-        }
+named_enum! {
+    /// A difference.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum AlertChange, named "in output" {
+        /// Only under the new norms.
+        Added = "added",
+        /// Only under the old norms.
+        Removed = "removed",
+        /// Under both, with a different deadline, severity, level or manager, or (rules over windows) a different
+        /// beginning.
+        Changed = "changed",
     }
 }
 

@@ -1,0 +1,26 @@
+//! Owns the form of enums whose values have a name: in norms, alerts, headers, labels or responses.
+
+/// Declares enums with the name of each value after its variant, and says where the names are used.
+macro_rules! named_enum {
+    ($($(#[$about:meta])* pub enum $enum:ident, named $place:literal {
+        $($(#[$meaning:meta])* $variant:ident = $name:literal,)+
+    })+) => {$(
+        $(#[$about])*
+        pub enum $enum {
+            $($(#[$meaning])* $variant,)+
+        }
+
+        impl $enum {
+            /// Every value, in order.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            #[doc = concat!("The name ", $place, ".")]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use named_enum;
