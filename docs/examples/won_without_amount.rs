@@ -18,13 +18,10 @@ pub const RULE: Definition = Definition {
     takes: &[],
     observed: &["outcome"],
     norm: &[],
-    wording: Wording {
-        lasting: [
-            "{subject} was closed as {outcome} without an amount",
-            "{subject}: закрытие с итогом {outcome} без указания суммы",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was closed as {outcome} without an amount",
+        "{subject}: закрытие с итогом {outcome} без указания суммы",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

@@ -1,13 +1,11 @@
 //! `check`: reports all problems of a configuration, or shows the norms that apply.
 
 use super::configuration::{load, log_notes};
-use crate::cli;
-use crate::config;
 use crate::domain::id::UNKNOWN;
 use crate::domain::norms::ScopeQuery;
+use crate::{cli, config};
 use std::io::{self, Write};
 
-/// Runs `check`.
 pub(super) fn check(args: &cli::Check) -> anyhow::Result<()> {
     let norms = match (&args.norms, &args.config) {
         (Some(path), _) => {

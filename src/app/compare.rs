@@ -4,11 +4,10 @@
 use super::configuration::{load, log_notes, warn_missing_holidays};
 use super::output::{is_stdout, write_lines};
 use super::replay::{Progress, log_summary, open, options, write};
-use crate::cli;
 use crate::codec::json;
-use crate::config;
 use crate::edge::replay::report::Report;
 use crate::edge::replay::{self, Options, compare};
+use crate::{cli, config};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;

@@ -43,7 +43,6 @@ impl SimulatedClock {
     }
 }
 
-/// Runs the demo.
 pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let mut config = Config::default();
     if let Some(url) = &args.redis {

@@ -104,7 +104,6 @@ pub(super) struct RunViews {
     open_alerts: Arc<OpenAlertsView>,
     live: Option<LiveView>,
     clock: Clock,
-    /// The newest alerts.
     pub(super) newest: Mutex<Newest>,
 }
 
@@ -123,7 +122,6 @@ impl RunViews {
         Ok(Arc::new(Self { metrics, liveness, live_state: Arc::clone(live_state), open_alerts, live, clock, newest }))
     }
 
-    /// The observer of the run.
     pub(super) fn observer(self: &Arc<Self>) -> Arc<Observer> {
         let views = Arc::clone(self);
         let show = move |event: RuntimeEvent<'_>| {

@@ -25,7 +25,6 @@ pub(super) fn on_sighup() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(requested)
 }
 
-/// Reloads the norms of a run.
 pub(super) struct Reload {
     pub(super) watched: Watched,
     /// Set to request an immediate reload.
@@ -37,7 +36,6 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Starts the thread.
     pub(super) fn start(self) -> anyhow::Result<()> {
         Builder::new()
             .name("reload".into())

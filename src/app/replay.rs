@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs `replay`.
 pub(super) fn replay(args: &cli::Replay) -> anyhow::Result<()> {
     let document = config::load_norms(&args.norms)?;
     log_notes(&document.notes);
@@ -58,7 +57,6 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The options of a replay.
 pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> replay::Options {
     replay::Options {
         norms: Arc::new(norms),
@@ -85,7 +83,6 @@ pub(super) fn open(
     Ok(files)
 }
 
-/// Logs the counts of a replay.
 pub(super) fn log_summary(outcome: &Outcome, took: Duration) {
     let until = outcome.until.map_or_else(|| "-".into(), |until| until.to_string());
     let rate = outcome.messages() as f64 / took.as_secs_f64().max(1e-9);

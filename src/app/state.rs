@@ -31,7 +31,6 @@ pub(super) struct NoSuchShard {
     shards: u32,
 }
 
-/// Runs a `state` command.
 pub(super) fn state(command: &StateCommand) -> anyhow::Result<()> {
     match command {
         StateCommand::List(args) => list(args),
@@ -41,7 +40,6 @@ pub(super) fn state(command: &StateCommand) -> anyhow::Result<()> {
     }
 }
 
-/// The requested shards.
 fn selected_shards(
     inspector: &Inspector,
     shard: Option<ShardId>,

@@ -153,9 +153,8 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 fn call_end() -> impl Strategy<Value = CallEnd> {
-    use CallOutcome::{Answered, Busy, Failed, NoAnswer, Rejected, Voicemail};
     let talk = prop_oneof![0..=7_200_000_i64, 0..=1_000_000_000_000_000_i64];
-    let outcome = select(vec![Answered, NoAnswer, Busy, Rejected, Voicemail, Failed]);
+    let outcome = select(CallOutcome::ALL.to_vec());
     (of(time()), talk, outcome, of(text())).prop_map(|(started_at, talk, outcome, recording_url)| CallEnd {
         started_at,
         talk: Span(talk),
@@ -229,7 +228,7 @@ fn channel() -> impl Strategy<Value = Channel> {
 }
 
 fn direction() -> impl Strategy<Value = Direction> {
-    select(vec![Direction::Inbound, Direction::Outbound])
+    select(Direction::ALL.to_vec())
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {

@@ -6,6 +6,7 @@ use crate::domain::event::{Channel, Contact, Event, Payload};
 use crate::domain::id::{EntityId, EntityKind, EventId, TenantId};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
+use std::ops::RangeInclusive;
 
 /// The longest talk time, about 31,000 years. Sums of talk times cannot overflow.
 const MAX_SECONDS: f64 = 1e12;
@@ -51,12 +52,18 @@ pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Rea
     }
 }
 
-/// A percentage.
 pub(super) fn percent(value: Option<f64>, field: &str) -> Read<Option<f64>> {
+    in_range(value, 0.0..=100.0, "out of range: expected 0 to 100", field)
+}
+
+fn in_range<T: PartialOrd>(
+    value: Option<T>,
+    range: RangeInclusive<T>,
+    problem: &'static str,
+    field: &str,
+) -> Read<Option<T>> {
     match value {
-        Some(value) if !(0.0..=100.0).contains(&value) => {
-            Err(Flaw::bad_value("out of range: expected 0 to 100").within(field))
-        }
+        Some(value) if !range.contains(&value) => Err(Flaw::bad_value(problem).within(field)),
         value => Ok(value),
     }
 }
@@ -66,24 +73,14 @@ pub(super) fn score(value: Option<f64>, field: &str) -> Read<f64> {
     Ok(percent(value, field)?.unwrap_or_default())
 }
 
-/// A number of months.
 pub(super) fn months(value: Option<i64>, field: &str) -> Read<Option<i64>> {
-    match value {
-        Some(value) if !(0..=i64::from(i32::MAX)).contains(&value) => {
-            Err(Flaw::bad_value("out of range: expected 0 to 2147483647").within(field))
-        }
-        value => Ok(value),
-    }
+    in_range(value, 0..=i64::from(i32::MAX), "out of range: expected 0 to 2147483647", field)
 }
 
 /// Talk time; absent means zero.
 pub(super) fn talk(seconds: Option<f64>, field: &str) -> Read<Span> {
-    let seconds = seconds.unwrap_or(0.0);
-    if (0.0..=MAX_SECONDS).contains(&seconds) {
-        Ok(Span::from_seconds(seconds))
-    } else {
-        Err(Flaw::bad_value("out of range: expected 0 to 1e12").within(field))
-    }
+    let seconds = in_range(seconds, 0.0..=MAX_SECONDS, "out of range: expected 0 to 1e12", field)?;
+    Ok(Span::from_seconds(seconds.unwrap_or_default()))
 }
 
 /// A contact: one of the three addresses, a handle together with its channel; no address means no contact.

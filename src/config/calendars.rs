@@ -1,10 +1,10 @@
 //! Reads the calendars of the norms: those of the document, and those of the files that it includes.
 
-use super::keys::{self, WEEKDAYS};
+use super::keys;
 use super::schema::reader::Reader;
 use super::schema::typed::Typed;
 use super::schema::value::{Table, Value};
-use crate::domain::time::calendar::{Calendar, CalendarError, Hours};
+use crate::domain::time::calendar::{Calendar, CalendarError, Hours, WEEKDAYS};
 use compact_str::CompactString;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,6 @@ impl Calendars {
         calendars
     }
 
-    /// Reads an included file.
     fn include(&mut self, reader: &mut Reader<'_>, line: usize, name: &str) -> Option<Table> {
         let path = reader.locate(name);
         let file = path.display().to_string();
@@ -74,7 +73,6 @@ impl Calendars {
     }
 }
 
-/// The parts of a calendar.
 struct Parts<'t> {
     name: &'t str,
     zone: &'t str,

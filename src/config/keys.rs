@@ -20,9 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 named! { ActivityKind Country Language }
 
-/// The days of the week, in the order of [`crate::domain::time::calendar::Calendar`].
-pub(super) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
 const HOURS: Form = Form {
     expected: "an interval such as 09:00-18:00",
     fits: |text| Hours::parse(text).is_some(),

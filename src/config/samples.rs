@@ -26,7 +26,6 @@ fn expected(document: &str) -> Vec<String> {
 /// A norms document that uses every key.
 pub(super) const EVERYTHING: &str = include_str!("../../tests/config/everything.yaml");
 
-/// Invalid norms documents.
 pub(super) const NORMS_INVALID: &str = include_str!("../../tests/config/norms-invalid.yaml");
 
 /// Norms that are valid or invalid in their merged form, base and overrides together.
@@ -35,5 +34,4 @@ pub(super) const LAYERS: &str = include_str!("../../tests/config/norms-layers.ya
 /// Norms documents that are valid but suspicious.
 pub(super) const NORMS_NOTED: &str = include_str!("../../tests/config/norms-noted.yaml");
 
-/// Invalid configurations.
 pub(super) const CONFIG_INVALID: &str = include_str!("../../tests/config/config-invalid.yaml");

@@ -39,7 +39,6 @@ const PROPERTY: Form = Form {
     pattern: "",
 };
 const PROPERTIES: ValueKind = ValueKind::Map(PROPERTY, &ValueKind::Property);
-/// The keys of the section `kafka`.
 pub(super) const KAFKA: &[KeySpec] = &[
     KeySpec::new("bootstrap", ValueKind::Setting, "bootstrap brokers, separated by commas").default("localhost:9092"),
     KeySpec::new("group", ValueKind::Setting, "the consumer group").default("funnelwatch"),
@@ -55,7 +54,6 @@ pub(super) const KAFKA: &[KeySpec] = &[
 ];
 
 impl Kafka {
-    /// Reads the section.
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
         let mut properties = |key| Properties::read(reader, table, key);
         Some(Self {
@@ -88,7 +86,6 @@ pub struct Time {
     pub retention: Option<Span>,
 }
 
-/// The keys of the section `time`.
 pub(super) const TIME: &[KeySpec] = &[
     span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "delay of the watermark behind the latest event"),
     span(
@@ -115,7 +112,6 @@ pub(super) const TIME: &[KeySpec] = &[
 ];
 
 impl Time {
-    /// Reads the section.
     pub(super) fn read(table: &Table) -> Option<Self> {
         Some(Self {
             allowed_lateness: table.get("allowed_lateness")?,
@@ -144,7 +140,6 @@ pub struct Engine {
     pub max_message_bytes: usize,
 }
 
-/// The keys of the section `engine`.
 pub(super) const ENGINE: &[KeySpec] = &[
     KeySpec::new("workers", ValueKind::Count(0, 256), "number of timely workers; 0: one per core").default("0"),
     span(
@@ -170,7 +165,6 @@ pub(super) const ENGINE: &[KeySpec] = &[
 ];
 
 impl Engine {
-    /// Reads the section.
     pub(super) fn read(table: &Table) -> Option<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Some(Self {
@@ -203,13 +197,11 @@ impl std::fmt::Debug for Api {
 /// The minimum length of a token; a shorter one could be guessed.
 const MIN_TOKEN_LENGTH: usize = 16;
 
-/// The keys of the section `api`.
 pub(super) const API: &[KeySpec] =
     &[KeySpec::new("token", ValueKind::Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
         .described("only local clients are allowed")];
 
 impl Api {
-    /// Reads the section.
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
         let token = table.text("token").map(|token| token.trim_end().to_owned());
         if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
@@ -248,7 +240,6 @@ const PREFIX: Form = Form {
     pattern: "^[A-Za-z0-9._:-]+$",
 };
 
-/// The keys of the section `redis`.
 pub(super) const REDIS: &[KeySpec] = &[
     KeySpec::new("url", ValueKind::Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported")
         .required(),
@@ -264,7 +255,6 @@ pub(super) const REDIS: &[KeySpec] = &[
 ];
 
 impl Redis {
-    /// Reads the section.
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
         let url = table.text("url")?.trim_end().to_owned();
         // The URL is not shown, because it may contain a password.
@@ -287,7 +277,6 @@ const FIGURE: Form = Form {
     pattern: "^[a-z_]+$",
 };
 
-/// The keys of the section `prometheus`.
 pub(super) const PROMETHEUS: &[KeySpec] = &[
     KeySpec::new(
         "manager_windows",
@@ -310,7 +299,6 @@ pub(super) const PROMETHEUS: &[KeySpec] = &[
     .default("200000"),
 ];
 
-/// Reads the section `prometheus`.
 pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
     let windows: Vec<_> = norms.windows.iter().map(|window| window.name()).collect();
     for (line, name) in table.list("manager_windows").iter().filter_map(|value| Some((value.line, value.text()?))) {

@@ -142,7 +142,6 @@ static SOURCES: [KeySpec; Topic::COUNT] = {
     sources
 };
 
-/// The keys of the section.
 pub(super) static TOPICS: [&[KeySpec]; 2] = [&SOURCES, OTHERS];
 
 const OTHERS: &[KeySpec] = &[

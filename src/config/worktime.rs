@@ -1,8 +1,7 @@
 //! Describes a calendar in words: its regular week and the exceptions of the years it lists. The description is
 //! computed from the calendar itself, so it shows what clocks use rather than what was written.
 
-use super::keys::WEEKDAYS;
-use crate::domain::time::calendar::{Calendar, Hours};
+use crate::domain::time::calendar::{Calendar, Hours, WEEKDAYS};
 use crate::domain::time::{Span, Timestamp};
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;

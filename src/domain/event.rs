@@ -479,16 +479,16 @@ pub enum Contact {
     },
 }
 
-/// The direction of a call or message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
-    /// From the customer.
-    Inbound,
-    /// To the customer.
-    Outbound,
-}
-
 named_enum! {
+    /// The direction of a call or message.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Direction, named "in entity reports" {
+        /// From the customer.
+        Inbound = "inbound",
+        /// To the customer.
+        Outbound = "outbound",
+    }
+
     /// The outcome of a lead or deal.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Outcome, named "in events and norms" {
@@ -520,26 +520,24 @@ named_enum! {
         /// Anything else.
         Other = "OTHER",
     }
-}
 
-/// The outcome of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CallOutcome {
-    /// The call was answered.
-    Answered,
-    /// The call was not answered.
-    NoAnswer,
-    /// The line was busy.
-    Busy,
-    /// The call was rejected.
-    Rejected,
-    /// Voicemail answered.
-    Voicemail,
-    /// The call could not be connected.
-    Failed,
-}
+    /// The outcome of a call.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum CallOutcome, named "in entity reports" {
+        /// The call was answered.
+        Answered = "answered",
+        /// The call was not answered.
+        NoAnswer = "no_answer",
+        /// The line was busy.
+        Busy = "busy",
+        /// The call was rejected.
+        Rejected = "rejected",
+        /// Voicemail answered.
+        Voicemail = "voicemail",
+        /// The call could not be connected.
+        Failed = "failed",
+    }
 
-named_enum! {
     /// Written channels.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Channel, named "in events, norms and figures" {

@@ -89,7 +89,6 @@ struct ContactHistory {
     pending_contacts: SmallIndexVec<ContactIx>,
 }
 
-/// Closing and deletion.
 #[derive(Debug, Default)]
 struct EndState {
     /// The deletion, which is final, and whether a touch was known by then.
@@ -107,29 +106,22 @@ struct Closing {
 }
 
 impl StaticDefault for Sale {
-    fn static_default() -> &'static Self {
-        static EMPTY: Sale = Sale { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
-        &EMPTY
-    }
+    const DEFAULT: &'static Self =
+        &Self { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
 }
 
 impl StaticDefault for ContactHistory {
-    fn static_default() -> &'static Self {
-        static EMPTY: ContactHistory = ContactHistory {
-            touches: Vec::new(),
-            first_touch: None,
-            first_contact: None,
-            first_talk: None,
-            pending_contacts: SmallIndexVec::EMPTY,
-        };
-        &EMPTY
-    }
+    const DEFAULT: &'static Self = &Self {
+        touches: Vec::new(),
+        first_touch: None,
+        first_contact: None,
+        first_talk: None,
+        pending_contacts: SmallIndexVec::EMPTY,
+    };
 }
 
 impl StaticDefault for EndState {
-    fn static_default() -> &'static Self {
-        &EndState { deleted: None, closing: None, first_closed: None }
-    }
+    const DEFAULT: &'static Self = &Self { deleted: None, closing: None, first_closed: None };
 }
 
 impl Keyed for Journey {

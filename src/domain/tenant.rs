@@ -124,7 +124,6 @@ struct ContactState {
     pending: LazyBox<ContactPending>,
 }
 
-/// The pending replies of a contact.
 #[derive(Debug, Default)]
 struct ContactPending {
     /// `contact:KEY`, computed on first use.
@@ -134,10 +133,7 @@ struct ContactPending {
 }
 
 impl StaticDefault for ContactPending {
-    fn static_default() -> &'static Self {
-        static EMPTY: ContactPending = ContactPending { subject: None, calls: None, messages: None };
-        &EMPTY
-    }
+    const DEFAULT: &'static Self = &Self { subject: None, calls: None, messages: None };
 }
 
 impl Keyed for ContactState {
@@ -246,7 +242,6 @@ impl Tenant {
         cases::keys(payload, self.context.norms.country, &mut self.keys);
     }
 
-    /// Moves the context to an event.
     fn begin_event(&mut self, order: EventOrder) {
         if self.context.now != order.at {
             self.calls_now.clear();
@@ -356,16 +351,8 @@ impl Tenant {
                     self.change(ix, Journey::on_timer);
                     self.emit_facts(ix);
                 }
-                Timer::MissedCalls(ix) => {
-                    self.with_pending_replies(ix, CALLS, |pending_replies, context, demand_context| {
-                        pending_replies.on_timer(context, demand_context)
-                    })
-                }
-                Timer::Messages(ix) => {
-                    self.with_pending_replies(ix, MESSAGES, |pending_replies, context, demand_context| {
-                        pending_replies.on_timer(context, demand_context)
-                    })
-                }
+                Timer::MissedCalls(ix) => self.with_pending_replies(ix, CALLS, PendingReplies::on_timer),
+                Timer::Messages(ix) => self.with_pending_replies(ix, MESSAGES, PendingReplies::on_timer),
                 Timer::Silence(topic) => {
                     self.silences.iter_mut().for_each(|silences| silences.on_timer(topic, &mut self.context));
                 }
@@ -668,9 +655,7 @@ impl Tenant {
         for i in 0..self.journeys[ix].pending_contacts().len() {
             let contact = self.journeys[ix].pending_contacts()[i];
             for kind in [CALLS, MESSAGES] {
-                self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
-                    pending_replies.reassign(context, demand_context)
-                });
+                self.with_pending_replies(contact, kind, PendingReplies::reassign);
             }
         }
     }

@@ -57,7 +57,6 @@ pub struct EventFiles {
     shuffled_records: Option<std::vec::IntoIter<FileRecord>>,
 }
 
-/// One open file.
 struct EventFile {
     path: PathBuf,
     index: usize,
@@ -339,7 +338,6 @@ impl<W: Write> EventWriter<W> {
     }
 }
 
-/// Counts the bytes read.
 struct CountingReader<R> {
     reader: R,
     read: Arc<AtomicU64>,

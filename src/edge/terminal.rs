@@ -63,6 +63,10 @@ struct ManagerRow<'a> {
     now: Option<&'a NowFigures>,
 }
 
+/// The columns of the table, as wide as in its lines.
+const HEAD: &str =
+    "tenant     department  manager   leads waiting  resp p50  resp p90  in norm  calls  missed   late   open";
+
 /// The table of managers over the window named `window`, one line each, most violations first.
 pub fn table(rows: &[Row], window: &str) -> Vec<String> {
     let mut managers = BTreeMap::<(&str, &str, &str), ManagerRow<'_>>::new();
@@ -76,21 +80,7 @@ pub fn table(rows: &[Row], window: &str) -> Vec<String> {
             Figures::Window(..) => {}
         }
     }
-    let mut lines = vec![format!(
-        "{:10} {:11} {:9} {:>5} {:>7} {:>9} {:>9} {:>8} {:>6} {:>7} {:>6} {:>6}",
-        "tenant",
-        "department",
-        "manager",
-        "leads",
-        "waiting",
-        "resp p50",
-        "resp p90",
-        "in norm",
-        "calls",
-        "missed",
-        "late",
-        "open"
-    )];
+    let mut lines = vec![HEAD.to_owned()];
     let mut managers: Vec<_> = managers.into_iter().collect();
     let problems = |row: &ManagerRow<'_>| {
         let late: i64 = row.window.map_or(0, |figures| figures.violations.values().sum());

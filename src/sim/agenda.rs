@@ -16,10 +16,8 @@ pub(super) struct ScheduledStep {
     pub(super) actor: u32,
 }
 
-/// All scheduled steps.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    /// The current second.
     second: i64,
     /// Its steps in descending order: the next one is last.
     current: Vec<ScheduledStep>,
@@ -36,7 +34,6 @@ const MAX_SPARE: usize = 64;
 const LOOKAHEAD: usize = 4;
 
 impl Agenda {
-    /// Schedules a step.
     pub(super) fn schedule(&mut self, step: ScheduledStep) {
         let second = step.micros >> SECOND_BITS;
         if second <= self.second {
@@ -46,7 +43,6 @@ impl Agenda {
         }
     }
 
-    /// Removes and returns the next step.
     pub(super) fn next(&mut self) -> Option<ScheduledStep> {
         loop {
             match (self.current.last(), self.added.peek()) {

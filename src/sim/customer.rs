@@ -80,21 +80,16 @@ pub(super) struct Customer {
     pub(super) member: u32,
     pub(super) step: Step,
     pub(super) phase: Phase,
-    /// Whether the customer has a phone.
     pub(super) phone: bool,
     /// The channel that the customer writes on, if any.
     pub(super) channel: Option<Channel>,
     /// Rounds left in this part of the story.
     pub(super) rounds: u8,
-    /// The deal's stage.
     pub(super) stage: u8,
     /// Consecutive calls by the manager that the customer did not answer.
     pub(super) failed_calls: u8,
-    /// Whether there was any touch.
     pub(super) touched: bool,
-    /// Whether there was any conversation.
     pub(super) talked: bool,
-    /// Whether the first response has happened.
     pub(super) responded: bool,
     /// Whether the lead is in the stage "in work".
     pub(super) in_work: bool,
@@ -106,12 +101,10 @@ pub(super) struct Customer {
     pub(super) awaits_call_back: bool,
     /// Whether the customer's next call will be answered.
     pub(super) gets_through: bool,
-    /// Whether the current call is inbound.
     pub(super) inbound: bool,
     pub(super) outcome: CallOutcome,
     /// The step that will settle what is pending.
     pub(super) planned_step: Step,
-    /// When that step is due.
     pub(super) planned_at: Timestamp,
     pub(super) call: u64,
     pub(super) call_started: Timestamp,
@@ -187,7 +180,6 @@ impl Customer {
         MessageId(id("m", self.message))
     }
 
-    /// The normal form of the phone.
     pub(super) fn phone_form(&self) -> CompactString {
         spell("7##########", self.number)
     }

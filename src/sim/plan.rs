@@ -103,7 +103,6 @@ impl Habit {
         !matches!(self, Self::Brisk | Self::Average)
     }
 
-    /// The habit in numbers.
     pub(super) const fn traits(self) -> Traits {
         let average = Traits {
             prompt: (20, 70),
@@ -194,7 +193,6 @@ pub(super) struct Weights {
 }
 
 impl Mix {
-    /// The mix in numbers.
     pub(super) const fn weights(self) -> Weights {
         match self {
             Self::Varied => Weights {

@@ -19,7 +19,6 @@ use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
-/// State shared by all stories.
 #[derive(Debug)]
 pub(super) struct SharedState {
     pub(super) random: Random,
@@ -88,7 +87,6 @@ impl StepContext<'_> {
         (self.event(payload), next.map(|next| next.max(Timestamp(self.now.0 + 1))))
     }
 
-    /// The event that announces a manager.
     pub(super) fn announce(&mut self, member: &Member) -> Event {
         self.event(crm(CrmPayload::ManagerUpserted {
             manager: member.id.clone(),
@@ -247,7 +245,6 @@ impl StepContext<'_> {
         self.record_expected(customer, Rule::FirstResponseLate, subject, customer.created, Some(settled));
     }
 
-    /// How the manager contacts the customer.
     fn choose_touch(&mut self, customer: &Customer) -> Step {
         let by_phone = customer.phone && (customer.channel.is_none() || self.shared.random.chance(80));
         if by_phone { Step::OutboundCall } else { Step::Write }

@@ -156,7 +156,6 @@ fn norms(page: &mut Page, snapshot: &TenantSnapshot) {
     }
 }
 
-/// Adds the metrics of the live view.
 fn redis(page: &mut Page, metrics: &LiveViewMetrics) {
     page.sample(Metric::RedisUp, &[], f64::from(metrics.connected()));
     page.sample(Metric::RedisQueue, &[], metrics.queued() as f64);
@@ -166,7 +165,6 @@ fn redis(page: &mut Page, metrics: &LiveViewMetrics) {
     }
 }
 
-/// Adds the metrics of the processor.
 fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
     use Metric as M;
     for kind in EventKind::ALL {

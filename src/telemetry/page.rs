@@ -22,7 +22,6 @@ struct Lines {
     lines: Vec<u8>,
 }
 
-/// Labels and their values.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
@@ -86,7 +85,6 @@ impl Page {
         self.families.iter().map(|family| family.lines.len()).collect()
     }
 
-    /// The text.
     pub(super) fn finish(self) -> Vec<u8> {
         let all: usize = self.families.iter().map(|family| family.lines.len()).sum();
         let mut text = Vec::with_capacity(all + all / 8 + (64 << 10));

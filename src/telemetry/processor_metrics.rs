@@ -20,7 +20,6 @@ pub struct ProcessorMetrics {
     counters: Mutex<Counters>,
 }
 
-/// The current values.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) applied: [u64; EventKind::ALL.len()],
@@ -41,7 +40,6 @@ pub(crate) struct Counters {
     pub(crate) commits: Durations,
     pub(crate) aborted: u64,
     pub(crate) in_flight: usize,
-    /// Maximum number of epochs in flight.
     pub(crate) in_flight_limit: usize,
     /// Applied and refused reloads.
     pub(crate) reloads: [u64; 2],
@@ -50,7 +48,6 @@ pub(crate) struct Counters {
     pub(crate) lag: BTreeMap<(String, i32), PartitionLag>,
 }
 
-/// Progress of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
     pub(super) held: usize,
@@ -76,7 +73,6 @@ impl PartitionLag {
     }
 }
 
-/// A histogram of durations.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Durations {
     /// Counts by [`BOUNDS`]; the last bucket is unbounded.
@@ -91,7 +87,6 @@ impl Durations {
         self.total += took;
     }
 
-    /// The number of durations.
     pub(super) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }

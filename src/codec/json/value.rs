@@ -34,12 +34,10 @@ pub(super) fn string(scanner: &mut Scanner<'_>) -> Read<()> {
     scanner.text().map(drop)
 }
 
-/// A number.
 pub(super) fn number(scanner: &mut Scanner<'_>) -> Read<Option<f64>> {
     scanner.number()
 }
 
-/// An integer.
 pub(super) fn integer(scanner: &mut Scanner<'_>) -> Read<Option<i64>> {
     scanner.integer()
 }

@@ -47,12 +47,10 @@ impl Object<'_> {
         display(self.key(key), format_args!("\"{value}\""));
     }
 
-    /// An object.
     pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
         object(self.key(key), fill);
     }
 
-    /// A list.
     pub(super) fn list<T>(&mut self, key: &str, items: &[T], write: impl FnMut(&mut Vec<u8>, &T)) {
         list(self.key(key), items, write);
     }

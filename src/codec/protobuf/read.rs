@@ -29,12 +29,10 @@ pub(super) fn checklist(_: Vec<proto::ChecklistItem>) -> Read<()> {
     Ok(())
 }
 
-/// A number.
 pub(super) fn number(number: impl Into<Option<f64>>) -> Read<Option<f64>> {
     Ok(number.into())
 }
 
-/// An integer.
 pub(super) fn integer(integer: Option<impl Into<i64>>) -> Read<Option<i64>> {
     Ok(integer.map(Into::into))
 }

@@ -18,6 +18,7 @@ use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use prost::Message;
+use proto::crm_event::Payload as Case;
 use proto::{crm_event, telephony_event, well_known};
 
 fn at(seconds: i64, nanos: i32) -> Option<well_known::Timestamp> {
@@ -54,7 +55,6 @@ fn rejection(topic: Topic, message: &impl Message) -> String {
 
 #[test]
 fn missing_required_fields_are_rejected() {
-    use crm_event::Payload as Case;
     let table = [
         (Case::LeadCreated(Default::default()), "lead_created.lead_id"),
         (Case::DealCreated(Default::default()), "deal_created.deal_id"),
@@ -116,7 +116,6 @@ fn the_envelope_must_be_complete() {
 
 #[test]
 fn invalid_values_are_rejected() {
-    use crm_event::Payload as Case;
     let contact = |channel, handle: &str| proto::Contact {
         address: Some(proto::contact::Address::Handle(handle.into())),
         channel,

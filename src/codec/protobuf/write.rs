@@ -6,7 +6,6 @@ use crate::domain::event::Contact;
 use crate::domain::id::EntityId;
 use crate::domain::time::{Span, Timestamp};
 
-/// Writes a message.
 pub(super) fn write(message: &impl prost::Message, out: &mut Vec<u8>) {
     message.encode(out).expect("a Vec grows as needed");
 }
@@ -16,7 +15,6 @@ pub(super) fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// A timestamp.
 pub(super) fn time(at: Timestamp) -> well_known::Timestamp {
     let nanos = at.0.rem_euclid(1000) * 1_000_000;
     well_known::Timestamp { seconds: at.0.div_euclid(1000), nanos: i32::try_from(nanos).unwrap_or_default() }

@@ -5,9 +5,7 @@ use std::path::Path;
 
 /// Source of environment variables and files.
 pub(crate) trait Env {
-    /// An environment variable.
     fn variable(&self, name: &str) -> Option<String>;
-    /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<String>;
 }
 

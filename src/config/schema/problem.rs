@@ -1,7 +1,6 @@
 //! Problems of a document, errors and notes alike: file, line, key path and message.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// One problem of a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,7 +18,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Reads one document.
 pub(crate) struct Reader<'a> {
     file: &'a str,
     text: Cow<'a, str>,
@@ -65,7 +64,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The name of the document.
     pub(crate) fn name(&self) -> &str {
         self.file
     }

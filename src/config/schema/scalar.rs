@@ -12,13 +12,11 @@ use saphyr::{MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 /// What scalars are read from.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
-    /// The text of the document.
     pub(super) text: &'a str,
     /// The environment that strings may refer to.
     pub(super) env: &'a dyn Env,
 }
 
-/// Why a scalar is rejected.
 enum Rejection {
     /// It is not of the accepted kind; with a hint for the author, which may be empty.
     Mismatch(String),
@@ -144,7 +142,6 @@ fn hint(kind: &ValueKind, scalar: &ScalarOwned) -> &'static str {
     }
 }
 
-/// Describes the value of a node.
 pub(super) fn describe_node(node: &MarkedYamlOwned, secret: bool) -> String {
     match &node.data {
         YamlDataOwned::Value(Null) => "no value".into(),

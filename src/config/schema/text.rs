@@ -3,7 +3,6 @@
 /// Marks a duplicate key so that the parser accepts it and all duplicates are reported at once.
 pub(super) const DUPLICATE: char = '\u{e000}';
 
-/// Appends a key to a path.
 pub(super) fn join(path: &str, name: &str) -> String {
     match path {
         "" => excerpt(name),

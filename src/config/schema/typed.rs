@@ -32,7 +32,6 @@ pub(crate) trait Named: Copy + 'static {
     /// The values, in the order in which the documentation lists them.
     const ALL: &'static [Self];
 
-    /// The name in documents.
     fn name(self) -> &'static str;
 }
 

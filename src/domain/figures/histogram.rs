@@ -20,7 +20,6 @@ use crate::domain::time::Span;
 pub struct Histogram {
     /// Bin and its number of lags; ordered by bin, never 0.
     bins: Vec<(u16, i32)>,
-    /// Number of lags.
     count: i64,
     /// Their sum in milliseconds.
     sum: i128,

@@ -169,7 +169,7 @@ enum Count {
 }
 
 /// The figures of one pane, or of a whole window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PaneAggregate {
     counts: [i32; Count::End as usize],
     /// Wraps on overflow, because everything added is subtracted again.
@@ -190,20 +190,6 @@ enum Lag {
     Business,
     CallBack,
     Reply,
-}
-
-impl Default for PaneAggregate {
-    fn default() -> Self {
-        Self {
-            counts: [0; Count::End as usize],
-            talk: Span::ZERO,
-            score_micros: 0,
-            lags: Default::default(),
-            amounts: BTreeMap::new(),
-            violations: BTreeMap::new(),
-            stages: BTreeMap::new(),
-        }
-    }
 }
 
 impl PaneAggregate {

@@ -98,8 +98,7 @@ mod tests {
     use crate::domain::event::{Channel, Direction, Verdict};
     use crate::domain::figures::pane::Measure;
     use crate::domain::figures::table::WindowFigures;
-    use crate::domain::index::CurrencyIx;
-    use crate::domain::index::ManagerIx;
+    use crate::domain::index::{CurrencyIx, ManagerIx};
     use crate::domain::rule::Rule;
     use crate::domain::time::Span;
     use proptest::prelude::*;

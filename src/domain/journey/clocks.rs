@@ -20,10 +20,7 @@ pub struct Clocks {
 }
 
 impl StaticDefault for Vec<RuleClock> {
-    fn static_default() -> &'static Self {
-        static EMPTY: Vec<RuleClock> = Vec::new();
-        &EMPTY
-    }
+    const DEFAULT: &'static Self = &Vec::new();
 }
 
 /// A running or resolved clock of a rule.

@@ -28,8 +28,5 @@ pub(super) struct CountedRarely {
 }
 
 impl StaticDefault for CountedRarely {
-    fn static_default() -> &'static Self {
-        static EMPTY: CountedRarely = CountedRarely { closing: None, amount: None, reached: Vec::new() };
-        &EMPTY
-    }
+    const DEFAULT: &'static Self = &Self { closing: None, amount: None, reached: Vec::new() };
 }

@@ -39,25 +39,21 @@ pub(super) struct StageHistory {
 }
 
 impl StaticDefault for StageHistory {
-    fn static_default() -> &'static Self {
-        static EMPTY: StageHistory = StageHistory {
-            pipeline: None,
-            stage: None,
-            past: None,
-            visited: Vec::new(),
-            reached: Vec::new(),
-            visits: Vec::new(),
-            open_changes: Vec::new(),
-            stay: None,
-            fields: Vec::new(),
-            activities: 0,
-            raised: Vec::new(),
-        };
-        &EMPTY
-    }
+    const DEFAULT: &'static Self = &Self {
+        pipeline: None,
+        stage: None,
+        past: None,
+        visited: Vec::new(),
+        reached: Vec::new(),
+        visits: Vec::new(),
+        open_changes: Vec::new(),
+        stay: None,
+        fields: Vec::new(),
+        activities: 0,
+        raised: Vec::new(),
+    };
 }
 
-/// A visit to a stage.
 #[derive(Debug)]
 pub(super) struct StageVisit {
     pub(super) stage_ix: StageIx,

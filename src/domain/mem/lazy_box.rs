@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 /// A type with a statically allocated default value.
 pub trait StaticDefault: Default + 'static {
     /// The value read while nothing is allocated; equal to the default.
-    fn static_default() -> &'static Self;
+    const DEFAULT: &'static Self;
 }
 
 /// A value that reads as its default, and is allocated on the first write.
@@ -28,7 +28,7 @@ impl<T> LazyBox<T> {
 impl<T: StaticDefault> Deref for LazyBox<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        self.0.as_deref().unwrap_or_else(|| T::static_default())
+        self.0.as_deref().unwrap_or(T::DEFAULT)
     }
 }
 
@@ -43,9 +43,7 @@ mod tests {
     use super::*;
 
     impl StaticDefault for u64 {
-        fn static_default() -> &'static u64 {
-            &0
-        }
+        const DEFAULT: &'static Self = &0;
     }
 
     #[test]

@@ -20,116 +20,95 @@ macro_rules! for_each_parameter {
     ($apply:ident) => {
         $apply! {
             Enabled enabled: bool {
-                key: "enabled" rule_default("true"),
-                values: Flag,
+                key: "enabled" rule_default("true"), values: Flag,
                 help: "`false` disables the rule", "`false` выключает правило",
             }
             Severity severity: Severity {
-                key: "severity" rule_default("warning"),
-                values: SEVERITY,
+                key: "severity" rule_default("warning"), values: SEVERITY,
                 help: "the severity of a violation; each escalation raises it by one level",
                     "важность нарушения; каждая эскалация повышает её на одну ступень",
             }
             EscalateAfter escalate_after: Vec<Length> {
-                key: "escalate_after" rule_default("[]"),
-                values: List(&Length, 0),
+                key: "escalate_after" rule_default("[]"), values: List(&Length, 0),
                 help: "escalation times in ascending order, measured from the deadline on the rule's clock",
                     "моменты эскалации: по возрастанию, от срока, по часам правила",
             }
             Within within: Length {
-                key: "within" in_force(),
-                values: Length,
+                key: "within" in_force(), values: Length,
                 help: "the deadline, measured from the anchor on the rule's clock",
                     "срок от начала отсчёта, по часам правила (`clock`)",
             }
             Clock clock: Clock {
-                key: "clock" rule_default("wall"),
-                values: CLOCK,
+                key: "clock" rule_default("wall"), values: CLOCK,
                 help: "which time counts: all time or working time; days (`d`) require a wall clock",
                     "какое время учитывается: всё (`wall`) или рабочее (`business`)",
             }
             Response response: Response {
-                key: "response" rule_default("attempt"),
-                values: RESPONSE,
+                key: "response" rule_default("attempt"), values: RESPONSE,
                 help: "what counts as a response: any touch, or two-way contact",
                     "что считается ответом: любая попытка связаться (`attempt`) или разговор (`conversation`)",
             }
             Attempts attempts: i64 {
-                key: "attempts" in_force(),
-                values: Count(1, 1000),
+                key: "attempts" in_force(), values: Count(1, 1000),
                 help: "number of touches required", "требуемое число попыток связаться",
             }
             Entities entities: Vec<EntityKind> {
-                key: "entities" rule_default("[lead, deal]"),
-                values: List(&ENTITY, 1),
+                key: "entities" rule_default("[lead, deal]"), values: List(&ENTITY, 1),
                 help: "which entities the rule applies to", "к чему применяется правило: к лидам, к сделкам",
             }
             AppliesTo applies_to: Vec<Outcome> {
-                key: "applies_to" rule_default("[DISQUALIFIED]"),
-                values: List(&ENDING, 1),
+                key: "applies_to" rule_default("[DISQUALIFIED]"), values: List(&ENDING, 1),
                 help: "which outcomes require a reason", "какие исходы требуют причины",
             }
             AllowedReasons allowed_reasons: Vec<CompactString> {
-                key: "allowed_reasons" described("any reason"),
-                values: List(&Text, 0),
+                key: "allowed_reasons" described("any reason"), values: List(&Text, 0),
                 help: "which reasons are accepted", "какие причины допустимы",
             }
             MinTouches min_touches: i64 {
-                key: "min_touches" rule_default("1"),
-                values: Count(1, 1000),
+                key: "min_touches" rule_default("1"), values: Count(1, 1000),
                 help: "number of touches required before closing", "требуемое число попыток связаться до закрытия",
             }
             Channels channels: Vec<Channel> {
-                key: "channels" rule_default("[EMAIL, CHAT, SMS, MESSENGER]"),
-                values: List(&CHANNEL, 1),
+                key: "channels" rule_default("[EMAIL, CHAT, SMS, MESSENGER]"), values: List(&CHANNEL, 1),
                 help: "which channels the rule applies to", "к каким каналам применяется правило",
             }
             Window window: Span {
-                key: "window" described("the first of `windows`"),
-                values: Length,
+                key: "window" described("the first of `windows`"), values: Length,
                 help: "the size of the evaluated window", "размер окна, за которое проверяется показатель",
             }
             Basis basis: Basis {
-                key: "basis" rule_default("cohort"),
-                values: BASIS,
+                key: "basis" rule_default("cohort"), values: BASIS,
                 help: "measured over the leads created in the window, or over those closed in it",
                     "от чего считается доля: от лидов, созданных в окне (`cohort`), или от закрытых в нём (`closed`)",
             }
             AtLeast at_least: f64 {
-                key: "at_least" one_in_force(),
-                values: Number(0.0, 1.0),
+                key: "at_least" one_in_force(), values: Number(0.0, 1.0),
                 help: "the minimum share of leads that a manager converts",
                     "минимальная доля лидов, которые становятся сделками у менеджера",
             }
             OfDepartment of_department: f64 {
-                key: "of_department" one_in_force(),
-                values: Number(0.0, 1.0),
+                key: "of_department" one_in_force(), values: Number(0.0, 1.0),
                 help: "the same, as a fraction of the department's share",
                     "то же, но относительно доли отдела; задаётся один из двух ключей",
             }
             Score min_score: f64 {
-                key: "at_least" in_force(),
-                values: Number(0.0, 100.0),
+                key: "at_least" in_force(), values: Number(0.0, 100.0),
                 help: "the minimum mean score", "минимальная средняя оценка",
             }
             AtMostLag at_most_lag: Length {
-                key: "at_most" in_force(),
-                values: Length,
+                key: "at_most" in_force(), values: Length,
                 help: "the maximum lag", "максимальная задержка",
             }
             AtMost at_most: f64 {
-                key: "at_most" in_force(),
-                values: Number(0.0, 1.0),
+                key: "at_most" in_force(), values: Number(0.0, 1.0),
                 help: "the maximum share", "максимальная доля",
             }
             Quantile quantile: f64 {
-                key: "quantile" rule_default("0.9"),
-                values: Between(0.0, 1.0),
+                key: "quantile" rule_default("0.9"), values: Between(0.0, 1.0),
                 help: "the quantile of the lags that is evaluated", "какой квантиль задержек проверяется",
             }
             MinSample min_sample: i64 {
-                key: "min_sample" rule_default("1"),
-                values: Count(1, i64::MAX),
+                key: "min_sample" rule_default("1"), values: Count(1, i64::MAX),
                 help: "the minimum sample size; smaller samples are not evaluated",
                     "минимальное число случаев; при меньшем показатель не проверяется",
             }

@@ -45,6 +45,13 @@ pub struct Wording {
     pub settled: [&'static str; 2],
 }
 
+impl Wording {
+    /// The wording of an act rule.
+    pub const fn of_act(lasting: [&'static str; 2]) -> Self {
+        Self { lasting, settled: [""; 2] }
+    }
+}
+
 /// Updates the clocks of a rule after a change of the journey.
 pub type JourneyRule = fn(&mut Clocks, &Journey, &mut TenantContext, JourneyChange);
 

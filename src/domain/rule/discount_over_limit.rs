@@ -22,13 +22,10 @@ pub const RULE: Definition = Definition {
     takes: &[Parameter::Terms],
     observed: &["discount_percent"],
     norm: &["max_discount_percent"],
-    wording: Wording {
-        lasting: [
-            "{subject} was offered a discount of {discount_percent} %; {max_discount_percent} % is allowed",
-            "{subject}: предложена скидка {discount_percent} % при допустимых {max_discount_percent} %",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was offered a discount of {discount_percent} %; {max_discount_percent} % is allowed",
+        "{subject}: предложена скидка {discount_percent} % при допустимых {max_discount_percent} %",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

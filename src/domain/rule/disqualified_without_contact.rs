@@ -19,13 +19,10 @@ pub const RULE: Definition = Definition {
     takes: &[Parameter::MinTouches],
     observed: &["touches"],
     norm: &["min_touches"],
-    wording: Wording {
-        lasting: [
-            "{subject} was disqualified after {touches} touches; the norm is at least {min_touches}",
-            "{subject}: отклонён, попыток связаться {touches} при норме не меньше {min_touches}",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was disqualified after {touches} touches; the norm is at least {min_touches}",
+        "{subject}: отклонён, попыток связаться {touches} при норме не меньше {min_touches}",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

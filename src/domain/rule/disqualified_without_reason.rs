@@ -23,13 +23,10 @@ pub const RULE: Definition = Definition {
     takes: &[Parameter::AppliesTo, Parameter::AllowedReasons],
     observed: &["outcome", "reason_given"],
     norm: &[],
-    wording: Wording {
-        lasting: [
-            "{subject} was closed as {outcome} without an accepted reason",
-            "{subject}: закрытие с итогом {outcome} без допустимой причины",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was closed as {outcome} without an accepted reason",
+        "{subject}: закрытие с итогом {outcome} без допустимой причины",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

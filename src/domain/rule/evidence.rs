@@ -96,7 +96,6 @@ const BASES: Unit = Unit::Name(&["cohort", "closed"]);
 const OUTCOMES: Unit =
     Unit::Name(&[Outcome::Won.name(), Outcome::Lost.name(), Outcome::Converted.name(), Outcome::Disqualified.name()]);
 
-/// Every key.
 const ALL: &[Evidence] = &[
     // Observed.
     key("lag_seconds", Unit::Seconds, "how long the customer has waited", "сколько времени ждёт клиент"),

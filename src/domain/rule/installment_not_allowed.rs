@@ -22,13 +22,10 @@ pub const RULE: Definition = Definition {
     takes: &[Parameter::Terms],
     observed: &["installment_months"],
     norm: &["max_installment_months"],
-    wording: Wording {
-        lasting: [
-            "{subject} was offered instalments over {installment_months} months; {max_installment_months} are allowed",
-            "{subject}: предложена рассрочка на {installment_months} мес. при допустимых {max_installment_months}",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was offered instalments over {installment_months} months; {max_installment_months} are allowed",
+        "{subject}: предложена рассрочка на {installment_months} мес. при допустимых {max_installment_months}",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

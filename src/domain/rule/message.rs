@@ -56,7 +56,6 @@ pub fn of(alert: &Alert, language: Language) -> String {
     message + rest
 }
 
-/// Formats a value for a message.
 fn format_value(rule: Rule, key: &str, value: &Value, language: Language) -> String {
     match (value, evidence::of(rule, key).map(|evidence| evidence.unit)) {
         (Value::Number(seconds), Some(Unit::Seconds)) => format_duration(*seconds, language),
@@ -72,7 +71,6 @@ fn format_value(rule: Rule, key: &str, value: &Value, language: Language) -> Str
     }
 }
 
-/// Rounds to one decimal place.
 fn to_tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }

@@ -22,13 +22,10 @@ pub const RULE: Definition = Definition {
     takes: &[Parameter::Terms],
     observed: &["prepayment_percent"],
     norm: &["min_prepayment_percent"],
-    wording: Wording {
-        lasting: [
-            "{subject} was offered a prepayment of {prepayment_percent} %; at least {min_prepayment_percent} % is required",
-            "{subject}: предложена предоплата {prepayment_percent} % при норме не меньше {min_prepayment_percent} %",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} was offered a prepayment of {prepayment_percent} %; at least {min_prepayment_percent} % is required",
+        "{subject}: предложена предоплата {prepayment_percent} % при норме не меньше {min_prepayment_percent} %",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

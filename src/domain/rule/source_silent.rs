@@ -85,7 +85,6 @@ struct Track {
     violation: Option<Violation>,
 }
 
-/// A silent topic.
 struct Silence<'a> {
     topic: Topic,
     scope: &'a Scope,

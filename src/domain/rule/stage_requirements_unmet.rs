@@ -20,13 +20,10 @@ pub const RULE: Definition = Definition {
     takes: &[],
     observed: &["stage", "missing"],
     norm: &["fields", "activities"],
-    wording: Wording {
-        lasting: [
-            "{subject} entered {stage} without: {missing}",
-            "{subject}: переход на {stage}, не хватает: {missing}",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} entered {stage} without: {missing}",
+        "{subject}: переход на {stage}, не хватает: {missing}",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

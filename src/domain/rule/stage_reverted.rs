@@ -17,13 +17,10 @@ pub const RULE: Definition = Definition {
     takes: &[],
     observed: &["from_stage", "to_stage"],
     norm: &[],
-    wording: Wording {
-        lasting: [
-            "{subject} moved back from {from_stage} to {to_stage}",
-            "{subject}: возврат с этапа {from_stage} на {to_stage}",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject} moved back from {from_stage} to {to_stage}",
+        "{subject}: возврат с этапа {from_stage} на {to_stage}",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

@@ -19,13 +19,10 @@ pub const RULE: Definition = Definition {
     takes: &[],
     observed: &["to_stage"],
     norm: &["required_stage"],
-    wording: Wording {
-        lasting: [
-            "{subject}: moved to {to_stage} without ever having been in {required_stage}",
-            "{subject}: переход на {to_stage} минуя обязательный этап {required_stage}",
-        ],
-        settled: ["", ""],
-    },
+    wording: Wording::of_act([
+        "{subject}: moved to {to_stage} without ever having been in {required_stage}",
+        "{subject}: переход на {to_stage} минуя обязательный этап {required_stage}",
+    ]),
     evaluation: Evaluation::Act(judge),
 };
 

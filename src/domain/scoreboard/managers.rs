@@ -12,7 +12,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The managers of one tenant.
 #[derive(Debug)]
 pub(super) struct Managers {
     pub(super) tenant: TenantId,
@@ -73,7 +72,6 @@ impl Managers {
         (before != after).then_some((before, after))
     }
 
-    /// Counts a fact.
     pub(super) fn count(&mut self, fact: &Fact) {
         let manager = &mut self.all[fact.who.0 as usize];
         let times = i64::from(fact.times);
@@ -99,17 +97,14 @@ impl Managers {
         }
     }
 
-    /// The indices of all managers.
     pub(super) fn indices(&self) -> impl Iterator<Item = ManagerIx> + use<> {
         (0..self.all.len() as u32).map(ManagerIx)
     }
 
-    /// The index of a manager.
     pub(super) fn find(&self, id: &ManagerId) -> Option<ManagerIx> {
         self.indices().find(|who| self.id(*who) == id)
     }
 
-    /// The id of a manager.
     pub(super) fn id(&self, who: ManagerIx) -> &ManagerId {
         &self.all[who.0 as usize].id
     }

@@ -101,17 +101,14 @@ impl Context<ViolationKey> for WindowContext<'_, '_> {
 }
 
 impl OpenViolations {
-    /// The keys of the open violations.
     pub(super) fn keys(&self) -> impl Iterator<Item = &ViolationKey> {
         self.open.keys()
     }
 
-    /// Whether this violation is open.
     pub(super) fn is_open(&self, key: ViolationKey) -> bool {
         self.open.contains_key(&key)
     }
 
-    /// The instant of the next timer.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
     }

@@ -124,7 +124,6 @@ impl WindowEvaluator {
         }
     }
 
-    /// A manager moved to another department.
     pub(super) fn change_department(&mut self, who: ManagerIx, from: DepartmentId, to: DepartmentId) {
         self.mark_dirty(who);
         for schedule in &mut self.schedules {
@@ -229,7 +228,6 @@ impl WindowEvaluator {
         scope
     }
 
-    /// Whether a norm uses this window.
     fn uses(&self, norm: &Params, window: Window) -> bool {
         self.norms.window_of(norm) == Some(window)
     }

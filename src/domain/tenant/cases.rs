@@ -15,7 +15,6 @@ use crate::domain::time::Timestamp;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 
-/// The cases of one tenant.
 #[derive(Debug, Default)]
 pub(super) struct Cases {
     by_key: FxHashMap<CaseKey, u32>,
@@ -175,7 +174,6 @@ impl Cases {
         first
     }
 
-    /// The cases whose log matches.
     pub(super) fn matching(&self, matches: impl Fn(&Log) -> bool) -> impl Iterator<Item = u32> {
         let indexed = self.cases.iter().enumerate();
         indexed.filter(move |(_, case)| case.count > 0 && matches(&case.log)).map(|(ix, _)| ix as u32)

@@ -32,10 +32,8 @@ pub(super) struct ReplayedEvent {
     pub(super) payload: Payload,
 }
 
-/// The decoded logs of cases.
 type CaseLogs = BTreeMap<u32, Vec<ReplayedEvent>>;
 
-/// The late events of one correction.
 #[derive(Default)]
 struct LateEvents {
     /// The events, each with its case.

@@ -4,7 +4,7 @@
 //! of a customer.
 
 use crate::domain::alert::{Severity, Value, Values};
-use crate::domain::event::{Call, CallOutcome, CrmPayload, Direction, EventKind, Message, Outcome, Payload};
+use crate::domain::event::{Call, CrmPayload, EventKind, Message, Outcome, Payload};
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
 use crate::domain::lifecycle::{State, Violation};
 use crate::domain::named::named_enum;
@@ -168,7 +168,6 @@ impl ClockState {
 }
 
 impl HistoryEntry {
-    /// Builds the entry of an event.
     pub(super) fn of(at: Timestamp, payload: &Payload) -> Self {
         let mut details = Values::new();
         if let Payload::Crm(payload) = payload {
@@ -234,17 +233,9 @@ fn crm_details(payload: &CrmPayload, details: &mut Values) {
 }
 
 fn call_details(call: &Call, details: &mut Values) {
-    add(details, "direction", Some(if call.direction == Direction::Inbound { "inbound" } else { "outbound" }));
+    add(details, "direction", Some(call.direction.name()));
     let Some(end) = &call.end else { return };
-    let outcome = match end.outcome {
-        CallOutcome::Answered => "answered",
-        CallOutcome::NoAnswer => "no_answer",
-        CallOutcome::Busy => "busy",
-        CallOutcome::Rejected => "rejected",
-        CallOutcome::Voicemail => "voicemail",
-        CallOutcome::Failed => "failed",
-    };
-    add(details, "outcome", Some(outcome));
+    add(details, "outcome", Some(end.outcome.name()));
     details.push(("talk_seconds", end.talk.into()));
     if let Some(started) = end.started_at {
         add(details, "started_at", Some(&started.to_string()));

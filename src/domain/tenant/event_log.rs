@@ -17,7 +17,6 @@ pub(super) struct Log {
 const MAX_HEADER: usize = 2 + 3 * 10;
 
 impl Log {
-    /// Adds an event.
     pub(super) fn push(&mut self, order: EventOrder, packed: &[u8]) {
         let (mut header, mut end) = ([0; MAX_HEADER], 2);
         (header[0], header[1]) = (order.rank, order.source);
@@ -29,7 +28,6 @@ impl Log {
         self.bytes.extend_from_slice(packed);
     }
 
-    /// Adds the events of another log.
     pub(super) fn append(&mut self, other: Self) {
         if self.bytes.is_empty() {
             *self = other;
@@ -46,7 +44,6 @@ impl Log {
         }
     }
 
-    /// The events and their payloads.
     pub(super) fn iter(&self) -> impl Iterator<Item = (EventOrder, &[u8])> {
         let mut rest = self.bytes.as_slice();
         std::iter::from_fn(move || {

@@ -114,9 +114,7 @@ impl Tenant {
         let calls: Vec<Settlement> =
             self.calls_now.iter().filter(|(other, _)| *other == contact).map(|c| c.1.clone()).collect();
         for settlement in calls {
-            self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
-                pending_replies.add_settlement(context, demand_context, settlement)
-            });
+            self.settle(contact, CALLS, settlement);
         }
     }
 
@@ -197,9 +195,7 @@ impl Tenant {
         if at == self.context.now {
             self.calls_now.push((contact, settlement.clone()));
         }
-        self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
-            pending_replies.add_settlement(context, demand_context, settlement)
-        });
+        self.settle(contact, CALLS, settlement);
     }
 
     /// A sent message or a conversation settles the messages of the contact, and those of the contacts in `asking` that
@@ -223,18 +219,13 @@ impl Tenant {
         asking.dedup();
         asking.retain(|contact| Some(*contact) != attribution.contact);
         for contact in asking {
-            self.with_pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
-                pending_replies.add_settlement(context, demand_context, settlement.clone())
-            });
+            self.settle(contact, MESSAGES, settlement.clone());
         }
         if let Some(contact) = attribution.contact {
-            self.with_pending_replies(contact, MESSAGES, |pending_replies, context, demand_context| {
-                pending_replies.add_settlement(context, demand_context, Settlement { reach: None, ..settlement })
-            });
+            self.settle(contact, MESSAGES, Settlement { reach: None, ..settlement });
         }
     }
 
-    /// Adds a demand of a contact.
     fn demand(&mut self, contact: ContactIx, kind: DemandKind, demand: Demand) {
         let horizon = self.memory.retention.map(|retention| self.context.now.saturating_sub(retention));
         let ContactPending { calls, messages, .. } = &mut *self.contacts[contact].pending;
@@ -242,6 +233,12 @@ impl Tenant {
         self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
             horizon.into_iter().for_each(|horizon| pending_replies.expire(horizon));
             pending_replies.add_demand(context, demand_context, demand);
+        });
+    }
+
+    fn settle(&mut self, contact: ContactIx, kind: DemandKind, settlement: Settlement) {
+        self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
+            pending_replies.add_settlement(context, demand_context, settlement)
         });
     }
 

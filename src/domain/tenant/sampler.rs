@@ -46,7 +46,6 @@ pub(super) struct Interaction<'a> {
     pub medium: Medium,
 }
 
-/// Samples the interactions of one tenant.
 #[derive(Debug)]
 pub(super) struct Sampler {
     secret: String,
@@ -222,7 +221,6 @@ impl Day {
         (begin <= context.now).then_some(Self { date, begin, end, norm, picked })
     }
 
-    /// The last instant of the day.
     fn last_instant(&self) -> Timestamp {
         Timestamp(self.end.0 - 1)
     }

@@ -66,6 +66,9 @@ impl fmt::Display for Hours {
     }
 }
 
+/// The names of weekdays in calendars, Monday first.
+pub const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
 /// The day of a calendar that an error refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalendarDay {
@@ -78,9 +81,8 @@ pub enum CalendarDay {
 /// As in calendars: `mon`, `2026-01-01`.
 impl fmt::Display for CalendarDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         match self {
-            Self::Weekday(day) => f.write_str(NAMES[day.to_monday_zero_offset() as usize]),
+            Self::Weekday(day) => f.write_str(WEEKDAYS[day.to_monday_zero_offset() as usize]),
             Self::Date(date) => write!(f, "{date}"),
         }
     }
@@ -151,7 +153,6 @@ pub struct Calendar {
     late_cycle: OnceLock<i64>,
 }
 
-/// The working time of one block.
 struct Block {
     /// In order, disjoint, clipped to the block.
     intervals: Box<[WorkingInterval]>,
@@ -178,9 +179,7 @@ const EARLY: i64 = -5_364_662_400_000;
 const LATE: i64 = EARLY + CYCLE;
 /// Twenty years: a more distant deadline counts as never.
 const HORIZON: i64 = 7305 * Span::DAY.0;
-/// Index of the first block.
 const FIRST_BLOCK: i64 = (EARLY - CYCLE) >> BLOCK_BITS;
-/// Number of blocks.
 const BLOCKS: i64 = ((LATE + CYCLE + HORIZON) >> BLOCK_BITS) - FIRST_BLOCK + 1;
 
 impl Block {

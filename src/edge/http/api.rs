@@ -22,8 +22,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 type ApiResult = Result<Response, ApiError>;
-/// The query parameters.
 type Filters = BTreeMap<String, String>;
+
+/// A request with query parameters about `T`, the parameters of the path.
+type Filtered<T> = (State<HttpState>, Path<T>, Query<Filters>);
 
 /// The routes, open to requests that [`guard`] accepts.
 pub(super) fn routes(token: Option<Arc<str>>) -> Router<HttpState> {
@@ -50,19 +52,11 @@ async fn tenants(State(state): State<HttpState>) -> Response {
     json_response(body)
 }
 
-async fn tenant(
-    State(state): State<HttpState>,
-    Path(tenant): Path<String>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn tenant((State(state), Path(tenant), Query(filters)): Filtered<String>) -> ApiResult {
     rows(&state, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
 }
 
-async fn managers(
-    State(state): State<HttpState>,
-    Path(tenant): Path<String>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn managers((State(state), Path(tenant), Query(filters)): Filtered<String>) -> ApiResult {
     rows(&state, tenant, filters, &["window", "department"], |row, filters| {
         let own = row.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
         matches!(row.subject, Subject::Manager(_)) && filters.get("department").is_none_or(|wanted| wanted == own)
@@ -70,28 +64,16 @@ async fn managers(
     .await
 }
 
-async fn manager(
-    State(state): State<HttpState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn manager((State(state), Path((tenant, id)), Query(filters)): Filtered<(String, String)>) -> ApiResult {
     let subject = Subject::Manager(id.as_str().into());
     rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
-async fn departments(
-    State(state): State<HttpState>,
-    Path(tenant): Path<String>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn departments((State(state), Path(tenant), Query(filters)): Filtered<String>) -> ApiResult {
     rows(&state, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
 }
 
-async fn department(
-    State(state): State<HttpState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn department((State(state), Path((tenant, id)), Query(filters)): Filtered<(String, String)>) -> ApiResult {
     let subject = Subject::Department(id.as_str().into());
     rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
@@ -111,10 +93,7 @@ async fn rows(
         let window = filters.get("window");
         let names = norms.windows.iter().map(|window| window.name()).chain(["now".into()]);
         if window.is_some_and(|wanted| !names.into_iter().any(|name| name == *wanted)) {
-            return Some(Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "unknown window; expected one of the configured windows, or now",
-            )));
+            return Some(Err(bad_request("unknown window; expected one of the configured windows, or now")));
         }
         let matches =
             |row: &&Row| window.is_none_or(|wanted| row.figures.window() == *wanted) && matches(row, &filters);
@@ -129,21 +108,14 @@ async fn rows(
     }
 }
 
-async fn alerts(
-    State(state): State<HttpState>,
-    Path(tenant): Path<String>,
-    Query(filters): Query<Filters>,
-) -> ApiResult {
+async fn alerts((State(state), Path(tenant), Query(filters)): Filtered<String>) -> ApiResult {
     check(&filters, &["rule", "manager", "department", "severity", "entity"])?;
     let is_rule = |name: &String| Rule::ALL.iter().any(|rule| rule.name() == name);
     if filters.get("rule").is_some_and(|name| !is_rule(name)) {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "unknown rule; see docs/rules.md"));
+        return Err(bad_request("unknown rule; see docs/rules.md"));
     }
     if filters.get("severity").is_some_and(|name| !Severity::ALL.iter().any(|severity| severity.name() == name)) {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "unknown severity; expected one of info, warning, critical",
-        ));
+        return Err(bad_request("unknown severity; expected one of info, warning, critical"));
     }
     let id = TenantId::from(tenant.as_str());
     if !state.context.live_state.contains_tenant(&id) {
@@ -196,9 +168,13 @@ fn check(filters: &Filters, allowed: &[&str]) -> Result<(), ApiError> {
         None => Ok(()),
         Some(key) => {
             let text = format!("unknown query parameter \"{key}\"; expected one of {}", allowed.join(", "));
-            Err(ApiError::new(StatusCode::BAD_REQUEST, text))
+            Err(bad_request(text))
         }
     }
+}
+
+fn bad_request(text: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, text)
 }
 
 fn query_failed() -> ApiError {

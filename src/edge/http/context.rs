@@ -24,7 +24,6 @@ pub struct EndpointContext {
     pub token: Option<Arc<str>>,
 }
 
-/// State shared by the handlers.
 #[derive(Clone)]
 pub(super) struct HttpState {
     pub(super) context: EndpointContext,

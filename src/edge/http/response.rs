@@ -4,7 +4,6 @@ use crate::codec::json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// A failed request.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -25,7 +24,6 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A response with a JSON body.
 pub(super) fn json_response(mut body: Vec<u8>) -> Response {
     body.push(b'\n');
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()

@@ -42,7 +42,6 @@ const TENANT: &str = "tenant";
 const ALERTS_KEY: &str = "alerts";
 const SUBJECTS_KEY: &str = "subjects";
 
-/// Output of one commit.
 #[derive(Debug)]
 pub(super) struct CommittedBatch {
     pub(super) alerts: Vec<Alert>,
@@ -340,7 +339,6 @@ impl Writer {
     }
 }
 
-/// Rows by tenant and subject.
 fn by_subject(rows: &[Row]) -> BTreeMap<(&TenantId, String), Vec<&Row>> {
     let mut subjects = BTreeMap::<_, Vec<&Row>>::new();
     for row in rows {

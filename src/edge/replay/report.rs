@@ -66,7 +66,6 @@ impl Tally {
 /// Manager (empty: unassigned) and department.
 type ManagerKey = (String, String);
 
-/// The report of one tenant.
 #[derive(Debug, Default)]
 struct TenantReport {
     rules: BTreeMap<Rule, BTreeMap<ManagerKey, Tally>>,
