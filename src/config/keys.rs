@@ -5,6 +5,7 @@
 //! [`crate::domain::norms::params`].
 
 use super::params::key;
+use super::schema::key::ValueKind::{Count, Flag, Length, List, Map, Number, Secret, Text};
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::typed::{named, one_of};
 use crate::domain::event::ActivityKind;
@@ -36,16 +37,13 @@ const ZONE: Form = Form {
     pattern: "",
 };
 
-const PERCENT: ValueKind = ValueKind::Number(0.0, 100.0);
-const TEXTS: ValueKind = ValueKind::List(&ValueKind::Text, 0);
-const DAY_HOURS: ValueKind = ValueKind::List(&ValueKind::Form(HOURS), 0);
+const PERCENT: ValueKind = Number(0.0, 100.0);
+const TEXTS: ValueKind = List(&Text, 0);
+const DAY_HOURS: ValueKind = List(&ValueKind::Form(HOURS), 0);
 
 /// The keys of a file included by the norms document.
-pub(super) const INCLUDED: &[KeySpec] = &[KeySpec::new(
-    "calendars",
-    ValueKind::Map(ANY, &ValueKind::Table(&[CALENDAR])),
-    "working-time calendars, by name",
-)];
+pub(super) const INCLUDED: &[KeySpec] =
+    &[KeySpec::new("calendars", Map(ANY, &ValueKind::Table(&[CALENDAR])), "working-time calendars, by name")];
 
 /// The norms document, in parts.
 pub const NORMS: &[&[KeySpec]; 3] = &[INCLUDE, EFFECTIVE, GENERAL];
@@ -56,29 +54,21 @@ const INCLUDE: &[KeySpec] =
 /// The keys that define the norms completely once the included files are merged, except for the privacy key.
 pub(super) const EFFECTIVE: &[KeySpec] = &[
     INCLUDED[0],
-    KeySpec::new(
-        "pipelines",
-        ValueKind::Map(ANY, &ValueKind::Table(&[PIPELINE])),
-        "pipelines and their stages, by CRM id",
-    ),
+    KeySpec::new("pipelines", Map(ANY, &ValueKind::Table(&[PIPELINE])), "pipelines and their stages, by CRM id"),
     CALENDAR_NAME.described("none: every clock counts wall time"),
     KeySpec::new(
         "min_talk_seconds",
-        ValueKind::Number(0.0, 3600.0),
+        Number(0.0, 3600.0),
         "minimum talk time for an answered call to count as a conversation",
     )
     .default("1"),
-    KeySpec::new(
-        "windows",
-        ValueKind::List(&ValueKind::Table(&[WINDOW]), 1),
-        "the sliding windows of figures and window rules",
-    )
-    .default("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
+    KeySpec::new("windows", List(&ValueKind::Table(&[WINDOW]), 1), "the sliding windows of figures and window rules")
+        .default("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
     KeySpec::new("norms", ValueKind::Table(&[RULES]), "the enabled rules; a rule that is not listed is off"),
     REVIEW_SAMPLING,
     KeySpec::new(
         "overrides",
-        ValueKind::List(&ValueKind::Table(&[OVERRIDE]), 0),
+        List(&ValueKind::Table(&[OVERRIDE]), 0),
         "overrides for parts of the organization, merged in order: later ones win, key by key within a rule",
     ),
     KeySpec::new(
@@ -90,17 +80,12 @@ pub(super) const EFFECTIVE: &[KeySpec] = &[
 ];
 
 const GENERAL: &[KeySpec] = &[
-    KeySpec::new(
-        "privacy_key",
-        ValueKind::Secret,
-        "key of the hash that replaces phone numbers and addresses in alerts",
-    )
-    .described("the tenant's id"),
+    KeySpec::new("privacy_key", Secret, "key of the hash that replaces phone numbers and addresses in alerts")
+        .described("the tenant's id"),
     KeySpec::new("language", one_of::<Language>(), "the language of alert messages").default("en"),
 ];
 
-const CALENDAR_NAME: KeySpec =
-    KeySpec::new("calendar", ValueKind::Text, "the calendar for business clocks, one of `calendars`");
+const CALENDAR_NAME: KeySpec = KeySpec::new("calendar", Text, "the calendar for business clocks, one of `calendars`");
 
 const REVIEW_SAMPLING: KeySpec = KeySpec::new(
     "review_sampling",
@@ -114,12 +99,12 @@ const CALENDAR: &[KeySpec] = &[
         .required(),
     KeySpec::new(
         "days",
-        ValueKind::Map(DATE, &DAY_HOURS),
+        Map(DATE, &DAY_HOURS),
         "exceptions by date: `[]` is a day off, fewer hours make a short day, hours on a weekend make it a working day",
     ),
     KeySpec::new(
         "years",
-        ValueKind::List(&ValueKind::Count(1900, 2199), 0),
+        List(&Count(1900, 2199), 0),
         "the years whose exceptions are listed; other years use the regular week, with one warning each",
     ),
 ];
@@ -136,16 +121,14 @@ const WEEK: &[KeySpec] = &[
 
 const PIPELINE: &[KeySpec] = &[
     KeySpec::new("entity", one_of::<EntityKind>(), "the entity that moves through it").required(),
-    KeySpec::new("stages", ValueKind::List(&ValueKind::Table(&[STAGE]), 1), "the stages, in order").required(),
+    KeySpec::new("stages", List(&ValueKind::Table(&[STAGE]), 1), "the stages, in order").required(),
 ];
 
 const STAGE: &[KeySpec] = &[
-    KeySpec::new("id", ValueKind::Text, "the CRM id of the stage").required(),
-    KeySpec::new("early", ValueKind::Flag, "counts as early, see `stuck_early`").default("false"),
-    KeySpec::new("required", ValueKind::Flag, "must be visited before any later stage, see `stage_skipped`")
-        .default("false"),
-    KeySpec::new("max_time", ValueKind::Length, "the maximum time in the stage, see `stage_overdue`")
-        .described("no limit"),
+    KeySpec::new("id", Text, "the CRM id of the stage").required(),
+    KeySpec::new("early", Flag, "counts as early, see `stuck_early`").default("false"),
+    KeySpec::new("required", Flag, "must be visited before any later stage, see `stage_skipped`").default("false"),
+    KeySpec::new("max_time", Length, "the maximum time in the stage, see `stage_overdue`").described("no limit"),
     KeySpec::new(
         "requires",
         ValueKind::Table(&[REQUIRES]),
@@ -155,21 +138,13 @@ const STAGE: &[KeySpec] = &[
 
 const REQUIRES: &[KeySpec] = &[
     KeySpec::new("fields", TEXTS, "CRM fields that must be filled in"),
-    KeySpec::new(
-        "activities",
-        ValueKind::List(&one_of::<ActivityKind>(), 0),
-        "types of activities that must be completed",
-    ),
+    KeySpec::new("activities", List(&one_of::<ActivityKind>(), 0), "types of activities that must be completed"),
 ];
 
 const WINDOW: &[KeySpec] = &[
-    KeySpec::new("size", ValueKind::Length, "the length of the window").required(),
-    KeySpec::new(
-        "slide",
-        ValueKind::Length,
-        "how often it advances; `size` must be a multiple of it, at most 10000 times",
-    )
-    .required(),
+    KeySpec::new("size", Length, "the length of the window").required(),
+    KeySpec::new("slide", Length, "how often it advances; `size` must be a multiple of it, at most 10000 times")
+        .required(),
 ];
 
 /// The parameters of every rule.
@@ -244,25 +219,22 @@ const TERMS: &[KeySpec] = &[
     common(Parameter::Enabled),
     common(Parameter::Severity),
     KeySpec::new("approvers", TEXTS, "managers whose approval lifts the limits"),
-    KeySpec::new("policies", ValueKind::List(&ValueKind::Table(&[POLICY]), 1), "the rows; the first match applies")
-        .in_force(),
+    KeySpec::new("policies", List(&ValueKind::Table(&[POLICY]), 1), "the rows; the first match applies").in_force(),
 ];
 
 const POLICY: &[KeySpec] = &[
-    KeySpec::new("pipeline", ValueKind::Text, "only deals in this pipeline").described("any"),
-    KeySpec::new("grade", ValueKind::Text, "only managers of this grade").described("any"),
-    KeySpec::new("amount_minor_below", ValueKind::Count(1, i64::MAX), "only deals below this amount, in minor units")
+    KeySpec::new("pipeline", Text, "only deals in this pipeline").described("any"),
+    KeySpec::new("grade", Text, "only managers of this grade").described("any"),
+    KeySpec::new("amount_minor_below", Count(1, i64::MAX), "only deals below this amount, in minor units")
         .described("any"),
     KeySpec::new("max_discount_percent", PERCENT, "the maximum discount").described("not checked"),
-    KeySpec::new("max_installment_months", ValueKind::Count(0, 1200), "the longest instalment plan")
-        .described("not checked"),
+    KeySpec::new("max_installment_months", Count(0, 1200), "the longest instalment plan").described("not checked"),
     KeySpec::new("min_prepayment_percent", PERCENT, "the minimum prepayment").described("not checked"),
 ];
 
 const SAMPLING: &[KeySpec] = &[
-    KeySpec::new("per_day", ValueKind::Count(0, 10_000), "the number of samples per manager and day").in_force(),
-    KeySpec::new("min_talk_seconds", ValueKind::Number(0.0, 86_400.0), "shorter conversations are not sampled")
-        .rule_default("0"),
+    KeySpec::new("per_day", Count(0, 10_000), "the number of samples per manager and day").in_force(),
+    KeySpec::new("min_talk_seconds", Number(0.0, 86_400.0), "shorter conversations are not sampled").rule_default("0"),
 ];
 
 /// The keys of an override.
@@ -275,10 +247,10 @@ pub const OVERRIDE: &[KeySpec] = &[
 ];
 
 const WHEN: &[KeySpec] = &[
-    KeySpec::new("tenant", ValueKind::Text, "only this tenant").described("any"),
-    KeySpec::new("department", ValueKind::Text, "only managers of this department").described("any"),
-    KeySpec::new("pipeline", ValueKind::Text, "only leads and deals in this pipeline").described("any"),
-    KeySpec::new("source_id", ValueKind::Text, "only leads from this source and their deals").described("any"),
+    KeySpec::new("tenant", Text, "only this tenant").described("any"),
+    KeySpec::new("department", Text, "only managers of this department").described("any"),
+    KeySpec::new("pipeline", Text, "only leads and deals in this pipeline").described("any"),
+    KeySpec::new("source_id", Text, "only leads from this source and their deals").described("any"),
 ];
 
 /// Whether a rule evaluates managers, at slide boundaries.

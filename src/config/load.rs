@@ -3,6 +3,7 @@
 //! Related limits of different sections are checked against each other.
 
 use super::schema::env::{Env, SystemEnv};
+use super::schema::key::ValueKind::Text;
 use super::schema::key::{Form, KeySpec, ValueKind};
 use super::schema::problem::{Problem, Problems, sorted, unreadable};
 use super::schema::reader::Reader;
@@ -65,8 +66,7 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
     KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
     KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
-    KeySpec::new("norms_file", ValueKind::Text, "file with the norms, relative to this file")
-        .described("norms are in this file"),
+    KeySpec::new("norms_file", Text, "file with the norms, relative to this file").described("norms are in this file"),
 ];
 
 const DOCUMENT: &[&[KeySpec]] = &{

@@ -1,6 +1,7 @@
 //! The sections of the configuration other than topics and norms: their keys, and what is read from them.
 
 use super::properties::Properties;
+use super::schema::key::ValueKind::{Bytes, Count, Flag, List, Map, Property, Secret, Setting, Text};
 use super::schema::key::{Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::value::Table;
@@ -38,13 +39,13 @@ const PROPERTY: Form = Form {
     fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)),
     pattern: "",
 };
-const PROPERTIES: ValueKind = ValueKind::Map(PROPERTY, &ValueKind::Property);
+const PROPERTIES: ValueKind = Map(PROPERTY, &Property);
 pub(super) const KAFKA: &[KeySpec] = &[
-    KeySpec::new("bootstrap", ValueKind::Setting, "bootstrap brokers, separated by commas").default("localhost:9092"),
-    KeySpec::new("group", ValueKind::Setting, "the consumer group").default("funnelwatch"),
+    KeySpec::new("bootstrap", Setting, "bootstrap brokers, separated by commas").default("localhost:9092"),
+    KeySpec::new("group", Setting, "the consumer group").default("funnelwatch"),
     KeySpec::new(
         "transactional_id",
-        ValueKind::Setting,
+        Setting,
         "producer identity of this process: must be unique and stable across restarts",
     )
     .default("funnelwatch-${HOSTNAME:-0}"),
@@ -96,7 +97,7 @@ pub(super) const TIME: &[KeySpec] = &[
     ),
     KeySpec::new(
         "watermark_follows_clock",
-        ValueKind::Flag,
+        Flag,
         "while all partitions are idle, the watermark follows the wall clock",
     )
     .default("true"),
@@ -141,24 +142,23 @@ pub struct Engine {
 }
 
 pub(super) const ENGINE: &[KeySpec] = &[
-    KeySpec::new("workers", ValueKind::Count(0, 256), "number of timely workers; 0: one per core").default("0"),
+    KeySpec::new("workers", Count(0, 256), "number of timely workers; 0: one per core").default("0"),
     span(
         "epoch",
         (MILLI, Span(10_000)),
         "100ms",
         "maximum duration of an epoch; messages read in an epoch are committed together",
     ),
-    KeySpec::new("epoch_messages", ValueKind::Count(1, 10_000_000), "maximum number of messages in an epoch")
-        .default("10000"),
+    KeySpec::new("epoch_messages", Count(1, 10_000_000), "maximum number of messages in an epoch").default("10000"),
     KeySpec::new(
         "epochs_in_flight",
-        ValueKind::Count(1, 1024),
+        Count(1, 1024),
         "maximum number of epochs that have been read and not yet committed",
     )
     .default("4"),
     KeySpec::new(
         "max_message_bytes",
-        ValueKind::Bytes(1 << 10, 16 << 20),
+        Bytes(1 << 10, 16 << 20),
         "maximum message size; larger messages become dead letters",
     )
     .default("256KiB"),
@@ -198,7 +198,7 @@ impl std::fmt::Debug for Api {
 const MIN_TOKEN_LENGTH: usize = 16;
 
 pub(super) const API: &[KeySpec] =
-    &[KeySpec::new("token", ValueKind::Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
+    &[KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
         .described("only local clients are allowed")];
 
 impl Api {
@@ -241,8 +241,7 @@ const PREFIX: Form = Form {
 };
 
 pub(super) const REDIS: &[KeySpec] = &[
-    KeySpec::new("url", ValueKind::Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported")
-        .required(),
+    KeySpec::new("url", Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported").required(),
     KeySpec::new("prefix", ValueKind::Form(PREFIX), "prefix of all keys").default("funnelwatch"),
     span(
         "ttl",
@@ -250,7 +249,7 @@ pub(super) const REDIS: &[KeySpec] = &[
         "1h",
         "time to live of keys that are not refreshed; live keys are refreshed every third of it",
     ),
-    KeySpec::new("queue", ValueKind::Count(1, 100_000), "maximum number of committed batches waiting to be written")
+    KeySpec::new("queue", Count(1, 100_000), "maximum number of committed batches waiting to be written")
         .default("256"),
 ];
 
@@ -278,21 +277,17 @@ const FIGURE: Form = Form {
 };
 
 pub(super) const PROMETHEUS: &[KeySpec] = &[
-    KeySpec::new(
-        "manager_windows",
-        ValueKind::List(&ValueKind::Text, 0),
-        "windows, such as `24h`, whose figures are exported per manager",
-    )
-    .described("all"),
+    KeySpec::new("manager_windows", List(&Text, 0), "windows, such as `24h`, whose figures are exported per manager")
+        .described("all"),
     KeySpec::new(
         "manager_metrics",
-        ValueKind::List(&ValueKind::Form(FIGURE), 0),
+        List(&ValueKind::Form(FIGURE), 0),
         "figures exported per manager, see [metrics](metrics.md)",
     )
     .described("all"),
     KeySpec::new(
         "max_series",
-        ValueKind::Count(0, 10_000_000),
+        Count(0, 10_000_000),
         "maximum number of series of figures and norms; further series are left out and counted by \
          `funnelwatch_series_left_out`",
     )
