@@ -1,7 +1,8 @@
-//! Owns the wire form of strings, ids and event enums: domain variant ↔ protobuf number ↔ name. The names are those of
+//! Owns the wire form of strings, ids and enums: domain variant ↔ protobuf number ↔ name. The names are those of
 //! the proto file.
 
 use super::proto;
+use crate::domain::alert::Status;
 use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
 use crate::domain::id::{
     CallId, DepartmentId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId, ThreadId,
@@ -105,6 +106,7 @@ names! {
     Verdict { Success Failure Neutral }
     Direction { Inbound Outbound }
     CallOutcome { Answered NoAnswer Busy Rejected Voicemail Failed }
+    Status { Raised Firing Escalated Resolved Retracted }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::domain::figures::table::{Figure, FigureValue, NOW, WINDOW};
 use crate::domain::norms::{Norms, ScopeQuery};
 use crate::domain::rule::catalog;
 use crate::domain::rule::definition::Parameter;
+use crate::domain::time::Length;
 use crate::domain::time::window::Window;
 use Metric as M;
 
@@ -71,31 +72,24 @@ fn samples<'a>(
 pub(super) fn norms(norms: &Norms, query: ScopeQuery<'_>, mut emit: impl FnMut(Metric, Labels<'_>, f64)) {
     for (rule, norm) in &norms.scope(query).rules {
         let takes = catalog::definition(*rule).takes;
-        let clock = norm.clock.unwrap_or_default().name();
-        let basis = norm.basis.unwrap_or_default().name();
+        let clock = ("clock", norm.clock.unwrap_or_default().name());
+        let basis = ("basis", norm.basis.unwrap_or_default().name());
         let window = norms.window_of(norm).map(Window::name).unwrap_or_default();
         let (rule, window) = (("rule", rule.name()), ("window", window.as_str()));
-        if let Some(within) = norm.within {
-            emit(M::NormWithin, &[rule, ("clock", clock)], within.span.seconds());
-        }
-        if let Some(most) = norm.at_most_lag {
-            let q = norm.quantile.unwrap_or(0.9).to_string();
-            emit(M::NormAtMost, &[rule, ("clock", clock), ("q", &q), window], most.span.seconds());
-        }
-        if let Some(least) = norm.min_score {
-            emit(M::NormScore, &[rule, window], least);
-        }
-        if let Some(least) = norm.at_least {
-            emit(M::NormAtLeast, &[rule, ("basis", basis), window], least);
-        }
-        if let Some(part) = norm.of_department {
-            emit(M::NormOfDepartment, &[rule, ("basis", basis), window], part);
-        }
-        if let Some(most) = norm.at_most {
-            emit(M::NormAtMostShare, &[rule, window], most);
-        }
-        if takes.contains(&Parameter::MinSample) {
-            emit(M::NormSample, &[rule, window], norm.min_sample.unwrap_or(1) as f64);
+        let q = norm.quantile.unwrap_or(0.9).to_string();
+        let min_sample = takes.contains(&Parameter::MinSample).then(|| norm.min_sample.unwrap_or(1) as f64);
+        let seconds = |length: Length| length.span.seconds();
+        let values: [(_, _, Labels<'_>); 7] = [
+            (M::NormWithin, norm.within.map(seconds), &[rule, clock]),
+            (M::NormAtMost, norm.at_most_lag.map(seconds), &[rule, clock, ("q", &q), window]),
+            (M::NormScore, norm.min_score, &[rule, window]),
+            (M::NormAtLeast, norm.at_least, &[rule, basis, window]),
+            (M::NormOfDepartment, norm.of_department, &[rule, basis, window]),
+            (M::NormAtMostShare, norm.at_most, &[rule, window]),
+            (M::NormSample, min_sample, &[rule, window]),
+        ];
+        for (metric, value, labels) in values {
+            value.into_iter().for_each(|value| emit(metric, labels, value));
         }
     }
 }

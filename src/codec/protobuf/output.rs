@@ -3,7 +3,7 @@
 use super::write::{text, time, write};
 use crate::codec::names::Name;
 use crate::codec::proto;
-use crate::domain::alert::{Alert, Status, Value, Values};
+use crate::domain::alert::{Alert, Value, Values};
 use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::time::window::Window;
 use proto::well_known;
@@ -16,7 +16,7 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
         rule: alert.rule.name().into(),
         severity: alert.severity.name().into(),
         level: alert.level,
-        status: status(alert.status).into(),
+        status: alert.status.number(),
         subject: alert.subject.to_string(),
         at: Some(time(alert.at)),
         anchor_at: Some(time(alert.anchor_at)),
@@ -32,16 +32,6 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
         message: message.into(),
     };
     write(&message, out);
-}
-
-fn status(status: Status) -> proto::Status {
-    match status {
-        Status::Raised => proto::Status::Raised,
-        Status::Firing => proto::Status::Firing,
-        Status::Escalated => proto::Status::Escalated,
-        Status::Resolved => proto::Status::Resolved,
-        Status::Retracted => proto::Status::Retracted,
-    }
 }
 
 fn values(values: &Values) -> well_known::Struct {
