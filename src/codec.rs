@@ -24,7 +24,7 @@ use crate::domain::source::Topic;
 
 named_enum! {
     /// The encoding of the messages of a topic.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[derive(Default)]
     pub enum Encoding, named "used in the configuration" {
         /// One JSON object per message.
         #[default]

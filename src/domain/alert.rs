@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 named_enum! {
     /// The severity of a violation.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Default)]
     pub enum Severity, named "in alerts, norms and labels" {
         /// Worth knowing.
         Info = "info",
@@ -31,7 +31,6 @@ impl Severity {
 
 named_enum! {
     /// The status of a violation in its lifecycle.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Status, named "in alerts and headers" {
         /// An act violated a norm; such a violation has no end.
         Raised = "RAISED",
@@ -46,7 +45,6 @@ named_enum! {
     }
 
     /// Why a violation ended.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Resolution, named "in alerts" {
         /// A manager contacted the customer.
         Responded = "responded",

@@ -481,7 +481,6 @@ pub enum Contact {
 
 named_enum! {
     /// The direction of a call or message.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Direction, named "in entity reports" {
         /// From the customer.
         Inbound = "inbound",
@@ -490,7 +489,6 @@ named_enum! {
     }
 
     /// The outcome of a lead or deal.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Outcome, named "in events and norms" {
         /// A deal was won.
         Won = "WON",
@@ -503,7 +501,6 @@ named_enum! {
     }
 
     /// Kinds of completed activities.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum ActivityKind, named "in events and norms" {
         /// A meeting: a touch and two-way contact.
         Meeting = "MEETING",
@@ -522,7 +519,6 @@ named_enum! {
     }
 
     /// The outcome of a call.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum CallOutcome, named "in entity reports" {
         /// The call was answered.
         Answered = "answered",
@@ -539,7 +535,6 @@ named_enum! {
     }
 
     /// Written channels.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Channel, named "in events, norms and figures" {
         /// E-mail.
         Email = "EMAIL",

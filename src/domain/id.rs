@@ -77,7 +77,6 @@ pub const UNKNOWN: &str = "unknown";
 
 named_enum! {
     /// The kind of an entity.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum EntityKind, named "in norms and in subjects of alerts" {
         /// An inquiry that is not qualified yet.
         Lead = "lead",

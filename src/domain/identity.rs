@@ -16,7 +16,7 @@ use sha2::Sha256;
 
 named_enum! {
     /// The country whose national phone number formats are recognized.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Country, named "as an ISO 3166 code" {
         /// Russia: code 7, trunk prefix 8, international prefix 8~10.
         #[default]

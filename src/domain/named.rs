@@ -1,11 +1,13 @@
 //! Owns the form of enums whose values have a name: in norms, alerts, headers, labels or responses.
 
-/// Declares enums with the name of each value after its variant, and says where the names are used.
+/// Declares enums with the name of each value after its variant, and says where the names are used. They derive the traits
+/// of plain values.
 macro_rules! named_enum {
     ($($(#[$about:meta])* pub enum $enum:ident, named $place:literal {
         $($(#[$meaning:meta])* $variant:ident = $name:literal,)+
     })+) => {$(
         $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $enum {
             $($(#[$meaning])* $variant,)+
         }

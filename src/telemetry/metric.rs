@@ -57,7 +57,6 @@ impl Level {
 
 named_enum! {
     /// The type of a metric.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum MetricKind, named "in the Prometheus text format" {
         /// A value that goes up and down.
         Gauge = "gauge",

@@ -4,7 +4,6 @@ use crate::domain::named::named_enum;
 
 named_enum! {
     /// Why a message is written to the dead-letter topic; the name is the `reason` header and the metric label.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Reason, named "in headers, labels and logs" {
         /// Not valid JSON or protobuf, or truncated.
         Malformed = "malformed",

@@ -172,7 +172,7 @@ pub(crate) use for_each_parameter;
 
 named_enum! {
     /// Which time a norm counts.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Clock, named "in norms and alerts" {
         /// All time.
         #[default]
@@ -182,7 +182,7 @@ named_enum! {
     }
 
     /// What counts as a response.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Response, named "in norms and alerts" {
         /// Any touch.
         #[default]
@@ -192,7 +192,7 @@ named_enum! {
     }
 
     /// The population that a conversion is counted over.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Basis, named "in norms and alerts" {
         /// Entities created in the window.
         #[default]

@@ -25,7 +25,7 @@ pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
 
 named_enum! {
     /// The languages of messages.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Default)]
     pub enum Language, named "in the configuration" {
         /// English.
         #[default]

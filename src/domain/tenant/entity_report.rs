@@ -91,7 +91,6 @@ pub struct ClockAlert {
 
 named_enum! {
     /// The status of a clock.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum ClockStatus, named "in the API" {
         /// It is running; the deadline, if any, is in the future.
         Running = "running",

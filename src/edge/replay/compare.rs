@@ -29,7 +29,6 @@ pub struct Life {
 
 named_enum! {
     /// A difference.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum AlertChange, named "in output" {
         /// Only under the new norms.
         Added = "added",
