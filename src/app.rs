@@ -1,4 +1,4 @@
-//! Implements the commands by wiring the rings together; the only module that depends on all of them.
+//! Implements the commands by connecting the layers; the only module that depends on all of them.
 
 mod check;
 mod compare;

@@ -206,7 +206,7 @@ impl Ingest {
         RunError::Stuck { what, epochs: self.cutter.in_flight, after: DRAIN_TIMEOUT }
     }
 
-    /// CommitHandle what was read, after a stop request.
+    /// Commits what was read, after a stop request.
     fn shut_down(&mut self) -> Result<(), RunError> {
         if self.cutter.messages > 0 && !self.commit.fence.is_refused() {
             self.cut(Boundary::Regular)?;
