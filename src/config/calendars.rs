@@ -114,7 +114,7 @@ fn report(reader: &mut Reader<'_>, table: &Table, ordinary: &Table, parts: &Part
         let mut week: [Vec<Hours>; 7] = Default::default();
         week[index].clone_from(&parts.week[index]);
         if let Some(error) = alone(week, BTreeMap::new()) {
-            reader.problem(ordinary.line_of(day), ordinary.path_of(day), error.to_string());
+            reader.problem_of(ordinary, day, error.to_string());
         }
     }
     for (text, date, value) in dates(table) {

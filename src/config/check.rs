@@ -69,7 +69,7 @@ fn references(reader: &mut Reader<'_>, sites: &[Site<'_>], norms: &Norms, calend
             && !known.contains(&name)
         {
             let text = format!("unknown calendar `{name}`{}", suggestion(name, known));
-            reader.problem(site.table.line_of("calendar"), site.table.path_of("calendar"), text);
+            reader.problem_of(site.table, "calendar", text);
         }
         let when = site.table.table("when");
         if let Some(when) = when.filter(|when| when.set_keys().next().is_none()) {
@@ -80,7 +80,7 @@ fn references(reader: &mut Reader<'_>, sites: &[Site<'_>], norms: &Norms, calend
         for table in when.into_iter().chain(rows) {
             if let Some(id) = table.text("pipeline").filter(|id| !pipelines.contains(id)) {
                 let text = format!("unknown pipeline `{id}`{}", suggestion(id, &pipelines));
-                reader.note(table.line_of("pipeline"), table.path_of("pipeline"), text);
+                reader.note_of(table, "pipeline", text);
             }
         }
     }
@@ -226,7 +226,7 @@ fn clocks(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule) {
         let lacking = on && applying.all(|other| other.over.layer.calendar.is_none());
         if let Some(table) = site.rule(rule).filter(|_| lacking && !inherited) {
             let text = "business clock without a calendar: the clock counts wall time";
-            reader.note(table.line_of("clock"), table.path_of("clock"), text);
+            reader.note_of(table, "clock", text);
         }
         inherited |= lacking && *index == BASE;
     }

@@ -90,8 +90,7 @@ impl Default for Config {
 impl Config {
     /// The event time settings of shards. `time.retention` defaults to the longest window plus the correction horizon.
     pub fn timing(&self) -> Timing {
-        let longest = self.norms.windows.iter().map(|window| window.size.0).max().unwrap_or_default();
-        let retention = self.time.retention.unwrap_or(Span(longest + self.time.correction_horizon.0));
+        let retention = self.time.retention.unwrap_or(least_retention(longest(&self.norms), &self.time));
         Timing {
             allowed_lateness: self.time.allowed_lateness,
             follows_clock: self.time.watermark_follows_clock,
@@ -168,7 +167,7 @@ fn load_norms_file(reader: &mut Reader<'_>, root: &Table, env: &dyn Env) -> Opti
         keys::NORMS.iter().copied().flatten().filter(|key| root.is_set(key.name) && !OPERATOR_KEYS.contains(&key.name))
     {
         let text = format!("must be set in the file given by `norms_file` on line {line}");
-        reader.problem(root.line_of(key.name), root.path_of(key.name), text);
+        reader.problem_of(root, key.name, text);
     }
     let path = reader.locate(root.text("norms_file")?);
     let file = path.display().to_string();
@@ -184,13 +183,23 @@ fn load_norms_file(reader: &mut Reader<'_>, root: &Table, env: &dyn Env) -> Opti
     for key in OPERATOR_KEYS.into_iter().filter(|key| root.is_set(key)) {
         if table.is_set(key) {
             let text = format!("duplicate key, also set in {file} on line {}", table.line_of(key));
-            reader.problem(root.line_of(key), root.path_of(key), text);
+            reader.problem_of(root, key, text);
         }
         table.copy(key, root);
     }
     let norms = norms::build(&mut inner, &mut table);
     reader.merge(inner, path);
     Some(norms)
+}
+
+/// The size of the longest window.
+fn longest(norms: &Norms) -> Span {
+    norms.windows.iter().map(|window| window.size).max().unwrap_or_default()
+}
+
+/// How long finished leads and deals count in figures, or are corrected.
+fn least_retention(longest: Span, time: &Time) -> Span {
+    Span(longest.0 + time.correction_horizon.0)
 }
 
 /// Checks related limits against each other.
@@ -202,17 +211,16 @@ fn check_limits(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Tim
             format_span(time.correction_horizon),
             format_span(time.allowed_lateness)
         );
-        reader.problem(table.line_of("correction_horizon"), table.path_of("correction_horizon"), text);
+        reader.problem_of(table, "correction_horizon", text);
     }
-    let longest = norms.windows.iter().map(|window| window.size).max().unwrap_or_default();
-    let least = Span(longest.0 + time.correction_horizon.0);
-    if let Some(retention) = time.retention.filter(|retention| *retention < least) {
+    let longest = longest(norms);
+    if let Some(retention) = time.retention.filter(|retention| *retention < least_retention(longest, time)) {
         let text = format!(
             "{retention} is less than the longest window ({longest}) plus `correction_horizon` ({}): figures would \
              miss finished leads and deals",
             format_span(time.correction_horizon)
         );
-        reader.problem(table.line_of("retention"), table.path_of("retention"), text);
+        reader.problem_of(table, "retention", text);
     }
 }
 

@@ -121,7 +121,7 @@ fn windows(reader: &mut Reader<'_>, root: &Table) -> Vec<Window> {
             windows.push(window);
             continue;
         };
-        reader.problem(table.line_of("slide"), table.path_of("slide"), text);
+        reader.problem_of(table, "slide", text);
     }
     windows
 }
@@ -132,7 +132,7 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
         let Some((item, id)) = item.table().and_then(|item| Some((item, item.text("id")?))) else { continue };
         if stages.iter().any(|stage| stage.id.as_str() == id) {
             let text = format!("duplicate stage `{id}` in this pipeline");
-            reader.problem(item.line_of("id"), item.path_of("id"), text);
+            reader.problem_of(item, "id", text);
         }
         let names = |key| item.table("requires").and_then(|requires| requires.get(key)).unwrap_or_default();
         stages.push(Stage {

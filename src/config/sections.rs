@@ -206,7 +206,7 @@ impl Api {
         let token = table.text("token").map(|token| token.trim_end().to_owned());
         if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
             let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
-            reader.problem(table.line_of("token"), table.path_of("token"), text);
+            reader.problem_of(table, "token", text);
         }
         Some(Self { token })
     }
@@ -264,7 +264,7 @@ impl Redis {
         };
         if let Some(found) = found {
             let text = format!("expected an address such as redis://redis:6379/0, found {found}");
-            reader.problem(table.line_of("url"), table.path_of("url"), text);
+            reader.problem_of(table, "url", text);
         }
         Some(Self { url, prefix: table.get("prefix")?, ttl: table.get("ttl")?, queue: table.get("queue")? })
     }

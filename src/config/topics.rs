@@ -172,7 +172,7 @@ impl Topics {
                 && let Some(other) = used.insert(topic.to_owned(), key.name)
             {
                 let text = format!("`{topic}` is already used by `{other}`; topic names must be distinct");
-                reader.problem(holder.line_of(name), holder.path_of(name), text);
+                reader.problem_of(holder, name, text);
             }
         }
         let source = |key| {

@@ -69,11 +69,7 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
     if value.len() > settings.max_message_bytes {
         return Err(Reject::new(Reason::Oversized, "value larger than max_message_bytes"));
     }
-    let header = |name: &str| {
-        let headers = message.headers.as_deref().unwrap_or_default();
-        headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_deref())
-    };
-    let encoding = match header("content-type") {
+    let encoding = match message.header("content-type") {
         None => batch.encoding,
         Some(content_type) => match Encoding::from_content_type(content_type) {
             // Registry framing is configured per topic; the serializers do not announce it in this header.
@@ -85,12 +81,12 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
     let topic = match batch.source {
         Source::Rerouted => {
             let named = |name| Topic::ALL.into_iter().find(|topic| topic.name().as_bytes() == name);
-            header(TOPIC_HEADER).and_then(named).or(message.topic)
+            message.header(TOPIC_HEADER).and_then(named).or(message.topic)
         }
         _ => message.topic,
     };
     match topic {
-        Some(topic) => codec::decode(encoding, topic, header("__value_schema_id").is_some(), value),
+        Some(topic) => codec::decode(encoding, topic, message.header("__value_schema_id").is_some(), value),
         None => codec::json::decode(value),
     }
 }

@@ -49,6 +49,14 @@ pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 /// The header of a rerouted message that names its original topic.
 pub const TOPIC_HEADER: &str = "funnelwatch-topic";
 
+impl Message {
+    /// The value of a header, by its name in any case; `None` also for a header without a value.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let headers = self.headers.as_deref().unwrap_or_default();
+        headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_deref())
+    }
+}
+
 impl Batch {
     /// An empty batch.
     pub fn new(source: Source, shard: Option<ShardId>, encoding: Encoding) -> Self {

@@ -18,7 +18,7 @@ use crate::domain::figures::table::{Terms, WindowFigures};
 use crate::domain::id::{DepartmentId, TenantId, UNKNOWN};
 use crate::domain::index::CurrencyIx;
 use crate::domain::norms::Norms;
-use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, terms};
+use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, by_stage, terms};
 use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -195,12 +195,7 @@ impl Scoreboard {
     fn window_figures(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
         let name = |currency: CurrencyIx| self.currencies.get(currency.0 as usize).cloned().unwrap_or_default();
         let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
-        let mut stage_conversion = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for (stage_ix, share) in aggregate.stages() {
-            if let Some(stage) = self.stages.get(stage_ix.0 as usize) {
-                stage_conversion.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), share);
-            }
-        }
+        let stage_conversion = by_stage(&self.stages, aggregate.stages());
         WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
     }
 }

@@ -303,6 +303,11 @@ impl Tenant {
         self.run_timers(at);
     }
 
+    fn set_norms(&mut self, norms: Arc<Norms>) {
+        let acts = catalog::judges_acts(&norms);
+        self.context.set_norms(norms, acts);
+    }
+
     fn apply_norms(
         &mut self,
         norms: Arc<Norms>,
@@ -311,8 +316,7 @@ impl Tenant {
         contacts: impl IntoIterator<Item = ContactIx>,
     ) {
         self.context.advance_to(EventOrder::deadline(at));
-        let acts = catalog::judges_acts(&norms);
-        self.context.set_norms(norms, acts);
+        self.set_norms(norms);
         for ix in journeys {
             if self.journeys[ix].first_event().is_some() {
                 self.refresh_lead_source(ix);

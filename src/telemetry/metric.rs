@@ -96,6 +96,9 @@ macro_rules! metrics {
             $($(#[doc = $help] $metric,)*)*
         }
 
+        /// The number of families that are not figures; they follow those of figures.
+        const OTHERS: usize = [$($(Metric::$metric,)*)*].len();
+
         static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
             let window = WINDOW.iter().flat_map(|figure| families(MetricGroup::Window, figure));
             let now = NOW.iter().flat_map(|figure| families(MetricGroup::Now, figure));
@@ -165,7 +168,7 @@ metrics! {
 impl Metric {
     /// The index of its family.
     pub(super) fn index(self) -> usize {
-        family_count(WINDOW) + family_count(NOW) + self as usize
+        FAMILIES.len() - OTHERS + self as usize
     }
 
     /// Its family.
@@ -204,15 +207,20 @@ fn families<F>(group: MetricGroup, figure: &Figure<F>) -> Vec<Family> {
     }
 }
 
-/// The number of families of these figures.
-pub(super) fn family_count<F>(figures: &[Figure<F>]) -> usize {
-    let count = |figure: &Figure<F>| match figure.kind {
-        _ if figure.name.is_empty() => 0,
-        Kind::Share(..) => 4,
-        Kind::Lags => 2,
-        _ => 1,
+/// The index of the first family of each figure in [`WINDOW`].
+pub(super) static OF_WINDOW: LazyLock<Vec<usize>> = LazyLock::new(|| first_families(MetricGroup::Window, WINDOW));
+
+/// The index of the first family of each figure in [`NOW`].
+pub(super) static OF_NOW: LazyLock<Vec<usize>> = LazyLock::new(|| first_families(MetricGroup::Now, NOW));
+
+fn first_families<F>(group: MetricGroup, table: &[Figure<F>]) -> Vec<usize> {
+    let mut next = FAMILIES.iter().take_while(|family| family.group < group).count();
+    let first = |figure| {
+        let first = next;
+        next += families(group, figure).len();
+        first
     };
-    figures.iter().map(count).sum()
+    table.iter().map(first).collect()
 }
 
 impl Family {

@@ -1,7 +1,7 @@
 //! Converts the figures of rows and the norms of departments to samples. A share, mean or quantile of an empty sample is
 //! not exported.
 
-use super::metric::{Metric, family_count};
+use super::metric::{Metric, OF_NOW, OF_WINDOW};
 use super::page::Labels;
 use crate::domain::figures::row::Figures;
 use crate::domain::figures::table::{Figure, FigureValue, NOW, WINDOW};
@@ -15,21 +15,19 @@ use Metric as M;
 /// Emits the samples of the figures of a row, with the indexes of their families.
 pub(super) fn figures(figures: &Figures, emit: impl FnMut(usize, Labels<'_>, f64)) {
     match figures {
-        Figures::Window(_, figures) => of_table(WINDOW, 0, figures.as_ref(), emit),
-        Figures::Now(figures) => of_table(NOW, family_count(WINDOW), figures.as_ref(), emit),
+        Figures::Window(_, figures) => of_table(WINDOW, &OF_WINDOW, figures.as_ref(), emit),
+        Figures::Now(figures) => of_table(NOW, &OF_NOW, figures.as_ref(), emit),
     }
 }
 
-fn of_table<F>(table: &[Figure<F>], first: usize, figures: &F, mut emit: impl FnMut(usize, Labels<'_>, f64)) {
-    let mut family = first;
-    for figure in table.iter().filter(|figure| !figure.name.is_empty()) {
+fn of_table<F>(table: &[Figure<F>], families: &[usize], figures: &F, mut emit: impl FnMut(usize, Labels<'_>, f64)) {
+    for (figure, family) in table.iter().zip(families).filter(|(figure, _)| !figure.name.is_empty()) {
         for part in figure.values {
             let mut labels = figure.labels.iter().copied().zip(part.labels.iter().copied()).collect();
             samples(&(part.value)(figures), figure.labels, &mut labels, &mut |offset, labels, value| {
                 emit(family + offset, labels, value);
             });
         }
-        family += family_count(std::slice::from_ref(figure));
     }
 }
 

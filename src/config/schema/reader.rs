@@ -87,6 +87,16 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { file: self.file.into(), line, path: path.into(), text: text.into() });
     }
 
+    /// Reports an error of a key, whether it is set or absent.
+    pub(crate) fn problem_of(&mut self, table: &Table, key: &str, text: impl Into<String>) {
+        self.problem(table.line_of(key), table.path_of(key), text);
+    }
+
+    /// Reports a valid but suspicious setting of a key.
+    pub(crate) fn note_of(&mut self, table: &Table, key: &str, text: impl Into<String>) {
+        self.note(table.line_of(key), table.path_of(key), text);
+    }
+
     /// Reports a valid but suspicious setting.
     pub(crate) fn note(&mut self, line: usize, path: impl Into<String>, text: impl Into<String>) {
         let line = line.min(self.last);
@@ -239,13 +249,13 @@ impl<'a> Reader<'a> {
                 self.files.push(file);
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.is_empty() {
-                    self.problem(table.line_of("file"), table.path_of("file"), format!("file {name} is empty"));
+                    self.problem_of(&table, "file", format!("file {name} is empty"));
                 }
                 Data::Text(text.into(), true)
             }
             Err(error) => {
                 let text = format!("cannot read {name}: {}", error.kind());
-                self.problem(table.line_of("file"), table.path_of("file"), text);
+                self.problem_of(&table, "file", text);
                 Data::Bad
             }
         }

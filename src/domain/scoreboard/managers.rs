@@ -198,15 +198,7 @@ impl ManagerFigures {
 impl CurrentFigures {
     /// The figures at `at`, by the names of the stages.
     pub(super) fn figures(&self, stages: &[StageDeclaration], at: Timestamp) -> NowFigures {
-        let by_stage = |counts: &BTreeMap<StageIx, i64>| {
-            let mut by_name = ByStage::new();
-            for (stage_ix, n) in counts {
-                if let Some(stage) = stages.get(stage_ix.0 as usize) {
-                    by_name.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), *n);
-                }
-            }
-            by_name
-        };
+        let by_stage = |counts: &BTreeMap<StageIx, i64>| by_stage(stages, counts.iter().map(|(ix, n)| (*ix, *n)));
         NowFigures {
             awaiting_first_response: self.awaiting.values().sum(),
             oldest_wait_seconds: self.awaiting.keys().next().map(|since| (at - *since).seconds()),
@@ -227,6 +219,17 @@ impl CurrentFigures {
         self.unreturned += other.unreturned;
         self.unanswered += other.unanswered;
     }
+}
+
+/// Values by the names of their pipelines and stages.
+pub(super) fn by_stage<V>(stages: &[StageDeclaration], values: impl IntoIterator<Item = (StageIx, V)>) -> ByStage<V> {
+    let mut by_stage = ByStage::new();
+    for (stage_ix, value) in values {
+        if let Some(stage) = stages.get(stage_ix.0 as usize) {
+            by_stage.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), value);
+        }
+    }
+    by_stage
 }
 
 /// Adds to a count and removes it at zero.

@@ -16,7 +16,6 @@ use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
-use crate::domain::rule::catalog;
 use crate::domain::rule::source_silent::Silences;
 use crate::domain::source::Topic;
 use crate::domain::tenant::Tenant;
@@ -204,9 +203,8 @@ impl Tenant {
         for event in log {
             self.clear_event_state(&event.payload);
         }
-        let (_, initial) = &self.norm_versions[0];
-        if self.norm_versions.len() > 1 {
-            self.context.set_norms(Arc::clone(initial), catalog::judges_acts(initial));
+        if let [(_, initial), _, ..] = self.norm_versions.as_slice() {
+            self.set_norms(Arc::clone(initial));
         }
         let mut version_ix = 1;
         for ReplayedEvent { entry, payload } in log {

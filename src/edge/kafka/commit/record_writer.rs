@@ -217,9 +217,7 @@ fn is_rerouting_header(batch: &Batch, name: &str) -> bool {
 
 /// The content type of a message, stated explicitly so that it holds on a topic with another encoding.
 fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
-    let headers = message.headers.as_deref().unwrap_or_default();
-    let given = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    match given.and_then(|(_, value)| value.as_deref()) {
+    match message.header("content-type") {
         None => batch.encoding.content_type().as_bytes(),
         // Framed for Schema Registry; its serializers do not set a distinct content type: see `decode`.
         Some(value)
