@@ -8,14 +8,15 @@ use funnelwatch::codec::Encoding;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::edge::files::EventFiles;
-use funnelwatch::edge::replay::{Options, Outcome, replay};
+use funnelwatch::edge::replay::{Delivery, Options, Outcome, replay};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 fn run(files: EventFiles, norms: &Arc<Norms>, workers: usize) -> Outcome {
     let norms = Arc::clone(norms);
-    let options = Options { norms, timing: Timing::default(), workers, max_message_bytes: 1 << 20 };
+    let (timing, delivery) = (Timing::default(), Delivery::Sorted);
+    let options = Options { norms, timing, workers, max_message_bytes: 1 << 20, latest: None, delivery };
     replay(files, &options, |file, line, rejected| panic!("{file}:{line}: {:?}", rejected.reject))
         .expect("the replay succeeds")
 }

@@ -90,10 +90,12 @@ pub struct Replay {
     /// Earlier events are still processed, so that open leads and figures over windows are complete
     #[arg(long, value_parser = timestamp, requires = "compare")]
     pub since: Option<Timestamp>,
-    /// Files of events: NDJSON or protobuf records (`.pb`), optionally gzipped; `-` is standard input
+    /// Files of events: JSON objects, one a line or in an array, or protobuf records (`.pb`); plain, gzip or zstd;
+    /// `-` is standard input
     #[arg(long, required = true, num_args = 1..)]
     pub events: Vec<PathBuf>,
-    /// Process up to this event time, RFC 3339 (default: the last event)
+    /// Process up to this event time, RFC 3339 (default: the last event). Events further ahead of the wall clock than
+    /// `max_future_skew` are refused, unless this is later
     #[arg(long, value_parser = timestamp)]
     pub until: Option<Timestamp>,
     /// Write alerts to this file as NDJSON; `-` is standard output (the default without
@@ -106,9 +108,16 @@ pub struct Replay {
     /// Write the calls and messages selected for review to this file as NDJSON; `-` is standard output
     #[arg(long)]
     pub reviews: Option<PathBuf>,
-    /// Deliver the events in random order within the allowed lateness; the output must not change
+    /// Do not sort: deliver the events as they stand in the files, so that late ones are corrections
+    #[arg(long)]
+    pub as_delivered: bool,
+    /// Deliver the events in random order within the allowed lateness (implies --as-delivered); the output must not
+    /// change
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
+    /// Write alerts by their instant (`at`), not in the order in which they are emitted
+    #[arg(long)]
+    pub sort_by_at: bool,
     /// Drop state that is settled and unchanged for this duration (`60d`; default: keep everything)
     #[arg(long, value_parser = span)]
     pub retention: Option<Span>,
@@ -161,12 +170,22 @@ pub struct Check {
     /// Norms file
     #[arg(long, conflicts_with = "config")]
     pub norms: Option<PathBuf>,
+    /// Compare the names in the norms (stages, sources, managers, departments…) with those in these files of events, and
+    /// list what only one of them has; files as in `replay`
+    #[arg(long, num_args = 1.., conflicts_with_all = ["tenant", "department", "manager", "pipeline", "source"])]
+    pub events: Vec<PathBuf>,
+    /// With --events: exit with code 1 if there is anything to list
+    #[arg(long, requires = "events")]
+    pub strict: bool,
     /// Show the norms that apply to this tenant
     #[arg(long)]
     pub tenant: Option<String>,
     /// Show the norms that apply to this department
     #[arg(long)]
     pub department: Option<String>,
+    /// Show the norms that apply to this manager; give the department too, if overrides name it
+    #[arg(long)]
+    pub manager: Option<String>,
     /// Show the norms that apply to this pipeline
     #[arg(long)]
     pub pipeline: Option<String>,

@@ -19,6 +19,7 @@ pub mod state;
 pub use reject::Reject;
 
 use crate::domain::event::Event;
+use crate::domain::event::repair::Repairs;
 use crate::domain::named::named_enum;
 use crate::domain::source::Topic;
 
@@ -33,6 +34,8 @@ named_enum! {
         Protobuf = "protobuf",
         /// A protobuf message with Schema Registry framing.
         ConfluentProtobuf = "confluent_protobuf",
+        /// One JSON object with Schema Registry framing.
+        ConfluentJson = "confluent_json",
     }
 }
 
@@ -43,7 +46,17 @@ impl Encoding {
             Self::Json => "application/json",
             Self::Protobuf => "application/x-protobuf",
             Self::ConfluentProtobuf => "application/vnd.confluent.protobuf",
+            Self::ConfluentJson => "application/vnd.confluent.json",
         }
+    }
+
+    /// The encoding of a message with this `content-type` header on a topic of this encoding. Registry framing is
+    /// configured for a topic: the serializers do not announce it in the header.
+    pub fn of_message(self, content_type: &[u8]) -> Option<Self> {
+        Some(match (self, Self::from_content_type(content_type)?) {
+            (Self::ConfluentProtobuf, Self::Protobuf) | (Self::ConfluentJson, Self::Json) => self,
+            (_, stated) => stated,
+        })
     }
 
     /// The encoding named by a `content-type` header; parameters and letter case are ignored.
@@ -61,30 +74,63 @@ impl Encoding {
             "application/vnd.confluent.protobuf"
             | "application/vnd.confluent+protobuf"
             | "application/x-confluent-protobuf" => Some(Self::ConfluentProtobuf),
+            "application/vnd.confluent.json" | "application/vnd.confluent+json" | "application/x-confluent-json" => {
+                Some(Self::ConfluentJson)
+            }
             other => (other.starts_with("application/") && other.ends_with("+json")).then_some(Self::Json),
         }
     }
 }
 
-/// Decodes a message of `topic`; `schema_in_header` is set if the message has a `__value_schema_id` header.
-pub fn decode(encoding: Encoding, topic: Topic, schema_in_header: bool, bytes: &[u8]) -> Result<Event, Reject> {
+/// Decodes a message of `topic`, with its repairs; `schema_in_header` is set if the message has a `__value_schema_id`
+/// header.
+pub fn decode(
+    encoding: Encoding,
+    topic: Topic,
+    schema_in_header: bool,
+    bytes: &[u8],
+) -> Result<(Event, Repairs), Reject> {
     match encoding {
-        Encoding::Json => json::decode_for(topic, bytes),
-        Encoding::Protobuf => protobuf::decode(topic, bytes),
-        Encoding::ConfluentProtobuf => protobuf::decode(topic, framing::strip(bytes, schema_in_header)?),
+        Encoding::Json => json::decode_with_repairs(Some(topic), bytes),
+        Encoding::Protobuf => protobuf::decode_with_repairs(topic, bytes),
+        Encoding::ConfluentProtobuf => {
+            protobuf::decode_with_repairs(topic, framing::strip_protobuf(bytes, schema_in_header)?)
+        }
+        Encoding::ConfluentJson => {
+            json::decode_with_repairs(Some(topic), framing::strip_json(bytes, schema_in_header)?)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Payload;
     use crate::domain::event::reject::Reason;
+    use crate::domain::event::repair::Repair;
+    use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
 
     #[test]
     fn encodings_are_found_by_content_type() {
         for encoding in Encoding::ALL {
             assert_eq!(Encoding::from_content_type(encoding.content_type().as_bytes()), Some(encoding));
+        }
+    }
+
+    #[test]
+    fn registry_framing_is_not_announced() {
+        let table = [
+            (Encoding::ConfluentJson, "application/json", Encoding::ConfluentJson),
+            (Encoding::ConfluentJson, "application/x-protobuf", Encoding::Protobuf),
+            (Encoding::ConfluentProtobuf, "application/protobuf", Encoding::ConfluentProtobuf),
+            (Encoding::ConfluentProtobuf, "application/json", Encoding::Json),
+            (Encoding::Json, "application/vnd.confluent+json", Encoding::ConfluentJson),
+            (Encoding::Protobuf, "text/json", Encoding::Json),
+        ];
+        for (topic, header, expected) in table {
+            assert_eq!(topic.of_message(header.as_bytes()), Some(expected), "{header}");
+            assert_eq!(topic.of_message(b"text/csv"), None);
         }
     }
 
@@ -111,11 +157,89 @@ mod tests {
             Encoding::Json => json::encode_event(event, &mut bytes),
             Encoding::Protobuf => protobuf::encode_event(event, &mut bytes),
             Encoding::ConfluentProtobuf => {
-                framing::write_prefix(7, event.payload.topic(), &mut bytes);
+                framing::write_protobuf_prefix(7, event.payload.topic(), &mut bytes);
                 protobuf::encode_event(event, &mut bytes);
+            }
+            Encoding::ConfluentJson => {
+                framing::write_json_prefix(7, &mut bytes);
+                json::encode_event(event, &mut bytes);
             }
         }
         bytes
+    }
+
+    /// What decoding makes of the times of a call that ends at 12:00 on 2 March 2026, in both formats.
+    fn call_times(
+        started: Option<&str>,
+        answered: Option<&str>,
+        talk: Option<f64>,
+    ) -> (Option<Timestamp>, Span, Vec<Repair>) {
+        use proto::well_known;
+        let time = |text: &str| {
+            let at = Timestamp::parse_any(text).expect(text);
+            well_known::Timestamp { seconds: at.0.div_euclid(1000), nanos: (at.0.rem_euclid(1000) * 1_000_000) as i32 }
+        };
+        let call = proto::CallEnded {
+            call_id: "c".into(),
+            direction: proto::Direction::Inbound.into(),
+            outcome: proto::CallOutcome::Answered.into(),
+            started_at: started.map(time),
+            answered_at: answered.map(time),
+            talk_seconds: talk,
+            ..Default::default()
+        };
+        let message = proto::TelephonyEvent {
+            tenant_id: "t".into(),
+            occurred_at: Some(time("2026-03-02T12:00:00Z")),
+            payload: Some(proto::telephony_event::Payload::CallEnded(call)),
+            ..Default::default()
+        };
+        let text = serde_json::json!({"tenant_id": "t", "call_ended": {"call_id": "c", "direction": "INBOUND",
+            "outcome": "ANSWERED", "started_at": started, "answered_at": answered, "talk_seconds": talk},
+            "occurred_at": "2026-03-02T12:00:00Z"});
+        let decoded = decode(Encoding::Json, Topic::Telephony, false, text.to_string().as_bytes());
+        let message = prost::Message::encode_to_vec(&message);
+        assert_eq!(decode(Encoding::Protobuf, Topic::Telephony, false, &message), decoded, "{text}");
+        let (event, repairs) = decoded.unwrap_or_else(|reject| panic!("{reject}: {text}"));
+        match event.payload {
+            Payload::Call(call) => {
+                let end = call.end.expect("an end");
+                (end.started_at, end.talk, repairs.iter().collect())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn impossible_times_of_calls_are_put_right() {
+        use Repair::*;
+        let (start, answer) = (Some("2026-03-02T11:55:00Z"), Some("2026-03-02T11:56:00Z"));
+        let at = Timestamp::parse("2026-03-02T11:55:00Z");
+        let seconds = Span::from_seconds;
+        let table: [(_, _, _, _, _, &[Repair]); 18] = [
+            (start, answer, Some(10.5), at, 10.5, &[]),
+            (start, answer, Some(0.0), at, 0.0, &[]),
+            (start, None, None, at, 0.0, &[]),
+            (start, answer, None, at, 240.0, &[TalkMissing]),
+            (start, Some("2026-03-02T12:00:00Z"), None, at, 0.0, &[TalkMissing]),
+            (start, Some("2026-03-02T12:00:00.001Z"), None, at, 0.0, &[TalkMissing]),
+            (start, Some("2026-03-01T12:00:00Z"), None, at, 86_400.0, &[TalkMissing]),
+            (start, Some("2026-03-01T11:59:59.999Z"), None, at, 0.0, &[TalkMissing]),
+            (start, Some("9999-03-01T11:59:59Z"), None, at, 0.0, &[DateOutOfRange]),
+            (start, answer, Some(-3.0), at, 0.0, &[TalkNegative]),
+            (start, None, Some(-1e300), at, 0.0, &[TalkNegative]),
+            (None, answer, Some(5.0), None, 5.0, &[StartMissing]),
+            (Some("2026-03-02T12:00:00Z"), None, None, Timestamp::parse("2026-03-02T12:00:00Z"), 0.0, &[]),
+            (Some("2026-03-02T12:00:00.001Z"), None, Some(5.0), None, 5.0, &[StartAfterEnd]),
+            (Some("2026-03-01T12:00:00Z"), None, None, Timestamp::parse("2026-03-01T12:00:00Z"), 0.0, &[]),
+            (Some("2026-03-01T11:59:59.999Z"), None, Some(5.0), None, 5.0, &[StartTooEarly]),
+            (Some("0001-01-01T00:00:00Z"), answer, None, None, 240.0, &[StartTooEarly, TalkMissing]),
+            (Some("0000-12-31T00:00:00Z"), None, Some(-1.0), None, 0.0, &[DateOutOfRange, StartMissing, TalkNegative]),
+        ];
+        for (started, answered, talk, expected_start, expected_talk, repairs) in table {
+            let expected = (expected_start, seconds(expected_talk), repairs.to_vec());
+            assert_eq!(call_times(started, answered, talk), expected, "{started:?} {answered:?} {talk:?}");
+        }
     }
 
     proptest! {
@@ -124,7 +248,7 @@ mod tests {
             for encoding in Encoding::ALL {
                 let bytes = encoded(encoding, &event);
                 let back = decode(encoding, event.payload.topic(), false, &bytes);
-                prop_assert_eq!(back.as_ref(), Ok(&event), "{}: {:?}", encoding.name(), bytes);
+                prop_assert_eq!(back.as_ref().map(|(event, _)| event), Ok(&event), "{}: {:?}", encoding.name(), bytes);
             }
         }
 

@@ -24,6 +24,7 @@ mod samples;
 pub mod schema;
 mod sections;
 mod topics;
+mod unshared;
 mod worktime;
 
 pub use describe::describe;
@@ -34,3 +35,4 @@ pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::problem::{Problem, Problems};
 pub use sections::{Api, Engine, Kafka, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};
+pub use unshared::{EventNames, Unshared, shown};

@@ -2,6 +2,7 @@
 //! effects. It contains no I/O, wall clock, threads, logging or wire formats.
 
 pub mod alert;
+pub mod call;
 pub mod change;
 pub mod context;
 pub mod effect;

@@ -10,6 +10,7 @@
 //! ```
 
 mod agenda;
+mod calls;
 mod customer;
 mod disorder;
 mod expected;

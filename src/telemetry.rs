@@ -17,13 +17,14 @@ use tracing_subscriber::{Layer, fmt};
 
 /// Initializes logging to stderr. `RUST_LOG` has a level (`debug`) or levels by target (`info,rdkafka=debug`); without it,
 /// or if it is invalid, the level is `info`. `FUNNELWATCH_LOG=json` selects JSON lines.
-///
-/// (The filter of `tracing-subscriber` that also matches spans and fields needs a regex engine, one of the larger
-/// dependencies. There are no spans here.)
+/// The phone library writes the numbers that it reads at level `trace`; its target stays off.
 pub fn log_to_stderr() {
     let default = || Targets::new().with_default(LevelFilter::INFO);
     let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty());
-    let filter = variable.and_then(|filter| filter.parse().ok()).unwrap_or_else(default);
+    let filter = variable
+        .and_then(|filter| filter.parse().ok())
+        .unwrap_or_else(default)
+        .with_target("rlibphonenumber", LevelFilter::OFF);
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = if std::env::var_os("FUNNELWATCH_LOG").is_some_and(|format| format == "json") {
         layer.json().boxed()

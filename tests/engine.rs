@@ -11,6 +11,7 @@ mod oracle;
 mod engine {
     mod batch;
     mod compare;
+    mod files;
     mod late;
     mod metamorphic;
     mod protocol;

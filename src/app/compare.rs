@@ -3,7 +3,7 @@
 
 use super::configuration::{load, log_notes, warn_missing_holidays};
 use super::output::{is_stdout, write_lines};
-use super::replay::{Progress, log_summary, open, options, write};
+use super::replay::{Progress, ensure_readable, log_summary, options, write};
 use crate::codec::json;
 use crate::edge::replay::report::Report;
 use crate::edge::replay::{self, Options, compare};
@@ -28,15 +28,19 @@ pub(super) fn compare(args: &cli::Replay, old: &Path) -> anyhow::Result<()> {
 
     let progress = Progress::over(&args.events);
     let started = Instant::now();
-    let files = open(args, &progress, &options)?;
+    let files = progress.open(&args.events)?;
     let [old_outcome, mut outcome] = replay::replay_both(files, [&old_options, &options], |file, line, refusal| {
         tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
     })?;
     progress.finish();
     outcome.until.into_iter().for_each(|until| warn_missing_holidays(&options.norms, until));
-    log_summary(&outcome, started.elapsed());
+    if args.sort_by_at {
+        outcome.sort_alerts_by_time();
+    }
+    log_summary(&args.events, &outcome, started.elapsed());
 
     write(args, args.alerts.as_deref(), &outcome, after.language)?;
+    ensure_readable(&outcome)?;
     let [old_lives, new_lives] = [old_outcome.alerts, std::mem::take(&mut outcome.alerts)].map(compare::lives);
     let verdicts = compare::compare(old_lives, new_lives, args.since);
     if let Some(path) = &args.compare_out {

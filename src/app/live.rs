@@ -126,7 +126,7 @@ impl RunViews {
         let views = Arc::clone(self);
         let show = move |event: RuntimeEvent<'_>| {
             if let RuntimeEvent::EpochCommitted(output, _) = event {
-                views.committed(output);
+                views.committed(*output);
             }
         };
         Arc::new(Observer::new(Arc::clone(&self.metrics), Arc::clone(&self.liveness), show))

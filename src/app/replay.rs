@@ -1,16 +1,21 @@
 //! `replay`: evaluates files of events against norms.
+//!
+//! The wall clock is read once, at the start, to refuse events that are dated in the future.
 
 use super::configuration::{load, log_notes, warn_missing_holidays};
 use super::output::{is_stdout, progress_bar, write_lines};
 use crate::cli;
 use crate::codec::json;
 use crate::config::{self, Config};
+use crate::dataflow::epoch::UnlistedStage;
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::shard::processor::Timing;
 use crate::domain::tenant::Memory;
+use crate::domain::time::Timestamp;
+use crate::edge::clock;
 use crate::edge::files::{EventFiles, ReadError};
-use crate::edge::replay::{self, Outcome};
+use crate::edge::replay::{self, Delivery, Outcome, Refusal, Refusals};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,15 +30,25 @@ pub(super) fn replay(args: &cli::Replay) -> anyhow::Result<()> {
     let language = document.language;
     let progress = Progress::over(&args.events);
     let started = Instant::now();
-    let files = open(args, &progress, &options)?;
-    let outcome = replay::replay(files, &options, |file, line, refusal| {
+    let files = progress.open(&args.events)?;
+    let mut outcome = replay::replay(files, &options, |file, line, refusal| {
         tracing::debug!("{} line {line}: {}", args.events[file].display(), refusal.reject);
     })?;
     progress.finish();
+    if args.sort_by_at {
+        outcome.sort_alerts_by_time();
+    }
     outcome.until.into_iter().for_each(|until| warn_missing_holidays(&options.norms, until));
-    log_summary(&outcome, started.elapsed());
+    log_summary(&args.events, &outcome, started.elapsed());
     let stdout_is_free = !is_stdout(args.metrics.as_deref()) && !is_stdout(args.reviews.as_deref());
-    write(args, args.alerts.as_deref().or(stdout_is_free.then_some(Path::new("-"))), &outcome, language)
+    write(args, args.alerts.as_deref().or(stdout_is_free.then_some(Path::new("-"))), &outcome, language)?;
+    ensure_readable(&outcome)
+}
+
+/// Fails if nothing could be read.
+pub(super) fn ensure_readable(outcome: &Outcome) -> anyhow::Result<()> {
+    anyhow::ensure!(!outcome.is_unreadable(), "none of the {} messages could be read", outcome.refusals.total());
+    Ok(())
 }
 
 /// Writes the output of a replay to the requested files.
@@ -58,7 +73,14 @@ pub(super) fn write(
 }
 
 pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> replay::Options {
+    let delivery = match args.shuffle {
+        Some(seed) => Delivery::Shuffled(seed),
+        None if args.as_delivered => Delivery::AsDelivered,
+        None => Delivery::Sorted,
+    };
     replay::Options {
+        latest: latest(config).filter(|latest| args.until.is_none_or(|until| until <= *latest)),
+        delivery,
         norms: Arc::new(norms),
         timing: Timing {
             until: args.until,
@@ -70,20 +92,17 @@ pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> repl
     }
 }
 
-/// Opens the files of a replay, shuffled if requested.
-pub(super) fn open(
-    args: &cli::Replay,
-    progress: &Progress,
-    options: &replay::Options,
-) -> Result<EventFiles, ReadError> {
-    let mut files = EventFiles::open(&args.events, &progress.read)?;
-    if let Some(seed) = args.shuffle {
-        files.shuffle(seed, options.timing.allowed_lateness)?;
-    }
-    Ok(files)
+/// The instant after which events are refused, as dated in the future.
+pub(super) fn latest(config: &Config) -> Option<Timestamp> {
+    config.timing().max_future_skew.map(|skew| clock::now().saturating_add(skew))
 }
 
-pub(super) fn log_summary(outcome: &Outcome, took: Duration) {
+/// How many reasons of refusal are shown.
+const SHOWN_REFUSALS: usize = 5;
+/// How many unlisted stages and days are shown.
+const SHOWN_UNLISTED: usize = 50;
+
+pub(super) fn log_summary(files: &[PathBuf], outcome: &Outcome, took: Duration) {
     let until = outcome.until.map_or_else(|| "-".into(), |until| until.to_string());
     let rate = outcome.messages() as f64 / took.as_secs_f64().max(1e-9);
     tracing::info!(
@@ -94,8 +113,35 @@ pub(super) fn log_summary(outcome: &Outcome, took: Duration) {
         outcome.alerts.len(),
         took.as_secs_f64(),
     );
-    for (reason, n) in &outcome.rejected {
-        tracing::warn!("{n} messages rejected: {} (RUST_LOG=debug logs each line)", reason.name());
+    for (repair, n) in &outcome.repaired {
+        tracing::info!("{n} events repaired: {}", repair.name());
+    }
+    if outcome.since.is_none() && outcome.refusals.total() == 0 {
+        tracing::warn!("the files contain no events");
+    }
+    log_refusals(files, &outcome.refusals);
+    for UnlistedStage { day, tenant, pipeline, stage } in outcome.unlisted.iter().take(SHOWN_UNLISTED) {
+        let day = day.to_string();
+        let day = day.split('T').next().unwrap_or_default();
+        let [tenant, pipeline, stage] = [tenant.as_str(), pipeline.as_str(), stage.as_str()].map(config::shown);
+        tracing::warn!("{day}, {tenant}: no pipeline lists stage `{stage}` of pipeline `{pipeline}`: it is not judged");
+    }
+    if let Some(more) = outcome.unlisted.len().checked_sub(SHOWN_UNLISTED).filter(|more| *more > 0) {
+        tracing::warn!("and {more} more such stages and days; `check --events` lists the stages");
+    }
+}
+
+/// Logs the commonest reasons for which messages were refused.
+pub(super) fn log_refusals(files: &[PathBuf], refusals: &Refusals) {
+    let commonest = refusals.commonest();
+    for Refusal { reject, count, file, line } in commonest.iter().take(SHOWN_REFUSALS) {
+        let file = files.get(*file).map(|path| path.display().to_string()).unwrap_or_default();
+        tracing::warn!("{count} refused: {reject}; the first at {file}:{line}");
+    }
+    let rest = commonest.iter().skip(SHOWN_REFUSALS);
+    let (reasons, count) = (rest.len(), rest.map(|refusal| refusal.count).sum::<u64>());
+    if reasons > 0 {
+        tracing::warn!("{count} refused for {reasons} other reasons (RUST_LOG=debug logs each)");
     }
 }
 
@@ -120,6 +166,11 @@ impl Progress {
             }
         });
         Self { bar, read, done }
+    }
+
+    /// Opens files that advance the bar.
+    pub(super) fn open(&self, files: &[PathBuf]) -> Result<EventFiles, ReadError> {
+        EventFiles::open(files, &self.read)
     }
 
     /// Removes the bar.

@@ -1,12 +1,13 @@
 //! Generates arbitrary events for tests: every payload, every field present or absent, any text, the full value ranges.
 
+use crate::codec::check;
 use crate::domain::event::{
-    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
-    Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction,
+    Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
 use crate::domain::id::{
-    CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
-    ThreadId,
+    CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId,
+    StageId, TenantId, ThreadId,
 };
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -16,11 +17,14 @@ use proptest::sample::select;
 
 /// An event that every encoding can represent.
 pub(super) fn event() -> impl Strategy<Value = Event> {
-    (text(), time(), of(text()), payload()).prop_map(|(tenant, at, id, payload)| Event {
-        tenant: TenantId(tenant),
-        at,
-        id: id.map(EventId),
-        payload,
+    (text(), time(), of(text()), payload(), 0..=Span::DAY.0).prop_map(|(tenant, at, id, mut payload, duration)| {
+        // Decoding would drop other starts of calls.
+        if let Payload::Call(call) = &mut payload
+            && let Some(end) = &mut call.end
+        {
+            end.started_at = end.started_at.and_then(|_| Timestamp::checked(at.0 - duration));
+        }
+        Event { tenant: TenantId(tenant), at, id: id.map(EventId), payload }
     })
 }
 
@@ -38,7 +42,7 @@ fn crm() -> impl Strategy<Value = CrmPayload> {
         deal_created().prop_map(CrmPayload::DealCreated),
         stage_changed().prop_map(CrmPayload::StageChanged),
         (entity(), text()).prop_map(|(entity, manager)| CrmPayload::Assigned { entity, manager: ManagerId(manager) }),
-        (entity(), outcome(), of(text())).prop_map(|(entity, outcome, reason)| CrmPayload::Closed {
+        (entity(), outcome(), of(any_text())).prop_map(|(entity, outcome, reason)| CrmPayload::Closed {
             entity,
             outcome,
             reason
@@ -54,6 +58,10 @@ fn crm() -> impl Strategy<Value = CrmPayload> {
         }),
         (text(), text(), percent(), verdict()).prop_map(|(interaction, manager, score, verdict)| {
             CrmPayload::InteractionReviewed { interaction, manager: ManagerId(manager), score, verdict }
+        }),
+        (text(), of(text())).prop_map(|(interaction, manager)| CrmPayload::InteractionDismissed {
+            interaction,
+            manager: manager.map(ManagerId),
         }),
         (text(), of(text()), of(text()), any::<bool>()).prop_map(|(manager, department, grade, active)| {
             CrmPayload::ManagerUpserted {
@@ -119,7 +127,7 @@ fn terms_offered() -> impl Strategy<Value = TermsOffered> {
 }
 
 fn snapshot() -> impl Strategy<Value = Snapshot> {
-    let rest = (of(outcome()), of(text()), of(time()), of(time()), texts());
+    let rest = (of(outcome()), of(any_text()), of(time()), of(time()), texts());
     (entity(), lead_created(), of(text()), amount(), rest).prop_map(
         |(entity, created, lead, amount, (outcome, reason, created_at, stage_entered_at, filled_fields))| Snapshot {
             lead: lead.filter(|_| entity.kind == EntityKind::Deal),
@@ -140,9 +148,10 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    (text(), direction(), of(text()), of(text()), of(entity()), of(call_end())).prop_map(
-        |(id, direction, phone, manager, entity, end)| Call {
+    (text(), of(text()), direction(), of(any_text()), of(text()), of(entity()), of(call_end())).prop_map(
+        |(id, session, direction, phone, manager, entity, end)| Call {
             id: CallId(id),
+            session: session.map(SessionId),
             direction,
             phone: phone.unwrap_or_default(),
             manager: manager.map(ManagerId),
@@ -155,12 +164,18 @@ fn call() -> impl Strategy<Value = Call> {
 fn call_end() -> impl Strategy<Value = CallEnd> {
     let talk = prop_oneof![0..=7_200_000_i64, 0..=1_000_000_000_000_000_i64];
     let outcome = select(CallOutcome::ALL.to_vec());
-    (of(time()), talk, outcome, of(text())).prop_map(|(started_at, talk, outcome, recording_url)| CallEnd {
-        started_at,
-        talk: Span(talk),
-        outcome,
-        recording_url,
-    })
+    let answered_by = of(select(AnsweredBy::ALL.to_vec()));
+    (of(text()), of(time()), of(time()), talk, outcome, answered_by, of(any_text())).prop_map(
+        |(leg, started_at, answered_at, talk, outcome, answered_by, recording_url)| CallEnd {
+            leg: leg.map(LegId),
+            started_at,
+            answered_at,
+            talk: Span(talk),
+            outcome,
+            answered_by,
+            recording_url,
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -180,16 +195,24 @@ fn message() -> impl Strategy<Value = Message> {
     )
 }
 
-/// Simple ids and arbitrary characters, never empty.
+/// Simple ids, numbers and arbitrary characters, without blanks around them; never empty.
 fn text() -> impl Strategy<Value = CompactString> {
     prop_oneof![
         (1..100_000_u32).prop_map(|number| CompactString::from(format!("id-{number}"))),
-        prop::collection::vec(any::<char>(), 1..40).prop_map(|chars| chars.into_iter().collect()),
+        any::<u64>().prop_map(|number| CompactString::from(number.to_string())),
+        any_text()
+            .prop_map(|text| check::trimmed(&text).into())
+            .prop_filter("a text", |text: &CompactString| !text.is_empty()),
     ]
 }
 
+/// Arbitrary characters, at least one.
+fn any_text() -> impl Strategy<Value = CompactString> {
+    prop::collection::vec(any::<char>(), 1..40).prop_map(|chars| chars.into_iter().collect())
+}
+
 fn texts() -> impl Strategy<Value = Vec<CompactString>> {
-    prop::collection::vec(text(), 0..3)
+    prop::collection::vec(any_text(), 0..3)
 }
 
 /// Any timestamp that RFC 3339 can represent.
@@ -209,9 +232,9 @@ fn entity() -> impl Strategy<Value = EntityId> {
 
 fn contact() -> impl Strategy<Value = Contact> {
     prop_oneof![
-        text().prop_map(Contact::Phone),
-        text().prop_map(Contact::Email),
-        (text(), channel()).prop_map(|(handle, channel)| Contact::Handle { handle, channel }),
+        any_text().prop_map(Contact::Phone),
+        any_text().prop_map(Contact::Email),
+        (any_text(), channel()).prop_map(|(handle, channel)| Contact::Handle { handle, channel }),
     ]
 }
 
@@ -220,7 +243,9 @@ fn contacts() -> impl Strategy<Value = Vec<Contact>> {
 }
 
 fn amount() -> impl Strategy<Value = Amount> {
-    (of(any::<i64>()), of(text())).prop_map(|(minor, currency)| Amount { minor, currency })
+    let code = any_text().prop_map(|text| check::currency(&text));
+    let currency = prop_oneof![of(select(vec!["RUB".into(), "KZT".into()])), code];
+    (of(any::<i64>()), currency).prop_map(|(minor, currency)| Amount { minor, currency })
 }
 
 fn channel() -> impl Strategy<Value = Channel> {

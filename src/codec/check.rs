@@ -1,8 +1,10 @@
-//! Owns the checks that every format applies to an event beyond its syntax: required fields and value ranges.
+//! Owns the checks that every format applies to an event beyond its syntax: required fields and value ranges, the form of
+//! ids and currencies, and the repair of dates and call times.
 
 use super::reject::{Flaw, Read};
 use crate::domain::event::reject::Reason;
-use crate::domain::event::{Channel, Contact, Event, Payload};
+use crate::domain::event::repair::{Repair, Repairs};
+use crate::domain::event::{CallEnd, Channel, Contact, Event, Payload};
 use crate::domain::id::{EntityId, EntityKind, EventId, TenantId};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -10,6 +12,9 @@ use std::ops::RangeInclusive;
 
 /// The longest talk time, about 31,000 years. Sums of talk times cannot overflow.
 const MAX_SECONDS: f64 = 1e12;
+
+/// The longest time between the start and the end of a call. Earlier starts are errors, such as an unset time.
+const MAX_CALL: Span = Span::DAY;
 
 /// The envelope of an event as read.
 #[derive(Default)]
@@ -20,27 +25,77 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Combines the envelope and the payload, if nothing is missing.
-    pub(super) fn with_payload(self, payload: Option<Payload>) -> Read<Event> {
+    /// Combines the envelope and the payload, if nothing is missing, and puts right the times of a call.
+    pub(super) fn with_payload(self, payload: Option<Payload>, repairs: &mut Repairs) -> Read<Event> {
         let tenant = self.tenant.ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
         let at = self.at.ok_or_else(|| Flaw::new(Reason::NoTime, "missing").within("occurred_at"))?;
-        let payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
+        if Timestamp::checked(at.0).is_none() {
+            return Err(Flaw::bad_value("out of range: expected years 1 to 9998").within("occurred_at"));
+        }
+        let mut payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
+        if let Payload::Call(call) = &mut payload
+            && let Some(end) = &mut call.end
+        {
+            repair_times(end, at, repairs);
+        }
         Ok(Event { tenant: TenantId(tenant), at, id: self.id.map(EventId), payload })
     }
 }
 
-/// The value of a required field.
-pub(super) fn required<T>(value: Option<T>, field: &str) -> Read<T> {
+/// Drops an impossible start of a call that ended `at`, and computes the talk time if it was absent.
+fn repair_times(end: &mut CallEnd, at: Timestamp, repairs: &mut Repairs) {
+    let earliest = at.saturating_sub(MAX_CALL);
+    let unusable = match end.started_at {
+        None => Some(Repair::StartMissing),
+        Some(start) if start > at => Some(Repair::StartAfterEnd),
+        Some(start) if start < earliest => Some(Repair::StartTooEarly),
+        Some(_) => None,
+    };
+    if let Some(repair) = unusable {
+        end.started_at = None;
+        repairs.add(repair);
+    }
+    if repairs.contains(Repair::TalkMissing) {
+        match end.answered_at {
+            Some(answered) if (earliest..=at).contains(&answered) => end.talk = at - answered,
+            Some(_) => {}
+            None => repairs.remove(Repair::TalkMissing),
+        }
+    }
+}
+
+/// `text` without white space at its ends, as [`char::is_whitespace`] defines it: ids are compared in this form.
+#[inline]
+pub(super) fn trimmed(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if is_plain(bytes.first()) && is_plain(bytes.last()) { text } else { text.trim() }
+}
+
+/// The code of a currency, in upper case.
+pub(super) fn currency(text: &str) -> Option<CompactString> {
+    let code = trimmed(text);
+    let is_upper = code.bytes().all(|byte| byte.is_ascii_uppercase());
+    (!code.is_empty()).then(|| if is_upper { code.into() } else { code.to_uppercase().into() })
+}
+
+/// The value of a field that must be there.
+pub(super) fn present<T>(value: Option<T>, field: &str) -> Read<T> {
     value.ok_or_else(|| Flaw::missing(field))
 }
 
+/// The value of a required field.
+pub(super) fn required<T>(value: Option<T>, field: &str, _: &mut Repairs) -> Read<T> {
+    present(value, field)
+}
+
 /// The value of an optional field.
-pub(super) fn optional<T>(value: Option<T>, _: &str) -> Read<Option<T>> {
+pub(super) fn optional<T>(value: Option<T>, _: &str, _: &mut Repairs) -> Read<Option<T>> {
     Ok(value)
 }
 
 /// The value of a field that has a default.
-pub(super) fn or_default<T: Default>(value: Option<T>, _: &str) -> Read<T> {
+pub(super) fn or_default<T: Default>(value: Option<T>, _: &str, _: &mut Repairs) -> Read<T> {
     Ok(value.unwrap_or_default())
 }
 
@@ -48,11 +103,20 @@ pub(super) fn or_default<T: Default>(value: Option<T>, _: &str) -> Read<T> {
 pub(super) fn entity(kind: Option<EntityKind>, id: Option<CompactString>) -> Read<Option<EntityId>> {
     match (kind, id) {
         (None, None) => Ok(None),
-        (kind, id) => Ok(Some(EntityId { kind: required(kind, "kind")?, id: required(id, "id")? })),
+        (kind, id) => Ok(Some(EntityId { kind: present(kind, "kind")?, id: present(id, "id")? })),
     }
 }
 
-pub(super) fn percent(value: Option<f64>, field: &str) -> Read<Option<f64>> {
+/// A date, if a calendar can represent it.
+pub(super) fn date(value: Option<Timestamp>, _: &str, repairs: &mut Repairs) -> Read<Option<Timestamp>> {
+    let valid = value.and_then(|at| Timestamp::checked(at.0));
+    if valid != value {
+        repairs.add(Repair::DateOutOfRange);
+    }
+    Ok(valid)
+}
+
+pub(super) fn percent(value: Option<f64>, field: &str, _: &mut Repairs) -> Read<Option<f64>> {
     in_range(value, 0.0..=100.0, "out of range: expected 0 to 100", field)
 }
 
@@ -69,18 +133,23 @@ fn in_range<T: PartialOrd>(
 }
 
 /// A score in percent; absent means zero.
-pub(super) fn score(value: Option<f64>, field: &str) -> Read<f64> {
-    Ok(percent(value, field)?.unwrap_or_default())
+pub(super) fn score(value: Option<f64>, field: &str, repairs: &mut Repairs) -> Read<f64> {
+    Ok(percent(value, field, repairs)?.unwrap_or_default())
 }
 
-pub(super) fn months(value: Option<i64>, field: &str) -> Read<Option<i64>> {
+pub(super) fn months(value: Option<i64>, field: &str, _: &mut Repairs) -> Read<Option<i64>> {
     in_range(value, 0..=i64::from(i32::MAX), "out of range: expected 0 to 2147483647", field)
 }
 
-/// Talk time; absent means zero.
-pub(super) fn talk(seconds: Option<f64>, field: &str) -> Read<Span> {
-    let seconds = in_range(seconds, 0.0..=MAX_SECONDS, "out of range: expected 0 to 1e12", field)?;
-    Ok(Span::from_seconds(seconds.unwrap_or_default()))
+/// Talk time. If it is absent, it is computed once the end of the call is known.
+pub(super) fn talk(seconds: Option<f64>, field: &str, repairs: &mut Repairs) -> Read<Span> {
+    let seconds = in_range(seconds, f64::MIN..=MAX_SECONDS, "out of range: expected at most 1e12", field)?;
+    match seconds {
+        None => repairs.add(Repair::TalkMissing),
+        Some(seconds) if seconds < 0.0 => repairs.add(Repair::TalkNegative),
+        Some(seconds) => return Ok(Span::from_seconds(seconds)),
+    }
+    Ok(Span::ZERO)
 }
 
 /// A contact: one of the three addresses, a handle together with its channel; no address means no contact.
@@ -94,7 +163,7 @@ pub(super) fn contact(
         (None, None, None) => Ok(None),
         (Some(phone), None, None) => Ok(Some(Contact::Phone(phone))),
         (None, Some(email), None) => Ok(Some(Contact::Email(email))),
-        (None, None, Some(handle)) => Ok(Some(Contact::Handle { handle, channel: required(channel, "channel")? })),
+        (None, None, Some(handle)) => Ok(Some(Contact::Handle { handle, channel: present(channel, "channel")? })),
         _ => Err(Flaw::bad_value("expected at most one of phone, email, handle")),
     }
 }

@@ -1,9 +1,9 @@
-//! Owns Schema Registry framing: locates the protobuf message after the header. Rejects unknown framing and paths to
-//! nested messages; never contacts a registry.
+//! Owns Schema Registry framing: locates the message after the header. Rejects unknown framing and paths to nested
+//! messages; never contacts a registry.
 //!
 //! ```text
-//! 0 │ schema id, 4 bytes │ message indexes │ message
-//! 1 │ schema GUID, 16 bytes │ message indexes │ message
+//! 0 │ schema id, 4 bytes    │ message indexes (protobuf only) │ message
+//! 1 │ schema GUID, 16 bytes │ message indexes (protobuf only) │ message
 //! message                               │ with the GUID and the indexes in the header `__value_schema_id`
 //! ```
 //!
@@ -12,8 +12,8 @@
 //! the message type, and the producer's file may declare it at a different position than ours: so every path of length
 //! one is accepted.
 //!
-//! No protobuf message begins with a byte of 0 or 1 (the field number would be 0). So a message that has both the
-//! header and the framing is decoded too.
+//! No protobuf message begins with a byte of 0 or 1 (the field number would be 0), and no JSON text does. So a message
+//! that has both the header and the framing is decoded too.
 
 use super::reject::Reject;
 use crate::domain::event::reject::Reason;
@@ -24,17 +24,27 @@ const BY_GUID: u8 = 1;
 const ID_LENGTH: usize = 4;
 const GUID_LENGTH: usize = 16;
 
-/// The message without its framing; with `schema_in_header` the framing is optional.
-pub fn strip(bytes: &[u8], schema_in_header: bool) -> Result<&[u8], Reject> {
+/// The protobuf message without its framing; with `schema_in_header` the framing is optional.
+pub fn strip_protobuf(bytes: &[u8], schema_in_header: bool) -> Result<&[u8], Reject> {
+    let Some(mut rest) = after_schema(bytes, schema_in_header)? else { return Ok(bytes) };
+    message_indexes(&mut rest)?;
+    Ok(rest)
+}
+
+/// The JSON text without its framing; with `schema_in_header` the framing is optional.
+pub fn strip_json(bytes: &[u8], schema_in_header: bool) -> Result<&[u8], Reject> {
+    Ok(after_schema(bytes, schema_in_header)?.unwrap_or(bytes))
+}
+
+/// What follows the id of the schema; `None`: there is none, because it is in the header.
+fn after_schema(bytes: &[u8], schema_in_header: bool) -> Result<Option<&[u8]>, Reject> {
     let (schema_length, rest) = match bytes {
         [BY_ID, rest @ ..] => (ID_LENGTH, rest),
         [BY_GUID, rest @ ..] => (GUID_LENGTH, rest),
-        _ if schema_in_header => return Ok(bytes),
+        _ if schema_in_header => return Ok(None),
         _ => return Err(invalid("missing magic byte")),
     };
-    let mut rest = rest.get(schema_length..).ok_or_else(|| invalid("truncated schema id"))?;
-    message_indexes(&mut rest)?;
-    Ok(rest)
+    rest.get(schema_length..).map(Some).ok_or_else(|| invalid("truncated schema id"))
 }
 
 /// Skips the message indexes, which must be the path to a top-level message.
@@ -64,10 +74,15 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Writes the framing of an event of `topic` as the registry's serializers do for our `event.proto`.
-pub fn write_prefix(schema_id: u32, topic: Topic, out: &mut Vec<u8>) {
+/// Writes the framing of a JSON event as the registry's serializers do.
+pub fn write_json_prefix(schema_id: u32, out: &mut Vec<u8>) {
     out.push(BY_ID);
     out.extend_from_slice(&schema_id.to_be_bytes());
+}
+
+/// Writes the framing of an event of `topic` as the registry's serializers do for our `event.proto`.
+pub fn write_protobuf_prefix(schema_id: u32, topic: Topic, out: &mut Vec<u8>) {
+    write_json_prefix(schema_id, out);
     match topic.info().message_index {
         0 => out.push(0),
         index => out.extend_from_slice(&[2, 2 * index]),
@@ -104,22 +119,42 @@ mod tests {
         ];
         for (case, prefix) in known {
             for in_header in [false, true] {
-                assert_eq!(strip(&framed(&prefix), in_header), Ok(MESSAGE), "{case}");
+                assert_eq!(strip_protobuf(&framed(&prefix), in_header), Ok(MESSAGE), "{case}");
             }
             for cut in 0..prefix.len() {
-                let reject = strip(&prefix[..cut], false).expect_err(case);
+                let reject = strip_protobuf(&prefix[..cut], false).expect_err(case);
                 assert_eq!(reject.reason, Reason::BadFraming, "{case}, cut at {cut}");
             }
-            assert_eq!(strip(&prefix, false), Ok(&[][..]), "{case}, an empty message");
+            assert_eq!(strip_protobuf(&prefix, false), Ok(&[][..]), "{case}, an empty message");
         }
     }
 
     #[test]
+    fn json_is_framed_without_message_indexes() {
+        let text = b"{\"a\":1}";
+        let mut by_id = Vec::new();
+        write_json_prefix(258, &mut by_id);
+        assert_eq!(by_id, [0, 0, 0, 1, 2]);
+        let by_guid: Vec<u8> = [1].into_iter().chain(0..16).collect();
+        for prefix in [by_id, by_guid] {
+            for in_header in [false, true] {
+                assert_eq!(strip_json(&[&prefix[..], text].concat(), in_header), Ok(&text[..]));
+            }
+            for cut in 0..prefix.len() {
+                let reject = strip_json(&prefix[..cut], false).expect_err("truncated");
+                assert_eq!(reject.reason, Reason::BadFraming, "cut at {cut}");
+            }
+        }
+        assert_eq!(strip_json(text, true), Ok(&text[..]));
+        assert_eq!(strip_json(text, false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
+    }
+
+    #[test]
     fn with_the_schema_in_a_header_framing_is_optional() {
-        assert_eq!(strip(MESSAGE, true), Ok(MESSAGE));
-        assert_eq!(strip(&[], true), Ok(&[][..]));
-        assert_eq!(strip(MESSAGE, false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
-        assert_eq!(strip(&[], false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
+        assert_eq!(strip_protobuf(MESSAGE, true), Ok(MESSAGE));
+        assert_eq!(strip_protobuf(&[], true), Ok(&[][..]));
+        assert_eq!(strip_protobuf(MESSAGE, false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
+        assert_eq!(strip_protobuf(&[], false).map_err(|reject| reject.reason), Err(Reason::BadFraming));
     }
 
     #[test]
@@ -133,7 +168,11 @@ mod tests {
             ("another magic byte", &[2, 0, 0, 0, 7, 0]),
         ];
         for (case, bytes) in wrong {
-            assert_eq!(strip(&framed(bytes), false).map_err(|reject| reject.reason), Err(Reason::BadFraming), "{case}");
+            assert_eq!(
+                strip_protobuf(&framed(bytes), false).map_err(|reject| reject.reason),
+                Err(Reason::BadFraming),
+                "{case}"
+            );
         }
     }
 
@@ -141,7 +180,7 @@ mod tests {
     fn the_written_prefix_matches_the_registry_serializers() {
         for (topic, path) in [(Topic::Crm, &[0][..]), (Topic::Telephony, &[2, 2]), (Topic::Email, &[2, 4])] {
             let mut bytes = Vec::new();
-            write_prefix(258, topic, &mut bytes);
+            write_protobuf_prefix(258, topic, &mut bytes);
             assert_eq!(bytes, [&[0, 0, 0, 1, 2][..], path].concat());
         }
     }

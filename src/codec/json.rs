@@ -23,29 +23,31 @@ pub use row::encode_row;
 use super::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repairs;
 use crate::domain::source::Topic;
 use scan::Scanner;
 
 /// Decodes an event of any topic; the payload determines the topic.
 pub fn decode(bytes: &[u8]) -> Result<Event, Reject> {
-    event(bytes).map_err(|flaw| rejection(flaw, bytes))
+    decode_with_repairs(None, bytes).map(|(event, _)| event)
 }
 
-/// Decodes an event of `topic`; an event of another topic is rejected with `no_payload`.
-pub fn decode_for(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
-    let event = decode(bytes)?;
-    if event.payload.topic() == topic {
-        Ok(event)
+/// Decodes an event of `topic`, or of any topic, with its repairs. An event of another topic is rejected with
+/// `no_payload`.
+pub fn decode_with_repairs(topic: Option<Topic>, bytes: &[u8]) -> Result<(Event, Repairs), Reject> {
+    let (event, repairs) = event(bytes).map_err(|flaw| rejection(flaw, bytes))?;
+    if topic.is_none_or(|topic| event.payload.topic() == topic) {
+        Ok((event, repairs))
     } else {
         Err(Reject::new(Reason::NoPayload, "payload belongs to a different topic"))
     }
 }
 
-fn event(bytes: &[u8]) -> Read<Event> {
+fn event(bytes: &[u8]) -> Read<(Event, Repairs)> {
     let mut scanner = Scanner::new(bytes)?;
     let event = event::read(&mut scanner)?;
     scanner.end()?;
-    Ok(event)
+    Ok((event, scanner.repairs))
 }
 
 /// Reports invalid JSON as malformed, even if another flaw was found before the syntax error.
@@ -58,5 +60,7 @@ fn rejection(flaw: Flaw, bytes: &[u8]) -> Reject {
     syntax.err().unwrap_or(flaw).into()
 }
 
+#[cfg(test)]
+mod respelled;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,10 @@
 
 use super::proto;
 use crate::domain::alert::Status;
-use crate::domain::event::{ActivityKind, CallOutcome, Channel, Direction, Outcome, Verdict};
+use crate::domain::event::{ActivityKind, AnsweredBy, CallOutcome, Channel, Direction, Outcome, Verdict};
 use crate::domain::id::{
-    CallId, DepartmentId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId, ThreadId,
+    CallId, DepartmentId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId, StageId,
+    TenantId, ThreadId,
 };
 use compact_str::CompactString;
 
@@ -44,7 +45,8 @@ macro_rules! texts {
 
 texts! {
     str &str String CompactString
-    TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId MessageId ThreadId
+    TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId SessionId LegId MessageId
+    ThreadId
 }
 
 /// A domain enum that has a protobuf counterpart.
@@ -106,6 +108,7 @@ names! {
     Verdict { Success Failure Neutral }
     Direction { Inbound Outbound }
     CallOutcome { Answered NoAnswer Busy Rejected Voicemail Failed }
+    AnsweredBy { Person Queue Ivr Voicemail }
     Status { Raised Firing Escalated Resolved Retracted }
 }
 

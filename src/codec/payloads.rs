@@ -17,24 +17,24 @@ macro_rules! payloads {
             Crm: Payload::Crm = CrmEvent(crm_event) 10..=39, Crm => {
                 CrmPayload or Snapshot {
                     lead_created = LeadCreated(LeadCreated) {
-                        lead_id: text required id,
-                        manager_id: text optional manager,
-                        pipeline_id: text optional pipeline,
-                        stage_id: text optional stage,
-                        source_id: text optional source,
+                        lead_id: id required id,
+                        manager_id: id optional manager,
+                        pipeline_id: id optional pipeline,
+                        stage_id: id optional stage,
+                        source_id: id optional source,
                         contacts: contacts or_default contacts,
                     } absent {
                         lead, amount
                     } => [CrmPayload::LeadCreated(Created { id, lead, manager, pipeline, stage, source, amount, contacts })]
 
                     deal_created = DealCreated(DealCreated) {
-                        deal_id: text required id,
-                        lead_id: text optional lead,
-                        manager_id: text optional manager,
-                        pipeline_id: text optional pipeline,
-                        stage_id: text optional stage,
+                        deal_id: id required id,
+                        lead_id: id optional lead,
+                        manager_id: id optional manager,
+                        pipeline_id: id optional pipeline,
+                        stage_id: id optional stage,
                         amount_minor: integer optional minor,
-                        currency: text optional currency,
+                        currency: currency optional currency,
                         contacts: contacts or_default contacts,
                     } absent {
                         source
@@ -44,19 +44,19 @@ macro_rules! payloads {
 
                     stage_changed = StageChanged(StageChanged) {
                         entity: entity required entity,
-                        pipeline_id: text optional pipeline,
-                        from_stage_id: text optional from,
-                        to_stage_id: text required to,
+                        pipeline_id: id optional pipeline,
+                        from_stage_id: id optional from,
+                        to_stage_id: id required to,
                         filled_fields: texts or_default filled_fields,
                     } check {
-                        changed_by: string
+                        changed_by: actor
                     } => [CrmPayload::StageChanged(StageChanged { entity, pipeline, from, to, filled_fields })]
 
                     assigned = Assigned(Assigned) {
                         entity: entity required entity,
-                        manager_id: text required manager,
+                        manager_id: id required manager,
                     } check {
-                        previous_manager_id: string
+                        previous_manager_id: any_id
                     } => [CrmPayload::Assigned { entity, manager }]
 
                     closed = Closed(Closed) {
@@ -64,12 +64,12 @@ macro_rules! payloads {
                         outcome: name required outcome,
                         reason: text optional reason,
                     } check {
-                        deal_id: string, closed_by: string
+                        deal_id: any_id, closed_by: actor
                     } => [CrmPayload::Closed { entity, outcome, reason }]
 
                     reopened = Reopened(Reopened) {
                         entity: entity required entity,
-                        stage_id: text optional stage,
+                        stage_id: id optional stage,
                     } => [CrmPayload::Reopened { entity, stage }]
 
                     deleted = Deleted(Deleted) {
@@ -82,14 +82,14 @@ macro_rules! payloads {
                     } => [CrmPayload::ContactLinked { entity, contact }]
 
                     terms_offered = TermsOffered(TermsOffered) {
-                        deal_id: text required deal,
-                        manager_id: text optional manager,
+                        deal_id: id required deal,
+                        manager_id: id optional manager,
                         discount_percent: number percent discount_percent,
                         installment_months: integer months installment_months,
                         prepayment_percent: number percent prepayment_percent,
-                        approved_by: text optional approved_by,
+                        approved_by: id optional approved_by,
                         amount_minor: integer optional minor,
-                        currency: text optional currency,
+                        currency: currency optional currency,
                     } => [CrmPayload::TermsOffered(TermsOffered {
                         deal, manager, discount_percent, installment_months, prepayment_percent, approved_by,
                         amount: Amount { minor, currency },
@@ -97,49 +97,56 @@ macro_rules! payloads {
 
                     activity_completed = ActivityCompleted(ActivityCompleted) {
                         entity: entity required entity,
-                        manager_id: text optional manager,
+                        manager_id: id optional manager,
                         kind: name required kind,
                     } => [CrmPayload::ActivityCompleted { entity, manager, kind }]
 
                     interaction_reviewed = InteractionReviewed(InteractionReviewed) {
-                        interaction_id: text required interaction,
-                        manager_id: text required manager,
-                        reviewer_id: text required reviewer,
+                        interaction_id: id required interaction,
+                        manager_id: id required manager,
+                        reviewer_id: id required reviewer,
                         score: number score score,
                         verdict: name required verdict,
                     } check {
-                        checklist: checklist, comment: string
+                        checklist: checklist, comment: note
                     } fixed {
                         reviewer_id: reviewer = UNKNOWN
                     } => [CrmPayload::InteractionReviewed { interaction, manager, score, verdict }]
 
+                    interaction_dismissed = InteractionDismissed(InteractionDismissed) {
+                        interaction_id: id required interaction,
+                        manager_id: id optional manager,
+                    } check {
+                        reason: string
+                    } => [CrmPayload::InteractionDismissed { interaction, manager }]
+
                     manager_upserted = ManagerUpserted(ManagerUpserted) {
-                        manager_id: text required manager,
-                        department_id: text optional department,
+                        manager_id: id required manager,
+                        department_id: id optional department,
                         grade: text optional grade,
                         active: flag or_default active,
                     } check {
-                        name: string
+                        name: note
                     } => [CrmPayload::ManagerUpserted { manager, department, grade, active }]
                 }
 
                 Snapshot {
                     lead_snapshot = LeadSnapshot(Snapshot) {
-                        lead_id: text required id,
-                        manager_id: text optional manager,
-                        source_id: text optional source,
-                        pipeline_id: text optional pipeline,
-                        stage_id: text optional stage,
+                        lead_id: id required id,
+                        manager_id: id optional manager,
+                        source_id: id optional source,
+                        pipeline_id: id optional pipeline,
+                        stage_id: id optional stage,
                         contacts: contacts or_default contacts,
                         amount_minor: integer optional minor,
-                        currency: text optional currency,
+                        currency: currency optional currency,
                         outcome: name optional outcome,
                         reason: text optional reason,
-                        created_at: time optional created_at,
-                        stage_entered_at: time optional stage_entered_at,
+                        created_at: time date created_at,
+                        stage_entered_at: time date stage_entered_at,
                         filled_fields: texts or_default filled_fields,
                     } check {
-                        deal_id: string
+                        deal_id: any_id
                     } absent {
                         lead
                     } => [Snapshot {
@@ -149,19 +156,19 @@ macro_rules! payloads {
                     }]
 
                     deal_snapshot = DealSnapshot(Snapshot) {
-                        deal_id: text required id,
-                        lead_id: text optional lead,
-                        manager_id: text optional manager,
-                        source_id: text optional source,
-                        pipeline_id: text optional pipeline,
-                        stage_id: text optional stage,
+                        deal_id: id required id,
+                        lead_id: id optional lead,
+                        manager_id: id optional manager,
+                        source_id: id optional source,
+                        pipeline_id: id optional pipeline,
+                        stage_id: id optional stage,
                         contacts: contacts or_default contacts,
                         amount_minor: integer optional minor,
-                        currency: text optional currency,
+                        currency: currency optional currency,
                         outcome: name optional outcome,
                         reason: text optional reason,
-                        created_at: time optional created_at,
-                        stage_entered_at: time optional stage_entered_at,
+                        created_at: time date created_at,
+                        stage_entered_at: time date stage_entered_at,
                         filled_fields: texts or_default filled_fields,
                     } => [Snapshot {
                         entity: EntityId { kind: EntityKind::Deal, id }, lead, manager, source, pipeline, stage, contacts,
@@ -174,30 +181,35 @@ macro_rules! payloads {
             Telephony: Payload::Call = TelephonyEvent(telephony_event) 40..=49, Telephony => {
                 Call {
                     call_started = CallStarted(CallStarted) {
-                        call_id: text required id,
+                        call_id: id required id,
+                        session_id: id optional session,
                         direction: name required direction,
                         phone: text or_default phone,
-                        manager_id: text optional manager,
+                        manager_id: id optional manager,
                         entity: entity optional entity,
                     } check {
-                        line: string
-                    } => [Call { id, direction, phone, manager, entity, end: None }]
+                        line: note
+                    } => [Call { id, session, direction, phone, manager, entity, end: None }]
 
                     call_ended = CallEnded(CallEnded) {
-                        call_id: text required id,
+                        call_id: id required id,
+                        session_id: id optional session,
+                        leg_id: id optional leg,
                         direction: name required direction,
                         phone: text or_default phone,
-                        manager_id: text optional manager,
+                        manager_id: id optional manager,
                         entity: entity optional entity,
-                        started_at: time optional started_at,
+                        started_at: time date started_at,
+                        answered_at: time date answered_at,
                         talk_seconds: number talk talk,
                         outcome: name required outcome,
-                        recording_url: text optional recording_url,
+                        answered_by: name optional answered_by,
+                        recording_url: link optional recording_url,
                     } check {
-                        line: string, answered_at: time
+                        line: note
                     } => [Call {
-                        id, direction, phone, manager, entity,
-                        end: Some(CallEnd { started_at, talk, outcome, recording_url }),
+                        id, session, direction, phone, manager, entity,
+                        end: Some(CallEnd { leg, started_at, answered_at, talk, outcome, answered_by, recording_url }),
                     }]
                 }
             }
@@ -205,12 +217,12 @@ macro_rules! payloads {
             Email: Payload::Message = MessageEvent(message_event) 50..=59, Message => {
                 Message {
                     message_received = MessageReceived(WrittenMessage) {
-                        message_id: text required id,
-                        thread_id: text optional thread,
-                        in_reply_to: text optional in_reply_to,
+                        message_id: id required id,
+                        thread_id: id optional thread,
+                        in_reply_to: id optional in_reply_to,
                         channel: name required channel,
                         contact: contact optional contact,
-                        manager_id: text optional manager,
+                        manager_id: id optional manager,
                         entity: entity optional entity,
                         automatic: flag or_default automatic,
                     } => [Message {
@@ -219,12 +231,12 @@ macro_rules! payloads {
                     }]
 
                     message_sent = MessageSent(WrittenMessage) {
-                        message_id: text required id,
-                        thread_id: text optional thread,
-                        in_reply_to: text optional in_reply_to,
+                        message_id: id required id,
+                        thread_id: id optional thread,
+                        in_reply_to: id optional in_reply_to,
                         channel: name required channel,
                         contact: contact optional contact,
-                        manager_id: text optional manager,
+                        manager_id: id optional manager,
                         entity: entity optional entity,
                         automatic: flag or_default automatic,
                     } => [Message {

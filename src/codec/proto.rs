@@ -7,5 +7,6 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/funnelwatch.rs"));
 }
 
+pub use generated::funnelwatch::v1::call_ended::AnsweredBy;
 pub use generated::funnelwatch::v1::*;
 pub use generated::google::protobuf as well_known;

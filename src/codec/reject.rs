@@ -17,6 +17,16 @@ impl Reject {
     pub fn new(reason: Reason, detail: &str) -> Self {
         Self { reason, detail: detail.into() }
     }
+
+    /// A message that is larger than `max_message_bytes`.
+    pub fn oversized() -> Self {
+        Self::new(Reason::Oversized, "value larger than max_message_bytes")
+    }
+
+    /// An event dated too early or too late.
+    pub fn out_of_time(reason: Reason) -> Self {
+        Self::new(reason, "occurred_at: outside the accepted time range")
+    }
 }
 
 /// For example `bad_value: call_ended.talk_seconds: expected a number`.

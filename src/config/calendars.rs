@@ -1,10 +1,12 @@
 //! Reads the calendars of the norms: those of the document, and those of the files that it includes.
 
 use super::keys;
+use super::schema::env::reason;
 use super::schema::reader::Reader;
 use super::schema::typed::Typed;
-use super::schema::value::{Table, Value};
-use crate::domain::time::calendar::{Calendar, CalendarError, Hours, WEEKDAYS};
+use super::schema::value::{Data, Table, Value};
+use crate::domain::time::calendar::{Calendar, CalendarError};
+use crate::domain::time::hours::{CalendarDay, Hours, WEEKDAYS};
 use compact_str::CompactString;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +42,7 @@ impl Calendars {
         let text = match reader.env().file(&path) {
             Ok(text) => text,
             Err(error) => {
-                reader.problem(line, "include", format!("cannot read {file}: {}", error.kind()));
+                reader.problem(line, "include", format!("cannot read {file}: {}", reason(&error)));
                 return None;
             }
         };
@@ -73,58 +75,49 @@ impl Calendars {
     }
 }
 
-struct Parts<'t> {
-    name: &'t str,
-    zone: &'t str,
-    week: [Vec<Hours>; 7],
-    days: BTreeMap<Date, Vec<Hours>>,
-}
-
 fn calendar(reader: &mut Reader<'_>, name: &str, table: &Table) -> Option<Calendar> {
     let ordinary = table.table("week")?;
-    let week = WEEKDAYS.map(|day| ordinary.value(day).map(hours).unwrap_or_default());
+    let week = WEEKDAYS.map(|day| {
+        let path = ordinary.path_of(day);
+        ordinary.value(day).map(|value| hours(reader, value, &path)).unwrap_or_default()
+    });
     let years: BTreeSet<i16> = table.list("years").iter().filter_map(Typed::read).collect();
     let mut days = BTreeMap::new();
     let mut unlisted = BTreeSet::new();
-    for (_, date, value) in dates(table) {
+    for (text, date, value) in dates(table) {
         if !years.contains(&date.year()) && unlisted.insert(date.year()) {
             let text = format!("{date} is listed, but {} is not in `years`", date.year());
             reader.note(value.line, table.path_of("days"), text);
         }
-        days.insert(date, hours(value));
+        days.insert(date, hours(reader, value, &path_of_date(table, text)));
     }
     if week.iter().all(Vec::is_empty) {
         reader.note(ordinary.line, &ordinary.path, "the week has no working hours: business clocks do not advance");
     }
-    let parts = Parts { name, zone: table.text("timezone")?, week, days };
-    match Calendar::new(name, parts.zone, parts.week.clone(), parts.days.clone(), years) {
-        Ok(calendar) => Some(calendar),
-        Err(error) => {
-            report(reader, table, ordinary, &parts, &error);
-            None
+    match Calendar::new(name, table.text("timezone")?, week, days, years) {
+        Ok(calendar) => return Some(calendar),
+        Err(CalendarError::Schedule(errors)) => {
+            for error in errors {
+                let (line, path) = place(table, ordinary, error.day());
+                reader.problem(line, path, error.to_string());
+            }
         }
+        Err(error) => reader.problem(table.line, &table.path, error.to_string()),
+    }
+    None
+}
+
+/// The line and the path of a day.
+fn place(table: &Table, ordinary: &Table, day: CalendarDay) -> (usize, String) {
+    let listed = dates(table).find(|(_, date, _)| day == CalendarDay::Date(*date));
+    match listed {
+        Some((text, _, value)) => (value.line, path_of_date(table, text)),
+        None => (ordinary.line_of(&day.to_string()), ordinary.path_of(&day.to_string())),
     }
 }
 
-/// Reports an error on its line, which is found by trying each day alone.
-fn report(reader: &mut Reader<'_>, table: &Table, ordinary: &Table, parts: &Parts<'_>, error: &CalendarError) {
-    let reported = reader.problems.len();
-    let alone = |week, days| Calendar::new(parts.name, parts.zone, week, days, BTreeSet::new()).err();
-    for (index, day) in WEEKDAYS.into_iter().enumerate() {
-        let mut week: [Vec<Hours>; 7] = Default::default();
-        week[index].clone_from(&parts.week[index]);
-        if let Some(error) = alone(week, BTreeMap::new()) {
-            reader.problem_of(ordinary, day, error.to_string());
-        }
-    }
-    for (text, date, value) in dates(table) {
-        if let Some(error) = alone(Default::default(), BTreeMap::from([(date, hours(value))])) {
-            reader.problem(value.line, format!("{}.{text}", table.path_of("days")), error.to_string());
-        }
-    }
-    if reader.problems.len() == reported {
-        reader.problem(table.line, &table.path, error.to_string());
-    }
+fn path_of_date(table: &Table, text: &str) -> String {
+    format!("{}.{text}", table.path_of("days"))
 }
 
 /// The listed days, as written and as dates; invalid dates have been reported.
@@ -132,7 +125,24 @@ fn dates(table: &Table) -> impl Iterator<Item = (&str, Date, &Value)> {
     table.map("days").iter().filter_map(|(text, value)| Some((text.as_str(), text.parse().ok()?, value)))
 }
 
-fn hours(value: &Value) -> Vec<Hours> {
-    let texts: Vec<CompactString> = Typed::read(value).unwrap_or_default();
-    texts.iter().filter_map(|text| Hours::parse(text)).collect()
+/// The hours of a day at `path`. Notes those that are probably not meant so.
+fn hours(reader: &mut Reader<'_>, value: &Value, path: &str) -> Vec<Hours> {
+    let Data::List(items) = &value.data else { return Vec::new() };
+    let parse = |(index, item): (usize, &Value)| Some((index, item.line, Hours::parse(item.text()?).ok()?));
+    let hours: Vec<_> = items.iter().enumerate().filter_map(parse).collect();
+    for (index, line, hours) in &hours {
+        let length = hours.end - hours.start;
+        if hours.end == Hours::DAY - 1 {
+            let to_midnight = Hours { end: Hours::DAY, ..*hours };
+            let text = format!("{hours} ends a minute before midnight; did you mean {to_midnight}?");
+            reader.note(*line, format!("{path}[{index}]"), text);
+        } else if hours.is_night() && length > LONGEST_NIGHT {
+            let text = format!("{hours} ends on the next day, {} hours later; is that intended?", length / 60);
+            reader.note(*line, format!("{path}[{index}]"), text);
+        }
+    }
+    hours.into_iter().map(|(.., hours)| hours).collect()
 }
+
+/// In minutes: longer shifts that pass midnight are probably hours of the afternoon in the morning.
+const LONGEST_NIGHT: u32 = 16 * 60;

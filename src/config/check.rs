@@ -49,6 +49,7 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms, calend
     let mut sites = vec![Site { table: root, over: &base }];
     sites.extend(tables.zip(&norms.overrides).map(|(table, over)| Site { table, over }));
     references(reader, &sites, norms, calendars);
+    ignored_contacts(reader, &sites);
     for rule in Rule::ALL {
         completeness(reader, root, &sites, *rule);
         clocks(reader, &sites, *rule);
@@ -86,12 +87,24 @@ fn references(reader: &mut Reader<'_>, sites: &[Site<'_>], norms: &Norms, calend
     }
 }
 
+/// Checks that contacts are ignored only for whole tenants: an event of a contact has no other part of a scope yet.
+fn ignored_contacts(reader: &mut Reader<'_>, sites: &[Site<'_>]) {
+    for site in &sites[BASE + 1..] {
+        let of_tenant = site.table.table("when").is_none_or(|when| when.set_keys().eq(["tenant"]));
+        if site.table.is_set("ignored_contacts") && !of_tenant {
+            let text = "allowed only in an override by `tenant` alone: contacts are ignored for a whole tenant";
+            reader.problem_of(site.table, "ignored_contacts", text);
+        }
+    }
+}
+
 /// Whether `general` applies wherever `special` does.
 fn implies(special: &Override, general: &Override) -> bool {
     let fits =
         |special: &Option<CompactString>, general: &Option<CompactString>| general.is_none() || special == general;
     fits(&special.tenant, &general.tenant)
         && fits(&special.department, &general.department)
+        && fits(&special.manager, &general.manager)
         && fits(&special.pipeline, &general.pipeline)
         && fits(&special.source, &general.source)
 }
@@ -136,6 +149,7 @@ fn overlap(one: &Override, other: &Override) -> Option<Override> {
     let both = Override {
         tenant: one.tenant.clone().or(other.tenant.clone()),
         department: one.department.clone().or(other.department.clone()),
+        manager: one.manager.clone().or(other.manager.clone()),
         pipeline: one.pipeline.clone().or(other.pipeline.clone()),
         source: one.source.clone().or(other.source.clone()),
         ..Override::default()

@@ -44,6 +44,7 @@ impl Page<'_> {
 
     fn general(&mut self) {
         let Norms { calendars, windows, min_talk, country, privacy_key, .. } = self.norms;
+        let Norms { conversation_needs_manager, shared_contact_limit, excluded_reasons, .. } = self.norms;
         let key = if privacy_key.is_some() { "set, not shown" } else { "the tenant's id" };
         self.line(&format!("# privacy_key: {key}"));
         self.line(&format!("default_country: {}", country.name()));
@@ -56,6 +57,11 @@ impl Page<'_> {
             None => self.line("# no calendar: business clocks count wall time"),
         }
         self.line(&format!("min_talk_seconds: {}", min_talk.seconds()));
+        self.line(&format!("conversation_needs_manager: {conversation_needs_manager}"));
+        let ignored = self.layer.ignored_contacts.as_ref().map(|contacts| contacts.entries()).unwrap_or_default();
+        self.line(&format!("ignored_contacts: {}", ignored.show()));
+        self.line(&format!("shared_contact_limit: {shared_contact_limit}"));
+        self.line(&format!("excluded_reasons: {}", excluded_reasons.show()));
         self.line("windows:");
         for window in windows {
             self.line(&format!("  - {{size: {}, slide: {}}}", window.name(), window.slide));
@@ -117,12 +123,13 @@ impl Page<'_> {
 }
 
 /// The dimensions of a scope, with their values if set.
-type Dimensions<'a> = [(&'static str, Option<&'a str>); 4];
+type Dimensions<'a> = [(&'static str, Option<&'a str>); 5];
 
 fn dimensions_of(query: ScopeQuery<'_>) -> Dimensions<'_> {
     [
         ("tenant", Some(query.tenant).filter(|tenant| !tenant.is_empty())),
         ("department", Some(query.department).filter(|department| !department.is_empty())),
+        ("manager", query.manager),
         ("pipeline", query.pipeline),
         ("source", query.source),
     ]
@@ -132,6 +139,7 @@ fn override_dimensions(over: &Override) -> Dimensions<'_> {
     [
         ("tenant", over.tenant.as_deref()),
         ("department", over.department.as_deref()),
+        ("manager", over.manager.as_deref()),
         ("pipeline", over.pipeline.as_deref()),
         ("source", over.source.as_deref()),
     ]
@@ -239,9 +247,9 @@ mod tests {
     use super::super::samples::EVERYTHING;
     use super::*;
 
-    const BASE: ScopeQuery<'_> = ScopeQuery { tenant: "", department: "", pipeline: None, source: None };
+    const BASE: ScopeQuery<'_> = ScopeQuery { tenant: "", department: "", manager: None, pipeline: None, source: None };
     const WEB: ScopeQuery<'_> =
-        ScopeQuery { tenant: "acme", department: "north", pipeline: Some("9"), source: Some("WEB") };
+        ScopeQuery { tenant: "acme", department: "north", manager: None, pipeline: Some("9"), source: Some("WEB") };
 
     fn norms(text: &str) -> Norms {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}")).norms
@@ -275,6 +283,10 @@ calendar: round
   # mon 00:00-24:00 (UTC+00:00)
   # no years listed: holidays count as regular days
 min_talk_seconds: 0.5
+conversation_needs_manager: true
+ignored_contacts: ["+79000000001", "@bot"]
+shared_contact_limit: 5
+excluded_reasons: [spam, "7"]
 windows:
   - {size: 2h, slide: 1m}
   - {size: 7d, slide: 2h}
@@ -302,8 +314,8 @@ norms:
   stage_requirements_unmet: {severity: warning}
   stage_reverted: {severity: critical}
   stage_overdue: {clock: wall, severity: warning, escalate_after: [1d]}
-  missed_call_not_returned: {within: 30m, clock: wall, severity: warning}
-  message_unanswered: {within: 4h, clock: wall, channels: [SMS, EMAIL], severity: warning}
+  missed_call_not_returned: {within: 30m, clock: wall, min_ring: 1500ms, text_returns: true, severity: warning}
+  message_unanswered: {within: 4h, clock: wall, channels: [SMS, EMAIL], quiet_after_close: 1d, severity: warning}
   discount_over_limit: {severity: critical}
   installment_not_allowed: {severity: critical}
   prepayment_too_low: {severity: info}
@@ -357,18 +369,31 @@ overrides:
   norms: {conversion_low: {of_department: 0.5}}
   review_sampling: {per_day: 9}
 - when: {}
+- when: {manager: ann}
+  norms: {neglected: {within: 3d}}
 ";
-        let query = ScopeQuery { tenant: "acme", department: "nroth", pipeline: Some("sales"), source: Some("WEB") };
+        let query = ScopeQuery {
+            tenant: "acme",
+            department: "nroth",
+            manager: Some("nan"),
+            pipeline: Some("sales"),
+            source: Some("WEB"),
+        };
         assert_eq!(
             without_remarks(&describe(&norms(text), query)),
-            r#"# norms in force: tenant acme, department nroth, pipeline sales, source WEB
+            r#"# norms in force: tenant acme, department nroth, manager nan, pipeline sales, source WEB
 # overrides that apply, later ones win: pipeline sales; everywhere
 # no override refers to department nroth
+# no override refers to manager nan
 # unknown pipeline sales: no stage is evaluated
 # privacy_key: the tenant's id
 default_country: RU
 # no calendar: business clocks count wall time
 min_talk_seconds: 1
+conversation_needs_manager: false
+ignored_contacts: []
+shared_contact_limit: 20
+excluded_reasons: []
 windows:
   - {size: 1h, slide: 1m}
   - {size: 24h, slide: 15m}

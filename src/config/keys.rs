@@ -16,25 +16,38 @@ use crate::domain::rule::definition::Evaluation;
 use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::Span;
-use crate::domain::time::calendar::{Calendar, Hours};
+use crate::domain::time::calendar::Calendar;
+use crate::domain::time::hours::Hours;
 use std::collections::{BTreeMap, BTreeSet};
 
-named! { ActivityKind Country Language }
+named! { ActivityKind Language }
+
+const COUNTRY: Form = Form {
+    expected: "the ISO 3166 code of a country, such as RU",
+    fits: |text| Country::parse(text).is_some(),
+    pattern: "^[A-Za-z]{2}$",
+    canonical: |text| text.to_ascii_uppercase(),
+    hint: |_| String::new(),
+};
 
 const HOURS: Form = Form {
     expected: "an interval such as 09:00-18:00",
-    fits: |text| Hours::parse(text).is_some(),
-    pattern: "^[0-2][0-9]:[0-5][0-9] *- *[0-2][0-9]:[0-5][0-9]$",
+    fits: |text| Hours::parse(text).is_ok(),
+    pattern: "^ *[0-9]{1,2}([:.][0-9]{2})? *([AaPp]\\.?[Mm]\\.?)? *[-‐‑‒–—−] *[0-9]{1,2}([:.][0-9]{2})? *([AaPp]\\.?[Mm]\\.?)? *$",
+    canonical: |text| Hours::parse(&text).map_or(text, |hours| hours.to_string()),
+    hint: |text| Hours::parse(text).err().map(|error| error.to_string()).unwrap_or_default(),
 };
 const DATE: Form = Form {
     expected: "a date such as 2026-01-31",
     fits: |text| text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
     pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    ..ANY
 };
 const ZONE: Form = Form {
     expected: "an IANA time zone such as Europe/Moscow",
     fits: |text| Calendar::new("", text, Default::default(), BTreeMap::new(), BTreeSet::new()).is_ok(),
     pattern: "",
+    ..ANY
 };
 
 const PERCENT: ValueKind = Number(0.0, 100.0);
@@ -62,6 +75,25 @@ pub(super) const EFFECTIVE: &[KeySpec] = &[
         "minimum talk time for an answered call to count as a conversation",
     )
     .default("1"),
+    KeySpec::new(
+        "conversation_needs_manager",
+        Flag,
+        "`true`: an inbound call that was answered without naming a manager is not a conversation",
+    )
+    .default("false"),
+    IGNORED_CONTACTS.default("[]"),
+    KeySpec::new(
+        "shared_contact_limit",
+        Count(1, 1_000_000),
+        "an interaction whose contact belongs to more open leads and deals than this is matched to none of them by contact",
+    )
+    .default("20"),
+    KeySpec::new(
+        "excluded_reasons",
+        TEXTS,
+        "reasons of disqualified leads that were no lost opportunities; no figure uses them yet",
+    )
+    .default("[]"),
     KeySpec::new("windows", List(&ValueKind::Table(&[WINDOW]), 1), "the sliding windows of figures and window rules")
         .default("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
     KeySpec::new("norms", ValueKind::Table(&[RULES]), "the enabled rules; a rule that is not listed is off"),
@@ -73,8 +105,8 @@ pub(super) const EFFECTIVE: &[KeySpec] = &[
     ),
     KeySpec::new(
         "default_country",
-        one_of::<Country>(),
-        "the country whose national phone number formats are recognized",
+        ValueKind::Form(COUNTRY),
+        "the country whose national phone number formats are recognized; numbers with a country code are in any case",
     )
     .default("RU"),
 ];
@@ -86,6 +118,13 @@ const GENERAL: &[KeySpec] = &[
 ];
 
 const CALENDAR_NAME: KeySpec = KeySpec::new("calendar", Text, "the calendar for business clocks, one of `calendars`");
+
+const IGNORED_CONTACTS: KeySpec = KeySpec::new(
+    "ignored_contacts",
+    TEXTS,
+    "contacts that are not customers: phone numbers, e-mail addresses, `@example.com` for all addresses of a domain, \
+     `@name` for a handle",
+);
 
 const REVIEW_SAMPLING: KeySpec = KeySpec::new(
     "review_sampling",
@@ -242,6 +281,7 @@ pub const OVERRIDE: &[KeySpec] = &[
     KeySpec::new("when", ValueKind::Table(&[WHEN]), "where the override applies: all keys that are set must match")
         .required(),
     CALENDAR_NAME.described("unchanged"),
+    IGNORED_CONTACTS.described("unchanged; only with `when: {tenant}`"),
     KeySpec::new("norms", ValueKind::Table(&[RULES]), "rule parameters that differ").described("unchanged"),
     REVIEW_SAMPLING.described("unchanged"),
 ];
@@ -249,6 +289,7 @@ pub const OVERRIDE: &[KeySpec] = &[
 const WHEN: &[KeySpec] = &[
     KeySpec::new("tenant", Text, "only this tenant").described("any"),
     KeySpec::new("department", Text, "only managers of this department").described("any"),
+    KeySpec::new("manager", Text, "only this manager").described("any"),
     KeySpec::new("pipeline", Text, "only leads and deals in this pipeline").described("any"),
     KeySpec::new("source_id", Text, "only leads from this source and their deals").described("any"),
 ];

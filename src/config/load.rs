@@ -2,9 +2,9 @@
 //!
 //! Related limits of different sections are checked against each other.
 
-use super::schema::env::{Env, SystemEnv};
+use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
-use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::problem::{Problem, Problems, sorted, unreadable};
 use super::schema::reader::Reader;
 use super::schema::units::format_span;
@@ -54,6 +54,7 @@ const ADDRESS: Form = Form {
     expected: "an address and port such as 127.0.0.1:9464 or [::]:9464",
     fits: |text| text.parse::<SocketAddr>().is_ok(),
     pattern: "",
+    ..ANY
 };
 /// Sections and keys in addition to those of the norms.
 pub const CONFIG: &[KeySpec] = &[
@@ -174,7 +175,7 @@ fn load_norms_file(reader: &mut Reader<'_>, root: &Table, env: &dyn Env) -> Opti
     let text = match env.file(&path) {
         Ok(text) => text,
         Err(error) => {
-            reader.problem(line, "norms_file", format!("cannot read {file}: {}", error.kind()));
+            reader.problem(line, "norms_file", format!("cannot read {file}: {}", reason(&error)));
             return None;
         }
     };
@@ -372,7 +373,7 @@ norms: {stage_reverted: {}}
         assert_eq!((config.language, config.norms.privacy_key.as_deref()), (Language::Ru, Some("k3y")));
         assert_eq!(config.files, ["etc/main.yaml", "etc/norms.yaml", "etc/run/key"].map(PathBuf::from));
         let text = "norms_file: norms.yaml\ndefault_country: KZ";
-        assert_eq!(self::config(text).norms.country, crate::domain::identity::Country::Kz);
+        assert_eq!(self::config(text).norms.country, crate::domain::identity::Country::KZ);
         assert_eq!(
             problems("norms_file: norms.yaml\nnorms: {}\nlanguage: en\ncalendars: {}"),
             [

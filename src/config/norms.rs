@@ -11,6 +11,7 @@ use super::schema::reader::Reader;
 use super::schema::value::{Table, Value};
 use super::{check, keys, params};
 use crate::domain::id::EntityKind;
+use crate::domain::identity::{Country, IgnoredContacts};
 use crate::domain::norms::params::Params;
 use crate::domain::norms::{Layer, Norms, Override, Pipeline, SamplingParams, Stage, TermsParams, TermsPolicy};
 use crate::domain::rule::Rule;
@@ -19,6 +20,7 @@ use crate::domain::time::window::Window;
 use crate::domain::time::{Length, Span};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A parsed norms document.
 #[derive(Clone, Debug)]
@@ -84,6 +86,7 @@ fn read(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Calendars) {
     let calendars = Calendars::read(reader, root);
     let pipelines = root.map("pipelines").iter();
     let overrides = root.list("overrides").iter().filter_map(Value::table);
+    let country = root.get("default_country").unwrap_or_default();
     let norms = Norms {
         document: canonical::write(root, keys::EFFECTIVE),
         calendars: calendars.built.clone(),
@@ -91,10 +94,13 @@ fn read(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Calendars) {
             .filter_map(|(id, value)| Some((id.as_str().into(), pipeline(reader, value.table()?))))
             .collect(),
         min_talk: root.get("min_talk_seconds").map(Span::from_seconds).unwrap_or_default(),
-        country: root.get("default_country").unwrap_or_default(),
+        conversation_needs_manager: root.get("conversation_needs_manager").unwrap_or_default(),
+        shared_contact_limit: root.get("shared_contact_limit").unwrap_or_default(),
+        excluded_reasons: root.get("excluded_reasons").unwrap_or_default(),
+        country,
         privacy_key: root.text("privacy_key").map(Into::into),
-        base: layer(reader, root, &windows),
-        overrides: overrides.map(|table| override_layer(reader, table, &windows)).collect(),
+        base: layer(reader, root, &windows, country),
+        overrides: overrides.map(|table| override_layer(reader, table, &windows, country)).collect(),
         windows,
     };
     (norms, calendars)
@@ -147,18 +153,19 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
     Pipeline { entity: table.get("entity").unwrap_or(EntityKind::Deal), stages }
 }
 
-fn override_layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Override {
+fn override_layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window], country: Country) -> Override {
     let key = |name| table.table("when")?.get(name);
     Override {
         tenant: key("tenant"),
         department: key("department"),
+        manager: key("manager"),
         pipeline: key("pipeline"),
         source: key("source_id"),
-        layer: layer(reader, table, windows),
+        layer: layer(reader, table, windows, country),
     }
 }
 
-fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
+fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window], country: Country) -> Layer {
     let norms = table.table("norms");
     let mut rules = BTreeMap::new();
     for rule in Rule::ALL {
@@ -181,10 +188,24 @@ fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window]) -> Layer {
     });
     Layer {
         calendar: table.get("calendar"),
+        ignored_contacts: table.value("ignored_contacts").map(|_| ignored_contacts(reader, table, country)),
         rules,
         terms: shared.map(|table| terms(reader, table)).unwrap_or_default(),
         review_sampling: sampling.unwrap_or_default(),
     }
+}
+
+/// The contacts that are not customers. Problems do not repeat an entry: reloads log them.
+fn ignored_contacts(reader: &mut Reader<'_>, table: &Table, country: Country) -> Arc<IgnoredContacts> {
+    let items = table.list("ignored_contacts");
+    for (index, item) in items.iter().enumerate() {
+        if item.text().is_some_and(|text| IgnoredContacts::new([text], country).is_err()) {
+            let path = format!("{}[{index}]", table.path_of("ignored_contacts"));
+            let text = "expected a phone number, an e-mail address, @example.com for a domain or @name for a handle";
+            reader.problem(item.line, path, text);
+        }
+    }
+    Arc::new(IgnoredContacts::new(items.iter().filter_map(Value::text), country).unwrap_or_default())
 }
 
 fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]) -> Params {
@@ -244,7 +265,6 @@ mod tests {
     use super::*;
     use crate::domain::alert::Severity;
     use crate::domain::event::{Channel, Outcome};
-    use crate::domain::identity::Country;
     use crate::domain::norms::{Basis, Clock, Response, ScopeQuery};
     use crate::domain::time::Timestamp;
     use compact_str::CompactString;
@@ -274,9 +294,10 @@ mod tests {
     fn all_keys_are_read() {
         let Document { norms, language, notes, files } = document(EVERYTHING);
         assert_eq!((language, notes, files), (Language::Ru, vec![], vec![]));
-        assert_eq!((norms.country, norms.privacy_key.as_deref()), (Country::Kz, Some("a ${key}")));
+        assert_eq!((norms.country, norms.privacy_key.as_deref()), (Country::KZ, Some("a ${key}")));
         assert!(!format!("{:?}", document(EVERYTHING)).contains("${key}"));
-        assert_eq!(norms.min_talk, Span(500));
+        assert_eq!((norms.min_talk, norms.conversation_needs_manager), (Span(500), true));
+        assert_eq!((norms.shared_contact_limit, &norms.excluded_reasons[..]), (5, &["spam".into(), "7".into()][..]));
         let window = |size: Span, slide| Window { size, in_days: size >= Span::DAY, slide };
         let week = Span(7 * Span::DAY.0);
         let hours = |hours| Span(hours * Span::HOUR.0);
@@ -339,12 +360,21 @@ mod tests {
                 Params { enabled: Some(true), severity: Some(Severity::Critical), ..Params::default() },
             ),
             (Rule::StageOverdue, Params { escalate_after: Some(vec![days(1)]), ..Params::default() }),
-            (Rule::MissedCallNotReturned, Params { within: Some(length(30)), ..Params::default() }),
+            (
+                Rule::MissedCallNotReturned,
+                Params {
+                    within: Some(length(30)),
+                    min_ring: Some(Span(1500)),
+                    text_returns: Some(true),
+                    ..Params::default()
+                },
+            ),
             (
                 Rule::MessageUnanswered,
                 Params {
                     within: Some(length(240)),
                     channels: Some(vec![Channel::Sms, Channel::Email]),
+                    quiet_after_close: Some(Span::DAY),
                     ..Params::default()
                 },
             ),
@@ -397,12 +427,13 @@ mod tests {
             ])
         );
 
-        let [acme, north] = &norms.overrides[..] else { panic!("two overrides") };
+        let [acme, north, anna] = &norms.overrides[..] else { panic!("three overrides") };
         assert_eq!((acme.tenant.as_deref(), acme.layer.calendar.as_deref()), (Some("acme"), Some("round")));
         assert_eq!((&acme.department, &acme.pipeline, &acme.source), (&None, &None, &None));
         let scope = [&north.tenant, &north.department, &north.pipeline, &north.source];
         assert_eq!(scope.map(|key| key.as_deref()), [Some("acme"), Some("north"), Some("9"), Some("WEB")]);
         assert_eq!(north.layer.rules[&Rule::Neglected].enabled, Some(false));
+        assert_eq!((anna.manager.as_deref(), &anna.tenant, &north.manager), (Some("anna"), &None, &None));
     }
 
     #[test]
@@ -416,6 +447,9 @@ mod tests {
         assert_eq!(working("2026-06-06T00:00:00+05:00", "2026-06-07T00:00:00+05:00"), Span(4 * Span::HOUR.0));
         assert_eq!(working("2026-01-01T00:00:00+05:00", "2026-01-02T00:00:00+05:00"), Span::ZERO);
         assert_eq!(working("2026-03-08T00:00:00+05:00", "2026-03-09T00:00:00+05:00"), Span(14 * Span::HOUR.0));
+        // The nights of a regular and of a listed Thursday end on Friday.
+        assert_eq!(working("2026-06-05T00:00:00+05:00", "2026-06-06T00:00:00+05:00"), Span(2 * Span::HOUR.0));
+        assert_eq!(working("2026-03-13T00:00:00+05:00", "2026-03-14T00:00:00+05:00"), Span(3 * Span::HOUR.0));
         assert!(calendar.lists(at("2026-12-01T00:00:00Z")) && !calendar.lists(at("2027-12-01T00:00:00Z")));
     }
 
@@ -425,8 +459,10 @@ mod tests {
         let windows: Vec<_> =
             norms.windows.iter().map(|window| format!("{}/{}", window.name(), window.slide)).collect();
         assert_eq!(windows, ["1h/1m", "24h/15m", "7d/2h", "30d/8h"]);
-        assert_eq!(norms.min_talk, Span::SECOND);
-        assert_eq!((norms.country, norms.privacy_key, language), (Country::Ru, None, Language::En));
+        assert_eq!((norms.min_talk, norms.conversation_needs_manager), (Span::SECOND, false));
+        assert_eq!((norms.shared_contact_limit, norms.excluded_reasons.len()), (20, 0));
+        assert_eq!(norms.ignored_contacts(&"acme".into()), None);
+        assert_eq!((norms.country, norms.privacy_key, language), (Country::RU, None, Language::En));
         assert!(norms.base.rules.is_empty() && norms.overrides.is_empty());
         assert_eq!(notes.len(), 1);
     }
@@ -527,6 +563,8 @@ overrides:
   norms: {neglected: {enabled: false}}
 - when: {pipeline: sales}
   norms: {neglected: {within: 1h}}
+- when: {department: north, manager: ann}
+  norms: {neglected: {within: 30h}}
 ";
         let norms = document(text).norms;
         let neglected = |query: ScopeQuery<'_>| {
@@ -535,7 +573,7 @@ overrides:
             let steps = params.escalate_after.as_ref().map(Vec::len);
             Some((params.within?.span.0 / Span::HOUR.0, params.severity?.name(), steps?))
         };
-        let query = |tenant, department| ScopeQuery { tenant, department, pipeline: None, source: None };
+        let query = |tenant, department| ScopeQuery { tenant, department, ..ScopeQuery::default() };
         assert_eq!(neglected(query("other", "south")), Some((16, "info", 2)));
         assert_eq!(neglected(query("acme", "south")), Some((8, "info", 2)));
         assert_eq!(neglected(query("other", "north")), Some((16, "critical", 0)));
@@ -545,6 +583,9 @@ overrides:
             neglected(ScopeQuery { pipeline: Some("sales"), ..query("acme", "north") }),
             Some((1, "critical", 0))
         );
+        let of_ann = |department| ScopeQuery { manager: Some("ann"), ..query("other", department) };
+        assert_eq!(neglected(of_ann("north")), Some((30, "critical", 0)));
+        assert_eq!(neglected(of_ann("south")), Some((16, "info", 2)));
         assert!(!norms.scope(query("other", "south")).rules.contains_key(&Rule::SourceSilent));
         assert!(norms.scope(query("acme", "south")).rules.contains_key(&Rule::SourceSilent));
     }
@@ -569,7 +610,7 @@ overrides:
   norms: {terms: {enabled: false}}
 ";
         let norms = document(text).norms;
-        let scope = |tenant, department| norms.scope(ScopeQuery { tenant, department, pipeline: None, source: None });
+        let scope = |tenant, department| norms.scope(ScopeQuery { tenant, department, ..ScopeQuery::default() });
         let terms = |tenant, department| {
             let terms = scope(tenant, department).terms.expect("given");
             let approvers: Vec<_> = terms.approvers.iter().map(CompactString::as_str).collect();
@@ -601,6 +642,35 @@ overrides:
     }
 
     #[test]
+    fn contacts_are_ignored_per_tenant() {
+        let text = "\
+default_country: KZ
+ignored_contacts: ['@example.com']
+overrides:
+- when: {tenant: acme}
+  ignored_contacts: ['@example.org', bot@example.net, 8 727 000-00-01]
+- when: {tenant: globex}
+  ignored_contacts: []
+- when: {tenant: acme, department: north}
+  norms: {neglected: {within: 1h}}
+";
+        let norms = document(text).norms;
+        let ignored = |tenant: &str| norms.ignored_contacts(&tenant.into()).map(|contacts| contacts.entries());
+        assert_eq!(ignored("acme"), Some(vec!["+77270000001".into(), "@example.org".into(), "bot@example.net".into()]));
+        assert_eq!(ignored("globex"), None);
+        assert_eq!(ignored("other"), Some(vec!["@example.com".into()]));
+    }
+
+    #[test]
+    fn norms_of_a_build_without_a_key_are_those_with_its_default() {
+        let norms = document("norms: {missed_call_not_returned: {within: 1h}}").norms;
+        let keys = ["conversation_needs_manager", "ignored_contacts", "shared_contact_limit", "excluded_reasons"];
+        let mut old: serde_json::Value = serde_json::from_str(&norms.document).expect("JSON");
+        keys.iter().for_each(|key| drop(old.as_object_mut().and_then(|old| old.remove(*key)).expect("written")));
+        assert_eq!(restore_norms(&old.to_string()).expect("readable").document, norms.document);
+    }
+
+    #[test]
     fn scopes_without_terms_and_sampling_have_none() {
         let scope = document("norms: {neglected: {within: 1d}}").norms.scope(ScopeQuery::default());
         assert_eq!((scope.terms, scope.review_sampling), (None, None));
@@ -620,7 +690,7 @@ overrides:
 ";
         let norms = document(text).norms;
         let limits = |tenant, department| {
-            let scope = norms.scope(ScopeQuery { tenant, department, pipeline: None, source: None });
+            let scope = norms.scope(ScopeQuery { tenant, department, ..ScopeQuery::default() });
             let params = &scope.rules[&Rule::ConversionLow];
             (params.at_least, params.of_department, params.min_sample)
         };
@@ -673,6 +743,7 @@ overrides:
         let again = written.replace("\"2h\"", "\"120m\"").replace("{\"size", " {  \"size").replace(":0.5", ":.50");
         assert_ne!(written, again);
         assert_eq!(document(&again).norms.document, written);
+        assert!(written.contains("\"sat\":[\"10:00-14:00\"]") && written.contains("[\"21:00-03:00\"]"), "{written}");
         let files = [(PathBuf::from("a.yaml"), "calendars:\n  a: {timezone: UTC, week: {}}\n")].into();
         let env = FakeEnv { files, ..FakeEnv::default() };
         let parse = |text| parse_with("norms.yaml", text, &env).expect("valid").norms.document;
@@ -680,8 +751,9 @@ overrides:
         assert_eq!(included, parse("default_country: RU\ncalendar: a\ncalendars: {a: {week: {}, timezone: UTC}}\n"));
         assert_eq!(
             included,
-            "{\"calendar\":\"a\",\"calendars\":{\"a\":{\"timezone\":\"UTC\",\"week\":{}}},\"default_country\":\"RU\",\
-             \"min_talk_seconds\":1.0,\"windows\":[{\"size\":\"1h\",\"slide\":\"1m\"},{\"size\":\"24h\",\"slide\":\"15m\"},\
+            "{\"calendar\":\"a\",\"calendars\":{\"a\":{\"timezone\":\"UTC\",\"week\":{}}},\
+             \"conversation_needs_manager\":false,\"default_country\":\"RU\",\"excluded_reasons\":[],\
+             \"ignored_contacts\":[],\"min_talk_seconds\":1.0,\"shared_contact_limit\":20,\"windows\":[{\"size\":\"1h\",\"slide\":\"1m\"},{\"size\":\"24h\",\"slide\":\"15m\"},\
              {\"size\":\"7d\",\"slide\":\"2h\"},{\"size\":\"30d\",\"slide\":\"8h\"}]}"
         );
     }

@@ -9,6 +9,7 @@
 use super::load::Config;
 use super::schema::env::{Env, SystemEnv};
 use super::schema::problem::{Problem, Problems};
+use crate::domain::identity::IgnoredContacts;
 use crate::domain::norms::Norms;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -98,6 +99,10 @@ impl Watched {
             ("windows", old.windows != norms.windows),
             ("default_country", old.country != norms.country),
             ("min_talk_seconds", old.min_talk != norms.min_talk),
+            ("conversation_needs_manager", old.conversation_needs_manager != norms.conversation_needs_manager),
+            ("ignored_contacts", !ignored_contacts(old).eq(ignored_contacts(&norms))),
+            ("shared_contact_limit", old.shared_contact_limit != norms.shared_contact_limit),
+            ("excluded_reasons", old.excluded_reasons != norms.excluded_reasons),
             ("privacy_key", old.privacy_key != norms.privacy_key),
         ]);
         if !built_in.is_empty() {
@@ -121,6 +126,14 @@ impl Watched {
         self.running.norms = norms;
         Ok(reloaded)
     }
+}
+
+/// The lists of ignored contacts, each with the tenant that it applies to.
+fn ignored_contacts(norms: &Norms) -> impl Iterator<Item = (Option<&str>, &Arc<IgnoredContacts>)> {
+    let base = norms.base.ignored_contacts.iter().map(|list| (None, list));
+    let by_override =
+        norms.overrides.iter().filter_map(|over| Some((over.tenant.as_deref(), over.layer.ignored_contacts.as_ref()?)));
+    base.chain(by_override)
 }
 
 fn changed<const N: usize>(keys: [(&'static str, bool); N]) -> Vec<&'static str> {
@@ -322,15 +335,26 @@ mod tests {
             ("windows: [{size: 1h, slide: 1m}]", "windows"),
             ("default_country: KZ", "default_country"),
             ("min_talk_seconds: 2", "min_talk_seconds"),
+            ("conversation_needs_manager: true", "conversation_needs_manager"),
+            ("ignored_contacts: [\"@example.com\"]", "ignored_contacts"),
+            ("overrides: [{when: {tenant: a}, ignored_contacts: [\"@example.com\"]}]", "ignored_contacts"),
+            ("shared_contact_limit: 19", "shared_contact_limit"),
+            ("excluded_reasons: [spam]", "excluded_reasons"),
         ] {
             folder.write("norms.yaml", &format!("{}{text}\n", within("1h")));
             assert_eq!(folder.settled(&mut watched), refused(&[key]));
         }
         folder.write("key", "two");
-        assert_eq!(folder.settled(&mut watched), refused(&["min_talk_seconds", "privacy_key"]));
+        assert_eq!(folder.settled(&mut watched), refused(&["excluded_reasons", "privacy_key"]));
         // The same settings, spelled differently.
         folder.write("key", "one\n");
-        folder.write("norms.yaml", &format!("{}min_talk_seconds: 1\ndefault_country: RU\n", within("1h")));
+        folder.write(
+            "norms.yaml",
+            &format!(
+                "{}min_talk_seconds: 1\ndefault_country: RU\nignored_contacts: []\nexcluded_reasons:\n",
+                within("1h")
+            ),
+        );
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }
 

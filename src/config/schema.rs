@@ -2,6 +2,7 @@
 //! once. It contains no key of this program; documents are declared above it.
 
 pub(crate) mod canonical;
+mod encoding;
 pub(crate) mod env;
 pub mod key;
 pub(crate) mod problem;

@@ -2,7 +2,7 @@
 
 use super::properties::Properties;
 use super::schema::key::ValueKind::{Bytes, Count, Flag, List, Map, Property, Secret, Setting, Text};
-use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::value::Table;
 use crate::domain::norms::Norms;
@@ -38,6 +38,7 @@ const PROPERTY: Form = Form {
     expected: "the name of a librdkafka property",
     fits: |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)),
     pattern: "",
+    ..ANY
 };
 const PROPERTIES: ValueKind = Map(PROPERTY, &Property);
 pub(super) const KAFKA: &[KeySpec] = &[
@@ -238,6 +239,7 @@ const PREFIX: Form = Form {
     expected: "letters, digits, `.`, `_`, `-` and `:`",
     fits: |text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte)),
     pattern: "^[A-Za-z0-9._:-]+$",
+    ..ANY
 };
 
 pub(super) const REDIS: &[KeySpec] = &[
@@ -274,6 +276,7 @@ const FIGURE: Form = Form {
     expected: "the name of a figure such as touches or open_alerts",
     fits: |text| Family::figures().any(|family| family.stem == text),
     pattern: "^[a-z_]+$",
+    ..ANY
 };
 
 pub(super) const PROMETHEUS: &[KeySpec] = &[

@@ -1,6 +1,6 @@
 //! The section `topics`: the Kafka topics and what each of them is for.
 
-use super::schema::key::{Form, KeySpec, ValueKind};
+use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
@@ -100,6 +100,7 @@ const TOPIC: Form = Form {
         (1..=249).contains(&text.len()) && ![".", ".."].contains(&text) && text.bytes().all(letter)
     },
     pattern: "^[A-Za-z0-9._-]{1,249}$",
+    ..ANY
 };
 const ENCODING: KeySpec = KeySpec::new(
     "encoding",

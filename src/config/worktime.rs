@@ -1,20 +1,19 @@
-//! Describes a calendar in words: its regular week and the exceptions of the years it lists. The description is
-//! computed from the calendar itself, so it shows what clocks use rather than what was written.
+//! Describes a calendar in words: its regular week and the exceptions of the years it lists. Days are counted by the
+//! working time that begins on them, across clock changes.
 
-use crate::domain::time::calendar::{Calendar, Hours, WEEKDAYS};
+use crate::domain::time::calendar::Calendar;
+use crate::domain::time::hours::{Hours, WEEKDAYS};
 use crate::domain::time::{Span, Timestamp};
-use jiff::civil::{Date, Time};
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::Offset;
 
-/// The Monday of a week in which no calendar can list an exception.
-const ORDINARY: Date = Date::constant(1899, 1, 2);
 /// The years that a calendar can list.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2199;
 
 /// The description of a calendar, in lines.
 pub(super) fn description(calendar: &Calendar) -> Vec<String> {
-    let week: Vec<Vec<Hours>> =
-        ORDINARY.series(jiff::Span::new().days(1)).take(7).map(|day| hours(calendar, day)).collect();
+    let week: Vec<&[Hours]> =
+        Weekday::Monday.cycle_forward().take(7).map(|day| calendar.schedule().regular_hours(day)).collect();
     let years: Vec<i16> = YEARS.filter(|year| lists(calendar, *year)).collect();
     let listed = if years.len() == YEARS.count() { &[][..] } else { &years[..] };
     let recent = listed.last().copied().unwrap_or(2026);
@@ -32,7 +31,7 @@ pub(super) fn description(calendar: &Calendar) -> Vec<String> {
 }
 
 /// The regular week, with days of equal hours grouped: `mon to fri 09:00-18:00, sat 10:00-14:00`.
-fn regular_week(week: &[Vec<Hours>]) -> String {
+fn regular_week(week: &[&[Hours]]) -> String {
     let mut parts = Vec::new();
     let mut first = 0;
     for day in 0..week.len() {
@@ -51,7 +50,7 @@ fn regular_week(week: &[Vec<Hours>]) -> String {
 }
 
 /// The number of working days in a year and the days that differ from the regular week.
-fn exceptions(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
+fn exceptions(calendar: &Calendar, year: i16, week: &[&[Hours]]) -> String {
     let minutes = |hours: &[Hours]| {
         Span(hours.iter().map(|hours| i64::from(hours.end - hours.start)).sum::<i64>() * Span::MINUTE.0)
     };
@@ -59,9 +58,8 @@ fn exceptions(calendar: &Calendar, year: i16, week: &[Vec<Hours>]) -> String {
     let (mut worked, mut run) = (0, None);
     let [mut off, mut shorter, mut longer, mut extra]: [Vec<String>; 4] = Default::default();
     for day in first.series(jiff::Span::new().days(1)).take_while(|day| day.year() == year) {
-        let usual = minutes(&week[day.weekday().to_monday_zero_offset() as usize]);
-        let (start, end) = bounds(calendar, day);
-        let found = calendar.working(start, end);
+        let usual = minutes(week[day.weekday().to_monday_zero_offset() as usize]);
+        let found = Span(calendar.shifts(day).map(|(start, end)| end.0 - start.0).sum());
         worked += i32::from(found > Span::ZERO);
         if found == Span::ZERO {
             if usual > Span::ZERO {
@@ -99,22 +97,6 @@ fn lists(calendar: &Calendar, year: i16) -> bool {
 /// The beginning and end of a local day.
 fn bounds(calendar: &Calendar, day: Date) -> (Timestamp, Timestamp) {
     (calendar.day_end(day.saturating_sub(jiff::Span::new().days(1))), calendar.day_end(day))
-}
-
-/// The working hours of a day without a daylight saving transition.
-fn hours(calendar: &Calendar, day: Date) -> Vec<Hours> {
-    let (start, _) = bounds(calendar, day);
-    let mut hours: Vec<Hours> = Vec::new();
-    for minute in 0..24 * 60 {
-        let from = start.saturating_add(Span(i64::from(minute) * Span::MINUTE.0));
-        if calendar.working(from, from.saturating_add(Span::MINUTE)) > Span::ZERO {
-            match hours.last_mut().filter(|last| last.end == minute) {
-                Some(last) => last.end += 1,
-                None => hours.push(Hours { start: minute, end: minute + 1 }),
-            }
-        }
-    }
-    hours
 }
 
 /// The UTC offset of local time at the beginning of a day.
@@ -162,6 +144,11 @@ calendars:
     days: {2026-06-01: ['08:00-20:00']}
     years: [2026]
   b: {timezone: America/New_York, week: {}}
+  night:
+    timezone: Europe/Moscow
+    week: {mon: ['21:00-26:00'], tue: ['21:00-02:00'], wed: ['21:00-02:00']}
+    days: {2026-06-02: [], 2026-06-03: ['21:00-24:00'], 2026-06-06: ['22:00-04:00']}
+    years: [2026]
 ";
         let norms = parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}")).norms;
         assert_eq!(
@@ -169,6 +156,13 @@ calendars:
             [
                 "mon to tue 09:00-12:00 and 13:00-18:00, sun 00:00-24:00 (UTC+01:00 in January, UTC+02:00 in July)",
                 "2026: 156 working days; shorter 03-29; longer 06-01, 10-25",
+            ]
+        );
+        assert_eq!(
+            description(&norms.calendars["night"]),
+            [
+                "mon to wed 21:00-02:00 (UTC+03:00)",
+                "2026: 156 working days; off 06-02; shorter 06-03; also working 06-06",
             ]
         );
         assert_eq!(

@@ -6,14 +6,14 @@
 use super::epoch::{Batch, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
 use super::messages::{Decoded, Edge, ProcessLocal};
 use super::settings::DataflowSettings;
-use crate::codec::{self, Encoding, Reject};
+use crate::codec::{self, Reject};
 use crate::domain::event::Event;
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repairs;
 use crate::domain::shard::partitioner;
 use crate::domain::source::{Source, Topic};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use timely::dataflow::operators::vec::Map;
 
 /// Decodes batches.
@@ -34,17 +34,14 @@ fn decode_batch(settings: &DataflowSettings, batch: &Arc<Batch>) -> Vec<Decoded>
     let home = batch.shard.unwrap_or_default();
     let mut decoded = vec![empty(home)];
     let mut slots = FxHashMap::from_iter([(home, 0)]);
-    let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
     for (message, raw) in (0..).zip(&batch.messages) {
-        let event = match decode_message(settings, batch, raw) {
-            Ok(event) => event,
+        let (event, repairs) = match decode_message(settings, batch, raw) {
+            Ok(decoded) => decoded,
             Err(reject) => {
                 decoded[0].rejected.push(RejectedMessage { batch: Arc::clone(batch), message, reject });
                 continue;
             }
         };
-        earliest = earliest.min(event.at.0);
-        latest = latest.max(event.at.0);
         let shard = partitioner::shard(event.tenant.as_str(), settings.shards);
         if batch.shard.is_some_and(|partition| partition != shard) {
             let topic = event.payload.topic();
@@ -55,28 +52,24 @@ fn decode_batch(settings: &DataflowSettings, batch: &Arc<Batch>) -> Vec<Decoded>
             decoded.push(empty(shard));
             decoded.len() - 1
         });
-        decoded[slot].events.push((message, event));
+        decoded[slot].events.push((message, repairs, event));
     }
-    settings.earliest.fetch_min(earliest, Ordering::Relaxed);
-    settings.latest.fetch_max(latest, Ordering::Relaxed);
     decoded
 }
 
-fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message) -> Result<Event, Reject> {
+fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message) -> Result<(Event, Repairs), Reject> {
     let Some(value) = batch.slice(&message.value) else {
         return Err(Reject::new(Reason::Malformed, "message has no value"));
     };
     if value.len() > settings.max_message_bytes {
-        return Err(Reject::new(Reason::Oversized, "value larger than max_message_bytes"));
+        return Err(Reject::oversized());
     }
-    let encoding = match message.header("content-type") {
+    let encoding = match message.content_type() {
         None => batch.encoding,
-        Some(content_type) => match Encoding::from_content_type(content_type) {
-            // Registry framing is configured per topic; the serializers do not announce it in this header.
-            Some(Encoding::Protobuf) if batch.encoding == Encoding::ConfluentProtobuf => batch.encoding,
-            Some(encoding) => encoding,
-            None => return Err(Reject::new(Reason::UnknownEncoding, "content-type: unknown encoding")),
-        },
+        Some(content_type) => batch
+            .encoding
+            .of_message(content_type)
+            .ok_or_else(|| Reject::new(Reason::UnknownEncoding, "content-type: unknown encoding"))?,
     };
     let topic = match batch.source {
         Source::Rerouted => {
@@ -87,6 +80,6 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
     };
     match topic {
         Some(topic) => codec::decode(encoding, topic, message.header("__value_schema_id").is_some(), value),
-        None => codec::json::decode(value),
+        None => codec::json::decode_with_repairs(None, value),
     }
 }

@@ -3,11 +3,14 @@
 use crate::codec::state::{Records, ShardRecord};
 use crate::codec::{Encoding, Reject};
 use crate::domain::alert::Alert;
+use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::Row;
+use crate::domain::id::{PipelineId, StageId, TenantId};
 use crate::domain::review::ReviewRequest;
 use crate::domain::shard::processor::Counts;
 use crate::domain::source::{Offset, ShardId, Source, Topic};
 use crate::domain::time::Timestamp;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,10 +53,17 @@ pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 pub const TOPIC_HEADER: &str = "funnelwatch-topic";
 
 impl Message {
-    /// The value of a header, by its name in any case; `None` also for a header without a value.
+    /// The value of a header, by its name in any case; `None` also for a header without a value. The first of several
+    /// counts: rerouting puts its own header before those of the message.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let headers = self.headers.as_deref().unwrap_or_default();
         headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The value of the `content-type` header, the last of several.
+    pub fn content_type(&self) -> Option<&[u8]> {
+        let headers = self.headers.as_deref().unwrap_or_default();
+        headers.iter().rfind(|(key, _)| key.eq_ignore_ascii_case("content-type"))?.1.as_deref()
     }
 }
 
@@ -120,8 +130,12 @@ pub struct EpochOutput {
     pub reviews: Vec<ReviewRequest>,
     /// Metric rows.
     pub rows: Vec<Row>,
+    /// Stages that entities entered and that no pipeline lists: each once a day.
+    pub unlisted: Vec<UnlistedStage>,
     /// Dead letters.
     pub rejected: Vec<RejectedMessage>,
+    /// Events with repairs, by reason.
+    pub repaired: BTreeMap<Repair, u64>,
     /// Messages to be rerouted to their right partition.
     pub misrouted: Vec<MisroutedMessage>,
     /// State records of each shard.
@@ -142,7 +156,11 @@ impl EpochOutput {
         self.alerts.extend(other.alerts);
         self.reviews.extend(other.reviews);
         self.rows.extend(other.rows);
+        self.unlisted.extend(other.unlisted);
         self.rejected.extend(other.rejected);
+        for (repair, n) in other.repaired {
+            *self.repaired.entry(repair).or_default() += n;
+        }
         self.misrouted.extend(other.misrouted);
         self.state.extend(other.state);
         self.shards.extend(other.shards);
@@ -152,18 +170,26 @@ impl EpochOutput {
         self.closing |= other.closing;
     }
 
-    /// Sorts alerts, review requests and rows; see [`put_in_order`].
+    /// Sorts alerts and review requests by instant and tenant; those of one tenant stay in order of effect. Sorts rows by
+    /// tenant and subject. This makes the output independent of the number of workers.
     pub fn sort(&mut self) {
-        put_in_order(&mut self.alerts, &mut self.reviews, &mut self.rows);
+        self.alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
+        self.reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
+        self.rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
     }
 }
 
-/// Sorts alerts and review requests by instant and tenant; those of one tenant stay in order of effect. Sorts rows by
-/// tenant and subject. This makes the output independent of the number of workers.
-pub fn put_in_order(alerts: &mut [Alert], reviews: &mut [ReviewRequest], rows: &mut [Row]) {
-    alerts.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
-    reviews.sort_by(|a, b| (a.requested_at, &a.tenant).cmp(&(b.requested_at, &b.tenant)));
-    rows.sort_by(|a, b| (&a.tenant, &a.subject).cmp(&(&b.tenant, &b.subject)));
+/// A stage that an entity entered and that no pipeline of the norms lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnlistedStage {
+    /// The beginning of the day (UTC) on which it was entered.
+    pub day: Timestamp,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The pipeline of the entity, `unknown` if it has none.
+    pub pipeline: PipelineId,
+    /// The stage.
+    pub stage: StageId,
 }
 
 /// The status of a shard at the end of an epoch.
@@ -188,4 +214,26 @@ pub struct ShardStatus {
     pub dirty: bool,
     /// The shard record; the commit encodes it only if it is written. `None` if state is not durable.
     pub checkpoint: Option<ShardRecord>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_content_type_counts_and_the_first_of_other_headers() {
+        let content_type = |headers: &[(&str, Option<&str>)]| {
+            let headers = headers.iter().map(|(name, value)| ((*name).into(), value.map(|value| value.into())));
+            let headers = Some(headers.collect());
+            let message = Message { offset: Offset(0), topic: None, timestamp: None, key: None, value: None, headers };
+            let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8(value.to_vec()).expect("UTF-8"));
+            (text(message.content_type()), text(message.header("trace")))
+        };
+        let (json, text) = (Some("application/json"), Some("text/plain"));
+        assert_eq!(content_type(&[]), (None, None));
+        assert_eq!(content_type(&[("content-type", text), ("Content-Type", json)]).0.as_deref(), json);
+        assert_eq!(content_type(&[("CONTENT-TYPE", json), ("trace", Some("1"))]).0.as_deref(), json);
+        assert_eq!(content_type(&[("content-type", json), ("content-type", None)]).0, None);
+        assert_eq!(content_type(&[("trace", Some("1")), ("trace", Some("2"))]).1.as_deref(), Some("1"));
+    }
 }

@@ -1,16 +1,19 @@
 //! The `figures` operator: aggregates effects into the figures of tenants, and emits alerts, review requests and rows.
 
-use super::epoch::{EpochOutput, ShardStatus};
+use super::epoch::{EpochOutput, ShardStatus, UnlistedStage};
 use super::live::{TenantFigures, lock};
 use super::messages::{Edge, ShardOutput};
 use super::settings::DataflowSettings;
 use crate::codec::state::Records;
+use crate::domain::effect::Effect;
+use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
+use crate::domain::index::StageIx;
 use crate::domain::shard::processor::Effects;
 use crate::domain::source::ShardId;
-use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
+use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use timely::dataflow::operators::vec::Map;
@@ -35,12 +38,14 @@ struct CountedTenant {
     figures: Arc<Mutex<TenantFigures>>,
     /// For each window, the pane in which its rows were last emitted.
     last_emitted: Vec<i64>,
+    /// For each stage, the day on which it was last reported as unlisted; `None`: it is listed.
+    reported: Vec<Option<i64>>,
 }
 
 impl CountedTenant {
     fn new(id: TenantId, figures: TenantFigures, settings: &DataflowSettings) -> Self {
         let last_emitted = settings.norms.windows.iter().map(|window| figures.at.pane(window.slide)).collect();
-        Self { figures: settings.live_state.insert_tenant(id, figures), last_emitted }
+        Self { figures: settings.live_state.insert_tenant(id, figures), last_emitted, reported: Vec::new() }
     }
 }
 
@@ -48,8 +53,9 @@ impl Tenants {
     fn run_epoch(&mut self, output: ShardOutput) -> EpochOutput {
         let ShardOutput { effects, norms, restored, mut rest } = output;
         if let Some(norms) = norms {
-            for tenant in self.by_shard.values().flat_map(BTreeMap::values) {
+            for tenant in self.by_shard.values_mut().flat_map(BTreeMap::values_mut) {
                 lock(&tenant.figures).scoreboard.reload(Arc::clone(&norms));
+                tenant.reported.clear();
             }
             self.settings.norms = norms;
         }
@@ -82,6 +88,10 @@ impl Tenants {
         });
         let mut figures = lock(&counted.figures);
         for effect in effects {
+            if let Effect::Fact(Fact { measure: Measure::Open(stage), times: 1.., known, .. }) = &effect {
+                let unlisted = report_unlisted(&mut counted.reported, &figures, *stage, *known);
+                output.unlisted.extend(unlisted);
+            }
             figures.apply(effect, &mut output.alerts, &mut output.reviews);
         }
     }
@@ -111,6 +121,26 @@ impl Tenants {
             output.state.push((status.shard, records));
         }
     }
+}
+
+/// What is reported when an entity enters a stage: once a day if no pipeline lists it.
+fn report_unlisted(
+    reported: &mut Vec<Option<i64>>,
+    figures: &TenantFigures,
+    stage: StageIx,
+    at: Timestamp,
+) -> Option<UnlistedStage> {
+    while reported.len() <= stage.0 as usize {
+        let next = StageIx(reported.len() as u32);
+        reported.push((!figures.scoreboard.is_listed(next)).then_some(i64::MIN));
+    }
+    let (last, day) = (reported[stage.0 as usize].as_mut()?, at.pane(Span::DAY));
+    if std::mem::replace(last, day) == day {
+        return None;
+    }
+    let (tenant, declared) = figures.scoreboard.stage(stage)?;
+    let (pipeline, stage) = (declared.pipeline.clone(), declared.stage.clone());
+    Some(UnlistedStage { day: Timestamp(day * Span::DAY.0), tenant: tenant.clone(), pipeline, stage })
 }
 
 /// Emits the rows of the windows that slid since the last emission. `now` rows are emitted with the first window.

@@ -5,6 +5,7 @@ use super::epoch::{Batch, EpochOutput, MisroutedMessage, RejectedMessage};
 use super::live::TenantFigures;
 use super::state::RestoredShard;
 use crate::domain::event::Event;
+use crate::domain::event::repair::Repairs;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{Effects, ShardProgress};
@@ -51,8 +52,8 @@ pub(super) struct Decoded {
     /// The shard of the events. It has read the rejected and misrouted messages.
     pub(super) shard: ShardId,
     pub(super) batch: Arc<Batch>,
-    /// The events, each with the index of its message in the batch.
-    pub(super) events: Vec<(u32, Event)>,
+    /// The events, each with the index of its message in the batch and its repairs.
+    pub(super) events: Vec<(u32, Repairs, Event)>,
     pub(super) rejected: Vec<RejectedMessage>,
     pub(super) misrouted: Vec<MisroutedMessage>,
 }

@@ -21,9 +21,9 @@ pub struct DataflowSettings {
     pub rows_at_boundaries: bool,
     /// The state that is visible outside the graph.
     pub live_state: Arc<LiveState>,
-    /// The latest event time decoded so far, in milliseconds.
+    /// The latest event time accepted so far, in milliseconds.
     pub latest: Arc<AtomicI64>,
-    /// The earliest event time decoded so far, in milliseconds.
+    /// The earliest event time accepted so far, in milliseconds.
     pub earliest: Arc<AtomicI64>,
 }
 

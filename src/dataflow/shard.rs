@@ -1,18 +1,20 @@
 //! The `shard` operator: owns the shards of a worker. Once an epoch is complete, it processes the events of each shard
 //! into effects.
 
-use super::epoch::{RejectedMessage, ShardStatus};
+use super::epoch::{EpochOutput, RejectedMessage, ShardStatus};
 use super::live::lock;
 use super::messages::{Decoded, Edge, EpochHeader, ProcessLocal, ShardOutput};
 use super::settings::DataflowSettings;
 use super::state::{RestoredShard, StateWriter};
 use crate::codec::Reject;
 use crate::codec::state::{PACKING, Records};
+use crate::domain::event::repair::Repairs;
 use crate::domain::shard::processor::{ShardProcessor, ShardProgress};
 use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Operator;
@@ -86,7 +88,7 @@ impl Shards {
             output.rest.misrouted.append(&mut decoded.misrouted);
         }
         for decoded in decoded {
-            self.hold(decoded, header.wall, &mut output.rest.rejected);
+            self.hold(decoded, header.wall, &mut output.rest);
         }
         self.advance(header, &mut output);
         self.shards.retain(|shard, _| !header.revoked.contains(shard));
@@ -119,8 +121,9 @@ impl Shards {
         shard.dirty |= !rejected.is_empty() || !misrouted.is_empty();
     }
 
-    /// Holds events until the watermark passes them. Those outside the accepted time range are rejected.
-    fn hold(&mut self, decoded: Decoded, wall: Timestamp, rejected: &mut Vec<RejectedMessage>) {
+    /// Holds events until the watermark passes them. Those outside the accepted time range are rejected. Repairs of
+    /// others are counted, unless an earlier process has read and counted them.
+    fn hold(&mut self, decoded: Decoded, wall: Timestamp, output: &mut EpochOutput) {
         let Decoded { shard, batch, events, .. } = decoded;
         if events.is_empty() {
             return;
@@ -131,12 +134,22 @@ impl Shards {
         });
         shard.dirty = true;
         let mut processor = lock(&shard.processor);
-        for (message, event) in events {
-            if let Err(reason) = processor.arrive(batch.source, batch.offset(message), event, wall) {
-                let reject = Reject::new(reason, "occurred_at: outside the accepted time range");
-                rejected.push(RejectedMessage { batch: Arc::clone(&batch), message, reject });
+        let (mut earliest, mut latest) = (Timestamp::MAX, Timestamp::MIN);
+        for (message, repairs, event) in events {
+            let (offset, at) = (batch.offset(message), event.at);
+            if let Err(reason) = processor.arrive(batch.source, offset, event, wall) {
+                let reject = Reject::out_of_time(reason);
+                output.rejected.push(RejectedMessage { batch: Arc::clone(&batch), message, reject });
+                continue;
             }
+            if repairs != Repairs::default() && !processor.was_read(batch.source, offset) {
+                repairs.iter().for_each(|repair| *output.repaired.entry(repair).or_default() += 1);
+            }
+            earliest = earliest.min(at);
+            latest = latest.max(at);
         }
+        self.settings.earliest.fetch_min(earliest.0, Ordering::Relaxed);
+        self.settings.latest.fetch_max(latest.0, Ordering::Relaxed);
     }
 
     /// Advances the watermark of each shard, and processes what it passes.

@@ -60,6 +60,8 @@ named_enum! {
         CustomerCalledAgain = "customer_called_again",
         /// The message was answered.
         Answered = "answered",
+        /// A manager dismissed the call or message.
+        Dismissed = "dismissed",
         /// The figure is back at its norm.
         Recovered = "recovered",
         /// The sample became too small.

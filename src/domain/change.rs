@@ -33,7 +33,16 @@ pub enum JourneyChange {
     Touch {
         /// Event time of the touch.
         at: Timestamp,
+        /// Whether it is the first one that became known.
+        first: bool,
     },
+    /// A touch turned out to be of another date.
+    TouchMoved {
+        /// The date that it had.
+        from: Timestamp,
+    },
+    /// A touch or two-way contact turned out not to have happened, or later.
+    ActsWithdrawn,
     /// A conversation earlier than all known before.
     Talk,
     /// A two-way contact earlier than all known before.

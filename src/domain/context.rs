@@ -10,12 +10,13 @@ use crate::domain::effect::{Effect, StageDeclaration};
 use crate::domain::event::EventOrder;
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
+use crate::domain::identity::IgnoredContacts;
 use crate::domain::index::{ArenaIndex, ContactIx, CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::norms::{Norms, Scope, ScopeQuery};
 use crate::domain::source::Topic;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub enum Timer {
     Reviews(ManagerIx),
 }
 
-/// Department, pipeline and source.
-type ScopeCacheKey = (CompactString, CompactString, CompactString);
+/// The manager if an override names the manager, department, pipeline and source.
+type ScopeCacheKey = (ManagerIx, CompactString, CompactString, CompactString);
 
 /// The context in which the rules of a tenant run.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ pub struct TenantContext {
     pub order: EventOrder,
     /// The norms in force.
     pub norms: Arc<Norms>,
+    /// The contacts of the tenant that are not customers; `None` if there are none.
+    pub ignored_contacts: Option<Arc<IgnoredContacts>>,
+    /// Whether texts return missed calls under any of the norms.
+    pub texts_return: bool,
     /// Whether the norms contain any act rule: without one, no acts are recorded.
     pub acts: bool,
     /// The managers.
@@ -62,6 +67,8 @@ pub struct TenantContext {
     changes: Vec<Change>,
     timers: Timers,
     scopes: FxHashMap<ScopeCacheKey, Arc<Scope>>,
+    /// The managers that overrides name.
+    named_managers: FxHashSet<ManagerId>,
     stages: Interner<StageIx, (PipelineId, StageId)>,
     currencies: Interner<CurrencyIx, CompactString>,
     /// Act violations raised at the current instant; duplicates are suppressed.
@@ -108,7 +115,10 @@ impl<I: ArenaIndex, T: Clone + Eq + std::hash::Hash> Interner<I, T> {
 impl TenantContext {
     /// The context of a tenant without events.
     pub fn new(tenant: TenantId, norms: Arc<Norms>, acts: bool) -> Self {
+        let named_managers = norms.named_managers(&tenant);
         Self {
+            ignored_contacts: norms.ignored_contacts(&tenant).cloned(),
+            texts_return: norms.texts_return(),
             tenant,
             now: Timestamp::MIN,
             order: EventOrder::deadline(Timestamp::MIN),
@@ -120,6 +130,7 @@ impl TenantContext {
             changes: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: FxHashMap::default(),
+            named_managers,
             stages: Interner::new(),
             currencies: Interner::new(),
             raised: Vec::new(),
@@ -130,6 +141,9 @@ impl TenantContext {
     /// Replaces the norms.
     pub fn set_norms(&mut self, norms: Arc<Norms>, acts: bool) {
         self.acts = acts;
+        self.ignored_contacts = norms.ignored_contacts(&self.tenant).cloned();
+        self.texts_return = norms.texts_return();
+        self.named_managers = norms.named_managers(&self.tenant);
         self.norms = norms;
         self.scopes.clear();
     }
@@ -242,22 +256,25 @@ impl TenantContext {
         self.timers.pop().map(|Reverse(due)| due)
     }
 
-    /// The scope of a clock that starts now, by the manager's department, the pipeline and the source.
+    /// The scope of a clock that starts now, by the manager and the manager's department, the pipeline and the source.
     pub fn scope(&mut self, who: ManagerIx, pipeline: Option<&str>, source: Option<&str>) -> Arc<Scope> {
+        let tenant = self.tenant.as_str();
         let department = self.people.department(who, self.order);
-        if self.norms.overrides.is_empty() {
+        let manager = if self.named_managers.is_empty() { None } else { self.people.id(who) };
+        let manager = manager.filter(|id| self.named_managers.contains(*id)).map(ManagerId::as_str);
+        let key = if self.norms.overrides.is_empty() {
             // Without overrides there is a single scope, and no key is needed.
-            return Arc::clone(self.scopes.entry(Default::default()).or_insert_with(|| {
-                Arc::new(self.norms.scope(ScopeQuery { tenant: self.tenant.as_str(), department, pipeline, source }))
-            }));
-        }
-        let key = (
-            CompactString::from(department),
-            CompactString::from(pipeline.unwrap_or_default()),
-            CompactString::from(source.unwrap_or_default()),
-        );
+            ScopeCacheKey::default()
+        } else {
+            (
+                manager.map_or(ManagerIx::NONE, |_| who),
+                CompactString::from(department),
+                CompactString::from(pipeline.unwrap_or_default()),
+                CompactString::from(source.unwrap_or_default()),
+            )
+        };
         Arc::clone(self.scopes.entry(key).or_insert_with(|| {
-            Arc::new(self.norms.scope(ScopeQuery { tenant: self.tenant.as_str(), department, pipeline, source }))
+            Arc::new(self.norms.scope(ScopeQuery { tenant, department, manager, pipeline, source }))
         }))
     }
 

@@ -4,10 +4,11 @@
 //! the codec and dropped. Absent and empty values are the same: `None`.
 
 pub mod reject;
+pub mod repair;
 
 use crate::domain::id::{
-    CallId, DepartmentId, EntityId, EntityKind, EventId, ManagerId, MessageId, PipelineId, SourceId, StageId, TenantId,
-    ThreadId,
+    CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId,
+    StageId, TenantId, ThreadId,
 };
 use crate::domain::named::named_enum;
 use crate::domain::source::{Offset, Source, Topic};
@@ -108,7 +109,9 @@ impl Payload {
                 CrmPayload::Snapshot(snapshot) => snapshot.manager.as_ref(),
                 CrmPayload::Assigned { manager, .. } => Some(manager),
                 CrmPayload::TermsOffered(terms) => terms.manager.as_ref(),
-                CrmPayload::ActivityCompleted { manager, .. } => manager.as_ref(),
+                CrmPayload::ActivityCompleted { manager, .. } | CrmPayload::InteractionDismissed { manager, .. } => {
+                    manager.as_ref()
+                }
                 _ => None,
             },
             Self::Call(call) => call.manager.as_ref(),
@@ -163,6 +166,7 @@ event_kinds! {
     TermsOffered Crm "terms_offered"
     ActivityCompleted Crm "activity_completed"
     InteractionReviewed Crm "interaction_reviewed"
+    InteractionDismissed Crm "interaction_dismissed"
     ManagerUpserted Crm "manager_upserted"
     LeadSnapshot Crm "lead_snapshot"
     DealSnapshot Crm "deal_snapshot"
@@ -238,6 +242,13 @@ pub enum CrmPayload {
         /// Success, failure or neither.
         verdict: Verdict,
     },
+    /// A call or message needs no answer.
+    InteractionDismissed {
+        /// The message, the whole call, or one of its legs.
+        interaction: CompactString,
+        /// The manager who dismissed it.
+        manager: Option<ManagerId>,
+    },
     /// The complete record of a manager; replaces the previous one.
     ManagerUpserted {
         /// Which manager.
@@ -267,6 +278,7 @@ impl CrmPayload {
             Self::TermsOffered(_) => EventKind::TermsOffered,
             Self::ActivityCompleted { .. } => EventKind::ActivityCompleted,
             Self::InteractionReviewed { .. } => EventKind::InteractionReviewed,
+            Self::InteractionDismissed { .. } => EventKind::InteractionDismissed,
             Self::ManagerUpserted { .. } => EventKind::ManagerUpserted,
             Self::Snapshot(snapshot) => match snapshot.entity.kind {
                 EntityKind::Lead => EventKind::LeadSnapshot,
@@ -295,7 +307,7 @@ impl CrmPayload {
             | Self::Deleted { entity }
             | Self::ContactLinked { entity, .. }
             | Self::ActivityCompleted { entity, .. } => visit(entity.kind, &entity.id),
-            Self::InteractionReviewed { .. } | Self::ManagerUpserted { .. } => {}
+            Self::InteractionReviewed { .. } | Self::InteractionDismissed { .. } | Self::ManagerUpserted { .. } => {}
         }
     }
 
@@ -413,8 +425,10 @@ pub struct Snapshot {
 /// Payloads of `TelephonyEvent`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// Which call.
+    /// Which call, or leg of one.
     pub id: CallId,
+    /// The whole call, if the source reports its legs.
+    pub session: Option<SessionId>,
     /// Inbound or outbound.
     pub direction: Direction,
     /// The customer's number as the telephone system writes it; may be empty.
@@ -430,12 +444,18 @@ pub struct Call {
 /// Additional fields of `call_ended`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallEnd {
-    /// The start of the call; `None`: its end is used.
+    /// The leg; a later record with the same id replaces it.
+    pub leg: Option<LegId>,
+    /// The start: at most 24 hours before the end, and not after it. `None`: unknown.
     pub started_at: Option<Timestamp>,
-    /// Talk time.
+    /// When somebody or something answered.
+    pub answered_at: Option<Timestamp>,
+    /// Talk time; computed from `answered_at` if the source does not report it.
     pub talk: Span,
     /// The outcome of the call.
     pub outcome: CallOutcome,
+    /// Who answered; `None` is a person.
+    pub answered_by: Option<AnsweredBy>,
     /// URL of the recording; never part of an alert, a log line or a label.
     pub recording_url: Option<CompactString>,
 }
@@ -532,6 +552,18 @@ named_enum! {
         Voicemail = "voicemail",
         /// The call could not be connected.
         Failed = "failed",
+    }
+
+    /// Who answered a call.
+    pub enum AnsweredBy, named "in entity reports" {
+        /// A person.
+        Person = "person",
+        /// A waiting queue.
+        Queue = "queue",
+        /// A voice menu.
+        Ivr = "ivr",
+        /// Voicemail or an answering machine.
+        Voicemail = "voicemail",
     }
 
     /// Written channels.

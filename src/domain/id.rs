@@ -64,12 +64,30 @@ ids! {
     StageId
     /// Where a lead came from, as the CRM names it.
     SourceId
-    /// A call.
+    /// A call, or a leg of one, as its source names it.
     CallId
+    /// A whole call with all of its legs.
+    SessionId
+    /// A leg of a call at its source.
+    LegId
     /// A written message.
     MessageId
     /// A thread of written messages.
     ThreadId
+}
+
+impl MessageId {
+    /// The form in which ids of messages are compared, see [`reply_key`].
+    pub fn reply_key(&self) -> &str {
+        reply_key(&self.0)
+    }
+}
+
+/// An id of a message as mail programs repeat it in a reply, reduced to what all spellings share: without surrounding
+/// blanks and angle brackets, and without anything after the closing bracket.
+pub fn reply_key(id: &str) -> &str {
+    let opened = id.trim().trim_start_matches('<');
+    opened.split_once('>').map_or(opened, |(id, _)| id).trim()
 }
 
 /// The department of managers without one, and of facts without a manager.
@@ -118,5 +136,22 @@ impl EntityId {
 impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind.name(), self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_spellings_of_a_message_id_have_one_reply_key() {
+        for text in
+            ["<m1@host>", "m1@host", " <m1@host> ", "<m1@host> (Ann, Monday)", "< m1@host >\r\n\t<m0@host>", "m1@host>"]
+        {
+            assert_eq!(MessageId::from(text).reply_key(), "m1@host", "{text}");
+        }
+        for (text, key) in [("a b", "a b"), ("", ""), ("<>", ""), ("<\u{a0}я\u{a0}>", "я")] {
+            assert_eq!(reply_key(text), key, "{text}");
+        }
     }
 }

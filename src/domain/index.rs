@@ -38,6 +38,8 @@ indices! {
     JourneyIx
     /// A contact.
     ContactIx
+    /// A call.
+    CallIx
     /// A stage of a pipeline.
     StageIx
     /// A currency.

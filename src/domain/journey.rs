@@ -4,7 +4,9 @@
 //! the previous ones and emits the difference. So reassignment, reopening and deletion need no code to move or revert
 //! figures. Each change is recorded in the context for the rules, which keep their clocks in the journey.
 
+mod acts;
 pub mod clocks;
+mod contact_history;
 mod counts;
 mod facts;
 pub mod response;
@@ -18,8 +20,8 @@ use crate::domain::event::{Amount, EventOrder, Outcome};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::journey::clocks::Clocks;
+use crate::domain::journey::contact_history::ContactHistory;
 use crate::domain::journey::counts::{Counted, CountedRarely};
-use crate::domain::journey::response::Acts;
 use crate::domain::journey::stage_history::StageHistory;
 use crate::domain::mem::indexed_arena::Keyed;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
@@ -76,19 +78,6 @@ pub struct Sale {
     pub amount: Amount,
 }
 
-/// Touches and contacts with the customer.
-#[derive(Debug, Default)]
-struct ContactHistory {
-    /// Event times of all touches, in order.
-    touches: Vec<Timestamp>,
-    /// The earliest touch, and who was responsible when it became known.
-    first_touch: Option<(Timestamp, ManagerIx)>,
-    first_contact: Option<Timestamp>,
-    first_talk: Option<Timestamp>,
-    /// Indices of its contacts with demands.
-    pending_contacts: SmallIndexVec<ContactIx>,
-}
-
 #[derive(Debug, Default)]
 struct EndState {
     /// The deletion, which is final, and whether a touch was known by then.
@@ -103,21 +92,13 @@ struct Closing {
     at: Timestamp,
     outcome: Outcome,
     by: ManagerIx,
+    /// The outcome that closed it, before another one replaced it.
+    first: Outcome,
 }
 
 impl StaticDefault for Sale {
     const DEFAULT: &'static Self =
         &Self { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
-}
-
-impl StaticDefault for ContactHistory {
-    const DEFAULT: &'static Self = &Self {
-        touches: Vec::new(),
-        first_touch: None,
-        first_contact: None,
-        first_talk: None,
-        pending_contacts: SmallIndexVec::EMPTY,
-    };
 }
 
 impl StaticDefault for EndState {
@@ -202,6 +183,11 @@ impl Journey {
         self.end_state.closing.map(|closing| (closing.outcome, closing.at))
     }
 
+    /// The outcome that closed it, even if another one has replaced it.
+    pub fn closed_as(&self) -> Option<Outcome> {
+        self.end_state.closing.map(|closing| closing.first)
+    }
+
     /// When it was deleted.
     pub fn deleted_at(&self) -> Option<Timestamp> {
         self.end_state.deleted.map(|(at, _)| at)
@@ -210,16 +196,6 @@ impl Journey {
     /// The rule clocks.
     pub fn clocks(&self) -> &Clocks {
         &self.clocks
-    }
-
-    /// Event times of all touches so far, in order.
-    pub fn touches(&self) -> &[Timestamp] {
-        &self.contact_history.touches
-    }
-
-    /// Event time of the first conversation.
-    pub fn first_talk(&self) -> Option<Timestamp> {
-        self.contact_history.first_talk
     }
 
     /// Whether a first response is required: for leads, and for deals without a lead.
@@ -251,45 +227,21 @@ impl Journey {
         }
     }
 
-    /// Records a touch dated `at`; `talk`: it was a conversation.
-    pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
-        if talk {
-            self.contact_history.first_talk = Some(self.contact_history.first_talk.map_or(at, |first| first.min(at)));
-        }
-        let index = self.contact_history.touches.partition_point(|touch| *touch <= at);
-        self.contact_history.touches.insert(index, at);
-        if self.contact_history.first_touch.is_none_or(|(first, _)| at < first) {
-            self.contact_history.first_touch = Some((at, self.who));
-        }
-        context.record_change(JourneyChange::Touch { at });
-    }
-
-    /// Records a two-way contact dated `at`; `talk`: it was a conversation.
-    pub fn contact(&mut self, context: &mut TenantContext, at: Timestamp, talk: bool) {
-        if talk && self.contact_history.first_talk.is_none_or(|first| at < first) {
-            self.contact_history.first_talk = Some(at);
-            context.record_change(JourneyChange::Talk);
-        }
-        if self.contact_history.first_contact.is_none_or(|first| at < first) {
-            self.contact_history.first_contact = Some(at);
-            context.record_change(JourneyChange::Contact);
-        }
-    }
-
     /// Closes it now. The same outcome again changes nothing; another one replaces the closing.
     pub fn close(&mut self, context: &mut TenantContext, outcome: Outcome, reason: Option<&CompactString>) {
         if self.end_state.closing.is_some_and(|closing| closing.outcome == outcome) {
             return;
         }
+        let first_outcome = self.end_state.closing.map_or(outcome, |closing| closing.first);
         let was_open = self.end_state.closing.is_none();
         if context.acts {
             context.record_act(self.who, Act::Closed { outcome, reason: reason.cloned() });
         }
         self.enter_end(context, outcome);
-        self.end_state.closing = Some(Closing { at: context.now, outcome, by: self.who });
+        self.end_state.closing = Some(Closing { at: context.now, outcome, by: self.who, first: first_outcome });
         let first = self.end_state.first_closed.is_none();
         if first {
-            self.end_state.first_closed = Some((context.now, !self.contact_history.touches.is_empty()));
+            self.end_state.first_closed = Some((context.now, self.touched()));
         }
         if was_open {
             self.record_open_change(context, false);
@@ -310,7 +262,7 @@ impl Journey {
     /// Deletes it.
     pub fn delete(&mut self, context: &mut TenantContext) {
         self.leave_stage(context, context.now, Resolution::Deleted);
-        self.end_state.deleted = Some((context.now, !self.contact_history.touches.is_empty()));
+        self.end_state.deleted = Some((context.now, self.touched()));
         context.record_change(JourneyChange::Deleted);
     }
 
@@ -342,13 +294,6 @@ impl Journey {
     /// Marks an act violation as raised for a stage. Returns `false` if it was raised before.
     pub fn mark_raised(&mut self, rule: Rule, stage_ix: StageIx) -> bool {
         self.stage_history.mark_raised(rule, stage_ix)
-    }
-
-    /// The touches, contacts, closing and deletion that the first-response rule needs.
-    pub fn acts(&self) -> Acts {
-        let (ContactHistory { first_touch, first_contact, .. }, EndState { first_closed, deleted, .. }) =
-            (&*self.contact_history, &*self.end_state);
-        Acts { touch: *first_touch, contact: *first_contact, closed: *first_closed, deleted: *deleted }
     }
 }
 

@@ -6,13 +6,14 @@
 pub mod params;
 
 use crate::domain::alert::{Severity, Values};
-use crate::domain::id::{EntityKind, PipelineId, StageId, TenantId};
-use crate::domain::identity::Country;
+use crate::domain::id::{EntityKind, ManagerId, PipelineId, StageId, TenantId};
+use crate::domain::identity::{Country, IgnoredContacts};
 use crate::domain::rule::Rule;
 use crate::domain::time::calendar::Calendar;
 use crate::domain::time::window::Window;
 use crate::domain::time::{Length, Span, Timestamp};
 use compact_str::CompactString;
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub struct Norms {
     pub windows: Vec<Window>,
     /// Minimum talk time that makes an answered call a conversation.
     pub min_talk: Span,
+    /// Whether an answered inbound call is a conversation only if it names a manager.
+    pub conversation_needs_manager: bool,
+    /// A contact of more open entities than this belongs to none of them.
+    pub shared_contact_limit: u32,
+    /// The reasons of disqualified leads that were no lost opportunities.
+    pub excluded_reasons: Vec<CompactString>,
     /// The country whose national phone number formats are recognized.
     pub country: Country,
     /// HMAC key of contact keys; `None`: the tenant id is used.
@@ -46,12 +53,16 @@ pub struct Norms {
 /// Does not show the privacy key, nor the document, which says the same as the other fields.
 impl fmt::Debug for Norms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { document: _, calendars, pipelines, windows, min_talk, country, privacy_key, base, overrides } = self;
+        let Self { document: _, privacy_key, calendars, pipelines, windows, country, base, overrides, .. } = self;
+        let Self { min_talk, conversation_needs_manager, shared_contact_limit, excluded_reasons, .. } = self;
         f.debug_struct("Norms")
             .field("calendars", calendars)
             .field("pipelines", pipelines)
             .field("windows", windows)
             .field("min_talk", min_talk)
+            .field("conversation_needs_manager", conversation_needs_manager)
+            .field("shared_contact_limit", shared_contact_limit)
+            .field("excluded_reasons", excluded_reasons)
             .field("country", country)
             .field("privacy_key", &privacy_key.as_ref().map(|_| "(secret)"))
             .field("base", base)
@@ -65,6 +76,8 @@ impl fmt::Debug for Norms {
 pub struct Layer {
     /// The default calendar's name.
     pub calendar: Option<CompactString>,
+    /// Contacts that are not customers. Only the base and overrides by tenant set it.
+    pub ignored_contacts: Option<Arc<IgnoredContacts>>,
     /// Parameters of the rules that it names.
     pub rules: BTreeMap<Rule, Params>,
     /// The allowed special terms; shared by the three terms rules.
@@ -80,6 +93,8 @@ pub struct Override {
     pub tenant: Option<CompactString>,
     /// Only in this department.
     pub department: Option<CompactString>,
+    /// Only for this manager.
+    pub manager: Option<CompactString>,
     /// Only in this pipeline.
     pub pipeline: Option<CompactString>,
     /// Only for leads of this source.
@@ -95,6 +110,8 @@ pub struct ScopeQuery<'a> {
     pub tenant: &'a str,
     /// The department of the responsible manager, `unknown` if none.
     pub department: &'a str,
+    /// The responsible manager; without one, or if no override names the manager, `None`.
+    pub manager: Option<&'a str>,
     /// The entity's pipeline.
     pub pipeline: Option<&'a str>,
     /// The entity's source.
@@ -181,7 +198,7 @@ pub struct ReviewSampling {
     pub min_talk: Span,
 }
 
-/// The effective norms of one department, pipeline and source, with all layers merged.
+/// The effective norms of one department or manager, pipeline and source, with all layers merged.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// The calendar of business clocks; `None`: wall time.
@@ -203,6 +220,27 @@ impl Norms {
     /// The HMAC key of a tenant: the privacy key, or the tenant's id without one.
     pub fn secret<'a>(&'a self, tenant: &'a TenantId) -> &'a str {
         self.privacy_key.as_deref().unwrap_or(tenant.as_str())
+    }
+
+    /// The contacts of a tenant that are not customers; `None` if there are none.
+    pub fn ignored_contacts(&self, tenant: &TenantId) -> Option<&Arc<IgnoredContacts>> {
+        let query = ScopeQuery { tenant: tenant.as_str(), ..ScopeQuery::default() };
+        let applying = self.overrides.iter().rev().filter(|over| over.applies(query)).map(|over| &over.layer);
+        let set = applying.chain([&self.base]).find_map(|layer| layer.ignored_contacts.as_ref());
+        set.filter(|contacts| !contacts.is_empty())
+    }
+
+    /// Whether a text returns a missed call in some scope.
+    pub fn texts_return(&self) -> bool {
+        self.layers().any(|layer| {
+            layer.rules.get(&Rule::MissedCallNotReturned).is_some_and(|norm| norm.text_returns == Some(true))
+        })
+    }
+
+    /// The managers of a tenant who have norms of their own: overrides name them.
+    pub fn named_managers(&self, tenant: &TenantId) -> FxHashSet<ManagerId> {
+        let here = |over: &&Override| over.tenant.as_ref().is_none_or(|name| name == tenant.as_str());
+        self.overrides.iter().filter(here).filter_map(|over| Some(over.manager.clone()?.into())).collect()
     }
 
     /// The window of a window rule: the one that its parameters name, otherwise the first.
@@ -237,6 +275,9 @@ impl Layer {
     pub fn merge(&mut self, over: &Self) {
         if over.calendar.is_some() {
             self.calendar.clone_from(&over.calendar);
+        }
+        if over.ignored_contacts.is_some() {
+            self.ignored_contacts.clone_from(&over.ignored_contacts);
         }
         for (rule, params) in &over.rules {
             self.rules.entry(*rule).or_default().merge(params);
@@ -275,6 +316,7 @@ impl Override {
         };
         matches(&self.tenant, Some(query.tenant))
             && matches(&self.department, Some(query.department))
+            && matches(&self.manager, query.manager)
             && matches(&self.pipeline, query.pipeline)
             && matches(&self.source, query.source)
     }
@@ -303,6 +345,21 @@ impl Scope {
     /// The clock of a rule.
     pub fn clock(&self, rule: Rule) -> Clock {
         self.rules.get(&rule).and_then(|norm| norm.clock).unwrap_or_default()
+    }
+
+    /// The ring time below which a missed call needs no call back.
+    pub fn min_ring(&self) -> Span {
+        self.rules.get(&Rule::MissedCallNotReturned).and_then(|norm| norm.min_ring).unwrap_or_default()
+    }
+
+    /// Whether a written answer returns a missed call.
+    pub fn text_returns(&self) -> bool {
+        self.rules.get(&Rule::MissedCallNotReturned).and_then(|norm| norm.text_returns).unwrap_or_default()
+    }
+
+    /// How long after its last entity was closed a contact's message needs no answer, in wall time.
+    pub fn quiet_after_close(&self) -> Span {
+        self.rules.get(&Rule::MessageUnanswered).and_then(|norm| norm.quiet_after_close).unwrap_or_default()
     }
 
     /// The severity of a rule's violations, before escalations.

@@ -1,15 +1,18 @@
 //! Owns the pending replies of a contact: demands (missed calls, messages) and the settlements that answer them.
 //!
-//! Definition. A demand is settled by the earliest settlement dated at or after it. Demands with the same settlement
-//! form one clock, which runs from the first of them, so a contact has one running clock at a time. All clocks are
-//! derived from the two lists: a settlement that becomes known late (a call is known at its end and dated at its start)
-//! regroups the demands and corrects the facts and alerts.
+//! Definition. A demand is settled by the earliest settlement dated at or after it, or **ends** on its own before that: it
+//! is dismissed, or its entity is closed. Demands with the same settlement form one clock, which runs from the first of
+//! them, so a contact has one running clock at a time; a demand that ends on its own while the clock runs leaves it. All
+//! clocks are derived from the two lists: a settlement that becomes known late (a call is known at its end and dated at
+//! its start) regroups the demands and corrects the facts and alerts.
+//!
+//! A missed call that turns out to be a leg of a conversation is **withdrawn**: it never was a demand.
 
 use crate::domain::alert::Resolution;
 use crate::domain::context::{TenantContext, Timer};
 use crate::domain::figures::pane::Measure;
-use crate::domain::id::{MessageId, ThreadId};
-use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
+use crate::domain::id::{MessageId, ThreadId, reply_key};
+use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::mem::indexed_arena::IndexedArena;
@@ -18,6 +21,9 @@ use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
+
+/// What identifies a demand among those of its contact, and orders them: its event time and sequence number.
+pub type DemandKey = (Timestamp, u64);
 
 /// A missed call or a message that requires a reply.
 #[derive(Clone, Debug)]
@@ -40,6 +46,32 @@ pub struct Demand {
     pub accountable: ManagerIx,
     /// The scope at that time.
     pub scope: Arc<Scope>,
+    /// Whether it belonged to an open entity.
+    pub open: bool,
+    /// The call of a missed leg. An attempt to call within the same call does not settle it.
+    pub call: Option<CallIx>,
+    /// How it ended on its own.
+    pub ended: Option<Box<Settlement>>,
+    /// What counts it.
+    pub counts: Counts,
+    /// Sequence number of the event with which it began to count: its clock does not replace one that runs already.
+    pub opened: u64,
+}
+
+/// Whether a demand counts. What settles it is known in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// It has a clock and alerts.
+    pub alerts: bool,
+    /// It is part of the figures.
+    pub figures: bool,
+}
+
+impl Counts {
+    /// An ordinary demand.
+    pub const ALL: Self = Self { alerts: true, figures: true };
+    /// No demand: the call rang too short so far, or was a leg of a conversation.
+    pub const NOT: Self = Self { alerts: false, figures: false };
 }
 
 /// A touch or conversation that settles demands.
@@ -55,6 +87,25 @@ pub struct Settlement {
     pub who: ManagerIx,
     /// What a demand must share with it; `None`: it was directed at the contact itself.
     pub reach: Option<Arc<Reach>>,
+    /// The call that it is part of, and the sequence number of the leg.
+    pub act: Option<(CallIx, u64)>,
+    /// Whether it is a text, which returns missed calls only where the norm says so.
+    pub text: bool,
+    /// Whether the lag until it is counted: it is a reply, and not the customer's own act or a decision not to reply.
+    pub reply: bool,
+    /// Whether it was replaced: it still has settled what it settled, but figures do not count it.
+    pub replaced: bool,
+}
+
+/// A call that settles missed calls at the current instant.
+#[derive(Debug)]
+pub struct ActNow {
+    /// The contacts that it was directed at.
+    pub contacts: Vec<ContactIx>,
+    /// The entities that have one of them, or that it names.
+    pub entities: Vec<JourneyIx>,
+    /// How it settles demands.
+    pub settlement: Settlement,
 }
 
 /// How a settlement with another contact can settle a demand; one match is enough.
@@ -66,26 +117,66 @@ pub struct Reach {
     pub reply: Option<MessageId>,
     /// A conversation with one of the demand's entities.
     pub entities: Vec<JourneyIx>,
+    /// A conversation with a deal that one of the demand's leads became since.
+    pub leads: Vec<JourneyIx>,
 }
 
 impl Demand {
-    fn order_key(&self) -> (Timestamp, u64) {
+    /// What identifies it among the demands of its contact, and orders them.
+    pub fn key(&self) -> DemandKey {
         (self.at, self.order)
+    }
+
+    /// The order in which clocks run.
+    fn turn(&self) -> (u64, Timestamp, u64) {
+        (self.opened, self.at, self.order)
+    }
+
+    /// Whether it has not ended on its own before a settlement.
+    fn waits_at(&self, settlement: &Settlement) -> bool {
+        self.ended.as_ref().is_none_or(|ended| ended.key() > settlement.key())
+    }
+
+    /// Whether this is how it ended on its own.
+    fn ends_by(&self, end: &Settlement) -> bool {
+        self.ended.as_deref() == Some(end)
     }
 }
 
 impl Settlement {
+    /// The order in which acts of one date settle: the order of effect.
+    fn turn(&self) -> (Timestamp, u64) {
+        (self.at, self.act.map_or(self.order, |(_, leg)| leg))
+    }
+
+    fn key(&self) -> (Timestamp, u64) {
+        (self.at, self.order)
+    }
+
     /// Whether it is dated at or after a demand.
     fn follows(&self, demand: &Demand) -> bool {
-        (self.at, self.order) >= demand.order_key()
+        self.key() >= demand.key()
+    }
+
+    /// Whether it settles a demand of its contact.
+    fn settles(&self, demand: &Demand) -> bool {
+        self.follows(demand)
+            && self.act.is_none_or(|(call, _)| demand.call != Some(call))
+            && (!self.text || demand.scope.text_returns())
+    }
+
+    /// Whether it is the end of one demand, and not of all that wait.
+    fn is_own_end(&self) -> bool {
+        matches!(self.resolution, Resolution::Closed | Resolution::Dismissed)
     }
 }
 
 impl Reach {
     fn covers(&self, demand: &Demand) -> bool {
         (self.thread.is_some() && self.thread == demand.thread)
-            || self.reply.as_ref().is_some_and(|reply| reply.0 == demand.interaction)
+            || self.reply.as_ref().is_some_and(|reply| reply.reply_key() == reply_key(&demand.interaction))
             || self.entities.iter().any(|entity| demand.entities.contains(entity))
+            || demand.open && self.leads.iter().any(|lead| demand.entities.contains(lead))
     }
 }
 
@@ -95,6 +186,10 @@ pub struct PendingReplies {
     demands: Vec<Demand>,
     settlements: Vec<Settlement>,
     clocks: Vec<DemandClock>,
+    /// Demands up to this key are dismissed, even if they begin to count only later.
+    dismissed: Option<DemandKey>,
+    /// The facts that it counts at present, in the order of the demands.
+    counted: Vec<(Timestamp, ManagerIx, Measure)>,
 }
 
 /// One clock: the demands that share a settlement.
@@ -103,8 +198,6 @@ struct DemandClock {
     first: Demand,
     settled: Option<Settlement>,
     violation: Option<Violation>,
-    /// The manager whose waiting contacts include it.
-    holder: ManagerIx,
 }
 
 /// The parameters that differ between the two kinds of demands.
@@ -193,10 +286,168 @@ impl PendingReplies {
     }
 
     /// Adds a demand.
-    pub fn add_demand(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, demand: Demand) {
-        let index = self.demands.partition_point(|other| other.order_key() <= demand.order_key());
+    pub fn add_demand(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, mut demand: Demand) {
+        if Some(demand.key()) <= self.dismissed {
+            demand.counts = Counts::NOT;
+        }
+        let index = self.demands.partition_point(|other| other.key() <= demand.key());
         self.demands.insert(index, demand);
         self.regroup(context, demand_context);
+    }
+
+    /// Ends each pending demand that `ends` selects, on its own. Returns whether there was one.
+    pub fn end(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        end: &Settlement,
+        mut ends: impl FnMut(&Demand) -> bool,
+    ) -> bool {
+        let ending: Vec<_> = self.pending().filter(|demand| ends(demand)).map(Demand::key).collect();
+        let ended = !ending.is_empty();
+        for demand in self.demands.iter_mut().filter(|demand| ending.contains(&demand.key())) {
+            demand.ended = Some(Box::new(end.clone()));
+        }
+        if ended {
+            self.regroup(context, demand_context);
+        }
+        ended
+    }
+
+    /// Ends the pending demands up to `key` by a dismissal. Returns whether there was one.
+    pub fn dismiss(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        dismissal: &Settlement,
+        key: DemandKey,
+    ) -> bool {
+        self.dismissed = self.dismissed.max(Some(key));
+        let ended = self.end(context, demand_context, dismissal, |demand| demand.key() <= key);
+        // What a replaced act had settled still counts in the figures, and no more.
+        for demand in self.demands.iter_mut().filter(|demand| demand.key() <= key && demand.ended.is_none()) {
+            demand.ended = Some(Box::new(dismissal.clone()));
+        }
+        self.recount(context, demand_context);
+        ended
+    }
+
+    /// Sets the call of a demand.
+    pub fn set_call(&mut self, key: DemandKey, call: CallIx) {
+        let of_clocks = self.clocks.iter_mut().map(|clock| &mut clock.first);
+        for demand in self.demands.iter_mut().chain(of_clocks).filter(|demand| demand.key() == key) {
+            demand.call = Some(call);
+        }
+    }
+
+    /// Adds an entity that a demand belongs to.
+    pub fn add_entity(&mut self, key: DemandKey, entity: JourneyIx) {
+        let of_clocks = self.clocks.iter_mut().map(|clock| &mut clock.first);
+        for demand in self.demands.iter_mut().chain(of_clocks).filter(|demand| demand.key() == key) {
+            demand.entities.push(entity);
+        }
+    }
+
+    /// Counts or does not count the lags of what a call settled.
+    pub fn set_reply(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        call: CallIx,
+        reply: bool,
+    ) {
+        let of_clocks = self.clocks.iter_mut().filter_map(|clock| clock.settled.as_mut());
+        let of_call = |settlement: &&mut Settlement| settlement.act.is_some_and(|(other, _)| other == call);
+        self.settlements.iter_mut().chain(of_clocks).filter(of_call).for_each(|settlement| settlement.reply = reply);
+        self.recount(context, demand_context);
+    }
+
+    /// Withdraws a demand, because an act dated `act` shows that it never was one.
+    pub fn withdraw(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        key: DemandKey,
+        act: Timestamp,
+    ) {
+        if let Some(position) = self.clocks.iter().position(|clock| clock.first.key() == key) {
+            let act = act.max(key.0);
+            self.clocks.remove(position).withdraw(context, demand_context, act);
+        }
+        self.set_counts(context, demand_context, key, |_| Some(Counts::NOT), 0);
+    }
+
+    /// Removes a demand that does not count.
+    pub fn remove(&mut self, key: (Timestamp, u64)) {
+        self.demands.retain(|demand| demand.key() != key);
+    }
+
+    /// Changes what counts a demand, if `counts` returns something else than now.
+    pub fn set_counts(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        key: DemandKey,
+        counts: impl Fn(&Demand) -> Option<Counts>,
+        applied: u64,
+    ) {
+        let Some(demand) = self.demands.iter_mut().find(|demand| demand.key() == key) else { return };
+        let dismissed = Some(demand.key()) <= self.dismissed && !demand.counts.alerts;
+        if let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) {
+            if counts.alerts && !demand.counts.alerts {
+                demand.opened = applied;
+            }
+            demand.counts = counts;
+            self.regroup(context, demand_context);
+        }
+    }
+
+    /// Marks what a leg settled as replaced.
+    pub fn replace_act(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, act: (CallIx, u64)) {
+        for settlement in self.settlements.iter_mut().filter(|settlement| settlement.act == Some(act)) {
+            settlement.replaced = true;
+        }
+        self.recount(context, demand_context);
+    }
+
+    /// Replaces the index of a call that turned out to be part of another.
+    pub fn replace_call(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        from: CallIx,
+        to: CallIx,
+    ) {
+        let of_demands = self.demands.iter_mut().map(|demand| &mut demand.call);
+        let of_clocks = self.clocks.iter_mut().map(|clock| &mut clock.first.call);
+        for call in of_demands.chain(of_clocks).filter(|call| **call == Some(from)) {
+            *call = Some(to);
+        }
+        for (call, _) in self.settlements.iter_mut().filter_map(|settlement| settlement.act.as_mut()) {
+            if *call == from {
+                *call = to;
+            }
+        }
+        self.regroup(context, demand_context);
+    }
+
+    /// The demands that nothing has ended yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Demand> {
+        let since = self.clocks.last().filter(|clock| clock.settled.is_none()).map(|clock| clock.first.turn());
+        let counts = |demand: &&Demand| demand.ended.is_none() && demand.counts.alerts;
+        let waits = move |demand: &&Demand| since.is_some_and(|since| demand.turn() >= since);
+        self.demands.iter().filter(counts).filter(waits)
+    }
+
+    /// The demand with this key.
+    pub fn find(&self, key: (Timestamp, u64)) -> Option<&Demand> {
+        self.demands.iter().find(|demand| demand.key() == key)
+    }
+
+    /// Whether the demand with this key counts and does not wait any more.
+    pub fn has_ended(&self, key: (Timestamp, u64)) -> bool {
+        let counts = self.find(key).is_none_or(|demand| demand.counts.alerts);
+        counts && !self.pending().any(|demand| demand.key() == key)
     }
 
     /// Adds a settlement; ignored if there are no demands.
@@ -209,8 +460,7 @@ impl PendingReplies {
         if self.demands.is_empty() {
             return;
         }
-        let index =
-            self.settlements.partition_point(|other| (other.at, other.order) <= (settlement.at, settlement.order));
+        let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         self.settlements.insert(index, settlement);
         self.regroup(context, demand_context);
     }
@@ -240,12 +490,12 @@ impl PendingReplies {
             (Some(violation), Some(subject)) => violation.reload(context, &subject, due),
             _ => false,
         };
-        let key = clock.first.order_key();
+        let key = clock.first.key();
         clock.first.scope = Arc::clone(scope);
         if !kept {
             clock.violation = demand_context.start(context, &clock.first, due);
         }
-        for demand in self.demands.iter_mut().filter(|demand| demand.order_key() == key) {
+        for demand in self.demands.iter_mut().filter(|demand| demand.key() == key) {
             demand.scope = Arc::clone(scope);
         }
     }
@@ -256,17 +506,12 @@ impl PendingReplies {
             if let (Some(violation), Some(subject)) = (&mut clock.violation, demand_context.subject(&clock.first)) {
                 violation.reassign(context, &subject);
             }
-            let to = demand_context.responsible(&clock.first);
-            if clock.settled.is_none() && clock.holder != to {
-                clock.count_waiting(context, demand_context, -1);
-                clock.holder = to;
-                clock.count_waiting(context, demand_context, 1);
-            }
         }
+        self.recount(context, demand_context);
     }
 
     /// Drops the clocks settled before `horizon`; no event can correct them anymore.
-    pub fn expire(&mut self, horizon: Timestamp) {
+    pub fn expire(&mut self, demand_context: &DemandContext<'_>, horizon: Timestamp) {
         let expired = |clock: &DemandClock| clock.settled.as_ref().is_some_and(|settlement| settlement.at < horizon);
         if !self.clocks.iter().any(expired) {
             return;
@@ -277,6 +522,7 @@ impl PendingReplies {
                 let from = first.first.at;
                 self.demands.retain(|demand| demand.at >= from);
                 self.settlements.retain(|settlement| settlement.at >= from);
+                self.counted = self.facts(demand_context);
             }
             None => *self = Self::default(),
         }
@@ -288,28 +534,21 @@ impl PendingReplies {
         let settled_before: Vec<(Demand, Settlement)> =
             before.iter().filter_map(|clock| Some((clock.first.clone(), clock.settled.clone()?))).collect();
         let mut before = before.into_iter().peekable();
-        let mut rest = self.demands.as_slice();
-        while let Some(first) = rest.first() {
-            let settles = |settlement: &&Settlement| {
-                let pending = rest.iter().take_while(|demand| settlement.follows(demand));
-                settlement.follows(first)
-                    && settlement.reach.as_ref().is_none_or(|reach| pending.clone().any(|d| reach.covers(d)))
-            };
-            let settled = self.settlements.iter().find(settles).cloned();
-            let group = settled
-                .as_ref()
-                .map_or(rest.len(), |settlement| rest.partition_point(|demand| settlement.follows(demand)));
-            rest = &rest[group..];
-            while let Some(stale) = before.next_if(|clock| clock.first.order_key() < first.order_key()) {
-                stale.withdraw(context, demand_context);
+        let mut demands: Vec<&Demand> = self.demands.iter().filter(|demand| demand.counts.alerts).collect();
+        demands.sort_by_key(|demand| demand.turn());
+        let groups = group(demands, |_| true, &self.settlements);
+        for (first, settled) in groups {
+            while let Some(stale) = before.next_if(|clock| clock.first.turn() < first.turn()) {
+                let act = self.settled_at(&stale.first);
+                stale.withdraw(context, demand_context, act);
             }
-            let mut clock = match before.next_if(|clock| clock.first.order_key() == first.order_key()) {
+            let mut clock = match before.next_if(|clock| clock.first.key() == first.key()) {
                 Some(clock) => clock,
                 None => {
                     // A demand that was settled before does not fire, even if its settlement turns out to belong to
                     // another.
                     let was_settled = |(from, settlement): &(Demand, Settlement)| {
-                        from.order_key() <= first.order_key() && settlement.follows(first)
+                        from.turn() <= first.turn() && settlement.settles(first) && !settlement.is_own_end()
                     };
                     DemandClock::start(context, demand_context, first.clone(), !settled_before.iter().any(was_settled))
                 }
@@ -318,18 +557,96 @@ impl PendingReplies {
             self.clocks.push(clock);
         }
         for stale in before {
-            stale.withdraw(context, demand_context);
+            let act = self.settled_at(&stale.first);
+            stale.withdraw(context, demand_context, act);
         }
+        self.recount(context, demand_context);
     }
+
+    /// The date of the earliest settlement that a demand can have; its own date if there is none.
+    fn settled_at(&self, demand: &Demand) -> Timestamp {
+        let settlement = self.settlements.iter().find(|settlement| settlement.settles(demand));
+        settlement.map_or(demand.at, |settlement| settlement.at)
+    }
+
+    /// Emits the difference between the facts that it counts and those that it counted before.
+    fn recount(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
+        let facts = self.facts(demand_context);
+        let same = self.counted.iter().zip(&facts).take_while(|(old, new)| old == new).count();
+        for (at, who, measure) in &self.counted[same..] {
+            context.emit_fact(*at, *who, -1, *measure);
+        }
+        for (at, who, measure) in &facts[same..] {
+            context.emit_fact(*at, *who, 1, *measure);
+        }
+        self.counted = facts;
+    }
+
+    /// What it counts: lags of replies, and a wait. Figures follow what stands; clocks also what was replaced since.
+    fn facts(&self, demand_context: &DemandContext<'_>) -> Vec<(Timestamp, ManagerIx, Measure)> {
+        let DemandContext { kind, .. } = demand_context;
+        let fact = |first: &Demand, settled: Option<&Settlement>| match settled {
+            None => Some((first.at, demand_context.responsible(first), kind.waiting)),
+            Some(settlement) if settlement.reply => {
+                let lag = first.scope.counted(kind.rule, first.at, settlement.at);
+                Some((settlement.at, settlement.who, (kind.lag)(lag)))
+            }
+            Some(_) => None,
+        };
+        let replaced = self.settlements.iter().any(|settlement| settlement.replaced);
+        let ordinary = |demand: &Demand| demand.counts.alerts == demand.counts.figures && demand.opened <= demand.order;
+        if !replaced && self.demands.iter().all(ordinary) {
+            return self.clocks.iter().filter_map(|clock| fact(&clock.first, clock.settled.as_ref())).collect();
+        }
+        let demands = self.demands.iter().filter(|demand| demand.counts.figures).collect();
+        let groups = group(demands, |settlement| !settlement.replaced, &self.settlements);
+        groups.iter().filter_map(|(first, settled)| fact(first, settled.as_ref())).collect()
+    }
+}
+
+/// The first of the demands that share an end, with that end, for each end in turn.
+fn group<'a>(
+    mut rest: Vec<&'a Demand>,
+    counts: impl Fn(&Settlement) -> bool,
+    settlements: &[Settlement],
+) -> Vec<(&'a Demand, Option<Settlement>)> {
+    let mut groups = Vec::new();
+    while let Some(first) = rest.first().copied() {
+        let end = end_of(first, &rest, settlements.iter().filter(|settlement| counts(settlement)));
+        match &end {
+            None => rest.clear(),
+            Some(end) if first.ends_by(end) => rest.retain(|demand| {
+                demand.key() != first.key() && demand.ended.as_ref().is_none_or(|ended| ended.key() > end.key())
+            }),
+            Some(settlement) => rest.retain(|demand| !settlement.settles(demand)),
+        }
+        groups.push((first, end));
+    }
+    groups
+}
+
+/// How and when the wait for the first of the demands `rest` ends: by the earliest settlement, or on its own before that.
+fn end_of<'a>(
+    first: &'a Demand,
+    rest: &[&Demand],
+    mut settlements: impl Iterator<Item = &'a Settlement>,
+) -> Option<Settlement> {
+    let reaches = |settlement: &Settlement| {
+        let covered = |demand: &&Demand, reach: &Reach| {
+            settlement.settles(demand) && demand.waits_at(settlement) && reach.covers(demand)
+        };
+        settlement.reach.as_ref().is_none_or(|reach| rest.iter().any(|demand| covered(demand, reach)))
+    };
+    let settlement = settlements.find(|settlement| settlement.settles(first) && reaches(settlement));
+    let ended = first.ended.as_deref();
+    settlement.into_iter().chain(ended).min_by_key(|end| end.key()).cloned()
 }
 
 impl DemandClock {
     fn start(context: &mut TenantContext, demand_context: &DemandContext<'_>, first: Demand, watched: bool) -> Self {
         let due = first.scope.due(demand_context.kind.rule, first.at).filter(|_| watched);
         let violation = demand_context.start(context, &first, due);
-        let clock = Self { violation, settled: None, holder: demand_context.responsible(&first), first };
-        clock.count_waiting(context, demand_context, 1);
-        clock
+        Self { violation, settled: None, first }
     }
 
     /// Replaces the settlement, if it differs.
@@ -342,43 +659,19 @@ impl DemandClock {
         if self.settled == settlement {
             return;
         }
-        let was_settled = self.settled.is_some();
-        self.count_lag(context, demand_context, -1);
         self.settled = settlement;
-        self.count_lag(context, demand_context, 1);
-        match (was_settled, self.settled.is_some()) {
-            (false, true) => self.count_waiting(context, demand_context, -1),
-            (true, false) => self.count_waiting(context, demand_context, 1),
-            _ => {}
-        }
         if let (Some(violation), Some(subject)) = (&mut self.violation, demand_context.subject(&self.first)) {
             evaluate(violation, self.settled.as_ref(), context, &subject);
         }
     }
 
-    /// Reverts a clock that, by late evidence, never ran.
-    fn withdraw(mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
-        match self.settled {
-            Some(_) => self.count_lag(context, demand_context, -1),
-            None => self.count_waiting(context, demand_context, -1),
-        }
+    /// Reverts a clock that, by late evidence dated `act`, never ran.
+    fn withdraw(mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, act: Timestamp) {
         if let (Some(violation), Some(subject)) = (&mut self.violation, demand_context.subject(&self.first)) {
-            violation.retract(context, &subject, self.first.at);
-        }
-    }
-
-    /// Counts the contact as waiting for its holder.
-    fn count_waiting(&self, context: &mut TenantContext, demand_context: &DemandContext<'_>, times: i32) {
-        context.emit_fact(self.first.at, self.holder, times, demand_context.kind.waiting);
-    }
-
-    /// Counts the lag of the reply, if there is one; that a customer calls again is none.
-    fn count_lag(&self, context: &mut TenantContext, demand_context: &DemandContext<'_>, times: i32) {
-        if let Some(Settlement { at, who, resolution, .. }) = self.settled
-            && resolution != Resolution::CustomerCalledAgain
-        {
-            let lag = self.first.scope.counted(demand_context.kind.rule, self.first.at, at);
-            context.emit_fact(at, who, times, (demand_context.kind.lag)(lag));
+            match violation.state {
+                State::Waiting => violation.avert(context, &subject, act),
+                _ => violation.retract(context, &subject, act),
+            }
         }
     }
 }

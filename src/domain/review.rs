@@ -65,10 +65,13 @@ impl fmt::Debug for Medium {
 }
 
 impl Medium {
+    /// The name of calls.
+    pub const CALL: &str = "call";
+
     /// The name in requests.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Call { .. } => "call",
+            Self::Call { .. } => Self::CALL,
             Self::Message { .. } => "message",
         }
     }

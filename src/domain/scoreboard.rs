@@ -16,8 +16,8 @@ use crate::domain::figures::pane::PaneAggregate;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::{Terms, WindowFigures};
 use crate::domain::id::{DepartmentId, TenantId, UNKNOWN};
-use crate::domain::index::CurrencyIx;
-use crate::domain::norms::Norms;
+use crate::domain::index::{CurrencyIx, StageIx};
+use crate::domain::norms::{Norms, Pipeline};
 use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, by_stage, terms};
 use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
 use crate::domain::time::{Span, Timestamp};
@@ -81,6 +81,11 @@ impl Scoreboard {
         }
     }
 
+    /// The number of contacts of more open entities than the limit.
+    pub fn shared_contacts(&self) -> i64 {
+        self.managers.shared_contacts
+    }
+
     /// Applies new norms; the windows must be the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
         self.evaluator.reload(norms, &self.managers);
@@ -110,6 +115,20 @@ impl Scoreboard {
     /// The norms in force.
     pub fn norms(&self) -> &Arc<Norms> {
         &self.evaluator.norms
+    }
+
+    /// A declared stage and the tenant.
+    pub fn stage(&self, ix: StageIx) -> Option<(&TenantId, &StageDeclaration)> {
+        Some((&self.managers.tenant, self.stages.get(ix.0 as usize)?))
+    }
+
+    /// Whether the pipeline of a declared stage lists it. True if there is nothing to list it in: without a stage, or
+    /// norms without pipelines.
+    pub fn is_listed(&self, ix: StageIx) -> bool {
+        let Some(StageDeclaration { pipeline, stage, .. }) = self.stages.get(ix.0 as usize) else { return true };
+        let pipelines = &self.norms().pipelines;
+        let lists = |pipeline: &Pipeline| pipeline.stages.iter().any(|listed| listed.id == *stage);
+        pipelines.is_empty() || stage.as_str() == UNKNOWN || pipelines.get(pipeline).is_some_and(lists)
     }
 
     /// Every department ever seen, including `unknown`.
@@ -251,6 +270,15 @@ mod tests {
             (Rule::QualityLow, Params { enabled: Some(false), ..none() }),
             (Rule::StuckEarly, Params { severity: Some(Severity::Info), escalate_after: steps(&[3]), ..none() }),
         ];
+        // In a department without norms relative to it, one manager has such a norm, and vice versa.
+        let of_m1 = [
+            (Rule::ConversionLow, Params { of_department: Some(0.9), window: Some(LONG.size), ..none() }),
+            (Rule::ResponseSlow, Params { at_most_lag: Some(length(1)), window: Some(LONG.size), ..none() }),
+        ];
+        let of_m2 = [
+            (Rule::ConversionLow, Params { at_least: Some(0.5), ..none() }),
+            (Rule::StuckEarly, Params { enabled: Some(false), ..none() }),
+        ];
         let layer = |rules: &[(Rule, Params)]| Layer { rules: rules.iter().cloned().collect(), ..Layer::default() };
         Norms {
             document: String::new(),
@@ -258,10 +286,22 @@ mod tests {
             pipelines: BTreeMap::new(),
             windows: vec![SHORT, LONG, UNUSED],
             min_talk: Span::SECOND,
+            conversation_needs_manager: false,
+            shared_contact_limit: 20,
+            excluded_reasons: Vec::new(),
             country: Country::default(),
             privacy_key: None,
             base: layer(&base),
-            overrides: vec![Override { department: Some("south".into()), layer: layer(&south), ..Override::default() }],
+            overrides: vec![
+                Override { department: Some("south".into()), layer: layer(&south), ..Override::default() },
+                Override { manager: Some("m1".into()), layer: layer(&of_m1), ..Override::default() },
+                Override {
+                    department: Some("north".into()),
+                    manager: Some("m2".into()),
+                    layer: layer(&of_m2),
+                    ..Override::default()
+                },
+            ],
         }
     }
 
@@ -316,8 +356,8 @@ mod tests {
     #[derive(Default)]
     struct Naive {
         windows: Vec<Window>,
-        /// By index of the department.
-        scopes: Vec<Arc<Scope>>,
+        /// By indices of manager and department.
+        scopes: Vec<[Arc<Scope>; 3]>,
         facts: Vec<Fact>,
         departments: [usize; MANAGERS as usize + 1],
         judged_through: i64,
@@ -382,7 +422,7 @@ mod tests {
         }
 
         fn judge_manager(&mut self, at: Timestamp, (index, window): (usize, Window), who: u32, rule: Rule) {
-            let scope = Arc::clone(&self.scopes[self.departments[who as usize]]);
+            let scope = Arc::clone(&self.scopes[who as usize][self.departments[who as usize]]);
             let norm = scope.rules.get(&rule).filter(|norm| norm.window.unwrap_or(SHORT.size) == window.size);
             let open = self.open.remove(&(index, who, rule));
             let judged = norm.and_then(|norm| Some((norm, self.judge(at, window, who, rule, norm)?)));
@@ -477,9 +517,13 @@ mod tests {
         #[test]
         fn lazy_evaluation_finds_the_same_as_judging_every_manager_at_every_boundary(steps in steps()) {
             let mut board = Scoreboard::new("acme".into(), Arc::new(norms()));
-            let query = |department| ScopeQuery { tenant: "acme", department, pipeline: None, source: None };
-            let scope = |department| Arc::new(norms().scope(query(department)));
-            let (windows, scopes) = (norms().windows, DEPARTMENTS.map(scope).into());
+            let scope = |department, who| {
+                let manager = format!("m{who}");
+                let query = ScopeQuery { tenant: "acme", department, manager: Some(&manager), ..ScopeQuery::default() };
+                Arc::new(norms().scope(query))
+            };
+            let scopes = |who| DEPARTMENTS.map(|department| scope(department, who));
+            let (windows, scopes) = (norms().windows, (0..=MANAGERS).map(scopes).collect());
             let mut naive = Naive { windows, scopes, ..Naive::default() };
             let mut alerts = Vec::new();
             for who in 1..=MANAGERS {
@@ -537,7 +581,7 @@ mod tests {
         assert!(none.is_empty());
         let mut elsewhere = norms();
         elsewhere.base = Layer::default();
-        elsewhere.overrides[0].tenant = Some("other".into());
+        elsewhere.overrides.iter_mut().for_each(|over| over.tenant = Some("other".into()));
         assert!(board(elsewhere).evaluator.schedules.is_empty());
     }
 }

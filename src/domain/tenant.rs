@@ -1,6 +1,6 @@
 //! Owns the state of one tenant: applies its events in event order, fires timers in between, and returns effects.
 //!
-//! This file handles CRM events; `interactions` handles calls and messages, `correction` late events, `persistence`
+//! This file handles CRM events; `telephony` handles calls, `messages` written messages, `correction` late events, `persistence`
 //! expiry and restore.
 
 mod cases;
@@ -11,9 +11,12 @@ pub mod entity_report;
 mod event_log;
 mod explain;
 mod interactions;
+mod messages;
 mod persistence;
 mod sampler;
+mod telephony;
 
+use crate::domain::call::registry::Calls;
 use crate::domain::change::Act;
 use crate::domain::context::people::ManagerRecord;
 use crate::domain::context::{TenantContext, Timer};
@@ -23,7 +26,7 @@ use crate::domain::event::{
     StageChanged, TermsOffered,
 };
 use crate::domain::figures::pane::{Measure, Percent};
-use crate::domain::id::{CallId, EntityId, EntityKind, ManagerId, MessageId, StageId, TenantId, ThreadId};
+use crate::domain::id::{EntityId, EntityKind, ManagerId, StageId, TenantId, ThreadId, reply_key};
 use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
@@ -32,7 +35,7 @@ use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
-use crate::domain::pending_replies::{DemandKind, PendingReplies, Settlement};
+use crate::domain::pending_replies::{ActNow, DemandKey, DemandKind, PendingReplies};
 use crate::domain::rule::message_unanswered::KIND as MESSAGES;
 use crate::domain::rule::missed_call_not_returned::KIND as CALLS;
 use crate::domain::rule::source_silent::Silences;
@@ -44,7 +47,7 @@ use crate::domain::tenant::sampler::Sampler;
 use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
 use compact_str::CompactString;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -98,21 +101,32 @@ pub struct Tenant {
     keys: Vec<u64>,
     journeys: IndexedArena<Journey>,
     contacts: IndexedArena<ContactState>,
-    /// Calls that have ended; each is counted once.
-    ended_calls: FxHashSet<CallId>,
-    /// Calls that have started and not ended.
-    active_calls: FxHashMap<CallId, Attempt>,
+    calls: Calls,
+    /// Dismissals whose call or message has not come yet, by its id in the form in which replies are compared.
+    dismissed_early: FxHashMap<CompactString, ManagerIx>,
     entity_by_thread: FxHashMap<ThreadId, JourneyIx>,
-    /// Contacts with inbound messages, by thread and by message id.
+    /// Contacts with inbound messages, by thread.
     contacts_by_thread: FxHashMap<ThreadId, Vec<ContactIx>>,
-    contacts_by_message: FxHashMap<MessageId, ContactIx>,
-    /// Settlements of missed calls at the current instant, by contact. A call that starts in the millisecond in which
+    /// Received messages by id, in the form in which replies are compared: the contact, and the key of its demand.
+    received: FxHashMap<CompactString, (ContactIx, DemandKey)>,
+    /// Settlements of missed calls at the current instant. A call that starts in the millisecond in which
     /// another is missed returns it, in either order, because many sources only have whole seconds.
-    calls_now: Vec<(ContactIx, Settlement)>,
+    calls_now: Vec<ActNow>,
     /// Number of events applied; breaks ties between demands and settlements with the same date.
     applied: u64,
-    /// Number of deals that name a lead not seen yet, by lead id.
-    deals_by_unknown_lead: FxHashMap<CompactString, u32>,
+    /// The deals that name a lead, by its id.
+    deals_by_lead: FxHashMap<CompactString, SmallIndexVec<JourneyIx>>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was applied.
+    Applied,
+    /// It is an interaction with an ignored contact.
+    Ignored,
+    /// It is a duplicate.
+    Duplicate,
 }
 
 /// A contact, the entities that have it, and its pending replies.
@@ -120,6 +134,8 @@ pub struct Tenant {
 struct ContactState {
     normalized: CompactString,
     entities: SmallIndexVec<JourneyIx>,
+    /// How many of them are open.
+    open_entities: u32,
     /// Empty for most contacts.
     pending: LazyBox<ContactPending>,
 }
@@ -130,6 +146,18 @@ struct ContactPending {
     subject: Option<CompactString>,
     calls: Option<Box<PendingReplies>>,
     messages: Option<Box<PendingReplies>>,
+}
+
+impl ContactState {
+    /// Counts an open entity more or less. A contact of more than the limit is shared.
+    fn count_open(&mut self, times: i32, context: &mut TenantContext) {
+        let limit = context.norms.shared_contact_limit;
+        let was_shared = self.open_entities > limit;
+        self.open_entities = self.open_entities.saturating_add_signed(times);
+        if (self.open_entities > limit) != was_shared {
+            context.emit_fact(Timestamp::default(), ManagerIx::NONE, times, Measure::SharedContact);
+        }
+    }
 }
 
 impl StaticDefault for ContactPending {
@@ -144,16 +172,11 @@ impl Keyed for ContactState {
     }
 }
 
-/// A call that has not ended, with the entities that it touched (none if it is inbound).
-#[derive(Debug, Default)]
-struct Attempt {
-    outbound: bool,
-    touched: Vec<JourneyIx>,
-}
-
 /// The entities and the contact that an interaction belongs to.
 #[derive(Debug, Default)]
 struct Attribution {
+    /// The entity that it names.
+    named: Option<JourneyIx>,
     entities: Vec<JourneyIx>,
     primary: Option<JourneyIx>,
     contact: Option<ContactIx>,
@@ -180,14 +203,14 @@ impl Tenant {
             keys: Vec::new(),
             journeys: IndexedArena::default(),
             contacts: IndexedArena::default(),
-            ended_calls: FxHashSet::default(),
-            active_calls: FxHashMap::default(),
+            calls: Calls::default(),
+            dismissed_early: FxHashMap::default(),
             entity_by_thread: FxHashMap::default(),
             contacts_by_thread: FxHashMap::default(),
-            contacts_by_message: FxHashMap::default(),
+            received: FxHashMap::default(),
             calls_now: Vec::new(),
             applied: 0,
-            deals_by_unknown_lead: FxHashMap::default(),
+            deals_by_lead: FxHashMap::default(),
         }
     }
 
@@ -212,12 +235,12 @@ impl Tenant {
         std::mem::take(&mut self.changelog)
     }
 
-    /// Fires the timers before an event and applies it. Returns `false` if it is a duplicate.
-    pub fn apply(&mut self, order: EventOrder, event: Event) -> bool {
+    /// Fires the timers before an event and applies it.
+    pub fn apply(&mut self, order: EventOrder, event: Event) -> Taken {
         self.run_timers(Timestamp(event.at.0 - 1));
         let topic = event.payload.topic();
         if event.id.as_ref().is_some_and(|id| !self.duplicates.insert(topic, id, event.at)) {
-            return false;
+            return Taken::Duplicate;
         }
         self.process(order, &event.payload);
         let case = self.cases.join(&self.keys);
@@ -225,7 +248,25 @@ impl Tenant {
         if self.cases.log(case, order, &self.packed) {
             self.schedule_expiry(case, event.at);
         }
-        true
+        self.taken(&event.payload)
+    }
+
+    fn taken(&self, payload: &Payload) -> Taken {
+        if self.ignores(payload) { Taken::Ignored } else { Taken::Applied }
+    }
+
+    /// Whether it is an interaction with an ignored contact: it is an event of its topic, and nothing else.
+    fn ignores(&self, payload: &Payload) -> bool {
+        let Some(ignored) = &self.context.ignored_contacts else { return false };
+        let country = self.context.norms.country;
+        match payload {
+            Payload::Crm(_) => false,
+            Payload::Call(call) => identity::phones(&call.phone, country).any(|form| ignored.contains(&form)),
+            Payload::Message(message) => {
+                let contact = message.contact.iter();
+                contact.flat_map(|contact| identity::normal_forms(contact, country)).any(|form| ignored.contains(&form))
+            }
+        }
     }
 
     /// Processes an event that is next in event order, and leaves its case keys in `keys`.
@@ -239,7 +280,7 @@ impl Tenant {
             silences.record_event(payload.topic(), &mut self.context);
         }
         self.dispatch(payload);
-        cases::keys(payload, self.context.norms.country, &mut self.keys);
+        cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
     }
 
     fn begin_event(&mut self, order: EventOrder) {
@@ -251,6 +292,9 @@ impl Tenant {
     }
 
     fn dispatch(&mut self, payload: &Payload) {
+        if self.ignores(payload) {
+            return;
+        }
         match payload {
             Payload::Crm(payload) => self.crm(payload),
             Payload::Call(call) => match &call.end {
@@ -263,15 +307,18 @@ impl Tenant {
 
     /// Clears the state of an event outside journeys and contacts, before its case is replayed or expired.
     fn clear_event_state(&mut self, payload: &Payload) {
+        if self.ignores(payload) {
+            return;
+        }
         payload.each_entity(|kind, id| {
             if kind == EntityKind::Lead {
-                self.deals_by_unknown_lead.remove(id);
+                self.deals_by_lead.remove(id);
             }
         });
         match payload {
             Payload::Call(call) => {
-                self.ended_calls.remove(&call.id);
-                self.active_calls.remove(&call.id);
+                let leg = call.end.as_ref().and_then(|end| end.leg.as_ref());
+                self.calls.remove(&call.id, call.session.as_ref(), leg);
             }
             Payload::Message(message) => {
                 if let Some(thread) = &message.thread {
@@ -281,10 +328,14 @@ impl Tenant {
                 // Only inbound messages are registered by id: an outbound message with the same id may be of another
                 // case.
                 if message.direction == Direction::Inbound {
-                    self.contacts_by_message.remove(&message.id);
+                    self.received.remove(message.id.reply_key());
                 }
             }
-            _ => {}
+            Payload::Crm(payload) => {
+                if let CrmPayload::InteractionDismissed { interaction, .. } = &**payload {
+                    self.dismissed_early.remove(reply_key(interaction));
+                }
+            }
         }
     }
 
@@ -382,7 +433,11 @@ impl Tenant {
                 }
             }
             CrmPayload::Closed { entity, outcome, reason } => {
-                self.update_journey(entity, |journey, context| journey.close(context, *outcome, reason.as_ref()));
+                if let Some(ix) = self.journey_ix(entity) {
+                    self.refresh_lead_source(ix);
+                    self.close(ix, *outcome, reason.as_ref());
+                    self.emit_facts(ix);
+                }
             }
             CrmPayload::Reopened { entity, stage } => self.reopened(entity, stage.as_ref()),
             CrmPayload::Deleted { entity } => self.deleted(entity),
@@ -407,6 +462,10 @@ impl Tenant {
                 let record = ManagerRecord { department: department.clone(), grade: grade.clone(), active: *active };
                 let horizon = order.at.saturating_sub(self.memory.correction_horizon);
                 people.upsert(manager, record, *order, horizon, effects);
+            }
+            CrmPayload::InteractionDismissed { interaction, manager } => {
+                let who = self.manager_ix(manager.as_ref());
+                self.dismissed(interaction, who);
             }
             CrmPayload::Snapshot(snapshot) => self.snapshot(snapshot),
         }
@@ -499,11 +558,12 @@ impl Tenant {
         if let Some(at) = created_at {
             self.record_creation(ix, at);
         }
+        // A deal names its lead before it is closed.
+        self.convert(lead);
         if let Some(outcome) = snapshot.outcome {
-            self.change(ix, |journey, context| journey.close(context, outcome, snapshot.reason.as_ref()));
+            self.close(ix, outcome, snapshot.reason.as_ref());
         }
         self.emit_facts(ix);
-        self.convert(lead);
     }
 
     /// Records the creation of an entity. Clocks that count from it run only if it is not earlier than the tenant's
@@ -521,15 +581,18 @@ impl Tenant {
             return None;
         }
         journey.sale.lead = Some(lead.clone());
-        match self.known_lead(lead) {
-            Some(known) => {
-                self.journeys[known].naming_deals += 1;
-                Some(known)
-            }
-            None => {
-                *self.deals_by_unknown_lead.entry(lead.clone()).or_default() += 1;
-                None
-            }
+        self.deals_by_lead.entry(lead.clone()).or_default().push(ix);
+        let known = self.known_lead(lead)?;
+        self.journeys[known].naming_deals += 1;
+        Some(known)
+    }
+
+    /// Closes an entity; messages that belonged to it need no answer any more.
+    fn close(&mut self, ix: JourneyIx, outcome: Outcome, reason: Option<&CompactString>) {
+        let was_open = self.journeys[ix].open();
+        self.change(ix, |journey, context| journey.close(context, outcome, reason));
+        if was_open {
+            self.end_messages(ix);
         }
     }
 
@@ -547,16 +610,9 @@ impl Tenant {
         self.change(ix, Journey::delete);
         let lead = self.journeys[ix].sale.lead.clone();
         self.emit_facts(ix);
-        if let Some(lead) = lead {
-            match self.known_lead(&lead) {
-                Some(known) => {
-                    self.journeys[known].naming_deals -= 1;
-                    self.emit_facts(known);
-                }
-                None => {
-                    self.deals_by_unknown_lead.entry(lead).and_modify(|deals| *deals -= 1);
-                }
-            }
+        if let Some(known) = lead.and_then(|lead| self.known_lead(&lead)) {
+            self.journeys[known].naming_deals -= 1;
+            self.emit_facts(known);
         }
     }
 
@@ -589,8 +645,8 @@ impl Tenant {
             let who = self.manager_ix(manager).or(self.journeys[ix].who);
             let now = self.context.now;
             self.refresh_lead_source(ix);
-            self.change(ix, |journey, context| journey.touch(context, now, false));
-            self.change(ix, |journey, context| journey.contact(context, now, false));
+            self.change(ix, |journey, context| journey.touch(context, now));
+            self.change(ix, |journey, context| journey.exchange(context, now));
             self.context.emit_fact(now, who, 1, Measure::Touch);
             if kind == ActivityKind::Meeting {
                 self.context.emit_fact(now, who, 1, Measure::Meeting);
@@ -605,14 +661,15 @@ impl Tenant {
             Some(ix) => ix,
             None => self.journeys.insert(|ix| Journey::new(id.clone(), ix)),
         };
-        let journey = &mut self.journeys[ix];
-        if journey.first_event().is_none() {
-            journey.set_first_event(self.context.order);
+        if self.journeys[ix].first_event().is_none() {
+            self.journeys[ix].set_first_event(self.context.order);
             if id.kind == EntityKind::Lead {
-                journey.naming_deals = self.deals_by_unknown_lead.remove(&id.id).unwrap_or_default();
+                let deals = self.deals_by_lead.get(&id.id).into_iter().flat_map(|deals| deals.iter());
+                let standing = deals.filter(|deal| !self.journeys[**deal].deleted()).count();
+                self.journeys[ix].naming_deals = standing as u32;
             }
         }
-        (!journey.deleted()).then_some(ix)
+        (!self.journeys[ix].deleted()).then_some(ix)
     }
 
     /// Copies the current source of a deal's lead to the deal; it selects the norms of clocks that start now.
@@ -636,8 +693,20 @@ impl Tenant {
     /// Applies one change to a journey, then lets the rules react to it.
     fn change(&mut self, ix: JourneyIx, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
         let journey = &mut self.journeys[ix];
+        let was_open = journey.open();
         change(journey, &mut self.context);
         catalog::react(journey, &mut self.context);
+        if journey.open() != was_open {
+            self.count_open(ix);
+        }
+    }
+
+    /// Counts an entity that was opened or closed for its contacts.
+    fn count_open(&mut self, ix: JourneyIx) {
+        let times = if self.journeys[ix].open() { 1 } else { -1 };
+        for contact in self.journeys[ix].contacts.iter() {
+            self.contacts[*contact].count_open(times, &mut self.context);
+        }
     }
 
     fn emit_facts(&mut self, ix: JourneyIx) {
@@ -664,22 +733,26 @@ impl Tenant {
         }
     }
 
-    fn touch_all(&mut self, entities: &[JourneyIx], at: Timestamp, talk: bool) {
+    fn touch_all(&mut self, entities: &[JourneyIx], at: Timestamp) {
         for entity in entities {
             self.refresh_lead_source(*entity);
-            self.change(*entity, |journey, context| journey.touch(context, at, talk));
+            self.change(*entity, |journey, context| journey.touch(context, at));
         }
         self.emit_all_facts(entities);
     }
 
     fn link_contacts(&mut self, entity: JourneyIx, contacts: &[Contact]) {
         for contact in contacts {
-            let Some(normalized) = identity::normal_form(contact, self.context.norms.country) else { continue };
-            let contact = self.contact_ix(normalized);
-            let journey = &mut self.journeys[entity];
-            if !journey.contacts.contains(&contact) {
-                journey.contacts.push(contact);
-                self.contacts[contact].entities.push(entity);
+            for form in identity::normal_forms(contact, self.context.norms.country) {
+                let contact = self.contact_ix(form);
+                let journey = &mut self.journeys[entity];
+                if !journey.contacts.contains(&contact) {
+                    journey.contacts.push(contact);
+                    self.contacts[contact].entities.push(entity);
+                    if journey.open() {
+                        self.contacts[contact].count_open(1, &mut self.context);
+                    }
+                }
             }
         }
     }

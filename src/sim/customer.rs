@@ -1,10 +1,10 @@
 //! A simulated customer: identifiers, spellings of phone and address, and the state of the story.
 //!
-//! No two customers share a phone or an address, and all spellings of a phone have one normal form. Customers have no
-//! names.
+//! No two customers share a phone or an address, and all spellings of a phone have one normal form. One customer in
+//! seven has a second phone, one in fifty a foreign one. Customers have no names.
 
 use super::random::Random;
-use crate::domain::event::{CallOutcome, Channel, Contact};
+use crate::domain::event::{CallOutcome, Channel, Contact, Direction};
 use crate::domain::id::{EntityId, EntityKind, MessageId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::{CompactString, format_compact};
@@ -24,14 +24,26 @@ pub(super) enum Step {
     OutboundCall,
     /// The customer calls.
     InboundCall,
-    /// The call ends.
+    /// The customer leaves the queue.
+    LeaveQueue,
+    /// A colleague's phone stops ringing.
+    StopRinging,
+    /// The manager's leg of the call ends.
     HangUp,
+    /// Its record comes again, with the recording.
+    Repeat,
+    /// Its record comes again, corrected.
+    Correct,
+    /// The conversation with a colleague ends.
+    Transfer,
     /// The customer writes.
     Ask,
     /// An automatic reply is sent.
     AutoReply,
     /// The manager replies.
     Answer,
+    /// The manager dismisses what is pending.
+    Dismiss,
     /// The manager writes without having been asked.
     Write,
     /// They meet.
@@ -56,6 +68,61 @@ pub(super) enum Step {
     Move,
     /// The deal is won or lost.
     Finish,
+    /// The customer says thanks.
+    Thank,
+}
+
+/// What follows the manager's leg of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sequel {
+    #[default]
+    None,
+    Transfer,
+    Repeat,
+    Correct,
+}
+
+/// The current or last call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CurrentCall {
+    /// Number of the leg of the queue, then of the manager.
+    pub(super) leg: u64,
+    /// Number of the last leg reported.
+    pub(super) last_leg: u64,
+    /// Number of the session, if the exchange reports it.
+    pub(super) session: Option<u64>,
+    pub(super) direction: Direction,
+    pub(super) second_number: bool,
+    pub(super) outcome: CallOutcome,
+    pub(super) sequel: Sequel,
+    /// Colleagues whose phones ring too and are still to be reported.
+    pub(super) colleagues: u8,
+    /// When the current leg started.
+    pub(super) started: Timestamp,
+    /// When the manager's leg will end.
+    pub(super) hangs_up: Timestamp,
+    /// End of the first leg of a missed call.
+    pub(super) missed: Timestamp,
+    pub(super) talk: Span,
+}
+
+impl Default for CurrentCall {
+    fn default() -> Self {
+        Self {
+            leg: 0,
+            last_leg: 0,
+            session: None,
+            direction: Direction::Outbound,
+            second_number: false,
+            outcome: CallOutcome::NoAnswer,
+            sequel: Sequel::None,
+            colleagues: 0,
+            started: Timestamp(0),
+            hangs_up: Timestamp(0),
+            missed: Timestamp(0),
+            talk: Span::ZERO,
+        }
+    }
 }
 
 /// What the company knows of the customer.
@@ -81,6 +148,8 @@ pub(super) struct Customer {
     pub(super) step: Step,
     pub(super) phase: Phase,
     pub(super) phone: bool,
+    /// Whether the customer has a second phone.
+    pub(super) second_phone: bool,
     /// The channel that the customer writes on, if any.
     pub(super) channel: Option<Channel>,
     /// Rounds left in this part of the story.
@@ -101,14 +170,10 @@ pub(super) struct Customer {
     pub(super) awaits_call_back: bool,
     /// Whether the customer's next call will be answered.
     pub(super) gets_through: bool,
-    pub(super) inbound: bool,
-    pub(super) outcome: CallOutcome,
     /// The step that will settle what is pending.
     pub(super) planned_step: Step,
     pub(super) planned_at: Timestamp,
-    pub(super) call: u64,
-    pub(super) call_started: Timestamp,
-    pub(super) talk: Span,
+    pub(super) call: CurrentCall,
     /// The last message.
     pub(super) message: u64,
     pub(super) created: Timestamp,
@@ -132,6 +197,7 @@ impl Customer {
             step: if unknown_caller { Step::InboundCall } else { Step::Create },
             phase,
             phone,
+            second_phone: phone && foreign(number).is_none() && random.chance(SECOND_PHONES),
             channel: channel.or((phone && random.chance(10)).then_some(Channel::Sms)),
             rounds: 0,
             stage: 0,
@@ -144,13 +210,9 @@ impl Customer {
             lost: false,
             awaits_call_back: false,
             gets_through: false,
-            inbound: false,
-            outcome: CallOutcome::NoAnswer,
             planned_step: Step::OutboundCall,
             planned_at: Timestamp(0),
-            call: 0,
-            call_started: Timestamp(0),
-            talk: Span::ZERO,
+            call: CurrentCall::default(),
             message: 0,
             created: Timestamp(0),
             entered: Timestamp(0),
@@ -180,20 +242,48 @@ impl Customer {
         MessageId(id("m", self.message))
     }
 
+    /// The normal form of the phone.
     pub(super) fn phone_form(&self) -> CompactString {
-        spell("7##########", self.number)
+        match foreign(self.number) {
+            Some([form, ..]) => spell(form, subscriber(self.number)),
+            None => spell("7##########", national(AREAS, self.number)),
+        }
     }
 
-    /// The phone as a telephony system spells it.
-    pub(super) fn phone_dialled(&self, random: &mut Random) -> CompactString {
-        spell(random.pick(["+7##########", "+7##########", "8##########", "7##########"]), self.number)
+    /// The phone, or the second one, as a telephony system spells it.
+    pub(super) fn phone_dialled(&self, second: bool, random: &mut Random) -> CompactString {
+        if let Some([_, plus, zeros, _]) = foreign(self.number) {
+            return spell(random.pick([plus, plus, plus, zeros]), subscriber(self.number));
+        }
+        let areas = if second { SECOND_AREAS } else { AREAS };
+        let spelling = random.pick(["+7##########", "+7##########", "8##########", "7##########"]);
+        spell(spelling, national(areas, self.number))
     }
 
-    /// Phone and address as typed by people.
+    /// The phones as typed by people: two of them in two fields, or in one.
+    fn phones_typed(&self, random: &mut Random, contacts: &mut Vec<Contact>) {
+        if let Some([_, plus, zeros, spaced]) = foreign(self.number) {
+            contacts.push(Contact::Phone(spell(random.pick([plus, zeros, spaced]), subscriber(self.number))));
+            return;
+        }
+        let first = spell(random.pick(TYPED), national(AREAS, self.number));
+        if !self.second_phone {
+            contacts.push(Contact::Phone(first));
+            return;
+        }
+        let second = spell(random.pick(TYPED), national(SECOND_AREAS, self.number));
+        if random.chance(TWO_IN_A_FIELD) {
+            contacts.push(Contact::Phone(format_compact!("{first}; {second}")));
+        } else {
+            contacts.extend([Contact::Phone(first), Contact::Phone(second)]);
+        }
+    }
+
+    /// Phones and address as typed by people.
     pub(super) fn contacts(&self, random: &mut Random) -> Vec<Contact> {
         let mut contacts = Vec::with_capacity(2);
         if self.phone {
-            contacts.push(Contact::Phone(spell(random.pick(TYPED), self.number)));
+            self.phones_typed(random, &mut contacts);
         }
         if self.channel.is_some_and(|channel| channel != Channel::Sms) {
             contacts.extend(self.address(random));
@@ -209,7 +299,7 @@ impl Customer {
                 1 | 2 => format_compact!("C{}@Mail.Example", self.number),
                 _ => format_compact!("c{}@mail.example", self.number),
             }),
-            Channel::Sms => Contact::Phone(self.phone_dialled(random)),
+            Channel::Sms => Contact::Phone(self.phone_dialled(false, random)),
             channel => Contact::Handle { handle: id("user", self.number), channel },
         })
     }
@@ -238,25 +328,51 @@ pub(super) const TYPED: [&str; 10] = [
     "8 (###) ###-##-## доб. 12",
 ];
 
+/// Customers with a phone who have a second one, in percent.
+const SECOND_PHONES: u32 = 15;
+/// Of their contacts, those typed into one field.
+const TWO_IN_A_FIELD: u32 = 30;
 /// Area codes, including ones that begin with 8.
 const AREAS: [u64; 16] = [495, 812, 831, 861, 862, 343, 383, 846, 903, 916, 921, 926, 962, 985, 999, 701];
+/// Codes of second phones.
+const SECOND_AREAS: [u64; 16] = [901, 902, 904, 905, 906, 908, 909, 910, 911, 912, 913, 914, 915, 917, 918, 919];
 /// Coprime to ten million: consecutive customers get numbers far apart, and no two get the same.
 const STRIDE: u64 = 6_180_339;
+/// Phones in Germany, Belarus and Great Britain: the normal form, and spellings.
+const FOREIGN: [[&str; 4]; 3] = [
+    ["4930#######", "+4930#######", "004930#######", "+49 (0)30 #######"],
+    ["37529#######", "+37529#######", "0037529#######", "+375 (29) ###-##-##"],
+    ["44207#######", "+44207#######", "0044207#######", "+44 207 ### ####"],
+];
 
-/// The phone of a customer, spelled by a pattern.
-pub(super) fn spell(pattern: &str, number: u64) -> CompactString {
-    let area = AREAS[(number % 16) as usize];
-    let mut rest = area * 10_000_000 + number / 16 % 10_000_000 * STRIDE % 10_000_000;
-    let mut digits = [0; 10];
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    let mut digits = digits.into_iter();
+/// The spellings of a customer's phone abroad, if it is there.
+fn foreign(number: u64) -> Option<[&'static str; 4]> {
+    (number % 48 == 11).then(|| FOREIGN[(number / 48 % 3) as usize])
+}
+
+/// The last seven digits of a customer's phones.
+fn subscriber(number: u64) -> u64 {
+    number / 16 % 10_000_000 * STRIDE % 10_000_000
+}
+
+/// The ten digits of a Russian or Kazakh phone of a customer.
+fn national(areas: [u64; 16], number: u64) -> u64 {
+    areas[(number % 16) as usize] * 10_000_000 + subscriber(number)
+}
+
+/// A phone, spelled by a pattern.
+fn spell(pattern: &str, phone: u64) -> CompactString {
+    let mut rest = phone;
     let mut spelling = [0; 40];
     let length = pattern.len().min(spelling.len());
-    for (to, from) in spelling.iter_mut().zip(pattern.bytes()) {
-        *to = if from == b'#' { digits.next().unwrap_or(from) } else { from };
+    for (to, from) in spelling[..length].iter_mut().zip(pattern.bytes()).rev() {
+        *to = if from == b'#' {
+            let digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            digit
+        } else {
+            from
+        };
     }
     str::from_utf8(&spelling[..length]).unwrap_or_default().into()
 }
@@ -283,24 +399,40 @@ pub(super) fn id(prefix: &str, number: u64) -> CompactString {
 mod tests {
     use super::*;
 
-    use crate::domain::identity::{Country, email, normal_form, phone};
-    use std::collections::BTreeSet;
+    use crate::domain::identity::{Country, email, normal_forms, phones};
+
+    fn only(phone: &str) -> CompactString {
+        let forms: Vec<_> = phones(phone, Country::default()).collect();
+        let [form] = &forms[..] else { panic!("{phone}: {forms:?}") };
+        form.clone()
+    }
 
     #[test]
     fn all_spellings_of_a_phone_have_one_normal_form() {
         for number in (0..100_000).step_by(77).chain([u64::MAX]) {
-            let form = spell("7##########", number);
-            for pattern in TYPED {
-                let spelling = spell(pattern, number);
-                assert_eq!(phone(&spelling, Country::Ru).as_ref(), Some(&form), "{spelling}");
+            for areas in [AREAS, SECOND_AREAS] {
+                let phone = national(areas, number);
+                TYPED.iter().for_each(|pattern| assert_eq!(only(&spell(pattern, phone)), spell("7##########", phone)));
+            }
+            for [form, spellings @ ..] in FOREIGN {
+                let phone = subscriber(number);
+                spellings.iter().for_each(|pattern| assert_eq!(only(&spell(pattern, phone)), spell(form, phone)));
             }
         }
     }
 
     #[test]
     fn no_two_customers_share_a_phone() {
-        let phones: BTreeSet<_> = (0..50_000).map(|number| spell("7##########", number)).collect();
-        assert_eq!(phones.len(), 50_000);
+        let mut random = Random::new(4, 0);
+        let mut phones: Vec<_> = (0..50_000)
+            .flat_map(|number| Customer::new(number, 0, 0, Phase::UnknownCaller, &mut random).contacts(&mut random))
+            .flat_map(|contact| normal_forms(&contact, Country::default()).collect::<Vec<_>>())
+            .collect();
+        let all = phones.len();
+        assert!((56_000..60_000).contains(&all), "{all}");
+        phones.sort_unstable();
+        phones.dedup();
+        assert_eq!(phones.len(), all);
     }
 
     #[test]
@@ -310,10 +442,10 @@ mod tests {
             let customer = Customer::new(number, 0, 0, Phase::Lead, &mut random);
             assert!(customer.phone || customer.channel.is_some());
             for _ in 0..5 {
-                let form = customer.address(&mut random).and_then(|address| normal_form(&address, Country::Ru));
+                let address = customer.address(&mut random);
+                let form = address.and_then(|address| normal_forms(&address, Country::default()).next());
                 assert_eq!(form, customer.address_form());
-                let dialled = customer.phone_dialled(&mut random);
-                assert_eq!(phone(&dialled, Country::Ru), Some(customer.phone_form()));
+                assert_eq!(only(&customer.phone_dialled(false, &mut random)), customer.phone_form());
             }
         }
         assert_eq!(email("Client 1 <c1@mail.example>").as_deref(), Some("c1@mail.example"));

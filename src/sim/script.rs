@@ -1,7 +1,7 @@
-//! The stories: what customers and managers do, one event per step.
+//! The stories: what customers and managers do, one event per step. `calls.rs` has the steps of calls.
 //!
-//! Events of one customer never share a timestamp, and exactly the recorded violations break the norms. The caller
-//! keeps the customers and runs the next step when it is due.
+//! Events of one customer never share a timestamp, except a call's record that is repeated, and exactly the recorded
+//! violations break the norms. The caller keeps the customers and runs the next step when it is due.
 //!
 //! **One thing at a time.** A story has one next step. While a customer waits for a first response, a call back or a
 //! reply, nothing else happens that could settle it, so the planned outcome is the actual one.
@@ -11,10 +11,10 @@ use super::expected::{ExpectedAlert, Subject};
 use super::plan::{Company, Habit, Member, Plan, Traits, Weights};
 use super::random::Random;
 use crate::domain::event::{
-    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Created, CrmPayload, Direction, Event, Message, Outcome,
-    Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, Amount, Channel, Created, CrmPayload, Direction, Event, Message, Outcome, Payload, Snapshot,
+    StageChanged, TermsOffered, Verdict,
 };
-use crate::domain::id::{CallId, EntityId, EntityKind, EventId, MessageId, PipelineId, SourceId, StageId};
+use crate::domain::id::{EntityId, EntityKind, EventId, MessageId, PipelineId, SourceId, StageId};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -40,7 +40,7 @@ pub(super) struct StepContext<'a> {
 }
 
 /// When the next step is due; `None`: the story has ended.
-type Next = Option<Timestamp>;
+pub(super) type Next = Option<Timestamp>;
 
 /// The stages of [`norms_yaml`](super::norms_yaml)'s pipeline.
 const STAGES: [&str; 4] = ["NEW", "NEEDS", "PROPOSAL", "INVOICE"];
@@ -50,11 +50,15 @@ const REASONS: [&str; 4] = ["no_budget", "not_interested", "duplicate", "bought_
 pub(super) const BOSS: &str = "boss";
 
 /// How long a late act takes, in percent of the norm.
-const LATE: (i64, i64) = (120, 200);
+pub(super) const LATE: (i64, i64) = (120, 200);
 /// The same for an act that is far too late.
-const VERY_LATE: (i64, i64) = (400, 700);
+pub(super) const VERY_LATE: (i64, i64) = (400, 700);
 /// Gap between steps when nothing is pending.
 const IDLE_GAP: (Span, Span) = (Span::MINUTE, Span(6 * Span::MINUTE.0));
+/// Missed calls and messages that are dismissed instead of answered in time, in percent.
+pub(super) const DISMISSALS: u32 = 4;
+/// Customers who say thanks for a deal, in percent.
+const THANKS: u32 = 20;
 /// From the reassignment of a lead to the first touch.
 const TAKEOVER_GAP: Span = Span(2 * Span::MINUTE.0);
 
@@ -68,10 +72,15 @@ impl StepContext<'_> {
             Step::Accept => self.accept(customer),
             Step::OutboundCall => self.outbound_call(customer),
             Step::InboundCall => self.inbound_call(customer),
+            Step::LeaveQueue => self.leave_queue(customer),
+            Step::StopRinging => self.stop_ringing(customer),
             Step::HangUp => self.hang_up(customer),
+            Step::Repeat | Step::Correct => self.report_again(customer),
+            Step::Transfer => self.transfer(customer),
             Step::Ask => self.ask(customer),
             Step::AutoReply => self.auto_reply(customer),
             Step::Answer => self.answer(customer),
+            Step::Dismiss => self.dismiss(customer),
             Step::Write => self.write(customer),
             Step::Meet => self.meet(customer),
             Step::Review => self.review(customer),
@@ -83,8 +92,11 @@ impl StepContext<'_> {
             Step::Offer => self.offer(customer),
             Step::Move => self.advance(customer),
             Step::Finish => self.finish(customer),
+            Step::Thank => self.thank(customer),
         };
-        (self.event(payload), next.map(|next| next.max(Timestamp(self.now.0 + 1))))
+        // A repeated record has the instant of the first one.
+        let earliest = if customer.step == Step::Repeat { self.now } else { Timestamp(self.now.0 + 1) };
+        (self.event(payload), next.map(|next| next.max(earliest)))
     }
 
     pub(super) fn announce(&mut self, member: &Member) -> Event {
@@ -104,11 +116,11 @@ impl StepContext<'_> {
 
     // Managers and timing.
 
-    fn member(&self, customer: &Customer) -> &Member {
+    pub(super) fn member(&self, customer: &Customer) -> &Member {
         &self.company.staff[customer.member as usize]
     }
 
-    fn traits(&self, customer: &Customer) -> Traits {
+    pub(super) fn traits(&self, customer: &Customer) -> Traits {
         self.member(customer).habit.traits()
     }
 
@@ -117,31 +129,31 @@ impl StepContext<'_> {
     }
 
     /// When a deliberately late act happens; the range is in percent of the norm.
-    fn late(&mut self, norm: Span, (low, high): (i64, i64)) -> Timestamp {
+    pub(super) fn late(&mut self, norm: Span, (low, high): (i64, i64)) -> Timestamp {
         let span = self.shared.random.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
         self.plan.shift.after(self.now, span)
     }
 
     /// When an act in time happens.
-    fn prompt(&mut self, customer: &Customer, norm: Span) -> Timestamp {
+    pub(super) fn prompt(&mut self, customer: &Customer, norm: Span) -> Timestamp {
         let (low, high) = self.traits(customer).prompt;
         let span = self.shared.random.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
         self.plan.shift.after(self.now, self.at_pace(span))
     }
 
     /// A span, shortened by the plan's pace.
-    fn at_pace(&self, span: Span) -> Span {
+    pub(super) fn at_pace(&self, span: Span) -> Span {
         Span((span.0 / i64::from(self.plan.pace.max(1))).max(1))
     }
 
     /// A random number of seconds from now.
-    fn after_seconds(&mut self, low: i64, high: i64) -> Timestamp {
+    pub(super) fn after_seconds(&mut self, low: i64, high: i64) -> Timestamp {
         let span = self.shared.random.span(Span(low * 1000), Span(high * 1000));
         self.now + self.at_pace(span)
     }
 
     /// When the manager acts next while nothing is pending.
-    fn manager_gap(&mut self, customer: &Customer) -> Timestamp {
+    pub(super) fn manager_gap(&mut self, customer: &Customer) -> Timestamp {
         let slowness = self.traits(customer).slowness;
         let span = self.shared.random.span(IDLE_GAP.0, IDLE_GAP.1);
         self.plan.shift.after(self.now, self.at_pace(Span(span.0 * slowness)))
@@ -154,7 +166,14 @@ impl StepContext<'_> {
         if self.shared.random.chance(20) { self.now + span } else { self.plan.shift.after(self.now, span) }
     }
 
-    fn record_expected(&mut self, customer: &Customer, rule: Rule, subject: Subject, anchor: Timestamp, settled: Next) {
+    pub(super) fn record_expected(
+        &mut self,
+        customer: &Customer,
+        rule: Rule,
+        subject: Subject,
+        anchor: Timestamp,
+        settled: Next,
+    ) {
         if self.plan.keeps_expected {
             let (tenant, manager) = (self.company.tenant.clone(), self.member(customer).id.clone());
             self.shared.expected.push(ExpectedAlert { tenant, manager, rule, subject, anchor, settled });
@@ -295,7 +314,7 @@ impl StepContext<'_> {
     // Interactions.
 
     /// Plans the step after a completed interaction.
-    fn continue_story(&mut self, customer: &mut Customer) -> Next {
+    pub(super) fn continue_story(&mut self, customer: &mut Customer) -> Next {
         match customer.phase {
             Phase::UnknownCaller => self.continue_unknown_caller(customer),
             Phase::Lead if !customer.responded => {
@@ -369,7 +388,7 @@ impl StepContext<'_> {
             _ => Verdict::Success,
         };
         let payload = crm(CrmPayload::InteractionReviewed {
-            interaction: id("c", customer.call),
+            interaction: id("c", customer.call.leg),
             manager: self.member(customer).id.clone(),
             score: score as f64,
             verdict,
@@ -383,152 +402,12 @@ impl StepContext<'_> {
         (crm(CrmPayload::ContactLinked { entity: customer.entity(), contact }), self.continue_story(customer))
     }
 
-    // Calls.
-
-    fn outbound_call(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        customer.touched = true;
-        customer.awaits_call_back = false;
-        let answered = self.shared.random.chance(70);
-        self.start_call(customer, Direction::Outbound, answered)
-    }
-
-    fn inbound_call(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let at_work = self.plan.shift.works(self.now);
-        let misses = self.traits(customer).misses;
-        let answered =
-            customer.gets_through || at_work && !customer.awaits_call_back && !self.shared.random.chance(misses);
-        self.start_call(customer, Direction::Inbound, answered)
-    }
-
-    /// Starts a call. Its outcome is decided now and reported when it ends.
-    fn start_call(&mut self, customer: &mut Customer, direction: Direction, answered: bool) -> (Payload, Next) {
-        use CallOutcome::{Answered, Busy, Failed, NoAnswer, Rejected, Voicemail};
-        let random = &mut self.shared.random;
-        self.shared.calls += 1;
-        customer.call = self.shared.calls;
-        customer.call_started = self.now;
-        customer.inbound = direction == Direction::Inbound;
-        let (ringing, talk) = match answered {
-            true => (random.between(3, 20), random.between(15, 240)),
-            false => (random.between(10, 40), 0),
-        };
-        customer.outcome = match (answered, direction) {
-            (true, _) => Answered,
-            (false, Direction::Inbound) => random.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Voicemail]),
-            (false, Direction::Outbound) => random.pick([NoAnswer, NoAnswer, NoAnswer, Busy, Rejected, Failed]),
-        };
-        // A conversation takes more than a second at any pace, so that it counts as one.
-        customer.talk = if answered { self.at_pace(Span(talk * 1000)).max(Span(1200)) } else { Span::ZERO };
-        let ends = self.now + self.at_pace(Span(ringing * 1000)) + customer.talk;
-        customer.step = Step::HangUp;
-        (Payload::Call(Box::new(self.call(customer, None))), Some(ends))
-    }
-
-    fn call(&mut self, customer: &Customer, end: Option<CallEnd>) -> Call {
-        let random = &mut self.shared.random;
-        let phone = customer.phone_dialled(random);
-        let known = customer.phase != Phase::UnknownCaller;
-        let entity = (known && random.chance(30)).then(|| customer.entity());
-        let names_manager = !customer.inbound || !known || customer.talk > Span::ZERO || random.chance(70);
-        let direction = if customer.inbound { Direction::Inbound } else { Direction::Outbound };
-        let manager = names_manager.then(|| self.member(customer).id.clone());
-        Call { id: CallId(id("c", customer.call)), direction, phone, manager, entity, end }
-    }
-
-    fn hang_up(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let answered = customer.outcome == CallOutcome::Answered;
-        let end = CallEnd {
-            started_at: Some(customer.call_started),
-            talk: customer.talk,
-            outcome: customer.outcome,
-            recording_url: answered.then(|| id("rec://", customer.call)),
-        };
-        let payload = Payload::Call(Box::new(self.call(customer, Some(end))));
-        let next = match (answered, customer.inbound) {
-            (true, _) => self.talked(customer),
-            (false, true) => Some(self.missed(customer)),
-            (false, false) => self.not_reached(customer),
-        };
-        (payload, next)
-    }
-
-    fn talked(&mut self, customer: &mut Customer) -> Next {
-        customer.touched = true;
-        customer.talked = true;
-        customer.failed_calls = 0;
-        customer.awaits_call_back = false;
-        customer.gets_through = false;
-        if customer.phase != Phase::UnknownCaller {
-            if self.shared.random.chance(4) {
-                customer.step = Step::Review;
-                return Some(self.manager_gap(customer));
-            }
-            if customer.channel.is_none() && self.shared.random.chance(10) {
-                customer.step = Step::Link;
-                return Some(self.after_seconds(20, 120));
-            }
-        }
-        self.continue_story(customer)
-    }
-
-    fn not_reached(&mut self, customer: &mut Customer) -> Next {
-        customer.failed_calls += 1;
-        if customer.failed_calls < 3 && customer.phase != Phase::UnknownCaller {
-            customer.step = Step::OutboundCall;
-            return Some(self.manager_gap(customer));
-        }
-        customer.failed_calls = 0;
-        if customer.phase == Phase::Lead && !customer.talked {
-            customer.step = Step::Disqualify;
-            return Some(self.manager_gap(customer));
-        }
-        self.continue_story(customer)
-    }
-
-    /// The customer's call was missed: plans the call back, or the customer's next, answered call.
-    fn missed(&mut self, customer: &mut Customer) -> Timestamp {
-        if !customer.awaits_call_back {
-            customer.awaits_call_back = true;
-            self.plan_call_back(customer);
-            let left = customer.planned_at - self.now;
-            if left > Span(3 * Span::MINUTE.0) && self.shared.random.chance(25) {
-                // Another missed call, which ends long before the planned one.
-                customer.step = Step::InboundCall;
-                let patience = self.shared.random.span(Span(5 * Span::MINUTE.0), Span(20 * Span::MINUTE.0));
-                return self.now + Span(left.0 / 3).min(patience);
-            }
-        }
-        customer.gets_through = customer.planned_step == Step::InboundCall;
-        customer.step = customer.planned_step;
-        customer.planned_at
-    }
-
-    fn plan_call_back(&mut self, customer: &mut Customer) {
-        let norm = self.plan.norm.call_back;
-        let ignores = self.traits(customer).ignores;
-        customer.planned_step = Step::OutboundCall;
-        if !self.shared.random.chance(ignores) {
-            customer.planned_at = self.prompt(customer, norm);
-            return;
-        }
-        let (gets_through, range) = match self.shared.random.below(10) {
-            0..5 => (false, LATE),
-            5..8 => (true, LATE),
-            _ => (false, VERY_LATE),
-        };
-        if gets_through {
-            customer.planned_step = Step::InboundCall;
-        }
-        customer.planned_at = self.late(norm, range);
-        let subject = Subject::Contact(customer.phone_form());
-        self.record_expected(customer, Rule::MissedCallNotReturned, subject, self.now, Some(customer.planned_at));
-    }
-
     // Messages.
 
     fn ask(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let (norm, late) = (self.plan.norm.reply, self.traits(customer).replies_late);
         let payload = self.message(customer, Direction::Inbound, None, false);
+        customer.planned_step = Step::Answer;
         if self.shared.random.chance(late) {
             customer.planned_at = self.late(norm, LATE);
             if let Some(form) = customer.address_form() {
@@ -536,6 +415,9 @@ impl StepContext<'_> {
                 self.record_expected(customer, Rule::MessageUnanswered, subject, self.now, Some(customer.planned_at));
             }
         } else {
+            if self.shared.random.chance(DISMISSALS) {
+                customer.planned_step = Step::Dismiss;
+            }
             customer.planned_at = self.prompt(customer, norm);
         }
         let replied_at = self.now + Span(self.shared.random.between(900, 4000));
@@ -544,7 +426,7 @@ impl StepContext<'_> {
             customer.step = Step::AutoReply;
             return (payload, Some(replied_at));
         }
-        customer.step = Step::Answer;
+        customer.step = customer.planned_step;
         (payload, Some(customer.planned_at))
     }
 
@@ -552,7 +434,7 @@ impl StepContext<'_> {
         let asked = customer.message;
         let payload = self.message(customer, Direction::Outbound, Some(customer.message_id()), true);
         customer.message = asked;
-        customer.step = Step::Answer;
+        customer.step = customer.planned_step;
         (payload, Some(customer.planned_at))
     }
 
@@ -745,7 +627,15 @@ impl StepContext<'_> {
     fn finish(&mut self, customer: &mut Customer) -> (Payload, Next) {
         let won = !customer.lost && self.shared.random.chance(80);
         let (outcome, reason) = if won { (Outcome::Won, None) } else { (Outcome::Lost, Some("price")) };
-        (self.closed(customer, customer.entity(), outcome, reason), None)
+        let payload = self.closed(customer, customer.entity(), outcome, reason);
+        let thanks = won && customer.channel.is_some() && self.shared.random.chance(THANKS);
+        customer.step = Step::Thank;
+        (payload, thanks.then(|| self.after_seconds(60, 1800)))
+    }
+
+    /// Thanks for a deal that is won: a message that nobody needs to answer.
+    fn thank(&mut self, customer: &mut Customer) -> (Payload, Next) {
+        (self.message(customer, Direction::Inbound, None, false), None)
     }
 
     /// A snapshot of the lead or deal, for a CRM that does not report changes.

@@ -67,7 +67,8 @@ impl Shift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::calendar::{Calendar, Hours};
+    use crate::domain::time::calendar::Calendar;
+    use crate::domain::time::hours::Hours;
     use std::collections::{BTreeMap, BTreeSet};
 
     fn calendar() -> Calendar {

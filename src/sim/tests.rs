@@ -2,9 +2,10 @@
 //! violations that an independent auditor finds in the events.
 
 use super::*;
-use crate::domain::event::{Call, CallOutcome, Contact, CrmPayload, Direction, Message, Outcome, Payload};
+use crate::domain::event::{AnsweredBy, Call, CallEnd, CallOutcome, Contact, CrmPayload, Direction, Message};
+use crate::domain::event::{Outcome, Payload};
 use crate::domain::id::ManagerId;
-use crate::domain::identity::{Country, normal_form, phone};
+use crate::domain::identity::{Country, normal_forms, phones};
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +37,9 @@ fn crm(payload: &Payload) -> &CrmPayload {
 fn describe(payload: &Payload) -> String {
     match payload {
         Payload::Call(call) => {
-            let outcome = call.end.as_ref().map(|end| (end.talk.0, end.outcome));
-            format!("call {} {} {:?} {outcome:?}", call.id, call.phone, call.direction)
+            let outcome = call.end.as_ref().map(|end| (end.talk.0, end.outcome, end.answered_by, end.leg.is_some()));
+            let session = call.session.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("call {} {session} {} {:?} {outcome:?}", call.id, call.phone, call.direction)
         }
         Payload::Message(message) => {
             format!("message {} {:?} {}", message.id, message.direction, message.in_reply_to.is_some())
@@ -52,6 +54,7 @@ fn describe(payload: &Payload) -> String {
             CrmPayload::TermsOffered(terms) => format!("terms {} {:?}", terms.deal, terms.discount_percent),
             CrmPayload::ActivityCompleted { entity, kind, .. } => format!("activity {entity} {kind:?}"),
             CrmPayload::InteractionReviewed { interaction, score, .. } => format!("reviewed {interaction} {score}"),
+            CrmPayload::InteractionDismissed { interaction, .. } => format!("dismissed {interaction}"),
             CrmPayload::ManagerUpserted { manager, .. } => format!("manager {manager}"),
             CrmPayload::Snapshot(snapshot) => format!("snapshot {} {:?}", snapshot.entity, snapshot.outcome),
             CrmPayload::Reopened { entity, .. } | CrmPayload::Deleted { entity } => format!("other {entity}"),
@@ -62,11 +65,51 @@ fn describe(payload: &Payload) -> String {
 /// The fingerprints change only when the stories change: mention that in the commit.
 #[test]
 fn a_seed_always_gives_the_same_events() {
-    assert_eq!(fingerprint(demo(1).take(20_000)), 7615993179819060597, "demo");
-    assert_eq!(fingerprint(Simulation::new(Plan::load(1, 50, 4, 5000)).take(20_000)), 13540210674446976949, "load");
+    let load = Simulation::new(Plan::load(1, 50, 4, 5000)).take(20_000);
     let disturbed = demo(1).duplicated(0.1, 2).shuffled(Span(10_000), 3).take(20_000);
-    assert_eq!(fingerprint(disturbed), 9568358753293766520, "disturbed");
+    let found = [fingerprint(demo(1).take(20_000)), fingerprint(load), fingerprint(disturbed)];
+    assert_eq!(
+        found,
+        [15_925_331_040_167_150_021, 3_698_027_099_256_825_635, 18_164_279_446_721_864_032],
+        "demo, load, disturbed"
+    );
     assert_ne!(fingerprint(demo(2).take(1000)), fingerprint(demo(1).take(1000)));
+}
+
+/// The calls of a load by what the exchange reports about them: ring groups with and without a session, queues,
+/// transfers, repeated and corrected records, and calls to a second number.
+#[test]
+fn exchanges_report_calls_in_realistic_shares() {
+    let mut simulation = Simulation::new(Plan::load(6, 10, 20, 500));
+    let events = minutes(&mut simulation, 20);
+    let (mut calls, mut legs) = (0, BTreeMap::<String, Vec<Call>>::new());
+    let mut dismissed = [0; 2];
+    for event in &events {
+        match &event.payload {
+            Payload::Call(call) if call.end.is_none() => calls += 1,
+            Payload::Call(call) => legs.entry(call.id.to_string()).or_default().push((**call).clone()),
+            Payload::Crm(payload) => {
+                if let CrmPayload::InteractionDismissed { interaction, .. } = &**payload {
+                    dismissed[usize::from(interaction.starts_with('m'))] += 1;
+                }
+            }
+            Payload::Message(_) => {}
+        }
+    }
+    let end = |call: &Call| call.end.clone().expect("an end");
+    let share = |n: usize| n * 1000 / calls;
+    let queued = legs.values().filter(|legs| end(&legs[0]).answered_by == Some(AnsweredBy::Queue)).count();
+    let repeated = legs.values().filter(|legs| legs.len() == 2 && legs[0].end != legs[1].end);
+    let (corrected, filled): (Vec<_>, Vec<_>) = repeated.partition(|legs| end(&legs[0]).leg.is_some());
+    let extra = legs.len() + queued - calls;
+    let named = legs.values().filter(|legs| legs[0].session.is_some()).count();
+    // Per mille of the calls; four calls in ten come from customers.
+    let shares = [share(queued), share(extra), share(named), share(corrected.len()), share(filled.len())];
+    let bounds = [20..60, 130..260, 150..330, 2..12, 2..12];
+    assert!(shares.iter().zip(&bounds).all(|(share, bounds)| bounds.contains(share)), "{shares:?} of {bounds:?}");
+    assert!(corrected.iter().all(|legs| end(&legs[0]).leg == end(&legs[1]).leg));
+    assert!(filled.iter().all(|legs| end(&legs[0]).recording_url.is_none() && end(&legs[1]).recording_url.is_some()));
+    assert!(dismissed.iter().all(|n| *n > 0), "calls, messages: {dismissed:?}");
 }
 
 #[test]
@@ -171,6 +214,10 @@ fn expected_alerts_are_the_violations_in_the_events() {
     }
 }
 
+fn is_conversation(end: &CallEnd) -> bool {
+    end.outcome == CallOutcome::Answered && end.answered_by.is_none_or(|by| by == AnsweredBy::Person)
+}
+
 /// Tenant, rule, subject, anchor.
 type Entry = (String, Rule, String, Timestamp);
 
@@ -199,8 +246,14 @@ type Clock = (Timestamp, Option<Timestamp>);
 struct Auditor {
     /// The lead or deal of a phone or an address, by tenant and normal form.
     known: BTreeMap<(String, String), String>,
+    /// The phones and addresses of a customer, by tenant and number.
+    forms: BTreeMap<(String, String), BTreeSet<String>>,
     clocks: BTreeMap<(String, Rule, String), Vec<Clock>>,
     touched: BTreeSet<(String, String)>,
+    /// The clocks of calls, sessions and messages, by tenant and id.
+    interactions: BTreeMap<(String, String), (Rule, String)>,
+    /// Customers, by tenant and number, whose lead or deal ended without another.
+    gone: BTreeSet<(String, String)>,
     acts: Vec<Entry>,
 }
 
@@ -234,6 +287,11 @@ impl Auditor {
             CrmPayload::TermsOffered(terms) if terms.approved_by.is_none() && terms.discount_percent > Some(10.0) => {
                 self.act(tenant, Rule::DiscountOverLimit, format!("deal:{}", terms.deal), at);
             }
+            CrmPayload::ContactLinked { entity, contact } => self.link(tenant, &entity.to_string(), contact.as_slice()),
+            CrmPayload::InteractionDismissed { interaction, .. } => {
+                let (rule, form) = self.interactions[&(tenant.to_owned(), interaction.to_string())].clone();
+                self.stop(tenant, rule, &form, at);
+            }
             _ => {}
         }
     }
@@ -243,13 +301,35 @@ impl Auditor {
         if clock.is_empty() {
             clock.push((at, None));
         }
-        for form in contacts.iter().filter_map(|contact| normal_form(contact, Country::Ru)) {
-            self.known.insert((tenant.into(), form.into()), entity.clone());
+        self.link(tenant, &entity, contacts);
+    }
+
+    fn link(&mut self, tenant: &str, entity: &str, contacts: &[Contact]) {
+        for form in contacts.iter().flat_map(|contact| normal_forms(contact, Country::default())) {
+            let (_, number) = entity.split_once(':').expect("kind and number");
+            self.forms.entry((tenant.into(), number.into())).or_default().insert(form.to_string());
+            self.known.insert((tenant.into(), form.into()), entity.into());
         }
+    }
+
+    /// The number of the customer with this phone or address.
+    fn number(&self, tenant: &str, form: &str) -> Option<&str> {
+        let entity = self.known.get(&(tenant.to_owned(), form.to_owned()))?;
+        Some(entity.split_once(':').expect("kind and number").1)
+    }
+
+    /// Every phone and address of the customer with this one.
+    fn same_customer(&self, tenant: &str, form: &str) -> Vec<String> {
+        let number = self.number(tenant, form).map(|number| (tenant.to_owned(), number.to_owned()));
+        number.map_or_else(|| vec![form.into()], |number| self.forms[&number].iter().cloned().collect())
     }
 
     fn closed(&mut self, tenant: &str, at: Timestamp, entity: String, outcome: Outcome, reasoned: bool) {
         self.stop(tenant, Rule::FirstResponseLate, &entity, at);
+        if outcome != Outcome::Converted {
+            let (_, number) = entity.split_once(':').expect("kind and number");
+            self.gone.insert((tenant.into(), number.into()));
+        }
         if outcome == Outcome::Disqualified {
             if !reasoned {
                 self.act(tenant, Rule::DisqualifiedWithoutReason, entity.clone(), at);
@@ -261,29 +341,49 @@ impl Auditor {
     }
 
     fn call(&mut self, tenant: &str, at: Timestamp, call: &Call) {
-        let form = phone(&call.phone, Country::Ru).expect("a number").to_string();
+        let form = phones(&call.phone, Country::default()).next().expect("a number").to_string();
         match (call.direction, &call.end) {
             (Direction::Outbound, None) => {
                 self.touch(tenant, &form, at);
-                self.stop(tenant, Rule::MissedCallNotReturned, &form, at);
+                self.returned(tenant, &form, at);
             }
-            (Direction::Inbound, Some(end)) if end.outcome == CallOutcome::Answered => {
+            (Direction::Inbound, Some(end)) if is_conversation(end) => {
                 let started = end.started_at.expect("a start");
                 self.touch(tenant, &form, started);
-                self.stop(tenant, Rule::MissedCallNotReturned, &form, started);
+                self.returned(tenant, &form, started);
                 self.stop(tenant, Rule::MessageUnanswered, &form, started);
             }
-            (Direction::Inbound, Some(_)) => self.start(tenant, Rule::MissedCallNotReturned, form, at),
+            (Direction::Inbound, Some(_)) => {
+                let ids = [Some(call.id.to_string()), call.session.as_ref().map(ToString::to_string)];
+                for id in ids.into_iter().flatten() {
+                    self.interactions.insert((tenant.into(), id), (Rule::MissedCallNotReturned, form.clone()));
+                }
+                self.start(tenant, Rule::MissedCallNotReturned, form, at);
+            }
             _ => {}
         }
     }
 
+    /// The customer was called back, on one phone or another, or got through.
+    fn returned(&mut self, tenant: &str, form: &str, at: Timestamp) {
+        for form in self.same_customer(tenant, form) {
+            self.stop(tenant, Rule::MissedCallNotReturned, &form, at);
+        }
+    }
+
     fn message(&mut self, tenant: &str, at: Timestamp, message: &Message) {
-        let form = message.contact.as_ref().and_then(|contact| normal_form(contact, Country::Ru));
+        let form = message.contact.as_ref().and_then(|contact| normal_forms(contact, Country::default()).next());
         let form = form.expect("an address").to_string();
         match message.direction {
             _ if message.automatic => {}
-            Direction::Inbound => self.start(tenant, Rule::MessageUnanswered, form, at),
+            Direction::Inbound => {
+                let number = self.number(tenant, &form).map(|number| (tenant.to_owned(), number.to_owned()));
+                if number.is_none_or(|number| !self.gone.contains(&number)) {
+                    let clock = (Rule::MessageUnanswered, form.clone());
+                    self.interactions.insert((tenant.into(), message.id.to_string()), clock);
+                    self.start(tenant, Rule::MessageUnanswered, form, at);
+                }
+            }
             Direction::Outbound => {
                 self.touch(tenant, &form, at);
                 self.stop(tenant, Rule::MessageUnanswered, &form, at);

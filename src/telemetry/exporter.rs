@@ -14,6 +14,7 @@ use super::samples;
 use crate::dataflow::live::{LiveState, TenantSnapshot, lock};
 use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::id::{DepartmentId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
@@ -79,6 +80,8 @@ impl Exporter {
             redis(&mut page, live_view);
         }
         for snapshot in &snapshots {
+            let labels = [("tenant", snapshot.tenant.as_str())];
+            page.sample(Metric::SharedContacts, &labels, snapshot.shared_contacts as f64);
             for (manager, requests) in &snapshot.reviews {
                 let labels = [("tenant", snapshot.tenant.as_str()), ("manager", manager.as_str())];
                 page.sample(Metric::ReviewsOpen, &labels, requests.open as f64);
@@ -172,11 +175,16 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
         page.sample(M::Events, &labels, counters.applied[*kind as usize] as f64);
     }
     page.sample(M::Duplicates, &[], counters.duplicates as f64);
+    page.sample(M::Ignored, &[], counters.ignored as f64);
     page.sample(M::Late, &[], counters.late as f64);
     page.sample(M::Rerouted, &[], counters.rerouted as f64);
     for reason in Reason::ALL {
         let n = counters.refused.get(&reason).copied().unwrap_or_default();
         page.sample(M::Refused, &[("reason", reason.name())], n as f64);
+    }
+    for repair in Repair::ALL {
+        let n = counters.repaired.get(&repair).copied().unwrap_or_default();
+        page.sample(M::Repaired, &[("reason", repair.name())], n as f64);
     }
     for ((rule, severity, status), n) in &counters.alerts {
         let labels = [("rule", rule.name()), ("severity", severity.name()), ("status", status.name())];

@@ -127,8 +127,10 @@ metrics! {
     Processor {
         Events "events_applied_total" Counter "count" ["topic" "event"] "Events applied."
         Duplicates "events_duplicate_total" Counter "count" [] "Duplicate events, ignored."
+        Ignored "events_ignored_total" Counter "count" [] "Calls and messages with contacts that the norms list as ignored."
         Late "events_late_total" Counter "count" [] "Late events: the watermark had already passed them."
         Refused "events_refused_total" Counter "count" ["reason"] "Rejected messages, written to the dead-letter topic."
+        Repaired "events_repaired_total" Counter "count" ["reason"] "Accepted events in which a wrong value was put right or dropped."
         Rerouted "events_rerouted_total" Counter "count" [] "Misrouted messages, re-produced to the partition of their tenant."
         Held "events_held" Gauge "count" ["shard"] "Events waiting for the watermark."
         WatermarkDelay "watermark_delay_seconds" Gauge "seconds" ["shard"] "Delay of the watermark behind the wall clock."
@@ -136,6 +138,7 @@ metrics! {
         LagSeconds "lag_seconds" Gauge "seconds" ["topic" "partition"] "Age of the last message read while newer ones are available; 0 at the end of the partition."
         Alerts "alerts_total" Counter "count" ["rule" "severity" "status"] "Alert statuses committed."
         ReviewRequests "review_requests_total" Counter "count" [] "Review requests committed."
+        SharedContacts "shared_contacts" Gauge "count" ["tenant"] "Contacts of more open leads and deals than `shared_contact_limit`; interactions are not matched by them."
         ReviewsOpen "reviews_open" Gauge "count" ["tenant" "manager"] "Review requests without a review."
         ReviewsAnswered "reviews_answered" Gauge "count" ["tenant" "manager"] "Review requests that received their review since the tenant was assigned to this process."
         Epochs "epochs_committed_total" Counter "count" [] "Epochs committed."

@@ -7,6 +7,7 @@ use crate::dataflow::live::lock;
 use crate::domain::alert::{Severity, Status};
 use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repair;
 use crate::domain::rule::Rule;
 use crate::domain::source::ShardId;
 use crate::domain::time::{Span, Timestamp};
@@ -24,9 +25,11 @@ pub struct ProcessorMetrics {
 pub(crate) struct Counters {
     pub(crate) applied: [u64; EventKind::ALL.len()],
     pub(crate) duplicates: u64,
+    pub(crate) ignored: u64,
     pub(crate) late: u64,
     pub(crate) rerouted: u64,
     pub(crate) refused: BTreeMap<Reason, u64>,
+    pub(crate) repaired: BTreeMap<Repair, u64>,
     pub(crate) alerts: BTreeMap<(Rule, Severity, Status), u64>,
     pub(crate) review_requests: u64,
     pub(crate) shards: BTreeMap<ShardId, Shard>,
@@ -118,6 +121,7 @@ impl ProcessorMetrics {
                 *sum += n;
             }
             counters.duplicates += mark.counts.duplicates;
+            counters.ignored += mark.counts.ignored;
             counters.late += mark.counts.late;
             let shard = Shard { held: mark.held, watermark: mark.watermark, entries: mark.entries };
             counters.shards.insert(mark.shard, shard);
@@ -131,6 +135,9 @@ impl ProcessorMetrics {
         }
         for refused in &output.rejected {
             *counters.refused.entry(refused.reject.reason).or_default() += 1;
+        }
+        for (repair, n) in &output.repaired {
+            *counters.repaired.entry(*repair).or_default() += n;
         }
         for alert in &output.alerts {
             *counters.alerts.entry((alert.rule, alert.severity, alert.status)).or_default() += 1;

@@ -9,9 +9,9 @@ use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::Timing;
-use funnelwatch::domain::time::{Span, Timestamp};
+use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::EventFiles;
-use funnelwatch::edge::replay::{self, Options};
+use funnelwatch::edge::replay::{self, Delivery, Options};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Replay {
     pub workers: usize,
     pub shuffle: Option<u64>,
     pub until: Option<i64>,
+    /// Late events are corrections; otherwise the events are sorted.
+    pub as_delivered: bool,
 }
 
 /// Alerts, review requests and rows, decoded from the bytes that a user gets.
@@ -33,7 +35,7 @@ pub struct Output {
 
 impl Replay {
     /// In order, with one worker, up to the last event.
-    pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None };
+    pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None, as_delivered: false };
 
     /// Replays events with a norms document (JSON is YAML).
     pub fn run(self, events: &[Value], norms: &str) -> Output {
@@ -48,13 +50,23 @@ impl Replay {
     }
 
     /// Replays files.
-    pub fn run_files(self, mut files: EventFiles, norms: Norms) -> Output {
-        let timing = Timing { until: self.until.map(Timestamp), ..Timing::default() };
-        if let Some(seed) = self.shuffle {
-            files.shuffle(seed, Span(10_000)).expect("in memory");
+    pub fn run_files(self, files: EventFiles, norms: Norms) -> Output {
+        let options = Options {
+            norms: Arc::new(norms),
+            timing: Timing { until: self.until.map(Timestamp), ..Timing::default() },
+            workers: self.workers,
+            max_message_bytes: 1 << 18,
+            latest: None,
+            delivery: match self.shuffle {
+                Some(seed) => Delivery::Shuffled(seed),
+                None if self.as_delivered => Delivery::AsDelivered,
+                None => Delivery::Sorted,
+            },
+        };
+        let mut outcome = replay::replay(files, &options, |_, _, _| {}).expect("replay");
+        if !self.as_delivered {
+            outcome.sort_alerts_by_time();
         }
-        let options = Options { norms: Arc::new(norms), timing, workers: self.workers, max_message_bytes: 1 << 18 };
-        let outcome = replay::replay(files, &options, |_, _, _| {}).expect("replay");
         let decode = |line: Vec<u8>| serde_json::from_slice(&line).expect("output is JSON");
         let alerts = outcome.alerts.iter().map(|alert| {
             let mut line = Vec::new();

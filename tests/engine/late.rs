@@ -64,13 +64,13 @@ fn alert_differences(in_order: &[Value], late: &[Value]) -> Vec<String> {
     found
 }
 
-fn compare(seed: u64, events: usize) -> usize {
-    let (events, norms) = oracle::stream::stream(seed, events);
+fn compare(stream: fn(u64, usize) -> (Vec<Value>, Value), seed: u64, events: usize) -> usize {
+    let (events, norms) = stream(seed, events);
     let norms = without_windows(norms);
     let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
     let expected = oracle::judge(&events, &norms, until);
     let (shuffled, late) = delayed(&events, seed);
-    let output = Replay { until, ..Replay::PLAIN }.run(&shuffled, &norms.to_string());
+    let output = Replay { until, as_delivered: true, ..Replay::PLAIN }.run(&shuffled, &norms.to_string());
 
     let mut differences = alert_differences(&expected.alerts, &output.alerts);
     let rows = Verdict { alerts: Vec::new(), ..expected };
@@ -86,8 +86,34 @@ fn compare(seed: u64, events: usize) -> usize {
 
 #[test]
 fn late_delivery_converges_to_the_output_in_order() {
-    let late: usize = (500..540).map(|seed| compare(seed, 600)).sum();
+    let late: usize = (500..540).map(|seed| compare(oracle::stream::stream, seed, 450)).sum();
     assert!(late > 500, "{late} late events");
+}
+
+/// Compares late delivery with the program's own output in order.
+fn compare_with_order(seed: u64, events: usize) -> usize {
+    let (events, norms) = oracle::stream::exchange_stream(seed, events);
+    let norms = without_windows(norms).to_string();
+    let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
+    let in_order = Replay { until, ..Replay::PLAIN }.run(&events, &norms);
+    let (shuffled, late) = delayed(&events, seed);
+    let output = Replay { until, as_delivered: true, ..Replay::PLAIN }.run(&shuffled, &norms);
+    let mut differences = alert_differences(&in_order.alerts, &output.alerts);
+    let rows = Verdict { alerts: Vec::new(), rows: in_order.rows, borderline: BTreeSet::new() };
+    differences.extend(oracle::differences(&rows, &[], &output.rows));
+    assert!(
+        differences.is_empty(),
+        "seed {seed}, {late} late: {} differences, first:\n{}",
+        differences.len(),
+        differences[..differences.len().min(12)].join("\n")
+    );
+    late
+}
+
+#[test]
+fn late_telephony_converges_to_the_output_in_order() {
+    let late: usize = (1500..1530).map(|seed| compare_with_order(seed, 300)).sum();
+    assert!(late > 100, "{late} late events");
 }
 
 #[test]

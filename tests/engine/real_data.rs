@@ -29,7 +29,7 @@ fn compare(events: &str, norms: &str) {
     let expected = oracle::judge(&lines, &to_json(document), None);
     assert!(expected.alerts.len() > 1000, "the data are complete");
     for (workers, shuffle) in [(1, None), (2, None), (4, None), (1, Some(1)), (2, Some(2)), (4, Some(3))] {
-        let replay = Replay { workers, shuffle, until: None };
+        let replay = Replay { workers, shuffle, ..Replay::PLAIN };
         let parsed = funnelwatch::config::parse_norms("norms", &norms).expect("norms").norms;
         let output = replay.run_bytes(ndjson.clone(), parsed);
         let differences = oracle::differences(&expected, &output.alerts, &output.rows);

@@ -17,6 +17,7 @@ use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers::{self, EpochSender};
 use funnelwatch::domain::alert::{Alert, Status};
+use funnelwatch::domain::event::repair::Repair;
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
@@ -46,6 +47,7 @@ struct Committed {
     /// The reports of all leads and deals at the end.
     entity_reports: BTreeMap<String, String>,
     rejected: usize,
+    repaired: BTreeMap<Repair, u64>,
     offset: usize,
     /// The position up to which the stream was read.
     read: usize,
@@ -205,6 +207,9 @@ impl Committed {
             self.rows.insert(key, String::from_utf8(line).expect("UTF-8"));
         }
         self.rejected += output.rejected.len();
+        for (repair, n) in &output.repaired {
+            *self.repaired.entry(*repair).or_default() += n;
+        }
         let own = |(key, value): (&[u8], Option<&[u8]>)| (key.to_vec(), value.map(<[u8]>::to_vec));
         for (_, records) in &output.state {
             self.log.extend(records.iter().map(own));
@@ -293,6 +298,7 @@ fn compare(stream: &TestStream, options: RunOptions) -> (usize, usize) {
     );
     assert_eq!(uninterrupted.reviews, restarted.reviews, "seed {seed}");
     assert_eq!(uninterrupted.rejected, restarted.rejected, "seed {seed}");
+    assert_eq!(uninterrupted.repaired, restarted.repaired, "seed {seed}");
     for (key, row) in &uninterrupted.rows {
         let other = restarted.rows.get(key).map_or("", String::as_str);
         let index = row.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
@@ -465,21 +471,24 @@ fn a_source_that_is_ahead_is_paused() {
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
 }
 
-/// The last worker decodes and the first one has the shard, which decides what is emitted.
+/// The last worker decodes and the first one has the shard, which decides what is emitted and counted. Every lead has a
+/// wrong `source`; only those that are accepted count as repaired.
 #[test]
-fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
+fn rejected_misrouted_and_repaired_messages_are_emitted_once_in_spite_of_a_restore() {
     let stream = stream(1, 50, false, 1);
     let lead = |tenant: &str, at: &str| {
-        format!(r#"{{"event_id":"1","tenant_id":"{tenant}","occurred_at":"{at}","lead_created":{{"lead_id":"1"}}}}"#)
+        let payload = r#""lead_created":{"lead_id":"1"}"#;
+        format!(r#"{{"event_id":"1","source":7,"tenant_id":"{tenant}","occurred_at":"{at}",{payload}}}"#)
     };
     let tenant = |shard: u32| (0..).map(|n| format!("t{n}")).find(|name| partitioner::shard(name, 2) == ShardId(shard));
     let [own, other] = [0, 1].map(|shard| tenant(shard).expect("such a name exists"));
     let (now, future) = ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z");
     let no_event = || "{}".to_owned();
-    let lines = [lead(&own, now), no_event(), lead(&other, now), lead(&own, future), no_event(), lead(&other, now)];
+    let first = [lead(&own, now), no_event(), lead(&other, now), lead(&own, future)];
+    let lines = [&first[..], &[no_event(), lead(&other, now), lead(&own, now)]].concat();
     for workers in [1, 2, 4] {
         let (mut committed, mut emitted) = (Committed::default(), Vec::new());
-        for end in [4, 6] {
+        for end in [4, 7] {
             let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
             settings.shards = 2;
             settings.timing.max_future_skew = Some(Span::HOUR);
@@ -499,6 +508,7 @@ fn rejected_and_misrouted_messages_are_not_emitted_again_after_a_restore() {
         }
         let expected = [("rejected", 1), ("rejected", 3), ("misrouted", 2), ("rejected", 4), ("misrouted", 5)];
         assert_eq!(emitted, expected, "{workers} workers");
+        assert_eq!(committed.repaired, [(Repair::WrongValue, 2)].into(), "{workers} workers");
     }
 }
 

@@ -96,7 +96,7 @@ fn deliver(norms: &Arc<Norms>, events: &[TestEvent], late: bool) -> (Vec<Alert>,
 
 /// The statuses by the definition: subject, status and instant.
 fn expected(norms: &Norms, events: &[TestEvent]) -> Vec<(String, Status, Timestamp)> {
-    let scope = norms.scope(ScopeQuery { tenant: "acme", department: "unknown", pipeline: None, source: None });
+    let scope = norms.scope(ScopeQuery { tenant: "acme", department: "unknown", ..ScopeQuery::default() });
     let norm = &scope.rules[&Rule::SourceSilent];
     let end = START + Span(TICKS * TICK.0);
     let mut all = Vec::new();

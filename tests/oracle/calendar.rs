@@ -20,7 +20,7 @@ const DAY_NAMES: [(&str, Weekday); 7] = [
     ("sun", Weekday::Sunday),
 ];
 
-/// Intervals of minutes of a local day; 1440 is its end.
+/// Intervals of minutes of a local day; 1440 is its end, later minutes are of the next day.
 type Hours = Vec<(i16, i16)>;
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Calendar {
     /// Decision 27: a local time skipped by a DST change is read with the offset before it, an ambiguous one is the
     /// first; `24:00` is the start of the next day.
     fn instant(&self, date: Date, minute: i16) -> i64 {
-        let (date, minute) = if minute == 1440 { (date.tomorrow().unwrap(), 0) } else { (date, minute) };
+        let (date, minute) = if minute >= 1440 { (date.tomorrow().unwrap(), minute - 1440) } else { (date, minute) };
         let local = date.at((minute / 60) as i8, (minute % 60) as i8, 0, 0);
         self.zone.to_ambiguous_timestamp(local).compatible().unwrap().as_millisecond()
     }
@@ -125,7 +125,7 @@ impl Calendar {
     /// The starts and ends of working intervals between two instants (for the stream generator).
     pub fn edges(&self, from: i64, to: i64) -> Vec<i64> {
         let mut edges = Vec::new();
-        let mut date = self.date(from);
+        let mut date = self.date(from).yesterday().unwrap();
         while date <= self.date(to) {
             edges.extend(self.working(date).into_iter().flat_map(|(start, end)| [start, end]));
             date = date.tomorrow().unwrap();
@@ -140,7 +140,9 @@ fn hours(value: &Value) -> Hours {
     list.iter()
         .map(|interval| {
             let (from, to) = interval.as_str().unwrap().split_once('-').expect("HH:MM-HH:MM");
-            (minute(from), minute(to))
+            let (from, to) = (minute(from), minute(to));
+            // An interval that passes midnight belongs to the day on which it began.
+            (from, if to <= from { to + 1440 } else { to })
         })
         .collect()
 }
@@ -206,10 +208,42 @@ pub fn written(at: i64) -> String {
     )
 }
 
-/// An RFC 3339 instant, truncated to the millisecond.
+/// An RFC 3339 instant, cut after the millisecond; second 60 is the last millisecond of its minute. An offset beyond
+/// ±23:59 is none.
 pub fn instant(text: &str) -> Option<i64> {
-    let moment: Timestamp = text.parse().ok()?;
-    i64::try_from(moment.as_nanosecond().div_euclid(1_000_000)).ok()
+    let text = text.trim();
+    let (date, rest) = (text.get(..10)?, text.get(10..)?);
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let zone = rest.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = rest.split_at(zone);
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
+    let parts = |text: &'_ str, separator| text.split(separator).map(number).collect::<Option<Vec<i64>>>();
+    let [year, month, day] = parts(date, '-')?[..] else { return None };
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour, minute, second] = parts(clock, ':')?[..] else { return None };
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let date = Date::new(year as i16, month as i8, day as i8).ok()?;
+    let (second, milli) = if second == 60 { (59, 999) } else { (second, number(&format!("{fraction:0<3}")[..3])?) };
+    let offset = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let [hours, minutes] = parts(&zone[1..], ':')?[..] else { return None };
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            (hours * 60 + minutes) * if zone.starts_with('-') { -1 } else { 1 }
+        }
+    };
+    let midnight = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_millisecond();
+    Some(midnight + ((hour * 60 + minute - offset) * 60 + second) * 1000 + milli)
+}
+
+/// Whether an instant lies in the years 1 to 9998 (UTC).
+pub fn is_dated(at: i64) -> bool {
+    let start_of = |year| TimeZone::UTC.to_timestamp(Date::constant(year, 1, 1).at(0, 0, 0, 0)).unwrap();
+    (start_of(1).as_millisecond()..start_of(9999).as_millisecond()).contains(&at)
 }
 
 #[cfg(test)]
@@ -237,6 +271,12 @@ mod tests {
         assert_eq!(at("2026-01-01T03:00:00+03:00"), at("2026-01-01T00:00:00Z"));
         assert_eq!(written(at("2026-01-01T03:00:00.5+03:00")), "2026-01-01T00:00:00.500Z");
         assert_eq!(written(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(at("2026-01-01T00:00:60.5Z"), at("2026-01-01T00:00:59.999Z"));
+        assert_eq!(at("2026-01-01T00:00:00.00199999999999999Z"), at("2026-01-01T00:00:00.001Z"));
+        assert_eq!(instant("2026-01-01T00:00:00+24:00"), None);
+        assert_eq!(instant("2026-02-29T00:00:00Z"), None);
+        assert!(is_dated(at("0001-01-01T00:00:00Z")) && !is_dated(at("0001-01-01T00:00:00+00:01")));
+        assert!(is_dated(at("9998-12-31T23:59:59.999Z")) && !is_dated(at("9998-12-31T23:59:59-00:01")));
     }
 
     #[test]
@@ -261,6 +301,18 @@ mod tests {
         assert_eq!(calendar.between(at("2026-04-29T21:00:00Z"), at("2026-04-30T21:00:00Z")), 8 * 3_600_000);
         assert_eq!(calendar.between(at("2026-05-01T21:00:00Z"), at("2026-05-03T21:00:00Z")), 3 * 3_600_000);
         assert_eq!(calendar.after(at("2026-05-01T21:00:00Z"), 150 * 60_000), Some(at("2026-05-02T10:30:00Z")));
+    }
+
+    #[test]
+    fn an_interval_past_midnight_belongs_to_the_day_on_which_it_began() {
+        let night = json!(["21:00-02:00"]);
+        let week = json!({"mon": night, "tue": night, "wed": night, "thu": night, "fri": night});
+        let calendar = Calendar::read(&json!({"timezone": "Europe/Moscow", "week": week, "days": {"2026-03-09": []}}));
+        // Saturday 01:50 in Moscow is still Friday's; 9 March, a Monday, is off; Tuesday begins at 21:00.
+        assert_eq!(calendar.after(at("2026-03-06T22:50:00Z"), 1_800_000), Some(at("2026-03-10T18:20:00Z")));
+        assert_eq!(calendar.between(at("2026-03-06T22:50:00Z"), at("2026-03-10T18:20:00Z")), 1_800_000);
+        // Monday 00:30 belongs to Sunday.
+        assert_eq!(calendar.after(at("2026-03-01T21:30:00Z"), 1), Some(at("2026-03-02T18:00:00.001Z")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tests of the oracle itself: cases worked out by hand from the specification.
 //!
-//! 2 March 2026 is a Monday. Times are UTC: `HH:MM` on that day, or `D HH:MM` on another day of March.
+//! 2 March 2026 is a Monday. Times are UTC: `HH:MM` or `HH:MM:SS` on that day, or `D HH:MM` on another day of March.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,8 @@ use super::{Verdict, judge};
 
 pub fn time(text: &str) -> String {
     let (day, clock) = text.split_once(' ').unwrap_or(("2", text));
-    format!("2026-03-{:02}T{clock}:00.000Z", day.parse::<u32>().unwrap())
+    let seconds = if clock.len() == 5 { ":00" } else { "" };
+    format!("2026-03-{:02}T{clock}{seconds}.000Z", day.parse::<u32>().unwrap())
 }
 
 /// Events from (time, payload); ids are assigned by position.

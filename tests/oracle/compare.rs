@@ -77,10 +77,14 @@ fn compare_alerts(expected: &[Value], given: &[Value], found: &mut Vec<String>) 
             }
         }
     }
-    // The program's alerts must also be ordered by instant.
-    for pair in given.windows(2) {
-        if text(&pair[0], "at") > text(&pair[1], "at") {
-            found.push(format!("alerts out of order: {} before {}", pair[0]["at"], pair[1]["at"]));
+    // The program's alerts must also be ordered by instant, within each tenant.
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    for alert in given {
+        let at = text(alert, "at");
+        if let Some(before) = last.insert(text(alert, "tenant_id"), at.clone())
+            && before > at
+        {
+            found.push(format!("alerts out of order: {before} before {at}"));
         }
     }
 }

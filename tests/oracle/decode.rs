@@ -1,13 +1,17 @@
 //! Decodes one JSON object into a typed event, or rejects it (decision 26).
 //!
-//! Ids, entity, outcome, direction, channel, kind and verdict are required; other fields have defaults; `null` and `""`
-//! mean absent; unknown keys are ignored; unknown enum names, wrong types and several payloads are rejected. Keys are in
-//! snake_case or camelCase. Contacts are normalized here, so later code sees normal forms only.
+//! Ids, entity, outcome, direction, channel, kind and verdict are required; other fields have defaults; `null`, `""` and
+//! blank ids mean absent; unknown keys are ignored; unknown enum names, wrong types and several payloads are rejected.
+//! Keys are in snake_case or camelCase. Contacts are normalized here, so later code sees normal forms only.
+//!
+//! Ids are trimmed and may be whole numbers; enum names are in any case; a list or an object may be written as an empty
+//! list, object or text; a wrong value in a field that no rule needs is as good as none.
 
 use serde_json::{Map, Value};
 
 use super::calendar;
-use super::identity::{self, EntityId, Kind};
+use super::contacts;
+use super::identity::{EntityId, Kind};
 
 /// In the order in which events of one instant take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +31,8 @@ pub struct Event {
     pub body: Body,
 }
 
-/// A contact in its normal form; `None` where there is no number or address.
-pub type Contact = Option<String>;
+/// The contacts of a field in their normal forms; none where there is no number or address.
+pub type Contacts = Vec<String>;
 
 #[derive(Clone, Debug)]
 pub enum Body {
@@ -61,7 +65,7 @@ pub enum Body {
     },
     ContactLinked {
         entity: EntityId,
-        contact: Contact,
+        contacts: Contacts,
     },
     TermsOffered(Terms),
     Activity {
@@ -73,6 +77,10 @@ pub enum Body {
         manager: String,
         score: f64,
         verdict: String,
+    },
+    Dismissed {
+        interaction: String,
+        manager: Option<String>,
     },
     Manager {
         manager: String,
@@ -93,7 +101,7 @@ pub struct Object {
     pub pipeline: Option<String>,
     pub stage: Option<String>,
     pub source: Option<String>,
-    pub contacts: Vec<Contact>,
+    pub contacts: Contacts,
     pub amount: Option<i64>,
     pub currency: Option<String>,
     pub outcome: Option<Outcome>,
@@ -126,27 +134,35 @@ pub struct Terms {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub id: String,
+    pub session: Option<String>,
     pub outbound: bool,
-    pub phone: Contact,
+    /// The call is with the first of them.
+    pub phones: Contacts,
     pub manager: Option<String>,
     pub entity: Option<EntityId>,
 }
 
 #[derive(Clone, Debug)]
 pub struct CallEnd {
+    pub leg: Option<String>,
     pub started_at: Option<i64>,
-    pub talk_seconds: f64,
-    pub answered: bool,
+    pub answered_at: Option<i64>,
+    pub talk_seconds: Option<f64>,
+    pub outcome: String,
+    pub answered_by: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Message {
     pub sent: bool,
+    /// As it came.
     pub id: String,
     pub thread: Option<String>,
+    /// Without blanks and brackets.
     pub in_reply_to: Option<String>,
     pub channel: String,
-    pub contact: Contact,
+    /// The message is with the first of them.
+    pub contacts: Contacts,
     pub manager: Option<String>,
     pub entity: Option<EntityId>,
     pub automatic: bool,
@@ -159,7 +175,7 @@ pub fn decodes(event: &Value) -> bool {
 
 type Read<T> = Result<T, String>;
 
-const PAYLOADS: [(&str, Topic); 18] = [
+const PAYLOADS: [(&str, Topic); 19] = [
     ("lead_created", Topic::Crm),
     ("deal_created", Topic::Crm),
     ("stage_changed", Topic::Crm),
@@ -171,6 +187,7 @@ const PAYLOADS: [(&str, Topic); 18] = [
     ("terms_offered", Topic::Crm),
     ("activity_completed", Topic::Crm),
     ("interaction_reviewed", Topic::Crm),
+    ("interaction_dismissed", Topic::Crm),
     ("manager_upserted", Topic::Crm),
     ("lead_snapshot", Topic::Crm),
     ("deal_snapshot", Topic::Crm),
@@ -185,17 +202,22 @@ const CHANNELS: [&str; 4] = ["EMAIL", "CHAT", "SMS", "MESSENGER"];
 /// Reads one event; the error is the reason for rejection.
 pub fn read(event: &Value, line: usize) -> Read<Event> {
     let envelope = Fields(event.as_object().ok_or("not an object")?);
-    let mut payloads = PAYLOADS.iter().filter(|(name, _)| envelope.get(name).is_some());
+    // `[]` is as good as no payload.
+    let is_given = |name: &str| envelope.get(name).is_some_and(|value| *value != Value::Array(Vec::new()));
+    let mut payloads = PAYLOADS.iter().filter(|(name, _)| is_given(name));
     let (name, topic) = *payloads.next().ok_or("no payload")?;
     if payloads.next().is_some() {
         return Err("several payloads".to_owned());
     }
     let payload = Fields(envelope.get(name).unwrap().as_object().ok_or("the payload is not an object")?);
-    envelope.text("source")?;
+    let at = envelope.instant("occurred_at")?.ok_or("no occurred_at")?;
+    if !calendar::is_dated(at) {
+        return Err("occurred_at is out of range".to_owned());
+    }
     Ok(Event {
-        at: envelope.time("occurred_at")?.ok_or("no occurred_at")?,
-        tenant: envelope.must("tenant_id")?,
-        event_id: envelope.text("event_id")?,
+        at,
+        tenant: envelope.must_id("tenant_id")?,
+        event_id: envelope.id("event_id")?,
         topic,
         line,
         body: body(name, &payload)?,
@@ -208,61 +230,54 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         "deal_created" => Body::Created(object(p, Kind::Deal)?),
         "lead_snapshot" => Body::Snapshot(object(p, Kind::Lead)?),
         "deal_snapshot" => Body::Snapshot(object(p, Kind::Deal)?),
-        "stage_changed" => {
-            p.text("changed_by")?;
-            Body::StageChanged {
-                entity: p.entity()?,
-                pipeline: p.text("pipeline_id")?,
-                from: p.text("from_stage_id")?,
-                to: p.must("to_stage_id")?,
-                fields: p.texts("filled_fields")?,
-            }
-        }
+        "stage_changed" => Body::StageChanged {
+            entity: p.entity()?,
+            pipeline: p.id("pipeline_id")?,
+            from: p.id("from_stage_id")?,
+            to: p.must_id("to_stage_id")?,
+            fields: p.texts("filled_fields")?,
+        },
         "assigned" => {
-            p.text("previous_manager_id")?;
-            Body::Assigned { entity: p.entity()?, manager: p.must("manager_id")? }
+            p.id("previous_manager_id")?;
+            Body::Assigned { entity: p.entity()?, manager: p.must_id("manager_id")? }
         }
         "closed" => {
-            p.text("deal_id")?;
-            p.text("closed_by")?;
+            p.id("deal_id")?;
             Body::Closed { entity: p.entity()?, outcome: outcome(p)?.ok_or("no outcome")?, reason: p.text("reason")? }
         }
-        "reopened" => Body::Reopened { entity: p.entity()?, stage: p.text("stage_id")? },
+        "reopened" => Body::Reopened { entity: p.entity()?, stage: p.id("stage_id")? },
         "deleted" => Body::Deleted { entity: p.entity()? },
-        "contact_linked" => Body::ContactLinked { entity: p.entity()?, contact: contact(p.get("contact"))? },
+        "contact_linked" => Body::ContactLinked { entity: p.entity()?, contacts: contact(p.get("contact"))? },
         "terms_offered" => Body::TermsOffered(Terms {
-            deal: p.must("deal_id")?,
-            manager: p.text("manager_id")?,
+            deal: p.must_id("deal_id")?,
+            manager: p.id("manager_id")?,
             discount: p.number("discount_percent")?,
             installment: p.integer("installment_months")?,
             prepayment: p.number("prepayment_percent")?,
-            approved_by: p.text("approved_by")?,
+            approved_by: p.id("approved_by")?,
             amount: p.integer("amount_minor")?,
-            currency: p.text("currency")?,
+            currency: currency(p)?,
         }),
         "activity_completed" => {
             let kinds = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
             let kind = p.name("kind", &kinds)?.ok_or("no kind")?;
-            Body::Activity { entity: p.entity()?, manager: p.text("manager_id")?, kind }
+            Body::Activity { entity: p.entity()?, manager: p.id("manager_id")?, kind }
         }
         "interaction_reviewed" => {
-            p.must("interaction_id")?;
-            p.must("reviewer_id")?;
-            p.text("comment")?;
-            for item in p.list("checklist")? {
-                let item = Fields(item.as_object().ok_or("a checklist item is not an object")?);
-                item.text("item")?;
-                item.flag("passed")?;
-            }
+            p.must_id("interaction_id")?;
+            p.must_id("reviewer_id")?;
             let verdict = p.name("verdict", &["SUCCESS", "FAILURE", "NEUTRAL"])?.ok_or("no verdict")?;
-            Body::Reviewed { manager: p.must("manager_id")?, score: p.number("score")?.unwrap_or(0.0), verdict }
+            Body::Reviewed { manager: p.must_id("manager_id")?, score: p.number("score")?.unwrap_or(0.0), verdict }
+        }
+        "interaction_dismissed" => {
+            p.text("reason")?;
+            Body::Dismissed { interaction: p.must_id("interaction_id")?, manager: p.id("manager_id")? }
         }
         "manager_upserted" => {
-            p.text("name")?;
             p.flag("active")?;
             Body::Manager {
-                manager: p.must("manager_id")?,
-                department: p.text("department_id")?,
+                manager: p.must_id("manager_id")?,
+                department: p.id("department_id")?,
                 grade: p.text("grade")?,
             }
         }
@@ -270,23 +285,24 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         "call_ended" => {
             let outcomes = ["ANSWERED", "NO_ANSWER", "BUSY", "REJECTED", "VOICEMAIL", "FAILED"];
             let outcome = p.name("outcome", &outcomes)?.ok_or("no outcome")?;
-            p.time("answered_at")?;
-            p.text("recording_url")?;
             let ending = CallEnd {
+                leg: p.id("leg_id")?,
                 started_at: p.time("started_at")?,
-                talk_seconds: p.number("talk_seconds")?.unwrap_or(0.0),
-                answered: outcome == "ANSWERED",
+                answered_at: p.time("answered_at")?,
+                talk_seconds: p.number("talk_seconds")?,
+                outcome,
+                answered_by: p.name("answered_by", &["PERSON", "QUEUE", "IVR", "VOICEMAIL"])?,
             };
             Body::CallEnded(call(p)?, ending)
         }
         "message_received" | "message_sent" => Body::Message(Message {
             sent: name == "message_sent",
-            id: p.must("message_id")?,
-            thread: p.text("thread_id")?,
-            in_reply_to: p.text("in_reply_to")?,
+            id: p.must_id("message_id")?,
+            thread: p.id("thread_id")?,
+            in_reply_to: p.id("in_reply_to")?.map(|id| contacts::message_key(&id)).filter(|key| !key.is_empty()),
             channel: p.name("channel", &CHANNELS)?.ok_or("no channel")?,
-            contact: contact(p.get("contact"))?,
-            manager: p.text("manager_id")?,
+            contacts: contact(p.get("contact"))?,
+            manager: p.id("manager_id")?,
             entity: p.entity_if_any()?,
             automatic: p.flag("automatic")?,
         }),
@@ -296,19 +312,19 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
 
 fn object(p: &Fields, kind: Kind) -> Read<Object> {
     let (id, lead) = match kind {
-        Kind::Lead => (p.must("lead_id")?, None),
-        Kind::Deal => (p.must("deal_id")?, p.text("lead_id")?),
+        Kind::Lead => (p.must_id("lead_id")?, None),
+        Kind::Deal => (p.must_id("deal_id")?, p.id("lead_id")?),
     };
     Ok(Object {
         entity: EntityId { kind, id },
         lead,
-        manager: p.text("manager_id")?,
-        pipeline: p.text("pipeline_id")?,
-        stage: p.text("stage_id")?,
-        source: p.text("source_id")?,
-        contacts: p.list("contacts")?.iter().map(|c| contact(Some(c))).collect::<Read<_>>()?,
+        manager: p.id("manager_id")?,
+        pipeline: p.id("pipeline_id")?,
+        stage: p.id("stage_id")?,
+        source: p.id("source_id")?,
+        contacts: p.list("contacts")?.iter().map(|c| contact(Some(c))).collect::<Read<Vec<_>>>()?.concat(),
         amount: p.integer("amount_minor")?,
-        currency: p.text("currency")?,
+        currency: currency(p)?,
         outcome: outcome(p)?,
         reason: p.text("reason")?,
         created_at: p.time("created_at")?,
@@ -326,31 +342,47 @@ fn outcome(p: &Fields) -> Read<Option<Outcome>> {
     }))
 }
 
+/// In upper case.
+fn currency(p: &Fields) -> Read<Option<String>> {
+    let text = p.text("currency")?.map(|text| text.trim().to_uppercase());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
 fn call(p: &Fields) -> Read<Call> {
-    p.text("line")?;
     Ok(Call {
-        id: p.must("call_id")?,
+        id: p.must_id("call_id")?,
+        session: p.id("session_id")?,
         outbound: p.name("direction", &["INBOUND", "OUTBOUND"])?.ok_or("no direction")? == "OUTBOUND",
-        phone: p.text("phone")?.and_then(|raw| identity::phone(&raw)),
-        manager: p.text("manager_id")?,
+        phones: p.text("phone")?.map_or(Vec::new(), |raw| contacts::phones(&raw)),
+        manager: p.id("manager_id")?,
         entity: p.entity_if_any()?,
     })
 }
 
 /// `{phone}` or `{email}` or `{handle, channel}`.
-fn contact(value: Option<&Value>) -> Read<Contact> {
-    let Some(value) = value else { return Ok(None) };
-    let c = Fields(value.as_object().ok_or("the contact is not an object")?);
+fn contact(value: Option<&Value>) -> Read<Contacts> {
+    let Some(c) = value.map(object_or_empty).transpose()?.flatten() else { return Ok(Vec::new()) };
     let (phone, email, handle) = (c.text("phone")?, c.text("email")?, c.text("handle")?);
     let channel = c.name("channel", &CHANNELS)?;
     if let Some(raw) = phone {
-        Ok(identity::phone(&raw))
+        Ok(contacts::phones(&raw))
     } else if let Some(raw) = email {
-        Ok(identity::email(&raw))
+        Ok(contacts::emails(&raw))
     } else if let Some(raw) = handle {
-        Ok(Some(identity::handle(&channel.ok_or("a handle without channel")?, &raw)))
+        Ok(contacts::handle(&channel.ok_or("a handle without channel")?, &raw).into_iter().collect())
     } else {
-        Ok(None)
+        Ok(Vec::new())
+    }
+}
+
+/// An object; `None` where it is empty, as a list or a text too.
+fn object_or_empty(value: &Value) -> Read<Option<Fields<'_>>> {
+    match value {
+        Value::Object(map) => Ok((!map.is_empty()).then_some(Fields(map))),
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        Value::Null => Ok(None),
+        _ => Err("not an object".to_owned()),
     }
 }
 
@@ -367,8 +399,19 @@ impl<'a> Fields<'a> {
         self.get(name).map(|v| v.as_str().map(str::to_owned).ok_or(format!("{name} is not a string"))).transpose()
     }
 
-    fn must(&self, name: &str) -> Read<String> {
-        self.text(name)?.ok_or(format!("no {name}"))
+    /// Trimmed; a whole number is taken as text.
+    fn id(&self, name: &str) -> Read<Option<String>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+            _ => return Err(format!("{name} is not an id")),
+        };
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    fn must_id(&self, name: &str) -> Read<String> {
+        self.id(name)?.ok_or(format!("no {name}"))
     }
 
     fn texts(&self, name: &str) -> Read<Vec<String>> {
@@ -381,19 +424,26 @@ impl<'a> Fields<'a> {
     fn list(&self, name: &str) -> Read<&'a [Value]> {
         match self.get(name) {
             None => Ok(&[]),
+            Some(Value::Object(map)) if map.is_empty() => Ok(&[]),
             Some(value) => value.as_array().map(Vec::as_slice).ok_or(format!("{name} is not a list")),
         }
     }
 
+    /// In any case; returned in upper case.
     fn name(&self, name: &str, known: &[&str]) -> Read<Option<String>> {
-        match self.text(name)? {
+        match self.text(name)?.map(|text| text.to_ascii_uppercase()) {
             Some(text) if !known.contains(&text.as_str()) => Err(format!("unknown {name}")),
             other => Ok(other),
         }
     }
 
-    fn time(&self, name: &str) -> Read<Option<i64>> {
+    fn instant(&self, name: &str) -> Read<Option<i64>> {
         self.text(name)?.map(|text| calendar::instant(&text).ok_or(format!("{name} is not RFC 3339"))).transpose()
+    }
+
+    /// A date outside the years 1 to 9998 is dropped.
+    fn time(&self, name: &str) -> Read<Option<i64>> {
+        Ok(self.instant(name)?.filter(|at| calendar::is_dated(*at)))
     }
 
     fn number(&self, name: &str) -> Read<Option<f64>> {
@@ -410,7 +460,18 @@ impl<'a> Fields<'a> {
     }
 
     fn flag(&self, name: &str) -> Read<bool> {
-        self.get(name).map_or(Ok(false), |v| v.as_bool().ok_or(format!("{name} is not a boolean")))
+        let Some(value) = self.get(name) else { return Ok(false) };
+        let text = match value {
+            Value::Bool(flag) => return Ok(*flag),
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.to_lowercase(),
+            _ => return Err(format!("{name} is not a flag")),
+        };
+        match text.as_str() {
+            "true" | "y" | "yes" | "1" => Ok(true),
+            "false" | "n" | "no" | "0" => Ok(false),
+            _ => Err(format!("{name} is not a flag")),
+        }
     }
 
     fn entity(&self) -> Read<EntityId> {
@@ -418,13 +479,12 @@ impl<'a> Fields<'a> {
     }
 
     fn entity_if_any(&self) -> Read<Option<EntityId>> {
-        let Some(value) = self.get("entity") else { return Ok(None) };
-        let entity = Fields(value.as_object().ok_or("the entity is not an object")?);
+        let Some(entity) = self.get("entity").map(object_or_empty).transpose()?.flatten() else { return Ok(None) };
         let kind = match entity.name("kind", &["LEAD", "DEAL"])?.ok_or("no kind of entity")?.as_str() {
             "LEAD" => Kind::Lead,
             _ => Kind::Deal,
         };
-        Ok(Some(EntityId { kind, id: entity.must("id")? }))
+        Ok(Some(EntityId { kind, id: entity.must_id("id")? }))
     }
 }
 
@@ -460,6 +520,15 @@ mod tests {
         assert!(decodes(&with(
             json!({"leadCreated": {"leadId": "1", "managerId": null, "stageId": "", "what": 1}, "closed": null})
         )));
+        assert!(decodes(&with(json!({"lead_created": {"lead_id": 1, "contacts": {}}, "closed": [], "source": 7}))));
+        assert!(decodes(&with(json!({"interaction_dismissed": {"interaction_id": 5}}))));
+        let lenient = json!({"message_id": 5, "channel": "chat", "contact": [], "entity": [], "automatic": "N"});
+        assert!(decodes(&with(json!({ "message_sent": lenient }))));
+        let start =
+            |at: &str| json!({"call_id": "1", "direction": "Inbound", "outcome": "busy", "started_at": at, "line": 1});
+        for at in ["0000-01-01T00:00:00Z", "2026-01-01T00:00:60.5Z", "2026-01-01T00:00:00.0000000000001Z"] {
+            assert!(decodes(&with(json!({"call_ended": start(at)}))), "{at}");
+        }
         assert!(decodes(&with(json!({"event_id": "", "manager_upserted": {"manager_id": "m"}}))));
         assert!(decodes(&with(json!({"call_ended": {"call_id": "1", "direction": "INBOUND", "outcome": "BUSY"}}))));
     }
@@ -469,7 +538,15 @@ mod tests {
         for payload in [
             json!({}),
             json!({"lead_created": {}}),
-            json!({"lead_created": {"lead_id": 1}}),
+            json!({"lead_created": {"lead_id": 1.5}}),
+            json!({"lead_created": {"lead_id": "  "}}),
+            json!({"lead_created": []}),
+            json!({"lead_created": {"lead_id": "1", "contacts": [7]}}),
+            json!({"message_sent": {"message_id": "1", "channel": "CHAT", "automatic": "maybe"}}),
+            json!({"call_ended": {"call_id": "1", "direction": "INBOUND", "outcome": "BUSY", "answered_by": "GHOST"}}),
+            json!({"occurred_at": "2026-01-01T00:00:00+24:00", "lead_created": {"lead_id": "1"}}),
+            json!({"occurred_at": "0000-12-31T23:59:59Z", "lead_created": {"lead_id": "1"}}),
+            json!({"occurred_at": "9999-01-01T00:00:00Z", "lead_created": {"lead_id": "1"}}),
             json!({"lead_created": {"lead_id": "1"}, "deleted": {"entity": {"kind": "LEAD", "id": "1"}}}),
             json!({"deleted": {"entity": {"kind": "LEAD"}}}),
             json!({"deleted": {"entity": {"kind": "CAR", "id": "1"}}}),

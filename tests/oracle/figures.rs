@@ -7,13 +7,11 @@ use serde_json::{Map, Value, json};
 use super::alert::{Alert, AlertOwner};
 use super::calendar::{Clock, written};
 use super::decode::Outcome;
-use super::history::{
-    Answer, Attribution, ContactLog, Entity, Fact, MissedCall, Money, ReceivedMessage, TenantHistory, UNKNOWN,
-};
+use super::history::{Attribution, CallFact, Entity, Fact, Money, TenantHistory, UNKNOWN};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipelines, Scope, Window};
-use super::readings;
-use super::rules::{first_response_late, message_unanswered, missed_call_not_returned, stage_overdue};
+use super::rules::{first_response_late, message_unanswered, missed_call_not_returned, stage_overdue, waits};
+use super::{calls, readings};
 
 /// Everything that rows count, with its date and manager.
 struct Facts<'a> {
@@ -29,6 +27,9 @@ struct Facts<'a> {
     lags_wall: Vec<Fact<i64>>,
     lags_business: Vec<Fact<i64>>,
     judged: Vec<Fact<bool>>,
+    calls: Vec<Fact<CallFact>>,
+    touches: Vec<Fact<()>>,
+    dismissed: Vec<Fact<()>>,
     call_backs: Vec<Fact<i64>>,
     replies: Vec<Fact<i64>>,
     violations: Vec<Fact<&'static str>>,
@@ -81,6 +82,10 @@ pub fn rows(history: &TenantHistory, norms: &Norms, alerts: &[Alert], until: i64
 }
 
 fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until: i64) -> Facts<'a> {
+    let missed = missed_call_not_returned::replay(history, norms);
+    let messages = message_unanswered::replay(history, norms, readings::CHANNELS_LIMIT_THE_FIGURES);
+    let (calls, mut touches) = calls::facts(history);
+    touches.extend(history.touches.iter().cloned());
     let mut facts = Facts {
         history,
         until,
@@ -91,6 +96,9 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
         lags_wall: Vec::new(),
         lags_business: Vec::new(),
         judged: Vec::new(),
+        calls,
+        touches,
+        dismissed: waits::dismissed(&missed, &messages),
         call_backs: Vec::new(),
         replies: Vec::new(),
         violations: Vec::new(),
@@ -109,10 +117,8 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
     for entity in history.entities.values() {
         gather_entity(&mut facts, norms, entity, &named_by_deals);
     }
-    for (contact, log) in &history.contacts {
-        gather_calls(&mut facts, norms, log);
-        gather_messages(&mut facts, norms, contact, log);
-    }
+    gather_calls(&mut facts, norms, &missed);
+    gather_messages(&mut facts, norms, &messages);
     for alert in alerts {
         // Decision 22: without retracted alerts; decision 20: with the alert's manager.
         let began = alert.began();
@@ -232,85 +238,30 @@ fn rule_clock(norms: &Norms, rule: &str, scope: &Scope) -> Clock {
     norms.rule(rule, scope).map_or(Clock::Wall, |norm| norm.clock)
 }
 
-fn gather_calls(facts: &mut Facts, norms: &Norms, log: &ContactLog) {
-    for group in missed_call_not_returned::groups(log) {
-        let first: &MissedCall = group.first;
-        match group.answer {
-            None => {
-                let who = attributed_manager_now(facts.history, &first.attribution);
-                facts.unreturned.push(Fact { date: first.end, who, value: () });
-            }
-            // Fixed reading b: only outbound calls are call backs.
-            Some(answer) if answer.by_staff => {
-                let clock = rule_clock(norms, "missed_call_not_returned", &first.attribution.scope);
-                let value = clock.between(first.end, answer.date);
-                facts.call_backs.push(Fact { date: answer.date, who: answer.who.clone(), value });
-            }
-            Some(_) => {}
+fn gather_calls(facts: &mut Facts, norms: &Norms, missed: &waits::Waits) {
+    for group in missed_call_not_returned::groups(facts.history, norms, missed) {
+        let first = group.first;
+        if group.pending {
+            let who = attributed_manager_now(facts.history, &first.attribution);
+            facts.unreturned.push(Fact { date: first.anchor, who, value: () });
+        } else if let Some((date, who)) = group.returned {
+            let clock = rule_clock(norms, "missed_call_not_returned", &first.attribution.scope);
+            facts.call_backs.push(Fact { date, who, value: clock.between(first.anchor, date) });
         }
     }
 }
 
-fn gather_messages(facts: &mut Facts, norms: &Norms, contact: &str, log: &ContactLog) {
-    const RULE: &str = "message_unanswered";
-    let expects_reply = |message: &&ReceivedMessage| {
-        message_unanswered::expects_reply(norms, message, readings::CHANNELS_LIMIT_THE_FIGURES)
-    };
-    let messages: Vec<&ReceivedMessage> = log.messages.iter().filter(expects_reply).collect();
-    let (answered, pending) = replies(facts.history, contact, &messages);
-    for (first, answer) in answered {
-        let clock = rule_clock(norms, RULE, &first.attribution.scope);
-        let value = clock.between(first.at, answer.date.max(first.at));
-        facts.replies.push(Fact { date: answer.date, who: answer.who.clone(), value });
-    }
-    if let Some(first) = pending {
-        let who = attributed_manager_now(facts.history, &first.attribution);
-        facts.unanswered.push(Fact { date: first.at, who, value: () });
-    }
-}
-
-/// Merges the messages and replies of one contact by date (at one instant in event order): a reply settles all messages
-/// pending at that date. Returns each reply with the first message it settled, and the first message still pending.
-fn replies<'a>(
-    history: &'a TenantHistory,
-    contact: &str,
-    messages: &[&'a ReceivedMessage],
-) -> (Vec<(&'a ReceivedMessage, &'a Answer)>, Option<&'a ReceivedMessage>) {
-    if messages.is_empty() {
-        return (Vec::new(), None);
-    }
-    enum Entry<'a> {
-        ReceivedMessage(&'a ReceivedMessage),
-        Answer(&'a Answer),
-    }
-    let date_of = |answer: &Answer| match readings::CONVERSATION_ANSWERS_ONLY_EARLIER_MESSAGES {
-        true => answer.date,
-        false => history.instant_of(answer.moment),
-    };
-    let mut dated: Vec<(i64, usize, Entry)> = Vec::new();
-    dated.extend(messages.iter().map(|message| (message.at, message.moment, Entry::ReceivedMessage(message))));
-    // Only replies that match one of these messages.
-    let relevant = history
-        .answers
-        .iter()
-        .filter(|answer| messages.iter().any(|message| message_unanswered::answers(answer, message, contact)));
-    dated.extend(relevant.map(|answer| (date_of(answer), answer.moment, Entry::Answer(answer))));
-    dated.sort_by_key(|(date, moment, _)| (*date, *moment));
-
-    let mut answered = Vec::new();
-    let mut pending: Vec<&ReceivedMessage> = Vec::new();
-    for (_, _, value) in dated {
-        match value {
-            Entry::ReceivedMessage(message) => pending.push(message),
-            Entry::Answer(answer) => {
-                if pending.iter().any(|message| message_unanswered::answers(answer, message, contact)) {
-                    answered.push((pending[0], answer));
-                    pending.clear();
-                }
-            }
+fn gather_messages(facts: &mut Facts, norms: &Norms, messages: &waits::Waits) {
+    for group in message_unanswered::groups(facts.history, messages) {
+        let first = group.first;
+        if let Some((date, who)) = group.answered {
+            let clock = rule_clock(norms, "message_unanswered", &first.attribution.scope);
+            facts.replies.push(Fact { date, who, value: clock.between(first.anchor, date.max(first.anchor)) });
+        } else {
+            let who = attributed_manager_now(facts.history, &first.attribution);
+            facts.unanswered.push(Fact { date: first.anchor, who, value: () });
         }
     }
-    (answered, pending.first().copied())
 }
 
 impl Facts<'_> {
@@ -356,7 +307,7 @@ impl Facts<'_> {
         let closed_as = |outcome| lead_closings.iter().filter(|f| f.value == outcome).count();
         let (converted, disqualified) = (closed_as(Outcome::Converted), closed_as(Outcome::Disqualified));
 
-        let calls = selection.of(&self.history.calls);
+        let calls = selection.of(&self.calls);
         let count = |outbound, conversation| {
             calls.iter().filter(|c| c.value.outbound == outbound && c.value.conversation == conversation).count()
         };
@@ -396,7 +347,8 @@ impl Facts<'_> {
             "talk_seconds": calls.iter().fold(0.0, |sum, c| sum + c.value.talk_seconds),
             "messages": {"sent": by_channel(true), "received": by_channel(false)},
             "meetings": selection.of(&self.history.meetings).len(),
-            "touches": selection.of(&self.history.touches).len(),
+            "touches": selection.of(&self.touches).len(),
+            "dismissed": selection.of(&self.dismissed).len(),
             "deals_won": won,
             "deals_lost": lost,
             "amount_won": amounts,

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::calls::{Calls, Key, Leg, Start};
+use super::contacts::{Ignored, message_key};
 use super::decode::{Body, Call, CallEnd, Event, Message, Object, Outcome, Terms, Topic};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipeline, Pipelines, Scope};
@@ -18,10 +20,24 @@ pub const UNKNOWN: &str = "unknown";
 pub type Money = (String, i64);
 
 /// A dated touch, two-way contact or conversation of an entity.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Act {
     pub date: i64,
     pub moment: usize,
+    /// The moment when it turned out that there was no such act: another version of a leg, an earlier leg.
+    pub gone: Option<usize>,
+    /// The `call_id` of the leg that makes it.
+    call: Option<String>,
+}
+
+impl Act {
+    fn new(date: i64, moment: usize) -> Act {
+        Act { date, moment, gone: None, call: None }
+    }
+
+    pub fn stands_at(&self, moment: usize) -> bool {
+        self.moment <= moment && self.gone.is_none_or(|gone| gone > moment)
+    }
 }
 
 /// The instant of creation, once it is known.
@@ -119,6 +135,8 @@ pub struct Idle {
     pub scope: Scope,
     /// Started by the creation or a reopening, not by a touch.
     pub untouched: bool,
+    /// The moment when it turned out that its touch was earlier.
+    pub dated_back: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -130,6 +148,8 @@ pub struct Entity {
     pub first_response: Option<FirstResponse>,
     /// A deal's lead: the first one named is kept (decision 10).
     pub lead: Option<String>,
+    /// The moment when its lead became known.
+    pub lead_known: usize,
     /// (moment, manager) of each assignment.
     pub managers: Vec<(usize, String)>,
     pub pipeline: Option<String>,
@@ -166,6 +186,29 @@ impl Entity {
         self.current_closing.is_none() && self.deleted.is_none()
     }
 
+    /// The touches as known now.
+    pub fn standing_touches(&self) -> impl Iterator<Item = &Act> {
+        self.touches.iter().filter(|act| act.gone.is_none())
+    }
+
+    /// The latest closing or reopening by then; `None` if it was open all the time.
+    pub fn open_change_at(&self, moment: usize) -> Option<&OpenChange> {
+        self.open_changes.iter().rfind(|change| change.moment <= moment)
+    }
+
+    pub fn is_open_at(&self, moment: usize) -> bool {
+        !self.is_deleted_at(moment) && self.open_change_at(moment).is_none_or(|change| change.open)
+    }
+
+    pub fn is_deleted_at(&self, moment: usize) -> bool {
+        self.deleted.is_some_and(|(_, since)| since <= moment)
+    }
+
+    /// The outcome with which it was closed at this moment.
+    pub fn outcome_at(&self, moment: usize) -> Option<Outcome> {
+        self.closings.iter().find(|closing| closing.moment == moment).map(|closing| closing.outcome)
+    }
+
     pub fn current_closing(&self) -> Option<&Closing> {
         self.current_closing.map(|index| &self.closings[index])
     }
@@ -199,54 +242,44 @@ pub struct Attribution {
     pub scope: Scope,
 }
 
-/// A missed call; its end starts the clock.
-#[derive(Clone, Debug)]
-pub struct MissedCall {
-    pub end: i64,
-    pub moment: usize,
-    pub call: String,
-    pub attribution: Attribution,
-}
-
-/// A call that may settle missed calls: an outbound call or a conversation.
-#[derive(Clone, Debug)]
-pub struct CallBack {
-    pub date: i64,
-    pub moment: usize,
-    pub by_staff: bool,
-    pub who: Option<String>,
-}
-
-/// A received message that requires a reply.
+/// A received message with a contact.
 #[derive(Clone, Debug)]
 pub struct ReceivedMessage {
     pub at: i64,
     pub moment: usize,
+    pub contact: String,
+    /// As it came.
     pub id: String,
+    /// As it is compared.
+    pub key: String,
     pub thread: Option<String>,
     pub channel: String,
+    pub automatic: bool,
     pub entities: Vec<EntityId>,
+    /// None of its entities, named or by contact, is open: the latest standing closing.
+    pub closed_at: Option<i64>,
     pub attribution: Attribution,
 }
 
-/// A sent message or a conversation, as a possible reply to received messages.
+/// A sent message, as a possible answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub date: i64,
+pub struct SentMessage {
+    pub at: i64,
     pub moment: usize,
-    pub conversation: bool,
     pub contact: Option<String>,
     pub thread: Option<String>,
     pub in_reply_to: Option<String>,
-    pub entities: Vec<EntityId>,
     pub who: Option<String>,
 }
 
-#[derive(Default, Debug)]
-pub struct ContactLog {
-    pub missed: Vec<MissedCall>,
-    pub call_backs: Vec<CallBack>,
-    pub messages: Vec<ReceivedMessage>,
+/// An `interaction_dismissed`.
+#[derive(Clone, Debug)]
+pub struct Dismissal {
+    pub at: i64,
+    pub moment: usize,
+    /// As it is compared.
+    pub key: String,
+    pub manager: Option<String>,
 }
 
 /// A dated fact of a figure and the manager it counts for (without one: department `unknown`).
@@ -292,16 +325,6 @@ pub struct Review {
     pub verdict: String,
 }
 
-/// The state of a call before and after its `call_ended`.
-#[derive(Default)]
-struct CallState {
-    /// Its outbound `call_started` was already counted as a touch of these entities and this contact.
-    attempted: bool,
-    entities: Vec<EntityId>,
-    contact: Option<String>,
-    ended: bool,
-}
-
 pub struct TenantHistory {
     pub tenant: String,
     /// The instant of the first event seen of the tenant (decision 8).
@@ -316,11 +339,15 @@ pub struct TenantHistory {
     pub managers: BTreeMap<String, Vec<(usize, Option<String>)>>,
     /// All managers: upserted, responsible or acting.
     pub all_managers: BTreeSet<String>,
-    pub contacts: BTreeMap<String, ContactLog>,
-    pub answers: Vec<Answer>,
-    pub calls: Vec<Fact<CallFact>>,
+    pub calls: Calls,
+    /// The `call_id`s whose calls an event changed, by moment.
+    pub call_changes: BTreeMap<usize, Vec<String>>,
+    pub received: Vec<ReceivedMessage>,
+    pub sent: Vec<SentMessage>,
+    pub dismissals: Vec<Dismissal>,
     /// `value`: sent, channel.
     pub messages: Vec<Fact<(bool, String)>>,
+    /// Those that are no calls.
     pub touches: Vec<Fact<()>>,
     pub meetings: Vec<Fact<()>>,
     pub offers: Vec<Fact<Offer>>,
@@ -328,12 +355,14 @@ pub struct TenantHistory {
     /// (moment, grade) of each `manager_upserted`.
     grades: BTreeMap<String, Option<String>>,
     pub reviews: Vec<Fact<Review>>,
-    /// The entities that list a contact.
-    entities_by_contact: BTreeMap<String, BTreeSet<EntityId>>,
+    /// The entities that list a contact, and since when.
+    entities_by_contact: BTreeMap<String, BTreeMap<EntityId, usize>>,
     /// Decision 10: a thread is tied permanently by its first message that belongs to an entity.
     threads: BTreeMap<String, EntityId>,
-    call_states: BTreeMap<String, CallState>,
     min_talk_seconds: f64,
+    conversation_needs_manager: bool,
+    shared_contact_limit: usize,
+    ignored: Vec<Ignored>,
 }
 
 impl TenantHistory {
@@ -357,9 +386,11 @@ impl TenantHistory {
             entities: BTreeMap::new(),
             managers: BTreeMap::new(),
             all_managers: BTreeSet::new(),
-            contacts: BTreeMap::new(),
-            answers: Vec::new(),
-            calls: Vec::new(),
+            calls: Calls::default(),
+            call_changes: BTreeMap::new(),
+            received: Vec::new(),
+            sent: Vec::new(),
+            dismissals: Vec::new(),
             messages: Vec::new(),
             touches: Vec::new(),
             meetings: Vec::new(),
@@ -369,9 +400,16 @@ impl TenantHistory {
             reviews: Vec::new(),
             entities_by_contact: BTreeMap::new(),
             threads: BTreeMap::new(),
-            call_states: BTreeMap::new(),
             min_talk_seconds: norms.min_talk_seconds,
+            conversation_needs_manager: norms.conversation_needs_manager,
+            shared_contact_limit: norms.shared_contact_limit,
+            ignored: norms.ignored(tenant),
         }
+    }
+
+    /// The number of all events.
+    pub fn moments(&self) -> usize {
+        self.instants.len()
     }
 
     /// The number of events that a timer at this instant sees.
@@ -428,9 +466,9 @@ impl TenantHistory {
                     entity.deleted = Some((at, moment));
                 }
             }
-            Body::ContactLinked { entity, contact } => {
+            Body::ContactLinked { entity, contacts } => {
                 if self.entity(entity, at, moment).is_some() {
-                    self.link(entity, contact.as_deref());
+                    self.link(entity, contacts, moment);
                 }
             }
             Body::TermsOffered(terms) => self.terms(terms, at, moment),
@@ -440,9 +478,9 @@ impl TenantHistory {
                 subject.activities.insert(kind.clone());
                 let (meeting, demo) = (kind == "MEETING", kind == "DEMO");
                 if meeting || demo {
-                    self.touch(std::slice::from_ref(entity), Act { date: at, moment });
+                    self.touch(std::slice::from_ref(entity), &Act::new(at, moment));
                     let subject = self.entities.get_mut(entity).unwrap();
-                    subject.two_way_contacts.push(Act { date: at, moment });
+                    subject.two_way_contacts.push(Act::new(at, moment));
                     self.touches.push(Fact { date: at, who: who.clone(), value: () });
                 }
                 if meeting {
@@ -456,15 +494,22 @@ impl TenantHistory {
                 let value = Review { score: *score, verdict: verdict.clone() };
                 self.reviews.push(Fact { date: at, who: Some(manager.clone()), value });
             }
+            Body::Dismissed { interaction, manager } => {
+                self.all_managers.extend(manager.clone());
+                let (key, manager) = (message_key(interaction), manager.clone());
+                self.dismissals.push(Dismissal { at, moment, key, manager });
+            }
             Body::Manager { manager, department, grade } => {
                 self.grades.insert(manager.clone(), grade.clone());
                 // Decision 14: an upsert replaces all fields.
                 self.all_managers.insert(manager.clone());
                 self.managers.entry(manager.clone()).or_default().push((moment, department.clone()));
             }
-            Body::CallStarted(call) => self.call_started(call, at, moment),
-            Body::CallEnded(call, ending) => self.call_ended(call, ending, at, moment),
-            Body::Message(message) => self.message(message, at, moment),
+            // Interactions with an ignored contact are events of their topic, nothing else.
+            Body::CallStarted(call) if !self.ignores(&call.phones) => self.call_started(call, at, moment),
+            Body::CallEnded(call, ending) if !self.ignores(&call.phones) => self.call_ended(call, ending, at, moment),
+            Body::Message(message) if !self.ignores(&message.contacts) => self.message(message, at, moment),
+            Body::CallStarted(_) | Body::CallEnded(..) | Body::Message(_) => {}
         }
     }
 
@@ -479,6 +524,7 @@ impl TenantHistory {
             created: None,
             first_response: None,
             lead: None,
+            lead_known: 0,
             managers: Vec::new(),
             pipeline: None,
             stage: None,
@@ -518,7 +564,7 @@ impl TenantHistory {
         {
             self.assign(&o.entity, manager, at, moment);
         }
-        self.link_all(o);
+        self.link(&o.entity, &o.contacts, moment);
         self.link_lead(o, at, moment);
         let change =
             if pipeline_known { PipelineChange::Same } else { self.set_pipeline(&o.entity, &o.pipeline, moment) };
@@ -538,7 +584,7 @@ impl TenantHistory {
         if let Some(manager) = &o.manager {
             self.assign(&o.entity, manager, at, moment);
         }
-        self.link_all(o);
+        self.link(&o.entity, &o.contacts, moment);
         self.link_lead(o, at, moment);
         let change = self.set_pipeline(&o.entity, &o.pipeline, moment);
         if let Some(created_at) = o.created_at {
@@ -669,7 +715,7 @@ impl TenantHistory {
         let first = touch && entity.touches.len() == 1 && entity.open_changes.is_empty();
         if entity.is_open() && (first || entity.idle_since.is_none_or(|since| anchor > since)) {
             entity.idle_since = Some(anchor);
-            entity.idle.push(Idle { anchor, moment, scope, untouched: !touch });
+            entity.idle.push(Idle { anchor, moment, scope, untouched: !touch, dated_back: None });
         }
     }
 
@@ -701,6 +747,7 @@ impl TenantHistory {
         Scope {
             tenant: self.tenant.clone(),
             department: self.department_at(entity.responsible(), usize::MAX).to_owned(),
+            manager: entity.responsible().map(str::to_owned),
             pipeline: entity.pipeline.clone(),
             source: entity.source.clone().or_else(|| lead?.source.clone()),
         }
@@ -750,7 +797,7 @@ impl TenantHistory {
             entity.open_changes.push(OpenChange { at, moment, open: false, scope: scope.clone() });
         }
         entity.idle_since = None;
-        let (touches, amount) = (entity.touches.len(), entity.money());
+        let (touches, amount) = (entity.standing_touches().count(), entity.money());
         entity.closings.push(Closing { at, moment, outcome, reason: reason.cloned(), touches, scope, who, amount });
         entity.current_closing = Some(entity.closings.len() - 1);
     }
@@ -764,22 +811,28 @@ impl TenantHistory {
             return;
         }
         deal.lead = Some(lead.clone());
+        deal.lead_known = moment;
         let lead = EntityId::lead(lead);
         if self.entities.get(&lead).is_some_and(Entity::is_open) {
             self.close(&lead, Outcome::Converted, None, at, moment);
         }
     }
 
-    fn link(&mut self, id: &EntityId, contact: Option<&str>) {
-        if let Some(contact) = contact {
-            self.entities_by_contact.entry(contact.to_owned()).or_default().insert(id.clone());
+    fn link(&mut self, id: &EntityId, contacts: &[String], moment: usize) {
+        for contact in contacts {
+            self.entities_by_contact.entry(contact.clone()).or_default().entry(id.clone()).or_insert(moment);
         }
     }
 
-    fn link_all(&mut self, o: &Object) {
-        for contact in &o.contacts {
-            self.link(&o.entity, contact.as_deref());
-        }
+    /// Whether an entity, by then and if not deleted, lists this contact.
+    pub fn lists(&self, id: &EntityId, contact: &str, moment: usize) -> bool {
+        let since = self.entities_by_contact.get(contact).and_then(|of| of.get(id));
+        since.is_some_and(|since| *since <= moment)
+            && (readings::A_DELETED_ENTITY_STILL_LINKS_ITS_CONTACTS || !self.entities[id].is_deleted_at(moment))
+    }
+
+    fn ignores(&self, contacts: &[String]) -> bool {
+        contacts.iter().any(|contact| self.ignored.iter().any(|ignored| ignored.fits(contact)))
     }
 
     fn terms(&mut self, terms: &Terms, at: i64, moment: usize) {
@@ -837,8 +890,16 @@ impl TenantHistory {
             return (vec![id.clone()], Some(id.clone()));
         }
         let entities_by_contact = contact.and_then(|contact| self.entities_by_contact.get(contact));
-        let open: Vec<&Entity> =
-            entities_by_contact.into_iter().flatten().map(|id| &self.entities[id]).filter(|e| e.is_open()).collect();
+        let mut open: Vec<&Entity> = entities_by_contact
+            .into_iter()
+            .flatten()
+            .map(|(id, _)| &self.entities[id])
+            .filter(|e| e.is_open())
+            .collect();
+        if open.len() > self.shared_contact_limit {
+            // The number of an aggregator or a switchboard.
+            open.clear();
+        }
         let primary = open.iter().max_by_key(|e| {
             let unknown = if readings::UNKNOWN_CREATION_IS_OLDEST { i64::MIN } else { e.seen_at };
             (e.created.map_or(unknown, |c| c.at), e.seen)
@@ -856,117 +917,214 @@ impl TenantHistory {
         primary.and_then(|id| self.entities[id].responsible()).or(manager.map(String::as_str)).map(str::to_owned)
     }
 
+    /// The same, as known at a moment.
+    pub fn owner_at(&self, manager: Option<&String>, primary: Option<&EntityId>, moment: usize) -> Option<String> {
+        let responsible = primary.and_then(|id| self.entities[id].responsible_at(moment));
+        responsible.or(manager.map(String::as_str)).map(str::to_owned)
+    }
+
     fn attribution(&self, manager: Option<&String>, primary: Option<EntityId>) -> Attribution {
         let who = self.owner(manager, primary.as_ref());
         let mut scope = match &primary {
             Some(id) => self.scope_of(id),
-            None => Scope { tenant: self.tenant.clone(), department: UNKNOWN.to_owned(), pipeline: None, source: None },
+            None => Scope {
+                tenant: self.tenant.clone(),
+                department: UNKNOWN.to_owned(),
+                manager: None,
+                pipeline: None,
+                source: None,
+            },
         };
         // Without an entity or responsible manager: the department of the event's manager.
         scope.department = self.department_at(who.as_deref(), usize::MAX).to_owned();
+        scope.manager = who.clone();
         Attribution { manager: manager.cloned(), primary, who, scope }
     }
 
-    fn touch(&mut self, entities: &[EntityId], act: Act) {
+    fn touch(&mut self, entities: &[EntityId], act: &Act) {
         for id in entities {
-            self.entities.get_mut(id).unwrap().touches.push(act);
+            self.entities.get_mut(id).unwrap().touches.push(act.clone());
             self.idle_from(id, act.date, act.moment, true);
         }
     }
 
-    /// Decision 2: an outbound `call_started` is an attempt at its own instant; an inbound one does not count yet.
+    /// Decision 2: an outbound `call_started` is an attempt at its own instant.
     fn call_started(&mut self, call: &Call, at: i64, moment: usize) {
-        if self.call_states.contains_key(&call.id) {
-            return;
-        }
         self.all_managers.extend(call.manager.clone());
-        let (entities, primary) = self.resolve_entities(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
-        let mut state = CallState::default();
-        if call.outbound {
-            self.touch(&entities, Act { date: at, moment });
-            let who = self.actor(call.manager.as_ref(), primary.as_ref());
-            self.touches.push(Fact { date: at, who, value: () });
-            self.call_back(call, primary.as_ref(), at, moment);
-            state = CallState { attempted: true, entities, contact: call.phone.clone(), ended: false };
-        }
-        self.call_states.insert(call.id.clone(), state);
+        self.calls.name_session(&call.id, call.session.as_ref(), moment);
+        let known = self.calls.starts.iter().any(|start| start.call == call.id)
+            || self.calls.legs.iter().any(|leg| leg.call == call.id);
+        let counts = !known || !readings::ONLY_THE_FIRST_CALL_STARTED_COUNTS;
+        let number = call.phones.first().cloned();
+        let (entities, primary) = match counts {
+            true => self.resolve_entities(call.entity.as_ref(), None, number.as_deref(), at, moment),
+            false => (Vec::new(), None),
+        };
+        self.calls.starts.push(Start {
+            moment,
+            at,
+            call: call.id.clone(),
+            outbound: call.outbound,
+            counts,
+            number,
+            named: call.entity.clone().filter(|id| entities.contains(id)),
+            manager: call.manager.clone(),
+            actor: self.actor(call.manager.as_ref(), primary.as_ref()),
+            primary,
+            entities,
+        });
+        self.calls_changed(vec![call.id.clone()], moment);
     }
 
     fn call_ended(&mut self, call: &Call, ending: &CallEnd, at: i64, moment: usize) {
-        let state = self.call_states.entry(call.id.clone()).or_default();
-        if state.ended {
-            // Decision 26: a call counts once.
+        const DAY: i64 = 24 * 3_600_000;
+        self.all_managers.extend(call.manager.clone());
+        self.calls.name_session(&call.id, call.session.as_ref(), moment);
+        let number = call.phones.first().cloned();
+
+        let answered_at = ending.answered_at.filter(|answered| (at - DAY..=at).contains(answered));
+        let talk_seconds = match (ending.talk_seconds, answered_at) {
+            (Some(talk), _) => talk.max(0.0),
+            (None, Some(answered)) => (at - answered) as f64 / 1000.0,
+            (None, None) => 0.0,
+        };
+        let start = ending.started_at.filter(|started| (at - DAY..=at).contains(started)).unwrap_or_else(|| {
+            let talk = ((talk_seconds * 1000.0).round() as i64).min(DAY);
+            self.calls.started(&call.id, at).unwrap_or(at - talk)
+        });
+
+        let mut changed = vec![call.id.clone()];
+        let same = |leg: &Leg| {
+            leg.gone.is_none()
+                && leg.call == call.id
+                && (leg.start, leg.end, &leg.outcome) == (start, at, &ending.outcome)
+                && (leg.talk_seconds, &leg.manager) == (talk_seconds, &call.manager)
+        };
+        if let Some(index) = self.calls.legs.iter().position(same) {
+            // The same leg again: it fills what was absent.
+            let leg = &mut self.calls.legs[index];
+            if leg.leg_id.is_none() {
+                leg.leg_id.clone_from(&ending.leg);
+            }
+            if leg.named.is_empty()
+                && let Some(id) = &call.entity
+                && self.entity(id, at, moment).is_some()
+            {
+                let actor = self.entities[id].responsible().map(str::to_owned);
+                let leg = &mut self.calls.legs[index];
+                leg.named.push((id.clone(), moment));
+                if leg.belongs.iter().all(|(own, _)| own != id) {
+                    leg.belongs.push((id.clone(), moment));
+                }
+                leg.attribution.who = leg.attribution.who.take().or(actor.clone());
+                leg.actor = leg.actor.take().or(actor);
+            }
+            self.calls_changed(changed, moment);
             return;
         }
-        state.ended = true;
-        let (attempted, attempted_entities, attempted_contact) =
-            (state.attempted, std::mem::take(&mut state.entities), state.contact.take());
-
-        self.all_managers.extend(call.manager.clone());
-        let (entities, primary) = self.resolve_entities(call.entity.as_ref(), None, call.phone.as_deref(), at, moment);
-        let who = self.actor(call.manager.as_ref(), primary.as_ref());
-        // Decision 22: dated `started_at`, or the end if missing.
-        let date = ending.started_at.map_or(at, |started| started.min(at));
-        let conversation = ending.answered && ending.talk_seconds >= self.min_talk_seconds;
-        let talk_seconds = if conversation { ending.talk_seconds } else { 0.0 };
-        let value = CallFact { outbound: call.outbound, conversation, talk_seconds };
-        self.calls.push(Fact { date, who: who.clone(), value });
-
-        if call.outbound || conversation {
-            // Entities touched by the attempt are not touched again; entities that join now are touched now.
-            let joining: Vec<EntityId> =
-                entities.iter().filter(|id| !attempted_entities.contains(id)).cloned().collect();
-            self.touch(&joining, Act { date, moment });
-            if !attempted {
-                self.touches.push(Fact { date, who, value: () });
-            }
-        }
-        // A conversation concerns every entity that the call touched.
-        let mut touched_entities = entities;
-        touched_entities.extend(attempted_entities.into_iter().filter(|id| self.entities[id].deleted.is_none()));
-        touched_entities.sort();
-        touched_entities.dedup();
-        if conversation {
-            for id in &touched_entities {
-                let entity = self.entities.get_mut(id).unwrap();
-                entity.two_way_contacts.push(Act { date, moment });
-                entity.conversations.push(Act { date, moment });
-            }
-            self.answers.push(Answer {
-                date,
-                moment,
-                conversation: true,
-                contact: call.phone.clone(),
-                thread: None,
-                in_reply_to: None,
-                entities: touched_entities,
-                who: self.owner(call.manager.as_ref(), primary.as_ref()),
-            });
-        }
-        let already_counted = attempted && attempted_contact == call.phone;
-        if (call.outbound || conversation) && !already_counted {
-            self.call_back(call, primary.as_ref(), date, moment);
-        } else if !call.outbound
-            && !conversation
-            && let Some(contact) = &call.phone
+        let mut replaces = false;
+        if let Some(id) = &ending.leg
+            && let Some(leg) =
+                self.calls.legs.iter_mut().find(|leg| leg.gone.is_none() && leg.leg_id.as_ref() == Some(id))
         {
-            let attribution = self.attribution(call.manager.as_ref(), primary);
-            let missed = MissedCall { end: at, moment, call: call.id.clone(), attribution };
-            self.contacts.entry(contact.clone()).or_default().missed.push(missed);
+            leg.gone = Some(moment);
+            replaces = true;
+            changed.push(leg.call.clone());
         }
+
+        let (entities, primary) = self.resolve_entities(call.entity.as_ref(), None, number.as_deref(), at, moment);
+        let answered = ending.outcome == "ANSWERED";
+        let by_person = ending.answered_by.as_ref().is_none_or(|by| by == "PERSON");
+        let by_machine = ending.outcome == "VOICEMAIL"
+            || ending.answered_by.as_ref().is_some_and(|by| ["IVR", "VOICEMAIL"].contains(&by.as_str()));
+        let nobodys = self.conversation_needs_manager && !call.outbound && call.manager.is_none();
+        let named = call.entity.clone().filter(|id| entities.contains(id));
+        let leg = Leg {
+            moment,
+            gone: None,
+            call: call.id.clone(),
+            leg_id: ending.leg.clone(),
+            replaces,
+            outbound: call.outbound,
+            number,
+            start,
+            end: at,
+            rang_until: answered_at.filter(|_| by_machine).unwrap_or(at),
+            outcome: ending.outcome.clone(),
+            talk_seconds,
+            conversation: answered && by_person && !nobodys && talk_seconds >= self.min_talk_seconds,
+            manager: call.manager.clone(),
+            actor: self.actor(call.manager.as_ref(), primary.as_ref()),
+            attribution: self.attribution(call.manager.as_ref(), primary),
+            belongs: entities.into_iter().map(|id| (id, moment)).collect(),
+            named: named.into_iter().map(|id| (id, moment)).collect(),
+        };
+        self.calls.legs.push(leg);
+        self.calls_changed(changed, moment);
     }
 
-    fn call_back(&mut self, call: &Call, primary: Option<&EntityId>, date: i64, moment: usize) {
-        let Some(contact) = &call.phone else { return };
-        let who = self.owner(call.manager.as_ref(), primary);
-        let call_back = CallBack { date, moment, by_staff: call.outbound, who };
-        self.contacts.entry(contact.clone()).or_default().call_backs.push(call_back);
+    /// Corrects the acts of entities to what is now known of these calls.
+    fn calls_changed(&mut self, changed: Vec<String>, moment: usize) {
+        let keys: BTreeSet<Key> = changed.iter().map(|call| self.calls.key(call, moment)).collect();
+        for key in keys {
+            let group = self.calls.group(&key, moment);
+            let touches = group.touches(moment);
+            let talks: Vec<(i64, String)> = group.conversations().map(|leg| (leg.start, leg.call.clone())).collect();
+            let entities: BTreeSet<EntityId> = group.entities(moment).into_iter().cloned().collect();
+            // The calls that this one consists of.
+            let own: BTreeSet<String> = self
+                .calls
+                .legs
+                .iter()
+                .map(|leg| &leg.call)
+                .chain(self.calls.starts.iter().map(|start| &start.call))
+                .filter(|call| self.calls.key(call, moment) == key)
+                .cloned()
+                .collect();
+            let ids: Vec<EntityId> = self.entities.keys().cloned().collect();
+            for id in ids {
+                let touch = touches.get(&id).map(|(date, _, call)| (*date, call.clone()));
+                let conversations = if entities.contains(&id) { talks.clone() } else { Vec::new() };
+                let entity = self.entities.get_mut(&id).unwrap();
+                if entity.deleted.is_some() {
+                    continue;
+                }
+                let new = correct(&mut entity.touches, touch.into_iter().collect(), &own, moment);
+                if !new.is_empty() {
+                    self.date_idle_back(&id, moment);
+                }
+                let entity = self.entities.get_mut(&id).unwrap();
+                correct(&mut entity.conversations, conversations.clone(), &own, moment);
+                correct(&mut entity.two_way_contacts, conversations, &own, moment);
+                for act in new {
+                    self.idle_from(&id, act.date, moment, true);
+                }
+            }
+        }
+        self.call_changes.insert(moment, changed);
+    }
+
+    /// "Last touch": the touch that a clock of `neglected` counts from turned out to be earlier.
+    fn date_idle_back(&mut self, id: &EntityId, moment: usize) {
+        let first_seen = self.first_seen;
+        let entity = self.entities.get_mut(id).unwrap();
+        let Some(since) = entity.idle_since.filter(|_| readings::AN_EARLIER_TOUCH_MOVES_THE_NEGLECTED_CLOCK) else {
+            return;
+        };
+        let was_touch = entity.touches.iter().any(|act| act.gone == Some(moment) && act.date.max(first_seen) == since);
+        let last = entity.standing_touches().map(|act| act.date).max();
+        if let Some(last) = last.filter(|last| was_touch && last.max(&first_seen) < &since) {
+            entity.idle.last_mut().unwrap().dated_back = Some(moment);
+            entity.idle_since = None;
+            self.idle_from(id, last, moment, true);
+        }
     }
 
     fn message(&mut self, m: &Message, at: i64, moment: usize) {
         self.all_managers.extend(m.manager.clone());
+        let contact = m.contacts.first();
         let (entities, primary) =
-            self.resolve_entities(m.entity.as_ref(), m.thread.as_deref(), m.contact.as_deref(), at, moment);
+            self.resolve_entities(m.entity.as_ref(), m.thread.as_deref(), contact.map(String::as_str), at, moment);
         if let (Some(thread), Some(primary)) = (&m.thread, &primary)
             && (!m.automatic || readings::AUTOMATIC_MESSAGES_TIE_THREADS)
         {
@@ -975,45 +1133,74 @@ impl TenantHistory {
         let who = self.actor(m.manager.as_ref(), primary.as_ref());
         // Decision 22: automatic messages count in `messages`.
         self.messages.push(Fact { date: at, who: who.clone(), value: (m.sent, m.channel.clone()) });
+        if !m.sent
+            && let Some(contact) = contact
+        {
+            let closed_at = self.closed_at(contact, &entities);
+            self.received.push(ReceivedMessage {
+                at,
+                moment,
+                contact: contact.clone(),
+                id: m.id.clone(),
+                key: message_key(&m.id),
+                thread: m.thread.clone(),
+                channel: m.channel.clone(),
+                automatic: m.automatic,
+                entities: entities.clone(),
+                closed_at,
+                attribution: self.attribution(m.manager.as_ref(), primary.clone()),
+            });
+        }
         if m.automatic {
             return;
         }
         if m.sent {
-            self.touch(&entities, Act { date: at, moment });
+            self.touch(&entities, &Act::new(at, moment));
             self.touches.push(Fact { date: at, who, value: () });
-            self.answers.push(Answer {
-                date: at,
+            self.sent.push(SentMessage {
+                at,
                 moment,
-                conversation: false,
-                contact: m.contact.clone(),
+                contact: contact.cloned(),
                 thread: m.thread.clone(),
                 in_reply_to: m.in_reply_to.clone(),
                 who: self.owner(m.manager.as_ref(), primary.as_ref()),
-                entities,
             });
         } else {
             for id in &entities {
                 let entity = self.entities.get_mut(id).unwrap();
                 // Decision 2: two-way contact by message follows event order.
-                if !entity.touches.is_empty() {
-                    entity.two_way_contacts.push(Act { date: at, moment });
+                if entity.standing_touches().next().is_some() {
+                    entity.two_way_contacts.push(Act::new(at, moment));
                 }
-            }
-            // Decision 15: without a normal form there is no clock.
-            if let Some(contact) = &m.contact {
-                let message = ReceivedMessage {
-                    at,
-                    moment,
-                    id: m.id.clone(),
-                    thread: m.thread.clone(),
-                    channel: m.channel.clone(),
-                    entities,
-                    attribution: self.attribution(m.manager.as_ref(), primary),
-                };
-                self.contacts.entry(contact.clone()).or_default().messages.push(message);
             }
         }
     }
+
+    /// The latest standing closing of the entities that have the contact or that the message belongs to, if none of them
+    /// is open.
+    fn closed_at(&self, contact: &str, entities: &[EntityId]) -> Option<i64> {
+        let by_contact = self.entities_by_contact.get(contact).into_iter().flat_map(|of| of.keys());
+        let all = by_contact.chain(entities).map(|id| &self.entities[id]).filter(|entity| entity.deleted.is_none());
+        let closings: Option<Vec<i64>> = all.map(|entity| entity.current_closing().map(|closing| closing.at)).collect();
+        closings?.into_iter().max()
+    }
+}
+
+/// Corrects the acts of an entity that these calls make. Returns the new ones.
+fn correct(acts: &mut Vec<Act>, wanted: Vec<(i64, String)>, own: &BTreeSet<String>, moment: usize) -> Vec<Act> {
+    let mut missing = wanted;
+    for act in
+        acts.iter_mut().filter(|act| act.gone.is_none() && act.call.as_ref().is_some_and(|call| own.contains(call)))
+    {
+        match missing.iter().position(|(date, _)| *date == act.date) {
+            Some(index) => drop(missing.remove(index)),
+            None => act.gone = Some(moment),
+        }
+    }
+    let new = missing.into_iter().map(|(date, call)| Act { date, moment, gone: None, call: Some(call) });
+    let new: Vec<Act> = new.collect();
+    acts.extend(new.iter().cloned());
+    new
 }
 
 /// The stage information of an event.

@@ -18,13 +18,21 @@
 
 pub mod alert;
 pub mod calendar;
+pub mod calls;
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod cases_calls;
+#[cfg(test)]
+mod cases_messages;
+#[cfg(test)]
+mod cases_reading;
 #[cfg(test)]
 mod cases_rules;
 #[cfg(test)]
 mod cases_windows;
 pub mod compare;
+pub mod contacts;
 pub mod decode;
 pub mod figures;
 pub mod history;
@@ -144,7 +152,8 @@ fn without_duplicates(events: Vec<decode::Event>) -> Vec<decode::Event> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{BTreeSet, calendar, judge, stream::stream};
+    use super::stream::{exchange_stream, stream};
+    use super::{BTreeSet, calendar, judge};
 
     fn at(event: &Value) -> i64 {
         let text = event.get("occurred_at").or(event.get("occurredAt")).or(event.get("at")).unwrap();
@@ -154,8 +163,8 @@ mod tests {
     /// The output up to an instant does not depend on later events.
     #[test]
     fn statuses_are_causal() {
-        for seed in 100..108 {
-            let (events, norms) = stream(seed, 250);
+        for seed in 100..116 {
+            let (events, norms) = if seed < 108 { stream(seed, 250) } else { exchange_stream(seed, 250) };
             let whole = judge(&events, &norms, None).alerts;
             for index in (0..events.len()).step_by(41) {
                 for off in [-1, 0, 1, 3_600_000] {
@@ -200,8 +209,8 @@ mod tests {
     #[test]
     fn window_rules_observe_the_rows() {
         let mut compared = std::collections::BTreeMap::<String, usize>::new();
-        for seed in 400..440 {
-            let (events, norms) = stream(seed, 400);
+        for seed in 400..450 {
+            let (events, norms) = if seed < 440 { stream(seed, 400) } else { exchange_stream(seed, 400) };
             let alerts = judge(&events, &norms, None).alerts;
             let windowed = alerts.iter().filter(|a| a.get("window").is_some() && a["status"] != "ESCALATED");
             for alert in windowed.filter(|a| a["resolution"] != "disabled").take(8) {
@@ -244,8 +253,8 @@ mod tests {
     /// A tenant's figures are the sums over its departments.
     #[test]
     fn tenant_figures_are_sums_over_departments() {
-        for seed in 300..306 {
-            let (events, norms) = stream(seed, 300);
+        for seed in 300..312 {
+            let (events, norms) = if seed < 306 { stream(seed, 300) } else { exchange_stream(seed, 300) };
             let rows = judge(&events, &norms, None).rows;
             for total in rows.iter().filter(|row| row["subject"] == "tenant") {
                 let parts: Vec<&Value> = rows
@@ -264,6 +273,7 @@ mod tests {
                     "/unreturned_calls",
                     "/awaiting_first_response",
                     "/calls/inbound_missed",
+                    "/dismissed",
                 ] {
                     let Some(sum) = total.pointer(path) else { continue };
                     let of_parts: u64 = parts.iter().map(|row| row.pointer(path).unwrap().as_u64().unwrap()).sum();

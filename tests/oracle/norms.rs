@@ -6,12 +6,14 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::calendar::{self, Calendar, Clock};
+use super::contacts::Ignored;
 
 /// The scope in which a clock starts (decision 7). A missing department is `unknown` (decision 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub tenant: String,
     pub department: String,
+    pub manager: Option<String>,
     pub pipeline: Option<String>,
     pub source: Option<String>,
 }
@@ -67,6 +69,10 @@ pub struct Norms {
     calendars: BTreeMap<String, Rc<Calendar>>,
     pub windows: Vec<Window>,
     pub min_talk_seconds: f64,
+    /// An inbound answer without manager is no conversation.
+    pub conversation_needs_manager: bool,
+    /// A contact of more open entities is not matched.
+    pub shared_contact_limit: usize,
 }
 
 /// The effective norm of a rule in one scope.
@@ -111,7 +117,24 @@ impl Norms {
             pipelines.insert(name.clone(), read_pipeline(pipeline));
         }
         let min_talk_seconds = document["min_talk_seconds"].as_f64().unwrap_or(1.0);
-        Norms { document: document.clone(), pipelines: Rc::new(pipelines), calendars, windows, min_talk_seconds }
+        Norms {
+            document: document.clone(),
+            pipelines: Rc::new(pipelines),
+            calendars,
+            windows,
+            min_talk_seconds,
+            conversation_needs_manager: document["conversation_needs_manager"] == true,
+            shared_contact_limit: document["shared_contact_limit"].as_u64().unwrap_or(20) as usize,
+        }
+    }
+
+    /// The contacts of a tenant that are ignored; an override replaces the list.
+    pub fn ignored(&self, tenant: &str) -> Vec<Ignored> {
+        let scope =
+            Scope { tenant: tenant.to_owned(), department: String::new(), manager: None, pipeline: None, source: None };
+        let lists = self.overrides(&scope).filter_map(|one| one["ignored_contacts"].as_array());
+        let list = lists.last().or(self.document["ignored_contacts"].as_array());
+        list.into_iter().flatten().filter_map(Value::as_str).flat_map(Ignored::read).collect()
     }
 
     /// The matching overrides, in order: every given key of `when` must match.
@@ -121,6 +144,7 @@ impl Norms {
             let agrees = |key: &str, have: Option<&str>| when[key].as_str().is_none_or(|want| have == Some(want));
             agrees("tenant", Some(&scope.tenant))
                 && agrees("department", Some(&scope.department))
+                && agrees("manager", scope.manager.as_deref())
                 && agrees("pipeline", scope.pipeline.as_deref())
                 && agrees("source_id", scope.source.as_deref())
         };
@@ -201,6 +225,11 @@ impl Norm {
         self.keys.get(key).and_then(Value::as_f64)
     }
 
+    /// A duration.
+    pub fn span(&self, key: &str) -> Option<i64> {
+        calendar::span(self.keys.get(key)?.as_str()?)
+    }
+
     pub fn texts(&self, key: &str) -> Option<Vec<&str>> {
         Some(self.keys.get(key)?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
@@ -228,6 +257,7 @@ mod tests {
         let scope = |tenant: &str, pipeline: Option<&str>, source: Option<&str>| Scope {
             tenant: tenant.to_owned(),
             department: "unknown".to_owned(),
+            manager: None,
             pipeline: pipeline.map(str::to_owned),
             source: source.map(str::to_owned),
         };

@@ -75,3 +75,51 @@ pub const SKIPPED_ONCE_PER_PIPELINE: bool = true;
 /// Decision 8, "no cohort without a known creation", also applies to stage conversion. `false`: its cohort uses the date
 /// of the stage, and decision 9 defines what counts of an unknown past.
 pub const STAGE_CONVERSION_NEEDS_A_CREATION: bool = false;
+
+// ---- calls
+
+/// "A `call_id` counts once for ever" still holds for `call_started`: only the first of a `call_id`, before its first
+/// `call_ended`, is an attempt; a later one may name a session and a start. `false`: each is an attempt of the call.
+pub const ONLY_THE_FIRST_CALL_STARTED_COUNTS: bool = true;
+
+/// "Its direction is that of its earliest leg, as far as known": a leg that started and has not ended counts. `false`:
+/// only ended legs do.
+pub const A_STARTED_LEG_COUNTS_FOR_THE_DIRECTION: bool = true;
+
+/// "A conversation counts for every entity and number on any known leg": an inbound leg is known by its `call_ended`, as in
+/// the first edition. `true`: also those of an inbound `call_started`.
+pub const AN_INBOUND_START_BELONGS: bool = false;
+
+/// `neglected` counts from the last touch: if a leg that becomes known later dates the touch of a call back, the clock is
+/// withdrawn and starts again from there. `false`: it goes on as it was.
+pub const AN_EARLIER_TOUCH_MOVES_THE_NEGLECTED_CLOCK: bool = true;
+
+/// Decision 2, "`call_ended` of that call adds no second touch": the touch of a call that was seen starting is dated at its
+/// `call_started`. `false`: the `call_ended` is an attempt at the start that it reports too, and the earlier one dates the
+/// touch.
+pub const THE_END_OF_A_STARTED_CALL_IS_NO_SECOND_ATTEMPT: bool = true;
+
+/// "Alerts that the first version ended stay ended": so do clocks that it ended in time. `false`: a clock that a replaced
+/// version had ended runs on, if its deadline is still ahead.
+pub const A_REPLACED_ACT_STILL_ENDED_ITS_CLOCKS: bool = true;
+
+/// "A version that is now missed" (the one before was not) "opens its demand at its end": even if the call has an earlier
+/// missed leg, whose demand the conversation had prevented. `false`: at the end of the first missed leg.
+pub const A_MISSED_VERSION_OPENS_AT_ITS_OWN_END: bool = true;
+
+/// "The entity's contacts as known when the act becomes known": a deleted entity has none any more. `true`: it keeps them.
+pub const A_DELETED_ENTITY_STILL_LINKS_ITS_CONTACTS: bool = false;
+
+// ---- messages
+
+/// "Ends the contact's demands dated up to and including it": also if the interaction itself opened no clock (automatic,
+/// quiet after a closing, on another channel, a short ring). `false`: then the dismissal names nothing.
+pub const WHAT_DID_NOT_WAIT_CAN_BE_DISMISSED: bool = true;
+
+/// "By the event's manager, else the demand's": the demand of the interaction that is named, if it was pending. `false`:
+/// the first demand that the dismissal took off the list.
+pub const A_DISMISSAL_COUNTS_FOR_THE_DEMAND_THAT_IT_NAMES: bool = true;
+
+/// "CONVERTED: the wait goes on and from then on belongs to all deals that name the lead too": a message that names a
+/// lead already converted belongs to the lead alone. `true`: a conversation with such a deal answers it too.
+pub const A_CONVERTED_LEADS_LATER_MESSAGES_BELONG_TO_ITS_DEALS: bool = false;

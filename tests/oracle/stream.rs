@@ -5,8 +5,11 @@
 //! working time, DST changes, instants of other events. Events are in time order; ties are in random order, so that
 //! topic and line decide.
 //!
-//! Undefined by the specification and therefore not generated: a call whose start and end name different parties or
-//! directions, a start after the end, a creation in the future, phone spellings with an ambiguous country.
+//! [`stream`] keeps to what the first edition of the specification knew; undefined by it and therefore not generated: a
+//! call whose start and end name different parties or directions, a start after the end, a creation in the future, phone
+//! spellings with an ambiguous country. [`exchange_stream`] adds what exchanges and customers really send.
+
+mod exchanges;
 
 use std::collections::BTreeMap;
 
@@ -79,14 +82,24 @@ impl Rng {
 
 /// A stream of this many events in time order, and norms to judge them by.
 pub fn stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
+    stream_of(seed, events, false)
+}
+
+/// The same with legs and sessions of calls, corrected records, second numbers, spellings, dismissals, closings with
+/// waiting messages, loose JSON, and norms for them.
+pub fn exchange_stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
+    stream_of(seed, events, true)
+}
+
+fn stream_of(seed: u64, events: usize, exchanges: bool) -> (Vec<Value>, Value) {
     let mut rng = Rng(seed ^ 0x5eed_f00d);
     let start = super::calendar::instant(rng.pick(&STARTS)).unwrap() + rng.between(0, 20) * HOUR;
     // Some streams are dense, so that windows fill.
     let span = if rng.percent(45) { rng.between(1, 4) } else { rng.between(3, 40) } * DAY;
     let tenants: Vec<String> =
         ["acme", "globex", "initech"][..1 + rng.below(3)].iter().map(|t| (*t).to_owned()).collect();
-    let norms = norms(&mut rng, &tenants, start);
-    let mut generator = Generator::new(rng, start, start + span, tenants, &norms);
+    let norms = norms(&mut rng, &tenants, start, exchanges);
+    let mut generator = Generator::new(rng, start, start + span, tenants, &norms, exchanges);
     generator.emit_managers();
     while generator.events.len() < events {
         generator.scenario();
@@ -96,7 +109,7 @@ pub fn stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
 
 // ---- norms
 
-fn norms(rng: &mut Rng, tenants: &[String], start: i64) -> Value {
+fn norms(rng: &mut Rng, tenants: &[String], start: i64, exchanges: bool) -> Value {
     let mut calendars = Map::new();
     let names: Vec<String> = (0..1 + rng.below(3)).map(|i| format!("calendar-{i}")).collect();
     for name in &names {
@@ -163,6 +176,9 @@ fn norms(rng: &mut Rng, tenants: &[String], start: i64) -> Value {
     }
     if !overrides.is_empty() {
         document["overrides"] = Value::Array(overrides);
+    }
+    if exchanges {
+        exchanges::norms(rng, &mut document, tenants, &style);
     }
     document
 }
@@ -388,6 +404,8 @@ fn calendar(rng: &mut Rng, start: i64) -> Value {
 #[derive(Clone)]
 struct Person {
     phone: String,
+    /// A second number; none in streams of the first edition.
+    mobile: String,
     email: String,
     handle: String,
 }
@@ -408,6 +426,8 @@ struct Tenant {
     deals: Vec<Subject>,
     /// Event id counters by topic: different topics use the same ids on purpose.
     ids: [usize; 3],
+    /// Interactions that can be dismissed, with their instants.
+    interactions: Vec<(i64, String)>,
 }
 
 struct Generator {
@@ -426,6 +446,8 @@ struct Generator {
     silences: Vec<(usize, usize, i64, i64)>,
     /// `max_time` by pipeline and stage.
     max_times: BTreeMap<(String, String), i64>,
+    /// Whether the stream has what [`exchange_stream`] adds.
+    exchanges: bool,
 }
 
 const CRM: usize = 0;
@@ -433,13 +455,18 @@ const TELEPHONY: usize = 1;
 const EMAIL: usize = 2;
 
 impl Generator {
-    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value) -> Generator {
+    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value, exchanges: bool) -> Generator {
         let norms = Norms::read(document);
         let mut clocks = vec![Clock::Wall];
         for tenant in &names {
             for department in ["north", "south", "unknown"] {
-                let scope =
-                    Scope { tenant: tenant.clone(), department: department.to_owned(), pipeline: None, source: None };
+                let scope = Scope {
+                    tenant: tenant.clone(),
+                    department: department.to_owned(),
+                    manager: None,
+                    pipeline: None,
+                    source: None,
+                };
                 clocks.push(norms.business(&scope));
             }
         }
@@ -449,8 +476,19 @@ impl Generator {
         let mut tenants = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
             let managers = (0..2 + rng.below(5)).map(|i| format!("m{i}")).collect();
-            let people = (0..3 + rng.below(8)).map(|i| person(&mut rng, index * 100 + i)).collect();
-            tenants.push(Tenant { name, managers, people, leads: Vec::new(), deals: Vec::new(), ids: [0; 3] });
+            let people = match exchanges {
+                true => exchanges::people(&mut rng, index),
+                false => (0..3 + rng.below(8)).map(|i| person(&mut rng, index * 100 + i)).collect(),
+            };
+            tenants.push(Tenant {
+                name,
+                managers,
+                people,
+                leads: Vec::new(),
+                deals: Vec::new(),
+                ids: [0; 3],
+                interactions: Vec::new(),
+            });
         }
         let min_talk = document["min_talk_seconds"].as_i64().unwrap();
         let mut silences = Vec::new();
@@ -480,6 +518,7 @@ impl Generator {
             serial: 0,
             silences,
             max_times,
+            exchanges,
         }
     }
 
@@ -587,6 +626,9 @@ impl Generator {
             payload["stage_id"] = payload.get("stage_id").cloned().unwrap_or(Value::Null);
             payload["comment"] = json!("");
         }
+        if self.exchanges {
+            self.loosened(&mut event, &mut payload);
+        }
         event[name] = payload;
         if self.rng.percent(6) {
             event = camel_keys(&event);
@@ -596,6 +638,10 @@ impl Generator {
 
     fn serial(&mut self, prefix: &str) -> String {
         self.serial += 1;
+        // Some exchanges have numbers as ids.
+        if self.exchanges && prefix == "call-" && self.rng.percent(15) {
+            return self.serial.to_string();
+        }
         format!("{prefix}{}", self.serial)
     }
 
@@ -648,6 +694,9 @@ impl Generator {
 
     fn scenario(&mut self) {
         let tenant = self.rng.below(self.tenants.len());
+        if self.exchanges && self.rng.percent(55) {
+            return self.exchange_scenario(tenant);
+        }
         match self.rng.below(100) {
             0..=29 => self.lead(tenant),
             30..=44 => self.deal(tenant),
@@ -684,6 +733,7 @@ impl Generator {
         match self.rng.below(10) {
             0..=5 => json!({"phone": self.spelled(person)}),
             6..=8 => json!({"email": self.address(person)}),
+            _ if self.exchanges => self.respelled_handle(person),
             _ => json!({"handle": person.handle, "channel": "MESSENGER"}),
         }
     }
@@ -1103,6 +1153,9 @@ impl Generator {
         // A call may be answered without being a conversation.
         let talk = if self.rng.percent(10) { talk.min(self.min_talk - 1).max(0) } else { talk };
         let mut end = start + ring + talk * SECOND;
+        if self.exchanges && !plan.outbound {
+            self.tenants[tenant].interactions.push((end, id.clone()));
+        }
         if plan.long && self.rng.percent(50) {
             // Ends around a deadline counted from its own start.
             end = self.after(start).clamp(start, start + 12 * HOUR);
@@ -1219,13 +1272,18 @@ impl Generator {
         thread: Option<&str>,
         reply: Option<&str>,
     ) -> (String, bool) {
-        let id = self.serial("msg-");
+        let id = if self.exchanges { self.message_id() } else { self.serial("msg-") };
+        let reply = match reply {
+            Some(reply) if self.exchanges => Some(self.spelled_id(reply)),
+            reply => reply.map(str::to_owned),
+        };
         let sent = self.rng.percent(50);
         let (channel, contact) = match self.rng.below(10) {
             0..=4 => ("EMAIL", json!({"email": self.address(person)})),
             5 => ("SMS", json!({"phone": self.spelled(person)})),
             6 => ("CHAT", json!({"email": self.address(person)})),
             7 => ("MESSENGER", json!({"phone": self.spelled(person)})),
+            8 if self.exchanges => ("MESSENGER", self.respelled_handle(person)),
             8 => ("MESSENGER", json!({"handle": person.handle, "channel": "MESSENGER"})),
             _ => ("CHAT", Value::Null),
         };
@@ -1248,6 +1306,9 @@ impl Generator {
                 "automatic": automatic,
             }),
         );
+        if self.exchanges && !sent {
+            self.tenants[tenant].interactions.push((at, id.clone()));
+        }
         (id, sent)
     }
 
@@ -1400,15 +1461,16 @@ impl Generator {
         if self.rng.percent(12) {
             number.push_str(self.rng.pick(&[" доб. 12", " ext 12", ",12", " Доб.7", " EXT. 301"]));
         }
-        number
+        if self.exchanges { self.respelled(&digits, number) } else { number }
     }
 
     fn address(&mut self, person: &Person) -> String {
-        match self.rng.below(4) {
+        let address = match self.rng.below(4) {
             0 => person.email.to_uppercase(),
             1 => format!("Some Body <{}>", person.email),
             _ => person.email.clone(),
-        }
+        };
+        if self.exchanges { self.respelled_address(address) } else { address }
     }
 }
 
@@ -1430,7 +1492,8 @@ fn person(rng: &mut Rng, index: usize) -> Person {
         1 => format!("4930901{:05}", 82_000 + index),
         _ => format!("7{area}{:07}", 1_234_567 + index * 7919),
     };
-    Person { phone, email: format!("person{index}@example.com"), handle: format!("@person{index}") }
+    let (email, handle) = (format!("person{index}@example.com"), format!("@person{index}"));
+    Person { phone, mobile: String::new(), email, handle }
 }
 
 /// All durations in the norms that a clock can have.
@@ -1486,6 +1549,44 @@ mod tests {
         };
         assert!(events.windows(2).all(|pair| at(&pair[0]) <= at(&pair[1])));
         assert!(events.iter().filter(|e| !decodes(e)).count() < 20);
+    }
+
+    /// What exchanges send has an effect.
+    #[test]
+    fn exchange_streams_cover_all_outcomes() {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for seed in 0..60 {
+            let (events, norms) = exchange_stream(seed, 400);
+            assert!(events.iter().filter(|e| !decodes(e)).count() < 20, "{seed}");
+            let verdict = judge(&events, &norms, None);
+            for alert in &verdict.alerts {
+                let key = format!("{} {} {}", alert["rule"], alert["status"], alert["resolution"]);
+                *counts.entry(key).or_default() += 1;
+            }
+            for row in verdict.rows.iter().filter(|row| row["subject"] == "tenant") {
+                for path in ["/dismissed", "/call_back/n", "/reply/n", "/calls/inbound_missed", "/unreturned_calls"] {
+                    let n = row.pointer(path).and_then(Value::as_u64).unwrap_or(0) as usize;
+                    *counts.entry(path.to_owned()).or_default() += n;
+                }
+            }
+        }
+        for (wanted, least) in [
+            (r#""missed_call_not_returned" "FIRING" null"#, 200),
+            (r#""missed_call_not_returned" "RESOLVED" "returned""#, 50),
+            (r#""missed_call_not_returned" "RESOLVED" "customer_called_again""#, 20),
+            (r#""missed_call_not_returned" "RESOLVED" "dismissed""#, 10),
+            (r#""missed_call_not_returned" "RETRACTED" "late_evidence""#, 20),
+            (r#""message_unanswered" "RESOLVED" "answered""#, 50),
+            (r#""message_unanswered" "RESOLVED" "closed""#, 20),
+            (r#""message_unanswered" "RESOLVED" "dismissed""#, 10),
+            (r#""message_unanswered" "RETRACTED" "late_evidence""#, 5),
+            (r#""first_response_late" "RETRACTED" "late_evidence""#, 5),
+            ("/dismissed", 100),
+            ("/call_back/n", 100),
+            ("/reply/n", 100),
+        ] {
+            assert!(counts.get(wanted).is_some_and(|n| *n >= least), "too rare: {wanted}\n{counts:#?}");
+        }
     }
 
     /// Over some seeds, every kind of output of the oracle occurs.

@@ -255,8 +255,8 @@ fn an_entity_report_explains_open_and_absent_alerts() {
 
     let prompt = entity_report("leads/prompt");
     let met = clock(&prompt, "first_response_late");
-    assert_eq!((&met["state"], &met["counted_seconds"], &met["alert"]), (&json!("stopped"), &json!(240), &Value::Null));
-    assert_eq!(met["stopped_at"], "2026-03-02T09:05:00.000Z");
+    assert_eq!((&met["state"], &met["counted_seconds"], &met["alert"]), (&json!("stopped"), &json!(180), &Value::Null));
+    assert_eq!(met["stopped_at"], "2026-03-02T09:04:00.000Z");
     assert_eq!((&prompt["open"], &prompt["outcome"]), (&json!(false), &json!("DISQUALIFIED")), "the last outcome");
 
     let deal = entity_report("deals/7");

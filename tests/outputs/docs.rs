@@ -8,8 +8,10 @@ mod alert;
 mod metrics;
 mod rules;
 
+use funnelwatch::codec::Encoding;
 use funnelwatch::config::schema::key::{Absent, KeySpec, Need, ValueKind};
 use funnelwatch::config::{CONFIG, REJECTED, keys};
+use funnelwatch::domain::event::repair::Repair;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -34,9 +36,9 @@ Norms (`calendars`, `pipelines`, `norms`…) are part of the same file or of a s
 `{file: PATH}`) about once per second. Changed norms are applied within two or three seconds, or immediately after a
 SIGHUP. If the change is invalid, the previous norms stay in force, all problems are logged, and
 `funnelwatch_norms_reloads_total{result=\"refused\"}` is incremented. A change of `windows`, `default_country`,
-`min_talk_seconds` or `privacy_key` is rejected: it requires a restart. Changes of `language` and of all settings that
-are not norms also require a restart; norms changed along with them are applied, with a warning. `run --once` reads its
-files once.
+`min_talk_seconds`, `conversation_needs_manager`, `ignored_contacts`, `shared_contact_limit`, `excluded_reasons` or
+`privacy_key` is rejected: it requires a restart. Changes of `language` and of all settings that are not norms also
+require a restart; norms changed along with them are applied, with a warning. `run --once` reads its files once.
 
 - **Durations** are integers with a unit: `90s`, `15m`, `4h`, `7d`; outside the norms also `100ms`. Sizes are `256KiB`,
   `1MiB` or plain bytes.
@@ -49,10 +51,12 @@ files once.
 ";
 
 const OVERRIDES: &str = "\
-An override applies where all keys of its `when` match: the department of the responsible manager, and the pipeline and
-source of the lead or deal when the clock starts. Overrides are merged in order, key by key within a rule, so an
-override may set only part of a rule, and `enabled: false` disables the rule in its scope. Window rules are evaluated
-per manager: only overrides by tenant and department apply to them. `at_least` and `of_department` are mutually
+An override applies where all keys of its `when` match: the responsible manager, the department of that manager, and the
+pipeline and source of the lead or deal when the clock starts. An override by `manager` holds the manager's own hours
+(`calendar`), grace or norms. Overrides are merged in order, key by key within a rule, so an override may set only part
+of a rule, and `enabled: false` disables the rule in its scope; one by `manager` should come after those by
+`department`. Window rules and review sampling are evaluated per manager: only overrides by tenant, department and
+manager apply to them. `ignored_contacts` replaces the list for a whole tenant. `at_least` and `of_department` are mutually
 exclusive: an override that sets one clears the other. Norms are checked in their merged form: in the base, in the scope
 of each override, and where two overrides overlap.
 ";
@@ -324,6 +328,18 @@ fn the_reference_in_docs_is_up_to_date() {
 #[test]
 fn the_norms_schema_in_docs_is_up_to_date() {
     assert_document("schema/norms.schema.json", &format!("{:#}\n", schema()));
+}
+
+#[test]
+fn the_event_formats_list_every_encoding_and_every_repair() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events.md")).expect("the page");
+    let names = Encoding::ALL.map(Encoding::name).into_iter().chain(Repair::ALL.map(Repair::name));
+    for name in names {
+        assert!(page.contains(&format!("\n| `{name}` |")), "docs/events.md lacks `{name}`");
+    }
+    for encoding in Encoding::ALL {
+        assert!(page.contains(encoding.content_type()), "docs/events.md lacks `{}`", encoding.content_type());
+    }
 }
 
 #[test]

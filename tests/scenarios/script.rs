@@ -12,13 +12,16 @@
 //! ```
 //!
 //! Times are UTC on Monday 2026-03-02, or `+1d 10:00`, `-2d 9:30:15.250`. Fields are `name=value`, quoted if the value
-//! has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`; names ending in `_at` take a time.
-//! `id=` is the event id (by default unique; `id=-`: none), `tenant=` the tenant.
+//! has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`; names ending in `_at` take a time, or
+//! an instant as in JSON (`0001-01-01T00:00:00Z`). A field that is left out is absent. `id=` is the event id (by default
+//! unique; `id=-`: none), `tenant=` the tenant. `phone="+78120000001; +78120000002"` and
+//! `contact="bob@example.com; eve@example.com"` are several contacts in one field, `contact=CHAT:@bob` is a handle.
 //!
 //! Other steps: `wall 10:05` sets the wall clock (by default the time of the event), `tide crm telephony(idle)` moves the
 //! watermark by the progress of these sources, `norms {neglected: {within: 1h}}` puts other norms in force. Blank lines
 //! and comments are kept.
 
+use funnelwatch::domain::event::Channel;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -197,16 +200,18 @@ fn field(key: &str, value: &str) -> Result<Value, String> {
         "automatic" | "active" => json!(value.parse::<bool>().map_err(|error| format!("{key}: {error}"))?),
         "score" | "amount_minor" | "installment_months" => number()?.into(),
         _ if key.ends_with("_seconds") || key.ends_with("_percent") => number()?.into(),
+        _ if key.ends_with("_at") && value.ends_with('Z') => json!(value),
         _ if key.ends_with("_at") => json!(instant(value)?.to_string()),
         _ => json!(value),
     })
 }
 
 fn contact(text: &str) -> Value {
+    let is_channel = |word: &str| Channel::ALL.iter().any(|channel| channel.name() == word);
     match text.split_once(':') {
-        Some((channel, handle)) => json!({"handle": handle, "channel": channel}),
-        None if text.contains('@') => json!({"email": text}),
-        None => json!({"phone": text}),
+        Some((channel, handle)) if is_channel(channel) => json!({"handle": handle, "channel": channel}),
+        _ if text.contains('@') => json!({"email": text}),
+        _ => json!({"phone": text}),
     }
 }
 

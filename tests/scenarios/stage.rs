@@ -137,7 +137,7 @@ impl Harness {
         };
         let secret = self.norms.privacy_key.as_deref().unwrap_or(decoded.tenant.as_str());
         for contact in contacts(&decoded.payload) {
-            if let Some(form) = identity::normal_form(&contact, self.norms.country) {
+            for form in identity::normal_forms(&contact, self.norms.country) {
                 let key = identity::key(&form, secret);
                 self.contacts.insert(format!("contact:{key}"), format!("contact:{form}"));
             }

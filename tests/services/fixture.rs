@@ -317,6 +317,8 @@ pub(crate) fn replay_file(config: &Config, path: &std::path::Path, until: Option
         timing: Timing { until, ..settings.timing },
         workers: 1,
         max_message_bytes: settings.max_message_bytes,
+        latest: None,
+        delivery: replay::Delivery::AsDelivered,
     };
     let files = EventFiles::open(&[path.to_owned()], &Arc::default()).expect("the file opens");
     replay::replay(files, &options, |_, _, _| {}).expect("the replay succeeds")

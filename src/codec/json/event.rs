@@ -19,20 +19,20 @@ pub(super) fn read(scanner: &mut Scanner<'_>) -> Read<Event> {
     let mut payload = None;
     scanner.object(|scanner, key| {
         match key {
-            "event_id" => envelope.id = value::text(scanner)?,
-            "tenant_id" => envelope.tenant = value::text(scanner)?,
+            "event_id" => envelope.id = value::id(scanner)?,
+            "tenant_id" => envelope.tenant = value::id(scanner)?,
             "occurred_at" => envelope.at = value::time(scanner)?,
-            "source" => value::string(scanner)?,
+            "source" => value::note(scanner)?,
             case => {
                 let Some(read) = reader(case) else { return Ok(false) };
-                if !scanner.absent()? && payload.replace(read(scanner)?).is_some() {
+                if !scanner.absent_or(b"[]")? && payload.replace(read(scanner)?).is_some() {
                     return Err(Flaw::new(Reason::SeveralPayloads, "more than one payload"));
                 }
             }
         }
         Ok(true)
     })?;
-    envelope.with_payload(payload)
+    envelope.with_payload(payload, &mut scanner.repairs)
 }
 
 type Reader = fn(&mut Scanner<'_>) -> Read<Payload>;
@@ -69,8 +69,8 @@ macro_rules! json {
                 }
                 Ok(true)
             })?;
-            $(check::required::<&CompactString>(Option::as_ref(&$fixed), stringify!($ignored))?;)?
-            $(let $name = check::$complete($name, stringify!($field))?;)*
+            $(check::present::<&CompactString>(Option::as_ref(&$fixed), stringify!($ignored))?;)?
+            $(let $name = check::$complete($name, stringify!($field), &mut scanner.repairs)?;)*
             $($(let $absent = Default::default();)*)?
             $(let _: CompactString = $fixed;)?
             Ok($payload(Box::new($($shape)*.into())))

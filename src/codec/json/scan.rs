@@ -1,10 +1,12 @@
 //! Owns the JSON syntax: a scanner that walks a document once and returns values borrowed from it.
 //!
-//! Strict (RFC 8259): no trailing commas, no bare words, no unpaired surrogates, no raw control characters. Two
-//! conventions are ours: `null` and `""` mean absent, and an unknown key with capital letters is retried in snake_case.
+//! Strict (RFC 8259): no trailing commas, no bare words, no unpaired surrogates, no raw control characters. Some
+//! conventions are ours: `null` and `""` mean absent, an unknown key with capital letters is retried in snake_case, and
+//! ids and flags have the spellings that typeless languages give them.
 
 use crate::codec::reject::{Flaw, Read};
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repairs;
 
 /// The maximum nesting depth. It prevents a document from exhausting the stack.
 const MAX_DEPTH: usize = 128;
@@ -22,6 +24,8 @@ pub(super) struct Scanner<'a> {
     escapes: bool,
     /// The last string with its escapes resolved.
     resolved: String,
+    /// What was put right so far.
+    pub(super) repairs: Repairs,
 }
 
 impl<'a> Scanner<'a> {
@@ -29,7 +33,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Read<Self> {
         let text = str::from_utf8(bytes).map_err(|_| Flaw::malformed("invalid UTF-8"))?;
         let at = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        Ok(Self { text, at, escapes: false, resolved: String::new() })
+        Ok(Self { text, at, escapes: false, resolved: String::new(), repairs: Repairs::default() })
     }
 
     /// Checks that only whitespace follows.
@@ -105,25 +109,63 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Skips `null`, `""` or the brackets `empty` with nothing between them, and returns whether there was one. PHP
+    /// writes an empty object as `[]`.
+    pub(super) fn absent_or(&mut self, empty: &[u8; 2]) -> Read<bool> {
+        if self.absent()? {
+            return Ok(true);
+        }
+        let start = self.at;
+        if self.take(empty[0]) {
+            self.space();
+            if self.take(empty[1]) {
+                return Ok(true);
+            }
+            self.at = start;
+        }
+        Ok(false)
+    }
+
     /// A string; empty if absent.
     #[inline]
     pub(super) fn text(&mut self) -> Read<&str> {
         match self.peek()? {
-            b'"' => {
-                let raw = self.raw()?;
-                if self.escapes { self.resolve(raw) } else { Ok(raw) }
-            }
+            b'"' => self.quoted(),
             b'n' => self.word("null").map(|()| ""),
             _ => Err(Flaw::bad_value("expected a string")),
         }
     }
 
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self) -> Read<Option<bool>> {
+    /// A string or an integer as it is written; empty if absent.
+    #[inline]
+    pub(super) fn id(&mut self) -> Read<&str> {
         match self.peek()? {
-            b't' => self.word("true").map(|()| Some(true)),
-            b'f' => self.word("false").map(|()| Some(false)),
-            _ if self.absent()? => Ok(None),
+            b'"' => self.quoted(),
+            b'-' | b'0'..=b'9' => match self.bare_numeral()? {
+                digits if digits.bytes().any(|byte| b".eE".contains(&byte)) => {
+                    Err(Flaw::bad_value("expected a string"))
+                }
+                digits => Ok(digits),
+            },
+            b'n' => self.word("null").map(|()| ""),
+            _ => Err(Flaw::bad_value("expected a string")),
+        }
+    }
+
+    /// `true` or `false`; the same, `y`, `yes`, `n` or `no` as text in any case; 1 or 0 as text or number.
+    pub(super) fn flag(&mut self) -> Read<Option<bool>> {
+        let text = match self.peek()? {
+            b't' => return self.word("true").map(|()| Some(true)),
+            b'f' => return self.word("false").map(|()| Some(false)),
+            b'-' | b'0'..=b'9' => self.bare_numeral()?,
+            b'"' | b'n' => self.text()?,
+            _ => return Err(Flaw::bad_value("expected true or false")),
+        };
+        let is_one_of = |spellings: [&str; 4]| spellings.iter().any(|spelling| text.eq_ignore_ascii_case(spelling));
+        match text {
+            "" => Ok(None),
+            _ if is_one_of(["true", "y", "yes", "1"]) => Ok(Some(true)),
+            _ if is_one_of(["false", "n", "no", "0"]) => Ok(Some(false)),
             _ => Err(Flaw::bad_value("expected true or false")),
         }
     }
@@ -154,6 +196,17 @@ impl<'a> Scanner<'a> {
             Ok(number) if number.fract() == 0.0 => Err(Flaw::bad_value("number too large")),
             _ => Err(Flaw::bad_value("expected an integer")),
         }
+    }
+
+    /// Where the next value starts.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Goes back to a value that was read in part, and skips it.
+    pub(super) fn skip_from(&mut self, position: usize) -> Read<()> {
+        self.at = position;
+        self.skip()
     }
 
     /// Skips any value.
@@ -293,6 +346,13 @@ impl<'a> Scanner<'a> {
         self.at = at + 1;
         self.escapes = true;
         Ok(&self.text[start..at])
+    }
+
+    /// The content of a string; the scanner is at the opening quote.
+    #[inline]
+    fn quoted(&mut self) -> Read<&str> {
+        let raw = self.raw()?;
+        if self.escapes { self.resolve(raw) } else { Ok(raw) }
     }
 
     #[cold]

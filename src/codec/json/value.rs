@@ -5,6 +5,8 @@ use crate::codec::check;
 use crate::codec::names::{Name, Named};
 use crate::codec::reject::{Flaw, Read};
 use crate::domain::event::Contact;
+use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repair;
 use crate::domain::id::EntityId;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
@@ -15,7 +17,7 @@ macro_rules! fields {
         $(let mut $key = None;)*
         $scanner.object(|scanner, key| {
             match key {
-                $(stringify!($key) => $key = $read(scanner)?,)*
+                $(stringify!($key) => $key = self::$read(scanner)?,)*
                 _ => return Ok(false),
             }
             Ok(true)
@@ -23,15 +25,59 @@ macro_rules! fields {
     };
 }
 
-/// A string or an id.
+/// A string.
 pub(super) fn text<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     let text = scanner.text()?;
     Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
 }
 
+/// An id: a string without the blanks around it, or an integer as it is written.
+pub(super) fn id<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
+    let text = check::trimmed(scanner.id()?);
+    Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
+}
+
+/// A currency code.
+pub(super) fn currency(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
+    scanner.text().map(check::currency)
+}
+
 /// Validates a string without keeping it.
 pub(super) fn string(scanner: &mut Scanner<'_>) -> Read<()> {
     scanner.text().map(drop)
+}
+
+/// Validates an id without keeping it.
+pub(super) fn any_id(scanner: &mut Scanner<'_>) -> Read<()> {
+    scanner.id().map(drop)
+}
+
+/// Reads a value that no rule needs; a wrong one is dropped.
+fn unless_wrong<T: Default>(scanner: &mut Scanner<'_>, read: fn(&mut Scanner<'_>) -> Read<T>) -> Read<T> {
+    let start = scanner.position();
+    match read(scanner) {
+        Err(flaw) if flaw.reason() != Reason::Malformed => {
+            scanner.skip_from(start)?;
+            scanner.repairs.add(Repair::WrongValue);
+            Ok(T::default())
+        }
+        result => result,
+    }
+}
+
+/// A string that is not kept and need not be right.
+pub(super) fn note(scanner: &mut Scanner<'_>) -> Read<()> {
+    unless_wrong(scanner, string)
+}
+
+/// The id of someone who acted, not kept: it need not be right.
+pub(super) fn actor(scanner: &mut Scanner<'_>) -> Read<()> {
+    unless_wrong(scanner, any_id)
+}
+
+/// The address of a recording, if it is right.
+pub(super) fn link(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
+    unless_wrong(scanner, text)
 }
 
 pub(super) fn number(scanner: &mut Scanner<'_>) -> Read<Option<f64>> {
@@ -42,44 +88,53 @@ pub(super) fn integer(scanner: &mut Scanner<'_>) -> Read<Option<i64>> {
     scanner.integer()
 }
 
-/// `true` or `false`.
+/// `true` or `false`, or yes or no in the spellings of [`Scanner::flag`].
 pub(super) fn flag(scanner: &mut Scanner<'_>) -> Read<Option<bool>> {
     scanner.flag()
 }
 
-/// An RFC 3339 timestamp.
+/// An RFC 3339 timestamp of any year.
 pub(super) fn time(scanner: &mut Scanner<'_>) -> Read<Option<Timestamp>> {
     match scanner.text()? {
         "" => Ok(None),
-        text => Timestamp::parse(text).map(Some).ok_or_else(|| Flaw::bad_value("expected an RFC 3339 timestamp")),
+        text => Timestamp::parse_any(text).map(Some).ok_or_else(|| Flaw::bad_value("expected an RFC 3339 timestamp")),
     }
 }
 
-/// An enum value, by name.
+/// An enum value, by name in any case.
 pub(super) fn name<T: Name>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     let text = scanner.text()?;
     if text.is_empty() {
         return Ok(None);
     }
-    match T::from_name(text) {
+    let named = match T::from_name(text) {
+        Named::Unknown => in_upper_case(text),
+        named => named,
+    };
+    match named {
         Named::Absent => Ok(None),
         Named::Known(value) => Ok(Some(value)),
         Named::Unknown => Err(Flaw::bad_value("unknown enum value")),
     }
 }
 
+#[cold]
+fn in_upper_case<T: Name>(text: &str) -> Named<T> {
+    T::from_name(&text.to_ascii_uppercase())
+}
+
 /// `{kind, id}`.
 pub(super) fn entity(scanner: &mut Scanner<'_>) -> Read<Option<EntityId>> {
-    if scanner.absent()? {
+    if scanner.absent_or(b"[]")? {
         return Ok(None);
     }
-    fields!(scanner, { kind: name, id: text });
+    fields!(scanner, { kind: name, id: id });
     check::entity(kind, id)
 }
 
 /// `{phone}`, `{email}` or `{handle, channel}`.
 pub(super) fn contact(scanner: &mut Scanner<'_>) -> Read<Option<Contact>> {
-    if scanner.absent()? {
+    if scanner.absent_or(b"[]")? {
         return Ok(None);
     }
     fields!(scanner, { phone: text, email: text, handle: text, channel: name });
@@ -98,7 +153,7 @@ pub(super) fn texts(scanner: &mut Scanner<'_>) -> Read<Option<Vec<CompactString>
 
 /// Reads a list and drops absent elements.
 fn list<T>(scanner: &mut Scanner<'_>, item: fn(&mut Scanner<'_>) -> Read<Option<T>>) -> Read<Option<Vec<T>>> {
-    if scanner.absent()? {
+    if scanner.absent_or(b"{}")? {
         return Ok(None);
     }
     let mut items = Vec::new();
@@ -109,17 +164,16 @@ fn list<T>(scanner: &mut Scanner<'_>, item: fn(&mut Scanner<'_>) -> Read<Option<
     Ok(Some(items))
 }
 
-/// Validates `[{item, passed}]` without keeping it.
+/// A list of `{item, passed}` that is not kept and need not be right.
 pub(super) fn checklist(scanner: &mut Scanner<'_>) -> Read<()> {
-    if scanner.absent()? {
-        return Ok(());
-    }
-    scanner.array(|scanner| {
-        if scanner.absent()? {
-            return Ok(());
-        }
-        fields!(scanner, { item: text, passed: flag });
-        let (_, _): (Option<CompactString>, Option<bool>) = (item, passed);
-        Ok(())
+    unless_wrong(scanner, |scanner| {
+        list(scanner, |scanner| {
+            if !scanner.absent_or(b"[]")? {
+                fields!(scanner, { item: text, passed: flag });
+                let (_, _): (Option<CompactString>, Option<bool>) = (item, passed);
+            }
+            Ok(None::<()>)
+        })
+        .map(drop)
     })
 }

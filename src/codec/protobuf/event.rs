@@ -8,6 +8,7 @@ use crate::codec::proto;
 use crate::codec::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repairs;
 use crate::domain::source::Topic;
 use compact_str::CompactString;
 use prost::Message as _;
@@ -16,7 +17,13 @@ use write::Write;
 
 /// Decodes a bare message of `topic`.
 pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
-    Ok(event(topic, bytes)?)
+    decode_with_repairs(topic, bytes).map(|(event, _)| event)
+}
+
+/// Decodes a bare message of `topic`, with its repairs.
+pub fn decode_with_repairs(topic: Topic, bytes: &[u8]) -> Result<(Event, Repairs), Reject> {
+    let mut repairs = Repairs::default();
+    Ok((event(topic, bytes, &mut repairs)?, repairs))
 }
 
 macro_rules! protobuf {
@@ -28,20 +35,22 @@ macro_rules! protobuf {
             $(fixed { $ignored:ident: $fixed:ident = $value:expr })? => [$($shape:tt)*]
         )*}
     )*})*) => {
-        fn event(topic: Topic, bytes: &[u8]) -> Read<Event> {
+        fn event(topic: Topic, bytes: &[u8], repairs: &mut Repairs) -> Read<Event> {
             match topic {
                 $(Topic::$topic => {
                     let event: proto::$event = parse(bytes, $numbers)?;
                     let envelope = envelope(event.event_id, event.tenant_id, event.occurred_at)?;
-                    envelope.with_payload(event.payload.map($oneof::Payload::read).transpose()?)
+                    let payload = event.payload.map(|payload| payload.read(repairs)).transpose()?;
+                    envelope.with_payload(payload, repairs)
                 })*
             }
         }
 
         /// Decodes a payload written by [`pack`].
         pub fn unpack(topic: Topic, bytes: &[u8]) -> Option<Payload> {
+            let mut repairs = Repairs::default();
             match topic {
-                $(Topic::$topic => proto::$event::decode(bytes).ok()?.payload?.read().ok(),)*
+                $(Topic::$topic => proto::$event::decode(bytes).ok()?.payload?.read(&mut repairs).ok(),)*
             }
         }
 
@@ -69,21 +78,21 @@ macro_rules! protobuf {
         }
 
         $(impl $oneof::Payload {
-            fn read(self) -> Read<Payload> {
+            fn read(self, repairs: &mut Repairs) -> Read<Payload> {
                 match self {
                     $($(Self::$variant(message) => {
-                        $case(message).map_err(|flaw| flaw.within(stringify!($case)))
+                        $case(message, repairs).map_err(|flaw| flaw.within(stringify!($case)))
                     })*)*
                 }
             }
         })*
 
-        $($($(fn $case(message: proto::$message) -> Read<Payload> {
+        $($($(fn $case(message: proto::$message, repairs: &mut Repairs) -> Read<Payload> {
             $($(read::$check(message.$checked).map_err(|flaw| flaw.within(stringify!($checked)))?;)*)?
-            $(check::required((!message.$ignored.is_empty()).then_some(()), stringify!($ignored))?;)?
+            $(check::present(Some(check::trimmed(&message.$ignored)).filter(|id| !id.is_empty()), stringify!($ignored))?;)?
             $(
                 let $name = read::$kind(message.$field).map_err(|flaw| flaw.within(stringify!($field)))?;
-                let $name = check::$complete($name, stringify!($field))?;
+                let $name = check::$complete($name, stringify!($field), repairs)?;
             )*
             $($(let $absent = Default::default();)*)?
             $(let _: CompactString = $fixed;)?
@@ -152,5 +161,5 @@ fn fields(mut bytes: &[u8]) -> impl Iterator<Item = u64> {
 
 fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
     let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
-    Ok(Envelope { id: read::text(id)?, tenant: read::text(tenant)?, at })
+    Ok(Envelope { id: read::id(id)?, tenant: read::id(tenant)?, at })
 }

@@ -9,9 +9,22 @@ use crate::domain::id::EntityId;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 
-/// A string or an id, if it is not empty.
+/// A string, if it is not empty.
 pub(super) fn text<T: From<CompactString>>(text: String) -> Read<Option<T>> {
     Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
+}
+
+/// An id without the blanks around it, if it is not empty.
+pub(super) fn id<T: From<CompactString>>(id: String) -> Read<Option<T>> {
+    match check::trimmed(&id) {
+        trimmed if trimmed.len() == id.len() => text(id),
+        trimmed => text(trimmed.into()),
+    }
+}
+
+/// A currency code.
+pub(super) fn currency(code: String) -> Read<Option<CompactString>> {
+    Ok(check::currency(&code))
 }
 
 /// A list of strings; empty ones are dropped.
@@ -23,6 +36,9 @@ pub(super) fn texts(texts: Vec<String>) -> Read<Option<Vec<CompactString>>> {
 pub(super) fn string(_: String) -> Read<()> {
     Ok(())
 }
+
+// What JSON can get wrong in these fields has a type here.
+pub(super) use self::{string as actor, string as any_id, string as note, text as link};
 
 /// Any checklist.
 pub(super) fn checklist(_: Vec<proto::ChecklistItem>) -> Read<()> {
@@ -42,13 +58,12 @@ pub(super) fn flag(flag: bool) -> Read<Option<bool>> {
     Ok(Some(flag))
 }
 
-/// A timestamp, truncated to milliseconds.
+/// A timestamp of any year, truncated to milliseconds.
 pub(super) fn time(time: Option<well_known::Timestamp>) -> Read<Option<Timestamp>> {
     let Some(time) = time else { return Ok(None) };
-    let out_of_range = || Flaw::bad_value("timestamp out of range: expected years 1 to 9998");
-    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000).ok_or_else(out_of_range)?;
-    let millis = time.seconds.checked_mul(1000).and_then(|millis| millis.checked_add(i64::from(nanos / 1_000_000)));
-    millis.and_then(Timestamp::checked).map(Some).ok_or_else(out_of_range)
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanos = nanos.ok_or_else(|| Flaw::bad_value("nanos out of range: expected 0 to 999999999"))?;
+    Ok(Some(Timestamp(time.seconds.saturating_mul(1000).saturating_add(i64::from(nanos / 1_000_000)))))
 }
 
 /// An enum value, by number.
@@ -64,7 +79,7 @@ pub(super) fn name<T: Name>(number: i32) -> Read<Option<T>> {
 pub(super) fn entity(entity: Option<proto::Entity>) -> Read<Option<EntityId>> {
     let Some(entity) = entity else { return Ok(None) };
     let kind = name(entity.kind).map_err(|flaw| flaw.within("kind"))?;
-    check::entity(kind, text(entity.id)?)
+    check::entity(kind, id(entity.id)?)
 }
 
 /// A phone or an address.

@@ -6,7 +6,8 @@ use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
 use crate::domain::event::reject::Reason;
-use crate::domain::event::{Channel, Direction, Outcome, Payload};
+use crate::domain::event::repair::Repair;
+use crate::domain::event::{Channel, CrmPayload, Direction, Outcome, Payload};
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::statistics::Ratio;
 use crate::domain::figures::table::{NowFigures, WindowFigures};
@@ -142,14 +143,6 @@ fn invalid_values_are_rejected() {
             "terms_offered.installment_months: out of range: expected 0 to 2147483647",
         ),
         (
-            Case::LeadSnapshot(proto::Snapshot {
-                lead_id: "1".into(),
-                created_at: at(i64::MAX, 0),
-                ..Default::default()
-            }),
-            "lead_snapshot.created_at: timestamp out of range: expected years 1 to 9998",
-        ),
-        (
             Case::LeadSnapshot(proto::Snapshot { lead_id: "1".into(), outcome: -1, ..Default::default() }),
             "lead_snapshot.outcome: unknown enum value",
         ),
@@ -157,24 +150,26 @@ fn invalid_values_are_rejected() {
     for (payload, expected) in table {
         assert_eq!(rejection(Topic::Crm, &crm_event(payload)), format!("bad_value: {expected}"));
     }
-    for talk_seconds in [-1.0, 1e13, f64::NAN, f64::INFINITY] {
-        let message = call_event(proto::CallEnded { talk_seconds, ..call() });
+    for talk_seconds in [1e13, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let message = call_event(proto::CallEnded { talk_seconds: Some(talk_seconds), ..call() });
         assert_eq!(
             rejection(Topic::Telephony, &message),
-            "bad_value: call_ended.talk_seconds: out of range: expected 0 to 1e12"
+            "bad_value: call_ended.talk_seconds: out of range: expected at most 1e12"
         );
     }
-    for time in [at(1, -1), at(1, 1_000_000_000), at(-62_135_596_801, 0), at(253_402_300_800, 0)] {
+    for time in [at(-62_135_596_801, 0), at(253_370_764_800, 0), at(i64::MAX, 0), at(i64::MIN, 0)] {
         let message = proto::TelephonyEvent { occurred_at: time, ..call_event(call()) };
         assert_eq!(
             rejection(Topic::Telephony, &message),
-            "bad_value: occurred_at: timestamp out of range: expected years 1 to 9998"
+            "bad_value: occurred_at: out of range: expected years 1 to 9998"
         );
+    }
+    for time in [at(1, -1), at(1, 1_000_000_000)] {
+        let problem = "nanos out of range: expected 0 to 999999999";
+        let message = proto::TelephonyEvent { occurred_at: time, ..call_event(call()) };
+        assert_eq!(rejection(Topic::Telephony, &message), format!("bad_value: occurred_at: {problem}"));
         let message = call_event(proto::CallEnded { answered_at: time, ..call() });
-        assert_eq!(
-            rejection(Topic::Telephony, &message),
-            "bad_value: call_ended.answered_at: timestamp out of range: expected years 1 to 9998"
-        );
+        assert_eq!(rejection(Topic::Telephony, &message), format!("bad_value: call_ended.answered_at: {problem}"));
     }
     let handle = Case::LeadCreated(lead(contact(0, "x")));
     assert_eq!(rejection(Topic::Crm, &crm_event(handle)), "missing_field: lead_created.contacts.channel: missing");
@@ -189,6 +184,33 @@ fn times_are_truncated_to_milliseconds_before_the_epoch_too() {
         let event = decode(Topic::Telephony, &message.encode_to_vec()).expect("valid");
         assert_eq!(event.at, Timestamp(millis));
     }
+}
+
+#[test]
+fn dates_that_no_calendar_represents_are_dropped_and_counted() {
+    for date in [at(-62_135_596_801, 0), at(253_370_764_800, 0), at(i64::MAX, 0)] {
+        let snapshot = proto::Snapshot { lead_id: "1".into(), created_at: date, ..Default::default() };
+        let message = crm_event(Case::LeadSnapshot(snapshot)).encode_to_vec();
+        let (event, repairs) = decode_with_repairs(Topic::Crm, &message).expect("valid");
+        assert_eq!(repairs.iter().collect::<Vec<_>>(), [Repair::DateOutOfRange]);
+        let Payload::Crm(payload) = event.payload else { panic!("{:?}", event.payload) };
+        assert!(matches!(*payload, CrmPayload::Snapshot(snapshot) if snapshot.created_at.is_none()));
+    }
+}
+
+#[test]
+fn ids_are_trimmed_and_blank_ones_are_absent() {
+    let call = proto::CallEnded { call_id: "\t c \u{a0}".into(), manager_id: " ".into(), ..call() };
+    let message = proto::TelephonyEvent { tenant_id: " t ".into(), event_id: "\n".into(), ..call_event(call) };
+    let event = decode(Topic::Telephony, &message.encode_to_vec()).expect("valid");
+    assert_eq!((event.tenant.as_str(), event.id), ("t", None));
+    let Payload::Call(call) = event.payload else { panic!("{:?}", event.payload) };
+    assert_eq!((call.id.as_str(), call.manager), ("c", None));
+    let blank = proto::CallEnded { call_id: " ".into(), ..self::call() };
+    assert_eq!(rejection(Topic::Telephony, &call_event(blank)), "missing_field: call_ended.call_id: missing");
+    let reviewed = proto::InteractionReviewed { reviewer_id: " ".into(), ..Default::default() };
+    let expected = "missing_field: interaction_reviewed.reviewer_id: missing";
+    assert_eq!(rejection(Topic::Crm, &crm_event(Case::InteractionReviewed(reviewed))), expected);
 }
 
 #[test]

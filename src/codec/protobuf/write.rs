@@ -76,7 +76,7 @@ values! {
     value: f64 => f64: *value,
     value: i64 => i64: *value,
     value: bool => bool: *value,
-    span: Span => f64: span.seconds(),
+    span: Span => Option<f64>: Some(span.seconds()),
     at: Timestamp => well_known::Timestamp: time(*at),
     months: Option<i64> => Option<i32>: months.and_then(|months| months.try_into().ok()),
     entity: EntityId => proto::Entity: proto::Entity { kind: entity.kind.number(), id: entity.id.to_string() },

@@ -18,8 +18,14 @@ impl Env for SystemEnv {
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        let decoded = super::encoding::decode(std::fs::read(path)?);
+        decoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
+}
+
+/// Why a file cannot be read, without its path.
+pub(crate) fn reason(error: &io::Error) -> String {
+    error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
 /// Expands `${NAME}` and `${NAME:-default}`; also returns whether anything was expanded. `$${` is an escaped `${`.

@@ -93,10 +93,20 @@ pub struct Form {
     pub fits: fn(&str) -> bool,
     /// The form as a regular expression; empty if it cannot be expressed as one.
     pub pattern: &'static str,
+    /// Of several spellings of a value, the one that is kept.
+    pub canonical: fn(String) -> String,
+    /// A hint for the author of a string of another form; empty if there is none.
+    pub hint: fn(&str) -> String,
 }
 
 /// Any user-defined name.
-pub const ANY: Form = Form { expected: "a name", fits: |text| !text.is_empty(), pattern: "" };
+pub const ANY: Form = Form {
+    expected: "a name",
+    fits: |text| !text.is_empty(),
+    pattern: "",
+    canonical: |text| text,
+    hint: |_| String::new(),
+};
 
 impl KeySpec {
     /// An optional key.

@@ -1,5 +1,6 @@
 //! Problems of a document, errors and notes alike: file, line, key path and message.
 
+use super::env::reason;
 use std::{fmt, io};
 
 /// One problem of a document.
@@ -17,7 +18,7 @@ pub struct Problem {
 
 /// The problem of a document that cannot be read.
 pub(crate) fn unreadable(file: &str, error: &io::Error) -> Problem {
-    Problem { file: file.into(), line: 0, path: String::new(), text: format!("cannot read file: {}", error.kind()) }
+    Problem { file: file.into(), line: 0, path: String::new(), text: format!("cannot read file: {}", reason(error)) }
 }
 
 /// Sorts problems in document order and removes duplicates.

@@ -1,12 +1,14 @@
 //! Reads a YAML document against its declared keys and returns typed values with line numbers.
 //!
+//! Aliases and merge keys (`<<`) are resolved; the parser limits how many nodes aliases can produce.
+//!
 //! Reports all problems of a document at once, each with its line, key path, and the expected and found values. Rejects
 //! unknown keys, duplicate keys, tags, several documents in a file, quoted numbers and values out of range. A rejected
 //! value counts as set, so that one mistake is reported once.
 //!
 //! **Secrets** never appear in a problem.
 
-use super::env::Env;
+use super::env::{Env, reason};
 use super::key::{Absent, Form, KeySpec, Need, ValueKind};
 use super::problem::Problem;
 use super::scalar::{Source, describe_node};
@@ -152,10 +154,11 @@ impl<'a> Reader<'a> {
         Value { line: value_line, data }
     }
 
-    /// The entries of a mapping. Reports keys that are not strings and duplicate keys.
-    fn entries<'n>(&mut self, node: &'n MarkedYamlOwned, path: &str) -> Vec<(String, usize, &'n MarkedYamlOwned)> {
+    /// The entries of a mapping, then those merged into it (`<<`) that it does not set itself. Reports keys that are not
+    /// strings and duplicate keys.
+    fn entries<'n>(&mut self, node: &'n MarkedYamlOwned, path: &str) -> Vec<NamedNode<'n>> {
         let YamlDataOwned::Mapping(mapping) = &node.data else { return Vec::new() };
-        let mut entries: Vec<(String, usize, &MarkedYamlOwned)> = Vec::new();
+        let (mut entries, mut lines, mut merged) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (key, value) in mapping {
             let line = key.span.start.line();
             let Some(name) = self.source().id_text(key) else {
@@ -163,12 +166,37 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let name = name.replace(DUPLICATE, "");
-            match entries.iter().find(|(earlier, ..)| *earlier == name) {
-                Some((_, first, _)) => {
-                    let text = format!("duplicate key, first defined on line {first}");
-                    self.problem(line, join(path, &name), text);
-                }
-                None => entries.push((name, line, value)),
+            if let Some(first) = lines.get(&name) {
+                let text = format!("duplicate key, first defined on line {first}");
+                self.problem(line, join(path, &name), text);
+                continue;
+            }
+            lines.insert(name.clone(), line);
+            if name == MERGE && self.source().is_plain(key) {
+                merged = self.merged_entries(value, path, line);
+            } else {
+                entries.push((name, line, value));
+            }
+        }
+        let is_new = |(name, line, _): &NamedNode<'n>| lines.insert(name.clone(), *line).is_none();
+        entries.extend(merged.into_iter().filter(is_new));
+        entries
+    }
+
+    /// The entries of the mapping or mappings to merge; of equal names, the first applies.
+    fn merged_entries<'n>(&mut self, node: &'n MarkedYamlOwned, path: &str, line: usize) -> Vec<NamedNode<'n>> {
+        let mappings = match &node.data {
+            YamlDataOwned::Sequence(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let mut entries = Vec::new();
+        for mapping in mappings {
+            if matches!(mapping.data, YamlDataOwned::Mapping(_)) {
+                entries.extend(self.entries(mapping, path));
+            } else {
+                let found = describe_node(mapping, true);
+                let text = format!("expected a mapping to merge, or a list of mappings, found {found}");
+                self.problem(line, join(path, MERGE), text);
             }
         }
         entries
@@ -254,13 +282,19 @@ impl<'a> Reader<'a> {
                 Data::Text(text.into(), true)
             }
             Err(error) => {
-                let text = format!("cannot read {name}: {}", error.kind());
+                let text = format!("cannot read {name}: {}", reason(&error));
                 self.problem_of(&table, "file", text);
                 Data::Bad
             }
         }
     }
 }
+
+/// A key, its line and its value.
+type NamedNode<'n> = (String, usize, &'n MarkedYamlOwned);
+
+/// The key whose mappings are merged.
+const MERGE: &str = "<<";
 
 /// Whether a line opens so many levels that the recursive parser could overflow the stack.
 fn is_too_deep(line: &str) -> bool {
@@ -516,8 +550,68 @@ mod tests {
     }
 
     #[test]
+    fn mappings_are_merged_and_explicit_keys_win() {
+        let (table, problems) = read(
+            "\
+map: &base {a: true, b: true, c: true}
+inner: {id: x}
+list: [1]
+",
+        );
+        assert_eq!((table.map("map").len(), problems), (3, vec![]));
+        let names = |text: &str| {
+            let (table, problems) = read(text);
+            assert_eq!(problems, Vec::<String>::new(), "{text}");
+            let entry = |(name, value): &(String, Value)| (name.clone(), matches!(value.data, Data::Flag(true)));
+            table.map("map").iter().map(entry).collect::<Vec<_>>()
+        };
+        let expected =
+            |names: &[(&str, bool)]| Vec::from_iter(names.iter().map(|(name, flag)| ((*name).into(), *flag)));
+        assert_eq!(names("map: {<<: {a: true, b: true}, b: false}"), expected(&[("b", false), ("a", true)]));
+        assert_eq!(names("map: {b: false, <<: {a: true, b: true}}"), expected(&[("b", false), ("a", true)]));
+        // Of several mappings the first wins; a merged mapping can itself be merged.
+        assert_eq!(
+            names("map:\n  <<: [{a: true}, {<<: {c: true, b: true}, b: false, a: false}]\n"),
+            expected(&[("a", true), ("b", false), ("c", true)])
+        );
+        // A quoted key is an ordinary one.
+        assert_eq!(names("map: {'<<': true}"), expected(&[("<<", true)]));
+    }
+
+    #[test]
+    fn merged_keys_are_checked_like_others() {
+        let text = "map: &m {a: 1}\ninner: {<<: *m, id: x}\n";
+        assert_eq!(
+            read(text).1,
+            ["1: inner.a: unknown key; expected one of id, within", "1: map.a: expected true or false, found number 1"]
+        );
+        let (table, problems) = read("secret: {<<: {file: key}}\ninner: {<<: {id: a, within: 5m}}");
+        assert_eq!((problems, table.table("inner").map(|inner| inner.is_set("within"))), (vec![], Some(true)));
+        for (text, expected) in [
+            ("map: {<<: 1}", "1: map.<<: expected a mapping to merge, or a list of mappings, found a number"),
+            ("map:\n  <<:\n", "2: map.<<: expected a mapping to merge, or a list of mappings, found no value"),
+            (
+                "map: {<<: [{a: true}, x]}",
+                "1: map.<<: expected a mapping to merge, or a list of mappings, found a string",
+            ),
+            ("map: {<<: {a: true},\n <<: {b: true}}", "2: map.<<: duplicate key, first defined on line 1"),
+            ("map: {<<: {a: true,\n a: true}}", "2: map.a: duplicate key, first defined on line 1"),
+        ] {
+            assert_eq!(read(text).1, [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_rejected() {
+        let level = |index: u32| format!("  - &l{} {{<<: [{}]}}\n", index + 1, format!("*l{index}, ").repeat(9));
+        let text = format!("list:\n  - &l0 {{a: true}}\n{}", (0..9).map(level).collect::<String>());
+        let (_, problems) = read(&text);
+        assert!(matches!(&problems[..], [one] if one.contains("alias expansion exceeded")), "{problems:?}");
+    }
+
+    #[test]
     fn arbitrary_text_does_not_panic() {
-        proptest::proptest!(|(text in "[a-z:{}\\[\\]&*!|>'\"%@`#,\\-? \n\t0-9$\u{e000}ж]{0,60}")| {
+        proptest::proptest!(|(text in "[a-z:{}<\\[\\]&*!|>'\"%@`#,\\-? \n\t0-9$\u{e000}ж]{0,60}")| {
             read(&text);
         });
     }

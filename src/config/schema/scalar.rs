@@ -74,11 +74,12 @@ impl Source<'_> {
                 "environment variables are not expanded here; the documentation lists the keys in which they are";
             return Err(Rejection::Other(message.into()));
         }
-        let fits = match kind {
-            ValueKind::Form(form) => (form.fits)(&text),
-            _ => true,
-        };
-        if fits && !text.is_empty() { Ok(Data::Text(text, false)) } else { Err(Rejection::Mismatch(String::new())) }
+        match kind {
+            _ if text.is_empty() => Err(Rejection::Mismatch(String::new())),
+            ValueKind::Form(form) if !(form.fits)(&text) => Err(Rejection::Mismatch((form.hint)(&text))),
+            ValueKind::Form(form) => Ok(Data::Text((form.canonical)(text), false)),
+            _ => Ok(Data::Text(text, false)),
+        }
     }
 
     fn expanded(self, text: &str, kind: &ValueKind) -> Read {
@@ -96,6 +97,11 @@ impl Source<'_> {
             YamlDataOwned::Value(scalar @ Integer(_)) => self.verbatim(node, scalar),
             _ => None,
         }
+    }
+
+    /// Whether a string is written without quotes.
+    pub(super) fn is_plain(self, node: &MarkedYamlOwned) -> bool {
+        !matches!(self.text.chars().nth(node.span.start.index()), Some('"' | '\''))
     }
 
     /// The text of a value that is not a string, if the document spells it the same way: `007` must not become `7`.

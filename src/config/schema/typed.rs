@@ -2,7 +2,9 @@
 
 use super::key::ValueKind;
 use super::text::word;
+use super::units::format_span;
 use super::value::{Data, Table, Value};
+use crate::domain::identity::Country;
 use crate::domain::time::{Length, Span};
 use compact_str::CompactString;
 
@@ -120,8 +122,9 @@ plain! {
     bool, value => if let Data::Flag(flag) = value.data { Some(flag) } else { None }, ToString::to_string;
     i64, value => if let Data::Count(count) = value.data { Some(count) } else { None }, ToString::to_string;
     f64, value => if let Data::Number(number) = value.data { Some(number) } else { None }, ToString::to_string;
+    Country, value => Country::parse(value.text()?), |country: &Country| country.name().into();
     // A duration whose unit does not matter.
-    Span, value => Length::read(value).map(|length| length.span), ToString::to_string;
+    Span, value => Length::read(value).map(|length| length.span), |span: &Span| format_span(*span);
     CompactString, value => value.text().map(Into::into), |text: &CompactString| word(text);
     String, value => value.text().map(Into::into), |text: &String| word(text);
     // Counts of a kind that is limited to the range of the type.

@@ -103,6 +103,8 @@ pub struct TenantSnapshot {
     pub departments: Vec<DepartmentId>,
     /// Review requests by manager.
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
+    /// Contacts of more open entities than the limit.
+    pub shared_contacts: i64,
 }
 
 impl TenantSnapshot {
@@ -118,6 +120,7 @@ impl TenantSnapshot {
             norms: Arc::clone(scoreboard.norms()),
             departments: scoreboard.departments().cloned().collect(),
             reviews: reviews.clone(),
+            shared_contacts: scoreboard.shared_contacts(),
         }
     }
 }

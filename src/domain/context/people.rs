@@ -66,7 +66,10 @@ impl People {
         // A repeated record is kept too, because a late one may still be inserted between the two.
         let index = manager.records.partition_point(|(other, _)| *other < order);
         manager.records.insert(index, (order, record));
-        manager.records.dedup_by(|later, earlier| later.1 == earlier.1 && later.0.at < horizon);
+        let settled = manager.records.partition_point(|(other, _)| other.at < horizon);
+        if manager.records[..settled].windows(2).any(|pair| pair[0].1 == pair[1].1) {
+            manager.records.dedup_by(|later, earlier| later.0.at < horizon && later.1 == earlier.1);
+        }
         if manager.records.last().is_some_and(|(_, record)| *record != before) {
             self.declare(who, order.at, effects);
         }
@@ -99,7 +102,7 @@ impl People {
     /// Whether the record at this position was kept, that is, differs from the previous one.
     pub fn has_record(&self, id: &ManagerId, order: EventOrder) -> bool {
         let manager = self.find(id).and_then(|who| self.history(who));
-        manager.is_some_and(|manager| manager.records.iter().any(|(from, _)| *from == order))
+        manager.is_some_and(|manager| manager.records.iter().rev().any(|(from, _)| *from == order))
     }
 
     /// The department of a manager at an instant, `unknown` if none.

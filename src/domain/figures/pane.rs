@@ -88,6 +88,8 @@ pub enum Measure {
     Meeting,
     /// A touch.
     Touch,
+    /// A dismissal that ended a wait for a reply.
+    Dismissed,
     /// Terms offered.
     Terms {
         /// Index of the deal's journey.
@@ -122,6 +124,8 @@ pub enum Measure {
     Unreturned,
     /// A contact with an unanswered message.
     Unanswered,
+    /// A contact of more open entities than the limit.
+    SharedContact,
 }
 
 /// A percentage, stored as the bits of its `f64` so that facts can be compared and retracted exactly.
@@ -160,6 +164,7 @@ enum Count {
     OutboundUnanswered,
     Meeting,
     Touch,
+    Dismissed,
     Review,
     ReviewSuccess,
     ReviewFailure,
@@ -212,6 +217,7 @@ impl PaneAggregate {
             Measure::Call { direction: Direction::Outbound, answered: false } => Count::OutboundUnanswered as usize,
             Measure::Meeting => Count::Meeting as usize,
             Measure::Touch => Count::Touch as usize,
+            Measure::Dismissed => Count::Dismissed as usize,
             Measure::MessageSent(channel) => Count::Sent as usize + channel as usize,
             Measure::MessageReceived(channel) => Count::Received as usize + channel as usize,
             Measure::Review { score_micros, verdict } => {
@@ -244,7 +250,8 @@ impl PaneAggregate {
             | Measure::Stuck
             | Measure::OpenAlert(_)
             | Measure::Unreturned
-            | Measure::Unanswered => return,
+            | Measure::Unanswered
+            | Measure::SharedContact => return,
         };
         self.counts[counter] += times;
     }
@@ -304,6 +311,7 @@ impl PaneAggregate {
             messages_received: by_channel(Count::Received),
             meetings: get(Count::Meeting),
             touches: get(Count::Touch),
+            dismissed: get(Count::Dismissed),
             deals_won: get(Count::DealWon),
             deals_lost: get(Count::DealLost),
             reviews: self.reviews(),

@@ -44,6 +44,8 @@ pub struct WindowFigures {
     pub meetings: i64,
     /// Touches.
     pub touches: i64,
+    /// Dismissals that ended a wait for a reply.
+    pub dismissed: i64,
     /// Deals won.
     pub deals_won: i64,
     /// Deals lost.
@@ -307,6 +309,7 @@ figures! {
         "review_successes" Plain("count") [] "Reviews with the verdict SUCCESS." { [] reviews=27/successes=3 |f| Count(f.reviews.successes) }
         "review_failures" Plain("count") [] "Reviews with the verdict FAILURE." { [] reviews=27/failures=4 |f| Count(f.reviews.failures) }
         "violations" Plain("count") ["rule"] "Violations that began in the window." { [] violations=28 |f| map(&f.violations, |rule| rule.name(), count) }
+        "dismissed" Plain("count") [] "Calls and messages dismissed while they waited for a reply." { [] dismissed=29 |f| Count(f.dismissed) }
     }
 }
 

@@ -79,10 +79,13 @@ impl FirstResponse {
     fn update_lag(&mut self, context: &mut TenantContext, response: Option<(Timestamp, ManagerIx)>) {
         let changed =
             |response: &(Timestamp, ManagerIx)| self.lag.as_ref().is_none_or(|lag| (lag.at, lag.who) != *response);
-        let Some((at, who)) = response.filter(changed) else { return };
-        if let Some(old) = &self.lag {
+        if response.as_ref().map_or(self.lag.is_none(), |response| !changed(response)) {
+            return;
+        }
+        if let Some(old) = self.lag.take() {
             context.emit_fact(old.at, old.who, -1, old.measure);
         }
+        let Some((at, who)) = response else { return };
         let wall = self.scope.elapsed(Clock::Wall, self.anchor, at);
         let business = self.scope.elapsed(Clock::Business, self.anchor, at);
         let measure = Measure::FirstResponse { wall, business };

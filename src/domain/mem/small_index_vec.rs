@@ -48,6 +48,14 @@ impl<I: ArenaIndex> Default for SmallIndexVec<I> {
     }
 }
 
+impl<I: ArenaIndex> FromIterator<I> for SmallIndexVec<I> {
+    fn from_iter<T: IntoIterator<Item = I>>(indices: T) -> Self {
+        let mut all = Self::EMPTY;
+        indices.into_iter().for_each(|index| all.push(index));
+        all
+    }
+}
+
 impl<I> Deref for SmallIndexVec<I> {
     type Target = [I];
     fn deref(&self) -> &[I] {

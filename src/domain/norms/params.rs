@@ -72,6 +72,22 @@ macro_rules! for_each_parameter {
                 key: "channels" rule_default("[EMAIL, CHAT, SMS, MESSENGER]"), values: List(&CHANNEL, 1),
                 help: "which channels the rule applies to", "к каким каналам применяется правило",
             }
+            MinRing min_ring: Span {
+                key: "min_ring" rule_default("0s"), values: ValueKind::Span(time::Span::ZERO, time::Span::DAY),
+                help: "a missed call that rang for less needs no call back; wall time, waiting in a queue included",
+                    "на пропущенный звонок короче этого перезванивать не нужно; всё время, с ожиданием в очереди",
+            }
+            TextReturns text_returns: bool {
+                key: "text_returns" rule_default("false"), values: Flag,
+                help: "`true`: a message that a person sends returns a missed call too",
+                    "`true`: сообщение, которое отправил человек, тоже считается ответом на пропущенный звонок",
+            }
+            QuietAfterClose quiet_after_close: Span {
+                key: "quiet_after_close" rule_default("0s"),
+                values: ValueKind::Span(time::Span::ZERO, time::Span(365 * time::Span::DAY.0)),
+                help: "a contact whose last lead or deal was closed no longer ago than this needs no answer; wall time",
+                    "сообщение не требует ответа, если последний лид или сделка контакта закрыты не раньше; всё время",
+            }
             Window window: Span {
                 key: "window" described("the first of `windows`"), values: Length,
                 help: "the size of the evaluated window", "размер окна, за которое проверяется показатель",

@@ -72,6 +72,8 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         }
         JourneyChange::Created { .. }
         | JourneyChange::Touch { .. }
+        | JourneyChange::TouchMoved { .. }
+        | JourneyChange::ActsWithdrawn
         | JourneyChange::Contact
         | JourneyChange::Closed { .. }
         | JourneyChange::Deleted => recompute(response, journey, context),

@@ -18,7 +18,7 @@ pub const RULE: Definition = Definition {
         "Клиент, который пишет, ни на чём не настаивает; не дождавшись ответа, он молча уходит.",
     ],
     subjects: &["contact:KEY"],
-    takes: &[Parameter::Within, Parameter::Clock, Parameter::Channels],
+    takes: &[Parameter::Within, Parameter::Clock, Parameter::Channels, Parameter::QuietAfterClose],
     observed: &["lag_seconds"],
     norm: &["within_seconds", "clock"],
     wording: Wording {

@@ -18,7 +18,7 @@ pub const RULE: Definition = Definition {
         "Клиент, который не дозвонился, звонит следующей компании из списка.",
     ],
     subjects: &["contact:KEY"],
-    takes: &[Parameter::Within, Parameter::Clock],
+    takes: &[Parameter::Within, Parameter::Clock, Parameter::MinRing, Parameter::TextReturns],
     observed: &["lag_seconds"],
     norm: &["within_seconds", "clock"],
     wording: Wording {

@@ -50,10 +50,10 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
     let anchor_of = |at: Timestamp, context: &TenantContext| at.max(context.first_event.unwrap_or(at));
     let latest = clocks.idle_since.get();
     match change {
-        JourneyChange::Touch { at } => {
+        JourneyChange::Touch { at, first } => {
             let anchor = anchor_of(at, context);
             // The first touch replaces the creation as the anchor, whatever its date.
-            let first = journey.touches().len() == 1 && journey.acts().closed.is_none();
+            let first = first && journey.acts().closed.is_none();
             CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
                 if anchor > violation.anchor || first {
                     violation.settle(context, subject, Resolution::Responded, at.max(violation.anchor));
@@ -63,7 +63,21 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
                 start(clocks, journey, context, anchor);
             }
         }
-        JourneyChange::Created { at, .. } if journey.open() && latest.is_none() && journey.touches().is_empty() => {
+        JourneyChange::TouchMoved { from } => {
+            let last = journey.touches().next_back().map(|at| anchor_of(at, context));
+            let was_last = latest == Some(anchor_of(from, context));
+            if let (Some(last), Some(latest)) = (last, latest)
+                && (last > latest || last < latest && was_last)
+            {
+                CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
+                    if violation.anchor == latest {
+                        violation.settle(context, subject, Resolution::Responded, last.max(latest));
+                    }
+                });
+                start(clocks, journey, context, last);
+            }
+        }
+        JourneyChange::Created { at, .. } if journey.open() && latest.is_none() && !journey.touched() => {
             start(clocks, journey, context, anchor_of(at, context));
         }
         JourneyChange::Reopened => start(clocks, journey, context, context.now),

@@ -59,6 +59,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
             }
         }
         JourneyChange::Touch { .. }
+        | JourneyChange::TouchMoved { .. }
         | JourneyChange::Talk
         | JourneyChange::Closed { first: true }
         | JourneyChange::Deleted => {}
@@ -81,11 +82,9 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
     }
     CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
         match (completed_at(journey, subject.scope), change) {
-            (Some(act), JourneyChange::Created { .. } | JourneyChange::Touch { .. } | JourneyChange::Talk) => {
-                violation.settle(context, subject, Resolution::Responded, act);
-            }
             (_, JourneyChange::Closed { .. }) => violation.settle(context, subject, Resolution::Closed, context.now),
             (_, JourneyChange::Deleted) => violation.settle(context, subject, Resolution::Deleted, context.now),
+            (Some(act), _) => violation.settle(context, subject, Resolution::Responded, act),
             _ => {}
         }
     });
@@ -94,7 +93,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
 /// The date of the touch that completed the required number, or of the first conversation.
 fn completed_at(journey: &Journey, scope: &Scope) -> Option<Timestamp> {
     let last = usize::try_from(attempts(scope) - 1).ok()?;
-    journey.touches().get(last).copied().into_iter().chain(journey.first_talk()).min()
+    journey.touch_at(last).into_iter().chain(journey.first_talk()).min()
 }
 
 fn attempts(scope: &Scope) -> i64 {
@@ -103,7 +102,7 @@ fn attempts(scope: &Scope) -> i64 {
 
 /// The touches dated up to `until`.
 fn observe(clock: &ClockSubject<'_>, _: Timestamp, until: Timestamp) -> Values {
-    let touches = clock.journey.touches().partition_point(|touch| *touch <= until);
+    let touches = clock.journey.touches_until(until);
     vec![("touches", Value::Count(touches as i64))]
 }
 

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Managers {
     pub(super) tenant: TenantId,
     pub(super) windows: Vec<Window>,
+    /// Contacts of more open entities than the limit.
+    pub(super) shared_contacts: i64,
     /// By [`ManagerIx`]; index 0 holds facts without a manager.
     pub(super) all: Vec<ManagerFigures>,
 }
@@ -57,7 +59,7 @@ impl Managers {
     /// A tenant without managers.
     pub(super) fn new(tenant: TenantId, windows: Vec<Window>) -> Self {
         let unassigned = ManagerFigures::new(UNKNOWN.into(), &windows);
-        Self { tenant, windows, all: vec![unassigned] }
+        Self { tenant, windows, shared_contacts: 0, all: vec![unassigned] }
     }
 
     /// Applies an update. Returns the departments before and after, if they differ.
@@ -73,6 +75,10 @@ impl Managers {
     }
 
     pub(super) fn count(&mut self, fact: &Fact) {
+        if fact.measure == Measure::SharedContact {
+            self.shared_contacts += i64::from(fact.times);
+            return;
+        }
         let manager = &mut self.all[fact.who.0 as usize];
         let times = i64::from(fact.times);
         match fact.measure {

@@ -1,7 +1,7 @@
 //! Owns the evaluation of window rules: which managers are judged at which boundary, and with which verdict.
 //!
 //! **Definition.** At every slide boundary of a rule's window, after the events and deadlines of that instant, every
-//! manager is judged by the norms of their current department. A violation begins at a boundary. It escalates at exact
+//! manager is judged by the manager's own norms and those of the current department. A violation begins at a boundary. It escalates at exact
 //! instants counted from its beginning, by the steps and severity of the norm under which it began; the alert carries the
 //! figures of the last boundary. It ends at a boundary: because no norm applies any more (`disabled`, whatever the
 //! figure), because the sample is too small, or because the figure itself is back at the norm. Past boundaries are never
@@ -14,7 +14,7 @@
 
 use crate::domain::alert::{Alert, Resolution};
 use crate::domain::figures::statistics::Conversion;
-use crate::domain::id::{DepartmentId, TenantId};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId};
 use crate::domain::index::ManagerIx;
 use crate::domain::norms::{Layer, Norms, Override, Params, Scope, ScopeQuery};
 use crate::domain::rule::definition::{Evaluation, Judgement};
@@ -24,6 +24,7 @@ use crate::domain::scoreboard::open_violations::{Moment, OpenViolations, Violati
 use crate::domain::scoreboard::window_violation::{WindowViolation, WindowViolationKey};
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -36,8 +37,10 @@ pub(super) struct WindowEvaluator {
     judged_through: Timestamp,
     /// The next instant with something to judge or escalate.
     next_wakeup: Option<Timestamp>,
-    /// Cached norms of each department.
-    scopes: BTreeMap<DepartmentId, Arc<Scope>>,
+    /// The managers that overrides name.
+    named_managers: FxHashSet<ManagerId>,
+    /// Cached norms by department: of each manager that an override names, and of all others ([`ManagerIx::NONE`]).
+    scopes: BTreeMap<ManagerIx, BTreeMap<DepartmentId, Arc<Scope>>>,
     violations: OpenViolations,
 }
 
@@ -59,9 +62,10 @@ pub(super) struct WindowSchedule {
 
 impl WindowEvaluator {
     pub(super) fn new(norms: Arc<Norms>, tenant: &TenantId) -> Self {
-        let schedules = schedules(&norms, tenant);
+        let (schedules, named_managers) = (schedules(&norms, tenant), norms.named_managers(tenant));
         let (scopes, violations) = Default::default();
-        Self { norms, schedules, judged_through: Timestamp::MIN, next_wakeup: None, scopes, violations }
+        let (judged_through, next_wakeup) = (Timestamp::MIN, None);
+        Self { norms, schedules, judged_through, next_wakeup, named_managers, scopes, violations }
     }
 
     /// Applies new norms from the next boundary on.
@@ -77,6 +81,7 @@ impl WindowEvaluator {
             self.schedules[*schedule].add_rule(*rule);
         }
         managers.indices().for_each(|who| self.mark_dirty(who));
+        self.named_managers = norms.named_managers(&managers.tenant);
         self.norms = norms;
         self.scopes.clear();
     }
@@ -102,7 +107,7 @@ impl WindowEvaluator {
                 self.violations.restore_ended(&mut moment, who, stored);
                 continue;
             }
-            let mut scope = scope(&norms(stored.began), &moment.managers.tenant, &record.department);
+            let mut scope = scope(&norms(stored.began), moment.managers, &record.department, Some(&stored.manager));
             let window = self.schedules[schedule].window;
             scope.rules.retain(|_, norm| self.uses(norm, window));
             self.schedules[schedule].add_rule(rule);
@@ -167,8 +172,7 @@ impl WindowEvaluator {
         departments.extend(due.iter().map(|who| moment.managers.department(*who)));
         let mut conversions = BTreeMap::<DepartmentId, Conversion>::new();
         for department in departments {
-            let scope = self.scope(&moment.managers.tenant, &department);
-            if rules.iter().filter_map(|rule| scope.rules.get(rule)).any(|norm| norm.of_department.is_some()) {
+            if self.compares_with(moment.managers, &department, &rules) {
                 due.extend(moment.managers.in_department(&department));
                 let conversion = moment.managers.conversion(&department, index, moment.at);
                 conversions.insert(department, conversion);
@@ -189,7 +193,7 @@ impl WindowEvaluator {
     /// Judges a manager by one rule at a boundary and updates the violation.
     fn judge_manager(&mut self, moment: &mut Moment<'_>, key: ViolationKey, conversion: Conversion) {
         let department = moment.managers.department(key.who);
-        let scope = self.scope(&moment.managers.tenant, &department);
+        let scope = self.scope(moment.managers, &department, key.who);
         let WindowSchedule { window, index, .. } = self.schedules[key.schedule];
         let params = scope.rules.get(&key.rule).filter(|norm| self.uses(norm, window));
         let judged = params.and_then(|params| {
@@ -218,13 +222,29 @@ impl WindowEvaluator {
         }
     }
 
-    /// The current norms of a department.
-    fn scope(&mut self, tenant: &TenantId, department: &DepartmentId) -> Arc<Scope> {
-        if let Some(scope) = self.scopes.get(department) {
+    /// Whether one of the rules compares any manager of a department with the department.
+    fn compares_with(&mut self, managers: &Managers, department: &DepartmentId, rules: &[Rule]) -> bool {
+        let named = |who: &ManagerIx| self.named_managers.contains(managers.id(*who));
+        let named = if self.named_managers.is_empty() {
+            Vec::new()
+        } else {
+            managers.in_department(department).filter(named).collect()
+        };
+        [ManagerIx::NONE].into_iter().chain(named).any(|who| {
+            let scope = self.scope(managers, department, who);
+            rules.iter().filter_map(|rule| scope.rules.get(rule)).any(|norm| norm.of_department.is_some())
+        })
+    }
+
+    /// The current norms of a manager in a department.
+    fn scope(&mut self, managers: &Managers, department: &DepartmentId, who: ManagerIx) -> Arc<Scope> {
+        let manager = (who != ManagerIx::NONE).then(|| managers.id(who)).filter(|id| self.named_managers.contains(*id));
+        let scopes = self.scopes.entry(manager.map_or(ManagerIx::NONE, |_| who)).or_default();
+        if let Some(scope) = scopes.get(department) {
             return Arc::clone(scope);
         }
-        let scope = Arc::new(scope(&self.norms, tenant, department));
-        self.scopes.insert(department.clone(), Arc::clone(&scope));
+        let scope = Arc::new(scope(&self.norms, managers, department, manager));
+        scopes.insert(department.clone(), Arc::clone(&scope));
         scope
     }
 
@@ -273,9 +293,10 @@ impl WindowSchedule {
     }
 }
 
-/// The norms of a department.
-fn scope(norms: &Norms, tenant: &TenantId, department: &DepartmentId) -> Scope {
-    norms.scope(ScopeQuery { tenant: tenant.as_str(), department: department.as_str(), pipeline: None, source: None })
+/// The norms of a manager in a department.
+fn scope(norms: &Norms, managers: &Managers, department: &DepartmentId, manager: Option<&ManagerId>) -> Scope {
+    let (tenant, department, manager) = (managers.tenant.as_str(), department.as_str(), manager.map(ManagerId::as_str));
+    norms.scope(ScopeQuery { tenant, department, manager, pipeline: None, source: None })
 }
 
 /// The schedules of all windows that a rule uses anywhere in a tenant.

@@ -14,7 +14,7 @@ use crate::domain::shard::held_offsets::HeldOffsets;
 use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
 use crate::domain::tenant::entity_report::EntityReport;
-use crate::domain::tenant::{Memory, Tenant};
+use crate::domain::tenant::{Memory, Taken, Tenant};
 use crate::domain::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -147,8 +147,20 @@ pub struct Counts {
     pub applied: [u64; EventKind::ALL.len()],
     /// Ignored as duplicates.
     pub duplicates: u64,
+    /// Interactions with ignored contacts.
+    pub ignored: u64,
     /// Dated at or before the watermark on arrival.
     pub late: u64,
+}
+
+impl Counts {
+    fn add(&mut self, kind: EventKind, taken: Taken) {
+        match taken {
+            Taken::Applied => self.applied[kind as usize] += 1,
+            Taken::Ignored => self.ignored += 1,
+            Taken::Duplicate => self.duplicates += 1,
+        }
+    }
 }
 
 /// The effects of one tenant in one epoch, in order.
@@ -292,7 +304,9 @@ impl ShardProcessor {
             return Ok(());
         }
         if self.timing.max_future_skew.is_some_and(|skew| at > wall.saturating_add(skew)) {
-            self.refused.insert((source, offset));
+            if self.timing.memory.durable {
+                self.refused.insert((source, offset));
+            }
             return Err(Reason::Future);
         }
         if at <= self.watermark {
@@ -329,11 +343,8 @@ impl ShardProcessor {
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
             let Some(event) = self.take_held(held) else { continue };
             let (ix, kind) = (self.tenant_ix(&event.tenant), event.payload.kind());
-            if self.tenants[ix as usize].apply(held.order(), event) {
-                self.counts.applied[kind as usize] += 1;
-            } else {
-                self.counts.duplicates += 1;
-            }
+            let taken = self.tenants[ix as usize].apply(held.order(), event);
+            self.counts.add(kind, taken);
             self.schedule(ix);
             dirty.push(ix);
         }
@@ -368,10 +379,8 @@ impl ShardProcessor {
             late.entry(ix).or_default().push((held.order(), event));
         }
         for (ix, late) in late {
-            late.iter().for_each(|(_, event)| self.counts.applied[event.payload.kind() as usize] += 1);
-            for kind in self.tenants[ix as usize].correct(late, self.watermark) {
-                self.counts.applied[kind as usize] -= 1;
-                self.counts.duplicates += 1;
+            for (kind, taken) in self.tenants[ix as usize].correct(late, self.watermark) {
+                self.counts.add(kind, taken);
             }
             self.schedule(ix);
             dirty.push(ix);

@@ -6,8 +6,8 @@
 //!
 //! Events without members (manager records and reviews) are kept outside the cases.
 
-use crate::domain::event::{Direction, EventOrder, Payload};
-use crate::domain::id::{EntityId, EntityKind};
+use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
+use crate::domain::id::{EntityId, EntityKind, reply_key};
 use crate::domain::identity::{self, Country};
 use crate::domain::mem::chunked_arena::ChunkedArena;
 use crate::domain::tenant::event_log::Log;
@@ -67,6 +67,8 @@ enum CaseMember<'a> {
     Entity(EntityKind, &'a str),
     Contact(&'a str),
     Call(&'a str),
+    Session(&'a str),
+    Leg(&'a str),
     Thread(&'a str),
     Message(&'a str),
 }
@@ -79,24 +81,41 @@ impl CaseMember<'_> {
     }
 }
 
-/// Computes the keys of the case members that an event names; none for manager records and reviews.
-pub(super) fn keys(payload: &Payload, country: Country, into: &mut Vec<u64>) {
+/// Computes the keys of the case members that an event names; none for manager records and reviews. An interaction with
+/// an ignored contact concerns no entity and no contact.
+pub(super) fn keys(payload: &Payload, country: Country, ignored: bool, into: &mut Vec<u64>) {
     into.clear();
-    payload.each_entity(|kind, id| into.push(CaseMember::Entity(kind, id).key()));
+    if !ignored {
+        payload.each_entity(|kind, id| into.push(CaseMember::Entity(kind, id).key()));
+    }
     match payload {
-        Payload::Call(call) => into.push(CaseMember::Call(call.id.as_str()).key()),
+        Payload::Call(call) => {
+            into.push(CaseMember::Call(reply_key(call.id.as_str())).key());
+            into.extend(call.session.as_ref().map(|session| CaseMember::Session(reply_key(session.as_str())).key()));
+            let leg = call.end.as_ref().and_then(|end| end.leg.as_ref());
+            into.extend(leg.map(|leg| CaseMember::Leg(leg.as_str()).key()));
+        }
         Payload::Message(message) => {
             into.extend(message.thread.as_ref().map(|thread| CaseMember::Thread(thread.as_str()).key()));
             let linked = match message.direction {
                 Direction::Inbound => Some(&message.id),
                 Direction::Outbound => message.in_reply_to.as_ref(),
             };
-            into.extend(linked.map(|id| CaseMember::Message(id.as_str()).key()));
+            into.extend(linked.map(|id| CaseMember::Message(id.reply_key()).key()));
         }
-        _ => {}
+        Payload::Crm(payload) => {
+            if let CrmPayload::InteractionDismissed { interaction, .. } = &**payload {
+                let id = reply_key(interaction);
+                let members = [CaseMember::Call(id), CaseMember::Session(id), CaseMember::Message(id)];
+                into.extend(members.iter().map(CaseMember::key));
+            }
+        }
+    }
+    if ignored {
+        return;
     }
     payload.each_contact(|contact| {
-        into.extend(identity::normal_form(contact, country).map(|normalized| CaseMember::Contact(&normalized).key()));
+        into.extend(identity::normal_forms(contact, country).map(|form| CaseMember::Contact(&form).key()));
     });
 }
 

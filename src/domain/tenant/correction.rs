@@ -18,8 +18,8 @@ use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::rule::source_silent::Silences;
 use crate::domain::source::Topic;
-use crate::domain::tenant::Tenant;
 use crate::domain::tenant::cases::{self, Entry};
+use crate::domain::tenant::{Taken, Tenant};
 use crate::domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,10 +53,10 @@ struct ReplayOutput {
 
 impl Tenant {
     /// Applies late events, dated at or before `upto`, the instant up to which everything has been processed. Returns
-    /// the kinds of the events that were duplicates.
-    pub fn correct(&mut self, late: Vec<(EventOrder, Event)>, upto: Timestamp) -> Vec<EventKind> {
-        let (mut late, duplicates) = self.register_late(late);
-        let Some(earliest) = late.topics.iter().map(|(_, at)| *at).min() else { return duplicates };
+    /// what became of each.
+    pub fn correct(&mut self, late: Vec<(EventOrder, Event)>, upto: Timestamp) -> Vec<(EventKind, Taken)> {
+        let (mut late, taken) = self.register_late(late);
+        let Some(earliest) = late.topics.iter().map(|(_, at)| *at).min() else { return taken };
         late.topics.sort_by_key(|(topic, at)| (*at, *topic));
         let first_event = self.context.first_event.map_or(earliest, |first| first.min(earliest));
         let affected = self.affected_cases(&late, first_event);
@@ -71,31 +71,32 @@ impl Tenant {
         self.context.resume(suspended);
         self.context.effects.append(&mut passthrough);
         self.emit_difference(before, after, earliest, upto);
-        duplicates
+        taken
     }
 
-    /// Records late events and joins the cases that they connect. Also returns the kinds of the duplicates.
-    fn register_late(&mut self, events: Vec<(EventOrder, Event)>) -> (LateEvents, Vec<EventKind>) {
-        let (mut late, mut duplicates, mut keys) = (LateEvents::default(), Vec::new(), Vec::new());
+    /// Records late events and joins the cases that they connect. Also returns what becomes of each.
+    fn register_late(&mut self, events: Vec<(EventOrder, Event)>) -> (LateEvents, Vec<(EventKind, Taken)>) {
+        let (mut late, mut taken, mut keys) = (LateEvents::default(), Vec::new(), Vec::new());
         for (order, event) in events {
             let topic = event.payload.topic();
             if event.id.as_ref().is_some_and(|id| !self.duplicates.insert_late(topic, id, event.at)) {
-                duplicates.push(event.payload.kind());
+                taken.push((event.payload.kind(), Taken::Duplicate));
                 continue;
             }
+            taken.push((event.payload.kind(), self.taken(&event.payload)));
             late.topics.push((topic, event.at));
             if let Payload::Crm(payload) = &event.payload
                 && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
             {
                 late.upserted.push(manager.clone());
             }
-            cases::keys(&event.payload, self.context.norms.country, &mut keys);
+            cases::keys(&event.payload, self.context.norms.country, self.ignores(&event.payload), &mut keys);
             let case = self.cases.join(&keys);
             self.record(order, event.id, &event.payload);
             let entry = Entry { order, packed: self.packed.as_slice().into() };
             late.entries.push((case, ReplayedEvent { entry, payload: event.payload }));
         }
-        (late, duplicates)
+        (late, taken)
     }
 
     /// The cases to replay: those of the late events, those that name a manager with a late record, and all of them if
@@ -194,8 +195,10 @@ impl Tenant {
             *journey = Journey::new(journey.id.clone(), ix);
         }
         for ix in contacts {
+            self.calls.remove_contact(ix);
             let contact_state = &mut self.contacts[ix];
             contact_state.entities.clear();
+            contact_state.open_entities = 0;
             if let Some(pending) = contact_state.pending.existing_mut() {
                 (pending.calls, pending.messages) = (None, None);
             }
@@ -234,11 +237,11 @@ impl Tenant {
         log: impl IntoIterator<Item = &'a Payload>,
     ) -> (BTreeSet<JourneyIx>, BTreeSet<ContactIx>) {
         let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
-        for payload in log {
+        for payload in log.into_iter().filter(|payload| !self.ignores(payload)) {
             payload.each_entity(|kind, id| journeys.extend(self.journeys.find(&EntityId { kind, id: id.clone() })));
             payload.each_contact(|contact| {
-                let normalized = identity::normal_form(contact, self.context.norms.country);
-                contacts.extend(normalized.and_then(|normalized| self.contacts.find(&normalized)));
+                let forms = identity::normal_forms(contact, self.context.norms.country);
+                contacts.extend(forms.filter_map(|form| self.contacts.find(&form)));
             });
         }
         (journeys, contacts)

@@ -227,6 +227,7 @@ fn crm_details(payload: &CrmPayload, details: &mut Values) {
         | CrmPayload::Deleted { .. }
         | CrmPayload::ContactLinked { .. }
         | CrmPayload::InteractionReviewed { .. }
+        | CrmPayload::InteractionDismissed { .. }
         | CrmPayload::ManagerUpserted { .. } => {}
     }
 }

@@ -37,7 +37,7 @@ impl Tenant {
             deleted_at: journey.deleted_at(),
             lead: journey.sale.lead.clone(),
             contacts: journey.contacts.iter().map(|ix| self.contact_name(*ix)).collect(),
-            touches: journey.touches().to_vec(),
+            touches: journey.touches().collect(),
             clocks,
             history: self.history(entity),
         })
@@ -116,7 +116,7 @@ impl Tenant {
                 names_any = true;
                 names_it |= kind == entity.kind && *id == entity.id;
             });
-            cases::keys(&payload, self.context.norms.country, &mut keys);
+            cases::keys(&payload, self.context.norms.country, self.ignores(&payload), &mut keys);
             let linked = !names_any && keys.iter().any(|key| known.contains(key));
             if names_it || linked {
                 known.extend(keys.iter().copied());

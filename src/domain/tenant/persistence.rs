@@ -140,7 +140,7 @@ impl Tenant {
         let mut expired_keys = Vec::new();
         for ReplayedEvent { entry, payload } in &log {
             self.clear_event_state(payload);
-            cases::keys(payload, self.context.norms.country, &mut self.keys);
+            cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
             expired_keys.append(&mut self.keys);
             self.forget_event(entry.order);
         }
@@ -150,6 +150,7 @@ impl Tenant {
             self.journeys.remove(ix, Journey::new(EntityId { kind, id: Default::default() }, ix));
         }
         for ix in contacts {
+            self.calls.remove_contact(ix);
             self.contacts.remove(ix, ContactState::default());
         }
         true

@@ -4,10 +4,10 @@
 //! ones) with the lowest HMAC-SHA-256 of their id. It is uniform for every volume, the same in every replay, and cannot
 //! be predicted without the key. Only the current candidates are kept.
 //!
-//! **The day** is a day of the calendar of the manager's department, in its time zone; without a calendar it is a UTC
-//! day. An interaction belongs to the day in which it became known (a call to the day of its end), so a day is complete
+//! **The day** is a day of the calendar of the manager or the manager's department, in its time zone; without a calendar
+//! it is a UTC day. An interaction belongs to the day in which it became known (a call to the day of its end), so a day is complete
 //! when it ends: the sample is taken in its last millisecond, after all events of that instant. Norm and calendar are
-//! those of the manager's department at the first interaction of the day, and stay fixed until its end. If the manager
+//! those of the manager at the first interaction of the day, and stay fixed until its end. If the manager
 //! moves to another time zone, the next day starts where the previous one ended, so no day is sampled twice.
 //!
 //! **Late events** are included in a day that has not ended, and never change a sample already taken. An interaction
@@ -44,6 +44,8 @@ pub(super) struct Interaction<'a> {
     pub entity: Option<JourneyIx>,
     /// Its medium.
     pub medium: Medium,
+    /// Whether a later record can replace it.
+    pub replaceable: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,11 @@ struct Pick {
     medium: Medium,
     at: Timestamp,
     entity: Option<JourneyIx>,
+    replaceable: bool,
 }
+
+/// Maximum number of candidates kept in reserve for others of the day that may still be replaced.
+const MAX_RESERVE: usize = 64;
 
 /// The calendar of departments without one.
 static UTC: LazyLock<Arc<Calendar>> = LazyLock::new(|| {
@@ -135,8 +141,8 @@ impl Sampler {
             return;
         }
         let key = (identity::digest(interaction.id, &self.secret), interaction.medium.name());
-        let full = day.picked.len() >= norm.per_day as usize;
-        if full && day.picked.last_key_value().is_none_or(|(highest, _)| key > *highest) {
+        let full = day.picked.len() >= day.capacity(norm);
+        if full && !interaction.replaceable && day.picked.last_key_value().is_none_or(|(highest, _)| key > *highest) {
             return;
         }
         // A repeated id is the same interaction; the first one is kept.
@@ -145,9 +151,32 @@ impl Sampler {
             medium: interaction.medium,
             at: interaction.at,
             entity: interaction.entity,
+            replaceable: interaction.replaceable,
         });
-        if day.picked.len() > norm.per_day as usize {
+        while day.picked.len() > day.capacity(norm) {
             day.picked.pop_last();
+        }
+    }
+
+    /// Removes a call that another record has replaced, if its day has not ended.
+    pub(super) fn withdraw(&mut self, who: ManagerIx, id: &CompactString, at: Timestamp) {
+        let key = (identity::digest(id, &self.secret), Medium::CALL);
+        if let Some(day) = self.managers.get_mut(&who).and_then(|manager| manager.current.as_mut())
+            && day.picked.get(&key).is_some_and(|pick| pick.at == at)
+        {
+            day.picked.remove(&key);
+        }
+    }
+
+    /// Adds the recording of a call that became known later.
+    pub(super) fn add_recording(&mut self, who: ManagerIx, id: &CompactString, url: &CompactString) {
+        let key = (identity::digest(id, &self.secret), Medium::CALL);
+        let day = self.managers.get_mut(&who).and_then(|manager| manager.current.as_mut());
+        if let Some(Pick { medium: Medium::Call { recording_url, .. }, .. }) =
+            day.and_then(|day| day.picked.get_mut(&key))
+            && recording_url.is_none()
+        {
+            *recording_url = Some(url.clone());
         }
     }
 
@@ -158,7 +187,8 @@ impl Sampler {
         manager.last_day = Some((day.date, day.end));
         self.expire_requests(context);
         let (Some(manager), Some(department)) = context.manager_and_department(who) else { return };
-        for pick in day.picked.into_values() {
+        let sampled = day.norm.map_or(0, |norm| norm.per_day as usize);
+        for pick in day.picked.into_values().take(sampled) {
             let about = pick.entity.map(|entity| about(&journeys[entity]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
@@ -201,6 +231,12 @@ impl Sampler {
 }
 
 impl Day {
+    /// How many candidates are kept: those of the sample, and one in reserve for each that may be replaced.
+    fn capacity(&self, norm: ReviewSampling) -> usize {
+        let replaceable = self.picked.values().filter(|pick| pick.replaceable).count();
+        norm.per_day as usize + replaceable.min(MAX_RESERVE)
+    }
+
     /// The current day of a manager.
     fn begin(context: &mut TenantContext, who: ManagerIx, last_day: Option<(Date, Timestamp)>) -> Option<Self> {
         let scope = context.scope(who, None, None);

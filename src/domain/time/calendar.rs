@@ -2,91 +2,28 @@
 //! same answer on every machine (the time zone data are built in), in well under a microsecond. Never reads the system
 //! clock, and rejects contradictory calendars.
 //!
-//! **Working time is a set of instants.** Hours are written in local time. Each end is converted to UTC separately
-//! (decision 27: a local time skipped by a clock change uses the offset before the change; a repeated one is the first of
-//! the two). An interval that becomes empty is ignored, and instants covered twice count once. So `working(a, b) +
-//! working(b, c) = working(a, c)`, across all clock changes.
+//! **Working time is a set of instants.** Hours are written in local time ([`Schedule`]). Each end is converted to UTC
+//! separately (decision 27: a local time skipped by a clock change uses the offset before the change; a repeated one is
+//! the first of the two). An interval that becomes empty is ignored, and instants covered twice count once. So
+//! `working(a, b) + working(b, c) = working(a, c)`, across all clock changes.
 //!
 //! **Blocks.** The time line is divided into blocks of 2³⁵ ms (a little more than a year) of UTC, so the block of an
 //! instant is found by a shift. The working intervals of a block are computed on first use and cached, with the working
 //! time before each of them. A query is then a binary search in one block, or in two plus the sum of the blocks between.
 //!
 //! **Cycles.** Blocks exist for the years 1400 to 2619 only. Before 1800 no zone had changed its clocks yet, after 2199
-//! every zone follows a yearly rule, and all listed days lie between. Outside that range the calendar repeats every 400
-//! years, a whole number of weeks, so a distant instant is moved by whole cycles into the range of the blocks.
+//! every zone follows a yearly rule, and all listed days with their nights lie between. Outside that range the calendar
+//! repeats every 400 years, a whole number of weeks, so a distant instant is moved by whole cycles into the range of the
+//! blocks.
 
+use crate::domain::time::hours::{Hours, Schedule, ScheduleError};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
-use jiff::civil::{Date, DateTime, Time, Weekday};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::OnceLock;
-
-/// Working hours inside one local day, from `start` up to but not including `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hours {
-    /// Minute of the day at which they begin, 0 to 1439.
-    pub start: u32,
-    /// Minute of the day at which they end, `start` + 1 to 1440.
-    pub end: u32,
-}
-
-impl Hours {
-    /// Minutes in a local day as calendars write it.
-    const DAY: u32 = 24 * 60;
-
-    /// Parses `09:00-18:00`; `24:00` is the end of the day.
-    ///
-    /// Returns `None` for anything else, and for hours that do not end after they begin.
-    pub fn parse(text: &str) -> Option<Self> {
-        fn two_digits(text: &str) -> Option<u32> {
-            let plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-            if plain { text.parse().ok() } else { None }
-        }
-        fn minute(text: &str) -> Option<u32> {
-            let (hours, minutes) = text.split_once(':')?;
-            let minutes = two_digits(minutes).filter(|minutes| *minutes < 60)?;
-            Some(two_digits(hours)? * 60 + minutes)
-        }
-        let (start, end) = text.split_once('-')?;
-        Some(Self { start: minute(start.trim())?, end: minute(end.trim())? }).filter(|hours| hours.valid())
-    }
-
-    fn valid(self) -> bool {
-        self.start < self.end && self.end <= Self::DAY
-    }
-}
-
-/// As in calendars: `09:00-18:00`.
-impl fmt::Display for Hours {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { start, end } = self;
-        write!(f, "{:02}:{:02}-{:02}:{:02}", start / 60, start % 60, end / 60, end % 60)
-    }
-}
-
-/// The names of weekdays in calendars, Monday first.
-pub const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
-/// The day of a calendar that an error refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CalendarDay {
-    /// A day of the ordinary week.
-    Weekday(Weekday),
-    /// A listed day.
-    Date(Date),
-}
-
-/// As in calendars: `mon`, `2026-01-01`.
-impl fmt::Display for CalendarDay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Weekday(day) => f.write_str(WEEKDAYS[day.to_monday_zero_offset() as usize]),
-            Self::Date(date) => write!(f, "{date}"),
-        }
-    }
-}
 
 /// Why a calendar was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,41 +33,16 @@ pub enum CalendarError {
         /// The name as given.
         timezone: CompactString,
     },
-    /// Hours that do not end after they begin, or that end after 24:00.
-    BadHours {
-        /// The day of the hours.
-        day: CalendarDay,
-        /// The hours.
-        hours: Hours,
-    },
-    /// Two intervals of one day overlap.
-    Overlap {
-        /// The day of the hours.
-        day: CalendarDay,
-        /// The earlier interval.
-        first: Hours,
-        /// The later one.
-        second: Hours,
-    },
-    /// A listed day before 1900 or after 2199, probably a typing error.
-    DayOutOfRange {
-        /// The day.
-        date: Date,
-    },
+    /// Its hours contradict each other in these ways.
+    Schedule(Vec<ScheduleError>),
 }
 
 impl fmt::Display for CalendarError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownZone { timezone } => write!(f, "unknown IANA time zone `{timezone}`"),
-            Self::BadHours { day, hours } => {
-                write!(f, "invalid hours {hours} on {day}: must end after they begin and by 24:00")
-            }
-            Self::Overlap { day, first, second } => {
-                write!(f, "overlapping hours on {day}: {first} and {second}")
-            }
-            Self::DayOutOfRange { date } => {
-                write!(f, "listed day {date} out of range: expected a year from 1900 to 2199")
+            Self::Schedule(errors) => {
+                f.write_str(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             }
         }
     }
@@ -142,9 +54,7 @@ impl std::error::Error for CalendarError {}
 pub struct Calendar {
     name: CompactString,
     zone: TimeZone,
-    /// Monday first; each day's hours in order, without overlaps.
-    week: [Vec<Hours>; 7],
-    days: BTreeMap<Date, Vec<Hours>>,
+    schedule: Schedule,
     years: BTreeSet<i16>,
     blocks: Box<[OnceLock<Block>]>,
     /// Working time of 400 years before [`EARLY`].
@@ -173,9 +83,9 @@ struct WorkingInterval {
 const BLOCK_BITS: u32 = 35;
 /// Four hundred Gregorian years: 20 871 weeks.
 const CYCLE: i64 = 146_097 * Span::DAY.0;
-/// 1800-01-01T00:00:00Z: no clock changes before it.
-const EARLY: i64 = -5_364_662_400_000;
-/// 2200-01-01T00:00:00Z: everything repeats from here on.
+/// 1800-01-04T00:00:00Z: no clock changes before it.
+const EARLY: i64 = -5_364_403_200_000;
+/// 2200-01-04T00:00:00Z: the night of the last day that can be listed is over everywhere; all repeats from here on.
 const LATE: i64 = EARLY + CYCLE;
 /// Twenty years: a more distant deadline counts as never.
 const HORIZON: i64 = 7305 * Span::DAY.0;
@@ -202,34 +112,36 @@ impl Block {
 impl Calendar {
     /// Creates a calendar in an IANA time zone: the hours of an ordinary week, Monday first, the days that differ from it
     /// (no hours: a day off), and the years whose differing days are listed.
-    ///
-    /// Hours may be in any order. They may touch but not overlap.
     pub fn new(
         name: &str,
         timezone: &str,
-        mut week: [Vec<Hours>; 7],
-        mut days: BTreeMap<Date, Vec<Hours>>,
+        week: [Vec<Hours>; 7],
+        days: BTreeMap<Date, Vec<Hours>>,
         years: BTreeSet<i16>,
     ) -> Result<Self, CalendarError> {
         let zone = TimeZoneDatabase::bundled().get(timezone).ok().filter(|zone| !zone.is_unknown());
         let zone = zone.ok_or_else(|| CalendarError::UnknownZone { timezone: timezone.into() })?;
-        for (weekday, hours) in Weekday::Monday.cycle_forward().zip(&mut week) {
-            sort_hours(CalendarDay::Weekday(weekday), hours)?;
-        }
-        for (date, hours) in &mut days {
-            if !(1900..=2199).contains(&date.year()) {
-                return Err(CalendarError::DayOutOfRange { date: *date });
-            }
-            sort_hours(CalendarDay::Date(*date), hours)?;
-        }
+        let schedule = Schedule::new(week, days).map_err(CalendarError::Schedule)?;
         let blocks = (0..BLOCKS).map(|_| OnceLock::new()).collect();
         let (early_cycle, late_cycle) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { name: name.into(), zone, week, days, years, blocks, early_cycle, late_cycle })
+        Ok(Self { name: name.into(), zone, schedule, years, blocks, early_cycle, late_cycle })
     }
 
     /// The name by which norms refer to it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The hours as written.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The uninterrupted working times that begin on a local day. A clock change can leave one out.
+    pub fn shifts(&self, day: Date) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let ends = self.schedule.hours(day).iter().map(move |hours| [hours.start, hours.end]);
+        let shifts = ends.map(move |ends| ends.map(|minute| Timestamp(self.to_utc(day, minute))));
+        shifts.filter(|[start, end]| start < end).map(|[start, end]| (start, end))
     }
 
     /// The working time from `from` up to `to`; zero if `to` is not later.
@@ -332,18 +244,13 @@ impl Calendar {
 
     fn build_block(&self, index: i64) -> Block {
         let (begin, end) = (index << BLOCK_BITS, (index + 1) << BLOCK_BITS);
-        // Every UTC offset is shorter than two days.
-        let (first, last) = (jiff_timestamp(begin - 2 * Span::DAY.0), jiff_timestamp(end + 2 * Span::DAY.0));
+        // Every UTC offset is shorter than two days, and hours end on the day after they begin.
+        let (first, last) = (jiff_timestamp(begin - 3 * Span::DAY.0), jiff_timestamp(end + 2 * Span::DAY.0));
         let (first, last) = (self.zone.to_datetime(first).date(), self.zone.to_datetime(last).date());
         let mut intervals = Vec::new();
         for day in first.series(jiff::Span::new().days(1)).take_while(|day| *day <= last) {
-            for hours in self.hours(day) {
-                let start = self.to_utc(day, hours.start).max(begin);
-                let end = self.to_utc(day, hours.end).min(end);
-                if start < end {
-                    intervals.push((start, end));
-                }
-            }
+            let shifts = self.shifts(day).map(|(start, finish)| (start.0.max(begin), finish.0.min(end)));
+            intervals.extend(shifts.filter(|(start, finish)| start < finish));
         }
         // Already sorted, except around clock changes inside working hours.
         intervals.sort_unstable();
@@ -364,13 +271,10 @@ impl Calendar {
         Block { intervals: merged.into(), total }
     }
 
-    fn hours(&self, day: Date) -> &[Hours] {
-        self.days.get(&day).unwrap_or_else(|| &self.week[day.weekday().to_monday_zero_offset() as usize])
-    }
-
-    /// Milliseconds since the epoch of a minute of a local day.
+    /// Milliseconds since the epoch of a minute, counted from the beginning of a local day.
     fn to_utc(&self, day: Date, minute: u32) -> i64 {
-        let (day, minute) = if minute == Hours::DAY { (day.tomorrow().unwrap_or(day), 0) } else { (day, minute) };
+        let (day, minute) =
+            if minute < Hours::DAY { (day, minute) } else { (day.tomorrow().unwrap_or(day), minute - Hours::DAY) };
         self.local_to_utc(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0))
     }
 
@@ -390,8 +294,7 @@ impl fmt::Debug for Calendar {
         f.debug_struct("Calendar")
             .field("name", &self.name)
             .field("timezone", &self.zone.iana_name())
-            .field("week", &self.week)
-            .field("days", &self.days)
+            .field("schedule", &self.schedule)
             .field("years", &self.years)
             .finish_non_exhaustive()
     }
@@ -409,18 +312,6 @@ fn jiff_timestamp(millis: i64) -> jiff::Timestamp {
     } else {
         jiff::Timestamp::MIN
     })
-}
-
-/// Sorts the hours of a day; rejects invalid and overlapping ones.
-fn sort_hours(day: CalendarDay, hours: &mut [Hours]) -> Result<(), CalendarError> {
-    if let Some(bad) = hours.iter().find(|hours| !hours.valid()) {
-        return Err(CalendarError::BadHours { day, hours: *bad });
-    }
-    hours.sort_unstable();
-    match hours.windows(2).find(|pair| pair[1].start < pair[0].end) {
-        Some(pair) => Err(CalendarError::Overlap { day, first: pair[0], second: pair[1] }),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -470,41 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_parsed_strictly() {
-        assert_eq!(Hours::parse("09:00-18:00"), Some(Hours { start: 540, end: 1080 }));
-        assert_eq!(Hours::parse("00:00 - 24:00"), Some(Hours { start: 0, end: 1440 }));
-        for bad in [
-            "",
-            "09:00",
-            "18:00-09:00",
-            "09:00-09:00",
-            "9:00-18:00",
-            "09:00-24:01",
-            "09:60-18:00",
-            "+9:00-18:00",
-            "09:00-18:00-19:00",
-            "25:00-26:00",
-            "24:00-24:00",
-        ] {
-            assert_eq!(Hours::parse(bad), None, "{bad}");
-        }
-        assert_eq!(Hours { start: 5, end: 1440 }.to_string(), "00:05-24:00");
-    }
-
-    #[test]
-    fn contradictory_calendars_are_rejected_with_the_day() {
+    fn contradictory_calendars_are_rejected() {
         let error = try_calendar("Mars/Olympus", five(NINE_TO_SIX), &[]).expect_err("no such zone");
         assert_eq!(error.to_string(), "unknown IANA time zone `Mars/Olympus`");
         assert!(try_calendar("Etc/Unknown", five(NINE_TO_SIX), &[]).is_err());
-        let error = try_calendar("UTC", five(&["14:00-18:00", "09:00-14:01"]), &[]).expect_err("overlap");
-        assert_eq!(error.to_string(), "overlapping hours on mon: 09:00-14:01 and 14:00-18:00");
-        let error = try_calendar("UTC", five(NINE_TO_SIX), &[("2026-01-09", &["09:00-12:00", "09:00-12:00"])]);
-        assert!(error.expect_err("overlap").to_string().contains("2026-01-09"));
-        assert!(try_calendar("UTC", five(NINE_TO_SIX), &[("0206-01-01", &[])]).is_err());
-        let mut week: [Vec<Hours>; 7] = Default::default();
-        week[6] = vec![Hours { start: 60, end: 1441 }];
-        let error = Calendar::new("x", "UTC", week, BTreeMap::new(), BTreeSet::new()).expect_err("too long");
-        assert!(error.to_string().contains("on sun"), "{error}");
+        let days: &[(&str, &[&str])] = &[("2026-01-09", &["09:00-12:00", "09:00-12:00"])];
+        let error = try_calendar("UTC", [&[], &["14:00-18:00", "09:00-14:01"], &[], &[], &[], &[], &[]], days);
+        let text = "overlapping hours on tue: 09:00-14:01 and 14:00-18:00; overlapping hours on 2026-01-09: 09:00-12:00 and \
+                    09:00-12:00";
+        assert_eq!(error.expect_err("overlap").to_string(), text);
     }
 
     #[test]
@@ -553,6 +418,57 @@ mod tests {
         assert_eq!(due(&night, "2023-12-31T14:00:00Z", 481), "2024-01-01T14:01:00.000Z");
         assert_eq!(due(&night, "2025-12-31T15:00:00Z", 480), "2025-12-31T23:00:00.000Z");
         assert_eq!(minutes(&night, "2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"), 366.0 * 480.0);
+    }
+
+    #[test]
+    fn a_night_belongs_to_the_day_on_which_it_begins() {
+        let night: &[&str] = &["21:00-02:00"];
+        let days: &[(&str, &[&str])] =
+            &[("2025-03-12", &[]), ("2025-03-14", &["20:00-24:00"]), ("2025-03-15", &["22:00-06:00"])];
+        let moscow = calendar("Europe/Moscow", five(night), days);
+        // Saturday 01:50 belongs to Friday; the rest of half an hour is on Monday from 21:00.
+        assert_eq!(due(&moscow, "2025-03-07T22:50:00Z", 10), "2025-03-07T23:00:00.000Z");
+        assert_eq!(due(&moscow, "2025-03-07T22:50:00Z", 30), "2025-03-10T18:20:00.000Z");
+        // Sunday's night does not exist, Monday begins at 21:00.
+        assert_eq!(minutes(&moscow, "2025-03-08T21:00:00Z", "2025-03-10T18:00:00Z"), 0.0);
+        // Wednesday the 12th is off: the end of Tuesday's night stays, the night to Thursday is gone.
+        assert_eq!(minutes(&moscow, "2025-03-11T21:00:00Z", "2025-03-12T21:00:00Z"), 120.0);
+        assert_eq!(minutes(&moscow, "2025-03-12T21:00:00Z", "2025-03-13T18:00:00Z"), 0.0);
+        // A short Friday, and a Saturday whose night ends on Sunday morning.
+        assert_eq!(minutes(&moscow, "2025-03-13T21:00:00Z", "2025-03-14T21:00:00Z"), 120.0 + 240.0);
+        assert_eq!(minutes(&moscow, "2025-03-14T21:00:00Z", "2025-03-15T21:00:00Z"), 120.0);
+        assert_eq!(minutes(&moscow, "2025-03-15T21:00:00Z", "2025-03-17T18:00:00Z"), 360.0);
+        // The same as hours that are divided at midnight.
+        let (whole, halves) = (daily(&["20:00-04:00"]), daily(&["20:00-24:00", "00:00-04:00"]));
+        let (whole, halves) = (calendar("Asia/Almaty", whole, &[]), calendar("Asia/Almaty", halves, &[]));
+        for hour in 0..9000 {
+            let (from, span) = (Timestamp(hour * 7 * 3_600_000), Span(hour * 60_000));
+            assert_eq!(whole.deadline(from, span), halves.deadline(from, span));
+        }
+        let shifts: Vec<_> = moscow.shifts(date("2025-03-15")).collect();
+        assert_eq!(shifts, [(at("2025-03-15T19:00:00Z"), at("2025-03-16T03:00:00Z"))]);
+    }
+
+    #[test]
+    fn clock_changes_at_night_count_in_the_night() {
+        // Berlin 2026: 29 March 02:00 → 03:00, 25 October 03:00 → 02:00. The night begins on Saturday.
+        let saturday: [&[&str]; 7] = [&[], &[], &[], &[], &[], &["22:00-06:00"], &[]];
+        let berlin = calendar("Europe/Berlin", saturday, &[]);
+        assert_eq!(minutes(&berlin, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), 7.0 * 60.0);
+        assert_eq!(minutes(&berlin, "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"), 9.0 * 60.0);
+        // It ends in the gap: 02:30 with the offset before the change.
+        let berlin = calendar("Europe/Berlin", [&[], &[], &[], &[], &[], &["22:00-02:30"], &[]], &[]);
+        assert_eq!(minutes(&berlin, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), 270.0);
+        assert_eq!(due(&berlin, "2026-03-28T12:00:00Z", 270), "2026-03-29T01:30:00.000Z");
+        // The first of two.
+        assert_eq!(due(&berlin, "2026-10-24T12:00:00Z", 270), "2026-10-25T00:30:00.000Z");
+        // Midnight itself is skipped (São Paulo, 4 November 2018) and repeated (18 February 2018).
+        let paulo = calendar("America/Sao_Paulo", [&[], &[], &[], &[], &[], &["22:00-02:00"], &[]], &[]);
+        assert_eq!(minutes(&paulo, "2018-11-03T12:00:00Z", "2018-11-04T12:00:00Z"), 180.0);
+        assert_eq!(minutes(&paulo, "2018-02-17T12:00:00Z", "2018-02-18T12:00:00Z"), 300.0);
+        // The day after the night does not exist: Apia, 30 December 2011, a Friday.
+        let apia = calendar("Pacific/Apia", [&[], &[], &[], &["22:00-02:00"], &[], &[], &[]], &[]);
+        assert_eq!(minutes(&apia, "2011-12-29T12:00:00Z", "2012-01-01T12:00:00Z"), 240.0);
     }
 
     #[test]
@@ -687,9 +603,9 @@ mod tests {
 
     #[test]
     fn distant_years_repeat_near_ones() {
-        for zone in ["Europe/Berlin", "Australia/Lord_Howe"] {
-            let days: &[(&str, &[&str])] = &[("2199-12-31", &["01:00-02:00"]), ("1900-01-01", &["01:00-02:00"])];
-            let calendar = calendar(zone, five(&["02:15-12:00", "13:00-24:00"]), days);
+        for zone in ["Europe/Berlin", "Australia/Lord_Howe", "America/Los_Angeles"] {
+            let days: &[(&str, &[&str])] = &[("2199-12-31", &["23:00-02:00"]), ("1900-01-01", &["01:00-02:00"])];
+            let calendar = calendar(zone, five(&["02:15-12:00", "13:00-01:30"]), days);
             // The years 2200 to 2599 represent all later ones, without listed days.
             for (near, cycles) in
                 [(LATE, 1), (LATE + CYCLE / 3, 2), (LATE + CYCLE - 1, 16), (EARLY - 1, -1), (EARLY - CYCLE, -4)]
@@ -749,11 +665,10 @@ mod tests {
     /// The working intervals of all local days around `from` to `to`.
     fn intervals(calendar: &Calendar, from: Timestamp, to: Timestamp) -> Vec<(i64, i64)> {
         let epoch = date("1970-01-01");
-        (from.0.div_euclid(Span::DAY.0) - 2..=to.0.div_euclid(Span::DAY.0) + 2)
+        (from.0.div_euclid(Span::DAY.0) - 3..=to.0.div_euclid(Span::DAY.0) + 2)
             .flat_map(|number| {
                 let day = epoch.checked_add(jiff::Span::new().days(number)).expect("a date");
-                let week = &calendar.week[day.weekday().to_monday_zero_offset() as usize];
-                calendar.days.get(&day).unwrap_or(week).iter().map(move |hours| {
+                calendar.schedule.hours(day).iter().map(move |hours| {
                     let minute = |minute: u32| number * Span::DAY.0 + i64::from(minute) * Span::MINUTE.0;
                     (read(&calendar.zone, minute(hours.start)), read(&calendar.zone, minute(hours.end)))
                 })
@@ -794,9 +709,39 @@ mod tests {
             Just(vec![]),
             Just(hours(NINE_TO_SIX)),
             Just(hours(&["00:00-04:00", "20:00-24:00"])),
-            any_hours(96),
+            Just(hours(&["21:00-02:00"])),
+            (any_hours(96), 1_u32..16).prop_map(|(mut hours, quarters)| {
+                hours
+                    .iter_mut()
+                    .filter(|hours| hours.end == 1440 && hours.start > 240)
+                    .for_each(|hours| hours.end += quarters * 15);
+                hours
+            }),
+            (any_hours(72), 72_u32..96, 97_u32..144).prop_map(|(mut hours, start, end)| {
+                hours.push(Hours { start: start * 15, end: end * 15 });
+                hours
+            }),
             any_hours(20),
         ]
+    }
+
+    /// Ends nights where hours of the next day begin, whether they are listed or those of the week.
+    fn end_nights_before_the_next_day(week: &mut [Vec<Hours>; 7], days: &mut BTreeMap<Date, Vec<Hours>>) {
+        let begins = |hours: &Vec<Hours>| hours.iter().map(|hours| hours.start).min().unwrap_or(Hours::DAY);
+        let (regular, listed) = (week.each_ref().map(begins), days.clone());
+        let weekday = |date: Date| date.weekday().to_monday_zero_offset() as usize;
+        let shorten = |hours: &mut Vec<Hours>, begin: u32| {
+            hours.iter_mut().for_each(|hours| hours.end = hours.end.min(Hours::DAY + begin));
+        };
+        for (day, hours) in week.iter_mut().enumerate() {
+            let next = (day + 1) % 7;
+            let listed = listed.iter().filter(|(date, _)| weekday(**date) == next).map(|(_, hours)| begins(hours));
+            shorten(hours, listed.chain([regular[next]]).min().unwrap_or(0));
+        }
+        for (date, hours) in days {
+            let next = date.tomorrow().expect("a date");
+            shorten(hours, listed.get(&next).map_or(regular[weekday(next)], begins));
+        }
     }
 
     prop_compose! {
@@ -817,8 +762,9 @@ mod tests {
             let days = listed.into_iter().map(|(day, hours)| {
                 (tz.to_datetime(jiff_timestamp(near + day * Span::DAY.0)).date(), hours)
             });
-            let week = week.try_into().expect("seven days");
-            let calendar = Calendar::new("any", zone, week, days.collect(), BTreeSet::new()).expect("good");
+            let (mut week, mut days) = (week.try_into().expect("seven days"), days.collect());
+            end_nights_before_the_next_day(&mut week, &mut days);
+            let calendar = Calendar::new("any", zone, week, days, BTreeSet::new()).expect("good");
             (calendar, Timestamp(near + offset))
         }
     }

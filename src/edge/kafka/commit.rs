@@ -268,7 +268,7 @@ impl Commit {
             let outcome = CommitOutcome::new(&output);
             if committed {
                 self.summary.add(&output);
-                self.observer.emit(RuntimeEvent::EpochCommitted(output, end.closed.elapsed()));
+                self.observer.emit(RuntimeEvent::EpochCommitted(Box::new(output), end.closed.elapsed()));
             }
             // The ingest thread may have ended, and then needs no permit.
             let _ = self.outcomes.send(outcome);

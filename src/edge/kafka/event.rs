@@ -18,7 +18,7 @@ pub enum RuntimeEvent<'a> {
     /// The number of epochs that are read and not committed.
     InFlight(usize),
     /// An epoch was committed: its output, and the time since it was closed. In epoch order.
-    EpochCommitted(EpochOutput, Duration),
+    EpochCommitted(Box<EpochOutput>, Duration),
     /// A transaction was committed; the time that it took includes its retries.
     TransactionCommitted(Duration),
     /// A transaction was aborted: the first of its epochs, the broker's error code, and what follows.

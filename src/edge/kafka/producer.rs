@@ -60,8 +60,12 @@ impl EventProducer {
             Encoding::Json => json::encode_event(event, &mut self.value),
             Encoding::Protobuf => protobuf::encode_event(event, &mut self.value),
             Encoding::ConfluentProtobuf => {
-                framing::write_prefix(SCHEMA_ID, topic, &mut self.value);
+                framing::write_protobuf_prefix(SCHEMA_ID, topic, &mut self.value);
                 protobuf::encode_event(event, &mut self.value);
+            }
+            Encoding::ConfluentJson => {
+                framing::write_json_prefix(SCHEMA_ID, &mut self.value);
+                json::encode_event(event, &mut self.value);
             }
         }
         let topic = self.sources.name(Source::Topic(topic));

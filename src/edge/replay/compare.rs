@@ -109,7 +109,7 @@ impl Verdict {
     }
 }
 
-/// Groups statuses, which must be in order of event time, by violation. Retracted violations are omitted.
+/// Groups statuses, in the order in which they were emitted, by violation. Retracted violations are omitted.
 pub fn lives(statuses: Vec<Alert>) -> Vec<Life> {
     let mut indexes = HashMap::<Uuid, usize>::new();
     let mut lives: Vec<Life> = Vec::new();

@@ -393,23 +393,17 @@ fn utc_date(at: Timestamp) -> String {
     at.to_string().chars().take(10).collect()
 }
 
-/// The days of a period; with a calendar, those with any working time.
+/// The days of a period; with a calendar, those whose working time is at least in part in the period.
 fn days(calendar: Option<&Arc<Calendar>>, (from, to): (Timestamp, Timestamp)) -> Days {
     let Some(calendar) = calendar else {
         let count = to.pane(Span::DAY) - from.pane(Span::DAY) + 1;
         return Days { count: count.max(0) as u64, working: false };
     };
-    let (mut day, last) = (calendar.day(from), calendar.day(to));
-    let (mut start, mut count) = (from, 0);
-    while day <= last {
-        let end = calendar.day_end(day).min(to);
-        if calendar.working(start, end) > Span::ZERO {
-            count += 1;
-        }
-        let Ok(next) = day.tomorrow() else { break };
-        (day, start) = (next, end.max(start));
-    }
-    Days { count, working: true }
+    // A night can begin on the day before.
+    let (first, last) = (calendar.day(from).yesterday().ok(), calendar.day(to));
+    let days = std::iter::successors(first, |day| day.tomorrow().ok()).take_while(|day| *day <= last);
+    let worked = days.filter(|day| calendar.shifts(*day).any(|(start, end)| start < to && from < end));
+    Days { count: worked.count() as u64, working: true }
 }
 
 #[cfg(test)]
@@ -423,7 +417,7 @@ mod tests {
 
     #[test]
     fn working_days_are_those_with_working_time_in_the_period() {
-        let hours = vec![crate::domain::time::calendar::Hours { start: 9 * 60, end: 18 * 60 }];
+        let hours = vec![crate::domain::time::hours::Hours { start: 9 * 60, end: 18 * 60 }];
         let week = std::array::from_fn(|day| if day < 5 { hours.clone() } else { Vec::new() });
         let calendar = Calendar::new("desk", "Europe/Moscow", week, BTreeMap::new(), BTreeSet::new());
         let calendar = Arc::new(calendar.expect("a calendar"));
@@ -433,6 +427,15 @@ mod tests {
         assert_eq!(count("2026-03-02T00:00:00Z", "2026-03-15T20:00:00Z"), 10);
         assert_eq!(count("2026-03-02T15:00:00Z", "2026-03-03T06:00:00Z"), 0);
         assert_eq!(count("2026-03-02T14:59:00Z", "2026-03-03T06:01:00Z"), 2);
+        assert_eq!(count("2026-03-07T00:00:00Z", "2026-03-08T20:00:00Z"), 0);
+        // Nights count on the day on which they begin: the two hours of Saturday belong to Friday.
+        let night = vec![crate::domain::time::hours::Hours { start: 21 * 60, end: 26 * 60 }];
+        let week = std::array::from_fn(|day| if day < 5 { night.clone() } else { Vec::new() });
+        let calendar = Calendar::new("desk", "Europe/Moscow", week, BTreeMap::new(), BTreeSet::new());
+        let calendar = Arc::new(calendar.expect("a calendar"));
+        let count = |from, to| days(Some(&calendar), (at(from), at(to))).count;
+        assert_eq!(count("2026-03-02T00:00:00Z", "2026-03-15T20:00:00Z"), 10);
+        assert_eq!(count("2026-03-06T21:30:00Z", "2026-03-08T20:00:00Z"), 1);
         assert_eq!(count("2026-03-07T00:00:00Z", "2026-03-08T20:00:00Z"), 0);
         let wall = days(None, (at("2026-03-07T23:00:00Z"), at("2026-03-08T01:00:00Z")));
         assert_eq!((wall.count, wall.working), (2, false));

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use funnelwatch::domain::time::calendar::{Calendar, Hours};
+use funnelwatch::domain::time::calendar::Calendar;
+use funnelwatch::domain::time::hours::{Hours, Schedule};
 use funnelwatch::domain::time::{Span, Timestamp};
 use jiff::civil::Date;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -41,12 +42,12 @@ const ZONES: [&str; 14] = [
     "America/Scoresbysund",
 ];
 
-/// Up to three disjoint intervals.
+/// Up to three disjoint intervals, of which the last may pass midnight.
 fn hours(raw: &[(u16, u16)]) -> Vec<Hours> {
     let mut hours: Vec<Hours> = Vec::new();
     for (start, length) in raw.iter().take(3) {
         let start = u32::from(*start) % 1440;
-        let end = (start + 1 + u32::from(*length) % 1440).min(1440);
+        let end = if *length < 0xc000 { (start + 1 + u32::from(*length) % 1440).min(1440) } else { start + 1 + u32::from(*length) % 1439 };
         if hours.iter().all(|other| end <= other.start || other.end <= start) {
             hours.push(Hours { start, end });
         }
@@ -60,9 +61,17 @@ fuzz_target!(|input: Input| {
     let day = |(number, raw): &(u16, Vec<(u16, u16)>)| -> (Date, Vec<Hours>) {
         (first.saturating_add(jiff::Span::new().days(i64::from(number % 1500))), hours(raw))
     };
-    let days: BTreeMap<Date, Vec<Hours>> = input.days.iter().take(8).map(day).collect();
-    let week = input.week.each_ref().map(|raw| hours(raw));
+    let mut days: BTreeMap<Date, Vec<Hours>> = input.days.iter().take(8).map(day).collect();
+    let mut week = input.week.each_ref().map(|raw| hours(raw));
+    if Schedule::new(week.clone(), days.clone()).is_err() {
+        // Nights that reach into the hours of the next day are rejected.
+        let all = week.iter_mut().chain(days.values_mut()).flatten();
+        all.for_each(|hours| hours.end = hours.end.min(Hours::DAY));
+    }
     let calendar = Calendar::new("fuzz", zone, week, days, BTreeSet::new()).expect("a valid calendar");
+    for hours in (0..7).flat_map(|day| calendar.schedule().hours(first.saturating_add(jiff::Span::new().days(day)))) {
+        assert_eq!(Hours::parse(&hours.to_string()), Ok(*hours));
+    }
 
     let unit = if input.fine { 1 } else { 60_000 };
     let from = if input.anywhere == 255 {

@@ -10,8 +10,8 @@ use funnelwatch::config::parse_norms;
 use funnelwatch::domain::alert::{Alert, Status, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{
-    ActivityKind, Amount, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction, Event, Message,
-    Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction,
+    Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
 use funnelwatch::domain::figures::pane::{Fact, Measure};
 use funnelwatch::domain::figures::row::Row;
@@ -146,8 +146,13 @@ enum PayloadSpec {
         senior: bool,
         active: bool,
     },
+    Dismissed {
+        interaction: u8,
+        manager: Option<u8>,
+    },
     CallStarted {
         call: u8,
+        session: Option<u8>,
         outbound: bool,
         phone: u8,
         manager: Option<u8>,
@@ -155,13 +160,19 @@ enum PayloadSpec {
     },
     CallEnded {
         call: u8,
+        session: Option<u8>,
+        leg: Option<u8>,
         outbound: bool,
         phone: u8,
         manager: Option<u8>,
         entity: Option<Entity>,
+        /// Quarters of an hour.
         began_before: Option<u8>,
+        answered_before: Option<u8>,
         talk: u8,
-        answered: bool,
+        outcome: u8,
+        answered_by: Option<u8>,
+        recorded: bool,
     },
     Message {
         id: u8,
@@ -179,6 +190,10 @@ enum PayloadSpec {
 const QUARTER: i64 = 15 * Span::MINUTE.0;
 const STAGES: [&str; 4] = ["NEW", "NEEDS", "OFFER", "ELSEWHERE"];
 const MANAGERS: [&str; 3] = ["ann", "bob", "eve"];
+/// One of them is also the id of a call.
+const SESSIONS: [&str; 3] = ["s1", "s2", "c1"];
+const OUTCOMES_OF_CALLS: [CallOutcome; 4] =
+    [CallOutcome::Answered, CallOutcome::Answered, CallOutcome::NoAnswer, CallOutcome::Voicemail];
 const OUTCOMES: [Outcome; 4] = [Outcome::Won, Outcome::Lost, Outcome::Converted, Outcome::Disqualified];
 
 fn pick<T: Clone>(list: &[T], index: u8) -> T {
@@ -220,7 +235,7 @@ impl ContactSpec {
 }
 
 fn phone(index: u8) -> &'static str {
-    pick(&["+78121234567", "8 812 123-45-67", "+79161112233", "anonymous"], index)
+    pick(&["+78121234567", "8 812 123-45-67", "+79161112233", "8 916 1112233; +78121234567", "anonymous"], index)
 }
 
 fn percent(value: Option<u8>) -> Option<f64> {
@@ -330,35 +345,58 @@ impl PayloadSpec {
                 score: f64::from(score % 101),
                 verdict: if good { Verdict::Success } else { Verdict::Failure },
             }),
+            Self::Dismissed { interaction, manager: by } => crm(CrmPayload::InteractionDismissed {
+                interaction: pick(&["m1", "m2", "c1", "c2", "s1", "s2"], interaction).into(),
+                manager: manager(by),
+            }),
             Self::Manager { manager, department, senior, active } => crm(CrmPayload::ManagerUpserted {
                 manager: pick(&MANAGERS, manager).into(),
                 department: department.map(|north| if north { "north" } else { "south" }.into()),
                 grade: senior.then(|| "senior".into()),
                 active,
             }),
-            Self::CallStarted { call, outbound, phone: index, manager: by, entity } => Payload::Call(Box::new(Call {
-                id: call_id(call),
-                direction: direction(outbound),
-                phone: phone(index).into(),
-                manager: manager(by),
-                entity: entity.map(Entity::id),
-                end: None,
-            })),
-            Self::CallEnded { call, outbound, phone: index, manager: by, entity, began_before, talk, answered } => {
+            Self::CallStarted { call, session, outbound, phone: index, manager: by, entity } => {
                 Payload::Call(Box::new(Call {
                     id: call_id(call),
+                    session: named(&SESSIONS, session),
                     direction: direction(outbound),
                     phone: phone(index).into(),
                     manager: manager(by),
                     entity: entity.map(Entity::id),
-                    end: Some(CallEnd {
-                        started_at: began_before.map(before),
-                        talk: Span(i64::from(talk) * 1000),
-                        outcome: if answered { CallOutcome::Answered } else { CallOutcome::NoAnswer },
-                        recording_url: None,
-                    }),
+                    end: None,
                 }))
             }
+            Self::CallEnded {
+                call,
+                session,
+                leg,
+                outbound,
+                phone: index,
+                manager: by,
+                entity,
+                began_before,
+                answered_before,
+                talk,
+                outcome,
+                answered_by,
+                recorded,
+            } => Payload::Call(Box::new(Call {
+                id: call_id(call),
+                session: named(&SESSIONS, session),
+                direction: direction(outbound),
+                phone: phone(index).into(),
+                manager: manager(by),
+                entity: entity.map(Entity::id),
+                end: Some(CallEnd {
+                    leg: named(&["l1", "l2"], leg),
+                    started_at: began_before.map(|quarters| before(quarters % 97)),
+                    answered_at: answered_before.map(before),
+                    talk: Span(i64::from(talk) * 1000),
+                    outcome: pick(&OUTCOMES_OF_CALLS, outcome),
+                    answered_by: answered_by.map(|by| pick(&AnsweredBy::ALL, by)),
+                    recording_url: recorded.then(|| "https://pbx/call".into()),
+                }),
+            })),
             Self::Message { id, outbound, thread, reply, channel, contact, manager: by, entity, automatic } => {
                 Payload::Message(Box::new(Message {
                     id: message_id(id),
@@ -377,7 +415,7 @@ impl PayloadSpec {
 }
 
 fn call_id(index: u8) -> CallId {
-    pick(&["c1", "c2", "c3", "c4", "c5", "c6"], index).into()
+    pick(&["c1", "c2", "c3", "c4"], index).into()
 }
 
 fn message_id(index: u8) -> MessageId {
@@ -385,7 +423,7 @@ fn message_id(index: u8) -> MessageId {
 }
 
 /// Without window rules, because past boundaries are not judged again.
-const NORMS: [&str; 4] = [
+const NORMS: [&str; 5] = [
     "
 norms:
   first_response_late: {within: 30m, escalate_after: [1h, 3h]}
@@ -464,6 +502,16 @@ overrides:
     norms: {neglected: {within: 8h}, message_unanswered: {within: 4h}}
   - when: {source_id: WEB}
     norms: {first_response_late: {within: 2h}, missed_call_not_returned: {within: 15m, enabled: true}}
+",
+    "
+conversation_needs_manager: true
+shared_contact_limit: 1
+ignored_contacts: [olga@example.com]
+norms:
+  first_response_late: {within: 30m}
+  missed_call_not_returned: {within: 1h, min_ring: 20m, text_returns: true, escalate_after: [1h]}
+  message_unanswered: {within: 1h, quiet_after_close: 2h, escalate_after: [1h]}
+  neglected: {within: 5h}
 ",
 ];
 

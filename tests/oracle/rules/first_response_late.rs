@@ -46,13 +46,13 @@ fn response(norm: &Norm) -> &'static str {
 
 /// A response dated before the creation counts as given at the creation (fixed reading a; decision 23).
 fn ending(act: &Act, clock: &FirstResponse) -> Ending {
-    Ending { date: act.date.max(clock.created_at), moment: act.moment, resolution: "responded" }
+    Ending::of_act(act, act.date.max(clock.created_at), "responded")
 }
 
 /// Decision 12: the first closing ends the clock permanently, and so does the deletion.
 pub fn stop(entity: &Entity) -> Option<Ending> {
-    let closed = entity.closings.first().map(|c| Ending { date: c.at, moment: c.moment, resolution: "closed" });
-    let deleted = entity.deleted.map(|(at, moment)| Ending { date: at, moment, resolution: "deleted" });
+    let closed = entity.closings.first().map(|c| Ending::new(c.at, c.moment, "closed"));
+    let deleted = entity.deleted.map(|(at, moment)| Ending::new(at, moment, "deleted"));
     closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
 }
 
@@ -73,7 +73,7 @@ pub struct Judged {
 
 /// Decision 23: the earliest dated touch known, never before the creation.
 pub fn first_response(entity: &Entity) -> Option<&Act> {
-    entity.touches.iter().min_by_key(|act| (act.date, act.moment))
+    entity.standing_touches().min_by_key(|act| (act.date, act.moment))
 }
 
 /// Decision 5: the manager responsible when the act became known.
@@ -128,5 +128,5 @@ pub fn judged(history: &TenantHistory, norms: &Norms, entity: &Entity, until: i6
 /// The start of the wait for a first response. Decision 25: an entity that was ever closed does not wait.
 pub fn awaiting_since(entity: &Entity) -> Option<i64> {
     let clock = entity.first_response.as_ref()?;
-    (entity.touches.is_empty() && stop(entity).is_none()).then_some(clock.created_at)
+    (entity.standing_touches().next().is_none() && stop(entity).is_none()).then_some(clock.created_at)
 }

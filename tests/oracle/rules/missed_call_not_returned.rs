@@ -1,165 +1,399 @@
 //! `missed_call_not_returned`: an inbound call without a conversation is not followed by an outbound call to the contact
 //! or a conversation with it; and the call-back figures.
 //!
-//! Fixed reading c: the missed calls of a contact are a list of ends, each settled by the first act that starts at or
-//! after its end. Missed calls settled by the same act form one clock: for alerts by what was known then, for figures by
-//! what is known at T.
+//! A call has one wait, from its first missed leg. Its own conversation settles it, whenever that was; another act does
+//! if it starts at or after the end of the missed leg. For alerts by what was known then, for figures by what is known
+//! at T.
 
-use super::super::alert::{Alert, AlertHeader};
-use super::super::history::{CallBack, ContactLog, MissedCall, TenantHistory};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::alert::Alert;
+use super::super::calls::{Key, Leg};
+use super::super::history::TenantHistory;
+use super::super::identity::EntityId;
 use super::super::norms::Norms;
 use super::super::readings;
-use super::{Ending, RunningClock, lifecycle, observe_duration, within};
+use super::Ending;
+use super::waits::{Wait, Waits};
 
 const RULE: &str = "missed_call_not_returned";
 
 pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
-    let mut alerts = Vec::new();
-    for (contact, log) in &history.contacts {
-        for (first, opened) in clocks(log) {
-            alerts.extend(alert(history, norms, contact, log, first, opened, until));
+    replay(history, norms).alerts(history, norms, RULE, until)
+}
+
+/// An act that may return missed calls, as known at a moment.
+struct Act<'a> {
+    date: i64,
+    /// The moment of its leg or message.
+    moment: usize,
+    call: Option<Key>,
+    conversation: bool,
+    text: bool,
+    /// Its numbers and the entities that it names, with the moments when each became known.
+    contacts: BTreeMap<&'a str, usize>,
+    names: BTreeMap<&'a EntityId, usize>,
+    /// The call's direction: whether it is a call back, or the customer got through.
+    by_staff: bool,
+    who: Option<String>,
+    /// The calls that its own conversation settles.
+    own: BTreeSet<Key>,
+}
+
+/// Replays the waits, moment by moment.
+pub fn replay(history: &TenantHistory, norms: &Norms) -> Waits {
+    let mut waits = Waits::default();
+    let mut waiting: Vec<usize> = (0..history.dismissals.len()).collect();
+    let (mut next_text, calls) = (0, &history.calls);
+    for moment in 1..=history.moments() {
+        let changed = history.call_changes.get(&moment);
+        if let Some(changed) = changed {
+            follow_version(history, &mut waits, moment);
+            let keys: BTreeSet<Key> = changed.iter().map(|call| calls.key(call, moment)).collect();
+            for key in touched(history, &keys, moment) {
+                call_changed(history, norms, &mut waits, &key, moment);
+            }
+            for act in acts_of(history, &keys, moment) {
+                settle(history, norms, &mut waits, &act, moment);
+            }
+        }
+        while let Some(text) = history.sent.get(next_text).filter(|text| text.moment == moment) {
+            settle(history, norms, &mut waits, &text_act(text), moment);
+            next_text += 1;
+        }
+        let tried = |index: &usize| {
+            let dismissal = &history.dismissals[*index];
+            dismissal.moment == moment || dismissal.moment < moment && changed.is_some()
+        };
+        let trying: Vec<usize> = waiting.iter().copied().filter(tried).collect();
+        for index in trying {
+            if dismiss(history, &mut waits, index, moment) {
+                waiting.retain(|other| *other != index);
+            }
+        }
+        waits.start_clocks(moment);
+    }
+    waits
+}
+
+/// A demand whose leg got another version that is missed too goes on with it; into another call only while it is open.
+fn follow_version(history: &TenantHistory, waits: &mut Waits, moment: usize) {
+    let legs = &history.calls.legs;
+    let Some(new) = legs.iter().position(|leg| leg.moment == moment && leg.replaces) else { return };
+    if legs[new].missed() && legs[new].number.is_some() {
+        let goes_on = |wait: &Wait| wait.is_pending() || legs[wait.leg].call == legs[new].call;
+        let old = waits.waits.iter_mut().filter(|wait| legs[wait.leg].gone == Some(moment) && goes_on(wait));
+        old.for_each(|wait| wait.leg = new);
+    }
+}
+
+/// The calls that a change of these may affect: also those of the same numbers, which may overlap.
+fn touched(history: &TenantHistory, keys: &BTreeSet<Key>, moment: usize) -> BTreeSet<Key> {
+    let calls = &history.calls;
+    let mut touched = keys.clone();
+    let changed = |leg: &&Leg| leg.moment <= moment && keys.contains(&calls.key(&leg.call, moment));
+    let gone = |leg: &&Leg| leg.gone == Some(moment);
+    for leg in calls.legs.iter().filter(|leg| changed(leg) || gone(leg)) {
+        if let Some(number) = &leg.number {
+            touched.extend(calls.keys_of_number(number, moment));
         }
     }
-    alerts
+    touched
 }
 
-fn alert(
-    history: &TenantHistory,
-    norms: &Norms,
-    contact: &str,
-    log: &ContactLog,
-    first: &MissedCall,
-    opened: usize,
-    until: i64,
-) -> Option<Alert> {
-    // Decision 7: the norm of the scope where the clock starts.
-    let norm = norms.rule(RULE, &first.attribution.scope)?;
-    let running = RunningClock {
-        anchor: first.end,
-        opened,
-        within: norm.within,
-        clock: &norm.clock,
-        escalate_after: &norm.escalate_after,
-        acts: log.call_backs.iter().filter(|act| answers(act, first)).map(ending).collect(),
-        // Decision 11: alerts of a contact do not end with its entities.
-        stop: None,
-    };
-    let (due, steps) = lifecycle(history, &running, until)?;
-    let header =
-        AlertHeader::contact(history, RULE, contact, &first.attribution, &first.call, first.end, norm.severity);
-    let details = observe_duration(steps, &norm.clock, first.end, 0, "lag_seconds", &within(&norm));
-    Some(AlertHeader { due: Some(due), ..header }.build(history, details))
-}
+fn call_changed(history: &TenantHistory, norms: &Norms, waits: &mut Waits, key: &Key, moment: usize) {
+    let calls = &history.calls;
+    let group = calls.group(key, moment);
+    let (_, component) = calls.component(key, moment);
+    let talk = component.iter().filter(|leg| leg.conversation).min_by_key(|leg| leg.moment);
+    let outbound = group.outbound();
+    let first_missed = group.first_missed();
 
-/// Decision 15: the call back must start at or after the missed call's end.
-fn answers(act: &CallBack, missed: &MissedCall) -> bool {
-    act.date >= missed.end && (act.moment > missed.moment || readings::CALL_BACK_AT_THE_SAME_INSTANT_COUNTS)
-}
-
-fn ending(act: &CallBack) -> Ending {
-    let resolution = if act.by_staff { "returned" } else { "customer_called_again" };
-    Ending { date: act.date, moment: act.moment, resolution }
-}
-
-/// The clocks in the order they started: the first pending missed call, and the moment when it was known to be the first.
-fn clocks(log: &ContactLog) -> Vec<(&MissedCall, usize)> {
-    enum Entry<'a> {
-        MissedCall(&'a MissedCall),
-        Act(&'a CallBack),
+    let is_own = |wait: &Wait| !wait.merged && calls.key(&calls.legs[wait.leg].call, moment) == *key;
+    let mut own: Vec<usize> = (0..waits.waits.len()).filter(|index| is_own(&waits.waits[*index])).collect();
+    own.sort_by_key(|index| waits.waits[*index].order());
+    // Calls that turned out to be one: the first missed leg stands for all.
+    let call_of = |waits: &Waits, index: usize| calls.legs[waits.waits[index].leg].call.clone();
+    if let Some((first, others)) = own.split_first() {
+        for other in others {
+            if call_of(waits, *other) == call_of(waits, *first) {
+                continue;
+            }
+            let anchor = waits.waits[*other].anchor;
+            let date = talk.map_or(anchor, |talk| talk.start.max(anchor));
+            waits.end(*other, Ending::taken_back(date, moment));
+            waits.waits[*other].merged = true;
+        }
     }
-    let mut known: Vec<(usize, Entry)> = Vec::new();
-    known.extend(log.missed.iter().map(|missed| (missed.moment, Entry::MissedCall(missed))));
-    known.extend(log.call_backs.iter().map(|act| (act.moment, Entry::Act(act))));
-    known.sort_by_key(|(moment, _)| *moment);
+    own.retain(|index| !waits.waits[*index].merged);
+    for index in &own {
+        let wait = &waits.waits[*index];
+        let (anchor, ended) = (wait.anchor, wait.ends.iter().any(|end| end.taken_back));
+        let because = match talk {
+            // Its own conversation, whichever started first.
+            Some(talk) => Some(talk.start.max(anchor)),
+            // An earlier outbound leg, or no missed leg any more.
+            None if outbound || first_missed.is_none() => Some(anchor),
+            None => None,
+        };
+        if let Some(date) = because
+            && !ended
+        {
+            waits.end(*index, Ending::taken_back(date, moment));
+        }
+    }
 
-    let mut clocks: Vec<(&MissedCall, usize)> = Vec::new();
-    let mut pending: Vec<&MissedCall> = Vec::new();
-    for (moment, entry) in known {
-        let before = pending.first().map(|missed| missed.moment);
-        match entry {
-            Entry::MissedCall(missed) => {
-                // A call back at the same instant but earlier in event order starts at or after the end.
-                let answered = log.call_backs.iter().any(|act| act.moment < moment && answers(act, missed));
-                if !answered {
-                    pending.push(missed);
+    let Some(first) = first_missed.filter(|_| talk.is_none() && !outbound) else { return };
+    let version = group.legs.iter().copied().find(|leg| leg.moment == moment && leg.replaces);
+    let before = |new: &&Leg| {
+        let is_old = |old: &Leg| old.gone == Some(moment) && old.leg_id == new.leg_id && old.call == new.call;
+        calls.legs.iter().any(|old| is_old(old) && old.missed())
+    };
+    let version = version.filter(|leg| leg.missed() && leg.number.is_some() && !before(leg));
+    let opening = if own.is_empty() {
+        // What was a conversation until this version opens at the version's end.
+        let before = calls.key(&first.call, moment - 1);
+        let was_talk = calls.component(&before, moment - 1).1.iter().any(|leg| leg.conversation);
+        version.filter(|_| was_talk && readings::A_MISSED_VERSION_OPENS_AT_ITS_OWN_END).unwrap_or(first)
+    } else if let Some(version) = version.filter(|_| own.iter().all(|index| !waits.waits[*index].is_pending())) {
+        version
+    } else {
+        return;
+    };
+    let norm = norms.rule(RULE, &opening.attribution.scope);
+    if norm.and_then(|norm| norm.span("min_ring")).is_some_and(|min| group.ring() < min) {
+        return;
+    }
+    let contact = opening.number.clone().unwrap();
+    if waits.is_dismissed(&contact, (opening.end, opening.moment)) {
+        return;
+    }
+    let source = calls.legs.iter().position(|leg| leg.moment == opening.moment).unwrap();
+    let index = waits.open(Wait {
+        contact,
+        anchor: opening.end,
+        moment: opening.moment,
+        source,
+        leg: source,
+        interaction: opening.call.clone(),
+        attribution: opening.attribution.clone(),
+        ends: Vec::new(),
+        ended: None,
+        merged: false,
+    });
+    // An act that is known already: of the same instant, or before the call opened a wait.
+    let known: BTreeSet<Key> = calls.keys(moment);
+    let mut earlier = acts_at(history, &known, moment);
+    earlier.extend(history.sent.iter().map(text_act));
+    earlier.retain(|act| act.moment < moment && returns(history, norms, act, &waits.waits[index], moment));
+    earlier.sort_by_key(|act| act.moment);
+    for act in earlier {
+        waits.end(index, ending(&act, act.moment));
+        waits.waits[index].ended = Some(moment);
+    }
+}
+
+/// The acts of these calls that an event of this moment made, or whose numbers and entities it may have changed.
+fn acts_of<'a>(history: &'a TenantHistory, keys: &BTreeSet<Key>, moment: usize) -> Vec<Act<'a>> {
+    let mut acts = acts_at(history, keys, moment);
+    acts.retain(|act| act.conversation || act.moment == moment);
+    acts
+}
+
+/// All acts of these calls as known at a moment.
+fn acts_at<'a>(history: &'a TenantHistory, keys: &BTreeSet<Key>, moment: usize) -> Vec<Act<'a>> {
+    let calls = &history.calls;
+    let mut acts = Vec::new();
+    for key in keys {
+        let group = calls.group(key, moment);
+        let by_staff = group.outbound();
+        let base = |date, moment, who| Act {
+            date,
+            moment,
+            call: Some(key.clone()),
+            conversation: false,
+            text: false,
+            contacts: BTreeMap::new(),
+            names: BTreeMap::new(),
+            by_staff,
+            who,
+            own: BTreeSet::from([key.clone()]),
+        };
+        for start in group.starts.iter().filter(|start| start.outbound) {
+            let who = history.owner_at(start.manager.as_ref(), start.primary.as_ref(), start.moment);
+            let names = start.named.iter().map(|id| (id, start.moment)).collect();
+            acts.push(Act { contacts: one(&start.number, start.moment), names, ..base(start.at, start.moment, who) });
+        }
+        for leg in &group.legs {
+            let act = base(leg.start, leg.moment, leg.attribution.who.clone());
+            if leg.conversation {
+                // Every number and entity on any leg, known no earlier than the conversation.
+                let known = |since: usize| since.max(leg.moment);
+                let contacts = group.numbers().into_iter().map(|(number, since)| (number, known(since))).collect();
+                let names = group.names(moment).into_iter().map(|(id, since)| (id, known(since))).collect();
+                let own = calls.component(key, moment).0;
+                acts.push(Act { conversation: true, contacts, names, own, ..act });
+            } else if leg.outbound && group.attempt(leg).is_none_or(|start| start.number != leg.number) {
+                let names =
+                    leg.named.iter().filter(|(_, since)| *since <= moment).map(|(id, since)| (id, *since)).collect();
+                acts.push(Act { contacts: one(&leg.number, leg.moment), names, ..act });
+            }
+        }
+    }
+    acts
+}
+
+fn one(number: &Option<String>, known: usize) -> BTreeMap<&str, usize> {
+    number.iter().map(|number| (number.as_str(), known)).collect()
+}
+
+fn text_act(text: &super::super::history::SentMessage) -> Act<'_> {
+    Act {
+        date: text.at,
+        moment: text.moment,
+        call: None,
+        conversation: false,
+        text: true,
+        contacts: one(&text.contact, text.moment),
+        names: BTreeMap::new(),
+        by_staff: true,
+        who: text.who.clone(),
+        own: BTreeSet::new(),
+    }
+}
+
+fn ending(act: &Act, moment: usize) -> Ending {
+    Ending::new(act.date, moment, if act.by_staff { "returned" } else { "customer_called_again" })
+}
+
+/// Decision 15: the call back must start at or after the missed call's end. Its own call is not returned by it.
+fn may_return(history: &TenantHistory, act: &Act, wait: &Wait, moment: usize) -> bool {
+    let own = act.own.contains(&history.calls.key(&history.calls.legs[wait.leg].call, moment));
+    act.date >= wait.anchor && !own && (act.moment > wait.moment || readings::CALL_BACK_AT_THE_SAME_INSTANT_COUNTS)
+}
+
+/// Whether it returns a missed call, `moment` being what is known of calls: by the number, a contact of an entity that the missed call belonged to, or such an entity itself.
+fn returns(history: &TenantHistory, norms: &Norms, act: &Act, wait: &Wait, moment: usize) -> bool {
+    if !may_return(history, act, wait, moment) {
+        return false;
+    }
+    if act.text {
+        let norm = norms.rule(RULE, &wait.attribution.scope);
+        if norm.is_none_or(|norm| norm.keys.get("text_returns") != Some(&true.into())) {
+            return false;
+        }
+    }
+    // The entities of the missed call and their contacts as known when the act became known.
+    let leg = &history.calls.legs[wait.source];
+    let linked = |known: usize, fits: &dyn Fn(&EntityId, usize) -> bool| {
+        let known = known.max(wait.moment);
+        leg.belongs_at(known).any(|id| fits(id, known))
+    };
+    let lists = |(contact, known): (&&str, &usize)| linked(*known, &|id, at| history.lists(id, contact, at));
+    let names = |(named, known): (&&EntityId, &usize)| linked(*known, &|id, _| id == *named);
+    act.contacts.contains_key(wait.contact.as_str()) || act.contacts.iter().any(lists) || act.names.iter().any(names)
+}
+
+fn settle(history: &TenantHistory, norms: &Norms, waits: &mut Waits, act: &Act, moment: usize) {
+    for contact in waits.contacts() {
+        let of: Vec<usize> = waits
+            .of(&contact)
+            .filter(|(_, wait)| may_return(history, act, wait, moment))
+            .map(|(index, _)| index)
+            .collect();
+        let direct: Vec<usize> =
+            of.iter().copied().filter(|index| returns(history, norms, act, &waits.waits[*index], moment)).collect();
+        let pending = |waits: &Waits, index: usize| waits.waited_at(index, act.date);
+        // What settles one missed call of a contact settles all that had ended by its start.
+        let settles = direct.iter().any(|index| pending(waits, *index));
+        for index in of {
+            let proves = direct.iter().any(|other| waits.waits[*other].order() >= waits.waits[index].order());
+            if settles || !pending(waits, index) && proves {
+                waits.end(index, ending(act, moment));
+            }
+        }
+    }
+}
+
+/// Whether the dismissal took effect: the call that it names has a missed leg.
+fn dismiss(history: &TenantHistory, waits: &mut Waits, index: usize, moment: usize) -> bool {
+    let dismissal = &history.dismissals[index];
+    let calls = &history.calls;
+    for key in calls.keys(moment) {
+        if !calls.is_named(&key, &dismissal.key, moment) {
+            continue;
+        }
+        let own = waits.waits.iter().filter(|wait| !wait.merged);
+        let own = own.filter(|wait| calls.key(&calls.legs[wait.leg].call, moment) == key);
+        let up_to = match own.max_by_key(|wait| wait.order()) {
+            Some(wait) => Some((wait.contact.clone(), wait.order())),
+            None if !readings::WHAT_DID_NOT_WAIT_CAN_BE_DISMISSED => None,
+            None => {
+                let first = calls.group(&key, moment).first_missed();
+                first.map(|leg| (leg.number.clone().unwrap(), (leg.end, leg.moment)))
+            }
+        };
+        if let Some((contact, up_to)) = up_to {
+            waits.dismiss(dismissal, &contact, up_to, history.instant_of(moment), moment);
+            return true;
+        }
+    }
+    false
+}
+
+/// A group of missed calls as known at T: the first one, and the call back that settled them: when, whose.
+pub struct Group<'a> {
+    pub first: &'a Wait,
+    pub returned: Option<(i64, Option<String>)>,
+    pub pending: bool,
+}
+
+/// The missed calls of all contacts in the order of their dates, with what settled them.
+pub fn groups<'a>(history: &TenantHistory, norms: &Norms, waits: &'a Waits) -> Vec<Group<'a>> {
+    const NOW: usize = usize::MAX;
+    let calls = &history.calls;
+    let keys = calls.keys(NOW);
+    let mut acts = acts_at(history, &keys, NOW);
+    acts.extend(history.sent.iter().map(text_act));
+    let mut groups = Vec::new();
+    for contact in waits.contacts() {
+        enum Entry<'a, 'b> {
+            Wait(&'a Wait),
+            Act(&'b Act<'b>),
+            Dismissed((i64, usize)),
+        }
+        let stands = |wait: &&Wait| {
+            let key = calls.key(&calls.legs[wait.leg].call, NOW);
+            let group = calls.group(&key, NOW);
+            let talk = calls.component(&key, NOW).1.iter().any(|leg| leg.conversation);
+            !talk && !group.outbound() && group.first_missed().is_some()
+        };
+        let own: Vec<&Wait> = waits.of(&contact).map(|(_, wait)| wait).filter(stands).collect();
+        let mut entries: Vec<(i64, usize, usize, Entry)> = Vec::new();
+        entries.extend(own.iter().map(|wait| (wait.anchor, 0, wait.moment, Entry::Wait(wait))));
+        let relevant = acts.iter().filter(|act| own.iter().any(|wait| returns(history, norms, act, wait, NOW)));
+        entries.extend(relevant.map(|act| (act.date, 1, act.moment, Entry::Act(act))));
+        let dismissed = waits.dismissed.iter().filter(|dismissed| dismissed.contact == contact);
+        entries.extend(dismissed.map(|one| (one.at, 1, one.moment, Entry::Dismissed(one.up_to))));
+        entries.sort_by_key(|(date, class, moment, _)| (*date, *class, *moment));
+        let mut pending: Vec<&Wait> = Vec::new();
+        for (_, _, _, entry) in entries {
+            match entry {
+                Entry::Wait(wait) => pending.push(wait),
+                Entry::Dismissed(up_to) => pending.retain(|wait| wait.order() > up_to),
+                Entry::Act(act) => {
+                    if pending.iter().any(|wait| returns(history, norms, act, wait, NOW)) {
+                        let settled = |wait: &&Wait| may_return(history, act, wait, NOW);
+                        let first = *pending.iter().find(|wait| settled(wait)).unwrap();
+                        pending.retain(|wait| !settled(wait));
+                        // Fixed reading b: only outbound calls are call backs.
+                        let returned = act.by_staff.then(|| (act.date, act.who.clone()));
+                        groups.push(Group { first, returned, pending: false });
+                    }
                 }
             }
-            Entry::Act(act) => pending.retain(|missed| !answers(act, missed)),
         }
-        if let Some(first) = pending.first()
-            && before != Some(first.moment)
-        {
-            clocks.push((first, moment));
-        }
-    }
-    clocks
-}
-
-/// A group of missed calls as known at T: the first one and the act that settled it.
-pub struct Group<'a> {
-    pub first: &'a MissedCall,
-    pub answer: Option<&'a CallBack>,
-}
-
-pub fn groups(log: &ContactLog) -> Vec<Group<'_>> {
-    let mut missed: Vec<&MissedCall> = log.missed.iter().collect();
-    missed.sort_by_key(|m| (m.end, m.moment));
-    let mut groups: Vec<Group> = Vec::new();
-    for missed in missed {
-        let answer = log.call_backs.iter().filter(|act| answers(act, missed)).min_by_key(|act| (act.date, act.moment));
-        // Consecutive missed calls settled by the same act, or still pending, form one group.
-        let same = groups.last().is_some_and(|last| last.answer.map(|a| a.moment) == answer.map(|a| a.moment));
-        if !same {
-            groups.push(Group { first: missed, answer });
-        }
+        groups.extend(pending.first().map(|first| Group { first, returned: None, pending: true }));
     }
     groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::history::Attribution;
-    use super::super::super::norms::Scope;
-    use super::*;
-
-    fn missed(end: i64, moment: usize) -> MissedCall {
-        let scope = Scope { tenant: "t".into(), department: "unknown".into(), pipeline: None, source: None };
-        MissedCall {
-            end,
-            moment,
-            call: "c".into(),
-            attribution: Attribution { manager: None, primary: None, who: None, scope },
-        }
-    }
-
-    fn act(date: i64, moment: usize) -> CallBack {
-        CallBack { date, moment, by_staff: true, who: None }
-    }
-
-    #[test]
-    fn a_call_back_that_began_before_the_second_missed_call_leaves_it_pending() {
-        // Missed at 10 and 20; an act of 15, known at 30, settles only the first.
-        let log = ContactLog {
-            missed: vec![missed(10, 1), missed(20, 2)],
-            call_backs: vec![act(15, 3)],
-            messages: Vec::new(),
-        };
-        let clocks: Vec<_> = clocks(&log).into_iter().map(|(m, opened)| (m.end, opened)).collect();
-        assert_eq!(clocks, [(10, 1), (20, 3)]);
-        let groups: Vec<_> = groups(&log).into_iter().map(|g| (g.first.end, g.answer.map(|a| a.date))).collect();
-        assert_eq!(groups, [(10, Some(15)), (20, None)]);
-    }
-
-    #[test]
-    fn evidence_known_after_the_answer_regroups_the_figures_but_not_the_clocks() {
-        // Missed at 10 and 20, called back at 30 (known then); a call of 15 is known only at 40.
-        let log = ContactLog {
-            missed: vec![missed(10, 1), missed(20, 2)],
-            call_backs: vec![act(30, 3), act(15, 4)],
-            messages: Vec::new(),
-        };
-        assert_eq!(clocks(&log).len(), 1);
-        let groups: Vec<_> = groups(&log).into_iter().map(|g| (g.first.end, g.answer.map(|a| a.date))).collect();
-        assert_eq!(groups, [(10, Some(15)), (20, Some(30))]);
-    }
 }

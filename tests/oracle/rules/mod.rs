@@ -11,14 +11,16 @@ pub mod source_silent;
 pub mod stage_overdue;
 pub mod terms;
 pub mod too_few_attempts;
+pub mod waits;
 pub mod windows;
 
 use serde_json::{Value, json};
 
 use super::alert::{Alert, StatusDetails};
 use super::calendar::Clock;
-use super::history::TenantHistory;
+use super::history::{Act, TenantHistory};
 use super::norms::{Norm, Norms};
+use super::readings;
 
 /// All alerts of the rules that judge acts or clocks.
 pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
@@ -81,6 +83,24 @@ pub struct Ending {
     pub date: i64,
     pub moment: usize,
     pub resolution: &'static str,
+    /// It shows that there was nothing to wait for: as an act in time, whatever its date.
+    pub taken_back: bool,
+    /// The moment when it turned out that there was no such act.
+    pub gone: Option<usize>,
+}
+
+impl Ending {
+    pub fn new(date: i64, moment: usize, resolution: &'static str) -> Ending {
+        Ending { date, moment, resolution, taken_back: false, gone: None }
+    }
+
+    pub fn taken_back(date: i64, moment: usize) -> Ending {
+        Ending { taken_back: true, ..Ending::new(date, moment, "late_evidence") }
+    }
+
+    pub fn of_act(act: &Act, date: i64, resolution: &'static str) -> Ending {
+        Ending { gone: act.gone, ..Ending::new(date, act.moment, resolution) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +138,11 @@ pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) ->
     let known = history.moment_at(fires);
     let mut acts = running.acts.clone();
     acts.sort_by_key(|act| act.moment);
+    // What was withdrawn before the clock began never ended it.
+    acts.retain(|act| act.gone.is_none_or(|gone| gone > running.opened));
+    if !readings::A_REPLACED_ACT_STILL_ENDED_ITS_CLOCKS {
+        acts.retain(|act| act.gone.is_none_or(|gone| gone > known));
+    }
     if acts.iter().chain(&running.stop).any(|ending| ending.moment <= known) {
         return None;
     }
@@ -161,7 +186,7 @@ pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) ->
             resolution: Some(resolution),
         };
         // An act in time that became known after the deadline, even after a RESOLVED by a later act.
-        let in_time = acts.iter().find(|act| act.date <= due).copied();
+        let in_time = acts.iter().find(|act| act.taken_back || act.date <= due).copied();
         match in_time {
             Some(act) if act.moment <= end.moment => steps.push(step(StatusKind::Retracted, act, "late_evidence")),
             _ => {

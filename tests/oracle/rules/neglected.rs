@@ -25,14 +25,17 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, idle: &Idle, u
     let first = |act: &Act| {
         idle.untouched && act.moment >= idle.moment && open_so_far(act) && act.moment == entity.touches[0].moment
     };
-    let touches = entity.touches.iter().filter(|act| act.date > idle.anchor || first(act));
+    let stood = |act: &&Act| act.gone.is_none_or(|gone| gone > idle.moment);
+    let touches = entity.touches.iter().filter(stood).filter(|act| act.date > idle.anchor || first(act));
+    let dated_back = idle.dated_back.map(|moment| Ending::taken_back(idle.anchor, moment));
+    let touches = touches.map(|act| Ending::of_act(act, act.date, "responded"));
     let running = RunningClock {
         anchor: idle.anchor,
         opened: idle.moment,
         within: norm.within,
         clock: &norm.clock,
         escalate_after: &norm.escalate_after,
-        acts: touches.map(|a| Ending { date: a.date, moment: a.moment, resolution: "responded" }).collect(),
+        acts: touches.chain(dated_back).collect(),
         stop: stop(entity, idle.moment),
     };
     let (due, steps) = lifecycle(history, &running, until)?;
@@ -44,7 +47,7 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, idle: &Idle, u
 /// The first closing from this moment on, or the deletion.
 pub fn stop(entity: &Entity, since: usize) -> Option<Ending> {
     let closed = entity.open_changes.iter().find(|open_change| !open_change.open && open_change.moment >= since);
-    let closed = closed.map(|t| Ending { date: t.at, moment: t.moment, resolution: "closed" });
-    let deleted = entity.deleted.map(|(at, moment)| Ending { date: at, moment, resolution: "deleted" });
+    let closed = closed.map(|t| Ending::new(t.at, t.moment, "closed"));
+    let deleted = entity.deleted.map(|(at, moment)| Ending::new(at, moment, "deleted"));
     closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
 }

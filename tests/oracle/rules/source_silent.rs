@@ -10,7 +10,13 @@ use super::{Ending, RunningClock, lifecycle, observe_duration, within};
 const RULE: &str = "source_silent";
 
 pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
-    let scope = Scope { tenant: history.tenant.clone(), department: UNKNOWN.to_owned(), pipeline: None, source: None };
+    let scope = Scope {
+        tenant: history.tenant.clone(),
+        department: UNKNOWN.to_owned(),
+        manager: None,
+        pipeline: None,
+        source: None,
+    };
     let Some(norm) = norms.rule(RULE, &scope) else { return Vec::new() };
     let mut alerts = Vec::new();
     for (topic, name) in [Topic::Crm, Topic::Telephony, Topic::Email].into_iter().zip(readings::TOPICS) {
@@ -22,7 +28,7 @@ pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
             let other = (last + 1..=history.topics.len()).find(|m| history.topics[m - 1] != topic);
             let Some(other) = other.filter(|other| next.is_none_or(|next| *other < next)) else { continue };
             let anchor = history.instant_of(*last);
-            let ending = |moment| Ending { date: history.instant_of(moment), moment, resolution: "recovered" };
+            let ending = |moment| Ending::new(history.instant_of(moment), moment, "recovered");
             let running = RunningClock {
                 anchor,
                 opened: other,

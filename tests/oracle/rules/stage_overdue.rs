@@ -121,7 +121,7 @@ fn stays_of<'a>(norms: &Norms, entity: &'a Entity, index: usize) -> Vec<Stay<'a>
             max_time,
             earlier,
             clock,
-            left: next.map(|next| Ending { date: next.date, moment: next.moment, resolution: "left_stage" }),
+            left: next.map(|next| Ending::new(next.date, next.moment, "left_stage")),
         });
     }
     stays

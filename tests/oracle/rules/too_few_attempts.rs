@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::alert::{Alert, AlertHeader};
-use super::super::history::{Entity, TenantHistory};
+use super::super::history::{Act, Entity, TenantHistory};
 use super::super::identity::Kind;
 use super::super::norms::Norms;
 use super::first_response_late::stop;
@@ -27,13 +27,13 @@ fn alert(history: &TenantHistory, norms: &Norms, lead: &Entity, until: i64) -> O
         within: norm.within,
         clock: &norm.clock,
         escalate_after: &norm.escalate_after,
-        acts: endings(lead, attempts),
+        acts: endings(lead, attempts, clock.moment),
         stop: stop(lead),
     };
     let (due, steps) = lifecycle(history, &running, until)?;
     let observed = |step: &Step| {
         let by_an_act = matches!(step.resolution, Some("responded" | "late_evidence"));
-        let known = lead.touches.iter().filter(|touch| touch.moment <= step.moment);
+        let known = lead.touches.iter().filter(|touch| touch.stands_at(step.moment));
         let touches = known.filter(|touch| !by_an_act || touch.date <= step.observed_to).count();
         json!({"touches": touches})
     };
@@ -46,19 +46,21 @@ fn alert(history: &TenantHistory, norms: &Norms, lead: &Entity, until: i64) -> O
 
 /// The date of the `attempts`-th touch or of the first conversation, whichever is earlier: one entry when it became known
 /// and one each time it turned out to be earlier.
-fn endings(lead: &Entity, attempts: usize) -> Vec<Ending> {
+fn endings(lead: &Entity, attempts: usize, opened: usize) -> Vec<Ending> {
     let mut moments: Vec<usize> = lead.touches.iter().chain(&lead.conversations).map(|act| act.moment).collect();
     moments.sort_unstable();
     moments.dedup();
     let mut endings: Vec<Ending> = Vec::new();
     for moment in moments {
-        let mut touches: Vec<i64> = lead.touches.iter().filter(|a| a.moment <= moment).map(|a| a.date).collect();
+        // What was replaced before the clock was known never ended it.
+        let stands = |act: &&Act| act.stands_at(moment) && act.gone.is_none_or(|gone| gone > opened);
+        let mut touches: Vec<i64> = lead.touches.iter().filter(stands).map(|a| a.date).collect();
         touches.sort_unstable();
         let enough = touches.get(attempts.max(1) - 1).copied();
-        let talked = lead.conversations.iter().filter(|a| a.moment <= moment).map(|a| a.date).min();
+        let talked = lead.conversations.iter().filter(stands).map(|a| a.date).min();
         let Some(date) = enough.into_iter().chain(talked).min() else { continue };
         if endings.last().is_none_or(|last| date < last.date) {
-            endings.push(Ending { date, moment, resolution: "responded" });
+            endings.push(Ending::new(date, moment, "responded"));
         }
     }
     endings

@@ -29,22 +29,28 @@ pub struct Judged {
     pub borderline: bool,
 }
 
-/// `history` is the full history; only its departments are used.
+/// `history` is the full history; only its managers and departments are used.
 pub fn judge(history: &TenantHistory, events: &[Event], norms: &Norms, until: i64) -> Judged {
     let mut judged = Judged { alerts: Vec::new(), borderline: false };
     let departments: BTreeSet<&str> =
         history.managers.values().flatten().filter_map(|(_, d)| d.as_deref()).chain([UNKNOWN]).collect();
     for rule in RULES {
-        let norm = |department: &&str| (department.to_string(), norms.rule(rule, &scope(history, department)));
-        let by_department: BTreeMap<String, Option<Norm>> = departments.iter().map(norm).collect();
-        let windows = by_department.values().flatten().filter_map(|norm| norms.window(norm));
+        // The norm of each manager in each department.
+        let mut all: BTreeMap<(String, String), Norm> = BTreeMap::new();
+        for department in &departments {
+            for manager in &history.all_managers {
+                if let Some(norm) = norms.rule(rule, &scope(history, department, manager)) {
+                    all.insert(((*department).to_owned(), manager.clone()), norm);
+                }
+            }
+        }
+        let windows = all.values().filter_map(|norm| norms.window(norm));
         let windows: BTreeMap<&str, &Window> = windows.map(|window| (window.name.as_str(), window)).collect();
         for window in windows.into_values() {
             let of_window = |norm: &&Norm| norms.window(norm).is_some_and(|own| own.name == window.name);
-            let norms_of: BTreeMap<&str, &Norm> = by_department
-                .iter()
-                .filter_map(|(department, norm)| Some((department.as_str(), norm.as_ref().filter(of_window)?)))
-                .collect();
+            let own = all.iter().filter(|(_, norm)| of_window(norm));
+            let norms_of = own.map(|((department, manager), norm)| ((department.as_str(), manager.as_str()), norm));
+            let norms_of = norms_of.collect();
             let mut run = Run { history, norms, rule, window, norms_of, cache: Cache::default(), judged: &mut judged };
             run.judge(events, until);
         }
@@ -54,8 +60,14 @@ pub fn judge(history: &TenantHistory, events: &[Event], norms: &Norms, until: i6
 }
 
 /// Decision 18: a `when` with pipeline or source does not match.
-fn scope(history: &TenantHistory, department: &str) -> Scope {
-    Scope { tenant: history.tenant.clone(), department: department.to_owned(), pipeline: None, source: None }
+fn scope(history: &TenantHistory, department: &str, manager: &str) -> Scope {
+    Scope {
+        tenant: history.tenant.clone(),
+        department: department.to_owned(),
+        manager: Some(manager.to_owned()),
+        pipeline: None,
+        source: None,
+    }
 }
 
 struct Run<'a> {
@@ -63,7 +75,8 @@ struct Run<'a> {
     norms: &'a Norms,
     rule: &'static str,
     window: &'a Window,
-    norms_of: BTreeMap<&'a str, &'a Norm>,
+    /// By department and manager.
+    norms_of: BTreeMap<(&'a str, &'a str), &'a Norm>,
     cache: Cache,
     judged: &'a mut Judged,
 }
@@ -71,7 +84,7 @@ struct Run<'a> {
 /// Values that are slow to compute and do not change between boundaries.
 #[derive(Default)]
 struct Cache {
-    lags: HashMap<(EntityId, usize, usize), Option<Lag>>,
+    lags: HashMap<(EntityId, (i64, usize), usize), Option<Lag>>,
     stays: HashMap<EntityId, (Version, Option<Stuck>)>,
 }
 
@@ -184,7 +197,7 @@ impl Run<'_> {
             "response_slow" => {
                 for entity in as_of.entities.values() {
                     let Some(act) = first_response_late::first_response(entity) else { continue };
-                    let key = (entity.id.clone(), act.moment, entity.closings.len());
+                    let key = (entity.id.clone(), (act.date, act.moment), entity.closings.len());
                     let known = entity.first_response.is_some();
                     let norms = self.norms;
                     let lag = if known {
@@ -260,7 +273,7 @@ impl Run<'_> {
         for manager in &as_of.all_managers {
             let department = department_of(Some(manager));
             let own_facts = of_manager.get(manager.as_str()).unwrap_or(&none);
-            let norm = self.norms_of.get(department).copied();
+            let norm = self.norms_of.get(&(department, manager.as_str())).copied();
             if norm.is_none() && !open.contains_key(manager) {
                 continue;
             }

@@ -57,7 +57,7 @@ struct OutputEncoding {
 impl From<Encoding> for OutputEncoding {
     fn from(encoding: Encoding) -> Self {
         match encoding {
-            Encoding::Json => Self {
+            Encoding::Json | Encoding::ConfluentJson => Self {
                 alert: json::encode_alert,
                 review: json::encode_review,
                 row: json::encode_row,
@@ -217,16 +217,10 @@ fn is_rerouting_header(batch: &Batch, name: &str) -> bool {
 
 /// The content type of a message, stated explicitly so that it holds on a topic with another encoding.
 fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
-    match message.header("content-type") {
-        None => batch.encoding.content_type().as_bytes(),
-        // Framed for Schema Registry; its serializers do not set a distinct content type: see `decode`.
-        Some(value)
-            if batch.encoding == Encoding::ConfluentProtobuf
-                && Encoding::from_content_type(value) == Some(Encoding::Protobuf) =>
-        {
-            Encoding::ConfluentProtobuf.content_type().as_bytes()
-        }
-        Some(value) => value,
+    let Some(stated) = message.content_type() else { return batch.encoding.content_type().as_bytes() };
+    match batch.encoding.of_message(stated) {
+        Some(framed @ (Encoding::ConfluentProtobuf | Encoding::ConfluentJson)) => framed.content_type().as_bytes(),
+        _ => stated,
     }
 }
 
@@ -288,6 +282,8 @@ mod tests {
             (Encoding::ConfluentProtobuf, None, "application/vnd.confluent.protobuf"),
             (Encoding::ConfluentProtobuf, Some("application/protobuf"), "application/vnd.confluent.protobuf"),
             (Encoding::ConfluentProtobuf, Some("application/json"), "application/json"),
+            (Encoding::ConfluentJson, None, "application/vnd.confluent.json"),
+            (Encoding::ConfluentJson, Some("application/json"), "application/vnd.confluent.json"),
         ] {
             let given: Vec<_> =
                 given.map(|given| ("Content-Type", given)).into_iter().chain([("trace", "1")]).collect();

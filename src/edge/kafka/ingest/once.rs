@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub(crate) struct BoundedRun {
     /// Where event time ends; `None`: at the last event.
     pub(crate) until: Option<Timestamp>,
-    /// The latest event time decoded.
+    /// The latest event time accepted.
     pub(crate) latest: Arc<AtomicI64>,
     /// Messages were sent to `rerouted` since it was last read to its end.
     pub(crate) rerouted: bool,

@@ -1,0 +1,127 @@
+//! Owns the dated acts of a journey: touches, conversations and other two-way contact.
+//!
+//! Acts of calls can be corrected: a leg that becomes known late dates a touch back, and a record that replaces another
+//! one can take a touch or a conversation away. So each is kept with its date.
+
+use crate::domain::call::Reached;
+use crate::domain::change::JourneyChange;
+use crate::domain::context::TenantContext;
+use crate::domain::journey::Journey;
+use crate::domain::journey::contact_history::Touch;
+use crate::domain::journey::response::Acts;
+use crate::domain::time::Timestamp;
+
+impl Journey {
+    /// Dates of all touches so far, in order.
+    pub fn touches(&self) -> impl ExactSizeIterator<Item = Timestamp> + DoubleEndedIterator + '_ {
+        self.contact_history.touches.iter().map(|touch| touch.at)
+    }
+
+    /// Whether there was a touch.
+    pub fn touched(&self) -> bool {
+        !self.contact_history.touches.is_empty()
+    }
+
+    /// The date of the touch with this index, in order of dates.
+    pub fn touch_at(&self, index: usize) -> Option<Timestamp> {
+        self.contact_history.touches.get(index).map(|touch| touch.at)
+    }
+
+    /// The number of touches dated up to `until`.
+    pub fn touches_until(&self, until: Timestamp) -> usize {
+        self.contact_history.touches.partition_point(|touch| touch.at <= until)
+    }
+
+    /// Date of the first conversation.
+    pub fn first_talk(&self) -> Option<Timestamp> {
+        self.contact_history.talks.first().copied()
+    }
+
+    /// Date of the first two-way contact.
+    fn first_contact(&self) -> Option<Timestamp> {
+        self.first_talk().into_iter().chain(self.contact_history.first_exchange).min()
+    }
+
+    /// Records a touch dated `at`.
+    pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp) {
+        let first = !std::mem::replace(&mut self.contact_history.was_touched, true);
+        self.add_touch(at);
+        context.record_change(JourneyChange::Touch { at, first });
+    }
+
+    /// Records two-way contact that is not a call, dated `at`.
+    pub fn exchange(&mut self, context: &mut TenantContext, at: Timestamp) {
+        let before = self.first_contact();
+        let first = self.contact_history.first_exchange;
+        self.contact_history.first_exchange = Some(first.map_or(at, |first| first.min(at)));
+        self.record_contact(context, before);
+    }
+
+    /// Replaces what it has from a call.
+    pub fn reach(&mut self, context: &mut TenantContext, before: Option<Reached>, now: Option<Reached>) {
+        let (touched, touch) = (before.map(|reached| reached.touch), now.map(|reached| reached.touch));
+        let (talked, talk) = (before.and_then(|reached| reached.talk), now.and_then(|reached| reached.talk));
+        let (first_talk, first_contact) = (self.first_talk(), self.first_contact());
+        if talked != talk {
+            let talks = &mut self.contact_history.talks;
+            talked.and_then(|old| talks.iter().position(|known| *known == old)).map(|position| talks.remove(position));
+            talk.into_iter().for_each(|new| talks.insert(talks.partition_point(|known| *known <= new), new));
+        }
+        match (touched, touch) {
+            (None, Some(at)) => self.touch(context, at),
+            (Some(from), Some(at)) if from != at => {
+                self.remove_touch(from);
+                self.add_touch(at);
+                context.record_change(JourneyChange::TouchMoved { from });
+            }
+            (Some(from), None) => {
+                self.remove_touch(from);
+                context.record_change(JourneyChange::ActsWithdrawn);
+            }
+            _ => {}
+        }
+        if self.first_contact() != first_contact && !is_earlier(self.first_contact(), first_contact) {
+            context.record_change(JourneyChange::ActsWithdrawn);
+        }
+        if touched.is_some() && is_earlier(self.first_talk(), first_talk) {
+            context.record_change(JourneyChange::Talk);
+        }
+        self.record_contact(context, first_contact);
+    }
+
+    /// The touches, contacts, closing and deletion that the first-response rule needs.
+    pub fn acts(&self) -> Acts {
+        let end_state = &*self.end_state;
+        Acts {
+            touch: self.contact_history.touches.first().map(|touch| (touch.at, touch.responsible)),
+            contact: self.first_contact(),
+            closed: end_state.first_closed,
+            deleted: end_state.deleted,
+        }
+    }
+
+    fn add_touch(&mut self, at: Timestamp) {
+        let responsible = self.who;
+        let touches = &mut self.contact_history.touches;
+        let position = touches.partition_point(|touch| touch.at <= at);
+        touches.insert(position, Touch { at, responsible });
+    }
+
+    fn remove_touch(&mut self, at: Timestamp) {
+        let touches = &mut self.contact_history.touches;
+        if let Some(position) = touches.iter().rposition(|touch| touch.at == at) {
+            touches.remove(position);
+        }
+    }
+
+    fn record_contact(&self, context: &mut TenantContext, before: Option<Timestamp>) {
+        if is_earlier(self.first_contact(), before) {
+            context.record_change(JourneyChange::Contact);
+        }
+    }
+}
+
+/// Whether a date is known now and was not, or is earlier than it was.
+fn is_earlier(now: Option<Timestamp>, before: Option<Timestamp>) -> bool {
+    now.is_some_and(|now| before.is_none_or(|before| now < before))
+}

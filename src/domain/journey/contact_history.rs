@@ -1,0 +1,40 @@
+//! Owns the dated acts that a journey keeps: touches, conversations and other two-way contact.
+
+use crate::domain::index::{ContactIx, ManagerIx};
+use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::mem::small_index_vec::SmallIndexVec;
+use crate::domain::time::Timestamp;
+
+/// Touches and contacts with the customer.
+#[derive(Debug, Default)]
+pub(super) struct ContactHistory {
+    /// Ordered by date, then as they became known.
+    pub touches: Vec<Touch>,
+    /// Whether a touch ever became known, even if it was taken away since.
+    pub was_touched: bool,
+    /// Starts of the first conversations of calls, in order.
+    pub talks: Vec<Timestamp>,
+    /// The first two-way contact that is not a call.
+    pub first_exchange: Option<Timestamp>,
+    /// Indices of its contacts with demands.
+    pub pending_contacts: SmallIndexVec<ContactIx>,
+}
+
+/// A touch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touch {
+    /// Its date.
+    pub at: Timestamp,
+    /// The manager who was responsible when it became known.
+    pub responsible: ManagerIx,
+}
+
+impl StaticDefault for ContactHistory {
+    const DEFAULT: &'static Self = &Self {
+        touches: Vec::new(),
+        was_touched: false,
+        talks: Vec::new(),
+        first_exchange: None,
+        pending_contacts: SmallIndexVec::EMPTY,
+    };
+}
