@@ -362,19 +362,23 @@ impl PendingReplies {
         self.recount(context, demand_context);
     }
 
-    /// Withdraws a demand, because an act dated `act` shows that it never was one.
+    /// Withdraws demands at once, because acts, whose dates stand beside the keys, show that they never were any.
     pub fn withdraw(
         &mut self,
         context: &mut TenantContext,
         demand_context: &DemandContext<'_>,
-        key: DemandKey,
-        act: Timestamp,
+        withdrawn: &[(DemandKey, Timestamp)],
     ) {
-        if let Some(position) = self.clocks.iter().position(|clock| clock.first.key() == key) {
-            let act = act.max(key.0);
-            self.clocks.remove(position).withdraw(context, demand_context, act);
+        let mut changed = false;
+        for (key, act) in withdrawn {
+            if let Some(position) = self.clocks.iter().position(|clock| clock.first.key() == *key) {
+                self.clocks.remove(position).withdraw(context, demand_context, key.0.max(*act));
+            }
+            changed |= self.replace_counts(*key, |_| Some(Counts::NOT), 0);
         }
-        self.set_counts(context, demand_context, key, |_| Some(Counts::NOT), 0);
+        if changed {
+            self.regroup(context, demand_context);
+        }
     }
 
     /// Removes a demand that does not count.
@@ -391,15 +395,20 @@ impl PendingReplies {
         counts: impl Fn(&Demand) -> Option<Counts>,
         applied: u64,
     ) {
-        let Some(demand) = self.demands.iter_mut().find(|demand| demand.key() == key) else { return };
-        let dismissed = Some(demand.key()) <= self.dismissed && !demand.counts.alerts;
-        if let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) {
-            if counts.alerts && !demand.counts.alerts {
-                demand.opened = applied;
-            }
-            demand.counts = counts;
+        if self.replace_counts(key, counts, applied) {
             self.regroup(context, demand_context);
         }
+    }
+
+    fn replace_counts(&mut self, key: DemandKey, counts: impl Fn(&Demand) -> Option<Counts>, applied: u64) -> bool {
+        let Some(demand) = self.demands.iter_mut().find(|demand| demand.key() == key) else { return false };
+        let dismissed = Some(demand.key()) <= self.dismissed && !demand.counts.alerts;
+        let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) else { return false };
+        if counts.alerts && !demand.counts.alerts {
+            demand.opened = applied;
+        }
+        demand.counts = counts;
+        true
     }
 
     /// Marks what a leg settled as replaced.

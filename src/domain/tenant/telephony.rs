@@ -301,7 +301,7 @@ impl Tenant {
         // One call has one demand: the first that counts, else the first.
         demands.sort_by_key(|demand| (demand.withdrawn || self.is_hidden(*demand), demand.key.1));
         self.calls[ix].demand = demands.first().copied();
-        demands.into_iter().skip(1).for_each(|demand| self.withdraw_demand(demand, demand.key.0));
+        self.withdraw_demands(demands.into_iter().skip(1).map(|demand| (demand, demand.key.0)).collect());
         self.redirect(ix);
         self.update_touches(ix);
         let parties = self.calls[ix].parties();
@@ -342,7 +342,7 @@ impl Tenant {
         }
     }
 
-    /// Counts the calls that have changed, and opens or withdraws their demands.
+    /// Counts the calls that have changed, and withdraws or opens their demands.
     fn recount_calls(&mut self) {
         let context = &mut self.context;
         let changed = self.calls.recount(|counted, times| {
@@ -352,22 +352,39 @@ impl Tenant {
                 context.emit_fact(at, who, times, Measure::Talk(counted.talk));
             }
         });
+        self.withdraw_needless(&changed);
         changed.into_iter().for_each(|call| self.update_demand(call));
     }
 
-    /// Opens the demand of a call that was missed, or withdraws it once the call turns out to need no reply.
+    /// Whether nothing in a call, or in those whose legs overlap its legs, was a conversation.
+    fn is_missed(&self, ix: CallIx) -> bool {
+        let call = &self.calls[ix];
+        let missed = call.direction() == Direction::Inbound && call.first_missed().is_some();
+        missed && self.calls.conversation(ix).is_none()
+    }
+
+    /// Withdraws the demands of calls that turn out to need no reply. All at once: with only some of them, another demand
+    /// could get a settlement that belongs to none of those that remain.
+    fn withdraw_needless(&mut self, calls: &[CallIx]) {
+        let mut withdrawn = Vec::new();
+        for &ix in calls {
+            let counting = self.calls[ix].demand.filter(|demand| !demand.withdrawn && !self.is_hidden(*demand));
+            if let Some(demand) = counting.filter(|_| !self.is_missed(ix)) {
+                withdrawn.push((demand, self.calls.conversation(ix).unwrap_or(demand.key.0)));
+                self.calls[ix].demand = Some(CallDemand { withdrawn: true, ..demand });
+                self.calls[ix].missed_from = self.applied + 1;
+            }
+        }
+        self.withdraw_demands(withdrawn);
+    }
+
+    /// Opens the demand of a call that was missed, or takes it out of the figures once the call needs no reply.
     fn update_demand(&mut self, ix: CallIx) {
-        let (talk, call) = (self.calls.conversation(ix), &self.calls[ix]);
-        let missed = talk.is_none() && call.direction() == Direction::Inbound && call.first_missed().is_some();
+        let (talk, missed) = (self.calls.conversation(ix), self.is_missed(ix));
         match (self.calls[ix].demand, self.calls[ix].opening().cloned()) {
             (Some(demand), _) if !missed && self.is_hidden(demand) => {
                 self.calls[ix].demand = None;
                 self.remove_demand(demand);
-            }
-            (Some(demand), _) if !missed && !demand.withdrawn => {
-                self.calls[ix].demand = Some(CallDemand { withdrawn: true, ..demand });
-                self.calls[ix].missed_from = self.applied + 1;
-                self.withdraw_demand(demand, talk.unwrap_or(demand.key.0));
             }
             (Some(demand), _) if !demand.withdrawn => self.check_ring(ix, demand),
             (_, Some(leg)) if missed => self.open_demand(ix, leg),
@@ -376,8 +393,7 @@ impl Tenant {
                 self.set_counts(demand, |demand| Some(Counts { figures, ..demand.counts }));
             }
             (None, Some(leg)) if talk.is_some() => self.answered_elsewhere(ix, &leg, talk),
-            (None, Some(_)) => {}
-            (None, None) => {}
+            (None, _) => {}
         }
         let Some(who) = self.calls[ix].dismissed_early else { return };
         if let Some((contact, key)) = self.dismissible(ix) {
@@ -414,7 +430,7 @@ impl Tenant {
         self.add_pending_contact(contact, &[]);
         self.demand(contact, CALLS, demand);
         let demand = CallDemand { contact, key, leg: leg.order, withdrawn: true };
-        self.withdraw_demand(demand, talk);
+        self.withdraw_demands(vec![(demand, talk)]);
         self.remove_demand(demand);
     }
 
@@ -470,10 +486,15 @@ impl Tenant {
         }
     }
 
-    fn withdraw_demand(&mut self, demand: CallDemand, act: Timestamp) {
-        self.with_pending_replies(demand.contact, CALLS, |pending_replies, context, demand_context| {
-            pending_replies.withdraw(context, demand_context, demand.key, act);
-        });
+    /// Withdraws demands, because acts with these dates show that they never were any.
+    fn withdraw_demands(&mut self, mut withdrawn: Vec<(CallDemand, Timestamp)>) {
+        withdrawn.sort_by_key(|(demand, _)| (demand.contact, demand.key));
+        for of_contact in withdrawn.chunk_by(|(demand, _), (next, _)| demand.contact == next.contact) {
+            let keys: Vec<_> = of_contact.iter().map(|(demand, act)| (demand.key, *act)).collect();
+            self.with_pending_replies(of_contact[0].0.contact, CALLS, |pending_replies, context, demand_context| {
+                pending_replies.withdraw(context, demand_context, &keys);
+            });
+        }
     }
 
     /// Settles what a leg settles, and what the conversations of its call settle with whom it adds to the call. `known`:
