@@ -18,6 +18,7 @@ mod services {
     mod group;
     mod latency;
     mod one_instant;
+    mod open_alerts;
     mod path;
     mod prometheus;
     mod redis;

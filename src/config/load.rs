@@ -266,9 +266,16 @@ mod tests {
         assert_eq!(topics.sources[Topic::Crm], source("crm.events"));
         assert_eq!(topics.sources[Topic::Telephony], source("telephony.events"));
         assert_eq!(topics.sources[Topic::Email], source("email.events"));
-        let names =
-            [&topics.alerts, &topics.metrics, &topics.reviews, &topics.dead_letters, &topics.state, &topics.rerouted];
-        let tails = ["alerts", "metrics", "reviews", "dlq", "state", "rerouted"];
+        let names = [
+            &topics.alerts,
+            &topics.open_alerts,
+            &topics.metrics,
+            &topics.reviews,
+            &topics.dead_letters,
+            &topics.state,
+            &topics.rerouted,
+        ];
+        let tails = ["alerts", "alerts.open", "metrics", "reviews", "dlq", "state", "rerouted"];
         assert_eq!(names.map(String::as_str), tails.map(|tail| format!("funnelwatch.{tail}")));
         assert_eq!(topics.output, Encoding::Json);
         let day = Span::DAY.0;

@@ -16,6 +16,8 @@ pub struct Topics {
     pub sources: PerTopic<SourceTopic>,
     /// Alert statuses.
     pub alerts: String,
+    /// The latest status of each alert that is not over.
+    pub open_alerts: String,
     /// Latest metric rows.
     pub metrics: String,
     /// Review requests.
@@ -41,6 +43,8 @@ pub enum TopicRole {
     State,
     /// Alerts.
     Alerts,
+    /// Alerts that are not over.
+    OpenAlerts,
     /// Metric rows.
     Metrics,
     /// Review requests.
@@ -52,7 +56,7 @@ pub enum TopicRole {
 impl TopicRole {
     /// All roles except the source topics.
     const OTHER: &[Self] =
-        &[Self::Rerouted, Self::State, Self::Alerts, Self::Metrics, Self::Reviews, Self::DeadLetters];
+        &[Self::Rerouted, Self::State, Self::Alerts, Self::OpenAlerts, Self::Metrics, Self::Reviews, Self::DeadLetters];
 
     /// Every role, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {
@@ -75,6 +79,7 @@ impl Topics {
             TopicRole::Rerouted => &self.rerouted,
             TopicRole::State => &self.state,
             TopicRole::Alerts => &self.alerts,
+            TopicRole::OpenAlerts => &self.open_alerts,
             TopicRole::Metrics => &self.metrics,
             TopicRole::Reviews => &self.reviews,
             TopicRole::DeadLetters => &self.dead_letters,
@@ -147,6 +152,7 @@ pub(super) static TOPICS: [&[KeySpec]; 2] = [&SOURCES, OTHERS];
 
 const OTHERS: &[KeySpec] = &[
     topic("alerts", "funnelwatch.alerts", "alert statuses"),
+    topic("open_alerts", "funnelwatch.alerts.open", "the latest status of each alert that is not over, compacted"),
     topic("metrics", "funnelwatch.metrics", "latest metric rows, compacted"),
     topic("reviews", "funnelwatch.reviews", "review requests"),
     topic("dead_letters", "funnelwatch.dlq", "rejected messages, with the reason"),
@@ -183,6 +189,7 @@ impl Topics {
         Some(Self {
             sources: PerTopic::try_from_fn(|topic| source(topic.info().key))?,
             alerts: table.get("alerts")?,
+            open_alerts: table.get("open_alerts")?,
             metrics: table.get("metrics")?,
             reviews: table.get("reviews")?,
             dead_letters: table.get("dead_letters")?,

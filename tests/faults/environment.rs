@@ -85,6 +85,7 @@ topics:
   telephony: {{name: {group}.telephony}}
   email: {{name: {group}.email}}
   alerts: {group}.alerts
+  open_alerts: {group}.alerts.open
   metrics: {group}.metrics
   reviews: {group}.reviews
   dead_letters: {group}.dlq

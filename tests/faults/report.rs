@@ -5,7 +5,7 @@ use crate::faults::Injector;
 use crate::load::{LoadSummary, Progress};
 use crate::monitor::{Cause, Monitor, Recovery};
 use crate::processes::{Exit, Processes};
-use crate::verify::Differences;
+use crate::verify::{Differences, Lines};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,6 +93,9 @@ impl Report {
         lines.push(format!("state: {:.0} bytes and {:.2} records per event", per_event(bytes), per_event(records)));
         let rows = &differences.rows;
         lines.push(format!("rows: {} of {} compared, {} different", rows.compared, rows.total, rows.different));
+        let open = &differences.open_alerts;
+        let (missing, surplus) = (open.missing, open.duplicated);
+        lines.push(format!("open alerts: {}, {missing} missing in their topic, {surplus} surplus", open.total));
         let reviews = &differences.reviews;
         lines.push(format!(
             "reviews: {}, {} missing, {} duplicated; dead letters: {}; alerts that are not in the replay: {}",
@@ -141,7 +144,7 @@ impl Report {
     }
 
     pub(crate) fn code(&self, expects_differences: bool) -> u8 {
-        let Differences { alerts, reviews, rows, dead_letters } = &self.differences;
+        let Differences { alerts, open_alerts, reviews, rows, dead_letters } = &self.differences;
         if expects_differences {
             return u8::from(alerts.is_equal());
         }
@@ -151,7 +154,8 @@ impl Report {
             return 3;
         }
         let unexplained = self.exits.iter().any(|exit| exit.after.is_none());
-        let good = alerts.is_equal() && reviews.is_equal() && rows.different == 0 && rows.compared == rows.total;
+        let equal = [alerts, open_alerts, reviews].into_iter().all(Lines::is_equal);
+        let good = equal && rows.different == 0 && rows.compared == rows.total;
         u8::from(!good || !dead_letters.is_empty() || unexplained || alerts.total == 0)
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Rows {
 #[derive(Debug, Default)]
 pub(crate) struct Differences {
     pub(crate) alerts: Lines,
+    /// The topic of open alerts, compared with what the found alerts say.
+    pub(crate) open_alerts: Lines,
     pub(crate) reviews: Lines,
     pub(crate) rows: Rows,
     pub(crate) dead_letters: Vec<String>,
@@ -97,6 +99,7 @@ impl Differences {
             lines.iter().map(|line| format!("{what} {line}")).collect::<Vec<_>>()
         };
         let mut all = named("alert", &self.alerts.examples);
+        all.extend(named("open alert", &self.open_alerts.examples));
         all.extend(named("review", &self.reviews.examples));
         all.extend(named("row", &self.rows.examples));
         all.extend(dead_letters);
@@ -116,6 +119,7 @@ pub(crate) fn verify(env: &Environment, end: &str) -> anyhow::Result<Differences
     let dead_letters = read(env, "dlq")?.into_iter().map(|(_, value)| value).collect();
     Ok(Differences {
         alerts: compare(env, "alerts.expected.ndjson", &alerts)?,
+        open_alerts: compare_open(&alerts, &read(env, "alerts.open")?)?,
         reviews: compare(env, "reviews.expected.ndjson", &reviews)?,
         rows: compare_rows(env, "metrics.expected.ndjson", &rows, end)?,
         dead_letters,
@@ -137,6 +141,28 @@ fn compare(env: &Environment, expected: &str, found: &[(String, String)]) -> any
     }
     for (_, line) in found {
         counts.entry(line.clone()).or_default()[1] += 1;
+    }
+    Ok(Lines::compare(&counts))
+}
+
+/// Compares the open alerts of a subscriber that folds all statuses with those of the compacted topic.
+fn compare_open(alerts: &[(String, String)], published: &[(String, String)]) -> anyhow::Result<Lines> {
+    let (mut open, mut counts) = ([BTreeMap::new(), BTreeMap::new()], Counts::new());
+    for (key, line) in alerts {
+        let alert: serde_json::Value = serde_json::from_str(line)?;
+        match alert["status"].as_str() {
+            Some("FIRING" | "ESCALATED") => drop(open[0].insert(key, line)),
+            _ => drop(open[0].remove(key)),
+        }
+    }
+    for (key, line) in published {
+        match line.as_str() {
+            "" => drop(open[1].remove(key)),
+            _ => drop(open[1].insert(key, line)),
+        }
+    }
+    for (side, open) in open.into_iter().enumerate() {
+        open.into_values().for_each(|line| counts.entry(line.clone()).or_default()[side] += 1);
     }
     Ok(Lines::compare(&counts))
 }

@@ -177,6 +177,7 @@ topics:
   telephony: {{name: {prefix}.telephony}}
   email: {{name: {prefix}.email}}
   alerts: {prefix}.alerts
+  open_alerts: {prefix}.alerts.open
   metrics: {prefix}.metrics
   reviews: {prefix}.reviews
   dead_letters: {prefix}.dlq

@@ -218,6 +218,11 @@ fn a_reset_tenant_starts_empty_and_other_tenants_keep_their_state() {
     assert_eq!(statuses(&fixture.await_records("alerts", 5)), expected);
     until("all events are applied", || *running.seen.applied.lock().expect("no panic") == 6);
     running.stop();
+    // The alert of the tenant that was reset is no longer open.
+    let open: BTreeMap<_, _> =
+        fixture.read("alerts.open").into_iter().map(|record| (record.key.clone(), record)).collect();
+    let open: Vec<Record> = open.into_values().filter(|record| record.value.is_some()).collect();
+    assert_eq!(statuses(&open), [("acme lead:3 FIRING".into(), 1), ("globex lead:3 FIRING".into(), 1)]);
     assert!(state.succeed(&["verify"]).contains("11 events, 2 tenants;"));
 }
 

@@ -13,7 +13,7 @@ fn topics_are_created_and_verified() {
     let fixture = Fixture::bare("topics", 3, QUICK);
     let report = topics::verify(&fixture.config, &VERIFY_ONLY).expect("a report");
     assert!(!report.is_ok());
-    assert_eq!(report.0.len(), 9);
+    assert_eq!(report.0.len(), 10);
     assert!(report.0.iter().all(|line| line.problems == ["does not exist"] && line.partitions == 0), "{report}");
     let create = Wanted { create: true, partitions: Some(3), replication: 1 };
     let report = topics::verify(&fixture.config, &create).expect("topics are created");
@@ -25,7 +25,7 @@ fn topics_are_created_and_verified() {
     }
     let report = topics::verify(&fixture.config, &Wanted { partitions: Some(4), ..VERIFY_ONLY }).expect("a report");
     let sharded = report.0.iter().filter(|line| line.problems == ["expected 4 partitions, found 3"]).count();
-    assert_eq!(sharded, 5, "{report}");
+    assert_eq!(sharded, 6, "{report}");
     // Two topics swapped: the one that must be compacted is not.
     let mut config = fixture.config.clone();
     std::mem::swap(&mut config.topics.metrics, &mut config.topics.alerts);
@@ -47,8 +47,8 @@ fn unequal_partition_counts_are_rejected_and_reported() {
     for topic in Topic::ALL.into_iter().filter(|topic| *topic != Topic::Telephony) {
         config.topics.sources[topic].name += "-other";
     }
-    let Topics { alerts, metrics, reviews, dead_letters, state, rerouted, .. } = &mut config.topics;
-    for topic in [alerts, metrics, reviews, dead_letters, state, rerouted] {
+    let Topics { alerts, open_alerts, metrics, reviews, dead_letters, state, rerouted, .. } = &mut config.topics;
+    for topic in [alerts, open_alerts, metrics, reviews, dead_letters, state, rerouted] {
         *topic += "-other";
     }
     create(&config, 5);
@@ -64,7 +64,7 @@ fn unequal_partition_counts_are_rejected_and_reported() {
 fn missing_topics_are_reported() {
     let fixture = Fixture::bare("missing", 2, QUICK);
     let error = fixture.start(Mode::Once).join().expect_err("rejected").to_string();
-    for name in ["crm", "telephony", "email", "rerouted", "alerts", "metrics", "dlq"] {
+    for name in ["crm", "telephony", "email", "rerouted", "alerts", "alerts.open", "metrics", "dlq"] {
         assert!(error.contains(&fixture.topic(name)), "{error}");
     }
 }

@@ -30,6 +30,7 @@ use super::event::{Observer, Reaction, RuntimeEvent};
 use super::group::GroupContext;
 use super::native::{self, Membership};
 use super::part::{self, Waker};
+use super::restore::open_alerts::OpenAlertsRepair;
 use super::source_topics::{SourcePartition, SourceTopics};
 use crate::codec::state::Records;
 use crate::config::Config;
@@ -76,6 +77,8 @@ pub(super) struct EpochEnd {
     pub(super) closed: Instant,
     /// The positions that have advanced.
     pub(super) positions: Vec<(SourcePartition, Offset)>,
+    /// Corrections to the topic of open alerts, of shards that start with this epoch.
+    pub(super) open_alerts: Vec<OpenAlertsRepair>,
 }
 
 /// An epoch was committed or abandoned: the permit for another one.
@@ -159,7 +162,7 @@ struct Commit {
 
 /// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`.
 pub(super) fn spawn(
-    config: &Config,
+    (config, shards): (&Config, u32),
     producer: BaseProducer<Deliveries>,
     outputs: OutputCollector,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -175,7 +178,7 @@ pub(super) fn spawn(
     let handle = CommitHandle { ends: ends_in, outcomes: outcomes_out, fence: Arc::clone(&fence), heartbeat };
     let commit = Commit {
         transactions,
-        writer: RecordWriter::new(config),
+        writer: RecordWriter::new(config, shards),
         sources: SourceTopics::of(&config.topics),
         offset_tracker: OffsetTracker::default(),
         ends,
@@ -196,12 +199,12 @@ impl Commit {
     fn run(mut self) -> Result<Summary, RunError> {
         while let Some(first) = self.next()? {
             let mut epochs = vec![first];
-            let mut records = record_count(&epochs[0].1);
+            let mut records = record_count(&epochs[0]);
             while epochs.len() < SHARED_EPOCHS
                 && records < SHARED_RECORDS
                 && let Some(next) = self.next_ready(epochs[0].0.epoch)
             {
-                records += record_count(&next.1);
+                records += record_count(&next);
                 epochs.push(next);
             }
             self.commit(epochs)?;
@@ -254,7 +257,7 @@ impl Commit {
             output.sort();
             self.offset_tracker.update(&end.positions, &output.shards, &output.revoked);
         }
-        let has_records = epochs.iter().any(|(_, output)| record_count(output) > 0);
+        let has_records = epochs.iter().any(|epoch| record_count(epoch) > 0);
         let mut offsets = self.offset_tracker.uncommitted();
         if offsets.is_empty() && has_records {
             offsets.extend(self.offset_tracker.any());
@@ -361,6 +364,9 @@ impl Commit {
         }
         let transactions = &mut self.transactions;
         for (end, output) in epochs {
+            for repair in &end.open_alerts {
+                self.writer.repair(repair, |record| transactions.send(record))?;
+            }
             self.writer.write(output, end.wall, |record| transactions.send(record))?;
         }
         for (shard, checkpoint) in checkpoints(epochs) {
@@ -399,9 +405,10 @@ impl Commit {
     }
 }
 
-/// The number of records of an epoch, checkpoints excluded.
-fn record_count(output: &EpochOutput) -> usize {
-    let own = output.alerts.len() + output.reviews.len() + output.rows.len();
+/// The number of records of an epoch, without checkpoints and the copies of alerts in the topic of open ones.
+fn record_count((end, output): &(EpochEnd, EpochOutput)) -> usize {
+    let repairs: usize = end.open_alerts.iter().map(OpenAlertsRepair::records).sum();
+    let own = repairs + output.alerts.len() + output.reviews.len() + output.rows.len();
     let state: usize = output.state.iter().map(|(_, records)| records.len()).sum();
     own + output.rejected.len() + output.misrouted.len() + state
 }

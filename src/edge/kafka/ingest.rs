@@ -156,7 +156,8 @@ impl Ingest {
         }
         let (wall, closed) = (clock::now(), Instant::now());
         let (header, positions) = self.cutter.cut(boundary, &sources, norms, wall, closed);
-        let end = EpochEnd { epoch: header.epoch, member: self.group.id.clone(), wall, closed, positions };
+        let open_alerts = std::mem::take(&mut self.cutter.open_alerts);
+        let end = EpochEnd { epoch: header.epoch, member: self.group.id.clone(), wall, closed, positions, open_alerts };
         self.commit.ends.send(end).map_err(|_| RunError::ThreadEnded("commit thread"))?;
         if !self.workers.send(header, batches) {
             return Err(RunError::ThreadEnded("workers"));

@@ -6,7 +6,7 @@
 
 use super::client::CallError;
 use super::control::Stop;
-use super::restore::state_reader::{StateConsumer, StateReader};
+use super::restore::compacted_reader::{CompactedConsumer, CompactedReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
@@ -57,7 +57,7 @@ pub enum InspectError {
 
 /// Reads the state of shards and the members of the group.
 pub struct Inspector {
-    consumer: StateConsumer,
+    consumer: CompactedConsumer<StateLoader>,
     group: String,
     shards: u32,
 }
@@ -65,7 +65,7 @@ pub struct Inspector {
 impl Inspector {
     /// Finds the topics; waits for brokers.
     pub fn new(config: &Config) -> Result<Self, InspectError> {
-        let consumer = StateConsumer::new(config)?;
+        let consumer = CompactedConsumer::new(&config.kafka, &config.topics.state)?;
         // `None` only follows a stop request, and this `Stop` is never set.
         let shards = topics::shards(consumer.metadata_client.client(), config, &Stop::default())?.unwrap_or_default();
         Ok(Self { consumer, group: config.kafka.group.clone(), shards })
@@ -80,7 +80,7 @@ impl Inspector {
     pub fn read(&self, shard: ShardId) -> Result<StateLoader, InspectError> {
         // Since when this number of offsets is read.
         let mut progress = (Instant::now(), 0);
-        let mut readers = BTreeMap::new();
+        let mut readers: BTreeMap<ShardId, CompactedReader<StateLoader>> = BTreeMap::new();
         loop {
             let Some(bounds) = self.consumer.bounds(shard, QUERY_TIMEOUT)? else {
                 if progress.0.elapsed() > STALL_TIMEOUT {
@@ -89,9 +89,9 @@ impl Inspector {
                 std::thread::sleep(READ_TIME);
                 continue;
             };
-            let reader = readers.entry(shard).or_insert_with(|| StateReader::new(bounds));
+            let reader = readers.entry(shard).or_insert_with(|| CompactedReader::new(bounds));
             let is_extended = reader.extend(bounds.1);
-            if reader.is_complete() && (reader.loader.is_settled() || !is_extended) {
+            if reader.is_complete() && (reader.collected.is_settled() || !is_extended) {
                 break;
             }
             self.consumer.assign(&mut readers)?;
@@ -106,11 +106,11 @@ impl Inspector {
                 self.consumer.read(&mut readers, READ_TIME)?;
             }
             // If the last record read is a checkpoint, what was written meanwhile need not be read.
-            if readers.get(&shard).is_some_and(|reader| reader.loader.is_settled()) {
+            if readers.get(&shard).is_some_and(|reader| reader.collected.is_settled()) {
                 break;
             }
         }
-        Ok(readers.remove(&shard).map(|reader| reader.loader).unwrap_or_default())
+        Ok(readers.remove(&shard).map(|reader| reader.collected).unwrap_or_default())
     }
 
     /// The client ids of the group's members. A crashed member stays in the list until its session times out.

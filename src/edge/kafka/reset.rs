@@ -62,7 +62,7 @@ impl<'a> Seized<'a> {
         transaction::init(&producer, &Stop::default())?;
         let transactions = Transactions::new(producer, Arc::new(Observer::new(Arc::default(), Arc::default(), |_| ())));
         let loader = inspector.read(shard)?;
-        Ok(Self { inspector, transactions, writer: RecordWriter::new(config), shard, loader })
+        Ok(Self { inspector, transactions, writer: RecordWriter::new(config, inspector.shards()), shard, loader })
     }
 
     /// The current state.

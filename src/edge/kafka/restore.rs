@@ -1,5 +1,6 @@
 //! Owns the restore of assigned shards: a thread with its own clients reads the shard's partition of the state topic,
 //! rebuilds the shard, and passes its start offsets to the ingest thread. Shards that are being read are not affected.
+//! It also reads the shard's partition of the topic of open alerts, and compares it with the state.
 //!
 //! ```text
 //! assigned ──► end offset of the state, open transactions included ──► committed records up to it ──► rebuild ──► ready
@@ -17,7 +18,8 @@
 //! open on state is ended by its timeout, or by the next process with the same transactional id. If it hangs beyond
 //! that, it needs `kafka-transactions abort`; until then the shard waits and logs a warning.
 
-pub(super) mod state_reader;
+pub(super) mod compacted_reader;
+pub(super) mod open_alerts;
 
 use super::client::CallError;
 use super::error::RunError;
@@ -25,14 +27,15 @@ use super::event::{Observer, RestoreProgress, RuntimeEvent};
 use super::part::{self, Waker};
 use super::source_topics::{SourcePartition, SourceTopics};
 use crate::config::{Config, restore_norms};
-use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard};
+use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard, StateLoader};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
 use crate::domain::source::{Offset, ShardId};
+use compacted_reader::{Bounds, CompactedConsumer, CompactedReader, is_permanent};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use open_alerts::{OpenAlertsRepair, PublishedKeys};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
-use state_reader::{StateConsumer, StateReader, is_permanent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -65,6 +68,8 @@ pub(super) struct ShardReady {
     pub(super) committed: BTreeMap<SourcePartition, Offset>,
     /// Its state; `None`: it has no state yet.
     pub(super) restored: Option<RestoredShard>,
+    /// What its partition of the topic of open alerts has too much, and what it lacks.
+    pub(super) open_alerts: Option<OpenAlertsRepair>,
 }
 
 /// The other ends of the channels of the restore thread, which ends when they are dropped, and the shards that are being
@@ -117,7 +122,8 @@ impl RestoreHandle {
 
 /// The restore thread.
 struct Restore {
-    consumer: StateConsumer,
+    state: CompactedConsumer<StateLoader>,
+    open_alerts: CompactedConsumer<PublishedKeys>,
     sources: SourceTopics,
     timing: Timing,
     requests: Receiver<RestoreRequest>,
@@ -137,30 +143,44 @@ struct Restore {
 /// A shard whose state is read.
 struct ShardRestore {
     request: RestoreRequest,
-    reader: StateReader,
+    state: CompactedReader<StateLoader>,
+    open_alerts: CompactedReader<PublishedKeys>,
     started: Instant,
     next_warning: Instant,
 }
 
 impl ShardRestore {
-    fn new(request: RestoreRequest, bounds: (i64, i64)) -> Self {
+    fn new(request: RestoreRequest, (state, open_alerts): (Bounds, Bounds)) -> Self {
+        let (state, open_alerts) = (CompactedReader::new(state), CompactedReader::new(open_alerts));
         let (started, next_warning) = (Instant::now(), Instant::now() + WARN_INTERVAL);
-        Self { request, reader: StateReader::new(bounds), started, next_warning }
+        Self { request, state, open_alerts, started, next_warning }
     }
 
     fn is_complete(&self) -> bool {
-        self.reader.is_complete()
+        self.state.is_complete() && self.open_alerts.is_complete()
+    }
+
+    /// Moves the ends forward; `false`: neither is beyond the current one.
+    fn extend(&mut self, (state, open_alerts): (Bounds, Bounds)) -> bool {
+        let is_further = self.state.extend(state.1);
+        self.open_alerts.extend(open_alerts.1) || is_further
     }
 
     fn progress(&self) -> RestoreProgress {
-        let (read, total) = self.reader.progress();
-        RestoreProgress { shard: self.request.shard, read, total }
+        let (state, open_alerts) = (self.state.progress(), self.open_alerts.progress());
+        RestoreProgress { shard: self.request.shard, read: state.0 + open_alerts.0, total: state.1 + open_alerts.1 }
     }
 }
 
-impl AsMut<StateReader> for ShardRestore {
-    fn as_mut(&mut self) -> &mut StateReader {
-        &mut self.reader
+impl AsMut<CompactedReader<StateLoader>> for ShardRestore {
+    fn as_mut(&mut self) -> &mut CompactedReader<StateLoader> {
+        &mut self.state
+    }
+}
+
+impl AsMut<CompactedReader<PublishedKeys>> for ShardRestore {
+    fn as_mut(&mut self) -> &mut CompactedReader<PublishedKeys> {
+        &mut self.open_alerts
     }
 }
 
@@ -175,8 +195,12 @@ pub(super) fn spawn(
     let (requests_in, requests) = unbounded();
     let (ready, ready_out) = unbounded();
     let handle = RestoreHandle { requests: requests_in, ready: ready_out, pending: BTreeMap::new(), last_id: 0 };
+    let state = CompactedConsumer::new(&config.kafka, &config.topics.state)?;
+    let metadata_client = Arc::clone(&state.metadata_client);
+    let open_alerts = &config.topics.open_alerts;
     let restore = Restore {
-        consumer: StateConsumer::new(config)?,
+        state,
+        open_alerts: CompactedConsumer::with_metadata_client(&config.kafka, open_alerts, metadata_client)?,
         sources: SourceTopics::of(&config.topics),
         timing,
         requests,
@@ -232,7 +256,7 @@ impl Restore {
     fn step(&mut self) -> Result<(), RunError> {
         let mut idle = true;
         for (shard, request) in std::mem::take(&mut self.waiting) {
-            match self.consumer.bounds(shard, MAX_QUERY_TIMEOUT)? {
+            match self.bounds(shard)? {
                 Some(bounds) => {
                     self.reading.insert(shard, ShardRestore::new(request, bounds));
                     idle = false;
@@ -241,10 +265,11 @@ impl Restore {
             }
         }
         if !idle {
-            self.consumer.assign(&mut self.reading)?;
+            self.assign()?;
         }
         if self.reading.values().any(|restore| !restore.is_complete()) {
-            self.consumer.read(&mut self.reading, PAUSE)?;
+            self.state.read(&mut self.reading, PAUSE)?;
+            self.open_alerts.read(&mut self.reading, PAUSE)?;
             self.report();
             idle = false;
         }
@@ -256,6 +281,18 @@ impl Restore {
             std::thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// The current bounds of both partitions of a shard; `None`: no response.
+    fn bounds(&self, shard: ShardId) -> Result<Option<(Bounds, Bounds)>, CallError> {
+        let Some(state) = self.state.bounds(shard, MAX_QUERY_TIMEOUT)? else { return Ok(None) };
+        let open_alerts = self.open_alerts.bounds(shard, MAX_QUERY_TIMEOUT)?;
+        Ok(open_alerts.map(|open_alerts| (state, open_alerts)))
+    }
+
+    fn assign(&mut self) -> Result<(), CallError> {
+        self.state.assign(&mut self.reading)?;
+        self.open_alerts.assign(&mut self.reading)
     }
 
     /// Starts the shards that have no state from the group's committed offsets; returns whether there was an answer.
@@ -292,31 +329,25 @@ impl Restore {
             }
         };
         for shard in shards {
-            let (Some((_, end)), Some(restore)) =
-                (self.consumer.bounds(*shard, MAX_QUERY_TIMEOUT)?, self.reading.get_mut(shard))
-            else {
-                continue;
-            };
-            if restore.reader.extend(end) {
+            let (Some(bounds), Some(restore)) = (self.bounds(*shard)?, self.reading.get_mut(shard)) else { continue };
+            if restore.extend(bounds) {
                 // The previous owner wrote state before it released the shard.
-                self.consumer.assign(&mut self.reading)?;
+                self.assign()?;
                 continue;
             }
-            let Some(ShardRestore { request, reader: StateReader { loader, .. }, .. }) = self.reading.remove(shard)
-            else {
-                continue;
-            };
+            let Some(ShardRestore { request, state, open_alerts, .. }) = self.reading.remove(shard) else { continue };
             // Detects events without a checkpoint.
-            loader.verify().map_err(|cause| self.damaged(*shard, cause))?;
+            state.collected.verify().map_err(|cause| self.damaged(*shard, cause))?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
             let committed = own.map(|(partition, offset)| (*partition, *offset)).collect();
-            self.ready(ShardReady { request, committed, restored: None });
+            let open_alerts = OpenAlertsRepair::of(*shard, open_alerts.collected, &[]);
+            self.ready(ShardReady { request, committed, restored: None, open_alerts });
         }
         Ok(true)
     }
 
     fn committed(&self, shards: &[ShardId]) -> KafkaResult<BTreeMap<SourcePartition, Offset>> {
-        let list = self.consumer.consumer.committed_offsets(self.sources.list(shards), self.query_timeout)?;
+        let list = self.state.consumer.committed_offsets(self.sources.list(shards), self.query_timeout)?;
         // An error of one partition must not be read as "nothing committed": it would be read from its start.
         list.elements().iter().try_for_each(|element| element.error())?;
         Ok(self.sources.offsets(&list))
@@ -325,11 +356,15 @@ impl Restore {
     /// Rebuilds the shards whose state is completely read; returns whether there were any.
     fn rebuild_complete(&mut self) -> Result<bool, RunError> {
         let has_state =
-            |(_, restore): &(ShardId, ShardRestore)| restore.is_complete() && restore.reader.loader.shard().is_some();
+            |(_, restore): &(ShardId, ShardRestore)| restore.is_complete() && restore.state.collected.shard().is_some();
         let (complete, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reading).into_iter().partition(has_state);
         self.reading = rest.into_iter().collect();
         let any = !complete.is_empty();
-        for (shard, ShardRestore { request, reader: StateReader { loader, .. }, started, .. }) in complete {
+        for (
+            shard,
+            ShardRestore { request, state: CompactedReader { collected: loader, .. }, open_alerts, started, .. },
+        ) in complete
+        {
             let (records, read_time) = (loader.records(), started.elapsed());
             let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
             let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
@@ -342,13 +377,15 @@ impl Restore {
                 read: (records, read_time),
                 replayed: (replayed, started.elapsed() - read_time),
             });
-            self.ready(ShardReady { request, committed, restored });
+            let open = restored.as_ref().map_or(&[][..], |restored| &restored.open);
+            let open_alerts = OpenAlertsRepair::of(shard, open_alerts.collected, open);
+            self.ready(ShardReady { request, committed, restored, open_alerts });
         }
         Ok(any)
     }
 
     fn damaged(&self, shard: ShardId, cause: RebuildError) -> RunError {
-        RunError::Rebuild { shard, topic: self.consumer.topic.clone(), cause }
+        RunError::Rebuild { shard, topic: self.state.topic.clone(), cause }
     }
 
     fn ready(&self, ready: ShardReady) {

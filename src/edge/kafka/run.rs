@@ -65,7 +65,7 @@ pub fn run(
     let group = GroupMember::new(config, shards, waker.clone(), Arc::clone(&observer))?;
     let consumer = Arc::clone(&group.consumer);
     let (commit_part, commit) =
-        commit::spawn(config, producer, outputs, consumer, waker.clone(), Arc::clone(&observer))?;
+        commit::spawn((config, shards), producer, outputs, consumer, waker.clone(), Arc::clone(&observer))?;
     let (restore_part, restore) = restore::spawn(config, timing, waker, Arc::clone(&observer))?;
     let heartbeat = Arc::clone(&commit.heartbeat);
     let ingest = ingest::spawn(config, group, (input, commit, restore), norms, bounded, stop.clone(), observer)?;

@@ -1,7 +1,8 @@
 //! Owns the verification and creation of topics.
 //!
-//! A shard is the same partition of every source topic, of `rerouted` and of `state`, so these must have the same
-//! partition count. Changing the count would move tenants to other partitions, so nothing here ever changes it.
+//! A shard is the same partition of every source topic, of `rerouted`, of `state` and of the topic of open alerts, so
+//! these must have the same partition count. Changing the count would move tenants to other partitions, so nothing here
+//! ever changes it.
 
 use super::client::{self, CallError};
 use super::control::Stop;
@@ -39,7 +40,10 @@ pub enum TopicsError {
     #[error("topics do not exist: {}; `funnelwatch topics --create` creates them", .0.join(", "))]
     Missing(Vec<String>),
     /// The partition counts of the sharded topics differ.
-    #[error("the source topics and the rerouted topic must have the same number of partitions, but {}", counts(.0))]
+    #[error(
+        "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, but \
+         {}", counts(.0)
+    )]
     Unequal(Vec<(String, usize)>),
     /// The broker refused a request.
     #[error("{what}: {reason}")]
@@ -69,7 +73,9 @@ pub(super) fn shards<C: ClientContext>(
         let Some(partitions) = partition_count(client, config, name, stop)? else { return Ok(None) };
         match partitions {
             0 => missing.push(name.to_owned()),
-            n if matches!(role, TopicRole::Source(_) | TopicRole::Rerouted) => found.push((name.to_owned(), n)),
+            n if matches!(role, TopicRole::Source(_) | TopicRole::Rerouted | TopicRole::OpenAlerts) => {
+                found.push((name.to_owned(), n));
+            }
             _ => {}
         }
     }
@@ -186,8 +192,10 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
     let purpose = |role| {
         let (sharded, compacted, extra): (_, _, &[_]) = match role {
             TopicRole::Source(_) | TopicRole::Rerouted => (true, false, &[]),
-            // A restore reads the whole topic: early compaction keeps it short.
-            TopicRole::State => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
+            // A restore reads the whole topic, and so does a new subscriber: early compaction keeps it short.
+            TopicRole::State | TopicRole::OpenAlerts => {
+                (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")])
+            }
             TopicRole::Metrics => (false, true, &[]),
             TopicRole::Alerts | TopicRole::Reviews => (false, false, &[]),
             // A dead letter is the original message and headers of ours.

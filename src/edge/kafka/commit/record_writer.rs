@@ -5,13 +5,15 @@ use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Status};
 use crate::domain::figures::row::Row;
 use crate::domain::review::ReviewRequest;
 use crate::domain::rule::message::{self, Language};
+use crate::domain::shard::partitioner;
 use crate::domain::source::{ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
+use crate::edge::kafka::restore::open_alerts::OpenAlertsRepair;
 use crate::edge::kafka::source_topics::SourceTopics;
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -39,6 +41,7 @@ const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
 pub(crate) struct RecordWriter {
     topics: Topics,
     sources: SourceTopics,
+    shards: u32,
     language: Language,
     encoding: OutputEncoding,
     key: Vec<u8>,
@@ -74,10 +77,11 @@ impl From<Encoding> for OutputEncoding {
 }
 
 impl RecordWriter {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// A writer for topics of which those with shards have this number of partitions.
+    pub(crate) fn new(config: &Config, shards: u32) -> Self {
         let (topics, sources) = (config.topics.clone(), SourceTopics::of(&config.topics));
         let (encoding, key, value) = (topics.output.into(), Vec::new(), Vec::new());
-        Self { topics, sources, language: config.language, encoding, key, value }
+        Self { topics, sources, shards, language: config.language, encoding, key, value }
     }
 
     /// Passes the records of an epoch that was closed at `wall` to `send`; stops at the first error.
@@ -87,7 +91,7 @@ impl RecordWriter {
         wall: Timestamp,
         mut send: impl FnMut(OutputRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        output.alerts.iter().try_for_each(|alert| send(self.alert(alert)))?;
+        output.alerts.iter().try_for_each(|alert| self.alert(alert, &mut send))?;
         output.reviews.iter().try_for_each(|request| send(self.review(request)))?;
         output.rows.iter().try_for_each(|row| send(self.row(row)))?;
         output.rejected.iter().filter_map(|rejected| self.dead_letter(rejected, wall)).try_for_each(&mut send)?;
@@ -102,17 +106,43 @@ impl RecordWriter {
         records.iter().map(record)
     }
 
-    fn alert(&mut self, alert: &Alert) -> OutputRecord<'_> {
+    /// The records that bring the topic of open alerts in line with restored state.
+    pub(crate) fn repair<E>(
+        &mut self,
+        repair: &OpenAlertsRepair,
+        mut send: impl FnMut(OutputRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let partition = Some(repair.shard.partition());
+        for key in &repair.surplus {
+            send(OutputRecord { partition, ..tombstone(&self.topics.open_alerts, key) })?;
+        }
+        for alert in &repair.missing {
+            self.encode_alert(alert);
+            send(OutputRecord { partition, ..self.encoded(&self.topics.open_alerts, alert_headers(alert)) })?;
+        }
+        Ok(())
+    }
+
+    /// The record of a status, and what it changes in the topic of open alerts.
+    fn alert<E>(&mut self, alert: &Alert, send: &mut impl FnMut(OutputRecord<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.encode_alert(alert);
+        send(self.encoded(&self.topics.alerts, alert_headers(alert)))?;
+        let topic = &self.topics.open_alerts;
+        let record = match alert.status {
+            Status::Firing | Status::Escalated => self.encoded(topic, alert_headers(alert)),
+            Status::Resolved | Status::Retracted => tombstone(topic, &self.key),
+            Status::Raised => return Ok(()),
+        };
+        let shard = partitioner::shard(alert.tenant.as_str(), self.shards);
+        send(OutputRecord { partition: Some(shard.partition()), ..record })
+    }
+
+    /// Encodes an alert as the current key and value.
+    fn encode_alert(&mut self, alert: &Alert) {
         self.value.clear();
         (self.encoding.alert)(alert, &message::of(alert, self.language), &mut self.value);
         self.key.clear();
         self.key.extend(alert.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).bytes());
-        let headers = OwnedHeaders::new_with_capacity(5)
-            .insert(text("rule", alert.rule.name()))
-            .insert(text("severity", alert.severity.name()))
-            .insert(text("status", alert.status.name()))
-            .insert(text("tenant", alert.tenant.as_str()));
-        self.encoded(&self.topics.alerts, headers)
     }
 
     fn review(&mut self, request: &ReviewRequest) -> OutputRecord<'_> {
@@ -206,6 +236,18 @@ impl Headers {
     }
 }
 
+fn tombstone<'a>(topic: &'a str, key: &'a [u8]) -> OutputRecord<'a> {
+    OutputRecord { topic, key: Some(key), ..OutputRecord::default() }
+}
+
+fn alert_headers(alert: &Alert) -> OwnedHeaders {
+    OwnedHeaders::new_with_capacity(5)
+        .insert(text("rule", alert.rule.name()))
+        .insert(text("severity", alert.severity.name()))
+        .insert(text("status", alert.status.name()))
+        .insert(text("tenant", alert.tenant.as_str()))
+}
+
 fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
     Header { key, value: Some(value) }
 }
@@ -228,13 +270,17 @@ fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::codec::Reject;
+    use crate::domain::alert::{Severity, alert_id};
     use crate::domain::event::Channel;
     use crate::domain::event::reject::Reason;
     use crate::domain::review::Medium;
+    use crate::domain::rule::Rule;
     use crate::domain::source::{Offset, Topic};
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;
     use std::sync::Arc;
+
+    const SHARDS: u32 = 4;
 
     type Sent = (String, Option<i32>, Option<Vec<u8>>, Vec<(String, String)>);
 
@@ -251,6 +297,29 @@ mod tests {
         Arc::new(Batch { source, shard: Some(ShardId(2)), encoding, bytes: value.into(), messages: vec![message] })
     }
 
+    fn alert(status: Status) -> Alert {
+        Alert {
+            id: alert_id(&"acme".into(), Rule::Neglected, "lead:1", Timestamp(0)),
+            tenant: "acme".into(),
+            rule: Rule::Neglected,
+            severity: Severity::Warning,
+            level: 0,
+            status,
+            subject: "lead:1".into(),
+            at: Timestamp(1),
+            anchor_at: Timestamp(0),
+            due_at: None,
+            manager: None,
+            department: None,
+            entity: None,
+            interaction: None,
+            window: None,
+            observed: Vec::new(),
+            norm: Vec::new(),
+            resolution: None,
+        }
+    }
+
     fn written(output: &EpochOutput) -> Vec<Sent> {
         let mut sent = Vec::new();
         let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
@@ -260,7 +329,7 @@ mod tests {
             sent.push((record.topic.into(), record.partition, record.value.map(<[u8]>::to_vec), headers));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default()).write(output, Timestamp(0), keep);
+        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).write(output, Timestamp(0), keep);
         sent
     }
 
@@ -339,12 +408,41 @@ mod tests {
             keys.extend(record.key.map(<[u8]>::to_vec));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default()).write(&output, Timestamp(0), keep);
+        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).write(&output, Timestamp(0), keep);
         assert_eq!(keys, [b"c1"]);
         let (topic, _, value, headers) = written(&output).remove(0);
         assert_eq!(topic, "funnelwatch.reviews");
         assert!(value.is_some_and(|value| value.starts_with(b"{\"tenant_id\":\"acme\"")));
         assert_eq!(headers, [pair("tenant", "acme"), pair("content-type", "application/json")]);
+    }
+
+    #[test]
+    fn the_topic_of_open_alerts_has_the_latest_status_until_the_alert_is_over() {
+        let statuses = [Status::Firing, Status::Escalated, Status::Resolved, Status::Retracted, Status::Raised];
+        let output = EpochOutput { alerts: statuses.map(alert).into(), ..EpochOutput::default() };
+        let (alerts, open): (Vec<_>, Vec<_>) =
+            written(&output).into_iter().partition(|(topic, ..)| topic == "funnelwatch.alerts");
+        assert_eq!(alerts.len(), 5);
+        let shard = partitioner::shard("acme", SHARDS).partition();
+        assert!(open.iter().all(|record| record.0 == "funnelwatch.alerts.open" && record.1 == Some(shard)));
+        let values: Vec<_> = open.iter().map(|record| record.2.as_deref()).collect();
+        assert_eq!(values, [alerts[0].2.as_deref(), alerts[1].2.as_deref(), None, None]);
+        assert_eq!((&open[0].3, &open[2].3), (&alerts[0].3, &Vec::new()), "a tombstone has no headers");
+    }
+
+    #[test]
+    fn a_repair_removes_and_adds_records_of_its_shard() {
+        let (foreign, firing) = (b"foreign".as_slice(), alert(Status::Firing));
+        let (surplus, key) = ([foreign.into()].into(), firing.id.to_string());
+        let repair = OpenAlertsRepair { shard: ShardId(2), surplus, missing: vec![firing] };
+        let mut sent = Vec::new();
+        let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
+            assert_eq!(record.topic, "funnelwatch.alerts.open");
+            sent.push((record.partition, record.key.map(<[u8]>::to_vec), record.value.is_some()));
+            Ok(())
+        };
+        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).repair(&repair, keep);
+        assert_eq!(sent, [(Some(2), Some(foreign.to_vec()), false), (Some(2), Some(key.into_bytes()), true)]);
     }
 
     #[test]

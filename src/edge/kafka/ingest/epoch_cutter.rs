@@ -12,6 +12,7 @@ use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{ShardProgress, SourceProgress};
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
+use crate::edge::kafka::restore::open_alerts::OpenAlertsRepair;
 use crate::edge::kafka::source_topics::SourcePartition;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,12 +84,14 @@ pub(super) struct EpochCutter {
     pub(super) in_flight: usize,
     /// Restored shards that start with it.
     pub(super) restored: Vec<RestoredShard>,
+    /// Corrections to the topic of open alerts, of shards that start with it.
+    pub(super) open_alerts: Vec<OpenAlertsRepair>,
 }
 
 impl EpochCutter {
     pub(super) fn new(limits: EpochLimits, now: Instant) -> Self {
-        let (epoch, messages, bytes, in_flight, first_read, restored) = Default::default();
-        Self { limits, epoch, messages, bytes, first_read, last_cut: now, in_flight, restored }
+        let (epoch, messages, bytes, in_flight, first_read, restored, open_alerts) = Default::default();
+        Self { limits, epoch, messages, bytes, first_read, last_cut: now, in_flight, restored, open_alerts }
     }
 
     /// Whether another epoch may be closed; otherwise nothing must be read.

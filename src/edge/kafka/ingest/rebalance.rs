@@ -84,6 +84,8 @@ impl Ingest {
         self.readers.close(released);
         // Either everything was committed or everything is abandoned: the open epoch is empty.
         self.cutter.discard();
+        // The next owner makes its own comparison.
+        self.cutter.open_alerts.retain(|repair| !released.contains(&repair.shard));
         let released: Vec<ShardId> = released.iter().copied().collect();
         if !released.is_empty() {
             self.cut(Boundary::Release(released.clone()))?;
@@ -98,6 +100,7 @@ impl Ingest {
         let mut new = 0;
         while let Some((shard, ready)) = self.restore.next_ready()? {
             self.cutter.restored.extend(ready.restored);
+            self.cutter.open_alerts.extend(ready.open_alerts);
             let readers = self.group.open(shard, &ready.committed, self.bounded.is_some())?;
             self.readers.open(readers);
             new += 1;

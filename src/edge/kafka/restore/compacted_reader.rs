@@ -1,8 +1,8 @@
-//! Owns the reading of state topic partitions from their start to an end offset that was determined before. Promises
-//! that everything committed before that end is read: open transactions are awaited, and unanswered requests are
-//! retried.
+//! Owns the reading of partitions of a compacted topic from their start to an end offset that was determined before.
+//! Promises that everything committed before that end is read: open transactions are awaited, and unanswered requests
+//! are retried.
 
-use crate::config::Config;
+use crate::config::Kafka;
 use crate::dataflow::state::StateLoader;
 use crate::domain::source::ShardId;
 use crate::edge::kafka::client::{self, CallError, StateContext};
@@ -11,20 +11,37 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Collects the records of a partition, in order.
+pub(crate) trait Collector: Default {
+    /// Adds a record; one without a value is a tombstone.
+    fn push(&mut self, key: &[u8], value: Option<&[u8]>);
+}
+
+impl Collector for StateLoader {
+    fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        Self::push(self, key, value);
+    }
+}
+
+/// The start and end offset of a partition, open transactions included.
+pub(crate) type Bounds = (i64, i64);
+
 /// The reading of one partition.
-pub(crate) struct StateReader {
+pub(crate) struct CompactedReader<C> {
     /// The records read so far.
-    pub(crate) loader: StateLoader,
+    pub(crate) collected: C,
     start: i64,
     end: i64,
     position: i64,
 }
 
-impl StateReader {
-    pub(crate) fn new((start, end): (i64, i64)) -> Self {
-        Self { loader: StateLoader::default(), start, end, position: start }
+impl<C: Collector> CompactedReader<C> {
+    pub(crate) fn new((start, end): Bounds) -> Self {
+        Self { collected: C::default(), start, end, position: start }
     }
 
     /// Whether the end is reached.
@@ -46,47 +63,57 @@ impl StateReader {
     }
 }
 
-impl AsMut<Self> for StateReader {
+impl<C> AsMut<Self> for CompactedReader<C> {
     fn as_mut(&mut self) -> &mut Self {
         self
     }
 }
 
-/// Reads several partitions at a time.
-pub(crate) struct StateConsumer {
+/// Reads several partitions of a topic at a time.
+pub(crate) struct CompactedConsumer<C> {
     /// It can also query committed offsets.
     pub(crate) consumer: BaseConsumer<StateContext>,
-    pub(crate) metadata_client: BaseConsumer,
+    pub(crate) metadata_client: Arc<BaseConsumer>,
     pub(crate) topic: String,
+    collector: PhantomData<C>,
 }
 
-impl StateConsumer {
-    pub(crate) fn new(config: &Config) -> Result<Self, CallError> {
-        Ok(Self {
-            consumer: client::state_consumer(&config.kafka)?,
-            metadata_client: client::metadata_client(&config.kafka)?,
-            topic: config.topics.state.clone(),
-        })
+impl<C: Collector> CompactedConsumer<C> {
+    pub(crate) fn new(kafka: &Kafka, topic: &str) -> Result<Self, CallError> {
+        Self::with_metadata_client(kafka, topic, Arc::new(client::metadata_client(kafka)?))
     }
 
-    /// The current start and end offset of a partition, open transactions included; `None`: no response.
-    pub(crate) fn bounds(&self, shard: ShardId, timeout: Duration) -> Result<Option<(i64, i64)>, CallError> {
+    /// The same with a client that others use too.
+    pub(crate) fn with_metadata_client(
+        kafka: &Kafka,
+        topic: &str,
+        metadata_client: Arc<BaseConsumer>,
+    ) -> Result<Self, CallError> {
+        let consumer = client::state_consumer(kafka)?;
+        Ok(Self { consumer, metadata_client, topic: topic.into(), collector: PhantomData })
+    }
+
+    /// The current bounds of a partition; `None`: no response.
+    pub(crate) fn bounds(&self, shard: ShardId, timeout: Duration) -> Result<Option<Bounds>, CallError> {
         match self.metadata_client.fetch_watermarks(&self.topic, shard.partition(), timeout) {
             Ok(bounds) => Ok(Some(bounds)),
-            Err(cause) if is_permanent(&cause) => Err(CallError { what: "query the end of the state topic", cause }),
+            Err(cause) if is_permanent(&cause) => Err(CallError { what: "query the end of a compacted topic", cause }),
             Err(error) => {
-                tracing::debug!("query the end of the state of shard {shard}: {error}; retrying");
+                tracing::debug!("query the end of {} [{shard}]: {error}; retrying", self.topic);
                 Ok(None)
             }
         }
     }
 
     /// Assigns the incomplete partitions, each at its position, and no others.
-    pub(crate) fn assign<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<ShardId, R>) -> Result<(), CallError> {
-        let failed = CallError::of("assign partitions of the state topic");
+    pub(crate) fn assign<R: AsMut<CompactedReader<C>>>(
+        &self,
+        readers: &mut BTreeMap<ShardId, R>,
+    ) -> Result<(), CallError> {
+        let failed = CallError::of("assign partitions of a compacted topic");
         let mut list = TopicPartitionList::with_capacity(readers.len());
         for (shard, reader) in readers {
-            let StateReader { position, end, .. } = *reader.as_mut();
+            let CompactedReader { position, end, .. } = *reader.as_mut();
             if position < end {
                 list.add_partition_offset(&self.topic, shard.partition(), Offset::Offset(position)).map_err(&failed)?;
             }
@@ -95,7 +122,7 @@ impl StateConsumer {
     }
 
     /// Reads records until all partitions are complete, for about `time` at most.
-    pub(crate) fn read<R: AsMut<StateReader>>(
+    pub(crate) fn read<R: AsMut<CompactedReader<C>>>(
         &self,
         readers: &mut BTreeMap<ShardId, R>,
         time: Duration,
@@ -119,7 +146,7 @@ impl StateConsumer {
                             continue;
                         }
                         reader.position = message.offset() + 1;
-                        reader.loader.push(message.key().unwrap_or_default(), message.payload());
+                        reader.collected.push(message.key().unwrap_or_default(), message.payload());
                     }
                 }
             }
@@ -129,8 +156,11 @@ impl StateConsumer {
 
     /// Advances the readers to librdkafka's positions, which are past transaction markers. Up to the end only: later
     /// messages were skipped, and the end may still be moved.
-    fn update_positions<R: AsMut<StateReader>>(&self, readers: &mut BTreeMap<ShardId, R>) -> Result<(), CallError> {
-        let failed = CallError::of("get the positions in the state topic");
+    fn update_positions<R: AsMut<CompactedReader<C>>>(
+        &self,
+        readers: &mut BTreeMap<ShardId, R>,
+    ) -> Result<(), CallError> {
+        let failed = CallError::of("get the positions in a compacted topic");
         for element in self.consumer.position().map_err(failed)?.elements() {
             if let (Offset::Offset(offset), Some(shard)) =
                 (element.offset(), ShardId::from_partition(element.partition()))
