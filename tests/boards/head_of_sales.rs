@@ -509,20 +509,18 @@ fn conversion() -> Panel {
 }
 
 /// Requests of customers: how many were answered, how quickly, and how many are still open.
-fn answers(rule: Rule, received_count: Field, answered: Field, lag: &str, waiting: Field) -> Body {
+fn answers(rule: Rule, received_count: Field, answered: Field, lag: &str, waiting: Field, others: Vec<Field>) -> Body {
     let lag = of_managers(lag).with_label("q", "0.9").deduplicated();
     let over = lag.clone().divided_by(within(rule).max(&["department"]));
-    manager_table(
-        vec![
-            field(["Overdue", "Просрочено"], Unit::Count, Coloring::Bad, open(rule).or_zero_for(awaiting())),
-            waiting,
-            received_count,
-            answered,
-            field(["Nine in ten within", "Девять из десяти за"], Unit::Duration, Coloring::Plain, lag),
-            field(["Of the norm", "От нормы"], Unit::Ratio, Coloring::AtMost, over),
-        ],
-        0,
-    )
+    let fields = vec![
+        field(["Overdue", "Просрочено"], Unit::Count, Coloring::Bad, open(rule).or_zero_for(awaiting())),
+        waiting,
+        received_count,
+        answered,
+        field(["Nine in ten within", "Девять из десяти за"], Unit::Duration, Coloring::Plain, lag),
+        field(["Of the norm", "От нормы"], Unit::Ratio, Coloring::AtMost, over),
+    ];
+    manager_table(fields.into_iter().chain(others).collect(), 0)
 }
 
 fn calls() -> Panel {
@@ -545,6 +543,7 @@ fn calls() -> Panel {
             plain(["Called back", "Перезвонили"], "call_backs"),
             "call_back_lag_seconds",
             plain(["To return", "Перезвонить"], "unreturned_calls"),
+            Vec::new(),
         ),
     }
 }
@@ -556,9 +555,11 @@ fn messages() -> Panel {
         title: ["Messages and replies", "Сообщения и ответы"],
         description: [
             "E-mails and chats: how many were received, how many were answered, how quickly compared with the norm, \
-             and how many still wait for an answer.",
+             and how many still wait for an answer. Dismissed: calls and messages that somebody marked as needing no \
+             answer; a manager with many of them deserves a look.",
             "Письма и чаты: сколько пришло, на сколько ответили и как быстро по сравнению с нормой, сколько ещё ждут \
-             ответа.",
+             ответа. «Снято» — звонки и сообщения, отмеченные как не требующие ответа; если их у менеджера много, \
+             стоит посмотреть, какие.",
         ],
         width: 12,
         height: 9,
@@ -568,6 +569,7 @@ fn messages() -> Panel {
             plain(["Answered", "Ответили"], "replies"),
             "reply_lag_seconds",
             plain(["To answer", "Ответить"], "unanswered_messages"),
+            vec![plain(["Dismissed", "Снято"], "dismissed")],
         ),
     }
 }

@@ -284,12 +284,27 @@ fn input() -> Vec<Panel> {
                  источником не в ту партицию. Много опоздавших — увеличьте допустимое опоздание или исправьте \
                  источник.",
             ],
-            12,
+            8,
             Unit::PerSecond,
             vec![
                 line(["late", "опоздавшие"], rate(Metric::Late).sum(&[])),
                 line(["duplicate", "повторные"], rate(Metric::Duplicates).sum(&[])),
                 line(["rerouted", "перенаправленные"], rate(Metric::Rerouted).sum(&[])),
+            ],
+        ),
+        time_series(
+            ["Repaired and ignored events", "Исправленные и игнорируемые"],
+            [
+                "Accepted events in which a wrong value was put right, by reason, and calls and messages of ignored \
+                 contacts. If a reason appears after a release of a source, that release is the cause.",
+                "Принятые события, в которых исправлено неверное значение, по причинам, и обращения контактов из \
+                 списка игнорируемых. Если причина появилась после обновления источника, дело в этом обновлении.",
+            ],
+            8,
+            Unit::PerSecond,
+            vec![
+                line(same("{{reason}}"), rate(Metric::Repaired).sum(&["reason"])),
+                line(["ignored", "игнорируемые"], rate(Metric::Ignored).sum(&[])),
             ],
         ),
         time_series(
@@ -300,7 +315,7 @@ fn input() -> Vec<Panel> {
                 "События в памяти, которые ждут водяного знака. Обычно это поток, умноженный на допустимое \
                  опоздание; больше — значит, водяной знак какого-то шарда не движется.",
             ],
-            12,
+            8,
             Unit::Count,
             vec![line(["shard {{shard}}", "шард {{shard}}"], gauge(Metric::Held).max(&["shard"]))],
         ),
