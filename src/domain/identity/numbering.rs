@@ -159,8 +159,9 @@ fn answer(digits: &str, region: Option<Region>) -> Answer {
     })
 }
 
-/// Reads digits with country code. Reads its own result again until nothing changes: the library removes one trunk
-/// prefix at a time.
+/// Reads digits with country code. The library removes one trunk prefix. A number that is possible with the prefix and
+/// not valid without it keeps its digits, which may be its own, as in made-up numbers. Any other result is read again
+/// until nothing changes.
 fn read_international(digits: &str) -> Answer {
     let mut form = shorter(digits);
     let mut valid = false;
@@ -168,12 +169,23 @@ fn read_international(digits: &str) -> Answer {
         let Some(number) = parse(&format!("+{form}"), None) else { return Answer::default() };
         valid |= number.is_valid();
         let next = shorter(&digits_of(&number));
-        if next == form {
+        if next == form || !valid && is_possible_as_written(&form, &number) {
             return Answer { form: Some(form), valid };
         }
         form = next;
     }
     Answer::default()
+}
+
+/// Whether all digits after the country code, with the prefix that the parser removed, make a possible number.
+fn is_possible_as_written(digits: &str, parsed: &PhoneNumber) -> bool {
+    let national = digits.strip_prefix(parsed.country_code.to_string().as_str()).unwrap_or(digits);
+    let rest = national.trim_start_matches('0');
+    let mut number = parsed.clone();
+    number.national_number = rest.parse().unwrap_or(0);
+    number.italian_leading_zero = Some(rest.len() < national.len());
+    number.number_of_leading_zeros = i32::try_from(national.len() - rest.len()).ok();
+    number.is_possible_with_reason().is_ok()
 }
 
 /// Reads digits as written in a region, including its own international prefix and `00`.
