@@ -88,6 +88,11 @@ pub struct Calls {
     pub legs: Vec<Leg>,
     /// The first session named for a `call_id`, and when.
     sessions: BTreeMap<String, (usize, String)>,
+    calls_by_session: BTreeMap<String, BTreeSet<String>>,
+    /// The indexes of the starts and legs of a `call_id`, and of the legs of a number.
+    starts_by_call: BTreeMap<String, Vec<usize>>,
+    legs_by_call: BTreeMap<String, Vec<usize>>,
+    legs_by_number: BTreeMap<String, Vec<usize>>,
 }
 
 /// One call as known at a moment.
@@ -100,9 +105,54 @@ pub struct Group<'a> {
 
 impl Calls {
     pub fn name_session(&mut self, call: &str, session: Option<&String>, moment: usize) {
-        if let Some(session) = session {
-            self.sessions.entry(call.to_owned()).or_insert_with(|| (moment, session.clone()));
+        if let Some(session) = session
+            && !self.sessions.contains_key(call)
+        {
+            self.sessions.insert(call.to_owned(), (moment, session.clone()));
+            self.calls_by_session.entry(session.clone()).or_default().insert(call.to_owned());
         }
+    }
+
+    pub fn push_start(&mut self, start: Start) {
+        self.starts_by_call.entry(start.call.clone()).or_default().push(self.starts.len());
+        self.starts.push(start);
+    }
+
+    pub fn push_leg(&mut self, leg: Leg) {
+        let index = self.legs.len();
+        self.legs_by_call.entry(leg.call.clone()).or_default().push(index);
+        if let Some(number) = &leg.number {
+            self.legs_by_number.entry(number.clone()).or_default().push(index);
+        }
+        self.legs.push(leg);
+    }
+
+    /// The starts of a `call_id`, in order of moments.
+    pub fn starts_of(&self, call: &str) -> impl Iterator<Item = &Start> {
+        self.starts_by_call.get(call).into_iter().flatten().map(|index| &self.starts[*index])
+    }
+
+    /// The legs of a `call_id`, replaced ones too, in order of moments.
+    pub fn legs_of(&self, call: &str) -> impl Iterator<Item = &Leg> {
+        self.legs_by_call.get(call).into_iter().flatten().map(|index| &self.legs[*index])
+    }
+
+    fn legs_of_number(&self, number: &str) -> impl Iterator<Item = &Leg> {
+        self.legs_by_number.get(number).into_iter().flatten().map(|index| &self.legs[*index])
+    }
+
+    /// The index of the leg that an event reported.
+    pub fn leg_of_moment(&self, moment: usize) -> Option<usize> {
+        self.legs.binary_search_by_key(&moment, |leg| leg.moment).ok()
+    }
+
+    /// The `call_id`s of a call.
+    pub fn calls_of<'a>(&'a self, key: &'a Key, moment: usize) -> BTreeSet<&'a str> {
+        let calls = match key {
+            Key::Call(call) => vec![call],
+            Key::Session(session) => self.calls_by_session.get(session).into_iter().flatten().collect(),
+        };
+        calls.into_iter().map(String::as_str).filter(|call| self.is_of(call, key, moment)).collect()
     }
 
     pub fn key(&self, call: &str, moment: usize) -> Key {
@@ -121,17 +171,15 @@ impl Calls {
     }
 
     pub fn group(&self, key: &Key, moment: usize) -> Group<'_> {
-        let ended = |call: &str| self.legs.iter().any(|leg| leg.call == call && leg.moment <= moment);
-        let starts: Vec<&Start> = self
-            .starts
-            .iter()
-            .filter(|start| start.counts && start.moment <= moment && self.is_of(&start.call, key, moment))
-            .collect();
-        Group {
-            legs: self.legs.iter().filter(|leg| leg.stands(moment) && self.is_of(&leg.call, key, moment)).collect(),
-            ringing: starts.iter().filter(|start| !ended(&start.call)).copied().collect(),
-            starts,
-        }
+        let ended = |call: &str| self.legs_of(call).any(|leg| leg.moment <= moment);
+        let calls = self.calls_of(key, moment);
+        let starts = calls.iter().flat_map(|call| self.starts_of(call));
+        let mut starts: Vec<&Start> = starts.filter(|start| start.counts && start.moment <= moment).collect();
+        starts.sort_by_key(|start| start.moment);
+        let legs = calls.iter().flat_map(|call| self.legs_of(call));
+        let mut legs: Vec<&Leg> = legs.filter(|leg| leg.stands(moment)).collect();
+        legs.sort_by_key(|leg| leg.moment);
+        Group { legs, ringing: starts.iter().filter(|start| !ended(&start.call)).copied().collect(), starts }
     }
 
     /// The legs of the call and of those that overlap it: inbound, of one number, without session; transitive.
@@ -142,11 +190,12 @@ impl Calls {
         while next < legs.len() {
             let leg = legs[next];
             next += 1;
-            if leg.outbound || leg.number.is_none() || matches!(self.key(&leg.call, moment), Key::Session(_)) {
+            let Some(number) = leg.number.as_ref().filter(|_| !leg.outbound) else { continue };
+            if matches!(self.key(&leg.call, moment), Key::Session(_)) {
                 continue;
             }
-            for other in &self.legs {
-                if other.stands(moment) && !other.outbound && other.number == leg.number && leg.overlaps(other) {
+            for other in self.legs_of_number(number) {
+                if other.stands(moment) && !other.outbound && leg.overlaps(other) {
                     let key = self.key(&other.call, moment);
                     if matches!(key, Key::Call(_)) && keys.insert(key.clone()) {
                         legs.extend(self.group(&key, moment).legs);
@@ -159,7 +208,7 @@ impl Calls {
 
     /// The keys of all calls with a standing leg of this number.
     pub fn keys_of_number(&self, number: &str, moment: usize) -> BTreeSet<Key> {
-        let legs = self.legs.iter().filter(|leg| leg.stands(moment) && leg.number.as_deref() == Some(number));
+        let legs = self.legs_of_number(number).filter(|leg| leg.stands(moment));
         legs.map(|leg| self.key(&leg.call, moment)).collect()
     }
 
@@ -167,20 +216,30 @@ impl Calls {
     pub fn is_named(&self, key: &Key, id: &str, moment: usize) -> bool {
         let same = |own: &str| super::contacts::message_key(own) == id;
         matches!(key, Key::Session(session) if same(session))
-            || self.legs.iter().any(|leg| leg.moment <= moment && same(&leg.call) && self.is_of(&leg.call, key, moment))
+            || self
+                .calls_of(key, moment)
+                .into_iter()
+                .any(|call| same(call) && self.legs_of(call).any(|leg| leg.moment <= moment))
     }
 
     /// The keys of all calls at a moment.
     pub fn keys(&self, moment: usize) -> BTreeSet<Key> {
-        let ended = self.legs.iter().filter(|leg| leg.stands(moment)).map(|leg| &leg.call);
-        let started = self.starts.iter().filter(|start| start.moment <= moment).map(|start| &start.call);
+        self.keys_since(0, moment)
+    }
+
+    /// The keys of the calls with a standing leg or a start reported after `since`.
+    pub fn keys_since(&self, since: usize, moment: usize) -> BTreeSet<Key> {
+        let legs = &self.legs[self.legs.partition_point(|leg| leg.moment <= since)..];
+        let starts = &self.starts[self.starts.partition_point(|start| start.moment <= since)..];
+        let ended = legs.iter().filter(|leg| leg.stands(moment)).map(|leg| &leg.call);
+        let started = starts.iter().filter(|start| start.moment <= moment).map(|start| &start.call);
         ended.chain(started).map(|call| self.key(call, moment)).collect()
     }
 
     /// The instant of the `call_started` of a call that ended then.
     pub fn started(&self, call: &str, end: i64) -> Option<i64> {
-        let fits = |start: &&Start| start.call == call && start.at < end && end - start.at <= 24 * 3_600_000;
-        self.starts.iter().find(fits).map(|start| start.at)
+        let fits = |start: &&Start| start.at < end && end - start.at <= 24 * 3_600_000;
+        self.starts_of(call).find(fits).map(|start| start.at)
     }
 }
 

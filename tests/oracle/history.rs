@@ -355,6 +355,8 @@ pub struct TenantHistory {
     /// (moment, grade) of each `manager_upserted`.
     grades: BTreeMap<String, Option<String>>,
     pub reviews: Vec<Fact<Review>>,
+    /// The entities that a `call_id` ever touched or had a conversation with.
+    acted_on: BTreeMap<String, BTreeSet<EntityId>>,
     /// The entities that list a contact, and since when.
     entities_by_contact: BTreeMap<String, BTreeMap<EntityId, usize>>,
     /// Decision 10: a thread is tied permanently by its first message that belongs to an entity.
@@ -398,6 +400,7 @@ impl TenantHistory {
             offered: Vec::new(),
             grades: BTreeMap::new(),
             reviews: Vec::new(),
+            acted_on: BTreeMap::new(),
             entities_by_contact: BTreeMap::new(),
             threads: BTreeMap::new(),
             min_talk_seconds: norms.min_talk_seconds,
@@ -952,15 +955,14 @@ impl TenantHistory {
     fn call_started(&mut self, call: &Call, at: i64, moment: usize) {
         self.all_managers.extend(call.manager.clone());
         self.calls.name_session(&call.id, call.session.as_ref(), moment);
-        let known = self.calls.starts.iter().any(|start| start.call == call.id)
-            || self.calls.legs.iter().any(|leg| leg.call == call.id);
+        let known = self.calls.starts_of(&call.id).next().is_some() || self.calls.legs_of(&call.id).next().is_some();
         let counts = !known || !readings::ONLY_THE_FIRST_CALL_STARTED_COUNTS;
         let number = call.phones.first().cloned();
         let (entities, primary) = match counts {
             true => self.resolve_entities(call.entity.as_ref(), None, number.as_deref(), at, moment),
             false => (Vec::new(), None),
         };
-        self.calls.starts.push(Start {
+        self.calls.push_start(Start {
             moment,
             at,
             call: call.id.clone(),
@@ -994,13 +996,13 @@ impl TenantHistory {
         });
 
         let mut changed = vec![call.id.clone()];
-        let same = |leg: &Leg| {
+        let same = |leg: &&Leg| {
             leg.gone.is_none()
-                && leg.call == call.id
                 && (leg.start, leg.end, &leg.outcome) == (start, at, &ending.outcome)
                 && (leg.talk_seconds, &leg.manager) == (talk_seconds, &call.manager)
         };
-        if let Some(index) = self.calls.legs.iter().position(same) {
+        let repeated = self.calls.legs_of(&call.id).find(same).map(|leg| leg.moment);
+        if let Some(index) = repeated.and_then(|moment| self.calls.leg_of_moment(moment)) {
             // The same leg again: it fills what was absent.
             let leg = &mut self.calls.legs[index];
             if leg.leg_id.is_none() {
@@ -1059,7 +1061,7 @@ impl TenantHistory {
             belongs: entities.into_iter().map(|id| (id, moment)).collect(),
             named: named.into_iter().map(|id| (id, moment)).collect(),
         };
-        self.calls.legs.push(leg);
+        self.calls.push_leg(leg);
         self.calls_changed(changed, moment);
     }
 
@@ -1072,16 +1074,13 @@ impl TenantHistory {
             let talks: Vec<(i64, String)> = group.conversations().map(|leg| (leg.start, leg.call.clone())).collect();
             let entities: BTreeSet<EntityId> = group.entities(moment).into_iter().cloned().collect();
             // The calls that this one consists of.
-            let own: BTreeSet<String> = self
-                .calls
-                .legs
-                .iter()
-                .map(|leg| &leg.call)
-                .chain(self.calls.starts.iter().map(|start| &start.call))
-                .filter(|call| self.calls.key(call, moment) == key)
-                .cloned()
-                .collect();
-            let ids: Vec<EntityId> = self.entities.keys().cloned().collect();
+            let own: BTreeSet<String> = self.calls.calls_of(&key, moment).into_iter().map(str::to_owned).collect();
+            let mut ids: BTreeSet<EntityId> = touches.keys().chain(&entities).cloned().collect();
+            for call in &own {
+                let acted_on = self.acted_on.entry(call.clone()).or_default();
+                acted_on.extend(ids.iter().cloned());
+                ids.extend(acted_on.iter().cloned());
+            }
             for id in ids {
                 let touch = touches.get(&id).map(|(date, _, call)| (*date, call.clone()));
                 let conversations = if entities.contains(&id) { talks.clone() } else { Vec::new() };

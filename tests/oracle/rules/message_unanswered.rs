@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::super::alert::Alert;
 use super::super::calls::Key;
 use super::super::decode::Outcome;
-use super::super::history::{Dismissal, Entity, ReceivedMessage, TenantHistory};
+use super::super::history::{Dismissal, Entity, ReceivedMessage, SentMessage, TenantHistory};
 use super::super::identity::{EntityId, Kind};
 use super::super::norms::Norms;
 use super::super::readings;
@@ -49,7 +49,7 @@ pub fn replay(history: &TenantHistory, norms: &Norms, limited: bool) -> Waits {
     let targets: Vec<Option<usize>> =
         history.dismissals.iter().map(|one| target(history, norms, limited, one)).collect();
     for moment in 1..=history.moments() {
-        let received = history.received.iter().position(|message| message.moment == moment);
+        let received = history.received.binary_search_by_key(&moment, |message| message.moment).ok();
         if let Some(source) = received
             && expects_reply(norms, &history.received[source], limited)
         {
@@ -103,8 +103,8 @@ fn target(history: &TenantHistory, norms: &Norms, limited: bool, dismissal: &Dis
 
 /// The answers that an event of this moment made, or whose numbers and entities it may have changed.
 fn answers_of(history: &TenantHistory, moment: usize) -> Vec<Answer<'_>> {
-    let mut answers = sent(history);
-    answers.retain(|answer| answer.moment == moment);
+    let sent_now = history.sent.binary_search_by_key(&moment, |message| message.moment);
+    let mut answers: Vec<Answer> = sent_now.iter().map(|index| sent(&history.sent[*index])).collect();
     if let Some(changed) = history.call_changes.get(&moment) {
         let keys = changed.iter().map(|call| history.calls.key(call, moment)).collect();
         answers.extend(conversations(history, &keys, moment));
@@ -112,8 +112,8 @@ fn answers_of(history: &TenantHistory, moment: usize) -> Vec<Answer<'_>> {
     answers
 }
 
-fn sent(history: &TenantHistory) -> Vec<Answer<'_>> {
-    let answer = history.sent.iter().map(|message| Answer {
+fn sent(message: &SentMessage) -> Answer<'_> {
+    Answer {
         date: message.at,
         moment: message.moment,
         conversation: false,
@@ -122,8 +122,7 @@ fn sent(history: &TenantHistory) -> Vec<Answer<'_>> {
         in_reply_to: message.in_reply_to.as_ref(),
         entities: BTreeSet::new(),
         who: message.who.clone(),
-    });
-    answer.collect()
+    }
 }
 
 fn conversations<'a>(history: &'a TenantHistory, keys: &BTreeSet<Key>, moment: usize) -> Vec<Answer<'a>> {
@@ -264,7 +263,7 @@ pub fn groups<'a>(history: &TenantHistory, waits: &'a Waits) -> Vec<Group<'a>> {
         Closed(usize),
         Dismissed((i64, usize)),
     }
-    let mut all = sent(history);
+    let mut all: Vec<Answer> = history.sent.iter().map(sent).collect();
     all.extend(conversations(history, &history.calls.keys(usize::MAX), usize::MAX));
     let date_of = |answer: &Answer| match readings::CONVERSATION_ANSWERS_ONLY_EARLIER_MESSAGES {
         true => answer.date,

@@ -79,11 +79,15 @@ pub fn replay(history: &TenantHistory, norms: &Norms) -> Waits {
 /// A demand whose leg got another version that is missed too goes on with it; into another call only while it is open.
 fn follow_version(history: &TenantHistory, waits: &mut Waits, moment: usize) {
     let legs = &history.calls.legs;
-    let Some(new) = legs.iter().position(|leg| leg.moment == moment && leg.replaces) else { return };
+    let Some(new) = history.calls.leg_of_moment(moment).filter(|new| legs[*new].replaces) else { return };
     if legs[new].missed() && legs[new].number.is_some() {
         let goes_on = |wait: &Wait| wait.is_pending() || legs[wait.leg].call == legs[new].call;
-        let old = waits.waits.iter_mut().filter(|wait| legs[wait.leg].gone == Some(moment) && goes_on(wait));
-        old.for_each(|wait| wait.leg = new);
+        let old = |index: &usize| {
+            let wait = &waits.waits[*index];
+            legs[wait.leg].gone == Some(moment) && goes_on(wait)
+        };
+        let old: Vec<usize> = (0..waits.waits.len()).filter(old).collect();
+        old.into_iter().for_each(|index| waits.follow(index, new, &legs[new].call));
     }
 }
 
@@ -91,13 +95,10 @@ fn follow_version(history: &TenantHistory, waits: &mut Waits, moment: usize) {
 fn touched(history: &TenantHistory, keys: &BTreeSet<Key>, moment: usize) -> BTreeSet<Key> {
     let calls = &history.calls;
     let mut touched = keys.clone();
-    let changed = |leg: &&Leg| leg.moment <= moment && keys.contains(&calls.key(&leg.call, moment));
-    let gone = |leg: &&Leg| leg.gone == Some(moment);
-    for leg in calls.legs.iter().filter(|leg| changed(leg) || gone(leg)) {
-        if let Some(number) = &leg.number {
-            touched.extend(calls.keys_of_number(number, moment));
-        }
-    }
+    let changed = keys.iter().flat_map(|key| calls.calls_of(key, moment)).flat_map(|call| calls.legs_of(call));
+    let numbers: BTreeSet<&String> =
+        changed.filter(|leg| leg.moment <= moment).filter_map(|leg| leg.number.as_ref()).collect();
+    touched.extend(numbers.into_iter().flat_map(|number| calls.keys_of_number(number, moment)));
     touched
 }
 
@@ -109,8 +110,11 @@ fn call_changed(history: &TenantHistory, norms: &Norms, waits: &mut Waits, key: 
     let outbound = group.outbound();
     let first_missed = group.first_missed();
 
-    let is_own = |wait: &Wait| !wait.merged && calls.key(&calls.legs[wait.leg].call, moment) == *key;
-    let mut own: Vec<usize> = (0..waits.waits.len()).filter(|index| is_own(&waits.waits[*index])).collect();
+    let is_own = |call: &str, wait: &Wait| !wait.merged && calls.legs[wait.leg].call == call;
+    let mut own: Vec<usize> = Vec::new();
+    for call in calls.calls_of(key, moment) {
+        own.extend(waits.of_call(call).filter(|index| is_own(call, &waits.waits[*index])));
+    }
     own.sort_by_key(|index| waits.waits[*index].order());
     // Calls that turned out to be one: the first missed leg stands for all.
     let call_of = |waits: &Waits, index: usize| calls.legs[waits.waits[index].leg].call.clone();
@@ -168,7 +172,7 @@ fn call_changed(history: &TenantHistory, norms: &Norms, waits: &mut Waits, key: 
     if waits.is_dismissed(&contact, (opening.end, opening.moment)) {
         return;
     }
-    let source = calls.legs.iter().position(|leg| leg.moment == opening.moment).unwrap();
+    let source = calls.leg_of_moment(opening.moment).unwrap();
     let index = waits.open(Wait {
         contact,
         anchor: opening.end,
@@ -181,8 +185,12 @@ fn call_changed(history: &TenantHistory, norms: &Norms, waits: &mut Waits, key: 
         ended: None,
         merged: false,
     });
+    waits.follow(index, source, &opening.call);
+    if !opening.belongs.is_empty() {
+        waits.linked.insert(opening.number.clone().unwrap());
+    }
     // An act that is known already: of the same instant, or before the call opened a wait.
-    let known: BTreeSet<Key> = calls.keys(moment);
+    let known = calls.keys_since(history.moment_at(opening.end - 1), moment);
     let mut earlier = acts_at(history, &known, moment);
     earlier.extend(history.sent.iter().map(text_act));
     earlier.retain(|act| act.moment < moment && returns(history, norms, act, &waits.waits[index], moment));
@@ -295,7 +303,9 @@ fn returns(history: &TenantHistory, norms: &Norms, act: &Act, wait: &Wait, momen
 }
 
 fn settle(history: &TenantHistory, norms: &Norms, waits: &mut Waits, act: &Act, moment: usize) {
-    for contact in waits.contacts() {
+    let contacts: BTreeSet<String> =
+        waits.linked.iter().cloned().chain(act.contacts.keys().map(|&contact| contact.to_owned())).collect();
+    for contact in contacts {
         let of: Vec<usize> = waits
             .of(&contact)
             .filter(|(_, wait)| may_return(history, act, wait, moment))
@@ -355,6 +365,10 @@ pub fn groups<'a>(history: &TenantHistory, norms: &Norms, waits: &'a Waits) -> V
     let keys = calls.keys(NOW);
     let mut acts = acts_at(history, &keys, NOW);
     acts.extend(history.sent.iter().map(text_act));
+    let mut acts_by_contact: BTreeMap<&str, Vec<&Act>> = BTreeMap::new();
+    for act in &acts {
+        act.contacts.keys().for_each(|contact| acts_by_contact.entry(contact).or_default().push(act));
+    }
     let mut groups = Vec::new();
     for contact in waits.contacts() {
         enum Entry<'a, 'b> {
@@ -371,7 +385,12 @@ pub fn groups<'a>(history: &TenantHistory, norms: &Norms, waits: &'a Waits) -> V
         let own: Vec<&Wait> = waits.of(&contact).map(|(_, wait)| wait).filter(stands).collect();
         let mut entries: Vec<(i64, usize, usize, Entry)> = Vec::new();
         entries.extend(own.iter().map(|wait| (wait.anchor, 0, wait.moment, Entry::Wait(wait))));
-        let relevant = acts.iter().filter(|act| own.iter().any(|wait| returns(history, norms, act, wait, NOW)));
+        let candidates = match waits.linked.contains(&contact) {
+            true => acts.iter().collect(),
+            false => acts_by_contact.get(contact.as_str()).cloned().unwrap_or_default(),
+        };
+        let relevant =
+            candidates.into_iter().filter(|act| own.iter().any(|wait| returns(history, norms, act, wait, NOW)));
         entries.extend(relevant.map(|act| (act.date, 1, act.moment, Entry::Act(act))));
         let dismissed = waits.dismissed.iter().filter(|dismissed| dismissed.contact == contact);
         entries.extend(dismissed.map(|one| (one.at, 1, one.moment, Entry::Dismissed(one.up_to))));

@@ -57,6 +57,13 @@ pub struct Waits {
     /// (wait, the moment when it was known to be the first).
     clocks: Vec<(usize, usize)>,
     firsts: BTreeMap<String, usize>,
+    by_contact: BTreeMap<String, Vec<usize>>,
+    /// The waits that a leg of a `call_id` stands or stood for.
+    by_call: BTreeMap<String, BTreeSet<usize>>,
+    /// The contacts of missed calls that belong to an entity.
+    pub linked: BTreeSet<String>,
+    /// The contacts whose first pending wait may have changed at this moment.
+    changed: BTreeSet<String>,
     pub dismissed: Vec<Dismissed>,
     /// (moment of the dismissal event, when and for whom it counts).
     pub counted: Vec<(usize, Fact<()>)>,
@@ -64,24 +71,39 @@ pub struct Waits {
 
 impl Waits {
     pub fn open(&mut self, wait: Wait) -> usize {
+        let index = self.waits.len();
+        self.by_contact.entry(wait.contact.clone()).or_default().push(index);
+        self.changed.insert(wait.contact.clone());
         self.waits.push(wait);
-        self.waits.len() - 1
+        index
+    }
+
+    /// The leg with this index, of the `call_id`, stands for the wait from now on.
+    pub fn follow(&mut self, index: usize, leg: usize, call: &str) {
+        self.waits[index].leg = leg;
+        self.by_call.entry(call.to_owned()).or_default().insert(index);
+    }
+
+    /// The waits that legs of a `call_id` stand or stood for.
+    pub fn of_call(&self, call: &str) -> impl Iterator<Item = usize> {
+        self.by_call.get(call).into_iter().flatten().copied()
     }
 
     pub fn end(&mut self, index: usize, ending: Ending) {
         let wait = &mut self.waits[index];
         wait.ended.get_or_insert(ending.moment);
         wait.ends.push(ending);
+        self.changed.insert(wait.contact.clone());
     }
 
     pub fn contacts(&self) -> BTreeSet<String> {
-        self.waits.iter().map(|wait| wait.contact.clone()).collect()
+        self.by_contact.keys().cloned().collect()
     }
 
     /// The waits of a contact, in the order in which they opened.
     pub fn of<'a>(&'a self, contact: &str) -> impl Iterator<Item = (usize, &'a Wait)> + use<'a> {
-        let all = self.waits.iter().enumerate().filter(|(_, wait)| wait.contact == contact && !wait.merged);
-        all.collect::<Vec<_>>().into_iter()
+        let all = self.by_contact.get(contact).into_iter().flatten().map(|index| (*index, &self.waits[*index]));
+        all.filter(|(_, wait)| !wait.merged)
     }
 
     /// Whether a dismissal that took effect covers this date.
@@ -113,18 +135,14 @@ impl Waits {
 
     /// To be called at the end of each moment.
     pub fn start_clocks(&mut self, moment: usize) {
-        let mut firsts = BTreeMap::new();
-        for (index, wait) in self.waits.iter().enumerate() {
-            if wait.is_pending() && !wait.merged {
-                firsts.entry(wait.contact.clone()).or_insert(index);
-            }
+        for contact in std::mem::take(&mut self.changed) {
+            let first = self.of(&contact).find(|(_, wait)| wait.is_pending()).map(|(index, _)| index);
+            let before = match first {
+                Some(first) => self.firsts.insert(contact, first),
+                None => self.firsts.remove(&contact),
+            };
+            self.clocks.extend(first.filter(|first| before != Some(*first)).map(|first| (first, moment)));
         }
-        for (contact, first) in &firsts {
-            if self.firsts.get(contact) != Some(first) {
-                self.clocks.push((*first, moment));
-            }
-        }
-        self.firsts = firsts;
     }
 
     pub fn alerts(&self, history: &TenantHistory, norms: &Norms, rule: &'static str, until: i64) -> Vec<Alert> {
