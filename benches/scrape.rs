@@ -13,7 +13,6 @@ use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The live state of one tenant after a number of events.
@@ -37,13 +36,13 @@ fn live_state(managers: u32, events: usize) -> Arc<LiveState> {
     );
     let live_state = LiveState::default();
     let tenant = outputs.first().expect("a tenant").tenant.clone();
-    let mut scoreboard = Scoreboard::new(tenant.clone(), norms);
+    let mut scoreboard = Scoreboard::new(tenant.clone(), Arc::clone(&norms));
     let mut alerts = Vec::new();
     for effect in outputs.into_iter().flat_map(|output| output.effects) {
         scoreboard.apply(effect, &mut alerts);
     }
-    live_state
-        .insert_tenant(tenant, TenantFigures { shard: ShardId(0), at: last, scoreboard, reviews: BTreeMap::new() });
+    let figures = TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), last, tenant.clone(), &norms) };
+    live_state.insert_tenant(tenant, figures);
     Arc::new(live_state)
 }
 
@@ -51,7 +50,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let managers = load::size(5_000, 20);
     let live_state = live_state(managers as u32, load::size(1_000_000, 2_000));
     let exporter = |max_series| {
-        let selection = Selection { manager_windows: None, manager_metrics: None, max_series };
+        let selection = Selection { manager_windows: None, manager_metrics: None, max_series, names: false };
         Exporter::new(
             Arc::clone(&live_state),
             Arc::new(ProcessorMetrics::default()),

@@ -35,4 +35,4 @@ pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::problem::{Problem, Problems};
 pub use sections::{Api, Engine, Kafka, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};
-pub use unshared::{EventNames, Unshared, shown};
+pub use unshared::{EventNames, Unshared};

@@ -11,8 +11,10 @@ mod oracle;
 mod engine {
     mod batch;
     mod compare;
+    mod contract;
     mod files;
     mod late;
+    mod merges;
     mod metamorphic;
     mod protocol;
     mod real_data;

@@ -49,6 +49,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
         let text = format!("redis: {{url: {:?}}}", url);
         config.redis = Config::parse("--redis", &text)?.redis;
     }
+    config.prometheus.names = true;
     let norms = config::parse_norms("the demo's norms", sim::norms_yaml())?;
     config.norms = norms.norms;
     // A simulated hour takes half a minute. Idle timeouts must shrink accordingly, and the second by which one topic

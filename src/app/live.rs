@@ -139,7 +139,7 @@ impl RunViews {
             if !output.restored.is_empty() {
                 live.mark_incomplete();
             }
-            live.committed(output.alerts, output.rows);
+            live.committed(output.alerts, output.taken, output.rows);
         }
     }
 

@@ -7,7 +7,6 @@ use super::output::{is_stdout, progress_bar, write_lines};
 use crate::cli;
 use crate::codec::json;
 use crate::config::{self, Config};
-use crate::dataflow::epoch::UnlistedStage;
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::shard::processor::Timing;
@@ -120,11 +119,8 @@ pub(super) fn log_summary(files: &[PathBuf], outcome: &Outcome, took: Duration) 
         tracing::warn!("the files contain no events");
     }
     log_refusals(files, &outcome.refusals);
-    for UnlistedStage { day, tenant, pipeline, stage } in outcome.unlisted.iter().take(SHOWN_UNLISTED) {
-        let day = day.to_string();
-        let day = day.split('T').next().unwrap_or_default();
-        let [tenant, pipeline, stage] = [tenant.as_str(), pipeline.as_str(), stage.as_str()].map(config::shown);
-        tracing::warn!("{day}, {tenant}: no pipeline lists stage `{stage}` of pipeline `{pipeline}`: it is not judged");
+    for unlisted in outcome.unlisted.iter().take(SHOWN_UNLISTED) {
+        tracing::warn!("{unlisted}");
     }
     if let Some(more) = outcome.unlisted.len().checked_sub(SHOWN_UNLISTED).filter(|more| *more > 0) {
         tracing::warn!("and {more} more such stages and days; `check --events` lists the stages");

@@ -2,12 +2,12 @@
 
 use crate::codec::check;
 use crate::domain::event::{
-    ActivityKind, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction,
-    Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, ActivityPlanned, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created,
+    CrmPayload, Direction, Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
 use crate::domain::id::{
-    CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId,
-    StageId, TenantId, ThreadId,
+    ActivityId, CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId,
+    SessionId, SourceId, StageId, TenantId, ThreadId,
 };
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -51,24 +51,37 @@ fn crm() -> impl Strategy<Value = CrmPayload> {
         entity().prop_map(|entity| CrmPayload::Deleted { entity }),
         (entity(), of(contact())).prop_map(|(entity, contact)| CrmPayload::ContactLinked { entity, contact }),
         terms_offered().prop_map(CrmPayload::TermsOffered),
-        (entity(), of(text()), activity()).prop_map(|(entity, manager, kind)| CrmPayload::ActivityCompleted {
-            entity,
-            manager: manager.map(ManagerId),
-            kind,
+        activity_planned().prop_map(CrmPayload::ActivityPlanned),
+        (entity(), of(text()), of(text()), activity()).prop_map(|(entity, activity, manager, kind)| {
+            let (activity, manager) = (activity.map(ActivityId), manager.map(ManagerId));
+            CrmPayload::ActivityCompleted { entity, activity, manager, kind }
         }),
+        (entity(), text())
+            .prop_map(|(entity, activity)| CrmPayload::ActivityCancelled { entity, activity: ActivityId(activity) }),
         (text(), text(), percent(), verdict()).prop_map(|(interaction, manager, score, verdict)| {
             CrmPayload::InteractionReviewed { interaction, manager: ManagerId(manager), score, verdict }
         }),
+        (text(), entity()).prop_map(|(id, into)| CrmPayload::Merged { entity: EntityId { kind: into.kind, id }, into }),
+        (text(), text()).prop_map(|(alert, manager)| CrmPayload::AlertTaken { alert, manager: ManagerId(manager) }),
         (text(), of(text())).prop_map(|(interaction, manager)| CrmPayload::InteractionDismissed {
             interaction,
             manager: manager.map(ManagerId),
         }),
-        (text(), of(text()), of(text()), any::<bool>()).prop_map(|(manager, department, grade, active)| {
-            CrmPayload::ManagerUpserted {
+        (text(), erasable(), erasable(), any::<bool>(), of(any_text())).prop_map(
+            |(manager, department, grade, active, name)| CrmPayload::ManagerUpserted {
                 manager: ManagerId(manager),
                 department: department.map(DepartmentId),
                 grade,
                 active,
+                name,
+            }
+        ),
+        (text(), of(any_text()), erasable(), erasable()).prop_map(|(department, name, parent, head)| {
+            CrmPayload::DepartmentUpserted {
+                department: DepartmentId(department),
+                name,
+                parent: parent.map(DepartmentId),
+                head: head.map(ManagerId),
             }
         }),
         snapshot().prop_map(|snapshot| CrmPayload::Snapshot(Box::new(snapshot))),
@@ -108,6 +121,13 @@ fn stage_changed() -> impl Strategy<Value = StageChanged> {
             to: StageId(to),
             filled_fields,
         }
+    })
+}
+
+fn activity_planned() -> impl Strategy<Value = ActivityPlanned> {
+    (entity(), text(), of(text()), activity(), of(time())).prop_map(|(entity, activity, manager, kind, deadline)| {
+        let (activity, manager) = (ActivityId(activity), manager.map(ManagerId));
+        ActivityPlanned { entity, activity, manager, kind, deadline }
     })
 }
 
@@ -204,6 +224,11 @@ fn text() -> impl Strategy<Value = CompactString> {
             .prop_map(|text| check::trimmed(&text).into())
             .prop_filter("a text", |text: &CompactString| !text.is_empty()),
     ]
+}
+
+/// A text, an empty one that takes a value away, or none.
+fn erasable() -> impl Strategy<Value = Option<CompactString>> {
+    of(prop_oneof![4 => text(), 1 => Just(CompactString::default())])
 }
 
 /// Arbitrary characters, at least one.

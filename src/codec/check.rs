@@ -4,7 +4,7 @@
 use super::reject::{Flaw, Read};
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::{Repair, Repairs};
-use crate::domain::event::{CallEnd, Channel, Contact, Event, Payload};
+use crate::domain::event::{CallEnd, Channel, Contact, CrmPayload, Event, Payload};
 use crate::domain::id::{EntityId, EntityKind, EventId, TenantId};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -33,12 +33,22 @@ impl Envelope {
             return Err(Flaw::bad_value("out of range: expected years 1 to 9998").within("occurred_at"));
         }
         let mut payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
-        if let Payload::Call(call) = &mut payload
-            && let Some(end) = &mut call.end
-        {
-            repair_times(end, at, repairs);
+        match &mut payload {
+            Payload::Call(call) => call.end.iter_mut().for_each(|end| repair_times(end, at, repairs)),
+            Payload::Crm(payload) => same_kind(payload)?,
+            Payload::Message(_) => {}
         }
         Ok(Event { tenant: TenantId(tenant), at, id: self.id.map(EventId), payload })
+    }
+}
+
+/// A lead cannot be merged into a deal, nor a deal into a lead.
+fn same_kind(payload: &CrmPayload) -> Read<()> {
+    match payload {
+        CrmPayload::Merged { entity, into } if entity.kind != into.kind => {
+            Err(Flaw::bad_value("expected the kind of `entity`").within("kind").within("into").within("merged"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -97,6 +107,16 @@ pub(super) fn optional<T>(value: Option<T>, _: &str, _: &mut Repairs) -> Read<Op
 /// The value of a field that has a default.
 pub(super) fn or_default<T: Default>(value: Option<T>, _: &str, _: &mut Repairs) -> Read<T> {
     Ok(value.unwrap_or_default())
+}
+
+/// A flag that is set unless it is given.
+pub(super) fn or_true(value: Option<bool>, _: &str, _: &mut Repairs) -> Read<bool> {
+    Ok(value.unwrap_or(true))
+}
+
+/// `text`, but empty if it consists of blanks.
+pub(super) fn unless_blank(text: &str) -> &str {
+    if trimmed(text).is_empty() { "" } else { text }
 }
 
 /// An entity: both kind and id, or neither.

@@ -17,7 +17,7 @@ mod write;
 pub use api::{encode_alerts, encode_error, encode_rows, encode_tenants};
 pub use entity_report::encode_entity_report;
 pub use event::encode_event;
-pub use output::{encode_alert, encode_change, encode_review};
+pub use output::{encode_alert, encode_change, encode_open_alert, encode_review};
 pub use row::encode_row;
 
 use super::reject::{Flaw, Read, Reject};
@@ -60,6 +60,8 @@ fn rejection(flaw: Flaw, bytes: &[u8]) -> Reject {
     syntax.err().unwrap_or(flaw).into()
 }
 
+#[cfg(test)]
+mod output_tests;
 #[cfg(test)]
 mod respelled;
 #[cfg(test)]

@@ -5,8 +5,8 @@ use super::proto;
 use crate::domain::alert::Status;
 use crate::domain::event::{ActivityKind, AnsweredBy, CallOutcome, Channel, Direction, Outcome, Verdict};
 use crate::domain::id::{
-    CallId, DepartmentId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId, StageId,
-    TenantId, ThreadId,
+    ActivityId, CallId, DepartmentId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId,
+    SourceId, StageId, TenantId, ThreadId,
 };
 use compact_str::CompactString;
 
@@ -46,7 +46,7 @@ macro_rules! texts {
 texts! {
     str &str String CompactString
     TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId SessionId LegId MessageId
-    ThreadId
+    ThreadId ActivityId
 }
 
 /// A domain enum that has a protobuf counterpart.
@@ -109,7 +109,7 @@ names! {
     Direction { Inbound Outbound }
     CallOutcome { Answered NoAnswer Busy Rejected Voicemail Failed }
     AnsweredBy { Person Queue Ivr Voicemail }
-    Status { Raised Firing Escalated Resolved Retracted }
+    Status { Raised Firing Escalated Resolved Retracted DueSoon Averted }
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ macro_rules! payloads {
                         entity: entity required entity,
                     } => [CrmPayload::Deleted { entity }]
 
+                    merged = Merged(Merged) {
+                        entity: entity required entity,
+                        into: entity required into,
+                    } => [CrmPayload::Merged { entity, into }]
+
                     contact_linked = ContactLinked(ContactLinked) {
                         entity: entity required entity,
                         contact: contact optional contact,
@@ -95,11 +100,25 @@ macro_rules! payloads {
                         amount: Amount { minor, currency },
                     })]
 
+                    activity_planned = ActivityPlanned(ActivityPlanned) {
+                        entity: entity required entity,
+                        activity_id: id required activity,
+                        manager_id: id optional manager,
+                        kind: name required kind,
+                        deadline: time date deadline,
+                    } => [CrmPayload::ActivityPlanned(ActivityPlanned { entity, activity, manager, kind, deadline })]
+
                     activity_completed = ActivityCompleted(ActivityCompleted) {
                         entity: entity required entity,
                         manager_id: id optional manager,
                         kind: name required kind,
-                    } => [CrmPayload::ActivityCompleted { entity, manager, kind }]
+                        activity_id: id optional activity,
+                    } => [CrmPayload::ActivityCompleted { entity, activity, manager, kind }]
+
+                    activity_cancelled = ActivityCancelled(ActivityCancelled) {
+                        entity: entity required entity,
+                        activity_id: id required activity,
+                    } => [CrmPayload::ActivityCancelled { entity, activity }]
 
                     interaction_reviewed = InteractionReviewed(InteractionReviewed) {
                         interaction_id: id required interaction,
@@ -120,14 +139,25 @@ macro_rules! payloads {
                         reason: string
                     } => [CrmPayload::InteractionDismissed { interaction, manager }]
 
+                    alert_taken = AlertTaken(AlertTaken) {
+                        alert_id: id required alert,
+                        manager_id: id required manager,
+                    } => [CrmPayload::AlertTaken { alert, manager }]
+
                     manager_upserted = ManagerUpserted(ManagerUpserted) {
                         manager_id: id required manager,
-                        department_id: id optional department,
-                        grade: text optional grade,
-                        active: flag or_default active,
-                    } check {
-                        name: note
-                    } => [CrmPayload::ManagerUpserted { manager, department, grade, active }]
+                        department_id: erasable_id optional department,
+                        grade: erasable_text optional grade,
+                        active: flag or_true active,
+                        name: free_text optional name,
+                    } => [CrmPayload::ManagerUpserted { manager, department, grade, active, name }]
+
+                    department_upserted = DepartmentUpserted(DepartmentUpserted) {
+                        department_id: id required department,
+                        name: free_text optional name,
+                        parent_id: erasable_id optional parent,
+                        head_manager_id: erasable_id optional head,
+                    } => [CrmPayload::DepartmentUpserted { department, name, parent, head }]
                 }
 
                 Snapshot {
@@ -204,7 +234,7 @@ macro_rules! payloads {
                         talk_seconds: number talk talk,
                         outcome: name required outcome,
                         answered_by: name optional answered_by,
-                        recording_url: link optional recording_url,
+                        recording_url: free_text optional recording_url,
                     } check {
                         line: note
                     } => [Call {
@@ -254,6 +284,7 @@ pub(super) use payloads;
 // The names in the table.
 pub(super) use super::proto::{crm_event, message_event, telephony_event};
 pub(super) use crate::domain::event::{
-    Amount, Call, CallEnd, Created, CrmPayload, Direction, Message, Payload, Snapshot, StageChanged, TermsOffered,
+    ActivityPlanned, Amount, Call, CallEnd, Created, CrmPayload, Direction, Message, Payload, Snapshot, StageChanged,
+    TermsOffered,
 };
 pub(super) use crate::domain::id::{EntityId, EntityKind, UNKNOWN};

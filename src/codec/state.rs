@@ -52,7 +52,10 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
         newer => return Err(StateFlaw::Newer(newer)),
     }
     match record.record.ok_or(StateFlaw::Unknown("a record type"))? {
-        Record::Applied(applied) => applied::read(applied).map(|(tenant, event)| StateRecord::Applied(tenant, event)),
+        Record::Applied(applied) => {
+            let (tenant, event) = applied::read(applied, record.version)?;
+            Ok(StateRecord::Applied(tenant, event))
+        }
         Record::Shard(shard) => shard::read(shard).map(StateRecord::Shard),
         Record::Tenant(tenant) => tenant::read(tenant).map(|(tenant, state)| StateRecord::Tenant(tenant, state)),
         Record::WindowViolation(violation) => {
@@ -79,6 +82,17 @@ mod tests {
     fn only(records: &Records) -> (Vec<u8>, Vec<u8>) {
         let (key, value) = records.iter().next().expect("a record");
         (key.to_vec(), value.expect("a value").to_vec())
+    }
+
+    #[test]
+    fn a_tenant_round_trips() {
+        let retracted = [1, u128::MAX].map(uuid::Uuid::from_u128).into();
+        let state = TenantRecord { first_event: Some(Timestamp(5)), retracted, ..TenantRecord::default() };
+        let mut records = Records::default();
+        records.tenant(&"acme".into(), &state);
+        let (key, value) = only(&records);
+        let Ok(StateRecord::Tenant(tenant, read)) = decode(&key, &value) else { panic!("no tenant") };
+        assert_eq!((tenant, read), ("acme".into(), state));
     }
 
     proptest! {

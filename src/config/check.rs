@@ -189,6 +189,13 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], scope: 
                 _ => drop(add(first, format!("`{}` are mutually exclusive", one_of.join("` and `")))),
             }
         }
+        // A warning of a planned activity may precede its deadline, which is the anchor.
+        if let (Some(before), Some(within)) = (params.warn_before, params.within)
+            && before.span >= within.span
+            && rule != Rule::NextStepOverdue
+        {
+            add("warn_before", format!("{before} is not less than `within`, which is {within}"));
+        }
         if params.clock == Some(Clock::Business) {
             for parameter in parameters_of(rule) {
                 let key = key(parameter).map_or("", |key| key.name);
@@ -199,13 +206,14 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], scope: 
         }
     }
     if rule == Rule::StageOverdue {
-        faults.extend(stages_in_days(root, sites, named, scope));
+        faults.extend(limits_of_stages(root, sites, named, scope));
     }
     faults
 }
 
-/// Stages whose `max_time` is in days although `stage_overdue` counts business time in their pipeline.
-fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], scope: &Override) -> Vec<Fault> {
+/// Stages whose `max_time` is in days although `stage_overdue` counts business time in their pipeline, or is no longer
+/// than its `warn_before`.
+fn limits_of_stages(root: &Table, sites: &[Site<'_>], named: &[usize], scope: &Override) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (id, pipeline) in root.map("pipelines") {
         if scope.pipeline.as_ref().is_some_and(|pipeline| pipeline != id) {
@@ -213,15 +221,21 @@ fn stages_in_days(root: &Table, sites: &[Site<'_>], named: &[usize], scope: &Ove
         }
         let scope = Override { pipeline: Some(id.into()), ..scope.clone() };
         let (params, _) = in_force(sites, Rule::StageOverdue, named, &scope);
-        if params.enabled == Some(false) || params.clock != Some(Clock::Business) {
+        if params.enabled == Some(false) {
             continue;
         }
         let stages = pipeline.table().map(|table| table.list("stages")).unwrap_or_default();
         for stage in stages.iter().filter_map(Value::table) {
-            if let Some(time) = stage.get::<Length>("max_time").filter(|time| time.in_days) {
+            let Some(time) = stage.get::<Length>("max_time") else { continue };
+            if time.in_days && params.clock == Some(Clock::Business) {
                 let text = format!("{} is in days, but `stage_overdue` counts business time; use hours", time.span);
                 let at = Some((stage.line_of("max_time"), stage.path_of("max_time")));
                 faults.push(Fault { at, key: "clock", text });
+            }
+            if let Some(before) = params.warn_before.filter(|before| before.span >= time.span) {
+                let path = stage.path_of("max_time");
+                let text = format!("{before} is not less than `{path}`, which is {time}");
+                faults.push(Fault { at: None, key: "warn_before", text });
             }
         }
     }

@@ -192,6 +192,9 @@ fn stage(stage: &Stage) -> String {
     if stage.required {
         parts.push("required: true".into());
     }
+    if stage.waiting {
+        parts.push("waiting: true".into());
+    }
     parts.extend(stage.max_time.map(|time| format!("max_time: {time}")));
     let mut requires = Vec::new();
     for (key, names) in [("fields", &stage.requires_fields), ("activities", &stage.requires_activities)] {
@@ -296,12 +299,13 @@ pipelines:
     stages:
       - {id: "C9:NEW", early: true, max_time: 90s}
       - {id: "142", required: true, requires: {fields: [budget, "7"], activities: [DEMO, NEEDS_ANALYSIS]}}
-      - {id: last}
+      - {id: last, waiting: true}
 norms:
   first_response_late:
     within: 5m
     clock: business
     response: conversation
+    from: assigned
     severity: info
     escalate_after: [15m, 2h]
   too_few_attempts: {within: 2d, clock: wall, attempts: 3, severity: warning}
@@ -314,6 +318,8 @@ norms:
   stage_requirements_unmet: {severity: warning}
   stage_reverted: {severity: critical}
   stage_overdue: {clock: wall, severity: warning, escalate_after: [1d]}
+  next_step_missing: {within: 1d, clock: wall, entities: [lead, deal], severity: warning}
+  next_step_overdue: {within: 30m, clock: business, severity: warning, escalate_after: [2h]}
   missed_call_not_returned: {within: 30m, clock: wall, min_ring: 1500ms, text_returns: true, severity: warning}
   message_unanswered: {within: 4h, clock: wall, channels: [SMS, EMAIL], quiet_after_close: 1d, severity: warning}
   discount_over_limit: {severity: critical}

@@ -91,7 +91,7 @@ pub(super) const EFFECTIVE: &[KeySpec] = &[
     KeySpec::new(
         "excluded_reasons",
         TEXTS,
-        "reasons of disqualified leads that were no lost opportunities; no figure uses them yet",
+        "reasons of disqualified leads that were no lost opportunities: the figures count them as `leads_excluded` only",
     )
     .default("[]"),
     KeySpec::new("windows", List(&ValueKind::Table(&[WINDOW]), 1), "the sliding windows of figures and window rules")
@@ -167,6 +167,8 @@ const STAGE: &[KeySpec] = &[
     KeySpec::new("id", Text, "the CRM id of the stage").required(),
     KeySpec::new("early", Flag, "counts as early, see `stuck_early`").default("false"),
     KeySpec::new("required", Flag, "must be visited before any later stage, see `stage_skipped`").default("false"),
+    KeySpec::new("waiting", Flag, "the customer is to act: meanwhile `neglected` and `next_step_missing` do not run")
+        .default("false"),
     KeySpec::new("max_time", Length, "the maximum time in the stage, see `stage_overdue`").described("no limit"),
     KeySpec::new(
         "requires",

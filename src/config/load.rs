@@ -326,7 +326,7 @@ engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_me
 http: '[::]:80'
 api: {token: 0123456789abcdef}
 redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
-prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7}
+prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7, names: true}
 language: ru
 norms: {stage_reverted: {}}
 ";
@@ -358,6 +358,7 @@ norms: {stage_reverted: {}}
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
             manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),
             max_series: 7,
+            names: true,
         };
         assert_eq!(prometheus, selection);
         assert_eq!(norms.base.rules.len(), 1);

@@ -145,6 +145,7 @@ fn pipeline(reader: &mut Reader<'_>, table: &Table) -> Pipeline {
             id: id.into(),
             early: item.get("early").unwrap_or_default(),
             required: item.get("required").unwrap_or_default(),
+            waiting: item.get("waiting").unwrap_or_default(),
             max_time: item.get("max_time"),
             requires_fields: names("fields"),
             requires_activities: names("activities"),
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
     use crate::domain::alert::Severity;
     use crate::domain::event::{Channel, Outcome};
-    use crate::domain::norms::{Basis, Clock, Response, ScopeQuery};
+    use crate::domain::norms::{Basis, Clock, ClockStart, Response, ScopeQuery};
     use crate::domain::time::Timestamp;
     use compact_str::CompactString;
 
@@ -309,8 +310,8 @@ mod tests {
         assert_eq!(leads.stages[0].max_time, Some(days(2)));
         assert_eq!(deals.stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>(), ["C9:NEW", "142", "last"]);
         assert_eq!(
-            deals.stages.iter().map(|stage| (stage.early, stage.required)).collect::<Vec<_>>(),
-            [(true, false), (false, true), (false, false)]
+            deals.stages.iter().map(|stage| (stage.early, stage.required, stage.waiting)).collect::<Vec<_>>(),
+            [(true, false, false), (false, true, false), (false, false, true)]
         );
         assert_eq!(deals.stages[0].max_time.map(|time| time.span), Some(Span(90_000)));
         assert_eq!(deals.stages[1].requires_fields, ["budget", "7"]);
@@ -326,6 +327,7 @@ mod tests {
                     within: Some(length(15)),
                     clock: Some(Clock::Business),
                     response: Some(Response::Conversation),
+                    from: Some(ClockStart::Assigned),
                     severity: Some(Severity::Info),
                     escalate_after: Some(vec![length(15), length(120)]),
                     ..Params::default()
@@ -360,6 +362,23 @@ mod tests {
                 Params { enabled: Some(true), severity: Some(Severity::Critical), ..Params::default() },
             ),
             (Rule::StageOverdue, Params { escalate_after: Some(vec![days(1)]), ..Params::default() }),
+            (
+                Rule::NextStepMissing,
+                Params {
+                    within: Some(days(1)),
+                    step_entities: Some(vec![EntityKind::Lead, EntityKind::Deal]),
+                    ..Params::default()
+                },
+            ),
+            (
+                Rule::NextStepOverdue,
+                Params {
+                    within: Some(length(30)),
+                    clock: Some(Clock::Business),
+                    escalate_after: Some(vec![length(120)]),
+                    ..Params::default()
+                },
+            ),
             (
                 Rule::MissedCallNotReturned,
                 Params {

@@ -9,7 +9,7 @@ use crate::domain::alert::Severity;
 use crate::domain::event::{Channel, Outcome};
 use crate::domain::id::EntityKind;
 use crate::domain::norms::params::{Parameter, Params, for_each_parameter};
-use crate::domain::norms::{Basis, Clock, Response};
+use crate::domain::norms::{Basis, Clock, ClockStart, Response};
 use crate::domain::time;
 
 macro_rules! define {
@@ -56,6 +56,7 @@ macro_rules! define {
 const SEVERITY: ValueKind = one_of::<Severity>();
 const CLOCK: ValueKind = one_of::<Clock>();
 const RESPONSE: ValueKind = one_of::<Response>();
+const CLOCK_START: ValueKind = one_of::<ClockStart>();
 const ENTITY: ValueKind = one_of::<EntityKind>();
 const ENDING: ValueKind = one_of::<Outcome>();
 const CHANNEL: ValueKind = one_of::<Channel>();
@@ -74,6 +75,6 @@ pub(super) fn read(parameters: impl Iterator<Item = Parameter>, table: &Table) -
     params
 }
 
-named! { Severity Clock Response EntityKind Channel Basis }
+named! { Severity Clock Response ClockStart EntityKind Channel Basis }
 // The outcomes that can require a reason.
 named! { Outcome: [Outcome::Disqualified, Outcome::Lost]; }

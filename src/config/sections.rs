@@ -291,10 +291,17 @@ pub(super) const PROMETHEUS: &[KeySpec] = &[
     KeySpec::new(
         "max_series",
         Count(0, 10_000_000),
-        "maximum number of series of figures and norms; further series are left out and counted by \
+        "maximum number of series of figures, norms and names; further series are left out and counted by \
          `funnelwatch_series_left_out`",
     )
     .default("200000"),
+    KeySpec::new(
+        "names",
+        Flag,
+        "whether `funnelwatch_manager_info` and `funnelwatch_department_info` are exported, which contain the names of \
+         employees",
+    )
+    .default("false"),
 ];
 
 pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) -> Option<Selection> {
@@ -309,5 +316,6 @@ pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) 
         manager_windows: table.get("manager_windows"),
         manager_metrics: table.get("manager_metrics"),
         max_series: table.get("max_series")?,
+        names: table.get("names")?,
     })
 }

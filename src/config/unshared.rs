@@ -6,7 +6,7 @@
 
 use super::schema::similar::nearest;
 use crate::domain::event::{CrmPayload, Event, Payload};
-use crate::domain::id::UNKNOWN;
+use crate::domain::id::{UNKNOWN, shown};
 use crate::domain::norms::{Layer, Norms};
 use crate::domain::rule::Rule;
 use crate::domain::source::Topic;
@@ -22,8 +22,6 @@ const MAX_NAMES: usize = 100_000;
 const MAX_NAME_BYTES: usize = 256;
 /// How many names of a kind are shown, the commonest first.
 const SHOWN: usize = 20;
-/// How many characters of a name are shown.
-const SHOWN_CHARACTERS: usize = 60;
 
 /// Names with how often they occur.
 type Counts = BTreeMap<CompactString, u64>;
@@ -79,8 +77,12 @@ impl EventNames {
             CrmPayload::InteractionReviewed { manager, .. } => count(&mut self.managers, Some(manager)),
             CrmPayload::ManagerUpserted { manager, department, grade, .. } => {
                 count(&mut self.managers, Some(manager));
-                count(&mut self.departments, department.as_ref());
-                count(&mut self.grades, grade.as_ref());
+                count(&mut self.departments, department.as_ref().filter(|id| !id.as_str().is_empty()));
+                count(&mut self.grades, grade.as_ref().filter(|grade| !grade.is_empty()));
+            }
+            CrmPayload::DepartmentUpserted { department, head, .. } => {
+                count(&mut self.departments, Some(department));
+                count(&mut self.managers, head.as_ref().filter(|head| !head.as_str().is_empty()));
             }
             _ => {}
         }
@@ -303,11 +305,6 @@ fn about(events: &EventNames) -> String {
         day(to),
         topics.join(", ")
     )
-}
-
-/// A name of events as shown: without control characters, and not longer than a line.
-pub fn shown(name: &str) -> String {
-    name.chars().take(SHOWN_CHARACTERS).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 /// For people.

@@ -2,15 +2,16 @@
 
 use crate::codec::state::{Records, ShardRecord};
 use crate::codec::{Encoding, Reject};
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::Row;
-use crate::domain::id::{PipelineId, StageId, TenantId};
+use crate::domain::id::{PipelineId, StageId, TenantId, shown};
 use crate::domain::review::ReviewRequest;
 use crate::domain::shard::processor::Counts;
 use crate::domain::source::{Offset, ShardId, Source, Topic};
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -126,6 +127,8 @@ pub struct EpochOutput {
     pub restored: Vec<(ShardId, Vec<Alert>)>,
     /// Alerts; those of one tenant are in order of effect.
     pub alerts: Vec<Alert>,
+    /// Who takes care of alerts; those of one tenant are in order of effect.
+    pub taken: Vec<AlertTaken>,
     /// Review requests; those of one tenant are in order of effect.
     pub reviews: Vec<ReviewRequest>,
     /// Metric rows.
@@ -154,6 +157,7 @@ impl EpochOutput {
         self.epoch = other.epoch;
         self.restored.extend(other.restored);
         self.alerts.extend(other.alerts);
+        self.taken.extend(other.taken);
         self.reviews.extend(other.reviews);
         self.rows.extend(other.rows);
         self.unlisted.extend(other.unlisted);
@@ -190,6 +194,16 @@ pub struct UnlistedStage {
     pub pipeline: PipelineId,
     /// The stage.
     pub stage: StageId,
+}
+
+/// As logged.
+impl fmt::Display for UnlistedStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = self.day.to_string();
+        let day = day.split('T').next().unwrap_or_default();
+        let [tenant, pipeline, stage] = [self.tenant.as_str(), self.pipeline.as_str(), self.stage.as_str()].map(shown);
+        write!(f, "{day}, {tenant}: no pipeline lists stage `{stage}` of pipeline `{pipeline}`: it is not judged")
+    }
 }
 
 /// The status of a shard at the end of an epoch.

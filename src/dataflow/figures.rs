@@ -92,7 +92,10 @@ impl Tenants {
                 let unlisted = report_unlisted(&mut counted.reported, &figures, *stage, *known);
                 output.unlisted.extend(unlisted);
             }
-            figures.apply(effect, &mut output.alerts, &mut output.reviews);
+            match effect {
+                Effect::AlertTaken(taken) => output.taken.push(*taken),
+                effect => figures.apply(effect, &mut output.alerts, &mut output.reviews),
+            }
         }
     }
 

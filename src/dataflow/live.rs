@@ -6,5 +6,5 @@ mod open_alerts;
 
 pub use figures::{ReviewCounts, TenantFigures};
 pub use live_state::{LiveState, TenantSnapshot, lock};
-pub use open_alerts::OpenAlertsView;
-pub(super) use open_alerts::update_open;
+pub use open_alerts::{OpenAlert, OpenAlertsView};
+pub(super) use open_alerts::{take_open, update_open};

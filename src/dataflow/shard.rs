@@ -103,10 +103,11 @@ impl Shards {
         let restored: Vec<RestoredShard> = lock(&header.restored).extract_if(.., is_local).collect();
         for mut restored in restored {
             restored.reload(&self.settings.norms);
-            let RestoredShard { shard, processor, writer, figures, open } = restored;
+            let RestoredShard { shard, processor, writer, figures, open, taken } = restored;
             self.shards.insert(shard, Shard::new(shard, processor, writer, &self.settings));
             output.restored.extend(figures);
             output.rest.restored.push((shard, open));
+            output.rest.taken.extend(taken);
         }
     }
 

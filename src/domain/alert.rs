@@ -22,6 +22,20 @@ named_enum! {
     }
 }
 
+impl Status {
+    /// The statuses that may follow this one; any status may also be published again, corrected.
+    pub const fn successors(self) -> &'static [Self] {
+        match self {
+            Self::Raised => &[Self::Retracted],
+            Self::Firing | Self::Escalated => &[Self::Escalated, Self::Resolved, Self::Retracted],
+            Self::Resolved => &[Self::Retracted, Self::DueSoon, Self::Firing],
+            Self::Retracted => &[],
+            Self::DueSoon => &[Self::Firing, Self::Averted, Self::Retracted],
+            Self::Averted => &[Self::DueSoon, Self::Firing],
+        }
+    }
+}
+
 impl Severity {
     /// The severity after `steps` escalations: each raises it by one level, up to critical.
     pub fn raised(self, steps: u32) -> Self {
@@ -42,6 +56,10 @@ named_enum! {
         Resolved = "RESOLVED",
         /// A late event shows that there was no violation.
         Retracted = "RETRACTED",
+        /// The deadline is near; no violation yet.
+        DueSoon = "DUE_SOON",
+        /// There was a warning, but there will be no violation.
+        Averted = "AVERTED",
     }
 
     /// Why a violation ended.
@@ -52,14 +70,28 @@ named_enum! {
         Closed = "closed",
         /// The entity was deleted.
         Deleted = "deleted",
+        /// The entity was merged into another one.
+        Merged = "merged",
+        /// The entity was handed over to another manager, with a clock of its own.
+        Reassigned = "reassigned",
         /// The entity left the stage.
         LeftStage = "left_stage",
+        /// The entity entered a stage in which the customer is to act.
+        Waiting = "waiting",
         /// The missed call was returned.
         Returned = "returned",
         /// The customer called again and got through.
         CustomerCalledAgain = "customer_called_again",
         /// The message was answered.
         Answered = "answered",
+        /// A next step was planned.
+        Planned = "planned",
+        /// The planned activity was completed.
+        Done = "done",
+        /// The planned activity got another deadline, or none.
+        Rescheduled = "rescheduled",
+        /// The planned activity was cancelled.
+        Cancelled = "cancelled",
         /// A manager dismissed the call or message.
         Dismissed = "dismissed",
         /// The figure is back at its norm.
@@ -150,6 +182,19 @@ pub struct Alert {
     pub norm: Values,
     /// Why it ended.
     pub resolution: Option<Resolution>,
+}
+
+/// Somebody takes care of an open alert. It is no status: it annotates the alert until its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertTaken {
+    /// The company.
+    pub tenant: TenantId,
+    /// The alert.
+    pub alert: Uuid,
+    /// Who takes care of it.
+    pub manager: ManagerId,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// The `alert_id`: UUIDv5 in the URL namespace (RFC 9562) of `funnelwatch/{tenant}/{rule}/{subject}/{anchor ms}`.

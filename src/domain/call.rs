@@ -135,6 +135,8 @@ pub struct Reached {
     pub entity: JourneyIx,
     /// The date of the touch.
     pub touch: Timestamp,
+    /// The manager of the leg that makes it.
+    pub who: ManagerIx,
     /// The start of the first conversation.
     pub talk: Option<Timestamp>,
 }
@@ -246,24 +248,30 @@ impl Call {
         started.chain(ended).min_by_key(|(at, order, _)| (*at, *order)).map(|(at, _, who)| (at, who))
     }
 
-    /// The entities that it reaches: an attempt touches those of its own leg, a conversation those of every leg.
-    pub fn reaches(&self) -> Vec<Reached> {
+    /// The entities that it reaches: an attempt touches those of its own leg, a conversation those of every leg. `survivor`:
+    /// the entity that stands for one now.
+    pub fn reaches(&self, survivor: impl Fn(JourneyIx) -> JourneyIx) -> Vec<Reached> {
         let mut reached: Vec<Reached> = Vec::new();
         let talk = self.conversations().map(|leg| leg.start).min();
-        let mut add = |entity: JourneyIx, at: Option<Timestamp>| {
-            let Some(touch) = at else { return };
+        let mut add = |entity: JourneyIx, by: Option<(Timestamp, ManagerIx)>| {
+            let Some((touch, who)) = by else { return };
+            let entity = survivor(entity);
             match reached.iter_mut().find(|known| known.entity == entity) {
-                Some(known) => known.touch = touch.min(known.touch),
-                None => reached.push(Reached { entity, touch, talk }),
+                Some(known) if touch < known.touch => (known.touch, known.who) = (touch, who),
+                Some(_) => {}
+                None => reached.push(Reached { entity, touch, who, talk }),
             }
         };
         for start in self.attempts() {
-            start.entities.iter().for_each(|entity| add(*entity, Some(start.at)));
+            start.entities.iter().for_each(|entity| add(*entity, Some((start.at, start.who))));
         }
         for leg in &self.legs {
             let attempt = self.attempt(leg);
-            let attempted = |entity: &JourneyIx| attempt.is_some_and(|start| start.entities.contains(entity));
-            let mut add_leg = |entity: &JourneyIx| add(*entity, (!attempted(entity)).then_some(leg.start));
+            let attempted = |entity: &JourneyIx| {
+                let same = |other: &JourneyIx| survivor(*other) == survivor(*entity);
+                attempt.is_some_and(|start| start.entities.iter().any(same))
+            };
+            let mut add_leg = |entity: &JourneyIx| add(*entity, (!attempted(entity)).then_some((leg.start, leg.who())));
             if leg.direction == Direction::Outbound {
                 leg.entities.iter().for_each(&mut add_leg);
             }
@@ -272,6 +280,19 @@ impl Call {
             }
         }
         reached
+    }
+
+    /// Passes what an entity has from it to the one that has taken over its history. Returns the start of its first
+    /// conversation if that one had no part in it.
+    pub fn pass_on(&mut self, from: JourneyIx, to: JourneyIx) -> Option<Timestamp> {
+        let position = self.reached.iter().position(|reached| reached.entity == from)?;
+        let passed = self.reached.remove(position);
+        if let Some(known) = self.reached.iter_mut().find(|reached| reached.entity == to) {
+            known.touch = known.touch.min(passed.touch);
+            return None;
+        }
+        self.reached.push(Reached { entity: to, ..passed });
+        passed.talk
     }
 
     /// The outbound starts.

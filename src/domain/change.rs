@@ -41,7 +41,7 @@ pub enum JourneyChange {
         /// The date that it had.
         from: Timestamp,
     },
-    /// A touch or two-way contact turned out not to have happened, or later.
+    /// A touch or two-way contact turned out not to have happened, or later, or by another manager.
     ActsWithdrawn,
     /// A conversation earlier than all known before.
     Talk,
@@ -58,6 +58,8 @@ pub enum JourneyChange {
     Deleted,
     /// Another manager was assigned.
     Assigned,
+    /// The norms of the manager who was assigned apply from now on; follows [`Self::Assigned`].
+    HandedOver,
     /// A stay in a stage started: by a move or by reopening.
     StageEntered {
         /// When.
@@ -69,6 +71,26 @@ pub enum JourneyChange {
         at: Timestamp,
         /// The resolution of violations of that stay.
         resolution: Resolution,
+    },
+    /// An activity was planned, or its plan was changed.
+    Planned {
+        /// When the plan was made.
+        at: Timestamp,
+    },
+    /// A planned activity was completed or cancelled.
+    PlanEnded {
+        /// The resolution of violations of that plan.
+        resolution: Resolution,
+    },
+    /// An open entity entered a stage in which the customer is to act, from one in which not.
+    WaitStarted {
+        /// When.
+        at: Timestamp,
+    },
+    /// An open entity left a stage in which the customer is to act, for one in which not.
+    WaitEnded {
+        /// When.
+        at: Timestamp,
     },
     /// New norms are in force.
     Reloaded,

@@ -1,10 +1,12 @@
 //! Owns the context in which the rules of a tenant run: current event time, norms, managers, timers and pending
 //! effects. It is passed as an argument, so that journeys and contacts do not depend on each other.
 
+pub mod departments;
 pub mod people;
 
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Status};
 use crate::domain::change::{Act, Change, JourneyChange};
+use crate::domain::context::departments::Departments;
 use crate::domain::context::people::People;
 use crate::domain::effect::{Effect, StageDeclaration};
 use crate::domain::event::EventOrder;
@@ -18,7 +20,7 @@ use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -49,18 +51,26 @@ pub struct TenantContext {
     pub now: Timestamp,
     /// The position of the current event or timer in event order.
     pub order: EventOrder,
+    /// Number of events applied; breaks ties between acts with the same date.
+    pub applied: u64,
     /// The norms in force.
     pub norms: Arc<Norms>,
     /// The contacts of the tenant that are not customers; `None` if there are none.
     pub ignored_contacts: Option<Arc<IgnoredContacts>>,
     /// Whether texts return missed calls under any of the norms.
     pub texts_return: bool,
+    /// Whether leads need a next step under any of the norms.
+    pub leads_need_steps: bool,
     /// Whether the norms contain any act rule: without one, no acts are recorded.
     pub acts: bool,
     /// The managers.
     pub people: People,
+    /// The departments.
+    pub departments: Departments,
     /// Event time of the tenant's first event; what happened before is unknown.
     pub first_event: Option<Timestamp>,
+    /// Event time of the tenant's first plan; before it nobody is expected to plan.
+    pub first_plan: Option<Timestamp>,
     /// Effects emitted and not yet taken.
     pub effects: Vec<Effect>,
     /// Changes of the current journey to which the rules have not reacted yet.
@@ -75,7 +85,12 @@ pub struct TenantContext {
     raised: Vec<Uuid>,
     /// During a replay: alerts that were averted.
     averted: Option<Vec<Alert>>,
+    /// Retracted alerts, in order: nothing more is published about them.
+    retracted: VecDeque<Uuid>,
 }
+
+/// Maximum number of retracted alerts that are remembered.
+const MAX_RETRACTED: usize = 1000;
 
 type Timers = BinaryHeap<Reverse<(Timestamp, Timer)>>;
 
@@ -119,13 +134,17 @@ impl TenantContext {
         Self {
             ignored_contacts: norms.ignored_contacts(&tenant).cloned(),
             texts_return: norms.texts_return(),
+            leads_need_steps: norms.leads_need_steps(),
             tenant,
             now: Timestamp::MIN,
             order: EventOrder::deadline(Timestamp::MIN),
+            applied: 0,
             acts,
             norms,
             people: People::default(),
+            departments: Departments::default(),
             first_event: None,
+            first_plan: None,
             effects: Vec::new(),
             changes: Vec::new(),
             timers: BinaryHeap::new(),
@@ -135,6 +154,7 @@ impl TenantContext {
             currencies: Interner::new(),
             raised: Vec::new(),
             averted: None,
+            retracted: VecDeque::new(),
         }
     }
 
@@ -143,6 +163,7 @@ impl TenantContext {
         self.acts = acts;
         self.ignored_contacts = norms.ignored_contacts(&self.tenant).cloned();
         self.texts_return = norms.texts_return();
+        self.leads_need_steps = norms.leads_need_steps();
         self.named_managers = norms.named_managers(&self.tenant);
         self.norms = norms;
         self.scopes.clear();
@@ -210,6 +231,35 @@ impl TenantContext {
         let manager = self.people.id(who).cloned();
         let department = manager.is_some().then(|| self.people.department(who, self.order).into());
         (manager, department)
+    }
+
+    /// The retracted alerts, in order.
+    pub fn retracted(&self) -> impl Iterator<Item = Uuid> {
+        self.retracted.iter().copied()
+    }
+
+    /// Remembers that an alert was retracted. Returns `false` if that is known.
+    pub fn mark_retracted(&mut self, alert: Uuid) -> bool {
+        if self.retracted.contains(&alert) {
+            return false;
+        }
+        if self.retracted.len() == MAX_RETRACTED {
+            self.retracted.pop_front();
+        }
+        self.retracted.push_back(alert);
+        true
+    }
+
+    /// Emits an alert, unless it was retracted. In a replay, alerts are compared and not published yet.
+    pub fn emit_alert(&mut self, alert: Alert) {
+        let published = match alert.status {
+            _ if self.is_replaying() => true,
+            Status::Retracted => self.mark_retracted(alert.id),
+            _ => !self.retracted.contains(&alert.id),
+        };
+        if published {
+            self.effects.push(Effect::Alert(Box::new(alert)));
+        }
     }
 
     /// Emits a fact dated `at`.

@@ -1,6 +1,6 @@
 //! Owns the effects: the only output of the domain core. The core never logs, counts, sends or sleeps; it returns these.
 
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::figures::pane::Fact;
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId};
 use crate::domain::index::{CurrencyIx, ManagerIx, StageIx};
@@ -15,8 +15,12 @@ pub enum Effect {
     Fact(Fact),
     /// A violation changed its status.
     Alert(Box<Alert>),
+    /// Somebody takes care of an alert, if it is open.
+    AlertTaken(Box<AlertTaken>),
     /// A manager became known or changed; facts refer to managers by index.
     ManagerUpdate(Box<ManagerUpdate>),
+    /// A department was described, as it is now.
+    DepartmentUpdate(Box<DepartmentUpdate>),
     /// A pipeline and stage became known; facts refer to them by index.
     StageDeclaration(Box<StageDeclaration>),
     /// A currency became known; facts refer to currencies by index.
@@ -45,6 +49,21 @@ pub struct ManagerUpdate {
     pub department: Option<DepartmentId>,
     /// Whether the manager is active.
     pub active: bool,
+    /// The name, if it is known.
+    pub name: Option<CompactString>,
+}
+
+/// A department as far as it is described; nothing is counted by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepartmentUpdate {
+    /// The CRM's id.
+    pub id: DepartmentId,
+    /// The name, if it is known.
+    pub name: Option<CompactString>,
+    /// The department above it.
+    pub parent: Option<DepartmentId>,
+    /// The manager who heads it.
+    pub head: Option<ManagerId>,
 }
 
 /// A pipeline and a stage in it; `unknown` for missing ones.

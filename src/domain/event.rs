@@ -7,8 +7,8 @@ pub mod reject;
 pub mod repair;
 
 use crate::domain::id::{
-    CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId, SessionId, SourceId,
-    StageId, TenantId, ThreadId,
+    ActivityId, CallId, DepartmentId, EntityId, EntityKind, EventId, LegId, ManagerId, MessageId, PipelineId,
+    SessionId, SourceId, StageId, TenantId, ThreadId,
 };
 use crate::domain::named::named_enum;
 use crate::domain::source::{Offset, Source, Topic};
@@ -109,6 +109,7 @@ impl Payload {
                 CrmPayload::Snapshot(snapshot) => snapshot.manager.as_ref(),
                 CrmPayload::Assigned { manager, .. } => Some(manager),
                 CrmPayload::TermsOffered(terms) => terms.manager.as_ref(),
+                CrmPayload::ActivityPlanned(planned) => planned.manager.as_ref(),
                 CrmPayload::ActivityCompleted { manager, .. } | CrmPayload::InteractionDismissed { manager, .. } => {
                     manager.as_ref()
                 }
@@ -116,6 +117,17 @@ impl Payload {
             },
             Self::Call(call) => call.manager.as_ref(),
             Self::Message(message) => message.manager.as_ref(),
+        }
+    }
+
+    /// The move of an entity to another stage, if it is one.
+    pub fn stage_changed(&self) -> Option<&StageChanged> {
+        match self {
+            Self::Crm(payload) => match &**payload {
+                CrmPayload::StageChanged(change) => Some(change),
+                _ => None,
+            },
+            Self::Call(_) | Self::Message(_) => None,
         }
     }
 
@@ -162,12 +174,17 @@ event_kinds! {
     Closed Crm "closed"
     Reopened Crm "reopened"
     Deleted Crm "deleted"
+    Merged Crm "merged"
     ContactLinked Crm "contact_linked"
     TermsOffered Crm "terms_offered"
+    ActivityPlanned Crm "activity_planned"
     ActivityCompleted Crm "activity_completed"
+    ActivityCancelled Crm "activity_cancelled"
     InteractionReviewed Crm "interaction_reviewed"
     InteractionDismissed Crm "interaction_dismissed"
+    AlertTaken Crm "alert_taken"
     ManagerUpserted Crm "manager_upserted"
+    DepartmentUpserted Crm "department_upserted"
     LeadSnapshot Crm "lead_snapshot"
     DealSnapshot Crm "deal_snapshot"
     CallStarted Telephony "call_started"
@@ -213,6 +230,13 @@ pub enum CrmPayload {
         /// Which entity.
         entity: EntityId,
     },
+    /// An entity turned out to be the same as another one, which takes over its history.
+    Merged {
+        /// Which entity.
+        entity: EntityId,
+        /// The one that remains; of the same kind.
+        into: EntityId,
+    },
     /// A phone or an address was linked to an entity.
     ContactLinked {
         /// Which entity.
@@ -222,14 +246,25 @@ pub enum CrmPayload {
     },
     /// Terms were offered to the customer.
     TermsOffered(TermsOffered),
-    /// A planned activity was completed.
+    /// An activity was planned, or its plan was changed.
+    ActivityPlanned(ActivityPlanned),
+    /// An activity was completed.
     ActivityCompleted {
         /// Which entity.
         entity: EntityId,
+        /// The plan that it ends.
+        activity: Option<ActivityId>,
         /// The manager who completed it.
         manager: Option<ManagerId>,
         /// The kind of activity.
         kind: ActivityKind,
+    },
+    /// A planned activity was cancelled.
+    ActivityCancelled {
+        /// Which entity.
+        entity: EntityId,
+        /// The plan that it ends.
+        activity: ActivityId,
     },
     /// A call or message was reviewed.
     InteractionReviewed {
@@ -249,16 +284,36 @@ pub enum CrmPayload {
         /// The manager who dismissed it.
         manager: Option<ManagerId>,
     },
-    /// The complete record of a manager; replaces the previous one.
+    /// Somebody takes care of an alert.
+    AlertTaken {
+        /// Its `alert_id`.
+        alert: CompactString,
+        /// Who takes care of it.
+        manager: ManagerId,
+    },
+    /// The record of a manager.
     ManagerUpserted {
         /// Which manager.
         manager: ManagerId,
-        /// The department; `None` is the `unknown` one.
+        /// The department; `None`: unchanged, empty: none any more.
         department: Option<DepartmentId>,
-        /// The grade, used by terms policies.
+        /// The grade, used by terms policies; likewise.
         grade: Option<CompactString>,
         /// Whether the manager is active.
         active: bool,
+        /// The name; `None` keeps the previous one.
+        name: Option<CompactString>,
+    },
+    /// What is known about a department; what is absent stays as it was.
+    DepartmentUpserted {
+        /// Which department.
+        department: DepartmentId,
+        /// The name.
+        name: Option<CompactString>,
+        /// The department above it; an empty id: none.
+        parent: Option<DepartmentId>,
+        /// Who heads it; an empty id: nobody.
+        head: Option<ManagerId>,
     },
     /// The complete current state of a lead or deal, from sources that report only that something changed.
     Snapshot(Box<Snapshot>),
@@ -274,12 +329,17 @@ impl CrmPayload {
             Self::Closed { .. } => EventKind::Closed,
             Self::Reopened { .. } => EventKind::Reopened,
             Self::Deleted { .. } => EventKind::Deleted,
+            Self::Merged { .. } => EventKind::Merged,
             Self::ContactLinked { .. } => EventKind::ContactLinked,
             Self::TermsOffered(_) => EventKind::TermsOffered,
+            Self::ActivityPlanned(_) => EventKind::ActivityPlanned,
             Self::ActivityCompleted { .. } => EventKind::ActivityCompleted,
+            Self::ActivityCancelled { .. } => EventKind::ActivityCancelled,
             Self::InteractionReviewed { .. } => EventKind::InteractionReviewed,
             Self::InteractionDismissed { .. } => EventKind::InteractionDismissed,
+            Self::AlertTaken { .. } => EventKind::AlertTaken,
             Self::ManagerUpserted { .. } => EventKind::ManagerUpserted,
+            Self::DepartmentUpserted { .. } => EventKind::DepartmentUpserted,
             Self::Snapshot(snapshot) => match snapshot.entity.kind {
                 EntityKind::Lead => EventKind::LeadSnapshot,
                 EntityKind::Deal => EventKind::DealSnapshot,
@@ -301,13 +361,20 @@ impl CrmPayload {
             }
             Self::StageChanged(change) => visit(change.entity.kind, &change.entity.id),
             Self::TermsOffered(terms) => visit(Deal, &terms.deal),
+            Self::Merged { entity, into } => [entity, into].iter().for_each(|id| visit(id.kind, &id.id)),
+            Self::ActivityPlanned(planned) => visit(planned.entity.kind, &planned.entity.id),
             Self::Assigned { entity, .. }
             | Self::Closed { entity, .. }
             | Self::Reopened { entity, .. }
             | Self::Deleted { entity }
             | Self::ContactLinked { entity, .. }
-            | Self::ActivityCompleted { entity, .. } => visit(entity.kind, &entity.id),
-            Self::InteractionReviewed { .. } | Self::InteractionDismissed { .. } | Self::ManagerUpserted { .. } => {}
+            | Self::ActivityCompleted { entity, .. }
+            | Self::ActivityCancelled { entity, .. } => visit(entity.kind, &entity.id),
+            Self::InteractionReviewed { .. }
+            | Self::InteractionDismissed { .. }
+            | Self::AlertTaken { .. }
+            | Self::ManagerUpserted { .. }
+            | Self::DepartmentUpserted { .. } => {}
         }
     }
 
@@ -370,6 +437,21 @@ pub struct StageChanged {
     pub to: StageId,
     /// The CRM fields that are filled.
     pub filled_fields: Vec<CompactString>,
+}
+
+/// `activity_planned`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivityPlanned {
+    /// Which entity.
+    pub entity: EntityId,
+    /// The activity; a second event with the same id changes its plan.
+    pub activity: ActivityId,
+    /// The manager who planned it.
+    pub manager: Option<ManagerId>,
+    /// The kind of activity.
+    pub kind: ActivityKind,
+    /// When it is to be done by.
+    pub deadline: Option<Timestamp>,
 }
 
 /// `terms_offered`.

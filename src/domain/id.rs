@@ -74,6 +74,8 @@ ids! {
     MessageId
     /// A thread of written messages.
     ThreadId
+    /// A planned activity of a lead or deal.
+    ActivityId
 }
 
 impl MessageId {
@@ -123,10 +125,10 @@ impl EntityId {
         Self { kind: EntityKind::Deal, id: id.into() }
     }
 
-    /// The `subject` of alerts about it, or about its stay in a stage: `lead:ID`, `lead:ID/STAGE`.
-    pub fn subject(&self, stage: Option<&StageId>) -> CompactString {
-        match stage {
-            Some(stage) => format_compact!("{self}/{stage}"),
+    /// The `subject` of alerts about it, or about a part of it: `lead:ID`, `lead:ID/STAGE`, `deal:ID/ACTIVITY`.
+    pub fn subject(&self, part: Option<&str>) -> CompactString {
+        match part {
+            Some(part) => format_compact!("{self}/{part}"),
             None => format_compact!("{self}"),
         }
     }
@@ -137,6 +139,14 @@ impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind.name(), self.id)
     }
+}
+
+/// How many characters of an id are shown to people.
+const SHOWN_CHARACTERS: usize = 60;
+
+/// An id as shown to people: without control characters, and not longer than a line.
+pub fn shown(id: &str) -> String {
+    id.chars().take(SHOWN_CHARACTERS).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 #[cfg(test)]

@@ -5,10 +5,15 @@
 //! figures. Each change is recorded in the context for the rules, which keep their clocks in the journey.
 
 mod acts;
+mod assignments;
 pub mod clocks;
 mod contact_history;
 mod counts;
 mod facts;
+pub mod merge;
+mod merges;
+mod open_plans;
+mod plans;
 pub mod response;
 pub mod stage_history;
 pub mod stages;
@@ -16,19 +21,21 @@ pub mod stages;
 use crate::domain::alert::Resolution;
 use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
-use crate::domain::event::{Amount, EventOrder, Outcome};
+use crate::domain::event::{Amount, Outcome};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx, StageIx};
+use crate::domain::journey::assignments::{Assignment, Assignments};
 use crate::domain::journey::clocks::Clocks;
 use crate::domain::journey::contact_history::ContactHistory;
 use crate::domain::journey::counts::{Counted, CountedRarely};
+use crate::domain::journey::merges::Merges;
+use crate::domain::journey::open_plans::Plans;
 use crate::domain::journey::stage_history::StageHistory;
 use crate::domain::mem::indexed_arena::Keyed;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
-use crate::domain::source::Offset;
 use crate::domain::time::{Maybe, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
@@ -46,8 +53,8 @@ pub struct Journey {
     pub naming_deals: u32,
     /// Whether the past is completely known: the creation event was seen before the first stage.
     past_known: bool,
-    /// The first event about it, or [`NO_EVENT`].
-    first_event: EventOrder,
+    /// Event time and sequence number of the first event about it, or [`NO_EVENT`].
+    first_event: (Timestamp, u64),
     created: Maybe,
     /// Its source (channel or campaign).
     pub source: Option<SourceId>,
@@ -56,16 +63,17 @@ pub struct Journey {
     /// Indices of its contacts.
     pub contacts: SmallIndexVec<ContactIx>,
     contact_history: LazyBox<ContactHistory>,
+    assignments: LazyBox<Assignments>,
     end_state: LazyBox<EndState>,
     stage_history: LazyBox<StageHistory>,
+    plans: LazyBox<Plans>,
     clocks: Clocks,
     counted: Counted,
     counted_rarely: LazyBox<CountedRarely>,
 }
 
-/// Placeholder for a journey without events; no event has this position.
-const NO_EVENT: EventOrder =
-    EventOrder { at: Timestamp::MIN, rank: u8::MAX, offset: Offset(i64::MIN), source: u8::MAX };
+/// Placeholder for a journey without events; no event has this number.
+const NO_EVENT: (Timestamp, u64) = (Timestamp::MIN, u64::MAX);
 
 /// Attributes of deals; leads rarely have them.
 #[derive(Debug, Default)]
@@ -74,8 +82,17 @@ pub struct Sale {
     pub lead_source: Option<SourceId>,
     /// The lead that a deal originates from: the first one named.
     pub lead: Option<CompactString>,
+    /// The leads that deals merged into this one named, if they are others.
+    pub other_leads: Vec<CompactString>,
     /// A deal's last known amount.
     pub amount: Amount,
+}
+
+impl Sale {
+    /// The leads that the deal names, by its own events and by those of deals merged into it.
+    pub fn leads(&self) -> impl Iterator<Item = &CompactString> {
+        self.lead.iter().chain(&self.other_leads)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +102,7 @@ struct EndState {
     closing: Option<Closing>,
     /// The first closing, and whether a touch was known by then.
     first_closed: Option<(Timestamp, bool)>,
+    merges: Merges,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,15 +112,21 @@ struct Closing {
     by: ManagerIx,
     /// The outcome that closed it, before another one replaced it.
     first: Outcome,
+    /// Whether it was no lost opportunity: disqualified for one of the `excluded_reasons`.
+    excluded: bool,
 }
 
 impl StaticDefault for Sale {
-    const DEFAULT: &'static Self =
-        &Self { lead_source: None, lead: None, amount: Amount { minor: None, currency: None } };
+    const DEFAULT: &'static Self = &Self {
+        lead_source: None,
+        lead: None,
+        other_leads: Vec::new(),
+        amount: Amount { minor: None, currency: None },
+    };
 }
 
 impl StaticDefault for EndState {
-    const DEFAULT: &'static Self = &Self { deleted: None, closing: None, first_closed: None };
+    const DEFAULT: &'static Self = &Self { deleted: None, closing: None, first_closed: None, merges: Merges::NONE };
 }
 
 impl Keyed for Journey {
@@ -128,22 +152,24 @@ impl Journey {
             sale: LazyBox::default(),
             contacts: SmallIndexVec::EMPTY,
             contact_history: LazyBox::default(),
+            assignments: LazyBox::default(),
             end_state: LazyBox::default(),
             stage_history: LazyBox::default(),
+            plans: LazyBox::default(),
             clocks: Clocks::default(),
             counted: Counted::default(),
             counted_rarely: LazyBox::default(),
         }
     }
 
-    /// The first event about it, if any.
-    pub fn first_event(&self) -> Option<EventOrder> {
+    /// Event time and sequence number of the first event about it, if any.
+    pub fn first_event(&self) -> Option<(Timestamp, u64)> {
         (self.first_event != NO_EVENT).then_some(self.first_event)
     }
 
     /// Sets the first event about it.
-    pub fn set_first_event(&mut self, order: EventOrder) {
-        self.first_event = order;
+    pub fn set_first_event(&mut self, at: Timestamp, applied: u64) {
+        self.first_event = (at, applied);
     }
 
     /// Event time of the creation, if known.
@@ -204,7 +230,7 @@ impl Journey {
     }
 
     /// The sort key by which the primary entity of a contact is chosen: the most recently created wins.
-    pub fn recency(&self) -> (Timestamp, Option<EventOrder>, JourneyIx) {
+    pub fn recency(&self) -> (Timestamp, Option<(Timestamp, u64)>, JourneyIx) {
         (self.created().unwrap_or(Timestamp::MIN), self.first_event(), self.ix)
     }
 
@@ -238,7 +264,9 @@ impl Journey {
             context.record_act(self.who, Act::Closed { outcome, reason: reason.cloned() });
         }
         self.enter_end(context, outcome);
-        self.end_state.closing = Some(Closing { at: context.now, outcome, by: self.who, first: first_outcome });
+        let excluded = outcome == Outcome::Disqualified && reason.is_some_and(|reason| context.norms.excludes(reason));
+        let closing = Closing { at: context.now, outcome, by: self.who, first: first_outcome, excluded };
+        self.end_state.closing = Some(closing);
         let first = self.end_state.first_closed.is_none();
         if first {
             self.end_state.first_closed = Some((context.now, self.touched()));
@@ -246,6 +274,7 @@ impl Journey {
         if was_open {
             self.record_open_change(context, false);
             self.leave_stage(context, context.now, Resolution::Closed);
+            self.drop_plans();
             context.record_change(JourneyChange::Closed { first });
         }
     }
@@ -255,21 +284,42 @@ impl Journey {
         if self.end_state.existing_mut().and_then(|end_state| end_state.closing.take()).is_some() {
             self.record_open_change(context, true);
             self.start_stay(context, context.now);
+            self.need_plan_since(context.now);
             context.record_change(JourneyChange::Reopened);
         }
     }
 
     /// Deletes it.
     pub fn delete(&mut self, context: &mut TenantContext) {
-        self.leave_stage(context, context.now, Resolution::Deleted);
+        self.leave_stage(context, context.now, self.removal());
         self.end_state.deleted = Some((context.now, self.touched()));
         context.record_change(JourneyChange::Deleted);
     }
 
-    /// Assigns another manager.
+    /// Assigns another manager. [`Self::hand_over`] follows, once the attributes that select the norms are known.
     pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
+        if context.applied != self.first_event.1 {
+            self.contact_history.reassigned.push((context.applied, self.who));
+        }
         self.who = who;
         context.record_change(JourneyChange::Assigned);
+    }
+
+    /// Records that the manager who was assigned is responsible since `at`.
+    pub fn hand_over(&mut self, context: &mut TenantContext, at: Timestamp) {
+        let scope = self.scope(context);
+        self.assignments.push(Assignment { at, who: self.who, known: context.applied, scope });
+        context.record_change(JourneyChange::HandedOver);
+    }
+
+    /// When the responsible manager was assigned.
+    pub fn assigned_at(&self) -> Option<Timestamp> {
+        self.assignments.last().map(|assignment| assignment.at)
+    }
+
+    /// The manager who was responsible before.
+    pub fn previous_manager(&self) -> ManagerIx {
+        self.assignments.previous().map_or(ManagerIx::NONE, |assignment| assignment.who)
     }
 
     /// Applies new norms.
@@ -305,6 +355,6 @@ mod tests {
     /// There are millions of journeys: rarely used fields belong into one of the boxes.
     #[test]
     fn an_open_lead_is_small() {
-        assert_eq!((size_of::<Journey>(), size_of::<FirstResponse>()), (208, 80));
+        assert_eq!((size_of::<Journey>(), size_of::<FirstResponse>()), (224, 88));
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! act:        RAISED
-//! otherwise:  waiting ──┬─ averted
-//!                       └─ FIRING, ESCALATED… ──┬─ RESOLVED
-//!                                               └─ RETRACTED, also after RESOLVED
+//! otherwise:  waiting ─┬──────────────┬─ averted, or AVERTED after DUE_SOON
+//!                      └─ DUE_SOON ───┴─ FIRING, ESCALATED… ──┬─ RESOLVED
+//!                                                             └─ RETRACTED, also after RESOLVED
 //! ```
+//!
+//! A warning is no violation: it is counted apart, and evidence that it was wrong is an AVERTED.
 //!
 //! Rules decide what a violation is and when it ends, and describe its [`Subject`]. The [`Context`] is a trait, because
 //! window rules run in the scoreboard and not in the tenant. All alerts are built by [`Violation::alert`], from the state,
@@ -19,7 +21,6 @@
 
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Values, alert_id};
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::Effect;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::index::ManagerIx;
@@ -105,7 +106,7 @@ impl Context for TenantContext {
     }
 
     fn emit_alert(&mut self, alert: Alert) {
-        self.effects.push(Effect::Alert(Box::new(alert)));
+        self.emit_alert(alert);
     }
 
     fn set_timer(&mut self, at: Timestamp, timer: Timer) {
@@ -125,10 +126,10 @@ pub struct Violation {
     /// Whether the deadline has been evaluated.
     deadline_passed: bool,
     level: u32,
-    /// When it fired and for which manager; a retraction reverts exactly that.
-    fired_at: Timestamp,
+    /// When it was warned of; after that, when it fired and for which manager: a retraction reverts exactly that.
+    began_at: Timestamp,
     accountable: ManagerIx,
-    /// The manager whose open alerts include it.
+    /// The manager whose warnings or open alerts include it.
     holder: ManagerIx,
 }
 
@@ -137,8 +138,12 @@ pub struct Violation {
 pub enum State {
     /// The deadline has not been evaluated.
     Waiting,
-    /// Settled before an alert was published.
+    /// The warning was published; the deadline has not been evaluated.
+    DueSoon,
+    /// Settled before an alert was published, or the warning turned out to be wrong.
     Averted,
+    /// Settled after the warning and before the deadline.
+    CalledOff,
     /// The alert is firing.
     Open,
     /// Settled after the deadline.
@@ -153,8 +158,8 @@ type End = (Resolution, Timestamp);
 impl Violation {
     /// A violation that fires at `due` unless it is averted. Its timer is not set.
     pub fn new(anchor: Timestamp, due: Timestamp) -> Self {
-        let (fired_at, accountable, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
-        Self { anchor, due, state: State::Waiting, deadline_passed: false, level: 0, fired_at, accountable, holder }
+        let (began_at, accountable, holder) = (due, ManagerIx::NONE, ManagerIx::NONE);
+        Self { anchor, due, state: State::Waiting, deadline_passed: false, level: 0, began_at, accountable, holder }
     }
 
     /// A violation that fired at its anchor, and has been escalated to `level`. Publishes the last status again.
@@ -175,12 +180,26 @@ impl Violation {
         self.deadline_passed
     }
 
+    /// Whether the clock runs, or the alert is open.
+    pub fn is_current(&self) -> bool {
+        matches!(self.state, State::Waiting | State::DueSoon | State::Open)
+    }
+
+    /// The severity of its alert, from the severity in the norms: `info` before the deadline, raised by escalations after
+    /// it.
+    pub fn severity(&self, norm: Severity) -> Severity {
+        match self.state {
+            State::DueSoon | State::CalledOff | State::Averted => Severity::Info,
+            _ => norm.raised(self.level),
+        }
+    }
+
     /// Handles a timer. Returns `true` if the deadline is due now and the caller must evaluate it; otherwise emits the
     /// escalations that are due.
     pub fn on_timer<T>(&mut self, context: &mut impl Context<T>, subject: &impl Subject<T>) -> bool {
         if !self.deadline_passed && self.due <= context.now() {
             self.deadline_passed = true;
-            return self.state == State::Waiting;
+            return matches!(self.state, State::Waiting | State::DueSoon);
         }
         while self.state == State::Open
             && self.next_escalation(subject.key().rule, subject.key().scope).is_some_and(|step| step <= context.now())
@@ -193,8 +212,14 @@ impl Violation {
 
     /// Emits FIRING.
     pub fn fire<T>(&mut self, context: &mut impl Context<T>, subject: &impl Subject<T>) {
-        self.fired_at = context.now();
+        self.began_at = context.now();
         self.publish(context, subject, Status::Firing, None);
+    }
+
+    /// Emits DUE_SOON.
+    pub fn warn<T>(&mut self, context: &mut impl Context<T>, subject: &impl Subject<T>) {
+        self.began_at = context.now();
+        self.publish(context, subject, Status::DueSoon, None);
     }
 
     /// Emits RESOLVED because of an act dated `act`.
@@ -218,23 +243,25 @@ impl Violation {
         end: Option<End>,
     ) {
         let Key { rule, scope, accountable, holder, timer } = subject.key();
-        let was_open = self.state == State::Open;
-        self.state = match status {
-            Status::Raised | Status::Firing | Status::Escalated => State::Open,
-            Status::Resolved => State::Resolved,
-            Status::Retracted => State::Retracted,
+        let before = self.state;
+        self.state = match (status, end) {
+            (Status::DueSoon, _) => State::DueSoon,
+            (Status::Averted, Some((Resolution::LateEvidence, _))) => State::Averted,
+            (Status::Averted, _) => State::CalledOff,
+            (Status::Raised | Status::Firing | Status::Escalated, _) => State::Open,
+            (Status::Resolved, _) => State::Resolved,
+            (Status::Retracted, _) => State::Retracted,
         };
-        match (was_open, self.state == State::Open) {
-            (false, true) => {
-                (self.deadline_passed, self.accountable, self.holder) = (true, accountable, holder);
-                count(context, rule, self.fired_at, accountable, 1);
-                self.count_open(context, rule, 1);
+        if self.state != before {
+            self.count_current(context, before, rule, -1);
+            self.holder = holder;
+            self.count_current(context, self.state, rule, 1);
+            if self.state == State::Open {
+                (self.deadline_passed, self.accountable) = (true, accountable);
+                count(context, rule, self.began_at, accountable, 1);
+            } else if self.state == State::Retracted {
+                count(context, rule, self.began_at, self.accountable, -1);
             }
-            (true, false) => self.count_open(context, rule, -1),
-            _ => {}
-        }
-        if self.state == State::Retracted {
-            count(context, rule, self.fired_at, self.accountable, -1);
         }
         let description = subject.describe(self.anchor, end.map_or(context.now(), |(_, act)| act));
         let resolution = end.map(|(resolution, _)| resolution);
@@ -264,16 +291,18 @@ impl Violation {
     ) -> Alert {
         let Description { name, severity, entity, interaction, window, observed, norm } = description;
         let (manager, department) = context.manager_and_department(who);
+        let now = context.now();
+        let in_advance = matches!(status, Status::DueSoon | Status::Averted);
         Alert {
             id: alert_id(context.tenant(), rule, &name, self.anchor),
             tenant: context.tenant().clone(),
             rule,
-            severity: severity.raised(self.level),
+            severity: self.severity(severity),
             level: self.level,
             status,
             subject: name,
             // A deadline may be judged after acts that are dated before it.
-            at: context.now().max(self.due),
+            at: if in_advance { now } else { now.max(self.due) },
             anchor_at: self.anchor,
             due_at: (status != Status::Raised && window.is_none()).then_some(self.due),
             manager,
@@ -287,9 +316,14 @@ impl Violation {
         }
     }
 
-    /// Counts its open alert for its holder: 1, or -1 to retract it.
-    fn count_open<T>(&self, context: &mut impl Context<T>, rule: Rule, times: i32) {
-        context.emit_fact(self.anchor, self.holder, times, Measure::OpenAlert(rule));
+    /// Counts its warning or open alert, if it has one in `state`, for its holder: 1, or -1 to retract it.
+    fn count_current<T>(&self, context: &mut impl Context<T>, state: State, rule: Rule, times: i32) {
+        let measure = match state {
+            State::DueSoon => Measure::DueSoon(rule),
+            State::Open => Measure::OpenAlert(rule),
+            _ => return,
+        };
+        context.emit_fact(self.anchor, self.holder, times, measure);
     }
 }
 
@@ -312,13 +346,32 @@ impl Violation {
         violation
     }
 
-    /// Sets the timer of the deadline.
+    /// Sets the timers of the warning and the deadline.
     pub fn schedule(&self, context: &mut TenantContext, subject: &impl Subject) {
-        context.set_timer(self.due, subject.key().timer);
+        self.set_timers(context, subject, subject.key().scope);
+    }
+
+    fn set_timers(&self, context: &mut TenantContext, subject: &impl Subject, scope: &Scope) {
+        let Key { rule, timer, .. } = subject.key();
+        if let Some(warning) = scope.warning(rule, self.due).filter(|_| self.state == State::Waiting) {
+            context.set_timer(warning, timer);
+        }
+        context.set_timer(self.due, timer);
+    }
+
+    /// Emits DUE_SOON at a timer, if that is due and the wait goes on.
+    pub fn warn_in_time(&mut self, context: &mut TenantContext, subject: &impl Subject) {
+        if self.state == State::Waiting && !self.deadline_passed {
+            let Key { rule, scope, .. } = subject.key();
+            if scope.warning(rule, self.due).is_some_and(|warning| warning <= context.now) {
+                self.warn(context, subject);
+            }
+        }
     }
 
     /// Settles it by an act dated `act`. If the act is in time, a published alert is RETRACTED, even if a later act has
-    /// resolved it; otherwise an open alert is RESOLVED. If no alert was published, none will be.
+    /// resolved it; otherwise an open alert is RESOLVED. A warning is AVERTED, also afterwards if the act came before it.
+    /// If nothing was published, nothing will be.
     pub fn settle(
         &mut self,
         context: &mut TenantContext,
@@ -329,9 +382,11 @@ impl Violation {
         let in_time = act <= self.due;
         match self.state {
             State::Waiting => self.avert(context, subject, act),
+            State::DueSoon | State::CalledOff if act <= self.began_at => self.retract(context, subject, act),
+            State::DueSoon => self.publish(context, subject, Status::Averted, Some((resolution, act))),
             State::Open | State::Resolved if in_time => self.retract(context, subject, act),
             State::Open => self.resolve(context, subject, resolution, act),
-            State::Resolved | State::Averted | State::Retracted => {}
+            State::CalledOff | State::Resolved | State::Averted | State::Retracted => {}
         }
     }
 
@@ -347,36 +402,53 @@ impl Violation {
         }
     }
 
-    /// Emits RETRACTED, if an alert was published, because an act dated `act`, in time, became known late.
+    /// Emits RETRACTED if an alert was published, or AVERTED if only the warning was, because an act dated `act`, before
+    /// it, became known late.
     pub fn retract(&mut self, context: &mut TenantContext, subject: &impl Subject, act: Timestamp) {
-        if matches!(self.state, State::Open | State::Resolved) {
-            self.publish(context, subject, Status::Retracted, Some((Resolution::LateEvidence, act)));
-        }
+        let status = match self.state {
+            State::Open | State::Resolved => Status::Retracted,
+            State::DueSoon | State::CalledOff => Status::Averted,
+            State::Waiting | State::Averted | State::Retracted => return,
+        };
+        self.publish(context, subject, status, Some((Resolution::LateEvidence, act)));
     }
 
-    /// Applies new norms with the deadline `due`, if any; `subject` still has the old ones. An open violation that is not
-    /// overdue by the new deadline is RESOLVED `disabled`, and may fire again. Returns `false` if it can be dropped.
-    pub fn reload(&mut self, context: &mut TenantContext, subject: &impl Subject, due: Option<Timestamp>) -> bool {
-        if self.state == State::Open && due.is_none_or(|due| due > context.now) {
-            self.resolve(context, subject, Resolution::Disabled, context.now);
+    /// Applies new norms: those of `scope` with the deadline `due`, if any; `subject` still has the old ones. An open
+    /// violation that is not overdue by the new deadline is RESOLVED `disabled`, and may fire again; likewise a warning
+    /// that is not due. Returns `false` if it can be dropped.
+    pub fn reload(
+        &mut self,
+        context: &mut TenantContext,
+        subject: &impl Subject,
+        scope: &Scope,
+        due: Option<Timestamp>,
+    ) -> bool {
+        let passed = |at: Option<Timestamp>| at.is_some_and(|at| at <= context.now);
+        let warned = passed(due.and_then(|due| scope.warning(subject.key().rule, due)));
+        let end = Some((Resolution::Disabled, context.now));
+        if self.state == State::Open && !passed(due) {
+            self.publish(context, subject, Status::Resolved, end);
             (self.state, self.level) = (State::Waiting, 0);
+        } else if self.state == State::DueSoon && !warned && !passed(due) {
+            self.publish(context, subject, Status::Averted, end);
+            self.state = State::Waiting;
         }
-        if let Some(due) = due.filter(|_| matches!(self.state, State::Waiting | State::Open)) {
+        if let Some(due) = due.filter(|_| self.is_current()) {
             self.due = due;
             self.deadline_passed = self.state == State::Open;
             // At a deadline that has passed, the timer fires now and performs the escalations of the new norm.
-            self.schedule(context, subject);
+            self.set_timers(context, subject, scope);
         }
         due.is_some() || self.state == State::Resolved
     }
 
-    /// Moves an open alert to the manager who is responsible now.
+    /// Moves a warning or an open alert to the manager who is responsible now.
     pub fn reassign(&mut self, context: &mut TenantContext, subject: &impl Subject) {
         let Key { rule, holder, .. } = subject.key();
-        if self.state == State::Open && self.holder != holder {
-            self.count_open(context, rule, -1);
+        if self.holder != holder {
+            self.count_current(context, self.state, rule, -1);
             self.holder = holder;
-            self.count_open(context, rule, 1);
+            self.count_current(context, self.state, rule, 1);
         }
     }
 }

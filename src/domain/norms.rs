@@ -6,7 +6,7 @@
 pub mod params;
 
 use crate::domain::alert::{Severity, Values};
-use crate::domain::id::{EntityKind, ManagerId, PipelineId, StageId, TenantId};
+use crate::domain::id::{EntityKind, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use crate::domain::identity::{Country, IgnoredContacts};
 use crate::domain::rule::Rule;
 use crate::domain::time::calendar::Calendar;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use params::{Basis, Clock, Params, Response};
+pub use params::{Basis, Clock, ClockStart, Params, Response};
 
 /// The norms of all tenants, as configured.
 #[derive(Clone)]
@@ -68,6 +68,24 @@ impl fmt::Debug for Norms {
             .field("base", base)
             .field("overrides", overrides)
             .finish()
+    }
+}
+
+impl Norms {
+    /// Whether a pipeline lists a stage; of an unknown pipeline, whether any does. True if there is nothing to list it
+    /// in: without a stage, or norms without pipelines.
+    pub fn lists(&self, pipeline: &PipelineId, stage: &StageId) -> bool {
+        let lists = |pipeline: &Pipeline| pipeline.stages.iter().any(|listed| listed.id == *stage);
+        match self.pipelines.get(pipeline) {
+            _ if self.pipelines.is_empty() || stage.as_str() == UNKNOWN => true,
+            Some(pipeline) => lists(pipeline),
+            None => pipeline.as_str() == UNKNOWN && self.pipelines.values().any(lists),
+        }
+    }
+
+    /// Whether a lead disqualified for this reason was no lost opportunity.
+    pub fn excludes(&self, reason: &str) -> bool {
+        self.excluded_reasons.iter().any(|excluded| excluded.trim() == reason.trim())
     }
 }
 
@@ -136,6 +154,8 @@ pub struct Stage {
     pub early: bool,
     /// Must be visited before a later one.
     pub required: bool,
+    /// The customer is to act: meanwhile nobody neglects the entity.
+    pub waiting: bool,
     /// Maximum time an entity should spend in it.
     pub max_time: Option<Length>,
     /// Fields that must be filled before a move into it.
@@ -234,6 +254,15 @@ impl Norms {
     pub fn texts_return(&self) -> bool {
         self.layers().any(|layer| {
             layer.rules.get(&Rule::MissedCallNotReturned).is_some_and(|norm| norm.text_returns == Some(true))
+        })
+    }
+
+    /// Whether leads need a next step in some scope.
+    pub fn leads_need_steps(&self) -> bool {
+        self.layers().any(|layer| {
+            let norm = layer.rules.get(&Rule::NextStepMissing);
+            norm.and_then(|norm| norm.step_entities.as_ref())
+                .is_some_and(|entities| entities.contains(&EntityKind::Lead))
         })
     }
 
@@ -337,6 +366,16 @@ impl Scope {
         self.deadline(norm.clock.unwrap_or_default(), from, norm.within?.span)
     }
 
+    /// When a rule warns of a deadline: the latest instant from which exactly `warn_before` of counted time remains.
+    pub fn warning(&self, rule: Rule, due: Timestamp) -> Option<Timestamp> {
+        let norm = self.rules.get(&rule)?;
+        let before = norm.warn_before?.span;
+        match (norm.clock.unwrap_or_default(), &self.calendar) {
+            (Clock::Business, Some(calendar)) => calendar.latest_before(due, before),
+            _ => Some(due.saturating_sub(before)),
+        }
+    }
+
     /// The time between two instants on a rule's clock.
     pub fn counted(&self, rule: Rule, from: Timestamp, to: Timestamp) -> Span {
         self.elapsed(self.clock(rule), from, to)
@@ -345,6 +384,13 @@ impl Scope {
     /// The clock of a rule.
     pub fn clock(&self, rule: Rule) -> Clock {
         self.rules.get(&rule).and_then(|norm| norm.clock).unwrap_or_default()
+    }
+
+    /// Whether entities of a kind need a next step.
+    pub fn needs_step(&self, kind: EntityKind) -> bool {
+        self.rules.get(&Rule::NextStepMissing).is_some_and(|norm| {
+            norm.step_entities.as_ref().map_or(kind == EntityKind::Deal, |entities| entities.contains(&kind))
+        })
     }
 
     /// The ring time below which a missed call needs no call back.

@@ -13,7 +13,7 @@ use crate::domain::context::{TenantContext, Timer};
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{MessageId, ThreadId, reply_key};
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
-use crate::domain::journey::Journey;
+use crate::domain::journey::{Journey, merge};
 use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
 use crate::domain::mem::indexed_arena::IndexedArena;
 use crate::domain::norms::Scope;
@@ -229,7 +229,8 @@ pub struct DemandContext<'a> {
 impl<'a> DemandContext<'a> {
     /// The manager currently responsible for a demand: that of its primary entity, else the one that the event names.
     fn responsible(&self, demand: &Demand) -> ManagerIx {
-        demand.entity.map_or(ManagerIx::NONE, |entity| self.journeys[entity].who).or(demand.who)
+        let entity = demand.entity.map(|entity| merge::survivor(self.journeys, entity));
+        entity.map_or(ManagerIx::NONE, |entity| self.journeys[entity].who).or(demand.who)
     }
 
     /// What a violation by the clock of `first` is about, if the rule is on.
@@ -477,10 +478,12 @@ impl PendingReplies {
     /// Handles a timer.
     pub fn on_timer(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
         for DemandClock { first, settled, violation, .. } in &mut self.clocks {
-            if let (Some(violation), Some(subject)) = (violation, demand_context.subject(first))
-                && violation.on_timer(context, &subject)
-            {
-                evaluate(violation, settled.as_ref(), context, &subject);
+            if let (Some(violation), Some(subject)) = (violation, demand_context.subject(first)) {
+                if violation.on_timer(context, &subject) {
+                    evaluate(violation, settled.as_ref(), context, &subject);
+                } else if settled.is_none() {
+                    violation.warn_in_time(context, &subject);
+                }
             }
         }
     }
@@ -496,7 +499,7 @@ impl PendingReplies {
         let Some(clock) = self.clocks.last_mut().filter(|clock| clock.settled.is_none()) else { return };
         let due = scope.due(demand_context.kind.rule, clock.first.at);
         let kept = match (&mut clock.violation, demand_context.subject(&clock.first)) {
-            (Some(violation), Some(subject)) => violation.reload(context, &subject, due),
+            (Some(violation), Some(subject)) => violation.reload(context, &subject, scope, due),
             _ => false,
         };
         let key = clock.first.key();
@@ -685,7 +688,8 @@ impl DemandClock {
     }
 }
 
-/// Updates a violation whose deadline has passed after a change of the settlement.
+/// Updates a violation after a change of the settlement, if a warning was published or the deadline has passed: until
+/// then a settlement can still turn out to belong to another demand.
 fn evaluate(
     violation: &mut Violation,
     settled: Option<&Settlement>,
@@ -693,10 +697,13 @@ fn evaluate(
     subject: &FirstDemand<'_>,
 ) {
     match settled {
-        Some(settlement) if violation.deadline_passed() => {
+        Some(settlement) if violation.deadline_passed() || violation.state != State::Waiting => {
             violation.settle(context, subject, settlement.resolution, settlement.at)
         }
-        None if violation.deadline_passed() && violation.state == State::Waiting => violation.fire(context, subject),
+        None if !violation.deadline_passed() && violation.state == State::CalledOff => violation.warn(context, subject),
+        None if violation.deadline_passed() && matches!(violation.state, State::Waiting | State::DueSoon) => {
+            violation.fire(context, subject)
+        }
         _ => {}
     }
 }

@@ -17,6 +17,8 @@ pub mod message;
 pub mod message_unanswered;
 pub mod missed_call_not_returned;
 pub mod neglected;
+pub mod next_step_missing;
+pub mod next_step_overdue;
 pub mod prepayment_too_low;
 pub mod quality_low;
 pub mod response_slow;
@@ -48,6 +50,8 @@ macro_rules! for_each_rule {
             StageRequirementsUnmet stage_requirements_unmet
             StageReverted stage_reverted
             StageOverdue stage_overdue
+            NextStepMissing next_step_missing
+            NextStepOverdue next_step_overdue
             MissedCallNotReturned missed_call_not_returned
             MessageUnanswered message_unanswered
             DiscountOverLimit discount_over_limit
@@ -106,6 +110,8 @@ mod tests {
             "stage_requirements_unmet",
             "stage_reverted",
             "stage_overdue",
+            "next_step_missing",
+            "next_step_overdue",
             "missed_call_not_returned",
             "message_unanswered",
             "discount_over_limit",

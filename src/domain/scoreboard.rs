@@ -15,9 +15,9 @@ use crate::domain::effect::{Effect, ManagerUpdate, StageDeclaration};
 use crate::domain::figures::pane::PaneAggregate;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::{Terms, WindowFigures};
-use crate::domain::id::{DepartmentId, TenantId, UNKNOWN};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::index::{CurrencyIx, StageIx};
-use crate::domain::norms::{Norms, Pipeline};
+use crate::domain::norms::Norms;
 use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, by_stage, terms};
 use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
 use crate::domain::time::{Span, Timestamp};
@@ -65,8 +65,9 @@ impl Scoreboard {
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
             Effect::Alert(alert) => alerts.push(*alert),
-            // Review requests are counted where they are published.
-            Effect::Review(_) | Effect::ReviewOver { .. } => {}
+            // Review requests are counted where they are published, takers are kept with the open alerts, and departments
+            // are described where they are shown.
+            Effect::Review(_) | Effect::ReviewOver { .. } | Effect::AlertTaken(_) | Effect::DepartmentUpdate(_) => {}
         }
     }
 
@@ -77,8 +78,17 @@ impl Scoreboard {
             Effect::ManagerUpdate(update) => self.update_manager(*update),
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
-            Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
+            Effect::Alert(_)
+            | Effect::Review(_)
+            | Effect::ReviewOver { .. }
+            | Effect::AlertTaken(_)
+            | Effect::DepartmentUpdate(_) => {}
         }
+    }
+
+    /// The names of managers, as far as they are known.
+    pub fn names(&self) -> impl Iterator<Item = (&ManagerId, &str)> {
+        self.managers.all.iter().filter_map(|manager| Some((&manager.id, manager.name.as_deref()?)))
     }
 
     /// The number of contacts of more open entities than the limit.
@@ -122,13 +132,10 @@ impl Scoreboard {
         Some((&self.managers.tenant, self.stages.get(ix.0 as usize)?))
     }
 
-    /// Whether the pipeline of a declared stage lists it. True if there is nothing to list it in: without a stage, or
-    /// norms without pipelines.
+    /// Whether the pipeline of a declared stage [lists](Norms::lists) it.
     pub fn is_listed(&self, ix: StageIx) -> bool {
-        let Some(StageDeclaration { pipeline, stage, .. }) = self.stages.get(ix.0 as usize) else { return true };
-        let pipelines = &self.norms().pipelines;
-        let lists = |pipeline: &Pipeline| pipeline.stages.iter().any(|listed| listed.id == *stage);
-        pipelines.is_empty() || stage.as_str() == UNKNOWN || pipelines.get(pipeline).is_some_and(lists)
+        let declared = self.stages.get(ix.0 as usize);
+        declared.is_none_or(|declared| self.norms().lists(&declared.pipeline, &declared.stage))
     }
 
     /// Every department ever seen, including `unknown`.
@@ -195,8 +202,8 @@ impl Scoreboard {
             Row { tenant: self.managers.tenant.clone(), subject, department, at, figures }
         };
         for (manager_ix, manager) in self.managers.all.iter().enumerate() {
-            tenant.merge(&manager.now);
-            departments.entry(manager.department()).or_default().merge(&manager.now);
+            tenant.merge(&manager.now, at);
+            departments.entry(manager.department()).or_default().merge(&manager.now, at);
             if manager_ix > 0 {
                 into.push(row(Subject::Manager(manager.id.clone()), manager.department.clone(), &manager.now));
             }
@@ -319,6 +326,7 @@ mod tests {
             Just(Measure::OpenDeal),
             Just(Measure::Stuck),
             Just(Measure::Touch),
+            (0..6i64).prop_map(|lag| Measure::HumanResponse { wall: Span(lag), business: Span(0) }),
             (0..6i64).prop_map(|lag| Measure::FirstResponse { wall: Span(lag), business: Span(0) }),
             (0..100i64)
                 .prop_map(|score| Measure::Review { score_micros: score * 1_000_000, verdict: Verdict::Neutral }),
@@ -345,7 +353,7 @@ mod tests {
 
     fn manager_update(known: Timestamp, who: u32, department: usize) -> ManagerUpdate {
         let department = Some(DEPARTMENTS[department].into()).filter(|_| department < 2);
-        ManagerUpdate { known, who: ManagerIx(who), id: format!("m{who}").into(), department, active: true }
+        ManagerUpdate { known, who: ManagerIx(who), id: format!("m{who}").into(), department, active: true, name: None }
     }
 
     /// An open violation of the naive model: beginning, level, severity, norm at the beginning, and the figures and norm

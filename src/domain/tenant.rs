@@ -1,9 +1,11 @@
 //! Owns the state of one tenant: applies its events in event order, fires timers in between, and returns effects.
 //!
-//! This file handles CRM events; `telephony` handles calls, `messages` written messages, `correction` late events, `persistence`
-//! expiry and restore.
+//! This file handles CRM events, except for `activities`; `telephony` handles calls, `messages` written messages, `chains`
+//! several moves at one instant, `correction` late events, `persistence` expiry and restore.
 
+mod activities;
 mod cases;
+mod chains;
 pub mod changelog;
 mod correction;
 pub mod duplicates;
@@ -11,18 +13,20 @@ pub mod entity_report;
 mod event_log;
 mod explain;
 mod interactions;
+mod merge;
 mod messages;
 mod persistence;
 mod sampler;
 mod telephony;
 
+use crate::domain::alert::AlertTaken;
 use crate::domain::call::registry::Calls;
 use crate::domain::change::Act;
-use crate::domain::context::people::ManagerRecord;
+use crate::domain::context::people::ManagerUpsert;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::effect::Effect;
+use crate::domain::effect::{DepartmentUpdate, Effect};
 use crate::domain::event::{
-    ActivityKind, Amount, Contact, Created, CrmPayload, Direction, Event, EventOrder, Outcome, Payload, Snapshot,
+    Amount, Contact, Created, CrmPayload, Direction, Event, EventKind, EventOrder, Outcome, Payload, Snapshot,
     StageChanged, TermsOffered,
 };
 use crate::domain::figures::pane::{Measure, Percent};
@@ -46,11 +50,13 @@ use crate::domain::tenant::duplicates::Duplicates;
 use crate::domain::tenant::sampler::Sampler;
 use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
+use chains::{Chains, Turn};
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// How long state is kept.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +118,7 @@ pub struct Tenant {
     /// Settlements of missed calls at the current instant. A call that starts in the millisecond in which
     /// another is missed returns it, in either order, because many sources only have whole seconds.
     calls_now: Vec<ActNow>,
-    /// Number of events applied; breaks ties between demands and settlements with the same date.
-    applied: u64,
+    chains: Chains,
     /// The deals that name a lead, by its id.
     deals_by_lead: FxHashMap<CompactString, SmallIndexVec<JourneyIx>>,
 }
@@ -209,7 +214,7 @@ impl Tenant {
             contacts_by_thread: FxHashMap::default(),
             received: FxHashMap::default(),
             calls_now: Vec::new(),
-            applied: 0,
+            chains: Chains::default(),
             deals_by_lead: FxHashMap::default(),
         }
     }
@@ -235,13 +240,34 @@ impl Tenant {
         std::mem::take(&mut self.changelog)
     }
 
-    /// Fires the timers before an event and applies it.
+    /// Fires the timers before an event and applies it. Several moves of one instant are applied by
+    /// [`Self::apply_together`].
     pub fn apply(&mut self, order: EventOrder, event: Event) -> Taken {
-        self.run_timers(Timestamp(event.at.0 - 1));
-        let topic = event.payload.topic();
-        if event.id.as_ref().is_some_and(|id| !self.duplicates.insert(topic, id, event.at)) {
-            return Taken::Duplicate;
+        if self.is_new(&event) { self.apply_new(order, event) } else { Taken::Duplicate }
+    }
+
+    /// Applies events of one instant, in event order. Returns what became of each.
+    pub fn apply_together(&mut self, events: Vec<(EventOrder, Event)>) -> Vec<(EventKind, Taken)> {
+        let new: Vec<bool> = events.iter().map(|(_, event)| self.is_new(event)).collect();
+        let of_new = events.iter().zip(&new).filter(|(_, new)| **new).map(|((_, event), _)| &event.payload);
+        self.chains.collect(of_new);
+        let mut taken = Vec::with_capacity(events.len());
+        for ((order, event), new) in events.into_iter().zip(new) {
+            let kind = event.payload.kind();
+            taken.push((kind, if new { self.apply_new(order, event) } else { Taken::Duplicate }));
         }
+        self.chains.clear();
+        taken
+    }
+
+    /// Records the id of an event; returns `false` if it is a duplicate.
+    fn is_new(&mut self, event: &Event) -> bool {
+        event.id.as_ref().is_none_or(|id| self.duplicates.insert(event.payload.topic(), id, event.at))
+    }
+
+    /// Fires the timers before an event that is no duplicate, and applies it.
+    fn apply_new(&mut self, order: EventOrder, event: Event) -> Taken {
+        self.run_timers(Timestamp(event.at.0 - 1));
         self.process(order, &event.payload);
         let case = self.cases.join(&self.keys);
         self.record(order, event.id, &event.payload);
@@ -276,6 +302,9 @@ impl Tenant {
             self.context.first_event = Some(order.at);
             self.changelog.mark_changed = true;
         }
+        if self.context.first_plan.is_none() && payload.kind() == EventKind::ActivityPlanned {
+            self.first_planned();
+        }
         if let Some(silences) = &mut self.silences {
             silences.record_event(payload.topic(), &mut self.context);
         }
@@ -288,7 +317,7 @@ impl Tenant {
             self.calls_now.clear();
         }
         self.context.advance_to(order);
-        self.applied += 1;
+        self.context.applied += 1;
     }
 
     fn dispatch(&mut self, payload: &Payload) {
@@ -428,7 +457,9 @@ impl Tenant {
             CrmPayload::Assigned { entity, manager } => {
                 let who = self.context.people.intern(manager, &mut self.context.effects);
                 if let Some(ix) = self.journey_ix(entity) {
-                    self.assign(ix, who);
+                    if self.assign(ix, who) {
+                        self.hand_over(ix, self.context.now);
+                    }
                     self.emit_facts(ix);
                 }
             }
@@ -441,6 +472,7 @@ impl Tenant {
             }
             CrmPayload::Reopened { entity, stage } => self.reopened(entity, stage.as_ref()),
             CrmPayload::Deleted { entity } => self.deleted(entity),
+            CrmPayload::Merged { entity, into } => self.merged(entity, into),
             CrmPayload::ContactLinked { entity, contact } => {
                 if let Some(ix) = self.journey_ix(entity) {
                     self.link_contacts(ix, contact.as_slice());
@@ -448,30 +480,52 @@ impl Tenant {
                 }
             }
             CrmPayload::TermsOffered(terms) => self.terms_offered(terms),
-            CrmPayload::ActivityCompleted { entity, manager, kind } => {
-                self.activity_completed(entity, manager.as_ref(), *kind)
+            CrmPayload::ActivityPlanned(planned) => self.activity_planned(planned),
+            CrmPayload::ActivityCompleted { entity, activity, manager, kind } => {
+                self.activity_completed(entity, activity.as_ref(), manager.as_ref(), *kind);
             }
+            CrmPayload::ActivityCancelled { entity, activity } => self.activity_cancelled(entity, activity),
             CrmPayload::InteractionReviewed { interaction, manager, score, verdict } => {
                 let who = self.context.people.intern(manager, &mut self.context.effects);
                 let score_micros = (score * 1e6).round() as i64;
                 self.context.emit_fact(self.context.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
                 self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.context, interaction));
             }
-            CrmPayload::ManagerUpserted { manager, department, grade, active } => {
+            CrmPayload::ManagerUpserted { manager, department, grade, active, name } => {
                 let TenantContext { people, effects, order, .. } = &mut self.context;
-                let record = ManagerRecord { department: department.clone(), grade: grade.clone(), active: *active };
+                let (department, grade, name) = (department.clone(), grade.clone(), name.clone());
+                let given = ManagerUpsert { department, grade, active: *active, name };
                 let horizon = order.at.saturating_sub(self.memory.correction_horizon);
-                people.upsert(manager, record, *order, horizon, effects);
+                people.upsert(manager, given, *order, horizon, effects);
+            }
+            CrmPayload::DepartmentUpserted { department, name, parent, head } => {
+                let TenantContext { departments, effects, order, .. } = &mut self.context;
+                let (id, name, parent, head) = (department.clone(), name.clone(), parent.clone(), head.clone());
+                departments.upsert(DepartmentUpdate { id, name, parent, head }, *order, effects);
             }
             CrmPayload::InteractionDismissed { interaction, manager } => {
                 let who = self.manager_ix(manager.as_ref());
                 self.dismissed(interaction, who);
             }
+            CrmPayload::AlertTaken { alert, manager } => self.alert_taken(alert, manager),
             CrmPayload::Snapshot(snapshot) => self.snapshot(snapshot),
         }
     }
 
+    /// Applies a move, or in its place the chain of moves that contains it.
     fn stage_changed(&mut self, change: &StageChanged) {
+        if self.chains.is_empty() {
+            return self.move_stage(change);
+        }
+        let ix = self.journeys.find(&change.entity);
+        match self.chains.turn(&change.entity, ix.and_then(|ix| self.journeys[ix].stage())) {
+            Turn::Alone => self.move_stage(change),
+            Turn::Chain(moves) => moves.iter().for_each(|change| self.move_stage(change)),
+            Turn::Over => {}
+        }
+    }
+
+    fn move_stage(&mut self, change: &StageChanged) {
         self.update_journey(&change.entity, |journey, context| {
             journey.fill_fields(&change.filled_fields);
             let (pipeline, from, at) = (change.pipeline.as_ref(), change.from.as_ref(), context.now);
@@ -501,9 +555,7 @@ impl Tenant {
             fill(&mut amount.minor, &created.amount.minor);
             fill(&mut amount.currency, &created.amount.currency);
         }
-        if journey.who == ManagerIx::NONE {
-            self.assign(ix, who);
-        }
+        let assigned = journey.who == ManagerIx::NONE && self.assign(ix, who);
         let lead = self.name_lead(ix, created.lead.as_ref());
         self.link_contacts(ix, &created.contacts);
         self.refresh_lead_source(ix);
@@ -513,6 +565,9 @@ impl Tenant {
         if let Some(stage) = created.stage.as_ref().filter(|_| journey.stage().is_none()) {
             let entry = StageEntry { pipeline: None, stage, from: None, at, moved: false };
             self.change(ix, |journey, context| journey.enter_stage(context, entry));
+        }
+        if assigned {
+            self.hand_over(ix, at);
         }
         self.record_creation(ix, at);
         self.emit_facts(ix);
@@ -530,9 +585,8 @@ impl Tenant {
             replace(&mut amount.minor, &snapshot.amount.minor);
             replace(&mut amount.currency, &snapshot.amount.currency);
         }
-        if who != ManagerIx::NONE {
-            self.assign(ix, who);
-        }
+        let first = journey.who == ManagerIx::NONE && journey.created().is_none();
+        let assigned = who != ManagerIx::NONE && self.assign(ix, who);
         let lead = self.name_lead(ix, snapshot.lead.as_ref());
         self.link_contacts(ix, &snapshot.contacts);
         self.refresh_lead_source(ix);
@@ -555,6 +609,10 @@ impl Tenant {
         } else if let Some(pipeline) = &snapshot.pipeline {
             journey.set_pipeline(pipeline);
         }
+        if assigned {
+            // The first manager known is taken for the one that it was created with.
+            self.hand_over(ix, created_at.filter(|_| first).unwrap_or(now));
+        }
         if let Some(at) = created_at {
             self.record_creation(ix, at);
         }
@@ -576,13 +634,15 @@ impl Tenant {
     /// Records the first lead that a deal names; returns the lead if it is known.
     fn name_lead(&mut self, ix: JourneyIx, lead: Option<&CompactString>) -> Option<JourneyIx> {
         let lead = lead?;
-        let journey = &mut self.journeys[ix];
+        let journey = &self.journeys[ix];
         if journey.id.kind != EntityKind::Deal || journey.sale.lead.is_some() {
             return None;
         }
-        journey.sale.lead = Some(lead.clone());
+        let known = self.known_lead(lead);
+        let lead = known.map_or(lead, |known| &self.journeys[known].id.id).clone();
         self.deals_by_lead.entry(lead.clone()).or_default().push(ix);
-        let known = self.known_lead(lead)?;
+        self.journeys[ix].sale.lead = Some(lead);
+        let known = known?;
         self.journeys[known].naming_deals += 1;
         Some(known)
     }
@@ -607,19 +667,13 @@ impl Tenant {
 
     fn deleted(&mut self, entity: &EntityId) {
         let Some(ix) = self.journey_ix(entity) else { return };
-        self.change(ix, Journey::delete);
-        let lead = self.journeys[ix].sale.lead.clone();
-        self.emit_facts(ix);
-        if let Some(known) = lead.and_then(|lead| self.known_lead(&lead)) {
-            self.journeys[known].naming_deals -= 1;
-            self.emit_facts(known);
-        }
+        self.remove(ix, Journey::delete);
     }
 
-    /// The index of a lead that has events.
+    /// The index of a lead that has events, or of the one that it was merged into.
     fn known_lead(&self, id: &CompactString) -> Option<JourneyIx> {
         let ix = self.journeys.find(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
-        self.journeys[ix].first_event().map(|_| ix)
+        self.journeys[ix].first_event().map(|_| self.survivor(ix))
     }
 
     fn terms_offered(&mut self, terms: &TermsOffered) {
@@ -638,21 +692,13 @@ impl Tenant {
         self.emit_facts(ix);
     }
 
-    fn activity_completed(&mut self, entity: &EntityId, manager: Option<&ManagerId>, kind: ActivityKind) {
-        let Some(ix) = self.journey_ix(entity) else { return };
-        self.journeys[ix].complete_activity(kind);
-        if matches!(kind, ActivityKind::Meeting | ActivityKind::Demo) {
-            let who = self.manager_ix(manager).or(self.journeys[ix].who);
-            let now = self.context.now;
-            self.refresh_lead_source(ix);
-            self.change(ix, |journey, context| journey.touch(context, now));
-            self.change(ix, |journey, context| journey.exchange(context, now));
-            self.context.emit_fact(now, who, 1, Measure::Touch);
-            if kind == ActivityKind::Meeting {
-                self.context.emit_fact(now, who, 1, Measure::Meeting);
-            }
+    /// Handles `alert_taken`. Which alerts are open is decided where they are kept.
+    fn alert_taken(&mut self, alert: &str, manager: &ManagerId) {
+        let TenantContext { tenant, effects, now, .. } = &mut self.context;
+        if let Ok(alert) = Uuid::parse_str(alert) {
+            let taken = AlertTaken { tenant: tenant.clone(), alert, manager: manager.clone(), at: *now };
+            effects.push(Effect::AlertTaken(Box::new(taken)));
         }
-        self.emit_facts(ix);
     }
 
     /// The index of an entity's journey, created with unknown creation time if needed; `None` if it was deleted.
@@ -662,14 +708,18 @@ impl Tenant {
             None => self.journeys.insert(|ix| Journey::new(id.clone(), ix)),
         };
         if self.journeys[ix].first_event().is_none() {
-            self.journeys[ix].set_first_event(self.context.order);
+            self.journeys[ix].set_first_event(self.context.now, self.context.applied);
             if id.kind == EntityKind::Lead {
-                let deals = self.deals_by_lead.get(&id.id).into_iter().flat_map(|deals| deals.iter());
-                let standing = deals.filter(|deal| !self.journeys[**deal].deleted()).count();
-                self.journeys[ix].naming_deals = standing as u32;
+                self.journeys[ix].naming_deals = self.count_naming_deals(&id.id);
             }
         }
         (!self.journeys[ix].deleted()).then_some(ix)
+    }
+
+    /// The number of deals that name a lead, without deleted ones.
+    fn count_naming_deals(&self, lead: &CompactString) -> u32 {
+        let deals = self.deals_by_lead.get(lead).into_iter().flat_map(|deals| deals.iter());
+        deals.filter(|deal| !self.journeys[**deal].deleted()).count() as u32
     }
 
     /// Copies the current source of a deal's lead to the deal; it selects the norms of clocks that start now.
@@ -719,10 +769,10 @@ impl Tenant {
         }
     }
 
-    /// Assigns another manager; open alerts and demands move to that manager.
-    fn assign(&mut self, ix: JourneyIx, who: ManagerIx) {
+    /// Assigns a manager; open alerts and demands move to that manager. Returns `false` if it is the present one.
+    fn assign(&mut self, ix: JourneyIx, who: ManagerIx) -> bool {
         if self.journeys[ix].who == who {
-            return;
+            return false;
         }
         self.change(ix, |journey, context| journey.assign(context, who));
         for i in 0..self.journeys[ix].pending_contacts().len() {
@@ -731,12 +781,19 @@ impl Tenant {
                 self.with_pending_replies(contact, kind, PendingReplies::reassign);
             }
         }
+        true
     }
 
-    fn touch_all(&mut self, entities: &[JourneyIx], at: Timestamp) {
+    /// The norms of the manager who was assigned apply from `at` on.
+    fn hand_over(&mut self, ix: JourneyIx, at: Timestamp) {
+        self.refresh_lead_source(ix);
+        self.change(ix, |journey, context| journey.hand_over(context, at));
+    }
+
+    fn touch_all(&mut self, entities: &[JourneyIx], at: Timestamp, by: ManagerIx) {
         for entity in entities {
             self.refresh_lead_source(*entity);
-            self.change(*entity, |journey, context| journey.touch(context, at));
+            self.change(*entity, |journey, context| journey.touch(context, at, by));
         }
         self.emit_all_facts(entities);
     }
@@ -745,14 +802,18 @@ impl Tenant {
         for contact in contacts {
             for form in identity::normal_forms(contact, self.context.norms.country) {
                 let contact = self.contact_ix(form);
-                let journey = &mut self.journeys[entity];
-                if !journey.contacts.contains(&contact) {
-                    journey.contacts.push(contact);
-                    self.contacts[contact].entities.push(entity);
-                    if journey.open() {
-                        self.contacts[contact].count_open(1, &mut self.context);
-                    }
-                }
+                self.link_contact(entity, contact);
+            }
+        }
+    }
+
+    fn link_contact(&mut self, entity: JourneyIx, contact: ContactIx) {
+        let journey = &mut self.journeys[entity];
+        if !journey.contacts.contains(&contact) {
+            journey.contacts.push(contact);
+            self.contacts[contact].entities.push(entity);
+            if journey.open() {
+                self.contacts[contact].count_open(1, &mut self.context);
             }
         }
     }
@@ -775,7 +836,9 @@ impl Tenant {
 
     /// The scope of an entity, or without one the scope of the manager that the event names.
     fn scope_of(&mut self, entity: Option<JourneyIx>, manager: ManagerIx) -> Arc<Scope> {
-        let Some(ix) = entity else { return self.context.scope(manager, None, None) };
+        let Some(ix) = entity.map(|entity| self.survivor(entity)) else {
+            return self.context.scope(manager, None, None);
+        };
         self.refresh_lead_source(ix);
         let journey = &self.journeys[ix];
         journey.scope_for(&mut self.context, journey.who.or(manager))

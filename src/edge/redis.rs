@@ -12,7 +12,7 @@ mod writer;
 pub use writer::LiveViewSource;
 
 use crate::config;
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::figures::row::Row;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -74,12 +74,12 @@ impl LiveView {
     }
 
     /// Queues committed output.
-    pub fn committed(&self, alerts: Vec<Alert>, rows: Vec<Row>) {
-        if alerts.is_empty() && rows.is_empty() {
+    pub fn committed(&self, alerts: Vec<Alert>, taken: Vec<AlertTaken>, rows: Vec<Row>) {
+        if alerts.is_empty() && taken.is_empty() && rows.is_empty() {
             return;
         }
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(CommittedBatch { alerts, rows }) {
+        match queue.try_send(CommittedBatch { alerts, taken, rows }) {
             Ok(()) => self.metrics.set_queued(queue.len()),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.metrics.dropped(1);

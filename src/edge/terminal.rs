@@ -156,6 +156,8 @@ impl Screen {
             let cut: String = line.chars().take(width.into()).collect();
             if line.contains(Status::Firing.name()) || line.contains(Status::Escalated.name()) {
                 writeln!(out, "{}\r", cut.red())?;
+            } else if line.contains(Status::DueSoon.name()) {
+                writeln!(out, "{}\r", cut.yellow())?;
             } else {
                 writeln!(out, "{}\r", cut.green())?;
             }

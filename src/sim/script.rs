@@ -105,6 +105,7 @@ impl StepContext<'_> {
             department: Some(member.department.clone()),
             grade: Some(member.grade.clone()),
             active: true,
+            name: None,
         }))
     }
 
@@ -376,7 +377,7 @@ impl StepContext<'_> {
 
     fn activity(&self, customer: &Customer, kind: ActivityKind) -> Payload {
         let manager = Some(self.member(customer).id.clone());
-        crm(CrmPayload::ActivityCompleted { entity: customer.entity(), manager, kind })
+        crm(CrmPayload::ActivityCompleted { entity: customer.entity(), activity: None, manager, kind })
     }
 
     fn review(&mut self, customer: &mut Customer) -> (Payload, Next) {

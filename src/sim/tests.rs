@@ -52,12 +52,18 @@ fn describe(payload: &Payload) -> String {
             CrmPayload::Closed { entity, outcome, .. } => format!("closed {entity} {}", outcome.name()),
             CrmPayload::ContactLinked { entity, .. } => format!("linked {entity}"),
             CrmPayload::TermsOffered(terms) => format!("terms {} {:?}", terms.deal, terms.discount_percent),
+            CrmPayload::ActivityPlanned(planned) => format!("planned {} {:?}", planned.entity, planned.deadline),
             CrmPayload::ActivityCompleted { entity, kind, .. } => format!("activity {entity} {kind:?}"),
             CrmPayload::InteractionReviewed { interaction, score, .. } => format!("reviewed {interaction} {score}"),
             CrmPayload::InteractionDismissed { interaction, .. } => format!("dismissed {interaction}"),
+            CrmPayload::AlertTaken { alert, .. } => format!("taken {alert}"),
             CrmPayload::ManagerUpserted { manager, .. } => format!("manager {manager}"),
+            CrmPayload::DepartmentUpserted { department, .. } => format!("department {department}"),
             CrmPayload::Snapshot(snapshot) => format!("snapshot {} {:?}", snapshot.entity, snapshot.outcome),
-            CrmPayload::Reopened { entity, .. } | CrmPayload::Deleted { entity } => format!("other {entity}"),
+            CrmPayload::Reopened { entity, .. }
+            | CrmPayload::Deleted { entity }
+            | CrmPayload::ActivityCancelled { entity, .. }
+            | CrmPayload::Merged { entity, .. } => format!("other {entity}"),
         },
     }
 }

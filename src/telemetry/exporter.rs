@@ -16,9 +16,11 @@ use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::{Figures, Row, Subject};
-use crate::domain::id::{DepartmentId, UNKNOWN};
+use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
 use crate::domain::time::Timestamp;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 /// Returns the wall-clock time that watermarks are compared with.
@@ -31,8 +33,10 @@ pub struct Selection {
     pub manager_windows: Option<Vec<String>>,
     /// The figures exported per manager, by name; `None`: all.
     pub manager_metrics: Option<Vec<String>>,
-    /// Maximum number of series of figures and norms.
+    /// Maximum number of series of figures, norms and names.
     pub max_series: usize,
+    /// Whether names of managers and departments are exported.
+    pub names: bool,
 }
 
 /// Renders all metrics in the Prometheus text format.
@@ -68,6 +72,9 @@ impl Exporter {
         let mut page = Page::new(self.selection.max_series, &sizes);
         let snapshots = self.live_state.snapshots();
         snapshots.iter().for_each(|snapshot| norms(&mut page, snapshot));
+        if self.selection.names {
+            snapshots.iter().for_each(|snapshot| names(&mut page, snapshot));
+        }
         for level in Level::ALL {
             // Of managers, the current figures and the first windows matter most.
             let windows = snapshots.iter().map(|snapshot| snapshot.norms.windows.len()).max().unwrap_or_default();
@@ -82,6 +89,7 @@ impl Exporter {
         for snapshot in &snapshots {
             let labels = [("tenant", snapshot.tenant.as_str())];
             page.sample(Metric::SharedContacts, &labels, snapshot.shared_contacts as f64);
+            unlisted_stages(&mut page, snapshot);
             for (manager, requests) in &snapshot.reviews {
                 let labels = [("tenant", snapshot.tenant.as_str()), ("manager", manager.as_str())];
                 page.sample(Metric::ReviewsOpen, &labels, requests.open as f64);
@@ -157,6 +165,61 @@ fn norms(page: &mut Page, snapshot: &TenantSnapshot) {
             page.figure(metric.index(), Level::Department, &subject, own, value);
         });
     }
+}
+
+/// Maximum number of unlisted stages per tenant.
+const MAX_UNLISTED: usize = 100;
+
+/// Adds the stages that no pipeline lists, with the open entities in them.
+fn unlisted_stages(page: &mut Page, snapshot: &TenantSnapshot) {
+    let tenant = snapshot.rows.iter().find_map(|row| match (&row.subject, &row.figures) {
+        (Subject::Tenant, Figures::Now(figures)) => Some(&figures.open),
+        _ => None,
+    });
+    let by_stage = tenant.into_iter().flatten();
+    let all = by_stage.flat_map(|(pipeline, stages)| stages.iter().map(move |(stage, open)| (pipeline, stage, *open)));
+    let mut unlisted: Vec<_> = all.filter(|(pipeline, stage, _)| !snapshot.norms.lists(pipeline, stage)).collect();
+    unlisted.sort_by_key(|(.., open)| Reverse(*open));
+    for (pipeline, stage, open) in unlisted.into_iter().take(MAX_UNLISTED) {
+        let labels =
+            [("tenant", snapshot.tenant.as_str()), ("pipeline", pipeline.as_str()), ("deal_stage", stage.as_str())];
+        page.sample(Metric::UnlistedStages, &labels, open as f64);
+    }
+}
+
+/// Adds the names of all managers and departments; where no name is known, the id.
+fn names(page: &mut Page, snapshot: &TenantSnapshot) {
+    let (tenant, unknown) = (("tenant", snapshot.tenant.as_str()), DepartmentId::from(UNKNOWN));
+    for row in &snapshot.rows {
+        let (Figures::Now(_), Subject::Manager(id)) = (&row.figures, &row.subject) else { continue };
+        let department = row.department.as_ref().unwrap_or(&unknown);
+        let labels = [
+            tenant,
+            ("manager", id.as_str()),
+            ("name", snapshot.names.get(id).map_or(id.as_str(), String::as_str)),
+            ("department", department.as_str()),
+            ("department_name", department_name(snapshot, department)),
+        ];
+        page.figure(Metric::ManagerInfo.index(), Level::Manager, &[], &labels, 1.0);
+    }
+    let departments: BTreeSet<_> = snapshot.departments.iter().chain(snapshot.described.keys()).collect();
+    for id in departments {
+        let described = snapshot.described.get(id);
+        let parent = described.and_then(|described| described.parent.as_ref());
+        let head = described.and_then(|described| described.head.as_ref());
+        let labels = [
+            tenant,
+            ("department", id.as_str()),
+            ("department_name", department_name(snapshot, id)),
+            ("parent", parent.map_or("", DepartmentId::as_str)),
+            ("head", head.map_or("", ManagerId::as_str)),
+        ];
+        page.figure(Metric::DepartmentInfo.index(), Level::Department, &[], &labels, 1.0);
+    }
+}
+
+fn department_name<'a>(snapshot: &'a TenantSnapshot, id: &'a DepartmentId) -> &'a str {
+    snapshot.described.get(id).and_then(|described| described.name.as_deref()).unwrap_or(id.as_str())
 }
 
 fn redis(page: &mut Page, metrics: &LiveViewMetrics) {

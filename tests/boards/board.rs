@@ -77,12 +77,20 @@ pub(crate) struct Key {
     pub(crate) label: &'static str,
     pub(crate) name: Text,
     pub(crate) width: u32,
-    /// Whether the column is shown. A hidden key still splits the rows.
-    pub(crate) visible: bool,
+    pub(crate) display: Display,
     /// Display names of label values.
     pub(crate) value_names: Vec<(&'static str, Text)>,
-    /// The title of a link that sets the variable of this name to the value.
-    pub(crate) link_title: Option<Text>,
+    /// The title of a link that sets the variable of a label to the value of that label.
+    pub(crate) link: Option<(Text, &'static str)>,
+}
+
+/// Whether the column of a key is shown. Any key splits the rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Display {
+    Shown,
+    /// Not shown; links can use its value.
+    Hidden,
+    Dropped,
 }
 
 pub(crate) struct Line {
@@ -419,13 +427,14 @@ impl Layout<'_> {
             .enumerate()
             .map(|(index, name)| (name, index.into()))
             .collect();
-        let mut overrides: Vec<Value> = keys.iter().filter(|key| key.visible).map(|key| self.key(key)).collect();
+        let mut overrides: Vec<Value> =
+            keys.iter().filter(|key| key.display != Display::Dropped).map(|key| self.key(key)).collect();
         overrides.extend(fields.iter().enumerate().map(|(index, field)| self.column(&value_of(index), field)));
         let mut transformations = Vec::new();
         if fields.len() > 1 {
             transformations.push(json!({"id": "merge", "options": {}}));
         }
-        let hidden = keys.iter().filter(|key| !key.visible).map(|key| key.label);
+        let hidden = keys.iter().filter(|key| key.display == Display::Dropped).map(|key| key.label);
         let hidden: Map<String, Value> =
             ["Time"].into_iter().chain(hidden).map(|name| (name.into(), true.into())).collect();
         transformations.push(json!({
@@ -453,6 +462,10 @@ impl Layout<'_> {
     }
 
     fn key(&self, key: &Key) -> Value {
+        let matcher = json!({"id": "byName", "options": key.label});
+        if key.display == Display::Hidden {
+            return json!({"matcher": matcher, "properties": [property("custom.hideFrom.viz", true.into())]});
+        }
         let mut properties = vec![
             property("displayName", self.language.of(key.name).into()),
             property("custom.width", key.width.into()),
@@ -464,14 +477,15 @@ impl Layout<'_> {
             let options: Map<String, Value> = value_names.collect();
             properties.push(property("mappings", json!([{"type": "value", "options": options}])));
         }
-        if let Some(title) = key.link_title {
-            let kept = self.board.variables.iter().filter(|variable| variable.name != key.label);
+        if let Some((title, label)) = key.link {
+            let kept = self.board.variables.iter().filter(|variable| variable.name != label);
             let kept: Vec<String> = kept.map(|variable| format!("${{{}:queryparam}}", variable.name)).collect();
             let uid = self.board.uid(self.language);
-            let url = format!("/d/{uid}?{}&var-{}=${{__value.raw}}&${{__url_time_range}}", kept.join("&"), key.label);
+            let url =
+                format!("/d/{uid}?{}&var-{label}=${{__data.fields.{label}}}&${{__url_time_range}}", kept.join("&"));
             properties.push(property("links", json!([{"title": self.language.of(title), "url": url}])));
         }
-        json!({"matcher": {"id": "byName", "options": key.label}, "properties": properties})
+        json!({"matcher": matcher, "properties": properties})
     }
 
     fn column(&self, name: &str, field: &Field) -> Value {

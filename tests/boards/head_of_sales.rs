@@ -1,7 +1,7 @@
 //! Owns the board for a head of sales: which managers to talk to today, and about what. Urgent figures are at the top,
 //! managers and rules below, details after that, and trends in a row that is initially collapsed.
 
-use super::board::{Board, Body, Coloring, Field, Key, Line, Panel, Row, Unit, Variable};
+use super::board::{Board, Body, Coloring, Display, Field, Key, Line, Panel, Row, Unit, Variable};
 use super::promql::{Expr, Series, figure, norm, of_departments, of_managers, of_tenant, values};
 use super::words::Text;
 use funnelwatch::domain::rule::{Rule, catalog};
@@ -31,7 +31,7 @@ pub(crate) fn board() -> Board {
             Row {
                 heading: Some(["Calls, messages and stalled deals", "Звонки, сообщения и застрявшие сделки"]),
                 collapsed: false,
-                panels: vec![calls(), messages(), stages()],
+                panels: vec![calls(), messages(), next_steps(), stages()],
             },
             Row {
                 heading: Some(["Terms and quality", "Условия и качество"]),
@@ -137,30 +137,41 @@ fn beyond_chance() -> Expr {
 
 const VERDICT: Coloring = Coloring::Verdict([["lower", "ниже"], ["same", "наравне"], ["higher", "выше"]]);
 
-fn manager() -> Key {
-    Key {
-        label: "manager",
-        name: ["Manager", "Менеджер"],
-        width: 110,
-        visible: true,
+/// The keys of a table of managers: their names, and the ids that links use.
+fn manager_keys(department: Display) -> Vec<Key> {
+    let id = |label| Key {
+        label,
+        name: ["Id", "Код"],
+        width: 100,
+        display: Display::Hidden,
         value_names: Vec::new(),
-        link_title: Some(["Only this manager", "Только этот менеджер"]),
-    }
+        link: None,
+    };
+    let manager = Key {
+        label: "name",
+        name: ["Manager", "Менеджер"],
+        width: 140,
+        display: Display::Shown,
+        link: Some((["Only this manager", "Только этот менеджер"], "manager")),
+        ..id("name")
+    };
+    let department = Key {
+        label: "department_name",
+        name: ["Department", "Отдел"],
+        width: 120,
+        display: department,
+        link: Some((["Only this department", "Только этот отдел"], "department")),
+        ..id("department_name")
+    };
+    vec![manager, department, id("manager"), id("department")]
 }
 
-fn department() -> Key {
-    Key {
-        label: "department",
-        name: ["Department", "Отдел"],
-        width: 100,
-        visible: true,
-        value_names: Vec::new(),
-        link_title: Some(["Only this department", "Только этот отдел"]),
-    }
+fn named(fields: Vec<Field>) -> Vec<Field> {
+    fields.into_iter().map(|field| Field { expr: field.expr.with_names_of_managers(), ..field }).collect()
 }
 
 fn manager_table(fields: Vec<Field>, sorted: usize) -> Body {
-    Body::Table { keys: vec![manager(), Key { visible: false, ..department() }], fields, sorted }
+    Body::Table { keys: manager_keys(Display::Dropped), fields: named(fields), sorted }
 }
 
 fn urgent() -> Vec<Panel> {
@@ -310,8 +321,8 @@ fn managers() -> Panel {
         width: 24,
         height: 11,
         body: Body::Table {
-            keys: vec![manager(), department()],
-            fields: vec![
+            keys: manager_keys(Display::Shown),
+            fields: named(vec![
                 field(["Open alerts", "Открыто"], Unit::Count, Coloring::Bad, all()),
                 field(["Leads waiting", "Лиды ждут"], Unit::Count, Coloring::Plain, awaiting()),
                 field(
@@ -367,7 +378,7 @@ fn managers() -> Panel {
                     Coloring::Plain,
                     of_managers("review_mean_score").deduplicated(),
                 ),
-            ],
+            ]),
             sorted: 0,
         },
     }
@@ -375,10 +386,10 @@ fn managers() -> Panel {
 
 fn rules() -> Panel {
     let value_names = Rule::ALL.iter().map(|rule| (rule.name(), catalog::definition(*rule).title)).collect();
-    let what =
-        Key {
-            label: "rule", name: ["Rule", "Правило"], width: 240, visible: true, value_names, link_title: None
-        };
+    let name = ["Rule", "Правило"];
+    let rule = Key { label: "rule", name, width: 240, display: Display::Shown, value_names, link: None };
+    let mut keys = manager_keys(Display::Shown);
+    keys.insert(2, rule);
     let open = of_managers("open_alerts").deduplicated();
     let began = of_managers("violations").deduplicated();
     Panel {
@@ -392,8 +403,8 @@ fn rules() -> Panel {
         width: 24,
         height: 9,
         body: Body::Table {
-            keys: vec![manager(), department(), what],
-            fields: vec![
+            keys,
+            fields: named(vec![
                 field(
                     ["Open now", "Открыто сейчас"],
                     Unit::Count,
@@ -406,7 +417,7 @@ fn rules() -> Panel {
                     Coloring::CountBar,
                     began.or_zero_for(open),
                 ),
-            ],
+            ]),
             sorted: 0,
         },
     }
@@ -414,16 +425,16 @@ fn rules() -> Panel {
 
 /// The norm of each selected department that has managers.
 fn of_active_departments(norm: Expr) -> Expr {
-    norm.max(&["department"]).where_present(&awaiting().max(&["department"]))
+    norm.max(&["department"]).where_present(&awaiting().max(&["department"])).with_names_of_departments()
 }
 
 /// A line per manager, with the deadline and the norm for the window.
 fn lags(q: &'static str) -> Body {
     let line = |legend, norm, expr| Line { legend, norm, expr };
     let mut lines = vec![
-        line(["{{manager}}", "{{manager}}"], false, lag(q)),
+        line(["{{name}}", "{{name}}"], false, lag(q).with_names_of_managers()),
         line(
-            ["deadline, {{department}}", "срок ответа, {{department}}"],
+            ["deadline, {{department_name}}", "срок ответа, {{department_name}}"],
             true,
             of_active_departments(within(Rule::FirstResponseLate)),
         ),
@@ -431,7 +442,11 @@ fn lags(q: &'static str) -> Body {
     let window_norm = of_active_departments(
         norm(Metric::NormAtMost, Rule::ResponseSlow).with_label("q", q).in_window().deduplicated(),
     );
-    lines.push(line(["norm for the period, {{department}}", "норма за период, {{department}}"], true, window_norm));
+    lines.push(line(
+        ["norm for the period, {{department_name}}", "норма за период, {{department_name}}"],
+        true,
+        window_norm,
+    ));
     Body::TimeSeries { unit: Unit::Duration, stacked: false, lines }
 }
 
@@ -574,9 +589,43 @@ fn messages() -> Panel {
     }
 }
 
+fn next_steps() -> Panel {
+    let plain = |name, of| field(name, Unit::Count, Coloring::Plain, of_managers(of).deduplicated());
+    let missing = open(Rule::NextStepMissing).or_zero_for(awaiting());
+    let overdue = open(Rule::NextStepOverdue).or_zero_for(awaiting());
+    Panel {
+        title: ["Next steps", "Следующие шаги"],
+        description: [
+            "For how many open deals nothing is planned, and how many planned activities are past their deadline; red: \
+             for longer than the norm allows. Then what became of the plans in the period. Many moved deadlines are \
+             promises that are not kept: look at these deals together with the manager.",
+            "По скольким открытым сделкам ничего не запланировано и сколько дел просрочено; красный цвет — дольше, чем \
+             допускает норма. Дальше — что стало с планами за период. Много переносов — это обещания, которые не \
+             выполняют: разберите такие сделки вместе с менеджером.",
+        ],
+        width: 24,
+        height: 8,
+        body: manager_table(
+            vec![
+                field(["Without a step, too long", "Без шага дольше нормы"], Unit::Count, Coloring::Bad, missing),
+                field(["Steps overdue, too long", "Просрочены дольше нормы"], Unit::Count, Coloring::Bad, overdue),
+                plain(["Without a next step", "Без следующего шага"], "without_next_step"),
+                plain(["Planned", "Запланировано"], "open_plans"),
+                plain(["Past the deadline", "Срок прошёл"], "overdue_plans"),
+                plain(["Made", "Поставлено"], "plans_made"),
+                plain(["Done", "Сделано"], "plans_done"),
+                plain(["In time", "Из них в срок"], "plans_done_in_time"),
+                plain(["Moved", "Перенесено"], "plans_moved"),
+            ],
+            2,
+        ),
+    }
+}
+
 fn stages() -> Panel {
     const STAGE: [&str; 2] = ["pipeline", "deal_stage"];
-    let key = |label, name, width| Key { label, name, width, visible: true, value_names: Vec::new(), link_title: None };
+    let key =
+        |label, name, width| Key { label, name, width, display: Display::Shown, value_names: Vec::new(), link: None };
     let open = || of_managers("open_entities").deduplicated().sum(&STAGE);
     let overdue = || of_managers("overdue_entities").deduplicated().sum(&STAGE).or_zero_for(open());
     Panel {
@@ -669,7 +718,7 @@ fn trends() -> Vec<Panel> {
         height: 9,
         body: Body::TimeSeries { unit, stacked, lines: vec![Line { legend, norm: false, expr }] },
     };
-    const MANAGER: Text = ["{{manager}}", "{{manager}}"];
+    const MANAGER: Text = ["{{name}}", "{{name}}"];
     let median = Panel {
         title: ["Median response time", "Медианное время ответа"],
         description: [
@@ -693,7 +742,7 @@ fn trends() -> Vec<Panel> {
             Unit::Count,
             true,
             MANAGER,
-            awaiting(),
+            awaiting().with_names_of_managers(),
         ),
         curve(
             ["Open alerts", "Открытые оповещения"],
@@ -704,7 +753,7 @@ fn trends() -> Vec<Panel> {
             Unit::Count,
             true,
             MANAGER,
-            of_managers("open_alerts").deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting()),
+            of_managers("open_alerts").deduplicated().sum(&OF_MANAGER).or_zero_for(awaiting()).with_names_of_managers(),
         ),
         curve(
             ["Responded in time", "Ответы вовремя"],
@@ -716,7 +765,7 @@ fn trends() -> Vec<Panel> {
             Unit::Ratio,
             false,
             MANAGER,
-            of_managers("first_response_within_norm_ratio").deduplicated(),
+            of_managers("first_response_within_norm_ratio").deduplicated().with_names_of_managers(),
         ),
         median,
         curve(
@@ -728,7 +777,7 @@ fn trends() -> Vec<Panel> {
             Unit::Count,
             true,
             MANAGER,
-            of_managers("leads_received").deduplicated(),
+            of_managers("leads_received").deduplicated().with_names_of_managers(),
         ),
         curve(
             ["Conversion of departments", "Конверсия отделов"],
@@ -739,8 +788,8 @@ fn trends() -> Vec<Panel> {
             ],
             Unit::Ratio,
             false,
-            ["{{department}}", "{{department}}"],
-            converted(of_departments("lead_conversion_ratio")),
+            ["{{department_name}}", "{{department_name}}"],
+            converted(of_departments("lead_conversion_ratio")).with_names_of_departments(),
         ),
     ]
 }

@@ -1,7 +1,7 @@
 //! Owns the board for operators: is the processor healthy, how far is it behind, what does it reject, how close is it
 //! to its limits. Exported limits are drawn; the board has no other thresholds, because the Prometheus rules alert.
 
-use super::board::{Board, Body, Coloring, Field, Key, Line, Panel, Row, Unit, Variable};
+use super::board::{Board, Body, Coloring, Display, Field, Key, Line, Panel, Row, Unit, Variable};
 use super::promql::{Expr, Series, of_processor, values};
 use super::words::Text;
 use funnelwatch::telemetry::metric::{Level, Metric, MetricKind};
@@ -391,7 +391,8 @@ fn commits() -> Vec<Panel> {
 }
 
 fn shards() -> Vec<Panel> {
-    let key = |label, name| Key { label, name, width: 160, visible: true, value_names: Vec::new(), link_title: None };
+    let key =
+        |label, name| Key { label, name, width: 160, display: Display::Shown, value_names: Vec::new(), link: None };
     vec![
         panel(
             ["Shards by process", "Шарды по процессам"],

@@ -54,6 +54,11 @@ pub(crate) fn figure(name: &str) -> &'static Family {
 }
 
 impl Series {
+    fn plain(family: &Family) -> Self {
+        let (name, free) = (family.name(Level::Tenant), family.all_labels(Level::Tenant));
+        Self { name, kind: family.kind, matchers: Vec::new(), free }
+    }
+
     fn figure(family: &Family, level: Level) -> Self {
         let free = family.all_labels(level);
         let mut series = Self { name: family.name(level), kind: family.kind, matchers: Vec::new(), free };
@@ -255,6 +260,37 @@ impl Expr {
     /// This, and 0 for the series of the other that this lacks.
     pub(crate) fn or_zero_for(self, other: Self) -> Self {
         self.or(other.zero())
+    }
+
+    /// The same with the labels `name` and `department_name`; see [`Self::joined`].
+    pub(crate) fn with_names_of_managers(self) -> Self {
+        self.joined(
+            Metric::ManagerInfo,
+            &["department", "manager"],
+            &[("name", "manager"), ("department_name", "department")],
+        )
+    }
+
+    /// The same with the label `department_name`; see [`Self::joined`].
+    pub(crate) fn with_names_of_departments(self) -> Self {
+        self.joined(Metric::DepartmentInfo, &["department"], &[("department_name", "department")])
+    }
+
+    /// Adds labels of an info metric, which has the same labels `on`; where it has no series, the ids: the label after
+    /// each name.
+    fn joined(self, info: Metric, on: &[&'static str], names: &[(&'static str, &'static str)]) -> Self {
+        let added: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let mut series = Series::plain(info.family()).with_label("tenant", "$tenant");
+        series.matchers.extend(on.iter().map(|label| format!("{label}=~\"${label}\"")));
+        let info = Self { text: series.selector(""), labels: series.free }.max(&[on, &added].concat()).zero();
+        let with_id = |text: String, (name, id): &(&str, &str)| {
+            format!("label_replace({text}, \"{name}\", \"$1\", \"{id}\", \"(.*)\")")
+        };
+        let ids = names.iter().fold(self.text.clone(), with_id);
+        let (on, all) = (on.join(", "), self.labels.join(", "));
+        let text =
+            format!("({} + on ({on}) group_left ({}) {} or on ({all}) {ids})", self.text, added.join(", "), info.text);
+        Self { text, labels: [self.labels, added].concat() }
     }
 
     /// This, or 0 if the result is empty.

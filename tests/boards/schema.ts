@@ -24,7 +24,9 @@ type Needed<T, Keys extends keyof T> = T & { [Key in Keys]-?: NonNullable<T[Key]
 /** What an override may set: a field of every panel, or one of this panel type. */
 type Property<Own> =
   | { [Key in keyof raw.FieldConfig & string]-?: { id: Key; value: Key extends 'links' ? Link[] : raw.FieldConfig[Key] } }[keyof raw.FieldConfig & string]
-  | { [Key in keyof Own & string]-?: { id: `custom.${Key}`; value: Own[Key] } }[keyof Own & string];
+  | { [Key in keyof Own & string]-?: { id: `custom.${Key}`; value: Own[Key] } }[keyof Own & string]
+  // "Hide in table" sets one part of `hideFrom`.
+  | { id: 'custom.hideFrom.viz'; value: boolean };
 
 interface Link {
   title: string;

@@ -144,7 +144,9 @@ impl SeriesBuilder {
         let first = &row["first_response"];
         for clock in ["wall", "business"] {
             self.lags("first_response", &[("clock", clock)], &first[clock]);
+            self.lags("human_response", &[("clock", clock)], &row["human_response"][clock]);
         }
+        self.add("human_responses", &[], &row["human_response"]["wall"]["n"]);
         self.add("first_responses", &[], &first["wall"]["n"]);
         self.ratio("first_response_within_norm", &[], &first["within_norm"]);
         self.lags("call_back", &[], &row["call_back"]);
@@ -161,6 +163,7 @@ impl SeriesBuilder {
         each(&row["amount_won"], |currency, minor| {
             self.add("amount_won_minor_units", &[("currency", currency)], minor);
         });
+        each(&row["plans"], |what, n| self.add(&format!("plans_{what}"), &[], n));
         let terms = &row["terms"];
         self.add("terms_offered", &[], &terms["offered"]);
         self.add("terms_special", &[], &terms["special"]);

@@ -5,6 +5,7 @@
 
 use crate::common::Replay;
 use crate::delay::{at, delayed};
+use crate::engine::merges;
 use crate::oracle;
 use crate::oracle::Verdict;
 use serde_json::Value;
@@ -91,8 +92,8 @@ fn late_delivery_converges_to_the_output_in_order() {
 }
 
 /// Compares late delivery with the program's own output in order.
-fn compare_with_order(seed: u64, events: usize) -> usize {
-    let (events, norms) = oracle::stream::exchange_stream(seed, events);
+fn compare_with_order(stream: fn(u64, usize) -> (Vec<Value>, Value), seed: u64, events: usize) -> usize {
+    let (events, norms) = stream(seed, events);
     let norms = without_windows(norms).to_string();
     let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
     let in_order = Replay { until, ..Replay::PLAIN }.run(&events, &norms);
@@ -112,7 +113,13 @@ fn compare_with_order(seed: u64, events: usize) -> usize {
 
 #[test]
 fn late_telephony_converges_to_the_output_in_order() {
-    let late: usize = (1500..1530).map(|seed| compare_with_order(seed, 300)).sum();
+    let late: usize = (1500..1530).map(|seed| compare_with_order(oracle::stream::exchange_stream, seed, 300)).sum();
+    assert!(late > 100, "{late} late events");
+}
+
+#[test]
+fn late_delivery_with_merges_converges_to_the_output_in_order() {
+    let late: usize = (1600..1630).map(|seed| compare_with_order(merges::stream, seed, 300)).sum();
     assert!(late > 100, "{late} late events");
 }
 

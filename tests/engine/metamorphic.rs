@@ -4,7 +4,9 @@
 //! They contain no expectations and do not use the oracle's output, so they also hold for future rules. The events are
 //! streams of the oracle's generator and of the simulator.
 
+use super::contract::with_warnings;
 use crate::common::{Output, Replay};
+use crate::delay::delayed;
 use crate::oracle;
 use compact_str::format_compact;
 use funnelwatch::codec::state::PACKING;
@@ -738,4 +740,28 @@ fn the_order_of_arrival_does_not_matter() {
         redated.iter_mut().zip(instants).for_each(|(event, at)| event.at = at);
         assert!(run(&redated).0.rows != expected.rows, "{}: another order of the dates is found", case.name);
     }
+}
+
+// ---- warnings
+
+#[test]
+fn without_warn_before_exactly_the_warnings_are_missing() {
+    let (mut warnings, mut rows) = (0, 0);
+    for (number, case) in cases(12_000).enumerate() {
+        let norms = with_warnings(case.norms.clone());
+        let late_events = delayed(&case.events, number as u64).0;
+        for (events, as_delivered) in [(&case.events, false), (&late_events, true)] {
+            let run = |norms: &Value| Replay { as_delivered, ..Replay::PLAIN }.run(events, &norms.to_string());
+            let (expected, mut found) = (run(&case.norms), run(&norms));
+            let emitted = found.alerts.len();
+            found.alerts.retain(|alert| alert["status"] != "DUE_SOON" && alert["status"] != "AVERTED");
+            warnings += emitted - found.alerts.len();
+            for row in found.rows.iter_mut().filter(|row| row["window"] == "now") {
+                rows += usize::from(row["due_soon"] != json!({}));
+                row["due_soon"] = json!({});
+            }
+            case.assert_same(if as_delivered { "warnings, late events" } else { "warnings" }, &expected, &found);
+        }
+    }
+    assert!(warnings > 1_000 && rows > 20, "{warnings} warnings, {rows} rows with some");
 }

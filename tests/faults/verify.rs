@@ -151,7 +151,7 @@ fn compare_open(alerts: &[(String, String)], published: &[(String, String)]) -> 
     for (key, line) in alerts {
         let alert: serde_json::Value = serde_json::from_str(line)?;
         match alert["status"].as_str() {
-            Some("FIRING" | "ESCALATED") => drop(open[0].insert(key, line)),
+            Some("DUE_SOON" | "FIRING" | "ESCALATED") => drop(open[0].insert(key, line)),
             _ => drop(open[0].remove(key)),
         }
     }

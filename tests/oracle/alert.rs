@@ -30,8 +30,13 @@ pub enum AlertOwner {
 }
 
 impl Alert {
-    pub fn began(&self) -> &Status {
-        &self.statuses[0]
+    /// The status with which the violation began; none after a mere warning.
+    pub fn began(&self) -> Option<&Status> {
+        self.statuses.iter().find(|status| !status.kind.is_warning())
+    }
+
+    pub fn is_due_soon(&self) -> bool {
+        self.statuses.last().unwrap().kind == StatusKind::DueSoon
     }
 
     pub fn is_open(&self) -> bool {
@@ -150,7 +155,8 @@ impl<'a> AlertHeader<'a> {
                 put("tenant_id", json!(history.tenant));
                 put("rule", json!(self.rule));
                 // An escalation raises the severity by one, up to critical.
-                put("severity", json!(SEVERITIES[(self.severity + step.level).min(SEVERITIES.len() - 1)]));
+                let severity = (self.severity + step.level).min(SEVERITIES.len() - 1);
+                put("severity", json!(SEVERITIES[if step.kind.is_warning() { 0 } else { severity }]));
                 put("level", json!(step.level));
                 put("status", json!(status(step.kind)));
                 put("subject", json!(self.subject));
@@ -195,6 +201,8 @@ impl<'a> AlertHeader<'a> {
 
 fn status(kind: StatusKind) -> &'static str {
     match kind {
+        StatusKind::DueSoon => "DUE_SOON",
+        StatusKind::Averted => "AVERTED",
         StatusKind::Raised => "RAISED",
         StatusKind::Firing => "FIRING",
         StatusKind::Escalated => "ESCALATED",

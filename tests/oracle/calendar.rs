@@ -122,6 +122,24 @@ impl Calendar {
         }
     }
 
+    /// The latest instant from which `need` of working time is left until `to`; `None` if there is none.
+    pub fn before(&self, to: i64, need: i64) -> Option<i64> {
+        let mut left = need;
+        let mut date = self.date(to).tomorrow().unwrap();
+        let earliest = self.days.keys().next().copied().unwrap_or(date).min(date).checked_sub(60.days()).unwrap();
+        while date >= earliest {
+            for (start, end) in self.working(date).into_iter().rev() {
+                let end = end.min(to);
+                if end > start && end - start >= left {
+                    return Some(end - left);
+                }
+                left -= (end - start).max(0);
+            }
+            date = date.yesterday().unwrap();
+        }
+        None
+    }
+
     /// The starts and ends of working intervals between two instants (for the stream generator).
     pub fn edges(&self, from: i64, to: i64) -> Vec<i64> {
         let mut edges = Vec::new();
@@ -176,6 +194,14 @@ impl Clock {
         match self {
             Clock::Wall => Some(from + span),
             Clock::Business(calendar) => calendar.after(from, span),
+        }
+    }
+
+    /// The latest instant at which `span` of counted time is left until `to`.
+    pub fn before(&self, to: i64, span: i64) -> Option<i64> {
+        match self {
+            Clock::Wall => Some(to - span),
+            Clock::Business(calendar) => calendar.before(to, span),
         }
     }
 }
@@ -236,7 +262,7 @@ pub fn instant(text: &str) -> Option<i64> {
             (hours * 60 + minutes) * if zone.starts_with('-') { -1 } else { 1 }
         }
     };
-    let midnight = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_millisecond();
+    let midnight = i64::from(date.since(Date::constant(1970, 1, 1)).ok()?.get_days()) * 86_400_000;
     Some(midnight + ((hour * 60 + minute - offset) * 60 + second) * 1000 + milli)
 }
 

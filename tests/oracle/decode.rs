@@ -40,13 +40,7 @@ pub enum Body {
     Created(Object),
     /// `lead_snapshot`, `deal_snapshot`.
     Snapshot(Object),
-    StageChanged {
-        entity: EntityId,
-        pipeline: Option<String>,
-        from: Option<String>,
-        to: String,
-        fields: Vec<String>,
-    },
+    StageChanged(StageChange),
     Assigned {
         entity: EntityId,
         manager: String,
@@ -72,7 +66,19 @@ pub enum Body {
         entity: EntityId,
         manager: Option<String>,
         kind: String,
+        activity: Option<String>,
     },
+    Planned(Planned),
+    Cancelled {
+        entity: EntityId,
+        activity: String,
+    },
+    Merged {
+        entity: EntityId,
+        into: EntityId,
+    },
+    /// `alert_taken`: an annotation, part of no alert and no figure.
+    Taken,
     Reviewed {
         manager: String,
         score: f64,
@@ -82,14 +88,34 @@ pub enum Body {
         interaction: String,
         manager: Option<String>,
     },
+    /// A department or grade: absent, taken away, or given.
     Manager {
         manager: String,
-        department: Option<String>,
-        grade: Option<String>,
+        department: Option<Option<String>>,
+        grade: Option<Option<String>>,
     },
     CallStarted(Call),
     CallEnded(Call, CallEnd),
     Message(Message),
+}
+
+/// A `stage_changed`.
+#[derive(Clone, Debug)]
+pub struct StageChange {
+    pub entity: EntityId,
+    pub pipeline: Option<String>,
+    pub from: Option<String>,
+    pub to: String,
+    pub fields: Vec<String>,
+}
+
+/// An `activity_planned`.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub entity: EntityId,
+    pub activity: String,
+    pub manager: Option<String>,
+    pub deadline: Option<i64>,
 }
 
 /// The attributes of a lead or deal in a creation or snapshot.
@@ -175,7 +201,7 @@ pub fn decodes(event: &Value) -> bool {
 
 type Read<T> = Result<T, String>;
 
-const PAYLOADS: [(&str, Topic); 19] = [
+const PAYLOADS: [(&str, Topic); 23] = [
     ("lead_created", Topic::Crm),
     ("deal_created", Topic::Crm),
     ("stage_changed", Topic::Crm),
@@ -186,6 +212,10 @@ const PAYLOADS: [(&str, Topic); 19] = [
     ("contact_linked", Topic::Crm),
     ("terms_offered", Topic::Crm),
     ("activity_completed", Topic::Crm),
+    ("activity_planned", Topic::Crm),
+    ("activity_cancelled", Topic::Crm),
+    ("alert_taken", Topic::Crm),
+    ("merged", Topic::Crm),
     ("interaction_reviewed", Topic::Crm),
     ("interaction_dismissed", Topic::Crm),
     ("manager_upserted", Topic::Crm),
@@ -196,6 +226,8 @@ const PAYLOADS: [(&str, Topic); 19] = [
     ("message_received", Topic::Email),
     ("message_sent", Topic::Email),
 ];
+
+const ACTIVITIES: [&str; 7] = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
 
 const CHANNELS: [&str; 4] = ["EMAIL", "CHAT", "SMS", "MESSENGER"];
 
@@ -227,16 +259,17 @@ pub fn read(event: &Value, line: usize) -> Read<Event> {
 fn body(name: &str, p: &Fields) -> Read<Body> {
     Ok(match name {
         "lead_created" => Body::Created(object(p, Kind::Lead)?),
-        "deal_created" => Body::Created(object(p, Kind::Deal)?),
+        // A deal is created without a source of its own.
+        "deal_created" => Body::Created(Object { source: None, ..object(p, Kind::Deal)? }),
         "lead_snapshot" => Body::Snapshot(object(p, Kind::Lead)?),
         "deal_snapshot" => Body::Snapshot(object(p, Kind::Deal)?),
-        "stage_changed" => Body::StageChanged {
+        "stage_changed" => Body::StageChanged(StageChange {
             entity: p.entity()?,
             pipeline: p.id("pipeline_id")?,
             from: p.id("from_stage_id")?,
             to: p.must_id("to_stage_id")?,
             fields: p.texts("filled_fields")?,
-        },
+        }),
         "assigned" => {
             p.id("previous_manager_id")?;
             Body::Assigned { entity: p.entity()?, manager: p.must_id("manager_id")? }
@@ -259,9 +292,31 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
             currency: currency(p)?,
         }),
         "activity_completed" => {
-            let kinds = ["MEETING", "DEMO", "PROPOSAL", "INVOICE", "TASK", "NEEDS_ANALYSIS", "OTHER"];
-            let kind = p.name("kind", &kinds)?.ok_or("no kind")?;
-            Body::Activity { entity: p.entity()?, manager: p.id("manager_id")?, kind }
+            let kind = p.name("kind", &ACTIVITIES)?.ok_or("no kind")?;
+            let activity = p.id("activity_id")?;
+            Body::Activity { entity: p.entity()?, manager: p.id("manager_id")?, kind, activity }
+        }
+        "activity_planned" => {
+            p.name("kind", &ACTIVITIES)?.ok_or("no kind")?;
+            Body::Planned(Planned {
+                entity: p.entity()?,
+                activity: p.must_id("activity_id")?,
+                manager: p.id("manager_id")?,
+                deadline: p.time("deadline")?,
+            })
+        }
+        "activity_cancelled" => Body::Cancelled { entity: p.entity()?, activity: p.must_id("activity_id")? },
+        "alert_taken" => {
+            p.must_id("alert_id")?;
+            p.must_id("manager_id")?;
+            Body::Taken
+        }
+        "merged" => {
+            let (entity, into) = (p.entity()?, p.entity_in("into")?.ok_or("no into")?);
+            if entity.kind != into.kind {
+                return Err("entities of two kinds".to_owned());
+            }
+            Body::Merged { entity, into }
         }
         "interaction_reviewed" => {
             p.must_id("interaction_id")?;
@@ -275,10 +330,12 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         }
         "manager_upserted" => {
             p.flag("active")?;
+            // Second edition, 43: blank text takes away, absent means unchanged.
+            let erasable = |name, value: Option<String>| if p.is_blank(name) { Some(None) } else { value.map(Some) };
             Body::Manager {
                 manager: p.must_id("manager_id")?,
-                department: p.id("department_id")?,
-                grade: p.text("grade")?,
+                department: erasable("department_id", p.id("department_id")?),
+                grade: erasable("grade", p.text("grade")?),
             }
         }
         "call_started" => Body::CallStarted(call(p)?),
@@ -395,6 +452,11 @@ impl<'a> Fields<'a> {
         (!found.is_null() && found.as_str() != Some("")).then_some(found)
     }
 
+    fn is_blank(&self, name: &str) -> bool {
+        let found = self.0.get(name).or_else(|| self.0.get(&camel(name)));
+        found.and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())
+    }
+
     fn text(&self, name: &str) -> Read<Option<String>> {
         self.get(name).map(|v| v.as_str().map(str::to_owned).ok_or(format!("{name} is not a string"))).transpose()
     }
@@ -479,7 +541,11 @@ impl<'a> Fields<'a> {
     }
 
     fn entity_if_any(&self) -> Read<Option<EntityId>> {
-        let Some(entity) = self.get("entity").map(object_or_empty).transpose()?.flatten() else { return Ok(None) };
+        self.entity_in("entity")
+    }
+
+    fn entity_in(&self, name: &str) -> Read<Option<EntityId>> {
+        let Some(entity) = self.get(name).map(object_or_empty).transpose()?.flatten() else { return Ok(None) };
         let kind = match entity.name("kind", &["LEAD", "DEAL"])?.ok_or("no kind of entity")?.as_str() {
             "LEAD" => Kind::Lead,
             _ => Kind::Deal,

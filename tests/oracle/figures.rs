@@ -10,7 +10,10 @@ use super::decode::Outcome;
 use super::history::{Attribution, CallFact, Entity, Fact, Money, TenantHistory, UNKNOWN};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipelines, Scope, Window};
-use super::rules::{first_response_late, message_unanswered, missed_call_not_returned, stage_overdue, waits};
+use super::rules::{
+    first_response_late, message_unanswered, missed_call_not_returned, next_step, stage_overdue, waits,
+};
+use super::steps::PlanFact;
 use super::{calls, readings};
 
 /// Everything that rows count, with its date and manager.
@@ -19,6 +22,8 @@ struct Facts<'a> {
     until: i64,
     /// Leads by creation: converted by T?
     leads: Vec<Fact<bool>>,
+    /// Leads that were no opportunities, by creation.
+    excluded: Vec<Fact<()>>,
     /// Deals by creation: won by T?
     deals: Vec<Fact<bool>>,
     /// Closings in effect.
@@ -26,6 +31,8 @@ struct Facts<'a> {
     deal_closings: Vec<Fact<(Outcome, Option<Money>)>>,
     lags_wall: Vec<Fact<i64>>,
     lags_business: Vec<Fact<i64>>,
+    human_wall: Vec<Fact<i64>>,
+    human_business: Vec<Fact<i64>>,
     judged: Vec<Fact<bool>>,
     calls: Vec<Fact<CallFact>>,
     touches: Vec<Fact<()>>,
@@ -41,6 +48,10 @@ struct Facts<'a> {
     open: Vec<Fact<(String, String)>>,
     overdue: Vec<Fact<(String, String)>>,
     open_alerts: Vec<Fact<&'static str>>,
+    due_soon: Vec<Fact<&'static str>>,
+    open_plans: Vec<Fact<()>>,
+    overdue_plans: Vec<Fact<()>>,
+    without_next_step: Vec<Fact<()>>,
     unreturned: Vec<Fact<()>>,
     unanswered: Vec<Fact<()>>,
 }
@@ -90,11 +101,14 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
         history,
         until,
         leads: Vec::new(),
+        excluded: Vec::new(),
         deals: Vec::new(),
         lead_closings: Vec::new(),
         deal_closings: Vec::new(),
         lags_wall: Vec::new(),
         lags_business: Vec::new(),
+        human_wall: Vec::new(),
+        human_business: Vec::new(),
         judged: Vec::new(),
         calls,
         touches,
@@ -108,12 +122,15 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
         stages: Vec::new(),
         pipelines: norms.pipelines.clone(),
         open_alerts: Vec::new(),
+        due_soon: Vec::new(),
+        open_plans: Vec::new(),
+        overdue_plans: Vec::new(),
+        without_next_step: Vec::new(),
         unreturned: Vec::new(),
         unanswered: Vec::new(),
     };
     // Decision 24: the leads named by a deal that is not deleted.
-    let present = history.entities.values().filter(|deal| deal.deleted.is_none());
-    let named_by_deals: BTreeSet<&str> = present.filter_map(|deal| deal.lead.as_deref()).collect();
+    let named_by_deals = history.leads_named();
     for entity in history.entities.values() {
         gather_entity(&mut facts, norms, entity, &named_by_deals);
     }
@@ -121,11 +138,12 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
     gather_messages(&mut facts, norms, &messages);
     for alert in alerts {
         // Decision 22: without retracted alerts; decision 20: with the alert's manager.
-        let began = alert.began();
-        if !alert.is_retracted() {
+        if let Some(began) = alert.began()
+            && !alert.is_retracted()
+        {
             facts.violations.push(Fact { date: began.at, who: began.manager.clone(), value: alert.rule });
         }
-        if alert.is_open() {
+        if alert.is_open() || alert.is_due_soon() {
             // Decision 5: `now` rows use the manager responsible at T.
             let who = match &alert.owner {
                 AlertOwner::Contact { primary, event, fixed } => {
@@ -134,13 +152,14 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
                 AlertOwner::Responsible(id) => history.entities[id].responsible().map(str::to_owned),
                 AlertOwner::Manager(manager) => manager.clone(),
             };
-            facts.open_alerts.push(Fact { date: began.at, who, value: alert.rule });
+            let list = if alert.is_open() { &mut facts.open_alerts } else { &mut facts.due_soon };
+            list.push(Fact { date: 0, who, value: alert.rule });
         }
     }
     facts
 }
 
-fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_deals: &BTreeSet<&str>) {
+fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_deals: &BTreeSet<&EntityId>) {
     let history = facts.history;
     let is_lead = entity.id.kind == Kind::Lead;
     let responsible = entity.responsible().map(str::to_owned);
@@ -148,11 +167,14 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_dea
     // Decision 11: deleted entities do not count in received, conversions, win rates and outcomes.
     if entity.deleted.is_none() {
         let outcome = entity.current_closing().map(|closing| closing.outcome);
+        let excluded = is_lead && entity.is_excluded(&norms.excluded_reasons);
         // Decision 8: no cohort without a known creation.
         if let Some(created) = entity.created {
-            if is_lead {
+            if excluded {
+                facts.excluded.push(Fact { date: created.at, who: responsible.clone(), value: () });
+            } else if is_lead {
                 // Closed as CONVERTED, or named by a deal that is not deleted.
-                let converted = outcome == Some(Outcome::Converted) || named_by_deals.contains(entity.id.id.as_str());
+                let converted = outcome == Some(Outcome::Converted) || named_by_deals.contains(&entity.id);
                 facts.leads.push(Fact { date: created.at, who: responsible.clone(), value: converted });
             } else {
                 let won = outcome == Some(Outcome::Won);
@@ -166,7 +188,9 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_dea
         // Decision 12: only closings in effect count; decision 5: for the manager responsible at the closing.
         if let Some(closing) = entity.current_closing() {
             let (date, who) = (closing.at, closing.who.clone());
-            if is_lead {
+            if excluded {
+                // No lost opportunity.
+            } else if is_lead {
                 facts.lead_closings.push(Fact { date, who, value: closing.outcome });
             } else {
                 facts.deal_closings.push(Fact { date, who, value: (closing.outcome, entity.amount_won()) });
@@ -179,6 +203,16 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_dea
                 facts.overdue.push(Fact { date: 0, who: responsible.clone(), value: stage.clone() });
             }
             facts.open.push(Fact { date: 0, who: responsible.clone(), value: stage });
+            let fact = Fact { date: 0, who: responsible.clone(), value: () };
+            for plan in entity.open_plans() {
+                facts.open_plans.push(fact.clone());
+                if plan.deadline().is_some_and(|deadline| deadline < facts.until) {
+                    facts.overdue_plans.push(fact.clone());
+                }
+            }
+            if entity.open_plans().next().is_none() && next_step::counts(history, norms, entity) {
+                facts.without_next_step.push(fact);
+            }
         }
         if let Some(since) = first_response_late::awaiting_since(entity) {
             facts.awaiting.push(Fact { date: since, who: responsible, value: facts.until - since });
@@ -188,6 +222,10 @@ fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_dea
     if let Some(lag) = first_response_late::lag(norms, entity) {
         facts.lags_wall.push(Fact { date: lag.date, who: lag.who.clone(), value: lag.wall });
         facts.lags_business.push(Fact { date: lag.date, who: lag.who, value: lag.business });
+    }
+    if let Some(lag) = first_response_late::human_response(history, norms, entity) {
+        facts.human_wall.push(Fact { date: lag.date, who: lag.who.clone(), value: lag.wall });
+        facts.human_business.push(Fact { date: lag.date, who: lag.who, value: lag.business });
     }
     if let Some(judged) = first_response_late::judged(history, norms, entity, facts.until) {
         facts.judged.push(Fact { date: judged.date, who: judged.who, value: judged.in_time });
@@ -226,6 +264,7 @@ fn responsible_or_event_manager(
     if !readings::CONTACT_NOW_FIGURES_BY_RESPONSIBLE_AT_T {
         return fixed.clone();
     }
+    let entity = entity.map(|id| history.survivor_at(id, usize::MAX));
     entity.and_then(|id| history.entities[id].responsible()).map(str::to_owned).or_else(|| event.clone())
 }
 
@@ -321,8 +360,12 @@ impl Facts<'_> {
         let reviews = selection.of(&self.history.reviews);
         let verdicts = |verdict: &str| reviews.iter().filter(|r| r.value.verdict == verdict).count();
 
+        let planned = selection.of(&self.history.plan_facts);
+        let plans = |counts: fn(&PlanFact) -> bool| planned.iter().filter(|fact| counts(&fact.value)).count();
+
         json!({
             "leads_received": selection.of(&self.leads).len(),
+            "leads_excluded": selection.of(&self.excluded).len(),
             "leads_disqualified": disqualified,
             "lead_conversion": {
                 "cohort": share(selection.of(&self.leads).iter().map(|f| f.value)),
@@ -335,6 +378,16 @@ impl Facts<'_> {
                 "wall": lags(selection.of(&self.lags_wall)),
                 "business": lags(selection.of(&self.lags_business)),
                 "within_norm": share(selection.of(&self.judged).iter().map(|f| f.value)),
+            },
+            "human_response": {
+                "wall": lags(selection.of(&self.human_wall)),
+                "business": lags(selection.of(&self.human_business)),
+            },
+            "plans": {
+                "made": plans(|fact| *fact == PlanFact::Made),
+                "done": plans(|fact| matches!(fact, PlanFact::Done { .. })),
+                "done_in_time": plans(|fact| *fact == PlanFact::Done { in_time: true }),
+                "moved": plans(|fact| *fact == PlanFact::Moved),
             },
             "call_back": lags(selection.of(&self.call_backs)),
             "reply": lags(selection.of(&self.replies)),
@@ -409,6 +462,10 @@ impl Facts<'_> {
             "open": open,
             "overdue": overdue,
             "open_alerts": counts(selection.of(&self.open_alerts).iter().map(|f| f.value)),
+            "due_soon": counts(selection.of(&self.due_soon).iter().map(|f| f.value)),
+            "open_plans": selection.of(&self.open_plans).len(),
+            "overdue_plans": selection.of(&self.overdue_plans).len(),
+            "without_next_step": selection.of(&self.without_next_step).len(),
             "unreturned_calls": selection.of(&self.unreturned).len(),
             "unanswered_messages": selection.of(&self.unanswered).len(),
         })

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::calls::{Calls, Key, Leg, Start};
 use super::contacts::{Ignored, message_key};
-use super::decode::{Body, Call, CallEnd, Event, Message, Object, Outcome, Terms, Topic};
+use super::decode::{Body, Call, CallEnd, Event, Message, Object, Outcome, StageChange, Terms, Topic};
 use super::identity::{EntityId, Kind};
 use super::norms::{Norms, Pipeline, Pipelines, Scope};
 use super::readings;
+use super::rules::Ending;
+use super::steps::{Bare, Plan, PlanFact};
 
 pub const UNKNOWN: &str = "unknown";
 
@@ -24,15 +26,19 @@ pub type Money = (String, i64);
 pub struct Act {
     pub date: i64,
     pub moment: usize,
+    /// The moment when it became known at all: of an act that was taken over, before the merge.
+    pub origin: usize,
     /// The moment when it turned out that there was no such act: another version of a leg, an earlier leg.
     pub gone: Option<usize>,
     /// The `call_id` of the leg that makes it.
-    call: Option<String>,
+    pub call: Option<String>,
+    /// Who made it, if it is no call.
+    pub by: Option<String>,
 }
 
 impl Act {
     fn new(date: i64, moment: usize) -> Act {
-        Act { date, moment, gone: None, call: None }
+        Act { date, moment, origin: moment, gone: None, call: None, by: None }
     }
 
     pub fn stands_at(&self, moment: usize) -> bool {
@@ -137,9 +143,19 @@ pub struct Idle {
     pub untouched: bool,
     /// The moment when it turned out that its touch was earlier.
     pub dated_back: Option<usize>,
+    /// Entries into a stage that waits for the customer.
+    pub waits: Vec<Ending>,
 }
 
-#[derive(Debug)]
+/// Another manager becomes responsible.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    pub at: i64,
+    pub moment: usize,
+    pub scope: Scope,
+}
+
+#[derive(Clone, Debug)]
 pub struct Entity {
     pub id: EntityId,
     pub seen: usize,
@@ -148,10 +164,12 @@ pub struct Entity {
     pub first_response: Option<FirstResponse>,
     /// A deal's lead: the first one named is kept (decision 10).
     pub lead: Option<String>,
-    /// The moment when its lead became known.
-    pub lead_known: usize,
+    /// The leads that a deal names, its own and those of deals merged into it, and since when.
+    pub names: Vec<(EntityId, usize)>,
     /// (moment, manager) of each assignment.
     pub managers: Vec<(usize, String)>,
+    /// Those that changed the manager.
+    pub handovers: Vec<HandOver>,
     pub pipeline: Option<String>,
     pub stage: Option<String>,
     pub source: Option<String>,
@@ -162,8 +180,13 @@ pub struct Entity {
     pub current_closing: Option<usize>,
     /// (instant, moment).
     pub deleted: Option<(i64, usize)>,
+    /// It was merged into another, and into which if that was not deleted.
+    pub merged: bool,
+    pub survivor: Option<(EntityId, usize)>,
     pub touches: Vec<Act>,
     pub two_way_contacts: Vec<Act>,
+    /// The customer's messages.
+    pub heard: Vec<Act>,
     /// Answered calls with talk time.
     pub conversations: Vec<Act>,
     /// `lead_created` or `deal_created` was seen.
@@ -178,7 +201,16 @@ pub struct Entity {
     pub activities: BTreeSet<String>,
     pub idle: Vec<Idle>,
     /// The anchor of the running clock of `neglected`.
-    idle_since: Option<i64>,
+    pub idle_since: Option<i64>,
+    pub plans: Vec<Plan>,
+    pub last_plan_ended: Option<i64>,
+    pub bare: Vec<Bare>,
+    /// Since when it is open without a plan and does not wait.
+    pub bare_since: Option<i64>,
+    /// Its stage waits for the customer.
+    pub waiting: bool,
+    /// When it last left such a stage.
+    pub left_waiting: Option<i64>,
 }
 
 impl Entity {
@@ -191,6 +223,14 @@ impl Entity {
         self.touches.iter().filter(|act| act.gone.is_none())
     }
 
+    /// Whether it is closed as no lost opportunity.
+    pub fn is_excluded(&self, reasons: &[String]) -> bool {
+        self.current_closing().is_some_and(|closing| {
+            let reason = closing.reason.as_ref().map(|reason| reason.trim());
+            closing.outcome == Outcome::Disqualified && reason.is_some_and(|reason| reasons.iter().any(|r| r == reason))
+        })
+    }
+
     /// The latest closing or reopening by then; `None` if it was open all the time.
     pub fn open_change_at(&self, moment: usize) -> Option<&OpenChange> {
         self.open_changes.iter().rfind(|change| change.moment <= moment)
@@ -198,6 +238,12 @@ impl Entity {
 
     pub fn is_open_at(&self, moment: usize) -> bool {
         !self.is_deleted_at(moment) && self.open_change_at(moment).is_none_or(|change| change.open)
+    }
+
+    /// The end of a clock with the deletion.
+    pub fn deletion(&self) -> Option<Ending> {
+        let resolution = if self.merged { "merged" } else { "deleted" };
+        self.deleted.map(|(at, moment)| Ending::new(at, moment, resolution))
     }
 
     pub fn is_deleted_at(&self, moment: usize) -> bool {
@@ -333,7 +379,10 @@ pub struct TenantHistory {
     instants: Vec<i64>,
     /// The topic of each event.
     pub topics: Vec<Topic>,
-    pipelines: Pipelines,
+    pub pipelines: Pipelines,
+    /// The `stage_changed` of each entity and instant with several, and those of a chain that took effect already.
+    pub moves_at: BTreeMap<(i64, EntityId), Vec<(usize, StageChange)>>,
+    chained: BTreeSet<usize>,
     pub entities: BTreeMap<EntityId, Entity>,
     /// (moment, department) of each `manager_upserted`.
     pub managers: BTreeMap<String, Vec<(usize, Option<String>)>>,
@@ -356,11 +405,14 @@ pub struct TenantHistory {
     grades: BTreeMap<String, Option<String>>,
     pub reviews: Vec<Fact<Review>>,
     /// The entities that a `call_id` ever touched or had a conversation with.
-    acted_on: BTreeMap<String, BTreeSet<EntityId>>,
+    pub acted_on: BTreeMap<String, BTreeSet<EntityId>>,
+    /// The instant of the first `activity_planned`.
+    pub first_plan: Option<i64>,
+    pub plan_facts: Vec<Fact<PlanFact>>,
     /// The entities that list a contact, and since when.
-    entities_by_contact: BTreeMap<String, BTreeMap<EntityId, usize>>,
+    pub entities_by_contact: BTreeMap<String, BTreeMap<EntityId, usize>>,
     /// Decision 10: a thread is tied permanently by its first message that belongs to an entity.
-    threads: BTreeMap<String, EntityId>,
+    pub threads: BTreeMap<String, EntityId>,
     min_talk_seconds: f64,
     conversation_needs_manager: bool,
     shared_contact_limit: usize,
@@ -385,6 +437,8 @@ impl TenantHistory {
             instants: events.iter().map(|e| e.at).collect(),
             topics: events.iter().map(|e| e.topic).collect(),
             pipelines: norms.pipelines.clone(),
+            moves_at: moves_at(events),
+            chained: BTreeSet::new(),
             entities: BTreeMap::new(),
             managers: BTreeMap::new(),
             all_managers: BTreeSet::new(),
@@ -401,6 +455,8 @@ impl TenantHistory {
             grades: BTreeMap::new(),
             reviews: Vec::new(),
             acted_on: BTreeMap::new(),
+            first_plan: None,
+            plan_facts: Vec::new(),
             entities_by_contact: BTreeMap::new(),
             threads: BTreeMap::new(),
             min_talk_seconds: norms.min_talk_seconds,
@@ -439,14 +495,20 @@ impl TenantHistory {
         match &event.body {
             Body::Created(object) => self.created(object, at, moment),
             Body::Snapshot(object) => self.snapshot(object, at, moment),
-            Body::StageChanged { entity: id, pipeline, from, to, fields } => {
-                let Some(entity) = self.entity(id, at, moment) else { return };
-                entity.fields.extend(fields.iter().cloned());
-                let change = self.set_pipeline(id, pipeline, moment);
-                let update = StageUpdate { stage: Some(to), from: from.as_ref(), date: None, kind: UpdateKind::Moved };
-                self.update_stage(id, at, moment, &update, change);
+            Body::StageChanged(change) => {
+                if let Some(chain) = self.chain(change, at, moment) {
+                    for (own, change) in chain {
+                        self.chained.insert(own);
+                        self.stage_changed(&change, at, moment);
+                    }
+                } else if !self.chained.contains(&moment) {
+                    self.stage_changed(change, at, moment);
+                }
             }
-            Body::Assigned { entity, manager } => self.assign(entity, manager, at, moment),
+            Body::Assigned { entity, manager } => {
+                self.assign(entity, manager, at, moment);
+                self.handed_over(entity, moment);
+            }
             Body::Closed { entity, outcome, reason } => self.close(entity, *outcome, reason.as_ref(), at, moment),
             Body::Reopened { entity: id, stage } => {
                 let Some(entity) = self.entity(id, at, moment) else { return };
@@ -456,6 +518,7 @@ impl TenantHistory {
                     let entity = self.entities.get_mut(id).unwrap();
                     entity.open_changes.push(OpenChange { at, moment, open: true, scope });
                     self.idle_from(id, at, moment, false);
+                    self.bare_from(id, at, moment);
                 }
                 if was_closed || readings::REOPENED_PLACES_AN_OPEN_ENTITY {
                     let update =
@@ -465,8 +528,9 @@ impl TenantHistory {
             }
             Body::Deleted { entity } => {
                 // A deletion creates an unknown entity as deleted: deletion is permanent (decision 11).
-                if let Some(entity) = self.entity(entity, at, moment) {
-                    entity.deleted = Some((at, moment));
+                if let Some(deleted) = self.entity(entity, at, moment) {
+                    deleted.deleted = Some((at, moment));
+                    self.end_plans(entity, at, moment, "deleted");
                 }
             }
             Body::ContactLinked { entity, contacts } => {
@@ -475,13 +539,14 @@ impl TenantHistory {
                 }
             }
             Body::TermsOffered(terms) => self.terms(terms, at, moment),
-            Body::Activity { entity, manager, kind } => {
+            Body::Activity { entity, manager, kind, activity } => {
                 let Some(subject) = self.entity(entity, at, moment) else { return };
                 let who = manager.clone().or(subject.responsible().map(str::to_owned));
                 subject.activities.insert(kind.clone());
                 let (meeting, demo) = (kind == "MEETING", kind == "DEMO");
                 if meeting || demo {
-                    self.touch(std::slice::from_ref(entity), &Act::new(at, moment));
+                    let act = Act { by: who.clone(), ..Act::new(at, moment) };
+                    self.touch(std::slice::from_ref(entity), &act);
                     let subject = self.entities.get_mut(entity).unwrap();
                     subject.two_way_contacts.push(Act::new(at, moment));
                     self.touches.push(Fact { date: at, who: who.clone(), value: () });
@@ -491,7 +556,18 @@ impl TenantHistory {
                     self.meetings.push(Fact { date: at, who, value: () });
                 }
                 self.all_managers.extend(manager.clone());
+                if let Some(activity) = activity {
+                    self.end_plan(entity, activity, Some(manager.as_ref()), at, moment);
+                }
             }
+            Body::Planned(planned) => self.plan(planned, at, moment),
+            Body::Cancelled { entity, activity } => {
+                if self.entity(entity, at, moment).is_some() {
+                    self.end_plan(entity, activity, None, at, moment);
+                }
+            }
+            Body::Merged { entity, into } => self.merge(entity, into, at, moment),
+            Body::Taken => {}
             Body::Reviewed { manager, score, verdict } => {
                 self.all_managers.insert(manager.clone());
                 let value = Review { score: *score, verdict: verdict.clone() };
@@ -503,10 +579,13 @@ impl TenantHistory {
                 self.dismissals.push(Dismissal { at, moment, key, manager });
             }
             Body::Manager { manager, department, grade } => {
-                self.grades.insert(manager.clone(), grade.clone());
-                // Decision 14: an upsert replaces all fields.
+                if let Some(grade) = grade {
+                    self.grades.insert(manager.clone(), grade.clone());
+                }
                 self.all_managers.insert(manager.clone());
-                self.managers.entry(manager.clone()).or_default().push((moment, department.clone()));
+                let upserts = self.managers.entry(manager.clone()).or_default();
+                let known = upserts.last().and_then(|(_, department)| department.clone());
+                upserts.push((moment, department.clone().unwrap_or(known)));
             }
             // Interactions with an ignored contact are events of their topic, nothing else.
             Body::CallStarted(call) if !self.ignores(&call.phones) => self.call_started(call, at, moment),
@@ -519,7 +598,7 @@ impl TenantHistory {
     // ---- entities
 
     /// The entity of an event, created with unknown creation if new; `None` if deleted (decision 11).
-    fn entity(&mut self, id: &EntityId, at: i64, moment: usize) -> Option<&mut Entity> {
+    pub fn entity(&mut self, id: &EntityId, at: i64, moment: usize) -> Option<&mut Entity> {
         let entity = self.entities.entry(id.clone()).or_insert_with(|| Entity {
             id: id.clone(),
             seen: moment,
@@ -527,8 +606,9 @@ impl TenantHistory {
             created: None,
             first_response: None,
             lead: None,
-            lead_known: 0,
+            names: Vec::new(),
             managers: Vec::new(),
+            handovers: Vec::new(),
             pipeline: None,
             stage: None,
             source: None,
@@ -537,8 +617,11 @@ impl TenantHistory {
             closings: Vec::new(),
             current_closing: None,
             deleted: None,
+            merged: false,
+            survivor: None,
             touches: Vec::new(),
             two_way_contacts: Vec::new(),
+            heard: Vec::new(),
             conversations: Vec::new(),
             creation_event: false,
             visits: Vec::new(),
@@ -550,6 +633,12 @@ impl TenantHistory {
             activities: BTreeSet::new(),
             idle: Vec::new(),
             idle_since: None,
+            plans: Vec::new(),
+            last_plan_ended: None,
+            bare: Vec::new(),
+            bare_since: None,
+            waiting: false,
+            left_waiting: None,
         });
         entity.deleted.is_none().then_some(entity)
     }
@@ -575,6 +664,7 @@ impl TenantHistory {
         let stage = if stage_known { None } else { o.stage.as_ref() };
         let update = StageUpdate { stage, from: None, date: None, kind: UpdateKind::Placed };
         self.update_stage(&o.entity, at, moment, &update, change);
+        self.handed_over(&o.entity, moment);
     }
 
     /// Decision 10: implies creation, assignment, stage moves and closing; absent fields mean no change.
@@ -607,9 +697,20 @@ impl TenantHistory {
             // Dated `occurred_at`. A snapshot without an outcome reopens nothing.
             self.close(&o.entity, outcome, o.reason.as_ref(), at, moment);
         }
+        self.handed_over(&o.entity, moment);
     }
 
     // ---- stages
+
+    fn stage_changed(&mut self, change: &StageChange, at: i64, moment: usize) {
+        let id = &change.entity;
+        let Some(entity) = self.entity(id, at, moment) else { return };
+        entity.fields.extend(change.fields.iter().cloned());
+        let pipeline = self.set_pipeline(id, &change.pipeline, moment);
+        let (stage, from) = (Some(&change.to), change.from.as_ref());
+        let update = StageUpdate { stage, from, date: None, kind: UpdateKind::Moved };
+        self.update_stage(id, at, moment, &update, pipeline);
+    }
 
     /// Sets the pipeline named by an event. The first pipeline also applies to everything before; the visit continues.
     fn set_pipeline(&mut self, id: &EntityId, reported: &Option<String>, moment: usize) -> PipelineChange {
@@ -631,8 +732,13 @@ impl TenantHistory {
         }
     }
 
-    /// Records that an entity entered a stage, moved, or is still in its stage.
     fn update_stage(&mut self, id: &EntityId, at: i64, moment: usize, update: &StageUpdate, change: PipelineChange) {
+        self.visit_stage(id, at, moment, update, change);
+        self.update_waiting(id, moment);
+    }
+
+    /// Records that an entity entered a stage, moved, or is still in its stage.
+    fn visit_stage(&mut self, id: &EntityId, at: i64, moment: usize, update: &StageUpdate, change: PipelineChange) {
         let scope = self.scope_of(id);
         let pipelines = self.pipelines.clone();
         let entity = self.entities.get_mut(id).unwrap();
@@ -710,15 +816,16 @@ impl TenantHistory {
 
     /// Starts a clock of `neglected` unless one with the same or a later anchor runs. Decision 8: it is never anchored
     /// before the tenant's first event.
-    fn idle_from(&mut self, id: &EntityId, date: i64, moment: usize, touch: bool) {
+    pub fn idle_from(&mut self, id: &EntityId, date: i64, moment: usize, touch: bool) {
         let anchor = date.max(self.first_seen);
         let scope = self.scope_of(id);
         let entity = self.entities.get_mut(id).unwrap();
         // "Last touch, else creation": the first touch takes precedence over the creation even if dated earlier.
         let first = touch && entity.touches.len() == 1 && entity.open_changes.is_empty();
-        if entity.is_open() && (first || entity.idle_since.is_none_or(|since| anchor > since)) {
+        let first = first && entity.left_waiting.is_none();
+        if entity.is_open() && !entity.waiting && (first || entity.idle_since.is_none_or(|since| anchor > since)) {
             entity.idle_since = Some(anchor);
-            entity.idle.push(Idle { anchor, moment, scope, untouched: !touch, dated_back: None });
+            entity.idle.push(Idle { anchor, moment, scope, untouched: !touch, dated_back: None, waits: Vec::new() });
         }
     }
 
@@ -741,12 +848,16 @@ impl TenantHistory {
         if idle {
             self.idle_from(id, created_at, moment, false);
         }
+        if self.entities[id].bare_since.is_none() {
+            self.bare_from(id, created_at, moment);
+        }
     }
 
     /// Decision 7: the responsible manager's department, the entity's pipeline, its source (for a deal else its lead's).
-    fn scope_of(&self, id: &EntityId) -> Scope {
+    pub fn scope_of(&self, id: &EntityId) -> Scope {
         let entity = &self.entities[id];
-        let lead = entity.lead.as_ref().and_then(|lead| self.entities.get(&EntityId::lead(lead)));
+        let lead = entity.lead.as_ref().map(|lead| EntityId::lead(lead));
+        let lead = lead.as_ref().and_then(|lead| self.entities.get(self.survivor_at(lead, usize::MAX)));
         Scope {
             tenant: self.tenant.clone(),
             department: self.department_at(entity.responsible(), usize::MAX).to_owned(),
@@ -757,14 +868,25 @@ impl TenantHistory {
     }
 
     fn assign(&mut self, id: &EntityId, manager: &str, at: i64, moment: usize) {
-        if let Some(entity) = self.entity(id, at, moment) {
-            entity.managers.push((moment, manager.to_owned()));
-            self.all_managers.insert(manager.to_owned());
+        let Some(entity) = self.entity(id, at, moment) else { return };
+        let changes = entity.responsible() != Some(manager);
+        entity.managers.push((moment, manager.to_owned()));
+        self.all_managers.insert(manager.to_owned());
+        if changes {
+            let scope = self.scope_of(id);
+            self.entities.get_mut(id).unwrap().handovers.push(HandOver { at, moment, scope });
         }
     }
 
+    /// The scope of a hand-over is that after its whole event.
+    fn handed_over(&mut self, id: &EntityId, moment: usize) {
+        let scope = self.scope_of(id);
+        let last = self.entities.get_mut(id).unwrap().handovers.last_mut();
+        last.into_iter().filter(|last| last.moment == moment).for_each(|last| last.scope = scope.clone());
+    }
+
     /// Decision 12: repeating the outcome changes nothing; another outcome replaces the closing and is a new act.
-    fn close(&mut self, id: &EntityId, outcome: Outcome, reason: Option<&String>, at: i64, moment: usize) {
+    pub fn close(&mut self, id: &EntityId, outcome: Outcome, reason: Option<&String>, at: i64, moment: usize) {
         let Some(entity) = self.entity(id, at, moment) else { return };
         if entity.current_closing().is_some_and(|closing| closing.outcome == outcome) {
             return;
@@ -798,7 +920,9 @@ impl TenantHistory {
         let who = entity.responsible().map(str::to_owned);
         if entity.is_open() {
             entity.open_changes.push(OpenChange { at, moment, open: false, scope: scope.clone() });
+            self.end_plans(id, at, moment, "closed");
         }
+        let entity = self.entities.get_mut(id).unwrap();
         entity.idle_since = None;
         let (touches, amount) = (entity.standing_touches().count(), entity.money());
         entity.closings.push(Closing { at, moment, outcome, reason: reason.cloned(), touches, scope, who, amount });
@@ -814,8 +938,9 @@ impl TenantHistory {
             return;
         }
         deal.lead = Some(lead.clone());
-        deal.lead_known = moment;
         let lead = EntityId::lead(lead);
+        deal.names.push((lead.clone(), moment));
+        let lead = self.survivor_at(&lead, moment).clone();
         if self.entities.get(&lead).is_some_and(Entity::is_open) {
             self.close(&lead, Outcome::Converted, None, at, moment);
         }
@@ -1070,9 +1195,15 @@ impl TenantHistory {
         let keys: BTreeSet<Key> = changed.iter().map(|call| self.calls.key(call, moment)).collect();
         for key in keys {
             let group = self.calls.group(&key, moment);
-            let touches = group.touches(moment);
+            // What an entity had counts for the one into which it was merged.
+            let mut touches: BTreeMap<EntityId, (i64, usize, String)> = BTreeMap::new();
+            for (id, touch) in group.touches(moment) {
+                let all = touches.entry(self.survivor_at(&id, moment).clone()).or_insert_with(|| touch.clone());
+                *all = touch.min(all.clone());
+            }
             let talks: Vec<(i64, String)> = group.conversations().map(|leg| (leg.start, leg.call.clone())).collect();
-            let entities: BTreeSet<EntityId> = group.entities(moment).into_iter().cloned().collect();
+            let entities = group.entities(moment).into_iter().map(|id| self.survivor_at(id, moment).clone());
+            let entities: BTreeSet<EntityId> = entities.collect();
             // The calls that this one consists of.
             let own: BTreeSet<String> = self.calls.calls_of(&key, moment).into_iter().map(str::to_owned).collect();
             let mut ids: BTreeSet<EntityId> = touches.keys().chain(&entities).cloned().collect();
@@ -1111,7 +1242,7 @@ impl TenantHistory {
             return;
         };
         let was_touch = entity.touches.iter().any(|act| act.gone == Some(moment) && act.date.max(first_seen) == since);
-        let last = entity.standing_touches().map(|act| act.date).max();
+        let last = entity.standing_touches().map(|act| act.date).max().max(entity.left_waiting);
         if let Some(last) = last.filter(|last| was_touch && last.max(&first_seen) < &since) {
             entity.idle.last_mut().unwrap().dated_back = Some(moment);
             entity.idle_since = None;
@@ -1154,7 +1285,7 @@ impl TenantHistory {
             return;
         }
         if m.sent {
-            self.touch(&entities, &Act::new(at, moment));
+            self.touch(&entities, &Act { by: who.clone(), ..Act::new(at, moment) });
             self.touches.push(Fact { date: at, who, value: () });
             self.sent.push(SentMessage {
                 at,
@@ -1167,6 +1298,7 @@ impl TenantHistory {
         } else {
             for id in &entities {
                 let entity = self.entities.get_mut(id).unwrap();
+                entity.heard.push(Act::new(at, moment));
                 // Decision 2: two-way contact by message follows event order.
                 if entity.standing_touches().next().is_some() {
                     entity.two_way_contacts.push(Act::new(at, moment));
@@ -1185,6 +1317,17 @@ impl TenantHistory {
     }
 }
 
+/// The moves of one entity at one instant.
+fn moves_at(events: &[Event]) -> BTreeMap<(i64, EntityId), Vec<(usize, StageChange)>> {
+    let mut moves: BTreeMap<(i64, EntityId), Vec<(usize, StageChange)>> = BTreeMap::new();
+    for (index, event) in events.iter().enumerate() {
+        if let Body::StageChanged(change) = &event.body {
+            moves.entry((event.at, change.entity.clone())).or_default().push((index + 1, change.clone()));
+        }
+    }
+    moves
+}
+
 /// Corrects the acts of an entity that these calls make. Returns the new ones.
 fn correct(acts: &mut Vec<Act>, wanted: Vec<(i64, String)>, own: &BTreeSet<String>, moment: usize) -> Vec<Act> {
     let mut missing = wanted;
@@ -1196,7 +1339,7 @@ fn correct(acts: &mut Vec<Act>, wanted: Vec<(i64, String)>, own: &BTreeSet<Strin
             None => act.gone = Some(moment),
         }
     }
-    let new = missing.into_iter().map(|(date, call)| Act { date, moment, gone: None, call: Some(call) });
+    let new = missing.into_iter().map(|(date, call)| Act { gone: None, call: Some(call), ..Act::new(date, moment) });
     let new: Vec<Act> = new.collect();
     acts.extend(new.iter().cloned());
     new

@@ -35,6 +35,8 @@ pub struct Stage {
     pub id: String,
     pub early: bool,
     pub required: bool,
+    /// An entity in it waits for the customer.
+    pub waiting: bool,
     pub max_time: Option<i64>,
     pub fields: Vec<String>,
     pub activities: Vec<String>,
@@ -54,13 +56,15 @@ impl Pipeline {
 pub type Pipelines = Rc<BTreeMap<String, Pipeline>>;
 
 /// Rules that are off without a `within`.
-const NEED_WITHIN: [&str; 6] = [
+const NEED_WITHIN: [&str; 8] = [
     "first_response_late",
     "too_few_attempts",
     "neglected",
     "missed_call_not_returned",
     "message_unanswered",
     "source_silent",
+    "next_step_missing",
+    "next_step_overdue",
 ];
 
 pub struct Norms {
@@ -73,6 +77,8 @@ pub struct Norms {
     pub conversation_needs_manager: bool,
     /// A contact of more open entities is not matched.
     pub shared_contact_limit: usize,
+    /// A lead disqualified with one of these is no lost opportunity.
+    pub excluded_reasons: Vec<String>,
 }
 
 /// The effective norm of a rule in one scope.
@@ -125,6 +131,7 @@ impl Norms {
             min_talk_seconds,
             conversation_needs_manager: document["conversation_needs_manager"] == true,
             shared_contact_limit: document["shared_contact_limit"].as_u64().unwrap_or(20) as usize,
+            excluded_reasons: texts(&document["excluded_reasons"]).iter().map(|text| text.trim().to_owned()).collect(),
         }
     }
 
@@ -206,13 +213,11 @@ impl Norms {
 }
 
 fn read_pipeline(value: &Value) -> Pipeline {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-    };
     let stage = |s: &Value| Stage {
         id: s["id"].as_str().expect("a stage has an id").to_owned(),
         early: s["early"] == true,
         required: s["required"] == true,
+        waiting: s["waiting"] == true,
         max_time: s["max_time"].as_str().and_then(calendar::span),
         fields: texts(&s["requires"]["fields"]),
         activities: texts(&s["requires"]["activities"]),
@@ -225,6 +230,11 @@ impl Norm {
         self.keys.get(key).and_then(Value::as_f64)
     }
 
+    /// How much counted time is left at the warning.
+    pub fn warn_before(&self) -> Option<i64> {
+        self.span("warn_before")
+    }
+
     /// A duration.
     pub fn span(&self, key: &str) -> Option<i64> {
         calendar::span(self.keys.get(key)?.as_str()?)
@@ -233,6 +243,10 @@ impl Norm {
     pub fn texts(&self, key: &str) -> Option<Vec<&str>> {
         Some(self.keys.get(key)?.as_array()?.iter().filter_map(Value::as_str).collect())
     }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
 fn map(value: &Value) -> Map<String, Value> {

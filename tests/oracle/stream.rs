@@ -10,6 +10,7 @@
 //! spellings with an ambiguous country. [`exchange_stream`] adds what exchanges and customers really send.
 
 mod exchanges;
+mod floors;
 
 use std::collections::BTreeMap;
 
@@ -82,24 +83,43 @@ impl Rng {
 
 /// A stream of this many events in time order, and norms to judge them by.
 pub fn stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
-    stream_of(seed, events, false)
+    stream_of(seed, events, Extra::None)
 }
 
 /// The same with legs and sessions of calls, corrected records, second numbers, spellings, dismissals, closings with
 /// waiting messages, loose JSON, and norms for them.
 pub fn exchange_stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
-    stream_of(seed, events, true)
+    stream_of(seed, events, Extra::Exchanges)
 }
 
-fn stream_of(seed: u64, events: usize, exchanges: bool) -> (Vec<Value>, Value) {
+/// A stream of [`stream`] with plans, hand-overs, waiting stages, moves of one instant, reasons that exclude a lead, and
+/// norms for them.
+pub fn floor_stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
+    stream_of(seed, events, Extra::Floors { merges: false })
+}
+
+/// A [`floor_stream`] in which leads and deals are merged.
+pub fn merge_stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
+    stream_of(seed, events, Extra::Floors { merges: true })
+}
+
+/// What a stream has beyond the first edition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    None,
+    Exchanges,
+    Floors { merges: bool },
+}
+
+fn stream_of(seed: u64, events: usize, extra: Extra) -> (Vec<Value>, Value) {
     let mut rng = Rng(seed ^ 0x5eed_f00d);
     let start = super::calendar::instant(rng.pick(&STARTS)).unwrap() + rng.between(0, 20) * HOUR;
     // Some streams are dense, so that windows fill.
     let span = if rng.percent(45) { rng.between(1, 4) } else { rng.between(3, 40) } * DAY;
     let tenants: Vec<String> =
         ["acme", "globex", "initech"][..1 + rng.below(3)].iter().map(|t| (*t).to_owned()).collect();
-    let norms = norms(&mut rng, &tenants, start, exchanges);
-    let mut generator = Generator::new(rng, start, start + span, tenants, &norms, exchanges);
+    let norms = norms(&mut rng, &tenants, start, extra);
+    let mut generator = Generator::new(rng, start, start + span, tenants, &norms, extra);
     generator.emit_managers();
     while generator.events.len() < events {
         generator.scenario();
@@ -109,7 +129,7 @@ fn stream_of(seed: u64, events: usize, exchanges: bool) -> (Vec<Value>, Value) {
 
 // ---- norms
 
-fn norms(rng: &mut Rng, tenants: &[String], start: i64, exchanges: bool) -> Value {
+fn norms(rng: &mut Rng, tenants: &[String], start: i64, extra: Extra) -> Value {
     let mut calendars = Map::new();
     let names: Vec<String> = (0..1 + rng.below(3)).map(|i| format!("calendar-{i}")).collect();
     for name in &names {
@@ -177,8 +197,10 @@ fn norms(rng: &mut Rng, tenants: &[String], start: i64, exchanges: bool) -> Valu
     if !overrides.is_empty() {
         document["overrides"] = Value::Array(overrides);
     }
-    if exchanges {
-        exchanges::norms(rng, &mut document, tenants, &style);
+    match extra {
+        Extra::None => {}
+        Extra::Exchanges => exchanges::norms(rng, &mut document, tenants, &style),
+        Extra::Floors { .. } => floors::norms(rng, &mut document, &style),
     }
     document
 }
@@ -187,7 +209,7 @@ fn norms(rng: &mut Rng, tenants: &[String], start: i64, exchanges: bool) -> Valu
 fn rules() -> impl Iterator<Item = &'static str> {
     super::RULES.into_iter().filter_map(|rule| match rule {
         "discount_over_limit" => Some("terms"),
-        "installment_not_allowed" | "prepayment_too_low" => None,
+        "installment_not_allowed" | "prepayment_too_low" | "next_step_missing" | "next_step_overdue" => None,
         other => Some(other),
     })
 }
@@ -269,6 +291,8 @@ fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
             | "missed_call_not_returned"
             | "message_unanswered"
             | "source_silent"
+            | "next_step_missing"
+            | "next_step_overdue"
     );
     let windowed =
         matches!(rule, "conversion_low" | "response_slow" | "quality_low" | "stuck_early" | "special_terms_frequent");
@@ -305,6 +329,9 @@ fn rule_norm(rng: &mut Rng, rule: &str, partial: bool, style: &Style) -> Value {
         "too_few_attempts" => put("attempts", json!(rng.pick(&[1, 2, 2, 3, 4]))),
         "neglected" if rng.percent(keep / 2) => {
             put("entities", rng.pick(&[json!(["lead"]), json!(["deal"]), json!(["lead", "deal"])]));
+        }
+        "next_step_missing" if rng.percent(keep / 2) => {
+            put("entities", rng.pick(&[json!(["lead"]), json!(["lead", "deal"])]));
         }
         "disqualified_without_reason" => {
             if rng.percent(keep / 2) {
@@ -448,6 +475,8 @@ struct Generator {
     max_times: BTreeMap<(String, String), i64>,
     /// Whether the stream has what [`exchange_stream`] adds.
     exchanges: bool,
+    floors: bool,
+    merges: bool,
 }
 
 const CRM: usize = 0;
@@ -455,7 +484,8 @@ const TELEPHONY: usize = 1;
 const EMAIL: usize = 2;
 
 impl Generator {
-    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value, exchanges: bool) -> Generator {
+    fn new(mut rng: Rng, start: i64, end: i64, names: Vec<String>, document: &Value, extra: Extra) -> Generator {
+        let exchanges = extra == Extra::Exchanges;
         let norms = Norms::read(document);
         let mut clocks = vec![Clock::Wall];
         for tenant in &names {
@@ -519,6 +549,8 @@ impl Generator {
             silences,
             max_times,
             exchanges,
+            floors: matches!(extra, Extra::Floors { .. }),
+            merges: extra == Extra::Floors { merges: true },
         }
     }
 
@@ -572,7 +604,11 @@ impl Generator {
             2..=3 => anchor + self.rng.between(1, 600) * SECOND,
             4..=7 => {
                 let due = self.deadline(anchor);
-                let off = self.rng.pick(&[0, 0, 0, -1, 1, -SECOND, SECOND, -5 * MINUTE, 5 * MINUTE, 40 * MINUTE]);
+                let mut off = self.rng.pick(&[0, 0, 0, -1, 1, -SECOND, SECOND, -5 * MINUTE, 5 * MINUTE, 40 * MINUTE]);
+                if self.floors && self.rng.percent(40) {
+                    // Between a warning and its deadline.
+                    off = -self.rng.between(1, 1200) * SECOND;
+                }
                 (due + off).max(anchor)
             }
             8..=9 => anchor + self.rng.between(1, 10 * 60) * MINUTE,
@@ -668,7 +704,8 @@ impl Generator {
             "manager_upserted",
             json!({
                 "manager_id": manager,
-                "department_id": if department.is_empty() { Value::Null } else { json!(department) },
+                // Empty text takes the department away.
+                "department_id": if department.is_empty() && self.serial.is_multiple_of(2) { Value::Null } else { json!(department) },
                 "name": "Somebody",
                 "grade": grade,
                 "active": active,
@@ -696,6 +733,9 @@ impl Generator {
         let tenant = self.rng.below(self.tenants.len());
         if self.exchanges && self.rng.percent(55) {
             return self.exchange_scenario(tenant);
+        }
+        if self.floors && self.rng.percent(50) {
+            return self.floor_scenario(tenant);
         }
         match self.rng.below(100) {
             0..=29 => self.lead(tenant),
@@ -1504,7 +1544,10 @@ fn collect_spans(document: &Value, spans: &mut Vec<i64>) {
         spans.extend(stages.as_array().unwrap().iter().filter_map(|stage| span(stage["max_time"].as_str()?)));
     }
     for norm in rules.filter_map(Value::as_object).flat_map(|norms| norms.values()) {
-        spans.extend(norm["within"].as_str().and_then(span));
+        let within = norm["within"].as_str().and_then(span);
+        spans.extend(within);
+        let warning = within.zip(norm["warn_before"].as_str().and_then(span)).map(|(within, before)| within - before);
+        spans.extend(warning.filter(|left| *left > 0));
         spans.extend(norm["escalate_after"].as_array().into_iter().flatten().filter_map(|s| span(s.as_str()?)));
     }
     if spans.is_empty() {
@@ -1585,6 +1628,30 @@ mod tests {
             ("/call_back/n", 100),
             ("/reply/n", 100),
         ] {
+            assert!(counts.get(wanted).is_some_and(|n| *n >= least), "too rare: {wanted}\n{counts:#?}");
+        }
+    }
+
+    /// What sales floors do has an effect.
+    #[test]
+    fn floor_streams_cover_all_outcomes() {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for seed in 0..60 {
+            let (events, norms) = merge_stream(seed, 400);
+            assert!(events.iter().filter(|e| !decodes(e)).count() < 20, "{seed}");
+            let verdict = judge(&events, &norms, None);
+            for alert in &verdict.alerts {
+                let key = format!("{} {} {}", alert["rule"], alert["status"], alert["resolution"]);
+                *counts.entry(key).or_default() += 1;
+            }
+            for row in verdict.rows.iter().filter(|row| row["subject"] == "tenant") {
+                for path in floors::FIGURES {
+                    let n = row.pointer(path).and_then(Value::as_u64).unwrap_or(0) as usize;
+                    *counts.entry(path.to_owned()).or_default() += n;
+                }
+            }
+        }
+        for (wanted, least) in floors::OUTCOMES.into_iter().chain(floors::FIGURES.map(|path| (path, 10))) {
             assert!(counts.get(wanted).is_some_and(|n| *n >= least), "too rare: {wanted}\n{counts:#?}");
         }
     }

@@ -8,6 +8,8 @@ use funnelwatch::dataflow::live::OpenAlertsView;
 use funnelwatch::dataflow::messages::EpochHeader;
 use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::workers;
+use funnelwatch::domain::alert::alert_id;
+use funnelwatch::domain::rule::Rule;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
@@ -48,7 +50,7 @@ fn event(index: usize, minute: i64, payload: Value) -> String {
 }
 
 /// Events of two leads and a deal until noon: one lead gets a response at once, the other none, and the deal does not
-/// move.
+/// move. Another deal is merged into it.
 fn sample_events() -> Vec<String> {
     let lead = |id: &str, manager: &str| {
         let contacts = json!([{"phone": PHONE}, {"email": MAIL}]);
@@ -78,9 +80,17 @@ fn sample_events() -> Vec<String> {
             json!({"closed": {"entity": {"kind": "LEAD", "id": "prompt"}, "outcome": "DISQUALIFIED",
             "reason": "Иван Петров не берёт трубку"}}),
         ),
+        (110, json!({"alert_taken": {"alert_id": late_lead(), "manager_id": "anna"}})),
+        (170, json!({"deal_created": {"deal_id": "8", "manager_id": "vera"}})),
+        (171, json!({"merged": {"entity": {"kind": "DEAL", "id": "8"}, "into": {"kind": "DEAL", "id": "7"}}})),
         (180, json!({"manager_upserted": {"manager_id": "vera", "department_id": "north", "active": true}})),
     ];
     payloads.into_iter().enumerate().map(|(index, (minute, payload))| event(index, minute, payload)).collect()
+}
+
+/// The alert about the lead that is late.
+fn late_lead() -> String {
+    alert_id(&"acme north".into(), Rule::FirstResponseLate, "lead:late/1", Timestamp(BEGIN + 30 * 60_000)).to_string()
 }
 
 /// Starts the endpoints after processing [`sample_events`].
@@ -100,7 +110,7 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
     open_alerts.committed(&output);
     drop(supply);
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
-    let selection = Selection { manager_windows: None, manager_metrics: None, max_series: 1000 };
+    let selection = Selection { manager_windows: None, manager_metrics: None, max_series: 1000, names: false };
     let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
     let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
     let context = EndpointContext {
@@ -163,6 +173,9 @@ fn figures_and_alerts_are_filtered_by_the_request() {
     assert_eq!(count("rule=first_response_late&manager=vera&severity=critical"), Some(1));
     assert_eq!(count("entity=deal%3A7"), Some(1));
     assert_eq!((count("manager=anna"), count("department=south")), (Some(0), Some(0)));
+    let taken: Vec<_> = alerts.iter().filter(|alert| alert.get("taken_by").is_some()).collect();
+    assert_eq!(taken.iter().map(|alert| alert["alert_id"].clone()).collect::<Vec<_>>(), [late_lead()]);
+    assert_eq!((&taken[0]["taken_by"], &taken[0]["taken_at"]), (&json!("anna"), &json!("2026-03-02T10:50:00.000Z")));
 }
 
 #[test]
@@ -264,6 +277,16 @@ fn an_entity_report_explains_open_and_absent_alerts() {
     assert_eq!((&stay["state"], &stay["subject"]), (&json!("overdue"), &json!("deal:7/NEW")));
     assert_eq!((&stay["within_seconds"], &stay["counted_seconds"]), (&json!(3600), &json!(8400)));
     assert_eq!((&deal["stage_id"], &deal["lead_id"]), (&json!("NEW"), &json!("prompt")));
+
+    assert_eq!((&deal["merged"], &deal["merged_into"]), (&json!(["deal:8"]), &Value::Null));
+    let history = deal["history"].as_array().expect("events");
+    assert_eq!(
+        history.last().map(|event| (&event["event"], &event["into"])),
+        Some((&json!("merged"), &json!("deal:7")))
+    );
+    let merged = entity_report("deals/8");
+    assert_eq!((&merged["open"], &merged["merged_into"]), (&json!(false), &json!("deal:7")));
+    assert_eq!((&merged["deleted_at"], merged.get("merged")), (&json!("2026-03-02T11:51:00.000Z"), None));
 
     for text in [late, prompt, deal].map(|entity_report| entity_report.to_string()) {
         for personal in ["812", "555", "petrov", "example.org", "Иван"] {

@@ -127,8 +127,9 @@ fn variables(text: &str) -> BTreeSet<String> {
         let rest = rest.trim_start_matches('{');
         rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap_or_default()
     });
-    // A pattern may end in `$`, which is not a variable.
-    named.filter(|name| !name.is_empty() && !name.starts_with("__")).map(str::to_owned).collect()
+    // A pattern may end in `$`, and `$1` is a group of one.
+    let is_variable = |name: &&str| name.starts_with(|first: char| first.is_ascii_alphabetic());
+    named.filter(is_variable).map(str::to_owned).collect()
 }
 
 #[test]

@@ -4,10 +4,14 @@
 mod figures;
 
 use figures::{Series, assert_equal, series_of_rows, series_of_scrape};
-use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
+use funnelwatch::codec::{Encoding, json};
 use funnelwatch::config;
+use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
+use funnelwatch::dataflow::messages::EpochHeader;
+use funnelwatch::dataflow::settings::DataflowSettings;
+use funnelwatch::dataflow::workers;
 use funnelwatch::domain::scoreboard::Scoreboard;
 use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
 use funnelwatch::domain::source::{Offset, ShardId, Source};
@@ -15,14 +19,17 @@ use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The two tenants of the demo after some hours.
 fn live_state() -> Arc<LiveState> {
-    let norms =
-        Arc::new(config::parse_norms("norms", norms_yaml()).unwrap_or_else(|problems| panic!("{problems}")).norms);
+    live_state_under(norms_yaml())
+}
+
+fn live_state_under(norms: &str) -> Arc<LiveState> {
+    let norms = Arc::new(config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms);
     let timing = Timing { max_future_skew: None, ..Timing::default() };
     let mut processor = ShardProcessor::new(Arc::clone(&norms), timing, PACKING);
     let mut last = Timestamp::MIN;
@@ -46,14 +53,14 @@ fn live_state() -> Arc<LiveState> {
         output.effects.into_iter().for_each(|effect| scoreboard.apply(effect, &mut alerts));
         scoreboard.judge_until(last, &mut alerts);
         live_state.insert_tenant(
-            output.tenant,
-            TenantFigures { shard: ShardId(0), at: last, scoreboard, reviews: BTreeMap::new() },
+            output.tenant.clone(),
+            TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), last, output.tenant, &norms) },
         );
     }
     Arc::new(live_state)
 }
 
-const ALL: Selection = Selection { manager_windows: None, manager_metrics: None, max_series: usize::MAX };
+const ALL: Selection = Selection { manager_windows: None, manager_metrics: None, max_series: usize::MAX, names: false };
 
 fn scrape(live_state: &Arc<LiveState>, selection: Selection) -> String {
     let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
@@ -88,6 +95,26 @@ fn a_scrape_equals_the_rows() {
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         assert!(types.insert(line), "duplicate {line}");
     }
+}
+
+#[test]
+fn open_entities_in_unlisted_stages_are_exported() {
+    let live_state = live_state_under(
+        &norms_yaml().replace("{id: PROPOSAL,", "{id: proposal,").replace("{id: IN_WORK}", "{id: in_work}"),
+    );
+    let text = scrape(&live_state, ALL);
+    let found: BTreeSet<_> = text.lines().filter(|line| line.starts_with("funnelwatch_unlisted_stages{")).collect();
+    let mut wanted = BTreeSet::new();
+    for row in rows(&live_state).iter().filter(|row| row["subject"] == "tenant" && row["window"] == "now") {
+        // Leads of the simulator have no pipeline.
+        for (pipeline, stage) in [("sales", "PROPOSAL"), ("unknown", "IN_WORK")] {
+            let (tenant, open) = (&row["tenant_id"], &row["open"][pipeline][stage]);
+            assert!(open.as_u64() > Some(0), "{row}");
+            let labels = format!(r#"tenant={tenant},pipeline="{pipeline}",deal_stage="{stage}""#);
+            wanted.insert(format!("funnelwatch_unlisted_stages{{{labels}}} {open}"));
+        }
+    }
+    assert_eq!(found, wanted.iter().map(String::as_str).collect());
 }
 
 #[test]
@@ -134,4 +161,51 @@ fn series_beyond_the_limit_are_left_out_and_counted() {
     let none = scrape(&live_state, Selection { max_series: 0, ..ALL });
     assert_eq!(left_out(&none).iter().sum::<usize>(), all);
     assert!(series_of_scrape(&none).is_empty() && none.contains("funnelwatch_build_info"));
+}
+
+#[test]
+fn names_are_exported_on_request_and_ids_where_no_name_is_known() {
+    let payloads = [
+        json!({"manager_upserted": {"manager_id": "ann", "name": "Ann Lee", "department_id": "north"}}),
+        json!({"manager_upserted": {"manager_id": "bob", "department_id": "north"}}),
+        json!({"department_upserted": {"department_id": "north", "name": "North", "parent_id": "sales",
+            "head_manager_id": "bob"}}),
+        json!({"department_upserted": {"department_id": "south", "parent_id": "sales"}}),
+        // Absent fields stay, an empty id takes one away.
+        json!({"department_upserted": {"department_id": "north", "parent_id": ""}}),
+        json!({"manager_upserted": {"manager_id": "ann", "department_id": "north"}}),
+    ];
+    let norms = config::parse_norms("norms", norms_yaml()).unwrap_or_else(|problems| panic!("{problems}")).norms;
+    let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
+    let settings = DataflowSettings { shards: 1, ..DataflowSettings::new(Arc::new(norms), timing) };
+    let live_state = Arc::clone(&settings.live_state);
+    let mut batch = Batch::new(Source::Files, None, Encoding::Json);
+    for (offset, mut event) in (0..).zip(payloads) {
+        event["tenant_id"] = "acme".into();
+        event["occurred_at"] = format!("2026-03-02T09:0{offset}:00Z").into();
+        batch.push(Offset(offset), None, event.to_string().as_bytes());
+    }
+    let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
+    let close = Some(Timestamp(1_772_448_000_000));
+    let header = EpochHeader {
+        other_shards: Some(ShardProgress { close, ..ShardProgress::default() }),
+        ..EpochHeader::default()
+    };
+    assert!(supply.send(header, vec![vec![Arc::new(batch)]]));
+    assert!(collector.next_epoch().expect("workers").rejected.is_empty());
+    drop(supply);
+    guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+    assert!(!scrape(&live_state, ALL).contains("_info{tenant"), "names are off by default");
+    let text = scrape(&live_state, Selection { names: true, ..ALL });
+    let info: Vec<_> = text.lines().filter(|line| line.contains("_info{tenant")).collect();
+    assert_eq!(
+        info,
+        [
+            r#"funnelwatch_manager_info{tenant="acme",manager="ann",name="Ann Lee",department="north",department_name="North"} 1"#,
+            r#"funnelwatch_manager_info{tenant="acme",manager="bob",name="bob",department="north",department_name="North"} 1"#,
+            r#"funnelwatch_department_info{tenant="acme",department="north",department_name="North",parent="",head="bob"} 1"#,
+            r#"funnelwatch_department_info{tenant="acme",department="south",department_name="south",parent="sales",head=""} 1"#,
+            r#"funnelwatch_department_info{tenant="acme",department="unknown",department_name="unknown",parent="",head=""} 1"#,
+        ]
+    );
 }

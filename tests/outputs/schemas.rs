@@ -198,7 +198,7 @@ calendars: {c: {timezone: Europe/Moscow, week: {mon: ['09:00-18:00']}}}
 calendar: c
 norms:
   first_response_late: {within: 15m, clock: business, escalate_after: [15m]}
-  missed_call_not_returned: {within: 30m}
+  missed_call_not_returned: {within: 30m, warn_before: 10m}
   source_silent: {within: 45m}
 review_sampling: {per_day: 4, min_talk_seconds: 30}
 ";
@@ -245,6 +245,7 @@ fn day() -> Vec<Value> {
         ("10:10", message("message_received", "m1", "EMAIL")),
         ("10:11", message("message_sent", "m2", "EMAIL")),
         ("10:12", message("message_received", "m3", "CHAT")),
+        ("10:15", call("h", "OUTBOUND", "10:14", "BUSY")),
         ("10:13", message("message_sent", "m4", "CHAT")),
         ("10:14", message("message_received", "m5", "SMS")),
         ("10:15", message("message_sent", "m6", "SMS")),
@@ -419,17 +420,26 @@ fn the_schema_has_every_status_and_resolution() {
         Status::Firing => Some(Status::Escalated),
         Status::Escalated => Some(Status::Resolved),
         Status::Resolved => Some(Status::Retracted),
-        Status::Retracted => None,
+        Status::Retracted => Some(Status::DueSoon),
+        Status::DueSoon => Some(Status::Averted),
+        Status::Averted => None,
     });
     assert_eq!(schema.names("/properties/status/enum"), names(&statuses.map(Status::name).collect::<Vec<_>>()));
     let resolutions = successors(Some(Resolution::Responded), |resolution| match resolution {
         Resolution::Responded => Some(Resolution::Closed),
         Resolution::Closed => Some(Resolution::Deleted),
-        Resolution::Deleted => Some(Resolution::LeftStage),
-        Resolution::LeftStage => Some(Resolution::Returned),
+        Resolution::Deleted => Some(Resolution::Merged),
+        Resolution::Merged => Some(Resolution::Reassigned),
+        Resolution::Reassigned => Some(Resolution::LeftStage),
+        Resolution::LeftStage => Some(Resolution::Waiting),
+        Resolution::Waiting => Some(Resolution::Returned),
         Resolution::Returned => Some(Resolution::CustomerCalledAgain),
         Resolution::CustomerCalledAgain => Some(Resolution::Answered),
-        Resolution::Answered => Some(Resolution::Dismissed),
+        Resolution::Answered => Some(Resolution::Planned),
+        Resolution::Planned => Some(Resolution::Done),
+        Resolution::Done => Some(Resolution::Rescheduled),
+        Resolution::Rescheduled => Some(Resolution::Cancelled),
+        Resolution::Cancelled => Some(Resolution::Dismissed),
         Resolution::Dismissed => Some(Resolution::Recovered),
         Resolution::Recovered => Some(Resolution::SampleTooSmall),
         Resolution::SampleTooSmall => Some(Resolution::LateEvidence),

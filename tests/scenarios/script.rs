@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Times are UTC on Monday 2026-03-02, or `+1d 10:00`, `-2d 9:30:15.250`. Fields are `name=value`, quoted if the value
-//! has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`; names ending in `_at` take a time, or
+//! has spaces; `entity=lead:1`, `contacts=+78121234567,bob@example.com,CHAT:bob`; `deadline` and names ending in `_at` take a time, or
 //! an instant as in JSON (`0001-01-01T00:00:00Z`). A field that is left out is absent. `id=` is the event id (by default
 //! unique; `id=-`: none), `tenant=` the tenant. `phone="+78120000001; +78120000002"` and
 //! `contact="bob@example.com; eve@example.com"` are several contacts in one field, `contact=CHAT:@bob` is a handle.
@@ -187,10 +187,15 @@ fn event(at: Timestamp, name: &str, words: &[String]) -> Result<Step, String> {
     Ok(Step::Event(Box::new(event.into())))
 }
 
+/// Whether a field is an instant.
+fn is_time(key: &str) -> bool {
+    key.ends_with("_at") || key == "deadline"
+}
+
 fn field(key: &str, value: &str) -> Result<Value, String> {
     let number = || value.parse::<serde_json::Number>().map_err(|error| format!("{key}: {error}"));
     Ok(match key {
-        "entity" => {
+        "entity" | "into" => {
             let (kind, id) = value.split_once(':').ok_or(format!("not an entity: {value}"))?;
             json!({"kind": kind.to_uppercase(), "id": id})
         }
@@ -200,8 +205,8 @@ fn field(key: &str, value: &str) -> Result<Value, String> {
         "automatic" | "active" => json!(value.parse::<bool>().map_err(|error| format!("{key}: {error}"))?),
         "score" | "amount_minor" | "installment_months" => number()?.into(),
         _ if key.ends_with("_seconds") || key.ends_with("_percent") => number()?.into(),
-        _ if key.ends_with("_at") && value.ends_with('Z') => json!(value),
-        _ if key.ends_with("_at") => json!(instant(value)?.to_string()),
+        _ if is_time(key) && (value.ends_with('Z') || value.contains('T')) => json!(value),
+        _ if is_time(key) => json!(instant(value)?.to_string()),
         _ => json!(value),
     })
 }

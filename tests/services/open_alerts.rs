@@ -17,7 +17,7 @@ fn folded(fixture: &Fixture) -> Open {
         let (key, value) = (key.expect("a key"), value.expect("a value"));
         let alert: Value = serde_json::from_slice(&value).expect("JSON");
         match alert["status"].as_str() {
-            Some("FIRING" | "ESCALATED") => drop(open.insert(key, value)),
+            Some("DUE_SOON" | "FIRING" | "ESCALATED") => drop(open.insert(key, value)),
             _ => drop(open.remove(&key)),
         }
     }
@@ -43,7 +43,7 @@ fn published(fixture: &Fixture) -> Open {
 
 #[test]
 fn both_topics_say_the_same_after_kills_and_moved_shards() {
-    let norms = QUICK.replace("within: 15m", "within: 15m, escalate_after: [5m]");
+    let norms = QUICK.replace("within: 15m", "within: 15m, warn_before: 5m, escalate_after: [5m]");
     let fixture = Fixture::new("open", 3, &norms);
     let events = sample_events(5, 90);
     let parts: Vec<_> = events.chunks(events.len().div_ceil(3)).collect();

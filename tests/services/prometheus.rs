@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 /// Metrics that the demo does not export, with the reason; names without `funnelwatch_` and without a level. Queries of
 /// these metrics may return nothing. Each entry must be needed.
 const NOT_IN_DEMO: &[(&str, &str)] = &[
+    ("due_soon", "no norm of the demo warns before its deadline"),
     ("norm_of_department_ratio", "no norm of the demo is relative to the figure of the department"),
     ("overdue_entities", "its stages may take eight hours or more, and the run is shorter"),
     ("redis_batches_dropped_total", NO_REDIS),
@@ -25,6 +26,7 @@ const NOT_IN_DEMO: &[(&str, &str)] = &[
     ("restore_progress_ratio", "its shards have no state: they are restored before the first scrape"),
     ("reviews_answered", NO_REVIEWS),
     ("reviews_open", NO_REVIEWS),
+    ("unlisted_stages", "its pipelines list every stage"),
 ];
 
 const NO_REDIS: &str = "the demo has no Redis";

@@ -1,9 +1,9 @@
 //! Writes the JSON responses of `/api/v1`: tenants, metric rows, alerts and errors.
 
-use super::output::encode_alert;
+use super::output::encode_open_alert;
 use super::row::encode_row;
 use super::write::object;
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::source::ShardId;
@@ -35,10 +35,10 @@ pub fn encode_rows(tenant: &TenantId, rows: &[&Row], out: &mut Vec<u8>) {
     });
 }
 
-/// Writes the alerts of a tenant, each with its message.
-pub fn encode_alerts(tenant: &TenantId, alerts: &[(&Alert, String)], out: &mut Vec<u8>) {
+/// Writes the open alerts of a tenant, each with who takes care of it and its message.
+pub fn encode_alerts(tenant: &TenantId, alerts: &[(&Alert, Option<&AlertTaken>, String)], out: &mut Vec<u8>) {
     object(out, |object| {
         object.field("tenant_id", tenant);
-        object.list("alerts", alerts, |out, (alert, message)| encode_alert(alert, message, out));
+        object.list("alerts", alerts, |out, (alert, taken, message)| encode_open_alert(alert, *taken, message, out));
     });
 }

@@ -2,7 +2,7 @@
 
 use super::output::values;
 use super::write::object;
-use crate::domain::id::TenantId;
+use crate::domain::id::{EntityId, TenantId};
 use crate::domain::tenant::entity_report::{ClockState, EntityReport, HistoryEntry};
 
 /// Writes an entity report as one JSON object.
@@ -21,6 +21,9 @@ pub fn encode_entity_report(tenant: &TenantId, report: &EntityReport, out: &mut 
         object.field("outcome", &report.closed.map(|(outcome, _)| outcome.name()));
         object.field("closed_at", &report.closed.map(|(_, at)| at));
         object.field("deleted_at", &report.deleted_at);
+        object.field("merged_into", &report.merged_into.as_ref().map(EntityId::to_string));
+        let merged = || report.merged.iter().map(EntityId::to_string).collect::<Vec<_>>();
+        object.field("merged", &(!report.merged.is_empty()).then(merged));
         object.field("lead_id", &report.lead);
         object.field("contacts", &report.contacts);
         object.object("touches", |object| {

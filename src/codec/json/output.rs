@@ -2,30 +2,43 @@
 //! values are omitted.
 
 use super::write::{Object, object};
-use crate::domain::alert::{Alert, Value, Values};
+use crate::domain::alert::{Alert, AlertTaken, Value, Values};
 use crate::domain::id::EntityId;
 use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::time::window::Window;
 
 /// Writes an alert as one JSON object with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
+    object(out, |object| alert_fields(object, alert, message));
+}
+
+/// Writes an open alert likewise, with who takes care of it.
+pub fn encode_open_alert(alert: &Alert, taken: Option<&AlertTaken>, message: &str, out: &mut Vec<u8>) {
     object(out, |object| {
-        object.field("alert_id", &alert.id);
-        object.field("tenant_id", &alert.tenant);
-        object.field("rule", alert.rule.name());
-        object.field("severity", alert.severity.name());
-        object.field("level", &alert.level);
-        object.field("status", alert.status.name());
-        object.field("subject", &alert.subject);
-        object.field("at", &alert.at);
-        object.field("anchor_at", &alert.anchor_at);
-        object.field("due_at", &alert.due_at);
-        concerned(object, alert);
-        object.object("observed", |object| values(object, &alert.observed));
-        object.object("norm", |object| values(object, &alert.norm));
-        object.field("resolution", &alert.resolution.map(|resolution| resolution.name()));
-        object.field("message", message);
+        alert_fields(object, alert, message);
+        if let Some(taken) = taken {
+            object.field("taken_by", &taken.manager);
+            object.field("taken_at", &taken.at);
+        }
     });
+}
+
+fn alert_fields(object: &mut Object<'_>, alert: &Alert, message: &str) {
+    object.field("alert_id", &alert.id);
+    object.field("tenant_id", &alert.tenant);
+    object.field("rule", alert.rule.name());
+    object.field("severity", alert.severity.name());
+    object.field("level", &alert.level);
+    object.field("status", alert.status.name());
+    object.field("subject", &alert.subject);
+    object.field("at", &alert.at);
+    object.field("anchor_at", &alert.anchor_at);
+    object.field("due_at", &alert.due_at);
+    concerned(object, alert);
+    object.object("observed", |object| values(object, &alert.observed));
+    object.object("norm", |object| values(object, &alert.norm));
+    object.field("resolution", &alert.resolution.map(|resolution| resolution.name()));
+    object.field("message", message);
 }
 
 /// Writes whom or what an alert is about.

@@ -95,7 +95,7 @@ impl Choices {
             "stage_changed" => &["changed_by"],
             "closed" => &["closed_by"],
             "interaction_reviewed" => &["comment", "checklist"],
-            "manager_upserted" => &["name"],
+            "manager_upserted" | "department_upserted" if !payload.contains_key("name") => &["name"],
             "call_started" => &["line"],
             "call_ended" if payload.contains_key("recording_url") => &["line"],
             "call_ended" => &["line", "recording_url"],

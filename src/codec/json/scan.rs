@@ -97,6 +97,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Skips `null` and returns whether there was one.
+    pub(super) fn null(&mut self) -> Read<bool> {
+        match self.peek()? {
+            b'n' => self.word("null").map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
     /// Skips `null` or `""` and returns whether there was one.
     pub(super) fn absent(&mut self) -> Read<bool> {
         match self.peek()? {

@@ -1,20 +1,13 @@
-//! Owns the tests of the JSON format: every payload with every field, systematic corruption, and byte-exact output.
+//! Owns the tests of the JSON input: every payload with every field, and systematic corruption.
 
 use super::*;
 use crate::codec::arbitrary;
-use crate::domain::alert::{Alert, Resolution, Severity, Status, Value as Figure, alert_id};
 use crate::domain::event::repair::Repair;
 use crate::domain::event::{
-    ActivityKind, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction,
-    Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, ActivityPlanned, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created,
+    CrmPayload, Direction, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
-use crate::domain::figures::row::{Figures, Row, Subject};
-use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
-use crate::domain::figures::table::{Calls, NowFigures, WindowFigures};
-use crate::domain::id::{EntityId, PipelineId};
-use crate::domain::review::{About, Ending, Medium, ReviewRequest};
-use crate::domain::rule::Rule;
-use crate::domain::time::window::Window;
+use crate::domain::id::EntityId;
 use crate::domain::time::{Span, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -44,15 +37,21 @@ fn payloads() -> Map<String, Value> {
         "closed": {"entity": lead, "outcome": "CONVERTED", "reason": "won", "deal_id": "D1", "closed_by": "m1"},
         "reopened": {"entity": lead, "stage_id": "NEW"},
         "deleted": {"entity": lead},
+        "merged": {"entity": lead, "into": {"kind": "LEAD", "id": "L2"}},
         "contact_linked": {"entity": lead, "contact": {"handle": "@ann", "channel": "MESSENGER"}},
         "terms_offered": {"deal_id": "D1", "manager_id": "m1", "discount_percent": 12.5, "installment_months": 6,
             "prepayment_percent": "30", "approved_by": "boss-1", "amount_minor": -5, "currency": "RUB"},
-        "activity_completed": {"entity": deal, "manager_id": "m1", "kind": "NEEDS_ANALYSIS"},
+        "activity_planned": {"entity": deal, "activity_id": "A1", "manager_id": "m1", "kind": "DEMO",
+            "deadline": "2026-03-02T09:00:00Z"},
+        "activity_completed": {"entity": deal, "activity_id": "A1", "manager_id": "m1", "kind": "NEEDS_ANALYSIS"},
+        "activity_cancelled": {"entity": deal, "activity_id": "A1"},
         "interaction_reviewed": {"interaction_id": "C1", "manager_id": "m1", "reviewer_id": "r1", "score": 80,
             "verdict": "SUCCESS", "checklist": [{"item": "greeting", "passed": true}], "comment": "good"},
         "interaction_dismissed": {"interaction_id": "M1", "manager_id": "m1", "reason": "spam"},
+        "alert_taken": {"alert_id": "450386a7-e5d9-5151-8ab3-1c3cdbf4a799", "manager_id": "m1"},
         "manager_upserted": {"manager_id": "m1", "name": "Ann", "department_id": "north", "grade": "senior",
             "active": true},
+        "department_upserted": {"department_id": "north", "name": "North", "parent_id": "sales", "head_manager_id": "m2"},
         "lead_snapshot": snapshot,
         "deal_snapshot": deal_snapshot,
         "call_started": {"call_id": "C1", "session_id": "S1", "direction": "OUTBOUND", "phone": "+78121234567", "manager_id": "m1",
@@ -144,6 +143,7 @@ fn crm_payloads_are_read_completely() {
     assert_eq!(crm("closed"), CrmPayload::Closed { entity: lead.clone(), outcome: Outcome::Converted, reason });
     assert_eq!(crm("reopened"), CrmPayload::Reopened { entity: lead.clone(), stage: Some("NEW".into()) });
     assert_eq!(crm("deleted"), CrmPayload::Deleted { entity: lead.clone() });
+    assert_eq!(crm("merged"), CrmPayload::Merged { entity: lead.clone(), into: EntityId::lead("L2") });
     let contact = Some(Contact::Handle { handle: "@ann".into(), channel: Channel::Messenger });
     assert_eq!(crm("contact_linked"), CrmPayload::ContactLinked { entity: lead, contact });
     let terms = TermsOffered {
@@ -156,19 +156,45 @@ fn crm_payloads_are_read_completely() {
         amount: rub(-5),
     };
     assert_eq!(crm("terms_offered"), CrmPayload::TermsOffered(terms));
-    let kind = ActivityKind::NeedsAnalysis;
-    assert_eq!(
-        crm("activity_completed"),
-        CrmPayload::ActivityCompleted { entity: deal, manager: Some("m1".into()), kind }
-    );
+    let (activity, manager, deadline) = ("A1".into(), Some("m1".into()), Some(Timestamp(1_772_442_000_000)));
+    let planned = ActivityPlanned { entity: deal.clone(), activity, manager, kind: ActivityKind::Demo, deadline };
+    assert_eq!(crm("activity_planned"), CrmPayload::ActivityPlanned(planned));
+    let (activity, manager, kind) = (Some("A1".into()), Some("m1".into()), ActivityKind::NeedsAnalysis);
+    let completed = CrmPayload::ActivityCompleted { entity: deal.clone(), activity, manager, kind };
+    assert_eq!(crm("activity_completed"), completed);
+    assert_eq!(crm("activity_cancelled"), CrmPayload::ActivityCancelled { entity: deal, activity: "A1".into() });
     let (interaction, verdict) = ("C1".into(), Verdict::Success);
     let reviewed = CrmPayload::InteractionReviewed { interaction, manager: "m1".into(), score: 80.0, verdict };
     assert_eq!(crm("interaction_reviewed"), reviewed);
     let dismissed = CrmPayload::InteractionDismissed { interaction: "M1".into(), manager: Some("m1".into()) };
     assert_eq!(crm("interaction_dismissed"), dismissed);
+    let taken = CrmPayload::AlertTaken { alert: "450386a7-e5d9-5151-8ab3-1c3cdbf4a799".into(), manager: "m1".into() };
+    assert_eq!(crm("alert_taken"), taken);
     let (department, grade) = (Some("north".into()), Some("senior".into()));
-    let upserted = CrmPayload::ManagerUpserted { manager: "m1".into(), department, grade, active: true };
-    assert_eq!(crm("manager_upserted"), upserted);
+    let (manager, name) = ("m1".into(), Some("Ann".into()));
+    assert_eq!(crm("manager_upserted"), CrmPayload::ManagerUpserted { manager, department, grade, active: true, name });
+    let (department, name) = ("north".into(), Some("North".into()));
+    let (parent, head) = (Some("sales".into()), Some("m2".into()));
+    assert_eq!(crm("department_upserted"), CrmPayload::DepartmentUpserted { department, name, parent, head });
+}
+
+#[test]
+fn absent_fields_of_a_manager_differ_from_empty_ones() {
+    let read = |fields: &str| {
+        let record = format!(r#"{{"manager_id":"m1"{fields}}}"#);
+        let line =
+            format!(r#"{{"tenant_id":"acme","occurred_at":"2026-03-02T09:00:00Z","manager_upserted":{record}}}"#);
+        let Payload::Crm(payload) = decode(line.as_bytes()).expect(fields).payload else { panic!("{fields}") };
+        let CrmPayload::ManagerUpserted { department, grade, active, .. } = *payload else { panic!("{fields}") };
+        (department.map(|id| id.as_str().to_owned()), grade.map(String::from), active)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(read(""), (None, None, true));
+    assert_eq!(read(r#","department_id":null,"grade":null,"active":null"#), (None, None, true));
+    assert_eq!(read(r#","department_id":"","grade":"","active":"""#), (text(""), text(""), true));
+    assert_eq!(read(r#","department_id":" ","grade":"\t","active":"n""#), (text(""), text(""), false));
+    assert_eq!(read(r#","department_id":" 7 ","grade":" a ","active":0"#), (text("7"), text(" a "), false));
+    assert_eq!(read(r#","department_id":7"#), (text("7"), None, true));
 }
 
 #[test]
@@ -273,6 +299,10 @@ fn each_field(tree: &Value, change: impl Fn(&mut Map<String, Value>, &str)) -> V
         .collect()
 }
 
+/// The fields that an empty text takes away.
+const ERASABLE: [(&str, &[&str]); 2] =
+    [("manager_upserted", &["department_id", "grade"]), ("department_upserted", &["parent_id", "head_manager_id"])];
+
 #[test]
 fn null_empty_and_missing_are_equivalent() {
     for (case, sample) in samples() {
@@ -281,10 +311,25 @@ fn null_empty_and_missing_are_equivalent() {
         for absent in [json!(null), json!("")] {
             let with = each_field(&sample, |fields, key| drop(fields.insert(key.into(), absent.clone())));
             assert_eq!(with.len(), without.len());
-            for (with, without) in with.iter().zip(&without) {
+            let erases = |with: &Value| {
+                let fields = ERASABLE.iter().filter(|(of, _)| *of == case).flat_map(|(_, fields)| *fields);
+                fields.clone().any(|field| with[&case][field] == "")
+            };
+            for (with, without) in with.iter().zip(&without).filter(|(with, _)| !erases(with)) {
                 assert_eq!(read(with), read(without), "{with}");
             }
         }
+    }
+}
+
+#[test]
+fn an_empty_id_takes_one_away_and_a_missing_one_does_not() {
+    let (parent, head) = (Some("".into()), None);
+    let upserted = CrmPayload::DepartmentUpserted { department: "7".into(), name: None, parent, head };
+    for parent in ["", "  "] {
+        let payload = json!({"department_id": 7, "name": "", "parent_id": parent, "head_manager_id": null});
+        let event = json!({"tenant_id": "t", "occurred_at": "2026-03-02T12:00:00Z", "department_upserted": payload});
+        assert_eq!(read(&event).expect("valid").payload, Payload::Crm(Box::new(upserted.clone())));
     }
 }
 
@@ -468,6 +513,11 @@ fn rejections_name_the_field_and_the_problem() {
         (event(r#""source":"x""#), "no_payload: no known payload"),
         (event(r#""lead_forgotten":{"lead_id":"1"}"#), "no_payload: no known payload"),
         (event(r#""closed":null"#), "no_payload: no known payload"),
+        (event(&format!(r#""merged":{{{lead}}}"#)), "missing_field: merged.into: missing"),
+        (
+            event(&format!(r#""merged":{{{lead},"into":{{"kind":"DEAL","id":"1"}}}}"#)),
+            "bad_value: merged.into.kind: expected the kind of `entity`",
+        ),
         (event(&format!("{deleted},{deleted}")), "several_payloads: deleted: more than one payload"),
         (
             event(&format!(r#"{deleted},"callStarted":{{"call_id":"c","direction":"INBOUND"}}"#)),
@@ -648,201 +698,4 @@ proptest! {
             }
         }
     }
-}
-
-fn alert() -> Alert {
-    let (tenant, rule) = ("acme".into(), Rule::FirstResponseLate);
-    let anchor_at = Timestamp(1_772_366_400_000);
-    Alert {
-        id: alert_id(&tenant, rule, "lead:1001", anchor_at),
-        tenant,
-        rule,
-        severity: Severity::Warning,
-        level: 0,
-        status: Status::Firing,
-        subject: "lead:1001".into(),
-        at: Timestamp(1_772_367_300_000),
-        anchor_at,
-        due_at: None,
-        manager: None,
-        department: None,
-        entity: None,
-        interaction: None,
-        window: None,
-        observed: Vec::new(),
-        norm: Vec::new(),
-        resolution: None,
-    }
-}
-
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-    let mut bytes = Vec::new();
-    write(&mut bytes);
-    let text = String::from_utf8(bytes).expect("UTF-8");
-    assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
-    text
-}
-
-#[test]
-fn an_alert_with_all_fields_is_written_exactly() {
-    let alert = Alert {
-        severity: Severity::Critical,
-        level: 2,
-        status: Status::Resolved,
-        due_at: Some(Timestamp(1_772_367_300_000)),
-        manager: Some("m1".into()),
-        department: Some("unknown".into()),
-        entity: Some(EntityId::lead("10\"01")),
-        interaction: Some("C1".into()),
-        window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
-        observed: vec![
-            ("lag_seconds", Figure::Number(1234.5)),
-            ("n", Figure::Count(7)),
-            ("ratio", Figure::Number(0.1)),
-        ],
-        norm: vec![("within_seconds", Span(900_000).into()), ("clock", "business".into())],
-        resolution: Some(Resolution::Responded),
-        ..alert()
-    };
-    let expected = concat!(
-        r#"{"alert_id":"ID","tenant_id":"acme","rule":"first_response_late","severity":"critical","level":2,"#,
-        r#""status":"RESOLVED","subject":"lead:1001","at":"2026-03-01T12:15:00.000Z","#,
-        r#""anchor_at":"2026-03-01T12:00:00.000Z","due_at":"2026-03-01T12:15:00.000Z","manager_id":"m1","#,
-        r#""department_id":"unknown","entity":"lead:10\"01","interaction_id":"C1","window":"24h","#,
-        r#""observed":{"lag_seconds":1234.5,"n":7,"ratio":0.1},"norm":{"within_seconds":900,"clock":"business"},"#,
-        r#""resolution":"responded","message":"Лид ждал\n20 минут"}"#,
-    );
-    let text = written(|out| encode_alert(&alert, "Лид ждал\n20 минут", out));
-    assert_eq!(text, expected.replace("ID", &alert.id.to_string()));
-}
-
-#[test]
-fn absent_fields_of_an_alert_are_omitted() {
-    let expected = concat!(
-        r#"{"alert_id":"ID","tenant_id":"acme","rule":"first_response_late","severity":"warning","level":0,"#,
-        r#""status":"FIRING","subject":"lead:1001","at":"2026-03-01T12:15:00.000Z","#,
-        r#""anchor_at":"2026-03-01T12:00:00.000Z","observed":{},"norm":{},"message":"late"}"#,
-    );
-    assert_eq!(written(|out| encode_alert(&alert(), "late", out)), expected.replace("ID", &alert().id.to_string()));
-}
-
-#[test]
-fn a_review_request_is_written_exactly() {
-    let about = About {
-        entity: EntityId::lead("1"),
-        ending: Ending::Deleted,
-        pipeline: Some("sales".into()),
-        stage: Some("NEW".into()),
-    };
-    let recording_url = Some("https://pbx/1".into());
-    let call = ReviewRequest {
-        tenant: "acme".into(),
-        manager: "m1".into(),
-        department: "north".into(),
-        interaction: "C\"1".into(),
-        medium: Medium::Call { direction: Direction::Inbound, talk: Span(61_500), recording_url },
-        at: Timestamp(1_772_366_400_000),
-        day: "2026-03-01".parse().expect("a day"),
-        requested_at: Timestamp(1_772_398_800_000),
-        about: Some(about),
-    };
-    let expected = concat!(
-        r#"{"tenant_id":"acme","interaction_id":"C\"1","kind":"call","direction":"INBOUND","talk_seconds":61.5,"#,
-        r#""recording_url":"https://pbx/1","at":"2026-03-01T12:00:00.000Z","day":"2026-03-01","#,
-        r#""requested_at":"2026-03-01T21:00:00.000Z","manager_id":"m1","department_id":"north","entity":"lead:1","#,
-        r#""outcome":"deleted","pipeline_id":"sales","stage_id":"NEW"}"#,
-    );
-    assert_eq!(written(|out| encode_review(&call, out)), expected);
-    let message = ReviewRequest { medium: Medium::Message { channel: Channel::Chat }, about: None, ..call };
-    let expected = concat!(
-        r#"{"tenant_id":"acme","interaction_id":"C\"1","kind":"message","channel":"CHAT","#,
-        r#""at":"2026-03-01T12:00:00.000Z","day":"2026-03-01","requested_at":"2026-03-01T21:00:00.000Z","#,
-        r#""manager_id":"m1","department_id":"north"}"#,
-    );
-    assert_eq!(written(|out| encode_review(&message, out)), expected);
-}
-
-#[test]
-fn a_window_row_is_written_exactly() {
-    let half = Ratio { n: 4, k: 2 };
-    let figures = WindowFigures {
-        leads_received: 4,
-        lead_conversion: Conversion { cohort: half, closed: Ratio::default() },
-        stage_conversion: [(PipelineId::from("sales"), [("NEW".into(), Ratio { n: 1, k: 1 })].into())].into(),
-        first_response_wall: Quantiles {
-            n: 1,
-            mean_seconds: 60.0,
-            p50_seconds: 60.25,
-            p90_seconds: 61.0,
-            p99_seconds: 61.0,
-        },
-        calls: Calls { inbound_answered: 1, inbound_missed: 2, outbound_answered: 3, outbound_unanswered: 4 },
-        talk_seconds: 90.5,
-        messages_sent: [(Channel::Email, 2), (Channel::Sms, 1)].into(),
-        amount_won: [("RUB".into(), 12_345_678_901)].into(),
-        violations: [(Rule::FirstResponseLate, 3)].into(),
-        ..WindowFigures::default()
-    };
-    let row = Row {
-        tenant: "acme".into(),
-        subject: Subject::Manager("m1".into()),
-        department: Some("north".into()),
-        at: Timestamp(1_772_366_400_001),
-        figures: Figures::Window(
-            Window { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) },
-            Box::new(figures),
-        ),
-    };
-    let no_ratio = r#"{"n":0,"k":0,"ratio":null,"lower":null,"upper":null}"#;
-    let no_lags = r#"{"n":0,"mean_seconds":null,"p50_seconds":null,"p90_seconds":null,"p99_seconds":null}"#;
-    let expected = concat!(
-        r#"{"tenant_id":"acme","subject":"manager:m1","window":"7d","at":"2026-03-01T12:00:00.001Z","#,
-        r#""leads_received":4,"leads_disqualified":0,"#,
-        r#""lead_conversion":{"cohort":{"n":4,"k":2,"ratio":0.5,"lower":LOW4,"upper":UP4},"closed":NONE},"#,
-        r#""stage_conversion":{"sales":{"NEW":{"n":1,"k":1,"ratio":1,"lower":LOW1,"upper":1}}},"#,
-        r#""win_rate":{"cohort":NONE,"closed":NONE},"#,
-        r#""first_response":{"wall":{"n":1,"mean_seconds":60,"p50_seconds":60.25,"p90_seconds":61,"p99_seconds":61},"#,
-        r#""business":LAGS,"within_norm":NONE},"call_back":LAGS,"reply":LAGS,"#,
-        r#""calls":{"inbound_answered":1,"inbound_missed":2,"outbound_answered":3,"outbound_unanswered":4},"#,
-        r#""talk_seconds":90.5,"messages":{"sent":{"EMAIL":2,"SMS":1},"received":{}},"meetings":0,"touches":0,"#,
-        r#""deals_won":0,"deals_lost":0,"amount_won":{"RUB":12345678901},"#,
-        r#""terms":{"offered":0,"special":0,"mean_discount_percent":null},"#,
-        r#""reviews":{"n":0,"mean_score":null,"successes":0,"failures":0},"violations":{"first_response_late":3}"#,
-    );
-    let (low4, up4) = half.bounds().expect("n is not 0");
-    let (low1, _) = Ratio { n: 1, k: 1 }.bounds().expect("n is not 0");
-    let expected = expected.replace("NONE", no_ratio).replace("LAGS", no_lags).replace("LOW4", &low4.to_string());
-    let expected = expected.replace("UP4", &up4.to_string()).replace("LOW1", &low1.to_string());
-    // Figures that are added to the table follow.
-    assert_eq!(written(|out| encode_row(&row, out)).get(..expected.len()), Some(expected.as_str()));
-}
-
-#[test]
-fn a_now_row_is_written_exactly() {
-    let row = |figures| Row {
-        tenant: "acme".into(),
-        subject: Subject::Department("unknown".into()),
-        department: None,
-        at: Timestamp(1_772_366_400_000),
-        figures: Figures::Now(Box::new(figures)),
-    };
-    let figures = NowFigures {
-        awaiting_first_response: 2,
-        oldest_wait_seconds: Some(61.5),
-        open: [("sales".into(), [("NEW".into(), 2), ("NEEDS".into(), 1)].into())].into(),
-        overdue: [("sales".into(), [("NEW".into(), 1)].into())].into(),
-        open_alerts: [(Rule::MissedCallNotReturned, 1)].into(),
-        unreturned_calls: 1,
-        ..NowFigures::default()
-    };
-    let expected = concat!(
-        r#"{"tenant_id":"acme","subject":"department:unknown","window":"now","at":"2026-03-01T12:00:00.000Z","#,
-        r#""awaiting_first_response":2,"oldest_wait_seconds":61.5,"open":{"sales":{"NEEDS":1,"NEW":2}},"#,
-        r#""overdue":{"sales":{"NEW":1}},"open_alerts":{"missed_call_not_returned":1},"unreturned_calls":1,"#,
-        r#""unanswered_messages":0"#,
-    );
-    assert_eq!(written(|out| encode_row(&row(figures), out)).get(..expected.len()), Some(expected));
-    let empty = written(|out| encode_row(&row(NowFigures::default()), out));
-    assert!(empty.contains(r#""oldest_wait_seconds":null,"#));
-    assert!(empty.contains(r#""open":{},"overdue":{},"open_alerts":{},"unreturned_calls":0,"unanswered_messages":0"#));
 }

@@ -37,6 +37,22 @@ pub(super) fn id<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Opti
     Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
 }
 
+/// An id that empty text takes away: only `null` is absent.
+pub(super) fn erasable_id<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
+    if scanner.null()? {
+        return Ok(None);
+    }
+    Ok(Some(CompactString::from(check::trimmed(scanner.id()?)).into()))
+}
+
+/// A string that empty text, or text of blanks, takes away: only `null` is absent.
+pub(super) fn erasable_text(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
+    if scanner.null()? {
+        return Ok(None);
+    }
+    scanner.text().map(|text| Some(check::unless_blank(text).into()))
+}
+
 /// A currency code.
 pub(super) fn currency(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
     scanner.text().map(check::currency)
@@ -75,8 +91,8 @@ pub(super) fn actor(scanner: &mut Scanner<'_>) -> Read<()> {
     unless_wrong(scanner, any_id)
 }
 
-/// The address of a recording, if it is right.
-pub(super) fn link(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
+/// A text that no rule needs, if it is right.
+pub(super) fn free_text(scanner: &mut Scanner<'_>) -> Read<Option<CompactString>> {
     unless_wrong(scanner, text)
 }
 

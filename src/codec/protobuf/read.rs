@@ -22,6 +22,16 @@ pub(super) fn id<T: From<CompactString>>(id: String) -> Read<Option<T>> {
     }
 }
 
+/// An id that an empty string takes away.
+pub(super) fn erasable_id<T: From<CompactString>>(id: Option<String>) -> Read<Option<T>> {
+    Ok(id.map(|id| CompactString::from(check::trimmed(&id)).into()))
+}
+
+/// A string that an empty one, or one of blanks, takes away.
+pub(super) fn erasable_text(text: Option<String>) -> Read<Option<CompactString>> {
+    Ok(text.map(|text| check::unless_blank(&text).into()))
+}
+
 /// A currency code.
 pub(super) fn currency(code: String) -> Read<Option<CompactString>> {
     Ok(check::currency(&code))
@@ -38,7 +48,7 @@ pub(super) fn string(_: String) -> Read<()> {
 }
 
 // What JSON can get wrong in these fields has a type here.
-pub(super) use self::{string as actor, string as any_id, string as note, text as link};
+pub(super) use self::{string as actor, string as any_id, string as note, text as free_text};
 
 /// Any checklist.
 pub(super) fn checklist(_: Vec<proto::ChecklistItem>) -> Read<()> {
@@ -54,8 +64,8 @@ pub(super) fn integer(integer: Option<impl Into<i64>>) -> Read<Option<i64>> {
 }
 
 /// `true` or `false`.
-pub(super) fn flag(flag: bool) -> Read<Option<bool>> {
-    Ok(Some(flag))
+pub(super) fn flag(flag: impl Into<Option<bool>>) -> Read<Option<bool>> {
+    Ok(flag.into())
 }
 
 /// A timestamp of any year, truncated to milliseconds.

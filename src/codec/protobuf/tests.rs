@@ -86,6 +86,7 @@ fn missing_required_fields_are_rejected() {
         ),
         (Case::InteractionReviewed(Default::default()), "interaction_reviewed.reviewer_id"),
         (Case::ManagerUpserted(Default::default()), "manager_upserted.manager_id"),
+        (Case::DepartmentUpserted(Default::default()), "department_upserted.department_id"),
         (Case::LeadSnapshot(proto::Snapshot { deal_id: "1".into(), ..Default::default() }), "lead_snapshot.lead_id"),
         (Case::DealSnapshot(proto::Snapshot { lead_id: "1".into(), ..Default::default() }), "deal_snapshot.deal_id"),
     ];
@@ -128,6 +129,13 @@ fn invalid_values_are_rejected() {
         (
             Case::Closed(proto::Closed { entity: entity(), outcome: 9, ..Default::default() }),
             "closed.outcome: unknown enum value",
+        ),
+        (
+            Case::Merged(proto::Merged {
+                entity: entity(),
+                into: Some(proto::Entity { kind: proto::EntityKind::Deal.into(), id: "2".into() }),
+            }),
+            "merged.into.kind: expected the kind of `entity`",
         ),
         (Case::LeadCreated(lead(contact(9, "x"))), "lead_created.contacts.channel: unknown enum value"),
         (
@@ -211,6 +219,23 @@ fn ids_are_trimmed_and_blank_ones_are_absent() {
     let reviewed = proto::InteractionReviewed { reviewer_id: " ".into(), ..Default::default() };
     let expected = "missing_field: interaction_reviewed.reviewer_id: missing";
     assert_eq!(rejection(Topic::Crm, &crm_event(Case::InteractionReviewed(reviewed))), expected);
+}
+
+#[test]
+fn absent_fields_of_a_manager_differ_from_empty_ones() {
+    let read = |upserted| {
+        let upserted = proto::ManagerUpserted { manager_id: "m1".into(), ..upserted };
+        let message = crm_event(Case::ManagerUpserted(upserted)).encode_to_vec();
+        let Payload::Crm(payload) = decode(Topic::Crm, &message).expect("valid").payload else { panic!("no payload") };
+        let CrmPayload::ManagerUpserted { department, grade, active, .. } = *payload else { panic!("{payload:?}") };
+        (department.map(|id| id.as_str().to_owned()), grade.map(String::from), active)
+    };
+    let empty = || Some(String::new());
+    assert_eq!(read(proto::ManagerUpserted::default()), (None, None, true));
+    let given = proto::ManagerUpserted { department_id: Some(" ".into()), grade: empty(), ..Default::default() };
+    assert_eq!(read(given), (empty(), empty(), true));
+    let inactive = proto::ManagerUpserted { active: Some(false), ..Default::default() };
+    assert_eq!(read(inactive), (None, None, false));
 }
 
 #[test]

@@ -76,6 +76,7 @@ values! {
     value: f64 => f64: *value,
     value: i64 => i64: *value,
     value: bool => bool: *value,
+    value: bool => Option<bool>: Some(*value),
     span: Span => Option<f64>: Some(span.seconds()),
     at: Timestamp => well_known::Timestamp: time(*at),
     months: Option<i64> => Option<i32>: months.and_then(|months| months.try_into().ok()),

@@ -4,12 +4,14 @@ use super::flaw::StateFlaw;
 use super::keys;
 use super::records::{Records, bytes, text};
 use crate::codec::payloads::payloads;
+use crate::codec::proto::crm_event::Payload;
 use crate::codec::{proto, protobuf};
 use crate::domain::event::EventOrder;
 use crate::domain::id::{EventId, TenantId};
 use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, SourceOffset};
 use crate::domain::time::Timestamp;
+use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// How payloads are encoded in applied events.
@@ -51,13 +53,33 @@ macro_rules! packed {
 
 payloads!(packed);
 
-/// Decodes an applied event.
-pub(super) fn read(applied: proto::Applied) -> Result<(TenantId, AppliedEvent), StateFlaw> {
-    let (topic, packed) = applied.event.map(packed).ok_or(StateFlaw::Unknown("an event type"))?;
+/// Decodes an applied event of a layout version.
+pub(super) fn read(applied: proto::Applied, version: u32) -> Result<(TenantId, AppliedEvent), StateFlaw> {
+    let (topic, mut packed) = applied.event.map(packed).ok_or(StateFlaw::Unknown("an event type"))?;
+    if version < WITH_PRESENCE && topic == Topic::Crm {
+        packed = with_presence(packed);
+    }
     let source = u8::try_from(applied.source).ok().and_then(Source::from_id).ok_or(StateFlaw::Unknown("a source"))?;
     let order = EventOrder::of(Timestamp(applied.at_ms), topic, source, Offset(applied.offset));
     let id = Some(applied.event_id).filter(|id| !id.is_empty()).map(|id| EventId(id.into()));
     Ok((applied.tenant_id.into(), AppliedEvent { order, id, packed: packed.into() }))
+}
+
+/// The first layout version in which a `manager_upserted` says which of its fields were given.
+const WITH_PRESENCE: u32 = 4;
+
+/// Completes a `manager_upserted` of an earlier layout, in which an absent field meant its default.
+fn with_presence(packed: Vec<u8>) -> Vec<u8> {
+    match proto::CrmEvent::decode(packed.as_slice()) {
+        Ok(proto::CrmEvent { payload: Some(Payload::ManagerUpserted(mut upserted)), .. }) => {
+            upserted.department_id.get_or_insert_default();
+            upserted.grade.get_or_insert_default();
+            upserted.active.get_or_insert_default();
+            let payload = Some(Payload::ManagerUpserted(upserted));
+            proto::CrmEvent { payload, ..proto::CrmEvent::default() }.encode_to_vec()
+        }
+        _ => packed,
+    }
 }
 
 fn number(field: u32, value: u64, out: &mut Vec<u8>) {

@@ -1,8 +1,8 @@
-//! Owns the figures of one tenant: its scoreboard, and the counts of its review requests.
+//! Owns the figures of one tenant: its scoreboard, the counts of its review requests, and its departments.
 
 use crate::domain::alert::Alert;
-use crate::domain::effect::Effect;
-use crate::domain::id::{ManagerId, TenantId};
+use crate::domain::effect::{DepartmentUpdate, Effect};
+use crate::domain::id::{DepartmentId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::scoreboard::Scoreboard;
@@ -22,6 +22,8 @@ pub struct TenantFigures {
     pub scoreboard: Scoreboard,
     /// Review requests by manager.
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
+    /// The departments that were described.
+    pub departments: BTreeMap<DepartmentId, DepartmentUpdate>,
 }
 
 /// The numbers of review requests of a manager.
@@ -36,7 +38,8 @@ pub struct ReviewCounts {
 impl TenantFigures {
     /// Empty figures of a tenant at a watermark.
     pub fn new(shard: ShardId, at: Timestamp, tenant: TenantId, norms: &Arc<Norms>) -> Self {
-        Self { shard, at, scoreboard: Scoreboard::new(tenant, Arc::clone(norms)), reviews: BTreeMap::new() }
+        let scoreboard = Scoreboard::new(tenant, Arc::clone(norms));
+        Self { shard, at, scoreboard, reviews: BTreeMap::new(), departments: BTreeMap::new() }
     }
 
     /// Applies an effect. Alerts and review requests are appended to `alerts` and `requests`.
@@ -51,6 +54,7 @@ impl TenantFigures {
                 reviews.open -= 1;
                 reviews.answered += u64::from(answered);
             }
+            Effect::DepartmentUpdate(update) => drop(self.departments.insert(update.id.clone(), *update)),
             effect => self.scoreboard.apply(effect, alerts),
         }
     }
@@ -60,6 +64,7 @@ impl TenantFigures {
         match effect {
             Effect::Review(request) => self.reviews_of(request.manager).open += 1,
             Effect::ReviewOver { manager, .. } => self.reviews_of(manager).open -= 1,
+            Effect::DepartmentUpdate(update) => drop(self.departments.insert(update.id.clone(), *update)),
             effect => self.scoreboard.replay(effect),
         }
     }

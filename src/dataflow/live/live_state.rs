@@ -7,6 +7,7 @@
 //! some 20 ns per shard and epoch.
 
 use super::figures::{ReviewCounts, TenantFigures};
+use crate::domain::effect::DepartmentUpdate;
 use crate::domain::figures::row::Row;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
@@ -103,6 +104,10 @@ pub struct TenantSnapshot {
     pub departments: Vec<DepartmentId>,
     /// Review requests by manager.
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
+    /// The names of managers, as far as they are known.
+    pub names: BTreeMap<ManagerId, String>,
+    /// The departments that were described.
+    pub described: BTreeMap<DepartmentId, DepartmentUpdate>,
     /// Contacts of more open entities than the limit.
     pub shared_contacts: i64,
 }
@@ -110,7 +115,7 @@ pub struct TenantSnapshot {
 impl TenantSnapshot {
     fn of(tenant: TenantId, figures: &mut TenantFigures) -> Self {
         let mut rows = Vec::new();
-        let TenantFigures { at, scoreboard, reviews, .. } = figures;
+        let TenantFigures { at, scoreboard, reviews, departments, .. } = figures;
         if *at > Timestamp::MIN {
             scoreboard.rows(*at, &mut rows);
         }
@@ -120,6 +125,8 @@ impl TenantSnapshot {
             norms: Arc::clone(scoreboard.norms()),
             departments: scoreboard.departments().cloned().collect(),
             reviews: reviews.clone(),
+            names: scoreboard.names().map(|(id, name)| (id.clone(), name.into())).collect(),
+            described: departments.clone(),
             shared_contacts: scoreboard.shared_contacts(),
         }
     }

@@ -1,11 +1,12 @@
 //! Owns the view of open alerts as committed, for clients that query instead of subscribing to the alert topic.
 //!
 //! An assigned shard adds its restored open alerts, if any, and a revoked shard removes them. In between the view
-//! applies every committed status in commit order. A single act that violates a norm (RAISED) is never open.
+//! applies every committed status in commit order. A single act that violates a norm (RAISED) is never open;
+//! a warning (DUE_SOON) is, although it is no violation yet.
 
 use super::live_state::{LiveState, lock};
 use crate::dataflow::epoch::EpochOutput;
-use crate::domain::alert::{Alert, Status};
+use crate::domain::alert::{Alert, AlertTaken, Status};
 use crate::domain::id::TenantId;
 use crate::domain::source::ShardId;
 use std::collections::BTreeMap;
@@ -23,16 +24,40 @@ pub struct OpenAlertsView {
 #[derive(Debug)]
 struct TenantAlerts {
     shard: ShardId,
-    open: BTreeMap<Uuid, Arc<Alert>>,
+    open: BTreeMap<Uuid, OpenAlert<Arc<Alert>>>,
 }
 
-/// Applies a status to open alerts, by alert id.
-pub(crate) fn update_open<A>(open: &mut BTreeMap<Uuid, A>, id: Uuid, status: Status, alert: impl FnOnce() -> A) {
+/// An open alert.
+#[derive(Clone, Debug)]
+pub struct OpenAlert<A> {
+    /// Its last status.
+    pub alert: A,
+    /// Who takes care of it.
+    pub taken: Option<AlertTaken>,
+}
+
+/// Applies a status to open alerts, by alert id. Who takes care of an alert does so until its end.
+pub(crate) fn update_open<A>(
+    open: &mut BTreeMap<Uuid, OpenAlert<A>>,
+    id: Uuid,
+    status: Status,
+    alert: impl FnOnce() -> A,
+) {
     match status {
-        Status::Firing | Status::Escalated => drop(open.insert(id, alert())),
-        Status::Resolved | Status::Retracted => drop(open.remove(&id)),
+        Status::DueSoon | Status::Firing | Status::Escalated => {
+            let taken = open.remove(&id).and_then(|known| known.taken);
+            open.insert(id, OpenAlert { alert: alert(), taken });
+        }
+        Status::Averted | Status::Resolved | Status::Retracted => drop(open.remove(&id)),
         Status::Raised => {}
     }
+}
+
+/// Records who takes care of an alert. Returns it if the alert is not open.
+pub(crate) fn take_open<A>(open: &mut BTreeMap<Uuid, OpenAlert<A>>, taken: AlertTaken) -> Option<AlertTaken> {
+    let Some(known) = open.get_mut(&taken.alert) else { return Some(taken) };
+    known.taken = Some(taken);
+    None
 }
 
 impl OpenAlertsView {
@@ -42,12 +67,17 @@ impl OpenAlertsView {
     }
 
     /// The open alerts of a tenant in order of their instants.
-    pub fn alerts(&self, tenant: &TenantId) -> Vec<Arc<Alert>> {
+    pub fn alerts(&self, tenant: &TenantId) -> Vec<OpenAlert<Arc<Alert>>> {
         let tenants = lock(&self.tenants);
         let open = tenants.get(tenant).into_iter().flat_map(|tenant| tenant.open.values());
         let mut alerts: Vec<_> = open.cloned().collect();
-        alerts.sort_by_key(|alert| (alert.at, alert.id));
+        alerts.sort_by_key(|open| (open.alert.at, open.alert.id));
         alerts
+    }
+
+    /// An open alert of a tenant.
+    pub fn alert(&self, tenant: &TenantId, id: Uuid) -> Option<OpenAlert<Arc<Alert>>> {
+        lock(&self.tenants).get(tenant)?.open.get(&id).cloned()
     }
 
     /// Applies a committed epoch.
@@ -64,6 +94,11 @@ impl OpenAlertsView {
             let new_tenant = || TenantAlerts { shard, open: BTreeMap::new() };
             let tenant = tenants.entry(alert.tenant.clone()).or_insert_with(new_tenant);
             update_open(&mut tenant.open, alert.id, alert.status, || Arc::new(alert.clone()));
+        }
+        for taken in &output.taken {
+            if let Some(tenant) = tenants.get_mut(&taken.tenant) {
+                take_open(&mut tenant.open, taken.clone());
+            }
         }
         if !output.revoked.is_empty() {
             tenants.retain(|_, tenant| !output.revoked.contains(&tenant.shard));
@@ -117,7 +152,40 @@ mod tests {
     fn shown(view: &OpenAlertsView) -> Vec<String> {
         let of = |tenant: &str| view.alerts(&tenant.into());
         let alerts = ["a", "b"].into_iter().flat_map(of);
-        alerts.map(|alert| format!("{} {} {}", alert.subject, alert.status.name(), alert.at.0)).collect()
+        let show = |OpenAlert { alert, taken }: OpenAlert<Arc<Alert>>| {
+            let by = taken.map(|taken| format!(" by {}", taken.manager)).unwrap_or_default();
+            format!("{} {} {}{by}", alert.subject, alert.status.name(), alert.at.0)
+        };
+        alerts.map(show).collect()
+    }
+
+    /// A manager takes care of the alert about this subject.
+    fn taken(tenant: &str, subject: &str, manager: &str) -> AlertTaken {
+        let alert = alert(tenant, subject, Status::Firing, 0).id;
+        AlertTaken { tenant: tenant.into(), alert, manager: manager.into(), at: Timestamp(1) }
+    }
+
+    #[test]
+    fn an_alert_is_taken_until_it_ends() {
+        let view = view();
+        let commit = |alerts, taken| view.committed(&EpochOutput { alerts, taken, ..EpochOutput::default() });
+        let fire = |at| alert("a", "1", Status::Firing, at);
+        commit(vec![fire(1)], vec![taken("a", "1", "ann"), taken("a", "2", "ann"), taken("b", "1", "ann")]);
+        assert_eq!(shown(&view), ["1 FIRING 1 by ann"], "only what is open can be taken");
+        commit(vec![alert("a", "1", Status::Escalated, 2), alert("a", "2", Status::Firing, 3)], Vec::new());
+        assert_eq!(shown(&view), ["1 ESCALATED 2 by ann", "2 FIRING 3"], "a later status is taken too");
+        commit(Vec::new(), vec![taken("a", "1", "bob")]);
+        assert_eq!(shown(&view), ["1 ESCALATED 2 by bob", "2 FIRING 3"], "the last one counts");
+        commit(vec![alert("a", "1", Status::Resolved, 4), fire(5)], Vec::new());
+        assert_eq!(shown(&view), ["2 FIRING 3", "1 FIRING 5"], "it ended with the alert");
+    }
+
+    #[test]
+    fn a_restored_alert_is_taken() {
+        let view = view();
+        let restored = vec![(ShardId(0), vec![alert("a", "1", Status::Firing, 1)])];
+        view.committed(&EpochOutput { restored, taken: vec![taken("a", "1", "ann")], ..EpochOutput::default() });
+        assert_eq!(shown(&view), ["1 FIRING 1 by ann"]);
     }
 
     #[test]

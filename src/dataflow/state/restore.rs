@@ -3,8 +3,8 @@
 use super::loader::{RebuildError, StateLoader, TenantRecords};
 use super::writer::{NormsWithId, StateWriter};
 use crate::codec::state::{PACKING, ShardRecord, TenantRecord};
-use crate::dataflow::live::{TenantFigures, update_open};
-use crate::domain::alert::Alert;
+use crate::dataflow::live::{OpenAlert, TenantFigures, take_open, update_open};
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::effect::Effect;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
@@ -37,6 +37,8 @@ pub struct RestoredShard {
     pub(crate) figures: Vec<(TenantId, TenantFigures)>,
     /// Its open alerts, each with its last status.
     pub(crate) open: Vec<Alert>,
+    /// Who takes care of them.
+    pub(crate) taken: Vec<AlertTaken>,
 }
 
 impl RestoredShard {
@@ -55,7 +57,7 @@ impl StateLoader {
         self.verify()?;
         let Some(ShardRecord { checkpoint, .. }) = self.shard.take() else { return Ok(None) };
         let (mut norms, mut latest) = (Vec::new(), None);
-        let (mut tenants, mut figures, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tenants, mut figures, mut open, mut taken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut all_records: Vec<_> = std::mem::take(&mut self.tenants).into_iter().collect();
         all_records.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (id, mut records) in all_records {
@@ -69,16 +71,17 @@ impl StateLoader {
             };
             latest.get_or_insert_with(|| Arc::clone(last));
             let mut tenant_figures = TenantFigures::new(shard, checkpoint.watermark, id.clone(), first);
-            let TenantRecord { first_event, last_event, .. } = state;
-            let mark = TenantMark { first_event, last_event, norm_versions };
-            tenants.push(replay(&id, mark, records, context.timing.memory, &mut tenant_figures, &mut open)?);
+            let TenantRecord { first_event, first_plan, last_event, retracted, .. } = state;
+            let mark = TenantMark { first_event, first_plan, last_event, norm_versions, retracted };
+            let alerts = (&mut open, &mut taken);
+            tenants.push(replay(&id, mark, records, context.timing.memory, &mut tenant_figures, alerts)?);
             figures.push((id, tenant_figures));
         }
         let latest = latest.unwrap_or_else(|| Arc::clone(&context.norms));
         let mut processor = ShardProcessor::restore(latest, context.timing, PACKING, checkpoint);
         tenants.into_iter().for_each(|tenant| processor.adopt(tenant));
         let writer = StateWriter { digest: self.digest, norms };
-        Ok(Some(RestoredShard { shard, processor, writer, figures, open }))
+        Ok(Some(RestoredShard { shard, processor, writer, figures, open, taken }))
     }
 
     /// The norms with this id; the current ones if they are equal.
@@ -105,24 +108,27 @@ impl StateLoader {
     }
 }
 
-/// Replays the events of a tenant up to the watermark of `figures`; adds its open alerts to `open`.
+/// Replays the events of a tenant up to the watermark of `figures`; adds its open alerts to `open`, and who takes care of
+/// them to `taken`.
 fn replay(
     id: &TenantId,
     mark: TenantMark,
     records: TenantRecords,
     memory: Memory,
     figures: &mut TenantFigures,
-    open: &mut Vec<Alert>,
+    (open, taken): (&mut Vec<Alert>, &mut Vec<AlertTaken>),
 ) -> Result<Tenant, RebuildError> {
     let (watermark, norm_versions) = (figures.at, mark.norm_versions.clone());
     let mut events: Vec<AppliedEvent> = records.events.into_values().collect();
     events.sort_unstable_by_key(|event| event.order);
-    let (mut effects, mut open_alerts) = (Vec::new(), BTreeMap::new());
+    let (mut effects, mut open_alerts, mut of_windows) = (Vec::new(), BTreeMap::new(), Vec::new());
     let tenant = Tenant::restore(id.clone(), mark, memory, PACKING, events, watermark, |tenant| {
         tenant.take_effects(&mut effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Alert(alert) => update_open(&mut open_alerts, alert.id, alert.status, || alert),
+                // Alerts of window rules are not replayed.
+                Effect::AlertTaken(taken) => of_windows.extend(take_open(&mut open_alerts, *taken)),
                 effect => figures.replay(effect),
             }
         }
@@ -131,10 +137,16 @@ fn replay(
     for (_, norms) in &norm_versions[1..] {
         figures.scoreboard.reload(Arc::clone(norms));
     }
-    open.extend(open_alerts.into_values().map(|alert| *alert));
-    open.extend(figures.scoreboard.resume(watermark, records.violations.into_values().collect(), |at| {
+    for OpenAlert { alert, taken: by } in open_alerts.into_values() {
+        taken.extend(by);
+        open.push(*alert);
+    }
+    let resumed = figures.scoreboard.resume(watermark, records.violations.into_values().collect(), |at| {
         let version = norm_versions.partition_point(|(since, _)| *since < at).saturating_sub(1);
         Arc::clone(&norm_versions[version].1)
-    }));
+    });
+    let is_open = |by: &AlertTaken| resumed.iter().any(|alert| alert.id == by.alert && alert.anchor_at <= by.at);
+    taken.extend(of_windows.into_iter().filter(is_open));
+    open.extend(resumed);
     Ok(tenant)
 }

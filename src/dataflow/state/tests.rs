@@ -1,20 +1,22 @@
 //! Tests that all faults in the records of a shard are found, and that a reset leaves the other records intact.
 
-use super::{RebuildError, RestoreContext, StateLoader, reset};
+use super::{RebuildError, RestoreContext, RestoredShard, StateLoader, reset};
 use crate::codec::state::{self, PACKING, Records, ShardRecord, StateDigest, TenantRecord};
-use crate::domain::alert::Severity;
-use crate::domain::event::{CrmPayload, EventOrder, Payload};
+use crate::domain::alert::{Severity, alert_id};
+use crate::domain::effect::DepartmentUpdate;
+use crate::domain::event::{Created, CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
-use crate::domain::norms::{Layer, Norms};
+use crate::domain::norms::{Layer, Norms, Params};
 use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::{ShardCheckpoint, Timing};
 use crate::domain::source::{Offset, ShardId};
 use crate::domain::time::window::Window;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Length, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A shard's partition of the state topic.
 #[derive(Default)]
@@ -30,7 +32,16 @@ impl Partition {
 
     fn event(&mut self, tenant: &str, offset: i64) {
         let manager = format!("m-{offset}").as_str().into();
-        let payload = CrmPayload::ManagerUpserted { manager, department: None, grade: None, active: true };
+        let name = Some("Ann".into());
+        self.apply(
+            tenant,
+            offset,
+            CrmPayload::ManagerUpserted { manager, department: None, grade: None, active: true, name },
+        );
+    }
+
+    /// An applied event at this second.
+    fn apply(&mut self, tenant: &str, offset: i64, payload: CrmPayload) {
         let mut packed = Vec::new();
         (PACKING.pack)(&Payload::Crm(Box::new(payload)), &mut packed);
         let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset: Offset(offset), source: 0 };
@@ -68,6 +79,8 @@ impl Partition {
 
 fn norms() -> Norms {
     let window = Window { size: Span(60_000), in_days: false, slide: Span(60_000) };
+    let second = Params { within: Some(Length { span: Span(1000), in_days: false }), ..Params::default() };
+    let half = Params { at_least: Some(0.5), ..Params::default() };
     Norms {
         document: "{}".into(),
         calendars: BTreeMap::new(),
@@ -79,7 +92,10 @@ fn norms() -> Norms {
         excluded_reasons: Vec::new(),
         country: Country::default(),
         privacy_key: None,
-        base: Layer::default(),
+        base: Layer {
+            rules: [(Rule::FirstResponseLate, second), (Rule::ConversionLow, half)].into(),
+            ..Layer::default()
+        },
         overrides: Vec::new(),
     }
 }
@@ -126,6 +142,28 @@ fn violation() -> (WindowViolationKey, WindowViolation) {
 }
 
 #[test]
+fn names_and_departments_are_restored() {
+    let mut partition = valid();
+    let [north, sales, bob] = ["north", "sales", "bob"];
+    let update = |name: Option<&str>, head: Option<&str>| CrmPayload::DepartmentUpserted {
+        department: north.into(),
+        name: name.map(Into::into),
+        parent: Some(sales.into()),
+        head: head.map(Into::into),
+    };
+    partition.apply("acme", 4, update(Some("North"), None));
+    partition.apply("acme", 5, update(None, Some(bob)));
+    partition.checkpoint();
+    let restored = partition.load().restore(ShardId(0), &context()).expect("valid state").expect("state");
+    let (_, figures) = restored.figures.iter().find(|(tenant, _)| tenant.as_str() == "acme").expect("the tenant");
+    let (name, parent, head) = (Some("North".into()), Some(sales.into()), Some(bob.into()));
+    let department = DepartmentUpdate { id: north.into(), name, parent, head };
+    assert_eq!(figures.departments, BTreeMap::from([(north.into(), department)]));
+    let names: Vec<_> = figures.scoreboard.names().map(|(manager, name)| (manager.as_str(), name)).collect();
+    assert_eq!(names, [("m-1", "Ann"), ("m-2", "Ann"), ("m-3", "Ann")]);
+}
+
+#[test]
 fn a_valid_shard_has_no_faults_and_is_counted() {
     let loader = valid().load();
     assert_eq!(loader.faults(ShardId(0), 1, &context()), []);
@@ -141,6 +179,33 @@ fn a_valid_shard_has_no_faults_and_is_counted() {
     assert_eq!(offsets, [1, 2, 3]);
     let restored = loader.restore(ShardId(0), &context()).expect("valid").expect("there is state");
     assert_eq!(restored.figures.len(), 2);
+}
+
+#[test]
+fn who_takes_care_of_an_open_alert_is_restored() {
+    let taken = |alert: Uuid, manager: &str| {
+        let (alert, manager) = (alert.to_string().as_str().into(), manager.into());
+        CrmPayload::AlertTaken { alert, manager }
+    };
+    let restored = |partition: &mut Partition| {
+        partition.checkpoint();
+        partition.load().restore(ShardId(0), &context()).expect("valid").expect("there is state")
+    };
+    let mut partition = valid();
+    let of_window = restored(&mut partition).open[0].id;
+    let late = alert_id(&"acme".into(), Rule::FirstResponseLate, "lead:1", Timestamp(4000));
+    partition.apply("b/c", 4, taken(of_window, "ann"));
+    partition.apply("acme", 4, CrmPayload::LeadCreated(Created { id: "1".into(), ..Created::default() }));
+    partition.apply("acme", 5, taken(late, "too early: at the deadline the alert is not open yet"));
+    let by = |restored: &RestoredShard| {
+        restored.taken.iter().map(|taken| (taken.alert, taken.manager.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(by(&restored(&mut partition)), [(of_window, "ann".to_owned())]);
+    partition.apply("acme", 6, taken(late, "bob"));
+    partition.apply("acme", 7, taken(Uuid::nil(), "eve"));
+    let expected = [(late, "bob".to_owned()), (of_window, "ann".to_owned())];
+    assert_eq!(by(&restored(&mut partition)), expected);
+    assert_eq!(restored(&mut partition).open.len(), 2);
 }
 
 #[test]

@@ -33,11 +33,12 @@ impl StateWriter {
             self.digest.remove(records.remove_applied(tenant, *source));
         }
         if changelog.mark_changed
-            && let Some(TenantMark { first_event, last_event, norm_versions }) = processor.mark_of(tenant)
+            && let Some(mark) = processor.mark_of(tenant)
         {
+            let TenantMark { first_event, first_plan, last_event, norm_versions, retracted } = mark;
             let norm_versions =
                 norm_versions.into_iter().map(|(since, norms)| (since, self.id_of(&norms, records))).collect();
-            records.tenant(tenant, &TenantRecord { first_event, last_event, norm_versions });
+            records.tenant(tenant, &TenantRecord { first_event, first_plan, last_event, norm_versions, retracted });
         }
     }
 

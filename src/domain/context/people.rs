@@ -1,4 +1,4 @@
-//! Owns the managers of a tenant: their indices, and the history of their departments and grades.
+//! Owns the managers of a tenant: their indices, and the history of their names, departments and grades.
 //!
 //! Records are kept in event order, because a correction must use the department at the time of the event.
 
@@ -21,21 +21,49 @@ pub struct People {
 struct ManagerHistory {
     id: ManagerId,
     /// In event order; before the first, department and grade are unknown.
-    records: Vec<(EventOrder, ManagerRecord)>,
+    entries: Vec<ManagerEntry>,
 }
 
-/// The content of `manager_upserted`, which replaces the previous record completely.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManagerRecord {
-    /// The department; `None` is `unknown`.
+#[derive(Debug)]
+struct ManagerEntry {
+    order: EventOrder,
+    /// Kept, because an earlier event may become known later.
+    given: ManagerUpsert,
+    record: ManagerRecord,
+}
+
+/// The content of `manager_upserted`.
+#[derive(Clone, Debug)]
+pub struct ManagerUpsert {
+    /// The department. Absent: it stays; empty: none any more.
     pub department: Option<DepartmentId>,
-    /// The grade that terms policies refer to.
+    /// The grade that terms policies refer to, likewise.
     pub grade: Option<CompactString>,
     /// Whether the manager is still employed.
     pub active: bool,
+    /// The name. Absent: it stays.
+    pub name: Option<CompactString>,
 }
 
-const UNKNOWN_MANAGER: ManagerRecord = ManagerRecord { department: None, grade: None, active: true };
+/// What is known of a manager after an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ManagerRecord {
+    department: Option<DepartmentId>,
+    grade: Option<CompactString>,
+    active: bool,
+    name: Option<CompactString>,
+}
+
+impl ManagerUpsert {
+    fn after(&self, record: &ManagerRecord) -> ManagerRecord {
+        let department = self.department.as_ref().or(record.department.as_ref()).filter(|id| !id.as_str().is_empty());
+        let grade = self.grade.as_ref().or(record.grade.as_ref()).filter(|grade| !grade.is_empty());
+        let name = self.name.as_ref().or(record.name.as_ref()).cloned();
+        ManagerRecord { department: department.cloned(), grade: grade.cloned(), active: self.active, name }
+    }
+}
+
+const UNKNOWN_MANAGER: ManagerRecord = ManagerRecord { department: None, grade: None, active: true, name: None };
 
 impl People {
     /// The index of a manager, declared on first use.
@@ -45,46 +73,41 @@ impl People {
         }
         let who = ManagerIx(self.managers.len() as u32 + 1);
         self.by_id.insert(id.clone(), who);
-        self.managers.push(ManagerHistory { id: id.clone(), records: Vec::new() });
+        self.managers.push(ManagerHistory { id: id.clone(), entries: Vec::new() });
         // The declaration applies to all event times.
         self.declare(who, Timestamp::MIN, effects);
         who
     }
 
-    /// Adds a manager's record. `horizon`: no event dated before it can arrive anymore.
+    /// Adds to a manager's history. `horizon`: no event dated before it can arrive anymore.
     pub fn upsert(
         &mut self,
         id: &ManagerId,
-        record: ManagerRecord,
+        given: ManagerUpsert,
         order: EventOrder,
         horizon: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let who = self.intern(id, effects);
         let Some(manager) = self.managers.get_mut(who.0 as usize - 1) else { return };
-        let before = manager.records.last().map_or(UNKNOWN_MANAGER, |(_, record)| record.clone());
-        // A repeated record is kept too, because a late one may still be inserted between the two.
-        let index = manager.records.partition_point(|(other, _)| *other < order);
-        manager.records.insert(index, (order, record));
-        let settled = manager.records.partition_point(|(other, _)| other.at < horizon);
-        if manager.records[..settled].windows(2).any(|pair| pair[0].1 == pair[1].1) {
-            manager.records.dedup_by(|later, earlier| later.0.at < horizon && later.1 == earlier.1);
-        }
-        if manager.records.last().is_some_and(|(_, record)| *record != before) {
+        let before = manager.latest().clone();
+        manager.insert(order, given);
+        manager.forget_repetitions(horizon);
+        if *manager.latest() != before {
             self.declare(who, order.at, effects);
         }
     }
 
     fn declare(&self, who: ManagerIx, known: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(manager) = self.history(who) {
-            let ManagerRecord { department, active, .. } =
-                manager.records.last().map_or(&UNKNOWN_MANAGER, |(_, record)| record).clone();
+            let ManagerRecord { department, active, name, .. } = manager.latest().clone();
             effects.push(Effect::ManagerUpdate(Box::new(ManagerUpdate {
                 known,
                 who,
                 id: manager.id.clone(),
                 department,
                 active,
+                name,
             })));
         }
     }
@@ -102,7 +125,7 @@ impl People {
     /// Whether the record at this position was kept, that is, differs from the previous one.
     pub fn has_record(&self, id: &ManagerId, order: EventOrder) -> bool {
         let manager = self.find(id).and_then(|who| self.history(who));
-        manager.is_some_and(|manager| manager.records.iter().rev().any(|(from, _)| *from == order))
+        manager.is_some_and(|manager| manager.entries.iter().rev().any(|entry| entry.order == order))
     }
 
     /// The department of a manager at an instant, `unknown` if none.
@@ -116,11 +139,79 @@ impl People {
     }
 
     fn record(&self, who: ManagerIx, order: EventOrder) -> Option<&ManagerRecord> {
-        let records = &self.history(who)?.records;
-        Some(&records.iter().rev().find(|(from, _)| *from <= order)?.1)
+        let entries = &self.history(who)?.entries;
+        Some(&entries.iter().rev().find(|entry| entry.order <= order)?.record)
     }
 
     fn history(&self, who: ManagerIx) -> Option<&ManagerHistory> {
         self.managers.get((who.0 as usize).checked_sub(1)?)
+    }
+}
+
+impl ManagerHistory {
+    fn latest(&self) -> &ManagerRecord {
+        self.entries.last().map_or(&UNKNOWN_MANAGER, |entry| &entry.record)
+    }
+
+    /// Inserts an event, and computes the records from it on.
+    fn insert(&mut self, order: EventOrder, given: ManagerUpsert) {
+        let index = self.entries.partition_point(|entry| entry.order < order);
+        self.entries.insert(index, ManagerEntry { order, given, record: UNKNOWN_MANAGER });
+        for index in index..self.entries.len() {
+            let before = index.checked_sub(1).map_or(&UNKNOWN_MANAGER, |before| &self.entries[before].record);
+            self.entries[index].record = self.entries[index].given.after(before);
+        }
+    }
+
+    /// Removes what repeats the record before it. A late event may still be inserted between those after `horizon`.
+    fn forget_repetitions(&mut self, horizon: Timestamp) {
+        let settled = self.entries.partition_point(|entry| entry.order.at < horizon);
+        if self.entries[..settled].windows(2).any(|pair| pair[0].record == pair[1].record) {
+            self.entries.dedup_by(|later, earlier| later.order.at < horizon && later.record == earlier.record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::source::{Offset, Source, Topic};
+
+    fn order(at: i64) -> EventOrder {
+        EventOrder::of(Timestamp(at), Topic::Crm, Source::Files, Offset(at))
+    }
+
+    /// The department and grade of the manager at each instant, after upserts `(at, department, grade)`.
+    fn history(horizon: i64, upserts: &[(i64, Option<&str>, Option<&str>)], instants: &[i64]) -> Vec<String> {
+        let (mut people, mut effects) = (People::default(), Vec::new());
+        let id = ManagerId::from("ann");
+        for (at, department, grade) in upserts {
+            let (department, grade) = (department.map(DepartmentId::from), grade.map(CompactString::from));
+            let given = ManagerUpsert { department, grade, active: true, name: None };
+            people.upsert(&id, given, order(*at), Timestamp(horizon), &mut effects);
+        }
+        let who = people.find(&id).expect("known");
+        let at = |at: &i64| {
+            let order = order(*at);
+            format!("{} {}", people.department(who, order), people.grade(who, order).unwrap_or("-"))
+        };
+        instants.iter().map(at).collect()
+    }
+
+    #[test]
+    fn absent_fields_stay_and_empty_ones_are_taken_away() {
+        let upserts = [(1, Some("north"), Some("senior")), (2, None, None), (3, Some(""), None), (4, None, Some(""))];
+        let known = history(0, &upserts, &[0, 1, 2, 3, 4]);
+        assert_eq!(known, ["unknown -", "north senior", "north senior", "unknown senior", "unknown -"]);
+    }
+
+    #[test]
+    fn a_late_record_counts_for_the_later_ones_that_do_not_name_a_department() {
+        let upserts =
+            [(1, Some("north"), None), (3, None, Some("senior")), (5, Some("east"), None), (2, Some("south"), None)];
+        assert_eq!(history(0, &upserts, &[1, 2, 3, 5]), ["north -", "south -", "south senior", "east senior"]);
+        // Without what repeats the record before it, the history is the same.
+        let upserts = [(1, Some("north"), None), (2, None, None), (3, Some("north"), None), (8, Some("south"), None)];
+        assert_eq!(history(7, &upserts, &[1, 2, 3, 8]), ["north -", "north -", "north -", "south -"]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::domain::event::{Channel, Direction, Verdict};
 use crate::domain::figures::histogram::Histogram;
 use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
-use crate::domain::figures::table::{Calls, Reviews, WindowFigures};
+use crate::domain::figures::table::{Calls, Plans, Reviews, WindowFigures};
 use crate::domain::index::{CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::norms::Clock;
 use crate::domain::rule::Rule;
@@ -30,6 +30,8 @@ pub struct Fact {
 pub enum Measure {
     /// A lead, dated at its creation.
     LeadReceived,
+    /// A lead that was no lost opportunity, counted instead of `LeadReceived` and dated like it.
+    LeadExcluded,
     /// A lead that became a deal, dated at its creation.
     LeadConverted,
     /// A lead closed as converted, dated at the closing.
@@ -57,6 +59,13 @@ pub enum Measure {
     },
     /// A first response, with its lag on both clocks.
     FirstResponse {
+        /// On the wall clock.
+        wall: Span,
+        /// In working time.
+        business: Span,
+    },
+    /// The lag from the assignment to the first touch.
+    HumanResponse {
         /// On the wall clock.
         wall: Span,
         /// In working time.
@@ -90,6 +99,15 @@ pub enum Measure {
     Touch,
     /// A dismissal that ended a wait for a reply.
     Dismissed,
+    /// An activity that was planned.
+    PlanMade,
+    /// A plan whose activity was completed.
+    PlanDone {
+        /// Whether that was not after its deadline.
+        in_time: bool,
+    },
+    /// A plan whose deadline was changed or taken away.
+    PlanMoved,
     /// Terms offered.
     Terms {
         /// Index of the deal's journey.
@@ -118,8 +136,14 @@ pub enum Measure {
     Overdue(StageIx),
     /// An overdue deal in an early stage.
     Stuck,
+    /// An open plan, dated at its deadline; `MAX` if it has none.
+    OpenPlan,
+    /// An open entity that needs a next step and has no plan.
+    WithoutPlan,
     /// An open alert.
     OpenAlert(Rule),
+    /// A clock whose deadline is near.
+    DueSoon(Rule),
     /// A contact with an unreturned missed call.
     Unreturned,
     /// A contact with an unanswered message.
@@ -149,6 +173,7 @@ impl Percent {
 #[repr(usize)]
 enum Count {
     LeadReceived,
+    LeadExcluded,
     LeadConverted,
     LeadClosedConverted,
     LeadDisqualified,
@@ -165,6 +190,10 @@ enum Count {
     Meeting,
     Touch,
     Dismissed,
+    PlanMade,
+    PlanDone,
+    PlanDoneInTime,
+    PlanMoved,
     Review,
     ReviewSuccess,
     ReviewFailure,
@@ -174,18 +203,36 @@ enum Count {
 }
 
 /// The figures of one pane, or of a whole window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PaneAggregate {
     counts: [i32; Count::End as usize],
     /// Wraps on overflow, because everything added is subtracted again.
     talk: Span,
     score_micros: i64,
     lags: [Histogram; 4],
+    /// Lags from the assignment to the first touch, wall and business; boxed, because most panes have none.
+    human: Option<Box<[Histogram; 2]>>,
     /// Sparse counters: amounts by currency index, violations by rule, and by stage index the deals that reached the stage
     /// and those that passed it.
     amounts: BTreeMap<CurrencyIx, i128>,
     violations: BTreeMap<Rule, i32>,
     stages: BTreeMap<StageIx, (i32, i32)>,
+}
+
+/// No counter is set. (Arrays of more than 32 items have no default.)
+impl Default for PaneAggregate {
+    fn default() -> Self {
+        Self {
+            counts: [0; Count::End as usize],
+            talk: Default::default(),
+            score_micros: Default::default(),
+            lags: Default::default(),
+            human: Default::default(),
+            amounts: Default::default(),
+            violations: Default::default(),
+            stages: Default::default(),
+        }
+    }
 }
 
 /// The lags of a pane; the discriminant is the index in [`PaneAggregate::lags`].
@@ -202,6 +249,7 @@ impl PaneAggregate {
     pub fn count(&mut self, measure: Measure, times: i32) {
         let counter = match measure {
             Measure::LeadReceived => Count::LeadReceived as usize,
+            Measure::LeadExcluded => Count::LeadExcluded as usize,
             Measure::LeadConverted => Count::LeadConverted as usize,
             Measure::LeadClosedConverted => Count::LeadClosedConverted as usize,
             Measure::LeadDisqualified => Count::LeadDisqualified as usize,
@@ -218,6 +266,12 @@ impl PaneAggregate {
             Measure::Meeting => Count::Meeting as usize,
             Measure::Touch => Count::Touch as usize,
             Measure::Dismissed => Count::Dismissed as usize,
+            Measure::PlanMade => Count::PlanMade as usize,
+            Measure::PlanDone { in_time } => {
+                self.counts[Count::PlanDoneInTime as usize] += if in_time { times } else { 0 };
+                Count::PlanDone as usize
+            }
+            Measure::PlanMoved => Count::PlanMoved as usize,
             Measure::MessageSent(channel) => Count::Sent as usize + channel as usize,
             Measure::MessageReceived(channel) => Count::Received as usize + channel as usize,
             Measure::Review { score_micros, verdict } => {
@@ -234,6 +288,10 @@ impl PaneAggregate {
                 self.lags[Lag::Wall as usize].add(wall, i64::from(times));
                 return self.lags[Lag::Business as usize].add(business, i64::from(times));
             }
+            Measure::HumanResponse { wall, business } => {
+                let lags = self.human.get_or_insert_default();
+                return lags.iter_mut().zip([wall, business]).for_each(|(lags, lag)| lags.add(lag, i64::from(times)));
+            }
             Measure::CallBack(lag) => return self.lags[Lag::CallBack as usize].add(lag, i64::from(times)),
             Measure::Reply(lag) => return self.lags[Lag::Reply as usize].add(lag, i64::from(times)),
             Measure::AmountWon { currency, minor } => {
@@ -248,7 +306,10 @@ impl PaneAggregate {
             | Measure::OpenDeal
             | Measure::Overdue(_)
             | Measure::Stuck
+            | Measure::OpenPlan
+            | Measure::WithoutPlan
             | Measure::OpenAlert(_)
+            | Measure::DueSoon(_)
             | Measure::Unreturned
             | Measure::Unanswered
             | Measure::SharedContact => return,
@@ -263,8 +324,12 @@ impl PaneAggregate {
         }
         self.talk.0 = self.talk.0.wrapping_add(other.talk.0.wrapping_mul(sign.into()));
         self.score_micros += other.score_micros * i64::from(sign);
-        for (mine, theirs) in self.lags.iter_mut().zip(&other.lags) {
+        let merge = |(mine, theirs): (&mut Histogram, &Histogram)| {
             if sign > 0 { mine.merge(theirs) } else { mine.subtract(theirs) }
+        };
+        self.lags.iter_mut().zip(&other.lags).for_each(merge);
+        if let Some(theirs) = &other.human {
+            self.human.get_or_insert_default().iter_mut().zip(theirs.iter()).for_each(merge);
         }
         for (currency, minor) in &other.amounts {
             *self.amounts.entry(*currency).or_default() += minor * i128::from(sign);
@@ -282,6 +347,8 @@ impl PaneAggregate {
     pub fn figures(&self) -> WindowFigures {
         let get = |count: Count| i64::from(self.counts[count as usize]);
         let lags = |lag: Lag| quantiles(&self.lags[lag as usize]);
+        let human =
+            |clock: Clock| self.human.as_ref().map_or_else(Quantiles::default, |lags| quantiles(&lags[clock as usize]));
         let share = |k: Count, n: i64| Ratio { n, k: get(k) };
         let by_channel = |first: Count| {
             let counts = Channel::ALL.map(|channel| (channel, self.counts[first as usize + channel as usize]));
@@ -290,6 +357,7 @@ impl PaneAggregate {
         WindowFigures {
             leads_received: get(Count::LeadReceived),
             leads_disqualified: get(Count::LeadDisqualified),
+            leads_excluded: get(Count::LeadExcluded),
             lead_conversion: self.lead_conversion(),
             win_rate: Conversion {
                 cohort: share(Count::DealConverted, get(Count::DealReceived)),
@@ -297,6 +365,8 @@ impl PaneAggregate {
             },
             first_response_wall: lags(Lag::Wall),
             first_response_business: lags(Lag::Business),
+            human_response_wall: human(Clock::Wall),
+            human_response_business: human(Clock::Business),
             first_response_within_norm: share(Count::JudgedWithin, get(Count::JudgedWithin) + get(Count::JudgedLate)),
             call_back: lags(Lag::CallBack),
             reply: lags(Lag::Reply),
@@ -312,6 +382,12 @@ impl PaneAggregate {
             meetings: get(Count::Meeting),
             touches: get(Count::Touch),
             dismissed: get(Count::Dismissed),
+            plans: Plans {
+                made: get(Count::PlanMade),
+                done: get(Count::PlanDone),
+                done_in_time: get(Count::PlanDoneInTime),
+                moved: get(Count::PlanMoved),
+            },
             deals_won: get(Count::DealWon),
             deals_lost: get(Count::DealLost),
             reviews: self.reviews(),

@@ -16,6 +16,8 @@ pub struct WindowFigures {
     pub leads_received: i64,
     /// Leads whose current closing is DISQUALIFIED.
     pub leads_disqualified: i64,
+    /// Leads that were no lost opportunities; they are not among those created, disqualified or converted.
+    pub leads_excluded: i64,
     /// Leads that became deals.
     pub lead_conversion: Conversion,
     /// Deals that passed from a stage to the next.
@@ -26,6 +28,10 @@ pub struct WindowFigures {
     pub first_response_wall: Quantiles,
     /// Lags of first responses in working time.
     pub first_response_business: Quantiles,
+    /// Lags from the assignment to the first touch, on the wall clock.
+    pub human_response_wall: Quantiles,
+    /// Lags from the assignment to the first touch, in working time.
+    pub human_response_business: Quantiles,
     /// Of the judged leads, those answered by their deadline.
     pub first_response_within_norm: Ratio,
     /// Lags of returned missed calls.
@@ -46,6 +52,8 @@ pub struct WindowFigures {
     pub touches: i64,
     /// Dismissals that ended a wait for a reply.
     pub dismissed: i64,
+    /// Planned activities.
+    pub plans: Plans,
     /// Deals won.
     pub deals_won: i64,
     /// Deals lost.
@@ -71,6 +79,19 @@ pub struct Calls {
     pub outbound_answered: i64,
     /// Outbound calls without a conversation.
     pub outbound_unanswered: i64,
+}
+
+/// Planned activities: what became of the plans in the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plans {
+    /// Plans made.
+    pub made: i64,
+    /// Plans whose activity was completed.
+    pub done: i64,
+    /// Those of them that had a deadline and met it.
+    pub done_in_time: i64,
+    /// Changes of a deadline.
+    pub moved: i64,
 }
 
 /// Terms offered to customers.
@@ -113,10 +134,18 @@ pub struct NowFigures {
     pub overdue: ByStage,
     /// Open alerts by rule.
     pub open_alerts: BTreeMap<Rule, i64>,
+    /// Clocks whose deadline is near, by rule.
+    pub due_soon: BTreeMap<Rule, i64>,
     /// Contacts with an unreturned missed call.
     pub unreturned_calls: i64,
     /// Contacts with an unanswered message.
     pub unanswered_messages: i64,
+    /// Open plans.
+    pub open_plans: i64,
+    /// Those of them whose deadline has passed.
+    pub overdue_plans: i64,
+    /// Open entities that need a next step and have no plan.
+    pub without_next_step: i64,
 }
 
 /// A figure: one value of a row, or several of one kind that differ in their labels.
@@ -309,7 +338,16 @@ figures! {
         "review_successes" Plain("count") [] "Reviews with the verdict SUCCESS." { [] reviews=27/successes=3 |f| Count(f.reviews.successes) }
         "review_failures" Plain("count") [] "Reviews with the verdict FAILURE." { [] reviews=27/failures=4 |f| Count(f.reviews.failures) }
         "violations" Plain("count") ["rule"] "Violations that began in the window." { [] violations=28 |f| map(&f.violations, |rule| rule.name(), count) }
+        "human_response" Lags ["clock"] "lag from the assignment of a lead to the first touch, by the manager who made the touch"
+            { ["wall"] human_response=31/wall=1 |f| Lags(f.human_response_wall) }
+            { ["business"] human_response=31/business=2 |f| Lags(f.human_response_business) }
+        "human_responses" Plain("count") [] "First touches of leads that somebody was responsible for, by the manager who made the touch." { [] |f| Count(f.human_response_wall.n) }
         "dismissed" Plain("count") [] "Calls and messages dismissed while they waited for a reply." { [] dismissed=29 |f| Count(f.dismissed) }
+        "plans_made" Plain("count") [] "Activities planned." { [] plans=33/made=1 |f| Count(f.plans.made) }
+        "plans_done" Plain("count") [] "Planned activities that were completed." { [] plans=33/done=2 |f| Count(f.plans.done) }
+        "plans_done_in_time" Plain("count") [] "Planned activities that were completed by their deadline." { [] plans=33/done_in_time=3 |f| Count(f.plans.done_in_time) }
+        "plans_moved" Plain("count") [] "Changes of the deadline of a planned activity." { [] plans=33/moved=4 |f| Count(f.plans.moved) }
+        "leads_excluded" Plain("count") [] "Leads created in the window and disqualified for one of the `excluded_reasons`; `leads_received`, `leads_disqualified` and the lead conversion leave them out." { [] leads_excluded=30 |f| Count(f.leads_excluded) }
     }
 }
 
@@ -324,5 +362,9 @@ figures! {
         "open_alerts" Plain("count") ["rule"] "Open alerts." { [] open_alerts=44 |f| map(&f.open_alerts, |rule| rule.name(), count) }
         "unreturned_calls" Plain("count") [] "Contacts with a missed call that has not been returned." { [] unreturned_calls=45 |f| Count(f.unreturned_calls) }
         "unanswered_messages" Plain("count") [] "Contacts with a message that has not been answered." { [] unanswered_messages=46 |f| Count(f.unanswered_messages) }
+        "open_plans" Plain("count") [] "Planned activities that are neither completed nor cancelled." { [] open_plans=48 |f| Count(f.open_plans) }
+        "overdue_plans" Plain("count") [] "Open planned activities whose deadline has passed." { [] overdue_plans=49 |f| Count(f.overdue_plans) }
+        "without_next_step" Plain("count") [] "Open deals for which nothing is planned; leads too if the norms require it." { [] without_next_step=50 |f| Count(f.without_next_step) }
+        "due_soon" Plain("count") ["rule"] "Waits whose deadline is near; no violations yet." { [] due_soon=47 |f| map(&f.due_soon, |rule| rule.name(), count) }
     }
 }

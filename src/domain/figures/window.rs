@@ -128,6 +128,7 @@ mod tests {
             lag().prop_map(Measure::Talk),
             lag().prop_map(Measure::Reply),
             (lag(), lag()).prop_map(|(wall, business)| Measure::FirstResponse { wall, business }),
+            (lag(), lag()).prop_map(|(wall, business)| Measure::HumanResponse { wall, business }),
             (0u32..3, 0i64..1000)
                 .prop_map(|(currency, minor)| Measure::AmountWon { currency: CurrencyIx(currency), minor }),
             (0usize..Rule::ALL.len()).prop_map(|index| Measure::Violation(Rule::ALL[index])),

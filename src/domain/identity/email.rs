@@ -38,7 +38,7 @@ pub(super) fn domain(text: &str) -> Option<CompactString> {
     };
     domain.make_ascii_lowercase();
     domain.truncate(domain.trim_end_matches('.').len());
-    (!domain.is_empty() && !domain.contains(['"', '<', '>'])).then_some(domain)
+    (!domain.is_empty() && !domain.contains(['"', '<', '>', '('])).then_some(domain)
 }
 
 /// Whether a text has only characters that stand in an address that needs no care.

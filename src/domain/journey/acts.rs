@@ -6,8 +6,9 @@
 use crate::domain::call::Reached;
 use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
+use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::journey::Journey;
-use crate::domain::journey::contact_history::Touch;
+use crate::domain::journey::contact_history::{ContactHistory, Touch};
 use crate::domain::journey::response::Acts;
 use crate::domain::time::Timestamp;
 
@@ -38,15 +39,22 @@ impl Journey {
     }
 
     /// Date of the first two-way contact.
-    fn first_contact(&self) -> Option<Timestamp> {
+    pub(super) fn first_contact(&self) -> Option<Timestamp> {
         self.first_talk().into_iter().chain(self.contact_history.first_exchange).min()
     }
 
-    /// Records a touch dated `at`.
-    pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp) {
-        let first = !std::mem::replace(&mut self.contact_history.was_touched, true);
-        self.add_touch(at);
-        context.record_change(JourneyChange::Touch { at, first });
+    /// Records a touch dated `at`, made by a manager.
+    pub fn touch(&mut self, context: &mut TenantContext, at: Timestamp, by: ManagerIx) {
+        self.add_touch(context, at, None, by);
+    }
+
+    /// Records a message of the customer, which is two-way contact once there was a touch.
+    pub fn ask(&mut self, context: &mut TenantContext) {
+        if self.touched() {
+            self.exchange(context, context.now);
+        } else {
+            self.contact_history.asked.push((context.now, context.applied));
+        }
     }
 
     /// Records two-way contact that is not a call, dated `at`.
@@ -58,8 +66,9 @@ impl Journey {
     }
 
     /// Replaces what it has from a call.
-    pub fn reach(&mut self, context: &mut TenantContext, before: Option<Reached>, now: Option<Reached>) {
-        let (touched, touch) = (before.map(|reached| reached.touch), now.map(|reached| reached.touch));
+    pub fn reach(&mut self, context: &mut TenantContext, call: CallIx, before: Option<Reached>, now: Option<Reached>) {
+        let (touched, touch) =
+            (before.map(|reached| (reached.touch, reached.who)), now.map(|reached| (reached.touch, reached.who)));
         let (talked, talk) = (before.and_then(|reached| reached.talk), now.and_then(|reached| reached.talk));
         let (first_talk, first_contact) = (self.first_talk(), self.first_contact());
         if talked != talk {
@@ -68,14 +77,21 @@ impl Journey {
             talk.into_iter().for_each(|new| talks.insert(talks.partition_point(|known| *known <= new), new));
         }
         match (touched, touch) {
-            (None, Some(at)) => self.touch(context, at),
-            (Some(from), Some(at)) if from != at => {
-                self.remove_touch(from);
-                self.add_touch(at);
+            (None, Some((at, by))) => self.add_touch(context, at, Some(call), by),
+            (Some((from, old)), Some((at, by))) if from == at => {
+                let touch = self.contact_history.touches.iter_mut().find(|touch| touch.call == Some(call));
+                if let Some(touch) = touch.filter(|_| old != by) {
+                    touch.by = by;
+                    context.record_change(JourneyChange::ActsWithdrawn);
+                }
+            }
+            (Some((from, _)), Some((at, by))) => {
+                self.remove_touch(call);
+                self.contact_history.insert_touch(Touch { at, known: context.applied, call: Some(call), by });
                 context.record_change(JourneyChange::TouchMoved { from });
             }
-            (Some(from), None) => {
-                self.remove_touch(from);
+            (Some(_), None) => {
+                self.remove_touch(call);
                 context.record_change(JourneyChange::ActsWithdrawn);
             }
             _ => {}
@@ -90,38 +106,66 @@ impl Journey {
     }
 
     /// The touches, contacts, closing and deletion that the first-response rule needs.
-    pub fn acts(&self) -> Acts {
+    pub fn acts(&self) -> Acts<'_> {
         let end_state = &*self.end_state;
+        let first = self.contact_history.touches.first();
+        let human = first.and_then(|touch| {
+            let at = self.created().map_or(touch.at, |created| touch.at.max(created));
+            Some((at, touch.by, self.assignments.before(at, touch.known)?))
+        });
         Acts {
-            touch: self.contact_history.touches.first().map(|touch| (touch.at, touch.responsible)),
+            touch: first.map(|touch| (touch.at, self.responsible_at(touch.known))),
+            human,
             contact: self.first_contact(),
             closed: end_state.first_closed,
             deleted: end_state.deleted,
         }
     }
 
-    fn add_touch(&mut self, at: Timestamp) {
-        let responsible = self.who;
-        let touches = &mut self.contact_history.touches;
-        let position = touches.partition_point(|touch| touch.at <= at);
-        touches.insert(position, Touch { at, responsible });
+    fn add_touch(&mut self, context: &mut TenantContext, at: Timestamp, call: Option<CallIx>, by: ManagerIx) {
+        let first = !std::mem::replace(&mut self.contact_history.was_touched, true);
+        self.contact_history.insert_touch(Touch { at, known: context.applied, call, by });
+        context.record_change(JourneyChange::Touch { at, first });
     }
 
-    fn remove_touch(&mut self, at: Timestamp) {
+    fn remove_touch(&mut self, call: CallIx) {
         let touches = &mut self.contact_history.touches;
-        if let Some(position) = touches.iter().rposition(|touch| touch.at == at) {
+        if let Some(position) = touches.iter().position(|touch| touch.call == Some(call)) {
             touches.remove(position);
         }
     }
 
-    fn record_contact(&self, context: &mut TenantContext, before: Option<Timestamp>) {
+    /// Replaces the index of a call that turned out to be part of another.
+    pub fn replace_call(&mut self, from: CallIx, to: CallIx) {
+        for touch in self.contact_history.touches.iter_mut().filter(|touch| touch.call == Some(from)) {
+            touch.call = Some(to);
+        }
+    }
+
+    /// The manager who was responsible when an event took effect, by its sequence number.
+    fn responsible_at(&self, applied: u64) -> ManagerIx {
+        if applied < self.first_event.1 {
+            return ManagerIx::NONE;
+        }
+        let later = self.contact_history.reassigned.iter().find(|(reassigned, _)| *reassigned > applied);
+        later.map_or(self.who, |(_, before)| *before)
+    }
+
+    pub(super) fn record_contact(&self, context: &mut TenantContext, before: Option<Timestamp>) {
         if is_earlier(self.first_contact(), before) {
             context.record_change(JourneyChange::Contact);
         }
     }
 }
 
+impl ContactHistory {
+    pub(super) fn insert_touch(&mut self, touch: Touch) {
+        let position = self.touches.partition_point(|other| other.at <= touch.at);
+        self.touches.insert(position, touch);
+    }
+}
+
 /// Whether a date is known now and was not, or is earlier than it was.
-fn is_earlier(now: Option<Timestamp>, before: Option<Timestamp>) -> bool {
+pub(super) fn is_earlier(now: Option<Timestamp>, before: Option<Timestamp>) -> bool {
     now.is_some_and(|now| before.is_none_or(|before| now < before))
 }

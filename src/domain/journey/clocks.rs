@@ -1,12 +1,12 @@
 //! Owns the rule clocks of one lead or deal.
 
-use crate::domain::id::StageId;
 use crate::domain::journey::response::FirstResponse;
-use crate::domain::lifecycle::{State, Violation};
+use crate::domain::lifecycle::Violation;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Maybe, Span, Timestamp};
+use compact_str::CompactString;
 use std::sync::Arc;
 
 /// The clocks of one lead or deal.
@@ -30,8 +30,8 @@ pub struct RuleClock {
     pub rule: Rule,
     /// The scope at its start.
     pub scope: Arc<Scope>,
-    /// The stage, for clocks about a stage.
-    pub stage: Option<StageId>,
+    /// The part of the lead or deal that it is about: a stage or a planned activity.
+    pub part: Option<CompactString>,
     /// Time already counted before the anchor, where several stays are added up.
     pub before: Span,
     /// The time allowed.
@@ -44,12 +44,12 @@ impl RuleClock {
     /// A clock of the whole lead or deal.
     pub fn new(rule: Rule, scope: Arc<Scope>, anchor: Timestamp, due: Timestamp) -> Self {
         let violation = Violation::new(anchor, due);
-        Self { rule, scope, stage: None, before: Span::ZERO, limit: Span::ZERO, violation }
+        Self { rule, scope, part: None, before: Span::ZERO, limit: Span::ZERO, violation }
     }
 
     /// Whether it runs, or its violation is open.
     pub fn is_current(&self) -> bool {
-        matches!(self.violation.state, State::Waiting | State::Open)
+        self.violation.is_current()
     }
 }
 

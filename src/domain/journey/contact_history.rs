@@ -1,6 +1,6 @@
 //! Owns the dated acts that a journey keeps: touches, conversations and other two-way contact.
 
-use crate::domain::index::{ContactIx, ManagerIx};
+use crate::domain::index::{CallIx, ContactIx, ManagerIx};
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::time::Timestamp;
@@ -16,17 +16,25 @@ pub(super) struct ContactHistory {
     pub talks: Vec<Timestamp>,
     /// The first two-way contact that is not a call.
     pub first_exchange: Option<Timestamp>,
+    /// Messages of the customer before any touch was known: their dates and sequence numbers.
+    pub asked: Vec<(Timestamp, u64)>,
     /// Indices of its contacts with demands.
     pub pending_contacts: SmallIndexVec<ContactIx>,
+    /// Assignments after the first event: the sequence number of each, and who was responsible before.
+    pub reassigned: Vec<(u64, ManagerIx)>,
 }
 
 /// A touch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Touch {
     /// Its date.
     pub at: Timestamp,
-    /// The manager who was responsible when it became known.
-    pub responsible: ManagerIx,
+    /// Sequence number of the event with which it became known.
+    pub known: u64,
+    /// The call that makes it.
+    pub call: Option<CallIx>,
+    /// The manager who made it.
+    pub by: ManagerIx,
 }
 
 impl StaticDefault for ContactHistory {
@@ -35,6 +43,8 @@ impl StaticDefault for ContactHistory {
         was_touched: false,
         talks: Vec::new(),
         first_exchange: None,
+        asked: Vec::new(),
         pending_contacts: SmallIndexVec::EMPTY,
+        reassigned: Vec::new(),
     };
 }

@@ -13,6 +13,7 @@ pub(super) struct Counted {
     pub converted: bool,
     pub awaiting: bool,
     pub stuck: bool,
+    pub without_plan: bool,
     /// The stage, if open; the stage, if overdue.
     pub open: Option<StageIx>,
     pub overdue: Option<StageIx>,
@@ -23,10 +24,15 @@ pub(super) struct Counted {
 pub(super) struct CountedRarely {
     pub closing: Option<(Timestamp, ManagerIx, Measure)>,
     pub amount: Option<(Timestamp, ManagerIx, Measure)>,
+    /// A lead that was no lost opportunity, instead of being received.
+    pub excluded: Option<(Timestamp, ManagerIx, Measure)>,
     /// Stages that a deal reached: when, and whether it moved on.
     pub reached: Vec<(StageIx, Timestamp, bool)>,
+    /// Deadlines of the open plans; `MAX` if there is none.
+    pub plans: Vec<Timestamp>,
 }
 
 impl StaticDefault for CountedRarely {
-    const DEFAULT: &'static Self = &Self { closing: None, amount: None, reached: Vec::new() };
+    const DEFAULT: &'static Self =
+        &Self { closing: None, amount: None, excluded: None, reached: Vec::new(), plans: Vec::new() };
 }

@@ -7,6 +7,7 @@ use crate::domain::id::EntityKind;
 use crate::domain::index::StageIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::counts::{Counted, CountedRarely};
+use crate::domain::time::Timestamp;
 
 impl Journey {
     /// Emits facts for the difference between the current and the previous counts.
@@ -46,8 +47,10 @@ impl Journey {
             open_deal(flag(|counted| counted.open.is_some(), Measure::OpenDeal)),
             stage_gauge(|counted| counted.overdue, Measure::Overdue),
             flag(|counted| counted.overdue.is_some() && counted.stuck, Measure::Stuck),
+            flag(|counted| counted.without_plan, Measure::WithoutPlan),
             (old_rare.closing, new_rare.closing),
             (old_rare.amount, new_rare.amount),
+            (old_rare.excluded, new_rare.excluded),
         ] {
             if old != new {
                 for ((at, who, measure), times) in
@@ -55,6 +58,11 @@ impl Journey {
                 {
                     context.emit_fact(at, who, times, measure);
                 }
+            }
+        }
+        if (&old_rare.plans, old.who) != (&new_rare.plans, new.who) {
+            for (plans, who, times) in [(&old_rare.plans, old.who, -1), (&new_rare.plans, new.who, 1)] {
+                plans.iter().for_each(|deadline| context.emit_fact(*deadline, who, times, Measure::OpenPlan));
             }
         }
         if (&old_rare.reached, old.who) != (&new_rare.reached, new.who) {
@@ -78,11 +86,14 @@ impl Journey {
             EntityKind::Lead => outcome == Some(Outcome::Converted) || self.naming_deals > 0,
             EntityKind::Deal => outcome == Some(Outcome::Won),
         };
-        let received = self.created().is_some();
+        let is_excluded =
+            self.id.kind == EntityKind::Lead && self.end_state.closing.is_some_and(|closing| closing.excluded);
+        let received = self.created().is_some() && !is_excluded;
+        let excluded = self.created().filter(|_| is_excluded).map(|created| (created, self.who, Measure::LeadExcluded));
         let awaits = self.clocks.response.as_ref().is_some_and(|response| response.awaits());
         let measure = match (self.id.kind, outcome) {
             (EntityKind::Lead, Some(Outcome::Converted)) => Some(Measure::LeadClosedConverted),
-            (EntityKind::Lead, Some(Outcome::Disqualified)) => Some(Measure::LeadDisqualified),
+            (EntityKind::Lead, Some(Outcome::Disqualified)) if !is_excluded => Some(Measure::LeadDisqualified),
             (EntityKind::Deal, Some(Outcome::Won)) => Some(Measure::DealWon),
             (EntityKind::Deal, Some(Outcome::Lost)) => Some(Measure::DealLost),
             _ => None,
@@ -100,10 +111,18 @@ impl Journey {
             converted: received && converted,
             awaiting: received && awaits && self.end_state.first_closed.is_none(),
             stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
+            without_plan: self.is_without_plan() && self.needs_plan(context),
             open: outcome.is_none().then(|| context.stage_ix(self.pipeline(), self.stage())),
             overdue,
         };
         let reached = if self.id.kind == EntityKind::Deal { self.stage_history.reached(won) } else { Vec::new() };
-        (counted, CountedRarely { closing, amount, reached })
+        let plans = self.plans.deadlines().map(|deadline| deadline.unwrap_or(Timestamp::MAX)).collect();
+        (counted, CountedRarely { closing, amount, excluded, reached, plans })
+    }
+
+    /// Whether it counts as without a next step while nothing is planned: deals always do, leads if the norms say so.
+    fn needs_plan(&self, context: &mut TenantContext) -> bool {
+        let kind = self.id.kind;
+        kind == EntityKind::Deal || context.leads_need_steps && self.scope(context).needs_step(kind)
     }
 }

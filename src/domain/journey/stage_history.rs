@@ -11,7 +11,7 @@ use crate::domain::index::StageIx;
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::norms::{Pipeline, Scope};
 use crate::domain::rule::Rule;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Maybe, Span, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(super) struct StageHistory {
     pub(super) visits: Vec<StageVisit>,
     pub(super) open_changes: Vec<OpenChange>,
     pub(super) stay: Option<Stay>,
+    /// When it last left a stage in which the customer is to act, while open.
+    pub(super) waited_until: Maybe,
     pub(super) fields: Vec<CompactString>,
     /// Bit set of completed activities, by kind.
     pub(super) activities: u8,
@@ -48,6 +50,7 @@ impl StaticDefault for StageHistory {
         visits: Vec::new(),
         open_changes: Vec::new(),
         stay: None,
+        waited_until: Maybe::UNKNOWN,
         fields: Vec::new(),
         activities: 0,
         raised: Vec::new(),
@@ -77,6 +80,8 @@ pub(super) struct Stay {
     pub(super) since: Timestamp,
     pub(super) limit: Option<Limit>,
     pub(super) early: bool,
+    /// The customer is to act.
+    pub(super) waiting: bool,
     pub(super) overdue: bool,
 }
 

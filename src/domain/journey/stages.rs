@@ -89,6 +89,7 @@ impl Journey {
     pub fn enter_stage(&mut self, context: &mut TenantContext, entry: StageEntry<'_>) {
         let norms = Arc::clone(&context.norms);
         let StageEntry { stage, from, at, .. } = entry;
+        let waited = self.is_waiting();
         let named = self.name_pipeline(context, entry.pipeline);
         let id = entry.pipeline.or(self.stage_history.pipeline.as_ref()).cloned();
         let pipeline = id.as_ref().and_then(|id| norms.pipelines.get(id));
@@ -133,6 +134,7 @@ impl Journey {
         if self.open() {
             let reopened = self.stage_history.open_changes.last().map_or(at, |open_change| open_change.at.max(at));
             self.start_stay(context, reopened);
+            self.record_wait(context, waited, at);
         }
     }
 
@@ -238,11 +240,27 @@ impl Journey {
         }
     }
 
-    /// Restarts the current stay with a new limit.
+    /// Restarts the current stay in a pipeline known only now.
     fn restart_stay(&mut self, context: &mut TenantContext) {
+        let waited = self.is_waiting();
         if let Some(since) = self.stage_history.stay.as_ref().map(|stay| stay.since) {
             self.start_stay(context, since);
+            self.record_wait(context, waited, since);
         }
+    }
+
+    /// Records that a wait for the customer began or ended.
+    fn record_wait(&mut self, context: &mut TenantContext, waited: bool, at: Timestamp) {
+        match (waited, self.is_waiting()) {
+            (false, true) => context.record_change(JourneyChange::WaitStarted { at }),
+            (true, false) => self.end_wait(context, at),
+            _ => {}
+        }
+    }
+
+    fn end_wait(&mut self, context: &mut TenantContext, at: Timestamp) {
+        self.stage_history.waited_until = at.into();
+        context.record_change(JourneyChange::WaitEnded { at });
     }
 
     /// Applies new norms to the current stay.
@@ -252,7 +270,14 @@ impl Journey {
         {
             visit.scope = scope;
         }
-        self.restart_stay(context);
+        let waited = self.is_waiting();
+        if let Some(since) = self.stage_history.stay.as_ref().map(|stay| stay.since) {
+            self.start_stay(context, since);
+        }
+        // A wait that the new norms begin is no change of the entity: rules handle it as they handle other norms.
+        if waited && !self.is_waiting() {
+            self.end_wait(context, context.now);
+        }
     }
 
     /// Starts a stay in the current stage.
@@ -270,8 +295,8 @@ impl Journey {
             context.set_timer(due, Timer::Journey(self.ix));
             Some(Limit { scope, due, before, limit })
         });
-        let early = configured.is_some_and(|stage| stage.early);
-        self.stage_history.stay = Some(Stay { stage_ix, since, limit, early, overdue: false });
+        let (early, waiting) = configured.map(|stage| (stage.early, stage.waiting)).unwrap_or_default();
+        self.stage_history.stay = Some(Stay { stage_ix, since, limit, early, waiting, overdue: false });
         context.record_change(JourneyChange::StageEntered { at: since });
     }
 
@@ -288,6 +313,16 @@ impl Journey {
             stage_history.stay = None;
         }
         context.record_change(JourneyChange::StageLeft { at, resolution });
+    }
+
+    /// Whether it is open, in a stage in which the customer is to act.
+    pub fn is_waiting(&self) -> bool {
+        self.stage_history.stay.as_ref().is_some_and(|stay| stay.waiting)
+    }
+
+    /// When it last left such a stage for another one, while open.
+    pub fn waited_until(&self) -> Option<Timestamp> {
+        self.stage_history.waited_until.get()
     }
 
     /// The limit of the current stay, if the stage has one.

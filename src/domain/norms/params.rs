@@ -38,6 +38,11 @@ macro_rules! for_each_parameter {
                 help: "the deadline, measured from the anchor on the rule's clock",
                     "срок от начала отсчёта, по часам правила (`clock`)",
             }
+            WarnBefore warn_before: Length {
+                key: "warn_before" described("no warning"), values: Length,
+                help: "how long before the deadline a warning is published, on the rule's clock; less than the time allowed, except for `next_step_overdue`",
+                    "за сколько до срока предупредить, по часам правила; меньше самого срока, кроме `next_step_overdue`",
+            }
             Clock clock: Clock {
                 key: "clock" rule_default("wall"), values: CLOCK,
                 help: "which time counts: all time or working time; days (`d`) require a wall clock",
@@ -48,6 +53,11 @@ macro_rules! for_each_parameter {
                 help: "what counts as a response: any touch, or two-way contact",
                     "что считается ответом: любая попытка связаться (`attempt`) или разговор (`conversation`)",
             }
+            From from: ClockStart {
+                key: "from" rule_default("created"), values: CLOCK_START,
+                help: "when the clock starts: at the creation, or again whenever the lead or deal is handed over",
+                    "когда начинается отсчёт: при создании (`created`) или заново при каждой передаче (`assigned`)",
+            }
             Attempts attempts: i64 {
                 key: "attempts" in_force(), values: Count(1, 1000),
                 help: "number of touches required", "требуемое число попыток связаться",
@@ -55,6 +65,10 @@ macro_rules! for_each_parameter {
             Entities entities: Vec<EntityKind> {
                 key: "entities" rule_default("[lead, deal]"), values: List(&ENTITY, 1),
                 help: "which entities the rule applies to", "к чему применяется правило: к лидам, к сделкам",
+            }
+            StepEntities step_entities: Vec<EntityKind> {
+                key: "entities" rule_default("[deal]"), values: List(&ENTITY, 1),
+                help: "which entities need a next step", "кому нужен следующий шаг: лидам, сделкам",
             }
             AppliesTo applies_to: Vec<Outcome> {
                 key: "applies_to" rule_default("[DISQUALIFIED]"), values: List(&ENDING, 1),
@@ -205,6 +219,16 @@ named_enum! {
         Attempt = "attempt",
         /// Two-way contact.
         Conversation = "conversation",
+    }
+
+    /// When the clock of the first response starts.
+    #[derive(Default)]
+    pub enum ClockStart, named "in norms" {
+        /// At the creation.
+        #[default]
+        Created = "created",
+        /// At each assignment before the response.
+        Assigned = "assigned",
     }
 
     /// The population that a conversion is counted over.

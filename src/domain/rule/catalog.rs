@@ -2,6 +2,7 @@
 
 use crate::domain::change::{Act, Change};
 use crate::domain::context::TenantContext;
+use crate::domain::id::StageId;
 use crate::domain::index::ManagerIx;
 use crate::domain::journey::Journey;
 use crate::domain::lifecycle::{Description, Violation};
@@ -61,7 +62,8 @@ fn judge(journey: &mut Journey, context: &mut TenantContext, act: &Act, who: Man
             if stage_ix.is_some_and(|stage_ix| !journey.mark_raised(*rule, stage_ix)) {
                 continue;
             }
-            let (name, severity) = (journey.id.subject(part.as_ref()), params.severity.unwrap_or_default());
+            let (name, severity) =
+                (journey.id.subject(part.as_ref().map(StageId::as_str)), params.severity.unwrap_or_default());
             let entity = Some(journey.id.clone());
             let description = Description { name, severity, entity, observed, norm, ..Description::default() };
             Violation::raise(context, *rule, who, description);
@@ -76,16 +78,18 @@ mod tests {
     use crate::domain::id::EntityId;
     use crate::domain::index::JourneyIx;
     use crate::domain::norms::{Params, Scope};
+    use crate::domain::rule::definition::Parameter;
     use crate::domain::rule::won_without_amount;
 
     fn check_texts(name: &str, definition: &Definition) {
-        let Definition { title, wording, observed, norm, about, why, .. } = definition;
-        for sentence in [wording.lasting, wording.settled].concat() {
+        let Definition { title, wording, observed, norm, about, why, takes, .. } = definition;
+        for sentence in [wording.lasting, wording.settled, wording.due_soon].concat() {
             for key in sentence.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
                 let known = key == "subject" || observed.contains(&key) || norm.contains(&key);
                 assert!(known, "{name}: {{{key}}} in {sentence:?}");
             }
         }
+        assert_eq!(takes.contains(&Parameter::WarnBefore), !wording.due_soon[0].is_empty(), "{name}");
         assert!(title.iter().chain(about).chain(why).all(|text| !text.is_empty()), "{name}");
     }
 

@@ -1,9 +1,8 @@
 //! Owns the handling of the clocks that rules keep in a journey: start, timers, reassignment and new norms.
 
-use crate::domain::alert::Values;
+use crate::domain::alert::{Resolution, Values};
 use crate::domain::change::JourneyChange;
 use crate::domain::context::{TenantContext, Timer};
-use crate::domain::id::StageId;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::{Clocks, RuleClock};
 use crate::domain::lifecycle::{Description, Key, State, Subject, Violation};
@@ -32,8 +31,8 @@ pub struct ClockSubject<'a> {
     pub journey: &'a Journey,
     /// The scope at the start of the clock.
     pub scope: &'a Scope,
-    /// The stage, for clocks about a stage.
-    pub stage: Option<&'a StageId>,
+    /// The part of the lead or deal that it is about: a stage or a planned activity.
+    pub part: Option<&'a str>,
     /// Time already counted before the anchor, where several stays are added up.
     pub before: Span,
     /// The time allowed in the stage.
@@ -49,7 +48,7 @@ impl Subject for ClockSubject<'_> {
     fn describe(&self, anchor: Timestamp, until: Timestamp) -> Description {
         let ClockRule { rule, observe, norm } = self.rule;
         Description {
-            name: self.journey.id.subject(self.stage),
+            name: self.journey.id.subject(self.part),
             severity: self.scope.severity(*rule),
             entity: Some(self.journey.id.clone()),
             observed: observe(self, anchor, until),
@@ -59,7 +58,7 @@ impl Subject for ClockSubject<'_> {
     }
 }
 
-/// Maximum number of resolved clocks kept per rule, so that late evidence can still retract them.
+/// Maximum number of ended clocks with alerts kept per rule, so that late evidence can still retract them.
 const MAX_RESOLVED: usize = 64;
 
 impl ClockRule {
@@ -83,13 +82,21 @@ impl ClockRule {
         for rule_clock in all.iter_mut().rev().filter(|rule_clock| rule_clock.rule == self.rule) {
             let (violation, subject) = self.split(journey, rule_clock);
             apply(violation, context, &subject);
-            resolved += usize::from(violation.state == State::Resolved);
-            if resolved > MAX_RESOLVED && violation.state == State::Resolved {
+            let over = matches!(violation.state, State::CalledOff | State::Resolved);
+            resolved += usize::from(over);
+            if resolved > MAX_RESOLVED && over {
                 violation.state = State::Averted;
             }
         }
         all.retain(|rule_clock| {
             rule_clock.rule != self.rule || !matches!(rule_clock.violation.state, State::Averted | State::Retracted)
+        });
+    }
+
+    /// Ends every clock of a rule now.
+    pub fn end_all(&self, clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext, resolution: Resolution) {
+        self.for_each(clocks, journey, context, |violation, context, subject| {
+            violation.settle(context, subject, resolution, context.now);
         });
     }
 
@@ -103,7 +110,7 @@ impl ClockRule {
         due: impl Fn(Timestamp) -> Option<Timestamp>,
     ) {
         self.for_each(clocks, journey, context, |violation, context, subject| {
-            if violation.state != State::Resolved && !violation.reload(context, subject, due(violation.anchor)) {
+            if violation.is_current() && !violation.reload(context, subject, scope, due(violation.anchor)) {
                 violation.state = State::Averted;
             }
         });
@@ -127,6 +134,8 @@ impl ClockRule {
             JourneyChange::TimerFired => self.for_each(clocks, journey, context, |violation, context, subject| {
                 if violation.on_timer(context, subject) {
                     violation.fire(context, subject);
+                } else {
+                    violation.warn_in_time(context, subject);
                 }
             }),
             JourneyChange::Assigned => self.for_each(clocks, journey, context, |violation, context, subject| {
@@ -138,14 +147,14 @@ impl ClockRule {
 
     /// What an alert about the whole lead or deal is about.
     pub fn subject<'a>(&'a self, journey: &'a Journey, scope: &'a Scope) -> ClockSubject<'a> {
-        ClockSubject { rule: self, journey, scope, stage: None, before: Span::ZERO, limit: Span::ZERO }
+        ClockSubject { rule: self, journey, scope, part: None, before: Span::ZERO, limit: Span::ZERO }
     }
 
     /// The violation of a clock, and what it is about.
     fn split<'a>(&'a self, journey: &'a Journey, clock: &'a mut RuleClock) -> (&'a mut Violation, ClockSubject<'a>) {
-        let RuleClock { scope, stage, before, limit, violation, .. } = clock;
+        let RuleClock { scope, part, before, limit, violation, .. } = clock;
         let subject =
-            ClockSubject { stage: stage.as_ref(), before: *before, limit: *limit, ..self.subject(journey, scope) };
+            ClockSubject { part: part.as_deref(), before: *before, limit: *limit, ..self.subject(journey, scope) };
         (violation, subject)
     }
 }

@@ -35,6 +35,7 @@ pub const RULE: Definition = Definition {
             "{subject}: {k} of {n} leads became deals, {ratio}; that is back at the norm of at least {at_least}",
             "{subject}: стали сделками {k} из {n} лидов, {ratio}; это снова в норме (от {at_least})",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Window(judge),
 };

@@ -43,12 +43,14 @@ pub struct Wording {
     pub lasting: [&'static str; 2],
     /// When an act settled the violation or the figure recovered; empty for act rules.
     pub settled: [&'static str; 2],
+    /// When the deadline is near; empty for rules without warnings.
+    pub due_soon: [&'static str; 2],
 }
 
 impl Wording {
     /// The wording of an act rule.
     pub const fn of_act(lasting: [&'static str; 2]) -> Self {
-        Self { lasting, settled: [""; 2] }
+        Self { lasting, settled: [""; 2], due_soon: [""; 2] }
     }
 }
 

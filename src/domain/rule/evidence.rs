@@ -106,6 +106,12 @@ const ALL: &[Evidence] = &[
         "time in the stage, the sum of all stays",
         "время на этапе, сумма за все заходы",
     ),
+    key(
+        "overdue_seconds",
+        Unit::Seconds,
+        "time since the deadline of the activity",
+        "сколько времени прошло после срока",
+    ),
     key("silent_seconds", Unit::Seconds, "how long no event has come", "сколько времени нет событий"),
     key("touches", Unit::Count, "touches so far", "сколько было попыток связаться"),
     key("outcome", OUTCOMES, "the outcome of the lead or deal", "итог лида или сделки"),
@@ -162,10 +168,17 @@ const ALL: &[Evidence] = &[
 /// `at_least` of rules that judge scores.
 const SCORE: Evidence = key("at_least", Unit::Score, "minimum mean score", "наименьшая допустимая средняя оценка");
 
+/// `idle_seconds` of the rule about next steps.
+const WITHOUT_PLAN: Evidence =
+    key("idle_seconds", Unit::Seconds, "time without a planned activity", "сколько времени ничего не запланировано");
+
 /// The entry of a key in the alerts of a rule.
 pub fn of(rule: Rule, key: &str) -> Option<&'static Evidence> {
     if key == SCORE.key && catalog::definition(rule).takes.contains(&Parameter::Score) {
         return Some(&SCORE);
+    }
+    if key == WITHOUT_PLAN.key && rule == Rule::NextStepMissing {
+        return Some(&WITHOUT_PLAN);
     }
     ALL.iter().find(|evidence| evidence.key == key)
 }

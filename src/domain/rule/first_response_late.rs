@@ -8,9 +8,9 @@ use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::Clocks;
-use crate::domain::journey::response::FirstResponse;
+use crate::domain::journey::response::{Acts, FirstResponse};
 use crate::domain::lifecycle::{State, Violation};
-use crate::domain::norms::{Response, Scope};
+use crate::domain::norms::{ClockStart, Response, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::rule::clock::{ClockRule, ClockSubject};
 use crate::domain::rule::definition::{Definition, Evaluation, Parameter, Wording};
@@ -28,7 +28,7 @@ pub const RULE: Definition = Definition {
         "Чаще всего клиент достаётся тому, кто ответил первым; лид, с которым никто не связался, теряется незаметно.",
     ],
     subjects: &["lead:ID", "deal:ID"],
-    takes: &[Parameter::Within, Parameter::Clock, Parameter::Response],
+    takes: &[Parameter::Within, Parameter::WarnBefore, Parameter::Clock, Parameter::Response, Parameter::From],
     observed: &["lag_seconds"],
     norm: &["within_seconds", "clock", "response"],
     wording: Wording {
@@ -39,6 +39,10 @@ pub const RULE: Definition = Definition {
         settled: [
             "{subject} got its first response after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
             "{subject}: первый ответ через {lag_seconds} при норме {within_seconds} ({clock} время)",
+        ],
+        due_soon: [
+            "{subject} has waited for a response for {lag_seconds} ({clock} time); the norm is {within_seconds}",
+            "{subject}: ждёт ответа {lag_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
     evaluation: Evaluation::Journey(on_change),
@@ -52,9 +56,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         && journey.waits_for_response()
     {
         let scope = journey.scope(context);
-        let subject = CLOCK.subject(journey, &scope);
-        let due = scope.due(Rule::FirstResponseLate, at);
-        let violation = due.map(|due| Violation::start(context, &subject, at, due));
+        let violation = start(journey, context, &scope, anchor(journey, &scope, at));
         clocks.response = Some(Box::new(FirstResponse::new(at, scope, violation)));
     }
     let Some(response) = &mut clocks.response else { return };
@@ -65,6 +67,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
                 violation.reassign(context, &CLOCK.subject(journey, &response.scope));
             }
         }
+        JourneyChange::HandedOver => hand_over(response, journey, context),
         JourneyChange::Reloaded => {
             if response.awaits() && journey.open() {
                 reload(response, journey, context);
@@ -79,15 +82,63 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         | JourneyChange::Deleted => recompute(response, journey, context),
         JourneyChange::Talk
         | JourneyChange::Reopened
+        | JourneyChange::Planned { .. }
+        | JourneyChange::PlanEnded { .. }
         | JourneyChange::StageLeft { .. }
-        | JourneyChange::StageEntered { .. } => {}
+        | JourneyChange::StageEntered { .. }
+        | JourneyChange::WaitStarted { .. }
+        | JourneyChange::WaitEnded { .. } => {}
     }
+}
+
+/// The instant from which the clock counts; `None` until the entity is assigned, if the clock starts then.
+fn anchor(journey: &Journey, scope: &Scope, created: Timestamp) -> Option<Timestamp> {
+    if starts_with_assignment(scope) { journey.assigned_at() } else { Some(created) }
+}
+
+/// Starts a clock; `None` without a norm, or if the deadline never comes.
+fn start(
+    journey: &Journey,
+    context: &mut TenantContext,
+    scope: &Scope,
+    anchor: Option<Timestamp>,
+) -> Option<Violation> {
+    let anchor = anchor?;
+    let due = scope.due(Rule::FirstResponseLate, anchor)?;
+    Some(Violation::start(context, &CLOCK.subject(journey, scope), anchor, due))
+}
+
+/// Before the response, a hand-over starts the clock again, if the norm of the manager who takes over says so. The clock
+/// that ran until then was still in time, or its alert ends.
+fn hand_over(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
+    let scope = journey.scope(context);
+    let acts = journey.acts();
+    let answered = response.scopes().chain([&*scope]).any(|scope| answer(scope, acts).is_some());
+    if !starts_with_assignment(&scope) || answered || acts.closed.or(acts.deleted).is_some() {
+        return;
+    }
+    if let Some(violation) = &mut response.violation {
+        violation.settle(context, &CLOCK.subject(journey, &response.scope), Resolution::Reassigned, context.now);
+    }
+    let violation = start(journey, context, &scope, journey.assigned_at());
+    response.hand_over(context.now, journey.previous_manager(), scope, violation);
 }
 
 /// Recomputes lag, judgement and violation after an act.
 fn recompute(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
-    response.recompute(context, journey.who, journey.acts());
+    if journey.is_merged() {
+        // One history has one lag: that of the survivor.
+        response.withdraw(context);
+    } else {
+        response.recompute(context, journey.who, journey.acts());
+    }
     update_violation(response, journey, context);
+    for clock in response.ended_clocks_mut() {
+        if let Some(act) = answer(&clock.scope, journey.acts()) {
+            let (act, subject) = (act.max(clock.violation.anchor), CLOCK.subject(journey, &clock.scope));
+            clock.violation.settle(context, &subject, Resolution::Responded, act);
+        }
+    }
 }
 
 /// A timer of the entity fired: the deadline, an escalation, or one of another rule.
@@ -97,7 +148,9 @@ fn on_timer(response: &mut FirstResponse, journey: &Journey, context: &mut Tenan
     if passed && violation.state != State::Open {
         return;
     }
-    violation.on_timer(context, &CLOCK.subject(journey, &response.scope));
+    let subject = CLOCK.subject(journey, &response.scope);
+    violation.on_timer(context, &subject);
+    violation.warn_in_time(context, &subject);
     if !passed && violation.deadline_passed() {
         recompute(response, journey, context);
     }
@@ -106,33 +159,35 @@ fn on_timer(response: &mut FirstResponse, journey: &Journey, context: &mut Tenan
 /// Applies new norms while the entity waits.
 fn reload(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
     let scope = journey.scope(context);
-    let due = scope.due(Rule::FirstResponseLate, response.anchor).filter(|_| journey.acts().closed.is_none());
+    let anchor = anchor(journey, &scope, response.created).filter(|_| journey.acts().closed.is_none());
     let subject = CLOCK.subject(journey, &response.scope);
-    let kept = response.violation.as_mut().is_some_and(|violation| violation.reload(context, &subject, due));
+    let kept = response.violation.as_mut().is_some_and(|violation| {
+        let same = anchor.filter(|anchor| *anchor == violation.anchor);
+        violation.reload(context, &subject, &scope, same.and_then(|anchor| scope.due(Rule::FirstResponseLate, anchor)))
+    });
     if !kept {
-        let subject = CLOCK.subject(journey, &scope);
-        response.violation = due.map(|due| Violation::start(context, &subject, response.anchor, due));
+        response.violation = start(journey, context, &scope, anchor);
     }
-    response.scope = scope;
+    response.set_scope(scope);
     recompute(response, journey, context);
 }
 
 fn update_violation(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
-    let (acts, anchor) = (journey.acts(), response.anchor);
+    let acts = journey.acts();
     let Some(violation) = &mut response.violation else { return };
-    let act = match kind(&response.scope) {
-        Response::Attempt => acts.touch.map(|(touch, _)| touch),
-        Response::Conversation => acts.contact,
-    };
-    let answer = act.map(|at| at.max(anchor));
+    let answer = answer(&response.scope, acts).map(|at| at.max(violation.anchor));
     let in_time = answer.filter(|answer| *answer <= violation.due);
     let closed = acts.closed.or(acts.deleted).map(|(at, _)| at);
-    let resolution = if acts.closed.is_some() { Resolution::Closed } else { Resolution::Deleted };
+    let resolution = if acts.closed.is_some() { Resolution::Closed } else { journey.removal() };
     let subject = CLOCK.subject(journey, &response.scope);
     match (violation.state, violation.deadline_passed(), in_time, answer, closed) {
         // The act that ends the wait may become known together with a creation whose deadline has passed.
         (State::Waiting, _, Some(act), ..) => violation.avert(context, &subject, act),
-        (State::Waiting, true, None, None, None) => violation.fire(context, &subject),
+        (State::DueSoon | State::CalledOff, _, Some(act), ..) => {
+            violation.settle(context, &subject, Resolution::Responded, act)
+        }
+        (State::DueSoon, _, None, _, Some(act)) => violation.settle(context, &subject, resolution, act),
+        (State::Waiting | State::DueSoon, true, None, None, None) => violation.fire(context, &subject),
         (State::Waiting, true, None, Some(act), _) => violation.avert(context, &subject, act),
         (State::Waiting, _, None, _, Some(act)) => violation.avert(context, &subject, act),
         (State::Open | State::Resolved, _, Some(act), ..) => violation.retract(context, &subject, act),
@@ -140,6 +195,19 @@ fn update_violation(response: &mut FirstResponse, journey: &Journey, context: &m
         (State::Open, _, None, None, Some(act)) => violation.resolve(context, &subject, resolution, act),
         _ => {}
     }
+}
+
+/// The date of what the norm calls a response.
+fn answer(scope: &Scope, acts: Acts<'_>) -> Option<Timestamp> {
+    match kind(scope) {
+        Response::Attempt => acts.touch.map(|(touch, _)| touch),
+        Response::Conversation => acts.contact,
+    }
+}
+
+/// Whether the clock starts with the assignment.
+fn starts_with_assignment(scope: &Scope) -> bool {
+    scope.rules.get(&Rule::FirstResponseLate).and_then(|norm| norm.from) == Some(ClockStart::Assigned)
 }
 
 /// What the norm calls a response.

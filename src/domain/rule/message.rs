@@ -1,6 +1,6 @@
 //! Owns the messages of alerts: one sentence for a person, in English and Russian, from the wording of the rule.
 
-use crate::domain::alert::{Alert, Resolution, Value};
+use crate::domain::alert::{Alert, Resolution, Status, Value};
 use crate::domain::named::named_enum;
 use crate::domain::rule::evidence::{self, Unit};
 use crate::domain::rule::{Rule, catalog};
@@ -9,7 +9,12 @@ use crate::domain::rule::{Rule, catalog};
 pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
     Some(match resolution {
         Resolution::Closed => ["{subject} was closed in the meantime", "{subject}: карточка тем временем закрыта"],
+        Resolution::Merged => ["{subject} was merged into another record", "{subject}: карточка объединена с другой"],
         Resolution::Deleted => ["{subject} was deleted", "{subject}: карточка удалена"],
+        Resolution::Waiting => ["{subject}: it is the customer's turn now", "{subject}: теперь ход за клиентом"],
+        Resolution::Reassigned => {
+            ["{subject} was handed over to another manager", "{subject}: ответственность передана другому менеджеру"]
+        }
         Resolution::LateEvidence => [
             "{subject}: no violation after all; the evidence arrived late",
             "{subject}: нарушения всё-таки не было, подтверждение пришло с опозданием",
@@ -22,6 +27,9 @@ pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
         _ => return None,
     })
 }
+
+/// The message template of a wait that ended after the warning and before the deadline.
+pub const AVERTED: [&str; 2] = ["{subject}: done before the deadline", "{subject}: сделано до срока"];
 
 named_enum! {
     /// The languages of messages.
@@ -39,8 +47,15 @@ named_enum! {
 pub fn of(alert: &Alert, language: Language) -> String {
     let wording = catalog::definition(alert.rule).wording;
     let settled = || if wording.settled[0].is_empty() { wording.lasting } else { wording.settled };
-    let sentence =
-        alert.resolution.map_or(wording.lasting, |resolution| common_wording(resolution).unwrap_or_else(settled));
+    let sentence = match (alert.status, alert.resolution) {
+        (Status::DueSoon, _) => wording.due_soon,
+        (_, None) => wording.lasting,
+        (status, Some(resolution)) => match common_wording(resolution) {
+            Some(sentence) => sentence,
+            None if status == Status::Averted => AVERTED,
+            None => settled(),
+        },
+    };
     let mut rest = sentence[language as usize];
     let mut message = String::with_capacity(rest.len() + 32);
     while let Some((before, after)) = rest.split_once('{') {

@@ -18,7 +18,13 @@ pub const RULE: Definition = Definition {
         "Клиент, который пишет, ни на чём не настаивает; не дождавшись ответа, он молча уходит.",
     ],
     subjects: &["contact:KEY"],
-    takes: &[Parameter::Within, Parameter::Clock, Parameter::Channels, Parameter::QuietAfterClose],
+    takes: &[
+        Parameter::Within,
+        Parameter::WarnBefore,
+        Parameter::Clock,
+        Parameter::Channels,
+        Parameter::QuietAfterClose,
+    ],
     observed: &["lag_seconds"],
     norm: &["within_seconds", "clock"],
     wording: Wording {
@@ -29,6 +35,10 @@ pub const RULE: Definition = Definition {
         settled: [
             "a message from {subject} was answered after {lag_seconds}; the norm is {within_seconds} ({clock} time)",
             "{subject}: ответили на сообщение через {lag_seconds} при норме {within_seconds} ({clock} время)",
+        ],
+        due_soon: [
+            "a message from {subject} had no answer for {lag_seconds} ({clock} time); the norm is {within_seconds}",
+            "{subject}: не ответили на сообщение {lag_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
     evaluation: Evaluation::Demands(&KIND),

@@ -18,7 +18,7 @@ pub const RULE: Definition = Definition {
         "Клиент, который не дозвонился, звонит следующей компании из списка.",
     ],
     subjects: &["contact:KEY"],
-    takes: &[Parameter::Within, Parameter::Clock, Parameter::MinRing, Parameter::TextReturns],
+    takes: &[Parameter::Within, Parameter::WarnBefore, Parameter::Clock, Parameter::MinRing, Parameter::TextReturns],
     observed: &["lag_seconds"],
     norm: &["within_seconds", "clock"],
     wording: Wording {
@@ -31,6 +31,10 @@ pub const RULE: Definition = Definition {
              ({clock} time)",
             "{subject}: после пропущенного звонка связались только через {lag_seconds} при норме {within_seconds} \
              ({clock} время)",
+        ],
+        due_soon: [
+            "a missed call from {subject} was not returned for {lag_seconds} ({clock} time); the norm is {within_seconds}",
+            "{subject}: не перезвонили {lag_seconds} ({clock} время) при норме {within_seconds}",
         ],
     },
     evaluation: Evaluation::Demands(&KIND),

@@ -29,6 +29,7 @@ pub const RULE: Definition = Definition {
              {at_least}",
             "{subject}: средняя оценка {mean_score} (проверок: {n}); это снова в норме (от {at_least})",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Window(judge),
 };

@@ -34,6 +34,7 @@ pub const RULE: Definition = Definition {
             "{subject}: {quantile} первых ответов ({n}) — {quantile_seconds} ({clock} время); это снова в норме (до \
              {at_most_seconds})",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Window(judge),
 };

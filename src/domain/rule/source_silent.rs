@@ -58,6 +58,7 @@ pub const RULE: Definition = Definition {
             "{subject} has events again after {silent_seconds} ({clock} time) of silence; the norm is {within_seconds}",
             "{subject}: события снова приходят, перерыв был {silent_seconds} ({clock} время) при норме {within_seconds}",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Topics,
 };
@@ -200,7 +201,7 @@ impl Silences {
             let Some(last) = track.runs.last().map(|run| run.last) else { continue };
             let due = scope.due(Rule::SourceSilent, last);
             if let Some(violation) = &mut track.violation {
-                violation.reload(context, &Silence { topic, scope: &self.scope }, due);
+                violation.reload(context, &Silence { topic, scope: &self.scope }, &scope, due);
             }
             // A silence that begins again is found by its timer like any other.
             let is_open = |violation: &mut Violation| violation.state == State::Open;

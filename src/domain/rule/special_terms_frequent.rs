@@ -30,6 +30,7 @@ pub const RULE: Definition = Definition {
              {at_most}",
             "{subject}: особые условия в {k} из {n} сделок с предложениями, {ratio}; это снова в норме (до {at_most})",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Window(judge),
 };

@@ -26,7 +26,7 @@ pub const RULE: Definition = Definition {
         "Сделка, которая не движется, — это сделка, которой никто не занимается; чем дольше она стоит, тем меньше шансов.",
     ],
     subjects: &["lead:ID/STAGE", "deal:ID/STAGE"],
-    takes: &[Parameter::Clock],
+    takes: &[Parameter::WarnBefore, Parameter::Clock],
     observed: &["time_in_stage_seconds"],
     norm: &["max_time_seconds", "clock"],
     wording: Wording {
@@ -37,6 +37,10 @@ pub const RULE: Definition = Definition {
         settled: [
             "{subject} left its stage after {time_in_stage_seconds} ({clock} time); the limit is {max_time_seconds}",
             "{subject}: этап пройден за {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
+        ],
+        due_soon: [
+            "{subject} has been in its stage for {time_in_stage_seconds} ({clock} time); the limit is {max_time_seconds}",
+            "{subject}: на этапе {time_in_stage_seconds} ({clock} время) при норме {max_time_seconds}",
         ],
     },
     evaluation: Evaluation::Journey(on_change),
@@ -50,8 +54,9 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::StageEntered { at } if !clocks.is_active(Rule::StageOverdue) => {
             let Some(Limit { scope, due, before, limit }) = journey.stay_limit() else { return };
             if scope.rules.contains_key(&Rule::StageOverdue) {
-                let (stage, clock) = (journey.stage().cloned(), RuleClock::new(Rule::StageOverdue, scope, at, due));
-                CLOCK.start(clocks, journey, context, RuleClock { stage, before, limit, ..clock });
+                let (stage, clock) = (journey.stage(), RuleClock::new(Rule::StageOverdue, scope, at, due));
+                let part = stage.map(|stage| stage.0.clone());
+                CLOCK.start(clocks, journey, context, RuleClock { part, before, limit, ..clock });
             }
         }
         JourneyChange::StageLeft { at, resolution } => {

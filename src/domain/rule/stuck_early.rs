@@ -34,6 +34,7 @@ pub const RULE: Definition = Definition {
              {at_most}",
             "{subject}: на ранних этапах просрочено {k} из {n} открытых сделок, {ratio}; это снова в норме (до {at_most})",
         ],
+        due_soon: [""; 2],
     },
     evaluation: Evaluation::Window(judge),
 };

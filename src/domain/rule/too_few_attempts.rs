@@ -29,7 +29,7 @@ pub const RULE: Definition = Definition {
          оплаченные лиды.",
     ],
     subjects: &["lead:ID"],
-    takes: &[Parameter::Within, Parameter::Clock, Parameter::Attempts],
+    takes: &[Parameter::Within, Parameter::WarnBefore, Parameter::Clock, Parameter::Attempts],
     observed: &["touches"],
     norm: &["within_seconds", "clock", "attempts"],
     wording: Wording {
@@ -41,6 +41,10 @@ pub const RULE: Definition = Definition {
             "{subject} was reached or got its {attempts} attempts only after {within_seconds} ({clock} time)",
             "{subject}: до клиента дозвонились или сделали нужное число попыток ({attempts}) позже срока \
              {within_seconds} ({clock} время)",
+        ],
+        due_soon: [
+            "{subject} has had {touches} of {attempts} attempts and no conversation; the norm is {within_seconds} ({clock} time)",
+            "{subject}: попыток {touches} из {attempts}, разговора не было; срок {within_seconds} ({clock} время)",
         ],
     },
     evaluation: Evaluation::Journey(on_change),
@@ -83,7 +87,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
     CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
         match (completed_at(journey, subject.scope), change) {
             (_, JourneyChange::Closed { .. }) => violation.settle(context, subject, Resolution::Closed, context.now),
-            (_, JourneyChange::Deleted) => violation.settle(context, subject, Resolution::Deleted, context.now),
+            (_, JourneyChange::Deleted) => violation.settle(context, subject, journey.removal(), context.now),
             (Some(act), _) => violation.settle(context, subject, Resolution::Responded, act),
             _ => {}
         }

@@ -10,6 +10,7 @@ use crate::domain::index::{JourneyIx, ManagerIx, StageIx};
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
+use compact_str::CompactString;
 use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(super) struct Managers {
 #[derive(Debug)]
 pub(super) struct ManagerFigures {
     pub(super) id: ManagerId,
+    pub(super) name: Option<CompactString>,
     pub(super) department: Option<DepartmentId>,
     pub(super) sliding: Vec<SlidingWindow>,
     pub(super) now: CurrentFigures,
@@ -51,8 +53,13 @@ pub(super) struct CurrentFigures {
     open_deals: i64,
     stuck_deals: i64,
     pub(super) open_alerts: BTreeMap<Rule, i64>,
+    due_soon: BTreeMap<Rule, i64>,
     unreturned: i64,
     unanswered: i64,
+    open_plans: i64,
+    /// How many of them are due at each deadline.
+    deadlines: BTreeMap<Timestamp, i64>,
+    without_plan: i64,
 }
 
 impl Managers {
@@ -69,6 +76,7 @@ impl Managers {
             self.all.push(ManagerFigures::new(update.id.clone(), &self.windows));
         }
         let before = self.department(update.who);
+        self.all[index].name = update.name;
         self.all[index].department = update.department;
         let after = self.department(update.who);
         (before != after).then_some((before, after))
@@ -88,8 +96,11 @@ impl Managers {
             Measure::OpenDeal => manager.now.open_deals += times,
             Measure::Stuck => manager.now.stuck_deals += times,
             Measure::OpenAlert(rule) => add(&mut manager.now.open_alerts, rule, times),
+            Measure::DueSoon(rule) => add(&mut manager.now.due_soon, rule, times),
             Measure::Unreturned => manager.now.unreturned += times,
             Measure::Unanswered => manager.now.unanswered += times,
+            Measure::OpenPlan => manager.now.count_plan(fact.at, times),
+            Measure::WithoutPlan => manager.now.without_plan += times,
             Measure::Terms { deal, special, discount } => {
                 let offer = Offer { at: fact.at, deal, special, discount };
                 let start = manager.offers.partition_point(|other| other.at < offer.at);
@@ -171,7 +182,7 @@ impl Managers {
 impl ManagerFigures {
     fn new(id: ManagerId, windows: &[Window]) -> Self {
         let sliding = windows.iter().map(|window| SlidingWindow::new(*window)).collect();
-        Self { id, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
+        Self { id, name: None, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
     }
 
     fn is_in(&self, department: &DepartmentId) -> bool {
@@ -211,19 +222,39 @@ impl CurrentFigures {
             open: by_stage(&self.open),
             overdue: by_stage(&self.overdue),
             open_alerts: self.open_alerts.clone(),
+            due_soon: self.due_soon.clone(),
             unreturned_calls: self.unreturned,
             unanswered_messages: self.unanswered,
+            open_plans: self.open_plans,
+            overdue_plans: self.overdue_plans(at),
+            without_next_step: self.without_plan,
         }
     }
 
-    /// Adds the figures of another manager.
-    pub(super) fn merge(&mut self, other: &Self) {
+    fn count_plan(&mut self, deadline: Timestamp, times: i64) {
+        self.open_plans += times;
+        if deadline < Timestamp::MAX {
+            add(&mut self.deadlines, deadline, times);
+        }
+    }
+
+    /// The open plans whose deadline is before `at`.
+    fn overdue_plans(&self, at: Timestamp) -> i64 {
+        self.deadlines.range(..at).map(|(_, n)| n).sum()
+    }
+
+    /// Adds the figures of another manager as of `at`; of the deadlines, only how many have passed.
+    pub(super) fn merge(&mut self, other: &Self, at: Timestamp) {
         other.awaiting.iter().for_each(|(since, n)| add(&mut self.awaiting, *since, *n));
         other.open.iter().for_each(|(stage_ix, n)| add(&mut self.open, *stage_ix, *n));
         other.overdue.iter().for_each(|(stage_ix, n)| add(&mut self.overdue, *stage_ix, *n));
         other.open_alerts.iter().for_each(|(rule, n)| add(&mut self.open_alerts, *rule, *n));
+        other.due_soon.iter().for_each(|(rule, n)| add(&mut self.due_soon, *rule, *n));
         self.unreturned += other.unreturned;
         self.unanswered += other.unanswered;
+        self.open_plans += other.open_plans;
+        add(&mut self.deadlines, Timestamp::MIN, other.overdue_plans(at));
+        self.without_plan += other.without_plan;
     }
 }
 

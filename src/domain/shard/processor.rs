@@ -342,6 +342,10 @@ impl ShardProcessor {
         self.watermark = self.watermark.max(self.next_watermark(shard_progress));
         while let Some(Reverse(held)) = self.held.peek().filter(|Reverse(held)| held.at <= self.watermark).copied() {
             let Some(event) = self.take_held(held) else { continue };
+            if event.payload.kind() == EventKind::StageChanged && self.next_is_with(held) {
+                self.apply_together(held, event, &mut dirty);
+                continue;
+            }
             let (ix, kind) = (self.tenant_ix(&event.tenant), event.payload.kind());
             let taken = self.tenants[ix as usize].apply(held.order(), event);
             self.counts.add(kind, taken);
@@ -367,6 +371,30 @@ impl ShardProcessor {
             if !effects.is_empty() || !changelog.is_empty() {
                 into.push(Effects { tenant: tenant.id().clone(), effects, changelog });
             }
+        }
+    }
+
+    /// Whether the next held event is of the same instant and topic.
+    fn next_is_with(&self, held: HeldEvent) -> bool {
+        self.held.peek().is_some_and(|Reverse(next)| (next.at, next.topic) == (held.at, held.topic))
+    }
+
+    /// Applies a move, and the other events of its instant and topic, because moves of one instant may form a chain.
+    fn apply_together(&mut self, held: HeldEvent, event: Event, dirty: &mut Vec<u32>) {
+        let mut together: BTreeMap<u32, Vec<(EventOrder, Event)>> = BTreeMap::new();
+        together.entry(self.tenant_ix(&event.tenant)).or_default().push((held.order(), event));
+        while self.next_is_with(held) {
+            let Some(Reverse(next)) = self.held.peek().copied() else { break };
+            if let Some(event) = self.take_held(next) {
+                together.entry(self.tenant_ix(&event.tenant)).or_default().push((next.order(), event));
+            }
+        }
+        for (ix, events) in together {
+            for (kind, taken) in self.tenants[ix as usize].apply_together(events) {
+                self.counts.add(kind, taken);
+            }
+            self.schedule(ix);
+            dirty.push(ix);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::domain::source::{Offset, PerTopic, Topic};
 use crate::domain::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The encoding of event payloads.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +76,14 @@ impl Changelog {
 pub struct TenantMark {
     /// Event time of the first event.
     pub first_event: Option<Timestamp>,
+    /// Event time of the first plan.
+    pub first_plan: Option<Timestamp>,
     /// Event time of the last expired event of each topic; `MIN` if there is none.
     pub last_event: PerTopic<Timestamp>,
     /// All versions of the norms, each with the instant from which it applies; the first applies always.
     pub norm_versions: Vec<(Timestamp, Arc<Norms>)>,
+    /// Retracted alerts, in order.
+    pub retracted: Vec<Uuid>,
 }
 
 /// An applied event, as persisted.

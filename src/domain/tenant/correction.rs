@@ -6,6 +6,10 @@
 //!
 //! An alert that turns out to be wrong is RETRACTED. Missing statuses are published now, with the dates that they
 //! should have had. Correct statuses are not published again. Past slide boundaries of windows are not evaluated again.
+//!
+//! **Exception.** A reader may delete a retracted alert, so nothing is published after a RETRACTED, even if another late
+//! event shows that it was right after all; figures are corrected all the same. The ids are part of the state, because
+//! the retractions by late events do not follow from the events in order.
 
 use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
@@ -41,6 +45,8 @@ struct LateEvents {
     topics: Vec<(Topic, Timestamp)>,
     /// The managers whose records they contain.
     upserted: Vec<ManagerId>,
+    /// The earliest plan among them.
+    first_plan: Option<Timestamp>,
 }
 
 /// The output of one or more replays.
@@ -59,14 +65,15 @@ impl Tenant {
         let Some(earliest) = late.topics.iter().map(|(_, at)| *at).min() else { return taken };
         late.topics.sort_by_key(|(topic, at)| (*at, *topic));
         let first_event = self.context.first_event.map_or(earliest, |first| first.min(earliest));
-        let affected = self.affected_cases(&late, first_event);
+        let first_plan = self.context.first_plan.into_iter().chain(late.first_plan).min();
+        let affected = self.affected_cases(&late, first_event, first_plan);
         let corrected = self.silences.as_ref().and_then(|silences| silences.corrected(&late.topics));
         if let Some(sampler) = &mut self.sampler {
             sampler.begin_correction(late.entries.iter().map(|(_, event)| event.entry.order).collect(), upto);
         }
         let suspended = self.context.suspend();
         let (before, logs) = self.replay_without(affected, corrected.is_some(), upto);
-        self.context.first_event = Some(first_event);
+        (self.context.first_event, self.context.first_plan) = (Some(first_event), first_plan);
         let (after, mut passthrough) = self.replay_with(late, logs, corrected, upto);
         self.context.resume(suspended);
         self.context.effects.append(&mut passthrough);
@@ -85,6 +92,9 @@ impl Tenant {
             }
             taken.push((event.payload.kind(), self.taken(&event.payload)));
             late.topics.push((topic, event.at));
+            if event.payload.kind() == EventKind::ActivityPlanned {
+                late.first_plan = late.first_plan.into_iter().chain([event.at]).min();
+            }
             if let Payload::Crm(payload) = &event.payload
                 && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
             {
@@ -100,11 +110,16 @@ impl Tenant {
     }
 
     /// The cases to replay: those of the late events, those that name a manager with a late record, and all of them if
-    /// the tenant's first event changes.
-    fn affected_cases(&mut self, late: &LateEvents, first_event: Timestamp) -> BTreeSet<u32> {
+    /// the tenant's first event or first plan changes.
+    fn affected_cases(
+        &mut self,
+        late: &LateEvents,
+        first_event: Timestamp,
+        first_plan: Option<Timestamp>,
+    ) -> BTreeSet<u32> {
         let cases = late.entries.iter().filter_map(|(case, _)| *case);
         let mut affected: BTreeSet<u32> = cases.map(|case| self.cases.root(case)).collect();
-        if self.context.first_event != Some(first_event) {
+        if (self.context.first_event, self.context.first_plan) != (Some(first_event), first_plan) {
             self.changelog.mark_changed = true;
             affected.extend(self.cases.matching(|_| true));
         }
@@ -210,12 +225,17 @@ impl Tenant {
             self.set_norms(Arc::clone(initial));
         }
         let mut version_ix = 1;
-        for ReplayedEvent { entry, payload } in log {
-            self.replay_norm_versions(&mut version_ix, entry.order.at, log);
-            self.fire_timers(Timestamp(entry.order.at.0 - 1));
-            self.begin_event(entry.order);
-            self.dispatch(payload);
+        for instant in log.chunk_by(|event, next| event.entry.order.at == next.entry.order.at) {
+            let at = instant[0].entry.order.at;
+            self.replay_norm_versions(&mut version_ix, at, log);
+            self.fire_timers(Timestamp(at.0 - 1));
+            self.chains.collect(instant.iter().map(|event| &event.payload));
+            for ReplayedEvent { entry, payload } in instant {
+                self.begin_event(entry.order);
+                self.dispatch(payload);
+            }
         }
+        self.chains.clear();
         self.replay_norm_versions(&mut version_ix, Timestamp::MAX, log);
         self.fire_timers(upto);
     }
@@ -256,39 +276,27 @@ impl Tenant {
         for ((at, who, measure), times) in facts.into_iter().filter(|(_, times)| *times != 0) {
             self.context.effects.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
         }
-        let mut alerts = Vec::new();
-        let published = by_id(before.alerts);
-        let mut expected = by_id(after.alerts);
-        for (id, published) in &published {
-            let Some(last) = published.last().filter(|last| last.status != Status::Retracted) else { continue };
-            if expected.contains_key(id) {
+        let (mut alerts, mut published) = (Vec::new(), by_id(before.alerts));
+        let (mut statuses, expected) = (Vec::new(), by_id(after.alerts));
+        for (id, expected) in expected {
+            let published = published.remove(&id).unwrap_or_default();
+            let is_retracted = |last: Option<&Alert>| last.is_some_and(|last| last.status == Status::Retracted);
+            if is_retracted(published.last()) {
+                // Nothing follows a retraction.
+                self.changelog.mark_changed |= !is_retracted(expected.last()) && self.context.mark_retracted(id);
                 continue;
             }
-            let started = published.first().map_or(last.at, |first| first.at);
-            let template = after.averted.iter().find(|averted| averted.id == *id).unwrap_or(last);
-            let alert = Alert {
-                status: Status::Retracted,
-                resolution: Some(Resolution::LateEvidence),
-                at: started.max(earliest),
-                severity: last.severity,
-                level: last.level,
-                ..template.clone()
-            };
-            alerts.push(alert);
+            let averted = after.averted.iter().find(|averted| averted.id == id);
+            statuses.extend(corrected(published, expected, averted, earliest));
         }
-        for (id, statuses) in &mut expected {
-            let published = published.get(id).map(Vec::as_slice).unwrap_or_default();
-            let unchanged = statuses.last() == published.last();
-            let last = statuses.last().cloned();
-            statuses.retain(|status| !published.contains(status));
-            // The last status published must be the current one, even if it was published before.
-            if (!statuses.is_empty() || !unchanged) && statuses.last() != last.as_ref() {
-                statuses.extend(last);
-            }
-            alerts.append(statuses);
+        for (id, published) in published {
+            let averted = after.averted.iter().find(|averted| averted.id == id);
+            alerts.extend(withdrawn(&published, averted, earliest));
         }
+        alerts.append(&mut statuses);
         alerts.sort_by_key(|alert| alert.at);
-        self.context.effects.extend(alerts.into_iter().map(|alert| Effect::Alert(Box::new(alert))));
+        self.changelog.mark_changed |= alerts.iter().any(|alert| alert.status == Status::Retracted);
+        alerts.into_iter().for_each(|alert| self.context.emit_alert(alert));
     }
 }
 
@@ -301,7 +309,9 @@ impl ReplayOutput {
             match effect {
                 Effect::Fact(fact) => *self.facts.entry((fact.at, fact.who, fact.measure)).or_default() += fact.times,
                 Effect::Alert(alert) => self.alerts.push(*alert),
-                Effect::ManagerUpdate(_)
+                Effect::AlertTaken(_)
+                | Effect::ManagerUpdate(_)
+                | Effect::DepartmentUpdate(_)
                 | Effect::StageDeclaration(_)
                 | Effect::Currency(..)
                 | Effect::Review(_)
@@ -309,6 +319,87 @@ impl ReplayOutput {
             }
         }
     }
+}
+
+/// The statuses to publish of one alert, so that the last one is that of the correct sequence `expected`. `averted`: how
+/// it ended before anything was published, if it did.
+fn corrected(
+    published: Vec<Alert>,
+    mut expected: Vec<Alert>,
+    averted: Option<&Alert>,
+    earliest: Timestamp,
+) -> Vec<Alert> {
+    let last = expected.last().cloned();
+    if published.iter().any(is_of_violation) {
+        // A warning is not published after the violation.
+        let begins = expected.iter().position(is_of_violation).unwrap_or(expected.len());
+        let warnings: Vec<_> = expected.drain(..begins).collect();
+        if expected.is_empty() {
+            return postponed_or_withdrawn(&published, warnings, averted, earliest);
+        }
+    }
+    let unchanged = last.as_ref() == published.last();
+    let mut missing: Vec<_> = expected.iter().filter(|status| !published.contains(status)).cloned().collect();
+    // The last status published must be the current one, even if it was published before.
+    if (!missing.is_empty() || !unchanged) && missing.last() != last.as_ref() {
+        missing.extend(last);
+    }
+    match (published.last(), missing.first()) {
+        // Where the first one cannot follow, the alert begins again.
+        (Some(last), Some(next)) if !may_follow(next, last, &published) => expected,
+        _ => missing,
+    }
+}
+
+/// Whether readers accept a status after those published.
+fn may_follow(next: &Alert, last: &Alert, published: &[Alert]) -> bool {
+    let step = |alert: &Alert| (alert.status, alert.level);
+    last.status.successors().contains(&next.status) || published.iter().any(|alert| step(alert) == step(next))
+}
+
+/// What follows a published violation if only its warnings are correct: the warning, if the wait goes on until a later
+/// deadline, else what takes it back.
+fn postponed_or_withdrawn(
+    published: &[Alert],
+    warnings: Vec<Alert>,
+    averted: Option<&Alert>,
+    earliest: Timestamp,
+) -> Vec<Alert> {
+    let settled = |alert: &&Alert| alert.status == Status::Averted && alert.resolution != Some(Resolution::Disabled);
+    let template = averted.or(warnings.iter().find(settled));
+    let withdrawn = withdrawn(published, template, earliest);
+    match (withdrawn, warnings.last()) {
+        (Some(withdrawn), Some(warning)) if warning.status == Status::DueSoon => {
+            let at = withdrawn.at.min(warning.at);
+            vec![Alert { status: Status::Resolved, at, ..withdrawn }, warning.clone()]
+        }
+        (withdrawn, _) => withdrawn.into_iter().collect(),
+    }
+}
+
+fn is_of_violation(alert: &Alert) -> bool {
+    !matches!(alert.status, Status::DueSoon | Status::Averted)
+}
+
+/// The status that takes an alert back: RETRACTED, or AVERTED if only a warning was published. It says what `template`
+/// says, else what the last status said.
+fn withdrawn(published: &[Alert], template: Option<&Alert>, earliest: Timestamp) -> Option<Alert> {
+    let last = published.last()?;
+    let late = Some(Resolution::LateEvidence);
+    let status = match last.status {
+        Status::Retracted => return None,
+        Status::Averted if last.resolution == late => return None,
+        Status::DueSoon | Status::Averted => Status::Averted,
+        _ => Status::Retracted,
+    };
+    Some(Alert {
+        status,
+        resolution: late,
+        at: published.first().map_or(last.at, |first| first.at).max(earliest),
+        severity: last.severity,
+        level: last.level,
+        ..template.unwrap_or(last).clone()
+    })
 }
 
 fn by_id(alerts: Vec<Alert>) -> BTreeMap<Uuid, Vec<Alert>> {

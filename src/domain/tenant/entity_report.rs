@@ -5,7 +5,7 @@
 
 use crate::domain::alert::{Severity, Value, Values};
 use crate::domain::event::{Call, CrmPayload, EventKind, Message, Outcome, Payload};
-use crate::domain::id::{DepartmentId, EntityId, ManagerId, PipelineId, StageId};
+use crate::domain::id::{ActivityId, DepartmentId, EntityId, ManagerId, PipelineId, StageId};
 use crate::domain::lifecycle::{State, Violation};
 use crate::domain::named::named_enum;
 use crate::domain::norms::{Clock, Scope};
@@ -35,8 +35,12 @@ pub struct EntityReport {
     pub created_at: Option<Timestamp>,
     /// Outcome and time of the closing, if it is closed.
     pub closed: Option<(Outcome, Timestamp)>,
-    /// When it was deleted, if it is.
+    /// When it was deleted or merged into another one, if it was.
     pub deleted_at: Option<Timestamp>,
+    /// The lead or deal that has taken over its history, if it was merged.
+    pub merged_into: Option<EntityId>,
+    /// The leads or deals whose histories it has taken over.
+    pub merged: Vec<EntityId>,
     /// The lead that a deal originates from.
     pub lead: Option<CompactString>,
     /// Its contacts, as alerts name them: `contact:KEY`.
@@ -94,6 +98,8 @@ named_enum! {
     pub enum ClockStatus, named "in the API" {
         /// It is running; the deadline, if any, is in the future.
         Running = "running",
+        /// It is running and its deadline is near.
+        DueSoon = "due_soon",
         /// It is running past its deadline; the alert is open.
         Overdue = "overdue",
         /// It was stopped in time, or before an alert was published.
@@ -133,7 +139,8 @@ impl ClockState {
         let clock = scope.clock(rule);
         let status = match violation.state {
             State::Waiting if stopped.is_none() => ClockStatus::Running,
-            State::Waiting | State::Averted => ClockStatus::Stopped,
+            State::Waiting | State::Averted | State::CalledOff => ClockStatus::Stopped,
+            State::DueSoon => ClockStatus::DueSoon,
             State::Open => ClockStatus::Overdue,
             State::Resolved => ClockStatus::Resolved,
             State::Retracted => ClockStatus::Retracted,
@@ -159,7 +166,7 @@ impl ClockState {
             alert: published.then(|| ClockAlert {
                 id,
                 level,
-                severity: scope.severity(rule).raised(level),
+                severity: violation.severity(scope.severity(rule)),
                 next_escalation: violation.next_escalation(rule, scope),
             }),
         }
@@ -222,13 +229,28 @@ fn crm_details(payload: &CrmPayload, details: &mut Values) {
             details.extend(terms.prepayment_percent.map(|percent| ("prepayment_percent", percent.into())));
             add(details, "approved_by", terms.approved_by.as_ref().map(ManagerId::as_str));
         }
-        CrmPayload::ActivityCompleted { kind, .. } => add(details, "activity", Some(kind.name())),
+        CrmPayload::Merged { entity, into } => {
+            add(details, "merged", Some(&entity.to_string()));
+            add(details, "into", Some(&into.to_string()));
+        }
+        CrmPayload::ActivityPlanned(planned) => {
+            add(details, "activity", Some(planned.kind.name()));
+            add(details, "activity_id", Some(planned.activity.as_str()));
+            add(details, "deadline", planned.deadline.map(|deadline| deadline.to_string()).as_deref());
+        }
+        CrmPayload::ActivityCompleted { kind, activity, .. } => {
+            add(details, "activity", Some(kind.name()));
+            add(details, "activity_id", activity.as_ref().map(ActivityId::as_str));
+        }
+        CrmPayload::ActivityCancelled { activity, .. } => add(details, "activity_id", Some(activity.as_str())),
         CrmPayload::Assigned { .. }
         | CrmPayload::Deleted { .. }
         | CrmPayload::ContactLinked { .. }
         | CrmPayload::InteractionReviewed { .. }
         | CrmPayload::InteractionDismissed { .. }
-        | CrmPayload::ManagerUpserted { .. } => {}
+        | CrmPayload::AlertTaken { .. }
+        | CrmPayload::ManagerUpserted { .. }
+        | CrmPayload::DepartmentUpserted { .. } => {}
     }
 }
 

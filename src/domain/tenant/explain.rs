@@ -6,7 +6,8 @@ use crate::domain::identity;
 use crate::domain::index::ContactIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::RuleClock;
-use crate::domain::norms::Clock;
+use crate::domain::lifecycle::Violation;
+use crate::domain::norms::{Clock, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
 use crate::domain::tenant::{CALLS, MESSAGES, Tenant, cases, select};
@@ -20,7 +21,7 @@ impl Tenant {
         let journey = &self.journeys[self.journeys.find(entity)?];
         journey.first_event()?;
         let (manager, department) = self.context.manager_and_department(journey.who);
-        let mut clocks: Vec<ClockState> = self.response_clock(journey, at).into_iter().collect();
+        let mut clocks: Vec<ClockState> = self.response_clocks(journey, at);
         clocks.extend(journey.clocks().rule_clocks().iter().map(|clock| self.rule_clock(journey, clock, at)));
         clocks.extend(journey.pending_contacts().iter().flat_map(|ix| self.demand_clocks(*ix, journey, at)));
         clocks.sort_by_key(|clock| (clock.anchor, clock.rule));
@@ -35,25 +36,37 @@ impl Tenant {
             created_at: journey.created(),
             closed: journey.closed(),
             deleted_at: journey.deleted_at(),
+            merged_into: journey.survivor().map(|survivor| self.journeys[survivor].id.clone()),
+            merged: self.absorbed_ids(journey).cloned().collect(),
             lead: journey.sale.lead.clone(),
             contacts: journey.contacts.iter().map(|ix| self.contact_name(*ix)).collect(),
             touches: journey.touches().collect(),
             clocks,
-            history: self.history(entity),
+            history: self.history(journey),
         })
     }
 
-    /// The first-response clock of an entity whose creation is known.
-    fn response_clock(&self, journey: &Journey, at: Timestamp) -> Option<ClockState> {
-        let response = journey.clocks().response.as_ref()?;
-        let (rule, subject, anchor) = (Rule::FirstResponseLate, journey.id.subject(None), response.anchor);
+    /// The entities whose histories it has taken over.
+    fn absorbed_ids(&self, journey: &Journey) -> impl Iterator<Item = &EntityId> {
+        journey.absorbed().iter().map(|absorbed| &self.journeys[*absorbed].id)
+    }
+
+    /// The first-response clocks of an entity whose creation is known: one, and those that ended with a hand-over.
+    fn response_clocks(&self, journey: &Journey, at: Timestamp) -> Vec<ClockState> {
+        let Some(response) = &journey.clocks().response else { return Vec::new() };
+        let (rule, subject, anchor) = (Rule::FirstResponseLate, journey.id.subject(None), response.created);
         let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
+        let state = |violation: &Violation, scope: &Scope, stopped| {
+            let id = alert_id(self.id(), rule, &subject, violation.anchor);
+            ClockState::of(rule, subject.clone(), id, scope, violation, (Span::ZERO, None), (stopped, at))
+        };
+        let ended = response.ended_clocks().iter();
+        let mut clocks: Vec<_> = ended.map(|clock| state(&clock.violation, &clock.scope, Some(clock.ended))).collect();
         if let Some(violation) = &response.violation {
-            let id = alert_id(self.id(), rule, &subject, anchor);
-            let (scope, limit) = (&response.scope, (Span::ZERO, None));
-            return Some(ClockState::of(rule, subject, id, scope, violation, limit, (stopped, at)));
+            clocks.push(state(violation, &response.scope, stopped));
+            return clocks;
         }
-        Some(ClockState {
+        clocks.push(ClockState {
             rule,
             subject,
             anchor,
@@ -65,11 +78,12 @@ impl Tenant {
             stopped_at: stopped,
             status: if stopped.is_some() { ClockStatus::Stopped } else { ClockStatus::Running },
             alert: None,
-        })
+        });
+        clocks
     }
 
     fn rule_clock(&self, journey: &Journey, clock: &RuleClock, at: Timestamp) -> ClockState {
-        let subject = journey.id.subject(clock.stage.as_ref());
+        let subject = journey.id.subject(clock.part.as_deref());
         let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
         let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
         ClockState::of(clock.rule, subject, id, &clock.scope, &clock.violation, limit, (None, at))
@@ -81,10 +95,11 @@ impl Tenant {
         format_compact!("contact:{key}")
     }
 
-    /// The demand clocks of a contact since the first event of the lead or deal.
+    /// The demand clocks of a contact since the first event of the lead or deal, or of one that was merged into it.
     fn demand_clocks(&self, contact: ContactIx, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
         let (subject, pending) = (self.contact_name(contact), &self.contacts[contact].pending);
-        let since = journey.first_event().map(|order| order.at);
+        let all = journey.absorbed().iter().map(|absorbed| &self.journeys[*absorbed]).chain([journey]);
+        let since = all.filter_map(|journey| journey.first_event()).map(|(at, _)| at).min();
         let mut states = Vec::new();
         for kind in [CALLS, MESSAGES] {
             let Some(pending_replies) = select(kind, &pending.calls, &pending.messages) else { continue };
@@ -100,10 +115,11 @@ impl Tenant {
         states
     }
 
-    /// The events of an entity: those of its case that name it, and calls and messages that name no entity but share a
+    /// The events of an entity: those of its case that name it or one that was merged into it, and calls and messages that name no entity but share a
     /// contact, call or thread with it.
-    fn history(&self, entity: &EntityId) -> Vec<HistoryEntry> {
-        let Some(log) = self.cases.log_of(entity) else { return Vec::new() };
+    fn history(&self, journey: &Journey) -> Vec<HistoryEntry> {
+        let names: Vec<&EntityId> = self.absorbed_ids(journey).chain([&journey.id]).collect();
+        let Some(log) = self.cases.log_of(&journey.id) else { return Vec::new() };
         let mut entries: Vec<_> = log.iter().collect();
         entries.sort_by_key(|(order, _)| *order);
         let mut known = BTreeSet::new();
@@ -114,7 +130,7 @@ impl Tenant {
             let (mut names_it, mut names_any) = (false, false);
             payload.each_entity(|kind, id| {
                 names_any = true;
-                names_it |= kind == entity.kind && *id == entity.id;
+                names_it |= names.iter().any(|name| kind == name.kind && *id == name.id);
             });
             cases::keys(&payload, self.context.norms.country, self.ignores(&payload), &mut keys);
             let linked = !names_any && keys.iter().any(|key| known.contains(key));

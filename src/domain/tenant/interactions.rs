@@ -95,7 +95,7 @@ impl Tenant {
     pub(super) fn own_end(&self, resolution: Resolution) -> Settlement {
         Settlement {
             at: self.context.now,
-            order: self.applied,
+            order: self.context.applied,
             resolution,
             who: ManagerIx::NONE,
             reach: None,
@@ -115,7 +115,8 @@ impl Tenant {
                 Some(format_compact!("contact:{}", identity::key(&contact_state.normalized, secret)));
         }
         for entity in entities {
-            self.journeys[*entity].add_pending_contact(contact);
+            let entity = self.survivor(*entity);
+            self.journeys[entity].add_pending_contact(contact);
         }
     }
 
@@ -127,7 +128,8 @@ impl Tenant {
         contact: Option<ContactIx>,
     ) -> Attribution {
         let named = entity.and_then(|entity| self.journey_ix(entity));
-        let by_thread = || thread.and_then(|thread| self.entity_by_thread.get(thread).copied());
+        let by_thread =
+            || thread.and_then(|thread| self.entity_by_thread.get(thread)).map(|entity| self.survivor(*entity));
         let entity_ix = named.or_else(|| by_thread().filter(|entity| !self.journeys[*entity].deleted()));
         if let Some(entity) = entity_ix {
             return Attribution { named, entities: vec![entity], primary: Some(entity), contact };

@@ -7,9 +7,10 @@ use crate::domain::alert::Resolution;
 use crate::domain::call::Parties;
 use crate::domain::event::{Direction, Message, Outcome};
 use crate::domain::figures::pane::Measure;
-use crate::domain::id::{EntityId, EntityKind, MessageId};
+use crate::domain::id::{EntityKind, MessageId};
 use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
+use crate::domain::journey::Journey;
 use crate::domain::norms::Scope;
 use crate::domain::pending_replies::{Counts, Demand, Reach, Settlement};
 use crate::domain::review::Medium;
@@ -36,14 +37,12 @@ impl Tenant {
                 let dismissed = self.register_received(&attribution, message);
                 if !message.automatic {
                     for entity in &attribution.entities {
-                        if self.journeys[*entity].touched() {
-                            self.change(*entity, |journey, context| journey.exchange(context, now));
-                        }
+                        self.change(*entity, Journey::ask);
                     }
                     self.message_received(&attribution, message, manager);
                 }
                 if let (Some(who), Some(contact)) = (dismissed, attribution.contact) {
-                    self.dismiss(contact, MESSAGES, (now, self.applied), who);
+                    self.dismiss(contact, MESSAGES, (now, self.context.applied), who);
                 }
             }
         }
@@ -54,7 +53,7 @@ impl Tenant {
     /// replies to. Where the norm says so, it returns missed calls.
     fn message_sent(&mut self, attribution: &Attribution, message: &Message, manager: ManagerIx) {
         let (now, who) = (self.context.now, manager.or(self.responsible(attribution)));
-        self.touch_all(&attribution.entities, now);
+        self.touch_all(&attribution.entities, now, who);
         self.context.emit_fact(now, who, 1, Measure::Touch);
         if let Some(sampler) = &mut self.sampler {
             let medium = Medium::Message { channel: message.channel };
@@ -87,7 +86,7 @@ impl Tenant {
         }
         let demand = Demand {
             at: self.context.now,
-            order: self.applied,
+            order: self.context.applied,
             interaction: message.id.0.clone(),
             entity: attribution.primary,
             who: manager,
@@ -99,7 +98,7 @@ impl Tenant {
             call: None,
             ended: None,
             counts: Counts::ALL,
-            opened: self.applied,
+            opened: self.context.applied,
         };
         self.add_pending_contact(contact, &attribution.entities);
         if let Some(thread) = &message.thread {
@@ -116,7 +115,7 @@ impl Tenant {
     fn register_received(&mut self, attribution: &Attribution, message: &Message) -> Option<ManagerIx> {
         let contact = attribution.contact?;
         let id = message.id.reply_key();
-        self.received.insert(id.into(), (contact, (self.context.now, self.applied)));
+        self.received.insert(id.into(), (contact, (self.context.now, self.context.applied)));
         self.dismissed_early.remove(id)
     }
 
@@ -165,14 +164,16 @@ impl Tenant {
             return;
         }
         let end = self.own_end(Resolution::Closed);
-        for entity in self.converted_lead(closed).into_iter().chain([closed]) {
+        let concerned: Vec<JourneyIx> = self.converted_leads(closed).chain([closed]).collect();
+        for entity in concerned {
             for contact in self.journeys[entity].pending_contacts().to_vec() {
                 let finished = |entities: &[JourneyIx]| entities.iter().all(|entity| self.is_finished(*entity));
+                let belongs = |demand: &Demand| demand.entities.iter().any(|of| self.survivor(*of) == entity);
                 let messages = self.contacts[contact].pending.messages.as_ref();
                 let ending: Vec<_> = messages
                     .into_iter()
                     .flat_map(|messages| messages.pending())
-                    .filter(|demand| demand.open && demand.entities.contains(&entity) && finished(&demand.entities))
+                    .filter(|demand| demand.open && belongs(demand) && finished(&demand.entities))
                     .map(Demand::key)
                     .collect();
                 if !ending.is_empty() {
@@ -187,7 +188,7 @@ impl Tenant {
     /// Whether nobody waits for an answer about an entity any more. A lead that became a deal is finished when all deals
     /// that name it are.
     fn is_finished(&self, entity: JourneyIx) -> bool {
-        let journey = &self.journeys[entity];
+        let journey = &self.journeys[self.survivor(entity)];
         match journey.closed_as() {
             _ if journey.deleted() => true,
             None => false,
@@ -202,11 +203,10 @@ impl Tenant {
         }
     }
 
-    /// The lead of a deal, if it became the deal.
-    pub(super) fn converted_lead(&self, deal: JourneyIx) -> Option<JourneyIx> {
-        let id = self.journeys[deal].sale.lead.as_ref()?;
-        let lead = self.journeys.find(&EntityId { kind: EntityKind::Lead, id: id.clone() })?;
-        (self.journeys[lead].closed_as() == Some(Outcome::Converted)).then_some(lead)
+    /// The leads that a deal names and that became deals.
+    pub(super) fn converted_leads(&self, deal: JourneyIx) -> impl Iterator<Item = JourneyIx> {
+        let leads = self.journeys[deal].sale.leads().filter_map(|id| self.known_lead(id));
+        leads.filter(|lead| self.journeys[*lead].closed_as() == Some(Outcome::Converted))
     }
 
     fn attribute_message(&mut self, message: &Message) -> Attribution {

@@ -6,7 +6,7 @@
 //!
 //! **Restore** replays the events in event order, under the norms in force at the time, without publishing alerts. The
 //! derived state is the same as before, except that alerts published before a late event corrected them are not part of
-//! it; they are already published and final.
+//! it; they are already published and final. The ids of retracted ones are stored.
 
 use crate::domain::context::TenantContext;
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
@@ -38,18 +38,30 @@ impl Tenant {
         let (_, norms) = norm_versions.next().expect("a tenant has norms");
         let mut norm_versions = norm_versions.peekable();
         let mut tenant = Self::new(id, norms, memory, codec);
-        tenant.context.first_event = mark.first_event;
+        (tenant.context.first_event, tenant.context.first_plan) = (mark.first_event, mark.first_plan);
         tenant.last_event = mark.last_event;
+        for alert in mark.retracted {
+            tenant.context.mark_retracted(alert);
+        }
         tenant.restore_silences();
-        for AppliedEvent { order, id, packed } in events {
-            while let Some((at, norms)) = norm_versions.next_if(|(at, _)| *at < order.at) {
+        let mut events = events.into_iter().peekable();
+        let mut instant: Vec<(AppliedEvent, Payload)> = Vec::new();
+        while let Some(at) = events.peek().map(|event| event.order.at) {
+            while let Some(event) = events.next_if(|event| event.order.at == at) {
+                let payload = (codec.unpack)(changelog::topic(event.order), &event.packed).ok_or(event.order)?;
+                instant.push((event, payload));
+            }
+            while let Some((at, norms)) = norm_versions.next_if(|(since, _)| *since < at) {
                 tenant.reload(norms, at);
                 after_each(&mut tenant);
             }
-            let payload = (codec.unpack)(changelog::topic(order), &packed).ok_or(order)?;
-            tenant.reapply(order, id, packed, &payload);
-            after_each(&mut tenant);
+            tenant.chains.collect(instant.iter().map(|(_, payload)| payload));
+            for (AppliedEvent { order, id, packed }, payload) in instant.drain(..) {
+                tenant.reapply(order, id, packed, &payload);
+                after_each(&mut tenant);
+            }
         }
+        tenant.chains.clear();
         for (at, norms) in norm_versions {
             tenant.reload(norms, at);
         }
@@ -77,8 +89,10 @@ impl Tenant {
     pub fn mark(&self) -> TenantMark {
         TenantMark {
             first_event: self.context.first_event,
+            first_plan: self.context.first_plan,
             last_event: self.last_event,
             norm_versions: self.norm_versions.clone(),
+            retracted: self.context.retracted().collect(),
         }
     }
 
@@ -156,15 +170,16 @@ impl Tenant {
         true
     }
 
-    /// Expires events without a case: reviews older than every window, and manager records that repeat the previous
-    /// one.
+    /// Expires events without a case: reviews older than every window, and records of managers and departments that
+    /// say nothing new.
     fn expire_loose_events(&mut self, oldest: Timestamp) {
-        let (codec, TenantContext { people, .. }) = (self.codec, &self.context);
+        let (codec, TenantContext { people, departments, .. }) = (self.codec, &self.context);
         let obsolete = |entry: &mut Entry| {
             let Payload::Crm(payload) = codec.unpack_trusted(entry.order, &entry.packed) else { return false };
             entry.order.at < oldest
                 && match &*payload {
                     CrmPayload::ManagerUpserted { manager, .. } => !people.has_record(manager, entry.order),
+                    CrmPayload::DepartmentUpserted { department, .. } => !departments.is_from(department, entry.order),
                     _ => true,
                 }
         };

@@ -21,7 +21,7 @@ use crate::domain::event::EventOrder;
 use crate::domain::id::ManagerId;
 use crate::domain::identity;
 use crate::domain::index::{JourneyIx, ManagerIx};
-use crate::domain::journey::Journey;
+use crate::domain::journey::{Journey, merge};
 use crate::domain::mem::indexed_arena::IndexedArena;
 use crate::domain::norms::ReviewSampling;
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
@@ -189,7 +189,7 @@ impl Sampler {
         let (Some(manager), Some(department)) = context.manager_and_department(who) else { return };
         let sampled = day.norm.map_or(0, |norm| norm.per_day as usize);
         for pick in day.picked.into_values().take(sampled) {
-            let about = pick.entity.map(|entity| about(&journeys[entity]));
+            let about = pick.entity.map(|entity| about(&journeys[merge::survivor(journeys, entity)]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
                 context.effects.push(Effect::ReviewOver { manager: manager.clone(), answered: false });

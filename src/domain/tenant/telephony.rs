@@ -32,7 +32,7 @@ impl Tenant {
         let (manager, responsible) = (self.manager_ix(call.manager.as_ref()), self.responsible(&attribution));
         let start = Start {
             id: call.id.clone(),
-            order: self.applied,
+            order: self.context.applied,
             at: now,
             direction: call.direction,
             who: manager.or(responsible),
@@ -48,7 +48,7 @@ impl Tenant {
             let added = self.calls[ix].parties().without(&known);
             self.settle_by_conversations(ix, &added, None);
             let parties = Parties::of(contact, attribution.named, &[]);
-            self.settle_calls((ix, self.applied), &parties, now, responsible.or(manager));
+            self.settle_calls((ix, self.context.applied), &parties, now, responsible.or(manager));
         }
         self.recount_calls();
         self.emit_all_facts(&attribution.entities);
@@ -77,7 +77,7 @@ impl Tenant {
         let start = end.started_at.or_else(|| self.calls[ix].started(&call.id, now)).unwrap_or_else(talked);
         Leg {
             id: call.id.clone(),
-            order: self.applied,
+            order: self.context.applied,
             start: start.min(now),
             end: now,
             rang_until: Leg::rang_until(now, end.answered_at, end.answered_by, end.outcome),
@@ -185,9 +185,10 @@ impl Tenant {
     /// The contacts whose demands acts with these parties may have settled.
     fn reached_by(&self, parties: &Parties) -> Vec<(ContactIx, DemandKind)> {
         let having = parties.contacts.iter().flat_map(|contact| self.contacts[*contact].entities.iter());
-        let entities = having.chain(&parties.named).chain(&parties.entities);
-        let leads = parties.entities.iter().filter_map(|entity| self.converted_lead(*entity));
-        let others = entities.copied().chain(leads).flat_map(|entity| self.journeys[entity].pending_contacts());
+        let entities = having.chain(&parties.named).chain(&parties.entities).map(|entity| self.survivor(*entity));
+        let own = parties.entities.iter().map(|entity| self.survivor(*entity));
+        let leads = own.flat_map(|entity| self.converted_leads(entity));
+        let others = entities.chain(leads).flat_map(|entity| self.journeys[entity].pending_contacts());
         let mut contacts: Vec<ContactIx> = parties.contacts.iter().chain(others).copied().collect();
         contacts.sort_unstable();
         contacts.dedup();
@@ -208,7 +209,7 @@ impl Tenant {
     }
 
     fn set_counts(&mut self, demand: CallDemand, counts: impl Fn(&Demand) -> Option<Counts>) {
-        let applied = self.applied;
+        let applied = self.context.applied;
         self.with_pending_replies(demand.contact, CALLS, |pending_replies, context, demand_context| {
             pending_replies.set_counts(context, demand_context, demand.key, counts, applied);
         });
@@ -283,8 +284,9 @@ impl Tenant {
         }
         for reached in absorbed.reached.drain(..) {
             if self.calls[ix].reached.iter().any(|known| known.entity == reached.entity) {
-                self.update_reached(reached.entity, Some(reached), None);
+                self.update_reached(from, reached.entity, Some(reached), None);
             } else {
+                self.journeys[reached.entity].replace_call(from, ix);
                 self.calls[ix].reached.push(reached);
             }
         }
@@ -316,7 +318,8 @@ impl Tenant {
 
     /// Derives the touch that a call counts, and what its entities have from it.
     fn update_touches(&mut self, ix: CallIx) {
-        let (touch, reached) = (self.calls[ix].earliest_touch(), self.calls[ix].reaches());
+        let (touch, reached) =
+            (self.calls[ix].earliest_touch(), self.calls[ix].reaches(|entity| self.survivor(entity)));
         let before = std::mem::replace(&mut self.calls[ix].touch, touch);
         if before != touch {
             for ((at, who), times) in before.map(|touch| (touch, -1)).into_iter().chain(touch.map(|touch| (touch, 1))) {
@@ -326,18 +329,18 @@ impl Tenant {
         let before = std::mem::take(&mut self.calls[ix].reached);
         let find = |list: &[Reached], entity| list.iter().find(|reached| reached.entity == entity).copied();
         for gone in before.iter().filter(|gone| find(&reached, gone.entity).is_none()) {
-            self.update_reached(gone.entity, Some(*gone), None);
+            self.update_reached(ix, gone.entity, Some(*gone), None);
         }
         for now in &reached {
-            self.update_reached(now.entity, find(&before, now.entity), Some(*now));
+            self.update_reached(ix, now.entity, find(&before, now.entity), Some(*now));
         }
         self.calls[ix].reached = reached;
     }
 
-    fn update_reached(&mut self, entity: JourneyIx, before: Option<Reached>, now: Option<Reached>) {
+    fn update_reached(&mut self, call: CallIx, entity: JourneyIx, before: Option<Reached>, now: Option<Reached>) {
         if before != now && !self.journeys[entity].deleted() {
             self.refresh_lead_source(entity);
-            self.change(entity, |journey, context| journey.reach(context, before, now));
+            self.change(entity, |journey, context| journey.reach(context, call, before, now));
             self.emit_facts(entity);
         }
     }
@@ -372,7 +375,7 @@ impl Tenant {
             if let Some(demand) = counting.filter(|_| !self.is_missed(ix)) {
                 withdrawn.push((demand, self.calls.conversation(ix).unwrap_or(demand.key.0)));
                 self.calls[ix].demand = Some(CallDemand { withdrawn: true, ..demand });
-                self.calls[ix].missed_from = self.applied + 1;
+                self.calls[ix].missed_from = self.context.applied + 1;
             }
         }
         self.withdraw_demands(withdrawn);
@@ -417,7 +420,7 @@ impl Tenant {
         self.record_averted(ix, leg, talk);
         let Some(contact) = leg.contact else { return };
         let demand = Demand { counts: Counts::NOT, ..self.demand_of(ix, leg) };
-        self.calls[ix].missed_from = self.applied + 1;
+        self.calls[ix].missed_from = self.context.applied + 1;
         self.calls[ix].demand = Some(CallDemand { contact, key: demand.key(), leg: leg.order, withdrawn: true });
         self.demand(contact, CALLS, demand);
     }
@@ -440,7 +443,7 @@ impl Tenant {
 
     /// Counts the demand of a call that has rung long enough.
     fn check_ring(&mut self, ix: CallIx, demand: CallDemand) {
-        let (ring, applied) = (self.calls[ix].ring(), self.applied);
+        let (ring, applied) = (self.calls[ix].ring(), self.context.applied);
         self.with_pending_replies(demand.contact, CALLS, |pending_replies, context, demand_context| {
             let rang = |demand: &Demand| (ring >= demand.scope.min_ring()).then_some(Counts::ALL);
             pending_replies.set_counts(context, demand_context, demand.key, rang, applied);
@@ -482,7 +485,7 @@ impl Tenant {
             call: Some(ix),
             ended: None,
             counts: Counts::ALL,
-            opened: self.applied,
+            opened: self.context.applied,
         }
     }
 
@@ -548,10 +551,7 @@ impl Tenant {
     /// entities.
     pub(super) fn settle_missed(&mut self, parties: &Parties, settlement: &Settlement) -> Vec<JourneyIx> {
         let having = parties.contacts.iter().flat_map(|contact| self.contacts[*contact].entities.iter());
-        let mut entities: Vec<JourneyIx> = having.chain(&parties.named).copied().collect();
-        entities.retain(|entity| !self.journeys[*entity].deleted());
-        entities.sort_unstable();
-        entities.dedup();
+        let entities = self.survivors(having.chain(&parties.named).copied());
         for contact in &parties.contacts {
             self.settle(*contact, CALLS, settlement.clone());
         }
@@ -561,7 +561,8 @@ impl Tenant {
         others.sort_unstable();
         others.dedup();
         if !others.is_empty() {
-            let reach = Some(Arc::new(Reach { entities: entities.clone(), ..Reach::default() }));
+            let reach = Reach { entities: self.with_absorbed(entities.clone()), ..Reach::default() };
+            let reach = Some(Arc::new(reach));
             let settlement = Settlement { reach, ..settlement.clone() };
             others.into_iter().for_each(|contact| self.settle(contact, CALLS, settlement.clone()));
         }
@@ -570,15 +571,15 @@ impl Tenant {
 
     /// A conversation answers the messages of its numbers, and those that belonged to one of its entities.
     fn settle_by_conversation(&mut self, act: (CallIx, u64), parties: &Parties, at: Timestamp, who: ManagerIx) {
-        let mut entities = parties.entities.clone();
-        entities.retain(|entity| !self.journeys[*entity].deleted());
-        let leads: Vec<JourneyIx> = entities.iter().filter_map(|entity| self.converted_lead(*entity)).collect();
+        let entities = self.survivors(parties.entities.iter().copied());
+        let leads: Vec<JourneyIx> = entities.iter().flat_map(|entity| self.converted_leads(*entity)).collect();
         let asking = entities
             .iter()
             .chain(&leads)
             .flat_map(|entity| self.journeys[*entity].pending_contacts())
             .copied()
             .collect();
+        let (entities, leads) = (self.with_absorbed(entities), self.with_absorbed(leads));
         let reach = Reach { entities, leads, ..Reach::default() };
         let settlement = Settlement { at, who, act: Some(act), ..self.own_end(Resolution::Answered) };
         self.settle_messages(&parties.contacts, asking, reach, settlement);

@@ -107,6 +107,15 @@ impl Block {
         let index = self.intervals.partition_point(|interval| interval.before + (interval.end - interval.start) < need);
         self.intervals.get(index).map(|interval| interval.start + (need - interval.before))
     }
+
+    /// The last instant by which `passed` milliseconds of working time of this block have passed; `None` if the block
+    /// does not contain it.
+    fn instant_before(&self, passed: i64) -> Option<i64> {
+        let index =
+            self.intervals.partition_point(|interval| interval.before + (interval.end - interval.start) <= passed);
+        let interval = self.intervals.get(index).filter(|_| passed >= 0)?;
+        Some(interval.start + (passed - interval.before))
+    }
 }
 
 impl Calendar {
@@ -165,11 +174,7 @@ impl Calendar {
         if span <= Span::ZERO {
             return Some(from);
         }
-        let cycles = match from.0 {
-            at if at < EARLY => (EARLY - 1 - at) / CYCLE,
-            at if at >= LATE => -((at - LATE) / CYCLE),
-            _ => 0,
-        };
+        let cycles = cycles_to_blocks(from.0);
         let start = from.0 + cycles * CYCLE;
         let limit = start + HORIZON;
         let mut need = span.0.saturating_add(self.block(block_index(start)).until(start));
@@ -178,6 +183,25 @@ impl Calendar {
                 return (at <= limit).then(|| Timestamp(at.saturating_sub(cycles * CYCLE)));
             }
             need -= block.total;
+        }
+        None
+    }
+
+    /// The latest instant from which `span` of working time passes until `until`; `until` itself if `span` is not
+    /// positive. `None` if the twenty years before `until` have less working time.
+    pub fn latest_before(&self, until: Timestamp, span: Span) -> Option<Timestamp> {
+        if span <= Span::ZERO {
+            return Some(until);
+        }
+        let cycles = cycles_to_blocks(until.0);
+        let end = until.0 + cycles * CYCLE;
+        let limit = end - HORIZON;
+        let mut passed = self.block(block_index(end)).until(end).saturating_sub(span.0);
+        for index in (block_index(limit)..=block_index(end)).rev() {
+            if let Some(at) = self.block(index).instant_before(passed) {
+                return (at >= limit).then(|| Timestamp(at.saturating_sub(cycles * CYCLE)));
+            }
+            passed += self.block(index - 1).total;
         }
         None
     }
@@ -297,6 +321,15 @@ impl fmt::Debug for Calendar {
             .field("schedule", &self.schedule)
             .field("years", &self.years)
             .finish_non_exhaustive()
+    }
+}
+
+/// By how many cycles an instant is moved to reach the blocks.
+fn cycles_to_blocks(at: i64) -> i64 {
+    match at {
+        at if at < EARLY => (EARLY - 1 - at) / CYCLE,
+        at if at >= LATE => -((at - LATE) / CYCLE),
+        _ => 0,
     }
 }
 
@@ -585,6 +618,10 @@ mod tests {
         assert_eq!(always.deadline(last, Span::DAY), Some(last + Span::DAY));
         assert_eq!(always.deadline(Timestamp::MIN, Span(1)), Some(Timestamp(i64::MIN + 1)));
         assert_eq!(always.deadline(Timestamp::MAX, Span(1)), Some(Timestamp::MAX));
+        assert_eq!(always.latest_before(last, Span::DAY), Some(Timestamp(last.0 - Span::DAY.0)));
+        assert_eq!(always.latest_before(Timestamp::MAX, Span(1)), Some(Timestamp(i64::MAX - 1)));
+        assert_eq!(always.latest_before(Timestamp::MIN, Span(1)), Some(Timestamp::MIN));
+        assert_eq!(always.latest_before(last, Span(i64::MAX)), None);
         assert_eq!(always.day_end(Date::MAX), Timestamp::MAX);
         assert_eq!(always.day(Timestamp::MAX).year(), 9999);
         assert!(always.day(Timestamp::MIN).year() < 0);
@@ -801,6 +838,19 @@ mod tests {
                     prop_assert!(calendar.working(from, Timestamp(due.0 - 1)) < Span(span));
                 }
                 None => prop_assert!(calendar.working(from, Timestamp(from.0 + HORIZON)) < Span(span)),
+            }
+        }
+
+        #[test]
+        fn the_latest_instant_before_is_followed_by_exactly_the_time(
+            (calendar, until) in any_calendar(), span in 1..400 * Span::HOUR.0,
+        ) {
+            match calendar.latest_before(until, Span(span)) {
+                Some(at) => {
+                    prop_assert_eq!(calendar.working(at, until), Span(span));
+                    prop_assert!(calendar.working(Timestamp(at.0 + 1), until) < Span(span));
+                }
+                None => prop_assert!(calendar.working(Timestamp(until.0 - HORIZON), until) < Span(span)),
             }
         }
 

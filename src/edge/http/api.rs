@@ -7,7 +7,7 @@ use super::context::{HttpState, run_blocking};
 use super::guard::guard;
 use super::response::{ApiError, json_response};
 use crate::codec::json;
-use crate::dataflow::live::TenantSnapshot;
+use crate::dataflow::live::{OpenAlert, TenantSnapshot};
 use crate::domain::alert::{Alert, Severity};
 use crate::domain::figures::row::{Row, Subject};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId, UNKNOWN};
@@ -130,9 +130,10 @@ async fn alerts((State(state), Path(tenant), Query(filters)): Filtered<String>) 
             && is("entity", alert.entity.as_ref().map(EntityId::to_string).as_deref())
     };
     let open = state.context.open_alerts.alerts(&id);
-    let open = open.iter().filter(|alert| matches(alert));
-    let alerts_with_messages: Vec<_> =
-        open.map(|alert| (&**alert, message::of(alert, state.context.language))).collect();
+    let open = open.iter().filter(|open| matches(&open.alert));
+    let alerts_with_messages: Vec<_> = open
+        .map(|OpenAlert { alert, taken }| (&**alert, taken.as_ref(), message::of(alert, state.context.language)))
+        .collect();
     let mut body = Vec::new();
     json::encode_alerts(&id, &alerts_with_messages, &mut body);
     Ok(json_response(body))

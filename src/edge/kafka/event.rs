@@ -1,6 +1,6 @@
 //! Owns what a run reports: one type for all events. The log line and the metric of an event are written here.
 
-use crate::dataflow::epoch::EpochOutput;
+use crate::dataflow::epoch::{EpochOutput, UnlistedStage};
 use crate::domain::source::ShardId;
 use crate::edge::clock;
 use crate::telemetry::liveness::{Liveness, Thread};
@@ -116,7 +116,10 @@ impl Observer {
         match event {
             RuntimeEvent::Alive(thread) => self.liveness.beat(*thread, clock::now()),
             RuntimeEvent::InFlight(epochs) => self.metrics.counters().in_flight = *epochs,
-            RuntimeEvent::EpochCommitted(output, took) => self.metrics.committed(output, *took),
+            RuntimeEvent::EpochCommitted(output, took) => {
+                self.metrics.committed(output, *took);
+                log_unlisted(&output.unlisted);
+            }
             RuntimeEvent::TransactionCommitted(took) => self.metrics.counters().commits.add(*took),
             RuntimeEvent::TransactionAborted(epoch, code, reaction) => {
                 self.metrics.counters().aborted += 1;
@@ -151,6 +154,20 @@ impl Observer {
             ),
             RuntimeEvent::Lag(lags) => self.metrics.counters().lag.clone_from(lags),
         }
+    }
+}
+
+/// How many unlisted stages of an epoch are logged.
+const LOGGED_UNLISTED: usize = 20;
+
+fn log_unlisted(stages: &[UnlistedStage]) {
+    for unlisted in stages.iter().take(LOGGED_UNLISTED) {
+        tracing::warn!("{unlisted}");
+    }
+    if let Some(more) = stages.len().checked_sub(LOGGED_UNLISTED).filter(|more| *more > 0) {
+        tracing::warn!(
+            "and {more} more stages that no pipeline lists; funnelwatch_unlisted_stages counts their entities"
+        );
     }
 }
 

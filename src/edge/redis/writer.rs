@@ -7,8 +7,8 @@
 
 use crate::codec::json;
 use crate::config;
-use crate::dataflow::live::{LiveState, OpenAlertsView};
-use crate::domain::alert::{Alert, Status};
+use crate::dataflow::live::{LiveState, OpenAlert, OpenAlertsView};
+use crate::domain::alert::{Alert, AlertTaken, Status};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::rule::message::{self, Language};
@@ -45,6 +45,7 @@ const SUBJECTS_KEY: &str = "subjects";
 #[derive(Debug)]
 pub(super) struct CommittedBatch {
     pub(super) alerts: Vec<Alert>,
+    pub(super) taken: Vec<AlertTaken>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -219,18 +220,30 @@ impl Writer {
         let mut pipe = redis::pipe();
         for alert in &batch.alerts {
             let key = self.key(&alert.tenant, ALERTS_KEY);
-            let text = self.encode(alert);
+            let text = self.encode(alert, None);
             if store {
                 match alert.status {
-                    Status::Firing | Status::Escalated => {
-                        pipe.hset(&key, alert.id.to_string(), &text).ignore();
+                    Status::DueSoon | Status::Firing | Status::Escalated => {
+                        let taken = self.source.open_alerts.alert(&alert.tenant, alert.id).and_then(|open| open.taken);
+                        match taken {
+                            Some(taken) => pipe.hset(&key, alert.id.to_string(), self.encode(alert, Some(&taken))),
+                            None => pipe.hset(&key, alert.id.to_string(), &text),
+                        };
+                        pipe.ignore();
                         pipe.expire(&key, self.ttl_seconds()).ignore();
                     }
-                    Status::Resolved | Status::Retracted => drop(pipe.hdel(&key, alert.id.to_string()).ignore()),
+                    Status::Averted | Status::Resolved | Status::Retracted => {
+                        pipe.hdel(&key, alert.id.to_string()).ignore();
+                    }
                     Status::Raised => {}
                 }
             }
             pipe.publish(&key, text).ignore();
+        }
+        for taken in batch.taken.iter().filter(|_| store) {
+            if let Some(open) = self.source.open_alerts.alert(&taken.tenant, taken.alert) {
+                self.store_alert(&mut pipe, &open);
+            }
         }
         self.send(pipe)?;
         if store {
@@ -268,12 +281,7 @@ impl Writer {
             let key = self.key(&snapshot.tenant, ALERTS_KEY);
             pipe.del(&key).ignore();
             let open = self.source.open_alerts.alerts(&snapshot.tenant);
-            for alert in &open {
-                pipe.hset(&key, alert.id.to_string(), self.encode(alert)).ignore();
-            }
-            if !open.is_empty() {
-                pipe.expire(&key, self.ttl_seconds()).ignore();
-            }
+            open.iter().for_each(|open| self.store_alert(&mut pipe, open));
             self.send(pipe)?;
         }
         // Last, so that a tenant is listed only once the rest of its keys is complete.
@@ -319,9 +327,15 @@ impl Writer {
         format!("{}:tenants", self.prefix)
     }
 
-    fn encode(&self, alert: &Alert) -> Vec<u8> {
+    fn store_alert(&self, pipe: &mut Pipeline, OpenAlert { alert, taken }: &OpenAlert<Arc<Alert>>) {
+        let key = self.key(&alert.tenant, ALERTS_KEY);
+        pipe.hset(&key, alert.id.to_string(), self.encode(alert, taken.as_ref())).ignore();
+        pipe.expire(&key, self.ttl_seconds()).ignore();
+    }
+
+    fn encode(&self, alert: &Alert, taken: Option<&AlertTaken>) -> Vec<u8> {
         let mut text = Vec::new();
-        json::encode_alert(alert, &message::of(alert, self.source.language), &mut text);
+        json::encode_open_alert(alert, taken, &message::of(alert, self.source.language), &mut text);
         text
     }
 

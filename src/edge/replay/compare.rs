@@ -109,11 +109,12 @@ impl Verdict {
     }
 }
 
-/// Groups statuses, in the order in which they were emitted, by violation. Retracted violations are omitted.
+/// Groups statuses, in the order in which they were emitted, by violation. Retracted violations and warnings are omitted.
 pub fn lives(statuses: Vec<Alert>) -> Vec<Life> {
     let mut indexes = HashMap::<Uuid, usize>::new();
     let mut lives: Vec<Life> = Vec::new();
-    for status in statuses {
+    let of_violation = |status: &Alert| !matches!(status.status, Status::DueSoon | Status::Averted);
+    for status in statuses.into_iter().filter(of_violation) {
         let ended = matches!(status.status, Status::Raised | Status::Resolved | Status::Retracted).then_some(status.at);
         match indexes.get(&status.id) {
             Some(index) => {

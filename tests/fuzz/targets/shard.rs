@@ -7,15 +7,15 @@
 use funnelwatch::codec::json;
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::config::parse_norms;
-use funnelwatch::domain::alert::{Alert, Status, alert_id};
+use funnelwatch::domain::alert::{Alert, Resolution, Status, alert_id};
 use funnelwatch::domain::effect::Effect;
 use funnelwatch::domain::event::{
-    ActivityKind, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created, CrmPayload, Direction,
-    Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
+    ActivityKind, ActivityPlanned, Amount, AnsweredBy, Call, CallEnd, CallOutcome, Channel, Contact, Created,
+    CrmPayload, Direction, Event, Message, Outcome, Payload, Snapshot, StageChanged, TermsOffered, Verdict,
 };
 use funnelwatch::domain::figures::pane::{Fact, Measure};
 use funnelwatch::domain::figures::row::Row;
-use funnelwatch::domain::id::{CallId, EntityId, ManagerId, MessageId, TenantId};
+use funnelwatch::domain::id::{ActivityId, CallId, EntityId, ManagerId, MessageId, TenantId};
 use funnelwatch::domain::index::StageIx;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::scoreboard::Scoreboard;
@@ -118,6 +118,10 @@ enum PayloadSpec {
     Deleted {
         entity: Entity,
     },
+    Merged {
+        entity: Entity,
+        into: Entity,
+    },
     Linked {
         entity: Entity,
         contact: ContactSpec,
@@ -132,8 +136,21 @@ enum PayloadSpec {
     },
     Activity {
         entity: Entity,
+        plan: Option<bool>,
         manager: Option<u8>,
         kind: u8,
+    },
+    Planned {
+        entity: Entity,
+        plan: bool,
+        manager: Option<u8>,
+        kind: u8,
+        /// Quarters of an hour from now.
+        deadline: Option<i8>,
+    },
+    Cancelled {
+        entity: Entity,
+        plan: bool,
     },
     Reviewed {
         manager: u8,
@@ -320,6 +337,10 @@ impl PayloadSpec {
                 crm(CrmPayload::Reopened { entity: entity.id(), stage: named(&STAGES, stage) })
             }
             Self::Deleted { entity } => crm(CrmPayload::Deleted { entity: entity.id() }),
+            Self::Merged { entity, into } => {
+                let entity = entity.id();
+                crm(CrmPayload::Merged { into: EntityId { kind: entity.kind, ..into.id() }, entity })
+            }
             Self::Linked { entity, contact } => {
                 crm(CrmPayload::ContactLinked { entity: entity.id(), contact: contact.contact() })
             }
@@ -334,11 +355,24 @@ impl PayloadSpec {
                     amount: Amount::default(),
                 }))
             }
-            Self::Activity { entity, manager: by, kind } => crm(CrmPayload::ActivityCompleted {
+            Self::Activity { entity, plan, manager: by, kind } => crm(CrmPayload::ActivityCompleted {
                 entity: entity.id(),
+                activity: plan.map(plan_id),
                 manager: manager(by),
                 kind: pick(&ActivityKind::ALL, kind),
             }),
+            Self::Planned { entity, plan, manager: by, kind, deadline } => {
+                crm(CrmPayload::ActivityPlanned(ActivityPlanned {
+                    entity: entity.id(),
+                    activity: plan_id(plan),
+                    manager: manager(by),
+                    kind: pick(&ActivityKind::ALL, kind),
+                    deadline: deadline.map(|quarters| Timestamp(at.0 + i64::from(quarters) * QUARTER)),
+                }))
+            }
+            Self::Cancelled { entity, plan } => {
+                crm(CrmPayload::ActivityCancelled { entity: entity.id(), activity: plan_id(plan) })
+            }
             Self::Reviewed { manager, score, good } => crm(CrmPayload::InteractionReviewed {
                 interaction: "call".into(),
                 manager: pick(&MANAGERS, manager).into(),
@@ -354,6 +388,7 @@ impl PayloadSpec {
                 department: department.map(|north| if north { "north" } else { "south" }.into()),
                 grade: senior.then(|| "senior".into()),
                 active,
+                name: None,
             }),
             Self::CallStarted { call, session, outbound, phone: index, manager: by, entity } => {
                 Payload::Call(Box::new(Call {
@@ -418,6 +453,10 @@ fn call_id(index: u8) -> CallId {
     pick(&["c1", "c2", "c3", "c4"], index).into()
 }
 
+fn plan_id(second: bool) -> ActivityId {
+    if second { "a2" } else { "a1" }.into()
+}
+
 fn message_id(index: u8) -> MessageId {
     pick(&["m1", "m2", "m3", "m4"], index).into()
 }
@@ -426,13 +465,15 @@ fn message_id(index: u8) -> MessageId {
 const NORMS: [&str; 5] = [
     "
 norms:
-  first_response_late: {within: 30m, escalate_after: [1h, 3h]}
-  too_few_attempts: {within: 4h, attempts: 2}
-  neglected: {within: 5h}
+  first_response_late: {within: 30m, warn_before: 10m, escalate_after: [1h, 3h]}
+  too_few_attempts: {within: 4h, warn_before: 2h, attempts: 2}
+  neglected: {within: 5h, warn_before: 1h}
+  next_step_missing: {within: 2h, warn_before: 1h, entities: [lead, deal], escalate_after: [1h]}
+  next_step_overdue: {within: 30m, warn_before: 1h, escalate_after: [1h]}
   disqualified_without_reason: {}
   disqualified_without_contact: {min_touches: 2}
-  missed_call_not_returned: {within: 30m, escalate_after: [1h]}
-  message_unanswered: {within: 1h, escalate_after: [2h]}
+  missed_call_not_returned: {within: 30m, warn_before: 10m, escalate_after: [1h]}
+  message_unanswered: {within: 1h, warn_before: 40m, escalate_after: [2h]}
   source_silent: {within: 2h, escalate_after: [1h, 3h]}
 ",
     "
@@ -446,6 +487,8 @@ norms:
   too_few_attempts: {within: 2h, clock: business, attempts: 2}
   neglected: {within: 3h, clock: business, escalate_after: [1h]}
   stage_overdue: {clock: business, escalate_after: [1h]}
+  next_step_missing: {within: 1h, clock: business}
+  next_step_overdue: {within: 1h, clock: business}
   missed_call_not_returned: {within: 30m, clock: business}
   message_unanswered: {within: 1h, clock: business, channels: [EMAIL, CHAT]}
   source_silent: {within: 2h, clock: business, severity: critical, escalate_after: [1h]}
@@ -601,7 +644,11 @@ impl TenantRun {
             }
             Effect::StageDeclaration(stage) => self.stages.push(format!("{}/{}", stage.pipeline, stage.stage)),
             Effect::Currency(_, code) => self.currencies.push(code.to_string()),
-            Effect::Alert(_) | Effect::Review(_) | Effect::ReviewOver { .. } => {}
+            Effect::Alert(_)
+            | Effect::AlertTaken(_)
+            | Effect::Review(_)
+            | Effect::ReviewOver { .. }
+            | Effect::DepartmentUpdate(_) => {}
         }
         let mut alerts = Vec::new();
         self.scoreboard.apply(effect, &mut alerts);
@@ -681,24 +728,30 @@ fuzz_target!(|input: Input| {
     compare(&mut in_order, &mut in_disorder);
 });
 
+/// Whether it takes the alert or the warning back.
+fn withdraws(alert: &Alert) -> bool {
+    alert.resolution == Some(Resolution::LateEvidence)
+}
+
 /// Checks the order of statuses of every alert in a run with events in order.
 fn check_status_order(tenant_run: &TenantRun) {
     for (name, alerts) in &tenant_run.alerts {
         let mut before: Option<&Alert> = None;
         for alert in alerts {
-            let open = before.is_some_and(|before| matches!(before.status, Status::Firing | Status::Escalated));
-            let gone = before.is_none_or(|before| before.status == Status::Retracted);
-            let right = match alert.status {
-                Status::Raised => gone,
-                Status::Firing => !open,
-                Status::Escalated | Status::Resolved => open,
-                Status::Retracted => !gone,
+            let right = match before {
+                None => matches!(alert.status, Status::Raised | Status::Firing | Status::DueSoon),
+                Some(before) if withdraws(alert) && before.status == Status::Averted => !withdraws(before),
+                Some(before) => before.status.successors().contains(&alert.status),
             };
             assert!(right, "{name}: invalid order of statuses: {alerts:#?}");
             assert!(before.is_none_or(|before| before.at <= alert.at), "{name}: timestamps decrease: {alerts:#?}");
             before = Some(alert);
         }
     }
+}
+
+fn is_warning(alert: &Alert) -> bool {
+    matches!(alert.status, Status::DueSoon | Status::Averted)
 }
 
 fn compare(in_order: &mut Run, in_disorder: &mut Run) {
@@ -712,18 +765,20 @@ fn compare(in_order: &mut Run, in_disorder: &mut Run) {
         for (name, alerts) in &expected.alerts {
             let actual = found.alerts.get(name).map(Vec::as_slice).unwrap_or_default();
             let (wanted, last) = (alerts.last().expect("a status"), actual.last());
-            if wanted.status == Status::Retracted {
-                assert!(last.is_none_or(|last| last.status == Status::Retracted), "{name}: {wanted:#?}\n{actual:#?}");
+            let fired = actual.iter().any(|alert| !is_warning(alert));
+            let retracted = last.is_some_and(|last| last.status == Status::Retracted);
+            if last != Some(wanted) && (retracted || withdraws(wanted) || is_warning(wanted) && fired) {
+                assert!(last.is_none_or(withdraws), "{name}: {wanted:#?}\n{actual:#?}");
                 continue;
             }
             assert_eq!(Some(wanted), last, "{name}: in order {alerts:#?}, in disorder {actual:#?}");
-            for alert in alerts {
+            // A warning is not published after the violation.
+            for alert in alerts.iter().filter(|alert| !fired || !is_warning(alert)) {
                 assert!(actual.contains(alert), "{name}: missing: {alert:#?}\nfound: {actual:#?}");
             }
         }
         for (name, actual) in found.alerts.iter().filter(|(name, _)| !expected.alerts.contains_key(*name)) {
-            let last = actual.last().map(|last| last.status);
-            assert_eq!(last, Some(Status::Retracted), "{name}: {actual:#?}");
+            assert!(actual.last().is_some_and(withdraws), "{name}: {actual:#?}");
         }
     }
     // An empty row of a manager may be missing.

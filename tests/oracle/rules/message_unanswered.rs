@@ -161,7 +161,11 @@ fn answers(history: &TenantHistory, answer: &Answer, wait: &Wait, moment: usize)
     answer.contacts.contains(wait.contact.as_str())
         || !answer.conversation
             && (same(answer.thread, message.thread.as_ref()) || same(answer.in_reply_to, Some(&message.key)))
-        || answer.conversation && belongs(history, message, moment).iter().any(|id| answer.entities.contains(id))
+        || answer.conversation && {
+            let entities: BTreeSet<&EntityId> =
+                answer.entities.iter().map(|id| history.survivor_at(id, moment)).collect();
+            !entities.is_disjoint(&belongs(history, message, moment))
+        }
 }
 
 fn settle(history: &TenantHistory, waits: &mut Waits, answer: &Answer, moment: usize) {
@@ -184,9 +188,8 @@ fn settle(history: &TenantHistory, waits: &mut Waits, answer: &Answer, moment: u
 
 /// The deals that name a lead, as known at a moment.
 fn deals<'a>(history: &'a TenantHistory, lead: &'a EntityId, moment: usize) -> impl Iterator<Item = &'a Entity> {
-    history.entities.values().filter(move |deal| {
-        lead.kind == Kind::Lead && deal.lead.as_ref() == Some(&lead.id) && deal.lead_known <= moment
-    })
+    let deals = history.entities.values().filter(move |_| lead.kind == Kind::Lead);
+    deals.filter(move |deal| history.named_by(deal, moment).any(|named| named == lead))
 }
 
 /// Whether a lead was converted, from open, after a message of that moment.
@@ -196,14 +199,32 @@ fn converted(entity: &Entity, since: usize, moment: usize) -> bool {
     closings.clone().any(|change| entity.outcome_at(change.moment) == Some(Outcome::Converted))
 }
 
+/// The deals of a lead that a message belonged to since a moment, if it was converted since, or the one into which it was
+/// merged.
+fn converted_to<'a>(
+    history: &'a TenantHistory,
+    id: &'a EntityId,
+    since: usize,
+    moment: usize,
+) -> impl Iterator<Item = &'a EntityId> {
+    let (mut own, mut since, mut was_converted) = (id, since, false);
+    loop {
+        was_converted |= converted(&history.entities[own], since, moment);
+        match &history.entities[own].survivor {
+            Some((into, merged)) if *merged <= moment => (own, since) = (into, since.max(merged - 1)),
+            _ => break,
+        }
+    }
+    deals(history, own, moment).filter(move |_| was_converted).map(|deal| &deal.id)
+}
+
 /// The entities that a message belongs to: if one is converted, from then on the deals that name it too.
 fn belongs<'a>(history: &'a TenantHistory, message: &'a ReceivedMessage, moment: usize) -> BTreeSet<&'a EntityId> {
-    let mut entities: BTreeSet<&EntityId> = message.entities.iter().collect();
+    let now = message.entities.iter().map(|id| history.survivor_at(id, moment));
+    let mut entities: BTreeSet<&EntityId> = now.collect();
     let since = if readings::A_CONVERTED_LEADS_LATER_MESSAGES_BELONG_TO_ITS_DEALS { 0 } else { message.moment };
     for id in &message.entities {
-        if converted(&history.entities[id], since, moment) {
-            entities.extend(deals(history, id, moment).map(|deal| &deal.id));
-        }
+        entities.extend(converted_to(history, id, since, moment));
     }
     entities
 }
@@ -220,11 +241,10 @@ fn closing(history: &TenantHistory, message: &ReceivedMessage) -> Option<Ending>
     }
     closings.sort_by_key(|(moment, _, _)| *moment);
     let ends = |(moment, _, closed): &&(usize, i64, &EntityId)| {
-        let mut holders: BTreeSet<&EntityId> = open.iter().copied().collect();
+        let now = open.iter().map(|id| history.survivor_at(id, *moment));
+        let mut holders: BTreeSet<&EntityId> = now.collect();
         for id in &open {
-            if converted(&history.entities[*id], message.moment, *moment) {
-                holders.extend(deals(history, id, *moment).map(|deal| &deal.id));
-            }
+            holders.extend(converted_to(history, id, message.moment, *moment));
         }
         holders.contains(closed) && !holders.iter().any(|id| still_holds(history, id, *moment))
     };

@@ -295,7 +295,7 @@ fn returns(history: &TenantHistory, norms: &Norms, act: &Act, wait: &Wait, momen
     let leg = &history.calls.legs[wait.source];
     let linked = |known: usize, fits: &dyn Fn(&EntityId, usize) -> bool| {
         let known = known.max(wait.moment);
-        leg.belongs_at(known).any(|id| fits(id, known))
+        leg.belongs_at(known).any(|id| fits(history.survivor_at(id, known), known))
     };
     let lists = |(contact, known): (&&str, &usize)| linked(*known, &|id, at| history.lists(id, contact, at));
     let names = |(named, known): (&&EntityId, &usize)| linked(*known, &|id, _| id == *named);

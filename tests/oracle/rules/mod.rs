@@ -7,6 +7,7 @@ pub mod message_unanswered;
 pub mod missed_call_not_returned;
 pub mod moves;
 pub mod neglected;
+pub mod next_step;
 pub mod source_silent;
 pub mod stage_overdue;
 pub mod terms;
@@ -29,6 +30,7 @@ pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
     alerts.extend(message_unanswered::judge(history, norms, until));
     alerts.extend(too_few_attempts::judge(history, norms, until));
     alerts.extend(neglected::judge(history, norms, until));
+    alerts.extend(next_step::judge(history, norms, until));
     alerts.extend(source_silent::judge(history, norms, until));
     alerts.extend(stage_overdue::judge(history, norms, until));
     alerts.extend(disqualified::judge(history, norms));
@@ -36,7 +38,7 @@ pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
     alerts.extend(terms::judge(history, norms));
     // Decision 20: two violations of one rule on one subject in one millisecond are one alert, the first.
     let mut raised = std::collections::BTreeSet::new();
-    alerts.retain(|alert| alert.began().kind != StatusKind::Raised || raised.insert(alert.id.clone()));
+    alerts.retain(|alert| alert.statuses[0].kind != StatusKind::Raised || raised.insert(alert.id.clone()));
     alerts
 }
 
@@ -71,6 +73,10 @@ pub struct RunningClock<'a> {
     pub opened: usize,
     pub within: i64,
     pub clock: &'a Clock,
+    /// How much counted time is left at the warning.
+    pub warn_before: Option<i64>,
+    /// The warning may precede the anchor.
+    pub warns_early: bool,
     pub escalate_after: &'a [i64],
     /// The acts that settle it, in any order.
     pub acts: Vec<Ending>,
@@ -105,11 +111,20 @@ impl Ending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusKind {
+    DueSoon,
+    Averted,
     Raised,
     Firing,
     Escalated,
     Resolved,
     Retracted,
+}
+
+impl StatusKind {
+    /// Before the deadline.
+    pub fn is_warning(self) -> bool {
+        matches!(self, StatusKind::DueSoon | StatusKind::Averted)
+    }
 }
 
 /// One status in the lifecycle of an alert.
@@ -125,16 +140,13 @@ pub struct Step {
     pub resolution: Option<&'static str>,
 }
 
-/// The deadline of a clock and the statuses of its alert; `None` if it does not fire by `until`.
+/// The deadline of a clock and the statuses of its alert; `None` if there are none by `until`.
 ///
 /// Decision 2: a status is dated at the instant when it can be decided, the later of deadline and event. Decision 3: at
 /// one instant events precede deadlines.
 pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) -> Option<(i64, Vec<Step>)> {
     let due = running.clock.after(running.anchor, running.within)?;
     let fires = due.max(history.instant_of(running.opened));
-    if fires > until {
-        return None;
-    }
     let known = history.moment_at(fires);
     let mut acts = running.acts.clone();
     acts.sort_by_key(|act| act.moment);
@@ -143,20 +155,28 @@ pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) ->
     if !readings::A_REPLACED_ACT_STILL_ENDED_ITS_CLOCKS {
         acts.retain(|act| act.gone.is_none_or(|gone| gone > known));
     }
-    if acts.iter().chain(&running.stop).any(|ending| ending.moment <= known) {
-        return None;
+    // The end that becomes known first counts.
+    let end = acts.first().into_iter().chain(&running.stop).min_by_key(|ending| ending.moment).copied();
+    let warning = warning(history, running, due, end, until);
+    let mut steps: Vec<Step> = warning.into_iter().collect();
+    if let Some(end) = end.filter(|end| end.moment <= known) {
+        if let Some(warning) = warning {
+            steps.extend(averted(history, warning.at, end, &acts));
+        }
+        return (!steps.is_empty()).then_some((due, steps));
     }
-    let mut steps = vec![Step {
+    if fires > until {
+        return (!steps.is_empty()).then_some((due, steps));
+    }
+    steps.push(Step {
         kind: StatusKind::Firing,
         at: fires,
         moment: known,
         level: 0,
         observed_to: fires,
         resolution: None,
-    }];
+    });
 
-    // The end that becomes known first counts.
-    let end = acts.first().into_iter().chain(&running.stop).min_by_key(|ending| ending.moment).copied();
     let ends_at = end.map(|ending| history.instant_of(ending.moment));
     let mut level = 0;
     for (index, after) in running.escalate_after.iter().enumerate() {
@@ -196,4 +216,38 @@ pub fn lifecycle(history: &TenantHistory, running: &RunningClock, until: i64) ->
         }
     }
     Some((due, steps))
+}
+
+/// The latest instant at which the counted time before the deadline is left, but not before the wait began and was known.
+fn warning(history: &TenantHistory, running: &RunningClock, due: i64, end: Option<Ending>, until: i64) -> Option<Step> {
+    let begins = if running.warns_early { i64::MIN } else { running.anchor };
+    let at = running.clock.before(due, running.warn_before?).unwrap_or(begins);
+    let at = at.max(begins).max(history.instant_of(running.opened));
+    if at >= due || at > until {
+        return None;
+    }
+    let moment = history.moment_at(at);
+    let runs = end.is_none_or(|end| end.moment > moment);
+    let step = Step { kind: StatusKind::DueSoon, at, moment, level: 0, observed_to: at, resolution: None };
+    runs.then_some(step)
+}
+
+/// What ends a wait after its warning; an act that came before the warning proves it wrong, even if it is known later.
+fn averted(history: &TenantHistory, warned: i64, end: Ending, acts: &[Ending]) -> Vec<Step> {
+    let step = |ending: Ending, resolution| Step {
+        kind: StatusKind::Averted,
+        at: history.instant_of(ending.moment),
+        moment: ending.moment,
+        level: 0,
+        observed_to: ending.date,
+        resolution: Some(resolution),
+    };
+    match acts.iter().find(|act| act.taken_back || act.date <= warned).copied() {
+        Some(act) if act.moment <= end.moment => vec![step(act, "late_evidence")],
+        early => {
+            let mut steps = vec![step(end, end.resolution)];
+            steps.extend(early.map(|act| step(act, "late_evidence")));
+            steps
+        }
+    }
 }

@@ -21,7 +21,7 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, idle: &Idle, u
         return None;
     }
     // Only acts known after the clock can end it; earlier evidence would have started another clock.
-    let open_so_far = |act: &Act| entity.open_changes.iter().all(|open_change| open_change.moment > act.moment);
+    let open_so_far = |act: &Act| entity.open_changes.iter().all(|open_change| open_change.moment >= act.moment);
     let first = |act: &Act| {
         idle.untouched && act.moment >= idle.moment && open_so_far(act) && act.moment == entity.touches[0].moment
     };
@@ -34,8 +34,10 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, idle: &Idle, u
         opened: idle.moment,
         within: norm.within,
         clock: &norm.clock,
+        warn_before: norm.warn_before(),
+        warns_early: false,
         escalate_after: &norm.escalate_after,
-        acts: touches.chain(dated_back).collect(),
+        acts: touches.chain(dated_back).chain(idle.waits.iter().copied()).collect(),
         stop: stop(entity, idle.moment),
     };
     let (due, steps) = lifecycle(history, &running, until)?;
@@ -48,6 +50,5 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, idle: &Idle, u
 pub fn stop(entity: &Entity, since: usize) -> Option<Ending> {
     let closed = entity.open_changes.iter().find(|open_change| !open_change.open && open_change.moment >= since);
     let closed = closed.map(|t| Ending::new(t.at, t.moment, "closed"));
-    let deleted = entity.deleted.map(|(at, moment)| Ending::new(at, moment, "deleted"));
-    closed.into_iter().chain(deleted).min_by_key(|ending| ending.moment)
+    closed.into_iter().chain(entity.deletion()).min_by_key(|ending| ending.moment)
 }

@@ -34,6 +34,8 @@ pub fn judge(history: &TenantHistory, norms: &Norms, until: i64) -> Vec<Alert> {
                 opened: other,
                 within: norm.within,
                 clock: &norm.clock,
+                warn_before: None,
+                warns_early: false,
                 escalate_after: &norm.escalate_after,
                 acts: next.map(ending).into_iter().collect(),
                 stop: None,

@@ -52,6 +52,8 @@ fn alert(history: &TenantHistory, norms: &Norms, entity: &Entity, stay: &Stay, u
         opened: stay.opened,
         within: (stay.max_time - stay.earlier).max(0),
         clock: &norm.clock,
+        warn_before: norm.warn_before(),
+        warns_early: false,
         escalate_after: &norm.escalate_after,
         acts: stay.left.into_iter().collect(),
         stop: stop(entity, stay.began),

@@ -26,6 +26,8 @@ fn alert(history: &TenantHistory, norms: &Norms, lead: &Entity, until: i64) -> O
         opened: clock.moment,
         within: norm.within,
         clock: &norm.clock,
+        warn_before: norm.warn_before(),
+        warns_early: false,
         escalate_after: &norm.escalate_after,
         acts: endings(lead, attempts, clock.moment),
         stop: stop(lead),

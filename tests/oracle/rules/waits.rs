@@ -155,6 +155,8 @@ impl Waits {
                 opened: *opened,
                 within: norm.within,
                 clock: &norm.clock,
+                warn_before: norm.warn_before(),
+                warns_early: false,
                 escalate_after: &norm.escalate_after,
                 acts: wait.ends.clone(),
                 // Decision 11: alerts of a contact do not end with its entities.

@@ -55,7 +55,7 @@ pub fn judge(history: &TenantHistory, events: &[Event], norms: &Norms, until: i6
             run.judge(events, until);
         }
     }
-    judged.alerts.sort_by_key(|alert| (alert.began().at, alert.rule, alert.id.clone()));
+    judged.alerts.sort_by_key(|alert| (alert.statuses[0].at, alert.rule, alert.id.clone()));
     judged
 }
 
@@ -175,14 +175,13 @@ impl Run<'_> {
         let mut facts: Vec<WindowFact> = Vec::new();
         match self.rule {
             "conversion_low" => {
-                let present = as_of.entities.values().filter(|deal| deal.deleted.is_none());
-                let named_by_deals: BTreeSet<&str> = present.filter_map(|deal| deal.lead.as_deref()).collect();
+                let named_by_deals = as_of.leads_named();
                 let leads = as_of.entities.values().filter(|e| e.id.kind == Kind::Lead && e.deleted.is_none());
+                let leads = leads.filter(|lead| !lead.is_excluded(&self.norms.excluded_reasons));
                 for lead in leads {
                     let outcome = lead.current_closing().map(|closing| closing.outcome);
                     if let Some(created) = lead.created {
-                        let converted =
-                            outcome == Some(Outcome::Converted) || named_by_deals.contains(lead.id.id.as_str());
+                        let converted = outcome == Some(Outcome::Converted) || named_by_deals.contains(&lead.id);
                         let value = FactValue::Cohort(converted);
                         facts.push(WindowFact { date: created.at, who: own(lead.responsible()), value });
                     }
@@ -198,7 +197,7 @@ impl Run<'_> {
                 for entity in as_of.entities.values() {
                     let Some(act) = first_response_late::first_response(entity) else { continue };
                     let key = (entity.id.clone(), (act.date, act.moment), entity.closings.len());
-                    let known = entity.first_response.is_some();
+                    let known = entity.first_response.is_some() && !entity.merged;
                     let norms = self.norms;
                     let lag = if known {
                         self.cache.lags.entry(key).or_insert_with(|| first_response_late::lag(norms, entity)).as_ref()

@@ -760,7 +760,7 @@ impl Generator {
     }
 }
 
-fn entity_of(subject: &Subject) -> Value {
+pub(super) fn entity_of(subject: &Subject) -> Value {
     json!({"kind": if subject.is_lead { "LEAD" } else { "DEAL" }, "id": subject.id})
 }
 

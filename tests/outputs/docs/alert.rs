@@ -5,7 +5,7 @@
 
 use super::assert_document;
 use funnelwatch::domain::alert::{Resolution, Severity, Status};
-use funnelwatch::domain::rule::definition::Evaluation;
+use funnelwatch::domain::rule::definition::{Evaluation, Parameter};
 use funnelwatch::domain::rule::evidence::{self, Unit};
 use funnelwatch::domain::rule::{Rule, catalog};
 use serde_json::{Map, Value, json};
@@ -50,7 +50,7 @@ fn schema() -> Value {
         "resolution": one_of("why it ended", Resolution::ALL.map(Resolution::name).into()),
         "message": text("one sentence for people"),
     });
-    let ended = [Status::Resolved, Status::Retracted].map(Status::name);
+    let ended = [Status::Resolved, Status::Retracted, Status::Averted].map(Status::name);
     let mut branches = vec![json!({
         "if": { "properties": { "status": { "enum": ended } } },
         "then": { "required": ["resolution"] },
@@ -77,15 +77,18 @@ fn schema() -> Value {
 /// The conditions on the alerts of a rule.
 fn branch(rule: Rule) -> Value {
     let definition = catalog::definition(rule);
+    let warns = definition.takes.contains(&Parameter::WarnBefore);
     let act = |status: &Status| matches!(status, Status::Raised | Status::Retracted);
+    let lasting = |status: &Status| *status != Status::Raised;
     let (required, statuses): (&[&str], fn(&Status) -> bool) = match definition.evaluation {
-        Evaluation::Journey(_) => (&["due_at", "entity"], |status| *status != Status::Raised),
+        Evaluation::Journey(_) => (&["due_at", "entity"], lasting),
         Evaluation::Act(_) => (&["entity"], act),
-        Evaluation::Demands(_) => (&["due_at", "interaction_id"], |status| *status != Status::Raised),
-        Evaluation::Window(_) => (&["manager_id", "window"], |status| *status != Status::Raised),
-        Evaluation::Topics => (&[], |status| *status != Status::Raised),
+        Evaluation::Demands(_) => (&["due_at", "interaction_id"], lasting),
+        Evaluation::Window(_) => (&["manager_id", "window"], lasting),
+        Evaluation::Topics => (&[], lasting),
     };
-    let statuses: Vec<_> = Status::ALL.into_iter().filter(statuses).map(Status::name).collect();
+    let emitted = |status: &Status| statuses(status) && (warns || !matches!(status, Status::DueSoon | Status::Averted));
+    let statuses: Vec<_> = Status::ALL.into_iter().filter(emitted).map(Status::name).collect();
     // With a sample that is too small, only counts are reported.
     let always = |key: &&&str| {
         let unit = evidence::of(rule, key).map(|evidence| evidence.unit);

@@ -22,6 +22,7 @@ struct Words {
     one_required: &'static str,
     kind: &'static str,
     subject: &'static str,
+    due_soon: &'static str,
     lasting: &'static str,
     settled: &'static str,
     act: &'static str,
@@ -50,7 +51,8 @@ rules (`required`, `requires`, `max_time`, `early`) belong to the stages in `pip
 There are three kinds of rules.
 
 - **Lasting**: something that should have happened has not. The alert fires at the deadline, escalates if the norm says
-  so, and is resolved when the missing action occurs, or when the lead or deal is closed or deleted.
+  so, and is resolved when the missing action occurs, or when the lead or deal is closed or deleted. With
+  `warn_before`, a warning precedes it; a warning is no violation.
 - **Act**: something was done that should not have been. The alert is raised once; it is never resolved and never
   escalates.
 - **Figures**: a manager's figures over a sliding window, evaluated at every slide. The alert fires when they violate
@@ -68,6 +70,7 @@ Durations are written as `1 h 5 min` in messages and in seconds in alert fields.
     one_required: "one required",
     kind: "Kind",
     subject: "Subject",
+    due_soon: "Message before the deadline",
     lasting: "Message while open",
     settled: "Message when resolved",
     act: "Message",
@@ -81,7 +84,8 @@ Durations are written as `1 h 5 min` in messages and in seconds in alert fields.
 Every rule also accepts these keys in the norms; rules configured by `terms` have no `escalate_after`.
 ",
     resolutions: "\
-These resolutions have the same message for all rules. `{n}` is the number of cases.
+These resolutions have the same message for all rules. `{n}` is the number of cases. An `AVERTED` with another
+resolution says “{subject}: done before the deadline”.
 
 | resolution | English | Russian |
 | --- | --- | --- |
@@ -103,7 +107,8 @@ const RUSSIAN: Words = Words {
 Правила бывают трёх видов.
 
 - **Длящееся нарушение**: не сделано то, что должно быть сделано. Оповещение создаётся по истечении срока, эскалируется,
-  если это задано в норме, и завершается, когда недостающее сделано либо лид или сделка закрыты или удалены.
+  если это задано в норме, и завершается, когда недостающее сделано либо лид или сделка закрыты или удалены. С ключом
+  `warn_before` ему предшествует предупреждение; предупреждение — ещё не нарушение.
 - **Действие**: сделано то, чего делать не следовало. Оповещение создаётся один раз, не завершается и не эскалируется.
 - **Показатели**: показатели менеджера за скользящее окно проверяются при каждом его сдвиге. Оповещение создаётся, когда
   показатели хуже нормы и случаев достаточно, и завершается, когда они снова в норме или случаев стало слишком мало.
@@ -119,6 +124,7 @@ const RUSSIAN: Words = Words {
     one_required: "обязателен один из двух",
     kind: "Вид",
     subject: "Предмет",
+    due_soon: "Сообщение до срока",
     lasting: "Сообщение о нарушении",
     settled: "Сообщение о завершении",
     act: "Сообщение",
@@ -132,7 +138,8 @@ const RUSSIAN: Words = Words {
 В нормах у каждого правила могут быть и эти ключи; у правил, которые настраиваются через `terms`, нет `escalate_after`.
 ",
     resolutions: "\
-При этих причинах завершения сообщение одинаково для всех правил. `{n}` — число случаев.
+При этих причинах завершения сообщение одинаково для всех правил. `{n}` — число случаев. При остальных сообщение
+`AVERTED` — «{subject}: сделано до срока».
 
 | resolution | по-английски | по-русски |
 | --- | --- | --- |
@@ -199,6 +206,7 @@ fn default_of(key: &KeySpec, words: &Words, language: Language) -> String {
         (Need::OneInForce, ..) => words.one_required.into(),
         (_, Absent::Described("any reason"), Language::Ru) => "любая причина".into(),
         (_, Absent::Described("the first of `windows`"), Language::Ru) => "первое из `windows`".into(),
+        (_, Absent::Described("no warning"), Language::Ru) => "без предупреждения".into(),
         _ => default(key),
     }
 }
@@ -229,7 +237,8 @@ fn section(out: &mut String, rule: Rule, words: &Words, language: Language) {
     write(out, format!("- {}: {kind}\n- {}: {subjects}\n", words.kind, words.subject));
     let wording = definition.wording;
     let act = wording.settled[0].is_empty();
-    let messages = [(if act { words.act } else { words.lasting }, wording.lasting), (words.settled, wording.settled)];
+    let lasting = if act { words.act } else { words.lasting };
+    let messages = [(words.due_soon, wording.due_soon), (lasting, wording.lasting), (words.settled, wording.settled)];
     for (when, sentences) in messages.into_iter().filter(|(_, sentences)| !sentences[0].is_empty()) {
         let [first, second] = [sentences[index], sentences[1 - index]];
         write(out, format!("- {when}:\n  - “{first}”\n  - “{second}”\n"));

@@ -129,8 +129,8 @@ impl RecordWriter {
         send(self.encoded(&self.topics.alerts, alert_headers(alert)))?;
         let topic = &self.topics.open_alerts;
         let record = match alert.status {
-            Status::Firing | Status::Escalated => self.encoded(topic, alert_headers(alert)),
-            Status::Resolved | Status::Retracted => tombstone(topic, &self.key),
+            Status::DueSoon | Status::Firing | Status::Escalated => self.encoded(topic, alert_headers(alert)),
+            Status::Averted | Status::Resolved | Status::Retracted => tombstone(topic, &self.key),
             Status::Raised => return Ok(()),
         };
         let shard = partitioner::shard(alert.tenant.as_str(), self.shards);
@@ -418,16 +418,25 @@ mod tests {
 
     #[test]
     fn the_topic_of_open_alerts_has_the_latest_status_until_the_alert_is_over() {
-        let statuses = [Status::Firing, Status::Escalated, Status::Resolved, Status::Retracted, Status::Raised];
+        let statuses = [
+            Status::DueSoon,
+            Status::Averted,
+            Status::Firing,
+            Status::Escalated,
+            Status::Resolved,
+            Status::Retracted,
+            Status::Raised,
+        ];
         let output = EpochOutput { alerts: statuses.map(alert).into(), ..EpochOutput::default() };
         let (alerts, open): (Vec<_>, Vec<_>) =
             written(&output).into_iter().partition(|(topic, ..)| topic == "funnelwatch.alerts");
-        assert_eq!(alerts.len(), 5);
+        assert_eq!(alerts.len(), 7);
         let shard = partitioner::shard("acme", SHARDS).partition();
         assert!(open.iter().all(|record| record.0 == "funnelwatch.alerts.open" && record.1 == Some(shard)));
         let values: Vec<_> = open.iter().map(|record| record.2.as_deref()).collect();
-        assert_eq!(values, [alerts[0].2.as_deref(), alerts[1].2.as_deref(), None, None]);
-        assert_eq!((&open[0].3, &open[2].3), (&alerts[0].3, &Vec::new()), "a tombstone has no headers");
+        let value = |index: usize| alerts[index].2.as_deref();
+        assert_eq!(values, [value(0), None, value(2), value(3), None, None]);
+        assert_eq!((&open[0].3, &open[1].3), (&alerts[0].3, &Vec::new()), "a tombstone has no headers");
     }
 
     #[test]

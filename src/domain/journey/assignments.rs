@@ -1,0 +1,54 @@
+//! Owns the assignments of a lead or deal: since when each manager was responsible, and under which norms.
+//!
+//! All are kept, because a call that becomes known at its end may turn out to be the first touch of an earlier manager.
+
+use crate::domain::index::ManagerIx;
+use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::norms::Scope;
+use crate::domain::time::Timestamp;
+use std::sync::Arc;
+
+/// A manager became responsible.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// When.
+    pub at: Timestamp,
+    /// The manager.
+    pub who: ManagerIx,
+    /// Sequence number of the event that reported it.
+    pub known: u64,
+    /// The scope then.
+    pub scope: Arc<Scope>,
+}
+
+/// The assignments, in order.
+#[derive(Debug, Default)]
+pub(super) struct Assignments(Vec<Assignment>);
+
+impl StaticDefault for Assignments {
+    const DEFAULT: &'static Self = &Self(Vec::new());
+}
+
+impl Assignments {
+    pub(super) fn push(&mut self, assignment: Assignment) {
+        if self.0.is_empty() {
+            // Most have one.
+            self.0.reserve_exact(1);
+        }
+        self.0.push(assignment);
+    }
+
+    pub(super) fn last(&self) -> Option<&Assignment> {
+        self.0.last()
+    }
+
+    /// The one before the last.
+    pub(super) fn previous(&self) -> Option<&Assignment> {
+        self.0.iter().rev().nth(1)
+    }
+
+    /// The last one before a touch of this date; at one instant, before the event with which the touch became known.
+    pub(super) fn before(&self, touch: Timestamp, known: u64) -> Option<&Assignment> {
+        self.0.iter().rfind(|assignment| (assignment.at, assignment.known) < (touch, known))
+    }
+}
