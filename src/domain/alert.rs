@@ -34,6 +34,20 @@ impl Status {
             Self::Averted => &[Self::DueSoon, Self::Firing],
         }
     }
+
+    /// Whether the alert, or its warning, is open after this status; `None` for an act, which never is.
+    pub const fn is_open(self) -> Option<bool> {
+        match self {
+            Self::DueSoon | Self::Firing | Self::Escalated => Some(true),
+            Self::Averted | Self::Resolved | Self::Retracted => Some(false),
+            Self::Raised => None,
+        }
+    }
+
+    /// Whether it is about a warning, and not about a violation.
+    pub const fn is_of_warning(self) -> bool {
+        matches!(self, Self::DueSoon | Self::Averted)
+    }
 }
 
 impl Severity {
@@ -182,6 +196,34 @@ pub struct Alert {
     pub norm: Values,
     /// Why it ended.
     pub resolution: Option<Resolution>,
+}
+
+#[cfg(test)]
+impl Alert {
+    /// A FIRING alert at its anchor, for tests, with nothing optional.
+    pub(crate) fn sample(tenant: &str, rule: Rule, subject: &str, anchor_at: Timestamp) -> Self {
+        let tenant = tenant.into();
+        Self {
+            id: alert_id(&tenant, rule, subject, anchor_at),
+            tenant,
+            rule,
+            severity: Severity::Warning,
+            level: 0,
+            status: Status::Firing,
+            subject: subject.into(),
+            at: anchor_at,
+            anchor_at,
+            due_at: None,
+            manager: None,
+            department: None,
+            entity: None,
+            interaction: None,
+            window: None,
+            observed: Vec::new(),
+            norm: Vec::new(),
+            resolution: None,
+        }
+    }
 }
 
 /// Somebody takes care of an open alert. It is no status: it annotates the alert until its end.

@@ -292,7 +292,6 @@ impl Violation {
         let Description { name, severity, entity, interaction, window, observed, norm } = description;
         let (manager, department) = context.manager_and_department(who);
         let now = context.now();
-        let in_advance = matches!(status, Status::DueSoon | Status::Averted);
         Alert {
             id: alert_id(context.tenant(), rule, &name, self.anchor),
             tenant: context.tenant().clone(),
@@ -302,7 +301,7 @@ impl Violation {
             status,
             subject: name,
             // A deadline may be judged after acts that are dated before it.
-            at: if in_advance { now } else { now.max(self.due) },
+            at: if status.is_of_warning() { now } else { now.max(self.due) },
             anchor_at: self.anchor,
             due_at: (status != Status::Raised && window.is_none()).then_some(self.due),
             manager,

@@ -1,7 +1,7 @@
 //! Owns the state of one tenant: applies its events in event order, fires timers in between, and returns effects.
 //!
-//! This file handles CRM events, except for `activities`; `telephony` handles calls, `messages` written messages, `chains`
-//! several moves at one instant, `correction` late events, `persistence` expiry and restore.
+//! This file handles CRM events, except for `activities` and `merge`; `telephony` handles calls, `messages` written
+//! messages, `chains` several moves at one instant, `correction` late events, `persistence` expiry and restore.
 
 mod activities;
 mod cases;

@@ -131,19 +131,17 @@ pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict 
     }
     // Stable: within one instant and tenant the statuses of one alert keep their order.
     statuses.sort_by(|a, b| (a.at, &a.tenant).cmp(&(b.at, &b.tenant)));
-    // "After RETRACTED nothing follows."
+    let mut alerts: Vec<Value> = statuses.iter().map(alert::Status::json).collect();
+    // "After RETRACTED nothing follows", but a correction of itself.
     let mut retracted: BTreeSet<String> = BTreeSet::new();
-    statuses.retain(|status| {
-        let value = status.json();
-        let id = value["alert_id"].as_str().unwrap().to_owned();
-        let over = retracted.contains(&id);
-        if value["status"] == "RETRACTED" {
-            retracted.insert(id);
-            return true;
+    alerts.retain(|alert| {
+        let id = alert["alert_id"].as_str().unwrap();
+        if alert["status"] == "RETRACTED" {
+            retracted.insert(id.to_owned());
         }
-        !over
+        alert["status"] == "RETRACTED" || !retracted.contains(id)
     });
-    Verdict { alerts: statuses.iter().map(alert::Status::json).collect(), rows, borderline }
+    Verdict { alerts, rows, borderline }
 }
 
 /// Decision 3: duplicates are found in event order, within the window of the last *accepted* event with that id,

@@ -1,7 +1,7 @@
 //! Owns the tests of the JSON output, byte by byte.
 
 use super::*;
-use crate::domain::alert::{Alert, Resolution, Severity, Status, Value as Figure, alert_id};
+use crate::domain::alert::{Alert, Resolution, Severity, Status, Value as Figure};
 use crate::domain::event::{Channel, Direction};
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
@@ -14,28 +14,8 @@ use crate::domain::time::{Span, Timestamp};
 use serde_json::Value;
 
 fn alert() -> Alert {
-    let (tenant, rule) = ("acme".into(), Rule::FirstResponseLate);
-    let anchor_at = Timestamp(1_772_366_400_000);
-    Alert {
-        id: alert_id(&tenant, rule, "lead:1001", anchor_at),
-        tenant,
-        rule,
-        severity: Severity::Warning,
-        level: 0,
-        status: Status::Firing,
-        subject: "lead:1001".into(),
-        at: Timestamp(1_772_367_300_000),
-        anchor_at,
-        due_at: None,
-        manager: None,
-        department: None,
-        entity: None,
-        interaction: None,
-        window: None,
-        observed: Vec::new(),
-        norm: Vec::new(),
-        resolution: None,
-    }
+    let at = Timestamp(1_772_367_300_000);
+    Alert { at, ..Alert::sample("acme", Rule::FirstResponseLate, "lead:1001", Timestamp(1_772_366_400_000)) }
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::arbitrary;
 use crate::codec::names::Name;
 use crate::codec::proto;
-use crate::domain::alert::{Alert, Severity, Status, Value, alert_id};
+use crate::domain::alert::{Alert, Severity, Status, Value};
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repair;
 use crate::domain::event::{Channel, CrmPayload, Direction, Outcome, Payload};
@@ -310,26 +310,16 @@ fn details_contain_nothing_of_the_message() {
 
 #[test]
 fn an_alert_has_the_same_content_as_in_json() {
-    let (tenant, rule, anchor_at) = ("acme".into(), Rule::FirstResponseLate, Timestamp(1500));
     let alert = Alert {
-        id: alert_id(&tenant, rule, "lead:1", anchor_at),
-        tenant,
-        rule,
         severity: Severity::Critical,
         level: 1,
         status: Status::Escalated,
-        subject: "lead:1".into(),
         at: Timestamp(-1),
-        anchor_at,
-        due_at: None,
         manager: Some("m".into()),
-        department: None,
         entity: Some(crate::domain::id::EntityId::lead("1")),
-        interaction: None,
         window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
         observed: vec![("n", Value::Count(3)), ("clock", "wall".into()), ("ratio", Value::Number(0.5))],
-        norm: Vec::new(),
-        resolution: None,
+        ..Alert::sample("acme", Rule::FirstResponseLate, "lead:1", Timestamp(1500))
     };
     let mut bytes = Vec::new();
     encode_alert(&alert, "late", &mut bytes);

@@ -43,13 +43,10 @@ pub(crate) fn update_open<A>(
     status: Status,
     alert: impl FnOnce() -> A,
 ) {
-    match status {
-        Status::DueSoon | Status::Firing | Status::Escalated => {
-            let taken = open.remove(&id).and_then(|known| known.taken);
-            open.insert(id, OpenAlert { alert: alert(), taken });
-        }
-        Status::Averted | Status::Resolved | Status::Retracted => drop(open.remove(&id)),
-        Status::Raised => {}
+    let Some(is_open) = status.is_open() else { return };
+    let taken = open.remove(&id).and_then(|known| known.taken);
+    if is_open {
+        open.insert(id, OpenAlert { alert: alert(), taken });
     }
 }
 
@@ -111,32 +108,12 @@ mod tests {
     use super::*;
     use crate::config::parse_norms;
     use crate::dataflow::live::TenantFigures;
-    use crate::domain::alert::{Severity, alert_id};
     use crate::domain::rule::Rule;
     use crate::domain::time::Timestamp;
 
     fn alert(tenant: &str, subject: &str, status: Status, at: i64) -> Alert {
-        let rule = Rule::FirstResponseLate;
-        Alert {
-            id: alert_id(&tenant.into(), rule, subject, Timestamp(0)),
-            tenant: tenant.into(),
-            rule,
-            severity: Severity::Warning,
-            level: 0,
-            status,
-            subject: subject.into(),
-            at: Timestamp(at),
-            anchor_at: Timestamp(0),
-            due_at: None,
-            manager: None,
-            department: None,
-            entity: None,
-            interaction: None,
-            window: None,
-            observed: Vec::new(),
-            norm: Vec::new(),
-            resolution: None,
-        }
+        let at = Timestamp(at);
+        Alert { status, at, ..Alert::sample(tenant, Rule::FirstResponseLate, subject, Timestamp(0)) }
     }
 
     /// A view of tenant `a` in shard 0 and tenant `b` in shard 1.

@@ -9,7 +9,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::contact_history::{ContactHistory, Touch};
-use crate::domain::journey::response::Acts;
+use crate::domain::journey::response::{Acts, HumanResponse};
 use crate::domain::time::Timestamp;
 
 impl Journey {
@@ -106,20 +106,23 @@ impl Journey {
     }
 
     /// The touches, contacts, closing and deletion that the first-response rule needs.
-    pub fn acts(&self) -> Acts<'_> {
+    pub fn acts(&self) -> Acts {
         let end_state = &*self.end_state;
         let first = self.contact_history.touches.first();
-        let human = first.and_then(|touch| {
-            let at = self.created().map_or(touch.at, |created| touch.at.max(created));
-            Some((at, touch.by, self.assignments.before(at, touch.known)?))
-        });
         Acts {
             touch: first.map(|touch| (touch.at, self.responsible_at(touch.known))),
-            human,
             contact: self.first_contact(),
             closed: end_state.first_closed,
             deleted: end_state.deleted,
         }
+    }
+
+    /// The first touch, but not before the creation: when, by whom, and the last assignment before it; `None` if nobody was
+    /// responsible.
+    pub fn human_response(&self) -> Option<HumanResponse<'_>> {
+        let touch = self.contact_history.touches.first()?;
+        let at = self.created().map_or(touch.at, |created| touch.at.max(created));
+        Some((at, touch.by, self.assignments.before(at, touch.known)?))
     }
 
     fn add_touch(&mut self, context: &mut TenantContext, at: Timestamp, call: Option<CallIx>, by: ManagerIx) {

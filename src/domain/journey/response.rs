@@ -81,14 +81,14 @@ struct Judged {
     within: bool,
 }
 
+/// The first touch, who made it, and the last assignment before it.
+pub type HumanResponse<'a> = (Timestamp, ManagerIx, &'a Assignment);
+
 /// The acts known of an entity.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Acts<'a> {
+pub struct Acts {
     /// The earliest dated touch, and who was responsible when it became known.
     pub touch: Option<(Timestamp, ManagerIx)>,
-    /// The same touch, but not before the creation: who made it, and the last assignment before it; `None` if nobody was
-    /// responsible.
-    pub human: Option<(Timestamp, ManagerIx, &'a Assignment)>,
     /// The earliest dated two-way contact.
     pub contact: Option<Timestamp>,
     /// The first closing, and whether a touch was known by then: an answer in the same millisecond counts if it comes
@@ -158,10 +158,16 @@ impl FirstResponse {
     }
 
     /// Recomputes the lags and the judgement after an act; `responsible`: who is accountable for a deadline missed now.
-    pub fn recompute(&mut self, context: &mut TenantContext, responsible: ManagerIx, acts: Acts<'_>) {
+    pub fn recompute(
+        &mut self,
+        context: &mut TenantContext,
+        responsible: ManagerIx,
+        acts: Acts,
+        human: Option<HumanResponse<'_>>,
+    ) {
         let response = acts.touch.map(|(touch, who)| (touch.max(self.created), who));
         self.update_lag(context, response);
-        self.update_human_lag(context, acts);
+        self.update_human_lag(context, human);
         self.update_judgement(context, responsible, acts);
     }
 
@@ -194,18 +200,16 @@ impl FirstResponse {
     }
 
     /// Counts the lag of the first touch from the last assignment before it.
-    fn update_human_lag(&mut self, context: &mut TenantContext, acts: Acts<'_>) {
+    fn update_human_lag(&mut self, context: &mut TenantContext, response: Option<HumanResponse<'_>>) {
         let Some(lag) = &mut self.lag else { return };
-        let same = |human: &HumanLag, (at, who, since): (Timestamp, ManagerIx, &Assignment)| {
-            (human.at, human.who, human.since) == (at, who, since.at)
-        };
-        if lag.human.as_ref().map_or(acts.human.is_none(), |human| acts.human.is_some_and(|new| same(human, new))) {
+        let known = lag.human.as_ref().map(|human| (human.at, human.who, human.since));
+        if known == response.map(|(at, who, assignment)| (at, who, assignment.at)) {
             return;
         }
         if let Some(old) = lag.human.take() {
             context.emit_fact(old.at, old.who, -1, old.measure);
         }
-        let Some((at, who, Assignment { at: since, scope, .. })) = acts.human else { return };
+        let Some((at, who, Assignment { at: since, scope, .. })) = response else { return };
         let wall = scope.elapsed(Clock::Wall, *since, at);
         let business = scope.elapsed(Clock::Business, *since, at);
         let measure = Measure::HumanResponse { wall, business };
@@ -213,7 +217,7 @@ impl FirstResponse {
         lag.human = Some(HumanLag { at, who, since: *since, measure });
     }
 
-    fn update_judgement(&mut self, context: &mut TenantContext, responsible: ManagerIx, acts: Acts<'_>) {
+    fn update_judgement(&mut self, context: &mut TenantContext, responsible: ManagerIx, acts: Acts) {
         let Some(violation) = &self.violation else { return };
         let verdict = self.verdict(violation, responsible, acts);
         // The manager accountable for a missed deadline is fixed at the deadline, even if responsibility changed since.
@@ -241,7 +245,7 @@ impl FirstResponse {
         &self,
         violation: &Violation,
         responsible: ManagerIx,
-        acts: Acts<'_>,
+        acts: Acts,
     ) -> Option<(Timestamp, ManagerIx, bool)> {
         let stopped = acts.closed.or(acts.deleted);
         let open_at = |touch| stopped.is_none_or(|(at, touched)| touch < at || (touch == at && touched));

@@ -100,6 +100,19 @@ impl ClockRule {
         });
     }
 
+    /// Settles every clock of a rule by an act dated `at`; a clock that starts later is settled at its anchor.
+    pub fn settle_all(
+        &self,
+        clocks: &mut Clocks,
+        journey: &Journey,
+        context: &mut TenantContext,
+        (resolution, at): (Resolution, Timestamp),
+    ) {
+        self.for_each(clocks, journey, context, |violation, context, subject| {
+            violation.settle(context, subject, resolution, at.max(violation.anchor));
+        });
+    }
+
     /// Applies new norms to the clocks of a rule; `due` computes the deadline from the anchor.
     pub fn reload(
         &self,

@@ -126,15 +126,16 @@ fn hand_over(response: &mut FirstResponse, journey: &Journey, context: &mut Tena
 
 /// Recomputes lag, judgement and violation after an act.
 fn recompute(response: &mut FirstResponse, journey: &Journey, context: &mut TenantContext) {
+    let acts = journey.acts();
     if journey.is_merged() {
         // One history has one lag: that of the survivor.
         response.withdraw(context);
     } else {
-        response.recompute(context, journey.who, journey.acts());
+        response.recompute(context, journey.who, acts, journey.human_response());
     }
     update_violation(response, journey, context);
     for clock in response.ended_clocks_mut() {
-        if let Some(act) = answer(&clock.scope, journey.acts()) {
+        if let Some(act) = answer(&clock.scope, acts) {
             let (act, subject) = (act.max(clock.violation.anchor), CLOCK.subject(journey, &clock.scope));
             clock.violation.settle(context, &subject, Resolution::Responded, act);
         }
@@ -198,7 +199,7 @@ fn update_violation(response: &mut FirstResponse, journey: &Journey, context: &m
 }
 
 /// The date of what the norm calls a response.
-fn answer(scope: &Scope, acts: Acts<'_>) -> Option<Timestamp> {
+fn answer(scope: &Scope, acts: Acts) -> Option<Timestamp> {
     match kind(scope) {
         Response::Attempt => acts.touch.map(|(touch, _)| touch),
         Response::Conversation => acts.contact,

@@ -91,9 +91,7 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         JourneyChange::Reopened if runs(journey) => start(clocks, journey, context, context.now),
         JourneyChange::WaitStarted { at } => {
             clocks.idle_since = Maybe::UNKNOWN;
-            CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
-                violation.settle(context, subject, Resolution::Waiting, at.max(violation.anchor));
-            });
+            CLOCK.settle_all(clocks, journey, context, (Resolution::Waiting, at));
         }
         JourneyChange::WaitEnded { at } => {
             let anchor = cared_for(context).unwrap_or(at);

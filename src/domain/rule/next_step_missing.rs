@@ -56,18 +56,16 @@ fn on_change(clocks: &mut Clocks, journey: &Journey, context: &mut TenantContext
         | JourneyChange::PlanEnded { .. }
         | JourneyChange::Reopened
         | JourneyChange::WaitEnded { .. } => start_when_planning(clocks, journey, context),
-        JourneyChange::WaitStarted { at } => CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
-            violation.settle(context, subject, Resolution::Waiting, at.max(violation.anchor));
-        }),
+        JourneyChange::WaitStarted { at } => {
+            CLOCK.settle_all(clocks, journey, context, (Resolution::Waiting, at));
+        }
         JourneyChange::TimerFired => {
             CLOCK.handle_common_change(clocks, journey, context, change);
             if context.first_plan == Some(context.now) {
                 start(clocks, journey, context);
             }
         }
-        JourneyChange::Planned { at } => CLOCK.for_each(clocks, journey, context, |violation, context, subject| {
-            violation.settle(context, subject, Resolution::Planned, at.max(violation.anchor));
-        }),
+        JourneyChange::Planned { at } => CLOCK.settle_all(clocks, journey, context, (Resolution::Planned, at)),
         JourneyChange::Closed { .. } => CLOCK.end_all(clocks, journey, context, Resolution::Closed),
         JourneyChange::Deleted => CLOCK.end_all(clocks, journey, context, journey.removal()),
         JourneyChange::Reloaded => {

@@ -378,7 +378,7 @@ fn postponed_or_withdrawn(
 }
 
 fn is_of_violation(alert: &Alert) -> bool {
-    !matches!(alert.status, Status::DueSoon | Status::Averted)
+    !alert.status.is_of_warning()
 }
 
 /// The status that takes an alert back: RETRACTED, or AVERTED if only a warning was published. It says what `template`

@@ -115,8 +115,8 @@ impl Tenant {
         states
     }
 
-    /// The events of an entity: those of its case that name it or one that was merged into it, and calls and messages that name no entity but share a
-    /// contact, call or thread with it.
+    /// The events of an entity: those of its case that name it or one that was merged into it, and calls and messages that
+    /// name no entity but share a contact, call or thread with it.
     fn history(&self, journey: &Journey) -> Vec<HistoryEntry> {
         let names: Vec<&EntityId> = self.absorbed_ids(journey).chain([&journey.id]).collect();
         let Some(log) = self.cases.log_of(&journey.id) else { return Vec::new() };

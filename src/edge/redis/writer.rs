@@ -8,7 +8,7 @@
 use crate::codec::json;
 use crate::config;
 use crate::dataflow::live::{LiveState, OpenAlert, OpenAlertsView};
-use crate::domain::alert::{Alert, AlertTaken, Status};
+use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::rule::message::{self, Language};
@@ -222,8 +222,8 @@ impl Writer {
             let key = self.key(&alert.tenant, ALERTS_KEY);
             let text = self.encode(alert, None);
             if store {
-                match alert.status {
-                    Status::DueSoon | Status::Firing | Status::Escalated => {
+                match alert.status.is_open() {
+                    Some(true) => {
                         let taken = self.source.open_alerts.alert(&alert.tenant, alert.id).and_then(|open| open.taken);
                         match taken {
                             Some(taken) => pipe.hset(&key, alert.id.to_string(), self.encode(alert, Some(&taken))),
@@ -232,17 +232,17 @@ impl Writer {
                         pipe.ignore();
                         pipe.expire(&key, self.ttl_seconds()).ignore();
                     }
-                    Status::Averted | Status::Resolved | Status::Retracted => {
-                        pipe.hdel(&key, alert.id.to_string()).ignore();
-                    }
-                    Status::Raised => {}
+                    Some(false) => drop(pipe.hdel(&key, alert.id.to_string()).ignore()),
+                    None => {}
                 }
             }
             pipe.publish(&key, text).ignore();
         }
         for taken in batch.taken.iter().filter(|_| store) {
             if let Some(open) = self.source.open_alerts.alert(&taken.tenant, taken.alert) {
-                self.store_alert(&mut pipe, &open);
+                let key = self.key(&taken.tenant, ALERTS_KEY);
+                self.store_alert(&mut pipe, &key, &open);
+                pipe.expire(&key, self.ttl_seconds()).ignore();
             }
         }
         self.send(pipe)?;
@@ -281,7 +281,10 @@ impl Writer {
             let key = self.key(&snapshot.tenant, ALERTS_KEY);
             pipe.del(&key).ignore();
             let open = self.source.open_alerts.alerts(&snapshot.tenant);
-            open.iter().for_each(|open| self.store_alert(&mut pipe, open));
+            open.iter().for_each(|open| self.store_alert(&mut pipe, &key, open));
+            if !open.is_empty() {
+                pipe.expire(&key, self.ttl_seconds()).ignore();
+            }
             self.send(pipe)?;
         }
         // Last, so that a tenant is listed only once the rest of its keys is complete.
@@ -327,10 +330,8 @@ impl Writer {
         format!("{}:tenants", self.prefix)
     }
 
-    fn store_alert(&self, pipe: &mut Pipeline, OpenAlert { alert, taken }: &OpenAlert<Arc<Alert>>) {
-        let key = self.key(&alert.tenant, ALERTS_KEY);
-        pipe.hset(&key, alert.id.to_string(), self.encode(alert, taken.as_ref())).ignore();
-        pipe.expire(&key, self.ttl_seconds()).ignore();
+    fn store_alert(&self, pipe: &mut Pipeline, key: &str, OpenAlert { alert, taken }: &OpenAlert<Arc<Alert>>) {
+        pipe.hset(key, alert.id.to_string(), self.encode(alert, taken.as_ref())).ignore();
     }
 
     fn encode(&self, alert: &Alert, taken: Option<&AlertTaken>) -> Vec<u8> {

@@ -113,8 +113,7 @@ impl Verdict {
 pub fn lives(statuses: Vec<Alert>) -> Vec<Life> {
     let mut indexes = HashMap::<Uuid, usize>::new();
     let mut lives: Vec<Life> = Vec::new();
-    let of_violation = |status: &Alert| !matches!(status.status, Status::DueSoon | Status::Averted);
-    for status in statuses.into_iter().filter(of_violation) {
+    for status in statuses.into_iter().filter(|alert| !alert.status.is_of_warning()) {
         let ended = matches!(status.status, Status::Raised | Status::Resolved | Status::Retracted).then_some(status.at);
         match indexes.get(&status.id) {
             Some(index) => {
@@ -186,32 +185,14 @@ fn pair_up(mut old: Vec<Life>, mut new: Vec<Life>, verdicts: &mut Vec<Verdict>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::{Severity, alert_id};
+    use crate::domain::alert::Severity;
     use proptest::prelude::*;
 
     /// A status of a violation of `subject` anchored at second `anchor`, at second `at`.
     fn status(rule: Rule, subject: &str, anchor: i64, at: i64, status: Status) -> Alert {
-        let (tenant, anchor_at) = (TenantId::from("romashka"), Timestamp(anchor * 1000));
-        Alert {
-            id: alert_id(&tenant, rule, subject, anchor_at),
-            tenant,
-            rule,
-            severity: Severity::Warning,
-            level: 0,
-            status,
-            subject: subject.into(),
-            at: Timestamp(at * 1000),
-            anchor_at,
-            due_at: None,
-            manager: Some("vera".into()),
-            department: Some("moscow".into()),
-            entity: None,
-            interaction: None,
-            window: None,
-            observed: Vec::new(),
-            norm: Vec::new(),
-            resolution: None,
-        }
+        let (at, manager, department) = (Timestamp(at * 1000), Some("vera".into()), Some("moscow".into()));
+        let alert = Alert::sample("romashka", rule, subject, Timestamp(anchor * 1000));
+        Alert { status, at, manager, department, ..alert }
     }
 
     /// A violation of a window rule from one second to another; open if it ends at 0.

@@ -280,7 +280,8 @@ fn may_return(history: &TenantHistory, act: &Act, wait: &Wait, moment: usize) ->
     act.date >= wait.anchor && !own && (act.moment > wait.moment || readings::CALL_BACK_AT_THE_SAME_INSTANT_COUNTS)
 }
 
-/// Whether it returns a missed call, `moment` being what is known of calls: by the number, a contact of an entity that the missed call belonged to, or such an entity itself.
+/// Whether it returns a missed call, `moment` being what is known of calls: by the number, a contact of an entity that the
+/// missed call belonged to, or such an entity itself.
 fn returns(history: &TenantHistory, norms: &Norms, act: &Act, wait: &Wait, moment: usize) -> bool {
     if !may_return(history, act, wait, moment) {
         return false;

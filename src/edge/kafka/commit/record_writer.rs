@@ -5,7 +5,7 @@ use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
 use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
-use crate::domain::alert::{Alert, Status};
+use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
 use crate::domain::review::ReviewRequest;
 use crate::domain::rule::message::{self, Language};
@@ -128,10 +128,10 @@ impl RecordWriter {
         self.encode_alert(alert);
         send(self.encoded(&self.topics.alerts, alert_headers(alert)))?;
         let topic = &self.topics.open_alerts;
-        let record = match alert.status {
-            Status::DueSoon | Status::Firing | Status::Escalated => self.encoded(topic, alert_headers(alert)),
-            Status::Averted | Status::Resolved | Status::Retracted => tombstone(topic, &self.key),
-            Status::Raised => return Ok(()),
+        let record = match alert.status.is_open() {
+            Some(true) => self.encoded(topic, alert_headers(alert)),
+            Some(false) => tombstone(topic, &self.key),
+            None => return Ok(()),
         };
         let shard = partitioner::shard(alert.tenant.as_str(), self.shards);
         send(OutputRecord { partition: Some(shard.partition()), ..record })
@@ -270,7 +270,7 @@ fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::codec::Reject;
-    use crate::domain::alert::{Severity, alert_id};
+    use crate::domain::alert::Status;
     use crate::domain::event::Channel;
     use crate::domain::event::reject::Reason;
     use crate::domain::review::Medium;
@@ -298,26 +298,7 @@ mod tests {
     }
 
     fn alert(status: Status) -> Alert {
-        Alert {
-            id: alert_id(&"acme".into(), Rule::Neglected, "lead:1", Timestamp(0)),
-            tenant: "acme".into(),
-            rule: Rule::Neglected,
-            severity: Severity::Warning,
-            level: 0,
-            status,
-            subject: "lead:1".into(),
-            at: Timestamp(1),
-            anchor_at: Timestamp(0),
-            due_at: None,
-            manager: None,
-            department: None,
-            entity: None,
-            interaction: None,
-            window: None,
-            observed: Vec::new(),
-            norm: Vec::new(),
-            resolution: None,
-        }
+        Alert { status, at: Timestamp(1), ..Alert::sample("acme", Rule::Neglected, "lead:1", Timestamp(0)) }
     }
 
     fn written(output: &EpochOutput) -> Vec<Sent> {

@@ -51,31 +51,11 @@ impl OpenAlertsRepair {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::{Severity, Status, alert_id};
     use crate::domain::rule::Rule;
     use crate::domain::time::Timestamp;
 
     fn alert(subject: &str) -> Alert {
-        Alert {
-            id: alert_id(&"acme".into(), Rule::Neglected, subject, Timestamp(0)),
-            tenant: "acme".into(),
-            rule: Rule::Neglected,
-            severity: Severity::Warning,
-            level: 0,
-            status: Status::Firing,
-            subject: subject.into(),
-            at: Timestamp(1),
-            anchor_at: Timestamp(0),
-            due_at: None,
-            manager: None,
-            department: None,
-            entity: None,
-            interaction: None,
-            window: None,
-            observed: Vec::new(),
-            norm: Vec::new(),
-            resolution: None,
-        }
+        Alert::sample("acme", Rule::Neglected, subject, Timestamp(0))
     }
 
     /// The keys of a partition after records with a value (`true`) and tombstones.
