@@ -336,10 +336,13 @@ fn compare_seeds(seeds: std::ops::Range<u64>, late: bool, norms: usize) {
 }
 
 #[test]
-fn restarts_do_not_change_the_output_with_merges() {
+fn restarts_do_not_change_the_output_with_plans_hand_overs_and_merges() {
+    use oracle::stream::{floor_stream, merge_stream};
     let options = |seed| RunOptions { restarts: 4, seed, retention: None };
     for seed in 700..712 {
-        compare(&test_stream(merges::stream(seed, 300), seed, seed % 2 == 0, 1), options(seed));
+        for stream in [merges::stream, floor_stream, merge_stream] {
+            compare(&test_stream(stream(seed, 300), seed, seed % 2 == 0, 1), options(seed));
+        }
     }
 }
 

@@ -77,8 +77,8 @@ pub enum Body {
         entity: EntityId,
         into: EntityId,
     },
-    /// `alert_taken`: an annotation, part of no alert and no figure.
-    Taken,
+    /// `alert_taken` and `department_upserted`: part of no alert and no figure.
+    Annotation,
     Reviewed {
         manager: String,
         score: f64,
@@ -201,7 +201,7 @@ pub fn decodes(event: &Value) -> bool {
 
 type Read<T> = Result<T, String>;
 
-const PAYLOADS: [(&str, Topic); 23] = [
+const PAYLOADS: [(&str, Topic); 24] = [
     ("lead_created", Topic::Crm),
     ("deal_created", Topic::Crm),
     ("stage_changed", Topic::Crm),
@@ -215,6 +215,7 @@ const PAYLOADS: [(&str, Topic); 23] = [
     ("activity_planned", Topic::Crm),
     ("activity_cancelled", Topic::Crm),
     ("alert_taken", Topic::Crm),
+    ("department_upserted", Topic::Crm),
     ("merged", Topic::Crm),
     ("interaction_reviewed", Topic::Crm),
     ("interaction_dismissed", Topic::Crm),
@@ -309,7 +310,14 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
         "alert_taken" => {
             p.must_id("alert_id")?;
             p.must_id("manager_id")?;
-            Body::Taken
+            Body::Annotation
+        }
+        "department_upserted" => {
+            p.must_id("department_id")?;
+            p.text("name")?;
+            p.id("parent_id")?;
+            p.id("head_manager_id")?;
+            Body::Annotation
         }
         "merged" => {
             let (entity, into) = (p.entity()?, p.entity_in("into")?.ok_or("no into")?);

@@ -567,7 +567,7 @@ impl TenantHistory {
                 }
             }
             Body::Merged { entity, into } => self.merge(entity, into, at, moment),
-            Body::Taken => {}
+            Body::Annotation => {}
             Body::Reviewed { manager, score, verdict } => {
                 self.all_managers.insert(manager.clone());
                 let value = Review { score: *score, verdict: verdict.clone() };

@@ -148,8 +148,14 @@ impl Generator {
             93..=95 => self.placed(tenant),
             _ => {
                 let (at, manager) = (self.random_instant(), self.manager(tenant, 100));
-                let taken = json!({"alert_id": "29b9046d-0842-585f-a8ec-0d27b66fa528", "manager_id": manager});
-                self.emit(tenant, CRM, at, "alert_taken", taken);
+                if at % 2 == 0 {
+                    let taken = json!({"alert_id": "29b9046d-0842-585f-a8ec-0d27b66fa528", "manager_id": manager});
+                    self.emit(tenant, CRM, at, "alert_taken", taken);
+                } else {
+                    let department = json!({"department_id": "north", "name": "North", "parent_id": " ",
+                        "head_manager_id": manager});
+                    self.emit(tenant, CRM, at, "department_upserted", department);
+                }
             }
         }
     }
