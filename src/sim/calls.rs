@@ -335,7 +335,7 @@ impl StepContext<'_> {
         if gets_through {
             customer.planned_step = Step::InboundCall;
         }
-        customer.planned_at = self.late(norm, range);
+        customer.planned_at = self.late(self.now, norm, range);
         let (subject, missed) = (Subject::Contact(customer.phone_form()), customer.call.missed);
         self.record_expected(customer, Rule::MissedCallNotReturned, subject, missed, Some(customer.planned_at));
     }

@@ -5,7 +5,7 @@
 
 use super::random::Random;
 use crate::domain::event::{CallOutcome, Channel, Contact, Direction};
-use crate::domain::id::{EntityId, EntityKind, MessageId, ThreadId};
+use crate::domain::id::{ActivityId, EntityId, EntityKind, MessageId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::{CompactString, format_compact};
 
@@ -16,6 +16,10 @@ pub(super) enum Step {
     Create,
     /// The lead is assigned to a manager.
     Assign,
+    /// The customer sends the form again: a second lead.
+    Duplicate,
+    /// The second lead is merged into the first one.
+    Merge,
     /// A colleague takes over.
     Reassign,
     /// The manager moves the lead to the stage "in work".
@@ -58,6 +62,10 @@ pub(super) enum Step {
     Convert,
     /// The lead is disqualified.
     Disqualify,
+    /// A meeting is planned, or its date is moved.
+    Plan,
+    /// The planned meeting takes place.
+    KeepPlan,
     /// The needs analysis of the deal is completed.
     Analyse,
     /// Terms are offered.
@@ -229,6 +237,16 @@ impl Customer {
     pub(super) fn entity(&self) -> EntityId {
         let kind = if self.phase == Phase::Deal { EntityKind::Deal } else { EntityKind::Lead };
         EntityId { kind, id: self.id() }
+    }
+
+    /// The lead that is merged into the first one.
+    pub(super) fn duplicate(&self) -> EntityId {
+        EntityId { kind: EntityKind::Lead, id: id("d", self.number) }
+    }
+
+    /// The planned meeting.
+    pub(super) fn activity(&self) -> ActivityId {
+        ActivityId(id("a", self.number))
     }
 
     /// The thread of the current messages, on channels that have threads.

@@ -3,7 +3,7 @@
 //! Each is exactly one violation of the plan's norms, and nothing else violates them. Rules over windows, and rules
 //! that no habit breaks, are not covered.
 
-use crate::domain::id::{EntityId, ManagerId, TenantId};
+use crate::domain::id::{ActivityId, EntityId, ManagerId, TenantId};
 use crate::domain::identity;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
@@ -19,7 +19,7 @@ pub struct ExpectedAlert {
     pub manager: ManagerId,
     /// The rule.
     pub rule: Rule,
-    /// The lead, deal or contact.
+    /// The lead, deal, plan or contact.
     pub subject: Subject,
     /// When the clock started; for an act rule, the time of the act.
     pub anchor: Timestamp,
@@ -33,6 +33,8 @@ pub struct ExpectedAlert {
 pub enum Subject {
     /// A lead or a deal.
     Entity(EntityId),
+    /// An activity planned for a lead or a deal.
+    Plan(EntityId, ActivityId),
     /// The normal form of a phone or an address.
     Contact(CompactString),
 }
@@ -41,17 +43,18 @@ impl Subject {
     /// The subject in alerts, under this privacy key (the tenant's id unless the norms set another).
     pub fn name(&self, privacy_key: &str) -> String {
         match self {
-            Self::Entity(entity) => entity.to_string(),
+            Self::Entity(_) | Self::Plan(..) => self.to_string(),
             Self::Contact(form) => format!("contact:{}", identity::key(form, privacy_key)),
         }
     }
 }
 
-/// Entities as in alerts, phones and addresses in clear: only for tests of the simulator.
+/// Entities and plans as in alerts, phones and addresses in clear: only for tests of the simulator.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Entity(entity) => entity.fmt(f),
+            Self::Plan(entity, activity) => write!(f, "{entity}/{activity}"),
             Self::Contact(form) => f.write_str(form),
         }
     }

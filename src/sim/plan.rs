@@ -70,12 +70,18 @@ pub struct Norm {
     pub call_back: Span,
     /// From a customer's message to the reply.
     pub reply: Span,
+    /// From the deadline of a planned activity to its completion.
+    pub next_step: Span,
 }
 
 impl Norm {
-    /// The norms of [`norms_yaml`](super::norms_yaml): 15 minutes, 30 minutes, an hour.
-    pub const DEMO: Self =
-        Self { first_response: Span(15 * Span::MINUTE.0), call_back: Span(30 * Span::MINUTE.0), reply: Span::HOUR };
+    /// The norms of [`norms_yaml`](super::norms_yaml): 15 minutes, 30 minutes, an hour, 15 minutes.
+    pub const DEMO: Self = Self {
+        first_response: Span(15 * Span::MINUTE.0),
+        call_back: Span(30 * Span::MINUTE.0),
+        reply: Span::HOUR,
+        next_step: Span(15 * Span::MINUTE.0),
+    };
 }
 
 /// How a manager works.
@@ -85,11 +91,11 @@ pub enum Habit {
     Brisk,
     /// Takes more time and misses more calls, but keeps every norm.
     Average,
-    /// Responds to most leads and many messages too late.
+    /// Responds to most leads and many messages too late, and is late for meetings.
     AnswersLate,
-    /// Misses most calls and returns few of them in time.
+    /// Misses most calls and returns few of them in time, and is late for meetings.
     IgnoresCalls,
-    /// Neglects leads, messages and deals; some leads never get a response.
+    /// Neglects leads, messages and deals; some leads never get a response, some meetings do not take place.
     Neglects,
     /// Disqualifies most leads without a call, and often without a reason.
     DisqualifiesFast,
@@ -109,6 +115,7 @@ impl Habit {
             answers_late: 0,
             abandons: 0,
             replies_late: 0,
+            misses_plans: 0,
             misses: 30,
             ignores: 0,
             disqualifies_untouched: 0,
@@ -120,14 +127,22 @@ impl Habit {
         match self {
             Self::Brisk => Traits { prompt: (5, 35), misses: 15, converts: 45, score: (75, 100), ..average },
             Self::Average => average,
-            Self::AnswersLate => {
-                Traits { answers_late: 70, replies_late: 40, converts: 22, score: (40, 75), ..average }
+            Self::AnswersLate => Traits {
+                answers_late: 70,
+                replies_late: 40,
+                misses_plans: 50,
+                converts: 22,
+                score: (40, 75),
+                ..average
+            },
+            Self::IgnoresCalls => {
+                Traits { misses_plans: 40, misses: 75, ignores: 75, converts: 25, score: (35, 75), ..average }
             }
-            Self::IgnoresCalls => Traits { misses: 75, ignores: 75, converts: 25, score: (35, 75), ..average },
             Self::Neglects => Traits {
                 answers_late: 35,
                 abandons: 30,
                 replies_late: 50,
+                misses_plans: 70,
                 converts: 15,
                 slowness: 6,
                 score: (30, 70),
@@ -150,6 +165,8 @@ pub(super) struct Traits {
     pub(super) abandons: u32,
     /// Messages replied to too late.
     pub(super) replies_late: u32,
+    /// Planned activities done too late, or never.
+    pub(super) misses_plans: u32,
     /// Inbound calls missed.
     pub(super) misses: u32,
     /// Missed calls not returned in time.
@@ -219,7 +236,7 @@ impl Mix {
 pub(super) const MONDAY: Timestamp = Timestamp(1_772_434_800_000);
 const NINE_HOURS: u64 = 9 * 3600;
 /// Average events per lead of a load, including those of the unknown callers.
-const EVENTS_PER_LEAD: u64 = 32;
+const EVENTS_PER_LEAD: u64 = 33;
 /// Leads per unknown caller in a load.
 const LEADS_PER_CALLER: u64 = 4;
 /// Average duration of a lead of a load at pace 1, in seconds.

@@ -3,18 +3,18 @@
 //! Events of one customer never share a timestamp, except a call's record that is repeated, and exactly the recorded
 //! violations break the norms. The caller keeps the customers and runs the next step when it is due.
 //!
-//! **One thing at a time.** A story has one next step. While a customer waits for a first response, a call back or a
-//! reply, nothing else happens that could settle it, so the planned outcome is the actual one.
+//! **One thing at a time.** A story has one next step. While a customer waits for a first response, a call back, a reply
+//! or a planned meeting, nothing else happens that could settle it, so the planned outcome is the actual one.
 
 use super::customer::{Customer, Phase, Step, id};
 use super::expected::{ExpectedAlert, Subject};
 use super::plan::{Company, Habit, Member, Plan, Traits, Weights};
 use super::random::Random;
 use crate::domain::event::{
-    ActivityKind, Amount, Channel, Created, CrmPayload, Direction, Event, Message, Outcome, Payload, Snapshot,
-    StageChanged, TermsOffered, Verdict,
+    ActivityKind, ActivityPlanned, Amount, Channel, Created, CrmPayload, Direction, Event, Message, Outcome, Payload,
+    Snapshot, StageChanged, TermsOffered, Verdict,
 };
-use crate::domain::id::{EntityId, EntityKind, EventId, MessageId, PipelineId, SourceId, StageId};
+use crate::domain::id::{ActivityId, EntityId, EntityKind, EventId, MessageId, PipelineId, SourceId, StageId};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -61,6 +61,16 @@ pub(super) const DISMISSALS: u32 = 4;
 const THANKS: u32 = 20;
 /// From the reassignment of a lead to the first touch.
 const TAKEOVER_GAP: Span = Span(2 * Span::MINUTE.0);
+/// Leads of customers who write that come twice, where the CRM reports merges, in percent.
+const DUPLICATES: u32 = 5;
+/// In this time a lead can come twice and be merged.
+const MERGE_TIME: Span = Span(2 * Span::MINUTE.0);
+/// From planning a meeting to its deadline.
+const PLANNED_AHEAD: (Span, Span) = (Span(15 * Span::MINUTE.0), Span(45 * Span::MINUTE.0));
+/// Meetings whose date is moved, in percent.
+const MOVED: u32 = 10;
+/// Of the meetings that are missed, those that never take place: the deal is lost; in percent.
+const FORGOTTEN: u32 = 30;
 
 impl StepContext<'_> {
     /// Runs the customer's next step: its event, and when the following step is due.
@@ -68,6 +78,8 @@ impl StepContext<'_> {
         let (payload, next) = match customer.step {
             Step::Create => self.create(customer),
             Step::Assign => self.assign(customer),
+            Step::Duplicate => self.duplicate(customer),
+            Step::Merge => self.merge(customer),
             Step::Reassign => self.reassign(customer),
             Step::Accept => self.accept(customer),
             Step::OutboundCall => self.outbound_call(customer),
@@ -88,7 +100,8 @@ impl StepContext<'_> {
             Step::OpenDeal => self.open_deal(customer),
             Step::Convert => self.convert(customer),
             Step::Disqualify => self.disqualify(customer),
-            Step::Analyse | Step::Invoice => self.prepare(customer),
+            Step::Plan => self.plan_meeting(customer),
+            Step::KeepPlan | Step::Analyse | Step::Invoice => self.prepare(customer),
             Step::Offer => self.offer(customer),
             Step::Move => self.advance(customer),
             Step::Finish => self.finish(customer),
@@ -129,10 +142,10 @@ impl StepContext<'_> {
         self.plan.mix.weights()
     }
 
-    /// When a deliberately late act happens; the range is in percent of the norm.
-    pub(super) fn late(&mut self, norm: Span, (low, high): (i64, i64)) -> Timestamp {
+    /// When a deliberately late act happens; the range is in percent of the norm, whose clock starts at `anchor`.
+    pub(super) fn late(&mut self, anchor: Timestamp, norm: Span, (low, high): (i64, i64)) -> Timestamp {
         let span = self.shared.random.span(Span(norm.0 * low / 100), Span(norm.0 * high / 100));
-        self.plan.shift.after(self.now, span)
+        self.plan.shift.after(anchor, span)
     }
 
     /// When an act in time happens.
@@ -192,10 +205,9 @@ impl StepContext<'_> {
         (customer.touched, customer.talked) = (false, false);
         self.plan_first_response(customer);
         let assigned = self.company.snapshots || customer.walk_in || self.shared.random.chance(60);
-        let payload = self.created(customer, assigned);
+        let payload = self.created(customer, customer.id(), assigned);
         if assigned {
-            customer.step = customer.planned_step;
-            return (payload, Some(customer.planned_at));
+            return (payload, self.await_response(customer));
         }
         customer.step = Step::Assign;
         // 1/100 to 1/30 of the norm: always before the first touch.
@@ -218,13 +230,13 @@ impl StepContext<'_> {
         (now.saturating_sub(self.shared.random.span_below(Span(2000)))).max(first).min(now)
     }
 
-    fn created(&mut self, customer: &Customer, assigned: bool) -> Payload {
+    fn created(&mut self, customer: &Customer, id: CompactString, assigned: bool) -> Payload {
         if self.company.snapshots {
             return self.snapshot(customer, customer.entity(), None, None);
         }
         let deal = customer.phase == Phase::Deal;
         let created = Created {
-            id: customer.id(),
+            id,
             lead: None,
             manager: assigned.then(|| self.member(customer).id.clone()),
             pipeline: deal.then(pipeline),
@@ -245,14 +257,14 @@ impl StepContext<'_> {
             customer.planned_step = Step::Disqualify;
             customer.planned_at = self.prompt(customer, norm);
         } else if !customer.walk_in && self.shared.random.chance(traits.abandons) {
-            customer.planned_at = self.late(norm, VERY_LATE);
+            customer.planned_at = self.late(self.now, norm, VERY_LATE);
             let reassigned = self.shared.random.chance(60) && self.colleague(customer).is_some();
             customer.planned_step = if reassigned { Step::Reassign } else { Step::Disqualify };
             let settled =
                 if reassigned { self.plan.shift.after(customer.planned_at, TAKEOVER_GAP) } else { customer.planned_at };
             self.record_late_first_response(customer, settled);
         } else if self.shared.random.chance(traits.answers_late) {
-            customer.planned_at = self.late(norm, LATE);
+            customer.planned_at = self.late(self.now, norm, LATE);
             self.record_late_first_response(customer, customer.planned_at);
         } else {
             customer.planned_at = self.prompt(customer, norm);
@@ -278,8 +290,30 @@ impl StepContext<'_> {
     }
 
     fn assign(&mut self, customer: &mut Customer) -> (Payload, Next) {
+        (self.assigned(customer), self.await_response(customer))
+    }
+
+    /// The lead or deal waits for the planned first response. Meanwhile a lead may come twice.
+    fn await_response(&mut self, customer: &mut Customer) -> Next {
+        let may_merge = !self.company.snapshots && !customer.walk_in && customer.channel.is_some();
+        let in_time = customer.planned_at - self.now > self.at_pace(MERGE_TIME);
+        if may_merge && in_time && self.shared.random.chance(DUPLICATES) {
+            customer.step = Step::Duplicate;
+            return Some(self.after_seconds(15, 60));
+        }
         customer.step = customer.planned_step;
-        (self.assigned(customer), Some(customer.planned_at))
+        Some(customer.planned_at)
+    }
+
+    fn duplicate(&mut self, customer: &mut Customer) -> (Payload, Next) {
+        customer.step = Step::Merge;
+        (self.created(customer, customer.duplicate().id, false), Some(self.after_seconds(10, 40)))
+    }
+
+    fn merge(&mut self, customer: &mut Customer) -> (Payload, Next) {
+        customer.step = customer.planned_step;
+        let merged = CrmPayload::Merged { entity: customer.duplicate(), into: customer.entity() };
+        (crm(merged), Some(customer.planned_at))
     }
 
     fn reassign(&mut self, customer: &mut Customer) -> (Payload, Next) {
@@ -372,12 +406,12 @@ impl StepContext<'_> {
         customer.touched = true;
         customer.talked = true;
         let kind = if self.shared.random.chance(70) { ActivityKind::Meeting } else { ActivityKind::Demo };
-        (self.activity(customer, kind), self.continue_story(customer))
+        (self.activity(customer, kind, None), self.continue_story(customer))
     }
 
-    fn activity(&self, customer: &Customer, kind: ActivityKind) -> Payload {
+    fn activity(&self, customer: &Customer, kind: ActivityKind, activity: Option<ActivityId>) -> Payload {
         let manager = Some(self.member(customer).id.clone());
-        crm(CrmPayload::ActivityCompleted { entity: customer.entity(), activity: None, manager, kind })
+        crm(CrmPayload::ActivityCompleted { entity: customer.entity(), activity, manager, kind })
     }
 
     fn review(&mut self, customer: &mut Customer) -> (Payload, Next) {
@@ -410,7 +444,7 @@ impl StepContext<'_> {
         let payload = self.message(customer, Direction::Inbound, None, false);
         customer.planned_step = Step::Answer;
         if self.shared.random.chance(late) {
-            customer.planned_at = self.late(norm, LATE);
+            customer.planned_at = self.late(self.now, norm, LATE);
             if let Some(form) = customer.address_form() {
                 let subject = Subject::Contact(form);
                 self.record_expected(customer, Rule::MessageUnanswered, subject, self.now, Some(customer.planned_at));
@@ -558,7 +592,7 @@ impl StepContext<'_> {
         customer.lost = self.shared.random.chance(10);
         customer.step = match customer.stage {
             _ if customer.lost => Step::Finish,
-            0 => Step::Move,
+            0 => Step::Plan,
             1 => Step::Analyse,
             2 => Step::Offer,
             _ => Step::Finish,
@@ -566,11 +600,41 @@ impl StepContext<'_> {
         self.manager_gap(customer)
     }
 
+    /// Plans a meeting, or moves it, and decides by the manager's habit what becomes of it.
+    fn plan_meeting(&mut self, customer: &mut Customer) -> (Payload, Next) {
+        let (misses, norm) = (self.traits(customer).misses_plans, self.plan.norm.next_step);
+        let ahead = self.shared.random.span(PLANNED_AHEAD.0, PLANNED_AHEAD.1);
+        let deadline = self.plan.shift.after(self.now, self.at_pace(ahead));
+        let next = if self.shared.random.chance(misses) {
+            customer.lost = self.shared.random.chance(FORGOTTEN);
+            let (step, range) = if customer.lost { (Step::Finish, VERY_LATE) } else { (Step::KeepPlan, LATE) };
+            customer.step = step;
+            let settled = self.late(deadline, norm, range);
+            let subject = Subject::Plan(customer.entity(), customer.activity());
+            self.record_expected(customer, Rule::NextStepOverdue, subject, deadline, Some(settled));
+            settled
+        } else {
+            customer.step = if self.shared.random.chance(MOVED) { Step::Plan } else { Step::KeepPlan };
+            self.prompt(customer, Span(ahead.0 + norm.0))
+        };
+        let planned = ActivityPlanned {
+            entity: customer.entity(),
+            activity: customer.activity(),
+            manager: Some(self.member(customer).id.clone()),
+            kind: ActivityKind::Meeting,
+            deadline: Some(deadline),
+        };
+        (crm(CrmPayload::ActivityPlanned(planned)), Some(next))
+    }
+
     fn prepare(&mut self, customer: &mut Customer) -> (Payload, Next) {
-        let needs_analysis = customer.step == Step::Analyse;
-        let kind = if needs_analysis { ActivityKind::NeedsAnalysis } else { ActivityKind::Invoice };
+        let (kind, plan) = match customer.step {
+            Step::KeepPlan => (ActivityKind::Meeting, Some(customer.activity())),
+            Step::Analyse => (ActivityKind::NeedsAnalysis, None),
+            _ => (ActivityKind::Invoice, None),
+        };
         customer.step = Step::Move;
-        (self.activity(customer, kind), Some(self.after_seconds(10, 120)))
+        (self.activity(customer, kind, plan), Some(self.after_seconds(10, 120)))
     }
 
     fn offer(&mut self, customer: &mut Customer) -> (Payload, Next) {

@@ -62,8 +62,8 @@ fn describe(payload: &Payload) -> String {
             CrmPayload::Snapshot(snapshot) => format!("snapshot {} {:?}", snapshot.entity, snapshot.outcome),
             CrmPayload::Reopened { entity, .. }
             | CrmPayload::Deleted { entity }
-            | CrmPayload::ActivityCancelled { entity, .. }
-            | CrmPayload::Merged { entity, .. } => format!("other {entity}"),
+            | CrmPayload::ActivityCancelled { entity, .. } => format!("other {entity}"),
+            CrmPayload::Merged { entity, into } => format!("merged {entity} {into}"),
         },
     }
 }
@@ -76,7 +76,7 @@ fn a_seed_always_gives_the_same_events() {
     let found = [fingerprint(demo(1).take(20_000)), fingerprint(load), fingerprint(disturbed)];
     assert_eq!(
         found,
-        [15_925_331_040_167_150_021, 3_698_027_099_256_825_635, 18_164_279_446_721_864_032],
+        [1_752_529_964_634_476_089, 2_127_332_945_465_275_447, 17_233_438_675_464_464_919],
         "demo, load, disturbed"
     );
     assert_ne!(fingerprint(demo(2).take(1000)), fingerprint(demo(1).take(1000)));
@@ -156,11 +156,12 @@ fn a_load_has_the_requested_rate_and_mix() {
 #[test]
 fn the_demo_starts_on_a_working_morning_and_its_deadlines_match_the_norms() {
     assert_eq!(Plan::demo(0).start, Timestamp::parse("2026-03-02T10:00:00+03:00").expect("a time"));
-    let Norm { first_response, call_back, reply } = Norm::DEMO;
+    let Norm { first_response, call_back, reply, next_step } = Norm::DEMO;
     for (rule, within) in [
         (Rule::FirstResponseLate, first_response),
         (Rule::MissedCallNotReturned, call_back),
         (Rule::MessageUnanswered, reply),
+        (Rule::NextStepOverdue, next_step),
     ] {
         let line = format!("{}: {{within: {within}, clock: business", rule.name());
         assert!(norms_yaml().contains(&line), "{line}");
@@ -199,6 +200,7 @@ fn expected_alerts_are_the_violations_in_the_events() {
         let until = events.last().map(|event| event.at).expect("events");
         let mut auditor = Auditor::default();
         events.iter().for_each(|event| auditor.record(event));
+        assert!(auditor.duplicates > 10, "{} merges", auditor.duplicates);
         let found = auditor.violations(until);
         let due = |expected: &&ExpectedAlert| due(expected.rule, expected.anchor) < until;
         let expected: BTreeMap<Entry, Option<Timestamp>> =
@@ -236,6 +238,7 @@ fn within(rule: Rule) -> Span {
         Rule::FirstResponseLate => Norm::DEMO.first_response,
         Rule::MissedCallNotReturned => Norm::DEMO.call_back,
         Rule::MessageUnanswered => Norm::DEMO.reply,
+        Rule::NextStepOverdue => Norm::DEMO.next_step,
         _ => Span::ZERO,
     }
 }
@@ -260,7 +263,14 @@ struct Auditor {
     interactions: BTreeMap<(String, String), (Rule, String)>,
     /// Customers, by tenant and number, whose lead or deal ended without another.
     gone: BTreeSet<(String, String)>,
+    /// Leads that were merged into another one.
+    duplicates: usize,
     acts: Vec<Entry>,
+}
+
+/// The number of a lead or deal.
+fn number_of(entity: &str) -> &str {
+    entity.split_once(':').expect("kind and number").1
 }
 
 impl Auditor {
@@ -294,6 +304,15 @@ impl Auditor {
                 self.act(tenant, Rule::DiscountOverLimit, format!("deal:{}", terms.deal), at);
             }
             CrmPayload::ContactLinked { entity, contact } => self.link(tenant, &entity.to_string(), contact.as_slice()),
+            CrmPayload::Merged { entity, into } => self.merged(tenant, at, &entity.to_string(), &into.to_string()),
+            CrmPayload::ActivityPlanned(planned) => {
+                let (plan, deadline) = (format!("{}/{}", planned.entity, planned.activity), planned.deadline);
+                self.stop(tenant, Rule::NextStepOverdue, &plan, at);
+                self.start(tenant, Rule::NextStepOverdue, plan, deadline.expect("a deadline"));
+            }
+            CrmPayload::ActivityCompleted { entity, activity: Some(activity), .. } => {
+                self.stop(tenant, Rule::NextStepOverdue, &format!("{entity}/{activity}"), at);
+            }
             CrmPayload::InteractionDismissed { interaction, .. } => {
                 let (rule, form) = self.interactions[&(tenant.to_owned(), interaction.to_string())].clone();
                 self.stop(tenant, rule, &form, at);
@@ -310,18 +329,29 @@ impl Auditor {
         self.link(tenant, &entity, contacts);
     }
 
+    /// The duplicate leaves its phones and addresses to the survivor, and waits for nothing any more.
+    fn merged(&mut self, tenant: &str, at: Timestamp, duplicate: &str, survivor: &str) {
+        assert!(!self.touched.contains(&(tenant.into(), duplicate.into())), "{duplicate} was touched");
+        self.stop(tenant, Rule::FirstResponseLate, duplicate, at);
+        let [left, kept] = [duplicate, survivor].map(|entity| (tenant.to_owned(), number_of(entity).to_owned()));
+        let forms = self.forms.remove(&left).expect("phones or addresses");
+        for form in &forms {
+            self.known.insert((tenant.into(), form.clone()), survivor.into());
+        }
+        self.forms.entry(kept).or_default().extend(forms);
+        self.duplicates += 1;
+    }
+
     fn link(&mut self, tenant: &str, entity: &str, contacts: &[Contact]) {
         for form in contacts.iter().flat_map(|contact| normal_forms(contact, Country::default())) {
-            let (_, number) = entity.split_once(':').expect("kind and number");
-            self.forms.entry((tenant.into(), number.into())).or_default().insert(form.to_string());
+            self.forms.entry((tenant.into(), number_of(entity).into())).or_default().insert(form.to_string());
             self.known.insert((tenant.into(), form.into()), entity.into());
         }
     }
 
     /// The number of the customer with this phone or address.
     fn number(&self, tenant: &str, form: &str) -> Option<&str> {
-        let entity = self.known.get(&(tenant.to_owned(), form.to_owned()))?;
-        Some(entity.split_once(':').expect("kind and number").1)
+        Some(number_of(self.known.get(&(tenant.to_owned(), form.to_owned()))?))
     }
 
     /// Every phone and address of the customer with this one.
@@ -332,9 +362,9 @@ impl Auditor {
 
     fn closed(&mut self, tenant: &str, at: Timestamp, entity: String, outcome: Outcome, reasoned: bool) {
         self.stop(tenant, Rule::FirstResponseLate, &entity, at);
+        self.stop(tenant, Rule::NextStepOverdue, &format!("{entity}/a{}", number_of(&entity)), at);
         if outcome != Outcome::Converted {
-            let (_, number) = entity.split_once(':').expect("kind and number");
-            self.gone.insert((tenant.into(), number.into()));
+            self.gone.insert((tenant.into(), number_of(&entity).into()));
         }
         if outcome == Outcome::Disqualified {
             if !reasoned {

@@ -130,6 +130,7 @@ impl SeriesBuilder {
             self.by_stage("open_entities", &row["open"]);
             self.by_stage("overdue_entities", &row["overdue"]);
             self.by_rule("open_alerts", &row["open_alerts"]);
+            self.by_rule("due_soon", &row["due_soon"]);
             return;
         }
         for basis in ["cohort", "closed"] {

@@ -744,10 +744,23 @@ fn the_order_of_arrival_does_not_matter() {
 
 // ---- warnings
 
+/// Removes the warnings that norms ask for.
+fn remove_warnings(norms: &mut Value) {
+    match norms {
+        Value::Object(keys) => {
+            keys.remove("warn_before");
+            keys.values_mut().for_each(remove_warnings);
+        }
+        Value::Array(list) => list.iter_mut().for_each(remove_warnings),
+        _ => {}
+    }
+}
+
 #[test]
 fn without_warn_before_exactly_the_warnings_are_missing() {
     let (mut warnings, mut rows) = (0, 0);
-    for (number, case) in cases(12_000).enumerate() {
+    for (number, mut case) in cases(12_000).enumerate() {
+        remove_warnings(&mut case.norms);
         let norms = with_warnings(case.norms.clone());
         let late_events = delayed(&case.events, number as u64).0;
         for (events, as_delivered) in [(&case.events, false), (&late_events, true)] {

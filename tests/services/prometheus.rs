@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 /// Metrics that the demo does not export, with the reason; names without `funnelwatch_` and without a level. Queries of
 /// these metrics may return nothing. Each entry must be needed.
 const NOT_IN_DEMO: &[(&str, &str)] = &[
-    ("due_soon", "no norm of the demo warns before its deadline"),
     ("norm_of_department_ratio", "no norm of the demo is relative to the figure of the department"),
     ("overdue_entities", "its stages may take eight hours or more, and the run is shorter"),
     ("redis_batches_dropped_total", NO_REDIS),

@@ -98,9 +98,10 @@ pub(crate) fn open(fixture: &Fixture) -> Vec<String> {
     let mut open = BTreeMap::new();
     // The statuses of one alert are in one partition, in order.
     for record in fixture.read("alerts") {
-        match record.header("status") {
-            Some("FIRING" | "ESCALATED") => drop(open.insert(record.key.clone(), record.text().to_owned())),
-            _ => drop(open.remove(&record.key)),
+        if matches!(record.header("status"), Some("DUE_SOON" | "FIRING" | "ESCALATED")) {
+            open.insert(record.key.clone(), record.text().to_owned());
+        } else {
+            open.remove(&record.key);
         }
     }
     let mut open: Vec<_> = open.into_values().collect();
