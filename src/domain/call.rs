@@ -93,6 +93,8 @@ pub struct Call {
     session: bool,
     /// Its starts, in the order of effect.
     pub starts: Vec<Start>,
+    /// The date of its first act, replaced legs included.
+    since: Option<Timestamp>,
     /// Its legs that have ended, in the order of effect.
     pub legs: Vec<Leg>,
     /// Another call that it is counted with, towards the one that holds `counted_with` and `counted`.
@@ -201,6 +203,21 @@ impl Call {
         let running = self.starts.iter().filter(|start| !start.ended);
         let running = running.map(|start| (start.at, start.order, start.direction));
         ended.chain(running).min_by_key(|(at, order, _)| (*at, *order))
+    }
+
+    /// Adds a start.
+    pub fn add_start(&mut self, start: Start) {
+        self.extend_to(start.at);
+        self.starts.push(start);
+    }
+
+    fn extend_to(&mut self, at: Timestamp) {
+        self.since = self.since.into_iter().chain([at]).min();
+    }
+
+    /// The date of its first act: what it settled is dated then or later.
+    pub fn since(&self) -> Timestamp {
+        self.since.unwrap_or(Timestamp::MAX)
     }
 
     /// The direction of the earliest leg known.

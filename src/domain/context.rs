@@ -29,10 +29,10 @@ use uuid::Uuid;
 pub enum Timer {
     /// The clocks of the journey with this index.
     Journey(JourneyIx),
-    /// The missed calls of the contact with this index.
-    MissedCalls(ContactIx),
-    /// The unanswered messages of the contact with this index.
-    Messages(ContactIx),
+    /// The missed calls of the contact with this index, from the one with this date on.
+    MissedCalls(ContactIx, Timestamp),
+    /// The unanswered messages of the contact with this index, from the one with this date on.
+    Messages(ContactIx, Timestamp),
     /// The silence of a source topic.
     Silence(Topic),
     /// The end of a manager's day, when interactions are sampled for review.

@@ -39,7 +39,8 @@ use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
-use crate::domain::pending_replies::{ActNow, DemandKey, DemandKind, PendingReplies};
+use crate::domain::pending_replies::demand::{ActNow, DemandKey};
+use crate::domain::pending_replies::{DemandKind, PendingReplies};
 use crate::domain::rule::message_unanswered::KIND as MESSAGES;
 use crate::domain::rule::missed_call_not_returned::KIND as CALLS;
 use crate::domain::rule::source_silent::Silences;
@@ -435,8 +436,8 @@ impl Tenant {
                     self.change(ix, Journey::on_timer);
                     self.emit_facts(ix);
                 }
-                Timer::MissedCalls(ix) => self.with_pending_replies(ix, CALLS, PendingReplies::on_timer),
-                Timer::Messages(ix) => self.with_pending_replies(ix, MESSAGES, PendingReplies::on_timer),
+                Timer::MissedCalls(ix, first) => self.demand_timer(ix, CALLS, first),
+                Timer::Messages(ix, first) => self.demand_timer(ix, MESSAGES, first),
                 Timer::Silence(topic) => {
                     self.silences.iter_mut().for_each(|silences| silences.on_timer(topic, &mut self.context));
                 }

@@ -123,6 +123,7 @@ impl Calls {
             self.overlap(contact, Block { start: leg.start, end: leg.end, call });
         }
         self[call].starts.iter_mut().filter(|start| start.id == leg.id).for_each(|start| start.ended = true);
+        self[call].extend_to(leg.start);
         self[call].legs.push(leg);
         self.changed.push(call);
     }
@@ -225,6 +226,7 @@ impl Calls {
         call.starts.sort_by_key(|start| start.order);
         call.legs.append(&mut absorbed.legs);
         call.legs.sort_by_key(|leg| leg.order);
+        call.extend_to(absorbed.since());
         self.changed.push(into);
         absorbed
     }

@@ -11,8 +11,10 @@ use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ThreadId, reply_key};
 use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
-use crate::domain::pending_replies::{Demand, DemandContext, DemandKey, DemandKind, PendingReplies, Settlement};
+use crate::domain::pending_replies::demand::{Demand, DemandKey, Settlement};
+use crate::domain::pending_replies::{DemandContext, DemandKind, PendingReplies};
 use crate::domain::tenant::{Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
+use crate::domain::time::Timestamp;
 use compact_str::{CompactString, format_compact};
 
 impl Tenant {
@@ -29,6 +31,13 @@ impl Tenant {
     pub(super) fn settle(&mut self, contact: ContactIx, kind: DemandKind, settlement: Settlement) {
         self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
             pending_replies.add_settlement(context, demand_context, settlement)
+        });
+    }
+
+    /// Handles the timer of a clock whose first demand has the date `first`.
+    pub(super) fn demand_timer(&mut self, contact: ContactIx, kind: DemandKind, first: Timestamp) {
+        self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
+            pending_replies.on_timer(context, demand_context, first);
         });
     }
 

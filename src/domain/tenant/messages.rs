@@ -12,7 +12,7 @@ use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::norms::Scope;
-use crate::domain::pending_replies::{Counts, Demand, Reach, Settlement};
+use crate::domain::pending_replies::demand::{Counts, Demand, Reach, Settlement};
 use crate::domain::review::Medium;
 use crate::domain::rule::Rule;
 use crate::domain::tenant::sampler::Interaction;

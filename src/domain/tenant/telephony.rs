@@ -12,7 +12,8 @@ use crate::domain::figures::pane::Measure;
 use crate::domain::id::reply_key;
 use crate::domain::identity;
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
-use crate::domain::pending_replies::{ActNow, Counts, Demand, DemandKey, DemandKind, Reach, Settlement};
+use crate::domain::pending_replies::DemandKind;
+use crate::domain::pending_replies::demand::{ActNow, Counts, Demand, DemandKey, Reach, Settlement};
 use crate::domain::review::Medium;
 use crate::domain::tenant::sampler::Interaction;
 use crate::domain::tenant::{CALLS, MESSAGES, Tenant};
@@ -42,7 +43,7 @@ impl Tenant {
             ended: false,
         };
         let known = self.calls[ix].parties();
-        self.calls[ix].starts.push(start);
+        self.calls[ix].add_start(start);
         if outbound {
             self.update_touches(ix);
             let added = self.calls[ix].parties().without(&known);
@@ -131,7 +132,7 @@ impl Tenant {
         }
         let mut parties = self.calls[from].parties();
         parties.extend(old);
-        let act = (from, old.order);
+        let act = ((from, old.order), old.start);
         for (contact, kind) in self.reached_by(&parties) {
             self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
                 pending_replies.replace_act(context, demand_context, act);
@@ -172,11 +173,11 @@ impl Tenant {
     /// Counts the lags of what a call settled by its direction, which has changed.
     fn redirect(&mut self, ix: CallIx) {
         let outbound = self.calls[ix].direction() == Direction::Outbound;
-        let parties = self.calls[ix].parties();
+        let (parties, act) = (self.calls[ix].parties(), (ix, self.calls[ix].since()));
         for (contact, kind) in self.reached_by(&parties) {
             if kind.rule == CALLS.rule {
                 self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
-                    pending_replies.set_reply(context, demand_context, ix, outbound);
+                    pending_replies.set_reply(context, demand_context, act, outbound);
                 });
             }
         }
@@ -294,10 +295,10 @@ impl Tenant {
         call.dismissed_early = call.dismissed_early.or(absorbed.dismissed_early);
         call.missed_from = call.missed_from.max(absorbed.missed_from);
         let mut demands: Vec<CallDemand> = call.demand.into_iter().chain(absorbed.demand).collect();
-        let contacts = call.parties().contacts;
+        let (contacts, absorbed) = (call.parties().contacts, (from, call.since()));
         for contact in contacts {
             self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
-                pending_replies.replace_call(context, demand_context, from, ix);
+                pending_replies.replace_call(context, demand_context, absorbed, ix);
             });
         }
         // One call has one demand: the first that counts, else the first.

@@ -1,0 +1,172 @@
+//! Owns what a customer waits for, and what settles it: demands (missed calls, messages) and settlements.
+
+use crate::domain::alert::Resolution;
+use crate::domain::id::{MessageId, ThreadId, reply_key};
+use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
+use crate::domain::norms::Scope;
+use crate::domain::time::Timestamp;
+use compact_str::CompactString;
+use std::sync::Arc;
+
+/// What identifies a demand among those of its contact, and orders them: its event time and sequence number.
+pub type DemandKey = (Timestamp, u64);
+
+/// A missed call or a message that requires a reply.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Event time: the end of the call, or the receipt of the message.
+    pub at: Timestamp,
+    /// Sequence number of the event; breaks ties between equal dates.
+    pub order: u64,
+    /// The call or message.
+    pub interaction: CompactString,
+    /// Index of the primary entity.
+    pub entity: Option<JourneyIx>,
+    /// Indices of all entities that it belongs to.
+    pub entities: Vec<JourneyIx>,
+    /// The thread of a message.
+    pub thread: Option<ThreadId>,
+    /// The manager that the event names.
+    pub who: ManagerIx,
+    /// The manager on its alerts: responsible for the primary entity at that time, else named by the event.
+    pub accountable: ManagerIx,
+    /// The scope at that time.
+    pub scope: Arc<Scope>,
+    /// Whether it belonged to an open entity.
+    pub open: bool,
+    /// The call of a missed leg. An attempt to call within the same call does not settle it.
+    pub call: Option<CallIx>,
+    /// How it ended on its own.
+    pub ended: Option<Box<Settlement>>,
+    /// What counts it.
+    pub counts: Counts,
+    /// Sequence number of the event with which it began to count: its clock does not replace one that runs already.
+    pub opened: u64,
+}
+
+/// Whether a demand counts. What settles it is known in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// It has a clock and alerts.
+    pub alerts: bool,
+    /// It is part of the figures.
+    pub figures: bool,
+}
+
+impl Counts {
+    /// An ordinary demand.
+    pub const ALL: Self = Self { alerts: true, figures: true };
+    /// No demand: the call rang too short so far, or was a leg of a conversation.
+    pub const NOT: Self = Self { alerts: false, figures: false };
+}
+
+/// A touch or conversation that settles demands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// Event time.
+    pub at: Timestamp,
+    /// Sequence number of the event; breaks ties between equal dates. `u64::MAX`: it settles all demands of its date.
+    pub order: u64,
+    /// The resolution of the violation that it ends.
+    pub resolution: Resolution,
+    /// The manager that the lag is counted for.
+    pub who: ManagerIx,
+    /// What a demand must share with it; `None`: it was directed at the contact itself.
+    pub reach: Option<Arc<Reach>>,
+    /// The call that it is part of, and the sequence number of the leg.
+    pub act: Option<(CallIx, u64)>,
+    /// Whether it is a text, which returns missed calls only where the norm says so.
+    pub text: bool,
+    /// Whether the lag until it is counted: it is a reply, and not the customer's own act or a decision not to reply.
+    pub reply: bool,
+    /// Whether it was replaced: it still has settled what it settled, but figures do not count it.
+    pub replaced: bool,
+}
+
+/// A call that settles missed calls at the current instant.
+#[derive(Debug)]
+pub struct ActNow {
+    /// The contacts that it was directed at.
+    pub contacts: Vec<ContactIx>,
+    /// The entities that have one of them, or that it names.
+    pub entities: Vec<JourneyIx>,
+    /// How it settles demands.
+    pub settlement: Settlement,
+}
+
+/// How a settlement with another contact can settle a demand; one match is enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// A message in the demand's thread.
+    pub thread: Option<ThreadId>,
+    /// A message in reply to the demand.
+    pub reply: Option<MessageId>,
+    /// A conversation with one of the demand's entities.
+    pub entities: Vec<JourneyIx>,
+    /// A conversation with a deal that one of the demand's leads became since.
+    pub leads: Vec<JourneyIx>,
+}
+
+impl Demand {
+    /// What identifies it among the demands of its contact, and orders them.
+    pub fn key(&self) -> DemandKey {
+        (self.at, self.order)
+    }
+
+    /// Whether figures count it if alerts do, and always did.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.counts.alerts == self.counts.figures && self.opened <= self.order
+    }
+
+    /// The order in which clocks run.
+    pub(super) fn turn(&self) -> (u64, Timestamp, u64) {
+        (self.opened, self.at, self.order)
+    }
+
+    /// Whether it has not ended on its own before a settlement.
+    pub(super) fn waits_at(&self, settlement: &Settlement) -> bool {
+        self.ended.as_ref().is_none_or(|ended| ended.key() > settlement.key())
+    }
+
+    /// Whether this is how it ended on its own.
+    pub(super) fn ends_by(&self, end: &Settlement) -> bool {
+        self.ended.as_deref() == Some(end)
+    }
+}
+
+impl Settlement {
+    /// The order in which acts of one date settle: the order of effect.
+    pub(super) fn turn(&self) -> (Timestamp, u64) {
+        (self.at, self.act.map_or(self.order, |(_, leg)| leg))
+    }
+
+    pub(super) fn key(&self) -> (Timestamp, u64) {
+        (self.at, self.order)
+    }
+
+    /// Whether it is dated at or after a demand.
+    fn follows(&self, demand: &Demand) -> bool {
+        self.key() >= demand.key()
+    }
+
+    /// Whether it settles a demand of its contact.
+    pub(super) fn settles(&self, demand: &Demand) -> bool {
+        self.follows(demand)
+            && self.act.is_none_or(|(call, _)| demand.call != Some(call))
+            && (!self.text || demand.scope.text_returns())
+    }
+
+    /// Whether it is the end of one demand, and not of all that wait.
+    pub(super) fn is_own_end(&self) -> bool {
+        matches!(self.resolution, Resolution::Closed | Resolution::Dismissed)
+    }
+}
+
+impl Reach {
+    pub(super) fn covers(&self, demand: &Demand) -> bool {
+        (self.thread.is_some() && self.thread == demand.thread)
+            || self.reply.as_ref().is_some_and(|reply| reply.reply_key() == reply_key(&demand.interaction))
+            || self.entities.iter().any(|entity| demand.entities.contains(entity))
+            || demand.open && self.leads.iter().any(|lead| demand.entities.contains(lead))
+    }
+}

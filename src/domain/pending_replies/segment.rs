@@ -1,0 +1,427 @@
+//! Owns one segment of the pending replies of a contact: demands and settlements that do not change those of another
+//! segment, and the clocks and facts that follow from them.
+
+use crate::domain::context::TenantContext;
+use crate::domain::figures::pane::Measure;
+use crate::domain::index::{CallIx, ManagerIx};
+use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
+use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, Reach, Settlement};
+use crate::domain::time::Timestamp;
+
+/// A fact that is counted at present.
+pub(super) type Counted = (Timestamp, ManagerIx, Measure);
+
+/// A demand that starts a clock, with the settlement or the end of its own that ends the clock.
+pub(super) type Group<'a> = (&'a Demand, Option<Settlement>);
+
+/// Demands and settlements of a period, and what follows from them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Segment {
+    /// The demands and settlements from this date on belong to it, until the next segment starts.
+    pub(super) start: Timestamp,
+    /// Ordered by key.
+    pub(super) demands: Vec<Demand>,
+    /// Ordered by turn.
+    settlements: Vec<Settlement>,
+    /// Ordered by the turns of their first demands.
+    pub(super) clocks: Vec<DemandClock>,
+    /// The facts that it counts at present, in the order of the demands.
+    pub(super) counted: Vec<Counted>,
+    extent: Extent,
+}
+
+/// How far the clocks and figures of a segment reach.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// The date at which the last clock ended, or the last wait in the figures; `None` while one runs.
+    ended: Option<Timestamp>,
+    /// The date of the last demand or settlement.
+    last: Timestamp,
+    /// The lowest and the highest `opened` of the demands that start a clock.
+    opened: (u64, u64),
+}
+
+impl Segment {
+    /// A segment that starts with a demand. Its clocks and facts are to be derived.
+    pub(super) fn new(demand: Demand) -> Self {
+        let (start, demands, extent) = (demand.at, vec![demand], Extent::NONE);
+        Self { start, demands, settlements: Vec::new(), clocks: Vec::new(), counted: Vec::new(), extent }
+    }
+
+    /// Whether a demand starts a segment of its own: it has a clock, and neither changes this one nor is changed by it.
+    pub(super) fn ends_before(&self, demand: &Demand) -> bool {
+        demand.counts.alerts && self.extent.is_before(demand.at, demand.opened)
+    }
+
+    /// Whether the next segment neither changes it nor is changed by it.
+    pub(super) fn ends_before_next(&self, next: &Self) -> bool {
+        self.extent.is_before(next.start, next.extent.opened.0)
+    }
+
+    /// Whether the last clock ended before a date, and nothing but an end can be after it.
+    pub(super) fn ended_before(&self, at: Timestamp) -> bool {
+        let recent = self.clocks.is_empty() && self.extent.last >= at;
+        !recent && self.extent.ended.is_some_and(|ended| ended < at)
+    }
+
+    /// The clock that runs.
+    pub(super) fn running(&self) -> Option<&DemandClock> {
+        self.clocks.last().filter(|clock| clock.settled.is_none())
+    }
+
+    /// The same, to change it.
+    pub(super) fn running_mut(&mut self) -> Option<&mut DemandClock> {
+        self.clocks.last_mut().filter(|clock| clock.settled.is_none())
+    }
+
+    /// The demands that nothing has ended yet.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Demand> {
+        self.demands.iter().filter(|demand| self.waits(demand))
+    }
+
+    /// Whether nothing has ended one of its demands yet.
+    pub(super) fn waits(&self, demand: &Demand) -> bool {
+        let counts = demand.ended.is_none() && demand.counts.alerts;
+        counts && self.running().is_some_and(|clock| demand.turn() >= clock.first.turn())
+    }
+
+    fn position(&self, key: DemandKey) -> Option<usize> {
+        self.demands.binary_search_by_key(&key, Demand::key).ok()
+    }
+
+    /// The demand with this key.
+    pub(super) fn find(&self, key: DemandKey) -> Option<&Demand> {
+        self.position(key).map(|position| &self.demands[position])
+    }
+
+    /// Changes the demand with this key, also where a clock starts with it.
+    pub(super) fn change_demand(&mut self, key: DemandKey, change: impl Fn(&mut Demand)) {
+        let of_clocks = self.clocks.iter_mut().map(|clock| &mut clock.first).filter(|demand| demand.key() == key);
+        of_clocks.for_each(&change);
+        if let Some(position) = self.position(key) {
+            change(&mut self.demands[position]);
+        }
+    }
+
+    /// Adds a demand. Returns whether clocks or facts can change.
+    pub(super) fn add_demand(&mut self, demand: Demand, waiting: Measure) -> bool {
+        let joins = self.joins_the_wait(&demand, waiting);
+        let without_effect = demand.is_ordinary() && (demand.counts == Counts::NOT || joins);
+        self.extent.last = self.extent.last.max(demand.at);
+        let index = self.demands.partition_point(|other| other.key() <= demand.key());
+        self.demands.insert(index, demand);
+        !without_effect
+    }
+
+    /// Whether a demand waits together with those before it, and for the same settlement.
+    fn joins_the_wait(&self, demand: &Demand, waiting: Measure) -> bool {
+        let counted = self.counted.last().is_some_and(|(_, _, measure)| *measure == waiting);
+        counted
+            && self.extent.last < demand.at
+            && self.running().is_some_and(|clock| clock.first.turn() < demand.turn())
+    }
+
+    /// The same, to change it.
+    pub(super) fn find_mut(&mut self, key: DemandKey) -> Option<&mut Demand> {
+        self.position(key).map(|position| &mut self.demands[position])
+    }
+
+    /// Adds a settlement. Returns whether clocks or facts can change.
+    pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
+        let without_effect = self.extent.is_before(settlement.at, u64::MAX);
+        self.extent.last = self.extent.last.max(settlement.at);
+        let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
+        if self.settlements.is_empty() {
+            self.settlements.reserve_exact(1);
+        }
+        self.settlements.insert(index, settlement);
+        !without_effect
+    }
+
+    /// Its settlements, and those of its clocks.
+    pub(super) fn settlements_mut(&mut self) -> impl Iterator<Item = &mut Settlement> {
+        let of_clocks = self.clocks.iter_mut().filter_map(|clock| clock.settled.as_mut());
+        self.settlements.iter_mut().chain(of_clocks)
+    }
+
+    /// Marks what a leg settled as replaced. Returns whether it had settled something.
+    pub(super) fn replace_act(&mut self, act: (CallIx, u64)) -> bool {
+        let mut found = false;
+        for settlement in self.settlements.iter_mut().filter(|settlement| settlement.act == Some(act)) {
+            (settlement.replaced, found) = (true, true);
+        }
+        found
+    }
+
+    /// Replaces the index of a call. Returns whether it was there.
+    pub(super) fn replace_call(&mut self, from: CallIx, to: CallIx) -> bool {
+        let of_demands = self.demands.iter_mut().map(|demand| &mut demand.call);
+        let of_clocks = self.clocks.iter_mut().map(|clock| &mut clock.first.call);
+        let mut found = false;
+        for call in of_demands.chain(of_clocks).filter(|call| **call == Some(from)) {
+            (*call, found) = (Some(to), true);
+        }
+        for (call, _) in self.settlements.iter_mut().filter_map(|settlement| settlement.act.as_mut()) {
+            if *call == from {
+                (*call, found) = (to, true);
+            }
+        }
+        found
+    }
+
+    /// Appends the next segment.
+    pub(super) fn append(&mut self, mut next: Self) {
+        self.demands.append(&mut next.demands);
+        self.settlements.append(&mut next.settlements);
+        self.clocks.append(&mut next.clocks);
+        self.counted.append(&mut next.counted);
+    }
+
+    /// Derives how far the clocks will reach that follow from the demands and settlements.
+    pub(super) fn measure_ahead(&mut self) {
+        self.extent = self.extent_of(self.groups().iter().map(|(first, end)| (*first, end.as_ref())));
+    }
+
+    /// Derives how far its clocks reach.
+    pub(super) fn measure(&mut self) {
+        self.extent = self.extent_of(self.clocks.iter().map(|clock| (&clock.first, clock.settled.as_ref())));
+    }
+
+    fn extent_of<'a>(&self, clocks: impl Iterator<Item = (&'a Demand, Option<&'a Settlement>)>) -> Extent {
+        let mut extent = Extent::NONE;
+        for (first, settled) in clocks {
+            extent.add_end(settled);
+            extent.opened = (extent.opened.0.min(first.opened), extent.opened.1.max(first.opened));
+        }
+        if !self.is_ordinary() {
+            self.figure_groups().iter().for_each(|(_, settled)| extent.add_end(settled.as_ref()));
+        }
+        let last = self.demands.last().map(|demand| demand.at).max(self.settlements.last().map(|last| last.at));
+        extent.last = last.unwrap_or(self.start);
+        extent
+    }
+
+    /// The groups of the clocks.
+    pub(super) fn groups(&self) -> Vec<Group<'_>> {
+        let mut demands: Vec<&Demand> = self.demands.iter().filter(|demand| demand.counts.alerts).collect();
+        demands.sort_by_key(|demand| demand.turn());
+        group(demands, |_| true, &self.settlements)
+    }
+
+    /// The groups of the figures, which follow what stands; clocks follow also what was replaced since.
+    fn figure_groups(&self) -> Vec<Group<'_>> {
+        let demands = self.demands.iter().filter(|demand| demand.counts.figures).collect();
+        group(demands, |settlement| !settlement.replaced, &self.settlements)
+    }
+
+    /// Whether the figures count what the clocks do.
+    fn is_ordinary(&self) -> bool {
+        !self.settlements.iter().any(|settlement| settlement.replaced) && self.demands.iter().all(Demand::is_ordinary)
+    }
+
+    /// Recomputes the clocks and emits the differences. `later`: the segments after it.
+    pub(super) fn regroup<'a>(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        later: impl Iterator<Item = &'a Self> + Clone,
+    ) {
+        let before = std::mem::take(&mut self.clocks);
+        let settled_before: Vec<(Demand, Settlement)> =
+            before.iter().filter_map(|clock| Some((clock.first.clone(), clock.settled.clone()?))).collect();
+        let mut before = before.into_iter().peekable();
+        let mut clocks = Vec::new();
+        for (first, settled) in self.groups() {
+            while let Some(stale) = before.next_if(|clock| clock.first.turn() < first.turn()) {
+                let act = self.settled_at(&stale.first, later.clone());
+                stale.withdraw(context, demand_context, act);
+            }
+            let mut clock = match before.next_if(|clock| clock.first.key() == first.key()) {
+                Some(clock) => clock,
+                None => {
+                    // A demand that was settled before does not fire, even if its settlement turns out to belong to
+                    // another.
+                    let was_settled = |(from, settlement): &(Demand, Settlement)| {
+                        from.turn() <= first.turn() && settlement.settles(first) && !settlement.is_own_end()
+                    };
+                    DemandClock::start(context, demand_context, first.clone(), !settled_before.iter().any(was_settled))
+                }
+            };
+            clock.settle(context, demand_context, settled);
+            if clocks.is_empty() {
+                clocks.reserve_exact(1);
+            }
+            clocks.push(clock);
+        }
+        for stale in before {
+            let act = self.settled_at(&stale.first, later.clone());
+            stale.withdraw(context, demand_context, act);
+        }
+        self.clocks = clocks;
+    }
+
+    /// The date of the earliest settlement that a demand can have; its own date if there is none.
+    fn settled_at<'a>(&self, demand: &Demand, later: impl Iterator<Item = &'a Self>) -> Timestamp {
+        let settlements = self.settlements.iter().chain(later.flat_map(|segment| &segment.settlements));
+        let settlement = settlements.into_iter().find(|settlement| settlement.settles(demand));
+        settlement.map_or(demand.at, |settlement| settlement.at)
+    }
+
+    /// Divides it where no clock and no wait in the figures reaches from one side to the other. Returns the parts after
+    /// the first, from the last to the first, without their facts.
+    pub(super) fn split(&mut self) -> Vec<Self> {
+        let starts = self.starts_of_parts();
+        let mut parts = Vec::new();
+        for index in starts.into_iter().rev() {
+            let demands = self.demands.split_off(index);
+            let (start, first) = (demands[0].at, demands[0].key());
+            let from = self.settlements.partition_point(|settlement| settlement.at < start);
+            let settlements = self.settlements.split_off(from);
+            let clocks =
+                self.clocks.split_off(self.clocks.iter().take_while(|clock| clock.first.key() < first).count());
+            let extent = Extent::NONE;
+            let mut part = Self { start, demands, settlements, clocks, counted: Vec::new(), extent };
+            part.measure();
+            parts.push(part);
+        }
+        self.measure();
+        parts
+    }
+
+    /// The positions of the demands with which a part of its own starts; each starts a clock.
+    fn starts_of_parts(&self) -> Vec<usize> {
+        if self.demands.len() < 2 {
+            return Vec::new();
+        }
+        // Each wait: the demand that starts it, its end, and the event with which its clock began.
+        let end = |end: Option<&Settlement>| end.map_or(Timestamp::MAX, |end| end.at);
+        let of_clock = |clock: &DemandClock| (clock.first.key(), end(clock.settled.as_ref()), Some(clock.first.opened));
+        let mut waits: Vec<_> = self.clocks.iter().map(of_clock).collect();
+        if !self.is_ordinary() {
+            waits
+                .extend(self.figure_groups().iter().map(|(first, settled)| (first.key(), end(settled.as_ref()), None)));
+        }
+        waits.sort_unstable();
+        let mut opened_from = vec![u64::MAX; waits.len() + 1];
+        for (index, (_, _, opened)) in waits.iter().enumerate().rev() {
+            opened_from[index] = opened_from[index + 1].min(opened.unwrap_or(u64::MAX));
+        }
+        let mut firsts: Vec<DemandKey> = self.clocks.iter().map(|clock| clock.first.key()).collect();
+        firsts.sort_unstable();
+        let (mut passed, mut starts, mut before) = (0, Vec::new(), Extent::NONE);
+        // The clock that a demand which began to count later belongs to can be that of a later demand.
+        let mut covered = (Timestamp::MIN, 0);
+        for (index, demand) in self.demands.iter().enumerate() {
+            while let Some((_, end, opened)) = waits.get(passed).filter(|(first, _, _)| *first < demand.key()) {
+                before.ended = before.ended.max(Some(*end));
+                before.opened.1 = before.opened.1.max(opened.unwrap_or_default());
+                passed += 1;
+            }
+            let is_first = firsts.binary_search(&demand.key()).is_ok();
+            if index > 0 && is_first && covered < demand.key() && before.is_before(demand.at, opened_from[passed]) {
+                starts.push(index);
+            }
+            before.last = demand.at;
+            if demand.opened > demand.order && demand.counts.alerts {
+                covered = covered.max(self.first_of(demand));
+            }
+        }
+        starts
+    }
+
+    /// The key of the first demand of the clock to which a demand belongs, if that is not its own.
+    fn first_of(&self, demand: &Demand) -> DemandKey {
+        let earlier = self.clocks.iter().take_while(|clock| clock.first.turn() < demand.turn());
+        let joined = earlier.filter(|clock| clock.includes(demand)).map(|clock| clock.first.key());
+        joined.min().unwrap_or(demand.key())
+    }
+
+    /// Drops the clocks settled before `horizon`, and what is older than the others.
+    pub(super) fn expire(&mut self, demand_context: &DemandContext<'_>, horizon: Timestamp) {
+        let expired = |clock: &DemandClock| clock.settled.as_ref().is_some_and(|settlement| settlement.at < horizon);
+        let Some(from) = self.clocks.iter().find(|clock| !expired(clock)).map(|clock| clock.first.at) else { return };
+        if self.clocks.iter().any(expired) {
+            self.clocks.retain(|clock| !expired(clock));
+            self.demands.retain(|demand| demand.at >= from);
+            self.settlements.retain(|settlement| settlement.at >= from);
+            self.counted = self.facts(demand_context);
+            self.measure();
+        }
+    }
+
+    /// What it counts: lags of replies, and a wait.
+    pub(super) fn facts(&self, demand_context: &DemandContext<'_>) -> Vec<Counted> {
+        let DemandContext { kind, .. } = demand_context;
+        let fact = |first: &Demand, settled: Option<&Settlement>| match settled {
+            None => Some((first.at, demand_context.responsible(first), kind.waiting)),
+            Some(settlement) if settlement.reply => {
+                let lag = first.scope.counted(kind.rule, first.at, settlement.at);
+                Some((settlement.at, settlement.who, (kind.lag)(lag)))
+            }
+            Some(_) => None,
+        };
+        if self.is_ordinary() {
+            return self.clocks.iter().filter_map(|clock| fact(&clock.first, clock.settled.as_ref())).collect();
+        }
+        self.figure_groups().iter().filter_map(|(first, settled)| fact(first, settled.as_ref())).collect()
+    }
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl Extent {
+    /// That of no demand.
+    const NONE: Self = Self { ended: Some(Timestamp::MIN), last: Timestamp::MIN, opened: (u64::MAX, 0) };
+
+    fn add_end(&mut self, settled: Option<&Settlement>) {
+        self.ended = self.ended.zip(settled).map(|(ended, settled)| ended.max(settled.at));
+    }
+
+    /// Whether demands from a date on, of which the first began to count with the event `opened`, are apart.
+    fn is_before(&self, start: Timestamp, opened: u64) -> bool {
+        self.ended.is_some_and(|ended| ended < start) && self.last < start && self.opened.1 < opened
+    }
+}
+
+/// The first of the demands that share an end, with that end, for each end in turn.
+fn group<'a>(
+    mut rest: Vec<&'a Demand>,
+    counts: impl Fn(&Settlement) -> bool,
+    settlements: &[Settlement],
+) -> Vec<Group<'a>> {
+    let mut groups = Vec::new();
+    while let Some(first) = rest.first().copied() {
+        let from = settlements.partition_point(|settlement| settlement.at < first.at);
+        let end = end_of(first, &rest, settlements[from..].iter().filter(|settlement| counts(settlement)));
+        match &end {
+            None => rest.clear(),
+            Some(end) if first.ends_by(end) => rest.retain(|demand| {
+                demand.key() != first.key() && demand.ended.as_ref().is_none_or(|ended| ended.key() > end.key())
+            }),
+            Some(settlement) => rest.retain(|demand| !settlement.settles(demand)),
+        }
+        groups.push((first, end));
+    }
+    groups
+}
+
+/// How and when the wait for the first of the demands `rest` ends: by the earliest settlement, or on its own before that.
+fn end_of<'a>(
+    first: &'a Demand,
+    rest: &[&Demand],
+    mut settlements: impl Iterator<Item = &'a Settlement>,
+) -> Option<Settlement> {
+    let reaches = |settlement: &Settlement| {
+        let covered = |demand: &&Demand, reach: &Reach| {
+            settlement.settles(demand) && demand.waits_at(settlement) && reach.covers(demand)
+        };
+        settlement.reach.as_ref().is_none_or(|reach| rest.iter().any(|demand| covered(demand, reach)))
+    };
+    let settlement = settlements.find(|settlement| settlement.settles(first) && reaches(settlement));
+    let ended = first.ended.as_deref();
+    settlement.into_iter().chain(ended).min_by_key(|end| end.key()).cloned()
+}
