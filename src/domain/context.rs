@@ -14,11 +14,12 @@ use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use crate::domain::identity::IgnoredContacts;
 use crate::domain::index::{ArenaIndex, ContactIx, CurrencyIx, JourneyIx, ManagerIx, StageIx};
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::{Norms, Scope, ScopeQuery};
 use crate::domain::source::Topic;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub struct TenantContext {
     /// Changes of the current journey to which the rules have not reacted yet.
     changes: Vec<Change>,
     timers: Timers,
-    scopes: FxHashMap<ScopeCacheKey, Arc<Scope>>,
+    scopes: SeededMap<ScopeCacheKey, Arc<Scope>>,
     /// The managers that overrides name.
     named_managers: FxHashSet<ManagerId>,
     stages: Interner<StageIx, (PipelineId, StageId)>,
@@ -106,13 +107,13 @@ pub struct SuspendedContext {
 /// Assigns indices in order of first appearance.
 #[derive(Debug)]
 struct Interner<I, T> {
-    indices: FxHashMap<T, I>,
+    indices: SeededMap<T, I>,
     items: Vec<T>,
 }
 
 impl<I: ArenaIndex, T: Clone + Eq + std::hash::Hash> Interner<I, T> {
     fn new() -> Self {
-        Self { indices: FxHashMap::default(), items: Vec::new() }
+        Self { indices: SeededMap::default(), items: Vec::new() }
     }
 
     /// The index of `item`, and whether it is new.
@@ -148,7 +149,7 @@ impl TenantContext {
             effects: Vec::new(),
             changes: Vec::new(),
             timers: BinaryHeap::new(),
-            scopes: FxHashMap::default(),
+            scopes: SeededMap::default(),
             named_managers,
             stages: Interner::new(),
             currencies: Interner::new(),

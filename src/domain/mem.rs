@@ -3,4 +3,5 @@
 pub mod chunked_arena;
 pub mod indexed_arena;
 pub mod lazy_box;
+pub mod seeded;
 pub mod small_index_vec;

@@ -37,6 +37,7 @@ use crate::domain::journey::Journey;
 use crate::domain::journey::stages::StageEntry;
 use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
 use crate::domain::pending_replies::demand::{ActNow, DemandKey};
@@ -53,7 +54,6 @@ use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
 use chains::{Chains, Turn};
 use compact_str::CompactString;
-use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -110,18 +110,18 @@ pub struct Tenant {
     contacts: IndexedArena<ContactState>,
     calls: Calls,
     /// Dismissals whose call or message has not come yet, by its id in the form in which replies are compared.
-    dismissed_early: FxHashMap<CompactString, ManagerIx>,
-    entity_by_thread: FxHashMap<ThreadId, JourneyIx>,
+    dismissed_early: SeededMap<CompactString, ManagerIx>,
+    entity_by_thread: SeededMap<ThreadId, JourneyIx>,
     /// Contacts with inbound messages, by thread.
-    contacts_by_thread: FxHashMap<ThreadId, Vec<ContactIx>>,
+    contacts_by_thread: SeededMap<ThreadId, Vec<ContactIx>>,
     /// Received messages by id, in the form in which replies are compared: the contact, and the key of its demand.
-    received: FxHashMap<CompactString, (ContactIx, DemandKey)>,
+    received: SeededMap<CompactString, (ContactIx, DemandKey)>,
     /// Settlements of missed calls at the current instant. A call that starts in the millisecond in which
     /// another is missed returns it, in either order, because many sources only have whole seconds.
     calls_now: Vec<ActNow>,
     chains: Chains,
     /// The deals that name a lead, by its id.
-    deals_by_lead: FxHashMap<CompactString, SmallIndexVec<JourneyIx>>,
+    deals_by_lead: SeededMap<CompactString, SmallIndexVec<JourneyIx>>,
 }
 
 /// What became of an event.
@@ -210,13 +210,13 @@ impl Tenant {
             journeys: IndexedArena::default(),
             contacts: IndexedArena::default(),
             calls: Calls::default(),
-            dismissed_early: FxHashMap::default(),
-            entity_by_thread: FxHashMap::default(),
-            contacts_by_thread: FxHashMap::default(),
-            received: FxHashMap::default(),
+            dismissed_early: SeededMap::default(),
+            entity_by_thread: SeededMap::default(),
+            contacts_by_thread: SeededMap::default(),
+            received: SeededMap::default(),
             calls_now: Vec::new(),
             chains: Chains::default(),
-            deals_by_lead: FxHashMap::default(),
+            deals_by_lead: SeededMap::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::codec::state::{self, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord};
 use crate::domain::id::TenantId;
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset};
@@ -55,7 +56,7 @@ impl std::error::Error for RebuildError {}
 /// Collects the records of one shard in partition order; the last record of a key wins.
 #[derive(Debug, Default)]
 pub struct StateLoader {
-    pub(super) tenants: FxHashMap<TenantId, TenantRecords>,
+    pub(super) tenants: SeededMap<TenantId, TenantRecords>,
     pub(super) norms: BTreeMap<String, String>,
     pub(super) shard: Option<ShardRecord>,
     /// Unusable records by key, except those that were replaced.
@@ -72,7 +73,7 @@ pub(super) struct TenantRecords {
     pub(super) events: FxHashMap<SourceOffset, AppliedEvent>,
     pub(super) state: Option<TenantRecord>,
     /// The violations by record key.
-    pub(super) violations: FxHashMap<Vec<u8>, (WindowViolationKey, WindowViolation)>,
+    pub(super) violations: SeededMap<Vec<u8>, (WindowViolationKey, WindowViolation)>,
 }
 
 impl TenantRecords {

@@ -14,8 +14,8 @@ use crate::domain::call::{Call, Counted, Leg, MAX_LENGTH};
 use crate::domain::event::Direction;
 use crate::domain::id::{CallId, LegId, SessionId};
 use crate::domain::index::{ArenaIndex, CallIx, ContactIx};
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::time::Timestamp;
-use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
@@ -24,12 +24,12 @@ use std::ops::{Index, IndexMut};
 pub struct Calls {
     calls: Vec<Call>,
     free: Vec<CallIx>,
-    by_id: FxHashMap<CallId, CallIx>,
-    by_session: FxHashMap<SessionId, CallIx>,
+    by_id: SeededMap<CallId, CallIx>,
+    by_session: SeededMap<SessionId, CallIx>,
     /// Legs with an id of their own: the call id and the sequence number of the present version.
-    by_leg: FxHashMap<LegId, (CallId, u64)>,
+    by_leg: SeededMap<LegId, (CallId, u64)>,
     /// The latest blocks of overlapping legs of a number, ordered by end.
-    blocks: FxHashMap<ContactIx, Vec<Block>>,
+    blocks: SeededMap<ContactIx, Vec<Block>>,
     /// Calls whose counted call has changed.
     changed: Vec<CallIx>,
     /// What counted calls that were joined or divided counted before.

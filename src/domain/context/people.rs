@@ -6,14 +6,14 @@ use crate::domain::effect::{Effect, ManagerUpdate};
 use crate::domain::event::EventOrder;
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::index::ManagerIx;
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
-use rustc_hash::FxHashMap;
 
 /// The managers of a tenant; index 0 means no manager.
 #[derive(Debug, Default)]
 pub struct People {
-    by_id: FxHashMap<ManagerId, ManagerIx>,
+    by_id: SeededMap<ManagerId, ManagerIx>,
     managers: Vec<ManagerHistory>,
 }
 
@@ -22,6 +22,8 @@ struct ManagerHistory {
     id: ManagerId,
     /// In event order; before the first, department and grade are unknown.
     entries: Vec<ManagerEntry>,
+    /// So many of them are final: no late event comes between them, and none repeats the record before it.
+    settled: usize,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl People {
         }
         let who = ManagerIx(self.managers.len() as u32 + 1);
         self.by_id.insert(id.clone(), who);
-        self.managers.push(ManagerHistory { id: id.clone(), entries: Vec::new() });
+        self.managers.push(ManagerHistory { id: id.clone(), entries: Vec::new(), settled: 0 });
         // The declaration applies to all event times.
         self.declare(who, Timestamp::MIN, effects);
         who
@@ -125,7 +127,7 @@ impl People {
     /// Whether the record at this position was kept, that is, differs from the previous one.
     pub fn has_record(&self, id: &ManagerId, order: EventOrder) -> bool {
         let manager = self.find(id).and_then(|who| self.history(who));
-        manager.is_some_and(|manager| manager.entries.iter().rev().any(|entry| entry.order == order))
+        manager.is_some_and(|manager| manager.entries.binary_search_by_key(&order, |entry| entry.order).is_ok())
     }
 
     /// The department of a manager at an instant, `unknown` if none.
@@ -140,7 +142,8 @@ impl People {
 
     fn record(&self, who: ManagerIx, order: EventOrder) -> Option<&ManagerRecord> {
         let entries = &self.history(who)?.entries;
-        Some(&entries.iter().rev().find(|entry| entry.order <= order)?.record)
+        let known = entries.partition_point(|entry| entry.order <= order);
+        Some(&entries[known.checked_sub(1)?].record)
     }
 
     fn history(&self, who: ManagerIx) -> Option<&ManagerHistory> {
@@ -156,6 +159,7 @@ impl ManagerHistory {
     /// Inserts an event, and computes the records from it on.
     fn insert(&mut self, order: EventOrder, given: ManagerUpsert) {
         let index = self.entries.partition_point(|entry| entry.order < order);
+        self.settled = self.settled.min(index);
         self.entries.insert(index, ManagerEntry { order, given, record: UNKNOWN_MANAGER });
         for index in index..self.entries.len() {
             let before = index.checked_sub(1).map_or(&UNKNOWN_MANAGER, |before| &self.entries[before].record);
@@ -165,10 +169,16 @@ impl ManagerHistory {
 
     /// Removes what repeats the record before it. A late event may still be inserted between those after `horizon`.
     fn forget_repetitions(&mut self, horizon: Timestamp) {
-        let settled = self.entries.partition_point(|entry| entry.order.at < horizon);
-        if self.entries[..settled].windows(2).any(|pair| pair[0].record == pair[1].record) {
-            self.entries.dedup_by(|later, earlier| later.order.at < horizon && later.record == earlier.record);
+        let (recent, all) = (&self.entries[self.settled..], self.entries.len());
+        let settled = self.settled + recent.partition_point(|entry| entry.order.at < horizon);
+        let from = self.settled.saturating_sub(1);
+        let repeats = |pair: &[ManagerEntry]| pair[0].record == pair[1].record;
+        if settled > from && self.entries[from..settled].windows(2).any(repeats) {
+            let mut rest = self.entries.split_off(from);
+            rest.dedup_by(|later, earlier| later.order.at < horizon && later.record == earlier.record);
+            self.entries.append(&mut rest);
         }
+        self.settled = settled - (all - self.entries.len());
     }
 }
 

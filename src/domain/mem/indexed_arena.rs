@@ -2,9 +2,9 @@
 
 use crate::domain::index::ArenaIndex;
 use crate::domain::mem::chunked_arena::ChunkedArena;
+use crate::domain::mem::seeded::hash;
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::ops::{Index, IndexMut};
 
 /// An item with a key that never changes.
@@ -69,12 +69,6 @@ impl<T: Keyed> IndexedArena<T> {
         self.items[index] = placeholder;
         self.free.push(index);
     }
-}
-
-fn hash(key: &impl Hash) -> u64 {
-    let mut hasher = FxHasher::default();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl<T: Keyed> Index<T::Index> for IndexedArena<T> {

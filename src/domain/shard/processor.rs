@@ -9,6 +9,7 @@ use crate::domain::effect::Effect;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::{Event, EventKind, EventOrder};
 use crate::domain::id::{EntityId, TenantId};
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::Norms;
 use crate::domain::shard::held_offsets::HeldOffsets;
 use crate::domain::source::{Offset, Source, Topic};
@@ -16,7 +17,6 @@ use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::{Memory, Taken, Tenant};
 use crate::domain::time::{Span, Timestamp};
-use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub struct ShardProcessor {
     events: Vec<Option<Event>>,
     free_slots: Vec<u32>,
     tenants: Vec<Tenant>,
-    by_id: FxHashMap<TenantId, u32>,
+    by_id: SeededMap<TenantId, u32>,
     /// Tenants by their next timer; stale entries are skipped.
     timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
     scheduled: Vec<Timestamp>,
@@ -191,7 +191,7 @@ impl ShardProcessor {
             events: Vec::new(),
             free_slots: Vec::new(),
             tenants: Vec::new(),
-            by_id: FxHashMap::default(),
+            by_id: SeededMap::default(),
             timers: BinaryHeap::new(),
             scheduled: Vec::new(),
             dirty: Vec::new(),

@@ -2,7 +2,8 @@
 //!
 //! A case is a connected component: an event links everything it names. The state of a case depends only on its log
 //! (and on the managers at the time, the norms and the clock), so a late event is inserted into the log and the case is
-//! replayed. Members are identified by hashes; a collision merges two cases, which costs time and changes no result.
+//! replayed. Members are identified by hashes with a seed of the process; a collision merges two cases, which costs time and
+//! changes no result.
 //!
 //! Events without members (manager records and reviews) are kept outside the cases.
 
@@ -10,9 +11,10 @@ use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
 use crate::domain::id::{EntityId, EntityKind, reply_key};
 use crate::domain::identity::{self, Country};
 use crate::domain::mem::chunked_arena::ChunkedArena;
+use crate::domain::mem::seeded;
 use crate::domain::tenant::event_log::Log;
 use crate::domain::time::Timestamp;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 use std::hash::{Hash, Hasher};
 
 #[derive(Debug, Default)]
@@ -75,9 +77,7 @@ enum CaseMember<'a> {
 
 impl CaseMember<'_> {
     fn key(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.hash(&mut hasher);
-        hasher.finish()
+        seeded::hash(self)
     }
 }
 

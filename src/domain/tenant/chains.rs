@@ -6,12 +6,12 @@
 
 use crate::domain::event::{Payload, StageChanged};
 use crate::domain::id::{EntityId, StageId};
-use rustc_hash::FxHashMap;
+use crate::domain::mem::seeded::SeededMap;
 
 /// The moves of the current instant, of each entity that has several. They are empty once their chain was applied.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    moves: FxHashMap<EntityId, Vec<StageChanged>>,
+    moves: SeededMap<EntityId, Vec<StageChanged>>,
 }
 
 /// What to apply in place of a move.
@@ -71,7 +71,7 @@ impl Chains {
 /// `None` if they form none. This is Hierholzer's algorithm for a trail through all edges of a graph.
 fn chain(held: &StageId, moves: &[StageChanged]) -> Option<Vec<usize>> {
     // The earliest is the last of its list.
-    let mut unused: FxHashMap<&StageId, Vec<usize>> = FxHashMap::default();
+    let mut unused: SeededMap<&StageId, Vec<usize>> = SeededMap::default();
     for (index, change) in moves.iter().enumerate().rev() {
         unused.entry(change.from.as_ref()?).or_default().push(index);
     }

@@ -8,11 +8,13 @@
 //! below that of a memory error.
 
 use crate::domain::id::EventId;
+use crate::domain::mem::seeded::hash;
 use crate::domain::source::Topic;
 use crate::domain::time::{Span, Timestamp};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 /// When ids were last seen, in generations of one window length each, so that expiry is cheap.
 #[derive(Debug)]
@@ -29,9 +31,12 @@ struct Generation {
     seen: FxHashMap<Fingerprint, Timestamp>,
 }
 
-/// The fingerprint of an id and its topic. It is the same in every process, though nothing depends on that.
+/// The fingerprint of an id and its topic, by a seed of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint([u64; 2]);
+
+/// Without it, a sender could compute two ids with one fingerprint.
+static SEED: LazyLock<u128> = LazyLock::new(|| [0u8, 1].iter().fold(0, |seed, n| seed << 64 | u128::from(hash(n))));
 
 impl Fingerprint {
     /// An odd number without pattern: the digits of the golden ratio.
@@ -44,7 +49,7 @@ impl Fingerprint {
             mixed ^ (mixed >> 67)
         };
         let text = id.as_str().as_bytes();
-        let begin = step(Self::FACTOR, (text.len() as u128) << 8 | u128::from(topic.info().id));
+        let begin = step(*SEED, (text.len() as u128) << 8 | u128::from(topic.info().id));
         let fingerprint = text.chunks(16).fold(begin, |fingerprint, chunk| {
             let mut bytes = [0; 16];
             bytes[..chunk.len()].copy_from_slice(chunk);

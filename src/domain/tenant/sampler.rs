@@ -23,6 +23,7 @@ use crate::domain::identity;
 use crate::domain::index::{JourneyIx, ManagerIx};
 use crate::domain::journey::{Journey, merge};
 use crate::domain::mem::indexed_arena::IndexedArena;
+use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::ReviewSampling;
 use crate::domain::review::{About, Ending, Medium, ReviewRequest};
 use crate::domain::time::calendar::Calendar;
@@ -54,7 +55,7 @@ pub(super) struct Sampler {
     /// How long a request stays open.
     request_ttl: Span,
     managers: FxHashMap<ManagerIx, Manager>,
-    open: FxHashMap<CompactString, (ManagerId, Timestamp)>,
+    open: SeededMap<CompactString, (ManagerId, Timestamp)>,
     /// All requests in order, including closed ones that have not expired.
     requested: VecDeque<(Timestamp, CompactString)>,
     /// The late events being applied, and the instant up to which everything had been processed before.
@@ -107,7 +108,7 @@ impl Sampler {
             secret: norms.secret(&context.tenant).into(),
             request_ttl,
             managers: FxHashMap::default(),
-            open: FxHashMap::default(),
+            open: SeededMap::default(),
             requested: VecDeque::new(),
             late: (BTreeSet::new(), Timestamp::MIN),
         })
