@@ -9,6 +9,7 @@ mod arbitrary;
 mod check;
 pub mod framing;
 pub mod json;
+mod limits;
 mod names;
 mod payloads;
 pub mod proto;
@@ -16,6 +17,7 @@ pub mod protobuf;
 mod reject;
 pub mod state;
 
+pub use limits::{EventLimits, MAX_LINK_BYTES};
 pub use reject::Reject;
 
 use crate::domain::event::Event;
@@ -102,6 +104,25 @@ pub fn decode(
     }
 }
 
+/// The event in `encoding`.
+#[cfg(test)]
+fn encoded(encoding: Encoding, event: &Event) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match encoding {
+        Encoding::Json => json::encode_event(event, &mut bytes),
+        Encoding::Protobuf => protobuf::encode_event(event, &mut bytes),
+        Encoding::ConfluentProtobuf => {
+            framing::write_protobuf_prefix(7, event.payload.topic(), &mut bytes);
+            protobuf::encode_event(event, &mut bytes);
+        }
+        Encoding::ConfluentJson => {
+            framing::write_json_prefix(7, &mut bytes);
+            json::encode_event(event, &mut bytes);
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,24 +169,6 @@ mod tests {
         for bytes in unknown {
             assert_eq!(Encoding::from_content_type(bytes), None, "{bytes:?}");
         }
-    }
-
-    /// The event in `encoding`.
-    fn encoded(encoding: Encoding, event: &Event) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match encoding {
-            Encoding::Json => json::encode_event(event, &mut bytes),
-            Encoding::Protobuf => protobuf::encode_event(event, &mut bytes),
-            Encoding::ConfluentProtobuf => {
-                framing::write_protobuf_prefix(7, event.payload.topic(), &mut bytes);
-                protobuf::encode_event(event, &mut bytes);
-            }
-            Encoding::ConfluentJson => {
-                framing::write_json_prefix(7, &mut bytes);
-                json::encode_event(event, &mut bytes);
-            }
-        }
-        bytes
     }
 
     /// What decoding makes of the times of a call that ends at 12:00 on 2 March 2026, in both formats.

@@ -14,6 +14,7 @@ mod describe;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
 pub mod keys;
+mod limits;
 mod load;
 mod norms;
 pub mod params;
@@ -28,6 +29,7 @@ mod unshared;
 mod worktime;
 
 pub use describe::describe;
+pub use limits::{AtMost, BOUNDS, Bound, Limits};
 pub use load::{CONFIG, Config};
 pub use norms::{Document, load_norms, parse_norms, restore_norms};
 pub use properties::{Properties, REJECTED};

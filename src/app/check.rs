@@ -5,6 +5,7 @@ use super::replay::{Progress, latest, log_refusals};
 use crate::codec::Reject;
 use crate::config::{Config, EventNames, Unshared};
 use crate::domain::event::reject::Reason;
+use crate::domain::event::repair::Repairs;
 use crate::domain::id::UNKNOWN;
 use crate::domain::norms::ScopeQuery;
 use crate::edge::files;
@@ -67,7 +68,8 @@ fn read_names(args: &cli::Check, config: &Config) -> anyhow::Result<(EventNames,
             let event = match files::decode(batch.encoding, message.topic, value) {
                 _ if value.len() > config.engine.max_message_bytes => Err(Reject::oversized()),
                 Ok(event) if latest.is_some_and(|latest| event.at > latest) => Err(Reject::out_of_time(Reason::Future)),
-                event => event,
+                Ok(mut event) => config.limits.event.apply(&mut event, &mut Repairs::default()).map(|()| event),
+                Err(reject) => Err(reject),
             };
             match event {
                 Ok(event) => names.add(&event),

@@ -80,6 +80,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
 pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
     DataflowSettings {
         max_message_bytes: config.engine.max_message_bytes,
+        event_limits: config.limits.event,
         rows_at_boundaries: true,
         ..DataflowSettings::new(Arc::new(config.norms.clone()), timing)
     }

@@ -7,7 +7,7 @@
 ///   variant in the oneof of `Applied`. A payload can contain another type that has rows of its own (`or`).
 /// - A row: the field of the oneof, which is also the key in JSON, and its variant.
 /// - A field, in the order in which fields are checked and written: its name, the type of its value (a function of the
-///   format), a function of `codec::check` that completes it, and the variable that holds it.
+///   format, which also has a bound in `codec::limits`), a function of `codec::check` that completes it, and the variable that holds it.
 /// - `check`: fields that are validated and dropped. `absent`: variables without a field. `fixed`: a required field
 ///   that is checked first and not kept, with the value that is written instead.
 /// - The domain value, which is used as an expression for reading and as a pattern for writing.
@@ -121,7 +121,7 @@ macro_rules! payloads {
                     } => [CrmPayload::ActivityCancelled { entity, activity }]
 
                     interaction_reviewed = InteractionReviewed(InteractionReviewed) {
-                        interaction_id: id required interaction,
+                        interaction_id: message_id required interaction,
                         manager_id: id required manager,
                         reviewer_id: id required reviewer,
                         score: number score score,
@@ -133,7 +133,7 @@ macro_rules! payloads {
                     } => [CrmPayload::InteractionReviewed { interaction, manager, score, verdict }]
 
                     interaction_dismissed = InteractionDismissed(InteractionDismissed) {
-                        interaction_id: id required interaction,
+                        interaction_id: message_id required interaction,
                         manager_id: id optional manager,
                     } check {
                         reason: string
@@ -214,7 +214,7 @@ macro_rules! payloads {
                         call_id: id required id,
                         session_id: id optional session,
                         direction: name required direction,
-                        phone: text or_default phone,
+                        phone: phone or_default phone,
                         manager_id: id optional manager,
                         entity: entity optional entity,
                     } check {
@@ -226,7 +226,7 @@ macro_rules! payloads {
                         session_id: id optional session,
                         leg_id: id optional leg,
                         direction: name required direction,
-                        phone: text or_default phone,
+                        phone: phone or_default phone,
                         manager_id: id optional manager,
                         entity: entity optional entity,
                         started_at: time date started_at,
@@ -234,7 +234,7 @@ macro_rules! payloads {
                         talk_seconds: number talk talk,
                         outcome: name required outcome,
                         answered_by: name optional answered_by,
-                        recording_url: free_text optional recording_url,
+                        recording_url: link optional recording_url,
                     } check {
                         line: note
                     } => [Call {
@@ -247,9 +247,9 @@ macro_rules! payloads {
             Email: Payload::Message = MessageEvent(message_event) 50..=59, Message => {
                 Message {
                     message_received = MessageReceived(WrittenMessage) {
-                        message_id: id required id,
-                        thread_id: id optional thread,
-                        in_reply_to: id optional in_reply_to,
+                        message_id: message_id required id,
+                        thread_id: thread_id optional thread,
+                        in_reply_to: message_id optional in_reply_to,
                         channel: name required channel,
                         contact: contact optional contact,
                         manager_id: id optional manager,
@@ -261,9 +261,9 @@ macro_rules! payloads {
                     }]
 
                     message_sent = MessageSent(WrittenMessage) {
-                        message_id: id required id,
-                        thread_id: id optional thread,
-                        in_reply_to: id optional in_reply_to,
+                        message_id: message_id required id,
+                        thread_id: thread_id optional thread,
+                        in_reply_to: message_id optional in_reply_to,
                         channel: name required channel,
                         contact: contact optional contact,
                         manager_id: id optional manager,

@@ -2,6 +2,7 @@
 //!
 //! Related limits of different sections are checked against each other.
 
+use super::limits::{LIMITS, Limits};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
@@ -32,6 +33,8 @@ pub struct Config {
     pub time: Time,
     /// Workers and epochs.
     pub engine: Engine,
+    /// Bounds on what an input can make grow.
+    pub limits: Limits,
     /// Listen address of metrics, probes and API.
     pub http: SocketAddr,
     /// Access to the HTTP API.
@@ -62,6 +65,8 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("topics", ValueKind::Table(&TOPICS), "topics read and written").default("{}"),
     KeySpec::new("time", ValueKind::Table(&[TIME]), "event time settings").default("{}"),
     KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "workers and epochs").default("{}"),
+    KeySpec::new("limits", ValueKind::Table(&[LIMITS]), "[bounds](limits.md) on what an input can make grow")
+        .default("{}"),
     KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
         .default("127.0.0.1:9464"),
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
@@ -144,6 +149,7 @@ impl Config {
                 topics: topics?,
                 time: time?,
                 engine: Engine::read(root.table("engine")?)?,
+                limits: root.table("limits").and_then(Limits::read)?,
                 http: root.text("http")?.parse().ok()?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
@@ -232,7 +238,7 @@ mod tests {
     use super::super::schema::env::fake::FakeEnv;
     use super::super::topics::SourceTopic;
     use super::*;
-    use crate::codec::Encoding;
+    use crate::codec::{Encoding, EventLimits};
     use crate::domain::source::Topic;
     use std::collections::BTreeMap;
 
@@ -258,7 +264,7 @@ mod tests {
 
     #[test]
     fn defaults_match_the_documentation() {
-        let Config { kafka, topics, time, engine, http, language, .. } = config("");
+        let Config { kafka, topics, time, engine, limits, http, language, .. } = config("");
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("localhost:9092", "funnelwatch"));
         assert_eq!(kafka.transactional_id, "funnelwatch-pod-3");
         assert!(kafka.client.is_empty() && kafka.consumer.is_empty() && kafka.producer.is_empty());
@@ -302,6 +308,7 @@ mod tests {
                 max_message_bytes: 262_144,
             }
         );
+        assert_eq!(limits, Limits::default());
         assert_eq!((http.to_string().as_str(), language), ("127.0.0.1:9464", Language::En));
         assert_eq!(Config::default().engine, config("").engine);
     }
@@ -323,6 +330,7 @@ topics:
   output: protobuf
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
+limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10}
 http: '[::]:80'
 api: {token: 0123456789abcdef}
 redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
@@ -330,7 +338,8 @@ prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts
 language: ru
 norms: {stage_reverted: {}}
 ";
-        let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, .. } = config(text);
+        let Config { kafka, topics, time, engine, limits, http, api, redis, prometheus, language, norms, .. } =
+            config(text);
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
         assert_eq!(kafka.transactional_id, "t-pod-3");
         assert_eq!(kafka.client["sasl.password"], "k3y");
@@ -349,6 +358,7 @@ norms: {stage_reverted: {}}
             engine,
             Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
         );
+        assert_eq!(limits.event, EventLimits { id_bytes: 100, name_bytes: 2048, list_entries: 10 });
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
         let (url, ttl) = ("redis://:secret@r/1".into(), Span(300_000));

@@ -92,8 +92,21 @@ impl Watched {
     }
 
     fn apply(&mut self, config: Config) -> Result<Reloaded, Problems> {
-        let Config { kafka, topics, time, engine, http, api, redis, prometheus, language, norms, notes, files: _ } =
-            config;
+        let Config {
+            kafka,
+            topics,
+            time,
+            engine,
+            limits,
+            http,
+            api,
+            redis,
+            prometheus,
+            language,
+            norms,
+            notes,
+            files: _,
+        } = config;
         let (running, old) = (&self.running, &self.running.norms);
         let built_in = changed([
             ("windows", old.windows != norms.windows),
@@ -116,6 +129,7 @@ impl Watched {
             ("topics", running.topics != topics),
             ("time", running.time != time),
             ("engine", running.engine != engine),
+            ("limits", running.limits != limits),
             ("http", running.http != http),
             ("api", running.api != api),
             ("redis", running.redis != redis),
@@ -362,16 +376,17 @@ mod tests {
     fn settings_that_are_not_norms_require_a_restart() {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
-        let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\n\
+        let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\nlimits: {id_bytes: 99}\n\
                         http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nredis: {url: 'redis://r'}\n\
                         prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
-        let expected = ["8h", "kafka", "topics", "time", "engine", "http", "api", "redis", "prometheus", "language"]
-            .map(String::from)
-            .to_vec();
+        let expected =
+            ["8h", "kafka", "topics", "time", "engine", "limits", "http", "api", "redis", "prometheus", "language"]
+                .map(String::from)
+                .to_vec();
         assert_eq!(folder.settled(&mut watched), ("applied", expected));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 10, "still pending");
+        assert_eq!(folder.settled(&mut watched).1.len(), 11, "still pending");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }

@@ -78,8 +78,10 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
         }
         _ => message.topic,
     };
-    match topic {
+    let (mut event, mut repairs) = match topic {
         Some(topic) => codec::decode(encoding, topic, message.header("__value_schema_id").is_some(), value),
         None => codec::json::decode_with_repairs(None, value),
-    }
+    }?;
+    settings.event_limits.apply(&mut event, &mut repairs)?;
+    Ok((event, repairs))
 }

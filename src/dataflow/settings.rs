@@ -1,6 +1,7 @@
 //! Owns the settings of the operators.
 
 use super::live::LiveState;
+use crate::codec::EventLimits;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct DataflowSettings {
     pub shards: u32,
     /// Larger messages are rejected.
     pub max_message_bytes: usize,
+    /// The bounds on what one event may contain.
+    pub event_limits: EventLimits,
     /// Whether rows are emitted whenever a window slides, or only at the end.
     pub rows_at_boundaries: bool,
     /// The state that is visible outside the graph.
@@ -35,6 +38,7 @@ impl DataflowSettings {
             timing,
             shards: 1,
             max_message_bytes: 256 << 10,
+            event_limits: EventLimits::default(),
             rows_at_boundaries: false,
             live_state: Arc::default(),
             latest: Arc::new(AtomicI64::new(i64::MIN)),

@@ -2,6 +2,7 @@
 
 use crate::domain::named::named_enum;
 use compact_str::{CompactString, format_compact};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 macro_rules! ids {
@@ -90,6 +91,11 @@ impl MessageId {
 pub fn reply_key(id: &str) -> &str {
     let opened = id.trim().trim_start_matches('<');
     opened.split_once('>').map_or(opened, |(id, _)| id).trim()
+}
+
+/// The SHA-256 of an id in hexadecimal, which stands for an id that is too long.
+pub fn sha256(id: &str) -> CompactString {
+    Sha256::digest(id).iter().map(|byte| format_compact!("{byte:02x}")).collect()
 }
 
 /// The department of managers without one, and of facts without a manager.

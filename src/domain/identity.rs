@@ -16,6 +16,7 @@ mod phone;
 
 pub use country::Country;
 pub use email::email;
+pub use field::MAX_CONTACT_BYTES;
 pub use ignored::IgnoredContacts;
 pub use phone::phone;
 

@@ -19,6 +19,7 @@ pub mod report;
 pub use refusals::{Refusal, Refusals};
 
 use super::files::{Branch, EventFiles, EventStream, ReadError, file_and_line};
+use crate::codec::EventLimits;
 use crate::dataflow::epoch::{Batch, EpochOutput, RejectedMessage, UnlistedStage};
 use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::settings::DataflowSettings;
@@ -59,6 +60,8 @@ pub struct Options {
     pub workers: usize,
     /// Larger messages are rejected.
     pub max_message_bytes: usize,
+    /// The bounds on what one event may contain.
+    pub event_limits: EventLimits,
     /// Later events are rejected, as dated in the future; `None`: none.
     pub latest: Option<Timestamp>,
     /// The order of the events.
@@ -206,6 +209,7 @@ fn run(
     let settings = DataflowSettings {
         shards: SHARDS,
         max_message_bytes: options.max_message_bytes,
+        event_limits: options.event_limits,
         ..DataflowSettings::new(Arc::clone(&options.norms), timing)
     };
     let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));

@@ -3,7 +3,7 @@
 // Each test uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
-use funnelwatch::codec::json;
+use funnelwatch::codec::{EventLimits, json};
 use funnelwatch::config;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
@@ -56,6 +56,7 @@ impl Replay {
             timing: Timing { until: self.until.map(Timestamp), ..Timing::default() },
             workers: self.workers,
             max_message_bytes: 1 << 18,
+            event_limits: EventLimits::default(),
             latest: None,
             delivery: match self.shuffle {
                 Some(seed) => Delivery::Shuffled(seed),

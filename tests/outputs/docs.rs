@@ -5,6 +5,7 @@
 //! `UPDATE_DOCS=1 cargo test --test outputs docs` regenerates them.
 
 mod alert;
+mod limits;
 mod metrics;
 mod rules;
 

@@ -318,6 +318,7 @@ pub(crate) fn replay_file(config: &Config, path: &std::path::Path, until: Option
         timing: Timing { until, ..settings.timing },
         workers: 1,
         max_message_bytes: settings.max_message_bytes,
+        event_limits: settings.event_limits,
         latest: None,
         delivery: replay::Delivery::AsDelivered,
     };
@@ -380,7 +381,8 @@ fn parse(text: &str, id: &str) -> Config {
 
 pub(crate) fn settings_of(config: &Config, norms: Arc<Norms>) -> DataflowSettings {
     let max_message_bytes = config.engine.max_message_bytes;
-    DataflowSettings { max_message_bytes, ..DataflowSettings::new(norms, config.timing()) }
+    let event_limits = config.limits.event;
+    DataflowSettings { max_message_bytes, event_limits, ..DataflowSettings::new(norms, config.timing()) }
 }
 
 /// The configuration of the tests' own clients.

@@ -37,6 +37,9 @@ pub(super) fn id<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Opti
     Ok((!text.is_empty()).then(|| CompactString::from(text).into()))
 }
 
+// Their bounds differ.
+pub(super) use self::{free_text as link, id as message_id, id as thread_id, text as phone};
+
 /// An id that empty text takes away: only `null` is absent.
 pub(super) fn erasable_id<T: From<CompactString>>(scanner: &mut Scanner<'_>) -> Read<Option<T>> {
     if scanner.null()? {

@@ -47,6 +47,9 @@ pub(super) fn string(_: String) -> Read<()> {
     Ok(())
 }
 
+// Their bounds differ.
+pub(super) use self::{id as message_id, id as thread_id, text as link, text as phone};
+
 // What JSON can get wrong in these fields has a type here.
 pub(super) use self::{string as actor, string as any_id, string as note, text as free_text};
 

@@ -25,6 +25,8 @@ named_enum! {
         BadValue = "bad_value",
         /// Larger than `max_message_bytes`.
         Oversized = "oversized",
+        /// More of something than a limit allows: a longer id, a longer list.
+        OverLimit = "over_limit",
         /// Further ahead of the wall clock than `max_future_skew`.
         Future = "future",
         /// Older than the watermark by more than `correction_horizon`.

@@ -20,12 +20,18 @@ named_enum! {
         TalkMissing = "talk_missing",
         /// `talk_seconds` is negative: 0.
         TalkNegative = "talk_negative",
+        /// A message, thread or recording id that is too long, or has control characters: its SHA-256.
+        IdHashed = "id_hashed",
+        /// A text that is too long: its beginning.
+        TextCut = "text_cut",
+        /// A phone, address or handle that is too long: dropped.
+        ContactDropped = "contact_dropped",
     }
 }
 
 /// The repairs of one event, one bit for each reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Repairs(u8);
+pub struct Repairs(u16);
 
 impl Repairs {
     /// Adds a repair.

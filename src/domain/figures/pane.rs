@@ -206,8 +206,8 @@ enum Count {
 #[derive(Clone, Debug)]
 pub struct PaneAggregate {
     counts: [i32; Count::End as usize],
-    /// Wraps on overflow, because everything added is subtracted again.
-    talk: Span,
+    /// In milliseconds: no number of the longest calls overflows it.
+    talk: i128,
     score_micros: i64,
     lags: [Histogram; 4],
     /// Lags from the assignment to the first touch, wall and business; boxed, because most panes have none.
@@ -283,7 +283,7 @@ impl PaneAggregate {
                 }
                 Count::Review as usize
             }
-            Measure::Talk(span) => return self.talk.0 = self.talk.0.wrapping_add(span.0.wrapping_mul(times.into())),
+            Measure::Talk(span) => return self.talk += i128::from(span.0) * i128::from(times),
             Measure::FirstResponse { wall, business } => {
                 self.lags[Lag::Wall as usize].add(wall, i64::from(times));
                 return self.lags[Lag::Business as usize].add(business, i64::from(times));
@@ -322,7 +322,7 @@ impl PaneAggregate {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += sign * theirs;
         }
-        self.talk.0 = self.talk.0.wrapping_add(other.talk.0.wrapping_mul(sign.into()));
+        self.talk += other.talk * i128::from(sign);
         self.score_micros += other.score_micros * i64::from(sign);
         let merge = |(mine, theirs): (&mut Histogram, &Histogram)| {
             if sign > 0 { mine.merge(theirs) } else { mine.subtract(theirs) }
@@ -376,7 +376,7 @@ impl PaneAggregate {
                 outbound_answered: get(Count::OutboundAnswered),
                 outbound_unanswered: get(Count::OutboundUnanswered),
             },
-            talk_seconds: self.talk.seconds(),
+            talk_seconds: self.talk as f64 / 1000.0,
             messages_sent: by_channel(Count::Sent),
             messages_received: by_channel(Count::Received),
             meetings: get(Count::Meeting),

@@ -1,6 +1,6 @@
 //! Owns the normal form of e-mail addresses.
 
-use super::field::{MAX_FIELD, NormalForms};
+use super::field::{MAX_CONTACT_BYTES, NormalForms};
 use compact_str::CompactString;
 use idna::AsciiDenyList;
 
@@ -10,7 +10,7 @@ use idna::AsciiDenyList;
 /// `None` if either side of the last `@` is empty.
 pub fn email(text: &str) -> Option<CompactString> {
     match is_plain(text) {
-        _ if text.len() > MAX_FIELD => None,
+        _ if text.len() > MAX_CONTACT_BYTES => None,
         true => plain(text),
         false => address(&visible(text)),
     }
@@ -19,7 +19,7 @@ pub fn email(text: &str) -> Option<CompactString> {
 /// Adds the normal forms of the addresses in a field.
 pub(super) fn emails(text: &str, forms: &mut NormalForms) {
     match is_plain(text) {
-        _ if text.len() > MAX_FIELD => {}
+        _ if text.len() > MAX_CONTACT_BYTES => {}
         true => plain(text).into_iter().for_each(|form| forms.push(form)),
         false => forms.read(&visible(text), &|part, _| address(part)),
     }

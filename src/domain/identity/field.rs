@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use std::{iter, option, vec};
 
 /// The maximum length of a field, in bytes. A longer one is free text, and has no form.
-pub(super) const MAX_FIELD: usize = 2048;
+pub const MAX_CONTACT_BYTES: usize = 2048;
 /// The maximum number of contacts of one field; further ones are not read.
 const MAX_CONTACTS: usize = 16;
 
@@ -40,7 +40,7 @@ impl NormalForms {
     /// whether the text is a part of a field.
     pub(super) fn read(&mut self, text: &str, single: &impl Fn(&str, bool) -> Option<CompactString>) {
         let separated = || text.bytes().any(|byte| matches!(byte, b'\n' | b'\r' | b':' | b';' | b',' | b'/'));
-        if text.len() <= MAX_FIELD && !(separated() && self.separate(text, SEPARATORS, single)) {
+        if text.len() <= MAX_CONTACT_BYTES && !(separated() && self.separate(text, SEPARATORS, single)) {
             single(text, false).into_iter().for_each(|form| self.push(form));
         }
     }

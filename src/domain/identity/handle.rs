@@ -1,7 +1,7 @@
 //! Owns the normal form of handles: names in a channel.
 
 use super::country::Country;
-use super::field::MAX_FIELD;
+use super::field::MAX_CONTACT_BYTES;
 use super::phone::{messenger_number, whatsapp_number};
 use crate::domain::event::Channel;
 use compact_str::{CompactString, format_compact};
@@ -18,7 +18,7 @@ pub(super) fn handle(text: &str, channel: Channel, country: Country) -> Option<C
 
 /// The name of a handle: in lower case, without blanks. `None` if it is empty or too long.
 pub(super) fn name(text: &str) -> Option<CompactString> {
-    if text.len() > MAX_FIELD {
+    if text.len() > MAX_CONTACT_BYTES {
         return None;
     }
     let plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();

@@ -33,6 +33,7 @@ pub(super) struct StageHistory {
     pub(super) stay: Option<Stay>,
     /// When it last left a stage in which the customer is to act, while open.
     pub(super) waited_until: Maybe,
+    /// The filled fields, sorted.
     pub(super) fields: Vec<CompactString>,
     /// Bit set of completed activities, by kind.
     pub(super) activities: u8,

@@ -14,6 +14,9 @@ use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::sync::Arc;
 
+/// How many filled fields of a lead or deal are kept.
+const MAX_FILLED_FIELDS: usize = 1000;
+
 /// The entry of an entity into a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct StageEntry<'a> {
@@ -55,11 +58,14 @@ impl Journey {
         self.past_known = true;
     }
 
-    /// Marks fields as filled.
+    /// Marks fields as filled; further ones than [`MAX_FILLED_FIELDS`] are not.
     pub fn fill_fields(&mut self, fields: &[CompactString]) {
+        let filled = &mut self.stage_history.fields;
         for field in fields {
-            if !self.stage_history.fields.contains(field) {
-                self.stage_history.fields.push(field.clone());
+            if filled.len() < MAX_FILLED_FIELDS
+                && let Err(at) = filled.binary_search(field)
+            {
+                filled.insert(at, field.clone());
             }
         }
     }
@@ -71,7 +77,7 @@ impl Journey {
 
     /// Whether a field is filled.
     pub fn is_filled(&self, field: &str) -> bool {
-        self.stage_history.fields.iter().any(|filled| filled == field)
+        self.stage_history.fields.binary_search_by(|filled| filled.as_str().cmp(field)).is_ok()
     }
 
     /// Whether an activity of a kind was completed.

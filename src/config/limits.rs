@@ -1,0 +1,95 @@
+//! Owns the bounds on everything that an input can make grow: the keys that set some of them, and the table of all, from
+//! which `docs/limits.md` is generated.
+
+use super::schema::key::KeySpec;
+use super::schema::key::ValueKind::{Bytes, Count};
+use super::schema::value::Table;
+use crate::codec::EventLimits;
+
+/// The bounds that can be configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// What one event may contain.
+    pub event: EventLimits,
+}
+
+pub(super) const LIMITS: &[KeySpec] = &[
+    KeySpec::new("id_bytes", Bytes(64, 512), "the longest id, in bytes").default("256"),
+    KeySpec::new("name_bytes", Bytes(64, 4 << 10), "the longest name, reason or grade, in bytes").default("1KiB"),
+    KeySpec::new("list_entries", Count(1, 100_000), "the longest list in an event").default("1000"),
+];
+
+impl Limits {
+    pub(super) fn read(table: &Table) -> Option<Self> {
+        Some(Self {
+            event: EventLimits {
+                id_bytes: table.get("id_bytes")?,
+                name_bytes: table.get("name_bytes")?,
+                list_entries: table.get("list_entries")?,
+            },
+        })
+    }
+}
+
+/// A bound on what an input can make grow.
+#[derive(Debug)]
+pub struct Bound {
+    /// What is bounded.
+    pub what: &'static str,
+    /// The bound.
+    pub at_most: AtMost,
+    /// What happens beyond it.
+    pub beyond: &'static str,
+    /// The metric that shows it, without its prefix, and its label.
+    pub shown: &'static str,
+}
+
+/// How large a bound is.
+#[derive(Clone, Copy, Debug)]
+pub enum AtMost {
+    /// Configured by this key.
+    Key(&'static str),
+    /// Fixed.
+    Fixed(&'static str),
+}
+
+use AtMost::{Fixed, Key};
+
+const fn bound(what: &'static str, at_most: AtMost, beyond: &'static str, shown: &'static str) -> Bound {
+    Bound { what, at_most, beyond, shown }
+}
+
+const OVER_LIMIT: &str = "`events_refused_total{reason=\"over_limit\"}`";
+const TEXT_CUT: &str = "`events_repaired_total{reason=\"text_cut\"}`";
+const ID_HASHED: &str = "`events_repaired_total{reason=\"id_hashed\"}`";
+
+/// All bounds, by what they are of.
+pub const BOUNDS: &[(&str, &[Bound])] = &[(
+    "One event",
+    &[
+        bound("message", Key("engine.max_message_bytes"), "rejected", "`events_refused_total{reason=\"oversized\"}`"),
+        bound(
+            "id of a tenant, event, lead, deal, manager, department, pipeline, stage, source, call, session, leg, activity \
+             or alert; currency",
+            Key("limits.id_bytes"),
+            "rejected, because two ids that are cut could be equal",
+            OVER_LIMIT,
+        ),
+        bound(
+            "id of a message or thread; `interaction_id`",
+            Key("limits.id_bytes"),
+            "replaced by its SHA-256 in hexadecimal, because outsiders choose it",
+            ID_HASHED,
+        ),
+        bound("`recording_url`", Fixed("2 KiB"), "replaced by its SHA-256 in hexadecimal", ID_HASHED),
+        bound("name, closing reason, grade, entry of `filled_fields`", Key("limits.name_bytes"), "cut", TEXT_CUT),
+        bound(
+            "field with phones, addresses or a handle",
+            Fixed("2 KiB"),
+            "dropped, because such a text has no normal form",
+            "`events_repaired_total{reason=\"contact_dropped\"}`",
+        ),
+        bound("phones or addresses in one field", Fixed("16"), "further ones are not read", ""),
+        bound("`contacts`, `filled_fields`", Key("limits.list_entries"), "rejected", OVER_LIMIT),
+    ],
+)];
