@@ -75,6 +75,7 @@ mod tests {
     use crate::domain::rule::{Rule, catalog};
     use crate::domain::scoreboard::LastStatus;
     use crate::domain::shard::processor::ShardCheckpoint;
+    use crate::domain::shard::refused_offsets::RefusedOffsets;
     use crate::domain::source::{Offset, Source, Topic};
     use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
@@ -175,12 +176,17 @@ mod tests {
     #[test]
     fn a_shard_record_round_trips() {
         let (crm, rerouted) = (Source::Topic(Topic::Crm), Source::Rerouted);
+        let mut refused = RefusedOffsets::default();
+        refused.insert(rerouted, Offset(2));
+        for (first, last) in [(9, 9), (11, 400), (i64::MAX, i64::MAX)] {
+            refused.insert_range(crm, Offset(first), Offset(last));
+        }
         let checkpoint = ShardCheckpoint {
             watermark: Timestamp(-5),
             seen: [(crm, Timestamp(7))].into(),
             read: [(crm, Offset(12)), (rerouted, Offset(3))].into(),
             next: [(crm, Offset(10)), (rerouted, Offset(3))].into(),
-            refused: [(crm, Offset(11)), (crm, Offset(9))].into(),
+            refused,
         };
         let state = ShardRecord { checkpoint, digest: StateDigest { applied: 4, digest: 99 }, written: Timestamp(1) };
         let mut records = Records::default();

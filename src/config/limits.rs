@@ -40,7 +40,7 @@ pub struct Bound {
     pub at_most: AtMost,
     /// What happens beyond it.
     pub beyond: &'static str,
-    /// The metric that shows it, without its prefix, and its label.
+    /// The metric or header that shows it; empty: none.
     pub shown: &'static str,
 }
 
@@ -59,37 +59,104 @@ const fn bound(what: &'static str, at_most: AtMost, beyond: &'static str, shown:
     Bound { what, at_most, beyond, shown }
 }
 
-const OVER_LIMIT: &str = "`events_refused_total{reason=\"over_limit\"}`";
-const TEXT_CUT: &str = "`events_repaired_total{reason=\"text_cut\"}`";
-const ID_HASHED: &str = "`events_repaired_total{reason=\"id_hashed\"}`";
+const OVER_LIMIT: &str = "`funnelwatch_events_refused_total{reason=\"over_limit\"}`";
+const TEXT_CUT: &str = "`funnelwatch_events_repaired_total{reason=\"text_cut\"}`";
+const ID_HASHED: &str = "`funnelwatch_events_repaired_total{reason=\"id_hashed\"}`";
 
 /// All bounds, by what they are of.
-pub const BOUNDS: &[(&str, &[Bound])] = &[(
-    "One event",
-    &[
-        bound("message", Key("engine.max_message_bytes"), "rejected", "`events_refused_total{reason=\"oversized\"}`"),
-        bound(
-            "id of a tenant, event, lead, deal, manager, department, pipeline, stage, source, call, session, leg, activity \
+pub const BOUNDS: &[(&str, &[Bound])] = &[
+    (
+        "One event",
+        &[
+            bound(
+                "message",
+                Key("engine.max_message_bytes"),
+                "rejected",
+                "`funnelwatch_events_refused_total{reason=\"oversized\"}`",
+            ),
+            bound(
+                "id of a tenant, event, lead, deal, manager, department, pipeline, stage, source, call, session, leg, activity \
              or alert; currency",
-            Key("limits.id_bytes"),
-            "rejected, because two ids that are cut could be equal",
-            OVER_LIMIT,
-        ),
-        bound(
-            "id of a message or thread; `interaction_id`",
-            Key("limits.id_bytes"),
-            "replaced by its SHA-256 in hexadecimal, because outsiders choose it",
-            ID_HASHED,
-        ),
-        bound("`recording_url`", Fixed("2 KiB"), "replaced by its SHA-256 in hexadecimal", ID_HASHED),
-        bound("name, closing reason, grade, entry of `filled_fields`", Key("limits.name_bytes"), "cut", TEXT_CUT),
-        bound(
-            "field with phones, addresses or a handle",
-            Fixed("2 KiB"),
-            "dropped, because such a text has no normal form",
-            "`events_repaired_total{reason=\"contact_dropped\"}`",
-        ),
-        bound("phones or addresses in one field", Fixed("16"), "further ones are not read", ""),
-        bound("`contacts`, `filled_fields`", Key("limits.list_entries"), "rejected", OVER_LIMIT),
-    ],
-)];
+                Key("limits.id_bytes"),
+                "rejected, because two ids that are cut could be equal",
+                OVER_LIMIT,
+            ),
+            bound(
+                "id of a message or thread; `interaction_id`",
+                Key("limits.id_bytes"),
+                "replaced by its SHA-256 in hexadecimal, because outsiders choose it",
+                ID_HASHED,
+            ),
+            bound(
+                "control characters inside an id",
+                Fixed("none"),
+                "rejected; a message or thread id is replaced by its SHA-256",
+                "`funnelwatch_events_refused_total{reason=\"bad_value\"}`",
+            ),
+            bound("`recording_url`", Fixed("2 KiB"), "replaced by its SHA-256 in hexadecimal", ID_HASHED),
+            bound("name, closing reason, grade, entry of `filled_fields`", Key("limits.name_bytes"), "cut", TEXT_CUT),
+            bound(
+                "field with phones, addresses or a handle",
+                Fixed("2 KiB"),
+                "dropped, because such a text has no normal form",
+                "`funnelwatch_events_repaired_total{reason=\"contact_dropped\"}`",
+            ),
+            bound("phones or addresses in one field", Fixed("16"), "further ones are not read", ""),
+            bound("`contacts`, `filled_fields`", Key("limits.list_entries"), "rejected", OVER_LIMIT),
+        ],
+    ),
+    (
+        "One lead, deal or tenant",
+        &[
+            bound("filled fields of a lead or deal", Fixed("1000"), "further ones do not count as filled", ""),
+            bound(
+                "stages of a tenant with figures of their own",
+                Fixed("512"),
+                "the figures of further ones are summed up as pipeline `other`, stage `other`; rules judge every stage",
+                "",
+            ),
+            bound(
+                "currencies of a tenant with figures of their own",
+                Fixed("64"),
+                "amounts in further ones are summed up as `other`",
+                "",
+            ),
+        ],
+    ),
+    (
+        "One output record",
+        &[
+            bound("alert, review request", Fixed("256 KiB"), "cannot be: it follows from the bounds on events", ""),
+            bound(
+                "state record of an event",
+                Fixed("`max.message.bytes` of the topics"),
+                "a message that leaves no room for it is rejected",
+                "`funnelwatch_events_refused_total{reason=\"oversized\"}`",
+            ),
+            bound(
+                "metric row",
+                Fixed("`max.message.bytes` of the topics"),
+                "stages and currencies are summed up as `other` until it fits",
+                "",
+            ),
+            bound(
+                "dead letter",
+                Fixed("`max.message.bytes` of the topics"),
+                "original headers are left out, key and value are truncated",
+                "headers `funnelwatch-headers-left-out`, `funnelwatch-truncated-key`, `funnelwatch-truncated`",
+            ),
+            bound(
+                "rerouted message",
+                Fixed("`max.message.bytes` of the topics"),
+                "key and foreign headers are left out",
+                "",
+            ),
+            bound(
+                "refused events while an event is held",
+                Fixed("two ranges of offsets for each held event"),
+                "ranges are joined",
+                "",
+            ),
+        ],
+    ),
+];

@@ -3,7 +3,7 @@
 //! It has no state, so any worker can decode any part of a batch. Whether a message was rejected or rerouted before a
 //! restart is decided by the `shard` operator.
 
-use super::epoch::{Batch, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
+use super::epoch::{Batch, Message, MisroutedMessage, RejectedMessage, SCHEMA_HEADER, TOPIC_HEADER};
 use super::messages::{Decoded, Edge, ProcessLocal};
 use super::settings::DataflowSettings;
 use crate::codec::{self, Reject};
@@ -79,7 +79,7 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
         _ => message.topic,
     };
     let (mut event, mut repairs) = match topic {
-        Some(topic) => codec::decode(encoding, topic, message.header("__value_schema_id").is_some(), value),
+        Some(topic) => codec::decode(encoding, topic, message.header(SCHEMA_HEADER).is_some(), value),
         None => codec::json::decode_with_repairs(None, value),
     }?;
     settings.event_limits.apply(&mut event, &mut repairs)?;

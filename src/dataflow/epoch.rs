@@ -50,6 +50,8 @@ pub struct Message {
 /// The headers of a message, in order.
 pub type Headers = Box<[(String, Option<Vec<u8>>)]>;
 
+/// The header that newer serializers write instead of Schema Registry framing.
+pub const SCHEMA_HEADER: &str = "__value_schema_id";
 /// The header of a rerouted message that names its original topic.
 pub const TOPIC_HEADER: &str = "funnelwatch-topic";
 

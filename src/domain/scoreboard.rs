@@ -14,7 +14,7 @@ use crate::domain::alert::Alert;
 use crate::domain::effect::{Effect, ManagerUpdate, StageDeclaration};
 use crate::domain::figures::pane::PaneAggregate;
 use crate::domain::figures::row::{Figures, Row, Subject};
-use crate::domain::figures::table::{Terms, WindowFigures};
+use crate::domain::figures::table::{MAX_CURRENCIES, OTHER, Terms, WindowFigures};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::index::{CurrencyIx, StageIx};
 use crate::domain::norms::Norms;
@@ -218,9 +218,20 @@ impl Scoreboard {
         self.departments.iter().map(|id| (id.clone(), T::default())).collect()
     }
 
+    /// The code of a currency; [`OTHER`] beyond [`MAX_CURRENCIES`].
+    fn currency(&self, ix: CurrencyIx) -> CompactString {
+        match ix.0 as usize {
+            MAX_CURRENCIES.. => OTHER.into(),
+            ix => self.currencies.get(ix).cloned().unwrap_or_default(),
+        }
+    }
+
     fn window_figures(&self, aggregate: &PaneAggregate, terms: Terms) -> WindowFigures {
-        let name = |currency: CurrencyIx| self.currencies.get(currency.0 as usize).cloned().unwrap_or_default();
-        let amount_won = aggregate.amounts().map(|(currency, minor)| (name(currency), minor)).collect();
+        let mut amount_won = BTreeMap::<CompactString, i64>::new();
+        for (currency, minor) in aggregate.amounts() {
+            let sum = amount_won.entry(self.currency(currency)).or_default();
+            *sum = sum.saturating_add(minor);
+        }
         let stage_conversion = by_stage(&self.stages, aggregate.stages());
         WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
     }

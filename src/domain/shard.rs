@@ -3,3 +3,4 @@
 mod held_offsets;
 pub mod partitioner;
 pub mod processor;
+pub mod refused_offsets;

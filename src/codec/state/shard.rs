@@ -65,7 +65,8 @@ impl Records {
             read: read.get(&source).copied().unwrap_or_default().0,
             next: next.get(&source).copied().unwrap_or_default().0,
             seen_ms: seen.get(&source).map(|at| at.0),
-            refused: refused.iter().filter(|(key, _)| *key == source).map(|(_, offset)| offset.0).collect(),
+            refused: Vec::new(),
+            refused_ranges: distances(refused.ranges(source)),
         };
         let state = proto::ShardState {
             watermark_ms: watermark.0,
@@ -78,6 +79,17 @@ impl Records {
     }
 }
 
+/// Each range as the distance from the end of the one before and its length less one.
+fn distances(ranges: &[(Offset, Offset)]) -> Vec<i64> {
+    let mut end = 0;
+    let distances = |(first, last): &(Offset, Offset)| {
+        let distance = first.0 - end;
+        end = last.0;
+        [distance, last.0 - first.0]
+    };
+    ranges.iter().flat_map(distances).collect()
+}
+
 /// Decodes the shard record.
 pub(super) fn read(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
     let watermark = Timestamp(shard.watermark_ms);
@@ -88,7 +100,13 @@ pub(super) fn read(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
         checkpoint.read.insert(source, Offset(stored.read));
         checkpoint.next.insert(source, Offset(stored.next));
         checkpoint.seen.extend(stored.seen_ms.map(|at| (source, Timestamp(at))));
-        checkpoint.refused.extend(stored.refused.into_iter().map(|offset| (source, Offset(offset))));
+        stored.refused.into_iter().for_each(|offset| checkpoint.refused.insert(source, Offset(offset)));
+        let mut end = 0_i64;
+        for [distance, length] in stored.refused_ranges.as_chunks::<2>().0 {
+            let first = end.wrapping_add(*distance);
+            end = first.wrapping_add(*length);
+            checkpoint.refused.insert_range(source, Offset(first), Offset(end));
+        }
     }
     let digest = StateDigest { applied: shard.applied, digest: shard.digest };
     Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })

@@ -14,6 +14,13 @@ pub struct Ratio {
 /// Quantile of the standard normal distribution for a two-sided 95 % interval.
 const Z: f64 = 1.959_963_984_540_054;
 
+impl std::ops::AddAssign for Ratio {
+    fn add_assign(&mut self, other: Self) {
+        self.n += other.n;
+        self.k += other.k;
+    }
+}
+
 impl Ratio {
     /// k ÷ n; `None` when n = 0.
     pub fn ratio(self) -> Option<f64> {

@@ -121,6 +121,15 @@ pub struct Reviews {
 /// Counts or shares by pipeline and stage (`unknown` for missing ones).
 pub type ByStage<V = i64> = BTreeMap<PipelineId, BTreeMap<StageId, V>>;
 
+/// The name of all stages, pipelines and currencies of a tenant beyond a bound.
+pub const OTHER: &str = "other";
+
+/// How many stages of a tenant have figures of their own.
+pub const MAX_STAGES: usize = 512;
+
+/// How many currencies of a tenant have figures of their own.
+pub const MAX_CURRENCIES: usize = 64;
+
 /// Current figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NowFigures {

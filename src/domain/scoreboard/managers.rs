@@ -3,7 +3,7 @@
 use crate::domain::effect::{ManagerUpdate, StageDeclaration};
 use crate::domain::figures::pane::{Fact, Measure, Percent};
 use crate::domain::figures::statistics::{Conversion, Ratio};
-use crate::domain::figures::table::{ByStage, NowFigures, Terms};
+use crate::domain::figures::table::{ByStage, MAX_STAGES, NowFigures, OTHER, Terms};
 use crate::domain::figures::window::{SlidingWindow, WindowSample};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::index::{JourneyIx, ManagerIx, StageIx};
@@ -12,6 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::time::window::Window;
 use compact_str::CompactString;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
 
 #[derive(Debug)]
 pub(super) struct Managers {
@@ -258,13 +259,19 @@ impl CurrentFigures {
     }
 }
 
-/// Values by the names of their pipelines and stages.
-pub(super) fn by_stage<V>(stages: &[StageDeclaration], values: impl IntoIterator<Item = (StageIx, V)>) -> ByStage<V> {
+/// Values by the names of their pipelines and stages; those beyond [`MAX_STAGES`] are summed up.
+pub(super) fn by_stage<V: AddAssign + Default>(
+    stages: &[StageDeclaration],
+    values: impl IntoIterator<Item = (StageIx, V)>,
+) -> ByStage<V> {
     let mut by_stage = ByStage::new();
     for (stage_ix, value) in values {
-        if let Some(stage) = stages.get(stage_ix.0 as usize) {
-            by_stage.entry(stage.pipeline.clone()).or_default().insert(stage.stage.clone(), value);
-        }
+        let (pipeline, stage) = match stages.get(stage_ix.0 as usize) {
+            Some(_) if stage_ix.0 as usize >= MAX_STAGES => (OTHER.into(), OTHER.into()),
+            Some(stage) => (stage.pipeline.clone(), stage.stage.clone()),
+            None => continue,
+        };
+        *by_stage.entry(pipeline).or_default().entry(stage).or_default() += value;
     }
     by_stage
 }

@@ -40,6 +40,13 @@ impl HeldOffsets {
         }
     }
 
+    /// Whether an offset between these two is held.
+    pub(super) fn any_between(&self, source: Source, after: Offset, before: Offset) -> bool {
+        let Some(queue) = self.sources.get(&source) else { return false };
+        let first = queue.partition_point(|(offset, _)| *offset <= after);
+        queue.range(first..).take_while(|(offset, _)| *offset < before).any(|(_, released)| !released)
+    }
+
     /// The lowest held offset of each source that has one.
     pub(super) fn lowest(&self) -> impl Iterator<Item = (Source, Offset)> {
         self.sources.iter().filter_map(|(source, queue)| Some((*source, queue.front()?.0)))
@@ -73,6 +80,9 @@ mod tests {
                     *least = (*least).min(*offset);
                 }
                 prop_assert_eq!(held.lowest().collect::<BTreeMap<_, _>>(), lowest);
+                let (source, offset) = (Source::LIVE[0], Offset(offset));
+                let between = |(of, held): &(Source, Offset)| *of == source && (offset.0 + 1..15).contains(&held.0);
+                prop_assert_eq!(held.any_between(source, offset, Offset(15)), model.iter().any(between));
             }
             for (source, offset) in model {
                 held.release(source, offset);

@@ -12,17 +12,21 @@ use crate::domain::id::{EntityId, TenantId};
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::Norms;
 use crate::domain::shard::held_offsets::HeldOffsets;
+use crate::domain::shard::refused_offsets::RefusedOffsets;
 use crate::domain::source::{Offset, Source, Topic};
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::{Memory, Taken, Tenant};
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 /// Maximum number of held events of a shard, beyond which the sources that are ahead are paused.
 pub const MAX_HELD: usize = 50_000;
+
+/// Below this number of ranges of refused offsets it is not worth while to join any.
+const FEW_RANGES: usize = 64;
 
 /// The event-time settings.
 #[derive(Clone, Copy, Debug)]
@@ -91,9 +95,8 @@ pub struct ShardCheckpoint {
     pub read: BTreeMap<Source, Offset>,
     /// The offset from which each source must be reread; everything before it has been applied or rejected.
     pub next: BTreeMap<Source, Offset>,
-    /// Messages rejected for being dated in the future, after the watermark, by source and offset. Only those that
-    /// would be reread are kept.
-    pub refused: BTreeSet<(Source, Offset)>,
+    /// Messages rejected for being dated in the future, after the watermark. Only those that would be reread are kept.
+    pub refused: RefusedOffsets,
 }
 
 /// One shard.
@@ -108,7 +111,9 @@ pub struct ShardProcessor {
     /// The offsets up to which the previous owner read each source, and its watermark.
     read: BTreeMap<Source, Offset>,
     resumed: Timestamp,
-    refused: BTreeSet<(Source, Offset)>,
+    refused: RefusedOffsets,
+    /// At this number of its ranges, those that can be joined are.
+    join_refused_at: usize,
     held: BinaryHeap<Reverse<HeldEvent>>,
     held_offsets: HeldOffsets,
     /// The held events, indexed by `HeldEvent::slot`, and the free slots.
@@ -185,7 +190,8 @@ impl ShardProcessor {
             seen: BTreeMap::new(),
             read: BTreeMap::new(),
             resumed: Timestamp::MIN,
-            refused: BTreeSet::new(),
+            refused: RefusedOffsets::default(),
+            join_refused_at: FEW_RANGES,
             held: BinaryHeap::new(),
             held_offsets: HeldOffsets::default(),
             events: Vec::new(),
@@ -259,7 +265,8 @@ impl ShardProcessor {
         for SourceProgress { source, position, .. } in progress {
             next.insert(*source, lowest.get(source).map_or(*position, |lowest| *lowest.min(position)));
         }
-        self.refused.retain(|(source, offset)| next.get(source).is_some_and(|next| next < offset));
+        self.refused.forget_before(&next);
+        self.join_refused(progress);
         ShardCheckpoint {
             watermark: self.watermark,
             seen: self.seen.clone(),
@@ -267,6 +274,20 @@ impl ShardProcessor {
             next,
             refused: self.refused.clone(),
         }
+    }
+
+    /// Keeps the number of ranges of refused offsets in proportion to that of held events.
+    fn join_refused(&mut self, progress: &[SourceProgress]) {
+        if self.refused.len() < self.join_refused_at {
+            return;
+        }
+        let Self { refused, held_offsets, .. } = self;
+        refused.join(|source, after, before| {
+            let read = progress.iter().find(|progress| progress.source == source);
+            // What is still to be read again may have been held.
+            read.is_none_or(|read| read.position <= before) || held_offsets.any_between(source, after, before)
+        });
+        self.join_refused_at = FEW_RANGES.max(2 * self.refused.len());
     }
 
     /// Whether the previous owner has read a message: unless it was held, it has been handled.
@@ -300,12 +321,12 @@ impl ShardProcessor {
     /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
     pub fn arrive(&mut self, source: Source, offset: Offset, event: Event, wall: Timestamp) -> Result<(), Reason> {
         let at = event.at;
-        if self.was_read(source, offset) && (at <= self.resumed || self.refused.contains(&(source, offset))) {
+        if self.was_read(source, offset) && (at <= self.resumed || self.refused.contains(source, offset)) {
             return Ok(());
         }
         if self.timing.max_future_skew.is_some_and(|skew| at > wall.saturating_add(skew)) {
             if self.timing.memory.durable {
-                self.refused.insert((source, offset));
+                self.refused.insert(source, offset);
             }
             return Err(Reason::Future);
         }

@@ -55,10 +55,14 @@ fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
     properties: &[&Properties],
     context: C,
 ) -> Result<T, CallError> {
+    set(&mut config, properties);
+    config.create_with_context(context).map_err(CallError::of(what))
+}
+
+fn set(config: &mut ClientConfig, properties: &[&Properties]) {
     for (name, value) in properties.iter().flat_map(|properties| properties.iter()) {
         config.set(name, value);
     }
-    config.create_with_context(context).map_err(CallError::of(what))
 }
 
 /// The consumer; `partitions` is the maximum number of partitions that it may read.
@@ -160,8 +164,18 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
     config
 }
 
-/// A transactional producer with this transaction timeout.
-pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProducer<Deliveries>, CallError> {
+/// The largest batch of records that the producer sends, by the operator's settings.
+pub(super) fn max_batch_bytes(kafka: &Kafka) -> usize {
+    let set = |properties: &Properties| properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+    set(&kafka.producer).or_else(|| set(&kafka.client)).unwrap_or(MAX_MESSAGE_BYTES)
+}
+
+/// A transactional producer with this transaction timeout, whose batches are at most of this size.
+pub(super) fn transactional(
+    kafka: &Kafka,
+    timeout: Duration,
+    batch_bytes: usize,
+) -> Result<BaseProducer<Deliveries>, CallError> {
     let mut config = producer(kafka, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
@@ -174,7 +188,11 @@ pub(super) fn transactional(kafka: &Kafka, timeout: Duration) -> Result<BaseProd
         // 100: the coordinator rejects requests while it writes the markers of the previous transaction, which takes a
         // few milliseconds.
         .set("retry.backoff.ms", "10");
-    create("create the transactional producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
+    set(&mut config, &[&kafka.client, &kafka.producer]);
+    if batch_bytes < max_batch_bytes(kafka) {
+        config.set("message.max.bytes", batch_bytes.to_string());
+    }
+    create("create the transactional producer", config, &[], Deliveries::default())
 }
 
 /// A non-transactional producer, for simulated events.

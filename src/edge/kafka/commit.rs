@@ -160,9 +160,10 @@ struct Commit {
     summary: Summary,
 }
 
-/// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`.
+/// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`. No
+/// record is larger than `record_bytes`.
 pub(super) fn spawn(
-    (config, shards): (&Config, u32),
+    (config, shards, record_bytes): (&Config, u32, usize),
     producer: BaseProducer<Deliveries>,
     outputs: OutputCollector,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -178,7 +179,7 @@ pub(super) fn spawn(
     let handle = CommitHandle { ends: ends_in, outcomes: outcomes_out, fence: Arc::clone(&fence), heartbeat };
     let commit = Commit {
         transactions,
-        writer: RecordWriter::new(config, shards),
+        writer: RecordWriter::new(config, shards, record_bytes),
         sources: SourceTopics::of(&config.topics),
         offset_tracker: OffsetTracker::default(),
         ends,

@@ -58,11 +58,13 @@ impl<'a> Seized<'a> {
     /// Takes over the transactional id, and reads the shard.
     pub fn new(config: &Config, inspector: &'a Inspector, shard: ShardId) -> Result<Self, ResetError> {
         require_empty_group(inspector)?;
-        let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT)?;
+        let record_bytes = client::max_batch_bytes(&config.kafka);
+        let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT, record_bytes)?;
         transaction::init(&producer, &Stop::default())?;
         let transactions = Transactions::new(producer, Arc::new(Observer::new(Arc::default(), Arc::default(), |_| ())));
         let loader = inspector.read(shard)?;
-        Ok(Self { inspector, transactions, writer: RecordWriter::new(config, inspector.shards()), shard, loader })
+        let writer = RecordWriter::new(config, inspector.shards(), record_bytes);
+        Ok(Self { inspector, transactions, writer, shard, loader })
     }
 
     /// The current state.

@@ -16,7 +16,6 @@ use super::topics;
 use crate::config::Config;
 use crate::dataflow::settings::DataflowSettings;
 use crate::dataflow::workers;
-use rdkafka::producer::Producer;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -41,8 +40,11 @@ pub fn run(
     norms_handle: NormsHandle,
     observer: Arc<Observer>,
 ) -> Result<Summary, RunError> {
-    let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT)?;
-    let Some(shards) = topics::shards(producer.client(), config, stop)? else { return Ok(Summary::default()) };
+    let admin = client::admin(&config.kafka)?;
+    let Some(shards) = topics::shards(admin.inner(), config, stop)? else { return Ok(Summary::default()) };
+    let record_bytes = topics::record_bytes(&admin, config)?;
+    settings.max_message_bytes = message_bytes(settings.max_message_bytes, record_bytes);
+    let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT, record_bytes)?;
     // Before joining the group: this aborts a transaction that a previous process with the same transactional id left
     // open; until it ends, the committed offsets are unavailable.
     if !transaction::init(&producer, stop)? {
@@ -64,11 +66,32 @@ pub fn run(
     let waker = Waker::default();
     let group = GroupMember::new(config, shards, waker.clone(), Arc::clone(&observer))?;
     let consumer = Arc::clone(&group.consumer);
-    let (commit_part, commit) =
-        commit::spawn((config, shards), producer, outputs, consumer, waker.clone(), Arc::clone(&observer))?;
+    let (commit_part, commit) = commit::spawn(
+        (config, shards, record_bytes),
+        producer,
+        outputs,
+        consumer,
+        waker.clone(),
+        Arc::clone(&observer),
+    )?;
     let (restore_part, restore) = restore::spawn(config, timing, waker, Arc::clone(&observer))?;
     let heartbeat = Arc::clone(&commit.heartbeat);
     let ingest = ingest::spawn(config, group, (input, commit, restore), norms, bounded, stop.clone(), observer)?;
     Supervisor { ingest, commit: commit_part, restore: restore_part, workers: threads, heartbeat, stop: stop.clone() }
         .supervise()
+}
+
+/// What a record of an event contains besides the event: ids of the tenant and the event, headers, framing.
+const RECORD_ROOM: usize = 16 << 10;
+
+/// The largest message that is decoded: the record of an applied event, and a rerouted message, are not much larger.
+fn message_bytes(configured: usize, record_bytes: usize) -> usize {
+    let fitting = record_bytes.saturating_sub(RECORD_ROOM);
+    if configured > fitting {
+        tracing::warn!(
+            "engine.max_message_bytes is {configured}, but the topics take records of at most {record_bytes} bytes: \
+             messages of more than {fitting} bytes become dead letters"
+        );
+    }
+    configured.min(fitting)
 }

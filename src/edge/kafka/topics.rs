@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// The least `max.message.bytes` of a topic that is written. Every alert, review request and state record fits; of rows,
+/// dead letters and rerouted messages what fits is kept.
+const LEAST_RECORD_BYTES: usize = 256 << 10;
 /// How long to wait for brokers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of one metadata request.
@@ -45,6 +48,16 @@ pub enum TopicsError {
          {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
+    /// A topic takes only small records.
+    #[error(
+        "{topic}: max.message.bytes is {bytes}, at least {LEAST_RECORD_BYTES} are needed for the records of this program"
+    )]
+    SmallRecords {
+        /// The topic.
+        topic: String,
+        /// Its `max.message.bytes`.
+        bytes: usize,
+    },
     /// The broker refused a request.
     #[error("{what}: {reason}")]
     Refused {
@@ -221,7 +234,9 @@ pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
         created = missing.iter().map(|purpose| purpose.topic).collect();
         found = await_all(&admin, config, &purposes)?;
     }
-    let policies = policies(&admin, &purposes, &found)?;
+    let existing: Vec<&str> =
+        purposes.iter().map(|purpose| purpose.topic).filter(|topic| found.contains_key(*topic)).collect();
+    let policies = settings_of(&admin, &existing, "cleanup.policy", ADMIN_TIMEOUT)?;
     let line = |purpose: &Purpose<'_>| {
         let mut problems = Vec::new();
         let count = found.get(purpose.topic).copied();
@@ -249,7 +264,7 @@ pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     Ok(Report(purposes.iter().map(line).collect()))
 }
 
-type Admin = AdminClient<DefaultClientContext>;
+pub(super) type Admin = AdminClient<DefaultClientContext>;
 
 /// Partition counts of the topics that exist.
 fn count_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result<BTreeMap<String, usize>, TopicsError> {
@@ -303,31 +318,47 @@ fn create(admin: &Admin, missing: &[&Purpose<'_>], partitions: u32, replication:
     Ok(())
 }
 
-/// The cleanup policies of the topics that exist.
-fn policies(
+/// The largest record that every topic that is written takes, framing included.
+pub(super) fn record_bytes(admin: &Admin, config: &Config) -> Result<usize, TopicsError> {
+    let own = client::max_batch_bytes(&config.kafka);
+    let written = TopicRole::ALL.into_iter().filter(|role| !matches!(role, TopicRole::Source(_)));
+    let written: Vec<&str> = written.map(|role| config.topics.name(role)).collect();
+    let found = settings_of(admin, &written, "max.message.bytes", QUERY_TIMEOUT).unwrap_or_else(|error| {
+        tracing::info!("the topics are assumed to take records of {own} bytes: {error}");
+        BTreeMap::new()
+    });
+    let bytes = found.into_iter().filter_map(|(topic, bytes)| Some((bytes.parse().ok()?, topic)));
+    match bytes.min() {
+        Some((bytes, topic)) if bytes < LEAST_RECORD_BYTES => Err(TopicsError::SmallRecords { topic, bytes }),
+        Some((bytes, _)) => Ok(own.min(bytes)),
+        None => Ok(own),
+    }
+}
+
+/// A setting of topics that exist.
+fn settings_of(
     admin: &Admin,
-    purposes: &[Purpose<'_>],
-    found: &BTreeMap<String, usize>,
+    topics: &[&str],
+    setting: &str,
+    timeout: Duration,
 ) -> Result<BTreeMap<String, String>, TopicsError> {
     let refused = |reason: String| TopicsError::Refused { what: "describe topics".into(), reason };
-    let topics: Vec<_> =
-        purposes.iter().map(|purpose| purpose.topic).filter(|topic| found.contains_key(*topic)).collect();
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
     let specifiers: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let options = AdminOptions::new().request_timeout(Some(timeout));
     let results = wait(admin.describe_configs(&specifiers, &options))
         .map_err(|error| refused(error.to_string()))?
         .map_err(|error| refused(error.to_string()))?;
-    let mut policies = BTreeMap::new();
-    for (topic, result) in topics.into_iter().zip(results) {
+    let mut found = BTreeMap::new();
+    for (topic, result) in topics.iter().zip(results) {
         let resource = result.map_err(|code| refused(format!("{topic}: {code}")))?;
-        if let Some(policy) = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()) {
-            policies.insert(topic.into(), policy);
+        if let Some(value) = resource.get(setting).and_then(|entry| entry.value.clone()) {
+            found.insert((*topic).into(), value);
         }
     }
-    Ok(policies)
+    Ok(found)
 }
 
 /// Waits for a response of the admin client, which has its own thread.

@@ -1,18 +1,24 @@
 //! Owns the output records: their topics, keys, headers and bytes. Promises that the same epoch always gives the same
-//! records, so that an aborted transaction can be retried.
+//! records, so that an aborted transaction can be retried, and that none is larger than its topic takes.
+//!
+//! The bounds on events (`codec::limits`) keep alerts, review requests and state records small. Rows name fewer stages and
+//! currencies until they fit. Dead letters and rerouted messages contain foreign headers and keys: what does not fit is
+//! left out, and a dead letter says so.
 
 use crate::codec::state::Records;
 use crate::codec::{Encoding, json, protobuf};
 use crate::config::{Config, Topics};
-use crate::dataflow::epoch::{Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage, TOPIC_HEADER};
+use crate::dataflow::epoch::{
+    Batch, EpochOutput, Message, MisroutedMessage, RejectedMessage, SCHEMA_HEADER, TOPIC_HEADER,
+};
 use crate::domain::alert::Alert;
 use crate::domain::figures::row::Row;
+use crate::domain::figures::table::MAX_STAGES;
 use crate::domain::review::ReviewRequest;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::shard::partitioner;
 use crate::domain::source::{ShardId, Source};
 use crate::domain::time::Timestamp;
-use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
 use crate::edge::kafka::restore::open_alerts::OpenAlertsRepair;
 use crate::edge::kafka::source_topics::SourceTopics;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -33,6 +39,10 @@ pub(crate) struct OutputRecord<'a> {
 
 /// Header of a dead letter whose value was truncated because it is too large for the topic: the original length.
 const TRUNCATED_HEADER: &str = "funnelwatch-truncated";
+/// Header of a dead letter whose key was truncated: the original length.
+const TRUNCATED_KEY_HEADER: &str = "funnelwatch-truncated-key";
+/// Header of a dead letter that lacks original headers that are too large: their number.
+const HEADERS_LEFT_OUT_HEADER: &str = "funnelwatch-headers-left-out";
 /// Header of a dead letter that was rerouted before: the original source topic.
 const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
 
@@ -44,6 +54,8 @@ pub(crate) struct RecordWriter {
     shards: u32,
     language: Language,
     encoding: OutputEncoding,
+    /// The size of the largest record, with its framing.
+    record_bytes: usize,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -77,11 +89,11 @@ impl From<Encoding> for OutputEncoding {
 }
 
 impl RecordWriter {
-    /// A writer for topics of which those with shards have this number of partitions.
-    pub(crate) fn new(config: &Config, shards: u32) -> Self {
+    /// A writer for topics of which those with shards have this number of partitions, and all take records of this size.
+    pub(crate) fn new(config: &Config, shards: u32, record_bytes: usize) -> Self {
         let (topics, sources) = (config.topics.clone(), SourceTopics::of(&config.topics));
         let (encoding, key, value) = (topics.output.into(), Vec::new(), Vec::new());
-        Self { topics, sources, shards, language: config.language, encoding, key, value }
+        Self { topics, sources, shards, language: config.language, encoding, record_bytes, key, value }
     }
 
     /// Passes the records of an epoch that was closed at `wall` to `send`; stops at the first error.
@@ -159,6 +171,12 @@ impl RecordWriter {
         (self.encoding.row)(row, &mut self.value);
         self.key.clear();
         self.key.extend(format!("{}/{}/{}", row.tenant, row.subject, row.figures.window()).bytes());
+        let mut named = MAX_STAGES;
+        while named > 0 && self.value.len() + self.key.len() + FRAMING > self.record_bytes {
+            named /= 2;
+            self.value.clear();
+            (self.encoding.row)(&row.shortened(named), &mut self.value);
+        }
         self.encoded(&self.topics.metrics, OwnedHeaders::new_with_capacity(1))
     }
 
@@ -168,14 +186,20 @@ impl RecordWriter {
         OutputRecord { topic, key: Some(&self.key), value: Some(&self.value), headers, ..OutputRecord::default() }
     }
 
-    /// The original message with headers for its origin and the rejection reason.
+    /// The original message with headers for its origin and the rejection reason. Its own headers and its key take at
+    /// most a quarter of the record each.
     fn dead_letter<'a>(&'a self, rejected: &'a RejectedMessage, wall: Timestamp) -> Option<OutputRecord<'a>> {
         let batch = &*rejected.batch;
         let message = batch.messages.get(rejected.message as usize)?;
-        let mut headers = Headers::default();
+        let quarter = self.record_bytes / 4;
+        let (mut headers, mut left_out) = (Headers::default(), 0);
         for (name, value) in message.headers.as_deref().unwrap_or_default() {
             let name = if is_rerouting_header(batch, name) { REROUTED_FROM_HEADER } else { name };
-            headers.add(name, value.as_deref());
+            if headers.bytes + header_bytes(name, value.as_deref()) > quarter {
+                left_out += 1;
+            } else {
+                headers.add(name, value.as_deref());
+            }
         }
         let shard = batch.shard.unwrap_or_default();
         headers.add("funnelwatch-topic", Some(self.sources.name(batch.source).as_bytes()));
@@ -184,9 +208,16 @@ impl RecordWriter {
         headers.add("funnelwatch-reason", Some(rejected.reject.reason.name().as_bytes()));
         headers.add("funnelwatch-detail", Some(rejected.reject.detail.as_bytes()));
         headers.add("funnelwatch-time", Some(wall.to_string().as_bytes()));
-        let key = batch.slice(&message.key);
+        if left_out > 0 {
+            headers.add(HEADERS_LEFT_OUT_HEADER, Some(left_out.to_string().as_bytes()));
+        }
+        let mut key = batch.slice(&message.key);
+        if let Some(long) = key.filter(|key| key.len() > quarter) {
+            headers.add(TRUNCATED_KEY_HEADER, Some(long.len().to_string().as_bytes()));
+            key = long.get(..quarter);
+        }
         let mut value = batch.slice(&message.value);
-        let room = MAX_MESSAGE_BYTES.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
+        let room = self.record_bytes.saturating_sub(headers.bytes + key.map_or(0, <[u8]>::len) + FRAMING);
         if let Some(long) = value.filter(|value| value.len() > room) {
             headers.add(TRUNCATED_HEADER, Some(long.len().to_string().as_bytes()));
             value = long.get(..room.saturating_sub(64));
@@ -195,28 +226,44 @@ impl RecordWriter {
         Some(OutputRecord { topic, key, value, headers: headers.list, ..OutputRecord::default() })
     }
 
-    /// The original message, for its tenant's partition.
+    /// The original message, for its tenant's partition. If it is too large, only its value and what it is read by
+    /// remain: the value was decoded, so it fits.
     fn reroute<'a>(&'a self, misrouted: &'a MisroutedMessage) -> Option<OutputRecord<'a>> {
         let batch = &*misrouted.batch;
         let message = batch.messages.get(misrouted.message as usize)?;
         let mut headers = Headers::default();
         headers.add(TOPIC_HEADER, Some(misrouted.topic.name().as_bytes()));
         headers.add("content-type", Some(content_type(batch, message)));
-        for (name, value) in message.headers.as_deref().unwrap_or_default() {
-            if !name.eq_ignore_ascii_case("content-type") && !is_rerouting_header(batch, name) {
-                headers.add(name, value.as_deref());
+        let (mut key, value) = (batch.slice(&message.key), batch.slice(&message.value));
+        let original = message
+            .headers
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .filter(|(name, _)| !name.eq_ignore_ascii_case("content-type") && !is_rerouting_header(batch, name));
+        let foreign: usize = original.clone().map(|(name, value)| header_bytes(name, value.as_deref())).sum();
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        if headers.bytes + foreign + length(key) + length(value) + FRAMING <= self.record_bytes {
+            original.for_each(|(name, value)| headers.add(name, value.as_deref()));
+        } else {
+            key = None;
+            if message.header(SCHEMA_HEADER).is_some() {
+                headers.add(SCHEMA_HEADER, Some(b""));
             }
         }
         Some(OutputRecord {
             topic: &self.topics.rerouted,
             partition: Some(misrouted.shard.partition()),
-            key: batch.slice(&message.key),
-            value: batch.slice(&message.value),
+            key,
+            value,
             headers: headers.list,
             timestamp: message.timestamp,
         })
     }
 }
+
+/// A content type is passed on as it is written up to this length, in bytes.
+const LONG_CONTENT_TYPE: usize = 256;
 
 /// Upper bound of the framing of a batch with one record.
 const FRAMING: usize = 256;
@@ -230,10 +277,15 @@ struct Headers {
 
 impl Headers {
     fn add(&mut self, key: &str, value: Option<&[u8]>) {
-        self.bytes += key.len() + value.map_or(0, <[u8]>::len) + 10;
+        self.bytes += header_bytes(key, value);
         let list = self.list.take().unwrap_or_default();
         self.list = Some(list.insert(Header { key, value }));
     }
+}
+
+/// The size of a header, with its framing.
+fn header_bytes(name: &str, value: Option<&[u8]>) -> usize {
+    name.len() + value.map_or(0, <[u8]>::len) + 10
 }
 
 fn tombstone<'a>(topic: &'a str, key: &'a [u8]) -> OutputRecord<'a> {
@@ -262,9 +314,13 @@ fn content_type<'a>(batch: &Batch, message: &'a Message) -> &'a [u8] {
     let Some(stated) = message.content_type() else { return batch.encoding.content_type().as_bytes() };
     match batch.encoding.of_message(stated) {
         Some(framed @ (Encoding::ConfluentProtobuf | Encoding::ConfluentJson)) => framed.content_type().as_bytes(),
+        Some(encoding) if stated.len() > LONG_CONTENT_TYPE => encoding.content_type().as_bytes(),
         _ => stated,
     }
 }
+
+#[cfg(test)]
+mod sizes;
 
 #[cfg(test)]
 mod tests {
@@ -276,6 +332,7 @@ mod tests {
     use crate::domain::review::Medium;
     use crate::domain::rule::Rule;
     use crate::domain::source::{Offset, Topic};
+    use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -310,7 +367,7 @@ mod tests {
             sent.push((record.topic.into(), record.partition, record.value.map(<[u8]>::to_vec), headers));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).write(output, Timestamp(0), keep);
+        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS, MAX_MESSAGE_BYTES).write(output, Timestamp(0), keep);
         sent
     }
 
@@ -389,7 +446,8 @@ mod tests {
             keys.extend(record.key.map(<[u8]>::to_vec));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).write(&output, Timestamp(0), keep);
+        let Ok(()) =
+            RecordWriter::new(&Config::default(), SHARDS, MAX_MESSAGE_BYTES).write(&output, Timestamp(0), keep);
         assert_eq!(keys, [b"c1"]);
         let (topic, _, value, headers) = written(&output).remove(0);
         assert_eq!(topic, "funnelwatch.reviews");
@@ -431,7 +489,7 @@ mod tests {
             sent.push((record.partition, record.key.map(<[u8]>::to_vec), record.value.is_some()));
             Ok(())
         };
-        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS).repair(&repair, keep);
+        let Ok(()) = RecordWriter::new(&Config::default(), SHARDS, MAX_MESSAGE_BYTES).repair(&repair, keep);
         assert_eq!(sent, [(Some(2), Some(foreign.to_vec()), false), (Some(2), Some(key.into_bytes()), true)]);
     }
 
