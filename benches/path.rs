@@ -6,6 +6,7 @@ use crate::load::Hash;
 use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::{Encoding, EventLimits};
 use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::shard::admission::AdmissionLimits;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{Delivery, Options, Outcome, replay};
@@ -16,8 +17,17 @@ use std::sync::atomic::AtomicU64;
 fn run(files: EventFiles, norms: &Arc<Norms>, workers: usize) -> Outcome {
     let norms = Arc::clone(norms);
     let (timing, delivery) = (Timing::default(), Delivery::Sorted);
-    let event_limits = EventLimits::default();
-    let options = Options { norms, timing, workers, max_message_bytes: 1 << 20, event_limits, latest: None, delivery };
+    let (event_limits, admission_limits) = (EventLimits::default(), AdmissionLimits::default());
+    let options = Options {
+        norms,
+        timing,
+        workers,
+        max_message_bytes: 1 << 20,
+        event_limits,
+        admission_limits,
+        latest: None,
+        delivery,
+    };
     replay(files, &options, |file, line, rejected| panic!("{file}:{line}: {:?}", rejected.reject))
         .expect("the replay succeeds")
 }

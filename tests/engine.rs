@@ -14,6 +14,7 @@ mod engine {
     mod contract;
     mod files;
     mod late;
+    mod limits;
     mod merges;
     mod metamorphic;
     mod protocol;

@@ -81,6 +81,7 @@ pub(super) fn settings(config: &Config, timing: Timing) -> DataflowSettings {
     DataflowSettings {
         max_message_bytes: config.engine.max_message_bytes,
         event_limits: config.limits.event,
+        admission_limits: config.limits.admission.clone(),
         rows_at_boundaries: true,
         ..DataflowSettings::new(Arc::new(config.norms.clone()), timing)
     }

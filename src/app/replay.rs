@@ -89,6 +89,7 @@ pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> repl
         workers: args.workers.unwrap_or(config.engine.workers).max(1),
         max_message_bytes: config.engine.max_message_bytes,
         event_limits: config.limits.event,
+        admission_limits: config.limits.admission.clone(),
     }
 }
 

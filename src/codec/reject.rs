@@ -23,6 +23,15 @@ impl Reject {
         Self::new(Reason::Oversized, "value larger than max_message_bytes")
     }
 
+    /// An event that was rejected when it arrived.
+    pub fn on_arrival(reason: Reason) -> Self {
+        match reason {
+            Reason::OverLimit => Self::new(reason, "a further tenant, manager or department than `limits` allow"),
+            Reason::UnknownTenant => Self::new(reason, "tenant_id: not in `tenants`"),
+            reason => Self::out_of_time(reason),
+        }
+    }
+
     /// An event dated too early or too late.
     pub fn out_of_time(reason: Reason) -> Self {
         Self::new(reason, "occurred_at: outside the accepted time range")

@@ -5,27 +5,49 @@ use super::schema::key::KeySpec;
 use super::schema::key::ValueKind::{Bytes, Count};
 use super::schema::value::Table;
 use crate::codec::EventLimits;
+use crate::domain::id::TenantId;
+use crate::domain::shard::admission::AdmissionLimits;
+use compact_str::CompactString;
+use std::sync::Arc;
 
 /// The bounds that can be configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// What one event may contain.
     pub event: EventLimits,
+    /// How many tenants, managers and departments may be known.
+    pub admission: AdmissionLimits,
 }
 
 pub(super) const LIMITS: &[KeySpec] = &[
     KeySpec::new("id_bytes", Bytes(64, 512), "the longest id, in bytes").default("256"),
     KeySpec::new("name_bytes", Bytes(64, 4 << 10), "the longest name, reason or grade, in bytes").default("1KiB"),
     KeySpec::new("list_entries", Count(1, 100_000), "the longest list in an event").default("1000"),
+    KeySpec::new("tenants", Count(1, 10_000_000), "how many tenants one process accepts").default("10000"),
+    KeySpec::new("managers", Count(1, 10_000_000), "how many managers one process accepts").default("100000"),
+    KeySpec::new("departments", Count(1, 10_000_000), "how many departments one process accepts").default("20000"),
+    KeySpec::new("tenant_managers", Count(1, 10_000_000), "how many managers of a tenant are accepted")
+        .default("10000"),
+    KeySpec::new("tenant_departments", Count(1, 10_000_000), "how many departments of a tenant are accepted")
+        .default("1000"),
 ];
 
 impl Limits {
-    pub(super) fn read(table: &Table) -> Option<Self> {
+    /// Reads the section, and the list of accepted tenants.
+    pub(super) fn read(table: &Table, tenants: Option<Vec<CompactString>>) -> Option<Self> {
         Some(Self {
             event: EventLimits {
                 id_bytes: table.get("id_bytes")?,
                 name_bytes: table.get("name_bytes")?,
                 list_entries: table.get("list_entries")?,
+            },
+            admission: AdmissionLimits {
+                tenants: table.get("tenants")?,
+                managers: table.get("managers")?,
+                departments: table.get("departments")?,
+                tenant_managers: table.get("tenant_managers")?,
+                tenant_departments: table.get("tenant_departments")?,
+                accepted: tenants.map(|tenants| Arc::new(tenants.into_iter().map(TenantId).collect())),
             },
         })
     }
@@ -60,6 +82,7 @@ const fn bound(what: &'static str, at_most: AtMost, beyond: &'static str, shown:
 }
 
 const OVER_LIMIT: &str = "`funnelwatch_events_refused_total{reason=\"over_limit\"}`";
+const NEW_REJECTED: &str = "an event that names a new one is rejected when it arrives (`over_limit`)";
 const TEXT_CUT: &str = "`funnelwatch_events_repaired_total{reason=\"text_cut\"}`";
 const ID_HASHED: &str = "`funnelwatch_events_repaired_total{reason=\"id_hashed\"}`";
 
@@ -110,6 +133,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
         &[
             bound("filled fields of a lead or deal", Fixed("1000"), "further ones do not count as filled", ""),
             bound(
+                "contacts of a lead or deal",
+                Fixed("64"),
+                "further ones are not linked: their calls and messages do not count for it",
+                "`funnelwatch_contacts_left_out_total`",
+            ),
+            bound(
                 "stages of a tenant with figures of their own",
                 Fixed("512"),
                 "the figures of further ones are summed up as pipeline `other`, stage `other`; rules judge every stage",
@@ -120,6 +149,41 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 Fixed("64"),
                 "amounts in further ones are summed up as `other`",
                 "",
+            ),
+        ],
+    ),
+    (
+        "Tenants, managers and departments",
+        &[
+            bound(
+                "tenants of a process",
+                Key("limits.tenants"),
+                NEW_REJECTED,
+                "`funnelwatch_limit_used_ratio{limit=\"tenants\"}`",
+            ),
+            bound(
+                "managers of a process",
+                Key("limits.managers"),
+                NEW_REJECTED,
+                "`funnelwatch_limit_used_ratio{limit=\"managers\"}`",
+            ),
+            bound(
+                "departments of a process",
+                Key("limits.departments"),
+                NEW_REJECTED,
+                "`funnelwatch_limit_used_ratio{limit=\"departments\"}`",
+            ),
+            bound(
+                "managers of a tenant",
+                Key("limits.tenant_managers"),
+                NEW_REJECTED,
+                "`funnelwatch_limit_used_ratio{limit=\"tenant_managers\"}`",
+            ),
+            bound(
+                "departments of a tenant",
+                Key("limits.tenant_departments"),
+                NEW_REJECTED,
+                "`funnelwatch_limit_used_ratio{limit=\"tenant_departments\"}`",
             ),
         ],
     ),

@@ -67,6 +67,7 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("engine", ValueKind::Table(&[ENGINE]), "workers and epochs").default("{}"),
     KeySpec::new("limits", ValueKind::Table(&[LIMITS]), "[bounds](limits.md) on what an input can make grow")
         .default("{}"),
+    KeySpec::new("tenants", ValueKind::List(&Text, 1), "ids of the tenants whose events are accepted").described("all"),
     KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
         .default("127.0.0.1:9464"),
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
@@ -149,7 +150,7 @@ impl Config {
                 topics: topics?,
                 time: time?,
                 engine: Engine::read(root.table("engine")?)?,
-                limits: root.table("limits").and_then(Limits::read)?,
+                limits: root.table("limits").and_then(|table| Limits::read(table, root.get("tenants")))?,
                 http: root.text("http")?.parse().ok()?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
@@ -239,8 +240,11 @@ mod tests {
     use super::super::topics::SourceTopic;
     use super::*;
     use crate::codec::{Encoding, EventLimits};
+    use crate::domain::id::TenantId;
+    use crate::domain::shard::admission::AdmissionLimits;
     use crate::domain::source::Topic;
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     fn fake_env() -> FakeEnv {
         FakeEnv {
@@ -330,7 +334,9 @@ topics:
   output: protobuf
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
-limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10}
+limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10, tenants: 1, managers: 2, departments: 3, tenant_managers: 4,
+  tenant_departments: 5}
+tenants: [acme, 7]
 http: '[::]:80'
 api: {token: 0123456789abcdef}
 redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
@@ -357,6 +363,18 @@ norms: {stage_reverted: {}}
         assert_eq!(
             engine,
             Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
+        );
+        let accepted = Some(Arc::new(["acme", "7"].map(TenantId::from).into()));
+        assert_eq!(
+            limits.admission,
+            AdmissionLimits {
+                tenants: 1,
+                managers: 2,
+                departments: 3,
+                tenant_managers: 4,
+                tenant_departments: 5,
+                accepted
+            }
         );
         assert_eq!(limits.event, EventLimits { id_bytes: 100, name_bytes: 2048, list_entries: 10 });
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));

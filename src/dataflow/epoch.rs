@@ -7,6 +7,7 @@ use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::Row;
 use crate::domain::id::{PipelineId, StageId, TenantId, shown};
 use crate::domain::review::ReviewRequest;
+use crate::domain::shard::admission::LimitsUsed;
 use crate::domain::shard::processor::Counts;
 use crate::domain::source::{Offset, ShardId, Source, Topic};
 use crate::domain::time::Timestamp;
@@ -223,6 +224,8 @@ pub struct ShardStatus {
     pub paused: Vec<Source>,
     /// Counters of the events of this epoch.
     pub counts: Counts,
+    /// How much of each limit is used.
+    pub limits_used: LimitsUsed,
     /// The number of stored applied events, from which the shard can be restored.
     pub entries: u64,
     /// Whether the shard had input or output in this epoch, so that its checkpoint must be written. An advance of the

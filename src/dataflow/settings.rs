@@ -3,6 +3,7 @@
 use super::live::LiveState;
 use crate::codec::EventLimits;
 use crate::domain::norms::Norms;
+use crate::domain::shard::admission::{AdmissionLimits, ProcessCounts};
 use crate::domain::shard::processor::Timing;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,6 +21,10 @@ pub struct DataflowSettings {
     pub max_message_bytes: usize,
     /// The bounds on what one event may contain.
     pub event_limits: EventLimits,
+    /// How many tenants, managers and departments may be known.
+    pub admission_limits: AdmissionLimits,
+    /// How many are known.
+    pub known: Arc<ProcessCounts>,
     /// Whether rows are emitted whenever a window slides, or only at the end.
     pub rows_at_boundaries: bool,
     /// The state that is visible outside the graph.
@@ -39,6 +44,8 @@ impl DataflowSettings {
             shards: 1,
             max_message_bytes: 256 << 10,
             event_limits: EventLimits::default(),
+            admission_limits: AdmissionLimits::default(),
+            known: Arc::default(),
             rows_at_boundaries: false,
             live_state: Arc::default(),
             latest: Arc::new(AtomicI64::new(i64::MIN)),

@@ -103,6 +103,7 @@ impl Shards {
         let restored: Vec<RestoredShard> = lock(&header.restored).extract_if(.., is_local).collect();
         for mut restored in restored {
             restored.reload(&self.settings.norms);
+            restored.processor.limit(self.settings.admission_limits.clone(), Arc::clone(&self.settings.known));
             let RestoredShard { shard, processor, writer, figures, open, taken } = restored;
             self.shards.insert(shard, Shard::new(shard, processor, writer, &self.settings));
             output.restored.extend(figures);
@@ -122,7 +123,7 @@ impl Shards {
         shard.dirty |= !rejected.is_empty() || !misrouted.is_empty();
     }
 
-    /// Holds events until the watermark passes them. Those outside the accepted time range are rejected. Repairs of
+    /// Holds events until the watermark passes them. Those that are not admitted are rejected. Repairs of
     /// others are counted, unless an earlier process has read and counted them.
     fn hold(&mut self, decoded: Decoded, wall: Timestamp, output: &mut EpochOutput) {
         let Decoded { shard, batch, events, .. } = decoded;
@@ -130,7 +131,8 @@ impl Shards {
             return;
         }
         let shard = self.shards.entry(shard).or_insert_with(|| {
-            let processor = ShardProcessor::new(Arc::clone(&self.settings.norms), self.settings.timing, PACKING);
+            let mut processor = ShardProcessor::new(Arc::clone(&self.settings.norms), self.settings.timing, PACKING);
+            processor.limit(self.settings.admission_limits.clone(), Arc::clone(&self.settings.known));
             Shard::new(shard, processor, StateWriter::default(), &self.settings)
         });
         shard.dirty = true;
@@ -139,7 +141,7 @@ impl Shards {
         for (message, repairs, event) in events {
             let (offset, at) = (batch.offset(message), event.at);
             if let Err(reason) = processor.arrive(batch.source, offset, event, wall) {
-                let reject = Reject::out_of_time(reason);
+                let reject = Reject::on_arrival(reason);
                 output.rejected.push(RejectedMessage { batch: Arc::clone(&batch), message, reject });
                 continue;
             }
@@ -179,6 +181,7 @@ impl Shards {
                 lowest: processor.lowest_held().collect(),
                 paused: processor.sources_to_pause(sources),
                 counts: processor.take_counts(),
+                limits_used: processor.limits_used(),
                 entries: shard.writer.entries(),
                 dirty: std::mem::take(&mut shard.dirty),
                 checkpoint: durable.then(|| shard.writer.checkpoint(&mut processor, sources, header.wall)),

@@ -30,7 +30,7 @@ use crate::domain::event::{
     StageChanged, TermsOffered,
 };
 use crate::domain::figures::pane::{Measure, Percent};
-use crate::domain::id::{EntityId, EntityKind, ManagerId, StageId, TenantId, ThreadId, reply_key};
+use crate::domain::id::{DepartmentId, EntityId, EntityKind, ManagerId, StageId, TenantId, ThreadId, reply_key};
 use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
@@ -58,6 +58,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// How many contacts a lead or deal may have.
+const MAX_CONTACTS: usize = 64;
 
 /// How long state is kept.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +123,8 @@ pub struct Tenant {
     /// another is missed returns it, in either order, because many sources only have whole seconds.
     calls_now: Vec<ActNow>,
     chains: Chains,
+    /// Contacts that were not linked, because the lead or deal has the most that it may have.
+    contacts_left_out: u64,
     /// The deals that name a lead, by its id.
     deals_by_lead: SeededMap<CompactString, SmallIndexVec<JourneyIx>>,
 }
@@ -216,6 +221,7 @@ impl Tenant {
             received: SeededMap::default(),
             calls_now: Vec::new(),
             chains: Chains::default(),
+            contacts_left_out: 0,
             deals_by_lead: SeededMap::default(),
         }
     }
@@ -223,6 +229,21 @@ impl Tenant {
     /// The tenant's id.
     pub fn id(&self) -> &TenantId {
         &self.context.tenant
+    }
+
+    /// The known managers.
+    pub fn managers(&self) -> impl Iterator<Item = &ManagerId> {
+        self.context.people.ids()
+    }
+
+    /// The departments that events named.
+    pub fn departments(&self) -> impl Iterator<Item = &DepartmentId> {
+        self.context.people.departments().chain(self.context.departments.ids())
+    }
+
+    /// Takes the number of contacts that were not linked since the last call.
+    pub fn take_contacts_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.contacts_left_out)
     }
 
     /// The instant of the next timer.
@@ -810,7 +831,12 @@ impl Tenant {
 
     fn link_contact(&mut self, entity: JourneyIx, contact: ContactIx) {
         let journey = &mut self.journeys[entity];
-        if !journey.contacts.contains(&contact) {
+        if journey.contacts.contains(&contact) {
+            return;
+        }
+        if journey.contacts.len() >= MAX_CONTACTS {
+            self.contacts_left_out += 1;
+        } else {
             journey.contacts.push(contact);
             self.contacts[contact].entities.push(entity);
             if journey.open() {

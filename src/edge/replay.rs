@@ -30,6 +30,7 @@ use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::Row;
 use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
+use crate::domain::shard::admission::AdmissionLimits;
 use crate::domain::shard::processor::{ShardProgress, SourceProgress, Timing};
 use crate::domain::source::Source;
 use crate::domain::time::{Span, Timestamp};
@@ -62,6 +63,8 @@ pub struct Options {
     pub max_message_bytes: usize,
     /// The bounds on what one event may contain.
     pub event_limits: EventLimits,
+    /// How many tenants, managers and departments may be known.
+    pub admission_limits: AdmissionLimits,
     /// Later events are rejected, as dated in the future; `None`: none.
     pub latest: Option<Timestamp>,
     /// The order of the events.
@@ -210,6 +213,7 @@ fn run(
         shards: SHARDS,
         max_message_bytes: options.max_message_bytes,
         event_limits: options.event_limits,
+        admission_limits: options.admission_limits.clone(),
         ..DataflowSettings::new(Arc::clone(&options.norms), timing)
     };
     let (latest, earliest) = (Arc::clone(&settings.latest), Arc::clone(&settings.earliest));

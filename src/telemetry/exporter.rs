@@ -18,6 +18,7 @@ use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
+use crate::domain::shard::admission::Limited;
 use crate::domain::time::Timestamp;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -240,6 +241,11 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
     page.sample(M::Duplicates, &[], counters.duplicates as f64);
     page.sample(M::Ignored, &[], counters.ignored as f64);
     page.sample(M::Late, &[], counters.late as f64);
+    page.sample(M::ContactsLeftOut, &[], counters.contacts_left_out as f64);
+    for limited in Limited::ALL {
+        let used = counters.shards.values().map(|shard| shard.limits_used[limited as usize]).fold(0.0, f64::max);
+        page.sample(M::LimitUsed, &[("limit", limited.name())], used);
+    }
     page.sample(M::Rerouted, &[], counters.rerouted as f64);
     for reason in Reason::ALL {
         let n = counters.refused.get(&reason).copied().unwrap_or_default();
@@ -270,7 +276,7 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
         page.sample(M::LagMessages, &labels, lag.messages as f64);
         page.sample(M::LagSeconds, &labels, lag.seconds());
     }
-    for (shard, Shard { held, watermark, entries }) in &counters.shards {
+    for (shard, Shard { held, watermark, entries, .. }) in &counters.shards {
         let shard = shard.to_string();
         page.sample(M::Held, &[("shard", &shard)], *held as f64);
         page.sample(M::StateEntries, &[("shard", &shard)], *entries as f64);

@@ -9,6 +9,7 @@ use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repair;
 use crate::domain::rule::Rule;
+use crate::domain::shard::admission::LimitsUsed;
 use crate::domain::source::ShardId;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: u64,
     pub(crate) ignored: u64,
     pub(crate) late: u64,
+    pub(crate) contacts_left_out: u64,
     pub(crate) rerouted: u64,
     pub(crate) refused: BTreeMap<Reason, u64>,
     pub(crate) repaired: BTreeMap<Repair, u64>,
@@ -56,6 +58,7 @@ pub(crate) struct Shard {
     pub(super) held: usize,
     pub(super) watermark: Timestamp,
     pub(super) entries: u64,
+    pub(super) limits_used: LimitsUsed,
 }
 
 /// Consumer lag of a partition.
@@ -123,7 +126,9 @@ impl ProcessorMetrics {
             counters.duplicates += mark.counts.duplicates;
             counters.ignored += mark.counts.ignored;
             counters.late += mark.counts.late;
-            let shard = Shard { held: mark.held, watermark: mark.watermark, entries: mark.entries };
+            counters.contacts_left_out += mark.counts.contacts_left_out;
+            let (limits_used, entries) = (mark.limits_used, mark.entries);
+            let shard = Shard { held: mark.held, watermark: mark.watermark, entries, limits_used };
             counters.shards.insert(mark.shard, shard);
         }
         for (_, records) in &output.state {

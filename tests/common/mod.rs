@@ -8,6 +8,7 @@ use funnelwatch::config;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
+use funnelwatch::domain::shard::admission::AdmissionLimits;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::EventFiles;
@@ -57,6 +58,7 @@ impl Replay {
             workers: self.workers,
             max_message_bytes: 1 << 18,
             event_limits: EventLimits::default(),
+            admission_limits: AdmissionLimits::default(),
             latest: None,
             delivery: match self.shuffle {
                 Some(seed) => Delivery::Shuffled(seed),

@@ -319,6 +319,7 @@ pub(crate) fn replay_file(config: &Config, path: &std::path::Path, until: Option
         workers: 1,
         max_message_bytes: settings.max_message_bytes,
         event_limits: settings.event_limits,
+        admission_limits: settings.admission_limits,
         latest: None,
         delivery: replay::Delivery::AsDelivered,
     };
@@ -381,8 +382,13 @@ fn parse(text: &str, id: &str) -> Config {
 
 pub(crate) fn settings_of(config: &Config, norms: Arc<Norms>) -> DataflowSettings {
     let max_message_bytes = config.engine.max_message_bytes;
-    let event_limits = config.limits.event;
-    DataflowSettings { max_message_bytes, event_limits, ..DataflowSettings::new(norms, config.timing()) }
+    let (event_limits, admission_limits) = (config.limits.event, config.limits.admission.clone());
+    DataflowSettings {
+        max_message_bytes,
+        event_limits,
+        admission_limits,
+        ..DataflowSettings::new(norms, config.timing())
+    }
 }
 
 /// The configuration of the tests' own clients.

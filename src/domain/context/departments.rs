@@ -48,6 +48,11 @@ impl Departments {
         }
     }
 
+    /// The departments.
+    pub fn ids(&self) -> impl Iterator<Item = &DepartmentId> {
+        self.0.keys()
+    }
+
     /// Whether the event at this position still gives a value.
     pub fn is_from(&self, id: &DepartmentId, order: EventOrder) -> bool {
         self.0.get(id).is_some_and(|Description { name, parent, head }| {

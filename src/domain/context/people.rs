@@ -119,6 +119,17 @@ impl People {
         Some(&self.history(who)?.id)
     }
 
+    /// The known managers.
+    pub fn ids(&self) -> impl Iterator<Item = &ManagerId> {
+        self.managers.iter().map(|manager| &manager.id)
+    }
+
+    /// The departments that records of managers name.
+    pub fn departments(&self) -> impl Iterator<Item = &DepartmentId> {
+        let entries = self.managers.iter().flat_map(|manager| &manager.entries);
+        entries.filter_map(|entry| entry.given.department.as_ref()).filter(|id| !id.as_str().is_empty())
+    }
+
     /// The index of a known manager.
     pub fn find(&self, id: &ManagerId) -> Option<ManagerIx> {
         self.by_id.get(id).copied()

@@ -25,8 +25,10 @@ named_enum! {
         BadValue = "bad_value",
         /// Larger than `max_message_bytes`.
         Oversized = "oversized",
-        /// More of something than a limit allows: a longer id, a longer list.
+        /// More of something than a limit allows: a longer id or list, a further tenant, manager or department.
         OverLimit = "over_limit",
+        /// The tenant is not in the list `tenants`.
+        UnknownTenant = "unknown_tenant",
         /// Further ahead of the wall clock than `max_future_skew`.
         Future = "future",
         /// Older than the watermark by more than `correction_horizon`.

@@ -11,6 +11,7 @@ use crate::domain::event::{Event, EventKind, EventOrder};
 use crate::domain::id::{EntityId, TenantId};
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::Norms;
+use crate::domain::shard::admission::{Admission, AdmissionLimits, LimitsUsed, ProcessCounts};
 use crate::domain::shard::held_offsets::HeldOffsets;
 use crate::domain::shard::refused_offsets::RefusedOffsets;
 use crate::domain::source::{Offset, Source, Topic};
@@ -95,7 +96,7 @@ pub struct ShardCheckpoint {
     pub read: BTreeMap<Source, Offset>,
     /// The offset from which each source must be reread; everything before it has been applied or rejected.
     pub next: BTreeMap<Source, Offset>,
-    /// Messages rejected for being dated in the future, after the watermark. Only those that would be reread are kept.
+    /// Messages rejected when they arrived, and not for being too late. Only those that would be reread are kept.
     pub refused: RefusedOffsets,
 }
 
@@ -112,7 +113,8 @@ pub struct ShardProcessor {
     read: BTreeMap<Source, Offset>,
     resumed: Timestamp,
     refused: RefusedOffsets,
-    /// At this number of its ranges, those that can be joined are.
+    admission: Admission,
+    /// At this number of ranges of refused offsets, those that can be joined are.
     join_refused_at: usize,
     held: BinaryHeap<Reverse<HeldEvent>>,
     held_offsets: HeldOffsets,
@@ -156,6 +158,8 @@ pub struct Counts {
     pub ignored: u64,
     /// Dated at or before the watermark on arrival.
     pub late: u64,
+    /// Contacts that were not linked to a lead or deal, because it has the most that it may have.
+    pub contacts_left_out: u64,
 }
 
 impl Counts {
@@ -192,6 +196,7 @@ impl ShardProcessor {
             resumed: Timestamp::MIN,
             refused: RefusedOffsets::default(),
             join_refused_at: FEW_RANGES,
+            admission: Admission::default(),
             held: BinaryHeap::new(),
             held_offsets: HeldOffsets::default(),
             events: Vec::new(),
@@ -211,8 +216,19 @@ impl ShardProcessor {
         Self { watermark, seen, read, resumed: watermark, refused, ..Self::new(norms, timing, codec) }
     }
 
+    /// Admits events only within these limits, together with the other shards of the process.
+    pub fn limit(&mut self, limits: AdmissionLimits, process: Arc<ProcessCounts>) {
+        self.admission.share(limits, process);
+    }
+
+    /// How much of each limit is used.
+    pub fn limits_used(&self) -> LimitsUsed {
+        self.admission.used()
+    }
+
     /// Adds a tenant that was restored up to the watermark.
     pub fn adopt(&mut self, tenant: Tenant) {
+        self.admission.add(tenant.id(), tenant.managers().cloned(), tenant.departments().cloned());
         let ix = self.add_tenant(tenant);
         self.dirty.push(ix);
     }
@@ -325,17 +341,15 @@ impl ShardProcessor {
             return Ok(());
         }
         if self.timing.max_future_skew.is_some_and(|skew| at > wall.saturating_add(skew)) {
-            if self.timing.memory.durable {
-                self.refused.insert(source, offset);
-            }
-            return Err(Reason::Future);
+            return self.refuse(source, offset, Reason::Future);
         }
-        if at <= self.watermark {
-            if at < self.watermark.saturating_sub(self.timing.memory.correction_horizon) {
-                return Err(Reason::TooLate);
-            }
-            self.counts.late += 1;
+        if at < self.watermark.saturating_sub(self.timing.memory.correction_horizon) {
+            return Err(Reason::TooLate);
         }
+        if let Err(reason) = self.admission.admit(&event) {
+            return self.refuse(source, offset, reason);
+        }
+        self.counts.late += u64::from(at <= self.watermark);
         let seen = self.seen.entry(source).or_insert(at);
         *seen = at.max(*seen);
         let topic = event.payload.topic();
@@ -354,6 +368,14 @@ impl ShardProcessor {
         }
         self.held.push(Reverse(HeldEvent { at, topic, offset, source, slot }));
         Ok(())
+    }
+
+    /// Remembers that an event was refused, in case it is read again.
+    fn refuse(&mut self, source: Source, offset: Offset, reason: Reason) -> Result<(), Reason> {
+        if self.timing.memory.durable {
+            self.refused.insert(source, offset);
+        }
+        Err(reason)
     }
 
     /// Advances the watermark and processes everything that it passes.
@@ -386,6 +408,7 @@ impl ShardProcessor {
         dirty.dedup();
         for ix in dirty {
             let tenant = &mut self.tenants[ix as usize];
+            self.counts.contacts_left_out += tenant.take_contacts_left_out();
             let mut effects = Vec::new();
             tenant.take_effects(&mut effects);
             let changelog = if self.timing.memory.durable { tenant.take_changelog() } else { Changelog::default() };

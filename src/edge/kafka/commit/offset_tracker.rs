@@ -75,8 +75,9 @@ mod tests {
 
     fn status(shard: u32, lowest: &[(Source, Offset)]) -> ShardStatus {
         let (shard, watermark, held) = (ShardId(shard), Timestamp::MIN, lowest.len());
-        let (counts, paused, entries, dirty, checkpoint): (Counts, _, _, _, _) = Default::default();
-        ShardStatus { shard, watermark, held, lowest: lowest.to_vec(), paused, counts, entries, dirty, checkpoint }
+        let (counts, limits_used, paused, entries, dirty, checkpoint): (Counts, _, _, _, _, _) = Default::default();
+        let lowest = lowest.to_vec();
+        ShardStatus { shard, watermark, held, lowest, paused, counts, limits_used, entries, dirty, checkpoint }
     }
 
     #[test]

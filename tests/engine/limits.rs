@@ -1,0 +1,82 @@
+//! Bounds on what can become known, and on what one lead may have: nothing else is affected, and a restart does not change
+//! what was rejected.
+
+use crate::common::Replay;
+use funnelwatch::codec::json;
+use funnelwatch::codec::state::PACKING;
+use funnelwatch::config;
+use funnelwatch::domain::event::Event;
+use funnelwatch::domain::event::reject::Reason;
+use funnelwatch::domain::norms::Norms;
+use funnelwatch::domain::shard::admission::AdmissionLimits;
+use funnelwatch::domain::shard::processor::{ShardProcessor, SourceProgress, Timing};
+use funnelwatch::domain::source::{Offset, Source, Topic};
+use funnelwatch::domain::tenant::Memory;
+use funnelwatch::domain::time::{Span, Timestamp};
+use std::sync::Arc;
+
+const START: Timestamp = Timestamp(1_772_398_800_000);
+const CRM: Source = Source::Topic(Topic::Crm);
+
+fn norms() -> Norms {
+    config::parse_norms("norms", "{}").unwrap_or_else(|problems| panic!("{problems}")).norms
+}
+
+fn lead(tenant: &str, minute: i64) -> Event {
+    let at = START + Span(minute * Span::MINUTE.0);
+    let text = format!(r#"{{"tenant_id":"{tenant}","occurred_at":"{at}","lead_created":{{"lead_id":"1"}}}}"#);
+    json::decode(text.as_bytes()).expect("an event")
+}
+
+#[test]
+fn an_event_of_one_tenant_too_many_stays_rejected_after_a_restart() {
+    let timing = Timing { memory: Memory { durable: true, ..Memory::default() }, ..Timing::default() };
+    let limits = |tenants| AdmissionLimits { tenants, ..AdmissionLimits::default() };
+    let norms = Arc::new(norms());
+    let mut processor = ShardProcessor::new(Arc::clone(&norms), timing, PACKING);
+    processor.limit(limits(2), Arc::default());
+    let arrive = |processor: &mut ShardProcessor, offset, tenant| {
+        processor.arrive(CRM, Offset(offset), lead(tenant, offset), START + Span::HOUR)
+    };
+    assert_eq!(arrive(&mut processor, 0, "a"), Ok(()));
+    assert_eq!(arrive(&mut processor, 1, "b"), Ok(()));
+    assert_eq!(arrive(&mut processor, 2, "c"), Err(Reason::OverLimit));
+    assert_eq!(arrive(&mut processor, 3, "a"), Ok(()));
+    assert_eq!((processor.held(), processor.limits_used()[0]), (3, 1.0));
+    let read = SourceProgress { source: CRM, idle: false, position: Offset(4) };
+    let checkpoint = processor.checkpoint(&[read]);
+    assert_eq!(checkpoint.next[&CRM], Offset(0), "what was held is read again");
+    drop(processor);
+
+    let mut processor = ShardProcessor::restore(norms, timing, PACKING, checkpoint);
+    processor.limit(limits(9), Arc::default());
+    for (offset, tenant) in ["a", "b", "c", "a", "d"].into_iter().enumerate() {
+        assert_eq!(arrive(&mut processor, offset as i64, tenant), Ok(()));
+    }
+    assert_eq!(processor.held(), 4, "all but the one that was rejected");
+}
+
+#[test]
+fn stages_and_currencies_beyond_the_bound_are_summed_up() {
+    let mut events = String::new();
+    for n in 0..600 {
+        let at = START + Span(n * 1000);
+        events += &format!(
+            r#"{{"tenant_id":"t","occurred_at":"{at}","deal_created":{{"deal_id":"{n}","pipeline_id":"p","stage_id":"s{n}","amount_minor":5,"currency":"C{n}"}}}}
+{{"tenant_id":"t","occurred_at":"{at}","closed":{{"entity":{{"kind":"DEAL","id":"{n}"}},"outcome":"WON"}}}}
+{{"tenant_id":"t","occurred_at":"{at}","deal_created":{{"deal_id":"o{n}","pipeline_id":"p","stage_id":"s{n}"}}}}
+"#
+        );
+    }
+    let output = Replay::PLAIN.run_bytes(events.into_bytes(), norms());
+    let row = |window: &str| {
+        let is_sought = |row: &&serde_json::Value| row["subject"] == "tenant" && row["window"] == window;
+        output.rows.iter().find(is_sought).expect("a row").clone()
+    };
+    let open = &row("now")["open"];
+    assert_eq!(open["p"].as_object().map(|stages| stages.len()), Some(512));
+    assert_eq!(open["other"]["other"], 600 - 512);
+    let won = row("24h")["amount_won"].clone();
+    assert_eq!(won.as_object().map(|currencies| currencies.len()), Some(65));
+    assert_eq!(won["other"], (600 - 64) * 5);
+}
