@@ -50,7 +50,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let managers = load::size(5_000, 20);
     let live_state = live_state(managers as u32, load::size(1_000_000, 2_000));
     let exporter = |max_series| {
-        let selection = Selection { manager_windows: None, manager_metrics: None, max_series, names: false };
+        let selection =
+            Selection { manager_windows: None, manager_metrics: None, max_series, max_bytes: usize::MAX, names: false };
         Exporter::new(
             Arc::clone(&live_state),
             Arc::new(ProcessorMetrics::default()),

@@ -1,6 +1,7 @@
 //! Observability of the process: logging, metrics and probes.
 
 pub mod exporter;
+pub mod http_metrics;
 pub mod live_view_metrics;
 pub mod liveness;
 pub mod metric;

@@ -6,6 +6,7 @@ mod outputs {
     mod api;
     mod boards;
     mod docs;
+    mod http;
     mod metrics;
     mod protos;
     mod row_schema;

@@ -3,7 +3,7 @@
 
 use super::live::{RunViews, settings, stop_on_signals};
 use crate::cli;
-use crate::config::{self, Config};
+use crate::config::{self, Config, HttpServer};
 use crate::dataflow::live::lock;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::{Span, Timestamp};
@@ -65,7 +65,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
     let live_state = Arc::clone(&settings.live_state);
     let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
-    let http = serve(args.http, &views.endpoints(&config))?;
+    let http = serve(args.http, &config.http_server, &views.endpoints(&config))?;
     tracing::info!(
         "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
         config.kafka.bootstrap
@@ -95,10 +95,10 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
 }
 
 /// Serves on the address, or on a free port if it is in use.
-fn serve(address: SocketAddr, context: &EndpointContext) -> Result<SocketAddr, HttpError> {
-    http::serve(address, context.clone()).or_else(|error| {
+fn serve(address: SocketAddr, server: &HttpServer, context: &EndpointContext) -> Result<SocketAddr, HttpError> {
+    http::serve(address, server, context.clone()).or_else(|error| {
         tracing::warn!("{error}; using a free port");
-        http::serve(SocketAddr::new(address.ip(), 0), context.clone())
+        http::serve(SocketAddr::new(address.ip(), 0), server, context.clone())
     })
 }
 

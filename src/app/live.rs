@@ -20,6 +20,7 @@ use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
 use crate::sim::{Plan, Simulation};
 use crate::telemetry::exporter::{Clock, Exporter};
+use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::processor_metrics::ProcessorMetrics;
 use anyhow::{Context, bail};
@@ -52,8 +53,13 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     }
     let views = RunViews::new(&config, &settings.live_state, Arc::new(clock::now))?;
     if !args.once {
-        let bound = http::serve(config.http, views.endpoints(&config))?;
+        let endpoints = views.endpoints(&config);
+        let bound = http::serve(config.http, &config.http_server, endpoints.clone())?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
+        if let Some(probes) = config.http_server.probes {
+            let bound = http::serve_probes(probes, &config.http_server, endpoints)?;
+            tracing::info!("probes on {bound}: /livez /readyz");
+        }
     }
     let norms_handle = NormsHandle::default();
     if let (Some(watched), Some(requested)) = (watched, reload_requested) {
@@ -150,7 +156,9 @@ impl RunViews {
         let (live_state, metrics, clock) =
             (Arc::clone(&self.live_state), Arc::clone(&self.metrics), Arc::clone(&self.clock));
         let exporter = Exporter::new(live_state, metrics, clock, config.prometheus.clone());
+        let http = Arc::new(HttpMetrics::new(config.http_server.connections));
         let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.metrics())));
+        let exporter = exporter.with_http(Arc::clone(&http));
         EndpointContext {
             exporter: Arc::new(exporter),
             liveness: Arc::clone(&self.liveness),
@@ -158,6 +166,7 @@ impl RunViews {
             open_alerts: Arc::clone(&self.open_alerts),
             language: config.language,
             token: config.api.token.as_deref().map(Arc::from),
+            http,
         }
     }
 }

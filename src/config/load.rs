@@ -5,12 +5,15 @@
 use super::limits::{LIMITS, Limits};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
-use super::schema::key::{ANY, Form, KeySpec, ValueKind};
+use super::schema::key::{KeySpec, ValueKind};
 use super::schema::problem::{Problem, Problems, sorted, unreadable};
 use super::schema::reader::Reader;
 use super::schema::units::format_span;
 use super::schema::value::Table;
-use super::sections::{API, Api, ENGINE, Engine, KAFKA, Kafka, PROMETHEUS, REDIS, Redis, TIME, Time, prometheus};
+use super::sections::{
+    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PROMETHEUS, REDIS, Redis, TIME, Time,
+    prometheus,
+};
 use super::topics::{TOPICS, Topics};
 use super::{keys, norms};
 use crate::domain::norms::Norms;
@@ -37,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// Listen address of metrics, probes and API.
     pub http: SocketAddr,
+    /// The HTTP server.
+    pub http_server: HttpServer,
     /// Access to the HTTP API.
     pub api: Api,
     /// Redis of the live view; `None`: no live view.
@@ -53,12 +58,6 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-const ADDRESS: Form = Form {
-    expected: "an address and port such as 127.0.0.1:9464 or [::]:9464",
-    fits: |text| text.parse::<SocketAddr>().is_ok(),
-    pattern: "",
-    ..ANY
-};
 /// Sections and keys in addition to those of the norms.
 pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("kafka", ValueKind::Table(&[KAFKA]), "Kafka connection and identity").default("{}"),
@@ -70,6 +69,12 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("tenants", ValueKind::List(&Text, 1), "ids of the tenants whose events are accepted").described("all"),
     KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
         .default("127.0.0.1:9464"),
+    KeySpec::new(
+        "http_server",
+        ValueKind::Table(&[HTTP_SERVER]),
+        "how HTTP is served: accepted host names, limits, a separate address for probes",
+    )
+    .default("{}"),
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
     KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
     KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
@@ -152,6 +157,7 @@ impl Config {
                 engine: Engine::read(root.table("engine")?)?,
                 limits: root.table("limits").and_then(|table| Limits::read(table, root.get("tenants")))?,
                 http: root.text("http")?.parse().ok()?,
+                http_server: HttpServer::read(root.table("http_server")?)?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn defaults_match_the_documentation() {
-        let Config { kafka, topics, time, engine, limits, http, language, .. } = config("");
+        let Config { kafka, topics, time, engine, limits, http, http_server, language, .. } = config("");
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("localhost:9092", "funnelwatch"));
         assert_eq!(kafka.transactional_id, "funnelwatch-pod-3");
         assert!(kafka.client.is_empty() && kafka.consumer.is_empty() && kafka.producer.is_empty());
@@ -314,6 +320,18 @@ mod tests {
         );
         assert_eq!(limits, Limits::default());
         assert_eq!((http.to_string().as_str(), language), ("127.0.0.1:9464", Language::En));
+        let (read_timeout, write_timeout) = (Span(10_000), Span(10_000));
+        let expected = HttpServer {
+            probes: None,
+            allowed_hosts: Vec::new(),
+            connections: 256,
+            header_bytes: 16 << 10,
+            read_timeout,
+            write_timeout,
+            shared_scrape: Span::SECOND,
+        };
+        assert_eq!(http_server, expected);
+        assert_eq!(config("").prometheus.max_bytes, 64 << 20);
         assert_eq!(Config::default().engine, config("").engine);
     }
 
@@ -338,14 +356,35 @@ limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10, tenants: 1, managers
   tenant_departments: 5}
 tenants: [acme, 7]
 http: '[::]:80'
+http_server:
+  probes: '[::]:81'
+  allowed_hosts: [funnelwatch, '*.Example.com']
+  connections: 8
+  header_bytes: 8KiB
+  read_timeout: 1s
+  write_timeout: 2s
+  shared_scrape: 0s
 api: {token: 0123456789abcdef}
 redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
-prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7, names: true}
+prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7, max_bytes: 1MiB, names: true}
 language: ru
 norms: {stage_reverted: {}}
 ";
-        let Config { kafka, topics, time, engine, limits, http, api, redis, prometheus, language, norms, .. } =
-            config(text);
+        let Config {
+            kafka,
+            topics,
+            time,
+            engine,
+            limits,
+            http,
+            http_server,
+            api,
+            redis,
+            prometheus,
+            language,
+            norms,
+            ..
+        } = config(text);
         assert_eq!((kafka.bootstrap.as_str(), kafka.group.as_str()), ("a:1,b:2", "g"));
         assert_eq!(kafka.transactional_id, "t-pod-3");
         assert_eq!(kafka.client["sasl.password"], "k3y");
@@ -378,6 +417,16 @@ norms: {stage_reverted: {}}
         );
         assert_eq!(limits.event, EventLimits { id_bytes: 100, name_bytes: 2048, list_entries: 10 });
         assert_eq!((http.to_string().as_str(), language), ("[::]:80", Language::Ru));
+        let expected = HttpServer {
+            probes: "[::]:81".parse().ok(),
+            allowed_hosts: vec!["funnelwatch".into(), "*.example.com".into()],
+            connections: 8,
+            header_bytes: 8 << 10,
+            read_timeout: Span::SECOND,
+            write_timeout: Span(2000),
+            shared_scrape: Span::ZERO,
+        };
+        assert_eq!(http_server, expected);
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
         let (url, ttl) = ("redis://:secret@r/1".into(), Span(300_000));
         assert!(!format!("{redis:?}").contains("secret@"));
@@ -386,6 +435,7 @@ norms: {stage_reverted: {}}
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
             manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),
             max_series: 7,
+            max_bytes: 1 << 20,
             names: true,
         };
         assert_eq!(prometheus, selection);

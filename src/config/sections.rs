@@ -9,6 +9,7 @@ use crate::domain::norms::Norms;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
 use crate::telemetry::metric::Family;
+use std::net::SocketAddr;
 
 const MILLI: Span = Span(1);
 const YEARS: Span = Span(3653 * Span::DAY.0);
@@ -213,6 +214,94 @@ impl Api {
     }
 }
 
+/// The HTTP server: what it serves, and how much a client may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpServer {
+    /// Listen address of the probes alone; `None`: they are served with everything else only.
+    pub probes: Option<SocketAddr>,
+    /// The names by which clients may address this process; `*.NAME`: all names below it.
+    pub allowed_hosts: Vec<String>,
+    /// Maximum number of open connections of each address.
+    pub connections: usize,
+    /// Maximum size of the head of a request.
+    pub header_bytes: usize,
+    /// Time for a complete request, from the end of the previous one.
+    pub read_timeout: Span,
+    /// Time for a client to read a response.
+    pub write_timeout: Span,
+    /// Time during which requests share one scrape.
+    pub shared_scrape: Span,
+}
+
+const HOST: Form = Form {
+    expected: "a host name such as funnelwatch.example.com, or *.example.com for all names below it",
+    fits: |text| {
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    },
+    pattern: r"^(\*\.)?[A-Za-z0-9._-]+$",
+    canonical: |text| text.to_ascii_lowercase(),
+    ..ANY
+};
+
+const TIMEOUT: (Span, Span) = (Span(100), Span::HOUR);
+
+pub(super) const HTTP_SERVER: &[KeySpec] = &[
+    KeySpec::new(
+        "probes",
+        ValueKind::Form(ADDRESS),
+        "another listen address, with a thread and connections of its own, for `/livez` and `/readyz` alone; they are \
+         also served at `http`",
+    )
+    .described("none"),
+    KeySpec::new(
+        "allowed_hosts",
+        List(&ValueKind::Form(HOST), 0),
+        "host names by which clients address this process, such as that of a service or an ingress; IP addresses and \
+         `localhost` are always accepted, other names are refused ([access](api.md#access))",
+    )
+    .default("[]"),
+    KeySpec::new(
+        "connections",
+        Count(8, 100_000),
+        "maximum number of open connections of each address; at the limit a new one closes the one that has been idle \
+         longest",
+    )
+    .default("256"),
+    KeySpec::new("header_bytes", Bytes(8 << 10, 1 << 20), "maximum size of a request's line and headers")
+        .default("16KiB"),
+    span("read_timeout", TIMEOUT, "10s", "an open connection is closed after this time without a complete request"),
+    span("write_timeout", TIMEOUT, "10s", "a connection is closed if a response is not read in this time"),
+    span(
+        "shared_scrape",
+        (Span::ZERO, Span::MINUTE),
+        "1s",
+        "time during which all requests of `/metrics` get the same scrape",
+    ),
+];
+
+impl HttpServer {
+    pub(super) fn read(table: &Table) -> Option<Self> {
+        Some(Self {
+            probes: table.text("probes").and_then(|address| address.parse().ok()),
+            allowed_hosts: table.get("allowed_hosts")?,
+            connections: table.get("connections")?,
+            header_bytes: table.get("header_bytes")?,
+            read_timeout: table.get("read_timeout")?,
+            write_timeout: table.get("write_timeout")?,
+            shared_scrape: table.get("shared_scrape")?,
+        })
+    }
+}
+
+/// An address to listen on.
+pub(super) const ADDRESS: Form = Form {
+    expected: "an address and port such as 127.0.0.1:9464 or [::]:9464",
+    fits: |text| text.parse::<SocketAddr>().is_ok(),
+    pattern: "",
+    ..ANY
+};
+
 /// Redis of the live view.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redis {
@@ -296,6 +385,12 @@ pub(super) const PROMETHEUS: &[KeySpec] = &[
     )
     .default("200000"),
     KeySpec::new(
+        "max_bytes",
+        Bytes(1 << 20, 1 << 30),
+        "maximum size of a scrape; series that do not fit are left out and counted likewise",
+    )
+    .default("64MiB"),
+    KeySpec::new(
         "names",
         Flag,
         "whether `funnelwatch_manager_info` and `funnelwatch_department_info` are exported, which contain the names of \
@@ -316,6 +411,7 @@ pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) 
         manager_windows: table.get("manager_windows"),
         manager_metrics: table.get("manager_metrics"),
         max_series: table.get("max_series")?,
+        max_bytes: table.get("max_bytes")?,
         names: table.get("names")?,
     })
 }

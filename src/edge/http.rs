@@ -3,29 +3,41 @@
 //! `/livez` reports whether the threads that poll and commit make progress, not whether a broker is reachable: a broker
 //! outage must not restart the fleet. `/readyz` reports whether shards are assigned, restored and read.
 //!
-//! **Invariant: probes never wait.** Requests that compute figures run on separate threads, one at a time per endpoint.
+//! **Invariant: probes never wait.** Requests that compute figures run on separate threads. A connection can always be
+//! opened ([`server`]), and probes may have an address and a thread of their own.
+//!
+//! **Invariant: a client costs bounded memory.** Connections, headers and times are limited, all scrapes at a time share
+//! one text ([`scrapes`]), and so few answers of the API exist at a time ([`context`]).
 
+mod activity;
 mod api;
 mod context;
 mod guard;
+mod hosts;
 mod response;
+mod scrapes;
+mod server;
+mod write_deadline;
 
 pub use context::EndpointContext;
 
 use super::clock;
+use crate::config::HttpServer;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use context::{HttpState, run_blocking};
+use context::HttpState;
+use hosts::Hosts;
+use response::ApiError;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-
-/// Threads that compute figures: one for `/metrics`, one for `/api/v1`, and one spare.
-const THREADS: usize = 3;
 
 /// The endpoints could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,45 +47,66 @@ pub struct HttpError {
     cause: io::Error,
 }
 
-/// Serves on `address` on a separate thread until the process ends; returns the bound address (port 0 binds a free
-/// port).
-pub fn serve(address: SocketAddr, context: EndpointContext) -> Result<SocketAddr, HttpError> {
-    let failed = |cause| HttpError { address, cause };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_io().enable_time().max_blocking_threads(THREADS).build().map_err(failed)?;
-    let work = move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let service = routes(context).into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, service).await
-        });
-        if let Err(error) = served {
-            tracing::error!("serve http on {bound}: {error}");
-        }
-    };
-    std::thread::Builder::new().name("http".into()).spawn(work).map_err(failed)?;
-    Ok(bound)
-}
-
-fn routes(context: EndpointContext) -> Router {
-    let state = HttpState { context, scrapes: Arc::new(Semaphore::new(1)), queries: Arc::new(Semaphore::new(1)) };
-    Router::new()
+/// Serves all endpoints on `address` on a separate thread until the process ends; returns the bound address (port 0
+/// binds a free port).
+pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContext) -> Result<SocketAddr, HttpError> {
+    let state = HttpState::new(context, settings);
+    let routes = Router::new()
         .nest("/api/v1", api::routes(state.context.token.clone()))
         .route("/metrics", get(metrics))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
         .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
-        .with_state(state)
+        .merge(probes());
+    start("http", address, settings, routes, state)
+}
+
+/// Serves the probes alone, likewise.
+pub fn serve_probes(
+    address: SocketAddr,
+    settings: &HttpServer,
+    context: EndpointContext,
+) -> Result<SocketAddr, HttpError> {
+    start("probes", address, settings, probes(), HttpState::new(context, settings))
+}
+
+fn start(
+    thread: &'static str,
+    address: SocketAddr,
+    settings: &HttpServer,
+    routes: Router<HttpState>,
+    state: HttpState,
+) -> Result<SocketAddr, HttpError> {
+    let metrics = Arc::clone(&state.context.http);
+    let hosts = Arc::new(Hosts::new(&settings.allowed_hosts, Arc::clone(&metrics)));
+    let routes = routes
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no such page") })
+        .method_not_allowed_fallback(response::method_not_allowed)
+        .layer(from_fn_with_state(hosts, hosts::check))
+        .layer(map_response(harden))
+        .with_state(state);
+    server::start(thread, address, settings, routes, metrics).map_err(|cause| HttpError { address, cause })
+}
+
+fn probes() -> Router<HttpState> {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
+}
+
+/// What a browser may do with a response: display it as what it is, and nothing else.
+async fn harden(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers_mut().extend(headers);
+    response
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {
-    let exporter = Arc::clone(&state.context.exporter);
-    match run_blocking(&state.scrapes, move || exporter.render()).await {
+    match state.scrapes.latest().await {
         // https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-        Some(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Some(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures\n").into_response(),
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! **Consistency.** All figures of a tenant refer to the same watermark: its rows are computed under a lock that blocks
 //! its worker, and formatted after the lock is released. **No stale series.** Nothing is kept between scrapes, so
-//! removed managers disappear. **Limit.** If there are more series of figures and norms than the limit, the least
+//! removed managers disappear. **Limit.** If there are more series of figures and norms than the limits, the least
 //! important ones are left out and counted: figures of managers, last windows first.
 
+use super::http_metrics::HttpMetrics;
 use super::live_view_metrics::LiveViewMetrics;
 use super::metric::{Family, Level, Metric};
 use super::page::{Page, subject};
@@ -36,6 +37,8 @@ pub struct Selection {
     pub manager_metrics: Option<Vec<String>>,
     /// Maximum number of series of figures, norms and names.
     pub max_series: usize,
+    /// Maximum size of a scrape, in bytes.
+    pub max_bytes: usize,
     /// Whether names of managers and departments are exported.
     pub names: bool,
 }
@@ -47,6 +50,7 @@ pub struct Exporter {
     clock: Clock,
     selection: Selection,
     live_view: Option<Arc<LiveViewMetrics>>,
+    http: Option<Arc<HttpMetrics>>,
     /// Whether each family is exported per manager.
     manager_families: Vec<bool>,
     /// The sizes of the families of the last page. The lock serializes scrapes.
@@ -59,7 +63,8 @@ impl Exporter {
         let selected = selection.manager_metrics.as_ref();
         let is_selected = |family: &Family| selected.is_none_or(|names| names.contains(&family.stem));
         let manager_families = Family::all().iter().map(is_selected).collect();
-        Self { live_state, metrics, clock, selection, live_view: None, manager_families, sizes: Mutex::default() }
+        let sizes = Mutex::default();
+        Self { live_state, metrics, clock, selection, live_view: None, http: None, manager_families, sizes }
     }
 
     /// Adds the metrics of the live view.
@@ -67,11 +72,28 @@ impl Exporter {
         Self { live_view, ..self }
     }
 
+    /// Adds the metrics of the HTTP server.
+    pub fn with_http(self, http: Arc<HttpMetrics>) -> Self {
+        Self { http: Some(http), ..self }
+    }
+
     /// Renders one scrape.
     pub fn render(&self) -> Vec<u8> {
         let mut sizes = lock(&self.sizes);
-        let mut page = Page::new(self.selection.max_series, &sizes);
+        let mut page = Page::new(self.selection.max_series, self.selection.max_bytes, &sizes);
+        processor(&mut page, &self.metrics.counters(), (self.clock)());
+        if let Some(live_view) = &self.live_view {
+            redis(&mut page, live_view);
+        }
+        if let Some(metrics) = &self.http {
+            http(&mut page, metrics);
+        }
         let snapshots = self.live_state.snapshots();
+        for snapshot in &snapshots {
+            let labels = [("tenant", snapshot.tenant.as_str())];
+            page.sample_of(Level::Tenant, Metric::SharedContacts, &labels, snapshot.shared_contacts as f64);
+            unlisted_stages(&mut page, snapshot);
+        }
         snapshots.iter().for_each(|snapshot| norms(&mut page, snapshot));
         if self.selection.names {
             snapshots.iter().for_each(|snapshot| names(&mut page, snapshot));
@@ -83,23 +105,12 @@ impl Exporter {
                 snapshots.iter().for_each(|snapshot| self.rows(&mut page, snapshot, level, window));
             }
         }
-        processor(&mut page, &self.metrics.counters(), (self.clock)());
-        if let Some(live_view) = &self.live_view {
-            redis(&mut page, live_view);
-        }
-        for snapshot in &snapshots {
-            let labels = [("tenant", snapshot.tenant.as_str())];
-            page.sample(Metric::SharedContacts, &labels, snapshot.shared_contacts as f64);
-            unlisted_stages(&mut page, snapshot);
-            for (manager, requests) in &snapshot.reviews {
-                let labels = [("tenant", snapshot.tenant.as_str()), ("manager", manager.as_str())];
-                page.sample(Metric::ReviewsOpen, &labels, requests.open as f64);
-                page.sample(Metric::ReviewsAnswered, &labels, requests.answered as f64);
-            }
-        }
-        let (series, limit) = (page.written(), self.selection.max_series);
+        snapshots.iter().for_each(|snapshot| reviews(&mut page, snapshot));
+        let (series, bytes) = (page.written(), page.bytes());
         page.sample(Metric::Series, &[], series as f64);
-        page.sample(Metric::SeriesLimit, &[], limit as f64);
+        page.sample(Metric::SeriesLimit, &[], self.selection.max_series as f64);
+        page.sample(Metric::ScrapeBytes, &[], bytes as f64);
+        page.sample(Metric::ScrapeBytesLimit, &[], self.selection.max_bytes as f64);
         for level in Level::ALL {
             let left_out = page.left_out(level);
             page.sample(Metric::SeriesLeftOut, &[("level", level.name())], left_out as f64);
@@ -184,7 +195,16 @@ fn unlisted_stages(page: &mut Page, snapshot: &TenantSnapshot) {
     for (pipeline, stage, open) in unlisted.into_iter().take(MAX_UNLISTED) {
         let labels =
             [("tenant", snapshot.tenant.as_str()), ("pipeline", pipeline.as_str()), ("deal_stage", stage.as_str())];
-        page.sample(Metric::UnlistedStages, &labels, open as f64);
+        page.sample_of(Level::Tenant, Metric::UnlistedStages, &labels, open as f64);
+    }
+}
+
+/// Adds the review requests of each manager.
+fn reviews(page: &mut Page, snapshot: &TenantSnapshot) {
+    for (manager, requests) in &snapshot.reviews {
+        let labels = [("tenant", snapshot.tenant.as_str()), ("manager", manager.as_str())];
+        page.sample_of(Level::Manager, Metric::ReviewsOpen, &labels, requests.open as f64);
+        page.sample_of(Level::Manager, Metric::ReviewsAnswered, &labels, requests.answered as f64);
     }
 }
 
@@ -229,6 +249,18 @@ fn redis(page: &mut Page, metrics: &LiveViewMetrics) {
     let counts = [Metric::RedisWrites, Metric::RedisDropped, Metric::RedisWhole, Metric::RedisErrors];
     for (metric, count) in counts.into_iter().zip(metrics.counts()) {
         page.sample(metric, &[], count as f64);
+    }
+}
+
+fn http(page: &mut Page, metrics: &HttpMetrics) {
+    page.sample(Metric::HttpConnections, &[], metrics.open() as f64);
+    page.sample(Metric::HttpConnectionsLimit, &[], metrics.limit() as f64);
+    for (reason, n) in metrics.closed() {
+        page.sample(Metric::HttpClosed, &[("reason", reason.name())], n as f64);
+    }
+    page.sample(Metric::HttpRefused, &[], metrics.refused() as f64);
+    for (result, n) in ["rendered", "shared"].into_iter().zip(metrics.scrapes()) {
+        page.sample(Metric::Scrapes, &[("result", result)], n as f64);
     }
 }
 

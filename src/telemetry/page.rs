@@ -10,7 +10,10 @@ use std::io::Write as _;
 /// A scrape under construction.
 pub(super) struct Page {
     families: Vec<Lines>,
+    /// Maximum number of series of figures, norms and names.
     limit: usize,
+    /// Bytes left; none after a series did not fit, so that less important ones do not take its place.
+    room: usize,
     /// Series of figures and norms so far, and the number left out at each level.
     written: usize,
     left_out: [usize; Level::ALL.len()],
@@ -22,16 +25,20 @@ struct Lines {
     lines: Vec<u8>,
 }
 
+/// Room for what a page ends with: the metrics about the page itself, and those of the process.
+const TAIL: usize = 16 << 10;
+
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
-    /// An empty page for at most `limit` series of figures and norms. `sizes` are those of the previous page, as
-    /// capacity hints.
-    pub(super) fn new(limit: usize, sizes: &[usize]) -> Self {
+    /// An empty page for at most `limit` series of figures and norms, and `bytes` of text. `sizes` are those of the
+    /// previous page, as capacity hints.
+    pub(super) fn new(limit: usize, bytes: usize, sizes: &[usize]) -> Self {
         let families = Family::all().iter().flat_map(|family| Level::ALL.map(|level| family.name(level)));
         let families = families.zip(sizes.iter().copied().chain(std::iter::repeat(0)));
         let lines = |(name, size)| Lines { name, lines: Vec::with_capacity(size + size / 64) };
-        Self { families: families.map(lines).collect(), limit, written: 0, left_out: [0; Level::ALL.len()] }
+        let families = families.map(lines).collect();
+        Self { families, limit, room: bytes.saturating_sub(TAIL), written: 0, left_out: [0; Level::ALL.len()] }
     }
 
     /// The number of series of figures and norms on the page.
@@ -47,24 +54,53 @@ impl Page {
     /// Adds a sample of a figure or a norm, by the index of its family; `subject` holds its first labels, from
     /// [`subject`]. If the page is full, the sample is left out and counted.
     pub(super) fn figure(&mut self, family: usize, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
-        if self.written >= self.limit {
+        let fits = self.written < self.limit
+            && self.bounded(family, level, |name, lines| {
+                lines.extend_from_slice(name.as_bytes());
+                lines.push(b'{');
+                lines.extend_from_slice(subject);
+                write_labels(own, !subject.is_empty(), lines);
+                lines.push(b'}');
+                finish(value, lines);
+            });
+        if fits {
+            self.written += 1;
+        } else {
             self.left_out[level as usize] += 1;
-            return;
         }
-        self.written += 1;
-        let Lines { name, lines } = &mut self.families[family * Level::ALL.len() + level as usize];
-        lines.extend_from_slice(name.as_bytes());
-        lines.push(b'{');
-        lines.extend_from_slice(subject);
-        write_labels(own, !subject.is_empty(), lines);
-        lines.push(b'}');
-        finish(value, lines);
     }
 
-    /// Adds a sample of a processor metric.
+    /// Adds a sample of a processor metric about a subject of this level. If there is no room for it, it is left out and
+    /// counted.
+    pub(super) fn sample_of(&mut self, level: Level, metric: Metric, labels: Labels<'_>, value: f64) {
+        if !self.bounded(metric.index(), Level::ALL[0], |name, lines| line(name, "", labels, value, lines)) {
+            self.left_out[level as usize] += 1;
+        }
+    }
+
+    /// Adds a sample of a processor metric, of which there is a fixed number.
     pub(super) fn sample(&mut self, metric: Metric, labels: Labels<'_>, value: f64) {
         let Lines { name, lines } = &mut self.families[metric.index() * Level::ALL.len()];
+        let before = lines.len();
         line(name, "", labels, value, lines);
+        self.room = self.room.saturating_sub(lines.len() - before);
+    }
+
+    /// Writes a line if there is room for it.
+    fn bounded(&mut self, family: usize, level: Level, write: impl FnOnce(&str, &mut Vec<u8>)) -> bool {
+        let Lines { name, lines } = &mut self.families[family * Level::ALL.len() + level as usize];
+        let before = lines.len();
+        write(name, lines);
+        let mut cost = lines.len() - before;
+        if before == 0 {
+            cost += name.len() * 2 + Family::all()[family].help.len() + "# HELP  \n# TYPE  histogram\n".len();
+        }
+        let fits = cost <= self.room;
+        if !fits {
+            lines.truncate(before);
+        }
+        self.room = if fits { self.room - cost } else { 0 };
+        fits
     }
 
     /// Adds a histogram: the counts in each bucket of [`BOUNDS`] and beyond, and the sum of values.
@@ -80,13 +116,18 @@ impl Page {
         line(name, "_count", &[], below as f64, lines);
     }
 
+    /// The size of the lines so far, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.families.iter().map(|family| family.lines.len()).sum()
+    }
+
     /// The sizes of the families, in bytes.
     pub(super) fn sizes(&self) -> Vec<usize> {
         self.families.iter().map(|family| family.lines.len()).collect()
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
-        let all: usize = self.families.iter().map(|family| family.lines.len()).sum();
+        let all = self.bytes();
         let mut text = Vec::with_capacity(all + all / 8 + (64 << 10));
         let each = Family::all().iter().flat_map(|family| Level::ALL.map(|_| family));
         for (family, Lines { name, lines }) in each.zip(self.families) {
@@ -163,7 +204,7 @@ mod tests {
 
     #[test]
     fn families_are_grouped_and_labels_are_escaped() {
-        let mut page = Page::new(10, &[]);
+        let mut page = Page::new(10, usize::MAX, &[]);
         let [touches, calls] = ["touches", "calls"].map(family);
         for (id, n) in [("a\"b\\c\nd", 1.0), ("ю", -0.125)] {
             let subject = subject(&[("tenant", id)]);
@@ -186,7 +227,7 @@ mod tests {
 
     #[test]
     fn histogram_buckets_are_cumulative() {
-        let mut page = Page::new(0, &[]);
+        let mut page = Page::new(0, usize::MAX, &[]);
         let mut buckets = [0; BOUNDS.len() + 1];
         (buckets[1], buckets[3], buckets[BOUNDS.len()]) = (2, 1, 1);
         page.histogram(Metric::CommitSeconds, &buckets, 61.5);
@@ -207,11 +248,26 @@ mod tests {
 
     #[test]
     fn series_beyond_the_limit_are_counted() {
-        let mut page = Page::new(1, &[]);
+        let mut page = Page::new(1, usize::MAX, &[]);
         for level in Level::ALL {
             page.figure(family("touches"), level, b"", &[], 0.0);
         }
         assert_eq!((page.written(), Level::ALL.map(|level| page.left_out(level))), (1, [0, 1, 1]));
         assert_eq!(text(page).lines().count(), 3);
+    }
+
+    #[test]
+    fn series_beyond_the_size_are_counted_and_smaller_ones_do_not_take_their_place() {
+        let room = 600;
+        let mut page = Page::new(100, TAIL + room, &[]);
+        let long = "x".repeat(250);
+        for id in [&long, &long, "short"] {
+            page.figure(family("touches"), Level::Manager, b"", &[("manager", id)], 1.0);
+        }
+        page.sample_of(Level::Tenant, Metric::SharedContacts, &[("tenant", "acme")], 1.0);
+        page.sample(Metric::Series, &[], 1.0);
+        assert_eq!((page.written(), Level::ALL.map(|level| page.left_out(level))), (1, [1, 0, 2]));
+        let text = text(page);
+        assert!(text.len() <= room + TAIL && text.contains("funnelwatch_series 1\n"), "{text}");
     }
 }

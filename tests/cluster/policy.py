@@ -159,8 +159,19 @@ def probes_of_the_processor(documents):
     wanted = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     for where, _, container in processor(documents):
         for probe, path in wanted.items():
-            if container.get(probe, {}).get("httpGet", {}) != {"path": path, "port": "http"}:
-                yield f"{where}: {probe} does not use {path}"
+            if container.get(probe, {}).get("httpGet", {}) != {"path": path, "port": "probes"}:
+                yield f"{where}: {probe} does not use {path} of the port for probes"
+
+
+@policy
+def only_the_kubelet_probes(documents):
+    for service in of(documents, "Service"):
+        if any(port["targetPort"] == "probes" for port in service["spec"]["ports"]):
+            yield f"{name(service)}: opens the port for probes"
+    for rule in of(documents, "NetworkPolicy"):
+        for way in rule["spec"].get("ingress", []):
+            if any(port["port"] in ("probes", 9465) for port in way.get("ports", [])):
+                yield f"{name(rule)}: opens the port for probes"
 
 
 def processor(documents):
@@ -380,6 +391,9 @@ MUTATIONS = [
     ("probes", put(box, "livenessProbe", None)),
     ("probes", put(box, "readinessProbe", None)),
     ("probes_of_the_processor", put(box, "livenessProbe", "httpGet", "path", "/readyz")),
+    ("probes_of_the_processor", put(box, "livenessProbe", "httpGet", "port", "http")),
+    ("only_the_kubelet_probes", put(spec_of("Service"), "ports", 0, "targetPort", "probes")),
+    ("only_the_kubelet_probes", put(spec_of("NetworkPolicy"), "ingress", 0, "ports", 0, "port", "probes")),
     ("pinned_images", put(box, "image", "funnelwatch")),
     ("pinned_images", put(box, "image", "funnelwatch:latest")),
     ("pinned_images", put(box, "image", "registry.example.com:5000/funnelwatch")),

@@ -3,6 +3,7 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
+use funnelwatch::config::Config;
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::OpenAlertsView;
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -16,6 +17,7 @@ use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::http::{EndpointContext, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
+use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
 use serde_json::{Value, json};
@@ -110,7 +112,8 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
     open_alerts.committed(&output);
     drop(supply);
     guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
-    let selection = Selection { manager_windows: None, manager_metrics: None, max_series: 1000, names: false };
+    let selection =
+        Selection { manager_windows: None, manager_metrics: None, max_series: 1000, max_bytes: 1 << 20, names: false };
     let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
     let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
     let context = EndpointContext {
@@ -120,8 +123,10 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
         open_alerts,
         language: Language::En,
         token: token.map(Arc::from),
+        http: Arc::new(HttpMetrics::new(256)),
     };
-    serve("127.0.0.1:0".parse().expect("an address"), context).expect("a port")
+    let address = "127.0.0.1:0".parse().expect("an address");
+    serve(address, &Config::default().http_server, context).expect("a port")
 }
 
 /// The status and the body of a request; `headers` are additional header lines.
@@ -192,13 +197,24 @@ fn invalid_requests_get_an_error_with_a_reason() {
         ("/tenants/acme%20north/managers?windw=1h", 400),
         ("/tenants/acme%20north/alerts?rule=late", 400),
         ("/tenants/acme%20north/alerts?severity=high", 400),
+        ("/tenants/acme%20north/leads/late%2F1?window=1h", 400),
+        ("/tenants?tenant=acme", 400),
+        ("/tenants/%FF/alerts", 400),
+        ("/tenants/acme%20north/leads/%C3", 400),
+        ("", 404),
     ] {
         let (status, body) = get(address, path);
         assert_eq!(status, wanted, "{path}: {body}");
         assert!(body["error"].as_str().is_some_and(|text| !text.is_empty()), "{path}: {body}");
     }
-    assert_eq!(request(address, "POST /api/v1/tenants", "localhost", "").0, 405);
-    assert_eq!(request(address, "DELETE /api/v1/tenants", "localhost", "").0, 405);
+    for path in ["/api/v1/tenants", "/api/v1/tenants/acme%20north/leads/7", "/metrics"] {
+        for method in ["POST", "DELETE"] {
+            let (status, body) = request(address, &format!("{method} {path}"), "localhost", "");
+            assert_eq!(status, 405, "{method} {path}");
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(body["error"], "method not allowed; use GET");
+        }
+    }
 }
 
 #[test]
@@ -207,10 +223,14 @@ fn requests_need_the_token_or_without_a_token_a_local_host() {
     let status = |host: &str| request(open, "GET /api/v1/tenants", host, "").0;
     assert_eq!([status("localhost:9464"), status("127.0.0.1"), status("[::1]:80")], [200; 3]);
     assert_eq!([status("rebound.example.org"), status("10.0.0.1")], [403; 2], "DNS rebinding is rejected");
+    let forwarded = |header: &str| request(open, "GET /api/v1/tenants", "localhost", header).0;
+    for header in ["X-Forwarded-For: 10.0.0.1\r\n", "Forwarded: for=10.0.0.1\r\n", "Via: 1.1 proxy\r\n"] {
+        assert_eq!(forwarded(header), 403, "the client of a proxy is not this host");
+    }
     // Scrapes and probes need no token.
     let token = "correct-horse-battery";
     let closed = endpoints(Some(token));
-    let with_header = |header: &str| request(closed, "GET /api/v1/tenants", "anything", header).0;
+    let with_header = |header: &str| request(closed, "GET /api/v1/tenants", "10.0.0.1", header).0;
     assert_eq!(with_header(&format!("Authorization: Bearer {token}\r\n")), 200);
     assert_eq!(with_header(&format!("authorization: bearer {token}\r\n")), 200);
     for header in
@@ -223,8 +243,8 @@ fn requests_need_the_token_or_without_a_token_a_local_host() {
         401,
         "paths are not revealed without the token"
     );
-    assert_eq!(request(closed, "GET /metrics", "anything", "").0, 200);
-    assert_eq!(request(closed, "GET /livez", "anything", "").0, 200);
+    assert_eq!(request(closed, "GET /metrics", "10.0.0.1", "").0, 200);
+    assert_eq!(request(closed, "GET /livez", "10.0.0.1", "").0, 200);
 }
 
 #[test]

@@ -60,7 +60,13 @@ fn live_state_under(norms: &str) -> Arc<LiveState> {
     Arc::new(live_state)
 }
 
-const ALL: Selection = Selection { manager_windows: None, manager_metrics: None, max_series: usize::MAX, names: false };
+const ALL: Selection = Selection {
+    manager_windows: None,
+    manager_metrics: None,
+    max_series: usize::MAX,
+    max_bytes: usize::MAX,
+    names: false,
+};
 
 fn scrape(live_state: &Arc<LiveState>, selection: Selection) -> String {
     let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
@@ -158,6 +164,10 @@ fn series_beyond_the_limit_are_left_out_and_counted() {
     let removed = full.keys().filter(|series| !most.contains_key(*series));
     let longest = "window=\"30d\"";
     assert!(removed.clone().all(|series| series.contains(longest)), "of these, the longest windows are left out first");
+    let max_bytes = everything.len() / 2;
+    let small = scrape(&live_state, Selection { max_bytes, ..ALL });
+    assert!((max_bytes / 2..=max_bytes).contains(&small.len()), "{} of {max_bytes} bytes", small.len());
+    assert_eq!(left_out(&small).iter().sum::<usize>() + value(&small, "funnelwatch_series"), all);
     let none = scrape(&live_state, Selection { max_series: 0, ..ALL });
     assert_eq!(left_out(&none).iter().sum::<usize>(), all);
     assert!(series_of_scrape(&none).is_empty() && none.contains("funnelwatch_build_info"));

@@ -1,11 +1,19 @@
-//! What the handlers share: the sources they read, and the permits to compute figures.
+//! What the handlers share: the sources they read, and the permits to compute answers.
 
+use super::response::{ApiError, json_response};
+use super::scrapes::Scrapes;
+use crate::config::HttpServer;
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
 use crate::telemetry::exporter::Exporter;
+use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::Liveness;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::Response;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the endpoints read.
 #[derive(Clone)]
@@ -22,21 +30,57 @@ pub struct EndpointContext {
     pub language: Language,
     /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
     pub token: Option<Arc<str>>,
+    /// Metrics of the server.
+    pub http: Arc<HttpMetrics>,
 }
 
 #[derive(Clone)]
 pub(super) struct HttpState {
     pub(super) context: EndpointContext,
-    /// One permit each: one scrape and one query at a time.
-    pub(super) scrapes: Arc<Semaphore>,
-    pub(super) queries: Arc<Semaphore>,
+    pub(super) scrapes: Arc<Scrapes>,
+    /// One permit: one query is computed at a time.
+    queries: Arc<Semaphore>,
+    /// One permit for each answer in memory.
+    answers: Arc<Semaphore>,
 }
 
-/// Runs blocking work once a permit is available; `None`: it panicked.
-pub(super) async fn run_blocking<T: Send + 'static>(
-    permits: &Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let _permit = permits.acquire().await.ok()?;
-    tokio::task::spawn_blocking(work).await.ok()
+/// Answers of the API in memory, being computed or read by their clients. Each may be large.
+const ANSWERS: usize = 4;
+
+impl HttpState {
+    pub(super) fn new(context: EndpointContext, settings: &HttpServer) -> Self {
+        let shared_for = Duration::from_millis(settings.shared_scrape.0 as u64);
+        let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
+        let permits = |n| Arc::new(Semaphore::new(n));
+        Self { context, scrapes: Arc::new(scrapes), queries: permits(1), answers: permits(ANSWERS) }
+    }
+
+    /// Computes the JSON of an answer on a separate thread.
+    pub(super) async fn answer(
+        &self,
+        compute: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
+        let answer = Arc::clone(&self.answers).acquire_owned().await.map_err(|_| failed())?;
+        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
+        // The permits go with the work: a client that leaves starts no other work beside it.
+        let work = move || {
+            let _query = query;
+            compute().map(|body| Answer { body, _permit: answer })
+        };
+        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| failed())??;
+        Ok(json_response(Bytes::from_owner(answer)))
+    }
+}
+
+/// The body of an answer, with its permit until it was sent.
+struct Answer {
+    body: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }

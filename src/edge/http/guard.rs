@@ -1,12 +1,15 @@
 //! Access control of `/api/v1`: requests must carry the configured token; without one, only requests from this host
 //! pass.
 //!
-//! A web page in a browser on this host also sends requests from this host, with the name of its site as `Host` (DNS
-//! rebinding). So without a token, the `Host` header must name this host, too.
+//! A proxy on this host also sends requests from this host, for clients that are elsewhere. So without a token a request
+//! must address this host by a local name, and must not say that a proxy forwarded it. (A proxy that says nothing and
+//! addresses `localhost` cannot be distinguished from a local client.)
 
+use super::hosts::Host;
 use super::response::ApiError;
+use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, FORWARDED, VIA, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +21,7 @@ use std::sync::Arc;
 pub(super) async fn guard(
     State(token): State<Option<Arc<str>>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(host): Extension<Host>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -32,10 +36,12 @@ pub(super) async fn guard(
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
-        None if is_loopback(peer.ip()) && host_is_loopback(request.headers()) => next.run(request).await,
+        None if is_loopback(peer.ip()) && host.is_local() && !is_forwarded(request.headers()) => {
+            next.run(request).await
+        }
         None => {
-            let text =
-                "api.token is not set: only requests from this host to localhost or a loopback address are accepted";
+            let text = "api.token is not set: only requests from this host to localhost or a loopback address are \
+                        accepted, and none that a proxy forwards";
             ApiError::new(StatusCode::FORBIDDEN, text).into_response()
         }
     }
@@ -54,33 +60,29 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Whether the `Host` header is `localhost` or a loopback address.
-fn host_is_loopback(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.split(':').next().unwrap_or(host),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+/// Whether a proxy says that it forwards the request of another client.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let text = name.as_str();
+        *name == FORWARDED || *name == VIA || text.starts_with("x-forwarded-") || text == "x-real-ip"
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderName;
 
     #[test]
-    fn localhost_and_loopback_addresses_are_this_host() {
-        let accepted = |host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_static(host));
-            host_is_loopback(&headers)
+    fn proxies_announce_what_they_forward() {
+        let forwarded = |name: &'static str| {
+            is_forwarded(&HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("10.0.0.1"))]))
         };
-        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1:9464", "127.8.9.1", "[::1]:9464", "[::ffff:127.0.0.1]"] {
-            assert!(accepted(host), "{host}");
+        for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"] {
+            assert!(forwarded(name), "{name}");
         }
-        for host in ["example.org", "localhost.example.org:80", "10.0.0.1", "[::2]:80", ""] {
-            assert!(!accepted(host), "{host}");
+        for name in ["host", "user-agent", "accept", "x-request-id"] {
+            assert!(!forwarded(name), "{name}");
         }
-        assert!(!host_is_loopback(&HeaderMap::new()));
     }
 }

@@ -1,0 +1,270 @@
+//! Tests what clients of the HTTP server can do to it and to each other: idle and slow connections, half and large
+//! requests, foreign hosts, shared scrapes.
+
+use funnelwatch::codec::Encoding;
+use funnelwatch::config::{self, Config, HttpServer};
+use funnelwatch::dataflow::epoch::Batch;
+use funnelwatch::dataflow::live::{LiveState, OpenAlertsView};
+use funnelwatch::dataflow::messages::EpochHeader;
+use funnelwatch::dataflow::settings::DataflowSettings;
+use funnelwatch::dataflow::workers;
+use funnelwatch::domain::rule::message::Language;
+use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
+use funnelwatch::domain::source::{Offset, Source};
+use funnelwatch::domain::time::{Span, Timestamp};
+use funnelwatch::edge::http::{EndpointContext, serve, serve_probes};
+use funnelwatch::telemetry::exporter::{Exporter, Selection};
+use funnelwatch::telemetry::http_metrics::HttpMetrics;
+use funnelwatch::telemetry::liveness::Liveness;
+use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes; a test that waits for this long fails.
+const GENEROUS: Duration = Duration::from_secs(60);
+
+fn settings() -> HttpServer {
+    let longest = Span::MINUTE;
+    HttpServer { read_timeout: longest, write_timeout: longest, ..Config::default().http_server }
+}
+
+fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext {
+    let http = Arc::new(HttpMetrics::new(settings.connections));
+    let selection = Selection { names: true, ..Config::default().prometheus };
+    let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
+    let exporter = Exporter::new(Arc::clone(&live_state), metrics, clock, selection).with_http(Arc::clone(&http));
+    EndpointContext {
+        exporter: Arc::new(exporter),
+        liveness: Arc::new(Liveness::default()),
+        open_alerts: Arc::new(OpenAlertsView::new(Arc::clone(&live_state))),
+        live_state,
+        language: Language::En,
+        token: None,
+        http,
+    }
+}
+
+fn start(settings: &HttpServer) -> SocketAddr {
+    start_with(settings, Arc::default())
+}
+
+fn start_with(settings: &HttpServer, live_state: Arc<LiveState>) -> SocketAddr {
+    serve(any_port(), settings, context(settings, live_state)).expect("a port")
+}
+
+fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+/// Names that make a scrape larger than what sockets buffer.
+fn large_live_state() -> Arc<LiveState> {
+    let norms = config::parse_norms("norms", "").unwrap_or_else(|problems| panic!("{problems}")).norms;
+    let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
+    let settings = DataflowSettings { shards: 1, ..DataflowSettings::new(Arc::new(norms), timing) };
+    let live_state = Arc::clone(&settings.live_state);
+    let mut batch = Batch::new(Source::Files, None, Encoding::Json);
+    for n in 0..9_000_u64 {
+        let manager = json!({"manager_id": n.to_string(), "name": "x".repeat(1000), "department_id": "north"});
+        let event = json!({"tenant_id": "acme", "occurred_at": "2026-03-02T09:00:00Z", "manager_upserted": manager});
+        batch.push(Offset(n as i64), None, event.to_string().as_bytes());
+    }
+    let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
+    let other_shards = Some(ShardProgress { close: Some(Timestamp(1_772_448_000_000)), ..ShardProgress::default() });
+    assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
+    assert!(collector.next_epoch().expect("workers").rejected.is_empty());
+    drop(supply);
+    guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+    live_state
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts connections");
+    stream.set_read_timeout(Some(GENEROUS)).expect("a timeout");
+    stream
+}
+
+/// A connection that asked, and has read nothing.
+fn ask(address: SocketAddr, path: &str, headers: &str) -> TcpStream {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").expect("a request");
+    stream
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    response
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    answer(ask(address, path, "Host: localhost\r\n"))
+}
+
+fn status(response: &str) -> &str {
+    response.split(' ').nth(1).unwrap_or_default()
+}
+
+/// Whether the server closes the connection, with or without a response.
+fn is_closed(mut stream: TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+fn value(scrape: &str, series: &str) -> u64 {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is missing in {scrape}")).parse().expect("a whole number")
+}
+
+#[test]
+fn probes_and_scrapes_answer_while_a_thousand_connections_are_idle() {
+    let settings = settings();
+    let context = context(&settings, Arc::default());
+    let both = serve(any_port(), &settings, context.clone()).expect("a port");
+    let probes = serve_probes(any_port(), &settings, context).expect("a port");
+    for address in [both, probes] {
+        let idle: Vec<_> = (0..1000).map(|_| connect(address)).collect();
+        for _ in 0..3 {
+            assert!(get(address, "/livez").ends_with("alive\n"));
+            assert_eq!(status(&get(address, "/readyz")), "503", "nothing is assigned in this test");
+        }
+        drop(idle);
+    }
+    let scrape = get(both, "/metrics");
+    assert_eq!(value(&scrape, "funnelwatch_http_connections_limit"), 256);
+    let closed = value(&scrape, "funnelwatch_http_connections_closed_total{reason=\"limit\"}");
+    assert!(closed >= 2 * (1000 - 256), "{closed}");
+    assert_eq!(status(&get(probes, "/metrics")), "404", "only probes are served there");
+    assert_eq!(status(&get(probes, "/api/v1/tenants")), "404");
+}
+
+#[test]
+fn a_request_in_progress_outlives_idle_connections() {
+    let settings = HttpServer { connections: 8, ..settings() };
+    let address = start_with(&settings, large_live_state());
+    let slow = ask(address, "/metrics", "Host: localhost\r\n");
+    // Its answer begins: from now on it is being sent.
+    slow.peek(&mut [0]).expect("an answer");
+    let idle: Vec<_> = (0..100).map(|_| connect(address)).collect();
+    assert!(get(address, "/livez").ends_with("alive\n"));
+    let response = answer(slow);
+    assert!(response.len() > 9_000_000 && response.contains("funnelwatch_build_info"), "{}", response.len());
+    drop(idle);
+}
+
+#[test]
+fn half_requests_and_idle_connections_are_closed() {
+    let settings = HttpServer { read_timeout: Span(200), ..settings() };
+    let address = start(&settings);
+    let mut half = connect(address);
+    write!(half, "GET /livez HTTP/1.1\r\nHost: local").expect("half a request");
+    let mut kept = connect(address);
+    write!(kept, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    for stream in [connect(address), half, kept] {
+        assert!(is_closed(stream));
+    }
+    assert!(
+        value(&get(address, "/metrics"), "funnelwatch_http_connections_closed_total{reason=\"read_timeout\"}") >= 2
+    );
+}
+
+#[test]
+fn large_headers_are_refused() {
+    let address = start(&settings());
+    let with_header = |size: usize| format!("Host: localhost\r\nCookie: {}\r\n", "x".repeat(size));
+    assert_eq!(status(&answer(ask(address, "/livez", &with_header(8 << 10)))), "200");
+    let mut large = connect(address);
+    // The server may stop reading, and close the connection while this is still being written.
+    let _ = write!(large, "GET /livez HTTP/1.1\r\n{}\r\n", with_header(390 << 10));
+    let mut head = [0; 12];
+    match large.read_exact(&mut head) {
+        Ok(()) => assert_eq!(&head, b"HTTP/1.1 431"),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert!(get(address, "/livez").ends_with("alive\n"));
+}
+
+#[test]
+fn foreign_hosts_and_origins_are_refused_on_every_endpoint() {
+    let allowed_hosts = vec!["funnelwatch".into()];
+    let address = start(&HttpServer { allowed_hosts, shared_scrape: Span::ZERO, ..settings() });
+    for path in ["/", "/metrics", "/livez", "/readyz", "/api/v1/tenants", "/nothing"] {
+        let with = |headers: &str| answer(ask(address, path, headers));
+        for (headers, wanted) in [
+            ("Host: rebound.example.org\r\n", "403"),
+            ("Host: 127.0.0.1:9464, evil\r\n", "400"),
+            ("Host: localhost\r\nHost: localhost\r\n", "400"),
+            ("", "400"),
+            ("Host: localhost\r\nOrigin: http://evil.example.org\r\n", "403"),
+            ("Host: localhost\r\nOrigin: null\r\n", "403"),
+        ] {
+            let response = with(headers);
+            assert_eq!(status(&response), wanted, "{path} {headers}");
+            assert!(response.contains("\r\n\r\n{\"error\":\""), "{response}");
+        }
+        for host in ["localhost:9464", "127.0.0.1:9464", "10.0.0.1:9464", "[fd00::1]:9464", "funnelwatch:9464"] {
+            let response = with(&format!("Host: {host}\r\n"));
+            assert!(status(&response) != "400" && !response.contains("allowed_hosts"), "{path} {host}: {response}");
+        }
+        let response = with("Host: localhost\r\n").to_lowercase();
+        for header in ["x-content-type-options: nosniff", "cache-control: no-store", "content-security-policy: "] {
+            assert!(response.contains(header), "{path}: {response}");
+        }
+    }
+    assert_eq!(value(&get(address, "/metrics"), "funnelwatch_http_requests_refused_total"), 36);
+    let other = answer(ask(address, "http://evil.example.org/metrics", "Host: localhost\r\n"));
+    assert_eq!(status(&other), "400", "the address of the request is another host");
+}
+
+#[test]
+fn requests_at_the_same_time_share_one_scrape() {
+    let address = start_with(&HttpServer { shared_scrape: Span::MINUTE, ..settings() }, large_live_state());
+    let asked: Vec<_> = (0..40).map(|_| ask(address, "/metrics", "Host: localhost\r\n")).collect();
+    let bodies: Vec<_> = asked.into_iter().map(answer).collect();
+    let text = |response: &str| response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    assert!(bodies.iter().all(|body| text(body) == text(&bodies[0])));
+    assert_eq!(value(&bodies[0], "funnelwatch_scrapes_total{result=\"rendered\"}"), 1);
+}
+
+#[test]
+fn slow_readers_keep_no_more_than_two_scrapes() {
+    let address = start_with(&HttpServer { shared_scrape: Span::ZERO, ..settings() }, large_live_state());
+    let rendered = |response: &str| value(response, "funnelwatch_scrapes_total{result=\"rendered\"}");
+    let slow = ask(address, "/metrics", "Host: localhost\r\n");
+    slow.peek(&mut [0]).expect("an answer");
+    // The first one is being read, so the second one stays the latest.
+    let latest = [get(address, "/metrics"), get(address, "/metrics"), get(address, "/metrics")];
+    assert_eq!(latest.each_ref().map(|response| rendered(response)), [2; 3]);
+    drop(slow);
+    let started = Instant::now();
+    while rendered(&get(address, "/metrics")) == 2 {
+        assert!(started.elapsed() < GENEROUS, "no other scrape after the reader has gone");
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_closed() {
+    let address = start_with(&HttpServer { write_timeout: Span(200), ..settings() }, large_live_state());
+    let slow = ask(address, "/metrics", "Host: localhost\r\n");
+    let counted = || {
+        // The text of a scrape is large here, too.
+        let mut response = Vec::new();
+        let _ = ask(address, "/metrics", "Host: localhost\r\n").read_to_end(&mut response);
+        let text = String::from_utf8_lossy(&response);
+        let series = "funnelwatch_http_connections_closed_total{reason=\"write_timeout\"} ";
+        text.lines().any(|line| line.strip_prefix(series).is_some_and(|n| n != "0"))
+    };
+    let started = Instant::now();
+    while !counted() {
+        assert!(started.elapsed() < GENEROUS, "a connection that is not read stays open");
+    }
+    assert!(is_closed(slow));
+}
