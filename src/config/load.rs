@@ -446,11 +446,43 @@ norms: {stage_reverted: {}}
     fn secrets_are_not_shown() {
         let config = config(
             "privacy_key: hunter2\nkafka:\n  client: {sasl.password: hunter2, \
-             client.id: shown}\n  consumer: {ssl.key.location: '/${PASSWORD}'}\n  producer: {debug: {file: run/key}}\n",
+             client.id: shown}\n  consumer: {ssl.key.location: '/${PASSWORD}'}\n  producer: {client.rack: {file: run/key}}\n",
         );
         let shown = format!("{config:?} {config:#?}");
         assert!(!shown.contains("hunter2") && !shown.contains("k3y"), "{shown}");
         assert!(shown.contains("shown"), "{shown}");
+    }
+
+    #[test]
+    fn no_problem_of_a_property_shows_its_value() {
+        for name in [
+            "sasl.pasword",
+            "sasl.passwd",
+            "sasl_password",
+            "ssl.key.pasword",
+            "password",
+            "SASL.PASSWORD",
+            "sasl.jaas.config",
+            "ssl.truststore.password",
+            "ssl.key.pem",
+            "security.protocol",
+            "enable.auto.commit",
+        ] {
+            for value in ["hunter2", "{file: run/key}", "'${PASSWORD}'", "[hunter2]", "{hunter2: x}"] {
+                let text = format!("kafka: {{client: {{{name}: {value}}}}}");
+                match Config::parse_with("etc/main.yaml", &text, &fake_env()) {
+                    // Of names that librdkafka has and that are not secret, the value is shown.
+                    Err(problems) if value == "hunter2" && name == "security.protocol" => {
+                        assert!(problems.to_string().contains("hunter2"), "{problems}");
+                    }
+                    Err(problems) => {
+                        let shown = problems.to_string();
+                        assert!(!shown.contains("hunter2") && !shown.contains("k3y"), "{text}: {shown}");
+                    }
+                    Ok(config) => assert!(!format!("{config:?}").contains("hunter2"), "{text}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Properties passed through to librdkafka. Rejects properties that the delivery guarantees depend on, with the reason.
-//! Never prints a value that may be secret.
+//! Properties passed through to librdkafka. Rejects properties that the delivery guarantees depend on, with the reason,
+//! and those that librdkafka does not know or accept: otherwise a mistyped name would be reported by the first client,
+//! with its value. Never prints a value that may be secret.
 
+use super::librdkafka::{self, Refusal};
 use super::schema::reader::Reader;
+use super::schema::similar::suggestion;
 use super::schema::value::{Data, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +34,8 @@ impl fmt::Debug for Properties {
 }
 
 /// Substrings of the names of secret properties.
-const SECRETS: [&str; 7] = ["password", "secret", "token", "jaas", "oauthbearer.config", "pem", "username"];
+const SECRETS: [&str; 8] =
+    ["password", "passphrase", "secret", "token", "jaas", "oauthbearer.config", "pem", "username"];
 
 /// Properties that the guarantees depend on, with the reason.
 pub const REJECTED: &[(&str, &str)] = &[
@@ -65,17 +69,44 @@ impl Properties {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table, key: &str) -> Self {
         let mut properties = Self::default();
         for (name, value) in table.map(key) {
+            let path = || format!("{}.{name}", table.path_of(key));
             if let Some((_, why)) = REJECTED.iter().find(|(rejected, _)| rejected == name) {
-                let path = format!("{}.{name}", table.path_of(key));
-                reader.problem(value.line, path, format!("property cannot be set: {why}"));
+                reader.problem(value.line, path(), format!("property cannot be set: {why}"));
                 continue;
             }
-            let Data::Text(text, hidden) = &value.data else { continue };
-            if *hidden || SECRETS.iter().any(|part| name.contains(part)) {
-                properties.hidden.insert(name.clone());
+            let (text, hidden) = match &value.data {
+                Data::Text(text, hidden) => (text.as_str(), *hidden || SECRETS.iter().any(|part| name.contains(part))),
+                // The value was reported; its name may be wrong as well.
+                _ => ("", true),
+            };
+            match librdkafka::try_set(name, text) {
+                Err(Refusal::Unknown) => reader.problem(value.line, path(), unknown(name)),
+                _ if matches!(value.data, Data::Bad) => {}
+                Err(Refusal::Invalid(_)) if hidden => {
+                    reader.problem(value.line, path(), "librdkafka does not accept this value");
+                }
+                Err(Refusal::Invalid(reason)) => {
+                    reader.problem(
+                        value.line,
+                        path(),
+                        format!("librdkafka does not accept this value: {}", reason.trim()),
+                    );
+                }
+                Ok(()) => {
+                    if hidden {
+                        properties.hidden.insert(name.clone());
+                    }
+                    properties.values.insert(name.clone(), text.to_owned());
+                }
             }
-            properties.values.insert(name.clone(), text.clone());
         }
         properties
     }
+}
+
+/// The problem of a name that librdkafka does not have.
+fn unknown(name: &str) -> String {
+    let known = librdkafka::names();
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    format!("unknown librdkafka property{}", suggestion(name, &known))
 }

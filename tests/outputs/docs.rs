@@ -67,7 +67,9 @@ A rule that is not listed is off; `{}` enables it. Keys in bold are required; of
 ";
 
 const ABOUT_REJECTED: &str = "\
-These cannot be set under `kafka.client`, `kafka.consumer` or `kafka.producer`: the delivery guarantees depend on them.
+These cannot be set under `kafka.client`, `kafka.consumer` or `kafka.producer`: the delivery guarantees depend on them. All
+other properties of librdkafka can. Names that it does not have, and values that it does not accept, are errors; the value
+of a name that is unknown or looks secret is not shown.
 ";
 
 /// `docs/configuration.md`.

@@ -269,6 +269,17 @@ impl<'a> Reader<'a> {
     /// `{file: PATH}`: the text of the file, without trailing line ends.
     fn secret_from_file(&mut self, node: &MarkedYamlOwned, path: String, line: usize) -> Data {
         const FILE: &[&[KeySpec]] = &[&[KeySpec::new("file", ValueKind::Text, "the file with the text").required()]];
+        // A secret that YAML reads as a mapping: its keys are not shown.
+        let is_file = |key| {
+            let name = self.source().id_text(key).unwrap_or_default().replace(DUPLICATE, "");
+            name == MERGE || nearest(&name, &["file"]).is_some()
+        };
+        if let YamlDataOwned::Mapping(mapping) = &node.data
+            && !mapping.iter().all(|(key, _)| is_file(key))
+        {
+            self.problem(line, path, format!("expected {}, found another mapping", ValueKind::Secret.expected()));
+            return Data::Bad;
+        }
         let table = self.table(node, FILE, path.clone(), line);
         let Some(name) = table.text("file") else { return Data::Bad };
         let file = self.locate(name);

@@ -28,9 +28,17 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// Turns the error of a call into that of the operation.
+    /// Turns the error of a call into that of the operation, without the value of a property.
     pub(super) fn of(what: &'static str) -> impl Fn(KafkaError) -> Self {
-        move |cause| Self { what, cause }
+        move |cause| {
+            let cause = match cause {
+                KafkaError::ClientConfig(code, _, name, _) => {
+                    KafkaError::ClientConfig(code, "property not accepted:".into(), name, String::new())
+                }
+                cause => cause,
+            };
+            Self { what, cause }
+        }
     }
 }
 
