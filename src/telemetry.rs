@@ -1,5 +1,6 @@
 //! Observability of the process: logging, metrics and probes.
 
+pub mod clean;
 pub mod exporter;
 pub mod http_metrics;
 pub mod live_view_metrics;
@@ -10,7 +11,8 @@ mod process;
 pub mod processor_metrics;
 mod samples;
 
-use std::io::IsTerminal;
+use clean::CleanLog;
+use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -26,11 +28,11 @@ pub fn log_to_stderr() {
         .and_then(|filter| filter.parse().ok())
         .unwrap_or_else(default)
         .with_target("rlibphonenumber", LevelFilter::OFF);
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = fmt::layer().with_writer(|| CleanLog(io::stderr())).with_target(false);
     let layer = if std::env::var_os("FUNNELWATCH_LOG").is_some_and(|format| format == "json") {
         layer.json().boxed()
     } else {
-        layer.with_ansi(std::io::stderr().is_terminal()).boxed()
+        layer.with_ansi(io::stderr().is_terminal()).boxed()
     };
     tracing_subscriber::registry().with(filter).with(layer).init();
 }

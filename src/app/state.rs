@@ -16,7 +16,8 @@ use crate::domain::time::Timestamp;
 use crate::edge::clock;
 use crate::edge::kafka::inspect::Inspector;
 use crate::edge::kafka::reset::{ResetError, Seized};
-use crate::edge::table::{Table, clean};
+use crate::edge::table::Table;
+use crate::telemetry::clean::clean;
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -126,7 +127,7 @@ fn tenant_rows(shard: ShardId, holding: &Holding<'_>, table: &mut Table) {
     let Holding { tenant, events, open, damaged, state } = holding;
     let first = state.and_then(|state| state.first_event).map_or_else(|| "-".into(), |at| at.to_string());
     let head =
-        [clean(tenant.as_str()), shard.to_string(), events.to_string(), first, open.to_string(), damaged.to_string()];
+        [tenant.to_string(), shard.to_string(), events.to_string(), first, open.to_string(), damaged.to_string()];
     let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
     for (index, (since, norms)) in norm_versions.iter().enumerate() {
         let mut row = if index == 0 { head.to_vec() } else { vec![String::new(); head.len()] };
@@ -173,9 +174,9 @@ fn show(args: &StateShow) -> anyhow::Result<()> {
             kept.order.at.to_string(),
             Source::from_id(kept.order.source).map_or("unknown", Source::name).into(),
             kept.order.offset.to_string(),
-            kept.id.as_ref().map_or_else(|| "-".into(), |id| clean(id.as_str())),
+            kept.id.as_ref().map_or_else(|| "-".into(), |id| id.as_str().into()),
             payload.as_ref().map_or("unknown", |payload| payload.kind().name()).into(),
-            clean(&names.join(" ")),
+            names.join(" "),
         ]);
     }
     match (loader.damaged(), table.height()) {

@@ -223,4 +223,26 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
             ),
         ],
     ),
+    (
+        "One HTTP server",
+        &[
+            bound(
+                "open connections of an address",
+                Key("http_server.connections"),
+                "the one that has been idle longest is closed",
+                "",
+            ),
+            bound("line and headers of a request", Key("http_server.header_bytes"), "431", ""),
+            bound("time to send a request", Key("http_server.read_timeout"), "the connection is closed", ""),
+            bound("time to read a response", Key("http_server.write_timeout"), "the connection is closed", ""),
+            bound(
+                "a scrape",
+                Key("prometheus.max_bytes"),
+                "series are left out, those of managers over the longest windows first",
+                "`funnelwatch_series_left_out`",
+            ),
+            bound("scrapes in memory", Fixed("2"), "slow readers share the older one", ""),
+            bound("answers of the API in memory", Fixed("4"), "further requests wait", ""),
+        ],
+    ),
 ];

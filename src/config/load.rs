@@ -125,6 +125,10 @@ impl Config {
     pub(super) fn load_with(path: &Path, env: &dyn Env) -> Result<Self, Problems> {
         let file = path.display().to_string();
         let text = env.file(path).map_err(|error| Problems(vec![unreadable(&file, &error)]))?;
+        if is_empty(&text) {
+            let text = "the configuration is empty; write `{}` if all defaults are meant".into();
+            return Err(Problems(vec![Problem { file, line: 0, path: String::new(), text }]));
+        }
         Self::parse_with(&file, &text, env)
     }
 
@@ -172,6 +176,12 @@ impl Config {
             _ => Err(Problems(sorted(reader.problems))),
         }
     }
+}
+
+/// Whether a document has no content; usually it was lost on the way.
+fn is_empty(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---")
 }
 
 /// Reads the norms from the file set by `norms_file`.
@@ -260,6 +270,7 @@ mod tests {
                 ("etc/norms.yaml".into(), "language: ru\nnorms: {stage_reverted: {}}\nprivacy_key: {file: run/key}\n"),
                 ("etc/bad.yaml".into(), "\nnorms: {neglected: {}}\n"),
             ]),
+            ..FakeEnv::default()
         }
     }
 
@@ -528,6 +539,32 @@ norms: {stage_reverted: {}}
             [examples.join("funnelwatch.yaml"), examples.join("norms.yaml"), examples.join("calendar-russia.yaml")]
         );
         assert!(config.norms.base.rules.len() >= 20, "the example covers the rules");
+    }
+
+    #[test]
+    fn an_empty_file_is_a_problem() {
+        let load = |text| {
+            let files = BTreeMap::from([("main.yaml".into(), text)]);
+            Config::load_with(Path::new("main.yaml"), &FakeEnv { files, ..FakeEnv::default() })
+        };
+        for text in ["", "\u{feff}", "\n \n", "# kafka: {}\n---\n"] {
+            let problems = load(text).expect_err("empty").to_string();
+            assert!(problems.contains("the configuration is empty"), "{text:?}: {problems}");
+        }
+        assert!(load("{}").is_ok() && load("kafka:\n").is_ok());
+    }
+
+    #[test]
+    fn a_secret_that_everybody_can_read_is_noted() {
+        let files = BTreeMap::from([("run/key".into(), "k3y")]);
+        let env = FakeEnv { files, public: true, ..FakeEnv::default() };
+        let text = "privacy_key: {file: run/key}\nnorms: {stage_reverted: {}}";
+        let config = Config::parse_with("main.yaml", text, &env).expect("valid");
+        let notes: Vec<_> = config.notes.iter().map(ToString::to_string).collect();
+        let expected = "main.yaml:1: privacy_key.file: every user of this system can read run/key";
+        assert!(notes.iter().any(|note| note == expected), "{notes:?}");
+        let config = Config::parse_with("main.yaml", text, &FakeEnv { public: false, ..env });
+        assert!(config.expect("valid").notes.iter().all(|note| note.path != "privacy_key.file"));
     }
 
     #[test]

@@ -188,6 +188,10 @@ impl Env for Recorder {
         self.0.borrow_mut().0.entry(path.into()).or_insert_with(|| digest(&text));
         text
     }
+
+    fn is_public(&self, path: &Path) -> bool {
+        SystemEnv.is_public(path)
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +199,7 @@ mod tests {
     use super::*;
     use crate::domain::rule::Rule;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A temporary folder, removed on drop.
@@ -218,6 +223,7 @@ mod tests {
 
         fn write(&self, name: &str, text: &str) {
             fs::write(self.path(name), text).expect("a file is written");
+            fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("our file");
         }
 
         fn watch(&self) -> Watched {

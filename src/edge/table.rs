@@ -1,6 +1,7 @@
-//! Text tables with columns as wide as their contents, and escaping of terminal control characters. Crates for tables
-//! draw borders and wrap lines, which would have to be turned off; that takes as much code.
+//! Text tables with columns as wide as their contents. Crates for tables draw borders and wrap lines, which would have to
+//! be turned off; that takes as much code.
 
+use crate::telemetry::clean::clean;
 use std::fmt;
 
 /// A table of text.
@@ -25,9 +26,9 @@ impl Table {
         self.head.push((plain, name.starts_with('>')));
     }
 
-    /// Adds a row.
+    /// Adds a row; its values are cleaned.
     pub fn row(&mut self, values: Vec<String>) {
-        self.rows.push(values);
+        self.rows.push(values.iter().map(|value| clean(value)).collect());
     }
 
     /// Number of rows.
@@ -68,15 +69,6 @@ impl fmt::Display for Table {
     }
 }
 
-/// The text with control characters escaped, so that ids from sources cannot control the terminal.
-pub fn clean(text: &str) -> String {
-    let shown = |letter: char| match letter {
-        letter if letter.is_control() => letter.escape_default().collect(),
-        letter => letter.to_string(),
-    };
-    text.chars().map(shown).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(clean("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+    fn cells_cannot_control_the_terminal() {
+        let mut table = Table::new("<tenant");
+        table.row(vec!["a\u{1b}[2J".into()]);
+        assert_eq!(table.body(), "  a\\u{1b}[2J\n");
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::id::{DepartmentId, UNKNOWN};
 use crate::domain::rule::message;
 use crate::domain::rule::message::Language;
 use crate::domain::time::{Span, Timestamp};
+use crate::telemetry::clean::clean;
 use crossterm::style::Stylize;
 use crossterm::{cursor, queue, terminal};
 use std::collections::{BTreeMap, VecDeque};
@@ -47,7 +48,7 @@ impl Newest {
 fn line(alert: &Alert) -> String {
     let manager = alert.manager.as_ref().map_or("unassigned", |manager| manager.as_str());
     let message = message::of(alert, Language::En);
-    format!("{} {:9} {:10} {message}", time_of_day(alert.at), alert.status.name(), manager)
+    clean(&format!("{} {:9} {:10} {message}", time_of_day(alert.at), alert.status.name(), manager))
 }
 
 /// The time of day in the demo's calendar (Moscow, UTC+3 all year).
@@ -89,6 +90,7 @@ pub fn table(rows: &[Row], window: &str) -> Vec<String> {
     };
     managers.sort_by_key(|((tenant, ..), row)| (*tenant, std::cmp::Reverse(problems(row))));
     for ((tenant, department, manager), row) in &managers {
+        let [tenant, department, manager] = [tenant, department, manager].map(|id| clean(id));
         let (late, open) = problems(row);
         let empty = WindowFigures::default();
         let window = row.window.unwrap_or(&empty);

@@ -1,12 +1,15 @@
 //! Access to environment variables and files for documents that refer to them.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Source of environment variables and files.
 pub(crate) trait Env {
     fn variable(&self, name: &str) -> Option<String>;
     fn file(&self, path: &Path) -> io::Result<String>;
+    /// Whether every user of the system can read a file.
+    fn is_public(&self, path: &Path) -> bool;
 }
 
 /// The process environment and the file system.
@@ -20,6 +23,11 @@ impl Env for SystemEnv {
     fn file(&self, path: &Path) -> io::Result<String> {
         let decoded = super::encoding::decode(std::fs::read(path)?);
         decoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn is_public(&self, path: &Path) -> bool {
+        const READ_BY_OTHERS: u32 = 0o004;
+        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READ_BY_OTHERS != 0)
     }
 }
 
@@ -68,6 +76,7 @@ pub(crate) mod fake {
     pub(crate) struct FakeEnv {
         pub(crate) variables: BTreeMap<&'static str, &'static str>,
         pub(crate) files: BTreeMap<PathBuf, &'static str>,
+        pub(crate) public: bool,
     }
 
     impl Env for FakeEnv {
@@ -77,6 +86,10 @@ pub(crate) mod fake {
 
         fn file(&self, path: &Path) -> io::Result<String> {
             self.files.get(path).map(|text| (*text).into()).ok_or(io::ErrorKind::NotFound.into())
+        }
+
+        fn is_public(&self, _: &Path) -> bool {
+            self.public
         }
     }
 }

@@ -285,10 +285,13 @@ impl<'a> Reader<'a> {
         let file = self.locate(name);
         match self.env.file(&file) {
             Ok(text) => {
-                self.files.push(file);
+                self.files.push(file.clone());
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.is_empty() {
                     self.problem_of(&table, "file", format!("file {name} is empty"));
+                }
+                if self.env.is_public(&file) {
+                    self.note_of(&table, "file", format!("every user of this system can read {name}"));
                 }
                 Data::Text(text.into(), true)
             }
@@ -365,6 +368,7 @@ mod tests {
         FakeEnv {
             variables: BTreeMap::from([("HOST", "pod-3"), ("EMPTY", "")]),
             files: BTreeMap::from([("etc/key".into(), "s3cret\n"), ("etc/nothing".into(), "\n")]),
+            ..FakeEnv::default()
         }
     }
 

@@ -3,15 +3,17 @@
 //! rejects those that would break a guarantee.
 
 use crate::config::{Kafka, Properties};
+use crate::dataflow::live::lock;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Read-ahead of the consumer over all partitions.
@@ -40,6 +42,14 @@ impl CallError {
             Self { what, cause }
         }
     }
+}
+
+/// Whether a retry fails the same way until permissions are changed.
+pub(super) fn is_permanent(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
+    )
 }
 
 /// Settings of every client.
@@ -211,6 +221,46 @@ pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallError
     create("create the producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
+/// A client that only finds out whether a broker answers; `overrides` replace settings of the operator.
+pub(super) fn probe(kafka: &Kafka, overrides: &[(&str, &str)]) -> Result<BaseConsumer<Complaints>, CallError> {
+    let mut config = base(kafka, "probe");
+    for (name, value) in kafka.client.iter() {
+        config.set(name, value);
+    }
+    for (name, value) in overrides {
+        config.set(*name, *value);
+    }
+    config.create_with_context(Complaints::default()).map_err(CallError::of("create the client that reaches brokers"))
+}
+
+/// The context of [`probe`]: keeps the last reason that librdkafka gives for not reaching a broker. Reasons name brokers,
+/// mechanisms and certificates, and no secrets.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<Option<(RDKafkaErrorCode, String)>>);
+
+impl Complaints {
+    /// The last reason since the previous call.
+    pub(super) fn take(&self) -> Option<(RDKafkaErrorCode, String)> {
+        lock(&self.0).take()
+    }
+}
+
+impl ClientContext for Complaints {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all brokers are down follows the reason why each of them is.
+        if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
+            *lock(&self.0) = Some((code, reason.to_owned()));
+        }
+    }
+
+    /// The same reasons again.
+    fn log(&self, _: RDKafkaLogLevel, _: &str, line: &str) {
+        tracing::debug!("reach Kafka: {line}");
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
 /// A client that creates and describes topics.
 pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, CallError> {
     create("create the admin client", base(kafka, "admin"), &[&kafka.client], DefaultClientContext)
@@ -238,11 +288,28 @@ pub(super) fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
 pub(super) struct Deliveries {
     pub(super) delivered: AtomicU64,
     pub(super) failed: AtomicU64,
+    /// Whether a topic may not be written.
+    refused: AtomicBool,
+}
+
+impl Deliveries {
+    /// Whether the right to write a topic is missing; the log names the topic.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!("producer: {error}: {reason}");
+    }
+
+    /// librdkafka reports a topic that may not be written in its log; the call that fails next reports something else.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if line.contains("Topic authorization failed") {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        DefaultClientContext.log(level, facility, line);
     }
 }
 
@@ -253,7 +320,13 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
             Err((error, message)) => {
-                tracing::debug!("deliver to {}: {error}", message.topic());
+                let topic = message.topic();
+                tracing::debug!("deliver to {topic}: {error}");
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+                    && !self.refused.swap(true, Ordering::Relaxed)
+                {
+                    tracing::error!("write {topic}: the right Write on the topic is missing");
+                }
                 self.failed.fetch_add(1, Ordering::Relaxed)
             }
         };

@@ -76,6 +76,7 @@ mod tests {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+    use std::io::{Read, Write};
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
@@ -183,6 +184,49 @@ engine: {workers: 1}";
         stop.stop();
         run.join().expect("no panic").expect("no error");
         lock(&seen.shards)[before..].to_vec()
+    }
+
+    #[test]
+    fn a_missing_right_ends_the_run_with_an_error_that_names_it() {
+        for (request, code, right) in [
+            (
+                RDKafkaApiKey::JoinGroup,
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+                "the right Read on the group",
+            ),
+            (
+                RDKafkaApiKey::InitProducerId,
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                "the right Write on the transactional id",
+            ),
+        ] {
+            let (kafka, config) = cluster();
+            kafka.cluster().expect("a cluster").request_errors(request, &[code; 8]);
+            let (run, _stop, _) = start(config);
+            await_or_end(&run, || false);
+            let error = run.join().expect("no panic").expect_err("not permitted").to_string();
+            assert!(error.contains(right), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_fails_ends_the_start_with_the_reason_of_librdkafka() {
+        // Not a broker, and no TLS.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                open.push(stream);
+            }
+        });
+        let text = format!("kafka: {{bootstrap: '{address}', client: {{security.protocol: ssl}}}}");
+        let (run, ..) = start(Config::parse("test", &text).expect("a configuration"));
+        await_or_end(&run, || false);
+        let error = run.join().expect("no panic").expect_err("no broker").to_string();
+        assert!(error.contains("reach Kafka at") && error.contains("wrong version number"), "{error}");
     }
 
     #[test]

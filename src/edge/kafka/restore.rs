@@ -21,7 +21,7 @@
 pub(super) mod compacted_reader;
 pub(super) mod open_alerts;
 
-use super::client::CallError;
+use super::client::{CallError, is_permanent};
 use super::error::RunError;
 use super::event::{Observer, RestoreProgress, RuntimeEvent};
 use super::part::{self, Waker};
@@ -31,7 +31,7 @@ use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard, StateL
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
 use crate::domain::source::{Offset, ShardId};
-use compacted_reader::{Bounds, CompactedConsumer, CompactedReader, is_permanent};
+use compacted_reader::{Bounds, CompactedConsumer, CompactedReader};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use open_alerts::{OpenAlertsRepair, PublishedKeys};
 use rdkafka::consumer::Consumer;

@@ -9,7 +9,8 @@ use super::control::Stop;
 use crate::config::{Config, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,16 @@ const LEAST_RECORD_BYTES: usize = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of one metadata request.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of one attempt to reach a broker.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long events of a client are served: a call without time returns after the first one.
+const SERVE: Duration = Duration::from_millis(100);
+/// Attempts after which a refusal is final: a handshake can also fail because a broker is just stopping.
+const REFUSALS: u32 = 5;
+/// Part of every error of OpenSSL.
+const OPENSSL: &str = ":SSL routines:";
+/// What librdkafka says of a certificate that it does not accept.
+const CERTIFICATE: &str = "certificate verify failed";
 /// Timeout of admin requests, and of a new topic's propagation to all brokers.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,9 +47,12 @@ pub enum TopicsError {
     Unreachable {
         /// `kafka.bootstrap`.
         bootstrap: String,
-        /// The error of the last attempt.
-        cause: KafkaError,
+        /// Why, in librdkafka's words.
+        cause: String,
     },
+    /// The principal of this process lacks a right.
+    #[error("describe topic {0}: the right Describe is missing")]
+    NotDescribed(String),
     /// Topics do not exist.
     #[error("topics do not exist: {}; `funnelwatch topics --create` creates them", .0.join(", "))]
     Missing(Vec<String>),
@@ -72,12 +86,61 @@ fn counts(topics: &[(String, usize)]) -> String {
     topics.iter().map(|(name, n)| format!("{name} has {n}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Waits until a broker answers; `false`: stop requested. Refusals that do not heal by waiting end it after some seconds.
+fn reach(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
+    let client = client::probe(&config.kafka, &[])?;
+    let topic = config.topics.name(TopicRole::ALL[0]);
+    let (started, mut refusals, mut last) = (Instant::now(), 0, None);
+    while !stop.is_set() {
+        let Err(error) = client.fetch_metadata(Some(topic), PROBE_TIMEOUT) else { return Ok(true) };
+        while client.poll(SERVE).is_some() {}
+        // librdkafka does not repeat a reason that stays the same.
+        last = client.context().take().or(last);
+        let cause = last.as_ref().map_or_else(|| error.to_string(), |(_, reason)| reason.clone());
+        // A handshake that fails early is reported as a failed transport, with the words of OpenSSL.
+        let is_refusal = last.as_ref().is_some_and(|(code, reason)| {
+            matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) || reason.contains(OPENSSL)
+        });
+        refusals = if is_refusal { refusals + 1 } else { 0 };
+        if refusals >= REFUSALS || started.elapsed() > CONNECT_TIMEOUT {
+            let hint = certificate_hint(config, topic, &cause)?;
+            return Err(TopicsError::Unreachable {
+                bootstrap: config.kafka.bootstrap.clone(),
+                cause: format!("{cause}{hint}"),
+            });
+        }
+        tracing::warn!("reach Kafka at {}: {cause}; retrying", config.kafka.bootstrap);
+    }
+    Ok(false)
+}
+
+/// What is wrong with a certificate: librdkafka has one text for an unknown CA and a wrong host name. So the handshake is
+/// tried without looking at the name, and without credentials.
+fn certificate_hint(config: &Config, topic: &str, cause: &str) -> Result<&'static str, TopicsError> {
+    if !cause.contains(CERTIFICATE) {
+        return Ok("");
+    }
+    let any_name = [("security.protocol", "ssl"), ("ssl.endpoint.identification.algorithm", "none")];
+    let client = client::probe(&config.kafka, &any_name)?;
+    let _ = client.fetch_metadata(Some(topic), QUERY_TIMEOUT);
+    while client.poll(SERVE).is_some() {}
+    let is_still_wrong = client.context().take().is_some_and(|(_, reason)| reason.contains(CERTIFICATE));
+    Ok(if is_still_wrong {
+        "; its CA is not trusted"
+    } else {
+        "; its CA is trusted, but it was issued for another host name than the one in kafka.bootstrap"
+    })
+}
+
 /// The number of shards, which is the partition count of the source topics. `None`: stop requested.
 pub(super) fn shards<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
     stop: &Stop,
 ) -> Result<Option<u32>, TopicsError> {
+    if !reach(config, stop)? {
+        return Ok(None);
+    }
     let mut found = Vec::new();
     let mut missing = Vec::new();
     // The restore checks the state topic itself.
@@ -113,15 +176,16 @@ fn partition_count<C: ClientContext>(
     while !stop.is_set() {
         match client.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
             Ok(metadata) => {
-                let partitions = metadata.topics().first().map_or(Some(0), partitions);
-                if let Some(partitions) = partitions {
+                let partitions = metadata.topics().first().map_or(Ok(Some(0)), partitions);
+                if let Some(partitions) = partitions? {
                     return Ok(Some(partitions));
                 }
                 // Leader election is in progress.
                 std::thread::sleep(Duration::from_millis(100));
             }
             Err(cause) if started.elapsed() > CONNECT_TIMEOUT => {
-                return Err(TopicsError::Unreachable { bootstrap: config.kafka.bootstrap.clone(), cause });
+                let (bootstrap, cause) = (config.kafka.bootstrap.clone(), cause.to_string());
+                return Err(TopicsError::Unreachable { bootstrap, cause });
             }
             Err(error) => tracing::warn!("reach Kafka at {}: {error}; retrying", config.kafka.bootstrap),
         }
@@ -130,11 +194,12 @@ fn partition_count<C: ClientContext>(
 }
 
 /// The partition count of a topic; `None`: it exists, but has no leader yet.
-fn partitions(topic: &MetadataTopic) -> Option<usize> {
+fn partitions(topic: &MetadataTopic) -> Result<Option<usize>, TopicsError> {
     match topic.error().map(RDKafkaErrorCode::from) {
-        None => Some(topic.partitions().len()),
-        Some(RDKafkaErrorCode::LeaderNotAvailable) => None,
-        Some(_) => Some(0),
+        None => Ok(Some(topic.partitions().len())),
+        Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(None),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(TopicsError::NotDescribed(topic.name().into())),
+        Some(_) => Ok(Some(0)),
     }
 }
 
@@ -221,6 +286,7 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
 
 /// Verifies all topics of the configuration, and creates missing ones if requested.
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
+    reach(config, &Stop::default())?;
     let admin = client::admin(&config.kafka)?;
     let purposes = purposes(&config.topics);
     let mut found = count_all(&admin, config, &purposes)?;
@@ -246,6 +312,10 @@ pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
                 problems.push(format!("expected {partitions} partitions, found {n}"));
             }
             Some(_) => {}
+        }
+        if count.is_some() && !policies.contains_key(purpose.topic) {
+            // A broker answers without settings to whom it does not let see them.
+            problems.push("settings not checked: the right DescribeConfigs is missing".into());
         }
         if let Some(policy) = policies.get(purpose.topic) {
             let is_compacted = policy.split(',').any(|part| part.trim() == "compact");

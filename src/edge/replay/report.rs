@@ -10,6 +10,7 @@ use crate::domain::norms::{Norms, ScopeQuery};
 use crate::domain::rule::Rule;
 use crate::domain::time::calendar::Calendar;
 use crate::domain::time::{Span, Timestamp};
+use crate::telemetry::clean::clean;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -167,7 +168,8 @@ impl Report {
         let without_alerts = tenants.iter().filter(|(_, report)| report.rules.is_empty()).count();
         for (tenant, report) in tenants.iter().filter(|(_, report)| !report.rules.is_empty()) {
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n{tenant}: {}\n{}", report.headline(single_tenant), report.table());
+            let _ =
+                write!(text, "\n{}: {}\n{}", clean(tenant.as_str()), report.headline(single_tenant), report.table());
         }
         if without_alerts > 0 {
             let _ = writeln!(text, "\n{} without alerts.", counted(without_alerts, "tenant", "tenants"));

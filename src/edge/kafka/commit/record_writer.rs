@@ -33,8 +33,6 @@ pub(crate) struct OutputRecord<'a> {
     /// `None` is a tombstone.
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: Option<OwnedHeaders>,
-    /// `None`: now.
-    pub(crate) timestamp: Option<i64>,
 }
 
 /// Header of a dead letter whose value was truncated because it is too large for the topic: the original length.
@@ -227,7 +225,8 @@ impl RecordWriter {
     }
 
     /// The original message, for its tenant's partition. If it is too large, only its value and what it is read by
-    /// remain: the value was decoded, so it fits.
+    /// remain: the value was decoded, so it fits. Its timestamp is that of this copy: the broker could refuse the original
+    /// one, and delete an old one before it is read.
     fn reroute<'a>(&'a self, misrouted: &'a MisroutedMessage) -> Option<OutputRecord<'a>> {
         let batch = &*misrouted.batch;
         let message = batch.messages.get(misrouted.message as usize)?;
@@ -257,7 +256,6 @@ impl RecordWriter {
             key,
             value,
             headers: headers.list,
-            timestamp: message.timestamp,
         })
     }
 }

@@ -59,7 +59,12 @@ pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<b
                 tracing::info!("init transactions: {error}; retrying");
                 producer.poll(Duration::ZERO);
             }
-            Err(cause) => return Err(CallError { what: "init transactions", cause }),
+            Err(cause) => {
+                let is_refused =
+                    cause.rdkafka_error_code() == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed);
+                let refused = "init transactions; the right Write on the transactional id is missing";
+                return Err(CallError { what: if is_refused { refused } else { "init transactions" }, cause });
+            }
         }
     }
     Ok(false)
@@ -111,8 +116,9 @@ impl Transactions {
         if self.sent.is_multiple_of(1024) {
             self.serve();
         }
-        let OutputRecord { topic, partition, key, value, headers, timestamp } = record;
-        let record = BaseRecord { topic, partition, payload: value, key, timestamp, headers, delivery_opaque: () };
+        let OutputRecord { topic, partition, key, value, headers } = record;
+        let record =
+            BaseRecord { topic, partition, payload: value, key, timestamp: None, headers, delivery_opaque: () };
         client::send(&self.producer, record).map_err(|cause| match cause {
             KafkaError::MessageProduction(code) if code != RDKafkaErrorCode::Fatal => Failure::Abort(code),
             cause => Failure::Fatal(CallError { what: "send a record", cause }),
@@ -147,8 +153,17 @@ impl Transactions {
                     self.drain();
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
-                Err(cause) => return Err(CallError { what: "abort the transaction", cause }),
+                Err(cause) => return Err(CallError { what: self.aborting(), cause }),
             }
+        }
+    }
+
+    /// The operation of an abort that fails.
+    fn aborting(&self) -> &'static str {
+        if self.producer.context().is_refused() {
+            "write; the right Write on a topic of the output is missing, see the log"
+        } else {
+            "abort the transaction"
         }
     }
 

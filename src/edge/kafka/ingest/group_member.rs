@@ -4,7 +4,7 @@ use super::partition_readers::PartitionReader;
 use crate::config::Config;
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::clock;
-use crate::edge::kafka::client::{self, CallError};
+use crate::edge::kafka::client::{self, CallError, is_permanent};
 use crate::edge::kafka::error::RunError;
 use crate::edge::kafka::event::Observer;
 use crate::edge::kafka::group::{AssignmentChange, GroupContext, accept, unassign_all};
@@ -62,6 +62,15 @@ impl GroupMember {
             match polled {
                 Err(cause @ KafkaError::MessageConsumptionFatal(_)) => {
                     return Err(CallError { what: "read", cause });
+                }
+                Err(cause) if is_permanent(&cause) => {
+                    let what = match cause.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                            "join the group; the right Read on the group is missing"
+                        }
+                        _ => "read the topics of the group; the right Read or Describe on them is missing",
+                    };
+                    return Err(CallError { what, cause });
                 }
                 // The context has logged it with more detail.
                 Err(error) => tracing::debug!("read: {error}"),

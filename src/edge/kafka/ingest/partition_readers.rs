@@ -5,6 +5,7 @@ use super::epoch_cutter::{EpochCutter, SourceState};
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::source::{Offset, ShardId, Source};
+use crate::edge::kafka::client::is_permanent;
 use crate::edge::kafka::group::{GroupContext, LastRead};
 use crate::edge::kafka::native;
 use crate::edge::kafka::source_topics::SourcePartition;
@@ -187,6 +188,10 @@ impl PartitionReader {
                     polled.at_end = true;
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+                Some(Err(error)) if is_permanent(&error) => {
+                    tracing::error!("read {}: the right Read on the topic is missing", self.topic);
+                    return Err(error);
+                }
                 Some(Err(error)) => {
                     // librdkafka retries unless the error is permanent.
                     tracing::warn!("read {} partition {}: {error}", self.topic, self.partition.0);

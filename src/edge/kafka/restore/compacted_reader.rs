@@ -5,10 +5,10 @@
 use crate::config::Kafka;
 use crate::dataflow::state::StateLoader;
 use crate::domain::source::ShardId;
-use crate::edge::kafka::client::{self, CallError, StateContext};
+use crate::edge::kafka::client::{self, CallError, StateContext, is_permanent};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -135,6 +135,10 @@ impl<C: Collector> CompactedConsumer<C> {
                         self.update_positions(readers)?;
                         break;
                     }
+                    Some(Err(cause)) if is_permanent(&cause) => {
+                        tracing::error!("read {}: the right Read on the topic is missing", self.topic);
+                        return Err(CallError { what: "read a compacted topic", cause });
+                    }
                     // librdkafka retries unless the error is permanent.
                     Some(Err(error)) => tracing::warn!("read {}: {error}", self.topic),
                     Some(Ok(message)) => {
@@ -172,12 +176,4 @@ impl<C: Collector> CompactedConsumer<C> {
         }
         Ok(())
     }
-}
-
-/// Whether a retry fails the same way until permissions are changed.
-pub(crate) fn is_permanent(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
-    )
 }
