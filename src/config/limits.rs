@@ -136,7 +136,25 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "contacts of a lead or deal",
                 Fixed("64"),
                 "further ones are not linked: their calls and messages do not count for it",
-                "`funnelwatch_contacts_left_out_total`",
+                "`funnelwatch_left_out_total`",
+            ),
+            bound(
+                "open plans of a lead or deal",
+                Fixed("256"),
+                "further ones are left out",
+                "`funnelwatch_left_out_total`",
+            ),
+            bound(
+                "legs of a call: conversations, others",
+                Fixed("256 each"),
+                "further ones are left out",
+                "`funnelwatch_left_out_total`",
+            ),
+            bound(
+                "calls of a number that overlap and are counted as one",
+                Fixed("256"),
+                "a further one is counted apart",
+                "",
             ),
             bound(
                 "stages of a tenant with figures of their own",

@@ -84,6 +84,10 @@ pub struct Start {
     pub ended: bool,
 }
 
+/// The most legs of a call that are conversations, and the most that are not: what the call counts is derived from all of
+/// them at each further one. A call that rings at all telephones of a department has one for each.
+const MAX_LEGS: usize = 256;
+
 /// A call: one session, or one call id without a session.
 #[derive(Debug, Default)]
 pub struct Call {
@@ -203,6 +207,17 @@ impl Call {
         let running = self.starts.iter().filter(|start| !start.ended);
         let running = running.map(|start| (start.at, start.order, start.direction));
         ended.chain(running).min_by_key(|(at, order, _)| (*at, *order))
+    }
+
+    /// Whether it has as many starts as it may have.
+    pub fn is_full_of_starts(&self) -> bool {
+        self.starts.len() >= MAX_LEGS
+    }
+
+    /// Whether it has as many legs as it may have: missed ones if the leg is missed, else conversations.
+    pub fn is_full_of(&self, leg: &Leg) -> bool {
+        let alike = self.legs.iter().filter(|other| other.conversation == leg.conversation);
+        self.legs.len() >= MAX_LEGS && alike.count() >= MAX_LEGS
     }
 
     /// Adds a start.

@@ -123,8 +123,8 @@ pub struct Tenant {
     /// another is missed returns it, in either order, because many sources only have whole seconds.
     calls_now: Vec<ActNow>,
     chains: Chains,
-    /// Contacts that were not linked, because the lead or deal has the most that it may have.
-    contacts_left_out: u64,
+    /// Contacts, plans and legs of calls that were left out, because there are as many as there may be.
+    left_out: u64,
     /// The deals that name a lead, by its id.
     deals_by_lead: SeededMap<CompactString, SmallIndexVec<JourneyIx>>,
 }
@@ -221,7 +221,7 @@ impl Tenant {
             received: SeededMap::default(),
             calls_now: Vec::new(),
             chains: Chains::default(),
-            contacts_left_out: 0,
+            left_out: 0,
             deals_by_lead: SeededMap::default(),
         }
     }
@@ -241,9 +241,9 @@ impl Tenant {
         self.context.people.departments().chain(self.context.departments.ids())
     }
 
-    /// Takes the number of contacts that were not linked since the last call.
-    pub fn take_contacts_left_out(&mut self) -> u64 {
-        std::mem::take(&mut self.contacts_left_out)
+    /// Takes the number of contacts, plans and legs that were left out since the last call.
+    pub fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
     /// The instant of the next timer.
@@ -835,7 +835,7 @@ impl Tenant {
             return;
         }
         if journey.contacts.len() >= MAX_CONTACTS {
-            self.contacts_left_out += 1;
+            self.left_out += 1;
         } else {
             journey.contacts.push(contact);
             self.contacts[contact].entities.push(entity);

@@ -273,7 +273,7 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
     page.sample(M::Duplicates, &[], counters.duplicates as f64);
     page.sample(M::Ignored, &[], counters.ignored as f64);
     page.sample(M::Late, &[], counters.late as f64);
-    page.sample(M::ContactsLeftOut, &[], counters.contacts_left_out as f64);
+    page.sample(M::LeftOut, &[], counters.left_out as f64);
     for limited in Limited::ALL {
         let used = counters.shards.values().map(|shard| shard.limits_used[limited as usize]).fold(0.0, f64::max);
         page.sample(M::LimitUsed, &[("limit", limited.name())], used);

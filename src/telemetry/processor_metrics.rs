@@ -28,7 +28,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: u64,
     pub(crate) ignored: u64,
     pub(crate) late: u64,
-    pub(crate) contacts_left_out: u64,
+    pub(crate) left_out: u64,
     pub(crate) rerouted: u64,
     pub(crate) refused: BTreeMap<Reason, u64>,
     pub(crate) repaired: BTreeMap<Repair, u64>,
@@ -126,7 +126,7 @@ impl ProcessorMetrics {
             counters.duplicates += mark.counts.duplicates;
             counters.ignored += mark.counts.ignored;
             counters.late += mark.counts.late;
-            counters.contacts_left_out += mark.counts.contacts_left_out;
+            counters.left_out += mark.counts.left_out;
             let (limits_used, entries) = (mark.limits_used, mark.entries);
             let shard = Shard { held: mark.held, watermark: mark.watermark, entries, limits_used };
             counters.shards.insert(mark.shard, shard);

@@ -80,3 +80,50 @@ fn stages_and_currencies_beyond_the_bound_are_summed_up() {
     assert_eq!(won.as_object().map(|currencies| currencies.len()), Some(65));
     assert_eq!(won["other"], (600 - 64) * 5);
 }
+
+/// The rows of the tenant over 24 hours and now, after events, and the alerts.
+fn replay(events: impl Iterator<Item = (i64, String)>, norms: &str) -> (serde_json::Value, Vec<serde_json::Value>) {
+    let event = |(seconds, payload): (i64, String)| {
+        let at = START + Span(seconds * 1000);
+        format!("{{\"tenant_id\":\"t\",\"occurred_at\":\"{at}\",{payload}}}\n")
+    };
+    let events: String = events.map(event).collect();
+    let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
+    let output = Replay::PLAIN.run_bytes(events.into_bytes(), norms);
+    let row = output.rows.into_iter().find(|row| row["subject"] == "tenant" && row["window"] == "24h");
+    (row.expect("a row"), output.alerts)
+}
+
+fn call(seconds: i64, ids: &str, outcome: &str) -> (i64, String) {
+    let started = START + Span((seconds - 400) * 1000);
+    let payload = format!(
+        r#""call_ended":{{{ids},"direction":"INBOUND","phone":"+79161234567","manager_id":"ann","started_at":"{started}","talk_seconds":30,"outcome":"{outcome}"}}"#
+    );
+    (seconds, payload)
+}
+
+#[test]
+fn plans_and_legs_beyond_the_bound_are_left_out() {
+    let deal = [(0, r#""deal_created":{"deal_id":"1"}"#.to_owned())];
+    let plan = |n: i64| {
+        let deadline = START + Span::HOUR;
+        let plan =
+            format!(r#""entity":{{"kind":"DEAL","id":"1"}},"activity_id":"{n}","kind":"TASK","deadline":"{deadline}""#);
+        (n, format!("\"activity_planned\":{{{plan}}}"))
+    };
+    let later = [(9000, r#""deal_created":{"deal_id":"2"}"#.to_owned())];
+    let plans = deal.into_iter().chain((1..=300).map(plan)).chain(later);
+    let (_, alerts) = replay(plans, "norms: {next_step_overdue: {within: 30m}}");
+    assert_eq!(alerts.iter().filter(|alert| alert["rule"] == "next_step_overdue").count(), 256);
+
+    // A call that rang at 300 telephones was answered at the last one.
+    let missed = (1..=300).map(|n| call(n, &format!(r#""session_id":"s","call_id":"{n}""#), "NO_ANSWER"));
+    let answered = (301..=601).map(|n| call(n, &format!(r#""session_id":"s","call_id":"{n}""#), "ANSWERED"));
+    let (row, alerts) = replay(missed.chain(answered), "norms: {missed_call_not_returned: {within: 30m}}");
+    assert_eq!((row["calls"]["inbound_answered"].clone(), alerts.len()), (1.into(), 0), "{row}");
+
+    // Calls of one number that overlap.
+    let calls = (1..=300).map(|n| call(n, &format!(r#""call_id":"{n}""#), "ANSWERED"));
+    let (row, _) = replay(calls, "{}");
+    assert_eq!(row["calls"]["inbound_answered"], 2, "{row}");
+}

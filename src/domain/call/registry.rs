@@ -39,6 +39,9 @@ pub struct Calls {
 /// Blocks kept for a number; more only if all of them are recent enough to be overlapped by a new leg.
 const MAX_BLOCKS: usize = 16;
 
+/// The most calls that are counted as one because they overlap; a further one is counted apart.
+const MAX_COUNTED: usize = 256;
+
 /// The span of legs that overlap.
 #[derive(Clone, Copy, Debug)]
 struct Block {
@@ -126,6 +129,11 @@ impl Calls {
         self[call].extend_to(leg.start);
         self[call].legs.push(leg);
         self.changed.push(call);
+    }
+
+    /// Whether a leg with this id at the source is known, so that a further record is another version of it.
+    pub fn is_version(&self, leg_id: Option<&LegId>) -> bool {
+        leg_id.is_some_and(|leg_id| self.by_leg.contains_key(leg_id))
     }
 
     /// Names the leg of a call by its id at the source, if it has none.
@@ -246,17 +254,14 @@ impl Calls {
         let mut next = blocks.partition_point(|block| block.end <= leg.start);
         let mut joined = leg;
         while let Some(block) = blocks.get(next).copied().filter(|block| block.start <= leg.end) {
-            if !block.overlaps(&leg) {
+            let overlapping = Some(block).filter(|block| block.overlaps(&leg));
+            let Some(call) = overlapping.and_then(|block| join_counted(calls, retired, joined.call, block.call)) else {
                 next += 1;
                 continue;
-            }
+            };
             blocks.remove(next);
             changed.push(block.call);
-            joined = Block {
-                start: block.start.min(joined.start),
-                end: block.end.max(joined.end),
-                call: join_counted(calls, retired, joined.call, block.call),
-            };
+            joined = Block { start: block.start.min(joined.start), end: block.end.max(joined.end), call };
         }
         let position = blocks.partition_point(|block| (block.end, block.start) <= (joined.end, joined.start));
         blocks.insert(position, joined);
@@ -301,8 +306,8 @@ impl Calls {
     }
 }
 
-/// Counts two calls together. Returns the call that holds what they count.
-fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, other: CallIx) -> CallIx {
+/// Counts two calls together. Returns the call that holds what they count; `None`: they would be too many.
+fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, other: CallIx) -> Option<CallIx> {
     let head = |calls: &[Call], mut call: CallIx| {
         while let Some(next) = calls[call.position() as usize].counted_in {
             call = next;
@@ -311,9 +316,12 @@ fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, oth
     };
     let (one, other) = (head(calls, one), head(calls, other));
     if one == other {
-        return one;
+        return Some(one);
     }
     let size = |call: CallIx| calls[call.position() as usize].counted_with.len();
+    if size(one) + size(other) + 2 > MAX_COUNTED {
+        return None;
+    }
     let (kept, gone) = if size(one) >= size(other) { (one, other) } else { (other, one) };
     let gone_state = &mut calls[gone.position() as usize];
     retired.extend(gone_state.counted.take());
@@ -322,5 +330,5 @@ fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, oth
     let kept_state = &mut calls[kept.position() as usize];
     kept_state.counted_with.push(gone);
     kept_state.counted_with.extend(members);
-    kept
+    Some(kept)
 }

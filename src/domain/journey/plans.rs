@@ -9,10 +9,18 @@ use crate::domain::journey::Journey;
 use crate::domain::journey::open_plans::{Plan, Plans};
 use crate::domain::time::Timestamp;
 
+/// The most open plans of a lead or deal: each act looks at all of them.
+const MAX_PLANS: usize = 256;
+
 impl Journey {
     /// The deadline of the open plan with this id; the outer option is `None` if there is no such plan.
     pub fn plan(&self, activity: &ActivityId) -> Option<Option<Timestamp>> {
         self.plans.open.get(activity).map(|plan| plan.deadline)
+    }
+
+    /// Whether it has as many open plans as it may have.
+    pub fn is_full_of_plans(&self) -> bool {
+        self.plans.open.len() >= MAX_PLANS
     }
 
     /// The open plans that have a deadline.

@@ -158,8 +158,8 @@ pub struct Counts {
     pub ignored: u64,
     /// Dated at or before the watermark on arrival.
     pub late: u64,
-    /// Contacts that were not linked to a lead or deal, because it has the most that it may have.
-    pub contacts_left_out: u64,
+    /// Contacts, plans and legs of calls that were left out, because there are as many as there may be.
+    pub left_out: u64,
 }
 
 impl Counts {
@@ -408,7 +408,7 @@ impl ShardProcessor {
         dirty.dedup();
         for ix in dirty {
             let tenant = &mut self.tenants[ix as usize];
-            self.counts.contacts_left_out += tenant.take_contacts_left_out();
+            self.counts.left_out += tenant.take_left_out();
             let mut effects = Vec::new();
             tenant.take_effects(&mut effects);
             let changelog = if self.timing.memory.durable { tenant.take_changelog() } else { Changelog::default() };

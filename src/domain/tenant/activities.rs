@@ -10,7 +10,7 @@ use crate::domain::tenant::Tenant;
 
 impl Tenant {
     /// Handles `activity_planned`: a new plan, or another version of an open one. A plan for a closed entity is made, but
-    /// never open.
+    /// never open; one too many is left out.
     pub(super) fn activity_planned(&mut self, planned: &ActivityPlanned) {
         let Some(ix) = self.journey_ix(&planned.entity) else { return };
         let who = self.manager_ix(planned.manager.as_ref()).or(self.journeys[ix].who);
@@ -19,6 +19,10 @@ impl Tenant {
             Some(Some(before)) if planned.deadline != Some(before) => Some(Measure::PlanMoved),
             Some(_) => None,
         };
+        if measure == Some(Measure::PlanMade) && self.journeys[ix].is_full_of_plans() {
+            self.left_out += 1;
+            return;
+        }
         self.refresh_lead_source(ix);
         self.change(ix, |journey, context| journey.make_plan(context, &planned.activity, planned.deadline));
         measure.into_iter().for_each(|measure| self.context.emit_fact(self.context.now, who, 1, measure));

@@ -68,7 +68,7 @@ impl Tenant {
         tenant.run_timers(upto);
         after_each(&mut tenant);
         // Counted by the process that applied the events.
-        tenant.contacts_left_out = 0;
+        tenant.left_out = 0;
         // Everything is persisted already, except what expired during the replay.
         tenant.changelog.mark_changed = !tenant.changelog.expired.is_empty();
         Ok(tenant)

@@ -27,6 +27,10 @@ impl Tenant {
         if self.calls[ix].knows(&call.id) {
             return self.recount_calls();
         }
+        if self.calls[ix].is_full_of_starts() {
+            self.left_out += 1;
+            return self.recount_calls();
+        }
         let contact = self.number_of(call);
         let attribution = self.attribute(call.entity.as_ref(), None, contact);
         let (outbound, now) = (call.direction == Direction::Outbound, self.context.now);
@@ -62,6 +66,7 @@ impl Tenant {
         let known = self.calls[ix].legs.iter().position(|known| known.repeats(&leg));
         match known {
             Some(position) => self.fill_leg(ix, position, call, end),
+            None if self.calls[ix].is_full_of(&leg) && !self.calls.is_version(end.leg.as_ref()) => self.left_out += 1,
             None => self.add_leg(ix, leg, call, end),
         }
         self.recount_calls();
