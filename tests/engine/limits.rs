@@ -127,3 +127,26 @@ fn plans_and_legs_beyond_the_bound_are_left_out() {
     let (row, _) = replay(calls, "{}");
     assert_eq!(row["calls"]["inbound_answered"], 2, "{row}");
 }
+
+#[test]
+fn the_time_in_a_stage_adds_up_over_any_number_of_moves() {
+    let norms =
+        "pipelines: {p: {entity: deal, stages: [{id: a, max_time: 300m}, {id: b}]}}\nnorms: {stage_overdue: {}}";
+    let deal = r#""deal_created":{"deal_id":"1","pipeline_id":"p","stage_id":"a"}"#.to_owned();
+    // A minute in each stage, and half a minute of it closed in each third one.
+    let steps = (1..1000).flat_map(|n: i64| {
+        let (from, to) = if n % 2 == 1 { ("a", "b") } else { ("b", "a") };
+        let entity = r#""entity":{"kind":"DEAL","id":"1"}"#;
+        let moved = format!(r#""stage_changed":{{{entity},"from_stage_id":"{from}","to_stage_id":"{to}"}}"#);
+        let closed = format!(r#""closed":{{{entity},"outcome":"LOST"}}"#);
+        let reopened = format!(r#""reopened":{{{entity}}}"#);
+        let break_for = |n: i64| [(n * 60 + 10, closed.clone()), (n * 60 + 40, reopened.clone())];
+        [(n * 60, moved)].into_iter().chain(Some(break_for(n)).filter(|_| n % 3 == 0).into_iter().flatten())
+    });
+    let (_, alerts) = replay([(0, deal)].into_iter().chain(steps), norms);
+    let fired: Vec<_> = alerts.iter().filter(|alert| alert["status"] == "FIRING").collect();
+    // 60 s in the first stay, and 60, 60 and 30 s in each three after it: 17,970 s in 359 stays, and the rest of the
+    // 300 minutes 30 s after the beginning of the next stay, which is after 718 minutes.
+    let due = START + Span(718 * Span::MINUTE.0 + 30_000);
+    assert_eq!(fired.first().map(|alert| alert["due_at"].clone()), Some(due.to_string().into()), "{fired:?}");
+}

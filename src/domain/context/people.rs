@@ -181,7 +181,12 @@ impl ManagerHistory {
     /// Removes what repeats the record before it. A late event may still be inserted between those after `horizon`.
     fn forget_repetitions(&mut self, horizon: Timestamp) {
         let (recent, all) = (&self.entries[self.settled..], self.entries.len());
-        let settled = self.settled + recent.partition_point(|entry| entry.order.at < horizon);
+        let newly = recent.partition_point(|entry| entry.order.at < horizon);
+        // A removal moves the others: it waits until they are not more than what was settled.
+        if newly * 2 < recent.len() {
+            return;
+        }
+        let settled = self.settled + newly;
         let from = self.settled.saturating_sub(1);
         let repeats = |pair: &[ManagerEntry]| pair[0].record == pair[1].record;
         if settled > from && self.entries[from..settled].windows(2).any(repeats) {

@@ -13,6 +13,7 @@ use crate::domain::norms::{Pipeline, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Maybe, Span, Timestamp};
 use compact_str::CompactString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The stages of an entity. Leads of sources without stages have none and allocate nothing.
@@ -30,6 +31,8 @@ pub(super) struct StageHistory {
     /// Visits in order, and closings and reopenings in order.
     pub(super) visits: Vec<StageVisit>,
     pub(super) open_changes: Vec<OpenChange>,
+    /// Sums over the first visits; `None` as long as there are few.
+    pub(super) summed: Option<Box<SummedVisits>>,
     pub(super) stay: Option<Stay>,
     /// When it last left a stage in which the customer is to act, while open.
     pub(super) waited_until: Maybe,
@@ -50,12 +53,26 @@ impl StaticDefault for StageHistory {
         reached: Vec::new(),
         visits: Vec::new(),
         open_changes: Vec::new(),
+        summed: None,
         stay: None,
         waited_until: Maybe::UNKNOWN,
         fields: Vec::new(),
         activities: 0,
         raised: Vec::new(),
     };
+}
+
+/// The most stays that ended and are not summed up.
+const MAX_UNSUMMED: usize = 64;
+
+/// The time spent in each stage during the first visits.
+#[derive(Debug, Default)]
+pub(super) struct SummedVisits {
+    /// Their number.
+    visits: usize,
+    /// When the last of them ended.
+    last: Timestamp,
+    by_stage: BTreeMap<StageIx, Span>,
 }
 
 #[derive(Debug)]
@@ -151,31 +168,58 @@ impl StageHistory {
     }
 
     /// The time spent open in a stage before `until`.
-    pub(super) fn time_spent(&self, stage_ix: StageIx, until: Timestamp) -> Span {
-        let mut time_spent = Span::ZERO;
-        for (index, visit) in self.visits.iter().enumerate().filter(|(_, visit)| visit.stage_ix == stage_ix) {
-            let left = self.visits.get(index + 1).map_or(until, |next| next.since.min(until));
-            let mut opened: Option<(Timestamp, &Arc<Scope>)> = Some((Timestamp::MIN, &visit.scope));
-            let closings = self
-                .open_changes
-                .iter()
-                .enumerate()
-                .map(|(index, open_change)| (index, open_change.at, &open_change.reopened));
-            for (index, at, reopened) in closings.chain([(usize::MAX, until, &None)]) {
-                match (opened, reopened) {
-                    (Some((from, scope)), None) => {
-                        time_spent = Span(time_spent.0 + counted_time(scope, from.max(visit.since), at.min(left)).0);
-                        opened = None;
-                    }
-                    // A visit recorded after the reopening keeps its own scope.
-                    (None, Some(scope)) => {
-                        opened = Some((at, if index < visit.open_changes { &visit.scope } else { scope }))
-                    }
-                    _ => {}
+    pub(super) fn time_spent(&mut self, stage_ix: StageIx, until: Timestamp) -> Span {
+        self.sum_up();
+        let summed = self.summed.as_deref().filter(|summed| summed.last <= until);
+        let earlier = summed.and_then(|summed| summed.by_stage.get(&stage_ix)).copied().unwrap_or_default();
+        let rest = summed.map_or(0, |summed| summed.visits)..self.visits.len();
+        let stays = rest.filter(|index| self.visits[*index].stage_ix == stage_ix);
+        stays.fold(earlier, |sum, index| Span(sum.0 + self.stay_time(index, until).0))
+    }
+
+    /// Adds up the stays that ended, so that a move does not look at all moves before it. Nothing changes them: later
+    /// closings and reopenings are dated after them.
+    fn sum_up(&mut self) {
+        let from = self.summed.as_deref().map_or(0, |summed| summed.visits);
+        if self.visits.len() - from <= MAX_UNSUMMED {
+            return;
+        }
+        let mut summed = self.summed.take().unwrap_or_default();
+        for index in from..self.visits.len() - 1 {
+            let (visit, left) = (&self.visits[index], self.visits[index + 1].since);
+            let time = self.stay_time(index, left);
+            let sum = summed.by_stage.entry(visit.stage_ix).or_default();
+            *sum = Span(sum.0 + time.0);
+            (summed.visits, summed.last) = (index + 1, summed.last.max(left));
+        }
+        self.summed = Some(summed);
+    }
+
+    /// The time of one stay while open, before `until`.
+    fn stay_time(&self, index: usize, until: Timestamp) -> Span {
+        let visit = &self.visits[index];
+        let left = self.visits.get(index + 1).map_or(until, |next| next.since.min(until));
+        // From the last closing before the stay on; what was before it does not matter.
+        let is_closing = |index: &usize| self.open_changes[*index].reopened.is_none();
+        let known = self.open_changes.partition_point(|open_change| open_change.at <= visit.since);
+        let first = (0..known).rev().find(is_closing).unwrap_or_default();
+        let changes = self.open_changes.iter().enumerate().skip(first).take_while(|(_, change)| change.at < left);
+        let (mut time, mut opened) = (Span::ZERO, Some((Timestamp::MIN, &visit.scope)));
+        for (index, open_change) in changes {
+            match (opened, &open_change.reopened) {
+                (Some((from, scope)), None) => {
+                    time = Span(time.0 + counted_time(scope, from.max(visit.since), open_change.at).0);
+                    opened = None;
                 }
+                // A visit recorded after the reopening keeps its own scope.
+                (None, Some(scope)) => {
+                    let scope = if index < visit.open_changes { &visit.scope } else { scope };
+                    opened = Some((open_change.at, scope));
+                }
+                _ => {}
             }
         }
-        time_spent
+        opened.map_or(time, |(from, scope)| Span(time.0 + counted_time(scope, from.max(visit.since), left).0))
     }
 }
 

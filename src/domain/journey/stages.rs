@@ -227,6 +227,7 @@ impl Journey {
             }
         }
         let scope = self.scope(context);
+        self.stage_history.summed = None;
         for index in 0..self.stage_history.visits.len() {
             if let Some((stage_ix, _)) = reindex(context, self.stage_history.visits[index].stage_ix) {
                 self.stage_history.visits[index].stage_ix = stage_ix;
