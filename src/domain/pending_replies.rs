@@ -128,8 +128,7 @@ impl PendingReplies {
     }
 
     fn change_demand(&mut self, key: DemandKey, change: impl Fn(&mut Demand)) {
-        let position = self.position(key.0);
-        if let Some(segment) = self.segments.get_mut(position) {
+        if let Some(segment) = self.segment_mut(key.0) {
             segment.change_demand(key, change);
         }
     }
@@ -142,16 +141,7 @@ impl PendingReplies {
         (call, since): (CallIx, Timestamp),
         reply: bool,
     ) {
-        let from = self.position(since);
-        let mut changed = Vec::new();
-        for segment in self.segments.iter_mut().skip(from) {
-            let start = segment.start;
-            let of_call = |settlement: &&mut Settlement| settlement.act.is_some_and(|(other, _)| other == call);
-            for settlement in segment.settlements_mut().filter(of_call) {
-                settlement.reply = reply;
-                changed.push(start);
-            }
-        }
+        let changed = self.change_since(since, |segment| segment.set_reply(call, reply));
         self.update_each(context, demand_context, changed, Affected::Figures);
     }
 
@@ -164,8 +154,7 @@ impl PendingReplies {
     ) {
         let mut changed = Vec::new();
         for (key, act) in withdrawn {
-            let position = self.position(key.0);
-            let Some(segment) = self.segments.get_mut(position) else { continue };
+            let Some(segment) = self.segment_mut(key.0) else { continue };
             if let Some(position) = segment.clocks.iter().position(|clock| clock.first.key() == *key) {
                 segment.clocks.remove(position).withdraw(context, demand_context, key.0.max(*act));
             }
@@ -207,10 +196,9 @@ impl PendingReplies {
     }
 
     fn replace_counts(&mut self, key: DemandKey, counts: impl Fn(&Demand) -> Option<Counts>, applied: u64) -> bool {
-        let position = self.position(key.0);
-        let found = self.segments.get_mut(position).and_then(|segment| segment.find_mut(key));
-        let Some(demand) = found else { return false };
-        let dismissed = Some(demand.key()) <= self.dismissed && !demand.counts.alerts;
+        let is_dismissed = Some(key) <= self.dismissed;
+        let Some(demand) = self.segment_mut(key.0).and_then(|segment| segment.find_mut(key)) else { return false };
+        let dismissed = is_dismissed && !demand.counts.alerts;
         let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) else { return false };
         if counts.alerts && !demand.counts.alerts {
             demand.opened = applied;
@@ -226,8 +214,7 @@ impl PendingReplies {
         demand_context: &DemandContext<'_>,
         (act, at): ((CallIx, u64), Timestamp),
     ) {
-        let position = self.position(at);
-        if self.segments.get_mut(position).is_some_and(|segment| segment.replace_act(act)) {
+        if self.segment_mut(at).is_some_and(|segment| segment.replace_act(act)) {
             self.update(context, demand_context, at, Affected::Figures);
         }
     }
@@ -240,13 +227,7 @@ impl PendingReplies {
         (from, since): (CallIx, Timestamp),
         to: CallIx,
     ) {
-        let first = self.position(since);
-        let mut changed = Vec::new();
-        for segment in self.segments.iter_mut().skip(first) {
-            if segment.replace_call(from, to) {
-                changed.push(segment.start);
-            }
-        }
+        let changed = self.change_since(since, |segment| segment.replace_call(from, to));
         self.update_each(context, demand_context, changed, Affected::Clocks);
     }
 
@@ -275,16 +256,14 @@ impl PendingReplies {
         settlement: Settlement,
     ) {
         let at = settlement.at;
-        let position = self.position(at);
-        if self.segments.get_mut(position).is_some_and(|segment| segment.add_settlement(settlement)) {
+        if self.segment_mut(at).is_some_and(|segment| segment.add_settlement(settlement)) {
             self.update(context, demand_context, at, Affected::Clocks);
         }
     }
 
     /// Handles the timer of a clock whose first demand has this date.
     pub fn on_timer(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, first: Timestamp) {
-        let position = self.position(first);
-        let clocks = self.segments.get_mut(position).into_iter().flat_map(|segment| &mut segment.clocks);
+        let clocks = self.segment_mut(first).into_iter().flat_map(|segment| &mut segment.clocks);
         clocks.for_each(|clock| clock.on_timer(context, demand_context));
     }
 
@@ -337,6 +316,18 @@ impl PendingReplies {
     /// The position of the segment to which a date belongs.
     fn position(&self, at: Timestamp) -> usize {
         self.segments.partition_point(|segment| segment.start <= at).saturating_sub(1)
+    }
+
+    fn segment_mut(&mut self, at: Timestamp) -> Option<&mut Segment> {
+        let position = self.position(at);
+        self.segments.get_mut(position)
+    }
+
+    /// Applies a change to the segments from a date on. Returns the starts of those that it has changed.
+    fn change_since(&mut self, since: Timestamp, mut change: impl FnMut(&mut Segment) -> bool) -> Vec<Timestamp> {
+        let from = self.position(since);
+        let changed = |segment: &mut Segment| change(segment).then_some(segment.start);
+        self.segments.iter_mut().skip(from).filter_map(changed).collect()
     }
 
     fn update_each(

@@ -138,10 +138,15 @@ impl Segment {
         !without_effect
     }
 
-    /// Its settlements, and those of its clocks.
-    pub(super) fn settlements_mut(&mut self) -> impl Iterator<Item = &mut Settlement> {
+    /// Counts or does not count the lags of what a call settled. Returns whether it had settled something.
+    pub(super) fn set_reply(&mut self, call: CallIx, reply: bool) -> bool {
         let of_clocks = self.clocks.iter_mut().filter_map(|clock| clock.settled.as_mut());
-        self.settlements.iter_mut().chain(of_clocks)
+        let of_call = |settlement: &&mut Settlement| settlement.act.is_some_and(|(other, _)| other == call);
+        let mut found = false;
+        for settlement in self.settlements.iter_mut().chain(of_clocks).filter(of_call) {
+            (settlement.reply, found) = (reply, true);
+        }
+        found
     }
 
     /// Marks what a leg settled as replaced. Returns whether it had settled something.
@@ -306,8 +311,6 @@ impl Segment {
         for (index, (_, _, opened)) in waits.iter().enumerate().rev() {
             opened_from[index] = opened_from[index + 1].min(opened.unwrap_or(u64::MAX));
         }
-        let mut firsts: Vec<DemandKey> = self.clocks.iter().map(|clock| clock.first.key()).collect();
-        firsts.sort_unstable();
         let (mut passed, mut starts, mut before) = (0, Vec::new(), Extent::NONE);
         // The clock that a demand which began to count later belongs to can be that of a later demand.
         let mut covered = (Timestamp::MIN, 0);
@@ -317,7 +320,8 @@ impl Segment {
                 before.opened.1 = before.opened.1.max(opened.unwrap_or_default());
                 passed += 1;
             }
-            let is_first = firsts.binary_search(&demand.key()).is_ok();
+            let mut own = waits[passed..].iter().take_while(|(first, _, _)| *first == demand.key());
+            let is_first = own.any(|(_, _, opened)| opened.is_some());
             if index > 0 && is_first && covered < demand.key() && before.is_before(demand.at, opened_from[passed]) {
                 starts.push(index);
             }
