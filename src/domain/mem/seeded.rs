@@ -11,6 +11,9 @@ use std::hash::{Hash, Hasher};
 /// A map with keys from input.
 pub type SeededMap<K, V> = std::collections::HashMap<K, V, RandomState>;
 
+/// A set of keys from input.
+pub type SeededSet<K> = std::collections::HashSet<K, RandomState>;
+
 /// The hash of a key from input; differs between processes.
 pub fn hash(key: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = FoldHasher::with_seed(0, SharedSeed::global_random());

@@ -7,8 +7,9 @@
 use crate::domain::event::reject::Reason;
 use crate::domain::event::{CrmPayload, Event, Payload};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId};
+use crate::domain::mem::seeded::{SeededMap, SeededSet};
 use crate::domain::named::named_enum;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -93,8 +94,7 @@ impl ProcessCounts {
 pub(super) struct Admission {
     limits: AdmissionLimits,
     process: Arc<ProcessCounts>,
-    // Sorted: ids from outside could be chosen to collide in a hash table.
-    tenants: BTreeMap<TenantId, Known>,
+    tenants: SeededMap<TenantId, Known>,
     /// The numbers of tenants, managers and departments.
     numbers: [usize; 3],
     /// The numbers of the tenants with the most managers and with the most departments.
@@ -103,8 +103,8 @@ pub(super) struct Admission {
 
 #[derive(Debug, Default)]
 struct Known {
-    managers: BTreeSet<ManagerId>,
-    departments: BTreeSet<DepartmentId>,
+    managers: SeededSet<ManagerId>,
+    departments: SeededSet<DepartmentId>,
 }
 
 impl Admission {
