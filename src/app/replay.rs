@@ -79,6 +79,7 @@ pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> repl
     };
     replay::Options {
         latest: latest(config).filter(|latest| args.until.is_none_or(|until| until <= *latest)),
+        epoch_messages: replay::EPOCH_MESSAGES,
         delivery,
         norms: Arc::new(norms),
         timing: Timing {

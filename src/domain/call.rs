@@ -13,7 +13,7 @@
 
 pub mod registry;
 
-use crate::domain::event::{AnsweredBy, CallOutcome, Direction};
+use crate::domain::event::{AnsweredBy, CallOutcome, Direction, Position};
 use crate::domain::id::CallId;
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
 use crate::domain::mem::small_index_vec::SmallIndexVec;
@@ -27,8 +27,8 @@ pub const MAX_LENGTH: Span = Span(24 * Span::HOUR.0);
 pub struct Leg {
     /// The id that its record has.
     pub id: CallId,
-    /// Sequence number of its event in the order of effect.
-    pub order: u64,
+    /// The position of its event.
+    pub order: Position,
     /// When it started.
     pub start: Timestamp,
     /// When it ended.
@@ -66,8 +66,8 @@ pub struct Leg {
 pub struct Start {
     /// The id that its record has.
     pub id: CallId,
-    /// Sequence number of its event in the order of effect.
-    pub order: u64,
+    /// The position of its event.
+    pub order: Position,
     /// When.
     pub at: Timestamp,
     /// Inbound or outbound.
@@ -113,8 +113,8 @@ pub struct Call {
     pub reached: Vec<Reached>,
     /// The demand for a reply that it has opened.
     pub demand: Option<CallDemand>,
-    /// Missed legs with a lower sequence number open no demand: the call turned out to need no reply.
-    pub missed_from: u64,
+    /// Missed legs before this position open no demand: the call turned out to need no reply.
+    pub missed_from: Position,
     /// The manager of a dismissal that came before the demand; it takes effect with the demand.
     pub dismissed_early: Option<ManagerIx>,
 }
@@ -152,10 +152,10 @@ pub struct Reached {
 pub struct CallDemand {
     /// The contact that called.
     pub contact: ContactIx,
-    /// The end of the leg, and its sequence number.
-    pub key: (Timestamp, u64),
-    /// Sequence number of the version of the leg that stands now.
-    pub leg: u64,
+    /// The end of the leg, and the position of its event.
+    pub key: (Timestamp, Position),
+    /// The position of the version of the leg that stands now.
+    pub leg: Position,
     /// Whether the call turned out to need no reply.
     pub withdrawn: bool,
 }
@@ -181,7 +181,7 @@ impl Leg {
     }
 
     /// The position by which the earliest leg is found.
-    fn position(&self) -> (Timestamp, u64) {
+    fn position(&self) -> (Timestamp, Position) {
         (self.start, self.order)
     }
 
@@ -201,8 +201,8 @@ impl Leg {
 }
 
 impl Call {
-    /// The start, sequence number and direction of the earliest leg known, whether it has ended or not.
-    fn earliest(&self) -> Option<(Timestamp, u64, Direction)> {
+    /// The start, position and direction of the earliest leg known, whether it has ended or not.
+    fn earliest(&self) -> Option<(Timestamp, Position, Direction)> {
         let ended = self.legs.iter().map(|leg| (leg.start, leg.order, leg.direction));
         let running = self.starts.iter().filter(|start| !start.ended);
         let running = running.map(|start| (start.at, start.order, start.direction));

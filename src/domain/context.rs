@@ -9,7 +9,7 @@ use crate::domain::change::{Act, Change, JourneyChange};
 use crate::domain::context::departments::Departments;
 use crate::domain::context::people::People;
 use crate::domain::effect::{Effect, StageDeclaration};
-use crate::domain::event::EventOrder;
+use crate::domain::event::{EventOrder, Position};
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use crate::domain::identity::IgnoredContacts;
@@ -52,8 +52,8 @@ pub struct TenantContext {
     pub now: Timestamp,
     /// The position of the current event or timer in event order.
     pub order: EventOrder,
-    /// Number of events applied; breaks ties between acts with the same date.
-    pub applied: u64,
+    /// The position of the event applied last; breaks ties between acts with the same date.
+    pub position: Position,
     /// The norms in force.
     pub norms: Arc<Norms>,
     /// The contacts of the tenant that are not customers; `None` if there are none.
@@ -139,7 +139,7 @@ impl TenantContext {
             tenant,
             now: Timestamp::MIN,
             order: EventOrder::deadline(Timestamp::MIN),
-            applied: 0,
+            position: Position::MIN,
             acts,
             norms,
             people: People::default(),

@@ -21,7 +21,7 @@ pub mod stages;
 use crate::domain::alert::Resolution;
 use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
-use crate::domain::event::{Amount, Outcome};
+use crate::domain::event::{Amount, Outcome, Position};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::journey::assignments::{Assignment, Assignments};
@@ -53,8 +53,8 @@ pub struct Journey {
     pub naming_deals: u32,
     /// Whether the past is completely known: the creation event was seen before the first stage.
     past_known: bool,
-    /// Event time and sequence number of the first event about it, or [`NO_EVENT`].
-    first_event: (Timestamp, u64),
+    /// The position of the first event about it; [`Position::MAX`] if there is none.
+    first_event: Position,
     created: Maybe,
     /// Its source (channel or campaign).
     pub source: Option<SourceId>,
@@ -71,9 +71,6 @@ pub struct Journey {
     counted: Counted,
     counted_rarely: LazyBox<CountedRarely>,
 }
-
-/// Placeholder for a journey without events; no event has this number.
-const NO_EVENT: (Timestamp, u64) = (Timestamp::MIN, u64::MAX);
 
 /// Attributes of deals; leads rarely have them.
 #[derive(Debug, Default)]
@@ -146,7 +143,7 @@ impl Journey {
             who: ManagerIx::NONE,
             naming_deals: 0,
             past_known: false,
-            first_event: NO_EVENT,
+            first_event: Position::MAX,
             created: Maybe::UNKNOWN,
             source: None,
             sale: LazyBox::default(),
@@ -162,14 +159,14 @@ impl Journey {
         }
     }
 
-    /// Event time and sequence number of the first event about it, if any.
-    pub fn first_event(&self) -> Option<(Timestamp, u64)> {
-        (self.first_event != NO_EVENT).then_some(self.first_event)
+    /// The position of the first event about it, if any.
+    pub fn first_event(&self) -> Option<Position> {
+        Some(self.first_event).filter(|position| *position != Position::MAX)
     }
 
     /// Sets the first event about it.
-    pub fn set_first_event(&mut self, at: Timestamp, applied: u64) {
-        self.first_event = (at, applied);
+    pub fn set_first_event(&mut self, position: Position) {
+        self.first_event = position;
     }
 
     /// Event time of the creation, if known.
@@ -230,7 +227,7 @@ impl Journey {
     }
 
     /// The sort key by which the primary entity of a contact is chosen: the most recently created wins.
-    pub fn recency(&self) -> (Timestamp, Option<(Timestamp, u64)>, JourneyIx) {
+    pub fn recency(&self) -> (Timestamp, Option<Position>, JourneyIx) {
         (self.created().unwrap_or(Timestamp::MIN), self.first_event(), self.ix)
     }
 
@@ -298,8 +295,8 @@ impl Journey {
 
     /// Assigns another manager. [`Self::hand_over`] follows, once the attributes that select the norms are known.
     pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
-        if context.applied != self.first_event.1 {
-            self.contact_history.reassigned.push((context.applied, self.who));
+        if context.position != self.first_event {
+            self.contact_history.reassigned.push((context.position, self.who));
         }
         self.who = who;
         context.record_change(JourneyChange::Assigned);
@@ -308,7 +305,7 @@ impl Journey {
     /// Records that the manager who was assigned is responsible since `at`.
     pub fn hand_over(&mut self, context: &mut TenantContext, at: Timestamp) {
         let scope = self.scope(context);
-        self.assignments.push(Assignment { at, who: self.who, known: context.applied, scope });
+        self.assignments.push(Assignment { at, who: self.who, known: context.position, scope });
         context.record_change(JourneyChange::HandedOver);
     }
 

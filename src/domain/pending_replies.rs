@@ -21,6 +21,7 @@ mod tests;
 pub use clock::{DemandContext, DemandKind};
 
 use crate::domain::context::TenantContext;
+use crate::domain::event::Position;
 use crate::domain::index::{CallIx, JourneyIx, ManagerIx};
 use crate::domain::lifecycle::Violation;
 use crate::domain::norms::Scope;
@@ -158,7 +159,7 @@ impl PendingReplies {
             if let Some(position) = segment.clocks.iter().position(|clock| clock.first.key() == *key) {
                 segment.clocks.remove(position).withdraw(context, demand_context, key.0.max(*act));
             }
-            if self.replace_counts(*key, |_| Some(Counts::NOT), 0) {
+            if self.replace_counts(*key, |_| Some(Counts::NOT), Position::MIN) {
                 changed.push(key.0);
             }
         }
@@ -188,20 +189,25 @@ impl PendingReplies {
         demand_context: &DemandContext<'_>,
         key: DemandKey,
         counts: impl Fn(&Demand) -> Option<Counts>,
-        applied: u64,
+        position: Position,
     ) {
-        if self.replace_counts(key, counts, applied) {
+        if self.replace_counts(key, counts, position) {
             self.update(context, demand_context, key.0, Affected::Clocks);
         }
     }
 
-    fn replace_counts(&mut self, key: DemandKey, counts: impl Fn(&Demand) -> Option<Counts>, applied: u64) -> bool {
+    fn replace_counts(
+        &mut self,
+        key: DemandKey,
+        counts: impl Fn(&Demand) -> Option<Counts>,
+        position: Position,
+    ) -> bool {
         let is_dismissed = Some(key) <= self.dismissed;
         let Some(demand) = self.segment_mut(key.0).and_then(|segment| segment.find_mut(key)) else { return false };
         let dismissed = is_dismissed && !demand.counts.alerts;
         let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) else { return false };
         if counts.alerts && !demand.counts.alerts {
-            demand.opened = applied;
+            demand.opened = position;
         }
         demand.counts = counts;
         true
@@ -212,7 +218,7 @@ impl PendingReplies {
         &mut self,
         context: &mut TenantContext,
         demand_context: &DemandContext<'_>,
-        (act, at): ((CallIx, u64), Timestamp),
+        (act, at): ((CallIx, Position), Timestamp),
     ) {
         if self.segment_mut(at).is_some_and(|segment| segment.replace_act(act)) {
             self.update(context, demand_context, at, Affected::Figures);

@@ -339,7 +339,7 @@ impl Tenant {
             self.calls_now.clear();
         }
         self.context.advance_to(order);
-        self.context.applied += 1;
+        self.context.position = order.into();
     }
 
     fn dispatch(&mut self, payload: &Payload) {
@@ -730,7 +730,7 @@ impl Tenant {
             None => self.journeys.insert(|ix| Journey::new(id.clone(), ix)),
         };
         if self.journeys[ix].first_event().is_none() {
-            self.journeys[ix].set_first_event(self.context.now, self.context.applied);
+            self.journeys[ix].set_first_event(self.context.position);
             if id.kind == EntityKind::Lead {
                 self.journeys[ix].naming_deals = self.count_naming_deals(&id.id);
             }

@@ -39,8 +39,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Messages per epoch: many, since latency does not matter here.
-const EPOCH_MESSAGES: usize = 16_384;
+/// The usual number of messages per epoch: many, since latency does not matter here.
+pub const EPOCH_MESSAGES: usize = 16_384;
 /// Batches per epoch, distributed over the workers.
 const EPOCH_PARTS: usize = 16;
 /// Maximum number of epochs that are read and not yet processed.
@@ -69,6 +69,16 @@ pub struct Options {
     pub latest: Option<Timestamp>,
     /// The order of the events.
     pub delivery: Delivery,
+    /// Messages per epoch, usually [`EPOCH_MESSAGES`]. The watermark moves once per epoch, so as they are delivered, an
+    /// event can be late only if an earlier epoch has passed it.
+    pub epoch_messages: usize,
+}
+
+impl Options {
+    /// Messages per batch.
+    fn batch_messages(&self) -> usize {
+        (self.epoch_messages / EPOCH_PARTS).max(1)
+    }
 }
 
 /// The order in which events are delivered.
@@ -130,9 +140,10 @@ pub trait Batches: Send + 'static {
     fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError>;
 }
 
-impl Batches for EventStream {
+/// Batches of so many messages.
+impl Batches for (EventStream, usize) {
     fn next(&mut self) -> Result<Option<Arc<Batch>>, ReadError> {
-        Ok(self.batch(EPOCH_MESSAGES / EPOCH_PARTS)?.map(Arc::new))
+        Ok(self.0.batch(self.1)?.map(Arc::new))
     }
 }
 
@@ -152,7 +163,7 @@ pub fn replay_both(
     mut on_rejected: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<[Outcome; 2], ReplayError> {
     deliver(files, second, |stream| {
-        let [first_branch, second_branch] = stream.fork(EPOCH_MESSAGES / EPOCH_PARTS);
+        let [first_branch, second_branch] = stream.fork(second.batch_messages());
         std::thread::scope(|scope| {
             let first_thread = scope.spawn(|| run(first_branch, first, |_, _, _| {}));
             let second = run(second_branch, second, &mut on_rejected);
@@ -169,7 +180,7 @@ pub fn replay(
     options: &Options,
     mut on_rejected: impl FnMut(usize, u64, &RejectedMessage),
 ) -> Result<Outcome, ReplayError> {
-    deliver(files, options, |stream| run(stream, options, &mut on_rejected))
+    deliver(files, options, |stream| run((stream, options.batch_messages()), options, &mut on_rejected))
 }
 
 /// Calls `run` with the events in the order that the options require: a second time if they turn out to need sorting.

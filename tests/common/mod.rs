@@ -22,7 +22,7 @@ pub struct Replay {
     pub workers: usize,
     pub shuffle: Option<u64>,
     pub until: Option<i64>,
-    /// Late events are corrections; otherwise the events are sorted.
+    /// Late events are corrections, and an epoch has 16 events; otherwise the events are sorted.
     pub as_delivered: bool,
 }
 
@@ -32,6 +32,8 @@ pub struct Output {
     pub alerts: Vec<Value>,
     pub reviews: Vec<Value>,
     pub rows: Vec<Value>,
+    /// The number of events that were late.
+    pub late: u64,
 }
 
 impl Replay {
@@ -60,6 +62,7 @@ impl Replay {
             event_limits: EventLimits::default(),
             admission_limits: AdmissionLimits::default(),
             latest: None,
+            epoch_messages: if self.as_delivered { 16 } else { replay::EPOCH_MESSAGES },
             delivery: match self.shuffle {
                 Some(seed) => Delivery::Shuffled(seed),
                 None if self.as_delivered => Delivery::AsDelivered,
@@ -86,6 +89,6 @@ impl Replay {
             json::encode_review(request, &mut line);
             decode(line)
         });
-        Output { alerts: alerts.collect(), reviews: reviews.collect(), rows: rows.collect() }
+        Output { alerts: alerts.collect(), reviews: reviews.collect(), rows: rows.collect(), late: outcome.late }
     }
 }

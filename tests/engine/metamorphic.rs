@@ -369,6 +369,7 @@ fn in_batches(
     let alert_json = |alert: &Alert| encode(&|line| json::encode_alert(alert, &message::of(alert, Language::En), line));
     let output = Output {
         alerts: alerts.iter().map(alert_json).collect(),
+        late: 0,
         rows: rows.iter().map(|row| encode(&|line| json::encode_row(row, line))).collect(),
         reviews: Vec::new(),
     };

@@ -321,6 +321,7 @@ pub(crate) fn replay_file(config: &Config, path: &std::path::Path, until: Option
         event_limits: settings.event_limits,
         admission_limits: settings.admission_limits,
         latest: None,
+        epoch_messages: replay::EPOCH_MESSAGES,
         delivery: replay::Delivery::AsDelivered,
     };
     let files = EventFiles::open(&[path.to_owned()], &Arc::default()).expect("the file opens");

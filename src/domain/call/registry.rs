@@ -11,7 +11,7 @@
 //! its session becomes known), the counted call is divided again.
 
 use crate::domain::call::{Call, Counted, Leg, MAX_LENGTH};
-use crate::domain::event::Direction;
+use crate::domain::event::{Direction, Position};
 use crate::domain::id::{CallId, LegId, SessionId};
 use crate::domain::index::{ArenaIndex, CallIx, ContactIx};
 use crate::domain::mem::seeded::SeededMap;
@@ -26,8 +26,8 @@ pub struct Calls {
     free: Vec<CallIx>,
     by_id: SeededMap<CallId, CallIx>,
     by_session: SeededMap<SessionId, CallIx>,
-    /// Legs with an id of their own: the call id and the sequence number of the present version.
-    by_leg: SeededMap<LegId, (CallId, u64)>,
+    /// Legs with an id of their own: the call id and the position of the present version.
+    by_leg: SeededMap<LegId, (CallId, Position)>,
     /// The latest blocks of overlapping legs of a number, ordered by end.
     blocks: SeededMap<ContactIx, Vec<Block>>,
     /// Calls whose counted call has changed.

@@ -6,6 +6,7 @@
 use crate::domain::call::Reached;
 use crate::domain::change::JourneyChange;
 use crate::domain::context::TenantContext;
+use crate::domain::event::Position;
 use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::contact_history::{ContactHistory, Touch};
@@ -53,7 +54,7 @@ impl Journey {
         if self.touched() {
             self.exchange(context, context.now);
         } else {
-            self.contact_history.asked.push((context.now, context.applied));
+            self.contact_history.asked.push((context.now, context.position));
         }
     }
 
@@ -87,7 +88,7 @@ impl Journey {
             }
             (Some((from, _)), Some((at, by))) => {
                 self.remove_touch(call);
-                self.contact_history.insert_touch(Touch { at, known: context.applied, call: Some(call), by });
+                self.contact_history.insert_touch(Touch { at, known: context.position, call: Some(call), by });
                 context.record_change(JourneyChange::TouchMoved { from });
             }
             (Some(_), None) => {
@@ -127,7 +128,7 @@ impl Journey {
 
     fn add_touch(&mut self, context: &mut TenantContext, at: Timestamp, call: Option<CallIx>, by: ManagerIx) {
         let first = !std::mem::replace(&mut self.contact_history.was_touched, true);
-        self.contact_history.insert_touch(Touch { at, known: context.applied, call, by });
+        self.contact_history.insert_touch(Touch { at, known: context.position, call, by });
         context.record_change(JourneyChange::Touch { at, first });
     }
 
@@ -145,12 +146,12 @@ impl Journey {
         }
     }
 
-    /// The manager who was responsible when an event took effect, by its sequence number.
-    fn responsible_at(&self, applied: u64) -> ManagerIx {
-        if applied < self.first_event.1 {
+    /// The manager who was responsible when the event at a position took effect.
+    fn responsible_at(&self, position: Position) -> ManagerIx {
+        if position < self.first_event {
             return ManagerIx::NONE;
         }
-        let later = self.contact_history.reassigned.iter().find(|(reassigned, _)| *reassigned > applied);
+        let later = self.contact_history.reassigned.iter().find(|(reassigned, _)| *reassigned > position);
         later.map_or(self.who, |(_, before)| *before)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! All are kept, because a call that becomes known at its end may turn out to be the first touch of an earlier manager.
 
+use crate::domain::event::Position;
 use crate::domain::index::ManagerIx;
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::norms::Scope;
@@ -15,8 +16,8 @@ pub struct Assignment {
     pub at: Timestamp,
     /// The manager.
     pub who: ManagerIx,
-    /// Sequence number of the event that reported it.
-    pub known: u64,
+    /// The position of the event that reported it.
+    pub known: Position,
     /// The scope then.
     pub scope: Arc<Scope>,
 }
@@ -48,7 +49,7 @@ impl Assignments {
     }
 
     /// The last one before a touch of this date; at one instant, before the event with which the touch became known.
-    pub(super) fn before(&self, touch: Timestamp, known: u64) -> Option<&Assignment> {
+    pub(super) fn before(&self, touch: Timestamp, known: Position) -> Option<&Assignment> {
         self.0.iter().rfind(|assignment| (assignment.at, assignment.known) < (touch, known))
     }
 }

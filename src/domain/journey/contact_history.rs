@@ -1,5 +1,6 @@
 //! Owns the dated acts that a journey keeps: touches, conversations and other two-way contact.
 
+use crate::domain::event::Position;
 use crate::domain::index::{CallIx, ContactIx, ManagerIx};
 use crate::domain::mem::lazy_box::StaticDefault;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
@@ -16,12 +17,12 @@ pub(super) struct ContactHistory {
     pub talks: Vec<Timestamp>,
     /// The first two-way contact that is not a call.
     pub first_exchange: Option<Timestamp>,
-    /// Messages of the customer before any touch was known: their dates and sequence numbers.
-    pub asked: Vec<(Timestamp, u64)>,
+    /// Messages of the customer before any touch was known: their dates and positions.
+    pub asked: Vec<(Timestamp, Position)>,
     /// Indices of its contacts with demands.
     pub pending_contacts: SmallIndexVec<ContactIx>,
-    /// Assignments after the first event: the sequence number of each, and who was responsible before.
-    pub reassigned: Vec<(u64, ManagerIx)>,
+    /// Assignments after the first event: the position of each, and who was responsible before.
+    pub reassigned: Vec<(Position, ManagerIx)>,
 }
 
 /// A touch.
@@ -29,8 +30,8 @@ pub(super) struct ContactHistory {
 pub(super) struct Touch {
     /// Its date.
     pub at: Timestamp,
-    /// Sequence number of the event with which it became known.
-    pub known: u64,
+    /// The position of the event with which it became known.
+    pub known: Position,
     /// The call that makes it.
     pub call: Option<CallIx>,
     /// The manager who made it.

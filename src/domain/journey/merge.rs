@@ -1,7 +1,7 @@
 //! Owns what becomes of two leads or deals that turn out to be one: what the merged one leaves, and what its survivor
 //! takes over.
 //!
-//! The acts of both keep their dates, and the positions in event order at which they became known. So a lag counts for
+//! The acts of both keep their dates, and the positions at which they became known. So a lag counts for
 //! the manager who was responsible for the survivor at that time, and rules judge the survivor as if all acts had been its
 //! own. An act that both had, such as a call to a contact of both, is one act.
 
@@ -124,10 +124,10 @@ impl Journey {
         acts.talks.extend(talks);
         acts.talks.sort_unstable();
         acts.asked.extend(&history.acts.asked);
-        acts.asked.sort_unstable_by_key(|(_, applied)| *applied);
+        acts.asked.sort_unstable_by_key(|(_, position)| *position);
         acts.asked.dedup();
         let touched = acts.touches.iter().map(|touch| touch.known).min();
-        let answer = touched.and_then(|known| acts.asked.iter().find(|(_, applied)| *applied > known));
+        let answer = touched.and_then(|known| acts.asked.iter().find(|(_, position)| *position > known));
         let exchanges = [acts.first_exchange, history.acts.first_exchange, answer.map(|(at, _)| *at)];
         acts.first_exchange = exchanges.into_iter().flatten().min();
         history.acts.pending_contacts.iter().for_each(|contact| self.add_pending_contact(*contact));

@@ -1,6 +1,7 @@
 //! Owns what a customer waits for, and what settles it: demands (missed calls, messages) and settlements.
 
 use crate::domain::alert::Resolution;
+use crate::domain::event::Position;
 use crate::domain::id::{MessageId, ThreadId, reply_key};
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
 use crate::domain::norms::Scope;
@@ -8,16 +9,16 @@ use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 use std::sync::Arc;
 
-/// What identifies a demand among those of its contact, and orders them: its event time and sequence number.
-pub type DemandKey = (Timestamp, u64);
+/// What identifies a demand among those of its contact, and orders them: its date and the position of its event.
+pub type DemandKey = (Timestamp, Position);
 
 /// A missed call or a message that requires a reply.
 #[derive(Clone, Debug)]
 pub struct Demand {
     /// Event time: the end of the call, or the receipt of the message.
     pub at: Timestamp,
-    /// Sequence number of the event; breaks ties between equal dates.
-    pub order: u64,
+    /// The position of the event; breaks ties between equal dates.
+    pub order: Position,
     /// The call or message.
     pub interaction: CompactString,
     /// Index of the primary entity.
@@ -40,8 +41,8 @@ pub struct Demand {
     pub ended: Option<Box<Settlement>>,
     /// What counts it.
     pub counts: Counts,
-    /// Sequence number of the event with which it began to count: its clock does not replace one that runs already.
-    pub opened: u64,
+    /// The position of the event with which it began to count: its clock does not replace one that runs already.
+    pub opened: Position,
 }
 
 /// Whether a demand counts. What settles it is known in any case.
@@ -65,16 +66,16 @@ impl Counts {
 pub struct Settlement {
     /// Event time.
     pub at: Timestamp,
-    /// Sequence number of the event; breaks ties between equal dates. `u64::MAX`: it settles all demands of its date.
-    pub order: u64,
+    /// The position of the event; breaks ties between equal dates. [`Position::MAX`]: it settles all demands of its date.
+    pub order: Position,
     /// The resolution of the violation that it ends.
     pub resolution: Resolution,
     /// The manager that the lag is counted for.
     pub who: ManagerIx,
     /// What a demand must share with it; `None`: it was directed at the contact itself.
     pub reach: Option<Arc<Reach>>,
-    /// The call that it is part of, and the sequence number of the leg.
-    pub act: Option<(CallIx, u64)>,
+    /// The call that it is part of, and the position of the leg.
+    pub act: Option<(CallIx, Position)>,
     /// Whether it is a text, which returns missed calls only where the norm says so.
     pub text: bool,
     /// Whether the lag until it is counted: it is a reply, and not the customer's own act or a decision not to reply.
@@ -119,7 +120,7 @@ impl Demand {
     }
 
     /// The order in which clocks run.
-    pub(super) fn turn(&self) -> (u64, Timestamp, u64) {
+    pub(super) fn turn(&self) -> (Position, Timestamp, Position) {
         (self.opened, self.at, self.order)
     }
 
@@ -136,11 +137,11 @@ impl Demand {
 
 impl Settlement {
     /// The order in which acts of one date settle: the order of effect.
-    pub(super) fn turn(&self) -> (Timestamp, u64) {
+    pub(super) fn turn(&self) -> (Timestamp, Position) {
         (self.at, self.act.map_or(self.order, |(_, leg)| leg))
     }
 
-    pub(super) fn key(&self) -> (Timestamp, u64) {
+    pub(super) fn key(&self) -> (Timestamp, Position) {
         (self.at, self.order)
     }
 

@@ -2,6 +2,7 @@
 //! segment, and the clocks and facts that follow from them.
 
 use crate::domain::context::TenantContext;
+use crate::domain::event::Position;
 use crate::domain::figures::pane::Measure;
 use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
@@ -38,7 +39,7 @@ struct Extent {
     /// The date of the last demand or settlement.
     last: Timestamp,
     /// The lowest and the highest `opened` of the demands that start a clock.
-    opened: (u64, u64),
+    opened: (Position, Position),
 }
 
 impl Segment {
@@ -128,7 +129,7 @@ impl Segment {
 
     /// Adds a settlement. Returns whether clocks or facts can change.
     pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
-        let without_effect = self.extent.is_before(settlement.at, u64::MAX);
+        let without_effect = self.extent.is_before(settlement.at, Position::MAX);
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         if self.settlements.is_empty() {
@@ -150,7 +151,7 @@ impl Segment {
     }
 
     /// Marks what a leg settled as replaced. Returns whether it had settled something.
-    pub(super) fn replace_act(&mut self, act: (CallIx, u64)) -> bool {
+    pub(super) fn replace_act(&mut self, act: (CallIx, Position)) -> bool {
         let mut found = false;
         for settlement in self.settlements.iter_mut().filter(|settlement| settlement.act == Some(act)) {
             (settlement.replaced, found) = (true, true);
@@ -307,17 +308,17 @@ impl Segment {
                 .extend(self.figure_groups().iter().map(|(first, settled)| (first.key(), end(settled.as_ref()), None)));
         }
         waits.sort_unstable();
-        let mut opened_from = vec![u64::MAX; waits.len() + 1];
+        let mut opened_from = vec![Position::MAX; waits.len() + 1];
         for (index, (_, _, opened)) in waits.iter().enumerate().rev() {
-            opened_from[index] = opened_from[index + 1].min(opened.unwrap_or(u64::MAX));
+            opened_from[index] = opened_from[index + 1].min(opened.unwrap_or(Position::MAX));
         }
         let (mut passed, mut starts, mut before) = (0, Vec::new(), Extent::NONE);
         // The clock that a demand which began to count later belongs to can be that of a later demand.
-        let mut covered = (Timestamp::MIN, 0);
+        let mut covered = (Timestamp::MIN, Position::MIN);
         for (index, demand) in self.demands.iter().enumerate() {
             while let Some((_, end, opened)) = waits.get(passed).filter(|(first, _, _)| *first < demand.key()) {
                 before.ended = before.ended.max(Some(*end));
-                before.opened.1 = before.opened.1.max(opened.unwrap_or_default());
+                before.opened.1 = before.opened.1.max(opened.unwrap_or(Position::MIN));
                 passed += 1;
             }
             let mut own = waits[passed..].iter().take_while(|(first, _, _)| *first == demand.key());
@@ -379,14 +380,15 @@ impl Default for Extent {
 
 impl Extent {
     /// That of no demand.
-    const NONE: Self = Self { ended: Some(Timestamp::MIN), last: Timestamp::MIN, opened: (u64::MAX, 0) };
+    const NONE: Self =
+        Self { ended: Some(Timestamp::MIN), last: Timestamp::MIN, opened: (Position::MAX, Position::MIN) };
 
     fn add_end(&mut self, settled: Option<&Settlement>) {
         self.ended = self.ended.zip(settled).map(|(ended, settled)| ended.max(settled.at));
     }
 
     /// Whether demands from a date on, of which the first began to count with the event `opened`, are apart.
-    fn is_before(&self, start: Timestamp, opened: u64) -> bool {
+    fn is_before(&self, start: Timestamp, opened: Position) -> bool {
         self.ended.is_some_and(|ended| ended < start) && self.last < start && self.opened.1 < opened
     }
 }

@@ -25,7 +25,7 @@ struct Contact {
     pending_replies: PendingReplies,
     context: TenantContext,
     keys: Vec<DemandKey>,
-    acts: Vec<((CallIx, u64), Timestamp)>,
+    acts: Vec<((CallIx, Position), Timestamp)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,15 +66,15 @@ impl Contact {
 
     fn apply(&mut self, act: &Act) {
         self.context.now = Timestamp(self.context.now.0 + 60_000);
-        self.context.applied += 1;
-        let (now, applied, scope) =
-            (self.context.now, self.context.applied, self.context.scope(ManagerIx::NONE, None, None));
+        self.context.position = self.context.position.next();
+        let (now, position, scope) =
+            (self.context.now, self.context.position, self.context.scope(ManagerIx::NONE, None, None));
         let (journeys, subject) = (Default::default(), CompactString::const_new("contact:1"));
         let about = DemandContext { journeys: &journeys, subject: &subject, contact: ContactIx(1), kind: CALLS };
         let Self { pending_replies, context, keys, acts } = self;
         let end = |resolution, at| Settlement {
             at,
-            order: applied,
+            order: position,
             resolution,
             who: ManagerIx::NONE,
             reach: None,
@@ -86,10 +86,10 @@ impl Contact {
         let key = |index: &u8| keys.get(keys.len().wrapping_sub(1 + usize::from(*index % 8))).copied();
         match act {
             Act::Missed { counts } => {
-                keys.push((now, applied));
+                keys.push((now, position));
                 let demand = Demand {
                     at: now,
-                    order: applied,
+                    order: position,
                     interaction: CompactString::default(),
                     entity: None,
                     entities: Vec::new(),
@@ -101,21 +101,21 @@ impl Contact {
                     call: None,
                     ended: None,
                     counts: if *counts { Counts::ALL } else { Counts::NOT },
-                    opened: applied,
+                    opened: position,
                 };
                 pending_replies.add_demand(context, &about, demand);
             }
             Act::Returned { minutes_ago } => {
                 let at = Timestamp(now.0 - i64::from(minutes_ago % 16) * 60_000);
-                let act = (CallIx::new(applied as u32), applied);
+                let act = (CallIx::new(acts.len() as u32), position);
                 acts.push((act, at));
-                let settlement = Settlement { order: u64::MAX, act: Some(act), ..end(Resolution::Returned, at) };
+                let settlement = Settlement { order: Position::MAX, act: Some(act), ..end(Resolution::Returned, at) };
                 pending_replies.add_settlement(context, &about, settlement);
             }
             Act::Counts { demand, counts } => {
                 let counts = if *counts { Counts::ALL } else { Counts::NOT };
                 if let Some(key) = key(demand) {
-                    pending_replies.set_counts(context, &about, key, |_| Some(counts), applied);
+                    pending_replies.set_counts(context, &about, key, |_| Some(counts), position);
                 }
             }
             Act::Replaced { act } => {

@@ -392,10 +392,11 @@ fn withdrawn(published: &[Alert], template: Option<&Alert>, earliest: Timestamp)
         Status::DueSoon | Status::Averted => Status::Averted,
         _ => Status::Retracted,
     };
+    let first = published.iter().find(|alert| status == Status::Averted || is_of_violation(alert)).unwrap_or(last);
     Some(Alert {
         status,
         resolution: late,
-        at: published.first().map_or(last.at, |first| first.at).max(earliest),
+        at: first.at.max(earliest),
         severity: last.severity,
         level: last.level,
         ..template.unwrap_or(last).clone()

@@ -1,6 +1,7 @@
 //! Builds the report on one lead or deal. Read-only.
 
 use crate::domain::alert::alert_id;
+use crate::domain::event::Position;
 use crate::domain::id::EntityId;
 use crate::domain::identity;
 use crate::domain::index::ContactIx;
@@ -99,7 +100,7 @@ impl Tenant {
     fn demand_clocks(&self, contact: ContactIx, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
         let (subject, pending) = (self.contact_name(contact), &self.contacts[contact].pending);
         let all = journey.absorbed().iter().map(|absorbed| &self.journeys[*absorbed]).chain([journey]);
-        let since = all.filter_map(|journey| journey.first_event()).map(|(at, _)| at).min();
+        let since = all.filter_map(|journey| journey.first_event()).min().map(Position::at);
         let mut states = Vec::new();
         for kind in [CALLS, MESSAGES] {
             let Some(pending_replies) = select(kind, &pending.calls, &pending.messages) else { continue };

@@ -104,7 +104,7 @@ impl Tenant {
     pub(super) fn own_end(&self, resolution: Resolution) -> Settlement {
         Settlement {
             at: self.context.now,
-            order: self.context.applied,
+            order: self.context.position,
             resolution,
             who: ManagerIx::NONE,
             reach: None,

@@ -42,7 +42,7 @@ impl Tenant {
                     self.message_received(&attribution, message, manager);
                 }
                 if let (Some(who), Some(contact)) = (dismissed, attribution.contact) {
-                    self.dismiss(contact, MESSAGES, (now, self.context.applied), who);
+                    self.dismiss(contact, MESSAGES, (now, self.context.position), who);
                 }
             }
         }
@@ -86,7 +86,7 @@ impl Tenant {
         }
         let demand = Demand {
             at: self.context.now,
-            order: self.context.applied,
+            order: self.context.position,
             interaction: message.id.0.clone(),
             entity: attribution.primary,
             who: manager,
@@ -98,7 +98,7 @@ impl Tenant {
             call: None,
             ended: None,
             counts: Counts::ALL,
-            opened: self.context.applied,
+            opened: self.context.position,
         };
         self.add_pending_contact(contact, &attribution.entities);
         if let Some(thread) = &message.thread {
@@ -115,7 +115,7 @@ impl Tenant {
     fn register_received(&mut self, attribution: &Attribution, message: &Message) -> Option<ManagerIx> {
         let contact = attribution.contact?;
         let id = message.id.reply_key();
-        self.received.insert(id.into(), (contact, (self.context.now, self.context.applied)));
+        self.received.insert(id.into(), (contact, (self.context.now, self.context.position)));
         self.dismissed_early.remove(id)
     }
 

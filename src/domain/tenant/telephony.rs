@@ -7,7 +7,7 @@
 use crate::domain::alert::Resolution;
 use crate::domain::call::registry::Joined;
 use crate::domain::call::{self, CallDemand, Leg, MAX_LENGTH, Parties, Reached, Start};
-use crate::domain::event::{AnsweredBy, Call, CallEnd, CallOutcome, Direction};
+use crate::domain::event::{AnsweredBy, Call, CallEnd, CallOutcome, Direction, Position};
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::reply_key;
 use crate::domain::identity;
@@ -37,7 +37,7 @@ impl Tenant {
         let (manager, responsible) = (self.manager_ix(call.manager.as_ref()), self.responsible(&attribution));
         let start = Start {
             id: call.id.clone(),
-            order: self.context.applied,
+            order: self.context.position,
             at: now,
             direction: call.direction,
             who: manager.or(responsible),
@@ -53,7 +53,7 @@ impl Tenant {
             let added = self.calls[ix].parties().without(&known);
             self.settle_by_conversations(ix, &added, None);
             let parties = Parties::of(contact, attribution.named, &[]);
-            self.settle_calls((ix, self.context.applied), &parties, now, responsible.or(manager));
+            self.settle_calls((ix, self.context.position), &parties, now, responsible.or(manager));
         }
         self.recount_calls();
         self.emit_all_facts(&attribution.entities);
@@ -83,7 +83,7 @@ impl Tenant {
         let start = end.started_at.or_else(|| self.calls[ix].started(&call.id, now)).unwrap_or_else(talked);
         Leg {
             id: call.id.clone(),
-            order: self.context.applied,
+            order: self.context.position,
             start: start.min(now),
             end: now,
             rang_until: Leg::rang_until(now, end.answered_at, end.answered_by, end.outcome),
@@ -215,9 +215,9 @@ impl Tenant {
     }
 
     fn set_counts(&mut self, demand: CallDemand, counts: impl Fn(&Demand) -> Option<Counts>) {
-        let applied = self.context.applied;
+        let position = self.context.position;
         self.with_pending_replies(demand.contact, CALLS, |pending_replies, context, demand_context| {
-            pending_replies.set_counts(context, demand_context, demand.key, counts, applied);
+            pending_replies.set_counts(context, demand_context, demand.key, counts, position);
         });
     }
 
@@ -381,7 +381,7 @@ impl Tenant {
             if let Some(demand) = counting.filter(|_| !self.is_missed(ix)) {
                 withdrawn.push((demand, self.calls.conversation(ix).unwrap_or(demand.key.0)));
                 self.calls[ix].demand = Some(CallDemand { withdrawn: true, ..demand });
-                self.calls[ix].missed_from = self.context.applied + 1;
+                self.calls[ix].missed_from = self.context.position.next();
             }
         }
         self.withdraw_demands(withdrawn);
@@ -426,7 +426,7 @@ impl Tenant {
         self.record_averted(ix, leg, talk);
         let Some(contact) = leg.contact else { return };
         let demand = Demand { counts: Counts::NOT, ..self.demand_of(ix, leg) };
-        self.calls[ix].missed_from = self.context.applied + 1;
+        self.calls[ix].missed_from = self.context.position.next();
         self.calls[ix].demand = Some(CallDemand { contact, key: demand.key(), leg: leg.order, withdrawn: true });
         self.demand(contact, CALLS, demand);
     }
@@ -449,10 +449,10 @@ impl Tenant {
 
     /// Counts the demand of a call that has rung long enough.
     fn check_ring(&mut self, ix: CallIx, demand: CallDemand) {
-        let (ring, applied) = (self.calls[ix].ring(), self.context.applied);
+        let (ring, position) = (self.calls[ix].ring(), self.context.position);
         self.with_pending_replies(demand.contact, CALLS, |pending_replies, context, demand_context| {
             let rang = |demand: &Demand| (ring >= demand.scope.min_ring()).then_some(Counts::ALL);
-            pending_replies.set_counts(context, demand_context, demand.key, rang, applied);
+            pending_replies.set_counts(context, demand_context, demand.key, rang, position);
         });
     }
 
@@ -491,7 +491,7 @@ impl Tenant {
             call: Some(ix),
             ended: None,
             counts: Counts::ALL,
-            opened: self.context.applied,
+            opened: self.context.position,
         }
     }
 
@@ -523,7 +523,7 @@ impl Tenant {
     }
 
     /// Settles what the conversations of a call settle with these parties. `except`: a leg that is not one of them.
-    fn settle_by_conversations(&mut self, ix: CallIx, parties: &Parties, except: Option<u64>) {
+    fn settle_by_conversations(&mut self, ix: CallIx, parties: &Parties, except: Option<Position>) {
         if parties.is_empty() {
             return;
         }
@@ -538,7 +538,7 @@ impl Tenant {
 
     /// An attempt or a conversation settles the missed calls of its numbers, and those that belonged to an entity that it
     /// names or that has one of its numbers. Its own call is settled by a conversation only, and then needs no reply.
-    fn settle_calls(&mut self, (ix, leg): (CallIx, u64), parties: &Parties, at: Timestamp, who: ManagerIx) {
+    fn settle_calls(&mut self, (ix, leg): (CallIx, Position), parties: &Parties, at: Timestamp, who: ManagerIx) {
         if parties.is_empty() {
             return;
         }
@@ -546,7 +546,7 @@ impl Tenant {
             Direction::Outbound => Resolution::Returned,
             Direction::Inbound => Resolution::CustomerCalledAgain,
         };
-        let settlement = Settlement { at, order: u64::MAX, who, act: Some((ix, leg)), ..self.own_end(resolution) };
+        let settlement = Settlement { at, order: Position::MAX, who, act: Some((ix, leg)), ..self.own_end(resolution) };
         let entities = self.settle_missed(parties, &settlement);
         if at == self.context.now {
             self.calls_now.push(ActNow { contacts: parties.contacts.clone(), entities, settlement });
@@ -576,7 +576,7 @@ impl Tenant {
     }
 
     /// A conversation answers the messages of its numbers, and those that belonged to one of its entities.
-    fn settle_by_conversation(&mut self, act: (CallIx, u64), parties: &Parties, at: Timestamp, who: ManagerIx) {
+    fn settle_by_conversation(&mut self, act: (CallIx, Position), parties: &Parties, at: Timestamp, who: ManagerIx) {
         let entities = self.survivors(parties.entities.iter().copied());
         let leads: Vec<JourneyIx> = entities.iter().flat_map(|entity| self.converted_leads(*entity)).collect();
         let asking = entities
