@@ -13,7 +13,7 @@ const CALL_ENDED: &str = r#"{"event_id":"5f3c2a1e-7b7d-4e0a-9d55-0a1b2c3d4e5f","
 const LEAD_CREATED: &str = r#"{"event_id":"evt-000001234567","tenant_id":"acme","occurred_at":"2026-03-02T12:00:00Z","source":"bitrix24","lead_created":{"lead_id":"L-100023","manager_id":"m-17","pipeline_id":"sales","stage_id":"NEW","source_id":"WEB","contacts":[{"phone":"+7 812 123-45-67"},{"email":"ivan@example.com"}]}}"#;
 
 fn decoded(encoding: Encoding, topic: Topic, bytes: &[u8]) -> Event {
-    decode(encoding, topic, false, bytes).unwrap_or_else(|reject| panic!("{reject}")).0
+    decode(encoding, topic, false, bytes).unwrap_or_else(|reject| panic!("{reject}")).0.event().expect("an event")
 }
 
 fn to_protobuf(event: &Event) -> Vec<u8> {

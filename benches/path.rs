@@ -9,7 +9,7 @@ use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::shard::admission::AdmissionLimits;
 use funnelwatch::domain::shard::processor::Timing;
 use funnelwatch::edge::files::EventFiles;
-use funnelwatch::edge::replay::{Delivery, Options, Outcome, replay};
+use funnelwatch::edge::replay::{Delivery, EPOCH_MESSAGES, Options, Outcome, replay};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -27,6 +27,7 @@ fn run(files: EventFiles, norms: &Arc<Norms>, workers: usize) -> Outcome {
         admission_limits,
         latest: None,
         delivery,
+        epoch_messages: EPOCH_MESSAGES,
     };
     replay(files, &options, |file, line, rejected| panic!("{file}:{line}: {:?}", rejected.reject))
         .expect("the replay succeeds")

@@ -58,7 +58,7 @@ fn run(batches: &[Arc<Batch>], norms: &Arc<Norms>, durable: bool) -> (Vec<Record
     let (mut written, mut status) = (Vec::new(), None);
     for (epoch, batch) in (0..).zip(batches) {
         let position = batch.messages.last().map(|message| message.offset.next()).unwrap_or_default();
-        let sources = vec![SourceProgress { source: Source::Files, idle: false, position }];
+        let sources = vec![SourceProgress { source: Source::Files, current: false, ended: false, position }];
         let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
         assert!(sender.send(EpochHeader { epoch, progress, ..EpochHeader::default() }, vec![vec![Arc::clone(batch)]]));
         let mut output = collector.next_epoch().expect("workers");

@@ -20,7 +20,9 @@ pub mod state;
 pub use limits::{EventLimits, MAX_LINK_BYTES};
 pub use reject::Reject;
 
+#[cfg(test)]
 use crate::domain::event::Event;
+use crate::domain::event::progress::Incoming;
 use crate::domain::event::repair::Repairs;
 use crate::domain::named::named_enum;
 use crate::domain::source::Topic;
@@ -91,7 +93,7 @@ pub fn decode(
     topic: Topic,
     schema_in_header: bool,
     bytes: &[u8],
-) -> Result<(Event, Repairs), Reject> {
+) -> Result<(Incoming, Repairs), Reject> {
     match encoding {
         Encoding::Json => json::decode_with_repairs(Some(topic), bytes),
         Encoding::Protobuf => protobuf::decode_with_repairs(topic, bytes),
@@ -127,6 +129,7 @@ fn encoded(encoding: Encoding, event: &Event) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::domain::event::Payload;
+    use crate::domain::event::progress::Progress;
     use crate::domain::event::reject::Reason;
     use crate::domain::event::repair::Repair;
     use crate::domain::time::{Span, Timestamp};
@@ -204,13 +207,45 @@ mod tests {
         let message = prost::Message::encode_to_vec(&message);
         assert_eq!(decode(Encoding::Protobuf, Topic::Telephony, false, &message), decoded, "{text}");
         let (event, repairs) = decoded.unwrap_or_else(|reject| panic!("{reject}: {text}"));
-        match event.payload {
+        match event.event().expect("an event").payload {
             Payload::Call(call) => {
                 let end = call.end.expect("an end");
                 (end.started_at, end.talk, repairs.iter().collect())
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_progress_mark_needs_its_tenant_and_an_instant() {
+        let whole = serde_json::json!({"tenant_id": "t", "occurred_at": "2026-03-02T12:00:00Z", "source": 7,
+            "progress": {"upTo": "2026-03-02T12:00:00Z", "backfill": "Y", "more": 1}});
+        let read = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = whole.clone();
+            change(&mut value);
+            decode(Encoding::Json, Topic::Email, false, value.to_string().as_bytes())
+                .map_err(|reject| reject.to_string())
+        };
+        let Ok((Incoming::Progress(progress), repairs)) = read(&|_| {}) else { panic!("not accepted") };
+        assert_eq!((progress.backfill, progress.source.as_str()), (true, ""), "a wrong source is dropped");
+        assert_eq!(repairs.iter().collect::<Vec<_>>(), [Repair::WrongValue]);
+        let table: [(&dyn Fn(&mut serde_json::Value), _); 5] = [
+            (&|value| value["tenant_id"] = "".into(), "no_tenant: tenant_id: missing"),
+            (&|value| value["occurred_at"] = "".into(), "no_time: occurred_at: missing"),
+            (&|value| value["progress"]["upTo"] = "".into(), "missing_field: progress.up_to: missing"),
+            (
+                &|value| value["progress"]["upTo"] = "9999-01-01T00:00:00Z".into(),
+                "bad_value: progress.up_to: out of range: expected years 1 to 9998",
+            ),
+            (
+                &|value| value["deleted"] = serde_json::json!({"entity": {"kind": "LEAD", "id": 1}}),
+                "several_payloads: more than one payload",
+            ),
+        ];
+        for (change, reject) in table {
+            assert_eq!(read(change).err().as_deref(), Some(reject));
+        }
+        assert!(json::decode(whole.to_string().as_bytes()).is_err(), "it is no event");
     }
 
     #[test]
@@ -251,7 +286,26 @@ mod tests {
             for encoding in Encoding::ALL {
                 let bytes = encoded(encoding, &event);
                 let back = decode(encoding, event.payload.topic(), false, &bytes);
-                prop_assert_eq!(back.as_ref().map(|(event, _)| event), Ok(&event), "{}: {:?}", encoding.name(), bytes);
+                prop_assert_eq!(back.map(|(back, _)| back.event()), Ok(Some(event.clone())), "{}: {:?}", encoding.name(), bytes);
+            }
+        }
+
+        #[test]
+        fn every_progress_mark_round_trips_through_every_encoding(
+            tenant in "[a-zа-я]{1,9}",
+            source in "[a-z 0-9]{0,9}",
+            up_to in Timestamp::VALID,
+            backfill in any::<bool>(),
+            topic in proptest::sample::select(&Topic::ALL[..]),
+        ) {
+            let source = source.trim().into();
+            let progress = Progress { tenant: tenant.as_str().into(), source, up_to: Timestamp(up_to), backfill };
+            let mut bytes = [Vec::new(), Vec::new()];
+            json::encode_progress(&progress, &mut bytes[0]);
+            protobuf::encode_progress(topic, &progress, &mut bytes[1]);
+            for (encoding, bytes) in [Encoding::Json, Encoding::Protobuf].into_iter().zip(&bytes) {
+                let back = decode(encoding, topic, false, bytes).map(|(incoming, _)| incoming);
+                prop_assert_eq!(back, Ok(Incoming::Progress(progress.clone())), "{}: {:?}", encoding.name(), bytes);
             }
         }
 

@@ -24,5 +24,6 @@ mod engine {
     mod scenarios;
     mod silences;
     mod simulator;
+    mod tenants;
     mod workers;
 }

@@ -4,6 +4,7 @@ use super::configuration::{load, log_notes};
 use super::replay::{Progress, latest, log_refusals};
 use crate::codec::Reject;
 use crate::config::{Config, EventNames, Unshared};
+use crate::domain::event::progress::Incoming;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repairs;
 use crate::domain::id::UNKNOWN;
@@ -65,14 +66,19 @@ fn read_names(args: &cli::Check, config: &Config) -> anyhow::Result<(EventNames,
     while let Some(batch) = stream.batch(BATCH_MESSAGES)? {
         for message in &batch.messages {
             let value = batch.slice(&message.value).unwrap_or_default();
-            let event = match files::decode(batch.encoding, message.topic, value) {
+            let incoming = match files::decode(batch.encoding, message.topic, value) {
                 _ if value.len() > config.engine.max_message_bytes => Err(Reject::oversized()),
-                Ok(event) if latest.is_some_and(|latest| event.at > latest) => Err(Reject::out_of_time(Reason::Future)),
-                Ok(mut event) => config.limits.event.apply(&mut event, &mut Repairs::default()).map(|()| event),
+                Ok(incoming) if latest.is_some_and(|latest| incoming.at() > latest) => {
+                    Err(Reject::out_of_time(Reason::Future))
+                }
+                Ok(mut incoming) => {
+                    config.limits.event.apply(&mut incoming, &mut Repairs::default()).map(|()| incoming)
+                }
                 Err(reject) => Err(reject),
             };
-            match event {
-                Ok(event) => names.add(&event),
+            match incoming {
+                Ok(Incoming::Event(event)) => names.add(&event),
+                Ok(Incoming::Progress(_)) => {}
                 Err(reject) => refusals.add(message.offset, &reject),
             }
         }

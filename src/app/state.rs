@@ -59,9 +59,10 @@ fn list(args: &StateList) -> anyhow::Result<()> {
     let inspector = Inspector::new(&load(args.config.as_deref())?)?;
     let tenant_shard = args.tenant.as_deref().map(|tenant| shard_of(tenant, inspector.shards()));
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut shards = Table::new("<shard <watermark <written >records >events >tenants >damaged");
+    let mut shards = Table::new("<shard <written >records >events >tenants >damaged");
     Source::LIVE.iter().for_each(|source| shards.column(&format!(">{}", source.name())));
-    let mut tenants = Table::new("<tenant <shard >events <first_event >open_windows >damaged <norms_since <norms");
+    let mut tenants =
+        Table::new("<tenant <shard <watermark >events >held <first_event >open_windows >damaged <norms_since <norms");
     for shard in selected_shards(&inspector, args.shard.map(ShardId).or(tenant_shard))? {
         let loader = inspector.read(shard)?;
         let mut holdings = loader.holdings();
@@ -88,7 +89,6 @@ fn shard_row(shard: ShardId, loader: &StateLoader, tenants: usize) -> Vec<String
     let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
     let mut row = vec![
         shard.to_string(),
-        instant(state.map(|state| state.checkpoint.watermark)),
         instant(state.map(|state| state.written)),
         loader.live().to_string(),
         loader.digest().applied.to_string(),
@@ -112,7 +112,6 @@ fn shard_json(shard: ShardId, loader: &StateLoader, tenants: usize) -> serde_jso
     }
     json!({
         "shard": shard.0,
-        "watermark": state.map(|state| state.checkpoint.watermark.to_string()),
         "written_at": state.map(|state| state.written.to_string()),
         "records": loader.live(),
         "events": loader.digest().applied,
@@ -124,10 +123,18 @@ fn shard_json(shard: ShardId, loader: &StateLoader, tenants: usize) -> serde_jso
 
 /// One row per norm version; the first also has the other columns.
 fn tenant_rows(shard: ShardId, holding: &Holding<'_>, table: &mut Table) {
-    let Holding { tenant, events, open, damaged, state } = holding;
-    let first = state.and_then(|state| state.first_event).map_or_else(|| "-".into(), |at| at.to_string());
-    let head =
-        [tenant.to_string(), shard.to_string(), events.to_string(), first, open.to_string(), damaged.to_string()];
+    let Holding { tenant, events, held, watermark, open, damaged, state } = holding;
+    let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
+    let head = [
+        tenant.to_string(),
+        shard.to_string(),
+        instant(*watermark),
+        events.to_string(),
+        held.to_string(),
+        instant(state.and_then(|state| state.first_event)),
+        open.to_string(),
+        damaged.to_string(),
+    ];
     let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
     for (index, (since, norms)) in norm_versions.iter().enumerate() {
         let mut row = if index == 0 { head.to_vec() } else { vec![String::new(); head.len()] };
@@ -140,7 +147,7 @@ fn tenant_rows(shard: ShardId, holding: &Holding<'_>, table: &mut Table) {
 }
 
 fn tenant_json(shard: ShardId, holding: &Holding<'_>) -> serde_json::Value {
-    let Holding { tenant, events, open, damaged, state } = holding;
+    let Holding { tenant, events, held, watermark, open, damaged, state } = holding;
     let norm_versions = state.map_or(&[][..], |state| &state.norm_versions);
     let norm_version = |(index, (since, norms)): (usize, &(Timestamp, String))| {
         // The first version has no beginning.
@@ -149,7 +156,9 @@ fn tenant_json(shard: ShardId, holding: &Holding<'_>) -> serde_json::Value {
     json!({
         "tenant_id": tenant.as_str(),
         "shard": shard.0,
+        "watermark": watermark.map(|at| at.to_string()),
         "events": events,
+        "held": held,
         "first_event_at": state.and_then(|state| state.first_event).map(|at| at.to_string()),
         "open_windows": open,
         "damaged": damaged,

@@ -2,6 +2,7 @@
 //! ids and currencies, and the repair of dates and call times.
 
 use super::reject::{Flaw, Read};
+use crate::domain::event::progress::Progress;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::{Repair, Repairs};
 use crate::domain::event::{CallEnd, Channel, Contact, CrmPayload, Event, Payload};
@@ -16,29 +17,46 @@ const MAX_SECONDS: f64 = 1e12;
 /// The longest time between the start and the end of a call. Earlier starts are errors, such as an unset time.
 const MAX_CALL: Span = Span::DAY;
 
+const YEARS: &str = "out of range: expected years 1 to 9998";
+
 /// The envelope of an event as read.
 #[derive(Default)]
 pub(super) struct Envelope {
     pub(super) id: Option<CompactString>,
     pub(super) tenant: Option<CompactString>,
     pub(super) at: Option<Timestamp>,
+    /// Kept for progress marks only.
+    pub(super) source: Option<CompactString>,
 }
 
 impl Envelope {
     /// Combines the envelope and the payload, if nothing is missing, and puts right the times of a call.
     pub(super) fn with_payload(self, payload: Option<Payload>, repairs: &mut Repairs) -> Read<Event> {
-        let tenant = self.tenant.ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
-        let at = self.at.ok_or_else(|| Flaw::new(Reason::NoTime, "missing").within("occurred_at"))?;
-        if Timestamp::checked(at.0).is_none() {
-            return Err(Flaw::bad_value("out of range: expected years 1 to 9998").within("occurred_at"));
-        }
+        let (tenant, at) = self.tenant_and_time()?;
         let mut payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
         match &mut payload {
             Payload::Call(call) => call.end.iter_mut().for_each(|end| repair_times(end, at, repairs)),
             Payload::Crm(payload) => same_kind(payload)?,
             Payload::Message(_) => {}
         }
-        Ok(Event { tenant: TenantId(tenant), at, id: self.id.map(EventId), payload })
+        Ok(Event { tenant, at, id: self.id.map(EventId), payload })
+    }
+
+    /// Combines the envelope and the content of a progress mark, if nothing is missing.
+    pub(super) fn with_progress(self, (up_to, backfill): (Option<Timestamp>, bool)) -> Read<Progress> {
+        let (tenant, _) = self.tenant_and_time()?;
+        let up_to = up_to.ok_or_else(|| Flaw::missing("up_to").within("progress"))?;
+        let up_to =
+            Timestamp::checked(up_to.0).ok_or_else(|| Flaw::bad_value(YEARS).within("up_to").within("progress"))?;
+        let source = self.source.as_deref().map(trimmed).unwrap_or_default().into();
+        Ok(Progress { tenant, source, up_to, backfill })
+    }
+
+    fn tenant_and_time(&self) -> Read<(TenantId, Timestamp)> {
+        let tenant = self.tenant.clone().ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
+        let at = self.at.ok_or_else(|| Flaw::new(Reason::NoTime, "missing").within("occurred_at"))?;
+        let at = Timestamp::checked(at.0).ok_or_else(|| Flaw::bad_value(YEARS).within("occurred_at"))?;
+        Ok((TenantId(tenant), at))
     }
 }
 

@@ -16,12 +16,13 @@ mod write;
 
 pub use api::{encode_alerts, encode_error, encode_rows, encode_tenants};
 pub use entity_report::encode_entity_report;
-pub use event::encode_event;
+pub use event::{encode_event, encode_progress};
 pub use output::{encode_alert, encode_change, encode_open_alert, encode_review};
 pub use row::encode_row;
 
 use super::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
+use crate::domain::event::progress::Incoming;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repairs;
 use crate::domain::source::Topic;
@@ -29,25 +30,26 @@ use scan::Scanner;
 
 /// Decodes an event of any topic; the payload determines the topic.
 pub fn decode(bytes: &[u8]) -> Result<Event, Reject> {
-    decode_with_repairs(None, bytes).map(|(event, _)| event)
+    decode_with_repairs(None, bytes)?.0.event().ok_or_else(Reject::not_an_event)
 }
 
-/// Decodes an event of `topic`, or of any topic, with its repairs. An event of another topic is rejected with
+/// Decodes a message of `topic`, or of any topic, with its repairs. An event of another topic is rejected with
 /// `no_payload`.
-pub fn decode_with_repairs(topic: Option<Topic>, bytes: &[u8]) -> Result<(Event, Repairs), Reject> {
-    let (event, repairs) = event(bytes).map_err(|flaw| rejection(flaw, bytes))?;
-    if topic.is_none_or(|topic| event.payload.topic() == topic) {
-        Ok((event, repairs))
-    } else {
-        Err(Reject::new(Reason::NoPayload, "payload belongs to a different topic"))
+pub fn decode_with_repairs(topic: Option<Topic>, bytes: &[u8]) -> Result<(Incoming, Repairs), Reject> {
+    let (incoming, repairs) = incoming(bytes).map_err(|flaw| rejection(flaw, bytes))?;
+    match &incoming {
+        Incoming::Event(event) if topic.is_some_and(|topic| event.payload.topic() != topic) => {
+            Err(Reject::new(Reason::NoPayload, "payload belongs to a different topic"))
+        }
+        _ => Ok((incoming, repairs)),
     }
 }
 
-fn event(bytes: &[u8]) -> Read<(Event, Repairs)> {
+fn incoming(bytes: &[u8]) -> Read<(Incoming, Repairs)> {
     let mut scanner = Scanner::new(bytes)?;
-    let event = event::read(&mut scanner)?;
+    let incoming = event::read(&mut scanner)?;
     scanner.end()?;
-    Ok((event, scanner.repairs))
+    Ok((incoming, scanner.repairs))
 }
 
 /// Reports invalid JSON as malformed, even if another flaw was found before the syntax error.

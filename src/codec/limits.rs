@@ -8,6 +8,7 @@
 
 use super::payloads::*;
 use super::reject::{Flaw, Read, Reject};
+use crate::domain::event::progress::{Incoming, Progress};
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::{Repair, Repairs};
 use crate::domain::event::{Contact, Event};
@@ -39,9 +40,13 @@ impl Default for EventLimits {
 }
 
 impl EventLimits {
-    /// Applies the bounds to a decoded event: it is rejected, or put right.
-    pub fn apply(&self, event: &mut Event, repairs: &mut Repairs) -> Result<(), Reject> {
-        Ok(Bounds { limits: self, repairs }.event(event)?)
+    /// Applies the bounds to a decoded message: it is rejected, or put right.
+    pub fn apply(&self, incoming: &mut Incoming, repairs: &mut Repairs) -> Result<(), Reject> {
+        let mut bounds = Bounds { limits: self, repairs };
+        Ok(match incoming {
+            Incoming::Event(event) => bounds.event(event),
+            Incoming::Progress(progress) => bounds.progress(progress),
+        }?)
     }
 }
 
@@ -97,6 +102,11 @@ payloads!(bounds);
 impl Bounds<'_> {
     fn is_id(&self, text: &str) -> bool {
         text.len() <= self.limits.id_bytes && !text.bytes().any(|byte| byte.is_ascii_control())
+    }
+
+    fn progress(&mut self, progress: &mut Progress) -> Read<()> {
+        self.id(&mut progress.tenant).map_err(|flaw| flaw.within("tenant_id"))?;
+        self.id(&mut progress.source).map_err(|flaw| flaw.within("source"))
     }
 
     /// An id of the customer's own systems, a currency, or a lead or deal.
@@ -291,9 +301,9 @@ mod tests {
     /// A payload with these fields, as read with bounds, and its repairs.
     fn read(case: &str, fields: &serde_json::Value) -> Result<(Event, Vec<Repair>), Reject> {
         let text = serde_json::json!({"tenant_id": "t", "occurred_at": "2026-03-02T12:00:00Z", case: fields});
-        let (mut event, mut repairs) = json::decode_with_repairs(None, text.to_string().as_bytes())?;
-        EventLimits::default().apply(&mut event, &mut repairs)?;
-        Ok((event, repairs.iter().collect()))
+        let (mut incoming, mut repairs) = json::decode_with_repairs(None, text.to_string().as_bytes())?;
+        EventLimits::default().apply(&mut incoming, &mut repairs)?;
+        Ok((incoming.event().expect("an event"), repairs.iter().collect()))
     }
 
     fn message(fields: serde_json::Value) -> (Message, Vec<Repair>) {
@@ -385,10 +395,10 @@ mod tests {
         #[test]
         fn no_string_of_an_event_is_without_a_bound(event in arbitrary::event()) {
             let limits = EventLimits { id_bytes: 40, name_bytes: 40, list_entries: 3 };
-            let (mut bounded, mut repairs) = (event, Repairs::default());
-            bounded.at = Timestamp(0);
+            let bounded = Event { at: Timestamp(0), ..event };
+            let (mut bounded, mut repairs) = (Incoming::Event(bounded), Repairs::default());
             if limits.apply(&mut bounded, &mut repairs).is_ok() {
-                let text = encoded(Encoding::Json, &bounded);
+                let text = encoded(Encoding::Json, &bounded.event().expect("an event"));
                 let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
                 prop_assert_eq!(too_long(&value), None);
             }

@@ -9,7 +9,7 @@ mod read;
 mod row;
 mod write;
 
-pub use event::{decode, decode_with_repairs, encode_event, pack, unpack};
+pub use event::{decode, decode_with_repairs, encode_event, encode_progress, pack, unpack};
 pub use output::{encode_alert, encode_review};
 pub use row::encode_row;
 

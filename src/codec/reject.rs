@@ -18,6 +18,11 @@ impl Reject {
         Self { reason, detail: detail.into() }
     }
 
+    /// A progress mark where an event is expected.
+    pub(super) fn not_an_event() -> Self {
+        Self::new(Reason::NoPayload, "a progress mark is not an event")
+    }
+
     /// A message that is larger than `max_message_bytes`.
     pub fn oversized() -> Self {
         Self::new(Reason::Oversized, "value larger than max_message_bytes")

@@ -5,6 +5,7 @@
 //! its key and all preceding bytes of its value.
 
 mod applied;
+mod clock;
 mod flaw;
 mod keys;
 mod norms;
@@ -24,6 +25,7 @@ pub use tenant::TenantRecord;
 use super::proto::{self, state_record::Record};
 use crate::domain::id::TenantId;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::tenant::changelog::AppliedEvent;
 use prost::Message;
 
@@ -32,6 +34,10 @@ use prost::Message;
 pub enum StateRecord {
     /// An event that took effect.
     Applied(TenantId, AppliedEvent),
+    /// An event that waits for the watermark of its tenant.
+    Held(TenantId, AppliedEvent),
+    /// The time of a tenant.
+    Clock(TenantId, TenantClock),
     /// The checkpoint and digest of the shard.
     Shard(ShardRecord),
     /// The state of a tenant that cannot be derived from its events.
@@ -56,7 +62,11 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
             let (tenant, event) = applied::read(applied, record.version)?;
             Ok(StateRecord::Applied(tenant, event))
         }
-        Record::Shard(shard) => shard::read(shard).map(StateRecord::Shard),
+        Record::Held(held) => {
+            applied::read(held, record.version).map(|(tenant, event)| StateRecord::Held(tenant, event))
+        }
+        Record::Clock(clock) => clock::read(clock).map(|(tenant, clock)| StateRecord::Clock(tenant, clock)),
+        Record::Shard(shard) => shard::read(shard, record.version).map(StateRecord::Shard),
         Record::Tenant(tenant) => tenant::read(tenant).map(|(tenant, state)| StateRecord::Tenant(tenant, state)),
         Record::WindowViolation(violation) => {
             let (tenant, key, violation) = violation::read(violation)?;
@@ -76,6 +86,7 @@ mod tests {
     use crate::domain::scoreboard::LastStatus;
     use crate::domain::shard::processor::ShardCheckpoint;
     use crate::domain::shard::refused_offsets::RefusedOffsets;
+    use crate::domain::shard::tenant_clock::{Mark, Seen};
     use crate::domain::source::{Offset, Source, Topic};
     use crate::domain::time::{Span, Timestamp};
     use proptest::prelude::*;
@@ -96,6 +107,27 @@ mod tests {
         assert_eq!((tenant, read), ("acme".into(), state));
     }
 
+    #[test]
+    fn the_time_of_a_tenant_round_trips() {
+        let mark = |topic, source: &str, backfill| Mark {
+            topic,
+            source: source.into(),
+            up_to: Timestamp(-7),
+            backfill,
+            arrived: Timestamp(9),
+        };
+        let mut clock = TenantClock { watermark: Timestamp(-5), ..TenantClock::default() };
+        clock.seen[Topic::Telephony] = Seen { at: Timestamp(3), arrived: Timestamp(4) };
+        clock.marks = vec![mark(Topic::Crm, "a", true), mark(Topic::Crm, "b", false), mark(Topic::Email, "a", false)];
+        for clock in [TenantClock { backfilled_until: Timestamp(0), ..clock }, TenantClock::default()] {
+            let mut records = Records::default();
+            records.clock(&"acme".into(), &clock);
+            let (key, value) = only(&records);
+            let Ok(StateRecord::Clock(tenant, read)) = decode(&key, &value) else { panic!("no time") };
+            assert_eq!((tenant, read), ("acme".into(), clock));
+        }
+    }
+
     proptest! {
         #[test]
         fn an_applied_event_round_trips(
@@ -107,6 +139,12 @@ mod tests {
             (PACKING.pack)(&event.payload, &mut packed);
             let topic = event.payload.topic();
             let order = EventOrder::of(event.at, topic, source, offset);
+            let mut records = Records::default();
+            records.held(&event.tenant, order, event.id.as_ref(), &packed);
+            let (key, value) = only(&records);
+            prop_assert_eq!(super::source(&key), Some((event.tenant.clone(), (source.id(), offset))));
+            let Ok(StateRecord::Held(tenant, held)) = decode(&key, &value) else { panic!("no held event") };
+            prop_assert_eq!((tenant, held.order, &held.id), (event.tenant.clone(), order, &event.id));
             let mut records = Records::default();
             records.applied(&event.tenant, order, event.id.as_ref(), &packed);
             let (key, value) = only(&records);
@@ -155,6 +193,8 @@ mod tests {
         let key = WindowViolationKey { began: Timestamp(5), window: Span(60_000), manager: "m/1".into(), rule };
         let mut records = Records::default();
         records.remove_applied(&tenant, (2, Offset(7)));
+        records.remove_held(&tenant, (2, Offset(7)));
+        records.remove_clock(&tenant);
         records.remove_tenant(&tenant);
         records.violation(&tenant, &key, None);
         records.remove_norms("1-2");
@@ -163,13 +203,15 @@ mod tests {
         let keys: Vec<_> = records.iter().map(|(key, _)| StateKey::read(key)).collect();
         let known = [
             StateKey::Event(tenant.clone(), (2, Offset(7))),
+            StateKey::Held(tenant.clone(), (2, Offset(7))),
+            StateKey::Clock(tenant.clone()),
             StateKey::Tenant(tenant.clone()),
             StateKey::Violation(tenant.clone()),
             StateKey::Norms("1-2".into()),
             StateKey::Shard,
         ];
         assert_eq!(keys, known.map(Some).into_iter().chain([None]).collect::<Vec<_>>());
-        assert_eq!(keys.iter().flatten().filter_map(StateKey::tenant).collect::<Vec<_>>(), [&tenant; 3]);
+        assert_eq!(keys.iter().flatten().filter_map(StateKey::tenant).collect::<Vec<_>>(), [&tenant; 5]);
         assert!(records.iter().all(|(_, value)| value.is_none()), "all are tombstones");
     }
 
@@ -183,7 +225,6 @@ mod tests {
         }
         let checkpoint = ShardCheckpoint {
             watermark: Timestamp(-5),
-            seen: [(crm, Timestamp(7))].into(),
             read: [(crm, Offset(12)), (rerouted, Offset(3))].into(),
             next: [(crm, Offset(10)), (rerouted, Offset(3))].into(),
             refused,

@@ -168,6 +168,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "amounts in further ones are summed up as `other`",
                 "",
             ),
+            bound(
+                "sources of a topic of a tenant that send progress marks",
+                Fixed("64"),
+                "marks of further ones are rejected",
+                "`funnelwatch_events_refused_total{reason=\"over_limit\"}`",
+            ),
         ],
     ),
     (

@@ -19,6 +19,7 @@ use super::{keys, norms};
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::Language;
 use crate::domain::shard::processor::Timing;
+use crate::domain::shard::tenant_clock::Timeouts;
 use crate::domain::tenant::Memory;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
@@ -106,6 +107,12 @@ impl Config {
         Timing {
             allowed_lateness: self.time.allowed_lateness,
             follows_clock: self.time.watermark_follows_clock,
+            timeouts: Timeouts {
+                idle_after: self.time.idle_after,
+                progress: self.time.progress_timeout,
+                backfill: self.time.backfill_timeout,
+            },
+            ignores_marks: false,
             max_future_skew: Some(self.time.max_future_skew),
             until: None,
             memory: Memory {
@@ -312,6 +319,8 @@ mod tests {
                 allowed_lateness: Span(10_000),
                 idle_after: Span(5000),
                 watermark_follows_clock: true,
+                progress_timeout: Span(30 * Span::MINUTE.0),
+                backfill_timeout: Span::DAY,
                 max_future_skew: Span(300_000),
                 correction_horizon: Span(7 * day),
                 dedup_window: Span(day / 4),

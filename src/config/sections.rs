@@ -75,10 +75,14 @@ impl Kafka {
 pub struct Time {
     /// Delay of the watermark behind the latest event.
     pub allowed_lateness: Span,
-    /// A partition that was read to its end stops holding back the watermark after this time without messages.
+    /// A topic stops holding back the watermark of a tenant after this time without events of the tenant.
     pub idle_after: Span,
-    /// Whether the watermark follows the wall clock while all partitions are idle.
+    /// Whether the watermark of a tenant follows the wall clock while there are no events.
     pub watermark_follows_clock: bool,
+    /// A progress mark that is further behind the wall clock counts no longer.
+    pub progress_timeout: Span,
+    /// A back-fill that had no progress mark for this time counts no longer.
+    pub backfill_timeout: Span,
     /// Events further ahead of the wall clock become dead letters.
     pub max_future_skew: Span,
     /// Events further behind the watermark become dead letters.
@@ -95,14 +99,22 @@ pub(super) const TIME: &[KeySpec] = &[
         "idle_after",
         (Span(100), Span::DAY),
         "5s",
-        "after this time without messages, a partition that was read to its end stops holding back the watermark",
+        "after this time without events of a tenant, a topic stops holding back the watermark of the tenant",
     ),
-    KeySpec::new(
-        "watermark_follows_clock",
-        Flag,
-        "while all partitions are idle, the watermark follows the wall clock",
-    )
-    .default("true"),
+    KeySpec::new("watermark_follows_clock", Flag, "without events of a tenant, its watermark follows the wall clock")
+        .default("true"),
+    span(
+        "progress_timeout",
+        (Span(1000), YEARS),
+        "30m",
+        "a progress mark further behind the wall clock counts no longer",
+    ),
+    span(
+        "backfill_timeout",
+        (Span(1000), YEARS),
+        "24h",
+        "a back-fill without a progress mark for this time counts no longer",
+    ),
     span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock become dead letters"),
     span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark become dead letters"),
     span("dedup_window", (Span::ZERO, YEARS), "6h", "event time for which event ids are remembered"),
@@ -120,6 +132,8 @@ impl Time {
             allowed_lateness: table.get("allowed_lateness")?,
             idle_after: table.get("idle_after")?,
             watermark_follows_clock: table.get("watermark_follows_clock")?,
+            progress_timeout: table.get("progress_timeout")?,
+            backfill_timeout: table.get("backfill_timeout")?,
             max_future_skew: table.get("max_future_skew")?,
             correction_horizon: table.get("correction_horizon")?,
             dedup_window: table.get("dedup_window")?,

@@ -7,7 +7,7 @@ use super::epoch::{Batch, Message, MisroutedMessage, RejectedMessage, SCHEMA_HEA
 use super::messages::{Decoded, Edge, ProcessLocal};
 use super::settings::DataflowSettings;
 use crate::codec::{self, Reject};
-use crate::domain::event::Event;
+use crate::domain::event::progress::Incoming;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repairs;
 use crate::domain::shard::partitioner;
@@ -27,24 +27,23 @@ pub(super) fn decode<'scope>(
 /// Decodes a batch for each shard that it has events of.
 fn decode_batch(settings: &DataflowSettings, batch: &Arc<Batch>) -> Vec<Decoded> {
     let empty = |shard| {
-        let (events, rejected, misrouted) = Default::default();
-        Decoded { shard, batch: Arc::clone(batch), events, rejected, misrouted }
+        let (events, marks, rejected, misrouted) = Default::default();
+        Decoded { shard, batch: Arc::clone(batch), events, marks, rejected, misrouted }
     };
     // Messages that are not events belong to the shard that has read them. Files are not partitioned: any shard will do.
     let home = batch.shard.unwrap_or_default();
     let mut decoded = vec![empty(home)];
     let mut slots = FxHashMap::from_iter([(home, 0)]);
     for (message, raw) in (0..).zip(&batch.messages) {
-        let (event, repairs) = match decode_message(settings, batch, raw) {
+        let (incoming, topic, repairs) = match decode_message(settings, batch, raw) {
             Ok(decoded) => decoded,
             Err(reject) => {
                 decoded[0].rejected.push(RejectedMessage { batch: Arc::clone(batch), message, reject });
                 continue;
             }
         };
-        let shard = partitioner::shard(event.tenant.as_str(), settings.shards);
+        let shard = partitioner::shard(incoming.tenant().as_str(), settings.shards);
         if batch.shard.is_some_and(|partition| partition != shard) {
-            let topic = event.payload.topic();
             decoded[0].misrouted.push(MisroutedMessage { batch: Arc::clone(batch), message, shard, topic });
             continue;
         }
@@ -52,12 +51,20 @@ fn decode_batch(settings: &DataflowSettings, batch: &Arc<Batch>) -> Vec<Decoded>
             decoded.push(empty(shard));
             decoded.len() - 1
         });
-        decoded[slot].events.push((message, repairs, event));
+        match incoming {
+            Incoming::Event(event) => decoded[slot].events.push((message, repairs, event)),
+            Incoming::Progress(progress) => decoded[slot].marks.push((message, topic, progress)),
+        }
     }
     decoded
 }
 
-fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message) -> Result<(Event, Repairs), Reject> {
+/// The content of a message, its topic, and the repairs of an event.
+fn decode_message(
+    settings: &DataflowSettings,
+    batch: &Batch,
+    message: &Message,
+) -> Result<(Incoming, Topic, Repairs), Reject> {
     let Some(value) = batch.slice(&message.value) else {
         return Err(Reject::new(Reason::Malformed, "message has no value"));
     };
@@ -78,10 +85,15 @@ fn decode_message(settings: &DataflowSettings, batch: &Batch, message: &Message)
         }
         _ => message.topic,
     };
-    let (mut event, mut repairs) = match topic {
+    let (mut incoming, mut repairs) = match topic {
         Some(topic) => codec::decode(encoding, topic, message.header(SCHEMA_HEADER).is_some(), value),
         None => codec::json::decode_with_repairs(None, value),
     }?;
-    settings.event_limits.apply(&mut event, &mut repairs)?;
-    Ok((event, repairs))
+    settings.event_limits.apply(&mut incoming, &mut repairs)?;
+    let topic = match &incoming {
+        Incoming::Event(event) => event.payload.topic(),
+        // Those of files belong to all topics alike.
+        Incoming::Progress(_) => topic.unwrap_or(Topic::Crm),
+    };
+    Ok((incoming, topic, repairs))
 }

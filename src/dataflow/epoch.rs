@@ -214,9 +214,9 @@ impl fmt::Display for UnlistedStage {
 pub struct ShardStatus {
     /// The shard.
     pub shard: ShardId,
-    /// The watermark.
+    /// The lowest watermark of its tenants; `MIN` if there are none.
     pub watermark: Timestamp,
-    /// The number of events that wait for the watermark.
+    /// The number of events that wait for the watermark of their tenant.
     pub held: usize,
     /// The lowest held offset of each source.
     pub lowest: Vec<(Source, Offset)>,

@@ -5,15 +5,18 @@ use super::live::{TenantFigures, lock};
 use super::messages::{Edge, ShardOutput};
 use super::settings::DataflowSettings;
 use crate::codec::state::Records;
+use crate::domain::alert::Alert;
 use crate::domain::effect::Effect;
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::figures::row::Row;
 use crate::domain::id::TenantId;
 use crate::domain::index::StageIx;
-use crate::domain::shard::processor::Effects;
+use crate::domain::shard::processor::{Effects, ShardTime, TenantTime};
+use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use timely::dataflow::operators::vec::Map;
@@ -40,18 +43,28 @@ struct CountedTenant {
     last_emitted: Vec<i64>,
     /// For each stage, the day on which it was last reported as unlisted; `None`: it is listed.
     reported: Vec<Option<i64>>,
+    time: TenantTime,
+    /// Whether it has output in this epoch, so that its time must be stored.
+    has_output: bool,
 }
 
 impl CountedTenant {
-    fn new(id: TenantId, figures: TenantFigures, settings: &DataflowSettings) -> Self {
+    fn new(id: TenantId, figures: TenantFigures, time: TenantTime, settings: &DataflowSettings) -> Self {
         let last_emitted = settings.norms.windows.iter().map(|window| figures.at.pane(window.slide)).collect();
-        Self { figures: settings.live_state.insert_tenant(id, figures), last_emitted, reported: Vec::new() }
+        let figures = settings.live_state.insert_tenant(id, figures);
+        Self { figures, last_emitted, reported: Vec::new(), time, has_output: false }
+    }
+
+    /// The watermark; `clock`: that of the tenants that follow the wall clock.
+    fn watermark(&self, clock: Timestamp) -> Timestamp {
+        let own = self.time.clock.watermark;
+        if self.time.follows_clock { own.max(clock) } else { own }
     }
 }
 
 impl Tenants {
     fn run_epoch(&mut self, output: ShardOutput) -> EpochOutput {
-        let ShardOutput { effects, norms, restored, mut rest } = output;
+        let ShardOutput { effects, norms, times, restored, mut rest } = output;
         if let Some(norms) = norms {
             for tenant in self.by_shard.values_mut().flat_map(BTreeMap::values_mut) {
                 lock(&tenant.figures).scoreboard.reload(Arc::clone(&norms));
@@ -59,16 +72,27 @@ impl Tenants {
             }
             self.settings.norms = norms;
         }
-        for (id, figures) in restored {
+        for (id, figures, clock) in restored {
             let tenants = self.by_shard.entry(figures.shard).or_default();
-            tenants.insert(id.clone(), CountedTenant::new(id, figures, &self.settings));
+            tenants.insert(id.clone(), CountedTenant::new(id, figures, TenantTime::restored(clock), &self.settings));
+        }
+        let mut clocks = FxHashMap::default();
+        for (shard, ShardTime { clock, tenants }) in times {
+            clocks.insert(shard, clock);
+            let counted: FxHashSet<&TenantId> =
+                effects.iter().filter(|(of, _)| *of == shard).map(|(_, effects)| &effects.tenant).collect();
+            for (tenant, time) in tenants {
+                let is_counted = counted.contains(&tenant);
+                self.set_time(shard, tenant, time, is_counted);
+            }
         }
         for (shard, effects) in effects {
             self.count(shard, effects, &mut rest);
         }
         let mut shards = std::mem::take(&mut rest.shards);
         for status in &mut shards {
-            self.advance(status, &mut rest);
+            let clock = clocks.get(&status.shard).copied().unwrap_or(Timestamp::MIN);
+            self.advance(status, clock, &mut rest);
         }
         rest.shards = shards;
         for shard in &rest.revoked {
@@ -78,14 +102,28 @@ impl Tenants {
         rest
     }
 
+    /// Replaces the time of a tenant. A tenant without figures gets them if it `is_counted` in this epoch, or has marks.
+    fn set_time(&mut self, shard: ShardId, tenant: TenantId, time: TenantTime, is_counted: bool) {
+        let Self { settings, by_shard } = self;
+        let tenants = by_shard.entry(shard).or_default();
+        let counted = match tenants.get_mut(&tenant) {
+            Some(counted) => counted,
+            None if !is_counted && !time.marks_changed => return,
+            None => {
+                let figures = TenantFigures::new(shard, Timestamp::MIN, tenant.clone(), &settings.norms);
+                let counted = CountedTenant::new(tenant.clone(), figures, TenantTime::default(), settings);
+                tenants.entry(tenant).or_insert(counted)
+            }
+        };
+        counted.has_output |= is_counted || time.marks_changed;
+        counted.time = time;
+    }
+
     /// Applies the effects on a tenant to its figures.
     fn count(&mut self, shard: ShardId, effects: Effects, output: &mut EpochOutput) {
         let Effects { tenant, effects, .. } = effects;
-        let Self { settings, by_shard } = self;
-        let counted = by_shard.entry(shard).or_default().entry(tenant.clone()).or_insert_with(|| {
-            let figures = TenantFigures::new(shard, Timestamp::MIN, tenant.clone(), &settings.norms);
-            CountedTenant::new(tenant, figures, settings)
-        });
+        let Some(counted) = self.by_shard.get_mut(&shard).and_then(|tenants| tenants.get_mut(&tenant)) else { return };
+        let first_alert = output.alerts.len();
         let mut figures = lock(&counted.figures);
         for effect in effects {
             if let Effect::Fact(Fact { measure: Measure::Open(stage), times: 1.., known, .. }) = &effect {
@@ -97,33 +135,51 @@ impl Tenants {
                 effect => figures.apply(effect, &mut output.alerts, &mut output.reviews),
             }
         }
+        mark_historic(&mut output.alerts[first_alert..], counted.time.historic_until());
     }
 
-    /// Advances the figures of a shard's tenants to its watermark: evaluates window rules, and emits rows.
-    fn advance(&mut self, status: &mut ShardStatus, output: &mut EpochOutput) {
+    /// Advances the figures of a shard's tenants to their watermarks: evaluates window rules, and emits rows. `clock`: the
+    /// watermark of the tenants that follow the wall clock.
+    fn advance(&mut self, status: &mut ShardStatus, clock: Timestamp, output: &mut EpochOutput) {
         let Some(tenants) = self.by_shard.get_mut(&status.shard) else { return };
-        let emitted = output.alerts.len() + output.rows.len();
         let mut records = Records::default();
+        status.watermark = tenants.values().map(|tenant| tenant.watermark(clock)).min().unwrap_or(Timestamp::MIN);
         for (id, tenant) in tenants {
+            let (first_alert, first_row) = (output.alerts.len(), output.rows.len());
+            let watermark = tenant.watermark(clock);
             let mut figures = lock(&tenant.figures);
-            figures.at = status.watermark;
-            figures.scoreboard.judge_until(status.watermark, &mut output.alerts);
+            figures.at = watermark;
+            figures.set_time(&tenant.time);
+            figures.scoreboard.judge_until(watermark, &mut output.alerts);
             if output.closing {
-                figures.scoreboard.rows(status.watermark, &mut output.rows);
-            } else if self.settings.rows_at_boundaries && status.watermark > Timestamp::MIN {
+                figures.scoreboard.rows(watermark, &mut output.rows);
+            } else if self.settings.rows_at_boundaries && watermark > Timestamp::MIN {
                 let windows = &self.settings.norms.windows;
                 emit_rows(&mut figures, windows, &mut tenant.last_emitted, &mut output.rows);
             }
+            let historic_until = tenant.time.historic_until();
+            mark_historic(&mut output.alerts[first_alert..], historic_until);
+            output.rows[first_row..].iter_mut().for_each(|row| row.historic = row.at <= historic_until);
+            let written = records.len();
             for (key, violation) in figures.scoreboard.take_changes() {
                 records.violation(id, &key, violation.as_ref());
             }
+            let has_emitted = first_alert < output.alerts.len() || first_row < output.rows.len();
+            status.dirty |= has_emitted;
+            if std::mem::take(&mut tenant.has_output) || has_emitted || written < records.len() {
+                records.clock(id, &TenantClock { watermark, ..tenant.time.clock.clone() });
+            }
         }
-        status.dirty |= emitted < output.alerts.len() + output.rows.len();
         if self.settings.timing.memory.durable && !records.is_empty() {
             status.dirty = true;
             output.state.push((status.shard, records));
         }
     }
+}
+
+/// Marks the alerts dated up to an instant as historic.
+fn mark_historic(alerts: &mut [Alert], until: Timestamp) {
+    alerts.iter_mut().for_each(|alert| alert.historic = alert.at <= until);
 }
 
 /// What is reported when an entity enters a stage: once a day if no pipeline lists it.

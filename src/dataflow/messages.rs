@@ -5,11 +5,13 @@ use super::epoch::{Batch, EpochOutput, MisroutedMessage, RejectedMessage};
 use super::live::TenantFigures;
 use super::state::RestoredShard;
 use crate::domain::event::Event;
+use crate::domain::event::progress::Progress;
 use crate::domain::event::repair::Repairs;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
-use crate::domain::shard::processor::{Effects, ShardProgress};
-use crate::domain::source::ShardId;
+use crate::domain::shard::processor::{Effects, ShardProgress, ShardTime};
+use crate::domain::shard::tenant_clock::TenantClock;
+use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::{Arc, Mutex};
@@ -45,7 +47,7 @@ impl EpochHeader {
     }
 }
 
-/// What the messages of one batch are decoded to, for one shard. The three lists share an edge, because they have the
+/// What the messages of one batch are decoded to, for one shard. The four lists share an edge, because they have the
 /// same destination: the shard decides which messages an earlier process has handled already.
 #[derive(Debug)]
 pub(super) struct Decoded {
@@ -54,6 +56,8 @@ pub(super) struct Decoded {
     pub(super) batch: Arc<Batch>,
     /// The events, each with the index of its message in the batch and its repairs.
     pub(super) events: Vec<(u32, Repairs, Event)>,
+    /// The progress marks, each with the index of its message and its topic.
+    pub(super) marks: Vec<(u32, Topic, Progress)>,
     pub(super) rejected: Vec<RejectedMessage>,
     pub(super) misrouted: Vec<MisroutedMessage>,
 }
@@ -65,8 +69,10 @@ pub(super) struct ShardOutput {
     pub(super) effects: Vec<(ShardId, Effects)>,
     /// Norms in force from this epoch on; `None` if unchanged.
     pub(super) norms: Option<Arc<Norms>>,
+    /// The time of each shard.
+    pub(super) times: Vec<(ShardId, ShardTime)>,
     /// The figures of the tenants of restored shards.
-    pub(super) restored: Vec<(TenantId, TenantFigures)>,
+    pub(super) restored: Vec<(TenantId, TenantFigures, TenantClock)>,
     /// The remaining output.
     pub(super) rest: EpochOutput,
 }

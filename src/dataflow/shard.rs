@@ -126,8 +126,8 @@ impl Shards {
     /// Holds events until the watermark passes them. Those that are not admitted are rejected. Repairs of
     /// others are counted, unless an earlier process has read and counted them.
     fn hold(&mut self, decoded: Decoded, wall: Timestamp, output: &mut EpochOutput) {
-        let Decoded { shard, batch, events, .. } = decoded;
-        if events.is_empty() {
+        let Decoded { shard, batch, events, marks, .. } = decoded;
+        if events.is_empty() && marks.is_empty() {
             return;
         }
         let shard = self.shards.entry(shard).or_insert_with(|| {
@@ -151,11 +151,18 @@ impl Shards {
             earliest = earliest.min(at);
             latest = latest.max(at);
         }
+        for (message, topic, progress) in marks {
+            let at = (batch.source, batch.offset(message));
+            if let Err(reason) = processor.progress(at, topic, progress, wall) {
+                let reject = Reject::on_arrival(reason);
+                output.rejected.push(RejectedMessage { batch: Arc::clone(&batch), message, reject });
+            }
+        }
         self.settings.earliest.fetch_min(earliest.0, Ordering::Relaxed);
         self.settings.latest.fetch_max(latest.0, Ordering::Relaxed);
     }
 
-    /// Advances the watermark of each shard, and processes what it passes.
+    /// Advances the watermarks of the tenants of each shard, and processes what they pass.
     fn advance(&mut self, header: &EpochHeader, output: &mut ShardOutput) {
         let progress_by_shard: FxHashMap<ShardId, &ShardProgress> =
             header.progress.iter().map(|(shard, progress)| (*shard, progress)).collect();
@@ -166,7 +173,7 @@ impl Shards {
             let mut records = Records::default();
             let progress = progress_by_shard.get(&number).copied();
             if let Some(progress) = progress.or(header.other_shards.as_ref()) {
-                processor.advance(progress, &mut all_effects);
+                output.times.push((number, processor.advance(progress, &mut all_effects)));
             }
             shard.dirty |= !all_effects.is_empty();
             for effects in all_effects.drain(..) {
@@ -176,7 +183,7 @@ impl Shards {
             let sources = progress.map(|progress| progress.sources.as_slice()).unwrap_or_default();
             output.rest.shards.push(ShardStatus {
                 shard: number,
-                watermark: processor.watermark(),
+                watermark: Timestamp::MIN,
                 held: processor.held(),
                 lowest: processor.lowest_held().collect(),
                 paused: processor.sources_to_pause(sources),

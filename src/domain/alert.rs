@@ -196,6 +196,8 @@ pub struct Alert {
     pub norm: Values,
     /// Why it ended.
     pub resolution: Option<Resolution>,
+    /// Whether it belongs to the past that a back-fill reports.
+    pub historic: bool,
 }
 
 #[cfg(test)]
@@ -222,6 +224,7 @@ impl Alert {
             observed: Vec::new(),
             norm: Vec::new(),
             resolution: None,
+            historic: false,
         }
     }
 }

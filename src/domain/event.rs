@@ -3,6 +3,7 @@
 //! One type per payload of the three topics. Fields that no rule or figure uses (comments, names, lines) are validated by
 //! the codec and dropped. Absent and empty values are the same: `None`.
 
+pub mod progress;
 pub mod reject;
 pub mod repair;
 

@@ -312,6 +312,7 @@ impl Violation {
             observed,
             norm,
             resolution,
+            historic: false,
         }
     }
 

@@ -171,7 +171,7 @@ impl Scoreboard {
         self.managers.advance_all(index, at);
         let row = |subject, department, aggregate: &PaneAggregate, terms| {
             let figures = Figures::Window(window, Box::new(self.window_figures(aggregate, terms)));
-            Row { tenant: self.managers.tenant.clone(), subject, department, at, figures }
+            Row { tenant: self.managers.tenant.clone(), subject, department, at, historic: false, figures }
         };
         let mut departments: BTreeMap<DepartmentId, (PaneAggregate, Vec<&Offer>)> = self.default_per_department();
         for (manager_ix, manager) in self.managers.all.iter().enumerate() {
@@ -199,7 +199,7 @@ impl Scoreboard {
         let mut tenant = CurrentFigures::default();
         let row = |subject, department, current: &CurrentFigures| {
             let figures = Figures::Now(Box::new(current.figures(&self.stages, at)));
-            Row { tenant: self.managers.tenant.clone(), subject, department, at, figures }
+            Row { tenant: self.managers.tenant.clone(), subject, department, at, historic: false, figures }
         };
         for (manager_ix, manager) in self.managers.all.iter().enumerate() {
             tenant.merge(&manager.now, at);

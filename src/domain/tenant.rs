@@ -231,6 +231,11 @@ impl Tenant {
         &self.context.tenant
     }
 
+    /// Whether nothing was applied to it.
+    pub fn is_unused(&self) -> bool {
+        self.context.first_event.is_none()
+    }
+
     /// The known managers.
     pub fn managers(&self) -> impl Iterator<Item = &ManagerId> {
         self.context.people.ids()

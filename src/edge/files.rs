@@ -280,7 +280,7 @@ impl Merge {
         self.next[index] = batch.messages.pop().map(|message| FileRecord {
             at: decode(self.encoding, message.topic, batch.slice(&message.value).unwrap_or_default())
                 .ok()
-                .map(|event| event.at),
+                .map(|incoming| incoming.at()),
             offset: message.offset,
             topic: message.topic,
             bytes: batch.slice(&message.value).unwrap_or_default().to_vec(),

@@ -216,6 +216,7 @@ fn run(
     let timing = Timing {
         max_future_skew: options.latest.map(|_| Span::ZERO),
         follows_clock: false,
+        ignores_marks: options.delivery != Delivery::AsDelivered,
         // No epoch then ends within an instant.
         allowed_lateness: if sorted { lateness.max(Span(1)) } else { lateness },
         ..options.timing

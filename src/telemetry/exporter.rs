@@ -22,7 +22,7 @@ use crate::domain::norms::ScopeQuery;
 use crate::domain::shard::admission::Limited;
 use crate::domain::time::Timestamp;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 /// Returns the wall-clock time that watermarks are compared with.
@@ -81,7 +81,8 @@ impl Exporter {
     pub fn render(&self) -> Vec<u8> {
         let mut sizes = lock(&self.sizes);
         let mut page = Page::new(self.selection.max_series, self.selection.max_bytes, &sizes);
-        processor(&mut page, &self.metrics.counters(), (self.clock)());
+        let now = (self.clock)();
+        processor(&mut page, &self.metrics.counters());
         if let Some(live_view) = &self.live_view {
             redis(&mut page, live_view);
         }
@@ -93,7 +94,9 @@ impl Exporter {
             let labels = [("tenant", snapshot.tenant.as_str())];
             page.sample_of(Level::Tenant, Metric::SharedContacts, &labels, snapshot.shared_contacts as f64);
             unlisted_stages(&mut page, snapshot);
+            progress(&mut page, snapshot, now);
         }
+        watermark_delays(&mut page, &snapshots, now);
         snapshots.iter().for_each(|snapshot| norms(&mut page, snapshot));
         if self.selection.names {
             snapshots.iter().for_each(|snapshot| names(&mut page, snapshot));
@@ -164,6 +167,34 @@ fn level_of(subject: &Subject) -> Level {
         Subject::Tenant => Level::Tenant,
         Subject::Department(_) => Level::Department,
         Subject::Manager(_) => Level::Manager,
+    }
+}
+
+/// Adds how far a tenant is processed, and how far its sources have reported.
+fn progress(page: &mut Page, snapshot: &TenantSnapshot, now: Timestamp) {
+    let tenant = ("tenant", snapshot.tenant.as_str());
+    if snapshot.watermark > Timestamp::MIN {
+        let delay = (now - snapshot.watermark).seconds();
+        page.sample_of(Level::Tenant, Metric::TenantWatermarkDelay, &[tenant], delay);
+    }
+    page.sample_of(Level::Tenant, Metric::Backfill, &[tenant], f64::from(snapshot.is_backfilling));
+    for mark in &snapshot.marks {
+        let since = if mark.backfill { mark.arrived } else { mark.up_to };
+        let labels = [tenant, ("topic", mark.topic.name()), ("source", mark.source.as_str())];
+        page.sample_of(Level::Tenant, Metric::ProgressAge, &labels, (now - since).seconds());
+    }
+}
+
+/// Adds the largest delay in each shard. Sources with progress marks may report later than others.
+fn watermark_delays(page: &mut Page, snapshots: &[TenantSnapshot], now: Timestamp) {
+    let mut lowest = BTreeMap::new();
+    let without_marks = snapshots.iter().filter(|snapshot| snapshot.marks.is_empty());
+    for snapshot in without_marks.filter(|snapshot| snapshot.watermark > Timestamp::MIN) {
+        let lowest = lowest.entry(snapshot.shard).or_insert(snapshot.watermark);
+        *lowest = snapshot.watermark.min(*lowest);
+    }
+    for (shard, watermark) in lowest {
+        page.sample(Metric::WatermarkDelay, &[("shard", &shard.to_string())], (now - watermark).seconds());
     }
 }
 
@@ -264,7 +295,7 @@ fn http(page: &mut Page, metrics: &HttpMetrics) {
     }
 }
 
-fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
+fn processor(page: &mut Page, counters: &Counters) {
     use Metric as M;
     for kind in EventKind::ALL {
         let labels = [("topic", kind.topic().name()), ("event", kind.name())];
@@ -273,6 +304,10 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
     page.sample(M::Duplicates, &[], counters.duplicates as f64);
     page.sample(M::Ignored, &[], counters.ignored as f64);
     page.sample(M::Late, &[], counters.late as f64);
+    let (ahead, is_followed) = counters.clock;
+    ahead.into_iter().for_each(|ahead| page.sample(M::ClockAhead, &[], ahead.seconds()));
+    page.sample(M::ClockFollowed, &[], f64::from(is_followed));
+    page.sample(M::ProgressIgnored, &[], counters.marks_below as f64);
     page.sample(M::LeftOut, &[], counters.left_out as f64);
     for limited in Limited::ALL {
         let used = counters.shards.values().map(|shard| shard.limits_used[limited as usize]).fold(0.0, f64::max);
@@ -308,13 +343,10 @@ fn processor(page: &mut Page, counters: &Counters, now: Timestamp) {
         page.sample(M::LagMessages, &labels, lag.messages as f64);
         page.sample(M::LagSeconds, &labels, lag.seconds());
     }
-    for (shard, Shard { held, watermark, entries, .. }) in &counters.shards {
+    for (shard, Shard { held, entries, .. }) in &counters.shards {
         let shard = shard.to_string();
         page.sample(M::Held, &[("shard", &shard)], *held as f64);
         page.sample(M::StateEntries, &[("shard", &shard)], *entries as f64);
-        if *watermark > Timestamp::MIN {
-            page.sample(M::WatermarkDelay, &[("shard", &shard)], (now - *watermark).seconds());
-        }
     }
     page.sample(M::StateRecords, &[], counters.state.0 as f64);
     page.sample(M::StateBytes, &[], counters.state.1 as f64);

@@ -28,6 +28,9 @@ pub(crate) struct Counters {
     pub(crate) duplicates: u64,
     pub(crate) ignored: u64,
     pub(crate) late: u64,
+    pub(crate) marks_below: u64,
+    /// How far the wall clock is ahead of the broker, and whether watermarks follow it.
+    pub(crate) clock: (Option<Span>, bool),
     pub(crate) left_out: u64,
     pub(crate) rerouted: u64,
     pub(crate) refused: BTreeMap<Reason, u64>,
@@ -56,7 +59,6 @@ pub(crate) struct Counters {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
     pub(super) held: usize,
-    pub(super) watermark: Timestamp,
     pub(super) entries: u64,
     pub(super) limits_used: LimitsUsed,
 }
@@ -126,9 +128,10 @@ impl ProcessorMetrics {
             counters.duplicates += mark.counts.duplicates;
             counters.ignored += mark.counts.ignored;
             counters.late += mark.counts.late;
+            counters.marks_below += mark.counts.marks_below;
             counters.left_out += mark.counts.left_out;
             let (limits_used, entries) = (mark.limits_used, mark.entries);
-            let shard = Shard { held: mark.held, watermark: mark.watermark, entries, limits_used };
+            let shard = Shard { held: mark.held, entries, limits_used };
             counters.shards.insert(mark.shard, shard);
         }
         for (_, records) in &output.state {

@@ -43,7 +43,7 @@ fn an_event_of_one_tenant_too_many_stays_rejected_after_a_restart() {
     assert_eq!(arrive(&mut processor, 2, "c"), Err(Reason::OverLimit));
     assert_eq!(arrive(&mut processor, 3, "a"), Ok(()));
     assert_eq!((processor.held(), processor.limits_used()[0]), (3, 1.0));
-    let read = SourceProgress { source: CRM, idle: false, position: Offset(4) };
+    let read = SourceProgress { source: CRM, current: false, ended: false, position: Offset(4) };
     let checkpoint = processor.checkpoint(&[read]);
     assert_eq!(checkpoint.next[&CRM], Offset(0), "what was held is read again");
     drop(processor);

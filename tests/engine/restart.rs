@@ -113,8 +113,12 @@ impl TestStream {
                 let end = if position < committed.read { committed.read } else { self.cut(position, options.seed) };
                 closed = position == self.lines.len();
                 let close = closed.then_some(Timestamp(i64::MAX)).map(|_| self.last());
-                let source_progress =
-                    SourceProgress { source: Source::Files, idle: false, position: Offset(end as i64) };
+                let source_progress = SourceProgress {
+                    source: Source::Files,
+                    current: false,
+                    ended: false,
+                    position: Offset(end as i64),
+                };
                 let progress = vec![(
                     ShardId(0),
                     ShardProgress { sources: vec![source_progress], close, ..ShardProgress::default() },
@@ -408,7 +412,8 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
                 *position = end;
                 source_progress.push(SourceProgress {
                     source: *source,
-                    idle: end == lines.len(),
+                    current: end == lines.len(),
+                    ended: end == lines.len(),
                     position: Offset(end as i64),
                 });
             }
@@ -518,7 +523,12 @@ fn rejected_misrouted_and_repaired_messages_are_emitted_once_in_spite_of_a_resto
             settings.timing.max_future_skew = Some(Span::HOUR);
             let restored = restore(&committed.log, &settings, &mut Rng(0)).into_iter().collect::<Vec<_>>().into();
             let (guards, mut collector, sender) = start(workers, settings);
-            let sources = vec![SourceProgress { source: Source::Files, idle: false, position: Offset(end as i64) }];
+            let sources = vec![SourceProgress {
+                source: Source::Files,
+                current: false,
+                ended: false,
+                position: Offset(end as i64),
+            }];
             let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
             let mut batches = vec![Vec::new(); workers];
             batches[workers - 1].push(batch(Source::Files, 0, &lines[..end]));
@@ -606,4 +616,57 @@ fn decode_log(mut bytes: &[u8]) -> Log {
     }
     let whole = |pair: &[Option<Vec<u8>>]| (pair[0].clone().expect("a key"), pair[1].clone());
     parts.chunks(2).map(whole).collect()
+}
+
+/// One slow source holds events back for long: they are stored, and a restart does not read them again.
+#[test]
+fn events_that_are_held_for_long_are_restored_from_the_state() {
+    let begin = 1_772_434_800_000;
+    let at = |minutes: i64| Timestamp(begin + minutes * 60_000);
+    let mark = |minutes| {
+        let at = at(minutes);
+        format!(r#"{{"tenant_id":"acme","occurred_at":"{at}","source":"b24","progress":{{"up_to":"{at}"}}}}"#)
+    };
+    let lead = |id: &str, minutes| {
+        let payload = format!(r#""lead_created":{{"lead_id":"{id}","manager_id":"m"}}"#);
+        format!(r#"{{"tenant_id":"acme","occurred_at":"{}",{payload}}}"#, at(minutes))
+    };
+    let norms = config::parse_norms("norms", r#"{"norms": {"first_response_late": {"within": "10m"}}}"#);
+    let stream = TestStream { lines: Vec::new(), norms: vec![Arc::new(norms.expect("norms").norms)] };
+    let crm = Source::Topic(Topic::Crm);
+    let mut committed = Committed::default();
+    // The wall clock and the messages of each epoch of each process.
+    let processes = [
+        vec![(1, vec![mark(0), lead("early", 0), lead("held", 1)]), (2, Vec::new())],
+        vec![(3, vec![lead("new", 2)]), (20, vec![mark(20)])],
+        vec![(21, vec![mark(21)])],
+    ];
+    let mut found = Vec::new();
+    for epochs in processes {
+        let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+        settings.timing.follows_clock = true;
+        let mut restored = restore(&committed.log, &settings, &mut Rng(7)).into_iter().collect::<Vec<_>>();
+        let (guards, mut collector, sender) = start(1, settings);
+        for (epoch, (minutes, lines)) in (0..).zip(epochs) {
+            let (position, wall) = (committed.read, at(minutes));
+            let end = position + lines.len();
+            let position = Offset(end as i64);
+            let sources = vec![SourceProgress { source: crm, current: true, ended: false, position }];
+            let progress = vec![(ShardId(0), ShardProgress { wall: Some(wall), sources, ..ShardProgress::default() })];
+            let restored = std::mem::take(&mut restored).into();
+            let header = EpochHeader { epoch, wall, progress, restored, ..EpochHeader::default() };
+            assert!(sender.send(header, vec![vec![batch(crm, end - lines.len(), &lines)]]));
+            let output = collector.next_epoch().expect("workers");
+            let alerts: Vec<_> = output.alerts.iter().map(|alert| alert.subject.to_string()).collect();
+            committed.apply(output, end);
+            found.push((end - committed.offset, alerts.join(" ")));
+        }
+        drop(sender);
+        guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+    }
+    let expected = [(1, ""), (0, ""), (1, ""), (0, "lead:early lead:held lead:new"), (0, "")];
+    assert_eq!(found, expected.map(|(held, alerts)| (held, alerts.to_owned())), "messages to read again, and alerts");
+    let of_held = |(key, _): &&(Vec<u8>, Option<Vec<u8>>)| key.starts_with(b"h/");
+    let changes: Vec<bool> = committed.log.iter().filter(of_held).map(|(_, value)| value.is_some()).collect();
+    assert_eq!(changes, [true, false], "stored once, and removed");
 }

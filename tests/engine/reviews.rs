@@ -36,6 +36,10 @@ fn requested(interactions: &[Interaction], order: &[usize]) -> BTreeMap<(String,
     let norms = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}")).norms;
     let mut processor =
         ShardProcessor::new(Arc::new(norms), Timing { max_future_skew: None, ..Timing::default() }, PACKING);
+    // The tenant exists, so that what arrives later can be late.
+    let text = format!(r#"{{"tenant_id":"acme","occurred_at":"{START}","manager_upserted":{{"manager_id":"0"}}}}"#);
+    let event = json::decode(text.as_bytes()).expect("an event");
+    processor.arrive(Source::Topic(Topic::Crm), Offset(0), event, START).expect("accepted");
     let mut requested = BTreeMap::<_, Vec<String>>::new();
     for hour in 1..=DAYS * 24 {
         for index in order.iter().filter(|index| arrival(&interactions[**index]) == hour) {

@@ -98,8 +98,13 @@ fn scalar(value: &FigureValue<'_>) -> &'static str {
 fn metric_rows_have_the_fields_of_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/funnelwatch/v1/alert.proto");
     let found = fields("alert.proto", &fs::read_to_string(path).expect("a proto"));
-    let envelope =
-        ["tenant_id string = 1", "subject string = 2", "window string = 3", "at google.protobuf.Timestamp = 4"];
+    let envelope = [
+        "tenant_id string = 1",
+        "subject string = 2",
+        "window string = 3",
+        "at google.protobuf.Timestamp = 4",
+        "historic bool = 5",
+    ];
     let mut wanted: BTreeSet<String> = envelope.map(|field| format!("alert.proto MetricRow.{field}")).into();
     fields_of_figures(WINDOW, &found, &mut wanted);
     fields_of_figures(NOW, &found, &mut wanted);

@@ -49,6 +49,7 @@ fn row<F: Default>(description: &str, table: &[Figure<F>]) -> Value {
         properties.insert(key.into(), json!({"description": description, "type": "string"}));
     }
     properties["at"]["format"] = "date-time".into();
+    let historic = "it belongs to the past that a back-fill reports; absent otherwise";
     for (figure, part) in table.iter().flat_map(|figure| figure.values.iter().map(move |part| (figure, part))) {
         match part.path {
             [(group, _), (key, _)] => {
@@ -63,6 +64,7 @@ fn row<F: Default>(description: &str, table: &[Figure<F>]) -> Value {
         }
     }
     let mut row = object(properties);
+    row["properties"]["historic"] = json!({"description": historic, "type": "boolean", "const": true});
     row["description"] = description.into();
     row
 }

@@ -184,6 +184,7 @@ fn is_of_type(value: &Value, name: &str) -> bool {
         "number" => value.is_number(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
         _ => false,
     }
 }
@@ -297,6 +298,7 @@ fn full_alert(rule: Rule) -> Alert {
         observed: values(definition.observed),
         norm: values(definition.norm),
         resolution: Some(Resolution::Recovered).filter(|_| !act),
+        historic: true,
     }
 }
 
@@ -316,6 +318,7 @@ fn additional_rows() -> [Row; 2] {
         subject: Subject::Tenant,
         department: None,
         at: Timestamp(0),
+        historic: true,
         figures,
     })
 }
@@ -479,7 +482,8 @@ fn changed_values_are_invalid() {
                 changed[key] = json!(["a list is valid nowhere"]);
                 assert_invalid(&changed, "a list");
                 let optional: &[&str] = match name {
-                    "alert" => &["due_at", "entity", "interaction_id", "window"],
+                    "alert" => &["due_at", "entity", "interaction_id", "window", "historic"],
+                    "metric-row" => &["historic"],
                     "review-request" => &["recording_url", "pipeline_id", "stage_id"],
                     _ => &[],
                 };

@@ -158,7 +158,7 @@ impl Harness {
     }
 
     fn watermark(&mut self, at: Timestamp, delivery: Delivery) -> Result<Vec<String>, String> {
-        self.advance(&ShardProgress { wall: self.wall.unwrap_or(at), sources: Vec::new(), close: Some(at) }, delivery)
+        self.advance(&ShardProgress { close: Some(at), ..ShardProgress::default() }, delivery)
     }
 
     fn shard_progress(&mut self, sources: &[(String, bool)], delivery: Delivery) -> Result<Vec<String>, String> {
@@ -166,8 +166,8 @@ impl Harness {
         let source = |name: &str| Topic::ALL.into_iter().find(|topic| topic.name() == format!("{name}.events"));
         let sources: Option<_> =
             sources.iter().map(|(name, idle)| Some(SourceProgress::of(Source::Topic(source(name)?), *idle))).collect();
-        let wall = self.wall.unwrap_or_default();
-        let shard_progress = ShardProgress { wall, sources: sources.ok_or("unknown topic")?, close: None };
+        let shard_progress =
+            ShardProgress { wall: self.wall, sources: sources.ok_or("unknown topic")?, ..ShardProgress::default() };
         let rest = self.advance(&shard_progress, delivery)?;
         let watermark = match self.processor.watermark() {
             Timestamp::MIN => "none".into(),

@@ -14,14 +14,15 @@ pub fn encode_error(message: &str, out: &mut Vec<u8>) {
     object(out, |object| object.field("error", message));
 }
 
-/// Writes tenants, each with its shard and its watermark.
-pub fn encode_tenants(tenants: &[(TenantId, ShardId, Timestamp)], out: &mut Vec<u8>) {
+/// Writes tenants, each with its shard, its watermark, and whether there is a back-fill.
+pub fn encode_tenants(tenants: &[(TenantId, ShardId, Timestamp, bool)], out: &mut Vec<u8>) {
     object(out, |response| {
-        response.list("tenants", tenants, |out, (tenant, shard, at)| {
+        response.list("tenants", tenants, |out, (tenant, shard, at, is_backfilling)| {
             object(out, |entry| {
                 entry.field("tenant_id", tenant);
                 entry.field("shard", &shard.0);
                 entry.field("at", &Some(*at).filter(|at| *at > Timestamp::MIN));
+                entry.field("backfill", &is_backfilling.then_some(true));
             });
         });
     });

@@ -10,32 +10,79 @@ use crate::codec::check::{self, Envelope};
 use crate::codec::payloads::*;
 use crate::codec::reject::{Flaw, Read};
 use crate::domain::event::Event;
+use crate::domain::event::progress::{Incoming, Progress};
 use crate::domain::event::reject::Reason;
+use crate::domain::time::Timestamp;
 use compact_str::CompactString;
 
-/// Reads an event of any topic.
-pub(super) fn read(scanner: &mut Scanner<'_>) -> Read<Event> {
+/// What a message contains besides its envelope.
+enum Content {
+    Payload(Payload),
+    Progress((Option<Timestamp>, bool)),
+}
+
+/// Reads an event of any topic, or a progress mark.
+pub(super) fn read(scanner: &mut Scanner<'_>) -> Read<Incoming> {
     let mut envelope = Envelope::default();
-    let mut payload = None;
+    let mut content = None;
     scanner.object(|scanner, key| {
         match key {
             "event_id" => envelope.id = value::id(scanner)?,
             "tenant_id" => envelope.tenant = value::id(scanner)?,
             "occurred_at" => envelope.at = value::time(scanner)?,
-            "source" => value::note(scanner)?,
+            "source" => envelope.source = value::free_text(scanner)?,
             case => {
-                let Some(read) = reader(case) else { return Ok(false) };
-                if !scanner.absent_or(b"[]")? && payload.replace(read(scanner)?).is_some() {
+                let read = match reader(case) {
+                    Some(read) => read,
+                    None if case == PROGRESS => progress,
+                    None => return Ok(false),
+                };
+                if !scanner.absent_or(b"[]")? && content.replace(read(scanner)?).is_some() {
                     return Err(Flaw::new(Reason::SeveralPayloads, "more than one payload"));
                 }
             }
         }
         Ok(true)
     })?;
-    envelope.with_payload(payload, &mut scanner.repairs)
+    match content {
+        Some(Content::Progress(progress)) => envelope.with_progress(progress).map(Incoming::Progress),
+        Some(Content::Payload(payload)) => {
+            envelope.with_payload(Some(payload), &mut scanner.repairs).map(Incoming::Event)
+        }
+        None => envelope.with_payload(None, &mut scanner.repairs).map(Incoming::Event),
+    }
 }
 
-type Reader = fn(&mut Scanner<'_>) -> Read<Payload>;
+type Reader = fn(&mut Scanner<'_>) -> Read<Content>;
+
+/// The key of a progress mark.
+const PROGRESS: &str = "progress";
+
+fn progress(scanner: &mut Scanner<'_>) -> Read<Content> {
+    let (mut up_to, mut backfill) = (None, None);
+    scanner.object(|scanner, key| {
+        match key {
+            "up_to" => up_to = value::time(scanner)?,
+            "backfill" => backfill = value::flag(scanner)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(Content::Progress((up_to, backfill.unwrap_or_default())))
+}
+
+/// Writes a progress mark as one JSON object; `occurred_at` is `up_to`.
+pub fn encode_progress(progress: &Progress, out: &mut Vec<u8>) {
+    object(out, |object| {
+        object.field("tenant_id", &progress.tenant);
+        object.field("occurred_at", &progress.up_to);
+        object.field("source", &progress.source);
+        object.object(PROGRESS, |payload| {
+            payload.field("up_to", &progress.up_to);
+            payload.field("backfill", &progress.backfill);
+        });
+    });
+}
 
 /// Writes a payload as a key of its event.
 trait Write {
@@ -59,7 +106,7 @@ macro_rules! json {
             })
         }
 
-        $($($(fn $case(scanner: &mut Scanner<'_>) -> Read<Payload> {
+        $($($(fn $case(scanner: &mut Scanner<'_>) -> Read<Content> {
             $(let mut $name = None;)*
             scanner.object(|scanner, key| {
                 match key {
@@ -73,7 +120,7 @@ macro_rules! json {
             $(let $name = check::$complete($name, stringify!($field), &mut scanner.repairs)?;)*
             $($(let $absent = Default::default();)*)?
             $(let _: CompactString = $fixed;)?
-            Ok($payload(Box::new($($shape)*.into())))
+            Ok(Content::Payload($payload(Box::new($($shape)*.into()))))
         })*)*)*
 
         $($(impl Write for $domain {

@@ -39,6 +39,7 @@ fn alert_fields(object: &mut Object<'_>, alert: &Alert, message: &str) {
     object.object("norm", |object| values(object, &alert.norm));
     object.field("resolution", &alert.resolution.map(|resolution| resolution.name()));
     object.field("message", message);
+    object.field("historic", &alert.historic.then_some(true));
 }
 
 /// Writes whom or what an alert is about.

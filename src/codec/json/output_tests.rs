@@ -131,6 +131,7 @@ fn a_window_row_is_written_exactly() {
         subject: Subject::Manager("m1".into()),
         department: Some("north".into()),
         at: Timestamp(1_772_366_400_001),
+        historic: false,
         figures: Figures::Window(
             Window { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) },
             Box::new(figures),
@@ -167,6 +168,7 @@ fn a_now_row_is_written_exactly() {
         subject: Subject::Department("unknown".into()),
         department: None,
         at: Timestamp(1_772_366_400_000),
+        historic: false,
         figures: Figures::Now(Box::new(figures)),
     };
     let figures = NowFigures {

@@ -11,6 +11,7 @@ pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
         object.field("subject", &row.subject.to_string());
         object.field("window", &row.figures.window());
         object.field("at", &row.at);
+        object.field("historic", &row.historic.then_some(true));
         fields(object, &row.figures.fields());
     });
 }

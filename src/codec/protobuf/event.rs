@@ -7,6 +7,7 @@ use crate::codec::payloads::*;
 use crate::codec::proto;
 use crate::codec::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
+use crate::domain::event::progress::{Incoming, Progress};
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repairs;
 use crate::domain::source::Topic;
@@ -17,13 +18,13 @@ use write::Write;
 
 /// Decodes a bare message of `topic`.
 pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
-    decode_with_repairs(topic, bytes).map(|(event, _)| event)
+    decode_with_repairs(topic, bytes)?.0.event().ok_or_else(Reject::not_an_event)
 }
 
 /// Decodes a bare message of `topic`, with its repairs.
-pub fn decode_with_repairs(topic: Topic, bytes: &[u8]) -> Result<(Event, Repairs), Reject> {
+pub fn decode_with_repairs(topic: Topic, bytes: &[u8]) -> Result<(Incoming, Repairs), Reject> {
     let mut repairs = Repairs::default();
-    Ok((event(topic, bytes, &mut repairs)?, repairs))
+    Ok((incoming(topic, bytes, &mut repairs)?, repairs))
 }
 
 macro_rules! protobuf {
@@ -35,13 +36,18 @@ macro_rules! protobuf {
             $(fixed { $ignored:ident: $fixed:ident = $value:expr })? => [$($shape:tt)*]
         )*}
     )*})*) => {
-        fn event(topic: Topic, bytes: &[u8], repairs: &mut Repairs) -> Read<Event> {
+        fn incoming(topic: Topic, bytes: &[u8], repairs: &mut Repairs) -> Read<Incoming> {
             match topic {
                 $(Topic::$topic => {
                     let event: proto::$event = parse(bytes, $numbers)?;
                     let envelope = envelope(event.event_id, event.tenant_id, event.occurred_at)?;
-                    let payload = event.payload.map(|payload| payload.read(repairs)).transpose()?;
-                    envelope.with_payload(payload, repairs)
+                    match event.payload {
+                        Some($oneof::Payload::Progress(mark)) => progress(envelope, event.source, mark),
+                        payload => {
+                            let payload = payload.map(|payload| payload.read(repairs)).transpose()?;
+                            envelope.with_payload(payload, repairs).map(Incoming::Event)
+                        }
+                    }
                 })*
             }
         }
@@ -68,6 +74,21 @@ macro_rules! protobuf {
             }
         }
 
+        /// Writes a progress mark as a bare message of `topic`; `occurred_at` is `up_to`.
+        pub fn encode_progress(topic: Topic, progress: &Progress, out: &mut Vec<u8>) {
+            let time = write::time(progress.up_to);
+            let mark = proto::Progress { up_to: Some(time), backfill: progress.backfill };
+            match topic {
+                $(Topic::$topic => write::write(&proto::$event {
+                    tenant_id: progress.tenant.to_string(),
+                    occurred_at: Some(time),
+                    source: progress.source.to_string(),
+                    payload: Some($oneof::Payload::Progress(mark)),
+                    ..Default::default()
+                }, out),)*
+            }
+        }
+
         /// Writes a payload as a message of its topic, without the envelope.
         pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
             match payload {
@@ -83,6 +104,7 @@ macro_rules! protobuf {
                     $($(Self::$variant(message) => {
                         $case(message, repairs).map_err(|flaw| flaw.within(stringify!($case)))
                     })*)*
+                    Self::Progress(_) => Err(Flaw::new(Reason::NoPayload, "a progress mark is not an event")),
                 }
             }
         })*
@@ -159,7 +181,13 @@ fn fields(mut bytes: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
+fn progress(envelope: Envelope, source: String, mark: proto::Progress) -> Read<Incoming> {
+    let up_to = read::time(mark.up_to).map_err(|flaw| flaw.within("up_to").within("progress"))?;
+    let envelope = Envelope { source: Some(source.into()), ..envelope };
+    envelope.with_progress((up_to, mark.backfill)).map(Incoming::Progress)
+}
+
 fn envelope(id: String, tenant: String, at: Option<proto::well_known::Timestamp>) -> Read<Envelope> {
     let at = read::time(at).map_err(|flaw| flaw.within("occurred_at"))?;
-    Ok(Envelope { id: read::id(id)?, tenant: read::id(tenant)?, at })
+    Ok(Envelope { id: read::id(id)?, tenant: read::id(tenant)?, at, source: None })
 }

@@ -30,6 +30,7 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
         norm: Some(values(&alert.norm)),
         resolution: text(&alert.resolution.map(|resolution| resolution.name())),
         message: message.into(),
+        historic: alert.historic,
     };
     write(&message, out);
 }

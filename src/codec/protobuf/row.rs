@@ -15,6 +15,7 @@ pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
         subject: row.subject.to_string(),
         window: row.figures.window().into(),
         at: Some(time(row.at)),
+        historic: row.historic,
         ..Default::default()
     };
     write(&envelope, out);

@@ -201,7 +201,8 @@ fn dates_that_no_calendar_represents_are_dropped_and_counted() {
         let message = crm_event(Case::LeadSnapshot(snapshot)).encode_to_vec();
         let (event, repairs) = decode_with_repairs(Topic::Crm, &message).expect("valid");
         assert_eq!(repairs.iter().collect::<Vec<_>>(), [Repair::DateOutOfRange]);
-        let Payload::Crm(payload) = event.payload else { panic!("{:?}", event.payload) };
+        let payload = event.event().expect("an event").payload;
+        let Payload::Crm(payload) = payload else { panic!("{payload:?}") };
         assert!(matches!(*payload, CrmPayload::Snapshot(snapshot) if snapshot.created_at.is_none()));
     }
 }
@@ -390,8 +391,14 @@ fn rows_have_the_same_content_as_in_json() {
         violations: [(Rule::FirstResponseLate, 3)].into(),
         ..WindowFigures::default()
     };
-    let row =
-        |figures| Row { tenant: "acme".into(), subject: Subject::Tenant, department: None, at: Timestamp(0), figures };
+    let row = |figures| Row {
+        tenant: "acme".into(),
+        subject: Subject::Tenant,
+        department: None,
+        at: Timestamp(0),
+        historic: false,
+        figures,
+    };
     let mut bytes = Vec::new();
     encode_row(
         &row(Figures::Window(Window { size: Span::HOUR, in_days: false, slide: Span::MINUTE }, Box::new(figures))),

@@ -1,4 +1,4 @@
-//! The record of an applied event.
+//! The records of applied and of held events.
 
 use super::flaw::StateFlaw;
 use super::keys;
@@ -17,9 +17,29 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 /// How payloads are encoded in applied events.
 pub const PACKING: PayloadCodec = PayloadCodec { pack: protobuf::pack, unpack: protobuf::unpack };
 
+/// The fields of `StateRecord`.
+const APPLIED: u32 = 3;
+const HELD: u32 = 8;
+
 impl Records {
     /// Adds an applied event. Returns its key.
     pub fn applied(&mut self, tenant: &TenantId, order: EventOrder, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
+        self.event((keys::event, APPLIED), tenant, order, id, packed)
+    }
+
+    /// Adds a held event. Returns its key.
+    pub fn held(&mut self, tenant: &TenantId, order: EventOrder, id: Option<&EventId>, packed: &[u8]) -> &[u8] {
+        self.event((keys::held, HELD), tenant, order, id, packed)
+    }
+
+    fn event(
+        &mut self,
+        (write_key, field): (fn(&TenantId, SourceOffset, &mut Vec<u8>), u32),
+        tenant: &TenantId,
+        order: EventOrder,
+        id: Option<&EventId>,
+        packed: &[u8],
+    ) -> &[u8] {
         let mut inner = std::mem::take(&mut self.scratch);
         inner.clear();
         text(1, tenant.as_str(), &mut inner);
@@ -29,9 +49,14 @@ impl Records {
         text(5, id.map_or("", |id| id.as_str()), &mut inner);
         bytes(changelog::topic(order).info().state_field, packed, &mut inner);
         let source = (order.source, order.offset);
-        let key = self.put(|key| keys::event(tenant, source, key), |out| bytes(3, &inner, out));
+        let key = self.put(|key| write_key(tenant, source, key), |out| bytes(field, &inner, out));
         self.scratch = inner;
         self.slice(&key)
+    }
+
+    /// Adds the tombstone of a held event. Returns its key.
+    pub fn remove_held(&mut self, tenant: &TenantId, source: SourceOffset) -> &[u8] {
+        self.remove(|key| keys::held(tenant, source, key))
     }
 
     /// Adds the tombstone of an applied event. Returns its key.

@@ -1,7 +1,7 @@
 //! The layout versions of state records, and why a record cannot be used.
 
 /// The layout version that is written.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// The oldest layout version that is read. Versions 1 and 2 were written before the first release.
 pub const OLDEST: u32 = 3;
 

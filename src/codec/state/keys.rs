@@ -9,6 +9,8 @@ use std::io::Write;
 /// The key of the shard record.
 pub const SHARD: &[u8] = b"s";
 const EVENT: &str = "e";
+const HELD: &str = "h";
+const CLOCK: &str = "c";
 const TENANT: &str = "t";
 const VIOLATION: &str = "w";
 const NORMS: &str = "n";
@@ -18,6 +20,10 @@ const NORMS: &str = "n";
 pub enum StateKey {
     /// An applied event.
     Event(TenantId, SourceOffset),
+    /// A held event.
+    Held(TenantId, SourceOffset),
+    /// The time of a tenant.
+    Clock(TenantId),
     /// The state of a tenant.
     Tenant(TenantId),
     /// A violation of a window rule.
@@ -36,7 +42,9 @@ impl StateKey {
         }
         let (prefix, rest) = str::from_utf8(key).ok()?.split_once('/')?;
         match prefix {
-            EVENT => source(key).map(|(tenant, source)| Self::Event(tenant, source)),
+            EVENT => position(rest).map(|(tenant, source)| Self::Event(tenant, source)),
+            HELD => position(rest).map(|(tenant, source)| Self::Held(tenant, source)),
+            CLOCK => Some(Self::Clock(unescape(rest).into())),
             TENANT => Some(Self::Tenant(unescape(rest).into())),
             VIOLATION => Some(Self::Violation(unescape(rest.split_once('/')?.0).into())),
             NORMS => Some(Self::Norms(rest.into())),
@@ -48,6 +56,8 @@ impl StateKey {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Event(..) => "event",
+            Self::Held(..) => "held event",
+            Self::Clock(_) => "clock",
             Self::Tenant(_) => "tenant",
             Self::Violation(_) => "violation",
             Self::Norms(_) => "norms",
@@ -58,15 +68,26 @@ impl StateKey {
     /// The tenant of the record, if it has one.
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Event(tenant, _) | Self::Tenant(tenant) | Self::Violation(tenant) => Some(tenant),
+            Self::Event(tenant, _)
+            | Self::Held(tenant, _)
+            | Self::Clock(tenant)
+            | Self::Tenant(tenant)
+            | Self::Violation(tenant) => Some(tenant),
             Self::Norms(_) | Self::Shard => None,
         }
     }
 }
 
-/// The tenant and the source position of an applied event, from its key.
+/// The tenant and the source position of an applied or held event, from its key.
 pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
-    let (tenant, position) = str::from_utf8(key).ok()?.strip_prefix(EVENT)?.strip_prefix('/')?.split_once('/')?;
+    match StateKey::read(key)? {
+        StateKey::Event(tenant, source) | StateKey::Held(tenant, source) => Some((tenant, source)),
+        _ => None,
+    }
+}
+
+fn position(rest: &str) -> Option<(TenantId, SourceOffset)> {
+    let (tenant, position) = rest.split_once('/')?;
     let (source, offset) = position.split_once('/')?;
     Some((unescape(tenant).into(), (source.parse().ok()?, Offset(offset.parse().ok()?))))
 }
@@ -75,6 +96,17 @@ pub fn source(key: &[u8]) -> Option<(TenantId, SourceOffset)> {
 pub(super) fn event(tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
     prefixed(EVENT, tenant.as_str(), out);
     let _ = write!(out, "/{source}/{offset}");
+}
+
+/// Writes the key of a held event.
+pub(super) fn held(tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
+    prefixed(HELD, tenant.as_str(), out);
+    let _ = write!(out, "/{source}/{offset}");
+}
+
+/// Writes the key of the time of a tenant.
+pub(super) fn clock(tenant: &TenantId, out: &mut Vec<u8>) {
+    prefixed(CLOCK, tenant.as_str(), out);
 }
 
 /// Writes the key of the state of a tenant.

@@ -56,21 +56,18 @@ impl Records {
     /// Adds the shard record.
     pub fn shard(&mut self, state: &ShardRecord) {
         let ShardRecord { checkpoint, digest, written } = state;
-        let ShardCheckpoint { watermark, seen, read, next, refused } = checkpoint;
-        let mut sources: Vec<Source> = seen.keys().chain(read.keys()).copied().collect();
-        sources.sort_unstable();
-        sources.dedup();
+        let ShardCheckpoint { watermark, read, next, refused } = checkpoint;
         let source = |source: Source| proto::shard_state::Source {
             source: u32::from(source.id()),
             read: read.get(&source).copied().unwrap_or_default().0,
             next: next.get(&source).copied().unwrap_or_default().0,
-            seen_ms: seen.get(&source).map(|at| at.0),
+            seen_ms: None,
             refused: Vec::new(),
             refused_ranges: distances(refused.ranges(source)),
         };
         let state = proto::ShardState {
-            watermark_ms: watermark.0,
-            sources: sources.into_iter().map(source).collect(),
+            watermark_ms: Some(watermark.0).filter(|at| *at > i64::MIN),
+            sources: read.keys().copied().map(source).collect(),
             applied: digest.applied,
             digest: digest.digest,
             written_ms: written.0,
@@ -90,16 +87,19 @@ fn distances(ranges: &[(Offset, Offset)]) -> Vec<i64> {
     ranges.iter().flat_map(distances).collect()
 }
 
-/// Decodes the shard record.
-pub(super) fn read(shard: proto::ShardState) -> Result<ShardRecord, StateFlaw> {
-    let watermark = Timestamp(shard.watermark_ms);
+/// The first layout version in which each tenant has its own watermark.
+const OWN_WATERMARKS: u32 = 6;
+
+/// Decodes the shard record of a layout version.
+pub(super) fn read(shard: proto::ShardState, version: u32) -> Result<ShardRecord, StateFlaw> {
+    let absent = if version < OWN_WATERMARKS { Timestamp(0) } else { Timestamp::MIN };
+    let watermark = shard.watermark_ms.map_or(absent, Timestamp);
     let mut checkpoint = ShardCheckpoint { watermark, ..ShardCheckpoint::default() };
     for stored in shard.sources {
         let source = u8::try_from(stored.source).ok().and_then(Source::from_id);
         let source = source.ok_or(StateFlaw::Unknown("a source"))?;
         checkpoint.read.insert(source, Offset(stored.read));
         checkpoint.next.insert(source, Offset(stored.next));
-        checkpoint.seen.extend(stored.seen_ms.map(|at| (source, Timestamp(at))));
         stored.refused.into_iter().for_each(|offset| checkpoint.refused.insert(source, Offset(offset)));
         let mut end = 0_i64;
         for [distance, length] in stored.refused_ranges.as_chunks::<2>().0 {

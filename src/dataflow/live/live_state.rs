@@ -12,6 +12,7 @@ use crate::domain::figures::row::Row;
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::ShardProcessor;
+use crate::domain::shard::tenant_clock::Mark;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::time::Timestamp;
@@ -51,12 +52,12 @@ impl LiveState {
         self.snapshots().into_iter().flat_map(|snapshot| snapshot.rows).collect()
     }
 
-    /// All tenants, each with its shard and watermark.
-    pub fn tenants(&self) -> Vec<(TenantId, ShardId, Timestamp)> {
+    /// All tenants, each with its shard, its watermark, and whether there is a back-fill.
+    pub fn tenants(&self) -> Vec<(TenantId, ShardId, Timestamp, bool)> {
         let tenants = lock(&self.tenants).clone();
         let describe = |(tenant, figures): (TenantId, Arc<Mutex<TenantFigures>>)| {
             let figures = lock(&figures);
-            (tenant, figures.shard, figures.at)
+            (tenant, figures.shard, figures.at, figures.is_backfilling)
         };
         tenants.into_iter().map(describe).collect()
     }
@@ -78,7 +79,7 @@ impl LiveState {
         Some(TenantSnapshot::of(tenant.clone(), &mut lock(&figures)))
     }
 
-    /// The report on a lead or deal as of its shard's watermark. Blocks the shard's worker while it is built.
+    /// The report on a lead or deal as of the tenant's watermark. Blocks the shard's worker while it is built.
     pub fn entity_report(&self, tenant: &TenantId, entity: &EntityId) -> Option<EntityReport> {
         let processor = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
         lock(&processor).entity_report(tenant, entity)
@@ -110,14 +111,25 @@ pub struct TenantSnapshot {
     pub described: BTreeMap<DepartmentId, DepartmentUpdate>,
     /// Contacts of more open entities than the limit.
     pub shared_contacts: i64,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Event time up to which everything was processed.
+    pub watermark: Timestamp,
+    /// The progress marks of its sources.
+    pub marks: Vec<Mark>,
+    /// Whether a source sends past events.
+    pub is_backfilling: bool,
 }
 
 impl TenantSnapshot {
     fn of(tenant: TenantId, figures: &mut TenantFigures) -> Self {
         let mut rows = Vec::new();
-        let TenantFigures { at, scoreboard, reviews, departments, .. } = figures;
+        let TenantFigures {
+            shard, at, scoreboard, reviews, departments, marks, is_backfilling, historic_until, ..
+        } = figures;
         if *at > Timestamp::MIN {
             scoreboard.rows(*at, &mut rows);
+            rows.iter_mut().for_each(|row| row.historic = row.at <= *historic_until);
         }
         Self {
             tenant,
@@ -128,6 +140,10 @@ impl TenantSnapshot {
             names: scoreboard.names().map(|(id, name)| (id.clone(), name.into())).collect(),
             described: departments.clone(),
             shared_contacts: scoreboard.shared_contacts(),
+            shard: *shard,
+            watermark: *at,
+            marks: marks.clone(),
+            is_backfilling: *is_backfilling,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::codec::state::{self, Records, ShardRecord, StateDigest, StateFlaw, St
 use crate::domain::id::TenantId;
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset};
 use rustc_hash::FxHashMap;
@@ -71,6 +72,9 @@ pub struct StateLoader {
 #[derive(Debug, Default)]
 pub(super) struct TenantRecords {
     pub(super) events: FxHashMap<SourceOffset, AppliedEvent>,
+    /// The events that were held for long.
+    pub(super) held: FxHashMap<SourceOffset, AppliedEvent>,
+    pub(super) clock: Option<TenantClock>,
     pub(super) state: Option<TenantRecord>,
     /// The violations by record key.
     pub(super) violations: SeededMap<Vec<u8>, (WindowViolationKey, WindowViolation)>,
@@ -79,7 +83,8 @@ pub(super) struct TenantRecords {
 impl TenantRecords {
     /// The number of records; 0 if all were removed.
     pub(super) fn count(&self) -> usize {
-        self.events.len() + usize::from(self.state.is_some()) + self.violations.len()
+        let single = usize::from(self.state.is_some()) + usize::from(self.clock.is_some());
+        self.events.len() + self.held.len() + self.violations.len() + single
     }
 }
 
@@ -124,6 +129,14 @@ impl StateLoader {
                     self.digest.add(key);
                 }
             }
+            Some(Ok(StateRecord::Held(tenant, event))) => {
+                let source = (event.order.source, event.order.offset);
+                let replaced = self.tenant(tenant).held.insert(source, event);
+                if replaced.is_none() {
+                    self.digest.add(key);
+                }
+            }
+            Some(Ok(StateRecord::Clock(tenant, clock))) => self.tenant(tenant).clock = Some(clock),
             Some(Ok(StateRecord::Shard(shard))) => self.shard = Some(shard),
             Some(Ok(StateRecord::Tenant(tenant, state))) => self.tenant(tenant).state = Some(state),
             Some(Ok(StateRecord::Violation(tenant, id, violation))) => {
@@ -143,6 +156,13 @@ impl StateLoader {
                     self.digest.remove(key);
                 }
             }
+            Some(StateKey::Held(tenant, source)) => {
+                let removed = self.tenant(tenant).held.remove(&source);
+                if removed.is_some() {
+                    self.digest.remove(key);
+                }
+            }
+            Some(StateKey::Clock(tenant)) => self.tenant(tenant).clock = None,
             Some(StateKey::Violation(tenant)) => drop(self.tenant(tenant).violations.remove(key)),
             Some(StateKey::Tenant(tenant)) => self.tenant(tenant).state = None,
             Some(StateKey::Norms(id)) => drop(self.norms.remove(&id)),

@@ -92,6 +92,12 @@ fn remove_tenant(
     for event in tenant_records.events.keys() {
         records.remove_applied(tenant, *event);
     }
+    for event in tenant_records.held.keys() {
+        records.remove_held(tenant, *event);
+    }
+    if tenant_records.clock.is_some() {
+        records.remove_clock(tenant);
+    }
     let mut violations: Vec<_> = tenant_records.violations.values().collect();
     violations.sort_unstable_by_key(|(key, _)| key);
     for (key, violation) in &violations {
@@ -102,6 +108,6 @@ fn remove_tenant(
         records.remove_tenant(tenant);
         removed.tenants += 1;
     }
-    removed.events += tenant_records.events.len();
+    removed.events += tenant_records.events.len() + tenant_records.held.len();
     removed.violations += violations.len();
 }

@@ -18,19 +18,25 @@ pub(crate) struct StateWriter {
 }
 
 impl StateWriter {
-    /// The number of applied events stored for the shard.
+    /// The number of events stored for the shard.
     pub(crate) fn entries(&self) -> u64 {
         self.digest.applied
     }
 
     /// Writes the state changes of a tenant.
     pub(crate) fn write(&mut self, processor: &ShardProcessor, effects: &Effects, records: &mut Records) {
-        let Effects { tenant, changelog, .. } = effects;
+        let Effects { tenant, changelog, held, .. } = effects;
         for (order, id, packed) in changelog.applied() {
             self.digest.add(records.applied(tenant, order, id, packed));
         }
         for source in &changelog.expired {
             self.digest.remove(records.remove_applied(tenant, *source));
+        }
+        for (order, id, packed) in held.stored() {
+            self.digest.add(records.held(tenant, order, id, packed));
+        }
+        for source in &held.released {
+            self.digest.remove(records.remove_held(tenant, *source));
         }
         if changelog.mark_changed
             && let Some(mark) = processor.mark_of(tenant)

@@ -42,6 +42,8 @@ pub struct Row {
     pub department: Option<DepartmentId>,
     /// Event time of the figures.
     pub at: Timestamp,
+    /// Whether it belongs to the past that a back-fill reports.
+    pub historic: bool,
     /// The figures.
     pub figures: Figures,
 }
@@ -144,6 +146,7 @@ mod tests {
             subject: Subject::Tenant,
             department: None,
             at: Timestamp(0),
+            historic: false,
             figures: Figures::Now(Box::new(figures.clone())),
         };
         let shortened = |named| match row.shortened(named).figures {

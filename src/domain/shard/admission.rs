@@ -129,11 +129,30 @@ impl Admission {
         self.count(numbers, [numbers[1], numbers[2]]);
     }
 
+    /// Admits a tenant, or says why not.
+    pub(super) fn admit_tenant(&mut self, tenant: &TenantId) -> Result<(), Reason> {
+        self.check_accepted(tenant)?;
+        if !self.tenants.contains_key(tenant) {
+            let AdmissionLimits { tenants, managers, departments, .. } = self.limits;
+            if !self.process.reserve([true, false, false], [tenants, managers, departments]) {
+                return Err(Reason::OverLimit);
+            }
+            self.tenants.insert(tenant.clone(), Known::default());
+            self.count([1, 0, 0], [0, 0]);
+        }
+        Ok(())
+    }
+
+    fn check_accepted(&self, tenant: &TenantId) -> Result<(), Reason> {
+        match &self.limits.accepted {
+            Some(accepted) if !accepted.contains(tenant) => Err(Reason::UnknownTenant),
+            _ => Ok(()),
+        }
+    }
+
     /// Admits an event, or says why not.
     pub(super) fn admit(&mut self, event: &Event) -> Result<(), Reason> {
-        if self.limits.accepted.as_ref().is_some_and(|accepted| !accepted.contains(&event.tenant)) {
-            return Err(Reason::UnknownTenant);
-        }
+        self.check_accepted(&event.tenant)?;
         let known = self.tenants.get(&event.tenant);
         let is_new = |manager: &&ManagerId| known.is_none_or(|known| !known.managers.contains(*manager));
         let manager = named_manager(&event.payload).filter(is_new);

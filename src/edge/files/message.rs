@@ -1,7 +1,7 @@
 //! Owns what a message of event files is: its position, how it is decoded, and the failure to read it.
 
 use crate::codec::{Encoding, Reject, json, protobuf};
-use crate::domain::event::Event;
+use crate::domain::event::progress::Incoming;
 use crate::domain::source::{Offset, Topic};
 use std::io;
 use std::path::Path;
@@ -36,9 +36,11 @@ pub fn file_and_line(Offset(offset): Offset) -> (usize, u64) {
 }
 
 /// Decodes a message of files; without a topic the payload determines it.
-pub fn decode(encoding: Encoding, topic: Option<Topic>, bytes: &[u8]) -> Result<Event, Reject> {
+pub fn decode(encoding: Encoding, topic: Option<Topic>, bytes: &[u8]) -> Result<Incoming, Reject> {
     match topic {
-        Some(topic) if encoding != Encoding::Json => protobuf::decode(topic, bytes),
-        _ => json::decode(bytes),
+        Some(topic) if encoding != Encoding::Json => {
+            protobuf::decode_with_repairs(topic, bytes).map(|(incoming, _)| incoming)
+        }
+        _ => json::decode_with_repairs(None, bytes).map(|(incoming, _)| incoming),
     }
 }

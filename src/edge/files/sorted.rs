@@ -33,7 +33,7 @@ pub(super) fn sort(files: Vec<EventFile>, encoding: Encoding, memory: usize) -> 
         while file.append(&mut batch)? {
             for message in &batch.messages {
                 let value = batch.slice(&message.value).unwrap_or_default();
-                let at = decode(encoding, message.topic, value).map_or(Timestamp::MIN, |event| event.at);
+                let at = decode(encoding, message.topic, value).map_or(Timestamp::MIN, |incoming| incoming.at());
                 sorter.push((at, message.offset), message.topic, value).map_err(ReadError::of_sorting)?;
             }
             batch.messages.clear();

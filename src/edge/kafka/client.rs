@@ -4,6 +4,7 @@
 
 use crate::config::{Kafka, Properties};
 use crate::dataflow::live::lock;
+use crate::domain::time::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -14,7 +15,10 @@ use rdkafka::message::{DeliveryResult, Message, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often statistics are reported.
+pub(super) const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Read-ahead of the consumer over all partitions.
 const READ_AHEAD_KBYTES: usize = 64 * 1024;
@@ -126,7 +130,7 @@ pub(super) fn consumer<C: ConsumerContext>(
         // one member's heartbeat to the other's.
         .set("heartbeat.interval.ms", "500")
         // 0: statistics report lag and unreachable partitions.
-        .set("statistics.interval.ms", "1000");
+        .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     create("create the consumer", config, &[&kafka.client, &kafka.consumer], context)
 }
 
@@ -290,12 +294,19 @@ pub(super) struct Deliveries {
     pub(super) failed: AtomicU64,
     /// Whether a topic may not be written.
     refused: AtomicBool,
+    /// The time of the broker, from the last report of a topic with `LogAppendTime`.
+    broker_time: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl Deliveries {
     /// Whether the right to write a topic is missing; the log names the topic.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// The time of the broker, and when it was current.
+    pub(super) fn broker_time(&self) -> Option<(Timestamp, Instant)> {
+        *lock(&self.broker_time)
     }
 }
 
@@ -318,7 +329,12 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
-            Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
+            Ok(message) => {
+                if let rdkafka::Timestamp::LogAppendTime(millis) = message.timestamp() {
+                    *lock(&self.broker_time) = Some((Timestamp(millis), Instant::now()));
+                }
+                self.delivered.fetch_add(1, Ordering::Relaxed)
+            }
             Err((error, message)) => {
                 let topic = message.topic();
                 tracing::debug!("deliver to {topic}: {error}");

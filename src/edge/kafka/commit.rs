@@ -88,13 +88,15 @@ pub(super) struct CommitOutcome {
     pub(super) rerouted: usize,
     /// Partitions to pause until the other sources of their shard have caught up.
     pub(super) paused: BTreeSet<SourcePartition>,
+    /// The time of the broker, and when it was current.
+    pub(super) broker_time: Option<(Timestamp, Instant)>,
 }
 
 impl CommitOutcome {
-    fn new(output: &EpochOutput) -> Self {
+    fn new(output: &EpochOutput, broker_time: Option<(Timestamp, Instant)>) -> Self {
         let paused = output.shards.iter();
         let paused = paused.flat_map(|status| status.paused.iter().map(|source| (status.shard, *source))).collect();
-        Self { rerouted: output.misrouted.len(), paused }
+        Self { rerouted: output.misrouted.len(), paused, broker_time }
     }
 }
 
@@ -269,7 +271,7 @@ impl Commit {
             self.offset_tracker.set_committed(&offsets);
         }
         for (end, output) in epochs {
-            let outcome = CommitOutcome::new(&output);
+            let outcome = CommitOutcome::new(&output, self.transactions.broker_time());
             if committed {
                 self.summary.add(&output);
                 self.observer.emit(RuntimeEvent::EpochCommitted(Box::new(output), end.closed.elapsed()));

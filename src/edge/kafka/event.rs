@@ -2,6 +2,7 @@
 
 use crate::dataflow::epoch::{EpochOutput, UnlistedStage};
 use crate::domain::source::ShardId;
+use crate::domain::time::Span;
 use crate::edge::clock;
 use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::processor_metrics::{PartitionLag, ProcessorMetrics};
@@ -54,6 +55,13 @@ pub enum RuntimeEvent<'a> {
     },
     /// The restore of a shard takes long.
     RestoreOverdue(RestoreProgress),
+    /// How far the wall clock is ahead of the broker, if that is known, and whether watermarks follow it.
+    Clock {
+        /// The difference.
+        ahead: Option<Span>,
+        /// Whether they follow it.
+        is_right: bool,
+    },
     /// Lag of the partitions that are read, by topic and partition; about once a second.
     Lag(BTreeMap<(String, i32), PartitionLag>),
 }
@@ -152,6 +160,9 @@ impl Observer {
                 "shard {shard} is still restoring: {read} of {total} offsets read; a transaction may be open on the rest \
                  or on the committed offsets, or the brokers may be unreachable"
             ),
+            RuntimeEvent::Clock { ahead, is_right } => {
+                self.metrics.counters().clock = (*ahead, *is_right);
+            }
             RuntimeEvent::Lag(lags) => self.metrics.counters().lag.clone_from(lags),
         }
     }

@@ -28,8 +28,15 @@ pub(super) enum AssignmentChange {
     Revoke(BTreeSet<ShardId>),
 }
 
-/// The Kafka timestamp of the last message read from a partition, in milliseconds since the Unix epoch.
-pub(super) type LastRead = Arc<AtomicI64>;
+/// What the reader of a partition and the consumer tell each other.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    /// The Kafka timestamp of the last message read, in milliseconds since the Unix epoch.
+    pub(super) last_read: AtomicI64,
+    /// The high watermark and the last stable offset, by the leader's last response; -1 if unknown.
+    pub(super) high: AtomicI64,
+    pub(super) stable: AtomicI64,
+}
 
 /// The context of the consumer.
 pub(super) struct GroupContext {
@@ -37,14 +44,14 @@ pub(super) struct GroupContext {
     leaving: AtomicBool,
     unreachable: Mutex<BTreeSet<(String, i32)>>,
     /// One entry for every partition that was ever read.
-    last_read: Mutex<BTreeMap<(String, i32), LastRead>>,
+    tracked: Mutex<BTreeMap<(String, i32), Arc<Tracked>>>,
     observer: Arc<Observer>,
 }
 
 impl GroupContext {
     pub(super) fn new(observer: Arc<Observer>) -> Self {
-        let (changes, unreachable, last_read) = Default::default();
-        Self { changes, leaving: AtomicBool::new(false), unreachable, last_read, observer }
+        let (changes, unreachable, tracked) = Default::default();
+        Self { changes, leaving: AtomicBool::new(false), unreachable, tracked, observer }
     }
 
     /// Takes the next unanswered change.
@@ -57,11 +64,12 @@ impl GroupContext {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Starts tracking the lag of a partition that is read from `now` on; the reader updates the returned timestamp.
-    pub(super) fn track(&self, topic: &str, partition: i32, now: Timestamp) -> LastRead {
-        let last_read = LastRead::new(now.0.into());
-        lock(&self.last_read).insert((topic.to_owned(), partition), Arc::clone(&last_read));
-        last_read
+    /// Starts tracking a partition that is read from `now` on; the reader updates the timestamp.
+    pub(super) fn track(&self, topic: &str, partition: i32, now: Timestamp) -> Arc<Tracked> {
+        let tracked = Tracked { last_read: now.0.into(), high: (-1).into(), stable: (-1).into() };
+        let tracked = Arc::new(tracked);
+        lock(&self.tracked).insert((topic.to_owned(), partition), Arc::clone(&tracked));
+        tracked
     }
 
     /// The partitions whose leader is unreachable: receiving no messages does not make them idle.
@@ -89,7 +97,7 @@ impl ClientContext for GroupContext {
         let mut lags = BTreeMap::new();
         let (now, measured_at) = (clock::now(), Instant::now());
         let mut unreachable = BTreeSet::new();
-        let tracked = lock(&self.last_read);
+        let tracked = lock(&self.tracked);
         for (topic, partitions) in &statistics.topics {
             for (id, partition) in &partitions.partitions {
                 // Partitions that are not assigned are not desired; -1 means no specific partition.
@@ -100,8 +108,11 @@ impl ClientContext for GroupContext {
                     unreachable.insert((topic.clone(), *id));
                 }
                 let key = (topic.clone(), *id);
-                if let Some((last_read, messages)) = tracked.get(&key).zip(unread(partition)) {
-                    let age = now - Timestamp(last_read.load(Ordering::Relaxed));
+                let Some(of_reader) = tracked.get(&key) else { continue };
+                of_reader.high.store(partition.hi_offset, Ordering::Relaxed);
+                of_reader.stable.store(partition.ls_offset, Ordering::Relaxed);
+                if let Some(messages) = unread(partition) {
+                    let age = now - Timestamp(of_reader.last_read.load(Ordering::Relaxed));
                     lags.insert(key, PartitionLag { messages, age, measured_at });
                 }
             }

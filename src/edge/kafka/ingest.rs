@@ -3,8 +3,9 @@
 //! **Backpressure.** While the maximum number of epochs is in flight, nothing is taken from the queues, but the
 //! consumer is still polled. If a shard holds many events, its sources that are ahead are paused: the events that wait
 //! for the slower sources would fill the memory.
-//! **Idleness.** A partition is idle if it was read to its end, its queue was found empty `time.idle_after` or later
-//! after its last message, and its leader is reachable.
+//! **Silence.** A topic holds back the watermark of a silent tenant no longer once everything was read that its partition
+//! contained `time.idle_after` ago; its leader must be reachable.
+//! **Clock.** Watermarks follow the wall clock only while it agrees with the broker: see `wall_clock` below.
 //! **Rebalances.** See `rebalance` below: what was read is committed before a shard is released.
 
 mod epoch_cutter;
@@ -12,6 +13,7 @@ pub(super) mod group_member;
 pub(super) mod once;
 mod partition_readers;
 mod rebalance;
+mod wall_clock;
 
 use super::client::CallError;
 use super::commit::{CommitHandle, CommitOutcome, EpochEnd};
@@ -35,6 +37,7 @@ use rdkafka::consumer::Consumer;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use wall_clock::WallClock;
 
 /// How long a rebalance or a shutdown waits for commits.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -46,6 +49,7 @@ struct Ingest {
     group: GroupMember,
     readers: PartitionReaders,
     cutter: EpochCutter,
+    clock: WallClock,
     workers: EpochSender,
     commit: CommitHandle,
     restore: RestoreHandle,
@@ -76,7 +80,9 @@ pub(super) fn spawn(
     };
     let readers = PartitionReaders::new(duration(config.time.idle_after));
     let cutter = EpochCutter::new(limits, Instant::now());
-    let ingest = Ingest { group, readers, cutter, workers, commit, restore, norms, new_norms, bounded, stop, observer };
+    let clock = WallClock::default();
+    let ingest =
+        Ingest { group, readers, cutter, clock, workers, commit, restore, norms, new_norms, bounded, stop, observer };
     part::spawn("ingest", move || ingest.run())
 }
 
@@ -154,8 +160,10 @@ impl Ingest {
         if let Some(norms) = &norms {
             self.norms = Arc::clone(norms);
         }
-        let (wall, closed) = (clock::now(), Instant::now());
-        let (header, positions) = self.cutter.cut(boundary, &sources, norms, wall, closed);
+        let closed = Instant::now();
+        let reading = self.clock.read(clock::now(), closed);
+        let wall = reading.wall;
+        let (header, positions) = self.cutter.cut(boundary, &sources, norms, reading, closed);
         let open_alerts = std::mem::take(&mut self.cutter.open_alerts);
         let end = EpochEnd { epoch: header.epoch, member: self.group.id.clone(), wall, closed, positions, open_alerts };
         self.commit.ends.send(end).map_err(|_| RunError::ThreadEnded("commit thread"))?;
@@ -163,6 +171,7 @@ impl Ingest {
             return Err(RunError::ThreadEnded("workers"));
         }
         self.observer.emit(RuntimeEvent::InFlight(self.cutter.in_flight));
+        self.observer.emit(RuntimeEvent::Clock { ahead: reading.ahead, is_right: reading.is_right });
         self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
         Ok(())
     }
@@ -171,6 +180,7 @@ impl Ingest {
         self.cutter.settle();
         self.observer.emit(RuntimeEvent::InFlight(self.cutter.in_flight));
         self.readers.paused = outcome.paused;
+        self.clock.compare(outcome.broker_time);
         if let Some(bounded) = &mut self.bounded {
             bounded.rerouted |= outcome.rerouted > 0;
         }

@@ -271,9 +271,17 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
         let (sharded, compacted, extra): (_, _, &[_]) = match role {
             TopicRole::Source(_) | TopicRole::Rerouted => (true, false, &[]),
             // A restore reads the whole topic, and so does a new subscriber: early compaction keeps it short.
-            TopicRole::State | TopicRole::OpenAlerts => {
-                (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")])
-            }
+            TopicRole::OpenAlerts => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
+            // The delivery reports then contain the time of the broker.
+            TopicRole::State => (
+                true,
+                true,
+                &[
+                    ("min.cleanable.dirty.ratio", "0.2"),
+                    ("segment.ms", "3600000"),
+                    ("message.timestamp.type", "LogAppendTime"),
+                ],
+            ),
             TopicRole::Metrics => (false, true, &[]),
             TopicRole::Alerts | TopicRole::Reviews => (false, false, &[]),
             // A dead letter is the original message and headers of ours.

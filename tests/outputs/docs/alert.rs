@@ -49,6 +49,11 @@ fn schema() -> Value {
         "norm": values("the norm, in base units"),
         "resolution": one_of("why it ended", Resolution::ALL.map(Resolution::name).into()),
         "message": text("one sentence for people"),
+        "historic": {
+            "description": "it belongs to the past that a back-fill reports; absent otherwise",
+            "type": "boolean",
+            "const": true,
+        },
     });
     let ended = [Status::Resolved, Status::Retracted, Status::Averted].map(Status::name);
     let mut branches = vec![json!({

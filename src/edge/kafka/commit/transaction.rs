@@ -12,6 +12,7 @@
 
 use super::record_writer::OutputRecord;
 use crate::dataflow::live::lock;
+use crate::domain::time::Timestamp;
 use crate::edge::kafka::client::{self, CallError, Deliveries};
 use crate::edge::kafka::control::Stop;
 use crate::edge::kafka::event::{Observer, RuntimeEvent};
@@ -96,6 +97,11 @@ impl Transactions {
     /// Times the calls.
     pub(crate) fn heartbeat(&self) -> Arc<Heartbeat> {
         Arc::clone(&self.heartbeat)
+    }
+
+    /// The time of the broker, and when it was current.
+    pub(crate) fn broker_time(&self) -> Option<(Timestamp, Instant)> {
+        self.producer.context().broker_time()
     }
 
     /// Serves the producer's events (delivery reports, errors); needed while nothing is sent.

@@ -6,6 +6,7 @@
 //! delayed. Empty epochs are closed less often; they are needed because the watermark follows the clock and deadlines
 //! pass. While the maximum number of epochs is in flight, none is closed.
 
+use super::wall_clock::Reading;
 use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::domain::norms::Norms;
@@ -61,8 +62,10 @@ pub(super) enum Boundary {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SourceState {
     pub(super) partition: SourcePartition,
-    /// It does not hold the watermark back.
-    pub(super) idle: bool,
+    /// Everything was read that it contained `time.idle_after` ago.
+    pub(super) current: bool,
+    /// It was read to the end of a bounded run.
+    pub(super) ended: bool,
     /// The next offset to read, once it is known.
     pub(super) position: Option<Offset>,
     /// The position has changed since the last epoch.
@@ -155,14 +158,14 @@ impl EpochCutter {
         }
     }
 
-    /// Closes the epoch at `now`, which is `wall` on the wall clock. Returns its header, and the positions that have
+    /// Closes the epoch at `now`, with a reading of the wall clock. Returns its header, and the positions that have
     /// moved. `sources` is ordered by shard; `norms` are in force from this epoch on, `None` if unchanged.
     pub(super) fn cut(
         &mut self,
         boundary: Boundary,
         sources: &[SourceState],
         norms: Option<Arc<Norms>>,
-        wall: Timestamp,
+        Reading { wall, is_right, .. }: Reading,
         now: Instant,
     ) -> (EpochHeader, Vec<(SourcePartition, Offset)>) {
         let (revoked, close) = match boundary {
@@ -174,11 +177,15 @@ impl EpochCutter {
         for shard in sources.chunk_by(|a, b| a.partition.0 == b.partition.0) {
             let source = |state: &SourceState| SourceProgress {
                 source: state.partition.1,
-                idle: state.idle,
+                current: state.current,
+                ended: state.ended,
                 position: state.position.unwrap_or_default(),
             };
             let sources = shard.iter().map(source).collect();
-            progress.push((shard[0].partition.0, ShardProgress { wall, sources, close }));
+            progress.push((
+                shard[0].partition.0,
+                ShardProgress { wall: Some(wall), clock_is_wrong: !is_right, sources, close },
+            ));
         }
         let moved = sources.iter().filter(|source| source.moved);
         let positions = moved.filter_map(|source| Some((source.partition, source.position?))).collect();
@@ -199,7 +206,7 @@ mod tests {
 
     const AGE: Duration = Duration::from_millis(100);
     const MS: Duration = Duration::from_millis(1);
-    const WALL: Timestamp = Timestamp(7);
+    const WALL: Reading = Reading { wall: Timestamp(7), ahead: None, is_right: true };
     const CRM: Source = Source::Topic(Topic::Crm);
 
     /// A cutter, and an instant at which a previous epoch was closed some time ago.
@@ -299,7 +306,8 @@ mod tests {
         let (mut cutter, now) = cutter(2);
         let state = |shard, source, position: Option<i64>, moved| SourceState {
             partition: (ShardId(shard), source),
-            idle: position.is_none(),
+            current: position.is_none(),
+            ended: false,
             position: position.map(Offset),
             moved,
         };
@@ -313,9 +321,15 @@ mod tests {
         let (header, positions) = cutter.cut(Boundary::End(end), &sources, None, WALL, now);
         assert_eq!(positions, [((ShardId(0), CRM), Offset(5)), ((ShardId(3), Source::Rerouted), Offset(1))]);
         let progress = |sources: [(Source, bool, i64); 2]| ShardProgress {
-            wall: WALL,
+            wall: Some(WALL.wall),
+            clock_is_wrong: false,
             sources: sources
-                .map(|(source, idle, position)| SourceProgress { source, idle, position: Offset(position) })
+                .map(|(source, current, position)| SourceProgress {
+                    source,
+                    current,
+                    ended: false,
+                    position: Offset(position),
+                })
                 .to_vec(),
             close: Some(end),
         };

@@ -5,8 +5,8 @@ use super::epoch_cutter::{EpochCutter, SourceState};
 use crate::codec::Encoding;
 use crate::dataflow::epoch::{Batch, Message};
 use crate::domain::source::{Offset, ShardId, Source};
-use crate::edge::kafka::client::is_permanent;
-use crate::edge::kafka::group::{GroupContext, LastRead};
+use crate::edge::kafka::client::{STATISTICS_INTERVAL, is_permanent};
+use crate::edge::kafka::group::{GroupContext, Tracked};
 use crate::edge::kafka::native;
 use crate::edge::kafka::source_topics::SourcePartition;
 use rdkafka::Message as _;
@@ -23,7 +23,7 @@ const READ_BATCH: usize = 256;
 
 /// The partitions of all shards that are read.
 pub(super) struct PartitionReaders {
-    /// How long a partition that is read to its end must be silent until it is idle.
+    /// How long a tenant must be silent in a topic until the topic holds its watermark back no longer.
     idle_after: Duration,
     /// In order of their shards.
     pub(super) list: Vec<PartitionReader>,
@@ -122,14 +122,13 @@ pub(super) struct PartitionReader {
     has_polled: bool,
     /// The last poll returned the end of the partition.
     at_end: bool,
-    /// When the last message was read.
-    last_message: Instant,
     /// When its queue was last found empty.
     last_empty: Instant,
     /// Where a bounded run stops.
     end: Option<Offset>,
-    /// For the lag report.
-    last_read: LastRead,
+    /// When everything was read that the partition contained.
+    caught_up: Option<Instant>,
+    tracked: Arc<Tracked>,
 }
 
 /// What one call of [`PartitionReader::read`] read.
@@ -150,7 +149,7 @@ impl PartitionReader {
         encoding: Encoding,
         queue: PartitionQueue<GroupContext>,
         committed: Option<Offset>,
-        last_read: LastRead,
+        tracked: Arc<Tracked>,
     ) -> Self {
         let (shard, source) = partition;
         let now = Instant::now();
@@ -164,10 +163,10 @@ impl PartitionReader {
             reported: committed,
             has_polled: false,
             at_end: false,
-            last_message: now,
             last_empty: now,
             end: None,
-            last_read,
+            caught_up: None,
+            tracked,
         }
     }
 
@@ -198,7 +197,6 @@ impl PartitionReader {
                 }
                 Some(Ok(message)) => {
                     (self.at_end, self.has_polled) = (false, true);
-                    self.last_message = now;
                     let offset = Offset(message.offset());
                     if self.position.is_some_and(|position| offset < position) {
                         // librdkafka pauses all partitions until a rebalance is answered, then resumes after the last
@@ -237,7 +235,7 @@ impl PartitionReader {
     pub(super) fn take_batch(&mut self) -> Option<Batch> {
         let newest = self.batch.messages.last()?;
         if let Some(millis) = newest.timestamp {
-            self.last_read.store(millis, Ordering::Relaxed);
+            self.tracked.last_read.store(millis, Ordering::Relaxed);
         }
         let empty = Batch {
             source: self.batch.source,
@@ -275,17 +273,22 @@ impl PartitionReader {
     pub(super) fn report(&mut self, idle_after: Duration, reachable: bool) -> SourceState {
         let moved = self.position != self.reported;
         self.reported = self.position;
-        let idle = self.is_idle(idle_after) && reachable;
-        SourceState { partition: self.partition, idle, position: self.position, moved }
+        let (ended, current) = (self.is_done(), self.is_current(idle_after) && reachable);
+        SourceState { partition: self.partition, current, ended, position: self.position, moved }
     }
 
-    /// Whether it no longer holds the watermark back: read to its end, and no message for long enough. A partition with
-    /// unread messages must not count as idle, so the time is measured up to when the queue was last found empty.
-    fn is_idle(&self, after: Duration) -> bool {
-        match self.end {
-            Some(_) => self.is_done(),
-            None => self.at_end && self.last_empty.saturating_duration_since(self.last_message) >= after,
+    /// Whether everything was read that it contained so long ago. Counts up to the high watermark: messages of a
+    /// transaction that is still open will be read only when it ends.
+    fn is_current(&mut self, after: Duration) -> bool {
+        let (high, stable) = (&self.tracked.high, &self.tracked.stable);
+        let (high, stable) = (high.load(Ordering::Relaxed), stable.load(Ordering::Relaxed));
+        let now = Instant::now();
+        if self.at_end && high >= 0 && high == stable {
+            self.caught_up = self.caught_up.max(Some(self.last_empty));
+        } else if high >= 0 && self.position.is_some_and(|position| position.0 >= high) {
+            self.caught_up = self.caught_up.max(now.checked_sub(STATISTICS_INTERVAL));
         }
+        self.caught_up.is_some_and(|caught_up| now.saturating_duration_since(caught_up) <= after)
     }
 
     /// Stops reading before the offset `end`.

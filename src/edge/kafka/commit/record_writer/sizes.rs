@@ -74,7 +74,7 @@ fn row(stages: usize, now: bool) -> Row {
         ),
     };
     let subject = Subject::Manager(id(0).as_str().into());
-    Row { tenant: id(1).as_str().into(), subject, department: None, at: Timestamp(0), figures }
+    Row { tenant: id(1).as_str().into(), subject, department: None, at: Timestamp(0), historic: false, figures }
 }
 
 /// A message of a topic of CRM events with a key, headers and a value of these lengths.
@@ -147,8 +147,9 @@ proptest! {
             bytes.clear();
             protobuf::encode_event(&event, &mut bytes);
         }
-        let (mut event, _) = crate::codec::decode(encoding, Topic::Crm, false, &bytes).expect("an event");
-        LIMITS.apply(&mut event, &mut Repairs::default()).expect("within the limits");
+        let (mut incoming, _) = crate::codec::decode(encoding, Topic::Crm, false, &bytes).expect("an event");
+        LIMITS.apply(&mut incoming, &mut Repairs::default()).expect("within the limits");
+        let event = incoming.event().expect("an event");
         let (mut packed, mut records) = (Vec::new(), Records::default());
         (PACKING.pack)(&event.payload, &mut packed);
         let order = EventOrder::of(event.at, Topic::Crm, Source::Topic(Topic::Crm), Offset(i64::MAX));
