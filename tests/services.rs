@@ -27,4 +27,5 @@ mod services {
     mod state;
     mod stateful_set;
     mod topics;
+    mod unreadable;
 }

@@ -66,7 +66,10 @@ fn decode_message(
     message: &Message,
 ) -> Result<(Incoming, Topic, Repairs), Reject> {
     let Some(value) = batch.slice(&message.value) else {
-        return Err(Reject::new(Reason::Malformed, "message has no value"));
+        return Err(match batch.unreadable(message) {
+            Some(unreadable) => Reject::new(Reason::Unreadable, &unreadable.problem),
+            None => Reject::new(Reason::Malformed, "message has no value"),
+        });
     };
     if value.len() > settings.max_message_bytes {
         return Err(Reject::oversized());

@@ -29,6 +29,19 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// The messages in offset order.
     pub messages: Vec<Message>,
+    /// Batches of the source that cannot be read. Each has a message without a value at its first offset.
+    pub unreadable: Vec<UnreadableBatch>,
+}
+
+/// A batch of a source partition that cannot be read: damaged, or larger than the consumer accepts when it is unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableBatch {
+    /// Its first offset, or the first one that was not read before.
+    pub first: Offset,
+    /// Its last offset.
+    pub last: Offset,
+    /// The problem, without any content.
+    pub problem: String,
 }
 
 /// One message of a batch.
@@ -74,7 +87,7 @@ impl Message {
 impl Batch {
     /// An empty batch.
     pub fn new(source: Source, shard: Option<ShardId>, encoding: Encoding) -> Self {
-        Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new() }
+        Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new(), unreadable: Vec::new() }
     }
 
     /// Adds a message that has only a value.
@@ -83,6 +96,18 @@ impl Batch {
         self.bytes.extend_from_slice(value);
         let value = Some(start..self.bytes.len() as u32);
         self.messages.push(Message { offset, topic, timestamp: None, key: None, value, headers: None });
+    }
+
+    /// Adds a batch that cannot be read, in place of its messages.
+    pub fn push_unreadable(&mut self, unreadable: UnreadableBatch) {
+        let (topic, timestamp, key, value, headers) = Default::default();
+        self.messages.push(Message { offset: unreadable.first, topic, timestamp, key, value, headers });
+        self.unreadable.push(unreadable);
+    }
+
+    /// The batch that a message stands for, if it could not be read.
+    pub fn unreadable(&self, message: &Message) -> Option<&UnreadableBatch> {
+        self.unreadable.iter().find(|unreadable| unreadable.first == message.offset)
     }
 
     /// The offset of the message with this index.

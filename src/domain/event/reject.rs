@@ -23,6 +23,8 @@ named_enum! {
         MissingField = "missing_field",
         /// A value of the wrong type or out of range, or an unknown enum name.
         BadValue = "bad_value",
+        /// In a batch that cannot be read: one rejection stands for the whole batch.
+        Unreadable = "unreadable",
         /// Larger than `max_message_bytes`.
         Oversized = "oversized",
         /// More of something than a limit allows: a longer id or list, a further tenant, manager or department.

@@ -22,6 +22,8 @@ pub(super) const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Read-ahead of the consumer over all partitions.
 const READ_AHEAD_KBYTES: usize = 64 * 1024;
+/// The largest response to a fetch, unless its first batch is larger.
+const FETCH_BYTES: usize = 8 << 20;
 /// Kafka's default maximum size of a message, including the framing of its batch.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
@@ -117,6 +119,12 @@ pub(super) fn consumer<C: ConsumerContext>(
         // 500: a broker answers at once if there is data, but the mock cluster and the end of a partition wait for the
         // whole time.
         .set("fetch.wait.max.ms", "50")
+        // false: a damaged batch must be noticed, not decoded.
+        .set("check.crcs", "true")
+        // 52428800 and 100000000: the larger one also bounds what a zstd batch may unpack to. Producers limit batches before
+        // compression, usually to 1 MiB.
+        .set("fetch.max.bytes", FETCH_BYTES.to_string())
+        .set("receive.message.max.bytes", (2 * FETCH_BYTES).to_string())
         // 1000: how long fetching of a partition is suspended after its queue was full.
         .set("fetch.queue.backoff.ms", "5")
         // 500: fetching resumes soon after a change of leader.

@@ -13,6 +13,7 @@ pub(super) mod group_member;
 pub(super) mod once;
 mod partition_readers;
 mod rebalance;
+mod unreadable;
 mod wall_clock;
 
 use super::client::CallError;
@@ -145,6 +146,11 @@ impl Ingest {
     fn read(&mut self) -> Result<bool, RunError> {
         let polled = self.readers.read(&mut self.cutter);
         let (more, at_end) = polled.map_err(CallError::of("read messages"))?;
+        for reader in self.readers.list.iter_mut().filter(|reader| reader.obstacle.is_some()) {
+            if self.group.skip_unreadable(reader)? {
+                self.cutter.add(1, 0, Instant::now());
+            }
+        }
         if at_end {
             self.readers.update_positions(&self.group.positions()?);
         }

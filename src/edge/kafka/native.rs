@@ -1,9 +1,11 @@
 //! Owns the librdkafka calls that the `rdkafka` crate does not expose. All unsafe code of the edge is here.
 
+use crate::domain::source::Offset;
 use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 /// Headers of a message, as batches store them.
@@ -33,6 +35,64 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
         }
     }
     Some(list.into_boxed_slice())
+}
+
+/// What a partition returned first after a seek.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Probed {
+    /// A message, or the end of the partition.
+    Readable,
+    /// A batch that cannot be read: the offset that librdkafka names it by, and the problem, without any content.
+    Unreadable(Offset, String),
+}
+
+/// Whether an error means that a batch cannot be read: unknown compression, an invalid or too large result of
+/// unpacking, a wrong checksum, a batch that no fetch is large enough for.
+pub(super) fn is_unreadable(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::NotImplemented
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::CriticalSystemResource
+    )
+}
+
+/// Takes the next message or error from the queue of a partition, which must have been split off; `None`: neither. The
+/// `rdkafka` crate returns errors without their offset.
+#[allow(unsafe_code)]
+pub(super) fn probe<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<Probed> {
+    let topic = CString::new(topic).ok()?;
+    // SAFETY: the client is borrowed and thus alive, and so is the name of the topic. We own the reference to the queue
+    // and the message until we destroy them, once; the text of an error has the length that librdkafka returns, and is
+    // copied before that.
+    unsafe {
+        let queue = bindings::rd_kafka_queue_get_partition(client.native_ptr(), topic.as_ptr(), partition);
+        if queue.is_null() {
+            return None;
+        }
+        let message = bindings::rd_kafka_consume_queue(queue, 0);
+        bindings::rd_kafka_queue_destroy(queue);
+        let found = message.as_ref().and_then(|found| {
+            let code = RDKafkaErrorCode::from(found.err);
+            match code {
+                RDKafkaErrorCode::NoError | RDKafkaErrorCode::PartitionEOF => Some(Probed::Readable),
+                code if is_unreadable(code) => {
+                    let text = (!found.payload.is_null())
+                        .then(|| std::slice::from_raw_parts(found.payload.cast::<u8>(), found.len));
+                    let text = text.map_or_else(|| code.to_string(), |text| String::from_utf8_lossy(text).into_owned());
+                    Some(Probed::Unreadable(Offset(found.offset), text))
+                }
+                // librdkafka retries.
+                _ => None,
+            }
+        });
+        if !message.is_null() {
+            bindings::rd_kafka_message_destroy(message);
+        }
+        found
+    }
 }
 
 /// A consumer's membership in its group.

@@ -269,7 +269,9 @@ struct Purpose<'a> {
 fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
     let purpose = |role| {
         let (sharded, compacted, extra): (_, _, &[_]) = match role {
-            TopicRole::Source(_) | TopicRole::Rerouted => (true, false, &[]),
+            // The broker unpacks each batch before it accepts it, so none unpacks to more than max.message.bytes.
+            TopicRole::Source(_) => (true, false, &[("compression.type", "uncompressed")]),
+            TopicRole::Rerouted => (true, false, &[]),
             // A restore reads the whole topic, and so does a new subscriber: early compaction keeps it short.
             TopicRole::OpenAlerts => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
             // The delivery reports then contain the time of the broker.

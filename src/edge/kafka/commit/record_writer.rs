@@ -41,6 +41,8 @@ const TRUNCATED_HEADER: &str = "funnelwatch-truncated";
 const TRUNCATED_KEY_HEADER: &str = "funnelwatch-truncated-key";
 /// Header of a dead letter that lacks original headers that are too large: their number.
 const HEADERS_LEFT_OUT_HEADER: &str = "funnelwatch-headers-left-out";
+/// Header of a dead letter for a batch that cannot be read: its last offset.
+const LAST_OFFSET_HEADER: &str = "funnelwatch-last-offset";
 /// Header of a dead letter that was rerouted before: the original source topic.
 const REROUTED_FROM_HEADER: &str = "funnelwatch-rerouted-from";
 
@@ -203,6 +205,9 @@ impl RecordWriter {
         headers.add("funnelwatch-topic", Some(self.sources.name(batch.source).as_bytes()));
         headers.add("funnelwatch-partition", Some(shard.to_string().as_bytes()));
         headers.add("funnelwatch-offset", Some(message.offset.to_string().as_bytes()));
+        if let Some(unreadable) = batch.unreadable(message).filter(|_| message.value.is_none()) {
+            headers.add(LAST_OFFSET_HEADER, Some(unreadable.last.to_string().as_bytes()));
+        }
         headers.add("funnelwatch-reason", Some(rejected.reject.reason.name().as_bytes()));
         headers.add("funnelwatch-detail", Some(rejected.reject.detail.as_bytes()));
         headers.add("funnelwatch-time", Some(wall.to_string().as_bytes()));
@@ -349,7 +354,9 @@ mod tests {
             value: Some(0..value.len() as u32),
             headers: Some(headers),
         };
-        Arc::new(Batch { source, shard: Some(ShardId(2)), encoding, bytes: value.into(), messages: vec![message] })
+        let mut batch = Batch::new(source, Some(ShardId(2)), encoding);
+        (batch.bytes, batch.messages) = (value.into(), vec![message]);
+        Arc::new(batch)
     }
 
     fn alert(status: Status) -> Alert {

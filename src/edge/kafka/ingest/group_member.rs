@@ -1,7 +1,9 @@
 //! Owns the membership in the consumer group, and the calls of the consumer.
 
-use super::partition_readers::PartitionReader;
+use super::partition_readers::{Obstacle, PartitionReader};
+use super::unreadable::{Search, Step};
 use crate::config::Config;
+use crate::dataflow::epoch::UnreadableBatch;
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::clock;
 use crate::edge::kafka::client::{self, CallError, is_permanent};
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts of them.
 const QUERY_PAUSE: Duration = Duration::from_millis(50);
+/// Timeout of the requests that find the end of a batch that cannot be read.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long leaving the group may take; the coordinator usually answers within a few milliseconds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -163,6 +167,51 @@ impl GroupMember {
         }
     }
 
+    /// Searches the end of a batch that cannot be read, one step each time; then it is skipped, and reading goes on behind
+    /// it. Returns whether it was skipped. Other partitions are not affected.
+    pub(super) fn skip_unreadable(&self, reader: &mut PartitionReader) -> Result<bool, CallError> {
+        let next = match reader.obstacle.take() {
+            None => return Ok(false),
+            Some(Obstacle::Found) => {
+                let (topic, partition) = (&reader.topic, reader.partition.0.partition());
+                let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, PROBE_TIMEOUT) else {
+                    reader.obstacle = Some(Obstacle::Found);
+                    return Ok(false);
+                };
+                let start = reader.position.max(Some(Offset(low))).unwrap_or_default();
+                reader.obstacle = Some(Obstacle::Sought(Search::new(start, Offset(high)), Instant::now()));
+                start
+            }
+            Some(Obstacle::Sought(mut search, since)) => {
+                let partition = reader.partition.0.partition();
+                match native::probe(self.consumer.client(), &reader.topic, partition).map(|probed| search.next(probed))
+                {
+                    None if since.elapsed() < PROBE_TIMEOUT => {
+                        reader.obstacle = Some(Obstacle::Sought(search, since));
+                        return Ok(false);
+                    }
+                    // A seek has no effect while librdkafka looks for the start offset or the leader.
+                    None | Some(Step::Seek(_)) => {
+                        let sought = search.sought;
+                        reader.obstacle = Some(Obstacle::Sought(search, Instant::now()));
+                        sought
+                    }
+                    Some(Step::Readable(start)) => start,
+                    Some(Step::Found(unreadable)) => {
+                        let UnreadableBatch { first, last, problem } = &unreadable;
+                        let topic = &reader.topic;
+                        tracing::error!("{topic} partition {partition}: skipped offsets {first} to {last}: {problem}");
+                        reader.skip(unreadable)
+                    }
+                }
+            }
+        };
+        let list = self.sources.at([(reader.partition, next)].into_iter()).map_err(CallError::of("list positions"))?;
+        // Messages and errors from before the seek are dropped from now on.
+        self.consumer.seek_partitions(list, Duration::ZERO).map_err(CallError::of("step over a batch"))?;
+        Ok(reader.obstacle.is_none())
+    }
+
     /// Unassigns the partitions of some shards, even if there are none: librdkafka waits for the call.
     pub(super) fn unassign(&self, shards: &[ShardId]) -> Result<(), CallError> {
         let list = self.sources.list(shards);
@@ -174,7 +223,7 @@ impl GroupMember {
     /// `rd_kafka_toppar_pause_resume` does not wake them. A seek does; it goes to the current position.
     pub(super) fn wake_fetchers(&self, readers: &[PartitionReader]) -> Result<(), CallError> {
         // A partition without a position starts with an offset request to a broker, which wakes its fetcher.
-        let positions = readers.iter().filter_map(|reader| Some((reader.partition, reader.position?)));
+        let positions = readers.iter().filter_map(|reader| Some((reader.partition, reader.fetch_position()?)));
         let list = self.sources.at(positions).map_err(CallError::of("list positions"))?;
         if list.count() > 0 {
             // Not awaited: if it fails, the fetchers wake within a second.

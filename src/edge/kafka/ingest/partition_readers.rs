@@ -2,8 +2,9 @@
 //! partitions, and a batch that is filled from it. They are polled in turn.
 
 use super::epoch_cutter::{EpochCutter, SourceState};
+use super::unreadable::Search;
 use crate::codec::Encoding;
-use crate::dataflow::epoch::{Batch, Message};
+use crate::dataflow::epoch::{Batch, Message, UnreadableBatch};
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::kafka::client::{STATISTICS_INTERVAL, is_permanent};
 use crate::edge::kafka::group::{GroupContext, Tracked};
@@ -129,6 +130,17 @@ pub(super) struct PartitionReader {
     /// When everything was read that the partition contained.
     caught_up: Option<Instant>,
     tracked: Arc<Tracked>,
+    /// What is read at the position, while it is not messages.
+    pub(super) obstacle: Option<Obstacle>,
+}
+
+/// A batch that cannot be read.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// Nothing is known but the error.
+    Found,
+    /// Its end is searched, since the last seek at this instant.
+    Sought(Search, Instant),
 }
 
 /// What one call of [`PartitionReader::read`] read.
@@ -167,6 +179,7 @@ impl PartitionReader {
             end: None,
             caught_up: None,
             tracked,
+            obstacle: None,
         }
     }
 
@@ -174,7 +187,7 @@ impl PartitionReader {
     pub(super) fn read(&mut self, max: usize, now: Instant) -> Result<Polled, KafkaError> {
         let mut polled = Polled::default();
         while polled.messages < max {
-            if self.is_done() {
+            if self.is_done() || self.obstacle.is_some() {
                 return Ok(polled);
             }
             match self.queue.poll(Duration::ZERO) {
@@ -194,6 +207,11 @@ impl PartitionReader {
                 Some(Err(error)) => {
                     // librdkafka retries unless the error is permanent.
                     tracing::warn!("read {} partition {}: {error}", self.topic, self.partition.0);
+                    if error.rdkafka_error_code().is_some_and(native::is_unreadable) {
+                        // librdkafka's position is that of the search until something was polled again.
+                        (self.at_end, self.has_polled) = (false, false);
+                        self.obstacle = Some(Obstacle::Found);
+                    }
                 }
                 Some(Ok(message)) => {
                     (self.at_end, self.has_polled) = (false, true);
@@ -243,8 +261,27 @@ impl PartitionReader {
             encoding: self.batch.encoding,
             bytes: Vec::with_capacity(self.batch.bytes.len()),
             messages: Vec::with_capacity(self.batch.messages.len()),
+            unreadable: Vec::new(),
         };
         Some(std::mem::replace(&mut self.batch, empty))
+    }
+
+    /// The offset at which librdkafka reads, or is to read.
+    pub(super) fn fetch_position(&self) -> Option<Offset> {
+        match &self.obstacle {
+            Some(Obstacle::Sought(search, _)) => Some(search.sought),
+            _ => self.position,
+        }
+    }
+
+    /// Puts a rejected message in the place of a batch that cannot be read. Reading goes on behind it, at the returned
+    /// offset.
+    pub(super) fn skip(&mut self, unreadable: UnreadableBatch) -> Offset {
+        let next = unreadable.last.next();
+        self.batch.push_unreadable(unreadable);
+        self.position = Some(next);
+        self.obstacle = None;
+        next
     }
 
     /// Advances to librdkafka's position, which is past transaction markers.

@@ -94,8 +94,9 @@ fn message(key: usize, headers: &[usize], value: usize) -> Arc<Batch> {
         value: Some(key as u32..(key + value) as u32),
         headers: Some(list.into()),
     };
-    let (source, encoding) = (Source::Topic(Topic::Crm), Encoding::Json);
-    Arc::new(Batch { source, shard: Some(ShardId(2)), encoding, bytes, messages: vec![message] })
+    let mut batch = Batch::new(Source::Topic(Topic::Crm), Some(ShardId(2)), Encoding::Json);
+    (batch.bytes, batch.messages) = (bytes, vec![message]);
+    Arc::new(batch)
 }
 
 proptest! {
