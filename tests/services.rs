@@ -19,6 +19,7 @@ mod services {
     mod latency;
     mod one_instant;
     mod open_alerts;
+    mod orphans;
     mod path;
     mod prometheus;
     mod redis;

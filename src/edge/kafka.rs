@@ -29,6 +29,7 @@ pub mod in_process;
 mod ingest;
 pub mod inspect;
 mod native;
+mod orphans;
 mod part;
 pub mod producer;
 pub mod reset;

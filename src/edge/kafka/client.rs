@@ -89,6 +89,14 @@ fn set(config: &mut ClientConfig, properties: &[&Properties]) {
     }
 }
 
+/// The client id of the consumer, which the group shows for this member.
+pub(super) fn consumer_id(kafka: &Kafka) -> String {
+    let set = |properties: &Properties| properties.get("client.id").map(ToString::to_string);
+    set(&kafka.consumer)
+        .or_else(|| set(&kafka.client))
+        .unwrap_or_else(|| format!("{}-consumer", kafka.transactional_id))
+}
+
 /// The consumer; `partitions` is the maximum number of partitions that it may read.
 pub(super) fn consumer<C: ConsumerContext>(
     kafka: &Kafka,

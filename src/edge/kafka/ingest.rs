@@ -21,6 +21,7 @@ use super::commit::{CommitHandle, CommitOutcome, EpochEnd};
 use super::control::{NormsHandle, Stop};
 use super::error::RunError;
 use super::event::{Observer, RuntimeEvent};
+use super::orphans::OrphansHandle;
 use super::part;
 use super::restore::RestoreHandle;
 use crate::config::Config;
@@ -54,6 +55,7 @@ struct Ingest {
     workers: EpochSender,
     commit: CommitHandle,
     restore: RestoreHandle,
+    orphans: OrphansHandle,
     /// The norms of the last epoch, and the source of newer ones.
     norms: Arc<Norms>,
     new_norms: NormsHandle,
@@ -68,7 +70,7 @@ struct Ingest {
 pub(super) fn spawn(
     config: &Config,
     group: GroupMember,
-    (workers, commit, restore): (EpochSender, CommitHandle, RestoreHandle),
+    (workers, commit, restore, orphans): (EpochSender, CommitHandle, RestoreHandle, OrphansHandle),
     (norms, new_norms): (Arc<Norms>, NormsHandle),
     bounded: Option<BoundedRun>,
     stop: Stop,
@@ -82,8 +84,21 @@ pub(super) fn spawn(
     let readers = PartitionReaders::new(duration(config.time.idle_after));
     let cutter = EpochCutter::new(limits, Instant::now());
     let clock = WallClock::default();
-    let ingest =
-        Ingest { group, readers, cutter, clock, workers, commit, restore, norms, new_norms, bounded, stop, observer };
+    let ingest = Ingest {
+        group,
+        readers,
+        cutter,
+        clock,
+        workers,
+        commit,
+        restore,
+        orphans,
+        norms,
+        new_norms,
+        bounded,
+        stop,
+        observer,
+    };
     part::spawn("ingest", move || ingest.run())
 }
 

@@ -9,6 +9,7 @@ use super::event::Observer;
 use super::ingest;
 use super::ingest::group_member::GroupMember;
 use super::ingest::once::BoundedRun;
+use super::orphans;
 use super::part::Waker;
 use super::restore;
 use super::supervisor::Supervisor;
@@ -74,9 +75,11 @@ pub fn run(
         waker.clone(),
         Arc::clone(&observer),
     )?;
-    let (restore_part, restore) = restore::spawn(config, timing, waker, Arc::clone(&observer))?;
+    let (restore_part, restore) = restore::spawn(config, timing, waker.clone(), Arc::clone(&observer))?;
+    let orphans = orphans::spawn(config, shards, waker)?;
     let heartbeat = Arc::clone(&commit.heartbeat);
-    let ingest = ingest::spawn(config, group, (input, commit, restore), norms, bounded, stop.clone(), observer)?;
+    let ingest =
+        ingest::spawn(config, group, (input, commit, restore, orphans), norms, bounded, stop.clone(), observer)?;
     Supervisor { ingest, commit: commit_part, restore: restore_part, workers: threads, heartbeat, stop: stop.clone() }
         .supervise()
 }

@@ -40,6 +40,8 @@ pub(crate) struct GroupMember {
     pub(super) id: Option<Arc<str>>,
     /// The group has sent an assignment, possibly an empty one.
     pub(super) joined: bool,
+    /// It is leaving the group, to join again.
+    rejoining: bool,
     /// Wakes the ingest thread when there is something to read.
     waker: Waker,
 }
@@ -50,7 +52,7 @@ impl GroupMember {
         let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), context)?;
         consumer.set_nonempty_callback(callback(&waker));
         let (consumer, sources) = (Arc::new(consumer), SourceTopics::of(&config.topics));
-        Ok(Self { consumer, sources, shards, id: None, joined: false, waker })
+        Ok(Self { consumer, sources, shards, id: None, joined: false, rejoining: false, waker })
     }
 
     /// Joins the group; the current thread is the one to wake. The group assigns the CRM topic only; the partitions of
@@ -58,6 +60,23 @@ impl GroupMember {
     pub(super) fn join(&self) -> Result<(), CallError> {
         self.waker.register();
         self.consumer.subscribe(&[self.sources.name(Source::GROUP)]).map_err(CallError::of("join the group"))
+    }
+
+    /// Leaves the group, to join it again. The group revokes all shards first.
+    pub(super) fn rejoin(&mut self) {
+        if self.membership().is_some() {
+            self.consumer.unsubscribe();
+            self.rejoining = true;
+        }
+    }
+
+    /// Joins the group again, once it was left.
+    pub(super) fn join_again(&mut self) -> Result<(), CallError> {
+        if self.rejoining && self.membership().is_none() {
+            (self.id, self.joined, self.rejoining) = (None, false, false);
+            self.join()?;
+        }
+        Ok(())
     }
 
     /// Polls the consumer for rebalances, errors and statistics; returns the next unanswered change of the assignment.

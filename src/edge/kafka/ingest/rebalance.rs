@@ -10,6 +10,9 @@
 //! that stay are not affected, with one exception: from the announcement of a rebalance until it is answered,
 //! librdkafka fetches nothing for any shard. An answer takes as long as the commits in flight.
 //!
+//! **Orphans.** If shards have no owner, this member leaves the group and joins again (`orphans.rs`): a revocation of all
+//! shards, then an assignment.
+//!
 //! **Lost.** A member that was removed from the group must not commit what it has read, because the new owners read it
 //! again. The only reliable sign is a changed member id: librdkafka 2.12 reports nothing when the broker forgets a
 //! member that is about to rejoin (`rd_kafka_cgrp_handle_JoinGroup`, UNKNOWN_MEMBER_ID), and rejoins under another id
@@ -26,12 +29,16 @@ use std::collections::BTreeSet;
 impl Ingest {
     /// Polls the consumer, and answers changes of the assignment.
     pub(super) fn serve_group(&mut self) -> Result<(), RunError> {
+        if self.orphans.rejoin.try_recv().is_ok() {
+            self.group.rejoin();
+        }
         while let Some(change) = self.group.next_change()? {
             match change {
                 AssignmentChange::Revoke(shards) => self.revoke(&shards)?,
                 AssignmentChange::Assign(shards) => self.assign(&shards)?,
             }
         }
+        self.group.join_again()?;
         self.open_restored()
     }
 
