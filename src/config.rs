@@ -36,6 +36,6 @@ pub use norms::{Document, load_norms, parse_norms, restore_norms};
 pub use properties::{Properties, REJECTED};
 pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::problem::{Problem, Problems};
-pub use sections::{Api, Engine, HttpServer, Kafka, Redis, Time};
+pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};
 pub use unshared::{EventNames, Unshared};

@@ -17,6 +17,7 @@ mod services {
     mod fixture;
     mod group;
     mod latency;
+    mod lost_log;
     mod one_instant;
     mod open_alerts;
     mod orphans;

@@ -19,7 +19,7 @@ pub use flaw::{OLDEST, StateFlaw, VERSION};
 pub use keys::{SHARD, StateKey, source};
 pub use norms::norms_id;
 pub use records::Records;
-pub use shard::{ShardRecord, StateDigest};
+pub use shard::{ShardRecord, SourceLog, StateDigest};
 pub use tenant::TenantRecord;
 
 use super::proto::{self, state_record::Record};
@@ -229,7 +229,9 @@ mod tests {
             next: [(crm, Offset(10)), (rerouted, Offset(3))].into(),
             refused,
         };
-        let state = ShardRecord { checkpoint, digest: StateDigest { applied: 4, digest: 99 }, written: Timestamp(1) };
+        let digest = StateDigest { applied: 4, digest: 99 };
+        let log = SourceLog { topic: Some(uuid::Uuid::from_u128(1 << 100)), shift: -5 };
+        let state = ShardRecord { checkpoint, digest, written: Timestamp(1), logs: [(crm, log)].into() };
         let mut records = Records::default();
         records.shard(&state);
         let (key, value) = only(&records);

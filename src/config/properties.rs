@@ -57,7 +57,10 @@ pub const REJECTED: &[(&str, &str)] = &[
     ("group.protocol", "a shard is the same partition of every topic and must be assigned as a unit"),
     ("group.remote.assignor", "a shard is the same partition of every topic and must be assigned as a unit"),
     ("partitioner", "a tenant's partition is determined by its hash, here and in the producers"),
-    ("auto.offset.reset", "a shard without offsets starts at the beginning; otherwise events are lost silently"),
+    (
+        "auto.offset.reset",
+        "`kafka.lost_log` says what happens if messages are gone; otherwise events are lost silently",
+    ),
     ("allow.auto.create.topics", "a topic created by a typo has the wrong number of partitions"),
     ("enable.partition.eof", "it signals that a partition has been read to its end"),
     ("dr_cb", "a commit waits for delivery reports"),

@@ -4,7 +4,9 @@ use super::properties::Properties;
 use super::schema::key::ValueKind::{Bytes, Count, Flag, List, Map, Property, Secret, Setting, Text};
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
+use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
+use crate::domain::named::named_enum;
 use crate::domain::norms::Norms;
 use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
@@ -27,6 +29,8 @@ pub struct Kafka {
     pub group: String,
     /// The producer identity of this process; a second producer with the same id fences the first.
     pub transactional_id: String,
+    /// What happens if a source topic no longer has what is to be read.
+    pub lost_log: LostLog,
     /// Additional librdkafka properties of both clients.
     pub client: Properties,
     /// Additional librdkafka properties of the consumer.
@@ -34,6 +38,18 @@ pub struct Kafka {
     /// Additional librdkafka properties of the producer.
     pub producer: Properties,
 }
+
+named_enum! {
+    /// What happens if a source topic no longer has what is to be read: messages expired or were deleted before, or the
+    /// topic was created again.
+    pub enum LostLog, named "in the configuration" {
+        /// The run ends with an error that names the partition and the number of offsets.
+        Stop = "stop",
+        /// The loss is counted, and reading goes on with what is left.
+        Continue = "continue",
+    }
+}
+named! { LostLog }
 
 const PROPERTY: Form = Form {
     expected: "the name of a librdkafka property",
@@ -51,6 +67,13 @@ pub(super) const KAFKA: &[KeySpec] = &[
         "producer identity of this process: must be unique and stable across restarts",
     )
     .default("funnelwatch-${HOSTNAME:-0}"),
+    KeySpec::new(
+        "lost_log",
+        one_of::<LostLog>(),
+        "what happens if a source topic no longer has what is to be read: `stop` with an error, or `continue` with what is \
+         left and count the loss",
+    )
+    .default("stop"),
     KeySpec::new("client", PROPERTIES, "librdkafka properties of both clients: security, timeouts…"),
     KeySpec::new("consumer", PROPERTIES, "librdkafka properties of the consumer"),
     KeySpec::new("producer", PROPERTIES, "librdkafka properties of the producer"),
@@ -66,6 +89,7 @@ impl Kafka {
             bootstrap: table.get("bootstrap")?,
             group: table.get("group")?,
             transactional_id: table.get("transactional_id")?,
+            lost_log: table.get("lost_log")?,
         })
     }
 }

@@ -29,6 +29,8 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// The messages in offset order.
     pub messages: Vec<Message>,
+    /// What was added to the offsets of the topic.
+    pub shift: i64,
     /// Batches of the source that cannot be read. Each has a message without a value at its first offset.
     pub unreadable: Vec<UnreadableBatch>,
 }
@@ -87,7 +89,7 @@ impl Message {
 impl Batch {
     /// An empty batch.
     pub fn new(source: Source, shard: Option<ShardId>, encoding: Encoding) -> Self {
-        Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new(), unreadable: Vec::new() }
+        Self { source, shard, encoding, bytes: Vec::new(), messages: Vec::new(), shift: 0, unreadable: Vec::new() }
     }
 
     /// Adds a message that has only a value.

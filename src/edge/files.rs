@@ -194,6 +194,7 @@ impl EventStream {
             encoding: self.encoding,
             bytes: Vec::with_capacity(messages * 256),
             messages: Vec::with_capacity(messages),
+            shift: 0,
             unreadable: Vec::new(),
         };
         while batch.messages.len() < messages && batch.bytes.len() < BATCH_BYTES && self.append(&mut batch)? {}

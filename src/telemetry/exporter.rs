@@ -338,6 +338,9 @@ fn processor(page: &mut Page, counters: &Counters) {
     for (shard, share) in &counters.restoring {
         page.sample(M::RestoreProgress, &[("shard", &shard.to_string())], *share);
     }
+    for (topic, offsets) in &counters.offsets_lost {
+        page.sample(M::OffsetsLost, &[("topic", topic)], *offsets as f64);
+    }
     for ((topic, partition), lag) in &counters.lag {
         let labels = [("topic", topic.as_str()), ("partition", &partition.to_string())];
         page.sample(M::LagMessages, &labels, lag.messages as f64);

@@ -134,6 +134,7 @@ metrics! {
         LeftOut "left_out_total" Counter "count" [] "Contacts and plans of leads and deals, and legs of calls, that were left out because there are as many as there may be."
         LimitUsed "limit_used_ratio" Gauge "ratio" ["limit"] "How much of a limit is used; at 1, events that name a further one are rejected."
         Rerouted "events_rerouted_total" Counter "count" [] "Misrouted messages, re-produced to the partition of their tenant."
+        OffsetsLost "offsets_lost_total" Counter "count" ["topic"] "Offsets of source topics that were gone before they were read. Only with `kafka.lost_log: continue`."
         Held "events_held" Gauge "count" ["shard"] "Events waiting for the watermark."
         WatermarkDelay "watermark_delay_seconds" Gauge "seconds" ["shard"] "The largest delay of the watermark of a tenant behind the wall clock, among the tenants of the shard without progress marks."
         TenantWatermarkDelay "watermark_tenant_delay_seconds" Gauge "seconds" ["tenant"] "Delay of the watermark of a tenant behind the wall clock."

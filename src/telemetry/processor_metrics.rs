@@ -53,6 +53,8 @@ pub(crate) struct Counters {
     pub(crate) reloads: [u64; 2],
     /// Time at which the norms in force were read.
     pub(crate) norms_in_force: Option<Timestamp>,
+    /// Offsets that were gone before they were read, by topic.
+    pub(crate) offsets_lost: BTreeMap<String, u64>,
     pub(crate) lag: BTreeMap<(String, i32), PartitionLag>,
 }
 

@@ -13,7 +13,7 @@ use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::{EventFiles, EventWriter};
 use funnelwatch::edge::kafka::producer::EventProducer;
 use funnelwatch::edge::kafka::topics::{self, Wanted};
-use funnelwatch::edge::kafka::{self, Mode, NormsHandle, Observer, RunError, RuntimeEvent, Stop, Summary};
+use funnelwatch::edge::kafka::{self, LostOffsets, Mode, NormsHandle, Observer, RunError, RuntimeEvent, Stop, Summary};
 use funnelwatch::edge::replay::{self, Outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -80,6 +80,8 @@ pub(crate) struct Seen {
     pub(crate) commits: Mutex<BTreeMap<ShardId, Vec<(Instant, u64)>>>,
     /// The source partitions with rejected messages.
     pub(crate) rejected: Mutex<BTreeSet<(ShardId, Source)>>,
+    /// What was gone before it was read.
+    pub(crate) lost: Mutex<Vec<LostOffsets>>,
 }
 
 impl Seen {
@@ -88,6 +90,7 @@ impl Seen {
             RuntimeEvent::EpochCommitted(output, _) => self.committed(&output),
             RuntimeEvent::TransactionCommitted(took) => self.transactions.lock().expect("no panic").push(took),
             RuntimeEvent::Assigned(shards) => self.shards.lock().expect("no panic").push(shards.to_vec()),
+            RuntimeEvent::OffsetsLost(lost) => self.lost.lock().expect("no panic").push(lost.clone()),
             _ => {}
         }
     }

@@ -8,6 +8,8 @@ use crate::domain::shard::processor::ShardCheckpoint;
 use crate::domain::source::{Offset, Source};
 use crate::domain::time::Timestamp;
 use prost::encoding::message;
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// The checkpoint of a shard, and the digest that its records are verified against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,18 @@ pub struct ShardRecord {
     pub digest: StateDigest,
     /// The wall clock when it was written.
     pub written: Timestamp,
+    /// The logs of its sources, as far as they are known.
+    pub logs: BTreeMap<Source, SourceLog>,
+}
+
+/// The log of a source partition that offsets refer to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceLog {
+    /// The id of the topic: one that is deleted and created again has another. `None` if unknown.
+    pub topic: Option<Uuid>,
+    /// What is added to the offsets of the topic. Not 0 after a log was lost: offsets that were used are never used again,
+    /// because events are ordered, stored and recognized by them.
+    pub shift: i64,
 }
 
 /// The number of stored applied events, and the sum of the checksums of their keys.
@@ -55,8 +69,9 @@ impl ShardRecord {
 impl Records {
     /// Adds the shard record.
     pub fn shard(&mut self, state: &ShardRecord) {
-        let ShardRecord { checkpoint, digest, written } = state;
+        let ShardRecord { checkpoint, digest, written, logs } = state;
         let ShardCheckpoint { watermark, read, next, refused } = checkpoint;
+        let topic_of = |source: Source| logs.get(&source)?.topic;
         let source = |source: Source| proto::shard_state::Source {
             source: u32::from(source.id()),
             read: read.get(&source).copied().unwrap_or_default().0,
@@ -64,6 +79,8 @@ impl Records {
             seen_ms: None,
             refused: Vec::new(),
             refused_ranges: distances(refused.ranges(source)),
+            topic_id: topic_of(source).map(|topic| topic.as_bytes().to_vec()).unwrap_or_default(),
+            shift: logs.get(&source).map_or(0, |log| log.shift),
         };
         let state = proto::ShardState {
             watermark_ms: Some(watermark.0).filter(|at| *at > i64::MIN),
@@ -95,9 +112,14 @@ pub(super) fn read(shard: proto::ShardState, version: u32) -> Result<ShardRecord
     let absent = if version < OWN_WATERMARKS { Timestamp(0) } else { Timestamp::MIN };
     let watermark = shard.watermark_ms.map_or(absent, Timestamp);
     let mut checkpoint = ShardCheckpoint { watermark, ..ShardCheckpoint::default() };
+    let mut logs = BTreeMap::new();
     for stored in shard.sources {
         let source = u8::try_from(stored.source).ok().and_then(Source::from_id);
         let source = source.ok_or(StateFlaw::Unknown("a source"))?;
+        let log = SourceLog { topic: Uuid::from_slice(&stored.topic_id).ok(), shift: stored.shift };
+        if log != SourceLog::default() {
+            logs.insert(source, log);
+        }
         checkpoint.read.insert(source, Offset(stored.read));
         checkpoint.next.insert(source, Offset(stored.next));
         stored.refused.into_iter().for_each(|offset| checkpoint.refused.insert(source, Offset(offset)));
@@ -109,5 +131,5 @@ pub(super) fn read(shard: proto::ShardState, version: u32) -> Result<ShardRecord
         }
     }
     let digest = StateDigest { applied: shard.applied, digest: shard.digest };
-    Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms) })
+    Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms), logs })
 }

@@ -52,7 +52,7 @@ impl StateLoader {
         }
         let mut digest = self.digest;
         records.iter().filter(|(key, _)| source(key).is_some()).for_each(|(key, _)| digest.remove(key));
-        records.shard(&ShardRecord { checkpoint: shard.checkpoint.clone(), digest, written: now });
+        records.shard(&ShardRecord { digest, written: now, ..shard.clone() });
         Ok((records, removed))
     }
 

@@ -113,8 +113,8 @@ pub(super) fn consumer<C: ConsumerContext>(
         .set("enable.auto.offset.store", "false")
         // The default, set explicitly because correctness depends on it: uncommitted messages may be aborted.
         .set("isolation.level", "read_committed")
-        // largest: a shard without committed offsets starts at the beginning; otherwise events are silently lost.
-        .set("auto.offset.reset", "earliest")
+        // largest: nothing may be skipped silently. A shard without committed offsets starts at the beginning explicitly.
+        .set("auto.offset.reset", "error")
         // range,roundrobin: those revoke all partitions at every rebalance, this one only those that move. It assigns
         // the CRM topic only: partition p of the other sources follows partition p of the CRM topic.
         .set("partition.assignment.strategy", "cooperative-sticky")

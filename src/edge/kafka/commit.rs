@@ -32,11 +32,11 @@ use super::native::{self, Membership};
 use super::part::{self, Waker};
 use super::restore::open_alerts::OpenAlertsRepair;
 use super::source_topics::{SourcePartition, SourceTopics};
-use crate::codec::state::Records;
+use crate::codec::state::{Records, SourceLog};
 use crate::config::Config;
-use crate::dataflow::epoch::EpochOutput;
+use crate::dataflow::epoch::{EpochOutput, ShardStatus};
 use crate::dataflow::output::OutputCollector;
-use crate::domain::source::{Offset, ShardId};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -79,6 +79,8 @@ pub(super) struct EpochEnd {
     pub(super) positions: Vec<(SourcePartition, Offset)>,
     /// Corrections to the topic of open alerts, of shards that start with this epoch.
     pub(super) open_alerts: Vec<OpenAlertsRepair>,
+    /// The logs of partitions that are read from this epoch on.
+    pub(super) logs: BTreeMap<SourcePartition, SourceLog>,
 }
 
 /// An epoch was committed or abandoned: the permit for another one.
@@ -149,6 +151,8 @@ struct Commit {
     writer: RecordWriter,
     sources: SourceTopics,
     offset_tracker: OffsetTracker,
+    /// The logs of all partitions that were read.
+    logs: BTreeMap<SourcePartition, SourceLog>,
     ends: Receiver<EpochEnd>,
     outputs: OutputCollector,
     outcomes: Sender<CommitOutcome>,
@@ -184,6 +188,7 @@ pub(super) fn spawn(
         writer: RecordWriter::new(config, shards, record_bytes),
         sources: SourceTopics::of(&config.topics),
         offset_tracker: OffsetTracker::default(),
+        logs: BTreeMap::new(),
         ends,
         outputs,
         outcomes,
@@ -258,6 +263,12 @@ impl Commit {
         let first = epochs[0].0.epoch;
         for (end, output) in &mut epochs {
             output.sort();
+            self.logs.append(&mut end.logs);
+            for ShardStatus { shard, checkpoint, .. } in output.shards.iter_mut().filter(|status| status.dirty) {
+                let own = self.logs.range((*shard, Source::LIVE[0])..).take_while(|((of, _), _)| of == shard);
+                let logs = own.map(|((_, source), log)| (*source, *log)).collect();
+                checkpoint.iter_mut().for_each(|checkpoint| checkpoint.logs = BTreeMap::clone(&logs));
+            }
             self.offset_tracker.update(&end.positions, &output.shards, &output.revoked);
         }
         let has_records = epochs.iter().any(|epoch| record_count(epoch) > 0);
@@ -384,7 +395,10 @@ impl Commit {
             if self.fence.is_abandoned(last.epoch) {
                 return Err(Failure::Abort(RDKafkaErrorCode::IllegalGeneration));
             }
-            let list = self.sources.at(offsets.iter().copied());
+            let shift = |partition| self.logs.get(partition).map_or(0, |log| log.shift);
+            let kafka =
+                offsets.iter().map(|(partition, offset)| (*partition, Offset((offset.0 - shift(partition)).max(0))));
+            let list = self.sources.at(kafka);
             let list = list.map_err(|cause| Failure::Fatal(CallError { what: "list the offsets", cause }))?;
             self.transactions.send_offsets(&list, &metadata)?;
         }

@@ -1,6 +1,7 @@
 //! Owns the errors of a run.
 
 use super::client::CallError;
+use super::lost::LostOffsets;
 use super::topics::TopicsError;
 use crate::dataflow::state::RebuildError;
 use crate::domain::source::ShardId;
@@ -24,6 +25,10 @@ pub enum RunError {
         /// A partition beyond it.
         shard: ShardId,
     },
+    /// Messages of a source topic are gone, and the configuration says to stop; or a topic was created again while it was
+    /// read.
+    #[error("read {0}; `kafka.lost_log` says whether a run stops or goes on")]
+    LostLog(LostOffsets),
     /// State could not be read.
     #[error("restore: {0}")]
     Restore(CallError),

@@ -1,5 +1,6 @@
 //! Owns what a run reports: one type for all events. The log line and the metric of an event are written here.
 
+use super::lost::LostOffsets;
 use crate::dataflow::epoch::{EpochOutput, UnlistedStage};
 use crate::domain::source::ShardId;
 use crate::domain::time::Span;
@@ -62,6 +63,10 @@ pub enum RuntimeEvent<'a> {
         /// Whether they follow it.
         is_right: bool,
     },
+    /// The topics that are read, at the start.
+    Sources(&'a [&'a str]),
+    /// Messages of a source partition were gone before they were read; reading goes on.
+    OffsetsLost(&'a LostOffsets),
     /// Lag of the partitions that are read, by topic and partition; about once a second.
     Lag(BTreeMap<(String, i32), PartitionLag>),
 }
@@ -162,6 +167,14 @@ impl Observer {
             ),
             RuntimeEvent::Clock { ahead, is_right } => {
                 self.metrics.counters().clock = (*ahead, *is_right);
+            }
+            RuntimeEvent::Sources(topics) => {
+                let lost = topics.iter().map(|topic| ((*topic).to_owned(), 0));
+                self.metrics.counters().offsets_lost = lost.collect();
+            }
+            RuntimeEvent::OffsetsLost(lost) => {
+                tracing::error!("{lost}; reading goes on with what is left");
+                *self.metrics.counters().offsets_lost.entry(lost.topic.clone()).or_default() += lost.offsets;
             }
             RuntimeEvent::Lag(lags) => self.metrics.counters().lag.clone_from(lags),
         }

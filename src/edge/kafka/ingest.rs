@@ -21,9 +21,9 @@ use super::commit::{CommitHandle, CommitOutcome, EpochEnd};
 use super::control::{NormsHandle, Stop};
 use super::error::RunError;
 use super::event::{Observer, RuntimeEvent};
-use super::orphans::OrphansHandle;
 use super::part;
 use super::restore::RestoreHandle;
+use super::watch::WatchHandle;
 use crate::config::Config;
 use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;
@@ -55,7 +55,7 @@ struct Ingest {
     workers: EpochSender,
     commit: CommitHandle,
     restore: RestoreHandle,
-    orphans: OrphansHandle,
+    watch: WatchHandle,
     /// The norms of the last epoch, and the source of newer ones.
     norms: Arc<Norms>,
     new_norms: NormsHandle,
@@ -70,7 +70,7 @@ struct Ingest {
 pub(super) fn spawn(
     config: &Config,
     group: GroupMember,
-    (workers, commit, restore, orphans): (EpochSender, CommitHandle, RestoreHandle, OrphansHandle),
+    (workers, commit, restore, watch): (EpochSender, CommitHandle, RestoreHandle, WatchHandle),
     (norms, new_norms): (Arc<Norms>, NormsHandle),
     bounded: Option<BoundedRun>,
     stop: Stop,
@@ -92,7 +92,7 @@ pub(super) fn spawn(
         workers,
         commit,
         restore,
-        orphans,
+        watch,
         norms,
         new_norms,
         bounded,
@@ -162,7 +162,13 @@ impl Ingest {
         let polled = self.readers.read(&mut self.cutter);
         let (more, at_end) = polled.map_err(CallError::of("read messages"))?;
         for reader in self.readers.list.iter_mut().filter(|reader| reader.obstacle.is_some()) {
-            if self.group.skip_unreadable(reader)? {
+            if reader.is_out_of_range() {
+                if reader.has_messages() {
+                    continue;
+                }
+                self.group.resume(reader)?;
+                self.cutter.logs.insert(reader.partition, reader.log);
+            } else if self.group.skip_unreadable(reader)? {
                 self.cutter.add(1, 0, Instant::now());
             }
         }
@@ -185,8 +191,9 @@ impl Ingest {
         let reading = self.clock.read(clock::now(), closed);
         let wall = reading.wall;
         let (header, positions) = self.cutter.cut(boundary, &sources, norms, reading, closed);
-        let open_alerts = std::mem::take(&mut self.cutter.open_alerts);
-        let end = EpochEnd { epoch: header.epoch, member: self.group.id.clone(), wall, closed, positions, open_alerts };
+        let (open_alerts, logs) = (std::mem::take(&mut self.cutter.open_alerts), std::mem::take(&mut self.cutter.logs));
+        let (epoch, member) = (header.epoch, self.group.id.clone());
+        let end = EpochEnd { epoch, member, wall, closed, positions, open_alerts, logs };
         self.commit.ends.send(end).map_err(|_| RunError::ThreadEnded("commit thread"))?;
         if !self.workers.send(header, batches) {
             return Err(RunError::ThreadEnded("workers"));

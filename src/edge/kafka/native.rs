@@ -5,8 +5,10 @@ use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr;
+use std::time::Duration;
+use uuid::Uuid;
 
 /// Headers of a message, as batches store them.
 pub(super) type HeaderList = Box<[(String, Option<Vec<u8>>)]>;
@@ -35,6 +37,63 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<HeaderList> {
         }
     }
     Some(list.into_boxed_slice())
+}
+
+/// The ids of topics; without those that do not exist or have no id.
+#[allow(unsafe_code)]
+pub(super) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Vec<(String, Uuid)> {
+    let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(*topic).ok()).collect();
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    let mut ids = Vec::new();
+    // SAFETY: the client is borrowed and thus alive, and so are the names, which librdkafka copies. We own the collection,
+    // the options, the queue and the event until we destroy them, once; a queue may be destroyed before its event comes.
+    // The descriptions belong to the event, and are copied before that.
+    unsafe {
+        let client = client.native_ptr();
+        let collection = bindings::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let operation = bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = bindings::rd_kafka_AdminOptions_new(client, operation);
+        bindings::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
+        let queue = bindings::rd_kafka_queue_new(client);
+        bindings::rd_kafka_DescribeTopics(client, collection, options, queue);
+        let event = bindings::rd_kafka_queue_poll(queue, millis);
+        if !event.is_null() {
+            let result = bindings::rd_kafka_event_DescribeTopics_result(event);
+            let mut count = 0;
+            let found = if result.is_null() {
+                ptr::null_mut()
+            } else {
+                bindings::rd_kafka_DescribeTopics_result_topics(result, &mut count)
+            };
+            for index in 0..count {
+                let description = *found.add(index);
+                let id = bindings::rd_kafka_TopicDescription_topic_id(description);
+                let name = bindings::rd_kafka_TopicDescription_name(description);
+                let error = bindings::rd_kafka_TopicDescription_error(description);
+                if bindings::rd_kafka_error_code(error) != bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+                    || id.is_null()
+                {
+                    continue;
+                }
+                let high = bindings::rd_kafka_Uuid_most_significant_bits(id);
+                let low = bindings::rd_kafka_Uuid_least_significant_bits(id);
+                let id = Uuid::from_u64_pair(high.cast_unsigned(), low.cast_unsigned());
+                if !id.is_nil() {
+                    ids.push((CStr::from_ptr(name).to_string_lossy().into_owned(), id));
+                }
+            }
+            bindings::rd_kafka_event_destroy(event);
+        }
+        bindings::rd_kafka_queue_destroy(queue);
+        bindings::rd_kafka_AdminOptions_destroy(options);
+        bindings::rd_kafka_TopicCollection_destroy(collection);
+    }
+    ids
 }
 
 /// What a partition returned first after a seek.

@@ -6,21 +6,16 @@
 //! request a rebalance, except by leaving and joining again. So one member does, the one with the fewest shards: all of
 //! them get their shards in the rebalances that follow.
 //!
-//! Every process watches, with a client of its own: none must rely on another one.
+//! Every process watches: none must rely on another one.
 
 use super::client;
-use super::error::RunError;
-use super::part::{self, Waker};
 use super::source_topics::SourceTopics;
 use crate::config::Config;
 use crate::domain::source::{ShardId, Source};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How often the group is looked at.
-const INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of a broker request.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the same shards have no owner before a member rejoins. Longer than the commits in flight, which a member
@@ -34,58 +29,47 @@ struct Member {
     shards: BTreeSet<ShardId>,
 }
 
-/// The watch.
-struct Watch {
-    client: BaseConsumer,
+/// The shards without an owner.
+pub(super) struct Orphans {
     group: String,
     /// The topic whose partitions the group assigns.
     topic: String,
     /// The client id of this process as a member.
     client_id: String,
+    /// The number of shards.
     shards: u32,
     /// The shards that have no owner, and since when.
-    orphans: Option<(BTreeSet<ShardId>, Instant)>,
+    found: Option<(BTreeSet<ShardId>, Instant)>,
 }
 
-/// The other ends of the channels of the watch, which ends when they are dropped.
-pub(super) struct OrphansHandle {
-    /// Requests to rejoin the group.
-    pub(super) rejoin: Receiver<()>,
-    /// Dropped with the handle.
-    _run: Sender<()>,
-}
-
-/// Starts the watch over this number of shards. Its thread may outlive the run by the timeout of a request.
-pub(super) fn spawn(config: &Config, shards: u32, ingest: Waker) -> Result<OrphansHandle, RunError> {
-    let watch = Watch {
-        client: client::metadata_client(&config.kafka)?,
-        group: config.kafka.group.clone(),
-        topic: SourceTopics::of(&config.topics).name(Source::GROUP).to_owned(),
-        client_id: client::consumer_id(&config.kafka),
-        shards,
-        orphans: None,
-    };
-    let ((rejoin_in, rejoin), (run, running)) = (bounded(1), bounded(0));
-    part::spawn("orphans", move || watch.run(&running, &rejoin_in, &ingest))?;
-    Ok(OrphansHandle { rejoin, _run: run })
-}
-
-impl Watch {
-    fn run(mut self, running: &Receiver<()>, rejoin: &Sender<()>, ingest: &Waker) {
-        while running.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let members = self.members();
-            if let Some(orphans) = self.judge(members.as_deref(), Instant::now()) {
-                tracing::warn!("shards {orphans:?} have no owner: rejoining the group, so that they get one");
-                // A request that waits already is enough.
-                let _ = rejoin.try_send(());
-                ingest.wake();
-            }
+impl Orphans {
+    pub(super) fn new(config: &Config, shards: u32) -> Self {
+        Self {
+            group: config.kafka.group.clone(),
+            topic: SourceTopics::of(&config.topics).name(Source::GROUP).to_owned(),
+            client_id: client::consumer_id(&config.kafka),
+            shards,
+            found: None,
         }
     }
 
+    /// Looks at the group; returns whether this process is to rejoin it.
+    pub(super) fn look(&mut self, client: &BaseConsumer, now: Instant) -> bool {
+        let members = self.members(client);
+        let orphans = self.judge(members.as_deref(), now);
+        if let Some(orphans) = &orphans {
+            let orphans: Vec<String> = orphans.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "shards without an owner: {}; rejoining the group, so that they get one",
+                orphans.join(", ")
+            );
+        }
+        orphans.is_some()
+    }
+
     /// The members of the group; `None` while it is not stable, or without an answer.
-    fn members(&self) -> Option<Vec<Member>> {
-        let list = self.client.fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
+    fn members(&self, client: &BaseConsumer) -> Option<Vec<Member>> {
+        let list = client.fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
         let list = list.inspect_err(|error| tracing::debug!("look at the group: {error}")).ok()?;
         let group = list.groups().iter().find(|group| group.name() == self.group && group.state() == "Stable")?;
         let member = |member: &rdkafka::groups::GroupMemberInfo| {
@@ -101,19 +85,19 @@ impl Watch {
         let owned: BTreeSet<ShardId> = members.iter().flat_map(|member| &member.shards).copied().collect();
         let orphans: BTreeSet<ShardId> = (0..self.shards).map(ShardId).filter(|shard| !owned.contains(shard)).collect();
         if members.is_empty() || orphans.is_empty() {
-            self.orphans = None;
+            self.found = None;
             return None;
         }
-        if self.orphans.as_ref().is_none_or(|(before, _)| *before != orphans) {
-            self.orphans = Some((orphans, now));
+        if self.found.as_ref().is_none_or(|(before, _)| *before != orphans) {
+            self.found = Some((orphans, now));
             return None;
         }
         let chosen = members.iter().min_by_key(|member| (member.shards.len(), &member.client_id))?;
-        let (_, since) = self.orphans.as_ref()?;
+        let (_, since) = self.found.as_ref()?;
         if now - *since < PATIENCE || chosen.client_id != self.client_id {
             return None;
         }
-        self.orphans.take().map(|(orphans, _)| orphans)
+        self.found.take().map(|(orphans, _)| orphans)
     }
 }
 
@@ -149,17 +133,10 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    fn watch(client_id: &str) -> Watch {
-        let config = Config::default();
-        let client = client::metadata_client(&config.kafka).expect("a client");
-        Watch {
-            client,
-            group: "group".into(),
-            topic: "crm".into(),
-            client_id: client_id.into(),
-            shards: 4,
-            orphans: None,
-        }
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn orphans(client_id: &str) -> Orphans {
+        Orphans { client_id: client_id.into(), ..Orphans::new(&Config::default(), 4) }
     }
 
     fn member(client_id: &str, shards: &[u32]) -> Member {
@@ -171,18 +148,18 @@ mod tests {
         let members = [member("a", &[0, 1]), member("b", &[3]), member("c", &[])];
         let start = Instant::now();
         for (client_id, rejoins) in [("a", false), ("b", false), ("c", true)] {
-            let mut watch = watch(client_id);
+            let mut watch = orphans(client_id);
             assert_eq!(watch.judge(Some(&members), start), None);
-            assert_eq!(watch.judge(Some(&members), start + PATIENCE - INTERVAL), None);
+            assert_eq!(watch.judge(Some(&members), start + PATIENCE - SECOND), None);
             let orphans = watch.judge(Some(&members), start + PATIENCE);
             assert_eq!(orphans, rejoins.then(|| BTreeSet::from([ShardId(2)])), "{client_id}");
-            assert_eq!(watch.judge(Some(&members), start + PATIENCE + INTERVAL), None, "it waits again");
+            assert_eq!(watch.judge(Some(&members), start + PATIENCE + SECOND), None, "it waits again");
         }
     }
 
     #[test]
     fn shards_that_move_have_an_owner_soon() {
-        let (mut watch, start) = (watch("a"), Instant::now());
+        let (mut watch, start) = (orphans("a"), Instant::now());
         let missing = |shard: u32| {
             let shards: Vec<u32> = (0..4).filter(|other| *other != shard).collect();
             [member("a", &shards)]

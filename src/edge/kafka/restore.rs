@@ -25,12 +25,14 @@ use super::client::{CallError, is_permanent};
 use super::error::RunError;
 use super::event::{Observer, RestoreProgress, RuntimeEvent};
 use super::part::{self, Waker};
+use super::source_logs::{SourceLogs, Start};
 use super::source_topics::{SourcePartition, SourceTopics};
+use crate::codec::state::SourceLog;
 use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard, StateLoader};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
-use crate::domain::source::{Offset, ShardId};
+use crate::domain::source::{Offset, ShardId, Source};
 use compacted_reader::{Bounds, CompactedConsumer, CompactedReader};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use open_alerts::{OpenAlertsRepair, PublishedKeys};
@@ -64,8 +66,8 @@ struct RestoreRequest {
 #[derive(Debug)]
 pub(super) struct ShardReady {
     request: RestoreRequest,
-    /// Its committed offsets; missing ones were never committed.
-    pub(super) committed: BTreeMap<SourcePartition, Offset>,
+    /// Where reading its sources goes on; missing ones were never read.
+    pub(super) starts: BTreeMap<Source, Start>,
     /// Its state; `None`: it has no state yet.
     pub(super) restored: Option<RestoredShard>,
     /// What its partition of the topic of open alerts has too much, and what it lacks.
@@ -125,6 +127,7 @@ struct Restore {
     state: CompactedConsumer<StateLoader>,
     open_alerts: CompactedConsumer<PublishedKeys>,
     sources: SourceTopics,
+    logs: SourceLogs,
     timing: Timing,
     requests: Receiver<RestoreRequest>,
     ready: Sender<Result<ShardReady, RunError>>,
@@ -188,6 +191,7 @@ impl AsMut<CompactedReader<PublishedKeys>> for ShardRestore {
 pub(super) fn spawn(
     config: &Config,
     timing: Timing,
+    logs: SourceLogs,
     ingest: Waker,
     observer: Arc<Observer>,
 ) -> Result<(JoinHandle<()>, RestoreHandle), RunError> {
@@ -202,6 +206,7 @@ pub(super) fn spawn(
         state,
         open_alerts: CompactedConsumer::with_metadata_client(&config.kafka, open_alerts, metadata_client)?,
         sources: SourceTopics::of(&config.topics),
+        logs,
         timing,
         requests,
         ready,
@@ -339,9 +344,13 @@ impl Restore {
             // Detects events without a checkpoint.
             state.collected.verify().map_err(|cause| self.damaged(*shard, cause))?;
             let own = committed.iter().filter(|((of, _), _)| of == shard);
-            let committed = own.map(|(partition, offset)| (*partition, *offset)).collect();
+            let start = |source, offset| {
+                let log = SourceLog { topic: self.logs.id(source), shift: 0 };
+                (source, Start { next: Some(offset), unused: offset, log })
+            };
+            let starts = own.map(|((_, source), offset)| start(*source, *offset)).collect();
             let open_alerts = OpenAlertsRepair::of(*shard, open_alerts.collected, &[]);
-            self.ready(ShardReady { request, committed, restored: None, open_alerts });
+            self.ready(ShardReady { request, starts, restored: None, open_alerts });
         }
         Ok(true)
     }
@@ -366,8 +375,8 @@ impl Restore {
         ) in complete
         {
             let (records, read_time) = (loader.records(), started.elapsed());
-            let next = loader.shard().map(|shard| shard.checkpoint.next.clone()).unwrap_or_default();
-            let committed = next.into_iter().map(|(source, offset)| ((shard, source), offset)).collect();
+            let starts = loader.shard().map(|record| self.logs.resume(shard, record)).transpose();
+            let starts = starts.map_err(RunError::LostLog)?.unwrap_or_default();
             let context =
                 RestoreContext { norms: Arc::clone(&request.norms), timing: self.timing, read_norms: restore_norms };
             let replayed = loader.digest().applied;
@@ -379,7 +388,7 @@ impl Restore {
             });
             let open = restored.as_ref().map_or(&[][..], |restored| &restored.open);
             let open_alerts = OpenAlertsRepair::of(shard, open_alerts.collected, open);
-            self.ready(ShardReady { request, committed, restored, open_alerts });
+            self.ready(ShardReady { request, starts, restored, open_alerts });
         }
         Ok(any)
     }

@@ -9,11 +9,12 @@ use super::event::Observer;
 use super::ingest;
 use super::ingest::group_member::GroupMember;
 use super::ingest::once::BoundedRun;
-use super::orphans;
 use super::part::Waker;
 use super::restore;
+use super::source_logs::SourceLogs;
 use super::supervisor::Supervisor;
 use super::topics;
+use super::watch;
 use crate::config::Config;
 use crate::dataflow::settings::DataflowSettings;
 use crate::dataflow::workers;
@@ -65,7 +66,8 @@ pub fn run(
     let (input, outputs, threads) = workers::start(config.engine.workers, settings).map_err(failed)?;
     let threads = ManuallyDrop::new(threads);
     let waker = Waker::default();
-    let group = GroupMember::new(config, shards, waker.clone(), Arc::clone(&observer))?;
+    let logs = SourceLogs::new(config, admin.inner(), Arc::clone(&observer));
+    let group = GroupMember::new(config, shards, logs.clone(), waker.clone(), Arc::clone(&observer))?;
     let consumer = Arc::clone(&group.consumer);
     let (commit_part, commit) = commit::spawn(
         (config, shards, record_bytes),
@@ -75,11 +77,10 @@ pub fn run(
         waker.clone(),
         Arc::clone(&observer),
     )?;
-    let (restore_part, restore) = restore::spawn(config, timing, waker.clone(), Arc::clone(&observer))?;
-    let orphans = orphans::spawn(config, shards, waker)?;
+    let (restore_part, restore) = restore::spawn(config, timing, logs.clone(), waker.clone(), Arc::clone(&observer))?;
+    let watch = watch::spawn(config, shards, logs, waker)?;
     let heartbeat = Arc::clone(&commit.heartbeat);
-    let ingest =
-        ingest::spawn(config, group, (input, commit, restore, orphans), norms, bounded, stop.clone(), observer)?;
+    let ingest = ingest::spawn(config, group, (input, commit, restore, watch), norms, bounded, stop.clone(), observer)?;
     Supervisor { ingest, commit: commit_part, restore: restore_part, workers: threads, heartbeat, stop: stop.clone() }
         .supervise()
 }

@@ -17,7 +17,7 @@ use crate::domain::figures::table::MAX_STAGES;
 use crate::domain::review::ReviewRequest;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::shard::partitioner;
-use crate::domain::source::{ShardId, Source};
+use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::restore::open_alerts::OpenAlertsRepair;
 use crate::edge::kafka::source_topics::SourceTopics;
@@ -202,11 +202,13 @@ impl RecordWriter {
             }
         }
         let shard = batch.shard.unwrap_or_default();
+        // As in the topic.
+        let offset = |offset: Offset| (offset.0 - batch.shift).to_string();
         headers.add("funnelwatch-topic", Some(self.sources.name(batch.source).as_bytes()));
         headers.add("funnelwatch-partition", Some(shard.to_string().as_bytes()));
-        headers.add("funnelwatch-offset", Some(message.offset.to_string().as_bytes()));
+        headers.add("funnelwatch-offset", Some(offset(message.offset).as_bytes()));
         if let Some(unreadable) = batch.unreadable(message).filter(|_| message.value.is_none()) {
-            headers.add(LAST_OFFSET_HEADER, Some(unreadable.last.to_string().as_bytes()));
+            headers.add(LAST_OFFSET_HEADER, Some(offset(unreadable.last).as_bytes()));
         }
         headers.add("funnelwatch-reason", Some(rejected.reject.reason.name().as_bytes()));
         headers.add("funnelwatch-detail", Some(rejected.reject.detail.as_bytes()));
@@ -334,7 +336,7 @@ mod tests {
     use crate::domain::event::reject::Reason;
     use crate::domain::review::Medium;
     use crate::domain::rule::Rule;
-    use crate::domain::source::{Offset, Topic};
+    use crate::domain::source::Topic;
     use crate::edge::kafka::client::MAX_MESSAGE_BYTES;
     use rdkafka::message::Headers as _;
     use std::convert::Infallible;

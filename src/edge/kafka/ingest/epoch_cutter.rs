@@ -7,6 +7,7 @@
 //! pass. While the maximum number of epochs is in flight, none is closed.
 
 use super::wall_clock::Reading;
+use crate::codec::state::SourceLog;
 use crate::dataflow::messages::EpochHeader;
 use crate::dataflow::state::RestoredShard;
 use crate::domain::norms::Norms;
@@ -15,6 +16,7 @@ use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::edge::kafka::restore::open_alerts::OpenAlertsRepair;
 use crate::edge::kafka::source_topics::SourcePartition;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,12 +91,14 @@ pub(super) struct EpochCutter {
     pub(super) restored: Vec<RestoredShard>,
     /// Corrections to the topic of open alerts, of shards that start with it.
     pub(super) open_alerts: Vec<OpenAlertsRepair>,
+    /// The logs of partitions that are read from it on.
+    pub(super) logs: BTreeMap<SourcePartition, SourceLog>,
 }
 
 impl EpochCutter {
     pub(super) fn new(limits: EpochLimits, now: Instant) -> Self {
-        let (epoch, messages, bytes, in_flight, first_read, restored, open_alerts) = Default::default();
-        Self { limits, epoch, messages, bytes, first_read, last_cut: now, in_flight, restored, open_alerts }
+        let (epoch, messages, bytes, in_flight, first_read, restored, open_alerts, logs) = Default::default();
+        Self { limits, epoch, messages, bytes, first_read, last_cut: now, in_flight, restored, open_alerts, logs }
     }
 
     /// Whether another epoch may be closed; otherwise nothing must be read.

@@ -2,6 +2,7 @@
 
 use super::partition_readers::{Obstacle, PartitionReader};
 use super::unreadable::{Search, Step};
+use crate::codec::state::SourceLog;
 use crate::config::Config;
 use crate::dataflow::epoch::UnreadableBatch;
 use crate::domain::source::{Offset, ShardId, Source};
@@ -12,6 +13,7 @@ use crate::edge::kafka::event::Observer;
 use crate::edge::kafka::group::{AssignmentChange, GroupContext, accept, unassign_all};
 use crate::edge::kafka::native::{self, Membership};
 use crate::edge::kafka::part::Waker;
+use crate::edge::kafka::source_logs::{SourceLogs, Start};
 use crate::edge::kafka::source_topics::{SourcePartition, SourceTopics};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -36,6 +38,7 @@ pub(crate) struct GroupMember {
     sources: SourceTopics,
     /// The partition count of the source topics.
     shards: u32,
+    logs: SourceLogs,
     /// The member id under which the shards were assigned.
     pub(super) id: Option<Arc<str>>,
     /// The group has sent an assignment, possibly an empty one.
@@ -47,12 +50,18 @@ pub(crate) struct GroupMember {
 }
 
 impl GroupMember {
-    pub(crate) fn new(config: &Config, shards: u32, waker: Waker, observer: Arc<Observer>) -> Result<Self, CallError> {
+    pub(crate) fn new(
+        config: &Config,
+        shards: u32,
+        logs: SourceLogs,
+        waker: Waker,
+        observer: Arc<Observer>,
+    ) -> Result<Self, CallError> {
         let context = GroupContext::new(observer);
         let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), context)?;
         consumer.set_nonempty_callback(callback(&waker));
         let (consumer, sources) = (Arc::new(consumer), SourceTopics::of(&config.topics));
-        Ok(Self { consumer, sources, shards, id: None, joined: false, rejoining: false, waker })
+        Ok(Self { consumer, sources, shards, logs, id: None, joined: false, rejoining: false, waker })
     }
 
     /// Joins the group; the current thread is the one to wake. The group assigns the CRM topic only; the partitions of
@@ -138,20 +147,22 @@ impl GroupMember {
     pub(super) fn open(
         &self,
         shard: ShardId,
-        committed: &BTreeMap<SourcePartition, Offset>,
+        starts: &BTreeMap<Source, Start>,
         bounded: bool,
     ) -> Result<Vec<PartitionReader>, CallError> {
         let mut list = self.sources.list(&[shard]);
         let mut readers = Vec::with_capacity(Source::LIVE.len());
         for source in Source::LIVE {
-            let start = committed.get(&(shard, source)).copied();
+            let log = SourceLog { topic: self.logs.id(source), shift: 0 };
+            let start = starts.get(&source).copied().unwrap_or(Start { log, ..Start::default() });
             let mut reader = self.reader((shard, source), start)?;
             if bounded {
                 let (low, high) = self.bounds(&reader)?;
                 reader.stop_at(high);
                 reader.start_at(low);
             }
-            let offset = start.map_or(rdkafka::Offset::Beginning, |start| rdkafka::Offset::Offset(start.0));
+            let next = start.next.map(|next| rdkafka::Offset::Offset(next.0 - start.log.shift));
+            let offset = next.unwrap_or(rdkafka::Offset::Beginning);
             list.set_partition_offset(&reader.topic, shard.partition(), offset)
                 .map_err(CallError::of("set the start offset"))?;
             readers.push(reader);
@@ -162,7 +173,7 @@ impl GroupMember {
 
     /// A reader with its own queue. Before the partition is assigned: otherwise some messages could already be in the
     /// main queue.
-    fn reader(&self, partition: SourcePartition, start: Option<Offset>) -> Result<PartitionReader, CallError> {
+    fn reader(&self, partition: SourcePartition, start: Start) -> Result<PartitionReader, CallError> {
         let (shard, source) = partition;
         let topic = self.sources.name(source);
         let mut queue = self.consumer.split_partition_queue(topic, shard.partition()).ok_or(CallError {
@@ -186,18 +197,42 @@ impl GroupMember {
         }
     }
 
+    /// Goes on reading a partition whose log does not have the next offset, where the configuration says.
+    pub(super) fn resume(&self, reader: &mut PartitionReader) -> Result<(), RunError> {
+        if let Some(lost) = self.logs.recreated(self.consumer.client()) {
+            return Err(RunError::LostLog(lost));
+        }
+        let partition = reader.partition.0.partition();
+        // Without an answer it is tried again.
+        let Ok((low, high)) = self.consumer.fetch_watermarks(&reader.topic, partition, PROBE_TIMEOUT) else {
+            return Ok(());
+        };
+        let bounds = (Offset(low), Offset(high));
+        let start = self.logs.find(reader.partition, reader.start(), bounds).map_err(RunError::LostLog)?;
+        reader.start_again(start);
+        // A seek has no effect on a partition that librdkafka has stopped reading.
+        let positions = reader.fetch_position().map(|position| (reader.partition, position));
+        let list = self.sources.at(positions.into_iter()).map_err(CallError::of("list positions"))?;
+        self.consumer.incremental_unassign(&list).map_err(CallError::of("unassign partitions"))?;
+        Ok(self.consumer.incremental_assign(&list).map_err(CallError::of("assign partitions"))?)
+    }
+
     /// Searches the end of a batch that cannot be read, one step each time; then it is skipped, and reading goes on behind
     /// it. Returns whether it was skipped. Other partitions are not affected.
     pub(super) fn skip_unreadable(&self, reader: &mut PartitionReader) -> Result<bool, CallError> {
         let next = match reader.obstacle.take() {
             None => return Ok(false),
-            Some(Obstacle::Found) => {
+            Some(obstacle @ Obstacle::OutOfRange) => {
+                reader.obstacle = Some(obstacle);
+                return Ok(false);
+            }
+            Some(Obstacle::Unreadable) => {
                 let (topic, partition) = (&reader.topic, reader.partition.0.partition());
                 let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, PROBE_TIMEOUT) else {
-                    reader.obstacle = Some(Obstacle::Found);
+                    reader.obstacle = Some(Obstacle::Unreadable);
                     return Ok(false);
                 };
-                let start = reader.position.max(Some(Offset(low))).unwrap_or_default();
+                let start = reader.fetch_position().max(Some(Offset(low))).unwrap_or_default();
                 reader.obstacle = Some(Obstacle::Sought(Search::new(start, Offset(high)), Instant::now()));
                 start
             }

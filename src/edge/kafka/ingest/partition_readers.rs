@@ -4,15 +4,17 @@
 use super::epoch_cutter::{EpochCutter, SourceState};
 use super::unreadable::Search;
 use crate::codec::Encoding;
+use crate::codec::state::SourceLog;
 use crate::dataflow::epoch::{Batch, Message, UnreadableBatch};
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::edge::kafka::client::{STATISTICS_INTERVAL, is_permanent};
 use crate::edge::kafka::group::{GroupContext, Tracked};
 use crate::edge::kafka::native;
+use crate::edge::kafka::source_logs::Start;
 use crate::edge::kafka::source_topics::SourcePartition;
 use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,6 +119,10 @@ pub(super) struct PartitionReader {
     batch: Batch,
     /// The next offset to read, once it is known.
     pub(super) position: Option<Offset>,
+    /// The first offset that was not used when the reader was opened.
+    unused: Offset,
+    /// The log that the offsets are in.
+    pub(super) log: SourceLog,
     /// The position that was sent to the commit thread.
     reported: Option<Offset>,
     /// The queue returned something: librdkafka's position belongs to this reader, not to a previous one.
@@ -134,12 +140,14 @@ pub(super) struct PartitionReader {
     pub(super) obstacle: Option<Obstacle>,
 }
 
-/// A batch that cannot be read.
+/// What a partition has at the position instead of messages.
 #[derive(Debug)]
 pub(super) enum Obstacle {
-    /// Nothing is known but the error.
-    Found,
-    /// Its end is searched, since the last seek at this instant.
+    /// Nothing: the log begins later or ends before.
+    OutOfRange,
+    /// A batch that cannot be read.
+    Unreadable,
+    /// A batch that cannot be read, whose end is searched since the last seek at this instant.
     Sought(Search, Instant),
 }
 
@@ -160,19 +168,21 @@ impl PartitionReader {
         topic: &str,
         encoding: Encoding,
         queue: PartitionQueue<GroupContext>,
-        committed: Option<Offset>,
+        start: Start,
         tracked: Arc<Tracked>,
     ) -> Self {
         let (shard, source) = partition;
         let now = Instant::now();
-        let batch = Batch::new(source, Some(shard), encoding);
+        let batch = Batch { shift: start.log.shift, ..Batch::new(source, Some(shard), encoding) };
         Self {
             partition,
             topic: topic.into(),
             queue,
             batch,
-            position: committed,
-            reported: committed,
+            position: start.next,
+            reported: start.next,
+            unused: start.unused,
+            log: start.log,
             has_polled: false,
             at_end: false,
             last_empty: now,
@@ -207,15 +217,19 @@ impl PartitionReader {
                 Some(Err(error)) => {
                     // librdkafka retries unless the error is permanent.
                     tracing::warn!("read {} partition {}: {error}", self.topic, self.partition.0);
-                    if error.rdkafka_error_code().is_some_and(native::is_unreadable) {
-                        // librdkafka's position is that of the search until something was polled again.
+                    self.obstacle = match error.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::AutoOffsetReset) => Some(Obstacle::OutOfRange),
+                        Some(code) if native::is_unreadable(code) => Some(Obstacle::Unreadable),
+                        _ => None,
+                    };
+                    if self.obstacle.is_some() {
+                        // librdkafka's position means nothing until something was polled again.
                         (self.at_end, self.has_polled) = (false, false);
-                        self.obstacle = Some(Obstacle::Found);
                     }
                 }
                 Some(Ok(message)) => {
                     (self.at_end, self.has_polled) = (false, true);
-                    let offset = Offset(message.offset());
+                    let offset = Offset(message.offset() + self.log.shift);
                     if self.position.is_some_and(|position| offset < position) {
                         // librdkafka pauses all partitions until a rebalance is answered, then resumes after the last
                         // message that it knows was consumed: messages in between are delivered again.
@@ -261,37 +275,61 @@ impl PartitionReader {
             encoding: self.batch.encoding,
             bytes: Vec::with_capacity(self.batch.bytes.len()),
             messages: Vec::with_capacity(self.batch.messages.len()),
+            shift: self.batch.shift,
             unreadable: Vec::new(),
         };
         Some(std::mem::replace(&mut self.batch, empty))
     }
 
-    /// The offset at which librdkafka reads, or is to read.
+    /// The offset of the topic at which librdkafka reads, or is to read.
     pub(super) fn fetch_position(&self) -> Option<Offset> {
         match &self.obstacle {
             Some(Obstacle::Sought(search, _)) => Some(search.sought),
-            _ => self.position,
+            _ => self.position.map(|position| Offset(position.0 - self.log.shift)),
         }
     }
 
-    /// Puts a rejected message in the place of a batch that cannot be read. Reading goes on behind it, at the returned
-    /// offset.
-    pub(super) fn skip(&mut self, unreadable: UnreadableBatch) -> Offset {
-        let next = unreadable.last.next();
-        self.batch.push_unreadable(unreadable);
-        self.position = Some(next);
-        self.obstacle = None;
-        next
+    /// Whether the log does not have the next offset.
+    pub(super) fn is_out_of_range(&self) -> bool {
+        matches!(self.obstacle, Some(Obstacle::OutOfRange))
     }
 
-    /// Advances to librdkafka's position, which is past transaction markers.
+    /// Where reading goes on if it starts again.
+    pub(super) fn start(&self) -> Start {
+        Start { next: self.position, unused: self.unused.max(self.position.unwrap_or_default()), log: self.log }
+    }
+
+    /// Goes on reading somewhere else. Nothing must have been read since the last epoch.
+    pub(super) fn start_again(&mut self, start: Start) {
+        (self.position, self.unused, self.log) = (start.next, start.unused, start.log);
+        self.batch.shift = start.log.shift;
+        self.obstacle = None;
+    }
+
+    /// Whether there are messages that were not sent to the workers.
+    pub(super) fn has_messages(&self) -> bool {
+        !self.batch.messages.is_empty()
+    }
+
+    /// Puts a rejected message in the place of a batch that cannot be read, given with offsets of the topic. Reading goes
+    /// on behind it, at the returned offset of the topic.
+    pub(super) fn skip(&mut self, UnreadableBatch { first, last, problem }: UnreadableBatch) -> Offset {
+        let shifted = |offset: Offset| Offset(offset.0 + self.log.shift);
+        let unreadable = UnreadableBatch { first: shifted(first), last: shifted(last), problem };
+        self.position = Some(unreadable.last.next());
+        self.batch.push_unreadable(unreadable);
+        self.obstacle = None;
+        last.next()
+    }
+
+    /// Advances to librdkafka's position in the topic, which is past transaction markers.
     pub(super) fn update_position(&mut self, position: Offset) {
         if self.has_polled {
             self.advance(position);
         }
     }
 
-    /// Skips to the start offset of the partition. A partition without a committed offset starts there anyway: then
+    /// Skips to the start offset of the partition in the topic. A partition without a committed offset starts there anyway: then
     /// there is no move to report.
     pub(super) fn start_at(&mut self, start: Offset) {
         let is_unknown = self.position.is_none();
@@ -302,6 +340,7 @@ impl PartitionReader {
     }
 
     fn advance(&mut self, position: Offset) {
+        let position = Offset(position.0 + self.log.shift);
         let position = self.end.map_or(position, |end| position.min(end));
         self.position = self.position.max(Some(position));
     }
@@ -322,15 +361,15 @@ impl PartitionReader {
         let now = Instant::now();
         if self.at_end && high >= 0 && high == stable {
             self.caught_up = self.caught_up.max(Some(self.last_empty));
-        } else if high >= 0 && self.position.is_some_and(|position| position.0 >= high) {
+        } else if high >= 0 && self.position.is_some_and(|position| position.0 - self.log.shift >= high) {
             self.caught_up = self.caught_up.max(now.checked_sub(STATISTICS_INTERVAL));
         }
         self.caught_up.is_some_and(|caught_up| now.saturating_duration_since(caught_up) <= after)
     }
 
-    /// Stops reading before the offset `end`.
+    /// Stops reading before the offset `end` of the topic.
     pub(super) fn stop_at(&mut self, end: Offset) {
-        self.end = Some(end);
+        self.end = Some(Offset(end.0 + self.log.shift));
     }
 
     /// Whether it has reached the end set by [`Self::stop_at`].

@@ -24,13 +24,17 @@ use crate::domain::source::ShardId;
 use crate::edge::kafka::error::RunError;
 use crate::edge::kafka::event::RuntimeEvent;
 use crate::edge::kafka::group::AssignmentChange;
+use crate::edge::kafka::watch::Finding;
 use std::collections::BTreeSet;
 
 impl Ingest {
     /// Polls the consumer, and answers changes of the assignment.
     pub(super) fn serve_group(&mut self) -> Result<(), RunError> {
-        if self.orphans.rejoin.try_recv().is_ok() {
-            self.group.rejoin();
+        match self.watch.findings.try_recv() {
+            Ok(Finding::Orphans) => self.group.rejoin(),
+            // A restart finds out what is lost.
+            Ok(Finding::Recreated(lost)) => return Err(RunError::LostLog(lost)),
+            Err(_) => {}
         }
         while let Some(change) = self.group.next_change()? {
             match change {
@@ -108,7 +112,8 @@ impl Ingest {
         while let Some((shard, ready)) = self.restore.next_ready()? {
             self.cutter.restored.extend(ready.restored);
             self.cutter.open_alerts.extend(ready.open_alerts);
-            let readers = self.group.open(shard, &ready.committed, self.bounded.is_some())?;
+            let readers = self.group.open(shard, &ready.starts, self.bounded.is_some())?;
+            self.cutter.logs.extend(readers.iter().map(|reader| (reader.partition, reader.log)));
             self.readers.open(readers);
             new += 1;
         }

@@ -1,7 +1,7 @@
 //! No output record is larger than its topic takes, whatever the input.
 
 use super::*;
-use crate::codec::state::{PACKING, ShardRecord, StateDigest};
+use crate::codec::state::{PACKING, ShardRecord, SourceLog, StateDigest};
 use crate::codec::{EventLimits, Reject};
 use crate::domain::alert::{Status, Value, Values};
 use crate::domain::event::reject::Reason;
@@ -210,6 +210,8 @@ fn the_shard_record_is_small_if_every_second_event_was_refused() {
         checkpoint.read.insert(source, Offset(i64::MAX));
         (0..15_000).for_each(|number| checkpoint.refused.insert(source, Offset((1 << 40) + number * 2)));
     }
-    let state = ShardRecord { checkpoint, digest: StateDigest::default(), written: Timestamp(0) };
+    let log = SourceLog { topic: Some(uuid::Uuid::max()), shift: i64::MIN };
+    let logs = Source::LIVE.map(|source| (source, log)).into();
+    let state = ShardRecord { checkpoint, digest: StateDigest::default(), written: Timestamp(0), logs };
     assert!(state.encode().bytes() + FRAMING <= LEAST, "{}", state.encode().bytes());
 }
