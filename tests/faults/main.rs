@@ -17,11 +17,11 @@ use clap::Parser;
 use environment::{Environment, PROCESSES, SHARDS, SOURCES};
 use faults::{Fault, Injector};
 use funnelwatch::domain::time::{Span, Timestamp};
-use load::{LoadConfig, LoadSummary, Progress};
+use load::{LoadConfig, LoadSummary, Progress, Undelivered};
 use monitor::Monitor;
 use processes::Processes;
 use proxy::Proxy;
-use report::Report;
+use report::{INCONCLUSIVE, Report};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             print(&format!("{error:#}"));
-            1
+            if error.is::<Undelivered>() { INCONCLUSIVE } else { 1 }
         }
     };
     processes.end();

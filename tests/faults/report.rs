@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// The maximum number of exits shown; the others are in the logs.
 const SHOWN: usize = 8;
+/// The exit code of a run without a verdict.
+pub(crate) const INCONCLUSIVE: u8 = 3;
 
 /// The results of a run.
 pub(crate) struct Report {
@@ -151,7 +153,7 @@ impl Report {
         // Late events cause corrections, so differences are not errors and the run is inconclusive. But messages that
         // are rerouted more than once also count as late, and they are errors.
         if self.late > self.rerouted_again {
-            return 3;
+            return INCONCLUSIVE;
         }
         let unexplained = self.exits.iter().any(|exit| exit.after.is_none());
         let equal = [alerts, open_alerts, reviews].into_iter().all(Lines::is_equal);
