@@ -33,7 +33,7 @@ pub use describe::describe;
 pub use limits::{AtMost, BOUNDS, Bound, Limits};
 pub use load::{CONFIG, Config};
 pub use norms::{Document, load_norms, parse_norms, restore_norms};
-pub use properties::{Properties, REJECTED};
+pub use properties::{LEAST_RECORD_BYTES, Properties, REJECTED};
 pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::problem::{Problem, Problems};
 pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Redis, Time};

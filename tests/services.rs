@@ -29,5 +29,6 @@ mod services {
     mod state;
     mod stateful_set;
     mod topics;
+    mod transactions;
     mod unreadable;
 }

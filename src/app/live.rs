@@ -132,10 +132,14 @@ impl RunViews {
 
     pub(super) fn observer(self: &Arc<Self>) -> Arc<Observer> {
         let views = Arc::clone(self);
-        let show = move |event: RuntimeEvent<'_>| {
-            if let RuntimeEvent::EpochCommitted(output, _) = event {
-                views.committed(*output);
+        let show = move |event: RuntimeEvent<'_>| match event {
+            RuntimeEvent::EpochCommitted(output, _) => views.committed(*output),
+            RuntimeEvent::RowsCommitted(rows) => {
+                if let Some(live) = &views.live {
+                    live.committed(Vec::new(), Vec::new(), rows);
+                }
             }
+            _ => {}
         };
         Arc::new(Observer::new(Arc::clone(&self.metrics), Arc::clone(&self.liveness), show))
     }

@@ -231,7 +231,8 @@ mod tests {
         };
         let digest = StateDigest { applied: 4, digest: 99 };
         let log = SourceLog { topic: Some(uuid::Uuid::from_u128(1 << 100)), shift: -5 };
-        let state = ShardRecord { checkpoint, digest, written: Timestamp(1), logs: [(crm, log)].into() };
+        let logs = [(crm, log)].into();
+        let state = ShardRecord { checkpoint, digest, written: Timestamp(1), logs, rows_follow: true };
         let mut records = Records::default();
         records.shard(&state);
         let (key, value) = only(&records);

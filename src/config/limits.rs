@@ -248,6 +248,30 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
         ],
     ),
     (
+        "One transaction",
+        &[
+            bound(
+                "messages read for an epoch",
+                Key("engine.epoch_messages"),
+                "they are read for the next epoch",
+                "`funnelwatch_epochs_in_flight`",
+            ),
+            bound(
+                "keys and values of an epoch",
+                Key("engine.transaction_bytes"),
+                "fewer messages are read for it, and no further epoch shares its transaction; metric rows follow in later \
+                 transactions",
+                "`funnelwatch_commit_seconds`",
+            ),
+            bound(
+                "time that a transaction is open",
+                Key("engine.transaction_time"),
+                "metric rows follow in later transactions; the next transactions become smaller",
+                "`funnelwatch_commit_seconds`",
+            ),
+        ],
+    ),
+    (
         "One HTTP server",
         &[
             bound(

@@ -336,6 +336,8 @@ mod tests {
                 epoch_messages: 10_000,
                 epochs_in_flight: 4,
                 max_message_bytes: 262_144,
+                transaction_bytes: 8 << 20,
+                transaction_time: Span(5000),
             }
         );
         assert_eq!(limits, Limits::default());
@@ -371,7 +373,8 @@ topics:
   dead_letters: dead
   output: protobuf
 time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
-engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB}
+engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB,
+         transaction_bytes: 2MiB, transaction_time: 3s}
 limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10, tenants: 1, managers: 2, departments: 3, tenant_managers: 4,
   tenant_departments: 5}
 tenants: [acme, 7]
@@ -421,7 +424,15 @@ norms: {stage_reverted: {}}
         assert_eq!((time.watermark_follows_clock, time.retention), (false, Some(Span(40 * Span::DAY.0))));
         assert_eq!(
             engine,
-            Engine { workers: 3, epoch: Span(10), epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1 << 20 }
+            Engine {
+                workers: 3,
+                epoch: Span(10),
+                epoch_messages: 5,
+                epochs_in_flight: 1,
+                max_message_bytes: 1 << 20,
+                transaction_bytes: 2 << 20,
+                transaction_time: Span(3000),
+            }
         );
         let accepted = Some(Arc::new(["acme", "7"].map(TenantId::from).into()));
         assert_eq!(

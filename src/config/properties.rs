@@ -67,6 +67,10 @@ pub const REJECTED: &[(&str, &str)] = &[
     ("dr_msg_cb", "a commit waits for delivery reports"),
 ];
 
+/// The least size of a batch, and the least `max.message.bytes` of a topic that is written. Every alert, review request and
+/// state record fits; of rows, dead letters and rerouted messages what fits is kept.
+pub const LEAST_RECORD_BYTES: usize = 256 << 10;
+
 impl Properties {
     /// Reads the properties under `key`; rejected ones are reported and left out.
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table, key: &str) -> Self {
@@ -94,6 +98,13 @@ impl Properties {
                         path(),
                         format!("librdkafka does not accept this value: {}", reason.trim()),
                     );
+                }
+                Ok(())
+                    if name == "message.max.bytes"
+                        && text.parse::<usize>().is_ok_and(|bytes| bytes < LEAST_RECORD_BYTES) =>
+                {
+                    let text = format!("expected at least {LEAST_RECORD_BYTES}, the size of the largest record");
+                    reader.problem(value.line, path(), text);
                 }
                 Ok(()) => {
                     if hidden {

@@ -179,6 +179,10 @@ pub struct Engine {
     pub epochs_in_flight: usize,
     /// Maximum size of a message that is decoded.
     pub max_message_bytes: usize,
+    /// Size of a transaction beyond which further epochs and rows follow in other ones.
+    pub transaction_bytes: usize,
+    /// The same for the time that it is open.
+    pub transaction_time: Span,
 }
 
 pub(super) const ENGINE: &[KeySpec] = &[
@@ -202,6 +206,18 @@ pub(super) const ENGINE: &[KeySpec] = &[
         "maximum message size; larger messages become dead letters",
     )
     .default("256KiB"),
+    KeySpec::new(
+        "transaction_bytes",
+        Bytes(1 << 20, 256 << 20),
+        "size of a transaction from which on further epochs and rows follow in other ones",
+    )
+    .default("8MiB"),
+    span(
+        "transaction_time",
+        (Span(100), Span(8000)),
+        "5s",
+        "the same for the time that a transaction is open; brokers abort it after 10 s",
+    ),
 ];
 
 impl Engine {
@@ -216,6 +232,8 @@ impl Engine {
             epoch_messages: table.get("epoch_messages")?,
             epochs_in_flight: table.get("epochs_in_flight")?,
             max_message_bytes: table.get("max_message_bytes")?,
+            transaction_bytes: table.get("transaction_bytes")?,
+            transaction_time: table.get("transaction_time")?,
         })
     }
 }

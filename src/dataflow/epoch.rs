@@ -117,6 +117,12 @@ impl Batch {
         self.messages.get(message as usize).map(|message| message.offset).unwrap_or_default()
     }
 
+    /// The size of the key and value of the message with this index.
+    pub fn message_bytes(&self, message: u32) -> usize {
+        let length = |range: &Option<Range<u32>>| self.slice(range).map_or(0, <[u8]>::len);
+        self.messages.get(message as usize).map_or(0, |message| length(&message.key) + length(&message.value))
+    }
+
     /// The bytes of a key or value.
     pub fn slice(&self, range: &Option<Range<u32>>) -> Option<&[u8]> {
         let range = range.as_ref()?;

@@ -64,7 +64,7 @@ impl CountedTenant {
 
 impl Tenants {
     fn run_epoch(&mut self, output: ShardOutput) -> EpochOutput {
-        let ShardOutput { effects, norms, times, restored, mut rest } = output;
+        let ShardOutput { effects, norms, times, restored, rows_due, mut rest } = output;
         if let Some(norms) = norms {
             for tenant in self.by_shard.values_mut().flat_map(BTreeMap::values_mut) {
                 lock(&tenant.figures).scoreboard.reload(Arc::clone(&norms));
@@ -85,6 +85,10 @@ impl Tenants {
                 let is_counted = counted.contains(&tenant);
                 self.set_time(shard, tenant, time, is_counted);
             }
+        }
+        for shard in rows_due {
+            let tenants = self.by_shard.entry(shard).or_default().values_mut();
+            tenants.for_each(|tenant| tenant.last_emitted.fill(i64::MIN));
         }
         for (shard, effects) in effects {
             self.count(shard, effects, &mut rest);

@@ -73,6 +73,8 @@ pub(super) struct ShardOutput {
     pub(super) times: Vec<(ShardId, ShardTime)>,
     /// The figures of the tenants of restored shards.
     pub(super) restored: Vec<(TenantId, TenantFigures, TenantClock)>,
+    /// Restored shards all of whose rows must be written again.
+    pub(super) rows_due: Vec<ShardId>,
     /// The remaining output.
     pub(super) rest: EpochOutput,
 }

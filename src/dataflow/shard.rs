@@ -104,9 +104,10 @@ impl Shards {
         for mut restored in restored {
             restored.reload(&self.settings.norms);
             restored.processor.limit(self.settings.admission_limits.clone(), Arc::clone(&self.settings.known));
-            let RestoredShard { shard, processor, writer, figures, open, taken } = restored;
+            let RestoredShard { shard, processor, writer, figures, open, taken, rows_due } = restored;
             self.shards.insert(shard, Shard::new(shard, processor, writer, &self.settings));
             output.restored.extend(figures);
+            output.rows_due.extend(rows_due.then_some(shard));
             output.rest.restored.push((shard, open));
             output.rest.taken.extend(taken);
         }

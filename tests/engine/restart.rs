@@ -8,7 +8,7 @@ use super::contract::{Reader, with_warnings};
 use crate::delay::{Rng, delayed};
 use crate::engine::merges;
 use crate::oracle;
-use funnelwatch::codec::state::{OLDEST, VERSION};
+use funnelwatch::codec::state::{self, OLDEST, ShardRecord, StateRecord, VERSION};
 use funnelwatch::codec::{Encoding, json};
 use funnelwatch::config;
 use funnelwatch::dataflow::epoch::Batch;
@@ -20,6 +20,7 @@ use funnelwatch::dataflow::state::{RestoreContext, RestoredShard, StateLoader};
 use funnelwatch::dataflow::workers::{self, EpochSender};
 use funnelwatch::domain::alert::{Alert, Status};
 use funnelwatch::domain::event::repair::Repair;
+use funnelwatch::domain::figures::row::Subject;
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::norms::Norms;
 use funnelwatch::domain::rule::message;
@@ -30,7 +31,7 @@ use funnelwatch::domain::source::{Offset, ShardId, Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
 use serde_json::{Value, json as value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use timely::communication::WorkerGuards;
@@ -445,6 +446,41 @@ fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize)
     }
     committed.alerts.sort();
     (committed, restarts)
+}
+
+/// The log, with a last shard record that says whether rows follow.
+fn with_rows_follow(log: &Log, rows_follow: bool) -> Log {
+    let last =
+        log.iter().rfind(|(key, _)| key == b"s").and_then(|(key, value)| state::decode(key, value.as_ref()?).ok());
+    let Some(StateRecord::Shard(record)) = last else { panic!("no shard record") };
+    let records = ShardRecord { rows_follow, ..record }.encode();
+    let own = |(key, value): (&[u8], Option<&[u8]>)| (key.to_vec(), value.map(<[u8]>::to_vec));
+    log.iter().cloned().chain(records.iter().map(own)).collect()
+}
+
+#[test]
+fn rows_that_an_earlier_process_did_not_write_are_written_after_a_restore() {
+    let stream = stream(5, 300, false, 1);
+    let options = RunOptions { restarts: 0, seed: 5, retention: None };
+    let (committed, _) = stream.run_on(Committed::default(), options, 250);
+    for rows_follow in [false, true] {
+        let settings = DataflowSettings { rows_at_boundaries: true, ..stream.settings(0, options) };
+        let restored = restore(&with_rows_follow(&committed.log, rows_follow), &settings, &mut Rng(1));
+        let (guards, mut collector, sender) = start(1, settings);
+        let sources = vec![SourceProgress::of(Source::Files, false)];
+        let progress = vec![(ShardId(0), ShardProgress { sources, ..ShardProgress::default() })];
+        let restored = restored.into_iter().collect::<Vec<_>>().into();
+        assert!(sender.send(EpochHeader { progress, restored, ..EpochHeader::default() }, vec![Vec::new()]));
+        let output = collector.next_epoch().expect("workers");
+        drop(sender);
+        guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+        let windows = stream.norms[0].windows.len() + 1;
+        let of_tenants = output.rows.iter().filter(|row| matches!(row.subject, Subject::Tenant)).count();
+        let tenants: BTreeSet<_> =
+            committed.log.iter().map(|(key, _)| key).filter(|key| key.starts_with(b"t/")).collect();
+        assert_eq!(of_tenants, if rows_follow { windows * tenants.len() } else { 0 });
+        assert_eq!(output.shards[0].dirty, rows_follow, "the shard record is written with the rows");
+    }
 }
 
 #[test]

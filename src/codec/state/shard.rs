@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The checkpoint of a shard, and the digest that its records are verified against.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardRecord {
     /// The position of the shard in its sources.
     pub checkpoint: ShardCheckpoint,
@@ -22,6 +22,8 @@ pub struct ShardRecord {
     pub written: Timestamp,
     /// The logs of its sources, as far as they are known.
     pub logs: BTreeMap<Source, SourceLog>,
+    /// Whether metric rows of the shard follow in later transactions.
+    pub rows_follow: bool,
 }
 
 /// The log of a source partition that offsets refer to.
@@ -69,7 +71,7 @@ impl ShardRecord {
 impl Records {
     /// Adds the shard record.
     pub fn shard(&mut self, state: &ShardRecord) {
-        let ShardRecord { checkpoint, digest, written, logs } = state;
+        let ShardRecord { checkpoint, digest, written, logs, rows_follow } = state;
         let ShardCheckpoint { watermark, read, next, refused } = checkpoint;
         let topic_of = |source: Source| logs.get(&source)?.topic;
         let source = |source: Source| proto::shard_state::Source {
@@ -88,6 +90,7 @@ impl Records {
             applied: digest.applied,
             digest: digest.digest,
             written_ms: written.0,
+            rows_follow: *rows_follow,
         };
         self.put(|key| key.extend_from_slice(SHARD), |out| message::encode(4, &state, out));
     }
@@ -131,5 +134,6 @@ pub(super) fn read(shard: proto::ShardState, version: u32) -> Result<ShardRecord
         }
     }
     let digest = StateDigest { applied: shard.applied, digest: shard.digest };
-    Ok(ShardRecord { checkpoint, digest, written: Timestamp(shard.written_ms), logs })
+    let (written, rows_follow) = (Timestamp(shard.written_ms), shard.rows_follow);
+    Ok(ShardRecord { checkpoint, digest, written, logs, rows_follow })
 }

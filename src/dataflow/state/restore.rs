@@ -41,6 +41,8 @@ pub struct RestoredShard {
     pub(crate) open: Vec<Alert>,
     /// Who takes care of them.
     pub(crate) taken: Vec<AlertTaken>,
+    /// Whether an earlier process has not written all its rows.
+    pub(crate) rows_due: bool,
 }
 
 impl RestoredShard {
@@ -57,7 +59,7 @@ impl StateLoader {
     /// Restores the shard; `None` if there is no state.
     pub fn restore(mut self, shard: ShardId, context: &RestoreContext) -> Result<Option<RestoredShard>, RebuildError> {
         self.verify()?;
-        let Some(ShardRecord { checkpoint, .. }) = self.shard.take() else { return Ok(None) };
+        let Some(ShardRecord { checkpoint, rows_follow: rows_due, .. }) = self.shard.take() else { return Ok(None) };
         let (mut norms, mut latest) = (Vec::new(), None);
         let (mut tenants, mut waiting) = (Vec::new(), Vec::new());
         let (mut figures, mut open, mut taken) = (Vec::new(), Vec::new(), Vec::new());
@@ -105,7 +107,7 @@ impl StateLoader {
             }
         }
         let writer = StateWriter { digest: self.digest, norms };
-        Ok(Some(RestoredShard { shard, processor, writer, figures, open, taken }))
+        Ok(Some(RestoredShard { shard, processor, writer, figures, open, taken, rows_due }))
     }
 
     /// The norms with this id; the current ones if they are equal.

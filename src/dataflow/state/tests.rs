@@ -58,7 +58,7 @@ impl Partition {
 
     fn checkpoint(&mut self) {
         let checkpoint = ShardCheckpoint { watermark: Timestamp(9000), ..ShardCheckpoint::default() };
-        let state = ShardRecord { checkpoint, digest: self.digest, written: Timestamp(1), logs: BTreeMap::new() };
+        let state = ShardRecord { checkpoint, digest: self.digest, written: Timestamp(1), ..ShardRecord::default() };
         self.write(|records| records.shard(&state));
     }
 

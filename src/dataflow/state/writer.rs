@@ -5,7 +5,6 @@ use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{Effects, ShardProcessor, SourceProgress};
 use crate::domain::tenant::changelog::TenantMark;
 use crate::domain::time::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Norms in use by this process, with their record id.
@@ -56,9 +55,9 @@ impl StateWriter {
         progress: &[SourceProgress],
         written: Timestamp,
     ) -> ShardRecord {
-        // The edge adds the logs.
-        let logs = BTreeMap::new();
-        ShardRecord { checkpoint: processor.checkpoint(progress), digest: self.digest, written, logs }
+        // The edge adds the logs, and whether rows follow.
+        let checkpoint = processor.checkpoint(progress);
+        ShardRecord { checkpoint, digest: self.digest, written, ..ShardRecord::default() }
     }
 
     /// The record id of norms; writes the record if the shard does not have it yet.

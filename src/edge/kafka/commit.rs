@@ -2,6 +2,8 @@
 //!
 //! **Order.** Epochs are committed in order. Epochs that are already waiting may share a transaction; an epoch without
 //! output and new offsets needs none.
+//! **Size.** What an epoch publishes, its state and its offsets are in one transaction. Rows that make it too large or too
+//! slow follow in others (`later_rows`), between which the next epochs are committed.
 //! **Retries.** Retriable calls are repeated. A transaction that must be aborted is aborted and retried with the same
 //! epochs, without limit.
 //! **Fatal errors.** All other errors, in particular a fenced producer, end the run; so does a call that does not
@@ -20,9 +22,11 @@
 //! `group.instance.id`, and send nothing without the other two.
 
 pub(super) mod fence;
+mod later_rows;
 mod offset_tracker;
 pub(super) mod record_writer;
 pub(super) mod transaction;
+mod transaction_size;
 
 use super::client::{CallError, Deliveries};
 use super::error::RunError;
@@ -32,15 +36,17 @@ use super::native::{self, Membership};
 use super::part::{self, Waker};
 use super::restore::open_alerts::OpenAlertsRepair;
 use super::source_topics::{SourcePartition, SourceTopics};
-use crate::codec::state::{Records, SourceLog};
+use crate::codec::state::{ShardRecord, SourceLog};
 use crate::config::Config;
 use crate::dataflow::epoch::{EpochOutput, ShardStatus};
 use crate::dataflow::output::OutputCollector;
+use crate::domain::figures::row::Row;
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use fence::Fence;
+use later_rows::LaterRows;
 use offset_tracker::OffsetTracker;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::RDKafkaErrorCode;
@@ -48,15 +54,19 @@ use rdkafka::producer::BaseProducer;
 use record_writer::RecordWriter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transaction::{Failure, Heartbeat, Transactions};
+use transaction_size::TransactionSize;
 
 /// Workers that return no output for an epoch within this time have panicked or hang.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(300);
-/// Limits of a shared transaction: an epoch is added only below these numbers of epochs and records.
+/// The largest number of epochs that share a transaction.
 const SHARED_EPOCHS: usize = 8;
-const SHARED_RECORDS: usize = 20_000;
+/// The size of an alert with its copy in the topic of open ones, and of a review request, in bytes.
+const TYPICAL_ALERT: usize = 2 << 10;
+const TYPICAL_REVIEW: usize = 1 << 10;
 /// How often a transaction is tried that the broker rejects with a permanent error.
 const PERMANENT_ERROR_TRIES: u32 = 3;
 /// How long after a refused epoch its shards may stay assigned.
@@ -83,23 +93,53 @@ pub(super) struct EpochEnd {
     pub(super) logs: BTreeMap<SourcePartition, SourceLog>,
 }
 
-/// An epoch was committed or abandoned: the permit for another one.
+/// What was committed or abandoned: the permit for another epoch.
 #[derive(Debug)]
-pub(super) struct CommitOutcome {
-    /// Messages sent to `rerouted`.
-    pub(super) rerouted: usize,
-    /// Partitions to pause until the other sources of their shard have caught up.
-    pub(super) paused: BTreeSet<SourcePartition>,
-    /// The time of the broker, and when it was current.
-    pub(super) broker_time: Option<(Timestamp, Instant)>,
+pub(super) enum CommitOutcome {
+    /// An epoch.
+    Epoch {
+        /// Messages sent to `rerouted`.
+        rerouted: usize,
+        /// Partitions to pause until the other sources of their shard have caught up.
+        paused: BTreeSet<SourcePartition>,
+        /// The permit comes with its last rows.
+        rows_follow: bool,
+        /// The time of the broker, and when it was current.
+        broker_time: Option<(Timestamp, Instant)>,
+    },
+    /// The last rows of an epoch.
+    Rows,
 }
 
 impl CommitOutcome {
-    fn new(output: &EpochOutput, broker_time: Option<(Timestamp, Instant)>) -> Self {
+    fn new(output: &EpochOutput, rows_follow: bool, broker_time: Option<(Timestamp, Instant)>) -> Self {
         let paused = output.shards.iter();
         let paused = paused.flat_map(|status| status.paused.iter().map(|source| (status.shard, *source))).collect();
-        Self { rerouted: output.misrouted.len(), paused, broker_time }
+        Self::Epoch { rerouted: output.misrouted.len(), paused, rows_follow, broker_time }
     }
+}
+
+/// What a transaction contains.
+struct Contents<'a> {
+    /// Epochs, in order; their rows only as listed.
+    epochs: &'a [(EpochEnd, EpochOutput)],
+    /// The rows, as many as fit.
+    rows: Vec<&'a Row>,
+    /// Rows that wait besides these.
+    rows_wait: bool,
+    /// Written if no row waits afterwards.
+    last_checkpoints: &'a BTreeMap<ShardId, ShardRecord>,
+    offsets: Vec<(SourcePartition, Offset)>,
+    /// The first and the last epoch.
+    ends: (&'a EpochEnd, &'a EpochEnd),
+}
+
+/// What a committed transaction has written besides its epochs.
+struct Written {
+    /// The number of rows.
+    rows: usize,
+    /// The shard records.
+    checkpoints: BTreeMap<ShardId, ShardRecord>,
 }
 
 /// Counts of a run.
@@ -153,6 +193,8 @@ struct Commit {
     offset_tracker: OffsetTracker,
     /// The logs of all partitions that were read.
     logs: BTreeMap<SourcePartition, SourceLog>,
+    size: TransactionSize,
+    later_rows: LaterRows<EpochEnd>,
     ends: Receiver<EpochEnd>,
     outputs: OutputCollector,
     outcomes: Sender<CommitOutcome>,
@@ -167,19 +209,21 @@ struct Commit {
 }
 
 /// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`. No
-/// record is larger than `record_bytes`.
+/// record is larger than `record_bytes`. It writes the size of the next transaction to `transaction_bytes`.
 pub(super) fn spawn(
     (config, shards, record_bytes): (&Config, u32, usize),
+    transaction_bytes: Arc<AtomicUsize>,
     producer: BaseProducer<Deliveries>,
     outputs: OutputCollector,
     consumer: Arc<BaseConsumer<GroupContext>>,
     ingest: Waker,
     observer: Arc<Observer>,
 ) -> Result<(JoinHandle<Result<Summary, RunError>>, CommitHandle), RunError> {
-    // Epochs that only release shards are sent in addition to the bounded ones.
-    let bound = config.engine.epochs_in_flight.max(1) + 4;
+    // Epochs that only release shards are sent in addition to the bounded ones, and rows have outcomes of their own.
+    let bound = 2 * (config.engine.epochs_in_flight.max(1) + 4);
     let (ends_in, ends) = bounded(bound);
     let (outcomes, outcomes_out) = bounded(bound);
+    let transaction_time = Duration::from_millis(config.engine.transaction_time.0.unsigned_abs());
     let transactions = Transactions::new(producer, Arc::clone(&observer));
     let (heartbeat, fence) = (transactions.heartbeat(), Arc::new(Fence::default()));
     let handle = CommitHandle { ends: ends_in, outcomes: outcomes_out, fence: Arc::clone(&fence), heartbeat };
@@ -189,6 +233,8 @@ pub(super) fn spawn(
         sources: SourceTopics::of(&config.topics),
         offset_tracker: OffsetTracker::default(),
         logs: BTreeMap::new(),
+        size: TransactionSize::new(config.engine.transaction_bytes, transaction_time, transaction_bytes),
+        later_rows: LaterRows::default(),
         ends,
         outputs,
         outcomes,
@@ -205,19 +251,25 @@ pub(super) fn spawn(
 impl Commit {
     /// Commits epochs until no more can come.
     fn run(mut self) -> Result<Summary, RunError> {
-        while let Some(first) = self.next()? {
-            let mut epochs = vec![first];
-            let mut records = record_count(&epochs[0]);
-            while epochs.len() < SHARED_EPOCHS
-                && records < SHARED_RECORDS
-                && let Some(next) = self.next_ready(epochs[0].0.epoch)
-            {
-                records += record_count(&next);
-                epochs.push(next);
+        loop {
+            let first = if self.later_rows.is_empty() { self.next()? } else { self.next_ready(None) };
+            if first.is_none() && self.later_rows.is_empty() {
+                return Ok(self.summary);
             }
-            self.commit(epochs)?;
+            if let Some(first) = first {
+                let (number, mut bytes) = (first.0.epoch, size_of(&first));
+                let mut epochs = vec![first];
+                while epochs.len() < SHARED_EPOCHS
+                    && bytes < self.size.bytes()
+                    && let Some(next) = self.next_ready(Some(number))
+                {
+                    bytes += size_of(&next);
+                    epochs.push(next);
+                }
+                self.commit(epochs)?;
+            }
+            self.commit_later_rows()?;
         }
-        Ok(self.summary)
     }
 
     fn alive(&self) {
@@ -247,20 +299,20 @@ impl Commit {
     }
 
     /// Another epoch, if it is ready and its outcome is that of the first: both are abandoned, or neither.
-    fn next_ready(&mut self, first: u64) -> Option<(EpochEnd, EpochOutput)> {
+    fn next_ready(&mut self, first: Option<u64>) -> Option<(EpochEnd, EpochOutput)> {
         if self.pending.is_empty() {
             self.pending.extend(self.ends.try_recv());
         }
-        if self.fence.is_abandoned(self.pending.front()?.epoch) != self.fence.is_abandoned(first) {
+        let is_abandoned = self.fence.is_abandoned(self.pending.front()?.epoch);
+        if first.is_some_and(|first| self.fence.is_abandoned(first) != is_abandoned) {
             return None;
         }
         let output = self.outputs.next_epoch_by(Instant::now()).ok()?;
         Some((self.pending.pop_front()?, output))
     }
 
-    /// Commits the epochs in one transaction, and sends their outcomes.
+    /// Commits the epochs in one transaction, except rows that do not fit, and sends their outcomes.
     fn commit(&mut self, mut epochs: Vec<(EpochEnd, EpochOutput)>) -> Result<(), RunError> {
-        let first = epochs[0].0.epoch;
         for (end, output) in &mut epochs {
             output.sort();
             self.logs.append(&mut end.logs);
@@ -271,54 +323,105 @@ impl Commit {
             }
             self.offset_tracker.update(&end.positions, &output.shards, &output.revoked);
         }
-        let has_records = epochs.iter().any(|epoch| record_count(epoch) > 0);
+        let has_records = epochs.iter().any(has_records);
         let mut offsets = self.offset_tracker.uncommitted();
         if offsets.is_empty() && has_records {
             offsets.extend(self.offset_tracker.any());
         }
+        let (Some((first, _)), Some((last, _))) = (epochs.first(), epochs.last()) else { return Ok(()) };
         let is_empty = offsets.is_empty() && !has_records;
-        let committed = is_empty && !self.fence.is_abandoned(first) || self.transact(&epochs, &offsets)?;
-        if committed {
-            self.offset_tracker.set_committed(&offsets);
-        }
-        for (end, output) in epochs {
-            let outcome = CommitOutcome::new(&output, self.transactions.broker_time());
-            if committed {
+        let mut later_rows = std::mem::take(&mut self.later_rows);
+        let written = if is_empty && !self.fence.is_abandoned(first.epoch) {
+            Some(Written { rows: 0, checkpoints: BTreeMap::new() })
+        } else {
+            // Rows of earlier epochs go first, because later rows of their keys replace them.
+            let rows_wait = !later_rows.is_empty();
+            let rows = epochs.iter().filter(|_| !rows_wait).flat_map(|(_, output)| &output.rows).collect();
+            let last_checkpoints = &BTreeMap::new();
+            let ends = (first, last);
+            self.transact(&Contents {
+                epochs: &epochs,
+                rows,
+                rows_wait,
+                last_checkpoints,
+                offsets: offsets.clone(),
+                ends,
+            })?
+        };
+        let mut rows = written.as_ref().map(|written| written.rows);
+        for (end, mut output) in epochs {
+            let mut outcome = CommitOutcome::new(&output, false, self.transactions.broker_time());
+            if let Some(rows) = &mut rows {
+                let later = output.rows.split_off(output.rows.len().min(*rows));
+                *rows -= output.rows.len();
+                outcome = CommitOutcome::new(&output, !later.is_empty(), self.transactions.broker_time());
                 self.summary.add(&output);
                 self.observer.emit(RuntimeEvent::EpochCommitted(Box::new(output), end.closed.elapsed()));
+                if !later.is_empty() {
+                    later_rows.push(end, later);
+                }
             }
             // The ingest thread may have ended, and then needs no permit.
             let _ = self.outcomes.send(outcome);
         }
+        if let Some(written) = written {
+            self.offset_tracker.set_committed(&offsets);
+            if !later_rows.is_empty() {
+                later_rows.set_written(written.checkpoints);
+            }
+        }
+        self.later_rows = later_rows;
         self.ingest.wake();
         self.alive();
         Ok(())
     }
 
-    /// Retries until the transaction is committed (`true`) or the epochs are abandoned (`false`).
-    fn transact(
-        &mut self,
-        epochs: &[(EpochEnd, EpochOutput)],
-        offsets: &[(SourcePartition, Offset)],
-    ) -> Result<bool, RunError> {
-        let (Some((first, _)), Some((last, _))) = (epochs.first(), epochs.last()) else { return Ok(true) };
+    /// Commits as many rows of earlier epochs as fit into one transaction.
+    fn commit_later_rows(&mut self) -> Result<(), RunError> {
+        let mut later_rows = std::mem::take(&mut self.later_rows);
+        let Some(ends) = later_rows.ends() else { return Ok(()) };
+        let (rows, last_checkpoints) = (later_rows.rows().collect(), later_rows.checkpoints());
+        let offsets = self.offset_tracker.any().into_iter().collect();
+        let contents = Contents { epochs: &[], rows, rows_wait: false, last_checkpoints, offsets, ends };
+        // They are of one membership, so either all are abandoned or none.
+        let settled = match self.transact(&contents)? {
+            None => later_rows.abandon(),
+            Some(written) => {
+                let (rows, settled) = later_rows.take(written.rows);
+                self.summary.rows += rows.len() as u64;
+                self.observer.emit(RuntimeEvent::RowsCommitted(rows));
+                settled
+            }
+        };
+        self.later_rows = later_rows;
+        (0..settled).for_each(|_| _ = self.outcomes.send(CommitOutcome::Rows));
+        self.ingest.wake();
+        self.alive();
+        Ok(())
+    }
+
+    /// Retries until the transaction is committed, or the epochs are abandoned: `None`.
+    fn transact(&mut self, contents: &Contents<'_>) -> Result<Option<Written>, RunError> {
+        let first = contents.ends.0.epoch;
         let started = Instant::now();
         let mut tries = 0;
-        while !self.fence.is_abandoned(first.epoch) {
-            match self.attempt(epochs, offsets, last) {
-                Ok(()) => {
+        while !self.fence.is_abandoned(first) {
+            let attempted = Instant::now();
+            match self.attempt(contents) {
+                Ok(written) => {
+                    self.size.took(self.transactions.bytes(), attempted.elapsed());
                     self.summary.transactions += 1;
                     self.observer.emit(RuntimeEvent::TransactionCommitted(started.elapsed()));
-                    return Ok(true);
+                    return Ok(Some(written));
                 }
                 Err(Failure::Fatal(error)) => return Err(error.into()),
                 Err(Failure::Abort(code)) => {
                     tries += 1;
-                    self.abort(first.epoch, code, tries)?;
+                    self.abort(first, code, tries)?;
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Aborts the transaction, and waits until it may be retried.
@@ -359,17 +462,14 @@ impl Commit {
         Ok(())
     }
 
-    fn attempt(
-        &mut self,
-        epochs: &[(EpochEnd, EpochOutput)],
-        offsets: &[(SourcePartition, Offset)],
-        last: &EpochEnd,
-    ) -> Result<(), Failure> {
+    fn attempt(&mut self, contents: &Contents<'_>) -> Result<Written, Failure> {
+        let &Contents { epochs, ref rows, rows_wait, last_checkpoints, ref offsets, ends: (_, last) } = contents;
         self.transactions.open()?;
+        let opened = Instant::now();
         #[cfg(feature = "fault_injection")]
         if crate::config::fault_injection::offsets_first() {
-            for (shard, checkpoint) in checkpoints(epochs) {
-                self.writer.state(shard, &checkpoint).try_for_each(|record| self.transactions.send(record))?;
+            for (shard, checkpoint) in checkpoints(epochs, false) {
+                self.writer.state(shard, &checkpoint.encode()).try_for_each(|record| self.transactions.send(record))?;
             }
             self.transactions.commit()?;
             // Long enough for a kill in between, which is the only way to expose the fault.
@@ -383,8 +483,23 @@ impl Commit {
             }
             self.writer.write(output, end.wall, |record| transactions.send(record))?;
         }
-        for (shard, checkpoint) in checkpoints(epochs) {
-            self.writer.state(shard, &checkpoint).try_for_each(|record| transactions.send(record))?;
+        let mut sent = 0;
+        for row in rows {
+            if self.size.is_reached(transactions.bytes(), opened.elapsed()) {
+                break;
+            }
+            transactions.send(self.writer.row(row))?;
+            sent += 1;
+        }
+        let rows_follow = rows_wait || sent < rows.len();
+        let mut checkpoints = checkpoints(epochs, rows_follow);
+        if !rows_follow {
+            let settled = |record: &ShardRecord| ShardRecord { rows_follow, ..record.clone() };
+            checkpoints.extend(last_checkpoints.iter().map(|(shard, record)| (*shard, settled(record))));
+        }
+        for (shard, checkpoint) in &checkpoints {
+            let records = checkpoint.encode();
+            self.writer.state(*shard, &records).try_for_each(|record| transactions.send(record))?;
         }
         // Before the offsets: the next owner of a shard reads its state up to the current end offset, and waits for
         // open transactions up to there. If the coordinator accepts our offsets, we still own the shard, and all our
@@ -402,7 +517,8 @@ impl Commit {
             let list = list.map_err(|cause| Failure::Fatal(CallError { what: "list the offsets", cause }))?;
             self.transactions.send_offsets(&list, &metadata)?;
         }
-        self.transactions.commit()
+        self.transactions.commit()?;
+        Ok(Written { rows: sent, checkpoints })
     }
 
     /// The current group metadata, if this is still the member that read the epoch.
@@ -422,16 +538,30 @@ impl Commit {
     }
 }
 
-/// The number of records of an epoch, without checkpoints and the copies of alerts in the topic of open ones.
-fn record_count((end, output): &(EpochEnd, EpochOutput)) -> usize {
+/// Whether an epoch has output.
+fn has_records((end, output): &(EpochEnd, EpochOutput)) -> bool {
+    let EpochOutput { alerts, reviews, rows, rejected, misrouted, state, .. } = output;
+    !(end.open_alerts.iter().all(|repair| repair.records() == 0)
+        && alerts.is_empty()
+        && reviews.is_empty()
+        && rows.is_empty()
+        && rejected.is_empty()
+        && misrouted.is_empty()
+        && state.iter().all(|(_, records)| records.is_empty()))
+}
+
+/// About how large the records of an epoch are, without its rows, which can follow later.
+fn size_of((end, output): &(EpochEnd, EpochOutput)) -> usize {
     let repairs: usize = end.open_alerts.iter().map(OpenAlertsRepair::records).sum();
-    let own = repairs + output.alerts.len() + output.reviews.len() + output.rows.len();
-    let state: usize = output.state.iter().map(|(_, records)| records.len()).sum();
-    own + output.rejected.len() + output.misrouted.len() + state
+    let state: usize = output.state.iter().map(|(_, records)| records.bytes()).sum();
+    let batches = output.rejected.iter().map(|rejected| (&rejected.batch, rejected.message));
+    let batches = batches.chain(output.misrouted.iter().map(|misrouted| (&misrouted.batch, misrouted.message)));
+    let foreign: usize = batches.map(|(batch, message)| batch.message_bytes(message)).sum();
+    (repairs + output.alerts.len()) * TYPICAL_ALERT + output.reviews.len() * TYPICAL_REVIEW + state + foreign
 }
 
 /// The last checkpoint of each dirty shard.
-fn checkpoints(epochs: &[(EpochEnd, EpochOutput)]) -> BTreeMap<ShardId, Records> {
+fn checkpoints(epochs: &[(EpochEnd, EpochOutput)], rows_follow: bool) -> BTreeMap<ShardId, ShardRecord> {
     let mut checkpoints = BTreeMap::new();
     let mut dirty = BTreeSet::new();
     for status in epochs.iter().flat_map(|(_, output)| &output.shards) {
@@ -439,7 +569,8 @@ fn checkpoints(epochs: &[(EpochEnd, EpochOutput)]) -> BTreeMap<ShardId, Records>
         checkpoints.extend(status.checkpoint.as_ref().map(|checkpoint| (status.shard, checkpoint)));
     }
     checkpoints.retain(|shard, _| dirty.contains(shard));
-    checkpoints.into_iter().map(|(shard, checkpoint)| (shard, checkpoint.encode())).collect()
+    let owned = |checkpoint: &ShardRecord| ShardRecord { rows_follow, ..checkpoint.clone() };
+    checkpoints.into_iter().map(|(shard, checkpoint)| (shard, owned(checkpoint))).collect()
 }
 
 /// What follows after the broker has rejected a transaction `tries` times, the last time with `code`.

@@ -2,6 +2,7 @@
 
 use super::lost::LostOffsets;
 use crate::dataflow::epoch::{EpochOutput, UnlistedStage};
+use crate::domain::figures::row::Row;
 use crate::domain::source::ShardId;
 use crate::domain::time::Span;
 use crate::edge::clock;
@@ -19,8 +20,11 @@ pub enum RuntimeEvent<'a> {
     Alive(Thread),
     /// The number of epochs that are read and not committed.
     InFlight(usize),
-    /// An epoch was committed: its output, and the time since it was closed. In epoch order.
+    /// An epoch was committed: its output, and the time since it was closed. In epoch order. It lacks the rows that
+    /// follow later.
     EpochCommitted(Box<EpochOutput>, Duration),
+    /// Rows of committed epochs were committed in a transaction of their own.
+    RowsCommitted(Vec<Row>),
     /// A transaction was committed; the time that it took includes its retries.
     TransactionCommitted(Duration),
     /// A transaction was aborted: the first of its epochs, the broker's error code, and what follows.
@@ -133,6 +137,7 @@ impl Observer {
                 self.metrics.committed(output, *took);
                 log_unlisted(&output.unlisted);
             }
+            RuntimeEvent::RowsCommitted(_) => {}
             RuntimeEvent::TransactionCommitted(took) => self.metrics.counters().commits.add(*took),
             RuntimeEvent::TransactionAborted(epoch, code, reaction) => {
                 self.metrics.counters().aborted += 1;

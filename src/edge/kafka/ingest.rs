@@ -79,6 +79,7 @@ pub(super) fn spawn(
     let limits = EpochLimits {
         max_age: duration(config.engine.epoch),
         max_messages: config.engine.epoch_messages,
+        max_bytes: config.engine.transaction_bytes,
         max_in_flight: config.engine.epochs_in_flight.max(1),
     };
     let readers = PartitionReaders::new(duration(config.time.idle_after));
@@ -205,13 +206,18 @@ impl Ingest {
     }
 
     fn apply(&mut self, outcome: CommitOutcome) {
+        if let CommitOutcome::Epoch { rerouted, paused, rows_follow, broker_time } = outcome {
+            self.readers.paused = paused;
+            self.clock.compare(broker_time);
+            if let Some(bounded) = &mut self.bounded {
+                bounded.rerouted |= rerouted > 0;
+            }
+            if rows_follow {
+                return;
+            }
+        }
         self.cutter.settle();
         self.observer.emit(RuntimeEvent::InFlight(self.cutter.in_flight));
-        self.readers.paused = outcome.paused;
-        self.clock.compare(outcome.broker_time);
-        if let Some(bounded) = &mut self.bounded {
-            bounded.rerouted |= outcome.rerouted > 0;
-        }
     }
 
     /// Waits until nothing is in flight; `false`: timed out, or this member is fenced.

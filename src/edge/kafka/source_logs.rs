@@ -183,7 +183,7 @@ mod tests {
         };
         let log = SourceLog { topic: Some(Uuid::from_u128(1)), shift: 0 };
         let (digest, written) = (StateDigest::default(), Timestamp(0));
-        let record = ShardRecord { checkpoint, digest, written, logs: [(CRM, log)].into() };
+        let record = ShardRecord { checkpoint, digest, written, logs: [(CRM, log)].into(), rows_follow: false };
         let same = logs(LostLog::Stop, 1).resume(SHARD, &record).expect("nothing is lost");
         assert_eq!(same, [(CRM, start(15, 20, 0))].into());
         let stopped = logs(LostLog::Stop, 2).resume(SHARD, &record);

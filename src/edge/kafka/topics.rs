@@ -6,7 +6,7 @@
 
 use super::client::{self, CallError};
 use super::control::Stop;
-use crate::config::{Config, TopicRole, Topics};
+use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::consumer::Consumer;
@@ -16,9 +16,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The least `max.message.bytes` of a topic that is written. Every alert, review request and state record fits; of rows,
-/// dead letters and rerouted messages what fits is kept.
-const LEAST_RECORD_BYTES: usize = 256 << 10;
 /// How long to wait for brokers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of one metadata request.

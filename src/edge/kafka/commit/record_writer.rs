@@ -96,7 +96,7 @@ impl RecordWriter {
         Self { topics, sources, shards, language: config.language, encoding, record_bytes, key, value }
     }
 
-    /// Passes the records of an epoch that was closed at `wall` to `send`; stops at the first error.
+    /// Passes the records of an epoch that was closed at `wall`, except its rows, to `send`; stops at the first error.
     pub(crate) fn write<E>(
         &mut self,
         output: &EpochOutput,
@@ -105,7 +105,6 @@ impl RecordWriter {
     ) -> Result<(), E> {
         output.alerts.iter().try_for_each(|alert| self.alert(alert, &mut send))?;
         output.reviews.iter().try_for_each(|request| send(self.review(request)))?;
-        output.rows.iter().try_for_each(|row| send(self.row(row)))?;
         output.rejected.iter().filter_map(|rejected| self.dead_letter(rejected, wall)).try_for_each(&mut send)?;
         output.misrouted.iter().filter_map(|misrouted| self.reroute(misrouted)).try_for_each(&mut send)?;
         output.state.iter().flat_map(|(shard, records)| self.state(*shard, records)).try_for_each(&mut send)
@@ -166,7 +165,8 @@ impl RecordWriter {
         self.encoded(&self.topics.reviews, headers)
     }
 
-    fn row(&mut self, row: &Row) -> OutputRecord<'_> {
+    /// The record of a row.
+    pub(crate) fn row(&mut self, row: &Row) -> OutputRecord<'_> {
         self.value.clear();
         (self.encoding.row)(row, &mut self.value);
         self.key.clear();

@@ -87,11 +87,13 @@ pub(crate) struct Transactions {
     heartbeat: Arc<Heartbeat>,
     observer: Arc<Observer>,
     sent: u32,
+    /// The bytes sent since the transaction began: keys and values.
+    bytes: usize,
 }
 
 impl Transactions {
     pub(crate) fn new(producer: BaseProducer<Deliveries>, observer: Arc<Observer>) -> Self {
-        Self { producer, heartbeat: Arc::default(), observer, sent: 0 }
+        Self { producer, heartbeat: Arc::default(), observer, sent: 0, bytes: 0 }
     }
 
     /// Times the calls.
@@ -111,8 +113,14 @@ impl Transactions {
         }
     }
 
+    /// The bytes sent since the transaction began.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Begins a transaction.
-    pub(crate) fn open(&self) -> Result<(), Failure> {
+    pub(crate) fn open(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
         self.call("begin a transaction", |producer| producer.begin_transaction())
     }
 
@@ -123,6 +131,7 @@ impl Transactions {
             self.serve();
         }
         let OutputRecord { topic, partition, key, value, headers } = record;
+        self.bytes += key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let record =
             BaseRecord { topic, partition, payload: value, key, timestamp: None, headers, delivery_opaque: () };
         client::send(&self.producer, record).map_err(|cause| match cause {

@@ -20,8 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An epoch is closed when it holds this many bytes, whatever the number of its messages.
-const EPOCH_BYTES: usize = 64 << 20;
 /// Empty epochs are closed this often, if `engine.epoch` is not longer.
 const EMPTY_EPOCH_INTERVAL: Duration = Duration::from_millis(200);
 /// The minimum time between two epochs is `engine.epoch` divided by this.
@@ -35,6 +33,8 @@ const MIN_PARK: Duration = Duration::from_micros(100);
 pub(super) struct EpochLimits {
     pub(super) max_age: Duration,
     pub(super) max_messages: usize,
+    /// The size of a transaction: what follows from a message is hardly larger than the message.
+    pub(super) max_bytes: usize,
     pub(super) max_in_flight: usize,
 }
 
@@ -107,7 +107,7 @@ impl EpochCutter {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.free() == 0 || self.bytes >= EPOCH_BYTES
+        self.free() == 0 || self.bytes >= self.limits.max_bytes
     }
 
     /// The number of messages that may still be read.
@@ -216,7 +216,8 @@ mod tests {
     /// A cutter, and an instant at which a previous epoch was closed some time ago.
     fn cutter(max_in_flight: usize) -> (EpochCutter, Instant) {
         let start = Instant::now();
-        (EpochCutter::new(EpochLimits { max_age: AGE, max_messages: 10, max_in_flight }, start), start + AGE)
+        let limits = EpochLimits { max_age: AGE, max_messages: 10, max_bytes: 1000, max_in_flight };
+        (EpochCutter::new(limits, start), start + AGE)
     }
 
     fn cut(cutter: &mut EpochCutter, boundary: Boundary, now: Instant) -> EpochHeader {
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_full_epoch_is_closed_at_once() {
-        for (messages, bytes) in [(10, 0), (1, EPOCH_BYTES)] {
+        for (messages, bytes) in [(10, 0), (1, 1000)] {
             let (mut cutter, now) = cutter(2);
             cut(&mut cutter, Boundary::Regular, now);
             cutter.add(messages - 1, 0, now);

@@ -35,7 +35,7 @@ fn sizes(output: &EpochOutput, record_bytes: usize, encoding: Encoding) -> Vec<u
     let mut config = Config::default();
     config.topics.output = encoding;
     let mut sizes = Vec::new();
-    let keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
+    let mut keep = |record: OutputRecord<'_>| -> Result<(), Infallible> {
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
         let headers = record.headers.iter().flat_map(|headers| headers.iter());
         let headers: usize = headers.map(|header| header.key.len() + length(header.value) + 10).sum();
@@ -43,7 +43,9 @@ fn sizes(output: &EpochOutput, record_bytes: usize, encoding: Encoding) -> Vec<u
         sizes.push(length(record.key) + length(record.value) + headers + 61 + 70);
         Ok(())
     };
-    let Ok(()) = RecordWriter::new(&config, 4, record_bytes).write(output, Timestamp(0), keep);
+    let mut writer = RecordWriter::new(&config, 4, record_bytes);
+    let Ok(()) = writer.write(output, Timestamp(0), &mut keep);
+    let Ok(()) = output.rows.iter().try_for_each(|row| keep(writer.row(row)));
     sizes
 }
 
@@ -212,6 +214,7 @@ fn the_shard_record_is_small_if_every_second_event_was_refused() {
     }
     let log = SourceLog { topic: Some(uuid::Uuid::max()), shift: i64::MIN };
     let logs = Source::LIVE.map(|source| (source, log)).into();
-    let state = ShardRecord { checkpoint, digest: StateDigest::default(), written: Timestamp(0), logs };
+    let digest = StateDigest::default();
+    let state = ShardRecord { checkpoint, digest, written: Timestamp(0), logs, rows_follow: true };
     assert!(state.encode().bytes() + FRAMING <= LEAST, "{}", state.encode().bytes());
 }
