@@ -160,13 +160,13 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "stages of a tenant with figures of their own",
                 Fixed("512"),
                 "the figures of further ones are summed up as pipeline `other`, stage `other`; rules judge every stage",
-                "",
+                "`funnelwatch_limit_used_ratio{limit=\"tenant_stages\"}`, `funnelwatch_summed_up_total`",
             ),
             bound(
                 "currencies of a tenant with figures of their own",
                 Fixed("64"),
                 "amounts in further ones are summed up as `other`",
-                "",
+                "`funnelwatch_limit_used_ratio{limit=\"tenant_currencies\"}`, `funnelwatch_summed_up_total`",
             ),
             bound(
                 "sources of a topic of a tenant that send progress marks",

@@ -11,10 +11,11 @@ use crate::domain::context::people::People;
 use crate::domain::effect::{Effect, StageDeclaration};
 use crate::domain::event::{EventOrder, Position};
 use crate::domain::figures::pane::{Fact, Measure};
+use crate::domain::figures::table::{MAX_CURRENCIES, MAX_STAGES};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
 use crate::domain::identity::IgnoredContacts;
 use crate::domain::index::{ArenaIndex, ContactIx, CurrencyIx, JourneyIx, ManagerIx, StageIx};
-use crate::domain::mem::seeded::SeededMap;
+use crate::domain::mem::seeded::{SeededMap, SeededSet};
 use crate::domain::norms::{Norms, Scope, ScopeQuery};
 use crate::domain::source::Topic;
 use crate::domain::time::Timestamp;
@@ -82,16 +83,39 @@ pub struct TenantContext {
     named_managers: FxHashSet<ManagerId>,
     stages: Interner<StageIx, (PipelineId, StageId)>,
     currencies: Interner<CurrencyIx, CompactString>,
+    /// How many stages and currencies were first used beyond their bounds: their figures are summed up as `other`.
+    pub summed_up: [u64; 2],
     /// Act violations raised at the current instant; duplicates are suppressed.
     raised: Vec<Uuid>,
     /// During a replay: alerts that were averted.
     averted: Option<Vec<Alert>>,
-    /// Retracted alerts, in order: nothing more is published about them.
-    retracted: VecDeque<Uuid>,
+    /// Retracted alerts: nothing more is published about them.
+    retracted: Retracted,
 }
 
 /// Maximum number of retracted alerts that are remembered.
 const MAX_RETRACTED: usize = 1000;
+
+/// The last retracted alerts.
+#[derive(Debug, Default)]
+struct Retracted {
+    in_order: VecDeque<Uuid>,
+    ids: SeededSet<Uuid>,
+}
+
+impl Retracted {
+    /// Adds an alert, and forgets the first one if there are too many. Returns `false` if it was there.
+    fn insert(&mut self, alert: Uuid) -> bool {
+        let new = self.ids.insert(alert);
+        if new {
+            if self.in_order.len() == MAX_RETRACTED {
+                self.in_order.pop_front().map(|first| self.ids.remove(&first));
+            }
+            self.in_order.push_back(alert);
+        }
+        new
+    }
+}
 
 type Timers = BinaryHeap<Reverse<(Timestamp, Timer)>>;
 
@@ -155,7 +179,8 @@ impl TenantContext {
             currencies: Interner::new(),
             raised: Vec::new(),
             averted: None,
-            retracted: VecDeque::new(),
+            retracted: Retracted::default(),
+            summed_up: [0; 2],
         }
     }
 
@@ -236,19 +261,12 @@ impl TenantContext {
 
     /// The retracted alerts, in order.
     pub fn retracted(&self) -> impl Iterator<Item = Uuid> {
-        self.retracted.iter().copied()
+        self.retracted.in_order.iter().copied()
     }
 
     /// Remembers that an alert was retracted. Returns `false` if that is known.
     pub fn mark_retracted(&mut self, alert: Uuid) -> bool {
-        if self.retracted.contains(&alert) {
-            return false;
-        }
-        if self.retracted.len() == MAX_RETRACTED {
-            self.retracted.pop_front();
-        }
-        self.retracted.push_back(alert);
-        true
+        self.retracted.insert(alert)
     }
 
     /// Emits an alert, unless it was retracted. In a replay, alerts are compared and not published yet.
@@ -256,7 +274,7 @@ impl TenantContext {
         let published = match alert.status {
             _ if self.is_replaying() => true,
             Status::Retracted => self.mark_retracted(alert.id),
-            _ => !self.retracted.contains(&alert.id),
+            _ => !self.retracted.ids.contains(&alert.id),
         };
         if published {
             self.effects.push(Effect::Alert(Box::new(alert)));
@@ -335,6 +353,7 @@ impl TenantContext {
         let stage = stage.cloned().unwrap_or_else(|| UNKNOWN.into());
         let (ix, new) = self.stages.intern((pipeline.clone(), stage.clone()));
         if new {
+            self.summed_up[0] += u64::from(ix.0 as usize >= MAX_STAGES);
             self.effects.push(Effect::StageDeclaration(Box::new(StageDeclaration { ix, pipeline, stage })));
         }
         ix
@@ -345,13 +364,35 @@ impl TenantContext {
         self.stages.items.get(ix.0 as usize)
     }
 
+    /// The numbers of stages and currencies that were used.
+    pub fn names_used(&self) -> [usize; 2] {
+        [self.stages.items.len(), self.currencies.items.len()]
+    }
+
     /// The index of a currency, declared on first use.
     pub fn currency(&mut self, code: Option<&CompactString>) -> CurrencyIx {
         let code = code.cloned().unwrap_or_else(|| UNKNOWN.into());
         let (ix, new) = self.currencies.intern(code.clone());
         if new {
+            self.summed_up[1] += u64::from(ix.0 as usize >= MAX_CURRENCIES);
             self.effects.push(Effect::Currency(ix, code));
         }
         ix
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_retracted_alerts_are_remembered() {
+        let mut retracted = Retracted::default();
+        let ids = || (0..MAX_RETRACTED as u128 + 2).map(Uuid::from_u128);
+        assert!(ids().all(|alert| retracted.insert(alert)));
+        assert!(!retracted.insert(Uuid::from_u128(2)), "the third one");
+        assert!(retracted.in_order.iter().copied().eq(ids().skip(2)));
+        assert_eq!(retracted.ids.len(), MAX_RETRACTED);
+        assert!(retracted.insert(Uuid::from_u128(0)), "the first one was forgotten");
     }
 }

@@ -8,6 +8,7 @@ mod cases;
 mod chains;
 pub mod changelog;
 mod correction;
+mod counts;
 pub mod duplicates;
 pub mod entity_report;
 mod event_log;
@@ -244,11 +245,6 @@ impl Tenant {
     /// The departments that events named.
     pub fn departments(&self) -> impl Iterator<Item = &DepartmentId> {
         self.context.people.departments().chain(self.context.departments.ids())
-    }
-
-    /// Takes the number of contacts, plans and legs that were left out since the last call.
-    pub fn take_left_out(&mut self) -> u64 {
-        std::mem::take(&mut self.left_out)
     }
 
     /// The instant of the next timer.

@@ -313,6 +313,9 @@ fn processor(page: &mut Page, counters: &Counters) {
         let used = counters.shards.values().map(|shard| shard.limits_used[limited as usize]).fold(0.0, f64::max);
         page.sample(M::LimitUsed, &[("limit", limited.name())], used);
     }
+    for (limited, n) in [Limited::TenantStages, Limited::TenantCurrencies].into_iter().zip(counters.summed_up) {
+        page.sample(M::SummedUp, &[("limit", limited.name())], n as f64);
+    }
     page.sample(M::Rerouted, &[], counters.rerouted as f64);
     for reason in Reason::ALL {
         let n = counters.refused.get(&reason).copied().unwrap_or_default();

@@ -32,6 +32,7 @@ pub(crate) struct Counters {
     /// How far the wall clock is ahead of the broker, and whether watermarks follow it.
     pub(crate) clock: (Option<Span>, bool),
     pub(crate) left_out: u64,
+    pub(crate) summed_up: [u64; 2],
     pub(crate) rerouted: u64,
     pub(crate) refused: BTreeMap<Reason, u64>,
     pub(crate) repaired: BTreeMap<Repair, u64>,
@@ -132,6 +133,7 @@ impl ProcessorMetrics {
             counters.late += mark.counts.late;
             counters.marks_below += mark.counts.marks_below;
             counters.left_out += mark.counts.left_out;
+            counters.summed_up.iter_mut().zip(mark.counts.summed_up).for_each(|(sum, n)| *sum += n);
             let (limits_used, entries) = (mark.limits_used, mark.entries);
             let shard = Shard { held: mark.held, entries, limits_used };
             counters.shards.insert(mark.shard, shard);

@@ -4,6 +4,7 @@ use crate::domain::alert::Resolution;
 use crate::domain::event::Position;
 use crate::domain::id::{MessageId, ThreadId, reply_key};
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
+use crate::domain::mem::seeded::SeededSet;
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
@@ -107,6 +108,40 @@ pub struct Reach {
     /// A conversation with a deal that one of the demand's leads became since.
     pub leads: Vec<JourneyIx>,
 }
+
+/// What settlements with other contacts can share with some demands: most of them share nothing, and need not be compared
+/// with each demand.
+#[derive(Debug, Default)]
+pub(super) struct Shared<'a> {
+    threads: SeededSet<&'a ThreadId>,
+    replies: SeededSet<&'a str>,
+    entities: SeededSet<JourneyIx>,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn of(demands: &[&'a Demand]) -> Self {
+        let mut shared = Self::default();
+        // For a few it costs more than it saves.
+        for demand in demands.iter().filter(|_| demands.len() > FEW_DEMANDS) {
+            shared.threads.extend(&demand.thread);
+            shared.replies.insert(reply_key(&demand.interaction));
+            shared.entities.extend(&demand.entities);
+        }
+        shared
+    }
+
+    /// Whether a settlement of this reach can cover one of the demands.
+    pub(super) fn may_be_covered_by(&self, reach: &Reach) -> bool {
+        let Reach { thread, reply, entities, leads } = reach;
+        self.replies.is_empty()
+            || thread.as_ref().is_some_and(|thread| self.threads.contains(thread))
+            || reply.as_ref().is_some_and(|reply| self.replies.contains(reply.reply_key()))
+            || entities.iter().chain(leads).any(|entity| self.entities.contains(entity))
+    }
+}
+
+/// So many demands are compared one by one.
+const FEW_DEMANDS: usize = 8;
 
 impl Demand {
     /// What identifies it among the demands of its contact, and orders them.

@@ -6,7 +6,7 @@ use crate::domain::event::Position;
 use crate::domain::figures::pane::Measure;
 use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
-use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, Reach, Settlement};
+use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, Reach, Settlement, Shared};
 use crate::domain::time::Timestamp;
 
 /// A fact that is counted at present.
@@ -129,7 +129,9 @@ impl Segment {
 
     /// Adds a settlement. Returns whether clocks or facts can change.
     pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
-        let without_effect = self.extent.is_before(settlement.at, Position::MAX);
+        let reaches =
+            settlement.reach.as_ref().is_none_or(|reach| self.demands.iter().rev().any(|one| reach.covers(one)));
+        let without_effect = !reaches || self.extent.is_before(settlement.at, Position::MAX);
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         if self.settlements.is_empty() {
@@ -400,9 +402,14 @@ fn group<'a>(
     settlements: &[Settlement],
 ) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
+    let shared = Shared::of(if settlements.is_empty() { &[] } else { &rest });
+    let counts = |settlement: &&Settlement| {
+        let may_reach = settlement.reach.as_ref().is_none_or(|reach| shared.may_be_covered_by(reach));
+        may_reach && counts(settlement)
+    };
     while let Some(first) = rest.first().copied() {
         let from = settlements.partition_point(|settlement| settlement.at < first.at);
-        let end = end_of(first, &rest, settlements[from..].iter().filter(|settlement| counts(settlement)));
+        let end = end_of(first, &rest, settlements[from..].iter().filter(&counts));
         match &end {
             None => rest.clear(),
             Some(end) if first.ends_by(end) => rest.retain(|demand| {

@@ -4,9 +4,10 @@ use super::*;
 use crate::domain::alert::Resolution;
 use crate::domain::context::Timer;
 use crate::domain::figures::pane::Measure;
-use crate::domain::id::TenantId;
+use crate::domain::id::{TenantId, ThreadId};
 use crate::domain::index::{ArenaIndex, ContactIx};
 use crate::domain::norms::{Layer, Norms, Params};
+use crate::domain::pending_replies::demand::{Reach, Shared};
 use crate::domain::pending_replies::segment::Segment;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Length, Span};
@@ -30,12 +31,31 @@ struct Contact {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Missed { counts: bool },
-    Returned { minutes_ago: u8 },
-    Counts { demand: u8, counts: bool },
-    Replaced { act: u8 },
-    Withdrawn { demand: u8 },
-    Dismissed { demand: u8 },
+    Missed {
+        counts: bool,
+        thread: u8,
+    },
+    Returned {
+        minutes_ago: u8,
+    },
+    /// Reaches only what is of its thread.
+    Answered {
+        minutes_ago: u8,
+        thread: u8,
+    },
+    Counts {
+        demand: u8,
+        counts: bool,
+    },
+    Replaced {
+        act: u8,
+    },
+    Withdrawn {
+        demand: u8,
+    },
+    Dismissed {
+        demand: u8,
+    },
 }
 
 fn norms() -> Norms {
@@ -85,24 +105,10 @@ impl Contact {
         };
         let key = |index: &u8| keys.get(keys.len().wrapping_sub(1 + usize::from(*index % 8))).copied();
         match act {
-            Act::Missed { counts } => {
+            Act::Missed { counts, thread } => {
                 keys.push((now, position));
-                let demand = Demand {
-                    at: now,
-                    order: position,
-                    interaction: CompactString::default(),
-                    entity: None,
-                    entities: Vec::new(),
-                    thread: None,
-                    who: ManagerIx::NONE,
-                    accountable: ManagerIx::NONE,
-                    scope,
-                    open: false,
-                    call: None,
-                    ended: None,
-                    counts: if *counts { Counts::ALL } else { Counts::NOT },
-                    opened: position,
-                };
+                let counts = if *counts { Counts::ALL } else { Counts::NOT };
+                let demand = Demand { counts, thread: Some(thread_id(*thread)), ..demand(now, position, scope) };
                 pending_replies.add_demand(context, &about, demand);
             }
             Act::Returned { minutes_ago } => {
@@ -111,6 +117,11 @@ impl Contact {
                 acts.push((act, at));
                 let settlement = Settlement { order: Position::MAX, act: Some(act), ..end(Resolution::Returned, at) };
                 pending_replies.add_settlement(context, &about, settlement);
+            }
+            Act::Answered { minutes_ago, thread } => {
+                let at = Timestamp(now.0 - i64::from(minutes_ago % 16) * 60_000);
+                let reach = Some(Arc::new(Reach { thread: Some(thread_id(*thread)), ..Reach::default() }));
+                pending_replies.add_settlement(context, &about, Settlement { reach, ..end(Resolution::Answered, at) });
             }
             Act::Counts { demand, counts } => {
                 let counts = if *counts { Counts::ALL } else { Counts::NOT };
@@ -164,10 +175,34 @@ impl Contact {
     }
 }
 
+fn demand(at: Timestamp, position: Position, scope: Arc<Scope>) -> Demand {
+    Demand {
+        at,
+        order: position,
+        interaction: CompactString::default(),
+        entity: None,
+        entities: Vec::new(),
+        thread: None,
+        who: ManagerIx::NONE,
+        accountable: ManagerIx::NONE,
+        scope,
+        open: false,
+        call: None,
+        ended: None,
+        counts: Counts::ALL,
+        opened: position,
+    }
+}
+
+fn thread_id(thread: u8) -> ThreadId {
+    thread.to_string().as_str().into()
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => any::<bool>().prop_map(|counts| Act::Missed { counts }),
-        6 => any::<u8>().prop_map(|minutes_ago| Act::Returned { minutes_ago }),
+        9 => (any::<bool>(), 0..3u8).prop_map(|(counts, thread)| Act::Missed { counts, thread }),
+        3 => (any::<u8>(), 0..4u8).prop_map(|(minutes_ago, thread)| Act::Answered { minutes_ago, thread }),
+        4 => any::<u8>().prop_map(|minutes_ago| Act::Returned { minutes_ago }),
         2 => any::<(u8, bool)>().prop_map(|(demand, counts)| Act::Counts { demand, counts }),
         1 => any::<u8>().prop_map(|act| Act::Replaced { act }),
         1 => any::<u8>().prop_map(|demand| Act::Withdrawn { demand }),
@@ -189,17 +224,58 @@ proptest! {
 fn what_is_over_is_in_segments_of_its_own() {
     let mut contact = Contact::new();
     for _ in 0..100 {
-        contact.apply(&Act::Missed { counts: true });
-        contact.apply(&Act::Missed { counts: true });
+        contact.apply(&Act::Missed { counts: true, thread: 0 });
+        contact.apply(&Act::Missed { counts: true, thread: 0 });
         contact.apply(&Act::Returned { minutes_ago: 0 });
         contact.apply(&Act::Returned { minutes_ago: 0 });
     }
     assert_eq!((contact.pending_replies.segments.len(), contact.longest_segment()), (100, 2));
     // A return that becomes known later than the next missed call settles the one before it only.
-    contact.apply(&Act::Missed { counts: true });
-    contact.apply(&Act::Missed { counts: true });
+    contact.apply(&Act::Missed { counts: true, thread: 0 });
+    contact.apply(&Act::Missed { counts: true, thread: 0 });
     contact.apply(&Act::Returned { minutes_ago: 2 });
     assert_eq!(contact.pending_replies.segments.len(), 102);
     contact.apply(&Act::Returned { minutes_ago: 0 });
     assert_eq!(contact.longest_segment(), 2);
+}
+
+#[test]
+fn what_does_not_reach_a_wait_changes_nothing() {
+    let mut contact = Contact::new();
+    for _ in 0..100 {
+        contact.apply(&Act::Missed { counts: true, thread: 0 });
+        contact.apply(&Act::Answered { minutes_ago: 0, thread: 1 });
+    }
+    let pending = |contact: &Contact| contact.pending_replies.pending().count();
+    assert_eq!((contact.pending_replies.segments.len(), pending(&contact)), (1, 100));
+    contact.apply(&Act::Answered { minutes_ago: 0, thread: 0 });
+    assert_eq!(pending(&contact), 0);
+}
+
+#[test]
+fn a_settlement_that_may_cover_no_demand_covers_none() {
+    let scope = Contact::new().context.scope(ManagerIx::NONE, None, None);
+    let ix = |number: u8| JourneyIx::new(u32::from(number));
+    let demands: Vec<Demand> = (0..20u8)
+        .map(|number| Demand {
+            interaction: format!("<m{number}>").into(),
+            thread: Some(thread_id(number)),
+            entities: vec![ix(number)],
+            open: true,
+            ..demand(Timestamp(0), Position::MIN, Arc::clone(&scope))
+        })
+        .collect();
+    let shared = Shared::of(&demands.iter().collect::<Vec<_>>());
+    for number in 10..30u8 {
+        let reaches = [
+            Reach { thread: Some(thread_id(number)), ..Reach::default() },
+            Reach { reply: Some(format!("m{number}").as_str().into()), ..Reach::default() },
+            Reach { entities: vec![ix(99), ix(number)], ..Reach::default() },
+            Reach { leads: vec![ix(number)], ..Reach::default() },
+        ];
+        for reach in reaches {
+            let covers = demands.iter().any(|demand| reach.covers(demand));
+            assert_eq!((covers, shared.may_be_covered_by(&reach)), (number < 20, number < 20), "{reach:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 use crate::domain::event::reject::Reason;
 use crate::domain::event::{CrmPayload, Event, Payload};
+use crate::domain::figures::table::{MAX_CURRENCIES, MAX_STAGES};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId};
 use crate::domain::mem::seeded::{SeededMap, SeededSet};
 use crate::domain::named::named_enum;
@@ -56,6 +57,10 @@ named_enum! {
         TenantManagers = "tenant_managers",
         /// The departments of the tenant with the most.
         TenantDepartments = "tenant_departments",
+        /// The stages of the tenant with the most; beyond the limit, figures are summed up.
+        TenantStages = "tenant_stages",
+        /// The currencies of the tenant with the most, likewise.
+        TenantCurrencies = "tenant_currencies",
     }
 }
 
@@ -97,8 +102,8 @@ pub(super) struct Admission {
     tenants: SeededMap<TenantId, Known>,
     /// The numbers of tenants, managers and departments.
     numbers: [usize; 3],
-    /// The numbers of the tenants with the most managers and with the most departments.
-    most: [usize; 2],
+    /// The numbers of the tenants with the most managers, departments, stages and currencies.
+    most: [usize; 4],
 }
 
 #[derive(Debug, Default)]
@@ -184,12 +189,25 @@ impl Admission {
         self.most.iter_mut().zip(of_tenant).for_each(|(most, n)| *most = n.max(*most));
     }
 
+    /// A tenant has used so many stages and currencies. They are not limited, because rules judge every stage.
+    pub(super) fn names_used(&mut self, of_tenant: [usize; 2]) {
+        self.most[2..].iter_mut().zip(of_tenant).for_each(|(most, n)| *most = n.max(*most));
+    }
+
     /// How much of each limit is used, in the order of [`Limited`].
     pub(super) fn used(&self) -> LimitsUsed {
         let AdmissionLimits { tenants, managers, departments, tenant_managers, tenant_departments, .. } = self.limits;
         let [a, b, c] = self.process.0.each_ref().map(|counter| counter.load(Relaxed));
-        let [d, e] = self.most;
-        let used = [(a, tenants), (b, managers), (c, departments), (d, tenant_managers), (e, tenant_departments)];
+        let [d, e, f, g] = self.most;
+        let used = [
+            (a, tenants),
+            (b, managers),
+            (c, departments),
+            (d, tenant_managers),
+            (e, tenant_departments),
+            (f, MAX_STAGES),
+            (g, MAX_CURRENCIES),
+        ];
         used.map(|(n, limit)| n as f64 / limit.max(1) as f64)
     }
 }
@@ -265,7 +283,9 @@ mod tests {
         assert_eq!(other.admit(&event("b", "m2", "d2")), over, "the departments of a process");
         assert_eq!(other.admit(&event("b", "m2", "")), Ok(()), "the manager was not counted");
         assert_eq!(one.admit(&event("c", "m1", "")), over, "the managers of a process");
-        assert_eq!(one.used(), [2.0 / 3.0, 1.0, 1.0, 1.0, 1.0]);
+        one.names_used([256, 1]);
+        one.names_used([1, 32]);
+        assert_eq!(one.used(), [2.0 / 3.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
         drop(shards);
         assert_eq!(process.0.each_ref().map(|counter| counter.load(Relaxed)), [0; 3]);
     }

@@ -208,6 +208,8 @@ pub struct Counts {
     pub marks_below: u64,
     /// Contacts, plans and legs of calls that were left out, because there are as many as there may be.
     pub left_out: u64,
+    /// Stages and currencies whose figures are summed up as `other`, when they are first used.
+    pub summed_up: [u64; 2],
 }
 
 impl Counts {
@@ -627,6 +629,8 @@ impl ShardProcessor {
             let state = &mut self.tenants[ix as usize];
             let tenant = &mut state.tenant;
             self.counts.left_out += tenant.take_left_out();
+            self.counts.summed_up.iter_mut().zip(tenant.take_summed_up()).for_each(|(sum, n)| *sum += n);
+            self.admission.names_used(tenant.names_used());
             let mut effects = Vec::new();
             tenant.take_effects(&mut effects);
             let durable = self.timing.memory.durable;

@@ -68,7 +68,7 @@ impl Tenant {
         tenant.run_timers(upto);
         after_each(&mut tenant);
         // Counted by the process that applied the events.
-        tenant.left_out = 0;
+        (tenant.left_out, tenant.context.summed_up) = (0, [0; 2]);
         // Everything is persisted already, except what expired during the replay.
         tenant.changelog.mark_changed = !tenant.changelog.expired.is_empty();
         Ok(tenant)
