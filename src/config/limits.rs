@@ -145,6 +145,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "`funnelwatch_left_out_total`",
             ),
             bound(
+                "contacts that ask in a thread",
+                Fixed("256"),
+                "an answer in the thread does not answer further ones",
+                "`funnelwatch_left_out_total`",
+            ),
+            bound(
                 "legs of a call: conversations, others",
                 Fixed("256 each"),
                 "further ones are left out",

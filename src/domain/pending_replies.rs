@@ -142,7 +142,7 @@ impl PendingReplies {
         (call, since): (CallIx, Timestamp),
         reply: bool,
     ) {
-        let changed = self.change_since(since, |segment| segment.set_reply(call, reply));
+        let changed = self.change_since(since, |segment| segment.set_reply((call, since), reply));
         self.update_each(context, demand_context, changed, Affected::Figures);
     }
 

@@ -131,7 +131,7 @@ metrics! {
         Late "events_late_total" Counter "count" [] "Late events: the watermark had already passed them."
         Refused "events_refused_total" Counter "count" ["reason"] "Rejected messages, written to the dead-letter topic."
         Repaired "events_repaired_total" Counter "count" ["reason"] "Accepted events in which a wrong value was put right or dropped."
-        LeftOut "left_out_total" Counter "count" [] "Contacts and plans of leads and deals, and legs of calls, that were left out because there are as many as there may be."
+        LeftOut "left_out_total" Counter "count" [] "Contacts and plans of leads and deals, contacts of threads, and legs of calls, that were left out because there are as many as there may be."
         LimitUsed "limit_used_ratio" Gauge "ratio" ["limit"] "How much of a limit is used; at 1, events that name a further tenant, manager or department are rejected, and figures of further stages and currencies of a tenant are summed up as `other`."
         SummedUp "summed_up_total" Counter "count" ["limit"] "Stages and currencies of tenants whose figures are summed up as `other`, counted when they are first used."
         Rerouted "events_rerouted_total" Counter "count" [] "Misrouted messages, re-produced to the partition of their tenant."

@@ -129,6 +129,19 @@ fn plans_and_legs_beyond_the_bound_are_left_out() {
 }
 
 #[test]
+fn an_answer_in_a_thread_reaches_so_many_contacts() {
+    let ask = |n: i64| {
+        let contact = format!(r#""thread_id":"t","channel":"EMAIL","contact":{{"email":"a{n}@example.com"}}"#);
+        (n, format!(r#""message_received":{{"message_id":"m{n}",{contact}}}"#))
+    };
+    let answer = r#""message_sent":{"message_id":"a","thread_id":"t","channel":"EMAIL","manager_id":"ann"}"#.to_owned();
+    let later = (9000, r#""deal_created":{"deal_id":"1"}"#.to_owned());
+    let events = (1..=300).map(ask).chain([(301, answer), later]);
+    let (_, alerts) = replay(events, "norms: {message_unanswered: {within: 1h}}");
+    assert_eq!(alerts.iter().filter(|alert| alert["status"] == "FIRING").count(), 300 - 256);
+}
+
+#[test]
 fn the_time_in_a_stage_adds_up_over_any_number_of_moves() {
     let norms =
         "pipelines: {p: {entity: deal, stages: [{id: a, max_time: 300m}, {id: b}]}}\nnorms: {stage_overdue: {}}";

@@ -141,12 +141,14 @@ impl Segment {
         !without_effect
     }
 
-    /// Counts or does not count the lags of what a call settled. Returns whether it had settled something.
-    pub(super) fn set_reply(&mut self, call: CallIx, reply: bool) -> bool {
+    /// Counts or does not count the lags of what a call, whose first leg is dated `since`, settled. Returns whether it had
+    /// settled something.
+    pub(super) fn set_reply(&mut self, (call, since): (CallIx, Timestamp), reply: bool) -> bool {
+        let from = self.settlements.partition_point(|settlement| settlement.at < since);
         let of_clocks = self.clocks.iter_mut().filter_map(|clock| clock.settled.as_mut());
         let of_call = |settlement: &&mut Settlement| settlement.act.is_some_and(|(other, _)| other == call);
         let mut found = false;
-        for settlement in self.settlements.iter_mut().chain(of_clocks).filter(of_call) {
+        for settlement in self.settlements[from..].iter_mut().chain(of_clocks).filter(of_call) {
             (settlement.reply, found) = (reply, true);
         }
         found

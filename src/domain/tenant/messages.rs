@@ -19,6 +19,9 @@ use crate::domain::tenant::sampler::Interaction;
 use crate::domain::tenant::{Attribution, MESSAGES, Tenant};
 use std::sync::Arc;
 
+/// How many contacts that asked in a thread an answer in it can reach.
+const MAX_ASKING: usize = 256;
+
 impl Tenant {
     pub(super) fn message(&mut self, message: &Message) {
         let attribution = self.attribute_message(message);
@@ -103,8 +106,11 @@ impl Tenant {
         self.add_pending_contact(contact, &attribution.entities);
         if let Some(thread) = &message.thread {
             let asking = self.contacts_by_thread.entry(thread.clone()).or_default();
-            if !asking.contains(&contact) {
+            let known = asking.contains(&contact);
+            if !known && asking.len() < MAX_ASKING {
                 asking.push(contact);
+            } else if !known {
+                self.left_out += 1;
             }
         }
         self.demand(contact, MESSAGES, demand);
