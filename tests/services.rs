@@ -26,6 +26,7 @@ mod services {
     mod redis;
     mod reload;
     mod rerouted;
+    mod rights;
     mod state;
     mod stateful_set;
     mod topics;

@@ -31,7 +31,7 @@ locked() (
 
 missing_packages() {
     local pair
-    for pair in curl:curl java:default-jre-headless kcat:kcat mvn:maven prometheus:prometheus redis-cli:redis-tools \
+    for pair in curl:curl java:default-jre-headless kcat:kcat mvn:maven openssl:openssl prometheus:prometheus redis-cli:redis-tools \
         redis-server:redis-server; do
         command -v "${pair%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done
@@ -161,12 +161,26 @@ use_kafka() {
     kafka_java=(java -cp "$(kafka_jars)/*" -Dlog4j2.level=INFO -Djava.io.tmpdir="$kafka_home" -XX:-UsePerfData)
 }
 
-# format_kafka PORT CONTROLLER_PORT [LISTENS:ADVERTISED...]
+# certify: a certificate for 127.0.0.1, and the CA that issued it; another CA with the same name.
+certify() (
+    cd "$kafka_home"
+    new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj)
+    "${new[@]}" /CN=ca -x509 -days 2 -keyout ca.key -out ca.pem
+    "${new[@]}" /CN=ca -x509 -days 2 -keyout other.key -out other-ca.pem
+    "${new[@]}" /CN=broker -keyout server.pem -out server.csr
+    printf 'subjectAltName=IP:127.0.0.1\n' >server.ext
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext >>server.pem
+) >>"$kafka_home/log" 2>&1
+
+# format_kafka PORT CONTROLLER_PORT SECURE_PORT [LISTENS:ADVERTISED...]
 # Clients of the listener LISTENS get ADVERTISED, the address of a proxy: otherwise they would bypass it.
+# The secure listener has TLS and SCRAM. Its users have the names user-1, user-2, … and the password `secret`, and may do
+# what ACLs grant them; on the others everything is allowed.
 format_kafka() {
-    local id word parts number=0 listens='' advertised='' map=''
+    local id word parts users number=0 listens='' advertised='' map=''
     use_kafka
-    for word in "${@:3}"; do
+    certify
+    for word in "${@:4}"; do
         IFS=: read -r -a parts <<<"$word"
         listens+=,PROXIED$((++number))://127.0.0.1:${parts[0]}
         advertised+=,PROXIED$number://127.0.0.1:${parts[1]}
@@ -177,9 +191,15 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2$listens
-advertised.listeners=PLAINTEXT://127.0.0.1:$1$advertised
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$map
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2,SECURE://127.0.0.1:$3$listens
+advertised.listeners=PLAINTEXT://127.0.0.1:$1,SECURE://127.0.0.1:$3$advertised
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL$map
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$kafka_home/server.pem
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 log.dirs=$kafka_home/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -195,8 +215,10 @@ log.message.timestamp.before.max.ms=9223372036854775807
 log.retention.ms=-1
 END
     id=$(tr -d - </proc/sys/kernel/random/uuid)
+    users=()
+    for number in {1..24}; do users+=(--add-scram "SCRAM-SHA-512=[name=user-$number,password=secret]"); done
     if ! "${kafka_java[@]}" -Xmx128m kafka.tools.StorageTool format --config "$kafka_home/server.properties" \
-        --cluster-id "${id:0:21}A" </dev/null >>"$kafka_home/log" 2>&1; then
+        --cluster-id "${id:0:21}A" "${users[@]}" </dev/null >>"$kafka_home/log" 2>&1; then
         log "cannot format Kafka's storage"
         show_log kafka
         return 1

@@ -273,8 +273,12 @@ impl ClientContext for Complaints {
         }
     }
 
-    /// The same reasons again.
+    /// The same reasons again, and one for which there is no error.
     fn log(&self, _: RDKafkaLogLevel, _: &str, line: &str) {
+        if line.contains("in state APIVERSION_QUERY") {
+            let reason = "the broker closed the connection at the first request: does this listener expect TLS?";
+            lock(&self.0).get_or_insert((RDKafkaErrorCode::BrokerTransportFailure, reason.to_owned()));
+        }
         tracing::debug!("reach Kafka: {line}");
     }
 }
