@@ -5,6 +5,7 @@ pub mod exporter;
 pub mod http_metrics;
 pub mod live_view_metrics;
 pub mod liveness;
+mod log_output;
 pub mod metric;
 mod page;
 mod process;
@@ -12,7 +13,9 @@ pub mod processor_metrics;
 mod samples;
 
 use clean::CleanLog;
+use log_output::{LogOutput, Output};
 use std::io::{self, IsTerminal};
+use std::sync::{LazyLock, Mutex};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -28,7 +31,8 @@ pub fn log_to_stderr() {
         .and_then(|filter| filter.parse().ok())
         .unwrap_or_else(default)
         .with_target("rlibphonenumber", LevelFilter::OFF);
-    let layer = fmt::layer().with_writer(|| CleanLog(io::stderr())).with_target(false);
+    static STDERR: LazyLock<Mutex<Output>> = LazyLock::new(Mutex::default);
+    let layer = fmt::layer().with_writer(|| CleanLog(LogOutput(&STDERR, io::stderr()))).with_target(false);
     let layer = if std::env::var_os("FUNNELWATCH_LOG").is_some_and(|format| format == "json") {
         layer.json().boxed()
     } else {

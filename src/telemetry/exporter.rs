@@ -7,6 +7,7 @@
 
 use super::http_metrics::HttpMetrics;
 use super::live_view_metrics::LiveViewMetrics;
+use super::log_output;
 use super::metric::{Family, Level, Metric};
 use super::page::{Page, subject};
 use super::process;
@@ -362,5 +363,6 @@ fn processor(page: &mut Page, counters: &Counters) {
     if let Some(read) = counters.norms_in_force {
         page.sample(M::NormsInForce, &[], (read - Timestamp(0)).seconds());
     }
+    page.sample(M::LogLinesLost, &[], log_output::lines_lost() as f64);
     page.sample(M::Build, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
 }

@@ -168,6 +168,7 @@ metrics! {
         StateBytes "state_written_bytes_total" Counter "bytes" [] "Bytes committed to the state topic: keys and values before compression."
         NormsReloads "norms_reloads_total" Counter "count" ["result"] "Reloads of changed norms at run time, applied or refused."
         NormsInForce "norms_in_force_timestamp_seconds" Gauge "seconds since 1970" [] "Time at which the norms in force were read."
+        LogLinesLost "log_lines_lost_total" Counter "count" [] "Log lines that were lost because nobody read them, such as those of a pipe whose reader hangs."
         Series "series" Gauge "count" [] "Series of figures, norms and names in this scrape."
         SeriesLimit "series_limit" Gauge "count" [] "Maximum number of series of figures, norms and names."
         SeriesLeftOut "series_left_out" Gauge "count" ["level"] "Series omitted from this scrape because of its limits."

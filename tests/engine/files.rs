@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const NORMS: &str = "norms: {first_response_late: {within: 15m}}";
 
@@ -166,6 +167,30 @@ fn the_commonest_reasons_of_refusal_are_shown_with_their_first_position() {
         assert_eq!(folder.replay(&[name], &[]).code, Some(code), "{name}");
         assert_eq!(folder.replay(&[name], &["--compare", "norms.yaml"]).code, Some(code), "{name}");
         assert_eq!(folder.run(&["check", "--norms", "norms.yaml", "--events", name]).code, Some(code), "{name}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_or_that_is_full_stops_nothing() {
+    let folder = Folder::new("log");
+    // More lines than a pipe holds.
+    folder.write("events.ndjson", EVENTS.join("\n") + "\n" + &"no event\n".repeat(5000));
+    for log in [Stdio::piped(), File::options().write(true).open("/dev/full").expect("a full device").into()] {
+        let args = ["replay", "--norms", "norms.yaml", "--events", "events.ndjson"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_funnelwatch"));
+        command.current_dir(&folder.0).args(args).env("RUST_LOG", "debug").stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().expect("the program starts");
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("the status is available") {
+                break status;
+            }
+            if started.elapsed() > Duration::from_secs(60) {
+                child.kill().expect("the program is killed");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(status.code(), Some(0), "after {:?}", started.elapsed());
     }
 }
 
