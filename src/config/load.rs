@@ -266,8 +266,47 @@ mod tests {
     use crate::domain::id::TenantId;
     use crate::domain::shard::admission::AdmissionLimits;
     use crate::domain::source::Topic;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use std::collections::BTreeMap;
     use std::sync::Arc;
+
+    const KEYS: [&str; 14] = [
+        "privacy_key",
+        "norms",
+        "language",
+        "kafka",
+        "http",
+        "redis",
+        "api",
+        "limits",
+        "tenants",
+        "calendars",
+        "topics",
+        "<<",
+        "*a",
+        "&a x",
+    ];
+    const VALUES: [&str; 18] = [
+        "{file: run/key}",
+        "'${PASSWORD}'",
+        "${UNSET}",
+        "'${PASSWORD'",
+        "$${x}",
+        "norms.yaml",
+        "bad.yaml",
+        "nowhere.yaml",
+        "{include: norms.yaml}",
+        "{include: [norms.yaml, bad.yaml]}",
+        "{file: [x]}",
+        "{bootstrap: {file: nowhere}}",
+        "{client: {sasl.password: {file: run/key}}}",
+        "{client: {sasl.password: '${PASSWORD}'}}",
+        "[*a, &a 1]",
+        "|",
+        "!!binary x",
+        "{token: {file: run/key}}",
+    ];
 
     fn fake_env() -> FakeEnv {
         FakeEnv {
@@ -512,6 +551,31 @@ norms: {stage_reverted: {}}
                     }
                     Ok(config) => assert!(!format!("{config:?}").contains("hunter2"), "{text}"),
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn documents_with_references_are_read_or_have_problems_in_their_lines(
+            rows in prop::collection::vec((select(&KEYS[..]), select(&VALUES[..])), 0..8),
+            slip in prop::option::of((any::<prop::sample::Index>(), any::<char>())),
+        ) {
+            let mut text: String = rows.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
+            if let Some((at, letter)) = slip.filter(|_| !text.is_empty()) {
+                text.insert(at.index(text.len()), letter);
+            }
+            let breaks = text.chars().filter(|letter| "\r\n\u{85}\u{2028}\u{2029}".contains(*letter)).count();
+            let found = match Config::parse_with("etc/main.yaml", &text, &fake_env()) {
+                Ok(config) => config.notes,
+                Err(problems) => {
+                    prop_assert!(!problems.0.is_empty());
+                    problems.0
+                }
+            };
+            for problem in found {
+                let lines = if problem.file == "etc/main.yaml" { 1 + breaks } else { 4 };
+                prop_assert!(problem.line <= lines, "{problem} in {text:?}");
             }
         }
     }

@@ -17,7 +17,12 @@ use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -267,4 +272,84 @@ fn a_reader_that_does_not_read_is_closed() {
         assert!(started.elapsed() < GENEROUS, "a connection that is not read stays open");
     }
     assert!(is_closed(slow));
+}
+
+/// A request of usual and odd parts, cut off somewhere or not.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let method = select(vec!["GET", "GET", "GET", "HEAD", "POST", "get", "G\u{e9}T", ""]);
+    let path = select(vec![
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/api/v1/tenants",
+        "/api/v1/tenants/%00/entities/lead/..%2f..",
+        "/api/v1/alerts?tenant=%ff&limit=-1",
+        "http://evil.org/metrics",
+        "/nowhere",
+        "*",
+        "//",
+        "",
+    ]);
+    let version = select(vec!["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9", ""]);
+    let host =
+        select(vec!["localhost", "localhost", "127.0.0.1:1", "[::1]", "evil.org", "localhost, evil.org", "\u{ff}", ""]);
+    let name = select(vec![
+        "Accept",
+        "Origin",
+        "Authorization",
+        "X-Forwarded-For",
+        "Content-Length",
+        "Transfer-Encoding",
+        "",
+        "a b",
+    ]);
+    let value = prop_oneof![
+        select(vec!["1", "-1", "99999999999999999999", "chunked", "http://evil.org", "Bearer x", "\t", "\0"])
+            .prop_map(str::to_owned),
+        (0..40_000usize).prop_map(|length| "x".repeat(length)),
+    ];
+    let headers = prop::collection::vec((name, value), 0..3);
+    let cut = prop_oneof![3 => Just(1.0), 1 => 0.0..1.0f64];
+    (method, path, version, host, headers, any::<[u8; 4]>(), cut).prop_map(
+        |(method, path, version, host, headers, noise, cut)| {
+            let mut request =
+                format!("{method} {path} {version}\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
+            headers.iter().for_each(|(name, value)| request.extend(format!("{name}: {value}\r\n").bytes()));
+            request.extend(b"\r\n");
+            if noise[0] > 220 {
+                let at = noise[1] as usize % request.len();
+                request[at] = noise[2];
+            }
+            request.truncate((request.len() as f64 * cut) as usize);
+            request
+        },
+    )
+}
+
+#[test]
+fn odd_requests_get_an_error_or_nothing_and_harm_no_other() {
+    let address = start(&HttpServer { read_timeout: Span(50), ..settings() });
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeMap::<String, usize>::new();
+    for _ in 0..400 {
+        let request = requests().new_tree(&mut runner).expect("a request").current();
+        let mut stream = connect(address);
+        // The server may close the connection before it has read everything.
+        let _ = stream.write_all(&request);
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response);
+        let (request, response) = (String::from_utf8_lossy(&request), String::from_utf8_lossy(&response));
+        assert!(response.is_empty() || response.starts_with("HTTP/1."), "{request}\n{response}");
+        let status = status(&response);
+        if status == "200" {
+            let own = ["Host: localhost\r\n", "Host: 127.0.0.1:1\r\n", "Host: [::1]\r\n"];
+            assert!(own.iter().any(|host| request.contains(host)), "{request}\n{response}");
+            assert!(response.contains("x-content-type-options: nosniff"), "{response}");
+        }
+        *seen.entry(status.to_owned()).or_default() += 1;
+    }
+    for expected in ["", "200", "400", "403", "404", "405", "431"] {
+        assert!(seen.contains_key(expected), "no {expected} in {seen:?}");
+    }
+    assert_eq!(status(&get(address, "/livez")), "200", "{seen:?}");
 }
