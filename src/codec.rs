@@ -229,7 +229,8 @@ mod tests {
         let Ok((Incoming::Progress(progress), repairs)) = read(&|_| {}) else { panic!("not accepted") };
         assert_eq!((progress.backfill, progress.source.as_str()), (true, ""), "a wrong source is dropped");
         assert_eq!(repairs.iter().collect::<Vec<_>>(), [Repair::WrongValue]);
-        let table: [(&dyn Fn(&mut serde_json::Value), _); 5] = [
+        type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+        let table: [(Change<'_>, _); 5] = [
             (&|value| value["tenant_id"] = "".into(), "no_tenant: tenant_id: missing"),
             (&|value| value["occurred_at"] = "".into(), "no_time: occurred_at: missing"),
             (&|value| value["progress"]["upTo"] = "".into(), "missing_field: progress.up_to: missing"),
@@ -239,7 +240,7 @@ mod tests {
             ),
             (
                 &|value| value["deleted"] = serde_json::json!({"entity": {"kind": "LEAD", "id": 1}}),
-                "several_payloads: more than one payload",
+                "several_payloads: progress: more than one payload",
             ),
         ];
         for (change, reject) in table {

@@ -17,6 +17,9 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 /// How payloads are encoded in applied events.
 pub const PACKING: PayloadCodec = PayloadCodec { pack: protobuf::pack, unpack: protobuf::unpack };
 
+/// Writes the key of an event.
+type WriteKey = fn(&TenantId, SourceOffset, &mut Vec<u8>);
+
 /// The fields of `StateRecord`.
 const APPLIED: u32 = 3;
 const HELD: u32 = 8;
@@ -34,7 +37,7 @@ impl Records {
 
     fn event(
         &mut self,
-        (write_key, field): (fn(&TenantId, SourceOffset, &mut Vec<u8>), u32),
+        (write_key, field): (WriteKey, u32),
         tenant: &TenantId,
         order: EventOrder,
         id: Option<&EventId>,
