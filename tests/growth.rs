@@ -22,6 +22,7 @@ use inputs::{INPUTS, Input};
 use serde_json::json;
 use std::cell::Cell;
 use std::env;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -142,7 +143,8 @@ impl Form {
         };
         let growth = last as f64 / second as f64;
         let [second, last] = [second, last].map(|branches| 4 * branches / number as u64);
-        println!("{self:?}: {}: {second} branches an event, then {last} {growth:.2}", input.name);
+        let line = format!("{self:?}: {}: {second} branches an event, then {last} {growth:.2}", input.name);
+        writeln!(io::stderr(), "{line}").expect("standard error");
         let late = if self == Self::Late { (number - LATE_BY) / LATE_EVERY } else { 0 };
         if outcome.applied == 0 || outcome.late < late as u64 {
             Some(format!("{}: {} events took effect, {} were late", input.name, outcome.applied, outcome.late))
