@@ -146,7 +146,7 @@ impl Tenants {
     /// watermark of the tenants that follow the wall clock.
     fn advance(&mut self, status: &mut ShardStatus, clock: Timestamp, output: &mut EpochOutput) {
         let Some(tenants) = self.by_shard.get_mut(&status.shard) else { return };
-        let mut records = Records::default();
+        let (mut records, durable) = (Records::default(), self.settings.timing.memory.durable);
         status.watermark = tenants.values().map(|tenant| tenant.watermark(clock)).min().unwrap_or(Timestamp::MIN);
         for (id, tenant) in tenants {
             let (first_alert, first_row) = (output.alerts.len(), output.rows.len());
@@ -170,11 +170,12 @@ impl Tenants {
             }
             let has_emitted = first_alert < output.alerts.len() || first_row < output.rows.len();
             status.dirty |= has_emitted;
-            if std::mem::take(&mut tenant.has_output) || has_emitted || written < records.len() {
+            let has_output = std::mem::take(&mut tenant.has_output) || has_emitted || written < records.len();
+            if durable && has_output {
                 records.clock(id, &TenantClock { watermark, ..tenant.time.clock.clone() });
             }
         }
-        if self.settings.timing.memory.durable && !records.is_empty() {
+        if durable && !records.is_empty() {
             status.dirty = true;
             output.state.push((status.shard, records));
         }
