@@ -157,3 +157,19 @@ fn nobody_is_accused_before_the_source_has_reported() {
     shard.progress("acme", after(19), false, after(21));
     assert_eq!(alerts(shard.advance(after(21))), ["FIRING lead:reported"]);
 }
+
+/// An event that arrives when its topic is about to be left out is still held when the tenant begins to follow the clock.
+#[test]
+fn a_tenant_follows_the_clock_after_its_last_held_event() {
+    let norms = r#"{"norms": {"first_response_late": {"within": "10m"}}}"#;
+    let norms = Arc::new(config::parse_norms("norms", norms).expect("norms").norms);
+    let timing = Timing { allowed_lateness: Span(20 * SECOND), ..Timing::default() };
+    let mut shard = Shard { processor: ShardProcessor::new(norms, timing, PACKING), offset: 0 };
+    let begin = Timestamp(1_772_434_800_000);
+    let after = |seconds: i64| begin.saturating_add(Span(seconds * SECOND));
+    shard.arrive(lead("acme", "1", begin), begin);
+    for seconds in (1..60).chain([598]) {
+        assert_eq!(alerts(shard.advance(after(seconds))), [""; 0]);
+    }
+    assert_eq!(alerts(shard.advance(after(620))), ["FIRING lead:1"]);
+}

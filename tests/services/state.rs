@@ -138,7 +138,10 @@ fn state_is_listed_shown_and_verified() {
     let before = records(&fixture);
     let out = state.succeed(&["list"]);
     let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert!(rows.iter().any(|row| row.starts_with(&["acme", &shard("acme", 3).to_string(), "5"])), "{out}");
+    assert!(
+        rows.iter().any(|row| row.starts_with(&["acme", &shard("acme", 3).to_string()]) && row[3..5] == ["5", "0"]),
+        "{out}"
+    );
     let lines: Vec<Value> =
         state.succeed(&["list", "--json"]).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let events = |line: &&Value| line["shard"].is_number() && line["tenant_id"].is_null();
@@ -188,12 +191,12 @@ fn a_reset_tenant_starts_empty_and_other_tenants_keep_their_state() {
     let state = StateCommand::of(&fixture);
     let before = records(&fixture);
     let out = state.succeed(&["reset", "--tenant", "globex"]);
-    assert!(out.starts_with("tenant globex: 6 records would be deleted\n"), "{out}");
+    assert!(out.starts_with("tenant globex: 7 records would be deleted\n"), "{out}");
     assert!(records(&fixture) == before, "a dry run changes nothing");
     let out = state.succeed(&["reset", "--tenant", "globex", "--yes"]);
-    assert!(out.starts_with("tenant globex: 6 records deleted\n"), "{out}");
+    assert!(out.starts_with("tenant globex: 7 records deleted\n"), "{out}");
     assert!(live(&fixture).keys().all(|(_, key)| !key.contains("globex")));
-    assert_eq!(records(&fixture).len(), before.len() + 7);
+    assert_eq!(records(&fixture).len(), before.len() + 8);
     assert!(state.succeed(&["verify"]).contains("5 events, 1 tenant;"));
     assert!(state.succeed(&["reset", "--tenant", "globex", "--yes"]).contains("nothing to reset"));
 

@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 pub struct RemovedRecords {
     /// Applied events.
     pub events: usize,
-    /// Tenant records.
+    /// Tenant records: the state of the tenant, and its time.
     pub tenants: usize,
     /// Violations of window rules, including past ones.
     pub violations: usize,
@@ -97,6 +97,7 @@ fn remove_tenant(
     }
     if tenant_records.clock.is_some() {
         records.remove_clock(tenant);
+        removed.tenants += 1;
     }
     let mut violations: Vec<_> = tenant_records.violations.values().collect();
     violations.sort_unstable_by_key(|(key, _)| key);

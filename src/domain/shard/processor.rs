@@ -509,12 +509,15 @@ impl ShardProcessor {
         }
         for ix in active {
             self.correct(ix);
-            let moves = is_rereading || self.move_watermark(ix, &now, progress.close);
+            let course = (!is_rereading).then(|| self.move_watermark(ix, &now, progress.close));
             self.process(ix);
             let state = &mut self.tenants[ix as usize];
-            state.is_active = moves || !state.held.is_empty();
+            state.is_active = !matches!(course, Some(Course::Clock | Course::Stays(_))) || !state.held.is_empty();
             if state.is_active {
                 self.active.push(ix);
+            } else if progress.close.is_none() && course == Some(Course::Clock) {
+                state.follows_clock = true;
+                self.schedule(ix);
             }
             self.dirty.push(ix);
         }
@@ -546,19 +549,18 @@ impl ShardProcessor {
         }
     }
 
-    /// Moves the watermark of a tenant. Returns whether events or marks move it on.
-    fn move_watermark(&mut self, ix: u32, now: &Now, close: Option<Timestamp>) -> bool {
+    /// Moves the watermark of a tenant. Returns where it goes.
+    fn move_watermark(&mut self, ix: u32, now: &Now, close: Option<Timestamp>) -> Course {
         let state = &mut self.tenants[ix as usize];
         let course = state.clock.course(now, &self.timing.timeouts);
         state.is_backfilling = state.clock.is_backfilling(now, &self.timing.timeouts);
-        state.follows_clock = close.is_none() && course == Course::Clock && state.held.is_empty();
         let to = close.unwrap_or(match course {
             Course::Events(at) | Course::Stays(at) => at,
             Course::Clock => self.clock,
         });
         let to = self.timing.until.map_or(to, |until| to.min(until));
         state.clock.watermark = state.clock.watermark.max(to);
-        matches!(course, Course::Events(_))
+        course
     }
 
     /// Applies the held events and fires the timers of a tenant up to its watermark.

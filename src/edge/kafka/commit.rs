@@ -437,6 +437,9 @@ impl Commit {
         self.observer.emit(RuntimeEvent::TransactionAborted(epoch, code, reaction));
         let backoff = |first: u64, max: Duration| max.min(Duration::from_millis(first) * 2_u32.pow(tries.min(8)));
         match reaction {
+            Reaction::Fail if code == RDKafkaErrorCode::TopicAuthorizationFailed => {
+                return Err(RunError::MayNotWrite(epoch));
+            }
             Reaction::Fail => return Err(RunError::Rejected(epoch, PERMANENT_ERROR_TRIES, code)),
             Reaction::AwaitRevocation => return self.await_abandonment(epoch),
             Reaction::UpdateGeneration => std::thread::sleep(backoff(5, MAX_GENERATION_BACKOFF)),

@@ -58,6 +58,9 @@ pub enum RunError {
     /// The broker rejected the epochs from this one on this many times, the last time with this code.
     #[error("commit epoch {0}: rejected {1} times: {2}")]
     Rejected(u64, u32, RDKafkaErrorCode),
+    /// A topic of the output may not be written; librdkafka's log names it.
+    #[error("commit epoch {0}: the right Write on a topic of the output is missing, see the log")]
+    MayNotWrite(u64),
     /// The coordinator refuses the offsets of this epoch, but the group has not revoked the shards in this time.
     #[error("commit epoch {}: fenced, but no shards were revoked within {} s", .0, .1.as_secs())]
     NotRevoked(u64, Duration),
