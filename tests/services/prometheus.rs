@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 const NOT_IN_DEMO: &[(&str, &str)] = &[
     ("norm_of_department_ratio", "no norm of the demo is relative to the figure of the department"),
     ("overdue_entities", "its stages may take eight hours or more, and the run is shorter"),
+    ("clock_ahead_seconds", "its broker has no clock"),
     ("progress_age_seconds", "its sources send no progress marks"),
     ("redis_batches_dropped_total", NO_REDIS),
     ("redis_errors_total", NO_REDIS),
