@@ -7,7 +7,8 @@ use criterion::{BatchSize, Criterion};
 use funnelwatch::codec::state::PACKING;
 use funnelwatch::dataflow::live::{LiveState, TenantFigures};
 use funnelwatch::domain::scoreboard::Scoreboard;
-use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, TenantTime, Timing};
+use funnelwatch::domain::shard::tenant_clock::TenantClock;
 use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation};
@@ -41,7 +42,8 @@ fn live_state(managers: u32, events: usize) -> Arc<LiveState> {
     for effect in outputs.into_iter().flat_map(|output| output.effects) {
         scoreboard.apply(effect, &mut alerts);
     }
-    let figures = TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), last, tenant.clone(), &norms) };
+    let time = TenantTime::restored(TenantClock { watermark: last, ..TenantClock::default() });
+    let figures = TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), time, tenant.clone(), &norms) };
     live_state.insert_tenant(tenant, figures);
     Arc::new(live_state)
 }

@@ -86,7 +86,6 @@ fn list(args: &StateList) -> anyhow::Result<()> {
 
 fn shard_row(shard: ShardId, loader: &StateLoader, tenants: usize) -> Vec<String> {
     let state = loader.shard();
-    let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
     let mut row = vec![
         shard.to_string(),
         instant(state.map(|state| state.written)),
@@ -121,10 +120,14 @@ fn shard_json(shard: ShardId, loader: &StateLoader, tenants: usize) -> serde_jso
     })
 }
 
+/// An instant in a table.
+fn instant(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "-".into(), |at| at.to_string())
+}
+
 /// One row per norm version; the first also has the other columns.
 fn tenant_rows(shard: ShardId, holding: &Holding<'_>, table: &mut Table) {
     let Holding { tenant, events, held, watermark, open, damaged, state } = holding;
-    let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.to_string());
     let head = [
         tenant.to_string(),
         shard.to_string(),

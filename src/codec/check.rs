@@ -31,7 +31,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// Combines the envelope and the payload, if nothing is missing, and puts right the times of a call.
-    pub(super) fn with_payload(self, payload: Option<Payload>, repairs: &mut Repairs) -> Read<Event> {
+    pub(super) fn with_payload(mut self, payload: Option<Payload>, repairs: &mut Repairs) -> Read<Event> {
         let (tenant, at) = self.tenant_and_time()?;
         let mut payload = payload.ok_or_else(|| Flaw::new(Reason::NoPayload, "no known payload"))?;
         match &mut payload {
@@ -43,7 +43,7 @@ impl Envelope {
     }
 
     /// Combines the envelope and the content of a progress mark, if nothing is missing.
-    pub(super) fn with_progress(self, (up_to, backfill): (Option<Timestamp>, bool)) -> Read<Progress> {
+    pub(super) fn with_progress(mut self, (up_to, backfill): (Option<Timestamp>, bool)) -> Read<Progress> {
         let (tenant, _) = self.tenant_and_time()?;
         let up_to = up_to.ok_or_else(|| Flaw::missing("up_to").within("progress"))?;
         let up_to =
@@ -52,8 +52,8 @@ impl Envelope {
         Ok(Progress { tenant, source, up_to, backfill })
     }
 
-    fn tenant_and_time(&self) -> Read<(TenantId, Timestamp)> {
-        let tenant = self.tenant.clone().ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
+    fn tenant_and_time(&mut self) -> Read<(TenantId, Timestamp)> {
+        let tenant = self.tenant.take().ok_or_else(|| Flaw::new(Reason::NoTenant, "missing").within("tenant_id"))?;
         let at = self.at.ok_or_else(|| Flaw::new(Reason::NoTime, "missing").within("occurred_at"))?;
         let at = Timestamp::checked(at.0).ok_or_else(|| Flaw::bad_value(YEARS).within("occurred_at"))?;
         Ok((TenantId(tenant), at))

@@ -43,22 +43,15 @@ struct CountedTenant {
     last_emitted: Vec<i64>,
     /// For each stage, the day on which it was last reported as unlisted; `None`: it is listed.
     reported: Vec<Option<i64>>,
-    time: TenantTime,
     /// Whether it has output in this epoch, so that its time must be stored.
     has_output: bool,
 }
 
 impl CountedTenant {
-    fn new(id: TenantId, figures: TenantFigures, time: TenantTime, settings: &DataflowSettings) -> Self {
+    fn new(id: TenantId, figures: TenantFigures, settings: &DataflowSettings) -> Self {
         let last_emitted = settings.norms.windows.iter().map(|window| figures.at.pane(window.slide)).collect();
         let figures = settings.live_state.insert_tenant(id, figures);
-        Self { figures, last_emitted, reported: Vec::new(), time, has_output: false }
-    }
-
-    /// The watermark; `clock`: that of the tenants that follow the wall clock.
-    fn watermark(&self, clock: Timestamp) -> Timestamp {
-        let own = self.time.clock.watermark;
-        if self.time.follows_clock { own.max(clock) } else { own }
+        Self { figures, last_emitted, reported: Vec::new(), has_output: false }
     }
 }
 
@@ -72,9 +65,9 @@ impl Tenants {
             }
             self.settings.norms = norms;
         }
-        for (id, figures, clock) in restored {
+        for (id, figures) in restored {
             let tenants = self.by_shard.entry(figures.shard).or_default();
-            tenants.insert(id.clone(), CountedTenant::new(id, figures, TenantTime::restored(clock), &self.settings));
+            tenants.insert(id.clone(), CountedTenant::new(id, figures, &self.settings));
         }
         let mut clocks = FxHashMap::default();
         for (shard, ShardTime { clock, tenants }) in times {
@@ -114,13 +107,13 @@ impl Tenants {
             Some(counted) => counted,
             None if !is_counted && !time.marks_changed => return,
             None => {
-                let figures = TenantFigures::new(shard, Timestamp::MIN, tenant.clone(), &settings.norms);
-                let counted = CountedTenant::new(tenant.clone(), figures, TenantTime::default(), settings);
+                let figures = TenantFigures::new(shard, TenantTime::default(), tenant.clone(), &settings.norms);
+                let counted = CountedTenant::new(tenant.clone(), figures, settings);
                 tenants.entry(tenant).or_insert(counted)
             }
         };
         counted.has_output |= is_counted || time.marks_changed;
-        counted.time = time;
+        lock(&counted.figures).time = time;
     }
 
     /// Applies the effects on a tenant to its figures.
@@ -139,7 +132,7 @@ impl Tenants {
                 effect => figures.apply(effect, &mut output.alerts, &mut output.reviews),
             }
         }
-        mark_historic(&mut output.alerts[first_alert..], counted.time.historic_until());
+        mark_historic(&mut output.alerts[first_alert..], &figures.time);
     }
 
     /// Advances the figures of a shard's tenants to their watermarks: evaluates window rules, and emits rows. `clock`: the
@@ -147,13 +140,13 @@ impl Tenants {
     fn advance(&mut self, status: &mut ShardStatus, clock: Timestamp, output: &mut EpochOutput) {
         let Some(tenants) = self.by_shard.get_mut(&status.shard) else { return };
         let (mut records, durable) = (Records::default(), self.settings.timing.memory.durable);
-        status.watermark = tenants.values().map(|tenant| tenant.watermark(clock)).min().unwrap_or(Timestamp::MIN);
+        let mut lowest = None::<Timestamp>;
         for (id, tenant) in tenants {
             let (first_alert, first_row) = (output.alerts.len(), output.rows.len());
-            let watermark = tenant.watermark(clock);
             let mut figures = lock(&tenant.figures);
+            let watermark = figures.time.watermark(clock);
             figures.at = watermark;
-            figures.set_time(&tenant.time);
+            lowest = lowest.into_iter().chain([watermark]).min();
             figures.scoreboard.judge_until(watermark, &mut output.alerts);
             if output.closing {
                 figures.scoreboard.rows(watermark, &mut output.rows);
@@ -161,9 +154,8 @@ impl Tenants {
                 let windows = &self.settings.norms.windows;
                 emit_rows(&mut figures, windows, &mut tenant.last_emitted, &mut output.rows);
             }
-            let historic_until = tenant.time.historic_until();
-            mark_historic(&mut output.alerts[first_alert..], historic_until);
-            output.rows[first_row..].iter_mut().for_each(|row| row.historic = row.at <= historic_until);
+            mark_historic(&mut output.alerts[first_alert..], &figures.time);
+            output.rows[first_row..].iter_mut().for_each(|row| row.historic = figures.time.is_historic(row.at));
             let written = records.len();
             for (key, violation) in figures.scoreboard.take_changes() {
                 records.violation(id, &key, violation.as_ref());
@@ -172,9 +164,10 @@ impl Tenants {
             status.dirty |= has_emitted;
             let has_output = std::mem::take(&mut tenant.has_output) || has_emitted || written < records.len();
             if durable && has_output {
-                records.clock(id, &TenantClock { watermark, ..tenant.time.clock.clone() });
+                records.clock(id, &TenantClock { watermark, ..figures.time.clock.clone() });
             }
         }
+        status.watermark = lowest.unwrap_or(Timestamp::MIN);
         if durable && !records.is_empty() {
             status.dirty = true;
             output.state.push((status.shard, records));
@@ -182,9 +175,9 @@ impl Tenants {
     }
 }
 
-/// Marks the alerts dated up to an instant as historic.
-fn mark_historic(alerts: &mut [Alert], until: Timestamp) {
-    alerts.iter_mut().for_each(|alert| alert.historic = alert.at <= until);
+/// Marks the historic ones among the alerts of a tenant.
+fn mark_historic(alerts: &mut [Alert], time: &TenantTime) {
+    alerts.iter_mut().for_each(|alert| alert.historic = time.is_historic(alert.at));
 }
 
 /// What is reported when an entity enters a stage: once a day if no pipeline lists it.

@@ -10,7 +10,6 @@ use crate::domain::event::repair::Repairs;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{Effects, ShardProgress, ShardTime};
-use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -72,7 +71,7 @@ pub(super) struct ShardOutput {
     /// The time of each shard.
     pub(super) times: Vec<(ShardId, ShardTime)>,
     /// The figures of the tenants of restored shards.
-    pub(super) restored: Vec<(TenantId, TenantFigures, TenantClock)>,
+    pub(super) restored: Vec<(TenantId, TenantFigures)>,
     /// Restored shards all of whose rows must be written again.
     pub(super) rows_due: Vec<ShardId>,
     /// The remaining output.

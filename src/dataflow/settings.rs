@@ -6,7 +6,7 @@ use crate::domain::norms::Norms;
 use crate::domain::shard::admission::{AdmissionLimits, ProcessCounts};
 use crate::domain::shard::processor::Timing;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::sync::atomic::AtomicI64;
 
 /// Settings shared by all operators of all workers.
 #[derive(Clone, Debug)]
@@ -25,8 +25,6 @@ pub struct DataflowSettings {
     pub admission_limits: AdmissionLimits,
     /// How many are known.
     pub known: Arc<ProcessCounts>,
-    /// The size of the next transaction, beyond which an epoch should not grow.
-    pub transaction_bytes: Arc<AtomicUsize>,
     /// Whether rows are emitted whenever a window slides, or only at the end.
     pub rows_at_boundaries: bool,
     /// The state that is visible outside the graph.
@@ -48,7 +46,6 @@ impl DataflowSettings {
             event_limits: EventLimits::default(),
             admission_limits: AdmissionLimits::default(),
             known: Arc::default(),
-            transaction_bytes: Arc::new(AtomicUsize::new(usize::MAX)),
             rows_at_boundaries: false,
             live_state: Arc::default(),
             latest: Arc::new(AtomicI64::new(i64::MIN)),

@@ -5,7 +5,7 @@
 
 use crate::common::Replay;
 use crate::delay::{at, delayed};
-use crate::engine::merges;
+use crate::engine::merges::{self, BEGIN, MINUTE};
 use crate::oracle;
 use crate::oracle::Verdict;
 use funnelwatch::domain::time::Timestamp;
@@ -141,23 +141,19 @@ fn late_delivery_with_merges_converges_to_the_output_in_order() {
 /// A merge joins the acts of two leads, of which one was replayed for a late event and the other was not.
 #[test]
 fn a_merge_compares_acts_with_an_assignment_that_arrived_late() {
-    let event = |at: &str, payload: Value| {
-        let mut event = json!({"tenant_id": "acme", "occurred_at": format!("2026-03-02T{at}:00Z")});
-        event.as_object_mut().expect("an object").extend(payload.as_object().expect("a payload").clone());
-        event
-    };
+    let event = |hours: i64, minutes: i64, payload| merges::event(BEGIN + (60 * hours + minutes) * MINUTE, payload);
     let lead = |id: &str| json!({"kind": "LEAD", "id": id});
     let call = json!({"call_id": "c", "direction": "OUTBOUND", "phone": "anonymous", "entity": lead("1"),
         "talk_seconds": 109, "outcome": "ANSWERED"});
     let merged = json!({"entity": lead("1"), "into": lead("3")});
-    let created = event("11:15", json!({"lead_created": {"lead_id": "3", "manager_id": "ann"}}));
-    let called = event("18:30", json!({"call_ended": call}));
-    let merged = event("23:15", json!({"merged": merged}));
+    let created = event(11, 15, json!({"lead_created": {"lead_id": "3", "manager_id": "ann"}}));
+    let called = event(18, 30, json!({"call_ended": call}));
+    let merged = event(23, 15, json!({"merged": merged}));
     // More than one epoch.
     let others = (0..20).map(|number| {
         let call = json!({"call_id": number.to_string(), "direction": "OUTBOUND", "phone": "+78120000001",
             "outcome": "NO_ANSWER"});
-        event("22:00", json!({"call_ended": call}))
+        event(22, 0, json!({"call_ended": call}))
     });
     let in_order: Vec<Value> =
         [created.clone(), called.clone()].into_iter().chain(others.clone()).chain([merged.clone()]).collect();

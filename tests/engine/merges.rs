@@ -18,8 +18,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 /// Monday 2026-03-02, in milliseconds.
-const BEGIN: i64 = 1_772_409_600_000;
-const MINUTE: i64 = 60_000;
+pub(super) const BEGIN: i64 = 1_772_409_600_000;
+pub(super) const MINUTE: i64 = 60_000;
 /// Acts before the merge, and after it.
 const ACTS: [i64; 2] = [14, 10];
 
@@ -50,7 +50,7 @@ pub(super) fn stream(seed: u64, events: usize) -> (Vec<Value>, Value) {
     (with_merges, norms)
 }
 
-fn event(at: i64, payload: Value) -> Value {
+pub(super) fn event(at: i64, payload: Value) -> Value {
     let at = Timestamp(at).to_string();
     let mut event = json!({"tenant_id": "acme", "occurred_at": at});
     event.as_object_mut().expect("an object").extend(payload.as_object().expect("a payload").clone());

@@ -38,6 +38,10 @@ struct Shard {
 }
 
 impl Shard {
+    fn new(norms: &Arc<Norms>, timing: Timing) -> Self {
+        Self { processor: ShardProcessor::new(Arc::clone(norms), timing, PACKING), offset: 0 }
+    }
+
     fn arrive(&mut self, event: Event, wall: Timestamp) {
         self.offset += 1;
         let source = Source::Topic(event.payload.topic());
@@ -74,7 +78,7 @@ fn lead(tenant: &str, id: &str, at: Timestamp) -> Event {
 
 /// The effects on the watched tenant, each with the wall clock at which it is emitted.
 fn watched(events: &[Event], norms: &Arc<Norms>, neighbour: Neighbour) -> Vec<(Timestamp, Vec<Effect>)> {
-    let mut shard = Shard { processor: ShardProcessor::new(Arc::clone(norms), Timing::default(), PACKING), offset: 0 };
+    let mut shard = Shard::new(norms, Timing::default());
     let (begin, end) = (events[0].at, events[events.len() - 1].at);
     let (mut output, mut events) = (Vec::new(), events.iter().peekable());
     let mut number = 0;
@@ -131,6 +135,12 @@ fn a_neighbour_changes_nothing() {
     }
 }
 
+/// Norms with a first response within ten minutes.
+fn first_response() -> Arc<Norms> {
+    let norms = r#"{"norms": {"first_response_late": {"within": "10m"}}}"#;
+    Arc::new(config::parse_norms("norms", norms).expect("norms").norms)
+}
+
 /// The alerts about the leads of a tenant.
 fn alerts(effects: Vec<Effects>) -> Vec<String> {
     let of = effects.into_iter().flat_map(|effects| effects.effects);
@@ -143,9 +153,7 @@ fn alerts(effects: Vec<Effects>) -> Vec<String> {
 
 #[test]
 fn nobody_is_accused_before_the_source_has_reported() {
-    let norms = r#"{"norms": {"first_response_late": {"within": "10m"}}}"#;
-    let norms = Arc::new(config::parse_norms("norms", norms).expect("norms").norms);
-    let mut shard = Shard { processor: ShardProcessor::new(norms, Timing::default(), PACKING), offset: 0 };
+    let mut shard = Shard::new(&first_response(), Timing::default());
     let begin = Timestamp(1_772_434_800_000);
     let after = |minutes: i64| begin.saturating_add(Span(minutes * Span::MINUTE.0));
     shard.arrive(lead("acme", "reported", begin), after(1));
@@ -161,10 +169,8 @@ fn nobody_is_accused_before_the_source_has_reported() {
 /// An event that arrives when its topic is about to be left out is still held when the tenant begins to follow the clock.
 #[test]
 fn a_tenant_follows_the_clock_after_its_last_held_event() {
-    let norms = r#"{"norms": {"first_response_late": {"within": "10m"}}}"#;
-    let norms = Arc::new(config::parse_norms("norms", norms).expect("norms").norms);
     let timing = Timing { allowed_lateness: Span(20 * SECOND), ..Timing::default() };
-    let mut shard = Shard { processor: ShardProcessor::new(norms, timing, PACKING), offset: 0 };
+    let mut shard = Shard::new(&first_response(), timing);
     let begin = Timestamp(1_772_434_800_000);
     let after = |seconds: i64| begin.saturating_add(Span(seconds * SECOND));
     shard.arrive(lead("acme", "1", begin), begin);

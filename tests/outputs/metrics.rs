@@ -13,7 +13,8 @@ use funnelwatch::dataflow::messages::EpochHeader;
 use funnelwatch::dataflow::settings::DataflowSettings;
 use funnelwatch::dataflow::workers;
 use funnelwatch::domain::scoreboard::Scoreboard;
-use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::processor::{ShardProcessor, ShardProgress, SourceProgress, TenantTime, Timing};
+use funnelwatch::domain::shard::tenant_clock::TenantClock;
 use funnelwatch::domain::source::{Offset, ShardId, Source};
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
@@ -46,6 +47,7 @@ fn live_state_under(norms: &str) -> Arc<LiveState> {
         },
         &mut outputs,
     );
+    let time = TenantTime::restored(TenantClock { watermark: last, ..TenantClock::default() });
     let live_state = LiveState::default();
     for output in outputs {
         let mut scoreboard = Scoreboard::new(output.tenant.clone(), Arc::clone(&norms));
@@ -54,7 +56,7 @@ fn live_state_under(norms: &str) -> Arc<LiveState> {
         scoreboard.judge_until(last, &mut alerts);
         live_state.insert_tenant(
             output.tenant.clone(),
-            TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), last, output.tenant, &norms) },
+            TenantFigures { scoreboard, ..TenantFigures::new(ShardId(0), time.clone(), output.tenant, &norms) },
         );
     }
     Arc::new(live_state)

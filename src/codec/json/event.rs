@@ -44,13 +44,12 @@ pub(super) fn read(scanner: &mut Scanner<'_>) -> Read<Incoming> {
         }
         Ok(true)
     })?;
-    match content {
-        Some(Content::Progress(progress)) => envelope.with_progress(progress).map(Incoming::Progress),
-        Some(Content::Payload(payload)) => {
-            envelope.with_payload(Some(payload), &mut scanner.repairs).map(Incoming::Event)
-        }
-        None => envelope.with_payload(None, &mut scanner.repairs).map(Incoming::Event),
-    }
+    let payload = match content {
+        Some(Content::Progress(progress)) => return envelope.with_progress(progress).map(Incoming::Progress),
+        Some(Content::Payload(payload)) => Some(payload),
+        None => None,
+    };
+    envelope.with_payload(payload, &mut scanner.repairs).map(Incoming::Event)
 }
 
 type Reader = fn(&mut Scanner<'_>) -> Read<Content>;

@@ -93,14 +93,17 @@ fn position(rest: &str) -> Option<(TenantId, SourceOffset)> {
 }
 
 /// Writes the key of an applied event.
-pub(super) fn event(tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
-    prefixed(EVENT, tenant.as_str(), out);
-    let _ = write!(out, "/{source}/{offset}");
+pub(super) fn event(tenant: &TenantId, source: SourceOffset, out: &mut Vec<u8>) {
+    of_position(EVENT, tenant, source, out);
 }
 
 /// Writes the key of a held event.
-pub(super) fn held(tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
-    prefixed(HELD, tenant.as_str(), out);
+pub(super) fn held(tenant: &TenantId, source: SourceOffset, out: &mut Vec<u8>) {
+    of_position(HELD, tenant, source, out);
+}
+
+fn of_position(prefix: &str, tenant: &TenantId, (source, offset): SourceOffset, out: &mut Vec<u8>) {
+    prefixed(prefix, tenant.as_str(), out);
     let _ = write!(out, "/{source}/{offset}");
 }
 

@@ -7,7 +7,6 @@ use crate::domain::norms::Norms;
 use crate::domain::review::ReviewRequest;
 use crate::domain::scoreboard::Scoreboard;
 use crate::domain::shard::processor::TenantTime;
-use crate::domain::shard::tenant_clock::Mark;
 use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
@@ -26,12 +25,8 @@ pub struct TenantFigures {
     pub reviews: BTreeMap<ManagerId, ReviewCounts>,
     /// The departments that were described.
     pub departments: BTreeMap<DepartmentId, DepartmentUpdate>,
-    /// The progress marks of its sources.
-    pub marks: Vec<Mark>,
-    /// Whether a source sends past events.
-    pub is_backfilling: bool,
-    /// Figures dated up to this instant are historic.
-    pub historic_until: Timestamp,
+    /// The time of the tenant.
+    pub time: TenantTime,
 }
 
 /// The numbers of review requests of a manager.
@@ -44,20 +39,11 @@ pub struct ReviewCounts {
 }
 
 impl TenantFigures {
-    /// Empty figures of a tenant at a watermark.
-    pub fn new(shard: ShardId, at: Timestamp, tenant: TenantId, norms: &Arc<Norms>) -> Self {
+    /// Empty figures of a tenant at its watermark.
+    pub fn new(shard: ShardId, time: TenantTime, tenant: TenantId, norms: &Arc<Norms>) -> Self {
         let scoreboard = Scoreboard::new(tenant, Arc::clone(norms));
-        let (reviews, departments, marks, is_backfilling) = Default::default();
-        let historic_until = Timestamp::MIN;
-        Self { shard, at, scoreboard, reviews, departments, marks, is_backfilling, historic_until }
-    }
-
-    /// Takes over what is known of the time of the tenant.
-    pub(crate) fn set_time(&mut self, time: &TenantTime) {
-        if time.marks_changed || self.marks.len() != time.clock.marks.len() {
-            self.marks.clone_from(&time.clock.marks);
-        }
-        (self.is_backfilling, self.historic_until) = (time.is_backfilling, time.historic_until());
+        let at = time.clock.watermark;
+        Self { shard, at, scoreboard, reviews: BTreeMap::new(), departments: BTreeMap::new(), time }
     }
 
     /// Applies an effect. Alerts and review requests are appended to `alerts` and `requests`.

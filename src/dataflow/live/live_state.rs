@@ -57,7 +57,7 @@ impl LiveState {
         let tenants = lock(&self.tenants).clone();
         let describe = |(tenant, figures): (TenantId, Arc<Mutex<TenantFigures>>)| {
             let figures = lock(&figures);
-            (tenant, figures.shard, figures.at, figures.is_backfilling)
+            (tenant, figures.shard, figures.at, figures.time.is_backfilling)
         };
         tenants.into_iter().map(describe).collect()
     }
@@ -124,12 +124,10 @@ pub struct TenantSnapshot {
 impl TenantSnapshot {
     fn of(tenant: TenantId, figures: &mut TenantFigures) -> Self {
         let mut rows = Vec::new();
-        let TenantFigures {
-            shard, at, scoreboard, reviews, departments, marks, is_backfilling, historic_until, ..
-        } = figures;
+        let TenantFigures { shard, at, scoreboard, reviews, departments, time } = figures;
         if *at > Timestamp::MIN {
             scoreboard.rows(*at, &mut rows);
-            rows.iter_mut().for_each(|row| row.historic = row.at <= *historic_until);
+            rows.iter_mut().for_each(|row| row.historic = time.is_historic(row.at));
         }
         Self {
             tenant,
@@ -142,8 +140,8 @@ impl TenantSnapshot {
             shared_contacts: scoreboard.shared_contacts(),
             shard: *shard,
             watermark: *at,
-            marks: marks.clone(),
-            is_backfilling: *is_backfilling,
+            marks: time.clock.marks.clone(),
+            is_backfilling: time.is_backfilling,
         }
     }
 }

@@ -109,6 +109,7 @@ mod tests {
     use crate::config::parse_norms;
     use crate::dataflow::live::TenantFigures;
     use crate::domain::rule::Rule;
+    use crate::domain::shard::processor::TenantTime;
     use crate::domain::time::Timestamp;
 
     fn alert(tenant: &str, subject: &str, status: Status, at: i64) -> Alert {
@@ -121,7 +122,8 @@ mod tests {
         let live_state = Arc::new(LiveState::default());
         let norms = Arc::new(parse_norms("test", "").unwrap_or_else(|problems| panic!("{problems}")).norms);
         for (shard, tenant) in (0..).map(ShardId).zip(["a", "b"]) {
-            live_state.insert_tenant(tenant.into(), TenantFigures::new(shard, Timestamp(0), tenant.into(), &norms));
+            live_state
+                .insert_tenant(tenant.into(), TenantFigures::new(shard, TenantTime::default(), tenant.into(), &norms));
         }
         OpenAlertsView::new(live_state)
     }

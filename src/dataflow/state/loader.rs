@@ -68,12 +68,17 @@ pub struct StateLoader {
     settled: bool,
 }
 
+type Events = FxHashMap<SourceOffset, AppliedEvent>;
+
+/// Selects the applied or the held events.
+type EventsOf = fn(&mut TenantRecords) -> &mut Events;
+
 /// The records of one tenant.
 #[derive(Debug, Default)]
 pub(super) struct TenantRecords {
-    pub(super) events: FxHashMap<SourceOffset, AppliedEvent>,
+    pub(super) events: Events,
     /// The events that were held for long.
-    pub(super) held: FxHashMap<SourceOffset, AppliedEvent>,
+    pub(super) held: Events,
     pub(super) clock: Option<TenantClock>,
     pub(super) state: Option<TenantRecord>,
     /// The violations by record key.
@@ -122,20 +127,8 @@ impl StateLoader {
                 }
                 self.flaws.insert(key.to_vec(), flaw);
             }
-            Some(Ok(StateRecord::Applied(tenant, event))) => {
-                let source = (event.order.source, event.order.offset);
-                let replaced = self.tenant(tenant).events.insert(source, event);
-                if replaced.is_none() {
-                    self.digest.add(key);
-                }
-            }
-            Some(Ok(StateRecord::Held(tenant, event))) => {
-                let source = (event.order.source, event.order.offset);
-                let replaced = self.tenant(tenant).held.insert(source, event);
-                if replaced.is_none() {
-                    self.digest.add(key);
-                }
-            }
+            Some(Ok(StateRecord::Applied(tenant, event))) => self.add_event(key, tenant, event, |of| &mut of.events),
+            Some(Ok(StateRecord::Held(tenant, event))) => self.add_event(key, tenant, event, |of| &mut of.held),
             Some(Ok(StateRecord::Clock(tenant, clock))) => self.tenant(tenant).clock = Some(clock),
             Some(Ok(StateRecord::Shard(shard))) => self.shard = Some(shard),
             Some(Ok(StateRecord::Tenant(tenant, state))) => self.tenant(tenant).state = Some(state),
@@ -150,24 +143,29 @@ impl StateLoader {
 
     fn remove(&mut self, key: &[u8]) {
         match StateKey::read(key) {
-            Some(StateKey::Event(tenant, source)) => {
-                let removed = self.tenant(tenant).events.remove(&source);
-                if removed.is_some() {
-                    self.digest.remove(key);
-                }
-            }
-            Some(StateKey::Held(tenant, source)) => {
-                let removed = self.tenant(tenant).held.remove(&source);
-                if removed.is_some() {
-                    self.digest.remove(key);
-                }
-            }
+            Some(StateKey::Event(tenant, source)) => self.remove_event(key, tenant, source, |of| &mut of.events),
+            Some(StateKey::Held(tenant, source)) => self.remove_event(key, tenant, source, |of| &mut of.held),
             Some(StateKey::Clock(tenant)) => self.tenant(tenant).clock = None,
             Some(StateKey::Violation(tenant)) => drop(self.tenant(tenant).violations.remove(key)),
             Some(StateKey::Tenant(tenant)) => self.tenant(tenant).state = None,
             Some(StateKey::Norms(id)) => drop(self.norms.remove(&id)),
             Some(StateKey::Shard) => self.shard = None,
             None => {}
+        }
+    }
+
+    fn add_event(&mut self, key: &[u8], tenant: TenantId, event: AppliedEvent, events: EventsOf) {
+        let source = (event.order.source, event.order.offset);
+        let replaced = events(self.tenant(tenant)).insert(source, event);
+        if replaced.is_none() {
+            self.digest.add(key);
+        }
+    }
+
+    fn remove_event(&mut self, key: &[u8], tenant: TenantId, source: SourceOffset, events: EventsOf) {
+        let removed = events(self.tenant(tenant)).remove(&source);
+        if removed.is_some() {
+            self.digest.remove(key);
         }
     }
 

@@ -36,7 +36,7 @@ pub struct RestoredShard {
     pub(crate) processor: ShardProcessor,
     pub(crate) writer: StateWriter,
     /// The figures of its tenants.
-    pub(crate) figures: Vec<(TenantId, TenantFigures, TenantClock)>,
+    pub(crate) figures: Vec<(TenantId, TenantFigures)>,
     /// Its open alerts, each with its last status.
     pub(crate) open: Vec<Alert>,
     /// Who takes care of them.
@@ -50,7 +50,7 @@ impl RestoredShard {
     pub(crate) fn reload(&mut self, norms: &Arc<Norms>) {
         if !Arc::ptr_eq(self.processor.norms(), norms) {
             self.processor.reload(Arc::clone(norms));
-            self.figures.iter_mut().for_each(|(_, figures, _)| figures.scoreboard.reload(Arc::clone(norms)));
+            self.figures.iter_mut().for_each(|(_, figures)| figures.scoreboard.reload(Arc::clone(norms)));
         }
     }
 }
@@ -61,7 +61,7 @@ impl StateLoader {
         self.verify()?;
         let Some(ShardRecord { checkpoint, rows_follow: rows_due, .. }) = self.shard.take() else { return Ok(None) };
         let (mut norms, mut latest) = (Vec::new(), None);
-        let (mut tenants, mut waiting) = (Vec::new(), Vec::new());
+        let (mut tenants, mut clocks, mut held) = (Vec::new(), Vec::new(), Vec::new());
         let (mut figures, mut open, mut taken) = (Vec::new(), Vec::new(), Vec::new());
         let mut all_records: Vec<_> = std::mem::take(&mut self.tenants).into_iter().collect();
         all_records.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -69,12 +69,15 @@ impl StateLoader {
             let own = records.clock.take().unwrap_or_default();
             // A state of an earlier layout has one watermark for all tenants.
             let clock = TenantClock { watermark: own.watermark.max(checkpoint.watermark), ..own };
-            let held = std::mem::take(&mut records.held);
+            for AppliedEvent { order, id: event_id, packed } in std::mem::take(&mut records.held).into_values() {
+                let payload = (PACKING.unpack)(changelog::topic(order), &packed);
+                let payload = payload.ok_or_else(|| RebuildError::unreadable(&id, (order.source, order.offset)))?;
+                held.push((order, Event { tenant: id.clone(), at: order.at, id: event_id, payload }));
+            }
             let Some(state) = records.state.take() else {
-                waiting.push((id, Some(clock), held));
+                clocks.push((id, clock));
                 continue;
             };
-            waiting.push((id.clone(), None, held));
             let mut norm_versions = Vec::with_capacity(state.norm_versions.len());
             for (since, name) in state.norm_versions {
                 norm_versions.push((since, self.norms_of(&name, context, &mut norms)?));
@@ -83,29 +86,22 @@ impl StateLoader {
                 return Err(RebuildError::Missing(format!("norms of tenant {id}")));
             };
             latest.get_or_insert_with(|| Arc::clone(last));
-            let mut tenant_figures = TenantFigures::new(shard, clock.watermark, id.clone(), first);
+            let mut tenant_figures = TenantFigures::new(shard, TenantTime::restored(clock.clone()), id.clone(), first);
             let TenantRecord { first_event, first_plan, last_event, retracted, .. } = state;
             let mark = TenantMark { first_event, first_plan, last_event, norm_versions, retracted };
             let first_open = open.len();
             let alerts = (&mut open, &mut taken);
             let tenant = replay(&id, mark, records, context.timing.memory, &mut tenant_figures, alerts)?;
-            let historic_until = TenantTime::restored(clock.clone()).historic_until();
-            open[first_open..].iter_mut().for_each(|alert| alert.historic = alert.at <= historic_until);
-            tenants.push((tenant, clock.clone()));
-            figures.push((id, tenant_figures, clock));
+            let time = &tenant_figures.time;
+            open[first_open..].iter_mut().for_each(|alert| alert.historic = time.is_historic(alert.at));
+            tenants.push((tenant, clock));
+            figures.push((id, tenant_figures));
         }
         let latest = latest.unwrap_or_else(|| Arc::clone(&context.norms));
         let mut processor = ShardProcessor::restore(latest, context.timing, PACKING, checkpoint);
         tenants.into_iter().for_each(|(tenant, clock)| processor.adopt(tenant, clock));
-        for (tenant, clock, held) in waiting {
-            clock.into_iter().for_each(|clock| processor.adopt_clock(&tenant, clock));
-            for event in held.into_values() {
-                let payload = (PACKING.unpack)(changelog::topic(event.order), &event.packed)
-                    .ok_or_else(|| RebuildError::unreadable(&tenant, (event.order.source, event.order.offset)))?;
-                let at = event.order.at;
-                processor.adopt_held(event.order, Event { tenant: tenant.clone(), at, id: event.id, payload });
-            }
-        }
+        clocks.into_iter().for_each(|(tenant, clock)| processor.adopt_clock(&tenant, clock));
+        held.into_iter().for_each(|(order, event)| processor.adopt_held(order, event));
         let writer = StateWriter { digest: self.digest, norms };
         Ok(Some(RestoredShard { shard, processor, writer, figures, open, taken, rows_due }))
     }

@@ -155,7 +155,7 @@ fn names_and_departments_are_restored() {
     partition.apply("acme", 5, update(None, Some(bob)));
     partition.checkpoint();
     let restored = partition.load().restore(ShardId(0), &context()).expect("valid state").expect("state");
-    let (_, figures, _) = restored.figures.iter().find(|(tenant, ..)| tenant.as_str() == "acme").expect("the tenant");
+    let (_, figures) = restored.figures.iter().find(|(tenant, _)| tenant.as_str() == "acme").expect("the tenant");
     let (name, parent, head) = (Some("North".into()), Some(sales.into()), Some(bob.into()));
     let department = DepartmentUpdate { id: north.into(), name, parent, head };
     assert_eq!(figures.departments, BTreeMap::from([(north.into(), department)]));

@@ -26,13 +26,13 @@ impl StateWriter {
     /// Writes the state changes of a tenant.
     pub(crate) fn write(&mut self, processor: &ShardProcessor, effects: &Effects, records: &mut Records) {
         let Effects { tenant, changelog, held, .. } = effects;
-        for (order, id, packed) in changelog.applied() {
+        for (order, id, packed) in changelog.applied.iter() {
             self.digest.add(records.applied(tenant, order, id, packed));
         }
         for source in &changelog.expired {
             self.digest.remove(records.remove_applied(tenant, *source));
         }
-        for (order, id, packed) in held.stored() {
+        for (order, id, packed) in held.stored.iter() {
             self.digest.add(records.held(tenant, order, id, packed));
         }
         for source in &held.released {

@@ -136,33 +136,28 @@ impl Admission {
 
     /// Admits a tenant, or says why not.
     pub(super) fn admit_tenant(&mut self, tenant: &TenantId) -> Result<(), Reason> {
-        self.check_accepted(tenant)?;
-        if !self.tenants.contains_key(tenant) {
-            let AdmissionLimits { tenants, managers, departments, .. } = self.limits;
-            if !self.process.reserve([true, false, false], [tenants, managers, departments]) {
-                return Err(Reason::OverLimit);
-            }
-            self.tenants.insert(tenant.clone(), Known::default());
-            self.count([1, 0, 0], [0, 0]);
-        }
-        Ok(())
-    }
-
-    fn check_accepted(&self, tenant: &TenantId) -> Result<(), Reason> {
-        match &self.limits.accepted {
-            Some(accepted) if !accepted.contains(tenant) => Err(Reason::UnknownTenant),
-            _ => Ok(()),
-        }
+        self.admit_named(tenant, None, None)
     }
 
     /// Admits an event, or says why not.
     pub(super) fn admit(&mut self, event: &Event) -> Result<(), Reason> {
-        self.check_accepted(&event.tenant)?;
-        let known = self.tenants.get(&event.tenant);
+        self.admit_named(&event.tenant, named_manager(&event.payload), named_department(&event.payload))
+    }
+
+    fn admit_named(
+        &mut self,
+        tenant: &TenantId,
+        manager: Option<&ManagerId>,
+        department: Option<&DepartmentId>,
+    ) -> Result<(), Reason> {
+        if self.limits.accepted.as_ref().is_some_and(|accepted| !accepted.contains(tenant)) {
+            return Err(Reason::UnknownTenant);
+        }
+        let known = self.tenants.get(tenant);
         let is_new = |manager: &&ManagerId| known.is_none_or(|known| !known.managers.contains(*manager));
-        let manager = named_manager(&event.payload).filter(is_new);
+        let manager = manager.filter(is_new);
         let is_new = |department: &&DepartmentId| known.is_none_or(|known| !known.departments.contains(*department));
-        let department = named_department(&event.payload).filter(is_new);
+        let department = department.filter(is_new);
         if known.is_some() && manager.is_none() && department.is_none() {
             return Ok(());
         }
@@ -176,7 +171,7 @@ impl Admission {
             return Err(Reason::OverLimit);
         }
         let (manager, department) = (manager.cloned(), department.cloned());
-        let known = self.tenants.entry(event.tenant.clone()).or_default();
+        let known = self.tenants.entry(tenant.clone()).or_default();
         known.managers.extend(manager);
         known.departments.extend(department);
         let of_tenant = [known.managers.len(), known.departments.len()];

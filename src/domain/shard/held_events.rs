@@ -6,13 +6,11 @@
 //! events, which wait for seconds.)
 
 use crate::domain::event::{Event, EventOrder};
-use crate::domain::id::EventId;
 use crate::domain::shard::held_offsets::HeldOffsets;
 use crate::domain::source::{Offset, Source, Topic};
-use crate::domain::tenant::changelog::{PayloadCodec, SourceOffset};
+use crate::domain::tenant::changelog::{PackedEvents, PayloadCodec, SourceOffset};
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// How long an event is held before it is stored.
 const STORE_AFTER: Span = Span(30_000);
@@ -67,8 +65,8 @@ struct Held {
 /// The changes of the stored held events of a tenant.
 #[derive(Debug, Default)]
 pub struct HeldChanges {
-    bytes: Vec<u8>,
-    stored: Vec<(EventOrder, Option<EventId>, Range<usize>)>,
+    /// The events to store.
+    pub stored: PackedEvents,
     /// Events that need not be stored any longer.
     pub released: Vec<SourceOffset>,
 }
@@ -168,15 +166,8 @@ impl HeldChanges {
         self.stored.is_empty() && self.released.is_empty()
     }
 
-    /// The events to store, each with its encoded payload.
-    pub fn stored(&self) -> impl Iterator<Item = (EventOrder, Option<&EventId>, &[u8])> {
-        self.stored.iter().map(|(order, id, range)| (*order, id.as_ref(), &self.bytes[range.clone()]))
-    }
-
     pub(super) fn store(&mut self, order: EventOrder, event: &Event, codec: PayloadCodec) {
-        let begin = self.bytes.len();
-        (codec.pack)(&event.payload, &mut self.bytes);
-        self.stored.push((order, event.id.clone(), begin..self.bytes.len()));
+        self.stored.append(order, event.id.clone(), |bytes| (codec.pack)(&event.payload, bytes));
     }
 
     pub(super) fn release(&mut self, order: EventOrder) {

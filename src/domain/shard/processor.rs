@@ -104,6 +104,11 @@ impl SourceProgress {
     pub fn of(source: Source, ended: bool) -> Self {
         Self { source, current: ended, ended, position: Offset(0) }
     }
+
+    /// Whether it may have unread messages that are old.
+    fn is_behind(&self) -> bool {
+        !self.current && !self.ended
+    }
 }
 
 /// The checkpoint of a shard: together with its tenants, everything needed to resume in another process.
@@ -152,17 +157,14 @@ pub struct ShardProcessor {
 #[derive(Debug)]
 struct TenantState {
     tenant: Tenant,
-    clock: TenantClock,
+    time: TenantTime,
     /// Events dated up to this instant were applied by the previous owner.
     resumed: Timestamp,
     held: BinaryHeap<Reverse<HeldKey>>,
     held_changes: HeldChanges,
-    marks_changed: bool,
-    follows_clock: bool,
     is_active: bool,
     /// Its entry in the queue of timers.
     scheduled: Timestamp,
-    is_backfilling: bool,
     /// What was published last: watermark, whether it follows the clock, whether there is a back-fill.
     published: (Timestamp, bool, bool),
 }
@@ -172,7 +174,7 @@ struct TenantState {
 pub struct TenantTime {
     /// Its watermark and what that follows from.
     pub clock: TenantClock,
-    /// Whether it follows [`Self::clock`] of its shard from now on.
+    /// Whether it follows the clock of its shard from now on.
     pub follows_clock: bool,
     /// Whether a source sends past events.
     pub is_backfilling: bool,
@@ -187,9 +189,15 @@ impl TenantTime {
         Self { clock, follows_clock: false, is_backfilling, marks_changed: false }
     }
 
-    /// Statuses and rows dated up to this instant are historic.
-    pub fn historic_until(&self) -> Timestamp {
-        if self.is_backfilling { Timestamp::MAX } else { self.clock.backfilled_until }
+    /// The watermark; `clock`: that of the tenants of the shard that follow the wall clock.
+    pub fn watermark(&self, clock: Timestamp) -> Timestamp {
+        let own = self.clock.watermark;
+        if self.follows_clock { own.max(clock) } else { own }
+    }
+
+    /// Whether a status or row of this date belongs to the past that a back-fill reports.
+    pub fn is_historic(&self, at: Timestamp) -> bool {
+        self.is_backfilling || at <= self.clock.backfilled_until
     }
 }
 
@@ -420,10 +428,15 @@ impl ShardProcessor {
         if self.held.len() < MAX_HELD {
             return Vec::new();
         }
-        let seen = |progress: &SourceProgress| self.seen.get(&progress.source).copied().unwrap_or(Timestamp::MIN);
-        let behind = progress.iter().filter(|progress| !progress.current && !progress.ended);
+        let seen = |progress: &SourceProgress| self.seen_of(progress.source);
+        let behind = progress.iter().filter(|progress| progress.is_behind());
         let Some(slowest) = behind.map(seen).min() else { return Vec::new() };
         progress.iter().filter(|progress| seen(progress) > slowest).map(|progress| progress.source).collect()
+    }
+
+    /// The highest event time seen of a source.
+    fn seen_of(&self, source: Source) -> Timestamp {
+        self.seen.get(&source).copied().unwrap_or(Timestamp::MIN)
     }
 
     /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
@@ -448,7 +461,7 @@ impl ShardProcessor {
         let ix = known.unwrap_or_else(|| self.tenant_ix(&event.tenant));
         self.activate(ix);
         let state = &mut self.tenants[ix as usize];
-        state.clock.see(clock_topic(source, event.payload.topic()), at, wall);
+        state.time.clock.see(clock_topic(source, event.payload.topic()), at, wall);
         state.held.push(Reverse(self.held.insert(source, offset, event, ix, wall)));
         Ok(())
     }
@@ -472,8 +485,8 @@ impl ShardProcessor {
         let ix = self.tenant_ix(&progress.tenant);
         self.activate(ix);
         let state = &mut self.tenants[ix as usize];
-        match state.clock.mark(clock_topic(source, topic), progress, wall) {
-            Ok(()) => state.marks_changed = true,
+        match state.time.clock.mark(clock_topic(source, topic), progress, wall) {
+            Ok(()) => state.time.marks_changed = true,
             Err(MarkFlaw::Below) => self.counts.marks_below += 1,
             Err(MarkFlaw::TooMany) => return Err(Reason::OverLimit),
         }
@@ -492,9 +505,7 @@ impl ShardProcessor {
     pub fn advance(&mut self, progress: &ShardProgress, into: &mut Vec<Effects>) -> ShardTime {
         let now = self.now(progress);
         let is_reread = |progress: &SourceProgress| {
-            !progress.current
-                && !progress.ended
-                && self.read.get(&progress.source).is_some_and(|read| progress.position < *read)
+            progress.is_behind() && self.read.get(&progress.source).is_some_and(|read| progress.position < *read)
         };
         let is_rereading = progress.close.is_none() && progress.sources.iter().any(is_reread);
         if let Some(wall) = now.wall.filter(|_| now.follows_clock) {
@@ -516,7 +527,7 @@ impl ShardProcessor {
             if state.is_active {
                 self.active.push(ix);
             } else if progress.close.is_none() && course == Some(Course::Clock) {
-                state.follows_clock = true;
+                state.time.follows_clock = true;
                 self.schedule(ix);
             }
             self.dirty.push(ix);
@@ -536,12 +547,11 @@ impl ShardProcessor {
             Source::Files => topic == FILES,
         };
         let of = |topic| progress.sources.iter().filter(move |progress| feeds(progress.source, topic));
-        let seen = |progress: &SourceProgress| self.seen.get(&progress.source).copied().unwrap_or(Timestamp::MIN);
         Now {
             wall: progress.wall,
             current: PerTopic::from_fn(|topic| of(topic).all(|progress| progress.current)),
             unread: PerTopic::from_fn(|topic| {
-                of(topic).filter(|progress| !progress.current && !progress.ended).map(seen).min()
+                of(topic).filter(|progress| progress.is_behind()).map(|progress| self.seen_of(progress.source)).min()
             }),
             ended: PerTopic::from_fn(|topic| of(topic).all(|progress| progress.ended)),
             allowed_lateness: self.timing.allowed_lateness,
@@ -552,21 +562,21 @@ impl ShardProcessor {
     /// Moves the watermark of a tenant. Returns where it goes.
     fn move_watermark(&mut self, ix: u32, now: &Now, close: Option<Timestamp>) -> Course {
         let state = &mut self.tenants[ix as usize];
-        let course = state.clock.course(now, &self.timing.timeouts);
-        state.is_backfilling = state.clock.is_backfilling(now, &self.timing.timeouts);
+        let course = state.time.clock.course(now, &self.timing.timeouts);
+        state.time.is_backfilling = state.time.clock.is_backfilling(now, &self.timing.timeouts);
         let to = close.unwrap_or(match course {
             Course::Events(at) | Course::Stays(at) => at,
             Course::Clock => self.clock,
         });
         let to = self.timing.until.map_or(to, |until| to.min(until));
-        state.clock.watermark = state.clock.watermark.max(to);
+        state.time.clock.watermark = state.time.clock.watermark.max(to);
         course
     }
 
     /// Applies the held events and fires the timers of a tenant up to its watermark.
     fn process(&mut self, ix: u32) {
         let state = &mut self.tenants[ix as usize];
-        let watermark = state.clock.watermark;
+        let watermark = state.time.clock.watermark;
         while let Some(key) = state.next_held(watermark) {
             let Some(event) = state.take_held(key, &mut self.held) else { continue };
             let kind = event.payload.kind();
@@ -594,7 +604,7 @@ impl ShardProcessor {
     /// Applies the late events of a tenant that arrived since the last advance, in one batch.
     fn correct(&mut self, ix: u32) {
         let state = &mut self.tenants[ix as usize];
-        let watermark = state.clock.watermark;
+        let watermark = state.time.clock.watermark;
         let mut late = Vec::new();
         while let Some(key) = state.next_held(watermark) {
             late.extend(state.take_held(key, &mut self.held).map(|event| (key.order(), event)));
@@ -611,9 +621,9 @@ impl ShardProcessor {
         while let Some(Reverse((at, ix))) = self.timers.peek().copied().filter(|next| next.0.0 <= self.clock) {
             self.timers.pop();
             let state = &mut self.tenants[ix as usize];
-            if state.scheduled == at && state.follows_clock {
+            if state.scheduled == at && state.time.follows_clock {
                 state.scheduled = Timestamp::MAX;
-                state.clock.watermark = state.clock.watermark.max(self.clock);
+                state.time.clock.watermark = state.time.clock.watermark.max(self.clock);
                 state.tenant.run_timers(self.clock);
                 self.schedule(ix);
                 self.dirty.push(ix);
@@ -642,11 +652,12 @@ impl ShardProcessor {
             if has_effects {
                 into.push(Effects { tenant: tenant.id().clone(), effects, changelog, held });
             }
-            let published = (state.clock.watermark, state.follows_clock, state.is_backfilling);
-            if has_effects || state.marks_changed || published != state.published {
+            let own = &mut state.time;
+            let published = (own.clock.watermark, own.follows_clock, own.is_backfilling);
+            if has_effects || own.marks_changed || published != state.published {
                 state.published = published;
-                time.tenants.push((state.tenant.id().clone(), state.time()));
-                state.marks_changed = false;
+                time.tenants.push((tenant.id().clone(), own.clone()));
+                own.marks_changed = false;
             }
         }
         self.dirty = dirty;
@@ -664,8 +675,7 @@ impl ShardProcessor {
 
     /// The watermark of a tenant.
     fn watermark_of(&self, ix: u32) -> Timestamp {
-        let state = &self.tenants[ix as usize];
-        if state.follows_clock { state.clock.watermark.max(self.clock) } else { state.clock.watermark }
+        self.tenants[ix as usize].time.watermark(self.clock)
     }
 
     /// Looks at a tenant in the next epoch.
@@ -673,8 +683,8 @@ impl ShardProcessor {
         let watermark = self.watermark_of(ix);
         let state = &mut self.tenants[ix as usize];
         if !std::mem::replace(&mut state.is_active, true) {
-            state.clock.watermark = watermark;
-            (state.follows_clock, state.scheduled) = (false, Timestamp::MAX);
+            state.time.clock.watermark = watermark;
+            (state.time.follows_clock, state.scheduled) = (false, Timestamp::MAX);
             self.active.push(ix);
         }
     }
@@ -696,7 +706,7 @@ impl ShardProcessor {
     /// Schedules the next timer of a tenant that follows the clock, if it is earlier than the one scheduled.
     fn schedule(&mut self, ix: u32) {
         let state = &mut self.tenants[ix as usize];
-        let next = state.tenant.next_timer().filter(|next| state.follows_clock && *next < state.scheduled);
+        let next = state.tenant.next_timer().filter(|next| state.time.follows_clock && *next < state.scheduled);
         if let Some(next) = next {
             state.scheduled = next;
             self.timers.push(Reverse((next, ix)));
@@ -708,31 +718,18 @@ impl TenantState {
     fn new(tenant: Tenant) -> Self {
         Self {
             tenant,
-            clock: TenantClock::default(),
+            time: TenantTime::default(),
             resumed: Timestamp::MIN,
             held: BinaryHeap::new(),
             held_changes: HeldChanges::default(),
-            marks_changed: false,
-            follows_clock: false,
             is_active: false,
             scheduled: Timestamp::MAX,
-            is_backfilling: false,
             published: (Timestamp::MIN, false, false),
         }
     }
 
     fn resume(&mut self, clock: TenantClock) {
-        let TenantTime { clock, is_backfilling, .. } = TenantTime::restored(clock);
-        (self.resumed, self.is_backfilling, self.clock) = (clock.watermark, is_backfilling, clock);
-    }
-
-    fn time(&self) -> TenantTime {
-        TenantTime {
-            clock: self.clock.clone(),
-            follows_clock: self.follows_clock,
-            is_backfilling: self.is_backfilling,
-            marks_changed: self.marks_changed,
-        }
+        (self.resumed, self.time) = (clock.watermark, TenantTime::restored(clock));
     }
 
     /// The next held event dated up to `until`.

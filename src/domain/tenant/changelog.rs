@@ -41,11 +41,37 @@ pub fn topic(order: EventOrder) -> Topic {
 /// The position of an event in its shard: the id of its source, and its offset there.
 pub type SourceOffset = (u8, Offset);
 
+/// Encoded events in one buffer.
+#[derive(Debug, Default)]
+pub struct PackedEvents {
+    bytes: Vec<u8>,
+    events: Vec<(EventOrder, Option<EventId>, Range<usize>)>,
+}
+
+impl PackedEvents {
+    /// Appends an event whose payload `pack` writes.
+    pub fn append(&mut self, order: EventOrder, id: Option<EventId>, pack: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.bytes.len();
+        pack(&mut self.bytes);
+        self.events.push((order, id, begin..self.bytes.len()));
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The events with their encoded payloads, in the order in which they were appended.
+    pub fn iter(&self) -> impl Iterator<Item = (EventOrder, Option<&EventId>, &[u8])> {
+        self.events.iter().map(|(order, id, range)| (*order, id.as_ref(), &self.bytes[range.clone()]))
+    }
+}
+
 /// The unpersisted changes of a tenant.
 #[derive(Debug, Default)]
 pub struct Changelog {
-    bytes: Vec<u8>,
-    applied: Vec<(EventOrder, Option<EventId>, Range<usize>)>,
+    /// Events that were applied.
+    pub applied: PackedEvents,
     /// Events that have expired.
     pub expired: Vec<SourceOffset>,
     /// Whether the [`TenantMark`] has changed.
@@ -53,18 +79,6 @@ pub struct Changelog {
 }
 
 impl Changelog {
-    /// Appends an applied event.
-    pub fn append(&mut self, order: EventOrder, id: Option<EventId>, packed: &[u8]) {
-        let begin = self.bytes.len();
-        self.bytes.extend_from_slice(packed);
-        self.applied.push((order, id, begin..self.bytes.len()));
-    }
-
-    /// The applied events, in the order in which they were appended.
-    pub fn applied(&self) -> impl Iterator<Item = (EventOrder, Option<&EventId>, &[u8])> {
-        self.applied.iter().map(|(order, id, range)| (*order, id.as_ref(), &self.bytes[range.clone()]))
-    }
-
     /// Whether there is nothing to persist.
     pub fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.expired.is_empty() && !self.mark_changed

@@ -103,7 +103,7 @@ impl Tenant {
         self.packed.clear();
         (self.codec.pack)(payload, &mut self.packed);
         if self.memory.durable {
-            self.changelog.append(order, id, &self.packed);
+            self.changelog.applied.append(order, id, |bytes| bytes.extend_from_slice(&self.packed));
         }
     }
 

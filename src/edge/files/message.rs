@@ -37,10 +37,9 @@ pub fn file_and_line(Offset(offset): Offset) -> (usize, u64) {
 
 /// Decodes a message of files; without a topic the payload determines it.
 pub fn decode(encoding: Encoding, topic: Option<Topic>, bytes: &[u8]) -> Result<Incoming, Reject> {
-    match topic {
-        Some(topic) if encoding != Encoding::Json => {
-            protobuf::decode_with_repairs(topic, bytes).map(|(incoming, _)| incoming)
-        }
-        _ => json::decode_with_repairs(None, bytes).map(|(incoming, _)| incoming),
-    }
+    let decoded = match topic {
+        Some(topic) if encoding != Encoding::Json => protobuf::decode_with_repairs(topic, bytes),
+        _ => json::decode_with_repairs(None, bytes),
+    };
+    decoded.map(|(incoming, _)| incoming)
 }

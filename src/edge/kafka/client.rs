@@ -310,6 +310,9 @@ pub(super) fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
 /// 2000-01-01, in milliseconds.
 const YEAR_2000: i64 = 946_684_800_000;
 
+/// The time of a broker, and when it was current.
+pub(super) type BrokerTime = (Timestamp, Instant);
+
 /// The context of producers: counts delivery reports, logs errors.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
@@ -318,7 +321,7 @@ pub(super) struct Deliveries {
     /// Whether a topic may not be written.
     refused: AtomicBool,
     /// The time of the broker, from the last report of a topic with `LogAppendTime`.
-    broker_time: Mutex<Option<(Timestamp, Instant)>>,
+    broker_time: Mutex<Option<BrokerTime>>,
 }
 
 impl Deliveries {
@@ -327,8 +330,8 @@ impl Deliveries {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// The time of the broker, and when it was current.
-    pub(super) fn broker_time(&self) -> Option<(Timestamp, Instant)> {
+    /// The time of the broker.
+    pub(super) fn broker_time(&self) -> Option<BrokerTime> {
         *lock(&self.broker_time)
     }
 }

@@ -28,7 +28,7 @@ pub(super) mod record_writer;
 pub(super) mod transaction;
 mod transaction_size;
 
-use super::client::{CallError, Deliveries};
+use super::client::{BrokerTime, CallError, Deliveries};
 use super::error::RunError;
 use super::event::{Observer, Reaction, RuntimeEvent};
 use super::group::GroupContext;
@@ -54,7 +54,6 @@ use rdkafka::producer::BaseProducer;
 use record_writer::RecordWriter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transaction::{Failure, Heartbeat, Transactions};
@@ -105,14 +104,14 @@ pub(super) enum CommitOutcome {
         /// The permit comes with its last rows.
         rows_follow: bool,
         /// The time of the broker, and when it was current.
-        broker_time: Option<(Timestamp, Instant)>,
+        broker_time: Option<BrokerTime>,
     },
     /// The last rows of an epoch.
     Rows,
 }
 
 impl CommitOutcome {
-    fn new(output: &EpochOutput, rows_follow: bool, broker_time: Option<(Timestamp, Instant)>) -> Self {
+    fn new(output: &EpochOutput, rows_follow: bool, broker_time: Option<BrokerTime>) -> Self {
         let paused = output.shards.iter();
         let paused = paused.flat_map(|status| status.paused.iter().map(|source| (status.shard, *source))).collect();
         Self::Epoch { rerouted: output.misrouted.len(), paused, rows_follow, broker_time }
@@ -209,10 +208,9 @@ struct Commit {
 }
 
 /// Starts the commit thread, which commits the `outputs` of closed epochs as a member of the group of `consumer`. No
-/// record is larger than `record_bytes`. It writes the size of the next transaction to `transaction_bytes`.
+/// record is larger than `record_bytes`.
 pub(super) fn spawn(
     (config, shards, record_bytes): (&Config, u32, usize),
-    transaction_bytes: Arc<AtomicUsize>,
     producer: BaseProducer<Deliveries>,
     outputs: OutputCollector,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -233,7 +231,7 @@ pub(super) fn spawn(
         sources: SourceTopics::of(&config.topics),
         offset_tracker: OffsetTracker::default(),
         logs: BTreeMap::new(),
-        size: TransactionSize::new(config.engine.transaction_bytes, transaction_time, transaction_bytes),
+        size: TransactionSize::new(config.engine.transaction_bytes, transaction_time),
         later_rows: LaterRows::default(),
         ends,
         outputs,
@@ -349,12 +347,13 @@ impl Commit {
             })?
         };
         let mut rows = written.as_ref().map(|written| written.rows);
+        let broker_time = self.transactions.broker_time();
         for (end, mut output) in epochs {
-            let mut outcome = CommitOutcome::new(&output, false, self.transactions.broker_time());
+            let written = rows.map_or(output.rows.len(), |rows| rows.min(output.rows.len()));
+            let later = output.rows.split_off(written);
+            let outcome = CommitOutcome::new(&output, !later.is_empty(), broker_time);
             if let Some(rows) = &mut rows {
-                let later = output.rows.split_off(output.rows.len().min(*rows));
-                *rows -= output.rows.len();
-                outcome = CommitOutcome::new(&output, !later.is_empty(), self.transactions.broker_time());
+                *rows -= written;
                 self.summary.add(&output);
                 self.observer.emit(RuntimeEvent::EpochCommitted(Box::new(output), end.closed.elapsed()));
                 if !later.is_empty() {
@@ -432,14 +431,19 @@ impl Commit {
             // sequence for the broker, and that transaction would be aborted as well.
             self.transactions.drain();
         }
-        self.transactions.abort()?;
+        let aborted = self.transactions.abort();
+        let may_not_write = match aborted {
+            Ok(()) => reaction == Reaction::Fail && code == RDKafkaErrorCode::TopicAuthorizationFailed,
+            Err(_) => self.transactions.is_refused(),
+        };
+        if may_not_write {
+            return Err(RunError::MayNotWrite(epoch));
+        }
+        aborted?;
         self.summary.aborted += 1;
         self.observer.emit(RuntimeEvent::TransactionAborted(epoch, code, reaction));
         let backoff = |first: u64, max: Duration| max.min(Duration::from_millis(first) * 2_u32.pow(tries.min(8)));
         match reaction {
-            Reaction::Fail if code == RDKafkaErrorCode::TopicAuthorizationFailed => {
-                return Err(RunError::MayNotWrite(epoch));
-            }
             Reaction::Fail => return Err(RunError::Rejected(epoch, PERMANENT_ERROR_TRIES, code)),
             Reaction::AwaitRevocation => return self.await_abandonment(epoch),
             Reaction::UpdateGeneration => std::thread::sleep(backoff(5, MAX_GENERATION_BACKOFF)),

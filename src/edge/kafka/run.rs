@@ -60,7 +60,6 @@ pub fn run(
     let timing = settings.timing;
     let norms = (Arc::clone(&settings.norms), norms_handle);
     let latest = Arc::clone(&settings.latest);
-    let transaction_bytes = Arc::clone(&settings.transaction_bytes);
     let bounded = once.then_some(BoundedRun { until: timing.until, latest, rerouted: false });
 
     let failed = |reason| RunError::Thread("workers", reason);
@@ -72,7 +71,6 @@ pub fn run(
     let consumer = Arc::clone(&group.consumer);
     let (commit_part, commit) = commit::spawn(
         (config, shards, record_bytes),
-        transaction_bytes,
         producer,
         outputs,
         consumer,

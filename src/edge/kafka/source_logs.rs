@@ -68,8 +68,7 @@ impl SourceLogs {
         let now = ids(client, &self.sources);
         let is_other = |(source, id): &(&Source, &Uuid)| now.get(source).is_some_and(|now| now != *id);
         let (source, _) = self.ids.iter().find(is_other)?;
-        let topic = self.sources.name(*source).to_owned();
-        Some(LostOffsets { topic, shard: None, offsets: 1, cause: LossCause::Recreated })
+        Some(self.lost(None, *source, 1, LossCause::Recreated))
     }
 
     /// Where a restored shard goes on reading.
@@ -82,12 +81,7 @@ impl SourceLogs {
             let unused = checkpoint.read.get(source).copied().unwrap_or_default().max(*next);
             let stored = logs.get(source).copied().unwrap_or_default();
             let (id, log) = (self.id(*source), SourceLog { topic: stored.topic.or(self.id(*source)), ..stored });
-            let lost = |offsets: i64, cause| LostOffsets {
-                topic: self.sources.name(*source).to_owned(),
-                shard: Some(shard),
-                offsets: offsets.unsigned_abs(),
-                cause,
-            };
+            let lost = |offsets, cause| self.lost(Some(shard), *source, offsets, cause);
             let mut start = Start { next: Some(*next), unused, log };
             if next.0 < log.shift {
                 // Events that were held when the log was cut.
@@ -112,9 +106,7 @@ impl SourceLogs {
         (low, high): (Offset, Offset),
     ) -> Result<Start, LostOffsets> {
         let next = Offset(start.next.map_or(low.0, |next| next.0 - start.log.shift));
-        let topic = self.sources.name(source).to_owned();
-        let lost =
-            |offsets: i64, cause| LostOffsets { topic, shard: Some(shard), offsets: offsets.unsigned_abs(), cause };
+        let lost = |offsets, cause| self.lost(Some(shard), source, offsets, cause);
         if next < low {
             self.lose(lost(low.0 - next.0, LossCause::Expired))?;
             let next = Offset(low.0 + start.log.shift);
@@ -125,6 +117,11 @@ impl SourceLogs {
             return Ok(start.afresh(high, start.log.topic));
         }
         Ok(start)
+    }
+
+    fn lost(&self, shard: Option<ShardId>, source: Source, offsets: i64, cause: LossCause) -> LostOffsets {
+        let topic = self.sources.name(source).to_owned();
+        LostOffsets { topic, shard, offsets: offsets.unsigned_abs(), cause }
     }
 
     /// Counts a loss, or returns it if it is to stop the run.

@@ -12,8 +12,7 @@
 
 use super::record_writer::OutputRecord;
 use crate::dataflow::live::lock;
-use crate::domain::time::Timestamp;
-use crate::edge::kafka::client::{self, CallError, Deliveries};
+use crate::edge::kafka::client::{self, BrokerTime, CallError, Deliveries};
 use crate::edge::kafka::control::Stop;
 use crate::edge::kafka::event::{Observer, RuntimeEvent};
 use crate::telemetry::liveness::Thread;
@@ -102,7 +101,7 @@ impl Transactions {
     }
 
     /// The time of the broker, and when it was current.
-    pub(crate) fn broker_time(&self) -> Option<(Timestamp, Instant)> {
+    pub(crate) fn broker_time(&self) -> Option<BrokerTime> {
         self.producer.context().broker_time()
     }
 
@@ -168,18 +167,14 @@ impl Transactions {
                     self.drain();
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
-                Err(cause) => return Err(CallError { what: self.aborting(), cause }),
+                Err(cause) => return Err(CallError { what: "abort the transaction", cause }),
             }
         }
     }
 
-    /// The operation of an abort that fails.
-    fn aborting(&self) -> &'static str {
-        if self.producer.context().is_refused() {
-            "write; the right Write on a topic of the output is missing, see the log"
-        } else {
-            "abort the transaction"
-        }
+    /// Whether the right to write a topic is missing; the log names it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.producer.context().is_refused()
     }
 
     /// Serves delivery reports until nothing is in flight; bounded by `message.timeout.ms`.

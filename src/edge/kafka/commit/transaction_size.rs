@@ -1,12 +1,9 @@
-//! Owns how large a transaction becomes: what goes into it beyond its first epoch, and how much the workers put into an
-//! epoch.
+//! Owns how large a transaction becomes: what goes into it beyond its first epoch.
 //!
 //! A transaction that is open for too long is aborted by its coordinator, which fences the process, and readers of
 //! committed records wait for it. So the size follows the speed of the brokers: a transaction takes half the permitted
 //! time at the speed of the last large one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The least size; a slower broker than this in the permitted time is not usable.
@@ -18,34 +15,32 @@ pub(super) struct TransactionSize {
     /// The configured limits.
     max_bytes: usize,
     max_time: Duration,
-    /// The size of the next transaction, which the workers read.
-    bytes: Arc<AtomicUsize>,
+    /// The size of the next transaction.
+    bytes: usize,
 }
 
 impl TransactionSize {
-    /// `bytes` is written with the size of the next transaction.
-    pub(super) fn new(max_bytes: usize, max_time: Duration, bytes: Arc<AtomicUsize>) -> Self {
-        bytes.store(max_bytes, Relaxed);
-        Self { max_bytes, max_time, bytes }
+    pub(super) fn new(max_bytes: usize, max_time: Duration) -> Self {
+        Self { max_bytes, max_time, bytes: max_bytes }
     }
 
     /// The size of the next transaction, in bytes of keys and values.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.bytes
     }
 
     /// Whether nothing more should go into a transaction of this size that has been open for so long.
     pub(super) fn is_reached(&self, bytes: usize, open: Duration) -> bool {
-        bytes >= self.bytes() || open >= self.max_time / 2
+        bytes >= self.bytes || open >= self.max_time / 2
     }
 
     /// A transaction of this size took so long. Small ones say nothing about the speed.
-    pub(super) fn took(&self, bytes: usize, time: Duration) {
+    pub(super) fn took(&mut self, bytes: usize, time: Duration) {
         if bytes < LEAST / 2 {
             return;
         }
         let share = self.max_time.as_secs_f64() / 2.0 / time.as_secs_f64().max(1e-3);
-        self.bytes.store(((bytes as f64 * share) as usize).clamp(LEAST, self.max_bytes), Relaxed);
+        self.bytes = ((bytes as f64 * share) as usize).clamp(LEAST, self.max_bytes);
     }
 }
 
@@ -56,7 +51,7 @@ mod tests {
     #[test]
     fn a_slow_broker_gets_smaller_transactions() {
         let second = Duration::from_secs(1);
-        let size = TransactionSize::new(8 << 20, second * 5, Arc::default());
+        let mut size = TransactionSize::new(8 << 20, second * 5);
         assert!(!size.is_reached((8 << 20) - 1, second) && size.is_reached(8 << 20, second));
         assert!(size.is_reached(0, second * 3), "the time is over");
         size.took(1000, second * 60);

@@ -7,15 +7,13 @@
 //! watermark follows the clock.
 
 use crate::domain::time::{Span, Timestamp};
+use crate::edge::kafka::client::BrokerTime;
 use std::time::{Duration, Instant};
 
 /// The largest difference between the wall clock and the broker.
 pub(super) const MAX_DIFFERENCE: Span = Span(30_000);
 /// The largest step from one reading to the next that is taken for an adjustment.
 const MAX_STEP: Span = Span(2_000);
-
-/// The time of a broker, and when it was current.
-pub(super) type BrokerTime = (Timestamp, Instant);
 
 /// The wall clock.
 #[derive(Debug, Default)]
