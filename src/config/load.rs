@@ -116,6 +116,7 @@ impl Config {
             max_future_skew: Some(self.time.max_future_skew),
             until: None,
             memory: Memory {
+                undo_events: Memory::default().undo_events,
                 dedup_window: self.time.dedup_window,
                 correction_horizon: self.time.correction_horizon,
                 retention: Some(retention),

@@ -89,7 +89,7 @@ pub struct Start {
 const MAX_LEGS: usize = 256;
 
 /// A call: one session, or one call id without a session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Call {
     /// Whether the slot is in use.
     live: bool,

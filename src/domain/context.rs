@@ -91,6 +91,8 @@ pub struct TenantContext {
     averted: Option<Vec<Alert>>,
     /// Retracted alerts: nothing more is published about them.
     retracted: Retracted,
+    /// While a case is recorded: the statuses that it publishes.
+    statuses: Option<Vec<Alert>>,
 }
 
 /// Maximum number of retracted alerts that are remembered.
@@ -126,6 +128,8 @@ pub struct SuspendedContext {
     order: EventOrder,
     effects: Vec<Effect>,
     timers: Timers,
+    raised: Vec<Uuid>,
+    averted: Option<Vec<Alert>>,
 }
 
 /// Assigns indices in order of first appearance.
@@ -181,6 +185,7 @@ impl TenantContext {
             averted: None,
             retracted: Retracted::default(),
             summed_up: [0; 2],
+            statuses: None,
         }
     }
 
@@ -215,10 +220,10 @@ impl TenantContext {
 
     /// Sets the current state aside for a replay.
     pub fn suspend(&mut self) -> SuspendedContext {
-        self.averted = Some(Vec::new());
-        self.raised.clear();
+        let averted = self.averted.replace(Vec::new());
         let (effects, timers) = (std::mem::take(&mut self.effects), std::mem::take(&mut self.timers));
-        SuspendedContext { now: self.now, order: self.order, effects, timers }
+        let raised = std::mem::take(&mut self.raised);
+        SuspendedContext { now: self.now, order: self.order, effects, timers, raised, averted }
     }
 
     /// Whether a replay is running.
@@ -249,7 +254,8 @@ impl TenantContext {
         self.effects = suspended.effects;
         self.now = suspended.now;
         self.order = suspended.order;
-        self.averted = None;
+        self.raised = suspended.raised;
+        self.averted = suspended.averted;
     }
 
     /// The manager and the manager's department, as named by an alert; both `None` without a manager.
@@ -271,6 +277,7 @@ impl TenantContext {
 
     /// Emits an alert, unless it was retracted. In a replay, alerts are compared and not published yet.
     pub fn emit_alert(&mut self, alert: Alert) {
+        self.statuses.iter_mut().for_each(|statuses| statuses.push(alert.clone()));
         let published = match alert.status {
             _ if self.is_replaying() => true,
             Status::Retracted => self.mark_retracted(alert.id),
@@ -305,6 +312,21 @@ impl TenantContext {
     pub fn recycle_changes(&mut self, mut changes: Vec<Change>) {
         changes.clear();
         self.changes = changes;
+    }
+
+    /// Begins to record the statuses that are published.
+    pub fn record_statuses(&mut self) {
+        self.statuses = Some(Vec::new());
+    }
+
+    /// Takes the recorded statuses and ends the recording.
+    pub fn take_statuses(&mut self) -> Vec<Alert> {
+        self.statuses.take().unwrap_or_default()
+    }
+
+    /// Sets a timer that had fired at `at` and is undone.
+    pub fn set_past_timer(&mut self, at: Timestamp, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
     }
 
     /// Sets a timer for `at`, or for now if that is past.

@@ -33,6 +33,7 @@ use crate::domain::journey::open_plans::Plans;
 use crate::domain::journey::stage_history::StageHistory;
 use crate::domain::mem::indexed_arena::Keyed;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::mem::recorded::Recorded;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
@@ -41,7 +42,7 @@ use compact_str::CompactString;
 use std::sync::Arc;
 
 /// One lead or deal. There are millions of them, so rarely used parts are in a [`LazyBox`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Journey {
     /// The lead or deal.
     pub id: EntityId,
@@ -73,7 +74,7 @@ pub struct Journey {
 }
 
 /// Attributes of deals; leads rarely have them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sale {
     /// The source of a deal's lead; used if the deal has no source itself.
     pub lead_source: Option<SourceId>,
@@ -92,7 +93,7 @@ impl Sale {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct EndState {
     /// The deletion, which is final, and whether a touch was known by then.
     deleted: Option<(Timestamp, bool)>,
@@ -132,6 +133,21 @@ impl Keyed for Journey {
     fn key(&self) -> &EntityId {
         &self.id
     }
+}
+
+impl Recorded for Journey {
+    type Before = Self;
+    fn begin_recording(&mut self) -> Self {
+        self.clone()
+    }
+    fn end_recording(&mut self, _: &mut Self) {}
+    fn reset(&mut self) {
+        *self = Self::new(self.id.clone(), self.ix);
+    }
+    fn restore(&mut self, before: Self) {
+        *self = before;
+    }
+    fn merge(_: &mut Self, _: Self) {}
 }
 
 impl Journey {

@@ -3,5 +3,6 @@
 pub mod chunked_arena;
 pub mod indexed_arena;
 pub mod lazy_box;
+pub mod recorded;
 pub mod seeded;
 pub mod small_index_vec;

@@ -24,20 +24,40 @@ use crate::domain::context::TenantContext;
 use crate::domain::event::Position;
 use crate::domain::index::{CallIx, JourneyIx, ManagerIx};
 use crate::domain::lifecycle::Violation;
+use crate::domain::mem::recorded::Recorded;
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use demand::{Counts, Demand, DemandKey, Settlement};
-use segment::{Counted, Segment};
+use segment::{Counted, Length, Segment};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The demands of one kind of one contact.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct PendingReplies {
     /// Ordered by date; a clock runs in the last one only. All but the first start with a clock.
     segments: VecDeque<Segment>,
     /// Demands up to this key are dismissed, even if they begin to count only later.
     dismissed: Option<DemandKey>,
+    /// Set while changes are recorded.
+    recorded: Option<Box<RecordedSegments>>,
+}
+
+/// The segments that have changed, as they were.
+#[derive(Debug)]
+struct RecordedSegments {
+    /// All segments from this start on have changed or are new.
+    from: Timestamp,
+    segments: Vec<Segment>,
+    /// Another segment, which only became longer, and its length before.
+    extended: Option<(Timestamp, Length)>,
+}
+
+/// The before-image of the demands of a contact.
+#[derive(Debug)]
+pub struct PendingBefore {
+    dismissed: Option<DemandKey>,
+    changed: RecordedSegments,
 }
 
 /// What a change can affect.
@@ -57,6 +77,39 @@ impl PendingReplies {
         })
     }
 
+    /// Records a segment and those after it, before they change. What has expired is not recorded: no event can reach it.
+    fn record(&mut self, position: usize) {
+        let Some(recorded) = &mut self.recorded else { return };
+        let Some(from) = self.segments.get(position).map(|segment| segment.start) else { return };
+        let until = self.segments.partition_point(|segment| segment.start < recorded.from);
+        if position < until {
+            let mut changed: Vec<Segment> = self.segments.range(position..until).cloned().collect();
+            if let Some(extended) = recorded.extended.take_if(|(start, _)| *start >= from) {
+                shorten(&mut changed, extended);
+            }
+            recorded.segments.splice(0..0, changed);
+            recorded.from = from;
+        }
+    }
+
+    /// Records the length of a segment, before a settlement is appended that changes nothing else. There can be very many of
+    /// them after the last demand.
+    fn record_length(&mut self, position: usize) {
+        let (Some(recorded), Some(segment)) = (&mut self.recorded, self.segments.get(position)) else { return };
+        if segment.start < recorded.from && recorded.extended.is_none() {
+            recorded.extended = Some((segment.start, segment.length()));
+        }
+    }
+
+    /// Removes everything, if changes are recorded. Returns whether they are.
+    pub fn clear_recorded(&mut self) -> bool {
+        let is_recorded = self.recorded.is_some();
+        if is_recorded {
+            self.reset();
+        }
+        is_recorded
+    }
+
     /// Adds a demand.
     pub fn add_demand(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, mut demand: Demand) {
         if Some(demand.key()) <= self.dismissed {
@@ -65,9 +118,13 @@ impl PendingReplies {
         let at = demand.at;
         let changed = if self.segments.back().is_none_or(|last| last.ends_before(&demand)) {
             self.segments.push_back(Segment::new(demand));
+            if let Some(recorded) = &mut self.recorded {
+                recorded.from = recorded.from.min(at);
+            }
             true
         } else {
             let index = self.position(at);
+            self.record(index);
             self.segments[index].add_demand(demand, demand_context.kind.waiting)
         };
         if changed {
@@ -84,6 +141,9 @@ impl PendingReplies {
         mut ends: impl FnMut(&Demand) -> bool,
     ) -> bool {
         let ending: Vec<_> = self.pending().filter(|demand| ends(demand)).map(Demand::key).collect();
+        if !ending.is_empty() {
+            self.record(self.segments.len() - 1);
+        }
         let Some(last) = self.segments.back_mut().filter(|_| !ending.is_empty()) else { return false };
         for demand in last.demands.iter_mut().filter(|demand| ending.binary_search(&demand.key()).is_ok()) {
             demand.ended = Some(Box::new(end.clone()));
@@ -106,10 +166,14 @@ impl PendingReplies {
         let ended = self.end(context, demand_context, dismissal, |demand| demand.key() <= key);
         // What a replaced act had settled still counts in the figures, and no more.
         let from = before.map_or(0, |(at, _)| self.position(at));
+        let newly = |demand: &Demand| demand.ended.is_none() && Some(demand.key()) > before && demand.key() <= key;
+        let mut concerned = self.segments.range(from..).take_while(|segment| segment.start <= key.0);
+        let first = concerned.position(|segment| segment.demands.iter().any(newly));
+        let from = first.map_or(self.segments.len(), |first| from + first);
+        self.record(from);
         let mut changed = Vec::new();
         for segment in self.segments.range_mut(from..).take_while(|segment| segment.start <= key.0) {
-            let newly = |demand: &&mut Demand| Some(demand.key()) > before && demand.key() <= key;
-            for demand in segment.demands.iter_mut().filter(newly).filter(|demand| demand.ended.is_none()) {
+            for demand in segment.demands.iter_mut().filter(|demand| newly(demand)) {
                 demand.ended = Some(Box::new(dismissal.clone()));
                 changed.push(segment.start);
             }
@@ -169,6 +233,7 @@ impl PendingReplies {
     /// Removes a demand that does not count.
     pub fn remove(&mut self, key: DemandKey) {
         let position = self.position(key.0);
+        self.record(position.saturating_sub(1));
         let Some(segment) = self.segments.get_mut(position).filter(|segment| segment.find(key).is_some()) else {
             return;
         };
@@ -261,8 +326,13 @@ impl PendingReplies {
         demand_context: &DemandContext<'_>,
         settlement: Settlement,
     ) {
-        let at = settlement.at;
-        if self.segment_mut(at).is_some_and(|segment| segment.add_settlement(settlement)) {
+        let (at, position) = (settlement.at, self.position(settlement.at));
+        let last = position + 1 == self.segments.len();
+        match self.segments.get(position) {
+            Some(segment) if last && segment.is_followed_by(&settlement) => self.record_length(position),
+            _ => self.record(position),
+        }
+        if self.segments.get_mut(position).is_some_and(|segment| segment.add_settlement(settlement)) {
             self.update(context, demand_context, at, Affected::Clocks);
         }
     }
@@ -281,6 +351,7 @@ impl PendingReplies {
 
     /// Applies new norms to the open demand.
     pub fn reload(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, scope: &Arc<Scope>) {
+        self.record(self.segments.len().saturating_sub(1));
         let Some(segment) = self.segments.back_mut() else { return };
         let Some(clock) = segment.running_mut() else { return };
         let due = scope.due(demand_context.kind.rule, clock.first.at);
@@ -298,6 +369,7 @@ impl PendingReplies {
 
     /// Moves open demands and alerts to the manager who is responsible now.
     pub fn reassign(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>) {
+        self.record(self.segments.len().saturating_sub(1));
         let Some(segment) = self.segments.back_mut() else { return };
         for clock in &mut segment.clocks {
             if let (Some(violation), Some(subject)) = (&mut clock.violation, demand_context.subject(&clock.first)) {
@@ -315,7 +387,7 @@ impl PendingReplies {
         }
         match self.segments.front_mut() {
             Some(first) => first.expire(demand_context, horizon),
-            None => *self = Self::default(),
+            None => self.dismissed = None,
         }
     }
 
@@ -326,12 +398,14 @@ impl PendingReplies {
 
     fn segment_mut(&mut self, at: Timestamp) -> Option<&mut Segment> {
         let position = self.position(at);
+        self.record(position);
         self.segments.get_mut(position)
     }
 
     /// Applies a change to the segments from a date on. Returns the starts of those that it has changed.
     fn change_since(&mut self, since: Timestamp, mut change: impl FnMut(&mut Segment) -> bool) -> Vec<Timestamp> {
         let from = self.position(since);
+        self.record(from);
         let changed = |segment: &mut Segment| change(segment).then_some(segment.start);
         self.segments.iter_mut().skip(from).filter_map(changed).collect()
     }
@@ -357,6 +431,7 @@ impl PendingReplies {
         affected: Affected,
     ) {
         let position = self.position(at);
+        self.record(position.saturating_sub(1));
         let merged = self.merge_from(position);
         let Some(segment) = self.segments.get_mut(position) else { return };
         let mut segment = std::mem::take(segment);
@@ -396,6 +471,63 @@ impl PendingReplies {
             merged = true;
         }
         merged
+    }
+}
+
+impl Recorded for PendingReplies {
+    type Before = PendingBefore;
+
+    fn begin_recording(&mut self) -> PendingBefore {
+        self.recorded = Some(Box::new(RecordedSegments::NONE));
+        PendingBefore { dismissed: self.dismissed, changed: RecordedSegments::NONE }
+    }
+
+    fn end_recording(&mut self, before: &mut PendingBefore) {
+        if let Some(recorded) = self.recorded.take() {
+            before.changed = *recorded;
+        }
+    }
+
+    fn reset(&mut self) {
+        self.record(0);
+        self.recorded.iter_mut().for_each(|recorded| recorded.from = Timestamp::MIN);
+        self.segments.clear();
+        self.dismissed = None;
+    }
+
+    fn restore(&mut self, before: PendingBefore) {
+        let PendingBefore { dismissed, changed } = before;
+        self.segments.truncate(self.segments.partition_point(|segment| segment.start < changed.from));
+        changed.extended.into_iter().for_each(|extended| shorten(self.segments.make_contiguous(), extended));
+        self.segments.extend(changed.segments);
+        self.dismissed = dismissed;
+    }
+
+    fn merge(earlier: &mut PendingBefore, later: PendingBefore) {
+        let (earlier, mut later) = (&mut earlier.changed, later.changed);
+        if later.from < earlier.from {
+            // What had not changed earlier was the same then.
+            later.segments.truncate(later.segments.partition_point(|segment| segment.start < earlier.from));
+            if let Some(extended) = earlier.extended.take_if(|(start, _)| *start >= later.from) {
+                shorten(&mut later.segments, extended);
+            }
+            earlier.segments.splice(0..0, later.segments);
+            let from = std::mem::replace(&mut earlier.from, later.from);
+            later.extended = later.extended.filter(|(start, _)| *start < from);
+        }
+        let extended = later.extended.filter(|(start, _)| *start < earlier.from);
+        earlier.extended = earlier.extended.take().or(extended);
+    }
+}
+
+impl RecordedSegments {
+    const NONE: Self = Self { from: Timestamp::MAX, segments: Vec::new(), extended: None };
+}
+
+/// Returns the segment with this start to its length before.
+fn shorten(segments: &mut [Segment], (start, length): (Timestamp, Length)) {
+    if let Ok(position) = segments.binary_search_by_key(&start, |segment| segment.start) {
+        segments[position].shorten(length);
     }
 }
 

@@ -7,6 +7,7 @@ mod activities;
 mod cases;
 mod chains;
 pub mod changelog;
+mod contacts;
 mod correction;
 mod counts;
 pub mod duplicates;
@@ -17,8 +18,11 @@ mod interactions;
 mod merge;
 mod messages;
 mod persistence;
+mod replay;
+mod rewind;
 mod sampler;
 mod telephony;
+mod undo_log;
 
 use crate::domain::alert::AlertTaken;
 use crate::domain::call::registry::Calls;
@@ -36,9 +40,8 @@ use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::stages::StageEntry;
-use crate::domain::mem::indexed_arena::{IndexedArena, Keyed};
-use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
-use crate::domain::mem::seeded::SeededMap;
+use crate::domain::mem::indexed_arena::IndexedArena;
+use crate::domain::mem::recorded::RecordedMap;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::{Norms, Scope};
 use crate::domain::pending_replies::demand::{ActNow, DemandKey};
@@ -55,9 +58,11 @@ use crate::domain::time::{Span, Timestamp};
 use cases::Cases;
 use chains::{Chains, Turn};
 use compact_str::CompactString;
+use contacts::{ContactPending, ContactState};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use undo_log::UndoLog;
 use uuid::Uuid;
 
 /// How many contacts a lead or deal may have.
@@ -74,6 +79,8 @@ pub struct Memory {
     pub retention: Option<Span>,
     /// Whether a changelog is kept from which the tenant can be restored.
     pub durable: bool,
+    /// A case with as many events keeps an undo log, in steps of as many events.
+    pub undo_events: usize,
 }
 
 impl Default for Memory {
@@ -83,6 +90,7 @@ impl Default for Memory {
             correction_horizon: Span(7 * Span::DAY.0),
             retention: None,
             durable: false,
+            undo_events: 64,
         }
     }
 }
@@ -114,12 +122,12 @@ pub struct Tenant {
     contacts: IndexedArena<ContactState>,
     calls: Calls,
     /// Dismissals whose call or message has not come yet, by its id in the form in which replies are compared.
-    dismissed_early: SeededMap<CompactString, ManagerIx>,
-    entity_by_thread: SeededMap<ThreadId, JourneyIx>,
+    dismissed_early: RecordedMap<CompactString, ManagerIx>,
+    entity_by_thread: RecordedMap<ThreadId, JourneyIx>,
     /// Contacts with inbound messages, by thread.
-    contacts_by_thread: SeededMap<ThreadId, Vec<ContactIx>>,
+    contacts_by_thread: RecordedMap<ThreadId, Vec<ContactIx>>,
     /// Received messages by id, in the form in which replies are compared: the contact, and the key of its demand.
-    received: SeededMap<CompactString, (ContactIx, DemandKey)>,
+    received: RecordedMap<CompactString, (ContactIx, DemandKey)>,
     /// Settlements of missed calls at the current instant. A call that starts in the millisecond in which
     /// another is missed returns it, in either order, because many sources only have whole seconds.
     calls_now: Vec<ActNow>,
@@ -127,7 +135,9 @@ pub struct Tenant {
     /// Contacts, plans and legs of calls that were left out, because there are as many as there may be.
     left_out: u64,
     /// The deals that name a lead, by its id.
-    deals_by_lead: SeededMap<CompactString, SmallIndexVec<JourneyIx>>,
+    deals_by_lead: RecordedMap<CompactString, SmallIndexVec<JourneyIx>>,
+    /// The case whose changes are recorded now, and its undo log.
+    recording: Option<(u32, Box<UndoLog>)>,
 }
 
 /// What became of an event.
@@ -139,49 +149,6 @@ pub enum Taken {
     Ignored,
     /// It is a duplicate.
     Duplicate,
-}
-
-/// A contact, the entities that have it, and its pending replies.
-#[derive(Debug, Default)]
-struct ContactState {
-    normalized: CompactString,
-    entities: SmallIndexVec<JourneyIx>,
-    /// How many of them are open.
-    open_entities: u32,
-    /// Empty for most contacts.
-    pending: LazyBox<ContactPending>,
-}
-
-#[derive(Debug, Default)]
-struct ContactPending {
-    /// `contact:KEY`, computed on first use.
-    subject: Option<CompactString>,
-    calls: Option<Box<PendingReplies>>,
-    messages: Option<Box<PendingReplies>>,
-}
-
-impl ContactState {
-    /// Counts an open entity more or less. A contact of more than the limit is shared.
-    fn count_open(&mut self, times: i32, context: &mut TenantContext) {
-        let limit = context.norms.shared_contact_limit;
-        let was_shared = self.open_entities > limit;
-        self.open_entities = self.open_entities.saturating_add_signed(times);
-        if (self.open_entities > limit) != was_shared {
-            context.emit_fact(Timestamp::default(), ManagerIx::NONE, times, Measure::SharedContact);
-        }
-    }
-}
-
-impl StaticDefault for ContactPending {
-    const DEFAULT: &'static Self = &Self { subject: None, calls: None, messages: None };
-}
-
-impl Keyed for ContactState {
-    type Key = CompactString;
-    type Index = ContactIx;
-    fn key(&self) -> &CompactString {
-        &self.normalized
-    }
 }
 
 /// The entities and the contact that an interaction belongs to.
@@ -216,14 +183,15 @@ impl Tenant {
             journeys: IndexedArena::default(),
             contacts: IndexedArena::default(),
             calls: Calls::default(),
-            dismissed_early: SeededMap::default(),
-            entity_by_thread: SeededMap::default(),
-            contacts_by_thread: SeededMap::default(),
-            received: SeededMap::default(),
+            dismissed_early: RecordedMap::default(),
+            entity_by_thread: RecordedMap::default(),
+            contacts_by_thread: RecordedMap::default(),
+            received: RecordedMap::default(),
             calls_now: Vec::new(),
             chains: Chains::default(),
             left_out: 0,
-            deals_by_lead: SeededMap::default(),
+            deals_by_lead: RecordedMap::default(),
+            recording: None,
         }
     }
 
@@ -291,8 +259,7 @@ impl Tenant {
     /// Fires the timers before an event that is no duplicate, and applies it.
     fn apply_new(&mut self, order: EventOrder, event: Event) -> Taken {
         self.run_timers(Timestamp(event.at.0 - 1));
-        self.process(order, &event.payload);
-        let case = self.cases.join(&self.keys);
+        let case = self.process(order, &event.payload);
         self.record(order, event.id, &event.payload);
         if self.cases.log(case, order, &self.packed) {
             self.schedule_expiry(case, event.at);
@@ -318,8 +285,11 @@ impl Tenant {
         }
     }
 
-    /// Processes an event that is next in event order, and leaves its case keys in `keys`.
-    fn process(&mut self, order: EventOrder, payload: &Payload) {
+    /// Processes an event that is next in event order. Returns its case.
+    fn process(&mut self, order: EventOrder, payload: &Payload) -> Option<u32> {
+        cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
+        let case = self.join_cases(order.at);
+        case.into_iter().for_each(|case| self.begin_step(case, order.at));
         self.begin_event(order);
         if self.context.first_event.is_none() {
             self.context.first_event = Some(order.at);
@@ -331,8 +301,10 @@ impl Tenant {
         if let Some(silences) = &mut self.silences {
             silences.record_event(payload.topic(), &mut self.context);
         }
+        self.begin_recording(case);
         self.dispatch(payload);
-        cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
+        self.end_recording();
+        case
     }
 
     fn begin_event(&mut self, order: EventOrder) {
@@ -394,6 +366,7 @@ impl Tenant {
     /// Applies new norms from `at` on: running clocks are recomputed, and overdue ones fire immediately.
     pub fn reload(&mut self, norms: Arc<Norms>, at: Timestamp) {
         self.run_timers(at);
+        self.discard_undo_logs();
         self.norm_versions.push((at, Arc::clone(&norms)));
         self.changelog.mark_changed = true;
         self.apply_norms(norms, at, self.journeys.indices(), self.contacts.indices());
@@ -452,22 +425,28 @@ impl Tenant {
     fn fire_timers(&mut self, until: Timestamp) {
         while let Some((at, timer)) = self.context.pop_due(until) {
             self.context.advance_to(EventOrder::deadline(at));
-            match timer {
-                Timer::Journey(ix) => {
-                    self.refresh_lead_source(ix);
-                    self.change(ix, Journey::on_timer);
-                    self.emit_facts(ix);
-                }
-                Timer::MissedCalls(ix, first) => self.demand_timer(ix, CALLS, first),
-                Timer::Messages(ix, first) => self.demand_timer(ix, MESSAGES, first),
-                Timer::Silence(topic) => {
-                    self.silences.iter_mut().for_each(|silences| silences.on_timer(topic, &mut self.context));
-                }
-                Timer::Reviews(who) => {
-                    self.sampler
-                        .iter_mut()
-                        .for_each(|sampler| sampler.on_timer(&mut self.context, who, &self.journeys));
-                }
+            let case = self.recorded_case_of(timer);
+            self.begin_recording(case);
+            self.record_timer(at, timer);
+            self.fire(timer);
+            self.end_recording();
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Journey(ix) => {
+                self.refresh_lead_source(ix);
+                self.change(ix, Journey::on_timer);
+                self.emit_facts(ix);
+            }
+            Timer::MissedCalls(ix, first) => self.demand_timer(ix, CALLS, first),
+            Timer::Messages(ix, first) => self.demand_timer(ix, MESSAGES, first),
+            Timer::Silence(topic) => {
+                self.silences.iter_mut().for_each(|silences| silences.on_timer(topic, &mut self.context));
+            }
+            Timer::Reviews(who) => {
+                self.sampler.iter_mut().for_each(|sampler| sampler.on_timer(&mut self.context, who, &self.journeys));
             }
         }
     }
@@ -514,10 +493,9 @@ impl Tenant {
                 self.context.emit_fact(self.context.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
                 self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.context, interaction));
             }
-            CrmPayload::ManagerUpserted { manager, department, grade, active, name } => {
+            CrmPayload::ManagerUpserted { manager, .. } => {
+                let Some(given) = ManagerUpsert::of(payload) else { return };
                 let TenantContext { people, effects, order, .. } = &mut self.context;
-                let (department, grade, name) = (department.clone(), grade.clone(), name.clone());
-                let given = ManagerUpsert { department, grade, active: *active, name };
                 let horizon = order.at.saturating_sub(self.memory.correction_horizon);
                 people.upsert(manager, given, *order, horizon, effects);
             }
@@ -663,7 +641,7 @@ impl Tenant {
         }
         let known = self.known_lead(lead);
         let lead = known.map_or(lead, |known| &self.journeys[known].id.id).clone();
-        self.deals_by_lead.entry(lead.clone()).or_default().push(ix);
+        self.deals_by_lead.get_or_insert_with(lead.clone(), SmallIndexVec::default).push(ix);
         self.journeys[ix].sale.lead = Some(lead);
         let known = known?;
         self.journeys[known].naming_deals += 1;

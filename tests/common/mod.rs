@@ -10,6 +10,7 @@ use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::admission::AdmissionLimits;
 use funnelwatch::domain::shard::processor::Timing;
+use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::Timestamp;
 use funnelwatch::edge::files::EventFiles;
 use funnelwatch::edge::replay::{self, Delivery, Options};
@@ -24,6 +25,8 @@ pub struct Replay {
     pub until: Option<i64>,
     /// Late events are corrections, and an epoch has 16 events; otherwise the events are sorted.
     pub as_delivered: bool,
+    /// From so many events on a case has an undo log. Few, so that the short streams of tests have some.
+    pub undo_events: usize,
 }
 
 /// Alerts, review requests and rows, decoded from the bytes that a user gets.
@@ -38,7 +41,7 @@ pub struct Output {
 
 impl Replay {
     /// In order, with one worker, up to the last event.
-    pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None, as_delivered: false };
+    pub const PLAIN: Self = Self { workers: 1, shuffle: None, until: None, as_delivered: false, undo_events: 2 };
 
     /// Replays events with a norms document (JSON is YAML).
     pub fn run(self, events: &[Value], norms: &str) -> Output {
@@ -54,9 +57,10 @@ impl Replay {
 
     /// Replays files.
     pub fn run_files(self, files: EventFiles, norms: Norms) -> Output {
+        let memory = Memory { undo_events: self.undo_events, ..Memory::default() };
         let options = Options {
             norms: Arc::new(norms),
-            timing: Timing { until: self.until.map(Timestamp), ..Timing::default() },
+            timing: Timing { until: self.until.map(Timestamp), memory, ..Timing::default() },
             workers: self.workers,
             max_message_bytes: 1 << 18,
             event_limits: EventLimits::default(),

@@ -3,7 +3,7 @@
 //!
 //! The window rules are excluded, because past boundaries are not judged again (decision 4).
 
-use crate::common::Replay;
+use crate::common::{Output, Replay};
 use crate::delay::{at, delayed};
 use crate::engine::merges::{self, BEGIN, MINUTE};
 use crate::oracle;
@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const EXCLUDED: [&str; 5] = ["conversion_low", "response_slow", "quality_low", "stuck_early", "special_terms_frequent"];
+
+/// Makes the events and the norms of a seed, so many events.
+type Stream = fn(u64, usize) -> (Vec<Value>, Value);
 
 fn without_windows(mut norms: Value) -> Value {
     let remove_window_rules = |norms: &mut Value| {
@@ -72,7 +75,7 @@ fn alert_differences(in_order: &[Value], late: &[Value]) -> Vec<String> {
     found
 }
 
-fn compare(stream: fn(u64, usize) -> (Vec<Value>, Value), seed: u64, events: usize) -> u64 {
+fn compare(stream: Stream, seed: u64, events: usize) -> u64 {
     let (events, norms) = stream(seed, events);
     let norms = without_windows(norms);
     let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
@@ -99,7 +102,7 @@ fn late_delivery_converges_to_the_output_in_order() {
 }
 
 /// Compares late delivery with the program's own output in order.
-fn compare_with_order(stream: fn(u64, usize) -> (Vec<Value>, Value), seed: u64, events: usize) -> u64 {
+fn compare_with_order(stream: Stream, seed: u64, events: usize) -> u64 {
     let (events, norms) = stream(seed, events);
     let norms = without_windows(norms).to_string();
     let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
@@ -138,6 +141,45 @@ fn late_delivery_with_merges_converges_to_the_output_in_order() {
     assert!(late > 100, "{late} late events");
 }
 
+/// How long the steps of the undo logs are does not matter, nor whether there are any.
+#[test]
+fn undo_logs_do_not_change_the_output() {
+    let streams: [Stream; 5] = [
+        oracle::stream::stream,
+        oracle::stream::exchange_stream,
+        oracle::stream::floor_stream,
+        oracle::stream::merge_stream,
+        merges::stream,
+    ];
+    let mut late = 0;
+    for (stream, seed) in streams.iter().flat_map(|stream| (1800..1808).map(move |seed| (stream, seed))) {
+        let (events, norms) = stream(seed, 250);
+        let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
+        let (shuffled, _) = delayed(&events, seed);
+        let run = |undo_events| {
+            Replay { until, as_delivered: true, undo_events, ..Replay::PLAIN }.run(&shuffled, &norms.to_string())
+        };
+        let without = run(usize::MAX);
+        for undo_events in [1, 5] {
+            let output = run(undo_events);
+            assert!(output == without, "seed {seed}, steps of {undo_events} events: {}", difference(&output, &without));
+        }
+        late += without.late;
+    }
+    assert!(late > 200, "{late} late events");
+}
+
+/// The first record that differs.
+fn difference(output: &Output, expected: &Output) -> String {
+    let lists =
+        [(&output.alerts, &expected.alerts), (&output.rows, &expected.rows), (&output.reviews, &expected.reviews)];
+    let pairs = lists.into_iter().flat_map(|(ours, theirs)| {
+        (0..ours.len().max(theirs.len())).map(move |index| (ours.get(index), theirs.get(index)))
+    });
+    let differing = pairs.filter(|(ours, theirs)| ours != theirs).take(2);
+    differing.map(|(ours, theirs)| format!("\n  {ours:?}\nin place of\n  {theirs:?}")).collect()
+}
+
 /// A merge joins the acts of two leads, of which one was replayed for a late event and the other was not.
 #[test]
 fn a_merge_compares_acts_with_an_assignment_that_arrived_late() {
@@ -170,6 +212,40 @@ fn a_merge_compares_acts_with_an_assignment_that_arrived_late() {
     assert_eq!((late.0, in_order.0), (1, 0));
     assert_eq!(in_order.1["wall"]["n"], 1);
     assert_eq!(late.1, in_order.1);
+}
+
+/// A late event about the same number leaves the sample alone: the leg that another version has replaced is not replaced
+/// again.
+#[test]
+fn a_late_event_does_not_remove_a_call_from_the_sample() {
+    let event = |minutes: i64, payload| merges::event(BEGIN + minutes * MINUTE, payload);
+    let number = "+78120000001";
+    let leg = |outcome: &str, talk: u32| {
+        json!({"call_ended": {"call_id": "c", "leg_id": "l", "direction": "OUTBOUND", "phone": number, "outcome": outcome,
+            "talk_seconds": talk, "manager_id": "ann", "started_at": Timestamp(BEGIN + 30 * MINUTE).to_string()}})
+    };
+    let late = event(
+        60,
+        json!({"call_ended": {"call_id": "late", "direction": "OUTBOUND", "phone": number,
+        "outcome": "NO_ANSWER", "manager_id": "ann"}}),
+    );
+    let mut events = vec![event(40, leg("ANSWERED", 100)), event(41, leg("ANSWERED", 200))];
+    events.extend((0..20).map(|number| {
+        event(
+            100,
+            json!({"call_ended": {"call_id": number.to_string(), "direction": "OUTBOUND", "phone": "+78120000002",
+            "outcome": "NO_ANSWER", "manager_id": "ann"}}),
+        )
+    }));
+    events.push(late);
+    events.push(event(48 * 60, json!({"manager_upserted": {"manager_id": "ann"}})));
+    for undo_events in [1, usize::MAX] {
+        let output = Replay { as_delivered: true, undo_events, ..Replay::PLAIN }
+            .run(&events, r#"{"privacy_key": "k", "review_sampling": {"per_day": 3, "min_talk_seconds": 30}}"#);
+        assert_eq!(output.late, 1);
+        let sampled: Vec<&Value> = output.reviews.iter().map(|review| &review["interaction_id"]).collect();
+        assert_eq!(sampled, ["c"]);
+    }
 }
 
 #[test]

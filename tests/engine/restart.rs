@@ -81,7 +81,7 @@ impl TestStream {
     }
 
     fn settings(&self, norms: usize, options: RunOptions) -> DataflowSettings {
-        let memory = Memory { durable: true, retention: options.retention, ..Memory::default() };
+        let memory = Memory { durable: true, retention: options.retention, undo_events: 2, ..Memory::default() };
         let timing = Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() };
         DataflowSettings::new(Arc::clone(&self.norms[norms]), timing)
     }

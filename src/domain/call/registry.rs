@@ -14,26 +14,54 @@ use crate::domain::call::{Call, Counted, Leg, MAX_LENGTH};
 use crate::domain::event::{Direction, Position};
 use crate::domain::id::{CallId, LegId, SessionId};
 use crate::domain::index::{ArenaIndex, CallIx, ContactIx};
-use crate::domain::mem::seeded::SeededMap;
+use crate::domain::mem::recorded::{MapBefore, RecordedMap};
 use crate::domain::time::Timestamp;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::ops::{Index, IndexMut};
 
 /// The calls of a tenant.
 #[derive(Debug, Default)]
 pub struct Calls {
-    calls: Vec<Call>,
-    free: Vec<CallIx>,
-    by_id: SeededMap<CallId, CallIx>,
-    by_session: SeededMap<SessionId, CallIx>,
+    calls: CallSlots,
+    by_id: RecordedMap<CallId, CallIx>,
+    by_session: RecordedMap<SessionId, CallIx>,
     /// Legs with an id of their own: the call id and the position of the present version.
-    by_leg: SeededMap<LegId, (CallId, Position)>,
+    by_leg: RecordedMap<LegId, (CallId, Position)>,
     /// The latest blocks of overlapping legs of a number, ordered by end.
-    blocks: SeededMap<ContactIx, Vec<Block>>,
+    blocks: RecordedMap<ContactIx, Vec<Block>>,
     /// Calls whose counted call has changed.
     changed: Vec<CallIx>,
     /// What counted calls that were joined or divided counted before.
     retired: Vec<Counted>,
+}
+
+/// The calls by index, and the indices that are free.
+#[derive(Debug, Default)]
+struct CallSlots {
+    calls: Vec<Call>,
+    free: Vec<CallIx>,
+    before: Option<SlotsBefore>,
+}
+
+/// The before-images of calls.
+#[derive(Debug, Default)]
+struct SlotsBefore {
+    /// `None`: the index was free.
+    calls: FxHashMap<CallIx, Option<Box<Call>>>,
+    /// Indices that became free. They are not used again while the change can be undone.
+    freed: Vec<CallIx>,
+}
+
+/// The before-images of what [`Calls`] has of a case.
+#[derive(Debug, Default)]
+pub struct CallsBefore {
+    slots: Option<SlotsBefore>,
+    by_id: Option<MapBefore<CallId, CallIx>>,
+    by_session: Option<MapBefore<SessionId, CallIx>>,
+    by_leg: Option<MapBefore<LegId, (CallId, Position)>>,
+    blocks: Option<MapBefore<ContactIx, Vec<Block>>>,
 }
 
 /// Blocks kept for a number; more only if all of them are recent enough to be overlapped by a new leg.
@@ -70,25 +98,124 @@ pub struct Joined {
     pub absorbed: Option<Box<(CallIx, Call)>>,
 }
 
-impl Index<CallIx> for Calls {
+impl Index<CallIx> for CallSlots {
     type Output = Call;
     fn index(&self, ix: CallIx) -> &Call {
         &self.calls[ix.position() as usize]
     }
 }
 
+impl IndexMut<CallIx> for CallSlots {
+    fn index_mut(&mut self, ix: CallIx) -> &mut Call {
+        let call = &mut self.calls[ix.position() as usize];
+        if let Some(before) = &mut self.before {
+            before.calls.entry(ix).or_insert_with(|| call.live.then(|| Box::new(call.clone())));
+        }
+        call
+    }
+}
+
+impl Index<CallIx> for Calls {
+    type Output = Call;
+    fn index(&self, ix: CallIx) -> &Call {
+        &self.calls[ix]
+    }
+}
+
 impl IndexMut<CallIx> for Calls {
     fn index_mut(&mut self, ix: CallIx) -> &mut Call {
-        &mut self.calls[ix.position() as usize]
+        &mut self.calls[ix]
+    }
+}
+
+impl CallSlots {
+    /// A new call.
+    fn add(&mut self) -> CallIx {
+        let call = self.free.pop().unwrap_or_else(|| {
+            self.calls.push(Call::default());
+            CallIx::new(self.calls.len() as u32 - 1)
+        });
+        self[call].live = true;
+        call
+    }
+
+    /// Frees the index of a call.
+    fn free(&mut self, call: CallIx) {
+        match &mut self.before {
+            Some(before) => before.freed.push(call),
+            None => self.free.push(call),
+        }
+    }
+
+    fn restore(&mut self, before: SlotsBefore) {
+        for (ix, call) in before.calls {
+            if call.is_none() {
+                self.free.push(ix);
+            }
+            self.calls[ix.position() as usize] = call.map_or_else(Call::default, |call| *call);
+        }
+    }
+}
+
+impl CallsBefore {
+    /// Empty before-images, with which [`Calls`] records.
+    pub fn empty() -> Self {
+        Self {
+            slots: Some(SlotsBefore::default()),
+            by_id: Some(MapBefore::default()),
+            by_session: Some(MapBefore::default()),
+            by_leg: Some(MapBefore::default()),
+            blocks: Some(MapBefore::default()),
+        }
+    }
+
+    /// Adds those of later changes.
+    pub fn merge(&mut self, later: Self) {
+        if let (Some(earlier), Some(later)) = (&mut self.slots, later.slots) {
+            for (ix, call) in later.calls {
+                earlier.calls.entry(ix).or_insert(call);
+            }
+            earlier.freed.extend(later.freed);
+        }
+        merge(&mut self.by_id, later.by_id);
+        merge(&mut self.by_session, later.by_session);
+        merge(&mut self.by_leg, later.by_leg);
+        merge(&mut self.blocks, later.blocks);
     }
 }
 
 impl Calls {
+    /// Exchanges the before-images: with some it records, without any it does not.
+    pub fn swap(&mut self, before: &mut CallsBefore) {
+        std::mem::swap(&mut self.calls.before, &mut before.slots);
+        self.by_id.swap(&mut before.by_id);
+        self.by_session.swap(&mut before.by_session);
+        self.by_leg.swap(&mut before.by_leg);
+        self.blocks.swap(&mut before.blocks);
+    }
+
+    /// Returns to before-images.
+    pub fn restore(&mut self, before: CallsBefore) {
+        let CallsBefore { slots, by_id, by_session, by_leg, blocks } = before;
+        slots.into_iter().for_each(|before| self.calls.restore(before));
+        by_id.into_iter().for_each(|before| self.by_id.restore(before));
+        by_session.into_iter().for_each(|before| self.by_session.restore(before));
+        by_leg.into_iter().for_each(|before| self.by_leg.restore(before));
+        blocks.into_iter().for_each(|before| self.blocks.restore(before));
+    }
+
+    /// Drops before-images that are not needed any more.
+    pub fn keep_changes(&mut self, before: CallsBefore) {
+        let freed = before.slots.into_iter().flat_map(|slots| slots.freed);
+        self.calls.free.extend(freed);
+    }
+
     /// The call of a record with these ids, created if needed.
     pub fn join(&mut self, id: &CallId, session: Option<&SessionId>) -> Joined {
         let alone = |call| Joined { call, absorbed: None };
         let Some(known) = self.by_id.get(id).copied() else {
-            let call = session.and_then(|session| self.by_session.get(session).copied()).unwrap_or_else(|| self.add());
+            let call = session.and_then(|session| self.by_session.get(session).copied());
+            let call = call.unwrap_or_else(|| self.calls.add());
             self.by_id.insert(id.clone(), call);
             session.into_iter().for_each(|session| self.set_session(call, session));
             return alone(call);
@@ -201,7 +328,7 @@ impl Calls {
         let by_id = self.by_id.remove(id);
         for call in by_id.into_iter().chain(session.and_then(|session| self.by_session.remove(session))) {
             if std::mem::take(&mut self[call]).live {
-                self.free.push(call);
+                self.calls.free(call);
             }
         }
     }
@@ -211,24 +338,15 @@ impl Calls {
         self.blocks.remove(&contact);
     }
 
-    fn add(&mut self) -> CallIx {
-        let call = self.free.pop().unwrap_or_else(|| {
-            self.calls.push(Call::default());
-            CallIx::new(self.calls.len() as u32 - 1)
-        });
-        self[call].live = true;
-        call
-    }
-
     fn set_session(&mut self, call: CallIx, session: &SessionId) {
         self[call].session = true;
-        self.by_session.entry(session.clone()).or_insert(call);
+        self.by_session.get_or_insert_with(session.clone(), || call);
     }
 
     /// Moves the legs of a call to another one. Returns what it has besides.
     fn absorb(&mut self, into: CallIx, from: CallIx) -> Call {
         let mut absorbed = std::mem::take(&mut self[from]);
-        self.free.push(from);
+        self.calls.free(from);
         let call = &mut self[into];
         call.starts.append(&mut absorbed.starts);
         call.starts.sort_by_key(|start| start.order);
@@ -250,7 +368,7 @@ impl Calls {
     /// Joins a leg with the blocks of its number that it overlaps.
     fn overlap(&mut self, contact: ContactIx, leg: Block) {
         let Self { calls, blocks, changed, retired, .. } = self;
-        let blocks = blocks.entry(contact).or_default();
+        let blocks = blocks.get_or_insert_with(contact, Vec::new);
         let mut next = blocks.partition_point(|block| block.end <= leg.start);
         let mut joined = leg;
         while let Some(block) = blocks.get(next).copied().filter(|block| block.start <= leg.end) {
@@ -306,10 +424,19 @@ impl Calls {
     }
 }
 
+/// Adds the before-images of later changes.
+fn merge<K: Hash + Eq, V>(earlier: &mut Option<MapBefore<K, V>>, later: Option<MapBefore<K, V>>) {
+    if let (Some(earlier), Some(later)) = (earlier, later) {
+        for (key, value) in later {
+            earlier.entry(key).or_insert(value);
+        }
+    }
+}
+
 /// Counts two calls together. Returns the call that holds what they count; `None`: they would be too many.
-fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, other: CallIx) -> Option<CallIx> {
-    let head = |calls: &[Call], mut call: CallIx| {
-        while let Some(next) = calls[call.position() as usize].counted_in {
+fn join_counted(calls: &mut CallSlots, retired: &mut Vec<Counted>, one: CallIx, other: CallIx) -> Option<CallIx> {
+    let head = |calls: &CallSlots, mut call: CallIx| {
+        while let Some(next) = calls[call].counted_in {
             call = next;
         }
         call
@@ -318,16 +445,16 @@ fn join_counted(calls: &mut [Call], retired: &mut Vec<Counted>, one: CallIx, oth
     if one == other {
         return Some(one);
     }
-    let size = |call: CallIx| calls[call.position() as usize].counted_with.len();
+    let size = |call: CallIx| calls[call].counted_with.len();
     if size(one) + size(other) + 2 > MAX_COUNTED {
         return None;
     }
     let (kept, gone) = if size(one) >= size(other) { (one, other) } else { (other, one) };
-    let gone_state = &mut calls[gone.position() as usize];
+    let gone_state = &mut calls[gone];
     retired.extend(gone_state.counted.take());
     let members = std::mem::take(&mut gone_state.counted_with);
     gone_state.counted_in = Some(kept);
-    let kept_state = &mut calls[kept.position() as usize];
+    let kept_state = &mut calls[kept];
     kept_state.counted_with.push(gone);
     kept_state.counted_with.extend(members);
     Some(kept)

@@ -3,7 +3,7 @@
 //! Records are kept in event order, because a correction must use the department at the time of the event.
 
 use crate::domain::effect::{Effect, ManagerUpdate};
-use crate::domain::event::EventOrder;
+use crate::domain::event::{CrmPayload, EventOrder};
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::index::ManagerIx;
 use crate::domain::mem::seeded::SeededMap;
@@ -57,6 +57,13 @@ struct ManagerRecord {
 }
 
 impl ManagerUpsert {
+    /// The content of an event; `None` if it is another one.
+    pub fn of(payload: &CrmPayload) -> Option<Self> {
+        let CrmPayload::ManagerUpserted { department, grade, active, name, .. } = payload else { return None };
+        let (department, grade, name) = (department.clone(), grade.clone(), name.clone());
+        Some(Self { department, grade, active: *active, name })
+    }
+
     fn after(&self, record: &ManagerRecord) -> ManagerRecord {
         let department = self.department.as_ref().or(record.department.as_ref()).filter(|id| !id.as_str().is_empty());
         let grade = self.grade.as_ref().or(record.grade.as_ref()).filter(|grade| !grade.is_empty());
@@ -98,6 +105,13 @@ impl People {
         if *manager.latest() != before {
             self.declare(who, order.at, effects);
         }
+    }
+
+    /// Whether such a record changes the department or the grade of a manager from its position on.
+    pub fn is_changed_by(&self, id: &ManagerId, given: &ManagerUpsert, order: EventOrder) -> bool {
+        let before = self.find(id).and_then(|who| self.record(who, order)).unwrap_or(&UNKNOWN_MANAGER);
+        let after = given.after(before);
+        (&after.department, &after.grade) != (&before.department, &before.grade)
     }
 
     fn declare(&self, who: ManagerIx, known: Timestamp, effects: &mut Vec<Effect>) {

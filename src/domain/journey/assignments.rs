@@ -23,7 +23,7 @@ pub struct Assignment {
 }
 
 /// The assignments, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Assignments(Vec<Assignment>);
 
 impl StaticDefault for Assignments {

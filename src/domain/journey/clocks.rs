@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use std::sync::Arc;
 
 /// The clocks of one lead or deal.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Clocks {
     /// The first-response clock; it also feeds figures when the rule is off.
     pub response: Option<Box<FirstResponse>>,
@@ -24,7 +24,7 @@ impl StaticDefault for Vec<RuleClock> {
 }
 
 /// A running or resolved clock of a rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RuleClock {
     /// The rule.
     pub rule: Rule,

@@ -7,7 +7,7 @@ use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::time::Timestamp;
 
 /// Touches and contacts with the customer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ContactHistory {
     /// Ordered by date, then as they became known.
     pub touches: Vec<Touch>,

@@ -20,7 +20,7 @@ pub(super) struct Counted {
 }
 
 /// What is counted in addition for closed entities and moving deals.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct CountedRarely {
     pub closing: Option<(Timestamp, ManagerIx, Measure)>,
     pub amount: Option<(Timestamp, ManagerIx, Measure)>,

@@ -4,7 +4,7 @@ use crate::domain::index::JourneyIx;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 
 /// The merges that an entity took part in.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Merges {
     /// Whether it was merged into another one.
     pub(super) merged: bool,

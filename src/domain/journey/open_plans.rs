@@ -6,7 +6,7 @@ use crate::domain::time::{Maybe, Timestamp};
 use std::collections::BTreeMap;
 
 /// The plans of an entity. Most have none and allocate nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Plans {
     pub(super) open: BTreeMap<ActivityId, Plan>,
     /// When it last came to need a plan: a plan ended, or it was reopened.

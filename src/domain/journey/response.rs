@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use std::sync::Arc;
 
 /// The first response to an entity whose creation is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FirstResponse {
     /// The creation.
     pub created: Timestamp,
@@ -33,7 +33,7 @@ pub struct FirstResponse {
 }
 
 /// What came before the last hand-over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Earlier {
     /// The norms at the creation.
     created: Option<Arc<Scope>>,
@@ -42,7 +42,7 @@ struct Earlier {
 }
 
 /// A clock that ended with a hand-over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndedClock {
     /// The norms in force when it started.
     pub scope: Arc<Scope>,

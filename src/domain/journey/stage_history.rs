@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The stages of an entity. Leads of sources without stages have none and allocate nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct StageHistory {
     pub(super) pipeline: Option<PipelineId>,
     pub(super) stage: Option<StageId>,
@@ -66,7 +66,7 @@ impl StaticDefault for StageHistory {
 const MAX_UNSUMMED: usize = 64;
 
 /// The time spent in each stage during the first visits.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SummedVisits {
     /// Their number.
     visits: usize,
@@ -75,7 +75,7 @@ pub(super) struct SummedVisits {
     by_stage: BTreeMap<StageIx, Span>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct StageVisit {
     pub(super) stage_ix: StageIx,
     pub(super) since: Timestamp,
@@ -85,14 +85,14 @@ pub(super) struct StageVisit {
 }
 
 /// A closing, or a reopening with the scope at that time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OpenChange {
     pub(super) at: Timestamp,
     pub(super) reopened: Option<Arc<Scope>>,
 }
 
 /// The stay of an open entity in its current stage.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stay {
     pub(super) stage_ix: StageIx,
     pub(super) since: Timestamp,

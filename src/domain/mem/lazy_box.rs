@@ -9,7 +9,7 @@ pub trait StaticDefault: Default + 'static {
 }
 
 /// A value that reads as its default, and is allocated on the first write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LazyBox<T>(Option<Box<T>>);
 
 impl<T> Default for LazyBox<T> {

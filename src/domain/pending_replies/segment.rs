@@ -42,6 +42,10 @@ struct Extent {
     opened: (Position, Position),
 }
 
+/// How many settlements a segment has, and the date of the last demand or settlement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length(usize, Timestamp);
+
 impl Segment {
     /// A segment that starts with a demand. Its clocks and facts are to be derived.
     pub(super) fn new(demand: Demand) -> Self {
@@ -57,6 +61,22 @@ impl Segment {
     /// Whether the next segment neither changes it nor is changed by it.
     pub(super) fn ends_before_next(&self, next: &Self) -> bool {
         self.extent.is_before(next.start, next.extent.opened.0)
+    }
+
+    /// Whether a settlement that changes nothing comes after all that it has.
+    pub(super) fn is_followed_by(&self, settlement: &Settlement) -> bool {
+        let last = self.settlements.last();
+        self.extent.is_before(settlement.at, Position::MAX) && last.is_none_or(|last| last.turn() <= settlement.turn())
+    }
+
+    pub(super) fn length(&self) -> Length {
+        Length(self.settlements.len(), self.extent.last)
+    }
+
+    /// Removes the settlements that were appended since it had this length.
+    pub(super) fn shorten(&mut self, length: Length) {
+        self.settlements.truncate(length.0);
+        self.extent.last = length.1;
     }
 
     /// Whether the last clock ended before a date, and nothing but an end can be after it.

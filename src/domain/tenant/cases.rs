@@ -7,12 +7,14 @@
 //!
 //! Events without members (manager records and reviews) are kept outside the cases.
 
+use crate::domain::alert::Alert;
 use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
 use crate::domain::id::{EntityId, EntityKind, reply_key};
 use crate::domain::identity::{self, Country};
 use crate::domain::mem::chunked_arena::ChunkedArena;
 use crate::domain::mem::seeded;
 use crate::domain::tenant::event_log::Log;
+use crate::domain::tenant::undo_log::UndoLog;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::hash::{Hash, Hasher};
@@ -23,6 +25,8 @@ pub(super) struct Cases {
     cases: ChunkedArena<Case>,
     /// Number of cases with a log.
     with_log: usize,
+    /// Number of cases with an undo log.
+    with_undo_log: usize,
     /// Events without a case.
     loose: Vec<Entry>,
 }
@@ -36,6 +40,20 @@ struct Case {
     /// Event time of the latest event.
     last: Timestamp,
     log: Log,
+    /// What its last events have changed, if it has many.
+    undo: Option<Box<UndoLog>>,
+}
+
+impl Case {
+    const fn new(ix: u32) -> Self {
+        Self { parent: ix, count: 0, last: Timestamp::MIN, log: Log::EMPTY, undo: None }
+    }
+
+    /// Its events, in no order.
+    fn events(&self) -> impl Iterator<Item = (EventOrder, &[u8])> {
+        let absorbed = self.undo.iter().flat_map(|undo| undo.logs());
+        absorbed.chain([&self.log]).flat_map(Log::iter)
+    }
 }
 
 /// The hash of a case member, split so that a map entry with a `u32` value needs no padding.
@@ -127,7 +145,7 @@ impl Cases {
             let next = self.cases.len() as u32;
             let ix = *self.by_key.entry((*key).into()).or_insert_with(|| joined.unwrap_or(next));
             if ix == next {
-                self.cases.push(Case { parent: next, count: 0, last: Timestamp::MIN, log: Log::default() });
+                self.cases.push(Case::new(next));
             }
             let root = self.root(ix);
             joined = Some(joined.map_or(root, |other| self.merge(other, root)));
@@ -161,41 +179,119 @@ impl Cases {
         first
     }
 
-    /// The log of the case of an entity.
-    pub(super) fn log_of(&self, entity: &EntityId) -> Option<&Log> {
-        let mut ix = *self.by_key.get(&CaseMember::Entity(entity.kind, &entity.id).key().into())?;
+    /// The case of an entity.
+    pub(super) fn of_entity(&self, entity: &EntityId) -> Option<u32> {
+        self.of_key(CaseMember::Entity(entity.kind, &entity.id).key())
+    }
+
+    /// The case of a contact.
+    pub(super) fn of_contact(&self, normalized: &str) -> Option<u32> {
+        self.of_key(CaseMember::Contact(normalized).key())
+    }
+
+    fn of_key(&self, key: u64) -> Option<u32> {
+        let mut ix = *self.by_key.get(&key.into())?;
         while self.cases[ix].parent != ix {
             ix = self.cases[ix].parent;
         }
-        Some(&self.cases[ix].log)
+        Some(ix)
     }
 
-    /// Takes the log of a case, in event order.
-    pub(super) fn take_log(&mut self, case: u32) -> Vec<Entry> {
+    /// The different cases of keys, as far as they have events.
+    pub(super) fn of_keys(&self, keys: &[u64]) -> Vec<u32> {
+        let mut cases: Vec<u32> = keys.iter().filter_map(|key| self.of_key(*key)).collect();
+        cases.sort_unstable();
+        cases.dedup();
+        cases.retain(|case| self.cases[*case].count > 0);
+        cases
+    }
+
+    /// The events of a case, in no order.
+    pub(super) fn events(&self, case: u32) -> impl Iterator<Item = (EventOrder, &[u8])> {
+        self.cases[case].events()
+    }
+
+    /// The number of events of a case.
+    pub(super) fn count(&self, case: u32) -> usize {
+        self.cases[case].count as usize
+    }
+
+    /// The length in bytes of the log of a case.
+    pub(super) fn log_length(&self, case: u32) -> usize {
+        self.cases[case].log.length()
+    }
+
+    /// Whether a case has an undo log.
+    pub(super) fn has_undo_logs(&self) -> bool {
+        self.with_undo_log > 0
+    }
+
+    /// The undo log of a case.
+    pub(super) fn undo_log(&mut self, case: u32) -> Option<&mut UndoLog> {
+        self.cases[case].undo.as_deref_mut()
+    }
+
+    /// The cases with an undo log.
+    pub(super) fn with_undo_logs(&self) -> Vec<u32> {
+        let all = self.cases.iter().enumerate();
+        all.filter(|(_, case)| case.undo.is_some()).map(|(ix, _)| ix as u32).collect()
+    }
+
+    /// Takes the undo log of a case.
+    pub(super) fn take_undo_log(&mut self, case: u32) -> Option<Box<UndoLog>> {
+        let undo = self.cases[case].undo.take();
+        self.with_undo_log -= usize::from(undo.is_some());
+        undo
+    }
+
+    /// Sets the undo log of a case, which has none.
+    pub(super) fn set_undo_log(&mut self, case: u32, undo: Box<UndoLog>) {
+        self.cases[case].undo = Some(undo);
+        self.with_undo_log += 1;
+    }
+
+    /// Adds events to the log of a case that its undo log kept apart; they are counted already.
+    pub(super) fn append(&mut self, case: u32, logs: Vec<Log>) {
+        logs.into_iter().for_each(|log| self.cases[case].log.append(log));
+    }
+
+    /// Merges a case that has no undo log into one that has, at an event or late event of `date`.
+    pub(super) fn absorb(&mut self, kept: u32, gone: u32, date: Timestamp, statuses: Vec<Alert>) {
+        let (log, count, last) = self.redirect(gone, kept);
+        let into = &mut self.cases[kept];
+        into.count += count;
+        into.last = last.max(into.last);
+        if let Some(undo) = &mut into.undo {
+            undo.absorb(date, log, statuses);
+        }
+    }
+
+    /// Takes the events that were added to the log of a case since it had this length, and those of `absorbed`, in event
+    /// order.
+    pub(super) fn take_since(&mut self, case: u32, length: usize, absorbed: Vec<Log>) -> Vec<Entry> {
         let Case { log, count, .. } = &mut self.cases[case];
-        let log = std::mem::take(log);
-        self.with_log -= usize::from(std::mem::take(count) > 0);
-        let entry = |(order, packed): (EventOrder, &[u8])| Entry { order, packed: packed.into() };
-        let mut entries: Vec<Entry> = log.iter().map(entry).collect();
-        entries.sort_by_key(|entry| entry.order);
+        let mut taken = log.split_off(length);
+        absorbed.into_iter().for_each(|log| taken.append(log));
+        let entries = sorted(&taken);
+        let had_log = *count > 0;
+        *count -= entries.len() as u32;
+        self.with_log -= usize::from(had_log && *count == 0);
         entries
     }
 
-    /// Puts a log back. Returns `true` if the case had no log before.
-    pub(super) fn put_log(&mut self, case: u32, entries: Vec<Entry>) -> bool {
-        let Case { log, last, count, .. } = &mut self.cases[case];
-        self.with_log += usize::from(!entries.is_empty());
-        let first = *last == Timestamp::MIN && !entries.is_empty();
-        *last = entries.iter().map(|entry| entry.order.at).max().unwrap_or(*last);
-        *count = entries.len() as u32;
-        *log = Log::default();
-        entries.iter().for_each(|entry| log.push(entry.order, &entry.packed));
-        first
+    /// Takes the log of a case that has no undo log, in event order.
+    pub(super) fn take_log(&mut self, case: u32) -> Vec<Entry> {
+        let Case { log, count, last, .. } = &mut self.cases[case];
+        let log = std::mem::take(log);
+        *last = Timestamp::MIN;
+        self.with_log -= usize::from(std::mem::take(count) > 0);
+        sorted(&log)
     }
 
-    pub(super) fn matching(&self, matches: impl Fn(&Log) -> bool) -> impl Iterator<Item = u32> {
+    /// The cases with events.
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> {
         let indexed = self.cases.iter().enumerate();
-        indexed.filter(move |(_, case)| case.count > 0 && matches(&case.log)).map(|(ix, _)| ix as u32)
+        indexed.filter(|(_, case)| case.count > 0).map(|(ix, _)| ix as u32)
     }
 
     /// Event time of the latest event of a case; `None` if the case was merged into another or expired.
@@ -249,14 +345,28 @@ impl Cases {
         }
         let size = |case: u32| self.cases[case].count;
         let (kept, gone) = if size(one) >= size(other) { (one, other) } else { (other, one) };
-        let Case { log, count, last, parent } = &mut self.cases[gone];
-        *parent = kept;
-        let (log, count, last) = (std::mem::take(log), std::mem::take(count), *last);
+        let (log, count, last) = self.redirect(gone, kept);
         let into = &mut self.cases[kept];
-        self.with_log -= usize::from(count > 0 && into.count > 0);
         into.log.append(log);
         into.count += count;
         into.last = last.max(into.last);
         kept
     }
+
+    /// Lets a case be found in place of another one. Returns the log, the number of events and the last date of the other.
+    fn redirect(&mut self, gone: u32, kept: u32) -> (Log, u32, Timestamp) {
+        let Case { log, count, last, parent, .. } = &mut self.cases[gone];
+        *parent = kept;
+        let taken = (std::mem::take(log), std::mem::take(count), *last);
+        self.with_log -= usize::from(taken.1 > 0 && self.cases[kept].count > 0);
+        taken
+    }
+}
+
+/// The events of a log, in event order.
+fn sorted(log: &Log) -> Vec<Entry> {
+    let entry = |(order, packed): (EventOrder, &[u8])| Entry { order, packed: packed.into() };
+    let mut entries: Vec<Entry> = log.iter().map(entry).collect();
+    entries.sort_by_key(|entry| entry.order);
+    entries
 }

@@ -1,8 +1,8 @@
 //! Owns corrections: applies late events.
 //!
 //! **Guarantee.** After a late event, figures, open alerts and clocks are the same as if it had arrived in time. The
-//! affected cases are replayed twice from their logs, without and with the late event, and the difference is emitted.
-//! So no rule and no figure needs code for late events.
+//! affected cases are undone from its date on and replayed twice, without and with the late event, and the difference is
+//! emitted. So no rule and no figure needs code for late events.
 //!
 //! An alert that turns out to be wrong is RETRACTED. Missing statuses are published now, with the dates that they
 //! should have had. Correct statuses are not published again. Past slide boundaries of windows are not evaluated again.
@@ -13,29 +13,23 @@
 
 use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
+use crate::domain::context::people::ManagerUpsert;
 use crate::domain::effect::Effect;
 use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
 use crate::domain::figures::pane::{Fact, Measure};
-use crate::domain::id::{EntityId, ManagerId};
-use crate::domain::identity;
-use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
-use crate::domain::journey::Journey;
+use crate::domain::id::ManagerId;
+use crate::domain::index::ManagerIx;
 use crate::domain::rule::source_silent::Silences;
 use crate::domain::source::Topic;
 use crate::domain::tenant::cases::{self, Entry};
+use crate::domain::tenant::replay::{Part, ReplayedEvent};
 use crate::domain::tenant::{Taken, Tenant};
 use crate::domain::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A log entry and its decoded payload.
-pub(super) struct ReplayedEvent {
-    pub(super) entry: Entry,
-    pub(super) payload: Payload,
-}
-
-type CaseLogs = BTreeMap<u32, Vec<ReplayedEvent>>;
+/// The undone events of cases.
+type Parts = BTreeMap<u32, Part>;
 
 #[derive(Default)]
 struct LateEvents {
@@ -43,8 +37,8 @@ struct LateEvents {
     entries: Vec<(Option<u32>, ReplayedEvent)>,
     /// Their source topics and event times.
     topics: Vec<(Topic, Timestamp)>,
-    /// The managers whose records they contain.
-    upserted: Vec<ManagerId>,
+    /// The managers whose department or grade they change, each with the earliest date.
+    upserted: BTreeMap<ManagerId, Timestamp>,
     /// The earliest plan among them.
     first_plan: Option<Timestamp>,
 }
@@ -53,6 +47,8 @@ struct LateEvents {
 #[derive(Default)]
 struct ReplayOutput {
     facts: BTreeMap<(Timestamp, ManagerIx, Measure), i32>,
+    /// The statuses of alerts before the part that was replayed.
+    earlier: BTreeMap<Uuid, Vec<Alert>>,
     alerts: Vec<Alert>,
     averted: Vec<Alert>,
 }
@@ -72,9 +68,9 @@ impl Tenant {
             sampler.begin_correction(late.entries.iter().map(|(_, event)| event.entry.order).collect(), upto);
         }
         let suspended = self.context.suspend();
-        let (before, logs) = self.replay_without(affected, corrected.is_some(), upto);
+        let (mut before, parts) = self.replay_without(affected, corrected.is_some(), upto);
         (self.context.first_event, self.context.first_plan) = (Some(first_event), first_plan);
-        let (after, mut passthrough) = self.replay_with(late, logs, corrected, upto);
+        let (after, mut passthrough) = self.replay_with(late, parts, &mut before, corrected, upto);
         self.context.resume(suspended);
         self.context.effects.append(&mut passthrough);
         self.emit_difference(before, after, earliest, upto);
@@ -83,7 +79,7 @@ impl Tenant {
 
     /// Records late events and joins the cases that they connect. Also returns what becomes of each.
     fn register_late(&mut self, events: Vec<(EventOrder, Event)>) -> (LateEvents, Vec<(EventKind, Taken)>) {
-        let (mut late, mut taken, mut keys) = (LateEvents::default(), Vec::new(), Vec::new());
+        let (mut late, mut taken) = (LateEvents::default(), Vec::new());
         for (order, event) in events {
             let topic = event.payload.topic();
             if event.id.as_ref().is_some_and(|id| !self.duplicates.insert_late(topic, id, event.at)) {
@@ -97,11 +93,14 @@ impl Tenant {
             }
             if let Payload::Crm(payload) = &event.payload
                 && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
+                && ManagerUpsert::of(payload)
+                    .is_some_and(|given| self.context.people.is_changed_by(manager, &given, order))
             {
-                late.upserted.push(manager.clone());
+                let since = late.upserted.entry(manager.clone()).or_insert(event.at);
+                *since = event.at.min(*since);
             }
-            cases::keys(&event.payload, self.context.norms.country, self.ignores(&event.payload), &mut keys);
-            let case = self.cases.join(&keys);
+            cases::keys(&event.payload, self.context.norms.country, self.ignores(&event.payload), &mut self.keys);
+            let case = self.join_cases(event.at);
             self.record(order, event.id, &event.payload);
             let entry = Entry { order, packed: self.packed.as_slice().into() };
             late.entries.push((case, ReplayedEvent { entry, payload: event.payload }));
@@ -109,52 +108,73 @@ impl Tenant {
         (late, taken)
     }
 
-    /// The cases to replay: those of the late events, those that name a manager with a late record, and all of them if
-    /// the tenant's first event or first plan changes.
+    /// The cases to replay, each with the date from which on: those of the late events, those that name a manager whom a late
+    /// record changes, and all of them if the tenant's first event or first plan changes.
     fn affected_cases(
         &mut self,
         late: &LateEvents,
         first_event: Timestamp,
         first_plan: Option<Timestamp>,
-    ) -> BTreeSet<u32> {
-        let cases = late.entries.iter().filter_map(|(case, _)| *case);
-        let mut affected: BTreeSet<u32> = cases.map(|case| self.cases.root(case)).collect();
+    ) -> BTreeMap<u32, Timestamp> {
+        let mut affected = BTreeMap::new();
+        let mut add = |case: u32, date: Timestamp| {
+            let since = affected.entry(case).or_insert(date);
+            *since = date.min(*since);
+        };
+        for (case, event) in &late.entries {
+            case.iter().for_each(|case| add(self.cases.root(*case), event.entry.order.at));
+        }
         if (self.context.first_event, self.context.first_plan) != (Some(first_event), first_plan) {
             self.changelog.mark_changed = true;
-            affected.extend(self.cases.matching(|_| true));
+            self.cases.all().for_each(|case| add(case, Timestamp::MIN));
         }
         if !late.upserted.is_empty() {
-            let codec = self.codec;
-            let names_upserted = |(order, packed): (EventOrder, &[u8])| {
-                let payload = codec.unpack_trusted(order, packed);
-                payload.manager().is_some_and(|manager| late.upserted.contains(manager))
-            };
-            affected.extend(self.cases.matching(|log| log.iter().any(names_upserted)));
+            for case in self.cases.all() {
+                self.upserted_since(case, late).into_iter().for_each(|since| add(case, since));
+            }
         }
         affected
     }
 
-    /// Replays the affected cases without the late events, and takes their logs; also the silences, if they change.
+    /// The date of the earliest late record of a manager whom the events of a case name, if something happened in the case
+    /// since then, or can have happened.
+    fn upserted_since(&self, case: u32, late: &LateEvents) -> Option<Timestamp> {
+        let payloads: Vec<Payload> =
+            self.cases.events(case).map(|(order, packed)| self.codec.unpack_trusted(order, packed)).collect();
+        let upserted = payloads.iter().filter_map(|payload| late.upserted.get(payload.manager()?).copied());
+        let since = upserted.min()?;
+        let goes_on = || {
+            let (journeys, contacts) = self.indices_named_by(&payloads);
+            self.is_active(&journeys, &contacts)
+        };
+        (self.cases.last_event_at(case) >= Some(since) || goes_on()).then_some(since)
+    }
+
+    /// Undoes the affected cases, and replays them without the late events; also the silences, if they change. Returns what
+    /// was undone.
     fn replay_without(
         &mut self,
-        affected: BTreeSet<u32>,
+        affected: BTreeMap<u32, Timestamp>,
         silences_change: bool,
         upto: Timestamp,
-    ) -> (ReplayOutput, CaseLogs) {
-        let (mut before, mut logs) = (ReplayOutput::default(), CaseLogs::new());
-        for case in affected {
-            let log = self.take_log(case);
-            self.replay(&log, upto);
+    ) -> (ReplayOutput, Parts) {
+        let (mut before, mut parts) = (ReplayOutput::default(), Parts::new());
+        for (case, date) in affected {
+            let part = self.rewind(case, date);
+            self.replay_part(case, &part, upto);
             before.collect_from(&mut self.context, &mut Vec::new());
             self.context.drop_timers();
-            logs.insert(case, log);
+            if !part.whole {
+                self.rewind_replay(case);
+            }
+            parts.insert(case, part);
         }
         if let Some(silences) = self.silences.as_mut().filter(|_| silences_change) {
             silences.replay(&mut self.context, upto);
             before.collect_from(&mut self.context, &mut Vec::new());
             self.context.drop_timers();
         }
-        (before, logs)
+        (before, parts)
     }
 
     /// Replays the affected cases and the silences with the late events. Also returns the effects that are emitted
@@ -162,13 +182,21 @@ impl Tenant {
     fn replay_with(
         &mut self,
         late: LateEvents,
-        mut logs: CaseLogs,
+        mut parts: Parts,
+        before: &mut ReplayOutput,
         corrected: Option<Silences>,
         upto: Timestamp,
     ) -> (ReplayOutput, Vec<Effect>) {
+        let new: Vec<u32> =
+            parts.iter().filter(|(_, part)| part.whole && part.events.is_empty()).map(|(case, _)| *case).collect();
         for (case, event) in late.entries {
             match case {
-                Some(case) => logs.entry(self.cases.root(case)).or_default().push(event),
+                Some(case) => {
+                    let part = parts.entry(self.cases.root(case));
+                    part.or_insert_with(|| Part { events: Vec::new(), timers: Vec::new(), whole: true })
+                        .events
+                        .push(event);
+                }
                 None => {
                     self.context.advance_to(event.entry.order);
                     self.dispatch(&event.payload);
@@ -178,14 +206,16 @@ impl Tenant {
         }
         let (mut after, mut passthrough) = (ReplayOutput::default(), Vec::new());
         after.collect_from(&mut self.context, &mut passthrough);
-        for (case, mut log) in logs {
-            log.sort_by_key(|event| event.entry.order);
-            self.replay(&log, upto);
+        for (case, mut part) in parts {
+            part.events.sort_by_key(|event| event.entry.order);
+            let known = after.alerts.len();
+            self.keep_part(case, &part, upto);
             after.collect_from(&mut self.context, &mut passthrough);
-            if self.cases.put_log(case, log.into_iter().map(|event| event.entry).collect()) {
-                self.schedule_expiry(Some(case), upto);
+            if !part.whole {
+                self.add_earlier_statuses(case, before, &mut after, known);
             }
         }
+        new.into_iter().for_each(|case| self.schedule_expiry(Some(case), upto));
         if let Some(mut corrected) = corrected {
             self.silences.iter().for_each(|silences| silences.avert(&mut self.context, &late.topics));
             corrected.replay(&mut self.context, upto);
@@ -195,76 +225,25 @@ impl Tenant {
         (after, passthrough)
     }
 
-    /// Takes and decodes the log of a case, in event order.
-    pub(super) fn take_log(&mut self, case: u32) -> Vec<ReplayedEvent> {
-        let codec = self.codec;
-        let decode = |entry: Entry| ReplayedEvent { payload: codec.unpack_trusted(entry.order, &entry.packed), entry };
-        self.cases.take_log(case).into_iter().map(decode).collect()
-    }
-
-    /// Resets a case and replays it from its log.
-    fn replay(&mut self, log: &[ReplayedEvent], upto: Timestamp) {
-        let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
-        for ix in journeys {
-            let journey = &mut self.journeys[ix];
-            *journey = Journey::new(journey.id.clone(), ix);
+    /// Adds the statuses of alerts that precede what was undone of a case, to what both replays have emitted. `known`: how
+    /// many statuses `after` had before the replay.
+    fn add_earlier_statuses(&mut self, case: u32, before: &mut ReplayOutput, after: &mut ReplayOutput, known: usize) {
+        let Some(undo) = self.cases.undo_log(case) else { return };
+        let mut later = BTreeMap::<Uuid, usize>::new();
+        for alert in &after.alerts[known..] {
+            *later.entry(alert.id).or_default() += 1;
         }
-        for ix in contacts {
-            self.calls.remove_contact(ix);
-            let contact_state = &mut self.contacts[ix];
-            contact_state.entities.clear();
-            contact_state.open_entities = 0;
-            if let Some(pending) = contact_state.pending.existing_mut() {
-                (pending.calls, pending.messages) = (None, None);
+        for alert in &before.alerts {
+            later.entry(alert.id).or_default();
+        }
+        for (alert, later) in later {
+            let statuses = undo.statuses(alert);
+            let earlier = &statuses[..statuses.len().saturating_sub(later)];
+            if !earlier.is_empty() {
+                before.earlier.insert(alert, earlier.to_vec());
+                after.earlier.insert(alert, earlier.to_vec());
             }
         }
-        for event in log {
-            self.clear_event_state(&event.payload);
-        }
-        if let [(_, initial), _, ..] = self.norm_versions.as_slice() {
-            self.set_norms(Arc::clone(initial));
-        }
-        let mut version_ix = 1;
-        for instant in log.chunk_by(|event, next| event.entry.order.at == next.entry.order.at) {
-            let at = instant[0].entry.order.at;
-            self.replay_norm_versions(&mut version_ix, at, log);
-            self.fire_timers(Timestamp(at.0 - 1));
-            self.chains.collect(instant.iter().map(|event| &event.payload));
-            for ReplayedEvent { entry, payload } in instant {
-                self.begin_event(entry.order);
-                self.dispatch(payload);
-            }
-        }
-        self.chains.clear();
-        self.replay_norm_versions(&mut version_ix, Timestamp::MAX, log);
-        self.fire_timers(upto);
-    }
-
-    /// Applies the norms that came into force before `until`.
-    fn replay_norm_versions(&mut self, version_ix: &mut usize, until: Timestamp, log: &[ReplayedEvent]) {
-        while let Some((at, norms)) = self.norm_versions.get(*version_ix).filter(|(at, _)| *at < until).cloned() {
-            *version_ix += 1;
-            self.fire_timers(at);
-            let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
-            self.apply_norms(norms, at, journeys, contacts);
-            self.fire_timers(at);
-        }
-    }
-
-    /// The indices of the journeys and contacts that events name.
-    pub(super) fn indices_named_by<'a>(
-        &self,
-        log: impl IntoIterator<Item = &'a Payload>,
-    ) -> (BTreeSet<JourneyIx>, BTreeSet<ContactIx>) {
-        let (mut journeys, mut contacts) = (BTreeSet::new(), BTreeSet::new());
-        for payload in log.into_iter().filter(|payload| !self.ignores(payload)) {
-            payload.each_entity(|kind, id| journeys.extend(self.journeys.find(&EntityId { kind, id: id.clone() })));
-            payload.each_contact(|contact| {
-                let forms = identity::normal_forms(contact, self.context.norms.country);
-                contacts.extend(forms.filter_map(|form| self.contacts.find(&form)));
-            });
-        }
-        (journeys, contacts)
     }
 
     /// Emits the facts and alerts by which `after` differs from `before`.
@@ -276,8 +255,8 @@ impl Tenant {
         for ((at, who, measure), times) in facts.into_iter().filter(|(_, times)| *times != 0) {
             self.context.effects.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
         }
-        let (mut alerts, mut published) = (Vec::new(), by_id(before.alerts));
-        let (mut statuses, expected) = (Vec::new(), by_id(after.alerts));
+        let (mut alerts, mut published) = (Vec::new(), by_id(before.earlier, before.alerts));
+        let (mut statuses, expected) = (Vec::new(), by_id(after.earlier, after.alerts));
         for (id, expected) in expected {
             let published = published.remove(&id).unwrap_or_default();
             let is_retracted = |last: Option<&Alert>| last.is_some_and(|last| last.status == Status::Retracted);
@@ -403,8 +382,9 @@ fn withdrawn(published: &[Alert], template: Option<&Alert>, earliest: Timestamp)
     })
 }
 
-fn by_id(alerts: Vec<Alert>) -> BTreeMap<Uuid, Vec<Alert>> {
-    let mut by_id = BTreeMap::<Uuid, Vec<Alert>>::new();
+/// Statuses by alert, after the earlier ones.
+fn by_id(earlier: BTreeMap<Uuid, Vec<Alert>>, alerts: Vec<Alert>) -> BTreeMap<Uuid, Vec<Alert>> {
+    let mut by_id = earlier;
     for alert in alerts {
         by_id.entry(alert.id).or_default().push(alert);
     }

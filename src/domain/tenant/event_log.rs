@@ -17,6 +17,9 @@ pub(super) struct Log {
 const MAX_HEADER: usize = 2 + 3 * 10;
 
 impl Log {
+    /// A log without events.
+    pub(super) const EMPTY: Self = Self { bytes: Vec::new() };
+
     pub(super) fn push(&mut self, order: EventOrder, packed: &[u8]) {
         let (mut header, mut end) = ([0; MAX_HEADER], 2);
         (header[0], header[1]) = (order.rank, order.source);
@@ -26,6 +29,16 @@ impl Log {
         self.reserve(end + packed.len());
         self.bytes.extend_from_slice(&header[..end]);
         self.bytes.extend_from_slice(packed);
+    }
+
+    /// Its length in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes the events that were added since it had this length.
+    pub(super) fn split_off(&mut self, length: usize) -> Self {
+        Self { bytes: self.bytes.split_off(length.min(self.bytes.len())) }
     }
 
     pub(super) fn append(&mut self, other: Self) {

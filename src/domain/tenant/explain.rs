@@ -120,8 +120,8 @@ impl Tenant {
     /// name no entity but share a contact, call or thread with it.
     fn history(&self, journey: &Journey) -> Vec<HistoryEntry> {
         let names: Vec<&EntityId> = self.absorbed_ids(journey).chain([&journey.id]).collect();
-        let Some(log) = self.cases.log_of(&journey.id) else { return Vec::new() };
-        let mut entries: Vec<_> = log.iter().collect();
+        let Some(case) = self.cases.of_entity(&journey.id) else { return Vec::new() };
+        let mut entries: Vec<_> = self.cases.events(case).collect();
         entries.sort_by_key(|(order, _)| *order);
         let mut known = BTreeSet::new();
         let mut history = Vec::new();

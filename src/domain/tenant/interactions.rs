@@ -13,7 +13,8 @@ use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::pending_replies::demand::{Demand, DemandKey, Settlement};
 use crate::domain::pending_replies::{DemandContext, DemandKind, PendingReplies};
-use crate::domain::tenant::{Attribution, CALLS, ContactPending, MESSAGES, Tenant, select};
+use crate::domain::tenant::contacts::ContactPending;
+use crate::domain::tenant::{Attribution, CALLS, MESSAGES, Tenant, select};
 use crate::domain::time::Timestamp;
 use compact_str::{CompactString, format_compact};
 
@@ -63,7 +64,7 @@ impl Tenant {
         let call = self.calls.find(interaction).or_else(|| self.calls.find(reply_key(interaction)));
         let message = self.received.get(reply_key(interaction)).copied();
         if call.is_none() && message.is_none() {
-            self.dismissed_early.entry(reply_key(interaction).into()).or_insert(who);
+            self.dismissed_early.get_or_insert_with(reply_key(interaction).into(), || who);
             return;
         }
         let of_call = call.and_then(|call| {

@@ -16,6 +16,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::id::{EntityId, EntityKind};
 use crate::domain::index::{ContactIx, JourneyIx};
 use crate::domain::journey::{Journey, merge};
+use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::pending_replies::PendingReplies;
 use crate::domain::tenant::{CALLS, MESSAGES, Tenant};
 
@@ -99,7 +100,7 @@ impl Tenant {
         let Some(deals) = self.deals_by_lead.remove(&from) else { return };
         for deal in deals.iter() {
             self.journeys[*deal].sale.replace_lead(&from, &to);
-            let naming = self.deals_by_lead.entry(to.clone()).or_default();
+            let naming = self.deals_by_lead.get_or_insert_with(to.clone(), SmallIndexVec::default);
             if !naming.contains(deal) {
                 naming.push(*deal);
             }
@@ -114,7 +115,7 @@ impl Tenant {
     fn take_over_leads(&mut self, gone: JourneyIx, kept: JourneyIx) {
         let leads: Vec<_> = self.journeys[gone].sale.leads().cloned().collect();
         for lead in leads {
-            let naming = self.deals_by_lead.entry(lead.clone()).or_default();
+            let naming = self.deals_by_lead.get_or_insert_with(lead.clone(), SmallIndexVec::default);
             let others = naming.iter().copied().filter(|deal| *deal != gone);
             if naming.contains(&kept) {
                 *naming = others.collect();

@@ -105,7 +105,7 @@ impl Tenant {
         };
         self.add_pending_contact(contact, &attribution.entities);
         if let Some(thread) = &message.thread {
-            let asking = self.contacts_by_thread.entry(thread.clone()).or_default();
+            let asking = self.contacts_by_thread.get_or_insert_with(thread.clone(), Vec::new);
             let known = asking.contains(&contact);
             if !known && asking.len() < MAX_ASKING {
                 asking.push(contact);

@@ -11,13 +11,16 @@
 use crate::domain::context::TenantContext;
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::id::{EntityId, EventId, TenantId};
+use crate::domain::index::{ContactIx, JourneyIx};
 use crate::domain::journey::Journey;
 use crate::domain::tenant::cases::{self, Entry};
 use crate::domain::tenant::changelog::{self, AppliedEvent, PayloadCodec, TenantMark};
-use crate::domain::tenant::correction::ReplayedEvent;
-use crate::domain::tenant::{ContactPending, ContactState, Memory, Tenant};
+use crate::domain::tenant::contacts::{ContactPending, ContactState};
+use crate::domain::tenant::replay::ReplayedEvent;
+use crate::domain::tenant::{Memory, Tenant};
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// A case that cannot be expired yet is checked again after `retention` divided by this.
 const RECHECK_DIVISOR: i64 = 4;
@@ -80,8 +83,7 @@ impl Tenant {
         if let Some(id) = id {
             self.duplicates.insert(changelog::topic(order), &id, order.at);
         }
-        self.process(order, payload);
-        let case = self.cases.join(&self.keys);
+        let case = self.process(order, payload);
         if self.cases.log(case, order, &packed) {
             self.schedule_expiry(case, order.at);
         }
@@ -142,17 +144,13 @@ impl Tenant {
 
     /// Expires a case; returns `false` if it is still active.
     fn expire_case(&mut self, case: u32) -> bool {
-        let log = self.take_log(case);
+        let log = self.read_log(case);
         let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
-        let active = journeys.iter().any(|ix| self.journeys[*ix].open())
-            || contacts.iter().any(|ix| {
-                let ContactPending { calls, messages, .. } = &*self.contacts[*ix].pending;
-                [calls, messages].into_iter().flatten().any(|pending_replies| pending_replies.open_demand().is_some())
-            });
-        if active {
-            self.cases.put_log(case, log.into_iter().map(|event| event.entry).collect());
+        if self.is_active(&journeys, &contacts) {
             return false;
         }
+        self.discard_undo_log(case);
+        self.cases.take_log(case);
         let mut expired_keys = Vec::new();
         for ReplayedEvent { entry, payload } in &log {
             self.clear_event_state(payload);
@@ -170,6 +168,15 @@ impl Tenant {
             self.contacts.remove(ix, ContactState::default());
         }
         true
+    }
+
+    /// Whether something of a case is open: one of its leads or deals, or a demand of its contacts.
+    pub(super) fn is_active(&self, journeys: &BTreeSet<JourneyIx>, contacts: &BTreeSet<ContactIx>) -> bool {
+        journeys.iter().any(|ix| self.journeys[*ix].open())
+            || contacts.iter().any(|ix| {
+                let ContactPending { calls, messages, .. } = &*self.contacts[*ix].pending;
+                [calls, messages].into_iter().flatten().any(|pending_replies| pending_replies.open_demand().is_some())
+            })
     }
 
     /// Expires events without a case: reviews older than every window, and records of managers and departments that

@@ -120,13 +120,27 @@ impl Sampler {
         self.late = (late.into_iter().collect(), upto);
     }
 
+    /// Sets the late events of a correction aside.
+    pub(super) fn suspend_correction(&mut self) -> (BTreeSet<EventOrder>, Timestamp) {
+        std::mem::replace(&mut self.late, (BTreeSet::new(), Timestamp::MIN))
+    }
+
+    /// Restores the late events of a correction.
+    pub(super) fn resume_correction(&mut self, late: (BTreeSet<EventOrder>, Timestamp)) {
+        self.late = late;
+    }
+
+    /// Whether the current event is not new: it was considered before, and is replayed.
+    fn is_known(&self, context: &TenantContext) -> bool {
+        context.is_replaying() && !self.late.0.contains(&context.order)
+    }
+
     /// Considers an interaction of a manager for the sample.
     pub(super) fn consider(&mut self, context: &mut TenantContext, who: ManagerIx, interaction: Interaction<'_>) {
-        let late = context.is_replaying();
-        if who == ManagerIx::NONE || (late && !self.late.0.contains(&context.order)) {
+        if who == ManagerIx::NONE || self.is_known(context) {
             return;
         }
-        let processed = if late { self.late.1 } else { Timestamp::MIN };
+        let processed = if context.is_replaying() { self.late.1 } else { Timestamp::MIN };
         let manager = self.managers.entry(who).or_default();
         if manager.current.is_none() {
             let Some(day) = Day::begin(context, who, manager.last_day).filter(|day| day.last_instant() > processed)
@@ -160,7 +174,10 @@ impl Sampler {
     }
 
     /// Removes a call that another record has replaced, if its day has not ended.
-    pub(super) fn withdraw(&mut self, who: ManagerIx, id: &CompactString, at: Timestamp) {
+    pub(super) fn withdraw(&mut self, context: &TenantContext, who: ManagerIx, id: &CompactString, at: Timestamp) {
+        if self.is_known(context) {
+            return;
+        }
         let key = (identity::digest(id, &self.secret), Medium::CALL);
         if let Some(day) = self.managers.get_mut(&who).and_then(|manager| manager.current.as_mut())
             && day.picked.get(&key).is_some_and(|pick| pick.at == at)

@@ -131,7 +131,7 @@ impl Tenant {
 
     /// Takes away what figures count of a version that another one has replaced. What it settled stays settled.
     fn replace_leg(&mut self, ix: CallIx, from: CallIx, old: &Leg, new: &Leg, talked: bool) {
-        self.sampler.iter_mut().for_each(|sampler| sampler.withdraw(old.who(), &old.id.0, old.start));
+        self.sampler.iter_mut().for_each(|sampler| sampler.withdraw(&self.context, old.who(), &old.id.0, old.start));
         if from != ix {
             self.update_touches(from);
         }

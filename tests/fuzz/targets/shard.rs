@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 /// Monday 2026-03-02, 08:00 UTC.
 const BASE: i64 = 1_772_438_400_000;
 /// The maximum number of events.
-const MAX_EVENTS: usize = 24;
+const MAX_EVENTS: usize = 40;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -587,8 +587,9 @@ struct TenantRun {
 }
 
 impl Run {
-    fn new(norms: Arc<Norms>) -> Self {
-        let memory = Memory { correction_horizon: Span(10_000 * Span::DAY.0), ..Memory::default() };
+    /// `undo_events`: the events of a step of an undo log.
+    fn new(norms: Arc<Norms>, undo_events: usize) -> Self {
+        let memory = Memory { correction_horizon: Span(10_000 * Span::DAY.0), undo_events, ..Memory::default() };
         let timing = Timing { memory, max_future_skew: None, ..Timing::default() };
         Self { processor: ShardProcessor::new(Arc::clone(&norms), timing, PACKING), norms, tenants: BTreeMap::new() }
     }
@@ -690,7 +691,7 @@ fuzz_target!(|input: Input| {
     let Some((last, _)) = events.last() else { return };
     let end = last.at + Span(26 * Span::HOUR.0);
 
-    let mut in_order = Run::new(norms(input.norms));
+    let mut in_order = Run::new(norms(input.norms), usize::MAX);
     for (index, (event, _)) in events.iter().enumerate() {
         in_order.arrive(index, event);
     }
@@ -701,7 +702,7 @@ fuzz_target!(|input: Input| {
         order.push((event.at.0 + i64::from(spec.late % 64) * QUARTER, index));
     }
     order.sort_unstable();
-    let mut in_disorder = Run::new(norms(input.norms));
+    let mut in_disorder = Run::new(norms(input.norms), 1 + usize::from(input.norms >> 6));
     let print = std::env::var_os("TELL").is_some();
     if print {
         eprintln!("norms {}", NORMS[input.norms as usize % NORMS.len()]);
