@@ -119,12 +119,14 @@ impl<T: Keyed + Recorded> IndexedArena<T> {
 
 impl<T: Keyed + Recorded> Index<T::Index> for IndexedArena<T> {
     type Output = T;
+    #[inline]
     fn index(&self, index: T::Index) -> &T {
         &self.items[index.position()]
     }
 }
 
 impl<T: Keyed + Recorded> IndexMut<T::Index> for IndexedArena<T> {
+    #[inline]
     fn index_mut(&mut self, index: T::Index) -> &mut T {
         self.record(index.position());
         &mut self.items[index.position()]
