@@ -80,7 +80,8 @@ fn load_records(written: &[Records]) -> StateLoader {
 
 fn restore(loader: StateLoader, norms: &Arc<Norms>) -> RestoredShard {
     let timing = settings(norms, true).timing;
-    let context = RestoreContext { norms: Arc::clone(norms), timing, read_norms: config::restore_norms };
+    let (held_memory, read_norms) = (Arc::default(), config::restore_norms as _);
+    let context = RestoreContext { norms: Arc::clone(norms), timing, held_memory, read_norms };
     let restored = loader.restore(ShardId(0), &context).unwrap_or_else(|error| panic!("{error}"));
     restored.expect("the shard has state")
 }

@@ -7,5 +7,6 @@ pub mod http;
 pub mod kafka;
 pub mod redis;
 pub mod replay;
+pub mod spill;
 pub mod table;
 pub mod terminal;

@@ -265,6 +265,7 @@ fn restore_context(config: &Config) -> RestoreContext {
     RestoreContext {
         norms: Arc::new(config.norms.clone()),
         timing: Timing { memory, ..timing },
+        held_memory: Arc::default(),
         read_norms: config::restore_norms,
     }
 }

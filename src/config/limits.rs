@@ -175,6 +175,14 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "`funnelwatch_limit_used_ratio{limit=\"tenant_currencies\"}`, `funnelwatch_summed_up_total`",
             ),
             bound(
+                "events of a tenant that wait for its watermark: packed, and 448 bytes for each; those that do not fit into \
+                 128 MiB of memory for all tenants of a process are in a temporary file",
+                Key("time.max_held"),
+                "its watermark passes the oldest ones, whatever it waits for, except those dated less than \
+                 `time.allowed_lateness` before the wall clock",
+                "`funnelwatch_limit_used_ratio{limit=\"tenant_held\"}`, `funnelwatch_events_passed_early_total`",
+            ),
+            bound(
                 "sources of a topic of a tenant that send progress marks",
                 Fixed("64"),
                 "marks of further ones are rejected",
@@ -246,6 +254,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "",
             ),
             bound(
+                "held events in memory, if the temporary file cannot be written",
+                Fixed("256 MiB of a process"),
+                "the watermark of the tenant with the most passes the oldest ones, as above",
+                "`funnelwatch_events_passed_early_total`",
+            ),
+            bound(
                 "refused events while an event is held",
                 Fixed("two ranges of offsets for each held event"),
                 "ranges are joined",
@@ -268,6 +282,14 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "fewer messages are read for it, and no further epoch shares its transaction; metric rows follow in later \
                  transactions",
                 "`funnelwatch_commit_seconds`",
+            ),
+            bound(
+                "alerts, review requests and state that follow from event time: deadlines that pass, held events that are \
+                 applied",
+                Key("engine.transaction_bytes"),
+                "watermarks stop, and go on in the next epoch; not divided are one instant of a tenant, a correction, a \
+                 reload of norms, alerts of window rules, the end of `run --once`",
+                "`funnelwatch_watermark_tenant_delay_seconds`, `funnelwatch_commit_seconds`",
             ),
             bound(
                 "time that a transaction is open",

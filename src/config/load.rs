@@ -114,6 +114,7 @@ impl Config {
             },
             ignores_marks: false,
             max_future_skew: Some(self.time.max_future_skew),
+            max_held: Some(self.time.max_held),
             until: None,
             memory: Memory {
                 undo_events: Memory::default().undo_events,
@@ -362,6 +363,7 @@ mod tests {
                 progress_timeout: Span(30 * Span::MINUTE.0),
                 backfill_timeout: Span::DAY,
                 max_future_skew: Span(300_000),
+                max_held: 512 << 20,
                 correction_horizon: Span(7 * day),
                 dedup_window: Span(day / 4),
                 retention: None,

@@ -109,6 +109,8 @@ pub struct Time {
     pub backfill_timeout: Span,
     /// Events further ahead of the wall clock become dead letters.
     pub max_future_skew: Span,
+    /// The size of the held events of a tenant, in bytes, beyond which its watermark passes the oldest of them.
+    pub max_held: usize,
     /// Events further behind the watermark become dead letters.
     pub correction_horizon: Span,
     /// Event time for which event ids are remembered.
@@ -140,6 +142,12 @@ pub(super) const TIME: &[KeySpec] = &[
         "a back-fill without a progress mark for this time counts no longer",
     ),
     span("max_future_skew", (Span::ZERO, YEARS), "5m", "events further ahead of the wall clock become dead letters"),
+    KeySpec::new(
+        "max_held",
+        Bytes(1 << 20, 1 << 40),
+        "if a tenant holds more events than this, its watermark passes the oldest of them, whatever it waits for",
+    )
+    .default("512MiB"),
     span("correction_horizon", (Span::ZERO, YEARS), "7d", "events further behind the watermark become dead letters"),
     span("dedup_window", (Span::ZERO, YEARS), "6h", "event time for which event ids are remembered"),
     KeySpec::new(
@@ -159,6 +167,7 @@ impl Time {
             progress_timeout: table.get("progress_timeout")?,
             backfill_timeout: table.get("backfill_timeout")?,
             max_future_skew: table.get("max_future_skew")?,
+            max_held: table.get("max_held")?,
             correction_horizon: table.get("correction_horizon")?,
             dedup_window: table.get("dedup_window")?,
             retention: table.get("retention"),

@@ -5,6 +5,7 @@ use crate::codec::EventLimits;
 use crate::domain::norms::Norms;
 use crate::domain::shard::admission::{AdmissionLimits, ProcessCounts};
 use crate::domain::shard::processor::Timing;
+use crate::domain::shard::spill::HeldMemory;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -25,6 +26,10 @@ pub struct DataflowSettings {
     pub admission_limits: AdmissionLimits,
     /// How many are known.
     pub known: Arc<ProcessCounts>,
+    /// The memory for held events.
+    pub held_memory: Arc<HeldMemory>,
+    /// The size of the output of an epoch, in bytes, beyond which watermarks stop; `usize::MAX`: unbounded.
+    pub max_output: usize,
     /// Whether rows are emitted whenever a window slides, or only at the end.
     pub rows_at_boundaries: bool,
     /// The state that is visible outside the graph.
@@ -46,6 +51,8 @@ impl DataflowSettings {
             event_limits: EventLimits::default(),
             admission_limits: AdmissionLimits::default(),
             known: Arc::default(),
+            held_memory: Arc::default(),
+            max_output: usize::MAX,
             rows_at_boundaries: false,
             live_state: Arc::default(),
             latest: Arc::new(AtomicI64::new(i64::MIN)),

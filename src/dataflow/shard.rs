@@ -9,6 +9,7 @@ use super::state::{RestoredShard, StateWriter};
 use crate::codec::Reject;
 use crate::codec::state::{PACKING, Records};
 use crate::domain::event::repair::Repairs;
+use crate::domain::shard::output_room::OutputRoom;
 use crate::domain::shard::processor::{ShardProcessor, ShardProgress};
 use crate::domain::source::ShardId;
 use crate::domain::time::Timestamp;
@@ -134,6 +135,7 @@ impl Shards {
         let shard = self.shards.entry(shard).or_insert_with(|| {
             let mut processor = ShardProcessor::new(Arc::clone(&self.settings.norms), self.settings.timing, PACKING);
             processor.limit(self.settings.admission_limits.clone(), Arc::clone(&self.settings.known));
+            processor.share_held(Arc::clone(&self.settings.held_memory));
             Shard::new(shard, processor, StateWriter::default(), &self.settings)
         });
         shard.dirty = true;
@@ -169,12 +171,16 @@ impl Shards {
             header.progress.iter().map(|(shard, progress)| (*shard, progress)).collect();
         let durable = self.settings.timing.memory.durable;
         let mut all_effects = Vec::new();
-        for (&number, shard) in &mut self.shards {
+        let mut room = OutputRoom::new(self.settings.max_output).of_worker(self.workers);
+        let shards = self.shards.len();
+        for (index, (&number, shard)) in self.shards.iter_mut().enumerate() {
             let mut processor = lock(&shard.processor);
+            processor.limit_output(room.part(shards - index));
             let mut records = Records::default();
             let progress = progress_by_shard.get(&number).copied();
             if let Some(progress) = progress.or(header.other_shards.as_ref()) {
                 output.times.push((number, processor.advance(progress, &mut all_effects)));
+                room.take(processor.output());
             }
             shard.dirty |= !all_effects.is_empty();
             for effects in all_effects.drain(..) {

@@ -217,6 +217,8 @@ fn run(
         max_future_skew: options.latest.map(|_| Span::ZERO),
         follows_clock: false,
         ignores_marks: options.delivery != Delivery::AsDelivered,
+        // Nothing is held for long: the files are read to their end.
+        max_held: None,
         // No epoch then ends within an instant.
         allowed_lateness: if sorted { lateness.max(Span(1)) } else { lateness },
         ..options.timing

@@ -308,6 +308,7 @@ fn processor(page: &mut Page, counters: &Counters) {
     let (ahead, is_followed) = counters.clock;
     ahead.into_iter().for_each(|ahead| page.sample(M::ClockAhead, &[], ahead.seconds()));
     page.sample(M::ClockFollowed, &[], f64::from(is_followed));
+    page.sample(M::PassedEarly, &[], counters.passed_early as f64);
     page.sample(M::ProgressIgnored, &[], counters.marks_below as f64);
     page.sample(M::LeftOut, &[], counters.left_out as f64);
     for limited in Limited::ALL {

@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: u64,
     pub(crate) ignored: u64,
     pub(crate) late: u64,
+    pub(crate) passed_early: u64,
     pub(crate) marks_below: u64,
     /// How far the wall clock is ahead of the broker, and whether watermarks follow it.
     pub(crate) clock: (Option<Span>, bool),
@@ -131,6 +132,7 @@ impl ProcessorMetrics {
             counters.duplicates += mark.counts.duplicates;
             counters.ignored += mark.counts.ignored;
             counters.late += mark.counts.late;
+            counters.passed_early += mark.counts.passed_early;
             counters.marks_below += mark.counts.marks_below;
             counters.left_out += mark.counts.left_out;
             counters.summed_up.iter_mut().zip(mark.counts.summed_up).for_each(|(sum, n)| *sum += n);

@@ -27,9 +27,11 @@ use funnelwatch::domain::rule::message;
 use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::partitioner;
 use funnelwatch::domain::shard::processor::{MAX_HELD, ShardProgress, SourceProgress, Timing};
+use funnelwatch::domain::shard::spill::HeldMemory;
 use funnelwatch::domain::source::{Offset, ShardId, Source, Topic};
 use funnelwatch::domain::tenant::Memory;
 use funnelwatch::domain::time::{Span, Timestamp};
+use funnelwatch::edge::spill::TemporaryEvents;
 use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -66,6 +68,8 @@ struct RunOptions {
     restarts: usize,
     seed: u64,
     retention: Option<Span>,
+    /// Whether held events go to a temporary file at once, and the output of an epoch is next to nothing.
+    tight: bool,
 }
 
 struct TestStream {
@@ -83,7 +87,12 @@ impl TestStream {
     fn settings(&self, norms: usize, options: RunOptions) -> DataflowSettings {
         let memory = Memory { durable: true, retention: options.retention, undo_events: 2, ..Memory::default() };
         let timing = Timing { max_future_skew: None, follows_clock: false, memory, ..Timing::default() };
-        DataflowSettings::new(Arc::clone(&self.norms[norms]), timing)
+        let settings = DataflowSettings::new(Arc::clone(&self.norms[norms]), timing);
+        if !options.tight {
+            return settings;
+        }
+        let held_memory = Arc::new(HeldMemory::new(4 << 10, Box::<TemporaryEvents>::default()));
+        DataflowSettings { held_memory, max_output: 1, ..settings }
     }
 
     fn batch(&self, lines: std::ops::Range<usize>) -> Arc<Batch> {
@@ -262,6 +271,7 @@ fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<Rest
     let context = RestoreContext {
         norms: Arc::clone(&settings.norms),
         timing: settings.timing,
+        held_memory: Arc::clone(&settings.held_memory),
         read_norms: config::restore_norms,
     };
     loader.restore(ShardId(0), &context).unwrap_or_else(|error| panic!("{error}"))
@@ -302,7 +312,7 @@ fn varied(mut document: Value, times: usize) -> Value {
 
 /// Compares a run with restarts and one without. Returns the number of restarts and of discarded events.
 fn compare(stream: &TestStream, options: RunOptions) -> (usize, usize) {
-    let (uninterrupted, _) = stream.run(RunOptions { restarts: 0, ..options });
+    let (uninterrupted, _) = stream.run(RunOptions { restarts: 0, tight: false, ..options });
     let (restarted, restarts) = stream.run(options);
     let seed = options.seed;
     let (mut missing, mut more) = (uninterrupted.alerts.clone(), restarted.alerts.clone());
@@ -335,7 +345,7 @@ fn compare(stream: &TestStream, options: RunOptions) -> (usize, usize) {
 
 fn compare_seeds(seeds: std::ops::Range<u64>, late: bool, norms: usize) {
     let from = seeds.start;
-    let options = |seed| RunOptions { restarts: 4, seed, retention: None };
+    let options = |seed| RunOptions { restarts: 4, seed, retention: None, tight: false };
     let restarts: usize = seeds.map(|seed| compare(&stream(seed, 300, late, norms), options(seed)).0).sum();
     assert!(restarts > 20, "from seed {from}: {restarts} restarts");
 }
@@ -343,7 +353,7 @@ fn compare_seeds(seeds: std::ops::Range<u64>, late: bool, norms: usize) {
 #[test]
 fn restarts_do_not_change_the_output_with_plans_hand_overs_and_merges() {
     use oracle::stream::{floor_stream, merge_stream};
-    let options = |seed| RunOptions { restarts: 4, seed, retention: None };
+    let options = |seed| RunOptions { restarts: 4, seed, retention: None, tight: false };
     for seed in 700..712 {
         for stream in [merges::stream, floor_stream, merge_stream] {
             compare(&test_stream(stream(seed, 300), seed, seed % 2 == 0, 1), options(seed));
@@ -354,6 +364,13 @@ fn restarts_do_not_change_the_output_with_plans_hand_overs_and_merges() {
 #[test]
 fn restarts_do_not_change_the_output() {
     compare_seeds(0..15, false, 1);
+}
+
+#[test]
+fn neither_spilled_events_nor_small_epochs_change_the_output() {
+    for seed in 500..510 {
+        compare(&stream(seed, 300, false, 1), RunOptions { restarts: 4, seed, retention: None, tight: true });
+    }
 }
 
 #[test]
@@ -378,7 +395,7 @@ fn restarts_do_not_change_the_output_with_retention() {
         }
         // The minimum that the configuration allows.
         let retention = Some(Span(longest + Memory::default().correction_horizon.0));
-        let (times, discarded_events) = compare(&stream, RunOptions { restarts: 4, seed, retention });
+        let (times, discarded_events) = compare(&stream, RunOptions { restarts: 4, seed, retention, tight: false });
         restarts += times;
         discarded += discarded_events;
     }
@@ -387,8 +404,8 @@ fn restarts_do_not_change_the_output_with_retention() {
 
 /// Runs three sources read at varying speeds, different after each restart: the watermark must not pass held events of a
 /// source before they have been read again.
-fn run_sources(stream: &TestStream, seed: u64, every: u64) -> (Committed, usize) {
-    let options = RunOptions { restarts: 0, seed, retention: None };
+fn run_sources(stream: &TestStream, seed: u64, every: u64, tight: bool) -> (Committed, usize) {
+    let options = RunOptions { restarts: 0, seed, retention: None, tight };
     let mut sources: Vec<(Source, Vec<String>)> =
         Topic::ALL.into_iter().map(|topic| (Source::Topic(topic), Vec::new())).collect();
     for line in &stream.lines {
@@ -461,7 +478,7 @@ fn with_rows_follow(log: &Log, rows_follow: bool) -> Log {
 #[test]
 fn rows_that_an_earlier_process_did_not_write_are_written_after_a_restore() {
     let stream = stream(5, 300, false, 1);
-    let options = RunOptions { restarts: 0, seed: 5, retention: None };
+    let options = RunOptions { restarts: 0, seed: 5, retention: None, tight: false };
     let (committed, _) = stream.run_on(Committed::default(), options, 250);
     for rows_follow in [false, true] {
         let settings = DataflowSettings { rows_at_boundaries: true, ..stream.settings(0, options) };
@@ -488,11 +505,15 @@ fn restarts_do_not_change_the_output_with_sources_read_at_varying_speeds() {
     let mut restarts = 0;
     for seed in 400..412 {
         let stream = stream(seed, 300, false, 1);
-        let (uninterrupted, _) = run_sources(&stream, seed, 0);
-        let (restarted, times) = run_sources(&stream, seed, 4);
-        assert_eq!(uninterrupted.alerts, restarted.alerts, "seed {seed}");
-        assert_eq!(uninterrupted.rows, restarted.rows, "seed {seed}");
-        restarts += times;
+        let (uninterrupted, _) = run_sources(&stream, seed, 0, false);
+        for tight in [false, true] {
+            let (restarted, times) = run_sources(&stream, seed, 4, tight);
+            assert_eq!(uninterrupted.alerts, restarted.alerts, "seed {seed}");
+            assert_eq!(uninterrupted.rows, restarted.rows, "seed {seed}");
+            let of_held = |(key, _): &&(Vec<u8>, Option<Vec<u8>>)| key.starts_with(b"h/");
+            assert_eq!(restarted.log.iter().any(|record| of_held(&record)), tight, "seed {seed}: spilled");
+            restarts += times;
+        }
     }
     assert!(restarts > 20, "{restarts} restarts");
 }
@@ -512,7 +533,7 @@ fn a_source_that_is_ahead_is_paused() {
     };
     let leads: Vec<String> = (1..MAX_HELD + 2).map(lead).collect();
     let (crm, telephony) = (Source::Topic(Topic::Crm), Source::Topic(Topic::Telephony));
-    let settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+    let settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None, tight: false });
     let (guards, mut collector, sender) = start(1, settings);
     let mut run = |epoch, batches: Vec<Arc<Batch>>| {
         let sources = vec![SourceProgress::of(crm, false), SourceProgress::of(telephony, false)];
@@ -554,7 +575,7 @@ fn rejected_misrouted_and_repaired_messages_are_emitted_once_in_spite_of_a_resto
     for workers in [1, 2, 4] {
         let (mut committed, mut emitted) = (Committed::default(), Vec::new());
         for end in [4, 7] {
-            let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+            let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None, tight: false });
             settings.shards = 2;
             settings.timing.max_future_skew = Some(Span::HOUR);
             let restored = restore(&committed.log, &settings, &mut Rng(0)).into_iter().collect::<Vec<_>>().into();
@@ -592,7 +613,7 @@ fn state_written_by_an_earlier_build_is_restored() {
 fn restore_fixture(version: u32) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/state/v{version}"));
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let options = RunOptions { restarts: 0, seed: 7, retention: None };
+    let options = RunOptions { restarts: 0, seed: 7, retention: None, tight: false };
     if version == VERSION && std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::create_dir_all(&folder).expect("a folder");
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).expect("the file is written");
@@ -679,7 +700,7 @@ fn events_that_are_held_for_long_are_restored_from_the_state() {
     ];
     let mut found = Vec::new();
     for epochs in processes {
-        let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None });
+        let mut settings = stream.settings(0, RunOptions { restarts: 0, seed: 0, retention: None, tight: false });
         settings.timing.follows_clock = true;
         let mut restored = restore(&committed.log, &settings, &mut Rng(7)).into_iter().collect::<Vec<_>>();
         let (guards, mut collector, sender) = start(1, settings);

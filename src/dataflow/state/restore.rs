@@ -10,6 +10,7 @@ use crate::domain::event::Event;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::{ShardProcessor, TenantTime, Timing};
+use crate::domain::shard::spill::HeldMemory;
 use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{self, AppliedEvent, TenantMark};
@@ -24,6 +25,8 @@ pub struct RestoreContext {
     pub norms: Arc<Norms>,
     /// The settings of event time.
     pub timing: Timing,
+    /// The memory for held events.
+    pub held_memory: Arc<HeldMemory>,
     /// Reads norms from their document; without the privacy key, which is not in it.
     pub read_norms: fn(&str) -> Result<Norms, String>,
 }
@@ -69,11 +72,7 @@ impl StateLoader {
             let own = records.clock.take().unwrap_or_default();
             // A state of an earlier layout has one watermark for all tenants.
             let clock = TenantClock { watermark: own.watermark.max(checkpoint.watermark), ..own };
-            for AppliedEvent { order, id: event_id, packed } in std::mem::take(&mut records.held).into_values() {
-                let payload = (PACKING.unpack)(changelog::topic(order), &packed);
-                let payload = payload.ok_or_else(|| RebuildError::unreadable(&id, (order.source, order.offset)))?;
-                held.push((order, Event { tenant: id.clone(), at: order.at, id: event_id, payload }));
-            }
+            held.push((id.clone(), std::mem::take(&mut records.held)));
             let Some(state) = records.state.take() else {
                 clocks.push((id, clock));
                 continue;
@@ -99,9 +98,16 @@ impl StateLoader {
         }
         let latest = latest.unwrap_or_else(|| Arc::clone(&context.norms));
         let mut processor = ShardProcessor::restore(latest, context.timing, PACKING, checkpoint);
+        processor.share_held(Arc::clone(&context.held_memory));
         tenants.into_iter().for_each(|(tenant, clock)| processor.adopt(tenant, clock));
         clocks.into_iter().for_each(|(tenant, clock)| processor.adopt_clock(&tenant, clock));
-        held.into_iter().for_each(|(order, event)| processor.adopt_held(order, event));
+        for (tenant, events) in held {
+            for AppliedEvent { order, id, packed } in events.into_values() {
+                let payload = (PACKING.unpack)(changelog::topic(order), &packed);
+                let payload = payload.ok_or_else(|| RebuildError::unreadable(&tenant, (order.source, order.offset)))?;
+                processor.adopt_held(order, Event { tenant: tenant.clone(), at: order.at, id, payload });
+            }
+        }
         let writer = StateWriter { digest: self.digest, norms };
         Ok(Some(RestoredShard { shard, processor, writer, figures, open, taken, rows_due }))
     }

@@ -104,6 +104,7 @@ fn context() -> RestoreContext {
     RestoreContext {
         norms: Arc::new(norms()),
         timing: Timing::default(),
+        held_memory: Arc::default(),
         read_norms: |document| Ok(Norms { document: document.into(), ..norms() }),
     }
 }

@@ -61,6 +61,8 @@ named_enum! {
         TenantStages = "tenant_stages",
         /// The currencies of the tenant with the most, likewise.
         TenantCurrencies = "tenant_currencies",
+        /// The held events of the tenant with the most, in bytes; beyond the limit, the watermark passes the oldest.
+        TenantHeld = "tenant_held",
     }
 }
 
@@ -189,7 +191,7 @@ impl Admission {
         self.most[2..].iter_mut().zip(of_tenant).for_each(|(most, n)| *most = n.max(*most));
     }
 
-    /// How much of each limit is used, in the order of [`Limited`].
+    /// How much of each limit is used, in the order of [`Limited`]; 0 for held events, which others know.
     pub(super) fn used(&self) -> LimitsUsed {
         let AdmissionLimits { tenants, managers, departments, tenant_managers, tenant_departments, .. } = self.limits;
         let [a, b, c] = self.process.0.each_ref().map(|counter| counter.load(Relaxed));
@@ -203,7 +205,8 @@ impl Admission {
             (f, MAX_STAGES),
             (g, MAX_CURRENCIES),
         ];
-        used.map(|(n, limit)| n as f64 / limit.max(1) as f64)
+        let [a, b, c, d, e, f, g] = used.map(|(n, limit)| n as f64 / limit.max(1) as f64);
+        [a, b, c, d, e, f, g, 0.0]
     }
 }
 
@@ -280,7 +283,7 @@ mod tests {
         assert_eq!(one.admit(&event("c", "m1", "")), over, "the managers of a process");
         one.names_used([256, 1]);
         one.names_used([1, 32]);
-        assert_eq!(one.used(), [2.0 / 3.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
+        assert_eq!(one.used(), [2.0 / 3.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.0]);
         drop(shards);
         assert_eq!(process.0.each_ref().map(|counter| counter.load(Relaxed)), [0; 3]);
     }

@@ -9,9 +9,20 @@
 //! **Work per epoch.** Only active tenants are looked at: those that hold events, or whose watermark events move. The
 //! others follow the clock of the shard, and a queue has their next timers; or their watermark stays until the next event.
 //!
+//! **Too many held events.** If a tenant holds more than [`Timing::max_held`], its watermark passes the oldest of them,
+//! whatever it waits for: up to `allowed_lateness` before the wall clock, which no watermark passes. A restored shard does
+//! the same, because the size of an event follows from the event, and the watermark is stored with what it has passed.
+//!
+//! **Too much output.** The output of an epoch is one transaction. If much is due at once, watermarks stop on the way, at
+//! an instant up to which everything is processed, and go on in the next epoch ([`ShardProcessor::limit_output`]). Not
+//! divided are: what follows from one instant of a tenant; a correction; new norms, which apply at one watermark; and the
+//! end of the stream. To divide them, the state would have to contain how far an instant was processed.
+//!
 //! **Restore.** Each tenant resumes at the last watermark at which it had output. An event that the previous owner read was
 //! applied if it is dated up to that watermark; otherwise it was held, and is held again. Until the sources are read as
 //! far as before, no watermark moves: events that were held must not become late.
+
+mod too_much;
 
 use crate::domain::effect::Effect;
 use crate::domain::event::progress::Progress;
@@ -20,10 +31,13 @@ use crate::domain::event::{Event, EventKind, EventOrder};
 use crate::domain::id::{EntityId, TenantId};
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::Norms;
-use crate::domain::shard::admission::{Admission, AdmissionLimits, LimitsUsed, ProcessCounts};
+use crate::domain::shard::admission::{Admission, AdmissionLimits, Limited, LimitsUsed, ProcessCounts};
 use crate::domain::shard::held_events::{HeldChanges, HeldEvents, HeldKey};
+use crate::domain::shard::output_room::{self, OutputRoom};
 use crate::domain::shard::refused_offsets::RefusedOffsets;
+use crate::domain::shard::spill::HeldMemory;
 use crate::domain::shard::tenant_clock::{Course, MarkFlaw, Now, TenantClock, Timeouts};
+use crate::domain::shard::tenant_held::TenantHeld;
 use crate::domain::source::{Offset, PerTopic, Source, Topic};
 use crate::domain::tenant::changelog::{Changelog, PayloadCodec, TenantMark};
 use crate::domain::tenant::entity_report::EntityReport;
@@ -33,8 +47,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-/// Maximum number of held events of a shard, beyond which the sources that are ahead are paused.
+/// Maximum number of held events of a shard in memory, beyond which the sources that are ahead are paused.
 pub const MAX_HELD: usize = 50_000;
+
+/// This many restored events are measured, and spilled if they are too many, at once.
+const ADOPTED_AT_ONCE: usize = 4096;
 
 /// Below this number of ranges of refused offsets it is not worth while to join any.
 const FEW_RANGES: usize = 64;
@@ -52,6 +69,9 @@ pub struct Timing {
     pub ignores_marks: bool,
     /// How far ahead of the wall clock an event may be; `None`: not checked.
     pub max_future_skew: Option<Span>,
+    /// The size of the held events of a tenant, in bytes, beyond which its watermark passes the oldest of them; `None`:
+    /// unbounded.
+    pub max_held: Option<usize>,
     /// Nothing after this instant is processed.
     pub until: Option<Timestamp>,
     /// How long state is kept.
@@ -66,6 +86,7 @@ impl Default for Timing {
             timeouts: Timeouts::default(),
             ignores_marks: false,
             max_future_skew: Some(Span(5 * Span::MINUTE.0)),
+            max_held: None,
             until: None,
             memory: Memory::default(),
         }
@@ -142,6 +163,10 @@ pub struct ShardProcessor {
     /// At this number of ranges of refused offsets, those that can be joined are.
     join_refused_at: usize,
     held: HeldEvents,
+    /// The size of the output of an epoch, in bytes, beyond which watermarks stop.
+    max_output: usize,
+    /// The size of that of the last epoch, in bytes.
+    output: usize,
     tenants: Vec<TenantState>,
     by_id: SeededMap<TenantId, u32>,
     /// The tenants to look at in the next epoch.
@@ -160,8 +185,11 @@ struct TenantState {
     time: TenantTime,
     /// Events dated up to this instant were applied by the previous owner.
     resumed: Timestamp,
-    held: BinaryHeap<Reverse<HeldKey>>,
-    held_changes: HeldChanges,
+    held: TenantHeld,
+    /// The effects of this epoch that were taken from the tenant to see how many there are.
+    effects: Vec<Effect>,
+    /// Whether its watermark waits for a progress mark that is not in the messages to be read.
+    waits_for_mark: bool,
     is_active: bool,
     /// Its entry in the queue of timers.
     scheduled: Timestamp,
@@ -212,6 +240,8 @@ pub struct Counts {
     pub ignored: u64,
     /// Dated at or before the watermark on arrival.
     pub late: u64,
+    /// Held events that the watermark passed because there were too many of their tenant.
+    pub passed_early: u64,
     /// Progress marks that were below the last one of their source.
     pub marks_below: u64,
     /// Contacts, plans and legs of calls that were left out, because there are as many as there may be.
@@ -266,7 +296,9 @@ impl ShardProcessor {
             refused: RefusedOffsets::default(),
             join_refused_at: FEW_RANGES,
             admission: Admission::default(),
-            held: HeldEvents::new(timing.memory.durable),
+            held: HeldEvents::new(timing.memory.durable, codec),
+            max_output: usize::MAX,
+            output: 0,
             tenants: Vec::new(),
             by_id: SeededMap::default(),
             active: Vec::new(),
@@ -278,8 +310,10 @@ impl ShardProcessor {
 
     /// Restores a shard from a checkpoint, without its tenants.
     pub fn restore(norms: Arc<Norms>, timing: Timing, codec: PayloadCodec, checkpoint: ShardCheckpoint) -> Self {
-        let ShardCheckpoint { watermark, read, refused, next: _ } = checkpoint;
-        Self { read, resumed: watermark, refused, ..Self::new(norms, timing, codec) }
+        let ShardCheckpoint { watermark, read, refused, next } = checkpoint;
+        let mut shard = Self { read, resumed: watermark, refused, ..Self::new(norms, timing, codec) };
+        shard.held.reread_from(next);
+        shard
     }
 
     /// Admits events only within these limits, together with the other shards of the process.
@@ -287,9 +321,30 @@ impl ShardProcessor {
         self.admission.share(limits, process);
     }
 
+    /// Shares the memory for held events with the other shards of the process; before the shard holds any.
+    pub fn share_held(&mut self, memory: Arc<HeldMemory>) {
+        self.held.share(memory);
+    }
+
+    /// Stops watermarks in an epoch when its output is larger than this, in bytes. They go on in the next one. What follows
+    /// from one instant of a tenant is never divided, nor is the end of the stream.
+    pub fn limit_output(&mut self, bytes: usize) {
+        self.max_output = bytes;
+    }
+
+    /// About the size of the output of the last epoch, in bytes; 0 if it is not limited.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
     /// How much of each limit is used.
     pub fn limits_used(&self) -> LimitsUsed {
-        self.admission.used()
+        let mut used = self.admission.used();
+        if let Some(max) = self.timing.max_held {
+            let sizes = self.active.iter().map(|ix| self.tenants[*ix as usize].held.size());
+            used[Limited::TenantHeld as usize] = sizes.max().unwrap_or_default() as f64 / max.max(1) as f64;
+        }
+        used
     }
 
     /// Adds a tenant that was restored up to the watermark of `clock`.
@@ -313,8 +368,12 @@ impl ShardProcessor {
         let Some(source) = Source::from_id(order.source) else { return };
         let ix = self.restored_ix(&event.tenant);
         let key = self.held.adopt(source, order.offset, event, ix);
-        self.tenants[ix as usize].held.push(Reverse(key));
+        self.tenants[ix as usize].held.push(key);
         self.activate(ix);
+        if self.held.unmeasured() >= ADOPTED_AT_ONCE {
+            self.measure_held();
+            self.spill_held();
+        }
     }
 
     fn restored_ix(&mut self, tenant: &TenantId) -> u32 {
@@ -421,24 +480,6 @@ impl ShardProcessor {
         Some(self.tenants[*self.by_id.get(tenant)? as usize].tenant.mark())
     }
 
-    /// The sources to pause while there is a backlog: many events are held, and these sources are ahead of the slowest one
-    /// with unread messages. In a backlog all sources are read at the same message rate, but their messages are not
-    /// equally dense in event time. Without a backlog nothing is paused, whatever a tenant holds.
-    pub fn sources_to_pause(&self, progress: &[SourceProgress]) -> Vec<Source> {
-        if self.held.len() < MAX_HELD {
-            return Vec::new();
-        }
-        let seen = |progress: &SourceProgress| self.seen_of(progress.source);
-        let behind = progress.iter().filter(|progress| progress.is_behind());
-        let Some(slowest) = behind.map(seen).min() else { return Vec::new() };
-        progress.iter().filter(|progress| seen(progress) > slowest).map(|progress| progress.source).collect()
-    }
-
-    /// The highest event time seen of a source.
-    fn seen_of(&self, source: Source) -> Timestamp {
-        self.seen.get(&source).copied().unwrap_or(Timestamp::MIN)
-    }
-
     /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
     pub fn arrive(&mut self, source: Source, offset: Offset, event: Event, wall: Timestamp) -> Result<(), Reason> {
         let (at, known) = (event.at, self.by_id.get(&event.tenant).copied());
@@ -462,7 +503,7 @@ impl ShardProcessor {
         self.activate(ix);
         let state = &mut self.tenants[ix as usize];
         state.time.clock.see(clock_topic(source, event.payload.topic()), at, wall);
-        state.held.push(Reverse(self.held.insert(source, offset, event, ix, wall)));
+        state.held.push(self.held.insert(source, offset, event, ix, wall));
         Ok(())
     }
 
@@ -508,9 +549,6 @@ impl ShardProcessor {
             progress.is_behind() && self.read.get(&progress.source).is_some_and(|read| progress.position < *read)
         };
         let is_rereading = progress.close.is_none() && progress.sources.iter().any(is_reread);
-        if let Some(wall) = now.wall.filter(|_| now.follows_clock) {
-            self.clock = self.clock.max(wall.saturating_sub(now.allowed_lateness));
-        }
         if !is_rereading {
             self.held.forget_adopted();
         }
@@ -518,25 +556,70 @@ impl ShardProcessor {
         if progress.close.is_some() {
             active = (0..self.tenants.len() as u32).collect();
         }
-        for ix in active {
-            self.correct(ix);
-            let course = (!is_rereading).then(|| self.move_watermark(ix, &now, progress.close));
-            self.process(ix);
-            let state = &mut self.tenants[ix as usize];
-            state.is_active = !matches!(course, Some(Course::Clock | Course::Stays(_))) || !state.held.is_empty();
-            if state.is_active {
-                self.active.push(ix);
-            } else if progress.close.is_none() && course == Some(Course::Clock) {
-                state.time.follows_clock = true;
-                self.schedule(ix);
-            }
-            self.dirty.push(ix);
+        let mut room = OutputRoom::new(if progress.close.is_some() { usize::MAX } else { self.max_output });
+        let clock = now.wall.filter(|_| now.follows_clock).map(|wall| wall.saturating_sub(now.allowed_lateness));
+        self.output = self.run_timers_of_followers(clock, room.part(active.len() + 1));
+        room.take(self.output);
+        for (index, ix) in active.iter().enumerate() {
+            let most = room.part(active.len() - index);
+            let output = self.advance_tenant(*ix, (&now, progress.close), is_rereading, most);
+            room.take(output);
+            self.output += output;
         }
-        self.run_timers_of_followers();
+        self.measure_held();
+        let may_pass = !is_rereading && progress.close.is_none();
+        let bound = now.bound().min(self.timing.until.unwrap_or(Timestamp::MAX));
+        if may_pass {
+            self.pass_beyond_bound(bound);
+        }
         if let Some(wall) = progress.wall {
             self.store_held(wall);
         }
+        self.spill_held();
+        if may_pass {
+            self.pass_beyond_memory(bound);
+        }
         self.take_effects(into)
+    }
+
+    /// Advances the watermark of a tenant, and processes what it passes. Returns the size of the output, which is not much
+    /// larger than `most`, in bytes.
+    fn advance_tenant(
+        &mut self,
+        ix: u32,
+        (now, close): (&Now, Option<Timestamp>),
+        is_rereading: bool,
+        most: usize,
+    ) -> usize {
+        self.correct(ix);
+        let state = &mut self.tenants[ix as usize];
+        // Twice as much as it sends, so that nothing accumulates.
+        let most = most.max(state.held.arrived().saturating_mul(2));
+        state.held.begin_epoch();
+        let (course, to) = match is_rereading {
+            true => (None, state.time.clock.watermark),
+            false => {
+                let (course, to) = self.course(ix, now, close);
+                (Some(course), to)
+            }
+        };
+        let output = self.process(ix, to, most);
+        let state = &mut self.tenants[ix as usize];
+        let is_there = state.held.is_empty() && state.time.clock.watermark >= to;
+        state.is_active = !is_there || !matches!(course, Some(Course::Clock | Course::Stays(_)));
+        if state.is_active {
+            self.active.push(ix);
+        } else if close.is_none() && course == Some(Course::Clock) {
+            state.time.follows_clock = true;
+            self.schedule(ix);
+        }
+        self.dirty.push(ix);
+        output
+    }
+
+    /// The highest event time seen of a source.
+    fn seen_of(&self, source: Source) -> Timestamp {
+        self.seen.get(&source).copied().unwrap_or(Timestamp::MIN)
     }
 
     /// The instant for which the watermarks of an epoch are computed.
@@ -559,76 +642,114 @@ impl ShardProcessor {
         }
     }
 
-    /// Moves the watermark of a tenant. Returns where it goes.
-    fn move_watermark(&mut self, ix: u32, now: &Now, close: Option<Timestamp>) -> Course {
+    /// Where the watermark of a tenant goes, and up to which instant now.
+    fn course(&mut self, ix: u32, now: &Now, close: Option<Timestamp>) -> (Course, Timestamp) {
+        let (clock, timeouts) = (self.clock, &self.timing.timeouts);
         let state = &mut self.tenants[ix as usize];
-        let course = state.time.clock.course(now, &self.timing.timeouts);
-        state.time.is_backfilling = state.time.clock.is_backfilling(now, &self.timing.timeouts);
+        let course = state.time.clock.course(now, timeouts);
+        state.time.is_backfilling = state.time.clock.is_backfilling(now, timeouts);
+        state.waits_for_mark = state.time.clock.waits_for_mark(course, now, timeouts);
         let to = close.unwrap_or(match course {
             Course::Events(at) | Course::Stays(at) => at,
-            Course::Clock => self.clock,
+            Course::Clock => clock,
         });
         let to = self.timing.until.map_or(to, |until| to.min(until));
-        state.time.clock.watermark = state.time.clock.watermark.max(to);
-        course
+        (course, to.max(state.time.clock.watermark))
     }
 
-    /// Applies the held events and fires the timers of a tenant up to its watermark.
-    fn process(&mut self, ix: u32) {
+    /// Applies the held events and fires the timers of a tenant, instant by instant, up to `until` or until the output is
+    /// larger than `most`. Moves the watermark accordingly. Returns the size of the output, in bytes.
+    fn process(&mut self, ix: u32, until: Timestamp, most: usize) -> usize {
+        let (mut output, mut reached) = (0, until);
+        while let Some(at) = self.next_instant(ix, until) {
+            if output >= most {
+                reached = Timestamp(at.0 - 1);
+                break;
+            }
+            output += self.process_instant(ix, at);
+        }
+        let clock = &mut self.tenants[ix as usize].time.clock;
+        clock.watermark = clock.watermark.max(reached);
+        self.schedule(ix);
+        output
+    }
+
+    /// The next instant up to `until` at which a tenant has a held event or a timer.
+    fn next_instant(&mut self, ix: u32, until: Timestamp) -> Option<Timestamp> {
         let state = &mut self.tenants[ix as usize];
-        let watermark = state.time.clock.watermark;
-        while let Some(key) = state.next_held(watermark) {
-            let Some(event) = state.take_held(key, &mut self.held) else { continue };
+        let event = state.next_held(ix, until, &mut self.held).map(|key| key.at);
+        event.into_iter().chain(state.tenant.next_timer()).min().filter(|at| *at <= until)
+    }
+
+    /// Applies the held events of an instant, then fires its timers. Returns the size of the output, in bytes.
+    fn process_instant(&mut self, ix: u32, at: Timestamp) -> usize {
+        let Self { tenants, held, counts, .. } = self;
+        let state = &mut tenants[ix as usize];
+        let mut output = 0;
+        while let Some(key) = state.next_held(ix, at, held) {
+            let Some((event, size)) = state.held.take(key, held) else { continue };
+            output += output_room::of_event(size);
             let kind = event.payload.kind();
             let is_with = |next: &HeldKey| (next.at, next.topic) == (key.at, key.topic);
-            if kind == EventKind::StageChanged && state.next_held(key.at).is_some_and(|next| is_with(&next)) {
+            if kind == EventKind::StageChanged && state.next_held(ix, at, held).is_some_and(|next| is_with(&next)) {
                 // Moves of one instant may form a chain.
                 let mut together = vec![(key.order(), event)];
-                while let Some(next) = state.next_held(key.at).filter(is_with) {
-                    together.extend(state.take_held(next, &mut self.held).map(|event| (next.order(), event)));
+                while let Some(next) = state.next_held(ix, at, held).filter(is_with) {
+                    together.extend(state.held.take(next, held).map(|(event, size)| {
+                        output += output_room::of_event(size);
+                        (next.order(), event)
+                    }));
                 }
                 for (kind, taken) in state.tenant.apply_together(together) {
-                    self.counts.add(kind, taken);
+                    counts.add(kind, taken);
                 }
                 continue;
             }
             let taken = state.tenant.apply(key.order(), event);
-            self.counts.add(kind, taken);
+            counts.add(kind, taken);
         }
-        if state.tenant.next_timer().is_some_and(|next| next <= watermark) {
-            state.tenant.run_timers(watermark);
-        }
-        self.schedule(ix);
+        state.run_timers(at);
+        output + if self.max_output == usize::MAX { 0 } else { state.take_output() }
     }
 
     /// Applies the late events of a tenant that arrived since the last advance, in one batch.
     fn correct(&mut self, ix: u32) {
-        let state = &mut self.tenants[ix as usize];
+        let Self { tenants, held, counts, .. } = self;
+        let state = &mut tenants[ix as usize];
         let watermark = state.time.clock.watermark;
         let mut late = Vec::new();
-        while let Some(key) = state.next_held(watermark) {
-            late.extend(state.take_held(key, &mut self.held).map(|event| (key.order(), event)));
+        while let Some(key) = state.next_held(ix, watermark, held) {
+            late.extend(state.held.take(key, held).map(|(event, _)| (key.order(), event)));
         }
         if !late.is_empty() {
             for (kind, taken) in state.tenant.correct(late, watermark) {
-                self.counts.add(kind, taken);
+                counts.add(kind, taken);
             }
         }
     }
 
-    /// Fires the timers of the tenants that follow the clock.
-    fn run_timers_of_followers(&mut self) {
-        while let Some(Reverse((at, ix))) = self.timers.peek().copied().filter(|next| next.0.0 <= self.clock) {
+    /// Advances the clock of the shard to `until`, and fires the timers of the tenants that follow it, instant by instant,
+    /// until the output is larger than `most`. Returns its size, in bytes.
+    fn run_timers_of_followers(&mut self, until: Option<Timestamp>, most: usize) -> usize {
+        let until = until.map_or(self.clock, |until| until.max(self.clock));
+        let (mut output, mut reached) = (0, until);
+        while let Some(Reverse((at, ix))) = self.timers.peek().copied().filter(|next| next.0.0 <= until) {
+            if output >= most {
+                reached = Timestamp(at.0 - 1);
+                break;
+            }
             self.timers.pop();
             let state = &mut self.tenants[ix as usize];
             if state.scheduled == at && state.time.follows_clock {
                 state.scheduled = Timestamp::MAX;
-                state.time.clock.watermark = state.time.clock.watermark.max(self.clock);
-                state.tenant.run_timers(self.clock);
+                state.run_timers(at);
+                output += if self.max_output == usize::MAX { 0 } else { state.take_output() };
                 self.schedule(ix);
                 self.dirty.push(ix);
             }
         }
+        self.clock = self.clock.max(reached);
+        output
     }
 
     /// Takes the effects of this epoch, and the time of the tenants for which it has changed.
@@ -643,16 +764,19 @@ impl ShardProcessor {
             self.counts.left_out += tenant.take_left_out();
             self.counts.summed_up.iter_mut().zip(tenant.take_summed_up()).for_each(|(sum, n)| *sum += n);
             self.admission.names_used(tenant.names_used());
-            let mut effects = Vec::new();
+            let mut effects = std::mem::take(&mut state.effects);
             tenant.take_effects(&mut effects);
             let durable = self.timing.memory.durable;
             let changelog = if durable { tenant.take_changelog() } else { Changelog::default() };
-            let held = std::mem::take(&mut state.held_changes);
+            let held = std::mem::take(&mut state.held.changes);
             let has_effects = !effects.is_empty() || !changelog.is_empty() || !held.is_empty();
             if has_effects {
                 into.push(Effects { tenant: tenant.id().clone(), effects, changelog, held });
             }
             let own = &mut state.time;
+            if own.follows_clock {
+                own.clock.watermark = own.clock.watermark.max(self.clock);
+            }
             let published = (own.clock.watermark, own.follows_clock, own.is_backfilling);
             if has_effects || own.marks_changed || published != state.published {
                 state.published = published;
@@ -662,15 +786,6 @@ impl ShardProcessor {
         }
         self.dirty = dirty;
         time
-    }
-
-    /// Stores the events that have been held for long.
-    fn store_held(&mut self, wall: Timestamp) {
-        let Self { held, tenants, dirty, codec, .. } = self;
-        held.store_due(wall, |ix, order, event| {
-            tenants[ix as usize].held_changes.store(order, event, *codec);
-            dirty.push(ix);
-        });
     }
 
     /// The watermark of a tenant.
@@ -720,8 +835,9 @@ impl TenantState {
             tenant,
             time: TenantTime::default(),
             resumed: Timestamp::MIN,
-            held: BinaryHeap::new(),
-            held_changes: HeldChanges::default(),
+            held: TenantHeld::default(),
+            effects: Vec::new(),
+            waits_for_mark: false,
             is_active: false,
             scheduled: Timestamp::MAX,
             published: (Timestamp::MIN, false, false),
@@ -732,19 +848,23 @@ impl TenantState {
         (self.resumed, self.time) = (clock.watermark, TenantTime::restored(clock));
     }
 
-    /// The next held event dated up to `until`.
-    fn next_held(&self, until: Timestamp) -> Option<HeldKey> {
-        self.held.peek().map(|Reverse(key)| *key).filter(|key| key.at <= until)
+    /// The next held event dated up to `until`; `ix`: its own index.
+    fn next_held(&mut self, ix: u32, until: Timestamp, held: &mut HeldEvents) -> Option<HeldKey> {
+        self.held.next(until, (self.tenant.id(), ix), held)
     }
 
-    /// Takes the next held event.
-    fn take_held(&mut self, key: HeldKey, held: &mut HeldEvents) -> Option<Event> {
-        self.held.pop();
-        let (event, is_stored) = held.take(key)?;
-        if is_stored {
-            self.held_changes.release(key.order());
+    /// Fires the timers due at `at` or before.
+    fn run_timers(&mut self, at: Timestamp) {
+        if self.tenant.next_timer().is_some_and(|next| next <= at) {
+            self.tenant.run_timers(at);
         }
-        Some(event)
+    }
+
+    /// Takes the effects of the tenant since the last call, and returns the size of their records, in bytes.
+    fn take_output(&mut self) -> usize {
+        let from = self.effects.len();
+        self.tenant.take_effects(&mut self.effects);
+        self.effects[from..].iter().map(output_room::of_effect).sum()
     }
 }
 

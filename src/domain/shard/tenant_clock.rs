@@ -178,12 +178,18 @@ impl TenantClock {
             };
             lowest = lowest.into_iter().chain(part).min();
         }
-        let bound = now.wall.map_or(Timestamp::MAX, |wall| wall.saturating_sub(now.allowed_lateness));
+        let bound = now.bound();
         match lowest {
             Some(lowest) => Course::Events(lowest.min(bound)),
             None if now.follows_clock && now.wall.is_some() => Course::Clock,
             None => Course::Stays(highest.min(bound)),
         }
+    }
+
+    /// Whether the watermark waits for a progress mark that is not among the messages to be read; `course`: where it goes.
+    pub fn waits_for_mark(&self, course: Course, now: &Now, timeouts: &Timeouts) -> bool {
+        let Course::Events(at) = course else { return false };
+        self.marks.iter().any(|mark| mark.up_to <= at && now.current[mark.topic] && mark.counts(now, timeouts))
     }
 
     /// Whether a source sends past events.
@@ -205,6 +211,11 @@ impl Mark {
 }
 
 impl Now {
+    /// What no watermark passes.
+    pub fn bound(&self) -> Timestamp {
+        self.wall.map_or(Timestamp::MAX, |wall| wall.saturating_sub(self.allowed_lateness))
+    }
+
     /// Whether an instant of the wall clock is at least so long ago.
     fn is_past(&self, since: Timestamp, wait: Span) -> bool {
         self.wall.is_some_and(|wall| wall >= since.saturating_add(wait))

@@ -41,6 +41,7 @@ use crate::config::Config;
 use crate::dataflow::epoch::{EpochOutput, ShardStatus};
 use crate::dataflow::output::OutputCollector;
 use crate::domain::figures::row::Row;
+use crate::domain::shard::output_room::{TYPICAL_ALERT, TYPICAL_REVIEW};
 use crate::domain::source::{Offset, ShardId, Source};
 use crate::domain::time::Timestamp;
 use crate::telemetry::liveness::Thread;
@@ -63,9 +64,6 @@ use transaction_size::TransactionSize;
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// The largest number of epochs that share a transaction.
 const SHARED_EPOCHS: usize = 8;
-/// The size of an alert with its copy in the topic of open ones, and of a review request, in bytes.
-const TYPICAL_ALERT: usize = 2 << 10;
-const TYPICAL_REVIEW: usize = 1 << 10;
 /// How often a transaction is tried that the broker rejects with a permanent error.
 const PERMANENT_ERROR_TRIES: u32 = 3;
 /// How long after a refused epoch its shards may stay assigned.

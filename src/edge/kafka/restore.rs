@@ -32,6 +32,7 @@ use crate::config::{Config, restore_norms};
 use crate::dataflow::state::{RebuildError, RestoreContext, RestoredShard, StateLoader};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
+use crate::domain::shard::spill::HeldMemory;
 use crate::domain::source::{Offset, ShardId, Source};
 use compacted_reader::{Bounds, CompactedConsumer, CompactedReader};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -129,6 +130,7 @@ struct Restore {
     sources: SourceTopics,
     logs: SourceLogs,
     timing: Timing,
+    held_memory: Arc<HeldMemory>,
     requests: Receiver<RestoreRequest>,
     ready: Sender<Result<ShardReady, RunError>>,
     /// Woken after a shard is ready.
@@ -187,10 +189,10 @@ impl AsMut<CompactedReader<PublishedKeys>> for ShardRestore {
     }
 }
 
-/// Starts the restore thread, which restores shards with `timing`.
+/// Starts the restore thread, which restores shards with this event time and this memory for held events.
 pub(super) fn spawn(
     config: &Config,
-    timing: Timing,
+    (timing, held_memory): (Timing, Arc<HeldMemory>),
     logs: SourceLogs,
     ingest: Waker,
     observer: Arc<Observer>,
@@ -208,6 +210,7 @@ pub(super) fn spawn(
         sources: SourceTopics::of(&config.topics),
         logs,
         timing,
+        held_memory,
         requests,
         ready,
         ingest,
@@ -377,8 +380,12 @@ impl Restore {
             let (records, read_time) = (loader.records(), started.elapsed());
             let starts = loader.shard().map(|record| self.logs.resume(shard, record)).transpose();
             let starts = starts.map_err(RunError::LostLog)?.unwrap_or_default();
-            let context =
-                RestoreContext { norms: Arc::clone(&request.norms), timing: self.timing, read_norms: restore_norms };
+            let context = RestoreContext {
+                norms: Arc::clone(&request.norms),
+                timing: self.timing,
+                held_memory: Arc::clone(&self.held_memory),
+                read_norms: restore_norms,
+            };
             let replayed = loader.digest().applied;
             let restored = loader.restore(shard, &context).map_err(|cause| self.damaged(shard, cause))?;
             self.observer.emit(RuntimeEvent::ShardRestored {

@@ -18,8 +18,13 @@ use super::watch;
 use crate::config::Config;
 use crate::dataflow::settings::DataflowSettings;
 use crate::dataflow::workers;
+use crate::domain::shard::spill::HeldMemory;
+use crate::edge::spill::TemporaryEvents;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
+
+/// The memory for held events, in bytes; the others are in a temporary file. The smallest process has 512 MiB.
+const HELD_MEMORY: usize = 128 << 20;
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +62,12 @@ pub fn run(
     settings.timing.memory.durable = true;
     // The result of a backfill must not depend on when it runs.
     settings.timing.follows_clock &= !once;
-    let timing = settings.timing;
+    settings.held_memory = Arc::new(HeldMemory::new(HELD_MEMORY, Box::<TemporaryEvents>::default()));
+    settings.max_output = config.engine.transaction_bytes;
+    let held = (settings.timing, Arc::clone(&settings.held_memory));
     let norms = (Arc::clone(&settings.norms), norms_handle);
     let latest = Arc::clone(&settings.latest);
-    let bounded = once.then_some(BoundedRun { until: timing.until, latest, rerouted: false });
+    let bounded = once.then_some(BoundedRun { until: held.0.until, latest, rerouted: false });
 
     let failed = |reason| RunError::Thread("workers", reason);
     let (input, outputs, threads) = workers::start(config.engine.workers, settings).map_err(failed)?;
@@ -77,7 +84,7 @@ pub fn run(
         waker.clone(),
         Arc::clone(&observer),
     )?;
-    let (restore_part, restore) = restore::spawn(config, timing, logs.clone(), waker.clone(), Arc::clone(&observer))?;
+    let (restore_part, restore) = restore::spawn(config, held, logs.clone(), waker.clone(), Arc::clone(&observer))?;
     let watch = watch::spawn(config, shards, logs, waker)?;
     let heartbeat = Arc::clone(&commit.heartbeat);
     let ingest = ingest::spawn(config, group, (input, commit, restore, watch), norms, bounded, stop.clone(), observer)?;
