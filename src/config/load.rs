@@ -430,7 +430,14 @@ http_server:
   write_timeout: 2s
   shared_scrape: 0s
 api: {token: 0123456789abcdef}
-redis: {url: 'redis://:secret@r/1', prefix: fw, ttl: 5m, queue: 3}
+redis:
+  url: 'rediss://:secret@r/1'
+  ca_file: tls/ca.pem
+  certificate_file: /tls/client.pem
+  key_file: tls/client.key
+  prefix: fw
+  ttl: 5m
+  queue: 3
 prometheus: {manager_windows: [24h, 30d], manager_metrics: [touches, open_alerts], max_series: 7, max_bytes: 1MiB, names: true}
 language: ru
 norms: {stage_reverted: {}}
@@ -501,9 +508,11 @@ norms: {stage_reverted: {}}
         };
         assert_eq!(http_server, expected);
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
-        let (url, ttl) = ("redis://:secret@r/1".into(), Span(300_000));
+        let (url, ttl) = ("rediss://:secret@r/1".into(), Span(300_000));
         assert!(!format!("{redis:?}").contains("secret@"));
-        assert_eq!(redis, Some(Redis { url, prefix: "fw".into(), ttl, queue: 3 }));
+        let ca_file = Some("etc/tls/ca.pem".into());
+        let client_files = Some(("/tls/client.pem".into(), "etc/tls/client.key".into()));
+        assert_eq!(redis, Some(Redis { url, ca_file, client_files, prefix: "fw".into(), ttl, queue: 3 }));
         let selection = Selection {
             manager_windows: Some(vec!["24h".into(), "30d".into()]),
             manager_metrics: Some(vec!["touches".into(), "open_alerts".into()]),

@@ -12,6 +12,7 @@ use crate::domain::time::Span;
 use crate::telemetry::exporter::Selection;
 use crate::telemetry::metric::Family;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 const MILLI: Span = Span(1);
 const YEARS: Span = Span(3653 * Span::DAY.0);
@@ -372,6 +373,10 @@ pub(super) const ADDRESS: Form = Form {
 pub struct Redis {
     /// Address and credentials.
     pub url: String,
+    /// The CA certificates of TLS; `None`: those that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that TLS shows to Redis, and its key.
+    pub client_files: Option<(PathBuf, PathBuf)>,
     /// Prefix of all keys.
     pub prefix: String,
     /// Time to live of keys that are not refreshed.
@@ -383,9 +388,10 @@ pub struct Redis {
 /// Hides the URL, which may contain a password.
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url: _, prefix, ttl, queue } = self;
+        let Self { url: _, ca_file, client_files, prefix, ttl, queue } = self;
         let mut shown = f.debug_struct("Redis");
-        shown.field("url", &"(secret)").field("prefix", prefix).field("ttl", ttl).field("queue", queue).finish()
+        shown.field("url", &"(secret)").field("ca_file", ca_file).field("client_files", client_files);
+        shown.field("prefix", prefix).field("ttl", ttl).field("queue", queue).finish()
     }
 }
 
@@ -397,7 +403,16 @@ const PREFIX: Form = Form {
 };
 
 pub(super) const REDIS: &[KeySpec] = &[
-    KeySpec::new("url", Secret, "address of Redis, such as `redis://redis:6379/0`; TLS is not supported").required(),
+    KeySpec::new("url", Secret, "address of Redis, such as `redis://redis:6379/0`; with TLS: `rediss://redis:6379/0`")
+        .required(),
+    KeySpec::new(
+        "ca_file",
+        Text,
+        "PEM file of the CA certificates that Redis' certificate is verified with, relative to this file",
+    )
+    .described("the CAs that the system trusts"),
+    KeySpec::new("certificate_file", Text, "PEM file of the certificate that Redis verifies this client with"),
+    KeySpec::new("key_file", Text, "PEM file of the key of `certificate_file`, without a password"),
     KeySpec::new("prefix", ValueKind::Form(PREFIX), "prefix of all keys").default("funnelwatch"),
     span(
         "ttl",
@@ -414,15 +429,40 @@ impl Redis {
         let url = table.text("url")?.trim_end().to_owned();
         // The URL is not shown, because it may contain a password.
         let found = match url.split_once("://") {
-            Some(("redis", rest)) if !rest.is_empty() => None,
-            Some(("rediss", _)) => Some("a TLS address; TLS is not supported, use a proxy"),
+            Some(("rediss", rest)) if rest.contains('#') => Some("a part after `#`; certificates are always verified"),
+            Some(("redis" | "rediss", rest)) if !rest.is_empty() => None,
             _ => Some("another format"),
         };
         if let Some(found) = found {
             let text = format!("expected an address such as redis://redis:6379/0, found {found}");
             reader.problem_of(table, "url", text);
         }
-        Some(Self { url, prefix: table.get("prefix")?, ttl: table.get("ttl")?, queue: table.get("queue")? })
+        check_tls(reader, table, url.starts_with("rediss://"));
+        let file = |key| table.text(key).map(|path| reader.locate(path));
+        Some(Self {
+            url,
+            ca_file: file("ca_file"),
+            client_files: file("certificate_file").zip(file("key_file")),
+            prefix: table.get("prefix")?,
+            ttl: table.get("ttl")?,
+            queue: table.get("queue")?,
+        })
+    }
+}
+
+/// Checks that the files of TLS are used.
+fn check_tls(reader: &mut Reader<'_>, table: &Table, tls: bool) {
+    for (key, other) in
+        [("ca_file", None), ("certificate_file", Some("key_file")), ("key_file", Some("certificate_file"))]
+    {
+        if !table.is_set(key) {
+            continue;
+        }
+        if !tls {
+            reader.problem_of(table, key, "has no effect without TLS: `url` must begin with `rediss://`");
+        } else if let Some(other) = other.filter(|other| !table.is_set(other)) {
+            reader.problem_of(table, key, format!("needs `{other}`"));
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! shards were assigned) all rows and open alerts are rewritten from memory. The same happens every third of the TTL,
 //! so that keys do not expire while nothing changes and errors do not persist.
 
+mod connection;
+mod openssl;
 mod writer;
 
 pub use writer::LiveViewSource;
@@ -15,6 +17,7 @@ use crate::config;
 use crate::domain::alert::{Alert, AlertTaken};
 use crate::domain::figures::row::Row;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
+use connection::Connector;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::convert::Infallible;
 use std::io;
@@ -26,9 +29,9 @@ use writer::{CommittedBatch, Writer};
 /// The live view cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// The address is invalid. It may contain a password, so it is not printed.
-    #[error("redis.url: {0}")]
-    Address(String),
+    /// The address or a file of TLS is invalid. The address may contain a password, so it is not printed.
+    #[error("start the live view: {0}")]
+    Settings(String),
     /// The thread could not be started.
     #[error("start the redis thread: {0}")]
     Thread(#[from] io::Error),
@@ -50,11 +53,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 impl LiveView {
     /// Starts the writer. Redis need not be reachable yet.
     pub fn start(settings: &config::Redis, source: LiveViewSource) -> Result<Self, LiveError> {
-        let client =
-            redis::Client::open(settings.url.as_str()).map_err(|error| LiveError::Address(error.to_string()))?;
+        let connector = Connector::new(settings).map_err(|error| LiveError::Settings(error.to_string()))?;
         let (queue, batches) = bounded(settings.queue);
         let (incomplete, metrics): (_, Arc<LiveViewMetrics>) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        let writer = Writer::new(client, settings, source, Arc::clone(&metrics), Arc::clone(&incomplete));
+        let writer = Writer::new(connector, settings, source, Arc::clone(&metrics), Arc::clone(&incomplete));
         let (closed, ended) = bounded(0);
         std::thread::Builder::new().name("redis".into()).spawn(move || {
             writer.run(&batches);

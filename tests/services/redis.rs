@@ -1,9 +1,10 @@
 //! Tests the live view on a real Redis: it equals the topics, every alert is published on its channel, and when Redis
-//! is killed under load, processing continues and the view is complete again afterwards.
+//! is killed under load, processing continues and the view is complete again afterwards. With TLS, the log names what is
+//! wrong with a connection.
 
 use super::child::Child;
 use super::demo::get;
-use super::fixture::{Fixture, QUICK, latest, report, sample_events, until, values};
+use super::fixture::{Fixture, QUICK, latest, report, sample_events, until, values, variable};
 use redis::Commands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -14,29 +15,67 @@ use std::time::{Duration, Instant};
 /// A Redis server of one test, which the test can kill.
 pub(crate) struct Redis {
     port: u16,
+    /// The port with TLS, if it has one.
+    tls_port: u16,
     dir: PathBuf,
     server: Option<std::process::Child>,
 }
 
+/// The password of a Redis with TLS.
+const PASSWORD: &str = "rEd1s-password";
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+/// A certificate or key that `tests/services/lib.sh` made.
+fn certificate(name: &str) -> String {
+    format!("{}/kafka/{name}", variable("FUNNELWATCH_SERVICES_DIR"))
+}
+
 impl Redis {
     pub(crate) fn start(fixture: &Fixture) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        Self::start_with(fixture, 0)
+    }
+
+    /// A server that also has a port with TLS, where it requires a password and a certificate of the client.
+    fn start_tls(fixture: &Fixture) -> Self {
+        Self::start_with(fixture, free_port())
+    }
+
+    fn start_with(fixture: &Fixture, tls_port: u16) -> Self {
         let dir = std::env::temp_dir().join(fixture.topic("redis"));
         std::fs::create_dir(&dir).expect("a folder");
-        let mut redis = Self { port, dir, server: None };
+        let mut redis = Self { port: free_port(), tls_port, dir, server: None };
         redis.restart();
         redis
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let user = if self.tls_port == 0 { String::new() } else { format!(":{PASSWORD}@") };
+        format!("redis://{user}127.0.0.1:{}", self.port)
+    }
+
+    fn tls_arguments(&self) -> Vec<String> {
+        if self.tls_port == 0 {
+            return Vec::new();
+        }
+        let (port, server, ca) = (self.tls_port.to_string(), certificate("server.pem"), certificate("ca.pem"));
+        let files = ["--tls-cert-file", &server, "--tls-key-file", &server, "--tls-ca-cert-file", &ca];
+        let others = ["--tls-port", &port, "--requirepass", PASSWORD];
+        files.into_iter().chain(others).map(str::to_owned).collect()
     }
 
     /// Starts an empty server.
     fn restart(&mut self) {
         let port = self.port.to_string();
         let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port];
-        let server = Command::new("redis-server").args(arguments).current_dir(&self.dir).stdout(Stdio::null()).spawn();
+        let server = Command::new("redis-server")
+            .args(arguments)
+            .args(self.tls_arguments())
+            .current_dir(&self.dir)
+            .stdout(Stdio::null())
+            .spawn();
         self.server = Some(server.expect("redis-server starts"));
         until("redis accepts connections", || self.connect().is_ok());
     }
@@ -228,6 +267,91 @@ fn stale_entries_are_removed_from_the_view() {
     let tenants: BTreeSet<String> = connection.zrange(format!("{prefix}:tenants"), 0, -1).expect("tenants");
     assert_eq!(tenants, ["tenant-0", "tenant-1"].map(String::from).into());
     assert!(processor.stop().success());
+}
+
+/// How a processor connects to a Redis with TLS, with what is wrong.
+struct Tls {
+    scheme: &'static str,
+    host: &'static str,
+    password: &'static str,
+    ca: &'static str,
+    certificate: Option<&'static str>,
+}
+
+const RIGHT: Tls =
+    Tls { scheme: "rediss", host: "127.0.0.1", password: PASSWORD, ca: "ca.pem", certificate: Some("server.pem") };
+
+impl Tls {
+    fn sections(&self, port: u16, prefix: &str) -> String {
+        let Self { scheme, host, password, .. } = self;
+        let user = if password.is_empty() { String::new() } else { format!(":{password}@") };
+        let mut text = format!("{QUICK}redis:\n  url: '{scheme}://{user}{host}:{port}'\n  prefix: '{prefix}'\n");
+        if *scheme == "rediss" {
+            text += &format!("  ca_file: {}\n", certificate(self.ca));
+        }
+        if let Some(name) = self.certificate {
+            let file = certificate(name);
+            text += &format!("  certificate_file: {file}\n  key_file: {file}\n");
+        }
+        text
+    }
+}
+
+#[test]
+fn the_view_is_written_with_tls() {
+    let fixture = Fixture::new("redis-tls", 2, QUICK);
+    let mut redis = Redis::start_tls(&fixture);
+    let prefix = fixture.topic("view");
+    let processor = Child::start_with(&fixture, "0", &RIGHT.sections(redis.tls_port, &prefix));
+    fixture.produce(&sample_events(8, 600));
+    fixture.await_no_lag();
+    assert_equal(&redis, &prefix, &fixture);
+    // It is written again after the connection is lost, and a Redis that hangs is noticed.
+    redis.kill();
+    redis.restart();
+    let wanted = open(&fixture);
+    until("the view is complete", || redis.view(&prefix).1 == wanted);
+    let address = processor.address();
+    redis.signal("-STOP");
+    until("redis_up is 0", || metric(&address, "funnelwatch_redis_up") == 0.0);
+    redis.signal("-CONT");
+    until("redis_up is 1", || metric(&address, "funnelwatch_redis_up") == 1.0);
+    assert!(processor.stop().success());
+}
+
+#[test]
+fn what_is_wrong_with_a_tls_connection_is_named() {
+    let fixture = Fixture::new("redis-tls-wrong", 1, QUICK);
+    let redis = Redis::start_tls(&fixture);
+    let prefix = fixture.topic("view");
+    for (number, (tls, port, expected)) in [
+        (Tls { ca: "other-ca.pem", ..RIGHT }, redis.tls_port, "its CA is not among those in `redis.ca_file`"),
+        (Tls { host: "localhost", ..RIGHT }, redis.tls_port, "issued for another host name"),
+        (
+            Tls { password: "wr0ng-password", ..RIGHT },
+            redis.tls_port,
+            "the user or the password in `redis.url` is wrong",
+        ),
+        (Tls { certificate: None, ..RIGHT }, redis.tls_port, "require a client certificate"),
+        (Tls { password: "", ..RIGHT }, redis.tls_port, "Redis requires a password in `redis.url`"),
+        (Tls { scheme: "redis", certificate: None, ..RIGHT }, redis.tls_port, "does this port expect TLS"),
+        (RIGHT, redis.port, "expect connections without TLS?"),
+        (
+            Tls { scheme: "redis", password: "wr0ng-password", certificate: None, ..RIGHT },
+            redis.port,
+            "the user or the password in `redis.url` is wrong",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let processor = Child::start_with(&fixture, &number.to_string(), &tls.sections(port, &prefix));
+        until(expected, || processor.log_count("redis unavailable") > 0);
+        let log = processor.log().join("\n");
+        assert_eq!(processor.log_count(expected), 1, "{expected} is not in:\n{log}");
+        assert!(!log.contains("password@") && !log.contains(PASSWORD) && !log.contains("wr0ng"), "{log}");
+    }
+    assert_eq!(redis.view(&prefix), (Vec::new(), Vec::new()));
 }
 
 fn sections(redis: &Redis, prefix: &str) -> String {

@@ -1,10 +1,11 @@
-//! The thread that writes the live view: connection, committed batches and full rewrites.
+//! The thread that writes the live view: committed batches and full rewrites.
 //!
 //! The keys of a tenant contain its id in braces (a hash tag), so that a Redis Cluster keeps them in one slot; braces
 //! in the id are percent-encoded (`%7B`), so that no id can collide with another tenant's key. A full rewrite replaces
 //! the open alerts and the list of subjects of a tenant in one transaction; rows, which are many, in one transaction
 //! per group of subjects, so that each subject is replaced atomically.
 
+use super::connection::{Connection, Connector, describe};
 use crate::codec::json;
 use crate::config;
 use crate::dataflow::live::{LiveState, OpenAlert, OpenAlertsView};
@@ -15,7 +16,7 @@ use crate::domain::rule::message::{self, Language};
 use crate::edge::clock;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use redis::{Client, Connection, Pipeline, RedisResult};
+use redis::{Pipeline, RedisResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +61,7 @@ pub struct LiveViewSource {
 }
 
 pub(super) struct Writer {
-    client: Client,
+    connector: Connector,
     connection: Option<Connection>,
     prefix: String,
     ttl: Duration,
@@ -74,20 +75,20 @@ pub(super) struct Writer {
     rewritten_at: Option<Instant>,
     /// Time of the last response.
     answered_at: Instant,
-    /// Whether it was logged that Redis is unavailable.
-    unavailable_logged: bool,
+    /// Why Redis is unavailable, as logged last.
+    logged_reason: Option<String>,
 }
 
 impl Writer {
     pub(super) fn new(
-        client: Client,
+        connector: Connector,
         settings: &config::Redis,
         source: LiveViewSource,
         metrics: Arc<LiveViewMetrics>,
         incomplete: Arc<AtomicBool>,
     ) -> Self {
         Self {
-            client,
+            connector,
             connection: None,
             prefix: settings.prefix.clone(),
             ttl: Duration::from_millis(settings.ttl.0.unsigned_abs()),
@@ -98,7 +99,7 @@ impl Writer {
             backoff: MIN_BACKOFF,
             rewritten_at: None,
             answered_at: Instant::now(),
-            unavailable_logged: false,
+            logged_reason: None,
         }
     }
 
@@ -127,17 +128,12 @@ impl Writer {
     /// Connects if it is time to; whether there is a connection.
     fn connect(&mut self) -> bool {
         if self.connection.is_none() && Instant::now() >= self.retry_at {
-            let connected = self.client.get_connection_with_timeout(RESPONSE_TIMEOUT).and_then(|connection| {
-                connection.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
-                connection.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
-                Ok(connection)
-            });
-            match connected {
+            match self.connector.connect(RESPONSE_TIMEOUT) {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     self.incomplete.store(true, Ordering::Relaxed);
                 }
-                Err(error) => self.disconnect(&error),
+                Err(error) => self.disconnect(error.to_string()),
             }
         }
         self.connection.is_some()
@@ -147,23 +143,24 @@ impl Writer {
     fn handle(&mut self, result: RedisResult<()>) {
         match result {
             Ok(()) => {
-                if self.unavailable_logged {
+                if self.logged_reason.take().is_some() {
                     tracing::info!("redis: connected; live view complete again");
                 }
-                (self.unavailable_logged, self.backoff) = (false, MIN_BACKOFF);
+                self.backoff = MIN_BACKOFF;
                 self.metrics.set_connected(true);
             }
-            Err(error) => self.disconnect(&error),
+            Err(error) => self.disconnect(describe(&error)),
         }
     }
 
-    fn disconnect(&mut self, error: &redis::RedisError) {
+    fn disconnect(&mut self, reason: String) {
         self.connection = None;
         self.incomplete.store(true, Ordering::Relaxed);
         self.metrics.set_connected(false);
         self.metrics.error();
-        if !std::mem::replace(&mut self.unavailable_logged, true) {
-            tracing::warn!("redis unavailable: {error}; processing continues without the live view");
+        if self.logged_reason.as_ref() != Some(&reason) {
+            tracing::warn!("redis unavailable: {reason}; processing continues without the live view");
+            self.logged_reason = Some(reason);
         }
         self.retry_at = Instant::now() + self.backoff;
         self.backoff = MAX_BACKOFF.min(self.backoff * 2);
@@ -346,7 +343,7 @@ impl Writer {
 
     fn send(&mut self, pipe: Pipeline) -> RedisResult<()> {
         match &mut self.connection {
-            Some(connection) if !pipe.is_empty() => pipe.exec(connection)?,
+            Some(connection) if !pipe.is_empty() => pipe.exec(connection.as_mut())?,
             _ => return Ok(()),
         }
         self.answered_at = Instant::now();
