@@ -8,7 +8,6 @@
 //! so that keys do not expire while nothing changes and errors do not persist.
 
 mod connection;
-mod openssl;
 mod writer;
 
 pub use writer::LiveViewSource;

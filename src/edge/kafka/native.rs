@@ -1,4 +1,4 @@
-//! Owns the librdkafka calls that the `rdkafka` crate does not expose. All unsafe code of `edge/kafka` is here.
+//! Owns the librdkafka calls that the `rdkafka` crate does not expose. All unsafe code of the edge is here.
 
 use crate::domain::source::Offset;
 use rdkafka::bindings;

@@ -1,45 +1,49 @@
 //! Owns connections to Redis: the address, TLS, the user and password, and what is wrong with them.
 
-use super::openssl::{TlsClient, TlsError, TlsFiles, TlsStream};
 use crate::config;
-use redis::{Client, ConnectionAddr, ConnectionInfo, ConnectionLike, IntoConnectionInfo, Parser, RedisError};
-use redis::{RedisConnectionInfo, RedisResult, Value};
-use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use redis::{Client, ClientTlsConfig, Connection, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What sends commands to Redis.
-pub(super) type Connection = Box<dyn ConnectionLike + Send>;
-
 /// How to connect to Redis.
-pub(super) enum Connector {
-    /// Without TLS.
-    Plain(Client),
-    /// With TLS.
-    Tls(ConnectionInfo, TlsFiles),
+pub(super) struct Connector {
+    url: String,
+    ca: Option<PathBuf>,
+    /// The certificate of this client and its key.
+    client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why there is no connection.
+/// Why there is no connection. No text contains a name, an address or a secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// TLS failed.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    /// A file cannot be used: the key of the configuration, and the reason.
+    #[error("redis.{0}: {1}")]
+    File(&'static str, String),
+    /// The certificate of Redis is signed by another CA.
+    #[error(
+        "the certificate of Redis is not trusted: its CA is not among those in `redis.ca_file` (without that key, those \
+         of the system)"
+    )]
+    Issuer,
+    /// The certificate of Redis is that of another host.
+    #[error("the certificate of Redis is not trusted: it was issued for another host name than the one in `redis.url`")]
+    HostName,
+    /// Redis verifies its clients.
+    #[error("Redis refuses the TLS connection; does it require a client certificate, `redis.certificate_file`?")]
+    ClientCertificate,
+    /// What came back is not TLS, or nothing came: Redis without TLS waits for the end of what it takes for a command.
+    #[error("no response to the TLS handshake; does this port of Redis expect connections without TLS?")]
+    NoTls,
     /// A connection without TLS was closed at once.
     #[error("Redis closes the connection ({0}); does this port expect TLS, `rediss://`?")]
     Closed(RedisError),
-    /// A connection with TLS was closed after the handshake. Its reason is lost if a command was sent before it came.
-    #[error("Redis closes the connection ({0}); does it require a client certificate, `redis.certificate_file`?")]
-    Certificate(RedisError),
     /// Redis is not reachable, or refuses commands.
     #[error("{}", describe(.0))]
     Redis(#[from] RedisError),
-}
-
-impl From<io::Error> for ConnectError {
-    fn from(error: io::Error) -> Self {
-        Self::Redis(error.into())
-    }
 }
 
 /// What is wrong, without a secret: Redis' own text, or the part of the configuration that it does not accept.
@@ -47,7 +51,7 @@ pub(super) fn describe(error: &RedisError) -> String {
     match error.code() {
         Some("WRONGPASS") => "the user or the password in `redis.url` is wrong".into(),
         Some("NOAUTH") => "Redis requires a password in `redis.url`".into(),
-        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => {
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
             "the user or the password in `redis.url` is wrong".into()
         }
         _ => error.to_string(),
@@ -55,138 +59,88 @@ pub(super) fn describe(error: &RedisError) -> String {
 }
 
 impl Connector {
-    /// Reads the address and the files of TLS. Redis need not be reachable.
+    /// Checks the address and the files of TLS. Redis need not be reachable.
     pub(super) fn new(settings: &config::Redis) -> Result<Self, ConnectError> {
-        let Some(rest) = settings.url.strip_prefix("rediss://") else {
-            return Ok(Self::Plain(Client::open(settings.url.as_str())?));
-        };
-        let info = format!("redis://{rest}").into_connection_info()?;
-        let files = TlsFiles { ca: settings.ca_file.clone(), client: settings.client_files.clone() };
-        TlsClient::new(&files)?;
-        Ok(Self::Tls(info, files))
+        let config::Redis { url, ca_file: ca, client_files: client, .. } = settings.clone();
+        let connector = Self { url, ca, client };
+        connector.client()?;
+        Ok(connector)
     }
 
     /// Connects and sends the first command. A response may take as long as `timeout`.
     pub(super) fn connect(&self, timeout: Duration) -> Result<Connection, ConnectError> {
-        let mut connection: Connection = match self {
-            Self::Plain(client) => {
-                let connection = client.get_connection_with_timeout(timeout).map_err(closed)?;
-                connection.set_read_timeout(Some(timeout))?;
-                connection.set_write_timeout(Some(timeout))?;
-                Box::new(connection)
-            }
-            // The files are read again: certificates are renewed while the process runs.
-            Self::Tls(info, files) => Box::new(TlsConnection::new(info, &TlsClient::new(files)?, timeout)?),
+        let connect = || {
+            let mut connection = self.client()?.get_connection_with_timeout(timeout)?;
+            connection.set_read_timeout(Some(timeout))?;
+            connection.set_write_timeout(Some(timeout))?;
+            // Without a command a missing password has no effect.
+            redis::cmd("PING").exec(&mut connection)?;
+            Ok(connection)
         };
-        // Without a command a missing password has no effect.
-        redis::cmd("PING").exec(connection.as_mut())?;
-        Ok(connection)
+        connect().map_err(|error| match error {
+            ConnectError::Redis(error) => self.explain(error),
+            error => error,
+        })
     }
-}
 
-/// What the failure of a connection without TLS means.
-fn closed(error: RedisError) -> ConnectError {
-    match error.kind() {
-        redis::ErrorKind::Parse => ConnectError::Closed(error),
-        _ if error.is_connection_dropped() => ConnectError::Closed(error),
-        _ => ConnectError::Redis(error),
+    fn is_tls(&self) -> bool {
+        self.url.starts_with("rediss://")
     }
-}
 
-fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    let mut failed = io::Error::other("the host name has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(timeout))?;
-                stream.set_write_timeout(Some(timeout))?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error,
+    /// Reads the files at each connection: certificates are renewed while the process runs.
+    fn client(&self) -> Result<Client, ConnectError> {
+        let info = self.url.as_str().into_connection_info()?;
+        if !self.is_tls() {
+            return Ok(Client::open(info)?);
         }
-    }
-    Err(failed)
-}
-
-/// Commands and replies on a TLS connection.
-struct TlsConnection {
-    stream: TlsStream,
-    parser: Parser,
-    database: i64,
-    open: bool,
-}
-
-impl TlsConnection {
-    fn new(info: &ConnectionInfo, client: &TlsClient, timeout: Duration) -> Result<Self, ConnectError> {
-        let ConnectionAddr::Tcp(host, port) = info.addr() else {
-            return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+        let certificates = |key, path: &Path| {
+            read(key, path, |bytes| Ok(CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>()?.len()))
         };
-        let stream = client.connect(connect_tcp(host, *port, timeout)?, host)?;
-        let settings = info.redis_settings();
-        let mut connection = Self { stream, parser: Parser::new(), database: settings.db(), open: true };
-        // With TLS 1.3 a missing client certificate is refused only after the handshake.
-        connection.introduce(settings).map_err(|error| match error.is_connection_dropped() {
-            true => ConnectError::Certificate(error),
-            false => ConnectError::Redis(error),
-        })?;
-        Ok(connection)
+        let root_cert = self.ca.as_deref().map(|path| certificates("ca_file", path)).transpose()?;
+        let client_tls = match &self.client {
+            None => None,
+            Some((certificate, key)) => Some(ClientTlsConfig {
+                client_cert: certificates("certificate_file", certificate)?,
+                client_key: read("key_file", key, |bytes| PrivateKeyDer::from_pem_slice(bytes).map(|_| 1))?,
+            }),
+        };
+        Ok(Client::build_with_tls(info, TlsCertificates { client_tls, root_cert })?)
     }
 
-    fn introduce(&mut self, settings: &RedisConnectionInfo) -> RedisResult<()> {
-        if let Some(password) = settings.password() {
-            redis::cmd("AUTH").arg(settings.username()).arg(password).exec(self)?;
+    /// What the failure of a connection means. The library passes errors of TLS on as text.
+    fn explain(&self, error: RedisError) -> ConnectError {
+        let text = error.to_string();
+        let is = |expected: rustls::Error| text.contains(&expected.to_string());
+        let refuses = |alert| is(rustls::Error::AlertReceived(alert));
+        if !self.is_tls() {
+            let closed = error.kind() == ErrorKind::Parse || error.is_connection_dropped();
+            return if closed { ConnectError::Closed(error) } else { ConnectError::Redis(error) };
         }
-        if settings.db() != 0 {
-            redis::cmd("SELECT").arg(settings.db()).exec(self)?;
+        if is(CertificateError::UnknownIssuer.into()) {
+            ConnectError::Issuer
+        } else if text.contains("not valid for name") {
+            ConnectError::HostName
+        } else if refuses(AlertDescription::CertificateRequired) || refuses(AlertDescription::HandshakeFailure) {
+            ConnectError::ClientCertificate
+        } else if is(InvalidMessage::InvalidContentType.into()) || error.is_timeout() {
+            ConnectError::NoTls
+        } else {
+            ConnectError::Redis(error)
         }
-        redis::cmd("PING").exec(self)
-    }
-
-    fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
-        let sent = self.stream.write_all(commands);
-        self.open &= sent.is_ok();
-        Ok(sent?)
-    }
-
-    fn receive(&mut self) -> RedisResult<Value> {
-        let value = self.parser.parse_value(&mut self.stream);
-        self.open &= value.is_ok();
-        value
     }
 }
 
-impl ConnectionLike for TlsConnection {
-    fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
-        self.send(command)?;
-        self.receive()
-    }
-
-    fn req_packed_commands(&mut self, commands: &[u8], offset: usize, count: usize) -> RedisResult<Vec<Value>> {
-        self.send(commands)?;
-        let (mut values, mut refused) = (Vec::with_capacity(count), Ok(()));
-        for index in 0..offset + count {
-            let value = self.receive()?;
-            if index >= offset {
-                values.push(value);
-            } else if refused.is_ok() {
-                // A command of a transaction that is not queued aborts it.
-                refused = value.extract_error().map(drop);
-            }
-        }
-        refused.map(|()| values)
-    }
-
-    fn get_db(&self) -> i64 {
-        self.database
-    }
-
-    fn check_connection(&mut self) -> bool {
-        redis::cmd("PING").exec(self).is_ok()
-    }
-
-    fn is_open(&self) -> bool {
-        self.open
+/// Reads a PEM file in which `count` must find something.
+fn read(
+    key: &'static str,
+    path: &Path,
+    count: impl Fn(&[u8]) -> Result<usize, rustls::pki_types::pem::Error>,
+) -> Result<Vec<u8>, ConnectError> {
+    let bytes = fs::read(path).map_err(|error| ConnectError::File(key, error.to_string()))?;
+    match count(&bytes) {
+        Ok(0) => Err(ConnectError::File(key, "not usable: there is no certificate in it".into())),
+        Err(error) => Err(ConnectError::File(key, format!("not usable: {error}"))),
+        Ok(_) => Ok(bytes),
     }
 }
 
@@ -221,7 +175,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
-            stream.write_all(b"-ERR unknown command\r\n").expect("sent");
+            std::io::Write::write_all(&mut stream, b"-ERR unknown command\r\n").expect("sent");
             stream
         });
         let connector = connector(&format!("{{url: 'rediss://127.0.0.1:{port}'}}")).expect("valid settings");

@@ -5,7 +5,7 @@
 //! the open alerts and the list of subjects of a tenant in one transaction; rows, which are many, in one transaction
 //! per group of subjects, so that each subject is replaced atomically.
 
-use super::connection::{Connection, Connector, describe};
+use super::connection::{Connector, describe};
 use crate::codec::json;
 use crate::config;
 use crate::dataflow::live::{LiveState, OpenAlert, OpenAlertsView};
@@ -16,7 +16,7 @@ use crate::domain::rule::message::{self, Language};
 use crate::edge::clock;
 use crate::telemetry::live_view_metrics::LiveViewMetrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use redis::{Pipeline, RedisResult};
+use redis::{Connection, Pipeline, RedisResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -343,7 +343,7 @@ impl Writer {
 
     fn send(&mut self, pipe: Pipeline) -> RedisResult<()> {
         match &mut self.connection {
-            Some(connection) if !pipe.is_empty() => pipe.exec(connection.as_mut())?,
+            Some(connection) if !pipe.is_empty() => pipe.exec(connection)?,
             _ => return Ok(()),
         }
         self.answered_at = Instant::now();
