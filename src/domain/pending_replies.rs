@@ -283,8 +283,9 @@ impl PendingReplies {
         &mut self,
         context: &mut TenantContext,
         demand_context: &DemandContext<'_>,
-        (act, at): ((CallIx, Position), Timestamp),
+        act: ((CallIx, Position), Timestamp),
     ) {
+        let (_, at) = act;
         if self.segment_mut(at).is_some_and(|segment| segment.replace_act(act)) {
             self.update(context, demand_context, at, Affected::Figures);
         }

@@ -33,6 +33,16 @@ fn new_lead(id: &str, phone: &str) -> Value {
     json!({"lead_created": {"lead_id": id, "manager_id": "ann", "contact": {"phone": phone}}})
 }
 
+/// A lead of three contacts, four that are merged into it, and another one, in ten events.
+fn merged(n: usize) -> Value {
+    let contacts = json!([{"phone": PHONE}, {"phone": phone(1)}, {"email": "a@b.com"}]);
+    match n {
+        0 => json!({"lead_created": {"lead_id": "1", "manager_id": "ann", "contacts": contacts}}),
+        _ if n % 2 == 1 => new_lead(&(10 * n).to_string(), &phone(n + 10)),
+        _ => json!({"merged": {"entity": {"kind": "LEAD", "id": (10 * n - 10).to_string()}, "into": lead()}}),
+    }
+}
+
 fn new_deal(id: &str) -> Value {
     json!({"deal_created": {"deal_id": id, "manager_id": "ann", "pipeline_id": "p", "stage_id": "a",
         "amount_minor": 5, "currency": "RUB"}})
@@ -153,6 +163,56 @@ inputs! {
     "reviews of all": |n, _, _| {
         json!({"interaction_reviewed": {"interaction_id": format!("c{n}"), "manager_id": "ann", "reviewer_id": "bob",
             "score": 50, "verdict": "SUCCESS"}})
+    };
+
+    // Questions that wait, and what happens elsewhere: with another contact, about another lead or in another thread.
+    "questions, and calls of another contact of the lead": |n, _, _| match n {
+        0..=9 => merged(n),
+        10 => message(n, true, json!({"entity": lead()})),
+        11 => message(n, false, json!({"entity": lead()})),
+        _ if n % 2 == 0 => message(n, true, json!({"entity": {"kind": "LEAD", "id": "90"}})),
+        _ => call(n, OUTBOUND, json!({"entity": lead()})),
+    };
+    "questions, and calls of another contact reported again": |n, _, at| match n {
+        0..=9 => merged(n),
+        10 => message(n, true, json!({"entity": lead()})),
+        11 => message(n, false, json!({"entity": lead()})),
+        _ if n % 3 == 0 => message(n, true, json!({"entity": {"kind": "LEAD", "id": "90"}})),
+        _ => call(n, OUTBOUND, json!({"entity": lead(), "call_id": format!("c{}", n / 3), "leg_id": "l",
+            "talk_seconds": 5 + n % 3, "started_at": (at + Span((n % 3) as i64 * -300_000)).to_string()})),
+    };
+    "missed calls, and calls of another contact of the lead": |n, _, _| match n {
+        0..=9 => merged(n),
+        10 => call(n, INBOUND, json!({"phone": phone(1), "entity": lead()})),
+        11 => call(n, OUTBOUND, json!({"phone": phone(1), "entity": lead()})),
+        _ if n % 2 == 0 => call(n, INBOUND, json!({"phone": phone(1), "entity": {"kind": "LEAD", "id": "90"}})),
+        _ => call(n, OUTBOUND, json!({})),
+    };
+    "questions, and answers in another thread": |n, _, _| match n {
+        0 => message(n, true, json!({"thread_id": "t"})),
+        1 => message(n, false, json!({"thread_id": "t"})),
+        _ if n % 2 == 0 => message(n, true, json!({"thread_id": "u"})),
+        _ => message(n, false, json!({"thread_id": "t", "contact": {"email": "c@d.com"}})),
+    };
+    "questions, one dismissed, and answers to that": |n, _, _| match n {
+        0 => message(n, true, json!({"thread_id": "t"})),
+        1 => message(n, true, json!({"thread_id": "u"})),
+        2 => json!({"interaction_dismissed": {"interaction_id": "m0", "manager_id": "ann"}}),
+        _ if n % 2 == 0 => message(n, true, json!({"thread_id": "u"})),
+        _ => message(n, false, json!({"thread_id": "t", "in_reply_to": "m0", "contact": {"email": "c@d.com"}})),
+    };
+    "questions, and answers before a question of their thread": |n, all, _| match n {
+        0 => message(n, true, json!({"thread_id": "t"})),
+        1 => message(n, false, json!({"thread_id": "t"})),
+        _ if n == all / 2 => message(n, true, json!({"thread_id": "t"})),
+        _ if n % 2 == 0 => message(n, true, json!({"thread_id": "u"})),
+        _ if n < all / 2 => message(n, false, json!({"thread_id": "t", "contact": {"email": "c@d.com"}})),
+        _ => message(n, false, json!({"thread_id": "v", "contact": {"email": "c@d.com"}})),
+    };
+    "questions of two leads, and calls of another contact": |n, _, _| match n {
+        0..=9 => merged(n),
+        _ if n % 2 == 0 => message(n, true, json!({"entity": {"kind": "LEAD", "id": of(n / 2, ["1", "90"])}})),
+        _ => call(n, OUTBOUND, json!({"entity": lead()})),
     };
 
     // A lead or deal.

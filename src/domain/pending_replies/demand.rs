@@ -4,7 +4,7 @@ use crate::domain::alert::Resolution;
 use crate::domain::event::Position;
 use crate::domain::id::{MessageId, ThreadId, reply_key};
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
-use crate::domain::mem::seeded::SeededSet;
+use crate::domain::mem::seeded::{SeededMap, hash};
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
@@ -109,39 +109,76 @@ pub struct Reach {
     pub leads: Vec<JourneyIx>,
 }
 
-/// What settlements with other contacts can share with some demands: most of them share nothing, and need not be compared
-/// with each demand.
-#[derive(Debug, Default)]
-pub(super) struct Shared<'a> {
-    threads: SeededSet<&'a ThreadId>,
-    replies: SeededSet<&'a str>,
-    entities: SeededSet<JourneyIx>,
+/// Which settlements with other contacts can settle one of some demands, without a comparison with each demand: by what the
+/// demands have, and the period in which one of those that have it waits. Most such settlements settle none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared {
+    /// By the hash of what a demand has: equal hashes of different things cost time, and change no result.
+    periods: SeededMap<u64, Period>,
 }
 
-impl<'a> Shared<'a> {
-    pub(super) fn of(demands: &[&'a Demand]) -> Self {
+/// From the first demand to the last end.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    from: DemandKey,
+    until: (Timestamp, Position),
+}
+
+/// What a demand can have in common with a settlement.
+#[derive(Hash)]
+enum Common<'a> {
+    Thread(&'a ThreadId),
+    Reply(&'a str),
+    Entity(JourneyIx),
+    /// An entity of a demand that belonged to an open one.
+    OpenEntity(JourneyIx),
+}
+
+impl Common<'_> {
+    /// The key in [`Shared`], of all settlements or of texts.
+    fn key(&self, text: bool) -> u64 {
+        hash(&(text, self))
+    }
+}
+
+impl Shared {
+    pub(super) fn of<'a>(demands: impl IntoIterator<Item = &'a Demand>) -> Self {
         let mut shared = Self::default();
-        // For a few it costs more than it saves.
-        for demand in demands.iter().filter(|_| demands.len() > FEW_DEMANDS) {
-            shared.threads.extend(&demand.thread);
-            shared.replies.insert(reply_key(&demand.interaction));
-            shared.entities.extend(&demand.entities);
-        }
+        demands.into_iter().for_each(|demand| shared.add(demand));
         shared
     }
 
-    /// Whether a settlement of this reach can cover one of the demands.
-    pub(super) fn may_be_covered_by(&self, reach: &Reach) -> bool {
+    /// Adds a demand, or what one of them has in addition to before.
+    pub(super) fn add(&mut self, demand: &Demand) {
+        let until = demand.ended.as_ref().map_or((Timestamp::MAX, Position::MAX), |ended| ended.key());
+        let open = demand.entities.iter().filter(|_| demand.open).map(|entity| Common::OpenEntity(*entity));
+        let common = [Common::Reply(reply_key(&demand.interaction))].into_iter();
+        let common = common.chain(demand.thread.as_ref().map(Common::Thread)).chain(open);
+        for common in common.chain(demand.entities.iter().map(|entity| Common::Entity(*entity))) {
+            for text in [false, true].into_iter().filter(|text| !text || demand.scope.text_returns()) {
+                let new = Period { from: demand.key(), until };
+                let period = self.periods.entry(common.key(text)).or_insert(new);
+                (period.from, period.until) = (period.from.min(new.from), period.until.max(new.until));
+            }
+        }
+    }
+
+    /// Whether a settlement of this reach can settle one of the demands.
+    pub(super) fn may_settle(&self, settlement: &Settlement, reach: &Reach) -> bool {
         let Reach { thread, reply, entities, leads } = reach;
-        self.replies.is_empty()
-            || thread.as_ref().is_some_and(|thread| self.threads.contains(thread))
-            || reply.as_ref().is_some_and(|reply| self.replies.contains(reply.reply_key()))
-            || entities.iter().chain(leads).any(|entity| self.entities.contains(entity))
+        let meets = |common: Common<'_>| {
+            let period = self.periods.get(&common.key(settlement.text));
+            period.is_some_and(|period| (period.from..period.until).contains(&settlement.key()))
+        };
+        thread.as_ref().is_some_and(|thread| meets(Common::Thread(thread)))
+            || reply.as_ref().is_some_and(|reply| meets(Common::Reply(reply.reply_key())))
+            || entities.iter().any(|entity| meets(Common::Entity(*entity)))
+            || leads.iter().any(|entity| meets(Common::OpenEntity(*entity)))
     }
 }
 
-/// So many demands are compared one by one.
-const FEW_DEMANDS: usize = 8;
+/// So many demands are compared one by one: for them [`Shared`] costs more than it saves.
+pub(super) const FEW_DEMANDS: usize = 8;
 
 impl Demand {
     /// What identifies it among the demands of its contact, and orders them.
@@ -190,6 +227,11 @@ impl Settlement {
         self.follows(demand)
             && self.act.is_none_or(|(call, _)| demand.call != Some(call))
             && (!self.text || demand.scope.text_returns())
+    }
+
+    /// Whether it settles a demand that still waits and belongs to what it reaches.
+    pub(super) fn settles_by(&self, demand: &Demand, reach: &Reach) -> bool {
+        self.settles(demand) && demand.waits_at(self) && reach.covers(demand)
     }
 
     /// Whether it is the end of one demand, and not of all that wait.

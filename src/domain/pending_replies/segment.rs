@@ -6,7 +6,7 @@ use crate::domain::event::Position;
 use crate::domain::figures::pane::Measure;
 use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
-use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, Reach, Settlement, Shared};
+use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, FEW_DEMANDS, Settlement, Shared};
 use crate::domain::time::Timestamp;
 
 /// A fact that is counted at present.
@@ -29,6 +29,8 @@ pub(super) struct Segment {
     /// The facts that it counts at present, in the order of the demands.
     pub(super) counted: Vec<Counted>,
     extent: Extent,
+    /// What its demands have in common with settlements; `None`: to be derived when it is needed.
+    shared: Option<Box<Shared>>,
 }
 
 /// How far the clocks and figures of a segment reach.
@@ -50,7 +52,8 @@ impl Segment {
     /// A segment that starts with a demand. Its clocks and facts are to be derived.
     pub(super) fn new(demand: Demand) -> Self {
         let (start, demands, extent) = (demand.at, vec![demand], Extent::NONE);
-        Self { start, demands, settlements: Vec::new(), clocks: Vec::new(), counted: Vec::new(), extent }
+        let (settlements, clocks, counted) = Default::default();
+        Self { start, demands, settlements, clocks, counted, extent, shared: None }
     }
 
     /// Whether a demand starts a segment of its own: it has a clock, and neither changes this one nor is changed by it.
@@ -121,6 +124,7 @@ impl Segment {
         of_clocks.for_each(&change);
         if let Some(position) = self.position(key) {
             change(&mut self.demands[position]);
+            self.shared.iter_mut().for_each(|shared| shared.add(&self.demands[position]));
         }
     }
 
@@ -129,6 +133,7 @@ impl Segment {
         let joins = self.joins_the_wait(&demand, waiting);
         let without_effect = demand.is_ordinary() && (demand.counts == Counts::NOT || joins);
         self.extent.last = self.extent.last.max(demand.at);
+        self.shared.iter_mut().for_each(|shared| shared.add(&demand));
         let index = self.demands.partition_point(|other| other.key() <= demand.key());
         self.demands.insert(index, demand);
         !without_effect
@@ -149,9 +154,8 @@ impl Segment {
 
     /// Adds a settlement. Returns whether clocks or facts can change.
     pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
-        let reaches =
-            settlement.reach.as_ref().is_none_or(|reach| self.demands.iter().rev().any(|one| reach.covers(one)));
-        let without_effect = !reaches || self.extent.is_before(settlement.at, Position::MAX);
+        let without_effect =
+            !self.may_be_settled_by(&settlement) || self.extent.is_before(settlement.at, Position::MAX);
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         if self.settlements.is_empty() {
@@ -159,6 +163,16 @@ impl Segment {
         }
         self.settlements.insert(index, settlement);
         !without_effect
+    }
+
+    /// Whether a settlement can settle one of the demands.
+    fn may_be_settled_by(&mut self, settlement: &Settlement) -> bool {
+        let Some(reach) = &settlement.reach else { return true };
+        if self.demands.len() <= FEW_DEMANDS {
+            return self.demands.iter().any(|demand| settlement.settles_by(demand, reach));
+        }
+        let shared = self.shared.get_or_insert_with(|| Box::new(Shared::of(&self.demands)));
+        shared.may_settle(settlement, reach)
     }
 
     /// Counts or does not count the lags of what a call, whose first leg is dated `since`, settled. Returns whether it had
@@ -174,13 +188,16 @@ impl Segment {
         found
     }
 
-    /// Marks what a leg settled as replaced. Returns whether it had settled something.
-    pub(super) fn replace_act(&mut self, act: (CallIx, Position)) -> bool {
-        let mut found = false;
-        for settlement in self.settlements.iter_mut().filter(|settlement| settlement.act == Some(act)) {
-            (settlement.replaced, found) = (true, true);
+    /// Marks what a leg that started at `at` settled as replaced. Returns whether facts can change.
+    pub(super) fn replace_act(&mut self, (act, at): ((CallIx, Position), Timestamp)) -> bool {
+        let from = self.settlements.partition_point(|settlement| settlement.at < at);
+        let of_date = self.settlements[from..].iter_mut().take_while(|settlement| settlement.at == at);
+        let mut replaced = Vec::new();
+        for settlement in of_date.filter(|settlement| settlement.act == Some(act)) {
+            settlement.replaced = true;
+            replaced.push(settlement.clone());
         }
-        found
+        replaced.iter().any(|settlement| self.may_be_settled_by(settlement))
     }
 
     /// Replaces the index of a call. Returns whether it was there.
@@ -205,6 +222,7 @@ impl Segment {
         self.settlements.append(&mut next.settlements);
         self.clocks.append(&mut next.clocks);
         self.counted.append(&mut next.counted);
+        self.shared = None;
     }
 
     /// Derives how far the clocks will reach that follow from the demands and settlements.
@@ -301,6 +319,7 @@ impl Segment {
     /// the first, from the last to the first, without their facts.
     pub(super) fn split(&mut self) -> Vec<Self> {
         let starts = self.starts_of_parts();
+        self.shared = None;
         let mut parts = Vec::new();
         for index in starts.into_iter().rev() {
             let demands = self.demands.split_off(index);
@@ -310,7 +329,8 @@ impl Segment {
             let clocks =
                 self.clocks.split_off(self.clocks.iter().take_while(|clock| clock.first.key() < first).count());
             let extent = Extent::NONE;
-            let mut part = Self { start, demands, settlements, clocks, counted: Vec::new(), extent };
+            let counted = Vec::new();
+            let mut part = Self { start, demands, settlements, clocks, counted, extent, shared: None };
             part.measure();
             parts.push(part);
         }
@@ -373,6 +393,7 @@ impl Segment {
             self.clocks.retain(|clock| !expired(clock));
             self.demands.retain(|demand| demand.at >= from);
             self.settlements.retain(|settlement| settlement.at >= from);
+            self.shared = None;
             self.counted = self.facts(demand_context);
             self.measure();
         }
@@ -424,20 +445,25 @@ fn group<'a>(
     settlements: &[Settlement],
 ) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
-    let shared = Shared::of(if settlements.is_empty() { &[] } else { &rest });
-    let counts = |settlement: &&Settlement| {
-        let may_reach = settlement.reach.as_ref().is_none_or(|reach| shared.may_be_covered_by(reach));
-        may_reach && counts(settlement)
-    };
+    let elsewhere = settlements.iter().any(|settlement| settlement.reach.is_some());
+    let shared = |rest: &[&Demand]| (elsewhere && rest.len() > FEW_DEMANDS).then(|| Shared::of(rest.iter().copied()));
+    let mut of_rest = shared(&rest);
     while let Some(first) = rest.first().copied() {
         let from = settlements.partition_point(|settlement| settlement.at < first.at);
-        let end = end_of(first, &rest, settlements[from..].iter().filter(&counts));
+        let may_settle = |settlement: &&Settlement| {
+            let known = of_rest.as_ref().zip(settlement.reach.as_deref());
+            known.is_none_or(|(shared, reach)| shared.may_settle(settlement, reach)) && counts(settlement)
+        };
+        let end = end_of(first, &rest, settlements[from..].iter().filter(may_settle));
         match &end {
             None => rest.clear(),
             Some(end) if first.ends_by(end) => rest.retain(|demand| {
                 demand.key() != first.key() && demand.ended.as_ref().is_none_or(|ended| ended.key() > end.key())
             }),
-            Some(settlement) => rest.retain(|demand| !settlement.settles(demand)),
+            Some(settlement) => {
+                rest.retain(|demand| !settlement.settles(demand));
+                of_rest = shared(&rest);
+            }
         }
         groups.push((first, end));
     }
@@ -451,10 +477,8 @@ fn end_of<'a>(
     mut settlements: impl Iterator<Item = &'a Settlement>,
 ) -> Option<Settlement> {
     let reaches = |settlement: &Settlement| {
-        let covered = |demand: &&Demand, reach: &Reach| {
-            settlement.settles(demand) && demand.waits_at(settlement) && reach.covers(demand)
-        };
-        settlement.reach.as_ref().is_none_or(|reach| rest.iter().any(|demand| covered(demand, reach)))
+        let reach = settlement.reach.as_ref();
+        reach.is_none_or(|reach| rest.iter().any(|demand| settlement.settles_by(demand, reach)))
     };
     let settlement = settlements.find(|settlement| settlement.settles(first) && reaches(settlement));
     let ended = first.ended.as_deref();

@@ -121,7 +121,10 @@ impl Contact {
             Act::Answered { minutes_ago, thread } => {
                 let at = Timestamp(now.0 - i64::from(minutes_ago % 16) * 60_000);
                 let reach = Some(Arc::new(Reach { thread: Some(thread_id(*thread)), ..Reach::default() }));
-                pending_replies.add_settlement(context, &about, Settlement { reach, ..end(Resolution::Answered, at) });
+                let act = (CallIx::new(acts.len() as u32), position);
+                acts.push((act, at));
+                let settlement = Settlement { reach, act: Some(act), ..end(Resolution::Answered, at) };
+                pending_replies.add_settlement(context, &about, settlement);
             }
             Act::Counts { demand, counts } => {
                 let counts = if *counts { Counts::ALL } else { Counts::NOT };
@@ -253,29 +256,82 @@ fn what_does_not_reach_a_wait_changes_nothing() {
 }
 
 #[test]
-fn a_settlement_that_may_cover_no_demand_covers_none() {
-    let scope = Contact::new().context.scope(ManagerIx::NONE, None, None);
-    let ix = |number: u8| JourneyIx::new(u32::from(number));
-    let demands: Vec<Demand> = (0..20u8)
-        .map(|number| Demand {
-            interaction: format!("<m{number}>").into(),
-            thread: Some(thread_id(number)),
-            entities: vec![ix(number)],
-            open: true,
-            ..demand(Timestamp(0), Position::MIN, Arc::clone(&scope))
-        })
-        .collect();
-    let shared = Shared::of(&demands.iter().collect::<Vec<_>>());
-    for number in 10..30u8 {
-        let reaches = [
-            Reach { thread: Some(thread_id(number)), ..Reach::default() },
-            Reach { reply: Some(format!("m{number}").as_str().into()), ..Reach::default() },
-            Reach { entities: vec![ix(99), ix(number)], ..Reach::default() },
-            Reach { leads: vec![ix(number)], ..Reach::default() },
-        ];
-        for reach in reaches {
-            let covers = demands.iter().any(|demand| reach.covers(demand));
-            assert_eq!((covers, shared.may_be_covered_by(&reach)), (number < 20, number < 20), "{reach:?}");
+fn what_belongs_to_what_has_ended_changes_nothing() {
+    let mut contact = Contact::new();
+    contact.apply(&Act::Missed { counts: true, thread: 1 });
+    contact.apply(&Act::Missed { counts: true, thread: 0 });
+    contact.apply(&Act::Dismissed { demand: 1 });
+    for _ in 0..100 {
+        contact.apply(&Act::Missed { counts: true, thread: 0 });
+        contact.apply(&Act::Answered { minutes_ago: 0, thread: 1 });
+    }
+    assert_eq!(contact.pending_replies.pending().count(), 101);
+    // A late answer from before the dismissal, and after the second call.
+    contact.context.now = Timestamp(150_000);
+    contact.apply(&Act::Answered { minutes_ago: 1, thread: 1 });
+    assert_eq!(contact.pending_replies.pending().count(), 100);
+    contact.context.now = Timestamp(20_000_000);
+    contact.apply(&Act::Answered { minutes_ago: 0, thread: 0 });
+    assert_eq!(contact.pending_replies.pending().count(), 0);
+}
+
+prop_compose! {
+    /// A demand with one of few threads, ids and entities, which may have ended.
+    fn demand_of_few()(
+        at in 0..20i64, order in 0..3i64, of in 0..4u8, entity in 0..4u8, open in any::<bool>(),
+        ended in prop::option::of(0..20i64),
+    ) -> Demand {
+        let mut context = Contact::new().context;
+        let ended = ended.map(|ended| Box::new(settlement_at(Timestamp(at + ended), None)));
+        Demand {
+            interaction: format!("<m{of}>").into(),
+            thread: Some(thread_id(of)),
+            entities: vec![JourneyIx::new(u32::from(entity))],
+            open,
+            ended,
+            ..demand(Timestamp(at), position(order), context.scope(ManagerIx::NONE, None, None))
         }
+    }
+}
+
+fn position(order: i64) -> Position {
+    (0..order).fold(Position::MIN, |position, _| position.next())
+}
+
+fn settlement_at(at: Timestamp, reach: Option<Reach>) -> Settlement {
+    Settlement {
+        at,
+        order: position(1),
+        resolution: Resolution::Answered,
+        who: ManagerIx::NONE,
+        reach: reach.map(Arc::new),
+        act: None,
+        text: false,
+        reply: true,
+        replaced: false,
+    }
+}
+
+proptest! {
+    /// Of one demand it says exactly what settles it; of several never too little.
+    #[test]
+    fn what_demands_share_is_what_settles_them(
+        demands in proptest::collection::vec(demand_of_few(), 1..12),
+        (at, of, kind, text) in (0..25i64, 0..5u8, 0..4u8, any::<bool>()),
+    ) {
+        let ix = JourneyIx::new(u32::from(of));
+        let reach = match kind {
+            0 => Reach { thread: Some(thread_id(of)), ..Reach::default() },
+            1 => Reach { reply: Some(format!("m{of}").as_str().into()), ..Reach::default() },
+            2 => Reach { entities: vec![JourneyIx::new(99), ix], ..Reach::default() },
+            _ => Reach { leads: vec![ix], ..Reach::default() },
+        };
+        let settlement = Settlement { text, ..settlement_at(Timestamp(at), Some(reach.clone())) };
+        for demand in &demands {
+            let settles = settlement.settles_by(demand, &reach);
+            prop_assert_eq!(Shared::of([demand]).may_settle(&settlement, &reach), settles);
+        }
+        let settles = demands.iter().any(|demand| settlement.settles_by(demand, &reach));
+        prop_assert!(!settles || Shared::of(&demands).may_settle(&settlement, &reach));
     }
 }
