@@ -92,8 +92,8 @@ impl PendingReplies {
         }
     }
 
-    /// Records the length of a segment, before a settlement is appended that changes nothing else. There can be very many of
-    /// them after the last demand.
+    /// Records the length of a segment, before a demand or a settlement is appended that changes nothing else. A segment can
+    /// have very many of them.
     fn record_length(&mut self, position: usize) {
         let (Some(recorded), Some(segment)) = (&mut self.recorded, self.segments.get(position)) else { return };
         if segment.start < recorded.from && recorded.extended.is_none() {
@@ -124,7 +124,12 @@ impl PendingReplies {
             true
         } else {
             let index = self.position(at);
-            self.record(index);
+            match index + 1 == self.segments.len()
+                && self.segments[index].is_extended_by(&demand, demand_context.kind.waiting)
+            {
+                true => self.record_length(index),
+                false => self.record(index),
+            }
             self.segments[index].add_demand(demand, demand_context.kind.waiting)
         };
         if changed {
@@ -267,10 +272,10 @@ impl PendingReplies {
         counts: impl Fn(&Demand) -> Option<Counts>,
         position: Position,
     ) -> bool {
-        let is_dismissed = Some(key) <= self.dismissed;
-        let Some(demand) = self.segment_mut(key.0).and_then(|segment| segment.find_mut(key)) else { return false };
-        let dismissed = is_dismissed && !demand.counts.alerts;
+        let Some(demand) = self.find(key) else { return false };
+        let dismissed = Some(key) <= self.dismissed && !demand.counts.alerts;
         let Some(counts) = counts(demand).filter(|counts| *counts != demand.counts && !dismissed) else { return false };
+        let Some(demand) = self.segment_mut(key.0).and_then(|segment| segment.find_mut(key)) else { return false };
         if counts.alerts && !demand.counts.alerts {
             demand.opened = position;
         }
@@ -329,9 +334,9 @@ impl PendingReplies {
     ) {
         let (at, position) = (settlement.at, self.position(settlement.at));
         let last = position + 1 == self.segments.len();
-        match self.segments.get(position) {
-            Some(segment) if last && segment.is_followed_by(&settlement) => self.record_length(position),
-            _ => self.record(position),
+        match self.segments.get_mut(position).is_some_and(|segment| last && segment.is_followed_by(&settlement)) {
+            true => self.record_length(position),
+            false => self.record(position),
         }
         if self.segments.get_mut(position).is_some_and(|segment| segment.add_settlement(settlement)) {
             self.update(context, demand_context, at, Affected::Clocks);

@@ -44,9 +44,13 @@ struct Extent {
     opened: (Position, Position),
 }
 
-/// How many settlements a segment has, and the date of the last demand or settlement.
+/// How many demands and settlements a segment has, and the date of the last of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Length(usize, Timestamp);
+pub(super) struct Length {
+    demands: usize,
+    settlements: usize,
+    last: Timestamp,
+}
 
 impl Segment {
     /// A segment that starts with a demand. Its clocks and facts are to be derived.
@@ -66,20 +70,28 @@ impl Segment {
         self.extent.is_before(next.start, next.extent.opened.0)
     }
 
-    /// Whether a settlement that changes nothing comes after all that it has.
-    pub(super) fn is_followed_by(&self, settlement: &Settlement) -> bool {
+    /// Whether a settlement that changes nothing else comes after all others.
+    pub(super) fn is_followed_by(&mut self, settlement: &Settlement) -> bool {
         let last = self.settlements.last();
-        self.extent.is_before(settlement.at, Position::MAX) && last.is_none_or(|last| last.turn() <= settlement.turn())
+        last.is_none_or(|last| last.turn() <= settlement.turn()) && self.is_unchanged_by(settlement)
+    }
+
+    /// Whether a demand that changes nothing else comes after all others.
+    pub(super) fn is_extended_by(&self, demand: &Demand, waiting: Measure) -> bool {
+        let last = self.demands.last();
+        last.is_some_and(|last| last.key() <= demand.key()) && self.is_unchanged_by_demand(demand, waiting)
     }
 
     pub(super) fn length(&self) -> Length {
-        Length(self.settlements.len(), self.extent.last)
+        Length { demands: self.demands.len(), settlements: self.settlements.len(), last: self.extent.last }
     }
 
-    /// Removes the settlements that were appended since it had this length.
+    /// Removes what was appended since it had this length.
     pub(super) fn shorten(&mut self, length: Length) {
-        self.settlements.truncate(length.0);
-        self.extent.last = length.1;
+        self.demands.truncate(length.demands);
+        self.settlements.truncate(length.settlements);
+        self.extent.last = length.last;
+        self.shared = None;
     }
 
     /// Whether the last clock ended before a date, and nothing but an end can be after it.
@@ -130,13 +142,16 @@ impl Segment {
 
     /// Adds a demand. Returns whether clocks or facts can change.
     pub(super) fn add_demand(&mut self, demand: Demand, waiting: Measure) -> bool {
-        let joins = self.joins_the_wait(&demand, waiting);
-        let without_effect = demand.is_ordinary() && (demand.counts == Counts::NOT || joins);
+        let without_effect = self.is_unchanged_by_demand(&demand, waiting);
         self.extent.last = self.extent.last.max(demand.at);
         self.shared.iter_mut().for_each(|shared| shared.add(&demand));
         let index = self.demands.partition_point(|other| other.key() <= demand.key());
         self.demands.insert(index, demand);
         !without_effect
+    }
+
+    fn is_unchanged_by_demand(&self, demand: &Demand, waiting: Measure) -> bool {
+        demand.is_ordinary() && (demand.counts == Counts::NOT || self.joins_the_wait(demand, waiting))
     }
 
     /// Whether a demand waits together with those before it, and for the same settlement.
@@ -154,8 +169,7 @@ impl Segment {
 
     /// Adds a settlement. Returns whether clocks or facts can change.
     pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
-        let without_effect =
-            !self.may_be_settled_by(&settlement) || self.extent.is_before(settlement.at, Position::MAX);
+        let without_effect = self.is_unchanged_by(&settlement);
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         if self.settlements.is_empty() {
@@ -163,6 +177,10 @@ impl Segment {
         }
         self.settlements.insert(index, settlement);
         !without_effect
+    }
+
+    fn is_unchanged_by(&mut self, settlement: &Settlement) -> bool {
+        self.extent.is_before(settlement.at, Position::MAX) || !self.may_be_settled_by(settlement)
     }
 
     /// Whether a settlement can settle one of the demands.
