@@ -13,6 +13,7 @@ mod engine {
     mod compare;
     mod contract;
     mod files;
+    mod forget;
     mod held;
     mod late;
     mod limits;

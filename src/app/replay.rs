@@ -11,7 +11,7 @@ use crate::domain::norms::Norms;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::shard::processor::Timing;
 use crate::domain::tenant::Memory;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crate::edge::files::{EventFiles, ReadError};
 use crate::edge::replay::{self, Delivery, Outcome, Refusal, Refusals};
@@ -82,16 +82,18 @@ pub(super) fn options(args: &cli::Replay, norms: Norms, config: &Config) -> repl
         epoch_messages: replay::EPOCH_MESSAGES,
         delivery,
         norms: Arc::new(norms),
-        timing: Timing {
-            until: args.until,
-            memory: Memory { retention: args.retention, ..config.timing().memory },
-            ..config.timing()
-        },
+        timing: Timing { until: args.until, memory: memory(args.retention, config.timing().memory), ..config.timing() },
         workers: args.workers.unwrap_or(config.engine.workers).max(1),
         max_message_bytes: config.engine.max_message_bytes,
         event_limits: config.limits.event,
         admission_limits: config.limits.admission.clone(),
     }
+}
+
+/// How long state is kept: for ever, unless `retention` is given.
+fn memory(retention: Option<Span>, configured: Memory) -> Memory {
+    let of_tenant = |retention| configured.tenant_retention.map_or(retention, |of_tenant| of_tenant.max(retention));
+    Memory { retention, tenant_retention: retention.map(of_tenant), ..configured }
 }
 
 /// The instant after which events are refused, as dated in the future.

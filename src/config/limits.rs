@@ -194,6 +194,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
         "Tenants, managers and departments",
         &[
             bound(
+                "time for which a tenant without events is kept",
+                Key("time.tenant_retention"),
+                "it is forgotten, unless a lead, a deal, a call or a message of it is open",
+                "`funnelwatch_limit_used_ratio{limit=\"tenants\"}`",
+            ),
+            bound(
                 "tenants of a process",
                 Key("limits.tenants"),
                 NEW_REJECTED,

@@ -11,8 +11,8 @@ use super::schema::reader::Reader;
 use super::schema::units::format_span;
 use super::schema::value::Table;
 use super::sections::{
-    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PROMETHEUS, REDIS, Redis, TIME, Time,
-    prometheus,
+    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PROMETHEUS, REDIS, Redis,
+    TENANT_RETENTION, TIME, Time, prometheus,
 };
 use super::topics::{TOPICS, Topics};
 use super::{keys, norms};
@@ -101,9 +101,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The event time settings of shards. `time.retention` defaults to the longest window plus the correction horizon.
+    /// The event time settings of shards. `time.retention` defaults to the longest window plus the correction horizon,
+    /// `time.tenant_retention` to [`TENANT_RETENTION`], but not less than `time.retention`.
     pub fn timing(&self) -> Timing {
-        let retention = self.time.retention.unwrap_or(least_retention(longest(&self.norms), &self.time));
+        let retention = retention(&self.norms, &self.time);
+        let tenant_retention = self.time.tenant_retention.unwrap_or(TENANT_RETENTION).max(retention);
         Timing {
             allowed_lateness: self.time.allowed_lateness,
             follows_clock: self.time.watermark_follows_clock,
@@ -121,6 +123,7 @@ impl Config {
                 dedup_window: self.time.dedup_window,
                 correction_horizon: self.time.correction_horizon,
                 retention: Some(retention),
+                tenant_retention: Some(tenant_retention),
                 durable: false,
             },
         }
@@ -235,6 +238,11 @@ fn least_retention(longest: Span, time: &Time) -> Span {
     Span(longest.0 + time.correction_horizon.0)
 }
 
+/// How long finished leads and deals are kept.
+fn retention(norms: &Norms, time: &Time) -> Span {
+    time.retention.unwrap_or(least_retention(longest(norms), time))
+}
+
 /// Checks related limits against each other.
 fn check_limits(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Time) {
     let Some(table) = root.table("time") else { return };
@@ -254,6 +262,13 @@ fn check_limits(reader: &mut Reader<'_>, root: &Table, norms: &Norms, time: &Tim
             format_span(time.correction_horizon)
         );
         reader.problem_of(table, "retention", text);
+    }
+    let retention = retention(norms, time);
+    if let Some(of_tenant) = time.tenant_retention.filter(|of_tenant| *of_tenant < retention) {
+        let text = format!(
+            "{of_tenant} is less than `retention` ({retention}): a tenant is kept at least as long as its leads"
+        );
+        reader.problem_of(table, "tenant_retention", text);
     }
 }
 
@@ -367,6 +382,7 @@ mod tests {
                 correction_horizon: Span(7 * day),
                 dedup_window: Span(day / 4),
                 retention: None,
+                tenant_retention: None,
             }
         );
         assert!(engine.workers > 0);
@@ -414,7 +430,8 @@ topics:
   email: {encoding: protobuf}
   dead_letters: dead
   output: protobuf
-time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d}
+time: {allowed_lateness: 0s, idle_after: 100ms, watermark_follows_clock: false, retention: 40d,
+       tenant_retention: 50d}
 engine: {workers: 3, epoch: 10ms, epoch_messages: 5, epochs_in_flight: 1, max_message_bytes: 1MiB,
          transaction_bytes: 2MiB, transaction_time: 3s}
 limits: {id_bytes: 100, name_bytes: 2KiB, list_entries: 10, tenants: 1, managers: 2, departments: 3, tenant_managers: 4,
@@ -471,6 +488,7 @@ norms: {stage_reverted: {}}
         assert_eq!((topics.dead_letters.as_str(), topics.output), ("dead", Encoding::Protobuf));
         assert_eq!((time.allowed_lateness, time.idle_after), (Span::ZERO, Span(100)));
         assert_eq!((time.watermark_follows_clock, time.retention), (false, Some(Span(40 * Span::DAY.0))));
+        assert_eq!(time.tenant_retention, Some(Span(50 * Span::DAY.0)));
         assert_eq!(
             engine,
             Engine {

@@ -118,7 +118,12 @@ pub struct Time {
     pub dedup_window: Span,
     /// Event time for which finished leads, deals and contacts are kept.
     pub retention: Option<Span>,
+    /// Event time for which a tenant without events is kept.
+    pub tenant_retention: Option<Span>,
 }
+
+/// The default of `time.tenant_retention`.
+pub(super) const TENANT_RETENTION: Span = Span(400 * Span::DAY.0);
 
 pub(super) const TIME: &[KeySpec] = &[
     span("allowed_lateness", (Span::ZERO, Span::DAY), "10s", "delay of the watermark behind the latest event"),
@@ -157,6 +162,12 @@ pub(super) const TIME: &[KeySpec] = &[
         "event time without events after which finished leads, deals and contacts are discarded",
     )
     .described("the longest window plus `correction_horizon`"),
+    KeySpec::new(
+        "tenant_retention",
+        ValueKind::Span(Span::HOUR, YEARS),
+        "event time without events after which a tenant of which nothing is open is forgotten; at least `retention`",
+    )
+    .described("400d, or `retention` if that is longer"),
 ];
 
 impl Time {
@@ -172,6 +183,7 @@ impl Time {
             correction_horizon: table.get("correction_horizon")?,
             dedup_window: table.get("dedup_window")?,
             retention: table.get("retention"),
+            tenant_retention: table.get("tenant_retention"),
         })
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn figures<'scope>(
     shards: Edge<'scope, ShardOutput>,
     settings: DataflowSettings,
 ) -> Edge<'scope, EpochOutput> {
-    let mut tenants = Tenants { settings, by_shard: BTreeMap::new() };
+    let mut tenants = Tenants { settings, by_shard: BTreeMap::new(), forgotten: BTreeMap::new() };
     shards.map(move |output| tenants.run_epoch(output))
 }
 
@@ -34,6 +34,8 @@ pub(super) fn figures<'scope>(
 struct Tenants {
     settings: DataflowSettings,
     by_shard: BTreeMap<ShardId, BTreeMap<TenantId, CountedTenant>>,
+    /// The state records of the tenants that were forgotten in this epoch.
+    forgotten: BTreeMap<ShardId, Records>,
 }
 
 struct CountedTenant {
@@ -69,9 +71,10 @@ impl Tenants {
             let tenants = self.by_shard.entry(figures.shard).or_default();
             tenants.insert(id.clone(), CountedTenant::new(id, figures, &self.settings));
         }
-        let mut clocks = FxHashMap::default();
-        for (shard, ShardTime { clock, tenants }) in times {
+        let (mut clocks, mut removed) = (FxHashMap::default(), Vec::new());
+        for (shard, ShardTime { clock, tenants, removed: of_shard }) in times {
             clocks.insert(shard, clock);
+            removed.extend(of_shard.into_iter().map(|tenant| (shard, tenant)));
             let counted: FxHashSet<&TenantId> =
                 effects.iter().filter(|(of, _)| *of == shard).map(|(_, effects)| &effects.tenant).collect();
             for (tenant, time) in tenants {
@@ -85,6 +88,9 @@ impl Tenants {
         }
         for (shard, effects) in effects {
             self.count(shard, effects, &mut rest);
+        }
+        if self.settings.timing.memory.durable {
+            removed.iter().for_each(|(shard, tenant)| self.forgotten.entry(*shard).or_default().remove_clock(tenant));
         }
         let mut shards = std::mem::take(&mut rest.shards);
         for status in &mut shards {
@@ -101,7 +107,7 @@ impl Tenants {
 
     /// Replaces the time of a tenant. A tenant without figures gets them if it `is_counted` in this epoch, or has marks.
     fn set_time(&mut self, shard: ShardId, tenant: TenantId, time: TenantTime, is_counted: bool) {
-        let Self { settings, by_shard } = self;
+        let Self { settings, by_shard, .. } = self;
         let tenants = by_shard.entry(shard).or_default();
         let counted = match tenants.get_mut(&tenant) {
             Some(counted) => counted,
@@ -118,10 +124,10 @@ impl Tenants {
 
     /// Applies the effects on a tenant to its figures.
     fn count(&mut self, shard: ShardId, effects: Effects, output: &mut EpochOutput) {
-        let Effects { tenant, effects, .. } = effects;
+        let Effects { tenant, effects, is_unused, .. } = effects;
         let Some(counted) = self.by_shard.get_mut(&shard).and_then(|tenants| tenants.get_mut(&tenant)) else { return };
         let first_alert = output.alerts.len();
-        let mut figures = lock(&counted.figures);
+        let (mut figures, mut is_forgotten) = (lock(&counted.figures), false);
         for effect in effects {
             if let Effect::Fact(Fact { measure: Measure::Open(stage), times: 1.., known, .. }) = &effect {
                 let unlisted = report_unlisted(&mut counted.reported, &figures, *stage, *known);
@@ -129,17 +135,35 @@ impl Tenants {
             }
             match effect {
                 Effect::AlertTaken(taken) => output.taken.push(*taken),
+                Effect::Forgotten(at) => {
+                    forget(&mut figures, at, &self.settings, self.forgotten.entry(shard).or_default(), output);
+                    counted.last_emitted.fill(i64::MIN);
+                    counted.reported.clear();
+                    is_forgotten = true;
+                }
                 effect => figures.apply(effect, &mut output.alerts, &mut output.reviews),
             }
         }
         mark_historic(&mut output.alerts[first_alert..], &figures.time);
+        if is_forgotten && is_unused {
+            self.forgotten.entry(shard).or_default().clock(&tenant, &figures.time.clock);
+            drop(figures);
+            self.remove(shard, &tenant);
+        }
+    }
+
+    /// Removes the figures of a tenant.
+    fn remove(&mut self, shard: ShardId, tenant: &TenantId) {
+        self.by_shard.entry(shard).or_default().remove(tenant);
+        self.settings.live_state.remove_tenant(tenant);
     }
 
     /// Advances the figures of a shard's tenants to their watermarks: evaluates window rules, and emits rows. `clock`: the
     /// watermark of the tenants that follow the wall clock.
     fn advance(&mut self, status: &mut ShardStatus, clock: Timestamp, output: &mut EpochOutput) {
         let Some(tenants) = self.by_shard.get_mut(&status.shard) else { return };
-        let (mut records, durable) = (Records::default(), self.settings.timing.memory.durable);
+        let durable = self.settings.timing.memory.durable;
+        let mut records = self.forgotten.remove(&status.shard).unwrap_or_default();
         let mut lowest = None::<Timestamp>;
         for (id, tenant) in tenants {
             let (first_alert, first_row) = (output.alerts.len(), output.rows.len());
@@ -173,6 +197,28 @@ impl Tenants {
             output.state.push((status.shard, records));
         }
     }
+}
+
+/// Replaces the figures of a tenant that was forgotten at `at` by those of a new one: removes its rows, and in `records` the
+/// violations of its window rules.
+fn forget(
+    figures: &mut TenantFigures,
+    at: Timestamp,
+    settings: &DataflowSettings,
+    records: &mut Records,
+    output: &mut EpochOutput,
+) {
+    let TenantFigures { shard, scoreboard, time, .. } = figures;
+    scoreboard.end(at, &mut output.alerts);
+    if settings.rows_at_boundaries {
+        let mut rows = Vec::new();
+        scoreboard.rows(at, &mut rows);
+        output.rows.extend(rows.into_iter().map(Row::into_gone));
+    }
+    for (key, violation) in scoreboard.take_changes() {
+        records.violation(scoreboard.tenant(), &key, violation.as_ref());
+    }
+    *figures = TenantFigures::new(*shard, time.clone(), scoreboard.tenant().clone(), &settings.norms);
 }
 
 /// Marks the historic ones among the alerts of a tenant.

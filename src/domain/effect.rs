@@ -25,6 +25,8 @@ pub enum Effect {
     StageDeclaration(Box<StageDeclaration>),
     /// A currency became known; facts refer to currencies by index.
     Currency(CurrencyIx, CompactString),
+    /// The tenant was forgotten at this instant: what follows is about a new one.
+    Forgotten(Timestamp),
     /// A call or message was picked for review.
     Review(Box<ReviewRequest>),
     /// A review request for this manager ended: it was answered or expired.

@@ -67,7 +67,12 @@ impl Scoreboard {
             Effect::Alert(alert) => alerts.push(*alert),
             // Review requests are counted where they are published, takers are kept with the open alerts, and departments
             // are described where they are shown.
-            Effect::Review(_) | Effect::ReviewOver { .. } | Effect::AlertTaken(_) | Effect::DepartmentUpdate(_) => {}
+            // Forgotten figures are replaced where they are kept.
+            Effect::Review(_)
+            | Effect::ReviewOver { .. }
+            | Effect::AlertTaken(_)
+            | Effect::DepartmentUpdate(_)
+            | Effect::Forgotten(_) => {}
         }
     }
 
@@ -82,7 +87,8 @@ impl Scoreboard {
             | Effect::Review(_)
             | Effect::ReviewOver { .. }
             | Effect::AlertTaken(_)
-            | Effect::DepartmentUpdate(_) => {}
+            | Effect::DepartmentUpdate(_)
+            | Effect::Forgotten(_) => {}
         }
     }
 
@@ -117,6 +123,13 @@ impl Scoreboard {
         self.evaluator.judge_until(&mut self.managers, until, alerts);
     }
 
+    /// Ends at `at`, because the tenant is forgotten: judges everything until then, ends what is open even so, and deletes
+    /// the stored violations.
+    pub fn end(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
+        self.judge_until(at, alerts);
+        self.evaluator.end(&mut self.managers, at, alerts);
+    }
+
     /// The violations to store, as far as they changed since the last call; `None`: delete.
     pub fn take_changes(&mut self) -> BTreeMap<WindowViolationKey, Option<WindowViolation>> {
         self.evaluator.take_changes()
@@ -125,6 +138,11 @@ impl Scoreboard {
     /// The norms in force.
     pub fn norms(&self) -> &Arc<Norms> {
         &self.evaluator.norms
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &TenantId {
+        &self.managers.tenant
     }
 
     /// A declared stage and the tenant.

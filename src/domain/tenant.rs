@@ -1,7 +1,8 @@
 //! Owns the state of one tenant: applies its events in event order, fires timers in between, and returns effects.
 //!
 //! This file handles CRM events, except for `activities` and `merge`; `telephony` handles calls, `messages` written
-//! messages, `chains` several moves at one instant, `correction` late events, `persistence` expiry and restore.
+//! messages, `chains` several moves at one instant, `correction` late events, `persistence` expiry and restore,
+//! `forgetting` the end of the tenant, `timers` what is due in between.
 
 mod activities;
 mod cases;
@@ -14,6 +15,7 @@ pub mod duplicates;
 pub mod entity_report;
 mod event_log;
 mod explain;
+mod forgetting;
 mod interactions;
 mod merge;
 mod messages;
@@ -22,13 +24,14 @@ mod replay;
 mod rewind;
 mod sampler;
 mod telephony;
+mod timers;
 mod undo_log;
 
 use crate::domain::alert::AlertTaken;
 use crate::domain::call::registry::Calls;
 use crate::domain::change::Act;
+use crate::domain::context::TenantContext;
 use crate::domain::context::people::ManagerUpsert;
-use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::{DepartmentUpdate, Effect};
 use crate::domain::event::{
     Amount, Contact, Created, CrmPayload, Direction, Event, EventKind, EventOrder, Outcome, Payload, Snapshot,
@@ -77,6 +80,8 @@ pub struct Memory {
     pub correction_horizon: Span,
     /// How long finished cases are kept; `None`: forever.
     pub retention: Option<Span>,
+    /// How long a tenant without events is kept, if nothing of it is open; `None`: forever. Not less than `retention`.
+    pub tenant_retention: Option<Span>,
     /// Whether a changelog is kept from which the tenant can be restored.
     pub durable: bool,
     /// A case with as many events keeps an undo log, in steps of as many events.
@@ -89,6 +94,7 @@ impl Default for Memory {
             dedup_window: Span(6 * Span::HOUR.0),
             correction_horizon: Span(7 * Span::DAY.0),
             retention: None,
+            tenant_retention: None,
             durable: false,
             undo_events: 64,
         }
@@ -107,6 +113,10 @@ pub struct Tenant {
     retention_timers: BinaryHeap<Reverse<(Timestamp, u32)>>,
     /// The latest expired event of each topic.
     last_event: PerTopic<Timestamp>,
+    /// The latest event or progress mark; `MIN` if there was none.
+    last: Timestamp,
+    /// When to check whether the tenant can be forgotten.
+    forget_at: Option<Timestamp>,
     /// Scratch buffer: the encoded event.
     packed: Vec<u8>,
     duplicates: Duplicates,
@@ -176,6 +186,8 @@ impl Tenant {
             changelog: Changelog::default(),
             retention_timers: BinaryHeap::new(),
             last_event: PerTopic::from_fn(|_| Timestamp::MIN),
+            last: Timestamp::MIN,
+            forget_at: None,
             packed: Vec::new(),
             duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
             cases: Cases::default(),
@@ -215,12 +227,6 @@ impl Tenant {
         self.context.people.departments().chain(self.context.departments.ids())
     }
 
-    /// The instant of the next timer.
-    pub fn next_timer(&self) -> Option<Timestamp> {
-        let retention_timers = self.retention_timers.peek().map(|Reverse((at, _))| *at);
-        self.context.next_timer().into_iter().chain(retention_timers).min()
-    }
-
     /// Moves the pending effects to `into`, in order.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
         into.append(&mut self.context.effects);
@@ -234,11 +240,15 @@ impl Tenant {
     /// Fires the timers before an event and applies it. Several moves of one instant are applied by
     /// [`Self::apply_together`].
     pub fn apply(&mut self, order: EventOrder, event: Event) -> Taken {
+        self.forget_before(order.at);
         if self.is_new(&event) { self.apply_new(order, event) } else { Taken::Duplicate }
     }
 
     /// Applies events of one instant, in event order. Returns what became of each.
     pub fn apply_together(&mut self, events: Vec<(EventOrder, Event)>) -> Vec<(EventKind, Taken)> {
+        if let Some((order, _)) = events.first() {
+            self.forget_before(order.at);
+        }
         let new: Vec<bool> = events.iter().map(|(_, event)| self.is_new(event)).collect();
         let of_new = events.iter().zip(&new).filter(|(_, new)| **new).map(|((_, event), _)| &event.payload);
         self.chains.collect(of_new);
@@ -412,41 +422,6 @@ impl Tenant {
                 self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
                     pending_replies.reload(context, demand_context, &scope)
                 });
-            }
-        }
-    }
-
-    /// Fires all timers and expires all cases due at or before `until`.
-    pub fn run_timers(&mut self, until: Timestamp) {
-        self.expire_cases(until);
-        self.fire_timers(until);
-    }
-
-    fn fire_timers(&mut self, until: Timestamp) {
-        while let Some((at, timer)) = self.context.pop_due(until) {
-            self.context.advance_to(EventOrder::deadline(at));
-            let case = self.recorded_case_of(timer);
-            self.begin_recording(case);
-            self.record_timer(at, timer);
-            self.fire(timer);
-            self.end_recording();
-        }
-    }
-
-    fn fire(&mut self, timer: Timer) {
-        match timer {
-            Timer::Journey(ix) => {
-                self.refresh_lead_source(ix);
-                self.change(ix, Journey::on_timer);
-                self.emit_facts(ix);
-            }
-            Timer::MissedCalls(ix, first) => self.demand_timer(ix, CALLS, first),
-            Timer::Messages(ix, first) => self.demand_timer(ix, MESSAGES, first),
-            Timer::Silence(topic) => {
-                self.silences.iter_mut().for_each(|silences| silences.on_timer(topic, &mut self.context));
-            }
-            Timer::Reviews(who) => {
-                self.sampler.iter_mut().for_each(|sampler| sampler.on_timer(&mut self.context, who, &self.journeys));
             }
         }
     }

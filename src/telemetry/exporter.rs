@@ -132,6 +132,7 @@ impl Exporter {
             let of = match &row.figures {
                 Figures::Window(window, _) => Some(Some(*window)),
                 Figures::Now(_) => None,
+                Figures::Gone(_) => continue,
             };
             if of == window && level_of(&row.subject) == level && (level == Level::Tenant || !row.is_empty()) {
                 self.row(page, row, level);

@@ -17,6 +17,7 @@ pub(super) fn figures(figures: &Figures, emit: impl FnMut(usize, Labels<'_>, f64
     match figures {
         Figures::Window(_, figures) => of_table(WINDOW, &OF_WINDOW, figures.as_ref(), emit),
         Figures::Now(figures) => of_table(NOW, &OF_NOW, figures.as_ref(), emit),
+        Figures::Gone(_) => {}
     }
 }
 

@@ -39,26 +39,26 @@ use std::sync::Arc;
 use timely::communication::WorkerGuards;
 use uuid::Uuid;
 
-type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub(super) type Log = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// The committed records, as read by consumers and by the next process.
 #[derive(Default)]
-struct Committed {
-    alerts: Vec<String>,
+pub(super) struct Committed {
+    pub(super) alerts: Vec<String>,
     /// Checks the order of the statuses; `None` if the earlier output is unknown.
     reader: Option<Reader>,
     /// The open alerts by id; `None` if the earlier output is unknown.
     open: Option<BTreeMap<Uuid, String>>,
     reviews: Vec<String>,
-    rows: BTreeMap<String, String>,
+    pub(super) rows: BTreeMap<String, String>,
     /// The reports of all leads and deals at the end.
     entity_reports: BTreeMap<String, String>,
     rejected: usize,
     repaired: BTreeMap<Repair, u64>,
-    offset: usize,
+    pub(super) offset: usize,
     /// The position up to which the stream was read.
-    read: usize,
-    log: Log,
+    pub(super) read: usize,
+    pub(super) log: Log,
 }
 
 /// How to run a stream.
@@ -187,14 +187,14 @@ impl TestStream {
 }
 
 /// A batch of lines of one source, from an offset on.
-fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
+pub(super) fn batch(source: Source, offset: usize, lines: &[String]) -> Arc<Batch> {
     let mut batch = Batch::new(source, Some(ShardId(0)), Encoding::Json);
     (offset as i64..).zip(lines).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
     Arc::new(batch)
 }
 
 impl Committed {
-    fn apply(&mut self, output: funnelwatch::dataflow::epoch::EpochOutput, position: usize) {
+    pub(super) fn apply(&mut self, output: funnelwatch::dataflow::epoch::EpochOutput, position: usize) {
         let encode = |alert: &Alert| {
             let mut line = Vec::new();
             json::encode_alert(alert, &message::of(alert, Language::En), &mut line);
@@ -228,7 +228,11 @@ impl Committed {
             let mut line = Vec::new();
             json::encode_row(row, &mut line);
             let key = format!("{} {:?} {}", row.tenant, row.subject, row.figures.window());
-            self.rows.insert(key, String::from_utf8(line).expect("UTF-8"));
+            if row.is_gone() {
+                self.rows.remove(&key);
+            } else {
+                self.rows.insert(key, String::from_utf8(line).expect("UTF-8"));
+            }
         }
         self.rejected += output.rejected.len();
         for (repair, n) in &output.repaired {
@@ -250,13 +254,13 @@ impl Committed {
 }
 
 /// The guards are first in the tuple, so that a failing test drops the sender first, which ends the worker.
-fn start(workers: usize, settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
+pub(super) fn start(workers: usize, settings: DataflowSettings) -> (WorkerGuards<()>, OutputCollector, EpochSender) {
     let (sender, collector, guards) = workers::start(workers, settings).expect("threads");
     (guards, collector, sender)
 }
 
 /// Restores the shard from the log, complete or compacted.
-fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<RestoredShard> {
+pub(super) fn restore(log: &Log, settings: &DataflowSettings, rng: &mut Rng) -> Option<RestoredShard> {
     let mut loader = StateLoader::default();
     let mut push = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
         loader.push(key, value.as_deref());

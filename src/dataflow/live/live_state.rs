@@ -34,6 +34,11 @@ impl LiveState {
         figures
     }
 
+    /// Removes a tenant that was forgotten.
+    pub(crate) fn remove_tenant(&self, tenant: &TenantId) {
+        lock(&self.tenants).remove(tenant);
+    }
+
     /// Adds a shard, so that entity reports can be built from it.
     pub(crate) fn insert_shard(&self, shard: ShardId, processor: ShardProcessor) -> Arc<Mutex<ShardProcessor>> {
         let processor = Arc::new(Mutex::new(processor));

@@ -86,11 +86,17 @@ impl OpenAlertsView {
         // A shard may be revoked in an epoch that is never committed, and then be assigned again.
         tenants.retain(|_, tenant| output.restored.iter().all(|(shard, _)| *shard != tenant.shard));
         for (shard, alert) in restored.chain(emitted) {
-            // A tenant that is no longer in the live state is about to be removed from this view, too.
-            let Some(shard) = shard.or_else(|| self.live_state.shard_of(&alert.tenant)) else { continue };
+            // A tenant that is no longer in the live state is about to be removed from this view, too, or was forgotten.
+            let known = || tenants.get(&alert.tenant).map(|tenant| tenant.shard);
+            let Some(shard) = shard.or_else(|| self.live_state.shard_of(&alert.tenant)).or_else(known) else {
+                continue;
+            };
             let new_tenant = || TenantAlerts { shard, open: BTreeMap::new() };
             let tenant = tenants.entry(alert.tenant.clone()).or_insert_with(new_tenant);
             update_open(&mut tenant.open, alert.id, alert.status, || Arc::new(alert.clone()));
+            if tenant.open.is_empty() {
+                tenants.remove(&alert.tenant);
+            }
         }
         for taken in &output.taken {
             if let Some(tenant) = tenants.get_mut(&taken.tenant) {
@@ -157,6 +163,16 @@ mod tests {
         assert_eq!(shown(&view), ["1 ESCALATED 2 by bob", "2 FIRING 3"], "the last one counts");
         commit(vec![alert("a", "1", Status::Resolved, 4), fire(5)], Vec::new());
         assert_eq!(shown(&view), ["2 FIRING 3", "1 FIRING 5"], "it ended with the alert");
+    }
+
+    #[test]
+    fn the_last_alert_of_a_forgotten_tenant_ends() {
+        let view = view();
+        let commit = |alerts| view.committed(&EpochOutput { alerts, ..EpochOutput::default() });
+        commit(vec![alert("a", "1", Status::Firing, 1)]);
+        view.live_state.remove_tenant(&"a".into());
+        commit(vec![alert("a", "1", Status::Resolved, 2)]);
+        assert_eq!((shown(&view), lock(&view.tenants).len()), (Vec::new(), 0));
     }
 
     #[test]

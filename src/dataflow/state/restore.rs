@@ -68,6 +68,8 @@ impl StateLoader {
         let (mut figures, mut open, mut taken) = (Vec::new(), Vec::new(), Vec::new());
         let mut all_records: Vec<_> = std::mem::take(&mut self.tenants).into_iter().collect();
         all_records.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        // Of a tenant that was forgotten nothing is left.
+        all_records.retain(|(_, records)| records.count() > 0);
         for (id, mut records) in all_records {
             let own = records.clock.take().unwrap_or_default();
             // A state of an earlier layout has one watermark for all tenants.

@@ -38,13 +38,16 @@ impl StateWriter {
         for source in &held.released {
             self.digest.remove(records.remove_held(tenant, *source));
         }
-        if changelog.mark_changed
-            && let Some(mark) = processor.mark_of(tenant)
-        {
+        if !changelog.mark_changed {
+            return;
+        }
+        if let Some(mark) = processor.mark_of(tenant) {
             let TenantMark { first_event, first_plan, last_event, norm_versions, retracted } = mark;
             let norm_versions =
                 norm_versions.into_iter().map(|(since, norms)| (since, self.id_of(&norms, records))).collect();
             records.tenant(tenant, &TenantRecord { first_event, first_plan, last_event, norm_versions, retracted });
+        } else {
+            records.remove_tenant(tenant);
         }
     }
 

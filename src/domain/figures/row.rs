@@ -55,6 +55,8 @@ pub enum Figures {
     Window(Window, Box<WindowFigures>),
     /// Current figures.
     Now(Box<NowFigures>),
+    /// None any more, for the window with this name: the subject was forgotten. In a compacted topic this removes the row.
+    Gone(CompactString),
 }
 
 impl Figures {
@@ -63,6 +65,7 @@ impl Figures {
         match self {
             Self::Window(window, _) => window.name(),
             Self::Now(_) => "now".into(),
+            Self::Gone(window) => window.clone(),
         }
     }
 
@@ -71,6 +74,7 @@ impl Figures {
         match self {
             Self::Window(_, figures) => table::fields(WINDOW, figures.as_ref()),
             Self::Now(figures) => table::fields(NOW, figures.as_ref()),
+            Self::Gone(_) => Vec::new(),
         }
     }
 }
@@ -88,8 +92,20 @@ impl Row {
                 shorten_stages(&mut figures.open, named);
                 shorten_stages(&mut figures.overdue, named);
             }
+            Figures::Gone(_) => {}
         }
         row
+    }
+
+    /// The row that removes this one.
+    pub fn into_gone(self) -> Self {
+        let figures = Figures::Gone(self.figures.window());
+        Self { figures, ..self }
+    }
+
+    /// Whether it removes a row.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.figures, Figures::Gone(_))
     }
 
     /// Whether all figures are zero or absent.
@@ -97,6 +113,7 @@ impl Row {
         match &self.figures {
             Figures::Window(_, figures) => **figures == WindowFigures::default(),
             Figures::Now(figures) => **figures == NowFigures::default(),
+            Figures::Gone(_) => true,
         }
     }
 }
@@ -151,7 +168,7 @@ mod tests {
         };
         let shortened = |named| match row.shortened(named).figures {
             Figures::Now(figures) => (figures.open, figures.overdue),
-            Figures::Window(..) => unreachable!("a row of current figures"),
+            Figures::Window(..) | Figures::Gone(_) => unreachable!("a row of current figures"),
         };
         assert_eq!(shortened(4), (figures.open, figures.overdue.clone()));
         let three = open(&[("other", &[("other", 8)]), ("p", &[("a", 1), ("b", 2)]), ("q", &[("c", 4)])]);

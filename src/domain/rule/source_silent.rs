@@ -217,6 +217,18 @@ impl Silences {
         on.then_some(self)
     }
 
+    /// Ends all silences now: the tenant is forgotten.
+    pub fn end(&mut self, context: &mut TenantContext) {
+        for topic in Topic::ALL {
+            if let Some(mut violation) =
+                self.tracks[topic].violation.take_if(|violation| violation.state == State::Open)
+            {
+                let silence = Silence { topic, scope: &self.scope };
+                violation.resolve(context, &silence, Resolution::Disabled, context.now);
+            }
+        }
+    }
+
     /// The state with these late events inserted; `None` if they all lie in runs and change nothing.
     pub fn corrected(&self, late: &[(Topic, Timestamp)]) -> Option<Self> {
         let mut corrected = self.clone();

@@ -150,6 +150,14 @@ impl OpenViolations {
         violation.resolve(&mut WindowContext { moment, timers: &mut self.timers }, &subject, resolution, at);
     }
 
+    /// Ends all violations, and deletes all records.
+    pub(super) fn end_all(&mut self, moment: &mut Moment<'_>) {
+        for key in self.open.keys().copied().collect::<Vec<_>>() {
+            self.end(moment, key, Resolution::Disabled, None);
+        }
+        self.changes.extend(self.ended.drain(..).map(|(_, key)| (key, None)));
+    }
+
     /// Performs the escalations that are due.
     pub(super) fn escalate(&mut self, moment: &mut Moment<'_>) {
         while self.next_timer().is_some_and(|timer| timer <= moment.at) {

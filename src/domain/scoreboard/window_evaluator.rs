@@ -152,6 +152,11 @@ impl WindowEvaluator {
         self.judged_through = self.judged_through.max(until);
     }
 
+    /// Ends all violations at `at`, and deletes their records.
+    pub(super) fn end(&mut self, managers: &mut Managers, at: Timestamp, alerts: &mut Vec<Alert>) {
+        self.violations.end_all(&mut Moment { at, managers, alerts });
+    }
+
     /// The violations to store, as far as they changed since the last call; `None`: delete.
     pub(super) fn take_changes(&mut self) -> BTreeMap<WindowViolationKey, Option<WindowViolation>> {
         let longest = self.norms.windows.iter().map(|window| Span(window.size.0 + window.slide.0)).max();

@@ -136,6 +136,29 @@ impl Admission {
         self.count(numbers, [numbers[1], numbers[2]]);
     }
 
+    /// Removes a tenant that was forgotten.
+    pub(super) fn remove(&mut self, tenant: &TenantId) {
+        let Some(known) = self.tenants.remove(tenant) else { return };
+        let numbers = [1, known.managers.len(), known.departments.len()];
+        self.process.subtract(numbers);
+        self.numbers.iter_mut().zip(numbers).for_each(|(number, n)| *number -= n);
+        if self.most[..2].iter().zip(&numbers[1..]).any(|(most, n)| most == n) {
+            let most = |of: fn(&Known) -> usize| self.tenants.values().map(of).max().unwrap_or_default();
+            (self.most[0], self.most[1]) = (most(|known| known.managers.len()), most(|known| known.departments.len()));
+        }
+    }
+
+    /// Adds what an admitted event names; the limits do not apply.
+    pub(super) fn add_event(&mut self, event: &Event) {
+        let known = self.tenants.entry(event.tenant.clone()).or_default();
+        let manager = named_manager(&event.payload).is_some_and(|id| known.managers.insert(id.clone()));
+        let department = named_department(&event.payload).is_some_and(|id| known.departments.insert(id.clone()));
+        let of_tenant = [known.managers.len(), known.departments.len()];
+        let numbers = [0, usize::from(manager), usize::from(department)];
+        self.process.add(numbers);
+        self.count(numbers, of_tenant);
+    }
+
     /// Admits a tenant, or says why not.
     pub(super) fn admit_tenant(&mut self, tenant: &TenantId) -> Result<(), Reason> {
         self.admit_named(tenant, None, None)
@@ -296,6 +319,23 @@ mod tests {
         shard.share(LIMITS, process);
         assert_eq!(shard.admit(&event("a", "m3", "")), Ok(()), "beyond the limit, but known");
         assert_eq!(shard.admit(&event("a", "m4", "")), Err(Reason::OverLimit));
+    }
+
+    #[test]
+    fn a_forgotten_tenant_makes_room() {
+        let process = Arc::new(ProcessCounts::default());
+        let mut shard = Admission::default();
+        shard.share(AdmissionLimits { tenants: 2, ..LIMITS }, Arc::clone(&process));
+        assert_eq!(shard.admit(&event("a", "m1", "d1")), Ok(()));
+        assert_eq!(shard.admit(&event("b", "m1", "")), Ok(()));
+        assert_eq!(shard.admit(&event("b", "m2", "")), Ok(()));
+        assert_eq!(shard.admit(&event("c", "m1", "")), Err(Reason::OverLimit));
+        shard.remove(&"b".into());
+        assert_eq!(shard.used()[..5], [0.5, 0.25, 1.0 / 3.0, 0.5, 0.5]);
+        assert_eq!(shard.admit(&event("c", "m1", "")), Ok(()));
+        shard.add_event(&event("c", "m3", "d3"));
+        shard.add_event(&event("c", "m3", "d3"));
+        assert_eq!(process.0.each_ref().map(|counter| counter.load(Relaxed)), [2, 3, 2]);
     }
 
     #[test]

@@ -196,6 +196,11 @@ impl HeldEvents {
         HeldKey { at, topic, offset, source, slot }
     }
 
+    /// An event in memory.
+    pub(super) fn get(&self, key: HeldKey) -> Option<&Event> {
+        Some(&self.slots.get(key.slot as usize)?.as_ref()?.event)
+    }
+
     /// Takes an event out of memory.
     pub(super) fn take(&mut self, key: HeldKey) -> Option<Held> {
         let held = self.slots.get_mut(key.slot as usize)?.take()?;

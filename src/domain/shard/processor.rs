@@ -21,6 +21,10 @@
 //! **Restore.** Each tenant resumes at the last watermark at which it had output. An event that the previous owner read was
 //! applied if it is dated up to that watermark; otherwise it was held, and is held again. Until the sources are read as
 //! far as before, no watermark moves: events that were held must not become late.
+//!
+//! **Forgotten tenants.** `tenant/forgetting.rs` makes a tenant one without events, at an instant of event time. Its time
+//! stays until no message of it can be read again after a restart: a message would be taken for the first one of a new
+//! tenant if the watermark that it is behind were unknown. Then its place is free for another tenant.
 
 mod too_much;
 
@@ -168,6 +172,10 @@ pub struct ShardProcessor {
     /// The size of that of the last epoch, in bytes.
     output: usize,
     tenants: Vec<TenantState>,
+    /// The places in it of tenants that were removed.
+    free: Vec<u32>,
+    /// Tenants to remove if no event follows, each with the offsets before which its messages are.
+    forgotten: BTreeMap<u32, BTreeMap<Source, Offset>>,
     by_id: SeededMap<TenantId, u32>,
     /// The tenants to look at in the next epoch.
     active: Vec<u32>,
@@ -271,6 +279,8 @@ pub struct Effects {
     pub changelog: Changelog,
     /// Held events that were stored, or need not be any longer.
     pub held: HeldChanges,
+    /// Whether the tenant has no events: it is new, or was forgotten.
+    pub is_unused: bool,
 }
 
 /// The time of a shard at the end of an epoch.
@@ -280,6 +290,8 @@ pub struct ShardTime {
     pub clock: Timestamp,
     /// The tenants whose time has changed, or that have effects; those with new marks must be stored.
     pub tenants: Vec<(TenantId, TenantTime)>,
+    /// The tenants that were forgotten and whose time need not be known any longer.
+    pub removed: Vec<TenantId>,
 }
 
 impl ShardProcessor {
@@ -300,6 +312,8 @@ impl ShardProcessor {
             max_output: usize::MAX,
             output: 0,
             tenants: Vec::new(),
+            free: Vec::new(),
+            forgotten: BTreeMap::new(),
             by_id: SeededMap::default(),
             active: Vec::new(),
             timers: BinaryHeap::new(),
@@ -360,6 +374,7 @@ impl ShardProcessor {
     pub fn adopt_clock(&mut self, tenant: &TenantId, clock: TenantClock) {
         let ix = self.restored_ix(tenant);
         self.tenants[ix as usize].resume(clock);
+        self.forgotten.insert(ix, self.read.clone());
         self.activate(ix);
     }
 
@@ -391,11 +406,12 @@ impl ShardProcessor {
     /// Applies new norms, to each tenant from its watermark on.
     pub fn reload(&mut self, norms: Arc<Norms>) {
         self.norms = norms;
-        for ix in 0..self.tenants.len() as u32 {
+        for ix in self.known() {
             let watermark = self.watermark_of(ix);
-            let TenantState { tenant, .. } = &mut self.tenants[ix as usize];
+            let TenantState { tenant, time, .. } = &mut self.tenants[ix as usize];
             if tenant.is_unused() {
                 *tenant = Tenant::new(tenant.id().clone(), Arc::clone(&self.norms), self.timing.memory, self.codec);
+                tenant.resume_forgetting(time.clock.latest_mark(), watermark);
                 continue;
             }
             tenant.reload(Arc::clone(&self.norms), watermark);
@@ -406,7 +422,7 @@ impl ShardProcessor {
 
     /// The highest watermark of its tenants.
     pub fn watermark(&self) -> Timestamp {
-        let watermarks = (0..self.tenants.len() as u32).map(|ix| self.watermark_of(ix));
+        let watermarks = self.by_id.values().map(|ix| self.watermark_of(*ix));
         watermarks.max().unwrap_or(Timestamp::MIN)
     }
 
@@ -475,9 +491,10 @@ impl ShardProcessor {
         self.tenants[ix as usize].tenant.entity_report(entity, self.watermark_of(ix))
     }
 
-    /// The state of a tenant that must be persisted in addition to its events.
+    /// The state of a tenant that must be persisted in addition to its events; `None` if it has no events.
     pub fn mark_of(&self, tenant: &TenantId) -> Option<TenantMark> {
-        Some(self.tenants[*self.by_id.get(tenant)? as usize].tenant.mark())
+        let tenant = &self.tenants[*self.by_id.get(tenant)? as usize].tenant;
+        (!tenant.is_unused()).then(|| tenant.mark())
     }
 
     /// Adds an event that arrived at wall-clock time `wall`, or rejects it.
@@ -526,8 +543,12 @@ impl ShardProcessor {
         let ix = self.tenant_ix(&progress.tenant);
         self.activate(ix);
         let state = &mut self.tenants[ix as usize];
+        let up_to = progress.up_to;
         match state.time.clock.mark(clock_topic(source, topic), progress, wall) {
-            Ok(()) => state.time.marks_changed = true,
+            Ok(()) => {
+                state.time.marks_changed = true;
+                state.tenant.keep_since(up_to);
+            }
             Err(MarkFlaw::Below) => self.counts.marks_below += 1,
             Err(MarkFlaw::TooMany) => return Err(Reason::OverLimit),
         }
@@ -554,7 +575,7 @@ impl ShardProcessor {
         }
         let mut active = std::mem::take(&mut self.active);
         if progress.close.is_some() {
-            active = (0..self.tenants.len() as u32).collect();
+            active = self.known();
         }
         let mut room = OutputRoom::new(if progress.close.is_some() { usize::MAX } else { self.max_output });
         let clock = now.wall.filter(|_| now.follows_clock).map(|wall| wall.saturating_sub(now.allowed_lateness));
@@ -579,7 +600,11 @@ impl ShardProcessor {
         if may_pass {
             self.pass_beyond_memory(bound);
         }
-        self.take_effects(into)
+        let mut time = self.take_effects(progress, into);
+        if !is_rereading {
+            time.removed = self.remove_forgotten();
+        }
+        time
     }
 
     /// Advances the watermark of a tenant, and processes what it passes. Returns the size of the output, which is not much
@@ -753,8 +778,9 @@ impl ShardProcessor {
     }
 
     /// Takes the effects of this epoch, and the time of the tenants for which it has changed.
-    fn take_effects(&mut self, into: &mut Vec<Effects>) -> ShardTime {
-        let mut time = ShardTime { clock: self.clock, tenants: Vec::new() };
+    fn take_effects(&mut self, progress: &ShardProgress, into: &mut Vec<Effects>) -> ShardTime {
+        let mut time = ShardTime { clock: self.clock, ..ShardTime::default() };
+        let mut forgotten = Vec::new();
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -769,9 +795,13 @@ impl ShardProcessor {
             let durable = self.timing.memory.durable;
             let changelog = if durable { tenant.take_changelog() } else { Changelog::default() };
             let held = std::mem::take(&mut state.held.changes);
+            if effects.iter().any(|effect| matches!(effect, Effect::Forgotten(_))) {
+                forgotten.push(ix);
+            }
             let has_effects = !effects.is_empty() || !changelog.is_empty() || !held.is_empty();
             if has_effects {
-                into.push(Effects { tenant: tenant.id().clone(), effects, changelog, held });
+                let is_unused = tenant.is_unused();
+                into.push(Effects { tenant: tenant.id().clone(), effects, changelog, held, is_unused });
             }
             let own = &mut state.time;
             if own.follows_clock {
@@ -785,7 +815,60 @@ impl ShardProcessor {
             }
         }
         self.dirty = dirty;
+        for ix in forgotten {
+            self.admit_anew(ix);
+            let read = progress.sources.iter().map(|progress| (progress.source, progress.position)).collect();
+            self.forgotten.insert(ix, read);
+        }
         time
+    }
+
+    /// Counts what is known of a tenant after it was forgotten: what its later events name, also those that are held.
+    fn admit_anew(&mut self, ix: u32) {
+        let TenantState { tenant, held, .. } = &self.tenants[ix as usize];
+        self.admission.remove(tenant.id());
+        self.admission.add(tenant.id(), tenant.managers().cloned(), tenant.departments().cloned());
+        let held = held.keys().filter_map(|key| self.held.get(key));
+        held.for_each(|event| self.admission.add_event(event));
+    }
+
+    /// Removes the tenants that were forgotten and had no event since, once no message of them can be read again.
+    fn remove_forgotten(&mut self) -> Vec<TenantId> {
+        if self.forgotten.is_empty() {
+            return Vec::new();
+        }
+        let lowest: BTreeMap<Source, Offset> = self.lowest_held().collect();
+        let is_settled = |(source, read): (&Source, &Offset)| lowest.get(source).is_none_or(|lowest| lowest >= read);
+        let mut removed = Vec::new();
+        for (ix, read) in std::mem::take(&mut self.forgotten) {
+            let state = &mut self.tenants[ix as usize];
+            if !state.tenant.is_unused() || state.tenant.next_timer().is_some() {
+                continue;
+            }
+            if state.is_active || !read.iter().all(is_settled) {
+                self.forgotten.insert(ix, read);
+                continue;
+            }
+            let id = state.tenant.id().clone();
+            *state = TenantState::new(Tenant::new(
+                TenantId::default(),
+                Arc::clone(&self.norms),
+                self.timing.memory,
+                self.codec,
+            ));
+            self.free.push(ix);
+            self.by_id.remove(&id);
+            self.admission.remove(&id);
+            removed.push(id);
+        }
+        removed
+    }
+
+    /// The tenants.
+    fn known(&self) -> Vec<u32> {
+        let mut known: Vec<u32> = self.by_id.values().copied().collect();
+        known.sort_unstable();
+        known
     }
 
     /// The watermark of a tenant.
@@ -812,9 +895,15 @@ impl ShardProcessor {
     }
 
     fn add_tenant(&mut self, tenant: Tenant) -> u32 {
-        let ix = self.tenants.len() as u32;
+        let next = self.tenants.len() as u32;
+        let ix = self.free.pop().unwrap_or(next);
         self.by_id.insert(tenant.id().clone(), ix);
-        self.tenants.push(TenantState::new(tenant));
+        let state = TenantState::new(tenant);
+        if ix == next {
+            self.tenants.push(state);
+        } else {
+            self.tenants[ix as usize] = state;
+        }
         ix
     }
 
@@ -845,6 +934,7 @@ impl TenantState {
     }
 
     fn resume(&mut self, clock: TenantClock) {
+        self.tenant.resume_forgetting(clock.latest_mark(), clock.watermark);
         (self.resumed, self.time) = (clock.watermark, TenantTime::restored(clock));
     }
 

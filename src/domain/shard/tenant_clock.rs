@@ -158,6 +158,11 @@ impl TenantClock {
         Ok(())
     }
 
+    /// The highest instant up to which a source has reported; `MIN` without marks.
+    pub fn latest_mark(&self) -> Timestamp {
+        self.marks.iter().map(|mark| mark.up_to).max().unwrap_or(Timestamp::MIN)
+    }
+
     /// Where the watermark goes.
     pub fn course(&self, now: &Now, timeouts: &Timeouts) -> Course {
         let (mut lowest, mut highest) = (None::<Timestamp>, Timestamp::MIN);

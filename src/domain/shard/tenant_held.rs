@@ -38,6 +38,11 @@ impl TenantHeld {
         self.queue.len()
     }
 
+    /// The events in memory, in no order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = HeldKey> {
+        self.queue.iter().map(|Reverse(key)| *key)
+    }
+
     /// The size of all events that were measured, in bytes.
     pub(super) fn size(&self) -> usize {
         self.size

@@ -300,6 +300,11 @@ impl Cases {
         (found.parent == case && found.count > 0).then_some(found.last)
     }
 
+    /// Whether no case has a log.
+    pub(super) fn is_empty(&self) -> bool {
+        self.with_log == 0
+    }
+
     /// Removes and returns the events without a case that are `obsolete`.
     pub(super) fn take_loose(&mut self, obsolete: impl FnMut(&mut Entry) -> bool) -> Vec<Entry> {
         self.loose.extract_if(.., obsolete).collect()

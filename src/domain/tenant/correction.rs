@@ -294,6 +294,7 @@ impl ReplayOutput {
                 | Effect::StageDeclaration(_)
                 | Effect::Currency(..)
                 | Effect::Review(_)
+                | Effect::Forgotten(_)
                 | Effect::ReviewOver { .. } => passthrough.push(effect),
             }
         }

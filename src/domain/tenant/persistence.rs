@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 const RECHECK_DIVISOR: i64 = 4;
 
 impl Tenant {
-    /// Restores a tenant as of `upto` from its events in event order. Calls `after_each` after each step, so that the
+    /// Restores a tenant as of `upto` from its events in event order; [`Self::resume_forgetting`] follows. Calls `after_each` after each step, so that the
     /// caller can take its effects. Fails with the position of an event that cannot be decoded.
     pub fn restore(
         id: TenantId,
@@ -87,6 +87,7 @@ impl Tenant {
         if self.cases.log(case, order, &packed) {
             self.schedule_expiry(case, order.at);
         }
+        self.last = self.last.max(order.at);
     }
 
     /// The part of the state that cannot be derived from the events.
@@ -102,6 +103,7 @@ impl Tenant {
 
     /// Encodes an applied event into `packed` and appends it to the changelog.
     pub(super) fn record(&mut self, order: EventOrder, id: Option<EventId>, payload: &Payload) {
+        self.keep_since(order.at);
         self.packed.clear();
         (self.codec.pack)(payload, &mut self.packed);
         if self.memory.durable {
@@ -198,7 +200,7 @@ impl Tenant {
     }
 
     /// Removes an event from the changelog.
-    fn forget_event(&mut self, order: EventOrder) {
+    pub(super) fn forget_event(&mut self, order: EventOrder) {
         let last_event = &mut self.last_event[changelog::topic(order)];
         *last_event = order.at.max(*last_event);
         if self.memory.durable {

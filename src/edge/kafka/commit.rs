@@ -348,7 +348,10 @@ impl Commit {
         let broker_time = self.transactions.broker_time();
         for (end, mut output) in epochs {
             let written = rows.map_or(output.rows.len(), |rows| rows.min(output.rows.len()));
-            let later = output.rows.split_off(written);
+            let mut later = output.rows.split_off(written);
+            if rows.is_some() {
+                later_rows.remove_gone(&mut output.rows, &mut later);
+            }
             let outcome = CommitOutcome::new(&output, !later.is_empty(), broker_time);
             if let Some(rows) = &mut rows {
                 *rows -= written;
@@ -495,6 +498,9 @@ impl Commit {
             }
             transactions.send(self.writer.row(row))?;
             sent += 1;
+        }
+        for row in epochs.iter().flat_map(|(_, output)| &output.rows).skip(sent).filter(|row| row.is_gone()) {
+            transactions.send(self.writer.row(row))?;
         }
         let rows_follow = rows_wait || sent < rows.len();
         let mut checkpoints = checkpoints(epochs, rows_follow);

@@ -292,18 +292,30 @@ impl Writer {
         self.send(pipe)
     }
 
-    /// Writes rows, grouped by subject.
+    /// Writes rows, and removes those of forgotten subjects, grouped by subject as far as they follow one another.
     fn write_rows(&mut self, rows: &[Row]) -> RedisResult<()> {
         let mut pipe = redis::pipe();
-        for ((tenant, subject), rows) in by_subject(rows) {
-            let names = self.key(tenant, SUBJECTS_KEY);
-            self.store_rows(&mut pipe, tenant, &subject, &rows);
-            pipe.sadd(&names, &subject).ignore().expire(&names, self.ttl_seconds()).ignore();
-            if subject == TENANT {
-                self.index_tenant(&mut pipe, tenant);
+        for rows in rows.chunk_by(|row, next| row.is_gone() == next.is_gone()) {
+            let is_gone = rows.iter().any(Row::is_gone);
+            for ((tenant, subject), rows) in by_subject(rows) {
+                if is_gone {
+                    self.remove_rows(&mut pipe, tenant, &subject);
+                } else {
+                    self.add_rows(&mut pipe, tenant, &subject, &rows);
+                }
             }
         }
         self.send(pipe)
+    }
+
+    /// Stores rows of a subject, and lists the subject.
+    fn add_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str, rows: &[&Row]) {
+        let names = self.key(tenant, SUBJECTS_KEY);
+        self.store_rows(pipe, tenant, subject, rows);
+        pipe.sadd(&names, subject).ignore().expire(&names, self.ttl_seconds()).ignore();
+        if subject == TENANT {
+            self.index_tenant(pipe, tenant);
+        }
     }
 
     fn store_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str, rows: &[&Row]) {
@@ -315,6 +327,15 @@ impl Writer {
         let windows: Vec<(String, Vec<u8>)> = rows.iter().map(window).collect();
         let key = self.key(tenant, &row_key(subject));
         pipe.hset_multiple(&key, &windows).ignore().expire(&key, self.ttl_seconds()).ignore();
+    }
+
+    /// Removes the rows of a subject that was forgotten; with the tenant, its place in the index.
+    fn remove_rows(&self, pipe: &mut Pipeline, tenant: &TenantId, subject: &str) {
+        pipe.del(self.key(tenant, &row_key(subject))).ignore();
+        pipe.srem(self.key(tenant, SUBJECTS_KEY), subject).ignore();
+        if subject == TENANT {
+            pipe.zrem(self.tenants_key(), tenant.as_str()).ignore();
+        }
     }
 
     /// Sets the time of the last write in the index of tenants.

@@ -648,6 +648,7 @@ impl TenantRun {
             Effect::Alert(_)
             | Effect::AlertTaken(_)
             | Effect::Review(_)
+            | Effect::Forgotten(_)
             | Effect::ReviewOver { .. }
             | Effect::DepartmentUpdate(_) => {}
         }

@@ -38,7 +38,7 @@ fn default(path: &str) -> &'static str {
     let section = CONFIG.iter().find(|key| key.name == section).expect("a section");
     let ValueKind::Table(parts) = section.kind else { panic!("{path}: no section") };
     match parts.iter().copied().flatten().find(|key| key.name == name).map(|key| key.absent) {
-        Some(Absent::Default(text)) => text,
+        Some(Absent::Default(text) | Absent::Described(text)) => text,
         other => panic!("{path}: {other:?}"),
     }
 }

@@ -8,13 +8,16 @@
 //! together with records of the shards that no longer say it. So the last row of each key is complete soon after
 //! every crash, and at most rows are written twice.
 //!
+//! **Rows of what was forgotten** are removed in the transaction of their epoch: after a crash nothing would know them. What
+//! waits of the same subjects is dropped, because it would bring them back.
+//!
 //! **Permits.** An epoch keeps its permit until its rows are committed. A rebalance or a stop waits for them therefore,
 //! and not more than `engine.epochs_in_flight` epochs wait.
 
 use crate::codec::state::ShardRecord;
 use crate::domain::figures::row::Row;
 use crate::domain::source::ShardId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows that wait, in epoch order; an `E` is the end of an epoch.
 #[derive(Debug)]
@@ -38,6 +41,21 @@ impl<E> LaterRows<E> {
     /// Adds the last rows of a committed epoch.
     pub(super) fn push(&mut self, end: E, rows: Vec<Row>) {
         self.epochs.push_back((end, rows.into_iter()));
+    }
+
+    /// The rows of an epoch were written up to those in `later`, and all that remove others: moves these to the written
+    /// ones, and drops what waits of their subjects.
+    pub(super) fn remove_gone(&mut self, written: &mut Vec<Row>, later: &mut Vec<Row>) {
+        written.extend(later.extract_if(.., |row| row.is_gone()));
+        let gone: BTreeSet<_> =
+            written.iter().filter(|row| row.is_gone()).map(|row| (&row.tenant, &row.subject)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for (_, rows) in &mut self.epochs {
+            let waiting = std::mem::take(rows);
+            *rows = waiting.filter(|row| !gone.contains(&(&row.tenant, &row.subject))).collect::<Vec<_>>().into_iter();
+        }
     }
 
     /// The first and the last epoch with rows that wait.
@@ -113,5 +131,18 @@ mod tests {
         assert_eq!((later.ends(), later.rows().count()), (Some((&7, &7)), 1));
         assert_eq!(later.abandon(), 1);
         assert!(later.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_waits_does_not_bring_back_what_was_forgotten() {
+        let mut later = LaterRows::default();
+        later.push(1, vec![row(0), row(1)]);
+        later.push(2, vec![row(1)]);
+        let (mut written, mut rest) = (vec![row(2)], vec![row(0).into_gone(), row(1).into_gone(), row(1)]);
+        later.remove_gone(&mut written, &mut rest);
+        assert_eq!((written, &rest), (vec![row(2), row(0).into_gone(), row(1).into_gone()], &vec![row(1)]));
+        later.push(3, rest);
+        assert_eq!(later.rows().collect::<Vec<_>>(), [&row(1)], "of the new one");
+        assert_eq!(later.take(1), (vec![row(1)], 3));
     }
 }

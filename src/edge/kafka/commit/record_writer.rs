@@ -165,12 +165,15 @@ impl RecordWriter {
         self.encoded(&self.topics.reviews, headers)
     }
 
-    /// The record of a row.
+    /// The record of a row; a tombstone if its subject was forgotten.
     pub(crate) fn row(&mut self, row: &Row) -> OutputRecord<'_> {
-        self.value.clear();
-        (self.encoding.row)(row, &mut self.value);
         self.key.clear();
         self.key.extend(format!("{}/{}/{}", row.tenant, row.subject, row.figures.window()).bytes());
+        if row.is_gone() {
+            return tombstone(&self.topics.metrics, &self.key);
+        }
+        self.value.clear();
+        (self.encoding.row)(row, &mut self.value);
         let mut named = MAX_STAGES;
         while named > 0 && self.value.len() + self.key.len() + FRAMING > self.record_bytes {
             named /= 2;
