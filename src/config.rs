@@ -35,6 +35,7 @@ pub use load::{CONFIG, Config};
 pub use norms::{Document, load_norms, parse_norms, restore_norms};
 pub use properties::{LEAST_RECORD_BYTES, Properties, REJECTED};
 pub use reload::{ReloadOutcome, Reloaded, Watched};
+pub use schema::env::Env;
 pub use schema::problem::{Problem, Problems};
 pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};

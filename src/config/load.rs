@@ -149,7 +149,8 @@ impl Config {
         Self::parse_with(file, text, &SystemEnv)
     }
 
-    fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Self, Problems> {
+    /// The same with other variables and files than those of the system.
+    pub fn parse_with(file: &str, text: &str, env: &dyn Env) -> Result<Self, Problems> {
         let mut reader = Reader::new(file, text, env);
         let mut root = reader.document(DOCUMENT);
         reader.files.push(file.into());

@@ -14,12 +14,14 @@ mod api;
 mod context;
 mod guard;
 mod hosts;
+mod in_memory;
 mod response;
 mod scrapes;
 mod server;
 mod write_deadline;
 
 pub use context::EndpointContext;
+pub use in_memory::InMemory;
 
 use super::clock;
 use crate::config::HttpServer;
@@ -35,6 +37,7 @@ use axum::routing::get;
 use context::HttpState;
 use hosts::Hosts;
 use response::ApiError;
+use server::Server;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,12 +54,23 @@ pub struct HttpError {
 /// binds a free port).
 pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContext) -> Result<SocketAddr, HttpError> {
     let state = HttpState::new(context, settings);
-    let routes = Router::new()
+    start("http", address, settings, all_routes(&state), state)
+}
+
+fn all_routes(state: &HttpState) -> Router<HttpState> {
+    Router::new()
         .nest("/api/v1", api::routes(state.context.token.clone()))
         .route("/metrics", get(metrics))
         .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
-        .merge(probes());
-    start("http", address, settings, routes, state)
+        .merge(probes())
+}
+
+/// The endpoints that [`serve`] opens, without sockets.
+pub fn in_memory(settings: &HttpServer, context: EndpointContext) -> io::Result<InMemory> {
+    let state = HttpState::new(context, settings);
+    let metrics = Arc::clone(&state.context.http);
+    let routes = with_checks(all_routes(&state), settings, state);
+    InMemory::new(Server::new(settings, routes, metrics))
 }
 
 /// Serves the probes alone, likewise.
@@ -76,14 +90,19 @@ fn start(
     state: HttpState,
 ) -> Result<SocketAddr, HttpError> {
     let metrics = Arc::clone(&state.context.http);
-    let hosts = Arc::new(Hosts::new(&settings.allowed_hosts, Arc::clone(&metrics)));
-    let routes = routes
+    let routes = with_checks(routes, settings, state);
+    server::start(thread, address, settings, routes, metrics).map_err(|cause| HttpError { address, cause })
+}
+
+/// Adds what holds for all pages: the check of the host, and errors.
+fn with_checks(routes: Router<HttpState>, settings: &HttpServer, state: HttpState) -> Router {
+    let hosts = Arc::new(Hosts::new(&settings.allowed_hosts, Arc::clone(&state.context.http)));
+    routes
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no such page") })
         .method_not_allowed_fallback(response::method_not_allowed)
         .layer(from_fn_with_state(hosts, hosts::check))
         .layer(map_response(harden))
-        .with_state(state);
-    server::start(thread, address, settings, routes, metrics).map_err(|cause| HttpError { address, cause })
+        .with_state(state)
 }
 
 fn probes() -> Router<HttpState> {

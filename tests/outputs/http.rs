@@ -12,7 +12,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::{Span, Timestamp};
-use funnelwatch::edge::http::{EndpointContext, serve, serve_probes};
+use funnelwatch::edge::http::{EndpointContext, in_memory, serve, serve_probes};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
@@ -127,6 +127,36 @@ fn is_closed(mut stream: TcpStream) -> bool {
 fn value(scrape: &str, series: &str) -> u64 {
     let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{series} is missing in {scrape}")).parse().expect("a whole number")
+}
+
+/// The fuzz target relies on it.
+#[test]
+fn without_sockets_the_responses_are_the_same() {
+    let (settings, peer) = (settings(), any_port());
+    let address = start(&settings);
+    let in_memory = in_memory(&settings, context(&settings, Arc::default())).expect("a server");
+    let without_date = |response: &str| {
+        let lines = response.lines().filter(|line| !line.starts_with("date: "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    for request in [
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n",
+        "GET /api/v1/tenants HTTP/1.1\r\nHost: localhost\r\n",
+        "GET /api/v1/tenants/acme?window=1h HTTP/1.1\r\nHost: evil.org\r\n",
+        "HEAD /nowhere HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+        "odd",
+    ] {
+        let bytes = format!("{request}Connection: close\r\n\r\n");
+        let mut stream = connect(address);
+        stream.write_all(bytes.as_bytes()).expect("a request");
+        let expected = answer(stream);
+        let found = String::from_utf8(in_memory.exchange(bytes.as_bytes(), peer)).expect("text");
+        assert_eq!(without_date(&found), without_date(&expected), "{request}");
+    }
+    let two = "GET /api/v1/tenants HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2);
+    let found = String::from_utf8(in_memory.exchange(two.as_bytes(), peer)).expect("text");
+    assert_eq!(found.matches("{\"tenants\":[]}").count(), 2, "{found}");
+    assert!(in_memory.exchange(b"", peer).is_empty());
 }
 
 #[test]

@@ -5,9 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Source of environment variables and files.
-pub(crate) trait Env {
+pub trait Env {
+    /// The value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
+    /// The text of a document.
     fn file(&self, path: &Path) -> io::Result<String>;
+    /// The text of a file with a secret.
+    fn secret(&self, path: &Path) -> io::Result<String> {
+        self.file(path)
+    }
     /// Whether every user of the system can read a file.
     fn is_public(&self, path: &Path) -> bool;
 }

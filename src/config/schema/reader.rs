@@ -283,7 +283,7 @@ impl<'a> Reader<'a> {
         let table = self.table(node, FILE, path.clone(), line);
         let Some(name) = table.text("file") else { return Data::Bad };
         let file = self.locate(name);
-        match self.env.file(&file) {
+        match self.env.secret(&file) {
             Ok(text) => {
                 self.files.push(file.clone());
                 let text = text.trim_end_matches(['\r', '\n']);

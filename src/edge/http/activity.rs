@@ -39,6 +39,11 @@ impl Activity {
         self.since.store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    /// Whether a request has no complete response yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
     /// The order in which connections are closed.
     pub(super) fn rank(&self) -> (bool, u64) {
         (self.busy.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed))

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioTimer;
@@ -52,7 +53,7 @@ pub(super) fn start(
     Ok(bound)
 }
 
-struct Server {
+pub(super) struct Server {
     http1: http1::Builder,
     write_timeout: Duration,
     routes: TowerToHyperService<Router>,
@@ -64,7 +65,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(settings: &HttpServer, routes: Router, metrics: Arc<HttpMetrics>) -> Self {
+    pub(super) fn new(settings: &HttpServer, routes: Router, metrics: Arc<HttpMetrics>) -> Self {
         let duration = |span: crate::domain::time::Span| Duration::from_millis(span.0 as u64);
         let mut http1 = http1::Builder::new();
         http1
@@ -102,9 +103,15 @@ impl Server {
         if self.open.len() >= self.limit {
             self.close_one();
         }
-        let activity = Arc::new(Activity::new(&self.tick, &self.metrics));
+        let activity = self.activity();
+        let stream = WriteDeadline::new(stream, self.write_timeout, Arc::clone(&activity));
         let task = tokio::spawn(self.serve(stream, peer, &activity)).abort_handle();
         self.open.push((activity, task));
+    }
+
+    /// The activity of a new connection.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::new(Activity::new(&self.tick, &self.metrics))
     }
 
     /// Closes the connection that has been idle longest, else the one with the oldest request.
@@ -118,14 +125,13 @@ impl Server {
     }
 
     /// Serves one connection until its end.
-    fn serve(
+    pub(super) fn serve<S: Read + Write + Send + Unpin + 'static>(
         &self,
-        stream: TcpStream,
+        stream: S,
         peer: SocketAddr,
         activity: &Arc<Activity>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = ()> + Send + use<S> {
         let (routes, activity) = (self.routes.clone(), Arc::clone(activity));
-        let stream = WriteDeadline::new(stream, self.write_timeout, Arc::clone(&activity));
         let counted = Counted::new(&self.metrics);
         let requests = Arc::clone(&activity);
         let service = service_fn(move |mut request: Request<Incoming>| {
