@@ -26,12 +26,14 @@
 //! stays until no message of it can be read again after a restart: a message would be taken for the first one of a new
 //! tenant if the watermark that it is behind were unknown. Then its place is free for another tenant.
 
+mod forgotten;
+mod restored;
 mod too_much;
 
 use crate::domain::effect::Effect;
 use crate::domain::event::progress::Progress;
 use crate::domain::event::reject::Reason;
-use crate::domain::event::{Event, EventKind, EventOrder};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EntityId, TenantId};
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::norms::Norms;
@@ -322,14 +324,6 @@ impl ShardProcessor {
         }
     }
 
-    /// Restores a shard from a checkpoint, without its tenants.
-    pub fn restore(norms: Arc<Norms>, timing: Timing, codec: PayloadCodec, checkpoint: ShardCheckpoint) -> Self {
-        let ShardCheckpoint { watermark, read, refused, next } = checkpoint;
-        let mut shard = Self { read, resumed: watermark, refused, ..Self::new(norms, timing, codec) };
-        shard.held.reread_from(next);
-        shard
-    }
-
     /// Admits events only within these limits, together with the other shards of the process.
     pub fn limit(&mut self, limits: AdmissionLimits, process: Arc<ProcessCounts>) {
         self.admission.share(limits, process);
@@ -359,43 +353,6 @@ impl ShardProcessor {
             used[Limited::TenantHeld as usize] = sizes.max().unwrap_or_default() as f64 / max.max(1) as f64;
         }
         used
-    }
-
-    /// Adds a tenant that was restored up to the watermark of `clock`.
-    pub fn adopt(&mut self, tenant: Tenant, clock: TenantClock) {
-        self.admission.add(tenant.id(), tenant.managers().cloned(), tenant.departments().cloned());
-        let ix = self.add_tenant(tenant);
-        self.tenants[ix as usize].resume(clock);
-        self.activate(ix);
-        self.dirty.push(ix);
-    }
-
-    /// Adds the time of a tenant without applied events.
-    pub fn adopt_clock(&mut self, tenant: &TenantId, clock: TenantClock) {
-        let ix = self.restored_ix(tenant);
-        self.tenants[ix as usize].resume(clock);
-        self.forgotten.insert(ix, self.read.clone());
-        self.activate(ix);
-    }
-
-    /// Holds an event that was stored while it was held. It is not held again when it is read again.
-    pub fn adopt_held(&mut self, order: EventOrder, event: Event) {
-        let Some(source) = Source::from_id(order.source) else { return };
-        let ix = self.restored_ix(&event.tenant);
-        let key = self.held.adopt(source, order.offset, event, ix);
-        self.tenants[ix as usize].held.push(key);
-        self.activate(ix);
-        if self.held.unmeasured() >= ADOPTED_AT_ONCE {
-            self.measure_held();
-            self.spill_held();
-        }
-    }
-
-    fn restored_ix(&mut self, tenant: &TenantId) -> u32 {
-        if !self.by_id.contains_key(tenant) {
-            self.admission.add(tenant, std::iter::empty(), std::iter::empty());
-        }
-        self.tenant_ix(tenant)
     }
 
     /// The norms in force.
@@ -821,54 +778,6 @@ impl ShardProcessor {
             self.forgotten.insert(ix, read);
         }
         time
-    }
-
-    /// Counts what is known of a tenant after it was forgotten: what its later events name, also those that are held.
-    fn admit_anew(&mut self, ix: u32) {
-        let TenantState { tenant, held, .. } = &self.tenants[ix as usize];
-        self.admission.remove(tenant.id());
-        self.admission.add(tenant.id(), tenant.managers().cloned(), tenant.departments().cloned());
-        let held = held.keys().filter_map(|key| self.held.get(key));
-        held.for_each(|event| self.admission.add_event(event));
-    }
-
-    /// Removes the tenants that were forgotten and had no event since, once no message of them can be read again.
-    fn remove_forgotten(&mut self) -> Vec<TenantId> {
-        if self.forgotten.is_empty() {
-            return Vec::new();
-        }
-        let lowest: BTreeMap<Source, Offset> = self.lowest_held().collect();
-        let is_settled = |(source, read): (&Source, &Offset)| lowest.get(source).is_none_or(|lowest| lowest >= read);
-        let mut removed = Vec::new();
-        for (ix, read) in std::mem::take(&mut self.forgotten) {
-            let state = &mut self.tenants[ix as usize];
-            if !state.tenant.is_unused() || state.tenant.next_timer().is_some() {
-                continue;
-            }
-            if state.is_active || !read.iter().all(is_settled) {
-                self.forgotten.insert(ix, read);
-                continue;
-            }
-            let id = state.tenant.id().clone();
-            *state = TenantState::new(Tenant::new(
-                TenantId::default(),
-                Arc::clone(&self.norms),
-                self.timing.memory,
-                self.codec,
-            ));
-            self.free.push(ix);
-            self.by_id.remove(&id);
-            self.admission.remove(&id);
-            removed.push(id);
-        }
-        removed
-    }
-
-    /// The tenants.
-    fn known(&self) -> Vec<u32> {
-        let mut known: Vec<u32> = self.by_id.values().copied().collect();
-        known.sort_unstable();
-        known
     }
 
     /// The watermark of a tenant.
