@@ -159,7 +159,7 @@ pub(super) const TIME: &[KeySpec] = &[
     KeySpec::new(
         "retention",
         ValueKind::Span(Span::HOUR, YEARS),
-        "event time without events after which finished leads, deals and contacts are discarded",
+        "event time without events after which finished leads, deals and contacts and inactive managers are discarded",
     )
     .described("the longest window plus `correction_horizon`"),
     KeySpec::new(

@@ -8,7 +8,7 @@ use crate::codec::state::Records;
 use crate::domain::alert::Alert;
 use crate::domain::effect::Effect;
 use crate::domain::figures::pane::{Fact, Measure};
-use crate::domain::figures::row::Row;
+use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::id::TenantId;
 use crate::domain::index::StageIx;
 use crate::domain::shard::processor::{Effects, ShardTime, TenantTime};
@@ -141,7 +141,10 @@ impl Tenants {
                     counted.reported.clear();
                     is_forgotten = true;
                 }
-                effect => figures.apply(effect, &mut output.alerts, &mut output.reviews),
+                effect => {
+                    output.rows.extend(rows_removed(&effect, &tenant, &self.settings));
+                    figures.apply(effect, &mut output.alerts, &mut output.reviews);
+                }
             }
         }
         mark_historic(&mut output.alerts[first_alert..], &figures.time);
@@ -219,6 +222,25 @@ fn forget(
         records.violation(scoreboard.tenant(), &key, violation.as_ref());
     }
     *figures = TenantFigures::new(*shard, time.clone(), scoreboard.tenant().clone(), &settings.norms);
+}
+
+/// The rows that remove those of a manager or department that was forgotten.
+fn rows_removed(effect: &Effect, tenant: &TenantId, settings: &DataflowSettings) -> Vec<Row> {
+    let (at, subject) = match effect {
+        Effect::ManagerForgotten { known, id, .. } => (*known, Subject::Manager(id.clone())),
+        Effect::DepartmentForgotten { known, id } => (*known, Subject::Department(id.clone())),
+        _ => return Vec::new(),
+    };
+    let windows = settings.norms.windows.iter().map(|window| window.name()).chain(["now".into()]);
+    let row = |window| Row {
+        tenant: tenant.clone(),
+        subject: subject.clone(),
+        department: None,
+        at,
+        historic: false,
+        figures: Figures::Gone(window),
+    };
+    windows.filter(|_| settings.rows_at_boundaries).map(row).collect()
 }
 
 /// Marks the historic ones among the alerts of a tenant.

@@ -369,6 +369,11 @@ impl TenantContext {
         }))
     }
 
+    /// Forgets the norms by manager: an index may be of another one now.
+    pub fn forget_scopes(&mut self) {
+        self.scopes.clear();
+    }
+
     /// The index of a pipeline stage, declared on first use.
     pub fn stage_ix(&mut self, pipeline: Option<&PipelineId>, stage: Option<&StageId>) -> StageIx {
         let pipeline = pipeline.cloned().unwrap_or_else(|| UNKNOWN.into());

@@ -27,6 +27,22 @@ pub enum Effect {
     Currency(CurrencyIx, CompactString),
     /// The tenant was forgotten at this instant: what follows is about a new one.
     Forgotten(Timestamp),
+    /// A manager was forgotten: the index is of another one from now on.
+    ManagerForgotten {
+        /// When.
+        known: Timestamp,
+        /// The index that facts used.
+        who: ManagerIx,
+        /// The CRM's id.
+        id: ManagerId,
+    },
+    /// A department was forgotten.
+    DepartmentForgotten {
+        /// When.
+        known: Timestamp,
+        /// The CRM's id.
+        id: DepartmentId,
+    },
     /// A call or message was picked for review.
     Review(Box<ReviewRequest>),
     /// A review request for this manager ended: it was answered or expired.
@@ -36,6 +52,13 @@ pub enum Effect {
         /// Whether the review was received.
         answered: bool,
     },
+}
+
+impl Effect {
+    /// Whether something was forgotten.
+    pub fn forgets(&self) -> bool {
+        matches!(self, Self::Forgotten(_) | Self::ManagerForgotten { .. } | Self::DepartmentForgotten { .. })
+    }
 }
 
 /// The attributes of a manager that the scoreboard needs.

@@ -64,10 +64,16 @@ impl Scoreboard {
             }
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
+            Effect::ManagerForgotten { known, who, .. } => {
+                self.judge_until(known, alerts);
+                self.evaluator.forget(&mut self.managers, known, who, alerts);
+                self.managers.forget(who);
+            }
+            Effect::DepartmentForgotten { id, .. } => drop(self.departments.remove(&id)),
             Effect::Alert(alert) => alerts.push(*alert),
             // Review requests are counted where they are published, takers are kept with the open alerts, and departments
             // are described where they are shown.
-            // Forgotten figures are replaced where they are kept.
+            // Forgotten tenants are replaced where they are kept.
             Effect::Review(_)
             | Effect::ReviewOver { .. }
             | Effect::AlertTaken(_)
@@ -83,6 +89,8 @@ impl Scoreboard {
             Effect::ManagerUpdate(update) => self.update_manager(*update),
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
+            Effect::ManagerForgotten { who, .. } => self.managers.forget(who),
+            Effect::DepartmentForgotten { id, .. } => drop(self.departments.remove(&id)),
             Effect::Alert(_)
             | Effect::Review(_)
             | Effect::ReviewOver { .. }
@@ -197,7 +205,7 @@ impl Scoreboard {
             let (aggregate, offers) = departments.entry(manager.department()).or_default();
             aggregate.merge(total, 1);
             offers.extend(manager.offers(window, at));
-            if manager_ix > 0 {
+            if manager_ix > 0 && !manager.is_forgotten {
                 let (subject, terms) = (Subject::Manager(manager.id.clone()), terms(manager.offers(window, at)));
                 into.push(row(subject, manager.department.clone(), total, terms));
             }
@@ -222,7 +230,7 @@ impl Scoreboard {
         for (manager_ix, manager) in self.managers.all.iter().enumerate() {
             tenant.merge(&manager.now, at);
             departments.entry(manager.department()).or_default().merge(&manager.now, at);
-            if manager_ix > 0 {
+            if manager_ix > 0 && !manager.is_forgotten {
                 into.push(row(Subject::Manager(manager.id.clone()), manager.department.clone(), &manager.now));
             }
         }

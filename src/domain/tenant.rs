@@ -2,7 +2,7 @@
 //!
 //! This file handles CRM events, except for `activities` and `merge`; `telephony` handles calls, `messages` written
 //! messages, `chains` several moves at one instant, `correction` late events, `persistence` expiry and restore,
-//! `forgetting` the end of the tenant, `timers` what is due in between.
+//! `forgetting` the end of the tenant, `managers` that of managers, `timers` what is due in between.
 
 mod activities;
 mod cases;
@@ -17,8 +17,10 @@ mod event_log;
 mod explain;
 mod forgetting;
 mod interactions;
+mod managers;
 mod merge;
 mod messages;
+mod named_managers;
 mod persistence;
 mod replay;
 mod rewind;
@@ -62,6 +64,7 @@ use cases::Cases;
 use chains::{Chains, Turn};
 use compact_str::CompactString;
 use contacts::{ContactPending, ContactState};
+use named_managers::NamedManagers;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -117,6 +120,8 @@ pub struct Tenant {
     last: Timestamp,
     /// When to check whether the tenant can be forgotten.
     forget_at: Option<Timestamp>,
+    /// The managers that kept events name.
+    named: NamedManagers,
     /// Scratch buffer: the encoded event.
     packed: Vec<u8>,
     duplicates: Duplicates,
@@ -188,6 +193,7 @@ impl Tenant {
             last_event: PerTopic::from_fn(|_| Timestamp::MIN),
             last: Timestamp::MIN,
             forget_at: None,
+            named: NamedManagers::default(),
             packed: Vec::new(),
             duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
             cases: Cases::default(),

@@ -59,6 +59,10 @@ impl TenantFigures {
                 reviews.answered += u64::from(answered);
             }
             Effect::DepartmentUpdate(update) => drop(self.departments.insert(update.id.clone(), *update)),
+            Effect::ManagerForgotten { ref id, .. } => {
+                self.reviews.remove(id);
+                self.scoreboard.apply(effect, alerts);
+            }
             effect => self.scoreboard.apply(effect, alerts),
         }
     }

@@ -15,6 +15,8 @@ use compact_str::CompactString;
 pub struct People {
     by_id: SeededMap<ManagerId, ManagerIx>,
     managers: Vec<ManagerHistory>,
+    /// The indices of forgotten managers.
+    free: Vec<ManagerIx>,
 }
 
 #[derive(Debug)]
@@ -80,12 +82,38 @@ impl People {
         if let Some(who) = self.by_id.get(id) {
             return *who;
         }
-        let who = ManagerIx(self.managers.len() as u32 + 1);
+        let history = ManagerHistory { id: id.clone(), entries: Vec::new(), settled: 0 };
+        let who = match self.free.pop() {
+            Some(who) => {
+                self.managers[who.0 as usize - 1] = history;
+                who
+            }
+            None => {
+                self.managers.push(history);
+                ManagerIx(self.managers.len() as u32)
+            }
+        };
         self.by_id.insert(id.clone(), who);
-        self.managers.push(ManagerHistory { id: id.clone(), entries: Vec::new(), settled: 0 });
         // The declaration applies to all event times.
         self.declare(who, Timestamp::MIN, effects);
         who
+    }
+
+    /// Forgets a manager. Returns the index, which is free for another one, and the departments of the records.
+    pub fn forget(&mut self, id: &ManagerId) -> Option<(ManagerIx, Vec<DepartmentId>)> {
+        let who = self.by_id.remove(id)?;
+        let manager = self.managers.get_mut(who.0 as usize - 1)?;
+        let entries = std::mem::take(&mut manager.entries);
+        (manager.id, manager.settled) = (ManagerId::default(), 0);
+        self.free.push(who);
+        let departments = entries.into_iter().filter_map(|entry| entry.given.department);
+        Some((who, departments.filter(|id| !id.as_str().is_empty()).collect()))
+    }
+
+    /// Whether the latest record of a manager says so; `false` without a record.
+    pub fn is_active(&self, id: &ManagerId) -> bool {
+        let manager = self.find(id).and_then(|who| self.history(who));
+        manager.is_some_and(|manager| !manager.entries.is_empty() && manager.latest().active)
     }
 
     /// Adds to a manager's history. `horizon`: no event dated before it can arrive anymore.
@@ -135,7 +163,7 @@ impl People {
 
     /// The known managers.
     pub fn ids(&self) -> impl Iterator<Item = &ManagerId> {
-        self.managers.iter().map(|manager| &manager.id)
+        self.by_id.keys()
     }
 
     /// The departments that records of managers name.

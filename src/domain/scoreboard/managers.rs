@@ -27,6 +27,8 @@ pub(super) struct Managers {
 #[derive(Debug)]
 pub(super) struct ManagerFigures {
     pub(super) id: ManagerId,
+    /// Whether the manager was forgotten, and the index is free.
+    pub(super) is_forgotten: bool,
     pub(super) name: Option<CompactString>,
     pub(super) department: Option<DepartmentId>,
     pub(super) sliding: Vec<SlidingWindow>,
@@ -76,11 +78,20 @@ impl Managers {
         while self.all.len() <= index {
             self.all.push(ManagerFigures::new(update.id.clone(), &self.windows));
         }
+        if self.all[index].is_forgotten {
+            self.all[index] = ManagerFigures::new(update.id.clone(), &self.windows);
+        }
         let before = self.department(update.who);
         self.all[index].name = update.name;
         self.all[index].department = update.department;
         let after = self.department(update.who);
         (before != after).then_some((before, after))
+    }
+
+    /// Forgets a manager with all figures.
+    pub(super) fn forget(&mut self, who: ManagerIx) {
+        let forgotten = ManagerFigures::new(ManagerId::default(), &self.windows);
+        self.all[who.0 as usize] = ManagerFigures { is_forgotten: true, ..forgotten };
     }
 
     pub(super) fn count(&mut self, fact: &Fact) {
@@ -183,7 +194,8 @@ impl Managers {
 impl ManagerFigures {
     fn new(id: ManagerId, windows: &[Window]) -> Self {
         let sliding = windows.iter().map(|window| SlidingWindow::new(*window)).collect();
-        Self { id, name: None, department: None, sliding, now: CurrentFigures::default(), offers: VecDeque::new() }
+        let (name, department, now, offers) = Default::default();
+        Self { id, is_forgotten: false, name, department, sliding, now, offers }
     }
 
     fn is_in(&self, department: &DepartmentId) -> bool {

@@ -150,12 +150,21 @@ impl OpenViolations {
         violation.resolve(&mut WindowContext { moment, timers: &mut self.timers }, &subject, resolution, at);
     }
 
-    /// Ends all violations, and deletes all records.
-    pub(super) fn end_all(&mut self, moment: &mut Moment<'_>) {
-        for key in self.open.keys().copied().collect::<Vec<_>>() {
+    /// Ends the violations that are `of` what is forgotten, and deletes their records.
+    pub(super) fn end_all(&mut self, moment: &mut Moment<'_>, of: impl Fn(&WindowViolationKey) -> bool) {
+        let open = self.open.iter().filter(|(_, (_, subject))| of(&subject.stored)).map(|(key, _)| *key);
+        for key in open.collect::<Vec<_>>() {
             self.end(moment, key, Resolution::Disabled, None);
+            self.timers.retain(|(_, timer)| *timer != key);
         }
-        self.changes.extend(self.ended.drain(..).map(|(_, key)| (key, None)));
+        let Self { ended, changes, .. } = self;
+        ended.retain(|(_, key)| {
+            let is_kept = !of(key);
+            if !is_kept {
+                changes.insert(key.clone(), None);
+            }
+            is_kept
+        });
     }
 
     /// Performs the escalations that are due.

@@ -154,7 +154,15 @@ impl WindowEvaluator {
 
     /// Ends all violations at `at`, and deletes their records.
     pub(super) fn end(&mut self, managers: &mut Managers, at: Timestamp, alerts: &mut Vec<Alert>) {
-        self.violations.end_all(&mut Moment { at, managers, alerts });
+        self.violations.end_all(&mut Moment { at, managers, alerts }, |_| true);
+    }
+
+    /// Ends the violations of a manager at `at`, and deletes their records.
+    pub(super) fn forget(&mut self, managers: &mut Managers, at: Timestamp, who: ManagerIx, alerts: &mut Vec<Alert>) {
+        let id = managers.id(who).clone();
+        self.violations.end_all(&mut Moment { at, managers, alerts }, |violation| violation.manager == id);
+        self.scopes.remove(&who);
+        self.mark_dirty(who);
     }
 
     /// The violations to store, as far as they changed since the last call; `None`: delete.

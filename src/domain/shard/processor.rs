@@ -737,7 +737,7 @@ impl ShardProcessor {
     /// Takes the effects of this epoch, and the time of the tenants for which it has changed.
     fn take_effects(&mut self, progress: &ShardProgress, into: &mut Vec<Effects>) -> ShardTime {
         let mut time = ShardTime { clock: self.clock, ..ShardTime::default() };
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut changed) = (Vec::new(), Vec::new());
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -752,9 +752,9 @@ impl ShardProcessor {
             let durable = self.timing.memory.durable;
             let changelog = if durable { tenant.take_changelog() } else { Changelog::default() };
             let held = std::mem::take(&mut state.held.changes);
-            if effects.iter().any(|effect| matches!(effect, Effect::Forgotten(_))) {
-                forgotten.push(ix);
-            }
+            let is_forgotten = |effect: &Effect| matches!(effect, Effect::Forgotten(_));
+            forgotten.extend(effects.iter().any(is_forgotten).then_some(ix));
+            changed.extend(effects.iter().any(Effect::forgets).then_some(ix));
             let has_effects = !effects.is_empty() || !changelog.is_empty() || !held.is_empty();
             if has_effects {
                 let is_unused = tenant.is_unused();
@@ -772,8 +772,8 @@ impl ShardProcessor {
             }
         }
         self.dirty = dirty;
+        changed.into_iter().for_each(|ix| self.admit_anew(ix));
         for ix in forgotten {
-            self.admit_anew(ix);
             let read = progress.sources.iter().map(|progress| (progress.source, progress.position)).collect();
             self.forgotten.insert(ix, read);
         }

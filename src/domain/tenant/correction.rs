@@ -295,6 +295,8 @@ impl ReplayOutput {
                 | Effect::Currency(..)
                 | Effect::Review(_)
                 | Effect::Forgotten(_)
+                | Effect::ManagerForgotten { .. }
+                | Effect::DepartmentForgotten { .. }
                 | Effect::ReviewOver { .. } => passthrough.push(effect),
             }
         }

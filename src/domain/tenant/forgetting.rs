@@ -36,6 +36,7 @@ impl Tenant {
     /// open.
     pub fn resume_forgetting(&mut self, mark: Timestamp, upto: Timestamp) {
         let expired = self.last_event.iter().map(|(_, at)| *at).max().unwrap_or(Timestamp::MIN);
+        self.named.is_replaying = false;
         let last = std::mem::replace(&mut self.last, Timestamp::MIN);
         self.keep_since(last.max(expired).max(mark));
         if let Some(at) = self.forget_at.filter(|at| *at <= upto) {

@@ -41,6 +41,7 @@ impl Tenant {
         let (_, norms) = norm_versions.next().expect("a tenant has norms");
         let mut norm_versions = norm_versions.peekable();
         let mut tenant = Self::new(id, norms, memory, codec);
+        tenant.named.is_replaying = true;
         (tenant.context.first_event, tenant.context.first_plan) = (mark.first_event, mark.first_plan);
         tenant.last_event = mark.last_event;
         for alert in mark.retracted {
@@ -88,6 +89,7 @@ impl Tenant {
             self.schedule_expiry(case, order.at);
         }
         self.last = self.last.max(order.at);
+        self.name_manager(order.at, payload);
     }
 
     /// The part of the state that cannot be derived from the events.
@@ -104,6 +106,7 @@ impl Tenant {
     /// Encodes an applied event into `packed` and appends it to the changelog.
     pub(super) fn record(&mut self, order: EventOrder, id: Option<EventId>, payload: &Payload) {
         self.keep_since(order.at);
+        self.name_manager(order.at, payload);
         self.packed.clear();
         (self.codec.pack)(payload, &mut self.packed);
         if self.memory.durable {
@@ -131,7 +134,7 @@ impl Tenant {
                 continue;
             }
             self.fire_timers(at);
-            if self.expire_case(case) {
+            if self.expire_case(case, at) {
                 expired = true;
             } else {
                 let recheck = Span((retention.0 / RECHECK_DIVISOR).max(1));
@@ -144,8 +147,8 @@ impl Tenant {
         }
     }
 
-    /// Expires a case; returns `false` if it is still active.
-    fn expire_case(&mut self, case: u32) -> bool {
+    /// Expires a case at `at`; returns `false` if it is still active.
+    fn expire_case(&mut self, case: u32, at: Timestamp) -> bool {
         let log = self.read_log(case);
         let (journeys, contacts) = self.indices_named_by(log.iter().map(|event| &event.payload));
         if self.is_active(&journeys, &contacts) {
@@ -159,6 +162,7 @@ impl Tenant {
             cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
             expired_keys.append(&mut self.keys);
             self.forget_event(entry.order);
+            self.release_manager(at, payload);
         }
         self.cases.remove_keys(expired_keys);
         for ix in journeys {

@@ -227,6 +227,19 @@ impl Sampler {
         }
     }
 
+    /// Whether a day of a manager has begun and not ended.
+    pub(super) fn has_day(&self, who: ManagerIx) -> bool {
+        self.managers.get(&who).is_some_and(|manager| manager.current.is_some())
+    }
+
+    /// Forgets the days of a manager, and closes the open requests.
+    pub(super) fn forget(&mut self, context: &mut TenantContext, who: ManagerIx, id: &ManagerId) {
+        self.managers.remove(&who);
+        for _ in self.open.extract_if(|_, (manager, _)| manager == id) {
+            context.effects.push(Effect::ReviewOver { manager: id.clone(), answered: false });
+        }
+    }
+
     /// Closes the request of a review that arrived.
     pub(super) fn answer(&mut self, context: &mut TenantContext, interaction: &CompactString) {
         if let Some((manager, _)) = self.open.remove(interaction) {

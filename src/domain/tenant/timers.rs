@@ -13,18 +13,29 @@ impl Tenant {
     /// The instant of the next timer.
     pub fn next_timer(&self) -> Option<Timestamp> {
         let retention_timers = self.retention_timers.peek().map(|Reverse((at, _))| *at);
-        self.context.next_timer().into_iter().chain(retention_timers).chain(self.forget_at).min()
+        self.context
+            .next_timer()
+            .into_iter()
+            .chain(retention_timers)
+            .chain(self.forget_at)
+            .chain(self.named.next())
+            .min()
     }
 
-    /// Fires all timers and expires all cases due at or before `until`; forgets the tenant if that is due.
+    /// Fires all timers and expires all cases due at or before `until`; forgets the tenant and managers
+    /// if that is due.
     pub fn run_timers(&mut self, until: Timestamp) {
         while let Some(at) = self.forget_at.filter(|at| *at <= until) {
-            self.expire_cases(at);
-            self.fire_timers(at);
+            self.run_until(at);
             self.forget_or_wait(at);
         }
+        self.run_until(until);
+    }
+
+    fn run_until(&mut self, until: Timestamp) {
         self.expire_cases(until);
         self.fire_timers(until);
+        self.forget_managers(until);
     }
 
     pub(super) fn fire_timers(&mut self, until: Timestamp) {

@@ -649,6 +649,8 @@ impl TenantRun {
             | Effect::AlertTaken(_)
             | Effect::Review(_)
             | Effect::Forgotten(_)
+            | Effect::ManagerForgotten { .. }
+            | Effect::DepartmentForgotten { .. }
             | Effect::ReviewOver { .. }
             | Effect::DepartmentUpdate(_) => {}
         }

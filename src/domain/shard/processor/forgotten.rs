@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl ShardProcessor {
-    /// Counts what is known of a tenant after it was forgotten: what its later events name, also those that are held.
+    /// Counts what is known of a tenant after something of it was forgotten: what its kept and its held events name.
     pub(super) fn admit_anew(&mut self, ix: u32) {
         let TenantState { tenant, held, .. } = &self.tenants[ix as usize];
         self.admission.remove(tenant.id());
