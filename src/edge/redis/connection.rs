@@ -116,7 +116,8 @@ impl Connector {
             let closed = error.kind() == ErrorKind::Parse || error.is_connection_dropped();
             return if closed { ConnectError::Closed(error) } else { ConnectError::Redis(error) };
         }
-        if is(CertificateError::UnknownIssuer.into()) {
+        // Another CA of the same name shows as a wrong signature.
+        if is(CertificateError::UnknownIssuer.into()) || is(CertificateError::BadSignature.into()) {
             ConnectError::Issuer
         } else if text.contains("not valid for name") {
             ConnectError::HostName
