@@ -142,7 +142,9 @@ impl Tenants {
                     is_forgotten = true;
                 }
                 effect => {
-                    output.rows.extend(rows_removed(&effect, &tenant, &self.settings));
+                    if effect.forgets() {
+                        output.rows.extend(rows_removed(&effect, &tenant, &self.settings));
+                    }
                     figures.apply(effect, &mut output.alerts, &mut output.reviews);
                 }
             }

@@ -92,9 +92,12 @@ impl PendingReplies {
         }
     }
 
-    /// Records the length of a segment, before a demand or a settlement is appended that changes nothing else. A segment can
-    /// have very many of them.
-    fn record_length(&mut self, position: usize) {
+    /// Records a segment before a demand or a settlement is added. `is_appended`: it comes after all others and changes
+    /// nothing else. A segment can have very many of these, so if it is the last one, only its length is recorded.
+    fn record_addition(&mut self, position: usize, is_appended: bool) {
+        if !is_appended || position + 1 < self.segments.len() {
+            return self.record(position);
+        }
         let (Some(recorded), Some(segment)) = (&mut self.recorded, self.segments.get(position)) else { return };
         if segment.start < recorded.from && recorded.extended.is_none() {
             recorded.extended = Some((segment.start, segment.length()));
@@ -124,13 +127,12 @@ impl PendingReplies {
             true
         } else {
             let index = self.position(at);
-            match index + 1 == self.segments.len()
-                && self.segments[index].is_extended_by(&demand, demand_context.kind.waiting)
-            {
-                true => self.record_length(index),
-                false => self.record(index),
-            }
-            self.segments[index].add_demand(demand, demand_context.kind.waiting)
+            let segment = &self.segments[index];
+            let unchanged = segment.is_unchanged_by_demand(&demand, demand_context.kind.waiting);
+            let last = segment.is_followed_by_demand(&demand);
+            self.record_addition(index, unchanged && last);
+            self.segments[index].add_demand(demand);
+            !unchanged
         };
         if changed {
             self.update(context, demand_context, at, Affected::Clocks);
@@ -333,12 +335,11 @@ impl PendingReplies {
         settlement: Settlement,
     ) {
         let (at, position) = (settlement.at, self.position(settlement.at));
-        let last = position + 1 == self.segments.len();
-        match self.segments.get_mut(position).is_some_and(|segment| last && segment.is_followed_by(&settlement)) {
-            true => self.record_length(position),
-            false => self.record(position),
-        }
-        if self.segments.get_mut(position).is_some_and(|segment| segment.add_settlement(settlement)) {
+        let Some(segment) = self.segments.get_mut(position) else { return };
+        let (unchanged, last) = (segment.is_unchanged_by(&settlement), segment.is_followed_by(&settlement));
+        self.record_addition(position, unchanged && last);
+        self.segments[position].add_settlement(settlement);
+        if !unchanged {
             self.update(context, demand_context, at, Affected::Clocks);
         }
     }

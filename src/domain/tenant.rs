@@ -474,8 +474,8 @@ impl Tenant {
                 self.context.emit_fact(self.context.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
                 self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.context, interaction));
             }
-            CrmPayload::ManagerUpserted { manager, .. } => {
-                let Some(given) = ManagerUpsert::of(payload) else { return };
+            CrmPayload::ManagerUpserted { .. } => {
+                let Some((manager, given)) = ManagerUpsert::of(payload) else { return };
                 let TenantContext { people, effects, order, .. } = &mut self.context;
                 let horizon = order.at.saturating_sub(self.memory.correction_horizon);
                 people.upsert(manager, given, *order, horizon, effects);

@@ -14,11 +14,10 @@ use crate::domain::call::{Call, Counted, Leg, MAX_LENGTH};
 use crate::domain::event::{Direction, Position};
 use crate::domain::id::{CallId, LegId, SessionId};
 use crate::domain::index::{ArenaIndex, CallIx, ContactIx};
-use crate::domain::mem::recorded::{MapBefore, RecordedMap};
+use crate::domain::mem::recorded::{MapBefore, RecordedMap, merge_maps};
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
-use std::hash::Hash;
 use std::ops::{Index, IndexMut};
 
 /// The calls of a tenant.
@@ -177,10 +176,10 @@ impl CallsBefore {
             }
             earlier.freed.extend(later.freed);
         }
-        merge(&mut self.by_id, later.by_id);
-        merge(&mut self.by_session, later.by_session);
-        merge(&mut self.by_leg, later.by_leg);
-        merge(&mut self.blocks, later.blocks);
+        merge_maps(&mut self.by_id, later.by_id);
+        merge_maps(&mut self.by_session, later.by_session);
+        merge_maps(&mut self.by_leg, later.by_leg);
+        merge_maps(&mut self.blocks, later.blocks);
     }
 }
 
@@ -420,15 +419,6 @@ impl Calls {
         let legs: Vec<_> = inbound.filter_map(|leg| Some((leg.contact?, leg.start, leg.end))).collect();
         for (contact, start, end) in legs {
             self.overlap(contact, Block { start, end, call });
-        }
-    }
-}
-
-/// Adds the before-images of later changes.
-fn merge<K: Hash + Eq, V>(earlier: &mut Option<MapBefore<K, V>>, later: Option<MapBefore<K, V>>) {
-    if let (Some(earlier), Some(later)) = (earlier, later) {
-        for (key, value) in later {
-            earlier.entry(key).or_insert(value);
         }
     }
 }

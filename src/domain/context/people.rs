@@ -59,11 +59,11 @@ struct ManagerRecord {
 }
 
 impl ManagerUpsert {
-    /// The content of an event; `None` if it is another one.
-    pub fn of(payload: &CrmPayload) -> Option<Self> {
-        let CrmPayload::ManagerUpserted { department, grade, active, name, .. } = payload else { return None };
+    /// The manager and the content of an event; `None` if it is another one.
+    pub fn of(payload: &CrmPayload) -> Option<(&ManagerId, Self)> {
+        let CrmPayload::ManagerUpserted { manager, department, grade, active, name } = payload else { return None };
         let (department, grade, name) = (department.clone(), grade.clone(), name.clone());
-        Some(Self { department, grade, active: *active, name })
+        Some((manager, Self { department, grade, active: *active, name }))
     }
 
     fn after(&self, record: &ManagerRecord) -> ManagerRecord {

@@ -31,6 +31,14 @@ pub trait Recorded {
 /// The values of a map before their first change, by key; `None`: there was none.
 pub type MapBefore<K, V> = SeededMap<K, Option<V>>;
 
+/// Adds the before-images of later changes of a map to those of earlier ones.
+pub fn merge_maps<K: Hash + Eq, V>(earlier: &mut Option<MapBefore<K, V>>, later: Option<MapBefore<K, V>>) {
+    let Some(earlier) = earlier else { return };
+    for (key, later) in later.into_iter().flatten() {
+        earlier.entry(key).or_insert(later);
+    }
+}
+
 /// A map with keys from input that records.
 #[derive(Debug)]
 pub struct RecordedMap<K, V> {

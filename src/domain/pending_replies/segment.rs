@@ -70,16 +70,14 @@ impl Segment {
         self.extent.is_before(next.start, next.extent.opened.0)
     }
 
-    /// Whether a settlement that changes nothing else comes after all others.
-    pub(super) fn is_followed_by(&mut self, settlement: &Settlement) -> bool {
-        let last = self.settlements.last();
-        last.is_none_or(|last| last.turn() <= settlement.turn()) && self.is_unchanged_by(settlement)
+    /// Whether a settlement comes after all others.
+    pub(super) fn is_followed_by(&self, settlement: &Settlement) -> bool {
+        self.settlements.last().is_none_or(|last| last.turn() <= settlement.turn())
     }
 
-    /// Whether a demand that changes nothing else comes after all others.
-    pub(super) fn is_extended_by(&self, demand: &Demand, waiting: Measure) -> bool {
-        let last = self.demands.last();
-        last.is_some_and(|last| last.key() <= demand.key()) && self.is_unchanged_by_demand(demand, waiting)
+    /// Whether a demand comes after all others.
+    pub(super) fn is_followed_by_demand(&self, demand: &Demand) -> bool {
+        self.demands.last().is_some_and(|last| last.key() <= demand.key())
     }
 
     pub(super) fn length(&self) -> Length {
@@ -140,17 +138,16 @@ impl Segment {
         }
     }
 
-    /// Adds a demand. Returns whether clocks or facts can change.
-    pub(super) fn add_demand(&mut self, demand: Demand, waiting: Measure) -> bool {
-        let without_effect = self.is_unchanged_by_demand(&demand, waiting);
+    /// Adds a demand.
+    pub(super) fn add_demand(&mut self, demand: Demand) {
         self.extent.last = self.extent.last.max(demand.at);
         self.shared.iter_mut().for_each(|shared| shared.add(&demand));
         let index = self.demands.partition_point(|other| other.key() <= demand.key());
         self.demands.insert(index, demand);
-        !without_effect
     }
 
-    fn is_unchanged_by_demand(&self, demand: &Demand, waiting: Measure) -> bool {
+    /// Whether a further demand changes neither clocks nor facts.
+    pub(super) fn is_unchanged_by_demand(&self, demand: &Demand, waiting: Measure) -> bool {
         demand.is_ordinary() && (demand.counts == Counts::NOT || self.joins_the_wait(demand, waiting))
     }
 
@@ -162,24 +159,23 @@ impl Segment {
             && self.running().is_some_and(|clock| clock.first.turn() < demand.turn())
     }
 
-    /// The same, to change it.
+    /// The demand with this key, to change it.
     pub(super) fn find_mut(&mut self, key: DemandKey) -> Option<&mut Demand> {
         self.position(key).map(|position| &mut self.demands[position])
     }
 
-    /// Adds a settlement. Returns whether clocks or facts can change.
-    pub(super) fn add_settlement(&mut self, settlement: Settlement) -> bool {
-        let without_effect = self.is_unchanged_by(&settlement);
+    /// Adds a settlement.
+    pub(super) fn add_settlement(&mut self, settlement: Settlement) {
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
         if self.settlements.is_empty() {
             self.settlements.reserve_exact(1);
         }
         self.settlements.insert(index, settlement);
-        !without_effect
     }
 
-    fn is_unchanged_by(&mut self, settlement: &Settlement) -> bool {
+    /// Whether a further settlement changes neither clocks nor facts.
+    pub(super) fn is_unchanged_by(&mut self, settlement: &Settlement) -> bool {
         self.extent.is_before(settlement.at, Position::MAX) || !self.may_be_settled_by(settlement)
     }
 

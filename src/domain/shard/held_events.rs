@@ -258,7 +258,7 @@ impl HeldEvents {
         let Some(spill) = self.memory.spill() else { return false };
         let place = *self.place.get_or_insert_with(|| spill.open());
         let is_written = spill.write(place, tenant, events);
-        self.spilled += if is_written { events.iter().count() } else { 0 };
+        self.spilled += if is_written { events.len() } else { 0 };
         is_written
     }
 

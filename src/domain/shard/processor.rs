@@ -50,7 +50,7 @@ use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::{Memory, Taken, Tenant};
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 /// Maximum number of held events of a shard in memory, beyond which the sources that are ahead are paused.
@@ -737,7 +737,7 @@ impl ShardProcessor {
     /// Takes the effects of this epoch, and the time of the tenants for which it has changed.
     fn take_effects(&mut self, progress: &ShardProgress, into: &mut Vec<Effects>) -> ShardTime {
         let mut time = ShardTime { clock: self.clock, ..ShardTime::default() };
-        let (mut forgotten, mut changed) = (Vec::new(), Vec::new());
+        let (mut forgotten, mut changed) = (BTreeSet::new(), BTreeSet::new());
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -752,9 +752,10 @@ impl ShardProcessor {
             let durable = self.timing.memory.durable;
             let changelog = if durable { tenant.take_changelog() } else { Changelog::default() };
             let held = std::mem::take(&mut state.held.changes);
-            let is_forgotten = |effect: &Effect| matches!(effect, Effect::Forgotten(_));
-            forgotten.extend(effects.iter().any(is_forgotten).then_some(ix));
-            changed.extend(effects.iter().any(Effect::forgets).then_some(ix));
+            for effect in effects.iter().filter(|effect| effect.forgets()) {
+                forgotten.extend(matches!(effect, Effect::Forgotten(_)).then_some(ix));
+                changed.insert(ix);
+            }
             let has_effects = !effects.is_empty() || !changelog.is_empty() || !held.is_empty();
             if has_effects {
                 let is_unused = tenant.is_unused();

@@ -211,6 +211,11 @@ impl Cases {
         self.cases[case].events()
     }
 
+    /// The events of a case, in event order.
+    pub(super) fn entries(&self, case: u32) -> Vec<Entry> {
+        sorted(self.events(case))
+    }
+
     /// The number of events of a case.
     pub(super) fn count(&self, case: u32) -> usize {
         self.cases[case].count as usize
@@ -272,7 +277,7 @@ impl Cases {
         let Case { log, count, .. } = &mut self.cases[case];
         let mut taken = log.split_off(length);
         absorbed.into_iter().for_each(|log| taken.append(log));
-        let entries = sorted(&taken);
+        let entries = sorted(taken.iter());
         let had_log = *count > 0;
         *count -= entries.len() as u32;
         self.with_log -= usize::from(had_log && *count == 0);
@@ -281,11 +286,16 @@ impl Cases {
 
     /// Takes the log of a case that has no undo log, in event order.
     pub(super) fn take_log(&mut self, case: u32) -> Vec<Entry> {
+        let entries = self.entries(case);
+        self.remove_log(case);
+        entries
+    }
+
+    /// Removes the log of a case that has no undo log.
+    pub(super) fn remove_log(&mut self, case: u32) {
         let Case { log, count, last, .. } = &mut self.cases[case];
-        let log = std::mem::take(log);
-        *last = Timestamp::MIN;
+        (*log, *last) = (Log::EMPTY, Timestamp::MIN);
         self.with_log -= usize::from(std::mem::take(count) > 0);
-        sorted(&log)
     }
 
     /// The cases with events.
@@ -368,10 +378,9 @@ impl Cases {
     }
 }
 
-/// The events of a log, in event order.
-fn sorted(log: &Log) -> Vec<Entry> {
-    let entry = |(order, packed): (EventOrder, &[u8])| Entry { order, packed: packed.into() };
-    let mut entries: Vec<Entry> = log.iter().map(entry).collect();
+/// Events in event order.
+fn sorted<'a>(events: impl Iterator<Item = (EventOrder, &'a [u8])>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = events.map(|(order, packed)| Entry { order, packed: packed.into() }).collect();
     entries.sort_by_key(|entry| entry.order);
     entries
 }

@@ -56,6 +56,11 @@ impl PackedEvents {
         self.events.push((order, id, begin..self.bytes.len()));
     }
 
+    /// Their number.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()

@@ -15,7 +15,7 @@ use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
 use crate::domain::context::people::ManagerUpsert;
 use crate::domain::effect::Effect;
-use crate::domain::event::{CrmPayload, Event, EventKind, EventOrder, Payload};
+use crate::domain::event::{Event, EventKind, EventOrder, Payload};
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::ManagerId;
 use crate::domain::index::ManagerIx;
@@ -92,9 +92,8 @@ impl Tenant {
                 late.first_plan = late.first_plan.into_iter().chain([event.at]).min();
             }
             if let Payload::Crm(payload) = &event.payload
-                && let CrmPayload::ManagerUpserted { manager, .. } = &**payload
-                && ManagerUpsert::of(payload)
-                    .is_some_and(|given| self.context.people.is_changed_by(manager, &given, order))
+                && let Some((manager, given)) = ManagerUpsert::of(payload)
+                && self.context.people.is_changed_by(manager, &given, order)
             {
                 let since = late.upserted.entry(manager.clone()).or_insert(event.at);
                 *since = event.at.min(*since);
@@ -193,9 +192,7 @@ impl Tenant {
             match case {
                 Some(case) => {
                     let part = parts.entry(self.cases.root(case));
-                    part.or_insert_with(|| Part { events: Vec::new(), timers: Vec::new(), whole: true })
-                        .events
-                        .push(event);
+                    part.or_insert_with(|| Part::whole(Vec::new())).events.push(event);
                 }
                 None => {
                     self.context.advance_to(event.entry.order);

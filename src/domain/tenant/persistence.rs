@@ -155,7 +155,7 @@ impl Tenant {
             return false;
         }
         self.discard_undo_log(case);
-        self.cases.take_log(case);
+        self.cases.remove_log(case);
         let mut expired_keys = Vec::new();
         for ReplayedEvent { entry, payload } in &log {
             self.clear_event_state(payload);

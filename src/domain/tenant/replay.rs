@@ -30,6 +30,13 @@ pub(super) struct Part {
     pub(super) whole: bool,
 }
 
+impl Part {
+    /// All events of a case.
+    pub(super) fn whole(events: Vec<ReplayedEvent>) -> Self {
+        Self { events, timers: Vec::new(), whole: true }
+    }
+}
+
 impl ReplayedEvent {
     /// Decodes an entry.
     pub(super) fn of(entry: Entry, codec: PayloadCodec) -> Self {
@@ -38,18 +45,14 @@ impl ReplayedEvent {
 }
 
 impl Tenant {
-    /// Takes and decodes the log of a case that has no undo log, in event order.
-    pub(super) fn take_log(&mut self, case: u32) -> Vec<ReplayedEvent> {
-        let codec = self.codec;
-        self.cases.take_log(case).into_iter().map(|entry| ReplayedEvent::of(entry, codec)).collect()
+    /// Decodes entries.
+    pub(super) fn decode(&self, entries: Vec<Entry>) -> Vec<ReplayedEvent> {
+        entries.into_iter().map(|entry| ReplayedEvent::of(entry, self.codec)).collect()
     }
 
     /// Decodes the events of a case, in event order.
     pub(super) fn read_log(&self, case: u32) -> Vec<ReplayedEvent> {
-        let entries = self.cases.events(case).map(|(order, packed)| Entry { order, packed: packed.into() });
-        let mut events: Vec<_> = entries.map(|entry| ReplayedEvent::of(entry, self.codec)).collect();
-        events.sort_by_key(|event| event.entry.order);
-        events
+        self.decode(self.cases.entries(case))
     }
 
     /// Resets what events of a case have changed.
@@ -65,65 +68,46 @@ impl Tenant {
         events.for_each(|payload| self.clear_event_state(payload));
     }
 
-    /// Resets a case and replays it from its log.
-    pub(super) fn replay_whole(&mut self, events: &[ReplayedEvent], upto: Timestamp) {
-        self.reset(events.iter().map(|event| &event.payload));
-        if let [(_, initial), _, ..] = self.norm_versions.as_slice() {
-            self.set_norms(Arc::clone(initial));
-        }
-        self.apply_again(events, 1, |tenant, event| tenant.apply_event_again(event, None), upto);
-    }
-
     /// Replays the undone events of a case.
     pub(super) fn replay_part(&mut self, case: u32, part: &Part, upto: Timestamp) {
-        if part.whole {
-            return self.replay_whole(&part.events, upto);
-        }
-        self.set_past_timers(part);
-        let norm_versions = self.norm_versions.len();
-        let apply = |tenant: &mut Self, event: &ReplayedEvent| tenant.apply_event_again(event, Some(case));
-        self.apply_again(&part.events, norm_versions, apply, upto);
+        self.apply_again(part, |tenant, event| tenant.apply_event_again(case, event), upto);
     }
 
     /// The same, and makes them part of the log and the undo log of the case again.
     pub(super) fn keep_part(&mut self, case: u32, part: &Part, upto: Timestamp) {
-        let mut norm_version = self.norm_versions.len();
-        if part.whole {
-            self.reset(part.events.iter().map(|event| &event.payload));
-            if let [(_, initial), _, ..] = self.norm_versions.as_slice() {
-                self.set_norms(Arc::clone(initial));
-            }
-            norm_version = 1;
-        }
-        self.set_past_timers(part);
         let apply = |tenant: &mut Self, event: &ReplayedEvent| {
             let Entry { order, packed } = &event.entry;
             tenant.begin_step(case, order.at);
-            tenant.apply_event_again(event, Some(case));
+            tenant.apply_event_again(case, event);
             tenant.cases.log(Some(case), *order, packed);
         };
-        self.apply_again(&part.events, norm_version, apply, upto);
+        self.apply_again(part, apply, upto);
     }
 
-    fn set_past_timers(&mut self, part: &Part) {
-        part.timers.iter().for_each(|(at, timer)| self.context.set_past_timer(*at, *timer));
-    }
-
-    fn apply_event_again(&mut self, event: &ReplayedEvent, case: Option<u32>) {
+    fn apply_event_again(&mut self, case: u32, event: &ReplayedEvent) {
         self.begin_event(event.entry.order);
-        self.begin_recording(case);
+        self.begin_recording(Some(case));
         self.dispatch(&event.payload);
         self.end_recording();
     }
 
-    /// Applies events in event order, the norms from this version on, and timers up to and including `upto`.
-    fn apply_again(
-        &mut self,
-        events: &[ReplayedEvent],
-        mut norm_version: usize,
-        apply: impl Fn(&mut Self, &ReplayedEvent),
-        upto: Timestamp,
-    ) {
+    /// Resets what a whole case has changed, and goes back to its first norms. Returns the version of the norms that comes
+    /// next.
+    fn begin_again(&mut self, part: &Part) -> usize {
+        part.timers.iter().for_each(|(at, timer)| self.context.set_past_timer(*at, *timer));
+        if !part.whole {
+            return self.norm_versions.len();
+        }
+        self.reset(part.events.iter().map(|event| &event.payload));
+        if let [(_, initial), _, ..] = self.norm_versions.as_slice() {
+            self.set_norms(Arc::clone(initial));
+        }
+        1
+    }
+
+    /// Applies undone events in event order, the norms that came into force meanwhile, and timers up to and including `upto`.
+    fn apply_again(&mut self, part: &Part, apply: impl Fn(&mut Self, &ReplayedEvent), upto: Timestamp) {
+        let (mut norm_version, events) = (self.begin_again(part), &part.events);
         for instant in events.chunk_by(|event, next| event.entry.order.at == next.entry.order.at) {
             let at = instant[0].entry.order.at;
             self.replay_norm_versions(&mut norm_version, at, events);

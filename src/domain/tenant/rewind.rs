@@ -14,7 +14,7 @@ use crate::domain::mem::indexed_arena::IndexedArena;
 use crate::domain::tenant::Tenant;
 use crate::domain::tenant::contacts::ContactState;
 use crate::domain::tenant::event_log::Log;
-use crate::domain::tenant::replay::{Part, ReplayedEvent};
+use crate::domain::tenant::replay::Part;
 use crate::domain::tenant::sampler::Sampler;
 use crate::domain::tenant::undo_log::{Absorbed, BeforeImages, Step, UndoLog};
 use crate::domain::time::Timestamp;
@@ -54,14 +54,14 @@ impl Tenant {
         if self.context.now > date {
             return Vec::new();
         }
-        let events = self.read_log(case);
+        let part = Part::whole(self.read_log(case));
         let suspended = self.context.suspend();
         let late = self.sampler.as_mut().map(Sampler::suspend_correction);
         let (position, counts) = (self.context.position, (self.left_out, self.context.summed_up));
         let (chains, calls_now) = (std::mem::take(&mut self.chains), std::mem::take(&mut self.calls_now));
         let mut before = BeforeImages::empty();
         self.swap_before(&mut before);
-        self.replay_whole(&events, Timestamp(date.0 - 1));
+        self.replay_part(case, &part, Timestamp(date.0 - 1));
         self.swap_before(&mut before);
         self.restore_before(before);
         let (effects, _) = self.context.take_replay_output();
@@ -162,27 +162,20 @@ impl Tenant {
 
     /// Undoes what a case has done from a date on, or all of it. Returns the events to be applied again.
     pub(super) fn rewind(&mut self, case: u32, date: Timestamp) -> Part {
-        if self.cases.undo_log(case).is_none_or(|undo| !undo.reaches(date)) {
+        let steps = self.cases.undo_log(case).map(|undo| undo.take_steps(date)).unwrap_or_default();
+        let Some((from, log_length)) = steps.last().map(|step| (step.from, step.log_length)) else {
             self.discard_undo_log(case);
-            return Part { events: self.take_log(case), timers: Vec::new(), whole: true };
-        }
-        let mut part = Part { events: Vec::new(), timers: Vec::new(), whole: false };
-        let Some(mut undo) = self.cases.take_undo_log(case) else { return part };
-        let mut begin = None;
-        while begin.is_none_or(|(from, _)| from > date)
-            && let Some(step) = undo.take_step()
-        {
-            begin = Some((step.from, step.log_length));
-            part.timers.extend(self.undo(step));
-        }
-        let absorbed: Vec<Log> = undo.take_absorbed(date).into_iter().map(|Absorbed { log, .. }| log).collect();
-        let (from, log_length) = begin.unwrap_or((date, 0));
-        undo.begin_step(from, log_length);
-        self.cases.set_undo_log(case, undo);
+            let entries = self.cases.take_log(case);
+            return Part::whole(self.decode(entries));
+        };
+        let timers = steps.into_iter().flat_map(|step| self.undo(step)).collect();
+        let absorbed: Vec<Log> = self.cases.undo_log(case).map_or_else(Vec::new, |undo| {
+            undo.begin_step(from, log_length);
+            undo.take_absorbed(date).into_iter().map(|Absorbed { log, .. }| log).collect()
+        });
         self.reset_events_of(&absorbed);
         let entries = self.cases.take_since(case, log_length, absorbed);
-        part.events = entries.into_iter().map(|entry| ReplayedEvent::of(entry, self.codec)).collect();
-        part
+        Part { events: self.decode(entries), timers, whole: false }
     }
 
     /// Resets what the events of cases name that were merged into another one.
@@ -196,18 +189,16 @@ impl Tenant {
 
     /// Undoes the replay of a part that is not the whole case, so that it can be applied again.
     pub(super) fn rewind_replay(&mut self, case: u32) {
-        let Some(mut undo) = self.cases.take_undo_log(case) else { return };
-        if let Some(step) = undo.take_step() {
-            let (from, log_length) = (step.from, step.log_length);
-            self.undo(step);
-            undo.begin_step(from, log_length);
-        }
-        self.cases.set_undo_log(case, undo);
+        let step = self.cases.undo_log(case).and_then(|undo| {
+            let step = undo.take_step()?;
+            undo.begin_step(step.from, step.log_length);
+            Some(step)
+        });
+        step.into_iter().for_each(|step| drop(self.undo(step)));
     }
 
     /// Undoes a step. Returns the timers that had fired in it.
-    fn undo(&mut self, mut step: Step) -> Vec<(Timestamp, Timer)> {
-        end_step(&mut self.contacts, &mut step);
+    fn undo(&mut self, step: Step) -> Vec<(Timestamp, Timer)> {
         self.restore_before(step.before);
         step.timers
     }

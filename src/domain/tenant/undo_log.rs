@@ -15,7 +15,7 @@ use crate::domain::id::ThreadId;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::mem::indexed_arena::ArenaBefore;
-use crate::domain::mem::recorded::{MapBefore, Recorded};
+use crate::domain::mem::recorded::{MapBefore, Recorded, merge_maps};
 use crate::domain::mem::seeded::SeededMap;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::pending_replies::demand::DemandKey;
@@ -24,7 +24,6 @@ use crate::domain::tenant::contacts::ContactState;
 use crate::domain::tenant::event_log::Log;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
-use std::hash::Hash;
 use uuid::Uuid;
 
 /// Steps of a size are merged when there are more.
@@ -153,9 +152,13 @@ impl UndoLog {
         self.statuses.get(&alert).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the state before a date can be restored.
-    pub(super) fn reaches(&self, date: Timestamp) -> bool {
-        self.steps.first().is_some_and(|step| step.from <= date)
+    /// Takes the steps that are later than a date and the one that covers it, from the last to the first. Their statuses are
+    /// undone. There are none if the state before the date cannot be restored.
+    pub(super) fn take_steps(&mut self, date: Timestamp) -> Vec<Step> {
+        let Some(covering) = self.steps.partition_point(|step| step.from <= date).checked_sub(1) else {
+            return Vec::new();
+        };
+        std::iter::from_fn(|| if self.steps.len() > covering { self.take_step() } else { None }).collect()
     }
 
     /// Takes the last step. Its statuses are undone.
@@ -283,11 +286,11 @@ impl BeforeImages {
         merge_items::<Journey>(&mut self.journeys, later.journeys);
         merge_items::<ContactState>(&mut self.contacts, later.contacts);
         self.calls.merge(later.calls);
-        merge_values(&mut self.dismissed_early, later.dismissed_early);
-        merge_values(&mut self.entity_by_thread, later.entity_by_thread);
-        merge_values(&mut self.contacts_by_thread, later.contacts_by_thread);
-        merge_values(&mut self.received, later.received);
-        merge_values(&mut self.deals_by_lead, later.deals_by_lead);
+        merge_maps(&mut self.dismissed_early, later.dismissed_early);
+        merge_maps(&mut self.entity_by_thread, later.entity_by_thread);
+        merge_maps(&mut self.contacts_by_thread, later.contacts_by_thread);
+        merge_maps(&mut self.received, later.received);
+        merge_maps(&mut self.deals_by_lead, later.deals_by_lead);
     }
 }
 
@@ -300,13 +303,6 @@ fn merge_items<T: Recorded>(earlier: &mut Option<ArenaBefore<T>>, later: Option<
             (Some(_), _) => {}
             (None, later) => drop(earlier.insert(index, later)),
         }
-    }
-}
-
-fn merge_values<K: Hash + Eq, V>(earlier: &mut Option<MapBefore<K, V>>, later: Option<MapBefore<K, V>>) {
-    let Some(earlier) = earlier else { return };
-    for (key, later) in later.into_iter().flatten() {
-        earlier.entry(key).or_insert(later);
     }
 }
 
@@ -337,11 +333,8 @@ mod tests {
             for back in 1..=events {
                 let mut undo = long_log(events);
                 let date = Timestamp((events - back) * 1000);
-                assert!(undo.reaches(date));
-                let mut from = Timestamp::MAX;
-                while from > date {
-                    from = undo.take_step().expect("a step").from;
-                }
+                let from = undo.take_steps(date).last().expect("a step").from;
+                assert!(from <= date);
                 let undone = events - from.0 / 1000;
                 assert!(undone <= 4 * back + 20, "{undone} events undone for the last {back} of {events}");
                 if events > 300 && back > 100 {
@@ -362,7 +355,8 @@ mod tests {
         }
         assert_eq!(undo.steps.len(), 1);
         assert!(undo.is_step_due(Timestamp(6), 10));
-        assert!(!undo.reaches(Timestamp(4)) && undo.reaches(Timestamp(5)));
+        assert!(undo.take_steps(Timestamp(4)).is_empty());
+        assert_eq!(undo.take_steps(Timestamp(5)).len(), 1);
     }
 
     #[test]
