@@ -203,6 +203,9 @@ pub struct Topics {
     /// Create missing topics
     #[arg(long)]
     pub create: bool,
+    /// Wait for a broker without limit (default: a minute)
+    #[arg(long)]
+    pub wait: bool,
     /// Expected number of partitions (default: that of the existing source topics, or 12)
     #[arg(long)]
     pub partitions: Option<u32>,

@@ -8,7 +8,7 @@ pub mod liveness;
 mod log_output;
 pub mod metric;
 mod page;
-mod process;
+pub(crate) mod process;
 pub mod processor_metrics;
 mod samples;
 

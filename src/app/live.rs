@@ -139,6 +139,7 @@ impl RunViews {
                     live.committed(Vec::new(), Vec::new(), rows);
                 }
             }
+            RuntimeEvent::Restarting(_) => views.open_alerts.clear(),
             _ => {}
         };
         Arc::new(Observer::new(Arc::clone(&self.metrics), Arc::clone(&self.liveness), show))
@@ -218,6 +219,9 @@ pub(super) fn simulate(args: &cli::Simulate) -> anyhow::Result<()> {
 pub(super) fn topics(args: &cli::Topics) -> anyhow::Result<()> {
     let config = load(args.config.as_deref())?;
     let wanted = Wanted { create: args.create, partitions: args.partitions, replication: args.replication };
+    if args.wait && !kafka_topics::await_broker(&config, &stop_on_signals()?)? {
+        bail!("stopped while waiting for a broker");
+    }
     let report = kafka_topics::verify(&config, &wanted)?;
     write!(io::stdout().lock(), "{report}")?;
     if !report.is_ok() {

@@ -17,9 +17,11 @@
 //! nothing waits for the watermark (`allowed_lateness: 0s`; broker, processor and reader on two busy cores).
 //! **Parts.** `run` starts the parts; each is a thread whose handle contains the other ends of its channels. The
 //! supervisor waits for them, with a watchdog and a time limit for stops, and returns the result.
-//! **Failures.** An error that neither a retry nor an abort resolves ends the run.
+//! **Failures.** An error that neither a retry nor an abort resolves ends the parts. If new clients and restored state can
+//! help, `run` starts them again in the same process, otherwise it returns the error.
 
 mod client;
+mod client_log;
 mod commit;
 mod control;
 mod error;
@@ -29,9 +31,11 @@ pub mod in_process;
 mod ingest;
 pub mod inspect;
 mod lost;
+mod namesake;
 mod native;
 mod orphans;
 mod part;
+mod patience;
 pub mod producer;
 pub mod reset;
 mod restore;

@@ -337,6 +337,11 @@ fn processor(page: &mut Page, counters: &Counters) {
     page.histogram(M::EpochSeconds, &counters.epochs.buckets, counters.epochs.total.as_secs_f64());
     page.histogram(M::CommitSeconds, &counters.commits.buckets, counters.commits.total.as_secs_f64());
     page.sample(M::CommitsAborted, &[], counters.aborted as f64);
+    page.sample(M::Restarts, &[], counters.restarts as f64);
+    if let Some(limit) = counters.memory_limit {
+        page.sample(M::MemoryLimitBytes, &[], limit as f64);
+        page.sample(M::MemoryTight, &[], f64::from(counters.memory_is_tight));
+    }
     page.sample(M::EpochsInFlight, &[], counters.in_flight as f64);
     page.sample(M::EpochsInFlightLimit, &[], counters.in_flight_limit as f64);
     page.sample(M::ShardsAssigned, &[], (counters.assigned + counters.restoring.len()) as f64);

@@ -46,6 +46,13 @@ pub(super) fn append(page: &mut Vec<u8>) {
     family("process_max_fds", "gauge", "Maximum number of open file descriptors.", max_fds());
 }
 
+/// The resident memory of this process, in bytes; 0 if it cannot be read.
+pub(crate) fn resident_bytes() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Option<u64> = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or_default() * rustix::param::page_size() as u64
+}
+
 /// When the machine was started, in seconds since the epoch.
 fn boot_time() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
@@ -73,7 +80,9 @@ mod tests {
             line.unwrap_or_else(|| panic!("{name} is missing in\n{page}")).parse().expect("a number")
         };
         assert!((0.0..86_400.0).contains(&value("process_cpu_seconds_total")));
-        assert!(value("process_resident_memory_bytes") > 1e5);
+        let resident = value("process_resident_memory_bytes");
+        assert!(resident > 1e5);
+        assert!((0.5..2.0).contains(&(resident_bytes() as f64 / resident)), "the other source agrees");
         assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
         assert!(value("process_threads") >= 2.0, "this test has a thread of its own");
         assert!((3.0..=value("process_max_fds")).contains(&value("process_open_fds")));

@@ -49,6 +49,11 @@ pub(crate) struct Counters {
     pub(crate) epochs: Durations,
     pub(crate) commits: Durations,
     pub(crate) aborted: u64,
+    /// The memory limit of the process, in bytes, and whether less is read at a time because it is near.
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) memory_is_tight: bool,
+    /// How often the run was started again in this process.
+    pub(crate) restarts: u64,
     pub(crate) in_flight: usize,
     pub(crate) in_flight_limit: usize,
     /// Applied and refused reloads.
@@ -107,6 +112,16 @@ impl Durations {
 impl ProcessorMetrics {
     pub(crate) fn counters(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
+    }
+
+    /// Counts a restart of the run in this process: nothing is read until shards are assigned again.
+    pub(crate) fn restarting(&self) {
+        let mut counters = self.counters();
+        counters.restarts += 1;
+        (counters.in_flight, counters.assigned) = (0, 0);
+        counters.restoring.clear();
+        counters.shards.clear();
+        counters.lag.clear();
     }
 
     /// Sets the time at which the norms in force were read.

@@ -80,6 +80,8 @@ pub(crate) struct Seen {
     pub(crate) commits: Mutex<BTreeMap<ShardId, Vec<(Instant, u64)>>>,
     /// The source partitions with rejected messages.
     pub(crate) rejected: Mutex<BTreeSet<(ShardId, Source)>>,
+    /// Why the run was started again in its process.
+    pub(crate) restarts: Mutex<Vec<String>>,
     /// What was gone before it was read.
     pub(crate) lost: Mutex<Vec<LostOffsets>>,
 }
@@ -90,6 +92,7 @@ impl Seen {
             RuntimeEvent::EpochCommitted(output, _) => self.committed(&output),
             RuntimeEvent::TransactionCommitted(took) => self.transactions.lock().expect("no panic").push(took),
             RuntimeEvent::Assigned(shards) => self.shards.lock().expect("no panic").push(shards.to_vec()),
+            RuntimeEvent::Restarting(error) => self.restarts.lock().expect("no panic").push(error.to_string()),
             RuntimeEvent::OffsetsLost(lost) => self.lost.lock().expect("no panic").push(lost.clone()),
             _ => {}
         }

@@ -336,6 +336,30 @@ fn a_shard_that_does_not_move_keeps_its_state() {
 }
 
 #[test]
+fn a_fenced_producer_is_replaced_within_the_process() {
+    let fixture = Fixture::new("replaced", 3, QUICK);
+    let sender = Sender::of_malformed(&fixture);
+    let running = fixture.start(Mode::Live);
+    running.await_assignment();
+    for _ in 0..2 {
+        let restarts = || running.seen.restarts.lock().expect("no panic").len();
+        let before = restarts();
+        // Brokers fence the producer in the same way after its transaction has timed out.
+        let other: BaseProducer =
+            client().set("transactional.id", &fixture.config.kafka.transactional_id).create().expect("a producer");
+        other.init_transactions(PATIENCE).expect("it takes over the transactional id");
+        until("the run starts again", || restarts() > before);
+        let reads = || running.seen.shards.lock().expect("no panic").len();
+        let lists = reads();
+        until("all shards are read again", || reads() > lists && running.shards().len() == 3);
+    }
+    let sent = sender.stop();
+    assert_exactly_once(&fixture, sent);
+    assert!(!running.is_finished());
+    running.stop();
+}
+
+#[test]
 fn a_second_process_with_the_same_id_fences_the_first() {
     let fixture = Fixture::new("fenced", 2, QUICK);
     let first = fixture.start(Mode::Live);
@@ -350,6 +374,7 @@ fn a_second_process_with_the_same_id_fences_the_first() {
     });
     let error = first.join().expect_err("the first process is fenced");
     assert!(error.to_string().to_lowercase().contains("fenced"), "{error}");
+    assert!(error.to_string().ends_with("another process has the same transactional_id"), "{error}");
     fixture.await_no_lag();
     second.stop();
 }

@@ -23,7 +23,9 @@ pub(crate) struct SystemEnv;
 
 impl Env for SystemEnv {
     fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        // Shells set it without exporting it.
+        let host = || (name == "HOSTNAME").then(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok()).flatten();
+        std::env::var(name).ok().or_else(|| host().map(|host| host.trim().to_owned()))
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {

@@ -52,6 +52,12 @@ impl LiveState {
         lock(&self.tenants).retain(|_, figures| lock(figures).shard != shard);
     }
 
+    /// Removes all shards and tenants.
+    pub(crate) fn clear(&self) {
+        lock(&self.shards).clear();
+        lock(&self.tenants).clear();
+    }
+
     /// All rows of all tenants, each tenant at its own watermark.
     pub fn rows(&self) -> Vec<Row> {
         self.snapshots().into_iter().flat_map(|snapshot| snapshot.rows).collect()

@@ -77,6 +77,11 @@ impl OpenAlertsView {
         lock(&self.tenants).get(tenant)?.open.get(&id).cloned()
     }
 
+    /// Removes all alerts: no shard is read any more.
+    pub fn clear(&self) {
+        lock(&self.tenants).clear();
+    }
+
     /// Applies a committed epoch.
     pub fn committed(&self, output: &EpochOutput) {
         let restored =

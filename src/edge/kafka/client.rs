@@ -2,14 +2,16 @@
 //! default has a comment with the default and the reason. The operator's settings are applied last; the configuration
 //! rejects those that would break a guarantee.
 
+use super::client_log::{self, LoggedContext};
 use crate::config::{Kafka, Properties};
 use crate::dataflow::live::lock;
 use crate::domain::time::Timestamp;
+use crate::edge::memory::MemoryBudget;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
@@ -20,8 +22,10 @@ use std::time::{Duration, Instant};
 /// How often statistics are reported.
 pub(super) const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Read-ahead of the consumer over all partitions.
-const READ_AHEAD_KBYTES: usize = 64 * 1024;
+/// Read-ahead of a consumer over all partitions, in bytes.
+const READ_AHEAD: usize = 64 << 20;
+/// What waits in the queue of a producer, in bytes.
+const SEND_QUEUE: usize = 128 << 20;
 /// The largest response to a fetch, unless its first batch is larger.
 const FETCH_BYTES: usize = 8 << 20;
 /// Kafka's default maximum size of a message, including the framing of its batch.
@@ -50,11 +54,41 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// Whether the call may succeed with a new client, without a change from outside.
+    pub(super) fn heals(&self) -> bool {
+        !matches!(self.cause, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_))
+            && !matches!(
+                self.cause.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::Authentication
+                        | RDKafkaErrorCode::GroupAuthorizationFailed
+                        | RDKafkaErrorCode::TopicAuthorizationFailed
+                        | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                        | RDKafkaErrorCode::ClusterAuthorizationFailed
+                )
+            )
+    }
+}
+
 /// Whether a retry fails the same way until permissions are changed.
 pub(super) fn is_permanent(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed)
+    )
+}
+
+/// Whether an error says nothing but that a broker is not reachable. librdkafka does not mark all of them as retriable.
+pub(super) fn is_connection(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::WaitingForCoordinator
+            | RDKafkaErrorCode::Partial
     )
 }
 
@@ -100,10 +134,11 @@ pub(super) fn consumer_id(kafka: &Kafka) -> String {
 /// The consumer; `partitions` is the maximum number of partitions that it may read.
 pub(super) fn consumer<C: ConsumerContext>(
     kafka: &Kafka,
+    memory: MemoryBudget,
     partitions: usize,
     context: C,
 ) -> Result<BaseConsumer<C>, CallError> {
-    let read_ahead = (READ_AHEAD_KBYTES / partitions.max(1)).max(1024);
+    let read_ahead = (memory.part(16, READ_AHEAD) / 1024 / partitions.max(1)).max(1024);
     let mut config = base(kafka, "consumer");
     config
         .set("group.id", &kafka.group)
@@ -151,7 +186,7 @@ pub(super) fn consumer<C: ConsumerContext>(
 }
 
 /// A consumer that reads state and queries the group's committed offsets; it never joins the group.
-pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>, CallError> {
+pub(super) fn state_consumer(kafka: &Kafka, memory: MemoryBudget) -> Result<BaseConsumer<LoggedContext>, CallError> {
     let mut config = base(kafka, "restore");
     config
         .set("group.id", &kafka.group)
@@ -168,23 +203,25 @@ pub(super) fn state_consumer(kafka: &Kafka) -> Result<BaseConsumer<StateContext>
         .set("fetch.wait.max.ms", "50")
         // 1000: how long fetching of a partition is suspended after the queue was full.
         .set("fetch.queue.backoff.ms", "5")
+        // 65536.
+        .set("queued.max.messages.kbytes", (memory.part(16, READ_AHEAD) / 1024).max(1024).to_string())
         // 1048576: whole partitions are read, so larger fetches are better.
         .set("fetch.message.max.bytes", "8388608")
         // false: corrupted records must not get into restored state.
         .set("check.crcs", "true");
-    create("create the state consumer", config, &[&kafka.client, &kafka.consumer], StateContext)
+    create("create the state consumer", config, &[&kafka.client, &kafka.consumer], LoggedContext)
 }
 
 /// A client that queries metadata, group members and the bounds of partitions, open transactions included.
-pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer, CallError> {
+pub(super) fn metadata_client(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
     let mut config = base(kafka, "surveyor");
     config
         // read_committed: it would return the last stable offset instead of the high watermark.
         .set("isolation.level", "read_uncommitted");
-    create("create the metadata client", config, &[&kafka.client], DefaultConsumerContext)
+    create("create the metadata client", config, &[&kafka.client], LoggedContext)
 }
 
-fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
+fn producer(kafka: &Kafka, memory: MemoryBudget, name: &str) -> ClientConfig {
     let mut config = base(kafka, name);
     config
         // false: a retry must not write twice or out of order.
@@ -198,7 +235,7 @@ fn producer(kafka: &Kafka, name: &str) -> ClientConfig {
         // 1000000: dead letters contain foreign messages, up to the broker's default limit.
         .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
         // 1 GiB: bounds the memory for an epoch's output; sends wait while the queue is full.
-        .set("queue.buffering.max.kbytes", "131072");
+        .set("queue.buffering.max.kbytes", (memory.part(16, SEND_QUEUE) / 1024).max(1024).to_string());
     config
 }
 
@@ -211,10 +248,11 @@ pub(super) fn max_batch_bytes(kafka: &Kafka) -> usize {
 /// A transactional producer with this transaction timeout, whose batches are at most of this size.
 pub(super) fn transactional(
     kafka: &Kafka,
+    memory: MemoryBudget,
     timeout: Duration,
     batch_bytes: usize,
 ) -> Result<BaseProducer<Deliveries>, CallError> {
-    let mut config = producer(kafka, "committer");
+    let mut config = producer(kafka, memory, "committer");
     config
         .set("transactional.id", &kafka.transactional_id)
         // 60000: a dead process would block the next owner of its shards and every read_committed reader this long.
@@ -235,9 +273,12 @@ pub(super) fn transactional(
 
 /// A non-transactional producer, for simulated events.
 pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallError> {
-    let mut config = producer(kafka, "simulator");
-    // 5: larger batches at many events per second.
-    config.set("linger.ms", "10");
+    let mut config = producer(kafka, MemoryBudget::detect(), "simulator");
+    config
+        // 5: larger batches at many events per second.
+        .set("linger.ms", "10")
+        // 300000: an outage of the brokers delays events, and loses none.
+        .set("message.timeout.ms", "0");
     create("create the producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
@@ -286,8 +327,8 @@ impl ClientContext for Complaints {
 impl ConsumerContext for Complaints {}
 
 /// A client that creates and describes topics.
-pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, CallError> {
-    create("create the admin client", base(kafka, "admin"), &[&kafka.client], DefaultClientContext)
+pub(super) fn admin(kafka: &Kafka) -> Result<AdminClient<LoggedContext>, CallError> {
+    create("create the admin client", base(kafka, "admin"), &[&kafka.client], LoggedContext)
 }
 
 /// Puts a record into the queue of a producer; waits while it is full.
@@ -338,7 +379,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!("producer: {error}: {reason}");
+        client_log::error(&error, reason);
     }
 
     /// librdkafka reports a topic that may not be written in its log; the call that fails next reports something else.
@@ -346,7 +387,7 @@ impl ClientContext for Deliveries {
         if line.contains("Topic authorization failed") {
             self.refused.store(true, Ordering::Relaxed);
         }
-        DefaultClientContext.log(level, facility, line);
+        client_log::line(level, facility, line);
     }
 }
 
@@ -375,16 +416,3 @@ impl ProducerContext for Deliveries {
         };
     }
 }
-
-/// The context of the state consumer: logs errors, except the end of a partition.
-pub(super) struct StateContext;
-
-impl ClientContext for StateContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!("restore: {error}: {reason}");
-        }
-    }
-}
-
-impl ConsumerContext for StateContext {}

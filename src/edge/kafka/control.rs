@@ -28,15 +28,28 @@ impl Stop {
 
 /// Passes new norms to a run, which applies them from its next epoch on. Clones pass them to the same run.
 #[derive(Clone, Debug, Default)]
-pub struct NormsHandle(Arc<Mutex<Option<Arc<Norms>>>>);
+pub struct NormsHandle(Arc<Mutex<NewNorms>>);
+
+/// The last norms that were set, and whether they are still to be applied.
+#[derive(Debug, Default)]
+struct NewNorms {
+    last: Option<Arc<Norms>>,
+    is_pending: bool,
+}
 
 impl NormsHandle {
     /// Sets the norms for the next epoch, and replaces any that are still pending.
     pub fn set(&self, norms: Arc<Norms>) {
-        *lock(&self.0) = Some(norms);
+        *lock(&self.0) = NewNorms { last: Some(norms), is_pending: true };
     }
 
     pub(super) fn take(&self) -> Option<Arc<Norms>> {
-        lock(&self.0).take()
+        let mut norms = lock(&self.0);
+        std::mem::take(&mut norms.is_pending).then(|| norms.last.clone()).flatten()
+    }
+
+    /// The last norms that were set.
+    pub(super) fn last(&self) -> Option<Arc<Norms>> {
+        lock(&self.0).last.clone()
     }
 }

@@ -8,7 +8,7 @@ use crate::domain::source::ShardId;
 use rdkafka::error::RDKafkaErrorCode;
 use std::time::Duration;
 
-/// A run failed. The process should exit with an error; nothing is lost when it is restarted.
+/// A run failed; nothing is lost when it is started again.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A call failed, and neither a retry nor an abort can help.
@@ -73,7 +73,34 @@ pub enum RunError {
     /// Another thread has ended while this one needed it.
     #[error("read: the {0} ended")]
     ThreadEnded(&'static str),
+    /// The run has failed, and another process has joined the group under the same `transactional_id`.
+    #[error("{0}; another process has the same transactional_id")]
+    Namesake(Box<RunError>),
     /// A thread could not be started, or panicked: its name, and the cause.
     #[error("run {0}: {1}")]
     Thread(&'static str, String),
+}
+
+impl RunError {
+    /// Whether the run may succeed with new clients, without a change from outside: what ends with a connection, a producer
+    /// or a membership. Not what an operator must repair, and not a thread that still runs.
+    pub(super) fn heals(&self) -> bool {
+        match self {
+            Self::Call(error) | Self::Restore(error) => error.heals(),
+            Self::NotRevoked(..) | Self::Topics(TopicsError::Refused { .. }) => true,
+            Self::Topics(_)
+            | Self::PartitionsAdded { .. }
+            | Self::LostLog(_)
+            | Self::Rebuild { .. }
+            | Self::Stuck { .. }
+            | Self::NoOutput(_)
+            | Self::Rejected(..)
+            | Self::MayNotWrite(_)
+            | Self::Hung(_)
+            | Self::StopTimeout(_)
+            | Self::Namesake(_)
+            | Self::ThreadEnded(_)
+            | Self::Thread(..) => false,
+        }
+    }
 }

@@ -18,6 +18,12 @@ use std::time::Duration;
 pub enum RuntimeEvent<'a> {
     /// A thread is alive. Unreachable brokers do not prevent this event.
     Alive(Thread),
+    /// Why the run has not started yet; `None`: it starts now.
+    Waiting(Option<&'a str>),
+    /// Whether a broker is reachable; about once a second.
+    Reachable(bool),
+    /// The run has failed for this reason, and starts again in this process. Nothing of it is left: no shard is read.
+    Restarting(&'a str),
     /// The number of epochs that are read and not committed.
     InFlight(usize),
     /// An epoch was committed: its output, and the time since it was closed. In epoch order. It lacks the rows that
@@ -60,6 +66,10 @@ pub enum RuntimeEvent<'a> {
     },
     /// The restore of a shard takes long.
     RestoreOverdue(RestoreProgress),
+    /// The memory limit of the process, in bytes, if there is one; at the start.
+    MemoryLimit(Option<u64>),
+    /// Whether memory is tight, so that less is read at a time; and the resident memory, in bytes.
+    MemoryTight(bool, u64),
     /// How far the wall clock is ahead of the broker, if that is known, and whether watermarks follow it.
     Clock {
         /// The difference.
@@ -132,6 +142,24 @@ impl Observer {
     fn record(&self, event: &RuntimeEvent<'_>) {
         match event {
             RuntimeEvent::Alive(thread) => self.liveness.beat(*thread, clock::now()),
+            RuntimeEvent::Waiting(reason) => self.liveness.set_waiting(*reason),
+            RuntimeEvent::Reachable(is_reachable) => {
+                if self.liveness.set_cut_off(!is_reachable) {
+                    if *is_reachable {
+                        tracing::info!("a broker is reachable again");
+                    } else {
+                        tracing::warn!("no broker is reachable: nothing is read until one is");
+                    }
+                }
+            }
+            RuntimeEvent::Restarting(error) => {
+                tracing::error!(
+                    "{error}; starting again with new clients, if no other process has the same transactional_id"
+                );
+                self.liveness.set_ready(false);
+                self.liveness.set_restoring(0, 0.0);
+                self.metrics.restarting();
+            }
             RuntimeEvent::InFlight(epochs) => self.metrics.counters().in_flight = *epochs,
             RuntimeEvent::EpochCommitted(output, took) => {
                 self.metrics.committed(output, *took);
@@ -170,6 +198,21 @@ impl Observer {
                 "shard {shard} is still restoring: {read} of {total} offsets read; a transaction may be open on the rest \
                  or on the committed offsets, or the brokers may be unreachable"
             ),
+            RuntimeEvent::MemoryLimit(limit) => {
+                if let Some(limit) = limit {
+                    tracing::info!("the memory limit is {} MiB", limit >> 20);
+                }
+                (self.metrics.counters().memory_limit, self.metrics.counters().memory_is_tight) = (*limit, false);
+            }
+            RuntimeEvent::MemoryTight(is_tight, resident) => {
+                let resident = resident >> 20;
+                if *is_tight {
+                    tracing::warn!("{resident} MiB of memory are near the limit: less is read at a time");
+                } else {
+                    tracing::info!("{resident} MiB of memory are far from the limit again");
+                }
+                self.metrics.counters().memory_is_tight = *is_tight;
+            }
             RuntimeEvent::Clock { ahead, is_right } => {
                 self.metrics.counters().clock = (*ahead, *is_right);
             }

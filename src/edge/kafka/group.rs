@@ -1,6 +1,7 @@
 //! Owns what the consumer reports besides messages: assigned and revoked partitions, lag, and unreachable partitions.
 //! Decides nothing: the ingest thread processes assignment changes when it is ready for them.
 
+use super::client_log;
 use super::event::{Observer, RuntimeEvent};
 use crate::dataflow::live::lock;
 use crate::domain::source::ShardId;
@@ -10,8 +11,9 @@ use crate::telemetry::liveness::Thread;
 use crate::telemetry::processor_metrics::PartitionLag;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -93,6 +95,7 @@ fn unread(partition: &Partition) -> Option<i64> {
 
 impl ClientContext for GroupContext {
     fn stats(&self, statistics: Statistics) {
+        self.observer.emit(RuntimeEvent::Reachable(statistics.brokers.values().any(|broker| broker.state == "UP")));
         let up = |node: i32| statistics.brokers.values().any(|broker| broker.nodeid == node && broker.state == "UP");
         let mut lags = BTreeMap::new();
         let (now, measured_at) = (clock::now(), Instant::now());
@@ -124,11 +127,11 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is also delivered through its queue, where it is not an error.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
-        tracing::warn!("consumer: {error}: {reason}");
+        client_log::error(&error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client_log::line(level, facility, line);
     }
 }
 

@@ -29,7 +29,9 @@ use crate::dataflow::workers::EpochSender;
 use crate::domain::norms::Norms;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
+use crate::edge::memory::MemoryBudget;
 use crate::telemetry::liveness::Thread;
+use crate::telemetry::process;
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use epoch_cutter::{Boundary, EpochCutter, EpochLimits, MAX_PARK, Step};
 use group_member::GroupMember;
@@ -43,6 +45,8 @@ use wall_clock::WallClock;
 
 /// How long a rebalance or a shutdown waits for commits.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the resident memory is compared with its limit.
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the fence is checked while waiting for commits.
 const FENCE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -52,6 +56,8 @@ struct Ingest {
     readers: PartitionReaders,
     cutter: EpochCutter,
     clock: WallClock,
+    memory: MemoryBudget,
+    memory_checked: Instant,
     workers: EpochSender,
     commit: CommitHandle,
     restore: RestoreHandle,
@@ -68,7 +74,7 @@ struct Ingest {
 /// Starts the ingest thread, which reads until a stop is requested or everything is read. `norms` are those at the
 /// start.
 pub(super) fn spawn(
-    config: &Config,
+    (config, memory): (&Config, MemoryBudget),
     group: GroupMember,
     (workers, commit, restore, watch): (EpochSender, CommitHandle, RestoreHandle, WatchHandle),
     (norms, new_norms): (Arc<Norms>, NormsHandle),
@@ -90,6 +96,8 @@ pub(super) fn spawn(
         readers,
         cutter,
         clock,
+        memory,
+        memory_checked: Instant::now(),
         workers,
         commit,
         restore,
@@ -199,10 +207,24 @@ impl Ingest {
         if !self.workers.send(header, batches) {
             return Err(RunError::ThreadEnded("workers"));
         }
+        self.check_memory(closed);
         self.observer.emit(RuntimeEvent::InFlight(self.cutter.in_flight));
         self.observer.emit(RuntimeEvent::Clock { ahead: reading.ahead, is_right: reading.is_right });
         self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
         Ok(())
+    }
+
+    /// Reads less at a time while memory is tight.
+    fn check_memory(&mut self, now: Instant) {
+        if now.duration_since(self.memory_checked) < MEMORY_CHECK_INTERVAL {
+            return;
+        }
+        self.memory_checked = now;
+        let resident = process::resident_bytes();
+        let is_tight = self.memory.is_tight(resident);
+        if self.cutter.set_tight(is_tight) {
+            self.observer.emit(RuntimeEvent::MemoryTight(is_tight, resident));
+        }
     }
 
     fn apply(&mut self, outcome: CommitOutcome) {

@@ -6,11 +6,13 @@
 
 use super::client::CallError;
 use super::control::Stop;
+use super::patience::Patience;
 use super::restore::compacted_reader::{CompactedConsumer, CompactedReader};
 use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
 use crate::domain::source::ShardId;
+use crate::edge::memory::MemoryBudget;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
@@ -65,9 +67,10 @@ pub struct Inspector {
 impl Inspector {
     /// Finds the topics; waits for brokers.
     pub fn new(config: &Config) -> Result<Self, InspectError> {
-        let consumer = CompactedConsumer::new(&config.kafka, &config.topics.state)?;
+        let consumer = CompactedConsumer::new(&config.kafka, MemoryBudget::detect(), &config.topics.state)?;
         // `None` only follows a stop request, and this `Stop` is never set.
-        let shards = topics::shards(consumer.metadata_client.client(), config, &Stop::default())?.unwrap_or_default();
+        let (client, stop) = (consumer.metadata_client.client(), Stop::default());
+        let shards = topics::shards(client, config, &mut Patience::limited(&stop))?.unwrap_or_default();
         Ok(Self { consumer, group: config.kafka.group.clone(), shards })
     }
 

@@ -9,6 +9,7 @@
 //! Every process watches: none must rely on another one.
 
 use super::client;
+use super::client_log::LoggedContext;
 use super::source_topics::SourceTopics;
 use crate::config::Config;
 use crate::domain::source::{ShardId, Source};
@@ -54,7 +55,7 @@ impl Orphans {
     }
 
     /// Looks at the group; returns whether this process is to rejoin it.
-    pub(super) fn look(&mut self, client: &BaseConsumer, now: Instant) -> bool {
+    pub(super) fn look(&mut self, client: &BaseConsumer<LoggedContext>, now: Instant) -> bool {
         let members = self.members(client);
         let orphans = self.judge(members.as_deref(), now);
         if let Some(orphans) = &orphans {
@@ -68,7 +69,7 @@ impl Orphans {
     }
 
     /// The members of the group; `None` while it is not stable, or without an answer.
-    fn members(&self, client: &BaseConsumer) -> Option<Vec<Member>> {
+    fn members(&self, client: &BaseConsumer<LoggedContext>) -> Option<Vec<Member>> {
         let list = client.fetch_group_list(Some(&self.group), QUERY_TIMEOUT);
         let list = list.inspect_err(|error| tracing::debug!("look at the group: {error}")).ok()?;
         let group = list.groups().iter().find(|group| group.name() == self.group && group.state() == "Stable")?;

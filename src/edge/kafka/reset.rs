@@ -13,10 +13,12 @@ use super::commit::transaction::{self, Failure, Transactions};
 use super::control::Stop;
 use super::event::Observer;
 use super::inspect::{InspectError, Inspector};
+use super::patience::Patience;
 use crate::codec::state::Records;
 use crate::config::Config;
 use crate::dataflow::state::StateLoader;
 use crate::domain::source::ShardId;
+use crate::edge::memory::MemoryBudget;
 use rdkafka::error::RDKafkaErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +61,9 @@ impl<'a> Seized<'a> {
     pub fn new(config: &Config, inspector: &'a Inspector, shard: ShardId) -> Result<Self, ResetError> {
         require_empty_group(inspector)?;
         let record_bytes = client::max_batch_bytes(&config.kafka);
-        let producer = client::transactional(&config.kafka, TRANSACTION_TIMEOUT, record_bytes)?;
-        transaction::init(&producer, &Stop::default())?;
+        let producer = client::transactional(&config.kafka, MemoryBudget::detect(), TRANSACTION_TIMEOUT, record_bytes)?;
+        let stop = Stop::default();
+        transaction::init(&producer, &mut Patience::limited(&stop))?;
         let transactions = Transactions::new(producer, Arc::new(Observer::new(Arc::default(), Arc::default(), |_| ())));
         let loader = inspector.read(shard)?;
         let writer = RecordWriter::new(config, inspector.shards(), record_bytes);

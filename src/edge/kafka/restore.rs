@@ -34,6 +34,8 @@ use crate::domain::norms::Norms;
 use crate::domain::shard::processor::Timing;
 use crate::domain::shard::spill::HeldMemory;
 use crate::domain::source::{Offset, ShardId, Source};
+use crate::edge::memory::MemoryBudget;
+use crate::telemetry::process;
 use compacted_reader::{Bounds, CompactedConsumer, CompactedReader};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use open_alerts::{OpenAlertsRepair, PublishedKeys};
@@ -47,6 +49,10 @@ use std::time::{Duration, Instant};
 /// First and longest timeout of a query: an open transaction on one shard must not delay the others.
 const MIN_QUERY_TIMEOUT: Duration = Duration::from_millis(250);
 const MAX_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many shards are read at a time: their records are in memory until a shard is rebuilt. While memory is tight, one.
+const AT_A_TIME: usize = 4;
+/// A shard without progress for this long, because a transaction is open on its state, does not delay the others.
+const STALL: Duration = Duration::from_secs(1);
 /// Pause after a round of queries without an answer, and the time of one round of reading.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often a shard that is still restoring is logged.
@@ -130,6 +136,7 @@ struct Restore {
     sources: SourceTopics,
     logs: SourceLogs,
     timing: Timing,
+    memory: MemoryBudget,
     held_memory: Arc<HeldMemory>,
     requests: Receiver<RestoreRequest>,
     ready: Sender<Result<ShardReady, RunError>>,
@@ -152,13 +159,24 @@ struct ShardRestore {
     open_alerts: CompactedReader<PublishedKeys>,
     started: Instant,
     next_warning: Instant,
+    /// What was read, and since when nothing more was.
+    progress: (u64, Instant),
 }
 
 impl ShardRestore {
     fn new(request: RestoreRequest, (state, open_alerts): (Bounds, Bounds)) -> Self {
         let (state, open_alerts) = (CompactedReader::new(state), CompactedReader::new(open_alerts));
         let (started, next_warning) = (Instant::now(), Instant::now() + WARN_INTERVAL);
-        Self { request, state, open_alerts, started, next_warning }
+        Self { request, state, open_alerts, started, next_warning, progress: (0, started) }
+    }
+
+    /// Whether more of it was read a short time ago.
+    fn moves(&mut self) -> bool {
+        let read = self.progress().read;
+        if read != self.progress.0 {
+            self.progress = (read, Instant::now());
+        }
+        self.progress.1.elapsed() < STALL
     }
 
     fn is_complete(&self) -> bool {
@@ -192,7 +210,7 @@ impl AsMut<CompactedReader<PublishedKeys>> for ShardRestore {
 /// Starts the restore thread, which restores shards with this event time and this memory for held events.
 pub(super) fn spawn(
     config: &Config,
-    (timing, held_memory): (Timing, Arc<HeldMemory>),
+    (timing, memory, held_memory): (Timing, MemoryBudget, Arc<HeldMemory>),
     logs: SourceLogs,
     ingest: Waker,
     observer: Arc<Observer>,
@@ -201,15 +219,16 @@ pub(super) fn spawn(
     let (requests_in, requests) = unbounded();
     let (ready, ready_out) = unbounded();
     let handle = RestoreHandle { requests: requests_in, ready: ready_out, pending: BTreeMap::new(), last_id: 0 };
-    let state = CompactedConsumer::new(&config.kafka, &config.topics.state)?;
+    let state = CompactedConsumer::new(&config.kafka, memory, &config.topics.state)?;
     let metadata_client = Arc::clone(&state.metadata_client);
     let open_alerts = &config.topics.open_alerts;
     let restore = Restore {
         state,
-        open_alerts: CompactedConsumer::with_metadata_client(&config.kafka, open_alerts, metadata_client)?,
+        open_alerts: CompactedConsumer::with_metadata_client(&config.kafka, memory, open_alerts, metadata_client)?,
         sources: SourceTopics::of(&config.topics),
         logs,
         timing,
+        memory,
         held_memory,
         requests,
         ready,
@@ -263,7 +282,13 @@ impl Restore {
 
     fn step(&mut self) -> Result<(), RunError> {
         let mut idle = true;
+        let mut free = self.free();
         for (shard, request) in std::mem::take(&mut self.waiting) {
+            if free == 0 {
+                self.waiting.insert(shard, request);
+                continue;
+            }
+            free -= 1;
             match self.bounds(shard)? {
                 Some(bounds) => {
                     self.reading.insert(shard, ShardRestore::new(request, bounds));
@@ -289,6 +314,13 @@ impl Restore {
             std::thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// How many more shards may be read now.
+    fn free(&mut self) -> usize {
+        let most = if self.memory.is_tight(process::resident_bytes()) { 1 } else { AT_A_TIME };
+        let moving = self.reading.values_mut().map(ShardRestore::moves).filter(|moves| *moves).count();
+        most.saturating_sub(moving)
     }
 
     /// The current bounds of both partitions of a shard; `None`: no response.

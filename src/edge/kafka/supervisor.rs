@@ -24,7 +24,7 @@ pub(super) struct Supervisor {
     pub(super) commit: JoinHandle<Result<Summary, RunError>>,
     pub(super) restore: JoinHandle<()>,
     /// Dropping them waits until they end, but they end when the ingest thread drops their input, which a hung thread
-    /// never does. So they are joined after a successful run only; otherwise the process is about to exit.
+    /// never does. So they are joined only after the other parts have ended, and not if they are what hangs.
     pub(super) workers: ManuallyDrop<WorkerThreads>,
     /// Times the calls of the commit thread.
     pub(super) heartbeat: Arc<Heartbeat>,
@@ -41,12 +41,14 @@ impl Supervisor {
         }
         let ingest = join("ingest", self.ingest);
         // If both failed, reading failed because committing did.
-        let summary = join("commit", self.commit)??;
-        ingest??;
+        let summary = join("commit", self.commit)?.and_then(|summary| ingest?.map(|()| summary));
+        if matches!(summary, Err(RunError::NoOutput(_))) {
+            return summary;
+        }
         let workers: Result<(), _> = ManuallyDrop::into_inner(self.workers).join().into_iter().collect();
         workers.map_err(|reason| RunError::Thread("workers", reason))?;
         join("restore", self.restore)?;
-        Ok(summary)
+        summary
     }
 }
 

@@ -5,10 +5,12 @@
 //! ever changes it.
 
 use super::client::{self, CallError};
+use super::client_log::{LoggedContext, gist};
 use super::control::Stop;
+use super::patience::{PAUSE, Patience};
 use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::{Client, ClientContext, DefaultClientContext};
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
@@ -16,8 +18,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long to wait for brokers.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of one metadata request.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of one attempt to reach a broker.
@@ -84,11 +84,11 @@ fn counts(topics: &[(String, usize)]) -> String {
 }
 
 /// Waits until a broker answers; `false`: stop requested. Refusals that do not heal by waiting end it after some seconds.
-fn reach(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
+fn reach(config: &Config, patience: &mut Patience<'_>) -> Result<bool, TopicsError> {
     let client = client::probe(&config.kafka, &[])?;
     let topic = config.topics.name(TopicRole::ALL[0]);
-    let (started, mut refusals, mut last) = (Instant::now(), 0, None);
-    while !stop.is_set() {
+    let (mut refusals, mut last) = (0, None);
+    while !patience.is_stopped() {
         let Err(error) = client.fetch_metadata(Some(topic), PROBE_TIMEOUT) else { return Ok(true) };
         while client.poll(SERVE).is_some() {}
         // librdkafka does not repeat a reason that stays the same.
@@ -99,14 +99,14 @@ fn reach(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
             matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) || reason.contains(OPENSSL)
         });
         refusals = if is_refusal { refusals + 1 } else { 0 };
-        if refusals >= REFUSALS || started.elapsed() > CONNECT_TIMEOUT {
+        let reason = format!("reach Kafka at {}: {}", config.kafka.bootstrap, gist(&cause));
+        if refusals >= REFUSALS || !patience.go_on(&reason) {
             let hint = certificate_hint(config, topic, &cause)?;
             return Err(TopicsError::Unreachable {
                 bootstrap: config.kafka.bootstrap.clone(),
                 cause: format!("{cause}{hint}"),
             });
         }
-        tracing::warn!("reach Kafka at {}: {cause}; retrying", config.kafka.bootstrap);
     }
     Ok(false)
 }
@@ -129,21 +129,38 @@ fn certificate_hint(config: &Config, topic: &str, cause: &str) -> Result<&'stati
     })
 }
 
-/// The number of shards, which is the partition count of the source topics. `None`: stop requested.
+/// The number of shards, which is the partition count of the source topics; waits for brokers, and without a limit also
+/// for the topics. `None`: stop requested.
 pub(super) fn shards<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
-    stop: &Stop,
+    patience: &mut Patience<'_>,
 ) -> Result<Option<u32>, TopicsError> {
-    if !reach(config, stop)? {
-        return Ok(None);
+    loop {
+        if !reach(config, patience)? {
+            return Ok(None);
+        }
+        match count_shards(client, config, patience) {
+            Err(missing @ TopicsError::Missing(_)) if patience.is_unlimited() && !patience.is_stopped() => {
+                patience.go_on(&missing.to_string());
+                std::thread::sleep(PAUSE);
+            }
+            counted => return counted,
+        }
     }
+}
+
+fn count_shards<C: ClientContext>(
+    client: &Client<C>,
+    config: &Config,
+    patience: &mut Patience<'_>,
+) -> Result<Option<u32>, TopicsError> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     // The restore checks the state topic itself.
     for role in TopicRole::ALL.into_iter().filter(|role| *role != TopicRole::State) {
         let name = config.topics.name(role);
-        let Some(partitions) = partition_count(client, config, name, stop)? else { return Ok(None) };
+        let Some(partitions) = partition_count(client, config, name, patience)? else { return Ok(None) };
         match partitions {
             0 => missing.push(name.to_owned()),
             n if matches!(role, TopicRole::Source(_) | TopicRole::Rerouted | TopicRole::OpenAlerts) => {
@@ -167,10 +184,9 @@ fn partition_count<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
     topic: &str,
-    stop: &Stop,
+    patience: &mut Patience<'_>,
 ) -> Result<Option<usize>, TopicsError> {
-    let started = Instant::now();
-    while !stop.is_set() {
+    while !patience.is_stopped() {
         match client.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
             Ok(metadata) => {
                 let partitions = metadata.topics().first().map_or(Ok(Some(0)), partitions);
@@ -180,11 +196,12 @@ fn partition_count<C: ClientContext>(
                 // Leader election is in progress.
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err(cause) if started.elapsed() > CONNECT_TIMEOUT => {
-                let (bootstrap, cause) = (config.kafka.bootstrap.clone(), cause.to_string());
-                return Err(TopicsError::Unreachable { bootstrap, cause });
+            Err(cause) => {
+                let bootstrap = &config.kafka.bootstrap;
+                if !patience.go_on(&format!("describe topic {topic} at {bootstrap}: {cause}")) {
+                    return Err(TopicsError::Unreachable { bootstrap: bootstrap.clone(), cause: cause.to_string() });
+                }
             }
-            Err(error) => tracing::warn!("reach Kafka at {}: {error}; retrying", config.kafka.bootstrap),
         }
     }
     Ok(None)
@@ -291,9 +308,15 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
     TopicRole::ALL.into_iter().map(purpose).collect()
 }
 
+/// Waits until a broker answers, without limit; `false`: stop requested.
+pub fn await_broker(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
+    reach(config, &mut Patience::unlimited(stop))
+}
+
 /// Verifies all topics of the configuration, and creates missing ones if requested.
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
-    reach(config, &Stop::default())?;
+    let stop = Stop::default();
+    reach(config, &mut Patience::limited(&stop))?;
     let admin = client::admin(&config.kafka)?;
     let purposes = purposes(&config.topics);
     let mut found = count_all(&admin, config, &purposes)?;
@@ -341,13 +364,13 @@ pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     Ok(Report(purposes.iter().map(line).collect()))
 }
 
-pub(super) type Admin = AdminClient<DefaultClientContext>;
+pub(super) type Admin = AdminClient<LoggedContext>;
 
 /// Partition counts of the topics that exist.
 fn count_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result<BTreeMap<String, usize>, TopicsError> {
-    let mut found = BTreeMap::new();
+    let (mut found, stop) = (BTreeMap::new(), Stop::default());
     for Purpose { topic, .. } in purposes {
-        if let Some(n @ 1..) = partition_count(admin.inner(), config, topic, &Stop::default())? {
+        if let Some(n @ 1..) = partition_count(admin.inner(), config, topic, &mut Patience::limited(&stop))? {
             found.insert((*topic).into(), n);
         }
     }

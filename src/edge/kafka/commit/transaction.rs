@@ -12,9 +12,9 @@
 
 use super::record_writer::OutputRecord;
 use crate::dataflow::live::lock;
-use crate::edge::kafka::client::{self, BrokerTime, CallError, Deliveries};
-use crate::edge::kafka::control::Stop;
+use crate::edge::kafka::client::{self, BrokerTime, CallError, Deliveries, is_connection};
 use crate::edge::kafka::event::{Observer, RuntimeEvent};
+use crate::edge::kafka::patience::Patience;
 use crate::telemetry::liveness::Thread;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -27,8 +27,6 @@ use std::time::{Duration, Instant};
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one call; a call that times out is repeated.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for brokers at the start.
-const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When the commit thread entered its current librdkafka call.
 #[derive(Debug, Default)]
@@ -50,13 +48,13 @@ impl Heartbeat {
 
 /// Initializes transactions: waits until no earlier transaction of this transactional id is open. `false`: stop
 /// requested.
-pub(crate) fn init(producer: &BaseProducer<Deliveries>, stop: &Stop) -> Result<bool, CallError> {
-    let started = Instant::now();
-    while !stop.is_set() {
+pub(crate) fn init(producer: &BaseProducer<Deliveries>, patience: &mut Patience<'_>) -> Result<bool, CallError> {
+    while !patience.is_stopped() {
         match producer.init_transactions(CALL_TIMEOUT) {
             Ok(()) => return Ok(true),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && started.elapsed() < INIT_TIMEOUT => {
-                tracing::info!("init transactions: {error}; retrying");
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && patience.go_on(&format!("init transactions: {error}")) =>
+            {
                 producer.poll(Duration::ZERO);
             }
             Err(cause) => {
@@ -76,6 +74,9 @@ pub(crate) enum Failure {
     Abort(RDKafkaErrorCode),
     Fatal(CallError),
 }
+
+/// Pause after an error of a connection.
+const CONNECTION_PAUSE: Duration = Duration::from_millis(200);
 
 /// Polls per call of [`Transactions::serve`]: each poll serves one event, and errors come in bursts.
 const POLLS: usize = 16;
@@ -167,6 +168,11 @@ impl Transactions {
                     self.drain();
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
+                // Such as a name of a broker that cannot be resolved.
+                Err(KafkaError::Transaction(error)) if !error.is_fatal() && is_connection(error.code()) => {
+                    std::thread::sleep(CONNECTION_PAUSE);
+                    self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
+                }
                 Err(cause) => return Err(CallError { what: "abort the transaction", cause }),
             }
         }
@@ -204,6 +210,9 @@ impl Transactions {
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
                 Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.txn_requires_abort() => {
+                    return Err(Failure::Abort(error.code()));
+                }
+                Err(KafkaError::Transaction(error)) if !error.is_fatal() && is_connection(error.code()) => {
                     return Err(Failure::Abort(error.code()));
                 }
                 // Some records are not delivered yet: the next call waits again.

@@ -4,7 +4,8 @@
 //! An epoch is closed when it is `engine.epoch` old or full. It is closed earlier if everything available is read,
 //! nothing is in flight and the previous epoch was closed some time ago, so that a single event in a quiet hour is not
 //! delayed. Empty epochs are closed less often; they are needed because the watermark follows the clock and deadlines
-//! pass. While the maximum number of epochs is in flight, none is closed.
+//! pass. While the maximum number of epochs is in flight, none is closed. While memory is tight, epochs are smaller and only
+//! one is in flight.
 
 use super::wall_clock::Reading;
 use crate::codec::state::SourceLog;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Empty epochs are closed this often, if `engine.epoch` is not longer.
 const EMPTY_EPOCH_INTERVAL: Duration = Duration::from_millis(200);
+/// While memory is tight, an epoch is full with this part of the messages and bytes.
+const TIGHT_DIVISOR: usize = 8;
 /// The minimum time between two epochs is `engine.epoch` divided by this.
 const MIN_GAP_DIVISOR: u32 = 4;
 /// The longest sleep: bounds the cost of a lost wake-up.
@@ -78,6 +81,8 @@ pub(super) struct SourceState {
 #[derive(Debug)]
 pub(super) struct EpochCutter {
     limits: EpochLimits,
+    /// Whether memory is tight.
+    is_tight: bool,
     /// Its number.
     pub(super) epoch: u64,
     pub(super) messages: usize,
@@ -98,21 +103,42 @@ pub(super) struct EpochCutter {
 impl EpochCutter {
     pub(super) fn new(limits: EpochLimits, now: Instant) -> Self {
         let (epoch, messages, bytes, in_flight, first_read, restored, open_alerts, logs) = Default::default();
-        Self { limits, epoch, messages, bytes, first_read, last_cut: now, in_flight, restored, open_alerts, logs }
+        Self {
+            limits,
+            is_tight: false,
+            epoch,
+            messages,
+            bytes,
+            first_read,
+            last_cut: now,
+            in_flight,
+            restored,
+            open_alerts,
+            logs,
+        }
     }
 
     /// Whether another epoch may be closed; otherwise nothing must be read.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight < self.limits.max_in_flight
+        self.in_flight < if self.is_tight { 1 } else { self.limits.max_in_flight }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.free() == 0 || self.bytes >= self.limits.max_bytes
+        self.free() == 0 || self.bytes >= self.bound(self.limits.max_bytes)
     }
 
     /// The number of messages that may still be read.
     pub(super) fn free(&self) -> usize {
-        self.limits.max_messages.saturating_sub(self.messages)
+        self.bound(self.limits.max_messages).saturating_sub(self.messages)
+    }
+
+    fn bound(&self, bound: usize) -> usize {
+        if self.is_tight { (bound / TIGHT_DIVISOR).max(1) } else { bound }
+    }
+
+    /// Sets whether memory is tight; returns whether that is new.
+    pub(super) fn set_tight(&mut self, is_tight: bool) -> bool {
+        std::mem::replace(&mut self.is_tight, is_tight) != is_tight
     }
 
     /// Whether the first message was read `engine.epoch` ago.
@@ -222,6 +248,20 @@ mod tests {
 
     fn cut(cutter: &mut EpochCutter, boundary: Boundary, now: Instant) -> EpochHeader {
         cutter.cut(boundary, &[], None, WALL, now).0
+    }
+
+    #[test]
+    fn while_memory_is_tight_epochs_are_small_and_one_at_a_time() {
+        let (mut cutter, now) = cutter(4);
+        assert!(cutter.set_tight(true) && !cutter.set_tight(true));
+        assert_eq!(cutter.free(), 1);
+        cutter.add(1, 1, now);
+        assert_eq!(cutter.next_step(true, true, now), Step::Cut);
+        cutter.cut(Boundary::Regular, &[], None, WALL, now);
+        assert!(!cutter.has_room());
+        assert!(cutter.set_tight(false));
+        assert!(cutter.has_room());
+        assert_eq!(cutter.free(), 10);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::edge::kafka::native::{self, Membership};
 use crate::edge::kafka::part::Waker;
 use crate::edge::kafka::source_logs::{SourceLogs, Start};
 use crate::edge::kafka::source_topics::{SourcePartition, SourceTopics};
+use crate::edge::memory::MemoryBudget;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -51,14 +52,14 @@ pub(crate) struct GroupMember {
 
 impl GroupMember {
     pub(crate) fn new(
-        config: &Config,
+        (config, memory): (&Config, MemoryBudget),
         shards: u32,
         logs: SourceLogs,
         waker: Waker,
         observer: Arc<Observer>,
     ) -> Result<Self, CallError> {
         let context = GroupContext::new(observer);
-        let mut consumer = client::consumer(&config.kafka, shards as usize * Source::LIVE.len(), context)?;
+        let mut consumer = client::consumer(&config.kafka, memory, shards as usize * Source::LIVE.len(), context)?;
         consumer.set_nonempty_callback(callback(&waker));
         let (consumer, sources) = (Arc::new(consumer), SourceTopics::of(&config.topics));
         Ok(Self { consumer, sources, shards, logs, id: None, joined: false, rejoining: false, waker })

@@ -5,7 +5,9 @@
 use crate::config::Kafka;
 use crate::dataflow::state::StateLoader;
 use crate::domain::source::ShardId;
-use crate::edge::kafka::client::{self, CallError, StateContext, is_permanent};
+use crate::edge::kafka::client::{self, CallError, is_permanent};
+use crate::edge::kafka::client_log::{self, LoggedContext};
+use crate::edge::memory::MemoryBudget;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -72,24 +74,25 @@ impl<C> AsMut<Self> for CompactedReader<C> {
 /// Reads several partitions of a topic at a time.
 pub(crate) struct CompactedConsumer<C> {
     /// It can also query committed offsets.
-    pub(crate) consumer: BaseConsumer<StateContext>,
-    pub(crate) metadata_client: Arc<BaseConsumer>,
+    pub(crate) consumer: BaseConsumer<LoggedContext>,
+    pub(crate) metadata_client: Arc<BaseConsumer<LoggedContext>>,
     pub(crate) topic: String,
     collector: PhantomData<C>,
 }
 
 impl<C: Collector> CompactedConsumer<C> {
-    pub(crate) fn new(kafka: &Kafka, topic: &str) -> Result<Self, CallError> {
-        Self::with_metadata_client(kafka, topic, Arc::new(client::metadata_client(kafka)?))
+    pub(crate) fn new(kafka: &Kafka, memory: MemoryBudget, topic: &str) -> Result<Self, CallError> {
+        Self::with_metadata_client(kafka, memory, topic, Arc::new(client::metadata_client(kafka)?))
     }
 
     /// The same with a client that others use too.
     pub(crate) fn with_metadata_client(
         kafka: &Kafka,
+        memory: MemoryBudget,
         topic: &str,
-        metadata_client: Arc<BaseConsumer>,
+        metadata_client: Arc<BaseConsumer<LoggedContext>>,
     ) -> Result<Self, CallError> {
-        let consumer = client::state_consumer(kafka)?;
+        let consumer = client::state_consumer(kafka, memory)?;
         Ok(Self { consumer, metadata_client, topic: topic.into(), collector: PhantomData })
     }
 
@@ -140,7 +143,7 @@ impl<C: Collector> CompactedConsumer<C> {
                         return Err(CallError { what: "read a compacted topic", cause });
                     }
                     // librdkafka retries unless the error is permanent.
-                    Some(Err(error)) => tracing::warn!("read {}: {error}", self.topic),
+                    Some(Err(error)) => client_log::error(&error, &format!("read {}: {error}", self.topic)),
                     Some(Ok(message)) => {
                         let reader =
                             ShardId::from_partition(message.partition()).and_then(|shard| readers.get_mut(&shard));
