@@ -13,7 +13,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 # `ldd` lists libc, libm and libgcc_s; cc contains all of them, from the same Debian release as the build. OpenSSL,
 # librdkafka, lz4, zstd and the time zones are linked into the binary. The base has the CA certificates for TLS to
-# brokers. `tests/cluster/image` runs the binary in a root file system with these libraries and nothing else.
+# brokers. `tests/manifests/image` runs the binary in a root file system with these libraries and nothing else.
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="funnelwatch" \
       org.opencontainers.image.description="Real-time supervisor of sales departments" \

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Shared functions of the checks of the image and the manifests: installs their tools into target/cluster and renders
+# Shared functions of the checks of the image and the manifests: installs their tools into target/manifests and renders
 # the overlays. Sourcing it does nothing.
 
 cluster_home=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 repo=$(realpath "$cluster_home/../..")
-cache=$repo/target/cluster
+cache=$repo/target/manifests
 overlays=(base overlays/laptop overlays/production)
 
 kustomize_version=v5.8.1

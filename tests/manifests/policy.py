@@ -174,6 +174,37 @@ def only_the_kubelet_probes(documents):
                 yield f"{name(rule)}: opens the port for probes"
 
 
+@policy
+def frozen_processor_ends(documents):
+    """A process that has failed its liveness probe does not react to SIGTERM either."""
+    for where, _, container in processor(documents):
+        if container.get("livenessProbe", {}).get("terminationGracePeriodSeconds", 60) > 10:
+            yield f"{where}: a frozen process keeps its shards for the whole grace period of the pod"
+
+
+@policy
+def reason_of_the_end(documents):
+    for where, _, container in containers(documents):
+        if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            yield f"{where}: why it ended is not in its status"
+
+
+@policy
+def applicable_again(documents):
+    for job in of(documents, "Job"):
+        yield f"{name(job)}: a Job is immutable, so a change of it cannot be applied"
+
+
+@policy
+def autoscaler_namespace(documents):
+    """The query of the autoscaler selects the namespace of the pods."""
+    for scaler in of(documents, "ScaledObject"):
+        for trigger in scaler["spec"]["triggers"]:
+            for namespace in re.findall(r'namespace="([^"]*)"', trigger["metadata"].get("query", "")):
+                if namespace != scaler["metadata"]["namespace"]:
+                    yield f"{name(scaler)}: asks about the namespace {namespace}"
+
+
 def processor(documents):
     found = [c for c in containers(documents) if c[0] == "StatefulSet funnelwatch, funnelwatch"]
     if not found:
@@ -367,6 +398,12 @@ def add(document):
 
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "funnelwatch"}}
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "once", "namespace": "funnelwatch"},
+    "spec": {"template": {"metadata": {"labels": {}}, "spec": {"containers": []}}},
+}
 HOST = {"name": "host", "hostPath": {"path": "/"}}
 
 MUTATIONS = [
@@ -394,6 +431,9 @@ MUTATIONS = [
     ("probes_of_the_processor", put(box, "livenessProbe", "httpGet", "port", "http")),
     ("only_the_kubelet_probes", put(spec_of("Service"), "ports", 0, "targetPort", "probes")),
     ("only_the_kubelet_probes", put(spec_of("NetworkPolicy"), "ingress", 0, "ports", 0, "port", "probes")),
+    ("frozen_processor_ends", put(box, "livenessProbe", "terminationGracePeriodSeconds", None)),
+    ("reason_of_the_end", put(box, "terminationMessagePolicy", None)),
+    ("applicable_again", add(JOB)),
     ("pinned_images", put(box, "image", "funnelwatch")),
     ("pinned_images", put(box, "image", "funnelwatch:latest")),
     ("pinned_images", put(box, "image", "registry.example.com:5000/funnelwatch")),
@@ -415,6 +455,7 @@ MUTATIONS = [
     ("replicas", put(sts, "replicas", 3)),
     ("replicas", put(spec_of("ScaledObject"), "maxReplicaCount", PARTITIONS + 1)),
     ("replicas", put(spec_of("ScaledObject"), "minReplicaCount", 0)),
+    ("autoscaler_namespace", put(spec_of("ScaledObject"), "triggers", 0, "metadata", "query", 'x{namespace="elsewhere"}')),
     ("replicas", put(spec_of("ScaledObject"), "scaleTargetRef", "kind", "Deployment")),
     ("replicas", put(spec_of("ScaledObject"), "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown",
                      "stabilizationWindowSeconds", 0)),
