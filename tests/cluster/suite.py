@@ -29,7 +29,7 @@ QUIET_LAG = 400
 # How long after the end of a disturbance everything is ready, in seconds.
 READY_WITHIN = 60
 # The row of docs/operate.md that says what events, managers and pods take of memory, in bytes.
-MEMORY_ROWS = {"event": r"\| each event of .* \| ([\d,]+) \|", "manager": r"\| each manager .* \| ([\d,]+) \|", "pod": r"\| each pod \| ([\d,]+) \|"}
+MEMORY_ROWS = {"event": r"\| each event of .* \| ([\d,]+) \|", "manager": r"\| each manager .* \| ([\d,]+) \|", "pod": r"\| each pod.* \| ([\d,]+) \|"}
 # An alert this much before the watermark, in seconds of event time, is published.
 MARGIN = 5
 
