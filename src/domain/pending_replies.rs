@@ -170,23 +170,39 @@ impl PendingReplies {
     ) -> bool {
         let before = self.dismissed;
         self.dismissed = before.max(Some(key));
-        let ended = self.end(context, demand_context, dismissal, |demand| demand.key() <= key);
+        let ended = self.dismiss_first(context, demand_context, dismissal, key);
+        let ended = ended.unwrap_or_else(|| self.end(context, demand_context, dismissal, |demand| demand.key() <= key));
         // What a replaced act had settled still counts in the figures, and no more.
         let from = before.map_or(0, |(at, _)| self.position(at));
-        let newly = |demand: &Demand| demand.ended.is_none() && Some(demand.key()) > before && demand.key() <= key;
         let mut concerned = self.segments.range(from..).take_while(|segment| segment.start <= key.0);
-        let first = concerned.position(|segment| segment.demands.iter().any(newly));
+        let first = concerned.position(|segment| segment.may_end(before, key));
         let from = first.map_or(self.segments.len(), |first| from + first);
         self.record(from);
         let mut changed = Vec::new();
         for segment in self.segments.range_mut(from..).take_while(|segment| segment.start <= key.0) {
-            for demand in segment.demands.iter_mut().filter(|demand| newly(demand)) {
-                demand.ended = Some(Box::new(dismissal.clone()));
-                changed.push(segment.start);
-            }
+            changed.extend(segment.end_between(before, key, dismissal).then_some(segment.start));
         }
         self.update_each(context, demand_context, changed, Affected::Figures);
         ended
+    }
+
+    /// The same if only the running clock ends and the next one starts, or if nothing ends: then the cost does not depend on how
+    /// many wait. `None`: nothing was done.
+    fn dismiss_first(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        dismissal: &Settlement,
+        key: DemandKey,
+    ) -> Option<bool> {
+        let last = self.segments.back()?;
+        if last.waits_only_after(key) {
+            return Some(false);
+        }
+        let head = last.head(key, dismissal)?;
+        self.record(self.segments.len() - 1);
+        self.segments.back_mut()?.end_head(context, demand_context, dismissal, head);
+        Some(true)
     }
 
     /// Sets the call of a demand.
@@ -315,6 +331,12 @@ impl PendingReplies {
         self.segments.back().into_iter().flat_map(Segment::pending)
     }
 
+    /// The demand with this key, if nothing has ended it yet.
+    pub fn find_pending(&self, key: DemandKey) -> Option<&Demand> {
+        let last = self.segments.back()?;
+        last.find(key).filter(|demand| last.waits(demand))
+    }
+
     /// The demand with this key.
     pub fn find(&self, key: DemandKey) -> Option<&Demand> {
         self.segments.get(self.position(key.0))?.find(key)
@@ -346,7 +368,7 @@ impl PendingReplies {
 
     /// Handles the timer of a clock whose first demand has this date.
     pub fn on_timer(&mut self, context: &mut TenantContext, demand_context: &DemandContext<'_>, first: Timestamp) {
-        let clocks = self.segment_mut(first).into_iter().flat_map(|segment| &mut segment.clocks);
+        let clocks = self.segment_mut(first).into_iter().flat_map(|segment| segment.clocks_of(first));
         clocks.for_each(|clock| clock.on_timer(context, demand_context));
     }
 

@@ -152,6 +152,13 @@ inputs! {
             json!({"interaction_dismissed": {"interaction_id": format!("m{}", n - 1), "manager_id": "ann"}})
         }
     };
+    "questions, the oldest dismissed": |n, _, _| match n % 3 {
+        2 => {
+            let of = n / 3;
+            json!({"interaction_dismissed": {"interaction_id": format!("m{}", of / 2 * 3 + of % 2), "manager_id": "ann"}})
+        }
+        _ => message(n, true, json!({})),
+    };
     "dismissals in advance": |n, _, _| json!({"interaction_dismissed": {"interaction_id": format!("m{n}")}});
     "a message dismissed": |n, _, _| after(n, message(0, true, json!({})), || {
         json!({"interaction_dismissed": {"interaction_id": "m0", "manager_id": "ann"}})

@@ -8,6 +8,7 @@ use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
 use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, FEW_DEMANDS, Settlement, Shared};
 use crate::domain::time::Timestamp;
+use std::ops::Range;
 
 /// A fact that is counted at present.
 pub(super) type Counted = (Timestamp, ManagerIx, Measure);
@@ -29,6 +30,9 @@ pub(super) struct Segment {
     /// The facts that it counts at present, in the order of the demands.
     pub(super) counted: Vec<Counted>,
     extent: Extent,
+    /// All demands are ordinary, their turns are in the order of their keys, and no settlement was replaced. If it is not set,
+    /// this may still be so.
+    is_plain: bool,
     /// What its demands have in common with settlements; `None`: to be derived when it is needed.
     shared: Option<Box<Shared>>,
 }
@@ -57,7 +61,7 @@ impl Segment {
     pub(super) fn new(demand: Demand) -> Self {
         let (start, demands, extent) = (demand.at, vec![demand], Extent::NONE);
         let (settlements, clocks, counted) = Default::default();
-        Self { start, demands, settlements, clocks, counted, extent, shared: None }
+        Self { start, demands, settlements, clocks, counted, extent, is_plain: false, shared: None }
     }
 
     /// Whether a demand starts a segment of its own: it has a clock, and neither changes this one nor is changed by it.
@@ -108,9 +112,18 @@ impl Segment {
         self.clocks.last_mut().filter(|clock| clock.settled.is_none())
     }
 
+    /// The clocks whose first demand has this date.
+    pub(super) fn clocks_of(&mut self, first: Timestamp) -> impl Iterator<Item = &mut DemandClock> {
+        let from = if self.is_plain { self.clocks.partition_point(|clock| clock.first.at < first) } else { 0 };
+        let until = if self.is_plain { Timestamp(first.0.saturating_add(1)) } else { Timestamp::MAX };
+        let clocks = self.clocks[from..].iter_mut().take_while(move |clock| clock.first.at < until);
+        clocks.filter(move |clock| clock.first.at == first)
+    }
+
     /// The demands that nothing has ended yet.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Demand> {
-        self.demands.iter().filter(|demand| self.waits(demand))
+        let first = self.running().filter(|_| self.is_plain).and_then(|clock| self.position(clock.first.key()));
+        self.demands[first.unwrap_or_default()..].iter().filter(|demand| self.waits(demand))
     }
 
     /// Whether nothing has ended one of its demands yet.
@@ -143,6 +156,8 @@ impl Segment {
         self.extent.last = self.extent.last.max(demand.at);
         self.shared.iter_mut().for_each(|shared| shared.add(&demand));
         let index = self.demands.partition_point(|other| other.key() <= demand.key());
+        let is_last = index == self.demands.len() && self.demands.last().is_none_or(|last| last.turn() < demand.turn());
+        self.is_plain &= is_last && demand.is_ordinary();
         self.demands.insert(index, demand);
     }
 
@@ -161,7 +176,77 @@ impl Segment {
 
     /// The demand with this key, to change it.
     pub(super) fn find_mut(&mut self, key: DemandKey) -> Option<&mut Demand> {
+        self.is_plain = false;
         self.position(key).map(|position| &mut self.demands[position])
+    }
+
+    /// The demands after one key and up to another.
+    fn between(&self, from: Option<DemandKey>, until: DemandKey) -> Range<usize> {
+        let position = |key: DemandKey| self.demands.partition_point(|demand| demand.key() <= key);
+        let start = from.map_or(0, position);
+        start..position(until).max(start)
+    }
+
+    /// Whether one of the demands after one key and up to another has not ended on its own.
+    pub(super) fn may_end(&self, from: Option<DemandKey>, until: DemandKey) -> bool {
+        self.demands[self.between(from, until)].iter().any(|demand| demand.ended.is_none())
+    }
+
+    /// Ends these demands on their own; returns whether there was one. What follows from it is to be derived.
+    pub(super) fn end_between(&mut self, from: Option<DemandKey>, until: DemandKey, end: &Settlement) -> bool {
+        let range = self.between(from, until);
+        let mut any = false;
+        for demand in self.demands[range].iter_mut().filter(|demand| demand.ended.is_none()) {
+            (demand.ended, any) = (Some(Box::new(end.clone())), true);
+        }
+        any
+    }
+
+    /// Whether no demand up to a key waits, as far as that can be said without looking at each of them.
+    pub(super) fn waits_only_after(&self, key: DemandKey) -> bool {
+        self.running().is_none_or(|clock| self.is_plain && clock.first.key() > key)
+    }
+
+    /// The demands up to a key that wait, if their end changes nothing but the running clock, and the demand with which the
+    /// next clock starts. Of many that wait, each may end by itself: so this must not look at the others.
+    pub(super) fn head(&self, until: DemandKey, end: &Settlement) -> Option<(Range<usize>, usize)> {
+        let first = &self.running().filter(|_| self.is_plain)?.first;
+        if self.settlements.last().is_some_and(|last| last.at >= first.at) {
+            return None;
+        }
+        let from = self.position(first.key()).filter(|_| first.key() <= until)?;
+        let range = from..self.demands.partition_point(|demand| demand.key() <= until);
+        let next = range.end + self.demands[range.end..].iter().position(|demand| self.waits(demand))?;
+        let is_passed = |demand: &Demand| {
+            demand.ended.as_ref().map_or(demand.counts == Counts::NOT, |ended| ended.key() <= end.key())
+        };
+        let is_alone = self.demands[range.start..next].iter().all(|demand| self.waits(demand) || is_passed(demand));
+        (is_alone && self.demands[next].key() <= end.key()).then_some((range, next))
+    }
+
+    /// Ends the demands that [`Self::head`] has found. The next clock starts.
+    pub(super) fn end_head(
+        &mut self,
+        context: &mut TenantContext,
+        demand_context: &DemandContext<'_>,
+        end: &Settlement,
+        (range, next): (Range<usize>, usize),
+    ) {
+        for demand in self.demands[range].iter_mut().filter(|demand| demand.ended.is_none() && demand.counts.alerts) {
+            demand.ended = Some(Box::new(end.clone()));
+        }
+        if let Some(clock) = self.running_mut() {
+            clock.settle(context, demand_context, Some(end.clone()));
+        }
+        let first = self.demands[next].clone();
+        self.extent.opened.1 = self.extent.opened.1.max(first.opened);
+        let fact = (first.at, demand_context.responsible(&first), demand_context.kind.waiting);
+        self.clocks.push(DemandClock::start(context, demand_context, first, true));
+        if let Some(last) = self.counted.last_mut().filter(|last| **last != fact) {
+            let (at, who, measure) = std::mem::replace(last, fact);
+            context.emit_fact(at, who, -1, measure);
+            context.emit_fact(fact.0, fact.1, 1, fact.2);
+        }
     }
 
     /// Adds a settlement.
@@ -209,6 +294,7 @@ impl Segment {
         let mut replaced = Vec::new();
         for settlement in of_date.filter(|settlement| settlement.act == Some(act)) {
             settlement.replaced = true;
+            self.is_plain = false;
             replaced.push(settlement.clone());
         }
         replaced.iter().any(|settlement| self.may_be_settled_by(settlement))
@@ -236,6 +322,7 @@ impl Segment {
         self.settlements.append(&mut next.settlements);
         self.clocks.append(&mut next.clocks);
         self.counted.append(&mut next.counted);
+        self.is_plain = false;
         self.shared = None;
     }
 
@@ -246,6 +333,7 @@ impl Segment {
 
     /// Derives how far its clocks reach.
     pub(super) fn measure(&mut self) {
+        self.is_plain = self.is_ordinary() && self.demands.is_sorted_by(|a, b| a.turn() < b.turn());
         self.extent = self.extent_of(self.clocks.iter().map(|clock| (&clock.first, clock.settled.as_ref())));
     }
 
@@ -344,7 +432,8 @@ impl Segment {
                 self.clocks.split_off(self.clocks.iter().take_while(|clock| clock.first.key() < first).count());
             let extent = Extent::NONE;
             let counted = Vec::new();
-            let mut part = Self { start, demands, settlements, clocks, counted, extent, shared: None };
+            let is_plain = false;
+            let mut part = Self { start, demands, settlements, clocks, counted, extent, is_plain, shared: None };
             part.measure();
             parts.push(part);
         }

@@ -209,7 +209,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => any::<(u8, bool)>().prop_map(|(demand, counts)| Act::Counts { demand, counts }),
         1 => any::<u8>().prop_map(|act| Act::Replaced { act }),
         1 => any::<u8>().prop_map(|demand| Act::Withdrawn { demand }),
-        1 => any::<u8>().prop_map(|demand| Act::Dismissed { demand }),
+        3 => any::<u8>().prop_map(|demand| Act::Dismissed { demand }),
     ]
 }
 

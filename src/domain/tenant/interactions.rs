@@ -90,8 +90,7 @@ impl Tenant {
         let end = self.own_end(Resolution::Dismissed);
         let (mut ended, mut accountable) = (false, ManagerIx::NONE);
         self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
-            let named = pending_replies.pending().find(|demand| demand.key() == key);
-            let first = named.or_else(|| pending_replies.pending().next());
+            let first = pending_replies.find_pending(key).or_else(|| pending_replies.pending().next());
             accountable = first.map_or(ManagerIx::NONE, |demand| demand.accountable);
             ended = pending_replies.dismiss(context, demand_context, &end, key);
         });
