@@ -195,7 +195,8 @@ impl PendingReplies {
         dismissal: &Settlement,
         key: DemandKey,
     ) -> Option<bool> {
-        let last = self.segments.back()?;
+        let last = self.segments.back_mut()?;
+        last.derive_plain();
         if last.waits_only_after(key) {
             return Some(false);
         }

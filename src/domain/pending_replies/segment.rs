@@ -202,6 +202,12 @@ impl Segment {
         any
     }
 
+    /// Finds out whether it is plain, unless that is known.
+    pub(super) fn derive_plain(&mut self) {
+        self.is_plain =
+            self.is_plain || self.is_ordinary() && self.demands.is_sorted_by(|one, next| one.turn() < next.turn());
+    }
+
     /// Whether no demand up to a key waits, as far as that can be said without looking at each of them.
     pub(super) fn waits_only_after(&self, key: DemandKey) -> bool {
         self.running().is_none_or(|clock| self.is_plain && clock.first.key() > key)
@@ -333,7 +339,7 @@ impl Segment {
 
     /// Derives how far its clocks reach.
     pub(super) fn measure(&mut self) {
-        self.is_plain = self.is_ordinary() && self.demands.is_sorted_by(|a, b| a.turn() < b.turn());
+        self.is_plain = false;
         self.extent = self.extent_of(self.clocks.iter().map(|clock| (&clock.first, clock.settled.as_ref())));
     }
 
