@@ -59,9 +59,7 @@ pub(super) struct Length {
 impl Segment {
     /// A segment that starts with a demand. Its clocks and facts are to be derived.
     pub(super) fn new(demand: Demand) -> Self {
-        let (start, demands, extent) = (demand.at, vec![demand], Extent::NONE);
-        let (settlements, clocks, counted) = Default::default();
-        Self { start, demands, settlements, clocks, counted, extent, is_plain: false, shared: None }
+        Self { start: demand.at, demands: vec![demand], ..Self::default() }
     }
 
     /// Whether a demand starts a segment of its own: it has a clock, and neither changes this one nor is changed by it.
@@ -136,6 +134,11 @@ impl Segment {
         self.demands.binary_search_by_key(&key, Demand::key).ok()
     }
 
+    /// The number of demands up to a key.
+    fn position_after(&self, key: DemandKey) -> usize {
+        self.demands.partition_point(|demand| demand.key() <= key)
+    }
+
     /// The demand with this key.
     pub(super) fn find(&self, key: DemandKey) -> Option<&Demand> {
         self.position(key).map(|position| &self.demands[position])
@@ -155,7 +158,7 @@ impl Segment {
     pub(super) fn add_demand(&mut self, demand: Demand) {
         self.extent.last = self.extent.last.max(demand.at);
         self.shared.iter_mut().for_each(|shared| shared.add(&demand));
-        let index = self.demands.partition_point(|other| other.key() <= demand.key());
+        let index = self.position_after(demand.key());
         let is_last = index == self.demands.len() && self.demands.last().is_none_or(|last| last.turn() < demand.turn());
         self.is_plain &= is_last && demand.is_ordinary();
         self.demands.insert(index, demand);
@@ -182,9 +185,8 @@ impl Segment {
 
     /// The demands after one key and up to another.
     fn between(&self, from: Option<DemandKey>, until: DemandKey) -> Range<usize> {
-        let position = |key: DemandKey| self.demands.partition_point(|demand| demand.key() <= key);
-        let start = from.map_or(0, position);
-        start..position(until).max(start)
+        let start = from.map_or(0, |key| self.position_after(key));
+        start..self.position_after(until).max(start)
     }
 
     /// Whether one of the demands after one key and up to another has not ended on its own.
@@ -221,7 +223,7 @@ impl Segment {
             return None;
         }
         let from = self.position(first.key()).filter(|_| first.key() <= until)?;
-        let range = from..self.demands.partition_point(|demand| demand.key() <= until);
+        let range = from..self.position_after(until);
         let next = range.end + self.demands[range.end..].iter().position(|demand| self.waits(demand))?;
         let is_passed = |demand: &Demand| {
             demand.ended.as_ref().map_or(demand.counts == Counts::NOT, |ended| ended.key() <= end.key())
@@ -246,7 +248,7 @@ impl Segment {
         }
         let first = self.demands[next].clone();
         self.extent.opened.1 = self.extent.opened.1.max(first.opened);
-        let fact = (first.at, demand_context.responsible(&first), demand_context.kind.waiting);
+        let fact = wait(demand_context, &first);
         self.clocks.push(DemandClock::start(context, demand_context, first, true));
         if let Some(last) = self.counted.last_mut().filter(|last| **last != fact) {
             let (at, who, measure) = std::mem::replace(last, fact);
@@ -436,10 +438,7 @@ impl Segment {
             let settlements = self.settlements.split_off(from);
             let clocks =
                 self.clocks.split_off(self.clocks.iter().take_while(|clock| clock.first.key() < first).count());
-            let extent = Extent::NONE;
-            let counted = Vec::new();
-            let is_plain = false;
-            let mut part = Self { start, demands, settlements, clocks, counted, extent, is_plain, shared: None };
+            let mut part = Self { start, demands, settlements, clocks, ..Self::default() };
             part.measure();
             parts.push(part);
         }
@@ -512,7 +511,7 @@ impl Segment {
     pub(super) fn facts(&self, demand_context: &DemandContext<'_>) -> Vec<Counted> {
         let DemandContext { kind, .. } = demand_context;
         let fact = |first: &Demand, settled: Option<&Settlement>| match settled {
-            None => Some((first.at, demand_context.responsible(first), kind.waiting)),
+            None => Some(wait(demand_context, first)),
             Some(settlement) if settlement.reply => {
                 let lag = first.scope.counted(kind.rule, first.at, settlement.at);
                 Some((settlement.at, settlement.who, (kind.lag)(lag)))
@@ -545,6 +544,11 @@ impl Extent {
     fn is_before(&self, start: Timestamp, opened: Position) -> bool {
         self.ended.is_some_and(|ended| ended < start) && self.last < start && self.opened.1 < opened
     }
+}
+
+/// The fact of a clock that runs.
+fn wait(demand_context: &DemandContext<'_>, first: &Demand) -> Counted {
+    (first.at, demand_context.responsible(first), demand_context.kind.waiting)
 }
 
 /// The first of the demands that share an end, with that end, for each end in turn.

@@ -52,18 +52,15 @@ impl CallError {
             Self { what, cause }
         }
     }
-}
 
-impl CallError {
     /// Whether the call may succeed with a new client, without a change from outside.
     pub(super) fn heals(&self) -> bool {
         !matches!(self.cause, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_))
+            && !is_permanent(&self.cause)
             && !matches!(
                 self.cause.rdkafka_error_code(),
                 Some(
                     RDKafkaErrorCode::Authentication
-                        | RDKafkaErrorCode::GroupAuthorizationFailed
-                        | RDKafkaErrorCode::TopicAuthorizationFailed
                         | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
                         | RDKafkaErrorCode::ClusterAuthorizationFailed
                 )
@@ -90,6 +87,11 @@ pub(super) fn is_connection(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::WaitingForCoordinator
             | RDKafkaErrorCode::Partial
     )
+}
+
+/// The size of a queue of at most this number of bytes, in units of 1024 bytes.
+fn queue_kbytes(memory: MemoryBudget, most: usize) -> usize {
+    (memory.part(16, most) / 1024).max(1024)
 }
 
 /// Settings of every client.
@@ -138,7 +140,7 @@ pub(super) fn consumer<C: ConsumerContext>(
     partitions: usize,
     context: C,
 ) -> Result<BaseConsumer<C>, CallError> {
-    let read_ahead = (memory.part(16, READ_AHEAD) / 1024 / partitions.max(1)).max(1024);
+    let read_ahead = (queue_kbytes(memory, READ_AHEAD) / partitions.max(1)).max(1024);
     let mut config = base(kafka, "consumer");
     config
         .set("group.id", &kafka.group)
@@ -204,7 +206,7 @@ pub(super) fn state_consumer(kafka: &Kafka, memory: MemoryBudget) -> Result<Base
         // 1000: how long fetching of a partition is suspended after the queue was full.
         .set("fetch.queue.backoff.ms", "5")
         // 65536.
-        .set("queued.max.messages.kbytes", (memory.part(16, READ_AHEAD) / 1024).max(1024).to_string())
+        .set("queued.max.messages.kbytes", queue_kbytes(memory, READ_AHEAD).to_string())
         // 1048576: whole partitions are read, so larger fetches are better.
         .set("fetch.message.max.bytes", "8388608")
         // false: corrupted records must not get into restored state.
@@ -235,7 +237,7 @@ fn producer(kafka: &Kafka, memory: MemoryBudget, name: &str) -> ClientConfig {
         // 1000000: dead letters contain foreign messages, up to the broker's default limit.
         .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
         // 1 GiB: bounds the memory for an epoch's output; sends wait while the queue is full.
-        .set("queue.buffering.max.kbytes", (memory.part(16, SEND_QUEUE) / 1024).max(1024).to_string());
+        .set("queue.buffering.max.kbytes", queue_kbytes(memory, SEND_QUEUE).to_string());
     config
 }
 

@@ -78,23 +78,25 @@ pub(super) fn gist(message: &str) -> String {
         gist = &gist[..start];
     }
     // `host:port/id: …`: the id is that of the broker, or `bootstrap`.
-    match gist.split_once(": ") {
-        Some((broker, rest)) if broker.contains(':') => {
+    match split_broker(gist) {
+        Some((broker, rest)) => {
             let address = broker.rsplit_once("://").map_or(broker, |(_, address)| address);
             let address = address.split_once('/').map_or(address, |(address, _)| address);
             format!("{address}: {rest}")
         }
-        _ => gist.to_owned(),
+        None => gist.to_owned(),
     }
+}
+
+/// The broker with which a message begins, and the rest.
+fn split_broker(message: &str) -> Option<(&str, &str)> {
+    message.split_once(": ").filter(|(broker, _)| broker.contains(':'))
 }
 
 /// What two messages have in common that are logged once: all but numbers and what is in parentheses, such as partitions, ids
 /// of topics, and addresses behind a name. The broker before a colon is part of it.
 fn key(gist: &str) -> String {
-    let (broker, rest) = match gist.split_once(": ") {
-        Some((broker, rest)) if broker.contains(':') => (broker, rest),
-        _ => ("", gist),
-    };
+    let (broker, rest) = split_broker(gist).unwrap_or(("", gist));
     let (mut key, mut depth) = (broker.to_owned(), 0_usize);
     for c in rest.chars() {
         match c {

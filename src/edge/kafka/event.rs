@@ -202,7 +202,8 @@ impl Observer {
                 if let Some(limit) = limit {
                     tracing::info!("the memory limit is {} MiB", limit >> 20);
                 }
-                (self.metrics.counters().memory_limit, self.metrics.counters().memory_is_tight) = (*limit, false);
+                let mut counters = self.metrics.counters();
+                (counters.memory_limit, counters.memory_is_tight) = (*limit, false);
             }
             RuntimeEvent::MemoryTight(is_tight, resident) => {
                 let resident = resident >> 20;

@@ -69,8 +69,8 @@ impl Inspector {
     pub fn new(config: &Config) -> Result<Self, InspectError> {
         let consumer = CompactedConsumer::new(&config.kafka, MemoryBudget::detect(), &config.topics.state)?;
         // `None` only follows a stop request, and this `Stop` is never set.
-        let (client, stop) = (consumer.metadata_client.client(), Stop::default());
-        let shards = topics::shards(client, config, &mut Patience::limited(&stop))?.unwrap_or_default();
+        let (client, mut patience) = (consumer.metadata_client.client(), Patience::limited(&Stop::default()));
+        let shards = topics::shards(client, config, &mut patience)?.unwrap_or_default();
         Ok(Self { consumer, group: config.kafka.group.clone(), shards })
     }
 

@@ -21,7 +21,6 @@ const UUID: usize = 36;
 /// Waits for brokers.
 pub(super) fn exists(config: &Config, patience: &mut Patience<'_>) -> Result<bool, CallError> {
     let client = client::metadata_client(&config.kafka)?;
-    let started = Instant::now();
     let mut answered = None;
     std::thread::sleep(JOIN_TIME);
     while !patience.is_stopped() {
@@ -33,7 +32,7 @@ pub(super) fn exists(config: &Config, patience: &mut Patience<'_>) -> Result<boo
                     return Ok(false);
                 }
                 // Sessions do not end while there is no coordinator.
-                if answered.get_or_insert(started.max(Instant::now() - JOIN_TIME)).elapsed() > MEMORY {
+                if answered.get_or_insert_with(Instant::now).elapsed() > MEMORY - JOIN_TIME {
                     return Ok(true);
                 }
             }

@@ -14,7 +14,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Waits until something outside is there: with a limit, or until a stop is requested.
 pub(super) struct Patience<'a> {
-    stop: &'a Stop,
+    stop: Stop,
     limit: Option<Duration>,
     /// Receives the reasons.
     observer: Option<&'a Observer>,
@@ -25,17 +25,17 @@ pub(super) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// Waits a minute at most.
-    pub(super) fn limited(stop: &'a Stop) -> Self {
-        Self { stop, limit: Some(LIMIT), observer: None, started: Instant::now(), last: None }
+    pub(super) fn limited(stop: &Stop) -> Self {
+        Self { stop: stop.clone(), limit: Some(LIMIT), observer: None, started: Instant::now(), last: None }
     }
 
     /// Waits without limit.
-    pub(super) fn unlimited(stop: &'a Stop) -> Self {
+    pub(super) fn unlimited(stop: &Stop) -> Self {
         Self { limit: None, ..Self::limited(stop) }
     }
 
     /// The same; the reasons are those why the process is not ready.
-    pub(super) fn observed(stop: &'a Stop, observer: &'a Observer) -> Self {
+    pub(super) fn observed(stop: &Stop, observer: &'a Observer) -> Self {
         Self { observer: Some(observer), ..Self::unlimited(stop) }
     }
 

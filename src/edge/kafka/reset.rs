@@ -62,8 +62,7 @@ impl<'a> Seized<'a> {
         require_empty_group(inspector)?;
         let record_bytes = client::max_batch_bytes(&config.kafka);
         let producer = client::transactional(&config.kafka, MemoryBudget::detect(), TRANSACTION_TIMEOUT, record_bytes)?;
-        let stop = Stop::default();
-        transaction::init(&producer, &mut Patience::limited(&stop))?;
+        transaction::init(&producer, &mut Patience::limited(&Stop::default()))?;
         let transactions = Transactions::new(producer, Arc::new(Observer::new(Arc::default(), Arc::default(), |_| ())));
         let loader = inspector.read(shard)?;
         let writer = RecordWriter::new(config, inspector.shards(), record_bytes);

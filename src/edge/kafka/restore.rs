@@ -318,8 +318,11 @@ impl Restore {
 
     /// How many more shards may be read now.
     fn free(&mut self) -> usize {
-        let most = if self.memory.is_tight(process::resident_bytes()) { 1 } else { AT_A_TIME };
         let moving = self.reading.values_mut().map(ShardRestore::moves).filter(|moves| *moves).count();
+        if self.waiting.is_empty() {
+            return 0;
+        }
+        let most = if self.memory.is_tight(process::resident_bytes()) { 1 } else { AT_A_TIME };
         most.saturating_sub(moving)
     }
 

@@ -315,8 +315,7 @@ pub fn await_broker(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
 
 /// Verifies all topics of the configuration, and creates missing ones if requested.
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
-    let stop = Stop::default();
-    reach(config, &mut Patience::limited(&stop))?;
+    reach(config, &mut Patience::limited(&Stop::default()))?;
     let admin = client::admin(&config.kafka)?;
     let purposes = purposes(&config.topics);
     let mut found = count_all(&admin, config, &purposes)?;
@@ -368,9 +367,10 @@ pub(super) type Admin = AdminClient<LoggedContext>;
 
 /// Partition counts of the topics that exist.
 fn count_all(admin: &Admin, config: &Config, purposes: &[Purpose<'_>]) -> Result<BTreeMap<String, usize>, TopicsError> {
-    let (mut found, stop) = (BTreeMap::new(), Stop::default());
+    let mut found = BTreeMap::new();
     for Purpose { topic, .. } in purposes {
-        if let Some(n @ 1..) = partition_count(admin.inner(), config, topic, &mut Patience::limited(&stop))? {
+        if let Some(n @ 1..) = partition_count(admin.inner(), config, topic, &mut Patience::limited(&Stop::default()))?
+        {
             found.insert((*topic).into(), n);
         }
     }

@@ -209,10 +209,9 @@ impl Transactions {
                     self.drain();
                     self.observer.emit(RuntimeEvent::Alive(Thread::Commit));
                 }
-                Err(KafkaError::Transaction(error)) if !error.is_fatal() && error.txn_requires_abort() => {
-                    return Err(Failure::Abort(error.code()));
-                }
-                Err(KafkaError::Transaction(error)) if !error.is_fatal() && is_connection(error.code()) => {
+                Err(KafkaError::Transaction(error))
+                    if !error.is_fatal() && (error.txn_requires_abort() || is_connection(error.code())) =>
+                {
                     return Err(Failure::Abort(error.code()));
                 }
                 // Some records are not delivered yet: the next call waits again.
