@@ -1,0 +1,3 @@
+//! The gateway: events of real systems become messages of the three source topics.
+
+pub mod source;
