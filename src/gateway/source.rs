@@ -156,6 +156,41 @@ impl Stop {
     }
 }
 
+/// What operators see of a source: its metrics. Every method has a default that does nothing.
+pub trait Watch: Send + Sync {
+    /// A request or a command of a batch was answered: `ok`, or a short name of the failure.
+    fn request(&self, method: &'static str, answer: &'static str) {
+        let _ = (method, answer);
+    }
+
+    /// The requests that would be accepted at once, and the seconds of work that the busiest method has left.
+    fn budget_left(&self, requests: f64, seconds: f64) {
+        let _ = (requests, seconds);
+    }
+
+    /// A leg has been read up to this instant of the source's clock.
+    fn leg_read(&self, leg: &'static str, up_to: Timestamp) {
+        let _ = (leg, up_to);
+    }
+
+    /// A leg cannot be read (`false`), for lack of a right or a scope, or can be read again.
+    fn leg_usable(&self, leg: &'static str, usable: bool) {
+        let _ = (leg, usable);
+    }
+
+    /// A sweep is complete.
+    fn swept(&self, took: Duration) {
+        let _ = took;
+    }
+
+    /// A back-fill has reached this instant, and this share of its span (0 to 1); 1 is its end.
+    fn backfilled(&self, up_to: Timestamp, share: f64) {
+        let _ = (up_to, share);
+    }
+}
+
+impl Watch for () {}
+
 /// The clock of this machine, or a simulated one. A reader uses it to pace its requests, and to date what it noticed when
 /// the source has no clock.
 pub trait Clock: Send + Sync {
