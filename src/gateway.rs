@@ -1,3 +1,4 @@
 //! The gateway: events of real systems become messages of the three source topics.
 
+pub mod bitrix24;
 pub mod source;
