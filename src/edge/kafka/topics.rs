@@ -8,7 +8,7 @@ use super::client::{self, CallError};
 use super::client_log::{LoggedContext, gist};
 use super::control::Stop;
 use super::patience::{PAUSE, Patience};
-use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole, Topics};
+use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::Consumer;
@@ -280,7 +280,8 @@ struct Purpose<'a> {
     extra: &'static [(&'static str, &'static str)],
 }
 
-fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
+fn purposes(config: &Config) -> Vec<Purpose<'_>> {
+    let topics = &config.topics;
     let purpose = |role| {
         let (sharded, compacted, extra): (_, _, &[_]) = match role {
             // The broker unpacks each batch before it accepts it, so none unpacks to more than max.message.bytes.
@@ -302,10 +303,14 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
             TopicRole::Alerts | TopicRole::Reviews => (false, false, &[]),
             // A dead letter is the original message and headers of ours.
             TopicRole::DeadLetters => (false, false, &[("max.message.bytes", "2097152")]),
+            // The owner of a partition of the hints has the same partition of the cursors.
+            TopicRole::Hints => (true, false, &[]),
+            TopicRole::Cursors => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
         };
         Purpose { role, topic: topics.name(role), sharded, compacted, extra }
     };
-    TopicRole::ALL.into_iter().map(purpose).collect()
+    let of_gateway = TopicRole::GATEWAY.into_iter().filter(|_| config.gateway.is_some());
+    TopicRole::ALL.into_iter().chain(of_gateway).map(purpose).collect()
 }
 
 /// Waits until a broker answers, without limit; `false`: stop requested.
@@ -317,7 +322,7 @@ pub fn await_broker(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     reach(config, &mut Patience::limited(&Stop::default()))?;
     let admin = client::admin(&config.kafka)?;
-    let purposes = purposes(&config.topics);
+    let purposes = purposes(config);
     let mut found = count_all(&admin, config, &purposes)?;
     let sources = purposes.iter().filter(|purpose| matches!(purpose.role, TopicRole::Source(_)));
     let sources = sources.filter_map(|purpose| found.get(purpose.topic).copied()).max();
