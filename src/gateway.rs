@@ -1,3 +1,6 @@
 //! The gateway: events of real systems become messages of the three source topics.
 
+pub mod driver;
+mod encode;
+pub mod hint_record;
 pub mod source;

@@ -112,9 +112,10 @@ struct Source {
     /// Events that a source has and that cannot be made valid.
     unfit: u64,
     requests: BTreeMap<(&'static str, &'static str), u64>,
-    budgets: BTreeMap<&'static str, f64>,
-    /// How far each leg is read; `None`: it is not read, because a right or scope is missing.
-    legs: BTreeMap<&'static str, Option<Timestamp>>,
+    /// Requests that would be accepted at once, and seconds of work that are left.
+    budgets: Option<(f64, f64)>,
+    /// How far each leg is read, and whether it can be read.
+    legs: BTreeMap<&'static str, (Option<Timestamp>, bool)>,
     sweeps: u64,
     sweep: Option<Duration>,
     backfill: Option<f64>,
@@ -166,18 +167,19 @@ impl SourceMetrics {
         self.with(|source| *source.requests.entry((method, answer)).or_default() += 1);
     }
 
-    /// Sets the share of a budget that is left.
-    pub fn budget(&self, budget: &'static str, left: f64) {
-        self.with(|source| {
-            source.budgets.insert(budget, left);
-        });
+    /// Sets the requests that would be accepted at once, and the seconds of work that are left.
+    pub fn budgets(&self, requests: f64, seconds: f64) {
+        self.with(|source| source.budgets = Some((requests, seconds)));
     }
 
-    /// Sets up to which instant a leg is read; `None`: it is not read, because a right or scope is missing.
-    pub fn leg(&self, leg: &'static str, up_to: Option<Timestamp>) {
-        self.with(|source| {
-            source.legs.insert(leg, up_to);
-        });
+    /// Sets up to which instant a leg is read.
+    pub fn leg(&self, leg: &'static str, up_to: Timestamp) {
+        self.with(|source| source.legs.entry(leg).or_insert((None, true)).0 = Some(up_to));
+    }
+
+    /// Sets whether a leg can be read: not if a right or scope is missing.
+    pub fn leg_usable(&self, leg: &'static str, usable: bool) {
+        self.with(|source| source.legs.entry(leg).or_insert((None, true)).1 = usable);
     }
 
     /// Counts a sweep and the time that it took.
@@ -205,7 +207,7 @@ impl SourceMetrics {
         self.with(|source| {
             (source.is_active, source.step) = (is_active, None);
             (source.waiting, source.sweep, source.backfill) = (0, None, None);
-            source.budgets.clear();
+            source.budgets = None;
             source.legs.clear();
         });
     }
@@ -242,14 +244,16 @@ impl SourceMetrics {
             page.sample(M::GatewayUp, &[own], f64::from(step == Step::Read));
             page.sample(M::GatewayRefused, &[own], f64::from(step == Step::Refused));
         }
-        for (budget, left) in &source.budgets {
-            page.sample(M::GatewayBudget, &[own, ("budget", budget)], *left);
+        if let Some((requests, seconds)) = source.budgets {
+            page.sample(M::GatewayRequestsLeft, &[own], requests);
+            page.sample(M::GatewayWorkLeft, &[own], seconds);
         }
-        for (leg, up_to) in &source.legs {
+        for (leg, (up_to, usable)) in &source.legs {
             let labels = [own, ("leg", *leg)];
-            page.sample(M::GatewayLegOff, &labels, f64::from(up_to.is_none()));
-            if let Some(up_to) = up_to {
-                page.sample(M::GatewayCursorAge, &labels, (now - *up_to).seconds());
+            page.sample(M::GatewayLegOff, &labels, f64::from(!usable));
+            // The age of what is not read says nothing.
+            if let Some(up_to) = up_to.filter(|_| *usable) {
+                page.sample(M::GatewayCursorAge, &labels, (now - up_to).seconds());
             }
         }
         page.sample(M::GatewaySweeps, &[own], source.sweeps as f64);
@@ -273,10 +277,10 @@ mod tests {
         let source = metrics.source("romashka");
         source.hint("ONCRMDEALUPDATE", "accepted");
         source.set_active(true);
-        source.leg("calls", Some(Timestamp(40_000)));
-        source.leg("chats", None);
+        source.leg("calls", Timestamp(40_000));
+        source.leg_usable("chats", false);
         source.stepped(Step::Refused);
-        source.budget("requests", 0.5);
+        source.budgets(12.5, 200.0);
         let text = String::from_utf8(metrics.render()).expect("UTF-8");
         for line in [
             r#"funnelwatch_gateway_hints_total{source="romashka",event="ONCRMDEALUPDATE",verdict="accepted"} 1"#,
@@ -285,7 +289,8 @@ mod tests {
             r#"funnelwatch_gateway_leg_off{source="romashka",leg="chats"} 1"#,
             r#"funnelwatch_gateway_source_up{source="romashka"} 0"#,
             r#"funnelwatch_gateway_source_refused{source="romashka"} 1"#,
-            r#"funnelwatch_gateway_budget_left_ratio{source="romashka",budget="requests"} 0.5"#,
+            r#"funnelwatch_gateway_requests_left{source="romashka"} 12.5"#,
+            r#"funnelwatch_gateway_work_left_seconds{source="romashka"} 200"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -9,6 +9,7 @@ use super::client_log::{LoggedContext, gist};
 use super::control::Stop;
 use super::patience::{PAUSE, Patience};
 use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole};
+use crate::domain::source::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::Consumer;
@@ -55,8 +56,8 @@ pub enum TopicsError {
     Missing(Vec<String>),
     /// The partition counts of the sharded topics differ.
     #[error(
-        "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, but \
-         {}", counts(.0)
+        "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, and so \
+         must the topics of hints and cursors, but {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
     /// A topic takes only small records.
@@ -147,6 +148,41 @@ pub(super) fn shards<C: ClientContext>(
             }
             counted => return counted,
         }
+    }
+}
+
+/// The partition count of the gateway's own topics; waits for brokers, and for all topics that it writes. `None`: stop
+/// requested.
+pub(super) fn gateway_partitions<C: ClientContext>(
+    client: &Client<C>,
+    config: &Config,
+    patience: &mut Patience<'_>,
+) -> Result<Option<u32>, TopicsError> {
+    loop {
+        if !reach(config, patience)? {
+            return Ok(None);
+        }
+        let mut counts = Vec::new();
+        for role in Topic::ALL.map(TopicRole::Source).into_iter().chain(TopicRole::GATEWAY) {
+            let name = config.topics.name(role);
+            let Some(count) = partition_count(client, config, name, patience)? else { return Ok(None) };
+            counts.push((name.to_owned(), count));
+        }
+        let missing: Vec<String> =
+            counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| name.clone()).collect();
+        if missing.is_empty() {
+            let own = counts.split_off(Topic::COUNT);
+            let count = own.first().map_or(0, |(_, n)| *n);
+            if own.iter().any(|(_, n)| *n != count) {
+                return Err(TopicsError::Unequal(own));
+            }
+            return Ok(u32::try_from(count).ok());
+        }
+        let missing = TopicsError::Missing(missing);
+        if !patience.is_unlimited() || !patience.go_on(&missing.to_string()) {
+            return Err(missing);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
