@@ -2,5 +2,6 @@
 
 pub mod driver;
 mod encode;
-pub mod hint_record;
+mod hint_record;
+pub mod inbox;
 pub mod source;

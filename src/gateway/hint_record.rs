@@ -6,13 +6,13 @@ use compact_str::CompactString;
 use serde_json::{Value, json};
 
 /// A hint as it is stored.
-pub fn encode(hint: &Hint) -> Vec<u8> {
+pub(super) fn encode(hint: &Hint) -> Vec<u8> {
     let fields: Vec<_> = hint.fields.iter().map(|(name, value)| [name.as_str(), value.as_str()]).collect();
     json!({"received_at": hint.received_at.to_string(), "fields": fields}).to_string().into_bytes()
 }
 
 /// Reads a stored hint; `None`: it is none.
-pub fn decode(bytes: &[u8]) -> Option<Hint> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Hint> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     let received_at = Timestamp::parse(value.get("received_at")?.as_str()?)?;
     let field = |field: &Value| -> Option<(CompactString, CompactString)> {
