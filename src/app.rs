@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod configuration;
 mod demo;
+mod gateway;
 mod live;
 mod output;
 mod reload;
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => live::run(&args),
+        Command::Gateway(args) => gateway::gateway(&args),
         Command::Replay(args) => match &args.compare {
             None => replay::replay(&args),
             Some(old) => compare::compare(&args, old),

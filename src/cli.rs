@@ -23,6 +23,8 @@ pub enum Command {
     Demo(Demo),
     /// Process events from Kafka
     Run(Run),
+    /// Read CRM and phone systems, and take their webhooks, as events for `run`
+    Gateway(Gateway),
     /// Process files of events without Kafka
     Replay(Replay),
     /// Send a simulated load to Kafka or write it to a file
@@ -70,6 +72,14 @@ pub struct Run {
     /// Number of worker threads; overrides the configuration
     #[arg(long)]
     pub workers: Option<usize>,
+}
+
+/// `gateway`
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// Configuration file, with the section `gateway`
+    #[arg(long)]
+    pub config: PathBuf,
 }
 
 /// `replay`
