@@ -7,6 +7,7 @@ mod demo;
 mod gateway;
 mod live;
 mod output;
+mod portal;
 mod reload;
 mod replay;
 mod state;

@@ -2,6 +2,7 @@
 
 use super::configuration::log_notes;
 use super::live::stop_on_signals;
+use super::portal;
 use crate::cli;
 use crate::config::gateway::{Gateway, GatewaySource, SourceKind};
 use crate::config::{Config, Problem, Problems};
@@ -27,11 +28,15 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// `gateway`: runs until stopped.
 pub(super) fn gateway(args: &cli::Gateway) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    if let Some(command) = &args.command {
+        return portal::command(command);
+    }
+    let Some(path) = &args.config else { bail!("--config is missing") };
+    let config = Config::load(path)?;
     log_notes(&config.notes);
     if config.gateway.is_none() {
         let text = "required key is missing: the systems that are read".into();
-        let file = args.config.display().to_string();
+        let file = path.display().to_string();
         return Err(Problems(vec![Problem { file, line: 0, path: "gateway".into(), text }]).into());
     }
     let stop = stop_on_signals()?;
@@ -41,9 +46,10 @@ pub(super) fn gateway(args: &cli::Gateway) -> anyhow::Result<()> {
 }
 
 /// Builds the reader of a source.
-fn open(source: &GatewaySource, _: &Cursors, _: Arc<SourceMetrics>) -> Result<Box<dyn Reader>, ReadError> {
+fn open(source: &GatewaySource, cursors: &Cursors, metrics: Arc<SourceMetrics>) -> Result<Box<dyn Reader>, ReadError> {
     match &source.kind {
-        SourceKind::Bitrix24(_) | SourceKind::Events(_) | SourceKind::Telephony(_) => Err(ReadError::Refused {
+        SourceKind::Bitrix24(section) => portal::open(source, section, cursors, metrics),
+        SourceKind::Events(_) | SourceKind::Telephony(_) => Err(ReadError::Refused {
             what: format!("{} is not read", source.kind.name()),
             retry_in: Duration::from_secs(3600),
         }),

@@ -27,6 +27,7 @@ mod commit;
 mod control;
 mod error;
 mod event;
+pub mod gateway_cursors;
 pub mod gateway_log;
 mod group;
 pub mod in_process;
