@@ -169,13 +169,22 @@ impl Bitrix24 {
         Ok(Self { portal, clock, watch, sweep, swept_at, marks, rest, backfill_at: Timestamp::MIN, warned: false })
     }
 
-    /// Asks for the general facts and sets all positions, when the portal is read for the first time.
+    /// Learns the clock of the portal; and the general facts, when the portal is read for the first time.
     fn begin(&mut self) -> Result<(), ReadError> {
         let portal = &mut self.portal;
-        if portal.memory.known.get().started.is_some() {
+        let is_known = portal.memory.known.get().started.is_some();
+        if is_known && portal.client.knows_clock() {
             return Ok(());
         }
         let mode = portal.client.call("crm.settings.mode.get", &json!({}))?;
+        if !portal.client.knows_clock() {
+            // Errors say no time; a batch always does.
+            let any = query::Command { method: "crm.settings.mode.get", params: json!({}) };
+            portal.client.batch(&[any], 1)?;
+        }
+        if is_known {
+            return Ok(());
+        }
         let started = portal.client.began();
         // 1: with leads. A portal without the method has leads.
         let without_leads = mode.is_ok_and(|mode| value::whole(&mode.result) == Some(2));

@@ -90,6 +90,11 @@ impl Client {
         Timestamp(self.clock.now().0.saturating_add(self.ahead))
     }
 
+    /// Whether the portal has said what time it is.
+    pub(super) fn knows_clock(&self) -> bool {
+        self.began.is_some()
+    }
+
     /// When the portal began the last request that it answered, by its clock.
     pub(super) fn began(&self) -> Timestamp {
         self.began.unwrap_or_else(|| self.portal_now())

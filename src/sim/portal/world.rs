@@ -48,7 +48,8 @@ pub struct World {
 impl World {
     /// A department that works from `start` to `end`.
     pub fn new(seed: u64, start: Timestamp, end: Timestamp, pace: Pace) -> Self {
-        let mut tables = Tables { now: start, ..Tables::default() };
+        let mut tables = Tables::default();
+        tables.advance(start);
         for (id, name, parent) in [(1, "Company", None), (2, "Sales", Some(1)), (3, "Service", Some(1))] {
             let mut row = json!({"ID": id.to_string(), "NAME": name, "SORT": 500, "PARENT": parent.map(|id: u64| id.to_string())});
             if id == 2 {
