@@ -229,7 +229,15 @@ impl Tables {
         }
         self.late.push((now + late, Late::History(of, row_id, row)));
         let stage_of = (stage.to_owned(), meaning);
-        self.facts.push(Fact::Row { id: (of, row_id), owner: id, at: now, stage: stage_of, from, leaves_final, visible: now + late });
+        self.facts.push(Fact::Row {
+            id: (of, row_id),
+            owner: id,
+            at: now,
+            stage: stage_of,
+            from,
+            leaves_final,
+            visible: now + late,
+        });
         let mover = self.items.get(&of).and_then(|items| items.get(&id)).map(|row| row["assignedById"].clone());
         let fields = json!({"stageId": stage, "stageSemanticId": meaning.to_string(), "categoryId": funnel,
             "movedTime": time, "movedBy": mover});
