@@ -139,11 +139,7 @@ enum Source {
     Portal(RunningPortal),
 }
 
-fn finish(
-    processor: JoinHandle<Result<kafka::Summary, RunError>>,
-    source: Source,
-    stop: &Stop,
-) -> anyhow::Result<()> {
+fn finish(processor: JoinHandle<Result<kafka::Summary, RunError>>, source: Source, stop: &Stop) -> anyhow::Result<()> {
     let panicked = |thread: &str| anyhow::anyhow!("the {thread} thread panicked");
     let processed = processor.join().map_err(|_| panicked("processor"))?;
     match source {

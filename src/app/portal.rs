@@ -61,7 +61,11 @@ pub(super) fn settings(source: &GatewaySource, section: &Section) -> anyhow::Res
             operating_seconds: section.budget.operating_seconds,
         },
         lead_pipeline: section.lead_pipeline.as_str().into(),
-        deal_pipelines: section.deal_pipelines.iter().map(|(id, name)| (u64::from(*id), name.as_str().into())).collect(),
+        deal_pipelines: section
+            .deal_pipelines
+            .iter()
+            .map(|(id, name)| (u64::from(*id), name.as_str().into()))
+            .collect(),
         fields: Fields {
             reject_reason: fields.reject_reason.iter().map(|name| name.as_str().into()).collect(),
             installment_months: text(&fields.installment_months),
@@ -114,7 +118,10 @@ fn portals(config: &Config, name: Option<&str>) -> anyhow::Result<Vec<(GatewaySo
         })
         .collect();
     if portals.is_empty() {
-        bail!("the configuration has no source of Bitrix24{}", name.map(|name| format!(" named {name}")).unwrap_or_default());
+        bail!(
+            "the configuration has no source of Bitrix24{}",
+            name.map(|name| format!(" named {name}")).unwrap_or_default()
+        );
     }
     Ok(portals)
 }
@@ -173,7 +180,9 @@ fn backfill(path: &Path, name: Option<&str>) -> anyhow::Result<()> {
             BackfillProgress::Running { from, at, until, share } => {
                 writeln!(out, "{name}: back-fill from {from} to {until}, now at {at}: {:.0} %", share * 100.0)?;
             }
-            BackfillProgress::Over { from, until } => writeln!(out, "{name}: back-fill from {from} to {until} is complete")?,
+            BackfillProgress::Over { from, until } => {
+                writeln!(out, "{name}: back-fill from {from} to {until} is complete")?
+            }
         }
     }
     Ok(())

@@ -131,7 +131,9 @@ fn run(shared: &Shared, settings: &Settings, end: Timestamp, mail: Mail, kill_ev
                     committed.events.push((event.topic(), text));
                 }
                 let count = committed.events.len();
-                committed.marks.extend(portion.marks.iter().map(|(topic, mark)| (*topic, mark.up_to, mark.backfill, count)));
+                committed
+                    .marks
+                    .extend(portion.marks.iter().map(|(topic, mark)| (*topic, mark.up_to, mark.backfill, count)));
                 for (key, bytes) in portion.cursors {
                     match bytes {
                         Some(bytes) => _ = committed.cursors.insert(key, bytes),
@@ -161,7 +163,8 @@ fn run(shared: &Shared, settings: &Settings, end: Timestamp, mail: Mail, kill_ev
 fn arrived(shared: &Shared, mail: Mail, seed: u64) -> Vec<Hint> {
     let mut scene = shared.lock();
     let now = scene.now;
-    let (arrived, under_way) = std::mem::take(&mut scene.world.tables.hooks).into_iter().partition(|hook| hook.at <= now);
+    let (arrived, under_way) =
+        std::mem::take(&mut scene.world.tables.hooks).into_iter().partition(|hook| hook.at <= now);
     scene.world.tables.hooks = under_way;
     let arrived: Vec<Hook> = arrived;
     let mut hints = Vec::new();
@@ -301,19 +304,25 @@ fn check(world: &World, output: &Output, from: Timestamp, until: Timestamp) {
                 assert!(*inbound || message["manager_id"].is_string(), "{event}");
             }
             Fact::Planned { id, at } => {
-                let seen = output.with(&format!("b24:act:{id}:")).find(|(_, event)| event.get("activity_planned").is_some());
+                let seen =
+                    output.with(&format!("b24:act:{id}:")).find(|(_, event)| event.get("activity_planned").is_some());
                 let kept = tables.activities.get(id).is_some_and(|row| row["COMPLETED"] == "N");
                 if relevant(*at) && kept {
                     *counts.entry("plans").or_default() += 1;
                     let (_, event) = seen.unwrap_or_else(|| panic!("the plan {fact:?} is missing"));
-                    assert!(output.with(&format!("b24:act:{id}:")).any(|(_, event)| Output::time(event) == *at), "{event}");
+                    assert!(
+                        output.with(&format!("b24:act:{id}:")).any(|(_, event)| Output::time(event) == *at),
+                        "{event}"
+                    );
                 }
             }
             Fact::Completed { id, at } => {
                 let kept = tables.activities.get(id).is_some_and(|row| at_of(&row["LAST_UPDATED"]) == *at);
                 if relevant(*at) && kept {
                     *counts.entry("completed").or_default() += 1;
-                    let done = output.with(&format!("b24:act:{id}:")).filter(|(_, event)| event.get("activity_completed").is_some());
+                    let done = output
+                        .with(&format!("b24:act:{id}:"))
+                        .filter(|(_, event)| event.get("activity_completed").is_some());
                     let times: Vec<Timestamp> = done.map(|(_, event)| Output::time(event)).collect();
                     assert_eq!(times, [*at], "{fact:?}");
                 }
@@ -326,7 +335,9 @@ fn check(world: &World, output: &Output, from: Timestamp, until: Timestamp) {
             }
             Fact::Deleted { object: (of, id) } => {
                 let known = output.with(&format!("b24:item:{of}:{id}:")).any(|(id, _)| !id.ends_with(":created"))
-                    || output.with("b24:sh:").any(|(_, event)| payload(event).1["entity"] == json!({"kind": kind(*of), "id": id.to_string()}));
+                    || output.with("b24:sh:").any(|(_, event)| {
+                        payload(event).1["entity"] == json!({"kind": kind(*of), "id": id.to_string()})
+                    });
                 let gone = output.by_id.contains_key(&format!("b24:gone:{of}:{id}"));
                 assert_eq!(known, gone, "{fact:?}");
                 *counts.entry("deleted").or_default() += u64::from(gone);
@@ -347,19 +358,31 @@ fn check(world: &World, output: &Output, from: Timestamp, until: Timestamp) {
     for ((of, id), history) in &assignments {
         let mut snapshots: Vec<(Timestamp, String)> = output
             .with(&format!("b24:item:{of}:{id}:"))
-            .map(|(_, event)| (Output::time(event), payload(event).1["manager_id"].as_str().unwrap_or_default().to_owned()))
+            .map(|(_, event)| {
+                (Output::time(event), payload(event).1["manager_id"].as_str().unwrap_or_default().to_owned())
+            })
             .collect();
         snapshots.sort();
         for (index, (since, manager)) in history.iter().enumerate() {
             let ended = history.get(index + 1).map_or(until, |(at, _)| *at);
             if relevant(*since) && ended.0 - since.0 > 3_600_000 * 4 && tables.items[of].contains_key(id) {
                 *counts.entry("assignments").or_default() += 1;
-                let seen = snapshots.iter().any(|(at, seen)| at >= since && *at <= ended && *seen == manager.to_string());
+                let seen =
+                    snapshots.iter().any(|(at, seen)| at >= since && *at <= ended && *seen == manager.to_string());
                 assert!(seen, "{of} {id}: {since} {manager} is missing in {snapshots:?}");
             }
         }
     }
-    let least = [("rows", 100), ("calls", 100), ("messages", 50), ("plans", 5), ("completed", 20), ("cancelled", 3), ("deleted", 2), ("assignments", 50)];
+    let least = [
+        ("rows", 100),
+        ("calls", 100),
+        ("messages", 50),
+        ("plans", 5),
+        ("completed", 20),
+        ("cancelled", 3),
+        ("deleted", 2),
+        ("assignments", 50),
+    ];
     for (name, least) in least {
         let count = counts.get(name).copied().unwrap_or(0);
         assert!(count >= least, "only {count} {name}: the month is too quiet for a test");
@@ -369,7 +392,11 @@ fn check(world: &World, output: &Output, from: Timestamp, until: Timestamp) {
 fn payload(event: &Value) -> (&str, &Value) {
     let envelope = ["event_id", "tenant_id", "occurred_at", "source"];
     let fields = event.as_object().expect("an object");
-    fields.iter().find(|(key, _)| !envelope.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value)).expect("a payload")
+    fields
+        .iter()
+        .find(|(key, _)| !envelope.contains(&key.as_str()))
+        .map(|(key, value)| (key.as_str(), value))
+        .expect("a payload")
 }
 
 fn kind(of: u64) -> &'static str {
@@ -387,7 +414,13 @@ fn at_of(value: &Value) -> Timestamp {
 fn scene(seed: u64, start: Timestamp, end: Timestamp) -> Shared {
     let pace = Pace { leads: 12, managers: 6, odd: true, step: Span(5 * 3_600_000) };
     let world = World::new(seed, start, end, pace);
-    Shared(Arc::new(Mutex::new(Scene { world, interface: Interface::default(), now: start, script: Vec::new(), requests: 0 })))
+    Shared(Arc::new(Mutex::new(Scene {
+        world,
+        interface: Interface::default(),
+        now: start,
+        script: Vec::new(),
+        requests: 0,
+    })))
 }
 
 /// Faults, each repaired some time later.
@@ -431,8 +464,15 @@ fn a_month_with_faults_comes_out_as_it_happened() {
         assert!(committed.errors.iter().all(|error| !error.to_string().contains(SECRET)));
         assert!(committed.errors.iter().any(|error| matches!(error, ReadError::Refused { .. })));
         assert!(committed.cursors.values().all(|bytes| !String::from_utf8_lossy(bytes).contains(SECRET)));
-        let rows = output.by_id.keys().filter(|id| id.starts_with("b24:sh:") || id.starts_with("b24:act:") || id.starts_with("b24:ol:"));
-        ids.push(rows.filter(|id| id.matches(':').count() == 3 && !id.starts_with("b24:act")).cloned().collect::<BTreeSet<_>>());
+        let rows = output
+            .by_id
+            .keys()
+            .filter(|id| id.starts_with("b24:sh:") || id.starts_with("b24:act:") || id.starts_with("b24:ol:"));
+        ids.push(
+            rows.filter(|id| id.matches(':').count() == 3 && !id.starts_with("b24:act"))
+                .cloned()
+                .collect::<BTreeSet<_>>(),
+        );
     }
     assert_eq!(ids[0], ids[1], "two runs gave different ids");
 }
@@ -482,8 +522,10 @@ fn the_past_is_filled_in_month_by_month() {
     let output = Output::of(&committed);
     check(&scene.world, &output, from, end);
     // Opening marks, months in order, and then live marks for ever.
-    let crm: Vec<&(Topic, Timestamp, bool, usize)> = committed.marks.iter().filter(|(topic, ..)| *topic == Topic::Crm).collect();
-    let backfill: Vec<Timestamp> = crm.iter().filter(|(_, _, backfill, _)| *backfill).map(|(_, up_to, ..)| *up_to).collect();
+    let crm: Vec<&(Topic, Timestamp, bool, usize)> =
+        committed.marks.iter().filter(|(topic, ..)| *topic == Topic::Crm).collect();
+    let backfill: Vec<Timestamp> =
+        crm.iter().filter(|(_, _, backfill, _)| *backfill).map(|(_, up_to, ..)| *up_to).collect();
     let expected = [from.0 - 1000, at("2026-02-28T21:00:00Z").0 - 1000];
     assert_eq!(backfill.iter().map(|at| at.0).take(2).collect::<Vec<_>>(), expected);
     assert_eq!(backfill.len(), 3);

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::domain::shard::partitioner::shard;
 use crate::edge::memory::MemoryBudget;
 use compact_str::CompactString;
+use rdkafka::consumer::Consumer;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

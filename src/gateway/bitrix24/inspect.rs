@@ -120,10 +120,12 @@ impl Inspector {
         let mut readable = Vec::new();
         for ((name, list), answer) in names.zip(answers) {
             match answer {
-                Ok(reply) if list.is_some_and(|list| !list.rows(reply.result).is_empty()) => {
-                    found.missing.push(format!("{name}: the portal ignores filters by id"));
-                }
-                Ok(_) => readable.push(name),
+                Ok(reply) => match list {
+                    Some(list) if !list.rows(reply.result).is_empty() => {
+                        found.missing.push(format!("{name}: the portal ignores filters by id"));
+                    }
+                    _ => readable.push(name),
+                },
                 Err(failure) => found.missing.push(format!("{name}: {}", why(&failure))),
             }
         }

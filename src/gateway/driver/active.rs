@@ -6,7 +6,7 @@
 //! **Bound.** At most [`WAITING`] hints wait. Further ones are dropped and counted: the next sweep finds what they announced.
 //! So a source that does not answer delays no other one.
 
-use crate::dataflow::live::lock;
+use crate::gateway::lock;
 use crate::gateway::source::{Hint, Next, Portion, ReadError, Reader, Stop, Watch};
 use crate::telemetry::gateway_metrics::{SourceMetrics, Step};
 use crossbeam_channel::{Sender, bounded};

@@ -133,6 +133,9 @@ mod tests {
         let bound = json!({">=updatedTime": "2026-03-02T09:00:00Z"});
         assert_eq!((passes(bound.clone(), 0), passes(bound, 7_200_000)), (Ok(true), Ok(false)));
         assert_eq!(passes(json!({"nonsense": 1}), 0), Err(()));
-        assert_eq!(query("filter[%3Eid]=5&select[0]=%2A&start=-1"), json!({"filter": {">id": "5"}, "select": {"0": "*"}, "start": "-1"}));
+        assert_eq!(
+            query("filter[%3Eid]=5&select[0]=%2A&start=-1"),
+            json!({"filter": {">id": "5"}, "select": {"0": "*"}, "start": "-1"})
+        );
     }
 }

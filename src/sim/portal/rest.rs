@@ -73,9 +73,8 @@ type Failed = (u16, &'static str, &'static str);
 /// Answers a request to `method` with a JSON body.
 pub(super) fn answer(tables: &mut Tables, faults: &Faults, used: &mut Used, method: &str, body: &str) -> Answer {
     let plain = |status, body: String| Answer { status, location: None, body };
-    let error = |(status, code, text): Failed| {
-        plain(status, json!({"error": code, "error_description": text}).to_string())
-    };
+    let error =
+        |(status, code, text): Failed| plain(status, json!({"error": code, "error_description": text}).to_string());
     if let Some(location) = &faults.renamed {
         let body = "<html>moved</html>".to_owned();
         return Answer { status: 302, location: Some(format!("{location}{method}")), body };

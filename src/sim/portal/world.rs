@@ -48,7 +48,8 @@ pub struct World {
 impl World {
     /// A department that works from `start` to `end`.
     pub fn new(seed: u64, start: Timestamp, end: Timestamp, pace: Pace) -> Self {
-        let mut tables = Tables { now: start, ..Tables::default() };
+        let mut tables = Tables::default();
+        tables.advance(start);
         for (id, name, parent) in [(1, "Company", None), (2, "Sales", Some(1)), (3, "Service", Some(1))] {
             let mut row = json!({"ID": id.to_string(), "NAME": name, "SORT": 500, "PARENT": parent.map(|id: u64| id.to_string())});
             if id == 2 {
@@ -138,7 +139,10 @@ impl World {
             Act::People => {
                 let user = self.manager();
                 let department = json!([self.random.random_range(1..=3)]);
-                self.tables.users.get_mut(&user).map(|row| super::tables::merge(row, json!({"UF_DEPARTMENT": department})));
+                self.tables
+                    .users
+                    .get_mut(&user)
+                    .map(|row| super::tables::merge(row, json!({"UF_DEPARTMENT": department})));
                 let at = self.after(Span::DAY);
                 self.plan(at, Act::People);
             }
@@ -204,8 +208,10 @@ impl World {
 
     fn todo(&mut self, owner: (u64, u64), manager: u64) {
         let at = self.tables.now;
-        let deadline = if self.chance(50) { Tables::time(at + Span::DAY) } else { "9999-12-31T00:00:00+03:00".to_owned() };
-        let (kind, provider) = [("6", "CRM_TODO"), ("1", "CRM_MEETING"), ("3", "TASKS")][self.random.random_range(0..3)];
+        let deadline =
+            if self.chance(50) { Tables::time(at + Span::DAY) } else { "9999-12-31T00:00:00+03:00".to_owned() };
+        let (kind, provider) =
+            [("6", "CRM_TODO"), ("1", "CRM_MEETING"), ("3", "TASKS")][self.random.random_range(0..3)];
         let fields = json!({"TYPE_ID": kind, "PROVIDER_ID": provider, "RESPONSIBLE_ID": manager.to_string(),
             "DEADLINE": deadline});
         let id = self.tables.activity(owner, fields);
@@ -236,7 +242,8 @@ impl World {
 
     fn open_chat(&mut self, owner: (u64, u64)) {
         let session = self.tables.next("session");
-        let fields = json!({"TYPE_ID": "6", "PROVIDER_ID": "IMOPENLINES_SESSION", "ASSOCIATED_ENTITY_ID": session.to_string()});
+        let fields =
+            json!({"TYPE_ID": "6", "PROVIDER_ID": "IMOPENLINES_SESSION", "ASSOCIATED_ENTITY_ID": session.to_string()});
         let activity = self.tables.activity(owner, fields);
         let code = format!("telegrambot|2|{}|{}", 200_000_000 + session, 5_000 + session);
         let history = json!({"chatId": 900 + session, "sessionId": session, "message": {},
