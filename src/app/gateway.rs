@@ -103,6 +103,9 @@ impl Running {
             if stop.is_set() && stopping.get_or_insert_with(Instant::now).elapsed() > STOP_TIMEOUT {
                 bail!("stop: not finished within {} s", STOP_TIMEOUT.as_secs());
             }
+            if self.producer.is_broken() {
+                bail!("the producer of hints and events has failed for good; the log has the reason");
+            }
             std::thread::sleep(WATCH_INTERVAL);
         }
         self.producer.close();

@@ -72,7 +72,7 @@ impl Active {
         self.mailbox.push(offset, hint)
     }
 
-    /// Tells the reader to return. Does not wait for it.
+    /// Asks the reader to return. Does not wait for it.
     pub(super) fn stop(&self) {
         self.stop.set();
         self.mailbox.wake();
