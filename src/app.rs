@@ -4,8 +4,10 @@ mod check;
 mod compare;
 mod configuration;
 mod demo;
+mod gateway;
 mod live;
 mod output;
+mod portal;
 mod reload;
 mod replay;
 mod state;
@@ -20,6 +22,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => live::run(&args),
+        Command::Gateway(args) => gateway::gateway(&args),
         Command::Replay(args) => match &args.compare {
             None => replay::replay(&args),
             Some(old) => compare::compare(&args, old),

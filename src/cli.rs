@@ -3,7 +3,7 @@
 use crate::codec::Encoding;
 use crate::domain::id::EntityId;
 use crate::domain::time::{Span, Timestamp};
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,6 +23,8 @@ pub enum Command {
     Demo(Demo),
     /// Process events from Kafka
     Run(Run),
+    /// Read CRM and phone systems, and take their webhooks, as events for `run`
+    Gateway(Gateway),
     /// Process files of events without Kafka
     Replay(Replay),
     /// Send a simulated load to Kafka or write it to a file
@@ -53,6 +55,18 @@ pub struct Demo {
     /// Write the live view to this Redis (`redis://127.0.0.1:6379`)
     #[arg(long)]
     pub redis: Option<String>,
+    /// Where events come from: a simulated load, or a simulated Bitrix24 portal that the gateway reads
+    #[arg(long, value_enum, default_value_t = DemoSource::Simulator)]
+    pub source: DemoSource,
+}
+
+/// `demo --source`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoSource {
+    /// Simulated departments that send events.
+    Simulator,
+    /// A simulated portal.
+    Bitrix24,
 }
 
 /// `run`
@@ -70,6 +84,51 @@ pub struct Run {
     /// Number of worker threads; overrides the configuration
     #[arg(long)]
     pub workers: Option<usize>,
+}
+
+/// `gateway`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Gateway {
+    /// Configuration file, with the section `gateway`
+    #[arg(long, required = true)]
+    pub config: Option<PathBuf>,
+    /// Something else than reading
+    #[command(subcommand)]
+    pub command: Option<GatewayCommand>,
+}
+
+/// `gateway COMMAND`
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// Show what the webhooks of portals may see, and what will be missing and why
+    Check(GatewaySources),
+    /// Print a section `pipelines` for the norms, with the funnels and stages of a portal
+    Norms(GatewayPortal),
+    /// Show how far back-fills are
+    Backfill(GatewaySources),
+}
+
+/// `gateway check`, `gateway backfill`
+#[derive(Debug, Args)]
+pub struct GatewaySources {
+    /// Configuration file, with the section `gateway`
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Only the source with this name
+    #[arg(long)]
+    pub source: Option<String>,
+}
+
+/// `gateway norms`
+#[derive(Debug, Args)]
+pub struct GatewayPortal {
+    /// Configuration file, with the section `gateway`
+    #[arg(long)]
+    pub config: PathBuf,
+    /// The name of the source
+    #[arg(long)]
+    pub source: String,
 }
 
 /// `replay`

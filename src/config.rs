@@ -13,6 +13,7 @@ mod check;
 mod describe;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
+pub mod gateway;
 pub mod keys;
 mod librdkafka;
 mod limits;

@@ -7,5 +7,6 @@ pub mod config;
 pub mod dataflow;
 pub mod domain;
 pub mod edge;
+pub mod gateway;
 pub mod sim;
 pub mod telemetry;

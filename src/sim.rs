@@ -15,6 +15,7 @@ mod customer;
 mod disorder;
 mod expected;
 mod plan;
+pub mod portal;
 mod random;
 mod script;
 mod shift;

@@ -2,6 +2,7 @@
 
 pub mod clean;
 pub mod exporter;
+pub mod gateway_metrics;
 pub mod http_metrics;
 pub mod live_view_metrics;
 pub mod liveness;

@@ -19,6 +19,7 @@ mod engine {
     mod limits;
     mod merges;
     mod metamorphic;
+    mod portal;
     mod protocol;
     mod real_data;
     mod restart;

@@ -1,8 +1,10 @@
 //! `demo`: an in-process Kafka, simulated sales departments on a simulated clock, the processor, the HTTP endpoints and
 //! a live table. Requires no installed services.
 
+mod portal;
+
 use super::live::{RunViews, settings, stop_on_signals};
-use crate::cli;
+use crate::cli::{self, DemoSource};
 use crate::config::{self, Config, HttpServer};
 use crate::dataflow::live::lock;
 use crate::domain::shard::processor::Timing;
@@ -13,6 +15,7 @@ use crate::edge::kafka::producer::EventProducer;
 use crate::edge::kafka::{self, Mode, NormsHandle, RunError, Stop};
 use crate::edge::terminal::Screen;
 use crate::sim::{self, Plan, Simulation};
+use portal::RunningPortal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -50,7 +53,9 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
         config.redis = Config::parse("--redis", &text)?.redis;
     }
     config.prometheus.names = true;
-    let norms = config::parse_norms("the demo's norms", sim::norms_yaml())?;
+    let of_portal = args.source == DemoSource::Bitrix24;
+    let norms = if of_portal { portal::NORMS } else { sim::norms_yaml() };
+    let norms = config::parse_norms("the demo's norms", norms)?;
     config.norms = norms.norms;
     // A simulated hour takes half a minute. Idle timeouts must shrink accordingly, and the second by which one topic
     // may lag behind another on a busy machine amounts to minutes of event time.
@@ -72,7 +77,11 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     );
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
-    let simulation = simulate(EventProducer::new(&config)?, plan, clock, stop.clone());
+    let source = if of_portal {
+        Source::Portal(RunningPortal::start(cluster.bootstrap(), args.seed, clock, &stop)?)
+    } else {
+        Source::Simulation(simulate(EventProducer::new(&config)?, plan, clock, stop.clone()))
+    };
     let (observer, processor_stop) = (views.observer(), stop.clone());
     let processor = std::thread::spawn(move || {
         kafka::run(&config, settings, Mode::Live, &processor_stop, NormsHandle::default(), observer)
@@ -87,7 +96,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     }
     let rows = live_state.rows();
     stop.stop();
-    let result = finish(processor, simulation);
+    let result = finish(processor, source, &stop);
     let mut newest = lock(&views.newest);
     screen.show(clock.now(), &header, &rows, &mut newest)?;
     screen.close(&rows, newest.seen)?;
@@ -124,13 +133,19 @@ fn simulate(
     })
 }
 
-fn finish(
-    processor: JoinHandle<Result<kafka::Summary, RunError>>,
-    simulation: JoinHandle<anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+/// Where the events come from.
+enum Source {
+    Simulation(JoinHandle<anyhow::Result<()>>),
+    Portal(RunningPortal),
+}
+
+fn finish(processor: JoinHandle<Result<kafka::Summary, RunError>>, source: Source, stop: &Stop) -> anyhow::Result<()> {
     let panicked = |thread: &str| anyhow::anyhow!("the {thread} thread panicked");
     let processed = processor.join().map_err(|_| panicked("processor"))?;
-    simulation.join().map_err(|_| panicked("simulation"))??;
+    match source {
+        Source::Simulation(thread) => thread.join().map_err(|_| panicked("simulation"))??,
+        Source::Portal(portal) => portal.await_end(stop)?,
+    }
     processed?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Related limits of different sections are checked against each other.
 
+use super::gateway::{GATEWAY, Gateway};
 use super::limits::{LIMITS, Limits};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
@@ -49,6 +50,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Figures exported to Prometheus.
     pub prometheus: Selection,
+    /// The gateway; `None`: there is none.
+    pub gateway: Option<Gateway>,
     /// The language of alert messages.
     pub language: Language,
     /// The norms.
@@ -79,6 +82,11 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
     KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
     KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
+    KeySpec::new(
+        "gateway",
+        ValueKind::Table(&[GATEWAY]),
+        "the [gateway](gateway.md), which makes events of what a CRM or a phone system knows",
+    ),
     KeySpec::new("norms_file", Text, "file with the norms, relative to this file").described("norms are in this file"),
 ];
 
@@ -177,6 +185,9 @@ impl Config {
                 http_server: HttpServer::read(root.table("http_server")?)?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
+                gateway: root
+                    .table("gateway")
+                    .map_or(Some(None), |table| Gateway::read(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,

@@ -103,6 +103,8 @@ impl Watched {
             api,
             redis,
             prometheus,
+            // Only the gateway reads it.
+            gateway: _,
             language,
             norms,
             notes,

@@ -275,7 +275,7 @@ impl std::fmt::Debug for Api {
 }
 
 /// The minimum length of a token; a shorter one could be guessed.
-const MIN_TOKEN_LENGTH: usize = 16;
+pub(super) const MIN_TOKEN_LENGTH: usize = 16;
 
 pub(super) const API: &[KeySpec] =
     &[KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")

@@ -28,6 +28,10 @@ pub struct Topics {
     pub state: String,
     /// Misrouted messages (internal).
     pub rerouted: String,
+    /// Webhooks that a source is to look at (internal).
+    pub hints: String,
+    /// How far the gateway has read its sources (internal).
+    pub cursors: String,
     /// Encoding of alerts, metric rows and review requests.
     pub output: Encoding,
 }
@@ -51,14 +55,21 @@ pub enum TopicRole {
     Reviews,
     /// Dead letters.
     DeadLetters,
+    /// Webhooks, of the gateway.
+    Hints,
+    /// Cursors of the gateway.
+    Cursors,
 }
 
 impl TopicRole {
-    /// All roles except the source topics.
+    /// All roles of the processor except the source topics.
     const OTHER: &[Self] =
         &[Self::Rerouted, Self::State, Self::Alerts, Self::OpenAlerts, Self::Metrics, Self::Reviews, Self::DeadLetters];
 
-    /// Every role, source topics first.
+    /// The roles that only the gateway has.
+    pub const GATEWAY: [Self; 2] = [Self::Hints, Self::Cursors];
+
+    /// Every role of the processor, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {
         let mut all = [Self::Rerouted; Topic::COUNT + Self::OTHER.len()];
         let mut index = 0;
@@ -83,6 +94,8 @@ impl Topics {
             TopicRole::Metrics => &self.metrics,
             TopicRole::Reviews => &self.reviews,
             TopicRole::DeadLetters => &self.dead_letters,
+            TopicRole::Hints => &self.hints,
+            TopicRole::Cursors => &self.cursors,
         }
     }
 }
@@ -158,6 +171,8 @@ const OTHERS: &[KeySpec] = &[
     topic("dead_letters", "funnelwatch.dlq", "rejected messages, with the reason"),
     topic("state", "funnelwatch.state", "state, compacted; internal"),
     topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
+    topic("hints", "funnelwatch.hints", "webhooks that the gateway has accepted; internal"),
+    topic("cursors", "funnelwatch.gateway", "how far the gateway has read its sources, compacted; internal"),
     KeySpec::new(
         "output",
         ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
@@ -167,7 +182,7 @@ const OTHERS: &[KeySpec] = &[
 ];
 
 /// There is an entry for each [`TopicRole`], and `output`.
-const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + 1);
+const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + 1);
 
 impl Topics {
     /// Reads the section. Names must be distinct.
@@ -195,6 +210,8 @@ impl Topics {
             dead_letters: table.get("dead_letters")?,
             state: table.get("state")?,
             rerouted: table.get("rerouted")?,
+            hints: table.get("hints")?,
+            cursors: table.get("cursors")?,
             output: table.get("output")?,
         })
     }

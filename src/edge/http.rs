@@ -21,10 +21,12 @@ mod server;
 mod write_deadline;
 
 pub use context::EndpointContext;
+pub use guard::{has_token, is_secret};
 pub use in_memory::InMemory;
 
 use super::clock;
 use crate::config::HttpServer;
+use crate::telemetry::http_metrics::HttpMetrics;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -36,7 +38,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use context::HttpState;
 use hosts::Hosts;
-use response::ApiError;
+pub use response::ApiError;
 use server::Server;
 use std::io;
 use std::net::SocketAddr;
@@ -80,6 +82,24 @@ pub fn serve_probes(
     context: EndpointContext,
 ) -> Result<SocketAddr, HttpError> {
     start("probes", address, settings, probes(), HttpState::new(context, settings))
+}
+
+/// Serves the routes of another part of the program, likewise. `local` is for those who address this process by an accepted
+/// name, `open` for everyone: it does not tell anything to a page of another site.
+pub fn serve_routes(
+    address: SocketAddr,
+    settings: &HttpServer,
+    open: Router,
+    local: Router,
+    metrics: Arc<HttpMetrics>,
+) -> Result<SocketAddr, HttpError> {
+    let hosts = Arc::new(Hosts::new(&settings.allowed_hosts, Arc::clone(&metrics)));
+    let routes = open
+        .merge(local.layer(from_fn_with_state(hosts, hosts::check)))
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no such page") })
+        .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") })
+        .layer(map_response(harden));
+    server::start("http", address, settings, routes, metrics).map_err(|cause| HttpError { address, cause })
 }
 
 fn start(

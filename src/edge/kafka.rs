@@ -20,12 +20,15 @@
 //! **Failures.** An error that neither a retry nor an abort resolves ends the parts. If new clients and restored state can
 //! help, `run` starts them again in the same process, otherwise it returns the error.
 
+pub mod acknowledged;
 mod client;
 mod client_log;
 mod commit;
 mod control;
 mod error;
 mod event;
+pub mod gateway_cursors;
+pub mod gateway_log;
 mod group;
 pub mod in_process;
 mod ingest;
@@ -46,6 +49,7 @@ mod supervisor;
 pub mod topics;
 mod watch;
 
+pub use client::CallError;
 pub use commit::Summary;
 pub use control::{NormsHandle, Stop};
 pub use error::RunError;

@@ -285,7 +285,7 @@ fn redis(page: &mut Page, metrics: &LiveViewMetrics) {
     }
 }
 
-fn http(page: &mut Page, metrics: &HttpMetrics) {
+pub(super) fn http(page: &mut Page, metrics: &HttpMetrics) {
     page.sample(Metric::HttpConnections, &[], metrics.open() as f64);
     page.sample(Metric::HttpConnectionsLimit, &[], metrics.limit() as f64);
     for (reason, n) in metrics.closed() {
@@ -295,6 +295,11 @@ fn http(page: &mut Page, metrics: &HttpMetrics) {
     for (result, n) in ["rendered", "shared"].into_iter().zip(metrics.scrapes()) {
         page.sample(Metric::Scrapes, &[("result", result)], n as f64);
     }
+}
+
+/// Adds the version.
+pub(super) fn build(page: &mut Page) {
+    page.sample(Metric::Build, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
 }
 
 fn processor(page: &mut Page, counters: &Counters) {
@@ -371,5 +376,5 @@ fn processor(page: &mut Page, counters: &Counters) {
         page.sample(M::NormsInForce, &[], (read - Timestamp(0)).seconds());
     }
     page.sample(M::LogLinesLost, &[], log_output::lines_lost() as f64);
-    page.sample(M::Build, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    build(page);
 }

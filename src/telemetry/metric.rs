@@ -20,11 +20,13 @@ pub enum MetricGroup {
     Norm,
     /// The processor itself.
     Processor,
+    /// The gateway itself.
+    Gateway,
 }
 
 impl MetricGroup {
     /// Every group, in order.
-    pub const ALL: [Self; 4] = [Self::Window, Self::Now, Self::Norm, Self::Processor];
+    pub const ALL: [Self; 5] = [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway];
 }
 
 /// The level of the subject of a figure.
@@ -191,6 +193,28 @@ metrics! {
         RedisErrors "redis_errors_total" Counter "count" [] "Failed attempts to connect or write to Redis."
         Build "build_info" Gauge "0 or 1" ["version"] "Build information: always 1, the version is a label."
     }
+    Gateway {
+        GatewayHints "gateway_hints_total" Counter "count" ["source" "event" "verdict"] "Webhooks by event and verdict: `accepted` (stored in Kafka), `not_stored` (no broker has acknowledged it; answered with 503), `replayed` (the same one as some time before), `malformed`, `too_large`, `too_slow`, `wrong_token`."
+        GatewayReceived "gateway_received_total" Counter "count" ["source" "verdict"] "Events that programs and phone systems have sent, by verdict: `accepted`, `invalid`, `ignored` (the mapping does not mean them), `not_stored`; and requests that were refused as a whole: `malformed`, `too_large`, `too_slow`, `wrong_token`, `busy`."
+        GatewayUnknown "gateway_unknown_sources_total" Counter "count" [] "Requests whose path names no source."
+        GatewayEvents "gateway_events_total" Counter "count" ["source" "topic" "event"] "Events written to Kafka."
+        GatewayRequests "gateway_requests_total" Counter "count" ["source" "method" "answer"] "Requests to the source, by method and answer."
+        GatewayRequestsLeft "gateway_requests_left" Gauge "count" ["source"] "Requests to the source that its limit would accept at once."
+        GatewayWorkLeft "gateway_work_left_seconds" Gauge "seconds" ["source"] "Seconds of the source's work in ten minutes that are left of the budget, of the method that has used most."
+        GatewayActive "gateway_source_active" Gauge "0 or 1" ["source"] "Whether this process reads the source. Of all processes of the gateway, one does; sources that only send have none."
+        GatewayUp "gateway_source_up" Gauge "0 or 1" ["source"] "Whether the source answered at the last attempt."
+        GatewayRefused "gateway_source_refused" Gauge "0 or 1" ["source"] "1: the source refuses, and only an administrator can repair that; the log says why."
+        GatewayCursorAge "gateway_cursor_age_seconds" Gauge "seconds" ["source" "leg"] "How far the wall clock is ahead of what is read of a leg."
+        GatewayLegOff "gateway_leg_off" Gauge "0 or 1" ["source" "leg"] "1: a leg is not read, because a scope or a right is missing; the log says which."
+        GatewayWaiting "gateway_hints_waiting" Gauge "count" ["source"] "Webhooks that wait for the source to be read."
+        GatewayLeftToSweep "gateway_hints_left_to_sweep_total" Counter "count" ["source"] "Webhooks that were dropped because too many waited; the next sweep finds what they announced."
+        GatewaySweeps "gateway_sweeps_total" Counter "count" ["source"] "Sweeps that were completed."
+        GatewaySweepSeconds "gateway_sweep_seconds" Gauge "seconds" ["source"] "Duration of the last sweep."
+        GatewayBackfill "gateway_backfill_ratio" Gauge "ratio 0 to 1" ["source"] "The share of the back-fill that is done; absent without one."
+        GatewayCommitSeconds "gateway_commit_seconds" Histogram "seconds" [] "Duration of Kafka transactions of the gateway, including aborted attempts."
+        GatewayCommitsAborted "gateway_commits_aborted_total" Counter "count" [] "Kafka transactions of the gateway that were aborted."
+        GatewayRestarts "gateway_restarts_total" Counter "count" [] "Restarts of the gateway within its process, with new Kafka clients, after an error that ended the old ones."
+    }
 }
 
 impl Metric {
@@ -283,7 +307,7 @@ impl Family {
         let first: &[&str] = match self.group {
             MetricGroup::Window | MetricGroup::Now => level.labels(),
             MetricGroup::Norm => Level::Department.labels(),
-            MetricGroup::Processor => &[],
+            MetricGroup::Processor | MetricGroup::Gateway => &[],
         };
         let window: &[&str] = if self.group == MetricGroup::Window { &["window"] } else { &[] };
         [first, window, &self.labels].concat()
@@ -331,7 +355,7 @@ mod tests {
     #[test]
     fn families_are_found_by_index() {
         assert_eq!(Metric::NormWithin.family().stem, "norm_within_seconds");
-        assert_eq!(Metric::Build as usize + 1, Family::all().len() - Family::figures().count());
+        assert_eq!(Metric::GatewayRestarts as usize + 1, Family::all().len() - Family::figures().count());
     }
 
     /// Labels that are common on targets (<https://prometheus.io/docs/instrumenting/writing_exporters/#target-labels>),

@@ -47,13 +47,16 @@ pub(super) async fn guard(
     }
 }
 
-/// Whether the request carries the token. Compares hashes, so that timing reveals nothing about the token.
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
+/// Whether the request carries the token.
+pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let credentials =
         headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-    credentials.is_some_and(|(scheme, value)| {
-        scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(value.trim()) == Sha256::digest(token)
-    })
+    credentials.is_some_and(|(scheme, value)| scheme.eq_ignore_ascii_case("bearer") && is_secret(value.trim(), token))
+}
+
+/// Whether a text is the secret one. Compares hashes, so that timing reveals nothing about the secret.
+pub fn is_secret(text: &str, secret: &str) -> bool {
+    Sha256::digest(text) == Sha256::digest(secret)
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -76,6 +76,22 @@ pub(super) fn is_permanent(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether a retry fails the same way until somebody changes something.
+pub(super) fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+    )
+}
+
 /// Whether an error says nothing but that a broker is not reachable. librdkafka does not mark all of them as retriable.
 pub(super) fn is_connection(code: RDKafkaErrorCode) -> bool {
     matches!(
@@ -187,6 +203,42 @@ pub(super) fn consumer<C: ConsumerContext>(
     create("create the consumer", config, &[&kafka.client, &kafka.consumer], context)
 }
 
+/// The consumer of the gateway's hints.
+pub(super) fn hints_consumer<C: ConsumerContext>(
+    kafka: &Kafka,
+    memory: MemoryBudget,
+    context: C,
+) -> Result<BaseConsumer<C>, CallError> {
+    let mut config = base(kafka, "consumer");
+    config
+        .set("group.id", &kafka.group)
+        // true: offsets are committed only in the transaction with what was read.
+        .set("enable.auto.commit", "false")
+        // true: as above.
+        .set("enable.auto.offset.store", "false")
+        // The default, set explicitly: hints come from transactions of nobody, but a tool may write some.
+        .set("isolation.level", "read_committed")
+        // largest: the start offset is always set; hints that have expired meanwhile are noticed.
+        .set("auto.offset.reset", "error")
+        // range,roundrobin: the first of them, in one step; see `gateway_log.rs`.
+        .set("partition.assignment.strategy", "range")
+        // none: a process that restarts under the same name within the session timeout gets its sources back.
+        .set("group.instance.id", &kafka.transactional_id)
+        // 500: a hint waits no longer than needed.
+        .set("fetch.wait.max.ms", "50")
+        // 65536.
+        .set("queued.max.messages.kbytes", (queue_kbytes(memory, READ_AHEAD) / 8).max(1024).to_string())
+        // 45000: a crashed process keeps its sources this long, also from its own restart.
+        .set("session.timeout.ms", "6000")
+        // 3000: a rebalance is noticed soon.
+        .set("heartbeat.interval.ms", "500")
+        // 300000: while no broker answers, a commit may take longer, and then its sources are to be kept.
+        .set("max.poll.interval.ms", "3600000")
+        // 0: statistics report unreachable brokers.
+        .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
+    create("create the consumer of hints", config, &[&kafka.client, &kafka.consumer], context)
+}
+
 /// A consumer that reads state and queries the group's committed offsets; it never joins the group.
 pub(super) fn state_consumer(kafka: &Kafka, memory: MemoryBudget) -> Result<BaseConsumer<LoggedContext>, CallError> {
     let mut config = base(kafka, "restore");
@@ -282,6 +334,23 @@ pub(super) fn plain(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallError
         // 300000: an outage of the brokers delays events, and loses none.
         .set("message.timeout.ms", "0");
     create("create the producer", config, &[&kafka.client, &kafka.producer], Deliveries::default())
+}
+
+/// A non-transactional producer whose records are acknowledged within `timeout`, or have failed.
+pub(super) fn acknowledged<C: ProducerContext>(
+    kafka: &Kafka,
+    timeout: Duration,
+    context: C,
+) -> Result<BaseProducer<C>, CallError> {
+    let mut config = producer(kafka, MemoryBudget::detect(), "inbox");
+    config
+        // -1 (all), which idempotence demands; set explicitly because an acknowledgement is a promise.
+        .set("acks", "all")
+        // 5: a sender waits; under load a batch fills while the one before is on its way.
+        .set("linger.ms", "2")
+        // 300000: the sender of a webhook does not wait for longer.
+        .set("message.timeout.ms", timeout.as_millis().to_string());
+    create("create the producer of hints", config, &[&kafka.client, &kafka.producer], context)
 }
 
 /// A client that only finds out whether a broker answers; `overrides` replace settings of the operator.

@@ -1,6 +1,6 @@
 //! Owns the errors of a run.
 
-use super::client::CallError;
+use super::client::{self, CallError};
 use super::lost::LostOffsets;
 use super::topics::TopicsError;
 use crate::dataflow::state::RebuildError;
@@ -64,6 +64,12 @@ pub enum RunError {
     /// The coordinator refuses the offsets of this epoch, but the group has not revoked the shards in this time.
     #[error("commit epoch {}: fenced, but no shards were revoked within {} s", .0, .1.as_secs())]
     NotRevoked(u64, Duration),
+    /// What the gateway has read was rejected this many times, the last time with this code.
+    #[error("write what was read: rejected {0} times: {1}")]
+    NotCommitted(u32, RDKafkaErrorCode),
+    /// The group does not know this process any more.
+    #[error("the group has removed this process")]
+    Removed,
     /// A librdkafka call of the commit thread has not returned for this long.
     #[error("commit: a librdkafka call has not returned for {} s", .0.as_secs())]
     Hung(Duration),
@@ -84,10 +90,11 @@ pub enum RunError {
 impl RunError {
     /// Whether the run may succeed with new clients, without a change from outside: what ends with a connection, a producer
     /// or a membership. Not what an operator must repair, and not a thread that still runs.
-    pub(super) fn heals(&self) -> bool {
+    pub(crate) fn heals(&self) -> bool {
         match self {
             Self::Call(error) | Self::Restore(error) => error.heals(),
-            Self::NotRevoked(..) | Self::Topics(TopicsError::Refused { .. }) => true,
+            Self::NotRevoked(..) | Self::Removed | Self::Topics(TopicsError::Refused { .. }) => true,
+            Self::NotCommitted(_, code) => !client::is_final(*code),
             Self::Topics(_)
             | Self::PartitionsAdded { .. }
             | Self::LostLog(_)

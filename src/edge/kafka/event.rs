@@ -134,7 +134,7 @@ impl Observer {
         Self { metrics, liveness, listener: Box::new(listener) }
     }
 
-    pub(super) fn emit(&self, event: RuntimeEvent<'_>) {
+    pub(crate) fn emit(&self, event: RuntimeEvent<'_>) {
         self.record(&event);
         (self.listener)(event);
     }

@@ -8,7 +8,8 @@ use super::client::{self, CallError};
 use super::client_log::{LoggedContext, gist};
 use super::control::Stop;
 use super::patience::{PAUSE, Patience};
-use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole, Topics};
+use crate::config::{Config, LEAST_RECORD_BYTES, TopicRole};
+use crate::domain::source::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::Consumer;
@@ -55,8 +56,8 @@ pub enum TopicsError {
     Missing(Vec<String>),
     /// The partition counts of the sharded topics differ.
     #[error(
-        "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, but \
-         {}", counts(.0)
+        "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, and so \
+         must the topics of hints and cursors, but {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
     /// A topic takes only small records.
@@ -147,6 +148,41 @@ pub(super) fn shards<C: ClientContext>(
             }
             counted => return counted,
         }
+    }
+}
+
+/// The partition count of the gateway's own topics; waits for brokers, and for all topics that it writes. `None`: stop
+/// requested.
+pub(super) fn gateway_partitions<C: ClientContext>(
+    client: &Client<C>,
+    config: &Config,
+    patience: &mut Patience<'_>,
+) -> Result<Option<u32>, TopicsError> {
+    loop {
+        if !reach(config, patience)? {
+            return Ok(None);
+        }
+        let mut counts = Vec::new();
+        for role in Topic::ALL.map(TopicRole::Source).into_iter().chain(TopicRole::GATEWAY) {
+            let name = config.topics.name(role);
+            let Some(count) = partition_count(client, config, name, patience)? else { return Ok(None) };
+            counts.push((name.to_owned(), count));
+        }
+        let missing: Vec<String> =
+            counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| name.clone()).collect();
+        if missing.is_empty() {
+            let own = counts.split_off(Topic::COUNT);
+            let count = own.first().map_or(0, |(_, n)| *n);
+            if own.iter().any(|(_, n)| *n != count) {
+                return Err(TopicsError::Unequal(own));
+            }
+            return Ok(u32::try_from(count).ok());
+        }
+        let missing = TopicsError::Missing(missing);
+        if !patience.is_unlimited() || !patience.go_on(&missing.to_string()) {
+            return Err(missing);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -280,7 +316,8 @@ struct Purpose<'a> {
     extra: &'static [(&'static str, &'static str)],
 }
 
-fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
+fn purposes(config: &Config) -> Vec<Purpose<'_>> {
+    let topics = &config.topics;
     let purpose = |role| {
         let (sharded, compacted, extra): (_, _, &[_]) = match role {
             // The broker unpacks each batch before it accepts it, so none unpacks to more than max.message.bytes.
@@ -302,10 +339,14 @@ fn purposes(topics: &Topics) -> Vec<Purpose<'_>> {
             TopicRole::Alerts | TopicRole::Reviews => (false, false, &[]),
             // A dead letter is the original message and headers of ours.
             TopicRole::DeadLetters => (false, false, &[("max.message.bytes", "2097152")]),
+            // The owner of a partition of the hints has the same partition of the cursors.
+            TopicRole::Hints => (true, false, &[]),
+            TopicRole::Cursors => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
         };
         Purpose { role, topic: topics.name(role), sharded, compacted, extra }
     };
-    TopicRole::ALL.into_iter().map(purpose).collect()
+    let of_gateway = TopicRole::GATEWAY.into_iter().filter(|_| config.gateway.is_some());
+    TopicRole::ALL.into_iter().chain(of_gateway).map(purpose).collect()
 }
 
 /// Waits until a broker answers, without limit; `false`: stop requested.
@@ -317,7 +358,7 @@ pub fn await_broker(config: &Config, stop: &Stop) -> Result<bool, TopicsError> {
 pub fn verify(config: &Config, wanted: &Wanted) -> Result<Report, TopicsError> {
     reach(config, &mut Patience::limited(&Stop::default()))?;
     let admin = client::admin(&config.kafka)?;
-    let purposes = purposes(&config.topics);
+    let purposes = purposes(config);
     let mut found = count_all(&admin, config, &purposes)?;
     let sources = purposes.iter().filter(|purpose| matches!(purpose.role, TopicRole::Source(_)));
     let sources = sources.filter_map(|purpose| found.get(purpose.topic).copied()).max();

@@ -40,7 +40,7 @@ fn reference() -> String {
         for family in Family::all().iter().filter(|family| family.group == group) {
             let name = match group {
                 MetricGroup::Window | MetricGroup::Now => format!("…_{}", family.stem),
-                MetricGroup::Norm | MetricGroup::Processor => family.name(Level::Tenant),
+                MetricGroup::Norm | MetricGroup::Processor | MetricGroup::Gateway => family.name(Level::Tenant),
             };
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
             let (kind, unit) = (family.kind.name(), family.unit);
@@ -71,6 +71,11 @@ fn heading(group: MetricGroup) -> (&'static str, &'static str) {
              Overrides by pipeline and source are not included.",
         ),
         MetricGroup::Processor => ("Processor", "Metrics of each process."),
+        MetricGroup::Gateway => (
+            "Gateway",
+            "Metrics of each process of the [gateway](gateway.md), which serves them on `gateway.listen`, beside those of its \
+             HTTP server.",
+        ),
     }
 }
 

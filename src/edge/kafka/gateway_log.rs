@@ -1,0 +1,446 @@
+//! Owns the Kafka side of the gateway's readers: which sources this process reads, their hints and cursors, and the
+//! transactions that write what was read.
+//!
+//! A source belongs to the partition of its name, of the topic of hints and of that of cursors alike. The group assigns the
+//! partitions of the topic of hints; their owner reads the hints and the cursors of its sources.
+//!
+//! **Effectively once.** What a reader has read, its cursors and the offset of its hints are one transaction that carries the
+//! membership in the group: a process that has lost a source is refused. A successor first reads the cursors up to an end
+//! that includes open transactions, so it sees all that its predecessor has committed, or waits until that is decided.
+//!
+//! *Alternative considered*: the cooperative protocol of the processor. Its shards are worth keeping through a rebalance; a
+//! reader only has its cursors in memory. So all partitions are given up at each rebalance, in one step, which cannot leave
+//! partitions without an owner.
+
+use super::client::{self, CallError, Deliveries, is_permanent};
+use super::client_log;
+use super::commit::record_writer::OutputRecord;
+use super::commit::transaction::{self, Failure, TRANSACTION_TIMEOUT, Transactions};
+use super::control::Stop;
+use super::error::RunError;
+use super::event::{Observer, RuntimeEvent};
+use super::namesake;
+use super::native::{self, Membership};
+use super::patience::Patience;
+use super::restore::compacted_reader::{Collector, CompactedConsumer, CompactedReader};
+use super::topics;
+use crate::config::Config;
+use crate::dataflow::live::lock;
+use crate::domain::shard::partitioner::shard;
+use crate::domain::source::ShardId;
+use crate::edge::memory::MemoryBudget;
+use crate::telemetry::liveness::Thread;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::BaseProducer;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Message, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long one round of reading cursors takes.
+const ROUND: Duration = Duration::from_millis(50);
+/// Timeout of a query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often is logged that cursors cannot be read yet.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Attempts after which an error that a retry does not repair ends the run.
+const PERMANENT_ERROR_TRIES: u32 = 3;
+/// Attempts after which any other error of a transaction ends the run, which then starts with new clients.
+const TRIES: u32 = 20;
+/// The longest pause between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What happens to a process of the gateway.
+#[derive(Debug)]
+pub enum GatewayEvent {
+    /// Partitions are assigned, with the records of their cursors by key. Nothing was assigned before.
+    Assigned(BTreeMap<ShardId, CursorRecords>),
+    /// All partitions are given up: nothing that was read of their sources may be committed any more.
+    Revoked,
+    /// A hint was read.
+    Hint {
+        /// The partition, and the offset in it.
+        at: (ShardId, i64),
+        /// The key: the name of the source.
+        key: Vec<u8>,
+        /// The hint as stored.
+        value: Vec<u8>,
+    },
+}
+
+/// A record to write. Without a partition it goes to that of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayRecord<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: Option<ShardId>,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; `None` deletes the record of this key from a compacted topic.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The latest records of a partition of the topic of cursors.
+#[derive(Debug, Default)]
+pub struct CursorRecords(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Collector for CursorRecords {
+    fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.0.insert(key.into(), value.into()),
+            None => self.0.remove(key),
+        };
+    }
+}
+
+/// The Kafka clients of the gateway's readers.
+pub struct GatewayLog {
+    consumer: BaseConsumer<HintsContext>,
+    transactions: Transactions,
+    cursors: CompactedConsumer<CursorRecords>,
+    hints_topic: String,
+    partitions: u32,
+    /// The member id under which the partitions were assigned.
+    member: Option<String>,
+    /// For each assigned partition, the offset that was committed last.
+    committed: BTreeMap<ShardId, i64>,
+    observer: Arc<Observer>,
+    stop: Stop,
+}
+
+impl GatewayLog {
+    /// Waits for brokers and topics, and joins the group. `None`: stop requested. The group and the transactional id of the
+    /// configuration are those of the gateway.
+    pub fn open(config: &Config, stop: &Stop, observer: &Arc<Observer>) -> Result<Option<Self>, RunError> {
+        let mut patience = Patience::observed(stop, observer);
+        let memory = MemoryBudget::detect();
+        let admin = client::admin(&config.kafka)?;
+        let Some(partitions) = topics::gateway_partitions(admin.inner(), config, &mut patience)? else {
+            return Ok(None);
+        };
+        let batch_bytes = client::max_batch_bytes(&config.kafka);
+        let producer: BaseProducer<Deliveries> =
+            client::transactional(&config.kafka, memory, TRANSACTION_TIMEOUT, batch_bytes)?;
+        if !transaction::init(&producer, &mut patience)? {
+            return Ok(None);
+        }
+        observer.emit(RuntimeEvent::Waiting(None));
+        let context = HintsContext { changes: Mutex::default(), observer: Arc::clone(observer) };
+        let consumer = client::hints_consumer(&config.kafka, memory, context)?;
+        consumer.subscribe(&[&config.topics.hints]).map_err(CallError::of("join the group"))?;
+        Ok(Some(Self {
+            consumer,
+            transactions: Transactions::new(producer, Arc::clone(observer)),
+            cursors: CompactedConsumer::new(&config.kafka, memory, &config.topics.cursors)?,
+            hints_topic: config.topics.hints.clone(),
+            partitions,
+            member: None,
+            committed: BTreeMap::new(),
+            observer: Arc::clone(observer),
+            stop: stop.clone(),
+        }))
+    }
+
+    /// The partition of a source.
+    pub fn partition_of(&self, source: &str) -> ShardId {
+        shard(source, self.partitions)
+    }
+
+    /// The next event; waits for `time` at most.
+    pub fn next(&mut self, time: Duration) -> Result<Option<GatewayEvent>, RunError> {
+        self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
+        self.transactions.serve();
+        let polled = self.consumer.poll(time);
+        let hint = match polled {
+            None => None,
+            Some(Ok(message)) => ShardId::from_partition(message.partition()).map(|shard| GatewayEvent::Hint {
+                at: (shard, message.offset()),
+                key: message.key().unwrap_or_default().to_vec(),
+                value: message.payload().unwrap_or_default().to_vec(),
+            }),
+            Some(Err(KafkaError::PartitionEOF(_))) => None,
+            Some(Err(cause @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(CallError { what: "read hints", cause }.into());
+            }
+            Some(Err(cause)) if is_permanent(&cause) => {
+                let what = match cause.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                        "join the group; the right Read on the group is missing"
+                    }
+                    _ => "read hints; the right Read or Describe on their topic is missing",
+                };
+                return Err(CallError { what, cause }.into());
+            }
+            // Hints have expired before they were read: the sweeps find what they announced.
+            Some(Err(cause)) if is_out_of_range(&cause) => {
+                return Err(CallError { what: "read hints", cause }.into());
+            }
+            Some(Err(error)) => {
+                tracing::debug!("read hints: {error}");
+                None
+            }
+        };
+        match self.consumer.context().next_change() {
+            Some(Change::Assign(shards)) => self.assign(shards),
+            Some(Change::Revoke) => {
+                self.consumer.unassign().map_err(CallError::of("give up partitions"))?;
+                (self.member, self.committed) = (None, BTreeMap::new());
+                Ok(Some(GatewayEvent::Revoked))
+            }
+            // A message that came with a change is of the old assignment, and is read again.
+            None => Ok(hint),
+        }
+    }
+
+    /// Reads the cursors of assigned partitions, and starts to read their hints. `None`: given up before that was done.
+    fn assign(&mut self, shards: BTreeSet<ShardId>) -> Result<Option<GatewayEvent>, RunError> {
+        let member = native::membership(self.consumer.client()).map(|now| now.member);
+        let Some(mut readers) = self.read_cursors(&shards)? else { return Ok(None) };
+        let Some(starts) = self.start_offsets(&shards)? else { return Ok(None) };
+        let mut list = TopicPartitionList::with_capacity(shards.len());
+        for (shard, offset) in &starts {
+            list.add_partition_offset(&self.hints_topic, shard.partition(), rdkafka::Offset::Offset(*offset))
+                .map_err(CallError::of("set the start offset"))?;
+        }
+        self.consumer.assign(&list).map_err(CallError::of("assign partitions"))?;
+        (self.member, self.committed) = (member, starts);
+        self.observer.emit(RuntimeEvent::Restoring(&[]));
+        let records = shards.into_iter().filter_map(|shard| Some((shard, readers.remove(&shard)?.collected)));
+        Ok(Some(GatewayEvent::Assigned(records.collect())))
+    }
+
+    /// Reads the cursors of some partitions; `None`: the group has changed, or a stop was requested.
+    fn read_cursors(
+        &self,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<Option<BTreeMap<ShardId, CompactedReader<CursorRecords>>>, RunError> {
+        let mut readers = BTreeMap::new();
+        let mut warned = Instant::now();
+        for shard in shards {
+            let bounds = loop {
+                if self.is_interrupted() {
+                    return Ok(None);
+                }
+                if let Some(bounds) = self.cursors.bounds(*shard, QUERY_TIMEOUT).map_err(RunError::Restore)? {
+                    break bounds;
+                }
+            };
+            readers.insert(*shard, CompactedReader::new(bounds));
+        }
+        self.cursors.assign(&mut readers).map_err(RunError::Restore)?;
+        while !readers.values().all(CompactedReader::is_complete) {
+            if self.is_interrupted() {
+                return Ok(None);
+            }
+            self.cursors.read(&mut readers, ROUND).map_err(RunError::Restore)?;
+            if warned.elapsed() > WARN_INTERVAL {
+                warned = Instant::now();
+                tracing::warn!(
+                    "the cursors of {} partitions are not read yet; a transaction may be open on them, or the brokers may \
+                     be unreachable",
+                    readers.values().filter(|reader| !reader.is_complete()).count()
+                );
+            }
+        }
+        Ok(Some(readers))
+    }
+
+    /// Where to go on reading hints; `None`: as above.
+    fn start_offsets(&self, shards: &BTreeSet<ShardId>) -> Result<Option<BTreeMap<ShardId, i64>>, RunError> {
+        let mut list = TopicPartitionList::with_capacity(shards.len());
+        shards.iter().for_each(|shard| drop(list.add_partition(&self.hints_topic, shard.partition())));
+        loop {
+            if self.is_interrupted() {
+                return Ok(None);
+            }
+            // While a transaction is open on the offsets, there is no answer.
+            let committed = match self.cursors.consumer.committed_offsets(list.clone(), QUERY_TIMEOUT) {
+                Ok(committed) if committed.elements().iter().all(|element| element.error().is_ok()) => committed,
+                Err(cause) if is_permanent(&cause) => {
+                    return Err(CallError { what: "query the committed offsets", cause }.into());
+                }
+                _ => continue,
+            };
+            let mut starts = BTreeMap::new();
+            for element in committed.elements() {
+                let Ok((low, high)) =
+                    self.consumer.fetch_watermarks(&self.hints_topic, element.partition(), QUERY_TIMEOUT)
+                else {
+                    break;
+                };
+                let start = match element.offset() {
+                    rdkafka::Offset::Offset(offset) if (low..=high).contains(&offset) => offset,
+                    _ => low,
+                };
+                starts.extend(ShardId::from_partition(element.partition()).map(|shard| (shard, start)));
+            }
+            if starts.len() == shards.len() {
+                return Ok(Some(starts));
+            }
+        }
+    }
+
+    /// Whether reading cursors has become pointless. Also keeps the membership alive.
+    fn is_interrupted(&self) -> bool {
+        self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
+        // Nothing is assigned: only changes of the group come.
+        let _ = self.consumer.poll(Duration::ZERO);
+        self.stop.is_set() || !lock(&self.consumer.context().changes).is_empty()
+    }
+
+    /// Writes records and the offset up to which hints of their partition are used up, as one transaction. `false`: the
+    /// partition may belong to another process, nothing was written, and the source must be read again from its cursors.
+    pub fn commit(
+        &mut self,
+        partition: ShardId,
+        records: &[GatewayRecord<'_>],
+        hints_up_to: Option<i64>,
+        aborted: impl Fn(),
+    ) -> Result<bool, RunError> {
+        let Some(offset) = self.committed.get(&partition).map(|last| hints_up_to.unwrap_or(*last).max(*last)) else {
+            return Ok(false);
+        };
+        let mut tries = 0;
+        loop {
+            let code = match self.attempt(partition, records, offset) {
+                Ok(()) => {
+                    self.committed.insert(partition, offset);
+                    return Ok(true);
+                }
+                Err(Failure::Fatal(error)) => return Err(error.into()),
+                Err(Failure::Abort(code)) => code,
+            };
+            tries += 1;
+            aborted();
+            self.transactions.drain();
+            let ended = self.transactions.abort();
+            if self.transactions.is_refused() {
+                return Err(RunError::MayNotWrite(0));
+            }
+            ended?;
+            match code {
+                RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::FencedInstanceId
+                | RDKafkaErrorCode::StaleMemberEpoch
+                | RDKafkaErrorCode::IllegalGeneration => {
+                    tracing::warn!("what was read is refused: the group has moved on ({code})");
+                    return Ok(false);
+                }
+                code if tries >= TRIES || client::is_final(code) && tries >= PERMANENT_ERROR_TRIES => {
+                    return Err(RunError::NotCommitted(tries, code));
+                }
+                code => tracing::warn!("transaction aborted ({code}); retrying"),
+            }
+            if self.stop.is_set() {
+                return Ok(false);
+            }
+            std::thread::sleep(MAX_BACKOFF.min(Duration::from_millis(20) * 2_u32.pow(tries.min(8))));
+        }
+    }
+
+    fn attempt(&mut self, partition: ShardId, records: &[GatewayRecord<'_>], offset: i64) -> Result<(), Failure> {
+        self.transactions.open()?;
+        for GatewayRecord { topic, partition, key, value } in records.iter().copied() {
+            let partition = partition.map(ShardId::partition);
+            self.transactions.send(OutputRecord { topic, partition, key: Some(key), value, headers: None })?;
+        }
+        // A successor that finds the old offsets must also find all records: they are delivered first.
+        self.transactions.drain();
+        let fenced = || Failure::Abort(RDKafkaErrorCode::UnknownMemberId);
+        let metadata = self.consumer.group_metadata().ok_or_else(fenced)?;
+        let is_member = |now: Membership| Some(now.member) == self.member && now.generation >= 0;
+        if !native::membership(self.consumer.client()).is_some_and(is_member) {
+            return Err(fenced());
+        }
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.hints_topic, partition.partition(), rdkafka::Offset::Offset(offset))
+            .map_err(|cause| Failure::Fatal(CallError { what: "list the offsets", cause }))?;
+        self.transactions.send_offsets(&list, &metadata)?;
+        self.transactions.commit()
+    }
+
+    /// Whether this process is no longer the member that its partitions were assigned to, though the group has not said so.
+    pub fn is_lost(&self) -> bool {
+        let now = || native::membership(self.consumer.client());
+        self.member.as_ref().is_some_and(|id| now().is_none_or(|now| now.member != *id))
+    }
+
+    /// Leaves the group, so that another process reads the sources at once. A static member leaves only if it unsubscribes.
+    pub fn leave(self) {
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!("leave the group: {error}");
+        }
+        self.consumer.unsubscribe();
+        let started = Instant::now();
+        while native::membership(self.consumer.client()).is_some() {
+            if started.elapsed() > LEAVE_TIMEOUT {
+                tracing::warn!("leave the group: timed out; other processes wait for the session timeout");
+                return;
+            }
+            let _ = self.consumer.poll(Duration::from_millis(5));
+            if self.consumer.context().next_change().is_some() {
+                let _ = self.consumer.unassign();
+            }
+        }
+    }
+}
+
+/// Whether another process has the same transactional id; two of them would fence each other forever.
+pub fn has_namesake(config: &Config, stop: &Stop, observer: &Observer) -> Result<bool, RunError> {
+    Ok(namesake::exists(config, &mut Patience::observed(stop, observer))?)
+}
+
+/// Whether the log of a partition has no such offset any more.
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))
+}
+
+/// A change of the assignment that is not answered yet.
+#[derive(Debug)]
+enum Change {
+    Assign(BTreeSet<ShardId>),
+    Revoke,
+}
+
+/// The context of the consumer of hints.
+pub(super) struct HintsContext {
+    changes: Mutex<VecDeque<Change>>,
+    observer: Arc<Observer>,
+}
+
+impl HintsContext {
+    fn next_change(&self) -> Option<Change> {
+        lock(&self.changes).pop_front()
+    }
+}
+
+impl ClientContext for HintsContext {
+    fn stats(&self, statistics: Statistics) {
+        self.observer.emit(RuntimeEvent::Reachable(statistics.brokers.values().any(|broker| broker.state == "UP")));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client_log::error(&error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client_log::line(level, facility, line);
+    }
+}
+
+impl ConsumerContext for HintsContext {
+    /// Only queues the change: answering it reads cursors.
+    fn rebalance(&self, _: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let shards = || partitions.elements().iter().filter_map(|at| ShardId::from_partition(at.partition())).collect();
+        let is_assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        lock(&self.changes).push_back(if is_assign { Change::Assign(shards()) } else { Change::Revoke });
+    }
+}

@@ -1,0 +1,268 @@
+//! Owns what can be asked of a portal without reading it: what a webhook may see (`gateway check`), and the pipelines of the
+//! portal as norms (`gateway norms`).
+
+use super::answer::Failure;
+use super::client::Client;
+use super::pages::List;
+use super::portal::Outcome;
+use super::query::Command;
+use super::settings::Settings;
+use super::transport::Transport;
+use super::value::{Row, elements, plain_name, whole};
+use crate::gateway::source::{Clock, ReadError};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What a check has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is as it should be: a word and a sentence each.
+    pub facts: Vec<(String, String)>,
+    /// What will be missing, and why.
+    pub missing: Vec<String>,
+}
+
+impl Findings {
+    fn fact(&mut self, word: &str, sentence: String) {
+        self.facts.push((word.to_owned(), sentence));
+    }
+}
+
+/// Asks a portal.
+pub struct Inspector {
+    client: Client,
+    settings: Settings,
+}
+
+/// A row that no portal has: lists are asked for what follows it.
+const BEYOND: u64 = 9_000_000_000;
+
+impl Inspector {
+    /// An inspector of the portal of a source.
+    pub fn new(settings: Settings, transport: Box<dyn Transport>, clock: Arc<dyn Clock>) -> Self {
+        let client = Client::new(&settings, transport, clock, Arc::new(()));
+        Self { client, settings }
+    }
+
+    /// What the webhook may see, and what will be missing.
+    pub fn check(&mut self) -> Result<Findings, ReadError> {
+        let mut found = Findings::default();
+        let profile = self.client.call("profile", &json!({}))?;
+        found.fact("portal", format!("{}, clock {}", self.settings.webhook.host(), self.client.began()));
+        if let Ok(profile) = profile {
+            let row = Row(&profile.result);
+            let is_admin = row.flag("ADMIN");
+            let kind = if is_admin { "an administrator" } else { "no administrator" };
+            found.fact("webhook", format!("of user {}, {kind}", row.text("ID").unwrap_or_default()));
+            if !is_admin {
+                let text = "leads and deals that the owner of the webhook may not see are left out in silence: \
+                    create it as an administrator";
+                found.missing.push(text.to_owned());
+            }
+        }
+        self.check_scopes(&mut found)?;
+        let mode = self.client.call("crm.settings.mode.get", &json!({}))?;
+        let without_leads = mode.is_ok_and(|mode| whole(&mode.result) == Some(2));
+        found.fact("mode", if without_leads { "without leads: deals are the demand" } else { "with leads" }.to_owned());
+        for (id, name) in self.funnels()?.unwrap_or_default() {
+            found.fact("funnel", format!("{id} {name} → pipeline {}", self.settings.deal_pipeline(id)));
+        }
+        self.check_lists(&mut found, without_leads)?;
+        self.check_calls(&mut found)?;
+        self.check_people(&mut found)?;
+        self.check_fields(&mut found, without_leads)?;
+        Ok(found)
+    }
+
+    fn check_scopes(&mut self, found: &mut Findings) -> Result<(), ReadError> {
+        let Ok(scopes) = self.client.call("scope", &json!({}))? else { return Ok(()) };
+        let scopes: BTreeSet<String> = elements(&scopes.result).into_iter().filter_map(super::value::text).collect();
+        found.fact("scopes", scopes.iter().cloned().collect::<Vec<_>>().join(", "));
+        let needed = [
+            ("crm", "nothing can be read"),
+            ("telephony", "no calls"),
+            ("user", "no names, departments and grades of managers"),
+            ("department", "no names and heads of departments"),
+            ("imopenlines", "no chats of open lines"),
+        ];
+        for (scope, loss) in needed {
+            let similar = scope == "user" && scopes.iter().any(|scope| scope.starts_with("user"));
+            if !scopes.contains(scope) && !similar {
+                found.missing.push(format!("{loss}: the webhook lacks the scope `{scope}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether lists can be read; a filter beyond all ids must find nothing.
+    fn check_lists(&mut self, found: &mut Findings, without_leads: bool) -> Result<(), ReadError> {
+        let lists = [
+            ("leads", List::items(1)),
+            ("deals", List::items(2)),
+            ("contacts", List::items(3)),
+            ("companies", List::items(4)),
+            ("stage history of leads", List::history(1)),
+            ("stage history of deals", List::history(2)),
+            ("activities", List::ACTIVITIES),
+        ];
+        let lists: Vec<_> = lists.into_iter().filter(|(name, _)| !(without_leads && name.contains("leads"))).collect();
+        let command = |(_, list): &(&str, List)| {
+            let filter = Map::from_iter([(format!(">{}", list.id), Value::from(BEYOND))]);
+            list.command(filter, &[(list.id, "ASC")], -1)
+        };
+        let mut commands: Vec<Command> = lists.iter().map(command).collect();
+        let params = json!({"filter": {"=ownerType": "D", "=ownerId": BEYOND}});
+        commands.push(Command { method: "crm.item.productrow.list", params });
+        let answers = self.client.batch(&commands, commands.len())?;
+        let names = lists.iter().map(|(name, list)| (*name, Some(list))).chain([("product rows", None)]);
+        let mut readable = Vec::new();
+        for ((name, list), answer) in names.zip(answers) {
+            match answer {
+                Ok(reply) => match list {
+                    Some(list) if !list.rows(reply.result).is_empty() => {
+                        found.missing.push(format!("{name}: the portal ignores filters by id"));
+                    }
+                    _ => readable.push(name),
+                },
+                Err(failure) => found.missing.push(format!("{name}: {}", why(&failure))),
+            }
+        }
+        found.fact("readable", readable.join(", "));
+        Ok(())
+    }
+
+    fn check_calls(&mut self, found: &mut Findings) -> Result<(), ReadError> {
+        let command = List::CALLS.command(Map::new(), &[("ID", "DESC")], 0);
+        match self.client.batch(&[command], 1)?.pop() {
+            Some(Ok(reply)) => {
+                let rows = List::CALLS.rows(reply.result);
+                let people: BTreeSet<_> = rows.iter().filter_map(|row| Row(row).id("PORTAL_USER_ID")).collect();
+                found.fact("calls", format!("{} of the newest {} managers", rows.len(), people.len()));
+                if rows.len() >= 10 && people.len() == 1 {
+                    let text = "calls of others: all of the newest calls are of one manager; the right \
+                        \"call statistics – view\" may be limited to own calls";
+                    found.missing.push(text.to_owned());
+                }
+            }
+            Some(Err(failure)) => found.missing.push(format!("calls: {}", why(&failure))),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn check_people(&mut self, found: &mut Findings) -> Result<(), ReadError> {
+        let commands = ["user.get", "department.get"].map(|method| Command { method, params: json!({"start": 0}) });
+        for (name, answer) in ["users", "departments"].iter().zip(self.client.batch(&commands, 2)?) {
+            match answer {
+                Ok(reply) => {
+                    let count = reply.total.unwrap_or(elements(&reply.result).len() as u64);
+                    found.fact(name, count.to_string());
+                }
+                Err(failure) => found.missing.push(format!("{name}: {}", why(&failure))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the configured fields exist.
+    fn check_fields(&mut self, found: &mut Findings, without_leads: bool) -> Result<(), ReadError> {
+        let fields = &self.settings.fields;
+        let single = [&fields.installment_months, &fields.prepayment_percent, &fields.approved_by];
+        let wanted = fields.reject_reason.iter().chain(single.into_iter().flatten()).chain(fields.filled.keys());
+        let wanted: BTreeSet<String> = wanted.map(ToString::to_string).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        let mut was_read = false;
+        for type_id in if without_leads { &[2][..] } else { &[1, 2][..] } {
+            if let Ok(reply) = self.client.call("crm.item.fields", &json!({"entityTypeId": type_id}))? {
+                let names = reply.result.get("fields").and_then(Value::as_object);
+                known.extend(names.into_iter().flatten().map(|(name, _)| plain_name(name)));
+                was_read = true;
+            }
+        }
+        for field in wanted.iter().filter(|field| was_read && !known.contains(&plain_name(field))) {
+            found.missing.push(format!("field {field}: neither leads nor deals have it"));
+        }
+        Ok(())
+    }
+
+    fn funnels(&mut self) -> Outcome<Vec<(u64, String)>> {
+        let reply = match self.client.call("crm.category.list", &json!({"entityTypeId": 2}))? {
+            Ok(reply) => reply,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut rows = Row(&reply.result).list("categories");
+        rows.sort_by_key(|row| row.get("sort").and_then(whole));
+        let funnel = |row: &Value| Some((row.get("id").and_then(whole)?, Row(row).text("name").unwrap_or_default()));
+        Ok(Ok(rows.into_iter().filter_map(funnel).collect()))
+    }
+
+    /// A section `pipelines` with the funnels and stages of the portal, and its departments as comments.
+    pub fn norms(&mut self) -> Result<String, ReadError> {
+        let mut text = String::from("pipelines:\n");
+        let mode = self.client.call("crm.settings.mode.get", &json!({}))?;
+        let mut parts = Vec::new();
+        if mode.is_ok_and(|mode| whole(&mode.result) != Some(2)) {
+            parts.push((self.settings.lead_pipeline.to_string(), "lead", "STATUS".to_owned(), "leads".to_owned()));
+        }
+        for (id, name) in self.funnels()?.unwrap_or_default() {
+            let of = if id == 0 { "DEAL_STAGE".to_owned() } else { format!("DEAL_STAGE_{id}") };
+            parts.push((self.settings.deal_pipeline(id), "deal", of, name));
+        }
+        for (pipeline, entity, of, name) in parts {
+            let params = json!({"filter": {"ENTITY_ID": of}, "order": {"SORT": "ASC"}});
+            let stages = self.client.call("crm.status.list", &params)?;
+            let stages = stages.map(|reply| reply.result).unwrap_or_default();
+            let mut stages: Vec<Row<'_>> = elements(&stages).into_iter().map(Row).collect();
+            stages.sort_by_key(|row| row.number("SORT"));
+            let _ = writeln!(text, "  {}:  # {}", quoted(&pipeline), comment(&name));
+            let _ = writeln!(text, "    entity: {entity}\n    stages:");
+            let mut last = Vec::new();
+            for stage in stages {
+                let (id, name) = (stage.text("STATUS_ID").unwrap_or_default(), stage.text("NAME").unwrap_or_default());
+                match stage.text("SEMANTICS") {
+                    // Final stages are closings, not stages.
+                    Some(_) => last.push(format!("{id} ({})", comment(&name))),
+                    None => _ = writeln!(text, "      - {{id: {}}}  # {}", quoted(&id), comment(&name)),
+                }
+            }
+            if !last.is_empty() {
+                let _ = writeln!(text, "    # final: {}", last.join(", "));
+            }
+        }
+        let departments = self.client.call("department.get", &json!({"start": 0}))?;
+        if let Ok(departments) = departments {
+            text.push_str("# departments, for `when: {department: ID}`:\n");
+            for row in elements(&departments.result).into_iter().map(Row) {
+                let (id, name) = (row.text("ID").unwrap_or_default(), row.text("NAME").unwrap_or_default());
+                let _ = writeln!(text, "#   {}: {}", comment(&id), comment(&name));
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Why something cannot be read, as a hint for an administrator.
+fn why(failure: &Failure) -> String {
+    match failure {
+        Failure::NoRight(why) => format!("{why}: give the owner of the webhook the right, or the webhook the scope"),
+        Failure::NoMethod => "the portal has no such method".to_owned(),
+        Failure::OverTime | Failure::Busy(..) => "the portal is busy: try again later".to_owned(),
+        other => format!("not readable ({})", other.name()),
+    }
+}
+
+/// A text as a value of YAML.
+fn quoted(text: &str) -> String {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if plain && !text.as_bytes()[0].is_ascii_digit() { text.to_owned() } else { Value::from(text).to_string() }
+}
+
+/// A text in a comment of YAML: one line.
+fn comment(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(100).collect()
+}
