@@ -6,6 +6,7 @@ mod outputs {
     mod api;
     mod boards;
     mod docs;
+    mod gateway;
     mod http;
     mod metrics;
     mod protos;

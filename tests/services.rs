@@ -15,6 +15,8 @@ mod services {
     #[path = "../common/figures.rs"]
     mod figures;
     mod fixture;
+    mod gateway;
+    mod gateway_inbox;
     mod group;
     mod latency;
     mod lost_log;

@@ -33,7 +33,9 @@ pub(super) fn gateway(args: &cli::Gateway) -> anyhow::Result<()> {
     }
     let Some(path) = &args.config else { bail!("--config is missing") };
     let config = Config::load(path)?;
-    log_notes(&config.notes);
+    // The gateway judges nothing: what is to be said about norms concerns the processor.
+    let notes: Vec<_> = config.notes.iter().filter(|note| note.path != "norms").cloned().collect();
+    log_notes(&notes);
     if config.gateway.is_none() {
         let text = "required key is missing: the systems that are read".into();
         let file = path.display().to_string();
@@ -100,6 +102,9 @@ impl Running {
         while !self.driver.is_finished() {
             if stop.is_set() && stopping.get_or_insert_with(Instant::now).elapsed() > STOP_TIMEOUT {
                 bail!("stop: not finished within {} s", STOP_TIMEOUT.as_secs());
+            }
+            if self.producer.is_broken() {
+                bail!("the producer of hints and events has failed for good; the log has the reason");
             }
             std::thread::sleep(WATCH_INTERVAL);
         }

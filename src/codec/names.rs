@@ -33,6 +33,19 @@ impl<T: Name> Text for T {
     }
 }
 
+/// Passes the types of strings to a macro.
+macro_rules! text_types {
+    ($macro:ident) => {
+        $macro! {
+            str &str String CompactString
+            TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId SessionId LegId MessageId
+            ThreadId ActivityId
+        }
+    };
+}
+
+pub(super) use text_types;
+
 macro_rules! texts {
     ($($type:ty)*) => {$(
         impl Text for $type {
@@ -43,11 +56,7 @@ macro_rules! texts {
     )*};
 }
 
-texts! {
-    str &str String CompactString
-    TenantId EventId ManagerId DepartmentId PipelineId StageId SourceId CallId SessionId LegId MessageId
-    ThreadId ActivityId
-}
+text_types!(texts);
 
 /// A domain enum that has a protobuf counterpart.
 pub(super) trait Name: Copy {

@@ -7,6 +7,21 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/funnelwatch.rs"));
 }
 
+/// The fields of the messages of this package: a module for each message, a constant for each field.
+#[allow(non_snake_case, non_upper_case_globals, dead_code)]
+pub mod fields {
+    /// A field of a message.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Field {
+        /// Its number.
+        pub number: u32,
+        /// Whether a default value is written, too.
+        pub explicit: bool,
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/fields.rs"));
+}
+
 pub use generated::funnelwatch::v1::call_ended::AnsweredBy;
 pub use generated::funnelwatch::v1::*;
 pub use generated::google::protobuf as well_known;

@@ -5,6 +5,7 @@
 
 mod event;
 mod output;
+mod put;
 mod read;
 mod row;
 mod write;

@@ -2,12 +2,13 @@
 
 pub mod bitrix24;
 pub mod telephony;
+mod token;
 
 use super::schema::key::ValueKind::{Bytes, List, Secret, Setting, Table as Keys, Text};
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::value::{Table, Value};
-use super::sections::{ADDRESS, MIN_TOKEN_LENGTH};
+use super::sections::ADDRESS;
 use crate::domain::id::TenantId;
 use bitrix24::{BITRIX24, Bitrix24};
 use jiff::tz::TimeZone;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use telephony::{TELEPHONY, Telephony};
+use token::token;
 
 /// The gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,14 +185,4 @@ impl GatewaySource {
             kind: kind?,
         })
     }
-}
-
-/// A token that others must show; a short one is a problem.
-fn token(reader: &mut Reader<'_>, table: &Table) -> Option<String> {
-    let token = table.text("token")?.trim().to_owned();
-    if token.len() < MIN_TOKEN_LENGTH {
-        let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
-        reader.problem_of(table, "token", text);
-    }
-    Some(token)
 }

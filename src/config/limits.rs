@@ -84,6 +84,8 @@ const fn bound(what: &'static str, at_most: AtMost, beyond: &'static str, shown:
 const OVER_LIMIT: &str = "`funnelwatch_events_refused_total{reason=\"over_limit\"}`";
 const NEW_REJECTED: &str = "an event that names a new one is rejected when it arrives (`over_limit`)";
 const TEXT_CUT: &str = "`funnelwatch_events_repaired_total{reason=\"text_cut\"}`";
+const HINT_REFUSED: &str = "`funnelwatch_gateway_hints_total`";
+const RECEIVED_REFUSED: &str = "`funnelwatch_gateway_received_total`";
 const ID_HASHED: &str = "`funnelwatch_events_repaired_total{reason=\"id_hashed\"}`";
 
 /// All bounds, by what they are of.
@@ -228,6 +230,39 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 Key("limits.tenant_departments"),
                 NEW_REJECTED,
                 "`funnelwatch_limit_used_ratio{limit=\"tenant_departments\"}`",
+            ),
+        ],
+    ),
+    (
+        "The gateway",
+        &[
+            bound("webhook", Fixed("64 KiB"), "refused", HINT_REFUSED),
+            bound("request with events", Key("gateway.body_bytes"), "refused", RECEIVED_REFUSED),
+            bound("requests with events in memory", Fixed("16"), "refused", RECEIVED_REFUSED),
+            bound(
+                "fields of a form, their names, their values",
+                Fixed("500, 256 bytes, 8 KiB"),
+                "refused",
+                HINT_REFUSED,
+            ),
+            bound("brackets in the name of a field", Fixed("8"), "refused", HINT_REFUSED),
+            bound(
+                "webhooks of a source that wait to be looked at",
+                Fixed("10,000"),
+                "dropped: the next sweep finds what they announced",
+                "`funnelwatch_gateway_hints_left_to_sweep_total`",
+            ),
+            bound(
+                "webhooks of a source that are recognized when they come again",
+                Fixed("8192"),
+                "an older one is taken for a new one: it costs the portal a request and changes nothing",
+                "",
+            ),
+            bound(
+                "records that wait for their acknowledgement",
+                Fixed("20,000"),
+                "further ones are answered with 503",
+                "`funnelwatch_gateway_hints_total{verdict=\"not_stored\"}`",
             ),
         ],
     ),

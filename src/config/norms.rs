@@ -13,7 +13,9 @@ use super::{check, keys, params};
 use crate::domain::id::EntityKind;
 use crate::domain::identity::{Country, IgnoredContacts};
 use crate::domain::norms::params::Params;
-use crate::domain::norms::{Layer, Norms, Override, Pipeline, SamplingParams, Stage, TermsParams, TermsPolicy};
+use crate::domain::norms::{
+    Layer, Norms, Override, Pipeline, SamplingParams, SharedScopes, Stage, TermsParams, TermsPolicy,
+};
 use crate::domain::rule::Rule;
 use crate::domain::rule::message::Language;
 use crate::domain::time::window::Window;
@@ -102,6 +104,7 @@ fn read(reader: &mut Reader<'_>, root: &mut Table) -> (Norms, Calendars) {
         base: layer(reader, root, &windows, country),
         overrides: overrides.map(|table| override_layer(reader, table, &windows, country)).collect(),
         windows,
+        scopes: SharedScopes::default(),
     };
     (norms, calendars)
 }

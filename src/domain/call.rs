@@ -16,6 +16,7 @@ pub mod registry;
 use crate::domain::event::{AnsweredBy, CallOutcome, Direction, Position};
 use crate::domain::id::CallId;
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
+use crate::domain::mem::short::Short;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::time::{Span, Timestamp};
 
@@ -223,7 +224,7 @@ impl Call {
     /// Adds a start.
     pub fn add_start(&mut self, start: Start) {
         self.extend_to(start.at);
-        self.starts.push(start);
+        self.starts.push_short(start);
     }
 
     fn extend_to(&mut self, at: Timestamp) {
@@ -291,7 +292,7 @@ impl Call {
             match reached.iter_mut().find(|known| known.entity == entity) {
                 Some(known) if touch < known.touch => (known.touch, known.who) = (touch, who),
                 Some(_) => {}
-                None => reached.push(Reached { entity, touch, who, talk }),
+                None => reached.push_short(Reached { entity, touch, who, talk }),
             }
         };
         for start in self.attempts() {
@@ -323,7 +324,7 @@ impl Call {
             known.touch = known.touch.min(passed.touch);
             return None;
         }
-        self.reached.push(Reached { entity: to, ..passed });
+        self.reached.push_short(Reached { entity: to, ..passed });
         passed.talk
     }
 
@@ -352,11 +353,11 @@ impl Call {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parties {
     /// Numbers.
-    pub contacts: Vec<ContactIx>,
+    pub contacts: SmallIndexVec<ContactIx>,
     /// Entities that it names.
-    pub named: Vec<JourneyIx>,
+    pub named: SmallIndexVec<JourneyIx>,
     /// Entities that it belongs to.
-    pub entities: Vec<JourneyIx>,
+    pub entities: SmallIndexVec<JourneyIx>,
 }
 
 impl Parties {
@@ -365,7 +366,7 @@ impl Parties {
         Self {
             contacts: contact.into_iter().collect(),
             named: named.into_iter().collect(),
-            entities: entities.to_vec(),
+            entities: entities.iter().copied().collect(),
         }
     }
 
@@ -375,28 +376,23 @@ impl Parties {
     }
 
     fn add(&mut self, contact: Option<ContactIx>, named: Option<JourneyIx>, entities: &[JourneyIx]) {
-        contact.into_iter().for_each(|contact| insert(&mut self.contacts, contact));
-        named.into_iter().for_each(|entity| insert(&mut self.named, entity));
-        entities.iter().for_each(|entity| insert(&mut self.entities, *entity));
+        contact.into_iter().for_each(|contact| self.contacts.insert(contact));
+        named.into_iter().for_each(|entity| self.named.insert(entity));
+        entities.iter().for_each(|entity| self.entities.insert(*entity));
     }
 
     /// Those that are not among `known`.
-    pub fn without(mut self, known: &Self) -> Self {
-        self.contacts.retain(|contact| !known.contacts.contains(contact));
-        self.named.retain(|entity| !known.named.contains(entity));
-        self.entities.retain(|entity| !known.entities.contains(entity));
-        self
+    pub fn without(&self, known: &Self) -> Self {
+        Self {
+            contacts: self.contacts.without(&known.contacts),
+            named: self.named.without(&known.named),
+            entities: self.entities.without(&known.entities),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.contacts.is_empty() && self.named.is_empty() && self.entities.is_empty()
-    }
-}
-
-fn insert<T: PartialEq>(list: &mut Vec<T>, item: T) {
-    if !list.contains(&item) {
-        list.push(item);
     }
 }
 

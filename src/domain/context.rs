@@ -364,9 +364,11 @@ impl TenantContext {
                 CompactString::from(source.unwrap_or_default()),
             )
         };
-        Arc::clone(self.scopes.entry(key).or_insert_with(|| {
-            Arc::new(self.norms.scope(ScopeQuery { tenant, department, manager, pipeline, source }))
-        }))
+        Arc::clone(
+            self.scopes.entry(key).or_insert_with(|| {
+                self.norms.shared_scope(ScopeQuery { tenant, department, manager, pipeline, source })
+            }),
+        )
     }
 
     /// Forgets the norms by manager: an index may be of another one now.

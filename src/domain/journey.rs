@@ -34,6 +34,7 @@ use crate::domain::journey::stage_history::StageHistory;
 use crate::domain::mem::indexed_arena::Keyed;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
 use crate::domain::mem::recorded::Recorded;
+use crate::domain::mem::short::Short;
 use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
@@ -312,7 +313,7 @@ impl Journey {
     /// Assigns another manager. [`Self::hand_over`] follows, once the attributes that select the norms are known.
     pub fn assign(&mut self, context: &mut TenantContext, who: ManagerIx) {
         if context.position != self.first_event {
-            self.contact_history.reassigned.push((context.position, self.who));
+            self.contact_history.reassigned.push_short((context.position, self.who));
         }
         self.who = who;
         context.record_change(JourneyChange::Assigned);

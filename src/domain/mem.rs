@@ -5,4 +5,5 @@ pub mod indexed_arena;
 pub mod lazy_box;
 pub mod recorded;
 pub mod seeded;
+pub mod short;
 pub mod small_index_vec;

@@ -4,6 +4,7 @@
 //! takes is declared in the rule's own file; the parameters are rows of a table ([`params`]).
 
 pub mod params;
+mod shared_scopes;
 
 use crate::domain::alert::{Severity, Values};
 use crate::domain::id::{EntityKind, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
@@ -19,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use params::{Basis, Clock, ClockStart, Params, Response};
+pub use shared_scopes::SharedScopes;
 
 /// The norms of all tenants, as configured.
 #[derive(Clone)]
@@ -48,12 +50,16 @@ pub struct Norms {
     pub base: Layer,
     /// Overrides for parts of the company; later ones win.
     pub overrides: Vec<Override>,
+    /// The scopes that were looked up.
+    pub scopes: SharedScopes,
 }
 
-/// Does not show the privacy key, nor the document, which says the same as the other fields.
+/// Does not show the privacy key, nor the document and the scopes, which say the same as the other fields.
 impl fmt::Debug for Norms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { document: _, privacy_key, calendars, pipelines, windows, country, base, overrides, .. } = self;
+        let Self {
+            document: _, scopes: _, privacy_key, calendars, pipelines, windows, country, base, overrides, ..
+        } = self;
         let Self { min_talk, conversation_needs_manager, shared_contact_limit, excluded_reasons, .. } = self;
         f.debug_struct("Norms")
             .field("calendars", calendars)
@@ -284,6 +290,12 @@ impl Norms {
             layer.merge(&over.layer);
         }
         layer
+    }
+
+    /// The effective norms for `query`, shared with all others to whom the same overrides apply.
+    pub fn shared_scope(&self, query: ScopeQuery<'_>) -> Arc<Scope> {
+        let applying = self.overrides.iter().enumerate().filter(|(_, over)| over.applies(query));
+        self.scopes.get(applying.map(|(position, _)| position).collect(), || self.scope(query))
     }
 
     /// The effective norms for `query`.

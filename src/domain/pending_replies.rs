@@ -25,6 +25,7 @@ use crate::domain::event::Position;
 use crate::domain::index::{CallIx, JourneyIx, ManagerIx};
 use crate::domain::lifecycle::Violation;
 use crate::domain::mem::recorded::Recorded;
+use crate::domain::mem::short::Short;
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use demand::{Counts, Demand, DemandKey, Settlement};
@@ -120,7 +121,7 @@ impl PendingReplies {
         }
         let at = demand.at;
         let changed = if self.segments.back().is_none_or(|last| last.ends_before(&demand)) {
-            self.segments.push_back(Segment::new(demand));
+            self.segments.push_short(Segment::new(demand));
             if let Some(recorded) = &mut self.recorded {
                 recorded.from = recorded.from.min(at);
             }

@@ -346,6 +346,7 @@ mod tests {
                     ..Override::default()
                 },
             ],
+            scopes: Default::default(),
         }
     }
 

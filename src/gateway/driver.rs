@@ -8,7 +8,7 @@
 //!                           └──► one transaction: events, marks, cursors, offset of the hints
 //! ```
 //!
-//! **One reader.** A source is read by one process at a time, and in it by one thread: a reader that is told to return is
+//! **One reader.** A source is read by one process at a time, and in it by one thread: a reader that is asked to return is
 //! awaited before the next one of its source starts. What a former owner still returns is refused by the broker.
 //!
 //! **Failures.** A portion that is not committed ends its reader; a new one starts from the committed cursors. Errors of the
@@ -113,7 +113,7 @@ struct Source {
     /// The committed cursors, while its partition is assigned.
     cursors: Cursors,
     active: Option<Active>,
-    /// Readers that were told to return and have not.
+    /// Readers that were asked to return and have not.
     leaving: Vec<Active>,
     /// When a reader may start.
     start_at: Instant,
@@ -132,7 +132,7 @@ impl Source {
         }
     }
 
-    /// Tells the reader to return.
+    /// Asks the reader to return.
     fn release(&mut self) {
         if let Some(active) = self.active.take() {
             active.stop();
@@ -314,7 +314,7 @@ impl Driver<'_> {
         let Delivery { source: index, reader, portion, finished, answer } = delivery;
         let source = &mut self.sources[index];
         let partition = source.partition;
-        // A reader that was told to return may still finish at a stop. Otherwise its cursors may be those of an assignment
+        // A reader that was asked to return may still finish at a stop. Otherwise its cursors may be those of an assignment
         // that is over.
         let leaving = source.leaving.iter().filter(|_| self.is_stopping);
         let mut readers = source.active.iter().chain(leaving);

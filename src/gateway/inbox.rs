@@ -16,11 +16,11 @@ mod webhook;
 
 use super::encode;
 use super::hint_record;
+use super::lock;
 use super::source::{Hint, Outgoing};
 use crate::codec::EventLimits;
 use crate::config::gateway::{Gateway, GatewaySource, SourceKind};
 use crate::config::{Config, Topics};
-use crate::dataflow::live::lock;
 use crate::edge::clock;
 use crate::edge::http::{self, ApiError, HttpError};
 use crate::edge::kafka::acknowledged::{Acknowledged, AcknowledgedProducer};
@@ -342,6 +342,7 @@ async fn below(
 }
 
 async fn metrics(State(inbox): State<Inbox>) -> Response {
+    inbox.0.metrics.http().scraped(false);
     // https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], inbox.0.metrics.render()).into_response()
 }

@@ -109,8 +109,6 @@ struct Source {
     received: BTreeMap<&'static str, u64>,
     /// Written events.
     events: BTreeMap<EventKind, u64>,
-    /// Events that a source has and that cannot be made valid.
-    unfit: u64,
     requests: BTreeMap<(&'static str, &'static str), u64>,
     /// Requests that would be accepted at once, and seconds of work that are left.
     budgets: Option<(f64, f64)>,
@@ -155,11 +153,6 @@ impl SourceMetrics {
     /// Counts events that were written and acknowledged.
     pub fn written(&self, kinds: impl IntoIterator<Item = EventKind>) {
         self.with(|source| kinds.into_iter().for_each(|kind| *source.events.entry(kind).or_default() += 1));
-    }
-
-    /// Counts an event of the source that cannot be made valid and is left out.
-    pub fn unfit(&self) {
-        self.with(|source| source.unfit += 1);
     }
 
     /// Counts a request to the source, by method and answer.
@@ -230,7 +223,6 @@ impl SourceMetrics {
             let labels = [own, ("topic", kind.topic().name()), ("event", kind.name())];
             page.sample(M::GatewayEvents, &labels, *n as f64);
         }
-        page.sample(M::GatewayUnfit, &[own], source.unfit as f64);
         for ((method, answer), n) in &source.requests {
             page.sample(M::GatewayRequests, &[own, ("method", method), ("answer", answer)], *n as f64);
         }

@@ -198,7 +198,6 @@ metrics! {
         GatewayReceived "gateway_received_total" Counter "count" ["source" "verdict"] "Events that programs and phone systems have sent, by verdict: `accepted`, `invalid`, `ignored` (the mapping does not mean them), `not_stored`; and requests that were refused as a whole: `malformed`, `too_large`, `too_slow`, `wrong_token`, `busy`."
         GatewayUnknown "gateway_unknown_sources_total" Counter "count" [] "Requests whose path names no source."
         GatewayEvents "gateway_events_total" Counter "count" ["source" "topic" "event"] "Events written to Kafka."
-        GatewayUnfit "gateway_events_unfit_total" Counter "count" ["source"] "Events of a source that cannot be made valid, left out."
         GatewayRequests "gateway_requests_total" Counter "count" ["source" "method" "answer"] "Requests to the source, by method and answer."
         GatewayRequestsLeft "gateway_requests_left" Gauge "count" ["source"] "Requests to the source that its limit would accept at once."
         GatewayWorkLeft "gateway_work_left_seconds" Gauge "seconds" ["source"] "Seconds of the source's work in ten minutes that are left of the budget, of the method that has used most."

@@ -36,6 +36,7 @@ pub(crate) fn board() -> Board {
             },
             Row { heading: Some(["Output", "Результаты"]), collapsed: false, panels: output() },
             Row { heading: Some(["Redis", "Redis"]), collapsed: false, panels: redis() },
+            Row { heading: Some(["Gateway", "Шлюз"]), collapsed: false, panels: gateway() },
             Row { heading: Some(["Processes", "Процессы"]), collapsed: false, panels: process() },
         ],
     }
@@ -586,6 +587,79 @@ fn redis() -> Vec<Panel> {
             8,
             Unit::Count,
             vec![line(same("{{instance}}"), gauge(Metric::RedisQueue).max(&["instance"]))],
+        ),
+    ]
+}
+
+fn gateway() -> Vec<Panel> {
+    vec![
+        time_series(
+            ["Age of what is read", "Возраст прочитанного"],
+            [
+                "How far each part of a source is read behind the clock. Alerts wait for it. Normally it does not exceed \
+                 the interval of sweeps and some seconds.",
+                "Насколько прочитанное из каждой части источника отстаёт от часов. Оповещения ждут этого. Обычно не \
+                 больше промежутка между обходами и нескольких секунд.",
+            ],
+            8,
+            Unit::Duration,
+            vec![line(same("{{source}} {{leg}}"), gauge(Metric::GatewayCursorAge).max(&["source", "leg"]))],
+        ),
+        time_series(
+            ["Webhooks", "Вебхуки"],
+            [
+                "Webhooks by what became of them. Anything but accepted ones needs a look: another token, a scanner, or \
+                 a Kafka that does not acknowledge.",
+                "Вебхуки по тому, что с ними стало. Всё, кроме принятых (accepted), стоит проверить: другой токен, сканер \
+                 или Kafka без подтверждений.",
+            ],
+            8,
+            Unit::PerSecond,
+            vec![line(same("{{source}} {{verdict}}"), rate(Metric::GatewayHints).sum(&["source", "verdict"]))],
+        ),
+        time_series(
+            ["Events written", "Записанные события"],
+            ["Events written to Kafka, by source.", "События, записанные в Kafka, по источникам."],
+            8,
+            Unit::PerSecond,
+            vec![line(same("{{source}}"), rate(Metric::GatewayEvents).sum(&["source"]))],
+        ),
+        time_series(
+            ["Requests to sources", "Запросы к источникам"],
+            [
+                "Requests to each source by answer. Errors that pass are tried again; the log names those that do not.",
+                "Запросы к каждому источнику по ответам. Временные ошибки повторяются, о прочих пишет журнал.",
+            ],
+            8,
+            Unit::PerSecond,
+            vec![line(same("{{source}} {{answer}}"), rate(Metric::GatewayRequests).sum(&["source", "answer"]))],
+        ),
+        time_series(
+            ["Received events and calls", "Полученные события и звонки"],
+            [
+                "What programs and phone systems send, by what became of it.",
+                "Что присылают программы и телефония — по тому, что с этим стало.",
+            ],
+            8,
+            Unit::PerSecond,
+            vec![line(same("{{source}} {{verdict}}"), rate(Metric::GatewayReceived).sum(&["source", "verdict"]))],
+        ),
+        time_series(
+            ["Budget left", "Остаток бюджета"],
+            [
+                "Requests that the limit of each source would accept at once. At zero the gateway waits.",
+                "Сколько запросов каждый источник принял бы сразу. При нуле шлюз ждёт.",
+            ],
+            4,
+            Unit::Count,
+            vec![line(same("{{source}}"), gauge(Metric::GatewayRequestsLeft).min(&["source"]))],
+        ),
+        time_series(
+            ["Back-fill", "Загрузка прошлого"],
+            ["The share of the back-fill that is done.", "Какая доля прошлого загружена."],
+            4,
+            Unit::Ratio,
+            vec![line(same("{{source}}"), gauge(Metric::GatewayBackfill).max(&["source"]))],
         ),
     ]
 }

@@ -41,10 +41,11 @@ pub(crate) fn norm(metric: Metric, rule: Rule) -> Series {
     Series::figure(metric.family(), Level::Department).with_label("rule", rule.name())
 }
 
-/// A metric of the processor.
+/// A metric of the processor or of the gateway.
 pub(crate) fn of_processor(metric: Metric) -> Series {
     let family = metric.family();
-    assert_eq!(family.group, MetricGroup::Processor, "{metric:?} is not a metric of the processor");
+    let own = [MetricGroup::Processor, MetricGroup::Gateway];
+    assert!(own.contains(&family.group), "{metric:?} is not a metric of a process");
     Series::of_process(family.name(Level::Tenant), family.kind, family.all_labels(Level::Tenant))
 }
 

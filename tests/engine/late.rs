@@ -248,6 +248,40 @@ fn a_late_event_does_not_remove_a_call_from_the_sample() {
     }
 }
 
+/// What a replay has settled at an instant does not reach the next replay, which begins at that instant.
+#[test]
+fn a_missed_call_waits_also_after_two_replays_of_one_instant() {
+    let event = |minutes: i64, payload| merges::event(BEGIN + minutes * MINUTE, payload);
+    let leg = |direction: &str, started: i64| {
+        let started = Timestamp(BEGIN + started * MINUTE).to_string();
+        json!({"call_ended": {"call_id": "c", "session_id": "s", "started_at": started, "direction": direction, "manager_id": "ann",
+            "phone": "+78120000001", "outcome": "NO_ANSWER", "talk_seconds": 0, "entity": {"kind": "LEAD", "id": "1"}}})
+    };
+    // A second call, so that the calls exchange their indices in each replay.
+    let started = json!({"call_started": {"call_id": "d", "direction": "INBOUND", "phone": "+78120000001"}});
+    let missed = vec![event(60, started), event(60, leg("INBOUND", 59)), event(60, leg("OUTBOUND", 60))];
+    let created = || event(70, json!({"lead_created": {"lead_id": "1"}}));
+    let others = || {
+        (0..20).map(|number| {
+            let call = json!({"call_id": number.to_string(), "direction": "OUTBOUND", "phone": "+78120000002",
+                "outcome": "NO_ANSWER"});
+            event(100 + number, json!({"call_ended": call}))
+        })
+    };
+    let in_order: Vec<Value> = missed.iter().cloned().chain([created()]).chain(others()).collect();
+    let late: Vec<Value> = missed.into_iter().chain(others()).chain([created()]).collect();
+    let row = |events: &[Value]| {
+        let until = Timestamp::parse("2026-03-03T00:00:00Z").map(|until| until.0);
+        let output = Replay { until, as_delivered: true, undo_events: usize::MAX, ..Replay::PLAIN }
+            .run(events, r#"{"windows": [{"size": "24h", "slide": "15m"}], "norms": {"missed_call_not_returned": {"within": "10d"}}}"#);
+        let of_ann = |row: &&Value| row["subject"] == "manager:ann" && row["window"] == "now";
+        (output.late, output.rows.iter().rfind(of_ann).expect("a row of ann").clone())
+    };
+    let (late, in_order) = (row(&late), row(&in_order));
+    assert_eq!((late.0, in_order.0), (1, 0));
+    assert_eq!(late.1, in_order.1);
+}
+
 #[test]
 fn without_delays_the_alerts_are_those_of_the_oracle() {
     for seed in 540..545 {

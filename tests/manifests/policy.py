@@ -24,6 +24,7 @@ def source_number(file, pattern):
 
 # How long a shutdown may take before the program gives up, and the number of partitions of the topics that it creates.
 DRAIN = source_number("edge/kafka/supervisor.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
+GATEWAY_DRAIN = source_number("app/gateway.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
 PARTITIONS = source_number("edge/kafka/topics.rs", r"pub const PARTITIONS: u32 = (\d+)")
 
 
@@ -279,6 +280,25 @@ def grace(documents):
         yield f"the processor may take {DRAIN} s to stop, but is killed earlier"
 
 
+def gateway(documents):
+    return [spec for w, spec in pods(documents) if name(w) == "Deployment funnelwatch-gateway"]
+
+
+@policy
+def grace_of_the_gateway(documents):
+    for spec in gateway(documents):
+        if spec.get("terminationGracePeriodSeconds", 30) < GATEWAY_DRAIN + 5:
+            yield f"the gateway may take {GATEWAY_DRAIN} s to stop, but is killed earlier"
+
+
+@policy
+def only_webhooks_are_public(documents):
+    for ingress in of(documents, "Ingress"):
+        paths = [path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+        if paths != ["/in/"] or not ingress["spec"].get("tls"):
+            yield f"{name(ingress)}: opens {paths}, expected /in/ with TLS"
+
+
 @policy
 def replicas(documents):
     (workload,) = [w for w, _ in pods(documents) if name(w) == "StatefulSet funnelwatch"]
@@ -466,6 +486,9 @@ MUTATIONS = [
     ("reload_reaches_pods", put(config_mount, "subPath", "norms.yaml")),
     ("reload_reaches_pods", put(config_mount, "readOnly", None)),
     ("reload_reaches_pods", put(box, "volumeMounts", [])),
+    ("grace_of_the_gateway", lambda documents: gateway(documents)[0].update(terminationGracePeriodSeconds=20)),
+    ("only_webhooks_are_public", put(spec_of("Ingress"), "tls", None)),
+    ("only_webhooks_are_public", put(spec_of("Ingress"), "rules", 0, "http", "paths", 0, "path", "/")),
     ("reload_reaches_pods", without("ConfigMap")),
     ("restricted_namespace", put(lambda d: first(d, "Namespace")["metadata"], "labels", None)),
     ("restricted_namespace", put(lambda d: first(d, "StatefulSet")["metadata"], "namespace", "default")),
@@ -488,8 +511,8 @@ def main(paths):
     for path in map(Path, paths):
         documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
         problems = [f"{text} ({title})" for title, check in POLICIES.items() for text in check(documents)]
-        # Once, on an overlay with all kinds of objects.
-        if of(documents, "ScaledObject") and of(documents, "PodMonitor"):
+        # On the overlays with all kinds of objects.
+        if of(documents, "ScaledObject") and of(documents, "Ingress"):
             problems += check_mutations(documents)
             proved += 1
         for problem in problems:
@@ -498,7 +521,7 @@ def main(paths):
         print(f"{path.name}: {len(POLICIES)} policies, {len(problems)} problems")
     if not proved:
         failed += 1
-        print("no overlay with a scaler and a monitor: the mutations were not tested")
+        print("no overlay with a scaler and an Ingress: the mutations were not tested")
     if not failed:
         print(f"{len(MUTATIONS)} mutations, each reported by its policy")
     return 1 if failed else 0

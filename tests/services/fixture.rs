@@ -189,6 +189,8 @@ topics:
   dead_letters: {prefix}.dlq
   state: {prefix}.state
   rerouted: {prefix}.rerouted
+  hints: {prefix}.hints
+  cursors: {prefix}.gateway
   output: OUTPUT
 {extra}"
         );

@@ -1,10 +1,11 @@
 //! Reads and writes events. The fields of a payload and the types of their values are rows of the table of payloads.
 
-use super::{read, write};
+use super::put::Put;
+use super::{put, read};
 use crate::codec::check::{self, Envelope};
 use crate::codec::framing::varint;
 use crate::codec::payloads::*;
-use crate::codec::proto;
+use crate::codec::proto::{self, fields};
 use crate::codec::reject::{Flaw, Read, Reject};
 use crate::domain::event::Event;
 use crate::domain::event::progress::{Incoming, Progress};
@@ -14,7 +15,6 @@ use crate::domain::source::Topic;
 use compact_str::CompactString;
 use prost::Message as _;
 use std::ops::RangeInclusive;
-use write::Write;
 
 /// Decodes a bare message of `topic`.
 pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Event, Reject> {
@@ -62,39 +62,35 @@ macro_rules! protobuf {
 
         /// Writes an event as a bare message of its topic.
         pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
-            let event_id = event.id.write();
-            let tenant_id = event.tenant.write();
-            let occurred_at = Some(event.at.write());
-            let source = String::new();
             match &event.payload {
-                $($payload(payload) => {
-                    let payload = Some(payload.write());
-                    write::write(&proto::$event { event_id, tenant_id, occurred_at, source, payload }, out);
+                $($payload(_) => {
+                    event.id.put(fields::$event::event_id, out);
+                    event.tenant.put(fields::$event::tenant_id, out);
+                    event.at.put(fields::$event::occurred_at, out);
                 })*
             }
+            pack(&event.payload, out);
         }
 
         /// Writes a progress mark as a bare message of `topic`; `occurred_at` is `up_to`.
         pub fn encode_progress(topic: Topic, progress: &Progress, out: &mut Vec<u8>) {
-            let time = write::time(progress.up_to);
-            let mark = proto::Progress { up_to: Some(time), backfill: progress.backfill };
             match topic {
-                $(Topic::$topic => write::write(&proto::$event {
-                    tenant_id: progress.tenant.to_string(),
-                    occurred_at: Some(time),
-                    source: progress.source.to_string(),
-                    payload: Some($oneof::Payload::Progress(mark)),
-                    ..Default::default()
-                }, out),)*
+                $(Topic::$topic => {
+                    progress.tenant.put(fields::$event::tenant_id, out);
+                    progress.up_to.put(fields::$event::occurred_at, out);
+                    progress.source.put(fields::$event::source, out);
+                    put::message(fields::$event::progress.number, out, |out| {
+                        progress.up_to.put(fields::Progress::up_to, out);
+                        progress.backfill.put(fields::Progress::backfill, out);
+                    });
+                })*
             }
         }
 
         /// Writes a payload as a message of its topic, without the envelope.
         pub fn pack(payload: &Payload, out: &mut Vec<u8>) {
             match payload {
-                $($payload(payload) => {
-                    write::write(&proto::$event { payload: Some(payload.write()), ..Default::default() }, out);
-                })*
+                $($payload(payload) => payload.pack(out),)*
             }
         }
 
@@ -121,24 +117,26 @@ macro_rules! protobuf {
             Ok($payload(Box::new($($shape)*.into())))
         })*)*)*
 
-        $($(impl Write<$oneof::Payload> for $domain {
-            // Not every message has fields that the domain does not keep.
-            #[allow(clippy::needless_update)]
-            fn write(&self) -> $oneof::Payload {
+        $($(impl Pack for $domain {
+            fn pack(&self, out: &mut Vec<u8>) {
                 match self {
                     $($($shape)* => {
                         $($(let _ = $absent;)*)?
                         $(let $fixed = $value;)?
-                        $oneof::Payload::$variant(proto::$message {
-                            $($field: $name.write(),)*
-                            ..Default::default()
-                        })
+                        put::message(fields::$event::$case.number, out, |out| {
+                            $($name.put(fields::$message::$field, out);)*
+                        });
                     })*
-                    $(Self::$other(other) => other.write(),)?
+                    $(Self::$other(other) => other.pack(out),)?
                 }
             }
         })*)*
     };
+}
+
+/// A payload that is written as the field of the oneof of its topic.
+trait Pack {
+    fn pack(&self, out: &mut Vec<u8>);
 }
 
 payloads!(protobuf);

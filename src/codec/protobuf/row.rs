@@ -2,11 +2,12 @@
 //!
 //! `tests/outputs/protos.rs` compares the table with `alert.proto`; maps are written in the order of their keys.
 
+use super::put::message;
 use super::write::{time, write};
 use crate::codec::proto;
 use crate::domain::figures::row::Row;
 use crate::domain::figures::table::{Field, FigureValue};
-use prost::encoding::{WireType, double, encode_key, encode_varint, int64};
+use prost::encoding::{double, int64};
 
 /// Writes a metric row.
 pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
@@ -54,13 +55,4 @@ fn map(tag: u32, entries: &[(&str, FigureValue<'_>)], out: &mut Vec<u8>) {
             }
         });
     }
-}
-
-/// Writes bytes with their length.
-fn message(tag: u32, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = Vec::new();
-    fill(&mut bytes);
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.append(&mut bytes);
 }

@@ -4,6 +4,7 @@
 //! pointers (RFC 6901) find; a body that no rule matches is accepted and ignored. Form bodies are read as an object of their
 //! fields.
 
+use super::token::token;
 use crate::config::schema::env::reason;
 use crate::config::schema::key::ValueKind::{Form as Of, List, Map, Name, Secret, Table as Keys, Text};
 use crate::config::schema::key::{ANY, Form, KeySpec};
@@ -176,7 +177,7 @@ const POINTER: Form =
 
 impl Telephony {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
-        let token = super::token(reader, table);
+        let token = token(reader, table);
         let mapping = match (table.text("mapping"), table.text("mapping_file")) {
             (Some(_), Some(_)) => {
                 reader.problem_of(table, "mapping_file", "`mapping` is set, too");

@@ -6,7 +6,7 @@ use crate::domain::alert::{Severity, alert_id};
 use crate::domain::effect::DepartmentUpdate;
 use crate::domain::event::{Created, CrmPayload, EventOrder, Payload};
 use crate::domain::identity::Country;
-use crate::domain::norms::{Layer, Norms, Params};
+use crate::domain::norms::{Layer, Norms, Params, SharedScopes};
 use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
@@ -97,6 +97,7 @@ fn norms() -> Norms {
             ..Layer::default()
         },
         overrides: Vec::new(),
+        scopes: SharedScopes::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::domain::event::{Direction, Position};
 use crate::domain::id::{CallId, LegId, SessionId};
 use crate::domain::index::{ArenaIndex, CallIx, ContactIx};
 use crate::domain::mem::recorded::{MapBefore, RecordedMap, merge_maps};
+use crate::domain::mem::short::Short;
 use crate::domain::time::Timestamp;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -253,7 +254,7 @@ impl Calls {
         }
         self[call].starts.iter_mut().filter(|start| start.id == leg.id).for_each(|start| start.ended = true);
         self[call].extend_to(leg.start);
-        self[call].legs.push(leg);
+        self[call].legs.push_short(leg);
         self.changed.push(call);
     }
 

@@ -11,6 +11,7 @@ use crate::domain::index::{CallIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::contact_history::{ContactHistory, Touch};
 use crate::domain::journey::response::{Acts, HumanResponse};
+use crate::domain::mem::short::Short;
 use crate::domain::time::Timestamp;
 
 impl Journey {
@@ -54,7 +55,7 @@ impl Journey {
         if self.touched() {
             self.exchange(context, context.now);
         } else {
-            self.contact_history.asked.push((context.now, context.position));
+            self.contact_history.asked.push_short((context.now, context.position));
         }
     }
 
@@ -75,7 +76,10 @@ impl Journey {
         if talked != talk {
             let talks = &mut self.contact_history.talks;
             talked.and_then(|old| talks.iter().position(|known| *known == old)).map(|position| talks.remove(position));
-            talk.into_iter().for_each(|new| talks.insert(talks.partition_point(|known| *known <= new), new));
+            if let Some(new) = talk {
+                talks.reserve_short();
+                talks.insert(talks.partition_point(|known| *known <= new), new);
+            }
         }
         match (touched, touch) {
             (None, Some((at, by))) => self.add_touch(context, at, Some(call), by),
@@ -165,6 +169,7 @@ impl Journey {
 impl ContactHistory {
     pub(super) fn insert_touch(&mut self, touch: Touch) {
         let position = self.touches.partition_point(|other| other.at <= touch.at);
+        self.touches.reserve_short();
         self.touches.insert(position, touch);
     }
 }

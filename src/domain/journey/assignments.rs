@@ -5,6 +5,7 @@
 use crate::domain::event::Position;
 use crate::domain::index::ManagerIx;
 use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::mem::short::Short;
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use std::sync::Arc;
@@ -32,11 +33,7 @@ impl StaticDefault for Assignments {
 
 impl Assignments {
     pub(super) fn push(&mut self, assignment: Assignment) {
-        if self.0.is_empty() {
-            // Most have one.
-            self.0.reserve_exact(1);
-        }
-        self.0.push(assignment);
+        self.0.push_short(assignment);
     }
 
     pub(super) fn last(&self) -> Option<&Assignment> {

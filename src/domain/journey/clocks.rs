@@ -3,6 +3,7 @@
 use crate::domain::journey::response::FirstResponse;
 use crate::domain::lifecycle::Violation;
 use crate::domain::mem::lazy_box::{LazyBox, StaticDefault};
+use crate::domain::mem::short::Short;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Maybe, Span, Timestamp};
@@ -56,11 +57,7 @@ impl RuleClock {
 impl Clocks {
     /// Adds a clock.
     pub fn add(&mut self, rule_clock: RuleClock) {
-        if self.rule_clocks.is_empty() {
-            // Most have one clock at a time.
-            self.rule_clocks.reserve_exact(1);
-        }
-        self.rule_clocks.push(rule_clock);
+        self.rule_clocks.push_short(rule_clock);
     }
 
     /// Whether a rule has a clock that runs or a violation that is open.

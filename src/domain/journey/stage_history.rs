@@ -9,6 +9,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::id::{PipelineId, StageId};
 use crate::domain::index::StageIx;
 use crate::domain::mem::lazy_box::StaticDefault;
+use crate::domain::mem::short::Short;
 use crate::domain::norms::{Pipeline, Scope};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Maybe, Span, Timestamp};
@@ -121,7 +122,7 @@ impl StageHistory {
     pub(super) fn mark_raised(&mut self, rule: Rule, stage_ix: StageIx) -> bool {
         let new = !self.raised.contains(&(rule, stage_ix));
         if new {
-            self.raised.push((rule, stage_ix));
+            self.raised.push_short((rule, stage_ix));
         }
         new
     }
@@ -135,7 +136,7 @@ impl StageHistory {
     pub(super) fn visit(&mut self, stage_ix: StageIx, entered: Option<Timestamp>) {
         match self.visited.iter_mut().find(|(visited, _)| *visited == stage_ix) {
             Some((_, known)) => *known = known.or(entered),
-            None => self.visited.push((stage_ix, entered)),
+            None => self.visited.push_short((stage_ix, entered)),
         }
     }
 
@@ -160,7 +161,7 @@ impl StageHistory {
                     known
                 }
                 None => {
-                    self.reached.push((stage_ix, at, false));
+                    self.reached.push_short((stage_ix, at, false));
                     self.reached.len() - 1
                 }
             });

@@ -8,6 +8,7 @@ use crate::domain::id::{PipelineId, StageId, UNKNOWN};
 use crate::domain::index::StageIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::stage_history::{Limit, OpenChange, StageVisit, Stay};
+use crate::domain::mem::short::Short;
 use crate::domain::norms::{Pipeline, Stage};
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
@@ -136,7 +137,7 @@ impl Journey {
             self.stage_history.reach(context, id, pipeline, to, at);
         }
         let (scope, open_changes) = (self.scope(context), self.stage_history.open_changes.len());
-        self.stage_history.visits.push(StageVisit { stage_ix, since: at, scope, open_changes });
+        self.stage_history.visits.push_short(StageVisit { stage_ix, since: at, scope, open_changes });
         if self.open() {
             let reopened = self.stage_history.open_changes.last().map_or(at, |open_change| open_change.at.max(at));
             self.start_stay(context, reopened);
@@ -310,7 +311,7 @@ impl Journey {
     /// Records a closing or reopening.
     pub(super) fn record_open_change(&mut self, context: &mut TenantContext, open: bool) {
         let reopened = open.then(|| self.scope(context));
-        self.stage_history.open_changes.push(OpenChange { at: context.now, reopened });
+        self.stage_history.open_changes.push_short(OpenChange { at: context.now, reopened });
     }
 
     /// Ends the current stay, if any. Called for closed entities too: a move dated before the deadline may become known

@@ -36,9 +36,37 @@ impl<I: ArenaIndex> SmallIndexVec<I> {
         }
     }
 
+    /// Appends an index that it does not contain.
+    pub fn insert(&mut self, index: I) {
+        if !self.contains(&index) {
+            self.push(index);
+        }
+    }
+
+    /// The indices that are not among `others`.
+    pub fn without(&self, others: &[I]) -> Self {
+        self.iter().filter(|index| !others.contains(index)).copied().collect()
+    }
+
     /// Removes all indices.
     pub fn clear(&mut self) {
         *self = Self::EMPTY;
+    }
+}
+
+impl<I: PartialEq> PartialEq for SmallIndexVec<I> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<I: Eq> Eq for SmallIndexVec<I> {}
+
+impl<'a, I> IntoIterator for &'a SmallIndexVec<I> {
+    type Item = &'a I;
+    type IntoIter = std::slice::Iter<'a, I>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -82,6 +110,11 @@ mod tests {
             all.push(index);
         }
         assert_eq!(*indices, *all);
+        let even: Vec<_> = all.iter().copied().filter(|index| index.0 % 2 == 0).collect();
+        assert_eq!(*indices.without(&even), *all.iter().copied().filter(|index| index.0 % 2 == 1).collect::<Vec<_>>());
+        indices.insert(JourneyIx(9));
+        indices.insert(JourneyIx(10));
+        assert_eq!(*indices, *all.into_iter().chain([JourneyIx(10)]).collect::<Vec<_>>());
         indices.clear();
         assert!(indices.is_empty());
     }

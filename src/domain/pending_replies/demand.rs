@@ -5,6 +5,7 @@ use crate::domain::event::Position;
 use crate::domain::id::{MessageId, ThreadId, reply_key};
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
 use crate::domain::mem::seeded::{SeededMap, hash};
+use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::norms::Scope;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
@@ -89,7 +90,7 @@ pub struct Settlement {
 #[derive(Debug)]
 pub struct ActNow {
     /// The contacts that it was directed at.
-    pub contacts: Vec<ContactIx>,
+    pub contacts: SmallIndexVec<ContactIx>,
     /// The entities that have one of them, or that it names.
     pub entities: Vec<JourneyIx>,
     /// How it settles demands.

@@ -5,6 +5,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::event::Position;
 use crate::domain::figures::pane::Measure;
 use crate::domain::index::{CallIx, ManagerIx};
+use crate::domain::mem::short::Short;
 use crate::domain::pending_replies::clock::{DemandClock, DemandContext};
 use crate::domain::pending_replies::demand::{Counts, Demand, DemandKey, FEW_DEMANDS, Settlement, Shared};
 use crate::domain::time::Timestamp;
@@ -161,6 +162,7 @@ impl Segment {
         let index = self.position_after(demand.key());
         let is_last = index == self.demands.len() && self.demands.last().is_none_or(|last| last.turn() < demand.turn());
         self.is_plain &= is_last && demand.is_ordinary();
+        self.demands.reserve_short();
         self.demands.insert(index, demand);
     }
 
@@ -249,7 +251,7 @@ impl Segment {
         let first = self.demands[next].clone();
         self.extent.opened.1 = self.extent.opened.1.max(first.opened);
         let fact = wait(demand_context, &first);
-        self.clocks.push(DemandClock::start(context, demand_context, first, true));
+        self.clocks.push_short(DemandClock::start(context, demand_context, first, true));
         if let Some(last) = self.counted.last_mut().filter(|last| **last != fact) {
             let (at, who, measure) = std::mem::replace(last, fact);
             context.emit_fact(at, who, -1, measure);
@@ -261,9 +263,7 @@ impl Segment {
     pub(super) fn add_settlement(&mut self, settlement: Settlement) {
         self.extent.last = self.extent.last.max(settlement.at);
         let index = self.settlements.partition_point(|other| other.turn() <= settlement.turn());
-        if self.settlements.is_empty() {
-            self.settlements.reserve_exact(1);
-        }
+        self.settlements.reserve_short();
         self.settlements.insert(index, settlement);
     }
 
@@ -406,10 +406,7 @@ impl Segment {
                 }
             };
             clock.settle(context, demand_context, settled);
-            if clocks.is_empty() {
-                clocks.reserve_exact(1);
-            }
-            clocks.push(clock);
+            clocks.push_short(clock);
         }
         for stale in before {
             let act = self.settled_at(&stale.first, later.clone());

@@ -74,6 +74,7 @@ fn norms() -> Norms {
         privacy_key: None,
         base: Layer { rules: rules.into_iter().collect(), ..Layer::default() },
         overrides: Vec::new(),
+        scopes: Default::default(),
     }
 }
 

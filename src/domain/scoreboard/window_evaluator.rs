@@ -107,8 +107,8 @@ impl WindowEvaluator {
                 self.violations.restore_ended(&mut moment, who, stored);
                 continue;
             }
-            let mut scope = scope(&norms(stored.began), moment.managers, &record.department, Some(&stored.manager));
-            let window = self.schedules[schedule].window;
+            let shared = scope(&norms(stored.began), moment.managers, &record.department, Some(&stored.manager));
+            let (mut scope, window) = (Scope::clone(&shared), self.schedules[schedule].window);
             scope.rules.retain(|_, norm| self.uses(norm, window));
             self.schedules[schedule].add_rule(rule);
             let (key, scope) = (ViolationKey { schedule, who, rule }, Arc::new(scope));
@@ -256,7 +256,7 @@ impl WindowEvaluator {
         if let Some(scope) = scopes.get(department) {
             return Arc::clone(scope);
         }
-        let scope = Arc::new(scope(&self.norms, managers, department, manager));
+        let scope = scope(&self.norms, managers, department, manager);
         scopes.insert(department.clone(), Arc::clone(&scope));
         scope
     }
@@ -307,9 +307,9 @@ impl WindowSchedule {
 }
 
 /// The norms of a manager in a department.
-fn scope(norms: &Norms, managers: &Managers, department: &DepartmentId, manager: Option<&ManagerId>) -> Scope {
+fn scope(norms: &Norms, managers: &Managers, department: &DepartmentId, manager: Option<&ManagerId>) -> Arc<Scope> {
     let (tenant, department, manager) = (managers.tenant.as_str(), department.as_str(), manager.map(ManagerId::as_str));
-    norms.scope(ScopeQuery { tenant, department, manager, pipeline: None, source: None })
+    norms.shared_scope(ScopeQuery { tenant, department, manager, pipeline: None, source: None })
 }
 
 /// The schedules of all windows that a rule uses anywhere in a tenant.

@@ -108,6 +108,8 @@ impl Tenant {
     /// Applies undone events in event order, the norms that came into force meanwhile, and timers up to and including `upto`.
     fn apply_again(&mut self, part: &Part, apply: impl Fn(&mut Self, &ReplayedEvent), upto: Timestamp) {
         let (mut norm_version, events) = (self.begin_again(part), &part.events);
+        // Those of another replay, which may have ended at the instant at which this one begins.
+        self.calls_now.clear();
         for instant in events.chunk_by(|event, next| event.entry.order.at == next.entry.order.at) {
             let at = instant[0].entry.order.at;
             self.replay_norm_versions(&mut norm_version, at, events);

@@ -301,7 +301,7 @@ impl Tenant {
         call.missed_from = call.missed_from.max(absorbed.missed_from);
         let mut demands: Vec<CallDemand> = call.demand.into_iter().chain(absorbed.demand).collect();
         let (contacts, absorbed) = (call.parties().contacts, (from, call.since()));
-        for contact in contacts {
+        for &contact in &contacts {
             self.with_pending_replies(contact, CALLS, |pending_replies, context, demand_context| {
                 pending_replies.replace_call(context, demand_context, absorbed, ix);
             });
@@ -510,7 +510,7 @@ impl Tenant {
     /// those whom the call concerned before.
     fn settle_by_leg(&mut self, ix: CallIx, leg: &Leg, who: ManagerIx, known: &Parties) {
         let all = self.calls[ix].parties();
-        self.settle_by_conversations(ix, &all.clone().without(known), Some(leg.order));
+        self.settle_by_conversations(ix, &all.without(known), Some(leg.order));
         if leg.conversation {
             self.settle_calls((ix, leg.order), &all, leg.start, who);
             self.settle_by_conversation((ix, leg.order), &all, leg.start, who);

@@ -1,4 +1,4 @@
-//! Owns a producer that tells for each record whether all in-sync replicas have it. For records whose sender waits for the
+//! Owns a producer that reports for each record whether all in-sync replicas have it. For records whose sender waits for the
 //! answer, such as a webhook.
 //!
 //! **Bound.** At most [`IN_FLIGHT`] records wait for their acknowledgement; further ones are refused at once, so that nobody
@@ -10,7 +10,7 @@ use super::client_log;
 use crate::config::Config;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub struct AcknowledgedProducer(Arc<Client>);
 struct Client {
     producer: BaseProducer<Reports>,
     is_closed: AtomicBool,
+    is_broken: AtomicBool,
 }
 
 /// The answer to a record: whether it is stored.
@@ -42,7 +43,8 @@ impl AcknowledgedProducer {
     /// broker.
     pub fn start(config: &Config) -> Result<Self, CallError> {
         let producer = client::acknowledged(&config.kafka, TIMEOUT, Reports)?;
-        let producer = Self(Arc::new(Client { producer, is_closed: AtomicBool::new(false) }));
+        let (is_closed, is_broken) = Default::default();
+        let producer = Self(Arc::new(Client { producer, is_closed, is_broken }));
         let client = Arc::downgrade(&producer.0);
         let serve = move || {
             while let Some(client) = client.upgrade() {
@@ -58,7 +60,7 @@ impl AcknowledgedProducer {
     /// Sends a record to the partition of its key, or to the given one. `None`: it is not accepted, because too many wait, or
     /// because a stop was requested.
     pub fn send(&self, topic: &str, partition: Option<i32>, key: &[u8], value: &[u8]) -> Option<Acknowledged> {
-        let Client { producer, is_closed } = &*self.0;
+        let Client { producer, is_closed, is_broken } = &*self.0;
         if is_closed.load(Ordering::Relaxed) || producer.in_flight_count() >= IN_FLIGHT {
             return None;
         }
@@ -74,11 +76,20 @@ impl AcknowledgedProducer {
         };
         match producer.send(record) {
             Ok(()) => Some(answer),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::Fatal), _)) => {
+                is_broken.store(true, Ordering::Relaxed);
+                None
+            }
             Err((error, _)) => {
                 tracing::debug!("send to {topic}: {error}");
                 None
             }
         }
+    }
+
+    /// Whether it will never accept a record again: only a new process helps.
+    pub fn is_broken(&self) -> bool {
+        self.0.is_broken.load(Ordering::Relaxed)
     }
 
     /// Accepts no more records, and waits until all have their answer.

@@ -76,6 +76,22 @@ pub(super) fn is_permanent(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether a retry fails the same way until somebody changes something.
+pub(super) fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+    )
+}
+
 /// Whether an error says nothing but that a broker is not reachable. librdkafka does not mark all of them as retriable.
 pub(super) fn is_connection(code: RDKafkaErrorCode) -> bool {
     matches!(

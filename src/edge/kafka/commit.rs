@@ -28,7 +28,7 @@ pub(super) mod record_writer;
 pub(super) mod transaction;
 mod transaction_size;
 
-use super::client::{BrokerTime, CallError, Deliveries};
+use super::client::{self, BrokerTime, CallError, Deliveries};
 use super::error::RunError;
 use super::event::{Observer, Reaction, RuntimeEvent};
 use super::group::GroupContext;
@@ -592,19 +592,7 @@ fn reaction(code: RDKafkaErrorCode, tries: u32) -> Reaction {
         }
         RDKafkaErrorCode::IllegalGeneration => Reaction::UpdateGeneration,
         // A retry fails the same way until the configuration of the brokers is changed.
-        RDKafkaErrorCode::MessageSizeTooLarge
-        | RDKafkaErrorCode::InvalidRecord
-        | RDKafkaErrorCode::PolicyViolation
-        | RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::GroupAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed
-        | RDKafkaErrorCode::UnknownPartition
-        | RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownTopicOrPartition
-            if tries >= PERMANENT_ERROR_TRIES =>
-        {
-            Reaction::Fail
-        }
+        code if client::is_final(code) && tries >= PERMANENT_ERROR_TRIES => Reaction::Fail,
         _ => Reaction::Retry,
     }
 }

@@ -1,7 +1,6 @@
 //! Owns the errors of a run.
 
-use super::client::CallError;
-use super::gateway_log;
+use super::client::{self, CallError};
 use super::lost::LostOffsets;
 use super::topics::TopicsError;
 use crate::dataflow::state::RebuildError;
@@ -95,7 +94,7 @@ impl RunError {
         match self {
             Self::Call(error) | Self::Restore(error) => error.heals(),
             Self::NotRevoked(..) | Self::Removed | Self::Topics(TopicsError::Refused { .. }) => true,
-            Self::NotCommitted(_, code) => !gateway_log::is_final(*code),
+            Self::NotCommitted(_, code) => !client::is_final(*code),
             Self::Topics(_)
             | Self::PartitionsAdded { .. }
             | Self::LostLog(_)

@@ -334,7 +334,7 @@ impl GatewayLog {
                     tracing::warn!("what was read is refused: the group has moved on ({code})");
                     return Ok(false);
                 }
-                code if tries >= TRIES || is_final(code) && tries >= PERMANENT_ERROR_TRIES => {
+                code if tries >= TRIES || client::is_final(code) && tries >= PERMANENT_ERROR_TRIES => {
                     return Err(RunError::NotCommitted(tries, code));
                 }
                 code => tracing::warn!("transaction aborted ({code}); retrying"),
@@ -401,22 +401,6 @@ pub fn has_namesake(config: &Config, stop: &Stop, observer: &Observer) -> Result
 /// Whether the log of a partition has no such offset any more.
 fn is_out_of_range(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))
-}
-
-/// Whether a retry fails the same way until somebody changes something.
-pub(super) fn is_final(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::PolicyViolation
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-    )
 }
 
 /// A change of the assignment that is not answered yet.

@@ -6,7 +6,7 @@
 //! **Bound.** At most [`WAITING`] hints wait. Further ones are dropped and counted: the next sweep finds what they announced.
 //! So a source that does not answer delays no other one.
 
-use crate::dataflow::live::lock;
+use crate::gateway::lock;
 use crate::gateway::source::{Hint, Next, Portion, ReadError, Reader, Stop, Watch};
 use crate::telemetry::gateway_metrics::{SourceMetrics, Step};
 use crossbeam_channel::{Sender, bounded};
@@ -72,7 +72,7 @@ impl Active {
         self.mailbox.push(offset, hint)
     }
 
-    /// Tells the reader to return. Does not wait for it.
+    /// Asks the reader to return. Does not wait for it.
     pub(super) fn stop(&self) {
         self.stop.set();
         self.mailbox.wake();
