@@ -128,7 +128,9 @@ fn portals(config: &Config, name: Option<&str>) -> anyhow::Result<Vec<(GatewaySo
 
 fn load(path: &Path) -> anyhow::Result<Config> {
     let config = Config::load(path)?;
-    log_notes(&config.notes);
+    // Norms concern the processor.
+    let notes: Vec<_> = config.notes.iter().filter(|note| note.path != "norms").cloned().collect();
+    log_notes(&notes);
     Ok(config)
 }
 

@@ -194,6 +194,10 @@ impl Bitrix24 {
         known.covered_from = Some(backfill.unwrap_or(started).0);
         let record = portal.memory.backfill.change();
         (record.from, record.until) = (backfill.map(|from| from.0), started.0);
+        if let Some(from) = backfill {
+            // Before its first event, so that no event of today moves the watermark past the past.
+            self.mark(&Topic::ALL, Timestamp(from.0 - 1000), true);
+        }
         Ok(())
     }
 
@@ -342,12 +346,13 @@ impl Bitrix24 {
             (known.people, known.swept) = (true, true);
         }
         let backfill = portal.memory.backfill.get();
-        let (begins, is_over) = (backfill.from.is_some() && !backfill.begun, backfill.is_over());
+        let (from, is_over) = (backfill.from, backfill.is_over());
         if is_over {
             self.mark(&topics, up_to, false);
-        } else if begins {
-            let from = Timestamp(portal.memory.backfill.get().from.unwrap_or_default() - 1000);
-            self.mark(&topics, from, true);
+        } else if is_first && let Some(from) = from {
+            // Topics that cannot be read are not part of the back-fill, and must not hold back the others.
+            let others: Vec<Topic> = Topic::ALL.iter().copied().filter(|topic| !topics.contains(topic)).collect();
+            self.mark(&others, Timestamp(from - 1000), false);
         }
         let took = self.clock.now().0 - sweep.began_here.0;
         self.watch.swept(Duration::from_millis(u64::try_from(took).unwrap_or(0)));
@@ -451,6 +456,9 @@ impl Reader for Bitrix24 {
             return Ok(Portion::default());
         }
         self.begin()?;
+        if !self.marks.is_empty() {
+            return Ok(self.portion(0, Next::AtOnce));
+        }
         self.check_backfill();
         if !hints.is_empty() && self.portal.memory.known.get().swept {
             self.portal.report_calls_of(hints);

@@ -515,6 +515,7 @@ fn the_past_is_filled_in_month_by_month() {
     let end = Timestamp(now.0 + 86_400_000 / 2);
     let committed = run(&shared, &settings(Some(from)), end, Mail { lost: 100, doubled: 0 }, 51);
     let scene = shared.lock();
+    assert_eq!(scene.interface.requests().1, 0, "the portal had to refuse requests");
     let output = Output::of(&committed);
     check(&scene.world, &output, from, now, end);
     // Opening marks, months in order, and then live marks for ever.
@@ -529,8 +530,8 @@ fn the_past_is_filled_in_month_by_month() {
     assert!(crm[first_live..].iter().all(|(_, _, backfill, _)| !backfill));
     assert!(crm.windows(2).all(|pair| pair[0].1 <= pair[1].1), "marks go back");
     // Between the marks of a month, everything is of that month, or later.
-    let [opened, first_month] = [crm[0].3, crm[1].3];
-    let _ = opened;
+    assert_eq!(crm[0].3, 0, "an event came before the opening mark");
+    let first_month = crm[1].3;
     for (_, text) in &committed.events[first_month..] {
         let event: Value = serde_json::from_str(text).expect("JSON");
         let id = event["event_id"].as_str().expect("an id");

@@ -139,7 +139,7 @@ impl Inspector {
             Some(Ok(reply)) => {
                 let rows = List::CALLS.rows(reply.result);
                 let people: BTreeSet<_> = rows.iter().filter_map(|row| Row(row).id("PORTAL_USER_ID")).collect();
-                found.fact("calls", format!("{} of the newest {} managers", rows.len(), people.len()));
+                found.fact("calls", format!("the newest {} are of {} managers", rows.len(), people.len()));
                 if rows.len() >= 10 && people.len() == 1 {
                     let text = "calls of others: all of the newest calls are of one manager; the right \
                         \"call statistics – view\" may be limited to own calls";
