@@ -13,13 +13,16 @@ use std::time::Duration;
 
 const SECRET: &str = "s3cretcode0123456789";
 
+/// Something breaks or is repaired at an instant.
+type Change = (Timestamp, fn(&mut Interface));
+
 /// The portal, its clock and the faults that are due.
 struct Scene {
     world: World,
     interface: Interface,
     now: Timestamp,
     /// Instants at which something breaks or is repaired.
-    script: Vec<(Timestamp, fn(&mut Interface))>,
+    script: Vec<Change>,
     requests: u64,
 }
 
@@ -118,7 +121,7 @@ fn run(shared: &Shared, settings: &Settings, end: Timestamp, mail: Mail, kill_ev
         steps += 1;
         hints.extend(arrived(shared, mail, steps));
         let outcome = reader.step(&hints, &stop);
-        if kill_every > 0 && steps % kill_every == 0 {
+        if kill_every > 0 && steps.is_multiple_of(kill_every) {
             // Killed before the commit.
             reader = build(&committed.cursors);
             continue;
@@ -420,9 +423,9 @@ fn scene(seed: u64, start: Timestamp, end: Timestamp) -> Shared {
 }
 
 /// Faults, each repaired some time later.
-fn faults(start: Timestamp) -> Vec<(Timestamp, fn(&mut Interface))> {
+fn faults(start: Timestamp) -> Vec<Change> {
     let after = |hours: i64| Timestamp(start.0 + hours * 3_600_000);
-    let mut script: Vec<(Timestamp, fn(&mut Interface))> = vec![
+    let mut script: Vec<Change> = vec![
         (after(20), |portal| portal.faults.html = true),
         (after(21), |portal| portal.faults.html = false),
         (after(40), |portal| portal.faults.shift = 2 * 3_600_000),

@@ -256,7 +256,9 @@ impl GatewayLog {
     /// Where to go on reading hints; `None`: as above.
     fn start_offsets(&self, shards: &BTreeSet<ShardId>) -> Result<Option<BTreeMap<ShardId, i64>>, RunError> {
         let mut list = TopicPartitionList::with_capacity(shards.len());
-        shards.iter().for_each(|shard| drop(list.add_partition(&self.hints_topic, shard.partition())));
+        for shard in shards {
+            list.add_partition(&self.hints_topic, shard.partition());
+        }
         loop {
             if self.is_interrupted() {
                 return Ok(None);

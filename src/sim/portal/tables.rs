@@ -92,6 +92,9 @@ enum Late {
     Call(u64, Value),
 }
 
+/// The funnel and stage of an object, and what the stage means.
+type Position = (u64, String, char);
+
 /// The tables of a portal.
 #[derive(Debug, Default)]
 pub struct Tables {
@@ -121,7 +124,7 @@ pub struct Tables {
     pub facts: Vec<Fact>,
     late: Vec<(Timestamp, Late)>,
     ids: BTreeMap<&'static str, u64>,
-    positions: BTreeMap<(u64, u64), Vec<(u64, String, char)>>,
+    positions: BTreeMap<(u64, u64), Vec<Position>>,
 }
 
 impl Tables {
@@ -250,9 +253,10 @@ impl Tables {
         if self.items.get_mut(&of).and_then(|items| items.remove(&id)).is_none() {
             return;
         }
+        let name = id.to_string();
         if of == 1 {
             for row in self.calls.values_mut() {
-                if row["CRM_ENTITY_TYPE"] == "LEAD" && row["CRM_ENTITY_ID"] == id.to_string() {
+                if row["CRM_ENTITY_TYPE"] == "LEAD" && row["CRM_ENTITY_ID"].as_str() == Some(&name) {
                     merge(row, json!({"CRM_ENTITY_TYPE": null, "CRM_ENTITY_ID": null}));
                 }
             }

@@ -128,21 +128,24 @@ impl World {
             Act::Deal(deal, step) => self.deal(deal, step),
             Act::Vote(call) => {
                 let vote = self.random.random_range(1..=5).to_string();
-                self.tables.calls.get_mut(&call).map(|row| super::tables::merge(row, json!({"CALL_VOTE": vote})));
+                if let Some(row) = self.tables.calls.get_mut(&call) {
+                    super::tables::merge(row, json!({"CALL_VOTE": vote}));
+                }
             }
             Act::Recording(call) => {
                 let url = format!("https://records.example/{call}.mp3");
-                self.tables.calls.get_mut(&call).map(|row| super::tables::merge(row, json!({"CALL_RECORD_URL": url})));
+                if let Some(row) = self.tables.calls.get_mut(&call) {
+                    super::tables::merge(row, json!({"CALL_RECORD_URL": url}));
+                }
             }
             Act::Done(activity) => self.done(activity),
             Act::Chat(session, left) => self.chat(session, left),
             Act::People => {
                 let user = self.manager();
                 let department = json!([self.random.random_range(1..=3)]);
-                self.tables
-                    .users
-                    .get_mut(&user)
-                    .map(|row| super::tables::merge(row, json!({"UF_DEPARTMENT": department})));
+                if let Some(row) = self.tables.users.get_mut(&user) {
+                    super::tables::merge(row, json!({"UF_DEPARTMENT": department}));
+                }
                 let at = self.after(Span::DAY);
                 self.plan(at, Act::People);
             }
