@@ -652,7 +652,7 @@ fn gateway() -> Vec<Panel> {
             ],
             4,
             Unit::Count,
-            vec![line(same("{{source}}"), gauge(Metric::GatewayRequestsLeft).min(&["source"]))],
+            vec![line(same("{{source}}"), gauge(Metric::GatewayRequestsLeft).max(&["source"]))],
         ),
         time_series(
             ["Back-fill", "Загрузка прошлого"],
