@@ -1,279 +1,28 @@
 #!/usr/bin/env python3
-"""Disturbs a deployment under load, and compares what it writes with a replay of the same events.
+"""Disturbs deployments under load, and compares what they write with a replay of the same events.
 
 Runs in the namespaces of the cluster; `run` starts it. Prints a line for each step, and exits with 1 if anything is missing,
 duplicated or different, if a pod has restarted in a step that kills none, or if a step takes too long.
 """
 import argparse
-import collections
-import datetime
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parent
-NAMESPACE = "funnelwatch"
-BROKER = f"kafka.{NAMESPACE}.svc.cluster.local:9092"
-PROCESSOR = "app.kubernetes.io/component=processor"
-SHARDS = 12
-# Messages that may wait while the load goes on.
-QUIET_LAG = 400
-# How long after the end of a disturbance everything is ready, in seconds.
-READY_WITHIN = 60
-# The row of docs/operate.md that says what events, managers and pods take of memory, in bytes.
-MEMORY_ROWS = {"event": r"\| each event of .* \| ([\d,]+) \|", "manager": r"\| each manager .* \| ([\d,]+) \|", "pod": r"\| each pod.* \| ([\d,]+) \|"}
-# An alert this much before the watermark, in seconds of event time, is published.
-MARGIN = 5
+from autoscaling import Autoscaling
+from deployment import PROCESSOR, NAMESPACE, Deployment, call, kubectl, pods
+from production import Production
 
 
-def call(*words, check=True, **options):
-    done = subprocess.run(words, capture_output=True, text=True, **options)
-    if check and done.returncode:
-        raise SystemExit(f"{' '.join(map(str, words))}: {done.stderr.strip()[-600:]}")
-    return done.stdout
 
-
-def kubectl(*words, **options):
-    return call("kubectl", "-n", NAMESPACE, *words, **options)
-
-
-def objects(*words):
-    return json.loads(kubectl("get", *words, "-o", "json"))["items"]
-
-
-def instant(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-class Pod:
-    """What Kubernetes and the metrics say about a pod of the processor."""
-
-    def __init__(self, described):
-        self.name = described["metadata"]["name"]
-        self.uid = described["metadata"]["uid"]
-        self.is_ending = "deletionTimestamp" in described["metadata"]
-        status = (described["status"].get("containerStatuses") or [{}])[0]
-        self.is_ready = status.get("ready", False)
-        self.restarts = status.get("restartCount", 0)
-        containers = described["status"].get("initContainerStatuses", []) + [status]
-        states = [container.get(state) or {} for container in containers for state in ("lastState", "state")]
-        ends = [state["terminated"] for state in states if state.get("terminated", {}).get("exitCode")]
-        # How its containers have failed.
-        self.ends = "; ".join(f"{end.get('reason')}: {end.get('message', '')[-300:]}" for end in ends)
-        self.ip = described["status"].get("podIP")
-        self.metrics = self.scrape() if self.ip else {}
-
-    def scrape(self):
-        try:
-            with urllib.request.urlopen(f"http://{self.ip}:9464/metrics", timeout=3) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return {}
-        found = collections.defaultdict(list)
-        for line in text.splitlines():
-            match = re.match(r"(\w+)(?:\{(.*)\})? (\S+)$", line)
-            if match:
-                labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
-                found[match[1]].append((labels, float(match[3])))
-        return found
-
-    def sum(self, metric):
-        return sum(value for _, value in self.metrics.get(metric, []))
-
-
-def pods():
-    return [Pod(described) for described in objects("pods", "-l", PROCESSOR)]
-
-
-class Status:
-    """The processor as a whole."""
-
-    def __init__(self):
-        now = time.time()
-        self.pods = pods()
-        self.assigned = sum(int(pod.sum("funnelwatch_shards_assigned")) for pod in self.pods)
-        self.restoring = sum(int(pod.sum("funnelwatch_shards_restoring")) for pod in self.pods)
-        lags, self.watermarks = {}, {}
-        for pod in self.pods:
-            for labels, lag in pod.metrics.get("funnelwatch_lag_messages", []):
-                key = labels["topic"], labels["partition"]
-                lags[key] = max(lag, lags.get(key, 0))
-            for labels, delay in pod.metrics.get("funnelwatch_watermark_delay_seconds", []):
-                shard = labels["shard"]
-                self.watermarks[shard] = max(now - delay, self.watermarks.get(shard, 0))
-        self.lag = int(sum(lags.values()))
-
-    def is_settled(self, count, lag):
-        return (
-            len(self.pods) == count
-            and all(pod.is_ready and not pod.is_ending for pod in self.pods)
-            and (self.assigned, self.restoring) == (SHARDS, 0)
-            and self.lag <= lag
-        )
-
-    def __str__(self):
-        pods = " ".join(
-            f"{pod.name[-1]}{':ready' if pod.is_ready else ':unready'}{':ending' if pod.is_ending else ''}"
-            for pod in self.pods
-        )
-        return f"{pods}, {self.assigned} shards assigned, {self.restoring} restoring, lag {self.lag}"
-
-
-class Suite:
-    def __init__(self, arguments):
-        self.arguments = arguments
-        self.work = Path(arguments.work)
-        self.failures = []
-        # Those that have had a tenant.
-        self.shards = set()
-        self.wanted = []
-        self.log = open(self.work / "suite.log", "w")
-
-    # --- preparation ---
-
-    def simulated(self, events, *more):
-        arguments = self.arguments
-        what = ["--density", "5"] if arguments.day else ["--density", "1", "--tenants", "24", "--managers", "8"]
-        return ["simulate", "--seed", str(arguments.seed), *what, "--events", str(events), *more]
-
-    def memory_formula(self):
-        """The most that all pods together may take, by docs/operate.md."""
-        text = (HOME.parent.parent / "docs/operate.md").read_text()
-        cost = {name: int(re.search(row, text)[1].replace(",", "")) for name, row in MEMORY_ROWS.items()}
-        return cost["event"] * self.sent() + cost["manager"] * self.managers + cost["pod"]
-
-    def program(self, *words):
-        return call(self.arguments.program, *words, cwd=self.work)
-
-    def prepare(self):
-        norms = HOME.parent.parent / "docs/examples"
-        for file in ("norms.yaml", "calendar-russia.yaml"):
-            shutil.copy(norms / file, self.work)
-        shutil.copy(HOME / "overlay/funnelwatch.yaml", self.work)
-        self.program(*self.simulated(self.arguments.events, "--out", "events.ndjson"))
-        self.replay("events.ndjson", "wanted")
-        managers = set()
-        with open(self.work / "wanted.metrics.ndjson") as rows:
-            for row in map(json.loads, rows):
-                if row["subject"].startswith("manager:"):
-                    managers.add((row["tenant_id"], row["subject"]))
-        self.managers = len(managers)
-        alerts = (self.work / "wanted.alerts.ndjson").read_text().splitlines()
-        self.wanted = [(instant(json.loads(line)["at"]), line) for line in alerts]
-
-    def replay(self, events, name, *more):
-        self.program(
-            "replay", "--events", events, "--norms", "norms.yaml", "--config", "funnelwatch.yaml", "--alerts", f"{name}.alerts.ndjson",
-            "--metrics", f"{name}.metrics.ndjson", "--reviews", f"{name}.reviews.ndjson", *more,
-        )
-
-    def install(self):
-        call("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found")
-        call("kubectl", "delete", "persistentvolume", "volume-0", "--ignore-not-found")
-        volume = Path(self.arguments.running) / "volumes/0"
-        shutil.rmtree(volume, ignore_errors=True)
-        volume.mkdir(parents=True)
-        volume.chmod(0o777)
-        call("kubectl", "apply", "--server-side", "-f", f"{self.arguments.running}/conf/cluster.yaml")
-        self.apply()
-
-    def apply(self, overlay=HOME / "overlay"):
-        call("kubectl", "apply", "--server-side", "--force-conflicts", "-k", str(overlay))
-
-    def config_map(self):
-        volumes = json.loads(kubectl("get", "statefulset", "funnelwatch", "-o", "json"))["spec"]["template"]["spec"]["volumes"]
-        sources = next(volume for volume in volumes if volume["name"] == "config")["projected"]["sources"]
-        return sources[0]["configMap"]["name"]
-
-    def job(self, name, arguments, memory="256Mi"):
-        text = (HOME / "load.yaml").read_text()
-        text = text.replace("name: load", f"name: {name}").replace("CONFIG", self.config_map())
-        text = text.replace("ARGUMENTS", json.dumps(arguments)[1:-1]).replace("MEMORY", memory)
-        call("kubectl", "apply", "-f", "-", input=text)
-
-    def start_load(self):
-        config = ["--config", "/etc/funnelwatch/funnelwatch.yaml"]
-        self.job("load", [*self.simulated(self.arguments.events), *config, "--rate", str(self.arguments.rate)])
-
-    # --- waiting and judging ---
-
-    def note(self, text):
-        print(f"{time.time() - START:7.1f} {text}", file=self.log, flush=True)
-
-    def settle(self, count, within, lag=QUIET_LAG):
-        """Waits until all pods are ready and lag is low; returns the seconds that it took, `None` if too many."""
-        started, last = time.time(), None
-        while time.time() - started < within:
-            status = Status()
-            if str(status).rsplit(",", 1)[0] != last:
-                last = str(status).rsplit(",", 1)[0]
-                self.note(str(status))
-            if status.is_settled(count, lag):
-                self.note(f"settled: {status}")
-                return time.time() - started
-            time.sleep(0.3)
-        self.note(f"not settled: {Status()}")
-        return None
-
-    def topic(self, name):
-        words = ["kcat", "-b", BROKER, "-C", "-t", name, "-o", "beginning", "-e", "-q", "-f", "%s\n"]
-        return call(*words, "-X", "isolation.level=read_committed").splitlines()
-
-    def judge(self):
-        """The alerts up to the watermark: how many are wanted, found, missing, twice, and not wanted at all."""
-        watermarks = Status().watermarks
-        # Not every shard has a tenant.
-        if not self.shards <= set(watermarks):
-            return None
-        self.shards = set(watermarks)
-        until = min(watermarks.values(), default=0) - MARGIN
-        wanted = collections.Counter(line for at, line in self.wanted if at <= until)
-        found = (line for line in self.topic("funnelwatch.alerts") if instant(json.loads(line)["at"]) <= until)
-        return Comparison(wanted, collections.Counter(found))
-
-    def step(self, title, disturb, pods, within=READY_WITHIN, kills=None):
-        """A disturbance, and what is to hold after it. `kills`: the pods whose containers may restart."""
-        before = {pod.uid: pod.restarts for pod in globals()["pods"]()}
-        self.note(f"--- {title}")
-        problem = disturb()
-        seconds = self.settle(pods, within)
-        after = globals()["pods"]()
-        restarts = sum(max(pod.restarts - before.get(pod.uid, 0), 0) for pod in after)
-        judged = self.judge()
-        problems = [problem] if problem else []
-        if seconds is None:
-            problems.append(f"not ready within {within} s: {Status()}")
-        if restarts > (kills or 0):
-            problems.append(f"{restarts} restarts: " + "; ".join(f"{pod.name} {pod.ends}" for pod in after if pod.ends))
-        taken = max((int(pod.sum("process_resident_memory_bytes")) for pod in after), default=0)
-        allowed = self.memory_formula()
-        if taken > allowed:
-            problems.append(f"a pod takes {taken >> 20} MiB, {allowed >> 20} MiB are expected")
-        if judged is None:
-            problems.append("no watermark of some shards")
-        elif judged.is_wrong():
-            problems.append(judged.examples())
-        took = f"ready after {seconds:.1f} s" if seconds is not None else "not ready"
-        self.report(title, f"{judged or 'not judged'}; {took}; {restarts} restarts; {taken >> 20} of {allowed >> 20} MiB", problems)
-
-    def report(self, title, text, problems):
-        print(f"{'FAILED' if problems else 'ok':6} {title}: {text}", flush=True)
-        for problem in problems:
-            print(f"       {problem}", flush=True)
-        self.failures += [f"{title}: {problem}" for problem in problems]
+class Laptop(Deployment):
+    """The laptop overlay, and what can happen to it."""
 
     # --- disturbances ---
-
-    def scale(self, name, replicas, kind="statefulset"):
-        kubectl("scale", kind, name, f"--replicas={replicas}")
 
     def scaled(self, replicas):
         return lambda: self.scale("funnelwatch", replicas)
@@ -295,20 +44,8 @@ class Suite:
         call("kubectl", "uncordon", "node1")
         return None if draining.returncode == 0 else "the drain failed"
 
-    def overlay_with(self, name, change):
-        """The overlay of the suite with a changed configuration."""
-        folder = HOME / f"overlay.{name}"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(HOME / "overlay", folder)
-        try:
-            path = folder / "funnelwatch.yaml"
-            path.write_text(change(path.read_text()))
-            self.apply(folder)
-        finally:
-            shutil.rmtree(folder)
-
     def bad_configuration(self):
-        self.overlay_with("bad", lambda text: text.replace("workers: 2", "workers: many"))
+        self.apply(lambda text: text.replace("workers: 2", "workers: many"))
         deadline = time.time() + 90
         while time.time() < deadline:
             by_name = {pod.name: pod for pod in pods()}
@@ -325,7 +62,7 @@ class Suite:
         return f"the status of the pod does not say what is wrong: {message!r}"
 
     def good_configuration(self):
-        self.overlay_with("good", lambda text: text.replace("workers: 2", "workers: 1"))
+        self.apply(lambda text: text.replace("workers: 2", "workers: 1"))
         kubectl("rollout", "status", "statefulset", "funnelwatch", "--timeout=180s")
         self.apply()
         kubectl("rollout", "status", "statefulset", "funnelwatch", "--timeout=180s")
@@ -437,54 +174,6 @@ class Suite:
         self.apply()
         kubectl("rollout", "status", "statefulset", "funnelwatch", "--timeout=180s")
 
-    # --- the end ---
-
-    def finish(self):
-        """Ends the load, closes event time with `run --once`, and compares everything that was written."""
-        kubectl("delete", "job", "load", "--wait=true")
-        sent = self.sent()
-        if sent > self.arguments.events:
-            self.report("the load", f"{sent} events in the topics, {self.arguments.events} were simulated", ["too many"])
-            return
-        with open(self.work / "events.ndjson") as events, open(self.work / "sent.ndjson", "w") as out:
-            for line, _ in zip(events, range(sent)):
-                out.write(line)
-        last = instant(json.loads(line)["occurred_at"])
-        end = datetime.datetime.fromtimestamp((last // 3600 + 1) * 3600, datetime.timezone.utc)
-        end = end.strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.settle(2, 120, lag=0)
-        late = sum(int(pod.sum("funnelwatch_events_late_total")) for pod in pods())
-        self.scale("funnelwatch", 0)
-        kubectl("wait", "--for=delete", "pod/funnelwatch-0", "pod/funnelwatch-1", "--timeout=120s", check=False)
-        self.job("close", ["run", "--once", "--until", end, "--config", "/etc/funnelwatch/funnelwatch.yaml"], "1Gi")
-        kubectl("wait", "--for=condition=Complete", "job/close", "--timeout=300s")
-        self.replay("sent.ndjson", "final", "--until", end)
-
-        def wanted(name):
-            return (self.work / f"final.{name}.ndjson").read_text().splitlines()
-
-        alerts = Comparison(collections.Counter(wanted("alerts")), collections.Counter(self.topic("funnelwatch.alerts")))
-        reviews = Comparison(collections.Counter(wanted("reviews")), collections.Counter(self.topic("funnelwatch.reviews")))
-        letters = len(self.topic("funnelwatch.dlq"))
-        rows = {key_of(row): row for row in map(json.loads, filter(None, self.topic("funnelwatch.metrics")))}
-        expected = {key_of(row): row for row in map(json.loads, wanted("metrics"))}
-        different = [key for key, row in expected.items() if rows.get(key) != row]
-        problems = [judged.examples() for judged in (alerts, reviews) if judged.is_wrong()]
-        if different:
-            problems.append(f"{len(different)} of {len(expected)} rows differ, such as {different[0]}")
-        if letters:
-            problems.append(f"{letters} dead letters")
-        if late:
-            problems.append(f"{late} late events")
-        text = f"{sent} events; alerts {alerts}; reviews {reviews}; rows {len(expected)}, {len(different)} different; late {late}"
-        self.report("everything", text, problems)
-
-    def sent(self):
-        """The number of events in the topics."""
-        ends = [["-t", f"{topic}.events:{shard}:-1"] for topic in ("crm", "telephony", "email") for shard in range(SHARDS)]
-        answer = call("kcat", "-b", BROKER, "-Q", *(word for end in ends for word in end))
-        return sum(map(int, re.findall(r"offset (\d+)", answer)))
-
     def steps(self):
         yield "scale to 1", self.scaled(1), 1, {}
         yield "scale to 3", self.scaled(3), 3, {}
@@ -505,64 +194,37 @@ class Suite:
         yield "broker away for 10 minutes", self.without_broker(600), 2, {}
 
     def run(self):
-        only = self.arguments.only
+        steps = [step for step in self.steps() if self.is_wanted(step[0])]
+        if not steps and not self.is_wanted("load"):
+            return
         self.prepare()
         self.install()
         # Kafka itself needs some of it.
         self.step("first installation", lambda: None, 2, within=120)
         self.start_load()
-        if self.arguments.day:
-            kubectl("wait", "--for=condition=Complete", "job/load", "--timeout=1200s")
-            self.step("a day of the laptop's load", lambda: None, 2)
-            self.step("rolling restart", self.rollout, 2)
-            self.finish()
-            print(f"{len(self.failures)} failures", flush=True)
-            return 1 if self.failures else 0
         # Until there is output.
         time.sleep(self.arguments.warmup)
         self.step("load", lambda: None, 2)
-        for title, disturb, count, options in self.steps():
-            if not only or any(word in title for word in only):
-                self.step(title, disturb, count, **options)
+        for title, disturb, count, options in steps:
+            self.step(title, disturb, count, **options)
         self.finish()
-        print(f"{len(self.failures)} failures", flush=True)
-        return 1 if self.failures else 0
 
-
-def key_of(row):
-    return json.dumps([row["tenant_id"], row["subject"], row["window"]], sort_keys=True)
-
-
-class Comparison:
-    def __init__(self, wanted, found):
-        self.wanted, self.found = sum(wanted.values()), sum(found.values())
-        self.lacking = wanted - found
-        surplus = found - wanted
-        self.twice = sum(count for line, count in surplus.items() if line in wanted)
-        self.unknown = {line: count for line, count in surplus.items() if line not in wanted}
-        self.missing = sum(self.lacking.values())
-
-    def is_wrong(self):
-        return bool(self.missing or self.twice or self.unknown)
-
-    def examples(self):
-        lines = [f"missing {line[:300]}" for line in sorted(self.lacking)[:2]]
-        return "; ".join(lines + [f"not wanted {line[:300]}" for line in sorted(self.unknown)[:2]]) or "duplicates"
-
-    def __str__(self):
-        return (
-            f"wanted {self.wanted} found {self.found} missing {self.missing} twice {self.twice} "
-            f"unknown {sum(self.unknown.values())}"
-        )
-
-
-START = time.time()
+    def run_day(self):
+        self.prepare()
+        self.install()
+        self.step("first installation", lambda: None, 2, within=120)
+        self.start_load()
+        self.await_job("load", 1200)
+        self.step("a day of the laptop's load", lambda: None, 2)
+        self.step("rolling restart", self.rollout, 2)
+        self.finish()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True, help="the program, for simulate and replay")
     parser.add_argument("--work", required=True, help="a folder for files")
+    parser.add_argument("--made", required=True, help="the folder of programs and manifests")
     parser.add_argument("--running", required=True, help="the folder of the cluster")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int, default=100, help="events a second")
@@ -573,7 +235,14 @@ def main():
     arguments = parser.parse_args()
     if arguments.day:
         arguments.events, arguments.rate = 432_000, 5_000
-    return Suite(arguments).run()
+    failures = []
+    with open(Path(arguments.work) / "suite.log", "w") as log:
+        for kind in (Laptop,) if arguments.day else (Laptop, Autoscaling, Production):
+            deployment = kind(arguments, log)
+            deployment.run_day() if arguments.day else deployment.run()
+            failures += deployment.failures
+    print(f"{len(failures)} failures", flush=True)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
