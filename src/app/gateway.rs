@@ -76,9 +76,10 @@ pub(super) fn start(mut config: Config, open: Opener, stop: &Stop) -> anyhow::Re
     let inbox = Inbox::new((&config, &gateway), producer.clone(), &metrics, &liveness);
     let address = inbox.serve(&config, gateway.listen)?;
     let beats = Arc::clone(&liveness);
-    // Its commits are part of the thread that reads: while one waits for brokers, that thread is alive.
+    // Its commits are part of the thread that reads: while one waits for brokers, that thread is alive. So it is while it waits
+    // for brokers to start again.
     let alive = move |event: RuntimeEvent<'_>| {
-        if let RuntimeEvent::Alive(Thread::Commit) = event {
+        if let RuntimeEvent::Alive(Thread::Commit) | RuntimeEvent::Waiting(_) = event {
             beats.beat(Thread::Ingest, clock::now());
         }
     };
