@@ -1,6 +1,7 @@
 //! `demo`: an in-process Kafka, simulated sales departments on a simulated clock, the processor, the HTTP endpoints and
 //! a live table. Requires no installed services.
 
+mod clock;
 mod portal;
 
 use super::live::{RunViews, settings, stop_on_signals};
@@ -8,13 +9,14 @@ use crate::cli::{self, DemoSource};
 use crate::config::{self, Config, HttpServer};
 use crate::dataflow::live::lock;
 use crate::domain::shard::processor::Timing;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Span;
 use crate::edge::http::{self, EndpointContext, HttpError};
 use crate::edge::kafka::in_process::InProcess;
 use crate::edge::kafka::producer::EventProducer;
 use crate::edge::kafka::{self, Mode, NormsHandle, RunError, Stop};
 use crate::edge::terminal::Screen;
 use crate::sim::{self, Plan, Simulation};
+use clock::SimulatedClock;
 use portal::RunningPortal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,26 +27,6 @@ use std::time::{Duration, Instant};
 const PARTITIONS: u32 = 4;
 /// Interval between redraws of the screen.
 const FRAME: Duration = Duration::from_millis(500);
-
-/// The simulated clock, which runs `speed` times faster than the wall clock.
-#[derive(Clone, Copy)]
-struct SimulatedClock {
-    start: Timestamp,
-    began: Instant,
-    speed: u32,
-}
-
-impl SimulatedClock {
-    fn now(&self) -> Timestamp {
-        self.start + Span(self.began.elapsed().as_millis() as i64 * i64::from(self.speed))
-    }
-
-    /// The wall-clock duration until `at`.
-    fn until(&self, at: Timestamp) -> Duration {
-        let millis = (at - self.now()).0.max(0) as u64;
-        Duration::from_millis(millis / u64::from(self.speed))
-    }
-}
 
 pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let mut config = Config::default();

@@ -174,7 +174,8 @@ fn backfill(path: &Path, name: Option<&str>) -> anyhow::Result<()> {
     let config = load(path)?;
     let mut out = io::stdout().lock();
     for (source, _) in portals(&config, name)? {
-        let cursors = gateway_cursors::read(&config, &source.name)?;
+        let records = gateway_cursors::read(&config, &source.name)?;
+        let cursors: Cursors = records.into_iter().map(|(leg, bytes)| (leg.into(), bytes)).collect();
         let name = &source.name;
         match BackfillProgress::of(&cursors)? {
             BackfillProgress::NotStarted => writeln!(out, "{name}: not read yet")?,

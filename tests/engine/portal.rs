@@ -356,7 +356,7 @@ fn check(world: &World, output: &Output, from: Timestamp, live: Timestamp, until
         };
         assert!(!invented, "{event} is invented");
     }
-    // Whoever is responsible at the end is so in the last snapshot; an assignment that stood for two sweeps was seen.
+    // An assignment that stood for some hours is in a snapshot.
     for ((of, id), history) in &assignments {
         let mut snapshots: Vec<(Timestamp, String)> = output
             .with(&format!("b24:item:{of}:{id}:"))

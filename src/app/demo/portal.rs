@@ -1,7 +1,7 @@
 //! `demo --source bitrix24`: a simulated portal whose webhooks and answers take the whole way through the gateway, on the
 //! simulated clock.
 
-use super::SimulatedClock;
+use super::clock::SimulatedClock;
 use crate::app::{gateway, portal};
 use crate::config::Config;
 use crate::config::gateway::{GatewaySource, SourceKind};

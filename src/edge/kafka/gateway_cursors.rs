@@ -9,7 +9,6 @@ use super::topics::{self, TopicsError};
 use crate::config::Config;
 use crate::domain::shard::partitioner::shard;
 use crate::edge::memory::MemoryBudget;
-use compact_str::CompactString;
 use rdkafka::consumer::Consumer;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ pub enum CursorsError {
 }
 
 /// The committed cursors of a source by leg.
-pub fn read(config: &Config, source: &str) -> Result<BTreeMap<CompactString, Vec<u8>>, CursorsError> {
+pub fn read(config: &Config, source: &str) -> Result<Vec<(String, Vec<u8>)>, CursorsError> {
     let consumer =
         CompactedConsumer::<CursorRecords>::new(&config.kafka, MemoryBudget::detect(), &config.topics.cursors)?;
     let (client, stop) = (consumer.metadata_client.client(), Stop::default());
@@ -64,7 +63,7 @@ pub fn read(config: &Config, source: &str) -> Result<BTreeMap<CompactString, Vec
     let records = readers.into_values().flat_map(|reader| reader.collected.0);
     let own = records.filter_map(|(key, value)| {
         let key = String::from_utf8(key).ok()?;
-        Some((key.strip_prefix(&prefix)?.into(), value))
+        Some((key.strip_prefix(&prefix)?.to_owned(), value))
     });
     Ok(own.collect())
 }

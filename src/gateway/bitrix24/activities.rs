@@ -82,10 +82,9 @@ impl Portal {
     pub(super) fn read_changed_activities(&mut self) -> Outcome<()> {
         let now = self.client.portal_now();
         let since = Timestamp(self.memory.activities_changed.get().since).saturating_sub(OVERLAP);
-        let rows = read!(pages::changed(&mut self.client, &List::ACTIVITIES, "LAST_UPDATED", since));
-        for part in rows.chunks(10 * PAGE) {
-            read!(self.report_activities(part, Dated::Any));
-        }
+        read!(self.each_changed(&List::ACTIVITIES, "LAST_UPDATED", since, |portal, rows| {
+            portal.report_activities(&rows, Dated::Any)
+        }));
         self.memory.activities_changed.change().since = now.0;
         Ok(Ok(()))
     }

@@ -8,52 +8,12 @@ use super::activities::Dated;
 use super::answer::Failure;
 use super::objects::Because;
 use super::pages::{self, List, MARGIN, PAGE};
-use super::portal::{Outcome, Portal, index, items, read, type_id};
+use super::portal::{Backfill, Outcome, Portal, index, items, read, type_id};
 use super::value::Row;
 use crate::domain::id::EntityKind;
 use crate::domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
-
-/// How far a back-fill is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Backfill {
-    /// Where it begins; `None`: there is none.
-    pub(super) from: Option<i64>,
-    /// What is not older is read live.
-    pub(super) until: i64,
-    /// The beginning of the month that is being read.
-    pub(super) month: i64,
-    /// What is being read of it: an index into [`PHASES`].
-    pub(super) phase: usize,
-    /// The last id that was read in this phase.
-    pub(super) after: u64,
-    /// The last rows of the histories and of the calls that were read, over all months.
-    pub(super) history: [u64; 2],
-    pub(super) calls: u64,
-    /// Where live reading begins.
-    pub(super) history_end: [u64; 2],
-    pub(super) calls_end: u64,
-    /// Whether the positions are set and the opening marks are sent.
-    pub(super) begun: bool,
-    /// Whether it is complete.
-    pub(super) over: bool,
-}
-
-impl Backfill {
-    /// Whether there is nothing more to read.
-    pub(super) fn is_over(&self) -> bool {
-        self.from.is_none() || self.over
-    }
-
-    /// How much of its span is read, from 0 to 1.
-    pub(super) fn share(&self) -> f64 {
-        let Some(from) = self.from else { return 1.0 };
-        let span = (self.until - from).max(1) as f64;
-        if self.over { 1.0 } else { ((self.month - from).max(0) as f64 / span).min(1.0) }
-    }
-}
 
 /// A part of a month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

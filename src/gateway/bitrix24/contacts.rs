@@ -15,8 +15,10 @@ impl Portal {
     /// Reads contacts (3) or companies (4) that have changed.
     pub(super) fn read_changed_contacts(&mut self, type_id: u64) -> Outcome<()> {
         let (since, now) = self.changed_since(type_id);
-        let rows = read!(pages::changed(&mut self.client, &List::items(type_id), "updatedTime", since));
-        self.report_contacts(type_id, &rows);
+        read!(self.each_changed(&List::items(type_id), "updatedTime", since, |portal, rows| {
+            portal.report_contacts(type_id, &rows);
+            Ok(Ok(()))
+        }));
         self.memory.changed[type_id as usize - 1].change().since = now;
         Ok(Ok(()))
     }

@@ -5,7 +5,7 @@
 
 use super::events::entity;
 use super::memory::Mark;
-use super::objects::{Because, Semantic, outcome, semantic};
+use super::objects::{Because, Semantic, meaning, outcome, stage};
 use super::pages::{self, List, PAGE};
 use super::portal::{Outcome, Portal, index, items, read, type_id};
 use super::value::Row;
@@ -143,7 +143,7 @@ impl Portal {
         let funnel = row.number("CATEGORY_ID").unwrap_or(0);
         let same = |row: &Row<'_>| row.number("CATEGORY_ID").unwrap_or(0) == funnel;
         let from = (row.number("TYPE_ID") != Some(1))
-            .then(|| rows.range(..id).rev().map(|(_, row)| Row(row)).find(same).and_then(self::stage))
+            .then(|| rows.range(..id).rev().map(|(_, row)| Row(row)).find(same).and_then(super::objects::stage))
             .flatten();
         let payload = json!({
             "entity": entity,
@@ -179,24 +179,5 @@ impl Portal {
             }
         }
         Ok(Ok(low))
-    }
-}
-
-/// The stage of a row: leads have a status.
-pub(super) fn stage(row: Row<'_>) -> Option<String> {
-    row.text("STAGE_ID").or_else(|| row.text("STATUS_ID"))
-}
-
-/// What the stage of a row means. Where a portal does not say it, the ids of the system's own final stages do.
-pub(super) fn meaning(row: Row<'_>) -> Semantic {
-    let letter = row.text("STAGE_SEMANTIC_ID").or_else(|| row.text("STATUS_SEMANTIC_ID"));
-    if letter.is_some() {
-        return semantic(letter.as_deref());
-    }
-    let stage = stage(row).unwrap_or_default();
-    match stage.rsplit(':').next() {
-        Some("WON" | "CONVERTED") => Semantic::Success,
-        Some("LOSE" | "JUNK" | "APOLOGY") => Semantic::Failure,
-        _ => Semantic::Open,
     }
 }

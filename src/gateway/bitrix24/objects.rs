@@ -7,7 +7,7 @@ use super::answer::Failure;
 use super::events::{digest, digest_of};
 use super::legs::{Leg, read_or};
 use super::memory::Mark;
-use super::pages::{self, List, PAGE};
+use super::pages::{self, Changed, List, PAGE};
 use super::portal::{COMPANY, CONTACT, Links, OVERLAP, Outcome, Portal, index, items, read, type_id};
 use super::query::Command;
 use super::value::{Row, decimal, elements, is_filled, text, whole};
@@ -56,13 +56,44 @@ impl Portal {
     /// Reads objects that have changed, reports them, and moves the position.
     pub(super) fn read_changed(&mut self, kind: EntityKind) -> Outcome<()> {
         let (since, now) = self.changed_since(type_id(kind));
-        let objects = read!(pages::changed(&mut self.client, &items(kind), "updatedTime", since));
-        for part in objects.chunks(10 * PAGE) {
-            let prepared = read!(self.prepare(kind, part.to_vec(), Because::Changed));
-            self.report(kind, &prepared, Because::Changed, &BTreeSet::new());
-        }
+        read!(self.each_changed(&items(kind), "updatedTime", since, |portal, rows| {
+            let prepared = read!(portal.prepare(kind, rows, Because::Changed));
+            portal.report(kind, &prepared, Because::Changed, &BTreeSet::new());
+            Ok(Ok(()))
+        }));
         self.memory.changed[index(kind)].change().since = now;
         Ok(Ok(()))
+    }
+
+    /// Reads the rows of a list that have changed since an instant, part by part.
+    pub(super) fn each_changed(
+        &mut self,
+        list: &List,
+        date: &str,
+        since: Timestamp,
+        mut report: impl FnMut(&mut Self, Vec<Value>) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let zone = self.client.zone().clone();
+        let keep = |row: &Value| Row(row).time(date, &zone).is_none_or(|at| at >= since);
+        let filter = match read!(pages::changed(&mut self.client, list, date, since)) {
+            Changed::All(mut rows) => {
+                rows.retain(keep);
+                rows.sort_by_key(|row| list.id_of(row));
+                return report(self, rows);
+            }
+            Changed::Among(filter) => filter,
+        };
+        let mut last = 0;
+        loop {
+            let found = read!(pages::after(&mut self.client, list, &filter, last, 10));
+            last = found.rows.last().map_or(last, |row| list.id_of(row));
+            let mut rows = found.rows;
+            rows.retain(keep);
+            read!(report(self, rows));
+            if !found.more {
+                return Ok(Ok(()));
+            }
+        }
     }
 
     /// From when on changes of a type are read, and the position afterwards.
@@ -209,8 +240,8 @@ impl Portal {
             payload["pipeline_id"] = self.pipeline(kind, row.number("categoryId").unwrap_or(0)).into();
         }
         if let Some(stage) = prepared.stages.get(&id).map(Row) {
-            let meaning = super::history::meaning(stage);
-            payload["stage_id"] = super::history::stage(stage).into();
+            let meaning = meaning(stage);
+            payload["stage_id"] = self::stage(stage).into();
             payload["pipeline_id"] = self.pipeline(kind, stage.number("CATEGORY_ID").unwrap_or(0)).into();
             payload["stage_entered_at"] = stage.time("CREATED_TIME", &zone).map(|at| at.to_string()).into();
             payload["outcome"] = outcome(kind, meaning).into();
@@ -347,6 +378,25 @@ pub(super) fn outcome(kind: EntityKind, semantic: Semantic) -> Option<&'static s
         (EntityKind::Deal, Semantic::Success) => "WON",
         (EntityKind::Deal, Semantic::Failure) => "LOST",
     })
+}
+
+/// The stage of a row of the history: leads have a status.
+pub(super) fn stage(row: Row<'_>) -> Option<String> {
+    row.text("STAGE_ID").or_else(|| row.text("STATUS_ID"))
+}
+
+/// What the stage of such a row means. Where a portal does not say it, the ids of the system's own final stages do.
+pub(super) fn meaning(row: Row<'_>) -> Semantic {
+    let letter = row.text("STAGE_SEMANTIC_ID").or_else(|| row.text("STATUS_SEMANTIC_ID"));
+    if letter.is_some() {
+        return semantic(letter.as_deref());
+    }
+    let stage = stage(row).unwrap_or_default();
+    match stage.rsplit(':').next() {
+        Some("WON" | "CONVERTED") => Semantic::Success,
+        Some("LOSE" | "JUNK" | "APOLOGY") => Semantic::Failure,
+        _ => Semantic::Open,
+    }
 }
 
 /// The contacts and the company of an object.

@@ -176,15 +176,24 @@ pub(super) fn after(
     Ok(Ok(read))
 }
 
+/// Rows that have changed.
+#[derive(Debug)]
+pub(super) enum Changed {
+    /// All of them.
+    All(Vec<Value>),
+    /// There are many: this filter finds them among others, by id.
+    Among(Map<String, Value>),
+}
+
 /// Reads the rows whose field `date` is not before `since`.
 ///
-/// The newest page is enough if it reaches back to `since`; else all rows of the widened window are read by id.
+/// The newest page is enough if it reaches back to `since`; else all rows of the widened window have to be read by id.
 pub(super) fn changed(
     client: &mut Client,
     list: &List,
     date: &str,
     since: Timestamp,
-) -> Result<Result<Vec<Value>, Failure>, ReadError> {
+) -> Result<Result<Changed, Failure>, ReadError> {
     let zone = client.zone().clone();
     let bound = zone.bound(since.saturating_sub(MARGIN));
     let filter = Map::from_iter([(format!(">={date}"), Value::from(bound))]);
@@ -197,17 +206,10 @@ pub(super) fn changed(
     let time = |row: &Value| Row(row).time(date, &zone);
     let descending = rows.windows(2).all(|pair| time(&pair[0]) >= time(&pair[1]));
     let reaches = rows.last().and_then(time).is_some_and(|oldest| oldest < since);
-    let mut rows = if rows.len() < PAGE || descending && reaches {
-        rows
-    } else {
-        match after(client, list, &filter, 0, usize::MAX)? {
-            Ok(read) => read.rows,
-            Err(failure) => return Ok(Err(failure)),
-        }
-    };
-    rows.retain(|row| time(row).is_none_or(|at| at >= since));
-    rows.sort_by_key(|row| list.id_of(row));
-    Ok(Ok(rows))
+    if rows.len() < PAGE || descending && reaches {
+        return Ok(Ok(Changed::All(rows)));
+    }
+    Ok(Ok(Changed::Among(filter)))
 }
 
 /// Reads the rows whose field `field` is one of `ids`, which may give several rows each.

@@ -1,8 +1,7 @@
 //! Owns the report of a back-fill: how far it is, from committed cursors alone (`gateway backfill`).
 
-use super::backfill::Backfill;
 use super::memory::{One, Unreadable};
-use super::portal::Known;
+use super::portal::{Backfill, Known};
 use crate::domain::time::Timestamp;
 use crate::gateway::source::Cursors;
 
