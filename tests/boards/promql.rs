@@ -175,10 +175,6 @@ impl Expr {
         self.aggregate("max", by)
     }
 
-    pub(crate) fn min(self, by: &[&'static str]) -> Self {
-        self.aggregate("min", by)
-    }
-
     pub(crate) fn count(self, by: &[&'static str]) -> Self {
         self.aggregate("count", by)
     }
