@@ -51,7 +51,7 @@ pub struct Norms {
     /// Overrides for parts of the company; later ones win.
     pub overrides: Vec<Override>,
     /// The scopes that were looked up.
-    pub scopes: SharedScopes,
+    pub scopes: SharedScopes<Scope>,
 }
 
 /// Does not show the privacy key, nor the document and the scopes, which say the same as the other fields.
