@@ -23,12 +23,12 @@ use crate::config::Config;
 use crate::config::gateway::GatewaySource;
 use crate::domain::source::ShardId;
 use crate::edge::kafka::gateway_log::{self, CursorRecords, GatewayEvent, GatewayLog, GatewayRecord};
-use crate::edge::kafka::{Observer, RunError, RuntimeEvent, Stop};
+use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
 use crate::telemetry::gateway_metrics::{GatewayMetrics, SourceMetrics};
 use crate::telemetry::liveness::Liveness;
 use active::{Active, Delivery};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,10 +40,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the membership in the group is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the driver may start again within [`RESTART_WINDOW`].
-const RESTARTS: usize = 5;
-/// See [`RESTARTS`].
-const RESTART_WINDOW: Duration = Duration::from_secs(300);
 
 /// Builds the reader of a source from its committed cursors.
 pub type Opener =
@@ -67,18 +63,15 @@ pub struct DriverContext {
 
 /// Reads the sources of this process until a stop is requested. Waits for brokers and topics without limit.
 pub fn run(context: &DriverContext) -> Result<(), RunError> {
-    let mut restarts = VecDeque::new();
+    let mut restarts = Restarts::default();
     loop {
         let error = match start(context) {
             Err(error) if !context.stop.is_set() && error.heals() => error,
             ended => return ended,
         };
-        let now = Instant::now();
-        restarts.retain(|started: &Instant| now.duration_since(*started) < RESTART_WINDOW);
-        if restarts.len() == RESTARTS {
+        if !restarts.allow() {
             return Err(error);
         }
-        restarts.push_back(now);
         context.metrics.restarting();
         context.observer.emit(RuntimeEvent::Restarting(&error.to_string()));
         if gateway_log::has_namesake(&context.config, &context.stop, &context.observer)? {

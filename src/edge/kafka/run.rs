@@ -12,6 +12,7 @@ use super::ingest::once::BoundedRun;
 use super::namesake;
 use super::part::Waker;
 use super::patience::Patience;
+use super::restarts::Restarts;
 use super::restore;
 use super::source_logs::SourceLogs;
 use super::supervisor::Supervisor;
@@ -23,10 +24,8 @@ use crate::dataflow::workers;
 use crate::domain::shard::spill::HeldMemory;
 use crate::edge::memory::MemoryBudget;
 use crate::edge::spill::TemporaryEvents;
-use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The memory for held events, in bytes; the others are in a temporary file.
 const HELD_MEMORY: usize = 128 << 20;
@@ -39,11 +38,6 @@ pub enum Mode {
     /// At the end offsets found at the start; then event time advances to `until` or to the last event.
     Once,
 }
-
-/// How often a run may be started again within [`RESTART_WINDOW`].
-const RESTARTS: usize = 5;
-/// See [`RESTARTS`].
-const RESTART_WINDOW: Duration = Duration::from_secs(300);
 
 /// Reads, processes and commits until `stop` is set or, with [`Mode::Once`], everything is read. `norms_handle`
 /// supplies norms that replace those of `settings`.
@@ -64,19 +58,16 @@ pub fn run(
     norms_handle: NormsHandle,
     observer: Arc<Observer>,
 ) -> Result<Summary, RunError> {
-    let mut restarts = VecDeque::new();
+    let mut restarts = Restarts::default();
     loop {
         let handles = (norms_handle.clone(), Arc::clone(&observer));
         let error = match start(config, settings.clone(), mode, stop, handles) {
             Err(error) if mode == Mode::Live && !stop.is_set() && error.heals() => error,
             ended => return ended,
         };
-        let now = Instant::now();
-        restarts.retain(|started: &Instant| now.duration_since(*started) < RESTART_WINDOW);
-        if restarts.len() == RESTARTS {
+        if !restarts.allow() {
             return Err(error);
         }
-        restarts.push_back(now);
         settings.live_state.clear();
         settings.known = Arc::default();
         settings.norms = norms_handle.last().unwrap_or(settings.norms);

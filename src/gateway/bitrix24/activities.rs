@@ -50,17 +50,10 @@ impl Portal {
     /// Sets the position to the newest activity.
     pub(super) fn begin_activities(&mut self, started: Timestamp) -> Outcome<()> {
         let list = List::ACTIVITIES;
-        let command = list.command(Map::new(), &[("ID", "DESC")], -1);
-        let reply = match self.client.batch(&[command], 1)?.pop() {
-            Some(Ok(reply)) => reply,
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None => return Ok(Ok(())),
-        };
-        let rows = list.rows(reply.result);
+        let Some(rows) = read!(pages::newest(&mut self.client, &list)) else { return Ok(Ok(())) };
         let zone = self.client.zone().clone();
         let before = |row: &&Value| Row(row).time("CREATED", &zone).is_none_or(|at| at < started);
-        let lowest = rows.iter().map(|row| list.id_of(row)).min().unwrap_or(0).saturating_sub(1);
-        let last = rows.iter().filter(before).map(|row| list.id_of(row)).max().unwrap_or(lowest);
+        let last = list.last_of_rows(&rows, before);
         let position = self.memory.activities.change();
         (position.begun, position.last) = (true, last);
         self.memory.activities_changed.change().since = started.0;

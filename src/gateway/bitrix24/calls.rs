@@ -26,21 +26,14 @@ impl Portal {
     /// Sets the position to the newest row of a call that ended before `started`, so that only later ones are read.
     pub(super) fn begin_calls(&mut self, started: Timestamp) -> Outcome<()> {
         let list = List::CALLS;
-        let command = list.command(Map::new(), &[("ID", "DESC")], 0);
-        let reply = match self.client.batch(&[command], 1)?.pop() {
-            Some(Ok(reply)) => reply,
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None => return Ok(Ok(())),
-        };
-        let rows = list.rows(reply.result);
+        let Some(rows) = read!(pages::newest(&mut self.client, &list)) else { return Ok(Ok(())) };
         let zone = self.client.zone().clone();
         let ended = |row: &&Value| {
             let row = Row(row);
             let length = (row.decimal("CALL_DURATION").unwrap_or(0.0) * 1000.0) as i64;
             row.time("CALL_START_DATE", &zone).is_none_or(|start| start.0 + length < started.0)
         };
-        let lowest = rows.iter().map(|row| list.id_of(row)).min().unwrap_or(0).saturating_sub(1);
-        let last = rows.iter().filter(ended).map(|row| list.id_of(row)).max().unwrap_or(lowest);
+        let last = list.last_of_rows(&rows, ended);
         let position = self.memory.calls.change();
         (position.begun, position.last) = (true, last);
         Ok(Ok(()))

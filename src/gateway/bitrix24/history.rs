@@ -27,18 +27,11 @@ impl Portal {
     /// Sets the position to the newest row before `started`.
     pub(super) fn begin_history(&mut self, kind: EntityKind, started: Timestamp) -> Outcome<()> {
         let list = List::history(type_id(kind));
-        let command = list.command(Map::new(), &[("ID", "DESC")], -1);
-        let reply = match self.client.batch(&[command], 1)?.pop() {
-            Some(Ok(reply)) => reply,
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None => return Ok(Ok(())),
-        };
-        let rows = list.rows(reply.result);
+        let Some(rows) = read!(pages::newest(&mut self.client, &list)) else { return Ok(Ok(())) };
         let zone = self.client.zone().clone();
         // What happens meanwhile is read from the position on.
         let before = |row: &&Value| Row(row).time("CREATED_TIME", &zone).is_none_or(|at| at < started);
-        let lowest = rows.iter().map(|row| list.id_of(row)).min().unwrap_or(0).saturating_sub(1);
-        let last = rows.iter().filter(before).map(|row| list.id_of(row)).max().unwrap_or(lowest);
+        let last = list.last_of_rows(&rows, before);
         let last = match rows.iter().filter(before).count() {
             0 if rows.len() >= PAGE => read!(self.history_before(&list, "CREATED_TIME", started, last)),
             _ => last,

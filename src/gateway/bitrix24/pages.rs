@@ -107,6 +107,12 @@ impl List {
         Row(row).number(self.id).unwrap_or(0)
     }
 
+    /// The highest id of the rows that `is_known` selects; if there are none, the one before the lowest id.
+    pub(super) fn last_of_rows(&self, rows: &[Value], is_known: impl Fn(&&Value) -> bool) -> u64 {
+        let lowest = rows.iter().map(|row| self.id_of(row)).min().unwrap_or(0).saturating_sub(1);
+        rows.iter().filter(is_known).map(|row| self.id_of(row)).max().unwrap_or(lowest)
+    }
+
     /// The last id of the page that a command of a batch answers.
     fn last_of(&self, label: usize) -> String {
         let within = if self.within.is_empty() { String::new() } else { format!("[{}]", self.within) };
@@ -121,6 +127,13 @@ pub(super) struct Read {
     pub(super) rows: Vec<Value>,
     /// There may be more rows after the last one.
     pub(super) more: bool,
+}
+
+/// Reads the page with the highest ids; `None` if there is no answer.
+pub(super) fn newest(client: &mut Client, list: &List) -> Result<Result<Option<Vec<Value>>, Failure>, ReadError> {
+    let command = list.command(Map::new(), &[("ID", "DESC")], -1);
+    let reply = client.batch(&[command], 1)?.pop().transpose();
+    Ok(reply.map(|reply| reply.map(|reply| list.rows(reply.result))))
 }
 
 /// Reads the rows after an id that pass a filter, at most `pages` pages of them.
