@@ -55,6 +55,11 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it declares an index that facts refer to.
+    pub fn declares(&self) -> bool {
+        matches!(self, Self::ManagerUpdate(_) | Self::StageDeclaration(_) | Self::Currency(..))
+    }
+
     /// Whether something was forgotten.
     pub fn forgets(&self) -> bool {
         matches!(self, Self::Forgotten(_) | Self::ManagerForgotten { .. } | Self::DepartmentForgotten { .. })

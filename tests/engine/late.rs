@@ -135,6 +135,13 @@ fn late_floors_converge_to_the_output_in_order() {
     }
 }
 
+/// A stage that is first named where a correction drops the effects is declared all the same. In this stream a later stage
+/// is named in what follows.
+#[test]
+fn what_a_dropped_replay_names_first_is_declared() {
+    compare_with_order(oracle::stream::merge_stream, 4100, 250);
+}
+
 #[test]
 fn late_delivery_with_merges_converges_to_the_output_in_order() {
     let late: u64 = (1600..1630).map(|seed| compare_with_order(merges::stream, seed, 300)).sum();

@@ -441,6 +441,8 @@ impl Raw {
             delivery_opaque: (),
         };
         self.0.send(record).map_err(|(error, _)| error).expect("a message is sent");
+        // Removes the delivery reports, which count towards the limit of the queue.
+        self.0.poll(Duration::ZERO);
     }
 
     pub(crate) fn flush(&self) {

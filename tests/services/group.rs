@@ -296,7 +296,10 @@ fn a_suspended_process_does_not_commit_stale_epochs_and_rejoins() {
             child = Child::start(&fixture, "1");
             assignments = 0;
         } else {
-            assert!(child.log_count("abandoned uncommitted epochs") >= assignments, "{:#?}", child.log());
+            // Fenced by the broker's timeout, it replaces its clients within the process; else it drops what it has not committed.
+            let (abandoned, replaced) =
+                (child.log_count("abandoned uncommitted epochs"), child.log_count("starting again with new clients"));
+            assert!(abandoned + replaced >= assignments, "{:#?}", child.log());
         }
         report(&format!(
             "suspended for {} ms: {} after {} ms",

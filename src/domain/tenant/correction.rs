@@ -158,10 +158,11 @@ impl Tenant {
         upto: Timestamp,
     ) -> (ReplayOutput, Parts) {
         let (mut before, mut parts) = (ReplayOutput::default(), Parts::new());
+        let mut effects = Vec::new();
         for (case, date) in affected {
             let part = self.rewind(case, date);
             self.replay_part(case, &part, upto);
-            before.collect_from(&mut self.context, &mut Vec::new());
+            before.collect_from(&mut self.context, &mut effects);
             self.context.drop_timers();
             if !part.whole {
                 self.rewind_replay(case);
@@ -170,9 +171,11 @@ impl Tenant {
         }
         if let Some(silences) = self.silences.as_mut().filter(|_| silences_change) {
             silences.replay(&mut self.context, upto);
-            before.collect_from(&mut self.context, &mut Vec::new());
+            before.collect_from(&mut self.context, &mut effects);
             self.context.drop_timers();
         }
+        // Later facts refer to what was first named here.
+        effects.into_iter().filter(Effect::declares).for_each(|effect| self.context.effects.push(effect));
         (before, parts)
     }
 

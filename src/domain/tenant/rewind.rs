@@ -71,8 +71,16 @@ impl Tenant {
         (self.left_out, self.context.summed_up) = counts;
         self.context.resume(suspended);
         self.sampler.iter_mut().zip(late).for_each(|(sampler, late)| sampler.resume_correction(late));
-        let alert = |effect| if let Effect::Alert(alert) = effect { Some(*alert) } else { None };
-        effects.into_iter().filter_map(alert).collect()
+        let mut statuses = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Alert(alert) => statuses.push(*alert),
+                // Later facts refer to what was first named here.
+                effect if effect.declares() => self.context.effects.push(effect),
+                _ => {}
+            }
+        }
+        statuses
     }
 
     /// Begins a step of the undo log of a case before an event, if that is due; also the undo log, if the case has become
