@@ -1,6 +1,6 @@
 //! The configuration, read from one YAML file; the norms are part of it or in a separate file.
 //!
-//! Every key is declared once (in `keys`, `params`, `sections` and `topics`); reading, defaults, `docs/configuration.md`
+//! Every key is declared once (in `keys`, `params`, `targets`, `sections` and `topics`); reading, defaults, `docs/configuration.md`
 //! and the JSON Schema all derive from that declaration, through the engine in `schema`. Units are part of the value. All
 //! problems are reported at once, with their lines, and related limits are checked against each other. Rejects unknown
 //! keys and Kafka properties that would break a guarantee.
@@ -26,6 +26,7 @@ mod reload;
 mod samples;
 pub mod schema;
 mod sections;
+mod targets;
 mod topics;
 mod unshared;
 mod worktime;

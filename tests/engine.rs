@@ -27,6 +27,7 @@ mod engine {
     mod scenarios;
     mod silences;
     mod simulator;
+    mod targets;
     mod tenants;
     mod workers;
 }

@@ -11,6 +11,7 @@ mod keys;
 mod norms;
 mod records;
 mod shard;
+mod targets;
 mod tenant;
 mod violation;
 
@@ -23,8 +24,9 @@ pub use shard::{ShardRecord, SourceLog, StateDigest};
 pub use tenant::TenantRecord;
 
 use super::proto::{self, state_record::Record};
-use crate::domain::id::TenantId;
-use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::effect::ArchivedClosing;
+use crate::domain::id::{EntityId, TenantId};
+use crate::domain::scoreboard::{TargetChange, WindowViolation, WindowViolationKey};
 use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::tenant::changelog::AppliedEvent;
 use prost::Message;
@@ -44,6 +46,10 @@ pub enum StateRecord {
     Tenant(TenantId, TenantRecord),
     /// A violation of a window rule.
     Violation(TenantId, WindowViolationKey, WindowViolation),
+    /// Figures, managers, closed periods or a violation of targets.
+    Target(TenantId, TargetChange),
+    /// A closing whose case was dropped.
+    Closing(TenantId, EntityId, ArchivedClosing),
     /// The document of norms that are or were in force.
     Norms(String),
 }
@@ -72,8 +78,20 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<StateRecord, StateFlaw> {
             let (tenant, key, violation) = violation::read(violation)?;
             Ok(StateRecord::Violation(tenant, key, violation))
         }
+        Record::TargetDay(day) => targets::read_day(day).map(target),
+        Record::TargetPerson(person) => Ok(target(targets::read_person(person))),
+        Record::TargetPeriods(periods) => targets::read_published(periods).map(target),
+        Record::TargetViolation(violation) => targets::read_violation(violation).map(target),
+        Record::PastClosing(closing) => {
+            let (tenant, entity, closing) = targets::read_closing(closing)?;
+            Ok(StateRecord::Closing(tenant, entity, closing))
+        }
         Record::Norms(document) => Ok(StateRecord::Norms(document)),
     }
+}
+
+fn target((tenant, change): (TenantId, TargetChange)) -> StateRecord {
+    StateRecord::Target(tenant, change)
 }
 
 #[cfg(test)]
@@ -82,8 +100,14 @@ mod tests {
     use crate::codec::arbitrary;
     use crate::domain::alert::{Severity, Value, Values};
     use crate::domain::event::EventOrder;
+    use crate::domain::event::Outcome;
+    use crate::domain::figures::row::Subject;
+    use crate::domain::id::ManagerId;
+    use crate::domain::norms::targets::{Per, TargetFigure};
     use crate::domain::rule::{Rule, catalog};
-    use crate::domain::scoreboard::LastStatus;
+    use crate::domain::scoreboard::{
+        DayRecord, LastStatus, Membership, PersonRecord, Published, TargetViolation, TargetViolationKey,
+    };
     use crate::domain::shard::processor::ShardCheckpoint;
     use crate::domain::shard::refused_offsets::RefusedOffsets;
     use crate::domain::shard::tenant_clock::{Mark, Seen};
@@ -265,6 +289,67 @@ mod tests {
         let (bytes, value) = only(&records);
         let Ok(StateRecord::Violation(tenant, read_key, read)) = decode(&bytes, &value) else { panic!("no violation") };
         assert_eq!((tenant.as_str(), read_key, read), ("acme", key, violation));
+    }
+
+    #[test]
+    fn records_of_targets_round_trip() {
+        let tenant = TenantId::from("a/b%");
+        let subject = |id: &str| Subject::Department(id.into());
+        let counts = vec![(TargetFigure::LeadsConverted, -1), (TargetFigure::PlansDone, 7)];
+        let amounts = vec![("RUB".into(), i128::MIN), ("".into(), 5)];
+        let history = vec![
+            Membership { from: Timestamp(-5), department: None, active: true },
+            Membership { from: Timestamp(5), department: Some("north".into()), active: false },
+        ];
+        let last_status = LastStatus {
+            at: Timestamp(9),
+            department: "north".into(),
+            observed: vec![("fact", Value::Count(-3)), ("pace", Value::Number(0.5))],
+            norm: vec![("per", Value::Text("day".into()))],
+        };
+        let violation = TargetViolation {
+            ended: false,
+            department: Some("north".into()),
+            per: Per::Week,
+            period: -7,
+            severity: Severity::Critical,
+            level: 2,
+            fact: -3,
+            evaluated: Timestamp(8),
+            last_status: Some(last_status),
+        };
+        let key = TargetViolationKey { began: Timestamp(-1), subject: Subject::Tenant, target: "t:1".into() };
+        let changes = [
+            TargetChange::Day("m/1".into(), Timestamp(-9), Some(DayRecord { known: Timestamp(3), counts, amounts })),
+            TargetChange::Day(ManagerId::default(), Timestamp(9), Some(DayRecord::default())),
+            TargetChange::Person("m/1".into(), Some(PersonRecord { seen: Timestamp::MIN, history })),
+            TargetChange::Published(
+                subject("n/s"),
+                "t".into(),
+                Some(Published { per: Per::Day, first: -1, last: 20_000 }),
+            ),
+            TargetChange::Violation(key.clone(), Some(violation)),
+        ];
+        for change in changes {
+            let mut records = Records::default();
+            records.target(&tenant, &change);
+            let (bytes, value) = only(&records);
+            assert_eq!(StateKey::read(&bytes), Some(StateKey::Target(tenant.clone())));
+            let Ok(StateRecord::Target(read_tenant, read)) = decode(&bytes, &value) else { panic!("no target") };
+            assert_eq!((read_tenant, read), (tenant.clone(), change));
+        }
+        let closing = |amount, manager| ArchivedClosing { outcome: Outcome::Won, at: Timestamp(-2), manager, amount };
+        for closing in [closing(Some((i64::MIN, "RUB".into())), Some("ann".into())), closing(None, None)] {
+            let entity = EntityId::deal("a:b/1%");
+            let mut records = Records::default();
+            records.closing(&tenant, &entity, Some(&closing));
+            let (bytes, value) = only(&records);
+            assert_eq!(StateKey::read(&bytes), Some(StateKey::Closing(tenant.clone(), entity.clone())));
+            let Ok(StateRecord::Closing(read_tenant, read_entity, read)) = decode(&bytes, &value) else {
+                panic!("no closing")
+            };
+            assert_eq!((read_tenant, read_entity, read), (tenant.clone(), entity, closing));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::schema::key::Need;
 use super::schema::reader::Reader;
 use super::schema::similar::suggestion;
 use super::schema::value::{Table, Value};
+use super::targets;
 use crate::domain::norms::params::Params;
 use crate::domain::norms::{Clock, Norms, Override};
 use crate::domain::rule::Rule;
@@ -57,7 +58,11 @@ pub(super) fn check(reader: &mut Reader<'_>, root: &Table, norms: &Norms, calend
     }
     terms(reader, &sites);
     sampling(reader, &sites);
-    if sites.iter().all(|site| site.over.layer.rules.is_empty()) {
+    for (index, site) in sites.iter().enumerate() {
+        let applying: Vec<_> = sites.iter().map(|other| other.over).filter(|other| implies(site.over, other)).collect();
+        targets::check(reader, site.table, site.over, &applying, index == BASE);
+    }
+    if sites.iter().all(|site| site.over.layer.rules.is_empty()) && !norms.has_targets() {
         reader.note(root.line_of("norms"), "norms", "no rule is enabled: nothing is supervised");
     }
 }
@@ -312,6 +317,7 @@ fn purpose(reader: &mut Reader<'_>, sites: &[Site<'_>], rule: Rule, norms: &Norm
         {
             "no stage `requires` anything"
         }
+        Rule::TargetBehind if !norms.has_targets() => "there are no `targets`",
         Rule::StageReverted if stages.next().is_none() => "there is no pipeline",
         Rule::StageOverdue if !stages.any(|stage| stage.max_time.is_some()) => "no stage has a `max_time`",
         Rule::StuckEarly if !stages.any(|stage| stage.early && stage.max_time.is_some()) => {

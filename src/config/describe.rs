@@ -6,7 +6,7 @@
 use super::schema::key::{Absent, KeySpec};
 use super::schema::text::word;
 use super::schema::typed::Typed;
-use super::{keys, params, worktime};
+use super::{keys, params, targets, worktime};
 use crate::domain::id::UNKNOWN;
 use crate::domain::norms::params::{Parameter, Params};
 use crate::domain::norms::{Layer, Norms, Override, ScopeQuery, Stage, TermsPolicy};
@@ -24,6 +24,7 @@ pub fn describe(norms: &Norms, query: ScopeQuery<'_>) -> String {
     page.pipelines();
     page.rules();
     page.review_sampling();
+    page.targets();
     page.out
 }
 
@@ -107,7 +108,15 @@ impl Page<'_> {
                 self.line(&format!("      - {}", policy(row)));
             }
         }
-        let off: Vec<_> = Rule::ALL.iter().filter(|rule| self.on(**rule).is_none()).map(|rule| rule.name()).collect();
+        // It needs no norm: it is on for every target.
+        let by_targets = |rule: Rule| {
+            let norm = self.of_manager.rules.get(&rule);
+            rule == Rule::TargetBehind
+                && self.norms.has_targets()
+                && norm.is_none_or(|norm| norm.enabled != Some(false))
+        };
+        let is_off = |rule: &&Rule| self.on(**rule).is_none() && !by_targets(**rule);
+        let off: Vec<_> = Rule::ALL.iter().filter(is_off).map(|rule| rule.name()).collect();
         if !off.is_empty() {
             self.line(&format!("  # disabled: {}", off.join(", ")));
         }
@@ -118,6 +127,17 @@ impl Page<'_> {
             self.line("# conversations and messages sampled for review, per manager and day");
             let seconds = sampling.min_talk.seconds();
             self.line(&format!("review_sampling: {{per_day: {}, min_talk_seconds: {seconds}}}", sampling.per_day));
+        }
+    }
+}
+
+impl Page<'_> {
+    fn targets(&mut self) {
+        let targets = targets::show(&self.of_manager.targets);
+        if !targets.is_empty() {
+            self.line("# what is to be reached in a period; amounts in minor units");
+            self.line("targets:");
+            targets.iter().for_each(|target| self.line(&format!("  - {target}")));
         }
     }
 }
@@ -279,7 +299,7 @@ mod tests {
         assert_eq!(
             without_remarks(&describe(&norms(EVERYTHING), WEB)),
             r#"# norms in force: tenant acme, department north, pipeline "9", source WEB
-# overrides that apply, later ones win: tenant acme; tenant acme, department north, pipeline "9", source WEB
+# overrides that apply, later ones win: tenant acme; tenant acme, department north, pipeline "9", source WEB; tenant acme, department north
 # privacy_key: set, not shown
 default_country: KZ
 calendar: round
@@ -330,6 +350,7 @@ norms:
   quality_low: {window: 2h, at_least: 60, min_sample: 5, severity: warning}
   stuck_early: {window: 2h, at_most: 0.5, min_sample: 1, severity: warning}
   special_terms_frequent: {window: 2h, at_most: 1, min_sample: 10, severity: warning}
+  target_behind: {severity: critical}
   source_silent: {within: 2h, clock: business, severity: warning}
   # the first matching row applies, omitted limits are not checked; amounts in minor units
   terms:
@@ -340,6 +361,9 @@ norms:
   # disabled: ALL OTHERS
 # conversations and messages sampled for review, per manager and day
 review_sampling: {per_day: 3, min_talk_seconds: 30}
+# what is to be reached in a period; amounts in minor units
+targets:
+  - {id: calls, figure: calls_outbound, per: day, at_least: 10, of: manager, clock: wall, judge: false, judge_after: 0.25, tolerance: 0, from: "2026-03-10", severity: info, escalate_after: [1d]}
 "#
         );
     }

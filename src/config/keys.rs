@@ -8,6 +8,7 @@ use super::params::key;
 use super::schema::key::ValueKind::{Count, Flag, Length, List, Map, Number, Secret, Text};
 use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::typed::{named, one_of};
+use super::targets;
 use crate::domain::event::ActivityKind;
 use crate::domain::id::EntityKind;
 use crate::domain::identity::Country;
@@ -36,12 +37,6 @@ const HOURS: Form = Form {
     pattern: "^ *[0-9]{1,2}([:.][0-9]{2})? *([AaPp]\\.?[Mm]\\.?)? *[-‐‑‒–—−] *[0-9]{1,2}([:.][0-9]{2})? *([AaPp]\\.?[Mm]\\.?)? *$",
     canonical: |text| Hours::parse(&text).map_or(text, |hours| hours.to_string()),
     hint: |text| Hours::parse(text).err().map(|error| error.to_string()).unwrap_or_default(),
-};
-const DATE: Form = Form {
-    expected: "a date such as 2026-01-31",
-    fits: |text| text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
-    pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-    ..ANY
 };
 const ZONE: Form = Form {
     expected: "an IANA time zone such as Europe/Moscow",
@@ -98,6 +93,7 @@ pub(super) const EFFECTIVE: &[KeySpec] = &[
         .default("[{size: 1h, slide: 1m}, {size: 24h, slide: 15m}, {size: 7d, slide: 2h}, {size: 30d, slide: 8h}]"),
     KeySpec::new("norms", ValueKind::Table(&[RULES]), "the enabled rules; a rule that is not listed is off"),
     REVIEW_SAMPLING,
+    targets::LISTED,
     KeySpec::new(
         "overrides",
         List(&ValueKind::Table(&[OVERRIDE]), 0),
@@ -138,7 +134,7 @@ const CALENDAR: &[KeySpec] = &[
         .required(),
     KeySpec::new(
         "days",
-        Map(DATE, &DAY_HOURS),
+        Map(targets::DATE, &DAY_HOURS),
         "exceptions by date: `[]` is a day off, fewer hours make a short day, hours on a weekend make it a working day",
     ),
     KeySpec::new(
@@ -286,6 +282,7 @@ pub const OVERRIDE: &[KeySpec] = &[
     IGNORED_CONTACTS.described("unchanged; only with `when: {tenant}`"),
     KeySpec::new("norms", ValueKind::Table(&[RULES]), "rule parameters that differ").described("unchanged"),
     REVIEW_SAMPLING.described("unchanged"),
+    targets::OVERRIDING.described("unchanged"),
 ];
 
 const WHEN: &[KeySpec] = &[
@@ -296,9 +293,9 @@ const WHEN: &[KeySpec] = &[
     KeySpec::new("source_id", Text, "only leads from this source and their deals").described("any"),
 ];
 
-/// Whether a rule evaluates managers, at slide boundaries.
+/// Whether a rule evaluates managers or their targets, at slide boundaries.
 pub(super) fn is_window_rule(rule: Rule) -> bool {
-    matches!(catalog::definition(rule).evaluation, Evaluation::Window(_))
+    matches!(catalog::definition(rule).evaluation, Evaluation::Window(_) | Evaluation::Targets(_))
 }
 
 /// Whether a rule is an act rule: acts have no duration, so their alerts never escalate.

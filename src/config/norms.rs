@@ -9,7 +9,7 @@ use super::schema::env::{Env, SystemEnv};
 use super::schema::problem::{Problem, Problems, sorted, unreadable};
 use super::schema::reader::Reader;
 use super::schema::value::{Table, Value};
-use super::{check, keys, params};
+use super::{check, keys, params, targets};
 use crate::domain::id::EntityKind;
 use crate::domain::identity::{Country, IgnoredContacts};
 use crate::domain::norms::params::Params;
@@ -196,6 +196,7 @@ fn layer(reader: &mut Reader<'_>, table: &Table, windows: &[Window], country: Co
         rules,
         terms: shared.map(|table| terms(reader, table)).unwrap_or_default(),
         review_sampling: sampling.unwrap_or_default(),
+        targets: targets::read(table),
     }
 }
 
@@ -269,9 +270,11 @@ mod tests {
     use super::*;
     use crate::domain::alert::Severity;
     use crate::domain::event::{Channel, Outcome};
-    use crate::domain::norms::{Basis, Clock, ClockStart, Response, ScopeQuery};
+    use crate::domain::norms::targets::{Of, Per, TargetFigure};
+    use crate::domain::norms::{Basis, Clock, ClockStart, Response, ScopeQuery, TargetParams};
     use crate::domain::time::Timestamp;
     use compact_str::CompactString;
+    use jiff::civil::date;
 
     fn document(text: &str) -> Document {
         parse_norms("norms.yaml", text).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
@@ -426,6 +429,7 @@ mod tests {
             (Rule::QualityLow, Params { min_score: Some(60.0), min_sample: Some(5), ..Params::default() }),
             (Rule::StuckEarly, Params { at_most: Some(0.5), ..Params::default() }),
             (Rule::SpecialTermsFrequent, Params { at_most: Some(1.0), min_sample: Some(10), ..Params::default() }),
+            (Rule::TargetBehind, Params { severity: Some(Severity::Critical), ..Params::default() }),
             (
                 Rule::SourceSilent,
                 Params { within: Some(length(120)), clock: Some(Clock::Business), ..Params::default() },
@@ -448,13 +452,41 @@ mod tests {
                 TermsPolicy { amount_minor_below: Some(10_000_000), ..TermsPolicy::default() },
             ])
         );
+        let calls = TargetParams {
+            figure: Some(TargetFigure::CallsOutbound),
+            per: Some(Per::Day),
+            at_least: Some(12.5),
+            of: Some(Of::Department),
+            clock: Some(Clock::Wall),
+            judge_after: Some(0.25),
+            tolerance: Some(0.0),
+            judge: Some(false),
+            from: Some(date(2026, 3, 10)),
+            severity: Some(Severity::Info),
+            escalate_after: Some(vec![Length { span: Span::DAY, in_days: true }]),
+            ..TargetParams::default()
+        };
+        let amount = TargetParams {
+            enabled: Some(true),
+            figure: Some(TargetFigure::AmountWon),
+            per: Some(Per::Quarter),
+            at_least: Some(3_000_000.0),
+            currency: Some("RUB".into()),
+            ..TargetParams::default()
+        };
+        assert_eq!(base.targets, BTreeMap::from([("calls".into(), calls), ("7".into(), amount)]));
 
-        let [acme, north, anna] = &norms.overrides[..] else { panic!("three overrides") };
+        let [acme, north, plans, anna] = &norms.overrides[..] else { panic!("four overrides") };
         assert_eq!((acme.tenant.as_deref(), acme.layer.calendar.as_deref()), (Some("acme"), Some("round")));
         assert_eq!((&acme.department, &acme.pipeline, &acme.source), (&None, &None, &None));
         let scope = [&north.tenant, &north.department, &north.pipeline, &north.source];
         assert_eq!(scope.map(|key| key.as_deref()), [Some("acme"), Some("north"), Some("9"), Some("WEB")]);
         assert_eq!(north.layer.rules[&Rule::Neglected].enabled, Some(false));
+        let of_north = [
+            ("calls".into(), TargetParams { at_least: Some(10.0), of: Some(Of::Manager), ..TargetParams::default() }),
+            ("7".into(), TargetParams { enabled: Some(false), ..TargetParams::default() }),
+        ];
+        assert_eq!(plans.layer.targets, BTreeMap::from(of_north));
         assert_eq!((anna.manager.as_deref(), &anna.tenant, &north.manager), (Some("anna"), &None, &None));
     }
 

@@ -53,8 +53,8 @@ macro_rules! define {
     };
 }
 
-const SEVERITY: ValueKind = one_of::<Severity>();
-const CLOCK: ValueKind = one_of::<Clock>();
+pub(super) const SEVERITY: ValueKind = one_of::<Severity>();
+pub(super) const CLOCK: ValueKind = one_of::<Clock>();
 const RESPONSE: ValueKind = one_of::<Response>();
 const CLOCK_START: ValueKind = one_of::<ClockStart>();
 const ENTITY: ValueKind = one_of::<EntityKind>();

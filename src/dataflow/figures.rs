@@ -47,13 +47,15 @@ struct CountedTenant {
     reported: Vec<Option<i64>>,
     /// Whether it has output in this epoch, so that its time must be stored.
     has_output: bool,
+    /// Whether the rows of all closed periods are to be written.
+    closing_rows_due: bool,
 }
 
 impl CountedTenant {
     fn new(id: TenantId, figures: TenantFigures, settings: &DataflowSettings) -> Self {
         let last_emitted = settings.norms.windows.iter().map(|window| figures.at.pane(window.slide)).collect();
         let figures = settings.live_state.insert_tenant(id, figures);
-        Self { figures, last_emitted, reported: Vec::new(), has_output: false }
+        Self { figures, last_emitted, reported: Vec::new(), has_output: false, closing_rows_due: false }
     }
 }
 
@@ -84,7 +86,10 @@ impl Tenants {
         }
         for shard in rows_due {
             let tenants = self.by_shard.entry(shard).or_default().values_mut();
-            tenants.for_each(|tenant| tenant.last_emitted.fill(i64::MIN));
+            tenants.for_each(|tenant| {
+                tenant.last_emitted.fill(i64::MIN);
+                tenant.closing_rows_due = true;
+            });
         }
         for (shard, effects) in effects {
             self.count(shard, effects, &mut rest);
@@ -183,11 +188,22 @@ impl Tenants {
                 let windows = &self.settings.norms.windows;
                 emit_rows(&mut figures, windows, &mut tenant.last_emitted, &mut output.rows);
             }
+            if self.settings.rows_at_boundaries || output.closing {
+                // A replay has written none before.
+                let all = std::mem::take(&mut tenant.closing_rows_due) || !self.settings.rows_at_boundaries;
+                figures.scoreboard.closing_rows(all, watermark, &mut output.rows);
+            }
+            if self.settings.timing.memory.retention.is_some() {
+                figures.scoreboard.forget_past(watermark);
+            }
             mark_historic(&mut output.alerts[first_alert..], &figures.time);
             output.rows[first_row..].iter_mut().for_each(|row| row.historic = figures.time.is_historic(row.at));
             let written = records.len();
             for (key, violation) in figures.scoreboard.take_changes() {
                 records.violation(id, &key, violation.as_ref());
+            }
+            for change in figures.scoreboard.take_target_changes(watermark) {
+                records.target(id, &change);
             }
             let has_emitted = first_alert < output.alerts.len() || first_row < output.rows.len();
             status.dirty |= has_emitted;
@@ -219,9 +235,13 @@ fn forget(
         let mut rows = Vec::new();
         scoreboard.rows(at, &mut rows);
         output.rows.extend(rows.into_iter().map(Row::into_gone));
+        scoreboard.closing_rows(false, at, &mut output.rows);
     }
     for (key, violation) in scoreboard.take_changes() {
         records.violation(scoreboard.tenant(), &key, violation.as_ref());
+    }
+    for change in scoreboard.delete_targets() {
+        records.target(scoreboard.tenant(), &change);
     }
     *figures = TenantFigures::new(*shard, time.clone(), scoreboard.tenant().clone(), &settings.norms);
 }

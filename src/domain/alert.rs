@@ -3,7 +3,6 @@
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::named::named_enum;
 use crate::domain::rule::Rule;
-use crate::domain::time::window::Window;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use uuid::Uuid;
@@ -110,6 +109,10 @@ named_enum! {
         Dismissed = "dismissed",
         /// The figure is back at its norm.
         Recovered = "recovered",
+        /// The target was reached.
+        Reached = "reached",
+        /// The period of the target ended.
+        PeriodOver = "period_over",
         /// The sample became too small.
         SampleTooSmall = "sample_too_small",
         /// An act that was in time became known late.
@@ -188,8 +191,8 @@ pub struct Alert {
     pub entity: Option<EntityId>,
     /// The call or message.
     pub interaction: Option<CompactString>,
-    /// The window that was judged.
-    pub window: Option<Window>,
+    /// The name of the window or period that was judged.
+    pub window: Option<CompactString>,
     /// The observed values.
     pub observed: Values,
     /// The required values.

@@ -293,6 +293,11 @@ impl TenantContext {
         self.effects.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
     }
 
+    /// Emits an effect as it is.
+    pub fn emit(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
     /// Records a change of the current journey.
     pub fn record_change(&mut self, change: JourneyChange) {
         self.changes.push(Change::State(change));
@@ -396,6 +401,11 @@ impl TenantContext {
     /// The numbers of stages and currencies that were used.
     pub fn names_used(&self) -> [usize; 2] {
         [self.stages.items.len(), self.currencies.items.len()]
+    }
+
+    /// The code of a currency that was used.
+    pub fn currency_code(&self, ix: CurrencyIx) -> CompactString {
+        self.currencies.items.get(ix.0 as usize).cloned().unwrap_or_default()
     }
 
     /// The index of a currency, declared on first use.

@@ -1,9 +1,11 @@
 //! Owns the effects: the only output of the domain core. The core never logs, counts, sends or sleeps; it returns these.
 
 use crate::domain::alert::{Alert, AlertTaken};
+use crate::domain::event::Outcome;
 use crate::domain::figures::pane::Fact;
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId};
 use crate::domain::index::{CurrencyIx, ManagerIx, StageIx};
+use crate::domain::norms::targets::TargetFigure;
 use crate::domain::review::ReviewRequest;
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
@@ -43,6 +45,15 @@ pub enum Effect {
         /// The CRM's id.
         id: DepartmentId,
     },
+    /// The first event of the tenant is dated this.
+    FirstEvent(Timestamp),
+    /// Events up to this one were dropped from the state: what they counted follows from no event any more.
+    Expired {
+        /// The event time of the latest of them.
+        last: Timestamp,
+    },
+    /// A closing whose case was dropped counts, or counts no more.
+    PastClosing(Box<PastClosing>),
     /// A call or message was picked for review.
     Review(Box<ReviewRequest>),
     /// A review request for this manager ended: it was answered or expired.
@@ -81,6 +92,38 @@ pub struct ManagerUpdate {
     pub active: bool,
     /// The name, if it is known.
     pub name: Option<CompactString>,
+    /// The event time of the first event that names the manager.
+    pub seen: Timestamp,
+}
+
+/// What a closing counts for targets, if its case was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PastClosing {
+    /// The date of the closing.
+    pub at: Timestamp,
+    /// The manager it counts for.
+    pub manager: Option<ManagerId>,
+    /// What it counts.
+    pub figure: TargetFigure,
+    /// The currency of an amount.
+    pub currency: Option<CompactString>,
+    /// The count, or the amount in minor units; negative to take it away.
+    pub times: i64,
+    /// When it took effect.
+    pub known: Timestamp,
+}
+
+/// A closing that targets count, of a lead or deal whose events were dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedClosing {
+    /// WON or CONVERTED.
+    pub outcome: Outcome,
+    /// Its date.
+    pub at: Timestamp,
+    /// The manager it counts for.
+    pub manager: Option<ManagerId>,
+    /// The amount in minor units and its currency, if it is known.
+    pub amount: Option<(i64, CompactString)>,
 }
 
 /// A department as far as it is described; nothing is counted by it.

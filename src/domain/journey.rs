@@ -13,6 +13,7 @@ mod facts;
 pub mod merge;
 mod merges;
 mod open_plans;
+mod past;
 mod plans;
 pub mod response;
 pub mod stage_history;
@@ -21,6 +22,7 @@ pub mod stages;
 use crate::domain::alert::Resolution;
 use crate::domain::change::{Act, JourneyChange};
 use crate::domain::context::TenantContext;
+use crate::domain::effect::PastClosing;
 use crate::domain::event::{Amount, Outcome, Position};
 use crate::domain::id::{EntityId, EntityKind, PipelineId, SourceId};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx, StageIx};
@@ -102,6 +104,9 @@ struct EndState {
     /// The first closing, and whether a touch was known by then.
     first_closed: Option<(Timestamp, bool)>,
     merges: Merges,
+    /// Whether a closing whose case was dropped does not stand any more, and what it changes in the figures of targets.
+    past_void: bool,
+    past: Vec<PastClosing>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,7 +130,14 @@ impl StaticDefault for Sale {
 }
 
 impl StaticDefault for EndState {
-    const DEFAULT: &'static Self = &Self { deleted: None, closing: None, first_closed: None, merges: Merges::NONE };
+    const DEFAULT: &'static Self = &Self {
+        deleted: None,
+        closing: None,
+        first_closed: None,
+        merges: Merges::NONE,
+        past_void: false,
+        past: Vec::new(),
+    };
 }
 
 impl Keyed for Journey {

@@ -27,7 +27,6 @@ use crate::domain::index::ManagerIx;
 use crate::domain::norms::Scope;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
-use crate::domain::time::window::Window;
 use compact_str::CompactString;
 
 /// What a violation is about: a lead or deal, a contact, a source topic, or the figures of a manager. `T` is what a timer
@@ -64,8 +63,8 @@ pub struct Description {
     pub entity: Option<EntityId>,
     /// The call or message.
     pub interaction: Option<CompactString>,
-    /// The window that was judged; such a violation has no deadline.
-    pub window: Option<Window>,
+    /// The name of the window or period that was judged; such a violation has no deadline.
+    pub window: Option<CompactString>,
     /// The observed values.
     pub observed: Values,
     /// The required values.

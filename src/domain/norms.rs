@@ -5,6 +5,8 @@
 
 pub mod params;
 mod shared_scopes;
+mod target_params;
+pub mod targets;
 
 use crate::domain::alert::{Severity, Values};
 use crate::domain::id::{EntityKind, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 pub use params::{Basis, Clock, ClockStart, Params, Response};
 pub use shared_scopes::SharedScopes;
+pub use target_params::TargetParams;
 
 /// The norms of all tenants, as configured.
 #[derive(Clone)]
@@ -108,6 +111,8 @@ pub struct Layer {
     pub terms: TermsParams,
     /// Which interactions are sampled for review.
     pub review_sampling: SamplingParams,
+    /// Targets, by id. The base has all of them.
+    pub targets: BTreeMap<CompactString, TargetParams>,
 }
 
 /// A layer with the conditions under which it applies.
@@ -329,9 +334,12 @@ impl Layer {
         if over.terms.policies.is_some() {
             self.terms.policies.clone_from(&over.terms.policies);
         }
-        let (own, over) = (&mut self.review_sampling, over.review_sampling);
-        own.per_day = over.per_day.or(own.per_day);
-        own.min_talk = over.min_talk.or(own.min_talk);
+        let (own, sampling) = (&mut self.review_sampling, over.review_sampling);
+        own.per_day = sampling.per_day.or(own.per_day);
+        own.min_talk = sampling.min_talk.or(own.min_talk);
+        for (id, params) in &over.targets {
+            self.targets.entry(id.clone()).or_default().merge(params);
+        }
     }
 }
 

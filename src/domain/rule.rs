@@ -29,6 +29,7 @@ pub mod stage_requirements_unmet;
 pub mod stage_reverted;
 pub mod stage_skipped;
 pub mod stuck_early;
+pub mod target_behind;
 pub mod terms;
 pub mod too_few_attempts;
 
@@ -62,6 +63,7 @@ macro_rules! for_each_rule {
             QualityLow quality_low
             StuckEarly stuck_early
             SpecialTermsFrequent special_terms_frequent
+            TargetBehind target_behind
             SourceSilent source_silent
         }
     };
@@ -122,6 +124,7 @@ mod tests {
             "quality_low",
             "stuck_early",
             "special_terms_frequent",
+            "target_behind",
             "source_silent",
         ];
         assert_eq!(names, pinned);

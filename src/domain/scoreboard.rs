@@ -7,23 +7,26 @@
 
 mod managers;
 mod open_violations;
+mod targets;
 mod window_evaluator;
 mod window_violation;
 
 use crate::domain::alert::Alert;
 use crate::domain::effect::{Effect, ManagerUpdate, StageDeclaration};
-use crate::domain::figures::pane::PaneAggregate;
+use crate::domain::figures::pane::{Measure, PaneAggregate};
 use crate::domain::figures::row::{Figures, Row, Subject};
-use crate::domain::figures::table::{MAX_CURRENCIES, OTHER, Terms, WindowFigures};
+use crate::domain::figures::table::{MAX_CURRENCIES, NowFigures, OTHER, Terms, WindowFigures};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId, UNKNOWN};
 use crate::domain::index::{CurrencyIx, StageIx};
 use crate::domain::norms::Norms;
 use crate::domain::scoreboard::managers::{CurrentFigures, Managers, Offer, by_stage, terms};
+use crate::domain::scoreboard::targets::Targets;
 use crate::domain::scoreboard::window_evaluator::WindowEvaluator;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+pub use targets::{DayRecord, Membership, PersonRecord, Published, TargetChange, TargetViolation, TargetViolationKey};
 pub use window_violation::{LastStatus, WindowViolation, WindowViolationKey};
 
 /// The figures of one tenant.
@@ -35,6 +38,7 @@ pub struct Scoreboard {
     stages: Vec<StageDeclaration>,
     currencies: Vec<CompactString>,
     evaluator: WindowEvaluator,
+    targets: Targets,
 }
 
 impl Scoreboard {
@@ -42,6 +46,7 @@ impl Scoreboard {
     pub fn new(tenant: TenantId, norms: Arc<Norms>) -> Self {
         let managers = Managers::new(tenant, norms.windows.clone());
         Self {
+            targets: Targets::new(Arc::clone(&norms), &managers.tenant),
             evaluator: WindowEvaluator::new(norms, &managers.tenant),
             managers,
             departments: BTreeSet::from([UNKNOWN.into()]),
@@ -55,11 +60,25 @@ impl Scoreboard {
         match effect {
             Effect::Fact(fact) => {
                 self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
-                self.managers.count(&fact);
-                self.evaluator.mark_dirty(fact.who);
+                if fact.measure.counts_for_targets() {
+                    let Self { targets, currencies, .. } = self;
+                    targets.count(&fact, currency_of(currencies, fact.measure));
+                }
+                if fact.times != 0 {
+                    self.managers.count(&fact);
+                    self.evaluator.mark_dirty(fact.who);
+                }
+            }
+            Effect::FirstEvent(at) => self.targets.begin(at),
+            Effect::Expired { last } => self.targets.expire(last),
+            Effect::PastClosing(past) => {
+                self.judge_until(past.known.saturating_sub(Span(1)), alerts);
+                self.targets.count_past(&past);
             }
             Effect::ManagerUpdate(update) => {
-                self.judge_until(update.known.saturating_sub(Span(1)), alerts);
+                // Who was named for the first time has targets from then on.
+                self.judge_until(update.known.max(update.seen).saturating_sub(Span(1)), alerts);
+                self.targets.update(&update);
                 self.update_manager(*update);
             }
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
@@ -67,9 +86,13 @@ impl Scoreboard {
             Effect::ManagerForgotten { known, who, .. } => {
                 self.judge_until(known, alerts);
                 self.evaluator.forget(&mut self.managers, known, who, alerts);
+                self.targets.forget(&mut self.managers, known, who, alerts);
                 self.managers.forget(who);
             }
-            Effect::DepartmentForgotten { id, .. } => drop(self.departments.remove(&id)),
+            Effect::DepartmentForgotten { id, .. } => {
+                self.departments.remove(&id);
+                self.managers.others.remove(&Some(id));
+            }
             Effect::Alert(alert) => alerts.push(*alert),
             // Review requests are counted where they are published, takers are kept with the open alerts, and departments
             // are described where they are shown.
@@ -85,11 +108,26 @@ impl Scoreboard {
     /// Applies an effect of a replay after a restore: counts it, but does not judge boundaries or emit alerts again.
     pub fn replay(&mut self, effect: Effect) {
         match effect {
-            Effect::Fact(fact) => self.managers.count(&fact),
-            Effect::ManagerUpdate(update) => self.update_manager(*update),
+            Effect::Fact(fact) => {
+                self.managers.count(&fact);
+                if fact.measure.counts_for_targets() {
+                    let Self { targets, currencies, .. } = self;
+                    targets.replay(&fact, currency_of(currencies, fact.measure));
+                }
+            }
+            Effect::ManagerUpdate(update) => {
+                self.targets.replay_update(&update);
+                self.update_manager(*update);
+            }
+            Effect::FirstEvent(at) => self.targets.replay_begin(at),
+            Effect::Expired { last } => self.targets.expire(last),
+            Effect::PastClosing(past) => self.targets.replay_past(&past),
             Effect::StageDeclaration(stage) => self.declare_stage(*stage),
             Effect::Currency(_, code) => self.currencies.push(code),
-            Effect::ManagerForgotten { who, .. } => self.managers.forget(who),
+            Effect::ManagerForgotten { who, .. } => {
+                self.targets.replay_forget(who);
+                self.managers.forget(who);
+            }
             Effect::DepartmentForgotten { id, .. } => drop(self.departments.remove(&id)),
             Effect::Alert(_)
             | Effect::Review(_)
@@ -112,6 +150,7 @@ impl Scoreboard {
 
     /// Applies new norms; the windows must be the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
+        self.targets.reload(Arc::clone(&norms));
         self.evaluator.reload(norms, &self.managers);
     }
 
@@ -126,9 +165,47 @@ impl Scoreboard {
         self.evaluator.resume(&mut self.managers, at, violations, norms)
     }
 
+    /// Takes over what was stored of targets, before the events are replayed. `versions`: the norms in force, each with the
+    /// instant from which they apply. `unknown_until`: the latest event that was dropped.
+    pub fn load_targets(
+        &mut self,
+        stored: &[TargetChange],
+        versions: Vec<(Timestamp, Arc<Norms>)>,
+        unknown_until: Timestamp,
+    ) {
+        self.targets.load(stored, versions, unknown_until);
+    }
+
+    /// Resumes the evaluation of targets after a restore, like [`Self::resume`].
+    pub fn resume_targets(&mut self, at: Timestamp, stored: Vec<TargetChange>) -> Vec<Alert> {
+        self.targets.resume(&mut self.managers, at, stored)
+    }
+
+    /// What to store of targets at the end of an epoch of which everything known up to `at` was counted.
+    pub fn take_target_changes(&mut self, at: Timestamp) -> Vec<TargetChange> {
+        self.targets.take_changes(at)
+    }
+
+    /// Deletes what is stored of targets.
+    pub fn delete_targets(&mut self) -> Vec<TargetChange> {
+        self.targets.delete()
+    }
+
+    /// The rows of the periods of targets that ended or changed since the last call, and those that are removed; with `all`,
+    /// of all closed periods.
+    pub fn closing_rows(&mut self, all: bool, at: Timestamp, into: &mut Vec<Row>) {
+        self.targets.closing_rows(all, at, into);
+    }
+
+    /// Drops figures of targets that are before the previous quarter, and old closing rows.
+    pub fn forget_past(&mut self, at: Timestamp) {
+        self.targets.forget_past(at);
+    }
+
     /// Judges all slide boundaries and performs all escalations up to and including `until`, in time order.
     pub fn judge_until(&mut self, until: Timestamp, alerts: &mut Vec<Alert>) {
         self.evaluator.judge_until(&mut self.managers, until, alerts);
+        self.targets.judge_until(&mut self.managers, until, alerts);
     }
 
     /// Ends at `at`, because the tenant is forgotten: judges everything until then, ends what is open even so, and deletes
@@ -136,6 +213,7 @@ impl Scoreboard {
     pub fn end(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
         self.judge_until(at, alerts);
         self.evaluator.end(&mut self.managers, at, alerts);
+        self.targets.end(&mut self.managers, at, alerts);
     }
 
     /// The violations to store, as far as they changed since the last call; `None`: delete.
@@ -211,6 +289,13 @@ impl Scoreboard {
             }
         }
         let mut tenant = (PaneAggregate::default(), Vec::new());
+        for (department, others) in &self.managers.others {
+            let aggregate = match department {
+                Some(id) if self.managers.is_staffed(id) => &mut departments.entry(id.clone()).or_default().0,
+                _ => &mut tenant.0,
+            };
+            aggregate.merge(others.sliding[index].total(), 1);
+        }
         for (id, (aggregate, offers)) in departments {
             tenant.0.merge(&aggregate, 1);
             tenant.1.extend(&offers);
@@ -224,7 +309,8 @@ impl Scoreboard {
         let mut departments: BTreeMap<DepartmentId, CurrentFigures> = self.default_per_department();
         let mut tenant = CurrentFigures::default();
         let row = |subject, department, current: &CurrentFigures| {
-            let figures = Figures::Now(Box::new(current.figures(&self.stages, at)));
+            let targets = self.targets.figures(&subject, at);
+            let figures = Figures::Now(Box::new(NowFigures { targets, ..current.figures(&self.stages, at) }));
             Row { tenant: self.managers.tenant.clone(), subject, department, at, historic: false, figures }
         };
         for (manager_ix, manager) in self.managers.all.iter().enumerate() {
@@ -232,6 +318,12 @@ impl Scoreboard {
             departments.entry(manager.department()).or_default().merge(&manager.now, at);
             if manager_ix > 0 && !manager.is_forgotten {
                 into.push(row(Subject::Manager(manager.id.clone()), manager.department.clone(), &manager.now));
+            }
+        }
+        for (department, others) in &self.managers.others {
+            tenant.merge(&others.now, at);
+            if let Some(id) = department.as_ref().filter(|id| self.managers.is_staffed(id)) {
+                departments.entry(id.clone()).or_default().merge(&others.now, at);
             }
         }
         for (id, current) in departments {
@@ -260,6 +352,14 @@ impl Scoreboard {
         }
         let stage_conversion = by_stage(&self.stages, aggregate.stages());
         WindowFigures { terms, amount_won, stage_conversion, ..aggregate.figures() }
+    }
+}
+
+/// The currency of a fact about an amount.
+fn currency_of(currencies: &[CompactString], measure: Measure) -> Option<&CompactString> {
+    match measure {
+        Measure::AmountWon { currency, .. } => currencies.get(currency.0 as usize),
+        _ => None,
     }
 }
 
@@ -391,7 +491,8 @@ mod tests {
 
     fn manager_update(known: Timestamp, who: u32, department: usize) -> ManagerUpdate {
         let department = Some(DEPARTMENTS[department].into()).filter(|_| department < 2);
-        ManagerUpdate { known, who: ManagerIx(who), id: format!("m{who}").into(), department, active: true, name: None }
+        let id = format!("m{who}").into();
+        ManagerUpdate { known, who: ManagerIx(who), id, department, active: true, name: None, seen: known }
     }
 
     /// An open violation of the naive model: beginning, level, severity, norm at the beginning, and the figures and norm

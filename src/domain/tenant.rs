@@ -5,6 +5,7 @@
 //! `forgetting` the end of the tenant, `managers` that of managers, `timers` what is due in between.
 
 mod activities;
+mod archive;
 mod cases;
 mod chains;
 pub mod changelog;
@@ -21,6 +22,7 @@ mod managers;
 mod merge;
 mod messages;
 mod named_managers;
+mod past_closings;
 mod persistence;
 mod replay;
 mod rewind;
@@ -65,6 +67,7 @@ use chains::{Chains, Turn};
 use compact_str::CompactString;
 use contacts::{ContactPending, ContactState};
 use named_managers::NamedManagers;
+use past_closings::PastClosings;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -151,6 +154,7 @@ pub struct Tenant {
     left_out: u64,
     /// The deals that name a lead, by its id.
     deals_by_lead: RecordedMap<CompactString, SmallIndexVec<JourneyIx>>,
+    past_closings: PastClosings,
     /// The case whose changes are recorded now, and its undo log.
     recording: Option<(u32, Box<UndoLog>)>,
 }
@@ -209,6 +213,7 @@ impl Tenant {
             chains: Chains::default(),
             left_out: 0,
             deals_by_lead: RecordedMap::default(),
+            past_closings: PastClosings::default(),
             recording: None,
         }
     }
@@ -309,6 +314,7 @@ impl Tenant {
         self.begin_event(order);
         if self.context.first_event.is_none() {
             self.context.first_event = Some(order.at);
+            self.context.effects.push(Effect::FirstEvent(order.at));
             self.changelog.mark_changed = true;
         }
         if self.context.first_plan.is_none() && payload.kind() == EventKind::ActivityPlanned {
@@ -438,7 +444,7 @@ impl Tenant {
             CrmPayload::DealCreated(created) => self.created(EntityKind::Deal, created),
             CrmPayload::StageChanged(change) => self.stage_changed(change),
             CrmPayload::Assigned { entity, manager } => {
-                let who = self.context.people.intern(manager, &mut self.context.effects);
+                let who = self.context.people.intern(manager, self.context.now, &mut self.context.effects);
                 if let Some(ix) = self.journey_ix(entity) {
                     if self.assign(ix, who) {
                         self.hand_over(ix, self.context.now);
@@ -469,7 +475,7 @@ impl Tenant {
             }
             CrmPayload::ActivityCancelled { entity, activity } => self.activity_cancelled(entity, activity),
             CrmPayload::InteractionReviewed { interaction, manager, score, verdict } => {
-                let who = self.context.people.intern(manager, &mut self.context.effects);
+                let who = self.context.people.intern(manager, self.context.now, &mut self.context.effects);
                 let score_micros = (score * 1e6).round() as i64;
                 self.context.emit_fact(self.context.now, who, 1, Measure::Review { score_micros, verdict: *verdict });
                 self.sampler.iter_mut().for_each(|sampler| sampler.answer(&mut self.context, interaction));
@@ -523,6 +529,7 @@ impl Tenant {
             self.change(ix, |journey, context| journey.enter_stage(context, entry));
         }
         self.change(ix, Journey::reopen);
+        self.void_past(ix);
         self.emit_facts(ix);
     }
 
@@ -743,6 +750,7 @@ impl Tenant {
 
     fn emit_facts(&mut self, ix: JourneyIx) {
         self.journeys[ix].emit_facts(&mut self.context);
+        self.emit_past(ix);
     }
 
     fn emit_all_facts(&mut self, entities: &[JourneyIx]) {
@@ -813,8 +821,8 @@ impl Tenant {
     }
 
     fn manager_ix(&mut self, manager: Option<&ManagerId>) -> ManagerIx {
-        let TenantContext { people, effects, .. } = &mut self.context;
-        manager.map_or(ManagerIx::NONE, |manager| people.intern(manager, effects))
+        let TenantContext { people, effects, now, .. } = &mut self.context;
+        manager.map_or(ManagerIx::NONE, |manager| people.intern(manager, *now, effects))
     }
 
     fn responsible(&self, attribution: &Attribution) -> ManagerIx {

@@ -78,7 +78,7 @@ pub fn table(rows: &[Row], window: &str) -> Vec<String> {
         match &row.figures {
             Figures::Window(_, figures) if row.figures.window() == window => entry.window = Some(figures),
             Figures::Now(figures) => entry.now = Some(figures),
-            Figures::Window(..) | Figures::Gone(_) => {}
+            Figures::Window(..) | Figures::Closing(..) | Figures::Gone(_) => {}
         }
     }
     let mut lines = vec![HEAD.to_owned()];

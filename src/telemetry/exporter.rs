@@ -9,7 +9,7 @@ use super::http_metrics::HttpMetrics;
 use super::live_view_metrics::LiveViewMetrics;
 use super::log_output;
 use super::metric::{Family, Level, Metric};
-use super::page::{Page, subject};
+use super::page::{Labels, Page, subject};
 use super::process;
 use super::processor_metrics::{Counters, ProcessorMetrics, Shard};
 use super::samples;
@@ -18,10 +18,12 @@ use crate::domain::event::EventKind;
 use crate::domain::event::reject::Reason;
 use crate::domain::event::repair::Repair;
 use crate::domain::figures::row::{Figures, Row, Subject};
+use crate::domain::figures::table::TargetFigures;
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
 use crate::domain::shard::admission::Limited;
 use crate::domain::time::Timestamp;
+use compact_str::CompactString;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -132,7 +134,7 @@ impl Exporter {
             let of = match &row.figures {
                 Figures::Window(window, _) => Some(Some(*window)),
                 Figures::Now(_) => None,
-                Figures::Gone(_) => continue,
+                Figures::Closing(..) | Figures::Gone(_) => continue,
             };
             if of == window && level_of(&row.subject) == level && (level == Level::Tenant || !row.is_empty()) {
                 self.row(page, row, level);
@@ -156,6 +158,9 @@ impl Exporter {
             labels.push(("window", &window));
         }
         let subject = subject(&labels);
+        if let Figures::Now(figures) = &row.figures {
+            targets(page, level, &labels, &figures.targets);
+        }
         samples::figures(&row.figures, |family, own, value| {
             if level != Level::Manager || self.manager_families[family] {
                 page.figure(family, level, &subject, own, value);
@@ -169,6 +174,16 @@ fn level_of(subject: &Subject) -> Level {
         Subject::Tenant => Level::Tenant,
         Subject::Department(_) => Level::Department,
         Subject::Manager(_) => Level::Manager,
+    }
+}
+
+/// Adds the targets of a subject with these labels.
+fn targets(page: &mut Page, level: Level, subject: Labels<'_>, targets: &BTreeMap<CompactString, TargetFigures>) {
+    for (id, target) in targets {
+        for (name, value) in target.gauges() {
+            let labels = [subject, &[("target", id.as_str()), ("value", name)]].concat();
+            page.figure_of(level, Metric::Target, &labels, value);
+        }
     }
 }
 

@@ -153,6 +153,7 @@ metrics! {
         ReviewRequests "review_requests_total" Counter "count" [] "Review requests committed."
         SharedContacts "shared_contacts" Gauge "count" ["tenant"] "Contacts of more open leads and deals than `shared_contact_limit`; interactions are not matched by them."
         UnlistedStages "unlisted_stages" Gauge "count" ["tenant" "pipeline" "deal_stage"] "Open leads and deals in a stage that its pipeline does not list, so that it is not judged; of each tenant the 100 stages with the most of them."
+        Target "target" Gauge "number" ["tenant" "department" "manager" "target" "value"] "A target in its running period: what is to be reached (`at_least`), what was done (`fact`), what would be done by now if it were reached evenly (`pace`), what the fact will be at the end if it goes on like this (`forecast`, absent while less than 5 % of the counted time has passed). Of a department without the label `manager`, of the company without `department` too. Amounts in minor units."
         ManagerInfo "manager_info" Gauge "0 or 1" ["tenant" "manager" "name" "department" "department_name"] "Names of managers and of their departments, the id where no name is known: always 1. Only with `prometheus.names`."
         DepartmentInfo "department_info" Gauge "0 or 1" ["tenant" "department" "department_name" "parent" "head"] "Names of departments (the id where no name is known), the departments above them and the managers who head them: always 1. Only with `prometheus.names`."
         ReviewsOpen "reviews_open" Gauge "count" ["tenant" "manager"] "Review requests without a review."
@@ -345,7 +346,7 @@ mod tests {
     /// The end of names with this unit, before `_total`.
     fn suffix(unit: &str) -> String {
         match unit {
-            "count" | "0 or 1" => String::new(),
+            "count" | "number" | "0 or 1" => String::new(),
             "seconds since 1970" => "_timestamp_seconds".into(),
             "minor units" => "_minor_units".into(),
             _ => format!("_{}", unit.split(' ').next().unwrap_or_default()),

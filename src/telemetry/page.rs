@@ -54,16 +54,24 @@ impl Page {
     /// Adds a sample of a figure or a norm, by the index of its family; `subject` holds its first labels, from
     /// [`subject`]. If the page is full, the sample is left out and counted.
     pub(super) fn figure(&mut self, family: usize, level: Level, subject: &[u8], own: Labels<'_>, value: f64) {
-        let fits = self.written < self.limit
-            && self.bounded(family, level, |name, lines| {
-                lines.extend_from_slice(name.as_bytes());
-                lines.push(b'{');
-                lines.extend_from_slice(subject);
-                write_labels(own, !subject.is_empty(), lines);
-                lines.push(b'}');
-                finish(value, lines);
-            });
-        if fits {
+        self.limited(family, level, level, |name, lines| {
+            lines.extend_from_slice(name.as_bytes());
+            lines.push(b'{');
+            lines.extend_from_slice(subject);
+            write_labels(own, !subject.is_empty(), lines);
+            lines.push(b'}');
+            finish(value, lines);
+        });
+    }
+
+    /// Adds a sample of a figure that has one name at all levels, like [`Self::figure`].
+    pub(super) fn figure_of(&mut self, level: Level, metric: Metric, labels: Labels<'_>, value: f64) {
+        self.limited(metric.index(), Level::ALL[0], level, |name, lines| line(name, "", labels, value, lines));
+    }
+
+    /// Writes a line of a figure of a level, unless the page is full; `named`: the level by which its family is named.
+    fn limited(&mut self, family: usize, named: Level, level: Level, write: impl FnOnce(&str, &mut Vec<u8>)) {
+        if self.written < self.limit && self.bounded(family, named, write) {
             self.written += 1;
         } else {
             self.left_out[level as usize] += 1;

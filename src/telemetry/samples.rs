@@ -17,7 +17,7 @@ pub(super) fn figures(figures: &Figures, emit: impl FnMut(usize, Labels<'_>, f64
     match figures {
         Figures::Window(_, figures) => of_table(WINDOW, &OF_WINDOW, figures.as_ref(), emit),
         Figures::Now(figures) => of_table(NOW, &OF_NOW, figures.as_ref(), emit),
-        Figures::Gone(_) => {}
+        Figures::Closing(..) | Figures::Gone(_) => {}
     }
 }
 
@@ -63,7 +63,11 @@ fn samples<'a>(
                 labels.pop();
             }
         }
-        FigureValue::Optional(None) | FigureValue::Lags(_) | FigureValue::Group(_) => {}
+        FigureValue::Optional(None)
+        | FigureValue::Absent
+        | FigureValue::Lags(_)
+        | FigureValue::Flag(_)
+        | FigureValue::Group(_) => {}
     }
 }
 

@@ -2,7 +2,9 @@
 //! managers and rules below, details after that, and trends in a row that is initially collapsed.
 
 use super::board::{Board, Body, Coloring, Display, Field, Key, Line, Panel, Row, Unit, Variable};
-use super::promql::{Expr, Series, figure, norm, of_departments, of_managers, of_tenant, values};
+use super::promql::{
+    Expr, Series, figure, norm, of_departments, of_managers, of_tenant, target_of_groups, target_of_managers, values,
+};
 use super::words::Text;
 use funnelwatch::domain::rule::{Rule, catalog};
 use funnelwatch::telemetry::metric::{Level, Metric};
@@ -23,6 +25,11 @@ pub(crate) fn board() -> Board {
         rows: vec![
             Row { heading: None, collapsed: false, panels: urgent() },
             Row { heading: None, collapsed: false, panels: vec![managers(), rules()] },
+            Row {
+                heading: Some(["Plan and fact", "План и факт"]),
+                collapsed: false,
+                panels: vec![plans_of_managers(), plans_of_groups()],
+            },
             Row {
                 heading: Some(["First responses and conversion", "Первые ответы и конверсия"]),
                 collapsed: false,
@@ -619,6 +626,72 @@ fn next_steps() -> Panel {
             ],
             2,
         ),
+    }
+}
+
+/// The columns about a target: how much of the pace is missing comes first, because it sorts the rows.
+fn plan_fields(of: fn(&str) -> Series) -> Vec<Field> {
+    let value = |name: &str| of(name).deduplicated();
+    let plain = |name, of| field(name, Unit::Count, Coloring::Plain, value(of));
+    let of_plan = |of| value(of).divided_by(value("at_least"));
+    let missing = value("pace").minus(value("fact")).divided_by(value("at_least"));
+    vec![
+        field(["Behind, of the plan", "Отставание от плана"], Unit::Ratio, Coloring::Plain, missing),
+        plain(["Done", "Сделано"], "fact"),
+        plain(["Due by now", "По плану на сейчас"], "pace"),
+        plain(["Plan", "План"], "at_least"),
+        field(["Done, of the plan", "Выполнено"], Unit::Ratio, Coloring::RatioBar, of_plan("fact")),
+        field(["Forecast, of the plan", "Прогноз к плану"], Unit::Ratio, Coloring::AtLeast, of_plan("forecast")),
+    ]
+}
+
+fn target_key() -> Key {
+    Key {
+        label: "target",
+        name: ["Target", "План"],
+        width: 120,
+        display: Display::Shown,
+        value_names: Vec::new(),
+        link: None,
+    }
+}
+
+fn plans_of_managers() -> Panel {
+    let keys = manager_keys(Display::Dropped).into_iter().chain([target_key()]).collect();
+    Panel {
+        title: ["Managers: plan and fact", "Менеджеры: план и факт"],
+        description: [
+            "What each manager has done in the running period of each target, and what would be done by now if the plan \
+             were reached evenly over the working time. Those most behind come first; a negative number is ahead. The \
+             forecast is red where the plan will be missed if it goes on like this. Talk to them while there is time: what \
+             is in the way? Amounts are in minor units.",
+            "Что каждый менеджер сделал в текущем периоде по каждому плану и сколько было бы сделано при равномерной работе. \
+             Первыми идут те, кто отстаёт сильнее; отрицательное число — опережение. Красный прогноз — план не будет \
+             выполнен, если так пойдёт дальше. Поговорите, пока есть время: что мешает? Суммы — в минимальных единицах \
+             валюты.",
+        ],
+        width: 14,
+        height: 9,
+        body: Body::Table { keys, fields: named(plan_fields(target_of_managers)), sorted: 0 },
+    }
+}
+
+fn plans_of_groups() -> Panel {
+    let department = Key {
+        label: "department",
+        name: ["Department", "Отдел"],
+        value_names: vec![("", ["the company", "вся компания"])],
+        ..target_key()
+    };
+    Panel {
+        title: ["Departments and the company: plan and fact", "Отделы и компания: план и факт"],
+        description: [
+            "The targets of departments and of the company. The fact of a department is the sum over its managers of now.",
+            "Планы отделов и компании. Факт отдела — сумма по его нынешним менеджерам.",
+        ],
+        width: 10,
+        height: 9,
+        body: Body::Table { keys: vec![department, target_key()], fields: plan_fields(target_of_groups), sorted: 0 },
     }
 }
 

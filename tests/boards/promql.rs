@@ -41,6 +41,24 @@ pub(crate) fn norm(metric: Metric, rule: Rule) -> Series {
     Series::figure(metric.family(), Level::Department).with_label("rule", rule.name())
 }
 
+/// A value of the targets of each manager.
+pub(crate) fn target_of_managers(value: &str) -> Series {
+    let mut series = target(value);
+    series
+        .matchers
+        .extend(["department=~\"$department\"", "manager=~\"$manager\"", "manager!=\"\""].map(str::to_owned));
+    series
+}
+
+/// A value of the targets of each department, and of the company, which has an empty `department`.
+pub(crate) fn target_of_groups(value: &str) -> Series {
+    target(value).with_label("manager", "")
+}
+
+fn target(value: &str) -> Series {
+    Series::plain(Metric::Target.family()).with_label("tenant", "$tenant").with_label("value", value)
+}
+
 /// A metric of the processor or of the gateway.
 pub(crate) fn of_processor(metric: Metric) -> Series {
     let family = metric.family();

@@ -23,7 +23,7 @@ pub(crate) fn series_of_rows<'a>(rows: impl IntoIterator<Item = &'a Value>) -> S
 
 /// The series of figures in a scrape.
 pub(crate) fn series_of_scrape(text: &str) -> Series {
-    let of_figures = ["funnelwatch_manager_", "funnelwatch_department_", "funnelwatch_tenant_"];
+    let of_figures = ["funnelwatch_manager_", "funnelwatch_department_", "funnelwatch_tenant_", "funnelwatch_target{"];
     let lines = text.lines().filter(|line| of_figures.iter().any(|prefix| line.starts_with(prefix)));
     lines.map(sample).collect()
 }
@@ -31,8 +31,8 @@ pub(crate) fn series_of_scrape(text: &str) -> Series {
 fn sample(line: &str) -> (String, f64) {
     let (series, value) = line.rsplit_once(' ').expect("a value");
     let (name, labels) = series.split_once('{').expect("labels");
+    let is_of_manager = labels.contains("manager=");
     let labels = labels.strip_suffix('}').expect("a closed brace").split(',');
-    let is_of_manager = name.starts_with("funnelwatch_manager_");
     let mut labels: Vec<_> = labels.filter(|label| !(is_of_manager && label.starts_with("department="))).collect();
     labels.sort_unstable();
     (format!("{name}{{{}}}", labels.join(",")), value.parse().expect("a number"))
@@ -110,6 +110,17 @@ impl SeriesBuilder {
         self.add(&format!("{stem}_lag_mean_seconds"), own, &lags["mean_seconds"]);
     }
 
+    /// Targets of all levels are one metric.
+    fn target(&mut self, id: &str, target: &Value) {
+        for value in ["at_least", "fact", "pace", "forecast"] {
+            let Some(number) = target[value].as_f64() else { continue };
+            let mut labels = self.labels.clone();
+            labels.extend([format!("target=\"{id}\""), format!("value=\"{value}\"")]);
+            labels.sort_unstable();
+            self.all.insert(format!("funnelwatch_target{{{}}}", labels.join(",")), number);
+        }
+    }
+
     fn by_stage(&mut self, name: &str, counts: &Value) {
         each(counts, |pipeline, stages| {
             each(stages, |stage, n| self.add(name, &[("pipeline", pipeline), ("deal_stage", stage)], n));
@@ -131,6 +142,7 @@ impl SeriesBuilder {
             self.by_stage("overdue_entities", &row["overdue"]);
             self.by_rule("open_alerts", &row["open_alerts"]);
             self.by_rule("due_soon", &row["due_soon"]);
+            each(&row["targets"], |id, target| self.target(id, target));
             return;
         }
         for basis in ["cohort", "closed"] {

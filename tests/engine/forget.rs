@@ -457,10 +457,16 @@ fn neither_restarts_nor_the_ends_of_epochs_change_what_is_forgotten() {
             let case = format!("seed {seed}, up to {most} messages, {} processes", other.restarts);
             assert_eq!(reference.committed.alerts, other.committed.alerts, "{case}");
             assert_rows(&reference, &other, &case);
-            // When reviews and superseded records of managers are dropped depends on the ends of epochs; nothing else does.
+            // When reviews and superseded records of managers are dropped depends on the ends of epochs, and when the days of
+            // targets are stored; nothing else does.
             let [records, of_other] = [&reference, &other].map(|outcome| {
-                let records = outcome.records().into_iter();
-                records.filter(|key| !key.starts_with("e/")).collect::<Vec<_>>()
+                let (days, records): (BTreeSet<_>, BTreeSet<_>) =
+                    outcome.records().into_iter().partition(|key| key.starts_with("d/"));
+                for day in days {
+                    let manager = day.rsplit_once('/').map(|(day, _)| day.replacen("d/", "m/", 1));
+                    assert!(manager.is_some_and(|manager| records.contains(&manager)), "{case}: {day} of nobody known");
+                }
+                records.into_iter().filter(|key| !key.starts_with("e/")).collect::<Vec<_>>()
             });
             assert_eq!(records, of_other, "{case}");
             assert_eq!((&reference.tenants, reference.known), (&other.tenants, other.known), "{case}");

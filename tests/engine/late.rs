@@ -5,6 +5,7 @@
 
 use crate::common::{Output, Replay};
 use crate::delay::{at, delayed};
+use crate::engine::batch::targets::target_stream;
 use crate::engine::merges::{self, BEGIN, MINUTE};
 use crate::oracle;
 use crate::oracle::Verdict;
@@ -119,6 +120,43 @@ fn compare_with_order(stream: Stream, seed: u64, events: usize) -> u64 {
         differences[..differences.len().min(12)].join("\n")
     );
     output.late
+}
+
+/// Plan and fact of all subjects, and of closed periods of the company.
+fn plans(rows: &[Value]) -> BTreeMap<String, String> {
+    let mut plans = BTreeMap::new();
+    for row in rows {
+        let key = format!("{} {} {}", row["tenant_id"], row["subject"], row["window"]);
+        for (id, target) in row["targets"].as_object().into_iter().flatten() {
+            let said = format!("{} {} {}", target["at_least"], target["fact"], target["incomplete"]);
+            plans.insert(format!("{key} {id}"), said);
+        }
+        if row["subject"] == "tenant" && row.get("fact").is_some() {
+            plans.insert(key, format!("{} {}", row["at_least"], row["fact"]));
+        }
+    }
+    plans
+}
+
+#[test]
+fn late_delivery_converges_to_the_facts_of_targets_in_order() {
+    let mut late = 0;
+    for seed in 4500..4508 {
+        let (events, norms) = target_stream(seed, 300);
+        let until = events.iter().filter(|event| oracle::decodes(event)).map(at).max();
+        let expected = plans(&oracle::judge(&events, &norms, until).rows);
+        let output =
+            Replay { until, as_delivered: true, ..Replay::PLAIN }.run(&delayed(&events, seed).0, &norms.to_string());
+        let found = plans(&output.rows);
+        let differ = |key: &&String| expected.get(*key) != found.get(*key);
+        let keys: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+        let line = |key: &String| format!("{key}: in order {:?}, late {:?}", expected.get(key), found.get(key));
+        let differences: Vec<_> = keys.into_iter().filter(differ).map(line).collect();
+        assert!(differences.is_empty(), "seed {seed}:\n{}", differences[..differences.len().min(12)].join("\n"));
+        assert!(expected.len() > 20, "{}", expected.len());
+        late += output.late;
+    }
+    assert!(late > 40, "{late} late events");
 }
 
 #[test]

@@ -24,9 +24,16 @@ pub enum AlertOwner {
     /// The manager responsible for the entity.
     Responsible(EntityId),
     /// Fixed reading f: the manager of a contact alert is fixed at the first call or message.
-    Contact { primary: Option<EntityId>, event: Option<String>, fixed: Option<String> },
+    Contact {
+        primary: Option<EntityId>,
+        event: Option<String>,
+        fixed: Option<String>,
+    },
     /// This manager, if any.
     Manager(Option<String>),
+    /// A department itself, or the company: such an alert has no manager.
+    Department(String),
+    Tenant,
 }
 
 impl Alert {
@@ -142,6 +149,7 @@ impl<'a> AlertHeader<'a> {
             }
             AlertOwner::Contact { fixed, .. } => fixed.clone(),
             AlertOwner::Manager(manager) => manager.clone(),
+            AlertOwner::Department(_) | AlertOwner::Tenant => None,
         };
         let statuses = details
             .into_iter()
@@ -165,7 +173,11 @@ impl<'a> AlertHeader<'a> {
                 if let Some(due) = self.due {
                     put("due_at", json!(written(due)));
                 }
-                if manager.is_some() || readings::UNASSIGNED_ALERT_IS_IN_UNKNOWN {
+                if let AlertOwner::Department(id) = &self.owner {
+                    put("department_id", json!(id));
+                } else if !matches!(self.owner, AlertOwner::Tenant)
+                    && (manager.is_some() || readings::UNASSIGNED_ALERT_IS_IN_UNKNOWN)
+                {
                     put("department_id", json!(history.department_at(manager.as_deref(), step.moment)));
                 }
                 if let Some(manager) = &manager {

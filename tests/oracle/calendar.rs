@@ -2,7 +2,8 @@
 //!
 //! Instants are milliseconds since the Unix epoch; spans are milliseconds.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use jiff::civil::{Date, Weekday};
@@ -30,7 +31,12 @@ pub struct Calendar {
     week: [Hours; 7],
     /// Listed days replace the regular week, independent of `years` (decision 27).
     days: BTreeMap<Date, Hours>,
+    /// The working intervals of the dates asked for so far.
+    known: RefCell<HashMap<Date, Rc<[Interval]>>>,
 }
+
+/// From one instant to another.
+type Interval = (i64, i64);
 
 impl Calendar {
     pub fn read(value: &Value) -> Calendar {
@@ -46,21 +52,25 @@ impl Calendar {
                 days.insert(date.parse().expect("a date"), hours(intervals));
             }
         }
-        Calendar { zone, week, days }
+        Calendar { zone, week, days, known: RefCell::default() }
     }
 
     /// The working intervals of one local date, as instants, in order and disjoint.
-    fn working(&self, date: Date) -> Vec<(i64, i64)> {
+    fn working(&self, date: Date) -> Rc<[Interval]> {
+        Rc::clone(self.known.borrow_mut().entry(date).or_insert_with(|| self.working_of(date).into()))
+    }
+
+    fn working_of(&self, date: Date) -> Vec<Interval> {
         let weekday = DAY_NAMES.iter().position(|(_, day)| *day == date.weekday()).unwrap();
         let hours = self.days.get(&date).unwrap_or(&self.week[weekday]);
-        let mut intervals: Vec<(i64, i64)> = hours
+        let mut intervals: Vec<Interval> = hours
             .iter()
             .map(|&(from, to)| (self.instant(date, from), self.instant(date, to)))
             // A DST change may empty an interval.
             .filter(|(from, to)| from < to)
             .collect();
         intervals.sort_unstable();
-        let mut disjoint: Vec<(i64, i64)> = Vec::new();
+        let mut disjoint: Vec<Interval> = Vec::new();
         for (from, to) in intervals {
             match disjoint.last_mut() {
                 Some(last) if from <= last.1 => last.1 = last.1.max(to),
@@ -78,8 +88,14 @@ impl Calendar {
         self.zone.to_ambiguous_timestamp(local).compatible().unwrap().as_millisecond()
     }
 
-    fn date(&self, at: i64) -> Date {
+    /// The local date of an instant.
+    pub fn date(&self, at: i64) -> Date {
         self.zone.to_datetime(Timestamp::from_millisecond(at).unwrap()).date()
+    }
+
+    /// The beginning of a local day.
+    pub fn midnight(&self, date: Date) -> i64 {
+        self.instant(date, 0)
     }
 
     /// Working time between two instants.
@@ -89,7 +105,7 @@ impl Calendar {
         let mut date = self.date(from).yesterday().unwrap();
         let last = self.date(to.max(from)).tomorrow().unwrap();
         while date <= last {
-            for (start, end) in self.working(date) {
+            for &(start, end) in self.working(date).iter() {
                 sum += (end.min(to) - start.max(from)).max(0);
             }
             date = date.tomorrow().unwrap();
@@ -106,7 +122,7 @@ impl Calendar {
         let mut passed = 0;
         let mut date = self.date(from).yesterday().unwrap();
         loop {
-            for (start, end) in self.working(date) {
+            for &(start, end) in self.working(date).iter() {
                 let start = start.max(from);
                 let worked = (end - start).max(0);
                 if worked > 0 && passed + worked >= need {
@@ -128,7 +144,7 @@ impl Calendar {
         let mut date = self.date(to).tomorrow().unwrap();
         let earliest = self.days.keys().next().copied().unwrap_or(date).min(date).checked_sub(60.days()).unwrap();
         while date >= earliest {
-            for (start, end) in self.working(date).into_iter().rev() {
+            for &(start, end) in self.working(date).iter().rev() {
                 let end = end.min(to);
                 if end > start && end - start >= left {
                     return Some(end - left);
@@ -145,7 +161,7 @@ impl Calendar {
         let mut edges = Vec::new();
         let mut date = self.date(from).yesterday().unwrap();
         while date <= self.date(to) {
-            edges.extend(self.working(date).into_iter().flat_map(|(start, end)| [start, end]));
+            edges.extend(self.working(date).iter().flat_map(|(start, end)| [*start, *end]));
             date = date.tomorrow().unwrap();
         }
         edges.retain(|edge| (from..=to).contains(edge));

@@ -90,6 +90,7 @@ pub enum Body {
     },
     /// A department or grade: absent, taken away, or given.
     Manager {
+        active: bool,
         manager: String,
         department: Option<Option<String>>,
         grade: Option<Option<String>>,
@@ -337,10 +338,12 @@ fn body(name: &str, p: &Fields) -> Read<Body> {
             Body::Dismissed { interaction: p.must_id("interaction_id")?, manager: p.id("manager_id")? }
         }
         "manager_upserted" => {
-            p.flag("active")?;
+            // Second edition, 43: absent means active.
+            let active = p.get("active").is_none() || p.flag("active")?;
             // Second edition, 43: blank text takes away, absent means unchanged.
             let erasable = |name, value: Option<String>| if p.is_blank(name) { Some(None) } else { value.map(Some) };
             Body::Manager {
+                active,
                 manager: p.must_id("manager_id")?,
                 department: erasable("department_id", p.id("department_id")?),
                 grade: erasable("grade", p.text("grade")?),

@@ -74,7 +74,10 @@ impl Reached {
 /// Every row of one tenant at `until`.
 pub fn rows(history: &TenantHistory, norms: &Norms, alerts: &[Alert], until: i64) -> Vec<Value> {
     let facts = gather(history, norms, alerts, until);
-    let department = |who: Option<&str>| history.department_at(who, usize::MAX).to_owned();
+    let department = |who: Option<&str>| match who.and_then(|who| who.strip_prefix('\0')) {
+        Some(itself) => itself.strip_prefix("department:").unwrap_or("\0").to_owned(),
+        None => history.department_at(who, usize::MAX).to_owned(),
+    };
 
     // Decision 25: all managers upserted, responsible or acting, and their departments.
     let mut departments: BTreeSet<String> = history.all_managers.iter().map(|m| department(Some(m))).collect();
@@ -141,7 +144,8 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
         if let Some(began) = alert.began()
             && !alert.is_retracted()
         {
-            facts.violations.push(Fact { date: began.at, who: began.manager.clone(), value: alert.rule });
+            let who = itself(&alert.owner).or_else(|| began.manager.clone());
+            facts.violations.push(Fact { date: began.at, who, value: alert.rule });
         }
         if alert.is_open() || alert.is_due_soon() {
             // Decision 5: `now` rows use the manager responsible at T.
@@ -151,12 +155,22 @@ fn gather<'a>(history: &'a TenantHistory, norms: &Norms, alerts: &[Alert], until
                 }
                 AlertOwner::Responsible(id) => history.entities[id].responsible().map(str::to_owned),
                 AlertOwner::Manager(manager) => manager.clone(),
+                owner @ (AlertOwner::Department(_) | AlertOwner::Tenant) => itself(owner),
             };
             let list = if alert.is_open() { &mut facts.open_alerts } else { &mut facts.due_soon };
             list.push(Fact { date: 0, who, value: alert.rule });
         }
     }
     facts
+}
+
+/// What stands for a department itself or the company, where a manager's id is expected: no id contains a NUL.
+fn itself(owner: &AlertOwner) -> Option<String> {
+    match owner {
+        AlertOwner::Department(id) => Some(format!("\0department:{id}")),
+        AlertOwner::Tenant => Some("\0tenant".to_owned()),
+        _ => None,
+    }
 }
 
 fn gather_entity(facts: &mut Facts, norms: &Norms, entity: &Entity, named_by_deals: &BTreeSet<&EntityId>) {

@@ -578,7 +578,7 @@ impl TenantHistory {
                 let (key, manager) = (message_key(interaction), manager.clone());
                 self.dismissals.push(Dismissal { at, moment, key, manager });
             }
-            Body::Manager { manager, department, grade } => {
+            Body::Manager { manager, department, grade, .. } => {
                 if let Some(grade) = grade {
                     self.grades.insert(manager.clone(), grade.clone());
                 }

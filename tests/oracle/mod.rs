@@ -45,6 +45,7 @@ pub mod readings;
 pub mod rules;
 pub mod steps;
 pub mod stream;
+pub mod targets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -56,7 +57,7 @@ pub use compare::differences;
 pub use decode::decodes;
 
 /// The rules that the oracle judges; alerts and counts of other rules are not compared.
-pub const RULES: [&str; 22] = [
+pub const RULES: [&str; 23] = [
     "first_response_late",
     "too_few_attempts",
     "neglected",
@@ -79,6 +80,7 @@ pub const RULES: [&str; 22] = [
     "source_silent",
     "next_step_missing",
     "next_step_overdue",
+    "target_behind",
 ];
 
 /// Deduplication window (semantics: default of `dedup_window`; not part of the norms document).
@@ -126,7 +128,16 @@ pub fn judge(events: &[Value], norms: &Value, until_ms: Option<i64>) -> Verdict 
         if windows.borderline {
             borderline.insert(tenant);
         }
-        rows.extend(figures::rows(&history, &norms, &alerts, until));
+        let targets = targets::judge(&history, &events, &norms, until);
+        alerts.extend(targets.alerts);
+        let mut own = figures::rows(&history, &norms, &alerts, until);
+        for row in own.iter_mut().filter(|row| row["window"] == "now") {
+            if let Some(targets) = targets.now.get(row["subject"].as_str().unwrap()) {
+                row["targets"] = targets.clone();
+            }
+        }
+        rows.extend(own);
+        rows.extend(targets.closed);
         statuses.extend(alerts.into_iter().flat_map(|a| a.statuses));
     }
     // Stable: within one instant and tenant the statuses of one alert keep their order.

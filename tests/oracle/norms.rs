@@ -203,6 +203,35 @@ impl Norms {
 }
 
 impl Norms {
+    /// The listed targets.
+    pub fn targets(&self) -> &[Value] {
+        self.document["targets"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys of each target in a scope, by id: overrides win key by key.
+    pub fn targets_in(&self, scope: &Scope) -> Vec<(String, Map<String, Value>)> {
+        let id = |target: &Value| target["id"].as_str().expect("an id").to_owned();
+        let mut targets: Vec<(String, Map<String, Value>)> =
+            self.targets().iter().map(|target| (id(target), map(target))).collect();
+        for one in self.overrides(scope) {
+            for (id, keys) in &mut targets {
+                if let Some(more) = one["targets"].get(id.as_str()) {
+                    keys.extend(map(more));
+                }
+            }
+        }
+        targets
+    }
+
+    /// The keys of a rule in a scope, whether it is on or not.
+    pub fn keys_of(&self, rule: &str, scope: &Scope) -> Map<String, Value> {
+        let mut keys: Map<String, Value> = self.document["norms"].get(rule).map(map).unwrap_or_default();
+        for one in self.overrides(scope) {
+            keys.extend(one["norms"].get(rule).map(map).unwrap_or_default());
+        }
+        keys
+    }
+
     /// The window of a window rule, by default the first; `None` if the document does not list it.
     pub fn window(&self, norm: &Norm) -> Option<&Window> {
         match norm.keys.get("window").and_then(Value::as_str) {

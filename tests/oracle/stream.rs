@@ -209,7 +209,11 @@ fn norms(rng: &mut Rng, tenants: &[String], start: i64, extra: Extra) -> Value {
 fn rules() -> impl Iterator<Item = &'static str> {
     super::RULES.into_iter().filter_map(|rule| match rule {
         "discount_over_limit" => Some("terms"),
-        "installment_not_allowed" | "prepayment_too_low" | "next_step_missing" | "next_step_overdue" => None,
+        "installment_not_allowed"
+        | "prepayment_too_low"
+        | "next_step_missing"
+        | "next_step_overdue"
+        | "target_behind" => None,
         other => Some(other),
     })
 }

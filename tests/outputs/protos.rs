@@ -7,6 +7,7 @@
 //! document. That is the only removal.
 
 use funnelwatch::domain::figures::statistics::{Quantiles, Ratio};
+use funnelwatch::domain::figures::table::TargetFigures;
 use funnelwatch::domain::figures::table::{Field, Figure, FigureValue, Kind, NOW, WINDOW};
 use std::collections::BTreeSet;
 use std::fs;
@@ -76,6 +77,7 @@ fn fields_of_figures<F: Default>(table: &[Figure<F>], found: &BTreeSet<String>, 
         let kind = match (figure.labels.len() - part.labels.len(), figure.kind) {
             (0, Kind::Share(..)) => "Ratio",
             (0, Kind::Lags) => "Quantiles",
+            (0, Kind::Plain(_)) if *key == "targets" => "map<string, Target>",
             (0, Kind::Plain(_)) => scalar,
             (1, Kind::Plain(_)) => "map<string, int64>",
             (2, Kind::Plain(_)) => "map<string, StageCounts>",
@@ -90,6 +92,7 @@ fn scalar(value: &FigureValue<'_>) -> &'static str {
     match value {
         FigureValue::Number(_) => "double",
         FigureValue::Optional(_) => "optional double",
+        FigureValue::Flag(_) => "bool",
         _ => "int64",
     }
 }
@@ -114,6 +117,9 @@ fn metric_rows_have_the_fields_of_the_table() {
     };
     statistics("Ratio", &Ratio::default().fields());
     statistics("Quantiles", &Quantiles::default().fields());
+    let target = TargetFigures { incomplete: true, ..TargetFigures::default() };
+    statistics("Target", &target.fields());
+    statistics("MetricRow", &target.closing_fields());
     wanted.insert("alert.proto StageCounts.stages map<string, int64> = 1".into());
     wanted.insert("alert.proto StageRatios.stages map<string, Ratio> = 1".into());
     let message = |line: &str| line.split(['.', ' ']).nth(2).map(str::to_owned);

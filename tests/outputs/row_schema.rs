@@ -2,7 +2,7 @@
 //! row_schema` writes it. `schemas.rs` checks it against the output.
 
 use funnelwatch::domain::event::Channel;
-use funnelwatch::domain::figures::table::{Figure, FigureValue, Kind, NOW, Part, WINDOW};
+use funnelwatch::domain::figures::table::{Figure, FigureValue, Kind, NOW, NowFigures, Part, WINDOW};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -15,8 +15,14 @@ fn schema() -> Value {
             a line of a replay. Maps omit entries that are zero.",
         "if": {"properties": {"window": {"const": "now"}}},
         "then": {"$ref": "#/$defs/now"},
-        "else": {"$ref": "#/$defs/window"},
+        "else": {
+            "if": {"properties": {"window": {"pattern": "/"}}},
+            "then": {"$ref": "#/$defs/closing"},
+            "else": {"$ref": "#/$defs/window"},
+        },
         "$defs": {
+            "closing": closing(),
+            "target": target(),
             "window": row("figures of a sliding window", WINDOW),
             "now": row("figures as of now", NOW),
             "ratio": statistics("a share; all fields except n and k are null if n is 0", &[
@@ -49,6 +55,7 @@ fn row<F: Default>(description: &str, table: &[Figure<F>]) -> Value {
         properties.insert(key.into(), json!({"description": description, "type": "string"}));
     }
     properties["at"]["format"] = "date-time".into();
+    let mut targets = None;
     let historic = "it belongs to the past that a back-fill reports; absent otherwise";
     for (figure, part) in table.iter().flat_map(|figure| figure.values.iter().map(move |part| (figure, part))) {
         match part.path {
@@ -57,6 +64,10 @@ fn row<F: Default>(description: &str, table: &[Figure<F>]) -> Value {
                 group["properties"][key] = value(figure, part);
                 group["required"].as_array_mut().expect("a list").push((*key).into());
             }
+            [("targets", _)] => {
+                let each = json!({"$ref": "#/$defs/target"});
+                targets = Some(json!({"description": figure.help, "type": "object", "additionalProperties": each}));
+            }
             [(key, _)] => {
                 properties.insert((*key).into(), value(figure, part));
             }
@@ -64,9 +75,51 @@ fn row<F: Default>(description: &str, table: &[Figure<F>]) -> Value {
         }
     }
     let mut row = object(properties);
+    if let Some(targets) = targets {
+        row["properties"]["targets"] = targets;
+    }
     row["properties"]["historic"] = json!({"description": historic, "type": "boolean", "const": true});
     row["description"] = description.into();
     row
+}
+
+/// The row that closes a period of a target.
+fn closing() -> Value {
+    let mut row = row::<NowFigures>("the figure of a target at the end of a period", &[]);
+    for (key, description, kind) in [
+        ("at_least", "what was to be reached", "number"),
+        ("fact", "the figure in the period; amounts in minor units", "integer"),
+        ("share", "the share of the counted time that has passed: 1", "number"),
+    ] {
+        row["properties"][key] = json!({"description": description, "type": kind});
+        row["required"].as_array_mut().expect("a list").push(key.into());
+    }
+    row["properties"]["window"]["description"] =
+        "the target and the period: ID/2026-03-02, ID/2026-W10, ID/2026-03 or ID/2026-Q1".into();
+    row["properties"]["at"]["description"] = "the end of the period".into();
+    row["properties"]["incomplete"] = incomplete();
+    row
+}
+
+/// A target in a `now` row.
+fn target() -> Value {
+    let mut properties = Map::new();
+    for (key, description, kind) in [
+        ("at_least", "what is to be reached in the period; amounts in minor units", json!("number")),
+        ("fact", "the figure so far", json!("integer")),
+        ("pace", "what it would be if the target were reached evenly over the counted time", json!("number")),
+        ("share", "the share of the counted time of the period that has passed, 0 to 1", json!("number")),
+        ("forecast", "what the fact will be at the end; null while the share is below 0.05", json!(["number", "null"])),
+    ] {
+        properties.insert(key.into(), json!({"description": description, "type": kind}));
+    }
+    let mut target = object(properties);
+    target["properties"]["incomplete"] = incomplete();
+    target
+}
+
+fn incomplete() -> Value {
+    json!({"description": "a part of the period is not known; absent otherwise", "type": "boolean", "const": true})
 }
 
 /// An object with exactly these properties.

@@ -7,7 +7,7 @@ use funnelwatch::domain::alert::{Alert, Resolution, Severity, Status, Value as O
 use funnelwatch::domain::event::{Direction, Outcome};
 use funnelwatch::domain::figures::row::{Figures, Row, Subject};
 use funnelwatch::domain::figures::statistics::Ratio;
-use funnelwatch::domain::figures::table::{NowFigures, WindowFigures};
+use funnelwatch::domain::figures::table::{NowFigures, TargetFigures, WindowFigures};
 use funnelwatch::domain::id::EntityId;
 use funnelwatch::domain::review::{About, Ending, Medium, ReviewRequest};
 use funnelwatch::domain::rule::definition::Evaluation;
@@ -95,6 +95,13 @@ impl Schema {
                     let all = if keyword == "enum" { wanted.as_array() } else { None };
                     if !all.map_or_else(|| equal(wanted), |all| all.iter().any(equal)) {
                         self.problem(path, &format!("expected one of {wanted}, found {value}"));
+                    }
+                }
+                "pattern" => {
+                    let text = wanted.as_str().expect("a pattern is a text");
+                    assert!(!text.contains(|c| r"\^$.|?*+()[]{}".contains(c)), "#{here}: only literal patterns");
+                    if value.as_str().is_some_and(|value| !value.contains(text)) {
+                        self.problem(path, &format!("{value} does not contain {wanted}"));
                     }
                 }
                 "minimum" | "maximum" => {
@@ -202,6 +209,9 @@ norms:
   missed_call_not_returned: {within: 30m, warn_before: 10m}
   source_silent: {within: 45m}
 review_sampling: {per_day: 4, min_talk_seconds: 30}
+targets:
+- {id: calls, figure: calls_outbound, per: day, at_least: 400, from: 2026-03-01}
+- {id: week, figure: amount_won, currency: RUB, per: week, at_least: 2.5, of: department, clock: wall}
 ";
 
 /// One day with all kinds of events: a tenant with leads, and one without any.
@@ -294,7 +304,7 @@ fn full_alert(rule: Rule) -> Alert {
         department: Some("north".into()),
         entity: Some(EntityId::deal("d")),
         interaction: Some("c".into()),
-        window: Some(Window { size: Span(7 * Span::DAY.0), in_days: true, slide: Span(2 * Span::HOUR.0) }),
+        window: Some("7d".into()),
         observed: values(definition.observed),
         norm: values(definition.norm),
         resolution: Some(Resolution::Recovered).filter(|_| !act),
@@ -303,15 +313,17 @@ fn full_alert(rule: Rule) -> Alert {
 }
 
 /// Rows with the figures that the sample day does not fill.
-fn additional_rows() -> [Row; 2] {
+fn additional_rows() -> [Row; 3] {
     let window = WindowFigures {
         stage_conversion: [("sales".into(), [("NEW".into(), Ratio { n: 4, k: 1 })].into())].into(),
         ..WindowFigures::default()
     };
     let now = NowFigures { overdue: [("sales".into(), [("NEW".into(), 2)].into())].into(), ..NowFigures::default() };
+    let closing = TargetFigures { incomplete: true, ..TargetFigures::default() };
     [
         Figures::Window(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }, Box::new(window)),
         Figures::Now(Box::new(now)),
+        Figures::Closing("calls/2026-03-02".into(), Some(closing)),
     ]
     .map(|figures| Row {
         tenant: "acme".into(),
@@ -444,7 +456,9 @@ fn the_schema_has_every_status_and_resolution() {
         Resolution::Rescheduled => Some(Resolution::Cancelled),
         Resolution::Cancelled => Some(Resolution::Dismissed),
         Resolution::Dismissed => Some(Resolution::Recovered),
-        Resolution::Recovered => Some(Resolution::SampleTooSmall),
+        Resolution::Recovered => Some(Resolution::Reached),
+        Resolution::Reached => Some(Resolution::PeriodOver),
+        Resolution::PeriodOver => Some(Resolution::SampleTooSmall),
         Resolution::SampleTooSmall => Some(Resolution::LateEvidence),
         Resolution::LateEvidence => Some(Resolution::Disabled),
         Resolution::Disabled => None,
@@ -478,16 +492,18 @@ fn changed_values_are_invalid() {
         };
         for value in values {
             for key in value.as_object().expect("an object").keys() {
+                // Only the plan of a department has no manager.
+                let needs_no_manager = value["rule"] == "target_behind" && key == "manager_id";
                 let mut changed = value.clone();
                 changed[key] = json!(["a list is valid nowhere"]);
                 assert_invalid(&changed, "a list");
                 let optional: &[&str] = match name {
                     "alert" => &["due_at", "entity", "interaction_id", "window", "historic"],
-                    "metric-row" => &["historic"],
+                    "metric-row" => &["historic", "incomplete", "targets"],
                     "review-request" => &["recording_url", "pipeline_id", "stage_id"],
                     _ => &[],
                 };
-                if !optional.contains(&key.as_str()) {
+                if !optional.contains(&key.as_str()) && !needs_no_manager {
                     changed.as_object_mut().expect("an object").remove(key);
                     assert_invalid(&changed, &format!("a value without {key}"));
                 }

@@ -5,7 +5,6 @@ use super::write::{Object, object};
 use crate::domain::alert::{Alert, AlertTaken, Value, Values};
 use crate::domain::id::EntityId;
 use crate::domain::review::{Medium, ReviewRequest};
-use crate::domain::time::window::Window;
 
 /// Writes an alert as one JSON object with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
@@ -48,7 +47,7 @@ fn concerned(object: &mut Object<'_>, alert: &Alert) {
     object.field("department_id", &alert.department);
     object.field("entity", &alert.entity.as_ref().map(EntityId::to_string));
     object.field("interaction_id", &alert.interaction);
-    object.field("window", &alert.window.map(Window::name));
+    object.field("window", &alert.window);
 }
 
 /// Writes how one violation differs between two sets of norms: its alert under the `old` and under the `new` norms. If

@@ -37,7 +37,7 @@ fn an_alert_with_all_fields_is_written_exactly() {
         department: Some("unknown".into()),
         entity: Some(EntityId::lead("10\"01")),
         interaction: Some("C1".into()),
-        window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
+        window: Some("24h".into()),
         observed: vec![
             ("lag_seconds", Figure::Number(1234.5)),
             ("n", Figure::Count(7)),

@@ -24,6 +24,8 @@ fn value(object: &mut Object<'_>, key: &str, found: &FigureValue<'_>) {
     match found {
         FigureValue::Count(n) => object.field(key, n),
         FigureValue::Number(number) => object.field(key, number),
+        FigureValue::Absent => {}
+        FigureValue::Flag(flag) => object.field(key, flag),
         FigureValue::Optional(number) => object.field(key, &number.unwrap_or(f64::NAN)),
         FigureValue::Share(share) => object.object(key, |object| fields(object, &share.fields())),
         FigureValue::Lags(lags) => object.object(key, |object| fields(object, &lags.fields())),

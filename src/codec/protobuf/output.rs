@@ -5,7 +5,6 @@ use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Value, Values};
 use crate::domain::review::{Medium, ReviewRequest};
-use crate::domain::time::window::Window;
 use proto::well_known;
 
 /// Writes an alert with its human-readable message.
@@ -25,7 +24,7 @@ pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
         department_id: text(&alert.department),
         entity: text(&alert.entity),
         interaction_id: text(&alert.interaction),
-        window: text(&alert.window.map(Window::name)),
+        window: text(&alert.window),
         observed: Some(values(&alert.observed)),
         norm: Some(values(&alert.norm)),
         resolution: text(&alert.resolution.map(|resolution| resolution.name())),

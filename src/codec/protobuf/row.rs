@@ -7,7 +7,7 @@ use super::write::{time, write};
 use crate::codec::proto;
 use crate::domain::figures::row::Row;
 use crate::domain::figures::table::{Field, FigureValue};
-use prost::encoding::{double, int64};
+use prost::encoding::{bool, double, int64};
 
 /// Writes a metric row.
 pub fn encode_row(row: &Row, out: &mut Vec<u8>) {
@@ -30,9 +30,10 @@ fn fields(fields: &[Field<'_>], out: &mut Vec<u8>) {
 /// Writes a value, unless it is the default of a scalar.
 fn value(tag: u32, found: &FigureValue<'_>, out: &mut Vec<u8>) {
     match found {
-        FigureValue::Count(0) | FigureValue::Number(0.0) | FigureValue::Optional(None) => {}
+        FigureValue::Count(0) | FigureValue::Number(0.0) | FigureValue::Optional(None) | FigureValue::Absent => {}
         FigureValue::Count(n) => int64::encode(tag, n, out),
         FigureValue::Number(number) | FigureValue::Optional(Some(number)) => double::encode(tag, number, out),
+        FigureValue::Flag(flag) => bool::encode(tag, flag, out),
         FigureValue::Share(share) => message(tag, out, |out| fields(&share.fields(), out)),
         FigureValue::Lags(lags) => message(tag, out, |out| fields(&lags.fields(), out)),
         FigureValue::Group(group) => message(tag, out, |out| fields(group, out)),

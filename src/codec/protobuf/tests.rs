@@ -318,7 +318,7 @@ fn an_alert_has_the_same_content_as_in_json() {
         at: Timestamp(-1),
         manager: Some("m".into()),
         entity: Some(crate::domain::id::EntityId::lead("1")),
-        window: Some(Window { size: Span::DAY, in_days: false, slide: Span(15 * Span::MINUTE.0) }),
+        window: Some("24h".into()),
         observed: vec![("n", Value::Count(3)), ("clock", "wall".into()), ("ratio", Value::Number(0.5))],
         ..Alert::sample("acme", Rule::FirstResponseLate, "lead:1", Timestamp(1500))
     };

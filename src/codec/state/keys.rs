@@ -1,9 +1,11 @@
 //! The keys of state records: a prefix for the kind of record, then its ids, separated by `/`.
 
-use crate::domain::id::TenantId;
-use crate::domain::scoreboard::WindowViolationKey;
+use crate::domain::figures::row::Subject;
+use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
+use crate::domain::scoreboard::{TargetViolationKey, WindowViolationKey};
 use crate::domain::source::Offset;
 use crate::domain::tenant::changelog::SourceOffset;
+use crate::domain::time::Timestamp;
 use std::io::Write;
 
 /// The key of the shard record.
@@ -14,6 +16,11 @@ const CLOCK: &str = "c";
 const TENANT: &str = "t";
 const VIOLATION: &str = "w";
 const NORMS: &str = "n";
+const DAY: &str = "d";
+const PERSON: &str = "m";
+const PUBLISHED: &str = "p";
+const TARGET_VIOLATION: &str = "b";
+const CLOSING: &str = "k";
 
 /// The decoded key of a record. Of a damaged record it is all that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +35,10 @@ pub enum StateKey {
     Tenant(TenantId),
     /// A violation of a window rule.
     Violation(TenantId),
+    /// Figures, managers, closed periods or a violation of targets.
+    Target(TenantId),
+    /// A closing whose case was dropped.
+    Closing(TenantId, EntityId),
     /// Norms, by their id.
     Norms(String),
     /// The shard record.
@@ -47,6 +58,13 @@ impl StateKey {
             CLOCK => Some(Self::Clock(unescape(rest).into())),
             TENANT => Some(Self::Tenant(unescape(rest).into())),
             VIOLATION => Some(Self::Violation(unescape(rest.split_once('/')?.0).into())),
+            DAY | PERSON | PUBLISHED | TARGET_VIOLATION => Some(Self::Target(unescape(rest.split_once('/')?.0).into())),
+            CLOSING => {
+                let (tenant, entity) = rest.split_once('/')?;
+                let (kind, id) = entity.split_once(':')?;
+                let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind)?;
+                Some(Self::Closing(unescape(tenant).into(), EntityId { kind, id: unescape(id).into() }))
+            }
             NORMS => Some(Self::Norms(rest.into())),
             _ => None,
         }
@@ -60,6 +78,8 @@ impl StateKey {
             Self::Clock(_) => "clock",
             Self::Tenant(_) => "tenant",
             Self::Violation(_) => "violation",
+            Self::Target(_) => "target",
+            Self::Closing(..) => "closing",
             Self::Norms(_) => "norms",
             Self::Shard => "shard",
         }
@@ -72,6 +92,8 @@ impl StateKey {
             | Self::Held(tenant, _)
             | Self::Clock(tenant)
             | Self::Tenant(tenant)
+            | Self::Target(tenant)
+            | Self::Closing(tenant, _)
             | Self::Violation(tenant) => Some(tenant),
             Self::Norms(_) | Self::Shard => None,
         }
@@ -122,6 +144,40 @@ pub(super) fn violation(tenant: &TenantId, id: &WindowViolationKey, out: &mut Ve
     prefixed(VIOLATION, tenant.as_str(), out);
     prefixed("", id.manager.as_str(), out);
     let _ = write!(out, "/{}/{}/{}", id.rule.name(), id.window.0, id.began.0);
+}
+
+/// Writes the key of the figures of a day.
+pub(super) fn of_day(tenant: &TenantId, manager: &ManagerId, start: Timestamp, out: &mut Vec<u8>) {
+    prefixed(DAY, tenant.as_str(), out);
+    prefixed("", manager.as_str(), out);
+    let _ = write!(out, "/{}", start.0);
+}
+
+/// Writes the key of a manager.
+pub(super) fn of_person(tenant: &TenantId, manager: &ManagerId, out: &mut Vec<u8>) {
+    prefixed(PERSON, tenant.as_str(), out);
+    prefixed("", manager.as_str(), out);
+}
+
+/// Writes the key of closed periods.
+pub(super) fn of_published(tenant: &TenantId, subject: &Subject, target: &str, out: &mut Vec<u8>) {
+    prefixed(PUBLISHED, tenant.as_str(), out);
+    prefixed("", &subject.to_string(), out);
+    prefixed("", target, out);
+}
+
+/// Writes the key of a violation of a target.
+pub(super) fn of_target_violation(tenant: &TenantId, id: &TargetViolationKey, out: &mut Vec<u8>) {
+    prefixed(TARGET_VIOLATION, tenant.as_str(), out);
+    prefixed("", &id.subject.to_string(), out);
+    prefixed("", &id.target, out);
+    let _ = write!(out, "/{}", id.began.0);
+}
+
+/// Writes the key of a closing.
+pub(super) fn of_closing(tenant: &TenantId, entity: &EntityId, out: &mut Vec<u8>) {
+    prefixed(CLOSING, tenant.as_str(), out);
+    prefixed("", &entity.to_string(), out);
 }
 
 /// Writes the key of norms.

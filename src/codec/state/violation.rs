@@ -76,7 +76,7 @@ pub(super) fn read(
     Ok((stored.tenant_id.into(), key, violation))
 }
 
-fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
+pub(super) fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
     let value = |named: proto::NamedValue| {
         let name = names.iter().find(|name| **name == named.name).ok_or(StateFlaw::Unknown("a figure"))?;
         let value = match named.value.ok_or(StateFlaw::Damaged)? {
@@ -89,7 +89,7 @@ fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Value
     named.into_iter().map(value).collect()
 }
 
-fn named((name, value): &(&'static str, Value)) -> proto::NamedValue {
+pub(super) fn named((name, value): &(&'static str, Value)) -> proto::NamedValue {
     let value = match value {
         Value::Count(count) => Kind::Count(*count),
         Value::Number(number) => Kind::Number(*number),

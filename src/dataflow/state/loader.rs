@@ -1,9 +1,10 @@
 //! Collects the state records of a shard, and checks that they are complete and usable.
 
 use crate::codec::state::{self, Records, ShardRecord, StateDigest, StateFlaw, StateKey, StateRecord, TenantRecord};
-use crate::domain::id::TenantId;
+use crate::domain::effect::ArchivedClosing;
+use crate::domain::id::{EntityId, TenantId};
 use crate::domain::mem::seeded::SeededMap;
-use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::scoreboard::{TargetChange, WindowViolation, WindowViolationKey};
 use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{AppliedEvent, SourceOffset};
@@ -83,13 +84,18 @@ pub(super) struct TenantRecords {
     pub(super) state: Option<TenantRecord>,
     /// The violations by record key.
     pub(super) violations: SeededMap<Vec<u8>, (WindowViolationKey, WindowViolation)>,
+    /// What is stored of targets, by record key.
+    pub(super) targets: SeededMap<Vec<u8>, TargetChange>,
+    /// The closings whose cases were dropped.
+    pub(super) closings: SeededMap<EntityId, ArchivedClosing>,
 }
 
 impl TenantRecords {
     /// The number of records; 0 if all were removed.
     pub(super) fn count(&self) -> usize {
         let single = usize::from(self.state.is_some()) + usize::from(self.clock.is_some());
-        self.events.len() + self.held.len() + self.violations.len() + single
+        let of_targets = self.targets.len() + self.closings.len();
+        self.events.len() + self.held.len() + self.violations.len() + of_targets + single
     }
 }
 
@@ -135,6 +141,12 @@ impl StateLoader {
             Some(Ok(StateRecord::Violation(tenant, id, violation))) => {
                 self.tenant(tenant).violations.insert(key.to_vec(), (id, violation));
             }
+            Some(Ok(StateRecord::Target(tenant, change))) => {
+                self.tenant(tenant).targets.insert(key.to_vec(), change);
+            }
+            Some(Ok(StateRecord::Closing(tenant, entity, closing))) => {
+                self.tenant(tenant).closings.insert(entity, closing);
+            }
             Some(Ok(StateRecord::Norms(document))) => {
                 self.norms.insert(state::norms_id(&document), document);
             }
@@ -147,6 +159,8 @@ impl StateLoader {
             Some(StateKey::Held(tenant, source)) => self.remove_event(key, tenant, source, |of| &mut of.held),
             Some(StateKey::Clock(tenant)) => self.tenant(tenant).clock = None,
             Some(StateKey::Violation(tenant)) => drop(self.tenant(tenant).violations.remove(key)),
+            Some(StateKey::Target(tenant)) => drop(self.tenant(tenant).targets.remove(key)),
+            Some(StateKey::Closing(tenant, entity)) => drop(self.tenant(tenant).closings.remove(&entity)),
             Some(StateKey::Tenant(tenant)) => self.tenant(tenant).state = None,
             Some(StateKey::Norms(id)) => drop(self.norms.remove(&id)),
             Some(StateKey::Shard) => self.shard = None,

@@ -9,12 +9,14 @@ use crate::domain::effect::Effect;
 use crate::domain::event::Event;
 use crate::domain::id::TenantId;
 use crate::domain::norms::Norms;
+use crate::domain::scoreboard::TargetChange;
 use crate::domain::shard::processor::{ShardProcessor, TenantTime, Timing};
 use crate::domain::shard::spill::HeldMemory;
 use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{self, AppliedEvent, TenantMark};
 use crate::domain::tenant::{Memory, Tenant};
+use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,9 +92,13 @@ impl StateLoader {
             let mut tenant_figures = TenantFigures::new(shard, TenantTime::restored(clock.clone()), id.clone(), first);
             let TenantRecord { first_event, first_plan, last_event, retracted, .. } = state;
             let mark = TenantMark { first_event, first_plan, last_event, norm_versions, retracted };
+            let stored: Vec<TargetChange> = std::mem::take(&mut records.targets).into_values().collect();
+            let dropped = mark.last_event.iter().map(|(_, at)| *at).max().unwrap_or(Timestamp::MIN);
+            tenant_figures.scoreboard.load_targets(&stored, mark.norm_versions.clone(), dropped);
             let first_open = open.len();
             let alerts = (&mut open, &mut taken);
             let tenant = replay(&id, mark, records, context.timing.memory, &mut tenant_figures, alerts)?;
+            open.extend(tenant_figures.scoreboard.resume_targets(tenant_figures.at, stored));
             let time = &tenant_figures.time;
             open[first_open..].iter_mut().for_each(|alert| alert.historic = time.is_historic(alert.at));
             tenants.push((tenant, clock));
@@ -152,7 +158,8 @@ fn replay(
     let mut events: Vec<AppliedEvent> = records.events.into_values().collect();
     events.sort_unstable_by_key(|event| event.order);
     let (mut effects, mut open_alerts, mut of_windows) = (Vec::new(), BTreeMap::new(), Vec::new());
-    let tenant = Tenant::restore(id.clone(), mark, memory, PACKING, events, watermark, |tenant| {
+    let closings = records.closings.into_iter().collect();
+    let tenant = Tenant::restore(id.clone(), (mark, closings), memory, PACKING, events, watermark, |tenant| {
         tenant.take_effects(&mut effects);
         for effect in effects.drain(..) {
             match effect {

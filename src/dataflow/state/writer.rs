@@ -32,6 +32,9 @@ impl StateWriter {
         for source in &changelog.expired {
             self.digest.remove(records.remove_applied(tenant, *source));
         }
+        for (entity, closing) in &changelog.closings {
+            records.closing(tenant, entity, closing.as_ref());
+        }
         for (order, id, packed) in held.stored.iter() {
             self.digest.add(records.held(tenant, order, id, packed));
         }

@@ -22,6 +22,8 @@ pub struct People {
 #[derive(Debug)]
 struct ManagerHistory {
     id: ManagerId,
+    /// The event time of the first event that names the manager.
+    seen: Timestamp,
     /// In event order; before the first, department and grade are unknown.
     entries: Vec<ManagerEntry>,
     /// So many of them are final: no late event comes between them, and none repeats the record before it.
@@ -77,12 +79,17 @@ impl ManagerUpsert {
 const UNKNOWN_MANAGER: ManagerRecord = ManagerRecord { department: None, grade: None, active: true, name: None };
 
 impl People {
-    /// The index of a manager, declared on first use.
-    pub fn intern(&mut self, id: &ManagerId, effects: &mut Vec<Effect>) -> ManagerIx {
-        if let Some(who) = self.by_id.get(id) {
-            return *who;
+    /// The index of a manager whom an event of `at` names, declared on first use.
+    pub fn intern(&mut self, id: &ManagerId, at: Timestamp, effects: &mut Vec<Effect>) -> ManagerIx {
+        if let Some(who) = self.by_id.get(id).copied() {
+            let seen = &mut self.managers[who.0 as usize - 1].seen;
+            if at < *seen {
+                *seen = at;
+                self.declare(who, Timestamp::MIN, effects);
+            }
+            return who;
         }
-        let history = ManagerHistory { id: id.clone(), entries: Vec::new(), settled: 0 };
+        let history = ManagerHistory { id: id.clone(), seen: at, entries: Vec::new(), settled: 0 };
         let who = match self.free.pop() {
             Some(who) => {
                 self.managers[who.0 as usize - 1] = history;
@@ -125,7 +132,7 @@ impl People {
         horizon: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let who = self.intern(id, effects);
+        let who = self.intern(id, order.at, effects);
         let Some(manager) = self.managers.get_mut(who.0 as usize - 1) else { return };
         let before = manager.latest().clone();
         manager.insert(order, given);
@@ -152,6 +159,7 @@ impl People {
                 department,
                 active,
                 name,
+                seen: manager.seen,
             })));
         }
     }

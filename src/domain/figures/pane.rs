@@ -6,6 +6,7 @@ use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
 use crate::domain::figures::table::{Calls, Plans, Reviews, WindowFigures};
 use crate::domain::index::{CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::norms::Clock;
+use crate::domain::norms::targets::TargetFigure;
 use crate::domain::rule::Rule;
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -150,6 +151,33 @@ pub enum Measure {
     Unanswered,
     /// A contact of more open entities than the limit.
     SharedContact,
+}
+
+impl Measure {
+    /// Whether a target can be set for it.
+    pub fn counts_for_targets(self) -> bool {
+        self.target_figures() != [None; 2]
+    }
+
+    /// The figures of targets that it counts for.
+    pub fn target_figures(self) -> [Option<TargetFigure>; 2] {
+        let figure = match self {
+            Self::LeadClosedConverted => TargetFigure::LeadsConverted,
+            Self::DealWon => TargetFigure::DealsWon,
+            Self::AmountWon { .. } => TargetFigure::AmountWon,
+            Self::Call { direction: Direction::Outbound, answered } => {
+                return [Some(TargetFigure::CallsOutbound), answered.then_some(TargetFigure::Conversations)];
+            }
+            Self::Call { answered: true, .. } => TargetFigure::Conversations,
+            Self::MessageSent(_) => TargetFigure::MessagesSent,
+            Self::Meeting => TargetFigure::Meetings,
+            Self::Touch => TargetFigure::Touches,
+            Self::Terms { .. } => TargetFigure::TermsOffered,
+            Self::PlanDone { .. } => TargetFigure::PlansDone,
+            _ => return [None; 2],
+        };
+        [Some(figure), None]
+    }
 }
 
 /// A percentage, stored as the bits of its `f64` so that facts can be compared and retracted exactly.

@@ -1,5 +1,6 @@
 //! Owns the row: the published figures of one subject for one window, or current (`now`).
 
+use crate::domain::figures::table::TargetFigures;
 use crate::domain::figures::table::{self, ByStage, Field, NOW, NowFigures, OTHER, WINDOW, WindowFigures};
 use crate::domain::id::{DepartmentId, ManagerId, TenantId};
 use crate::domain::time::Timestamp;
@@ -55,6 +56,9 @@ pub enum Figures {
     Window(Window, Box<WindowFigures>),
     /// Current figures.
     Now(Box<NowFigures>),
+    /// The figures of a target at the end of the period with this window (`ID/2026-03`); `None`: in a compacted topic this
+    /// removes the row.
+    Closing(CompactString, Option<TargetFigures>),
     /// None any more, for the window with this name: the subject was forgotten. In a compacted topic this removes the row.
     Gone(CompactString),
 }
@@ -65,7 +69,7 @@ impl Figures {
         match self {
             Self::Window(window, _) => window.name(),
             Self::Now(_) => "now".into(),
-            Self::Gone(window) => window.clone(),
+            Self::Closing(window, _) | Self::Gone(window) => window.clone(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Figures {
         match self {
             Self::Window(_, figures) => table::fields(WINDOW, figures.as_ref()),
             Self::Now(figures) => table::fields(NOW, figures.as_ref()),
+            Self::Closing(_, figures) => figures.iter().flat_map(TargetFigures::closing_fields).collect(),
             Self::Gone(_) => Vec::new(),
         }
     }
@@ -92,7 +97,7 @@ impl Row {
                 shorten_stages(&mut figures.open, named);
                 shorten_stages(&mut figures.overdue, named);
             }
-            Figures::Gone(_) => {}
+            Figures::Closing(..) | Figures::Gone(_) => {}
         }
         row
     }
@@ -103,7 +108,17 @@ impl Row {
         Self { figures, ..self }
     }
 
-    /// Whether it removes a row.
+    /// Whether it closes a period of a target. Such a row stays as it is; it is no current figure.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.figures, Figures::Closing(..))
+    }
+
+    /// Whether its record is a tombstone.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self.figures, Figures::Gone(_) | Figures::Closing(_, None))
+    }
+
+    /// Whether it removes all rows of a subject that was forgotten, one by one.
     pub fn is_gone(&self) -> bool {
         matches!(self.figures, Figures::Gone(_))
     }
@@ -113,6 +128,7 @@ impl Row {
         match &self.figures {
             Figures::Window(_, figures) => **figures == WindowFigures::default(),
             Figures::Now(figures) => **figures == NowFigures::default(),
+            Figures::Closing(_, figures) => figures.is_none(),
             Figures::Gone(_) => true,
         }
     }
@@ -168,7 +184,7 @@ mod tests {
         };
         let shortened = |named| match row.shortened(named).figures {
             Figures::Now(figures) => (figures.open, figures.overdue),
-            Figures::Window(..) | Figures::Gone(_) => unreachable!("a row of current figures"),
+            _ => unreachable!("a row of current figures"),
         };
         assert_eq!(shortened(4), (figures.open, figures.overdue.clone()));
         let three = open(&[("other", &[("other", 8)]), ("p", &[("a", 1), ("b", 2)]), ("q", &[("c", 4)])]);

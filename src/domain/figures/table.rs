@@ -5,7 +5,7 @@ use crate::domain::event::Channel;
 use crate::domain::figures::statistics::{Conversion, Quantiles, Ratio};
 use crate::domain::id::{PipelineId, StageId};
 use crate::domain::rule::Rule;
-use FigureValue::{Count, Group, Lags, Map, Number, Optional, Share};
+use FigureValue::{Absent, Count, Group, Lags, Map, Number, Optional, Share};
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 
@@ -155,6 +155,8 @@ pub struct NowFigures {
     pub overdue_plans: i64,
     /// Open entities that need a next step and have no plan.
     pub without_next_step: i64,
+    /// Targets, by id.
+    pub targets: BTreeMap<CompactString, TargetFigures>,
 }
 
 /// A figure: one value of a row, or several of one kind that differ in their labels.
@@ -209,6 +211,10 @@ pub enum FigureValue<'a> {
     Lags(Quantiles),
     /// Values by name.
     Map(Vec<(&'a str, FigureValue<'a>)>),
+    /// Yes or no.
+    Flag(bool),
+    /// Nothing: the key is left out.
+    Absent,
     /// Several figures under one key.
     Group(Vec<Field<'a>>),
 }
@@ -222,6 +228,9 @@ pub fn fields<'a, F>(table: &[Figure<F>], figures: &'a F) -> Vec<Field<'a>> {
     for part in table.iter().flat_map(|figure| figure.values) {
         let [groups @ .., (key, tag)] = part.path else { continue };
         let field = (*key, *tag, (part.value)(figures));
+        if field.2 == Absent {
+            continue;
+        }
         match (groups, fields.last_mut()) {
             ([], _) => fields.push(field),
             ([(group, _), ..], Some((key, _, Group(fields)))) if key == group => fields.push(field),
@@ -375,5 +384,55 @@ figures! {
         "overdue_plans" Plain("count") [] "Open planned activities whose deadline has passed." { [] overdue_plans=49 |f| Count(f.overdue_plans) }
         "without_next_step" Plain("count") [] "Open deals for which nothing is planned; leads too if the norms require it." { [] without_next_step=50 |f| Count(f.without_next_step) }
         "due_soon" Plain("count") ["rule"] "Waits whose deadline is near; no violations yet." { [] due_soon=47 |f| map(&f.due_soon, |rule| rule.name(), count) }
+        "" Plain("number") [] "Targets: plan, fact, pace, share of the counted time that has passed, forecast." { [] targets=51 |f| if f.targets.is_empty() { Absent } else { map(&f.targets, |id| id.as_str(), |target| Group(target.fields())) } }
+    }
+}
+
+/// The figures of a target in a `now` row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TargetFigures {
+    /// What is to be reached.
+    pub at_least: f64,
+    /// The figure so far.
+    pub fact: i64,
+    /// What it would be if the target were reached evenly.
+    pub pace: f64,
+    /// The share of the counted time of the period that has passed.
+    pub share: f64,
+    /// What it will be at the end; `None` while little time has passed.
+    pub forecast: Option<f64>,
+    /// Whether a part of the period is not known.
+    pub incomplete: bool,
+}
+
+impl TargetFigures {
+    /// The fields in a `now` row.
+    pub fn fields(&self) -> Vec<Field<'static>> {
+        let mut fields = vec![
+            ("at_least", 1, FigureValue::Number(self.at_least)),
+            ("fact", 2, FigureValue::Count(self.fact)),
+            ("pace", 3, FigureValue::Number(self.pace)),
+            ("share", 4, FigureValue::Number(self.share)),
+            ("forecast", 5, FigureValue::Optional(self.forecast)),
+        ];
+        fields.extend(self.incomplete.then_some(("incomplete", 6, FigureValue::Flag(true))));
+        fields
+    }
+
+    /// The fields of a closing row.
+    pub fn closing_fields(&self) -> Vec<Field<'static>> {
+        let mut fields = vec![
+            ("at_least", 60, FigureValue::Number(self.at_least)),
+            ("fact", 61, FigureValue::Count(self.fact)),
+            ("share", 62, FigureValue::Number(self.share)),
+        ];
+        fields.extend(self.incomplete.then_some(("incomplete", 63, FigureValue::Flag(true))));
+        fields
+    }
+
+    /// The values of gauges, by the label `value`; the forecast only if there is one.
+    pub fn gauges(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let values = [("at_least", self.at_least), ("fact", self.fact as f64), ("pace", self.pace)];
+        values.into_iter().chain(self.forecast.map(|forecast| ("forecast", forecast)))
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::figures::window::WindowSample;
 use crate::domain::id::StageId;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::Clocks;
+use crate::domain::norms::targets::{Progress, Target};
 use crate::domain::norms::{Params, Scope};
 use crate::domain::pending_replies::DemandKind;
 
@@ -68,6 +69,8 @@ pub enum Evaluation {
     Demands(&'static DemandKind),
     /// By a manager's figures at the slide boundaries of a window; `None` if no limit is set.
     Window(fn(&Params, &WindowSample<'_>) -> Option<Judgement>),
+    /// By the progress of targets at the slide boundaries of the first window.
+    Targets(fn(&Target, &Progress) -> Judgement),
     /// By silences of source topics.
     Topics,
 }

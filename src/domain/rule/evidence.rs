@@ -3,6 +3,7 @@
 
 use crate::domain::alert::Value;
 use crate::domain::event::Outcome;
+use crate::domain::norms::targets::Per;
 use crate::domain::norms::{Clock, Response};
 use crate::domain::rule::definition::Parameter;
 use crate::domain::rule::{Rule, catalog};
@@ -27,6 +28,8 @@ pub enum Unit {
     Count,
     /// Months.
     Months,
+    /// A number, not always whole; amounts in minor units.
+    Quantity,
     /// A share, 0 to 1.
     Share,
     /// A quantile, above 0 and below 1.
@@ -52,6 +55,7 @@ impl Unit {
             Self::Seconds => ["seconds", "секунды"],
             Self::Count => ["a number", "число"],
             Self::Months => ["months", "месяцы"],
+            Self::Quantity => ["a number; amounts in minor units", "число; суммы в минимальных единицах валюты"],
             Self::Share => ["a share, 0 to 1", "доля, от 0 до 1"],
             Self::Quantile => ["a quantile, 0 to 1", "квантиль, от 0 до 1"],
             Self::Percent => ["percent", "проценты"],
@@ -69,10 +73,12 @@ impl Unit {
             Value::Count(count) => match self {
                 Self::Count | Self::Months => *count >= 0,
                 Self::Flag => (0..=1).contains(count),
+                Self::Quantity => true,
                 _ => false,
             },
             Value::Number(number) => match self {
                 Self::Seconds => *number >= 0.0,
+                Self::Quantity => number.is_finite(),
                 Self::Share | Self::Quantile => (0.0..=1.0).contains(number),
                 Self::Percent | Self::Score => (0.0..=100.0).contains(number),
                 _ => false,
@@ -95,6 +101,8 @@ const RESPONSES: Unit = Unit::Name(&[Response::Attempt.name(), Response::Convers
 const BASES: Unit = Unit::Name(&["cohort", "closed"]);
 const OUTCOMES: Unit =
     Unit::Name(&[Outcome::Won.name(), Outcome::Lost.name(), Outcome::Converted.name(), Outcome::Disqualified.name()]);
+
+const PERIODS: Unit = Unit::Name(&[Per::Day.name(), Per::Week.name(), Per::Month.name(), Per::Quarter.name()]);
 
 const ALL: &[Evidence] = &[
     // Observed.
@@ -134,7 +142,33 @@ const ALL: &[Evidence] = &[
     ),
     key("quantile_seconds", Unit::Seconds, "the lag at this quantile", "задержка на этом квантиле"),
     key("mean_score", Unit::Score, "the mean score of the reviews", "средняя оценка"),
+    key("fact", Unit::Quantity, "the figure of the target so far", "сколько сделано"),
+    key(
+        "pace",
+        Unit::Quantity,
+        "what it would be if the target were reached evenly over the counted time",
+        "сколько было бы сделано при равномерной работе",
+    ),
+    key(
+        "share",
+        Unit::Share,
+        "how much of the counted time of the period has passed",
+        "какая часть учитываемого времени периода прошла",
+    ),
+    key(
+        "forecast",
+        Unit::Quantity,
+        "what the figure will be at the end of the period if it goes on like this; absent while the share is below 0.05",
+        "сколько будет к концу периода, если так пойдёт дальше; нет, пока доля меньше 0,05",
+    ),
     // Norm.
+    key("per", PERIODS, "the length of the period", "длина периода"),
+    key(
+        "tolerance",
+        Unit::Share,
+        "the share of the pace that may be missing",
+        "какая часть от равномерного темпа может не быть сделана",
+    ),
     key("within_seconds", Unit::Seconds, "the deadline, from the anchor", "срок от начала отсчёта"),
     key("clock", CLOCKS, "which time counts", "какое время считается"),
     key("response", RESPONSES, "what counts as a response", "что считается ответом"),
@@ -168,6 +202,9 @@ const ALL: &[Evidence] = &[
 /// `at_least` of rules that judge scores.
 const SCORE: Evidence = key("at_least", Unit::Score, "minimum mean score", "наименьшая допустимая средняя оценка");
 
+/// `at_least` of targets.
+const PLAN: Evidence = key("at_least", Unit::Quantity, "what is to be reached in the period", "план на период");
+
 /// `idle_seconds` of the rule about next steps.
 const WITHOUT_PLAN: Evidence =
     key("idle_seconds", Unit::Seconds, "time without a planned activity", "сколько времени ничего не запланировано");
@@ -176,6 +213,9 @@ const WITHOUT_PLAN: Evidence =
 pub fn of(rule: Rule, key: &str) -> Option<&'static Evidence> {
     if key == SCORE.key && catalog::definition(rule).takes.contains(&Parameter::Score) {
         return Some(&SCORE);
+    }
+    if key == PLAN.key && rule == Rule::TargetBehind {
+        return Some(&PLAN);
     }
     if key == WITHOUT_PLAN.key && rule == Rule::NextStepMissing {
         return Some(&WITHOUT_PLAN);

@@ -23,6 +23,13 @@ pub fn common_wording(resolution: Resolution) -> Option<[&'static str; 2]> {
             "{subject}: too few cases are left to judge ({n})",
             "{subject}: для оценки осталось слишком мало случаев ({n})",
         ],
+        Resolution::Reached => {
+            ["{subject}: the plan is reached, {fact} of {at_least}", "{subject}: план выполнен, {fact} из {at_least}"]
+        }
+        Resolution::PeriodOver => [
+            "{subject}: the period is over, {fact} of {at_least}",
+            "{subject}: период закончился, {fact} из {at_least}",
+        ],
         Resolution::Disabled => ["{subject}: the norm no longer applies", "{subject}: норма больше не действует"],
         _ => return None,
     })

@@ -2,6 +2,7 @@
 
 use crate::domain::effect::{ManagerUpdate, StageDeclaration};
 use crate::domain::figures::pane::{Fact, Measure, Percent};
+use crate::domain::figures::row::Subject;
 use crate::domain::figures::statistics::{Conversion, Ratio};
 use crate::domain::figures::table::{ByStage, MAX_STAGES, NowFigures, OTHER, Terms};
 use crate::domain::figures::window::{SlidingWindow, WindowSample};
@@ -22,6 +23,8 @@ pub(super) struct Managers {
     pub(super) shared_contacts: i64,
     /// By [`ManagerIx`]; index 0 holds facts without a manager.
     pub(super) all: Vec<ManagerFigures>,
+    /// What departments have beside the figures of their managers; `None`: what the company has.
+    pub(super) others: BTreeMap<Option<DepartmentId>, ManagerFigures>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Managers {
     /// A tenant without managers.
     pub(super) fn new(tenant: TenantId, windows: Vec<Window>) -> Self {
         let unassigned = ManagerFigures::new(UNKNOWN.into(), &windows);
-        Self { tenant, windows, shared_contacts: 0, all: vec![unassigned] }
+        Self { tenant, windows, shared_contacts: 0, all: vec![unassigned], others: BTreeMap::new() }
     }
 
     /// Applies an update. Returns the departments before and after, if they differ.
@@ -99,31 +102,23 @@ impl Managers {
             self.shared_contacts += i64::from(fact.times);
             return;
         }
-        let manager = &mut self.all[fact.who.0 as usize];
-        let times = i64::from(fact.times);
-        match fact.measure {
-            Measure::Awaiting => add(&mut manager.now.awaiting, fact.at, times),
-            Measure::Open(stage_ix) => add(&mut manager.now.open, stage_ix, times),
-            Measure::Overdue(stage_ix) => add(&mut manager.now.overdue, stage_ix, times),
-            Measure::OpenDeal => manager.now.open_deals += times,
-            Measure::Stuck => manager.now.stuck_deals += times,
-            Measure::OpenAlert(rule) => add(&mut manager.now.open_alerts, rule, times),
-            Measure::DueSoon(rule) => add(&mut manager.now.due_soon, rule, times),
-            Measure::Unreturned => manager.now.unreturned += times,
-            Measure::Unanswered => manager.now.unanswered += times,
-            Measure::OpenPlan => manager.now.count_plan(fact.at, times),
-            Measure::WithoutPlan => manager.now.without_plan += times,
-            Measure::Terms { deal, special, discount } => {
-                let offer = Offer { at: fact.at, deal, special, discount };
-                let start = manager.offers.partition_point(|other| other.at < offer.at);
-                if times > 0 {
-                    manager.offers.insert(start, offer);
-                } else if let Some(retracted) = manager.offers.range(start..).position(|other| *other == offer) {
-                    manager.offers.remove(start + retracted);
-                }
-            }
-            _ => manager.sliding.iter_mut().for_each(|window| window.count(fact)),
-        }
+        self.all[fact.who.0 as usize].count(fact);
+    }
+
+    /// Counts a fact of a department itself, or of the company.
+    pub(super) fn count_of(&mut self, subject: &Subject, fact: &Fact) {
+        let department = match subject {
+            Subject::Department(id) => Some(id.clone()),
+            _ => None,
+        };
+        let Self { others, windows, .. } = self;
+        let new = || ManagerFigures { department: department.clone(), ..ManagerFigures::new(UNKNOWN.into(), windows) };
+        others.entry(department.clone()).or_insert_with(new).count(fact);
+    }
+
+    /// Whether a manager is in a department now: a row sums up nobody else's figures.
+    pub(super) fn is_staffed(&self, department: &DepartmentId) -> bool {
+        self.all.iter().any(|manager| !manager.is_forgotten && manager.is_in(department))
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = ManagerIx> + use<> {
@@ -150,7 +145,8 @@ impl Managers {
 
     /// Moves window `index` of every manager to `at`.
     pub(super) fn advance_all(&mut self, index: usize, at: Timestamp) {
-        self.all.iter_mut().for_each(|manager| manager.advance(&self.windows, index, at));
+        let all = self.all.iter_mut().chain(self.others.values_mut());
+        all.for_each(|manager| manager.advance(&self.windows, index, at));
     }
 
     /// Moves window `index` of a manager to `at`. Returns when something that it covers leaves it.
@@ -198,6 +194,33 @@ impl ManagerFigures {
         Self { id, is_forgotten: false, name, department, sliding, now, offers }
     }
 
+    fn count(&mut self, fact: &Fact) {
+        let times = i64::from(fact.times);
+        match fact.measure {
+            Measure::Awaiting => add(&mut self.now.awaiting, fact.at, times),
+            Measure::Open(stage_ix) => add(&mut self.now.open, stage_ix, times),
+            Measure::Overdue(stage_ix) => add(&mut self.now.overdue, stage_ix, times),
+            Measure::OpenDeal => self.now.open_deals += times,
+            Measure::Stuck => self.now.stuck_deals += times,
+            Measure::OpenAlert(rule) => add(&mut self.now.open_alerts, rule, times),
+            Measure::DueSoon(rule) => add(&mut self.now.due_soon, rule, times),
+            Measure::Unreturned => self.now.unreturned += times,
+            Measure::Unanswered => self.now.unanswered += times,
+            Measure::OpenPlan => self.now.count_plan(fact.at, times),
+            Measure::WithoutPlan => self.now.without_plan += times,
+            Measure::Terms { deal, special, discount } => {
+                let offer = Offer { at: fact.at, deal, special, discount };
+                let start = self.offers.partition_point(|other| other.at < offer.at);
+                if times > 0 {
+                    self.offers.insert(start, offer);
+                } else if let Some(retracted) = self.offers.range(start..).position(|other| *other == offer) {
+                    self.offers.remove(start + retracted);
+                }
+            }
+            _ => self.sliding.iter_mut().for_each(|window| window.count(fact)),
+        }
+    }
+
     fn is_in(&self, department: &DepartmentId) -> bool {
         self.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str) == department.as_str()
     }
@@ -241,6 +264,7 @@ impl CurrentFigures {
             open_plans: self.open_plans,
             overdue_plans: self.overdue_plans(at),
             without_next_step: self.without_plan,
+            targets: BTreeMap::new(),
         }
     }
 

@@ -58,7 +58,7 @@ impl Subject<ViolationKey> for WindowSubject {
     fn describe(&self, _: Timestamp, _: Timestamp) -> Description {
         let WindowViolation { severity, observed, norm, .. } = self.record.clone();
         let name = format_compact!("manager:{}/{}", self.stored.manager, self.window.name());
-        Description { name, severity, window: Some(self.window), observed, norm, ..Description::default() }
+        Description { name, severity, window: Some(self.window.name()), observed, norm, ..Description::default() }
     }
 }
 

@@ -37,19 +37,21 @@ impl Tenant {
         manager: Option<&ManagerId>,
         kind: ActivityKind,
     ) {
+        // Whatever follows from it, it names the manager.
+        let by = self.manager_ix(manager);
         let Some(ix) = self.journey_ix(entity) else { return };
         self.journeys[ix].complete_activity(kind);
         let now = self.context.now;
         if let Some(activity) = activity
             && let Some(deadline) = self.journeys[ix].plan(activity)
         {
-            let who = self.manager_ix(manager).or(self.journeys[ix].who);
+            let who = by.or(self.journeys[ix].who);
             let in_time = deadline.is_some_and(|deadline| now <= deadline);
             self.end_plan(ix, activity, Resolution::Done);
             self.context.emit_fact(now, who, 1, Measure::PlanDone { in_time });
         }
         if matches!(kind, ActivityKind::Meeting | ActivityKind::Demo) {
-            let who = self.manager_ix(manager).or(self.journeys[ix].who);
+            let who = by.or(self.journeys[ix].who);
             self.refresh_lead_source(ix);
             self.change(ix, |journey, context| journey.touch(context, now, who));
             self.change(ix, |journey, context| journey.exchange(context, now));

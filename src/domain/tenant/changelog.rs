@@ -8,8 +8,9 @@
 //!
 //! The encoding is not defined here; the caller supplies a [`PayloadCodec`].
 
+use crate::domain::effect::ArchivedClosing;
 use crate::domain::event::{EventOrder, Payload};
-use crate::domain::id::EventId;
+use crate::domain::id::{EntityId, EventId};
 use crate::domain::norms::Norms;
 use crate::domain::source::{Offset, PerTopic, Topic};
 use crate::domain::time::Timestamp;
@@ -79,6 +80,8 @@ pub struct Changelog {
     pub applied: PackedEvents,
     /// Events that have expired.
     pub expired: Vec<SourceOffset>,
+    /// Closings whose cases were dropped; `None`: they do not matter any more.
+    pub closings: Vec<(EntityId, Option<ArchivedClosing>)>,
     /// Whether the [`TenantMark`] has changed.
     pub mark_changed: bool,
 }
@@ -86,7 +89,7 @@ pub struct Changelog {
 impl Changelog {
     /// Whether there is nothing to persist.
     pub fn is_empty(&self) -> bool {
-        self.applied.is_empty() && self.expired.is_empty() && !self.mark_changed
+        self.applied.is_empty() && self.expired.is_empty() && self.closings.is_empty() && !self.mark_changed
     }
 }
 

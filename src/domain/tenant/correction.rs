@@ -14,7 +14,7 @@
 use crate::domain::alert::{Alert, Resolution, Status};
 use crate::domain::context::TenantContext;
 use crate::domain::context::people::ManagerUpsert;
-use crate::domain::effect::Effect;
+use crate::domain::effect::{Effect, PastClosing};
 use crate::domain::event::{Event, EventKind, EventOrder, Payload};
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::id::ManagerId;
@@ -46,7 +46,11 @@ struct LateEvents {
 /// The output of one or more replays.
 #[derive(Default)]
 struct ReplayOutput {
-    facts: BTreeMap<(Timestamp, ManagerIx, Measure), i32>,
+    /// How often, and the sum of the instants at which they became known: a target's stored figures include what was known
+    /// at an instant.
+    facts: BTreeMap<(Timestamp, ManagerIx, Measure), (i32, i128)>,
+    /// Likewise the past closings that count, without when they became known.
+    past: BTreeMap<PastClosing, i64>,
     /// The statuses of alerts before the part that was replayed.
     earlier: BTreeMap<Uuid, Vec<Alert>>,
     alerts: Vec<Alert>,
@@ -69,10 +73,14 @@ impl Tenant {
         }
         let suspended = self.context.suspend();
         let (mut before, parts) = self.replay_without(affected, corrected.is_some(), upto);
+        let begins_earlier = self.context.first_event != Some(first_event);
         (self.context.first_event, self.context.first_plan) = (Some(first_event), first_plan);
         let (after, mut passthrough) = self.replay_with(late, parts, &mut before, corrected, upto);
         self.context.resume(suspended);
         self.context.effects.append(&mut passthrough);
+        if begins_earlier {
+            self.context.effects.push(Effect::FirstEvent(first_event));
+        }
         self.emit_difference(before, after, earliest, upto);
         taken
     }
@@ -175,7 +183,7 @@ impl Tenant {
             self.context.drop_timers();
         }
         // Later facts refer to what was first named here.
-        effects.into_iter().filter(Effect::declares).for_each(|effect| self.context.effects.push(effect));
+        effects.into_iter().filter(Effect::declares).for_each(|effect| self.context.emit(effect));
         (before, parts)
     }
 
@@ -249,11 +257,23 @@ impl Tenant {
     /// Emits the facts and alerts by which `after` differs from `before`.
     fn emit_difference(&mut self, before: ReplayOutput, after: ReplayOutput, earliest: Timestamp, upto: Timestamp) {
         let mut facts = after.facts;
-        for (key, times) in before.facts {
-            *facts.entry(key).or_default() -= times;
+        for (key, (times, known)) in before.facts {
+            let fact = facts.entry(key).or_default();
+            *fact = (fact.0 - times, fact.1 - known);
         }
-        for ((at, who, measure), times) in facts.into_iter().filter(|(_, times)| *times != 0) {
-            self.context.effects.push(Effect::Fact(Fact { known: upto, at, who, times, measure }));
+        // A fact that became known at another instant is published with no times, for the targets.
+        let is_changed = |measure: Measure, (times, known)| times != 0 || known != 0 && measure.counts_for_targets();
+        for ((at, who, measure), change) in
+            facts.into_iter().filter(|((.., measure), change)| is_changed(*measure, *change))
+        {
+            self.context.effects.push(Effect::Fact(Fact { known: upto, at, who, times: change.0, measure }));
+        }
+        let mut past = after.past;
+        for (key, times) in before.past {
+            *past.entry(key).or_default() -= times;
+        }
+        for (key, times) in past {
+            self.context.effects.push(Effect::PastClosing(Box::new(PastClosing { times, known: upto, ..key })));
         }
         let (mut alerts, mut published) = (Vec::new(), by_id(before.earlier, before.alerts));
         let (mut statuses, expected) = (Vec::new(), by_id(after.earlier, after.alerts));
@@ -286,13 +306,24 @@ impl ReplayOutput {
         self.averted.extend(averted);
         for effect in effects {
             match effect {
-                Effect::Fact(fact) => *self.facts.entry((fact.at, fact.who, fact.measure)).or_default() += fact.times,
+                Effect::Fact(fact) => {
+                    let (times, known) = self.facts.entry((fact.at, fact.who, fact.measure)).or_default();
+                    *times += fact.times;
+                    *known += i128::from(fact.times) * i128::from(fact.known.0);
+                }
+                Effect::PastClosing(past) => {
+                    let times = past.times;
+                    let past = PastClosing { times: 0, known: Timestamp::MIN, ..*past };
+                    *self.past.entry(past).or_default() += times;
+                }
                 Effect::Alert(alert) => self.alerts.push(*alert),
                 Effect::AlertTaken(_)
                 | Effect::ManagerUpdate(_)
                 | Effect::DepartmentUpdate(_)
                 | Effect::StageDeclaration(_)
                 | Effect::Currency(..)
+                | Effect::FirstEvent(_)
+                | Effect::Expired { .. }
                 | Effect::Review(_)
                 | Effect::Forgotten(_)
                 | Effect::ManagerForgotten { .. }

@@ -76,6 +76,7 @@ impl Tenant {
         for entry in self.cases.take_loose(|_| true) {
             self.forget_event(entry.order);
         }
+        self.forget_past_closings();
         let (id, norms) = (self.context.tenant.clone(), Arc::clone(&self.context.norms));
         let old = std::mem::replace(self, Self::new(id, norms, self.memory, self.codec));
         self.changelog = old.changelog;

@@ -9,6 +9,7 @@
 //! it; they are already published and final. The ids of retracted ones are stored.
 
 use crate::domain::context::TenantContext;
+use crate::domain::effect::{ArchivedClosing, Effect};
 use crate::domain::event::{CrmPayload, EventOrder, Payload};
 use crate::domain::id::{EntityId, EventId, TenantId};
 use crate::domain::index::{ContactIx, JourneyIx};
@@ -20,17 +21,17 @@ use crate::domain::tenant::replay::ReplayedEvent;
 use crate::domain::tenant::{Memory, Tenant};
 use crate::domain::time::{Span, Timestamp};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A case that cannot be expired yet is checked again after `retention` divided by this.
 const RECHECK_DIVISOR: i64 = 4;
 
 impl Tenant {
-    /// Restores a tenant as of `upto` from its events in event order; [`Self::resume_forgetting`] follows. Calls `after_each` after each step, so that the
+    /// Restores a tenant as of `upto` from its state and its events in event order; [`Self::resume_forgetting`] follows. Calls `after_each` after each step, so that the
     /// caller can take its effects. Fails with the position of an event that cannot be decoded.
     pub fn restore(
         id: TenantId,
-        mark: TenantMark,
+        (mark, closings): (TenantMark, BTreeMap<EntityId, ArchivedClosing>),
         memory: Memory,
         codec: PayloadCodec,
         events: impl IntoIterator<Item = AppliedEvent>,
@@ -44,6 +45,8 @@ impl Tenant {
         tenant.named.is_replaying = true;
         (tenant.context.first_event, tenant.context.first_plan) = (mark.first_event, mark.first_plan);
         tenant.last_event = mark.last_event;
+        tenant.context.effects.extend(mark.first_event.map(Effect::FirstEvent));
+        tenant.load_past_closings(closings);
         for alert in mark.retracted {
             tenant.context.mark_retracted(alert);
         }
@@ -124,6 +127,7 @@ impl Tenant {
     /// Expires the cases that are due at or before `until`; timers due before each case fire first.
     pub(super) fn expire_cases(&mut self, until: Timestamp) {
         let Some(retention) = self.memory.retention else { return };
+        self.drop_past_closings(until);
         let mut expired = false;
         while let Some(Reverse((at, case))) = self.retention_timers.peek().copied().filter(|next| next.0.0 <= until) {
             self.retention_timers.pop();
@@ -155,6 +159,8 @@ impl Tenant {
             return false;
         }
         self.discard_undo_log(case);
+        self.cases.last_event_at(case).into_iter().for_each(|last| self.emit_expired(last));
+        journeys.iter().for_each(|ix| self.archive_closing(*ix, at));
         self.cases.remove_log(case);
         let mut expired_keys = Vec::new();
         for ReplayedEvent { entry, payload } in &log {

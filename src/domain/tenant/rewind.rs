@@ -76,7 +76,7 @@ impl Tenant {
             match effect {
                 Effect::Alert(alert) => statuses.push(*alert),
                 // Later facts refer to what was first named here.
-                effect if effect.declares() => self.context.effects.push(effect),
+                effect if effect.declares() => self.context.emit(effect),
                 _ => {}
             }
         }

@@ -141,6 +141,11 @@ impl Calendar {
         &self.name
     }
 
+    /// The IANA name of its time zone.
+    pub fn zone_name(&self) -> &str {
+        self.zone.iana_name().unwrap_or_default()
+    }
+
     /// The hours as written.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule

@@ -499,7 +499,7 @@ impl Commit {
             transactions.send(self.writer.row(row))?;
             sent += 1;
         }
-        for row in epochs.iter().flat_map(|(_, output)| &output.rows).skip(sent).filter(|row| row.is_gone()) {
+        for row in epochs.iter().flat_map(|(_, output)| &output.rows).skip(sent).filter(|row| row.is_tombstone()) {
             transactions.send(self.writer.row(row))?;
         }
         let rows_follow = rows_wait || sent < rows.len();

@@ -244,7 +244,9 @@ impl Writer {
         }
         self.send(pipe)?;
         if store {
-            for rows in batch.rows.chunks(ROWS_PER_BATCH) {
+            // A closed period is no current figure.
+            let current: Vec<Row> = batch.rows.iter().filter(|row| !row.is_closing()).cloned().collect();
+            for rows in current.chunks(ROWS_PER_BATCH) {
                 self.write_rows(rows)?;
             }
         }

@@ -647,6 +647,9 @@ impl TenantRun {
             Effect::Currency(_, code) => self.currencies.push(code.to_string()),
             Effect::Alert(_)
             | Effect::AlertTaken(_)
+            | Effect::FirstEvent(_)
+            | Effect::Expired { .. }
+            | Effect::PastClosing(_)
             | Effect::Review(_)
             | Effect::Forgotten(_)
             | Effect::ManagerForgotten { .. }

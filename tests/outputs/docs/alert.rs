@@ -74,7 +74,7 @@ fn schema() -> Value {
             "norm", "message",
         ],
         "additionalProperties": false,
-        "dependentRequired": { "manager_id": ["department_id"], "department_id": ["manager_id"] },
+        "dependentRequired": { "manager_id": ["department_id"] },
         "allOf": branches,
     })
 }
@@ -90,6 +90,7 @@ fn branch(rule: Rule) -> Value {
         Evaluation::Act(_) => (&["entity"], act),
         Evaluation::Demands(_) => (&["due_at", "interaction_id"], lasting),
         Evaluation::Window(_) => (&["manager_id", "window"], lasting),
+        Evaluation::Targets(_) => (&["window"], lasting),
         Evaluation::Topics => (&[], lasting),
     };
     let emitted = |status: &Status| statuses(status) && (warns || !matches!(status, Status::DueSoon | Status::Averted));
@@ -97,21 +98,24 @@ fn branch(rule: Rule) -> Value {
     // With a sample that is too small, only counts are reported.
     let always = |key: &&&str| {
         let unit = evidence::of(rule, key).map(|evidence| evidence.unit);
-        !matches!(definition.evaluation, Evaluation::Window(_)) || unit == Some(Unit::Count)
+        // Early in a period there is no forecast.
+        !matches!(definition.evaluation, Evaluation::Window(_)) && **key != "forecast" || unit == Some(Unit::Count)
     };
     let observed: Vec<_> = definition.observed.iter().filter(always).collect();
-    json!({
-        "if": { "properties": { "rule": { "const": rule.name() } } },
-        "then": {
-            "description": definition.about[0],
-            "properties": {
-                "status": { "enum": statuses },
-                "observed": object(rule, definition.observed, &observed),
-                "norm": object(rule, definition.norm, &definition.norm.iter().collect::<Vec<_>>()),
-            },
-            "required": required,
+    let mut then = json!({
+        "description": definition.about[0],
+        "properties": {
+            "status": { "enum": statuses },
+            "observed": object(rule, definition.observed, &observed),
+            "norm": object(rule, definition.norm, &definition.norm.iter().collect::<Vec<_>>()),
         },
-    })
+        "required": required,
+    });
+    // Only the plan of a department has no manager.
+    if !matches!(definition.evaluation, Evaluation::Targets(_)) {
+        then["dependentRequired"] = json!({ "department_id": ["manager_id"] });
+    }
+    json!({ "if": { "properties": { "rule": { "const": rule.name() } } }, "then": then })
 }
 
 fn object(rule: Rule, keys: &[&str], required: &[&&str]) -> Value {
@@ -131,6 +135,7 @@ fn of_unit(unit: Unit) -> Value {
     match unit {
         Unit::Seconds => json!({ "type": "number", "minimum": 0 }),
         Unit::Count | Unit::Months => json!({ "type": "integer", "minimum": 0 }),
+        Unit::Quantity => json!({ "type": "number" }),
         Unit::Share | Unit::Quantile => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Unit::Percent | Unit::Score => json!({ "type": "number", "minimum": 0, "maximum": 100 }),
         Unit::Flag => json!({ "type": "integer", "minimum": 0, "maximum": 1 }),

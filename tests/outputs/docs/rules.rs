@@ -48,7 +48,7 @@ configured. This page is also available in Russian: [rules.ru.md](rules.ru.md). 
 [configuration.md](configuration.md), the statuses of an alert in [alerts.md](alerts.md). The settings of the stage
 rules (`required`, `requires`, `max_time`, `early`) belong to the stages in `pipelines`.
 
-There are three kinds of rules.
+There are four kinds of rules.
 
 - **Lasting**: something that should have happened has not. The alert fires at the deadline, escalates if the norm says
   so, and is resolved when the missing action occurs, or when the lead or deal is closed or deleted. With
@@ -58,9 +58,13 @@ There are three kinds of rules.
 - **Figures**: a manager's figures over a sliding window, evaluated at every slide. The alert fires when they violate
   the norm and the sample is large enough, and is resolved when they meet the norm again or the sample becomes too
   small.
+- **Plan**: a figure of a manager, a department or the company in the running period of a target, evaluated at every
+  slide of the first window. The alert fires when the figure is behind the pace of the plan, and is resolved when it
+  has caught up, when the plan is reached, or when the period is over. The rule is on for every target in `targets`,
+  without being listed.
 
-In a subject, `ID` and `STAGE` are CRM ids, `KEY` is a keyed hash of a phone number or an address, and `WINDOW` is the
-size of the window, such as `7d`. In messages, words in braces stand for the subject and for values of the alert.
+In a subject, `ID` and `STAGE` are CRM ids, `KEY` is a keyed hash of a phone number or an address, `WINDOW` is the
+size of the window, such as `7d`, and `TARGET` is the id of the target. In messages, words in braces stand for the subject and for values of the alert.
 Durations are written as `1 h 5 min` in messages and in seconds in alert fields.
 ",
     head: "| rule | violation | why it matters | settings | kind |",
@@ -104,7 +108,7 @@ const RUSSIAN: Words = Words {
 в [configuration.md](configuration.md), статусы оповещений — в [alerts.md](alerts.md). Настройки для правил об этапах
 (`required`, `requires`, `max_time`, `early`) задаются у этапов в `pipelines`.
 
-Правила бывают трёх видов.
+Правила бывают четырёх видов.
 
 - **Длящееся нарушение**: не сделано то, что должно быть сделано. Оповещение создаётся по истечении срока, эскалируется,
   если это задано в норме, и завершается, когда недостающее сделано либо лид или сделка закрыты или удалены. С ключом
@@ -112,9 +116,12 @@ const RUSSIAN: Words = Words {
 - **Действие**: сделано то, чего делать не следовало. Оповещение создаётся один раз, не завершается и не эскалируется.
 - **Показатели**: показатели менеджера за скользящее окно проверяются при каждом его сдвиге. Оповещение создаётся, когда
   показатели хуже нормы и случаев достаточно, и завершается, когда они снова в норме или случаев стало слишком мало.
+- **План**: показатель менеджера, отдела или компании в текущем периоде плана проверяется при каждом сдвиге первого
+  окна. Оповещение создаётся, когда показатель отстаёт от плана, и завершается, когда отставания нет, план выполнен или
+  период закончился. Правило действует для каждого плана из `targets`, указывать его в нормах не нужно.
 
 В предмете оповещения `ID` и `STAGE` — идентификаторы из CRM, `KEY` — хеш телефона или адреса с ключом, `WINDOW` —
-размер окна, например `7d`. В сообщениях слова в фигурных скобках заменяются предметом и значениями оповещения.
+размер окна, например `7d`, `TARGET` — идентификатор плана. В сообщениях слова в фигурных скобках заменяются предметом и значениями оповещения.
 Длительность в сообщениях указывается как `1 ч 5 мин`, в полях оповещения — в секундах.
 ",
     head: "| правило | нарушение | почему это важно | настройки | вид |",
@@ -151,6 +158,7 @@ fn kind(rule: Rule) -> [&'static str; 2] {
         Evaluation::Journey(_) | Evaluation::Demands(_) | Evaluation::Topics => ["lasting", "длящееся нарушение"],
         Evaluation::Act(_) => ["act", "действие"],
         Evaluation::Window(_) => ["figures", "показатели"],
+        Evaluation::Targets(_) => ["plan", "план"],
     }
 }
 

@@ -46,7 +46,7 @@ impl<E> LaterRows<E> {
     /// The rows of an epoch were written up to those in `later`, and all that remove others: moves these to the written
     /// ones, and drops what waits of their subjects.
     pub(super) fn remove_gone(&mut self, written: &mut Vec<Row>, later: &mut Vec<Row>) {
-        written.extend(later.extract_if(.., |row| row.is_gone()));
+        written.extend(later.extract_if(.., |row| row.is_tombstone()));
         let gone: BTreeSet<_> =
             written.iter().filter(|row| row.is_gone()).map(|row| (&row.tenant, &row.subject)).collect();
         if gone.is_empty() {

@@ -165,11 +165,11 @@ impl RecordWriter {
         self.encoded(&self.topics.reviews, headers)
     }
 
-    /// The record of a row; a tombstone if its subject was forgotten.
+    /// The record of a row; a tombstone if its subject was forgotten, or its period is long over.
     pub(crate) fn row(&mut self, row: &Row) -> OutputRecord<'_> {
         self.key.clear();
         self.key.extend(format!("{}/{}/{}", row.tenant, row.subject, row.figures.window()).bytes());
-        if row.is_gone() {
+        if row.is_tombstone() {
             return tombstone(&self.topics.metrics, &self.key);
         }
         self.value.clear();
