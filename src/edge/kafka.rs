@@ -33,6 +33,7 @@ mod group;
 pub mod in_process;
 mod ingest;
 pub mod inspect;
+mod leaders;
 mod lost;
 mod namesake;
 mod native;

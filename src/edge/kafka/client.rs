@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How often statistics are reported.
 pub(super) const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a broker waits for messages before it responds, unless `fetch.wait.max.ms` is set.
+const FETCH_WAIT: Duration = Duration::from_millis(50);
+
 /// Read-ahead of a consumer over all partitions, in bytes.
 const READ_AHEAD: usize = 64 << 20;
 /// What waits in the queue of a producer, in bytes.
@@ -141,6 +144,12 @@ fn set(config: &mut ClientConfig, properties: &[&Properties]) {
     }
 }
 
+/// How long a broker may wait for messages before it responds to the consumer.
+pub(super) fn fetch_wait(kafka: &Kafka) -> Duration {
+    let set = |properties: &Properties| properties.get("fetch.wait.max.ms")?.parse().ok();
+    set(&kafka.consumer).or_else(|| set(&kafka.client)).map_or(FETCH_WAIT, Duration::from_millis)
+}
+
 /// The client id of the consumer, which the group shows for this member.
 pub(super) fn consumer_id(kafka: &Kafka) -> String {
     let set = |properties: &Properties| properties.get("client.id").map(ToString::to_string);
@@ -179,7 +188,7 @@ pub(super) fn consumer<C: ConsumerContext>(
         .set("enable.partition.eof", "true")
         // 500: a broker answers at once if there is data, but the mock cluster and the end of a partition wait for the
         // whole time.
-        .set("fetch.wait.max.ms", "50")
+        .set("fetch.wait.max.ms", FETCH_WAIT.as_millis().to_string())
         // false: a damaged batch must be noticed, not decoded.
         .set("check.crcs", "true")
         // 52428800 and 100000000: the larger one also bounds what a zstd batch may unpack to. Producers limit batches before
@@ -254,7 +263,7 @@ pub(super) fn state_consumer(kafka: &Kafka, memory: MemoryBudget) -> Result<Base
         // false: at the end of the state the position is checked.
         .set("enable.partition.eof", "true")
         // 500: the end of a partition waits for the whole time.
-        .set("fetch.wait.max.ms", "50")
+        .set("fetch.wait.max.ms", FETCH_WAIT.as_millis().to_string())
         // 1000: how long fetching of a partition is suspended after the queue was full.
         .set("fetch.queue.backoff.ms", "5")
         // 65536.

@@ -58,7 +58,7 @@ impl GroupMember {
         waker: Waker,
         observer: Arc<Observer>,
     ) -> Result<Self, CallError> {
-        let context = GroupContext::new(observer);
+        let context = GroupContext::new(observer, client::fetch_wait(&config.kafka));
         let mut consumer = client::consumer(&config.kafka, memory, shards as usize * Source::LIVE.len(), context)?;
         consumer.set_nonempty_callback(callback(&waker));
         let (consumer, sources) = (Arc::new(consumer), SourceTopics::of(&config.topics));

@@ -7,8 +7,8 @@ use crate::codec::Encoding;
 use crate::codec::state::SourceLog;
 use crate::dataflow::epoch::{Batch, Message, UnreadableBatch};
 use crate::domain::source::{Offset, ShardId, Source};
-use crate::edge::kafka::client::{STATISTICS_INTERVAL, is_permanent};
-use crate::edge::kafka::group::{GroupContext, Tracked};
+use crate::edge::kafka::client::is_permanent;
+use crate::edge::kafka::group::{GroupContext, Silent, Tracked};
 use crate::edge::kafka::native;
 use crate::edge::kafka::source_logs::Start;
 use crate::edge::kafka::source_topics::SourcePartition;
@@ -354,15 +354,15 @@ impl PartitionReader {
     }
 
     /// Whether everything was read that it contained so long ago. Counts up to the high watermark: messages of a
-    /// transaction that is still open will be read only when it ends.
+    /// transaction that is still open will be read only when it ends. While the leader does not answer, nobody knows; and
+    /// what was found before it answered again says nothing about the time in between.
     fn is_current(&mut self, after: Duration) -> bool {
-        let (high, stable) = (&self.tracked.high, &self.tracked.stable);
-        let (high, stable) = (high.load(Ordering::Relaxed), stable.load(Ordering::Relaxed));
         let now = Instant::now();
-        if self.at_end && high >= 0 && high == stable {
-            self.caught_up = self.caught_up.max(Some(self.last_empty));
-        } else if high >= 0 && self.position.is_some_and(|position| position.0 - self.log.shift >= high) {
-            self.caught_up = self.caught_up.max(now.checked_sub(STATISTICS_INTERVAL));
+        let position = self.position.map(|position| position.0 - self.log.shift);
+        let end_seen = self.at_end.then_some(self.last_empty);
+        match self.tracked.caught_up(position, end_seen, now) {
+            Ok(caught_up) => self.caught_up = self.caught_up.max(caught_up),
+            Err(Silent) => return false,
         }
         self.caught_up.is_some_and(|caught_up| now.saturating_duration_since(caught_up) <= after)
     }
