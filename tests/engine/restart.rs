@@ -65,7 +65,7 @@ pub(super) struct Committed {
 /// How to run a stream.
 #[derive(Clone, Copy)]
 struct RunOptions {
-    /// The mean number of epochs between restarts; 0: no restarts.
+    /// The mean number of epochs between restarts, at least 2, because a restart may read the last epoch again; 0: no restarts.
     restarts: usize,
     seed: u64,
     retention: Option<Span>,
@@ -490,7 +490,7 @@ fn a_closing_whose_case_was_dropped_still_can_be_taken_away() {
     let money = 7 + 10_000_000 + 100_000_000 + 10 + 1000;
     assert!(now.contains(&format!("\"fact\":{money},")) && now.contains("\"fact\":2,"), "{now}");
     for seed in 0..12 {
-        let (found, committed) = run((seed % 3) as usize, Some(Span(8 * Span::DAY.0)), seed);
+        let (found, committed) = run([0, 2, 3][seed as usize % 3], Some(Span(8 * Span::DAY.0)), seed);
         assert_eq!(found, expected, "seed {seed}");
         let dropped = committed.log.iter().filter(|(key, value)| key.starts_with(b"e/") && value.is_none()).count();
         assert!(dropped > 16, "only {dropped} events were dropped");

@@ -41,7 +41,13 @@ impl Journey {
     /// By what the figures differ from those of the past closing and the own closing together.
     fn past_changes(&self, archived: &ArchivedClosing, context: &TenantContext) -> Vec<PastClosing> {
         if self.end_state.past_void {
-            return counts(archived, self.id.kind, -1);
+            let mut changes = counts(archived, self.id.kind, -1);
+            let (own, complete) = (self.archived(context), self.archived_after(archived, context));
+            if own != complete {
+                own.iter().for_each(|own| changes.extend(counts(own, self.id.kind, -1)));
+                complete.iter().for_each(|complete| changes.extend(counts(complete, self.id.kind, 1)));
+            }
+            return changes;
         }
         let mut changes = Vec::new();
         let amount = &self.sale.amount;
@@ -76,9 +82,21 @@ impl Journey {
         Some(ArchivedClosing { outcome, at, manager: context.people.id(by).cloned(), amount })
     }
 
+    /// The same after a past closing that does not stand any more. Events of the new case may name neither the manager nor the
+    /// amount, because events that were dropped did: then they are those of the past closing.
+    fn archived_after(&self, past: &ArchivedClosing, context: &TenantContext) -> Option<ArchivedClosing> {
+        let mut own = self.archived(context)?;
+        own.manager = own.manager.or_else(|| past.manager.clone());
+        own.amount = own.amount.or_else(|| past.amount.clone());
+        Some(own)
+    }
+
     /// What is to be kept when its case is dropped, after a past closing that stands or not.
     pub fn archive(&self, past: Option<&ArchivedClosing>, context: &TenantContext) -> Option<ArchivedClosing> {
-        let Some(past) = past.filter(|_| !self.end_state.past_void) else { return self.archived(context) };
+        let Some(past) = past else { return self.archived(context) };
+        if self.end_state.past_void {
+            return self.archived_after(past, context);
+        }
         let mut kept = past.clone();
         if let (Some(minor), Some((old, currency))) = (self.sale.amount.minor, &mut kept.amount) {
             *old = minor;
