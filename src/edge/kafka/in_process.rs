@@ -77,6 +77,7 @@ mod tests {
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use std::io::{Read, Write};
+    use std::mem::ManuallyDrop;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
@@ -176,6 +177,9 @@ engine: {workers: 1}";
             .set("enable.auto.commit", "false")
             .create()
             .expect("a consumer");
+        // Never dropped: if a rebalance is under way, that can wait forever for librdkafka to release the partitions, as the
+        // group is not served any more.
+        let second = ManuallyDrop::new(second);
         second.subscribe(&[config.topics.sources[Topic::Crm].name.as_str()]).expect("subscribed");
         await_or_end(&run, || {
             second.poll(Duration::from_millis(5));
