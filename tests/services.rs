@@ -17,6 +17,7 @@ mod services {
     mod fixture;
     mod gateway;
     mod gateway_inbox;
+    mod gateway_portal;
     mod group;
     mod latency;
     mod lost_log;

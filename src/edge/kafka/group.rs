@@ -185,6 +185,11 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Relaxed) {
+            if consumer.closed() {
+                // Two changes were queued, and the answer to the first one ended the membership: an answer to the second one
+                // would wait forever (`rd_kafka_cgrp_terminated` in librdkafka).
+                return;
+            }
             let answered = if is_assign { accept(consumer) } else { unassign_all(consumer) };
             if let Err(error) = answered {
                 tracing::warn!("leave the group: {error}");
