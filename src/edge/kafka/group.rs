@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ impl Tracked {
 pub(super) struct GroupContext {
     changes: Mutex<VecDeque<AssignmentChange>>,
     leaving: AtomicBool,
+    /// The number of changes that were answered at once, because the member leaves.
+    answered: AtomicU64,
     unreachable: Mutex<BTreeSet<(String, i32)>>,
     leaders: Mutex<Leaders>,
     /// One entry for every partition that was ever read.
@@ -87,8 +89,8 @@ impl GroupContext {
     /// `wait`: how long a broker may wait for messages before it responds.
     pub(super) fn new(observer: Arc<Observer>, wait: Duration) -> Self {
         let (changes, unreachable, tracked) = Default::default();
-        let (leaving, leaders) = (AtomicBool::new(false), Mutex::new(Leaders::new(wait)));
-        Self { changes, leaving, unreachable, leaders, tracked, observer }
+        let (leaving, answered, leaders) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Leaders::new(wait)));
+        Self { changes, leaving, answered, unreachable, leaders, tracked, observer }
     }
 
     /// Takes the next unanswered change.
@@ -99,6 +101,11 @@ impl GroupContext {
     /// Answers all further changes at once: the consumer is about to leave the group.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of changes that were answered since [`Self::leave`].
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Starts tracking a partition that is read from `now` on; the reader updates the timestamp.
@@ -185,11 +192,7 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Relaxed) {
-            if consumer.closed() {
-                // Two changes were queued, and the answer to the first one ended the membership: an answer to the second one
-                // would wait forever (`rd_kafka_cgrp_terminated` in librdkafka).
-                return;
-            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
             let answered = if is_assign { accept(consumer) } else { unassign_all(consumer) };
             if let Err(error) = answered {
                 tracing::warn!("leave the group: {error}");

@@ -30,6 +30,9 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 const QUERY_PAUSE: Duration = Duration::from_millis(50);
 /// Timeout of the requests that find the end of a batch that cannot be read.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most changes and errors that are taken from the queue of a consumer before it is closed.
+const MAX_QUEUED: usize = 1000;
+
 /// How long leaving the group may take; the coordinator usually answers within a few milliseconds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -294,6 +297,7 @@ impl GroupMember {
     /// static member leaves if it unsubscribes first.
     pub(super) fn leave(&self) {
         self.consumer.context().leave();
+        self.answer_queued();
         // Also answers the changes that were queued and not processed.
         if let Err(error) = accept(&self.consumer).and_then(|()| unassign_all(&self.consumer)) {
             tracing::warn!("leave the group: {error}");
@@ -309,6 +313,19 @@ impl GroupMember {
                 break;
             }
             self.consumer.poll(Duration::from_millis(5));
+        }
+        self.answer_queued();
+    }
+
+    /// Answers the changes in the queue of the consumer. Closing it would find those that are left, and to answer one then can
+    /// take forever: librdkafka drops a request without a reply if the membership ends before it is served
+    /// (`rd_kafka_cgrp_terminated`).
+    fn answer_queued(&self) {
+        for _ in 0..MAX_QUEUED {
+            let before = self.consumer.context().answered();
+            if self.consumer.poll(Duration::ZERO).is_none() && self.consumer.context().answered() == before {
+                break;
+            }
         }
     }
 }
