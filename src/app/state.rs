@@ -312,14 +312,15 @@ fn reset_report(target: &str, is_tenant: bool, removed: RemovedRecords, done: bo
     if removed.records() == 0 {
         return format!("{target}: no state, nothing to reset\n");
     }
-    let RemovedRecords { events, tenants, violations, open, norms, damaged, shards } = removed;
+    let RemovedRecords { events, tenants, violations, targets, open, norms, damaged, shards } = removed;
     let (verb, modal) = if done { ("deleted", "will") } else { ("would be deleted", "would") };
     let mut text = format!("{target}: {} {verb}\n", counted(removed.records(), "record"));
     let mut table = Table::new(">n <what");
     for (n, what) in [
         (events, "applied events".into()),
         (tenants, "tenant records".into()),
-        (violations, format!("violations of window rules, {open} of them open")),
+        (violations, "violations of window rules".into()),
+        (targets, "records of targets".into()),
         (norms, "norms records".into()),
         (damaged, "damaged records".into()),
         (shards, "shard record".into()),
@@ -327,6 +328,9 @@ fn reset_report(target: &str, is_tenant: bool, removed: RemovedRecords, done: bo
         if n > 0 {
             table.row(vec![n.to_string(), what]);
         }
+    }
+    if open > 0 {
+        table.row(vec![open.to_string(), "of the violations are open".into()]);
     }
     text.push_str(&table.body());
     let next = if is_tenant {
@@ -351,13 +355,15 @@ mod tests {
             events: 1200,
             tenants: 1,
             violations: 3,
+            targets: 4,
             open: 2,
             damaged: 1,
             ..RemovedRecords::default()
         };
         let text = reset_report("tenant acme", true, removed, false);
-        assert!(text.starts_with("tenant acme: 1205 records would be deleted\n  1200  applied events\n"), "{text}");
-        assert!(text.contains("     3  violations of window rules, 2 of them open\n"), "{text}");
+        assert!(text.starts_with("tenant acme: 1209 records would be deleted\n  1200  applied events\n"), "{text}");
+        assert!(text.contains("     3  violations of window rules\n     4  records of targets\n"), "{text}");
+        assert!(text.contains("     2  of the violations are open\n"), "{text}");
         assert!(text.contains("no further status") && text.contains("continues at the current offsets"), "{text}");
         assert!(!text.contains("norms"), "{text}");
         let text = reset_report("shard 3", false, RemovedRecords { shards: 1, ..RemovedRecords::default() }, true);

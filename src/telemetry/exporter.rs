@@ -184,6 +184,9 @@ fn targets(page: &mut Page, level: Level, subject: Labels<'_>, targets: &BTreeMa
             let labels = [subject, &[("target", id.as_str()), ("value", name)]].concat();
             page.figure_of(level, Metric::Target, &labels, value);
         }
+        if target.incomplete {
+            page.sample_of(level, Metric::TargetIncomplete, &[subject, &[("target", id.as_str())]].concat(), 1.0);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::loader::{RebuildError, StateLoader, TenantRecords};
 use crate::codec::state::{Records, SHARD, ShardRecord, StateKey, source};
 use crate::domain::id::TenantId;
+use crate::domain::scoreboard::TargetChange;
 use crate::domain::time::Timestamp;
 
 /// The number of records removed.
@@ -15,8 +16,10 @@ pub struct RemovedRecords {
     pub tenants: usize,
     /// Violations of window rules, including past ones.
     pub violations: usize,
-    /// Violations that are ongoing.
+    /// Violations of window rules and targets that are ongoing.
     pub open: usize,
+    /// Records of targets: days, managers, closed periods, violations, and closings whose events were dropped.
+    pub targets: usize,
     /// Norms records.
     pub norms: usize,
     /// Damaged records of any kind; not included in the other counts.
@@ -28,7 +31,7 @@ pub struct RemovedRecords {
 impl RemovedRecords {
     /// The total.
     pub fn records(&self) -> usize {
-        self.events + self.tenants + self.violations + self.norms + self.damaged + self.shards
+        self.events + self.tenants + self.violations + self.targets + self.norms + self.damaged + self.shards
     }
 }
 
@@ -105,6 +108,16 @@ fn remove_tenant(
         records.violation(tenant, key, None);
         removed.open += usize::from(!violation.ended);
     }
+    let mut targets: Vec<_> = tenant_records.targets.iter().collect();
+    targets.sort_unstable_by_key(|(key, _)| *key);
+    for (key, change) in &targets {
+        records.tombstone(key);
+        removed.open += usize::from(matches!(change, TargetChange::Violation(_, Some(record)) if !record.ended));
+    }
+    let mut closings: Vec<_> = tenant_records.closings.keys().collect();
+    closings.sort_unstable();
+    closings.iter().for_each(|entity| records.closing(tenant, entity, None));
+    removed.targets += targets.len() + closings.len();
     if tenant_records.state.is_some() {
         records.remove_tenant(tenant);
         removed.tenants += 1;

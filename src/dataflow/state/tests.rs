@@ -3,12 +3,13 @@
 use super::{RebuildError, RestoreContext, RestoredShard, StateLoader, reset};
 use crate::codec::state::{self, PACKING, Records, ShardRecord, StateDigest, TenantRecord};
 use crate::domain::alert::{Severity, alert_id};
-use crate::domain::effect::DepartmentUpdate;
-use crate::domain::event::{Created, CrmPayload, EventOrder, Payload};
+use crate::domain::effect::{ArchivedClosing, DepartmentUpdate};
+use crate::domain::event::{Created, CrmPayload, EventOrder, Outcome, Payload};
+use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity::Country;
 use crate::domain::norms::{Layer, Norms, Params, SharedScopes};
 use crate::domain::rule::Rule;
-use crate::domain::scoreboard::{WindowViolation, WindowViolationKey};
+use crate::domain::scoreboard::{DayRecord, PersonRecord, TargetChange, WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
 use crate::domain::shard::processor::{ShardCheckpoint, Timing};
 use crate::domain::source::{Offset, ShardId};
@@ -54,6 +55,18 @@ impl Partition {
         let mut records = Records::default();
         write(&mut records);
         self.append(&records);
+    }
+
+    /// What is stored of the targets of a tenant: a day, a manager, and a closing.
+    fn targets(&mut self, tenant: &str) {
+        let (tenant, manager) = (tenant.into(), ManagerId::from("ann"));
+        let person = PersonRecord { seen: Timestamp(1), history: Vec::new() };
+        let closing = ArchivedClosing { outcome: Outcome::Won, at: Timestamp(2), manager: None, amount: None };
+        self.write(|records| {
+            records.target(&tenant, &TargetChange::Day(manager.clone(), Timestamp(0), Some(DayRecord::default())));
+            records.target(&tenant, &TargetChange::Person(manager, Some(person)));
+            records.closing(&tenant, &EntityId::deal("d"), Some(&closing));
+        });
     }
 
     fn checkpoint(&mut self) {
@@ -282,10 +295,19 @@ fn the_last_record_of_a_key_wins_over_a_damaged_one() {
 fn resetting_a_tenant_keeps_the_others() {
     let mut partition = valid();
     partition.damage(b"e/b%2Fc/0/2");
+    partition.targets("b/c");
+    partition.targets("acme");
     let (records, removed) = partition.load().reset_tenant(&"b/c".into(), Timestamp(77)).expect("the digest matches");
-    let expected =
-        reset::RemovedRecords { events: 2, tenants: 1, violations: 1, open: 1, damaged: 1, ..Default::default() };
-    assert_eq!((removed, removed.records()), (expected, 5));
+    let expected = reset::RemovedRecords {
+        events: 2,
+        tenants: 1,
+        violations: 1,
+        targets: 3,
+        open: 1,
+        damaged: 1,
+        ..Default::default()
+    };
+    assert_eq!((removed, removed.records()), (expected, 8));
     assert_eq!(records.iter().last().map(|(key, value)| (key, value.is_some())), Some((state::SHARD, true)));
     partition.append(&records);
     assert_eq!(partition.faults(), [""; 0]);
@@ -312,6 +334,7 @@ fn a_tenant_is_not_reset_if_the_digest_does_not_match() {
 fn a_shard_is_reset_whatever_its_faults() {
     for damaged in [&[][..], &[&b"s"[..], b"e/acme/0/2", b"t/acme", b"n/other", b"w/acme/1", b"unknown"]] {
         let mut partition = valid();
+        partition.targets("acme");
         damaged.iter().for_each(|key| partition.damage(key));
         let loader = partition.load();
         let (records, removed) = loader.reset_shard();
