@@ -191,12 +191,12 @@ fn a_reset_tenant_starts_empty_and_other_tenants_keep_their_state() {
     let state = StateCommand::of(&fixture);
     let before = records(&fixture);
     let out = state.succeed(&["reset", "--tenant", "globex"]);
-    assert!(out.starts_with("tenant globex: 7 records would be deleted\n"), "{out}");
+    assert!(out.starts_with("tenant globex: 9 records would be deleted\n"), "{out}");
     assert!(records(&fixture) == before, "a dry run changes nothing");
     let out = state.succeed(&["reset", "--tenant", "globex", "--yes"]);
-    assert!(out.starts_with("tenant globex: 7 records deleted\n"), "{out}");
+    assert!(out.starts_with("tenant globex: 9 records deleted\n"), "{out}");
     assert!(live(&fixture).keys().all(|(_, key)| !key.contains("globex")));
-    assert_eq!(records(&fixture).len(), before.len() + 8);
+    assert_eq!(records(&fixture).len(), before.len() + 10);
     assert!(state.succeed(&["verify"]).contains("5 events, 1 tenant;"));
     assert!(state.succeed(&["reset", "--tenant", "globex", "--yes"]).contains("nothing to reset"));
 
