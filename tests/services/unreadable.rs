@@ -31,7 +31,8 @@ fn send_bomb(topic: &str, partition: i32) {
         .set("message.max.bytes", "200000000")
         .set("batch.size", "200000000")
         .set("compression.type", "zstd")
-        .set("linger.ms", "500")
+        // Only `flush` sends: the copy of the large message may take longer than a short linger.
+        .set("linger.ms", "60000")
         .create()
         .expect("a producer");
     let large = vec![0; BOMB];
