@@ -5,7 +5,7 @@
 //! and where two overrides overlap. A fault is reported where it arises, not again in the scopes that inherit it.
 
 use super::keys::{is_window_rule, of_rule, of_terms, parameters_of};
-use super::params::{key, lengths};
+use super::params::{key, lengths, not_in_days};
 use super::schema::key::Need;
 use super::schema::reader::Reader;
 use super::schema::similar::suggestion;
@@ -204,8 +204,8 @@ fn faults(root: &Table, sites: &[Site<'_>], rule: Rule, named: &[usize], scope: 
         if params.clock == Some(Clock::Business) {
             for parameter in parameters_of(rule) {
                 let key = key(parameter).map_or("", |key| key.name);
-                for Length { span, .. } in lengths(&params, parameter).into_iter().filter(|length| length.in_days) {
-                    add(key, format!("{span} is in days, which business clocks do not support; use hours"));
+                for length in lengths(&params, parameter).into_iter().filter(|length| length.in_days) {
+                    add(key, not_in_days(&length));
                 }
             }
         }

@@ -218,8 +218,8 @@ fn params(reader: &mut Reader<'_>, rule: Rule, table: &Table, windows: &[Window]
     let at = |key| (table.line_of(key), table.path_of(key));
     if let Some(steps) = &params.escalate_after {
         let (line, path) = at("escalate_after");
-        if !steps.is_sorted_by(|one, next| one.span < next.span) {
-            reader.problem(line, path, "expected ascending durations");
+        if !params::are_ascending(steps) {
+            reader.problem(line, path, params::NOT_ASCENDING);
         } else if !steps.is_empty() && keys::is_act_rule(rule) {
             reader.note(line, path, "an act has no duration: the rule never escalates");
         }

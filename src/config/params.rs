@@ -12,6 +12,19 @@ use crate::domain::norms::params::{Parameter, Params, for_each_parameter};
 use crate::domain::norms::{Basis, Clock, ClockStart, Response};
 use crate::domain::time;
 
+/// What is said of steps of an escalation that do not follow each other.
+pub(super) const NOT_ASCENDING: &str = "expected ascending durations";
+
+/// Whether the steps of an escalation follow each other.
+pub(super) fn are_ascending(steps: &[time::Length]) -> bool {
+    steps.is_sorted_by(|one, next| one.span < next.span)
+}
+
+/// What is said of a duration in days that a business clock measures.
+pub(super) fn not_in_days(length: &time::Length) -> String {
+    format!("{} is in days, which business clocks do not support; use hours", length.span)
+}
+
 macro_rules! define {
     ($($parameter:ident $field:ident: $type:ty {
         key: $key:literal $without:ident($($default:literal)?),

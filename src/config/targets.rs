@@ -1,6 +1,6 @@
 //! The targets of the norms: their keys, how they are read, checked across layers, and shown.
 
-use super::params::{CLOCK, SEVERITY};
+use super::params::{CLOCK, NOT_ASCENDING, SEVERITY, are_ascending, not_in_days};
 use super::schema::key::ValueKind::{Flag, Length, List, Map, Number};
 use super::schema::key::{ANY, Absent, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
@@ -10,7 +10,6 @@ use super::schema::typed::{Typed, named, one_of};
 use super::schema::value::{Data, Table, Value};
 use crate::domain::norms::targets::{MAX_AT_LEAST, Of, Per, TargetFigure, TargetParams};
 use crate::domain::norms::{Clock, Override};
-use crate::domain::time;
 use compact_str::CompactString;
 use std::collections::BTreeMap;
 
@@ -140,14 +139,13 @@ pub(super) fn check(reader: &mut Reader<'_>, site: &Table, over: &Override, appl
         } else if !is_amount && table.is_set("currency") {
             reader.note_of(table, "currency", "only `amount_won` has a currency: the key has no effect");
         }
+        let clock = params.clock();
         let steps = params.escalate_after.unwrap_or_default();
-        if !steps.is_sorted_by(|one, next| one.span < next.span) {
-            reader.problem_of(table, "escalate_after", "expected ascending durations");
+        if !are_ascending(&steps) {
+            reader.problem_of(table, "escalate_after", NOT_ASCENDING);
         }
-        let clock = params.clock.unwrap_or(Clock::Business);
-        if let Some(time::Length { span, .. }) = steps.iter().find(|step| step.in_days && clock == Clock::Business) {
-            let text = format!("{span} is in days, which business clocks do not support; use hours");
-            reader.problem_of(table, "escalate_after", text);
+        if let Some(step) = steps.iter().find(|step| step.in_days && clock == Clock::Business) {
+            reader.problem_of(table, "escalate_after", not_in_days(step));
         }
         if is_base && clock == Clock::Business && applying.iter().all(|over| over.layer.calendar.is_none()) {
             let text = "business clock without a calendar: periods begin at midnight UTC, and all time counts";

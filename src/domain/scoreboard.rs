@@ -60,10 +60,7 @@ impl Scoreboard {
         match effect {
             Effect::Fact(fact) => {
                 self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
-                if fact.measure.counts_for_targets() {
-                    let Self { targets, currencies, .. } = self;
-                    targets.count(&fact, currency_of(currencies, fact.measure));
-                }
+                self.targets.count(&fact, currency_of(&self.currencies, fact.measure));
                 if fact.times != 0 {
                     self.managers.count(&fact);
                     self.evaluator.mark_dirty(fact.who);
@@ -110,10 +107,7 @@ impl Scoreboard {
         match effect {
             Effect::Fact(fact) => {
                 self.managers.count(&fact);
-                if fact.measure.counts_for_targets() {
-                    let Self { targets, currencies, .. } = self;
-                    targets.replay(&fact, currency_of(currencies, fact.measure));
-                }
+                self.targets.replay(&fact, currency_of(&self.currencies, fact.measure));
             }
             Effect::ManagerUpdate(update) => {
                 self.targets.replay_update(&update);

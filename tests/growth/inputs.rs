@@ -30,7 +30,7 @@ fn deal() -> Value {
 }
 
 fn new_lead(id: &str, phone: &str) -> Value {
-    json!({"lead_created": {"lead_id": id, "manager_id": "ann", "contact": {"phone": phone}}})
+    json!({"lead_created": {"lead_id": id, "manager_id": "ann", "contacts": [{"phone": phone}]}})
 }
 
 /// A lead of three contacts, four that are merged into it, and another one, in ten events.
@@ -350,6 +350,13 @@ inputs! {
     "grades of a manager": |n, _, _| json!({"manager_upserted": {"manager_id": "ann", "grade": format!("g{n}")}});
     "managers of a department": |n, _, _| {
         json!({"manager_upserted": {"manager_id": format!("m{}", n % 10_000), "department_id": "d"}})
+    };
+    "managers of departments of their own": |n, _, _| {
+        json!({"manager_upserted": {"manager_id": format!("m{}", n % 10_000), "department_id": format!("d{}", n % 900)}})
+    };
+    "managers whose department is known after their first call": |n, _, _| {
+        if n % 2 == 0 { call(n, OUTBOUND, json!({"phone": phone(n), "manager_id": format!("m{}", n % 10_000)})) }
+        else { json!({"manager_upserted": {"manager_id": format!("m{}", n % 10_000 - 1), "department_id": "d"}}) }
     };
     "a department's record": |n, _, _| json!({"department_upserted": {"department_id": "d", "name": format!("n{n}")}});
     "departments in a chain": |n, _, _| {

@@ -1,11 +1,39 @@
-//! Runs `funnelwatch run` as a child process that tests can stop, suspend and kill.
+//! Runs `funnelwatch run` and `funnelwatch gateway` as child processes that tests can stop, suspend and kill.
 
 use super::fixture::{Fixture, QUICK, until};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// A process that is killed when it is dropped.
+pub(crate) struct Killed(pub(crate) std::process::Child);
+
+impl Killed {
+    /// Starts `funnelwatch gateway` with this configuration.
+    pub(crate) fn gateway(config: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
+            .args(["gateway", "--config"])
+            .arg(config)
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("the process starts"))
+    }
+
+    /// Kills it, and waits until it has exited.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("it exits");
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 static CHILDREN: AtomicU32 = AtomicU32::new(0);
 

@@ -1,6 +1,7 @@
 //! Tests that what a source returns is written once, whatever happens to the processes of the gateway. The source is one of
 //! the test: it has a number of events, and an event for each hint.
 
+use super::child::Killed;
 use super::fixture::{Fixture, Raw, until};
 use funnelwatch::config::Config;
 use funnelwatch::domain::event::progress::Progress;
@@ -14,10 +15,13 @@ use funnelwatch::telemetry::gateway_metrics::GatewayMetrics;
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// The section of a configuration for which the topics of the gateway are created.
+pub(super) const SECTION: &str = "gateway: {sources: [{name: x, tenant: x, events: {token: 0123456789abcdef}}]}\n";
 
 /// Events of a source, and of one portion.
 const EVENTS: u64 = 2000;
@@ -74,10 +78,9 @@ fn sections(fixture: &Fixture, id: &str, sources: &[&str]) -> String {
     format!("{kafka}gateway:\n  group: {group}\n  sources:\n{}", sources.iter().map(source).collect::<String>())
 }
 
-fn fixture(name: &str, partitions: u32) -> Fixture {
-    // For the topics only.
-    let gateway = "gateway: {sources: [{name: x, tenant: x, events: {token: 0123456789abcdef}}]}\n";
-    Fixture::new(name, partitions, gateway)
+/// A fixture with the topics of the gateway.
+pub(super) fn fixture(name: &str, partitions: u32) -> Fixture {
+    Fixture::new(name, partitions, SECTION)
 }
 
 /// A driver in this process.
@@ -154,24 +157,13 @@ fn process_to_be_killed() {
     driving.thread.join().expect("no panic").expect("no error");
 }
 
-struct Killed(Child);
-
-impl Killed {
-    fn start(config: &std::path::Path) -> Self {
-        let child = Command::new(std::env::current_exe().expect("a path"))
-            .args(["--exact", "services::gateway::process_to_be_killed", "--ignored", "--nocapture"])
-            .env("FUNNELWATCH_TEST_GATEWAY", config)
-            .stdout(Stdio::null())
-            .spawn();
-        Self(child.expect("the process starts"))
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start(config: &std::path::Path) -> Killed {
+    let child = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "services::gateway::process_to_be_killed", "--ignored", "--nocapture"])
+        .env("FUNNELWATCH_TEST_GATEWAY", config)
+        .stdout(Stdio::null())
+        .spawn();
+    Killed(child.expect("the process starts"))
 }
 
 #[test]
@@ -181,12 +173,12 @@ fn a_killed_process_loses_and_repeats_nothing() {
     std::fs::write(&path, sections(&fixture, "0", &["a", "b"])).expect("a file");
     for kill in 0..4 {
         let before = ids(&fixture).len();
-        let process = Killed::start(&path);
+        let process = start(&path);
         let enough = before + 150 + 100 * kill;
         until("some events", || ids(&fixture).len() >= enough.min(2 * EVENTS as usize));
         drop(process);
     }
-    let process = Killed::start(&path);
+    let process = start(&path);
     until("all events", || ids(&fixture).len() >= 2 * EVENTS as usize);
     drop(process);
     std::fs::remove_file(&path).expect("the file is removed");

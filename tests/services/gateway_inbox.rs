@@ -1,12 +1,14 @@
 //! Tests on the whole process of the gateway that what it has acknowledged is in Kafka: while it is killed, and, in a longer
 //! form that `tests/gateway/load` runs, while Kafka is stopped and started.
 
+use super::child::Killed;
 use super::fixture::{Fixture, PATIENCE, report, until, variable};
+use super::gateway;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ const RATE: u64 = 1000;
 
 /// A process of the gateway, always at the same address.
 struct Gateway {
-    child: Child,
+    child: Killed,
     config: PathBuf,
     address: SocketAddr,
 }
@@ -35,23 +37,13 @@ impl Gateway {
         );
         let config = std::env::temp_dir().join(format!("{}.yaml", fixture.topic("config")));
         std::fs::write(&config, text).expect("a file");
-        Self { child: Self::spawn(&config), config, address }
-    }
-
-    fn spawn(config: &std::path::Path) -> Child {
-        let child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
-            .args(["gateway", "--config"])
-            .arg(config)
-            .stderr(Stdio::null())
-            .spawn();
-        child.expect("the process starts")
+        Self { child: Killed::gateway(&config), config, address }
     }
 
     /// Kills the process and starts another one.
     fn replace(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("it exits");
-        self.child = Self::spawn(&self.config);
+        self.child.kill();
+        self.child = Killed::gateway(&self.config);
     }
 
     fn get(&self, path: &str) -> Option<(u16, String)> {
@@ -70,8 +62,6 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.config);
     }
 }
@@ -199,14 +189,9 @@ fn gateway(fixture: &Fixture) -> Gateway {
     gateway
 }
 
-fn fixture(name: &str) -> Fixture {
-    // For the topics only.
-    Fixture::new(name, 4, "gateway: {sources: [{name: x, tenant: x, events: {token: 0123456789abcdef}}]}\n")
-}
-
 #[test]
 fn what_is_acknowledged_under_load_is_stored_though_the_gateway_is_killed() {
-    let fixture = fixture("inbox-killed");
+    let fixture = gateway::fixture("inbox-killed", 4);
     let mut gateway = gateway(&fixture);
     let sent = load(&mut gateway, Duration::from_secs(6), |gateway| {
         std::thread::sleep(Duration::from_secs(2));
@@ -218,7 +203,7 @@ fn what_is_acknowledged_under_load_is_stored_though_the_gateway_is_killed() {
 #[test]
 #[ignore = "stops the broker of all tests; tests/gateway/load runs it"]
 fn what_is_acknowledged_in_a_minute_is_stored_though_kafka_is_stopped_and_the_gateway_killed() {
-    let fixture = fixture("inbox-load");
+    let fixture = gateway::fixture("inbox-load", 4);
     let mut gateway = gateway(&fixture);
     let script = |name: &str| {
         let path = format!("{}/tests/services/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -241,15 +226,15 @@ fn what_is_acknowledged_in_a_minute_is_stored_though_kafka_is_stopped_and_the_ga
 
 #[test]
 fn a_stop_ends_the_process_after_what_it_has_accepted_is_stored() {
-    let fixture = fixture("inbox-stop");
+    let fixture = gateway::fixture("inbox-stop", 4);
     let mut gateway = gateway(&fixture);
     let sent = load(&mut gateway, Duration::from_secs(3), |gateway| {
         std::thread::sleep(Duration::from_secs(1));
-        let stopped = Command::new("kill").args(["-TERM", &gateway.child.id().to_string()]).status();
+        let stopped = Command::new("kill").args(["-TERM", &gateway.child.0.id().to_string()]).status();
         assert!(stopped.expect("kill runs").success());
     });
     let started = Instant::now();
-    let status = gateway.child.wait().expect("it exits");
+    let status = gateway.child.0.wait().expect("it exits");
     assert!(status.success() && started.elapsed() < PATIENCE, "{status}");
     assert_nothing_lost(&fixture, &sent);
 }

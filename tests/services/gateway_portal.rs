@@ -1,7 +1,9 @@
 //! Tests the whole way from a Bitrix24 portal to alerts: the program reads a simulated portal over HTTP into Kafka and is
 //! killed on the way, and the processor judges the past that it fills in as a replay of the same events does.
 
+use super::child::Killed;
 use super::fixture::{Fixture, Record, report, until};
+use super::gateway::SECTION;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -13,7 +15,7 @@ use funnelwatch::sim::portal::{Fact, Interface, Pace, World};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -61,28 +63,6 @@ impl Portal {
 
 async fn answer(State(portal): State<Arc<Portal>>, Path(method): Path<String>, body: String) -> (StatusCode, String) {
     portal.answer(&method, &body)
-}
-
-/// A `funnelwatch gateway` process.
-struct Gateway(Child);
-
-impl Gateway {
-    fn start(config: &std::path::Path) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
-            .args(["gateway", "--config"])
-            .arg(config)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
-            .spawn();
-        Self(child.expect("the process starts"))
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn sections(fixture: &Fixture, portal: SocketAddr, from: Timestamp) -> String {
@@ -180,9 +160,7 @@ fn assert_all_arrived(portal: &Portal, events: &[Value], from: Timestamp, until:
 
 #[test]
 fn the_past_of_a_portal_gives_the_alerts_of_a_replay() {
-    // The section is for the topics of the gateway.
-    let gateway = "gateway: {sources: [{name: x, tenant: x, events: {token: 0123456789abcdef}}]}\n";
-    let fixture = Fixture::new("gateway-portal", 2, &format!("{gateway}{NORMS}"));
+    let fixture = Fixture::new("gateway-portal", 2, &format!("{SECTION}{NORMS}"));
     let now = clock::now();
     let (from, cut) = (now.saturating_sub(Span((DAYS - 1) * Span::DAY.0)), now.saturating_sub(Span(2 * Span::HOUR.0)));
     let portal = Arc::new(Portal::new(now));
@@ -192,11 +170,11 @@ fn the_past_of_a_portal_gives_the_alerts_of_a_replay() {
 
     let running = fixture.start(Mode::Live);
     for portion in [40, 400, 900] {
-        let process = Gateway::start(&config);
+        let process = Killed::gateway(&config);
         until("some of the past", || arrived(&fixture).0.len() >= portion);
         drop(process);
     }
-    let process = Gateway::start(&config);
+    let process = Killed::gateway(&config);
     let is_live = |mark: &Value| mark.get("backfill").is_none_or(|backfill| backfill == false);
     let live = |marks: &[(&str, Value)]| -> BTreeSet<String> {
         marks.iter().filter(|(_, mark)| is_live(mark)).map(|(topic, _)| (*topic).to_owned()).collect()

@@ -3,7 +3,7 @@
 use super::flaw::StateFlaw;
 use super::keys;
 use super::records::Records;
-use super::violation::{named, values};
+use super::violation::{last_status, read_last_status};
 use crate::codec::proto;
 use crate::domain::alert::Severity;
 use crate::domain::effect::ArchivedClosing;
@@ -11,9 +11,9 @@ use crate::domain::event::Outcome;
 use crate::domain::figures::row::Subject;
 use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::norms::targets::{Per, TargetFigure};
-use crate::domain::rule::{Rule, catalog};
+use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{
-    DayRecord, LastStatus, Membership, PersonRecord, Published, TargetChange, TargetViolation, TargetViolationKey,
+    DayRecord, Membership, PersonRecord, Published, TargetChange, TargetViolation, TargetViolationKey,
 };
 use crate::domain::time::Timestamp;
 use prost::encoding::message;
@@ -110,12 +110,7 @@ impl Records {
             level: violation.level,
             fact: violation.fact,
             evaluated_ms: violation.evaluated.0,
-            last_status: violation.last_status.as_ref().map(|last| proto::LastStatus {
-                at_ms: last.at.0,
-                department_id: last.department.to_string(),
-                observed: last.observed.iter().map(named).collect(),
-                norm: last.norm.iter().map(named).collect(),
-            }),
+            last_status: violation.last_status.as_ref().map(last_status),
         };
         self.put(key, |out| message::encode(13, &message, out));
     }
@@ -177,15 +172,6 @@ pub(super) fn read_published(periods: proto::TargetPeriods) -> Result<(TenantId,
 /// Decodes a violation.
 pub(super) fn read_violation(stored: proto::TargetViolationState) -> Result<(TenantId, TargetChange), StateFlaw> {
     let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
-    let definition = catalog::definition(Rule::TargetBehind);
-    let last_status = stored.last_status.map(|last| {
-        Ok(LastStatus {
-            at: Timestamp(last.at_ms),
-            department: last.department_id.into(),
-            observed: values(last.observed, definition.observed)?,
-            norm: values(last.norm, definition.norm)?,
-        })
-    });
     let key = TargetViolationKey {
         began: Timestamp(stored.began_ms),
         subject: subject(&stored.subject)?,
@@ -200,7 +186,7 @@ pub(super) fn read_violation(stored: proto::TargetViolationState) -> Result<(Ten
         level: stored.level,
         fact: stored.fact,
         evaluated: Timestamp(stored.evaluated_ms),
-        last_status: last_status.transpose()?,
+        last_status: stored.last_status.map(|last| read_last_status(last, Rule::TargetBehind)).transpose()?,
     };
     Ok((stored.tenant_id.into(), TargetChange::Violation(key, Some(violation))))
 }

@@ -32,12 +32,7 @@ impl Records {
             level: violation.level,
             observed: violation.observed.iter().map(named).collect(),
             norm: violation.norm.iter().map(named).collect(),
-            last_status: violation.last_status.as_ref().map(|last| proto::LastStatus {
-                at_ms: last.at.0,
-                department_id: last.department.to_string(),
-                observed: last.observed.iter().map(named).collect(),
-                norm: last.norm.iter().map(named).collect(),
-            }),
+            last_status: violation.last_status.as_ref().map(last_status),
         };
         self.put(key, |out| message::encode(6, &message, out));
     }
@@ -50,14 +45,6 @@ pub(super) fn read(
     let rule = Rule::ALL.iter().find(|rule| rule.name() == stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
     let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
     let definition = catalog::definition(*rule);
-    let last_status = stored.last_status.map(|last| {
-        Ok(LastStatus {
-            at: Timestamp(last.at_ms),
-            department: last.department_id.into(),
-            observed: values(last.observed, definition.observed)?,
-            norm: values(last.norm, definition.norm)?,
-        })
-    });
     let violation = WindowViolation {
         ended: stored.over,
         department: stored.department_id.into(),
@@ -65,7 +52,7 @@ pub(super) fn read(
         level: stored.level,
         observed: values(stored.observed, definition.observed)?,
         norm: values(stored.norm, definition.norm)?,
-        last_status: last_status.transpose()?,
+        last_status: stored.last_status.map(|last| read_last_status(last, *rule)).transpose()?,
     };
     let key = WindowViolationKey {
         began: Timestamp(stored.began_ms),
@@ -76,7 +63,28 @@ pub(super) fn read(
     Ok((stored.tenant_id.into(), key, violation))
 }
 
-pub(super) fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
+/// The last status of a violation, also of a target.
+pub(super) fn last_status(last: &LastStatus) -> proto::LastStatus {
+    proto::LastStatus {
+        at_ms: last.at.0,
+        department_id: last.department.to_string(),
+        observed: last.observed.iter().map(named).collect(),
+        norm: last.norm.iter().map(named).collect(),
+    }
+}
+
+/// Decodes the last status of a violation of a rule.
+pub(super) fn read_last_status(last: proto::LastStatus, rule: Rule) -> Result<LastStatus, StateFlaw> {
+    let definition = catalog::definition(rule);
+    Ok(LastStatus {
+        at: Timestamp(last.at_ms),
+        department: last.department_id.into(),
+        observed: values(last.observed, definition.observed)?,
+        norm: values(last.norm, definition.norm)?,
+    })
+}
+
+fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> Result<Values, StateFlaw> {
     let value = |named: proto::NamedValue| {
         let name = names.iter().find(|name| **name == named.name).ok_or(StateFlaw::Unknown("a figure"))?;
         let value = match named.value.ok_or(StateFlaw::Damaged)? {
@@ -89,7 +97,7 @@ pub(super) fn values(named: Vec<proto::NamedValue>, names: &[&'static str]) -> R
     named.into_iter().map(value).collect()
 }
 
-pub(super) fn named((name, value): &(&'static str, Value)) -> proto::NamedValue {
+fn named((name, value): &(&'static str, Value)) -> proto::NamedValue {
     let value = match value {
         Value::Count(count) => Kind::Count(*count),
         Value::Number(number) => Kind::Number(*number),

@@ -137,16 +137,7 @@ fn target(
 impl Target {
     /// The period that contains an instant.
     pub fn period_at(&self, at: Timestamp) -> Period {
-        let calendar = self.scope.calendar.as_deref();
-        let mut index = self.per.index(day(calendar, at));
-        // Where clocks go back across midnight, an instant can have the date of the day before.
-        while at >= midnight(calendar, self.per.first_day(index.saturating_add(1))) {
-            index += 1;
-        }
-        while at < midnight(calendar, self.per.first_day(index)) {
-            index -= 1;
-        }
-        self.period(index)
+        self.period(index_at(self.per, self.scope.calendar.as_deref(), at))
     }
 
     /// A period by its index.
@@ -327,7 +318,7 @@ pub fn window(id: &str, per: Per, index: i32) -> CompactString {
 }
 
 /// The local date of an instant; in UTC without a calendar.
-fn day(calendar: Option<&Calendar>, at: Timestamp) -> Date {
+pub fn day(calendar: Option<&Calendar>, at: Timestamp) -> Date {
     calendar.map_or_else(|| date(at.pane(Span::DAY) as i32), |calendar| calendar.day(at))
 }
 
@@ -341,14 +332,21 @@ pub fn midnight(calendar: Option<&Calendar>, day: Date) -> Timestamp {
 
 /// The last midnight at or before an instant, and the next one.
 pub fn day_around(calendar: Option<&Calendar>, at: Timestamp) -> (Timestamp, Timestamp) {
-    let mut index = days(day(calendar, at));
-    while at >= midnight(calendar, date(index + 1)) {
+    let index = index_at(Per::Day, calendar, at);
+    (midnight(calendar, date(index)), midnight(calendar, date(index + 1)))
+}
+
+/// The index of the period that contains an instant.
+fn index_at(per: Per, calendar: Option<&Calendar>, at: Timestamp) -> i32 {
+    let mut index = per.index(day(calendar, at));
+    // Where clocks go back across midnight, an instant can have the date of the day before.
+    while at >= midnight(calendar, per.first_day(index.saturating_add(1))) {
         index += 1;
     }
-    while at < midnight(calendar, date(index)) {
+    while at < midnight(calendar, per.first_day(index)) {
         index -= 1;
     }
-    (midnight(calendar, date(index)), midnight(calendar, date(index + 1)))
+    index
 }
 
 /// Days since 1970-01-01.

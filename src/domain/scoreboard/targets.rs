@@ -59,10 +59,12 @@ pub(super) struct Targets {
     latest_start: Timestamp,
     /// The active managers of each department.
     active: BTreeMap<DepartmentId, usize>,
-    dirty: Vec<usize>,
+    /// The plans to judge at the next boundary.
+    dirty: BTreeSet<usize>,
     /// The ends of periods, the boundaries at which plans will be behind, and escalations.
     ends: BTreeSet<(Timestamp, usize)>,
     behind: BTreeSet<(Timestamp, usize)>,
+    /// Timers stay when an alert ends or a plan is removed: too early a timer does nothing.
     escalations: BTreeSet<(Timestamp, usize)>,
     judged_through: Timestamp,
     closings: Closings,
@@ -87,7 +89,7 @@ impl Targets {
             of_manager: Vec::new(),
             latest_start: Timestamp::MIN,
             active: BTreeMap::new(),
-            dirty: Vec::new(),
+            dirty: BTreeSet::new(),
             ends: BTreeSet::new(),
             behind: BTreeSet::new(),
             escalations: BTreeSet::new(),
@@ -146,7 +148,7 @@ impl Targets {
             // More facts do not begin an alert; they put it off.
             if (times < 0 || plan.open.is_some()) && !plan.is_dirty {
                 plan.is_dirty = true;
-                self.dirty.push(index);
+                self.dirty.insert(index);
             }
         }
         if at < self.latest_start {
@@ -394,10 +396,8 @@ impl Targets {
         let index = match self.find_plan(&key.subject, &key.target) {
             Some(index) => index,
             None => {
-                let (fact, incomplete, is_dirty, is_gone, behind_at, open) = (0, false, false, true, None, None);
-                let (subject, target) = (key.subject.clone(), target.clone());
-                let plan = Plan { subject, target, period, fact, incomplete, is_dirty, is_gone, behind_at, open };
-                self.insert(plan)
+                let plan = Plan::new(key.subject.clone(), target.clone(), period);
+                self.insert(Plan { is_gone: true, ..plan })
             }
         };
         let (plan, scope, found) = (index, Arc::clone(&began.scope), Default::default());
@@ -462,7 +462,7 @@ impl Targets {
 
     /// The plans to judge at a boundary, in the order of their subjects and targets.
     fn take_due(&mut self, at: Timestamp) -> Vec<usize> {
-        let mut due: BTreeSet<usize> = self.dirty.drain(..).collect();
+        let mut due = std::mem::take(&mut self.dirty);
         while let Some((_, index)) = self.behind.first().copied().filter(|(behind, _)| *behind <= at) {
             self.behind.pop_first();
             due.insert(index);
@@ -506,20 +506,20 @@ impl Targets {
         }
         let mut changes = Vec::new();
         self.ledger.take_changes(at, &mut changes);
-        changes.extend(
-            std::mem::take(&mut self.changes).into_iter().map(|(key, change)| TargetChange::Violation(key, change)),
-        );
-        self.closings.take_changes(&mut changes);
-        changes
+        self.take_other_changes(changes)
     }
 
     /// Deletes all that is stored.
     pub(super) fn delete(&mut self) -> Vec<TargetChange> {
         let mut changes = Vec::new();
         self.ledger.delete(&mut changes);
-        changes.extend(
-            std::mem::take(&mut self.changes).into_iter().map(|(key, change)| TargetChange::Violation(key, change)),
-        );
+        self.take_other_changes(changes)
+    }
+
+    /// Adds the changes of violations and closed periods.
+    fn take_other_changes(&mut self, mut changes: Vec<TargetChange>) -> Vec<TargetChange> {
+        let violations = std::mem::take(&mut self.changes).into_iter();
+        changes.extend(violations.map(|(key, change)| TargetChange::Violation(key, change)));
         self.closings.take_changes(&mut changes);
         changes
     }
@@ -622,10 +622,7 @@ impl Targets {
                 }
                 None => {
                     let period = target.period_at(at);
-                    let (fact, incomplete, is_dirty, is_gone, behind_at, open) = (0, false, false, false, None, None);
-                    let subject = subject.clone();
-                    let plan = Plan { subject, target, period, fact, incomplete, is_dirty, is_gone, behind_at, open };
-                    let index = self.insert(plan);
+                    let index = self.insert(Plan::new(subject.clone(), target, period));
                     self.enter(index, at);
                     // Of what became known late, periods may have ended since.
                     self.end_periods(self.judged_through);
@@ -661,8 +658,7 @@ impl Targets {
         self.unschedule(index);
         let Some(plan) = self.plans[index].take() else { return };
         self.free.push(index);
-        self.dirty.retain(|dirty| *dirty != index);
-        self.escalations.retain(|(_, timer)| *timer != index);
+        self.dirty.remove(&index);
         if let Subject::Manager(id) = &plan.subject
             && let Some(slot) = self.ledger.find(id)
             && let Some(plans) = self.of_manager.get_mut(slot)
@@ -680,7 +676,7 @@ impl Targets {
     fn mark_dirty(&mut self, index: usize) {
         if let Some(plan) = self.plans[index].as_mut().filter(|plan| !plan.is_dirty) {
             plan.is_dirty = true;
-            self.dirty.push(index);
+            self.dirty.insert(index);
         }
     }
 
@@ -755,6 +751,7 @@ impl Targets {
         };
         match subject {
             Subject::Tenant => self.ledger.all().map(of).sum(),
+            Subject::Department(id) if at.is_none() => self.ledger.members(id).map(of).sum(),
             Subject::Department(id) => {
                 let is_in = |slot: &usize| self.ledger.person(*slot).membership(at).0 == id.as_str();
                 self.ledger.all().filter(is_in).map(of).sum()

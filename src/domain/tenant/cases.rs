@@ -29,6 +29,8 @@ pub(super) struct Cases {
     with_undo_log: usize,
     /// Events without a case.
     loose: Vec<Entry>,
+    /// How many of them were kept when they were looked at last.
+    loose_kept: usize,
 }
 
 #[derive(Debug)]
@@ -317,7 +319,15 @@ impl Cases {
 
     /// Removes and returns the events without a case that are `obsolete`.
     pub(super) fn take_loose(&mut self, obsolete: impl FnMut(&mut Entry) -> bool) -> Vec<Entry> {
-        self.loose.extract_if(.., obsolete).collect()
+        let taken = self.loose.extract_if(.., obsolete).collect();
+        self.loose_kept = self.loose.len();
+        taken
+    }
+
+    /// Whether there are twice as many events without a case as were kept when they were looked at last. To look at them
+    /// only then costs each event the same.
+    pub(super) fn has_many_loose(&self) -> bool {
+        self.loose.len() > 2 * self.loose_kept
     }
 
     /// Removes the keys of a case whose log was taken.

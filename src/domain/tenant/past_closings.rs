@@ -6,7 +6,7 @@
 use crate::domain::effect::ArchivedClosing;
 use crate::domain::id::EntityId;
 use crate::domain::mem::seeded::SeededMap;
-use crate::domain::norms::targets::{Per, midnight};
+use crate::domain::norms::targets::{Per, day, midnight};
 use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeSet;
 
@@ -27,7 +27,6 @@ impl PastClosings {
 
 /// When the quarter of a closing and the correction horizon are over, in every time zone.
 pub(super) fn expiry(at: Timestamp, horizon: Span) -> Timestamp {
-    let date = Per::Day.first_day(at.pane(Span::DAY) as i32);
-    let end = midnight(None, Per::Quarter.first_day(Per::Quarter.index(date) + 1));
+    let end = midnight(None, Per::Quarter.first_day(Per::Quarter.index(day(None, at)) + 1));
     end.saturating_add(horizon).saturating_add(Span::DAY)
 }

@@ -146,7 +146,9 @@ impl Tenant {
             }
         }
         if expired {
-            self.expire_loose_events(until.saturating_sub(retention));
+            if self.cases.has_many_loose() {
+                self.expire_loose_events(until.saturating_sub(retention));
+            }
             self.compact();
         }
     }

@@ -244,9 +244,7 @@ impl Writer {
         }
         self.send(pipe)?;
         if store {
-            // A closed period is no current figure.
-            let current: Vec<Row> = batch.rows.iter().filter(|row| !row.is_closing()).cloned().collect();
-            for rows in current.chunks(ROWS_PER_BATCH) {
+            for rows in batch.rows.chunks(ROWS_PER_BATCH) {
                 self.write_rows(rows)?;
             }
         }
@@ -376,7 +374,8 @@ impl Writer {
 
 fn by_subject(rows: &[Row]) -> BTreeMap<(&TenantId, String), Vec<&Row>> {
     let mut subjects = BTreeMap::<_, Vec<&Row>>::new();
-    for row in rows {
+    // A closed period is no current figure.
+    for row in rows.iter().filter(|row| !row.is_closing()) {
         subjects.entry((&row.tenant, row.subject.to_string())).or_default().push(row);
     }
     subjects

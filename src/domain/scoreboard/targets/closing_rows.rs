@@ -9,7 +9,7 @@ use super::{Targets, plan};
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::TargetFigures;
 use crate::domain::id::DepartmentId;
-use crate::domain::norms::targets::{Target, midnight};
+use crate::domain::norms::targets::{Target, day, midnight};
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
 
@@ -26,13 +26,15 @@ impl Targets {
         for subject in subjects {
             let keys = self.closings.published.range((subject.clone(), CompactString::default())..);
             for (key, published) in keys.take_while(|(key, _)| key.0 == subject) {
-                let Some(target) = self.target_at(key, at).filter(|target| target.per == published.per) else {
-                    continue;
+                // Calendars differ by less than a day from UTC.
+                let index = |at| published.per.index(day(None, at));
+                let near = index(at.saturating_sub(Span::DAY))..=index(at.saturating_add(Span::DAY));
+                let of_fact = |index: &i32| {
+                    let target = self.closed_target(key, *published, *index);
+                    target.is_some_and(|target| target.period_at(at).index == *index)
                 };
-                let index = target.period_at(at).index;
-                if (published.first..=published.last).contains(&index) {
-                    due.push((key.clone(), index));
-                }
+                let closed = near.filter(|index| (published.first..=published.last).contains(index));
+                due.extend(closed.filter(of_fact).map(|index| (key.clone(), index)));
             }
         }
         self.closings.due.extend(due);
@@ -61,20 +63,25 @@ impl Targets {
         targets.into_iter().find(|target| target.id == *id)
     }
 
-    /// The row of a closed period, with what is known now; `None` if it has none, or its figures were dropped.
-    fn closing_row(&self, key: &Key, published: Published, index: i32) -> Option<Row> {
+    /// The target of a subject at the end of a closed period.
+    fn closed_target(&self, key: &Key, published: Published, index: i32) -> Option<Target> {
         let near = midnight(None, published.per.first_day(index + 1));
         // Calendars differ by less than a day from UTC, so the end lies near.
         let guess = [near, near.saturating_sub(Span::DAY), near.saturating_add(Span::DAY)];
         let first =
             guess.into_iter().find_map(|at| self.target_at(key, at)).filter(|target| target.per == published.per)?;
         let end = first.period(index).end;
-        let target = self.target_at(key, end).filter(|target| target.per == published.per)?;
+        self.target_at(key, end).filter(|target| target.per == published.per)
+    }
+
+    /// The row of a closed period, with what is known now; `None` if it has none, or its figures were dropped.
+    fn closing_row(&self, key: &Key, published: Published, index: i32) -> Option<Row> {
+        let target = self.closed_target(key, published, index)?;
         let period = target.period(index);
         if !period.counts() || !self.ledger.covers(period.start) {
             return None;
         }
-        let fact = self.sum(&key.0, &target, period, Some(end));
+        let fact = self.sum(&key.0, &target, period, Some(period.end));
         let progress = target.progress(&period, fact, period.end);
         let incomplete = self.is_incomplete(&key.0, &period);
         let figures = plan::figures(&progress, incomplete);

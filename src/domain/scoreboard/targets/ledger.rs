@@ -15,7 +15,7 @@ use crate::domain::effect::ManagerUpdate;
 use crate::domain::id::{DepartmentId, ManagerId, UNKNOWN};
 use crate::domain::index::ManagerIx;
 use crate::domain::norms::Norms;
-use crate::domain::norms::targets::{Per, TargetFigure, day_around, midnight};
+use crate::domain::norms::targets::{Per, TargetFigure, day, day_around, midnight};
 use crate::domain::time::calendar::Calendar;
 use crate::domain::time::{Span, Timestamp};
 use compact_str::CompactString;
@@ -44,6 +44,8 @@ pub(super) struct Ledger {
     calendars: Vec<Arc<Calendar>>,
     people: Vec<Person>,
     by_id: BTreeMap<ManagerId, usize>,
+    /// The slots of each department at present, active or not.
+    members: BTreeMap<DepartmentId, BTreeSet<usize>>,
     /// The slots of the managers that have an index.
     slots: Vec<usize>,
     free: Vec<usize>,
@@ -69,6 +71,7 @@ pub(super) struct Person {
     pub(super) seen: Option<Timestamp>,
     /// Whether the tenant has forgotten the manager.
     pub(super) is_forgotten: bool,
+    /// In time order, at most one a day.
     pub(super) history: Vec<Membership>,
     /// The last change that was stored before a restore.
     loaded_until: Timestamp,
@@ -151,6 +154,7 @@ impl Ledger {
             calendars: Vec::new(),
             people: vec![Person::new(ManagerId::default())],
             by_id: BTreeMap::from([(ManagerId::default(), NOBODY)]),
+            members: BTreeMap::from([(UNKNOWN.into(), BTreeSet::from([NOBODY]))]),
             slots: vec![NOBODY],
             free: Vec::new(),
             day: Timestamp::MAX..Timestamp::MIN,
@@ -202,7 +206,29 @@ impl Ledger {
             }
         };
         self.by_id.insert(id.clone(), slot);
+        self.members.entry(UNKNOWN.into()).or_default().insert(slot);
         slot
+    }
+
+    /// Replaces the memberships of a manager.
+    fn change_history(&mut self, slot: usize, change: impl FnOnce(&mut Vec<Membership>)) {
+        let before = DepartmentId::from(self.people[slot].membership(None).0);
+        change(&mut self.people[slot].history);
+        let after = self.people[slot].membership(None).0;
+        if before.as_str() != after {
+            let after = after.into();
+            self.leave(&before, slot);
+            self.members.entry(after).or_default().insert(slot);
+        }
+    }
+
+    fn leave(&mut self, department: &DepartmentId, slot: usize) {
+        if let Some(members) = self.members.get_mut(department) {
+            members.remove(&slot);
+            if members.is_empty() {
+                self.members.remove(department);
+            }
+        }
     }
 
     pub(super) fn person(&self, slot: usize) -> &Person {
@@ -212,6 +238,11 @@ impl Ledger {
     /// All slots in the order of ids, nobody first.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> {
         self.by_id.values().copied()
+    }
+
+    /// The slots of a department at present.
+    pub(super) fn members(&self, department: &DepartmentId) -> impl Iterator<Item = usize> {
+        self.members.get(department).into_iter().flatten().copied()
     }
 
     /// Whether facts of a date are still counted.
@@ -241,13 +272,17 @@ impl Ledger {
         let last = person.history.last();
         let has_changed =
             !is_known && last.is_none_or(|last| (&last.department, last.active) != (&entry.department, entry.active));
-        if has_changed {
-            person.history.retain(|earlier| earlier.from < from);
-            person.history.push(entry);
-        }
         if has_changed || person.seen != Some(seen) {
             person.seen = Some(seen);
             self.changed.insert(slot);
+        }
+        if has_changed {
+            // Only what applies when a day ends is ever asked for.
+            let after = self.day_of(Timestamp(from.0.max(*Timestamp::VALID.start()) - 1));
+            self.change_history(slot, |history| {
+                history.truncate(history.partition_point(|earlier| earlier.from <= after));
+                history.push(entry);
+            });
         }
         slot
     }
@@ -328,8 +363,9 @@ impl Ledger {
             }
             TargetChange::Person(id, Some(record)) => {
                 let slot = self.find_or_add(id);
+                self.change_history(slot, |history| history.clone_from(&record.history));
                 let person = &mut self.people[slot];
-                (person.seen, person.history) = (Some(record.seen), record.history.clone());
+                person.seen = Some(record.seen);
                 person.loaded_until = record.history.last().map_or(Timestamp::MIN, |last| last.from);
             }
             _ => {}
@@ -343,8 +379,7 @@ impl Ledger {
         if begun.0 < *Timestamp::VALID.start() {
             return;
         }
-        let date = day_in_utc(begun);
-        let previous = Per::Quarter.first_day(Per::Quarter.index(date) - 1);
+        let previous = Per::Quarter.first_day(Per::Quarter.index(day(None, begun)) - 1);
         let since = midnight(None, previous).saturating_sub(Span::DAY);
         if since <= self.since {
             return;
@@ -376,7 +411,9 @@ impl Ledger {
         if slot == NOBODY || !person.is_forgotten || is_needed || is_free {
             return;
         }
+        let department = DepartmentId::from(person.membership(None).0);
         let id = std::mem::replace(person, Person::new(ManagerId::default())).id;
+        self.leave(&department, slot);
         self.by_id.remove(&id);
         self.changed.remove(&slot);
         self.removed.push(TargetChange::Person(id, None));
@@ -427,8 +464,4 @@ fn store(id: &ManagerId, start: Timestamp, day: &mut Day, at: Timestamp, into: &
         (day.stored, day.has_changed) = (Some(at), false);
         into.push(TargetChange::Day(id.clone(), start, Some(day.record(at))));
     }
-}
-
-fn day_in_utc(at: Timestamp) -> jiff::civil::Date {
-    Per::Day.first_day(at.pane(Span::DAY) as i32)
 }

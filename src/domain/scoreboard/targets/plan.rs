@@ -28,6 +28,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A plan of which nothing is known yet.
+    pub(super) fn new(subject: Subject, target: Target, period: Period) -> Self {
+        let (fact, incomplete, is_dirty, is_gone, behind_at, open) = (0, false, false, false, None, None);
+        Self { subject, target, period, fact, incomplete, is_dirty, is_gone, behind_at, open }
+    }
+
     /// Whether it has a row at an instant of its period.
     pub(super) fn is_shown(&self, at: Timestamp) -> bool {
         !self.is_gone && self.period.counts() && at >= self.period.start
