@@ -49,9 +49,12 @@ pub struct Demo {
     /// Seed of the simulation; the same seed gives the same events
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
-    /// Listen address for /metrics, /livez, /readyz and /api/v1
+    /// Listen address for the page, /metrics, /livez, /readyz and /api/v1
     #[arg(long, default_value = "127.0.0.1:9464")]
     pub http: SocketAddr,
+    /// Open the page in a browser
+    #[arg(long)]
+    pub open: bool,
     /// Write the live view to this Redis (`redis://127.0.0.1:6379`)
     #[arg(long)]
     pub redis: Option<String>,

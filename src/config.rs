@@ -39,6 +39,6 @@ pub use properties::{LEAST_RECORD_BYTES, Properties, REJECTED};
 pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::env::Env;
 pub use schema::problem::{Problem, Problems};
-pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Redis, Time};
+pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Page, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};
 pub use unshared::{EventNames, Unshared};

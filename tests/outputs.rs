@@ -9,6 +9,7 @@ mod outputs {
     mod gateway;
     mod http;
     mod metrics;
+    mod page;
     mod protos;
     mod row_schema;
     mod rules;

@@ -53,10 +53,8 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let live_state = Arc::clone(&settings.live_state);
     let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
     let http = serve(args.http, &config.http_server, &views.endpoints(&config))?;
-    tracing::info!(
-        "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
-        config.kafka.bootstrap
-    );
+    tracing::info!("page: http://{http}/   also /metrics /livez /readyz /api/v1/tenants");
+    tracing::info!("in-process kafka: {}", config.kafka.bootstrap);
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
     let source = if of_portal {
@@ -70,7 +68,11 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     });
 
     let screen = Screen::open()?;
-    let header = format!("funnelwatch demo   {}× real time   http {http}   kafka {}", args.speed, cluster.bootstrap());
+    if args.open {
+        open_in_browser(&format!("http://{http}/"));
+    }
+    let header =
+        format!("funnelwatch demo   {}× real time   http://{http}/   kafka {}", args.speed, cluster.bootstrap());
     let end = args.duration.map(|span| clock.began + Duration::from_millis(span.0 as u64));
     while !stop.is_set() && !processor.is_finished() && end.is_none_or(|end| Instant::now() < end) {
         std::thread::sleep(FRAME);
@@ -83,6 +85,17 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     screen.show(clock.now(), &header, &rows, &mut newest)?;
     screen.close(&rows, newest.seen)?;
     result
+}
+
+/// Opens a page in the browser of the desktop, if there is one.
+fn open_in_browser(address: &str) {
+    let command = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let nothing = std::process::Stdio::null;
+    let started =
+        std::process::Command::new(command).arg(address).stdin(nothing()).stdout(nothing()).stderr(nothing()).spawn();
+    if let Err(error) = started {
+        tracing::warn!("{command}: {error}; open {address} in a browser");
+    }
 }
 
 /// Serves on the address, or on a free port if it is in use.

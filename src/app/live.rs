@@ -55,7 +55,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     if !args.once {
         let endpoints = views.endpoints(&config);
         let bound = http::serve(config.http, &config.http_server, endpoints.clone())?;
-        tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants");
+        tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants; page: http://{bound}/");
         if let Some(probes) = config.http_server.probes {
             let bound = http::serve_probes(probes, &config.http_server, endpoints)?;
             tracing::info!("probes on {bound}: /livez /readyz");
@@ -171,6 +171,7 @@ impl RunViews {
             open_alerts: Arc::clone(&self.open_alerts),
             language: config.language,
             token: config.api.token.as_deref().map(Arc::from),
+            page: config.page.clone(),
             http,
         }
     }

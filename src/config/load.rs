@@ -12,7 +12,7 @@ use super::schema::reader::Reader;
 use super::schema::units::format_span;
 use super::schema::value::Table;
 use super::sections::{
-    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PROMETHEUS, REDIS, Redis,
+    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PAGE, PROMETHEUS, Page, REDIS, Redis,
     TENANT_RETENTION, TIME, Time, prometheus,
 };
 use super::topics::{TOPICS, Topics};
@@ -40,12 +40,14 @@ pub struct Config {
     pub engine: Engine,
     /// Bounds on what an input can make grow.
     pub limits: Limits,
-    /// Listen address of metrics, probes and API.
+    /// Listen address of the page, metrics, probes and API.
     pub http: SocketAddr,
     /// The HTTP server.
     pub http_server: HttpServer,
     /// Access to the HTTP API.
     pub api: Api,
+    /// The page.
+    pub page: Page,
     /// Redis of the live view; `None`: no live view.
     pub redis: Option<Redis>,
     /// Figures exported to Prometheus.
@@ -71,7 +73,7 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new("limits", ValueKind::Table(&[LIMITS]), "[bounds](limits.md) on what an input can make grow")
         .default("{}"),
     KeySpec::new("tenants", ValueKind::List(&Text, 1), "ids of the tenants whose events are accepted").described("all"),
-    KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of metrics, probes and API")
+    KeySpec::new("http", ValueKind::Form(ADDRESS), "listen address of the page, metrics, probes and API")
         .default("127.0.0.1:9464"),
     KeySpec::new(
         "http_server",
@@ -79,7 +81,8 @@ pub const CONFIG: &[KeySpec] = &[
         "how HTTP is served: accepted host names, limits, a separate address for probes",
     )
     .default("{}"),
-    KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1`").default("{}"),
+    KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1` and the page").default("{}"),
+    KeySpec::new("page", ValueKind::Table(&[PAGE]), "the [page](page.md) for the head of sales").default("{}"),
     KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
     KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
     KeySpec::new(
@@ -184,6 +187,7 @@ impl Config {
                 http: root.text("http")?.parse().ok()?,
                 http_server: HttpServer::read(root.table("http_server")?)?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
+                page: root.table("page").map(Page::read)?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
                 gateway: root
                     .table("gateway")
@@ -459,6 +463,7 @@ http_server:
   write_timeout: 2s
   shared_scrape: 0s
 api: {token: 0123456789abcdef}
+page: {lead_url: 'https://{tenant}.example.com/crm/lead/{id}/'}
 redis:
   url: 'rediss://:secret@r/1'
   ca_file: tls/ca.pem
@@ -480,6 +485,7 @@ norms: {stage_reverted: {}}
             http,
             http_server,
             api,
+            page,
             redis,
             prometheus,
             language,
@@ -538,6 +544,8 @@ norms: {stage_reverted: {}}
         };
         assert_eq!(http_server, expected);
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
+        let lead_url = Some("https://{tenant}.example.com/crm/lead/{id}/".into());
+        assert_eq!(page, Page { lead_url, deal_url: None });
         let (url, ttl) = ("rediss://:secret@r/1".into(), Span(300_000));
         assert!(!format!("{redis:?}").contains("secret@"));
         let ca_file = Some("etc/tls/ca.pem".into());

@@ -101,6 +101,7 @@ impl Watched {
             http,
             http_server,
             api,
+            page,
             redis,
             prometheus,
             // Only the gateway reads it.
@@ -136,6 +137,7 @@ impl Watched {
             ("http", running.http != http),
             ("http_server", running.http_server != http_server),
             ("api", running.api != api),
+            ("page", running.page != page),
             ("redis", running.redis != redis),
             ("prometheus", running.prometheus != prometheus),
             ("language", running.language != language),
@@ -387,16 +389,28 @@ mod tests {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\nlimits: {id_bytes: 99}\n\
-                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\nredis: {url: 'redis://r'}\n\
+                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\npage: {deal_url: 'http://crm/{id}'}\nredis: {url: 'redis://r'}\n\
                         prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
-        let expected =
-            ["8h", "kafka", "topics", "time", "engine", "limits", "http", "api", "redis", "prometheus", "language"]
-                .map(String::from)
-                .to_vec();
+        let expected = [
+            "8h",
+            "kafka",
+            "topics",
+            "time",
+            "engine",
+            "limits",
+            "http",
+            "api",
+            "page",
+            "redis",
+            "prometheus",
+            "language",
+        ]
+        .map(String::from)
+        .to_vec();
         assert_eq!(folder.settled(&mut watched), ("applied", expected));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 11, "still pending");
+        assert_eq!(folder.settled(&mut watched).1.len(), 12, "still pending");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }

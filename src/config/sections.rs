@@ -292,6 +292,45 @@ impl Api {
     }
 }
 
+/// The page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The address of a lead in the CRM, with `{id}` and perhaps `{tenant}`.
+    pub lead_url: Option<String>,
+    /// The address of a deal, likewise.
+    pub deal_url: Option<String>,
+}
+
+const CARD_URL: Form = Form {
+    expected: "an address with `{id}`, such as https://{tenant}.bitrix24.com/crm/lead/details/{id}/",
+    fits: |text| {
+        let rest = text.replace("{id}", "").replace("{tenant}", "");
+        let is_web = text.starts_with("https://") || text.starts_with("http://");
+        is_web
+            && text.contains("{id}")
+            && !rest.contains(|c: char| "{}\"<>".contains(c) || c.is_whitespace() || c.is_control())
+    },
+    pattern: "^https?://.*\\{id\\}",
+    ..ANY
+};
+
+pub(super) const PAGE: &[KeySpec] = &[
+    KeySpec::new(
+        "lead_url",
+        ValueKind::Form(CARD_URL),
+        "address of a lead in the CRM, linked from the page; `{id}` and `{tenant}` are replaced",
+    )
+    .described("no link"),
+    KeySpec::new("deal_url", ValueKind::Form(CARD_URL), "address of a deal, likewise").described("no link"),
+];
+
+impl Page {
+    pub(super) fn read(table: &Table) -> Self {
+        let url = |key| table.text(key).map(str::to_owned);
+        Self { lead_url: url("lead_url"), deal_url: url("deal_url") }
+    }
+}
+
 /// The HTTP server: what it serves, and how much a client may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpServer {

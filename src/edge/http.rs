@@ -1,4 +1,5 @@
-//! The HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/api/v1` for queries.
+//! The HTTP endpoints: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/api/v1` for queries,
+//! and the page for people at `/`.
 //!
 //! `/livez` reports whether the threads that poll and commit make progress, not whether a broker is reachable: a broker
 //! outage must not restart the fleet. `/readyz` reports whether shards are assigned, restored and read.
@@ -15,13 +16,16 @@ mod context;
 mod guard;
 mod hosts;
 mod in_memory;
+mod page;
 mod response;
 mod scrapes;
+mod secret;
 mod server;
+mod session;
 mod write_deadline;
 
 pub use context::EndpointContext;
-pub use guard::{has_token, is_secret};
+pub use guard::has_token;
 pub use in_memory::InMemory;
 
 use super::clock;
@@ -38,7 +42,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use context::HttpState;
 use hosts::Hosts;
+use page::PageState;
 pub use response::ApiError;
+pub use secret::is_secret;
 use server::Server;
 use std::io;
 use std::net::SocketAddr;
@@ -56,22 +62,24 @@ pub struct HttpError {
 /// binds a free port).
 pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContext) -> Result<SocketAddr, HttpError> {
     let state = HttpState::new(context, settings);
-    start("http", address, settings, all_routes(&state), state)
+    let page = page::state(&state);
+    let routes = all_routes(&state, &page).merge(page::streams(&page));
+    start("http", address, settings, routes, state)
 }
 
-fn all_routes(state: &HttpState) -> Router<HttpState> {
+fn all_routes(state: &HttpState, page: &PageState) -> Router<HttpState> {
     Router::new()
         .nest("/api/v1", api::routes(state.context.token.clone()))
         .route("/metrics", get(metrics))
-        .route("/", get(|| async { "funnelwatch: /metrics /livez /readyz /api/v1/tenants\n" }))
+        .merge(page::routes(page))
         .merge(probes())
 }
 
-/// The endpoints that [`serve`] opens, without sockets.
+/// The endpoints that [`serve`] opens, without sockets and without streams, which do not end.
 pub fn in_memory(settings: &HttpServer, context: EndpointContext) -> io::Result<InMemory> {
     let state = HttpState::new(context, settings);
     let metrics = Arc::clone(&state.context.http);
-    let routes = with_checks(all_routes(&state), settings, state);
+    let routes = with_checks(all_routes(&state, &page::state(&state)), settings, state);
     InMemory::new(Server::new(settings, routes, metrics))
 }
 
@@ -137,8 +145,10 @@ async fn harden(mut response: Response) -> Response {
         (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
-    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    response.headers_mut().extend(headers);
+    for (name, value) in HEADERS {
+        // The page says itself what it may load.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -61,6 +61,11 @@ pub struct Exporter {
 }
 
 impl Exporter {
+    /// The wall-clock time that watermarks are compared with.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// Creates an exporter of these figures and metrics; `clock` returns the wall-clock time.
     pub fn new(live_state: Arc<LiveState>, metrics: Arc<ProcessorMetrics>, clock: Clock, selection: Selection) -> Self {
         let selected = selection.manager_metrics.as_ref();

@@ -38,7 +38,8 @@ const BEGIN: i64 = 1_772_442_000_000;
 const PHONE: &str = "+7 812 555-01-77";
 const MAIL: &str = "ivan.petrov@example.org";
 
-fn event(index: usize, minute: i64, payload: Value) -> String {
+/// An event of `acme north`, some minutes after the beginning.
+pub(super) fn event(index: usize, minute: i64, payload: Value) -> String {
     let at = Timestamp(BEGIN + minute * 60_000).to_string();
     let mut event =
         json!({"event_id": index.to_string(), "tenant_id": "acme north", "occurred_at": at, "source": "test"});
@@ -97,12 +98,17 @@ fn late_lead() -> String {
 
 /// Starts the endpoints after processing [`sample_events`].
 fn endpoints(token: Option<&str>) -> SocketAddr {
-    let norms = config::parse_norms("norms", NORMS).unwrap_or_else(|problems| panic!("{problems}")).norms;
+    endpoints_after(NORMS, sample_events(), token)
+}
+
+/// Starts the endpoints after processing events until noon.
+pub(super) fn endpoints_after(norms: &str, events: Vec<String>, token: Option<&str>) -> SocketAddr {
+    let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
     let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
     let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
     let live_state = Arc::clone(&settings.live_state);
     let mut batch = Batch::new(Source::Files, None, Encoding::Json);
-    (0..).zip(sample_events()).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
+    (0..).zip(events).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
     let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
     let other_shards = Some(ShardProgress { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..ShardProgress::default() });
     assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
@@ -116,13 +122,16 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
         Selection { manager_windows: None, manager_metrics: None, max_series: 1000, max_bytes: 1 << 20, names: false };
     let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
     let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
+    let liveness = Arc::new(Liveness::default());
+    liveness.set_ready(true);
     let context = EndpointContext {
         exporter,
-        liveness: Arc::new(Liveness::default()),
+        liveness,
         live_state,
         open_alerts,
         language: Language::En,
         token: token.map(Arc::from),
+        page: Default::default(),
         http: Arc::new(HttpMetrics::new(256)),
     };
     let address = "127.0.0.1:0".parse().expect("an address");
@@ -131,12 +140,20 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
 
 /// The status and the body of a request; `headers` are additional header lines.
 fn request(address: SocketAddr, request: &str, host: &str, headers: &str) -> (u16, String) {
+    let (head, body) = exchange(address, request, host, headers, "");
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body)
+}
+
+/// The head and the body of the response to a request with a body.
+pub(super) fn exchange(address: SocketAddr, request: &str, host: &str, headers: &str, sent: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("the endpoints are open");
-    write!(stream, "{request} HTTP/1.1\r\nhost: {host}\r\n{headers}connection: close\r\n\r\n").expect("a request");
+    let length = if sent.is_empty() { String::new() } else { format!("content-length: {}\r\n", sent.len()) };
+    write!(stream, "{request} HTTP/1.1\r\nhost: {host}\r\n{headers}{length}connection: close\r\n\r\n{sent}")
+        .expect("a request");
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("a response");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
-    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
 
 fn get(address: SocketAddr, path: &str) -> (u16, Value) {

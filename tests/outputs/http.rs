@@ -48,6 +48,7 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         live_state,
         language: Language::En,
         token: None,
+        page: Default::default(),
         http,
     }
 }

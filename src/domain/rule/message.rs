@@ -98,7 +98,7 @@ fn to_tenths(number: f64) -> f64 {
 }
 
 /// Formats a duration in its two largest units.
-fn format_duration(seconds: f64, language: Language) -> String {
+pub fn format_duration(seconds: f64, language: Language) -> String {
     let seconds = seconds as i64;
     let units = match language {
         Language::En => ["d", "h", "min", "s"],

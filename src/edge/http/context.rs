@@ -2,7 +2,7 @@
 
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
-use crate::config::HttpServer;
+use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
 use crate::telemetry::exporter::Exporter;
@@ -30,6 +30,8 @@ pub struct EndpointContext {
     pub language: Language,
     /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
     pub token: Option<Arc<str>>,
+    /// The settings of the page.
+    pub page: Page,
     /// Metrics of the server.
     pub http: Arc<HttpMetrics>,
 }
@@ -53,6 +55,20 @@ impl HttpState {
         let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
         let permits = |n| Arc::new(Semaphore::new(n));
         Self { context, scrapes: Arc::new(scrapes), queries: permits(1), answers: permits(ANSWERS) }
+    }
+
+    /// Computes a part of the page on a separate thread.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
+        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
+        let work = move || {
+            let _query = query;
+            compute()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| failed())
     }
 
     /// Computes the JSON of an answer on a separate thread.

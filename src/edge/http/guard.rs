@@ -7,13 +7,14 @@
 
 use super::hosts::Host;
 use super::response::ApiError;
+use super::secret::is_secret;
+use super::session;
 use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, FORWARDED, VIA, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(super) async fn guard(
 ) -> Response {
     match &token {
         Some(token) if has_token(request.headers(), token) => next.run(request).await,
+        Some(token) if session::is_open(request.headers(), token, session::now()) => next.run(request).await,
         Some(_) => {
             let mut response = ApiError::new(
                 StatusCode::UNAUTHORIZED,
@@ -36,9 +38,7 @@ pub(super) async fn guard(
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
-        None if is_loopback(peer.ip()) && host.is_local() && !is_forwarded(request.headers()) => {
-            next.run(request).await
-        }
+        None if is_local_request(peer, &host, request.headers()) => next.run(request).await,
         None => {
             let text = "api.token is not set: only requests from this host to localhost or a loopback address are \
                         accepted, and none that a proxy forwards";
@@ -54,9 +54,9 @@ pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
     credentials.is_some_and(|(scheme, value)| scheme.eq_ignore_ascii_case("bearer") && is_secret(value.trim(), token))
 }
 
-/// Whether a text is the secret one. Compares hashes, so that timing reveals nothing about the secret.
-pub fn is_secret(text: &str, secret: &str) -> bool {
-    Sha256::digest(text) == Sha256::digest(secret)
+/// Whether a request comes from this host, and no proxy forwards it.
+pub(super) fn is_local_request(peer: SocketAddr, host: &Host, headers: &HeaderMap) -> bool {
+    is_loopback(peer.ip()) && host.is_local() && !is_forwarded(headers)
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -60,6 +60,7 @@ fn context() -> EndpointContext {
         open_alerts,
         language: Language::En,
         token: None,
+        page: Default::default(),
         http: Arc::new(HttpMetrics::new(1)),
     }
 }

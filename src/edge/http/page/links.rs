@@ -1,0 +1,124 @@
+//! Owns the addresses of the page: what is shown and how is all in them, so that each can be sent to others; and the views
+//! that they stand for.
+
+use crate::config::Page;
+use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
+use crate::domain::rule::message::Language;
+use std::fmt::Write as _;
+
+/// What a view shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Content {
+    Company,
+    Manager(ManagerId),
+}
+
+/// A view of a company, which all its viewers share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct View {
+    pub(super) tenant: TenantId,
+    pub(super) content: Content,
+    pub(super) shown: Shown,
+    pub(super) language: Language,
+}
+
+/// How the page is shown; what is `None` is as configured and not in addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Shown {
+    pub(super) window: Option<String>,
+    pub(super) department: Option<String>,
+    pub(super) language: Option<Language>,
+    /// For a screen on a wall.
+    pub(super) wall: bool,
+}
+
+impl Shown {
+    /// The address of a view of a company, `end` after its path.
+    fn address(&self, tenant: &TenantId, end: &str) -> String {
+        let mut address = format!("/t/{}{end}", encoded(tenant.as_str()));
+        let values = [
+            ("window", self.window.as_deref()),
+            ("department", self.department.as_deref()),
+            ("lang", self.language.map(Language::name)),
+            ("wall", self.wall.then_some("1")),
+        ];
+        let mut separator = '?';
+        for (key, value) in values {
+            if let Some(value) = value {
+                let _ = write!(address, "{separator}{key}={}", encoded(value));
+                separator = '&';
+            }
+        }
+        address
+    }
+
+    pub(super) fn company(&self, tenant: &TenantId) -> String {
+        self.address(tenant, "")
+    }
+
+    pub(super) fn manager(&self, tenant: &TenantId, id: &ManagerId) -> String {
+        self.address(tenant, &format!("/managers/{}", encoded(id.as_str())))
+    }
+
+    pub(super) fn entity(&self, tenant: &TenantId, entity: &EntityId) -> String {
+        let kind = match entity.kind {
+            EntityKind::Lead => "leads",
+            EntityKind::Deal => "deals",
+        };
+        self.address(tenant, &format!("/{kind}/{}", encoded(&entity.id)))
+    }
+
+    /// The address of a table as CSV.
+    pub(super) fn csv(&self, tenant: &TenantId, table: &str) -> String {
+        self.address(tenant, &format!("/{table}.csv"))
+    }
+
+    /// The address of the stream of a view.
+    pub(super) fn stream(&self, tenant: &TenantId, content: &Content) -> String {
+        match content {
+            Content::Company => self.address(tenant, "/stream"),
+            Content::Manager(id) => self.address(tenant, &format!("/managers/{}/stream", encoded(id.as_str()))),
+        }
+    }
+}
+
+/// The address of a lead or deal in the CRM, if it is configured.
+pub(super) fn card(page: &Page, tenant: &TenantId, entity: &EntityId) -> Option<String> {
+    let template = match entity.kind {
+        EntityKind::Lead => &page.lead_url,
+        EntityKind::Deal => &page.deal_url,
+    };
+    let template = template.as_ref()?;
+    Some(template.replace("{tenant}", &encoded(tenant.as_str())).replace("{id}", &encoded(&entity.id)))
+}
+
+/// A text in a segment of a path or a value of a query
+/// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_cannot_change_the_path_or_the_query() {
+        let shown = Shown { department: Some("a&b=c #".into()), wall: true, ..Shown::default() };
+        let tenant = TenantId::from("../x");
+        assert_eq!(shown.company(&tenant), "/t/%2E%2E%2Fx?department=a%26b%3Dc%20%23&wall=1");
+        let entity = EntityId { kind: EntityKind::Deal, id: "1/2?".into() };
+        assert_eq!(Shown::default().entity(&tenant, &entity), "/t/%2E%2E%2Fx/deals/1%2F2%3F");
+        let page = Page { deal_url: Some("https://{tenant}.example.com/deal/{id}/".into()), lead_url: None };
+        let address = card(&page, &"acme".into(), &entity);
+        assert_eq!(address.as_deref(), Some("https://acme.example.com/deal/1%2F2%3F/"));
+        assert_eq!(card(&page, &"acme".into(), &EntityId { kind: EntityKind::Lead, ..entity }), None);
+    }
+}

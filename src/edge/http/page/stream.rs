@@ -1,0 +1,131 @@
+//! Owns what viewers are sent while they look: a fragment is rendered once per view and tick for all its viewers, and only
+//! if it has changed.
+//!
+//! **Bounds.** There is a view for as long as somebody looks, so there are no more of them than connections. A viewer that
+//! reads slowly gets the newest fragment and none of those in between; one that does not read is closed by the server.
+
+use super::board::Open;
+use super::links::View;
+use crate::dataflow::live::{TenantSnapshot, lock};
+use crate::domain::id::TenantId;
+use crate::edge::http::context::HttpState;
+use axum::body::Bytes;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often a view is rendered.
+const TICK: Duration = Duration::from_secs(1);
+/// How old a snapshot may be that another view has taken.
+const SHARED_FOR: Duration = Duration::from_millis(900);
+/// How often something is sent at least: proxies close silent connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A company as all its views see it.
+pub(super) struct Seen {
+    pub(super) snapshot: TenantSnapshot,
+    pub(super) alerts: Vec<Open>,
+    /// Why the figures are not complete.
+    pub(super) not_ready: Option<String>,
+}
+
+/// Renders the changing part of a view.
+pub(super) type Render = fn(&Streams, &View) -> String;
+
+/// The views that somebody looks at.
+pub(crate) struct Streams {
+    pub(super) http: HttpState,
+    views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
+    seen: Mutex<BTreeMap<TenantId, (Instant, Arc<Seen>)>>,
+}
+
+impl Streams {
+    pub(super) fn new(http: HttpState) -> Self {
+        Self { http, views: Mutex::default(), seen: Mutex::default() }
+    }
+
+    /// A company as of now; `None` if this process does not have it. Blocks while it is summed up.
+    pub(super) fn seen(&self, tenant: &TenantId) -> Option<Arc<Seen>> {
+        let mut companies = lock(&self.seen);
+        companies.retain(|_, (taken, _)| taken.elapsed() < SHARED_FOR);
+        if let Some((_, seen)) = companies.get(tenant) {
+            return Some(Arc::clone(seen));
+        }
+        let snapshot = self.http.context.live_state.snapshot(tenant)?;
+        let alerts = self.http.context.open_alerts.alerts(tenant);
+        let not_ready = self.http.context.liveness.ready().err();
+        let seen = Arc::new(Seen { snapshot, alerts, not_ready });
+        companies.insert(tenant.clone(), (Instant::now(), Arc::clone(&seen)));
+        Some(seen)
+    }
+
+    fn subscribe(self: &Arc<Self>, view: &View, render: Render) -> watch::Receiver<Bytes> {
+        let mut views = lock(&self.views);
+        if let Some(sender) = views.get(view) {
+            let mut receiver = sender.subscribe();
+            receiver.mark_changed();
+            return receiver;
+        }
+        let (sender, receiver) = watch::channel(Bytes::new());
+        views.insert(view.clone(), sender.clone());
+        tokio::spawn(update(Arc::clone(self), view.clone(), render, sender));
+        receiver
+    }
+
+    /// Removes a view that nobody looks at.
+    fn is_over(&self, view: &View, sender: &watch::Sender<Bytes>) -> bool {
+        let mut views = lock(&self.views);
+        let is_over = sender.receiver_count() == 0;
+        if is_over {
+            views.remove(view);
+        }
+        is_over
+    }
+}
+
+/// Renders a view until nobody looks at it.
+async fn update(streams: Arc<Streams>, view: View, render: Render, sender: watch::Sender<Bytes>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if streams.is_over(&view, &sender) {
+            return;
+        }
+        let (of_work, viewed) = (Arc::clone(&streams), view.clone());
+        let Ok(fragment) = streams.http.compute(move || render(&of_work, &viewed)).await else { continue };
+        sender.send_if_modified(|last| {
+            let has_changed = **last != *fragment.as_bytes();
+            if has_changed {
+                *last = fragment.into();
+            }
+            has_changed
+        });
+    }
+}
+
+/// The fragments of a view as server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+pub(super) fn of(
+    streams: &Arc<Streams>,
+    view: &View,
+    render: Render,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    let receiver = streams.subscribe(view, render);
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        loop {
+            receiver.changed().await.ok()?;
+            let fragment = receiver.borrow_and_update().clone();
+            if let Ok(text) = std::str::from_utf8(&fragment)
+                && !text.is_empty()
+            {
+                return Some((Ok(Event::default().data(text)), receiver));
+            }
+        }
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
