@@ -9,6 +9,7 @@ mod outputs {
     mod gateway;
     mod http;
     mod metrics;
+    mod portal_connection;
     mod protos;
     mod row_schema;
     mod rules;
