@@ -20,6 +20,7 @@ mod engine {
     mod merges;
     mod metamorphic;
     mod portal;
+    mod portal_errors;
     mod protocol;
     mod real_data;
     mod restart;
