@@ -21,6 +21,7 @@ mod engine {
     mod metamorphic;
     mod portal;
     mod portal_errors;
+    mod portal_large;
     mod protocol;
     mod real_data;
     mod restart;
