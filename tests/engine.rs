@@ -20,6 +20,8 @@ mod engine {
     mod merges;
     mod metamorphic;
     mod portal;
+    mod portal_errors;
+    mod portal_large;
     mod protocol;
     mod real_data;
     mod restart;

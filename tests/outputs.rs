@@ -10,6 +10,7 @@ mod outputs {
     mod http;
     mod metrics;
     mod page;
+    mod portal_connection;
     mod protos;
     mod row_schema;
     mod rules;

@@ -259,6 +259,12 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "",
             ),
             bound(
+                "answer of a portal, values in it",
+                Fixed("32 MiB, 2,000,000"),
+                "not read; asked again later, with smaller batches",
+                "`funnelwatch_gateway_requests_total{answer=\"too_large\"}`",
+            ),
+            bound(
                 "records that wait for their acknowledgement",
                 Fixed("20,000"),
                 "further ones are answered with 503",

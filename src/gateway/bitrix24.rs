@@ -71,6 +71,9 @@ use std::time::Duration;
 /// How often people are read.
 const PEOPLE_EVERY: Span = Span(600_000);
 
+/// How long a part of a sweep may be busy before the others do not wait for it.
+const BROKEN_AFTER: Span = Span(600_000);
+
 /// How often open plans are asked for, and the known objects are compared.
 const HOURLY: Span = Span(3_600_000);
 
@@ -93,6 +96,11 @@ enum Unit {
 }
 
 impl Unit {
+    /// Whether it may take very many steps, during which other units have their turn.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Changed(_) | Self::Contacts(_) | Self::ChangedActivities | Self::Compare(_))
+    }
+
     fn leg(self) -> Leg {
         match self {
             Self::Users => Leg::People,
@@ -122,6 +130,10 @@ struct Sweep {
     units: VecDeque<Unit>,
     /// How many units in a row had to wait for the budget.
     waiting: usize,
+    /// How many units in a row were not completed.
+    unfinished: usize,
+    /// The legs of the parts that were left to the next sweep.
+    left: BTreeSet<Leg>,
 }
 
 /// Reads one portal.
@@ -137,6 +149,12 @@ pub struct Bitrix24 {
     rest: VecDeque<Outgoing>,
     /// The back-fill waits for the budget until then.
     backfill_at: Timestamp,
+    /// A sweep has ended since the last step of the back-fill.
+    filling_is_next: bool,
+    /// The last step was for hints: the next one is not.
+    hinted: bool,
+    /// Parts of sweeps that have only been busy since an instant.
+    busy: Vec<(Unit, Timestamp)>,
     warned: bool,
 }
 
@@ -151,10 +169,13 @@ impl Bitrix24 {
     ) -> Result<Self, Unreadable> {
         let memory = Memory::load(cursors)?;
         let mut client = Client::new(&settings, transport, Arc::clone(&clock), Arc::clone(&watch));
-        if let Some(host) = &memory.known.get().host {
+        let known = memory.known.get();
+        if let Some(host) = &known.host
+            && known.renamed_from.as_deref() == Some(settings.webhook.host())
+        {
             client.use_host(host);
         }
-        let portal = Portal {
+        let mut portal = Portal {
             events: Events::new(&settings),
             legs: Legs::new(settings.source(), Arc::clone(&watch)),
             settings,
@@ -164,9 +185,24 @@ impl Bitrix24 {
             contacts_reported: HashMap::new(),
             suspects: BTreeSet::new(),
             compared: BTreeMap::new(),
+            compare_at: [0; 2],
+            calls_by_name: HashMap::new(),
         };
-        let (sweep, swept_at, marks, rest) = (None, None, Vec::new(), VecDeque::new());
-        Ok(Self { portal, clock, watch, sweep, swept_at, marks, rest, backfill_at: Timestamp::MIN, warned: false })
+        portal.index_calls();
+        Ok(Self {
+            portal,
+            clock,
+            watch,
+            sweep: None,
+            swept_at: None,
+            marks: Vec::new(),
+            rest: VecDeque::new(),
+            backfill_at: Timestamp::MIN,
+            filling_is_next: false,
+            hinted: false,
+            busy: Vec::new(),
+            warned: false,
+        })
     }
 
     /// Learns the clock of the portal; and the general facts, when the portal is read for the first time.
@@ -224,21 +260,24 @@ impl Bitrix24 {
             false => Timestamp(first.unwrap_or_default()),
         };
         let done = match unit {
-            Unit::Users => portal.read_users(people_at)?,
+            Unit::Users => {
+                portal.read_mode()?;
+                portal.read_users(people_at)?
+            }
             Unit::Departments => portal.read_departments(people_at)?,
             Unit::History(kind) => return portal.read_history(kind),
-            Unit::Changed(kind) => portal.read_changed(kind)?,
-            Unit::Contacts(type_id) => portal.read_changed_contacts(type_id)?,
+            Unit::Changed(kind) => return portal.read_changed(kind),
+            Unit::Contacts(type_id) => return portal.read_changed_contacts(type_id),
             Unit::Calls => return portal.read_calls(),
             Unit::CallsAgain => portal.read_calls_again()?,
             Unit::NewActivities => return portal.read_new_activities(),
-            Unit::ChangedActivities => portal.read_changed_activities()?,
+            Unit::ChangedActivities => return portal.read_changed_activities(),
             Unit::Chats => {
                 let open = portal.open_sessions();
                 portal.read_sessions(&open)?
             }
             Unit::Plans => portal.read_plans()?,
-            Unit::Compare(kind) => portal.compare(kind)?,
+            Unit::Compare(kind) => return portal.compare(kind),
             Unit::Suspects => portal.read_suspects()?,
         };
         Ok(done.map(|()| matches!(unit, Unit::Suspects) && !self.portal.suspects.is_empty()))
@@ -261,12 +300,15 @@ impl Bitrix24 {
         if is_due(regular.plans, HOURLY) {
             units.push_back(Unit::Plans);
         }
-        if is_due(regular.deletions, HOURLY) {
+        // While the past is being filled in, most objects of a range are not known yet.
+        let is_filled = portal.memory.backfill.get().is_over();
+        if is_filled && is_due(regular.deletions, HOURLY) {
             units.extend(kinds.iter().map(|kind| Unit::Compare(*kind)));
         }
         units.push_back(Unit::Suspects);
         portal.legs.begin(now);
-        self.sweep = Some(Sweep { began: now, began_here: self.clock.now(), units, waiting: 0 });
+        let (began_here, left) = (self.clock.now(), BTreeSet::new());
+        self.sweep = Some(Sweep { began: now, began_here, units, waiting: 0, unfinished: 0, left });
     }
 
     /// Does the next part of a sweep; the time to wait if all of its parts wait for the budget.
@@ -287,39 +329,88 @@ impl Bitrix24 {
                 return Err(error);
             }
         };
+        let answer = self.patient(unit, answer, now);
+        let usable = self.portal.legs.usable(leg, answer);
         let Some(sweep) = &mut self.sweep else { return Ok(None) };
-        match self.portal.legs.usable(leg, answer) {
+        let mut wait = None;
+        match usable {
+            Ok(Some(true)) if unit.is_long() => {
+                // It continues after the others have had their turn.
+                sweep.units.push_back(unit);
+                (sweep.waiting, sweep.unfinished) = (0, sweep.unfinished + 1);
+            }
             Ok(more) => {
-                sweep.waiting = 0;
+                (sweep.waiting, sweep.unfinished) = (0, 0);
                 if more == Some(true) {
                     sweep.units.push_front(unit);
                 }
-                Ok(None)
             }
             Err(failure) => {
                 sweep.units.push_back(unit);
-                sweep.waiting += 1;
-                let all_wait = sweep.waiting >= sweep.units.len();
-                let rest = match failure {
-                    Failure::OverTime => self.portal.client.rest(METHODS),
-                    _ => Duration::from_secs(5),
-                };
-                if all_wait {
+                (sweep.waiting, sweep.unfinished) = (sweep.waiting + 1, sweep.unfinished + 1);
+                if sweep.waiting >= sweep.units.len() {
                     sweep.waiting = 0;
+                    wait = Some(match failure {
+                        Failure::OverTime => self.portal.client.rest(METHODS),
+                        _ => Duration::from_secs(5),
+                    });
                 }
-                Ok(all_wait.then_some(rest.max(Duration::from_secs(1))))
+            }
+        }
+        self.give_way();
+        Ok(wait.map(|wait| wait.min(self.until_sweep()).max(Duration::from_secs(1))))
+    }
+
+    /// A part that has only been busy for a long time is broken: its leg rests, so that the others need not wait for it.
+    fn patient<T>(&mut self, unit: Unit, answer: Result<T, Failure>, now: Timestamp) -> Result<T, Failure> {
+        let since = self.busy.iter().find(|(of, _)| *of == unit).map(|(_, since)| *since);
+        match (answer, since) {
+            (Err(Failure::Busy(kind, _)), Some(since)) if now.0 - since.0 >= BROKEN_AFTER.0 => {
+                Err(Failure::Wrong(kind.to_owned()))
+            }
+            (Err(failure @ Failure::Busy(..)), None) => {
+                self.busy.push((unit, now));
+                Err(failure)
+            }
+            (Err(failure @ Failure::Busy(..)), Some(_)) => Err(failure),
+            (answer, _) => {
+                self.busy.retain(|(of, _)| *of != unit);
+                answer
             }
         }
     }
 
+    /// Ends a sweep of which only parts are left that wait or take long, when the next one is due: the other parts must
+    /// not wait for them. The first sweep is completed, because a back-fill begins where it ends.
+    fn give_way(&mut self) {
+        let is_due = self.portal.memory.known.get().swept && self.until_sweep().is_zero();
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| is_due && sweep.unfinished >= sweep.units.len()) else {
+            return;
+        };
+        let left: BTreeSet<Leg> = sweep.units.drain(..).map(Unit::leg).collect();
+        left.iter().for_each(|leg| self.portal.legs.unfinished(*leg));
+        sweep.left = left;
+    }
+
+    /// The time until the next sweep is due.
+    fn until_sweep(&self) -> Duration {
+        let now = self.clock.now();
+        let due = self.swept_at.map_or(now, |at| at.saturating_add(self.portal.settings.sweep));
+        Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0))
+    }
+
     fn end_sweep(&mut self) {
         let Some(sweep) = self.sweep.take() else { return };
+        self.filling_is_next = true;
         let portal = &mut self.portal;
         let regular = portal.memory.regular.get().clone();
         let now = sweep.began.0;
         let is_due = |last: i64, every: Span| now - last >= every.0;
-        let people = is_due(regular.people, PEOPLE_EVERY);
-        let (plans, deletions) = (is_due(regular.plans, HOURLY), is_due(regular.deletions, HOURLY));
+        let is_done = |leg: Leg| !sweep.left.contains(&leg);
+        let people = is_due(regular.people, PEOPLE_EVERY) && is_done(Leg::People) && is_done(Leg::Departments);
+        let plans = is_due(regular.plans, HOURLY) && is_done(Leg::Plans);
+        let is_filled = portal.memory.backfill.get().is_over();
+        let deletions = is_filled && is_due(regular.deletions, HOURLY) && is_done(Leg::Deletions);
         let gaps = is_due(regular.gaps, Span(30 * 60_000));
         let record = portal.memory.regular.change();
         if people {
@@ -371,6 +462,12 @@ impl Bitrix24 {
     fn step_backfill(&mut self) -> Result<Option<Duration>, ReadError> {
         let portal = &mut self.portal;
         portal.client.use_share(Share::Backfill);
+        let rest = portal.client.rest(METHODS);
+        if !rest.is_zero() {
+            portal.client.use_share(Share::Live);
+            return Ok(Some(rest.max(Duration::from_secs(1))));
+        }
+        portal.client.use_share(Share::Begun);
         let done = match portal.memory.backfill.get().begun {
             true => portal.step_backfill(),
             false => portal.begin_backfill().map(|begun| begun.map(|()| Done::Part)),
@@ -400,6 +497,48 @@ impl Bitrix24 {
         }
     }
 
+    /// Does the next part of a sweep or of the back-fill.
+    fn regular(&mut self) -> Result<Next, ReadError> {
+        let now = self.clock.now();
+        // A sweep that takes longer than the time between two of them leaves the back-fill a step.
+        if self.sweep.is_none() && self.until_sweep().is_zero() && !(self.filling_is_next && self.may_fill(now)) {
+            self.swept_at = Some(now);
+            self.begin_sweep();
+        }
+        if self.sweep.is_some() {
+            return match self.step_sweep()? {
+                Some(wait) if self.may_fill(now) => self.fill(wait),
+                wait => Ok(wait.map_or(Next::AtOnce, Next::Within)),
+            };
+        }
+        match self.portal.memory.backfill.get().is_over() {
+            true => Ok(Next::Within(self.until_sweep())),
+            false => self.fill(self.until_sweep()),
+        }
+    }
+
+    /// Whether the back-fill can go on.
+    fn may_fill(&self, now: Timestamp) -> bool {
+        self.portal.memory.known.get().swept && !self.portal.memory.backfill.get().is_over() && self.backfill_at <= now
+    }
+
+    /// Does the next part of the back-fill if the budget allows it; `until` is when something else is due.
+    fn fill(&mut self, until: Duration) -> Result<Next, ReadError> {
+        let now = self.clock.now();
+        self.filling_is_next = false;
+        if self.backfill_at > now {
+            let wait = Duration::from_millis(u64::try_from(self.backfill_at.0 - now.0).unwrap_or(0));
+            return Ok(Next::Within(wait.min(until)));
+        }
+        Ok(match self.step_backfill()? {
+            Some(wait) => {
+                self.backfill_at = now.saturating_add(Span(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+                Next::Within(wait.min(until))
+            }
+            None => Next::AtOnce,
+        })
+    }
+
     /// Takes what was made so far.
     fn portion(&mut self, finished_hints: usize, next: Next) -> Portion {
         let made = self.portal.events.len();
@@ -410,7 +549,9 @@ impl Bitrix24 {
             return Portion { events, next: Next::AtOnce, ..Portion::default() };
         }
         if let Some(host) = self.portal.client.take_renamed() {
-            self.portal.memory.known.change().host = Some(host);
+            let configured = self.portal.settings.webhook.host().to_owned();
+            let known = self.portal.memory.known.change();
+            (known.host, known.renamed_from) = (Some(host), Some(configured));
         }
         let (marks, cursors) = (std::mem::take(&mut self.marks), self.portal.memory.drain());
         Portion { events, marks, cursors, finished_hints, next }
@@ -460,39 +601,17 @@ impl Reader for Bitrix24 {
             return Ok(self.portion(0, Next::AtOnce));
         }
         self.check_backfill();
-        if !hints.is_empty() && self.portal.memory.known.get().swept {
+        // Hints that never end must not keep the sweeps and the back-fill waiting: every other step is theirs.
+        let takes_hints = !hints.is_empty() && self.portal.memory.known.get().swept;
+        self.hinted = takes_hints && !self.hinted;
+        if self.hinted {
             self.portal.report_calls_of(hints);
             // What cannot be read now is found by the next sweep.
             let _ = self.portal.read_wanted(&Wanted::of(hints))?;
             let portion = self.portion(hints.len(), Next::AtOnce);
             return Ok(portion);
         }
-        let now = self.clock.now();
-        let due = self.swept_at.map_or(now, |at| at.saturating_add(self.portal.settings.sweep));
-        if self.sweep.is_none() && due <= now {
-            self.swept_at = Some(now);
-            self.begin_sweep();
-        }
-        if self.sweep.is_some() {
-            let wait = self.step_sweep()?;
-            return Ok(self.portion(0, wait.map_or(Next::AtOnce, Next::Within)));
-        }
-        let until_sweep = Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0));
-        if !self.portal.memory.backfill.get().is_over() {
-            if self.backfill_at > now {
-                let wait = Duration::from_millis(u64::try_from(self.backfill_at.0 - now.0).unwrap_or(0));
-                return Ok(self.portion(0, Next::Within(wait.min(until_sweep))));
-            }
-            let wait = self.step_backfill()?;
-            let next = match wait {
-                Some(wait) => {
-                    self.backfill_at = now.saturating_add(Span(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
-                    Next::Within(wait.min(until_sweep))
-                }
-                None => Next::AtOnce,
-            };
-            return Ok(self.portion(0, next));
-        }
-        Ok(self.portion(0, Next::Within(until_sweep)))
+        let next = self.regular()?;
+        Ok(self.portion(0, if takes_hints { Next::AtOnce } else { next }))
     }
 }

@@ -11,9 +11,11 @@ use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const TOKEN: &str = "51856fefc120afa4b628cc82d3935cce";
@@ -225,6 +227,129 @@ fn bodies_that_are_huge_slow_or_chunked_without_an_end_cost_little() {
         gateway.exchange(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).0
     };
     assert_eq!((get("localhost"), get("evil.example.com")), (200, 403));
+}
+
+#[test]
+fn a_webhook_that_is_sent_again_later_is_refused_and_a_token_counts_only_where_it_belongs() {
+    let gateway = Gateway::start();
+    let first = deal(1, TOKEN);
+    assert_eq!(gateway.webhook("/in/romashka", &first), 200);
+    // The token anywhere else proves nothing.
+    let without = "event=ONCRMDEALUPDATE&data[FIELDS][ID]=2";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for (path, headers) in [
+        (format!("/in/romashka?auth[application_token]={TOKEN}"), form.to_owned()),
+        ("/in/romashka".to_owned(), format!("{form}Authorization: Bearer {TOKEN}\r\n")),
+        ("/in/romashka".to_owned(), format!("{form}Cookie: application_token={TOKEN}\r\n")),
+    ] {
+        assert_eq!(gateway.post(&path, &headers, without).0, 403, "{path} {headers}");
+    }
+    let json = format!(r#"{{"event":"ONCRMDEALUPDATE","auth":{{"application_token":"{TOKEN}"}}}}"#);
+    assert_eq!(gateway.post("/in/romashka", "Content-Type: application/json\r\n", &json).0, 403);
+    for name in
+        ["auth[application_token", "auth[application_token][]", "auth.application_token", "xauth[application_token]"]
+    {
+        let status = gateway.webhook("/in/romashka", &format!("{without}&{name}={TOKEN}"));
+        assert!(status == 403 || status == 400, "{name}: {status}");
+    }
+    // What was acknowledged a while ago comes from somebody who has recorded it.
+    std::thread::sleep(Duration::from_millis(10_500));
+    assert_eq!(gateway.webhook("/in/romashka", &first), 409);
+    assert_eq!(gateway.webhook("/in/romashka", &first.replace("1767600000", "1767600011")), 200, "a later change");
+    assert_eq!(gateway.hints("replayed"), 1);
+    assert_eq!(gateway.read("funnelwatch.hints").len(), 2);
+}
+
+#[test]
+fn senders_that_never_finish_keep_nobody_else_from_being_served() {
+    let gateway = Gateway::start();
+    let head = "POST /in/romashka HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nevent=";
+    let slow: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut stream = gateway.connect();
+            let _ = stream.write_all(head.as_bytes());
+            stream
+        })
+        .collect();
+    for id in 0..20 {
+        assert_eq!(gateway.webhook("/in/romashka", &deal(id, TOKEN)), 200, "webhook {id}");
+    }
+    drop(slow);
+    assert_eq!(gateway.read("funnelwatch.hints").len(), 20);
+}
+
+/// Sends webhooks with ascending ids on one connection until `over`; returns each id with its answer, 0 for none.
+fn send_until(address: SocketAddr, ids: impl Iterator<Item = u32>, over: &AtomicBool) -> Vec<(u32, u16)> {
+    let mut answers = Vec::new();
+    let mut stream: Option<BufReader<TcpStream>> = None;
+    for id in ids.take_while(|_| !over.load(Ordering::Relaxed)) {
+        let reader = stream.get_or_insert_with(|| BufReader::new(TcpStream::connect(address).expect("connected")));
+        let body = deal(id, TOKEN);
+        let head = format!("POST /in/romashka HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = reader.get_mut().write_all(format!("{head}{body}").as_bytes());
+        let (mut line, mut length) = (String::new(), 0);
+        let _ = reader.read_line(&mut line);
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        while !line.trim_end().is_empty() {
+            line.clear();
+            let _ = reader.read_line(&mut line);
+            let value = line.to_ascii_lowercase();
+            length =
+                value.strip_prefix("content-length: ").map_or(length, |value| value.trim().parse().expect("a length"));
+        }
+        let _ = std::io::copy(&mut reader.take(length), &mut std::io::sink());
+        answers.push((id, status));
+        if status == 0 {
+            stream = None;
+        }
+        // 16 connections: 1,000 a second while all is well.
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    answers
+}
+
+#[test]
+fn what_is_acknowledged_under_load_is_stored_though_kafka_goes_away_and_comes_back() {
+    const CONNECTIONS: u32 = 16;
+    let gateway = Gateway::start();
+    let over = Arc::new(AtomicBool::new(false));
+    let senders: Vec<_> = (0..CONNECTIONS)
+        .map(|connection| {
+            let (address, over) = (gateway.address, Arc::clone(&over));
+            let ids = (0..).map(move |number| number * CONNECTIONS + connection);
+            std::thread::spawn(move || send_until(address, ids, &over))
+        })
+        .collect();
+    let until = |what: &str, verdict: &str, more: u64| {
+        let (before, started) = (gateway.hints(verdict), Instant::now());
+        while gateway.hints(verdict) < before + more {
+            assert!(started.elapsed() < Duration::from_secs(120), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let cluster = gateway.kafka.cluster().expect("a cluster");
+    for _ in 0..2 {
+        until("acknowledged", "accepted", 1500);
+        cluster.broker_down(1).expect("down");
+        until("answered with 503", "not_stored", u64::from(2 * CONNECTIONS));
+        cluster.broker_up(1).expect("up");
+    }
+    until("acknowledged again", "accepted", 1500);
+    over.store(true, Ordering::Relaxed);
+    let answers: Vec<(u32, u16)> = senders.into_iter().flat_map(|sender| sender.join().expect("no panic")).collect();
+    let count = |status: u16| answers.iter().filter(|(_, answer)| *answer == status).count();
+    let (accepted, refused) = (count(200), count(503));
+    assert_eq!(accepted + refused, answers.len(), "every request has one of these answers");
+    assert!(accepted >= 4500 && refused >= 4 * CONNECTIONS as usize);
+    assert_eq!((gateway.hints("accepted"), gateway.hints("not_stored")), (accepted as u64, refused as u64));
+    let id = |text: &String| -> u32 {
+        let id = text.split_once(r#""data[FIELDS][ID]",""#).and_then(|(_, rest)| rest.split('"').next());
+        id.and_then(|id| id.parse().ok()).expect("a hint")
+    };
+    let stored: BTreeSet<u32> = gateway.read("funnelwatch.hints").iter().map(id).collect();
+    let acknowledged = answers.iter().filter(|(_, status)| *status == 200);
+    let lost: Vec<_> = acknowledged.filter(|(id, _)| !stored.contains(id)).take(5).collect();
+    assert!(lost.is_empty(), "acknowledged and not stored: {lost:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::calls::owner_of;
 use super::events::entity;
 use super::memory::Mark;
 use super::pages::{self, List, PAGE};
-use super::portal::{OVERLAP, Outcome, Plan, Portal, Session, kind_of, read};
+use super::portal::{Outcome, Plan, Portal, Session, kind_of, read};
 use super::query::Command;
 use super::value::{Row, Zone};
 use crate::domain::source::Topic;
@@ -71,15 +71,9 @@ impl Portal {
         Ok(Ok(found.more))
     }
 
-    /// Reads activities that have changed.
-    pub(super) fn read_changed_activities(&mut self) -> Outcome<()> {
-        let now = self.client.portal_now();
-        let since = Timestamp(self.memory.activities_changed.get().since).saturating_sub(OVERLAP);
-        read!(self.each_changed(&List::ACTIVITIES, "LAST_UPDATED", since, |portal, rows| {
-            portal.report_activities(&rows, Dated::Any)
-        }));
-        self.memory.activities_changed.change().since = now.0;
-        Ok(Ok(()))
+    /// Reads activities that have changed; returns whether there are more.
+    pub(super) fn read_changed_activities(&mut self) -> Outcome<bool> {
+        self.each_changed(&List::ACTIVITIES, "LAST_UPDATED", |portal, rows| portal.report_activities(&rows, Dated::Any))
     }
 
     /// Reads activities by id; those that are gone are cancelled if they were planned.

@@ -104,6 +104,9 @@ pub(super) fn read(received: &Received, zone: &Zone) -> Result<Reply, Failure> {
     if (300..400).contains(status) {
         return Err(Failure::Redirect);
     }
+    if is_bomb(body) {
+        return Err(Failure::Busy("too_large", None));
+    }
     // Overloaded portals and proxies answer with HTML and any status.
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         return Err(match status {
@@ -127,9 +130,18 @@ pub(super) fn read(received: &Received, zone: &Zone) -> Result<Reply, Failure> {
     }
 }
 
+/// Whether a body has so many values that reading it would take many times its size of memory.
+fn is_bomb(body: &[u8]) -> bool {
+    const MOST_VALUES: usize = 2_000_000;
+    body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).nth(MOST_VALUES).is_some()
+}
+
 /// The failure that an answer or a command of a batch reports.
 pub(super) fn failure(status: u16, value: &Value) -> Option<Failure> {
     let error = value.get("error")?;
+    if error.is_null() && value.get("result").is_some() {
+        return None;
+    }
     // REST 3 nests the code.
     let code = error.get("code").unwrap_or(error);
     let code = text(code).unwrap_or_default();
@@ -224,6 +236,17 @@ mod tests {
         assert_eq!(gone.expect_err("an error"), Failure::NotFound);
         let html = Received { status: 200, location: None, body: b"<html>overload".to_vec() };
         assert_eq!(read(&html, &Zone::named("UTC")).expect_err("an error").name(), "not_json");
+    }
+
+    #[test]
+    fn an_answer_of_countless_values_is_not_read() {
+        let read = |values: usize| read_json(200, &json!({"result": vec![0; values], "error": null})).map(|_| ());
+        assert_eq!(read(1_000_000), Ok(()));
+        assert_eq!(read(2_000_001).expect_err("refused").name(), "too_large");
+        let nested = Received { status: 200, location: None, body: "[".repeat(3_000_000).into() };
+        assert_eq!(super::read(&nested, &Zone::named("UTC")).expect_err("refused").name(), "too_large");
+        let deep = Received { status: 200, location: None, body: "[".repeat(100_000).into() };
+        assert_eq!(super::read(&deep, &Zone::named("UTC")).expect_err("refused").name(), "not_json");
     }
 
     #[test]

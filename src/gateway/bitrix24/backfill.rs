@@ -207,8 +207,7 @@ impl Portal {
             read!(self.rows_until(&list, "CALL_START_DATE", position.calls, position.calls_end, end, position.until));
         read!(self.report_calls(&found.0, Some(end)));
         self.memory.backfill.change().calls = found.1;
-        let oldest = end.0 - 45 * 86_400_000;
-        self.memory.call_rows.retain(|_, row| row.start >= oldest);
+        self.forget_calls_before(end.0 - 45 * 86_400_000);
         Ok(Ok(found.2.then_some(position.after + 1)))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! **Requests.** The portal counts the requests of an address. The counter loses `requests_per_second` each second, and
 //! above `burst` requests are refused. The same counter is kept here; a request waits while it is above four fifths of
-//! `burst`, so that other programs on the same address are not refused either.
+//! `burst`, so that other programs on the same address are not refused either. At the start it is set to three fifths,
+//! because a process that ended a moment ago may have used that much.
 //!
 //! **Seconds of work.** Each answer says how many seconds the method has used in a window of ten minutes, and when the
 //! oldest of them are forgotten. Whether a batch is billed to its methods or to the name `batch` is reported differently,
@@ -22,6 +23,8 @@ pub(super) enum Share {
     Live,
     /// Half of it: the past.
     Backfill,
+    /// What a step of the past needs that has begun, for it would have to be repeated.
+    Begun,
 }
 
 /// What has been used.
@@ -45,7 +48,7 @@ struct Used {
 
 impl Meter {
     pub(super) fn new(budget: Budget, now: Timestamp) -> Self {
-        Self { budget, count: 0.0, counted_at: now, methods: BTreeMap::new() }
+        Self { budget, count: 0.6 * budget.burst, counted_at: now, methods: BTreeMap::new() }
     }
 
     fn level(&self, now: Timestamp) -> f64 {
@@ -55,7 +58,7 @@ impl Meter {
 
     /// How long to wait before the next request; zero if it may be sent now.
     pub(super) fn pause(&self, share: Share, now: Timestamp) -> Duration {
-        let part = if share == Share::Backfill { 0.4 } else { 0.8 };
+        let part = if share == Share::Live { 0.8 } else { 0.4 };
         let limit = (self.budget.burst * part).max(1.0);
         let over = self.level(now) + 1.0 - limit;
         Duration::from_secs_f64((over / self.budget.requests_per_second).max(0.0))
@@ -111,11 +114,18 @@ mod tests {
 
     #[test]
     fn requests_are_paced_like_the_counter_of_the_portal() {
-        let mut meter = Meter::new(Budget::default(), Timestamp(0));
+        let mut meter = Meter::new(Budget::default(), Timestamp(-3_600_000));
         for _ in 0..40 {
             assert_eq!(meter.pause(Share::Live, Timestamp(0)), Duration::ZERO);
             meter.count_request(Timestamp(0));
         }
+        let mut restarted = Meter::new(Budget::default(), Timestamp(0));
+        let mut free = 0;
+        while restarted.pause(Share::Live, Timestamp(0)).is_zero() {
+            restarted.count_request(Timestamp(0));
+            free += 1;
+        }
+        assert_eq!(free, 10, "what was used before is not known");
         assert_eq!(meter.pause(Share::Live, Timestamp(0)), Duration::from_millis(500));
         assert_eq!(meter.pause(Share::Live, Timestamp(500)), Duration::ZERO);
         assert_eq!(meter.pause(Share::Backfill, Timestamp(500)), Duration::from_secs(10), "half is for what is new");
@@ -130,6 +140,7 @@ mod tests {
         meter.record("batch", &timing, Timestamp(0), Timestamp(0));
         assert_eq!(meter.rest("batch", Share::Live, Timestamp(0)), Duration::ZERO);
         assert_eq!(meter.rest("batch", Share::Backfill, Timestamp(0)), Duration::from_secs(100));
+        assert_eq!(meter.rest("batch", Share::Begun, Timestamp(0)), Duration::ZERO);
         assert_eq!(meter.rest("batch", Share::Backfill, Timestamp(100_000)), Duration::ZERO);
         meter.refuse("batch", Timestamp(1_000));
         assert_eq!(meter.rest("batch", Share::Live, Timestamp(1_000)), Duration::from_secs(99));

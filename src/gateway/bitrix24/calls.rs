@@ -78,7 +78,7 @@ impl Portal {
             }
         }
         if self.memory.backfill.get().is_over() {
-            self.memory.call_rows.retain(|_, row| row.start >= now.0 - REMEMBERED.0);
+            self.forget_calls_before(now.0 - REMEMBERED.0);
         }
         let position = self.memory.calls.change();
         position.day = now.0;
@@ -210,21 +210,22 @@ impl Portal {
             manager,
             session,
         };
+        self.calls_by_name.entry(row.call.clone()).or_default().insert(id);
         self.memory.call_rows.insert(id, row);
     }
 
     /// The id of the call that a row belongs to: `CALL_ID`, or one of its own if another call has that.
     fn name_of(&self, id: u64, call: &str, start: i64, end: i64) -> String {
-        let same = |(other, row): &(u64, &CallRow)| *other < id && row.call == call;
-        match self.memory.call_rows.iter().find(same) {
-            Some((_, first)) if start > first.end || end < first.start => format!("{call}/{id}"),
+        let earliest = self.calls_by_name.get(call).and_then(|ids| ids.range(..id).next());
+        match earliest.and_then(|first| self.memory.call_rows.get(*first)) {
+            Some(first) if start > first.end || end < first.start => format!("{call}/{id}"),
             _ => call.to_owned(),
         }
     }
 
     /// Whether a call has a row: a message about its beginning comes too late.
     pub(super) fn has_call(&self, call: &str) -> bool {
-        self.memory.call_rows.iter().any(|(_, row)| row.call == call)
+        self.calls_by_name.contains_key(call)
     }
 }
 

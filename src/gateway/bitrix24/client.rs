@@ -7,7 +7,7 @@ use super::settings::Settings;
 use super::transport::Transport;
 use super::value::{Row, Zone, whole};
 use super::webhook::Webhook;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::gateway::source::{Clock, ReadError, Stop, Watch};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -44,6 +44,46 @@ pub(super) struct Client {
     began: Option<Timestamp>,
     /// The host that the portal was renamed to, until it is stored.
     renamed: Option<String>,
+    size: BatchSize,
+}
+
+/// How many commands a batch may have: fewer after batches that the portal did not complete, because they may be too much
+/// work for one request, or give too large an answer.
+#[derive(Debug)]
+struct BatchSize {
+    most: usize,
+    /// When it was changed last.
+    changed_at: Timestamp,
+    /// How long it stays before it grows again: longer each time that this has failed.
+    stays: Span,
+    grown: bool,
+}
+
+impl BatchSize {
+    const STAYS: Span = Span(60_000);
+    const STAYS_AT_MOST: Span = Span(3_600_000);
+
+    fn new(now: Timestamp) -> Self {
+        Self { most: COMMANDS_PER_BATCH, changed_at: now, stays: Self::STAYS, grown: false }
+    }
+
+    /// A batch of this size was not completed.
+    fn failed(&mut self, size: usize, now: Timestamp) {
+        if size <= 1 {
+            // The size is not the reason.
+            return *self = Self::new(now);
+        }
+        if self.grown {
+            self.stays = Span((self.stays.0 * 2).min(Self::STAYS_AT_MOST.0));
+        }
+        (self.most, self.changed_at, self.grown) = (size / 2, now, false);
+    }
+
+    fn completed(&mut self, now: Timestamp) {
+        if self.most < COMMANDS_PER_BATCH && now.0 - self.changed_at.0 >= self.stays.0 {
+            (self.most, self.changed_at, self.grown) = (COMMANDS_PER_BATCH.min(self.most * 2), now, true);
+        }
+    }
 }
 
 impl Client {
@@ -57,7 +97,8 @@ impl Client {
         let zone = Zone::new(settings.time_zone.clone());
         let (webhook, stop) = (settings.webhook.clone(), Stop::default());
         let (ahead, began, renamed, share) = (0, None, None, Share::Live);
-        Self { webhook, transport, clock, watch, zone, meter, share, stop, ahead, began, renamed }
+        let size = BatchSize::new(clock.now());
+        Self { webhook, transport, clock, watch, zone, meter, share, stop, ahead, began, renamed, size }
     }
 
     /// Obeys this signal from now on.
@@ -122,7 +163,6 @@ impl Client {
     pub(super) fn batch(&mut self, commands: &[Command], size: usize) -> Result<Answers, ReadError> {
         let mut answers: Vec<Option<Result<Reply, Failure>>> = commands.iter().map(|_| None).collect();
         for attempt in 1.. {
-            let now = self.clock.now();
             let open: Vec<usize> = (0..commands.len()).filter(|index| is_open(answers[*index].as_ref())).collect();
             if open.is_empty() || attempt > ATTEMPTS {
                 break;
@@ -130,15 +170,25 @@ impl Client {
             if attempt > 1 {
                 self.wait(back_off(attempt - 1))?;
             }
-            let (ready, resting): (Vec<_>, Vec<_>) =
-                open.into_iter().partition(|index| self.meter.rest(commands[*index].method, self.share, now).is_zero());
-            resting.into_iter().for_each(|index| answers[index] = Some(Err(Failure::OverTime)));
-            for part in ready.chunks(size) {
-                self.run(commands, part, &mut answers)?;
+            for part in open.chunks(size.min(self.size.most)) {
+                // A portal may bill a batch to its methods, or to the name `batch`.
+                let now = self.clock.now();
+                let is_ready = |method: &str| self.meter.rest(method, self.share, now).is_zero();
+                let (ready, resting): (Vec<_>, Vec<_>) =
+                    part.iter().partition(|index| is_ready("batch") && is_ready(commands[**index].method));
+                resting.into_iter().for_each(|index| answers[index] = Some(Err(Failure::OverTime)));
+                if !ready.is_empty() {
+                    self.run(commands, &ready, &mut answers)?;
+                }
             }
         }
         // A command that was never run, or only failed, is busy.
         Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Failure::Busy("not_run", None)))).collect())
+    }
+
+    /// How many lists that follow each other one batch may ask for.
+    pub(super) fn lists_per_batch(&self) -> usize {
+        LISTS_PER_BATCH.min(self.size.most)
     }
 
     /// How long to wait before methods of a batch may be called again.
@@ -159,7 +209,23 @@ impl Client {
         let labels: Map<String, Value> =
             part.iter().map(|index| (format!("c{index}"), commands[*index].query().into())).collect();
         let body = json!({"halt": 0, "cmd": labels}).to_string();
-        let reply = self.request("batch", &body).map_err(|asked| self.give_up("batch", asked))?;
+        let reply = match self.request("batch", &body) {
+            Ok(reply) => {
+                self.size.completed(self.clock.now());
+                reply
+            }
+            // Parts of the work wait for it, and others may still use their share of the budget.
+            Err(Asked::Failed(Failure::OverTime)) => {
+                part.iter().for_each(|index| answers[*index] = Some(Err(Failure::OverTime)));
+                return Ok(());
+            }
+            Err(asked) => {
+                if let Asked::Failed(Failure::Busy(..)) = asked {
+                    self.size.failed(part.len(), self.clock.now());
+                }
+                return Err(self.give_up("batch", asked));
+            }
+        };
         let (portal, now) = (self.portal_now(), self.clock.now());
         self.meter.record("batch", &reply.timing, portal, now);
         let mut whole_result = reply.result;
@@ -173,8 +239,15 @@ impl Client {
             self.meter.record(method, &timing, portal, now);
             let answer = match failed {
                 Some(failure) => {
-                    if failure == Failure::OverTime {
-                        self.meter.refuse(method, now);
+                    match &failure {
+                        Failure::OverTime => self.meter.refuse(method, now),
+                        Failure::Busy("query_limit_exceeded", _) => self.meter.is_full(now),
+                        // They concern the portal, whatever command they come with.
+                        Failure::Blocked | Failure::NoAccess(_) => {
+                            self.watch.request(method, failure.name());
+                            return Err(self.give_up(method, Asked::Failed(failure)));
+                        }
+                        _ => {}
                     }
                     Err(failure)
                 }
@@ -309,4 +382,32 @@ enum Asked {
 /// Whether a command has to be run, or run again.
 fn is_open(answer: Option<&Result<Reply, Failure>>) -> bool {
     matches!(answer, None | Some(Err(Failure::Busy(..))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_shrink_while_they_fail_and_grow_again_ever_more_carefully() {
+        let mut size = BatchSize::new(Timestamp(0));
+        for expected in [12, 6, 3] {
+            size.failed(size.most.min(25), Timestamp(0));
+            assert_eq!(size.most, expected);
+        }
+        size.completed(Timestamp(59_000));
+        assert_eq!(size.most, 3);
+        size.completed(Timestamp(60_000));
+        assert_eq!(size.most, 6);
+        size.failed(6, Timestamp(61_000));
+        size.completed(Timestamp(61_000 + 119_000));
+        assert_eq!(size.most, 3, "twice as long");
+        size.completed(Timestamp(61_000 + 120_000));
+        assert_eq!(size.most, 6);
+        (0..20).for_each(|minute| size.completed(Timestamp(200_000 + minute * 120_000)));
+        assert_eq!(size.most, COMMANDS_PER_BATCH);
+        size.failed(25, Timestamp(0));
+        size.failed(1, Timestamp(0));
+        assert_eq!(size.most, COMMANDS_PER_BATCH, "a portal that is away has no batches that are too large");
+    }
 }

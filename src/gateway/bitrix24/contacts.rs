@@ -12,15 +12,12 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Portal {
-    /// Reads contacts (3) or companies (4) that have changed.
-    pub(super) fn read_changed_contacts(&mut self, type_id: u64) -> Outcome<()> {
-        let (since, now) = self.changed_since(type_id);
-        read!(self.each_changed(&List::items(type_id), "updatedTime", since, |portal, rows| {
+    /// Reads contacts (3) or companies (4) that have changed; returns whether there are more.
+    pub(super) fn read_changed_contacts(&mut self, type_id: u64) -> Outcome<bool> {
+        self.each_changed(&List::items(type_id), "updatedTime", |portal, rows| {
             portal.report_contacts(type_id, &rows);
             Ok(Ok(()))
-        }));
-        self.memory.changed[type_id as usize - 1].change().since = now;
-        Ok(Ok(()))
+        })
     }
 
     /// Reads contacts or companies by id.

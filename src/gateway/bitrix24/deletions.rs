@@ -2,22 +2,29 @@
 //!
 //! Webhooks of deletions can be lost, and lists are silent about objects that are gone as well as about those that the
 //! webhook's owner may not see. So once an hour the portal counts its objects in ranges of ids, the ranges with fewer than
-//! expected are listed, and what is missing there is asked for by itself: only `NOT_FOUND` proves a deletion.
+//! expected are listed by the ids that are known, and what is missing there is asked for by itself: only `NOT_FOUND` proves a
+//! deletion.
 
 use super::answer::Failure;
 use super::events::entity;
 use super::memory::{Mark, Marks};
-use super::pages;
+use super::pages::{self, List};
 use super::portal::{Outcome, Portal, index, items, kind_of, read, type_id};
 use super::query::Command;
 use crate::domain::id::EntityKind;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+/// Ranges of ids that are compared in one step.
+const BUCKETS: usize = 50;
+
 impl Portal {
-    /// Compares the known objects of a kind with those that the portal counts.
-    pub(super) fn compare(&mut self, kind: EntityKind) -> Outcome<()> {
-        let buckets: Vec<u64> = self.memory.objects[index(kind)].used().collect();
+    /// Compares some of the known objects of a kind with those that the portal counts; returns whether there are more.
+    pub(super) fn compare(&mut self, kind: EntityKind) -> Outcome<bool> {
+        let from = self.compare_at[index(kind)];
+        let buckets = self.memory.objects[index(kind)].used().filter(|bucket| *bucket >= from);
+        let mut buckets: Vec<u64> = buckets.take(BUCKETS + 1).collect();
+        let next = if buckets.len() > BUCKETS { buckets.pop() } else { None };
         let bounds = |bucket: &u64| {
             let (first, end) = (bucket * Marks::BUCKET, (bucket + 1) * Marks::BUCKET);
             Map::from_iter([(">=id".to_owned(), Value::from(first)), ("<id".to_owned(), Value::from(end))])
@@ -44,19 +51,15 @@ impl Portal {
                 self.compared.insert(key, now);
                 continue;
             }
-            let list = items(kind);
-            let found = read!(pages::after(
-                &mut self.client,
-                &list,
-                &Map::from_iter([("<id".to_owned(), Value::from((bucket + 1) * Marks::BUCKET))]),
-                (bucket * Marks::BUCKET).saturating_sub(1),
-                usize::MAX
-            ));
-            let found: BTreeSet<u64> = found.rows.iter().map(|row| list.id_of(row)).collect();
+            // Most objects of a range may be unknown: they are older than the first reading.
+            let list = List { select: &["id"], ..items(kind) };
+            let found = read!(pages::of_ids(&mut self.client, &list, "id", &known));
+            let found: BTreeSet<u64> = found.iter().map(|row| list.id_of(row)).collect();
             self.suspects.extend(known.into_iter().filter(|id| !found.contains(id)).map(|id| (type_id(kind), id)));
             self.compared.insert(key, now);
         }
-        Ok(Ok(()))
+        self.compare_at[index(kind)] = next.unwrap_or(0);
+        Ok(Ok(next.is_some()))
     }
 
     /// Asks for each object that may be gone.

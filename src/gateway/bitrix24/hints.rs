@@ -1,7 +1,7 @@
 //! Owns what a webhook of the portal means: which objects to read at once. A webhook is only a hint: what it says about the
 //! object is never reported, except for the beginning of a call, which the portal reports nowhere else.
 
-use super::portal::{COMPANY, CONTACT, Outcome, Portal, read};
+use super::portal::{COMPANY, CONTACT, Outcome, Portal, index};
 use crate::domain::id::EntityKind;
 use crate::domain::source::Topic;
 use crate::domain::time::Span;
@@ -88,29 +88,32 @@ impl Portal {
 
     /// Reads what hints ask for.
     pub(super) fn read_wanted(&mut self, wanted: &Wanted) -> Outcome<()> {
-        let kinds = self.kinds();
+        // What cannot be read keeps nothing else from being read.
+        let (kinds, mut failed) = (self.kinds(), None);
         for (kind, ids) in [(EntityKind::Lead, &wanted.leads), (EntityKind::Deal, &wanted.deals)] {
             if !ids.is_empty() && kinds.contains(&kind) {
                 // A move is the most urgent thing that a webhook announces.
-                read!(self.read_history(kind));
-                read!(self.read_objects(kind, ids));
+                if self.memory.history[index(kind)].get().begun {
+                    failed = self.read_history(kind)?.err().or(failed);
+                }
+                failed = self.read_objects(kind, ids)?.err().or(failed);
             }
         }
         for (type_id, ids) in [(CONTACT, &wanted.contacts), (COMPANY, &wanted.companies)] {
             if !ids.is_empty() {
-                read!(self.read_contacts(type_id, ids));
+                failed = self.read_contacts(type_id, ids)?.err().or(failed);
             }
         }
         if !wanted.activities.is_empty() {
-            read!(self.read_activities(&wanted.activities));
+            failed = self.read_activities(&wanted.activities)?.err().or(failed);
         }
         if wanted.calls && self.memory.calls.get().begun {
-            read!(self.read_calls());
+            failed = self.read_calls()?.err().or(failed);
         }
         if !self.suspects.is_empty() {
-            read!(self.read_suspects());
+            failed = self.read_suspects()?.err().or(failed);
         }
-        Ok(Ok(()))
+        Ok(failed.map_or(Ok(()), Err))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::answer::Failure;
 use super::client::Client;
+use super::objects::{Semantic, semantic};
 use super::pages::List;
 use super::portal::Outcome;
 use super::query::Command;
@@ -66,7 +67,15 @@ impl Inspector {
         let mode = self.client.call("crm.settings.mode.get", &json!({}))?;
         let without_leads = mode.is_ok_and(|mode| whole(&mode.result) == Some(2));
         found.fact("mode", if without_leads { "without leads: deals are the demand" } else { "with leads" }.to_owned());
-        for (id, name) in self.funnels()?.unwrap_or_default() {
+        let funnels = self.funnels()?;
+        match &funnels {
+            Ok(funnels) if funnels.is_empty() => {
+                found.missing.push("funnels: none is visible; the owner of the webhook may lack the right".to_owned());
+            }
+            Err(failure) => found.missing.push(format!("funnels: {}", why(failure))),
+            Ok(_) => {}
+        }
+        for (id, name) in funnels.unwrap_or_default() {
             found.fact("funnel", format!("{id} {name} → pipeline {}", self.settings.deal_pipeline(id)));
         }
         self.check_lists(&mut found, without_leads)?;
@@ -209,7 +218,11 @@ impl Inspector {
         if mode.is_ok_and(|mode| whole(&mode.result) != Some(2)) {
             parts.push((self.settings.lead_pipeline.to_string(), "lead", "STATUS".to_owned(), "leads".to_owned()));
         }
-        for (id, name) in self.funnels()?.unwrap_or_default() {
+        let funnels = self.funnels()?;
+        if let Err(failure) = &funnels {
+            let _ = writeln!(text, "  # funnels of deals are missing: {}", why(failure));
+        }
+        for (id, name) in funnels.unwrap_or_default() {
             let of = if id == 0 { "DEAL_STAGE".to_owned() } else { format!("DEAL_STAGE_{id}") };
             parts.push((self.settings.deal_pipeline(id), "deal", of, name));
         }
@@ -224,25 +237,43 @@ impl Inspector {
             let mut last = Vec::new();
             for stage in stages {
                 let (id, name) = (stage.text("STATUS_ID").unwrap_or_default(), stage.text("NAME").unwrap_or_default());
-                match stage.text("SEMANTICS") {
+                let extra = stage.row("EXTRA").and_then(|extra| extra.text("SEMANTICS")).unwrap_or_default();
+                let is_final = semantic(stage.text("SEMANTICS").as_deref()) != Semantic::Open
+                    || ["success", "failure", "apology"].contains(&extra.as_str());
+                match is_final {
                     // Final stages are closings, not stages.
-                    Some(_) => last.push(format!("{id} ({})", comment(&name))),
-                    None => _ = writeln!(text, "      - {{id: {}}}  # {}", quoted(&id), comment(&name)),
+                    true => last.push(format!("{id} ({})", comment(&name))),
+                    false => _ = writeln!(text, "      - {{id: {}}}  # {}", quoted(&id), comment(&name)),
                 }
             }
             if !last.is_empty() {
                 let _ = writeln!(text, "    # final: {}", last.join(", "));
             }
         }
-        let departments = self.client.call("department.get", &json!({"start": 0}))?;
-        if let Ok(departments) = departments {
+        let departments = self.departments()?;
+        if !departments.is_empty() {
             text.push_str("# departments, for `when: {department: ID}`:\n");
-            for row in elements(&departments.result).into_iter().map(Row) {
-                let (id, name) = (row.text("ID").unwrap_or_default(), row.text("NAME").unwrap_or_default());
-                let _ = writeln!(text, "#   {}: {}", comment(&id), comment(&name));
-            }
+        }
+        for row in departments.iter().map(Row) {
+            let (id, name) = (row.text("ID").unwrap_or_default(), row.text("NAME").unwrap_or_default());
+            let _ = writeln!(text, "#   {}: {}", comment(&id), comment(&name));
         }
         Ok(text)
+    }
+
+    /// All departments that can be read.
+    fn departments(&mut self) -> Result<Vec<Value>, ReadError> {
+        const MOST_PAGES: usize = 200;
+        let mut rows: Vec<Value> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let Ok(page) = self.client.call("department.get", &json!({"start": rows.len()}))? else { break };
+            let more = page.next.is_some();
+            rows.extend(elements(&page.result).into_iter().cloned());
+            if !more {
+                break;
+            }
+        }
+        Ok(rows)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns the legs of a portal: which parts of it can be read, and which topics depend on each.
 //!
-//! A leg that lacks a right, a scope or a method rests for ten minutes; the others go on. Topics that depend on it get no
+//! A leg that lacks a right, a scope or a method rests for ten minutes; the others go on. So does one that has failed for
+//! ten minutes, whatever the reason. Topics that depend on it get no
 //! progress marks meanwhile, because an answer could be missing.
 
 use super::answer::Failure;
@@ -111,6 +112,11 @@ impl Legs {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// A leg was left to the next sweep.
+    pub(super) fn unfinished(&mut self, leg: Leg) {
+        self.failed.insert(leg);
     }
 
     /// The topics that a sweep has read completely.

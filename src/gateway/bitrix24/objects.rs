@@ -7,8 +7,8 @@ use super::answer::Failure;
 use super::events::{digest, digest_of};
 use super::legs::{Leg, read_or};
 use super::memory::Mark;
-use super::pages::{self, Changed, List, PAGE};
-use super::portal::{COMPANY, CONTACT, Links, OVERLAP, Outcome, Portal, index, items, read, type_id};
+use super::pages::{self, List, PAGE};
+use super::portal::{COMPANY, CONTACT, Changed, Links, OVERLAP, Outcome, Portal, Walk, index, items, read, type_id};
 use super::query::Command;
 use super::value::{Row, decimal, elements, is_filled, text, whole};
 use crate::domain::id::EntityKind;
@@ -53,57 +53,73 @@ impl Portal {
         Ok(Ok(()))
     }
 
-    /// Reads objects that have changed, reports them, and moves the position.
-    pub(super) fn read_changed(&mut self, kind: EntityKind) -> Outcome<()> {
-        let (since, now) = self.changed_since(type_id(kind));
-        read!(self.each_changed(&items(kind), "updatedTime", since, |portal, rows| {
+    /// Reads objects that have changed, reports them, and moves the position; returns whether there are more.
+    pub(super) fn read_changed(&mut self, kind: EntityKind) -> Outcome<bool> {
+        self.each_changed(&items(kind), "updatedTime", |portal, rows| {
             let prepared = read!(portal.prepare(kind, rows, Because::Changed));
             portal.report(kind, &prepared, Because::Changed, &BTreeSet::new());
             Ok(Ok(()))
-        }));
-        self.memory.changed[index(kind)].change().since = now;
-        Ok(Ok(()))
+        })
     }
 
-    /// Reads the rows of a list that have changed since an instant, part by part.
+    /// Reads the rows of a list that have changed, and moves its position; returns whether there are more.
+    ///
+    /// After a change of very many rows this takes many steps. Each of them moves the stored position, so neither an
+    /// exhausted budget nor a restart makes it begin again.
     pub(super) fn each_changed(
         &mut self,
         list: &List,
         date: &str,
-        since: Timestamp,
-        mut report: impl FnMut(&mut Self, Vec<Value>) -> Outcome<()>,
-    ) -> Outcome<()> {
-        let zone = self.client.zone().clone();
-        let keep = |row: &Value| Row(row).time(date, &zone).is_none_or(|at| at >= since);
-        let filter = match read!(pages::changed(&mut self.client, list, date, since)) {
-            Changed::All(mut rows) => {
-                rows.retain(keep);
-                rows.sort_by_key(|row| list.id_of(row));
-                return report(self, rows);
-            }
-            Changed::Among(filter) => filter,
+        report: impl FnOnce(&mut Self, Vec<Value>) -> Outcome<()>,
+    ) -> Outcome<bool> {
+        const PAGES: usize = 10;
+        let (zone, now) = (self.client.zone().clone(), self.client.portal_now().0);
+        let position = self.changed_of(list).clone();
+        let since = match position.since {
+            0 => self.memory.known.get().started.unwrap_or(now),
+            since => since.saturating_sub(OVERLAP.0),
         };
-        let mut last = 0;
-        loop {
-            let found = read!(pages::after(&mut self.client, list, &filter, last, 10));
-            last = found.rows.last().map_or(last, |row| list.id_of(row));
-            let mut rows = found.rows;
-            rows.retain(keep);
-            read!(report(self, rows));
-            if !found.more {
-                return Ok(Ok(()));
-            }
+        let keep = |since: i64| move |row: &Value| Row(row).time(date, &zone).is_none_or(|at| at.0 >= since);
+        let walk = match position.walk {
+            Some(walk) => walk,
+            None => match read!(pages::changed(&mut self.client, list, date, Timestamp(since))) {
+                pages::Changed::All(mut rows) => {
+                    rows.retain(keep(since));
+                    rows.sort_by_key(|row| list.id_of(row));
+                    read!(report(self, rows));
+                    self.set_changed(list, Changed { since: now, walk: None });
+                    return Ok(Ok(false));
+                }
+                pages::Changed::Many => Walk { since, began: now, after: 0 },
+            },
+        };
+        let filter = pages::since_filter(self.client.zone(), date, Timestamp(walk.since));
+        let found = read!(pages::after(&mut self.client, list, &filter, walk.after, PAGES));
+        let after = found.rows.last().map_or(walk.after, |row| list.id_of(row));
+        let mut rows = found.rows;
+        rows.retain(keep(walk.since));
+        read!(report(self, rows));
+        let changed = match found.more {
+            true => Changed { walk: Some(Walk { after, ..walk }), ..position },
+            false => Changed { since: walk.began, walk: None },
+        };
+        self.set_changed(list, changed);
+        Ok(Ok(found.more))
+    }
+
+    /// Up to when the rows of a list were read by the date of their last change.
+    fn changed_of(&self, list: &List) -> &Changed {
+        match list.type_id {
+            Some(type_id) => self.memory.changed[type_id as usize - 1].get(),
+            None => self.memory.activities_changed.get(),
         }
     }
 
-    /// From when on changes of a type are read, and the position afterwards.
-    pub(super) fn changed_since(&self, type_id: u64) -> (Timestamp, i64) {
-        let now = self.client.portal_now().0;
-        let since = match self.memory.changed[type_id as usize - 1].get().since {
-            0 => Timestamp(self.memory.known.get().started.unwrap_or(now)),
-            since => Timestamp(since).saturating_sub(OVERLAP),
-        };
-        (since, now)
+    fn set_changed(&mut self, list: &List, changed: Changed) {
+        match list.type_id {
+            Some(type_id) => self.memory.changed[type_id as usize - 1].set(changed),
+            None => self.memory.activities_changed.set(changed),
+        }
     }
 
     /// Reads the contacts and product rows of objects. Objects that were reported as they are need none.
@@ -194,7 +210,12 @@ impl Portal {
             if let Some(id) = row.number("id") {
                 self.report_snapshot(kind, id, row, prepared, because, moved.contains(&id));
                 if kind == EntityKind::Deal && matches!(because, Because::Changed | Because::Updated) {
-                    self.report_terms(id, row, prepared.products.get(&id).map_or(&[], Vec::as_slice));
+                    match prepared.products.get(&id) {
+                        Some(products) => self.report_terms(id, row, products),
+                        // The rows cannot be read at the moment, which does not change the terms.
+                        None if self.memory.terms.get(id).is_some() => {}
+                        None => self.report_terms(id, row, &[]),
+                    }
                 }
             }
         }
@@ -236,8 +257,21 @@ impl Portal {
         }
         let semantic = semantic(row.text("stageSemanticId").as_deref());
         let past = matches!(because, Because::Created | Because::Existed(_));
-        if is_new || past || moved {
-            payload["pipeline_id"] = self.pipeline(kind, row.number("categoryId").unwrap_or(0)).into();
+        let pipeline = self.pipeline(kind, row.number("categoryId").unwrap_or(0));
+        if !past {
+            let amount = row.decimal("opportunity");
+            let currency = row.text("currencyId");
+            payload["amount_minor"] = amount.map(|amount| minor(amount, currency.as_deref())).into();
+            payload["currency"] = currency.into();
+        }
+        if moved {
+            payload["pipeline_id"] = pipeline.as_str().into();
+        }
+        // What follows is said of an object once. It is not part of the id, so that a row that is read again after a restart
+        // is recognized as the same event.
+        let (type_id, digest) = (type_id(kind), digest(&payload));
+        if is_new || past {
+            payload["pipeline_id"] = pipeline.into();
         }
         if let Some(stage) = prepared.stages.get(&id).map(Row) {
             let meaning = meaning(stage);
@@ -247,20 +281,13 @@ impl Portal {
             payload["outcome"] = outcome(kind, meaning).into();
             self.memory.objects[index(kind)].set(id, Mark::Ended, meaning != Semantic::Open);
         }
-        if !past {
-            let amount = row.decimal("opportunity");
-            let currency = row.text("currencyId");
-            payload["amount_minor"] = amount.map(|amount| minor(amount, currency.as_deref())).into();
-            payload["currency"] = currency.into();
-            if is_new && !self.is_covered(created) {
-                payload["stage_id"] = row.text("stageId").into();
-                payload["stage_entered_at"] = row.time("movedTime", &zone).map(|at| at.to_string()).into();
-                payload["outcome"] = outcome(kind, semantic).into();
-                payload["reason"] = self.reason(row.0).filter(|_| semantic == Semantic::Failure).into();
-                self.memory.objects[index(kind)].set(id, Mark::Ended, semantic != Semantic::Open);
-            }
+        if !past && is_new && !self.is_covered(created) {
+            payload["stage_id"] = row.text("stageId").into();
+            payload["stage_entered_at"] = row.time("movedTime", &zone).map(|at| at.to_string()).into();
+            payload["outcome"] = outcome(kind, semantic).into();
+            payload["reason"] = self.reason(row.0).filter(|_| semantic == Semantic::Failure).into();
+            self.memory.objects[index(kind)].set(id, Mark::Ended, semantic != Semantic::Open);
         }
-        let (type_id, digest) = (type_id(kind), digest(&payload));
         let (event_id, at) = match because {
             Because::Created => (format!("b24:item:{type_id}:{id}:created"), created),
             Because::Existed(from) => (format!("b24:item:{type_id}:{id}:created"), Some(from)),

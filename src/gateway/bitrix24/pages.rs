@@ -9,7 +9,7 @@
 use super::answer::Failure;
 use super::client::{Client, LISTS_PER_BATCH};
 use super::query::Command;
-use super::value::Row;
+use super::value::{Row, Zone};
 use crate::domain::time::{Span, Timestamp};
 use crate::gateway::source::ReadError;
 use serde_json::{Map, Value, json};
@@ -136,7 +136,8 @@ pub(super) fn newest(client: &mut Client, list: &List) -> Result<Result<Option<V
     Ok(reply.map(|reply| reply.map(|reply| list.rows(reply.result))))
 }
 
-/// Reads the rows after an id that pass a filter, at most `pages` pages of them.
+/// Reads the rows after an id that pass a filter, at most `pages` pages of them. After a failure, the pages before it are
+/// returned, and more are announced.
 pub(super) fn after(
     client: &mut Client,
     list: &List,
@@ -148,7 +149,7 @@ pub(super) fn after(
     let (mut last, mut count) = (after, 0);
     while read.more && count < pages {
         // Most of the time there is no second page.
-        let size = if count == 0 { 1 } else { LISTS_PER_BATCH.min(pages - count) };
+        let size = if count == 0 { 1 } else { client.lists_per_batch().min(pages - count) };
         let key = format!(">{}", list.id);
         let commands: Vec<Command> = (0..size)
             .map(|index| {
@@ -164,6 +165,8 @@ pub(super) fn after(
                 Ok(reply) => reply,
                 // The page before was the last one, or the portal does not know references.
                 Err(_) if index > 0 => break,
+                // What was read before is used; the next call meets the failure at once.
+                Err(_) if count > 0 => return Ok(Ok(read)),
                 Err(failure) => return Ok(Err(failure)),
             };
             let mut rows = list.rows(reply.result);
@@ -189,18 +192,45 @@ pub(super) fn after(
     Ok(Ok(read))
 }
 
+/// Reads all rows after an id that pass a filter.
+pub(super) fn all_after(
+    client: &mut Client,
+    list: &List,
+    filter: &Map<String, Value>,
+    mut last: u64,
+) -> Result<Result<Vec<Value>, Failure>, ReadError> {
+    let mut rows = Vec::new();
+    loop {
+        let read = match after(client, list, filter, last, LISTS_PER_BATCH)? {
+            Ok(read) => read,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        last = read.rows.last().map_or(last, |row| list.id_of(row));
+        rows.extend(read.rows);
+        if !read.more {
+            return Ok(Ok(rows));
+        }
+    }
+}
+
 /// Rows that have changed.
 #[derive(Debug)]
 pub(super) enum Changed {
     /// All of them.
     All(Vec<Value>),
-    /// There are many: this filter finds them among others, by id.
-    Among(Map<String, Value>),
+    /// There are many: all rows of the window have to be read by id.
+    Many,
+}
+
+/// A filter for rows whose field `date` is not before `since`, widened.
+pub(super) fn since_filter(zone: &Zone, date: &str, since: Timestamp) -> Map<String, Value> {
+    Map::from_iter([(format!(">={date}"), Value::from(zone.bound(since.saturating_sub(MARGIN))))])
 }
 
 /// Reads the rows whose field `date` is not before `since`.
 ///
 /// The newest page is enough if it reaches back to `since`; else all rows of the widened window have to be read by id.
+/// It is ordered by the date alone: parameters are sent in the order of their names, and a portal sorts by the first.
 pub(super) fn changed(
     client: &mut Client,
     list: &List,
@@ -208,9 +238,7 @@ pub(super) fn changed(
     since: Timestamp,
 ) -> Result<Result<Changed, Failure>, ReadError> {
     let zone = client.zone().clone();
-    let bound = zone.bound(since.saturating_sub(MARGIN));
-    let filter = Map::from_iter([(format!(">={date}"), Value::from(bound))]);
-    let newest = list.command(filter.clone(), &[(date, "DESC"), (list.id, "DESC")], -1);
+    let newest = list.command(since_filter(&zone, date, since), &[(date, "DESC")], -1);
     let answer = client.batch(&[newest], 1)?.pop().unwrap_or(Err(Failure::NotFound));
     let rows = match answer {
         Ok(reply) => list.rows(reply.result),
@@ -222,7 +250,7 @@ pub(super) fn changed(
     if rows.len() < PAGE || descending && reaches {
         return Ok(Ok(Changed::All(rows)));
     }
-    Ok(Ok(Changed::Among(filter)))
+    Ok(Ok(Changed::Many))
 }
 
 /// Reads the rows whose field `field` is one of `ids`, which may give several rows each.
@@ -245,8 +273,8 @@ pub(super) fn of_ids(
         // Objects are one row each; of a history, there may be further pages.
         if rows.len() >= PAGE && field != list.id {
             let last = rows.iter().map(|row| list.id_of(row)).max().unwrap_or(0);
-            match after(client, list, &filter(part), last, usize::MAX)? {
-                Ok(read) => rows.extend(read.rows),
+            match all_after(client, list, &filter(part), last)? {
+                Ok(further) => rows.extend(further),
                 Err(failure) => return Ok(Err(failure)),
             }
         }

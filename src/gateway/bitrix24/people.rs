@@ -5,14 +5,28 @@ use super::events::digest;
 use super::pages::PAGE;
 use super::portal::{Outcome, Portal};
 use super::query::Command;
-use super::value::{Row, elements, text};
+use super::value::{Row, elements, text, whole};
 use crate::domain::time::Timestamp;
+use crate::gateway::source::ReadError;
 use serde_json::{Value, json};
 
 /// The most pages of a list of people.
 const MOST_PAGES: usize = 2_000;
 
 impl Portal {
+    /// Asks again whether the portal has leads: an administrator may switch that.
+    pub(super) fn read_mode(&mut self) -> Result<(), ReadError> {
+        let command = Command { method: "crm.settings.mode.get", params: json!({}) };
+        let Some(Ok(mode)) = self.client.batch(&[command], 1)?.pop() else { return Ok(()) };
+        let Some(mode) = whole(&mode.result) else { return Ok(()) };
+        let without_leads = mode == 2;
+        if self.memory.known.get().without_leads != without_leads {
+            tracing::info!(source = self.settings.source(), without_leads, "the portal was switched");
+            self.memory.known.change().without_leads = without_leads;
+        }
+        Ok(())
+    }
+
     /// Reads all users.
     pub(super) fn read_users(&mut self, at: Timestamp) -> Outcome<()> {
         let rows = match self.every("user.get", &json!({"sort": "ID", "order": "ASC"}))? {

@@ -37,6 +37,9 @@ pub(super) const OVERLAP: Span = Span(120_000);
 pub(super) struct Known {
     /// The host that it was renamed to.
     pub(super) host: Option<String>,
+    /// The host in the configuration at that time: another one there is the newer name.
+    #[serde(default)]
+    pub(super) renamed_from: Option<String>,
     /// When it was first read, by its clock.
     pub(super) started: Option<i64>,
     /// From when on the stage history was or will be read.
@@ -53,6 +56,20 @@ pub(super) struct Known {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Changed {
     pub(super) since: i64,
+    /// Many rows have changed: they are being read by id.
+    #[serde(default)]
+    pub(super) walk: Option<Walk>,
+}
+
+/// Many changed rows, which are read by id in several steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Walk {
+    /// Those that have changed since then.
+    pub(super) since: i64,
+    /// When it began: the position after it.
+    pub(super) began: i64,
+    /// The last id that was read.
+    pub(super) after: u64,
 }
 
 /// The contacts of an open lead or deal.
@@ -254,6 +271,10 @@ pub(super) struct Portal {
     pub(super) suspects: BTreeSet<(u64, u64)>,
     /// How many objects of a bucket the portal had, and how many of them were known, at the last comparison.
     pub(super) compared: BTreeMap<(u64, u64), (u64, u64)>,
+    /// The bucket of leads and of deals at which a comparison continues.
+    pub(super) compare_at: [u64; 2],
+    /// The remembered rows of the call statistics by `CALL_ID`.
+    pub(super) calls_by_name: HashMap<String, BTreeSet<u64>>,
 }
 
 impl Portal {
@@ -273,6 +294,20 @@ impl Portal {
         let plain = plain_name(name);
         let fields = row.as_object()?;
         fields.iter().find(|(key, _)| plain_name(key) == plain).map(|(_, value)| value)
+    }
+
+    /// Forgets rows of the call statistics that began before an instant.
+    pub(super) fn forget_calls_before(&mut self, oldest: i64) {
+        self.memory.call_rows.retain(|_, row| row.start >= oldest);
+        self.index_calls();
+    }
+
+    /// Builds the index of the remembered calls.
+    pub(super) fn index_calls(&mut self) {
+        self.calls_by_name.clear();
+        for (id, row) in self.memory.call_rows.iter() {
+            self.calls_by_name.entry(row.call.clone()).or_default().insert(id);
+        }
     }
 
     /// Keeps memory that is not stored within bounds.

@@ -42,6 +42,11 @@ pub enum CaError {
 impl Http {
     /// A connection that trusts the authorities of the system and those in `ca`.
     pub fn new(ca: Option<&Path>) -> Result<Self, CaError> {
+        Self::within(ca, MAX_TIME)
+    }
+
+    /// The same, which gives a request this time from its beginning to the end of the answer.
+    pub fn within(ca: Option<&Path>, time: Duration) -> Result<Self, CaError> {
         let system = rustls_native_certs::load_native_certs().certs;
         let mut roots: Vec<Certificate<'static>> =
             system.iter().map(|certificate| Certificate::from_der(certificate.as_ref()).to_owned()).collect();
@@ -67,7 +72,7 @@ impl Http {
             .max_redirects_will_error(false)
             // Signed links answer 404 without one.
             .user_agent(concat!("funnelwatch/", env!("CARGO_PKG_VERSION"), " (gateway)"))
-            .timeout_global(Some(MAX_TIME))
+            .timeout_global(Some(time))
             .timeout_connect(Some(Duration::from_secs(10)))
             .max_idle_connections_per_host(1)
             .build();

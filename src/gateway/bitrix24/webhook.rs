@@ -8,12 +8,14 @@
 use compact_str::CompactString;
 use std::fmt;
 
-/// An incoming webhook: `https://HOST/rest/USER/CODE/`.
+/// An incoming webhook: `https://HOST/rest/USER/CODE/`, on a server of its own also `https://HOST/FOLDER/rest/USER/CODE/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     secure: bool,
     /// Host and port as written.
     authority: CompactString,
+    /// The folders of the portal on its server, each with a slash before it.
+    folder: CompactString,
     /// The number of the employee whose rights the webhook has.
     user: CompactString,
     code: CompactString,
@@ -39,23 +41,26 @@ impl Webhook {
             "http" => false,
             _ => return Err(InvalidWebhook::Form),
         };
-        let mut parts = rest.split('/');
-        let (authority, rest, user, code) = (parts.next(), parts.next(), parts.next(), parts.next());
-        let (Some(authority), Some("rest"), Some(user), Some(code)) = (authority, rest, user, code) else {
+        let parts: Vec<&str> = rest.split('/').collect();
+        let at = parts.iter().skip(1).position(|part| *part == "rest").ok_or(InvalidWebhook::Form)?;
+        let (authority, folders) = (parts[0], &parts[1..=at]);
+        let (Some(user), Some(code)) = (parts.get(at + 2), parts.get(at + 3)) else {
             return Err(InvalidWebhook::Form);
         };
         let plain = |text: &str, also: &str| {
             !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || also.contains(letter))
         };
         let number = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit());
-        if !plain(authority, ".-:[]") || !number || !plain(code, "-_") {
+        let is_folder = |part: &&str| plain(part, ".-_~") && !part.starts_with('.');
+        if !plain(authority, ".-:[]") || !number || !plain(code, "-_") || !folders.iter().all(is_folder) {
             return Err(InvalidWebhook::Form);
         }
         let authority = authority.to_ascii_lowercase();
         if !secure && !is_loopback(host_of(&authority)) {
             return Err(InvalidWebhook::NotSecure);
         }
-        Ok(Self { secure, authority: authority.into(), user: user.into(), code: code.into() })
+        let folder = folders.iter().flat_map(|folder| ["/", *folder]).collect();
+        Ok(Self { secure, authority: authority.into(), folder, user: (*user).into(), code: (*code).into() })
     }
 
     /// The host of the portal, with the port if it has one.
@@ -81,7 +86,7 @@ impl Webhook {
     /// The address of a method; contains the secret.
     pub(super) fn address(&self, method: &str) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}/rest/{}/{}/{method}", self.authority, self.user, self.code)
+        format!("{scheme}://{}{}/rest/{}/{}/{method}", self.authority, self.folder, self.user, self.code)
     }
 
     /// The same webhook at another host.
@@ -137,7 +142,7 @@ impl fmt::Debug for Webhook {
 /// Without the secret.
 impl fmt::Display for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}/rest/{}/***/", self.authority, self.user)
+        write!(f, "https://{}{}/rest/{}/***/", self.authority, self.folder, self.user)
     }
 }
 
@@ -154,6 +159,13 @@ mod tests {
         assert_eq!(Webhook::parse("https://a.b/rest/1/code/profile.json"), Webhook::parse("https://a.b/rest/1/code"));
         assert!(Webhook::parse("http://127.0.0.1:8080/rest/1/code/").is_ok());
         assert_eq!(Webhook::parse("http://crm.example.com/rest/1/code/"), Err(InvalidWebhook::NotSecure));
+        let box_address = "https://crm.example.com:8443/intranet/b24/rest/1/code/";
+        let webhook = Webhook::parse(box_address).expect("a portal in a folder");
+        assert_eq!(webhook.address("batch"), format!("{box_address}batch"));
+        let folders = ["https://a.b/../rest/1/code", "https://a.b//rest/1/code", "https://a.b/x?y/rest/1/code"];
+        for text in folders {
+            assert_eq!(Webhook::parse(text), Err(InvalidWebhook::Form), "{text}");
+        }
         let wrong =
             ["", "romashka.bitrix24.ru", "https://a.b/rest/x/code", "https://a.b/rest/1/", "ftp://a.b/rest/1/c"];
         for text in wrong.into_iter().chain(["https://u:p@a.b/rest/1/code", "https://a.b/rest/1/c%20ode"]) {

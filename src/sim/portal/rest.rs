@@ -345,9 +345,6 @@ fn listed(
         .as_object()
         .map(|order| order.iter().map(|(field, way)| (field.clone(), way.as_str() == Some("DESC"))).collect())
         .unwrap_or_default();
-    // The fields of an order keep their sequence on the wire; here the date comes first.
-    let mut order = order;
-    order.sort_by_key(|(field, _)| field.eq_ignore_ascii_case("id"));
     sort(&mut found, &order);
     let total = found.len();
     let from = usize::try_from(start).unwrap_or(0);
