@@ -71,6 +71,16 @@ const checks = {
     await page.waitForFunction(() => document.querySelectorAll('#clocks .gone').length === 0);
     await close();
   },
+  async 'a row with the focus is kept up to date and keeps it'() {
+    const { page, close } = await open(company);
+    const link = page.locator('#people tbody tr a').first();
+    await link.focus();
+    const key = await page.evaluate(() => document.activeElement.closest('tr').dataset.key);
+    const before = await page.evaluate(() => document.activeElement.closest('tr').textContent);
+    await page.waitForFunction((before) => document.activeElement.closest('tr')?.textContent !== before, before);
+    assert.equal(await page.evaluate(() => document.activeElement.closest('tr').dataset.key), key);
+    await close();
+  },
   async 'paused, nothing changes'() {
     const { page, close } = await open(company);
     await page.click('#pause');

@@ -8,10 +8,16 @@ let waiting = null;
 // Whether the reader points at something in a section or has the focus there: its rows stay where they are.
 const isHeld = (section) => section.matches(":hover, :focus-within");
 
-// Gives a row the content of another one, without touching what is the same.
-function update(row, fresh) {
-  if (row.className !== fresh.className) row.className = fresh.className;
-  if (row.innerHTML !== fresh.innerHTML) row.replaceChildren(...fresh.childNodes);
+// Gives an element the content of another one, without touching what is the same or has the focus.
+function update(element, fresh) {
+  if (element.className !== fresh.className) element.className = fresh.className;
+  if (element.innerHTML === fresh.innerHTML) return;
+  if (!element.contains(document.activeElement)) {
+    for (const { name, value } of fresh.attributes) element.setAttribute(name, value);
+    element.replaceChildren(...fresh.childNodes);
+  } else if (element !== document.activeElement && element.children.length === fresh.children.length) {
+    [...fresh.children].forEach((child, at) => update(element.children[at], child));
+  }
 }
 
 function updateRows(rows, fresh, held) {
@@ -23,7 +29,7 @@ function updateRows(rows, fresh, held) {
       row.classList.add("fresh");
       return row;
     }
-    if (!old.contains(document.activeElement)) update(old, row);
+    update(old, row);
     return old;
   });
   if (!held) {
