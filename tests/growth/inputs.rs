@@ -9,7 +9,8 @@ pub(crate) struct Input {
     pub(crate) name: &'static str,
     /// The payload, and other fields, of the event of this number, of so many, at this instant.
     pub(crate) event: fn(usize, usize, Timestamp) -> Value,
-    /// An event costs a hundred times what others do, up to a bound: not in the short form.
+    /// An event costs a hundred times what others do, up to a bound, or is known to cost more and more: not in the short
+    /// form.
     pub(crate) slow: bool,
 }
 
@@ -105,10 +106,11 @@ inputs! {
     "anonymous calls": |n, _, _| call(n, turn(n), json!({"phone": "anonymous"}));
     "overlapping calls" slow: |n, _, at| call(n, turn(n), json!({"started_at": (at + Span(-700_000)).to_string()}));
     "leads and deals of a number": |n, _, _| new_lead(&n.to_string(), PHONE);
-    "leads of a number, then calls": |n, all, _| {
+    // Each call looks at all leads and deals of its number for other contacts that wait.
+    "leads of a number, then calls" slow: |n, all, _| {
         if n < all / 2 { new_lead(&n.to_string(), PHONE) } else { call(n, turn(n), json!({})) }
     };
-    "leads of a number and calls": |n, _, _| {
+    "leads of a number and calls" slow: |n, _, _| {
         if n % 4 == 0 { new_lead(&n.to_string(), PHONE) } else { call(n, turn(n), json!({})) }
     };
     "calls of a lead's number": |n, _, _| after(n, new_lead("1", PHONE), || call(n, turn(n), json!({})));
