@@ -53,8 +53,11 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let live_state = Arc::clone(&settings.live_state);
     let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
     let http = serve(args.http, &config.http_server, &views.endpoints(&config))?;
-    tracing::info!("page: http://{http}/   also /metrics /livez /readyz /api/v1/tenants");
-    tracing::info!("in-process kafka: {}", config.kafka.bootstrap);
+    tracing::info!("page: http://{http}/");
+    tracing::info!(
+        "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
+        config.kafka.bootstrap
+    );
     tracing::info!("try: kcat -b {} -t {} -C -e", config.kafka.bootstrap, config.topics.alerts);
 
     let source = if of_portal {
