@@ -366,6 +366,19 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
             ),
             bound("scrapes in memory", Fixed("2"), "slow readers share the older one", ""),
             bound("answers of the API in memory", Fixed("4"), "further requests wait", ""),
+            bound(
+                "people, rows of plans; clocks on a page",
+                Fixed("200; 40"),
+                "the page says how many there are; the CSV has all",
+                "",
+            ),
+            bound(
+                "events; clocks drawn on the page of a lead or deal",
+                Fixed("200; 12"),
+                "the latest events, the first clocks",
+                "",
+            ),
+            bound("body of the form to sign in", Fixed("8 KiB"), "413", ""),
         ],
     ),
 ];
