@@ -1,6 +1,7 @@
 //! A month in a simulated Bitrix24 portal, read by the gateway: whatever goes wrong on the way, what comes out is exactly
 //! what happened.
 
+use compact_str::CompactString;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::domain::time::{Span, Timestamp};
 use funnelwatch::gateway::bitrix24::{Bitrix24, Budget, Fields, Received, Settings, Transport, Webhook};
@@ -137,12 +138,7 @@ fn run(shared: &Shared, settings: &Settings, end: Timestamp, mail: Mail, kill_ev
                 committed
                     .marks
                     .extend(portion.marks.iter().map(|(topic, mark)| (*topic, mark.up_to, mark.backfill, count)));
-                for (key, bytes) in portion.cursors {
-                    match bytes {
-                        Some(bytes) => _ = committed.cursors.insert(key, bytes),
-                        None => _ = committed.cursors.remove(&key),
-                    }
-                }
+                store(&mut committed.cursors, portion.cursors);
                 match portion.next {
                     Next::AtOnce => Duration::ZERO,
                     // A hint wakes the reader: here, after at most a quarter of a minute.
@@ -161,6 +157,16 @@ fn run(shared: &Shared, settings: &Settings, end: Timestamp, mail: Mail, kill_ev
         scene.world.advance(now);
     }
     committed
+}
+
+/// Stores the cursors of a portion.
+pub(crate) fn store(cursors: &mut Cursors, changed: impl IntoIterator<Item = (CompactString, Option<Vec<u8>>)>) {
+    for (key, bytes) in changed {
+        match bytes {
+            Some(bytes) => _ = cursors.insert(key, bytes),
+            None => _ = cursors.remove(&key),
+        }
+    }
 }
 
 fn arrived(shared: &Shared, mail: Mail, seed: u64) -> Vec<Hint> {

@@ -201,12 +201,7 @@ impl Run {
         }
         let count = self.events.len();
         self.marks.extend(portion.marks.iter().map(|(topic, mark)| (*topic, mark.up_to, count)));
-        for (key, bytes) in portion.cursors {
-            match bytes {
-                Some(bytes) => _ = self.cursors.insert(key, bytes),
-                None => _ = self.cursors.remove(&key),
-            }
-        }
+        super::portal::store(&mut self.cursors, portion.cursors);
         match portion.next {
             Next::AtOnce => Duration::ZERO,
             Next::Within(time) => time.max(Duration::from_millis(20)),

@@ -522,12 +522,7 @@ fn fill(leads: u64, deals: u64, kill_every: u64) {
             *floor = mark.up_to;
             is_over |= *topic == Topic::Crm && !mark.backfill;
         }
-        for (key, bytes) in portion.cursors {
-            match bytes {
-                Some(bytes) => _ = cursors.insert(key, bytes),
-                None => _ = cursors.remove(&key),
-            }
-        }
+        super::portal::store(&mut cursors, portion.cursors);
         if let Next::Within(time) = portion.next {
             shared.lock().now += time.as_millis() as i64;
         }

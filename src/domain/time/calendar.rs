@@ -343,13 +343,13 @@ fn block_index(at: i64) -> i64 {
     at >> BLOCK_BITS
 }
 
-/// The nearest instant that jiff can represent.
 /// The local date and time of an instant; without a calendar, in UTC.
 pub fn local(calendar: Option<&Calendar>, at: Timestamp) -> DateTime {
     let at = jiff_timestamp(at.0);
     calendar.map_or_else(|| TimeZone::UTC.to_datetime(at), |calendar| calendar.zone.to_datetime(at))
 }
 
+/// The nearest instant that jiff can represent.
 fn jiff_timestamp(millis: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(millis).unwrap_or(if millis > 0 {
         jiff::Timestamp::MAX

@@ -27,8 +27,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     match &token {
-        Some(token) if has_token(request.headers(), token) => next.run(request).await,
-        Some(token) if session::is_open(request.headers(), token, session::now()) => next.run(request).await,
+        _ if is_admitted(token.as_deref(), peer, &host, request.headers()) => next.run(request).await,
         Some(_) => {
             let mut response = ApiError::new(
                 StatusCode::UNAUTHORIZED,
@@ -38,12 +37,19 @@ pub(super) async fn guard(
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
-        None if is_local_request(peer, &host, request.headers()) => next.run(request).await,
         None => {
             let text = "api.token is not set: only requests from this host to localhost or a loopback address are \
                         accepted, and none that a proxy forwards";
             ApiError::new(StatusCode::FORBIDDEN, text).into_response()
         }
+    }
+}
+
+/// Whether a request carries the token or belongs to a session; without a token, whether it comes from this host.
+pub(super) fn is_admitted(token: Option<&str>, peer: SocketAddr, host: &Host, headers: &HeaderMap) -> bool {
+    match token {
+        Some(token) => has_token(headers, token) || session::is_open(headers, token, session::now()),
+        None => is_local_request(peer, host, headers),
     }
 }
 
@@ -55,7 +61,7 @@ pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// Whether a request comes from this host, and no proxy forwards it.
-pub(super) fn is_local_request(peer: SocketAddr, host: &Host, headers: &HeaderMap) -> bool {
+fn is_local_request(peer: SocketAddr, host: &Host, headers: &HeaderMap) -> bool {
     is_loopback(peer.ip()) && host.is_local() && !is_forwarded(headers)
 }
 

@@ -23,7 +23,7 @@ mod text;
 mod view;
 
 use super::context::HttpState;
-use super::guard::{has_token, is_local_request};
+use super::guard::is_admitted;
 use super::hosts::Host;
 use super::response::ApiError;
 use super::secret::is_secret;
@@ -127,11 +127,10 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    match &state.http.context.token {
-        Some(token) if has_token(request.headers(), token) => next.run(request).await,
-        Some(token) if session::is_open(request.headers(), token, session::now()) => next.run(request).await,
+    let token = state.http.context.token.as_deref();
+    match token {
+        _ if is_admitted(token, peer, &host, request.headers()) => next.run(request).await,
         Some(_) => see_other("/sign-in"),
-        None if is_local_request(peer, &host, request.headers()) => next.run(request).await,
         None => {
             let language = language_of(&state, &Values::new(), request.headers());
             let text = [
@@ -145,22 +144,29 @@ async fn admit(
 
 /// The first language of the reader that the page has: of the address, else of the browser, else of the configuration.
 fn language_of(state: &PageState, values: &Values, headers: &HeaderMap) -> Language {
-    let named = |name: &str| Language::ALL.iter().copied().find(|language| language.name() == name);
-    if let Some(language) = values.get("lang").and_then(|name| named(name)) {
+    if let Some(language) = wanted_language(values) {
         return language;
     }
     let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let tags = accepted.split(',').filter_map(|tag| named(tag.trim().split(['-', ';']).next()?));
-    tags.into_iter().next().unwrap_or(state.http.context.language)
+    let mut tags = accepted.split(',').filter_map(|tag| language_named(tag.trim().split(['-', ';']).next()?));
+    tags.next().unwrap_or(state.http.context.language)
+}
+
+/// The language that an address asks for.
+fn wanted_language(values: &Values) -> Option<Language> {
+    values.get("lang").and_then(|name| language_named(name))
+}
+
+fn language_named(name: &str) -> Option<Language> {
+    Language::ALL.iter().copied().find(|language| language.name() == name)
 }
 
 /// How a request wants the page. Values that do not exist are as if they were absent.
 fn shown(values: &Values) -> Shown {
-    let language = values.get("lang").and_then(|name| Language::ALL.iter().copied().find(|l| l.name() == *name));
     Shown {
         window: values.get("window").cloned(),
         department: values.get("department").filter(|id| !id.is_empty()).cloned(),
-        language,
+        language: wanted_language(values),
         wall: values.get("wall").is_some_and(|value| value == "1"),
     }
 }
@@ -264,11 +270,7 @@ async fn page(state: PageState, tenant: String, content: Content, values: &Value
         })
         .and_then(|page| page)
     });
-    match rendered.await {
-        Ok(Ok(page)) => page,
-        Ok(Err(missing)) => not_found(language, &missing),
-        Err(_) => failed(language),
-    }
+    answer(language, rendered.await)
 }
 
 async fn company_stream(
@@ -310,15 +312,14 @@ async fn table(
     let Some(table) = Table::of_file(&file) else { return not_found(language, &Missing::Entity) };
     let view = View { tenant: tenant.as_str().into(), content: Content::Company, shown: shown(&values), language };
     let of_work = state.clone();
-    match state.http.compute(move || with_reader(&of_work, &view, |reader| table.csv(reader))).await {
-        Ok(Ok(csv)) => {
+    let rendered = state.http.compute(move || {
+        with_reader(&of_work, &view, |reader| {
             let disposition = format!("attachment; filename=\"{file}\"");
-            ([(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, disposition.as_str())], csv)
-                .into_response()
-        }
-        Ok(Err(missing)) => not_found(language, &missing),
-        Err(_) => failed(language),
-    }
+            let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, disposition.as_str())];
+            (headers, table.csv(reader)).into_response()
+        })
+    });
+    answer(language, rendered.await)
 }
 
 async fn lead(
@@ -352,11 +353,7 @@ async fn entity(state: PageState, tenant: String, id: EntityId, values: &Values,
             document(language, &title, view.shown.wall, Refresh::WithoutScripts, &body)
         })
     });
-    match rendered.await {
-        Ok(Ok(page)) => page,
-        Ok(Err(missing)) => not_found(language, &missing),
-        Err(_) => failed(language),
-    }
+    answer(language, rendered.await)
 }
 
 /// The head of a page: where the reader is, and the filters, which are a form so that they work without scripts.
@@ -440,6 +437,15 @@ fn html_response(status: StatusCode, markup: Markup) -> Response {
 
 fn asset(content_type: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-cache")], text).into_response()
+}
+
+/// What was rendered, or why it was not.
+fn answer(language: Language, rendered: Result<Result<Response, Missing>, ApiError>) -> Response {
+    match rendered {
+        Ok(Ok(page)) => page,
+        Ok(Err(missing)) => not_found(language, &missing),
+        Err(_) => failed(language),
+    }
 }
 
 fn problem(language: Language, status: StatusCode, text: text::Text) -> Response {

@@ -125,12 +125,12 @@ impl<'a> Board<'a> {
     }
 
     /// The name of a manager; the id if it is not known.
-    pub(super) fn manager_name(&self, id: &'a ManagerId) -> &'a str {
+    pub(super) fn manager_name<'b>(&'b self, id: &'b ManagerId) -> &'b str {
         self.snapshot.names.get(id).map_or(id.as_str(), String::as_str)
     }
 
     /// The name of a department; the id if it is not known.
-    pub(super) fn department_name(&self, id: &'a str) -> &'a str {
+    pub(super) fn department_name<'b>(&'b self, id: &'b str) -> &'b str {
         if id == UNKNOWN {
             return self.say(["no department", "без отдела"]);
         }
@@ -265,7 +265,7 @@ impl<'a> Board<'a> {
             return format!("{} {}", self.say(["customer", "клиент"]), contact.get(..6).unwrap_or(contact));
         }
         let name = match (&alert.manager, &alert.department) {
-            (Some(id), _) => self.snapshot.names.get(id).map_or(id.as_str(), String::as_str),
+            (Some(id), _) => self.manager_name(id),
             (None, Some(id)) => {
                 let described = self.snapshot.described.get(id);
                 described.and_then(|department| department.name.as_deref()).unwrap_or(id.as_str())

@@ -2,7 +2,7 @@
 
 use super::board::{Board, entity_name};
 use super::text::{Text, duration, time};
-use super::view::Reader;
+use super::view::{Reader, table};
 use crate::domain::alert::Value;
 use crate::domain::event::EventKind;
 use crate::domain::rule::catalog;
@@ -32,7 +32,7 @@ pub(super) fn view(reader: &Reader<'_>, report: &EntityReport) -> Markup {
         p .as-of {
             (board.say(["Responsible", "Ответственный"])) ": "
             @match manager {
-                Some(id) => a href=(shown.manager(&board.snapshot.tenant, id)) { (name(board, id)) },
+                Some(id) => a href=(shown.manager(&board.snapshot.tenant, id)) { (board.manager_name(id)) },
                 None => (board.say(["nobody", "никто"])),
             }
             @if let Some(lead) = &report.lead { " · " (board.say(["from lead", "из лида"])) " " (lead) }
@@ -50,10 +50,6 @@ pub(super) fn view(reader: &Reader<'_>, report: &EntityReport) -> Markup {
     }
 }
 
-fn name<'a>(board: &'a Board<'_>, id: &'a crate::domain::id::ManagerId) -> &'a str {
-    board.snapshot.names.get(id).map_or(id.as_str(), String::as_str)
-}
-
 fn local(board: &Board<'_>, at: Timestamp) -> String {
     time(board.calendar.as_deref(), at, board.now())
 }
@@ -63,19 +59,21 @@ fn clocks(board: &Board<'_>, report: &EntityReport) -> Markup {
         return html! { p .quiet { (board.say(["No clock runs.", "Ни один срок не идёт."])) } };
     }
     html! {
-        div .scroll tabindex="0" role="region" aria-label=(board.say(["Clocks", "Сроки"])) {
-            table {
-                thead { tr {
-                    th scope="col" { (board.say(["Norm", "Норма"])) }
-                    th scope="col" { (board.say(["State", "Состояние"])) }
-                    th scope="col" .n { (board.say(["Counted", "Прошло"])) }
-                    th scope="col" .n { (board.say(["Allowed", "Разрешено"])) }
-                    th scope="col" .n { (board.say(["From", "С"])) }
-                    th scope="col" .n { (board.say(["Deadline", "Срок"])) }
-                } }
-                tbody { @for clock in report.clocks.iter().take(SHOWN) { (clock_row(board, clock)) } }
-            }
-        }
+        (table(
+            board.say(["Clocks", "Сроки"]),
+            &[
+                (board.say(["Norm", "Норма"]), ""),
+                (board.say(["State", "Состояние"]), ""),
+                (board.say(["Counted", "Прошло"]), "n"),
+                (board.say(["Allowed", "Разрешено"]), "n"),
+                (board.say(["From", "С"]), "n"),
+                (board.say(["Deadline", "Срок"]), "n"),
+            ],
+            false,
+            &html! {
+                @for clock in report.clocks.iter().take(SHOWN) { (clock_row(board, clock)) }
+            },
+        ))
     }
 }
 
@@ -160,26 +158,26 @@ fn axis(board: &Board<'_>, report: &EntityReport) -> Markup {
 
 fn history(board: &Board<'_>, report: &EntityReport) -> Markup {
     html! {
-        div .scroll tabindex="0" role="region" aria-label=(board.say(["Events", "События"])) {
-            table {
-                thead { tr {
-                    th scope="col" .n { (board.say(["When", "Когда"])) }
-                    th scope="col" { (board.say(["What", "Что"])) }
-                    th scope="col" { (board.say(["Who", "Кто"])) }
-                    th scope="col" { (board.say(["Details", "Подробности"])) }
-                } }
-                tbody {
-                    @for entry in report.history.iter().rev().take(SHOWN) {
+        (table(
+            board.say(["Events", "События"]),
+            &[
+                (board.say(["When", "Когда"]), "n"),
+                (board.say(["What", "Что"]), ""),
+                (board.say(["Who", "Кто"]), ""),
+                (board.say(["Details", "Подробности"]), ""),
+            ],
+            false,
+            &html! {
+                @for entry in report.history.iter().rev().take(SHOWN) {
                         tr {
                             td .n { (local(board, entry.at)) }
                             th scope="row" { (board.say(kind(entry.kind))) }
-                            td { @if let Some(id) = &entry.manager { (name(board, id)) } }
+                            td { @if let Some(id) = &entry.manager { (board.manager_name(id)) } }
                             td { (details(board, entry)) }
                         }
                     }
-                }
-            }
-        }
+            },
+        ))
     }
 }
 

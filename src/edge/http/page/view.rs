@@ -12,7 +12,7 @@ use crate::domain::alert::{Alert, Severity, Status};
 use crate::domain::figures::row::Subject;
 use crate::domain::figures::statistics::Ratio;
 use crate::domain::figures::table::{TargetFigures, WindowFigures};
-use crate::domain::id::{DepartmentId, EntityId, TenantId, UNKNOWN};
+use crate::domain::id::{DepartmentId, EntityId, TenantId};
 use crate::domain::norms::Clock;
 use crate::domain::norms::targets::Target;
 use crate::domain::rule::message::Language;
@@ -106,9 +106,9 @@ impl Reader<'_> {
             let age = self.duration(self.age());
             (
                 "stale",
-                match board.say(["en", "ru"]) {
-                    "en" => format!("The figures are {age} old: nothing newer has arrived"),
-                    _ => format!("Показателям {age}: более новых данных нет"),
+                match board.language {
+                    Language::En => format!("The figures are {age} old: nothing newer has arrived"),
+                    Language::Ru => format!("Показателям {age}: более новых данных нет"),
                 },
             )
         } else {
@@ -136,16 +136,13 @@ impl Reader<'_> {
         let board = self.board;
         let people = counted(board.language, n as i64, ["person", "people"], ["человеком", "людьми", "людьми"]);
         let longest = urgent.iter().filter_map(|person| person.wait).max_by_key(|(waited, _)| *waited);
-        let whom = match board.say(["en", "ru"]) {
-            "en" => format!("{people} to talk to today"),
-            _ => format!("Сегодня стоит поговорить с {people}"),
+        let whom = match board.language {
+            Language::En => format!("{people} to talk to today"),
+            Language::Ru => format!("Сегодня стоит поговорить с {people}"),
         };
         let Some((waited, alert)) = longest else { return whom };
         let wait = board.say(["longest wait", "дольше всего ждут"]);
-        let who = alert.manager.as_ref().map_or_else(String::new, |id| {
-            let known = board.snapshot.names.get(id);
-            format!(", {}", known.map_or(id.as_str(), String::as_str))
-        });
+        let who = alert.manager.as_ref().map_or_else(String::new, |id| format!(", {}", board.manager_name(id)));
         format!("{whom}; {wait} {} ({}{who})", self.duration(waited), board.subject(alert))
     }
 
@@ -169,22 +166,22 @@ impl Reader<'_> {
             @if people.is_empty() {
                 p { (board.say(["Nobody is known yet.", "Пока никого нет."])) }
             } @else {
-                div .scroll tabindex="0" role="region" aria-label=(board.say(["People", "Люди"])) {
-                    table {
-                        thead { tr {
-                            th scope="col" { (board.say(["Name", "Имя"])) }
-                            th scope="col" { (board.say(["What to talk about", "О чём говорить"])) }
-                            th scope="col" .n { (board.say(["Longest wait", "Дольше всего ждут"])) }
-                            th scope="col" .n.extra { (board.say(["First response, p90", "Первый ответ, p90"])) }
-                            th scope="col" .n.extra { (board.say(["Within norm", "В норме"])) }
-                            th scope="col" .n.extra { (board.say(["Conversion", "Конверсия"])) }
-                            th scope="col" .n.extra { (board.say(["Plan", "План"])) }
-                        } }
-                        tbody data-rows {
-                            @for person in people.iter().take(PEOPLE) { (self.person_row(person)) }
-                        }
-                    }
-                }
+                (table(
+                    board.say(["People", "Люди"]),
+                    &[
+                        (board.say(["Name", "Имя"]), ""),
+                        (board.say(["What to talk about", "О чём говорить"]), ""),
+                        (board.say(["Longest wait", "Дольше всего ждут"]), "n"),
+                        (board.say(["First response, p90", "Первый ответ, p90"]), "n extra"),
+                        (board.say(["Within norm", "В норме"]), "n extra"),
+                        (board.say(["Conversion", "Конверсия"]), "n extra"),
+                        (board.say(["Plan", "План"]), "n extra"),
+                    ],
+                    true,
+                    &html! {
+                        @for person in people.iter().take(PEOPLE) { (self.person_row(person)) }
+                    },
+                ))
                 @if people.len() > PEOPLE {
                     p { (shown_of(board, PEOPLE, people.len())) }
                 }
@@ -343,7 +340,7 @@ impl Reader<'_> {
                 span .who { (self.link_to(alert)) ", " (self.who(alert)) }
                 span .taken {
                     @if let Some(taken) = &clock.open.taken {
-                        (board.say(["taken by", "взял(а)"])) " " (board.snapshot.names.get(&taken.manager).map_or(taken.manager.as_str(), String::as_str))
+                        (board.say(["taken by", "взял(а)"])) " " (board.manager_name(&taken.manager))
                     }
                 }
             }
@@ -353,7 +350,7 @@ impl Reader<'_> {
     fn who(&self, alert: &Alert) -> Markup {
         match &alert.manager {
             Some(id) => {
-                let name = self.board.snapshot.names.get(id).map_or(id.as_str(), String::as_str);
+                let name = self.board.manager_name(id);
                 html! { a href=(self.shown.manager(self.tenant(), id)) { (name) } }
             }
             None => html! { (self.board.say(["nobody is responsible", "никто не отвечает"])) },
@@ -369,23 +366,23 @@ impl Reader<'_> {
             @if rows.is_empty() {
                 p .quiet { (board.say(["There are no targets.", "Планов нет."])) }
             } @else {
-                div .scroll tabindex="0" role="region" aria-label=(board.say(["Plan and fact", "План и факт"])) {
-                    table {
-                        thead { tr {
-                            th scope="col" { (board.say(["Whose", "Чей"])) }
-                            th scope="col" { (board.say(["Target", "План"])) }
-                            th scope="col" .n { (board.say(["Fact", "Факт"])) }
-                            th scope="col" .n { (board.say(["Should be by now", "Должно быть сейчас"])) }
-                            th scope="col" .n { (board.say(["Target", "Цель"])) }
-                            th scope="col" .n { (board.say(["Forecast", "Прогноз"])) }
-                        } }
-                        tbody data-rows {
-                            @for (subject, target, figures) in rows.iter().take(PEOPLE) {
+                (table(
+                    board.say(["Plan and fact", "План и факт"]),
+                    &[
+                        (board.say(["Whose", "Чей"]), ""),
+                        (board.say(["Target", "План"]), ""),
+                        (board.say(["Fact", "Факт"]), "n"),
+                        (board.say(["Should be by now", "Должно быть сейчас"]), "n"),
+                        (board.say(["Target", "Цель"]), "n"),
+                        (board.say(["Forecast", "Прогноз"]), "n"),
+                    ],
+                    true,
+                    &html! {
+                        @for (subject, target, figures) in rows.iter().take(PEOPLE) {
                                 (self.plan_row(subject, target, figures))
                             }
-                        }
-                    }
-                }
+                    },
+                ))
                 (self.csv("plan"))
             }
         }
@@ -433,12 +430,8 @@ impl Reader<'_> {
     pub(super) fn subject_name(&self, subject: &Subject) -> String {
         match subject {
             Subject::Tenant => self.board.say(["The company", "Компания"]).into(),
-            Subject::Department(id) if id.as_str() == UNKNOWN => self.board.say(["no department", "без отдела"]).into(),
-            Subject::Department(id) => {
-                let described = self.board.snapshot.described.get(id);
-                described.and_then(|department| department.name.as_deref()).unwrap_or(id.as_str()).into()
-            }
-            Subject::Manager(id) => self.board.snapshot.names.get(id).map_or_else(|| id.as_str().into(), Clone::clone),
+            Subject::Department(id) => self.board.department_name(id.as_str()).into(),
+            Subject::Manager(id) => self.board.manager_name(id).into(),
         }
     }
 
@@ -547,24 +540,24 @@ impl Reader<'_> {
         ];
         html! {
             h2 { (board.say(["Figures", "Показатели"])) " (" (board.window) ")" }
-            div .scroll tabindex="0" role="region" aria-label=(board.say(["Figures", "Показатели"])) {
-                table {
-                    thead { tr {
-                        th scope="col" { (board.say(["Figure", "Показатель"])) }
-                        th scope="col" .n { (person.id.map_or(NONE, |id| board.manager_name(id))) }
-                        th scope="col" .n { (board.department_name(person.department)) }
-                    } }
-                    tbody {
-                        @for (name, value) in lines {
+            (table(
+                board.say(["Figures", "Показатели"]),
+                &[
+                    (board.say(["Figure", "Показатель"]), ""),
+                    (person.id.map_or(NONE, |id| board.manager_name(id)), "n"),
+                    (board.department_name(person.department), "n"),
+                ],
+                false,
+                &html! {
+                    @for (name, value) in lines {
                             tr {
                                 th scope="row" { (board.say(*name)) }
                                 td .n { (value(board.language, own)) }
                                 td .n { (value(board.language, theirs)) }
                             }
                         }
-                    }
-                }
-            }
+                },
+            ))
         }
     }
 
@@ -572,6 +565,23 @@ impl Reader<'_> {
     pub(super) fn departments(&self) -> BTreeSet<(String, &DepartmentId)> {
         let departments = self.board.snapshot.departments.iter();
         departments.map(|id| (self.subject_name(&Subject::Department(id.clone())), id)).collect()
+    }
+}
+
+/// A table that scrolls by itself where the screen is narrow. Each heading comes with the classes of its column; `keyed`: the
+/// rows have keys.
+pub(super) fn table(label: &str, head: &[(&str, &str)], keyed: bool, rows: &Markup) -> Markup {
+    html! {
+        div .scroll tabindex="0" role="region" aria-label=(label) {
+            table {
+                thead { tr {
+                    @for (heading, classes) in head {
+                        th scope="col" class=[(!classes.is_empty()).then_some(classes)] { (heading) }
+                    }
+                } }
+                tbody data-rows[keyed] { (rows) }
+            }
+        }
     }
 }
 
@@ -617,9 +627,9 @@ fn ahead(figures: &TargetFigures) -> f64 {
 }
 
 fn shown_of(board: &Board<'_>, shown: usize, all: usize) -> String {
-    match board.say(["en", "ru"]) {
-        "en" => format!("{shown} of {all} are shown: choose a department, or take the CSV."),
-        _ => format!("Показаны {shown} из {all}: выберите отдел или возьмите CSV."),
+    match board.language {
+        Language::En => format!("{shown} of {all} are shown: choose a department, or take the CSV."),
+        Language::Ru => format!("Показаны {shown} из {all}: выберите отдел или возьмите CSV."),
     }
 }
 
