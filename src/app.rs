@@ -6,6 +6,7 @@ mod configuration;
 mod demo;
 mod gateway;
 mod live;
+mod notify;
 mod output;
 mod portal;
 mod reload;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => live::run(&args),
         Command::Gateway(args) => gateway::gateway(&args),
+        Command::Notify(args) => notify::notify(&args),
         Command::Replay(args) => match &args.compare {
             None => replay::replay(&args),
             Some(old) => compare::compare(&args, old),

@@ -25,6 +25,8 @@ pub enum Command {
     Run(Run),
     /// Read CRM and phone systems, and take their webhooks, as events for `run`
     Gateway(Gateway),
+    /// Tell people of alerts, in the channels that they use
+    Notify(Notify),
     /// Process files of events without Kafka
     Replay(Replay),
     /// Send a simulated load to Kafka or write it to a file
@@ -99,6 +101,36 @@ pub struct Gateway {
     /// Something else than reading
     #[command(subcommand)]
     pub command: Option<GatewayCommand>,
+}
+
+/// `notify`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Notify {
+    /// Configuration file, with the section `notify`
+    #[arg(long, required = true)]
+    pub config: Option<PathBuf>,
+    /// Print messages in place of sending them; nothing is stored
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Something else than telling people
+    #[command(subcommand)]
+    pub command: Option<NotifyCommand>,
+}
+
+/// `notify COMMAND`
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Reach each channel, without sending anything to a person, and name what is missing
+    Check(NotifyCheck),
+}
+
+/// `notify check`
+#[derive(Debug, Args)]
+pub struct NotifyCheck {
+    /// Configuration file, with the section `notify`
+    #[arg(long)]
+    pub config: PathBuf,
 }
 
 /// `gateway COMMAND`

@@ -14,6 +14,7 @@ mod describe;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
 pub mod gateway;
+pub mod notify;
 pub mod keys;
 mod librdkafka;
 mod limits;

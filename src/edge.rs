@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod files;
 pub mod http;
+pub mod http_client;
 pub mod kafka;
 pub mod memory;
 pub mod redis;

@@ -2,7 +2,7 @@
 
 pub mod bitrix24;
 pub mod driver;
-mod encode;
+pub mod encode;
 mod hint_record;
 pub mod inbox;
 pub mod source;

@@ -8,5 +8,6 @@ pub mod dataflow;
 pub mod domain;
 pub mod edge;
 pub mod gateway;
+pub mod notify;
 pub mod sim;
 pub mod telemetry;

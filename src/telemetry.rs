@@ -8,6 +8,7 @@ pub mod live_view_metrics;
 pub mod liveness;
 mod log_output;
 pub mod metric;
+pub mod notify_metrics;
 mod page;
 pub(crate) mod process;
 pub mod processor_metrics;

@@ -11,7 +11,7 @@ mod row;
 mod write;
 
 pub use event::{decode, decode_with_repairs, encode_event, encode_progress, pack, unpack};
-pub use output::{encode_alert, encode_review};
+pub use output::{decode_alert, encode_alert, encode_review};
 pub use row::encode_row;
 
 #[cfg(test)]

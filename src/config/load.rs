@@ -3,6 +3,7 @@
 //! Related limits of different sections are checked against each other.
 
 use super::gateway::{GATEWAY, Gateway};
+use super::notify::{NOTIFY, Notify};
 use super::limits::{LIMITS, Limits};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
@@ -54,6 +55,8 @@ pub struct Config {
     pub prometheus: Selection,
     /// The gateway; `None`: there is none.
     pub gateway: Option<Gateway>,
+    /// Who is told of alerts; `None`: nobody.
+    pub notify: Option<Notify>,
     /// The language of alert messages.
     pub language: Language,
     /// The norms.
@@ -89,6 +92,11 @@ pub const CONFIG: &[KeySpec] = &[
         "gateway",
         ValueKind::Table(&[GATEWAY]),
         "the [gateway](gateway.md), which makes events of what a CRM or a phone system knows",
+    ),
+    KeySpec::new(
+        "notify",
+        ValueKind::Table(&[NOTIFY]),
+        "who is told of which alerts, through which channels: [`funnelwatch notify`](notify.md)",
     ),
     KeySpec::new("norms_file", Text, "file with the norms, relative to this file").described("norms are in this file"),
 ];
@@ -192,6 +200,9 @@ impl Config {
                 gateway: root
                     .table("gateway")
                     .map_or(Some(None), |table| Gateway::read(&mut reader, table).map(Some))?,
+                notify: root
+                    .table("notify")
+                    .map_or(Some(None), |table| Notify::read(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,

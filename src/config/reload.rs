@@ -104,8 +104,9 @@ impl Watched {
             page,
             redis,
             prometheus,
-            // Only the gateway reads it.
+            // Only the gateway and `notify` read them.
             gateway: _,
+            notify: _,
             language,
             norms,
             notes,

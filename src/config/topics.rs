@@ -32,6 +32,8 @@ pub struct Topics {
     pub hints: String,
     /// How far the gateway has read its sources (internal).
     pub cursors: String,
+    /// What people were told (internal).
+    pub notify: String,
     /// Encoding of alerts, metric rows and review requests.
     pub output: Encoding,
 }
@@ -59,6 +61,8 @@ pub enum TopicRole {
     Hints,
     /// Cursors of the gateway.
     Cursors,
+    /// What people were told.
+    Notify,
 }
 
 impl TopicRole {
@@ -68,6 +72,9 @@ impl TopicRole {
 
     /// The roles that only the gateway has.
     pub const GATEWAY: [Self; 2] = [Self::Hints, Self::Cursors];
+
+    /// The roles that only `notify` has.
+    pub const NOTIFY: [Self; 1] = [Self::Notify];
 
     /// Every role of the processor, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {
@@ -96,6 +103,7 @@ impl Topics {
             TopicRole::DeadLetters => &self.dead_letters,
             TopicRole::Hints => &self.hints,
             TopicRole::Cursors => &self.cursors,
+            TopicRole::Notify => &self.notify,
         }
     }
 }
@@ -173,6 +181,7 @@ const OTHERS: &[KeySpec] = &[
     topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
     topic("hints", "funnelwatch.hints", "webhooks that the gateway has accepted; internal"),
     topic("cursors", "funnelwatch.gateway", "how far the gateway has read its sources, compacted; internal"),
+    topic("notify", "funnelwatch.notify", "what people were told, compacted; internal"),
     KeySpec::new(
         "output",
         ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
@@ -182,7 +191,7 @@ const OTHERS: &[KeySpec] = &[
 ];
 
 /// There is an entry for each [`TopicRole`], and `output`.
-const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + 1);
+const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + TopicRole::NOTIFY.len() + 1);
 
 impl Topics {
     /// Reads the section. Names must be distinct.
@@ -212,6 +221,7 @@ impl Topics {
             rerouted: table.get("rerouted")?,
             hints: table.get("hints")?,
             cursors: table.get("cursors")?,
+            notify: table.get("notify")?,
             output: table.get("output")?,
         })
     }

@@ -22,7 +22,7 @@ use super::source::{Cursors, Hint, ReadError, Reader};
 use crate::config::Config;
 use crate::config::gateway::GatewaySource;
 use crate::domain::source::ShardId;
-use crate::edge::kafka::gateway_log::{self, CursorRecords, GatewayEvent, GatewayLog, GatewayRecord};
+use crate::edge::kafka::gateway_log::{self, CursorRecords, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
 use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
 use crate::telemetry::gateway_metrics::{GatewayMetrics, SourceMetrics};
 use crate::telemetry::liveness::Liveness;
@@ -81,7 +81,7 @@ pub fn run(context: &DriverContext) -> Result<(), RunError> {
 }
 
 fn start(context: &DriverContext) -> Result<(), RunError> {
-    let Some(log) = GatewayLog::open(&context.config, &context.stop, &context.observer)? else { return Ok(()) };
+    let Some(log) = GatewayLog::open(&context.config, SharedTopics::GATEWAY, &context.stop, &context.observer)? else { return Ok(()) };
     let (deliveries_in, deliveries) = unbounded();
     let sources = context.config.gateway.as_ref().map_or(&[][..], |gateway| &gateway.sources);
     let sources = sources.iter().map(|source| Source::new(context, &log, source)).collect();

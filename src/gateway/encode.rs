@@ -10,7 +10,7 @@ use crate::domain::source::Topic;
 const SCHEMA_ID: u32 = 1;
 
 /// The value of the message of an event.
-pub(super) fn event(topics: &Topics, outgoing: &Outgoing) -> Vec<u8> {
+pub fn event(topics: &Topics, outgoing: &Outgoing) -> Vec<u8> {
     let topic = outgoing.topic();
     let mut value = Vec::with_capacity(outgoing.json().len() + 8);
     match framed(topics, topic, &mut value) {
@@ -21,7 +21,7 @@ pub(super) fn event(topics: &Topics, outgoing: &Outgoing) -> Vec<u8> {
 }
 
 /// The value of the message of a progress mark.
-pub(super) fn mark(topics: &Topics, topic: Topic, progress: &Progress) -> Vec<u8> {
+pub fn mark(topics: &Topics, topic: Topic, progress: &Progress) -> Vec<u8> {
     let mut value = Vec::with_capacity(128);
     match framed(topics, topic, &mut value) {
         Encoding::Json | Encoding::ConfluentJson => json::encode_progress(progress, &mut value),

@@ -22,11 +22,14 @@ pub enum MetricGroup {
     Processor,
     /// The gateway itself.
     Gateway,
+    /// `notify` itself.
+    Notify,
 }
 
 impl MetricGroup {
     /// Every group, in order.
-    pub const ALL: [Self; 5] = [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway];
+    pub const ALL: [Self; 6] =
+        [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway, Self::Notify];
 }
 
 /// The level of the subject of a figure.
@@ -217,6 +220,18 @@ metrics! {
         GatewayCommitsAborted "gateway_commits_aborted_total" Counter "count" [] "Kafka transactions of the gateway that were aborted."
         GatewayRestarts "gateway_restarts_total" Counter "count" [] "Restarts of the gateway within its process, with new Kafka clients, after an error that ended the old ones."
     }
+    Notify {
+        NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is told, kept until they are over and cannot be retracted any more."
+        NotifyOwed "notify_messages_owed" Gauge "count" [] "Messages that are owed or under way: held, waiting for working time or for a channel."
+        NotifyMessages "notify_messages_total" Counter "count" ["channel" "outcome"] "Attempts to send a message by channel and outcome: `sent`, or why not."
+        NotifyDoubled "notify_messages_doubled_total" Counter "count" [] "Messages that were under way when a process ended, in channels that cannot be asked whether they arrived: each may have been sent twice."
+        NotifyWithheld "notify_messages_withheld_total" Counter "count" [] "Messages that were not sent because their alert was over before."
+        NotifyAnswers "notify_answers_total" Counter "count" ["verdict"] "Answers of people by link or button: `accepted`, `used` before, `over`, `not_recipient`, `not_stored`, `forged_or_expired`."
+        NotifyUnreadable "notify_unreadable_total" Counter "count" [] "Records of the topic of alerts that are no alerts."
+        NotifyCommitSeconds "notify_commit_seconds" Histogram "seconds" [] "Duration of Kafka transactions of `notify`, including aborted attempts."
+        NotifyCommitsAborted "notify_commits_aborted_total" Counter "count" [] "Kafka transactions of `notify` that were aborted."
+        NotifyRestarts "notify_restarts_total" Counter "count" [] "Restarts of `notify` within its process, with new Kafka clients, after an error that ended the old ones."
+    }
 }
 
 impl Metric {
@@ -309,7 +324,7 @@ impl Family {
         let first: &[&str] = match self.group {
             MetricGroup::Window | MetricGroup::Now => level.labels(),
             MetricGroup::Norm => Level::Department.labels(),
-            MetricGroup::Processor | MetricGroup::Gateway => &[],
+            MetricGroup::Processor | MetricGroup::Gateway | MetricGroup::Notify => &[],
         };
         let window: &[&str] = if self.group == MetricGroup::Window { &["window"] } else { &[] };
         [first, window, &self.labels].concat()
@@ -357,7 +372,7 @@ mod tests {
     #[test]
     fn families_are_found_by_index() {
         assert_eq!(Metric::NormWithin.family().stem, "norm_within_seconds");
-        assert_eq!(Metric::GatewayRestarts as usize + 1, Family::all().len() - Family::figures().count());
+        assert_eq!(Metric::NotifyRestarts as usize + 1, Family::all().len() - Family::figures().count());
     }
 
     /// Labels that are common on targets (<https://prometheus.io/docs/instrumenting/writing_exporters/#target-labels>),

@@ -3,9 +3,14 @@
 use super::write::{text, time, write};
 use crate::codec::names::Name;
 use crate::codec::proto;
-use crate::domain::alert::{Alert, Value, Values};
+use crate::domain::alert::{Alert, Resolution, Severity, Status, Value, Values};
+use crate::domain::id::{EntityId, EntityKind};
 use crate::domain::review::{Medium, ReviewRequest};
+use crate::domain::rule::{Rule, catalog, evidence};
+use crate::domain::time::Timestamp;
+use prost::Message as _;
 use proto::well_known;
+use uuid::Uuid;
 
 /// Writes an alert with its human-readable message.
 pub fn encode_alert(alert: &Alert, message: &str, out: &mut Vec<u8>) {
@@ -44,6 +49,55 @@ fn values(values: &Values) -> well_known::Struct {
         (key.to_string(), well_known::Value { kind: Some(kind) })
     });
     well_known::Struct { fields: fields.collect() }
+}
+
+/// Reads an alert; `None` for other bytes, and for names that this version does not know. Of the values only those remain whose
+/// keys the rule declares.
+pub fn decode_alert(bytes: &[u8]) -> Option<Alert> {
+    let read = proto::Alert::decode(bytes).ok()?;
+    let rule = Rule::ALL.iter().copied().find(|rule| rule.name() == read.rule)?;
+    let definition = catalog::definition(rule);
+    let time = |at: well_known::Timestamp| Timestamp(at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000));
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    let entity = text(read.entity).and_then(|entity| {
+        let (kind, id) = entity.split_once(':')?;
+        let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind)?;
+        Some(EntityId { kind, id: id.into() })
+    });
+    Some(Alert {
+        id: Uuid::parse_str(&read.alert_id).ok()?,
+        tenant: read.tenant_id.into(),
+        rule,
+        severity: Severity::ALL.into_iter().find(|severity| severity.name() == read.severity)?,
+        level: read.level,
+        status: Status::ALL.into_iter().find(|status| status.number() == read.status)?,
+        subject: read.subject.into(),
+        at: time(read.at?),
+        anchor_at: time(read.anchor_at?),
+        due_at: read.due_at.map(time),
+        manager: text(read.manager_id).map(Into::into),
+        department: text(read.department_id).map(Into::into),
+        entity,
+        interaction: text(read.interaction_id).map(Into::into),
+        window: text(read.window).map(Into::into),
+        observed: read_values(rule, read.observed, definition.observed),
+        norm: read_values(rule, read.norm, definition.norm),
+        resolution: Resolution::ALL.into_iter().find(|resolution| resolution.name() == read.resolution),
+        historic: read.historic,
+    })
+}
+
+fn read_values(rule: Rule, read: Option<well_known::Struct>, keys: &[&'static str]) -> Values {
+    let mut fields = read.map(|read| read.fields).unwrap_or_default();
+    let mut value = |key: &'static str| {
+        let value = match fields.remove(key)?.kind? {
+            well_known::value::Kind::NumberValue(number) => evidence::of(rule, key)?.unit.number(number),
+            well_known::value::Kind::StringValue(text) => Value::Text(text.into()),
+            _ => return None,
+        };
+        Some((key, value))
+    };
+    keys.iter().filter_map(|key| value(key)).collect()
 }
 
 /// Writes a review request.

@@ -82,6 +82,8 @@ pub enum ValueKind {
     Map(Form, &'static ValueKind),
     /// A mapping with these keys, declared in parts.
     Table(&'static [&'static [KeySpec]]),
+    /// A string of a certain form, or a mapping with these keys.
+    Either(Form, &'static [&'static [KeySpec]]),
 }
 
 /// The form of a string.
@@ -166,6 +168,7 @@ impl ValueKind {
             Self::List(of, _) => format!("a non-empty list of {}", of.expected_items()),
             Self::Map(form, of) => format!("a mapping from {} to {}", form.expected, of.expected()),
             Self::Table(_) => "a mapping".into(),
+            Self::Either(form, _) => form.expected.into(),
         }
     }
 

@@ -123,7 +123,9 @@ impl<'a> Reader<'a> {
         };
         let is_null = matches!(&node.data, Scalar(ScalarOwned::Null));
         let data = match (kind, &node.data) {
-            (ValueKind::Table(keys), Mapping(_)) => Data::Table(self.table(node, keys, path, line)),
+            (ValueKind::Table(keys) | ValueKind::Either(_, keys), Mapping(_)) => {
+                Data::Table(self.table(node, keys, path, line))
+            }
             (ValueKind::Table(keys), _) if is_null => Data::Table(self.table(node, keys, path, line)),
             (ValueKind::Map(form, of), Mapping(_)) => Data::Map(self.map(node, form, of, &path)),
             (ValueKind::Map(..), _) if is_null => Data::Map(Vec::new()),

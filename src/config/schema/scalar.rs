@@ -54,7 +54,7 @@ impl Source<'_> {
             (ValueKind::Span(from, to), Text(text)) => {
                 length(text).filter(|length| (*from..=*to).contains(&length.span)).map(Data::Length)
             }
-            (ValueKind::Text | ValueKind::Form(_), Text(_) | Integer(_)) => return self.text(node, scalar, kind),
+            (ValueKind::Text | ValueKind::Form(_) | ValueKind::Either(..), Text(_) | Integer(_)) => return self.text(node, scalar, kind),
             (ValueKind::Name(names), Text(text)) => return name(text, &names()),
             (ValueKind::Setting | ValueKind::Secret | ValueKind::Property, Text(text)) => {
                 return self.expanded(text, kind);
@@ -76,8 +76,10 @@ impl Source<'_> {
         }
         match kind {
             _ if text.is_empty() => Err(Rejection::Mismatch(String::new())),
-            ValueKind::Form(form) if !(form.fits)(&text) => Err(Rejection::Mismatch((form.hint)(&text))),
-            ValueKind::Form(form) => Ok(Data::Text((form.canonical)(text), false)),
+            ValueKind::Form(form) | ValueKind::Either(form, _) if !(form.fits)(&text) => {
+                Err(Rejection::Mismatch((form.hint)(&text)))
+            }
+            ValueKind::Form(form) | ValueKind::Either(form, _) => Ok(Data::Text((form.canonical)(text), false)),
             _ => Ok(Data::Text(text, false)),
         }
     }

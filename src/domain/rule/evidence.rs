@@ -67,6 +67,15 @@ impl Unit {
         }
     }
 
+    /// A number that was read as the value that was written.
+    pub fn number(self, number: f64) -> Value {
+        match self {
+            Self::Count | Self::Months | Self::Flag => Value::Count(number as i64),
+            Self::Quantity if number.fract() == 0.0 => Value::Count(number as i64),
+            _ => Value::Number(number),
+        }
+    }
+
     /// Whether a value is valid for this unit.
     pub fn fits(self, value: &Value) -> bool {
         match value {

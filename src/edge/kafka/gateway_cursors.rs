@@ -6,7 +6,7 @@ use super::gateway_log::CursorRecords;
 use super::patience::Patience;
 use super::restore::compacted_reader::{CompactedConsumer, CompactedReader};
 use super::topics::{self, TopicsError};
-use crate::config::Config;
+use crate::config::{Config, TopicRole};
 use crate::domain::shard::partitioner::shard;
 use crate::edge::memory::MemoryBudget;
 use rdkafka::consumer::Consumer;
@@ -39,7 +39,7 @@ pub fn read(config: &Config, source: &str) -> Result<Vec<(String, Vec<u8>)>, Cur
     let consumer =
         CompactedConsumer::<CursorRecords>::new(&config.kafka, MemoryBudget::detect(), &config.topics.cursors)?;
     let (client, stop) = (consumer.metadata_client.client(), Stop::default());
-    let partitions = topics::gateway_partitions(client, config, &mut Patience::limited(&stop))?.unwrap_or(1);
+    let partitions = topics::common_partitions(client, config, TopicRole::GATEWAY, &mut Patience::limited(&stop))?.unwrap_or(1);
     let partition = shard(source, partitions);
     let began = Instant::now();
     let bounds = loop {

@@ -24,7 +24,7 @@ use super::native::{self, Membership};
 use super::patience::Patience;
 use super::restore::compacted_reader::{Collector, CompactedConsumer, CompactedReader};
 use super::topics;
-use crate::config::Config;
+use crate::config::{Config, TopicRole};
 use crate::dataflow::live::lock;
 use crate::domain::shard::partitioner::shard;
 use crate::domain::source::ShardId;
@@ -116,14 +116,36 @@ pub struct GatewayLog {
     stop: Stop,
 }
 
+/// The topics whose partitions a group shares.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedTopics {
+    /// What is read.
+    pub read: TopicRole,
+    /// The state of the readers, compacted: the same partition belongs to the same owner.
+    pub state: TopicRole,
+}
+
+impl SharedTopics {
+    /// Those of the gateway.
+    pub const GATEWAY: Self = Self { read: TopicRole::Hints, state: TopicRole::Cursors };
+    /// Those of `notify`.
+    pub const NOTIFY: Self = Self { read: TopicRole::Alerts, state: TopicRole::Notify };
+}
+
 impl GatewayLog {
     /// Waits for brokers and topics, and joins the group. `None`: stop requested. The group and the transactional id of the
-    /// configuration are those of the gateway.
-    pub fn open(config: &Config, stop: &Stop, observer: &Arc<Observer>) -> Result<Option<Self>, RunError> {
+    /// configuration are those of the program that reads these topics.
+    pub fn open(
+        config: &Config,
+        topics: SharedTopics,
+        stop: &Stop,
+        observer: &Arc<Observer>,
+    ) -> Result<Option<Self>, RunError> {
         let mut patience = Patience::observed(stop, observer);
         let memory = MemoryBudget::detect();
         let admin = client::admin(&config.kafka)?;
-        let Some(partitions) = topics::gateway_partitions(admin.inner(), config, &mut patience)? else {
+        let pair = [topics.read, topics.state];
+        let Some(partitions) = topics::common_partitions(admin.inner(), config, pair, &mut patience)? else {
             return Ok(None);
         };
         let batch_bytes = client::max_batch_bytes(&config.kafka);
@@ -135,12 +157,13 @@ impl GatewayLog {
         observer.emit(RuntimeEvent::Waiting(None));
         let context = HintsContext { changes: Mutex::default(), observer: Arc::clone(observer) };
         let consumer = client::hints_consumer(&config.kafka, memory, context)?;
-        consumer.subscribe(&[&config.topics.hints]).map_err(CallError::of("join the group"))?;
+        let [read, state] = pair.map(|role| config.topics.name(role));
+        consumer.subscribe(&[read]).map_err(CallError::of("join the group"))?;
         Ok(Some(Self {
             consumer,
             transactions: Transactions::new(producer, Arc::clone(observer)),
-            cursors: CompactedConsumer::new(&config.kafka, memory, &config.topics.cursors)?,
-            hints_topic: config.topics.hints.clone(),
+            cursors: CompactedConsumer::new(&config.kafka, memory, state)?,
+            hints_topic: read.to_owned(),
             partitions,
             member: None,
             committed: BTreeMap::new(),

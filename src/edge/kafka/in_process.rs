@@ -40,7 +40,8 @@ impl InProcess {
         native::disable_initial_rebalance_delay(owner.client());
         let none = || KafkaError::ClientCreation("the client has no mock cluster".into());
         let cluster = owner.client().mock_cluster().ok_or_else(none).map_err(failed("find the mock cluster"))?;
-        for name in TopicRole::ALL.into_iter().chain(TopicRole::GATEWAY).map(|role| topics.name(role)) {
+        let others = TopicRole::GATEWAY.into_iter().chain(TopicRole::NOTIFY);
+        for name in TopicRole::ALL.into_iter().chain(others).map(|role| topics.name(role)) {
             cluster.create_topic(name, partitions as i32, 1).map_err(failed(&format!("create {name}")))?;
         }
         let bootstrap = cluster.bootstrap_servers();

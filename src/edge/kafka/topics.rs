@@ -57,7 +57,7 @@ pub enum TopicsError {
     /// The partition counts of the sharded topics differ.
     #[error(
         "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, and so \
-         must the topics of hints and cursors, but {}", counts(.0)
+         must those of hints and cursors, and those of alerts and of what people were told, but {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
     /// A topic takes only small records.
@@ -151,11 +151,12 @@ pub(super) fn shards<C: ClientContext>(
     }
 }
 
-/// The partition count of the gateway's own topics; waits for brokers, and for all topics that it writes. `None`: stop
-/// requested.
-pub(super) fn gateway_partitions<C: ClientContext>(
+/// The partition count of two topics whose partitions belong together; waits for brokers, and for them and the source topics.
+/// `None`: stop requested.
+pub(super) fn common_partitions<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
+    pair: [TopicRole; 2],
     patience: &mut Patience<'_>,
 ) -> Result<Option<u32>, TopicsError> {
     loop {
@@ -163,7 +164,7 @@ pub(super) fn gateway_partitions<C: ClientContext>(
             return Ok(None);
         }
         let mut counts = Vec::new();
-        for role in Topic::ALL.map(TopicRole::Source).into_iter().chain(TopicRole::GATEWAY) {
+        for role in Topic::ALL.map(TopicRole::Source).into_iter().chain(pair) {
             let name = config.topics.name(role);
             let Some(count) = partition_count(client, config, name, patience)? else { return Ok(None) };
             counts.push((name.to_owned(), count));
@@ -342,11 +343,14 @@ fn purposes(config: &Config) -> Vec<Purpose<'_>> {
             // The owner of a partition of the hints has the same partition of the cursors.
             TopicRole::Hints => (true, false, &[]),
             TopicRole::Cursors => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
+            // The same number of partitions as the topic of alerts: checked where they are read.
+            TopicRole::Notify => (false, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
         };
         Purpose { role, topic: topics.name(role), sharded, compacted, extra }
     };
     let of_gateway = TopicRole::GATEWAY.into_iter().filter(|_| config.gateway.is_some());
-    TopicRole::ALL.into_iter().chain(of_gateway).map(purpose).collect()
+    let of_notify = TopicRole::NOTIFY.into_iter().filter(|_| config.notify.is_some());
+    TopicRole::ALL.into_iter().chain(of_gateway).chain(of_notify).map(purpose).collect()
 }
 
 /// Waits until a broker answers, without limit; `false`: stop requested.

@@ -1,0 +1,113 @@
+//! `notify`: tells people of alerts, until stopped.
+
+use super::configuration::log_notes;
+use super::live::stop_on_signals;
+use crate::cli;
+use crate::config::notify::Notify;
+use crate::config::{Config, Problem, Problems};
+use crate::edge::clock;
+use crate::edge::kafka::acknowledged::AcknowledgedProducer;
+use crate::edge::kafka::{Observer, RuntimeEvent, Stop};
+use crate::notify::answers::{Desk, WAITING};
+use crate::notify::channel::telegram::Buttons;
+use crate::notify::driver::{self, NotifyContext};
+use crate::telemetry::http_metrics::HttpMetrics;
+use crate::telemetry::liveness::{Liveness, Thread};
+use crate::telemetry::notify_metrics::NotifyMetrics;
+use anyhow::{anyhow, bail};
+use crossbeam_channel::bounded;
+use std::path::Path;
+use std::sync::Arc;
+
+/// `notify`: runs until stopped.
+pub(super) fn notify(args: &cli::Notify) -> anyhow::Result<()> {
+    if let Some(cli::NotifyCommand::Check(args)) = &args.command {
+        return check(&args.config);
+    }
+    let Some(path) = &args.config else { bail!("--config is missing") };
+    let (config, notify) = load(path)?;
+    let stop = stop_on_signals()?;
+    run(config, notify, args.dry_run, &stop)
+}
+
+fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
+    let config = Config::load(path)?;
+    let notes: Vec<_> = config.notes.iter().filter(|note| note.path != "norms").cloned().collect();
+    log_notes(&notes);
+    let Some(notify) = config.notify.clone() else {
+        let text = "required key is missing: who is told of alerts".into();
+        let file = path.display().to_string();
+        return Err(Problems(vec![Problem { file, line: 0, path: "notify".into(), text }]).into());
+    };
+    // What cannot be used as it is configured is an error now and not with the first message.
+    driver::build_senders(&config, &notify).map_err(|error| anyhow!(error))?;
+    Ok((config, notify))
+}
+
+/// Tells people until `stop` is set.
+fn run(mut config: Config, notify: Notify, dry_run: bool, stop: &Stop) -> anyhow::Result<()> {
+    config.kafka.group.clone_from(&notify.group);
+    config.kafka.transactional_id.push_str("-notify");
+    if dry_run {
+        config.kafka.group.push_str("-dry-run");
+        config.kafka.transactional_id.push_str("-dry-run");
+    }
+    let http = Arc::new(HttpMetrics::new(config.http_server.connections));
+    let metrics = Arc::new(NotifyMetrics::new(http, Arc::new(clock::now)));
+    let liveness = Arc::new(Liveness::default());
+    let producer = AcknowledgedProducer::start(&config)?;
+    let (asked_in, asked) = bounded(WAITING);
+    let address = Desk::new(&notify, asked_in.clone(), &metrics, &liveness).serve(&config, notify.listen)?;
+    tracing::info!("http on {address}: answers at /a/…, /metrics /livez /readyz");
+    if let Some(bot) = notify.targets.telegram.as_ref().filter(|_| !dry_run) {
+        Buttons::start(bot, notify.language, asked_in).map_err(|error| anyhow!(error))?;
+    }
+    let beats = Arc::clone(&liveness);
+    let alive = move |event: RuntimeEvent<'_>| {
+        if let RuntimeEvent::Alive(Thread::Commit | Thread::Ingest) | RuntimeEvent::Waiting(_) = event {
+            beats.beat(Thread::Ingest, clock::now());
+        }
+    };
+    let observer = Arc::new(Observer::new(Arc::default(), Arc::clone(&liveness), alive));
+    let context = NotifyContext {
+        config,
+        notify,
+        metrics,
+        liveness,
+        observer,
+        stop: stop.clone(),
+        asked,
+        producer: producer.clone(),
+        dry_run,
+    };
+    let result = driver::run(&context);
+    producer.close();
+    Ok(result?)
+}
+
+/// `notify check`: reaches each target without sending anything to a person.
+#[allow(clippy::print_stdout)]
+fn check(path: &Path) -> anyhow::Result<()> {
+    let (config, notify) = load(path)?;
+    let mut failed = 0;
+    let mut say = |name: &str, result: Result<String, String>| match result {
+        Ok(text) => println!("{name}: ok: {text}"),
+        Err(text) => {
+            failed += 1;
+            println!("{name}: {text}");
+        }
+    };
+    for (name, mut sender) in driver::build_senders(&config, &notify).map_err(|error| anyhow!(error))? {
+        say(name, sender.check());
+    }
+    if let Some(server) = driver::build_alertmanager(&config, &notify).map_err(|error| anyhow!(error))? {
+        say("alertmanager", server.check());
+    }
+    if let Some(result) = driver::check_api(&notify) {
+        say("api", result);
+    }
+    if failed > 0 {
+        bail!("{failed} of the targets cannot be used");
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Owns the interface of the channels: where a message goes, what it says, and what became of it.
+
+pub mod alertmanager;
+pub mod bitrix24;
+pub mod mail;
+pub mod telegram;
+pub mod webhook;
+
+use crate::config::notify::Channel;
+use crate::domain::alert::Alert;
+use crate::domain::rule::message::Language;
+use crate::domain::time::Span;
+use serde::{Deserialize, Serialize};
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// Through which channel.
+    pub channel: Channel,
+    /// The address in it; empty for programs.
+    pub to: String,
+    /// The person, by the id in the CRM; `None`: a list or a program.
+    pub person: Option<String>,
+    /// The language of the message.
+    pub language: Language,
+}
+
+impl Channel {
+    /// Whether a message can be changed, or every status is a message of its own, so that a message follows its alert.
+    pub const fn follows(self) -> bool {
+        matches!(self, Self::Bitrix24 | Self::Telegram | Self::Webhook | Self::Alertmanager)
+    }
+
+    /// Whether a request can be repeated without a second message.
+    pub const fn is_repeatable(self) -> bool {
+        matches!(self, Self::Bitrix24 | Self::Task | Self::Webhook | Self::Alertmanager)
+    }
+}
+
+/// A message to send, or to replace one that was sent.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its number in this process.
+    pub id: u64,
+    /// Where it goes.
+    pub address: Address,
+    /// The message that it replaces, as the channel names it.
+    pub replaces: Option<String>,
+    /// A name that is the same whenever this message is sent, and different for each other one.
+    pub key: String,
+    /// What it is about, most urgent first.
+    pub items: Vec<Item>,
+    /// How many more alerts it is about.
+    pub more: usize,
+    /// Whether it sums up what could not be sent in time.
+    pub is_summary: bool,
+}
+
+/// An alert in a message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// The alert with its current status.
+    pub alert: Alert,
+    /// The name of the manager, else the id.
+    pub manager: Option<String>,
+    /// Who takes care of it.
+    pub taken_by: Option<String>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was sent; the channel names it so.
+    Sent(Option<String>),
+    /// It was not sent; it may be in this time. The reason is a name that the program knows.
+    Later(Span, &'static str),
+    /// It can never be sent.
+    Refused(&'static str),
+}
+
+/// Sends messages, one at a time.
+pub trait Sender: Send {
+    /// Sends a message.
+    fn send(&mut self, job: &Job) -> Outcome;
+
+    /// Checks that the channel can be used, without sending anything to a person. `Err` says in words what is wrong.
+    fn check(&mut self) -> Result<String, String>;
+}
+
+/// The name of a channel in records.
+impl Serialize for Channel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Channel {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|channel| channel.name() == name);
+        known.ok_or_else(|| serde::de::Error::custom("an unknown channel"))
+    }
+}

@@ -1,0 +1,84 @@
+//! Tells an Alertmanager which alerts are open: all of them again and again, as its API wants
+//! (<https://prometheus.io/docs/alerting/latest/alerts_api/>), and the end of others for some minutes.
+
+use crate::domain::alert::Alert;
+use crate::domain::rule::catalog;
+use crate::domain::rule::message::{self, Language};
+use crate::domain::time::Timestamp;
+use crate::edge::http_client::HttpClient;
+use crate::notify::text::Wording;
+use serde_json::{Value, json};
+
+/// The alerts of one request.
+const ALERTS_PER_REQUEST: usize = 500;
+
+/// An Alertmanager.
+pub struct Alertmanager {
+    client: HttpClient,
+    url: String,
+    language: Language,
+    wording: Wording,
+}
+
+impl Alertmanager {
+    /// The one at an address.
+    pub fn new(client: HttpClient, url: &str, language: Language, wording: Wording) -> Self {
+        Self { client, url: url.to_owned(), language, wording }
+    }
+
+    /// Tells of alerts, each with its end if it is over. The error names the kind of failure.
+    pub fn tell(&self, alerts: &[(Alert, Option<Timestamp>)]) -> Result<(), &'static str> {
+        for part in alerts.chunks(ALERTS_PER_REQUEST) {
+            let body: Vec<Value> = part.iter().map(|(alert, ended)| self.alert(alert, *ended)).collect();
+            let answer = self.client.post(&format!("{}/api/v2/alerts", self.url), &[], &Value::from(body).to_string())?;
+            match answer.status {
+                200..300 => {}
+                400..500 => return Err("bad_request"),
+                _ => return Err("server_error"),
+            }
+        }
+        Ok(())
+    }
+
+    /// An alert: labels identify it, so they do not change with its status.
+    fn alert(&self, alert: &Alert, ended: Option<Timestamp>) -> Value {
+        let mut labels = json!({
+            "alertname": alert.rule.name(),
+            "tenant": alert.tenant.as_str(),
+            "subject": alert.subject.as_str(),
+            "alert_id": alert.id.to_string(),
+        });
+        let people = [("manager", alert.manager.as_ref().map(|id| id.as_str())), ("department", alert.department.as_ref().map(|id| id.as_str()))];
+        for (name, value) in people {
+            if let Some(value) = value {
+                labels[name] = value.into();
+            }
+        }
+        let mut told = json!({
+            "labels": labels,
+            "annotations": {
+                "summary": catalog::definition(alert.rule).title[self.language as usize],
+                "description": message::of(alert, self.language),
+                "severity": alert.severity.name(),
+                "status": alert.status.name(),
+            },
+            "startsAt": alert.due_at.unwrap_or(alert.anchor_at).to_string(),
+        });
+        if let Some(ended) = ended {
+            told["endsAt"] = ended.max(alert.due_at.unwrap_or(alert.anchor_at)).to_string().into();
+        }
+        if let Some(card) = self.wording.card(alert) {
+            told["generatorURL"] = card.into();
+        }
+        told
+    }
+
+    /// Whether it can be reached.
+    pub fn check(&self) -> Result<String, String> {
+        match self.client.get(&format!("{}/api/v2/status", self.url), &[]) {
+            Ok(answer) if answer.status == 200 => Ok("Alertmanager answers".into()),
+            Ok(answer) => Err(format!("Alertmanager answers {}", answer.status)),
+            Err(kind) => Err(format!("Alertmanager cannot be reached ({kind})")),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! E-mail: one thread for each alert, as text and HTML.
+
+use super::{Job, Outcome, Sender};
+use crate::config::notify::{Mail as Settings, TlsMode};
+use crate::domain::rule::message::Language;
+use crate::domain::time::Span;
+use crate::edge::clock;
+use crate::notify::text::{self, Message as Said, Wording, html};
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Message, SmtpTransport, Transport};
+use std::time::Duration;
+
+/// How long the mail server may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends mail.
+pub struct Mail {
+    transport: SmtpTransport,
+    from: Mailbox,
+    /// The host part of ids of messages.
+    host: String,
+    wording: Wording,
+}
+
+/// The mail server cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// The sender's address.
+    #[error("notify.targets.mail.from: not an address")]
+    From,
+    /// The certificates.
+    #[error("notify.targets.mail.ca: {0}")]
+    Ca(String),
+}
+
+impl Mail {
+    /// The mail server of the settings.
+    pub fn new(settings: &Settings, wording: Wording) -> Result<Self, MailError> {
+        let from: Mailbox = settings.from.parse().map_err(|_| MailError::From)?;
+        let mut parameters = TlsParameters::builder(settings.host.clone());
+        if let Some(ca) = &settings.ca {
+            let pem = std::fs::read(ca).map_err(|error| MailError::Ca(format!("cannot read the file: {}", error.kind())))?;
+            let certificates = pem_certificates(&pem).ok_or_else(|| MailError::Ca("no certificate in PEM".into()))?;
+            for certificate in certificates {
+                parameters = parameters.add_root_certificate(certificate);
+            }
+        }
+        let parameters = || parameters.clone().build_rustls().map_err(|_| MailError::Ca("not usable".into()));
+        let (tls, port) = match settings.tls {
+            TlsMode::Tls => (Tls::Wrapper(parameters()?), 465),
+            TlsMode::StartTls => (Tls::Required(parameters()?), 587),
+            TlsMode::Plain => (Tls::None, 25),
+        };
+        let mut builder = SmtpTransport::builder_dangerous(&settings.host)
+            .port(settings.port.unwrap_or(port))
+            .tls(tls)
+            .timeout(Some(TIMEOUT));
+        if let Some((user, password)) = &settings.credentials {
+            builder = builder.credentials(Credentials::new(user.clone(), password.0.clone()));
+        }
+        let host = settings.from.rsplit_once('@').map_or("funnelwatch", |(_, host)| host).to_owned();
+        Ok(Self { transport: builder.build(), from, host, wording })
+    }
+
+    fn message(&self, job: &Job) -> Option<(Message, String)> {
+        let said = self.wording.of(job, clock::now());
+        let first = job.items.first()?.alert.id;
+        // The first message of a thread has the id of its alert; further ones answer it.
+        let root = format!("<{first}.{}@{}>", job.items.len() + job.more, self.host);
+        let builder = Message::builder().from(self.from.clone()).to(job.address.to.parse().ok()?).subject(&said.title);
+        let (builder, id) = match &job.replaces {
+            None => (builder.message_id(Some(root.clone())), root),
+            Some(before) => {
+                let item = &job.items.first()?.alert;
+                let id = format!("<{first}.{}.{}@{}>", item.status.name().to_ascii_lowercase(), item.level, self.host);
+                (builder.in_reply_to(before.clone()).references(before.clone()).message_id(Some(id)), before.clone())
+            }
+        };
+        let language = job.address.language;
+        let part = |kind: ContentType, body: String| SinglePart::builder().header(kind).body(body);
+        let body = MultiPart::alternative()
+            .singlepart(part(ContentType::TEXT_PLAIN, plain(&said, language)))
+            .singlepart(part(ContentType::TEXT_HTML, markup(&said, language)));
+        Some((builder.multipart(body).ok()?, id))
+    }
+}
+
+/// The certificates of a PEM file.
+fn pem_certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let text = str::from_utf8(pem).ok()?;
+    let parts = text.split_inclusive(END).filter(|part| part.contains("-----BEGIN CERTIFICATE-----"));
+    let certificates: Option<Vec<_>> = parts.map(|part| Certificate::from_pem(part.trim().as_bytes()).ok()).collect();
+    certificates.filter(|certificates| !certificates.is_empty())
+}
+
+impl Sender for Mail {
+    fn send(&mut self, job: &Job) -> Outcome {
+        let Some((message, id)) = self.message(job) else { return Outcome::Refused("bad_address") };
+        match self.transport.send(&message) {
+            Ok(_) => Outcome::Sent(Some(id)),
+            Err(error) if error.is_permanent() => Outcome::Refused("refused_by_server"),
+            Err(error) if error.is_transient() => Outcome::Later(Span(60_000), "busy"),
+            Err(error) if error.is_timeout() => Outcome::Later(Span(30_000), "timeout"),
+            Err(error) if error.is_tls() => Outcome::Later(Span(60_000), "tls"),
+            Err(_) => Outcome::Later(Span(15_000), "no_connection"),
+        }
+    }
+
+    fn check(&mut self) -> Result<String, String> {
+        match self.transport.test_connection() {
+            Ok(true) => Ok("the mail server answers, and accepts the sign-in".into()),
+            Ok(false) => Err("the mail server does not answer".into()),
+            Err(error) if error.is_permanent() => Err("the mail server refuses the sign-in".into()),
+            Err(error) if error.is_tls() => Err("the mail server's certificate is not accepted".into()),
+            Err(error) if error.is_timeout() => Err("the mail server does not answer in time".into()),
+            Err(_) => Err("the mail server cannot be reached".into()),
+        }
+    }
+}
+
+fn plain(said: &Said, language: Language) -> String {
+    let mut text = format!("{}\n", said.title);
+    for line in &said.lines {
+        text += &format!("\n{}: {}\n", line.label, line.sentence);
+        if let Some(people) = text::about_people(line, language) {
+            text += &format!("{people}\n");
+        }
+        if let Some(card) = &line.card {
+            text += &format!("{}: {card}\n", text::open_card(language));
+        }
+        for (label, address) in &line.answers {
+            text += &format!("{label}: {address}\n");
+        }
+    }
+    if let Some(more) = &said.more {
+        text += &format!("\n{more}\n");
+    }
+    text
+}
+
+fn markup(said: &Said, language: Language) -> String {
+    let mut text = format!(
+        "<!doctype html><html><body style=\"font:16px/1.5 system-ui,sans-serif;color:#1c1c1e;max-width:40em\"><h1 \
+         style=\"font-size:18px\">{}</h1>",
+        html(&said.title)
+    );
+    for line in &said.lines {
+        text += &format!("<p><b>{}</b>: {}", html(line.label), html(&line.sentence));
+        if let Some(people) = text::about_people(line, language) {
+            text += &format!("<br>{}", html(&people));
+        }
+        let card = line.card.iter().map(|card| (text::open_card(language), card));
+        for (label, address) in card.chain(line.answers.iter().map(|(label, address)| (*label, address))) {
+            text += &format!("<br><a href=\"{}\">{}</a>", html(address), html(label));
+        }
+        text += "</p>";
+    }
+    if let Some(more) = &said.more {
+        text += &format!("<p>{}</p>", html(more));
+    }
+    text + "</body></html>"
+}

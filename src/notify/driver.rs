@@ -1,0 +1,430 @@
+//! Owns the run: reads alerts, commits what is owed, and passes messages to the channels.
+//!
+//! **Order.** A message is given to its channel after the transaction that records it as under way, and its outcome is part of
+//! the next transaction. Nothing is sent until all alerts that were published before have been read: most of what was open
+//! then is over.
+
+mod channels;
+mod company;
+
+use super::answers::Asked;
+use super::channel::{Item, Job, Outcome};
+use super::ledger::Ledger;
+use super::link::Answer;
+use super::{notice, record, routing, text};
+use crate::config::Config;
+use crate::config::notify::{Channel, Notify};
+use crate::domain::alert::Alert;
+use crate::domain::rule::message::Language;
+use crate::domain::source::{ShardId, Topic};
+use crate::domain::time::{Span, Timestamp};
+use crate::edge::clock;
+use crate::edge::kafka::acknowledged::AcknowledgedProducer;
+use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
+use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
+use crate::gateway::encode;
+use crate::gateway::source::Outgoing;
+use crate::telemetry::liveness::Liveness;
+use crate::telemetry::notify_metrics::NotifyMetrics;
+use channels::Channels;
+pub use channels::{Printed, build_alertmanager, build_senders};
+pub use company::check as check_api;
+use company::Companies;
+use crossbeam_channel::Receiver;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the driver waits for alerts before it looks at messages.
+const TICK: Duration = Duration::from_millis(20);
+/// The alerts that are read before what they mean is committed.
+const BATCH: usize = 500;
+/// How long no alert must have come before messages are sent for the first time.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
+/// How often offsets are committed while nothing is owed.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the membership in the group is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stop waits for messages that are under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the driver needs from its process.
+pub struct NotifyContext {
+    /// The configuration; its group and transactional id are those of `notify`.
+    pub config: Config,
+    /// Its section.
+    pub notify: Notify,
+    /// Metrics.
+    pub metrics: Arc<NotifyMetrics>,
+    /// Liveness and readiness.
+    pub liveness: Arc<Liveness>,
+    /// Receives what the Kafka clients report.
+    pub observer: Arc<Observer>,
+    /// Ends the run.
+    pub stop: Stop,
+    /// Answers of people.
+    pub asked: Receiver<Asked>,
+    /// Writes what people answered.
+    pub producer: AcknowledgedProducer,
+    /// Prints messages in place of sending them, and stores nothing.
+    pub dry_run: bool,
+}
+
+/// Why an answer has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The link was used before.
+    Used,
+    /// The alert is over or not known.
+    Over,
+    /// Somebody else takes care of it.
+    Taken,
+    /// The answer is of somebody else than the recipient.
+    NotRecipient,
+    /// It cannot be stored at the moment.
+    NotStored,
+}
+
+impl Refusal {
+    /// What the person is told.
+    pub fn text(self, language: Language) -> &'static str {
+        let [english, russian] = match self {
+            Self::Used => ["This was answered before.", "Ответ уже был получен."],
+            Self::Over => ["There is nothing to do any more: the case is over.", "Делать больше ничего не нужно: вопрос закрыт."],
+            Self::Taken => ["Somebody else takes care of it already.", "Этим уже занимается другой сотрудник."],
+            Self::NotRecipient => ["This message was sent to somebody else.", "Это сообщение адресовано другому сотруднику."],
+            Self::NotStored => {
+                ["This cannot be stored at the moment. Please try again.", "Сейчас ответ не удаётся сохранить. Попробуйте ещё раз."]
+            }
+        };
+        if language == Language::Ru { russian } else { english }
+    }
+}
+
+/// Tells people until a stop is requested. Waits for brokers and topics without limit.
+pub fn run(context: &NotifyContext) -> Result<(), RunError> {
+    let mut restarts = Restarts::default();
+    let channels = Channels::start(context);
+    loop {
+        let error = match start(context, &channels) {
+            Err(error) if !context.stop.is_set() && error.heals() => error,
+            ended => return ended,
+        };
+        if !restarts.allow() {
+            return Err(error);
+        }
+        context.metrics.restarting();
+        context.observer.emit(RuntimeEvent::Restarting(&error.to_string()));
+        if gateway_log::has_namesake(&context.config, &context.stop, &context.observer)? {
+            return Err(RunError::Namesake(Box::new(error)));
+        }
+    }
+}
+
+fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
+    let log = GatewayLog::open(&context.config, SharedTopics::NOTIFY, &context.stop, &context.observer)?;
+    let Some(log) = log else { return Ok(()) };
+    let driver = Driver {
+        context,
+        channels,
+        log,
+        ledger: Ledger::new(context.notify.summary_after),
+        companies: Companies::new(&context.notify),
+        next: BTreeMap::new(),
+        used: BTreeMap::new(),
+        new_used: Vec::new(),
+        last_alert: Instant::now(),
+        is_caught_up: false,
+    };
+    driver.run()
+}
+
+struct Driver<'a> {
+    context: &'a NotifyContext,
+    channels: &'a Channels,
+    log: GatewayLog,
+    ledger: Ledger,
+    companies: Companies,
+    /// For each assigned partition, the offset after the last alert that was read, if it is not committed.
+    next: BTreeMap<ShardId, Option<i64>>,
+    /// Links that were used, each until when it is valid.
+    used: BTreeMap<String, (ShardId, Timestamp)>,
+    new_used: Vec<String>,
+    last_alert: Instant,
+    is_caught_up: bool,
+}
+
+impl Driver<'_> {
+    fn run(mut self) -> Result<(), RunError> {
+        let (mut checked, mut committed) = (Instant::now(), Instant::now());
+        while !self.context.stop.is_set() {
+            self.read()?;
+            self.take_outcomes();
+            while let Ok(asked) = self.context.asked.try_recv() {
+                self.answer(asked);
+            }
+            let now = clock::now();
+            let mut jobs = Vec::new();
+            if !self.is_caught_up && self.last_alert.elapsed() > CAUGHT_UP && !self.next.is_empty() {
+                self.is_caught_up = true;
+                tracing::info!("all alerts are read: {} are kept, {} messages are owed", self.ledger.len(), self.ledger.owed());
+            }
+            if self.is_caught_up {
+                let companies = &self.companies;
+                jobs = self.ledger.take_due(now, |alert| companies.name(alert));
+                self.channels.tell_alertmanager(&self.ledger, now);
+            }
+            self.forget_used(now);
+            let may_wait = jobs.is_empty() && committed.elapsed() < COMMIT_INTERVAL;
+            if self.commit(may_wait)? {
+                committed = Instant::now();
+            }
+            for job in jobs {
+                self.channels.send(job);
+            }
+            let (doubled, withheld) = self.ledger.counts();
+            self.context.metrics.set_ledger(self.ledger.len(), self.ledger.owed(), doubled, withheld);
+            if checked.elapsed() > CHECK_INTERVAL {
+                checked = Instant::now();
+                if self.log.is_lost() {
+                    return Err(RunError::Removed);
+                }
+            }
+        }
+        self.finish()
+    }
+
+    /// Reads what has come, as far as one commit takes it.
+    fn read(&mut self) -> Result<(), RunError> {
+        let mut time = TICK;
+        for _ in 0..BATCH {
+            match self.log.next(time)? {
+                Some(GatewayEvent::Assigned(records)) => {
+                    self.assigned(records);
+                    return Ok(());
+                }
+                Some(GatewayEvent::Revoked) => {
+                    self.ledger.clear();
+                    self.next.clear();
+                    self.used.clear();
+                    self.is_caught_up = false;
+                    return Ok(());
+                }
+                Some(GatewayEvent::Hint { at: (shard, offset), value, .. }) => {
+                    self.last_alert = Instant::now();
+                    self.next.insert(shard, Some(offset + 1));
+                    match notice::read(&value) {
+                        Some(alert) => self.alert(shard, alert),
+                        None => self.context.metrics.unreadable(),
+                    }
+                    time = Duration::ZERO;
+                }
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, records: BTreeMap<ShardId, gateway_log::CursorRecords>) {
+        self.ledger.clear();
+        (self.is_caught_up, self.last_alert) = (false, Instant::now());
+        for (shard, gateway_log::CursorRecords(records)) in records {
+            self.next.insert(shard, None);
+            for (key, value) in records {
+                match record::used(&key) {
+                    Some(token) => {
+                        let valid = str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+                        self.used.insert(token.to_owned(), (shard, Timestamp(valid)));
+                    }
+                    None => self.ledger.restore(shard, &key, &value),
+                }
+            }
+        }
+        tracing::info!("reading the alerts of {} partitions", self.next.len());
+        self.context.liveness.set_ready(true);
+    }
+
+    fn alert(&mut self, shard: ShardId, alert: Alert) {
+        let now = clock::now();
+        self.companies.ask(alert.tenant.as_str(), Instant::now());
+        let directory = self.companies.directory();
+        let duties = routing::duties(&self.context.notify, &self.context.config.norms, directory, &alert, now);
+        self.ledger.status(shard, alert, duties, now);
+    }
+
+    fn take_outcomes(&mut self) {
+        while let Some((job, channel, outcome)) = self.channels.outcome() {
+            if self.ledger.done(job, &outcome, clock::now()) {
+                count(&self.context.metrics, channel, &outcome);
+            }
+        }
+    }
+
+    /// Records what a person answered.
+    fn answer(&mut self, asked: Asked) {
+        let result = self.decide(&asked);
+        self.context.metrics.answered(match result {
+            Ok(()) => "accepted",
+            Err(Refusal::Used) => "used",
+            Err(Refusal::Over | Refusal::Taken) => "over",
+            Err(Refusal::NotRecipient) => "not_recipient",
+            Err(Refusal::NotStored) => "not_stored",
+        });
+        // The person may have given up waiting.
+        let _ = asked.reply.send(result);
+    }
+
+    fn decide(&mut self, asked: &Asked) -> Result<(), Refusal> {
+        let now = clock::now();
+        let Asked { claim, token, chat, .. } = asked;
+        if self.used.contains_key(token) {
+            return Err(Refusal::Used);
+        }
+        let case = self.ledger.case(claim.alert).ok_or(Refusal::Over)?;
+        let person = match chat {
+            None => claim.person.clone(),
+            // The chat shows whose button it is.
+            Some(chat) => {
+                let own = |line: &&super::ledger::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
+                case.lines.iter().find(own).and_then(|line| line.address.person.clone()).ok_or(Refusal::NotRecipient)?
+            }
+        };
+        if case.lines.iter().all(|line| line.address.person.as_deref() != Some(person.as_str())) {
+            return Err(Refusal::NotRecipient);
+        }
+        if super::ledger::is_over(case.alert.status) {
+            return Err(Refusal::Over);
+        }
+        if case.taken_by.as_ref().is_some_and(|taken_by| *taken_by != person) && claim.answer == Answer::Taken {
+            return Err(Refusal::Taken);
+        }
+        let alert = case.alert.clone();
+        self.write(&alert, claim.answer, &person, token, now)?;
+        if claim.answer == Answer::Taken {
+            let _ = self.ledger.take(claim.alert, &person, now);
+        }
+        if let Some(shard) = self.ledger.shard_of(claim.alert) {
+            self.used.insert(token.clone(), (shard, claim.valid_until));
+            self.new_used.push(token.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes the event of an answer. Its id follows from the link, so that a repetition is a duplicate.
+    fn write(&self, alert: &Alert, answer: Answer, person: &str, token: &str, now: Timestamp) -> Result<(), Refusal> {
+        let payload = match answer {
+            Answer::Taken => json!({"alert_taken": {"alert_id": alert.id.to_string(), "manager_id": person}}),
+            Answer::Dismissed => {
+                let interaction = alert.interaction.as_ref().ok_or(Refusal::Over)?;
+                json!({"interaction_dismissed": {"interaction_id": interaction.as_str(), "manager_id": person}})
+            }
+        };
+        let mut event = json!({
+            "event_id": format!("notify-{token}"),
+            "tenant_id": alert.tenant.as_str(),
+            "occurred_at": now.to_string(),
+            "source": "notify",
+        });
+        if let (Some(event), Some(payload)) = (event.as_object_mut(), payload.as_object()) {
+            event.extend(payload.clone());
+        }
+        let outgoing = Outgoing::new(Topic::Crm, event.to_string().into_bytes()).map_err(|_| Refusal::NotStored)?;
+        let topics = &self.context.config.topics;
+        let value = encode::event(topics, &outgoing);
+        let topic = &topics.sources[Topic::Crm].name;
+        let sent = self.context.producer.send(topic, None, alert.tenant.as_str().as_bytes(), &value);
+        match sent.map(tokio::sync::oneshot::Receiver::blocking_recv) {
+            Some(Ok(true)) => Ok(()),
+            _ => Err(Refusal::NotStored),
+        }
+    }
+
+    fn forget_used(&mut self, now: Timestamp) {
+        // One at a time: they are few.
+        let expired = self.used.iter().find(|(_, (_, valid_until))| *valid_until + Span::HOUR < now);
+        if let Some(token) = expired.map(|(token, _)| token.clone()) {
+            self.new_used.push(token);
+        }
+    }
+
+    /// Commits what has changed; offsets alone may wait. Returns whether something was committed.
+    fn commit(&mut self, may_wait: bool) -> Result<bool, RunError> {
+        if self.context.dry_run {
+            self.ledger.take_records();
+            return Ok(true);
+        }
+        let mut records: BTreeMap<ShardId, Vec<(Vec<u8>, Option<Vec<u8>>)>> = BTreeMap::new();
+        for (shard, key, value) in self.ledger.take_records() {
+            records.entry(shard).or_default().push((key, value));
+        }
+        let now = clock::now();
+        for token in std::mem::take(&mut self.new_used) {
+            let Some((shard, valid_until)) = self.used.get(&token).copied() else { continue };
+            let is_over = valid_until + Span::HOUR < now;
+            let value = (!is_over).then(|| valid_until.0.to_string().into_bytes());
+            records.entry(shard).or_default().push((record::used_key(&token), value));
+            if is_over {
+                self.used.remove(&token);
+            }
+        }
+        if records.is_empty() && (may_wait || self.next.values().all(Option::is_none)) {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let topic = self.context.config.topics.notify.clone();
+        for (shard, next) in self.next.clone() {
+            let changed = records.remove(&shard).unwrap_or_default();
+            if changed.is_empty() && next.is_none() {
+                continue;
+            }
+            let partition = Some(shard);
+            let list: Vec<GatewayRecord<'_>> = changed
+                .iter()
+                .map(|(key, value)| GatewayRecord { topic: &topic, partition, key, value: value.as_deref() })
+                .collect();
+            if !self.log.commit(shard, &list, next, || self.context.metrics.aborted())? {
+                return Err(RunError::Removed);
+            }
+            self.next.insert(shard, None);
+        }
+        self.context.metrics.committed(started.elapsed());
+        Ok(true)
+    }
+
+    /// Waits for messages that are under way, commits, and leaves the group.
+    fn finish(mut self) -> Result<(), RunError> {
+        let stopped = Instant::now();
+        while self.channels.under_way() > 0 && stopped.elapsed() < STOP_TIMEOUT {
+            std::thread::sleep(TICK);
+            self.take_outcomes();
+        }
+        self.take_outcomes();
+        self.commit(false)?;
+        self.log.leave();
+        Ok(())
+    }
+}
+
+/// What a message says, as text, for the dry run and the log of tests.
+pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
+    let said = wording.of(job, now);
+    let mut lines = vec![format!("{} → {}: {}", job.address.channel.name(), job.address.to, said.title)];
+    for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
+        lines.push(format!("  {} {}: {}", alert.status.name(), line.label, line.sentence));
+    }
+    lines.extend(said.more.map(|more| format!("  {more}")));
+    lines.join("\n")
+}
+
+/// Counts the outcome of a message.
+fn count(metrics: &NotifyMetrics, channel: Channel, outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Sent(_) => "sent",
+        Outcome::Later(_, reason) | Outcome::Refused(reason) => reason,
+    };
+    metrics.message(channel.name(), outcome);
+}
+
+/// A message was given to a channel and has this outcome.
+type Finished = (u64, Channel, Outcome);

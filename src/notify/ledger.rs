@@ -1,0 +1,496 @@
+//! Owns what is owed and what was sent: for each alert, a line for each address.
+//!
+//! A line has the stage that is wanted (the newest status) and the stage that was sent last. If they differ, a message is owed.
+//! A status that is overtaken before it was sent is never sent, nor is an alert that is over by then.
+//!
+//! **Invariant.** A stage of a line is given to a channel once: it is recorded as under way before, and as sent afterwards.
+//! Only a stage that was under way when the process ended is given to the channel again.
+//!
+//! **Bounds.** Alerts without an address are not kept. Others are kept until they are over and nothing is owed, and then for as
+//! long as they may be retracted. At most [`MAX_CASES`] are kept.
+
+use super::channel::{Address, Item, Job, Outcome};
+use super::record;
+use super::routing::{Duty, SUMMARY_MOST};
+use crate::config::notify::Channel;
+use crate::domain::alert::{Alert, Status};
+use crate::domain::source::ShardId;
+use crate::domain::time::{Span, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// The alerts that are kept.
+pub const MAX_CASES: usize = 100_000;
+/// The messages that are given to channels at a time.
+const MAX_JOBS: usize = 64;
+/// How long an alert that is over is kept, because it may be retracted.
+const KEEP: Span = Span(7 * Span::DAY.0);
+/// How long one is kept that cannot change any more.
+const KEEP_SETTLED: Span = Span(10 * Span::MINUTE.0);
+/// How long a message is tried.
+const GIVE_UP: Span = Span(Span::DAY.0);
+/// How long Alertmanager is told of an alert that is over.
+const TELL_END: Span = Span(5 * Span::MINUTE.0);
+/// The pause before an address that is busy is looked at again.
+const BUSY: Span = Span(200);
+
+/// What is said of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The status.
+    pub status: Status,
+    /// The number of escalations.
+    pub level: u32,
+    /// Whether it says that somebody takes care of it.
+    pub is_taken: bool,
+}
+
+impl Stage {
+    /// What is said in a channel.
+    fn of(case: &Case, channel: Channel) -> Self {
+        // Where a message can be changed without a sound.
+        let is_taken = channel == Channel::Telegram && case.taken_by.is_some();
+        Self { status: case.alert.status, level: case.alert.level, is_taken }
+    }
+}
+
+/// An alert, and who is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// The alert with its newest status.
+    pub alert: Alert,
+    /// Who takes care of it.
+    pub taken_by: Option<String>,
+    /// When its newest status arrived, on the wall clock.
+    pub updated: Timestamp,
+    /// A line for each address.
+    pub lines: Vec<Line>,
+}
+
+/// What is owed to an address, and what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// To whom, and how.
+    pub address: Address,
+    /// What is to be said.
+    pub wanted: Stage,
+    /// What was said last.
+    pub sent: Option<Stage>,
+    /// What is under way.
+    pub attempt: Option<Stage>,
+    /// When the next message may be sent.
+    pub ready_at: Timestamp,
+    /// Since when it is owed.
+    pub since: Timestamp,
+    /// Lines of one address with the same text are one message.
+    pub group: Option<String>,
+    /// The alerts that a message names.
+    pub most: usize,
+    /// The message that was sent, as the channel names it.
+    pub message: Option<String>,
+    /// Whether the channel will never take it.
+    pub is_refused: bool,
+}
+
+impl Line {
+    fn is_owed(&self) -> bool {
+        !self.is_refused && self.sent != Some(self.wanted) && self.address.channel != Channel::Alertmanager
+    }
+}
+
+type CaseKey = (ShardId, Uuid);
+
+/// A message that was given to a channel.
+#[derive(Debug)]
+struct UnderWay {
+    address: (Channel, String),
+    lines: Vec<(CaseKey, Address)>,
+}
+
+/// What is owed and what was sent.
+#[derive(Debug)]
+pub struct Ledger {
+    summary_after: Span,
+    cases: BTreeMap<CaseKey, Case>,
+    /// When to look at a case.
+    due: BTreeSet<(Timestamp, CaseKey)>,
+    /// When a case can be forgotten.
+    ends: BTreeSet<(Timestamp, CaseKey)>,
+    under_way: BTreeMap<u64, UnderWay>,
+    busy: BTreeSet<(Channel, String)>,
+    changed: BTreeSet<CaseKey>,
+    last_job: u64,
+    /// Messages that may have been sent twice.
+    doubled: u64,
+    /// Messages that were not sent because their alert was over.
+    withheld: u64,
+}
+
+/// Whether an alert is over, or never was.
+pub fn is_over(status: Status) -> bool {
+    matches!(status, Status::Resolved | Status::Retracted | Status::Averted)
+}
+
+impl Ledger {
+    /// An empty ledger; what could not be sent for `summary_after` is summed up.
+    pub fn new(summary_after: Span) -> Self {
+        Self {
+            summary_after,
+            cases: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            under_way: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            last_job: 0,
+            doubled: 0,
+            withheld: 0,
+        }
+    }
+
+    /// Takes over a stored record. What was under way is owed again.
+    pub fn restore(&mut self, shard: ShardId, key: &[u8], value: &[u8]) {
+        let Some((id, mut case)) = record::id(key).zip(record::decode(value)) else { return };
+        let mut changed = false;
+        for line in case.lines.iter_mut().filter(|line| line.attempt.is_some()) {
+            line.attempt = None;
+            changed = true;
+            self.doubled += u64::from(!line.address.channel.is_repeatable());
+        }
+        let key = (shard, id);
+        self.cases.insert(key, case);
+        if changed {
+            self.changed.insert(key);
+        }
+        self.schedule(key);
+    }
+
+    /// Forgets everything: the partitions belong to nobody known.
+    pub fn clear(&mut self) {
+        *self = Self {
+            last_job: self.last_job,
+            doubled: self.doubled,
+            withheld: self.withheld,
+            ..Self::new(self.summary_after)
+        };
+    }
+
+    /// An alert has a new status, for which routes ask for these messages.
+    pub fn status(&mut self, shard: ShardId, alert: Alert, duties: Vec<Duty>, now: Timestamp) {
+        let key = (shard, alert.id);
+        let is_known = self.cases.contains_key(&key);
+        if !is_known && (duties.is_empty() || alert.historic || is_over(alert.status)) {
+            return;
+        }
+        let case = self.cases.entry(key).or_insert_with(|| Case {
+            alert: alert.clone(),
+            taken_by: None,
+            updated: now,
+            lines: Vec::new(),
+        });
+        (case.alert, case.updated) = (alert, now);
+        let is_over = is_over(case.alert.status);
+        if is_over {
+            let before = case.lines.len();
+            case.lines.retain(|line| line.sent.is_some() || line.attempt.is_some());
+            self.withheld += (before - case.lines.len()) as u64;
+        }
+        let stages = Channel::ALL.map(|channel| Stage::of(case, channel));
+        for line in &mut case.lines {
+            let stage = stages[line.address.channel as usize];
+            let duty = duties.iter().find(|duty| duty.address == line.address);
+            let follows = line.address.channel.follows() || duty.is_some() && line.address.channel == Channel::Mail;
+            if follows && line.wanted != stage {
+                if line.sent == Some(line.wanted) {
+                    (line.since, line.ready_at) = (now, duty.map_or(now, |duty| duty.ready_at));
+                }
+                line.wanted = stage;
+            }
+        }
+        if !is_over && !case.alert.historic {
+            for duty in duties {
+                let is_known = case.lines.iter().any(|line| line.address == duty.address);
+                let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
+                if !is_known && !is_taken {
+                    case.lines.push(Line {
+                        wanted: stages[duty.address.channel as usize],
+                        address: duty.address,
+                        sent: None,
+                        attempt: None,
+                        ready_at: duty.ready_at,
+                        since: now,
+                        group: duty.group,
+                        most: duty.most,
+                        message: None,
+                        is_refused: false,
+                    });
+                }
+            }
+        }
+        self.changed.insert(key);
+        self.schedule(key);
+        self.bound();
+    }
+
+    /// Somebody takes care of an alert: what is owed to this person is not sent any more. Returns the alert, if it is known and
+    /// open.
+    pub fn take(&mut self, id: Uuid, person: &str, now: Timestamp) -> Option<Alert> {
+        let key = self.find(id)?;
+        let case = self.cases.get_mut(&key)?;
+        if is_over(case.alert.status) {
+            return None;
+        }
+        case.taken_by = Some(person.to_owned());
+        case.lines.retain(|line| {
+            line.sent.is_some() || line.attempt.is_some() || line.address.person.as_deref() != Some(person)
+        });
+        let stage = Stage::of(case, Channel::Telegram);
+        for line in case.lines.iter_mut().filter(|line| line.address.channel == Channel::Telegram) {
+            if line.sent == Some(line.wanted) {
+                (line.ready_at, line.since) = (now, now);
+            }
+            line.wanted = stage;
+        }
+        let alert = case.alert.clone();
+        self.changed.insert(key);
+        self.schedule(key);
+        Some(alert)
+    }
+
+    /// The case of an alert.
+    pub fn case(&self, id: Uuid) -> Option<&Case> {
+        self.cases.get(&self.find(id)?)
+    }
+
+    /// The partition and key of an alert.
+    pub fn shard_of(&self, id: Uuid) -> Option<ShardId> {
+        self.find(id).map(|(shard, _)| shard)
+    }
+
+    fn find(&self, id: Uuid) -> Option<CaseKey> {
+        // There are few partitions.
+        let mut shards: Vec<ShardId> = self.cases.keys().map(|(shard, _)| *shard).collect();
+        shards.dedup();
+        shards.into_iter().map(|shard| (shard, id)).find(|key| self.cases.contains_key(key))
+    }
+
+    /// The messages that are due, marked as under way. They may be given to the channels once the [records](Self::take_records)
+    /// are stored.
+    pub fn take_due(&mut self, now: Timestamp, name: impl Fn(&Alert) -> Option<String>) -> Vec<Job> {
+        self.forget(now);
+        let mut groups: BTreeMap<(Address, String), Vec<CaseKey>> = BTreeMap::new();
+        let mut waiting = Vec::new();
+        while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            if groups.len() >= MAX_JOBS {
+                break;
+            }
+            self.due.remove(&(at, key));
+            let Some(case) = self.cases.get(&key) else { continue };
+            for line in case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none()) {
+                if line.ready_at > now {
+                    waiting.push((line.ready_at, key));
+                } else if self.busy.contains(&(line.address.channel, line.address.to.clone())) {
+                    waiting.push((now + BUSY, key));
+                } else {
+                    let text = match (&line.message, &line.group) {
+                        (Some(message), _) => format!("m{message}"),
+                        _ if line.most > 1 && now - line.since > self.summary_after => "late".to_owned(),
+                        (None, Some(group)) => format!("g{group}"),
+                        _ if self.is_late(line, now) => "late".to_owned(),
+                        (None, None) => format!("a{}", key.1),
+                    };
+                    groups.entry((line.address.clone(), text)).or_default().push(key);
+                }
+            }
+        }
+        self.due.extend(waiting);
+        let mut jobs = Vec::new();
+        for ((address, text), keys) in groups {
+            let target = (address.channel, address.to.clone());
+            if self.busy.contains(&target) {
+                // Another message of this round goes there.
+                self.due.extend(keys.into_iter().map(|key| (now + BUSY, key)));
+                continue;
+            }
+            jobs.push(self.job(address, &text, keys, &name));
+            self.busy.insert(target);
+        }
+        jobs
+    }
+
+    /// Whether a line could not be sent for so long that it is summed up.
+    fn is_late(&self, line: &Line, now: Timestamp) -> bool {
+        let sums_up = matches!(line.address.channel, Channel::Bitrix24 | Channel::Telegram | Channel::Mail);
+        sums_up && line.sent.is_none() && now - line.since > self.summary_after
+    }
+
+    fn job(
+        &mut self,
+        address: Address,
+        text: &str,
+        mut keys: Vec<CaseKey>,
+        name: &impl Fn(&Alert) -> Option<String>,
+    ) -> Job {
+        self.last_job += 1;
+        let replaces = text.strip_prefix('m').map(str::to_owned);
+        let is_summary = text == "late" || text == "gquiet";
+        if let Some(message) = &replaces {
+            // The other alerts of the message are named again.
+            let same = |line: &Line| line.address == address && line.message.as_deref() == Some(message);
+            let all = self.cases.iter().filter(|(_, case)| case.lines.iter().any(same)).map(|(key, _)| *key);
+            keys = all.collect();
+        }
+        let mut most = if is_summary { SUMMARY_MOST } else { 1 };
+        let mut items: Vec<(CaseKey, Item)> = Vec::new();
+        for key in &keys {
+            let Some(case) = self.cases.get_mut(key) else { continue };
+            let Some(line) = case.lines.iter_mut().find(|line| line.address == address) else { continue };
+            most = most.max(line.most);
+            line.attempt = Some(line.wanted);
+            if is_summary {
+                line.most = line.most.max(SUMMARY_MOST);
+            }
+            let (alert, taken_by) = (case.alert.clone(), case.taken_by.clone());
+            items.push((*key, Item { manager: name(&alert), alert, taken_by }));
+            self.changed.insert(*key);
+        }
+        items.sort_by_key(|(_, item)| {
+            (is_over(item.alert.status), std::cmp::Reverse(item.alert.severity), item.alert.anchor_at, item.alert.id)
+        });
+        let first = items.first().map(|(_, item)| item.alert.id).unwrap_or_default();
+        let stage = items.first().map(|(_, item)| (item.alert.status.name(), item.alert.level)).unwrap_or_default();
+        let lines = items.iter().map(|(key, _)| (*key, address.clone())).collect();
+        let more = items.len().saturating_sub(most);
+        let target = (address.channel, address.to.clone());
+        self.under_way.insert(self.last_job, UnderWay { address: target, lines });
+        Job {
+            id: self.last_job,
+            replaces,
+            key: format!("{first}/{}/{}/{}/{}", stage.0, stage.1, address.channel.name(), address.to),
+            address,
+            items: items.into_iter().take(most).map(|(_, item)| item).collect(),
+            more,
+            is_summary,
+        }
+    }
+
+    /// What became of a message. Returns whether it is one of this ledger.
+    pub fn done(&mut self, job: u64, outcome: &Outcome, now: Timestamp) -> bool {
+        let Some(UnderWay { address, lines }) = self.under_way.remove(&job) else { return false };
+        self.busy.remove(&address);
+        for (key, address) in lines {
+            let Some(case) = self.cases.get_mut(&key) else { continue };
+            let is_open = !is_over(case.alert.status);
+            let Some(line) = case.lines.iter_mut().find(|line| line.address == address) else { continue };
+            let Some(attempt) = line.attempt.take() else { continue };
+            match outcome {
+                Outcome::Sent(message) => {
+                    line.sent = Some(attempt);
+                    if message.is_some() {
+                        line.message.clone_from(message);
+                    }
+                    (line.ready_at, line.since) = (now, now);
+                }
+                Outcome::Later(after, _) if now - line.since <= GIVE_UP => line.ready_at = now + *after,
+                Outcome::Later(..) | Outcome::Refused(_) => line.is_refused = true,
+            }
+            if !is_open && line.sent.is_none() {
+                // Over before it was sent.
+                case.lines.retain(|line| line.address != address);
+                self.withheld += 1;
+            }
+            self.changed.insert(key);
+            self.schedule(key);
+        }
+        true
+    }
+
+    /// The alerts that Alertmanager is told of, with the end of those that are over.
+    pub fn for_alertmanager(&self, now: Timestamp) -> Vec<(Alert, Option<Timestamp>)> {
+        let told = |case: &&Case| case.lines.iter().any(|line| line.address.channel == Channel::Alertmanager);
+        let state = |case: &Case| {
+            let lasts = match case.alert.status {
+                Status::Raised => now - case.updated < TELL_END,
+                status => !is_over(status),
+            };
+            let tells = lasts || now - case.updated <= TELL_END;
+            tells.then(|| (case.alert.clone(), (!lasts).then_some(case.updated)))
+        };
+        self.cases.values().filter(told).filter_map(state).collect()
+    }
+
+    /// The records that changed since the last call; `None`: deleted.
+    pub fn take_records(&mut self) -> Vec<(ShardId, Vec<u8>, Option<Vec<u8>>)> {
+        let changed = std::mem::take(&mut self.changed);
+        let record = |key: CaseKey| (key.0, record::key(key.1), self.cases.get(&key).map(record::encode));
+        changed.into_iter().map(record).collect()
+    }
+
+    /// The number of alerts that are kept.
+    pub fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Whether no alert is kept.
+    pub fn is_empty(&self) -> bool {
+        self.cases.is_empty()
+    }
+
+    /// The messages that are owed or under way.
+    pub fn owed(&self) -> usize {
+        self.cases.values().flat_map(|case| &case.lines).filter(|line| line.is_owed()).count()
+    }
+
+    /// The messages that may have been sent twice, and those that were withheld because their alert was over.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.doubled, self.withheld)
+    }
+
+    fn schedule(&mut self, key: CaseKey) {
+        let Some(case) = self.cases.get(&key) else { return };
+        let owed = case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none());
+        match owed.map(|line| line.ready_at).min() {
+            Some(at) => {
+                self.due.insert((at, key));
+            }
+            None => {
+                let keep = match case.alert.status {
+                    _ if case.lines.is_empty() => KEEP_SETTLED,
+                    Status::Retracted | Status::Averted => KEEP_SETTLED,
+                    Status::Resolved | Status::Raised => KEEP,
+                    // As long as it is open.
+                    _ => return,
+                };
+                self.ends.insert((case.updated + keep, key));
+            }
+        }
+    }
+
+    /// Forgets what is over.
+    fn forget(&mut self, now: Timestamp) {
+        while let Some((at, key)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
+            self.ends.remove(&(at, key));
+            let Some(case) = self.cases.get(&key) else { continue };
+            let is_over = case.lines.is_empty() || !matches!(case.alert.status.is_open(), Some(true));
+            let is_settled = case.lines.iter().all(|line| !line.is_owed() && line.attempt.is_none());
+            if is_over && is_settled && now - case.updated >= KEEP_SETTLED {
+                self.cases.remove(&key);
+                self.changed.insert(key);
+            }
+        }
+    }
+
+    /// Forgets the oldest alerts if there are too many: those that are over first.
+    fn bound(&mut self) {
+        while self.cases.len() > MAX_CASES {
+            let oldest = |over: bool| {
+                let fits = |(_, case): &(&CaseKey, &Case)| !over || is_over(case.alert.status);
+                self.cases.iter().filter(fits).min_by_key(|(_, case)| case.updated).map(|(key, _)| *key)
+            };
+            let Some(key) = self.ends.first().map(|(_, key)| *key).or_else(|| oldest(false)) else { return };
+            self.ends.retain(|(_, other)| *other != key);
+            self.cases.remove(&key);
+            self.changed.insert(key);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Owns what messages say, in English and Russian. The channels only add their markup.
+
+use super::channel::{Item, Job};
+use super::ledger::is_over;
+use super::link::{self, Answer};
+use crate::config::Page;
+use crate::config::notify::Links;
+use crate::domain::alert::{Alert, Status};
+use crate::domain::id::EntityKind;
+use crate::domain::rule::catalog;
+use crate::domain::rule::message::{self, Language};
+use crate::domain::time::Timestamp;
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// One line.
+    pub title: String,
+    /// The alerts.
+    pub lines: Vec<Line>,
+    /// How many more there are.
+    pub more: Option<String>,
+}
+
+/// What a message says of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What the status means.
+    pub label: &'static str,
+    /// The rule.
+    pub rule: &'static str,
+    /// What happened, in one sentence.
+    pub sentence: String,
+    /// The manager.
+    pub manager: Option<String>,
+    /// Who takes care of it.
+    pub taken_by: Option<String>,
+    /// Whether it is over.
+    pub is_over: bool,
+    /// The card in the CRM.
+    pub card: Option<String>,
+    /// What the recipient can answer: a label and an address.
+    pub answers: Vec<(&'static str, String)>,
+}
+
+/// What texts need besides the message.
+#[derive(Clone, Debug, Default)]
+pub struct Wording {
+    /// Links by which people answer.
+    pub links: Option<Links>,
+    /// Addresses of cards.
+    pub cards: Page,
+}
+
+fn choose<T>(language: Language, english: T, russian: T) -> T {
+    match language {
+        Language::En => english,
+        Language::Ru => russian,
+    }
+}
+
+/// A number with the form of a Russian noun: one, two to four, five and more.
+pub fn russian_count<'a>(n: usize, [one, few, many]: [&'a str; 3]) -> &'a str {
+    match (n % 100, n % 10) {
+        (11..=14, _) => many,
+        (_, 1) => one,
+        (_, 2..=4) => few,
+        _ => many,
+    }
+}
+
+/// "3 violations".
+pub fn violations(n: usize, language: Language) -> String {
+    match language {
+        Language::En => format!("{n} violation{}", if n == 1 { "" } else { "s" }),
+        Language::Ru => format!("{n} {}", russian_count(n, ["нарушение", "нарушения", "нарушений"])),
+    }
+}
+
+fn label(status: Status, language: Language) -> &'static str {
+    let [english, russian] = match status {
+        Status::DueSoon => ["Due soon", "Скоро срок"],
+        Status::Firing | Status::Raised => ["Violation", "Нарушение"],
+        Status::Escalated => ["Still not done", "До сих пор не сделано"],
+        Status::Resolved => ["Over", "Вопрос закрыт"],
+        Status::Averted => ["Done in time", "Сделано в срок"],
+        Status::Retracted => ["No violation after all", "Нарушения не было"],
+    };
+    choose(language, english, russian)
+}
+
+impl Wording {
+    /// What a message says; `now` is the wall clock.
+    pub fn of(&self, job: &Job, now: Timestamp) -> Message {
+        let language = job.address.language;
+        let lines: Vec<Line> = job.items.iter().map(|item| self.line(job, item, now)).collect();
+        let all = lines.len() + job.more;
+        let open = lines.iter().filter(|line| !line.is_over).count() + job.more;
+        let title = match (lines.as_slice(), job.more) {
+            ([line], 0) => format!("{}: {}", line.label, line.rule),
+            _ if job.is_summary => choose(
+                language,
+                format!("While no messages were sent: {}", violations(all, language)),
+                format!("Пока сообщения не отправлялись: {}", violations(all, language)),
+            ),
+            _ if open < all => choose(
+                language,
+                format!("{}, {open} of them still open", violations(all, language)),
+                format!("{}, из них открыто: {open}", violations(all, language)),
+            ),
+            _ => violations(all, language),
+        };
+        let more = (job.more > 0)
+            .then(|| choose(language, format!("and {} more", job.more), format!("и ещё {}", job.more)));
+        Message { title, lines, more }
+    }
+
+    fn line(&self, job: &Job, Item { alert, manager, taken_by }: &Item, now: Timestamp) -> Line {
+        let language = job.address.language;
+        let is_over = is_over(alert.status);
+        Line {
+            label: label(alert.status, language),
+            rule: catalog::definition(alert.rule).title[language as usize],
+            sentence: message::of(alert, language),
+            manager: manager.clone(),
+            taken_by: taken_by.clone(),
+            is_over,
+            card: self.card(alert),
+            answers: if is_over || taken_by.is_some() { Vec::new() } else { self.answers(job, alert, now) },
+        }
+    }
+
+    /// The address of the lead or deal in the CRM.
+    pub fn card(&self, alert: &Alert) -> Option<String> {
+        let entity = alert.entity.as_ref()?;
+        let template = match entity.kind {
+            EntityKind::Lead => self.cards.lead_url.as_ref()?,
+            EntityKind::Deal => self.cards.deal_url.as_ref()?,
+        };
+        let id = percent_encoded(&entity.id);
+        Some(template.replace("{id}", &id).replace("{tenant}", &percent_encoded(alert.tenant.as_str())))
+    }
+
+    fn answers(&self, job: &Job, alert: &Alert, now: Timestamp) -> Vec<(&'static str, String)> {
+        let Some((links, person)) = self.links.as_ref().zip(job.address.person.as_ref()) else { return Vec::new() };
+        let can = |answer: Answer| answer == Answer::Taken || alert.interaction.is_some();
+        let link = |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
+        Answer::ALL.into_iter().filter(|answer| can(*answer)).map(link).collect()
+    }
+}
+
+/// The name of an answer, as on a button.
+pub fn name(answer: Answer, language: Language) -> &'static str {
+    match answer {
+        Answer::Taken => choose(language, "I take care of it", "Беру в работу"),
+        Answer::Dismissed => choose(language, "No answer needed", "Ответ не нужен"),
+    }
+}
+
+/// "manager: Vera", and who takes care.
+pub fn about_people(line: &Line, language: Language) -> Option<String> {
+    let manager = line.manager.as_ref().map(|name| choose(language, format!("Manager: {name}"), format!("Менеджер: {name}")));
+    let taken = line.taken_by.as_ref().map(|name| choose(language, format!("taken by {name}"), format!("взято в работу: {name}")));
+    let parts: Vec<String> = manager.into_iter().chain(taken).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What the link to a card is called.
+pub fn open_card(language: Language) -> &'static str {
+    choose(language, "Open in the CRM", "Открыть в CRM")
+}
+
+/// A text as part of the path of an address.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded += &format!("%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// A text in HTML.
+pub fn html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            letter if letter.is_control() && letter != '\n' => escaped.push(' '),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// A text without what Bitrix24 takes for markup.
+pub fn bb(text: &str) -> String {
+    text.chars()
+        .map(|letter| match letter {
+            // Its codes have no escapes.
+            '[' => '(',
+            ']' => ')',
+            letter if letter.is_control() && letter != '\n' => ' ',
+            letter => letter,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn russian_numbers_have_the_right_form() {
+        let forms = |n| violations(n, Language::Ru);
+        assert_eq!([1, 2, 5, 11, 12, 21, 22, 25, 111].map(forms), [
+            "1 нарушение",
+            "2 нарушения",
+            "5 нарушений",
+            "11 нарушений",
+            "12 нарушений",
+            "21 нарушение",
+            "22 нарушения",
+            "25 нарушений",
+            "111 нарушений"
+        ]);
+        assert_eq!([1, 2].map(|n| violations(n, Language::En)), ["1 violation", "2 violations"]);
+    }
+
+    #[test]
+    fn markup_of_ids_and_names_is_taken_away() {
+        assert_eq!(html("<b onclick=\"x\">&\u{7}"), "&lt;b onclick=&quot;x&quot;&gt;&amp; ");
+        assert_eq!(bb("[url=http://x]y[/url]"), "(url=http://x)y(/url)");
+        assert_eq!(percent_encoded("a/b?c=ё"), "a%2Fb%3Fc%3D%D1%91");
+    }
+}
