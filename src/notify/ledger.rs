@@ -90,9 +90,16 @@ pub struct Line {
     pub message: Option<String>,
     /// Whether the channel will never take it.
     pub is_refused: bool,
+    /// Whether a message was under way when a process ended: the recipient may have it.
+    pub is_uncertain: bool,
 }
 
 impl Line {
+    /// Whether the recipient may know of the alert, and is to be told how it ends.
+    fn may_be_known(&self) -> bool {
+        self.sent.is_some() || self.attempt.is_some() || self.is_uncertain && self.address.channel.follows()
+    }
+
     fn is_owed(&self) -> bool {
         !self.is_refused && self.sent != Some(self.wanted) && self.address.channel != Channel::Alertmanager
     }
@@ -154,6 +161,7 @@ impl Ledger {
         let mut changed = false;
         for line in case.lines.iter_mut().filter(|line| line.attempt.is_some()) {
             line.attempt = None;
+            line.is_uncertain = true;
             changed = true;
             self.doubled += u64::from(!line.address.channel.is_repeatable());
         }
@@ -192,7 +200,7 @@ impl Ledger {
         let is_over = is_over(case.alert.status);
         if is_over {
             let before = case.lines.len();
-            case.lines.retain(|line| line.sent.is_some() || line.attempt.is_some());
+            case.lines.retain(Line::may_be_known);
             self.withheld += (before - case.lines.len()) as u64;
         }
         let stages = Channel::ALL.map(|channel| Stage::of(case, channel));
@@ -223,6 +231,7 @@ impl Ledger {
                         most: duty.most,
                         message: None,
                         is_refused: false,
+                        is_uncertain: false,
                     });
                 }
             }
@@ -242,7 +251,7 @@ impl Ledger {
         }
         case.taken_by = Some(person.to_owned());
         case.lines.retain(|line| {
-            line.sent.is_some() || line.attempt.is_some() || line.address.person.as_deref() != Some(person)
+            line.may_be_known() || line.address.person.as_deref() != Some(person)
         });
         let stage = Stage::of(case, Channel::Telegram);
         for line in case.lines.iter_mut().filter(|line| line.address.channel == Channel::Telegram) {
@@ -386,6 +395,7 @@ impl Ledger {
             match outcome {
                 Outcome::Sent(message) => {
                     line.sent = Some(attempt);
+                    line.is_uncertain = false;
                     if message.is_some() {
                         line.message.clone_from(message);
                     }
@@ -394,7 +404,7 @@ impl Ledger {
                 Outcome::Later(after, _) if now - line.since <= GIVE_UP => line.ready_at = now + *after,
                 Outcome::Later(..) | Outcome::Refused(_) => line.is_refused = true,
             }
-            if !is_open && line.sent.is_none() {
+            if !is_open && !line.may_be_known() {
                 // Over before it was sent.
                 case.lines.retain(|line| line.address != address);
                 self.withheld += 1;
@@ -494,3 +504,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,8 @@ struct LineRecord {
     message: Option<String>,
     #[serde(default)]
     refused: bool,
+    #[serde(default)]
+    uncertain: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +111,7 @@ pub(super) fn encode(case: &Case) -> Vec<u8> {
         most: line.most,
         message: line.message.clone(),
         refused: line.is_refused,
+        uncertain: line.is_uncertain,
     };
     let lines = case.lines.iter().map(line).collect();
     let record = CaseRecord { v: VERSION, alert, taken_by: case.taken_by.clone(), updated: case.updated.0, lines };
@@ -134,6 +137,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Case> {
             most: line.most,
             message: line.message,
             is_refused: line.refused,
+            is_uncertain: line.uncertain,
         })
     };
     Some(Case {

@@ -1,0 +1,284 @@
+//! Tests of the ledger: what is sent, once, and what is not; also after a restart at any point.
+
+use super::*;
+use crate::domain::rule::Rule;
+use crate::domain::rule::message::Language;
+use crate::notify::channel::Item;
+use proptest::prelude::*;
+
+const SHARD: ShardId = ShardId(3);
+const HOLD: Span = Span(30_000);
+
+fn address(channel: Channel, to: &str) -> Address {
+    Address { channel, to: to.into(), person: Some(to.into()), language: Language::En }
+}
+
+fn alert(subject: &str, status: Status, level: u32) -> Alert {
+    Alert { status, level, ..Alert::sample("acme", Rule::Neglected, subject, Timestamp(0)) }
+}
+
+fn duty(channel: Channel, to: &str, ready_at: Timestamp) -> Duty {
+    Duty { address: address(channel, to), ready_at, group: None, most: 1 }
+}
+
+fn grouped(channel: Channel, to: &str, ready_at: Timestamp, most: usize) -> Duty {
+    Duty { group: Some("same".into()), most, ..duty(channel, to, ready_at) }
+}
+
+fn due(ledger: &mut Ledger, now: i64) -> Vec<Job> {
+    ledger.take_due(Timestamp(now), |_| None)
+}
+
+fn said(job: &Job) -> Vec<(&str, &'static str)> {
+    job.items.iter().map(|Item { alert, .. }| (alert.subject.as_str(), alert.status.name())).collect()
+}
+
+fn sent(ledger: &mut Ledger, job: &Job, message: &str, now: i64) {
+    assert!(ledger.done(job.id, &Outcome::Sent(Some(message.into())), Timestamp(now)));
+}
+
+fn ledger() -> Ledger {
+    Ledger::new(Span::HOUR)
+}
+
+/// What another process restores from the records of this one.
+fn restarted(ledger: &mut Ledger) -> Ledger {
+    let mut other = Ledger::new(ledger.summary_after);
+    let all: Vec<CaseKey> = ledger.cases.keys().copied().collect();
+    ledger.changed.extend(all);
+    for (shard, key, value) in ledger.take_records() {
+        value.into_iter().for_each(|value| other.restore(shard, &key, &value));
+    }
+    other
+}
+
+#[test]
+fn one_message_follows_an_alert_to_its_end() {
+    let mut ledger = ledger();
+    let to = |at: i64| vec![duty(Channel::Telegram, "vera", Timestamp(at))];
+    ledger.status(SHARD, alert("lead:1", Status::DueSoon, 0), to(0), Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    assert_eq!((said(&job), &job.replaces), (vec![("lead:1", "DUE_SOON")], &None));
+    sent(&mut ledger, &job, "m1", 10);
+    assert!(due(&mut ledger, 1_000_000).is_empty(), "nothing is said twice");
+    for (status, level) in [(Status::Firing, 0), (Status::Escalated, 1), (Status::Resolved, 1), (Status::Retracted, 1)] {
+        ledger.status(SHARD, alert("lead:1", status, level), to(20), Timestamp(20));
+        let job = due(&mut ledger, 20).remove(0);
+        assert_eq!((said(&job), job.replaces.as_deref()), (vec![("lead:1", status.name())], Some("m1")));
+        sent(&mut ledger, &job, "m1", 30);
+    }
+    assert!(due(&mut ledger, 100).is_empty());
+}
+
+#[test]
+fn what_is_over_before_it_is_sent_is_withheld() {
+    for end in [Status::Resolved, Status::Retracted] {
+        let mut ledger = ledger();
+        ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Mail, "vera", Timestamp(0) + HOLD)], Timestamp(0));
+        assert!(due(&mut ledger, HOLD.0 - 1).is_empty(), "held");
+        ledger.status(SHARD, alert("lead:1", end, 0), Vec::new(), Timestamp(100));
+        assert!(due(&mut ledger, HOLD.0).is_empty());
+        assert_eq!(ledger.counts(), (0, 1));
+    }
+}
+
+#[test]
+fn a_status_that_is_overtaken_is_not_sent() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Bitrix24, "7", Timestamp(100))];
+    ledger.status(SHARD, alert("lead:1", Status::DueSoon, 0), to(), Timestamp(0));
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(50));
+    let jobs = due(&mut ledger, 100);
+    assert_eq!(jobs.iter().flat_map(said).collect::<Vec<_>>(), [("lead:1", "FIRING")]);
+}
+
+#[test]
+fn history_and_ends_of_unknown_alerts_tell_nobody() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Mail, "vera", Timestamp(0))];
+    let past = Alert { historic: true, ..alert("lead:1", Status::Firing, 0) };
+    ledger.status(SHARD, past, to(), Timestamp(0));
+    ledger.status(SHARD, alert("lead:2", Status::Resolved, 0), to(), Timestamp(0));
+    ledger.status(SHARD, alert("lead:3", Status::Firing, 0), Vec::new(), Timestamp(0));
+    assert!(due(&mut ledger, 100).is_empty() && ledger.is_empty() && ledger.take_records().is_empty());
+}
+
+#[test]
+fn alerts_of_a_group_are_one_message_that_says_how_many_more() {
+    let mut ledger = ledger();
+    for n in 0..12 {
+        let to = vec![grouped(Channel::Telegram, "head", Timestamp(100), 10)];
+        ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to, Timestamp(n));
+    }
+    let jobs = due(&mut ledger, 100);
+    assert_eq!(jobs.iter().map(|job| (job.items.len(), job.more, job.is_summary)).collect::<Vec<_>>(), [(10, 2, false)]);
+    sent(&mut ledger, &jobs[0], "m1", 100);
+    ledger.status(SHARD, alert("lead:4", Status::Resolved, 0), Vec::new(), Timestamp(200));
+    let edit = due(&mut ledger, 200).remove(0);
+    assert_eq!((edit.replaces.as_deref(), edit.items.len(), edit.more), (Some("m1"), 10, 2), "all of them are named again");
+    let resolved = ("lead:4", "RESOLVED");
+    assert!(said(&edit).last() == Some(&resolved) || !said(&edit).contains(&resolved), "what is over comes last");
+}
+
+#[test]
+fn after_a_long_outage_there_is_one_summary() {
+    let mut ledger = ledger();
+    for n in 0..400 {
+        let to = vec![duty(Channel::Telegram, "head", Timestamp(0))];
+        ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to, Timestamp(0));
+    }
+    let mut messages = 0;
+    let mut now = Span::HOUR.0 + 1;
+    while ledger.owed() > 0 {
+        for job in due(&mut ledger, now) {
+            messages += 1;
+            assert!(job.is_summary && job.items.len() + job.more == 400, "{} and {}", job.items.len(), job.more);
+            sent(&mut ledger, &job, "m1", now);
+        }
+        now += 1000;
+    }
+    assert_eq!(messages, 1);
+}
+
+#[test]
+fn an_address_gets_one_message_at_a_time() {
+    let mut ledger = ledger();
+    for n in 0..3 {
+        let to = vec![duty(Channel::Mail, "vera", Timestamp(0))];
+        ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to, Timestamp(0));
+    }
+    let jobs = due(&mut ledger, 0);
+    assert_eq!(jobs.len(), 1);
+    assert!(due(&mut ledger, 10_000).is_empty(), "the first is under way");
+    sent(&mut ledger, &jobs[0], "m1", 10_000);
+    assert_eq!(due(&mut ledger, 20_000).len(), 1);
+}
+
+#[test]
+fn what_failed_is_sent_later_and_what_is_refused_never() {
+    let mut ledger = ledger();
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Telegram, "vera", Timestamp(0))], Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    assert!(ledger.done(job.id, &Outcome::Later(Span(5_000), "timeout"), Timestamp(100)));
+    assert!(due(&mut ledger, 5_099).is_empty());
+    let job = due(&mut ledger, 5_100).remove(0);
+    assert!(ledger.done(job.id, &Outcome::Refused("blocked_by_user"), Timestamp(5_200)));
+    assert!(due(&mut ledger, i64::MAX / 4).is_empty() && ledger.owed() == 0);
+}
+
+#[test]
+fn who_takes_care_of_an_alert_is_told_no_more_of_it() {
+    let mut ledger = ledger();
+    let to = |channel| vec![duty(Channel::Telegram, "vera", Timestamp(0)), duty(channel, "vera", Timestamp(500))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(Channel::Mail), Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    sent(&mut ledger, &job, "m1", 10);
+    assert!(ledger.take(alert("lead:1", Status::Firing, 0).id, "vera", Timestamp(20)).is_some());
+    let jobs = due(&mut ledger, 1000);
+    assert_eq!(jobs.len(), 1, "the mail is not sent; the message says who takes care");
+    assert_eq!((jobs[0].items[0].taken_by.as_deref(), jobs[0].replaces.as_deref()), (Some("vera"), Some("m1")));
+    sent(&mut ledger, &jobs[0], "m1", 1000);
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(2000));
+    assert_eq!(due(&mut ledger, 2000).iter().flat_map(said).collect::<Vec<_>>(), [("lead:1", "RESOLVED")]);
+}
+
+#[test]
+fn settled_alerts_are_forgotten() {
+    let mut ledger = ledger();
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Telegram, "vera", Timestamp(0))], Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    sent(&mut ledger, &job, "m1", 0);
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(10));
+    let job = due(&mut ledger, 10).remove(0);
+    sent(&mut ledger, &job, "m1", 10);
+    assert!(due(&mut ledger, KEEP.0).is_empty() && ledger.len() == 1, "it may still be retracted");
+    ledger.take_records();
+    assert!(due(&mut ledger, KEEP.0 + 10).is_empty() && ledger.is_empty());
+    assert!(matches!(ledger.take_records().as_slice(), [(SHARD, _, None)]), "its record is deleted");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Status { subject: usize, status: usize, level: u32 },
+    Wait(i64),
+    /// The messages that are due are sent, or the channel is away.
+    Send { works: bool },
+    /// The process ends after the messages that are due were recorded as under way, and perhaps sent.
+    Kill { arrived: bool },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..4usize, 0..5usize, 0..3u32).prop_map(|(subject, status, level)| Step::Status { subject, status, level }),
+        3 => (0..60_000i64).prop_map(Step::Wait),
+        4 => any::<bool>().prop_map(|works| Step::Send { works }),
+        1 => any::<bool>().prop_map(|arrived| Step::Kill { arrived }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    /// Whatever happens, an address is told of each stage of an alert once, except what was under way when a process ended;
+    /// and at the end nothing is owed.
+    #[test]
+    fn every_stage_is_sent_once(steps in steps(), follows in any::<bool>()) {
+        const STATUSES: [Status; 5] =
+            [Status::DueSoon, Status::Firing, Status::Escalated, Status::Resolved, Status::Retracted];
+        let channel = if follows { Channel::Telegram } else { Channel::Mail };
+        let (mut ledger, mut now, mut messages) = (ledger(), 0i64, 0u32);
+        // For each subject: what arrived, and how often, since its status changed last.
+        let mut arrived: BTreeMap<(String, &'static str, u32), u32> = BTreeMap::new();
+        let mut current: BTreeMap<String, (Status, u32)> = BTreeMap::new();
+        let mut kills = 0;
+        let deliver = |arrived: &mut BTreeMap<_, u32>, jobs: &[Job]| {
+            for Item { alert, .. } in jobs.iter().flat_map(|job| &job.items) {
+                *arrived.entry((alert.subject.to_string(), alert.status.name(), alert.level)).or_default() += 1;
+            }
+        };
+        for step in steps.into_iter().chain((0..40).flat_map(|_| [Step::Wait(60_000), Step::Send { works: true }])) {
+            match step {
+                Step::Status { subject, status, level } => {
+                    let subject = format!("lead:{subject}");
+                    let status = STATUSES[status];
+                    if current.get(&subject) == Some(&(status, level)) {
+                        continue;
+                    }
+                    current.insert(subject.clone(), (status, level));
+                    arrived.retain(|(known, stage, at), _| *known != subject || (*stage, *at) != (status.name(), level));
+                    let duties = vec![duty(channel, "vera", Timestamp(now) + HOLD)];
+                    ledger.status(SHARD, alert(&subject, status, level), duties, Timestamp(now));
+                }
+                Step::Wait(time) => now += time,
+                Step::Send { works } => {
+                    for job in due(&mut ledger, now) {
+                        let outcome = if works {
+                            messages += 1;
+                            deliver(&mut arrived, std::slice::from_ref(&job));
+                            Outcome::Sent(Some(job.replaces.clone().unwrap_or_else(|| messages.to_string())))
+                        } else {
+                            Outcome::Later(Span(1000), "timeout")
+                        };
+                        prop_assert!(ledger.done(job.id, &outcome, Timestamp(now)));
+                    }
+                }
+                Step::Kill { arrived: has_arrived } => {
+                    let jobs = due(&mut ledger, now);
+                    if has_arrived {
+                        deliver(&mut arrived, &jobs);
+                        kills += jobs.len() as u32;
+                    }
+                    ledger = restarted(&mut ledger);
+                }
+            }
+        }
+        prop_assert_eq!(ledger.owed(), 0);
+        let twice: u32 = arrived.values().map(|times| times.saturating_sub(1)).sum();
+        prop_assert!(twice <= kills, "{arrived:?}");
+        for (subject, (status, level)) in current {
+            let told = arrived.contains_key(&(subject.clone(), status.name(), level));
+            let was_told = arrived.keys().any(|(known, ..)| *known == subject);
+            // An open alert is told of, and so is the end of one that was told of, where a message can follow it.
+            prop_assert!(told || is_over(status) && !(was_told && follows) || !follows && was_told, "{subject} {status:?}");
+        }
+    }
+}
