@@ -6,12 +6,13 @@
 
 use super::activities::Dated;
 use super::answer::Failure;
+use super::legs::Leg;
 use super::objects::Because;
 use super::pages::{self, List, MARGIN, PAGE};
 use super::portal::{Backfill, Outcome, Portal, index, items, read, type_id};
 use super::value::Row;
 use crate::domain::id::EntityKind;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -26,6 +27,22 @@ enum Phase {
     Calls,
     Activities(Dated),
     Sessions,
+}
+
+impl Phase {
+    fn leg(self) -> Leg {
+        match self {
+            Self::Existing(EntityKind::Lead, _) | Self::Created(EntityKind::Lead) | Self::Updated(EntityKind::Lead) => {
+                Leg::Leads
+            }
+            Self::Existing(..) | Self::Created(_) | Self::Updated(_) => Leg::Deals,
+            Self::History(EntityKind::Lead) => Leg::LeadHistory,
+            Self::History(EntityKind::Deal) => Leg::DealHistory,
+            Self::Calls => Leg::Calls,
+            Self::Activities(_) => Leg::Activities,
+            Self::Sessions => Leg::Chats,
+        }
+    }
 }
 
 const PHASES: &[Phase] = &[
@@ -100,10 +117,19 @@ impl Portal {
             return Ok(Ok(Done::Month(Timestamp(end.0 - 1000))));
         };
         let answer = self.step_phase(*phase, &position)?;
+        let refusal = answer.as_ref().err().map(Failure::name);
         let next = match self.optional(answer) {
-            Some(Ok(next)) => next,
+            Some(Ok(next)) => {
+                self.refused_since = None;
+                next
+            }
             Some(Err(failure)) => return Ok(Err(failure)),
-            None => None,
+            None if self.may_come_back(phase.leg()) => return Ok(Err(Failure::Busy("refused", None))),
+            None => {
+                let (source, month, leg) = (self.settings.source(), Timestamp(position.month), phase.leg().name());
+                tracing::warn!(source, %month, leg, why = refusal, "back-fill: left out, because it cannot be read");
+                None
+            }
         };
         let backfill = self.memory.backfill.change();
         match next {
@@ -111,6 +137,18 @@ impl Portal {
             None => (backfill.phase, backfill.after) = (backfill.phase + 1, 0),
         }
         Ok(Ok(Done::Part))
+    }
+
+    /// Whether a part that is refused now was read before, and may be again: a right that was lost is given back. What was
+    /// refused from the beginning, or for a day, is left out.
+    fn may_come_back(&mut self, leg: Leg) -> bool {
+        let now = self.client.portal_now();
+        let since = *self.refused_since.get_or_insert(now);
+        let waits = self.legs.was_usable(leg) && now.0 - since.0 < Span::DAY.0;
+        if !waits {
+            self.refused_since = None;
+        }
+        waits
     }
 
     /// Does a part of a phase; returns the position within it, or `None` if it is complete.
