@@ -255,7 +255,8 @@ fn a_back_fill_into_a_tenant_that_another_source_has_moved_on_is_refused() {
     };
 
     // Other tenants do not matter, nor do earlier events that were not judged.
-    fixture.produce(&[tick("other", "now", now), tick("romashka", "before", from.saturating_sub(Span::DAY))]);
+    fixture
+        .produce(&[tick("other", "now", now), tick("romashka", "before", from.saturating_sub(Span(2 * Span::DAY.0)))]);
     let (_, text) = command(&["gateway", "backfill"], &config);
     assert!(text.contains("not read yet"), "{text}");
     // The processor has not read it.
