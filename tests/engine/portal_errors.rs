@@ -227,6 +227,11 @@ impl Run {
         ids.filter(|id| id.starts_with(prefix)).map(str::to_owned).collect()
     }
 
+    /// How many events are before the first mark of a topic that covers an instant.
+    pub(super) fn first_mark(&self, topic: Topic, instant: Timestamp) -> Option<usize> {
+        self.marks.iter().find(|(of, up_to, _)| *of == topic && *up_to >= instant).map(|(.., count)| *count)
+    }
+
     /// The marks of a topic after an instant.
     pub(super) fn marks_of(&self, topic: Topic, since: Timestamp) -> usize {
         self.marks.iter().filter(|(of, up_to, _)| *of == topic && *up_to >= since).count()

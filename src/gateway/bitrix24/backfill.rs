@@ -85,16 +85,29 @@ impl Portal {
             let end = self.memory.history[index(kind)].get().last;
             let list = List::history(type_id(kind));
             let first = self.history_before(&list, "CREATED_TIME", from, end)?;
-            backfill.history[index(kind)] = self.optional(first).unwrap_or(Ok(end)).unwrap_or(end);
+            backfill.history[index(kind)] = read!(self.begin_at(Phase::History(kind), first, end));
             backfill.history_end[index(kind)] = end;
         }
         let end = self.memory.calls.get().last;
         let first = self.history_before(&List::CALLS, "CALL_START_DATE", from, end)?;
-        backfill.calls = self.optional(first).unwrap_or(Ok(end)).unwrap_or(end);
+        backfill.calls = read!(self.begin_at(Phase::Calls, first, end));
         backfill.calls_end = end;
         backfill.begun = true;
         self.memory.backfill.set(backfill);
         Ok(Ok(()))
+    }
+
+    /// Where a phase begins; at its end if it cannot be read. A portal that is only busy is asked again.
+    fn begin_at(&mut self, phase: Phase, first: Result<u64, Failure>, end: u64) -> Outcome<u64> {
+        Ok(match self.optional(first) {
+            Some(answer) => answer,
+            None if self.may_come_back(phase.leg()) => Err(Failure::Busy("refused", None)),
+            None => {
+                let (source, leg) = (self.settings.source(), phase.leg().name());
+                tracing::warn!(source, leg, "back-fill: left out, because it cannot be read");
+                Ok(end)
+            }
+        })
     }
 
     /// `None` if a leg cannot be read: its part of the back-fill is left out.
