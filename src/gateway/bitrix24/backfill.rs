@@ -82,40 +82,57 @@ impl Portal {
         let from = Timestamp(backfill.from.unwrap_or(backfill.until));
         backfill.month = from.0;
         for kind in [EntityKind::Lead, EntityKind::Deal] {
+            let (list, phase) = (List::history(type_id(kind)), Phase::History(kind));
+            if self.kinds().contains(&kind) && !self.memory.history[index(kind)].get().begun {
+                // It could not be read in the first sweep.
+                let begun = self.begin_history(kind, Timestamp(backfill.until))?;
+                read!(Ok(self.settle(phase, backfill.month, begun)));
+            }
             let end = self.memory.history[index(kind)].get().last;
-            let list = List::history(type_id(kind));
             let first = self.history_before(&list, "CREATED_TIME", from, end)?;
-            backfill.history[index(kind)] = read!(self.begin_at(Phase::History(kind), first, end));
+            backfill.history[index(kind)] = read!(Ok(self.settle(phase, backfill.month, first))).unwrap_or(end);
             backfill.history_end[index(kind)] = end;
+        }
+        if !self.memory.calls.get().begun {
+            let begun = self.begin_calls(Timestamp(backfill.until))?;
+            read!(Ok(self.settle(Phase::Calls, backfill.month, begun)));
         }
         let end = self.memory.calls.get().last;
         let first = self.history_before(&List::CALLS, "CALL_START_DATE", from, end)?;
-        backfill.calls = read!(self.begin_at(Phase::Calls, first, end));
+        backfill.calls = read!(Ok(self.settle(Phase::Calls, backfill.month, first))).unwrap_or(end);
         backfill.calls_end = end;
         backfill.begun = true;
         self.memory.backfill.set(backfill);
         Ok(Ok(()))
     }
 
-    /// Where a phase begins; at its end if it cannot be read. A portal that is only busy is asked again.
-    fn begin_at(&mut self, phase: Phase, first: Result<u64, Failure>, end: u64) -> Outcome<u64> {
-        Ok(match self.optional(first) {
-            Some(answer) => answer,
-            None if self.may_come_back(phase.leg()) => Err(Failure::Busy("refused", None)),
-            None => {
-                let (source, leg) = (self.settings.source(), phase.leg().name());
-                tracing::warn!(source, leg, "back-fill: left out, because it cannot be read");
-                Ok(end)
+    /// What a phase has answered; `None` if it is left out, because it cannot be read; the failure if it is to be asked again.
+    ///
+    /// A portal that is busy answers later, and a right that was lost is given back. What was refused from the beginning is
+    /// left out, and so is what has failed for a day.
+    fn settle<T>(&mut self, phase: Phase, month: i64, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        let failure = match answer {
+            Ok(value) => {
+                self.refused_since = None;
+                return Ok(Some(value));
             }
-        })
-    }
-
-    /// `None` if a leg cannot be read: its part of the back-fill is left out.
-    fn optional<T>(&self, answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
-        match answer {
-            Err(Failure::NoRight(_) | Failure::NoMethod | Failure::NotFound | Failure::Wrong(_)) => None,
-            other => Some(other),
+            Err(failure) => failure,
+        };
+        let (leg, now) = (phase.leg(), self.client.portal_now());
+        let may_recover = match failure {
+            Failure::OverTime => return Err(failure),
+            Failure::Busy(..) => true,
+            Failure::NoMethod => false,
+            _ => self.legs.was_usable(leg),
+        };
+        let since = *self.refused_since.get_or_insert(now);
+        if may_recover && now.0 - since.0 < Span::DAY.0 {
+            return Err(Failure::Busy("refused", None));
         }
+        self.refused_since = None;
+        let (source, month, why) = (self.settings.source(), Timestamp(month), failure.name());
+        tracing::warn!(source, %month, leg = leg.name(), why, "back-fill: left out, because it cannot be read");
+        Ok(None)
     }
 
     /// Does the next part of the back-fill.
@@ -130,38 +147,13 @@ impl Portal {
             return Ok(Ok(Done::Month(Timestamp(end.0 - 1000))));
         };
         let answer = self.step_phase(*phase, &position)?;
-        let refusal = answer.as_ref().err().map(Failure::name);
-        let next = match self.optional(answer) {
-            Some(Ok(next)) => {
-                self.refused_since = None;
-                next
-            }
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None if self.may_come_back(phase.leg()) => return Ok(Err(Failure::Busy("refused", None))),
-            None => {
-                let (source, month, leg) = (self.settings.source(), Timestamp(position.month), phase.leg().name());
-                tracing::warn!(source, %month, leg, why = refusal, "back-fill: left out, because it cannot be read");
-                None
-            }
-        };
+        let next = read!(Ok(self.settle(*phase, position.month, answer))).flatten();
         let backfill = self.memory.backfill.change();
         match next {
             Some(after) => backfill.after = after,
             None => (backfill.phase, backfill.after) = (backfill.phase + 1, 0),
         }
         Ok(Ok(Done::Part))
-    }
-
-    /// Whether a part that is refused now was read before, and may be again: a right that was lost is given back. What was
-    /// refused from the beginning, or for a day, is left out.
-    fn may_come_back(&mut self, leg: Leg) -> bool {
-        let now = self.client.portal_now();
-        let since = *self.refused_since.get_or_insert(now);
-        let waits = self.legs.was_usable(leg) && now.0 - since.0 < Span::DAY.0;
-        if !waits {
-            self.refused_since = None;
-        }
-        waits
     }
 
     /// Does a part of a phase; returns the position within it, or `None` if it is complete.
