@@ -153,14 +153,18 @@ fn calls_are_all_read_again_though_the_budget_allows_only_a_part_of_them() {
     for _ in 0..CALLS {
         portal.lock().tables.call(json!({"CALL_TYPE": "2", "CALL_DURATION": "60"}), Span::ZERO);
     }
-    run_on(&mut run, 6);
+    run_on(&mut run, 9);
     assert_eq!(run.ids("b24:vx:").len() as u64, CALLS);
     for id in [1, CALLS / 2, CALLS] {
         portal.lock().tables.calls.get_mut(&id).expect("a call")["CALL_VOTE"] = "5".into();
     }
+    let voted = portal.now();
     run_on(&mut run, 9);
     let expected: BTreeSet<String> = [1, CALLS / 2, CALLS].map(|id| format!("b24:vote:{id}:5")).into();
     assert_eq!(run.ids("b24:vote:"), expected);
+    // The statistics were read in each sweep, so each has a mark.
+    let (calls, mails) = (run.marks_of(Topic::Telephony, voted), run.marks_of(Topic::Email, voted));
+    assert!(calls == mails && calls >= 2, "{calls} marks of calls, {mails} of mails");
     // What is new does not wait for what is read again.
     let new = portal.lock().tables.call(json!({"CALL_TYPE": "2", "CALL_DURATION": "60"}), Span::ZERO);
     run.run(minutes(11));

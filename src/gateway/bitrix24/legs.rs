@@ -44,6 +44,7 @@ legs! {
     DealHistory "deal_history" [Crm]
     Terms "product_rows" [Crm]
     Calls "calls" [Telephony]
+    CallsAgain "calls_again" []
     Activities "activities" [Crm Email]
     Chats "open_lines" [Email]
     Plans "plans" []
