@@ -22,6 +22,7 @@ mod engine {
     mod portal;
     mod portal_errors;
     mod portal_large;
+    mod portal_positions;
     mod protocol;
     mod real_data;
     mod restart;

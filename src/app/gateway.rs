@@ -42,15 +42,25 @@ pub(super) fn gateway(args: &cli::Gateway) -> anyhow::Result<()> {
         return Err(Problems(vec![Problem { file, line: 0, path: "gateway".into(), text }]).into());
     }
     let stop = stop_on_signals()?;
-    let (running, address) = start(config, Arc::new(open), &stop)?;
+    let of_processor = config.clone();
+    let open: Opener = Arc::new(move |source, cursors, metrics| open(&of_processor, source, cursors, metrics));
+    let (running, address) = start(config, open, &stop)?;
     tracing::info!("http on {address}: POST /in/NAME, /metrics /livez /readyz");
     running.await_end(&stop)
 }
 
-/// Builds the reader of a source.
-fn open(source: &GatewaySource, cursors: &Cursors, metrics: Arc<SourceMetrics>) -> Result<Box<dyn Reader>, ReadError> {
+/// Builds the reader of a source. The configuration is that of the file: its topics are those of the processor.
+fn open(
+    config: &Config,
+    source: &GatewaySource,
+    cursors: &Cursors,
+    metrics: Arc<SourceMetrics>,
+) -> Result<Box<dyn Reader>, ReadError> {
     match &source.kind {
-        SourceKind::Bitrix24(section) => portal::open(source, section, cursors, metrics),
+        SourceKind::Bitrix24(section) => {
+            portal::check_past(config, source, section, cursors)?;
+            portal::open(source, section, cursors, metrics)
+        }
         SourceKind::Events(_) | SourceKind::Telephony(_) => Err(ReadError::Refused {
             what: format!("{} is not read", source.kind.name()),
             retry_in: Duration::from_secs(3600),

@@ -9,6 +9,7 @@ use crate::config::gateway::{GatewaySource, SourceKind};
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
 use crate::edge::kafka::gateway_cursors;
+use crate::edge::kafka::tenant_past::{PastError, TenantPast};
 use crate::gateway::bitrix24::{
     BackfillProgress, Bitrix24, Budget, Fields, Http, Inspector, Settings, Transport, Webhook,
 };
@@ -94,6 +95,51 @@ pub(super) fn open(
     Ok(Box::new(reader.map_err(|error| refused(error.into()))?))
 }
 
+/// Refuses the back-fill of a source that was never read, if the tenant already has later events: the past would come too late.
+pub(super) fn check_past(
+    config: &Config,
+    source: &GatewaySource,
+    section: &Section,
+    cursors: &Cursors,
+) -> Result<(), ReadError> {
+    const AGAIN: Duration = Duration::from_secs(600);
+    let refused = |error: anyhow::Error| ReadError::Refused { what: format!("{error:#}"), retry_in: AGAIN };
+    match too_late(config, source, section, cursors).map_err(refused)? {
+        None => Ok(()),
+        Some(Ok(why)) => Err(ReadError::Refused { what: why, retry_in: AGAIN }),
+        Some(Err(error)) => Err(ReadError::Unavailable { what: format!("{error}"), retry_in: Duration::from_secs(10) }),
+    }
+}
+
+/// Why a source cannot be back-filled; `None`: it can be, or need not be.
+fn too_late(
+    config: &Config,
+    source: &GatewaySource,
+    section: &Section,
+    cursors: &Cursors,
+) -> anyhow::Result<Option<Result<String, PastError>>> {
+    let Some(from) = settings(source, section)?.backfill_from.filter(|from| *from < clock::now()) else {
+        return Ok(None);
+    };
+    if BackfillProgress::of(cursors)? != BackfillProgress::NotStarted {
+        return Ok(None);
+    }
+    let past = match TenantPast::read(config, &source.tenant, from) {
+        Ok(past) => past,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    let tenant = &source.tenant;
+    let why = |latest| {
+        format!(
+            "the back-fill from {from} is refused, and nothing is read: tenant {tenant} already has events of another \
+             source, the latest of {latest}, and what is filled in would come too late. Give the source a new tenant, or \
+             remove `backfill_from`, or begin the tenant again: stop the processor and all sources of the tenant, run \
+             `funnelwatch state reset --tenant {tenant} --yes`, and start this source first"
+        )
+    };
+    Ok(past.later_than(from).map(|latest| Ok(why(latest))))
+}
+
 fn transport(settings: &Settings) -> anyhow::Result<Box<dyn Transport>> {
     Ok(Box::new(Http::new(settings.ca.as_deref())?))
 }
@@ -173,12 +219,15 @@ fn norms(path: &Path, name: &str) -> anyhow::Result<()> {
 fn backfill(path: &Path, name: Option<&str>) -> anyhow::Result<()> {
     let config = load(path)?;
     let mut out = io::stdout().lock();
-    for (source, _) in portals(&config, name)? {
+    for (source, section) in portals(&config, name)? {
         let records = gateway_cursors::read(&config, &source.name)?;
         let cursors: Cursors = records.into_iter().map(|(leg, bytes)| (leg.into(), bytes)).collect();
         let name = &source.name;
         match BackfillProgress::of(&cursors)? {
-            BackfillProgress::NotStarted => writeln!(out, "{name}: not read yet")?,
+            BackfillProgress::NotStarted => match too_late(&config, &source, &section, &cursors)?.transpose()? {
+                Some(why) => writeln!(out, "{name}: {why}")?,
+                None => writeln!(out, "{name}: not read yet")?,
+            },
             BackfillProgress::None => writeln!(out, "{name}: read without a back-fill")?,
             BackfillProgress::Running { from, at, until, share } => {
                 writeln!(out, "{name}: back-fill from {from} to {until}, now at {at}: {:.0} %", share * 100.0)?;

@@ -48,6 +48,7 @@ mod run;
 mod source_logs;
 mod source_topics;
 mod supervisor;
+pub mod tenant_past;
 pub mod topics;
 mod watch;
 

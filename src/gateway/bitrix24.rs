@@ -98,7 +98,16 @@ enum Unit {
 impl Unit {
     /// Whether it may take very many steps, during which other units have their turn.
     fn is_long(self) -> bool {
-        matches!(self, Self::Changed(_) | Self::Contacts(_) | Self::ChangedActivities | Self::Compare(_))
+        matches!(
+            self,
+            Self::Changed(_)
+                | Self::Contacts(_)
+                | Self::ChangedActivities
+                | Self::CallsAgain
+                | Self::Chats
+                | Self::Plans
+                | Self::Compare(_)
+        )
     }
 
     fn leg(self) -> Leg {
@@ -111,7 +120,8 @@ impl Unit {
             Self::Changed(EntityKind::Deal) => Leg::Deals,
             Self::Contacts(CONTACT) => Leg::Contacts,
             Self::Contacts(_) => Leg::Companies,
-            Self::Calls | Self::CallsAgain => Leg::Calls,
+            Self::Calls => Leg::Calls,
+            Self::CallsAgain => Leg::CallsAgain,
             Self::NewActivities | Self::ChangedActivities => Leg::Activities,
             Self::Chats => Leg::Chats,
             Self::Plans => Leg::Plans,
@@ -186,6 +196,7 @@ impl Bitrix24 {
             suspects: BTreeSet::new(),
             compared: BTreeMap::new(),
             compare_at: [0; 2],
+            refused_since: None,
             calls_by_name: HashMap::new(),
         };
         portal.index_calls();
@@ -269,14 +280,11 @@ impl Bitrix24 {
             Unit::Changed(kind) => return portal.read_changed(kind),
             Unit::Contacts(type_id) => return portal.read_changed_contacts(type_id),
             Unit::Calls => return portal.read_calls(),
-            Unit::CallsAgain => portal.read_calls_again()?,
+            Unit::CallsAgain => return portal.read_calls_again(),
             Unit::NewActivities => return portal.read_new_activities(),
             Unit::ChangedActivities => return portal.read_changed_activities(),
-            Unit::Chats => {
-                let open = portal.open_sessions();
-                portal.read_sessions(&open)?
-            }
-            Unit::Plans => portal.read_plans()?,
+            Unit::Chats => return portal.read_open_sessions(),
+            Unit::Plans => return portal.read_plans(),
             Unit::Compare(kind) => return portal.compare(kind),
             Unit::Suspects => portal.read_suspects()?,
         };
@@ -307,6 +315,10 @@ impl Bitrix24 {
         }
         units.push_back(Unit::Suspects);
         portal.legs.begin(now);
+        if regular.sessions_after > 0 {
+            // The others were read before this sweep.
+            portal.legs.unfinished(Leg::Chats);
+        }
         let (began_here, left) = (self.clock.now(), BTreeSet::new());
         self.sweep = Some(Sweep { began: now, began_here, units, waiting: 0, unfinished: 0, left });
     }

@@ -19,34 +19,34 @@ const BEGIN: Timestamp = Timestamp(1_772_434_800_000);
 
 /// A portal whose answers a test can change.
 #[derive(Default)]
-struct Scene {
-    tables: Tables,
-    interface: Interface,
+pub(super) struct Scene {
+    pub(super) tables: Tables,
+    pub(super) interface: Interface,
     now: Timestamp,
     /// The error of each method or command, inside and outside of batches: status and code.
     errors: BTreeMap<&'static str, (u16, &'static str)>,
     /// When each method was asked, with its host.
-    asked: Vec<(Timestamp, String, String)>,
+    pub(super) asked: Vec<(Timestamp, String, String)>,
     /// A batch of more lists than this is not completed.
     most_lists: Option<usize>,
     bodies: Vec<String>,
 }
 
 #[derive(Clone, Default)]
-struct Portal(Arc<Mutex<Scene>>);
+pub(super) struct Portal(Arc<Mutex<Scene>>);
 
 impl Portal {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let portal = Self::default();
         portal.wait(Span(BEGIN.0));
         portal
     }
 
-    fn lock(&self) -> MutexGuard<'_, Scene> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Scene> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self, time: Span) {
+    pub(super) fn wait(&self, time: Span) {
         let mut scene = self.lock();
         let now = Timestamp(scene.now.0 + time.0);
         scene.now = now;
@@ -58,14 +58,14 @@ impl Portal {
         self.lock().asked.iter().filter(|(at, asked, _)| *at >= since && asked == method).count()
     }
 
-    fn fail(&self, method: &'static str, error: Option<(u16, &'static str)>) {
+    pub(super) fn fail(&self, method: &'static str, error: Option<(u16, &'static str)>) {
         match error {
             Some(error) => _ = self.lock().errors.insert(method, error),
             None => _ = self.lock().errors.remove(method),
         }
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings {
             name: "romashka".into(),
             tenant: "romashka".into(),
@@ -82,7 +82,7 @@ impl Portal {
         }
     }
 
-    fn inspector(&self, settings: Settings) -> Inspector {
+    pub(super) fn inspector(&self, settings: Settings) -> Inspector {
         Inspector::new(settings, Box::new(self.clone()), Arc::new(self.clone()))
     }
 }
@@ -144,22 +144,22 @@ impl Transport for Portal {
 }
 
 /// A reader, and what it has committed.
-struct Run {
+pub(super) struct Run {
     portal: Portal,
     settings: Settings,
     reader: Bitrix24,
-    cursors: Cursors,
+    pub(super) cursors: Cursors,
     hints: Vec<Hint>,
-    events: Vec<(Topic, Value)>,
+    pub(super) events: Vec<(Topic, Value)>,
     /// With the number of events before them.
     marks: Vec<(Topic, Timestamp, usize)>,
     errors: Vec<ReadError>,
     /// The most events that one step has returned.
-    most: usize,
+    pub(super) most: usize,
 }
 
 impl Run {
-    fn new(portal: &Portal, settings: Settings) -> Self {
+    pub(super) fn new(portal: &Portal, settings: Settings) -> Self {
         let cursors = Cursors::new();
         let reader = Self::open(portal, &settings, &cursors);
         let portal = portal.clone();
@@ -173,7 +173,7 @@ impl Run {
     }
 
     /// Kills the process and starts another one.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.reader = Self::open(&self.portal, &self.settings, &self.cursors);
     }
 
@@ -183,8 +183,14 @@ impl Run {
         self.hints.push(Hint { received_at: self.portal.now(), fields });
     }
 
+    /// Kills the process before the next step is committed, and starts another one.
+    pub(super) fn lose_a_step(&mut self) {
+        let _ = self.reader.step(&self.hints, &Stop::default());
+        self.restart();
+    }
+
     /// Does one step; returns how long the driver would wait.
-    fn step(&mut self) -> Duration {
+    pub(super) fn step(&mut self) -> Duration {
         let portion = match self.reader.step(&self.hints, &Stop::default()) {
             Ok(portion) => portion,
             Err(error) => {
@@ -208,7 +214,7 @@ impl Run {
         }
     }
 
-    fn run(&mut self, time: Span) {
+    pub(super) fn run(&mut self, time: Span) {
         let end = Timestamp(self.portal.now().0 + time.0);
         while self.portal.now() < end {
             let wait = self.step();
@@ -216,24 +222,29 @@ impl Run {
         }
     }
 
-    fn ids(&self, prefix: &str) -> BTreeSet<String> {
+    pub(super) fn ids(&self, prefix: &str) -> BTreeSet<String> {
         let ids = self.events.iter().filter_map(|(_, event)| event["event_id"].as_str());
         ids.filter(|id| id.starts_with(prefix)).map(str::to_owned).collect()
     }
 
+    /// How many events are before the first mark of a topic that covers an instant.
+    pub(super) fn first_mark(&self, topic: Topic, instant: Timestamp) -> Option<usize> {
+        self.marks.iter().find(|(of, up_to, _)| *of == topic && *up_to >= instant).map(|(.., count)| *count)
+    }
+
     /// The marks of a topic after an instant.
-    fn marks_of(&self, topic: Topic, since: Timestamp) -> usize {
+    pub(super) fn marks_of(&self, topic: Topic, since: Timestamp) -> usize {
         self.marks.iter().filter(|(of, up_to, _)| *of == topic && *up_to >= since).count()
     }
 }
 
 const MINUTE: Span = Span(60_000);
 
-fn minutes(count: i64) -> Span {
+pub(super) fn minutes(count: i64) -> Span {
     Span(count * MINUTE.0)
 }
 
-fn add_lead(portal: &Portal) -> u64 {
+pub(super) fn add_lead(portal: &Portal) -> u64 {
     let tables = &mut portal.lock().tables;
     let id = tables.create(1, json!({"stageId": "NEW", "stageSemanticId": "P"}));
     tables.enter(1, id, 0, "NEW", 'P', Span::ZERO);
@@ -498,7 +509,7 @@ fn terms_do_not_change_because_product_rows_cannot_be_read() {
     assert_eq!(discounts, [Some(20.0), Some(30.0)]);
 }
 
-fn open_chat(portal: &Portal, session: u64) {
+pub(super) fn open_chat(portal: &Portal, session: u64) {
     let tables = &mut portal.lock().tables;
     let time = Tables::time(tables.now);
     let fields = json!({"PROVIDER_ID": "IMOPENLINES_SESSION", "ASSOCIATED_ENTITY_ID": session.to_string()});
@@ -541,9 +552,11 @@ fn check(portal: &Portal, settings: Settings) -> Findings {
 #[test]
 fn a_check_says_what_will_be_missing_and_why() {
     let portal = Portal::new();
+    open_chat(&portal, 1);
     let fine = check(&portal, portal.settings());
     assert_eq!(fine.missing, Vec::<String>::new());
-    for word in ["portal", "webhook", "scopes", "mode", "funnel", "readable", "calls", "users", "departments"] {
+    for word in ["portal", "webhook", "scopes", "mode", "funnel", "readable", "calls", "chats", "users", "departments"]
+    {
         assert!(fine.facts.iter().any(|(found, _)| found == word), "{word}: {:?}", fine.facts);
     }
     let denied = [
@@ -554,6 +567,11 @@ fn a_check_says_what_will_be_missing_and_why() {
         ("voximplant.statistic.get", "calls: access denied"),
         ("user.get", "users: access denied"),
         ("department.get", "departments: access denied"),
+        ("imopenlines.session.history.get", "chats of open lines: access denied"),
+        ("crm.item.get", "deletions of leads and deals (`crm.item.get`): access denied"),
+        ("crm.activity.get", "deletions of planned activities (`crm.activity.get`): access denied"),
+        ("crm.activity.binding.list", "the deals of calls and mails of contacts (`crm.activity.binding.list`): access"),
+        ("crm.status.list", "stages, for `gateway norms` (`crm.status.list`): access denied"),
     ];
     for (method, text) in denied {
         portal.fail(method, Some((403, "ACCESS_DENIED")));
@@ -564,6 +582,25 @@ fn a_check_says_what_will_be_missing_and_why() {
         assert!(found.missing.iter().any(|missing| missing.contains("no such method")), "{method}: {found:?}");
         portal.fail(method, None);
     }
+    let scopes = [
+        ("voximplant.statistic.get", "calls: the webhook lacks a scope: add `telephony` to it"),
+        ("imopenlines.session.history.get", "chats of open lines: the webhook lacks a scope: add `imopenlines` to it"),
+        ("user.get", "users: the webhook lacks a scope: add `user` to it"),
+    ];
+    for (method, text) in scopes {
+        portal.fail(method, Some((403, "insufficient_scope")));
+        let found = check(&portal, portal.settings());
+        assert_eq!(found.missing, [text], "{method}");
+        portal.fail(method, None);
+    }
+    let grade = Settings { grade: Some("UF_USR_GRADE".into()), ..portal.settings() };
+    portal.lock().tables.users.insert(1, json!({"ID": "1", "NAME": "Ann"}));
+    assert_eq!(
+        check(&portal, grade.clone()).missing,
+        ["grade: none of the first 1 users has a value in the field UF_USR_GRADE"]
+    );
+    portal.lock().tables.users.insert(2, json!({"ID": "2", "NAME": "Bob", "UF_USR_GRADE": "senior"}));
+    assert_eq!(check(&portal, grade).missing, Vec::<String>::new());
     portal.lock().interface.faults.without_leads = true;
     let found = check(&portal, portal.settings());
     assert!(found.facts.iter().any(|(word, text)| word == "mode" && text.starts_with("without leads")));
@@ -571,6 +608,56 @@ fn a_check_says_what_will_be_missing_and_why() {
     portal.lock().interface.faults.expired = true;
     let refused = portal.inspector(portal.settings()).check().expect_err("expired");
     assert!(matches!(refused, ReadError::Refused { .. }) && refused.to_string().contains("expired"), "{refused}");
+}
+
+#[test]
+fn a_check_of_a_portal_without_chats_finds_out_whether_they_could_be_read() {
+    let portal = Portal::new();
+    // A session that does not exist may be refused.
+    portal.fail("imopenlines.session.history.get", Some((403, "ACCESS_DENIED")));
+    let found = check(&portal, portal.settings());
+    assert!(found.facts.contains(&("chats".to_owned(), "there are none of open lines yet".to_owned())), "{found:?}");
+    for (error, text) in [("insufficient_scope", "lacks a scope"), ("ERROR_METHOD_NOT_FOUND", "no such method")] {
+        portal.fail("imopenlines.session.history.get", Some((403, error)));
+        let found = check(&portal, portal.settings());
+        assert!(found.missing.len() == 1 && found.missing[0].contains(text), "{found:?}");
+    }
+    portal.fail("imopenlines.session.history.get", None);
+    open_chat(&portal, 1);
+    open_chat(&portal, 2);
+    portal.fail("imopenlines.session.history.get?SESSION_ID=1", Some((403, "ACCESS_ERROR")));
+    let found = check(&portal, portal.settings());
+    let text = "1 of the newest 2 of open lines can be read".to_owned();
+    assert!(found.missing.is_empty() && found.facts.contains(&("chats".to_owned(), text)), "{found:?}");
+}
+
+#[test]
+fn a_check_calls_every_method_that_the_reader_calls() {
+    let portal = Portal::new();
+    let mut run = Run::new(&portal, portal.settings());
+    run.run(minutes(2));
+    let (lead, gone) = (add_lead(&portal), add_lead(&portal));
+    let of_contact = portal.lock().tables.activity((3, 7), json!({"PROVIDER_ID": "CRM_EMAIL"}));
+    let cancelled = portal.lock().tables.activity((1, lead), json!({"PROVIDER_ID": "CRM_TODO"}));
+    open_chat(&portal, 1);
+    portal
+        .lock()
+        .tables
+        .create(2, json!({"stageId": "NEW", "stageSemanticId": "P", "contactIds": [7], "companyId": 3}));
+    portal.lock().tables.call(json!({"CRM_ACTIVITY_ID": of_contact.to_string()}), Span::ZERO);
+    run.run(minutes(5));
+    portal.lock().tables.delete(1, gone);
+    portal.lock().tables.delete_activity(cancelled);
+    run.run(minutes(130));
+    assert!(!run.ids("b24:gone:1:").is_empty() && !run.ids("b24:gone:act:").is_empty());
+    let methods = |portal: &Portal| -> BTreeSet<String> {
+        std::mem::take(&mut portal.lock().asked).into_iter().map(|(_, method, _)| method).collect()
+    };
+    let called = methods(&portal);
+    assert!(called.len() >= 13, "{called:?}");
+    check(&portal, portal.settings());
+    let checked = methods(&portal);
+    assert_eq!(called.difference(&checked).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[test]

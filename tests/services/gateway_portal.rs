@@ -2,7 +2,7 @@
 //! killed on the way, and the processor judges the past that it fills in as a replay of the same events does.
 
 use super::child::Killed;
-use super::fixture::{Fixture, Record, report, until};
+use super::fixture::{Fixture, Record, report, tick, until};
 use super::gateway::SECTION;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -209,4 +209,77 @@ fn the_past_of_a_portal_gives_the_alerts_of_a_replay() {
     drop(process);
     running.stop();
     std::fs::remove_file(&config).expect("the file is removed");
+}
+
+/// A command of the program with this configuration: whether it succeeded, and all that it said.
+fn command(arguments: &[&str], config: &std::path::Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .env("RUST_LOG", "warn,rdkafka=off,librdkafka=off")
+        .output()
+        .expect("the program starts");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+#[test]
+fn a_back_fill_into_a_tenant_that_another_source_has_moved_on_is_refused() {
+    let fixture = Fixture::new("gateway-late", 1, &format!("{SECTION}{NORMS}"));
+    let now = clock::now();
+    let from = now.saturating_sub(Span((DAYS - 1) * Span::DAY.0));
+    let portal = Arc::new(Portal::new(now));
+    let address = portal.serve();
+    let path = |name: &str| std::env::temp_dir().join(fixture.topic(name));
+    let (config, log) = (path("gateway.yaml"), path("gateway.log"));
+    std::fs::write(&config, format!("{}{NORMS}", sections(&fixture, address, from))).expect("a file");
+    let refused = "tenant romashka already has events of another source";
+    let start = || {
+        let stderr = std::fs::File::create(&log).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
+            .args(["gateway", "--config"])
+            .arg(&config)
+            .stderr(stderr)
+            .spawn();
+        Killed(child.expect("the process starts"))
+    };
+    let is_refused = || {
+        let process = start();
+        until("the refusal", || std::fs::read_to_string(&log).expect("a file").contains(refused));
+        drop(process);
+        let (succeeds, text) = command(&["gateway", "backfill"], &config);
+        assert!(succeeds && text.contains(refused), "{text}");
+        assert_eq!(fixture.read("gateway"), [], "nothing is written");
+        assert_eq!(arrived(&fixture).1, [], "no mark");
+    };
+
+    // Other tenants do not matter, nor do earlier events that were not judged.
+    fixture
+        .produce(&[tick("other", "now", now), tick("romashka", "before", from.saturating_sub(Span(2 * Span::DAY.0)))]);
+    let (_, text) = command(&["gateway", "backfill"], &config);
+    assert!(text.contains("not read yet"), "{text}");
+    // The processor has not read it.
+    fixture.produce(&[tick("romashka", "now", now)]);
+    is_refused();
+    // It has, and the topics have nothing new.
+    let running = fixture.start(Mode::Live);
+    until("all events are applied", || *running.seen.applied.lock().expect("no panic") == 3);
+    fixture.await_no_lag();
+    running.stop();
+    is_refused();
+    // The tenant begins again.
+    let (succeeds, text) = command(&["state", "reset", "--tenant", "romashka", "--yes"], &config);
+    assert!(succeeds, "{text}");
+    let process = start();
+    until("the past", || arrived(&fixture).0.len() > 100);
+    let log_of = std::fs::read_to_string(&log).expect("a file");
+    assert!(!log_of.contains(refused), "{log_of}");
+    drop(process);
+    // Now it has its own past, and goes on.
+    let process = start();
+    let before = arrived(&fixture).0.len();
+    until("more of the past", || arrived(&fixture).0.len() > before);
+    drop(process);
+    [config, log].iter().for_each(|path| std::fs::remove_file(path).expect("the file is removed"));
 }

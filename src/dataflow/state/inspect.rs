@@ -6,6 +6,7 @@ use crate::codec::state::{PACKING, StateDigest, StateKey, TenantRecord};
 use crate::domain::event::Payload;
 use crate::domain::id::TenantId;
 use crate::domain::shard::partitioner::shard as shard_of;
+use crate::domain::shard::tenant_clock::TenantClock;
 use crate::domain::source::ShardId;
 use crate::domain::tenant::changelog::{self, AppliedEvent};
 use crate::domain::time::Timestamp;
@@ -70,6 +71,16 @@ impl StateLoader {
             }
         };
         damaged.into_iter().map(holding).collect()
+    }
+
+    /// Whether a record with this key says something about time: the checkpoint, or the time of a tenant.
+    pub fn is_about_time(key: &[u8]) -> bool {
+        matches!(StateKey::read(key), Some(StateKey::Shard | StateKey::Clock(_)))
+    }
+
+    /// The time of a tenant; `None` if the shard has no state of it.
+    pub fn clock(&self, tenant: &TenantId) -> Option<&TenantClock> {
+        self.tenants.get(tenant)?.clock.as_ref()
     }
 
     /// The watermark of a tenant with these records; a state of an earlier layout has one for all tenants.

@@ -217,7 +217,7 @@ fn count_shards<C: ClientContext>(
 }
 
 /// The partition count of a topic, 0 if it does not exist; waits for brokers. `None`: stop requested.
-fn partition_count<C: ClientContext>(
+pub(super) fn partition_count<C: ClientContext>(
     client: &Client<C>,
     config: &Config,
     topic: &str,

@@ -24,6 +24,9 @@ use std::collections::BTreeSet;
 /// Pages of one step.
 const PAGES: usize = 25;
 
+/// Open plans that one step asks for.
+const PLANS: usize = 10 * PAGE;
+
 /// What an activity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
@@ -86,14 +89,18 @@ impl Portal {
         self.cancel_missing(&missing)
     }
 
-    /// Asks for all open plans by id, once an hour.
-    pub(super) fn read_plans(&mut self) -> Outcome<()> {
-        let ids: BTreeSet<u64> = self.memory.plans.iter().map(|(id, _)| id).collect();
-        let ids: Vec<u64> = ids.into_iter().collect();
-        for part in ids.chunks(20 * PAGE) {
-            read!(self.read_activities(&part.iter().copied().collect()));
-        }
-        Ok(Ok(()))
+    /// Asks for the next open plans by id, all of them once an hour; returns whether there are more.
+    ///
+    /// The position is stored, so neither an exhausted budget nor a restart makes it begin again.
+    pub(super) fn read_plans(&mut self) -> Outcome<bool> {
+        let after = self.memory.regular.get().plans_after;
+        let mut ids: Vec<u64> = self.memory.plans.after(after).map(|(id, _)| id).take(PLANS + 1).collect();
+        let more = ids.len() > PLANS;
+        ids.truncate(PLANS);
+        let last = ids.last().copied().unwrap_or(0);
+        read!(self.again(|portal| portal.read_activities(&ids.into_iter().collect())));
+        self.memory.regular.change().plans_after = if more { last } else { 0 };
+        Ok(Ok(more))
     }
 
     /// Cancels the plans of activities that do not exist any more: only `get` proves it.
@@ -262,7 +269,7 @@ fn deadline(row: Row<'_>, zone: &Zone) -> Option<Timestamp> {
 }
 
 /// The session of an open line that an activity stands for.
-fn session_of(row: Row<'_>) -> Option<u64> {
+pub(super) fn session_of(row: Row<'_>) -> Option<u64> {
     let params = row.row("PROVIDER_PARAMS").or_else(|| row.row("SETTINGS"));
     row.number("ASSOCIATED_ENTITY_ID").or_else(|| params.and_then(|params| params.number("SESSION_ID")))
 }

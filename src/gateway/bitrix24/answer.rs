@@ -136,6 +136,9 @@ fn is_bomb(body: &[u8]) -> bool {
     body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).nth(MOST_VALUES).is_some()
 }
 
+/// What is missing if a method is not in the scopes of the webhook.
+pub(super) const NO_SCOPE: &str = "the webhook lacks a scope";
+
 /// The failure that an answer or a command of a batch reports.
 pub(super) fn failure(status: u16, value: &Value) -> Option<Failure> {
     let error = value.get("error")?;
@@ -156,7 +159,7 @@ pub(super) fn failure(status: u16, value: &Value) -> Option<Failure> {
             Failure::NoAccess("the portal does not accept the webhook")
         }
         "portal_deleted" => Failure::NoAccess("the portal was deleted"),
-        "insufficient_scope" => Failure::NoRight("the webhook lacks a scope"),
+        "insufficient_scope" => Failure::NoRight(NO_SCOPE),
         "user_access_error" | "allowed_only_intranet_user" => Failure::NoRight("its owner may not use the interface"),
         "access_denied" | "access denied." | "access denied" | "access_error" => Failure::NoRight("access denied"),
         "error_method_not_found" | "error_manifest_is_not_available" | "method_not_found" => Failure::NoMethod,

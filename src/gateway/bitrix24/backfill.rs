@@ -6,12 +6,13 @@
 
 use super::activities::Dated;
 use super::answer::Failure;
+use super::legs::Leg;
 use super::objects::Because;
 use super::pages::{self, List, MARGIN, PAGE};
 use super::portal::{Backfill, Outcome, Portal, index, items, read, type_id};
 use super::value::Row;
 use crate::domain::id::EntityKind;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -26,6 +27,22 @@ enum Phase {
     Calls,
     Activities(Dated),
     Sessions,
+}
+
+impl Phase {
+    fn leg(self) -> Leg {
+        match self {
+            Self::Existing(EntityKind::Lead, _) | Self::Created(EntityKind::Lead) | Self::Updated(EntityKind::Lead) => {
+                Leg::Leads
+            }
+            Self::Existing(..) | Self::Created(_) | Self::Updated(_) => Leg::Deals,
+            Self::History(EntityKind::Lead) => Leg::LeadHistory,
+            Self::History(EntityKind::Deal) => Leg::DealHistory,
+            Self::Calls => Leg::Calls,
+            Self::Activities(_) => Leg::Activities,
+            Self::Sessions => Leg::Chats,
+        }
+    }
 }
 
 const PHASES: &[Phase] = &[
@@ -65,27 +82,57 @@ impl Portal {
         let from = Timestamp(backfill.from.unwrap_or(backfill.until));
         backfill.month = from.0;
         for kind in [EntityKind::Lead, EntityKind::Deal] {
+            let (list, phase) = (List::history(type_id(kind)), Phase::History(kind));
+            if self.kinds().contains(&kind) && !self.memory.history[index(kind)].get().begun {
+                // It could not be read in the first sweep.
+                let begun = self.begin_history(kind, Timestamp(backfill.until))?;
+                read!(Ok(self.settle(phase, backfill.month, begun)));
+            }
             let end = self.memory.history[index(kind)].get().last;
-            let list = List::history(type_id(kind));
             let first = self.history_before(&list, "CREATED_TIME", from, end)?;
-            backfill.history[index(kind)] = self.optional(first).unwrap_or(Ok(end)).unwrap_or(end);
+            backfill.history[index(kind)] = read!(Ok(self.settle(phase, backfill.month, first))).unwrap_or(end);
             backfill.history_end[index(kind)] = end;
+        }
+        if !self.memory.calls.get().begun {
+            let begun = self.begin_calls(Timestamp(backfill.until))?;
+            read!(Ok(self.settle(Phase::Calls, backfill.month, begun)));
         }
         let end = self.memory.calls.get().last;
         let first = self.history_before(&List::CALLS, "CALL_START_DATE", from, end)?;
-        backfill.calls = self.optional(first).unwrap_or(Ok(end)).unwrap_or(end);
+        backfill.calls = read!(Ok(self.settle(Phase::Calls, backfill.month, first))).unwrap_or(end);
         backfill.calls_end = end;
         backfill.begun = true;
         self.memory.backfill.set(backfill);
         Ok(Ok(()))
     }
 
-    /// `None` if a leg cannot be read: its part of the back-fill is left out.
-    fn optional<T>(&self, answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
-        match answer {
-            Err(Failure::NoRight(_) | Failure::NoMethod | Failure::NotFound | Failure::Wrong(_)) => None,
-            other => Some(other),
+    /// What a phase has answered; `None` if it is left out, because it cannot be read; the failure if it is to be asked again.
+    ///
+    /// A portal that is busy answers later, and a right that was lost is given back. What was refused from the beginning is
+    /// left out, and so is what has failed for a day.
+    fn settle<T>(&mut self, phase: Phase, month: i64, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        let failure = match answer {
+            Ok(value) => {
+                self.refused_since = None;
+                return Ok(Some(value));
+            }
+            Err(failure) => failure,
+        };
+        let (leg, now) = (phase.leg(), self.client.portal_now());
+        let may_recover = match failure {
+            Failure::OverTime => return Err(failure),
+            Failure::Busy(..) => true,
+            Failure::NoMethod => false,
+            _ => self.legs.was_usable(leg),
+        };
+        let since = *self.refused_since.get_or_insert(now);
+        if may_recover && now.0 - since.0 < Span::DAY.0 {
+            return Err(Failure::Busy("refused", None));
         }
+        self.refused_since = None;
+        let (source, month, why) = (self.settings.source(), Timestamp(month), failure.name());
+        tracing::warn!(source, %month, leg = leg.name(), why, "back-fill: left out, because it cannot be read");
+        Ok(None)
     }
 
     /// Does the next part of the back-fill.
@@ -100,11 +147,7 @@ impl Portal {
             return Ok(Ok(Done::Month(Timestamp(end.0 - 1000))));
         };
         let answer = self.step_phase(*phase, &position)?;
-        let next = match self.optional(answer) {
-            Some(Ok(next)) => next,
-            Some(Err(failure)) => return Ok(Err(failure)),
-            None => None,
-        };
+        let next = read!(Ok(self.settle(*phase, position.month, answer))).flatten();
         let backfill = self.memory.backfill.change();
         match next {
             Some(after) => backfill.after = after,

@@ -25,6 +25,8 @@ pub(super) enum Share {
     Backfill,
     /// What a step of the past needs that has begun, for it would have to be repeated.
     Begun,
+    /// Half of the seconds of work: what was read before and is only read again. What is new must not wait for it.
+    Again,
 }
 
 /// What has been used.
@@ -58,7 +60,7 @@ impl Meter {
 
     /// How long to wait before the next request; zero if it may be sent now.
     pub(super) fn pause(&self, share: Share, now: Timestamp) -> Duration {
-        let part = if share == Share::Live { 0.8 } else { 0.4 };
+        let part = if matches!(share, Share::Live | Share::Again) { 0.8 } else { 0.4 };
         let limit = (self.budget.burst * part).max(1.0);
         let over = self.level(now) + 1.0 - limit;
         Duration::from_secs_f64((over / self.budget.requests_per_second).max(0.0))
@@ -93,7 +95,7 @@ impl Meter {
 
     /// How long a method has to rest; zero if it may be called.
     pub(super) fn rest(&self, method: &str, share: Share, now: Timestamp) -> Duration {
-        let part = if share == Share::Backfill { 0.5 } else { 1.0 };
+        let part = if matches!(share, Share::Backfill | Share::Again) { 0.5 } else { 1.0 };
         let Some(used) = self.methods.get(method) else { return Duration::ZERO };
         let over = used.refused || used.seconds >= self.budget.operating_seconds * part;
         let left = u64::try_from(used.until.0 - now.0).unwrap_or(0);
@@ -141,6 +143,8 @@ mod tests {
         assert_eq!(meter.rest("batch", Share::Live, Timestamp(0)), Duration::ZERO);
         assert_eq!(meter.rest("batch", Share::Backfill, Timestamp(0)), Duration::from_secs(100));
         assert_eq!(meter.rest("batch", Share::Begun, Timestamp(0)), Duration::ZERO);
+        assert_eq!(meter.rest("batch", Share::Again, Timestamp(0)), Duration::from_secs(100));
+        assert_eq!(meter.pause(Share::Again, Timestamp(0)), Duration::ZERO);
         assert_eq!(meter.rest("batch", Share::Backfill, Timestamp(100_000)), Duration::ZERO);
         meter.refuse("batch", Timestamp(1_000));
         assert_eq!(meter.rest("batch", Share::Live, Timestamp(1_000)), Duration::from_secs(99));

@@ -6,7 +6,7 @@
 
 use super::events::{digest, digest_of, entity};
 use super::pages::{self, List};
-use super::portal::{CallRow, Outcome, Portal, kind_of, read};
+use super::portal::{Again, CallRow, Outcome, Portal, kind_of, read};
 use super::value::Row;
 use crate::domain::source::Topic;
 use crate::domain::time::{Span, Timestamp};
@@ -51,41 +51,53 @@ impl Portal {
         Ok(Ok(found.more))
     }
 
-    /// Reads the rows of the last day or of the last three days again, if it is time.
-    pub(super) fn read_calls_again(&mut self) -> Outcome<()> {
-        let now = self.client.portal_now();
-        let position = self.memory.calls.get();
-        let (day, days) = (now.0 - position.day >= DAY_EVERY.0, now.0 - position.days >= Span::DAY.0);
-        if !day && !days {
-            return Ok(Ok(()));
+    /// Reads the next rows of the last day or of the last three days again, if it is time; returns whether there are more.
+    ///
+    /// The position is stored, so neither an exhausted budget nor a restart makes it begin again.
+    pub(super) fn read_calls_again(&mut self) -> Outcome<bool> {
+        let Some(again) = self.memory.calls.get().again.or_else(|| self.next_again()) else { return Ok(Ok(false)) };
+        if self.memory.call_rows.iter().next_back().is_none_or(|(id, _)| id <= again.after) {
+            // There are only new rows.
+            self.end_again(again);
+            return Ok(Ok(false));
         }
-        let since = now.0 - if days { 3 * Span::DAY.0 } else { Span::DAY.0 };
-        let recent = |(id, row): (u64, &CallRow)| (row.start >= since).then_some(id);
-        let first = self.memory.call_rows.iter().filter_map(recent).next();
-        if let Some(first) = first {
-            let mut from = first - 1;
-            loop {
-                let found = read!(pages::after(&mut self.client, &List::CALLS, &Map::new(), from, PAGES));
-                from = found.rows.last().map_or(from, |row| List::CALLS.id_of(row));
-                read!(self.report_calls(&found.rows, None));
-                if !found.more {
-                    break;
-                }
-            }
-            let last = self.memory.calls.get().last;
-            if from > last {
-                self.memory.calls.change().last = from;
-            }
+        let found = read!(self.again(|portal| {
+            let found = read!(pages::after(&mut portal.client, &List::CALLS, &Map::new(), again.after, PAGES));
+            read!(portal.report_calls(&found.rows, None));
+            Ok(Ok(found))
+        }));
+        let after = found.rows.last().map_or(again.after, |row| List::CALLS.id_of(row));
+        let position = self.memory.calls.change();
+        // The newest rows are among them.
+        position.last = position.last.max(after);
+        position.again = Some(Again { after, ..again });
+        if !found.more {
+            self.end_again(again);
         }
+        Ok(Ok(found.more))
+    }
+
+    fn end_again(&mut self, again: Again) {
         if self.memory.backfill.get().is_over() {
+            let now = self.client.portal_now();
             self.forget_calls_before(now.0 - REMEMBERED.0);
         }
         let position = self.memory.calls.change();
-        position.day = now.0;
-        if days {
-            position.days = now.0;
+        (position.again, position.day) = (None, again.began);
+        if again.days {
+            position.days = again.began;
         }
-        Ok(Ok(()))
+    }
+
+    /// What is to be read again, if it is time.
+    fn next_again(&self) -> Option<Again> {
+        let began = self.client.portal_now().0;
+        let position = self.memory.calls.get();
+        let (day, days) = (began - position.day >= DAY_EVERY.0, began - position.days >= Span::DAY.0);
+        let since = began - if days { 3 * Span::DAY.0 } else { Span::DAY.0 };
+        let first = self.memory.call_rows.iter().find(|(_, row)| row.start >= since).map(|(id, _)| id);
+        let after = first.map_or(u64::MAX, |first| first - 1);
+        (day || days).then_some(Again { began, days, after })
     }
 
     /// Reports rows. Votes are dated `noticed`, or at the end of their calls in a back-fill.

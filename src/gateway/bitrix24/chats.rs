@@ -2,7 +2,7 @@
 
 use super::answer::Failure;
 use super::events::entity;
-use super::portal::{Outcome, Portal, Session, kind_of};
+use super::portal::{Outcome, Portal, Session, kind_of, read};
 use super::query::Command;
 use super::value::{Row, whole};
 use crate::domain::source::Topic;
@@ -23,6 +23,21 @@ impl Portal {
     /// The sessions whose messages are to be read.
     pub(super) fn open_sessions(&self) -> Vec<u64> {
         self.memory.sessions.iter().filter(|(_, session)| !session.ended || !session.read).map(|(id, _)| id).collect()
+    }
+
+    /// Reads the messages of the next open sessions; returns whether there are more.
+    ///
+    /// The position is stored: if the budget does not allow to read all of them in a sweep, the next one continues. It has
+    /// not seen all of them then, so the chats are not complete in it.
+    pub(super) fn read_open_sessions(&mut self) -> Outcome<bool> {
+        let after = self.memory.regular.get().sessions_after;
+        let mut next: Vec<u64> = self.open_sessions().into_iter().filter(|id| *id > after).take(STEP + 1).collect();
+        let more = next.len() > STEP;
+        next.truncate(STEP);
+        read!(self.read_sessions(&next));
+        let last = next.last().copied().unwrap_or(0);
+        self.memory.regular.change().sessions_after = if more { last } else { 0 };
+        Ok(Ok(more))
     }
 
     /// Reads the messages of these sessions.

@@ -1,7 +1,8 @@
 //! Owns what can be asked of a portal without reading it: what a webhook may see (`gateway check`), and the pipelines of the
 //! portal as norms (`gateway norms`).
 
-use super::answer::Failure;
+use super::activities::session_of;
+use super::answer::{Failure, NO_SCOPE};
 use super::client::Client;
 use super::objects::{Semantic, semantic};
 use super::pages::List;
@@ -65,6 +66,9 @@ impl Inspector {
         }
         self.check_scopes(&mut found)?;
         let mode = self.client.call("crm.settings.mode.get", &json!({}))?;
+        if let Err(failure @ Failure::NoRight(_)) = &mode {
+            found.missing.push(format!("mode: {}; the portal is read as one with leads", CRM.why(failure)));
+        }
         let without_leads = mode.is_ok_and(|mode| whole(&mode.result) == Some(2));
         found.fact("mode", if without_leads { "without leads: deals are the demand" } else { "with leads" }.to_owned());
         let funnels = self.funnels()?;
@@ -72,14 +76,16 @@ impl Inspector {
             Ok(funnels) if funnels.is_empty() => {
                 found.missing.push("funnels: none is visible; the owner of the webhook may lack the right".to_owned());
             }
-            Err(failure) => found.missing.push(format!("funnels: {}", why(failure))),
+            Err(failure) => found.missing.push(format!("funnels: {}", CRM.why(failure))),
             Ok(_) => {}
         }
         for (id, name) in funnels.unwrap_or_default() {
             found.fact("funnel", format!("{id} {name} → pipeline {}", self.settings.deal_pipeline(id)));
         }
         self.check_lists(&mut found, without_leads)?;
+        self.check_others(&mut found)?;
         self.check_calls(&mut found)?;
+        self.check_chats(&mut found)?;
         self.check_people(&mut found)?;
         self.check_fields(&mut found, without_leads)?;
         Ok(found)
@@ -135,10 +141,77 @@ impl Inspector {
                     }
                     _ => readable.push(name),
                 },
-                Err(failure) => found.missing.push(format!("{name}: {}", why(&failure))),
+                Err(failure) => found.missing.push(format!("{name}: {}", CRM.why(&failure))),
             }
         }
         found.fact("readable", readable.join(", "));
+        Ok(())
+    }
+
+    /// Whether the methods that ask for one thing can be called. They are asked for something that no portal has.
+    fn check_others(&mut self, found: &mut Findings) -> Result<(), ReadError> {
+        let others = [
+            ("deletions of leads and deals", "crm.item.get", json!({"entityTypeId": 2, "id": BEYOND})),
+            ("deletions of planned activities", "crm.activity.get", json!({"id": BEYOND})),
+            ("the deals of calls and mails of contacts", "crm.activity.binding.list", json!({"activityId": BEYOND})),
+            ("stages, for `gateway norms`", "crm.status.list", json!({"filter": {"ENTITY_ID": "STATUS"}})),
+        ];
+        let commands: Vec<_> =
+            others.iter().map(|(_, method, params)| Command { method, params: params.clone() }).collect();
+        let answers = self.client.batch(&commands, commands.len())?;
+        for ((name, method, _), answer) in others.iter().zip(answers) {
+            // That it is not found is the right answer.
+            if let Err(failure @ (Failure::NoRight(_) | Failure::NoMethod | Failure::OverTime | Failure::Busy(..))) =
+                answer
+            {
+                found.missing.push(format!("{name} (`{method}`): {}", CRM.why(&failure)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether chats of open lines can be read: some of the newest, or without any whether the method can be called.
+    fn check_chats(&mut self, found: &mut Findings) -> Result<(), ReadError> {
+        const NEWEST: usize = 10;
+        let filter = Map::from_iter([("PROVIDER_ID".to_owned(), Value::from("IMOPENLINES_SESSION"))]);
+        let command = List::ACTIVITIES.command(filter, &[("ID", "DESC")], -1);
+        let rows = match self.client.batch(&[command], 1)?.pop() {
+            Some(Ok(reply)) => List::ACTIVITIES.rows(reply.result),
+            // It is reported as such.
+            _ => Vec::new(),
+        };
+        let mut sessions: Vec<u64> = rows.iter().filter_map(|row| session_of(Row(row))).take(NEWEST).collect();
+        let has_chats = !sessions.is_empty();
+        if !has_chats {
+            sessions.push(BEYOND);
+        }
+        let command =
+            |id: &u64| Command { method: "imopenlines.session.history.get", params: json!({"SESSION_ID": id}) };
+        let mut commands: Vec<Command> = sessions.iter().map(command).collect();
+        commands.push(Command { method: "imopenlines.dialog.get", params: json!({"SESSION_ID": sessions[0]}) });
+        let mut answers = self.client.batch(&commands, commands.len())?;
+        let dialog = answers.pop().unwrap_or(Err(Failure::NotFound));
+        let readable = answers.iter().filter(|answer| answer.is_ok()).count();
+        let refusal = answers.into_iter().find_map(|answer| match answer {
+            Err(failure @ (Failure::NoMethod | Failure::OverTime | Failure::Busy(..))) => Some(failure),
+            // One that does not exist may be refused as well.
+            Err(failure @ Failure::NoRight(why)) if has_chats || why == NO_SCOPE => Some(failure),
+            _ => None,
+        });
+        match (refusal, dialog) {
+            (Some(failure), _) if readable == 0 => {
+                found.missing.push(format!("chats of open lines: {}", LINES.why(&failure)));
+            }
+            (_, Err(failure @ Failure::NoMethod)) => {
+                let what = "the customers of chats (`imopenlines.dialog.get`)";
+                found.missing.push(format!("{what}: {}", LINES.why(&failure)));
+            }
+            _ if has_chats => {
+                let count = sessions.len();
+                found.fact("chats", format!("{readable} of the newest {count} of open lines can be read"));
+            }
+            _ => found.fact("chats", "there are none of open lines yet".to_owned()),
+        }
         Ok(())
     }
 
@@ -155,7 +228,7 @@ impl Inspector {
                     found.missing.push(text.to_owned());
                 }
             }
-            Some(Err(failure)) => found.missing.push(format!("calls: {}", why(&failure))),
+            Some(Err(failure)) => found.missing.push(format!("calls: {}", TELEPHONY.why(&failure))),
             None => {}
         }
         Ok(())
@@ -163,16 +236,31 @@ impl Inspector {
 
     fn check_people(&mut self, found: &mut Findings) -> Result<(), ReadError> {
         let commands = ["user.get", "department.get"].map(|method| Command { method, params: json!({"start": 0}) });
-        for (name, answer) in ["users", "departments"].iter().zip(self.client.batch(&commands, 2)?) {
+        let parts = [("users", USERS), ("departments", DEPARTMENTS)];
+        for ((name, need), answer) in parts.into_iter().zip(self.client.batch(&commands, 2)?) {
             match answer {
                 Ok(reply) => {
-                    let count = reply.total.unwrap_or(elements(&reply.result).len() as u64);
-                    found.fact(name, count.to_string());
+                    let rows = elements(&reply.result);
+                    found.fact(name, reply.total.unwrap_or(rows.len() as u64).to_string());
+                    if name == "users" {
+                        self.check_grade(found, &rows);
+                    }
                 }
-                Err(failure) => found.missing.push(format!("{name}: {}", why(&failure))),
+                Err(failure) => found.missing.push(format!("{name}: {}", need.why(&failure))),
             }
         }
         Ok(())
+    }
+
+    /// Whether a user has the field with the grade; empty fields are left out.
+    fn check_grade(&self, found: &mut Findings, users: &[&Value]) {
+        let Some(field) = &self.settings.grade else { return };
+        let plain = plain_name(field);
+        let names = users.iter().filter_map(|user| user.as_object()).flat_map(Map::keys);
+        if !users.is_empty() && !names.into_iter().any(|name| plain_name(name) == plain) {
+            let text = format!("grade: none of the first {} users has a value in the field {field}", users.len());
+            found.missing.push(text);
+        }
     }
 
     /// Whether the configured fields exist.
@@ -220,7 +308,7 @@ impl Inspector {
         }
         let funnels = self.funnels()?;
         if let Err(failure) = &funnels {
-            let _ = writeln!(text, "  # funnels of deals are missing: {}", why(failure));
+            let _ = writeln!(text, "  # funnels of deals are missing: {}", CRM.why(failure));
         }
         for (id, name) in funnels.unwrap_or_default() {
             let of = if id == 0 { "DEAL_STAGE".to_owned() } else { format!("DEAL_STAGE_{id}") };
@@ -277,13 +365,31 @@ impl Inspector {
     }
 }
 
-/// Why something cannot be read, as a hint for an administrator.
-fn why(failure: &Failure) -> String {
-    match failure {
-        Failure::NoRight(why) => format!("{why}: give the owner of the webhook the right, or the webhook the scope"),
-        Failure::NoMethod => "the portal has no such method".to_owned(),
-        Failure::OverTime | Failure::Busy(..) => "the portal is busy: try again later".to_owned(),
-        other => format!("not readable ({})", other.name()),
+/// What reading a part of a portal needs.
+#[derive(Clone, Copy)]
+struct Need {
+    /// The scope of the webhook.
+    scope: &'static str,
+    /// The right of its owner.
+    right: &'static str,
+}
+
+const CRM: Need = Need { scope: "crm", right: "to read all leads, deals, contacts and companies" };
+const TELEPHONY: Need = Need { scope: "telephony", right: "\"call statistics – view: any\"" };
+const LINES: Need = Need { scope: "imopenlines", right: "to see the conversations of all open lines" };
+const USERS: Need = Need { scope: "user", right: "to see all employees" };
+const DEPARTMENTS: Need = Need { scope: "department", right: "to see the structure of the company" };
+
+impl Need {
+    /// Why something cannot be read, and what to do about it.
+    fn why(self, failure: &Failure) -> String {
+        match failure {
+            Failure::NoRight(NO_SCOPE) => format!("{NO_SCOPE}: add `{}` to it", self.scope),
+            Failure::NoRight(why) => format!("{why}: give the owner of the webhook the right {}", self.right),
+            Failure::NoMethod => "the portal has no such method".to_owned(),
+            Failure::OverTime | Failure::Busy(..) => "the portal is busy: try again later".to_owned(),
+            other => format!("not readable ({})", other.name()),
+        }
     }
 }
 

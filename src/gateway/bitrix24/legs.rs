@@ -44,6 +44,7 @@ legs! {
     DealHistory "deal_history" [Crm]
     Terms "product_rows" [Crm]
     Calls "calls" [Telephony]
+    CallsAgain "calls_again" []
     Activities "activities" [Crm Email]
     Chats "open_lines" [Email]
     Plans "plans" []
@@ -61,12 +62,14 @@ pub(super) struct Legs {
     off: BTreeMap<Leg, Timestamp>,
     /// Those that failed since the last sweep began.
     failed: BTreeSet<Leg>,
+    /// Those that could be read at least once.
+    used: BTreeSet<Leg>,
     now: Timestamp,
 }
 
 impl Legs {
     pub(super) fn new(source: String, watch: Arc<dyn Watch>) -> Self {
-        Self { source, watch, off: BTreeMap::new(), failed: BTreeSet::new(), now: Timestamp(0) }
+        Self { source, watch, off: BTreeMap::new(), failed: BTreeSet::new(), used: BTreeSet::new(), now: Timestamp(0) }
     }
 
     /// A sweep begins.
@@ -89,6 +92,7 @@ impl Legs {
     pub(super) fn usable<T>(&mut self, leg: Leg, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
         match answer {
             Ok(value) => {
+                self.used.insert(leg);
                 if self.off.remove(&leg).is_some() {
                     tracing::info!(source = self.source, leg = leg.name(), "can be read again");
                     self.watch.leg_usable(leg.name(), true);
@@ -112,6 +116,11 @@ impl Legs {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Whether a leg could be read since this process began to read it.
+    pub(super) fn was_usable(&self, leg: Leg) -> bool {
+        self.used.contains(&leg)
     }
 
     /// A leg was left to the next sweep.

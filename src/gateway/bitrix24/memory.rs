@@ -100,6 +100,11 @@ impl<V: Serialize + DeserializeOwned + PartialEq, const SHIFT: u32> Table<V, SHI
         self.rows.iter().map(|(id, value)| (*id, value))
     }
 
+    /// Those after an id.
+    pub(super) fn after(&self, id: u64) -> impl Iterator<Item = (u64, &V)> {
+        self.rows.range(id.saturating_add(1)..).map(|(id, value)| (*id, value))
+    }
+
     /// Keeps only these.
     pub(super) fn retain(&mut self, keep: impl Fn(u64, &V) -> bool) {
         let gone: Vec<u64> = self.rows.iter().filter(|(id, value)| !keep(**id, value)).map(|(id, _)| *id).collect();

@@ -99,12 +99,14 @@ impl Portal {
         let mut rows = found.rows;
         rows.retain(keep(walk.since));
         read!(report(self, rows));
+        // What has changed since a walk of several steps began is looked for once more.
+        let more = found.more || position.walk.is_some();
         let changed = match found.more {
             true => Changed { walk: Some(Walk { after, ..walk }), ..position },
             false => Changed { since: walk.began, walk: None },
         };
         self.set_changed(list, changed);
-        Ok(Ok(found.more))
+        Ok(Ok(more))
     }
 
     /// Up to when the rows of a list were read by the date of their last change.

@@ -1,6 +1,7 @@
 //! Owns what the parts of the reader share: the portal, what is remembered about it, and the events that were made.
 
 use super::answer::Failure;
+use super::budget::Share;
 use super::client::Client;
 use super::events::Events;
 use super::legs::Legs;
@@ -108,6 +109,20 @@ pub(super) struct CallsRead {
     pub(super) day: i64,
     /// When those of the last three days were.
     pub(super) days: i64,
+    /// They are being read again.
+    #[serde(default)]
+    pub(super) again: Option<Again>,
+}
+
+/// Rows of the call statistics that are read again, in several steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Again {
+    /// When it began.
+    pub(super) began: i64,
+    /// Whether these are the rows of three days.
+    pub(super) days: bool,
+    /// The last row that was read.
+    pub(super) after: u64,
 }
 
 /// An open plan that was reported.
@@ -141,6 +156,23 @@ pub(super) struct Regular {
     pub(super) plans: i64,
     pub(super) deletions: i64,
     pub(super) gaps: i64,
+    /// The last open plan that was asked for; 0: begin with the first.
+    #[serde(default)]
+    pub(super) plans_after: u64,
+    /// The same of the open sessions of open lines.
+    #[serde(default)]
+    pub(super) sessions_after: u64,
+}
+
+/// Very many leads or deals of a contact or company, which are linked in several steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Linking {
+    /// Type and id of the contact or company.
+    pub(super) of: (u64, u64),
+    /// Leads (1) or deals (2).
+    pub(super) kind: u64,
+    /// The last lead or deal that was linked.
+    pub(super) after: u64,
 }
 
 /// How far a back-fill is.
@@ -193,6 +225,7 @@ pub(super) struct Memory {
     pub(super) history: [One<ById>; 2],
     pub(super) objects: [Marks; 2],
     pub(super) links: [Table<Links, 8>; 2],
+    pub(super) linking: One<Vec<Linking>>,
     pub(super) terms: Table<String, 8>,
     pub(super) calls: One<CallsRead>,
     pub(super) call_rows: Table<CallRow, 6>,
@@ -220,6 +253,7 @@ impl Memory {
             history: [One::load("history.lead", cursors)?, One::load("history.deal", cursors)?],
             objects: [Marks::load("known.lead", cursors)?, Marks::load("known.deal", cursors)?],
             links: [Table::load("links.lead", cursors)?, Table::load("links.deal", cursors)?],
+            linking: One::load("linking", cursors)?,
             terms: Table::load("terms", cursors)?,
             calls: One::load("calls", cursors)?,
             call_rows: Table::load("call_rows", cursors)?,
@@ -243,6 +277,7 @@ impl Memory {
         self.history.iter_mut().for_each(|one| one.drain(&mut changes));
         self.objects.iter_mut().for_each(|marks| marks.drain(&mut changes));
         self.links.iter_mut().for_each(|table| table.drain(&mut changes));
+        self.linking.drain(&mut changes);
         self.terms.drain(&mut changes);
         self.calls.drain(&mut changes);
         self.call_rows.drain(&mut changes);
@@ -273,6 +308,8 @@ pub(super) struct Portal {
     pub(super) compared: BTreeMap<(u64, u64), (u64, u64)>,
     /// The bucket of leads and of deals at which a comparison continues.
     pub(super) compare_at: [u64; 2],
+    /// Since when a part of the back-fill is refused.
+    pub(super) refused_since: Option<Timestamp>,
     /// The remembered rows of the call statistics by `CALL_ID`.
     pub(super) calls_by_name: HashMap<String, BTreeSet<u64>>,
 }
@@ -308,6 +345,14 @@ impl Portal {
         for (id, row) in self.memory.call_rows.iter() {
             self.calls_by_name.entry(row.call.clone()).or_default().insert(id);
         }
+    }
+
+    /// Reads something again, within its part of the budget.
+    pub(super) fn again<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.client.use_share(Share::Again);
+        let answer = read(self);
+        self.client.use_share(Share::Live);
+        answer
     }
 
     /// Keeps memory that is not stored within bounds.

@@ -261,7 +261,7 @@ fn call(tables: &Tables, faults: &Faults, name: &str, params: &Value) -> Result<
             listed(rows, params, faults, Some("items"), &["ID", "OWNER_ID", "CREATED_TIME"], 0.0)
         }
         "crm.activity.list" => {
-            let fields = ["ID", "CREATED", "LAST_UPDATED", "START_TIME"];
+            let fields = ["ID", "PROVIDER_ID", "CREATED", "LAST_UPDATED", "START_TIME"];
             let (mut result, cost, rest) = listed(&tables.activities, params, faults, None, &fields, 0.1)?;
             let selected = params["select"].to_string().contains("COMMUNICATIONS");
             for row in result.as_array_mut().into_iter().flatten().filter(|_| !selected) {
