@@ -15,4 +15,5 @@ mod outputs {
     mod row_schema;
     mod rules;
     mod schemas;
+    mod users;
 }

@@ -11,7 +11,7 @@ use crate::dataflow::settings::DataflowSettings;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
-use crate::edge::http::{self, EndpointContext};
+use crate::edge::http::{self, Access, EndpointContext};
 use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
 use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
@@ -170,7 +170,7 @@ impl RunViews {
             live_state: Arc::clone(&self.live_state),
             open_alerts: Arc::clone(&self.open_alerts),
             language: config.language,
-            token: config.api.token.as_deref().map(Arc::from),
+            access: Arc::new(Access::new(&config.api)),
             page: config.page.clone(),
             http,
         }

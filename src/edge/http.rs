@@ -10,6 +10,7 @@
 //! **Invariant: a client costs bounded memory.** Connections, headers and times are limited, all scrapes at a time share
 //! one text ([`scrapes`]), and so few answers of the API exist at a time ([`context`]).
 
+mod access;
 mod activity;
 mod api;
 mod context;
@@ -22,8 +23,10 @@ mod scrapes;
 mod secret;
 mod server;
 mod session;
+mod source;
 mod write_deadline;
 
+pub use access::Access;
 pub use context::EndpointContext;
 pub use guard::has_token;
 pub use in_memory::InMemory;
@@ -69,7 +72,7 @@ pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContex
 
 fn all_routes(state: &HttpState, page: &PageState) -> Router<HttpState> {
     Router::new()
-        .nest("/api/v1", api::routes(state.context.token.clone()))
+        .nest("/api/v1", api::routes(Arc::clone(&state.context.access)))
         .route("/metrics", get(metrics))
         .merge(page::routes(page))
         .merge(probes())

@@ -3,7 +3,7 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
-use funnelwatch::config::Config;
+use funnelwatch::config::{Api, Config};
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::OpenAlertsView;
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -15,7 +15,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
-use funnelwatch::edge::http::{EndpointContext, serve};
+use funnelwatch::edge::http::{Access, EndpointContext, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
@@ -103,6 +103,11 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
 
 /// Starts the endpoints after processing events until noon.
 pub(super) fn endpoints_after(norms: &str, events: Vec<String>, token: Option<&str>) -> SocketAddr {
+    endpoints_for(norms, events, &Api { token: token.map(Into::into), users: Vec::new() })
+}
+
+/// The same for users.
+pub(super) fn endpoints_for(norms: &str, events: Vec<String>, api: &Api) -> SocketAddr {
     let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
     let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
     let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
@@ -130,7 +135,7 @@ pub(super) fn endpoints_after(norms: &str, events: Vec<String>, token: Option<&s
         live_state,
         open_alerts,
         language: Language::En,
-        token: token.map(Arc::from),
+        access: Arc::new(Access::new(api)),
         page: Default::default(),
         http: Arc::new(HttpMetrics::new(256)),
     };

@@ -3,9 +3,11 @@
 //! Rows and alerts have the same JSON as in their topics. Rows are computed at the time of the request, all at one
 //! watermark; open alerts are those that are committed.
 
+use super::access::{Access, Viewer, is_meant};
 use super::context::HttpState;
-use super::guard::guard;
+use super::guard::{guard, not_meant};
 use super::response::{ApiError, method_not_allowed};
+use super::source::Source;
 use crate::codec::json;
 use crate::dataflow::live::{OpenAlert, TenantSnapshot};
 use crate::domain::alert::{Alert, Severity};
@@ -28,22 +30,35 @@ type ApiResult = Result<Response, ApiError>;
 type Filters = BTreeMap<String, String>;
 
 /// A request about `T`, the parameters of the path, with its query parameters.
-struct Asked<T>(HttpState, T, Filters);
+struct Asked<T>(Request, T, Filters);
+
+/// Where a request is answered, and from what.
+struct Request {
+    http: HttpState,
+    source: Source,
+}
 
 impl<T: DeserializeOwned + Send> FromRequestParts<HttpState> for Asked<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, ApiError> {
+        if !parts.method.is_safe() && !is_meant(&parts.headers) {
+            return Err(not_meant());
+        }
         let path = Path::from_request_parts(parts, state).await;
         let Path(subject) = path.map_err(|error: PathRejection| bad_request(error.body_text()))?;
         let query = Query::from_request_parts(parts, state).await;
         let Query(filters) = query.map_err(|error: QueryRejection| bad_request(error.body_text()))?;
-        Ok(Self(state.clone(), subject, filters))
+        let viewer = parts.extensions.get::<Arc<Viewer>>().ok_or_else(|| {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request has no viewer")
+        })?;
+        let request = Request { http: state.clone(), source: state.source(viewer) };
+        Ok(Self(request, subject, filters))
     }
 }
 
 /// The routes, open to requests that [`guard`] accepts.
-pub(super) fn routes(token: Option<Arc<str>>) -> Router<HttpState> {
+pub(super) fn routes(access: Arc<Access>) -> Router<HttpState> {
     Router::new()
         .route("/tenants", get(tenants))
         .route("/tenants/{tenant}", get(tenant))
@@ -56,53 +71,53 @@ pub(super) fn routes(token: Option<Arc<str>>) -> Router<HttpState> {
         .route("/tenants/{tenant}/deals/{id}", get(deal))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "no such endpoint; see docs/api.md") })
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(token, guard))
+        .layer(from_fn_with_state(access, guard))
 }
 
-async fn tenants(Asked(state, (), filters): Asked<()>) -> ApiResult {
+async fn tenants(Asked(request, (), filters): Asked<()>) -> ApiResult {
     check(&filters, &[])?;
-    let live_state = Arc::clone(&state.context.live_state);
-    state.answer(move || Ok(line(|body| json::encode_tenants(&live_state.tenants(), body)))).await
+    let Request { http, source } = request;
+    http.answer(move || Ok(line(|body| json::encode_tenants(&source.tenants(), body)))).await
 }
 
-async fn tenant(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
-    rows(&state, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
+async fn tenant(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    rows(request, tenant, filters, &["window"], |row, _| row.subject == Subject::Tenant).await
 }
 
-async fn managers(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
-    rows(&state, tenant, filters, &["window", "department"], |row, filters| {
+async fn managers(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    rows(request, tenant, filters, &["window", "department"], |row, filters| {
         let own = row.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
         matches!(row.subject, Subject::Manager(_)) && filters.get("department").is_none_or(|wanted| wanted == own)
     })
     .await
 }
 
-async fn manager(Asked(state, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
+async fn manager(Asked(request, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
     let subject = Subject::Manager(id.as_str().into());
-    rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
+    rows(request, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
-async fn departments(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
-    rows(&state, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
+async fn departments(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    rows(request, tenant, filters, &["window"], |row, _| matches!(row.subject, Subject::Department(_))).await
 }
 
-async fn department(Asked(state, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
+async fn department(Asked(request, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
     let subject = Subject::Department(id.as_str().into());
-    rows(&state, tenant, filters, &["window"], move |row, _| row.subject == subject).await
+    rows(request, tenant, filters, &["window"], move |row, _| row.subject == subject).await
 }
 
 /// The rows of a tenant that match.
 async fn rows(
-    state: &HttpState,
+    request: Request,
     tenant: String,
     filters: Filters,
     allowed: &[&str],
     matches: impl Fn(&Row, &Filters) -> bool + Send + 'static,
 ) -> ApiResult {
     check(&filters, allowed)?;
-    let (live_state, id) = (Arc::clone(&state.context.live_state), TenantId::from(tenant.as_str()));
+    let (Request { http, source }, id) = (request, TenantId::from(tenant.as_str()));
     let compute = move || {
-        let TenantSnapshot { rows, norms, .. } = live_state.snapshot(&id).ok_or_else(unknown_tenant)?;
+        let TenantSnapshot { rows, norms, .. } = source.snapshot(&id).ok_or_else(unknown_tenant)?;
         let window = filters.get("window");
         let names = norms.windows.iter().map(|window| window.name()).chain(["now".into()]);
         if window.is_some_and(|wanted| !names.into_iter().any(|name| name == *wanted)) {
@@ -116,10 +131,10 @@ async fn rows(
         }
         Ok(line(|body| json::encode_rows(&id, &chosen, body)))
     };
-    state.answer(compute).await
+    http.answer(compute).await
 }
 
-async fn alerts(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
+async fn alerts(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
     check(&filters, &["rule", "manager", "department", "severity", "entity"])?;
     let is_rule = |name: &String| Rule::ALL.iter().any(|rule| rule.name() == name);
     if filters.get("rule").is_some_and(|name| !is_rule(name)) {
@@ -129,10 +144,11 @@ async fn alerts(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
         return Err(bad_request("unknown severity; expected one of info, warning, critical"));
     }
     let id = TenantId::from(tenant.as_str());
-    if !state.context.live_state.contains_tenant(&id) {
+    let Request { http, source } = request;
+    if !source.contains(&id) {
         return Err(unknown_tenant());
     }
-    let (open_alerts, language) = (Arc::clone(&state.context.open_alerts), state.context.language);
+    let language = http.context.language;
     let matches = move |alert: &Alert| {
         let is = |key: &str, value: Option<&str>| filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value);
         is("rule", Some(alert.rule.name()))
@@ -142,7 +158,7 @@ async fn alerts(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
             && is("entity", alert.entity.as_ref().map(EntityId::to_string).as_deref())
     };
     let compute = move || {
-        let open = open_alerts.alerts(&id);
+        let open = source.alerts(&id);
         let alerts_with_messages: Vec<_> = open
             .iter()
             .filter(|open| matches(&open.alert))
@@ -150,30 +166,30 @@ async fn alerts(Asked(state, tenant, filters): Asked<String>) -> ApiResult {
             .collect();
         Ok(line(|body| json::encode_alerts(&id, &alerts_with_messages, body)))
     };
-    state.answer(compute).await
+    http.answer(compute).await
 }
 
-async fn lead(Asked(state, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
+async fn lead(Asked(request, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
     check(&filters, &[])?;
-    entity_report(&state, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
+    entity_report(request, &tenant, EntityId { kind: EntityKind::Lead, id: id.into() }).await
 }
 
-async fn deal(Asked(state, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
+async fn deal(Asked(request, (tenant, id), filters): Asked<(String, String)>) -> ApiResult {
     check(&filters, &[])?;
-    entity_report(&state, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
+    entity_report(request, &tenant, EntityId { kind: EntityKind::Deal, id: id.into() }).await
 }
 
-async fn entity_report(state: &HttpState, tenant: &str, entity: EntityId) -> ApiResult {
-    let (live_state, id) = (Arc::clone(&state.context.live_state), TenantId::from(tenant));
-    if !live_state.contains_tenant(&id) {
+async fn entity_report(request: Request, tenant: &str, entity: EntityId) -> ApiResult {
+    let (Request { http, source }, id) = (request, TenantId::from(tenant));
+    if !source.contains(&id) {
         return Err(unknown_tenant());
     }
     let unknown = || ApiError::new(StatusCode::NOT_FOUND, "unknown lead or deal, or its state has expired");
     let compute = move || {
-        let entity_report = live_state.entity_report(&id, &entity).ok_or_else(unknown)?;
+        let entity_report = source.entity_report(&id, &entity).ok_or_else(unknown)?;
         Ok(line(|body| json::encode_entity_report(&id, &entity_report, body)))
     };
-    state.answer(compute).await
+    http.answer(compute).await
 }
 
 /// One line of JSON.

@@ -1,7 +1,9 @@
 //! What the handlers share: the sources they read, and the permits to compute answers.
 
+use super::access::{Access, Viewer};
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
+use super::source::Source;
 use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
@@ -28,8 +30,8 @@ pub struct EndpointContext {
     pub open_alerts: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
-    /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
-    pub token: Option<Arc<str>>,
+    /// Who may ask.
+    pub access: Arc<Access>,
     /// The settings of the page.
     pub page: Page,
     /// Metrics of the server.
@@ -55,6 +57,11 @@ impl HttpState {
         let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
         let permits = |n| Arc::new(Semaphore::new(n));
         Self { context, scrapes: Arc::new(scrapes), queries: permits(1), answers: permits(ANSWERS) }
+    }
+
+    /// What a viewer is answered from.
+    pub(super) fn source(&self, viewer: &Arc<Viewer>) -> Source {
+        Source::new(self.context.clone(), Arc::clone(viewer))
     }
 
     /// Computes a part of the page on a separate thread.

@@ -14,6 +14,7 @@
 //!
 //! **Access** is that of the API. With a token, a browser signs in at `/sign-in` ([`session`]).
 
+mod asked;
 mod board;
 mod journey;
 mod links;
@@ -22,19 +23,19 @@ mod tables;
 mod text;
 mod view;
 
+use super::access::{Denied, is_meant};
 use super::context::HttpState;
-use super::guard::is_admitted;
+use super::guard::not_meant;
 use super::hosts::Host;
 use super::response::ApiError;
-use super::secret::is_secret;
 use super::session;
-use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId};
+use crate::domain::id::{DepartmentId, EntityId, EntityKind};
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::Language;
 use axum::Extension;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::{
     ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
     SET_COOKIE,
@@ -43,6 +44,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use asked::Asked;
 use board::Board;
 use links::{Content, Shown, View};
 use maud::{DOCTYPE, Markup, html};
@@ -124,18 +126,21 @@ async fn admit(
     State(state): State<PageState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(host): Extension<Host>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let token = state.http.context.token.as_deref();
-    match token {
-        _ if is_admitted(token, peer, &host, request.headers()) => next.run(request).await,
-        Some(_) => see_other("/sign-in"),
-        None => {
+    match state.http.context.access.admit(peer, &host, request.headers()) {
+        Ok(_) if !request.method().is_safe() && !is_meant(request.headers()) => not_meant().into_response(),
+        Ok(viewer) => {
+            request.extensions_mut().insert(viewer);
+            next.run(request).await
+        }
+        Err(Denied::NoToken) => see_other("/sign-in"),
+        Err(Denied::NotLocal) => {
             let language = language_of(&state, &Values::new(), request.headers());
             let text = [
-                "Without api.token the page is open only on this machine.",
-                "Без api.token страница открыта только на этом компьютере.",
+                "Without api.token or api.users the page is open only on this machine.",
+                "Без api.token и api.users страница открыта только на этом компьютере.",
             ];
             problem(language, StatusCode::FORBIDDEN, text)
         }
@@ -184,7 +189,7 @@ fn window_name(norms: &Norms, wanted: Option<&String>) -> String {
 
 /// Calls `read` with a company as of now.
 fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -> T) -> Result<T, Missing> {
-    let seen = state.seen(&view.tenant).ok_or(Missing::Company)?;
+    let seen = state.seen(&view.viewer, &view.tenant).ok_or(Missing::Company)?;
     let Seen { snapshot, alerts, .. } = &*seen;
     let window = window_name(&snapshot.norms, view.shown.window.as_ref());
     let department = view.shown.department.as_ref().map(|id| DepartmentId::from(id.as_str()));
@@ -215,10 +220,9 @@ fn render(state: &Streams, view: &View) -> String {
         .into_string()
 }
 
-async fn companies(State(state): State<PageState>, Query(values): Query<Values>, headers: HeaderMap) -> Response {
-    let (language, shown) = (language_of(&state, &values, &headers), shown(&values));
-    let live_state = Arc::clone(&state.http.context.live_state);
-    let Ok(tenants) = state.http.compute(move || live_state.tenants()).await else { return failed(language) };
+async fn companies(asked: Asked<()>) -> Response {
+    let (language, shown, source) = (asked.language(), shown(&asked.values), asked.source());
+    let Ok(tenants) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
     if let [(tenant, ..)] = tenants.as_slice() {
         return see_other(&shown.company(tenant));
     }
@@ -235,33 +239,25 @@ async fn companies(State(state): State<PageState>, Query(values): Query<Values>,
     document(language, title, shown.wall, refresh, &body)
 }
 
-async fn company(
-    State(state): State<PageState>,
-    Path(tenant): Path<String>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    page(state, tenant, Content::Company, &values, &headers).await
+async fn company(asked: Asked<String>) -> Response {
+    let view = asked.view(&asked.path, Content::Company);
+    page(&asked.state, view).await
 }
 
-async fn manager(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    page(state, tenant, Content::Manager(id.as_str().into()), &values, &headers).await
+async fn manager(asked: Asked<(String, String)>) -> Response {
+    let (tenant, id) = &asked.path;
+    let view = asked.view(tenant, Content::Manager(id.as_str().into()));
+    page(&asked.state, view).await
 }
 
-async fn page(state: PageState, tenant: String, content: Content, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(&state, values, headers);
-    let view = View { tenant: tenant.as_str().into(), content, shown: shown(values), language };
-    let of_work = state.clone();
+/// A page whose content is kept up to date.
+async fn page(state: &PageState, view: View) -> Response {
+    let (of_work, language) = (Arc::clone(state), view.language);
     let rendered = state.http.compute(move || {
         with_reader(&of_work, &view, |reader| {
             let content = self::content(reader, &view)?;
             let title = match &view.content {
-                Content::Company => tenant,
+                Content::Company => view.tenant.to_string(),
                 Content::Manager(id) => reader.board.manager_name(id).to_owned(),
             };
             let stream = view.shown.stream(&view.tenant, &view.content);
@@ -273,46 +269,33 @@ async fn page(state: PageState, tenant: String, content: Content, values: &Value
     answer(language, rendered.await)
 }
 
-async fn company_stream(
-    State(state): State<PageState>,
-    Path(tenant): Path<String>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    stream_of(&state, &tenant, Content::Company, &values, &headers)
+async fn company_stream(asked: Asked<String>) -> Response {
+    let view = asked.view(&asked.path, Content::Company);
+    stream_of(&asked, view)
 }
 
-async fn manager_stream(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    stream_of(&state, &tenant, Content::Manager(id.as_str().into()), &values, &headers)
+async fn manager_stream(asked: Asked<(String, String)>) -> Response {
+    let (tenant, id) = &asked.path;
+    let view = asked.view(tenant, Content::Manager(id.as_str().into()));
+    stream_of(&asked, view)
 }
 
-fn stream_of(state: &PageState, tenant: &str, content: Content, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(state, values, headers);
-    let tenant = TenantId::from(tenant);
-    if !state.http.context.live_state.contains_tenant(&tenant) {
-        return not_found(language, &Missing::Company);
+fn stream_of<T>(asked: &Asked<T>, view: View) -> Response {
+    if !asked.source().contains(&view.tenant) {
+        return not_found(view.language, &Missing::Company);
     }
-    let events = stream::of(state, &View { tenant, content, shown: shown(values), language }, render);
+    let events = stream::of(&asked.state, &view, render);
     // nginx would collect the events (https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering).
     ([(HeaderName::from_static("x-accel-buffering"), "no")], events).into_response()
 }
 
-async fn table(
-    State(state): State<PageState>,
-    Path((tenant, file)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    let language = language_of(&state, &values, &headers);
+async fn table(asked: Asked<(String, String)>) -> Response {
+    let (tenant, file) = asked.path.clone();
+    let language = asked.language();
     let Some(table) = Table::of_file(&file) else { return not_found(language, &Missing::Entity) };
-    let view = View { tenant: tenant.as_str().into(), content: Content::Company, shown: shown(&values), language };
-    let of_work = state.clone();
-    let rendered = state.http.compute(move || {
+    let view = asked.view(&tenant, Content::Company);
+    let of_work = asked.streams();
+    let rendered = asked.state.http.compute(move || {
         with_reader(&of_work, &view, |reader| {
             let disposition = format!("attachment; filename=\"{file}\"");
             let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, disposition.as_str())];
@@ -322,30 +305,21 @@ async fn table(
     answer(language, rendered.await)
 }
 
-async fn lead(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    entity(state, tenant, EntityId { kind: EntityKind::Lead, id: id.into() }, &values, &headers).await
+async fn lead(asked: Asked<(String, String)>) -> Response {
+    let id = EntityId { kind: EntityKind::Lead, id: asked.path.1.as_str().into() };
+    entity(asked, id).await
 }
 
-async fn deal(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    entity(state, tenant, EntityId { kind: EntityKind::Deal, id: id.into() }, &values, &headers).await
+async fn deal(asked: Asked<(String, String)>) -> Response {
+    let id = EntityId { kind: EntityKind::Deal, id: asked.path.1.as_str().into() };
+    entity(asked, id).await
 }
 
-async fn entity(state: PageState, tenant: String, id: EntityId, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(&state, values, headers);
-    let view = View { tenant: tenant.as_str().into(), content: Content::Company, shown: shown(values), language };
-    let of_work = state.clone();
-    let rendered = state.http.compute(move || {
-        let report = of_work.http.context.live_state.entity_report(&view.tenant, &id).ok_or(Missing::Entity)?;
+async fn entity(asked: Asked<(String, String)>, id: EntityId) -> Response {
+    let view = asked.view(&asked.path.0, Content::Company);
+    let (language, source, of_work) = (view.language, asked.source(), asked.streams());
+    let rendered = asked.state.http.compute(move || {
+        let report = source.entity_report(&view.tenant, &id).ok_or(Missing::Entity)?;
         with_reader(&of_work, &view, |reader| {
             let title = board::entity_name(language, &id);
             let journey = journey::view(reader, &report);
@@ -507,18 +481,24 @@ fn sign_in_page(language: Language, status: StatusCode) -> Response {
 /// Exchanges the token for a session. Requests of pages of other sites do not get here ([`super::hosts`]).
 async fn sign_in(State(state): State<PageState>, request: Request) -> Response {
     let language = language_of(&state, &Values::new(), request.headers());
-    let Some(token) = &state.http.context.token else { return see_other("/") };
+    let access = Arc::clone(&state.http.context.access);
+    if !access.needs_token() {
+        return see_other("/");
+    }
     let Ok(body) = to_bytes(request.into_body(), FORM_BYTES).await else {
         return sign_in_page(language, StatusCode::PAYLOAD_TOO_LARGE);
     };
     let given = form_urlencoded::parse(&body).find(|(key, _)| key == "token").map(|(_, value)| value.into_owned());
-    if !given.is_some_and(|given| is_secret(given.trim(), token)) {
-        return sign_in_page(language, StatusCode::UNAUTHORIZED);
+    match given.and_then(|given| access.begin_session(given.trim())) {
+        Some(cookie) => with_cookie(see_other("/"), &cookie),
+        None => sign_in_page(language, StatusCode::UNAUTHORIZED),
     }
-    with_cookie(see_other("/"), &session::begin(token, session::now()))
 }
 
-async fn sign_out() -> Response {
+async fn sign_out(headers: HeaderMap) -> Response {
+    if !is_meant(&headers) {
+        return not_meant().into_response();
+    }
     with_cookie(see_other("/sign-in"), &session::end())
 }
 

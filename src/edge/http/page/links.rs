@@ -4,7 +4,9 @@
 use crate::config::Page;
 use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::rule::message::Language;
+use crate::edge::http::access::Viewer;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// What a view shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,8 @@ pub(super) struct View {
     pub(super) content: Content,
     pub(super) shown: Shown,
     pub(super) language: Language,
+    /// Who looks: what another one may not see is in no fragment that they share.
+    pub(super) viewer: Arc<Viewer>,
 }
 
 /// How the page is shown; what is `None` is as configured and not in addresses.

@@ -4,15 +4,16 @@
 //! **Bounds.** There is a view for as long as somebody looks, so there are no more of them than connections. A viewer that
 //! reads slowly gets the newest fragment and none of those in between; one that does not read is closed by the server.
 
-use super::board::Open;
 use super::links::View;
 use crate::dataflow::live::{TenantSnapshot, lock};
 use crate::domain::id::TenantId;
+use crate::edge::http::access::Viewer;
 use crate::edge::http::context::HttpState;
+use crate::edge::http::source::Open;
 use axum::body::Bytes;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ pub(super) type Render = fn(&Streams, &View) -> String;
 pub(crate) struct Streams {
     pub(super) http: HttpState,
     views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
-    seen: Mutex<BTreeMap<TenantId, (Instant, Arc<Seen>)>>,
+    seen: Mutex<HashMap<(TenantId, Arc<Viewer>), (Instant, Arc<Seen>)>>,
 }
 
 impl Streams {
@@ -49,18 +50,19 @@ impl Streams {
         Self { http, views: Mutex::default(), seen: Mutex::default() }
     }
 
-    /// A company as of now; `None` if this process does not have it. Blocks while it is summed up.
-    pub(super) fn seen(&self, tenant: &TenantId) -> Option<Arc<Seen>> {
+    /// A company as a viewer sees it now; `None` if there is none. Blocks while it is summed up.
+    pub(super) fn seen(&self, viewer: &Arc<Viewer>, tenant: &TenantId) -> Option<Arc<Seen>> {
         let mut companies = lock(&self.seen);
         companies.retain(|_, (taken, _)| taken.elapsed() < SHARED_FOR);
-        if let Some((_, seen)) = companies.get(tenant) {
+        let key = (tenant.clone(), Arc::clone(viewer));
+        if let Some((_, seen)) = companies.get(&key) {
             return Some(Arc::clone(seen));
         }
-        let snapshot = self.http.context.live_state.snapshot(tenant)?;
-        let alerts = self.http.context.open_alerts.alerts(tenant);
+        let source = self.http.source(viewer);
+        let (snapshot, alerts) = (source.snapshot(tenant)?, source.alerts(tenant));
         let not_ready = self.http.context.liveness.ready().err();
         let seen = Arc::new(Seen { snapshot, alerts, not_ready });
-        companies.insert(tenant.clone(), (Instant::now(), Arc::clone(&seen)));
+        companies.insert(key, (Instant::now(), Arc::clone(&seen)));
         Some(seen)
     }
 

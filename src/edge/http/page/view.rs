@@ -3,7 +3,7 @@
 //! Sections have ids and rows have keys, so that `page.js` can put a new fragment in place without moving what the reader
 //! points at. Without scripts the page is complete and refreshes itself.
 
-use super::board::{Board, Open, Person, RunningClock, SubjectFigures, entity_name};
+use super::board::{Board, Person, RunningClock, SubjectFigures, entity_name};
 use super::links::{Shown, card};
 use super::stream::Seen;
 use super::text::{NONE, Text, counted, duration, figure, interval, lag, number, per, percent, target_value, time};
@@ -18,6 +18,7 @@ use crate::domain::norms::targets::Target;
 use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::{Span, Timestamp};
+use crate::edge::http::source::Open;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
