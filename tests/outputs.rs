@@ -8,6 +8,7 @@ mod outputs {
     mod docs;
     mod gateway;
     mod http;
+    mod lists;
     mod metrics;
     mod page;
     mod portal_connection;

@@ -284,8 +284,12 @@ pub(super) const MIN_TOKEN_LENGTH: usize = 16;
 pub(super) const API: &[KeySpec] = &[
     KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
         .described("only local clients are allowed, if there are no `users`"),
-    KeySpec::new("users", List(&ValueKind::Table(&[USER]), 1), "users with their own tokens, and [what each may see](page.md#who-may-see-it)")
-        .described("none"),
+    KeySpec::new(
+        "users",
+        List(&ValueKind::Table(&[USER]), 1),
+        "users with their own tokens, and [what each may see](page.md#who-may-see-it)",
+    )
+    .described("none"),
 ];
 
 impl Api {

@@ -11,13 +11,16 @@
 //! one text ([`scrapes`]), and so few answers of the API exist at a time ([`context`]).
 
 mod access;
+mod action;
 mod activity;
 mod api;
 mod context;
+mod csv;
 mod guard;
 mod hosts;
 mod in_memory;
 mod page;
+mod publish;
 mod response;
 mod scrapes;
 mod secret;
@@ -27,6 +30,7 @@ mod source;
 mod write_deadline;
 
 pub use access::Access;
+pub use api::document as openapi;
 pub use context::EndpointContext;
 pub use guard::has_token;
 pub use in_memory::InMemory;
@@ -46,6 +50,7 @@ use axum::routing::get;
 use context::HttpState;
 use hosts::Hosts;
 use page::PageState;
+pub use publish::{Publish, Published};
 pub use response::ApiError;
 pub use secret::is_secret;
 use server::Server;
@@ -66,7 +71,8 @@ pub struct HttpError {
 pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContext) -> Result<SocketAddr, HttpError> {
     let state = HttpState::new(context, settings);
     let page = page::state(&state);
-    let routes = all_routes(&state, &page).merge(page::streams(&page));
+    let api = Router::new().nest("/api/v1", api::streams(Arc::clone(&state.context.access)));
+    let routes = all_routes(&state, &page).merge(page::streams(&page)).merge(api);
     start("http", address, settings, routes, state)
 }
 

@@ -2,7 +2,7 @@
 //! requests, foreign hosts, shared scrapes.
 
 use funnelwatch::codec::Encoding;
-use funnelwatch::config::{Api, self, Config, HttpServer};
+use funnelwatch::config::{self, Api, Config, HttpServer};
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::{LiveState, OpenAlertsView};
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -47,6 +47,7 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         open_alerts: Arc::new(OpenAlertsView::new(Arc::clone(&live_state))),
         live_state,
         language: Language::En,
+        publish: None,
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http,

@@ -28,8 +28,11 @@ fn events() -> Vec<String> {
         add(0, json!({"manager_upserted": {"manager_id": id, "department_id": department, "name": name}}));
         let contacts = json!([{"phone": phone}, {"email": format!("{id}@customer.example")}]);
         add(30, json!({"lead_created": {"lead_id": format!("of-{id}"), "manager_id": id, "contacts": contacts}}));
-        add(40, json!({"call_ended": {"call_id": format!("c-{id}"), "direction": "INBOUND", "phone": phone, "manager_id": id,
-            "outcome": "NO_ANSWER", "talk_seconds": 0}}));
+        add(
+            40,
+            json!({"call_ended": {"call_id": format!("c-{id}"), "direction": "INBOUND", "phone": phone, "manager_id": id,
+            "outcome": "NO_ANSWER", "talk_seconds": 0}}),
+        );
     }
     add(41, json!({"lead_created": {"lead_id": "of-nobody", "contacts": [{"phone": "+79160000003"}]}}));
     events

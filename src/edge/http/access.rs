@@ -233,7 +233,10 @@ mod tests {
     fn a_viewer_of_departments_sees_nothing_of_others() {
         let viewer = Viewer { departments: Some(["north".into()].into()), ..Viewer::of_everything() };
         let sees = |id: Option<&str>| viewer.sees_department(id.map(DepartmentId::from).as_ref());
-        assert_eq!([sees(Some("north")), sees(Some("south")), sees(Some(UNKNOWN)), sees(None)], [true, false, false, false]);
+        assert_eq!(
+            [sees(Some("north")), sees(Some("south")), sees(Some(UNKNOWN)), sees(None)],
+            [true, false, false, false]
+        );
         assert!(!viewer.sees_contacts() && viewer.may_write());
     }
 }

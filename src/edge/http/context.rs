@@ -1,6 +1,7 @@
 //! What the handlers share: the sources they read, and the permits to compute answers.
 
 use super::access::{Access, Viewer};
+use super::publish::Publish;
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
 use super::source::Source;
@@ -32,6 +33,8 @@ pub struct EndpointContext {
     pub language: Language,
     /// Who may ask.
     pub access: Arc<Access>,
+    /// Writes what users do as events; `None`: nothing can be written.
+    pub publish: Option<Publish>,
     /// The settings of the page.
     pub page: Page,
     /// Metrics of the server.

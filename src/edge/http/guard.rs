@@ -50,7 +50,8 @@ pub(super) async fn guard(
 
 /// The answer to a request that a page of another site may have caused.
 pub(super) fn not_meant() -> ApiError {
-    let text = "a request that changes something must carry a bearer token, come from a page of this address, or be JSON";
+    let text =
+        "a request that changes something must carry a bearer token, come from a page of this address, or be JSON";
     ApiError::new(StatusCode::FORBIDDEN, text)
 }
 

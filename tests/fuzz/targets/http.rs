@@ -59,6 +59,7 @@ fn context() -> EndpointContext {
         live_state,
         open_alerts,
         language: Language::En,
+        publish: None,
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http: Arc::new(HttpMetrics::new(1)),
@@ -72,7 +73,8 @@ impl Servers {
     fn new() -> Self {
         let open = context();
         let api = Api { token: Some(TOKEN.into()), ..Api::default() };
-        let guarded = EndpointContext { access: Arc::new(Access::new(&api)), ..open.clone() };
+        let guarded = EndpointContext { publish: None,
+        access: Arc::new(Access::new(&api)), ..open.clone() };
         let settings = Config::default().http_server;
         let servers = Self([open, guarded].map(|context| http::in_memory(&settings, context).expect("a server")));
         // The checks below would hold for a server that never answers.
