@@ -11,6 +11,7 @@ mod outputs {
     mod lists;
     mod metrics;
     mod page;
+    mod page_writes;
     mod portal_connection;
     mod protos;
     mod row_schema;

@@ -2,6 +2,7 @@
 //! a live table. Requires no installed services.
 
 mod clock;
+mod names;
 mod portal;
 
 use super::live::{RunViews, settings, stop_on_signals};
@@ -117,6 +118,9 @@ fn simulate(
     stop: Stop,
 ) -> JoinHandle<anyhow::Result<()>> {
     std::thread::spawn(move || {
+        for event in names::events(plan.start) {
+            producer.send(&event)?;
+        }
         for event in Simulation::new(plan) {
             while !stop.is_set() && clock.until(event.at) > Duration::ZERO {
                 std::thread::sleep(clock.until(event.at).min(Duration::from_millis(20)));

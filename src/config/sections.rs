@@ -311,6 +311,8 @@ pub struct Page {
     pub lead_url: Option<String>,
     /// The address of a deal, likewise.
     pub deal_url: Option<String>,
+    /// What reviewers check; empty: the list of the program.
+    pub checklist: Vec<String>,
 }
 
 const CARD_URL: Form = Form {
@@ -334,12 +336,15 @@ pub(super) const PAGE: &[KeySpec] = &[
     )
     .described("no link"),
     KeySpec::new("deal_url", ValueKind::Form(CARD_URL), "address of a deal, likewise").described("no link"),
+    KeySpec::new("checklist", List(&Text, 1), "what reviewers check in a call or message, at most 50 items")
+        .described("four items of the program"),
 ];
 
 impl Page {
     pub(super) fn read(table: &Table) -> Self {
         let url = |key| table.text(key).map(str::to_owned);
-        Self { lead_url: url("lead_url"), deal_url: url("deal_url") }
+        let checklist = table.get::<Vec<String>>("checklist").unwrap_or_default();
+        Self { lead_url: url("lead_url"), deal_url: url("deal_url"), checklist }
     }
 }
 

@@ -14,6 +14,7 @@ mod access;
 mod action;
 mod activity;
 mod api;
+mod contact;
 mod context;
 mod csv;
 mod guard;

@@ -88,7 +88,13 @@ impl LiveState {
             let is_covered = panes.is_none_or(|(slide, first, last)| (first..=last).contains(&fact.at.pane(slide)));
             is_covered && who.is_none_or(|who| fact.who == who) && part(fact.measure, fact.at).is_some()
         };
-        let facts = self.facts(tenant, query.at, &wanted)?;
+        // Other facts are dated at or before the last event of their case.
+        let is_dated_by_deadline = ["first_response_within_norm", "violations"].contains(&query.figure.name);
+        let since = match panes {
+            Some((slide, first, _)) if !is_dated_by_deadline => Timestamp(first.saturating_mul(slide.0)),
+            _ => Timestamp::MIN,
+        };
+        let facts = self.facts(tenant, (since, query.at), &wanted)?;
         let parts = facts.into_iter().filter_map(|fact| Some((part(fact.measure, fact.at)?, fact)));
         Ok(members(parts))
     }
@@ -96,14 +102,15 @@ impl LiveState {
     fn facts(
         &self,
         tenant: &TenantId,
-        at: Timestamp,
+        (since, at): (Timestamp, Timestamp),
         wanted: &dyn Fn(&Fact) -> bool,
     ) -> Result<Vec<Member>, NotListed> {
         for attempt in 1.. {
             let (mut facts, mut scan) = (Vec::new(), Scan::default());
             let events = if attempt < ATTEMPTS { EVENTS } else { usize::MAX };
             loop {
-                let step = |tenant: &mut Tenant, _| tenant.facts_behind(&mut scan, (at, events), wanted, &mut facts);
+                let step =
+                    |tenant: &mut Tenant, _| tenant.facts_behind(&mut scan, (since, at, events), wanted, &mut facts);
                 let remaining = self.with_tenant(tenant, step).ok_or(NotListed::UnknownTenant)?;
                 if facts.len() > MOST {
                     return Err(NotListed::TooMany);

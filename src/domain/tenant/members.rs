@@ -51,11 +51,12 @@ pub enum Remaining {
 }
 
 impl Tenant {
-    /// Adds the facts that are `wanted` and count as of `at`, of the next cases with about `most` events.
+    /// Adds the facts that are `wanted` and count as of `at`, of the next cases with about `most` events. Cases without an event
+    /// since `since` have none.
     pub fn facts_behind(
         &mut self,
         scan: &mut Scan,
-        (at, most): (Timestamp, usize),
+        (since, at, most): (Timestamp, Timestamp, usize),
         wanted: &dyn Fn(&Fact) -> bool,
         into: &mut Vec<Member>,
     ) -> Remaining {
@@ -69,8 +70,10 @@ impl Tenant {
                 return Remaining::Cases;
             }
             scan.next = case + 1;
-            left = left.saturating_sub(self.cases.count(case).max(1));
-            self.facts_of_case(case, at, wanted, into);
+            if self.cases.last_event_at(case).is_some_and(|last| last >= since) {
+                left = left.saturating_sub(self.cases.count(case).max(1));
+                self.facts_of_case(case, at, wanted, into);
+            }
         }
         Remaining::Nothing
     }

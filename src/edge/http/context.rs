@@ -47,6 +47,8 @@ pub(super) struct HttpState {
     pub(super) scrapes: Arc<Scrapes>,
     /// One permit: one query is computed at a time.
     queries: Arc<Semaphore>,
+    /// One permit: what stands behind a figure is found for one request at a time, beside other queries.
+    scans: Arc<Semaphore>,
     /// One permit for each answer in memory.
     answers: Arc<Semaphore>,
 }
@@ -59,7 +61,7 @@ impl HttpState {
         let shared_for = Duration::from_millis(settings.shared_scrape.0 as u64);
         let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
         let permits = |n| Arc::new(Semaphore::new(n));
-        Self { context, scrapes: Arc::new(scrapes), queries: permits(1), answers: permits(ANSWERS) }
+        Self { context, scrapes: Arc::new(scrapes), queries: permits(1), scans: permits(1), answers: permits(ANSWERS) }
     }
 
     /// What a viewer is answered from.
@@ -72,8 +74,24 @@ impl HttpState {
         &self,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.compute_one_of(&self.queries, compute).await
+    }
+
+    /// Computes what takes longer than other queries, which do not wait for it.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.compute_one_of(&self.scans, compute).await
+    }
+
+    async fn compute_one_of<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
-        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
+        let query = Arc::clone(permits).acquire_owned().await.map_err(|_| failed())?;
         let work = move || {
             let _query = query;
             compute()
@@ -81,20 +99,17 @@ impl HttpState {
         tokio::task::spawn_blocking(work).await.map_err(|_| failed())
     }
 
-    /// Computes the JSON of an answer on a separate thread.
+    /// Computes the JSON of an answer on a separate thread; `scans`: as [`Self::scan`] does.
     pub(super) async fn answer(
         &self,
+        scans: bool,
         compute: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
         let answer = Arc::clone(&self.answers).acquire_owned().await.map_err(|_| failed())?;
-        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
         // The permits go with the work: a client that leaves starts no other work beside it.
-        let work = move || {
-            let _query = query;
-            compute().map(|body| Answer { body, _permit: answer })
-        };
-        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| failed())??;
+        let work = move || compute().map(|body| Answer { body, _permit: answer });
+        let answer = if scans { self.scan(work).await } else { self.compute(work).await }??;
         Ok(json_response(Bytes::from_owner(answer)))
     }
 }

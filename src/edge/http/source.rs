@@ -18,7 +18,7 @@ use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
 use compact_str::CompactString;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -136,6 +136,11 @@ impl Source {
     pub(super) fn course(&self, tenant: &TenantId, subject: &Subject, name: &str) -> Option<Option<CoursePoints>> {
         self.viewer.sees_tenant(tenant).then_some(())?;
         self.context.live_state.course(tenant, subject, name)
+    }
+
+    /// The courses of a figure of all managers, for the rows that [`Self::snapshot`] returns.
+    pub(super) fn courses(&self, tenant: &TenantId, name: &str) -> BTreeMap<Subject, Vec<f64>> {
+        if self.viewer.sees_tenant(tenant) { self.context.live_state.courses(tenant, name) } else { BTreeMap::new() }
     }
 
     /// The normal forms of the numbers and addresses of a lead or deal, for those who may see them.

@@ -66,12 +66,28 @@ impl Request {
         self,
         compute: impl FnOnce(&Source) -> Result<Vec<u8>, ApiError> + Send + 'static,
     ) -> ApiResult {
+        self.answer_of(false, compute).await
+    }
+
+    /// The same for what takes longer than other queries, which do not wait for it.
+    pub(super) async fn scan(
+        self,
+        compute: impl FnOnce(&Source) -> Result<Vec<u8>, ApiError> + Send + 'static,
+    ) -> ApiResult {
+        self.answer_of(true, compute).await
+    }
+
+    async fn answer_of(
+        self,
+        scans: bool,
+        compute: impl FnOnce(&Source) -> Result<Vec<u8>, ApiError> + Send + 'static,
+    ) -> ApiResult {
         let Self { http, source, csv } = self;
         let compute = move || {
             let body = compute(&source)?;
             Ok(if csv { csv::of_json(&body) } else { body })
         };
-        let mut response = http.answer(compute).await?;
+        let mut response = http.answer(scans, compute).await?;
         if csv {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
         }

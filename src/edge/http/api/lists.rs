@@ -16,6 +16,7 @@ use crate::domain::norms::ScopeQuery;
 use crate::domain::tenant::entity_report::ClockStatus;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
+use crate::edge::http::contact::contact_value;
 use crate::edge::http::response::ApiError;
 use crate::edge::http::source::Source;
 use axum::http::StatusCode;
@@ -328,15 +329,4 @@ fn contacts_answer(tenant: &TenantId, contacts: &[CompactString]) -> Value {
         json!({"kind": kind, "value": value})
     };
     json!({"tenant_id": tenant.as_str(), "contacts": contacts.iter().map(entry).collect::<Vec<_>>()})
-}
-
-/// The kind of a contact, and how it is written, from its normal form.
-pub(in crate::edge::http) fn contact_value(normal: &str) -> (&'static str, String) {
-    if normal.bytes().all(|byte| byte.is_ascii_digit()) {
-        ("phone", format!("+{normal}"))
-    } else if normal.contains('@') && !normal.contains(':') {
-        ("email", normal.into())
-    } else {
-        ("handle", normal.into())
-    }
 }

@@ -25,7 +25,7 @@ pub(super) async fn members(Asked(request, (tenant, name), filters): Asked<(Stri
         return Err(bad_request(format!("{name} is a current figure: it has no window")));
     }
     request
-        .answer(move |source| {
+        .scan(move |source| {
             let snapshot = source.snapshot(&id).ok_or_else(unknown_tenant)?;
             let windows = &snapshot.norms.windows;
             let window = match filters.get("window") {

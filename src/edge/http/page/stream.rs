@@ -6,6 +6,7 @@
 
 use super::links::View;
 use crate::dataflow::live::{TenantSnapshot, lock};
+use crate::domain::figures::row::Subject;
 use crate::domain::id::TenantId;
 use crate::edge::http::access::Viewer;
 use crate::edge::http::context::HttpState;
@@ -13,7 +14,7 @@ use crate::edge::http::source::Open;
 use axum::body::Bytes;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Seen {
     pub(super) snapshot: TenantSnapshot,
     pub(super) alerts: Vec<Open>,
+    /// The open violations of managers over the day.
+    pub(super) courses: BTreeMap<Subject, Vec<f64>>,
     /// Why the figures are not complete.
     pub(super) not_ready: Option<String>,
 }
@@ -60,8 +63,9 @@ impl Streams {
         }
         let source = self.http.source(viewer);
         let (snapshot, alerts) = (source.snapshot(tenant)?, source.alerts(tenant));
+        let courses = source.courses(tenant, "open_alerts");
         let not_ready = self.http.context.liveness.ready().err();
-        let seen = Arc::new(Seen { snapshot, alerts, not_ready });
+        let seen = Arc::new(Seen { snapshot, alerts, courses, not_ready });
         companies.insert(key, (Instant::now(), Arc::clone(&seen)));
         Some(seen)
     }
