@@ -8,11 +8,14 @@ mod outputs {
     mod docs;
     mod gateway;
     mod http;
+    mod lists;
     mod metrics;
     mod page;
+    mod page_writes;
     mod portal_connection;
     mod protos;
     mod row_schema;
     mod rules;
     mod schemas;
+    mod users;
 }

@@ -2,6 +2,7 @@
 //! a live table. Requires no installed services.
 
 mod clock;
+mod names;
 mod portal;
 
 use super::live::{RunViews, settings, stop_on_signals};
@@ -52,7 +53,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let settings = settings(&config, Timing { follows_clock: false, ..config.timing() });
     let live_state = Arc::clone(&settings.live_state);
     let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
-    let http = serve(args.http, &config.http_server, &views.endpoints(&config))?;
+    let http = serve(args.http, &config.http_server, &views.endpoints(&config)?)?;
     tracing::info!("page: http://{http}/");
     tracing::info!(
         "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",
@@ -117,6 +118,9 @@ fn simulate(
     stop: Stop,
 ) -> JoinHandle<anyhow::Result<()>> {
     std::thread::spawn(move || {
+        for event in names::events(plan.start) {
+            producer.send(&event)?;
+        }
         for event in Simulation::new(plan) {
             while !stop.is_set() && clock.until(event.at) > Duration::ZERO {
                 std::thread::sleep(clock.until(event.at).min(Duration::from_millis(20)));

@@ -11,7 +11,8 @@ use crate::dataflow::settings::DataflowSettings;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
-use crate::edge::http::{self, EndpointContext};
+use crate::edge::http::{self, Access, EndpointContext, Publish};
+use crate::edge::kafka::crm_events::CrmEvents;
 use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
 use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
@@ -53,7 +54,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
     }
     let views = RunViews::new(&config, &settings.live_state, Arc::new(clock::now))?;
     if !args.once {
-        let endpoints = views.endpoints(&config);
+        let endpoints = views.endpoints(&config)?;
         let bound = http::serve(config.http, &config.http_server, endpoints.clone())?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants; page: http://{bound}/");
         if let Some(probes) = config.http_server.probes {
@@ -157,23 +158,29 @@ impl RunViews {
     }
 
     /// What the HTTP endpoints read.
-    pub(super) fn endpoints(&self, config: &Config) -> EndpointContext {
+    pub(super) fn endpoints(&self, config: &Config) -> anyhow::Result<EndpointContext> {
         let (live_state, metrics, clock) =
             (Arc::clone(&self.live_state), Arc::clone(&self.metrics), Arc::clone(&self.clock));
         let exporter = Exporter::new(live_state, metrics, clock, config.prometheus.clone());
         let http = Arc::new(HttpMetrics::new(config.http_server.connections));
         let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.metrics())));
         let exporter = exporter.with_http(Arc::clone(&http));
-        EndpointContext {
+        let crm_events = CrmEvents::start(config)?;
+        let publish: Publish = Arc::new(move |tenant, event| {
+            let (crm_events, tenant) = (crm_events.clone(), tenant.clone());
+            Box::pin(async move { crm_events.write(&tenant, &event).await })
+        });
+        Ok(EndpointContext {
+            publish: Some(publish),
             exporter: Arc::new(exporter),
             liveness: Arc::clone(&self.liveness),
             live_state: Arc::clone(&self.live_state),
             open_alerts: Arc::clone(&self.open_alerts),
             language: config.language,
-            token: config.api.token.as_deref().map(Arc::from),
+            access: Arc::new(Access::new(&config.api)),
             page: config.page.clone(),
             http,
-        }
+        })
     }
 }
 

@@ -378,7 +378,16 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "the latest events, the first clocks",
                 "",
             ),
-            bound("body of the form to sign in", Fixed("8 KiB"), "413", ""),
+            bound("bodies of forms and of JSON", Fixed("8 KiB; 64 KiB"), "413", ""),
+            bound("entries of a list of the API", Fixed("1000"), "`n` says how many there are; `limit`, `cursor`", ""),
+            bound("members of a figure", Fixed("200,000"), "400", ""),
+            bound(
+                "subjects; points of the course of the day of a company",
+                Fixed("2,000; 97"),
+                "the company and departments come first; the latest points",
+                "",
+            ),
+            bound("users of the API", Fixed("1,000"), "an error", ""),
         ],
     ),
 ];

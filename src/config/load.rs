@@ -556,7 +556,7 @@ norms: {stage_reverted: {}}
         assert_eq!(http_server, expected);
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
         let lead_url = Some("https://{tenant}.example.com/crm/lead/{id}/".into());
-        assert_eq!(page, Page { lead_url, deal_url: None });
+        assert_eq!(page, Page { lead_url, deal_url: None, checklist: Vec::new() });
         let (url, ttl) = ("rediss://:secret@r/1".into(), Span(300_000));
         assert!(!format!("{redis:?}").contains("secret@"));
         let ca_file = Some("etc/tls/ca.pem".into());

@@ -6,6 +6,7 @@ use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
+use super::users::{ApiUser, USER, users};
 use crate::domain::named::named_enum;
 use crate::domain::norms::Norms;
 use crate::domain::time::Span;
@@ -261,25 +262,35 @@ impl Engine {
 }
 
 /// Access to the HTTP API.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Api {
-    /// The bearer token required of clients; `None`: only local clients are allowed.
+    /// The bearer token of a client that sees all tenants; without it and without users only local clients are allowed.
     pub token: Option<String>,
+    /// The users with their own tokens and rights.
+    pub users: Vec<ApiUser>,
 }
 
 /// Hides the token.
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").field("token", &self.token.as_ref().map(|_| "(secret)")).finish()
+        let token = self.token.as_ref().map(|_| "(secret)");
+        f.debug_struct("Api").field("token", &token).field("users", &self.users).finish()
     }
 }
 
 /// The minimum length of a token; a shorter one could be guessed.
 pub(super) const MIN_TOKEN_LENGTH: usize = 16;
 
-pub(super) const API: &[KeySpec] =
-    &[KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
-        .described("only local clients are allowed")];
+pub(super) const API: &[KeySpec] = &[
+    KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
+        .described("only local clients are allowed, if there are no `users`"),
+    KeySpec::new(
+        "users",
+        List(&ValueKind::Table(&[USER]), 1),
+        "users with their own tokens, and [what each may see](page.md#who-may-see-it)",
+    )
+    .described("none"),
+];
 
 impl Api {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
@@ -288,7 +299,8 @@ impl Api {
             let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
             reader.problem_of(table, "token", text);
         }
-        Some(Self { token })
+        let users = users(reader, table.list("users"), token.as_deref());
+        Some(Self { token, users })
     }
 }
 
@@ -299,6 +311,8 @@ pub struct Page {
     pub lead_url: Option<String>,
     /// The address of a deal, likewise.
     pub deal_url: Option<String>,
+    /// What reviewers check; empty: the list of the program.
+    pub checklist: Vec<String>,
 }
 
 const CARD_URL: Form = Form {
@@ -322,12 +336,15 @@ pub(super) const PAGE: &[KeySpec] = &[
     )
     .described("no link"),
     KeySpec::new("deal_url", ValueKind::Form(CARD_URL), "address of a deal, likewise").described("no link"),
+    KeySpec::new("checklist", List(&Text, 1), "what reviewers check in a call or message, at most 50 items")
+        .described("four items of the program"),
 ];
 
 impl Page {
     pub(super) fn read(table: &Table) -> Self {
         let url = |key| table.text(key).map(str::to_owned);
-        Self { lead_url: url("lead_url"), deal_url: url("deal_url") }
+        let checklist = table.get::<Vec<String>>("checklist").unwrap_or_default();
+        Self { lead_url: url("lead_url"), deal_url: url("deal_url"), checklist }
     }
 }
 

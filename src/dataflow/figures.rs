@@ -1,7 +1,7 @@
 //! The `figures` operator: aggregates effects into the figures of tenants, and emits alerts, review requests and rows.
 
 use super::epoch::{EpochOutput, ShardStatus, UnlistedStage};
-use super::live::{TenantFigures, lock};
+use super::live::{History, TenantFigures, lock};
 use super::messages::{Edge, ShardOutput};
 use super::settings::DataflowSettings;
 use crate::codec::state::Records;
@@ -292,12 +292,20 @@ fn report_unlisted(
 
 /// Emits the rows of the windows that slid since the last emission. `now` rows are emitted with the first window.
 fn emit_rows(figures: &mut TenantFigures, windows: &[Window], last_emitted: &mut [i64], rows: &mut Vec<Row>) {
-    let TenantFigures { at, scoreboard, .. } = figures;
+    let TenantFigures { at, scoreboard, history, .. } = figures;
+    let of_day = History::window(scoreboard.norms());
     for (index, (window, last_emitted)) in windows.iter().zip(last_emitted).enumerate() {
         let pane = at.pane(window.slide);
         if pane > *last_emitted {
             *last_emitted = pane;
+            let first = rows.len();
             scoreboard.window_rows(index, *at, rows);
+            if of_day == Some(*window) && history.is_due(*at) {
+                let mut current = Vec::new();
+                scoreboard.now_rows(*at, &mut current);
+                history.record(*at, &rows[first..]);
+                history.record(*at, &current);
+            }
             if index == 0 {
                 scoreboard.now_rows(*at, rows);
             }

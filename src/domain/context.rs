@@ -2,11 +2,13 @@
 //! effects. It is passed as an argument, so that journeys and contacts do not depend on each other.
 
 pub mod departments;
+pub mod origins;
 pub mod people;
 
 use crate::domain::alert::{Alert, Status};
 use crate::domain::change::{Act, Change, JourneyChange};
 use crate::domain::context::departments::Departments;
+use crate::domain::context::origins::Origins;
 use crate::domain::context::people::People;
 use crate::domain::effect::{Effect, StageDeclaration};
 use crate::domain::event::{EventOrder, Position};
@@ -75,6 +77,8 @@ pub struct TenantContext {
     pub first_plan: Option<Timestamp>,
     /// Effects emitted and not yet taken.
     pub effects: Vec<Effect>,
+    /// What facts are counted for, while that is asked.
+    pub origins: Option<Box<Origins>>,
     /// Changes of the current journey to which the rules have not reacted yet.
     changes: Vec<Change>,
     timers: Timers,
@@ -175,6 +179,7 @@ impl TenantContext {
             first_event: None,
             first_plan: None,
             effects: Vec::new(),
+            origins: None,
             changes: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: SeededMap::default(),
@@ -207,6 +212,7 @@ impl TenantContext {
         }
         self.now = order.at;
         self.order = order;
+        self.origins.iter_mut().for_each(|origins| origins.current = Default::default());
     }
 
     /// Marks an act violation as raised. Returns `false` if the same one was raised at this instant.
@@ -290,6 +296,7 @@ impl TenantContext {
 
     /// Emits a fact dated `at`.
     pub fn emit_fact(&mut self, at: Timestamp, who: ManagerIx, times: i32, measure: Measure) {
+        self.origins.iter_mut().for_each(|origins| origins.note_fact());
         self.effects.push(Effect::Fact(Fact { known: self.now, at, who, times, measure }));
     }
 

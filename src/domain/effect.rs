@@ -60,6 +60,8 @@ pub enum Effect {
     ReviewOver {
         /// The manager of the reviewed interaction.
         manager: ManagerId,
+        /// The reviewed interaction.
+        interaction: CompactString,
         /// Whether the review was received.
         answered: bool,
     },

@@ -230,6 +230,11 @@ impl Scoreboard {
         Some((&self.managers.tenant, self.stages.get(ix.0 as usize)?))
     }
 
+    /// The declared stages, by index.
+    pub fn stages(&self) -> &[StageDeclaration] {
+        &self.stages
+    }
+
     /// Whether the pipeline of a declared stage [lists](Norms::lists) it.
     pub fn is_listed(&self, ix: StageIx) -> bool {
         let declared = self.stages.get(ix.0 as usize);

@@ -18,7 +18,9 @@ mod event_log;
 mod explain;
 mod forgetting;
 mod interactions;
+pub mod listing;
 mod managers;
+pub mod members;
 mod merge;
 mod messages;
 mod named_managers;
@@ -231,6 +233,11 @@ impl Tenant {
     /// The known managers.
     pub fn managers(&self) -> impl Iterator<Item = &ManagerId> {
         self.context.people.ids()
+    }
+
+    /// The index of a manager in facts.
+    pub fn who(&self, manager: &ManagerId) -> Option<ManagerIx> {
+        self.context.people.find(manager)
     }
 
     /// The departments that events named.
@@ -731,6 +738,7 @@ impl Tenant {
 
     /// Applies one change to a journey, then lets the rules react to it.
     fn change(&mut self, ix: JourneyIx, change: impl FnOnce(&mut Journey, &mut TenantContext)) {
+        self.note_entity(ix);
         let journey = &mut self.journeys[ix];
         let was_open = journey.open();
         change(journey, &mut self.context);
@@ -749,6 +757,7 @@ impl Tenant {
     }
 
     fn emit_facts(&mut self, ix: JourneyIx) {
+        self.note_entity(ix);
         self.journeys[ix].emit_facts(&mut self.context);
         self.emit_past(ix);
     }

@@ -10,20 +10,28 @@
 //! **Invariant: a client costs bounded memory.** Connections, headers and times are limited, all scrapes at a time share
 //! one text ([`scrapes`]), and so few answers of the API exist at a time ([`context`]).
 
+mod access;
+mod action;
 mod activity;
 mod api;
+mod contact;
 mod context;
+mod csv;
 mod guard;
 mod hosts;
 mod in_memory;
 mod page;
+mod publish;
 mod response;
 mod scrapes;
 mod secret;
 mod server;
 mod session;
+mod source;
 mod write_deadline;
 
+pub use access::Access;
+pub use api::document as openapi;
 pub use context::EndpointContext;
 pub use guard::has_token;
 pub use in_memory::InMemory;
@@ -43,6 +51,7 @@ use axum::routing::get;
 use context::HttpState;
 use hosts::Hosts;
 use page::PageState;
+pub use publish::{Publish, Published};
 pub use response::ApiError;
 pub use secret::is_secret;
 use server::Server;
@@ -63,13 +72,14 @@ pub struct HttpError {
 pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContext) -> Result<SocketAddr, HttpError> {
     let state = HttpState::new(context, settings);
     let page = page::state(&state);
-    let routes = all_routes(&state, &page).merge(page::streams(&page));
+    let api = Router::new().nest("/api/v1", api::streams(Arc::clone(&state.context.access)));
+    let routes = all_routes(&state, &page).merge(page::streams(&page)).merge(api);
     start("http", address, settings, routes, state)
 }
 
 fn all_routes(state: &HttpState, page: &PageState) -> Router<HttpState> {
     Router::new()
-        .nest("/api/v1", api::routes(state.context.token.clone()))
+        .nest("/api/v1", api::routes(Arc::clone(&state.context.access)))
         .route("/metrics", get(metrics))
         .merge(page::routes(page))
         .merge(probes())

@@ -25,6 +25,7 @@ mod client;
 mod client_log;
 mod commit;
 mod control;
+pub mod crm_events;
 mod error;
 mod event;
 pub mod gateway_cursors;

@@ -3,7 +3,7 @@
 
 use funnelwatch::codec::Encoding;
 use funnelwatch::config;
-use funnelwatch::config::Config;
+use funnelwatch::config::{Api, Config};
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::OpenAlertsView;
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -15,7 +15,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
-use funnelwatch::edge::http::{EndpointContext, serve};
+use funnelwatch::edge::http::{Access, EndpointContext, Publish, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
@@ -103,39 +103,74 @@ fn endpoints(token: Option<&str>) -> SocketAddr {
 
 /// Starts the endpoints after processing events until noon.
 pub(super) fn endpoints_after(norms: &str, events: Vec<String>, token: Option<&str>) -> SocketAddr {
-    let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
-    let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
-    let settings = DataflowSettings { shards: 4, ..DataflowSettings::new(Arc::new(norms), timing) };
-    let live_state = Arc::clone(&settings.live_state);
-    let mut batch = Batch::new(Source::Files, None, Encoding::Json);
-    (0..).zip(events).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
-    let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
-    let other_shards = Some(ShardProgress { close: Some(Timestamp(BEGIN + 180 * 60_000)), ..ShardProgress::default() });
-    assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
-    let output = collector.next_epoch().expect("workers");
-    assert!(output.rejected.is_empty(), "{:?}", output.rejected.first().map(|rejected| &rejected.reject));
-    let open_alerts = Arc::new(OpenAlertsView::new(Arc::clone(&live_state)));
-    open_alerts.committed(&output);
-    drop(supply);
-    guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
-    let selection =
-        Selection { manager_windows: None, manager_metrics: None, max_series: 1000, max_bytes: 1 << 20, names: false };
-    let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(|| Timestamp(0)));
-    let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
-    let liveness = Arc::new(Liveness::default());
-    liveness.set_ready(true);
-    let context = EndpointContext {
-        exporter,
-        liveness,
-        live_state,
-        open_alerts,
-        language: Language::En,
-        token: token.map(Arc::from),
-        page: Default::default(),
-        http: Arc::new(HttpMetrics::new(256)),
-    };
-    let address = "127.0.0.1:0".parse().expect("an address");
-    serve(address, &Config::default().http_server, context).expect("a port")
+    endpoints_for(norms, events, &Api { token: token.map(Into::into), users: Vec::new() })
+}
+
+/// The same for users.
+pub(super) fn endpoints_for(norms: &str, events: Vec<String>, api: &Api) -> SocketAddr {
+    Setup { api: api.clone(), ..Setup::new(norms, events) }.start()
+}
+
+/// What the endpoints are started with.
+pub(super) struct Setup<'a> {
+    pub(super) norms: &'a str,
+    pub(super) events: Vec<String>,
+    pub(super) api: Api,
+    /// The instant up to which everything is processed.
+    pub(super) close: Timestamp,
+    pub(super) publish: Option<Publish>,
+}
+
+impl<'a> Setup<'a> {
+    pub(super) fn new(norms: &'a str, events: Vec<String>) -> Self {
+        let close = Timestamp(BEGIN + 180 * 60_000);
+        Self { norms, events, api: Api::default(), close, publish: None }
+    }
+
+    /// Starts the endpoints after processing the events.
+    pub(super) fn start(self) -> SocketAddr {
+        let Self { norms, events, api, close, publish } = self;
+        let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
+        let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
+        let new = DataflowSettings::new(Arc::new(norms), timing);
+        let settings = DataflowSettings { shards: 4, rows_at_boundaries: true, ..new };
+        let live_state = Arc::clone(&settings.live_state);
+        let mut batch = Batch::new(Source::Files, None, Encoding::Json);
+        (0..).zip(events).for_each(|(offset, line)| batch.push(Offset(offset), None, line.as_bytes()));
+        let (supply, mut collector, guards) = workers::start(1, settings).expect("threads");
+        let other_shards = Some(ShardProgress { close: Some(close), ..ShardProgress::default() });
+        assert!(supply.send(EpochHeader { other_shards, ..EpochHeader::default() }, vec![vec![Arc::new(batch)]]));
+        let output = collector.next_epoch().expect("workers");
+        assert!(output.rejected.is_empty(), "{:?}", output.rejected.first().map(|rejected| &rejected.reject));
+        let open_alerts = Arc::new(OpenAlertsView::new(Arc::clone(&live_state)));
+        open_alerts.committed(&output);
+        drop(supply);
+        guards.join().into_iter().collect::<Result<(), _>>().expect("no panic");
+        let selection = Selection {
+            manager_windows: None,
+            manager_metrics: None,
+            max_series: 1000,
+            max_bytes: 1 << 20,
+            names: false,
+        };
+        let (metrics, clock) = (Arc::new(ProcessorMetrics::default()), Arc::new(move || close));
+        let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
+        let liveness = Arc::new(Liveness::default());
+        liveness.set_ready(true);
+        let context = EndpointContext {
+            exporter,
+            liveness,
+            live_state,
+            open_alerts,
+            language: Language::En,
+            publish,
+            access: Arc::new(Access::new(&api)),
+            page: Default::default(),
+            http: Arc::new(HttpMetrics::new(256)),
+        };
+        let address = "127.0.0.1:0".parse().expect("an address");
+        serve(address, &Config::default().http_server, context).expect("a port")
+    }
 }
 
 /// The status and the body of a request; `headers` are additional header lines.

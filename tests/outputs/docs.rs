@@ -5,6 +5,7 @@
 //! `UPDATE_DOCS=1 cargo test --test outputs docs` regenerates them.
 
 mod alert;
+mod asyncapi;
 mod limits;
 mod metrics;
 mod rules;
@@ -45,9 +46,9 @@ require a restart; norms changed along with them are applied, with a warning. `r
   `1MiB` or plain bytes.
 - **Ids and names** are strings. An integer is accepted as written; quote anything else that YAML parses as a number or
   a boolean, such as `\"007\"`.
-- **Secrets.** In the kafka section, `api.token`, `redis.url` and `privacy_key`, `${NAME}` is replaced by an environment
+- **Secrets.** In the kafka section, `api.token` and those of users, `redis.url` and `privacy_key`, `${NAME}` is replaced by an environment
   variable, `${NAME:-text}` sets a default for an unset variable, and `$${` is a literal `${`. Kafka properties and
-  those three keys may also be `{file: PATH}`, relative to the file they are in. Secrets are never shown.
+  those keys may also be `{file: PATH}`, relative to the file they are in. Secrets are never shown.
 - Unknown keys, duplicate keys and values out of range are errors; the program does not start until they are fixed.
 ";
 

@@ -2,7 +2,7 @@
 //! requests, foreign hosts, shared scrapes.
 
 use funnelwatch::codec::Encoding;
-use funnelwatch::config::{self, Config, HttpServer};
+use funnelwatch::config::{self, Api, Config, HttpServer};
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::{LiveState, OpenAlertsView};
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -12,7 +12,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::{Span, Timestamp};
-use funnelwatch::edge::http::{EndpointContext, in_memory, serve, serve_probes};
+use funnelwatch::edge::http::{Access, EndpointContext, in_memory, serve, serve_probes};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::liveness::Liveness;
@@ -47,7 +47,8 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         open_alerts: Arc::new(OpenAlertsView::new(Arc::clone(&live_state))),
         live_state,
         language: Language::En,
-        token: None,
+        publish: None,
+        access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http,
     }

@@ -207,6 +207,9 @@ fn with_a_token_a_browser_signs_in() {
     let (head, _) = exchange(address, &format!("GET {COMPANY}"), "localhost", &forged, "");
     assert_eq!(header(&head, "location"), Some("/sign-in"));
     let (head, _) = exchange(address, "POST /sign-out", "localhost", &session, "");
+    assert!(head.starts_with("HTTP/1.1 403"), "another site cannot sign a browser out");
+    let session = format!("{session}origin: https://localhost\r\n");
+    let (head, _) = exchange(address, "POST /sign-out", "localhost", &session, "");
     assert!(header(&head, "set-cookie").is_some_and(|cookie| cookie.contains("Max-Age=0")));
 }
 

@@ -186,8 +186,8 @@ impl Harness {
             for effect in effects {
                 match effect {
                     Effect::Review(request) => reviews.push(review_line(&request)),
-                    Effect::ReviewOver { manager, answered: true } => reviews.push(format!("reviewed: {manager}")),
-                    Effect::ReviewOver { manager, answered: false } => reviews.push(format!("given up: {manager}")),
+                    Effect::ReviewOver { manager, answered: true, .. } => reviews.push(format!("reviewed: {manager}")),
+                    Effect::ReviewOver { manager, answered: false, .. } => reviews.push(format!("given up: {manager}")),
                     effect => scoreboard.apply(effect, &mut alerts),
                 }
             }

@@ -284,23 +284,28 @@ impl<'a> Reader<'a> {
         }
         let table = self.table(node, FILE, path.clone(), line);
         let Some(name) = table.text("file") else { return Data::Bad };
+        self.secret_in(&table, "file", name).map_or(Data::Bad, |text| Data::Text(text, true))
+    }
+
+    /// The text of the file `name`, which a key names, without trailing line ends.
+    pub(crate) fn secret_in(&mut self, table: &Table, key: &str, name: &str) -> Option<String> {
         let file = self.locate(name);
         match self.env.secret(&file) {
             Ok(text) => {
                 self.files.push(file.clone());
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.is_empty() {
-                    self.problem_of(&table, "file", format!("file {name} is empty"));
+                    self.problem_of(table, key, format!("file {name} is empty"));
                 }
                 if self.env.is_public(&file) {
-                    self.note_of(&table, "file", format!("every user of this system can read {name}"));
+                    self.note_of(table, key, format!("every user of this system can read {name}"));
                 }
-                Data::Text(text.into(), true)
+                Some(text.into())
             }
             Err(error) => {
                 let text = format!("cannot read {name}: {}", reason(&error));
-                self.problem_of(&table, "file", text);
-                Data::Bad
+                self.problem_of(table, key, text);
+                None
             }
         }
     }

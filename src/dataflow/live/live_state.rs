@@ -6,18 +6,24 @@
 //! answer would take an epoch, and there would be none while reading is paused.) An uncontended lock costs a worker
 //! some 20 ns per shard and epoch.
 
-use super::figures::{ReviewCounts, TenantFigures};
+use super::figures::{RequestedReview, ReviewCounts, TenantFigures};
 use crate::domain::effect::DepartmentUpdate;
-use crate::domain::figures::row::Row;
+use crate::domain::figures::row::{Row, Subject};
 use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Norms;
 use crate::domain::shard::processor::ShardProcessor;
 use crate::domain::shard::tenant_clock::Mark;
 use crate::domain::source::ShardId;
+use crate::domain::tenant::Tenant;
 use crate::domain::tenant::entity_report::EntityReport;
+use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
+use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The points of the course of a figure, each with its value if there is one.
+pub type CoursePoints = Vec<(Timestamp, Option<f64>)>;
 
 /// The live figures and shards of this process.
 #[derive(Debug, Default)]
@@ -90,6 +96,63 @@ impl LiveState {
         Some(TenantSnapshot::of(tenant.clone(), &mut lock(&figures)))
     }
 
+    /// Reads a tenant of which events were applied, as of its watermark. Blocks the shard's worker meanwhile.
+    pub(super) fn with_tenant<T>(
+        &self,
+        tenant: &TenantId,
+        read: impl FnOnce(&mut Tenant, Timestamp) -> T,
+    ) -> Option<T> {
+        let processor = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
+        let mut processor = lock(&processor);
+        let (tenant, at) = processor.tenant(tenant)?;
+        Some(read(tenant, at))
+    }
+
+    /// The figures of a tenant.
+    pub(super) fn figures_of(&self, tenant: &TenantId) -> Option<Arc<Mutex<TenantFigures>>> {
+        lock(&self.tenants).get(tenant).cloned()
+    }
+
+    /// The clocks of a tenant that run. Blocks the shard's worker while they are listed.
+    pub fn running_clocks(&self, tenant: &TenantId) -> Option<(Timestamp, Vec<RunningClock>)> {
+        self.with_tenant(tenant, |tenant, at| (at, tenant.running_clocks(at)))
+    }
+
+    /// The open plans of a tenant, likewise.
+    pub fn open_plans(&self, tenant: &TenantId) -> Option<(Timestamp, Vec<OpenPlan>)> {
+        self.with_tenant(tenant, |tenant, at| (at, tenant.open_plans()))
+    }
+
+    /// The normal forms of the numbers and addresses of a lead or deal, likewise.
+    pub fn contacts_of(&self, tenant: &TenantId, entity: &EntityId) -> Vec<CompactString> {
+        self.with_tenant(tenant, |tenant, _| tenant.contacts_of(entity)).unwrap_or_default()
+    }
+
+    /// The normal form of the contact that alerts name `contact:KEY`, likewise.
+    pub fn contact_named(&self, tenant: &TenantId, subject: &str) -> Option<CompactString> {
+        self.with_tenant(tenant, |tenant, _| tenant.contact_named(subject)).flatten()
+    }
+
+    /// The calls and messages of a tenant that were picked for review in the last days, and the reviews that are known.
+    pub fn reviews(&self, tenant: &TenantId) -> Option<(Vec<RequestedReview>, Vec<GivenReview>)> {
+        let figures = self.figures_of(tenant)?;
+        let requests = lock(&figures).requests.values().cloned().collect();
+        let given = self.with_tenant(tenant, |tenant, _| tenant.given_reviews()).unwrap_or_default();
+        Some((requests, given))
+    }
+
+    /// The course of a figure over the day; the inner `None`: there is no such figure.
+    pub fn course(&self, tenant: &TenantId, subject: &Subject, name: &str) -> Option<Option<CoursePoints>> {
+        let figures = self.figures_of(tenant)?;
+        let course = lock(&figures).history.course(subject, name);
+        Some(course)
+    }
+
+    /// The courses of a figure of all managers over the day.
+    pub fn courses(&self, tenant: &TenantId, name: &str) -> BTreeMap<Subject, Vec<f64>> {
+        self.figures_of(tenant).map(|figures| lock(&figures).history.of_managers(name)).unwrap_or_default()
+    }
+
     /// The report on a lead or deal as of the tenant's watermark. Blocks the shard's worker while it is built.
     pub fn entity_report(&self, tenant: &TenantId, entity: &EntityId) -> Option<EntityReport> {
         let processor = lock(&self.shards).get(&self.shard_of(tenant)?).cloned()?;
@@ -135,7 +198,7 @@ pub struct TenantSnapshot {
 impl TenantSnapshot {
     fn of(tenant: TenantId, figures: &mut TenantFigures) -> Self {
         let mut rows = Vec::new();
-        let TenantFigures { shard, at, scoreboard, reviews, departments, time } = figures;
+        let TenantFigures { shard, at, scoreboard, reviews, departments, time, .. } = figures;
         if *at > Timestamp::MIN {
             scoreboard.rows(*at, &mut rows);
             rows.iter_mut().for_each(|row| row.historic = time.is_historic(row.at));

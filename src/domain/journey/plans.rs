@@ -23,6 +23,11 @@ impl Journey {
         self.plans.open.len() >= MAX_PLANS
     }
 
+    /// The open plans: the activity, when it was planned, and its deadline.
+    pub fn open_plans(&self) -> impl Iterator<Item = (&ActivityId, Timestamp, Option<Timestamp>)> {
+        self.plans.open.iter().map(|(activity, plan)| (activity, plan.made, plan.deadline))
+    }
+
     /// The open plans that have a deadline.
     pub fn dated_plans(&self) -> impl Iterator<Item = (&ActivityId, Timestamp)> {
         self.plans.open.iter().filter_map(|(activity, plan)| Some((activity, plan.deadline?)))

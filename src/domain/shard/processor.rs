@@ -448,6 +448,13 @@ impl ShardProcessor {
         self.tenants[ix as usize].tenant.entity_report(entity, self.watermark_of(ix))
     }
 
+    /// A tenant, and its watermark.
+    pub fn tenant(&mut self, tenant: &TenantId) -> Option<(&mut Tenant, Timestamp)> {
+        let ix = *self.by_id.get(tenant)?;
+        let at = self.watermark_of(ix);
+        Some((&mut self.tenants[ix as usize].tenant, at))
+    }
+
     /// The state of a tenant that must be persisted in addition to its events; `None` if it has no events.
     pub fn mark_of(&self, tenant: &TenantId) -> Option<TenantMark> {
         let tenant = &self.tenants[*self.by_id.get(tenant)? as usize].tenant;

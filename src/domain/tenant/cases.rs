@@ -31,6 +31,8 @@ pub(super) struct Cases {
     loose: Vec<Entry>,
     /// How many of them were kept when they were looked at last.
     loose_kept: usize,
+    /// How often events went from one case to another.
+    version: u64,
 }
 
 #[derive(Debug)]
@@ -312,6 +314,21 @@ impl Cases {
         (found.parent == case && found.count > 0).then_some(found.last)
     }
 
+    /// The first case from `next` on that has events.
+    pub(super) fn next_with_events(&self, next: u32) -> Option<u32> {
+        (next..self.cases.len() as u32).find(|case| self.cases[*case].count > 0)
+    }
+
+    /// How often events went from one case to another.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The events without a case, in no order.
+    pub(super) fn loose(&self) -> impl Iterator<Item = (EventOrder, &[u8])> {
+        self.loose.iter().map(|entry| (entry.order, &*entry.packed))
+    }
+
     /// Whether no case has a log.
     pub(super) fn is_empty(&self) -> bool {
         self.with_log == 0
@@ -343,6 +360,7 @@ impl Cases {
         if self.cases.len() < 1024 || self.cases.len() < 2 * self.with_log {
             return false;
         }
+        self.version += 1;
         let roots: Vec<u32> = (0..self.cases.len() as u32).map(|case| self.root(case)).collect();
         let mut new_ix = vec![u32::MAX; self.cases.len()];
         let mut kept = ChunkedArena::default();
@@ -380,6 +398,7 @@ impl Cases {
 
     /// Lets a case be found in place of another one. Returns the log, the number of events and the last date of the other.
     fn redirect(&mut self, gone: u32, kept: u32) -> (Log, u32, Timestamp) {
+        self.version += 1;
         let Case { log, count, last, parent, .. } = &mut self.cases[gone];
         *parent = kept;
         let taken = (std::mem::take(log), std::mem::take(count), *last);

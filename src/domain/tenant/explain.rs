@@ -9,6 +9,8 @@ use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::RuleClock;
 use crate::domain::lifecycle::Violation;
 use crate::domain::norms::{Clock, Scope};
+use crate::domain::pending_replies::DemandKind;
+use crate::domain::pending_replies::demand::Demand;
 use crate::domain::rule::Rule;
 use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
 use crate::domain::tenant::{CALLS, MESSAGES, Tenant, cases, select};
@@ -53,7 +55,7 @@ impl Tenant {
     }
 
     /// The first-response clocks of an entity whose creation is known: one, and those that ended with a hand-over.
-    fn response_clocks(&self, journey: &Journey, at: Timestamp) -> Vec<ClockState> {
+    pub(super) fn response_clocks(&self, journey: &Journey, at: Timestamp) -> Vec<ClockState> {
         let Some(response) = &journey.clocks().response else { return Vec::new() };
         let (rule, subject, anchor) = (Rule::FirstResponseLate, journey.id.subject(None), response.created);
         let stopped = response.answered().or(journey.closed().map(|(_, at)| at)).or(journey.deleted_at());
@@ -83,7 +85,7 @@ impl Tenant {
         clocks
     }
 
-    fn rule_clock(&self, journey: &Journey, clock: &RuleClock, at: Timestamp) -> ClockState {
+    pub(super) fn rule_clock(&self, journey: &Journey, clock: &RuleClock, at: Timestamp) -> ClockState {
         let subject = journey.id.subject(clock.part.as_deref());
         let id = alert_id(self.id(), clock.rule, &subject, clock.violation.anchor);
         let limit = (clock.before, Some(clock.limit).filter(|limit| *limit > Span::ZERO));
@@ -98,7 +100,7 @@ impl Tenant {
 
     /// The demand clocks of a contact since the first event of the lead or deal, or of one that was merged into it.
     fn demand_clocks(&self, contact: ContactIx, journey: &Journey, now: Timestamp) -> Vec<ClockState> {
-        let (subject, pending) = (self.contact_name(contact), &self.contacts[contact].pending);
+        let pending = &self.contacts[contact].pending;
         let all = journey.absorbed().iter().map(|absorbed| &self.journeys[*absorbed]).chain([journey]);
         let since = all.filter_map(|journey| journey.first_event()).min().map(Position::at);
         let mut states = Vec::new();
@@ -106,14 +108,24 @@ impl Tenant {
             let Some(pending_replies) = select(kind, &pending.calls, &pending.messages) else { continue };
             for (demand, settled, violation) in pending_replies.clocks() {
                 if let Some(violation) = violation.filter(|_| Some(demand.at) >= since) {
-                    let id = alert_id(self.id(), kind.rule, &subject, demand.at);
-                    let (scope, limit) = (&demand.scope, (Span::ZERO, None));
-                    let times = (settled, now);
-                    states.push(ClockState::of(kind.rule, subject.clone(), id, scope, violation, limit, times));
+                    states.push(self.demand_clock((contact, kind), demand, violation, (settled, now)));
                 }
             }
         }
         states
+    }
+
+    /// The clock of what a contact waits for.
+    pub(super) fn demand_clock(
+        &self,
+        (contact, kind): (ContactIx, DemandKind),
+        demand: &Demand,
+        violation: &Violation,
+        times: (Option<Timestamp>, Timestamp),
+    ) -> ClockState {
+        let subject = self.contact_name(contact);
+        let id = alert_id(self.id(), kind.rule, &subject, demand.at);
+        ClockState::of(kind.rule, subject, id, &demand.scope, violation, (Span::ZERO, None), times)
     }
 
     /// The events of an entity: those of its case that name it or one that was merged into it, and calls and messages that

@@ -54,6 +54,7 @@ impl Tenant {
             return;
         };
         let subject = subject.as_ref().unwrap_or(&NO_SUBJECT);
+        self.context.origins.iter_mut().for_each(|origins| origins.current.contact = Some(subject.clone()));
         let Some(pending_replies) = select(kind, calls, messages) else { return };
         apply(pending_replies, &mut self.context, &DemandContext { journeys: &self.journeys, subject, contact, kind });
     }
@@ -141,6 +142,7 @@ impl Tenant {
             || thread.and_then(|thread| self.entity_by_thread.get(thread)).map(|entity| self.survivor(*entity));
         let entity_ix = named.or_else(|| by_thread().filter(|entity| !self.journeys[*entity].deleted()));
         if let Some(entity) = entity_ix {
+            self.note_entity(entity);
             return Attribution { named, entities: vec![entity], primary: Some(entity), contact };
         }
         let limit = self.context.norms.shared_contact_limit;
@@ -154,6 +156,7 @@ impl Tenant {
             .collect();
         entities.sort_unstable();
         let primary = entities.iter().copied().max_by_key(|entity| self.journeys[*entity].recency());
+        primary.into_iter().for_each(|entity| self.note_entity(entity));
         Attribution { named, entities, primary, contact }
     }
 }

@@ -87,6 +87,7 @@ impl Tenant {
     fn apply_event_again(&mut self, case: u32, event: &ReplayedEvent) {
         self.begin_event(event.entry.order);
         self.begin_recording(Some(case));
+        self.note_event(&event.payload);
         self.dispatch(&event.payload);
         self.end_recording();
     }

@@ -55,13 +55,24 @@ impl Tenant {
             return Vec::new();
         }
         let part = Part::whole(self.read_log(case));
+        let effects = self.effects_of(case, &part, Timestamp(date.0 - 1));
+        let statuses = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Alert(alert) => Some(*alert),
+            _ => None,
+        });
+        statuses.collect()
+    }
+
+    /// The effects of events of a case, which has no undo log, and of timers up to and including `upto`, found by a replay
+    /// whose changes are undone.
+    pub(super) fn effects_of(&mut self, case: u32, part: &Part, upto: Timestamp) -> Vec<Effect> {
         let suspended = self.context.suspend();
         let late = self.sampler.as_mut().map(Sampler::suspend_correction);
         let (position, counts) = (self.context.position, (self.left_out, self.context.summed_up));
         let (chains, calls_now) = (std::mem::take(&mut self.chains), std::mem::take(&mut self.calls_now));
         let mut before = BeforeImages::empty();
         self.swap_before(&mut before);
-        self.replay_part(case, &part, Timestamp(date.0 - 1));
+        self.replay_part(case, part, upto);
         self.swap_before(&mut before);
         self.restore_before(before);
         let (effects, _) = self.context.take_replay_output();
@@ -71,16 +82,9 @@ impl Tenant {
         (self.left_out, self.context.summed_up) = counts;
         self.context.resume(suspended);
         self.sampler.iter_mut().zip(late).for_each(|(sampler, late)| sampler.resume_correction(late));
-        let mut statuses = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::Alert(alert) => statuses.push(*alert),
-                // Later facts refer to what was first named here.
-                effect if effect.declares() => self.context.emit(effect),
-                _ => {}
-            }
-        }
-        statuses
+        // Later facts refer to what was first named here.
+        effects.iter().filter(|effect| effect.declares()).cloned().for_each(|effect| self.context.emit(effect));
+        effects
     }
 
     /// Begins a step of the undo log of a case before an event, if that is due; also the undo log, if the case has become

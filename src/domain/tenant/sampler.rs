@@ -210,7 +210,8 @@ impl Sampler {
             let about = pick.entity.map(|entity| about(&journeys[merge::survivor(journeys, entity)]));
             let opened = (manager.clone(), day.end);
             if self.open.insert(pick.interaction.clone(), opened).is_some() {
-                context.effects.push(Effect::ReviewOver { manager: manager.clone(), answered: false });
+                let (manager, interaction) = (manager.clone(), pick.interaction.clone());
+                context.effects.push(Effect::ReviewOver { manager, interaction, answered: false });
             }
             self.requested.push_back((day.end, pick.interaction.clone()));
             context.effects.push(Effect::Review(Box::new(ReviewRequest {
@@ -235,15 +236,16 @@ impl Sampler {
     /// Forgets the days of a manager, and closes the open requests.
     pub(super) fn forget(&mut self, context: &mut TenantContext, who: ManagerIx, id: &ManagerId) {
         self.managers.remove(&who);
-        for _ in self.open.extract_if(|_, (manager, _)| manager == id) {
-            context.effects.push(Effect::ReviewOver { manager: id.clone(), answered: false });
+        for (interaction, (manager, _)) in self.open.extract_if(|_, (manager, _)| manager == id) {
+            context.effects.push(Effect::ReviewOver { manager, interaction, answered: false });
         }
     }
 
     /// Closes the request of a review that arrived.
     pub(super) fn answer(&mut self, context: &mut TenantContext, interaction: &CompactString) {
         if let Some((manager, _)) = self.open.remove(interaction) {
-            context.effects.push(Effect::ReviewOver { manager, answered: true });
+            let interaction = interaction.clone();
+            context.effects.push(Effect::ReviewOver { manager, interaction, answered: true });
         }
     }
 
@@ -255,7 +257,7 @@ impl Sampler {
             if self.open.get(&interaction).is_some_and(|(_, opened)| *opened == requested)
                 && let Some((manager, _)) = self.open.remove(&interaction)
             {
-                context.effects.push(Effect::ReviewOver { manager, answered: false });
+                context.effects.push(Effect::ReviewOver { manager, interaction, answered: false });
             }
         }
     }

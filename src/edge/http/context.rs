@@ -1,7 +1,10 @@
 //! What the handlers share: the sources they read, and the permits to compute answers.
 
+use super::access::{Access, Viewer};
+use super::publish::Publish;
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
+use super::source::Source;
 use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
@@ -28,8 +31,10 @@ pub struct EndpointContext {
     pub open_alerts: Arc<OpenAlertsView>,
     /// The language of alerts' messages.
     pub language: Language,
-    /// The bearer token that `/api/v1` requires; `None`: only requests from this host are accepted.
-    pub token: Option<Arc<str>>,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// Writes what users do as events; `None`: nothing can be written.
+    pub publish: Option<Publish>,
     /// The settings of the page.
     pub page: Page,
     /// Metrics of the server.
@@ -42,6 +47,8 @@ pub(super) struct HttpState {
     pub(super) scrapes: Arc<Scrapes>,
     /// One permit: one query is computed at a time.
     queries: Arc<Semaphore>,
+    /// One permit: what stands behind a figure is found for one request at a time, beside other queries.
+    scans: Arc<Semaphore>,
     /// One permit for each answer in memory.
     answers: Arc<Semaphore>,
 }
@@ -54,7 +61,12 @@ impl HttpState {
         let shared_for = Duration::from_millis(settings.shared_scrape.0 as u64);
         let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
         let permits = |n| Arc::new(Semaphore::new(n));
-        Self { context, scrapes: Arc::new(scrapes), queries: permits(1), answers: permits(ANSWERS) }
+        Self { context, scrapes: Arc::new(scrapes), queries: permits(1), scans: permits(1), answers: permits(ANSWERS) }
+    }
+
+    /// What a viewer is answered from.
+    pub(super) fn source(&self, viewer: &Arc<Viewer>) -> Source {
+        Source::new(self.context.clone(), Arc::clone(viewer))
     }
 
     /// Computes a part of the page on a separate thread.
@@ -62,8 +74,24 @@ impl HttpState {
         &self,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.compute_one_of(&self.queries, compute).await
+    }
+
+    /// Computes what takes longer than other queries, which do not wait for it.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.compute_one_of(&self.scans, compute).await
+    }
+
+    async fn compute_one_of<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
-        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
+        let query = Arc::clone(permits).acquire_owned().await.map_err(|_| failed())?;
         let work = move || {
             let _query = query;
             compute()
@@ -71,20 +99,17 @@ impl HttpState {
         tokio::task::spawn_blocking(work).await.map_err(|_| failed())
     }
 
-    /// Computes the JSON of an answer on a separate thread.
+    /// Computes the JSON of an answer on a separate thread; `scans`: as [`Self::scan`] does.
     pub(super) async fn answer(
         &self,
+        scans: bool,
         compute: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let failed = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to compute the figures");
         let answer = Arc::clone(&self.answers).acquire_owned().await.map_err(|_| failed())?;
-        let query = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| failed())?;
         // The permits go with the work: a client that leaves starts no other work beside it.
-        let work = move || {
-            let _query = query;
-            compute().map(|body| Answer { body, _permit: answer })
-        };
-        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| failed())??;
+        let work = move || compute().map(|body| Answer { body, _permit: answer });
+        let answer = if scans { self.scan(work).await } else { self.compute(work).await }??;
         Ok(json_response(Bytes::from_owner(answer)))
     }
 }

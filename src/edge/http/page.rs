@@ -6,6 +6,8 @@
 //! | `/t/TENANT` | the company or, with `?department=`, a department |
 //! | `/t/TENANT/managers/ID` | a person |
 //! | `/t/TENANT/leads/ID`, `…/deals/ID` | a journey |
+//! | `/t/TENANT/reviews` | calls and messages to review, and cases to learn from |
+//! | `/t/TENANT/figures/NAME` | what stands behind a figure; `NAME.csv` as a table |
 //! | `/t/TENANT/TABLE.csv` | the tables `people`, `clocks`, `plan` |
 //! | `/t/TENANT/stream`, `…/managers/ID/stream` | the changing part, as server-sent events |
 //!
@@ -14,74 +16,57 @@
 //!
 //! **Access** is that of the API. With a token, a browser signs in at `/sign-in` ([`session`]).
 
+mod asked;
 mod board;
+mod document;
 mod journey;
 mod links;
+mod members;
+mod reviews;
+mod sparkline;
 mod stream;
 mod tables;
 mod text;
 mod view;
 
+use super::access::{Denied, is_meant};
+use super::action;
 use super::context::HttpState;
-use super::guard::is_admitted;
+use super::csv;
+use super::guard::not_meant;
 use super::hosts::Host;
-use super::response::ApiError;
-use super::secret::is_secret;
 use super::session;
-use crate::domain::id::{DepartmentId, EntityId, EntityKind, TenantId};
-use crate::domain::norms::Norms;
+use crate::dataflow::live::{FigureMember, FigureQuery};
+use crate::domain::figures::behind::Behind;
+use crate::domain::figures::row::Subject;
+use crate::domain::id::{DepartmentId, EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::rule::message::Language;
+use asked::Asked;
 use axum::Extension;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Path, Query, Request, State};
-use axum::http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
-    SET_COOKIE,
-};
+use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use board::Board;
+use document::{
+    FORM_BYTES, Missing, Refresh, SCRIPT, STYLE, Values, answer, asset, document, failed, language_of, not_found,
+    problem, see_other, shown, window_name,
+};
 use links::{Content, Shown, View};
-use maud::{DOCTYPE, Markup, html};
-use std::collections::BTreeMap;
+use maud::{Markup, html};
+use members::Members;
+use reviews::Reviews;
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stream::{Seen, Streams};
 use tables::Table;
+use uuid::Uuid;
 use view::Reader;
-
-const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
-/// A page loads its own style and script, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// The longest body of a form.
-const FORM_BYTES: usize = 8 << 10;
-/// How often a browser without scripts reloads, in seconds.
-const REFRESH: &str = "15";
-/// How soon a page is loaded again that waits for the first events, in seconds.
-const SOON: &str = "3";
-
-/// When a browser loads a page again by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refresh {
-    Never,
-    /// Without scripts every few seconds; with them it is kept up to date.
-    WithoutScripts,
-    Soon,
-}
-
-/// Why there is no page.
-enum Missing {
-    Company,
-    Person,
-    Entity,
-}
-
-type Values = BTreeMap<String, String>;
 
 /// What the routes share.
 pub(super) type PageState = Arc<Streams>;
@@ -111,6 +96,10 @@ pub(super) fn routes(state: &PageState) -> Router<HttpState> {
         .route("/", get(companies))
         .route("/t/{tenant}", get(company))
         .route("/t/{tenant}/{table}", get(table))
+        .route("/t/{tenant}/reviews", get(reviews))
+        .route("/t/{tenant}/reviews/{interaction}", post(review))
+        .route("/t/{tenant}/alerts/{alert}/taken", post(take))
+        .route("/t/{tenant}/figures/{figure}", get(figure))
         .route("/t/{tenant}/managers/{id}", get(manager))
         .route("/t/{tenant}/leads/{id}", get(lead))
         .route("/t/{tenant}/deals/{id}", get(deal))
@@ -124,67 +113,37 @@ async fn admit(
     State(state): State<PageState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(host): Extension<Host>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let token = state.http.context.token.as_deref();
-    match token {
-        _ if is_admitted(token, peer, &host, request.headers()) => next.run(request).await,
-        Some(_) => see_other("/sign-in"),
-        None => {
-            let language = language_of(&state, &Values::new(), request.headers());
+    match state.http.context.access.admit(peer, &host, request.headers()) {
+        Ok(_) if !request.method().is_safe() && !is_meant(request.headers()) => {
+            let language = language_of(state.http.context.language, &Values::new(), request.headers());
             let text = [
-                "Without api.token the page is open only on this machine.",
-                "Без api.token страница открыта только на этом компьютере.",
+                "This form was not sent from this page, so it was refused.",
+                "Форма отправлена не с этой страницы и поэтому отклонена.",
+            ];
+            problem(language, StatusCode::FORBIDDEN, text)
+        }
+        Ok(viewer) => {
+            request.extensions_mut().insert(viewer);
+            next.run(request).await
+        }
+        Err(Denied::NoToken) => see_other("/sign-in"),
+        Err(Denied::NotLocal) => {
+            let language = language_of(state.http.context.language, &Values::new(), request.headers());
+            let text = [
+                "Without api.token or api.users the page is open only on this machine.",
+                "Без api.token и api.users страница открыта только на этом компьютере.",
             ];
             problem(language, StatusCode::FORBIDDEN, text)
         }
     }
 }
 
-/// The first language of the reader that the page has: of the address, else of the browser, else of the configuration.
-fn language_of(state: &PageState, values: &Values, headers: &HeaderMap) -> Language {
-    if let Some(language) = wanted_language(values) {
-        return language;
-    }
-    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut tags = accepted.split(',').filter_map(|tag| language_named(tag.trim().split(['-', ';']).next()?));
-    tags.next().unwrap_or(state.http.context.language)
-}
-
-/// The language that an address asks for.
-fn wanted_language(values: &Values) -> Option<Language> {
-    values.get("lang").and_then(|name| language_named(name))
-}
-
-fn language_named(name: &str) -> Option<Language> {
-    Language::ALL.iter().copied().find(|language| language.name() == name)
-}
-
-/// How a request wants the page. Values that do not exist are as if they were absent.
-fn shown(values: &Values) -> Shown {
-    Shown {
-        window: values.get("window").cloned(),
-        department: values.get("department").filter(|id| !id.is_empty()).cloned(),
-        language: wanted_language(values),
-        wall: values.get("wall").is_some_and(|value| value == "1"),
-    }
-}
-
-/// The name of the chosen window: by default a day, else the first one.
-fn window_name(norms: &Norms, wanted: Option<&String>) -> String {
-    let names: Vec<_> = norms.windows.iter().map(|window| window.name()).collect();
-    let known = |name: &str| names.iter().any(|known| known == name);
-    match wanted {
-        Some(name) if known(name) => name.clone(),
-        _ if known("24h") => "24h".into(),
-        _ => names.first().map_or_else(|| "now".into(), ToString::to_string),
-    }
-}
-
 /// Calls `read` with a company as of now.
 fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -> T) -> Result<T, Missing> {
-    let seen = state.seen(&view.tenant).ok_or(Missing::Company)?;
+    let seen = state.seen(&view.viewer, &view.tenant).ok_or(Missing::Company)?;
     let Seen { snapshot, alerts, .. } = &*seen;
     let window = window_name(&snapshot.norms, view.shown.window.as_ref());
     let department = view.shown.department.as_ref().map(|id| DepartmentId::from(id.as_str()));
@@ -192,7 +151,8 @@ fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -
     let board = Board::new(snapshot, alerts, &window, department, view.language);
     let clock = state.http.context.exporter.now();
     let settings = &state.http.context.page;
-    Ok(read(&Reader { board: &board, seen: &seen, shown: &view.shown, clock, settings }))
+    let (shown, viewer) = (&view.shown, &*view.viewer);
+    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer }))
 }
 
 /// The changing part of a view.
@@ -215,10 +175,9 @@ fn render(state: &Streams, view: &View) -> String {
         .into_string()
 }
 
-async fn companies(State(state): State<PageState>, Query(values): Query<Values>, headers: HeaderMap) -> Response {
-    let (language, shown) = (language_of(&state, &values, &headers), shown(&values));
-    let live_state = Arc::clone(&state.http.context.live_state);
-    let Ok(tenants) = state.http.compute(move || live_state.tenants()).await else { return failed(language) };
+async fn companies(asked: Asked<()>) -> Response {
+    let (language, shown, source) = (asked.language(), shown(&asked.values), asked.source());
+    let Ok(tenants) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
     if let [(tenant, ..)] = tenants.as_slice() {
         return see_other(&shown.company(tenant));
     }
@@ -235,37 +194,29 @@ async fn companies(State(state): State<PageState>, Query(values): Query<Values>,
     document(language, title, shown.wall, refresh, &body)
 }
 
-async fn company(
-    State(state): State<PageState>,
-    Path(tenant): Path<String>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    page(state, tenant, Content::Company, &values, &headers).await
+async fn company(asked: Asked<String>) -> Response {
+    let view = asked.view(&asked.path, Content::Company);
+    page(&asked.state, view).await
 }
 
-async fn manager(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    page(state, tenant, Content::Manager(id.as_str().into()), &values, &headers).await
+async fn manager(asked: Asked<(String, String)>) -> Response {
+    let (tenant, id) = &asked.path;
+    let view = asked.view(tenant, Content::Manager(id.as_str().into()));
+    page(&asked.state, view).await
 }
 
-async fn page(state: PageState, tenant: String, content: Content, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(&state, values, headers);
-    let view = View { tenant: tenant.as_str().into(), content, shown: shown(values), language };
-    let of_work = state.clone();
+/// A page whose content is kept up to date.
+async fn page(state: &PageState, view: View) -> Response {
+    let (of_work, language) = (Arc::clone(state), view.language);
     let rendered = state.http.compute(move || {
         with_reader(&of_work, &view, |reader| {
             let content = self::content(reader, &view)?;
             let title = match &view.content {
-                Content::Company => tenant,
+                Content::Company => view.tenant.to_string(),
                 Content::Manager(id) => reader.board.manager_name(id).to_owned(),
             };
             let stream = view.shown.stream(&view.tenant, &view.content);
-            let body = html! { (header(reader, &view, &title)) main #live data-stream=(stream) { (content) } };
+            let body = html! { (header(reader, &view, &title, None)) main #live data-stream=(stream) { (content) } };
             Ok(document(language, &title, view.shown.wall, Refresh::WithoutScripts, &body))
         })
         .and_then(|page| page)
@@ -273,46 +224,33 @@ async fn page(state: PageState, tenant: String, content: Content, values: &Value
     answer(language, rendered.await)
 }
 
-async fn company_stream(
-    State(state): State<PageState>,
-    Path(tenant): Path<String>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    stream_of(&state, &tenant, Content::Company, &values, &headers)
+async fn company_stream(asked: Asked<String>) -> Response {
+    let view = asked.view(&asked.path, Content::Company);
+    stream_of(&asked, view)
 }
 
-async fn manager_stream(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    stream_of(&state, &tenant, Content::Manager(id.as_str().into()), &values, &headers)
+async fn manager_stream(asked: Asked<(String, String)>) -> Response {
+    let (tenant, id) = &asked.path;
+    let view = asked.view(tenant, Content::Manager(id.as_str().into()));
+    stream_of(&asked, view)
 }
 
-fn stream_of(state: &PageState, tenant: &str, content: Content, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(state, values, headers);
-    let tenant = TenantId::from(tenant);
-    if !state.http.context.live_state.contains_tenant(&tenant) {
-        return not_found(language, &Missing::Company);
+fn stream_of<T>(asked: &Asked<T>, view: View) -> Response {
+    if !asked.source().contains(&view.tenant) {
+        return not_found(view.language, &Missing::Company);
     }
-    let events = stream::of(state, &View { tenant, content, shown: shown(values), language }, render);
+    let events = stream::of(&asked.state, &view, render);
     // nginx would collect the events (https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering).
     ([(HeaderName::from_static("x-accel-buffering"), "no")], events).into_response()
 }
 
-async fn table(
-    State(state): State<PageState>,
-    Path((tenant, file)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    let language = language_of(&state, &values, &headers);
+async fn table(asked: Asked<(String, String)>) -> Response {
+    let (tenant, file) = asked.path.clone();
+    let language = asked.language();
     let Some(table) = Table::of_file(&file) else { return not_found(language, &Missing::Entity) };
-    let view = View { tenant: tenant.as_str().into(), content: Content::Company, shown: shown(&values), language };
-    let of_work = state.clone();
-    let rendered = state.http.compute(move || {
+    let view = asked.view(&tenant, Content::Company);
+    let of_work = asked.streams();
+    let rendered = asked.state.http.compute(move || {
         with_reader(&of_work, &view, |reader| {
             let disposition = format!("attachment; filename=\"{file}\"");
             let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, disposition.as_str())];
@@ -322,47 +260,191 @@ async fn table(
     answer(language, rendered.await)
 }
 
-async fn lead(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    entity(state, tenant, EntityId { kind: EntityKind::Lead, id: id.into() }, &values, &headers).await
+async fn lead(asked: Asked<(String, String)>) -> Response {
+    let id = EntityId { kind: EntityKind::Lead, id: asked.path.1.as_str().into() };
+    entity(asked, id).await
 }
 
-async fn deal(
-    State(state): State<PageState>,
-    Path((tenant, id)): Path<(String, String)>,
-    Query(values): Query<Values>,
-    headers: HeaderMap,
-) -> Response {
-    entity(state, tenant, EntityId { kind: EntityKind::Deal, id: id.into() }, &values, &headers).await
+async fn deal(asked: Asked<(String, String)>) -> Response {
+    let id = EntityId { kind: EntityKind::Deal, id: asked.path.1.as_str().into() };
+    entity(asked, id).await
 }
 
-async fn entity(state: PageState, tenant: String, id: EntityId, values: &Values, headers: &HeaderMap) -> Response {
-    let language = language_of(&state, values, headers);
-    let view = View { tenant: tenant.as_str().into(), content: Content::Company, shown: shown(values), language };
-    let of_work = state.clone();
-    let rendered = state.http.compute(move || {
-        let report = of_work.http.context.live_state.entity_report(&view.tenant, &id).ok_or(Missing::Entity)?;
+async fn entity(asked: Asked<(String, String)>, id: EntityId) -> Response {
+    let view = asked.view(&asked.path.0, Content::Company);
+    let (language, source, of_work) = (view.language, asked.source(), asked.streams());
+    let rendered = asked.state.http.compute(move || {
+        let report = source.entity_report(&view.tenant, &id).ok_or(Missing::Entity)?;
+        let contacts = source.contacts_of(&view.tenant, &id).unwrap_or_default();
         with_reader(&of_work, &view, |reader| {
             let title = board::entity_name(language, &id);
-            let journey = journey::view(reader, &report);
-            let body = html! { (header(reader, &view, &title)) main { (journey) } };
+            let journey = journey::view(reader, &report, &contacts);
+            let body = html! { (header(reader, &view, &title, None)) main { (journey) } };
             document(language, &title, view.shown.wall, Refresh::WithoutScripts, &body)
         })
     });
     answer(language, rendered.await)
 }
 
+/// The calls and messages to review, and the cases to learn from.
+async fn reviews(asked: Asked<String>) -> Response {
+    let view = asked.view(&asked.path, Content::Company);
+    let done = asked.values.get("done").cloned();
+    let (language, source, of_work) = (view.language, asked.source(), asked.streams());
+    let rendered = asked.state.http.compute(move || {
+        let (requests, given) = source.reviews(&view.tenant).ok_or(Missing::Company)?;
+        let reviews = Reviews { requests, given, may_write: view.viewer.may_write(), done };
+        with_reader(&of_work, &view, |reader| {
+            let title = reader.board.say(["Reviews", "Проверки"]);
+            let body = html! { (header(reader, &view, title, Some(&view.shown.reviews(&view.tenant)))) main { (reviews::view(reader, &reviews)) } };
+            document(language, title, view.shown.wall, Refresh::Never, &body)
+        })
+    });
+    answer(language, rendered.await)
+}
+
+/// The body of a form.
+async fn form_of(language: Language, body: Body) -> Result<axum::body::Bytes, Response> {
+    let text = ["The form is too long.", "Форма слишком длинная."];
+    to_bytes(body, 8 * FORM_BYTES).await.map_err(|_| problem(language, StatusCode::PAYLOAD_TOO_LARGE, text))
+}
+
+fn expect_writer<T>(asked: &Asked<T>) -> Result<(), Response> {
+    if asked.viewer.may_write() {
+        return Ok(());
+    }
+    let text = ["Only the roles reviewer and admin may do this.", "Это могут только роли reviewer и admin."];
+    Err(problem(asked.language(), StatusCode::FORBIDDEN, text))
+}
+
+const NOT_STORED: text::Text =
+    ["This could not be saved; please try again.", "Сохранить не удалось, попробуйте ещё раз."];
+
+/// Writes a review.
+async fn review(asked: Asked<(String, String)>, body: Body) -> Response {
+    match write_review(&asked, body).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+async fn write_review(asked: &Asked<(String, String)>, body: Body) -> Result<Response, Response> {
+    let language = asked.language();
+    expect_writer(asked)?;
+    let (tenant, interaction) = (TenantId::from(asked.path.0.as_str()), asked.path.1.clone());
+    let bytes = form_of(language, body).await?;
+    let text = ["Give a score from 0 to 100.", "Поставьте оценку от 0 до 100."];
+    let scored = reviews::of_form(&bytes).map_err(|_| problem(language, StatusCode::BAD_REQUEST, text))?;
+    let (source, id) = (asked.source(), interaction.clone());
+    let of_tenant = tenant.clone();
+    let requested = asked.state.http.compute(move || source.requested(&of_tenant, &id)).await;
+    let requested = requested.map_err(|_| failed(language))?.ok_or_else(|| not_found(language, &Missing::Review))?;
+    let written = action::review(&asked.state.http, &requested, &asked.viewer.name, &scored).await;
+    written.map_err(|_| problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED))?;
+    let mut address = shown(&asked.values).reviews(&tenant);
+    address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, links::encoded(&interaction));
+    Ok(see_other(&address))
+}
+
+/// Writes that the viewer takes care of an alert.
+async fn take(asked: Asked<(String, String)>) -> Response {
+    let language = asked.language();
+    if let Err(response) = expect_writer(&asked) {
+        return response;
+    }
+    let tenant = TenantId::from(asked.path.0.as_str());
+    let open = Uuid::parse_str(&asked.path.1).ok().and_then(|id| asked.source().alert(&tenant, id));
+    let Some(open) = open else { return not_found(language, &Missing::Alert) };
+    let manager = ManagerId::from(asked.viewer.name.as_str());
+    match action::take(&asked.state.http, &tenant, open.alert.id, &manager).await {
+        Ok(_) => see_other(&shown(&asked.values).company(&tenant)),
+        Err(_) => problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED),
+    }
+}
+
+/// What stands behind a figure.
+async fn figure(asked: Asked<(String, String)>) -> Response {
+    let (tenant, file) = asked.path.clone();
+    let (name, is_csv) = file.strip_suffix(".csv").map_or((file.as_str(), false), |name| (name, true));
+    let language = asked.language();
+    let Some(figure) = Behind::named(name) else { return not_found(language, &Missing::Figure) };
+    let view = asked.view(&tenant, Content::Company);
+    let values = asked.values.clone();
+    let (source, of_work) = (asked.source(), asked.streams());
+    let rendered = asked.state.http.scan(move || {
+        let snapshot = source.snapshot(&view.tenant).ok_or(Missing::Company)?;
+        let window = window_name(&snapshot.norms, view.shown.window.as_ref());
+        let window = snapshot.norms.windows.iter().find(|one| one.name() == window).copied().filter(|_| !figure.now);
+        let manager = values.get("manager").map(|id| ManagerId::from(id.as_str()));
+        let query = FigureQuery { figure, labels: &values, window, manager: manager.as_ref(), at: snapshot.watermark };
+        let mut members = source.members(&view.tenant, &query).map_err(|_| Missing::Members)?;
+        if let Some(id) = view.shown.department.as_ref() {
+            members.retain(|member| member.department.as_str() == id);
+        }
+        if is_csv {
+            return Ok(csv_of(members_json(&members), &format!("{}.csv", figure.name)));
+        }
+        let subject = match (&manager, &view.shown.department) {
+            (Some(id), _) => Subject::Manager(id.clone()),
+            (None, Some(id)) => Subject::Department(id.as_str().into()),
+            (None, None) => Subject::Tenant,
+        };
+        let is_seen = snapshot.rows.iter().any(|row| row.subject == subject);
+        let course = source.course(&view.tenant, &subject, figure.name).flatten().filter(|_| is_seen);
+        let labels = figure.labels.iter().filter_map(|label| Some(((*label).to_owned(), values.get(*label)?.clone())));
+        let parameters: Vec<(String, String)> = values.clone().into_iter().collect();
+        with_reader(&of_work, &view, |reader| {
+            let shown = Members {
+                figure,
+                labels: labels.collect(),
+                whose: reader.subject_name(&subject),
+                window: window.map(|window| window.name().to_string()),
+                members,
+                course,
+                csv: links::members_csv(&view.tenant, figure.name, &parameters),
+            };
+            let title = reader.board.say(members::title(figure.name));
+            let body = html! { (header(reader, &view, title, None)) main { (members::view(reader, &shown)) } };
+            document(language, title, view.shown.wall, Refresh::WithoutScripts, &body)
+        })
+    });
+    answer(language, rendered.await)
+}
+
+/// The members of a figure, as the table is made of them.
+fn members_json(members: &[FigureMember]) -> Vec<u8> {
+    let entry = |member: &FigureMember| {
+        json!({
+            "at": member.at.to_string(),
+            "manager_id": member.manager.as_ref().map(ManagerId::as_str),
+            "department_id": member.department.as_str(),
+            "entity": member.origin.entity.as_ref().map(EntityId::to_string),
+            "contact": member.origin.contact.as_deref(),
+            "interaction_id": member.origin.interaction.as_deref(),
+            "counts": member.counts,
+            "value": member.value,
+        })
+    };
+    json!({"members": members.iter().take(CSV_LINES).map(entry).collect::<Vec<_>>()}).to_string().into_bytes()
+}
+
+/// The most lines of the members of a figure as CSV.
+const CSV_LINES: usize = 1000;
+
+fn csv_of(json: Vec<u8>, file: &str) -> Response {
+    let disposition = format!("attachment; filename=\"{file}\"");
+    let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, disposition.as_str())];
+    (headers, csv::of_json(&json)).into_response()
+}
+
 /// The head of a page: where the reader is, and the filters, which are a form so that they work without scripts.
-fn header(reader: &Reader<'_>, view: &View, title: &str) -> Markup {
+///
+/// `filtered`: the address that the filters apply to; the company without it.
+fn header(reader: &Reader<'_>, view: &View, title: &str, filtered: Option<&str>) -> Markup {
     let (board, shown) = (reader.board, &view.shown);
     let windows: Vec<_> = board.snapshot.norms.windows.iter().map(|window| window.name()).collect();
     let departments = reader.departments();
     let company = shown.company(&view.tenant);
-    let action = company.split('?').next().unwrap_or_default();
+    let action = filtered.unwrap_or(&company).split('?').next().unwrap_or_default();
     let other = match view.language {
         Language::En => (Language::Ru, "Русский"),
         Language::Ru => (Language::En, "English"),
@@ -395,6 +477,7 @@ fn header(reader: &Reader<'_>, view: &View, title: &str) -> Markup {
                 button #pause type="button" hidden data-pause=(board.say(["Pause", "Пауза"])) data-resume=(board.say(["Resume", "Продолжить"])) aria-pressed="false" {
                     (board.say(["Pause", "Пауза"]))
                 }
+                a href=(shown.reviews(&view.tenant)) { (board.say(["Reviews", "Проверки"])) }
                 a href=(wall.company(&view.tenant)) { (board.say(["For the wall", "На экран"])) }
                 a href=(translated.company(&view.tenant)) lang=(other.0.name()) hreflang=(other.0.name()) { (other.1) }
             }
@@ -405,86 +488,8 @@ fn header(reader: &Reader<'_>, view: &View, title: &str) -> Markup {
     }
 }
 
-/// A whole page.
-fn document(language: Language, title: &str, wall: bool, refresh: Refresh, body: &Markup) -> Response {
-    let markup = html! {
-        (DOCTYPE)
-        html lang=(language.name()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · funnelwatch" }
-                link rel="stylesheet" href="/page.css";
-                link rel="icon" href="data:,";
-                script type="module" src="/page.js" {}
-                @match refresh {
-                    Refresh::Never => {},
-                    Refresh::WithoutScripts => noscript { meta http-equiv="refresh" content=(REFRESH); },
-                    Refresh::Soon => meta http-equiv="refresh" content=(SOON);,
-                }
-            }
-            body class=[wall.then_some("wall")] { (body) }
-        }
-    };
-    html_response(StatusCode::OK, markup)
-}
-
-fn html_response(status: StatusCode, markup: Markup) -> Response {
-    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
-    (status, headers, Body::from(markup.into_string())).into_response()
-}
-
-fn asset(content_type: &'static str, text: &'static str) -> Response {
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-cache")], text).into_response()
-}
-
-/// What was rendered, or why it was not.
-fn answer(language: Language, rendered: Result<Result<Response, Missing>, ApiError>) -> Response {
-    match rendered {
-        Ok(Ok(page)) => page,
-        Ok(Err(missing)) => not_found(language, &missing),
-        Err(_) => failed(language),
-    }
-}
-
-fn problem(language: Language, status: StatusCode, text: text::Text) -> Response {
-    let body = html! {
-        main { p .top.stale { (text::say(language, text)) }
-            p { a href="/" { (text::say(language, ["To the beginning", "На главную"])) } } }
-    };
-    let mut response =
-        document(language, text::say(language, ["Nothing to show", "Нечего показать"]), false, Refresh::Never, &body);
-    *response.status_mut() = status;
-    response
-}
-
-fn not_found(language: Language, missing: &Missing) -> Response {
-    let text = match missing {
-        Missing::Company => ["This company is not known here.", "Здесь нет такой компании."],
-        Missing::Person => ["Nothing is known of this person.", "Об этом человеке ничего не известно."],
-        Missing::Entity => [
-            "This lead or deal is not known, or its history has expired.",
-            "Такого лида или сделки нет, или срок хранения истории истёк.",
-        ],
-    };
-    problem(language, StatusCode::NOT_FOUND, text)
-}
-
-fn failed(language: Language) -> Response {
-    let text = ["The page could not be computed.", "Не удалось построить страницу."];
-    problem(language, StatusCode::INTERNAL_SERVER_ERROR, text)
-}
-
-fn see_other(address: &str) -> Response {
-    let Ok(address) = HeaderValue::from_str(address) else {
-        return ApiError::new(StatusCode::BAD_REQUEST, "no such page").into_response();
-    };
-    (StatusCode::SEE_OTHER, [(LOCATION, address)]).into_response()
-}
-
 async fn sign_in_form(State(state): State<PageState>, Query(values): Query<Values>, headers: HeaderMap) -> Response {
-    sign_in_page(language_of(&state, &values, &headers), StatusCode::OK)
+    sign_in_page(language_of(state.http.context.language, &values, &headers), StatusCode::OK)
 }
 
 fn sign_in_page(language: Language, status: StatusCode) -> Response {
@@ -506,19 +511,25 @@ fn sign_in_page(language: Language, status: StatusCode) -> Response {
 
 /// Exchanges the token for a session. Requests of pages of other sites do not get here ([`super::hosts`]).
 async fn sign_in(State(state): State<PageState>, request: Request) -> Response {
-    let language = language_of(&state, &Values::new(), request.headers());
-    let Some(token) = &state.http.context.token else { return see_other("/") };
+    let language = language_of(state.http.context.language, &Values::new(), request.headers());
+    let access = Arc::clone(&state.http.context.access);
+    if !access.needs_token() {
+        return see_other("/");
+    }
     let Ok(body) = to_bytes(request.into_body(), FORM_BYTES).await else {
         return sign_in_page(language, StatusCode::PAYLOAD_TOO_LARGE);
     };
     let given = form_urlencoded::parse(&body).find(|(key, _)| key == "token").map(|(_, value)| value.into_owned());
-    if !given.is_some_and(|given| is_secret(given.trim(), token)) {
-        return sign_in_page(language, StatusCode::UNAUTHORIZED);
+    match given.and_then(|given| access.begin_session(given.trim())) {
+        Some(cookie) => with_cookie(see_other("/"), &cookie),
+        None => sign_in_page(language, StatusCode::UNAUTHORIZED),
     }
-    with_cookie(see_other("/"), &session::begin(token, session::now()))
 }
 
-async fn sign_out() -> Response {
+async fn sign_out(headers: HeaderMap) -> Response {
+    if !is_meant(&headers) {
+        return not_meant().into_response();
+    }
     with_cookie(see_other("/sign-in"), &session::end())
 }
 

@@ -37,6 +37,12 @@ pub(super) fn json_response(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
+/// The answer to a change: the id of the event that was stored.
+pub(super) fn accepted(event: &str) -> Response {
+    let body = format!("{{\"event_id\":\"{event}\"}}\n");
+    (StatusCode::ACCEPTED, json_response(body)).into_response()
+}
+
 pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET")
 }

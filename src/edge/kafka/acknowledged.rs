@@ -11,7 +11,7 @@ use crate::config::Config;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,18 @@ impl AcknowledgedProducer {
     /// Sends a record to the partition of its key, or to the given one. `None`: it is not accepted, because too many wait, or
     /// because a stop was requested.
     pub fn send(&self, topic: &str, partition: Option<i32>, key: &[u8], value: &[u8]) -> Option<Acknowledged> {
+        self.send_with(topic, partition, key, value, None)
+    }
+
+    /// The same with headers.
+    pub(super) fn send_with(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: &[u8],
+        value: &[u8],
+        headers: Option<OwnedHeaders>,
+    ) -> Option<Acknowledged> {
         let Client { producer, is_closed, is_broken } = &*self.0;
         if is_closed.load(Ordering::Relaxed) || producer.in_flight_count() >= IN_FLIGHT {
             return None;
@@ -71,7 +83,7 @@ impl AcknowledgedProducer {
             payload: Some(value),
             key: Some(key),
             timestamp: None,
-            headers: None,
+            headers,
             delivery_opaque: Box::new(report),
         };
         match producer.send(record) {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use funnelwatch::codec::Encoding;
-use funnelwatch::config::{self, Config};
+use funnelwatch::config::{self, Api, Config};
 use funnelwatch::dataflow::epoch::Batch;
 use funnelwatch::dataflow::live::OpenAlertsView;
 use funnelwatch::dataflow::messages::EpochHeader;
@@ -14,7 +14,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
-use funnelwatch::edge::http::{self, EndpointContext, InMemory};
+use funnelwatch::edge::http::{self, Access, EndpointContext, InMemory};
 use funnelwatch::telemetry::exporter::Exporter;
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
 use funnelwatch::telemetry::processor_metrics::ProcessorMetrics;
@@ -59,7 +59,8 @@ fn context() -> EndpointContext {
         live_state,
         open_alerts,
         language: Language::En,
-        token: None,
+        publish: None,
+        access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http: Arc::new(HttpMetrics::new(1)),
     }
@@ -71,7 +72,9 @@ struct Servers([InMemory; 2]);
 impl Servers {
     fn new() -> Self {
         let open = context();
-        let guarded = EndpointContext { token: Some(TOKEN.into()), ..open.clone() };
+        let api = Api { token: Some(TOKEN.into()), ..Api::default() };
+        let guarded = EndpointContext { publish: None,
+        access: Arc::new(Access::new(&api)), ..open.clone() };
         let settings = Config::default().http_server;
         let servers = Self([open, guarded].map(|context| http::in_memory(&settings, context).expect("a server")));
         // The checks below would hold for a server that never answers.

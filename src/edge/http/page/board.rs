@@ -5,7 +5,7 @@
 //! the clocks, where it can still be averted.
 
 use super::text::{Text, capitalized, rounded, say};
-use crate::dataflow::live::{OpenAlert, TenantSnapshot};
+use crate::dataflow::live::TenantSnapshot;
 use crate::domain::alert::{Alert, Severity, Status, Value};
 use crate::domain::figures::row::{Figures, Subject};
 use crate::domain::figures::table::{NowFigures, WindowFigures};
@@ -16,12 +16,10 @@ use crate::domain::rule::Rule;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::time::calendar::Calendar;
 use crate::domain::time::{Span, Timestamp};
+use crate::edge::http::source::Open;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// An open alert as the view of open alerts has it.
-pub(super) type Open = OpenAlert<Arc<Alert>>;
 
 /// One company at one instant, for one reader.
 pub(super) struct Board<'a> {

@@ -8,6 +8,8 @@ use crate::domain::event::EventKind;
 use crate::domain::rule::catalog;
 use crate::domain::tenant::entity_report::{ClockState, ClockStatus, EntityReport, HistoryEntry};
 use crate::domain::time::{Span, Timestamp};
+use crate::edge::http::contact::contact_value;
+use compact_str::CompactString;
 use maud::{Markup, html};
 
 /// The width of the time axis, in units of the drawing.
@@ -20,7 +22,9 @@ const SHOWN: usize = 200;
 const DRAWN: usize = 12;
 
 /// The view of a lead or deal.
-pub(super) fn view(reader: &Reader<'_>, report: &EntityReport) -> Markup {
+///
+/// `contacts`: the numbers and addresses of the customer, for those who may see them.
+pub(super) fn view(reader: &Reader<'_>, report: &EntityReport, contacts: &[CompactString]) -> Markup {
     let (board, shown) = (reader.board, reader.shown);
     let manager = report.manager.as_ref();
     html! {
@@ -38,6 +42,10 @@ pub(super) fn view(reader: &Reader<'_>, report: &EntityReport) -> Markup {
             @if let Some(lead) = &report.lead { " · " (board.say(["from lead", "из лида"])) " " (lead) }
             (reader.card(&report.entity))
         }
+        @if !contacts.is_empty() {
+            p .as-of { (board.say(["Customer", "Клиент"])) ": "
+                @for (index, contact) in contacts.iter().enumerate() { @if index > 0 { ", " } (link_to(contact)) } }
+        }
         section {
             h2 { (board.say(["Why did it fire?", "Почему сработало?"])) }
             (clocks(board, report))
@@ -47,6 +55,15 @@ pub(super) fn view(reader: &Reader<'_>, report: &EntityReport) -> Markup {
             (axis(board, report))
             (history(board, report))
         }
+    }
+}
+
+/// A number or an address that a phone or a mail program opens.
+fn link_to(contact: &str) -> Markup {
+    match contact_value(contact) {
+        ("phone", number) => html! { a href={ "tel:" (number) } { (number) } },
+        ("email", address) => html! { a href={ "mailto:" (address) } { (address) } },
+        (_, handle) => html! { (handle) },
     }
 }
 

@@ -4,7 +4,9 @@
 use crate::config::Page;
 use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::rule::message::Language;
+use crate::edge::http::access::Viewer;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// What a view shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,8 @@ pub(super) struct View {
     pub(super) content: Content,
     pub(super) shown: Shown,
     pub(super) language: Language,
+    /// Who looks: what another one may not see is in no fragment that they share.
+    pub(super) viewer: Arc<Viewer>,
 }
 
 /// How the page is shown; what is `None` is as configured and not in addresses.
@@ -73,6 +77,33 @@ impl Shown {
         self.address(tenant, &format!("/{table}.csv"))
     }
 
+    /// The address of the reviews of a company.
+    pub(super) fn reviews(&self, tenant: &TenantId) -> String {
+        self.address(tenant, "/reviews")
+    }
+
+    /// The address of what stands behind a figure; `labels` choose some of its members.
+    pub(super) fn figure(
+        &self,
+        tenant: &TenantId,
+        figure: &str,
+        manager: Option<&ManagerId>,
+        labels: &[(&str, &str)],
+    ) -> String {
+        let mut address = self.address(tenant, &format!("/figures/{figure}"));
+        let manager = manager.map(|id| ("manager", id.as_str()));
+        for (key, value) in manager.into_iter().chain(labels.iter().copied()) {
+            let separator = if address.contains('?') { '&' } else { '?' };
+            let _ = write!(address, "{separator}{key}={}", encoded(value));
+        }
+        address
+    }
+
+    /// The address to which it is sent that somebody takes care of an alert.
+    pub(super) fn taken(&self, tenant: &TenantId, alert: &str) -> String {
+        self.address(tenant, &format!("/alerts/{}/taken", encoded(alert)))
+    }
+
     /// The address of the stream of a view.
     pub(super) fn stream(&self, tenant: &TenantId, content: &Content) -> String {
         match content {
@@ -80,6 +111,20 @@ impl Shown {
             Content::Manager(id) => self.address(tenant, &format!("/managers/{}/stream", encoded(id.as_str()))),
         }
     }
+}
+
+/// The address to which the review of a call or message is sent.
+pub(super) fn reviewed(shown: &Shown, tenant: &TenantId, interaction: &str) -> String {
+    shown.address(tenant, &format!("/reviews/{}", encoded(interaction)))
+}
+
+/// The address of the members of a figure as CSV of the API.
+pub(super) fn members_csv(tenant: &TenantId, figure: &str, parameters: &[(String, String)]) -> String {
+    let mut address = format!("/t/{}/figures/{figure}.csv", encoded(tenant.as_str()));
+    for (index, (key, value)) in parameters.iter().enumerate() {
+        let _ = write!(address, "{}{key}={}", if index == 0 { '?' } else { '&' }, encoded(value));
+    }
+    address
 }
 
 /// The address of a lead or deal in the CRM, if it is configured.
@@ -94,7 +139,7 @@ pub(super) fn card(page: &Page, tenant: &TenantId, entity: &EntityId) -> Option<
 
 /// A text in a segment of a path or a value of a query
 /// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
             encoded.push(byte.into());
@@ -116,7 +161,11 @@ mod tests {
         assert_eq!(shown.company(&tenant), "/t/%2E%2E%2Fx?department=a%26b%3Dc%20%23&wall=1");
         let entity = EntityId { kind: EntityKind::Deal, id: "1/2?".into() };
         assert_eq!(Shown::default().entity(&tenant, &entity), "/t/%2E%2E%2Fx/deals/1%2F2%3F");
-        let page = Page { deal_url: Some("https://{tenant}.example.com/deal/{id}/".into()), lead_url: None };
+        let page = Page {
+            deal_url: Some("https://{tenant}.example.com/deal/{id}/".into()),
+            lead_url: None,
+            checklist: Vec::new(),
+        };
         let address = card(&page, &"acme".into(), &entity);
         assert_eq!(address.as_deref(), Some("https://acme.example.com/deal/1%2F2%3F/"));
         assert_eq!(card(&page, &"acme".into(), &EntityId { kind: EntityKind::Lead, ..entity }), None);

@@ -4,11 +4,13 @@
 //! **Bounds.** There is a view for as long as somebody looks, so there are no more of them than connections. A viewer that
 //! reads slowly gets the newest fragment and none of those in between; one that does not read is closed by the server.
 
-use super::board::Open;
 use super::links::View;
 use crate::dataflow::live::{TenantSnapshot, lock};
+use crate::domain::figures::row::Subject;
 use crate::domain::id::TenantId;
+use crate::edge::http::access::Viewer;
 use crate::edge::http::context::HttpState;
+use crate::edge::http::source::Open;
 use axum::body::Bytes;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -30,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Seen {
     pub(super) snapshot: TenantSnapshot,
     pub(super) alerts: Vec<Open>,
+    /// The open violations of managers over the day.
+    pub(super) courses: BTreeMap<Subject, Vec<f64>>,
     /// Why the figures are not complete.
     pub(super) not_ready: Option<String>,
 }
@@ -41,7 +45,7 @@ pub(super) type Render = fn(&Streams, &View) -> String;
 pub(crate) struct Streams {
     pub(super) http: HttpState,
     views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
-    seen: Mutex<BTreeMap<TenantId, (Instant, Arc<Seen>)>>,
+    seen: Mutex<HashMap<(TenantId, Arc<Viewer>), (Instant, Arc<Seen>)>>,
 }
 
 impl Streams {
@@ -49,18 +53,20 @@ impl Streams {
         Self { http, views: Mutex::default(), seen: Mutex::default() }
     }
 
-    /// A company as of now; `None` if this process does not have it. Blocks while it is summed up.
-    pub(super) fn seen(&self, tenant: &TenantId) -> Option<Arc<Seen>> {
+    /// A company as a viewer sees it now; `None` if there is none. Blocks while it is summed up.
+    pub(super) fn seen(&self, viewer: &Arc<Viewer>, tenant: &TenantId) -> Option<Arc<Seen>> {
         let mut companies = lock(&self.seen);
         companies.retain(|_, (taken, _)| taken.elapsed() < SHARED_FOR);
-        if let Some((_, seen)) = companies.get(tenant) {
+        let key = (tenant.clone(), Arc::clone(viewer));
+        if let Some((_, seen)) = companies.get(&key) {
             return Some(Arc::clone(seen));
         }
-        let snapshot = self.http.context.live_state.snapshot(tenant)?;
-        let alerts = self.http.context.open_alerts.alerts(tenant);
+        let source = self.http.source(viewer);
+        let (snapshot, alerts) = (source.snapshot(tenant)?, source.alerts(tenant));
+        let courses = source.courses(tenant, "open_alerts");
         let not_ready = self.http.context.liveness.ready().err();
-        let seen = Arc::new(Seen { snapshot, alerts, not_ready });
-        companies.insert(tenant.clone(), (Instant::now(), Arc::clone(&seen)));
+        let seen = Arc::new(Seen { snapshot, alerts, courses, not_ready });
+        companies.insert(key, (Instant::now(), Arc::clone(&seen)));
         Some(seen)
     }
 

@@ -5,6 +5,7 @@ use super::view::Reader;
 use crate::domain::figures::table::WindowFigures;
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
+use crate::edge::http::csv;
 
 /// A table of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Table {
     pub(super) fn csv(self, reader: &Reader<'_>) -> String {
         let mut csv = String::new();
         let mut line = |cells: &[String]| {
-            csv += &cells.iter().map(|cell| cell_of(cell)).collect::<Vec<_>>().join(",");
+            csv += &cells.iter().map(|cell| csv::cell(cell)).collect::<Vec<_>>().join(",");
             csv += "\r\n";
         };
         let head = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -136,33 +137,4 @@ fn people(board: &Board<'_>) -> Vec<Vec<String>> {
 
 fn text<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(String::new, ToString::to_string)
-}
-
-/// A cell, quoted if need be. What a spreadsheet would take for a formula gets an apostrophe in front
-/// (<https://owasp.org/www-community/attacks/CSV_Injection>), unless it is a number.
-fn cell_of(cell: &str) -> String {
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
-    let guarded = if is_formula { format!("'{cell}") } else { cell.to_owned() };
-    if guarded.contains([',', '"', '\r', '\n']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_cannot_become_columns_or_formulas() {
-        let cells = [
-            ("Vera", "Vera"),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("=1+1", "'=1+1"),
-            ("@a,b", "\"'@a,b\""),
-            ("-12.5", "-12.5"),
-            ("-x", "'-x"),
-        ];
-        for (text, cell) in cells {
-            assert_eq!(cell_of(text), cell);
-        }
-    }
 }

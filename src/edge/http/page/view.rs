@@ -3,8 +3,9 @@
 //! Sections have ids and rows have keys, so that `page.js` can put a new fragment in place without moving what the reader
 //! points at. Without scripts the page is complete and refreshes itself.
 
-use super::board::{Board, Open, Person, RunningClock, SubjectFigures, entity_name};
+use super::board::{Board, Person, RunningClock, SubjectFigures, entity_name};
 use super::links::{Shown, card};
+use super::sparkline;
 use super::stream::Seen;
 use super::text::{NONE, Text, counted, duration, figure, interval, lag, number, per, percent, target_value, time};
 use crate::config::Page;
@@ -12,12 +13,14 @@ use crate::domain::alert::{Alert, Severity, Status};
 use crate::domain::figures::row::Subject;
 use crate::domain::figures::statistics::Ratio;
 use crate::domain::figures::table::{TargetFigures, WindowFigures};
-use crate::domain::id::{DepartmentId, EntityId, TenantId};
+use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
 use crate::domain::norms::Clock;
 use crate::domain::norms::targets::Target;
 use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::{Span, Timestamp};
+use crate::edge::http::access::Viewer;
+use crate::edge::http::source::Open;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
@@ -36,6 +39,7 @@ pub(super) struct Reader<'a> {
     /// The clock of this process.
     pub(super) clock: Timestamp,
     pub(super) settings: &'a Page,
+    pub(super) viewer: &'a Viewer,
 }
 
 impl Reader<'_> {
@@ -47,7 +51,7 @@ impl Reader<'_> {
         duration(self.board.language, span)
     }
 
-    fn time(&self, at: Timestamp) -> String {
+    pub(super) fn time(&self, at: Timestamp) -> String {
         time(self.board.calendar.as_deref(), at, self.board.now())
     }
 
@@ -171,6 +175,7 @@ impl Reader<'_> {
                     &[
                         (board.say(["Name", "Имя"]), ""),
                         (board.say(["What to talk about", "О чём говорить"]), ""),
+                        (board.say(["Today", "За день"]), "extra"),
                         (board.say(["Longest wait", "Дольше всего ждут"]), "n"),
                         (board.say(["First response, p90", "Первый ответ, p90"]), "n extra"),
                         (board.say(["Within norm", "В норме"]), "n extra"),
@@ -219,6 +224,7 @@ impl Reader<'_> {
                     @if person.id.is_some() { small { (board.department_name(person.department)) } }
                 }
                 td { (self.topics(person)) }
+                td .extra { (self.course(person)) }
                 td .n {
                     @if let Some((waited, alert)) = person.wait {
                         (self.duration(waited))
@@ -244,6 +250,14 @@ impl Reader<'_> {
                 td .n.extra { (self.plan_cell(person)) }
             }
         }
+    }
+
+    /// The open violations of a person over the day.
+    fn course(&self, person: &Person<'_>) -> Markup {
+        let subject = person.id.map(|id| Subject::Manager(id.clone()));
+        let values = subject.and_then(|subject| self.seen.courses.get(&subject));
+        let name = self.board.say(["Open violations", "Открытые нарушения"]);
+        values.map_or_else(|| html! {}, |values| sparkline::small(values, name, self.board.language))
     }
 
     /// What to talk about: the rules that are broken, the worst first, and the case to begin with.
@@ -298,6 +312,11 @@ impl Reader<'_> {
         }
     }
 
+    /// The link to the journey of a lead or deal.
+    pub(super) fn link_to_entity(&self, entity: &EntityId) -> Markup {
+        html! { a href=(self.shown.entity(self.tenant(), entity)) { (entity_name(self.board.language, entity)) } }
+    }
+
     /// The link to a lead or deal in the CRM, if its address is configured.
     pub(super) fn card(&self, entity: &EntityId) -> Markup {
         html! {
@@ -341,6 +360,10 @@ impl Reader<'_> {
                 span .taken {
                     @if let Some(taken) = &clock.open.taken {
                         (board.say(["taken by", "взял(а)"])) " " (board.manager_name(&taken.manager))
+                    } @else if self.viewer.may_write() && !self.shown.wall {
+                        form method="post" action=(self.shown.taken(self.tenant(), &alert.id.to_string())) {
+                            button .small { (board.say(["I take care of it", "Беру в работу"])) }
+                        }
                     }
                 }
             }
@@ -507,36 +530,63 @@ impl Reader<'_> {
         let board = self.board;
         let empty = WindowFigures::default();
         let (own, theirs) = (person.figures.window.unwrap_or(&empty), department.window.unwrap_or(&empty));
-        type Line = (Text, fn(Language, &WindowFigures) -> String);
+        type Behind = Option<(&'static str, &'static [(&'static str, &'static str)])>;
+        type Line = (Text, fn(Language, &WindowFigures) -> String, Behind);
         let lines: &[Line] = &[
-            (["Leads received", "Получено лидов"], |_, f| number(f.leads_received)),
-            (["First response, median", "Первый ответ, медиана"], |l, f| {
-                lag(l, f.first_response_business.n, f.first_response_business.p50_seconds)
-            }),
-            (["First response, p90", "Первый ответ, p90"], |l, f| {
-                lag(l, f.first_response_business.n, f.first_response_business.p90_seconds)
-            }),
-            (["Answered within the norm", "Ответы в норме"], |_, f| {
-                percent(f.first_response_within_norm.ratio())
-            }),
-            (["Call-back, p90", "Перезвон, p90"], |l, f| lag(l, f.call_back.n, f.call_back.p90_seconds)),
-            (["Reply to messages, p90", "Ответ на сообщение, p90"], |l, f| {
-                lag(l, f.reply.n, f.reply.p90_seconds)
-            }),
-            (["Leads to deals", "Лиды в сделки"], |_, f| share_text(f.lead_conversion.closed)),
-            (["Deals won", "Выигранные сделки"], |_, f| share_text(f.win_rate.closed)),
-            (["Calls answered by customers", "Дозвонились клиенту"], |_, f| {
-                number(f.calls.outbound_answered)
-            }),
-            (["Missed calls", "Пропущенные звонки"], |_, f| number(f.calls.inbound_missed)),
-            (["Meetings", "Встречи"], |_, f| number(f.meetings)),
-            (["Touches", "Касания"], |_, f| number(f.touches)),
-            (["Planned steps done in time", "Шаги, сделанные в срок"], |_, f| {
-                share_text(Ratio { n: f.plans.done, k: f.plans.done_in_time })
-            }),
-            (["Review score", "Оценка проверок"], |_, f| {
-                f.reviews.mean_score.map_or_else(|| NONE.into(), |score| format!("{score:.0}"))
-            }),
+            (["Leads received", "Получено лидов"], |_, f| number(f.leads_received), Some(("leads_received", &[]))),
+            (
+                ["First response, median", "Первый ответ, медиана"],
+                |l, f| lag(l, f.first_response_business.n, f.first_response_business.p50_seconds),
+                Some(("first_responses", &[])),
+            ),
+            (
+                ["First response, p90", "Первый ответ, p90"],
+                |l, f| lag(l, f.first_response_business.n, f.first_response_business.p90_seconds),
+                Some(("first_responses", &[])),
+            ),
+            (
+                ["Answered within the norm", "Ответы в норме"],
+                |_, f| percent(f.first_response_within_norm.ratio()),
+                Some(("first_response_within_norm", &[])),
+            ),
+            (
+                ["Call-back, p90", "Перезвон, p90"],
+                |l, f| lag(l, f.call_back.n, f.call_back.p90_seconds),
+                Some(("call_backs", &[])),
+            ),
+            (
+                ["Reply to messages, p90", "Ответ на сообщение, p90"],
+                |l, f| lag(l, f.reply.n, f.reply.p90_seconds),
+                Some(("replies", &[])),
+            ),
+            (
+                ["Leads to deals", "Лиды в сделки"],
+                |_, f| share_text(f.lead_conversion.closed),
+                Some(("lead_conversion", &[])),
+            ),
+            (["Deals won", "Выигранные сделки"], |_, f| share_text(f.win_rate.closed), Some(("win_rate", &[]))),
+            (
+                ["Calls answered by customers", "Дозвонились клиенту"],
+                |_, f| number(f.calls.outbound_answered),
+                Some(("calls", &[("direction", "outbound"), ("outcome", "answered")])),
+            ),
+            (
+                ["Missed calls", "Пропущенные звонки"],
+                |_, f| number(f.calls.inbound_missed),
+                Some(("calls", &[("direction", "inbound"), ("outcome", "missed")])),
+            ),
+            (["Meetings", "Встречи"], |_, f| number(f.meetings), Some(("meetings", &[]))),
+            (["Touches", "Касания"], |_, f| number(f.touches), Some(("touches", &[]))),
+            (
+                ["Planned steps done in time", "Шаги, сделанные в срок"],
+                |_, f| share_text(Ratio { n: f.plans.done, k: f.plans.done_in_time }),
+                Some(("plans_done", &[])),
+            ),
+            (
+                ["Review score", "Оценка проверок"],
+                |_, f| f.reviews.mean_score.map_or_else(|| NONE.into(), |score| format!("{score:.0}")),
+                Some(("reviews", &[])),
+            ),
         ];
         html! {
             h2 { (board.say(["Figures", "Показатели"])) " (" (board.window) ")" }
@@ -549,15 +599,25 @@ impl Reader<'_> {
                 ],
                 false,
                 &html! {
-                    @for (name, value) in lines {
+                    @for (name, value, behind) in lines {
                             tr {
                                 th scope="row" { (board.say(*name)) }
-                                td .n { (value(board.language, own)) }
+                                td .n { (self.behind(*behind, person.id, &value(board.language, own))) }
                                 td .n { (value(board.language, theirs)) }
                             }
                         }
                 },
             ))
+        }
+    }
+
+    /// A figure with a link to what stands behind it.
+    fn behind(&self, behind: Option<(&str, &[(&str, &str)])>, manager: Option<&ManagerId>, value: &str) -> Markup {
+        match behind.filter(|_| value != NONE && value != "0") {
+            Some((figure, labels)) => {
+                html! { a href=(self.shown.figure(self.tenant(), figure, manager, labels)) { (value) } }
+            }
+            None => html! { (value) },
         }
     }
 
