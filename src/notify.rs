@@ -16,6 +16,7 @@
 
 pub mod answers;
 pub mod channel;
+pub mod digest;
 pub mod directory;
 pub mod driver;
 pub mod ledger;

@@ -10,7 +10,9 @@ use crate::edge::kafka::acknowledged::AcknowledgedProducer;
 use crate::edge::kafka::{Observer, RuntimeEvent, Stop};
 use crate::notify::answers::{Desk, WAITING};
 use crate::notify::channel::telegram::Buttons;
+use crate::notify::digest;
 use crate::notify::driver::{self, NotifyContext};
+use crate::notify::text::Wording;
 use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::notify_metrics::NotifyMetrics;
@@ -21,13 +23,24 @@ use std::sync::Arc;
 
 /// `notify`: runs until stopped.
 pub(super) fn notify(args: &cli::Notify) -> anyhow::Result<()> {
-    if let Some(cli::NotifyCommand::Check(args)) = &args.command {
-        return check(&args.config);
+    match &args.command {
+        Some(cli::NotifyCommand::Check(args)) => return check(&args.config),
+        Some(cli::NotifyCommand::Digest(args)) => return print_digest(args),
+        None => {}
     }
     let Some(path) = &args.config else { bail!("--config is missing") };
     let (config, notify) = load(path)?;
     let stop = stop_on_signals()?;
-    run(config, notify, args.dry_run, &stop)
+    run(config, notify, if args.dry_run { Told::Printed } else { Told::Sent }, &stop)
+}
+
+/// What becomes of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// They are sent.
+    Sent,
+    /// They are printed, and nothing is stored.
+    Printed,
 }
 
 fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
@@ -45,7 +58,8 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
 }
 
 /// Tells people until `stop` is set.
-fn run(mut config: Config, notify: Notify, dry_run: bool, stop: &Stop) -> anyhow::Result<()> {
+pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -> anyhow::Result<()> {
+    let dry_run = told == Told::Printed;
     config.kafka.group.clone_from(&notify.group);
     config.kafka.transactional_id.push_str("-notify");
     if dry_run {
@@ -108,6 +122,26 @@ fn check(path: &Path) -> anyhow::Result<()> {
     }
     if failed > 0 {
         bail!("{failed} of the targets cannot be used");
+    }
+    Ok(())
+}
+
+/// `notify digest --dry-run`: prints the digest as it would be sent now.
+#[allow(clippy::print_stdout)]
+fn print_digest(args: &cli::NotifyDigest) -> anyhow::Result<()> {
+    let (config, notify) = load(&args.config)?;
+    let Some(settings) = &notify.digest else { bail!("the configuration has no section notify.digest") };
+    let now = clock::now();
+    let due = digest::Due { day: now.to_string(), is_weekly: args.weekly };
+    let Some(jobs) = digest::messages(&notify, settings, &driver::api_of(&notify), &due) else {
+        bail!("the API does not answer; see `funnelwatch notify check`");
+    };
+    let wording = Wording { links: None, cards: config.page.clone() };
+    for job in &jobs {
+        println!("{}\n", driver::printed(job, &wording, now));
+    }
+    if jobs.is_empty() {
+        println!("nobody would be sent a digest: no recipient is known, or there is nothing to say");
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Owns the section `notify`: who is told of which alerts, through which channels, and when.
 
+mod digest;
 mod people;
 mod routes;
 mod targets;
 
+pub use digest::{Digest, Weekday};
 pub use people::Person;
 pub use routes::{Channel, GroupKey, Grouping, Recipient, Route, Selector};
 pub use targets::{Alertmanager, Bitrix24, Mail, Targets, Telegram, TlsMode, Webhook};
@@ -42,6 +44,8 @@ pub struct Notify {
     pub fallback: Vec<Recipient>,
     /// The routes, in order.
     pub routes: Vec<Route>,
+    /// When heads are sent a summary; `None`: never.
+    pub digest: Option<Digest>,
     /// The channels that are set up.
     pub targets: Targets,
     /// The addresses of people, by the id of the manager, or by `TENANT/ID`.
@@ -110,6 +114,7 @@ pub(super) const NOTIFY: &[KeySpec] = &[
         "who is told of which alerts: the first route that matches, and further ones after `continue: true`",
     )
     .default("[]"),
+    KeySpec::new("digest", Keys(&[digest::DIGEST]), "a summary for heads, in the morning and once a week").described("none"),
     KeySpec::new("targets", Keys(&[targets::TARGETS]), "the channels").default("{}"),
     KeySpec::new("people", Map(ANY, &Keys(&[people::PERSON])), "addresses of people by their id in the CRM, or by `TENANT/ID`"),
 ];
@@ -153,6 +158,10 @@ impl Notify {
         });
         let targets = Targets::read(reader, table.table("targets")?)?;
         let routes = routes::read(reader, table, &targets);
+        let digest = table.table("digest").map(|digest| Digest::read(reader, digest, &targets));
+        if digest.is_some() && api.is_none() {
+            reader.problem_of(table, "digest", "it needs `notify.api`: figures and heads come from there");
+        }
         Some(Self {
             listen: table.text("listen")?.parse().ok()?,
             group: table.get("group")?,
@@ -163,6 +172,7 @@ impl Notify {
             api,
             fallback: routes::recipients(reader, table, "fallback"),
             routes,
+            digest: digest.map_or(Some(None), |read| read.map(Some))?,
             targets,
             people: people::read(table.map("people")),
         })

@@ -10,6 +10,7 @@ use crate::config::notify::Channel;
 use crate::domain::alert::Alert;
 use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
+use crate::notify::text::Message;
 use serde::{Deserialize, Serialize};
 
 /// Where a message goes.
@@ -54,6 +55,8 @@ pub struct Job {
     pub more: usize,
     /// Whether it sums up what could not be sent in time.
     pub is_summary: bool,
+    /// What it says in place of alerts: a digest.
+    pub text: Option<Message>,
 }
 
 /// An alert in a message.

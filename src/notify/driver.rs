@@ -6,6 +6,7 @@
 
 mod channels;
 mod company;
+mod digests;
 
 use super::answers::Asked;
 use super::channel::{Item, Job, Outcome};
@@ -28,8 +29,9 @@ use crate::telemetry::liveness::Liveness;
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use channels::Channels;
 pub use channels::{Printed, build_alertmanager, build_senders};
-pub use company::check as check_api;
+pub use company::{api_of, check as check_api};
 use company::Companies;
+use digests::Digests;
 use crossbeam_channel::Receiver;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -131,6 +133,7 @@ fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
         log,
         ledger: Ledger::new(context.notify.summary_after),
         companies: Companies::new(&context.notify),
+        digests: Digests::default(),
         next: BTreeMap::new(),
         used: BTreeMap::new(),
         new_used: Vec::new(),
@@ -146,6 +149,7 @@ struct Driver<'a> {
     log: GatewayLog,
     ledger: Ledger,
     companies: Companies,
+    digests: Digests,
     /// For each assigned partition, the offset after the last alert that was read, if it is not committed.
     next: BTreeMap<ShardId, Option<i64>>,
     /// Links that were used, each until when it is valid.
@@ -174,6 +178,10 @@ impl Driver<'_> {
                 let companies = &self.companies;
                 jobs = self.ledger.take_due(now, |alert| companies.name(alert));
                 self.channels.tell_alertmanager(&self.ledger, now);
+                if self.next.contains_key(&digests::SHARD) {
+                    let (notify, norms) = (&self.context.notify, &self.context.config.norms);
+                    jobs.extend(self.digests.take_due(notify, norms, &self.companies, now));
+                }
             }
             self.forget_used(now);
             let may_wait = jobs.is_empty() && committed.elapsed() < COMMIT_INTERVAL;
@@ -184,6 +192,7 @@ impl Driver<'_> {
                 self.channels.send(job);
             }
             let (doubled, withheld) = self.ledger.counts();
+            let doubled = doubled + self.digests.doubled();
             self.context.metrics.set_ledger(self.ledger.len(), self.ledger.owed(), doubled, withheld);
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
@@ -206,6 +215,7 @@ impl Driver<'_> {
                 }
                 Some(GatewayEvent::Revoked) => {
                     self.ledger.clear();
+                    self.digests.clear();
                     self.next.clear();
                     self.used.clear();
                     self.is_caught_up = false;
@@ -228,6 +238,8 @@ impl Driver<'_> {
 
     fn assigned(&mut self, records: BTreeMap<ShardId, gateway_log::CursorRecords>) {
         self.ledger.clear();
+        self.digests.clear();
+        self.used.clear();
         (self.is_caught_up, self.last_alert) = (false, Instant::now());
         for (shard, gateway_log::CursorRecords(records)) in records {
             self.next.insert(shard, None);
@@ -237,6 +249,7 @@ impl Driver<'_> {
                         let valid = str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
                         self.used.insert(token.to_owned(), (shard, Timestamp(valid)));
                     }
+                    None if self.digests.restore(&key, &value) => {}
                     None => self.ledger.restore(shard, &key, &value),
                 }
             }
@@ -255,7 +268,8 @@ impl Driver<'_> {
 
     fn take_outcomes(&mut self) {
         while let Some((job, channel, outcome)) = self.channels.outcome() {
-            if self.ledger.done(job, &outcome, clock::now()) {
+            let now = clock::now();
+            if self.ledger.done(job, &outcome, now) || self.digests.done(job, &outcome, now) {
                 count(&self.context.metrics, channel, &outcome);
             }
         }
@@ -352,11 +366,15 @@ impl Driver<'_> {
     fn commit(&mut self, may_wait: bool) -> Result<bool, RunError> {
         if self.context.dry_run {
             self.ledger.take_records();
+            self.digests.take_records();
             return Ok(true);
         }
         let mut records: BTreeMap<ShardId, Vec<(Vec<u8>, Option<Vec<u8>>)>> = BTreeMap::new();
         for (shard, key, value) in self.ledger.take_records() {
             records.entry(shard).or_default().push((key, value));
+        }
+        for record in self.digests.take_records() {
+            records.entry(digests::SHARD).or_default().push(record);
         }
         let now = clock::now();
         for token in std::mem::take(&mut self.new_used) {
@@ -412,6 +430,9 @@ pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
     let mut lines = vec![format!("{} → {}: {}", job.address.channel.name(), job.address.to, said.title)];
     for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
         lines.push(format!("  {} {}: {}", alert.status.name(), line.label, line.sentence));
+    }
+    if job.items.is_empty() {
+        lines.extend(said.lines.iter().map(|line| format!("  {}: {}", line.label, line.sentence)));
     }
     lines.extend(said.more.map(|more| format!("  {more}")));
     lines.join("\n")

@@ -380,6 +380,7 @@ impl Ledger {
             items: items.into_iter().take(most).map(|(_, item)| item).collect(),
             more,
             is_summary,
+            text: None,
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// What the status means.
-    pub label: &'static str,
+    pub label: String,
     /// The rule.
     pub rule: &'static str,
     /// What happened, in one sentence.
@@ -52,7 +52,7 @@ pub struct Wording {
     pub cards: Page,
 }
 
-fn choose<T>(language: Language, english: T, russian: T) -> T {
+pub(super) fn choose<T>(language: Language, english: T, russian: T) -> T {
     match language {
         Language::En => english,
         Language::Ru => russian,
@@ -92,6 +92,9 @@ fn label(status: Status, language: Language) -> &'static str {
 impl Wording {
     /// What a message says; `now` is the wall clock.
     pub fn of(&self, job: &Job, now: Timestamp) -> Message {
+        if let Some(text) = &job.text {
+            return text.clone();
+        }
         let language = job.address.language;
         let lines: Vec<Line> = job.items.iter().map(|item| self.line(job, item, now)).collect();
         let all = lines.len() + job.more;
@@ -119,7 +122,7 @@ impl Wording {
         let language = job.address.language;
         let is_over = is_over(alert.status);
         Line {
-            label: label(alert.status, language),
+            label: label(alert.status, language).to_owned(),
             rule: catalog::definition(alert.rule).title[language as usize],
             sentence: message::of(alert, language),
             manager: manager.clone(),
@@ -146,6 +149,14 @@ impl Wording {
         let can = |answer: Answer| answer == Answer::Taken || alert.interaction.is_some();
         let link = |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
         Answer::ALL.into_iter().filter(|answer| can(*answer)).map(link).collect()
+    }
+}
+
+impl Line {
+    /// A line of a digest.
+    pub(super) fn of_digest(label: String, sentence: String) -> Self {
+        let (manager, taken_by, card, answers) = Default::default();
+        Self { label, rule: "", sentence, manager, taken_by, is_over: false, card, answers }
     }
 }
 

@@ -145,6 +145,9 @@ impl Sender for Bitrix24 {
 
 /// The tag of the notification about a message's alerts: the same for each status.
 fn tag(job: &Job) -> String {
+    if job.items.is_empty() {
+        return format!("FUNNELWATCH|{}", job.key);
+    }
     let first = job.items.iter().map(|item| item.alert.id).min().unwrap_or_default();
     format!("FUNNELWATCH|{first}|{}", job.items.len() + job.more)
 }
@@ -164,7 +167,7 @@ fn notification_text(message: &Message, language: Language) -> String {
     for line in &message.lines {
         text += "\n";
         if message.lines.len() > 1 {
-            text += &format!("[b]{}[/b]: ", bb(line.label));
+            text += &format!("[b]{}[/b]: ", bb(&line.label));
         }
         text += &bb(&line.sentence);
         if let Some(people) = text::about_people(line, language) {

@@ -67,7 +67,7 @@ impl Mail {
 
     fn message(&self, job: &Job) -> Option<(Message, String)> {
         let said = self.wording.of(job, clock::now());
-        let first = job.items.first()?.alert.id;
+        let first = job.items.first().map_or_else(|| job.key.replace(['/', ' '], "-"), |item| item.alert.id.to_string());
         // The first message of a thread has the id of its alert; further ones answer it.
         let root = format!("<{first}.{}@{}>", job.items.len() + job.more, self.host);
         let builder = Message::builder().from(self.from.clone()).to(job.address.to.parse().ok()?).subject(&said.title);
@@ -149,7 +149,7 @@ fn markup(said: &Said, language: Language) -> String {
         html(&said.title)
     );
     for line in &said.lines {
-        text += &format!("<p><b>{}</b>: {}", html(line.label), html(&line.sentence));
+        text += &format!("<p><b>{}</b>: {}", html(&line.label), html(&line.sentence));
         if let Some(people) = text::about_people(line, language) {
             text += &format!("<br>{}", html(&people));
         }

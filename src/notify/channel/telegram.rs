@@ -160,7 +160,7 @@ fn body(message: &Message, language: Language) -> String {
     for line in &message.lines {
         let mut paragraph = String::from("\n\n");
         if message.lines.len() > 1 || message.more.is_some() {
-            paragraph += &format!("<b>{}</b>: ", html(line.label));
+            paragraph += &format!("<b>{}</b>: ", html(&line.label));
         }
         paragraph += &html(&line.sentence);
         if let Some(people) = text::about_people(line, language) {

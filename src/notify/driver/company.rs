@@ -3,7 +3,9 @@
 use crate::config::notify::{ApiAccess, Notify};
 use crate::domain::alert::Alert;
 use crate::edge::http_client::{HttpClient, HttpClientSettings};
+use crate::notify::digest::{Api, encoded};
 use crate::notify::directory::Directory;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -58,7 +60,7 @@ impl Companies {
         if self.asked.len() >= MAX_COMPANIES {
             self.asked.clear();
         }
-        let address = format!("{}/api/v1/tenants/{}/people", api.url, path_of(tenant));
+        let address = format!("{}/api/v1/tenants/{}/people", api.url, encoded(tenant));
         let bearer = api.token.as_ref().map(|token| format!("Bearer {}", token.0));
         let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let answer = client.get(&address, &headers);
@@ -85,13 +87,19 @@ impl Companies {
     }
 }
 
-/// An id as part of a path.
-fn path_of(id: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    id.bytes().map(encode).collect()
+/// The API of a configuration.
+pub fn api_of(notify: &Notify) -> impl Api {
+    Companies::new(notify)
+}
+
+impl Api for Companies {
+    fn get(&self, path: &str) -> Option<Value> {
+        let (client, api) = self.api.as_ref()?;
+        let bearer = api.token.as_ref().map(|token| format!("Bearer {}", token.0));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let answer = client.get(&format!("{}/api/v1{path}", api.url), &headers).ok()?;
+        (answer.status == 200).then(|| serde_json::from_slice(&answer.body).ok())?
+    }
 }
 
 /// Whether the API answers; `None`: there is none in the configuration.

@@ -387,6 +387,52 @@ pub(in crate::edge::http) const PLANS: Endpoint = get(
         ],
     ),
 );
+pub(in crate::edge::http) const PEOPLE: Endpoint = get(
+    "/tenants/{tenant}/people",
+    "listPeople",
+    "the managers, in the order in which the page says who to talk to first; and the departments with their heads",
+    &[
+        WINDOW,
+        DEPARTMENT,
+        names("language", || vec!["en", "ru"], "the language of messages; without it that of the configuration"),
+    ],
+    Answer::Object(
+        "People",
+        &[
+            required("tenant_id", Kind::Text),
+            required("at", Kind::Time),
+            required("window", Kind::Text),
+            list(
+                "managers",
+                &[
+                    required("id", Kind::Text),
+                    optional("name", Kind::Text),
+                    optional("department", Kind::Text),
+                    required("open_alerts", Kind::Count),
+                    optional("longest_wait_seconds", Kind::Number),
+                    optional(
+                        "about",
+                        Kind::Object(&[
+                            required("alert_id", Kind::Text),
+                            required("rule", Kind::Text),
+                            required("severity", Kind::Text),
+                            required("message", Kind::Text),
+                        ]),
+                    ),
+                ],
+            ),
+            list(
+                "departments",
+                &[
+                    required("id", Kind::Text),
+                    optional("name", Kind::Text),
+                    optional("parent", Kind::Text),
+                    optional("head", Kind::Text),
+                ],
+            ),
+        ],
+    ),
+);
 pub(in crate::edge::http) const TARGETS: Endpoint = get(
     "/tenants/{tenant}/targets",
     "listTargets",
@@ -531,6 +577,7 @@ pub(in crate::edge::http) const ENDPOINTS: &[&Endpoint] = &[
     &CLOCKS,
     &MEMBERS,
     &HISTORY,
+    &PEOPLE,
     &PLANS,
     &TARGETS,
     &REVIEWS,

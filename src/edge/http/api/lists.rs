@@ -5,7 +5,7 @@ use super::asked::{
     ApiResult, Asked, Filters, Request, bad_request, check, duration, limit, line, not_found, unknown_tenant,
 };
 use super::endpoints::{
-    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, Endpoint, LEAD_CONTACTS, PLANS, REVIEWS, TARGETS,
+    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, Endpoint, LEAD_CONTACTS, PEOPLE, PLANS, REVIEWS, TARGETS,
 };
 use crate::codec::json;
 use crate::dataflow::live::RequestedReview;
@@ -16,7 +16,9 @@ use crate::domain::norms::ScopeQuery;
 use crate::domain::tenant::entity_report::ClockStatus;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
+use crate::domain::rule::message::Language;
 use crate::edge::http::contact::contact_value;
+use crate::edge::http::page::ranking;
 use crate::edge::http::response::ApiError;
 use crate::edge::http::source::Source;
 use axum::http::StatusCode;
@@ -174,6 +176,17 @@ pub(super) async fn targets(Asked(request, tenant, filters): Asked<String>) -> A
             }
         }
         Some(json!({"tenant_id": tenant.as_str(), "at": snapshot.watermark.to_string(), "targets": targets}))
+    })
+    .await
+}
+
+/// The people in the order of the page.
+pub(super) async fn people(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    let default = request.http.context.language;
+    list(request, &tenant, filters, &PEOPLE, move |source, tenant, filters| {
+        let named = |name: &String| Language::ALL.into_iter().find(|language| language.name() == name);
+        let language = filters.get("language").and_then(named).unwrap_or(default);
+        ranking::people(source, tenant, (filters.get("window"), filters.get("department")), language)
     })
     .await
 }
