@@ -178,3 +178,6 @@ impl Notify {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

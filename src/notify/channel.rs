@@ -39,7 +39,7 @@ impl Channel {
 }
 
 /// A message to send, or to replace one that was sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// Its number in this process.
     pub id: u64,
@@ -57,6 +57,8 @@ pub struct Job {
     pub is_summary: bool,
     /// What it says in place of alerts: a digest.
     pub text: Option<Message>,
+    /// The numbers and addresses of the customer, for a to-do. They are not stored, and never logged.
+    pub call_back: Vec<String>,
 }
 
 /// An alert in a message.

@@ -188,7 +188,10 @@ impl Driver<'_> {
             if self.commit(may_wait)? {
                 committed = Instant::now();
             }
-            for job in jobs {
+            for mut job in jobs {
+                if job.address.channel == Channel::Todo {
+                    job.call_back = self.companies.call_back(&job);
+                }
                 self.channels.send(job);
             }
             let (doubled, withheld) = self.ledger.counts();
@@ -427,9 +430,11 @@ impl Driver<'_> {
 /// What a message says, as text, for the dry run and the log of tests.
 pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
     let said = wording.of(job, now);
-    let mut lines = vec![format!("{} → {}: {}", job.address.channel.name(), job.address.to, said.title)];
+    let to = job.address.person.as_ref().unwrap_or(&job.address.to);
+    let again = if job.replaces.is_some() { " (the message before is changed)" } else { "" };
+    let mut lines = vec![format!("{} → {to}{again}: {}", job.address.channel.name(), said.title)];
     for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
-        lines.push(format!("  {} {}: {}", alert.status.name(), line.label, line.sentence));
+        lines.push(format!("  {}: {}", alert.status.name(), line.sentence));
     }
     if job.items.is_empty() {
         lines.extend(said.lines.iter().map(|line| format!("  {}: {}", line.label, line.sentence)));

@@ -381,6 +381,7 @@ impl Ledger {
             more,
             is_summary,
             text: None,
+            call_back: Vec::new(),
         }
     }
 

@@ -77,6 +77,38 @@ pub fn violations(n: usize, language: Language) -> String {
     }
 }
 
+/// What happened, in one sentence that begins with a capital letter and names things as people do.
+fn sentence(alert: &Alert, manager: Option<&str>, language: Language) -> String {
+    let named = Alert { subject: subject(alert, manager, language).into(), ..alert.clone() };
+    let sentence = message::of(&named, language);
+    let mut letters = sentence.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => sentence,
+    }
+}
+
+/// The subject of an alert in words: "lead 17", "customer 06bdaf", the name of the manager.
+fn subject(alert: &Alert, manager: Option<&str>, language: Language) -> String {
+    let Some((kind, rest)) = alert.subject.split_once(':') else { return alert.subject.to_string() };
+    let (id, part) = rest.rsplit_once('/').map_or((rest, None), |(id, part)| (id, Some(part)));
+    let whole = alert.entity.as_ref().map_or(id, |entity| entity.id.as_str());
+    let with_part = |text: String| match part.filter(|_| whole.len() < rest.len()) {
+        Some(part) => format!("{text}, {part}"),
+        None => text,
+    };
+    match kind {
+        "lead" => with_part(choose(language, format!("lead {whole}"), format!("лид {whole}"))),
+        "deal" => with_part(choose(language, format!("deal {whole}"), format!("сделка {whole}"))),
+        "contact" => {
+            let key = rest.get(..6).unwrap_or(rest);
+            choose(language, format!("customer {key}"), format!("клиент {key}"))
+        }
+        "manager" => with_part(manager.unwrap_or(id).to_owned()),
+        _ => alert.subject.to_string(),
+    }
+}
+
 fn label(status: Status, language: Language) -> &'static str {
     let [english, russian] = match status {
         Status::DueSoon => ["Due soon", "Скоро срок"],
@@ -124,7 +156,7 @@ impl Wording {
         Line {
             label: label(alert.status, language).to_owned(),
             rule: catalog::definition(alert.rule).title[language as usize],
-            sentence: message::of(alert, language),
+            sentence: sentence(alert, manager.as_deref(), language),
             manager: manager.clone(),
             taken_by: taken_by.clone(),
             is_over,
@@ -179,6 +211,11 @@ pub fn about_people(line: &Line, language: Language) -> Option<String> {
 /// What the link to a card is called.
 pub fn open_card(language: Language) -> &'static str {
     choose(language, "Open in the CRM", "Открыть в CRM")
+}
+
+/// What the numbers of a customer are called.
+pub fn call_back(language: Language) -> &'static str {
+    choose(language, "Call back", "Перезвонить")
 }
 
 /// A text as part of the path of an address.
@@ -242,6 +279,21 @@ mod tests {
             "111 нарушений"
         ]);
         assert_eq!([1, 2].map(|n| violations(n, Language::En)), ["1 violation", "2 violations"]);
+    }
+
+    #[test]
+    fn subjects_are_named_as_people_do() {
+        use crate::domain::id::EntityId;
+        use crate::domain::rule::Rule;
+        let named = |subject_id: &str, entity: Option<EntityId>| {
+            let alert = Alert { entity, ..Alert::sample("acme", Rule::Neglected, subject_id, Timestamp(0)) };
+            Language::ALL.map(|language| subject(&alert, Some("Vera"), language))
+        };
+        assert_eq!(named("lead:17", Some(EntityId::lead("17"))), ["lead 17", "лид 17"]);
+        assert_eq!(named("deal:D/7/NEW", Some(EntityId::deal("D/7"))), ["deal D/7, NEW", "сделка D/7, NEW"]);
+        assert_eq!(named("contact:06bdaf5a", None), ["customer 06bdaf", "клиент 06bdaf"]);
+        assert_eq!(named("manager:v1/7d", None), ["Vera, 7d", "Vera, 7d"]);
+        assert_eq!(named("topic:crm", None), ["topic:crm", "topic:crm"]);
     }
 
     #[test]

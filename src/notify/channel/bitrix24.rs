@@ -83,7 +83,7 @@ impl Bitrix24 {
             "ownerId": owner,
             "deadline": deadline.to_string(),
             "title": format!("{TODO_MARK}{}", bb(&message.title)),
-            "description": plain(message, job.address.language),
+            "description": with_contacts(plain(message, job.address.language), job),
             "responsibleId": job.address.to.parse::<i64>().unwrap_or_default(),
             "pingOffsets": [0],
         });
@@ -184,6 +184,14 @@ fn notification_text(message: &Message, language: Language) -> String {
         text += &format!("\n{}", bb(more));
     }
     text.chars().take(MAX_TEXT).collect()
+}
+
+/// A text with whom to call back.
+fn with_contacts(text: String, job: &Job) -> String {
+    if job.call_back.is_empty() {
+        return text;
+    }
+    format!("{text}\n{}: {}", text::call_back(job.address.language), bb(&job.call_back.join(", ")))
 }
 
 fn plain(message: &Message, language: Language) -> String {

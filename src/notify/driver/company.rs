@@ -3,6 +3,7 @@
 use crate::config::notify::{ApiAccess, Notify};
 use crate::domain::alert::Alert;
 use crate::edge::http_client::{HttpClient, HttpClientSettings};
+use crate::notify::channel::Job;
 use crate::notify::digest::{Api, encoded};
 use crate::notify::directory::Directory;
 use serde_json::Value;
@@ -19,6 +20,9 @@ const TIME: Duration = Duration::from_secs(3);
 const MAX_BYTES: u64 = 8 << 20;
 /// The companies whose people are known at a time.
 const MAX_COMPANIES: usize = 10_000;
+
+/// The numbers and addresses that a to-do names.
+const MAX_CONTACTS: usize = 3;
 
 /// What is known of the people of companies, and since when.
 pub(super) struct Companies {
@@ -48,6 +52,15 @@ impl Companies {
     pub(super) fn name(&self, alert: &Alert) -> Option<String> {
         let manager = alert.manager.as_ref()?;
         Some(self.directory.name(alert.tenant.as_str(), manager.as_str()).to_owned())
+    }
+
+    /// The numbers and addresses of the customer of a message's alert; none while the API does not answer.
+    pub(super) fn call_back(&self, job: &Job) -> Vec<String> {
+        let Some(alert) = job.items.first().map(|item| &item.alert) else { return Vec::new() };
+        let path = format!("/tenants/{}/alerts/{}/contacts", encoded(alert.tenant.as_str()), alert.id);
+        let answer = self.get(&path).unwrap_or_default();
+        let contacts = answer["contacts"].as_array().into_iter().flatten();
+        contacts.filter_map(|contact| contact["value"].as_str()).map(str::to_owned).take(MAX_CONTACTS).collect()
     }
 
     /// Asks for the people of a company, unless that was done a short time ago.
