@@ -6,7 +6,7 @@ use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
-use super::users::{ApiUser, USER, users};
+use super::users::{ApiUser, MIN_TOKEN_LENGTH, USER, users};
 use crate::domain::named::named_enum;
 use crate::domain::norms::Norms;
 use crate::domain::time::Span;
@@ -277,9 +277,6 @@ impl std::fmt::Debug for Api {
         f.debug_struct("Api").field("token", &token).field("users", &self.users).finish()
     }
 }
-
-/// The minimum length of a token; a shorter one could be guessed.
-pub(super) const MIN_TOKEN_LENGTH: usize = 16;
 
 pub(super) const API: &[KeySpec] = &[
     KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")

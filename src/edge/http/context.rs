@@ -1,10 +1,9 @@
 //! What the handlers share: the sources they read, and the permits to compute answers.
 
-use super::access::{Access, Viewer};
+use super::access::Access;
 use super::publish::Publish;
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
-use super::source::Source;
 use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
@@ -62,11 +61,6 @@ impl HttpState {
         let scrapes = Scrapes::new(Arc::clone(&context.exporter), Arc::clone(&context.http), shared_for);
         let permits = |n| Arc::new(Semaphore::new(n));
         Self { context, scrapes: Arc::new(scrapes), queries: permits(1), scans: permits(1), answers: permits(ANSWERS) }
-    }
-
-    /// What a viewer is answered from.
-    pub(super) fn source(&self, viewer: &Arc<Viewer>) -> Source {
-        Source::new(self.context.clone(), Arc::clone(viewer))
     }
 
     /// Computes a part of the page on a separate thread.

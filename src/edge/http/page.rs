@@ -153,7 +153,8 @@ fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -
     let clock = state.http.context.exporter.now();
     let settings = &state.http.context.page;
     let (shown, viewer) = (&view.shown, &*view.viewer);
-    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer }))
+    let is_signed_in = state.http.context.access.needs_token();
+    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer, is_signed_in }))
 }
 
 /// The changing part of a view.
@@ -304,18 +305,13 @@ async fn reviews(asked: Asked<String>) -> Response {
     answer(language, rendered.await)
 }
 
-/// The body of a form.
-async fn form_of(language: Language, body: Body) -> Result<axum::body::Bytes, Response> {
-    let text = ["The form is too long.", "Форма слишком длинная."];
-    to_bytes(body, 8 * FORM_BYTES).await.map_err(|_| problem(language, StatusCode::PAYLOAD_TOO_LARGE, text))
-}
+/// The longest body of a review.
+const REVIEW_BYTES: usize = 64 << 10;
 
-fn expect_writer<T>(asked: &Asked<T>) -> Result<(), Response> {
-    if asked.viewer.may_write() {
-        return Ok(());
-    }
+/// The answer to somebody who may not write; `None`: the viewer may.
+fn refused<T>(asked: &Asked<T>) -> Option<Response> {
     let text = ["Only the roles reviewer and admin may do this.", "Это могут только роли reviewer и admin."];
-    Err(problem(asked.language(), StatusCode::FORBIDDEN, text))
+    (!asked.viewer.may_write()).then(|| problem(asked.language(), StatusCode::FORBIDDEN, text))
 }
 
 const NOT_STORED: text::Text =
@@ -323,33 +319,36 @@ const NOT_STORED: text::Text =
 
 /// Writes a review.
 async fn review(asked: Asked<(String, String)>, body: Body) -> Response {
-    match write_review(&asked, body).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn write_review(asked: &Asked<(String, String)>, body: Body) -> Result<Response, Response> {
     let language = asked.language();
-    expect_writer(asked)?;
+    if let Some(response) = refused(&asked) {
+        return response;
+    }
     let (tenant, interaction) = (TenantId::from(asked.path.0.as_str()), asked.path.1.clone());
-    let bytes = form_of(language, body).await?;
-    let text = ["Give a score from 0 to 100.", "Поставьте оценку от 0 до 100."];
-    let scored = reviews::of_form(&bytes).map_err(|_| problem(language, StatusCode::BAD_REQUEST, text))?;
-    let (source, id) = (asked.source(), interaction.clone());
-    let of_tenant = tenant.clone();
-    let requested = asked.state.http.compute(move || source.requested(&of_tenant, &id)).await;
-    let requested = requested.map_err(|_| failed(language))?.ok_or_else(|| not_found(language, &Missing::Review))?;
-    let written = action::review(&asked.state.http, &requested, &asked.viewer.name, &scored).await;
-    written.map_err(|_| problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED))?;
+    let Ok(bytes) = to_bytes(body, REVIEW_BYTES).await else {
+        return problem(language, StatusCode::PAYLOAD_TOO_LARGE, ["The form is too long.", "Форма слишком длинная."]);
+    };
+    let Ok(scored) = reviews::of_form(&bytes) else {
+        let text = ["Give a score from 0 to 100.", "Поставьте оценку от 0 до 100."];
+        return problem(language, StatusCode::BAD_REQUEST, text);
+    };
+    let (source, of_tenant, id) = (asked.source(), tenant.clone(), interaction.clone());
+    let requested = match asked.state.http.compute(move || source.requested(&of_tenant, &id)).await {
+        Ok(Some(requested)) => requested,
+        Ok(None) => return not_found(language, &Missing::Review),
+        Err(_) => return failed(language),
+    };
+    if action::review(&asked.state.http, &requested, &asked.viewer.name, &scored).await.is_err() {
+        return problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED);
+    }
     let mut address = shown(&asked.values).reviews(&tenant);
     address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, links::encoded(&interaction));
-    Ok(see_other(&address))
+    see_other(&address)
 }
 
 /// Writes that the viewer takes care of an alert.
 async fn take(asked: Asked<(String, String)>) -> Response {
     let language = asked.language();
-    if let Err(response) = expect_writer(&asked) {
+    if let Some(response) = refused(&asked) {
         return response;
     }
     let tenant = TenantId::from(asked.path.0.as_str());
@@ -481,6 +480,11 @@ fn header(reader: &Reader<'_>, view: &View, title: &str, filtered: Option<&str>)
                 a href=(shown.reviews(&view.tenant)) { (board.say(["Reviews", "Проверки"])) }
                 a href=(wall.company(&view.tenant)) { (board.say(["For the wall", "На экран"])) }
                 a href=(translated.company(&view.tenant)) lang=(other.0.name()) hreflang=(other.0.name()) { (other.1) }
+                @if reader.is_signed_in && !shown.wall {
+                    form method="post" action="/sign-out" {
+                        button .small { (board.say(["Sign out", "Выйти"])) ", " (reader.viewer.name) }
+                    }
+                }
             }
             p #connection .stale role="alert" hidden {
                 (board.say(["The connection is lost: what you see is old.", "Связь потеряна: данные на экране устарели."]))

@@ -47,7 +47,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<HttpState> for Asked<T> {
         let viewer = parts.extensions.get::<Arc<Viewer>>();
         let viewer =
             viewer.ok_or_else(|| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request has no viewer"))?;
-        let request = Request { http: state.clone(), source: state.source(viewer), csv: wants_csv(&parts.headers) };
+        let request = Request {
+            http: state.clone(),
+            source: Source::new(&state.context, viewer),
+            csv: wants_csv(&parts.headers),
+        };
         Ok(Self(request, subject, filters))
     }
 }

@@ -192,7 +192,7 @@ pub(super) async fn people(Asked(request, tenant, filters): Asked<String>) -> Ap
 }
 
 /// The name of a verdict in events.
-pub(in crate::edge::http) fn verdict_name(verdict: Verdict) -> &'static str {
+pub(super) fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Success => "SUCCESS",
         Verdict::Failure => "FAILURE",
@@ -201,7 +201,7 @@ pub(in crate::edge::http) fn verdict_name(verdict: Verdict) -> &'static str {
 }
 
 /// The state of a request for a review.
-pub(in crate::edge::http) fn state_of(requested: &RequestedReview) -> &'static str {
+pub(super) fn state_of(requested: &RequestedReview) -> &'static str {
     match requested.answered {
         None => "open",
         Some(true) => "answered",
