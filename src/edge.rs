@@ -5,6 +5,7 @@ pub mod clock;
 pub mod files;
 pub mod http;
 pub mod kafka;
+pub mod members;
 pub mod memory;
 pub mod redis;
 pub mod replay;

@@ -8,6 +8,7 @@ mod outputs {
     mod docs;
     mod gateway;
     mod http;
+    mod members;
     mod metrics;
     mod page;
     mod portal_connection;

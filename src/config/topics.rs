@@ -32,6 +32,8 @@ pub struct Topics {
     pub hints: String,
     /// How far the gateway has read its sources (internal).
     pub cursors: String,
+    /// Which process answers for which shard (internal).
+    pub members: String,
     /// Encoding of alerts, metric rows and review requests.
     pub output: Encoding,
 }
@@ -59,6 +61,8 @@ pub enum TopicRole {
     Hints,
     /// Cursors of the gateway.
     Cursors,
+    /// The processes that answer for each other.
+    Members,
 }
 
 impl TopicRole {
@@ -69,7 +73,10 @@ impl TopicRole {
     /// The roles that only the gateway has.
     pub const GATEWAY: [Self; 2] = [Self::Hints, Self::Cursors];
 
-    /// Every role of the processor, source topics first.
+    /// The roles that exist only if the configuration says so, besides those of the gateway.
+    const OPTIONAL: [Self; 1] = [Self::Members];
+
+    /// Every role that a processor always has, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {
         let mut all = [Self::Rerouted; Topic::COUNT + Self::OTHER.len()];
         let mut index = 0;
@@ -96,6 +103,7 @@ impl Topics {
             TopicRole::DeadLetters => &self.dead_letters,
             TopicRole::Hints => &self.hints,
             TopicRole::Cursors => &self.cursors,
+            TopicRole::Members => &self.members,
         }
     }
 }
@@ -173,6 +181,7 @@ const OTHERS: &[KeySpec] = &[
     topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
     topic("hints", "funnelwatch.hints", "webhooks that the gateway has accepted; internal"),
     topic("cursors", "funnelwatch.gateway", "how far the gateway has read its sources, compacted; internal"),
+    topic("members", "funnelwatch.members", "which process answers for which shard, compacted; internal"),
     KeySpec::new(
         "output",
         ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
@@ -182,7 +191,8 @@ const OTHERS: &[KeySpec] = &[
 ];
 
 /// There is an entry for each [`TopicRole`], and `output`.
-const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + 1);
+const _: () =
+    assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + TopicRole::OPTIONAL.len() + 1);
 
 impl Topics {
     /// Reads the section. Names must be distinct.
@@ -212,6 +222,7 @@ impl Topics {
             rerouted: table.get("rerouted")?,
             hints: table.get("hints")?,
             cursors: table.get("cursors")?,
+            members: table.get("members")?,
             output: table.get("output")?,
         })
     }

@@ -13,10 +13,14 @@
 mod activity;
 mod api;
 mod context;
+mod forward;
+mod forwarding;
 mod guard;
 mod hosts;
 mod in_memory;
+mod members;
 mod page;
+mod relay;
 mod response;
 mod scrapes;
 mod secret;
@@ -41,6 +45,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use context::HttpState;
+use forwarding::Forwarding;
 use hosts::Hosts;
 use page::PageState;
 pub use response::ApiError;
@@ -64,7 +69,16 @@ pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContex
     let state = HttpState::new(context, settings);
     let page = page::state(&state);
     let routes = all_routes(&state, &page).merge(page::streams(&page));
+    let routes = with_members(routes, &state, &page);
     start("http", address, settings, routes, state)
+}
+
+/// Has other processes answer for the tenants that they have.
+fn with_members(routes: Router<HttpState>, state: &HttpState, page: &PageState) -> Router<HttpState> {
+    match Forwarding::new(state, page) {
+        Some(forwarding) => routes.layer(from_fn_with_state(forwarding, members::route)),
+        None => routes,
+    }
 }
 
 fn all_routes(state: &HttpState, page: &PageState) -> Router<HttpState> {

@@ -50,6 +50,7 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         token: None,
         page: Default::default(),
         http,
+        members: None,
     }
 }
 

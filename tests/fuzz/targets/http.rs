@@ -62,6 +62,7 @@ fn context() -> EndpointContext {
         token: None,
         page: Default::default(),
         http: Arc::new(HttpMetrics::new(1)),
+        members: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) type Render = fn(&Streams, &View) -> String;
 
 /// The views that somebody looks at.
 pub(crate) struct Streams {
-    pub(super) http: HttpState,
+    pub(crate) http: HttpState,
     views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
     seen: Mutex<BTreeMap<TenantId, (Instant, Arc<Seen>)>>,
 }
