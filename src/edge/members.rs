@@ -24,6 +24,7 @@ use super::clock;
 use crate::dataflow::live::lock;
 use crate::domain::shard::partitioner::shard;
 use crate::domain::source::ShardId;
+use crate::domain::time::Timestamp;
 use crate::telemetry::member_metrics::MemberMetrics;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -81,14 +82,30 @@ struct State {
     /// The shards that this process answers for if no other one claims them, with their generation.
     held: BTreeMap<ShardId, i32>,
     /// When announcements were sent that were not read back yet, by number.
-    sent: VecDeque<(u64, Instant)>,
+    sent: VecDeque<(u64, Sent)>,
     number: u64,
     /// When the last announcement was sent that was read back.
-    confirmed: Option<Instant>,
+    confirmed: Option<Sent>,
+    /// Whether this process had a lease when it was measured last.
+    had_lease: bool,
     /// When the next one is due; `None`: now.
     due: Option<Instant>,
     /// The process is about to end.
     left: bool,
+}
+
+/// When an announcement was sent, by two clocks: one stands still while the machine is suspended, the other may be set.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    wall: Timestamp,
+}
+
+impl Sent {
+    fn is_within_lease(self, now: Instant) -> bool {
+        let by_wall = u64::try_from((clock::now() - self.wall).0).map_or(Duration::ZERO, Duration::from_millis);
+        now.saturating_duration_since(self.at) < LEASE && by_wall < LEASE
+    }
 }
 
 impl Members {
@@ -105,6 +122,7 @@ impl Members {
             sent: VecDeque::new(),
             number: 0,
             confirmed: None,
+            had_lease: false,
             due: None,
             left: false,
         };
@@ -192,7 +210,7 @@ impl Members {
         if state.sent.len() >= MAX_SENT {
             state.sent.pop_front();
         }
-        state.sent.push_back((number, now));
+        state.sent.push_back((number, Sent { at: now, wall: clock::now() }));
         Some(Announcement {
             member: self.name.clone(),
             url,
@@ -216,12 +234,12 @@ impl Members {
             return;
         };
         if announcement.member == self.name && announcement.run == state.run {
-            while let Some((number, at)) = state.sent.front().copied()
+            while let Some((number, sent)) = state.sent.front().copied()
                 && number <= announcement.number
             {
                 state.sent.pop_front();
                 if number == announcement.number {
-                    state.confirmed = Some(at);
+                    state.confirmed = Some(sent);
                 }
             }
         }
@@ -265,10 +283,19 @@ impl Members {
         others.map(|(name, url)| Member { name: name.to_owned(), url: url.clone() }).collect()
     }
 
-    /// Updates the metrics.
+    /// Updates the metrics, and reports changes that matter to an operator.
     pub fn measure(&self, now: Instant) {
         let mut state = lock(&self.state);
         state.table.expire(now);
+        let has_lease = state.confirmed.is_some_and(|sent| sent.is_within_lease(now));
+        match (std::mem::replace(&mut state.had_lease, has_lease), has_lease) {
+            (true, false) => tracing::warn!(
+                "no announcement of this process was read back for {} s: it answers for no tenant until one is",
+                LEASE.as_secs()
+            ),
+            (false, true) => tracing::info!("announcements of this process are read back: it answers for its tenants"),
+            _ => {}
+        }
         self.metrics.set_known(state.table.members().count(), state.moving(&self.name, now).len());
     }
 }
@@ -280,7 +307,7 @@ impl State {
         if !self.is_own(name, &claimant) {
             return Decision::Elsewhere(Member { name: claimant.member.to_owned(), url: claimant.url.clone() });
         }
-        let has_lease = self.confirmed.is_some_and(|sent| now.saturating_duration_since(sent) < LEASE);
+        let has_lease = self.confirmed.is_some_and(|sent| sent.is_within_lease(now));
         let is_held = self.held.get(&shard) == Some(&claimant.claim.generation);
         if has_lease && is_held { Decision::Here } else { Decision::Moving }
     }

@@ -14,6 +14,8 @@ named_enum! {
         Late = "late",
         /// Too many requests waited for the other process already.
         Busy = "busy",
+        /// The other process has another token.
+        Refused = "refused",
         /// No process answers for the shard at the moment.
         Moving = "moving",
     }

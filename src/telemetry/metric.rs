@@ -189,7 +189,7 @@ metrics! {
         HttpRefused "http_requests_refused_total" Counter "count" [] "HTTP requests refused because of their Host or Origin."
         Members "members" Gauge "count" [] "Processes that answer for each other, this one included, as this process knows them; absent without `members`."
         MembersShardsMoving "members_shards_moving" Gauge "count" [] "Shards that no process answers for at the moment, as this process knows."
-        MembersForwarded "members_requests_forwarded_total" Counter "count" ["result"] "Requests for other processes: `answered`, `unreachable`, `late` (no answer in time), `busy` (too many wait for that process), `moving` (no process answers for the shard)."
+        MembersForwarded "members_requests_forwarded_total" Counter "count" ["result"] "Requests for other processes: `answered`, `unreachable`, `late` (no answer in time), `busy` (too many wait for that process), `refused` (that process has another token), `moving` (no process answers for the shard)."
         MembersReceived "members_requests_received_total" Counter "count" ["result"] "Requests from other processes: `accepted`, `moving` (this process does not have the shard, or no longer), `refused` (missing or wrong token)."
         RedisUp "redis_up" Gauge "0 or 1" [] "Whether Redis accepts the live view; absent if Redis is not configured."
         RedisQueue "redis_queue_batches" Gauge "count" [] "Committed batches waiting to be written to Redis."

@@ -303,6 +303,21 @@ fn processes_show_their_token_and_users_theirs() {
 }
 
 #[test]
+fn a_process_with_another_token_is_no_reason_to_refuse_the_user() {
+    let setup = Setup::new(Some(TOKEN), Some(USER));
+    let stranger = Arc::new(Members::new("stranger", Some("another token of pods"), Arc::default()));
+    stranger.set_shards(SHARDS);
+    setup.topic.join(&stranger);
+    let members = Some(Arc::clone(&stranger));
+    let address = listen(EndpointContext { members, ..context_after(NORMS, events("other"), Some(USER)) });
+    stranger.set_url(MemberUrl::parse(&format!("http://{address}")).expect("an address"));
+    let user = format!("authorization: Bearer {USER}\r\n");
+    until(|| get_with(address, "/api/v1/tenants/globex", &user).0 == 503);
+    let (_, list) = get_with(address, "/api/v1/tenants", &user);
+    assert!(list.contains("\"shards_moving\":[0,1,2,3]"), "{list}");
+}
+
+#[test]
 fn a_session_of_a_browser_holds_at_every_process() {
     let setup = Setup::new(Some(TOKEN), Some(USER));
     let form = "content-type: application/x-www-form-urlencoded\r\n";

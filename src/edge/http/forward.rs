@@ -8,8 +8,8 @@ use crate::edge::members::{Member, Members};
 use crate::telemetry::member_metrics::Forwarded;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// The process that forwards a request.
+/// The process that forwards a request; in a response, that the receiver has another token.
 pub(super) const MEMBER: HeaderName = HeaderName::from_static("funnelwatch-member");
 /// The token that it shows.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("funnelwatch-member-token");
@@ -110,6 +110,11 @@ impl Forwarder {
         let answer = timeout(HEAD_TIMEOUT, sender.send_request(std::mem::take(request))).await;
         let (mut head, body) = answer.map_err(|_| Forwarded::Late)?.map_err(|error| unreachable(&error))?.into_parts();
         HOP_BY_HOP.iter().for_each(|name| drop(head.headers.remove(name)));
+        // Not the user is refused, but this process.
+        if head.headers.remove(MEMBER).is_some() {
+            tracing::debug!("forward a request to {} at {}: it has another token", member.name, member.url);
+            return Err(Forwarded::Refused);
+        }
         let data = (Body::new(body).into_data_stream(), driven);
         let body = stream::unfold(data, |(mut data, driven)| async move {
             let item = match timeout(SILENCE, data.next()).await {
@@ -125,7 +130,7 @@ impl Forwarder {
     fn headers(&self, of_client: &HeaderMap, host: HeaderValue) -> HeaderMap {
         let mut headers = of_client.clone();
         // This process has compared the origin with the host that the client addressed.
-        for name in HOP_BY_HOP.iter().chain(&[CONTENT_LENGTH, ORIGIN, MEMBER, TOKEN]) {
+        for name in HOP_BY_HOP.iter().chain(&[CONTENT_LENGTH, EXPECT, ORIGIN, MEMBER, TOKEN]) {
             headers.remove(name);
         }
         let named = of_client.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());

@@ -40,7 +40,7 @@ impl Forwarding {
     }
 
     /// Whether another process forwards the request.
-    pub(super) fn is_forwarded(&self, headers: &HeaderMap) -> Result<bool, ApiError> {
+    pub(super) fn is_forwarded(&self, headers: &HeaderMap) -> Result<bool, Box<Response>> {
         if !headers.contains_key(MEMBER) && !headers.contains_key(TOKEN) {
             return Ok(false);
         }
@@ -53,10 +53,10 @@ impl Forwarding {
             return Ok(true);
         }
         self.members.metrics().received(Received::Refused);
-        Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "the token of the process that forwards the request is missing or wrong",
-        ))
+        let text = "the token of the process that forwards the request is missing or wrong";
+        let mut response = ApiError::new(StatusCode::FORBIDDEN, text).into_response();
+        response.headers_mut().insert(MEMBER, HeaderValue::from_static("refused"));
+        Err(Box::new(response))
     }
 
     pub(super) fn decide(&self, tenant: &str) -> Decision {

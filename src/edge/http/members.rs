@@ -40,6 +40,8 @@ use tokio::time::timeout;
 const TENANTS: &str = "/api/v1/tenants";
 /// The longest body of a request that is forwarded.
 const MAX_BODY: usize = 64 << 10;
+/// Time for a client to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest list of tenants of one process.
 const MAX_LIST: usize = 16 << 20;
 /// Time for another process to send its list of tenants.
@@ -62,7 +64,7 @@ pub(super) async fn route(State(state): State<Forwarding>, request: Request, nex
     let (mut parts, body) = request.into_parts();
     let is_forwarded = match state.is_forwarded(&parts.headers) {
         Ok(is_forwarded) => is_forwarded,
-        Err(refused) => return refused.into_response(),
+        Err(refused) => return *refused,
     };
     parts.headers.remove(MEMBER);
     parts.headers.remove(TOKEN);
@@ -93,8 +95,12 @@ pub(super) async fn route(State(state): State<Forwarding>, request: Request, nex
     match decision {
         Decision::Here => here(state, tenant, Request::from_parts(parts, body), next).await,
         Decision::Elsewhere(member) => {
-            let Ok(body) = to_bytes(body, MAX_BODY).await else {
-                return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long").into_response();
+            let body = match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(_)) => {
+                    return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long").into_response();
+                }
+                Err(_) => return ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body is too late").into_response(),
             };
             let uri = parts.uri.clone();
             match state.forwarder.send(&member, &parts, &uri, body).await {
