@@ -8,7 +8,7 @@ use crate::config::schema::key::{KeySpec, ValueKind};
 use crate::config::schema::reader::Reader;
 use crate::config::schema::typed::{named, one_of};
 use crate::config::schema::value::Table;
-use crate::config::sections::MIN_TOKEN_LENGTH;
+use crate::config::users::MIN_TOKEN_LENGTH;
 use crate::domain::named::named_enum;
 use std::path::PathBuf;
 

@@ -32,7 +32,7 @@ mod view;
 
 use super::access::{Denied, is_meant};
 use super::action;
-use super::context::HttpState;
+use super::context::{Elsewhere, HttpState};
 use super::csv;
 use super::guard::not_meant;
 use super::hosts::Host;
@@ -48,7 +48,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -62,6 +62,7 @@ use maud::{Markup, html};
 use members::Members;
 use reviews::Reviews;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stream::{Seen, Streams};
@@ -168,31 +169,70 @@ fn content(reader: &Reader<'_>, view: &View) -> Result<Markup, Missing> {
 /// The changing part of a view as it is sent to those who look.
 fn render(state: &Streams, view: &View) -> String {
     let rendered = with_reader(state, view, |reader| content(reader, view)).and_then(|content| content);
-    let away = [
+    rendered.unwrap_or_else(|_| away(view.language)).into_string()
+}
+
+/// The first line while the shard of the company is being moved.
+fn away(language: Language) -> Markup {
+    let text = [
         "These figures are being moved to another process; what is below is old",
         "Показатели переносятся в другой процесс; данные ниже устарели",
     ];
-    rendered
-        .unwrap_or_else(|_| html! { p #top .top.stale role="status" { (text::say(view.language, away)) } })
-        .into_string()
+    html! { p #top .top.stale role="status" { (text::say(language, text)) } }
 }
 
-async fn companies(asked: Asked<()>) -> Response {
+/// The same, for a request that another process will answer.
+pub(super) fn moving_fragment(state: &PageState, uri: &Uri, headers: &HeaderMap) -> String {
+    away(language_at(state, uri, headers)).into_string()
+}
+
+/// The page while the shard of its company is being moved.
+pub(super) fn moving(state: &PageState, uri: &Uri, headers: &HeaderMap) -> Response {
+    let language = language_at(state, uri, headers);
+    let text = [
+        "The figures are being moved to another process; the page returns in a few seconds.",
+        "Показатели переносятся в другой процесс; страница появится через несколько секунд.",
+    ];
+    let title = ["One moment", "Минуту"];
+    let body = html! { main { p .top.stale role="status" { (text::say(language, text)) } } };
+    let mut response = document(language, text::say(language, title), false, Refresh::Soon, &body);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+/// The language of the reader of an address.
+fn language_at(state: &PageState, uri: &Uri, headers: &HeaderMap) -> Language {
+    let values = Query::<Values>::try_from_uri(uri).map(|Query(values)| values).unwrap_or_default();
+    language_of(state.http.context.language, &values, headers)
+}
+
+async fn companies(elsewhere: Option<Extension<Elsewhere>>, asked: Asked<()>) -> Response {
     let (language, shown, source) = (asked.language(), shown(&asked.values), asked.source());
-    let Ok(tenants) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
-    if let [(tenant, ..)] = tenants.as_slice() {
+    let state = Arc::clone(&asked.state);
+    let Ok(own) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
+    let mut tenants: BTreeSet<TenantId> = own.into_iter().map(|(tenant, ..)| tenant).collect();
+    tenants.retain(|tenant| state.http.answers_for(tenant.as_str()));
+    let is_complete = elsewhere.as_ref().is_none_or(|Extension(elsewhere)| elsewhere.is_complete);
+    let others = elsewhere.into_iter().flat_map(|Extension(elsewhere)| elsewhere.tenants);
+    tenants.extend(others.map(|tenant| TenantId::from(tenant.as_str())));
+    if let (Some(tenant), 1, true) = (tenants.first(), tenants.len(), is_complete) {
         return see_other(&shown.company(tenant));
     }
     let title = text::say(language, ["Companies", "Компании"]);
     let none = text::say(language, ["Waiting for the first events.", "Ожидаем первые события."]);
+    let moving = [
+        "Some companies are being moved to another process; the list will be complete in a few seconds.",
+        "Некоторые компании переносятся в другой процесс; через несколько секунд список будет полным.",
+    ];
+    let moving = text::say(language, moving);
     let body = html! {
         main {
             h1 { (title) }
-            @if tenants.is_empty() { p .top.stale { (none) } }
-            ul .companies { @for (tenant, ..) in &tenants { li { a href=(shown.company(tenant)) { (tenant) } } } }
+            @if !is_complete { p .top.stale { (moving) } } @else if tenants.is_empty() { p .top.stale { (none) } }
+            ul .companies { @for tenant in &tenants { li { a href=(shown.company(tenant)) { (tenant) } } } }
         }
     };
-    let refresh = if tenants.is_empty() { Refresh::Soon } else { Refresh::Never };
+    let refresh = if tenants.is_empty() || !is_complete { Refresh::Soon } else { Refresh::Never };
     document(language, title, shown.wall, refresh, &body)
 }
 

@@ -46,7 +46,7 @@ type Taken = (Instant, Arc<Seen>);
 
 /// The views that somebody looks at.
 pub(crate) struct Streams {
-    pub(super) http: HttpState,
+    pub(crate) http: HttpState,
     views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
     seen: Mutex<HashMap<(TenantId, Arc<Viewer>), Taken>>,
 }
