@@ -298,6 +298,7 @@ fn clocks_plans_targets_and_reviews_are_listed() {
         ("/clocks?due_within=soon", 400),
         ("/clocks?state=late", 400),
         ("/clocks?limit=0", 400),
+        ("/clocks?manager=vera&manager=zoe", 400),
         ("/clocks?limit=1001", 400),
         ("/alerts/x/contacts", 403),
     ] {
