@@ -21,11 +21,14 @@ mod services {
     mod group;
     mod latency;
     mod lost_log;
+    mod notify;
     mod one_instant;
     mod open_alerts;
     mod orphans;
     mod path;
     mod prometheus;
+    #[path = "../common/receivers.rs"]
+    mod receivers;
     mod redis;
     mod reload;
     mod rerouted;

@@ -191,6 +191,7 @@ topics:
   rerouted: {prefix}.rerouted
   hints: {prefix}.hints
   cursors: {prefix}.gateway
+  notify: {prefix}.notify
   output: OUTPUT
 {extra}"
         );
