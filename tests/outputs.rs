@@ -11,10 +11,13 @@ mod outputs {
     mod lists;
     mod members;
     mod metrics;
+    mod notify;
     mod page;
     mod page_writes;
     mod portal_connection;
     mod protos;
+    #[path = "../common/receivers.rs"]
+    mod receivers;
     mod row_schema;
     mod rules;
     mod schemas;

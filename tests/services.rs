@@ -22,11 +22,14 @@ mod services {
     mod latency;
     mod lost_log;
     mod members;
+    mod notify;
     mod one_instant;
     mod open_alerts;
     mod orphans;
     mod path;
     mod prometheus;
+    #[path = "../common/receivers.rs"]
+    mod receivers;
     mod redis;
     mod reload;
     mod rerouted;

@@ -124,10 +124,16 @@ impl HttpClient {
     }
 }
 
+/// Whether a request that failed in this way may have had its effect.
+pub fn may_have_arrived(kind: &str) -> bool {
+    matches!(kind, "timeout" | "cut_off" | "protocol" | "too_large")
+}
+
 /// The kind of a failure, for messages and metrics.
 fn kind(error: &ureq::Error) -> &'static str {
-    use ureq::Error;
+    use ureq::{Error, Timeout};
     match error {
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => "connect_timeout",
         Error::Timeout(_) => "timeout",
         Error::HostNotFound => "host_not_found",
         Error::ConnectionFailed => "no_connection",
@@ -135,7 +141,10 @@ fn kind(error: &ureq::Error) -> &'static str {
             std::io::ErrorKind::TimedOut => "timeout",
             std::io::ErrorKind::ConnectionRefused => "connection_refused",
             std::io::ErrorKind::InvalidData => "tls",
-            _ => "no_connection",
+            std::io::ErrorKind::HostUnreachable
+            | std::io::ErrorKind::NetworkUnreachable
+            | std::io::ErrorKind::AddrNotAvailable => "no_connection",
+            _ => "cut_off",
         },
         Error::Tls(_) | Error::Pem(_) | Error::Rustls(_) => "tls",
         _ => "protocol",

@@ -40,12 +40,13 @@ mod transport;
 mod value;
 mod webhook;
 
+pub use activities::OWN_TITLE;
 pub use answer::Received;
 pub use inspect::{Findings, Inspector};
 pub use memory::Unreadable;
 pub use progress::Progress as BackfillProgress;
 pub use settings::{Budget, Fields, Settings};
-pub use transport::{CaError, Http, Transport};
+pub use transport::{Http, Transport};
 pub use webhook::{InvalidWebhook, Webhook};
 
 use crate::domain::event::progress::Progress;

@@ -179,7 +179,7 @@ impl Driver<'_> {
             match self.log.next(time)? {
                 Some(GatewayEvent::Assigned(records)) => self.assigned(&records),
                 Some(GatewayEvent::Revoked) => self.revoked(),
-                Some(GatewayEvent::Hint { at, key, value }) => self.hint(at, &key, &value),
+                Some(GatewayEvent::Hint { at, key, value, .. }) => self.hint(at, &key, &value),
                 None => {}
             }
             while let Ok(delivery) = self.deliveries.try_recv() {

@@ -10,6 +10,7 @@ use crate::config::notify::Channel;
 use crate::domain::alert::Alert;
 use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
+use crate::edge::http_client;
 use crate::notify::text::Message;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub struct Job {
     pub items: Vec<Item>,
     /// How many more alerts it is about.
     pub more: usize,
+    /// How many of all its alerts are not over.
+    pub open: usize,
     /// Whether it sums up what could not be sent in time.
     pub is_summary: bool,
     /// What it says in place of alerts: a digest.
@@ -79,8 +82,17 @@ pub enum Outcome {
     Sent(Option<String>),
     /// It was not sent; it may be in this time. The reason is a name that the program knows.
     Later(Span, &'static str),
+    /// It may have arrived, or not; it may be sent again in this time.
+    Unknown(Span, &'static str),
     /// It can never be sent.
     Refused(&'static str),
+}
+
+impl Outcome {
+    /// What a failure of the connection means.
+    pub(super) fn of_failure(after: Span, kind: &'static str) -> Self {
+        if http_client::may_have_arrived(kind) { Self::Unknown(after, kind) } else { Self::Later(after, kind) }
+    }
 }
 
 /// Sends messages, one at a time.

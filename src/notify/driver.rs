@@ -42,7 +42,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(20);
 /// The alerts that are read before what they mean is committed.
 const BATCH: usize = 500;
-/// How long no alert must have come before messages are sent for the first time.
+/// How long no alert of a partition must have come before messages are sent for the first time, unless one came that was
+/// published after the assignment.
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// How often offsets are committed while nothing is owed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -137,7 +138,8 @@ fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
         next: BTreeMap::new(),
         used: BTreeMap::new(),
         new_used: Vec::new(),
-        last_alert: Instant::now(),
+        reading_since: BTreeMap::new(),
+        assigned_at: clock::now(),
         is_caught_up: false,
     };
     driver.run()
@@ -155,7 +157,9 @@ struct Driver<'a> {
     /// Links that were used, each until when it is valid.
     used: BTreeMap<String, (ShardId, Timestamp)>,
     new_used: Vec<String>,
-    last_alert: Instant,
+    /// The partitions whose alerts of the time before the assignment may not be read yet, with the time of the last one.
+    reading_since: BTreeMap<ShardId, Instant>,
+    assigned_at: Timestamp,
     is_caught_up: bool,
 }
 
@@ -170,7 +174,8 @@ impl Driver<'_> {
             }
             let now = clock::now();
             let mut jobs = Vec::new();
-            if !self.is_caught_up && self.last_alert.elapsed() > CAUGHT_UP && !self.next.is_empty() {
+            self.reading_since.retain(|_, since| since.elapsed() <= CAUGHT_UP);
+            if !self.is_caught_up && self.reading_since.is_empty() && !self.next.is_empty() {
                 self.is_caught_up = true;
                 tracing::info!("all alerts are read: {} are kept, {} messages are owed", self.ledger.len(), self.ledger.owed());
             }
@@ -194,9 +199,12 @@ impl Driver<'_> {
                 }
                 self.channels.send(job);
             }
-            let (doubled, withheld) = self.ledger.counts();
-            let doubled = doubled + self.digests.doubled();
-            self.context.metrics.set_ledger(self.ledger.len(), self.ledger.owed(), doubled, withheld);
+            if checked.elapsed() > CHECK_INTERVAL {
+                let owed = (self.ledger.owed(), self.ledger.oldest(now));
+                let (doubled, withheld) = self.ledger.counts();
+                let counts = (doubled + self.digests.doubled(), withheld);
+                self.context.metrics.set_ledger(self.ledger.len(), owed, counts);
+            }
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
                 if self.log.is_lost() {
@@ -224,8 +232,12 @@ impl Driver<'_> {
                     self.is_caught_up = false;
                     return Ok(());
                 }
-                Some(GatewayEvent::Hint { at: (shard, offset), value, .. }) => {
-                    self.last_alert = Instant::now();
+                Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
+                    match self.reading_since.get_mut(&shard) {
+                        Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => drop(self.reading_since.remove(&shard)),
+                        Some(since) => *since = Instant::now(),
+                        None => {}
+                    }
                     self.next.insert(shard, Some(offset + 1));
                     match notice::read(&value) {
                         Some(alert) => self.alert(shard, alert),
@@ -243,7 +255,8 @@ impl Driver<'_> {
         self.ledger.clear();
         self.digests.clear();
         self.used.clear();
-        (self.is_caught_up, self.last_alert) = (false, Instant::now());
+        (self.is_caught_up, self.assigned_at) = (false, clock::now());
+        self.reading_since = records.keys().map(|shard| (*shard, Instant::now())).collect();
         for (shard, gateway_log::CursorRecords(records)) in records {
             self.next.insert(shard, None);
             for (key, value) in records {
@@ -313,8 +326,8 @@ impl Driver<'_> {
         if super::ledger::is_over(case.alert.status) {
             return Err(Refusal::Over);
         }
-        if case.taken_by.as_ref().is_some_and(|taken_by| *taken_by != person) && claim.answer == Answer::Taken {
-            return Err(Refusal::Taken);
+        if let Some(taken_by) = case.taken_by.as_ref().filter(|_| claim.answer == Answer::Taken) {
+            return Err(if *taken_by == person { Refusal::Used } else { Refusal::Taken });
         }
         let alert = case.alert.clone();
         self.write(&alert, claim.answer, &person, token, now)?;
@@ -447,7 +460,7 @@ pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
 fn count(metrics: &NotifyMetrics, channel: Channel, outcome: &Outcome) {
     let outcome = match outcome {
         Outcome::Sent(_) => "sent",
-        Outcome::Later(_, reason) | Outcome::Refused(reason) => reason,
+        Outcome::Later(_, reason) | Outcome::Unknown(_, reason) | Outcome::Refused(reason) => reason,
     };
     metrics.message(channel.name(), outcome);
 }

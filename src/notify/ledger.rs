@@ -31,8 +31,10 @@ const KEEP_SETTLED: Span = Span(10 * Span::MINUTE.0);
 const GIVE_UP: Span = Span(Span::DAY.0);
 /// How long Alertmanager is told of an alert that is over.
 const TELL_END: Span = Span(5 * Span::MINUTE.0);
-/// The pause before an address that is busy is looked at again.
-const BUSY: Span = Span(200);
+/// What is tried again is tried within this time; what is ready later waits for working time.
+const SOON: Span = Span(10 * Span::MINUTE.0);
+/// The pause before an address or a channel that is busy is looked at again.
+const BUSY: Span = Span(50);
 
 /// What is said of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,31 @@ pub struct Line {
 impl Line {
     /// Whether the recipient may know of the alert, and is to be told how it ends.
     fn may_be_known(&self) -> bool {
-        self.sent.is_some() || self.attempt.is_some() || self.is_uncertain && self.address.channel.follows()
+        self.sent.is_some()
+            || self.attempt.is_some()
+            || self.is_uncertain && self.address.channel.follows()
+            // It is told again and again, and of the end for some minutes.
+            || self.address.channel == Channel::Alertmanager
+    }
+
+    /// Whether it may be sent now, so that a kill doubles at most one message of a channel that cannot be asked.
+    fn is_blocked(&self, busy: &BTreeSet<(Channel, String)>) -> bool {
+        let channel = self.address.channel;
+        let shares = |(other, to): &(Channel, String)| *other == channel && (!channel.is_repeatable() || *to == self.address.to);
+        busy.iter().any(shares)
+    }
+
+    /// Whether sending it again can be a second message; an edit of a message is none.
+    fn may_double(&self) -> bool {
+        let channel = self.address.channel;
+        !channel.is_repeatable() && (self.message.is_none() || channel != Channel::Telegram)
+    }
+
+    /// Owes nothing that is not under way.
+    fn give_up(&mut self) {
+        if let Some(stage) = self.attempt.or(self.sent) {
+            self.wanted = stage;
+        }
     }
 
     fn is_owed(&self) -> bool {
@@ -163,7 +189,7 @@ impl Ledger {
             line.attempt = None;
             line.is_uncertain = true;
             changed = true;
-            self.doubled += u64::from(!line.address.channel.is_repeatable());
+            self.doubled += u64::from(line.may_double());
         }
         let key = (shard, id);
         self.cases.insert(key, case);
@@ -205,6 +231,10 @@ impl Ledger {
         }
         let stages = Channel::ALL.map(|channel| Stage::of(case, channel));
         for line in &mut case.lines {
+            if is_over && !line.address.channel.follows() {
+                line.give_up();
+                continue;
+            }
             let stage = stages[line.address.channel as usize];
             let duty = duties.iter().find(|duty| duty.address == line.address);
             let follows = line.address.channel.follows() || duty.is_some() && line.address.channel == Channel::Mail;
@@ -287,7 +317,8 @@ impl Ledger {
     /// are stored.
     pub fn take_due(&mut self, now: Timestamp, name: impl Fn(&Alert) -> Option<String>) -> Vec<Job> {
         self.forget(now);
-        let mut groups: BTreeMap<(Address, String), Vec<CaseKey>> = BTreeMap::new();
+        // What may have arrived is repeated as it was, without other alerts.
+        let mut groups: BTreeMap<(Address, bool, String), Vec<CaseKey>> = BTreeMap::new();
         let mut waiting = Vec::new();
         while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             if groups.len() >= MAX_JOBS {
@@ -298,7 +329,7 @@ impl Ledger {
             for line in case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none()) {
                 if line.ready_at > now {
                     waiting.push((line.ready_at, key));
-                } else if self.busy.contains(&(line.address.channel, line.address.to.clone())) {
+                } else if line.is_blocked(&self.busy) {
                     waiting.push((now + BUSY, key));
                 } else {
                     let text = match (&line.message, &line.group) {
@@ -308,15 +339,16 @@ impl Ledger {
                         _ if self.is_late(line, now) => "late".to_owned(),
                         (None, None) => format!("a{}", key.1),
                     };
-                    groups.entry((line.address.clone(), text)).or_default().push(key);
+                    groups.entry((line.address.clone(), !line.is_uncertain, text)).or_default().push(key);
                 }
             }
         }
         self.due.extend(waiting);
         let mut jobs = Vec::new();
-        for ((address, text), keys) in groups {
+        for ((address, _, text), keys) in groups {
             let target = (address.channel, address.to.clone());
-            if self.busy.contains(&target) {
+            let is_other = |(channel, to): &(Channel, String)| *channel != target.0 || target.0.is_repeatable() && *to != target.1;
+            if !self.busy.iter().all(is_other) {
                 // Another message of this round goes there.
                 self.due.extend(keys.into_iter().map(|key| (now + BUSY, key)));
                 continue;
@@ -366,10 +398,14 @@ impl Ledger {
         items.sort_by_key(|(_, item)| {
             (is_over(item.alert.status), std::cmp::Reverse(item.alert.severity), item.alert.anchor_at, item.alert.id)
         });
-        let first = items.first().map(|(_, item)| item.alert.id).unwrap_or_default();
-        let stage = items.first().map(|(_, item)| (item.alert.status.name(), item.alert.level)).unwrap_or_default();
+        // The same when it is sent again, though an alert may have gone on meanwhile.
+        let first = items.iter().map(|(key, _)| *key).min_by_key(|(_, id)| *id);
+        let line = first.and_then(|key| self.cases.get(&key)?.lines.iter().find(|line| line.address == address));
+        let stage = line.map(|line| (line.wanted.status.name(), line.wanted.level)).unwrap_or_default();
+        let first = first.map(|(_, id)| id).unwrap_or_default();
         let lines = items.iter().map(|(key, _)| (*key, address.clone())).collect();
         let more = items.len().saturating_sub(most);
+        let open = items.iter().filter(|(_, item)| !is_over(item.alert.status)).count();
         let target = (address.channel, address.to.clone());
         self.under_way.insert(self.last_job, UnderWay { address: target, lines });
         Job {
@@ -379,6 +415,7 @@ impl Ledger {
             address,
             items: items.into_iter().take(most).map(|(_, item)| item).collect(),
             more,
+            open,
             is_summary,
             text: None,
             call_back: Vec::new(),
@@ -389,6 +426,7 @@ impl Ledger {
     pub fn done(&mut self, job: u64, outcome: &Outcome, now: Timestamp) -> bool {
         let Some(UnderWay { address, lines }) = self.under_way.remove(&job) else { return false };
         self.busy.remove(&address);
+        let mut doubled = false;
         for (key, address) in lines {
             let Some(case) = self.cases.get_mut(&key) else { continue };
             let is_open = !is_over(case.alert.status);
@@ -403,8 +441,17 @@ impl Ledger {
                     }
                     (line.ready_at, line.since) = (now, now);
                 }
-                Outcome::Later(after, _) if now - line.since <= GIVE_UP => line.ready_at = now + *after,
-                Outcome::Later(..) | Outcome::Refused(_) => line.is_refused = true,
+                Outcome::Later(after, _) | Outcome::Unknown(after, _) if now - line.since <= GIVE_UP => {
+                    line.ready_at = now + *after;
+                    if matches!(outcome, Outcome::Unknown(..)) {
+                        line.is_uncertain = true;
+                        doubled |= line.may_double();
+                    }
+                }
+                Outcome::Later(..) | Outcome::Unknown(..) | Outcome::Refused(_) => line.is_refused = true,
+            }
+            if !is_open && !line.address.channel.follows() {
+                line.give_up();
             }
             if !is_open && !line.may_be_known() {
                 // Over before it was sent.
@@ -414,6 +461,7 @@ impl Ledger {
             self.changed.insert(key);
             self.schedule(key);
         }
+        self.doubled += u64::from(doubled);
         true
     }
 
@@ -421,12 +469,11 @@ impl Ledger {
     pub fn for_alertmanager(&self, now: Timestamp) -> Vec<(Alert, Option<Timestamp>)> {
         let told = |case: &&Case| case.lines.iter().any(|line| line.address.channel == Channel::Alertmanager);
         let state = |case: &Case| {
-            let lasts = match case.alert.status {
-                Status::Raised => now - case.updated < TELL_END,
-                status => !is_over(status),
-            };
-            let tells = lasts || now - case.updated <= TELL_END;
-            tells.then(|| (case.alert.clone(), (!lasts).then_some(case.updated)))
+            let is_raised = case.alert.status == Status::Raised;
+            // What was raised has no end; it is told of for some minutes.
+            let ended = if is_raised { Some(case.updated + TELL_END) } else { is_over(case.alert.status).then_some(case.updated) };
+            let tells = ended.is_none_or(|ended| now - ended <= TELL_END);
+            tells.then(|| (case.alert.clone(), ended.filter(|ended| *ended <= now)))
         };
         self.cases.values().filter(told).filter_map(state).collect()
     }
@@ -451,6 +498,13 @@ impl Ledger {
     /// The messages that are owed or under way.
     pub fn owed(&self) -> usize {
         self.cases.values().flat_map(|case| &case.lines).filter(|line| line.is_owed()).count()
+    }
+
+    /// The age of the oldest message that is owed, without those that wait for working time.
+    pub fn oldest(&self, now: Timestamp) -> Span {
+        let lines = self.cases.values().flat_map(|case| &case.lines);
+        let waiting = lines.filter(|line| line.is_owed() && line.ready_at <= now + SOON);
+        waiting.map(|line| now - line.since).max().unwrap_or(Span::ZERO)
     }
 
     /// The messages that may have been sent twice, and those that were withheld because their alert was over.

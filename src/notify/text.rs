@@ -130,7 +130,7 @@ impl Wording {
         let language = job.address.language;
         let lines: Vec<Line> = job.items.iter().map(|item| self.line(job, item, now)).collect();
         let all = lines.len() + job.more;
-        let open = lines.iter().filter(|line| !line.is_over).count() + job.more;
+        let open = job.open;
         let title = match (lines.as_slice(), job.more) {
             ([line], 0) => format!("{}: {}", line.label, line.rule),
             _ if job.is_summary => choose(

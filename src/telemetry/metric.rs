@@ -227,8 +227,9 @@ metrics! {
     Notify {
         NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is told, kept until they are over and cannot be retracted any more."
         NotifyOwed "notify_messages_owed" Gauge "count" [] "Messages that are owed or under way: held, waiting for working time or for a channel."
+        NotifyOldest "notify_oldest_message_seconds" Gauge "seconds" [] "Age of the oldest message that is owed, without those that wait for working time."
         NotifyMessages "notify_messages_total" Counter "count" ["channel" "outcome"] "Attempts to send a message by channel and outcome: `sent`, or why not."
-        NotifyDoubled "notify_messages_doubled_total" Counter "count" [] "Messages that were under way when a process ended, in channels that cannot be asked whether they arrived: each may have been sent twice."
+        NotifyDoubled "notify_messages_doubled_total" Counter "count" [] "Messages that were under way when a process ended, or whose answer was lost, in channels that cannot be asked whether they arrived: each may have been sent twice."
         NotifyWithheld "notify_messages_withheld_total" Counter "count" [] "Messages that were not sent because their alert was over before."
         NotifyAnswers "notify_answers_total" Counter "count" ["verdict"] "Answers of people by link or button: `accepted`, `used` before, `over`, `not_recipient`, `not_stored`, `forged_or_expired`."
         NotifyUnreadable "notify_unreadable_total" Counter "count" [] "Records of the topic of alerts that are no alerts."

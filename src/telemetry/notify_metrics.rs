@@ -9,6 +9,7 @@ use super::page::Page;
 use super::processor_metrics::Durations;
 use super::{exporter, process};
 use crate::dataflow::live::lock;
+use crate::domain::time::Span;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub struct NotifyMetrics {
 struct Counts {
     kept: usize,
     owed: usize,
+    oldest: Span,
     doubled: u64,
     withheld: u64,
     unreadable: u64,
@@ -49,11 +51,12 @@ impl NotifyMetrics {
         &self.http
     }
 
-    /// Sets what the ledger has: alerts, messages that are owed, and counts of its messages that may have been sent twice and
-    /// that were withheld.
-    pub fn set_ledger(&self, kept: usize, owed: usize, doubled: u64, withheld: u64) {
+    /// Sets what the ledger has: alerts, messages that are owed and the age of the oldest, and counts of its messages that may
+    /// have been sent twice and that were withheld.
+    pub fn set_ledger(&self, kept: usize, (owed, oldest): (usize, Span), (doubled, withheld): (u64, u64)) {
         let mut counts = lock(&self.counts);
-        (counts.kept, counts.owed, counts.doubled, counts.withheld) = (kept, owed, doubled, withheld);
+        (counts.kept, counts.owed, counts.oldest) = (kept, owed, oldest);
+        (counts.doubled, counts.withheld) = (doubled, withheld);
     }
 
     /// Counts the outcome of a message: `sent`, or a name of the failure.
@@ -94,6 +97,7 @@ impl NotifyMetrics {
         let counts = lock(&self.counts);
         page.sample(M::NotifyAlerts, &[], counts.kept as f64);
         page.sample(M::NotifyOwed, &[], counts.owed as f64);
+        page.sample(M::NotifyOldest, &[], counts.oldest.seconds());
         for ((channel, outcome), n) in &counts.messages {
             page.sample(M::NotifyMessages, &[("channel", channel), ("outcome", outcome)], *n as f64);
         }

@@ -37,6 +37,11 @@ pub(crate) fn board() -> Board {
             Row { heading: Some(["Output", "Результаты"]), collapsed: false, panels: output() },
             Row { heading: Some(["Redis", "Redis"]), collapsed: false, panels: redis() },
             Row { heading: Some(["Gateway", "Шлюз"]), collapsed: false, panels: gateway() },
+            Row {
+                heading: Some(["Messages to people", "Сообщения людям"]),
+                collapsed: false,
+                panels: notify(),
+            },
             Row { heading: Some(["Processes", "Процессы"]), collapsed: false, panels: process() },
         ],
     }
@@ -660,6 +665,57 @@ fn gateway() -> Vec<Panel> {
             4,
             Unit::Ratio,
             vec![line(same("{{source}}"), gauge(Metric::GatewayBackfill).max(&["source"]))],
+        ),
+    ]
+}
+
+fn notify() -> Vec<Panel> {
+    vec![
+        time_series(
+            ["Oldest message owed", "Самое старое неотправленное сообщение"],
+            [
+                "Age of the oldest message that is owed, without those that wait for working time. Normally not more than the \
+                 hold and some seconds.",
+                "Возраст самого старого неотправленного сообщения, кроме ждущих рабочего времени. Обычно не больше выдержки и \
+                 нескольких секунд.",
+            ],
+            8,
+            Unit::Duration,
+            vec![line(["oldest", "самое старое"], gauge(Metric::NotifyOldest).max(&[]))],
+        ),
+        time_series(
+            ["Attempts to send", "Попытки отправки"],
+            [
+                "Attempts by channel and outcome. Anything but sent ones is tried again or given up; the name says why.",
+                "Попытки по каналам и исходам. Всё, кроме отправленного (sent), повторяется или не отправляется вовсе; \
+                 название говорит, почему.",
+            ],
+            8,
+            Unit::PerSecond,
+            vec![line(same("{{channel}} {{outcome}}"), rate(Metric::NotifyMessages).sum(&["channel", "outcome"]))],
+        ),
+        time_series(
+            ["Owed, doubled, withheld", "К отправке, задвоено, не отправлено"],
+            [
+                "Messages that are owed; those that may have been sent twice, and those that were not sent because their alert \
+                 was over, since the process started.",
+                "Сообщения к отправке; сообщения, которые могли уйти дважды, и те, что не отправлены, потому что вопрос уже \
+                 закрыт, — с запуска процесса.",
+            ],
+            4,
+            Unit::Count,
+            vec![
+                line(["owed", "к отправке"], gauge(Metric::NotifyOwed).sum(&[])),
+                line(["doubled", "задвоено"], gauge(Metric::NotifyDoubled).sum(&[])),
+                line(["withheld", "не отправлено"], gauge(Metric::NotifyWithheld).sum(&[])),
+            ],
+        ),
+        time_series(
+            ["Answers", "Ответы"],
+            ["Answers of people by link or button.", "Ответы людей по ссылкам и кнопкам."],
+            4,
+            Unit::PerSecond,
+            vec![line(same("{{verdict}}"), rate(Metric::NotifyAnswers).sum(&["verdict"]))],
         ),
     ]
 }

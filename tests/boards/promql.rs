@@ -62,7 +62,7 @@ fn target(value: &str) -> Series {
 /// A metric of the processor or of the gateway.
 pub(crate) fn of_processor(metric: Metric) -> Series {
     let family = metric.family();
-    let own = [MetricGroup::Processor, MetricGroup::Gateway];
+    let own = [MetricGroup::Processor, MetricGroup::Gateway, MetricGroup::Notify];
     assert!(own.contains(&family.group), "{metric:?} is not a metric of a process");
     Series::of_process(family.name(Level::Tenant), family.kind, family.all_labels(Level::Tenant))
 }

@@ -227,3 +227,21 @@ fn a_contact_of_very_many_deals_is_linked_to_them_in_steps_that_survive_a_kill()
     let noted = run.cursors.get("linking").map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     assert_eq!(noted.as_deref(), Some("[]"), "nothing is left to do");
 }
+
+#[test]
+fn to_dos_and_tasks_that_the_program_makes_are_nobodys_plan() {
+    let portal = Portal::new();
+    let lead = add_lead(&portal);
+    let mut run = run_within(&portal, 3.5);
+    let add = |fields: serde_json::Value| portal.lock().tables.activity((1, lead), fields);
+    let own = add(json!({"PROVIDER_ID": "CRM_TODO", "SUBJECT": "funnelwatch: Due soon"}));
+    let task = add(json!({"PROVIDER_ID": "CRM_TASKS_TASK", "SUBJECT": "funnelwatch: Violation"}));
+    let done = add(json!({"PROVIDER_ID": "CRM_TODO", "SUBJECT": "funnelwatch: Violation", "COMPLETED": "Y"}));
+    let theirs = add(json!({"PROVIDER_ID": "CRM_TODO", "SUBJECT": "Ask about funnelwatch: a demo"}));
+    run_on(&mut run, 9);
+    let ids = run.ids("b24:act:");
+    assert!(ids.iter().any(|id| id.starts_with(&format!("b24:act:{theirs}:"))), "{ids:?}");
+    for id in [own, task, done] {
+        assert!(!ids.iter().any(|found| found.starts_with(&format!("b24:act:{id}"))), "{id}: {ids:?}");
+    }
+}

@@ -5,7 +5,7 @@
 cluster_home=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 repo=$(realpath "$cluster_home/../..")
 cache=$repo/target/manifests
-overlays=(base overlays/laptop overlays/production overlays/gateway)
+overlays=(base overlays/laptop overlays/production overlays/gateway overlays/notify)
 
 kustomize_version=v5.8.1
 keda_version=v2.20.2

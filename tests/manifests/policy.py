@@ -24,6 +24,7 @@ def source_number(file, pattern):
 
 # How long a shutdown may take before the program gives up, and the number of partitions of the topics that it creates.
 DRAIN = source_number("edge/kafka/supervisor.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
+NOTIFY_DRAIN = source_number("notify/driver.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
 GATEWAY_DRAIN = source_number("app/gateway.rs", r"const STOP_TIMEOUT: Duration = Duration::from_secs\((\d+)\)")
 PARTITIONS = source_number("edge/kafka/topics.rs", r"pub const PARTITIONS: u32 = (\d+)")
 
@@ -292,11 +293,22 @@ def grace_of_the_gateway(documents):
 
 
 @policy
-def only_webhooks_are_public(documents):
+def one_notify(documents):
+    for w, spec in pods(documents):
+        if name(w) == "Deployment funnelwatch-notify":
+            if w["spec"].get("replicas") != 1 or w["spec"].get("strategy", {}).get("type") != "Recreate":
+                yield "two processes would read the buttons of one bot"
+            # It also commits and leaves the group.
+            if spec.get("terminationGracePeriodSeconds", 30) < NOTIFY_DRAIN + 20:
+                yield f"notify may take {NOTIFY_DRAIN + 15} s to stop, but is killed earlier"
+
+
+@policy
+def only_webhooks_and_answers_are_public(documents):
     for ingress in of(documents, "Ingress"):
         paths = [path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
-        if paths != ["/in/"] or not ingress["spec"].get("tls"):
-            yield f"{name(ingress)}: opens {paths}, expected /in/ with TLS"
+        if paths not in (["/in/"], ["/a/"]) or not ingress["spec"].get("tls"):
+            yield f"{name(ingress)}: opens {paths}, expected /in/ or /a/ with TLS"
 
 
 @policy
@@ -487,8 +499,8 @@ MUTATIONS = [
     ("reload_reaches_pods", put(config_mount, "readOnly", None)),
     ("reload_reaches_pods", put(box, "volumeMounts", [])),
     ("grace_of_the_gateway", lambda documents: gateway(documents)[0].update(terminationGracePeriodSeconds=20)),
-    ("only_webhooks_are_public", put(spec_of("Ingress"), "tls", None)),
-    ("only_webhooks_are_public", put(spec_of("Ingress"), "rules", 0, "http", "paths", 0, "path", "/")),
+    ("only_webhooks_and_answers_are_public", put(spec_of("Ingress"), "tls", None)),
+    ("only_webhooks_and_answers_are_public", put(spec_of("Ingress"), "rules", 0, "http", "paths", 0, "path", "/")),
     ("reload_reaches_pods", without("ConfigMap")),
     ("restricted_namespace", put(lambda d: first(d, "Namespace")["metadata"], "labels", None)),
     ("restricted_namespace", put(lambda d: first(d, "StatefulSet")["metadata"], "namespace", "default")),

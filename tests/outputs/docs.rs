@@ -292,6 +292,9 @@ fn schema_of(kind: &ValueKind) -> Value {
             "propertyNames": { "pattern": form.pattern },
         }),
         ValueKind::Table(parts) => table(parts),
+        ValueKind::Either(form, parts) => {
+            json!({ "anyOf": [{ "type": "string", "pattern": form.pattern }, table(parts)] })
+        }
     }
 }
 

@@ -106,26 +106,31 @@ gateway:
 
     /// The values of a topic.
     fn read(&self, topic: &str) -> Vec<String> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.kafka.bootstrap())
-            .set("group.id", "none")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer");
-        let mut list = TopicPartitionList::new();
-        (0..2).for_each(|partition| list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset"));
-        consumer.assign(&list).expect("assigned");
-        let (mut values, mut ended, started) = (Vec::new(), 0, Instant::now());
-        while ended < 2 {
-            assert!(started.elapsed() < Duration::from_secs(60), "{topic} is not read to its end");
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => values.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into()),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
-                _ => {}
-            }
-        }
-        values
+        read_topic(self.kafka.bootstrap(), topic)
     }
+}
+
+/// The values of a topic of two partitions.
+pub(super) fn read_topic(bootstrap: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "none")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    (0..2).for_each(|partition| list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset"));
+    consumer.assign(&list).expect("assigned");
+    let (mut values, mut ended, started) = (Vec::new(), 0, Instant::now());
+    while ended < 2 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{topic} is not read to its end");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => values.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into()),
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn answer(mut stream: TcpStream) -> (u16, String) {

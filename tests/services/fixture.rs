@@ -192,6 +192,7 @@ topics:
   hints: {prefix}.hints
   cursors: {prefix}.gateway
   members: {prefix}.members
+  notify: {prefix}.notify
   output: OUTPUT
 {extra}"
         );

@@ -2,7 +2,7 @@
 # How the services are installed, started, awaited and stopped. Sourcing it starts nothing.
 #
 # A run directory (FUNNELWATCH_SERVICES_DIR) holds `ports` (its claimed ports), `vars` (the output of `up`) and one
-# folder for each of kafka, redis and prometheus: the working directory of that process, with its `log` and `pid`.
+# folder for each of kafka, redis, prometheus, smtp and alertmanager: the working directory of that process, with its `log` and `pid`.
 
 services_home=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 services_cache=$(realpath -m "${FUNNELWATCH_SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/funnelwatch}")
@@ -31,8 +31,8 @@ locked() (
 
 missing_packages() {
     local pair
-    for pair in curl:curl java:default-jre-headless kcat:kcat mvn:maven openssl:openssl prometheus:prometheus redis-cli:redis-tools \
-        redis-server:redis-server; do
+    for pair in curl:curl exim4:exim4-daemon-light java:default-jre-headless kcat:kcat mvn:maven openssl:openssl prometheus:prometheus \
+        prometheus-alertmanager:prometheus-alertmanager redis-cli:redis-tools redis-server:redis-server; do
         command -v "${pair%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done
 }
@@ -148,8 +148,58 @@ stop() {
 # Nothing of a run is kept, so no orderly shutdown is needed.
 remove_all() {
     local name
-    for name in kafka redis prometheus; do stop "$name" KILL; done
+    stop smtp TERM
+    for name in kafka redis prometheus alertmanager; do stop "$name" KILL; done
     rm -rf "$FUNNELWATCH_SERVICES_DIR"
+}
+
+# --- the mail server ---
+
+# configure_smtp PORT: a mail server that takes mail for every address and stores it in the folder `smtp/mail`. Only root can give
+# it another user than the caller.
+configure_smtp() {
+    local home=$FUNNELWATCH_SERVICES_DIR/smtp
+    mkdir "$home/spool" "$home/mail"
+    if ((EUID == 0)); then
+        chown Debian-exim "$home/spool" "$home/mail"
+        chmod a+x "$FUNNELWATCH_SERVICES_DIR" "$home"
+    fi
+    cat >"$home/exim.conf" <<END
+exim_path = $(command -v exim4)
+spool_directory = $home/spool
+log_file_path = $home/spool/%slog
+pid_file_path = $home/spool/pid
+primary_hostname = localhost
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = $1
+deliver_drop_privilege = true
+message_logs = false
+keep_environment =
+acl_smtp_rcpt = everything
+acl_smtp_data = everything
+begin acl
+everything:
+  accept
+begin routers
+every_address:
+  driver = accept
+  transport = folder
+begin transports
+folder:
+  driver = appendfile
+  maildir_format
+  directory = $home/mail
+  create_directory
+  envelope_to_add
+begin retry
+* * F,1h,1s
+END
+}
+
+# The server changes its working directory; a shell that keeps it stands for it.
+start_smtp() {
+    # shellcheck disable=SC2016
+    start smtp bash -c 'exim4 -C "$1" -bdf -q1s & trap "kill $!" TERM; wait' smtp "$FUNNELWATCH_SERVICES_DIR/smtp/exim.conf"
 }
 
 # --- Kafka ---

@@ -28,6 +28,7 @@ use crate::config::{Config, TopicRole};
 use crate::dataflow::live::lock;
 use crate::domain::shard::partitioner::shard;
 use crate::domain::source::ShardId;
+use crate::domain::time::Timestamp;
 use crate::edge::memory::MemoryBudget;
 use crate::telemetry::liveness::Thread;
 use rdkafka::client::ClientContext;
@@ -68,6 +69,8 @@ pub enum GatewayEvent {
     Hint {
         /// The partition, and the offset in it.
         at: (ShardId, i64),
+        /// When it was written, if that is known.
+        written_at: Option<Timestamp>,
         /// The key: the name of the source.
         key: Vec<u8>,
         /// The hint as stored.
@@ -186,6 +189,7 @@ impl GatewayLog {
             None => None,
             Some(Ok(message)) => ShardId::from_partition(message.partition()).map(|shard| GatewayEvent::Hint {
                 at: (shard, message.offset()),
+                written_at: message.timestamp().to_millis().map(Timestamp),
                 key: message.key().unwrap_or_default().to_vec(),
                 value: message.payload().unwrap_or_default().to_vec(),
             }),

@@ -21,6 +21,9 @@ use crate::domain::time::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+/// What the titles of the to-dos and tasks begin with that `notify` makes. They are nobody's work, and no plan of a manager.
+pub const OWN_TITLE: &str = "funnelwatch: ";
+
 /// Pages of one step.
 const PAGES: usize = 25;
 
@@ -237,13 +240,10 @@ impl Portal {
 fn sort_of(row: Row<'_>) -> Option<Sort> {
     let provider = row.text("PROVIDER_ID").unwrap_or_default().to_ascii_uppercase();
     let is_ours = |name: &str| row.text(name).is_some_and(|text| text.eq_ignore_ascii_case("funnelwatch"));
-    if is_ours("ORIGINATOR_ID")
-        || is_ours("ORIGIN_ID")
-        || row.text("SUBJECT").is_some_and(|it| it.starts_with("funnelwatch:"))
-    {
+    if is_ours("ORIGINATOR_ID") || is_ours("ORIGIN_ID") {
         return None;
     }
-    match (provider.as_str(), row.number("TYPE_ID")) {
+    let sort = match (provider.as_str(), row.number("TYPE_ID")) {
         ("IMOPENLINES_SESSION", _) => Some(Sort::Session),
         ("CRM_EMAIL", _) | ("", Some(4)) => Some(Sort::Mail),
         ("CRM_SMS" | "SMS", _) => Some(Sort::Text),
@@ -259,7 +259,10 @@ fn sort_of(row: Row<'_>) -> Option<Sort> {
         (_, Some(3)) => Some(Sort::Plan("TASK")),
         (_, Some(4)) => Some(Sort::Mail),
         _ => None,
-    }
+    };
+    // A mail or a text message of a customer may begin with these words, too.
+    let is_own = || row.text("SUBJECT").is_some_and(|title| title.trim_start().starts_with(OWN_TITLE.trim_end()));
+    sort.filter(|sort| !matches!(sort, Sort::Plan(_)) || !is_own())
 }
 
 /// The deadline of a plan; the year 9999 is none.

@@ -5,6 +5,7 @@ use crate::domain::alert::Alert;
 use crate::domain::rule::catalog;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::time::Timestamp;
+use crate::edge::clock;
 use crate::edge::http_client::HttpClient;
 use crate::notify::text::Wording;
 use serde_json::{Value, json};
@@ -54,6 +55,8 @@ impl Alertmanager {
                 labels[name] = value.into();
             }
         }
+        // A begin in the future, as that of a warning, is refused.
+        let starts = alert.due_at.unwrap_or(alert.anchor_at).min(clock::now());
         let mut told = json!({
             "labels": labels,
             "annotations": {
@@ -62,10 +65,10 @@ impl Alertmanager {
                 "severity": alert.severity.name(),
                 "status": alert.status.name(),
             },
-            "startsAt": alert.due_at.unwrap_or(alert.anchor_at).to_string(),
+            "startsAt": starts.to_string(),
         });
         if let Some(ended) = ended {
-            told["endsAt"] = ended.max(alert.due_at.unwrap_or(alert.anchor_at)).to_string().into();
+            told["endsAt"] = ended.max(starts).to_string().into();
         }
         if let Some(card) = self.wording.card(alert) {
             told["generatorURL"] = card.into();

@@ -2,8 +2,9 @@
 //! `im.notify.personal.add`, `crm.activity.todo.add` and `tasks.task.add` of <https://apidocs.bitrix24.com>.
 //!
 //! **One notification follows an alert**: a notification with the same tag replaces the earlier one. **A task is made once**:
-//! REST 3 recognizes a repeated request by its `Idempotency-Key`. A to-do cannot be recognized; its title begins with
-//! [`TODO_MARK`], by which the gateway knows it as ours.
+//! REST 3 recognizes a repeated request by its `Idempotency-Key`. A to-do cannot be recognized.
+//!
+//! Titles of to-dos and tasks begin with [`OWN_TITLE`]: the gateway does not take them for the work or the plan of a manager.
 
 use super::{Job, Outcome, Sender};
 use crate::config::notify::Channel;
@@ -13,11 +14,10 @@ use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use crate::edge::clock;
 use crate::edge::http_client::HttpClient;
+use crate::gateway::bitrix24::OWN_TITLE;
 use crate::notify::text::{self, Message, Wording, bb};
 use serde_json::{Value, json};
 
-/// What the titles of our to-dos begin with.
-pub const TODO_MARK: &str = "funnelwatch: ";
 /// The longest text of a notification, in characters.
 const MAX_TEXT: usize = 20_000;
 
@@ -43,7 +43,7 @@ impl Bitrix24 {
             _ => self.url.clone(),
         };
         let answer = self.client.post(&format!("{base}{method}"), headers, &body.to_string());
-        let answer = answer.map_err(|kind| Outcome::Later(Span(10_000), kind))?;
+        let answer = answer.map_err(|kind| Outcome::of_failure(Span(10_000), kind))?;
         let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let code = match &json["error"] {
             Value::String(code) => code.to_ascii_uppercase(),
@@ -57,6 +57,7 @@ impl Bitrix24 {
             (_, "OVERLOAD_LIMIT") => Err(Outcome::Later(Span(600_000), "overload_limit")),
             (401 | 403, _) => Err(Outcome::Later(Span(60_000), "no_right")),
             (200, _) | (400, _) | (404, _) | (422, _) => Err(Outcome::Refused("bad_request")),
+            (500 | 504, _) => Err(Outcome::Unknown(Span(15_000), "server_error")),
             _ => Err(Outcome::Later(Span(15_000), "server_error")),
         }
     }
@@ -82,7 +83,7 @@ impl Bitrix24 {
             "ownerTypeId": owner_type,
             "ownerId": owner,
             "deadline": deadline.to_string(),
-            "title": format!("{TODO_MARK}{}", bb(&message.title)),
+            "title": format!("{OWN_TITLE}{}", bb(&message.title)),
             "description": with_contacts(plain(message, job.address.language), job),
             "responsibleId": job.address.to.parse::<i64>().unwrap_or_default(),
             "pingOffsets": [0],
@@ -96,7 +97,7 @@ impl Bitrix24 {
         let entity = job.items.first().and_then(|item| item.alert.entity.as_ref());
         let cards: Vec<String> = entity.iter().map(|entity| format!("{}_{}", letter(entity.kind), entity.id)).collect();
         let fields = json!({
-            "title": bb(&message.title),
+            "title": format!("{OWN_TITLE}{}", bb(&message.title)),
             "description": plain(message, job.address.language),
             "responsibleId": job.address.to.parse::<i64>().unwrap_or_default(),
             "crmItemIds": cards,
@@ -130,7 +131,7 @@ impl Sender for Bitrix24 {
         let scopes = match self.call("scope", &[], &json!({})) {
             Ok(answer) => answer["result"].clone(),
             Err(Outcome::Later(_, "no_right")) => return Err("the portal refuses the webhook".into()),
-            Err(Outcome::Later(_, kind) | Outcome::Refused(kind)) => return Err(format!("the portal does not answer ({kind})")),
+            Err(Outcome::Later(_, kind) | Outcome::Unknown(_, kind) | Outcome::Refused(kind)) => return Err(format!("the portal does not answer ({kind})")),
             Err(Outcome::Sent(_)) => return Err("the portal does not answer".into()),
         };
         let has = |scope: &str| scopes.as_array().is_some_and(|scopes| scopes.iter().any(|found| found == scope));

@@ -97,6 +97,11 @@ fn pem_certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
     certificates.filter(|certificates| !certificates.is_empty())
 }
 
+/// Whether there was no connection at all. The library has no other sign of it than its words.
+fn is_before_connection(error: &lettre::transport::smtp::Error) -> bool {
+    error.to_string().starts_with("Connection error")
+}
+
 impl Sender for Mail {
     fn send(&mut self, job: &Job) -> Outcome {
         let Some((message, id)) = self.message(job) else { return Outcome::Refused("bad_address") };
@@ -104,9 +109,10 @@ impl Sender for Mail {
             Ok(_) => Outcome::Sent(Some(id)),
             Err(error) if error.is_permanent() => Outcome::Refused("refused_by_server"),
             Err(error) if error.is_transient() => Outcome::Later(Span(60_000), "busy"),
-            Err(error) if error.is_timeout() => Outcome::Later(Span(30_000), "timeout"),
             Err(error) if error.is_tls() => Outcome::Later(Span(60_000), "tls"),
-            Err(_) => Outcome::Later(Span(15_000), "no_connection"),
+            Err(error) if is_before_connection(&error) => Outcome::Later(Span(15_000), "no_connection"),
+            Err(error) if error.is_timeout() => Outcome::Unknown(Span(30_000), "timeout"),
+            Err(_) => Outcome::Unknown(Span(15_000), "cut_off"),
         }
     }
 

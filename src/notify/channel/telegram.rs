@@ -83,7 +83,7 @@ impl Telegram {
         std::thread::sleep(PAUSE);
         let answered = match self.call(method, &body) {
             Ok(answered) => answered,
-            Err(kind) => return Outcome::Later(Span(5_000), kind),
+            Err(kind) => return Outcome::of_failure(Span(5_000), kind),
         };
         if answered.ok {
             return Outcome::Sent(answered.message_id.map(|id| id.to_string()).or_else(|| job.replaces.clone()));
@@ -104,6 +104,7 @@ impl Telegram {
             (400, _) if job.replaces.is_some() => Outcome::Sent(job.replaces.clone()),
             (400 | 403, _) => Outcome::Refused(if answered.code == 403 { "blocked_by_user" } else { "bad_request" }),
             (401 | 404, _) => Outcome::Later(Span(60_000), "token_refused"),
+            (500 | 504, _) => Outcome::Unknown(Span(10_000), "server_error"),
             _ => Outcome::Later(Span(10_000), "server_error"),
         }
     }

@@ -280,3 +280,95 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_channel_that_cannot_be_asked_has_one_message_under_way() {
+    for (channel, at_once) in [(Channel::Mail, 1), (Channel::Telegram, 1), (Channel::Todo, 1), (Channel::Bitrix24, 3)] {
+        let mut ledger = ledger();
+        for n in 0..3 {
+            let to = vec![duty(channel, &format!("{n}"), Timestamp(0))];
+            ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to, Timestamp(0));
+        }
+        let jobs = due(&mut ledger, 0);
+        assert_eq!(jobs.len(), at_once, "{channel:?}");
+        assert!(due(&mut ledger, 10_000).is_empty());
+        assert_eq!(restarted(&mut ledger).counts().0, u64::from(at_once == 1));
+        sent(&mut ledger, &jobs[0], "m", 10_000);
+        assert_eq!(due(&mut ledger, 20_000).len(), usize::from(at_once == 1));
+    }
+}
+
+#[test]
+fn what_may_have_arrived_is_repeated_as_it_was() {
+    let mut ledger = ledger();
+    let to = || vec![grouped(Channel::Bitrix24, "head", Timestamp(100), 10)];
+    (0..3).for_each(|n| ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to(), Timestamp(n)));
+    let before = due(&mut ledger, 100).remove(0);
+    let mut ledger = restarted(&mut ledger);
+    ledger.status(SHARD, alert("lead:9", Status::Firing, 0), to(), Timestamp(200));
+    ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), to(), Timestamp(200));
+    let again = due(&mut ledger, 300).remove(0);
+    assert_eq!((again.items.len(), again.items.iter().map(|item| item.alert.id).min()), (3, before.items.iter().map(|item| item.alert.id).min()));
+    sent(&mut ledger, &again, "m1", 300);
+    assert_eq!(due(&mut ledger, 1000).iter().map(|job| job.items.len()).collect::<Vec<_>>(), [1], "the new one apart");
+}
+
+#[test]
+fn a_task_that_is_sent_again_keeps_its_key() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Task, "head", Timestamp(0))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(0));
+    let key = due(&mut ledger, 0).remove(0).key;
+    let mut ledger = restarted(&mut ledger);
+    ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), to(), Timestamp(10));
+    assert_eq!(due(&mut ledger, 10).remove(0).key, key);
+}
+
+#[test]
+fn a_lost_answer_counts_once_for_a_message_and_never_for_an_edit() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Telegram, "vera", Timestamp(0))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    assert!(ledger.done(job.id, &Outcome::Unknown(Span(10), "cut_off"), Timestamp(0)));
+    let job = due(&mut ledger, 10).remove(0);
+    sent(&mut ledger, &job, "m1", 10);
+    assert_eq!(ledger.counts(), (1, 0));
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(20));
+    let job = due(&mut ledger, 20).remove(0);
+    assert!(ledger.done(job.id, &Outcome::Unknown(Span(10), "cut_off"), Timestamp(20)));
+    assert_eq!((due(&mut ledger, 30).len(), ledger.counts()), (1, (1, 0)));
+}
+
+#[test]
+fn a_mail_about_what_is_over_is_not_sent() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Mail, "vera", Timestamp(0))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(0));
+    let job = due(&mut ledger, 0).remove(0);
+    sent(&mut ledger, &job, "m1", 0);
+    ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), to(), Timestamp(10));
+    let job = due(&mut ledger, 10).remove(0);
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 1), Vec::new(), Timestamp(20));
+    assert!(ledger.done(job.id, &Outcome::Later(Span(10), "busy"), Timestamp(20)));
+    assert!(due(&mut ledger, 1000).is_empty() && ledger.owed() == 0);
+}
+
+#[test]
+fn an_alertmanager_is_told_of_ends_for_some_minutes() {
+    let mut ledger = ledger();
+    let to = || vec![duty(Channel::Alertmanager, "", Timestamp(0))];
+    for (subject, status) in [("lead:1", Status::Firing), ("lead:2", Status::Firing), ("lead:3", Status::Raised)] {
+        ledger.status(SHARD, alert(subject, status, 0), to(), Timestamp(0));
+    }
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(0));
+    let told = |ledger: &Ledger, now: Timestamp| {
+        let told = ledger.for_alertmanager(now).into_iter().map(|(alert, ended)| (alert.subject.to_string(), ended.is_some()));
+        told.collect::<BTreeMap<_, _>>()
+    };
+    let all = |ends: &[(&str, bool)]| ends.iter().map(|(subject, ended)| ((*subject).to_owned(), *ended)).collect();
+    assert_eq!(told(&ledger, Timestamp(1)), all(&[("lead:1", true), ("lead:2", false), ("lead:3", false)]));
+    assert_eq!(told(&ledger, Timestamp(0) + TELL_END), all(&[("lead:1", true), ("lead:2", false), ("lead:3", true)]));
+    assert_eq!(told(&ledger, Timestamp(1) + Span(2 * TELL_END.0)), all(&[("lead:2", false)]));
+    assert_eq!(ledger.counts(), (0, 0), "that is no message that was withheld");
+}

@@ -40,7 +40,7 @@ fn reference() -> String {
         for family in Family::all().iter().filter(|family| family.group == group) {
             let name = match group {
                 MetricGroup::Window | MetricGroup::Now => format!("…_{}", family.stem),
-                MetricGroup::Norm | MetricGroup::Processor | MetricGroup::Gateway => family.name(Level::Tenant),
+                MetricGroup::Norm | MetricGroup::Processor | MetricGroup::Gateway | MetricGroup::Notify => family.name(Level::Tenant),
             };
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
             let (kind, unit) = (family.kind.name(), family.unit);
@@ -75,6 +75,10 @@ fn heading(group: MetricGroup) -> (&'static str, &'static str) {
             "Gateway",
             "Metrics of each process of the [gateway](gateway.md), which serves them on `gateway.listen`, beside those of its \
              HTTP server.",
+        ),
+        MetricGroup::Notify => (
+            "Notify",
+            "Metrics of a process of [`notify`](notify.md), which serves them on `notify.listen`, beside those of its HTTP server.",
         ),
     }
 }

@@ -1,0 +1,308 @@
+//! Tests that people are told of every stage of every alert, by a process that is killed, while Kafka restarts and receivers are
+//! away: the alerts of simulated days, with a real mail server and a real Alertmanager. What is owed is computed here from the
+//! alerts and the routes, by other code than that of the program.
+
+use super::child::Killed;
+use super::fixture::{Fixture, Raw, report, until, variable};
+use super::receivers::{API_TOKEN, BOT_TOKEN, HOOK_SECRET, PORTAL_CODE, Receivers};
+use funnelwatch::codec::json;
+use funnelwatch::sim::{Plan, Simulation, norms_yaml};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The alerts of which people are told.
+const ALERTS: usize = 80;
+const PARTITIONS: u32 = 2;
+const HEAD: &str = "head@sales.example";
+
+/// The alerts of simulated days, each with its statuses in order: what is told of, and some whose begin is their end.
+fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
+    let plan = Plan { keeps_expected: false, ..Plan::demo(3) };
+    let close = plan.start + funnelwatch::domain::time::Span(5 * 24 * 3_600_000);
+    let events: Vec<_> = Simulation::new(plan).take_while(|event| event.at <= close).collect();
+    let (lines, _) = fixture.replay(&events, Some(close));
+    let mut by_id: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in lines {
+        let alert: Value = serde_json::from_str(&line).expect("JSON");
+        by_id.entry(alert["alert_id"].as_str().expect("an id").to_owned()).or_default().push(alert);
+    }
+    let mut all: Vec<_> = by_id.into_values().collect();
+    all.iter_mut().for_each(|statuses| statuses.sort_by_key(|alert| order(alert)));
+    // Those with the longest lives first, of every rule some.
+    let mut rules: BTreeMap<String, usize> = BTreeMap::new();
+    all.sort_by_key(|statuses| std::cmp::Reverse(statuses.len()));
+    all.retain(|statuses| {
+        let count = rules.entry(statuses[0]["rule"].to_string()).or_default();
+        *count += 1;
+        *count <= ALERTS / 5
+    });
+    all.truncate(ALERTS);
+    all
+}
+
+/// The order of the statuses of an alert.
+fn order(alert: &Value) -> (String, u8) {
+    let rank = ["DUE_SOON", "FIRING", "RAISED", "ESCALATED", "RESOLVED", "AVERTED", "RETRACTED"];
+    let status = alert["status"].as_str().expect("a status");
+    let place = rank.iter().position(|known| *known == status).expect("a known status");
+    (alert["at"].as_str().expect("a time").to_owned(), place as u8)
+}
+
+/// What the routes of this test ask for, computed from the statuses that were published one after another with all messages
+/// sent in between.
+#[derive(Default)]
+struct Owed {
+    /// The stages that the webhook is told: alert, status, level.
+    hooked: BTreeSet<(String, String, u64)>,
+    /// The versions of a message to a manager's chat, by chat and alert.
+    chats: BTreeMap<(i64, String), usize>,
+    /// Mails to the head: alert, status, level.
+    mails: BTreeSet<(String, String, u64)>,
+    /// What an Alertmanager shows in the end.
+    open: BTreeSet<String>,
+}
+
+fn owed(alerts: &[Vec<Value>], chats: &BTreeMap<String, i64>) -> Owed {
+    let mut owed = Owed::default();
+    for statuses in alerts {
+        let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or_default().to_owned();
+        let stage = |alert: &Value| (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default());
+        let is_over = |alert: &Value| ["RESOLVED", "AVERTED", "RETRACTED"].contains(&alert["status"].as_str().unwrap_or_default());
+        let mut told = statuses.iter().skip_while(|alert| is_over(alert) || alert["historic"] == true);
+        let mut is_chatting = false;
+        for alert in &mut told {
+            owed.hooked.insert(stage(alert));
+            // Critical ones are mailed while they last, and each stage is a mail of its own.
+            if alert["severity"] == "critical" && !is_over(alert) {
+                owed.mails.insert(stage(alert));
+            }
+            // A warning goes to the manager's chat; the message says what becomes of it.
+            let chat = chats.get(&text(alert, "manager_id"));
+            is_chatting |= alert["status"] == "DUE_SOON" && chat.is_some();
+            if is_chatting {
+                *owed.chats.entry((*chat.expect("a chat"), text(alert, "alert_id"))).or_default() += 1;
+            }
+        }
+        let last = statuses.last().expect("a status");
+        if !is_over(last) && last["status"] != "RAISED" {
+            owed.open.insert(text(last, "alert_id"));
+        }
+    }
+    owed
+}
+
+fn config(fixture: &Fixture, receivers: &Receivers, listen: u16, chats: &BTreeMap<String, i64>) -> String {
+    let people: String = chats.iter().map(|(id, chat)| format!("    {id}: {{telegram: {chat}}}\n")).collect();
+    let (smtp_host, smtp_port) = variable("FUNNELWATCH_SMTP").split_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).expect("an address");
+    format!(
+        "{}notify:
+  listen: 127.0.0.1:{listen}
+  group: {}
+  hold: 0s
+  api: {{url: 'http://{}', token: {API_TOKEN}}}
+  targets: {{{}, mail: {{host: {smtp_host}, port: {smtp_port}, tls: none, from: watch@sales.example}}, alertmanager: {{url: '{}'}}}}
+  people:
+{people}  routes:
+    - {{via: [webhook, alertmanager], continue: true}}
+    - {{when: {{status: [DUE_SOON]}}, to: [manager], via: [telegram], continue: true}}
+    - {{when: {{severity: [critical]}}, to: [{{mail: {HEAD}}}], via: [mail]}}
+",
+        fixture.sections(),
+        fixture.topic("notify-group"),
+        receivers.address,
+        receivers.targets(),
+        variable("FUNNELWATCH_ALERTMANAGER"),
+    )
+}
+
+/// The section for which the topic of `notify` is created.
+const SECTION: &str = "notify: {}\n";
+
+/// A process of `notify`, started again and again.
+struct Notifying {
+    config: PathBuf,
+    listen: u16,
+    log: PathBuf,
+    child: Option<Killed>,
+    /// The doubles that earlier processes have counted.
+    doubled: u64,
+}
+
+impl Notifying {
+    fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(&self.log).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
+            .args(["notify", "--config"])
+            .arg(&self.config)
+            .env("RUST_LOG", "debug,rdkafka=info,librdkafka=info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.child = Some(Killed(child.expect("the process starts")));
+        until("the process reads alerts", || self.get("/readyz").is_some_and(|text| text.contains("200 OK")));
+    }
+
+    /// Kills it, and starts another one.
+    fn kill(&mut self) {
+        // What it has counted. A restored message counts before the process is ready.
+        self.doubled += self.metric("messages_doubled_total").unwrap_or_default();
+        self.child.take().expect("running").kill();
+        self.start();
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.listen)).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    fn metric(&self, name: &str) -> Option<u64> {
+        let page = self.get("/metrics")?;
+        page.lines().find_map(|line| line.strip_prefix(&format!("funnelwatch_notify_{name} "))?.parse().ok())
+    }
+}
+
+/// The mails to the head: the id of each, as often as it arrived.
+fn mails() -> Vec<String> {
+    let folder = PathBuf::from(variable("FUNNELWATCH_SERVICES_DIR")).join("smtp/mail/new");
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let id = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path()).ok()?;
+        text.contains(&format!("Envelope-to: {HEAD}")).then_some(())?;
+        let id = text.lines().find_map(|line| line.strip_prefix("Message-ID: <"))?;
+        Some(id.split('@').next().unwrap_or_default().to_owned())
+    };
+    entries.map_while(Result::ok).filter_map(id).collect()
+}
+
+/// The ids of the alerts that the Alertmanager shows as active.
+fn shown() -> BTreeSet<String> {
+    let address = variable("FUNNELWATCH_ALERTMANAGER");
+    let output = Command::new("curl").args(["-fsS", "-m", "5", &format!("{address}/api/v2/alerts?active=true")]).output();
+    let alerts: Value = serde_json::from_slice(&output.expect("curl runs").stdout).unwrap_or_default();
+    let id = |alert: &Value| alert["labels"]["alert_id"].as_str().map(str::to_owned);
+    alerts.as_array().into_iter().flatten().filter_map(id).collect()
+}
+
+fn service(name: &str) {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/services").join(name);
+    assert!(Command::new(script).stderr(Stdio::null()).status().expect("a script").success(), "{name}");
+}
+
+#[test]
+fn people_are_told_of_every_stage_once_whatever_happens() {
+    let fixture = Fixture::new("notify", PARTITIONS, &format!("{}{SECTION}", norms_yaml()));
+    let alerts = alerts(&fixture);
+    assert!(alerts.len() > ALERTS / 2, "{}", alerts.len());
+    // Some managers have a chat.
+    let managers: BTreeSet<String> =
+        alerts.iter().flatten().filter_map(|alert| alert["manager_id"].as_str().map(str::to_owned)).collect();
+    let chats: BTreeMap<String, i64> = managers.iter().zip(1_000..).filter(|(_, n)| n % 2 == 0).map(|(id, n)| (id.clone(), n)).collect();
+    let owed = owed(&alerts, &chats);
+    assert!(!owed.chats.is_empty() && !owed.mails.is_empty() && !owed.open.is_empty(), "the alerts are of all sorts");
+
+    let receivers = Receivers::start();
+    receivers.state().people = json!({"managers": [], "departments": []});
+    let listen = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let path = std::env::temp_dir().join(format!("{}.yaml", fixture.topic("config")));
+    std::fs::write(&path, config(&fixture, &receivers, listen, &chats)).expect("a file");
+    let log = path.with_extension("log");
+    let mut notifying = Notifying { config: path.clone(), listen, log: log.clone(), child: None, doubled: 0 };
+    let started = Instant::now();
+    notifying.start();
+
+    let waves = alerts.iter().map(Vec::len).max().expect("alerts");
+    let raw = Raw::new();
+    for wave in 0..waves {
+        for statuses in &alerts {
+            let Some(alert) = statuses.get(wave) else { continue };
+            let id = alert["alert_id"].as_str().expect("an id");
+            let partition = i32::from(id.as_bytes()[0] % PARTITIONS as u8);
+            raw.send(&fixture.topic("alerts"), partition, Some(b"key"), Some(alert.to_string().as_bytes()), &[]);
+        }
+        raw.flush();
+        match wave {
+            0 => {
+                std::thread::sleep(Duration::from_millis(1_500));
+                notifying.kill();
+            }
+            1 => {
+                receivers.state().is_away = true;
+                std::thread::sleep(Duration::from_millis(1_500));
+                notifying.kill();
+                receivers.state().is_away = false;
+            }
+            2 => {
+                service("kafka-stop");
+                service("kafka-start");
+            }
+            _ => notifying.kill(),
+        }
+        let expected: usize = alerts.iter().map(|statuses| statuses.len().min(wave + 1)).sum();
+        let hooked = || owed_so_far(&alerts, wave, &chats).hooked.len();
+        until(&format!("wave {wave} of {expected} statuses"), || {
+            notifying.metric("messages_owed") == Some(0) && receivers.state().hooked.len() >= hooked()
+        });
+    }
+
+    // Exactly what is owed, and no more than the counted doubles beyond.
+    let doubled = notifying.doubled + notifying.metric("messages_doubled_total").expect("a metric");
+    {
+        let state = receivers.state();
+        let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or_default().to_owned();
+        let hooked: Vec<_> = state.hooked.iter().map(|(_, alert)| (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default())).collect();
+        assert_eq!(hooked.len(), owed.hooked.len(), "a repeated request has the same key");
+        assert_eq!(hooked.into_iter().collect::<BTreeSet<_>>(), owed.hooked);
+        let mut extra = state.messages.len() as u64 - owed.chats.len() as u64;
+        for ((chat, _), versions) in &owed.chats {
+            assert!(state.messages.iter().any(|message| message.chat == *chat && message.texts.len() <= *versions));
+        }
+        let per_chat = |chat: i64| owed.chats.keys().filter(|(to, _)| *to == chat).count();
+        for chat in chats.values() {
+            assert!(state.messages.iter().filter(|message| message.chat == *chat).count() >= per_chat(*chat), "{chat}");
+        }
+        let mut found = mails();
+        let distinct: BTreeSet<String> = found.drain(..).collect();
+        until("the mails are stored", || mails().len() >= owed.mails.len());
+        let found = mails();
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), owed.mails.len(), "{} before", distinct.len());
+        extra += (found.len() - owed.mails.len()) as u64;
+        assert!(extra <= doubled, "{extra} more than owed, {doubled} counted");
+        report(&format!(
+            "{} stages to a webhook, {} messages in chats, {} mails in {:?}; {extra} doubled, {doubled} counted",
+            owed.hooked.len(),
+            owed.chats.len(),
+            owed.mails.len(),
+            started.elapsed()
+        ));
+    }
+    // A process that starts tells the Alertmanager at once.
+    notifying.kill();
+    until("the Alertmanager shows what is open", || owed.open.is_subset(&shown()));
+    let ours: BTreeSet<_> = alerts.iter().filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
+    let raised: BTreeSet<_> = alerts.iter().filter(|statuses| statuses[0]["status"] == "RAISED").filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
+    for id in shown() {
+        assert!(owed.open.contains(&id) || raised.contains(id.as_str()) || !ours.contains(id.as_str()), "{id} is over");
+    }
+    drop(notifying);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    for secret in [BOT_TOKEN, PORTAL_CODE, HOOK_SECRET, API_TOKEN] {
+        assert_eq!(text.lines().find(|line| line.contains(secret)), None, "a secret is logged");
+    }
+    for path in [path, log] {
+        std::fs::remove_file(path).expect("the file is removed");
+    }
+}
+
+/// What is owed after the first statuses of each alert.
+fn owed_so_far(alerts: &[Vec<Value>], wave: usize, chats: &BTreeMap<String, i64>) -> Owed {
+    let begun: Vec<Vec<Value>> = alerts.iter().map(|statuses| statuses.iter().take(wave + 1).cloned().collect()).collect();
+    owed(&begun, chats)
+}
