@@ -18,6 +18,7 @@ use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use anyhow::{anyhow, bail};
 use crossbeam_channel::bounded;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,25 +101,24 @@ pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -
 }
 
 /// `notify check`: reaches each target without sending anything to a person.
-#[allow(clippy::print_stdout)]
 fn check(path: &Path) -> anyhow::Result<()> {
     let (config, notify) = load(path)?;
-    let mut failed = 0;
+    let (mut failed, mut out) = (0, io::stdout().lock());
     let mut say = |name: &str, result: Result<String, String>| match result {
-        Ok(text) => println!("{name}: ok: {text}"),
+        Ok(text) => writeln!(out, "{name}: ok: {text}"),
         Err(text) => {
             failed += 1;
-            println!("{name}: {text}");
+            writeln!(out, "{name}: {text}")
         }
     };
     for (name, mut sender) in driver::build_senders(&config, &notify).map_err(|error| anyhow!(error))? {
-        say(name, sender.check());
+        say(name, sender.check())?;
     }
     if let Some(server) = driver::build_alertmanager(&config, &notify).map_err(|error| anyhow!(error))? {
-        say("alertmanager", server.check());
+        say("alertmanager", server.check())?;
     }
     if let Some(result) = driver::check_api(&notify) {
-        say("api", result);
+        say("api", result)?;
     }
     if failed > 0 {
         bail!("{failed} of the targets cannot be used");
@@ -127,7 +127,6 @@ fn check(path: &Path) -> anyhow::Result<()> {
 }
 
 /// `notify digest --dry-run`: prints the digest as it would be sent now.
-#[allow(clippy::print_stdout)]
 fn print_digest(args: &cli::NotifyDigest) -> anyhow::Result<()> {
     let (config, notify) = load(&args.config)?;
     let Some(settings) = &notify.digest else { bail!("the configuration has no section notify.digest") };
@@ -137,11 +136,12 @@ fn print_digest(args: &cli::NotifyDigest) -> anyhow::Result<()> {
         bail!("the API does not answer; see `funnelwatch notify check`");
     };
     let wording = Wording { links: None, cards: config.page.clone() };
+    let mut out = io::stdout().lock();
     for job in &jobs {
-        println!("{}\n", driver::printed(job, &wording, now));
+        writeln!(out, "{}\n", driver::printed(job, &wording, now))?;
     }
     if jobs.is_empty() {
-        println!("nobody would be sent a digest: no recipient is known, or there is nothing to say");
+        writeln!(out, "nobody would be sent a digest: no recipient is known, or there is nothing to say")?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ mod document;
 mod journey;
 mod links;
 mod members;
-pub(in crate::edge::http) mod ranking;
+pub(super) mod ranking;
 mod reviews;
 mod sparkline;
 mod stream;

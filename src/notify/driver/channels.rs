@@ -17,6 +17,7 @@ use crate::notify::text::Wording;
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,9 +47,10 @@ pub struct Printed {
 }
 
 impl Sends for Printed {
-    #[allow(clippy::print_stdout)]
     fn send(&mut self, job: &Job) -> Outcome {
-        println!("{}", printed(job, &self.wording, clock::now()));
+        let text = printed(job, &self.wording, clock::now());
+        // A reader that has gone is no reason to stop.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
         Outcome::Sent(Some(format!("printed-{}", job.id)))
     }
 
