@@ -5,7 +5,7 @@
 use super::child::Killed;
 use super::fixture::{Fixture, Raw, report, until, variable};
 use super::receivers::{API_TOKEN, BOT_TOKEN, HOOK_SECRET, PORTAL_CODE, Receivers};
-use funnelwatch::codec::json;
+use funnelwatch::domain::time::Span;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +22,12 @@ const HEAD: &str = "head@sales.example";
 
 /// The alerts of simulated days, each with its statuses in order: what is told of, and some whose begin is their end.
 fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
-    let plan = Plan { keeps_expected: false, ..Plan::demo(3) };
-    let close = plan.start + funnelwatch::domain::time::Span(5 * 24 * 3_600_000);
+    let mut plan = Plan { keeps_expected: false, ..Plan::demo(3) };
+    // A small company: the week is replayed without optimization.
+    plan.companies.truncate(1);
+    let company = &mut plan.companies[0];
+    (company.leads_per_day, company.callers_per_day, company.backlog) = (15, 8, 20);
+    let close = plan.start + Span(7 * Span::DAY.0);
     let events: Vec<_> = Simulation::new(plan).take_while(|event| event.at <= close).collect();
     let (lines, _) = fixture.replay(&events, Some(close));
     let mut by_id: BTreeMap<String, Vec<Value>> = BTreeMap::new();
