@@ -4,7 +4,7 @@
 
 use super::child::Killed;
 use super::fixture::{Fixture, Raw, report, until, variable};
-use super::receivers::{API_TOKEN, BOT_TOKEN, HOOK_SECRET, PORTAL_CODE, Receivers};
+use super::receivers::{API_TOKEN, BOT_TOKEN, Fault, HOOK_SECRET, PORTAL_CODE, Receivers};
 use funnelwatch::domain::time::Span;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use serde_json::{Value, json};
@@ -220,6 +220,9 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
     let log = path.with_extension("log");
     let mut notifying = Notifying { config: path.clone(), listen, log: log.clone(), child: None, doubled: 0 };
     let started = Instant::now();
+    // Answers that are lost after the effect, and a receiver that is busy.
+    receivers.fail("/sendMessage", [Fault::Lost, Fault::Away, Fault::Answer(502, json!({}))]);
+    receivers.fail("/hook", [Fault::Lost, Fault::Answer(503, json!({})), Fault::Away]);
     notifying.start();
 
     let waves = alerts.iter().map(Vec::len).max().expect("alerts");
