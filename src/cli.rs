@@ -57,6 +57,9 @@ pub struct Demo {
     /// Open the page in a browser
     #[arg(long)]
     pub open: bool,
+    /// Print the messages that people would be sent, in place of the table
+    #[arg(long)]
+    pub notify: bool,
     /// Write the live view to this Redis (`redis://127.0.0.1:6379`)
     #[arg(long)]
     pub redis: Option<String>,
@@ -123,6 +126,22 @@ pub struct Notify {
 pub enum NotifyCommand {
     /// Reach each channel, without sending anything to a person, and name what is missing
     Check(NotifyCheck),
+    /// Print the digest as it would be sent now
+    Digest(NotifyDigest),
+}
+
+/// `notify digest`
+#[derive(Debug, Args)]
+pub struct NotifyDigest {
+    /// Configuration file, with the section `notify.digest`
+    #[arg(long)]
+    pub config: PathBuf,
+    /// The digest of the week
+    #[arg(long)]
+    pub weekly: bool,
+    /// Print it and send nothing; required, since the running `notify` sends it at its time
+    #[arg(long, required = true)]
+    pub dry_run: bool,
 }
 
 /// `notify check`

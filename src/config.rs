@@ -5,7 +5,7 @@
 //! problems are reported at once, with their lines, and related limits are checked against each other. Rejects unknown
 //! keys and Kafka properties that would break a guarantee.
 //!
-//! **Secrets** in the kafka section, `api.token` and those of users, `redis.url` and `privacy_key` may come from the environment
+//! **Secrets** in the kafka section, `api.token` and those of users, `members.token`, `redis.url` and `privacy_key` may come from the environment
 //! (`${NAME}`) or from files (`{file: PATH}`). They are never shown, not even by `Debug`.
 
 mod calendars;
@@ -14,12 +14,12 @@ mod describe;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
 pub mod gateway;
-pub mod notify;
 pub mod keys;
 mod librdkafka;
 mod limits;
 mod load;
 mod norms;
+pub mod notify;
 pub mod params;
 mod properties;
 mod reload;
@@ -41,7 +41,7 @@ pub use properties::{LEAST_RECORD_BYTES, Properties, REJECTED};
 pub use reload::{ReloadOutcome, Reloaded, Watched};
 pub use schema::env::Env;
 pub use schema::problem::{Problem, Problems};
-pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Page, Redis, Time};
+pub use sections::{Api, Engine, HttpServer, Kafka, LostLog, Members, Page, Redis, Time};
 pub use topics::{SourceTopic, TopicRole, Topics};
 pub use unshared::{EventNames, Unshared};
 pub use users::{ApiUser, Role};

@@ -6,6 +6,7 @@ pub mod files;
 pub mod http;
 pub mod http_client;
 pub mod kafka;
+pub mod members;
 pub mod memory;
 pub mod redis;
 pub mod replay;

@@ -7,6 +7,7 @@ pub mod http_metrics;
 pub mod live_view_metrics;
 pub mod liveness;
 mod log_output;
+pub mod member_metrics;
 pub mod metric;
 pub mod notify_metrics;
 mod page;

@@ -9,6 +9,7 @@ mod outputs {
     mod gateway;
     mod http;
     mod lists;
+    mod members;
     mod metrics;
     mod notify;
     mod page;

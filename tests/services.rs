@@ -21,6 +21,7 @@ mod services {
     mod group;
     mod latency;
     mod lost_log;
+    mod members;
     mod notify;
     mod one_instant;
     mod open_alerts;

@@ -3,6 +3,7 @@
 
 mod clock;
 mod names;
+mod notify;
 mod portal;
 
 use super::live::{RunViews, settings, stop_on_signals};
@@ -71,7 +72,9 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
         kafka::run(&config, settings, Mode::Live, &processor_stop, NormsHandle::default(), observer)
     });
 
-    let screen = Screen::open()?;
+    // Messages and a table would overwrite each other.
+    let screen = if args.notify { None } else { Some(Screen::open()?) };
+    let notify = if args.notify { Some(notify::start(cluster.bootstrap(), http, &stop)?) } else { None };
     if args.open {
         open_in_browser(&format!("http://{http}/"));
     }
@@ -80,14 +83,21 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let end = args.duration.map(|span| clock.began + Duration::from_millis(span.0 as u64));
     while !stop.is_set() && !processor.is_finished() && end.is_none_or(|end| Instant::now() < end) {
         std::thread::sleep(FRAME);
-        screen.show(clock.now(), &header, &live_state.rows(), &mut lock(&views.newest))?;
+        if let Some(screen) = &screen {
+            screen.show(clock.now(), &header, &live_state.rows(), &mut lock(&views.newest))?;
+        }
     }
     let rows = live_state.rows();
     stop.stop();
     let result = finish(processor, source, &stop);
+    if let Some(notify) = notify {
+        notify.join().map_err(|_| anyhow::anyhow!("the notify thread panicked"))??;
+    }
     let mut newest = lock(&views.newest);
-    screen.show(clock.now(), &header, &rows, &mut newest)?;
-    screen.close(&rows, newest.seen)?;
+    if let Some(screen) = screen {
+        screen.show(clock.now(), &header, &rows, &mut newest)?;
+        screen.close(&rows, newest.seen)?;
+    }
     result
 }
 

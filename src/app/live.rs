@@ -4,7 +4,7 @@ use super::configuration::{load, log_notes, warn_missing_holidays};
 use super::output::{create, progress_bar};
 use super::reload::{self, Reload};
 use crate::cli;
-use crate::config::{Config, Watched};
+use crate::config::{Config, HttpServer, Watched};
 use crate::dataflow::epoch::EpochOutput;
 use crate::dataflow::live::{LiveState, OpenAlertsView, lock};
 use crate::dataflow::settings::DataflowSettings;
@@ -13,9 +13,11 @@ use crate::domain::time::Timestamp;
 use crate::edge::files::EventWriter;
 use crate::edge::http::{self, Access, EndpointContext, Publish};
 use crate::edge::kafka::crm_events::CrmEvents;
+use crate::edge::kafka::member_log::MemberLog;
 use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
-use crate::edge::kafka::{self, Mode, NormsHandle, Observer, RuntimeEvent, Stop};
+use crate::edge::kafka::{self, Mode, NormsHandle, Observer, Reaction, RuntimeEvent, Stop};
+use crate::edge::members::{MemberUrl, Members};
 use crate::edge::redis::{LiveView, LiveViewSource};
 use crate::edge::terminal::Newest;
 use crate::edge::{clock, kafka::topics as kafka_topics};
@@ -23,10 +25,12 @@ use crate::sim::{Plan, Simulation};
 use crate::telemetry::exporter::{Clock, Exporter};
 use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::Liveness;
+use crate::telemetry::member_metrics::MemberMetrics;
 use crate::telemetry::processor_metrics::ProcessorMetrics;
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,14 +57,16 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         config.redis = None;
     }
     let views = RunViews::new(&config, &settings.live_state, Arc::new(clock::now))?;
+    let mut log = None;
     if !args.once {
         let endpoints = views.endpoints(&config)?;
-        let bound = http::serve(config.http, &config.http_server, endpoints.clone())?;
+        let bound = http::serve(config.http, &server_of(&config), endpoints.clone())?;
         tracing::info!("http on {bound}: /metrics /livez /readyz /api/v1/tenants; page: http://{bound}/");
         if let Some(probes) = config.http_server.probes {
             let bound = http::serve_probes(probes, &config.http_server, endpoints)?;
             tracing::info!("probes on {bound}: /livez /readyz");
         }
+        log = start_members(&config, &views, bound)?;
     }
     let norms_handle = NormsHandle::default();
     if let (Some(watched), Some(requested)) = (watched, reload_requested) {
@@ -68,7 +74,11 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         Reload { watched, requested, norms_handle, metrics, stop }.start()?;
     }
     let mode = if args.once { Mode::Once } else { Mode::Live };
-    let summary = kafka::run(&config, settings, mode, &stop, norms_handle, views.observer())?;
+    let ended = kafka::run(&config, settings, mode, &stop, norms_handle, views.observer());
+    if let Some(log) = log {
+        log.leave();
+    }
+    let summary = ended?;
     tracing::info!(
         "{} epochs in {} transactions: {} alerts, {} rows, {} dead letters, {} rerouted, {} state records of {} bytes",
         summary.epochs,
@@ -81,6 +91,26 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
         summary.state.1
     );
     Ok(())
+}
+
+/// How HTTP is served: other processes address this one by the name that it announces.
+fn server_of(config: &Config) -> HttpServer {
+    let mut server = config.http_server.clone();
+    // A free port is not known yet; only the host matters.
+    let address = SocketAddr::new(config.http.ip(), config.http.port().max(1));
+    let url = config.members.as_ref().and_then(|members| MemberUrl::parse(&members.url(address)));
+    server.allowed_hosts.extend(url.map(|url| url.host().to_ascii_lowercase()));
+    server
+}
+
+/// Announces this process, whose endpoints listen on `bound`, to the others.
+fn start_members(config: &Config, views: &RunViews, bound: SocketAddr) -> anyhow::Result<Option<MemberLog>> {
+    let (Some(settings), Some(members)) = (&config.members, &views.members) else { return Ok(None) };
+    let url = settings.url(bound);
+    let url = MemberUrl::parse(&url).with_context(|| format!("members.url: {url} is not an address of a process"))?;
+    tracing::info!("other processes reach this one at {url}");
+    members.set_url(url);
+    Ok(Some(MemberLog::start(config, Arc::clone(members))?))
 }
 
 /// The dataflow settings of a configuration.
@@ -112,6 +142,9 @@ pub(super) struct RunViews {
     live_state: Arc<LiveState>,
     open_alerts: Arc<OpenAlertsView>,
     live: Option<LiveView>,
+    /// The processes that answer for each other.
+    members: Option<Arc<Members>>,
+    member_metrics: Arc<MemberMetrics>,
     clock: Clock,
     pub(super) newest: Mutex<Newest>,
 }
@@ -128,7 +161,13 @@ impl RunViews {
             language: config.language,
         };
         let live = config.redis.as_ref().map(|redis| LiveView::start(redis, source())).transpose()?;
-        Ok(Arc::new(Self { metrics, liveness, live_state: Arc::clone(live_state), open_alerts, live, clock, newest }))
+        let member_metrics = Arc::new(MemberMetrics::default());
+        let members = config.members.as_ref().map(|members| {
+            let (name, token) = (&config.kafka.transactional_id, members.token.as_deref());
+            Arc::new(Members::new(name, token, Arc::clone(&member_metrics)))
+        });
+        let live_state = Arc::clone(live_state);
+        Ok(Arc::new(Self { metrics, liveness, live_state, open_alerts, live, members, member_metrics, clock, newest }))
     }
 
     pub(super) fn observer(self: &Arc<Self>) -> Arc<Observer> {
@@ -140,14 +179,36 @@ impl RunViews {
                     live.committed(Vec::new(), Vec::new(), rows);
                 }
             }
-            RuntimeEvent::Restarting(_) => views.open_alerts.clear(),
+            RuntimeEvent::Restarting(_) => {
+                views.open_alerts.clear();
+                views.to_members(|members| members.reading(&[]));
+            }
+            RuntimeEvent::Shards(shards) => views.to_members(|members| members.set_shards(shards)),
+            RuntimeEvent::Received(shards, generation) => {
+                views.to_members(|members| members.received(shards, generation));
+            }
+            RuntimeEvent::Assigned(shards) => views.to_members(|members| members.reading(shards)),
+            RuntimeEvent::WithoutState(shards) => {
+                views.to_members(|members| members.restored(shards.iter().copied()));
+            }
+            // The group has moved on without this process.
+            RuntimeEvent::EpochsAbandoned(_) | RuntimeEvent::TransactionAborted(.., Reaction::AwaitRevocation) => {
+                views.to_members(Members::lost);
+            }
             _ => {}
         };
         Arc::new(Observer::new(Arc::clone(&self.metrics), Arc::clone(&self.liveness), show))
     }
 
+    fn to_members(&self, report: impl FnOnce(&Members)) {
+        if let Some(members) = &self.members {
+            report(members);
+        }
+    }
+
     fn committed(&self, output: EpochOutput) {
         self.open_alerts.committed(&output);
+        self.to_members(|members| members.restored(output.restored.iter().map(|(shard, _)| *shard)));
         output.alerts.iter().for_each(|alert| lock(&self.newest).push(alert));
         if let Some(live) = &self.live {
             if !output.restored.is_empty() {
@@ -165,6 +226,7 @@ impl RunViews {
         let http = Arc::new(HttpMetrics::new(config.http_server.connections));
         let exporter = exporter.with_live(self.live.as_ref().map(|live| Arc::clone(live.metrics())));
         let exporter = exporter.with_http(Arc::clone(&http));
+        let exporter = exporter.with_members(self.members.as_ref().map(|_| Arc::clone(&self.member_metrics)));
         let crm_events = CrmEvents::start(config)?;
         let publish: Publish = Arc::new(move |tenant, event| {
             let (crm_events, tenant) = (crm_events.clone(), tenant.clone());
@@ -180,6 +242,7 @@ impl RunViews {
             access: Arc::new(Access::new(&config.api)),
             page: config.page.clone(),
             http,
+            members: self.members.clone(),
         })
     }
 }

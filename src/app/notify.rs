@@ -1,4 +1,4 @@
-//! `notify`: tells people of alerts, until stopped.
+//! `notify`: informs people of alerts, until stopped.
 
 use super::configuration::log_notes;
 use super::live::stop_on_signals;
@@ -8,26 +8,41 @@ use crate::config::{Config, Problem, Problems};
 use crate::edge::clock;
 use crate::edge::kafka::acknowledged::AcknowledgedProducer;
 use crate::edge::kafka::{Observer, RuntimeEvent, Stop};
-use crate::notify::answers::{Desk, WAITING};
+use crate::notify::answers::Desk;
+use crate::notify::asked::WAITING;
 use crate::notify::channel::telegram::Buttons;
+use crate::notify::digest;
 use crate::notify::driver::{self, NotifyContext};
+use crate::notify::text::Wording;
 use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use anyhow::{anyhow, bail};
 use crossbeam_channel::bounded;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 /// `notify`: runs until stopped.
 pub(super) fn notify(args: &cli::Notify) -> anyhow::Result<()> {
-    if let Some(cli::NotifyCommand::Check(args)) = &args.command {
-        return check(&args.config);
+    match &args.command {
+        Some(cli::NotifyCommand::Check(args)) => return check(&args.config),
+        Some(cli::NotifyCommand::Digest(args)) => return print_digest(args),
+        None => {}
     }
     let Some(path) = &args.config else { bail!("--config is missing") };
     let (config, notify) = load(path)?;
     let stop = stop_on_signals()?;
-    run(config, notify, args.dry_run, &stop)
+    run(config, notify, if args.dry_run { Told::Printed } else { Told::Sent }, &stop)
+}
+
+/// What becomes of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// They are sent.
+    Sent,
+    /// They are printed, and nothing is stored.
+    Printed,
 }
 
 fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
@@ -35,7 +50,7 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
     let notes: Vec<_> = config.notes.iter().filter(|note| note.path != "norms").cloned().collect();
     log_notes(&notes);
     let Some(notify) = config.notify.clone() else {
-        let text = "required key is missing: who is told of alerts".into();
+        let text = "required key is missing: who is informed of alerts".into();
         let file = path.display().to_string();
         return Err(Problems(vec![Problem { file, line: 0, path: "notify".into(), text }]).into());
     };
@@ -44,8 +59,9 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
     Ok((config, notify))
 }
 
-/// Tells people until `stop` is set.
-fn run(mut config: Config, notify: Notify, dry_run: bool, stop: &Stop) -> anyhow::Result<()> {
+/// Informs people until `stop` is set.
+pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -> anyhow::Result<()> {
+    let dry_run = told == Told::Printed;
     config.kafka.group.clone_from(&notify.group);
     config.kafka.transactional_id.push_str("-notify");
     if dry_run {
@@ -86,15 +102,14 @@ fn run(mut config: Config, notify: Notify, dry_run: bool, stop: &Stop) -> anyhow
 }
 
 /// `notify check`: reaches each target without sending anything to a person.
-#[allow(clippy::print_stdout)]
 fn check(path: &Path) -> anyhow::Result<()> {
     let (config, notify) = load(path)?;
     let mut failed = 0;
     let mut say = |name: &str, result: Result<String, String>| match result {
-        Ok(text) => println!("{name}: ok: {text}"),
+        Ok(text) => print(&format!("{name}: ok: {text}")),
         Err(text) => {
             failed += 1;
-            println!("{name}: {text}");
+            print(&format!("{name}: {text}"));
         }
     };
     for (name, mut sender) in driver::build_senders(&config, &notify).map_err(|error| anyhow!(error))? {
@@ -110,4 +125,28 @@ fn check(path: &Path) -> anyhow::Result<()> {
         bail!("{failed} of the targets cannot be used");
     }
     Ok(())
+}
+
+/// `notify digest --dry-run`: prints the digest as it would be sent now.
+fn print_digest(args: &cli::NotifyDigest) -> anyhow::Result<()> {
+    let (config, notify) = load(&args.config)?;
+    let Some(settings) = &notify.digest else { bail!("the configuration has no section notify.digest") };
+    let now = clock::now();
+    let due = digest::Due { day: now.to_string(), is_weekly: args.weekly };
+    let Some(jobs) = digest::messages(&notify, settings, &driver::api_of(&notify), &due) else {
+        bail!("the API does not answer; see `funnelwatch notify check`");
+    };
+    let wording = Wording { links: None, cards: config.page.clone() };
+    for job in &jobs {
+        print(&format!("{}\n", driver::printed(job, &wording, now)));
+    }
+    if jobs.is_empty() {
+        print("nobody would be sent a digest: no recipient is known, or there is nothing to say");
+    }
+    Ok(())
+}
+
+/// Prints a line; a reader that has gone is no error.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -388,6 +388,23 @@ pub const BOUNDS: &[(&str, &[Bound])] = &[
                 "",
             ),
             bound("users of the API", Fixed("1,000"), "an error", ""),
+            bound("body of a request for a tenant of another process", Fixed("64 KiB"), "413", ""),
+            bound(
+                "requests that wait for one other process",
+                Fixed("16"),
+                "503",
+                "`funnelwatch_members_requests_forwarded_total`",
+            ),
+            bound("time until another process begins to answer", Fixed("2 s to connect, 10 s"), "503", "as above"),
+            bound("silence in the answer of another process", Fixed("40 s"), "the connection is closed", ""),
+            bound("list of tenants of another process", Fixed("16 MiB, 3 s"), "its shards are named as missing", ""),
+            bound("an event of a stream of another process", Fixed("8 MiB"), "the stream begins again", ""),
+            bound(
+                "processes that answer for each other",
+                Fixed("1,000"),
+                "further ones are not known",
+                "`funnelwatch_members`",
+            ),
         ],
     ),
 ];

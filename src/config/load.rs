@@ -3,8 +3,8 @@
 //! Related limits of different sections are checked against each other.
 
 use super::gateway::{GATEWAY, Gateway};
-use super::notify::{NOTIFY, Notify};
 use super::limits::{LIMITS, Limits};
+use super::notify::{NOTIFY, Notify};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
 use super::schema::key::{KeySpec, ValueKind};
@@ -13,8 +13,8 @@ use super::schema::reader::Reader;
 use super::schema::units::format_span;
 use super::schema::value::Table;
 use super::sections::{
-    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, PAGE, PROMETHEUS, Page, REDIS, Redis,
-    TENANT_RETENTION, TIME, Time, prometheus,
+    ADDRESS, API, Api, ENGINE, Engine, HTTP_SERVER, HttpServer, KAFKA, Kafka, MEMBERS, Members, PAGE, PROMETHEUS, Page,
+    REDIS, Redis, TENANT_RETENTION, TIME, Time, prometheus,
 };
 use super::topics::{TOPICS, Topics};
 use super::{keys, norms};
@@ -49,13 +49,15 @@ pub struct Config {
     pub api: Api,
     /// The page.
     pub page: Page,
+    /// How processes answer for each other; `None`: each answers for its own shards.
+    pub members: Option<Members>,
     /// Redis of the live view; `None`: no live view.
     pub redis: Option<Redis>,
     /// Figures exported to Prometheus.
     pub prometheus: Selection,
     /// The gateway; `None`: there is none.
     pub gateway: Option<Gateway>,
-    /// Who is told of alerts; `None`: nobody.
+    /// Who is informed of alerts; `None`: nobody.
     pub notify: Option<Notify>,
     /// The language of alert messages.
     pub language: Language,
@@ -86,6 +88,12 @@ pub const CONFIG: &[KeySpec] = &[
     .default("{}"),
     KeySpec::new("api", ValueKind::Table(&[API]), "access to the HTTP API at `/api/v1` and the page").default("{}"),
     KeySpec::new("page", ValueKind::Table(&[PAGE]), "the [page](page.md) for the head of sales").default("{}"),
+    KeySpec::new(
+        "members",
+        ValueKind::Table(&[MEMBERS]),
+        "several processes answer for each other: each for every tenant ([operating](operate.md#every-process-answers))",
+    )
+    .described("each process answers for the tenants of its own shards"),
     KeySpec::new("redis", ValueKind::Table(&[REDIS]), "Redis for the [live view](live-view.md)"),
     KeySpec::new("prometheus", ValueKind::Table(&[PROMETHEUS]), "figures exported at `/metrics`").default("{}"),
     KeySpec::new(
@@ -96,7 +104,7 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new(
         "notify",
         ValueKind::Table(&[NOTIFY]),
-        "who is told of which alerts, through which channels: [`funnelwatch notify`](notify.md)",
+        "who is informed of which alerts, through which channels: [`funnelwatch notify`](notify.md)",
     ),
     KeySpec::new("norms_file", Text, "file with the norms, relative to this file").described("norms are in this file"),
 ];
@@ -184,6 +192,7 @@ impl Config {
         if let (Some((norms, _)), Some(time)) = (&norms, &time) {
             check_limits(&mut reader, &root, norms, time);
         }
+        let http = root.text("http").and_then(|address| address.parse().ok());
         let config = (|| {
             let (norms, language) = norms?;
             Some(Self {
@@ -192,17 +201,18 @@ impl Config {
                 time: time?,
                 engine: Engine::read(root.table("engine")?)?,
                 limits: root.table("limits").and_then(|table| Limits::read(table, root.get("tenants")))?,
-                http: root.text("http")?.parse().ok()?,
+                http: http?,
                 http_server: HttpServer::read(root.table("http_server")?)?,
                 api: root.table("api").and_then(|table| Api::read(&mut reader, table))?,
                 page: root.table("page").map(Page::read)?,
+                members: root
+                    .table("members")
+                    .map_or(Some(None), |table| Members::read(&mut reader, table, http?).map(Some))?,
                 redis: root.table("redis").map_or(Some(None), |table| Redis::read(&mut reader, table).map(Some))?,
                 gateway: root
                     .table("gateway")
                     .map_or(Some(None), |table| Gateway::read(&mut reader, table).map(Some))?,
-                notify: root
-                    .table("notify")
-                    .map_or(Some(None), |table| Notify::read(&mut reader, table).map(Some))?,
+                notify: root.table("notify").map_or(Some(None), |table| Notify::read(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,
@@ -475,6 +485,7 @@ http_server:
   shared_scrape: 0s
 api: {token: 0123456789abcdef}
 page: {lead_url: 'https://{tenant}.example.com/crm/lead/{id}/'}
+members: {url: 'http://[fd00::1]:9464', token: '${PASSWORD}0123456789abcdef'}
 redis:
   url: 'rediss://:secret@r/1'
   ca_file: tls/ca.pem
@@ -497,6 +508,7 @@ norms: {stage_reverted: {}}
             http_server,
             api,
             page,
+            members,
             redis,
             prometheus,
             language,
@@ -557,6 +569,10 @@ norms: {stage_reverted: {}}
         assert_eq!(api.token.as_deref(), Some("0123456789abcdef"));
         let lead_url = Some("https://{tenant}.example.com/crm/lead/{id}/".into());
         assert_eq!(page, Page { lead_url, deal_url: None, checklist: Vec::new() });
+        let members = members.expect("a section");
+        assert_eq!(members.token.as_deref(), Some("hunter20123456789abcdef"));
+        assert!(!format!("{members:?}").contains("hunter2"));
+        assert_eq!(members.url("[::]:80".parse().expect("an address")), "http://[fd00::1]:9464");
         let (url, ttl) = ("rediss://:secret@r/1".into(), Span(300_000));
         assert!(!format!("{redis:?}").contains("secret@"));
         let ca_file = Some("etc/tls/ca.pem".into());
@@ -571,6 +587,35 @@ norms: {stage_reverted: {}}
         };
         assert_eq!(prometheus, selection);
         assert_eq!(norms.base.rules.len(), 1);
+    }
+
+    #[test]
+    fn a_process_announces_the_address_that_others_reach() {
+        let url = |text: &str, variable: Option<(&'static str, &'static str)>, bound: &str| {
+            let env = FakeEnv::default().with_variables(variable);
+            let config = Config::parse_with("test", text, &env).unwrap_or_else(|problems| panic!("{problems}"));
+            config.members.expect("a section").url(bound.parse().expect("an address"))
+        };
+        let token = "http: 0.0.0.0:9464\nmembers: {token: 0123456789abcdef}\n";
+        assert_eq!(url("members: {}\n", None, "127.0.0.1:33"), "http://127.0.0.1:33", "of the free port");
+        let ip = |ip| Some(("POD_IP", ip));
+        assert_eq!(url(token, ip("10.0.0.7"), "0.0.0.0:9464"), "http://10.0.0.7:9464");
+        assert_eq!(url(token, ip("fd00::7"), "[::]:9464"), "http://[fd00::7]:9464");
+        assert_eq!(url(token, Some(("HOSTNAME", "pod-0")), "0.0.0.0:9464"), "http://pod-0:9464");
+        assert_eq!(url(token, ip("10.0.0.7"), "10.0.0.8:9464"), "http://10.0.0.8:9464");
+        for (text, problem) in [
+            (
+                "http: 0.0.0.0:9464\nmembers: {}\n",
+                "is required, because `http` (0.0.0.0:9464) is not a loopback address",
+            ),
+            ("members: {token: short}\n", "at least 16 characters"),
+            ("members: {url: 'https://a:1'}\n", "http://10.0.0.7:9464"),
+            ("members: {url: 'http://a:1/x'}\n", "http://10.0.0.7:9464"),
+            ("members: {url: 'http://u@a:1'}\n", "http://10.0.0.7:9464"),
+        ] {
+            let problems = Config::parse_with("test", text, &FakeEnv::default()).expect_err(text);
+            assert!(problems.to_string().contains(problem), "{text}: {problems}");
+        }
     }
 
     #[test]

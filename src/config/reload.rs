@@ -102,6 +102,7 @@ impl Watched {
             http_server,
             api,
             page,
+            members,
             redis,
             prometheus,
             // Only the gateway and `notify` read them.
@@ -139,6 +140,7 @@ impl Watched {
             ("http_server", running.http_server != http_server),
             ("api", running.api != api),
             ("page", running.page != page),
+            ("members", running.members != members),
             ("redis", running.redis != redis),
             ("prometheus", running.prometheus != prometheus),
             ("language", running.language != language),
@@ -390,7 +392,7 @@ mod tests {
         let folder = Folder::new(&within("8h"));
         let mut watched = folder.watch();
         let sections = "kafka: {group: g}\ntopics: {alerts: a}\ntime: {idle_after: 1s}\nengine: {epoch: 1s}\nlimits: {id_bytes: 99}\n\
-                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\npage: {deal_url: 'http://crm/{id}'}\nredis: {url: 'redis://r'}\n\
+                        http: 127.0.0.1:1\napi: {token: 0123456789abcdef}\npage: {deal_url: 'http://crm/{id}'}\nmembers: {}\nredis: {url: 'redis://r'}\n\
                         prometheus: {max_series: 1}\nlanguage: ru\nnorms_file: norms.yaml\n";
         folder.write("main.yaml", sections);
         let expected = [
@@ -403,6 +405,7 @@ mod tests {
             "http",
             "api",
             "page",
+            "members",
             "redis",
             "prometheus",
             "language",
@@ -411,7 +414,7 @@ mod tests {
         .to_vec();
         assert_eq!(folder.settled(&mut watched), ("applied", expected));
         folder.write("norms.yaml", &within("1h"));
-        assert_eq!(folder.settled(&mut watched).1.len(), 12, "still pending");
+        assert_eq!(folder.settled(&mut watched).1.len(), 13, "still pending");
         folder.write("main.yaml", "norms_file: norms.yaml\n");
         assert_eq!(folder.settled(&mut watched), applied("1h"));
     }

@@ -6,7 +6,7 @@ use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
-use super::users::{ApiUser, USER, users};
+use super::users::{ApiUser, MIN_TOKEN_LENGTH, USER, users};
 use crate::domain::named::named_enum;
 use crate::domain::norms::Norms;
 use crate::domain::time::Span;
@@ -278,9 +278,6 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// The minimum length of a token; a shorter one could be guessed.
-pub(super) const MIN_TOKEN_LENGTH: usize = 16;
-
 pub(super) const API: &[KeySpec] = &[
     KeySpec::new("token", Secret, "token required as `Authorization: Bearer …`, at least 16 characters")
         .described("only local clients are allowed, if there are no `users`"),
@@ -294,13 +291,92 @@ pub(super) const API: &[KeySpec] = &[
 
 impl Api {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {
-        let token = table.text("token").map(|token| token.trim_end().to_owned());
-        if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
-            let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
-            reader.problem_of(table, "token", text);
-        }
+        let token = token(reader, table);
         let users = users(reader, table.list("users"), token.as_deref());
         Some(Self { token, users })
+    }
+}
+
+/// Reads a token, which must be hard to guess.
+fn token(reader: &mut Reader<'_>, table: &Table) -> Option<String> {
+    let token = table.text("token").map(|token| token.trim_end().to_owned());
+    if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN_LENGTH) {
+        let text = format!("expected at least {MIN_TOKEN_LENGTH} characters: a shorter token could be guessed");
+        reader.problem_of(table, "token", text);
+    }
+    token
+}
+
+/// How processes answer for each other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Members {
+    /// The address of the HTTP endpoints of this process for the others; `None`: see [`Members::url`].
+    pub address: Option<String>,
+    /// The name or IP address of this machine, from the environment.
+    pub host: Option<String>,
+    /// The token that processes show each other; `None`: they all are on this machine.
+    pub token: Option<String>,
+}
+
+/// Hides the token.
+impl std::fmt::Debug for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, host, token } = self;
+        let token = token.as_ref().map(|_| "(secret)");
+        f.debug_struct("Members").field("address", address).field("host", host).field("token", &token).finish()
+    }
+}
+
+const MEMBER_URL: Form = Form {
+    expected: "an address such as http://10.0.0.7:9464",
+    fits: |text| {
+        let Some((host, port)) = text.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':')) else {
+            return false;
+        };
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        !host.is_empty() && host.bytes().all(is_host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    },
+    pattern: r"^http://[A-Za-z0-9._:\[\]-]+:[0-9]+$",
+    ..ANY
+};
+
+pub(super) const MEMBERS: &[KeySpec] = &[
+    KeySpec::new(
+        "url",
+        ValueKind::Form(MEMBER_URL),
+        "address of the HTTP endpoints of this process, as the other processes reach it",
+    )
+    .described("the address of `http`; if that is all addresses, its port on `${POD_IP}`, else on `${HOSTNAME}`"),
+    KeySpec::new(
+        "token",
+        Secret,
+        "token that the processes show each other, the same for all, at least 16 characters; required unless `http` is a \
+         loopback address",
+    ),
+];
+
+impl Members {
+    pub(super) fn read(reader: &mut Reader<'_>, table: &Table, http: SocketAddr) -> Option<Self> {
+        let token = token(reader, table);
+        if token.is_none() && !table.is_set("token") && !http.ip().to_canonical().is_loopback() {
+            let text = format!("is required, because `http` ({http}) is not a loopback address");
+            reader.problem_of(table, "token", text);
+        }
+        let host = ["POD_IP", "HOSTNAME"].into_iter().find_map(|name| reader.env().variable(name));
+        Some(Self { address: table.text("url").map(str::to_owned), host, token })
+    }
+
+    /// The address of the endpoints, which listen on `bound`, for the other processes.
+    pub fn url(&self, bound: SocketAddr) -> String {
+        match (&self.address, &self.host) {
+            (Some(address), _) => address.clone(),
+            (None, Some(host)) if bound.ip().is_unspecified() => {
+                let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+                let host = if is_v6 { format!("[{host}]") } else { host.clone() };
+                format!("http://{host}:{}", bound.port())
+            }
+            (None, _) => format!("http://{bound}"),
+        }
     }
 }
 

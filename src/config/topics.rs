@@ -32,8 +32,10 @@ pub struct Topics {
     pub hints: String,
     /// How far the gateway has read its sources (internal).
     pub cursors: String,
-    /// What people were told (internal).
+    /// What people were informed (internal).
     pub notify: String,
+    /// Which process answers for which shard (internal).
+    pub members: String,
     /// Encoding of alerts, metric rows and review requests.
     pub output: Encoding,
 }
@@ -61,8 +63,10 @@ pub enum TopicRole {
     Hints,
     /// Cursors of the gateway.
     Cursors,
-    /// What people were told.
+    /// What people were informed.
     Notify,
+    /// The processes that answer for each other.
+    Members,
 }
 
 impl TopicRole {
@@ -76,7 +80,10 @@ impl TopicRole {
     /// The roles that only `notify` has.
     pub const NOTIFY: [Self; 1] = [Self::Notify];
 
-    /// Every role of the processor, source topics first.
+    /// The roles that exist only if the configuration says so, besides those of the gateway and of `notify`.
+    const OPTIONAL: [Self; 1] = [Self::Members];
+
+    /// Every role that a processor always has, source topics first.
     pub const ALL: [Self; Topic::COUNT + Self::OTHER.len()] = {
         let mut all = [Self::Rerouted; Topic::COUNT + Self::OTHER.len()];
         let mut index = 0;
@@ -104,6 +111,7 @@ impl Topics {
             TopicRole::Hints => &self.hints,
             TopicRole::Cursors => &self.cursors,
             TopicRole::Notify => &self.notify,
+            TopicRole::Members => &self.members,
         }
     }
 }
@@ -181,7 +189,8 @@ const OTHERS: &[KeySpec] = &[
     topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
     topic("hints", "funnelwatch.hints", "webhooks that the gateway has accepted; internal"),
     topic("cursors", "funnelwatch.gateway", "how far the gateway has read its sources, compacted; internal"),
-    topic("notify", "funnelwatch.notify", "what people were told, compacted; internal"),
+    topic("notify", "funnelwatch.notify", "what people were informed, compacted; internal"),
+    topic("members", "funnelwatch.members", "which process answers for which shard, compacted; internal"),
     KeySpec::new(
         "output",
         ValueKind::Name(|| [Encoding::Json, Encoding::Protobuf].map(Encoding::name).to_vec()),
@@ -191,7 +200,10 @@ const OTHERS: &[KeySpec] = &[
 ];
 
 /// There is an entry for each [`TopicRole`], and `output`.
-const _: () = assert!(OTHERS.len() == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + TopicRole::NOTIFY.len() + 1);
+const _: () = assert!(
+    OTHERS.len()
+        == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + TopicRole::NOTIFY.len() + TopicRole::OPTIONAL.len() + 1
+);
 
 impl Topics {
     /// Reads the section. Names must be distinct.
@@ -222,6 +234,7 @@ impl Topics {
             hints: table.get("hints")?,
             cursors: table.get("cursors")?,
             notify: table.get("notify")?,
+            members: table.get("members")?,
             output: table.get("output")?,
         })
     }

@@ -5,7 +5,6 @@ use super::schema::key::{ANY, Form, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::{Table, Value};
-use super::sections::MIN_TOKEN_LENGTH;
 use crate::domain::id::{DepartmentId, TenantId};
 use crate::domain::named::named_enum;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +50,8 @@ impl fmt::Debug for ApiUser {
     }
 }
 
+/// The minimum length of a token; a shorter one could be guessed.
+pub(super) const MIN_TOKEN_LENGTH: usize = 16;
 /// The most users: each request without a session compares its token with all of theirs.
 const MOST: usize = 1000;
 

@@ -15,7 +15,7 @@ use crate::domain::event::{EventOrder, Position};
 use crate::domain::figures::pane::{Fact, Measure};
 use crate::domain::figures::table::{MAX_CURRENCIES, MAX_STAGES};
 use crate::domain::id::{DepartmentId, ManagerId, PipelineId, StageId, TenantId, UNKNOWN};
-use crate::domain::identity::IgnoredContacts;
+use crate::domain::identity::{IgnoredContacts, Keyed};
 use crate::domain::index::{ArenaIndex, ContactIx, CurrencyIx, JourneyIx, ManagerIx, StageIx};
 use crate::domain::mem::seeded::{SeededMap, SeededSet};
 use crate::domain::norms::{Norms, Scope, ScopeQuery};
@@ -59,6 +59,8 @@ pub struct TenantContext {
     pub position: Position,
     /// The norms in force.
     pub norms: Arc<Norms>,
+    /// The function that makes keys of contacts.
+    pub contact_keys: Keyed,
     /// The contacts of the tenant that are not customers; `None` if there are none.
     pub ignored_contacts: Option<Arc<IgnoredContacts>>,
     /// Whether texts return missed calls under any of the norms.
@@ -83,6 +85,8 @@ pub struct TenantContext {
     changes: Vec<Change>,
     timers: Timers,
     scopes: SeededMap<ScopeCacheKey, Arc<Scope>>,
+    /// The single scope of norms without overrides.
+    only_scope: Option<Arc<Scope>>,
     /// The managers that overrides name.
     named_managers: FxHashSet<ManagerId>,
     stages: Interner<StageIx, (PipelineId, StageId)>,
@@ -165,6 +169,7 @@ impl TenantContext {
     pub fn new(tenant: TenantId, norms: Arc<Norms>, acts: bool) -> Self {
         let named_managers = norms.named_managers(&tenant);
         Self {
+            contact_keys: Keyed::new(norms.secret(&tenant)),
             ignored_contacts: norms.ignored_contacts(&tenant).cloned(),
             texts_return: norms.texts_return(),
             leads_need_steps: norms.leads_need_steps(),
@@ -183,6 +188,7 @@ impl TenantContext {
             changes: Vec::new(),
             timers: BinaryHeap::new(),
             scopes: SeededMap::default(),
+            only_scope: None,
             named_managers,
             stages: Interner::new(),
             currencies: Interner::new(),
@@ -197,12 +203,14 @@ impl TenantContext {
     /// Replaces the norms.
     pub fn set_norms(&mut self, norms: Arc<Norms>, acts: bool) {
         self.acts = acts;
+        self.contact_keys = Keyed::new(norms.secret(&self.tenant));
         self.ignored_contacts = norms.ignored_contacts(&self.tenant).cloned();
         self.texts_return = norms.texts_return();
         self.leads_need_steps = norms.leads_need_steps();
         self.named_managers = norms.named_managers(&self.tenant);
         self.norms = norms;
         self.scopes.clear();
+        self.only_scope = None;
     }
 
     /// Advances to an event or a timer.
@@ -361,31 +369,30 @@ impl TenantContext {
 
     /// The scope of a clock that starts now, by the manager and the manager's department, the pipeline and the source.
     pub fn scope(&mut self, who: ManagerIx, pipeline: Option<&str>, source: Option<&str>) -> Arc<Scope> {
+        if let Some(scope) = &self.only_scope {
+            return Arc::clone(scope);
+        }
         let tenant = self.tenant.as_str();
         let department = self.people.department(who, self.order);
         let manager = if self.named_managers.is_empty() { None } else { self.people.id(who) };
         let manager = manager.filter(|id| self.named_managers.contains(*id)).map(ManagerId::as_str);
-        let key = if self.norms.overrides.is_empty() {
-            // Without overrides there is a single scope, and no key is needed.
-            ScopeCacheKey::default()
-        } else {
-            (
-                manager.map_or(ManagerIx::NONE, |_| who),
-                CompactString::from(department),
-                CompactString::from(pipeline.unwrap_or_default()),
-                CompactString::from(source.unwrap_or_default()),
-            )
-        };
-        Arc::clone(
-            self.scopes.entry(key).or_insert_with(|| {
-                self.norms.shared_scope(ScopeQuery { tenant, department, manager, pipeline, source })
-            }),
-        )
+        let query = ScopeQuery { tenant, department, manager, pipeline, source };
+        if self.norms.overrides.is_empty() {
+            return Arc::clone(self.only_scope.insert(self.norms.shared_scope(query)));
+        }
+        let key = (
+            manager.map_or(ManagerIx::NONE, |_| who),
+            CompactString::from(department),
+            CompactString::from(pipeline.unwrap_or_default()),
+            CompactString::from(source.unwrap_or_default()),
+        );
+        Arc::clone(self.scopes.entry(key).or_insert_with(|| self.norms.shared_scope(query)))
     }
 
     /// Forgets the norms by manager: an index may be of another one now.
     pub fn forget_scopes(&mut self) {
         self.scopes.clear();
+        self.only_scope = None;
     }
 
     /// The index of a pipeline stage, declared on first use.
@@ -398,6 +405,12 @@ impl TenantContext {
             self.effects.push(Effect::StageDeclaration(Box::new(StageDeclaration { ix, pipeline, stage })));
         }
         ix
+    }
+
+    /// Whether an index is that of a pipeline stage.
+    pub fn is_stage(&self, ix: StageIx, pipeline: Option<&PipelineId>, stage: Option<&StageId>) -> bool {
+        let (pipeline, stage) = (pipeline.map_or(UNKNOWN, PipelineId::as_str), stage.map_or(UNKNOWN, StageId::as_str));
+        self.stage_name(ix).is_some_and(|(of, name)| name.as_str() == stage && of.as_str() == pipeline)
     }
 
     /// The pipeline and stage of an index.

@@ -25,6 +25,7 @@ use compact_str::{CompactString, format_compact};
 use field::NormalForms;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use std::fmt;
 
 /// The normal forms of the numbers in a field, in its order and without repetitions.
 pub fn phones(text: &str, country: Country) -> impl Iterator<Item = CompactString> {
@@ -47,19 +48,41 @@ pub fn normal_forms(contact: &Contact, country: Country) -> impl Iterator<Item =
     forms.into_iter()
 }
 
-/// The `KEY` of alert subjects: the first 16 hexadecimal digits of the HMAC-SHA-256 of a normal form, keyed with
-/// `privacy_key` in UTF-8.
-pub fn key(normal_form: &str, privacy_key: &str) -> CompactString {
-    let digest = digest(normal_form, privacy_key);
-    let first = digest.iter().take(8).fold(0_u64, |first, byte| first << 8 | u64::from(*byte));
-    format_compact!("{first:016x}")
+/// The HMAC-SHA-256 of texts under a key. It keeps the state after the key, which half of the work leads to.
+#[derive(Clone)]
+pub struct Keyed(Hmac<Sha256>);
+
+impl Keyed {
+    /// The function of a key, such as `privacy_key`, in UTF-8.
+    pub fn new(key: &str) -> Self {
+        Self(Hmac::new_from_slice(key.as_bytes()).expect("HMAC accepts keys of any length"))
+    }
+
+    /// The HMAC of a text.
+    pub fn digest(&self, text: &str) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The `KEY` of alert subjects: the first 16 hexadecimal digits of the HMAC of a normal form.
+    pub fn key(&self, normal_form: &str) -> CompactString {
+        let digest = self.digest(normal_form);
+        let first = digest.iter().take(8).fold(0_u64, |first, byte| first << 8 | u64::from(*byte));
+        format_compact!("{first:016x}")
+    }
 }
 
-/// The HMAC-SHA-256 of a text, keyed with `privacy_key` in UTF-8.
-pub fn digest(text: &str, privacy_key: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(privacy_key.as_bytes()).expect("HMAC accepts keys of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().into()
+/// The `KEY` of alert subjects for a normal form, under `privacy_key`.
+pub fn key(normal_form: &str, privacy_key: &str) -> CompactString {
+    Keyed::new(privacy_key).key(normal_form)
+}
+
+/// Hides the key.
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 #[cfg(test)]

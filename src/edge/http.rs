@@ -17,11 +17,15 @@ mod api;
 mod contact;
 mod context;
 mod csv;
+mod forward;
+mod forwarding;
 mod guard;
 mod hosts;
 mod in_memory;
+mod members;
 mod page;
 mod publish;
+mod relay;
 mod response;
 mod scrapes;
 mod secret;
@@ -49,6 +53,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use context::HttpState;
+use forwarding::Forwarding;
 use hosts::Hosts;
 use page::PageState;
 pub use publish::{Publish, Published};
@@ -74,7 +79,16 @@ pub fn serve(address: SocketAddr, settings: &HttpServer, context: EndpointContex
     let page = page::state(&state);
     let api = Router::new().nest("/api/v1", api::streams(Arc::clone(&state.context.access)));
     let routes = all_routes(&state, &page).merge(page::streams(&page)).merge(api);
+    let routes = with_members(routes, &state, &page);
     start("http", address, settings, routes, state)
+}
+
+/// Has other processes answer for the tenants that they have.
+fn with_members(routes: Router<HttpState>, state: &HttpState, page: &PageState) -> Router<HttpState> {
+    match Forwarding::new(state, page) {
+        Some(forwarding) => routes.layer(from_fn_with_state(forwarding, members::route)),
+        None => routes,
+    }
 }
 
 fn all_routes(state: &HttpState, page: &PageState) -> Router<HttpState> {

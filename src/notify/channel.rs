@@ -11,6 +11,7 @@ use crate::domain::alert::Alert;
 use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use crate::edge::http_client;
+use crate::notify::message::Message;
 use serde::{Deserialize, Serialize};
 
 /// Where a message goes.
@@ -39,7 +40,7 @@ impl Channel {
 }
 
 /// A message to send, or to replace one that was sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// Its number in this process.
     pub id: u64,
@@ -57,6 +58,10 @@ pub struct Job {
     pub open: usize,
     /// Whether it sums up what could not be sent in time.
     pub is_summary: bool,
+    /// What it says in place of alerts: a digest.
+    pub text: Option<Message>,
+    /// The numbers and addresses of the customer, for a to-do. They are not stored, and never logged.
+    pub call_back: Vec<String>,
 }
 
 /// An alert in a message.

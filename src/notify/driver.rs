@@ -6,8 +6,9 @@
 
 mod channels;
 mod company;
+mod digests;
 
-use super::answers::Asked;
+use super::asked::{Asked, Refusal};
 use super::channel::{Item, Job, Outcome};
 use super::ledger::Ledger;
 use super::link::Answer;
@@ -15,7 +16,6 @@ use super::{notice, record, routing, text};
 use crate::config::Config;
 use crate::config::notify::{Channel, Notify};
 use crate::domain::alert::Alert;
-use crate::domain::rule::message::Language;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
@@ -28,9 +28,10 @@ use crate::telemetry::liveness::Liveness;
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use channels::Channels;
 pub use channels::{Printed, build_alertmanager, build_senders};
-pub use company::check as check_api;
 use company::Companies;
+pub use company::{api_of, check as check_api};
 use crossbeam_channel::Receiver;
+use digests::Digests;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,38 +73,7 @@ pub struct NotifyContext {
     pub dry_run: bool,
 }
 
-/// Why an answer has no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The link was used before.
-    Used,
-    /// The alert is over or not known.
-    Over,
-    /// Somebody else takes care of it.
-    Taken,
-    /// The answer is of somebody else than the recipient.
-    NotRecipient,
-    /// It cannot be stored at the moment.
-    NotStored,
-}
-
-impl Refusal {
-    /// What the person is told.
-    pub fn text(self, language: Language) -> &'static str {
-        let [english, russian] = match self {
-            Self::Used => ["This was answered before.", "Ответ уже был получен."],
-            Self::Over => ["There is nothing to do any more: the case is over.", "Делать больше ничего не нужно: вопрос закрыт."],
-            Self::Taken => ["Somebody else takes care of it already.", "Этим уже занимается другой сотрудник."],
-            Self::NotRecipient => ["This message was sent to somebody else.", "Это сообщение адресовано другому сотруднику."],
-            Self::NotStored => {
-                ["This cannot be stored at the moment. Please try again.", "Сейчас ответ не удаётся сохранить. Попробуйте ещё раз."]
-            }
-        };
-        if language == Language::Ru { russian } else { english }
-    }
-}
-
-/// Tells people until a stop is requested. Waits for brokers and topics without limit.
+/// Informs people until a stop is requested. Waits for brokers and topics without limit.
 pub fn run(context: &NotifyContext) -> Result<(), RunError> {
     let mut restarts = Restarts::default();
     let channels = Channels::start(context);
@@ -132,6 +102,7 @@ fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
         log,
         ledger: Ledger::new(context.notify.summary_after),
         companies: Companies::new(&context.notify),
+        digests: Digests::default(),
         next: BTreeMap::new(),
         used: BTreeMap::new(),
         new_used: Vec::new(),
@@ -148,6 +119,7 @@ struct Driver<'a> {
     log: GatewayLog,
     ledger: Ledger,
     companies: Companies,
+    digests: Digests,
     /// For each assigned partition, the offset after the last alert that was read, if it is not committed.
     next: BTreeMap<ShardId, Option<i64>>,
     /// Links that were used, each until when it is valid.
@@ -173,23 +145,36 @@ impl Driver<'_> {
             self.reading_since.retain(|_, since| since.elapsed() <= CAUGHT_UP);
             if !self.is_caught_up && self.reading_since.is_empty() && !self.next.is_empty() {
                 self.is_caught_up = true;
-                tracing::info!("all alerts are read: {} are kept, {} messages are owed", self.ledger.len(), self.ledger.owed());
+                tracing::info!(
+                    "all alerts are read: {} are kept, {} messages are owed",
+                    self.ledger.len(),
+                    self.ledger.owed()
+                );
             }
             if self.is_caught_up {
                 let companies = &self.companies;
                 jobs = self.ledger.take_due(now, |alert| companies.name(alert));
                 self.channels.tell_alertmanager(&self.ledger, now);
+                if self.next.contains_key(&digests::SHARD) {
+                    let (notify, norms) = (&self.context.notify, &self.context.config.norms);
+                    jobs.extend(self.digests.take_due(notify, norms, &self.companies, now));
+                }
             }
             self.forget_used(now);
             let may_wait = jobs.is_empty() && committed.elapsed() < COMMIT_INTERVAL;
             if self.commit(may_wait)? {
                 committed = Instant::now();
             }
-            for job in jobs {
+            for mut job in jobs {
+                if job.address.channel == Channel::Todo {
+                    job.call_back = self.companies.call_back(&job);
+                }
                 self.channels.send(job);
             }
             let owed = (self.ledger.owed(), self.ledger.oldest(now));
-            self.context.metrics.set_ledger(self.ledger.len(), owed, self.ledger.counts());
+            let (doubled, withheld) = self.ledger.counts();
+            let counts = (doubled + self.digests.doubled(), withheld);
+            self.context.metrics.set_ledger(self.ledger.len(), owed, counts);
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
                 if self.log.is_lost() {
@@ -211,6 +196,7 @@ impl Driver<'_> {
                 }
                 Some(GatewayEvent::Revoked) => {
                     self.ledger.clear();
+                    self.digests.clear();
                     self.next.clear();
                     self.used.clear();
                     self.is_caught_up = false;
@@ -218,7 +204,9 @@ impl Driver<'_> {
                 }
                 Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
                     match self.reading_since.get_mut(&shard) {
-                        Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => drop(self.reading_since.remove(&shard)),
+                        Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => {
+                            drop(self.reading_since.remove(&shard))
+                        }
                         Some(since) => *since = Instant::now(),
                         None => {}
                     }
@@ -239,6 +227,8 @@ impl Driver<'_> {
         self.ledger.clear();
         (self.is_caught_up, self.assigned_at) = (false, clock::now());
         self.reading_since = records.keys().map(|shard| (*shard, Instant::now())).collect();
+        self.digests.clear();
+        self.used.clear();
         for (shard, gateway_log::CursorRecords(records)) in records {
             self.next.insert(shard, None);
             for (key, value) in records {
@@ -247,6 +237,7 @@ impl Driver<'_> {
                         let valid = str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
                         self.used.insert(token.to_owned(), (shard, Timestamp(valid)));
                     }
+                    None if self.digests.restore(&key, &value) => {}
                     None => self.ledger.restore(shard, &key, &value),
                 }
             }
@@ -265,7 +256,8 @@ impl Driver<'_> {
 
     fn take_outcomes(&mut self) {
         while let Some((job, channel, outcome)) = self.channels.outcome() {
-            if self.ledger.done(job, &outcome, clock::now()) {
+            let now = clock::now();
+            if self.ledger.done(job, &outcome, now) || self.digests.done(job, &outcome, now) {
                 count(&self.context.metrics, channel, &outcome);
             }
         }
@@ -296,14 +288,15 @@ impl Driver<'_> {
             None => claim.person.clone(),
             // The chat shows whose button it is.
             Some(chat) => {
-                let own = |line: &&super::ledger::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
+                let own =
+                    |line: &&super::case::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
                 case.lines.iter().find(own).and_then(|line| line.address.person.clone()).ok_or(Refusal::NotRecipient)?
             }
         };
         if case.lines.iter().all(|line| line.address.person.as_deref() != Some(person.as_str())) {
             return Err(Refusal::NotRecipient);
         }
-        if super::ledger::is_over(case.alert.status) {
+        if super::case::is_over(case.alert.status) {
             return Err(Refusal::Over);
         }
         if let Some(taken_by) = case.taken_by.as_ref().filter(|_| claim.answer == Answer::Taken) {
@@ -362,11 +355,15 @@ impl Driver<'_> {
     fn commit(&mut self, may_wait: bool) -> Result<bool, RunError> {
         if self.context.dry_run {
             self.ledger.take_records();
+            self.digests.take_records();
             return Ok(true);
         }
         let mut records: BTreeMap<ShardId, Vec<(Vec<u8>, Option<Vec<u8>>)>> = BTreeMap::new();
         for (shard, key, value) in self.ledger.take_records() {
             records.entry(shard).or_default().push((key, value));
+        }
+        for record in self.digests.take_records() {
+            records.entry(digests::SHARD).or_default().push(record);
         }
         let now = clock::now();
         for token in std::mem::take(&mut self.new_used) {
@@ -419,9 +416,14 @@ impl Driver<'_> {
 /// What a message says, as text, for the dry run and the log of tests.
 pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
     let said = wording.of(job, now);
-    let mut lines = vec![format!("{} → {}: {}", job.address.channel.name(), job.address.to, said.title)];
+    let to = job.address.person.as_ref().unwrap_or(&job.address.to);
+    let again = if job.replaces.is_some() { " (the message before is changed)" } else { "" };
+    let mut lines = vec![format!("{} → {to}{again}: {}", job.address.channel.name(), said.title)];
     for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
-        lines.push(format!("  {} {}: {}", alert.status.name(), line.label, line.sentence));
+        lines.push(format!("  {}: {}", alert.status.name(), line.sentence));
+    }
+    if job.items.is_empty() {
+        lines.extend(said.lines.iter().map(|line| format!("  {}: {}", line.label, line.sentence)));
     }
     lines.extend(said.more.map(|more| format!("  {more}")));
     lines.join("\n")

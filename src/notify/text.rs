@@ -1,8 +1,9 @@
 //! Owns what messages say, in English and Russian. The channels only add their markup.
 
+use super::case::is_over;
 use super::channel::{Item, Job};
-use super::ledger::is_over;
 use super::link::{self, Answer};
+pub use super::message::{Line, Message};
 use crate::config::Page;
 use crate::config::notify::Links;
 use crate::domain::alert::{Alert, Status};
@@ -10,38 +11,6 @@ use crate::domain::id::EntityKind;
 use crate::domain::rule::catalog;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::time::Timestamp;
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// One line.
-    pub title: String,
-    /// The alerts.
-    pub lines: Vec<Line>,
-    /// How many more there are.
-    pub more: Option<String>,
-}
-
-/// What a message says of an alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// What the status means.
-    pub label: &'static str,
-    /// The rule.
-    pub rule: &'static str,
-    /// What happened, in one sentence.
-    pub sentence: String,
-    /// The manager.
-    pub manager: Option<String>,
-    /// Who takes care of it.
-    pub taken_by: Option<String>,
-    /// Whether it is over.
-    pub is_over: bool,
-    /// The card in the CRM.
-    pub card: Option<String>,
-    /// What the recipient can answer: a label and an address.
-    pub answers: Vec<(&'static str, String)>,
-}
 
 /// What texts need besides the message.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +21,7 @@ pub struct Wording {
     pub cards: Page,
 }
 
-fn choose<T>(language: Language, english: T, russian: T) -> T {
+pub(super) fn choose<T>(language: Language, english: T, russian: T) -> T {
     match language {
         Language::En => english,
         Language::Ru => russian,
@@ -77,6 +46,38 @@ pub fn violations(n: usize, language: Language) -> String {
     }
 }
 
+/// What happened, in one sentence that begins with a capital letter and names things as people do.
+fn sentence(alert: &Alert, manager: Option<&str>, language: Language) -> String {
+    let named = Alert { subject: subject(alert, manager, language).into(), ..alert.clone() };
+    let sentence = message::of(&named, language);
+    let mut letters = sentence.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => sentence,
+    }
+}
+
+/// The subject of an alert in words: "lead 17", "customer 06bdaf", the name of the manager.
+fn subject(alert: &Alert, manager: Option<&str>, language: Language) -> String {
+    let Some((kind, rest)) = alert.subject.split_once(':') else { return alert.subject.to_string() };
+    let (id, part) = rest.rsplit_once('/').map_or((rest, None), |(id, part)| (id, Some(part)));
+    let whole = alert.entity.as_ref().map_or(id, |entity| entity.id.as_str());
+    let with_part = |text: String| match part.filter(|_| whole.len() < rest.len()) {
+        Some(part) => format!("{text}, {part}"),
+        None => text,
+    };
+    match kind {
+        "lead" => with_part(choose(language, format!("lead {whole}"), format!("лид {whole}"))),
+        "deal" => with_part(choose(language, format!("deal {whole}"), format!("сделка {whole}"))),
+        "contact" => {
+            let key = rest.get(..6).unwrap_or(rest);
+            choose(language, format!("customer {key}"), format!("клиент {key}"))
+        }
+        "manager" => with_part(manager.unwrap_or(id).to_owned()),
+        _ => alert.subject.to_string(),
+    }
+}
+
 fn label(status: Status, language: Language) -> &'static str {
     let [english, russian] = match status {
         Status::DueSoon => ["Due soon", "Скоро срок"],
@@ -92,6 +93,9 @@ fn label(status: Status, language: Language) -> &'static str {
 impl Wording {
     /// What a message says; `now` is the wall clock.
     pub fn of(&self, job: &Job, now: Timestamp) -> Message {
+        if let Some(text) = &job.text {
+            return text.clone();
+        }
         let language = job.address.language;
         let lines: Vec<Line> = job.items.iter().map(|item| self.line(job, item, now)).collect();
         let all = lines.len() + job.more;
@@ -110,8 +114,8 @@ impl Wording {
             ),
             _ => violations(all, language),
         };
-        let more = (job.more > 0)
-            .then(|| choose(language, format!("and {} more", job.more), format!("и ещё {}", job.more)));
+        let more =
+            (job.more > 0).then(|| choose(language, format!("and {} more", job.more), format!("и ещё {}", job.more)));
         Message { title, lines, more }
     }
 
@@ -119,9 +123,9 @@ impl Wording {
         let language = job.address.language;
         let is_over = is_over(alert.status);
         Line {
-            label: label(alert.status, language),
+            label: label(alert.status, language).to_owned(),
             rule: catalog::definition(alert.rule).title[language as usize],
-            sentence: message::of(alert, language),
+            sentence: sentence(alert, manager.as_deref(), language),
             manager: manager.clone(),
             taken_by: taken_by.clone(),
             is_over,
@@ -144,8 +148,17 @@ impl Wording {
     fn answers(&self, job: &Job, alert: &Alert, now: Timestamp) -> Vec<(&'static str, String)> {
         let Some((links, person)) = self.links.as_ref().zip(job.address.person.as_ref()) else { return Vec::new() };
         let can = |answer: Answer| answer == Answer::Taken || alert.interaction.is_some();
-        let link = |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
+        let link =
+            |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
         Answer::ALL.into_iter().filter(|answer| can(*answer)).map(link).collect()
+    }
+}
+
+impl Line {
+    /// A line of a digest.
+    pub(super) fn of_digest(label: String, sentence: String) -> Self {
+        let (manager, taken_by, card, answers) = Default::default();
+        Self { label, rule: "", sentence, manager, taken_by, is_over: false, card, answers }
     }
 }
 
@@ -159,8 +172,12 @@ pub fn name(answer: Answer, language: Language) -> &'static str {
 
 /// "manager: Vera", and who takes care.
 pub fn about_people(line: &Line, language: Language) -> Option<String> {
-    let manager = line.manager.as_ref().map(|name| choose(language, format!("Manager: {name}"), format!("Менеджер: {name}")));
-    let taken = line.taken_by.as_ref().map(|name| choose(language, format!("taken by {name}"), format!("взято в работу: {name}")));
+    let manager =
+        line.manager.as_ref().map(|name| choose(language, format!("Manager: {name}"), format!("Менеджер: {name}")));
+    let taken = line
+        .taken_by
+        .as_ref()
+        .map(|name| choose(language, format!("taken by {name}"), format!("взято в работу: {name}")));
     let parts: Vec<String> = manager.into_iter().chain(taken).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
@@ -168,6 +185,11 @@ pub fn about_people(line: &Line, language: Language) -> Option<String> {
 /// What the link to a card is called.
 pub fn open_card(language: Language) -> &'static str {
     choose(language, "Open in the CRM", "Открыть в CRM")
+}
+
+/// What the numbers of a customer are called.
+pub fn call_back(language: Language) -> &'static str {
+    choose(language, "Call back", "Перезвонить")
 }
 
 /// A text as part of the path of an address.
@@ -219,18 +241,36 @@ mod tests {
     #[test]
     fn russian_numbers_have_the_right_form() {
         let forms = |n| violations(n, Language::Ru);
-        assert_eq!([1, 2, 5, 11, 12, 21, 22, 25, 111].map(forms), [
-            "1 нарушение",
-            "2 нарушения",
-            "5 нарушений",
-            "11 нарушений",
-            "12 нарушений",
-            "21 нарушение",
-            "22 нарушения",
-            "25 нарушений",
-            "111 нарушений"
-        ]);
+        assert_eq!(
+            [1, 2, 5, 11, 12, 21, 22, 25, 111].map(forms),
+            [
+                "1 нарушение",
+                "2 нарушения",
+                "5 нарушений",
+                "11 нарушений",
+                "12 нарушений",
+                "21 нарушение",
+                "22 нарушения",
+                "25 нарушений",
+                "111 нарушений"
+            ]
+        );
         assert_eq!([1, 2].map(|n| violations(n, Language::En)), ["1 violation", "2 violations"]);
+    }
+
+    #[test]
+    fn subjects_are_named_as_people_do() {
+        use crate::domain::id::EntityId;
+        use crate::domain::rule::Rule;
+        let named = |subject_id: &str, entity: Option<EntityId>| {
+            let alert = Alert { entity, ..Alert::sample("acme", Rule::Neglected, subject_id, Timestamp(0)) };
+            Language::ALL.map(|language| subject(&alert, Some("Vera"), language))
+        };
+        assert_eq!(named("lead:17", Some(EntityId::lead("17"))), ["lead 17", "лид 17"]);
+        assert_eq!(named("deal:D/7/NEW", Some(EntityId::deal("D/7"))), ["deal D/7, NEW", "сделка D/7, NEW"]);
+        assert_eq!(named("contact:06bdaf5a", None), ["customer 06bdaf", "клиент 06bdaf"]);
+        assert_eq!(named("manager:v1/7d", None), ["Vera, 7d", "Vera, 7d"]);
+        assert_eq!(named("topic:crm", None), ["topic:crm", "topic:crm"]);
     }
 
     #[test]

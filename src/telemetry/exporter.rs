@@ -8,6 +8,7 @@
 use super::http_metrics::HttpMetrics;
 use super::live_view_metrics::LiveViewMetrics;
 use super::log_output;
+use super::member_metrics::MemberMetrics;
 use super::metric::{Family, Level, Metric};
 use super::page::{Labels, Page, subject};
 use super::process;
@@ -54,6 +55,7 @@ pub struct Exporter {
     selection: Selection,
     live_view: Option<Arc<LiveViewMetrics>>,
     http: Option<Arc<HttpMetrics>>,
+    members: Option<Arc<MemberMetrics>>,
     /// Whether each family is exported per manager.
     manager_families: Vec<bool>,
     /// The sizes of the families of the last page. The lock serializes scrapes.
@@ -72,7 +74,17 @@ impl Exporter {
         let is_selected = |family: &Family| selected.is_none_or(|names| names.contains(&family.stem));
         let manager_families = Family::all().iter().map(is_selected).collect();
         let sizes = Mutex::default();
-        Self { live_state, metrics, clock, selection, live_view: None, http: None, manager_families, sizes }
+        Self {
+            live_state,
+            metrics,
+            clock,
+            selection,
+            live_view: None,
+            http: None,
+            members: None,
+            manager_families,
+            sizes,
+        }
     }
 
     /// Adds the metrics of the live view.
@@ -83,6 +95,11 @@ impl Exporter {
     /// Adds the metrics of the HTTP server.
     pub fn with_http(self, http: Arc<HttpMetrics>) -> Self {
         Self { http: Some(http), ..self }
+    }
+
+    /// Adds the metrics of the processes that answer for each other.
+    pub fn with_members(self, members: Option<Arc<MemberMetrics>>) -> Self {
+        Self { members, ..self }
     }
 
     /// Renders one scrape.
@@ -96,6 +113,9 @@ impl Exporter {
         }
         if let Some(metrics) = &self.http {
             http(&mut page, metrics);
+        }
+        if let Some(metrics) = &self.members {
+            members(&mut page, metrics);
         }
         let snapshots = self.live_state.snapshots();
         for snapshot in &snapshots {
@@ -317,6 +337,18 @@ pub(super) fn http(page: &mut Page, metrics: &HttpMetrics) {
     page.sample(Metric::HttpRefused, &[], metrics.refused() as f64);
     for (result, n) in ["rendered", "shared"].into_iter().zip(metrics.scrapes()) {
         page.sample(Metric::Scrapes, &[("result", result)], n as f64);
+    }
+}
+
+fn members(page: &mut Page, metrics: &MemberMetrics) {
+    let [known, moving] = metrics.known();
+    page.sample(Metric::Members, &[], known as f64);
+    page.sample(Metric::MembersShardsMoving, &[], moving as f64);
+    for (result, n) in metrics.all_forwarded() {
+        page.sample(Metric::MembersForwarded, &[("result", result)], n as f64);
+    }
+    for (result, n) in metrics.all_received() {
+        page.sample(Metric::MembersReceived, &[("result", result)], n as f64);
     }
 }
 

@@ -28,8 +28,7 @@ pub enum MetricGroup {
 
 impl MetricGroup {
     /// Every group, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway, Self::Notify];
+    pub const ALL: [Self; 6] = [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway, Self::Notify];
 }
 
 /// The level of the subject of a figure.
@@ -190,6 +189,10 @@ metrics! {
         HttpConnectionsLimit "http_connections_limit" Gauge "count" [] "Maximum number of open HTTP connections of each listen address."
         HttpClosed "http_connections_closed_total" Counter "count" ["reason"] "HTTP connections closed by the server: no complete request in time (idle ones included), a response not read in time, or the limit reached and a new connection waiting."
         HttpRefused "http_requests_refused_total" Counter "count" [] "HTTP requests refused because of their Host or Origin."
+        Members "members" Gauge "count" [] "Processes that answer for each other, this one included, as this process knows them; absent without `members`."
+        MembersShardsMoving "members_shards_moving" Gauge "count" [] "Shards that no process answers for at the moment, as this process knows."
+        MembersForwarded "members_requests_forwarded_total" Counter "count" ["result"] "Requests for other processes: `answered`, `unreachable`, `late` (no answer in time), `busy` (too many wait for that process), `refused` (that process has another token), `moving` (no process answers for the shard)."
+        MembersReceived "members_requests_received_total" Counter "count" ["result"] "Requests from other processes: `accepted`, `moving` (this process does not have the shard, or no longer), `refused` (missing or wrong token)."
         RedisUp "redis_up" Gauge "0 or 1" [] "Whether Redis accepts the live view; absent if Redis is not configured."
         RedisQueue "redis_queue_batches" Gauge "count" [] "Committed batches waiting to be written to Redis."
         RedisWrites "redis_writes_total" Counter "count" [] "Batches written to Redis."
@@ -221,7 +224,7 @@ metrics! {
         GatewayRestarts "gateway_restarts_total" Counter "count" [] "Restarts of the gateway within its process, with new Kafka clients, after an error that ended the old ones."
     }
     Notify {
-        NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is told, kept until they are over and cannot be retracted any more."
+        NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is informed, kept until they are over and cannot be retracted any more."
         NotifyOwed "notify_messages_owed" Gauge "count" [] "Messages that are owed or under way: held, waiting for working time or for a channel."
         NotifyOldest "notify_oldest_message_seconds" Gauge "seconds" [] "Age of the oldest message that is owed, without those that wait for working time."
         NotifyMessages "notify_messages_total" Counter "count" ["channel" "outcome"] "Attempts to send a message by channel and outcome: `sent`, or why not."

@@ -38,9 +38,7 @@ pub(crate) fn board() -> Board {
             Row { heading: Some(["Redis", "Redis"]), collapsed: false, panels: redis() },
             Row { heading: Some(["Gateway", "Шлюз"]), collapsed: false, panels: gateway() },
             Row {
-                heading: Some(["Messages to people", "Сообщения людям"]),
-                collapsed: false,
-                panels: notify(),
+                heading: Some(["Messages to people", "Сообщения людям"]), collapsed: false, panels: notify()
             },
             Row { heading: Some(["Processes", "Процессы"]), collapsed: false, panels: process() },
         ],

@@ -96,7 +96,8 @@ class Production(Deployment):
     def configuration_here(self):
         """On the listener that permits everything, and without the files of the Secret."""
         text = re.sub(r"(?m)^ +(client:|security\.|sasl\.|ssl\.).*\n", "", self.configuration()).replace(":9093", ":9092")
-        return re.sub(r"(?m)^(api|privacy_key): .*\n", "", text)
+        text = re.sub(r"(?m)^(api|privacy_key): .*\n", "", text)
+        return re.sub(r"(?m)^members: .*$", "members: {token: a token of this suite}", text)
 
     def norms_here(self, text):
         # A replay takes the key from the norms.
@@ -150,7 +151,7 @@ class Production(Deployment):
         """The Secret of the pods, with what is wrong with it."""
         values = {
             "kafka-username": USER, "kafka-password": "right", "kafka-ca.crt": (self.work / "ca.pem").read_text(),
-            "privacy-key": PRIVACY_KEY, "api-token": "a token of this suite",
+            "privacy-key": PRIVACY_KEY, "api-token": "a token of this suite", "member-token": "a token of this suite",
         }
         values |= {name.replace("_", "-").replace("-crt", ".crt"): value for name, value in changed.items()}
         words = [f"--from-literal={name}={value}" for name, value in values.items() if name not in left_out]

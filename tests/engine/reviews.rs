@@ -82,7 +82,7 @@ fn expected(interactions: &[Interaction]) -> BTreeMap<(String, String), Vec<Stri
         }
     }
     for ids in days.values_mut() {
-        ids.sort_by_key(|id| identity::digest(id, "secret"));
+        ids.sort_by_key(|id| identity::Keyed::new("secret").digest(id));
         ids.truncate(PER_DAY);
     }
     days

@@ -25,7 +25,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-const NORMS: &str = "
+pub(super) const NORMS: &str = "
 pipelines: {sales: {entity: deal, stages: [{id: NEW, max_time: 1h}, {id: WON_SOON}]}}
 norms:
   first_response_late: {within: 15m, escalate_after: [10m, 3h]}
@@ -54,7 +54,7 @@ pub(super) fn event(index: usize, minute: i64, payload: Value) -> String {
 
 /// Events of two leads and a deal until noon: one lead gets a response at once, the other none, and the deal does not
 /// move. Another deal is merged into it.
-fn sample_events() -> Vec<String> {
+pub(super) fn sample_events() -> Vec<String> {
     let lead = |id: &str, manager: &str| {
         let contacts = json!([{"phone": PHONE}, {"email": MAIL}]);
         json!({"lead_created": {"lead_id": id, "manager_id": manager, "source_id": "WEB", "contacts": contacts}})
@@ -111,6 +111,12 @@ pub(super) fn endpoints_for(norms: &str, events: Vec<String>, api: &Api) -> Sock
     Setup { api: api.clone(), ..Setup::new(norms, events) }.start()
 }
 
+/// What the endpoints read after processing events until noon.
+pub(super) fn context_after(norms: &str, events: Vec<String>, token: Option<&str>) -> EndpointContext {
+    let api = Api { token: token.map(Into::into), users: Vec::new() };
+    Setup { api, ..Setup::new(norms, events) }.context()
+}
+
 /// What the endpoints are started with.
 pub(super) struct Setup<'a> {
     pub(super) norms: &'a str,
@@ -129,6 +135,12 @@ impl<'a> Setup<'a> {
 
     /// Starts the endpoints after processing the events.
     pub(super) fn start(self) -> SocketAddr {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        serve(address, &Config::default().http_server, self.context()).expect("a port")
+    }
+
+    /// What the endpoints read after processing the events.
+    pub(super) fn context(self) -> EndpointContext {
         let Self { norms, events, api, close, publish } = self;
         let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
         let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
@@ -157,7 +169,7 @@ impl<'a> Setup<'a> {
         let exporter = Arc::new(Exporter::new(Arc::clone(&live_state), metrics, clock, selection));
         let liveness = Arc::new(Liveness::default());
         liveness.set_ready(true);
-        let context = EndpointContext {
+        EndpointContext {
             exporter,
             liveness,
             live_state,
@@ -167,9 +179,8 @@ impl<'a> Setup<'a> {
             access: Arc::new(Access::new(&api)),
             page: Default::default(),
             http: Arc::new(HttpMetrics::new(256)),
-        };
-        let address = "127.0.0.1:0".parse().expect("an address");
-        serve(address, &Config::default().http_server, context).expect("a port")
+            members: None,
+        }
     }
 }
 

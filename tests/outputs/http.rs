@@ -51,6 +51,7 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http,
+        members: None,
     }
 }
 

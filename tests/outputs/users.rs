@@ -136,7 +136,7 @@ fn a_viewer_of_a_department_sees_nothing_of_others_anywhere() {
     let (_, page) = get(address, "/t/acme%20north?department=south", &bearer("north"));
     assert!(!page.contains("zoe") && page.contains("nora"), "{page}");
     for path in ["/t/acme%20north/stream", "/t/acme%20north/managers/nora/stream"] {
-        // Two viewers with different rights share no fragment, whoever comes first.
+        // Two viewers with different rights share no fragment, in any order.
         let of_all = first_data(address, path, &bearer("all"));
         let of_north = first_data(address, path, &bearer("north"));
         assert!(of_all.contains("of-nora") && of_north.contains("of-nora"));

@@ -6,10 +6,12 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
 
-const [address, executablePath, folder] = process.argv.slice(2);
+const [address, evening, executablePath, folder] = process.argv.slice(2);
 // Evaluated as a debugger would: the policy of the page forbids other scripts.
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
 const company = new URL('t/romashka', address).href;
+// The same floor after its first day.
+const reviews = new URL('t/romashka/reviews', evening).href;
 // Longer than anything here takes.
 const GENEROUS = 60_000;
 
@@ -129,6 +131,58 @@ const checks = {
     assert.ok(texts.size > 1, [...texts].join());
     await close();
   },
+  async 'a review is scored, and the figure follows'() {
+    const { page, errors, close } = await open(reviews);
+    const figure = async () => {
+      const answer = await page.request.get(new URL('api/v1/tenants/romashka?window=30d', evening).href);
+      return (await answer.json()).rows[0].reviews.n;
+    };
+    const waiting = await page.locator('.reviews > li').count();
+    assert.ok(waiting > 3, `${waiting} conversations wait`);
+    const before = await figure();
+    const first = page.locator('.reviews > li').first();
+    await first.locator('summary').click();
+    await first.locator('input[type=checkbox]').first().check();
+    await first.locator('input[name=score]').fill('85');
+    await first.locator('input[value=SUCCESS]').check();
+    await first.locator('textarea').fill('Clear and friendly');
+    await Promise.all([page.waitForURL(/done=/), first.locator('button').click()]);
+    assert.match(await page.textContent('.done'), /saved/);
+    assert.equal(await page.locator('.reviews > li').count(), waiting - 1);
+    for (const started = Date.now(); (await figure()) <= before;) {
+      assert.ok(Date.now() - started < GENEROUS, 'the figure moved');
+      await page.waitForTimeout(300);
+    }
+    assert.deepEqual(errors, []);
+    await close();
+  },
+  async 'an alert is taken, and everybody sees by whom'() {
+    const { page, errors, close } = await open(company);
+    await page.click('#pause');
+    const row = page.locator('#clocks li.overdue:has(form)').last();
+    const key = await row.getAttribute('data-key');
+    await row.locator('button').click();
+    await page.waitForFunction((key) => /taken by/.test(document.querySelector(`#clocks [data-key="${key}"] .taken`)?.textContent ?? 'taken by'), key);
+    assert.deepEqual(errors, []);
+    await close();
+  },
+  async 'a figure leads to what it counts'() {
+    const { page, errors, close } = await open(new URL('t/romashka/managers/vera', address).href);
+    await page.click('#pause');
+    const link = page.locator('#figures a[href*="/figures/touches"]');
+    await Promise.all([page.waitForURL(/figures\/touches/), link.click()]);
+    assert.match(await page.textContent('.top'), /^Touches: \d+$/);
+    const rows = await page.locator('#members tbody tr').count();
+    assert.equal(rows, Math.min(200, Number((await page.textContent('.top')).replace(/\D/g, ''))));
+    assert.deepEqual(errors, []);
+    await close();
+  },
+  async 'people have names and a line of the day'() {
+    const { page, close } = await open(company);
+    assert.match(await page.textContent('#people'), /Vera Sokolova\s*Moscow/);
+    await page.waitForFunction(() => document.querySelectorAll('#people svg.spark[aria-label]').length > 3);
+    await close();
+  },
   async 'without scripts the page is complete'() {
     const { page, close } = await open(company, { javaScriptEnabled: false });
     assert.match(await page.textContent('#top'), /talk to|norms/);
@@ -141,12 +195,14 @@ const checks = {
     const person = await first.getAttribute('#people a', 'href');
     const lead = await first.getAttribute('#clocks a[href*="/leads/"], #people a[href*="/leads/"]', 'href');
     await close();
-    const views = { company, person: new URL(person, address).href, lead: new URL(lead, address).href, list: address };
+    const figure = new URL('t/romashka/figures/first_response_within_norm?manager=vera', address).href;
+    const views = { company, person: new URL(person, address).href, lead: new URL(lead, address).href, list: address, figure, reviews };
     for (const [view, url] of Object.entries(views)) {
       for (const language of ['en', 'ru']) {
         for (const colorScheme of ['light', 'dark']) {
           for (const width of [1280, 320]) {
-            const { page, errors, close } = await open(`${url}?lang=${language}`, { colorScheme, viewport: { width, height: 900 } });
+            const { page, errors, close } = await open(`${url}${url.includes('?') ? '&' : '?'}lang=${language}`, { colorScheme, viewport: { width, height: 900 } });
+            if (view === 'reviews') await page.locator('summary').first().click();
             const name = `${view}.${language}.${colorScheme}.${width}`;
             if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
             assert.deepEqual(await serious(page), [], name);

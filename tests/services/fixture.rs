@@ -192,11 +192,26 @@ topics:
   hints: {prefix}.hints
   cursors: {prefix}.gateway
   notify: {prefix}.notify
+  members: {prefix}.members
   output: OUTPUT
 {extra}"
         );
         let config = parse(&text, "0");
         Self { config, partitions, prefix, text }
+    }
+
+    /// The same source topics with another group, other state and other outputs, which are created.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        let prefix = format!("{}-{name}", self.prefix);
+        let line = |line: &str| {
+            let is_source = ["crm:", "telephony:", "email:"].iter().any(|key| line.trim_start().starts_with(key));
+            if is_source { format!("{line}\n") } else { format!("{}\n", line.replace(&self.prefix, &prefix)) }
+        };
+        let text: String = self.text.lines().map(line).collect();
+        let config = parse(&text, "0");
+        let wanted = Wanted { create: true, partitions: Some(self.partitions), replication: 1 };
+        assert!(topics::verify(&config, &wanted).expect("topics are created").is_ok());
+        Self { config, partitions: self.partitions, prefix, text }
     }
 
     /// The configuration of another process of the same group.

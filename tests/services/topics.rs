@@ -36,6 +36,22 @@ fn topics_are_created_and_verified() {
 }
 
 #[test]
+fn the_topic_of_members_has_one_partition_and_is_needed_only_if_processes_answer_for_each_other() {
+    let fixture = Fixture::bare("topic-of-members", 3, &format!("{QUICK}members: {{}}\n"));
+    let create = Wanted { create: true, partitions: Some(3), replication: 1 };
+    let report = topics::verify(&fixture.config, &create).expect("topics are created");
+    assert!(report.is_ok(), "{report}");
+    let of_members = report.0.iter().find(|line| line.topic == fixture.config.topics.members).expect("a line");
+    assert_eq!((of_members.partitions, report.0.len()), (1, 11));
+    let missing = Fixture::bare("topic-of-members", 3, &format!("{QUICK}members: {{}}\n"));
+    let without = funnelwatch::config::Config { members: None, ..missing.config.clone() };
+    assert!(topics::verify(&without, &create).expect("topics are created").is_ok());
+    let ended = Fixture::start_as(missing.config.clone(), Mode::Once).join();
+    assert!(matches!(&ended, Err(RunError::Topics(TopicsError::Missing(missing))) if missing.len() == 1), "{ended:?}");
+    assert!(Fixture::start_as(without, Mode::Once).join().is_ok(), "one process needs nothing");
+}
+
+#[test]
 fn unequal_partition_counts_are_rejected_and_reported() {
     let fixture = Fixture::bare("unequal", 2, QUICK);
     let create = |config, partitions| {

@@ -39,6 +39,11 @@ const DEPARTMENTS: [(&str, &str, &str, &str); 3] = [
     ("northwind", "field", "Field sales", "olga"),
 ];
 
+/// The ids of all managers.
+pub(super) fn ids() -> impl Iterator<Item = &'static str> {
+    PEOPLE.iter().flat_map(|(_, people)| people.iter().map(|(id, _)| *id))
+}
+
 /// The events that name them, dated `at`.
 pub(super) fn events(at: Timestamp) -> Vec<Event> {
     let event = |tenant: &str, id: &str, payload: CrmPayload| Event {

@@ -196,7 +196,7 @@ impl Bitrix24 {
 }
 
 /// What is wrong with the address of a webhook, without showing it.
-pub(in crate::config) fn fault_of_url(url: &str) -> Option<&'static str> {
+pub fn fault_of_url(url: &str) -> Option<&'static str> {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme @ ("https" | "http"), rest)) => (scheme, rest),
         _ => return Some("another format"),

@@ -2,7 +2,7 @@
 
 use crate::config::schema::reader::Reader;
 use crate::config::schema::value::Table;
-use crate::config::sections::MIN_TOKEN_LENGTH;
+use crate::config::users::MIN_TOKEN_LENGTH;
 
 /// The token of a source; a short one is a problem.
 pub(super) fn token(reader: &mut Reader<'_>, table: &Table) -> Option<String> {

@@ -13,7 +13,7 @@ use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 
 named_enum! {
-    /// How somebody is told.
+    /// How somebody is informed.
     pub enum Channel, named "in the configuration, records and labels" {
         /// A notification in Bitrix24.
         Bitrix24 = "bitrix24",
@@ -41,7 +41,7 @@ impl Channel {
     }
 }
 
-/// Who is told.
+/// Who is informed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// The manager of the alert.
@@ -166,7 +166,8 @@ const RULES: ValueKind = Name(|| Rule::ALL.iter().map(|rule| rule.name()).collec
 const WHEN: &[KeySpec] = &[
     KeySpec::new("rule", List(&RULES, 1), "rules").described("all"),
     KeySpec::new("severity", List(&one_of::<Severity>(), 1), "severities").described("all"),
-    KeySpec::new("status", List(&one_of::<Status>(), 1), "statuses").described("DUE_SOON, FIRING, ESCALATED and RAISED"),
+    KeySpec::new("status", List(&one_of::<Status>(), 1), "statuses")
+        .described("DUE_SOON, FIRING, ESCALATED and RAISED"),
     KeySpec::new("level", Count(0, 100), "the number of escalations").described("any"),
     KeySpec::new("tenant", List(&Text, 1), "companies").described("all"),
     KeySpec::new("department", List(&Text, 1), "departments").described("all"),
@@ -175,7 +176,8 @@ const WHEN: &[KeySpec] = &[
 
 const GROUP: &[KeySpec] = &[
     KeySpec::new("by", List(&one_of::<GroupKey>(), 0), "what the alerts of a message have in common").default("[]"),
-    KeySpec::new("wait", ValueKind::Span(Span::ZERO, Span::HOUR), "how long further alerts are waited for").default("30s"),
+    KeySpec::new("wait", ValueKind::Span(Span::ZERO, Span::HOUR), "how long further alerts are waited for")
+        .default("30s"),
     KeySpec::new("most", Count(1, 50), "the alerts that a message names; of others it says how many").default("10"),
 ];
 

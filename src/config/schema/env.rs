@@ -87,6 +87,16 @@ pub(crate) mod fake {
         pub(crate) public: bool,
     }
 
+    impl FakeEnv {
+        pub(crate) fn with_variables(
+            mut self,
+            variables: impl IntoIterator<Item = (&'static str, &'static str)>,
+        ) -> Self {
+            self.variables.extend(variables);
+            self
+        }
+    }
+
     impl Env for FakeEnv {
         fn variable(&self, name: &str) -> Option<String> {
             self.variables.get(name).map(|text| (*text).into())

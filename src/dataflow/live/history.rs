@@ -1,7 +1,7 @@
 //! Owns the course of the day: some figures of each subject at the boundaries of one window, in memory.
 //!
 //! **Bounds.** A day of points, one for each slide and at most one for each quarter of an hour, of at most [`SUBJECTS`] subjects:
-//! the company and departments come first. It begins anew when the process starts.
+//! the company and departments come first. It begins again when the process starts.
 
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::figures::table::{NowFigures, WindowFigures};

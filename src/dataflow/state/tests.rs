@@ -4,10 +4,10 @@ use super::{RebuildError, RestoreContext, RestoredShard, StateLoader, reset};
 use crate::codec::state::{self, PACKING, Records, ShardRecord, StateDigest, TenantRecord};
 use crate::domain::alert::{Severity, alert_id};
 use crate::domain::effect::{ArchivedClosing, DepartmentUpdate};
-use crate::domain::event::{Created, CrmPayload, EventOrder, Outcome, Payload};
+use crate::domain::event::{Channel, Created, CrmPayload, Direction, EventOrder, Message, Outcome, Payload, Verdict};
 use crate::domain::id::{EntityId, ManagerId};
 use crate::domain::identity::Country;
-use crate::domain::norms::{Layer, Norms, Params, SharedScopes};
+use crate::domain::norms::{Layer, Norms, Params, SamplingParams, SharedScopes};
 use crate::domain::rule::Rule;
 use crate::domain::scoreboard::{DayRecord, PersonRecord, TargetChange, WindowViolation, WindowViolationKey};
 use crate::domain::shard::partitioner::shard as shard_of;
@@ -43,9 +43,13 @@ impl Partition {
 
     /// An applied event at this second.
     fn apply(&mut self, tenant: &str, offset: i64, payload: CrmPayload) {
+        self.apply_any(tenant, offset, 0, &Payload::Crm(Box::new(payload)));
+    }
+
+    fn apply_any(&mut self, tenant: &str, offset: i64, rank: u8, payload: &Payload) {
         let mut packed = Vec::new();
-        (PACKING.pack)(&Payload::Crm(Box::new(payload)), &mut packed);
-        let order = EventOrder { at: Timestamp(offset * 1000), rank: 0, offset: Offset(offset), source: 0 };
+        (PACKING.pack)(payload, &mut packed);
+        let order = EventOrder { at: Timestamp(offset * 1000), rank, offset: Offset(offset), source: 0 };
         let mut records = Records::default();
         self.digest.add(records.applied(&tenant.into(), order, None, &packed));
         self.append(&records);
@@ -176,6 +180,49 @@ fn names_and_departments_are_restored() {
     assert_eq!(figures.departments, BTreeMap::from([(north.into(), department)]));
     let names: Vec<_> = figures.scoreboard.names().map(|(manager, name)| (manager.as_str(), name)).collect();
     assert_eq!(names, [("m-1", "Ann"), ("m-2", "Ann"), ("m-3", "Ann")]);
+}
+
+#[test]
+fn requests_for_reviews_are_restored_with_their_answers() {
+    fn sampling() -> Norms {
+        let mut norms = norms();
+        norms.base.review_sampling = SamplingParams { per_day: Some(2), ..SamplingParams::default() };
+        norms
+    }
+    let context = RestoreContext {
+        norms: Arc::new(sampling()),
+        read_norms: |document| Ok(Norms { document: document.into(), ..sampling() }),
+        ..context()
+    };
+    let day = Span::DAY.0 / 1000;
+    let message = |id: &str| {
+        Payload::Message(Box::new(Message {
+            id: id.into(),
+            direction: Direction::Outbound,
+            thread: None,
+            in_reply_to: None,
+            channel: Channel::Email,
+            contact: None,
+            manager: Some("m-1".into()),
+            entity: None,
+            automatic: false,
+        }))
+    };
+    let mut partition = valid();
+    partition.apply_any("acme", 10, 2, &message("s1"));
+    partition.apply_any("acme", 11, 2, &message("s2"));
+    partition.event("acme", day + 5);
+    let (interaction, manager) = ("s2".into(), "m-1".into());
+    let reviewed = CrmPayload::InteractionReviewed { interaction, manager, score: 80.0, verdict: Verdict::Success };
+    partition.apply("acme", day + 6, reviewed);
+    let checkpoint = ShardCheckpoint { watermark: Timestamp((day + 9) * 1000), ..ShardCheckpoint::default() };
+    let state = ShardRecord { checkpoint, digest: partition.digest, written: Timestamp(1), ..ShardRecord::default() };
+    partition.write(|records| records.shard(&state));
+    let restored = partition.load().restore(ShardId(0), &context).expect("valid state").expect("state");
+    let (_, figures) = restored.figures.iter().find(|(tenant, _)| tenant.as_str() == "acme").expect("the tenant");
+    let requests: Vec<_> = figures.requests.iter().map(|(id, known)| (id.as_str(), known.answered)).collect();
+    assert_eq!(requests, [("s1", None), ("s2", Some(true))]);
+    assert_eq!(figures.requests["s1"].request.requested_at, Timestamp(Span::DAY.0));
 }
 
 #[test]

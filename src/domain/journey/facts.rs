@@ -112,7 +112,11 @@ impl Journey {
             awaiting: received && awaits && self.end_state.first_closed.is_none(),
             stuck: stuck.unwrap_or_default() && self.id.kind == EntityKind::Deal,
             without_plan: self.is_without_plan() && self.needs_plan(context),
-            open: outcome.is_none().then(|| context.stage_ix(self.pipeline(), self.stage())),
+            open: outcome.is_none().then(|| {
+                let (pipeline, stage) = (self.pipeline(), self.stage());
+                let same = self.counted.open.filter(|ix| context.is_stage(*ix, pipeline, stage));
+                same.unwrap_or_else(|| context.stage_ix(pipeline, stage))
+            }),
             overdue,
         };
         let reached = if self.id.kind == EntityKind::Deal { self.stage_history.reached(won) } else { Vec::new() };

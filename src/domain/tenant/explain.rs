@@ -3,7 +3,6 @@
 use crate::domain::alert::alert_id;
 use crate::domain::event::Position;
 use crate::domain::id::EntityId;
-use crate::domain::identity;
 use crate::domain::index::ContactIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::RuleClock;
@@ -94,7 +93,7 @@ impl Tenant {
 
     /// `contact:KEY` of a contact.
     fn contact_name(&self, ix: ContactIx) -> CompactString {
-        let key = identity::key(&self.contacts[ix].normalized, self.context.norms.secret(self.id()));
+        let key = self.context.contact_keys.key(&self.contacts[ix].normalized);
         format_compact!("contact:{key}")
     }
 

@@ -9,7 +9,6 @@ use crate::domain::alert::Resolution;
 use crate::domain::context::TenantContext;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ThreadId, reply_key};
-use crate::domain::identity;
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::pending_replies::demand::{Demand, DemandKey, Settlement};
 use crate::domain::pending_replies::{DemandContext, DemandKind, PendingReplies};
@@ -120,9 +119,8 @@ impl Tenant {
     pub(super) fn add_pending_contact(&mut self, contact: ContactIx, entities: &[JourneyIx]) {
         let contact_state = &mut self.contacts[contact];
         if contact_state.pending.subject.is_none() {
-            let secret = self.context.norms.secret(&self.context.tenant);
             contact_state.pending.subject =
-                Some(format_compact!("contact:{}", identity::key(&contact_state.normalized, secret)));
+                Some(format_compact!("contact:{}", self.context.contact_keys.key(&contact_state.normalized)));
         }
         for entity in entities {
             let entity = self.survivor(*entity);

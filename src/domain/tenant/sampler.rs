@@ -19,7 +19,7 @@ use crate::domain::context::{TenantContext, Timer};
 use crate::domain::effect::Effect;
 use crate::domain::event::EventOrder;
 use crate::domain::id::ManagerId;
-use crate::domain::identity;
+use crate::domain::identity::Keyed;
 use crate::domain::index::{JourneyIx, ManagerIx};
 use crate::domain::journey::{Journey, merge};
 use crate::domain::mem::indexed_arena::IndexedArena;
@@ -51,7 +51,7 @@ pub(super) struct Interaction<'a> {
 
 #[derive(Debug)]
 pub(super) struct Sampler {
-    secret: String,
+    secret: Keyed,
     /// How long a request stays open.
     request_ttl: Span,
     managers: FxHashMap<ManagerIx, Manager>,
@@ -105,7 +105,7 @@ impl Sampler {
     pub(super) fn new(context: &TenantContext, request_ttl: Span) -> Option<Self> {
         let norms = &context.norms;
         norms.layers().any(|layer| layer.review_sampling.per_day.is_some()).then(|| Self {
-            secret: norms.secret(&context.tenant).into(),
+            secret: Keyed::new(norms.secret(&context.tenant)),
             request_ttl,
             managers: FxHashMap::default(),
             open: SeededMap::default(),
@@ -155,7 +155,7 @@ impl Sampler {
         if matches!(interaction.medium, Medium::Call { talk, .. } if talk < norm.min_talk) {
             return;
         }
-        let key = (identity::digest(interaction.id, &self.secret), interaction.medium.name());
+        let key = (self.secret.digest(interaction.id), interaction.medium.name());
         let full = day.picked.len() >= day.capacity(norm);
         if full && !interaction.replaceable && day.picked.last_key_value().is_none_or(|(highest, _)| key > *highest) {
             return;
@@ -178,7 +178,7 @@ impl Sampler {
         if self.is_known(context) {
             return;
         }
-        let key = (identity::digest(id, &self.secret), Medium::CALL);
+        let key = (self.secret.digest(id), Medium::CALL);
         if let Some(day) = self.managers.get_mut(&who).and_then(|manager| manager.current.as_mut())
             && day.picked.get(&key).is_some_and(|pick| pick.at == at)
         {
@@ -188,7 +188,7 @@ impl Sampler {
 
     /// Adds the recording of a call that became known later.
     pub(super) fn add_recording(&mut self, who: ManagerIx, id: &CompactString, url: &CompactString) {
-        let key = (identity::digest(id, &self.secret), Medium::CALL);
+        let key = (self.secret.digest(id), Medium::CALL);
         let day = self.managers.get_mut(&who).and_then(|manager| manager.current.as_mut());
         if let Some(Pick { medium: Medium::Call { recording_url, .. }, .. }) =
             day.and_then(|day| day.picked.get_mut(&key))

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The name of whoever uses `api.token`, or this machine if there are no users.
+/// The name of the user of `api.token`, or of this machine if there are no users.
 const UNNAMED: &str = "head of sales";
 
 /// Somebody who was admitted.
@@ -149,7 +149,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| value.trim())
 }
 
-/// Whether a request that changes something was meant by whoever sends it. A page of another site can make a browser send
+/// Whether a request that changes something was meant by its sender. A page of another site can make a browser send
 /// forms with the session, or from this machine; it can neither set these headers nor send JSON without being asked.
 pub(super) fn is_meant(headers: &HeaderMap) -> bool {
     if bearer(headers).is_some() {

@@ -43,6 +43,7 @@ pub(super) fn routes(access: Arc<Access>) -> Router<HttpState> {
         .route(of::CLOCKS.path, get(lists::clocks))
         .route(of::MEMBERS.path, get(members::members))
         .route(of::HISTORY.path, get(members::history))
+        .route(of::PEOPLE.path, get(lists::people))
         .route(of::PLANS.path, get(lists::plans))
         .route(of::TARGETS.path, get(lists::targets))
         .route(of::REVIEWS.path, get(lists::reviews))

@@ -1,13 +1,13 @@
 //! What the handlers share: the sources they read, and the permits to compute answers.
 
-use super::access::{Access, Viewer};
+use super::access::Access;
 use super::publish::Publish;
 use super::response::{ApiError, json_response};
 use super::scrapes::Scrapes;
-use super::source::Source;
 use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
+use crate::edge::members::{Decision, Members};
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::http_metrics::HttpMetrics;
 use crate::telemetry::liveness::Liveness;
@@ -15,7 +15,7 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the endpoints read.
@@ -39,6 +39,16 @@ pub struct EndpointContext {
     pub page: Page,
     /// Metrics of the server.
     pub http: Arc<HttpMetrics>,
+    /// The processes that answer for each other; `None`: this one answers for all tenants that it has.
+    pub members: Option<Arc<Members>>,
+}
+
+/// The tenants of other processes, for the list on the page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Elsewhere {
+    pub(super) tenants: Vec<String>,
+    /// Whether every shard has answered.
+    pub(super) is_complete: bool,
 }
 
 #[derive(Clone)]
@@ -64,9 +74,10 @@ impl HttpState {
         Self { context, scrapes: Arc::new(scrapes), queries: permits(1), scans: permits(1), answers: permits(ANSWERS) }
     }
 
-    /// What a viewer is answered from.
-    pub(super) fn source(&self, viewer: &Arc<Viewer>) -> Source {
-        Source::new(self.context.clone(), Arc::clone(viewer))
+    /// Whether this process answers for a tenant that it has.
+    pub(super) fn answers_for(&self, tenant: &str) -> bool {
+        let members = self.context.members.as_ref();
+        members.is_none_or(|members| members.decide(tenant, Instant::now()) == Decision::Here)
     }
 
     /// Computes a part of the page on a separate thread.

@@ -48,6 +48,11 @@ impl Host {
         (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)).then_some(host)
     }
 
+    /// This machine.
+    pub(super) fn local() -> Self {
+        Self::Name("localhost".into())
+    }
+
     /// Whether it is `localhost` or a loopback address.
     pub(super) fn is_local(&self) -> bool {
         match self {

@@ -22,6 +22,7 @@ mod document;
 mod journey;
 mod links;
 mod members;
+pub(in crate::edge::http) mod ranking;
 mod reviews;
 mod sparkline;
 mod stream;
@@ -31,7 +32,7 @@ mod view;
 
 use super::access::{Denied, is_meant};
 use super::action;
-use super::context::HttpState;
+use super::context::{Elsewhere, HttpState};
 use super::csv;
 use super::guard::not_meant;
 use super::hosts::Host;
@@ -47,7 +48,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -61,6 +62,7 @@ use maud::{Markup, html};
 use members::Members;
 use reviews::Reviews;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stream::{Seen, Streams};
@@ -152,7 +154,8 @@ fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -
     let clock = state.http.context.exporter.now();
     let settings = &state.http.context.page;
     let (shown, viewer) = (&view.shown, &*view.viewer);
-    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer }))
+    let is_signed_in = state.http.context.access.needs_token();
+    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer, is_signed_in }))
 }
 
 /// The changing part of a view.
@@ -166,31 +169,70 @@ fn content(reader: &Reader<'_>, view: &View) -> Result<Markup, Missing> {
 /// The changing part of a view as it is sent to those who look.
 fn render(state: &Streams, view: &View) -> String {
     let rendered = with_reader(state, view, |reader| content(reader, view)).and_then(|content| content);
-    let away = [
+    rendered.unwrap_or_else(|_| away(view.language)).into_string()
+}
+
+/// The first line while the shard of the company is being moved.
+fn away(language: Language) -> Markup {
+    let text = [
         "These figures are being moved to another process; what is below is old",
         "Показатели переносятся в другой процесс; данные ниже устарели",
     ];
-    rendered
-        .unwrap_or_else(|_| html! { p #top .top.stale role="status" { (text::say(view.language, away)) } })
-        .into_string()
+    html! { p #top .top.stale role="status" { (text::say(language, text)) } }
 }
 
-async fn companies(asked: Asked<()>) -> Response {
+/// The same, for a request that another process will answer.
+pub(super) fn moving_fragment(state: &PageState, uri: &Uri, headers: &HeaderMap) -> String {
+    away(language_at(state, uri, headers)).into_string()
+}
+
+/// The page while the shard of its company is being moved.
+pub(super) fn moving(state: &PageState, uri: &Uri, headers: &HeaderMap) -> Response {
+    let language = language_at(state, uri, headers);
+    let text = [
+        "The figures are being moved to another process; the page returns in a few seconds.",
+        "Показатели переносятся в другой процесс; страница появится через несколько секунд.",
+    ];
+    let title = ["One moment", "Минуту"];
+    let body = html! { main { p .top.stale role="status" { (text::say(language, text)) } } };
+    let mut response = document(language, text::say(language, title), false, Refresh::Soon, &body);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+/// The language of the reader of an address.
+fn language_at(state: &PageState, uri: &Uri, headers: &HeaderMap) -> Language {
+    let values = Query::<Values>::try_from_uri(uri).map(|Query(values)| values).unwrap_or_default();
+    language_of(state.http.context.language, &values, headers)
+}
+
+async fn companies(elsewhere: Option<Extension<Elsewhere>>, asked: Asked<()>) -> Response {
     let (language, shown, source) = (asked.language(), shown(&asked.values), asked.source());
-    let Ok(tenants) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
-    if let [(tenant, ..)] = tenants.as_slice() {
+    let state = Arc::clone(&asked.state);
+    let Ok(own) = asked.state.http.compute(move || source.tenants()).await else { return failed(language) };
+    let mut tenants: BTreeSet<TenantId> = own.into_iter().map(|(tenant, ..)| tenant).collect();
+    tenants.retain(|tenant| state.http.answers_for(tenant.as_str()));
+    let is_complete = elsewhere.as_ref().is_none_or(|Extension(elsewhere)| elsewhere.is_complete);
+    let others = elsewhere.into_iter().flat_map(|Extension(elsewhere)| elsewhere.tenants);
+    tenants.extend(others.map(|tenant| TenantId::from(tenant.as_str())));
+    if let (Some(tenant), 1, true) = (tenants.first(), tenants.len(), is_complete) {
         return see_other(&shown.company(tenant));
     }
     let title = text::say(language, ["Companies", "Компании"]);
     let none = text::say(language, ["Waiting for the first events.", "Ожидаем первые события."]);
+    let moving = [
+        "Some companies are being moved to another process; the list will be complete in a few seconds.",
+        "Некоторые компании переносятся в другой процесс; через несколько секунд список будет полным.",
+    ];
+    let moving = text::say(language, moving);
     let body = html! {
         main {
             h1 { (title) }
-            @if tenants.is_empty() { p .top.stale { (none) } }
-            ul .companies { @for (tenant, ..) in &tenants { li { a href=(shown.company(tenant)) { (tenant) } } } }
+            @if !is_complete { p .top.stale { (moving) } } @else if tenants.is_empty() { p .top.stale { (none) } }
+            ul .companies { @for tenant in &tenants { li { a href=(shown.company(tenant)) { (tenant) } } } }
         }
     };
-    let refresh = if tenants.is_empty() { Refresh::Soon } else { Refresh::Never };
+    let refresh = if tenants.is_empty() || !is_complete { Refresh::Soon } else { Refresh::Never };
     document(language, title, shown.wall, refresh, &body)
 }
 
@@ -303,18 +345,13 @@ async fn reviews(asked: Asked<String>) -> Response {
     answer(language, rendered.await)
 }
 
-/// The body of a form.
-async fn form_of(language: Language, body: Body) -> Result<axum::body::Bytes, Response> {
-    let text = ["The form is too long.", "Форма слишком длинная."];
-    to_bytes(body, 8 * FORM_BYTES).await.map_err(|_| problem(language, StatusCode::PAYLOAD_TOO_LARGE, text))
-}
+/// The longest body of a review.
+const REVIEW_BYTES: usize = 64 << 10;
 
-fn expect_writer<T>(asked: &Asked<T>) -> Result<(), Response> {
-    if asked.viewer.may_write() {
-        return Ok(());
-    }
+/// The answer to somebody who may not write; `None`: the viewer may.
+fn refused<T>(asked: &Asked<T>) -> Option<Response> {
     let text = ["Only the roles reviewer and admin may do this.", "Это могут только роли reviewer и admin."];
-    Err(problem(asked.language(), StatusCode::FORBIDDEN, text))
+    (!asked.viewer.may_write()).then(|| problem(asked.language(), StatusCode::FORBIDDEN, text))
 }
 
 const NOT_STORED: text::Text =
@@ -322,33 +359,36 @@ const NOT_STORED: text::Text =
 
 /// Writes a review.
 async fn review(asked: Asked<(String, String)>, body: Body) -> Response {
-    match write_review(&asked, body).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn write_review(asked: &Asked<(String, String)>, body: Body) -> Result<Response, Response> {
     let language = asked.language();
-    expect_writer(asked)?;
+    if let Some(response) = refused(&asked) {
+        return response;
+    }
     let (tenant, interaction) = (TenantId::from(asked.path.0.as_str()), asked.path.1.clone());
-    let bytes = form_of(language, body).await?;
-    let text = ["Give a score from 0 to 100.", "Поставьте оценку от 0 до 100."];
-    let scored = reviews::of_form(&bytes).map_err(|_| problem(language, StatusCode::BAD_REQUEST, text))?;
-    let (source, id) = (asked.source(), interaction.clone());
-    let of_tenant = tenant.clone();
-    let requested = asked.state.http.compute(move || source.requested(&of_tenant, &id)).await;
-    let requested = requested.map_err(|_| failed(language))?.ok_or_else(|| not_found(language, &Missing::Review))?;
-    let written = action::review(&asked.state.http, &requested, &asked.viewer.name, &scored).await;
-    written.map_err(|_| problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED))?;
+    let Ok(bytes) = to_bytes(body, REVIEW_BYTES).await else {
+        return problem(language, StatusCode::PAYLOAD_TOO_LARGE, ["The form is too long.", "Форма слишком длинная."]);
+    };
+    let Ok(scored) = reviews::of_form(&bytes) else {
+        let text = ["Give a score from 0 to 100.", "Поставьте оценку от 0 до 100."];
+        return problem(language, StatusCode::BAD_REQUEST, text);
+    };
+    let (source, of_tenant, id) = (asked.source(), tenant.clone(), interaction.clone());
+    let requested = match asked.state.http.compute(move || source.requested(&of_tenant, &id)).await {
+        Ok(Some(requested)) => requested,
+        Ok(None) => return not_found(language, &Missing::Review),
+        Err(_) => return failed(language),
+    };
+    if action::review(&asked.state.http, &requested, &asked.viewer.name, &scored).await.is_err() {
+        return problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED);
+    }
     let mut address = shown(&asked.values).reviews(&tenant);
     address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, links::encoded(&interaction));
-    Ok(see_other(&address))
+    see_other(&address)
 }
 
 /// Writes that the viewer takes care of an alert.
 async fn take(asked: Asked<(String, String)>) -> Response {
     let language = asked.language();
-    if let Err(response) = expect_writer(&asked) {
+    if let Some(response) = refused(&asked) {
         return response;
     }
     let tenant = TenantId::from(asked.path.0.as_str());
@@ -480,6 +520,11 @@ fn header(reader: &Reader<'_>, view: &View, title: &str, filtered: Option<&str>)
                 a href=(shown.reviews(&view.tenant)) { (board.say(["Reviews", "Проверки"])) }
                 a href=(wall.company(&view.tenant)) { (board.say(["For the wall", "На экран"])) }
                 a href=(translated.company(&view.tenant)) lang=(other.0.name()) hreflang=(other.0.name()) { (other.1) }
+                @if reader.is_signed_in && !shown.wall {
+                    form method="post" action="/sign-out" {
+                        button .small { (board.say(["Sign out", "Выйти"])) ", " (reader.viewer.name) }
+                    }
+                }
             }
             p #connection .stale role="alert" hidden {
                 (board.say(["The connection is lost: what you see is old.", "Связь потеряна: данные на экране устарели."]))

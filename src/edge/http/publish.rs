@@ -21,7 +21,7 @@ const SOURCE: &str = "funnelwatch";
 pub(super) fn event(tenant: &TenantId, at: Timestamp, key: &str, payload: Value) -> (String, Vec<u8>) {
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let seed = format!("{tenant} {at} {key} {payload} {number} {}", std::process::id());
+    let seed = format!("{tenant} {at} {key} {payload} {number}");
     let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.as_bytes()).to_string();
     let mut event = Map::new();
     event.insert("event_id".into(), json!(id));

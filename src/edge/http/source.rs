@@ -33,8 +33,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(context: EndpointContext, viewer: Arc<Viewer>) -> Self {
-        Self { context, viewer }
+    pub(super) fn new(context: &EndpointContext, viewer: &Arc<Viewer>) -> Self {
+        Self { context: context.clone(), viewer: Arc::clone(viewer) }
     }
 
     /// The tenants, each with its shard, its watermark, and whether there is a back-fill.
@@ -127,8 +127,8 @@ impl Source {
 
     /// A call or message that was picked for review.
     pub(super) fn requested(&self, tenant: &TenantId, interaction: &str) -> Option<ReviewRequest> {
-        let requests = self.reviews(tenant)?.0.into_iter().map(|requested| requested.request);
-        requests.filter(|request| request.interaction == interaction).next()
+        let mut requests = self.reviews(tenant)?.0.into_iter().map(|requested| requested.request);
+        requests.find(|request| request.interaction == interaction)
     }
 
     /// The course of a figure over the day; the inner `None`: there is no such figure. Whether the viewer sees the subject is

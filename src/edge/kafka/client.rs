@@ -362,6 +362,39 @@ pub(super) fn acknowledged<C: ProducerContext>(
     create("create the producer of hints", config, &[&kafka.client, &kafka.producer], context)
 }
 
+/// A non-transactional producer of announcements, of which only the newest matter.
+pub(super) fn announcer(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallError> {
+    let mut config = producer(kafka, MemoryBudget::detect(), "members");
+    config
+        // -1 (all), which idempotence demands; set explicitly because what is read back must not vanish.
+        .set("acks", "all")
+        // 5: an announcement is sent at once.
+        .set("linger.ms", "0")
+        // lz4, set for all producers: a record of its own does not shrink.
+        .set("compression.type", "none")
+        // 300000: a later announcement says everything again.
+        .set("message.timeout.ms", "5000");
+    create("create the producer of announcements", config, &[&kafka.client, &kafka.producer], Deliveries::default())
+}
+
+/// A consumer of announcements; it never joins the group.
+pub(super) fn members_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
+    let mut config = base(kafka, "members");
+    config
+        .set("group.id", &kafka.group)
+        // true: there are no offsets to commit.
+        .set("enable.auto.commit", "false")
+        // read_committed: an open transaction of anyone who may write would hold back all announcements.
+        .set("isolation.level", "read_uncommitted")
+        // largest: a topic that was created again is read from its start.
+        .set("auto.offset.reset", "smallest")
+        // 500: fetching resumes soon after a change of leader.
+        .set("fetch.error.backoff.ms", "100")
+        // 65536: announcements are small, and few are read ahead.
+        .set("queued.max.messages.kbytes", "4096");
+    create("create the consumer of announcements", config, &[&kafka.client, &kafka.consumer], LoggedContext)
+}
+
 /// A client that only finds out whether a broker answers; `overrides` replace settings of the operator.
 pub(super) fn probe(kafka: &Kafka, overrides: &[(&str, &str)]) -> Result<BaseConsumer<Complaints>, CallError> {
     let mut config = base(kafka, "probe");

@@ -37,6 +37,14 @@ pub enum RuntimeEvent<'a> {
     TransactionAborted(u64, RDKafkaErrorCode, Reaction),
     /// Everything that is not committed is dropped and read again, with this number of shards.
     EpochsAbandoned(usize),
+    /// The number of shards, before the first of them is assigned.
+    Shards(u32),
+    /// The group has assigned shards, or they must be restored again; they are not read. The generation of the group, -1 if this
+    /// process is not part of it.
+    Received(&'a [ShardId], i32),
+    /// The shards without state among those that are read since the last [`RuntimeEvent::Assigned`]. The others are in place when
+    /// an epoch that restored them is committed.
+    WithoutState(&'a [ShardId]),
     /// The shards that are read from now on; replaces the previous list.
     Assigned(&'a [ShardId]),
     /// Restored shards are read.
@@ -165,7 +173,10 @@ impl Observer {
                 self.metrics.committed(output, *took);
                 log_unlisted(&output.unlisted);
             }
-            RuntimeEvent::RowsCommitted(_) => {}
+            RuntimeEvent::RowsCommitted(_)
+            | RuntimeEvent::Shards(_)
+            | RuntimeEvent::Received(..)
+            | RuntimeEvent::WithoutState(_) => {}
             RuntimeEvent::TransactionCommitted(took) => self.metrics.counters().commits.add(*took),
             RuntimeEvent::TransactionAborted(epoch, code, reaction) => {
                 self.metrics.counters().aborted += 1;

@@ -94,6 +94,7 @@ fn start(
     observer.emit(RuntimeEvent::MemoryLimit(memory.limit()));
     let admin = client::admin(&config.kafka)?;
     let Some(shards) = topics::shards(admin.inner(), config, &mut patience)? else { return Ok(Summary::default()) };
+    observer.emit(RuntimeEvent::Shards(shards));
     let record_bytes = topics::record_bytes(&admin, config)?;
     settings.max_message_bytes = message_bytes(settings.max_message_bytes, record_bytes);
     let producer = client::transactional(&config.kafka, memory, TRANSACTION_TIMEOUT, record_bytes)?;

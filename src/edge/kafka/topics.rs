@@ -57,7 +57,7 @@ pub enum TopicsError {
     /// The partition counts of the sharded topics differ.
     #[error(
         "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, and so \
-         must those of hints and cursors, and those of alerts and of what people were told, but {}", counts(.0)
+         must those of hints and cursors, and those of alerts and of what people were informed, but {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
     /// A topic takes only small records.
@@ -195,7 +195,8 @@ fn count_shards<C: ClientContext>(
     let mut found = Vec::new();
     let mut missing = Vec::new();
     // The restore checks the state topic itself.
-    for role in TopicRole::ALL.into_iter().filter(|role| *role != TopicRole::State) {
+    let roles = TopicRole::ALL.into_iter().filter(|role| *role != TopicRole::State);
+    for role in roles.chain(config.members.is_some().then_some(TopicRole::Members)) {
         let name = config.topics.name(role);
         let Some(partitions) = partition_count(client, config, name, patience)? else { return Ok(None) };
         match partitions {
@@ -313,6 +314,8 @@ struct Purpose<'a> {
     topic: &'a str,
     /// Its partitions belong to shards.
     sharded: bool,
+    /// It is created with one partition, the only one that is used.
+    single: bool,
     compacted: bool,
     extra: &'static [(&'static str, &'static str)],
 }
@@ -345,12 +348,25 @@ fn purposes(config: &Config) -> Vec<Purpose<'_>> {
             TopicRole::Cursors => (true, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
             // The same number of partitions as the topic of alerts: checked where they are read.
             TopicRole::Notify => (false, true, &[("min.cleanable.dirty.ratio", "0.2"), ("segment.ms", "3600000")]),
+            // Records replace each other every second. How old one is counts by the clock of the broker.
+            TopicRole::Members => (
+                false,
+                true,
+                &[
+                    ("min.cleanable.dirty.ratio", "0.2"),
+                    ("segment.ms", "3600000"),
+                    ("delete.retention.ms", "60000"),
+                    ("message.timestamp.type", "LogAppendTime"),
+                ],
+            ),
         };
-        Purpose { role, topic: topics.name(role), sharded, compacted, extra }
+        let single = role == TopicRole::Members;
+        Purpose { role, topic: topics.name(role), sharded, single, compacted, extra }
     };
     let of_gateway = TopicRole::GATEWAY.into_iter().filter(|_| config.gateway.is_some());
     let of_notify = TopicRole::NOTIFY.into_iter().filter(|_| config.notify.is_some());
-    TopicRole::ALL.into_iter().chain(of_gateway).chain(of_notify).map(purpose).collect()
+    let of_members = config.members.is_some().then_some(TopicRole::Members);
+    TopicRole::ALL.into_iter().chain(of_gateway).chain(of_notify).chain(of_members).map(purpose).collect()
 }
 
 /// Waits until a broker answers, without limit; `false`: stop requested.
@@ -441,10 +457,10 @@ fn create(admin: &Admin, missing: &[&Purpose<'_>], partitions: u32, replication:
         .iter()
         .map(|purpose| {
             let policy = if purpose.compacted { "compact" } else { "delete" };
-            let topic =
-                NewTopic::new(purpose.topic, partitions as i32, TopicReplication::Fixed(i32::from(replication)))
-                    .set("cleanup.policy", policy)
-                    .set("min.insync.replicas", &in_sync);
+            let partitions = if purpose.single { 1 } else { partitions as i32 };
+            let topic = NewTopic::new(purpose.topic, partitions, TopicReplication::Fixed(i32::from(replication)))
+                .set("cleanup.policy", policy)
+                .set("min.insync.replicas", &in_sync);
             purpose.extra.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         })
         .collect();

@@ -3,7 +3,10 @@
 use crate::config::notify::{ApiAccess, Notify};
 use crate::domain::alert::Alert;
 use crate::edge::http_client::{HttpClient, HttpClientSettings};
+use crate::notify::channel::Job;
+use crate::notify::digest::{Api, encoded};
 use crate::notify::directory::Directory;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,9 @@ const TIME: Duration = Duration::from_secs(3);
 const MAX_BYTES: u64 = 8 << 20;
 /// The companies whose people are known at a time.
 const MAX_COMPANIES: usize = 10_000;
+
+/// The numbers and addresses that a to-do names.
+const MAX_CONTACTS: usize = 3;
 
 /// What is known of the people of companies, and since when.
 pub(super) struct Companies {
@@ -48,6 +54,15 @@ impl Companies {
         Some(self.directory.name(alert.tenant.as_str(), manager.as_str()).to_owned())
     }
 
+    /// The numbers and addresses of the customer of a message's alert; none while the API does not answer.
+    pub(super) fn call_back(&self, job: &Job) -> Vec<String> {
+        let Some(alert) = job.items.first().map(|item| &item.alert) else { return Vec::new() };
+        let path = format!("/tenants/{}/alerts/{}/contacts", encoded(alert.tenant.as_str()), alert.id);
+        let answer = self.get(&path).unwrap_or_default();
+        let contacts = answer["contacts"].as_array().into_iter().flatten();
+        contacts.filter_map(|contact| contact["value"].as_str()).map(str::to_owned).take(MAX_CONTACTS).collect()
+    }
+
     /// Asks for the people of a company, unless that was done a short time ago.
     pub(super) fn ask(&mut self, tenant: &str, now: Instant) {
         let Some((client, api)) = &self.api else { return };
@@ -58,7 +73,7 @@ impl Companies {
         if self.asked.len() >= MAX_COMPANIES {
             self.asked.clear();
         }
-        let address = format!("{}/api/v1/tenants/{}/people", api.url, path_of(tenant));
+        let address = format!("{}/api/v1/tenants/{}/people", api.url, encoded(tenant));
         let bearer = api.token.as_ref().map(|token| format!("Bearer {}", token.0));
         let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let answer = client.get(&address, &headers);
@@ -85,13 +100,19 @@ impl Companies {
     }
 }
 
-/// An id as part of a path.
-fn path_of(id: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    id.bytes().map(encode).collect()
+/// The API of a configuration.
+pub fn api_of(notify: &Notify) -> impl Api {
+    Companies::new(notify)
+}
+
+impl Api for Companies {
+    fn get(&self, path: &str) -> Option<Value> {
+        let (client, api) = self.api.as_ref()?;
+        let bearer = api.token.as_ref().map(|token| format!("Bearer {}", token.0));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let answer = client.get(&format!("{}/api/v1{path}", api.url), &headers).ok()?;
+        (answer.status == 200).then(|| serde_json::from_slice(&answer.body).ok())?
+    }
 }
 
 /// Whether the API answers; `None`: there is none in the configuration.

@@ -63,6 +63,7 @@ fn context() -> EndpointContext {
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
         http: Arc::new(HttpMetrics::new(1)),
+        members: None,
     }
 }
 

@@ -31,10 +31,9 @@ fn definitions(text: &str) -> BTreeMap<String, Definition> {
             (["oneof", ..], Some(_)) => in_oneof = true,
             (["}"], Some(_)) if in_oneof => in_oneof = false,
             (["}"], Some(_)) => all.extend(current.take()),
-            ([name, "=", _, ..], Some((_, definition))) if definition.is_enum => {
-                if !name.ends_with("_UNSPECIFIED") {
-                    definition.names.push((*name).to_owned());
-                }
+            ([name, "=", ..], Some(_)) if name.ends_with("_UNSPECIFIED") => {}
+            ([name, "=", ..], Some((_, definition))) if definition.is_enum => {
+                definition.names.push((*name).to_owned());
             }
             (["optional", kind, name, "=", ..], Some((_, definition))) => {
                 definition.fields.push(((*name).to_owned(), (*kind).to_owned(), false, in_oneof));

@@ -43,11 +43,23 @@ impl<T: DeserializeOwned + Send> FromRequestParts<HttpState> for Asked<T> {
         let path = Path::from_request_parts(parts, state).await;
         let Path(subject) = path.map_err(|error: PathRejection| bad_request(error.body_text()))?;
         let query = Query::from_request_parts(parts, state).await;
-        let Query(filters) = query.map_err(|error: QueryRejection| bad_request(error.body_text()))?;
+        let Query(given): Query<Vec<(String, String)>> =
+            query.map_err(|error: QueryRejection| bad_request(error.body_text()))?;
+        let mut filters = Filters::new();
+        for (key, value) in given {
+            if filters.contains_key(&key) {
+                return Err(bad_request(format!("the query parameter \"{key}\" is given more than once")));
+            }
+            filters.insert(key, value);
+        }
         let viewer = parts.extensions.get::<Arc<Viewer>>();
         let viewer =
             viewer.ok_or_else(|| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request has no viewer"))?;
-        let request = Request { http: state.clone(), source: state.source(viewer), csv: wants_csv(&parts.headers) };
+        let request = Request {
+            http: state.clone(),
+            source: Source::new(&state.context, viewer),
+            csv: wants_csv(&parts.headers),
+        };
         Ok(Self(request, subject, filters))
     }
 }

@@ -9,30 +9,30 @@ use crate::domain::rule::Rule;
 
 /// An endpoint.
 #[derive(Debug)]
-pub(in crate::edge::http) struct Endpoint {
+pub(super) struct Endpoint {
     /// Its path below `/api/v1`.
-    pub(in crate::edge::http) path: &'static str,
+    pub(super) path: &'static str,
     /// Its name in the OpenAPI document.
-    pub(in crate::edge::http) name: &'static str,
-    pub(in crate::edge::http) summary: &'static str,
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
     /// Its query parameters.
-    pub(in crate::edge::http) parameters: &'static [Parameter],
-    pub(in crate::edge::http) answer: Answer,
+    pub(super) parameters: &'static [Parameter],
+    pub(super) answer: Answer,
     /// The fields of the JSON that is sent; `None`: it is a `GET`.
-    pub(in crate::edge::http) body: Option<&'static [Field]>,
+    pub(super) body: Option<&'static [Field]>,
 }
 
 /// A query parameter.
 #[derive(Debug)]
-pub(in crate::edge::http) struct Parameter {
-    pub(in crate::edge::http) name: &'static str,
-    pub(in crate::edge::http) kind: ParameterKind,
-    pub(in crate::edge::http) help: &'static str,
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) kind: ParameterKind,
+    pub(super) help: &'static str,
 }
 
 /// The values of a parameter.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge::http) enum ParameterKind {
+pub(super) enum ParameterKind {
     /// Any text, such as an id.
     Text,
     /// One of these names.
@@ -47,7 +47,7 @@ pub(in crate::edge::http) enum ParameterKind {
 
 /// What is answered.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge::http) enum Answer {
+pub(super) enum Answer {
     /// An object with these fields.
     Object(&'static str, &'static [Field]),
     /// Metric rows.
@@ -94,7 +94,7 @@ const CURSOR: Parameter = Parameter {
 const STATE: Parameter = names("state", || vec!["running", "due_soon", "overdue"], "only clocks in this state");
 
 /// The most entries of a list that an answer can have.
-pub(in crate::edge::http) const MOST_LISTED: u64 = 1000;
+pub(super) const MOST_LISTED: u64 = 1000;
 
 fn rules() -> Vec<&'static str> {
     Rule::ALL.iter().map(|rule| rule.name()).collect()
@@ -105,16 +105,16 @@ fn severities() -> Vec<&'static str> {
 }
 
 /// The figures whose members are listed.
-pub(in crate::edge::http) fn figures() -> Vec<&'static str> {
+pub(super) fn figures() -> Vec<&'static str> {
     BEHIND.iter().map(|figure| figure.name).collect()
 }
 
 /// The figures whose course is kept.
-pub(in crate::edge::http) fn courses() -> Vec<&'static str> {
+pub(super) fn courses() -> Vec<&'static str> {
     COURSES.iter().map(|course| course.name).collect()
 }
 
-pub(in crate::edge::http) const TENANTS: Endpoint = get(
+pub(super) const TENANTS: Endpoint = get(
     "/tenants",
     "listTenants",
     "the tenants of this process, each with its shard, its watermark and whether there is a back-fill",
@@ -132,17 +132,17 @@ pub(in crate::edge::http) const TENANTS: Endpoint = get(
         )],
     ),
 );
-pub(in crate::edge::http) const TENANT: Endpoint =
+pub(super) const TENANT: Endpoint =
     get("/tenants/{tenant}", "getTenant", "the rows of the whole tenant", &[WINDOW], Answer::Rows);
-pub(in crate::edge::http) const MANAGERS: Endpoint =
+pub(super) const MANAGERS: Endpoint =
     get("/tenants/{tenant}/managers", "listManagers", "the rows of every manager", &[WINDOW, DEPARTMENT], Answer::Rows);
-pub(in crate::edge::http) const MANAGER_ROWS: Endpoint =
+pub(super) const MANAGER_ROWS: Endpoint =
     get("/tenants/{tenant}/managers/{id}", "getManager", "the rows of one manager", &[WINDOW], Answer::Rows);
-pub(in crate::edge::http) const DEPARTMENTS: Endpoint =
+pub(super) const DEPARTMENTS: Endpoint =
     get("/tenants/{tenant}/departments", "listDepartments", "the rows of all departments", &[WINDOW], Answer::Rows);
-pub(in crate::edge::http) const DEPARTMENT_ROWS: Endpoint =
+pub(super) const DEPARTMENT_ROWS: Endpoint =
     get("/tenants/{tenant}/departments/{id}", "getDepartment", "the rows of one department", &[WINDOW], Answer::Rows);
-pub(in crate::edge::http) const ALERTS: Endpoint = get(
+pub(super) const ALERTS: Endpoint = get(
     "/tenants/{tenant}/alerts",
     "listAlerts",
     "the open alerts, warnings (`DUE_SOON`) included",
@@ -166,7 +166,7 @@ const CONTACTS_ANSWER: Answer = Answer::Object(
         ),
     ],
 );
-pub(in crate::edge::http) const TAKEN: Endpoint = Endpoint {
+pub(super) const TAKEN: Endpoint = Endpoint {
     path: "/tenants/{tenant}/alerts/{alert}/taken",
     name: "takeAlert",
     summary: "takes care of an open alert: writes `alert_taken` to the CRM events; roles `reviewer` and `admin`",
@@ -174,7 +174,7 @@ pub(in crate::edge::http) const TAKEN: Endpoint = Endpoint {
     answer: Answer::Object("Accepted", &[required("event_id", Kind::Text)]),
     body: Some(&[optional("manager_id", Kind::Text)]),
 };
-pub(in crate::edge::http) const ALERT_CONTACTS: Endpoint = get(
+pub(super) const ALERT_CONTACTS: Endpoint = get(
     "/tenants/{tenant}/alerts/{alert}/contacts",
     "listAlertContacts",
     "the numbers and addresses of the customer whom an open alert is about, for instance to call back; role `contacts`",
@@ -239,17 +239,15 @@ const ENTITY_ANSWER: Answer = Answer::Object(
     ],
 );
 const REPORT: &str = "the entity report: current state, clocks, history";
-pub(in crate::edge::http) const LEAD: Endpoint =
-    get("/tenants/{tenant}/leads/{id}", "getLead", REPORT, &[], ENTITY_ANSWER);
-pub(in crate::edge::http) const DEAL: Endpoint =
-    get("/tenants/{tenant}/deals/{id}", "getDeal", REPORT, &[], ENTITY_ANSWER);
+pub(super) const LEAD: Endpoint = get("/tenants/{tenant}/leads/{id}", "getLead", REPORT, &[], ENTITY_ANSWER);
+pub(super) const DEAL: Endpoint = get("/tenants/{tenant}/deals/{id}", "getDeal", REPORT, &[], ENTITY_ANSWER);
 const CONTACTS: &str = "the numbers and addresses of its customer; role `contacts`";
-pub(in crate::edge::http) const LEAD_CONTACTS: Endpoint =
+pub(super) const LEAD_CONTACTS: Endpoint =
     get("/tenants/{tenant}/leads/{id}/contacts", "listLeadContacts", CONTACTS, &[], CONTACTS_ANSWER);
-pub(in crate::edge::http) const DEAL_CONTACTS: Endpoint =
+pub(super) const DEAL_CONTACTS: Endpoint =
     get("/tenants/{tenant}/deals/{id}/contacts", "listDealContacts", CONTACTS, &[], CONTACTS_ANSWER);
 
-pub(in crate::edge::http) const CLOCKS: Endpoint = get(
+pub(super) const CLOCKS: Endpoint = get(
     "/tenants/{tenant}/clocks",
     "listClocks",
     "the clocks that run, those with the nearest deadlines first",
@@ -300,7 +298,7 @@ pub(in crate::edge::http) const CLOCKS: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const MEMBERS: Endpoint = get(
+pub(super) const MEMBERS: Endpoint = get(
     "/tenants/{tenant}/figures/{figure}/members",
     "listMembers",
     "what stands behind a figure: as many members as it counts, the latest first; of a share the members of its sample",
@@ -345,7 +343,7 @@ pub(in crate::edge::http) const MEMBERS: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const HISTORY: Endpoint = get(
+pub(super) const HISTORY: Endpoint = get(
     "/tenants/{tenant}/figures/{figure}/history",
     "getHistory",
     "the course of a figure over the last day, one point for each slide of its window",
@@ -361,7 +359,7 @@ pub(in crate::edge::http) const HISTORY: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const PLANS: Endpoint = get(
+pub(super) const PLANS: Endpoint = get(
     "/tenants/{tenant}/plans",
     "listPlans",
     "the planned steps that are neither done nor cancelled, those with the earliest deadlines first",
@@ -387,7 +385,53 @@ pub(in crate::edge::http) const PLANS: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const TARGETS: Endpoint = get(
+pub(super) const PEOPLE: Endpoint = get(
+    "/tenants/{tenant}/people",
+    "listPeople",
+    "the managers, in the order in which the page says who to talk to first; and the departments with their heads",
+    &[
+        WINDOW,
+        DEPARTMENT,
+        names("language", || vec!["en", "ru"], "the language of messages; without it that of the configuration"),
+    ],
+    Answer::Object(
+        "People",
+        &[
+            required("tenant_id", Kind::Text),
+            required("at", Kind::Time),
+            required("window", Kind::Text),
+            list(
+                "managers",
+                &[
+                    required("id", Kind::Text),
+                    optional("name", Kind::Text),
+                    optional("department", Kind::Text),
+                    required("open_alerts", Kind::Count),
+                    optional("longest_wait_seconds", Kind::Number),
+                    optional(
+                        "about",
+                        Kind::Object(&[
+                            required("alert_id", Kind::Text),
+                            required("rule", Kind::Text),
+                            required("severity", Kind::Text),
+                            required("message", Kind::Text),
+                        ]),
+                    ),
+                ],
+            ),
+            list(
+                "departments",
+                &[
+                    required("id", Kind::Text),
+                    optional("name", Kind::Text),
+                    optional("parent", Kind::Text),
+                    optional("head", Kind::Text),
+                ],
+            ),
+        ],
+    ),
+);
+pub(super) const TARGETS: Endpoint = get(
     "/tenants/{tenant}/targets",
     "listTargets",
     "plan, fact, pace and forecast of every running target",
@@ -416,7 +460,7 @@ pub(in crate::edge::http) const TARGETS: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const REVIEWS: Endpoint = get(
+pub(super) const REVIEWS: Endpoint = get(
     "/tenants/{tenant}/reviews",
     "listReviews",
     "the calls and messages of the last seven days that were picked for review, the latest day first",
@@ -459,7 +503,7 @@ pub(in crate::edge::http) const REVIEWS: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const REVIEW: Endpoint = Endpoint {
+pub(super) const REVIEW: Endpoint = Endpoint {
     path: "/tenants/{tenant}/reviews/{interaction}",
     name: "review",
     summary: "scores a call or message: writes `interaction_reviewed` to the CRM events; roles `reviewer` and `admin`",
@@ -476,7 +520,7 @@ pub(in crate::edge::http) const REVIEW: Endpoint = Endpoint {
         optional("comment", Kind::Text),
     ]),
 };
-pub(in crate::edge::http) const CASES: Endpoint = get(
+pub(super) const CASES: Endpoint = get(
     "/tenants/{tenant}/cases",
     "listCases",
     "the best and worst cases to learn from: reviewed calls and messages, the highest and the lowest scores first",
@@ -503,18 +547,17 @@ pub(in crate::edge::http) const CASES: Endpoint = get(
         ],
     ),
 );
-pub(in crate::edge::http) const STREAM: Endpoint = get(
+pub(super) const STREAM: Endpoint = get(
     "/tenants/{tenant}/stream",
     "streamAlerts",
     "the open alerts as server-sent events: all of them at first and whenever one changes",
     &[],
     Answer::Events,
 );
-pub(in crate::edge::http) const OPENAPI: Endpoint =
-    get("/openapi.json", "getDocument", "this document", &[], Answer::OpenApi);
+pub(super) const OPENAPI: Endpoint = get("/openapi.json", "getDocument", "this document", &[], Answer::OpenApi);
 
 /// All endpoints.
-pub(in crate::edge::http) const ENDPOINTS: &[&Endpoint] = &[
+pub(super) const ENDPOINTS: &[&Endpoint] = &[
     &TENANTS,
     &TENANT,
     &MANAGERS,
@@ -531,6 +574,7 @@ pub(in crate::edge::http) const ENDPOINTS: &[&Endpoint] = &[
     &CLOCKS,
     &MEMBERS,
     &HISTORY,
+    &PEOPLE,
     &PLANS,
     &TARGETS,
     &REVIEWS,

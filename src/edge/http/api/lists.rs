@@ -5,7 +5,7 @@ use super::asked::{
     ApiResult, Asked, Filters, Request, bad_request, check, duration, limit, line, not_found, unknown_tenant,
 };
 use super::endpoints::{
-    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, Endpoint, LEAD_CONTACTS, PLANS, REVIEWS, TARGETS,
+    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, Endpoint, LEAD_CONTACTS, PEOPLE, PLANS, REVIEWS, TARGETS,
 };
 use crate::codec::json;
 use crate::dataflow::live::RequestedReview;
@@ -13,10 +13,12 @@ use crate::domain::event::Verdict;
 use crate::domain::figures::row::{Figures, Row, Subject};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, ManagerId, TenantId, UNKNOWN};
 use crate::domain::norms::ScopeQuery;
+use crate::domain::rule::message::Language;
 use crate::domain::tenant::entity_report::ClockStatus;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
 use crate::edge::http::contact::contact_value;
+use crate::edge::http::page::ranking;
 use crate::edge::http::response::ApiError;
 use crate::edge::http::source::Source;
 use axum::http::StatusCode;
@@ -178,8 +180,19 @@ pub(super) async fn targets(Asked(request, tenant, filters): Asked<String>) -> A
     .await
 }
 
+/// The people in the order of the page.
+pub(super) async fn people(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    let default = request.http.context.language;
+    list(request, &tenant, filters, &PEOPLE, move |source, tenant, filters| {
+        let named = |name: &String| Language::ALL.into_iter().find(|language| language.name() == name);
+        let language = filters.get("language").and_then(named).unwrap_or(default);
+        ranking::people(source, tenant, (filters.get("window"), filters.get("department")), language)
+    })
+    .await
+}
+
 /// The name of a verdict in events.
-pub(in crate::edge::http) fn verdict_name(verdict: Verdict) -> &'static str {
+pub(super) fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Success => "SUCCESS",
         Verdict::Failure => "FAILURE",
@@ -188,7 +201,7 @@ pub(in crate::edge::http) fn verdict_name(verdict: Verdict) -> &'static str {
 }
 
 /// The state of a request for a review.
-pub(in crate::edge::http) fn state_of(requested: &RequestedReview) -> &'static str {
+pub(super) fn state_of(requested: &RequestedReview) -> &'static str {
     match requested.answered {
         None => "open",
         Some(true) => "answered",

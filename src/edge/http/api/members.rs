@@ -73,7 +73,7 @@ fn not_listed(reason: NotListed) -> ApiError {
     }
 }
 
-/// The figure in the row of whoever is asked about.
+/// The figure in the row of the subject that is asked about.
 fn value(snapshot: &TenantSnapshot, figure: &Behind, filters: &super::asked::Filters) -> Option<(i64, Option<i64>)> {
     let subject = match (filters.get("manager"), filters.get("department")) {
         (Some(id), _) => Subject::Manager(id.as_str().into()),

@@ -4,16 +4,16 @@ use serde_json::{Map, Value, json};
 
 /// A field of a JSON object.
 #[derive(Debug)]
-pub(in crate::edge::http) struct Field {
-    pub(in crate::edge::http) name: &'static str,
-    pub(in crate::edge::http) kind: Kind,
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
     /// Whether it is always there.
-    pub(in crate::edge::http) need: bool,
+    pub(super) need: bool,
 }
 
 /// The kind of the value of a field.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge::http) enum Kind {
+pub(super) enum Kind {
     Text,
     Texts,
     Time,
@@ -27,21 +27,21 @@ pub(in crate::edge::http) enum Kind {
     List(&'static [Field]),
 }
 
-pub(in crate::edge::http) const fn required(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn required(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, need: true }
 }
 
-pub(in crate::edge::http) const fn optional(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn optional(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, need: false }
 }
 
 /// A list of objects that is always there.
-pub(in crate::edge::http) const fn list(name: &'static str, fields: &'static [Field]) -> Field {
+pub(super) const fn list(name: &'static str, fields: &'static [Field]) -> Field {
     required(name, Kind::List(fields))
 }
 
 /// The schema of an object; `closed`: it has no other fields.
-pub(in crate::edge::http) fn object(fields: &[Field], closed: bool) -> Value {
+pub(super) fn object(fields: &[Field], closed: bool) -> Value {
     let properties: Map<_, _> = fields.iter().map(|field| (field.name.to_owned(), kind(field.kind))).collect();
     let needed: Vec<_> = fields.iter().filter(|field| field.need).map(|field| field.name).collect();
     let mut schema = json!({"type": "object", "properties": properties});

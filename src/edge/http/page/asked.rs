@@ -55,7 +55,7 @@ impl<T> Asked<T> {
 
     /// What the answer is made of.
     pub(super) fn source(&self) -> Source {
-        self.state.http.source(&self.viewer)
+        Source::new(&self.state.http.context, &self.viewer)
     }
 
     /// What the answer is rendered by.

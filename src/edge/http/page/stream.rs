@@ -10,7 +10,7 @@ use crate::domain::figures::row::Subject;
 use crate::domain::id::TenantId;
 use crate::edge::http::access::Viewer;
 use crate::edge::http::context::HttpState;
-use crate::edge::http::source::Open;
+use crate::edge::http::source::{Open, Source};
 use axum::body::Bytes;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -41,11 +41,14 @@ pub(super) struct Seen {
 /// Renders the changing part of a view.
 pub(super) type Render = fn(&Streams, &View) -> String;
 
+/// A company as it was seen, and when.
+type Taken = (Instant, Arc<Seen>);
+
 /// The views that somebody looks at.
 pub(crate) struct Streams {
-    pub(super) http: HttpState,
+    pub(crate) http: HttpState,
     views: Mutex<HashMap<View, watch::Sender<Bytes>>>,
-    seen: Mutex<HashMap<(TenantId, Arc<Viewer>), (Instant, Arc<Seen>)>>,
+    seen: Mutex<HashMap<(TenantId, Arc<Viewer>), Taken>>,
 }
 
 impl Streams {
@@ -61,7 +64,7 @@ impl Streams {
         if let Some((_, seen)) = companies.get(&key) {
             return Some(Arc::clone(seen));
         }
-        let source = self.http.source(viewer);
+        let source = Source::new(&self.http.context, viewer);
         let (snapshot, alerts) = (source.snapshot(tenant)?, source.alerts(tenant));
         let courses = source.courses(tenant, "open_alerts");
         let not_ready = self.http.context.liveness.ready().err();

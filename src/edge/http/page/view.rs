@@ -40,6 +40,8 @@ pub(super) struct Reader<'a> {
     pub(super) clock: Timestamp,
     pub(super) settings: &'a Page,
     pub(super) viewer: &'a Viewer,
+    /// Whether the reader has signed in.
+    pub(super) is_signed_in: bool,
 }
 
 impl Reader<'_> {

@@ -61,12 +61,17 @@ impl Ingest {
         self.release(&released)?;
         let remaining = self.readers.shards().len();
         self.observer.emit(RuntimeEvent::ShardsReleased { revoked: shards.len(), remaining });
+        let generation = now.as_ref().map_or(-1, |now| now.generation);
         self.group.id = now.map(|now| now.member.into());
         // The rest are still assigned, but their state in the workers was not committed.
-        self.restore.request(&released - shards, &self.norms)
+        let rest = &released - shards;
+        self.report_received(&rest, generation);
+        self.restore.request(rest, &self.norms)
     }
 
     fn assign(&mut self, shards: &BTreeSet<ShardId>) -> Result<(), RunError> {
+        // Once the assignment is accepted, the next generation may begin.
+        let generation = self.group.membership().map_or(-1, |now| now.generation);
         self.group.accept(shards)?;
         let now = self.group.membership();
         let mut to_restore = shards.clone();
@@ -78,6 +83,7 @@ impl Ingest {
         }
         self.group.wake_fetchers(&self.readers.list)?;
         self.group.id = now.map(|now| now.member.into());
+        self.report_received(&to_restore, generation);
         self.restore.request(to_restore, &self.norms)
     }
 
@@ -108,8 +114,11 @@ impl Ingest {
 
     /// Starts reading the shards that have been restored.
     fn open_restored(&mut self) -> Result<(), RunError> {
-        let mut new = 0;
+        let (mut new, mut without_state) = (0, Vec::new());
         while let Some((shard, ready)) = self.restore.next_ready()? {
+            if ready.restored.is_none() {
+                without_state.push(shard);
+            }
             self.cutter.restored.extend(ready.restored);
             self.cutter.open_alerts.extend(ready.open_alerts);
             let readers = self.group.open(shard, &ready.starts, self.bounded.is_some())?;
@@ -120,8 +129,13 @@ impl Ingest {
         if new > 0 {
             self.observer.emit(RuntimeEvent::ShardsOpened { new, all: self.readers.shards().len() });
             self.report_assignment();
+            self.observer.emit(RuntimeEvent::WithoutState(&without_state));
         }
         Ok(())
+    }
+
+    fn report_received(&self, shards: &BTreeSet<ShardId>, generation: i32) {
+        self.observer.emit(RuntimeEvent::Received(&shards.iter().copied().collect::<Vec<_>>(), generation));
     }
 
     fn report_assignment(&self) {
