@@ -205,7 +205,7 @@ impl Driver<'_> {
                 Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
                     match self.reading_since.get_mut(&shard) {
                         Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => {
-                            drop(self.reading_since.remove(&shard))
+                            self.reading_since.remove(&shard);
                         }
                         Some(since) => *since = Instant::now(),
                         None => {}
