@@ -1,17 +1,22 @@
 //! Owns the section `notify`: who is informed of which alerts, through which channels, and when.
 
+mod channel;
 mod digest;
+mod forms;
 mod people;
 mod routes;
 mod targets;
 
+pub use channel::Channel;
 pub use digest::{Digest, Weekday};
+pub use forms::Hidden;
+use forms::URL;
 pub use people::Person;
-pub use routes::{Channel, GroupKey, Grouping, Recipient, Route, Selector};
+pub use routes::{GroupKey, Grouping, Recipient, Route, Selector};
 pub use targets::{Alertmanager, Bitrix24, Mail, Targets, Telegram, TlsMode, Webhook};
 
 use super::schema::key::ValueKind::{Form as Of, List, Map, Secret, Setting, Table as Keys};
-use super::schema::key::{ANY, Form, KeySpec, ValueKind};
+use super::schema::key::{ANY, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::one_of;
 use super::schema::value::Table;
@@ -21,7 +26,6 @@ use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use routes::{RECIPIENT, ROUTE};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
 /// Who is informed of what.
@@ -71,16 +75,6 @@ pub struct ApiAccess {
     pub url: String,
     /// The bearer token.
     pub token: Option<Hidden>,
-}
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 pub(super) const NOTIFY: &[KeySpec] = &[
@@ -138,19 +132,6 @@ const API_ACCESS: &[KeySpec] = &[
     KeySpec::new("url", Of(URL), "its address, such as `http://funnelwatch:9464`").required(),
     KeySpec::new("token", Secret, "the bearer token").described("none"),
 ];
-
-/// An address with a host.
-const URL: Form = Form {
-    expected: "an address such as https://fw.example.com",
-    fits: |text| {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        rest.is_some_and(|rest| {
-            !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', '?', '#', ' ', '"', '<', '>'])
-        })
-    },
-    canonical: |text| text.trim_end_matches('/').to_owned(),
-    ..ANY
-};
 
 impl Notify {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {

@@ -6,35 +6,31 @@
 
 mod channels;
 mod company;
+mod context;
 mod digests;
 
 use super::asked::{Asked, Refusal};
-use super::channel::{Item, Job, Outcome};
 use super::ledger::Ledger;
 use super::link::Answer;
-use super::{notice, record, routing, text};
-use crate::config::Config;
-use crate::config::notify::{Channel, Notify};
+use super::{notice, record, routing};
+use crate::config::notify::Channel;
 use crate::domain::alert::Alert;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
-use crate::edge::kafka::acknowledged::AcknowledgedProducer;
 use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
-use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
+use crate::edge::kafka::{Restarts, RunError, RuntimeEvent};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
-use crate::telemetry::liveness::Liveness;
-use crate::telemetry::notify_metrics::NotifyMetrics;
 use channels::Channels;
 pub use channels::{Printed, build_alertmanager, build_senders};
 use company::Companies;
 pub use company::{api_of, check as check_api};
-use crossbeam_channel::Receiver;
+use context::count;
+pub use context::{NotifyContext, printed};
 use digests::Digests;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the driver waits for alerts before it looks at messages.
@@ -50,28 +46,6 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for messages that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the driver needs from its process.
-pub struct NotifyContext {
-    /// The configuration; its group and transactional id are those of `notify`.
-    pub config: Config,
-    /// Its section.
-    pub notify: Notify,
-    /// Metrics.
-    pub metrics: Arc<NotifyMetrics>,
-    /// Liveness and readiness.
-    pub liveness: Arc<Liveness>,
-    /// Receives what the Kafka clients report.
-    pub observer: Arc<Observer>,
-    /// Ends the run.
-    pub stop: Stop,
-    /// Answers of people.
-    pub asked: Receiver<Asked>,
-    /// Writes what people answered.
-    pub producer: AcknowledgedProducer,
-    /// Prints messages in place of sending them, and stores nothing.
-    pub dry_run: bool,
-}
 
 /// Informs people until a stop is requested. Waits for brokers and topics without limit.
 pub fn run(context: &NotifyContext) -> Result<(), RunError> {
@@ -412,31 +386,3 @@ impl Driver<'_> {
         Ok(())
     }
 }
-
-/// What a message says, as text, for the dry run and the log of tests.
-pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
-    let said = wording.of(job, now);
-    let to = job.address.person.as_ref().unwrap_or(&job.address.to);
-    let again = if job.replaces.is_some() { " (the message before is changed)" } else { "" };
-    let mut lines = vec![format!("{} → {to}{again}: {}", job.address.channel.name(), said.title)];
-    for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
-        lines.push(format!("  {}: {}", alert.status.name(), line.sentence));
-    }
-    if job.items.is_empty() {
-        lines.extend(said.lines.iter().map(|line| format!("  {}: {}", line.label, line.sentence)));
-    }
-    lines.extend(said.more.map(|more| format!("  {more}")));
-    lines.join("\n")
-}
-
-/// Counts the outcome of a message.
-fn count(metrics: &NotifyMetrics, channel: Channel, outcome: &Outcome) {
-    let outcome = match outcome {
-        Outcome::Sent(_) => "sent",
-        Outcome::Later(_, reason) | Outcome::Unknown(_, reason) | Outcome::Refused(reason) => reason,
-    };
-    metrics.message(channel.name(), outcome);
-}
-
-/// A message was given to a channel and has this outcome.
-type Finished = (u64, Channel, Outcome);

@@ -1,6 +1,7 @@
 //! Owns the digest: when heads are sent a summary.
 
-use super::routes::{Channel, RECIPIENT, Recipient, recipients};
+use super::channel::Channel;
+use super::routes::{RECIPIENT, Recipient, recipients};
 use super::targets::Targets;
 use crate::config::schema::key::ValueKind::{Flag, Form as Of, List, Name};
 use crate::config::schema::key::{ANY, Form, KeySpec};

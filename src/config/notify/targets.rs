@@ -1,8 +1,8 @@
 //! Owns the channels' settings.
 
+use super::channel::Channel;
+use super::forms::{Hidden, URL};
 use super::people::MAILBOX;
-use super::routes::Channel;
-use super::{Hidden, URL};
 use crate::config::gateway::bitrix24::fault_of_url;
 use crate::config::schema::key::ValueKind::{Count, Form as Of, Secret, Setting, Table as Keys, Text};
 use crate::config::schema::key::{KeySpec, ValueKind};

@@ -1,6 +1,6 @@
 //! Owns the threads of the channels. Each sends one message at a time, so that nothing overtakes anything in a channel.
 
-use super::{Finished, NotifyContext, count, printed};
+use super::context::{Finished, NotifyContext, count, printed};
 use crate::config::Config;
 use crate::config::notify::{Channel, Notify};
 use crate::domain::time::Timestamp;
