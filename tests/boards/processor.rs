@@ -693,7 +693,7 @@ fn notify() -> Vec<Panel> {
             vec![line(same("{{channel}} {{outcome}}"), rate(Metric::NotifyMessages).sum(&["channel", "outcome"]))],
         ),
         time_series(
-            ["Owed, doubled, withheld", "К отправке, задвоено, не отправлено"],
+            ["Owed, doubled, withheld", "К отправке и повторы"],
             [
                 "Messages that are owed; those that may have been sent twice, and those that were not sent because their alert \
                  was over, in the range of the board.",
