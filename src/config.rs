@@ -14,12 +14,12 @@ mod describe;
 #[cfg(feature = "fault_injection")]
 pub(crate) mod fault_injection;
 pub mod gateway;
-pub mod notify;
 pub mod keys;
 mod librdkafka;
 mod limits;
 mod load;
 mod norms;
+pub mod notify;
 pub mod params;
 mod properties;
 mod reload;

@@ -1,4 +1,4 @@
-//! Tells people of alerts, in the channels that they use, as one message that follows its alert to the end.
+//! Informs people of alerts, in the channels that they use, as one message that follows its alert to the end.
 //!
 //! ```text
 //!  alerts ──► driver thread ──► ledger: who is owed what ──jobs──► a thread for each channel ──► people
@@ -15,12 +15,15 @@
 //! is counted, and at most the messages under way are sent twice.
 
 pub mod answers;
+pub mod asked;
+pub mod case;
 pub mod channel;
 pub mod digest;
 pub mod directory;
 pub mod driver;
 pub mod ledger;
 pub mod link;
+pub mod message;
 pub mod notice;
 pub mod record;
 pub mod routing;

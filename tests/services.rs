@@ -28,6 +28,8 @@ mod services {
     mod orphans;
     mod path;
     mod prometheus;
+    // Nobody presses a button here.
+    #[allow(dead_code)]
     #[path = "../common/receivers.rs"]
     mod receivers;
     mod redis;

@@ -1,4 +1,4 @@
-//! `notify`: tells people of alerts, until stopped.
+//! `notify`: informs people of alerts, until stopped.
 
 use super::configuration::log_notes;
 use super::live::stop_on_signals;
@@ -8,7 +8,8 @@ use crate::config::{Config, Problem, Problems};
 use crate::edge::clock;
 use crate::edge::kafka::acknowledged::AcknowledgedProducer;
 use crate::edge::kafka::{Observer, RuntimeEvent, Stop};
-use crate::notify::answers::{Desk, WAITING};
+use crate::notify::answers::Desk;
+use crate::notify::asked::WAITING;
 use crate::notify::channel::telegram::Buttons;
 use crate::notify::digest;
 use crate::notify::driver::{self, NotifyContext};
@@ -18,7 +19,7 @@ use crate::telemetry::liveness::{Liveness, Thread};
 use crate::telemetry::notify_metrics::NotifyMetrics;
 use anyhow::{anyhow, bail};
 use crossbeam_channel::bounded;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
     let notes: Vec<_> = config.notes.iter().filter(|note| note.path != "norms").cloned().collect();
     log_notes(&notes);
     let Some(notify) = config.notify.clone() else {
-        let text = "required key is missing: who is told of alerts".into();
+        let text = "required key is missing: who is informed of alerts".into();
         let file = path.display().to_string();
         return Err(Problems(vec![Problem { file, line: 0, path: "notify".into(), text }]).into());
     };
@@ -58,7 +59,7 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
     Ok((config, notify))
 }
 
-/// Tells people until `stop` is set.
+/// Informs people until `stop` is set.
 pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -> anyhow::Result<()> {
     let dry_run = told == Told::Printed;
     config.kafka.group.clone_from(&notify.group);
@@ -103,22 +104,22 @@ pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -
 /// `notify check`: reaches each target without sending anything to a person.
 fn check(path: &Path) -> anyhow::Result<()> {
     let (config, notify) = load(path)?;
-    let (mut failed, mut out) = (0, io::stdout().lock());
+    let mut failed = 0;
     let mut say = |name: &str, result: Result<String, String>| match result {
-        Ok(text) => writeln!(out, "{name}: ok: {text}"),
+        Ok(text) => print(&format!("{name}: ok: {text}")),
         Err(text) => {
             failed += 1;
-            writeln!(out, "{name}: {text}")
+            print(&format!("{name}: {text}"));
         }
     };
     for (name, mut sender) in driver::build_senders(&config, &notify).map_err(|error| anyhow!(error))? {
-        say(name, sender.check())?;
+        say(name, sender.check());
     }
     if let Some(server) = driver::build_alertmanager(&config, &notify).map_err(|error| anyhow!(error))? {
-        say("alertmanager", server.check())?;
+        say("alertmanager", server.check());
     }
     if let Some(result) = driver::check_api(&notify) {
-        say("api", result)?;
+        say("api", result);
     }
     if failed > 0 {
         bail!("{failed} of the targets cannot be used");
@@ -136,12 +137,16 @@ fn print_digest(args: &cli::NotifyDigest) -> anyhow::Result<()> {
         bail!("the API does not answer; see `funnelwatch notify check`");
     };
     let wording = Wording { links: None, cards: config.page.clone() };
-    let mut out = io::stdout().lock();
     for job in &jobs {
-        writeln!(out, "{}\n", driver::printed(job, &wording, now))?;
+        print(&format!("{}\n", driver::printed(job, &wording, now)));
     }
     if jobs.is_empty() {
-        writeln!(out, "nobody would be sent a digest: no recipient is known, or there is nothing to say")?;
+        print("nobody would be sent a digest: no recipient is known, or there is nothing to say");
     }
     Ok(())
+}
+
+/// Prints a line; a reader that has gone is no error.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -3,8 +3,8 @@
 //! Related limits of different sections are checked against each other.
 
 use super::gateway::{GATEWAY, Gateway};
-use super::notify::{NOTIFY, Notify};
 use super::limits::{LIMITS, Limits};
+use super::notify::{NOTIFY, Notify};
 use super::schema::env::{Env, SystemEnv, reason};
 use super::schema::key::ValueKind::Text;
 use super::schema::key::{KeySpec, ValueKind};
@@ -57,7 +57,7 @@ pub struct Config {
     pub prometheus: Selection,
     /// The gateway; `None`: there is none.
     pub gateway: Option<Gateway>,
-    /// Who is told of alerts; `None`: nobody.
+    /// Who is informed of alerts; `None`: nobody.
     pub notify: Option<Notify>,
     /// The language of alert messages.
     pub language: Language,
@@ -104,7 +104,7 @@ pub const CONFIG: &[KeySpec] = &[
     KeySpec::new(
         "notify",
         ValueKind::Table(&[NOTIFY]),
-        "who is told of which alerts, through which channels: [`funnelwatch notify`](notify.md)",
+        "who is informed of which alerts, through which channels: [`funnelwatch notify`](notify.md)",
     ),
     KeySpec::new("norms_file", Text, "file with the norms, relative to this file").described("norms are in this file"),
 ];
@@ -212,9 +212,7 @@ impl Config {
                 gateway: root
                     .table("gateway")
                     .map_or(Some(None), |table| Gateway::read(&mut reader, table).map(Some))?,
-                notify: root
-                    .table("notify")
-                    .map_or(Some(None), |table| Notify::read(&mut reader, table).map(Some))?,
+                notify: root.table("notify").map_or(Some(None), |table| Notify::read(&mut reader, table).map(Some))?,
                 prometheus: root.table("prometheus").and_then(|table| prometheus(&mut reader, table, &norms))?,
                 language,
                 norms,

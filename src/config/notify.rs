@@ -1,17 +1,22 @@
-//! Owns the section `notify`: who is told of which alerts, through which channels, and when.
+//! Owns the section `notify`: who is informed of which alerts, through which channels, and when.
 
+mod channel;
 mod digest;
+mod forms;
 mod people;
 mod routes;
 mod targets;
 
+pub use channel::Channel;
 pub use digest::{Digest, Weekday};
+pub use forms::Hidden;
+use forms::URL;
 pub use people::Person;
-pub use routes::{Channel, GroupKey, Grouping, Recipient, Route, Selector};
+pub use routes::{GroupKey, Grouping, Recipient, Route, Selector};
 pub use targets::{Alertmanager, Bitrix24, Mail, Targets, Telegram, TlsMode, Webhook};
 
 use super::schema::key::ValueKind::{Form as Of, List, Map, Secret, Setting, Table as Keys};
-use super::schema::key::{ANY, Form, KeySpec, ValueKind};
+use super::schema::key::{ANY, KeySpec, ValueKind};
 use super::schema::reader::Reader;
 use super::schema::typed::one_of;
 use super::schema::value::Table;
@@ -21,10 +26,9 @@ use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use routes::{RECIPIENT, ROUTE};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
-/// Who is told of what.
+/// Who is informed of what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notify {
     /// Listen address of answers, metrics and probes.
@@ -41,7 +45,7 @@ pub struct Notify {
     pub links: Option<Links>,
     /// Where names of people and heads of departments are asked for; `None`: only `people` is known.
     pub api: Option<ApiAccess>,
-    /// Who is told if no recipient of a route can be reached.
+    /// Who is informed if no recipient of a route can be reached.
     pub fallback: Vec<Recipient>,
     /// The routes, in order.
     pub routes: Vec<Route>,
@@ -73,16 +77,6 @@ pub struct ApiAccess {
     pub token: Option<Hidden>,
 }
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
 pub(super) const NOTIFY: &[KeySpec] = &[
     KeySpec::new(
         "listen",
@@ -105,42 +99,39 @@ pub(super) const NOTIFY: &[KeySpec] = &[
         "violations that could not be sent for this long are summed up in one message for each recipient",
     )
     .default("1h"),
-    KeySpec::new("links", Keys(&[LINKS]), "links in messages, by which people answer").described("messages have no links"),
+    KeySpec::new("links", Keys(&[LINKS]), "links in messages, by which people answer")
+        .described("messages have no links"),
     KeySpec::new("api", Keys(&[API_ACCESS]), "the [API](api.md) of the processor, which knows people and departments")
         .described("only `people` is known, and no heads"),
-    KeySpec::new("fallback", List(&RECIPIENT, 0), "who is told if no recipient of a route can be reached").default("[]"),
+    KeySpec::new("fallback", List(&RECIPIENT, 0), "who is informed if no recipient of a route can be reached")
+        .default("[]"),
     KeySpec::new(
         "routes",
         List(&Keys(&[ROUTE]), 0),
-        "who is told of which alerts: the first route that matches, and further ones after `continue: true`",
+        "who is informed of which alerts: the first route that matches, and further ones after `continue: true`",
     )
     .default("[]"),
-    KeySpec::new("digest", Keys(&[digest::DIGEST]), "a summary for heads, in the morning and once a week").described("none"),
+    KeySpec::new("digest", Keys(&[digest::DIGEST]), "a summary for heads, in the morning and once a week")
+        .described("none"),
     KeySpec::new("targets", Keys(&[targets::TARGETS]), "the channels").default("{}"),
-    KeySpec::new("people", Map(ANY, &Keys(&[people::PERSON])), "addresses of people by their id in the CRM, or by `TENANT/ID`"),
+    KeySpec::new(
+        "people",
+        Map(ANY, &Keys(&[people::PERSON])),
+        "addresses of people by their id in the CRM, or by `TENANT/ID`",
+    ),
 ];
 
 const LINKS: &[KeySpec] = &[
     KeySpec::new("public_url", Of(URL), "the address of this program as recipients reach it").required(),
     KeySpec::new("secret", Secret, "the key that links are signed with, at least 16 characters").required(),
-    KeySpec::new("valid_for", ValueKind::Span(Span::HOUR, Span(90 * Span::DAY.0)), "how long a link is valid").default("3d"),
+    KeySpec::new("valid_for", ValueKind::Span(Span::HOUR, Span(90 * Span::DAY.0)), "how long a link is valid")
+        .default("3d"),
 ];
 
 const API_ACCESS: &[KeySpec] = &[
     KeySpec::new("url", Of(URL), "its address, such as `http://funnelwatch:9464`").required(),
     KeySpec::new("token", Secret, "the bearer token").described("none"),
 ];
-
-/// An address with a host.
-const URL: Form = Form {
-    expected: "an address such as https://fw.example.com",
-    fits: |text| {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', '?', '#', ' ', '"', '<', '>']))
-    },
-    canonical: |text| text.trim_end_matches('/').to_owned(),
-    ..ANY
-};
 
 impl Notify {
     pub(super) fn read(reader: &mut Reader<'_>, table: &Table) -> Option<Self> {

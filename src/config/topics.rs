@@ -32,7 +32,7 @@ pub struct Topics {
     pub hints: String,
     /// How far the gateway has read its sources (internal).
     pub cursors: String,
-    /// What people were told (internal).
+    /// What people were informed (internal).
     pub notify: String,
     /// Which process answers for which shard (internal).
     pub members: String,
@@ -63,7 +63,7 @@ pub enum TopicRole {
     Hints,
     /// Cursors of the gateway.
     Cursors,
-    /// What people were told.
+    /// What people were informed.
     Notify,
     /// The processes that answer for each other.
     Members,
@@ -189,7 +189,7 @@ const OTHERS: &[KeySpec] = &[
     topic("rerouted", "funnelwatch.rerouted", "misrouted messages; internal"),
     topic("hints", "funnelwatch.hints", "webhooks that the gateway has accepted; internal"),
     topic("cursors", "funnelwatch.gateway", "how far the gateway has read its sources, compacted; internal"),
-    topic("notify", "funnelwatch.notify", "what people were told, compacted; internal"),
+    topic("notify", "funnelwatch.notify", "what people were informed, compacted; internal"),
     topic("members", "funnelwatch.members", "which process answers for which shard, compacted; internal"),
     KeySpec::new(
         "output",
@@ -202,11 +202,7 @@ const OTHERS: &[KeySpec] = &[
 /// There is an entry for each [`TopicRole`], and `output`.
 const _: () = assert!(
     OTHERS.len()
-        == TopicRole::OTHER.len()
-            + TopicRole::GATEWAY.len()
-            + TopicRole::NOTIFY.len()
-            + TopicRole::OPTIONAL.len()
-            + 1
+        == TopicRole::OTHER.len() + TopicRole::GATEWAY.len() + TopicRole::NOTIFY.len() + TopicRole::OPTIONAL.len() + 1
 );
 
 impl Topics {

@@ -81,7 +81,9 @@ pub fn run(context: &DriverContext) -> Result<(), RunError> {
 }
 
 fn start(context: &DriverContext) -> Result<(), RunError> {
-    let Some(log) = GatewayLog::open(&context.config, SharedTopics::GATEWAY, &context.stop, &context.observer)? else { return Ok(()) };
+    let Some(log) = GatewayLog::open(&context.config, SharedTopics::GATEWAY, &context.stop, &context.observer)? else {
+        return Ok(());
+    };
     let (deliveries_in, deliveries) = unbounded();
     let sources = context.config.gateway.as_ref().map_or(&[][..], |gateway| &gateway.sources);
     let sources = sources.iter().map(|source| Source::new(context, &log, source)).collect();

@@ -5,7 +5,7 @@
 //!
 //! The driver decides, because it knows the alerts: an answer is a question to it, with a time limit.
 
-use super::driver::Refusal;
+use super::asked::{Asked, done};
 use super::link::{self, Answer, Claim};
 use super::text;
 use crate::config::Config;
@@ -29,21 +29,6 @@ use tokio::sync::oneshot;
 
 /// How long a person waits for the driver.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The answers that wait for the driver.
-pub const WAITING: usize = 100;
-
-/// An answer on its way to the driver.
-pub struct Asked {
-    /// What is answered, by whom.
-    pub claim: Claim,
-    /// What makes it unique: the signature of a link, or the id of a press of a button.
-    pub token: String,
-    /// In Telegram: the chat that the message was sent to, which proves who answers.
-    pub chat: Option<String>,
-    /// Receives what became of it.
-    pub reply: oneshot::Sender<Result<(), Refusal>>,
-}
-
 /// The HTTP side of links.
 #[derive(Clone)]
 pub struct Desk(Arc<Shared>);
@@ -58,12 +43,7 @@ struct Shared {
 
 impl Desk {
     /// The endpoints.
-    pub fn new(
-        notify: &Notify,
-        asked: Sender<Asked>,
-        metrics: &Arc<NotifyMetrics>,
-        liveness: &Arc<Liveness>,
-    ) -> Self {
+    pub fn new(notify: &Notify, asked: Sender<Asked>, metrics: &Arc<NotifyMetrics>, liveness: &Arc<Liveness>) -> Self {
         Self(Arc::new(Shared {
             secret: notify.links.as_ref().map(|links| links.secret.clone()),
             language: notify.language,
@@ -134,11 +114,6 @@ async fn act(State(desk): State<Desk>, Path(token): Path<String>, headers: Heade
     }
 }
 
-/// What is said after an answer.
-pub fn done(language: Language) -> &'static str {
-    if language == Language::Ru { "Записано, спасибо." } else { "Noted. Thank you." }
-}
-
 fn later(language: Language) -> &'static str {
     match language {
         Language::En => "This cannot be stored at the moment. Please try again in a minute.",
@@ -167,7 +142,10 @@ fn page(status: StatusCode, language: Language, text: &str, more: &str) -> Respo
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),
         (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+        ),
     ];
     (status, headers, body).into_response()
 }
@@ -181,7 +159,8 @@ async fn livez(State(desk): State<Desk>) -> Response {
     match desk.0.liveness.stuck(clock::now()) {
         None => "alive\n".into_response(),
         Some(thread) => {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the {thread:?} thread makes no progress")).into_response()
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the {thread:?} thread makes no progress"))
+                .into_response()
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::alert::Alert;
 use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use crate::edge::http_client;
-use crate::notify::text::Message;
+use crate::notify::message::Message;
 use serde::{Deserialize, Serialize};
 
 /// Where a message goes.

@@ -1,4 +1,4 @@
-//! Owns the digest: what a head is told in the morning, and once a week, from what the API says.
+//! Owns the digest: what a head is informed in the morning, and once a week, from what the API says.
 //!
 //! The figures are those of the windows `24h` and `7d` at that time, as on boards and on the page, and the people are in the
 //! order of the page.
@@ -67,7 +67,18 @@ pub fn messages(notify: &Notify, digest: &Digest, api: &impl Api, due: &Due) -> 
             }
             let key = format!("digest/{tenant}/{}/{}/{}", due.day, address.channel.name(), address.to);
             let text = Some(Message { title: title(due, language), lines, more: None });
-            jobs.push(Job { id: 0, address, replaces: None, key, items: Vec::new(), more: 0, open: 0, is_summary: false, text, call_back: Vec::new() });
+            jobs.push(Job {
+                id: 0,
+                address,
+                replaces: None,
+                key,
+                items: Vec::new(),
+                more: 0,
+                open: 0,
+                is_summary: false,
+                text,
+                call_back: Vec::new(),
+            });
         }
     }
     Some(jobs)
@@ -81,7 +92,7 @@ fn title(due: &Due, language: Language) -> String {
     choose(language, english, russian).to_owned()
 }
 
-/// Each address with the departments that it is told of: id and name.
+/// Each address with the departments that it is informed of: id and name.
 fn recipients(
     notify: &Notify,
     digest: &Digest,
@@ -248,7 +259,8 @@ impl<A: Api> Department<'_, A> {
             let name = manager["name"].as_str().or_else(|| manager["id"].as_str())?;
             let mut sentence = manager["about"]["message"].as_str()?.to_owned();
             if open > 1 {
-                sentence += &choose(self.language, format!(" (and {} more)", open - 1), format!(" (и ещё {})", open - 1));
+                sentence +=
+                    &choose(self.language, format!(" (and {} more)", open - 1), format!(" (и ещё {})", open - 1));
             }
             Some(Line::of_digest(name.to_owned(), sentence))
         };
@@ -300,7 +312,8 @@ mod tests {
 
     impl Api for Said {
         fn get(&self, path: &str) -> Option<Value> {
-            let known = self.0.iter().filter(|(start, _)| path.starts_with(**start)).max_by_key(|(start, _)| start.len());
+            let known =
+                self.0.iter().filter(|(start, _)| path.starts_with(**start)).max_by_key(|(start, _)| start.len());
             Some(known.map_or(json!({}), |(_, answer)| answer.clone()))
         }
     }
@@ -363,16 +376,24 @@ notify:
         ]));
         let due = Due { day: "2026-03-02".into(), is_weekly: false };
         let jobs = messages(notify, digest, &said, &due).expect("the API answers");
-        let lines: Vec<String> = jobs.iter().flat_map(|job| &job.text).flat_map(|text| {
-            std::iter::once(text.title.clone()).chain(text.lines.iter().map(|line| format!("{}: {}", line.label, line.sentence)))
-        }).collect();
-        assert_eq!(lines, [
-            "Продажи: итоги за сутки",
-            "Север: 21 лид; вовремя ответили 15 из 20 (75 %); девять из десяти — за 15 мин; конверсия 25 % (1 из 4 закрытых)",
-            "План: won: 12 из 30 (40 %); прогноз 27",
-            "Вера: лид 7: нет ответа (и ещё 2)",
-            "Хороший пример: Вера, оценка 95",
-        ]);
+        let lines: Vec<String> = jobs
+            .iter()
+            .flat_map(|job| &job.text)
+            .flat_map(|text| {
+                std::iter::once(text.title.clone())
+                    .chain(text.lines.iter().map(|line| format!("{}: {}", line.label, line.sentence)))
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "Продажи: итоги за сутки",
+                "Север: 21 лид; вовремя ответили 15 из 20 (75 %); девять из десяти — за 15 мин; конверсия 25 % (1 из 4 закрытых)",
+                "План: won: 12 из 30 (40 %); прогноз 27",
+                "Вера: лид 7: нет ответа (и ещё 2)",
+                "Хороший пример: Вера, оценка 95",
+            ]
+        );
         assert_eq!((jobs.len(), jobs[0].address.to.as_str()), (1, "boss@example.com"), "an empty one is not sent");
         assert_eq!(jobs[0].key, "digest/acme/2026-03-02/mail/boss@example.com");
     }

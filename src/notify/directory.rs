@@ -114,7 +114,7 @@ mod tests {
         let heads = |department, manager| directory.heads("acme", department, manager);
         assert_eq!(heads(Some("north"), Some("vera")), ["oleg", "boss"]);
         assert_eq!(heads(None, Some("vera")), ["oleg", "boss"], "by the manager's department");
-        assert_eq!(heads(Some("north"), Some("oleg")), ["boss"], "nobody is told of themselves");
+        assert_eq!(heads(Some("north"), Some("oleg")), ["boss"], "nobody is informed of themselves");
         assert_eq!(heads(Some("unknown"), Some("vera")), [""; 0]);
         assert_eq!(directory.heads("other", Some("north"), None), [""; 0]);
     }

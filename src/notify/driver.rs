@@ -6,36 +6,31 @@
 
 mod channels;
 mod company;
+mod context;
 mod digests;
 
-use super::answers::Asked;
-use super::channel::{Item, Job, Outcome};
+use super::asked::{Asked, Refusal};
 use super::ledger::Ledger;
 use super::link::Answer;
-use super::{notice, record, routing, text};
-use crate::config::Config;
-use crate::config::notify::{Channel, Notify};
+use super::{notice, record, routing};
+use crate::config::notify::Channel;
 use crate::domain::alert::Alert;
-use crate::domain::rule::message::Language;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
-use crate::edge::kafka::acknowledged::AcknowledgedProducer;
 use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
-use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
+use crate::edge::kafka::{Restarts, RunError, RuntimeEvent};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
-use crate::telemetry::liveness::Liveness;
-use crate::telemetry::notify_metrics::NotifyMetrics;
 use channels::Channels;
 pub use channels::{Printed, build_alertmanager, build_senders};
-pub use company::{api_of, check as check_api};
 use company::Companies;
+pub use company::{api_of, check as check_api};
+use context::count;
+pub use context::{NotifyContext, printed};
 use digests::Digests;
-use crossbeam_channel::Receiver;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the driver waits for alerts before it looks at messages.
@@ -52,60 +47,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for messages that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the driver needs from its process.
-pub struct NotifyContext {
-    /// The configuration; its group and transactional id are those of `notify`.
-    pub config: Config,
-    /// Its section.
-    pub notify: Notify,
-    /// Metrics.
-    pub metrics: Arc<NotifyMetrics>,
-    /// Liveness and readiness.
-    pub liveness: Arc<Liveness>,
-    /// Receives what the Kafka clients report.
-    pub observer: Arc<Observer>,
-    /// Ends the run.
-    pub stop: Stop,
-    /// Answers of people.
-    pub asked: Receiver<Asked>,
-    /// Writes what people answered.
-    pub producer: AcknowledgedProducer,
-    /// Prints messages in place of sending them, and stores nothing.
-    pub dry_run: bool,
-}
-
-/// Why an answer has no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The link was used before.
-    Used,
-    /// The alert is over or not known.
-    Over,
-    /// Somebody else takes care of it.
-    Taken,
-    /// The answer is of somebody else than the recipient.
-    NotRecipient,
-    /// It cannot be stored at the moment.
-    NotStored,
-}
-
-impl Refusal {
-    /// What the person is told.
-    pub fn text(self, language: Language) -> &'static str {
-        let [english, russian] = match self {
-            Self::Used => ["This was answered before.", "Ответ уже был получен."],
-            Self::Over => ["There is nothing to do any more: the case is over.", "Делать больше ничего не нужно: вопрос закрыт."],
-            Self::Taken => ["Somebody else takes care of it already.", "Этим уже занимается другой сотрудник."],
-            Self::NotRecipient => ["This message was sent to somebody else.", "Это сообщение адресовано другому сотруднику."],
-            Self::NotStored => {
-                ["This cannot be stored at the moment. Please try again.", "Сейчас ответ не удаётся сохранить. Попробуйте ещё раз."]
-            }
-        };
-        if language == Language::Ru { russian } else { english }
-    }
-}
-
-/// Tells people until a stop is requested. Waits for brokers and topics without limit.
+/// Informs people until a stop is requested. Waits for brokers and topics without limit.
 pub fn run(context: &NotifyContext) -> Result<(), RunError> {
     let mut restarts = Restarts::default();
     let channels = Channels::start(context);
@@ -177,7 +119,11 @@ impl Driver<'_> {
             self.reading_since.retain(|_, since| since.elapsed() <= CAUGHT_UP);
             if !self.is_caught_up && self.reading_since.is_empty() && !self.next.is_empty() {
                 self.is_caught_up = true;
-                tracing::info!("all alerts are read: {} are kept, {} messages are owed", self.ledger.len(), self.ledger.owed());
+                tracing::info!(
+                    "all alerts are read: {} are kept, {} messages are owed",
+                    self.ledger.len(),
+                    self.ledger.owed()
+                );
             }
             if self.is_caught_up {
                 let companies = &self.companies;
@@ -234,7 +180,9 @@ impl Driver<'_> {
                 }
                 Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
                     match self.reading_since.get_mut(&shard) {
-                        Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => drop(self.reading_since.remove(&shard)),
+                        Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => {
+                            self.reading_since.remove(&shard);
+                        }
                         Some(since) => *since = Instant::now(),
                         None => {}
                     }
@@ -253,10 +201,10 @@ impl Driver<'_> {
 
     fn assigned(&mut self, records: BTreeMap<ShardId, gateway_log::CursorRecords>) {
         self.ledger.clear();
-        self.digests.clear();
-        self.used.clear();
         (self.is_caught_up, self.assigned_at) = (false, clock::now());
         self.reading_since = records.keys().map(|shard| (*shard, Instant::now())).collect();
+        self.digests.clear();
+        self.used.clear();
         for (shard, gateway_log::CursorRecords(records)) in records {
             self.next.insert(shard, None);
             for (key, value) in records {
@@ -316,14 +264,15 @@ impl Driver<'_> {
             None => claim.person.clone(),
             // The chat shows whose button it is.
             Some(chat) => {
-                let own = |line: &&super::ledger::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
+                let own =
+                    |line: &&super::case::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
                 case.lines.iter().find(own).and_then(|line| line.address.person.clone()).ok_or(Refusal::NotRecipient)?
             }
         };
         if case.lines.iter().all(|line| line.address.person.as_deref() != Some(person.as_str())) {
             return Err(Refusal::NotRecipient);
         }
-        if super::ledger::is_over(case.alert.status) {
+        if super::case::is_over(case.alert.status) {
             return Err(Refusal::Over);
         }
         if let Some(taken_by) = case.taken_by.as_ref().filter(|_| claim.answer == Answer::Taken) {
@@ -439,31 +388,3 @@ impl Driver<'_> {
         Ok(())
     }
 }
-
-/// What a message says, as text, for the dry run and the log of tests.
-pub fn printed(job: &Job, wording: &text::Wording, now: Timestamp) -> String {
-    let said = wording.of(job, now);
-    let to = job.address.person.as_ref().unwrap_or(&job.address.to);
-    let again = if job.replaces.is_some() { " (the message before is changed)" } else { "" };
-    let mut lines = vec![format!("{} → {to}{again}: {}", job.address.channel.name(), said.title)];
-    for (line, Item { alert, .. }) in said.lines.iter().zip(&job.items) {
-        lines.push(format!("  {}: {}", alert.status.name(), line.sentence));
-    }
-    if job.items.is_empty() {
-        lines.extend(said.lines.iter().map(|line| format!("  {}: {}", line.label, line.sentence)));
-    }
-    lines.extend(said.more.map(|more| format!("  {more}")));
-    lines.join("\n")
-}
-
-/// Counts the outcome of a message.
-fn count(metrics: &NotifyMetrics, channel: Channel, outcome: &Outcome) {
-    let outcome = match outcome {
-        Outcome::Sent(_) => "sent",
-        Outcome::Later(_, reason) | Outcome::Unknown(_, reason) | Outcome::Refused(reason) => reason,
-    };
-    metrics.message(channel.name(), outcome);
-}
-
-/// A message was given to a channel and has this outcome.
-type Finished = (u64, Channel, Outcome);

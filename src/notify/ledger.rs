@@ -9,6 +9,7 @@
 //! **Bounds.** Alerts without an address are not kept. Others are kept until they are over and nothing is owed, and then for as
 //! long as they may be retracted. At most [`MAX_CASES`] are kept.
 
+use super::case::{Case, Line, Stage, is_over};
 use super::channel::{Address, Item, Job, Outcome};
 use super::record;
 use super::routing::{Duty, SUMMARY_MOST};
@@ -29,107 +30,12 @@ const KEEP: Span = Span(7 * Span::DAY.0);
 const KEEP_SETTLED: Span = Span(10 * Span::MINUTE.0);
 /// How long a message is tried.
 const GIVE_UP: Span = Span(Span::DAY.0);
-/// How long Alertmanager is told of an alert that is over.
+/// How long Alertmanager is informed of an alert that is over.
 const TELL_END: Span = Span(5 * Span::MINUTE.0);
 /// What is tried again is tried within this time; what is ready later waits for working time.
 const SOON: Span = Span(10 * Span::MINUTE.0);
 /// The pause before an address or a channel that is busy is looked at again.
 const BUSY: Span = Span(50);
-
-/// What is said of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// The status.
-    pub status: Status,
-    /// The number of escalations.
-    pub level: u32,
-    /// Whether it says that somebody takes care of it.
-    pub is_taken: bool,
-}
-
-impl Stage {
-    /// What is said in a channel.
-    fn of(case: &Case, channel: Channel) -> Self {
-        // Where a message can be changed without a sound.
-        let is_taken = channel == Channel::Telegram && case.taken_by.is_some();
-        Self { status: case.alert.status, level: case.alert.level, is_taken }
-    }
-}
-
-/// An alert, and who is told of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Case {
-    /// The alert with its newest status.
-    pub alert: Alert,
-    /// Who takes care of it.
-    pub taken_by: Option<String>,
-    /// When its newest status arrived, on the wall clock.
-    pub updated: Timestamp,
-    /// A line for each address.
-    pub lines: Vec<Line>,
-}
-
-/// What is owed to an address, and what was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// To whom, and how.
-    pub address: Address,
-    /// What is to be said.
-    pub wanted: Stage,
-    /// What was said last.
-    pub sent: Option<Stage>,
-    /// What is under way.
-    pub attempt: Option<Stage>,
-    /// When the next message may be sent.
-    pub ready_at: Timestamp,
-    /// Since when it is owed.
-    pub since: Timestamp,
-    /// Lines of one address with the same text are one message.
-    pub group: Option<String>,
-    /// The alerts that a message names.
-    pub most: usize,
-    /// The message that was sent, as the channel names it.
-    pub message: Option<String>,
-    /// Whether the channel will never take it.
-    pub is_refused: bool,
-    /// Whether a message was under way when a process ended: the recipient may have it.
-    pub is_uncertain: bool,
-}
-
-impl Line {
-    /// Whether the recipient may know of the alert, and is to be told how it ends.
-    fn may_be_known(&self) -> bool {
-        self.sent.is_some()
-            || self.attempt.is_some()
-            || self.is_uncertain && self.address.channel.follows()
-            // It is told again and again, and of the end for some minutes.
-            || self.address.channel == Channel::Alertmanager
-    }
-
-    /// Whether it may be sent now, so that a kill doubles at most one message of a channel that cannot be asked.
-    fn is_blocked(&self, busy: &BTreeSet<(Channel, String)>) -> bool {
-        let channel = self.address.channel;
-        let shares = |(other, to): &(Channel, String)| *other == channel && (!channel.is_repeatable() || *to == self.address.to);
-        busy.iter().any(shares)
-    }
-
-    /// Whether sending it again can be a second message; an edit of a message is none.
-    fn may_double(&self) -> bool {
-        let channel = self.address.channel;
-        !channel.is_repeatable() && (self.message.is_none() || channel != Channel::Telegram)
-    }
-
-    /// Owes nothing that is not under way.
-    fn give_up(&mut self) {
-        if let Some(stage) = self.attempt.or(self.sent) {
-            self.wanted = stage;
-        }
-    }
-
-    fn is_owed(&self) -> bool {
-        !self.is_refused && self.sent != Some(self.wanted) && self.address.channel != Channel::Alertmanager
-    }
-}
 
 type CaseKey = (ShardId, Uuid);
 
@@ -157,11 +63,6 @@ pub struct Ledger {
     doubled: u64,
     /// Messages that were not sent because their alert was over.
     withheld: u64,
-}
-
-/// Whether an alert is over, or never was.
-pub fn is_over(status: Status) -> bool {
-    matches!(status, Status::Resolved | Status::Retracted | Status::Averted)
 }
 
 impl Ledger {
@@ -280,9 +181,7 @@ impl Ledger {
             return None;
         }
         case.taken_by = Some(person.to_owned());
-        case.lines.retain(|line| {
-            line.may_be_known() || line.address.person.as_deref() != Some(person)
-        });
+        case.lines.retain(|line| line.may_be_known() || line.address.person.as_deref() != Some(person));
         let stage = Stage::of(case, Channel::Telegram);
         for line in case.lines.iter_mut().filter(|line| line.address.channel == Channel::Telegram) {
             if line.sent == Some(line.wanted) {
@@ -347,7 +246,8 @@ impl Ledger {
         let mut jobs = Vec::new();
         for ((address, _, text), keys) in groups {
             let target = (address.channel, address.to.clone());
-            let is_other = |(channel, to): &(Channel, String)| *channel != target.0 || target.0.is_repeatable() && *to != target.1;
+            let is_other =
+                |(channel, to): &(Channel, String)| *channel != target.0 || target.0.is_repeatable() && *to != target.1;
             if !self.busy.iter().all(is_other) {
                 // Another message of this round goes there.
                 self.due.extend(keys.into_iter().map(|key| (now + BUSY, key)));
@@ -465,15 +365,19 @@ impl Ledger {
         true
     }
 
-    /// The alerts that Alertmanager is told of, with the end of those that are over.
+    /// The alerts that Alertmanager is informed of, with the end of those that are over.
     pub fn for_alertmanager(&self, now: Timestamp) -> Vec<(Alert, Option<Timestamp>)> {
         let told = |case: &&Case| case.lines.iter().any(|line| line.address.channel == Channel::Alertmanager);
         let state = |case: &Case| {
             let is_raised = case.alert.status == Status::Raised;
-            // What was raised has no end; it is told of for some minutes.
-            let ended = if is_raised { Some(case.updated + TELL_END) } else { is_over(case.alert.status).then_some(case.updated) };
-            let tells = ended.is_none_or(|ended| now - ended <= TELL_END);
-            tells.then(|| (case.alert.clone(), ended.filter(|ended| *ended <= now)))
+            // What was raised has no end; it is informed of for some minutes.
+            let ended = if is_raised {
+                Some(case.updated + TELL_END)
+            } else {
+                is_over(case.alert.status).then_some(case.updated)
+            };
+            let informs = ended.is_none_or(|ended| now - ended <= TELL_END);
+            informs.then(|| (case.alert.clone(), ended.filter(|ended| *ended <= now)))
         };
         self.cases.values().filter(told).filter_map(state).collect()
     }

@@ -45,7 +45,13 @@ pub fn address(links: &Links, answer: Answer, alert: &Alert, person: &str, now: 
 
 /// The token of a claim.
 pub fn token(secret: &Hidden, claim: &Claim) -> String {
-    let said = format!("{}.{}.{}.{}", claim.answer.name(), claim.alert.simple(), claim.valid_until.0, hex(claim.person.as_bytes()));
+    let said = format!(
+        "{}.{}.{}.{}",
+        claim.answer.name(),
+        claim.alert.simple(),
+        claim.valid_until.0,
+        hex(claim.person.as_bytes())
+    );
     let signature = hex(&sign(secret, &said).finalize().into_bytes()[..16]);
     format!("{said}.{signature}")
 }

@@ -3,8 +3,8 @@
 //! Keys: `a/ID` for an alert, `u/TOKEN` for a link that was used. A record names its layout; one of a newer layout is
 //! passed over and stays as it is.
 
+use super::case::{Case, Line, Stage};
 use super::channel::Address;
-use super::ledger::{Case, Line, Stage};
 use super::notice;
 use crate::codec::json;
 use crate::config::notify::Channel;

@@ -1,4 +1,4 @@
-//! Owns the decision who is told of a status, and when at the earliest.
+//! Owns the decision who is informed of a status, and when at the earliest.
 
 use super::channel::Address;
 use super::directory::{self, Directory};
@@ -59,12 +59,8 @@ fn of_route(
             found
         }));
     }
-    let program = |channel: &Channel| Address {
-        channel: *channel,
-        to: String::new(),
-        person: None,
-        language: notify.language,
-    };
+    let program =
+        |channel: &Channel| Address { channel: *channel, to: String::new(), person: None, language: notify.language };
     addresses.extend(route.via.iter().filter(|channel| channel.is_program()).map(program));
     let opens_at = if route.quiet_hours { opening(norms, alert, now) } else { None };
     let wait = route.group.as_ref().map_or(Span::ZERO, |group| group.wait);

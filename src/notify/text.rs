@@ -1,8 +1,9 @@
 //! Owns what messages say, in English and Russian. The channels only add their markup.
 
+use super::case::is_over;
 use super::channel::{Item, Job};
-use super::ledger::is_over;
 use super::link::{self, Answer};
+pub use super::message::{Line, Message};
 use crate::config::Page;
 use crate::config::notify::Links;
 use crate::domain::alert::{Alert, Status};
@@ -10,38 +11,6 @@ use crate::domain::id::EntityKind;
 use crate::domain::rule::catalog;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::time::Timestamp;
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// One line.
-    pub title: String,
-    /// The alerts.
-    pub lines: Vec<Line>,
-    /// How many more there are.
-    pub more: Option<String>,
-}
-
-/// What a message says of an alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// What the status means.
-    pub label: String,
-    /// The rule.
-    pub rule: &'static str,
-    /// What happened, in one sentence.
-    pub sentence: String,
-    /// The manager.
-    pub manager: Option<String>,
-    /// Who takes care of it.
-    pub taken_by: Option<String>,
-    /// Whether it is over.
-    pub is_over: bool,
-    /// The card in the CRM.
-    pub card: Option<String>,
-    /// What the recipient can answer: a label and an address.
-    pub answers: Vec<(&'static str, String)>,
-}
 
 /// What texts need besides the message.
 #[derive(Clone, Debug, Default)]
@@ -145,8 +114,8 @@ impl Wording {
             ),
             _ => violations(all, language),
         };
-        let more = (job.more > 0)
-            .then(|| choose(language, format!("and {} more", job.more), format!("и ещё {}", job.more)));
+        let more =
+            (job.more > 0).then(|| choose(language, format!("and {} more", job.more), format!("и ещё {}", job.more)));
         Message { title, lines, more }
     }
 
@@ -179,7 +148,8 @@ impl Wording {
     fn answers(&self, job: &Job, alert: &Alert, now: Timestamp) -> Vec<(&'static str, String)> {
         let Some((links, person)) = self.links.as_ref().zip(job.address.person.as_ref()) else { return Vec::new() };
         let can = |answer: Answer| answer == Answer::Taken || alert.interaction.is_some();
-        let link = |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
+        let link =
+            |answer: Answer| (name(answer, job.address.language), link::address(links, answer, alert, person, now));
         Answer::ALL.into_iter().filter(|answer| can(*answer)).map(link).collect()
     }
 }
@@ -202,8 +172,12 @@ pub fn name(answer: Answer, language: Language) -> &'static str {
 
 /// "manager: Vera", and who takes care.
 pub fn about_people(line: &Line, language: Language) -> Option<String> {
-    let manager = line.manager.as_ref().map(|name| choose(language, format!("Manager: {name}"), format!("Менеджер: {name}")));
-    let taken = line.taken_by.as_ref().map(|name| choose(language, format!("taken by {name}"), format!("взято в работу: {name}")));
+    let manager =
+        line.manager.as_ref().map(|name| choose(language, format!("Manager: {name}"), format!("Менеджер: {name}")));
+    let taken = line
+        .taken_by
+        .as_ref()
+        .map(|name| choose(language, format!("taken by {name}"), format!("взято в работу: {name}")));
     let parts: Vec<String> = manager.into_iter().chain(taken).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
@@ -267,17 +241,20 @@ mod tests {
     #[test]
     fn russian_numbers_have_the_right_form() {
         let forms = |n| violations(n, Language::Ru);
-        assert_eq!([1, 2, 5, 11, 12, 21, 22, 25, 111].map(forms), [
-            "1 нарушение",
-            "2 нарушения",
-            "5 нарушений",
-            "11 нарушений",
-            "12 нарушений",
-            "21 нарушение",
-            "22 нарушения",
-            "25 нарушений",
-            "111 нарушений"
-        ]);
+        assert_eq!(
+            [1, 2, 5, 11, 12, 21, 22, 25, 111].map(forms),
+            [
+                "1 нарушение",
+                "2 нарушения",
+                "5 нарушений",
+                "11 нарушений",
+                "12 нарушений",
+                "21 нарушение",
+                "22 нарушения",
+                "25 нарушений",
+                "111 нарушений"
+            ]
+        );
         assert_eq!([1, 2].map(|n| violations(n, Language::En)), ["1 violation", "2 violations"]);
     }
 

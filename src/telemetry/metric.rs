@@ -28,8 +28,7 @@ pub enum MetricGroup {
 
 impl MetricGroup {
     /// Every group, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway, Self::Notify];
+    pub const ALL: [Self; 6] = [Self::Window, Self::Now, Self::Norm, Self::Processor, Self::Gateway, Self::Notify];
 }
 
 /// The level of the subject of a figure.
@@ -225,7 +224,7 @@ metrics! {
         GatewayRestarts "gateway_restarts_total" Counter "count" [] "Restarts of the gateway within its process, with new Kafka clients, after an error that ended the old ones."
     }
     Notify {
-        NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is told, kept until they are over and cannot be retracted any more."
+        NotifyAlerts "notify_alerts" Gauge "count" [] "Alerts of which somebody is informed, kept until they are over and cannot be retracted any more."
         NotifyOwed "notify_messages_owed" Gauge "count" [] "Messages that are owed or under way: held, waiting for working time or for a channel."
         NotifyOldest "notify_oldest_message_seconds" Gauge "seconds" [] "Age of the oldest message that is owed, without those that wait for working time."
         NotifyMessages "notify_messages_total" Counter "count" ["channel" "outcome"] "Attempts to send a message by channel and outcome: `sent`, or why not."

@@ -38,9 +38,7 @@ pub(crate) fn board() -> Board {
             Row { heading: Some(["Redis", "Redis"]), collapsed: false, panels: redis() },
             Row { heading: Some(["Gateway", "Шлюз"]), collapsed: false, panels: gateway() },
             Row {
-                heading: Some(["Messages to people", "Сообщения людям"]),
-                collapsed: false,
-                panels: notify(),
+                heading: Some(["Messages to people", "Сообщения людям"]), collapsed: false, panels: notify()
             },
             Row { heading: Some(["Processes", "Процессы"]), collapsed: false, panels: process() },
         ],
@@ -695,19 +693,19 @@ fn notify() -> Vec<Panel> {
             vec![line(same("{{channel}} {{outcome}}"), rate(Metric::NotifyMessages).sum(&["channel", "outcome"]))],
         ),
         time_series(
-            ["Owed, doubled, withheld", "К отправке, задвоено, не отправлено"],
+            ["Owed, doubled, withheld", "К отправке и повторы"],
             [
                 "Messages that are owed; those that may have been sent twice, and those that were not sent because their alert \
-                 was over, since the process started.",
+                 was over, in the range of the board.",
                 "Сообщения к отправке; сообщения, которые могли уйти дважды, и те, что не отправлены, потому что вопрос уже \
-                 закрыт, — с запуска процесса.",
+                 закрыт, — за период доски.",
             ],
             4,
             Unit::Count,
             vec![
                 line(["owed", "к отправке"], gauge(Metric::NotifyOwed).sum(&[])),
-                line(["doubled", "задвоено"], gauge(Metric::NotifyDoubled).sum(&[])),
-                line(["withheld", "не отправлено"], gauge(Metric::NotifyWithheld).sum(&[])),
+                line(["doubled", "задвоено"], of_processor(Metric::NotifyDoubled).increase().sum(&[])),
+                line(["withheld", "не отправлено"], of_processor(Metric::NotifyWithheld).increase().sum(&[])),
             ],
         ),
         time_series(

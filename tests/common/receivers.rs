@@ -71,7 +71,7 @@ pub(crate) struct State {
     pub(crate) moved: BTreeMap<i64, i64>,
     updates: Vec<Value>,
     last_update: i64,
-    /// What people who pressed a button were told.
+    /// What people who pressed a button were informed.
     pub(crate) said: Vec<(String, String)>,
     pub(crate) notifications: Vec<Notification>,
     pub(crate) todos: Vec<Value>,
@@ -79,7 +79,7 @@ pub(crate) struct State {
     /// The alerts that the webhook received, each with its idempotency key, without repetitions of a key.
     pub(crate) hooked: Vec<(String, Value)>,
     pub(crate) bad_signatures: usize,
-    /// What the Alertmanager was told last of each alert.
+    /// What the Alertmanager was informed last of each alert.
     pub(crate) told: BTreeMap<String, Value>,
     pub(crate) people: Value,
 }
@@ -139,7 +139,10 @@ impl Receivers {
         while let Some(request) = read(&mut reader) {
             let Some((status, body)) = self.answer(request) else { return };
             let body = body.to_string();
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             if (&stream).write_all(format!("{head}{body}").as_bytes()).is_err() {
                 return;
             }
@@ -156,7 +159,8 @@ impl Receivers {
             return None;
         }
         state.requests.push(request.clone());
-        let fault = state.faults.iter_mut().find(|(path, faults)| request.path.ends_with(path.as_str()) && !faults.is_empty());
+        let fault =
+            state.faults.iter_mut().find(|(path, faults)| request.path.ends_with(path.as_str()) && !faults.is_empty());
         match fault.and_then(|(_, faults)| faults.pop_front()) {
             Some(Fault::Away) => return None,
             Some(Fault::Answer(status, body)) => return Some((status, body)),
@@ -198,7 +202,9 @@ impl State {
             self.hook(request)
         } else if path == "/api/v2/alerts" {
             self.alertmanager(&request.body)
-        } else if path.starts_with("/api/v1/tenants/") && request.headers.get("authorization").is_some_and(|token| *token == format!("Bearer {API_TOKEN}")) {
+        } else if path.starts_with("/api/v1/tenants/")
+            && request.headers.get("authorization").is_some_and(|token| *token == format!("Bearer {API_TOKEN}"))
+        {
             (200, self.people.clone())
         } else if path.starts_with("/bot") {
             (404, json!({"ok": false, "error_code": 404, "description": "Not Found"}))
@@ -249,11 +255,16 @@ impl State {
                 id
             }
             Some(id) => {
-                let Some(message) = self.messages.iter_mut().find(|message| message.chat == chat && message.id == id) else {
+                let Some(message) = self.messages.iter_mut().find(|message| message.chat == chat && message.id == id)
+                else {
                     return refuse(400, "Bad Request: message to edit not found", json!({}));
                 };
                 if message.texts.last() == Some(&text) && message.buttons == buttons {
-                    return refuse(400, "Bad Request: message is not modified: specified new message content is the same", json!({}));
+                    return refuse(
+                        400,
+                        "Bad Request: message is not modified: specified new message content is the same",
+                        json!({}),
+                    );
                 }
                 message.texts.push(text);
                 message.buttons = buttons;
@@ -268,7 +279,9 @@ impl State {
         match method {
             "scope" => (200, json!({"result": ["im", "crm", "task"]})),
             "im.notify.personal.add" => {
-                let (Some(user), Some(text)) = (body["USER_ID"].as_i64().filter(|id| *id > 0), body["MESSAGE"].as_str()) else {
+                let (Some(user), Some(text)) =
+                    (body["USER_ID"].as_i64().filter(|id| *id > 0), body["MESSAGE"].as_str())
+                else {
                     return refuse("USER_ID_EMPTY");
                 };
                 let tag = body["TAG"].as_str().unwrap_or_default().to_owned();
@@ -281,7 +294,10 @@ impl State {
                 (200, json!({"result": self.notifications.len()}))
             }
             "crm.activity.todo.add" => {
-                if body["ownerTypeId"].as_i64().is_none() || body["ownerId"].as_i64().is_none() || body["deadline"].is_null() {
+                if body["ownerTypeId"].as_i64().is_none()
+                    || body["ownerId"].as_i64().is_none()
+                    || body["deadline"].is_null()
+                {
                     return refuse("NOT_FOUND");
                 }
                 self.todos.push(body.clone());
@@ -353,7 +369,9 @@ fn is_telegram_html(text: &str) -> bool {
                 }
             }
             None if tag == "b" => open.push("b"),
-            None if tag.starts_with("a href=\"") && tag.matches('"').count() == 2 && tag.ends_with('"') => open.push("a"),
+            None if tag.starts_with("a href=\"") && tag.matches('"').count() == 2 && tag.ends_with('"') => {
+                open.push("a")
+            }
             None => return false,
         }
     }

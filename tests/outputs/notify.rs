@@ -1,4 +1,4 @@
-//! Tests what people are told, how, and what they can answer: the driver of `notify` with the embedded broker, and the
+//! Tests what people are informed, how, and what they can answer: the driver of `notify` with the embedded broker, and the
 //! receivers of messages as fakes on a real socket.
 
 use super::receivers::{API_TOKEN, BOT_TOKEN, ChatMessage, Fault, HOOK_SECRET, Notification, PORTAL_CODE, Receivers};
@@ -13,7 +13,8 @@ use funnelwatch::edge::clock;
 use funnelwatch::edge::kafka::acknowledged::AcknowledgedProducer;
 use funnelwatch::edge::kafka::in_process::InProcess;
 use funnelwatch::edge::kafka::{Observer, Stop};
-use funnelwatch::notify::answers::{Desk, WAITING};
+use funnelwatch::notify::answers::Desk;
+use funnelwatch::notify::asked::WAITING;
 use funnelwatch::notify::channel::telegram::Buttons;
 use funnelwatch::notify::driver::{self, NotifyContext};
 use funnelwatch::notify::link::{self, Answer, Claim};
@@ -178,7 +179,12 @@ notify:
 
     /// Waits until an alert, published now, has gone the whole way to its webhook, and nothing is owed.
     fn settled(&self) {
-        let mark = Alert { severity: Severity::Info, manager: None, department: None, ..alert(&format!("mark{}", clock::now().0), Status::Raised) };
+        let mark = Alert {
+            severity: Severity::Info,
+            manager: None,
+            department: None,
+            ..alert(&format!("mark{}", clock::now().0), Status::Raised)
+        };
         self.publish(&mark);
         let id = mark.id.to_string();
         let has_mark = |this: &Self| this.receivers.state().hooked.iter().any(|(_, alert)| alert["alert_id"] == *id);
@@ -196,7 +202,9 @@ notify:
 
     fn http(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).expect("connected");
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: fw.example.com\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: fw.example.com\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).expect("sent");
         let mut text = String::new();
         let _ = stream.read_to_string(&mut text);
@@ -286,8 +294,16 @@ fn alerts_reach_whom_the_routes_say_and_messages_follow_them_to_their_end() {
         let todo = &state.todos;
         assert_eq!(todo.len(), 1, "{todo:?}");
         assert!(todo[0]["title"].as_str().is_some_and(|title| title.starts_with("funnelwatch: ")));
-        assert_eq!((&todo[0]["ownerTypeId"], &todo[0]["ownerId"], &todo[0]["responsibleId"]), (&json!(1), &json!(1), &json!(17)));
-        let statuses: Vec<_> = state.hooked.iter().filter(|(_, alert)| alert["entity"] == "lead:1").map(|(_, alert)| alert["status"].clone()).collect();
+        assert_eq!(
+            (&todo[0]["ownerTypeId"], &todo[0]["ownerId"], &todo[0]["responsibleId"]),
+            (&json!(1), &json!(1), &json!(17))
+        );
+        let statuses: Vec<_> = state
+            .hooked
+            .iter()
+            .filter(|(_, alert)| alert["entity"] == "lead:1")
+            .map(|(_, alert)| alert["status"].clone())
+            .collect();
         assert_eq!(statuses, [json!("FIRING"), json!("RESOLVED")]);
     }
 
@@ -310,7 +326,7 @@ fn alerts_reach_whom_the_routes_say_and_messages_follow_them_to_their_end() {
     }
     assert_eq!(notifying.receivers.state().tasks.len(), 1);
 
-    // Nobody can be reached: the list. A known person is told only where there is a route.
+    // Nobody can be reached: the list. A known person is informed only where there is a route.
     notifying.publish(&Alert { manager: Some("nobody".into()), ..alert("3", Status::Firing) });
     notifying.publish(&Alert { manager: None, department: None, ..alert("4", Status::Firing) });
     // Ids are no markup, in any channel.
@@ -376,7 +392,8 @@ fn alerts_of_a_group_are_one_message_and_a_backlog_is_sent_as_it_is_now() {
 "
     );
     // What was over before the program read it is not sent.
-    let before: Vec<Alert> = (0..12).map(|n| alert(&format!("{n}"), Status::Firing)).chain([alert("0", Status::Resolved)]).collect();
+    let before: Vec<Alert> =
+        (0..12).map(|n| alert(&format!("{n}"), Status::Firing)).chain([alert("0", Status::Resolved)]).collect();
     let notifying = Notifying::start(&section, &before);
     notifying.until("the group", |this| this.chat(118).len() == 1 && this.bells(18).len() == 1);
     notifying.settled();
@@ -417,7 +434,8 @@ fn refusals_limits_and_lost_answers_of_the_channels_are_understood() {
     notifying.publish(&alert("1", Status::Firing));
     notifying.until("all channels", |this| {
         let state = this.receivers.state();
-        let (messages, bells) = (state.messages.len(), state.notifications.iter().map(|bell| bell.texts.len()).sum::<usize>());
+        let (messages, bells) =
+            (state.messages.len(), state.notifications.iter().map(|bell| bell.texts.len()).sum::<usize>());
         (messages, bells, state.tasks.len(), state.hooked.len()) == (1, 2, 1, 1)
     });
     notifying.settled();
@@ -427,7 +445,10 @@ fn refusals_limits_and_lost_answers_of_the_channels_are_understood() {
     notifying.settled();
     {
         let state = receivers.state();
-        assert_eq!((state.messages.len(), state.messages[0].texts.len(), state.notifications.len(), state.tasks.len()), (1, 2, 1, 1));
+        assert_eq!(
+            (state.messages.len(), state.messages[0].texts.len(), state.notifications.len(), state.tasks.len()),
+            (1, 2, 1, 1)
+        );
         let edits = state.requests.iter().filter(|request| request.path.ends_with("/editMessageText")).count();
         assert_eq!(edits, 2, "the repeated edit");
     }
@@ -514,7 +535,7 @@ fn people_answer_by_link_once_and_nobody_else_does() {
             assert_eq!(notifying.http(method, path).0, 404, "{method} {path}");
         }
     }
-    // Signed, but for somebody who was not told; for an alert that is not known.
+    // Signed, but for somebody who was not informed; for an alert that is not known.
     assert_eq!(notifying.http("POST", &signed(LINK_SECRET, &claim("boss", Span::HOUR))).0, 409);
     let unknown = Claim { alert: Uuid::from_u128(7), ..claim("vera", Span::HOUR) };
     assert_eq!(notifying.http("POST", &signed(LINK_SECRET, &unknown)).0, 409);
@@ -524,7 +545,11 @@ fn people_answer_by_link_once_and_nobody_else_does() {
     let (status, page) = notifying.http("POST", &taken);
     assert!(status == 200 && page.contains("Thank you"), "{page}");
     assert_eq!(notifying.http("POST", &taken).0, 409, "used");
-    assert_eq!(notifying.http("POST", &signed(LINK_SECRET, &claim("vera", Span::HOUR))).0, 409, "taken by the same person");
+    assert_eq!(
+        notifying.http("POST", &signed(LINK_SECRET, &claim("vera", Span::HOUR))).0,
+        409,
+        "taken by the same person"
+    );
     let (status, page) = notifying.http("POST", &path(&of(18, "1"), "t"));
     assert!(status == 409 && page.contains("Somebody else"), "{page}");
     let dismissed = path(&of(18, "2"), "d");
@@ -543,7 +568,10 @@ fn people_answer_by_link_once_and_nobody_else_does() {
     ids.dedup();
     assert_eq!(ids.len(), 2);
     for verdict in ["accepted", "used", "over", "not_recipient", "forged_or_expired"] {
-        assert!(notifying.metric(&format!(r#"funnelwatch_notify_answers_total{{verdict="{verdict}"}}"#)) > 0, "{verdict}");
+        assert!(
+            notifying.metric(&format!(r#"funnelwatch_notify_answers_total{{verdict="{verdict}"}}"#)) > 0,
+            "{verdict}"
+        );
     }
     notifying.finish();
 }
@@ -571,7 +599,9 @@ fn people_answer_by_button_and_the_message_says_who_takes_care() {
         state.said.iter().find(|(said, _)| said == id).map(|(_, text)| text.clone()).expect("just found")
     };
     // Forwarded to a group, pressed by a stranger, nonsense.
-    for (id, from, chat, data) in [("a", 117, -500, data.as_str()), ("b", 999, 999, &data), ("c", 117, 117, "t"), ("d", 117, 117, "")] {
+    for (id, from, chat, data) in
+        [("a", 117, -500, data.as_str()), ("b", 999, 999, &data), ("c", 117, 117, "t"), ("d", 117, 117, "")]
+    {
         assert_eq!(press(id, from, chat, data), "This message was sent to somebody else.", "{id}");
     }
     assert!(notifying.events().is_empty());
@@ -584,7 +614,10 @@ fn people_answer_by_button_and_the_message_says_who_takes_care() {
     assert_eq!(events[0]["alert_taken"]["manager_id"], "vera");
     for chat in [117, 118] {
         let message = notifying.chat(chat).remove(0);
-        assert!(message.texts.len() == 2 && message.buttons.is_empty() && message.texts[1].contains("vera"), "{message:?}");
+        assert!(
+            message.texts.len() == 2 && message.buttons.is_empty() && message.texts[1].contains("vera"),
+            "{message:?}"
+        );
     }
     notifying.finish();
 }
@@ -592,7 +625,12 @@ fn people_answer_by_button_and_the_message_says_who_takes_care() {
 #[test]
 fn an_alertmanager_is_told_which_alerts_are_open() {
     let section = format!("  routes:\n{MARKS}    - {{via: [alertmanager]}}\n");
-    let open = [alert("1", Status::DueSoon), alert("2", Status::Firing), alert("3", Status::Firing), alert("3", Status::Resolved)];
+    let open = [
+        alert("1", Status::DueSoon),
+        alert("2", Status::Firing),
+        alert("3", Status::Firing),
+        alert("3", Status::Resolved),
+    ];
     let raised = Alert { due_at: None, ..alert("4", Status::Raised) };
     let notifying = Notifying::start(&section, &[&open[..], &[raised]].concat());
     notifying.until("the Alertmanager", |this| this.receivers.state().told.len() == 4);

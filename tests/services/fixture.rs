@@ -191,8 +191,8 @@ topics:
   rerouted: {prefix}.rerouted
   hints: {prefix}.hints
   cursors: {prefix}.gateway
-  members: {prefix}.members
   notify: {prefix}.notify
+  members: {prefix}.members
   output: OUTPUT
 {extra}"
         );

@@ -1,11 +1,11 @@
-//! Tests that people are told of every stage of every alert, by a process that is killed, while Kafka restarts and receivers are
+//! Tests that people are informed of every stage of every alert, by a process that is killed, while Kafka restarts and receivers are
 //! away: the alerts of simulated days, with a real mail server and a real Alertmanager. What is owed is computed here from the
 //! alerts and the routes, by other code than that of the program.
 
 use super::child::Killed;
 use super::fixture::{Fixture, Raw, report, until, variable};
-use super::receivers::{API_TOKEN, BOT_TOKEN, HOOK_SECRET, PORTAL_CODE, Receivers};
-use funnelwatch::codec::json;
+use super::receivers::{API_TOKEN, BOT_TOKEN, Fault, HOOK_SECRET, PORTAL_CODE, Receivers};
+use funnelwatch::domain::time::Span;
 use funnelwatch::sim::{Plan, Simulation, norms_yaml};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +15,19 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The alerts of which people are told.
+/// The alerts of which people are informed.
 const ALERTS: usize = 80;
 const PARTITIONS: u32 = 2;
 const HEAD: &str = "head@sales.example";
 
-/// The alerts of simulated days, each with its statuses in order: what is told of, and some whose begin is their end.
+/// The alerts of simulated days, each with its statuses in order: what is informed of, and some whose begin is their end.
 fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
-    let plan = Plan { keeps_expected: false, ..Plan::demo(3) };
-    let close = plan.start + funnelwatch::domain::time::Span(5 * 24 * 3_600_000);
+    let mut plan = Plan { keeps_expected: false, ..Plan::demo(3) };
+    // A small company: the week is replayed without optimization.
+    plan.companies.truncate(1);
+    let company = &mut plan.companies[0];
+    (company.leads_per_day, company.callers_per_day, company.backlog) = (15, 8, 20);
+    let close = plan.start + Span(7 * Span::DAY.0);
     let events: Vec<_> = Simulation::new(plan).take_while(|event| event.at <= close).collect();
     let (lines, _) = fixture.replay(&events, Some(close));
     let mut by_id: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -57,7 +61,7 @@ fn order(alert: &Value) -> (String, u8) {
 /// sent in between.
 #[derive(Default)]
 struct Owed {
-    /// The stages that the webhook is told: alert, status, level.
+    /// The stages that the webhook is informed: alert, status, level.
     hooked: BTreeSet<(String, String, u64)>,
     /// The versions of a message to a manager's chat, by chat and alert.
     chats: BTreeMap<(i64, String), usize>,
@@ -71,8 +75,12 @@ fn owed(alerts: &[Vec<Value>], chats: &BTreeMap<String, i64>) -> Owed {
     let mut owed = Owed::default();
     for statuses in alerts {
         let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or_default().to_owned();
-        let stage = |alert: &Value| (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default());
-        let is_over = |alert: &Value| ["RESOLVED", "AVERTED", "RETRACTED"].contains(&alert["status"].as_str().unwrap_or_default());
+        let stage = |alert: &Value| {
+            (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default())
+        };
+        let is_over = |alert: &Value| {
+            ["RESOLVED", "AVERTED", "RETRACTED"].contains(&alert["status"].as_str().unwrap_or_default())
+        };
         let mut told = statuses.iter().skip_while(|alert| is_over(alert) || alert["historic"] == true);
         let mut is_chatting = false;
         for alert in &mut told {
@@ -98,7 +106,10 @@ fn owed(alerts: &[Vec<Value>], chats: &BTreeMap<String, i64>) -> Owed {
 
 fn config(fixture: &Fixture, receivers: &Receivers, listen: u16, chats: &BTreeMap<String, i64>) -> String {
     let people: String = chats.iter().map(|(id, chat)| format!("    {id}: {{telegram: {chat}}}\n")).collect();
-    let (smtp_host, smtp_port) = variable("FUNNELWATCH_SMTP").split_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).expect("an address");
+    let (smtp_host, smtp_port) = variable("FUNNELWATCH_SMTP")
+        .split_once(':')
+        .map(|(host, port)| (host.to_owned(), port.to_owned()))
+        .expect("an address");
     format!(
         "{}notify:
   listen: 127.0.0.1:{listen}
@@ -157,7 +168,9 @@ impl Notifying {
 
     fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.listen)).ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+            .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         Some(text)
@@ -185,7 +198,8 @@ fn mails() -> Vec<String> {
 /// The ids of the alerts that the Alertmanager shows as active.
 fn shown() -> BTreeSet<String> {
     let address = variable("FUNNELWATCH_ALERTMANAGER");
-    let output = Command::new("curl").args(["-fsS", "-m", "5", &format!("{address}/api/v2/alerts?active=true")]).output();
+    let output =
+        Command::new("curl").args(["-fsS", "-m", "5", &format!("{address}/api/v2/alerts?active=true")]).output();
     let alerts: Value = serde_json::from_slice(&output.expect("curl runs").stdout).unwrap_or_default();
     let id = |alert: &Value| alert["labels"]["alert_id"].as_str().map(str::to_owned);
     alerts.as_array().into_iter().flatten().filter_map(id).collect()
@@ -204,7 +218,8 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
     // Some managers have a chat.
     let managers: BTreeSet<String> =
         alerts.iter().flatten().filter_map(|alert| alert["manager_id"].as_str().map(str::to_owned)).collect();
-    let chats: BTreeMap<String, i64> = managers.iter().zip(1_000..).filter(|(_, n)| n % 2 == 0).map(|(id, n)| (id.clone(), n)).collect();
+    let chats: BTreeMap<String, i64> =
+        managers.iter().zip(1_000..).filter(|(_, n)| n % 2 == 0).map(|(id, n)| (id.clone(), n)).collect();
     let owed = owed(&alerts, &chats);
     assert!(!owed.chats.is_empty() && !owed.mails.is_empty() && !owed.open.is_empty(), "the alerts are of all sorts");
 
@@ -216,6 +231,9 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
     let log = path.with_extension("log");
     let mut notifying = Notifying { config: path.clone(), listen, log: log.clone(), child: None, doubled: 0 };
     let started = Instant::now();
+    // Answers that are lost after the effect, and a receiver that is busy.
+    receivers.fail("/sendMessage", [Fault::Lost, Fault::Away, Fault::Answer(502, json!({}))]);
+    receivers.fail("/hook", [Fault::Lost, Fault::Answer(503, json!({})), Fault::Away]);
     notifying.start();
 
     let waves = alerts.iter().map(Vec::len).max().expect("alerts");
@@ -257,7 +275,13 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
     {
         let state = receivers.state();
         let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or_default().to_owned();
-        let hooked: Vec<_> = state.hooked.iter().map(|(_, alert)| (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default())).collect();
+        let hooked: Vec<_> = state
+            .hooked
+            .iter()
+            .map(|(_, alert)| {
+                (text(alert, "alert_id"), text(alert, "status"), alert["level"].as_u64().unwrap_or_default())
+            })
+            .collect();
         assert_eq!(hooked.len(), owed.hooked.len(), "a repeated request has the same key");
         assert_eq!(hooked.into_iter().collect::<BTreeSet<_>>(), owed.hooked);
         let mut extra = state.messages.len() as u64 - owed.chats.len() as u64;
@@ -283,11 +307,15 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
             started.elapsed()
         ));
     }
-    // A process that starts tells the Alertmanager at once.
+    // A process that starts informs the Alertmanager at once.
     notifying.kill();
     until("the Alertmanager shows what is open", || owed.open.is_subset(&shown()));
     let ours: BTreeSet<_> = alerts.iter().filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
-    let raised: BTreeSet<_> = alerts.iter().filter(|statuses| statuses[0]["status"] == "RAISED").filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
+    let raised: BTreeSet<_> = alerts
+        .iter()
+        .filter(|statuses| statuses[0]["status"] == "RAISED")
+        .filter_map(|statuses| statuses[0]["alert_id"].as_str())
+        .collect();
     for id in shown() {
         assert!(owed.open.contains(&id) || raised.contains(id.as_str()) || !ours.contains(id.as_str()), "{id} is over");
     }
@@ -303,6 +331,7 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
 
 /// What is owed after the first statuses of each alert.
 fn owed_so_far(alerts: &[Vec<Value>], wave: usize, chats: &BTreeMap<String, i64>) -> Owed {
-    let begun: Vec<Vec<Value>> = alerts.iter().map(|statuses| statuses.iter().take(wave + 1).cloned().collect()).collect();
+    let begun: Vec<Vec<Value>> =
+        alerts.iter().map(|statuses| statuses.iter().take(wave + 1).cloned().collect()).collect();
     owed(&begun, chats)
 }

@@ -57,7 +57,9 @@ pub fn decode_alert(bytes: &[u8]) -> Option<Alert> {
     let read = proto::Alert::decode(bytes).ok()?;
     let rule = Rule::ALL.iter().copied().find(|rule| rule.name() == read.rule)?;
     let definition = catalog::definition(rule);
-    let time = |at: well_known::Timestamp| Timestamp(at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000));
+    let time = |at: well_known::Timestamp| {
+        Timestamp(at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000))
+    };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     let entity = text(read.entity).and_then(|entity| {
         let (kind, id) = entity.split_once(':')?;

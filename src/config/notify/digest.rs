@@ -1,6 +1,7 @@
 //! Owns the digest: when heads are sent a summary.
 
-use super::routes::{Channel, RECIPIENT, Recipient, recipients};
+use super::channel::Channel;
+use super::routes::{RECIPIENT, Recipient, recipients};
 use super::targets::Targets;
 use crate::config::schema::key::ValueKind::{Flag, Form as Of, List, Name};
 use crate::config::schema::key::{ANY, Form, KeySpec};
@@ -63,11 +64,16 @@ fn minutes(text: &str) -> Option<u32> {
 
 pub(super) const DIGEST: &[KeySpec] = &[
     KeySpec::new("at", Of(TIME), "when, in the time zone of the default calendar").default("\"09:05\""),
-    KeySpec::new("days", Name(|| vec!["working", "all"]), "on the working days of the default calendar, or on all days")
-        .default("working"),
+    KeySpec::new(
+        "days",
+        Name(|| vec!["working", "all"]),
+        "on the working days of the default calendar, or on all days",
+    )
+    .default("working"),
     KeySpec::new("weekly", one_of::<Weekday>(), "the day on which it sums up the week").described("never"),
     KeySpec::new("to", List(&RECIPIENT, 1), "to whom; `head`: each head the own departments").default("[head]"),
-    KeySpec::new("via", List(&one_of::<Channel>(), 1), "through which channels: `mail`, `telegram` or `bitrix24`").required(),
+    KeySpec::new("via", List(&one_of::<Channel>(), 1), "through which channels: `mail`, `telegram` or `bitrix24`")
+        .required(),
     KeySpec::new("skip_empty", Flag, "whether a digest without anything to say is not sent").default("true"),
 ];
 

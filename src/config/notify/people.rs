@@ -32,7 +32,8 @@ pub(super) const MAILBOX: Form = Form {
     expected: "an e-mail address such as vera@example.com",
     fits: |text| {
         let parts = text.split_once('@');
-        let is_clean = text.len() <= 254 && !text.contains(|letter: char| letter.is_whitespace() || letter.is_control());
+        let is_clean =
+            text.len() <= 254 && !text.contains(|letter: char| letter.is_whitespace() || letter.is_control());
         is_clean && parts.is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !host.contains('@'))
     },
     ..ANY

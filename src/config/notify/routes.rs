@@ -1,5 +1,6 @@
 //! Owns the routes: which alerts go to whom.
 
+use super::channel::Channel;
 use super::people::MAILBOX;
 use super::targets::Targets;
 use crate::config::schema::key::ValueKind::{Count, Either, Flag, Form as Of, List, Name, Table as Keys, Text};
@@ -12,36 +13,7 @@ use crate::domain::named::named_enum;
 use crate::domain::rule::Rule;
 use crate::domain::time::Span;
 
-named_enum! {
-    /// How somebody is told.
-    pub enum Channel, named "in the configuration, records and labels" {
-        /// A notification in Bitrix24.
-        Bitrix24 = "bitrix24",
-        /// A to-do on the card in Bitrix24.
-        Todo = "todo",
-        /// A task in Bitrix24.
-        Task = "task",
-        /// A message in Telegram.
-        Telegram = "telegram",
-        /// An e-mail.
-        Mail = "mail",
-        /// A signed request to a program.
-        Webhook = "webhook",
-        /// An alert of Alertmanager.
-        Alertmanager = "alertmanager",
-    }
-}
-
-named! { Channel }
-
-impl Channel {
-    /// Whether it takes no recipients, because a program receives it.
-    pub const fn is_program(self) -> bool {
-        matches!(self, Self::Webhook | Self::Alertmanager)
-    }
-}
-
-/// Who is told.
+/// Who is informed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// The manager of the alert.
@@ -166,7 +138,8 @@ const RULES: ValueKind = Name(|| Rule::ALL.iter().map(|rule| rule.name()).collec
 const WHEN: &[KeySpec] = &[
     KeySpec::new("rule", List(&RULES, 1), "rules").described("all"),
     KeySpec::new("severity", List(&one_of::<Severity>(), 1), "severities").described("all"),
-    KeySpec::new("status", List(&one_of::<Status>(), 1), "statuses").described("DUE_SOON, FIRING, ESCALATED and RAISED"),
+    KeySpec::new("status", List(&one_of::<Status>(), 1), "statuses")
+        .described("DUE_SOON, FIRING, ESCALATED and RAISED"),
     KeySpec::new("level", Count(0, 100), "the number of escalations").described("any"),
     KeySpec::new("tenant", List(&Text, 1), "companies").described("all"),
     KeySpec::new("department", List(&Text, 1), "departments").described("all"),
@@ -175,7 +148,8 @@ const WHEN: &[KeySpec] = &[
 
 const GROUP: &[KeySpec] = &[
     KeySpec::new("by", List(&one_of::<GroupKey>(), 0), "what the alerts of a message have in common").default("[]"),
-    KeySpec::new("wait", ValueKind::Span(Span::ZERO, Span::HOUR), "how long further alerts are waited for").default("30s"),
+    KeySpec::new("wait", ValueKind::Span(Span::ZERO, Span::HOUR), "how long further alerts are waited for")
+        .default("30s"),
     KeySpec::new("most", Count(1, 50), "the alerts that a message names; of others it says how many").default("10"),
 ];
 

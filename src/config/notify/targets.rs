@@ -1,8 +1,9 @@
 //! Owns the channels' settings.
 
+use super::channel::Channel;
+use super::forms::{Hidden, URL};
 use super::people::MAILBOX;
-use super::routes::Channel;
-use super::{Hidden, URL};
+use crate::config::gateway::bitrix24::fault_of_url;
 use crate::config::schema::key::ValueKind::{Count, Form as Of, Secret, Setting, Table as Keys, Text};
 use crate::config::schema::key::{KeySpec, ValueKind};
 use crate::config::schema::reader::Reader;
@@ -97,7 +98,7 @@ pub(super) const TARGETS: &[KeySpec] = &[
     KeySpec::new("telegram", Keys(&[TELEGRAM]), "a bot of Telegram"),
     KeySpec::new("mail", Keys(&[MAIL]), "a mail server"),
     KeySpec::new("webhook", Keys(&[WEBHOOK]), "a program that receives signed requests"),
-    KeySpec::new("alertmanager", Keys(&[ALERTMANAGER]), "an Alertmanager, which is told which alerts are open"),
+    KeySpec::new("alertmanager", Keys(&[ALERTMANAGER]), "an Alertmanager, which is informed which alerts are open"),
 ];
 
 const BITRIX24: &[KeySpec] = &[
@@ -119,8 +120,12 @@ const TELEGRAM: &[KeySpec] = &[
 const MAIL: &[KeySpec] = &[
     KeySpec::new("host", Setting, "the mail server").required(),
     KeySpec::new("port", Count(1, 65535), "its port").described("465, 587 or 25, by `tls`"),
-    KeySpec::new("tls", one_of::<TlsMode>(), "how the connection is encrypted; `none` only for a server on this machine")
-        .default("tls"),
+    KeySpec::new(
+        "tls",
+        one_of::<TlsMode>(),
+        "how the connection is encrypted; `none` only for a server on this machine",
+    )
+    .default("tls"),
     KeySpec::new("user", Setting, "the user").described("none: without sign-in"),
     KeySpec::new("password", Secret, "the password").described("none"),
     KeySpec::new("from", Of(MAILBOX), "the sender's address").required(),
@@ -132,7 +137,8 @@ const WEBHOOK: &[KeySpec] = &[
     KeySpec::new("secret", Secret, "the key that requests are signed with, at least 16 characters").required(),
 ];
 
-const ALERTMANAGER: &[KeySpec] = &[KeySpec::new("url", Of(URL), "its address, such as `http://alertmanager:9093`").required()];
+const ALERTMANAGER: &[KeySpec] =
+    &[KeySpec::new("url", Of(URL), "its address, such as `http://alertmanager:9093`").required()];
 
 impl Targets {
     /// Whether a channel is set up.
@@ -158,7 +164,7 @@ impl Targets {
         let secret = |table: &Table, key| table.text(key).map(|text| Hidden(text.trim().to_owned()));
         let bitrix24 = table.table("bitrix24").map(|portal| {
             let url = secret(portal, "url")?;
-            if let Some(found) = super::super::gateway::bitrix24::fault_of_url(&url.0) {
+            if let Some(found) = fault_of_url(&url.0) {
                 // The address is not shown: it contains the webhook's code.
                 let expected = "expected an address such as https://example.bitrix24.ru/rest/1/CODE/";
                 reader.problem_of(portal, "url", format!("{expected}, found {found}"));

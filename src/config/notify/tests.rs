@@ -31,10 +31,7 @@ fn routes_select_alerts() {
 ";
     let notify = read(&format!("{TARGETS}{routes}")).expect("a valid section");
     let [first, second] = notify.routes.as_slice() else { panic!("two routes") };
-    assert_eq!(
-        first.to,
-        [Recipient::Manager, Recipient::Chat(-100_123), Recipient::Mail("boss@example.com".into())]
-    );
+    assert_eq!(first.to, [Recipient::Manager, Recipient::Chat(-100_123), Recipient::Mail("boss@example.com".into())]);
     assert_eq!(first.group.as_ref().map(|group| (group.by.len(), group.wait, group.most)), Some((2, Span(10_000), 10)));
     assert!(first.goes_on && !second.goes_on && second.to.is_empty());
     let alert = |status, department: &str| Alert {
@@ -74,7 +71,8 @@ fn mistakes_are_named_without_secrets() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let notify = read(&format!("{TARGETS}  links: {{public_url: 'https://fw.example.com/', secret: 0123456789abcdef}}\n"));
+    let notify =
+        read(&format!("{TARGETS}  links: {{public_url: 'https://fw.example.com/', secret: 0123456789abcdef}}\n"));
     let notify = notify.expect("a valid section");
     assert_eq!(notify.links.as_ref().map(|links| links.public_url.as_str()), Some("https://fw.example.com"));
     let shown = format!("{notify:?}");

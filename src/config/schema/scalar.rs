@@ -54,7 +54,9 @@ impl Source<'_> {
             (ValueKind::Span(from, to), Text(text)) => {
                 length(text).filter(|length| (*from..=*to).contains(&length.span)).map(Data::Length)
             }
-            (ValueKind::Text | ValueKind::Form(_) | ValueKind::Either(..), Text(_) | Integer(_)) => return self.text(node, scalar, kind),
+            (ValueKind::Text | ValueKind::Form(_) | ValueKind::Either(..), Text(_) | Integer(_)) => {
+                return self.text(node, scalar, kind);
+            }
             (ValueKind::Name(names), Text(text)) => return name(text, &names()),
             (ValueKind::Setting | ValueKind::Secret | ValueKind::Property, Text(text)) => {
                 return self.expanded(text, kind);

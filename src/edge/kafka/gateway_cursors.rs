@@ -39,7 +39,8 @@ pub fn read(config: &Config, source: &str) -> Result<Vec<(String, Vec<u8>)>, Cur
     let consumer =
         CompactedConsumer::<CursorRecords>::new(&config.kafka, MemoryBudget::detect(), &config.topics.cursors)?;
     let (client, stop) = (consumer.metadata_client.client(), Stop::default());
-    let partitions = topics::common_partitions(client, config, TopicRole::GATEWAY, &mut Patience::limited(&stop))?.unwrap_or(1);
+    let partitions =
+        topics::common_partitions(client, config, TopicRole::GATEWAY, &mut Patience::limited(&stop))?.unwrap_or(1);
     let partition = shard(source, partitions);
     let began = Instant::now();
     let bounds = loop {

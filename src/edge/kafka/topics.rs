@@ -57,7 +57,7 @@ pub enum TopicsError {
     /// The partition counts of the sharded topics differ.
     #[error(
         "the source topics, the rerouted topic and the topic of open alerts must have the same number of partitions, and so \
-         must those of hints and cursors, and those of alerts and of what people were told, but {}", counts(.0)
+         must those of hints and cursors, and those of alerts and of what people were informed, but {}", counts(.0)
     )]
     Unequal(Vec<(String, usize)>),
     /// A topic takes only small records.

@@ -1,4 +1,4 @@
-//! Tells an Alertmanager which alerts are open: all of them again and again, as its API wants
+//! Informs an Alertmanager which alerts are open: all of them again and again, as its API wants
 //! (<https://prometheus.io/docs/alerting/latest/alerts_api/>), and the end of others for some minutes.
 
 use crate::domain::alert::Alert;
@@ -27,11 +27,12 @@ impl Alertmanager {
         Self { client, url: url.to_owned(), language, wording }
     }
 
-    /// Tells of alerts, each with its end if it is over. The error names the kind of failure.
+    /// Informs of alerts, each with its end if it is over. The error names the kind of failure.
     pub fn tell(&self, alerts: &[(Alert, Option<Timestamp>)]) -> Result<(), &'static str> {
         for part in alerts.chunks(ALERTS_PER_REQUEST) {
             let body: Vec<Value> = part.iter().map(|(alert, ended)| self.alert(alert, *ended)).collect();
-            let answer = self.client.post(&format!("{}/api/v2/alerts", self.url), &[], &Value::from(body).to_string())?;
+            let answer =
+                self.client.post(&format!("{}/api/v2/alerts", self.url), &[], &Value::from(body).to_string())?;
             match answer.status {
                 200..300 => {}
                 400..500 => return Err("bad_request"),
@@ -49,7 +50,10 @@ impl Alertmanager {
             "subject": alert.subject.as_str(),
             "alert_id": alert.id.to_string(),
         });
-        let people = [("manager", alert.manager.as_ref().map(|id| id.as_str())), ("department", alert.department.as_ref().map(|id| id.as_str()))];
+        let people = [
+            ("manager", alert.manager.as_ref().map(|id| id.as_str())),
+            ("department", alert.department.as_ref().map(|id| id.as_str())),
+        ];
         for (name, value) in people {
             if let Some(value) = value {
                 labels[name] = value.into();

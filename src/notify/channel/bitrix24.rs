@@ -78,7 +78,8 @@ impl Bitrix24 {
     /// A to-do on the card.
     fn todo(&self, job: &Job, message: &Message) -> Result<Value, Outcome> {
         let Some((owner_type, owner)) = card(job) else { return Err(Outcome::Refused("no_card")) };
-        let deadline = job.items.first().and_then(|item| item.alert.due_at).map_or(clock::now(), |due| due.max(clock::now()));
+        let deadline =
+            job.items.first().and_then(|item| item.alert.due_at).map_or(clock::now(), |due| due.max(clock::now()));
         let body = json!({
             "ownerTypeId": owner_type,
             "ownerId": owner,
@@ -120,7 +121,8 @@ impl Sender for Bitrix24 {
                 Outcome::Sent(Some(job.replaces.clone().unwrap_or_else(|| tag(job))))
             }
             Ok(answer) => {
-                let id = ["/result/id", "/result/item/id", "/result/task/id"].iter().find_map(|path| answer.pointer(path));
+                let id =
+                    ["/result/id", "/result/item/id", "/result/task/id"].iter().find_map(|path| answer.pointer(path));
                 Outcome::Sent(id.map(|id| id.to_string().trim_matches('"').to_owned()))
             }
             Err(outcome) => outcome,
@@ -131,7 +133,9 @@ impl Sender for Bitrix24 {
         let scopes = match self.call("scope", &[], &json!({})) {
             Ok(answer) => answer["result"].clone(),
             Err(Outcome::Later(_, "no_right")) => return Err("the portal refuses the webhook".into()),
-            Err(Outcome::Later(_, kind) | Outcome::Unknown(_, kind) | Outcome::Refused(kind)) => return Err(format!("the portal does not answer ({kind})")),
+            Err(Outcome::Later(_, kind) | Outcome::Unknown(_, kind) | Outcome::Refused(kind)) => {
+                return Err(format!("the portal does not answer ({kind})"));
+            }
             Err(Outcome::Sent(_)) => return Err("the portal does not answer".into()),
         };
         let has = |scope: &str| scopes.as_array().is_some_and(|scopes| scopes.iter().any(|found| found == scope));
@@ -199,7 +203,11 @@ fn plain(message: &Message, language: Language) -> String {
     let line = |line: &text::Line| {
         let people = text::about_people(line, language);
         let answers = line.answers.iter().map(|(label, address)| format!("{label}: {address}"));
-        std::iter::once(bb(&line.sentence)).chain(people.map(|people| bb(&people))).chain(answers).collect::<Vec<_>>().join("\n")
+        std::iter::once(bb(&line.sentence))
+            .chain(people.map(|people| bb(&people)))
+            .chain(answers)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     message.lines.iter().map(line).chain(message.more.clone()).collect::<Vec<_>>().join("\n\n")
 }

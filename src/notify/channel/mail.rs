@@ -42,7 +42,8 @@ impl Mail {
         let from: Mailbox = settings.from.parse().map_err(|_| MailError::From)?;
         let mut parameters = TlsParameters::builder(settings.host.clone());
         if let Some(ca) = &settings.ca {
-            let pem = std::fs::read(ca).map_err(|error| MailError::Ca(format!("cannot read the file: {}", error.kind())))?;
+            let pem =
+                std::fs::read(ca).map_err(|error| MailError::Ca(format!("cannot read the file: {}", error.kind())))?;
             let certificates = pem_certificates(&pem).ok_or_else(|| MailError::Ca("no certificate in PEM".into()))?;
             for certificate in certificates {
                 parameters = parameters.add_root_certificate(certificate);
@@ -67,7 +68,8 @@ impl Mail {
 
     fn message(&self, job: &Job) -> Option<(Message, String)> {
         let said = self.wording.of(job, clock::now());
-        let first = job.items.first().map_or_else(|| job.key.replace(['/', ' '], "-"), |item| item.alert.id.to_string());
+        let first =
+            job.items.first().map_or_else(|| job.key.replace(['/', ' '], "-"), |item| item.alert.id.to_string());
         // The first message of a thread has the id of its alert; further ones answer it.
         let root = format!("<{first}.{}@{}>", job.items.len() + job.more, self.host);
         let builder = Message::builder().from(self.from.clone()).to(job.address.to.parse().ok()?).subject(&said.title);

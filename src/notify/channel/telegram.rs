@@ -2,7 +2,7 @@
 //! and <https://core.telegram.org/bots/faq>.
 //!
 //! **Limits.** One message a second to a chat, twenty a minute to a group, thirty a second in all; after 429 the bot waits as
-//! long as it is told. A group that became a supergroup has another id, which is used until the configuration has it.
+//! long as it is informed. A group that became a supergroup has another id, which is used until the configuration has it.
 
 use super::{Job, Outcome, Sender as Sends};
 use crate::config::notify::Telegram as Settings;
@@ -10,8 +10,7 @@ use crate::domain::rule::message::Language;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crate::edge::http_client::{HttpAnswer, HttpClient, HttpClientSettings};
-use crate::notify::answers::{Asked, done};
-use crate::notify::driver::Refusal;
+use crate::notify::asked::{Asked, Refusal, done};
 use crate::notify::link::{Answer, Claim, hex};
 use crate::notify::text::{self, Message, Wording, html};
 use crossbeam_channel::Sender;
@@ -248,7 +247,7 @@ impl Buttons {
         }
     }
 
-    /// Passes a press on, and tells the person what became of it.
+    /// Passes a press on, and informs the person what became of it.
     fn press(&self, query: &Value) {
         let Some(id) = query["id"].as_str() else { return };
         let said = self.decide(query).map_or_else(|refusal| refusal.text(self.language), |()| done(self.language));
@@ -260,7 +259,8 @@ impl Buttons {
 
     fn decide(&self, query: &Value) -> Result<(), Refusal> {
         let data = query["data"].as_str().unwrap_or_default();
-        let answer = Answer::ALL.into_iter().find(|answer| data.starts_with(answer.name())).ok_or(Refusal::NotRecipient)?;
+        let answer =
+            Answer::ALL.into_iter().find(|answer| data.starts_with(answer.name())).ok_or(Refusal::NotRecipient)?;
         let alert = Uuid::parse_str(data.get(1..).unwrap_or_default()).map_err(|_| Refusal::NotRecipient)?;
         // In a chat with a person, its id is that of the person.
         let (chat, from) = (&query["message"]["chat"]["id"], &query["from"]["id"]);

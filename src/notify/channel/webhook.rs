@@ -42,12 +42,16 @@ impl Sender for Webhook {
         body.extend_from_slice(b"]}");
         let body = String::from_utf8(body).unwrap_or_default();
         let at = clock::now().0.to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.0.as_bytes()).expect("HMAC accepts keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.secret.0.as_bytes()).expect("HMAC accepts keys of any length");
         mac.update(format!("{at}.{body}").as_bytes());
         let signature = format!("sha256={}", hex(&mac.finalize().into_bytes()));
         let key: String = job.key.chars().filter(char::is_ascii_graphic).collect();
-        let headers =
-            [("x-funnelwatch-timestamp", at.as_str()), ("x-funnelwatch-signature", &signature), ("idempotency-key", &key)];
+        let headers = [
+            ("x-funnelwatch-timestamp", at.as_str()),
+            ("x-funnelwatch-signature", &signature),
+            ("idempotency-key", &key),
+        ];
         match self.client.post(&self.url, &headers, &body) {
             Ok(answer) if (200..300).contains(&answer.status) => Outcome::Sent(Some(key)),
             Ok(answer) if matches!(answer.status, 408 | 425 | 429) || answer.status >= 500 => {
@@ -62,7 +66,9 @@ impl Sender for Webhook {
 
     fn check(&mut self) -> Result<String, String> {
         match self.client.get(&self.url, &[]) {
-            Ok(answer) => Ok(format!("the program can be reached (a request without alerts is answered with {})", answer.status)),
+            Ok(answer) => {
+                Ok(format!("the program can be reached (a request without alerts is answered with {})", answer.status))
+            }
             Err(kind) => Err(format!("the program cannot be reached ({kind})")),
         }
     }

@@ -1,6 +1,6 @@
 //! Owns the threads of the channels. Each sends one message at a time, so that nothing overtakes anything in a channel.
 
-use super::{Finished, NotifyContext, count, printed};
+use super::context::{Finished, NotifyContext, count, printed};
 use crate::config::Config;
 use crate::config::notify::{Channel, Notify};
 use crate::domain::time::Timestamp;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often Alertmanager is told which alerts are open.
+/// How often Alertmanager is informed which alerts are open.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a request may take.
 const TIME: Duration = Duration::from_secs(30);
@@ -48,9 +48,8 @@ pub struct Printed {
 
 impl Sends for Printed {
     fn send(&mut self, job: &Job) -> Outcome {
-        let text = printed(job, &self.wording, clock::now());
-        // A reader that has gone is no reason to stop.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        // A reader that has gone is no error.
+        let _ = writeln!(std::io::stdout(), "{}", printed(job, &self.wording, clock::now()));
         Outcome::Sent(Some(format!("printed-{}", job.id)))
     }
 
@@ -123,7 +122,8 @@ impl Channels {
             let (finish, under_way) = (finish.clone(), Arc::clone(&under_way));
             spawn(name, move || serve(sender, &jobs, &finish, &under_way));
         }
-        let alertmanager = build_alertmanager(&context.config, &context.notify).ok().flatten().filter(|_| !context.dry_run);
+        let alertmanager =
+            build_alertmanager(&context.config, &context.notify).ok().flatten().filter(|_| !context.dry_run);
         let alertmanager = alertmanager.map(|server| {
             let (list_in, lists) = bounded(1);
             let metrics = Arc::clone(&context.metrics);
@@ -155,13 +155,13 @@ impl Channels {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Tells Alertmanager which alerts are open, now and then.
+    /// Informs Alertmanager which alerts are open, now and then.
     pub(super) fn tell_alertmanager(&self, ledger: &Ledger, now: Timestamp) {
         let Some(alertmanager) = &self.alertmanager else { return };
         let mut last = self.last_told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() > TELL_INTERVAL) {
             *last = Some(Instant::now());
-            // One that is busy is told the next time.
+            // One that is busy is informed the next time.
             let _ = alertmanager.try_send(ledger.for_alertmanager(now));
         }
     }
@@ -197,7 +197,7 @@ fn tell(
         };
         let is_away_now = matches!(outcome, Outcome::Later(..));
         if is_away_now && !is_away {
-            tracing::warn!("alertmanager is not told of alerts: it does not answer as expected");
+            tracing::warn!("alertmanager is not informed of alerts: it does not answer as expected");
         }
         is_away = is_away_now;
         count(metrics, Channel::Alertmanager, &outcome);

@@ -115,7 +115,11 @@ impl Digests {
         let Some(entry) = self.entries.get_mut(&key) else { return true };
         let Entry::UnderWay(job) = std::mem::replace(entry, Entry::Sent) else { return true };
         match (outcome, job) {
-            (Outcome::Later(after, _), Some(job)) => *entry = Entry::Waiting(job, now + (*after).max(Span(1000))),
+            (Outcome::Later(after, _) | Outcome::Unknown(after, _), Some(job)) => {
+                let may_double = matches!(outcome, Outcome::Unknown(..)) && !job.address.channel.is_repeatable();
+                self.doubled += u64::from(may_double);
+                *entry = Entry::Waiting(job, now + (*after).max(Span(1000)));
+            }
             _ => self.changed.push((key, Some("sent"))),
         }
         true

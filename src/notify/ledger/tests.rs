@@ -61,7 +61,8 @@ fn one_message_follows_an_alert_to_its_end() {
     assert_eq!((said(&job), &job.replaces), (vec![("lead:1", "DUE_SOON")], &None));
     sent(&mut ledger, &job, "m1", 10);
     assert!(due(&mut ledger, 1_000_000).is_empty(), "nothing is said twice");
-    for (status, level) in [(Status::Firing, 0), (Status::Escalated, 1), (Status::Resolved, 1), (Status::Retracted, 1)] {
+    for (status, level) in [(Status::Firing, 0), (Status::Escalated, 1), (Status::Resolved, 1), (Status::Retracted, 1)]
+    {
         ledger.status(SHARD, alert("lead:1", status, level), to(20), Timestamp(20));
         let job = due(&mut ledger, 20).remove(0);
         assert_eq!((said(&job), job.replaces.as_deref()), (vec![("lead:1", status.name())], Some("m1")));
@@ -74,7 +75,12 @@ fn one_message_follows_an_alert_to_its_end() {
 fn what_is_over_before_it_is_sent_is_withheld() {
     for end in [Status::Resolved, Status::Retracted] {
         let mut ledger = ledger();
-        ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Mail, "vera", Timestamp(0) + HOLD)], Timestamp(0));
+        ledger.status(
+            SHARD,
+            alert("lead:1", Status::Firing, 0),
+            vec![duty(Channel::Mail, "vera", Timestamp(0) + HOLD)],
+            Timestamp(0),
+        );
         assert!(due(&mut ledger, HOLD.0 - 1).is_empty(), "held");
         ledger.status(SHARD, alert("lead:1", end, 0), Vec::new(), Timestamp(100));
         assert!(due(&mut ledger, HOLD.0).is_empty());
@@ -111,11 +117,18 @@ fn alerts_of_a_group_are_one_message_that_says_how_many_more() {
         ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), to, Timestamp(n));
     }
     let jobs = due(&mut ledger, 100);
-    assert_eq!(jobs.iter().map(|job| (job.items.len(), job.more, job.is_summary)).collect::<Vec<_>>(), [(10, 2, false)]);
+    assert_eq!(
+        jobs.iter().map(|job| (job.items.len(), job.more, job.is_summary)).collect::<Vec<_>>(),
+        [(10, 2, false)]
+    );
     sent(&mut ledger, &jobs[0], "m1", 100);
     ledger.status(SHARD, alert("lead:4", Status::Resolved, 0), Vec::new(), Timestamp(200));
     let edit = due(&mut ledger, 200).remove(0);
-    assert_eq!((edit.replaces.as_deref(), edit.items.len(), edit.more), (Some("m1"), 10, 2), "all of them are named again");
+    assert_eq!(
+        (edit.replaces.as_deref(), edit.items.len(), edit.more),
+        (Some("m1"), 10, 2),
+        "all of them are named again"
+    );
     let resolved = ("lead:4", "RESOLVED");
     assert!(said(&edit).last() == Some(&resolved) || !said(&edit).contains(&resolved), "what is over comes last");
 }
@@ -157,7 +170,12 @@ fn an_address_gets_one_message_at_a_time() {
 #[test]
 fn what_failed_is_sent_later_and_what_is_refused_never() {
     let mut ledger = ledger();
-    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Telegram, "vera", Timestamp(0))], Timestamp(0));
+    ledger.status(
+        SHARD,
+        alert("lead:1", Status::Firing, 0),
+        vec![duty(Channel::Telegram, "vera", Timestamp(0))],
+        Timestamp(0),
+    );
     let job = due(&mut ledger, 0).remove(0);
     assert!(ledger.done(job.id, &Outcome::Later(Span(5_000), "timeout"), Timestamp(100)));
     assert!(due(&mut ledger, 5_099).is_empty());
@@ -185,7 +203,12 @@ fn who_takes_care_of_an_alert_is_told_no_more_of_it() {
 #[test]
 fn settled_alerts_are_forgotten() {
     let mut ledger = ledger();
-    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), vec![duty(Channel::Telegram, "vera", Timestamp(0))], Timestamp(0));
+    ledger.status(
+        SHARD,
+        alert("lead:1", Status::Firing, 0),
+        vec![duty(Channel::Telegram, "vera", Timestamp(0))],
+        Timestamp(0),
+    );
     let job = due(&mut ledger, 0).remove(0);
     sent(&mut ledger, &job, "m1", 0);
     ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(10));
@@ -199,12 +222,20 @@ fn settled_alerts_are_forgotten() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Status { subject: usize, status: usize, level: u32 },
+    Status {
+        subject: usize,
+        status: usize,
+        level: u32,
+    },
     Wait(i64),
     /// The messages that are due are sent, or the channel is away.
-    Send { works: bool },
+    Send {
+        works: bool,
+    },
     /// The process ends after the messages that are due were recorded as under way, and perhaps sent.
-    Kill { arrived: bool },
+    Kill {
+        arrived: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -218,7 +249,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens, an address is told of each stage of an alert once, except what was under way when a process ended;
+    /// Whatever happens, an address is informed of each stage of an alert once, except what was under way when a process ended;
     /// and at the end nothing is owed.
     #[test]
     fn every_stage_is_sent_once(steps in steps(), follows in any::<bool>()) {
@@ -226,7 +257,7 @@ proptest! {
             [Status::DueSoon, Status::Firing, Status::Escalated, Status::Resolved, Status::Retracted];
         let channel = if follows { Channel::Telegram } else { Channel::Mail };
         let (mut ledger, mut now, mut messages) = (ledger(), 0i64, 0u32);
-        // For each subject: what it was told last, and how often the same was said again.
+        // For each subject: what it was informed last, and how often the same was said again.
         let mut arrived: BTreeMap<String, (Status, u32)> = BTreeMap::new();
         let mut current: BTreeMap<String, (Status, u32)> = BTreeMap::new();
         let (mut twice, mut kills) = (0, 0);
@@ -274,7 +305,7 @@ proptest! {
         prop_assert!(twice <= kills, "{twice} doubles");
         for (subject, stage) in current {
             let last = arrived.get(&subject).copied();
-            // An open alert is told of. The end is told to those who were told of the alert, where a message can follow it.
+            // An open alert is informed of. The end is informed to those who were informed of the alert, where a message can follow it.
             let is_right = if is_over(stage.0) { last.is_none() || !follows || last == Some(stage) } else { last == Some(stage) };
             prop_assert!(is_right, "{subject} {stage:?}: {last:?}");
         }
@@ -308,7 +339,10 @@ fn what_may_have_arrived_is_repeated_as_it_was() {
     ledger.status(SHARD, alert("lead:9", Status::Firing, 0), to(), Timestamp(200));
     ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), to(), Timestamp(200));
     let again = due(&mut ledger, 300).remove(0);
-    assert_eq!((again.items.len(), again.items.iter().map(|item| item.alert.id).min()), (3, before.items.iter().map(|item| item.alert.id).min()));
+    assert_eq!(
+        (again.items.len(), again.items.iter().map(|item| item.alert.id).min()),
+        (3, before.items.iter().map(|item| item.alert.id).min())
+    );
     sent(&mut ledger, &again, "m1", 300);
     assert_eq!(due(&mut ledger, 1000).iter().map(|job| job.items.len()).collect::<Vec<_>>(), [1], "the new one apart");
 }
@@ -363,7 +397,8 @@ fn an_alertmanager_is_told_of_ends_for_some_minutes() {
     }
     ledger.status(SHARD, alert("lead:1", Status::Resolved, 0), Vec::new(), Timestamp(0));
     let told = |ledger: &Ledger, now: Timestamp| {
-        let told = ledger.for_alertmanager(now).into_iter().map(|(alert, ended)| (alert.subject.to_string(), ended.is_some()));
+        let told =
+            ledger.for_alertmanager(now).into_iter().map(|(alert, ended)| (alert.subject.to_string(), ended.is_some()));
         told.collect::<BTreeMap<_, _>>()
     };
     let all = |ends: &[(&str, bool)]| ends.iter().map(|(subject, ended)| ((*subject).to_owned(), *ended)).collect();

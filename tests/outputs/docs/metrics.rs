@@ -40,7 +40,9 @@ fn reference() -> String {
         for family in Family::all().iter().filter(|family| family.group == group) {
             let name = match group {
                 MetricGroup::Window | MetricGroup::Now => format!("…_{}", family.stem),
-                MetricGroup::Norm | MetricGroup::Processor | MetricGroup::Gateway | MetricGroup::Notify => family.name(Level::Tenant),
+                MetricGroup::Norm | MetricGroup::Processor | MetricGroup::Gateway | MetricGroup::Notify => {
+                    family.name(Level::Tenant)
+                }
             };
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
             let (kind, unit) = (family.kind.name(), family.unit);

@@ -1,0 +1,108 @@
+//! Owns an alert of which somebody is informed: a line for each address, with what is owed to it and what was sent.
+
+use super::channel::Address;
+use crate::config::notify::Channel;
+use crate::domain::alert::{Alert, Status};
+use crate::domain::time::Timestamp;
+use std::collections::BTreeSet;
+
+/// What is said of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The status.
+    pub status: Status,
+    /// The number of escalations.
+    pub level: u32,
+    /// Whether it says that somebody takes care of it.
+    pub is_taken: bool,
+}
+
+impl Stage {
+    /// What is said in a channel.
+    pub(super) fn of(case: &Case, channel: Channel) -> Self {
+        // Where a message can be changed without a sound.
+        let is_taken = channel == Channel::Telegram && case.taken_by.is_some();
+        Self { status: case.alert.status, level: case.alert.level, is_taken }
+    }
+}
+
+/// An alert, and who is informed of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// The alert with its newest status.
+    pub alert: Alert,
+    /// Who takes care of it.
+    pub taken_by: Option<String>,
+    /// When its newest status arrived, on the wall clock.
+    pub updated: Timestamp,
+    /// A line for each address.
+    pub lines: Vec<Line>,
+}
+
+/// What is owed to an address, and what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// To whom, and how.
+    pub address: Address,
+    /// What is to be said.
+    pub wanted: Stage,
+    /// What was said last.
+    pub sent: Option<Stage>,
+    /// What is under way.
+    pub attempt: Option<Stage>,
+    /// When the next message may be sent.
+    pub ready_at: Timestamp,
+    /// Since when it is owed.
+    pub since: Timestamp,
+    /// Lines of one address with the same text are one message.
+    pub group: Option<String>,
+    /// The alerts that a message names.
+    pub most: usize,
+    /// The message that was sent, as the channel names it.
+    pub message: Option<String>,
+    /// Whether the channel will never take it.
+    pub is_refused: bool,
+    /// Whether a message was under way when a process ended: the recipient may have it.
+    pub is_uncertain: bool,
+}
+
+impl Line {
+    /// Whether the recipient may know of the alert, and is to be informed how it ends.
+    pub(super) fn may_be_known(&self) -> bool {
+        self.sent.is_some()
+            || self.attempt.is_some()
+            || self.is_uncertain && self.address.channel.follows()
+            // It is informed again and again, and of the end for some minutes.
+            || self.address.channel == Channel::Alertmanager
+    }
+
+    /// Whether it may be sent now, so that a kill doubles at most one message of a channel that cannot be asked.
+    pub(super) fn is_blocked(&self, busy: &BTreeSet<(Channel, String)>) -> bool {
+        let channel = self.address.channel;
+        let shares =
+            |(other, to): &(Channel, String)| *other == channel && (!channel.is_repeatable() || *to == self.address.to);
+        busy.iter().any(shares)
+    }
+
+    /// Whether sending it again can be a second message; an edit of a message is none.
+    pub(super) fn may_double(&self) -> bool {
+        let channel = self.address.channel;
+        !channel.is_repeatable() && (self.message.is_none() || channel != Channel::Telegram)
+    }
+
+    /// Owes nothing that is not under way.
+    pub(super) fn give_up(&mut self) {
+        if let Some(stage) = self.attempt.or(self.sent) {
+            self.wanted = stage;
+        }
+    }
+
+    pub(super) fn is_owed(&self) -> bool {
+        !self.is_refused && self.sent != Some(self.wanted) && self.address.channel != Channel::Alertmanager
+    }
+}
+
+/// Whether an alert is over, or never was.
+pub fn is_over(status: Status) -> bool {
+    matches!(status, Status::Resolved | Status::Retracted | Status::Averted)
+}
