@@ -136,7 +136,8 @@ impl Driver<'_> {
             }
             self.forget_used(now);
             let may_wait = jobs.is_empty() && committed.elapsed() < COMMIT_INTERVAL;
-            if self.commit(may_wait)? {
+            let has_committed = self.commit(may_wait)?;
+            if has_committed {
                 committed = Instant::now();
             }
             for mut job in jobs {
@@ -145,7 +146,8 @@ impl Driver<'_> {
                 }
                 self.channels.send(job);
             }
-            if checked.elapsed() > CHECK_INTERVAL {
+            // To count all that is owed takes a while.
+            if has_committed || checked.elapsed() > CHECK_INTERVAL {
                 let owed = (self.ledger.owed(), self.ledger.oldest(now));
                 let (doubled, withheld) = self.ledger.counts();
                 let counts = (doubled + self.digests.doubled(), withheld);
