@@ -6,6 +6,7 @@ mod outputs {
     mod api;
     mod boards;
     mod docs;
+    mod figure_members;
     mod gateway;
     mod http;
     mod lists;

@@ -145,10 +145,12 @@ impl Driver<'_> {
                 }
                 self.channels.send(job);
             }
-            let owed = (self.ledger.owed(), self.ledger.oldest(now));
-            let (doubled, withheld) = self.ledger.counts();
-            let counts = (doubled + self.digests.doubled(), withheld);
-            self.context.metrics.set_ledger(self.ledger.len(), owed, counts);
+            if checked.elapsed() > CHECK_INTERVAL {
+                let owed = (self.ledger.owed(), self.ledger.oldest(now));
+                let (doubled, withheld) = self.ledger.counts();
+                let counts = (doubled + self.digests.doubled(), withheld);
+                self.context.metrics.set_ledger(self.ledger.len(), owed, counts);
+            }
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
                 if self.log.is_lost() {

@@ -2,9 +2,14 @@
 //! the error names what is missing or wrong.
 
 use super::fixture::{Fixture, PATIENCE, QUICK, call, lead, tick, variable};
+use funnelwatch::config::Config;
+use funnelwatch::domain::source::ShardId;
+use funnelwatch::edge::kafka::member_log::MemberLog;
+use funnelwatch::edge::members::{Decision, MemberUrl, Members};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -102,9 +107,8 @@ impl<'a> Connection<'a> {
         run
     }
 
-    /// The same, for at most this time.
-    fn run_for(&self, fixture: &Fixture, time: Duration) -> (bool, String) {
-        let file = std::env::temp_dir().join(format!("{}.yaml", fixture.topic(&format!("{}-{}", self.user, self.ca))));
+    /// The configuration.
+    fn configuration(&self, fixture: &Fixture) -> String {
         let ca = format!("{}/kafka/{}", variable("FUNNELWATCH_SERVICES_DIR"), self.ca);
         let (plain, address) = (variable("FUNNELWATCH_KAFKA"), &self.address);
         let client = format!(
@@ -115,7 +119,13 @@ impl<'a> Connection<'a> {
         let sections = fixture.sections_of("0");
         let secure =
             sections.replacen(&format!("bootstrap: '{plain}'"), &format!("bootstrap: '{address}', {client}"), 1);
-        std::fs::write(&file, format!("{secure}{QUICK}")).expect("a file");
+        format!("{secure}{QUICK}")
+    }
+
+    /// The same as [`Self::run`], for at most this time.
+    fn run_for(&self, fixture: &Fixture, time: Duration) -> (bool, String) {
+        let file = std::env::temp_dir().join(format!("{}.yaml", fixture.topic(&format!("{}-{}", self.user, self.ca))));
+        std::fs::write(&file, self.configuration(fixture)).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
             .args(["run", "--once", "--config"])
             .arg(&file)
@@ -205,6 +215,32 @@ fn each_missing_right_is_named() {
         let instead: Vec<Right> = instead.map(|operation| (left_out.0, left_out.1, operation)).into_iter().collect();
         let user = user(&fixture, &without(&[left_out], &instead));
         Connection::of(&user).fails_with(&fixture, &expected);
+    }
+}
+
+#[test]
+fn a_process_answers_for_tenants_only_if_it_may_read_and_write_the_topic_of_members() {
+    let fixture = Fixture::new("rights-members", 1, "members: {}\n");
+    let (read, write) = ((TOPIC, ".members", READ), (TOPIC, ".members", WRITE));
+    for (rights, expected) in [(vec![read, write], true), (vec![read], false), (vec![write], false)] {
+        let user = user(&fixture, &[rights, vec![(GROUP, "", READ)]].concat());
+        let text = Connection::of(&user).configuration(&fixture);
+        let config = Config::parse("rights", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        let members = Arc::new(Members::new(&user, None, Arc::default()));
+        members.set_url(MemberUrl::parse("http://127.0.0.1:1").expect("an address"));
+        members.set_shards(1);
+        members.received(&[ShardId(0)], 1);
+        members.reading(&[ShardId(0)]);
+        members.restored([ShardId(0)]);
+        let log = MemberLog::start(&config, Arc::clone(&members)).expect("it starts");
+        let started = Instant::now();
+        let answers = || members.decide("a", Instant::now()) == Decision::Here;
+        while !answers() && started.elapsed() < if expected { PATIENCE } else { Duration::from_secs(8) } {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(answers(), expected, "{user}");
+        log.leave();
+        assert!(!answers(), "it has left");
     }
 }
 

@@ -22,7 +22,7 @@ mod document;
 mod journey;
 mod links;
 mod members;
-pub(in crate::edge::http) mod ranking;
+pub(super) mod ranking;
 mod reviews;
 mod sparkline;
 mod stream;
@@ -193,7 +193,7 @@ pub(super) fn moving(state: &PageState, uri: &Uri, headers: &HeaderMap) -> Respo
         "The figures are being moved to another process; the page returns in a few seconds.",
         "Показатели переносятся в другой процесс; страница появится через несколько секунд.",
     ];
-    let title = ["One moment", "Минуту"];
+    let title = ["One moment", "Подождите немного"];
     let body = html! { main { p .top.stale role="status" { (text::say(language, text)) } } };
     let mut response = document(language, text::say(language, title), false, Refresh::Soon, &body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

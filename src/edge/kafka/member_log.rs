@@ -24,8 +24,10 @@ const WAIT: Duration = Duration::from_millis(50);
 const BATCH: usize = 1000;
 /// How long the end of a process waits until the others know of it.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a thread that reads is waited for.
+/// The pause after an attempt to read without the right to do so.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often metrics are updated.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The thread that announces this process.
 pub struct MemberLog {
@@ -72,11 +74,15 @@ struct Thread {
 
 impl Thread {
     fn run(self) {
-        let mut is_refused = false;
+        let (mut is_refused, mut measured) = (false, None);
         while !self.stop.is_set() {
             self.read(&mut is_refused);
             self.announce();
-            self.members.measure(Instant::now());
+            let now = Instant::now();
+            if measured.is_none_or(|measured| now - measured > MEASURE_INTERVAL) {
+                measured = Some(now);
+                self.members.measure(now);
+            }
         }
         self.members.leave();
         let tombstone = BaseRecord::<str, [u8]>::to(&self.topic).partition(PARTITION).key(self.members.name());

@@ -9,7 +9,7 @@ use crate::edge::http::source::Source;
 use serde_json::{Value, json};
 
 /// The people of a company, those who need attention first, and its departments. `None`: the company is not known.
-pub(in crate::edge::http) fn people(
+pub(crate) fn people(
     source: &Source,
     tenant: &TenantId,
     (window, department): (Option<&String>, Option<&String>),

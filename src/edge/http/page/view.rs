@@ -177,7 +177,6 @@ impl Reader<'_> {
                     &[
                         (board.say(["Name", "Имя"]), ""),
                         (board.say(["What to talk about", "О чём говорить"]), ""),
-                        (board.say(["Today", "За день"]), "extra"),
                         (board.say(["Longest wait", "Дольше всего ждут"]), "n"),
                         (board.say(["First response, p90", "Первый ответ, p90"]), "n extra"),
                         (board.say(["Within norm", "В норме"]), "n extra"),
@@ -224,9 +223,9 @@ impl Reader<'_> {
                         None => (board.say(["Nobody is responsible", "Никто не отвечает"])),
                     }
                     @if person.id.is_some() { small { (board.department_name(person.department)) } }
+                    (self.course(person))
                 }
                 td { (self.topics(person)) }
-                td .extra { (self.course(person)) }
                 td .n {
                     @if let Some((waited, alert)) = person.wait {
                         (self.duration(waited))
