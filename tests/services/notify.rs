@@ -20,7 +20,6 @@ const PER_RULE: usize = 12;
 const PARTITIONS: u32 = 2;
 /// The rule of which managers are informed in their chats.
 const RULE: &str = "first_response_late";
-const HEAD: &str = "head@sales.example";
 
 /// The alerts of simulated days, each with its statuses in order: what is informed of, and some whose begin is their end.
 fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
@@ -128,14 +127,20 @@ fn config(fixture: &Fixture, receivers: &Receivers, listen: u16, chats: &BTreeMa
 {people}  routes:
     - {{via: [webhook, alertmanager], continue: true}}
     - {{when: {{rule: [{RULE}]}}, to: [manager], via: [telegram], continue: true}}
-    - {{when: {{severity: [critical]}}, to: [{{mail: {HEAD}}}], via: [mail]}}
+    - {{when: {{severity: [critical]}}, to: [{{mail: '{}'}}], via: [mail]}}
 ",
         fixture.sections(),
         fixture.topic("notify-group"),
         receivers.address,
         receivers.targets(),
         variable("FUNNELWATCH_ALERTMANAGER"),
+        head(fixture),
     )
+}
+
+/// The address of the head, which no other run has.
+fn head(fixture: &Fixture) -> String {
+    format!("{}@sales.example", fixture.topic("head"))
 }
 
 /// The section for which the topic of `notify` is created.
@@ -190,12 +195,12 @@ impl Notifying {
 }
 
 /// The mails to the head: the id of each, as often as it arrived.
-fn mails() -> Vec<String> {
+fn mails(fixture: &Fixture) -> Vec<String> {
     let folder = PathBuf::from(variable("FUNNELWATCH_SERVICES_DIR")).join("smtp/mail/new");
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let id = |entry: std::fs::DirEntry| {
         let text = std::fs::read_to_string(entry.path()).ok()?;
-        text.contains(&format!("Envelope-to: {HEAD}")).then_some(())?;
+        text.contains(&format!("Envelope-to: {}", head(fixture))).then_some(())?;
         let id = text.lines().find_map(|line| line.strip_prefix("Message-ID: <"))?;
         Some(id.split('@').next().unwrap_or_default().to_owned())
     };
@@ -305,10 +310,10 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
         for chat in chats.values() {
             assert!(state.messages.iter().filter(|message| message.chat == *chat).count() >= per_chat(*chat), "{chat}");
         }
-        let mut found = mails();
+        let mut found = mails(&fixture);
         let distinct: BTreeSet<String> = found.drain(..).collect();
-        until("the mails are stored", || mails().len() >= owed.mails.len());
-        let found = mails();
+        until("the mails are stored", || mails(&fixture).len() >= owed.mails.len());
+        let found = mails(&fixture);
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), owed.mails.len(), "{} before", distinct.len());
         extra += (found.len() - owed.mails.len()) as u64;
         assert!(extra <= doubled, "{extra} more than owed, {doubled} counted");
