@@ -107,6 +107,19 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn run(mut self) -> Result<(), RunError> {
+        match self.drive() {
+            Ok(()) => self.finish(),
+            // The consumer must answer that its partitions were taken away, or closing it waits for ever.
+            Err(error @ RunError::Removed) => {
+                self.log.leave();
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs until a stop is requested.
+    fn drive(&mut self) -> Result<(), RunError> {
         let (mut checked, mut committed) = (Instant::now(), Instant::now());
         while !self.context.stop.is_set() {
             self.read()?;
@@ -160,7 +173,7 @@ impl Driver<'_> {
                 }
             }
         }
-        self.finish()
+        Ok(())
     }
 
     /// Reads what has come, as far as one commit takes it.
