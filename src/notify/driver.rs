@@ -87,6 +87,9 @@ fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
     driver.run()
 }
 
+/// The key and the value of a record; without a value it deletes the key.
+type Record = (Vec<u8>, Option<Vec<u8>>);
+
 struct Driver<'a> {
     context: &'a NotifyContext,
     channels: &'a Channels,
@@ -349,7 +352,7 @@ impl Driver<'_> {
             self.digests.take_records();
             return Ok(true);
         }
-        let mut records: BTreeMap<ShardId, Vec<(Vec<u8>, Option<Vec<u8>>)>> = BTreeMap::new();
+        let mut records: BTreeMap<ShardId, Vec<Record>> = BTreeMap::new();
         for (shard, key, value) in self.ledger.take_records() {
             records.entry(shard).or_default().push((key, value));
         }

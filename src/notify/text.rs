@@ -29,7 +29,7 @@ pub(super) fn choose<T>(language: Language, english: T, russian: T) -> T {
 }
 
 /// A number with the form of a Russian noun: one, two to four, five and more.
-pub fn russian_count<'a>(n: usize, [one, few, many]: [&'a str; 3]) -> &'a str {
+pub fn russian_count(n: usize, [one, few, many]: [&'static str; 3]) -> &'static str {
     match (n % 100, n % 10) {
         (11..=14, _) => many,
         (_, 1) => one,

@@ -37,7 +37,7 @@ fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
         by_id.entry(alert["alert_id"].as_str().expect("an id").to_owned()).or_default().push(alert);
     }
     let mut all: Vec<_> = by_id.into_values().collect();
-    all.iter_mut().for_each(|statuses| statuses.sort_by_key(|alert| order(alert)));
+    all.iter_mut().for_each(|statuses| statuses.sort_by_key(order));
     // Of every rule some.
     let mut rules: BTreeMap<String, usize> = BTreeMap::new();
     all.retain(|statuses| {

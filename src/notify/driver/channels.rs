@@ -3,6 +3,7 @@
 use super::context::{Finished, NotifyContext, count, printed};
 use crate::config::Config;
 use crate::config::notify::{Channel, Notify};
+use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 use crate::edge::clock;
 use crate::edge::http_client::{HttpClient, HttpClientSettings};
@@ -30,13 +31,19 @@ const TIME: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Alerts, each with its end if it is over.
+type OpenAlerts = Vec<(Alert, Option<Timestamp>)>;
+
+/// A sender and its name.
+type NamedSender = (&'static str, Box<dyn Sends>);
+
 /// The threads of the channels.
 pub(super) struct Channels {
     senders: BTreeMap<&'static str, Sender<Job>>,
     finished: Receiver<Finished>,
     finish: Sender<Finished>,
     under_way: Arc<AtomicUsize>,
-    alertmanager: Option<Sender<Vec<(crate::domain::alert::Alert, Option<Timestamp>)>>>,
+    alertmanager: Option<Sender<OpenAlerts>>,
     last_told: std::sync::Mutex<Option<Instant>>,
 }
 
@@ -72,10 +79,10 @@ fn client(ca: Option<&Path>) -> Result<HttpClient, String> {
 }
 
 /// The senders of the targets of a configuration, by name. `Err`: a target cannot be used as it is configured.
-pub fn build_senders(config: &Config, notify: &Notify) -> Result<Vec<(&'static str, Box<dyn Sends>)>, String> {
+pub fn build_senders(config: &Config, notify: &Notify) -> Result<Vec<NamedSender>, String> {
     let wording = || Wording { links: notify.links.clone(), cards: config.page.clone() };
     let targets = &notify.targets;
-    let mut senders: Vec<(&'static str, Box<dyn Sends>)> = Vec::new();
+    let mut senders: Vec<NamedSender> = Vec::new();
     if let Some(portal) = &targets.bitrix24 {
         let client = client(portal.ca.as_deref()).map_err(|error| format!("notify.targets.bitrix24.ca: {error}"))?;
         senders.push(("bitrix24", Box::new(Bitrix24::new(client, &portal.url.0, wording()))));
@@ -184,11 +191,7 @@ fn serve(mut sender: Box<dyn Sends>, jobs: &Receiver<Job>, finish: &Sender<Finis
     }
 }
 
-fn tell(
-    server: &Alertmanager,
-    lists: &Receiver<Vec<(crate::domain::alert::Alert, Option<Timestamp>)>>,
-    metrics: &NotifyMetrics,
-) {
+fn tell(server: &Alertmanager, lists: &Receiver<OpenAlerts>, metrics: &NotifyMetrics) {
     let mut is_away = false;
     for list in lists {
         let outcome = match server.tell(&list) {
