@@ -20,6 +20,7 @@ use crate::edge::terminal::Screen;
 use crate::sim::{self, Plan, Simulation};
 use clock::SimulatedClock;
 use portal::RunningPortal;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,7 +46,8 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     // may lag behind another on a busy machine amounts to minutes of event time.
     config.time.allowed_lateness = config.time.allowed_lateness.max(Span(i64::from(args.speed) * Span::SECOND.0));
     config.time.idle_after = Span(config.time.idle_after.0 / i64::from(args.speed).clamp(1, 50));
-    let cluster = InProcess::start(&config.topics, PARTITIONS)?;
+    // The HTTP server keeps its Kafka clients until the process exits, so the cluster must not end before.
+    let cluster = ManuallyDrop::new(InProcess::start(&config.topics, PARTITIONS)?);
     config.kafka.bootstrap = cluster.bootstrap().to_owned();
 
     let stop = stop_on_signals()?;
