@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod ascii;
 mod check;
 pub mod framing;
 pub mod json;

@@ -22,6 +22,12 @@ macro_rules! named_enum {
                     $(Self::$variant => $name,)+
                 }
             }
+
+            /// The value with this name.
+            #[allow(dead_code)] // Not every enum is read.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|known| known.name() == name)
+            }
         }
     )+};
 }

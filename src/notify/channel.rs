@@ -114,7 +114,6 @@ impl Serialize for Channel {
 impl<'de> Deserialize<'de> for Channel {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let known = Self::ALL.into_iter().find(|channel| channel.name() == name);
-        known.ok_or_else(|| serde::de::Error::custom("an unknown channel"))
+        Self::named(&name).ok_or_else(|| serde::de::Error::custom("an unknown channel"))
     }
 }

@@ -6,6 +6,7 @@
 use super::channel::{Address, Job};
 use super::directory::{self, Company};
 use super::text::{Line, Message, choose, russian_count};
+use crate::codec::ascii::percent_encoded;
 use crate::config::notify::{Channel, Digest, Notify, Recipient};
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::{Language, format_duration};
@@ -52,7 +53,7 @@ pub fn messages(notify: &Notify, digest: &Digest, api: &impl Api, due: &Due) -> 
     let mut jobs = Vec::new();
     let tenants = api.get("/tenants")?;
     for tenant in names(&tenants, "tenants", "tenant_id") {
-        let path = |rest: &str| format!("/tenants/{}/{rest}", encoded(&tenant));
+        let path = |rest: &str| format!("/tenants/{}/{rest}", percent_encoded(&tenant));
         let people = api.get(&path("people?window=24h"))?;
         let company: Company = serde_json::from_value(people).unwrap_or_default();
         for (address, departments) in recipients(notify, digest, &tenant, &company) {
@@ -176,13 +177,13 @@ impl<A: Api> Department<'_, A> {
     }
 
     fn path(&self, rest: &str) -> String {
-        format!("/tenants/{}/{rest}", encoded(self.tenant))
+        format!("/tenants/{}/{rest}", percent_encoded(self.tenant))
     }
 
     /// Leads, how many were answered in time, and the conversion; the inner `None`: there is nothing to say.
     fn figures(&self) -> Option<Option<String>> {
         let window = if self.is_weekly { "7d" } else { "24h" };
-        let rows = self.api.get(&self.path(&format!("departments/{}?window={window}", encoded(self.id))))?;
+        let rows = self.api.get(&self.path(&format!("departments/{}?window={window}", percent_encoded(self.id))))?;
         let Some(row) = rows["rows"].as_array().and_then(|rows| rows.first()) else { return Some(None) };
         let count = |path: &str| row.pointer(path).and_then(Value::as_i64).unwrap_or_default();
         let leads = count("/leads_received");
@@ -229,7 +230,7 @@ impl<A: Api> Department<'_, A> {
     }
 
     fn plan(&self) -> Option<Vec<Line>> {
-        let targets = self.api.get(&self.path(&format!("targets?department={}", encoded(self.id))))?;
+        let targets = self.api.get(&self.path(&format!("targets?department={}", percent_encoded(self.id))))?;
         let own = format!("department:{}", self.id);
         let line = |target: &Value| {
             let number = |key: &str| target[key].as_f64().map(|number| (number * 10.0).round() / 10.0);
@@ -252,7 +253,8 @@ impl<A: Api> Department<'_, A> {
 
     /// Who to talk to, and about what.
     fn people(&self) -> Option<Vec<Line>> {
-        let path = format!("people?window=24h&department={}&language={}", encoded(self.id), self.language.name());
+        let path =
+            format!("people?window=24h&department={}&language={}", percent_encoded(self.id), self.language.name());
         let people = self.api.get(&self.path(&path))?;
         let line = |manager: &Value| {
             let open = manager["open_alerts"].as_u64().filter(|open| *open > 0)?;
@@ -269,7 +271,7 @@ impl<A: Api> Department<'_, A> {
 
     /// What to praise.
     fn cases(&self, company: &Company) -> Option<Vec<Line>> {
-        let path = format!("cases?verdict=SUCCESS&limit={MOST}&department={}", encoded(self.id));
+        let path = format!("cases?verdict=SUCCESS&limit={MOST}&department={}", percent_encoded(self.id));
         let cases = self.api.get(&self.path(&path))?;
         let line = |case: &Value| {
             let id = case["manager_id"].as_str()?;
@@ -290,15 +292,6 @@ fn names(answer: &Value, list: &str, key: &str) -> Vec<String> {
 
 fn percent(share: f64) -> String {
     format!("{} %", (share * 100.0).round())
-}
-
-/// An id as part of a path or a parameter.
-pub(super) fn encoded(id: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    id.bytes().map(encode).collect()
 }
 
 #[cfg(test)]

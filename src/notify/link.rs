@@ -3,6 +3,7 @@
 //! A token says which alert is meant, who answers what, and until when it is valid, and is signed with HMAC-SHA-256. It can be
 //! used once. It contains no phone, address or name.
 
+use crate::codec::ascii::hex;
 use crate::config::notify::{Hidden, Links};
 use crate::domain::alert::Alert;
 use crate::domain::named::named_enum;
@@ -67,7 +68,7 @@ pub fn verify(secret: &Hidden, token: &str, now: Timestamp) -> Option<Claim> {
     let mut parts = said.split('.');
     let name = parts.next()?;
     let claim = Claim {
-        answer: Answer::ALL.into_iter().find(|answer| answer.name() == name)?,
+        answer: Answer::named(name)?,
         alert: Uuid::parse_str(parts.next()?).ok()?,
         valid_until: Timestamp(parts.next()?.parse().ok()?),
         person: String::from_utf8(unhex(parts.next()?)?).ok()?,
@@ -80,11 +81,6 @@ fn sign(secret: &Hidden, said: &str) -> Hmac<Sha256> {
     mac.update(b"answer/");
     mac.update(said.as_bytes());
     mac
-}
-
-/// Bytes in hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

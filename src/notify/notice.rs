@@ -27,9 +27,9 @@ pub(super) fn read_json(json: &Json) -> Option<Alert> {
         id: Uuid::parse_str(text("alert_id")?).ok()?,
         tenant: text("tenant_id")?.into(),
         rule,
-        severity: Severity::ALL.into_iter().find(|severity| Some(severity.name()) == text("severity"))?,
+        severity: Severity::named(text("severity")?)?,
         level: json.get("level").and_then(Json::as_u64).and_then(|level| u32::try_from(level).ok()).unwrap_or_default(),
-        status: Status::ALL.into_iter().find(|status| Some(status.name()) == text("status"))?,
+        status: Status::named(text("status")?)?,
         subject: text("subject")?.into(),
         at: time("at")?,
         anchor_at: time("anchor_at")?,
@@ -41,8 +41,7 @@ pub(super) fn read_json(json: &Json) -> Option<Alert> {
         window: text("window").map(Into::into),
         observed: values(rule, json.get("observed"), definition.observed),
         norm: values(rule, json.get("norm"), definition.norm),
-        resolution: text("resolution")
-            .and_then(|name| Resolution::ALL.into_iter().find(|resolution| resolution.name() == name)),
+        resolution: text("resolution").and_then(Resolution::named),
         historic: json.get("historic").and_then(Json::as_bool).unwrap_or_default(),
     })
 }
@@ -50,7 +49,7 @@ pub(super) fn read_json(json: &Json) -> Option<Alert> {
 /// The lead or deal of `lead:ID` or `deal:ID`.
 pub(crate) fn entity(text: &str) -> Option<EntityId> {
     let (kind, id) = text.split_once(':')?;
-    let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind)?;
+    let kind = EntityKind::named(kind)?;
     Some(EntityId { kind, id: id.into() })
 }
 

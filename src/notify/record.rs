@@ -68,7 +68,7 @@ impl From<Stage> for StageRecord {
 
 impl StageRecord {
     fn read(&self) -> Option<Stage> {
-        let status = Status::ALL.into_iter().find(|status| status.name() == self.status)?;
+        let status = Status::named(&self.status)?;
         Some(Stage { status, level: self.level, is_taken: self.taken })
     }
 }
@@ -125,7 +125,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Case> {
         return None;
     }
     let line = |line: LineRecord| {
-        let language = Language::ALL.into_iter().find(|language| language.name() == line.language)?;
+        let language = Language::named(&line.language)?;
         Some(Line {
             address: Address { channel: line.channel, to: line.to, person: line.person, language },
             wanted: line.wanted.read()?,

@@ -4,6 +4,7 @@ use super::case::is_over;
 use super::channel::{Item, Job};
 use super::link::{self, Answer};
 pub use super::message::{Line, Message};
+use crate::codec::ascii::percent_encoded;
 use crate::config::Page;
 use crate::config::notify::Links;
 use crate::domain::alert::{Alert, Status};
@@ -190,19 +191,6 @@ pub fn open_card(language: Language) -> &'static str {
 /// What the numbers of a customer are called.
 pub fn call_back(language: Language) -> &'static str {
     choose(language, "Call back", "Перезвонить")
-}
-
-/// A text as part of the path of an address.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded += &format!("%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 /// A text in HTML.

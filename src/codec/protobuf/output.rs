@@ -63,14 +63,14 @@ pub fn decode_alert(bytes: &[u8]) -> Option<Alert> {
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     let entity = text(read.entity).and_then(|entity| {
         let (kind, id) = entity.split_once(':')?;
-        let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind)?;
+        let kind = EntityKind::named(kind)?;
         Some(EntityId { kind, id: id.into() })
     });
     Some(Alert {
         id: Uuid::parse_str(&read.alert_id).ok()?,
         tenant: read.tenant_id.into(),
         rule,
-        severity: Severity::ALL.into_iter().find(|severity| severity.name() == read.severity)?,
+        severity: Severity::named(&read.severity)?,
         level: read.level,
         status: Status::ALL.into_iter().find(|status| status.number() == read.status)?,
         subject: read.subject.into(),
@@ -84,7 +84,7 @@ pub fn decode_alert(bytes: &[u8]) -> Option<Alert> {
         window: text(read.window).map(Into::into),
         observed: read_values(rule, read.observed, definition.observed),
         norm: read_values(rule, read.norm, definition.norm),
-        resolution: Resolution::ALL.into_iter().find(|resolution| resolution.name() == read.resolution),
+        resolution: Resolution::named(&read.resolution),
         historic: read.historic,
     })
 }

@@ -62,7 +62,7 @@ impl StateKey {
             CLOSING => {
                 let (tenant, entity) = rest.split_once('/')?;
                 let (kind, id) = entity.split_once(':')?;
-                let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind)?;
+                let kind = EntityKind::named(kind)?;
                 Some(Self::Closing(unescape(tenant).into(), EntityId { kind, id: unescape(id).into() }))
             }
             NORMS => Some(Self::Norms(rest.into())),

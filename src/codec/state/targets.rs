@@ -171,7 +171,7 @@ pub(super) fn read_published(periods: proto::TargetPeriods) -> Result<(TenantId,
 
 /// Decodes a violation.
 pub(super) fn read_violation(stored: proto::TargetViolationState) -> Result<(TenantId, TargetChange), StateFlaw> {
-    let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
+    let severity = Severity::named(&stored.severity);
     let key = TargetViolationKey {
         began: Timestamp(stored.began_ms),
         subject: subject(&stored.subject)?,
@@ -194,9 +194,9 @@ pub(super) fn read_violation(stored: proto::TargetViolationState) -> Result<(Ten
 /// Decodes a closing whose case was dropped.
 pub(super) fn read_closing(stored: proto::PastClosing) -> Result<(TenantId, EntityId, ArchivedClosing), StateFlaw> {
     let (kind, id) = stored.entity.split_once(':').ok_or(StateFlaw::Damaged)?;
-    let kind = EntityKind::ALL.into_iter().find(|known| known.name() == kind);
+    let kind = EntityKind::named(kind);
     let entity = EntityId { kind: kind.ok_or(StateFlaw::Unknown("a kind of entity"))?, id: id.into() };
-    let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == stored.outcome);
+    let outcome = Outcome::named(&stored.outcome);
     let closing = ArchivedClosing {
         outcome: outcome.ok_or(StateFlaw::Unknown("an outcome"))?,
         at: Timestamp(stored.at_ms),
@@ -207,7 +207,7 @@ pub(super) fn read_closing(stored: proto::PastClosing) -> Result<(TenantId, Enti
 }
 
 fn per(name: &str) -> Result<Per, StateFlaw> {
-    Per::ALL.into_iter().find(|per| per.name() == name).ok_or(StateFlaw::Unknown("a length of periods"))
+    Per::named(name).ok_or(StateFlaw::Unknown("a length of periods"))
 }
 
 fn subject(text: &str) -> Result<Subject, StateFlaw> {

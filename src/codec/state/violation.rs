@@ -43,7 +43,7 @@ pub(super) fn read(
     stored: proto::WindowViolationState,
 ) -> Result<(TenantId, WindowViolationKey, WindowViolation), StateFlaw> {
     let rule = Rule::ALL.iter().find(|rule| rule.name() == stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
-    let severity = Severity::ALL.into_iter().find(|severity| severity.name() == stored.severity);
+    let severity = Severity::named(&stored.severity);
     let definition = catalog::definition(*rule);
     let violation = WindowViolation {
         ended: stored.over,

@@ -29,7 +29,7 @@ fn unescaped(text: &str) -> String {
 
 /// A contact of a section.
 fn contact(kind: &str, text: String) -> Contact {
-    match Channel::ALL.into_iter().find(|channel| channel.name() == kind) {
+    match Channel::named(kind) {
         Some(channel) => Contact::Handle { handle: text.into(), channel },
         None if kind == "email" => Contact::Email(text.into()),
         None => Contact::Phone(text.into()),

@@ -84,7 +84,7 @@ impl Journey {
     /// Whether an activity of a kind was completed.
     pub fn is_completed(&self, kind: &str) -> bool {
         let done = |known: &ActivityKind| self.stage_history.activities & (1 << *known as u8) != 0;
-        ActivityKind::ALL.into_iter().find(|known| known.name() == kind).is_some_and(|known| done(&known))
+        ActivityKind::named(kind).is_some_and(|known| done(&known))
     }
 
     /// When the current stage was entered.

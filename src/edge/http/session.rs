@@ -5,13 +5,13 @@
 //! `Secure`: browsers accept that over HTTPS and from this machine.
 
 use super::secret::is_secret;
+use crate::codec::ascii::hex;
 use crate::domain::time::Span;
 use crate::edge::clock;
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::fmt::Write as _;
 
 /// The name of the cookie.
 const NAME: &str = "funnelwatch_session";
@@ -55,10 +55,7 @@ fn sign(token: &str, end: i64) -> String {
     };
     mac.update(b"funnelwatch session until ");
     mac.update(end.to_string().as_bytes());
-    mac.finalize().into_bytes().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

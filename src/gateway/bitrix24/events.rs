@@ -3,6 +3,7 @@
 use super::settings::Settings;
 use super::webhook::Webhook;
 use crate::codec::Reject;
+use crate::codec::ascii::hex;
 use crate::domain::id::{EntityKind, TenantId};
 use crate::domain::source::Topic;
 use crate::domain::time::Timestamp;
@@ -88,5 +89,5 @@ pub(super) fn digest(value: &Value) -> String {
 
 /// 64 bits of the SHA-256 of a text, in hexadecimal.
 pub(super) fn digest_of(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text)[..8])
 }

@@ -1,7 +1,7 @@
 //! Owns the commands of a batch: a method with its parameters as a query string in PHP's bracket form.
 
+use crate::codec::ascii::percent_encoded;
 use serde_json::Value;
-use std::fmt::Write;
 
 /// A command of a batch.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl Command {
         let mut separator = '?';
         if let Value::Object(params) = &self.params {
             for (key, value) in params {
-                write_param(&mut query, &mut separator, &encoded(key), value);
+                write_param(&mut query, &mut separator, &percent_encoded(key), value);
             }
         }
         query
@@ -29,8 +29,9 @@ impl Command {
 fn write_param(query: &mut String, separator: &mut char, key: &str, value: &Value) {
     match value {
         Value::Object(map) => {
-            map.iter()
-                .for_each(|(inner, value)| write_param(query, separator, &format!("{key}[{}]", encoded(inner)), value));
+            map.iter().for_each(|(inner, value)| {
+                write_param(query, separator, &format!("{key}[{}]", percent_encoded(inner)), value)
+            });
         }
         Value::Array(list) => {
             let indexed = list.iter().enumerate();
@@ -38,9 +39,9 @@ fn write_param(query: &mut String, separator: &mut char, key: &str, value: &Valu
         }
         scalar => {
             let text = match scalar {
-                Value::String(text) => encoded(text),
+                Value::String(text) => percent_encoded(text),
                 Value::Null => String::new(),
-                other => encoded(&other.to_string()),
+                other => percent_encoded(&other.to_string()),
             };
             query.push(std::mem::replace(separator, '&'));
             query.push_str(key);
@@ -48,19 +49,6 @@ fn write_param(query: &mut String, separator: &mut char, key: &str, value: &Valu
             query.push_str(&text);
         }
     }
-}
-
-/// Percent-encodes all but unreserved characters.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The id of the event follows from what the webhook says, so a webhook that comes twice changes nothing.
 
 use super::form;
+use crate::codec::ascii::hex;
 use crate::codec::{EventLimits, Reject};
 use crate::config::gateway::GatewaySource;
 use crate::config::gateway::telephony::{MappedField, MappingRule, Pointer, Proof, Telephony};
@@ -213,10 +214,6 @@ fn number_of(text: &str) -> &str {
     let user = address.split_once('@').map_or(address, |(user, _)| user);
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if is_number(user.strip_prefix('+').unwrap_or(user)) { user } else { text }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! long as it is informed. A group that became a supergroup has another id, which is used until the configuration has it.
 
 use super::{Job, Outcome, Sender as Sends};
+use crate::codec::ascii::hex;
 use crate::config::notify::Telegram as Settings;
 use crate::domain::rule::message::Language;
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crate::edge::http_client::{HttpAnswer, HttpClient, HttpClientSettings};
 use crate::notify::asked::{Asked, Refusal, done};
-use crate::notify::link::{Answer, Claim, hex};
+use crate::notify::link::{Answer, Claim};
 use crate::notify::text::{self, Message, Wording, html};
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};

@@ -5,13 +5,13 @@
 //! acknowledgement.
 
 use super::{Job, Outcome, Sender};
+use crate::codec::ascii::hex;
 use crate::codec::json;
 use crate::config::notify::Hidden;
 use crate::domain::rule::message;
 use crate::domain::time::Span;
 use crate::edge::clock;
 use crate::edge::http_client::HttpClient;
-use crate::notify::link::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 

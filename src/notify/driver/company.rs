@@ -1,10 +1,11 @@
 //! Asks the API of the processor who the people of a company are, now and then.
 
+use crate::codec::ascii::percent_encoded;
 use crate::config::notify::{ApiAccess, Notify};
 use crate::domain::alert::Alert;
 use crate::edge::http_client::{HttpClient, HttpClientSettings};
 use crate::notify::channel::Job;
-use crate::notify::digest::{Api, encoded};
+use crate::notify::digest::Api;
 use crate::notify::directory::Directory;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ impl Companies {
     /// The numbers and addresses of the customer of a message's alert; none while the API does not answer.
     pub(super) fn call_back(&self, job: &Job) -> Vec<String> {
         let Some(alert) = job.items.first().map(|item| &item.alert) else { return Vec::new() };
-        let path = format!("/tenants/{}/alerts/{}/contacts", encoded(alert.tenant.as_str()), alert.id);
+        let path = format!("/tenants/{}/alerts/{}/contacts", percent_encoded(alert.tenant.as_str()), alert.id);
         let answer = self.get(&path).unwrap_or_default();
         let contacts = answer["contacts"].as_array().into_iter().flatten();
         contacts.filter_map(|contact| contact["value"].as_str()).map(str::to_owned).take(MAX_CONTACTS).collect()
@@ -73,7 +74,7 @@ impl Companies {
         if self.asked.len() >= MAX_COMPANIES {
             self.asked.clear();
         }
-        let address = format!("{}/api/v1/tenants/{}/people", api.url, encoded(tenant));
+        let address = format!("{}/api/v1/tenants/{}/people", api.url, percent_encoded(tenant));
         let bearer = api.token.as_ref().map(|token| format!("Bearer {}", token.0));
         let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         let answer = client.get(&address, &headers);

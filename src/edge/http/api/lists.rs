@@ -184,8 +184,7 @@ pub(super) async fn targets(Asked(request, tenant, filters): Asked<String>) -> A
 pub(super) async fn people(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
     let default = request.http.context.language;
     list(request, &tenant, filters, &PEOPLE, move |source, tenant, filters| {
-        let named = |name: &String| Language::ALL.into_iter().find(|language| language.name() == name);
-        let language = filters.get("language").and_then(named).unwrap_or(default);
+        let language = filters.get("language").and_then(|name| Language::named(name)).unwrap_or(default);
         ranking::people(source, tenant, (filters.get("window"), filters.get("department")), language)
     })
     .await

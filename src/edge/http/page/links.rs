@@ -1,6 +1,7 @@
 //! Owns the addresses of the page: what is shown and how is all in them, so that each can be sent to others; and the views
 //! that they stand for.
 
+use crate::codec::ascii::percent_encoded;
 use crate::config::Page;
 use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::rule::message::Language;
@@ -140,14 +141,8 @@ pub(super) fn card(page: &Page, tenant: &TenantId, entity: &EntityId) -> Option<
 /// A text in a segment of a path or a value of a query
 /// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
 pub(super) fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    // A segment of dots would be another level of the path.
+    percent_encoded(text).replace('.', "%2E")
 }
 
 #[cfg(test)]
