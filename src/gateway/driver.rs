@@ -22,8 +22,8 @@ use super::source::{Cursors, Hint, ReadError, Reader};
 use crate::config::Config;
 use crate::config::gateway::GatewaySource;
 use crate::domain::source::ShardId;
-use crate::edge::kafka::gateway_log::{self, CursorRecords, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
-use crate::edge::kafka::{Observer, Restarts, RunError, RuntimeEvent, Stop};
+use crate::edge::kafka::gateway_log::{CursorRecords, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
+use crate::edge::kafka::{Observer, Restarts, RunError, Stop};
 use crate::telemetry::gateway_metrics::{GatewayMetrics, SourceMetrics};
 use crate::telemetry::liveness::Liveness;
 use active::{Active, Delivery};
@@ -65,18 +65,9 @@ pub struct DriverContext {
 pub fn run(context: &DriverContext) -> Result<(), RunError> {
     let mut restarts = Restarts::default();
     loop {
-        let error = match start(context) {
-            Err(error) if !context.stop.is_set() && error.heals() => error,
-            ended => return ended,
-        };
-        if !restarts.allow() {
-            return Err(error);
-        }
-        context.metrics.restarting();
-        context.observer.emit(RuntimeEvent::Restarting(&error.to_string()));
-        if gateway_log::has_namesake(&context.config, &context.stop, &context.observer)? {
-            return Err(RunError::Namesake(Box::new(error)));
-        }
+        let Err(error) = start(context) else { return Ok(()) };
+        let of_run = (&context.stop, &*context.observer);
+        restarts.after(error, &context.config, of_run, || context.metrics.restarting())?;
     }
 }
 

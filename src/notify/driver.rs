@@ -19,7 +19,7 @@ use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
 use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
-use crate::edge::kafka::{Restarts, RunError, RuntimeEvent};
+use crate::edge::kafka::{Restarts, RunError};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
 use channels::Channels;
@@ -52,18 +52,9 @@ pub fn run(context: &NotifyContext) -> Result<(), RunError> {
     let mut restarts = Restarts::default();
     let channels = Channels::start(context);
     loop {
-        let error = match start(context, &channels) {
-            Err(error) if !context.stop.is_set() && error.heals() => error,
-            ended => return ended,
-        };
-        if !restarts.allow() {
-            return Err(error);
-        }
-        context.metrics.restarting();
-        context.observer.emit(RuntimeEvent::Restarting(&error.to_string()));
-        if gateway_log::has_namesake(&context.config, &context.stop, &context.observer)? {
-            return Err(RunError::Namesake(Box::new(error)));
-        }
+        let Err(error) = start(context, &channels) else { return Ok(()) };
+        let of_run = (&context.stop, &*context.observer);
+        restarts.after(error, &context.config, of_run, || context.metrics.restarting())?;
     }
 }
 
@@ -110,15 +101,8 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn run(mut self) -> Result<(), RunError> {
-        match self.drive() {
-            Ok(()) => self.finish(),
-            // The consumer must answer that its partitions were taken away, or closing it waits for ever.
-            Err(error @ RunError::Removed) => {
-                self.log.leave();
-                Err(error)
-            }
-            Err(error) => Err(error),
-        }
+        self.drive()?;
+        self.finish()
     }
 
     /// Runs until a stop is requested.

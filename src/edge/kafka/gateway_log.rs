@@ -19,7 +19,6 @@ use super::commit::transaction::{self, Failure, TRANSACTION_TIMEOUT, Transaction
 use super::control::Stop;
 use super::error::RunError;
 use super::event::{Observer, RuntimeEvent};
-use super::namesake;
 use super::native::{self, Membership};
 use super::patience::Patience;
 use super::restore::compacted_reader::{Collector, CompactedConsumer, CompactedReader};
@@ -40,6 +39,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,8 @@ impl GatewayLog {
             return Ok(None);
         }
         observer.emit(RuntimeEvent::Waiting(None));
-        let context = HintsContext { changes: Mutex::default(), observer: Arc::clone(observer) };
+        let (changes, is_closing) = (Mutex::default(), AtomicBool::new(false));
+        let context = HintsContext { changes, is_closing, observer: Arc::clone(observer) };
         let consumer = client::hints_consumer(&config.kafka, memory, context)?;
         let [read, state] = pair.map(|role| config.topics.name(role));
         consumer.subscribe(&[read]).map_err(CallError::of("join the group"))?;
@@ -404,9 +405,7 @@ impl GatewayLog {
 
     /// Leaves the group, so that another process reads the sources at once. A static member leaves only if it unsubscribes.
     pub fn leave(self) {
-        if let Err(error) = self.consumer.unassign() {
-            tracing::debug!("leave the group: {error}");
-        }
+        give_up(&self.consumer);
         self.consumer.unsubscribe();
         let started = Instant::now();
         while native::membership(self.consumer.client()).is_some() {
@@ -422,9 +421,18 @@ impl GatewayLog {
     }
 }
 
-/// Whether another process has the same transactional id; two of them would fence each other forever.
-pub fn has_namesake(config: &Config, stop: &Stop, observer: &Observer) -> Result<bool, RunError> {
-    Ok(namesake::exists(config, &mut Patience::observed(stop, observer))?)
+/// However a run ends, the consumer answers that its partitions were taken away: closing it waits for that answer.
+impl Drop for GatewayLog {
+    fn drop(&mut self) {
+        self.consumer.context().is_closing.store(true, Ordering::Relaxed);
+        give_up(&self.consumer);
+    }
+}
+
+fn give_up(consumer: &BaseConsumer<HintsContext>) {
+    if let Err(error) = consumer.unassign() {
+        tracing::debug!("give up the partitions: {error}");
+    }
 }
 
 /// Whether the log of a partition has no such offset any more.
@@ -442,6 +450,8 @@ enum Change {
 /// The context of the consumer of hints.
 pub(super) struct HintsContext {
     changes: Mutex<VecDeque<Change>>,
+    /// The log is dropped: nobody processes changes any more.
+    is_closing: AtomicBool,
     observer: Arc<Observer>,
 }
 
@@ -467,7 +477,11 @@ impl ClientContext for HintsContext {
 
 impl ConsumerContext for HintsContext {
     /// Only queues the change: answering it reads cursors.
-    fn rebalance(&self, _: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.is_closing.load(Ordering::Relaxed) {
+            give_up(consumer);
+            return;
+        }
         let shards = || partitions.elements().iter().filter_map(|at| ShardId::from_partition(at.partition())).collect();
         let is_assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         lock(&self.changes).push_back(if is_assign { Change::Assign(shards()) } else { Change::Revoke });

@@ -1,5 +1,11 @@
-//! Owns how often the parts of a process may start again within it.
+//! Owns whether the parts of a process start again within it after an error, and how often.
 
+use super::control::Stop;
+use super::error::RunError;
+use super::event::{Observer, RuntimeEvent};
+use super::namesake;
+use super::patience::Patience;
+use crate::config::Config;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -13,8 +19,29 @@ const WINDOW: Duration = Duration::from_secs(300);
 pub struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
+    /// Decides whether a live run that ended with `error` starts again with new clients: `Ok` if it does, else the error that
+    /// ends it. `prepare` discards what belongs to the old clients, before brokers are asked for a process with the same
+    /// transactional id: two of them would fence each other forever.
+    pub fn after(
+        &mut self,
+        error: RunError,
+        config: &Config,
+        (stop, observer): (&Stop, &Observer),
+        prepare: impl FnOnce(),
+    ) -> Result<(), RunError> {
+        if stop.is_set() || !error.heals() || !self.allow() {
+            return Err(error);
+        }
+        prepare();
+        observer.emit(RuntimeEvent::Restarting(&error.to_string()));
+        if namesake::exists(config, &mut Patience::observed(stop, observer))? {
+            return Err(RunError::Namesake(Box::new(error)));
+        }
+        Ok(())
+    }
+
     /// Records a further start, unless there were too many recently. Returns whether it is allowed.
-    pub fn allow(&mut self) -> bool {
+    fn allow(&mut self) -> bool {
         let now = Instant::now();
         self.0.retain(|started| now.duration_since(*started) < WINDOW);
         let allowed = self.0.len() < MAX;

@@ -9,7 +9,6 @@ use super::event::{Observer, RuntimeEvent};
 use super::ingest;
 use super::ingest::group_member::GroupMember;
 use super::ingest::once::BoundedRun;
-use super::namesake;
 use super::part::Waker;
 use super::patience::Patience;
 use super::restarts::Restarts;
@@ -62,19 +61,16 @@ pub fn run(
     loop {
         let handles = (norms_handle.clone(), Arc::clone(&observer));
         let error = match start(config, settings.clone(), mode, stop, handles) {
-            Err(error) if mode == Mode::Live && !stop.is_set() && error.heals() => error,
+            Err(error) if mode == Mode::Live => error,
             ended => return ended,
         };
-        if !restarts.allow() {
-            return Err(error);
-        }
-        settings.live_state.clear();
-        settings.known = Arc::default();
-        settings.norms = norms_handle.last().unwrap_or(settings.norms);
-        observer.emit(RuntimeEvent::Restarting(&error.to_string()));
-        if namesake::exists(config, &mut Patience::observed(stop, &observer))? {
-            return Err(RunError::Namesake(Box::new(error)));
-        }
+        restarts.after(error, config, (stop, &observer), || {
+            settings.live_state.clear();
+            settings.known = Arc::default();
+            if let Some(norms) = norms_handle.last() {
+                settings.norms = norms;
+            }
+        })?;
     }
 }
 
