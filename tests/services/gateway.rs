@@ -8,6 +8,7 @@ use funnelwatch::domain::event::progress::Progress;
 use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::edge::clock;
+use funnelwatch::edge::kafka::gateway_log::{GatewayEvent, GatewayLog, SharedTopics};
 use funnelwatch::edge::kafka::{Observer, RunError, Stop};
 use funnelwatch::gateway::driver::{self, DriverContext, Opener};
 use funnelwatch::gateway::source::{self, Hint, Next, Outgoing, Portion, ReadError, Reader};
@@ -185,6 +186,24 @@ fn a_killed_process_loses_and_repeats_nothing() {
     assert_complete(&fixture, &["a", "b"]);
     let marks = fixture.read("crm").iter().filter(|record| record.text().contains(r#""progress""#)).count();
     assert!(marks >= 2, "each source has ended with a mark: {marks}");
+}
+
+#[test]
+fn a_run_that_ends_with_an_error_closes_its_consumer() {
+    let fixture = fixture("gateway-closed", 2);
+    let mut config =
+        Config::parse("test", &sections(&fixture, "0", &["a"])).unwrap_or_else(|problems| panic!("{problems}"));
+    config.kafka.group = fixture.topic("gateway");
+    let (stop, liveness) = (Stop::default(), Arc::default());
+    let observer = Arc::new(Observer::new(Arc::default(), liveness, |_| ()));
+    let log = GatewayLog::open(&config, SharedTopics::GATEWAY, &stop, &observer).expect("no error");
+    let mut log = log.expect("no stop");
+    until("partitions are assigned", || {
+        matches!(log.next(Duration::from_millis(20)).expect("no error"), Some(GatewayEvent::Assigned(_)))
+    });
+    // Nothing leaves the group first, as after an error.
+    let closing = std::thread::spawn(move || drop(log));
+    until("the consumer is closed", || closing.is_finished());
 }
 
 #[test]
