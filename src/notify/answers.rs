@@ -14,7 +14,7 @@ use crate::domain::rule::message::Language;
 use crate::edge::clock;
 use crate::edge::http::{self, ApiError, HttpError};
 use crate::telemetry::liveness::Liveness;
-use crate::telemetry::notify_metrics::NotifyMetrics;
+use crate::telemetry::notify_metrics::{NotifyMetrics, Verdict};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
@@ -68,7 +68,7 @@ impl Desk {
     fn claim(&self, token: &str) -> Option<Claim> {
         let claim = self.0.secret.as_ref().and_then(|secret| link::verify(secret, token, clock::now()));
         if claim.is_none() {
-            self.0.metrics.answered("forged_or_expired");
+            self.0.metrics.answered(Verdict::ForgedOrExpired);
         }
         claim
     }

@@ -22,6 +22,7 @@ use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRec
 use crate::edge::kafka::{Restarts, RunError};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
+use crate::telemetry::notify_metrics::Verdict;
 use channels::Channels;
 pub use channels::{Printed, build_alertmanager, build_senders};
 use company::Companies;
@@ -245,11 +246,11 @@ impl Driver<'_> {
     fn answer(&mut self, asked: Asked) {
         let result = self.decide(&asked);
         self.context.metrics.answered(match result {
-            Ok(()) => "accepted",
-            Err(Refusal::Used) => "used",
-            Err(Refusal::Over | Refusal::Taken) => "over",
-            Err(Refusal::NotRecipient) => "not_recipient",
-            Err(Refusal::NotStored) => "not_stored",
+            Ok(()) => Verdict::Accepted,
+            Err(Refusal::Used) => Verdict::Used,
+            Err(Refusal::Over | Refusal::Taken) => Verdict::Over,
+            Err(Refusal::NotRecipient) => Verdict::NotRecipient,
+            Err(Refusal::NotStored) => Verdict::NotStored,
         });
         // The person may have given up waiting.
         let _ = asked.reply.send(result);

@@ -9,10 +9,29 @@ use super::page::Page;
 use super::processor_metrics::Durations;
 use super::{exporter, process};
 use crate::dataflow::live::lock;
+use crate::domain::named::named_enum;
 use crate::domain::time::Span;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+named_enum! {
+    /// What became of the answer of a person.
+    pub enum Verdict, named "in the label `verdict`" {
+        /// It was recorded.
+        Accepted = "accepted",
+        /// The link was used before.
+        Used = "used",
+        /// The alert is over, or somebody else takes care of it.
+        Over = "over",
+        /// The message was not sent to this person.
+        NotRecipient = "not_recipient",
+        /// Kafka did not take it.
+        NotStored = "not_stored",
+        /// The link is not valid, or not valid any more.
+        ForgedOrExpired = "forged_or_expired",
+    }
+}
 
 /// Metrics of `notify`.
 pub struct NotifyMetrics {
@@ -31,7 +50,8 @@ struct Counts {
     unreadable: u64,
     /// Messages by channel and outcome.
     messages: BTreeMap<(&'static str, &'static str), u64>,
-    answers: BTreeMap<&'static str, u64>,
+    /// Answers by verdict.
+    answers: [u64; Verdict::ALL.len()],
     commits: Durations,
     aborted: u64,
     restarts: u64,
@@ -65,8 +85,8 @@ impl NotifyMetrics {
     }
 
     /// Counts an answer of a person.
-    pub fn answered(&self, verdict: &'static str) {
-        *lock(&self.counts).answers.entry(verdict).or_default() += 1;
+    pub fn answered(&self, verdict: Verdict) {
+        lock(&self.counts).answers[verdict as usize] += 1;
     }
 
     /// Counts a record of the topic of alerts that is none.
@@ -103,8 +123,8 @@ impl NotifyMetrics {
         }
         page.sample(M::NotifyDoubled, &[], counts.doubled as f64);
         page.sample(M::NotifyWithheld, &[], counts.withheld as f64);
-        for (verdict, n) in &counts.answers {
-            page.sample(M::NotifyAnswers, &[("verdict", verdict)], *n as f64);
+        for (verdict, n) in Verdict::ALL.into_iter().zip(counts.answers) {
+            page.sample(M::NotifyAnswers, &[("verdict", verdict.name())], n as f64);
         }
         page.sample(M::NotifyUnreadable, &[], counts.unreadable as f64);
         page.histogram(M::NotifyCommitSeconds, &counts.commits.buckets, counts.commits.total.as_secs_f64());

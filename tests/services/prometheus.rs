@@ -1,5 +1,6 @@
-//! Tests the queries of rules and boards: a real Prometheus scrapes the demo and evaluates each of them. Every query
-//! must parse and return data if the demo has such data, and no alert may fire while the demo is healthy.
+//! Tests the queries of rules and boards: a real Prometheus scrapes the demo, with its part that informs people, and
+//! evaluates each of them. Every query must parse and return data if the demo has such data, and no alert may fire while
+//! the demo is healthy.
 
 use super::demo::{get, lint};
 use super::fixture::{PATIENCE, report, until, variable};
@@ -15,6 +16,10 @@ use std::time::{Duration, Instant};
 /// these metrics may return nothing. Each entry must be needed.
 const NOT_IN_DEMO: &[(&str, &str)] = &[
     ("norm_of_department_ratio", "no norm of the demo is relative to the figure of the department"),
+    ("members", ONE_PROCESS),
+    ("members_requests_forwarded_total", ONE_PROCESS),
+    ("members_requests_received_total", ONE_PROCESS),
+    ("members_shards_moving", ONE_PROCESS),
     ("overdue_entities", "its stages may take eight hours or more, and the run is shorter"),
     ("clock_ahead_seconds", "its broker has no clock"),
     ("progress_age_seconds", "its sources send no progress marks"),
@@ -30,12 +35,15 @@ const NOT_IN_DEMO: &[(&str, &str)] = &[
     ("unlisted_stages", "its pipelines list every stage"),
 ];
 
+const ONE_PROCESS: &str = "the demo is one process, without `members`";
 const NO_REDIS: &str = "the demo has no Redis";
 const NO_REVIEWS: &str = "reviews are requested at the end of a day, and the run is shorter than a day";
 
 /// Parts of queries that return nothing although the series exist, with the reason. Each entry must be needed.
-const RETURNS_NOTHING: &[(&str, &str)] =
-    &[(r#"rule="response_slow",q="0.5""#, "the norm of the demo is about the quantile 0.9 only")];
+const RETURNS_NOTHING: &[(&str, &str)] = &[
+    (r#"rule="response_slow",q="0.5""#, "the norm of the demo is about the quantile 0.9 only"),
+    (r#"notify_messages_total{outcome!~"#, "no channel of the demo fails"),
+];
 
 /// How long the demo runs before the queries are evaluated: at 120 times real time, more than an hour and a half.
 const RUN: Duration = Duration::from_secs(50);
@@ -46,25 +54,29 @@ const HEALTHY: i64 = 20;
 /// A running demo that Prometheus scrapes, until this is dropped.
 struct Demo {
     child: Child,
-    address: String,
+    /// Where the processor listens, and where the part that informs people does.
+    addresses: [String; 2],
     targets: String,
 }
 
 impl Demo {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_funnelwatch"))
-            .args(["demo", "--for", "10m", "--http", "127.0.0.1:0"])
+            .args(["demo", "--for", "10m", "--notify", "--http", "127.0.0.1:0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the demo starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
-        let address = log
-            .find_map(|line| line.split("http: ").nth(1)?.split_whitespace().next().map(str::to_owned))
-            .expect("the demo logs the address of its endpoints");
+        let addresses = ["http: ", "http on "].map(|before| {
+            let address = |line: String| {
+                line.split(before).nth(1)?.split_whitespace().next().map(|word| word.trim_end_matches(':').to_owned())
+            };
+            log.find_map(address).expect("the demo logs the addresses of its endpoints")
+        });
         std::thread::spawn(move || log.for_each(drop));
-        let demo = Self { child, address, targets: variable("FUNNELWATCH_PROMETHEUS_TARGETS") };
-        demo.scrape(&json!([{ "targets": [demo.address] }]));
+        let demo = Self { child, addresses, targets: variable("FUNNELWATCH_PROMETHEUS_TARGETS") };
+        demo.scrape(&json!([{ "targets": demo.addresses }]));
         demo
     }
 
@@ -358,7 +370,9 @@ fn queries_of_rules_and_boards_return_data() {
     until("Prometheus scrapes the demo", || has_data(r#"up{job="funnelwatch"} == 1"#).expect("a query"));
     std::thread::sleep(RUN.saturating_sub(started.elapsed()));
 
-    lint(&get(&demo.address, "/metrics"));
+    for address in &demo.addresses {
+        lint(&get(address, "/metrics"));
+    }
     let mut problems = metric_problems();
     let mut queries = queries_of_rules();
     queries.extend(queries_of_boards(&mut problems));
