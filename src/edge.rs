@@ -2,6 +2,7 @@
 //! time is here.
 
 pub mod clock;
+pub mod deliveries;
 pub mod files;
 pub mod http;
 pub mod http_client;

@@ -5,6 +5,7 @@ mod common;
 mod outputs {
     mod api;
     mod boards;
+    mod deliveries;
     mod docs;
     mod figure_members;
     mod gateway;

@@ -11,6 +11,7 @@ mod services {
     mod child;
     mod data;
     mod dead_letters;
+    mod deliveries;
     mod demo;
     #[path = "../common/figures.rs"]
     mod figures;

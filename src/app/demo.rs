@@ -57,6 +57,7 @@ pub(super) fn demo(args: &cli::Demo) -> anyhow::Result<()> {
     let live_state = Arc::clone(&settings.live_state);
     let views = RunViews::new(&config, &live_state, Arc::new(move || clock.now()))?;
     let http = serve(args.http, &config.http_server, &views.endpoints(&config)?)?;
+    views.read_deliveries(&config, &stop)?;
     tracing::info!("page: http://{http}/");
     tracing::info!(
         "in-process kafka: {}   http: {http} (/metrics /livez /readyz /api/v1/tenants)",

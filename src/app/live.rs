@@ -10,9 +10,11 @@ use crate::dataflow::live::{LiveState, OpenAlertsView, lock};
 use crate::dataflow::settings::DataflowSettings;
 use crate::domain::shard::processor::Timing;
 use crate::domain::time::Timestamp;
+use crate::edge::deliveries::Deliveries;
 use crate::edge::files::EventWriter;
 use crate::edge::http::{self, Access, EndpointContext, Publish};
 use crate::edge::kafka::crm_events::CrmEvents;
+use crate::edge::kafka::delivery_log::DeliveryLog;
 use crate::edge::kafka::member_log::MemberLog;
 use crate::edge::kafka::producer::{EventProducer, Pace};
 use crate::edge::kafka::topics::Wanted;
@@ -66,6 +68,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<()> {
             let bound = http::serve_probes(probes, &config.http_server, endpoints)?;
             tracing::info!("probes on {bound}: /livez /readyz");
         }
+        views.read_deliveries(&config, &stop)?;
         log = start_members(&config, &views, bound)?;
     }
     let norms_handle = NormsHandle::default();
@@ -145,6 +148,7 @@ pub(super) struct RunViews {
     /// The processes that answer for each other.
     members: Option<Arc<Members>>,
     member_metrics: Arc<MemberMetrics>,
+    deliveries: Arc<Deliveries>,
     clock: Clock,
     pub(super) newest: Mutex<Newest>,
 }
@@ -167,7 +171,19 @@ impl RunViews {
             Arc::new(Members::new(name, token, Arc::clone(&member_metrics)))
         });
         let live_state = Arc::clone(live_state);
-        Ok(Arc::new(Self { metrics, liveness, live_state, open_alerts, live, members, member_metrics, clock, newest }))
+        let deliveries = Arc::default();
+        Ok(Arc::new(Self {
+            metrics,
+            liveness,
+            live_state,
+            open_alerts,
+            live,
+            members,
+            member_metrics,
+            deliveries,
+            clock,
+            newest,
+        }))
     }
 
     pub(super) fn observer(self: &Arc<Self>) -> Arc<Observer> {
@@ -218,6 +234,11 @@ impl RunViews {
         }
     }
 
+    /// Starts to read what `notify` has sent to whom, until the stop.
+    pub(super) fn read_deliveries(&self, config: &Config, stop: &Stop) -> anyhow::Result<()> {
+        Ok(DeliveryLog::start(config, Arc::clone(&self.deliveries), stop)?)
+    }
+
     /// What the HTTP endpoints read.
     pub(super) fn endpoints(&self, config: &Config) -> anyhow::Result<EndpointContext> {
         let (live_state, metrics, clock) =
@@ -241,6 +262,7 @@ impl RunViews {
             language: config.language,
             access: Arc::new(Access::new(&config.api)),
             page: config.page.clone(),
+            deliveries: Arc::clone(&self.deliveries),
             http,
             members: self.members.clone(),
         })

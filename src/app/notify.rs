@@ -41,8 +41,10 @@ pub(super) fn notify(args: &cli::Notify) -> anyhow::Result<()> {
 pub(super) enum Told {
     /// They are sent.
     Sent,
-    /// They are printed, and nothing is stored.
+    /// They are printed, and nothing is recorded.
     Printed,
+    /// They are printed, and recorded as sent.
+    PrintedAndRecorded,
 }
 
 fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
@@ -61,7 +63,7 @@ fn load(path: &Path) -> anyhow::Result<(Config, Notify)> {
 
 /// Informs people until `stop` is set.
 pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -> anyhow::Result<()> {
-    let dry_run = told == Told::Printed;
+    let dry_run = told != Told::Sent;
     config.kafka.group.clone_from(&notify.group);
     config.kafka.transactional_id.push_str("-notify");
     if dry_run {
@@ -95,6 +97,7 @@ pub(super) fn run(mut config: Config, notify: Notify, told: Told, stop: &Stop) -
         asked,
         producer: producer.clone(),
         dry_run,
+        records: told != Told::Printed,
     };
     let result = driver::run(&context);
     producer.close();

@@ -26,6 +26,7 @@ mod client_log;
 mod commit;
 mod control;
 pub mod crm_events;
+pub mod delivery_log;
 mod error;
 mod event;
 pub mod gateway_cursors;

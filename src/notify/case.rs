@@ -48,6 +48,8 @@ pub struct Line {
     pub wanted: Stage,
     /// What was said last.
     pub sent: Option<Stage>,
+    /// When it was said.
+    pub sent_at: Option<Timestamp>,
     /// What is under way.
     pub attempt: Option<Stage>,
     /// When the next message may be sent.

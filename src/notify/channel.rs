@@ -12,7 +12,6 @@ use crate::domain::rule::message::Language;
 use crate::domain::time::Span;
 use crate::edge::http_client;
 use crate::notify::message::Message;
-use serde::{Deserialize, Serialize};
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,18 +101,4 @@ pub trait Sender: Send {
 
     /// Checks that the channel can be used, without sending anything to a person. `Err` says in words what is wrong.
     fn check(&mut self) -> Result<String, String>;
-}
-
-/// The name of a channel in records.
-impl Serialize for Channel {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Channel {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::named(&name).ok_or_else(|| serde::de::Error::custom("an unknown channel"))
-    }
 }

@@ -332,7 +332,7 @@ impl Driver<'_> {
 
     /// Commits what has changed; offsets alone may wait. Returns whether something was committed.
     fn commit(&mut self, may_wait: bool) -> Result<bool, RunError> {
-        if self.context.dry_run {
+        if !self.context.records {
             self.ledger.take_records();
             self.digests.take_records();
             return Ok(true);

@@ -26,8 +26,10 @@ pub const MAX_CASES: usize = 100_000;
 const MAX_JOBS: usize = 64;
 /// How long an alert that is over is kept, because it may be retracted.
 const KEEP: Span = Span(7 * Span::DAY.0);
-/// How long one is kept that cannot change any more.
+/// How long one is kept that cannot change any more, and of which nobody was informed.
 const KEEP_SETTLED: Span = Span(10 * Span::MINUTE.0);
+/// How long one is kept that cannot change any more: the page shows who was informed of it.
+const KEEP_TOLD: Span = Span::DAY;
 /// How long a message is tried.
 const GIVE_UP: Span = Span(Span::DAY.0);
 /// How long Alertmanager is informed of an alert that is over.
@@ -155,6 +157,7 @@ impl Ledger {
                         wanted: stages[duty.address.channel as usize],
                         address: duty.address,
                         sent: None,
+                        sent_at: None,
                         attempt: None,
                         ready_at: duty.ready_at,
                         since: now,
@@ -334,7 +337,7 @@ impl Ledger {
             let Some(attempt) = line.attempt.take() else { continue };
             match outcome {
                 Outcome::Sent(message) => {
-                    line.sent = Some(attempt);
+                    (line.sent, line.sent_at) = (Some(attempt), Some(now));
                     line.is_uncertain = false;
                     if message.is_some() {
                         line.message.clone_from(message);
@@ -426,7 +429,10 @@ impl Ledger {
             None => {
                 let keep = match case.alert.status {
                     _ if case.lines.is_empty() => KEEP_SETTLED,
-                    Status::Retracted | Status::Averted => KEEP_SETTLED,
+                    Status::Retracted | Status::Averted => {
+                        let is_told = case.lines.iter().any(|line| line.sent.is_some());
+                        if is_told { KEEP_TOLD } else { KEEP_SETTLED }
+                    }
                     Status::Resolved | Status::Raised => KEEP,
                     // As long as it is open.
                     _ => return,

@@ -1,64 +1,16 @@
-//! Owns the records of the topic `notify`: what was promised and sent for each alert, as JSON.
+//! Writes and reads the records of the topic `notify`: what was promised and sent for each alert.
 //!
-//! Keys: `a/ID` for an alert, `u/TOKEN` for a link that was used. A record names its layout; one of a newer layout is
-//! passed over and stays as it is.
+//! Keys: `a/ID` for an alert, `u/TOKEN` for a link that was used. One of a newer version stays as it is.
 
 use super::case::{Case, Line, Stage};
 use super::channel::Address;
 use super::notice;
 use crate::codec::json;
-use crate::config::notify::Channel;
 use crate::domain::alert::Status;
 use crate::domain::rule::message::Language;
 use crate::domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-/// The layout of the records.
-const VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct CaseRecord {
-    v: u32,
-    alert: serde_json::Value,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    taken_by: Option<String>,
-    updated: i64,
-    lines: Vec<LineRecord>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct LineRecord {
-    channel: Channel,
-    to: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    person: Option<String>,
-    language: String,
-    wanted: StageRecord,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    sent: Option<StageRecord>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    attempt: Option<StageRecord>,
-    ready_at: i64,
-    since: i64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    group: Option<String>,
-    most: usize,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    message: Option<String>,
-    #[serde(default)]
-    refused: bool,
-    #[serde(default)]
-    uncertain: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StageRecord {
-    status: String,
-    level: u32,
-    #[serde(default)]
-    taken: bool,
-}
+use crate::edge::deliveries::record::{self, CaseRecord, LineRecord, StageRecord, VERSION};
+pub(super) use crate::edge::deliveries::record::{id, key};
 
 impl From<Stage> for StageRecord {
     fn from(stage: Stage) -> Self {
@@ -66,21 +18,10 @@ impl From<Stage> for StageRecord {
     }
 }
 
-impl StageRecord {
-    fn read(&self) -> Option<Stage> {
-        let status = Status::named(&self.status)?;
-        Some(Stage { status, level: self.level, is_taken: self.taken })
-    }
-}
-
-/// The key of an alert.
-pub(super) fn key(id: Uuid) -> Vec<u8> {
-    format!("a/{id}").into_bytes()
-}
-
-/// The alert of a key; `None`: it is another one.
-pub(super) fn id(key: &[u8]) -> Option<Uuid> {
-    Uuid::parse_str(str::from_utf8(key).ok()?.strip_prefix("a/")?).ok()
+/// The stage of a record; `None` if this version does not know it.
+fn stage(record: &StageRecord) -> Option<Stage> {
+    let status = Status::named(&record.status)?;
+    Some(Stage { status, level: record.level, is_taken: record.taken })
 }
 
 /// The key of a link that was used.
@@ -104,6 +45,7 @@ pub(super) fn encode(case: &Case) -> Vec<u8> {
         language: line.address.language.name().into(),
         wanted: line.wanted.into(),
         sent: line.sent.map(Into::into),
+        sent_at: line.sent_at.map(|at| at.0),
         attempt: line.attempt.map(Into::into),
         ready_at: line.ready_at.0,
         since: line.since.0,
@@ -118,19 +60,17 @@ pub(super) fn encode(case: &Case) -> Vec<u8> {
     serde_json::to_vec(&record).unwrap_or_default()
 }
 
-/// Reads a record; `None` if it is damaged or of a newer layout.
+/// Reads a record; `None` if it is damaged or of a newer version.
 pub(super) fn decode(bytes: &[u8]) -> Option<Case> {
-    let record: CaseRecord = serde_json::from_slice(bytes).ok()?;
-    if record.v > VERSION {
-        return None;
-    }
+    let record = record::read(bytes)?;
     let line = |line: LineRecord| {
         let language = Language::named(&line.language)?;
         Some(Line {
             address: Address { channel: line.channel, to: line.to, person: line.person, language },
-            wanted: line.wanted.read()?,
-            sent: line.sent.as_ref().and_then(StageRecord::read),
-            attempt: line.attempt.as_ref().and_then(StageRecord::read),
+            wanted: stage(&line.wanted)?,
+            sent: line.sent.as_ref().and_then(stage),
+            sent_at: line.sent_at.map(Timestamp),
+            attempt: line.attempt.as_ref().and_then(stage),
             ready_at: Timestamp(line.ready_at),
             since: Timestamp(line.since),
             group: line.group,

@@ -86,6 +86,18 @@ def pods():
     return [Pod(described) for described in objects("pods", "-l", PROCESSOR)]
 
 
+def delete_pods():
+    """Deletes all pods of the processor, and waits until they are gone. `kubectl delete --wait` can miss that a pod with the same
+    name is another one, and then waits forever."""
+    before = {pod.uid for pod in pods()}
+    kubectl("delete", "pod", "-l", PROCESSOR, "--wait=false")
+    for _ in range(120):
+        if not before & {pod.uid for pod in pods()}:
+            return
+        time.sleep(1)
+    raise SystemExit("the pods are not deleted after 120 s")
+
+
 class Status:
     """The processor as a whole."""
 

@@ -12,7 +12,7 @@ import urllib.request
 from confluent_kafka import admin
 
 from autoscaling import install_keda
-from deployment import HOME, NAMESPACE, PROCESSOR, REPOSITORY, Deployment, call, kubectl, objects, pods
+from deployment import HOME, NAMESPACE, PROCESSOR, REPOSITORY, Deployment, call, delete_pods, kubectl, objects, pods
 
 BROKERS = "brokers"
 USER = "funnelwatch"
@@ -180,7 +180,7 @@ class Production(Deployment):
             since = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             begin()
             if restart:
-                kubectl("delete", "pod", "-l", PROCESSOR, "--wait=true")
+                delete_pods()
             started, missing = time.time(), None
             while time.time() - started < SAID_WITHIN:
                 now = pods()

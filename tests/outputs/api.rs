@@ -15,6 +15,7 @@ use funnelwatch::domain::rule::message::Language;
 use funnelwatch::domain::shard::processor::{ShardProgress, Timing};
 use funnelwatch::domain::source::{Offset, Source};
 use funnelwatch::domain::time::Timestamp;
+use funnelwatch::edge::deliveries::Deliveries;
 use funnelwatch::edge::http::{Access, EndpointContext, Publish, serve};
 use funnelwatch::telemetry::exporter::{Exporter, Selection};
 use funnelwatch::telemetry::http_metrics::HttpMetrics;
@@ -125,12 +126,13 @@ pub(super) struct Setup<'a> {
     /// The instant up to which everything is processed.
     pub(super) close: Timestamp,
     pub(super) publish: Option<Publish>,
+    pub(super) deliveries: Arc<Deliveries>,
 }
 
 impl<'a> Setup<'a> {
     pub(super) fn new(norms: &'a str, events: Vec<String>) -> Self {
         let close = Timestamp(BEGIN + 180 * 60_000);
-        Self { norms, events, api: Api::default(), close, publish: None }
+        Self { norms, events, api: Api::default(), close, publish: None, deliveries: Arc::default() }
     }
 
     /// Starts the endpoints after processing the events.
@@ -141,7 +143,7 @@ impl<'a> Setup<'a> {
 
     /// What the endpoints read after processing the events.
     pub(super) fn context(self) -> EndpointContext {
-        let Self { norms, events, api, close, publish } = self;
+        let Self { norms, events, api, close, publish, deliveries } = self;
         let norms = config::parse_norms("norms", norms).unwrap_or_else(|problems| panic!("{problems}")).norms;
         let timing = Timing { max_future_skew: None, follows_clock: false, ..Timing::default() };
         let new = DataflowSettings::new(Arc::new(norms), timing);
@@ -178,6 +180,7 @@ impl<'a> Setup<'a> {
             publish,
             access: Arc::new(Access::new(&api)),
             page: Default::default(),
+            deliveries,
             http: Arc::new(HttpMetrics::new(256)),
             members: None,
         }

@@ -50,6 +50,7 @@ fn context(settings: &HttpServer, live_state: Arc<LiveState>) -> EndpointContext
         publish: None,
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
+        deliveries: Arc::default(),
         http,
         members: None,
     }

@@ -127,6 +127,7 @@ notify:
             stop: stop.clone(),
             asked,
             dry_run: false,
+            records: true,
         };
         let notifying = Self {
             receivers,

@@ -177,6 +177,17 @@ const checks = {
     assert.deepEqual(errors, []);
     await close();
   },
+  async 'a person and a lead show what was sent to whom'() {
+    const { page, errors, close } = await open(new URL('t/romashka/managers/vera', address).href);
+    await page.waitForFunction(() => /Vera Sokolova\s*notification in Bitrix24/.test(document.querySelector('#deliveries')?.textContent ?? ''));
+    await page.click('#pause');
+    const lead = page.locator('#deliveries a[href*="/leads/"]').first();
+    const name = await lead.textContent();
+    await Promise.all([page.waitForURL(/leads\//), lead.click()]);
+    assert.match(await page.textContent('#deliveries'), new RegExp(name));
+    assert.deepEqual(errors, []);
+    await close();
+  },
   async 'people have names and a line of the day'() {
     const { page, close } = await open(company);
     assert.match(await page.textContent('#people'), /Vera Sokolova\s*Moscow/);

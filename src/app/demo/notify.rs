@@ -1,4 +1,4 @@
-//! What `demo --notify` adds: the messages that people would be sent, printed and sent to nobody.
+//! What `demo --notify` adds: the messages that people would be sent, printed, shown on the page, and sent to nobody.
 
 use super::names;
 use crate::app::notify::{self, Told};
@@ -31,5 +31,5 @@ pub(super) fn start(bootstrap: &str, api: SocketAddr, stop: &Stop) -> anyhow::Re
     config.kafka.bootstrap = bootstrap.to_owned();
     let Some(section) = config.notify.clone() else { anyhow::bail!("the demo has no section notify") };
     let stop = stop.clone();
-    Ok(std::thread::spawn(move || notify::run(config, section, Told::Printed, &stop)))
+    Ok(std::thread::spawn(move || notify::run(config, section, Told::PrintedAndRecorded, &stop)))
 }

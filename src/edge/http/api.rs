@@ -48,6 +48,7 @@ pub(super) fn routes(access: Arc<Access>) -> Router<HttpState> {
         .route(of::TARGETS.path, get(lists::targets))
         .route(of::REVIEWS.path, get(lists::reviews))
         .route(of::CASES.path, get(lists::cases))
+        .route(of::DELIVERIES.path, get(lists::deliveries))
         .route(of::TAKEN.path, post(actions::take))
         .route(of::REVIEW.path, post(actions::review))
         .route(of::OPENAPI.path, get(openapi::get))

@@ -7,6 +7,7 @@ use super::scrapes::Scrapes;
 use crate::config::{HttpServer, Page};
 use crate::dataflow::live::{LiveState, OpenAlertsView};
 use crate::domain::rule::message::Language;
+use crate::edge::deliveries::Deliveries;
 use crate::edge::members::{Decision, Members};
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::http_metrics::HttpMetrics;
@@ -37,6 +38,8 @@ pub struct EndpointContext {
     pub publish: Option<Publish>,
     /// The settings of the page.
     pub page: Page,
+    /// What was sent to whom.
+    pub deliveries: Arc<Deliveries>,
     /// Metrics of the server.
     pub http: Arc<HttpMetrics>,
     /// The processes that answer for each other; `None`: this one answers for all tenants that it has.

@@ -18,6 +18,7 @@
 
 mod asked;
 mod board;
+mod deliveries;
 mod document;
 mod journey;
 mod links;
@@ -37,6 +38,7 @@ use super::csv;
 use super::guard::not_meant;
 use super::hosts::Host;
 use super::session;
+use super::source::Source;
 use crate::dataflow::live::{FigureMember, FigureQuery};
 use crate::domain::figures::behind::Behind;
 use crate::domain::figures::row::Subject;
@@ -155,14 +157,19 @@ fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -
     let settings = &state.http.context.page;
     let (shown, viewer) = (&view.shown, &*view.viewer);
     let is_signed_in = state.http.context.access.needs_token();
-    Ok(read(&Reader { board: &board, seen: &seen, shown, clock, settings, viewer, is_signed_in }))
+    let source = Source::new(&state.http.context, &view.viewer);
+    Ok(read(&Reader { board: &board, seen: &seen, source, shown, clock, settings, viewer, is_signed_in }))
 }
 
 /// The changing part of a view.
 fn content(reader: &Reader<'_>, view: &View) -> Result<Markup, Missing> {
     match &view.content {
         Content::Company => Ok(reader.company()),
-        Content::Manager(id) => reader.board.find(id).map(|person| reader.person(&person)).ok_or(Missing::Person),
+        Content::Manager(id) => {
+            let person = reader.board.find(id).ok_or(Missing::Person)?;
+            let sent = deliveries::section(reader, |told, delivery| told.concerns(delivery, id.as_str()));
+            Ok(html! { (reader.person(&person)) (sent) })
+        }
     }
 }
 

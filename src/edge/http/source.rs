@@ -17,6 +17,7 @@ use crate::domain::source::ShardId;
 use crate::domain::tenant::entity_report::EntityReport;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
+use crate::edge::deliveries::Told;
 use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,6 +89,16 @@ impl Source {
     pub(super) fn alert(&self, tenant: &TenantId, id: Uuid) -> Option<Open> {
         self.viewer.sees_tenant(tenant).then_some(())?;
         self.context.open_alerts.alert(tenant, id).filter(|open| self.sees_alert(&open.alert))
+    }
+
+    /// The alerts of which somebody was informed, with what was sent to whom.
+    pub(super) fn told(&self, tenant: &TenantId) -> Vec<Arc<Told>> {
+        if !self.viewer.sees_tenant(tenant) {
+            return Vec::new();
+        }
+        let mut told = self.context.deliveries.of(tenant);
+        told.retain(|told| told.rule == Rule::SourceSilent || self.viewer.sees_department(told.department.as_ref()));
+        told
     }
 
     /// The clocks that run as of the watermark.

@@ -395,6 +395,24 @@ pub(super) fn members_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedConte
     create("create the consumer of announcements", config, &[&kafka.client, &kafka.consumer], LoggedContext)
 }
 
+/// A consumer that reads the topic of `notify`; it never joins a group.
+pub(super) fn deliveries_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
+    let mut config = base(kafka, "deliveries");
+    config
+        .set("group.id", &kafka.group)
+        // true: there are no offsets to commit.
+        .set("enable.auto.commit", "false")
+        // The default: a message of an open transaction may not have been sent yet.
+        .set("isolation.level", "read_committed")
+        // largest: a topic that was created again is read from its start.
+        .set("auto.offset.reset", "smallest")
+        // false, the default: looking for the topic must not create it.
+        .set("allow.auto.create.topics", "false")
+        // 65536: records are small, and few are read ahead.
+        .set("queued.max.messages.kbytes", "1024");
+    create("create the consumer of deliveries", config, &[&kafka.client, &kafka.consumer], LoggedContext)
+}
+
 /// A client that only finds out whether a broker answers; `overrides` replace settings of the operator.
 pub(super) fn probe(kafka: &Kafka, overrides: &[(&str, &str)]) -> Result<BaseConsumer<Complaints>, CallError> {
     let mut config = base(kafka, "probe");

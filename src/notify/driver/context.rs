@@ -31,8 +31,10 @@ pub struct NotifyContext {
     pub asked: Receiver<Asked>,
     /// Writes what people answered.
     pub producer: AcknowledgedProducer,
-    /// Prints messages in place of sending them, and stores nothing.
+    /// Prints messages in place of sending them.
     pub dry_run: bool,
+    /// Records what is owed and sent; without that, the next run begins where this one did.
+    pub records: bool,
 }
 
 /// What a message says, as text, for the dry run and the log of tests.

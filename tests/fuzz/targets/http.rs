@@ -62,6 +62,7 @@ fn context() -> EndpointContext {
         publish: None,
         access: Arc::new(Access::new(&Api::default())),
         page: Default::default(),
+        deliveries: Arc::default(),
         http: Arc::new(HttpMetrics::new(1)),
         members: None,
     }

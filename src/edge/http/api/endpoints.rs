@@ -6,6 +6,7 @@ use crate::dataflow::live::COURSES;
 use crate::domain::alert::Severity;
 use crate::domain::figures::behind::BEHIND;
 use crate::domain::rule::Rule;
+use crate::edge::deliveries::Outcome;
 
 /// An endpoint.
 #[derive(Debug)]
@@ -547,6 +548,43 @@ pub(super) const CASES: Endpoint = get(
         ],
     ),
 );
+pub(super) const DELIVERIES: Endpoint = get(
+    "/tenants/{tenant}/deliveries",
+    "listDeliveries",
+    "what `notify` sent to whom, the latest first; a message that follows its alert is one entry",
+    &[
+        text("manager", "only about this manager, or sent to this manager"),
+        DEPARTMENT,
+        text("entity", "only about this lead or deal, such as `lead:17`"),
+        names("rule", rules, "only of this rule"),
+        names("outcome", || Outcome::NAMES.to_vec(), "only with this outcome"),
+        LIMIT,
+    ],
+    Answer::Object(
+        "Deliveries",
+        &[
+            required("tenant_id", Kind::Text),
+            required("n", Kind::Count),
+            list(
+                "deliveries",
+                &[
+                    required("alert_id", Kind::Text),
+                    required("rule", Kind::Text),
+                    optional("entity", Kind::Text),
+                    optional("manager_id", Kind::Text),
+                    optional("department_id", Kind::Text),
+                    required("channel", Kind::Text),
+                    optional("person_id", Kind::Text),
+                    required("outcome", Kind::Names(Outcome::NAMES)),
+                    required("status", Kind::Text),
+                    required("level", Kind::Count),
+                    required("at", Kind::Time),
+                    optional("taken_by", Kind::Text),
+                ],
+            ),
+        ],
+    ),
+);
 pub(super) const STREAM: Endpoint = get(
     "/tenants/{tenant}/stream",
     "streamAlerts",
@@ -580,6 +618,7 @@ pub(super) const ENDPOINTS: &[&Endpoint] = &[
     &REVIEWS,
     &REVIEW,
     &CASES,
+    &DELIVERIES,
     &STREAM,
     &OPENAPI,
 ];

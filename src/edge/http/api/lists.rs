@@ -1,11 +1,11 @@
-//! Owns the answers that are lists: clocks, plans, targets, reviews, cases, and the numbers of customers. A list is bounded; the
+//! Owns the answers that are lists: clocks, plans, targets, reviews, cases, deliveries, and the numbers of customers. A list is bounded; the
 //! answer says how many entries there are.
 
 use super::asked::{
     ApiResult, Asked, Filters, Request, bad_request, check, duration, limit, line, not_found, unknown_tenant,
 };
 use super::endpoints::{
-    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, Endpoint, LEAD_CONTACTS, PEOPLE, PLANS, REVIEWS, TARGETS,
+    ALERT_CONTACTS, CASES, CLOCKS, DEAL_CONTACTS, DELIVERIES, Endpoint, LEAD_CONTACTS, PEOPLE, PLANS, REVIEWS, TARGETS,
 };
 use crate::codec::json;
 use crate::dataflow::live::RequestedReview;
@@ -17,6 +17,7 @@ use crate::domain::rule::message::Language;
 use crate::domain::tenant::entity_report::ClockStatus;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
+use crate::edge::deliveries::{Delivery, Told};
 use crate::edge::http::contact::contact_value;
 use crate::edge::http::page::ranking;
 use crate::edge::http::response::ApiError;
@@ -280,6 +281,48 @@ pub(super) async fn cases(Asked(request, tenant, filters): Asked<String>) -> Api
         };
         let entries: Vec<Value> = given.iter().take(limit(filters)).map(entry).collect();
         Some(json!({"tenant_id": tenant.as_str(), "n": n, "cases": entries}))
+    })
+    .await
+}
+
+pub(super) async fn deliveries(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
+    list(request, &tenant, filters, &DELIVERIES, |source, tenant, filters| {
+        let told = source.told(tenant);
+        let is = |key: &str, value: Option<&str>| filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value);
+        let mut deliveries: Vec<(&Told, &Delivery)> = Vec::new();
+        for told in &told {
+            let entity = told.entity.as_ref().map(EntityId::to_string);
+            let department = told.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
+            if is("rule", Some(told.rule.name()))
+                && is("entity", entity.as_deref())
+                && is("department", Some(department))
+            {
+                let of_manager =
+                    |delivery: &&Delivery| filters.get("manager").is_none_or(|id| told.concerns(delivery, id));
+                let listed = told.deliveries.iter().filter(|delivery| is("outcome", Some(delivery.outcome.name())));
+                deliveries.extend(listed.filter(of_manager).map(|delivery| (&**told, delivery)));
+            }
+        }
+        deliveries.sort_by_key(|(told, delivery)| (Reverse(delivery.at), told.alert));
+        let n = deliveries.len();
+        let entry = |(told, delivery): &(&Told, &Delivery)| {
+            json!({
+                "alert_id": told.alert.to_string(),
+                "rule": told.rule.name(),
+                "entity": told.entity.as_ref().map(EntityId::to_string),
+                "manager_id": told.manager.as_ref().map(ManagerId::as_str),
+                "department_id": told.department.as_ref().map(DepartmentId::as_str),
+                "channel": delivery.channel.name(),
+                "person_id": delivery.person.as_ref().map(ManagerId::as_str),
+                "outcome": delivery.outcome.name(),
+                "status": delivery.status.name(),
+                "level": delivery.level,
+                "at": delivery.at.to_string(),
+                "taken_by": told.taken_by.as_ref().map(ManagerId::as_str),
+            })
+        };
+        let entries: Vec<Value> = deliveries.iter().take(limit(filters)).map(entry).collect();
+        Some(json!({"tenant_id": tenant.as_str(), "n": n, "deliveries": entries}))
     })
     .await
 }

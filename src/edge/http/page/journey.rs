@@ -1,6 +1,7 @@
 //! Owns the view of one lead or deal: its journey on one time axis, its clocks, and why alerts fired.
 
 use super::board::{Board, entity_name};
+use super::deliveries;
 use super::text::{Text, duration, time};
 use super::view::{Reader, table};
 use crate::domain::alert::Value;
@@ -55,6 +56,7 @@ pub(super) fn view(reader: &Reader<'_>, report: &EntityReport, contacts: &[Compa
             (axis(board, report))
             (history(board, report))
         }
+        (deliveries::section(reader, |told, _| told.entity.as_ref() == Some(&report.entity)))
     }
 }
 

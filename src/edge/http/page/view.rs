@@ -20,7 +20,7 @@ use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::http::access::Viewer;
-use crate::edge::http::source::Open;
+use crate::edge::http::source::{Open, Source};
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
@@ -35,6 +35,7 @@ const OLD: Span = Span(10 * Span::MINUTE.0);
 pub(super) struct Reader<'a> {
     pub(super) board: &'a Board<'a>,
     pub(super) seen: &'a Seen,
+    pub(super) source: Source,
     pub(super) shown: &'a Shown,
     /// The clock of this process.
     pub(super) clock: Timestamp,
