@@ -22,8 +22,8 @@ use tokio::sync::oneshot;
 pub const IN_FLIGHT: i32 = 20_000;
 /// How long a sender waits for the acknowledgement.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
-/// How often delivery reports are served.
-const SERVE: Duration = Duration::from_millis(50);
+/// How long one call serves delivery reports, each at once. The binding spins for the last millisecond of a call.
+const SERVE: Duration = Duration::from_secs(1);
 
 /// Sends records and reports what became of each. Clones send through the same client.
 #[derive(Clone)]

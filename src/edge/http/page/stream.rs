@@ -1,5 +1,5 @@
 //! Owns what viewers are sent while they look: a fragment is rendered once per view and tick for all its viewers, and only
-//! if it has changed.
+//! if it has changed. It becomes an event once, too: the viewers share its bytes.
 //!
 //! **Bounds.** There is a view for as long as somebody looks, so there are no more of them than connections. A viewer that
 //! reads slowly gets the newest fragment and none of those in between; one that does not read is closed by the server.
@@ -11,15 +11,16 @@ use crate::domain::id::TenantId;
 use crate::edge::http::access::Viewer;
 use crate::edge::http::context::HttpState;
 use crate::edge::http::source::{Open, Source};
-use axum::body::Bytes;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream};
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often a view is rendered.
 const TICK: Duration = Duration::from_secs(1);
@@ -107,34 +108,56 @@ async fn update(streams: Arc<Streams>, view: View, render: Render, sender: watch
             return;
         }
         let (of_work, viewed) = (Arc::clone(&streams), view.clone());
-        let Ok(fragment) = streams.http.compute(move || render(&of_work, &viewed)).await else { continue };
+        let Ok(event) = streams.http.compute(move || event(&render(&of_work, &viewed))).await else { continue };
         sender.send_if_modified(|last| {
-            let has_changed = **last != *fragment.as_bytes();
+            let has_changed = *last != event;
             if has_changed {
-                *last = fragment.into();
+                *last = event;
             }
             has_changed
         });
     }
 }
 
-/// The fragments of a view as server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
-pub(super) fn of(
-    streams: &Arc<Streams>,
-    view: &View,
-    render: Render,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+/// A fragment as a server-sent event (<https://html.spec.whatwg.org/multipage/server-sent-events.html>); empty if it is.
+fn event(fragment: &str) -> Bytes {
+    let mut event = String::with_capacity(fragment.len() + 64);
+    if !fragment.is_empty() {
+        for line in fragment.split(['\n', '\r']) {
+            event.push_str("data: ");
+            event.push_str(line);
+            event.push('\n');
+        }
+        event.push('\n');
+    }
+    event.into()
+}
+
+/// The events of a view, without end; a comment where there is none for long.
+pub(super) fn of(streams: &Arc<Streams>, view: &View, render: Render) -> Response {
     let receiver = streams.subscribe(view, render);
     let events = stream::unfold(receiver, |mut receiver| async move {
         loop {
-            receiver.changed().await.ok()?;
-            let fragment = receiver.borrow_and_update().clone();
-            if let Ok(text) = std::str::from_utf8(&fragment)
-                && !text.is_empty()
-            {
-                return Some((Ok(Event::default().data(text)), receiver));
+            match timeout(KEEP_ALIVE, receiver.changed()).await {
+                Err(_) => return Some((Ok::<_, Infallible>(Bytes::from_static(b":\n\n")), receiver)),
+                Ok(changed) => changed.ok()?,
+            }
+            let event = receiver.borrow_and_update().clone();
+            if !event.is_empty() {
+                return Some((Ok(event), receiver));
             }
         }
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")], Body::from_stream(events)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_a_fragment_is_data() {
+        assert_eq!(event("<p>a\nb\rc</p>"), "data: <p>a\ndata: b\ndata: c</p>\n\n");
+        assert_eq!(event(""), "");
+    }
 }
