@@ -18,7 +18,7 @@ use crate::domain::alert::Alert;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
-use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
+use crate::edge::kafka::shared_log::{self, LogEvent, LogRecord, SharedLog, SharedTopics};
 use crate::edge::kafka::{Restarts, RunError};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
@@ -59,7 +59,7 @@ pub fn run(context: &NotifyContext) -> Result<(), RunError> {
 }
 
 fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
-    let log = GatewayLog::open(&context.config, SharedTopics::NOTIFY, &context.stop, &context.observer)?;
+    let log = SharedLog::open(&context.config, SharedTopics::NOTIFY, &context.stop, &context.observer)?;
     let Some(log) = log else { return Ok(()) };
     let driver = Driver {
         context,
@@ -84,7 +84,7 @@ type Record = (Vec<u8>, Option<Vec<u8>>);
 struct Driver<'a> {
     context: &'a NotifyContext,
     channels: &'a Channels,
-    log: GatewayLog,
+    log: SharedLog,
     ledger: Ledger,
     companies: Companies,
     digests: Digests,
@@ -168,11 +168,11 @@ impl Driver<'_> {
         let mut time = TICK;
         for _ in 0..BATCH {
             match self.log.next(time)? {
-                Some(GatewayEvent::Assigned(records)) => {
+                Some(LogEvent::Assigned(records)) => {
                     self.assigned(records);
                     return Ok(());
                 }
-                Some(GatewayEvent::Revoked) => {
+                Some(LogEvent::Revoked) => {
                     self.ledger.clear();
                     self.digests.clear();
                     self.next.clear();
@@ -180,7 +180,7 @@ impl Driver<'_> {
                     self.is_caught_up = false;
                     return Ok(());
                 }
-                Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
+                Some(LogEvent::Read { at: (shard, offset), written_at, value, .. }) => {
                     match self.reading_since.get_mut(&shard) {
                         Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => {
                             self.reading_since.remove(&shard);
@@ -201,13 +201,13 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn assigned(&mut self, records: BTreeMap<ShardId, gateway_log::CursorRecords>) {
+    fn assigned(&mut self, records: BTreeMap<ShardId, shared_log::StateRecords>) {
         self.ledger.clear();
         (self.is_caught_up, self.assigned_at) = (false, clock::now());
         self.reading_since = records.keys().map(|shard| (*shard, Instant::now())).collect();
         self.digests.clear();
         self.used.clear();
-        for (shard, gateway_log::CursorRecords(records)) in records {
+        for (shard, shared_log::StateRecords(records)) in records {
             self.next.insert(shard, None);
             for (key, value) in records {
                 match record::used(&key) {
@@ -364,9 +364,9 @@ impl Driver<'_> {
                 continue;
             }
             let partition = Some(shard);
-            let list: Vec<GatewayRecord<'_>> = changed
+            let list: Vec<LogRecord<'_>> = changed
                 .iter()
-                .map(|(key, value)| GatewayRecord { topic: &topic, partition, key, value: value.as_deref() })
+                .map(|(key, value)| LogRecord { topic: &topic, partition, key, value: value.as_deref() })
                 .collect();
             if !self.log.commit(shard, &list, next, || self.context.metrics.aborted())? {
                 return Err(RunError::Removed);
