@@ -37,6 +37,7 @@ use super::csv;
 use super::guard::not_meant;
 use super::hosts::Host;
 use super::session;
+use crate::codec::ascii::percent_encoded_segment as encoded;
 use crate::dataflow::live::{FigureMember, FigureQuery};
 use crate::domain::figures::behind::Behind;
 use crate::domain::figures::row::Subject;
@@ -381,7 +382,7 @@ async fn review(asked: Asked<(String, String)>, body: Body) -> Response {
         return problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED);
     }
     let mut address = shown(&asked.values).reviews(&tenant);
-    address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, links::encoded(&interaction));
+    address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, encoded(&interaction));
     see_other(&address)
 }
 
