@@ -42,6 +42,8 @@ struct LineRecord {
     ready_at: i64,
     since: i64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    failing: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<String>,
     most: usize,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -107,6 +109,7 @@ pub(super) fn encode(case: &Case) -> Vec<u8> {
         attempt: line.attempt.map(Into::into),
         ready_at: line.ready_at.0,
         since: line.since.0,
+        failing: line.failing_since.map(|at| at.0),
         group: line.group.clone(),
         most: line.most,
         message: line.message.clone(),
@@ -133,6 +136,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Case> {
             attempt: line.attempt.as_ref().and_then(StageRecord::read),
             ready_at: Timestamp(line.ready_at),
             since: Timestamp(line.since),
+            failing_since: line.failing.map(Timestamp),
             group: line.group,
             most: line.most,
             message: line.message,
