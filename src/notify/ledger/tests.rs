@@ -448,7 +448,7 @@ fn who_is_no_head_any_more_is_not_told_and_who_is_now_is_told() {
     let job = due(&mut ledger, 100).remove(0);
     assert_eq!((job.address.to.as_str(), ledger.owed()), ("new", 1));
     sent(&mut ledger, &job, "m1", 100);
-    // Who was told is told how it ends.
+    // Who has a message learns how it ends.
     ledger.reroute(SHARD, id, &to("new"), to("newest"), Timestamp(200));
     ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), Vec::new(), Timestamp(300));
     let mut told: Vec<_> = Vec::new();
