@@ -21,6 +21,8 @@ pub mod channel;
 pub mod digest;
 pub mod directory;
 pub mod driver;
+#[cfg(test)]
+mod fake_server;
 pub mod ledger;
 pub mod link;
 pub mod message;

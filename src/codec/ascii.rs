@@ -23,6 +23,12 @@ pub fn percent_encoded(text: &str) -> String {
     })
 }
 
+/// A text as a segment of a path or as a value of a query: as above, and dots, too, because a segment of dots would be another
+/// level of the path.
+pub fn percent_encoded_segment(text: &str) -> String {
+    percent_encoded(text).replace('.', "%2E")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +37,6 @@ mod tests {
     fn bytes_become_ascii() {
         assert_eq!(hex(&[0, 10, 255]), "000aff");
         assert_eq!(percent_encoded("a/b?c=ё -._~"), "a%2Fb%3Fc%3D%D1%91%20-._~");
+        assert_eq!(percent_encoded_segment("../a b.c"), "%2E%2E%2Fa%20b%2Ec");
     }
 }

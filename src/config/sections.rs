@@ -7,6 +7,8 @@ use super::schema::reader::Reader;
 use super::schema::typed::{named, one_of};
 use super::schema::value::Table;
 use super::users::{ApiUser, MIN_TOKEN_LENGTH, USER, users};
+use crate::codec::ascii::percent_encoded_segment;
+use crate::domain::id::{EntityId, EntityKind, TenantId};
 use crate::domain::named::named_enum;
 use crate::domain::norms::Norms;
 use crate::domain::time::Span;
@@ -422,6 +424,16 @@ impl Page {
         let checklist = table.get::<Vec<String>>("checklist").unwrap_or_default();
         Self { lead_url: url("lead_url"), deal_url: url("deal_url"), checklist }
     }
+
+    /// The address of a lead or deal in the CRM, if it is configured.
+    pub fn card(&self, tenant: &TenantId, entity: &EntityId) -> Option<String> {
+        let template = match entity.kind {
+            EntityKind::Lead => &self.lead_url,
+            EntityKind::Deal => &self.deal_url,
+        };
+        let tenant = percent_encoded_segment(tenant.as_str());
+        Some(template.as_ref()?.replace("{tenant}", &tenant).replace("{id}", &percent_encoded_segment(&entity.id)))
+    }
 }
 
 /// The HTTP server: what it serves, and how much a client may cost.
@@ -663,4 +675,22 @@ pub(super) fn prometheus(reader: &mut Reader<'_>, table: &Table, norms: &Norms) 
         max_bytes: table.get("max_bytes")?,
         names: table.get("names")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_change_the_address_of_a_card() {
+        let deal_url = Some("https://{tenant}.example.com/deal/{id}/".into());
+        let page = Page { deal_url, ..Page::default() };
+        let card = |tenant: &str, id: &str| page.card(&tenant.into(), &EntityId::deal(id));
+        assert_eq!(card("acme", "1/2?").as_deref(), Some("https://acme.example.com/deal/1%2F2%3F/"));
+        assert_eq!(
+            card("a.b", "../{tenant}").as_deref(),
+            Some("https://a%2Eb.example.com/deal/%2E%2E%2F%7Btenant%7D/")
+        );
+        assert_eq!(page.card(&"acme".into(), &EntityId::lead("1")), None);
+    }
 }

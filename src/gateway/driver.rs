@@ -22,7 +22,7 @@ use super::source::{Cursors, Hint, ReadError, Reader};
 use crate::config::Config;
 use crate::config::gateway::GatewaySource;
 use crate::domain::source::ShardId;
-use crate::edge::kafka::gateway_log::{CursorRecords, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
+use crate::edge::kafka::shared_log::{LogEvent, LogRecord, SharedLog, SharedTopics, StateRecords};
 use crate::edge::kafka::{Observer, Restarts, RunError, Stop};
 use crate::telemetry::gateway_metrics::{GatewayMetrics, SourceMetrics};
 use crate::telemetry::liveness::Liveness;
@@ -72,7 +72,7 @@ pub fn run(context: &DriverContext) -> Result<(), RunError> {
 }
 
 fn start(context: &DriverContext) -> Result<(), RunError> {
-    let Some(log) = GatewayLog::open(&context.config, SharedTopics::GATEWAY, &context.stop, &context.observer)? else {
+    let Some(log) = SharedLog::open(&context.config, SharedTopics::GATEWAY, &context.stop, &context.observer)? else {
         return Ok(());
     };
     let (deliveries_in, deliveries) = unbounded();
@@ -106,7 +106,7 @@ struct Source {
 }
 
 impl Source {
-    fn new(context: &DriverContext, log: &GatewayLog, config: &GatewaySource) -> Self {
+    fn new(context: &DriverContext, log: &SharedLog, config: &GatewaySource) -> Self {
         Self {
             config: config.clone(),
             partition: log.partition_of(&config.name),
@@ -145,7 +145,7 @@ impl Pending {
 
 struct Driver<'a> {
     context: &'a DriverContext,
-    log: GatewayLog,
+    log: SharedLog,
     sources: Vec<Source>,
     /// The assigned partitions.
     partitions: BTreeMap<ShardId, Pending>,
@@ -170,9 +170,9 @@ impl Driver<'_> {
         while !self.context.stop.is_set() {
             let time = if self.deliveries.is_empty() { TICK } else { Duration::ZERO };
             match self.log.next(time)? {
-                Some(GatewayEvent::Assigned(records)) => self.assigned(&records),
-                Some(GatewayEvent::Revoked) => self.revoked(),
-                Some(GatewayEvent::Hint { at, key, value, .. }) => self.hint(at, &key, &value),
+                Some(LogEvent::Assigned(records)) => self.assigned(&records),
+                Some(LogEvent::Revoked) => self.revoked(),
+                Some(LogEvent::Read { at, key, value, .. }) => self.hint(at, &key, &value),
                 None => {}
             }
             while let Ok(delivery) = self.deliveries.try_recv() {
@@ -203,12 +203,12 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn assigned(&mut self, records: &BTreeMap<ShardId, CursorRecords>) {
+    fn assigned(&mut self, records: &BTreeMap<ShardId, StateRecords>) {
         self.partitions = records.keys().map(|partition| (*partition, Pending::default())).collect();
         for source in &mut self.sources {
             source.cursors = Cursors::new();
             source.start_at = Instant::now();
-            let Some(CursorRecords(records)) = records.get(&source.partition) else { continue };
+            let Some(StateRecords(records)) = records.get(&source.partition) else { continue };
             let prefix = key_of(&source.config.name, "");
             for (key, value) in records.range(prefix.clone()..) {
                 let Some(leg) = key.strip_prefix(prefix.as_slice()) else { break };
@@ -318,13 +318,13 @@ impl Driver<'_> {
         let messages: Vec<_> = events.chain(marks).collect();
         let cursors: Vec<_> =
             portion.cursors.iter().map(|(leg, value)| (key_of(&source.config.name, leg), value.as_deref())).collect();
-        let messages = messages.iter().map(|(topic, value)| GatewayRecord {
+        let messages = messages.iter().map(|(topic, value)| LogRecord {
             topic: &topics.sources[*topic].name,
             partition: None,
             key: tenant,
             value: Some(value),
         });
-        let cursors = cursors.iter().map(|(key, value)| GatewayRecord {
+        let cursors = cursors.iter().map(|(key, value)| LogRecord {
             topic: &topics.cursors,
             partition: Some(partition),
             key,

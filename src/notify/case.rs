@@ -4,7 +4,6 @@ use super::channel::Address;
 use crate::config::notify::Channel;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::time::Timestamp;
-use std::collections::BTreeSet;
 
 /// What is said of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +53,17 @@ pub struct Line {
     pub attempt: Option<Stage>,
     /// When the next message may be sent.
     pub ready_at: Timestamp,
-    /// Since when it is owed.
+    /// Since when it is owed and may be sent.
     pub since: Timestamp,
+    /// Since when the channel does not take it.
+    pub failing_since: Option<Timestamp>,
     /// Lines of one address with the same text are one message.
     pub group: Option<String>,
     /// The alerts that a message names.
     pub most: usize,
     /// The message that was sent, as the channel names it.
     pub message: Option<String>,
-    /// Whether the channel will never take it.
+    /// Whether the channel will never take it; the next stage is given to it all the same.
     pub is_refused: bool,
     /// Whether a message was under way when a process ended: the recipient may have it.
     pub is_uncertain: bool,
@@ -76,14 +77,6 @@ impl Line {
             || self.is_uncertain && self.address.channel.follows()
             // It is informed again and again, and of the end for some minutes.
             || self.address.channel == Channel::Alertmanager
-    }
-
-    /// Whether it may be sent now, so that a kill doubles at most one message of a channel that cannot be asked.
-    pub(super) fn is_blocked(&self, busy: &BTreeSet<(Channel, String)>) -> bool {
-        let channel = self.address.channel;
-        let shares =
-            |(other, to): &(Channel, String)| *other == channel && (!channel.is_repeatable() || *to == self.address.to);
-        busy.iter().any(shares)
     }
 
     /// Whether sending it again can be a second message; an edit of a message is none.

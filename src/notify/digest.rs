@@ -6,7 +6,7 @@
 use super::channel::{Address, Job};
 use super::directory::{self, Company};
 use super::text::{Line, Message, choose, russian_count};
-use crate::codec::ascii::percent_encoded;
+use crate::codec::ascii::percent_encoded_segment as encoded;
 use crate::config::notify::{Channel, Digest, Notify, Recipient};
 use crate::domain::norms::Norms;
 use crate::domain::rule::message::{Language, format_duration};
@@ -23,7 +23,7 @@ const LATEST: Span = Span(6 * Span::HOUR.0);
 
 /// What the API says: the JSON at a path below `/api/v1`; `None`: it does not answer.
 pub trait Api {
-    /// The answer to a request.
+    /// The answer to a request; null if the API says that there is nothing, as for a department without leads.
     fn get(&self, path: &str) -> Option<Value>;
 }
 
@@ -48,41 +48,56 @@ pub fn due(digest: &Digest, norms: &Norms, now: Timestamp) -> Option<Due> {
     (is_time && is_day).then(|| Due { day: today.date().to_string(), is_weekly: digest.weekly == Some(weekday) })
 }
 
-/// The messages of a digest, each with a key that is the same whenever it is made. `None`: the API does not answer.
+/// The companies that the API knows. `None`: it does not answer.
+pub fn companies(api: &impl Api) -> Option<Vec<String>> {
+    Some(names(&api.get("/tenants")?, "tenants", "tenant_id"))
+}
+
+/// The messages of a digest of all companies. `None`: the API does not answer, or not to all that is asked.
 pub fn messages(notify: &Notify, digest: &Digest, api: &impl Api, due: &Due) -> Option<Vec<Job>> {
-    let mut jobs = Vec::new();
-    let tenants = api.get("/tenants")?;
-    for tenant in names(&tenants, "tenants", "tenant_id") {
-        let path = |rest: &str| format!("/tenants/{}/{rest}", percent_encoded(&tenant));
-        let people = api.get(&path("people?window=24h"))?;
-        let company: Company = serde_json::from_value(people).unwrap_or_default();
-        for (address, departments) in recipients(notify, digest, &tenant, &company) {
-            let language = address.language;
-            let mut lines = Vec::new();
-            for (id, name) in departments {
-                let of = Department { api, tenant: &tenant, id: &id, name: &name, language, is_weekly: due.is_weekly };
-                lines.extend(of.lines(&company)?);
-            }
-            if lines.is_empty() && digest.skip_empty {
-                continue;
-            }
-            let key = format!("digest/{tenant}/{}/{}/{}", due.day, address.channel.name(), address.to);
-            let text = Some(Message { title: title(due, language), lines, more: None });
-            jobs.push(Job {
-                id: 0,
-                address,
-                replaces: None,
-                key,
-                items: Vec::new(),
-                more: 0,
-                open: 0,
-                is_summary: false,
-                text,
-                call_back: Vec::new(),
-            });
+    let of_company = |company: String| {
+        let (jobs, is_whole) = messages_of(notify, digest, api, due, &company);
+        is_whole.then_some(jobs)
+    };
+    Some(companies(api)?.into_iter().map(of_company).collect::<Option<Vec<_>>>()?.concat())
+}
+
+/// The messages of a digest of a company, each with a key that is the same whenever it is made, and whether these are all of
+/// them: a message that needs what the API does not answer at the moment is left out.
+pub fn messages_of(notify: &Notify, digest: &Digest, api: &impl Api, due: &Due, tenant: &str) -> (Vec<Job>, bool) {
+    let Some(people) = api.get(&format!("/tenants/{}/people?window=24h", encoded(tenant))) else {
+        return (Vec::new(), false);
+    };
+    let company: Company = serde_json::from_value(people).unwrap_or_default();
+    let (mut jobs, mut is_whole) = (Vec::new(), true);
+    for (address, departments) in recipients(notify, digest, tenant, &company) {
+        let language = address.language;
+        let lines = departments
+            .iter()
+            .map(|(id, name)| Department { api, tenant, id, name, language, is_weekly: due.is_weekly }.lines(&company));
+        let Some(lines) = lines.collect::<Option<Vec<_>>>().map(|lines| lines.concat()) else {
+            is_whole = false;
+            continue;
+        };
+        if lines.is_empty() && digest.skip_empty {
+            continue;
         }
+        let key = format!("digest/{tenant}/{}/{}/{}", due.day, address.channel.name(), address.to);
+        let text = Some(Message { title: title(due, language), lines, more: None });
+        jobs.push(Job {
+            id: 0,
+            address,
+            replaces: None,
+            key,
+            items: Vec::new(),
+            more: 0,
+            open: 0,
+            is_summary: false,
+            text,
+            call_back: Vec::new(),
+        });
     }
-    Some(jobs)
+    (jobs, is_whole)
 }
 
 fn title(due: &Due, language: Language) -> String {
@@ -177,13 +192,13 @@ impl<A: Api> Department<'_, A> {
     }
 
     fn path(&self, rest: &str) -> String {
-        format!("/tenants/{}/{rest}", percent_encoded(self.tenant))
+        format!("/tenants/{}/{rest}", encoded(self.tenant))
     }
 
     /// Leads, how many were answered in time, and the conversion; the inner `None`: there is nothing to say.
     fn figures(&self) -> Option<Option<String>> {
         let window = if self.is_weekly { "7d" } else { "24h" };
-        let rows = self.api.get(&self.path(&format!("departments/{}?window={window}", percent_encoded(self.id))))?;
+        let rows = self.api.get(&self.path(&format!("departments/{}?window={window}", encoded(self.id))))?;
         let Some(row) = rows["rows"].as_array().and_then(|rows| rows.first()) else { return Some(None) };
         let count = |path: &str| row.pointer(path).and_then(Value::as_i64).unwrap_or_default();
         let leads = count("/leads_received");
@@ -230,7 +245,7 @@ impl<A: Api> Department<'_, A> {
     }
 
     fn plan(&self) -> Option<Vec<Line>> {
-        let targets = self.api.get(&self.path(&format!("targets?department={}", percent_encoded(self.id))))?;
+        let targets = self.api.get(&self.path(&format!("targets?department={}", encoded(self.id))))?;
         let own = format!("department:{}", self.id);
         let line = |target: &Value| {
             let number = |key: &str| target[key].as_f64().map(|number| (number * 10.0).round() / 10.0);
@@ -253,8 +268,7 @@ impl<A: Api> Department<'_, A> {
 
     /// Who to talk to, and about what.
     fn people(&self) -> Option<Vec<Line>> {
-        let path =
-            format!("people?window=24h&department={}&language={}", percent_encoded(self.id), self.language.name());
+        let path = format!("people?window=24h&department={}&language={}", encoded(self.id), self.language.name());
         let people = self.api.get(&self.path(&path))?;
         let line = |manager: &Value| {
             let open = manager["open_alerts"].as_u64().filter(|open| *open > 0)?;
@@ -271,7 +285,7 @@ impl<A: Api> Department<'_, A> {
 
     /// What to praise.
     fn cases(&self, company: &Company) -> Option<Vec<Line>> {
-        let path = format!("cases?verdict=SUCCESS&limit={MOST}&department={}", percent_encoded(self.id));
+        let path = format!("cases?verdict=SUCCESS&limit={MOST}&department={}", encoded(self.id));
         let cases = self.api.get(&self.path(&path))?;
         let line = |case: &Value| {
             let id = case["manager_id"].as_str()?;

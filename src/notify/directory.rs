@@ -14,7 +14,7 @@ pub struct Directory {
 }
 
 /// The people of a company, as the API says.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Company {
     /// The managers by id.
     #[serde(default)]
@@ -25,7 +25,7 @@ pub struct Company {
 }
 
 /// A manager.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Manager {
     /// The CRM's id.
     pub id: String,
@@ -36,7 +36,7 @@ pub struct Manager {
 }
 
 /// A department.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Department {
     /// The CRM's id.
     pub id: String,
@@ -52,9 +52,15 @@ pub struct Department {
 const MAX_LEVELS: usize = 16;
 
 impl Directory {
-    /// Replaces what is known of a company.
-    pub fn replace(&mut self, tenant: &str, company: Company) {
-        self.companies.insert(tenant.to_owned(), company);
+    /// Replaces what is known of a company. Returns what was known before, if it is something else.
+    pub fn replace(&mut self, tenant: &str, company: Company) -> Option<Company> {
+        let before = self.companies.insert(tenant.to_owned(), company).unwrap_or_default();
+        (self.companies.get(tenant) != Some(&before)).then_some(before)
+    }
+
+    /// Whether anything is known of a company.
+    pub fn knows(&self, tenant: &str) -> bool {
+        self.companies.contains_key(tenant)
     }
 
     /// The name of a manager, else the id.

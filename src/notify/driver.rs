@@ -7,18 +7,22 @@
 mod channels;
 mod company;
 mod context;
+mod decision;
 mod digests;
 
 use super::asked::{Asked, Refusal};
+use super::channel::{Job, Outcome};
+use super::directory::Directory;
 use super::ledger::Ledger;
 use super::link::Answer;
-use super::{notice, record, routing};
+use super::routing::{self, Duty};
+use super::{notice, record};
 use crate::config::notify::Channel;
 use crate::domain::alert::Alert;
 use crate::domain::source::{ShardId, Topic};
 use crate::domain::time::{Span, Timestamp};
 use crate::edge::clock;
-use crate::edge::kafka::gateway_log::{self, GatewayEvent, GatewayLog, GatewayRecord, SharedTopics};
+use crate::edge::kafka::shared_log::{self, LogEvent, LogRecord, SharedLog, SharedTopics};
 use crate::edge::kafka::{Restarts, RunError};
 use crate::gateway::encode;
 use crate::gateway::source::Outgoing;
@@ -43,6 +47,8 @@ const BATCH: usize = 500;
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// How often offsets are committed while nothing is owed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often is looked which companies have open alerts.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the membership in the group is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for messages that are under way.
@@ -52,23 +58,52 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn run(context: &NotifyContext) -> Result<(), RunError> {
     let mut restarts = Restarts::default();
     let channels = Channels::start(context);
+    let mut kept = Kept::new(context);
     loop {
-        let Err(error) = start(context, &channels) else { return Ok(()) };
+        let Err(error) = start(context, &channels, &mut kept) else { return Ok(()) };
         let of_run = (&context.stop, &*context.observer);
         restarts.after(error, &context.config, of_run, || context.metrics.restarting())?;
     }
 }
 
-fn start(context: &NotifyContext, channels: &Channels) -> Result<(), RunError> {
-    let log = GatewayLog::open(&context.config, SharedTopics::NOTIFY, &context.stop, &context.observer)?;
+/// What further runs of a process keep. A message of an earlier run may have its outcome in a later one: its number is given to
+/// no other message.
+struct Kept {
+    ledger: Ledger,
+    companies: Companies,
+    digests: Digests,
+}
+
+impl Kept {
+    fn new(context: &NotifyContext) -> Self {
+        let ledger = Ledger::new(context.notify.summary_after);
+        let digests = Digests::start(&context.notify, api_of(&context.notify));
+        Self { ledger, companies: Companies::new(&context.notify), digests }
+    }
+
+    /// Forgets what belongs to partitions.
+    fn clear(&mut self) {
+        self.ledger.clear();
+        self.digests.clear();
+    }
+
+    /// Notes what became of a message. Returns whether it is one of these partitions.
+    fn done(&mut self, job: u64, outcome: &Outcome, now: Timestamp) -> bool {
+        self.ledger.done(job, outcome, now) || self.digests.done(job, outcome, &mut self.ledger, now)
+    }
+}
+
+fn start(context: &NotifyContext, channels: &Channels, kept: &mut Kept) -> Result<(), RunError> {
+    kept.clear();
+    let log = SharedLog::open(&context.config, SharedTopics::NOTIFY, &context.stop, &context.observer)?;
     let Some(log) = log else { return Ok(()) };
     let driver = Driver {
         context,
         channels,
         log,
-        ledger: Ledger::new(context.notify.summary_after),
-        companies: Companies::new(&context.notify),
-        digests: Digests::default(),
+        kept,
+        digests_first: false,
+        refreshed: Instant::now(),
         next: BTreeMap::new(),
         used: BTreeMap::new(),
         new_used: Vec::new(),
@@ -85,10 +120,12 @@ type Record = (Vec<u8>, Option<Vec<u8>>);
 struct Driver<'a> {
     context: &'a NotifyContext,
     channels: &'a Channels,
-    log: GatewayLog,
-    ledger: Ledger,
-    companies: Companies,
-    digests: Digests,
+    log: SharedLog,
+    kept: &'a mut Kept,
+    /// Whether digests have the first choice of a channel that is free; alerts and digests take turns.
+    digests_first: bool,
+    /// When companies with open alerts were looked at last.
+    refreshed: Instant,
     /// For each assigned partition, the offset after the last alert that was read, if it is not committed.
     next: BTreeMap<ShardId, Option<i64>>,
     /// Links that were used, each until when it is valid.
@@ -122,18 +159,14 @@ impl Driver<'_> {
                 self.is_caught_up = true;
                 tracing::info!(
                     "all alerts are read: {} are kept, {} messages are owed",
-                    self.ledger.len(),
-                    self.ledger.owed()
+                    self.kept.ledger.len(),
+                    self.kept.ledger.owed()
                 );
             }
+            self.learn(now);
             if self.is_caught_up {
-                let companies = &self.companies;
-                jobs = self.ledger.take_due(now, |alert| companies.name(alert));
-                self.channels.tell_alertmanager(&self.ledger, now);
-                if self.next.contains_key(&digests::SHARD) {
-                    let (notify, norms) = (&self.context.notify, &self.context.config.norms);
-                    jobs.extend(self.digests.take_due(notify, norms, &self.companies, now));
-                }
+                jobs = self.take_due(now);
+                self.channels.tell_alertmanager(&self.kept.ledger, now);
             }
             self.forget_used(now);
             let may_wait = jobs.is_empty() && committed.elapsed() < COMMIT_INTERVAL;
@@ -143,16 +176,16 @@ impl Driver<'_> {
             }
             for mut job in jobs {
                 if job.address.channel == Channel::Todo {
-                    job.call_back = self.companies.call_back(&job);
+                    job.call_back = self.kept.companies.call_back(&job, Instant::now());
                 }
                 self.channels.send(job);
             }
             // To count all that is owed takes a while.
             if has_committed || checked.elapsed() > CHECK_INTERVAL {
-                let owed = (self.ledger.owed(), self.ledger.oldest(now));
-                let (doubled, withheld) = self.ledger.counts();
-                let counts = (doubled + self.digests.doubled(), withheld);
-                self.context.metrics.set_ledger(self.ledger.len(), owed, counts);
+                let owed = (self.kept.ledger.owed(), self.kept.ledger.oldest(now));
+                let (doubled, withheld) = self.kept.ledger.counts();
+                let counts = (doubled + self.kept.digests.doubled(), withheld);
+                self.context.metrics.set_ledger(self.kept.ledger.len(), owed, counts);
             }
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
@@ -164,24 +197,67 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// The messages that may be sent now: those about alerts, and digests.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Job> {
+        let Kept { ledger, companies, digests } = &mut *self.kept;
+        let mut jobs = Vec::new();
+        let has_digests = self.next.contains_key(&digests::SHARD);
+        if has_digests {
+            digests.check(&self.context.notify, &self.context.config.norms, now);
+            if self.digests_first {
+                jobs = digests.take_due(ledger, now);
+            }
+        }
+        jobs.extend(ledger.take_due(now, |alert| companies.name(alert)));
+        if has_digests && !self.digests_first {
+            jobs.extend(digests.take_due(ledger, now));
+        }
+        self.digests_first = !self.digests_first;
+        jobs
+    }
+
+    /// Keeps what is known of people fresh while alerts are open; what has become known changes who is informed.
+    fn learn(&mut self, now: Timestamp) {
+        if self.refreshed.elapsed() > REFRESH_INTERVAL {
+            self.refreshed = Instant::now();
+            let Kept { ledger, companies, .. } = &mut *self.kept;
+            companies.refresh(ledger.companies(), Instant::now());
+        }
+        for (company, before) in self.kept.companies.learned(Instant::now()) {
+            let mut old = Directory::default();
+            old.replace(&company, before);
+            for (shard, alert) in self.kept.ledger.open_alerts(&company) {
+                let duties = |directory| {
+                    routing::duties(&self.context.notify, &self.context.config.norms, directory, &alert, now)
+                };
+                let (old, new) = (duties(&old), duties(self.kept.companies.directory()));
+                let has = |duties: &[Duty], duty: &Duty| duties.iter().any(|other| other.address == duty.address);
+                let no_more: Vec<Duty> = old.iter().filter(|duty| !has(&new, duty)).cloned().collect();
+                let also: Vec<Duty> = new.into_iter().filter(|duty| !has(&old, duty)).collect();
+                if !no_more.is_empty() || !also.is_empty() {
+                    self.kept.ledger.reroute(shard, alert.id, &no_more, also, now);
+                }
+            }
+        }
+    }
+
     /// Reads what has come, as far as one commit takes it.
     fn read(&mut self) -> Result<(), RunError> {
         let mut time = TICK;
         for _ in 0..BATCH {
             match self.log.next(time)? {
-                Some(GatewayEvent::Assigned(records)) => {
+                Some(LogEvent::Assigned(records)) => {
                     self.assigned(records);
                     return Ok(());
                 }
-                Some(GatewayEvent::Revoked) => {
-                    self.ledger.clear();
-                    self.digests.clear();
+                Some(LogEvent::Revoked) => {
+                    self.kept.clear();
                     self.next.clear();
                     self.used.clear();
                     self.is_caught_up = false;
                     return Ok(());
                 }
-                Some(GatewayEvent::Hint { at: (shard, offset), written_at, value, .. }) => {
+                Some(LogEvent::Read { at: (shard, offset), written_at, value, .. }) => {
                     match self.reading_since.get_mut(&shard) {
                         Some(_) if written_at.is_some_and(|at| at > self.assigned_at) => {
                             self.reading_since.remove(&shard);
@@ -202,13 +278,12 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn assigned(&mut self, records: BTreeMap<ShardId, gateway_log::CursorRecords>) {
-        self.ledger.clear();
+    fn assigned(&mut self, records: BTreeMap<ShardId, shared_log::StateRecords>) {
+        self.kept.clear();
         (self.is_caught_up, self.assigned_at) = (false, clock::now());
         self.reading_since = records.keys().map(|shard| (*shard, Instant::now())).collect();
-        self.digests.clear();
         self.used.clear();
-        for (shard, gateway_log::CursorRecords(records)) in records {
+        for (shard, shared_log::StateRecords(records)) in records {
             self.next.insert(shard, None);
             for (key, value) in records {
                 match record::used(&key) {
@@ -216,8 +291,8 @@ impl Driver<'_> {
                         let valid = str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
                         self.used.insert(token.to_owned(), (shard, Timestamp(valid)));
                     }
-                    None if self.digests.restore(&key, &value) => {}
-                    None => self.ledger.restore(shard, &key, &value),
+                    None if self.kept.digests.restore(&key, &value) => {}
+                    None => self.kept.ledger.restore(shard, &key, &value),
                 }
             }
         }
@@ -227,16 +302,21 @@ impl Driver<'_> {
 
     fn alert(&mut self, shard: ShardId, alert: Alert) {
         let now = clock::now();
-        self.companies.ask(alert.tenant.as_str(), Instant::now());
-        let directory = self.companies.directory();
-        let duties = routing::duties(&self.context.notify, &self.context.config.norms, directory, &alert, now);
-        self.ledger.status(shard, alert, duties, now);
+        let Kept { ledger, companies, .. } = &mut *self.kept;
+        companies.ask(alert.tenant.as_str(), Instant::now());
+        let (notify, norms) = (&self.context.notify, &self.context.config.norms);
+        let duties = routing::duties(notify, norms, companies.directory(), &alert, now);
+        let may_learn = || companies.may_learn(alert.tenant.as_str()) && routing::needs_heads(notify, &alert);
+        if duties.is_empty() && may_learn() {
+            ledger.keep(shard, alert.clone(), now);
+        }
+        ledger.status(shard, alert, duties, now);
     }
 
     fn take_outcomes(&mut self) {
         while let Some((job, channel, outcome)) = self.channels.outcome() {
             let now = clock::now();
-            if self.ledger.done(job, &outcome, now) || self.digests.done(job, &outcome, now) {
+            if self.kept.done(job, &outcome, now) {
                 count(&self.context.metrics, channel, &outcome);
             }
         }
@@ -258,35 +338,14 @@ impl Driver<'_> {
 
     fn decide(&mut self, asked: &Asked) -> Result<(), Refusal> {
         let now = clock::now();
-        let Asked { claim, token, chat, .. } = asked;
-        if self.used.contains_key(token) {
-            return Err(Refusal::Used);
-        }
-        let case = self.ledger.case(claim.alert).ok_or(Refusal::Over)?;
-        let person = match chat {
-            None => claim.person.clone(),
-            // The chat shows whose button it is.
-            Some(chat) => {
-                let own =
-                    |line: &&super::case::Line| line.address.channel == Channel::Telegram && line.address.to == *chat;
-                case.lines.iter().find(own).and_then(|line| line.address.person.clone()).ok_or(Refusal::NotRecipient)?
-            }
-        };
-        if case.lines.iter().all(|line| line.address.person.as_deref() != Some(person.as_str())) {
-            return Err(Refusal::NotRecipient);
-        }
-        if super::case::is_over(case.alert.status) {
-            return Err(Refusal::Over);
-        }
-        if let Some(taken_by) = case.taken_by.as_ref().filter(|_| claim.answer == Answer::Taken) {
-            return Err(if *taken_by == person { Refusal::Used } else { Refusal::Taken });
-        }
-        let alert = case.alert.clone();
+        let Asked { claim, token, .. } = asked;
+        let known = (!self.next.is_empty()).then_some(&self.kept.ledger);
+        let (alert, person) = decision::decide(known, self.used.contains_key(token), asked)?;
         self.write(&alert, claim.answer, &person, token, now)?;
         if claim.answer == Answer::Taken {
-            let _ = self.ledger.take(claim.alert, &person, now);
+            let _ = self.kept.ledger.take(claim.alert, &person, now);
         }
-        if let Some(shard) = self.ledger.shard_of(claim.alert) {
+        if let Some(shard) = self.kept.ledger.shard_of(claim.alert) {
             self.used.insert(token.clone(), (shard, claim.valid_until));
             self.new_used.push(token.clone());
         }
@@ -333,15 +392,15 @@ impl Driver<'_> {
     /// Commits what has changed; offsets alone may wait. Returns whether something was committed.
     fn commit(&mut self, may_wait: bool) -> Result<bool, RunError> {
         if !self.context.records {
-            self.ledger.take_records();
-            self.digests.take_records();
+            self.kept.ledger.take_records();
+            self.kept.digests.take_records();
             return Ok(true);
         }
         let mut records: BTreeMap<ShardId, Vec<Record>> = BTreeMap::new();
-        for (shard, key, value) in self.ledger.take_records() {
+        for (shard, key, value) in self.kept.ledger.take_records() {
             records.entry(shard).or_default().push((key, value));
         }
-        for record in self.digests.take_records() {
+        for record in self.kept.digests.take_records() {
             records.entry(digests::SHARD).or_default().push(record);
         }
         let now = clock::now();
@@ -365,9 +424,9 @@ impl Driver<'_> {
                 continue;
             }
             let partition = Some(shard);
-            let list: Vec<GatewayRecord<'_>> = changed
+            let list: Vec<LogRecord<'_>> = changed
                 .iter()
-                .map(|(key, value)| GatewayRecord { topic: &topic, partition, key, value: value.as_deref() })
+                .map(|(key, value)| LogRecord { topic: &topic, partition, key, value: value.as_deref() })
                 .collect();
             if !self.log.commit(shard, &list, next, || self.context.metrics.aborted())? {
                 return Err(RunError::Removed);
@@ -389,5 +448,37 @@ impl Driver<'_> {
         self.commit(false)?;
         self.log.leave();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::rule::Rule;
+    use crate::domain::rule::message::Language;
+    use crate::notify::channel::Address;
+
+    #[test]
+    fn an_outcome_of_an_earlier_run_is_none_of_a_message_of_this_run() {
+        let config = Config::parse("test", "notify: {}\n").unwrap_or_else(|problems| panic!("{problems}"));
+        let notify = config.notify.expect("a section");
+        let mut kept =
+            Kept { ledger: Ledger::new(Span::HOUR), companies: Companies::new(&notify), digests: Digests::default() };
+        let begin = |kept: &mut Kept| {
+            let address = Address { channel: Channel::Telegram, to: "1".into(), person: None, language: Language::En };
+            let duty = Duty { address, ready_at: Timestamp(0), group: None, most: 1 };
+            let alert = Alert::sample("acme", Rule::Neglected, "lead:1", Timestamp(0));
+            kept.ledger.status(ShardId(0), alert, vec![duty], Timestamp(0));
+            kept.ledger.take_due(Timestamp(0), |_| None).remove(0)
+        };
+        let before = begin(&mut kept);
+        // What `start` does.
+        kept.clear();
+        let now = begin(&mut kept);
+        assert!(!kept.done(before.id, &Outcome::Sent(Some("another message".into())), Timestamp(1)));
+        assert_eq!(kept.ledger.owed(), 1);
+        assert!(kept.done(now.id, &Outcome::Sent(Some("m1".into())), Timestamp(2)));
+        assert_eq!(kept.ledger.owed(), 0);
     }
 }

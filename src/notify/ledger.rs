@@ -30,7 +30,7 @@ const KEEP: Span = Span(7 * Span::DAY.0);
 const KEEP_SETTLED: Span = Span(10 * Span::MINUTE.0);
 /// How long one is kept that cannot change any more: the page shows who was informed of it.
 const KEEP_TOLD: Span = Span::DAY;
-/// How long a message is tried.
+/// How long a message that the channel does not take is tried.
 const GIVE_UP: Span = Span(Span::DAY.0);
 /// How long Alertmanager is informed of an alert that is over.
 const TELL_END: Span = Span(5 * Span::MINUTE.0);
@@ -142,8 +142,13 @@ impl Ledger {
             let duty = duties.iter().find(|duty| duty.address == line.address);
             let follows = line.address.channel.follows() || duty.is_some() && line.address.channel == Channel::Mail;
             if follows && line.wanted != stage {
-                if line.sent == Some(line.wanted) {
-                    (line.since, line.ready_at) = (now, duty.map_or(now, |duty| duty.ready_at));
+                if line.sent == Some(line.wanted) || line.is_refused {
+                    line.ready_at = duty.map_or(now, |duty| duty.ready_at);
+                    line.since = now.max(line.ready_at);
+                }
+                if line.is_refused {
+                    // The channel may take this one.
+                    (line.is_refused, line.failing_since) = (false, None);
                 }
                 line.wanted = stage;
             }
@@ -153,26 +158,56 @@ impl Ledger {
                 let is_known = case.lines.iter().any(|line| line.address == duty.address);
                 let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
                 if !is_known && !is_taken {
-                    case.lines.push(Line {
-                        wanted: stages[duty.address.channel as usize],
-                        address: duty.address,
-                        sent: None,
-                        sent_at: None,
-                        attempt: None,
-                        ready_at: duty.ready_at,
-                        since: now,
-                        group: duty.group,
-                        most: duty.most,
-                        message: None,
-                        is_refused: false,
-                        is_uncertain: false,
-                    });
+                    case.lines.push(new_line(duty, &stages, now));
                 }
             }
         }
         self.changed.insert(key);
         self.schedule(key);
         self.bound();
+    }
+
+    /// Keeps an alert of which nobody is informed, because it is not known yet who is to be: see [`Self::reroute`].
+    pub fn keep(&mut self, shard: ShardId, alert: Alert, now: Timestamp) {
+        let key = (shard, alert.id);
+        if self.cases.contains_key(&key) || alert.historic || is_over(alert.status) {
+            return;
+        }
+        self.cases.insert(key, Case { alert, taken_by: None, updated: now, lines: Vec::new() });
+        self.changed.insert(key);
+        self.schedule(key);
+        self.bound();
+    }
+
+    /// The alerts of a company that are open.
+    pub fn open_alerts(&self, tenant: &str) -> Vec<(ShardId, Alert)> {
+        let is_meant = |case: &Case| case.alert.tenant.as_str() == tenant && !is_over(case.alert.status);
+        let open = self.cases.iter().filter(|(_, case)| is_meant(case) && !case.alert.historic);
+        open.map(|((shard, _), case)| (*shard, case.alert.clone())).collect()
+    }
+
+    /// The companies of the alerts that are open.
+    pub fn companies(&self) -> BTreeSet<&str> {
+        let open = self.cases.values().filter(|case| !is_over(case.alert.status));
+        open.map(|case| case.alert.tenant.as_str()).collect()
+    }
+
+    /// It has become known that an open alert is for others: who is not to be informed any more, and was not yet, is not.
+    pub fn reroute(&mut self, shard: ShardId, id: Uuid, no_more: &[Duty], also: Vec<Duty>, now: Timestamp) {
+        let key = (shard, id);
+        let Some(case) = self.cases.get_mut(&key).filter(|case| !is_over(case.alert.status)) else { return };
+        let is_meant = |line: &Line| no_more.iter().any(|duty| duty.address == line.address);
+        case.lines.retain(|line| line.may_be_known() || line.is_uncertain || !is_meant(line));
+        let stages = Channel::ALL.map(|channel| Stage::of(case, channel));
+        for duty in also {
+            let is_known = case.lines.iter().any(|line| line.address == duty.address);
+            let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
+            if !is_known && !is_taken {
+                case.lines.push(new_line(duty, &stages, now));
+            }
+        }
+        self.changed.insert(key);
+        self.schedule(key);
     }
 
     /// Somebody takes care of an alert: what is owed to this person is not sent any more. Returns the alert, if it is known and
@@ -231,7 +266,7 @@ impl Ledger {
             for line in case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none()) {
                 if line.ready_at > now {
                     waiting.push((line.ready_at, key));
-                } else if line.is_blocked(&self.busy) {
+                } else if self.is_busy(&line.address) {
                     waiting.push((now + BUSY, key));
                 } else {
                     let text = match (&line.message, &line.group) {
@@ -248,18 +283,35 @@ impl Ledger {
         self.due.extend(waiting);
         let mut jobs = Vec::new();
         for ((address, _, text), keys) in groups {
-            let target = (address.channel, address.to.clone());
-            let is_other =
-                |(channel, to): &(Channel, String)| *channel != target.0 || target.0.is_repeatable() && *to != target.1;
-            if !self.busy.iter().all(is_other) {
+            if !self.begin(&address) {
                 // Another message of this round goes there.
                 self.due.extend(keys.into_iter().map(|key| (now + BUSY, key)));
                 continue;
             }
             jobs.push(self.job(address, &text, keys, &name));
-            self.busy.insert(target);
         }
         jobs
+    }
+
+    /// Whether a message to this address has to wait: it goes where another one is under way.
+    fn is_busy(&self, address: &Address) -> bool {
+        let (to_one, to) = (address.channel.is_repeatable(), &address.to);
+        self.busy.iter().any(|(channel, other)| *channel == address.channel && (!to_one || other == to))
+    }
+
+    /// Begins a message that is not about alerts, so that no other one is under way where it goes. Returns whether it may be
+    /// sent now.
+    pub fn begin(&mut self, address: &Address) -> bool {
+        let is_free = !self.is_busy(address);
+        if is_free {
+            self.busy.insert((address.channel, address.to.clone()));
+        }
+        is_free
+    }
+
+    /// Such a message has an outcome.
+    pub fn end(&mut self, address: &Address) {
+        self.busy.remove(&(address.channel, address.to.clone()));
     }
 
     /// Whether a line could not be sent for so long that it is summed up.
@@ -335,16 +387,17 @@ impl Ledger {
             let is_open = !is_over(case.alert.status);
             let Some(line) = case.lines.iter_mut().find(|line| line.address == address) else { continue };
             let Some(attempt) = line.attempt.take() else { continue };
+            let failing = now - *line.failing_since.get_or_insert(now);
             match outcome {
                 Outcome::Sent(message) => {
                     (line.sent, line.sent_at) = (Some(attempt), Some(now));
-                    line.is_uncertain = false;
+                    (line.is_uncertain, line.failing_since) = (false, None);
                     if message.is_some() {
                         line.message.clone_from(message);
                     }
                     (line.ready_at, line.since) = (now, now);
                 }
-                Outcome::Later(after, _) | Outcome::Unknown(after, _) if now - line.since <= GIVE_UP => {
+                Outcome::Later(after, _) | Outcome::Unknown(after, _) if failing <= GIVE_UP => {
                     line.ready_at = now + *after;
                     if matches!(outcome, Outcome::Unknown(..)) {
                         line.is_uncertain = true;
@@ -411,7 +464,7 @@ impl Ledger {
     pub fn oldest(&self, now: Timestamp) -> Span {
         let lines = self.cases.values().flat_map(|case| &case.lines);
         let waiting = lines.filter(|line| line.is_owed() && line.ready_at <= now + SOON);
-        waiting.map(|line| now - line.since).max().unwrap_or(Span::ZERO)
+        waiting.map(|line| now - line.since).max().unwrap_or(Span::ZERO).max(Span::ZERO)
     }
 
     /// The messages that may have been sent twice, and those that were withheld because their alert was over.
@@ -468,6 +521,25 @@ impl Ledger {
             self.cases.remove(&key);
             self.changed.insert(key);
         }
+    }
+}
+
+/// A message that is owed from now on.
+fn new_line(duty: Duty, stages: &[Stage; Channel::ALL.len()], now: Timestamp) -> Line {
+    Line {
+        wanted: stages[duty.address.channel as usize],
+        address: duty.address,
+        sent: None,
+        sent_at: None,
+        attempt: None,
+        ready_at: duty.ready_at,
+        since: now.max(duty.ready_at),
+        failing_since: None,
+        group: duty.group,
+        most: duty.most,
+        message: None,
+        is_refused: false,
+        is_uncertain: false,
     }
 }
 

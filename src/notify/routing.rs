@@ -40,6 +40,12 @@ pub fn duties(notify: &Notify, norms: &Norms, directory: &Directory, alert: &Ale
     duties
 }
 
+/// Whether routes name recipients of an alert that only the API knows.
+pub fn needs_heads(notify: &Notify, alert: &Alert) -> bool {
+    let heads = |route: &Route| route.to.iter().any(|to| matches!(to, Recipient::Head | Recipient::HeadOfHead));
+    notify.routes.iter().any(|route| route.when.fits(alert) && heads(route))
+}
+
 fn of_route(
     notify: &Notify,
     norms: &Norms,

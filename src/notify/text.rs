@@ -4,11 +4,9 @@ use super::case::is_over;
 use super::channel::{Item, Job};
 use super::link::{self, Answer};
 pub use super::message::{Line, Message};
-use crate::codec::ascii::percent_encoded;
 use crate::config::Page;
 use crate::config::notify::Links;
 use crate::domain::alert::{Alert, Status};
-use crate::domain::id::EntityKind;
 use crate::domain::rule::catalog;
 use crate::domain::rule::message::{self, Language};
 use crate::domain::time::Timestamp;
@@ -137,13 +135,7 @@ impl Wording {
 
     /// The address of the lead or deal in the CRM.
     pub fn card(&self, alert: &Alert) -> Option<String> {
-        let entity = alert.entity.as_ref()?;
-        let template = match entity.kind {
-            EntityKind::Lead => self.cards.lead_url.as_ref()?,
-            EntityKind::Deal => self.cards.deal_url.as_ref()?,
-        };
-        let id = percent_encoded(&entity.id);
-        Some(template.replace("{id}", &id).replace("{tenant}", &percent_encoded(alert.tenant.as_str())))
+        self.cards.card(&alert.tenant, alert.entity.as_ref()?)
     }
 
     fn answers(&self, job: &Job, alert: &Alert, now: Timestamp) -> Vec<(&'static str, String)> {
@@ -265,6 +257,12 @@ mod tests {
     fn markup_of_ids_and_names_is_taken_away() {
         assert_eq!(html("<b onclick=\"x\">&\u{7}"), "&lt;b onclick=&quot;x&quot;&gt;&amp; ");
         assert_eq!(bb("[url=http://x]y[/url]"), "(url=http://x)y(/url)");
-        assert_eq!(percent_encoded("a/b?c=ё"), "a%2Fb%3Fc%3D%D1%91");
+        use crate::domain::id::EntityId;
+        use crate::domain::rule::Rule;
+        let lead_url = Some("https://{tenant}.example.com/lead/{id}/".into());
+        let wording = Wording { cards: Page { lead_url, ..Page::default() }, ..Wording::default() };
+        let entity = Some(EntityId::lead("../\"x?"));
+        let alert = Alert { entity, ..Alert::sample("a.b", Rule::Neglected, "lead:1", Timestamp(0)) };
+        assert_eq!(wording.card(&alert).as_deref(), Some("https://a%2Eb.example.com/lead/%2E%2E%2F%22x%3F/"));
     }
 }

@@ -624,6 +624,29 @@ fn people_answer_by_button_and_the_message_says_who_takes_care() {
 }
 
 #[test]
+fn an_alert_for_a_head_who_is_not_known_yet_waits_and_names_are_those_of_now() {
+    let section = format!(
+        "  hold: 0s
+  routes:
+{MARKS}    - {{to: [head], via: [telegram]}}
+"
+    );
+    let notifying = Notifying::start(&section, &[]);
+    // The company's shard is being moved when the alert comes.
+    notifying.receivers.fail("/people", [Fault::Answer(503, json!({}))]);
+    notifying.publish(&alert("1", Status::Firing));
+    notifying.until("the alert is kept", |this| this.metric("funnelwatch_notify_alerts") == 1);
+    assert!(notifying.chat(118).is_empty(), "nobody is known");
+    notifying.until("the head is informed", |this| this.chat(118).len() == 1);
+    notifying.settled();
+    let texts = notifying.chat(118).remove(0).texts;
+    assert!(texts.len() == 1 && texts[0].contains("Vera &lt;i&gt;Ivanova"), "{texts:?}");
+    let asked = notifying.receivers.state().requests.iter().filter(|request| request.path.ends_with("/people")).count();
+    assert!((2..=4).contains(&asked), "the API is not asked more often than needed: {asked}");
+    notifying.finish();
+}
+
+#[test]
 fn an_alertmanager_is_told_which_alerts_are_open() {
     let section = format!("  routes:\n{MARKS}    - {{via: [alertmanager]}}\n");
     let open = [

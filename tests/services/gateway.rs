@@ -8,7 +8,7 @@ use funnelwatch::domain::event::progress::Progress;
 use funnelwatch::domain::shard::partitioner::shard;
 use funnelwatch::domain::source::Topic;
 use funnelwatch::edge::clock;
-use funnelwatch::edge::kafka::gateway_log::{GatewayEvent, GatewayLog, SharedTopics};
+use funnelwatch::edge::kafka::shared_log::{LogEvent, SharedLog, SharedTopics};
 use funnelwatch::edge::kafka::{Observer, RunError, Stop};
 use funnelwatch::gateway::driver::{self, DriverContext, Opener};
 use funnelwatch::gateway::source::{self, Hint, Next, Outgoing, Portion, ReadError, Reader};
@@ -196,10 +196,10 @@ fn a_run_that_ends_with_an_error_closes_its_consumer() {
     config.kafka.group = fixture.topic("gateway");
     let (stop, liveness) = (Stop::default(), Arc::default());
     let observer = Arc::new(Observer::new(Arc::default(), liveness, |_| ()));
-    let log = GatewayLog::open(&config, SharedTopics::GATEWAY, &stop, &observer).expect("no error");
+    let log = SharedLog::open(&config, SharedTopics::GATEWAY, &stop, &observer).expect("no error");
     let mut log = log.expect("no stop");
     until("partitions are assigned", || {
-        matches!(log.next(Duration::from_millis(20)).expect("no error"), Some(GatewayEvent::Assigned(_)))
+        matches!(log.next(Duration::from_millis(20)).expect("no error"), Some(LogEvent::Assigned(_)))
     });
     // Nothing leaves the group first, as after an error.
     let closing = std::thread::spawn(move || drop(log));

@@ -153,7 +153,7 @@ remove_all() {
     rm -rf "$FUNNELWATCH_SERVICES_DIR"
 }
 
-# --- the mail server ---
+# --- the mail server and Alertmanager ---
 
 # configure_smtp PORT: a mail server that takes mail for every address and stores it in the folder `smtp/mail`. Only root can give
 # it another user than the caller.
@@ -200,6 +200,16 @@ END
 start_smtp() {
     # shellcheck disable=SC2016
     start smtp bash -c 'exim4 -C "$1" -bdf -q1s & trap "kill $!" TERM; wait' smtp "$FUNNELWATCH_SERVICES_DIR/smtp/exim.conf"
+}
+
+# Without anything to inform.
+configure_alertmanager() {
+    printf '%s\n' 'route: {receiver: none}' 'receivers: [{name: none}]' >"$FUNNELWATCH_SERVICES_DIR/alertmanager/alertmanager.yml"
+}
+
+start_alertmanager() {
+    start alertmanager prometheus-alertmanager --config.file=alertmanager.yml --storage.path=data --cluster.listen-address= \
+        --web.listen-address="${FUNNELWATCH_ALERTMANAGER#http://}"
 }
 
 # --- Kafka ---

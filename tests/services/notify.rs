@@ -1,6 +1,6 @@
 //! Tests that people are informed of every stage of every alert, by a process that is killed, while Kafka restarts and receivers are
-//! away: the alerts of simulated days, with a real mail server and a real Alertmanager. What is owed is computed here from the
-//! alerts and the routes, by other code than that of the program.
+//! away: the alerts of simulated days, with a real mail server and a real Alertmanager, which are stopped, too. What is owed is
+//! computed here from the alerts and the routes, by other code than that of the program.
 
 use super::child::Killed;
 use super::fixture::{Fixture, Raw, report, until, variable};
@@ -53,6 +53,28 @@ fn alerts(fixture: &Fixture) -> Vec<Vec<Value>> {
     all
 }
 
+/// Takes away some of the alerts that are mailed and end: their statuses come while the mail server and the Alertmanager are away.
+fn take_brief(alerts: &mut Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+    let ends = |statuses: &[Value]| {
+        statuses.iter().any(is_mailed)
+            && statuses.first().is_some_and(|first| !is_over(first) && first["historic"] != true)
+            && statuses.last().is_some_and(is_over)
+    };
+    let (mut brief, mut others, mut found) = (Vec::new(), Vec::new(), 0);
+    for statuses in alerts.drain(..) {
+        found += usize::from(ends(&statuses));
+        let list = if ends(&statuses) && found % 2 == 1 { &mut brief } else { &mut others };
+        list.push(statuses);
+    }
+    *alerts = others;
+    brief
+}
+
+/// Whether the head is mailed this status.
+fn is_mailed(alert: &Value) -> bool {
+    alert["severity"] == "critical" && !is_over(alert)
+}
+
 /// Whether an alert is over, or never was.
 fn is_over(alert: &Value) -> bool {
     ["RESOLVED", "AVERTED", "RETRACTED"].contains(&alert["status"].as_str().unwrap_or_default())
@@ -92,7 +114,7 @@ fn owed(alerts: &[Vec<Value>], chats: &BTreeMap<String, i64>) -> Owed {
         for alert in &mut told {
             owed.hooked.insert(stage(alert));
             // Critical ones are mailed while they last, and each stage is a mail of its own.
-            if alert["severity"] == "critical" && !is_over(alert) {
+            if is_mailed(alert) {
                 owed.mails.insert(stage(alert));
             }
             // The manager's chat; the message says what becomes of it.
@@ -217,23 +239,41 @@ fn shown() -> BTreeSet<String> {
     alerts.as_array().into_iter().flatten().filter_map(id).collect()
 }
 
-fn service(name: &str) {
+fn service(name: &str, arguments: &[&str]) {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/services").join(name);
-    assert!(Command::new(script).stderr(Stdio::null()).status().expect("a script").success(), "{name}");
+    let status = Command::new(script).args(arguments).stderr(Stdio::null()).status();
+    assert!(status.expect("a script").success(), "{name} {arguments:?}");
 }
+
+/// The servers that are real and not of this test.
+const SERVERS: [&str; 2] = ["smtp", "alertmanager"];
+/// Their channels.
+const SERVERS_BY_CHANNEL: [&str; 2] = ["mail", "alertmanager"];
 
 #[test]
 #[ignore = "stops the broker of all tests; tests/services/run runs it alone"]
 fn people_are_told_of_every_stage_once_whatever_happens() {
     let fixture = Fixture::new("notify", PARTITIONS, &format!("{}{SECTION}", norms_yaml()));
-    let alerts = alerts(&fixture);
+    let mut alerts = alerts(&fixture);
     assert!(alerts.len() > 3 * PER_RULE, "{}", alerts.len());
+    let brief = take_brief(&mut alerts);
+    assert!(!brief.is_empty(), "some begin and end while servers are away");
     // Some managers have a chat.
-    let managers: BTreeSet<String> =
-        alerts.iter().flatten().filter_map(|alert| alert["manager_id"].as_str().map(str::to_owned)).collect();
+    let managers: BTreeSet<String> = alerts
+        .iter()
+        .chain(&brief)
+        .flatten()
+        .filter_map(|alert| alert["manager_id"].as_str().map(str::to_owned))
+        .collect();
     let chats: BTreeMap<String, i64> =
         managers.iter().zip(1_000..).filter(|(_, n)| n % 2 == 0).map(|(id, n)| (id.clone(), n)).collect();
-    let owed = owed(&alerts, &chats);
+    let of_brief = owed(&brief, &chats);
+    let mut owed = owed(&alerts, &chats);
+    // What is over when the mail server returns is not mailed.
+    let hooked_brief = of_brief.hooked.len();
+    owed.hooked.extend(of_brief.hooked);
+    owed.chats.extend(of_brief.chats);
+    assert!(!of_brief.mails.is_empty() && of_brief.open.is_empty());
     assert!(
         !owed.chats.is_empty() && !owed.mails.is_empty() && !owed.open.is_empty(),
         "of all sorts: {} {} {}",
@@ -257,14 +297,34 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
 
     let waves = alerts.iter().map(Vec::len).max().expect("alerts");
     let raw = Raw::new();
-    for wave in 0..waves {
-        for statuses in &alerts {
-            let Some(alert) = statuses.get(wave) else { continue };
+    let publish = |alerts: &[Vec<Value>], wave: usize| {
+        for alert in alerts.iter().filter_map(|statuses| statuses.get(wave)) {
             let id = alert["alert_id"].as_str().expect("an id");
             let partition = i32::from(id.as_bytes()[0] % PARTITIONS as u8);
             raw.send(&fixture.topic("alerts"), partition, Some(b"key"), Some(alert.to_string().as_bytes()), &[]);
         }
         raw.flush();
+    };
+    // The mail server and the Alertmanager are away until the first wave with mails has come: some alerts begin and end meanwhile.
+    let returns = (0..waves).find(|wave| !owed_so_far(&alerts, *wave, &chats).mails.is_empty()).expect("mails");
+    SERVERS.iter().for_each(|name| service("service-stop", &[name]));
+    for wave in 0..brief.iter().map(Vec::len).max().expect("alerts") {
+        publish(&brief, wave);
+        let newest = brief.iter().filter_map(|statuses| statuses.iter().take(wave + 1).next_back());
+        let unsent = newest.filter(|alert| is_mailed(alert)).count() as u64;
+        let hooked = owed_so_far(&brief, wave, &chats).hooked.len();
+        until(&format!("{unsent} mails are owed, and no other messages"), || {
+            notifying.metric("messages_owed") == Some(unsent) && receivers.state().hooked.len() >= hooked
+        });
+    }
+    let failed = |notifying: &Notifying, channel: &str| {
+        let page = notifying.get("/metrics").unwrap_or_default();
+        let name = format!("funnelwatch_notify_messages_total{{channel=\"{channel}\"");
+        page.lines().any(|line| line.starts_with(&name) && !line.contains("\"sent\""))
+    };
+    until("the outages are counted", || SERVERS_BY_CHANNEL.iter().all(|channel| failed(&notifying, channel)));
+    for wave in 0..waves {
+        publish(&alerts, wave);
         match wave {
             0 => {
                 std::thread::sleep(Duration::from_millis(1_500));
@@ -277,13 +337,35 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
                 receivers.state().is_away = false;
             }
             2 => {
-                service("kafka-stop");
-                service("kafka-start");
+                service("kafka-stop", &[]);
+                service("kafka-start", &[]);
             }
-            _ => notifying.kill(),
+            _ => {
+                // While mails are being sent.
+                if wave > returns {
+                    service("service-stop", &["smtp"]);
+                    service("service-start", &["smtp"]);
+                }
+                notifying.kill();
+            }
+        }
+        if wave == returns {
+            let so_far = owed_so_far(&alerts, wave, &chats);
+            let unsent = so_far.mails.len() as u64;
+            let is_waiting = |notifying: &Notifying| {
+                notifying.metric("messages_owed") == Some(unsent)
+                    && receivers.state().hooked.len() >= so_far.hooked.len() + hooked_brief
+            };
+            until(&format!("{unsent} mails are owed, and no other messages"), || is_waiting(&notifying));
+            notifying.kill();
+            until(&format!("{unsent} mails are still owed"), || is_waiting(&notifying));
+            assert_eq!(mails(&fixture), [""; 0], "the mail server is away");
+            SERVERS.iter().for_each(|name| service("service-start", &[name]));
+            // Without another start of the program.
+            until("the Alertmanager shows what is open", || so_far.open.is_subset(&shown()));
         }
         let expected: usize = alerts.iter().map(|statuses| statuses.len().min(wave + 1)).sum();
-        let hooked = || owed_so_far(&alerts, wave, &chats).hooked.len();
+        let hooked = || owed_so_far(&alerts, wave, &chats).hooked.len() + hooked_brief;
         until(&format!("wave {wave} of {expected} statuses"), || {
             notifying.metric("messages_owed") == Some(0) && receivers.state().hooked.len() >= hooked()
         });
@@ -311,33 +393,44 @@ fn people_are_told_of_every_stage_once_whatever_happens() {
         for chat in chats.values() {
             assert!(state.messages.iter().filter(|message| message.chat == *chat).count() >= per_chat(*chat), "{chat}");
         }
-        let mut found = mails(&fixture);
-        let distinct: BTreeSet<String> = found.drain(..).collect();
+        // Each stage is a mail with an id of its own, which begins with that of the alert.
         until("the mails are stored", || mails(&fixture).len() >= owed.mails.len());
         let found = mails(&fixture);
-        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), owed.mails.len(), "{} before", distinct.len());
+        let of_alert = |mail: &str| mail.split('.').next().unwrap_or_default().to_owned();
+        let mut stages: BTreeMap<String, usize> = BTreeMap::new();
+        for mail in found.iter().collect::<BTreeSet<_>>() {
+            *stages.entry(of_alert(mail)).or_default() += 1;
+        }
+        let mut expected: BTreeMap<String, usize> = BTreeMap::new();
+        owed.mails.iter().for_each(|(alert, ..)| *expected.entry(alert.clone()).or_default() += 1);
+        assert_eq!(stages, expected, "mails of each alert");
         extra += (found.len() - owed.mails.len()) as u64;
         assert!(extra <= doubled, "{extra} more than owed, {doubled} counted");
         report(&format!(
-            "{} stages to a webhook, {} messages in chats, {} mails in {:?}; {extra} doubled, {doubled} counted",
+            "{} stages to a webhook, {} messages in chats, {} mails in {:?}, {} alerts were over before they could be mailed; \
+             {extra} doubled, {doubled} counted",
             owed.hooked.len(),
             owed.chats.len(),
             owed.mails.len(),
-            started.elapsed()
+            started.elapsed(),
+            brief.len()
         ));
     }
     // A process that starts informs the Alertmanager at once.
     notifying.kill();
-    until("the Alertmanager shows what is open", || owed.open.is_subset(&shown()));
-    let ours: BTreeSet<_> = alerts.iter().filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
+    let ours: BTreeSet<_> =
+        alerts.iter().chain(&brief).filter_map(|statuses| statuses[0]["alert_id"].as_str()).collect();
     let raised: BTreeSet<_> = alerts
         .iter()
+        .chain(&brief)
         .filter(|statuses| statuses[0]["status"] == "RAISED")
         .filter_map(|statuses| statuses[0]["alert_id"].as_str())
         .collect();
-    for id in shown() {
-        assert!(owed.open.contains(&id) || raised.contains(id.as_str()) || !ours.contains(id.as_str()), "{id} is over");
-    }
+    let is_meant = |id: &String| owed.open.contains(id) || raised.contains(id.as_str()) || !ours.contains(id.as_str());
+    until("the Alertmanager shows what is open, and nothing that is over", || {
+        let shown = shown();
+        owed.open.is_subset(&shown) && shown.iter().all(is_meant)
+    });
     drop(notifying);
     let text = std::fs::read_to_string(&log).expect("a log");
     for secret in [BOT_TOKEN, PORTAL_CODE, HOOK_SECRET, API_TOKEN] {

@@ -52,6 +52,9 @@ pub struct LineRecord {
     pub ready_at: i64,
     /// Since when it is owed.
     pub since: i64,
+    /// Since when the channel does not take it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failing: Option<i64>,
     /// Lines of one address with the same text are one message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub group: Option<String>,

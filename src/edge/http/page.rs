@@ -39,6 +39,7 @@ use super::guard::not_meant;
 use super::hosts::Host;
 use super::session;
 use super::source::Source;
+use crate::codec::ascii::percent_encoded_segment as encoded;
 use crate::dataflow::live::{FigureMember, FigureQuery};
 use crate::domain::figures::behind::Behind;
 use crate::domain::figures::row::Subject;
@@ -388,7 +389,7 @@ async fn review(asked: Asked<(String, String)>, body: Body) -> Response {
         return problem(language, StatusCode::SERVICE_UNAVAILABLE, NOT_STORED);
     }
     let mut address = shown(&asked.values).reviews(&tenant);
-    address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, links::encoded(&interaction));
+    address += &format!("{}done={}", if address.contains('?') { '&' } else { '?' }, encoded(&interaction));
     see_other(&address)
 }
 

@@ -212,8 +212,8 @@ pub(super) fn consumer<C: ConsumerContext>(
     create("create the consumer", config, &[&kafka.client, &kafka.consumer], context)
 }
 
-/// The consumer of the gateway's hints.
-pub(super) fn hints_consumer<C: ConsumerContext>(
+/// The consumer of a topic that a group shares: hints of the gateway, alerts of `notify`.
+pub(super) fn shared_consumer<C: ConsumerContext>(
     kafka: &Kafka,
     memory: MemoryBudget,
     context: C,
@@ -225,27 +225,27 @@ pub(super) fn hints_consumer<C: ConsumerContext>(
         .set("enable.auto.commit", "false")
         // true: as above.
         .set("enable.auto.offset.store", "false")
-        // The default, set explicitly: hints come from transactions of nobody, but a tool may write some.
+        // The default, set explicitly: alerts are written in transactions.
         .set("isolation.level", "read_committed")
-        // largest: the start offset is always set; hints that have expired meanwhile are noticed.
+        // largest: the start offset is always set; what has expired meanwhile is noticed.
         .set("auto.offset.reset", "error")
-        // range,roundrobin: the first of them, in one step; see `gateway_log.rs`.
+        // range,roundrobin: the first of them, in one step; see `shared_log.rs`.
         .set("partition.assignment.strategy", "range")
-        // none: a process that restarts under the same name within the session timeout gets its sources back.
+        // none: a process that restarts under the same name within the session timeout gets its partitions back.
         .set("group.instance.id", &kafka.transactional_id)
-        // 500: a hint waits no longer than needed.
+        // 500: a hint or an alert waits no longer than needed.
         .set("fetch.wait.max.ms", "50")
         // 65536.
         .set("queued.max.messages.kbytes", (queue_kbytes(memory, READ_AHEAD) / 8).max(1024).to_string())
-        // 45000: a crashed process keeps its sources this long, also from its own restart.
+        // 45000: a crashed process keeps its partitions this long, also from its own restart.
         .set("session.timeout.ms", "6000")
         // 3000: a rebalance is noticed soon.
         .set("heartbeat.interval.ms", "500")
-        // 300000: while no broker answers, a commit may take longer, and then its sources are to be kept.
+        // 300000: while no broker answers, a commit may take longer, and then its partitions are to be kept.
         .set("max.poll.interval.ms", "3600000")
         // 0: statistics report unreachable brokers.
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
-    create("create the consumer of hints", config, &[&kafka.client, &kafka.consumer], context)
+    create("create the consumer of a shared topic", config, &[&kafka.client, &kafka.consumer], context)
 }
 
 /// A consumer that reads state and queries the group's committed offsets; it never joins the group.
@@ -359,7 +359,7 @@ pub(super) fn acknowledged<C: ProducerContext>(
         .set("linger.ms", "2")
         // 300000: the sender of a webhook does not wait for longer.
         .set("message.timeout.ms", timeout.as_millis().to_string());
-    create("create the producer of hints", config, &[&kafka.client, &kafka.producer], context)
+    create("create the producer of acknowledged records", config, &[&kafka.client, &kafka.producer], context)
 }
 
 /// A non-transactional producer of announcements, of which only the newest matter.

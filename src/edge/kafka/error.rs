@@ -32,6 +32,9 @@ pub enum RunError {
     /// State could not be read.
     #[error("restore: {0}")]
     Restore(CallError),
+    /// A topic that processes of a group share, or that of its state, could not be read.
+    #[error("topic {0}: {1}")]
+    Topic(String, CallError),
     /// A shard cannot be rebuilt from its records.
     #[error("restore shard {shard} from {topic}: {cause}; for details run `funnelwatch state verify`")]
     Rebuild {
@@ -61,10 +64,13 @@ pub enum RunError {
     /// A topic of the output may not be written; librdkafka's log names it.
     #[error("commit epoch {0}: the right Write on a topic of the output is missing, see the log")]
     MayNotWrite(u64),
+    /// The state of what was read, in this topic, or what follows from it may not be written; librdkafka's log names the topic.
+    #[error("write what was read: the right Write on {0} or on a topic of the output is missing, see the log")]
+    MayNotWriteState(String),
     /// The coordinator refuses the offsets of this epoch, but the group has not revoked the shards in this time.
     #[error("commit epoch {}: fenced, but no shards were revoked within {} s", .0, .1.as_secs())]
     NotRevoked(u64, Duration),
-    /// What the gateway has read was rejected this many times, the last time with this code.
+    /// What follows from what was read was rejected this many times, the last time with this code.
     #[error("write what was read: rejected {0} times: {1}")]
     NotCommitted(u32, RDKafkaErrorCode),
     /// The group does not know this process any more.
@@ -92,7 +98,7 @@ impl RunError {
     /// or a membership. Not what an operator must repair, and not a thread that still runs.
     pub(crate) fn heals(&self) -> bool {
         match self {
-            Self::Call(error) | Self::Restore(error) => error.heals(),
+            Self::Call(error) | Self::Restore(error) | Self::Topic(_, error) => error.heals(),
             Self::NotRevoked(..) | Self::Removed | Self::Topics(TopicsError::Refused { .. }) => true,
             Self::NotCommitted(_, code) => !client::is_final(*code),
             Self::Topics(_)
@@ -103,6 +109,7 @@ impl RunError {
             | Self::NoOutput(_)
             | Self::Rejected(..)
             | Self::MayNotWrite(_)
+            | Self::MayNotWriteState(_)
             | Self::Hung(_)
             | Self::StopTimeout(_)
             | Self::Namesake(_)

@@ -2,9 +2,9 @@
 
 use super::client::CallError;
 use super::control::Stop;
-use super::gateway_log::CursorRecords;
 use super::patience::Patience;
 use super::restore::compacted_reader::{CompactedConsumer, CompactedReader};
+use super::shared_log::StateRecords;
 use super::topics::{self, TopicsError};
 use crate::config::{Config, TopicRole};
 use crate::domain::shard::partitioner::shard;
@@ -37,7 +37,7 @@ pub enum CursorsError {
 /// The committed cursors of a source by leg.
 pub fn read(config: &Config, source: &str) -> Result<Vec<(String, Vec<u8>)>, CursorsError> {
     let consumer =
-        CompactedConsumer::<CursorRecords>::new(&config.kafka, MemoryBudget::detect(), &config.topics.cursors)?;
+        CompactedConsumer::<StateRecords>::new(&config.kafka, MemoryBudget::detect(), &config.topics.cursors)?;
     let (client, stop) = (consumer.metadata_client.client(), Stop::default());
     let partitions =
         topics::common_partitions(client, config, TopicRole::GATEWAY, &mut Patience::limited(&stop))?.unwrap_or(1);

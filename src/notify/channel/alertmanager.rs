@@ -27,19 +27,21 @@ impl Alertmanager {
         Self { client, url: url.to_owned(), language, wording }
     }
 
-    /// Informs of alerts, each with its end if it is over. The error names the kind of failure.
+    /// Informs of alerts, each with its end if it is over. The error names the kind of failure; alerts that are refused stand in
+    /// the way of no others.
     pub fn tell(&self, alerts: &[(Alert, Option<Timestamp>)]) -> Result<(), &'static str> {
+        let mut result = Ok(());
         for part in alerts.chunks(ALERTS_PER_REQUEST) {
             let body: Vec<Value> = part.iter().map(|(alert, ended)| self.alert(alert, *ended)).collect();
             let answer =
                 self.client.post(&format!("{}/api/v2/alerts", self.url), &[], &Value::from(body).to_string())?;
             match answer.status {
                 200..300 => {}
-                400..500 => return Err("bad_request"),
+                400..500 => result = Err("bad_request"),
                 _ => return Err("server_error"),
             }
         }
-        Ok(())
+        result
     }
 
     /// An alert: labels identify it, so they do not change with its status.
@@ -87,5 +89,31 @@ impl Alertmanager {
             Ok(answer) => Err(format!("Alertmanager answers {}", answer.status)),
             Err(kind) => Err(format!("Alertmanager cannot be reached ({kind})")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rule::Rule;
+    use crate::edge::http_client::HttpClientSettings;
+    use crate::notify::fake_server::FakeServer;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn alerts_that_are_refused_stand_in_the_way_of_no_others() {
+        let count = AtomicUsize::new(0);
+        let server = FakeServer::http(move |_| {
+            let is_first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            Some((if is_first { 400 } else { 200 }, "{}".into()))
+        });
+        let settings = HttpClientSettings { ca: None, time: Duration::from_secs(30), max_bytes: 1 << 20, name: "test" };
+        let client = HttpClient::new(settings).expect("a client");
+        let alertmanager = Alertmanager::new(client, &server.url(), Language::En, Wording::default());
+        let alert = |n: usize| (Alert::sample("acme", Rule::Neglected, &format!("lead:{n}"), Timestamp(0)), None);
+        let alerts: Vec<_> = (0..=ALERTS_PER_REQUEST).map(alert).collect();
+        assert_eq!(alertmanager.tell(&alerts), Err("bad_request"));
+        assert_eq!(server.paths(), ["/api/v2/alerts"; 2]);
     }
 }

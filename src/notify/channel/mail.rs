@@ -104,11 +104,20 @@ fn is_before_connection(error: &lettre::transport::smtp::Error) -> bool {
     error.to_string().starts_with("Connection error")
 }
 
+/// Whether a code is about the sign-in (<https://www.rfc-editor.org/rfc/rfc4954#section-6>).
+const fn is_sign_in(code: u16) -> bool {
+    matches!(code, 530 | 534 | 535 | 538)
+}
+
 impl Sender for Mail {
     fn send(&mut self, job: &Job) -> Outcome {
         let Some((message, id)) = self.message(job) else { return Outcome::Refused("bad_address") };
         match self.transport.send(&message) {
             Ok(_) => Outcome::Sent(Some(id)),
+            // The sign-in is missing or not accepted, which is no fault of the message.
+            Err(error) if error.status().is_some_and(|code| is_sign_in(code.into())) => {
+                Outcome::Later(Span(60_000), "no_right")
+            }
             Err(error) if error.is_permanent() => Outcome::Refused("refused_by_server"),
             Err(error) if error.is_transient() => Outcome::Later(Span(60_000), "busy"),
             Err(error) if error.is_tls() => Outcome::Later(Span(60_000), "tls"),
@@ -171,4 +180,58 @@ fn markup(said: &Said, language: Language) -> String {
         text += &format!("<p>{}</p>", html(more));
     }
     text + "</body></html>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::notify::Channel;
+    use crate::domain::alert::Alert;
+    use crate::domain::rule::Rule;
+    use crate::domain::time::Timestamp;
+    use crate::notify::channel::{Address, Item};
+    use crate::notify::fake_server::FakeServer;
+
+    #[test]
+    fn a_sign_in_that_is_refused_is_no_fault_of_the_message() {
+        let sent_to = |refusal: &'static str| {
+            let server = FakeServer::smtp(move |line| match line.get(..4) {
+                Some("EHLO") => "250 localhost".into(),
+                Some("MAIL") => refusal.into(),
+                _ => "221 bye".into(),
+            });
+            let settings = Settings {
+                host: "127.0.0.1".into(),
+                port: Some(server.port()),
+                tls: TlsMode::Plain,
+                credentials: None,
+                from: "watch@sales.example".into(),
+                ca: None,
+            };
+            let alert = Alert::sample("acme", Rule::Neglected, "lead:1", Timestamp(0));
+            let job = Job {
+                id: 1,
+                address: Address {
+                    channel: Channel::Mail,
+                    to: "vera@sales.example".into(),
+                    person: None,
+                    language: Language::En,
+                },
+                replaces: None,
+                key: String::new(),
+                items: vec![Item { alert, manager: None, taken_by: None }],
+                more: 0,
+                open: 1,
+                is_summary: false,
+                text: None,
+                call_back: Vec::new(),
+            };
+            Mail::new(&settings, Wording::default()).expect("settings").send(&job)
+        };
+        for refusal in ["530 5.7.0 authentication required", "535 5.7.8 credentials invalid"] {
+            assert_eq!(sent_to(refusal), Outcome::Later(Span(60_000), "no_right"));
+        }
+        assert_eq!(sent_to("550 5.1.1 unknown user"), Outcome::Refused("refused_by_server"));
+        assert_eq!(sent_to("451 4.3.0 try later"), Outcome::Later(Span(60_000), "busy"));
+    }
 }

@@ -407,3 +407,94 @@ fn an_alertmanager_is_told_of_ends_for_some_minutes() {
     assert_eq!(told(&ledger, Timestamp(1) + Span(2 * TELL_END.0)), all(&[("lead:2", false)]));
     assert_eq!(ledger.counts(), (0, 0), "that is no message that was withheld");
 }
+
+#[test]
+fn a_message_is_given_up_a_day_after_the_channel_began_to_fail_and_the_next_stage_is_tried() {
+    let mut ledger = ledger();
+    // It waits for the end of a long weekend, or for this process.
+    let monday = Timestamp(4 * Span::DAY.0);
+    let to = |channel: Channel| vec![duty(channel, "1", monday)];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(Channel::Telegram), Timestamp(0));
+    assert_eq!(ledger.oldest(monday), Span::ZERO, "until then it is not late");
+    let fail = |ledger: &mut Ledger, now: Timestamp| {
+        let jobs = ledger.take_due(now, |_| None);
+        for job in &jobs {
+            ledger.done(job.id, &Outcome::Later(Span(1_000), "paced"), now);
+        }
+        jobs.len()
+    };
+    assert_eq!((fail(&mut ledger, monday), ledger.owed()), (1, 1), "it is tried again");
+    let mut ledger = restarted(&mut ledger);
+    let next_day = monday + Span::DAY;
+    assert_eq!((fail(&mut ledger, next_day), ledger.owed()), (1, 1));
+    assert_eq!((fail(&mut ledger, next_day + Span::MINUTE), ledger.owed()), (1, 0), "given up");
+    let later = next_day + Span::HOUR;
+    ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), Vec::new(), later);
+    assert_eq!(ledger.owed(), 1);
+    assert_eq!((fail(&mut ledger, later), ledger.owed()), (1, 1), "for a day");
+    let job = ledger.take_due(later + Span::MINUTE, |_| None).remove(0);
+    assert_eq!(said(&job), [("lead:1", "ESCALATED")]);
+    sent(&mut ledger, &job, "m1", (later + Span::MINUTE).0);
+    assert_eq!(ledger.owed(), 0);
+}
+
+#[test]
+fn who_is_no_head_any_more_is_not_told_and_who_is_now_is_told() {
+    let mut ledger = ledger();
+    let id = alert("lead:1", Status::Firing, 0).id;
+    let to = |who: &str| vec![duty(Channel::Telegram, who, Timestamp(100))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to("old"), Timestamp(0));
+    ledger.reroute(SHARD, id, &to("old"), to("new"), Timestamp(10));
+    let job = due(&mut ledger, 100).remove(0);
+    assert_eq!((job.address.to.as_str(), ledger.owed()), ("new", 1));
+    sent(&mut ledger, &job, "m1", 100);
+    // Who has a message learns how it ends.
+    ledger.reroute(SHARD, id, &to("new"), to("newest"), Timestamp(200));
+    ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), Vec::new(), Timestamp(300));
+    let mut told: Vec<_> = Vec::new();
+    for now in [1_000, 2_000] {
+        // One message of the channel at a time.
+        for job in due(&mut ledger, now) {
+            told.push((job.address.to.clone(), job.items[0].alert.status));
+            sent(&mut ledger, &job, &format!("m-{}", job.address.to), now);
+        }
+    }
+    told.sort();
+    assert_eq!(told, [("new".to_owned(), Status::Escalated), ("newest".to_owned(), Status::Escalated)]);
+    // What is over is for nobody else.
+    ledger.status(SHARD, alert("lead:1", Status::Resolved, 1), Vec::new(), Timestamp(3_000));
+    ledger.reroute(SHARD, id, &[], to("late"), Timestamp(3_000));
+    assert!(due(&mut ledger, 4_000).iter().all(|job| job.address.to != "late"));
+}
+
+#[test]
+fn an_alert_waits_until_it_is_known_whom_to_tell() {
+    let mut ledger = ledger();
+    ledger.keep(SHARD, alert("lead:1", Status::Firing, 0), Timestamp(0));
+    ledger.keep(SHARD, alert("lead:2", Status::Firing, 0), Timestamp(0));
+    ledger.keep(SHARD, alert("lead:3", Status::Resolved, 0), Timestamp(0));
+    let mut ledger = restarted(&mut ledger);
+    assert_eq!((ledger.len(), ledger.owed(), ledger.open_alerts("acme").len()), (2, 0, 2));
+    assert_eq!(ledger.companies().into_iter().collect::<Vec<_>>(), ["acme"]);
+    let to = vec![duty(Channel::Telegram, "head", Timestamp(100))];
+    ledger.reroute(SHARD, alert("lead:1", Status::Firing, 0).id, &[], to, Timestamp(10));
+    assert_eq!(due(&mut ledger, 100).iter().flat_map(said).collect::<Vec<_>>(), [("lead:1", "FIRING")]);
+    due(&mut ledger, KEEP_SETTLED.0);
+    assert_eq!(ledger.len(), 1, "the other one is forgotten");
+}
+
+#[test]
+fn other_messages_and_those_about_alerts_are_not_under_way_together() {
+    let mut ledger = ledger();
+    let other = address(Channel::Mail, "boss@x.example");
+    assert!(ledger.begin(&other) && !ledger.begin(&address(Channel::Mail, "vera@x.example")));
+    let to = vec![duty(Channel::Mail, "1", Timestamp(0))];
+    ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to, Timestamp(0));
+    assert!(due(&mut ledger, 0).is_empty());
+    ledger.end(&other);
+    assert_eq!(due(&mut ledger, 100).len(), 1);
+    assert!(!ledger.begin(&other));
+    // An address of a channel that recognizes repetitions.
+    assert!(ledger.begin(&address(Channel::Bitrix24, "7")) && ledger.begin(&address(Channel::Bitrix24, "8")));
+    assert!(!ledger.begin(&address(Channel::Bitrix24, "7")));
+}

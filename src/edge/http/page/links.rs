@@ -1,8 +1,7 @@
 //! Owns the addresses of the page: what is shown and how is all in them, so that each can be sent to others; and the views
 //! that they stand for.
 
-use crate::codec::ascii::percent_encoded;
-use crate::config::Page;
+use crate::codec::ascii::percent_encoded_segment as encoded;
 use crate::domain::id::{EntityId, EntityKind, ManagerId, TenantId};
 use crate::domain::rule::message::Language;
 use crate::edge::http::access::Viewer;
@@ -128,23 +127,6 @@ pub(super) fn members_csv(tenant: &TenantId, figure: &str, parameters: &[(String
     address
 }
 
-/// The address of a lead or deal in the CRM, if it is configured.
-pub(super) fn card(page: &Page, tenant: &TenantId, entity: &EntityId) -> Option<String> {
-    let template = match entity.kind {
-        EntityKind::Lead => &page.lead_url,
-        EntityKind::Deal => &page.deal_url,
-    };
-    let template = template.as_ref()?;
-    Some(template.replace("{tenant}", &encoded(tenant.as_str())).replace("{id}", &encoded(&entity.id)))
-}
-
-/// A text in a segment of a path or a value of a query
-/// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
-pub(super) fn encoded(text: &str) -> String {
-    // A segment of dots would be another level of the path.
-    percent_encoded(text).replace('.', "%2E")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,13 +138,5 @@ mod tests {
         assert_eq!(shown.company(&tenant), "/t/%2E%2E%2Fx?department=a%26b%3Dc%20%23&wall=1");
         let entity = EntityId { kind: EntityKind::Deal, id: "1/2?".into() };
         assert_eq!(Shown::default().entity(&tenant, &entity), "/t/%2E%2E%2Fx/deals/1%2F2%3F");
-        let page = Page {
-            deal_url: Some("https://{tenant}.example.com/deal/{id}/".into()),
-            lead_url: None,
-            checklist: Vec::new(),
-        };
-        let address = card(&page, &"acme".into(), &entity);
-        assert_eq!(address.as_deref(), Some("https://acme.example.com/deal/1%2F2%3F/"));
-        assert_eq!(card(&page, &"acme".into(), &EntityId { kind: EntityKind::Lead, ..entity }), None);
     }
 }

@@ -4,7 +4,7 @@
 //! points at. Without scripts the page is complete and refreshes itself.
 
 use super::board::{Board, Person, RunningClock, SubjectFigures, entity_name};
-use super::links::{Shown, card};
+use super::links::Shown;
 use super::sparkline;
 use super::stream::Seen;
 use super::text::{NONE, Text, counted, duration, figure, interval, lag, number, per, percent, target_value, time};
@@ -322,7 +322,7 @@ impl Reader<'_> {
     /// The link to a lead or deal in the CRM, if its address is configured.
     pub(super) fn card(&self, entity: &EntityId) -> Markup {
         html! {
-            @if let Some(address) = card(self.settings, self.tenant(), entity) {
+            @if let Some(address) = self.settings.card(self.tenant(), entity) {
                 " " a href=(address) target="_blank" rel="noopener noreferrer" { "CRM ↗" }
             }
         }

@@ -1,15 +1,15 @@
-//! Owns the Kafka side of the gateway's readers: which sources this process reads, their hints and cursors, and the
-//! transactions that write what was read.
+//! Owns the Kafka side of programs that share a topic: the group that assigns its partitions, what they read and the state that
+//! belongs to it, and the transactions that write what was read.
 //!
-//! A source belongs to the partition of its name, of the topic of hints and of that of cursors alike. The group assigns the
-//! partitions of the topic of hints; their owner reads the hints and the cursors of its sources.
+//! The gateway reads hints, and its state are cursors; `notify` reads alerts, and its state is what was sent. A partition of the
+//! topic that is read and the same partition of the topic of state have one owner, which the group assigns.
 //!
-//! **Effectively once.** What a reader has read, its cursors and the offset of its hints are one transaction that carries the
-//! membership in the group: a process that has lost a source is refused. A successor first reads the cursors up to an end
+//! **Effectively once.** What follows from what was read, the state and the offset are one transaction that carries the
+//! membership in the group: a process that has lost a partition is refused. A successor first reads the state up to an end
 //! that includes open transactions, so it sees all that its predecessor has committed, or waits until that is decided.
 //!
-//! *Alternative considered*: the cooperative protocol of the processor. Its shards are worth keeping through a rebalance; a
-//! reader only has its cursors in memory. So all partitions are given up at each rebalance, in one step, which cannot leave
+//! *Alternative considered*: the cooperative protocol of the processor. Its shards are worth keeping through a rebalance; these
+//! programs only have their state in memory. So all partitions are given up at each rebalance, in one step, which cannot leave
 //! partitions without an owner.
 
 use super::client::{self, CallError, Deliveries, is_permanent};
@@ -43,11 +43,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long one round of reading cursors takes.
+/// How long one round of reading state takes.
 const ROUND: Duration = Duration::from_millis(50);
 /// Timeout of a query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often is logged that cursors cannot be read yet.
+/// How often is logged that state cannot be read yet.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,29 +58,29 @@ const TRIES: u32 = 20;
 /// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// What happens to a process of the gateway.
+/// What happens to a process of the group.
 #[derive(Debug)]
-pub enum GatewayEvent {
-    /// Partitions are assigned, with the records of their cursors by key. Nothing was assigned before.
-    Assigned(BTreeMap<ShardId, CursorRecords>),
-    /// All partitions are given up: nothing that was read of their sources may be committed any more.
+pub enum LogEvent {
+    /// Partitions are assigned, with the records of their state by key. Nothing was assigned before.
+    Assigned(BTreeMap<ShardId, StateRecords>),
+    /// All partitions are given up: nothing that was read of them may be committed any more.
     Revoked,
-    /// A hint was read.
-    Hint {
+    /// A message was read.
+    Read {
         /// The partition, and the offset in it.
         at: (ShardId, i64),
         /// When it was written, if that is known.
         written_at: Option<Timestamp>,
-        /// The key: the name of the source.
+        /// The key.
         key: Vec<u8>,
-        /// The hint as stored.
+        /// The value.
         value: Vec<u8>,
     },
 }
 
 /// A record to write. Without a partition it goes to that of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GatewayRecord<'a> {
+pub struct LogRecord<'a> {
     /// The topic.
     pub topic: &'a str,
     /// The partition.
@@ -91,11 +91,11 @@ pub struct GatewayRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// The latest records of a partition of the topic of cursors.
+/// The latest records of a partition of the topic of state.
 #[derive(Debug, Default)]
-pub struct CursorRecords(pub BTreeMap<Vec<u8>, Vec<u8>>);
+pub struct StateRecords(pub BTreeMap<Vec<u8>, Vec<u8>>);
 
-impl Collector for CursorRecords {
+impl Collector for StateRecords {
     fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
         match value {
             Some(value) => self.0.insert(key.into(), value.into()),
@@ -104,12 +104,14 @@ impl Collector for CursorRecords {
     }
 }
 
-/// The Kafka clients of the gateway's readers.
-pub struct GatewayLog {
-    consumer: BaseConsumer<HintsContext>,
+/// The Kafka clients of a program that shares a topic with others of its group.
+pub struct SharedLog {
+    consumer: BaseConsumer<ReadContext>,
     transactions: Transactions,
-    cursors: CompactedConsumer<CursorRecords>,
-    hints_topic: String,
+    state: CompactedConsumer<StateRecords>,
+    /// The topic that is read.
+    topic: String,
+    state_topic: String,
     partitions: u32,
     /// The member id under which the partitions were assigned.
     member: Option<String>,
@@ -124,7 +126,7 @@ pub struct GatewayLog {
 pub struct SharedTopics {
     /// What is read.
     pub read: TopicRole,
-    /// The state of the readers, compacted: the same partition belongs to the same owner.
+    /// The state that belongs to it, compacted: the same partition belongs to the same owner.
     pub state: TopicRole,
 }
 
@@ -135,7 +137,7 @@ impl SharedTopics {
     pub const NOTIFY: Self = Self { read: TopicRole::Alerts, state: TopicRole::Notify };
 }
 
-impl GatewayLog {
+impl SharedLog {
     /// Waits for brokers and topics, and joins the group. `None`: stop requested. The group and the transactional id of the
     /// configuration are those of the program that reads these topics.
     pub fn open(
@@ -159,15 +161,16 @@ impl GatewayLog {
         }
         observer.emit(RuntimeEvent::Waiting(None));
         let (changes, is_closing) = (Mutex::default(), AtomicBool::new(false));
-        let context = HintsContext { changes, is_closing, observer: Arc::clone(observer) };
-        let consumer = client::hints_consumer(&config.kafka, memory, context)?;
+        let context = ReadContext { changes, is_closing, observer: Arc::clone(observer) };
+        let consumer = client::shared_consumer(&config.kafka, memory, context)?;
         let [read, state] = pair.map(|role| config.topics.name(role));
         consumer.subscribe(&[read]).map_err(CallError::of("join the group"))?;
         Ok(Some(Self {
             consumer,
             transactions: Transactions::new(producer, Arc::clone(observer)),
-            cursors: CompactedConsumer::new(&config.kafka, memory, state)?,
-            hints_topic: read.to_owned(),
+            state: CompactedConsumer::new(&config.kafka, memory, state)?,
+            topic: read.to_owned(),
+            state_topic: state.to_owned(),
             partitions,
             member: None,
             committed: BTreeMap::new(),
@@ -176,19 +179,19 @@ impl GatewayLog {
         }))
     }
 
-    /// The partition of a source.
-    pub fn partition_of(&self, source: &str) -> ShardId {
-        shard(source, self.partitions)
+    /// The partition of a key.
+    pub fn partition_of(&self, key: &str) -> ShardId {
+        shard(key, self.partitions)
     }
 
     /// The next event; waits for `time` at most.
-    pub fn next(&mut self, time: Duration) -> Result<Option<GatewayEvent>, RunError> {
+    pub fn next(&mut self, time: Duration) -> Result<Option<LogEvent>, RunError> {
         self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
         self.transactions.serve();
         let polled = self.consumer.poll(time);
-        let hint = match polled {
+        let read = match polled {
             None => None,
-            Some(Ok(message)) => ShardId::from_partition(message.partition()).map(|shard| GatewayEvent::Hint {
+            Some(Ok(message)) => ShardId::from_partition(message.partition()).map(|shard| LogEvent::Read {
                 at: (shard, message.offset()),
                 written_at: message.timestamp().to_millis().map(Timestamp),
                 key: message.key().unwrap_or_default().to_vec(),
@@ -196,23 +199,20 @@ impl GatewayLog {
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => None,
             Some(Err(cause @ KafkaError::MessageConsumptionFatal(_))) => {
-                return Err(CallError { what: "read hints", cause }.into());
+                return Err(self.read_error("read", cause));
             }
             Some(Err(cause)) if is_permanent(&cause) => {
-                let what = match cause.rdkafka_error_code() {
+                return Err(match cause.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                        "join the group; the right Read on the group is missing"
+                        CallError { what: "join the group; the right Read on the group is missing", cause }.into()
                     }
-                    _ => "read hints; the right Read or Describe on their topic is missing",
-                };
-                return Err(CallError { what, cause }.into());
+                    _ => self.read_error("read; the right Read or Describe is missing", cause),
+                });
             }
-            // Hints have expired before they were read: the sweeps find what they announced.
-            Some(Err(cause)) if is_out_of_range(&cause) => {
-                return Err(CallError { what: "read hints", cause }.into());
-            }
+            // Messages have expired before they were read; the next run begins with the oldest one that is left.
+            Some(Err(cause)) if is_out_of_range(&cause) => return Err(self.read_error("read", cause)),
             Some(Err(error)) => {
-                tracing::debug!("read hints: {error}");
+                tracing::debug!("read {}: {error}", self.topic);
                 None
             }
         };
@@ -221,35 +221,44 @@ impl GatewayLog {
             Some(Change::Revoke) => {
                 self.consumer.unassign().map_err(CallError::of("give up partitions"))?;
                 (self.member, self.committed) = (None, BTreeMap::new());
-                Ok(Some(GatewayEvent::Revoked))
+                Ok(Some(LogEvent::Revoked))
             }
             // A message that came with a change is of the old assignment, and is read again.
-            None => Ok(hint),
+            None => Ok(read),
         }
     }
 
-    /// Reads the cursors of assigned partitions, and starts to read their hints. `None`: given up before that was done.
-    fn assign(&mut self, shards: BTreeSet<ShardId>) -> Result<Option<GatewayEvent>, RunError> {
+    fn read_error(&self, what: &'static str, cause: KafkaError) -> RunError {
+        RunError::Topic(self.topic.clone(), CallError { what, cause })
+    }
+
+    /// An error of reading state.
+    fn state_error(&self) -> impl Fn(CallError) -> RunError + '_ {
+        |error| RunError::Topic(self.state_topic.clone(), error)
+    }
+
+    /// Reads the state of assigned partitions, and starts to read their messages. `None`: given up before that was done.
+    fn assign(&mut self, shards: BTreeSet<ShardId>) -> Result<Option<LogEvent>, RunError> {
         let member = native::membership(self.consumer.client()).map(|now| now.member);
-        let Some(mut readers) = self.read_cursors(&shards)? else { return Ok(None) };
+        let Some(mut readers) = self.read_state(&shards)? else { return Ok(None) };
         let Some(starts) = self.start_offsets(&shards)? else { return Ok(None) };
         let mut list = TopicPartitionList::with_capacity(shards.len());
         for (shard, offset) in &starts {
-            list.add_partition_offset(&self.hints_topic, shard.partition(), rdkafka::Offset::Offset(*offset))
+            list.add_partition_offset(&self.topic, shard.partition(), rdkafka::Offset::Offset(*offset))
                 .map_err(CallError::of("set the start offset"))?;
         }
         self.consumer.assign(&list).map_err(CallError::of("assign partitions"))?;
         (self.member, self.committed) = (member, starts);
         self.observer.emit(RuntimeEvent::Restoring(&[]));
         let records = shards.into_iter().filter_map(|shard| Some((shard, readers.remove(&shard)?.collected)));
-        Ok(Some(GatewayEvent::Assigned(records.collect())))
+        Ok(Some(LogEvent::Assigned(records.collect())))
     }
 
-    /// Reads the cursors of some partitions; `None`: the group has changed, or a stop was requested.
-    fn read_cursors(
+    /// Reads the state of some partitions; `None`: the group has changed, or a stop was requested.
+    fn read_state(
         &self,
         shards: &BTreeSet<ShardId>,
-    ) -> Result<Option<BTreeMap<ShardId, CompactedReader<CursorRecords>>>, RunError> {
+    ) -> Result<Option<BTreeMap<ShardId, CompactedReader<StateRecords>>>, RunError> {
         let mut readers = BTreeMap::new();
         let mut warned = Instant::now();
         for shard in shards {
@@ -257,42 +266,43 @@ impl GatewayLog {
                 if self.is_interrupted() {
                     return Ok(None);
                 }
-                if let Some(bounds) = self.cursors.bounds(*shard, QUERY_TIMEOUT).map_err(RunError::Restore)? {
+                if let Some(bounds) = self.state.bounds(*shard, QUERY_TIMEOUT).map_err(self.state_error())? {
                     break bounds;
                 }
             };
             readers.insert(*shard, CompactedReader::new(bounds));
         }
-        self.cursors.assign(&mut readers).map_err(RunError::Restore)?;
+        self.state.assign(&mut readers).map_err(self.state_error())?;
         while !readers.values().all(CompactedReader::is_complete) {
             if self.is_interrupted() {
                 return Ok(None);
             }
-            self.cursors.read(&mut readers, ROUND).map_err(RunError::Restore)?;
+            self.state.read(&mut readers, ROUND).map_err(self.state_error())?;
             if warned.elapsed() > WARN_INTERVAL {
                 warned = Instant::now();
                 tracing::warn!(
-                    "the cursors of {} partitions are not read yet; a transaction may be open on them, or the brokers may \
-                     be unreachable",
-                    readers.values().filter(|reader| !reader.is_complete()).count()
+                    "{} partitions of {} are not read yet; a transaction may be open on them, or the brokers may be \
+                     unreachable",
+                    readers.values().filter(|reader| !reader.is_complete()).count(),
+                    self.state_topic
                 );
             }
         }
         Ok(Some(readers))
     }
 
-    /// Where to go on reading hints; `None`: as above.
+    /// Where to go on reading; `None`: as above.
     fn start_offsets(&self, shards: &BTreeSet<ShardId>) -> Result<Option<BTreeMap<ShardId, i64>>, RunError> {
         let mut list = TopicPartitionList::with_capacity(shards.len());
         for shard in shards {
-            list.add_partition(&self.hints_topic, shard.partition());
+            list.add_partition(&self.topic, shard.partition());
         }
         loop {
             if self.is_interrupted() {
                 return Ok(None);
             }
             // While a transaction is open on the offsets, there is no answer.
-            let committed = match self.cursors.consumer.committed_offsets(list.clone(), QUERY_TIMEOUT) {
+            let committed = match self.state.consumer.committed_offsets(list.clone(), QUERY_TIMEOUT) {
                 Ok(committed) if committed.elements().iter().all(|element| element.error().is_ok()) => committed,
                 Err(cause) if is_permanent(&cause) => {
                     return Err(CallError { what: "query the committed offsets", cause }.into());
@@ -301,8 +311,7 @@ impl GatewayLog {
             };
             let mut starts = BTreeMap::new();
             for element in committed.elements() {
-                let Ok((low, high)) =
-                    self.consumer.fetch_watermarks(&self.hints_topic, element.partition(), QUERY_TIMEOUT)
+                let Ok((low, high)) = self.consumer.fetch_watermarks(&self.topic, element.partition(), QUERY_TIMEOUT)
                 else {
                     break;
                 };
@@ -318,7 +327,7 @@ impl GatewayLog {
         }
     }
 
-    /// Whether reading cursors has become pointless. Also keeps the membership alive.
+    /// Whether reading state has become pointless. Also keeps the membership alive.
     fn is_interrupted(&self) -> bool {
         self.observer.emit(RuntimeEvent::Alive(Thread::Ingest));
         // Nothing is assigned: only changes of the group come.
@@ -326,16 +335,16 @@ impl GatewayLog {
         self.stop.is_set() || !lock(&self.consumer.context().changes).is_empty()
     }
 
-    /// Writes records and the offset up to which hints of their partition are used up, as one transaction. `false`: the
-    /// partition may belong to another process, nothing was written, and the source must be read again from its cursors.
+    /// Writes records and the offset up to which their partition is used up, as one transaction. `false`: the partition may
+    /// belong to another process, nothing was written, and its state must be read again.
     pub fn commit(
         &mut self,
         partition: ShardId,
-        records: &[GatewayRecord<'_>],
-        hints_up_to: Option<i64>,
+        records: &[LogRecord<'_>],
+        used_up_to: Option<i64>,
         aborted: impl Fn(),
     ) -> Result<bool, RunError> {
-        let Some(offset) = self.committed.get(&partition).map(|last| hints_up_to.unwrap_or(*last).max(*last)) else {
+        let Some(offset) = self.committed.get(&partition).map(|last| used_up_to.unwrap_or(*last).max(*last)) else {
             return Ok(false);
         };
         let mut tries = 0;
@@ -353,7 +362,7 @@ impl GatewayLog {
             self.transactions.drain();
             let ended = self.transactions.abort();
             if self.transactions.is_refused() {
-                return Err(RunError::MayNotWrite(0));
+                return Err(RunError::MayNotWriteState(self.state_topic.clone()));
             }
             ended?;
             match code {
@@ -376,9 +385,9 @@ impl GatewayLog {
         }
     }
 
-    fn attempt(&mut self, partition: ShardId, records: &[GatewayRecord<'_>], offset: i64) -> Result<(), Failure> {
+    fn attempt(&mut self, partition: ShardId, records: &[LogRecord<'_>], offset: i64) -> Result<(), Failure> {
         self.transactions.open()?;
-        for GatewayRecord { topic, partition, key, value } in records.iter().copied() {
+        for LogRecord { topic, partition, key, value } in records.iter().copied() {
             let partition = partition.map(ShardId::partition);
             self.transactions.send(OutputRecord { topic, partition, key: Some(key), value, headers: None })?;
         }
@@ -391,7 +400,7 @@ impl GatewayLog {
             return Err(fenced());
         }
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&self.hints_topic, partition.partition(), rdkafka::Offset::Offset(offset))
+        list.add_partition_offset(&self.topic, partition.partition(), rdkafka::Offset::Offset(offset))
             .map_err(|cause| Failure::Fatal(CallError { what: "list the offsets", cause }))?;
         self.transactions.send_offsets(&list, &metadata)?;
         self.transactions.commit()
@@ -403,7 +412,7 @@ impl GatewayLog {
         self.member.as_ref().is_some_and(|id| now().is_none_or(|now| now.member != *id))
     }
 
-    /// Leaves the group, so that another process reads the sources at once. A static member leaves only if it unsubscribes.
+    /// Leaves the group, so that another process goes on at once. A static member leaves only if it unsubscribes.
     pub fn leave(self) {
         give_up(&self.consumer);
         self.consumer.unsubscribe();
@@ -422,14 +431,14 @@ impl GatewayLog {
 }
 
 /// However a run ends, the consumer answers that its partitions were taken away: closing it waits for that answer.
-impl Drop for GatewayLog {
+impl Drop for SharedLog {
     fn drop(&mut self) {
         self.consumer.context().is_closing.store(true, Ordering::Relaxed);
         give_up(&self.consumer);
     }
 }
 
-fn give_up(consumer: &BaseConsumer<HintsContext>) {
+fn give_up(consumer: &BaseConsumer<ReadContext>) {
     if let Err(error) = consumer.unassign() {
         tracing::debug!("give up the partitions: {error}");
     }
@@ -447,21 +456,21 @@ enum Change {
     Revoke,
 }
 
-/// The context of the consumer of hints.
-pub(super) struct HintsContext {
+/// The context of the consumer.
+pub(super) struct ReadContext {
     changes: Mutex<VecDeque<Change>>,
     /// The log is dropped: nobody processes changes any more.
     is_closing: AtomicBool,
     observer: Arc<Observer>,
 }
 
-impl HintsContext {
+impl ReadContext {
     fn next_change(&self) -> Option<Change> {
         lock(&self.changes).pop_front()
     }
 }
 
-impl ClientContext for HintsContext {
+impl ClientContext for ReadContext {
     fn stats(&self, statistics: Statistics) {
         self.observer.emit(RuntimeEvent::Reachable(statistics.brokers.values().any(|broker| broker.state == "UP")));
     }
@@ -475,8 +484,8 @@ impl ClientContext for HintsContext {
     }
 }
 
-impl ConsumerContext for HintsContext {
-    /// Only queues the change: answering it reads cursors.
+impl ConsumerContext for ReadContext {
+    /// Only queues the change: answering it reads state.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if self.is_closing.load(Ordering::Relaxed) {
             give_up(consumer);
