@@ -11,6 +11,7 @@ mod email;
 mod field;
 mod handle;
 mod ignored;
+mod last_number;
 mod numbering;
 mod phone;
 
@@ -18,6 +19,7 @@ pub use country::Country;
 pub use email::email;
 pub use field::MAX_CONTACT_BYTES;
 pub use ignored::IgnoredContacts;
+pub use last_number::LastNumber;
 pub use phone::phone;
 
 use crate::domain::event::Contact;

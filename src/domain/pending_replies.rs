@@ -471,6 +471,11 @@ impl PendingReplies {
         }
         let before = std::mem::take(&mut segment.counted);
         let mut parts = segment.split();
+        if parts.is_empty() && (position == 0 || !segment.clocks.is_empty()) {
+            recount(context, demand_context, &before, std::slice::from_mut(&mut segment));
+            self.segments[position] = segment;
+            return;
+        }
         parts.push(segment);
         parts.reverse();
         recount(context, demand_context, &before, &mut parts);
@@ -565,12 +570,12 @@ fn shorten(segments: &mut [Segment], (start, length): (Timestamp, Length)) {
 /// Emits the difference between the facts that the parts of a segment count and those that it counted before.
 fn recount(context: &mut TenantContext, demand_context: &DemandContext<'_>, before: &[Counted], parts: &mut [Segment]) {
     parts.iter_mut().for_each(|part| part.counted = part.facts(demand_context));
-    let facts: Vec<&Counted> = parts.iter().flat_map(|part| &part.counted).collect();
-    let same = before.iter().zip(&facts).take_while(|(old, new)| old == *new).count();
+    let facts = || parts.iter().flat_map(|part| &part.counted);
+    let same = before.iter().zip(facts()).take_while(|(old, new)| old == new).count();
     for (at, who, measure) in &before[same..] {
         context.emit_fact(*at, *who, -1, *measure);
     }
-    for (at, who, measure) in &facts[same..] {
+    for (at, who, measure) in facts().skip(same) {
         context.emit_fact(*at, *who, 1, *measure);
     }
 }

@@ -39,6 +39,9 @@ pub struct Scoreboard {
     currencies: Vec<CompactString>,
     evaluator: WindowEvaluator,
     targets: Targets,
+    /// The instant up to which everything was judged, if nothing but facts was applied since: facts of one instant are many,
+    /// and only a boundary after it can be due because of them.
+    judged: Option<Timestamp>,
 }
 
 impl Scoreboard {
@@ -52,14 +55,20 @@ impl Scoreboard {
             departments: BTreeSet::from([UNKNOWN.into()]),
             stages: Vec::new(),
             currencies: Vec::new(),
+            judged: None,
         }
     }
 
     /// Applies an effect, after judging the slide boundaries before it; alerts of both are appended to `alerts`.
     pub fn apply(&mut self, effect: Effect, alerts: &mut Vec<Alert>) {
+        let judged = self.judged.take();
         match effect {
             Effect::Fact(fact) => {
-                self.judge_until(fact.known.saturating_sub(Span(1)), alerts);
+                let before = fact.known.saturating_sub(Span(1));
+                if judged != Some(before) {
+                    self.judge_until(before, alerts);
+                }
+                self.judged = Some(before);
                 self.targets.count(&fact, currency_of(&self.currencies, fact.measure));
                 if fact.times != 0 {
                     self.managers.count(&fact);
@@ -144,6 +153,7 @@ impl Scoreboard {
 
     /// Applies new norms; the windows must be the same.
     pub fn reload(&mut self, norms: Arc<Norms>) {
+        self.judged = None;
         self.targets.reload(Arc::clone(&norms));
         self.evaluator.reload(norms, &self.managers);
     }
@@ -156,6 +166,7 @@ impl Scoreboard {
         violations: BTreeMap<WindowViolationKey, WindowViolation>,
         norms: impl Fn(Timestamp) -> Arc<Norms>,
     ) -> Vec<Alert> {
+        self.judged = None;
         self.evaluator.resume(&mut self.managers, at, violations, norms)
     }
 
@@ -172,6 +183,7 @@ impl Scoreboard {
 
     /// Resumes the evaluation of targets after a restore, like [`Self::resume`].
     pub fn resume_targets(&mut self, at: Timestamp, stored: Vec<TargetChange>) -> Vec<Alert> {
+        self.judged = None;
         self.targets.resume(&mut self.managers, at, stored)
     }
 

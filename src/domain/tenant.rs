@@ -45,7 +45,7 @@ use crate::domain::event::{
 };
 use crate::domain::figures::pane::{Measure, Percent};
 use crate::domain::id::{DepartmentId, EntityId, EntityKind, ManagerId, StageId, TenantId, ThreadId, reply_key};
-use crate::domain::identity;
+use crate::domain::identity::{self, LastNumber};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
 use crate::domain::journey::Journey;
 use crate::domain::journey::stages::StageEntry;
@@ -138,6 +138,8 @@ pub struct Tenant {
     sampler: Option<Sampler>,
     /// Scratch buffer: the case keys of the event being processed.
     keys: Vec<u64>,
+    /// The number of the call being processed.
+    number: LastNumber,
     journeys: IndexedArena<Journey>,
     contacts: IndexedArena<ContactState>,
     calls: Calls,
@@ -177,7 +179,7 @@ pub enum Taken {
 struct Attribution {
     /// The entity that it names.
     named: Option<JourneyIx>,
-    entities: Vec<JourneyIx>,
+    entities: SmallIndexVec<JourneyIx>,
     primary: Option<JourneyIx>,
     contact: Option<ContactIx>,
 }
@@ -204,6 +206,7 @@ impl Tenant {
             duplicates: Duplicates::new(memory.dedup_window, memory.correction_horizon),
             cases: Cases::default(),
             keys: Vec::new(),
+            number: LastNumber::default(),
             journeys: IndexedArena::default(),
             contacts: IndexedArena::default(),
             calls: Calls::default(),
@@ -315,7 +318,8 @@ impl Tenant {
 
     /// Processes an event that is next in event order. Returns its case.
     fn process(&mut self, order: EventOrder, payload: &Payload) -> Option<u32> {
-        cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
+        let ignored = self.ignores(payload);
+        cases::keys(payload, self.context.norms.country, ignored, &mut self.number, &mut self.keys);
         let case = self.join_cases(order.at);
         case.into_iter().for_each(|case| self.begin_step(case, order.at));
         self.begin_event(order);

@@ -12,7 +12,7 @@ const MAX_CONTACTS: usize = 16;
 const SEPARATORS: &[&str] = &["\n", "\r", ":::", ";", ",", " / ", "/"];
 
 /// The normal forms of the contacts in one field, in its order and without repetitions. Only a second form allocates.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct NormalForms {
     first: Option<CompactString>,
     more: Vec<CompactString>,
@@ -29,6 +29,11 @@ impl NormalForms {
                 }
             }
         }
+    }
+
+    /// The forms.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &CompactString> {
+        self.first.iter().chain(&self.more)
     }
 
     /// Whether there are none.

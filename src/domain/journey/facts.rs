@@ -120,7 +120,10 @@ impl Journey {
             overdue,
         };
         let reached = if self.id.kind == EntityKind::Deal { self.stage_history.reached(won) } else { Vec::new() };
-        let plans = self.plans.deadlines().map(|deadline| deadline.unwrap_or(Timestamp::MAX)).collect();
+        let mut plans = Vec::new();
+        if !self.plans.open.is_empty() {
+            plans.extend(self.plans.deadlines().map(|deadline| deadline.unwrap_or(Timestamp::MAX)));
+        }
         (counted, CountedRarely { closing, amount, excluded, reached, plans })
     }
 

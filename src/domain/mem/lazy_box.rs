@@ -19,6 +19,11 @@ impl<T> Default for LazyBox<T> {
 }
 
 impl<T> LazyBox<T> {
+    /// Whether it is allocated.
+    pub fn exists(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The value, if it is allocated. Does not allocate.
     pub fn existing_mut(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()

@@ -3,7 +3,7 @@
 //! It takes 16 bytes; `SmallVec<[u32; 4]>` takes 24, and `ThinVec` allocates memory for the first index.
 
 use crate::domain::index::ArenaIndex;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Number of indices stored inline.
 const INLINE: usize = 3;
@@ -89,6 +89,15 @@ impl<I> Deref for SmallIndexVec<I> {
     fn deref(&self) -> &[I] {
         match self {
             Self::Inline(count, slots) => &slots[..usize::from(*count)],
+            Self::Heap(all) => all,
+        }
+    }
+}
+
+impl<I> DerefMut for SmallIndexVec<I> {
+    fn deref_mut(&mut self) -> &mut [I] {
+        match self {
+            Self::Inline(count, slots) => &mut slots[..usize::from(*count)],
             Self::Heap(all) => all,
         }
     }

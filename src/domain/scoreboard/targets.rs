@@ -53,6 +53,8 @@ pub(super) struct Targets {
     plans: Vec<Option<Plan>>,
     free: Vec<usize>,
     by_subject: BTreeMap<Subject, Vec<usize>>,
+    /// The number of plans of each figure: most facts count for none.
+    of_figure: [usize; TargetFigure::ALL.len()],
     /// The plans of managers by slot of the ledger: they are looked up for each fact.
     of_manager: Vec<Vec<usize>>,
     /// The latest beginning of a running period: what is dated before it may belong to closed ones.
@@ -86,6 +88,7 @@ impl Targets {
             plans: Vec::new(),
             free: Vec::new(),
             by_subject: BTreeMap::new(),
+            of_figure: Default::default(),
             of_manager: Vec::new(),
             latest_start: Timestamp::MIN,
             active: BTreeMap::new(),
@@ -129,14 +132,23 @@ impl Targets {
         if counted.times == 0 || self.by_subject.is_empty() || !self.ledger.covers(counted.at) {
             return;
         }
+        let Counted { slot, at, figure, .. } = *counted;
+        if self.of_figure[figure as usize] > 0 {
+            self.add_to_plans(counted);
+        }
+        if at < self.latest_start {
+            self.change_closed(slot, at);
+        }
+    }
+
+    /// Counts for the plans of the manager, the department and the company.
+    fn add_to_plans(&mut self, counted: &Counted<'_>) {
         let Counted { slot, at, figure, currency, times, .. } = *counted;
-        let department = self.ledger.person(slot).membership(None).0;
-        let of_department = self.of_department(department);
-        let of_tenant = self.by_subject.get(&Subject::Tenant);
-        let of_manager = self.of_manager.get(slot);
-        let all = of_manager.into_iter().chain(of_department).chain(of_tenant).flatten();
-        for index in all.copied().collect::<Vec<_>>() {
-            let Some(plan) = self.plans[index].as_mut() else { continue };
+        let Self { ledger, plans, by_subject, of_manager, dirty, .. } = self;
+        let department = Subject::Department(ledger.person(slot).membership(None).0.into());
+        let of_subjects = [by_subject.get(&department), by_subject.get(&Subject::Tenant)];
+        for index in of_manager.get(slot).into_iter().chain(of_subjects.into_iter().flatten()).flatten() {
+            let Some(plan) = plans[*index].as_mut() else { continue };
             if plan.target.figure != figure
                 || figure == TargetFigure::AmountWon && plan.target.currency.as_ref() != currency
             {
@@ -148,11 +160,8 @@ impl Targets {
             // More facts do not begin an alert; they put it off.
             if (times < 0 || plan.open.is_some()) && !plan.is_dirty {
                 plan.is_dirty = true;
-                self.dirty.insert(index);
+                dirty.insert(*index);
             }
-        }
-        if at < self.latest_start {
-            self.change_closed(slot, at);
         }
     }
 
@@ -615,6 +624,8 @@ impl Targets {
             match self.find_plan(subject, &target.id) {
                 Some(index) => {
                     if let Some(plan) = self.plans[index].as_mut() {
+                        self.of_figure[plan.target.figure as usize] -= 1;
+                        self.of_figure[target.figure as usize] += 1;
                         (plan.target, plan.is_gone) = (target, false);
                     }
                     self.enter(index, at.max(self.judged_through));
@@ -633,6 +644,7 @@ impl Targets {
 
     fn insert(&mut self, plan: Plan) -> usize {
         let subject = plan.subject.clone();
+        self.of_figure[plan.target.figure as usize] += 1;
         let index = match self.free.pop() {
             Some(index) => {
                 self.plans[index] = Some(plan);
@@ -658,6 +670,7 @@ impl Targets {
         self.unschedule(index);
         let Some(plan) = self.plans[index].take() else { return };
         self.free.push(index);
+        self.of_figure[plan.target.figure as usize] -= 1;
         self.dirty.remove(&index);
         if let Subject::Manager(id) = &plan.subject
             && let Some(slot) = self.ledger.find(id)

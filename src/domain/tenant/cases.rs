@@ -10,7 +10,7 @@
 use crate::domain::alert::Alert;
 use crate::domain::event::{CrmPayload, Direction, EventOrder, Payload};
 use crate::domain::id::{EntityId, EntityKind, reply_key};
-use crate::domain::identity::{self, Country};
+use crate::domain::identity::{self, Country, LastNumber};
 use crate::domain::mem::chunked_arena::ChunkedArena;
 use crate::domain::mem::seeded;
 use crate::domain::tenant::event_log::Log;
@@ -105,7 +105,7 @@ impl CaseMember<'_> {
 
 /// Computes the keys of the case members that an event names; none for manager records and reviews. An interaction with
 /// an ignored contact concerns no entity and no contact.
-pub(super) fn keys(payload: &Payload, country: Country, ignored: bool, into: &mut Vec<u64>) {
+pub(super) fn keys(payload: &Payload, country: Country, ignored: bool, number: &mut LastNumber, into: &mut Vec<u64>) {
     into.clear();
     if !ignored {
         payload.each_entity(|kind, id| into.push(CaseMember::Entity(kind, id).key()));
@@ -135,6 +135,9 @@ pub(super) fn keys(payload: &Payload, country: Country, ignored: bool, into: &mu
     }
     if ignored {
         return;
+    }
+    if let Payload::Call(call) = payload {
+        return into.extend(number.phones(&call.phone, country).map(|form| CaseMember::Contact(form).key()));
     }
     payload.each_contact(|contact| {
         into.extend(identity::normal_forms(contact, country).map(|form| CaseMember::Contact(&form).key()));
@@ -208,6 +211,12 @@ impl Cases {
         cases.dedup();
         cases.retain(|case| self.cases[*case].count > 0);
         cases
+    }
+
+    /// Whether [`Self::of_keys`] finds at most one case.
+    pub(super) fn have_at_most_one(&self, keys: &[u64]) -> bool {
+        let cases = || keys.iter().filter_map(|key| self.of_key(*key)).filter(|case| self.cases[*case].count > 0);
+        keys.len() < 2 || cases().next().is_none_or(|first| cases().all(|case| case == first))
     }
 
     /// The events of a case, in no order.

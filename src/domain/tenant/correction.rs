@@ -106,7 +106,8 @@ impl Tenant {
                 let since = late.upserted.entry(manager.clone()).or_insert(event.at);
                 *since = event.at.min(*since);
             }
-            cases::keys(&event.payload, self.context.norms.country, self.ignores(&event.payload), &mut self.keys);
+            let ignored = self.ignores(&event.payload);
+            cases::keys(&event.payload, self.context.norms.country, ignored, &mut self.number, &mut self.keys);
             let case = self.join_cases(event.at);
             self.record(order, event.id, &event.payload);
             let entry = Entry { order, packed: self.packed.as_slice().into() };

@@ -3,6 +3,7 @@
 use crate::domain::alert::alert_id;
 use crate::domain::event::Position;
 use crate::domain::id::EntityId;
+use crate::domain::identity::LastNumber;
 use crate::domain::index::ContactIx;
 use crate::domain::journey::Journey;
 use crate::domain::journey::clocks::RuleClock;
@@ -144,7 +145,13 @@ impl Tenant {
                 names_any = true;
                 names_it |= names.iter().any(|name| kind == name.kind && *id == name.id);
             });
-            cases::keys(&payload, self.context.norms.country, self.ignores(&payload), &mut keys);
+            cases::keys(
+                &payload,
+                self.context.norms.country,
+                self.ignores(&payload),
+                &mut LastNumber::default(),
+                &mut keys,
+            );
             let linked = !names_any && keys.iter().any(|key| known.contains(key));
             if names_it || linked {
                 known.extend(keys.iter().copied());

@@ -10,6 +10,7 @@ use crate::domain::context::TenantContext;
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::{EntityId, ThreadId, reply_key};
 use crate::domain::index::{ContactIx, JourneyIx, ManagerIx};
+use crate::domain::mem::small_index_vec::SmallIndexVec;
 use crate::domain::pending_replies::demand::{Demand, DemandKey, Settlement};
 use crate::domain::pending_replies::{DemandContext, DemandKind, PendingReplies};
 use crate::domain::tenant::contacts::ContactPending;
@@ -39,6 +40,11 @@ impl Tenant {
         self.with_pending_replies(contact, kind, |pending_replies, context, demand_context| {
             pending_replies.on_timer(context, demand_context, first);
         });
+    }
+
+    /// Whether one of these contacts has pending replies.
+    pub(super) fn any_awaits(&self, contacts: &[ContactIx], others: &[ContactIx]) -> bool {
+        contacts.iter().chain(others).any(|contact| self.contacts[*contact].pending.exists())
     }
 
     /// Runs `apply` on the pending replies of a contact, if it has any.
@@ -141,10 +147,10 @@ impl Tenant {
         let entity_ix = named.or_else(|| by_thread().filter(|entity| !self.journeys[*entity].deleted()));
         if let Some(entity) = entity_ix {
             self.note_entity(entity);
-            return Attribution { named, entities: vec![entity], primary: Some(entity), contact };
+            return Attribution { named, entities: [entity].into_iter().collect(), primary: Some(entity), contact };
         }
         let limit = self.context.norms.shared_contact_limit;
-        let mut entities: Vec<JourneyIx> = contact
+        let mut entities: SmallIndexVec<JourneyIx> = contact
             .filter(|contact| self.contacts[*contact].open_entities <= limit)
             .map(|contact| &*self.contacts[contact].entities)
             .unwrap_or_default()

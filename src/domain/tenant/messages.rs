@@ -95,7 +95,7 @@ impl Tenant {
             who: manager,
             accountable: self.responsible(attribution).or(manager),
             scope,
-            entities: attribution.entities.clone(),
+            entities: attribution.entities.to_vec(),
             thread: message.thread.clone(),
             open: attribution.entities.iter().any(|entity| self.journeys[*entity].open()),
             call: None,
@@ -151,6 +151,9 @@ impl Tenant {
         reach: Reach,
         settlement: Settlement,
     ) {
+        if !self.any_awaits(contacts, &asking) {
+            return;
+        }
         let settlement = Settlement { reach: Some(Arc::new(reach)), ..settlement };
         asking.sort_unstable();
         asking.dedup();

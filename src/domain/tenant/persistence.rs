@@ -167,7 +167,8 @@ impl Tenant {
         let mut expired_keys = Vec::new();
         for ReplayedEvent { entry, payload } in &log {
             self.clear_event_state(payload);
-            cases::keys(payload, self.context.norms.country, self.ignores(payload), &mut self.keys);
+            let ignored = self.ignores(payload);
+            cases::keys(payload, self.context.norms.country, ignored, &mut self.number, &mut self.keys);
             expired_keys.append(&mut self.keys);
             self.forget_event(entry.order);
             self.release_manager(at, payload);

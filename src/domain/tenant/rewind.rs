@@ -30,10 +30,10 @@ impl Tenant {
 
     /// Merges the cases of the keys if one of them has an undo log.
     fn merge_recorded_cases(&mut self, date: Timestamp) {
-        let cases = self.cases.of_keys(&self.keys);
-        if cases.len() < 2 {
+        if self.cases.have_at_most_one(&self.keys) {
             return;
         }
+        let cases = self.cases.of_keys(&self.keys);
         let recorded = cases.iter().copied().filter(|case| self.cases.undo_log(*case).is_some());
         let Some(kept) = recorded.collect::<Vec<_>>().into_iter().max_by_key(|case| self.cases.count(*case)) else {
             return;

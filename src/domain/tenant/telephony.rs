@@ -10,7 +10,6 @@ use crate::domain::call::{self, CallDemand, Leg, MAX_LENGTH, Parties, Reached, S
 use crate::domain::event::{AnsweredBy, Call, CallEnd, CallOutcome, Direction, Position};
 use crate::domain::figures::pane::Measure;
 use crate::domain::id::reply_key;
-use crate::domain::identity;
 use crate::domain::index::{CallIx, ContactIx, JourneyIx, ManagerIx};
 use crate::domain::pending_replies::DemandKind;
 use crate::domain::pending_replies::demand::{ActNow, Counts, Demand, DemandKey, Reach, Settlement};
@@ -43,7 +42,7 @@ impl Tenant {
             who: manager.or(responsible),
             contact,
             named: attribution.named,
-            entities: attribution.entities.iter().copied().collect(),
+            entities: attribution.entities.clone(),
             ended: false,
         };
         let known = self.calls[ix].parties();
@@ -109,7 +108,7 @@ impl Tenant {
             responsible,
             named: attribution.named,
             primary: attribution.primary,
-            entities: attribution.entities.iter().copied().collect(),
+            entities: attribution.entities.clone(),
             ..leg
         };
         let talked = self.calls.conversation(ix).is_some();
@@ -318,7 +317,7 @@ impl Tenant {
 
     /// The number of a call. A field with several numbers means the first.
     fn number_of(&mut self, call: &Call) -> Option<ContactIx> {
-        let form = identity::phones(&call.phone, self.context.norms.country).next();
+        let form = self.number.phones(&call.phone, self.context.norms.country).next().cloned();
         form.map(|form| self.contact_ix(form))
     }
 
@@ -579,12 +578,15 @@ impl Tenant {
     fn settle_by_conversation(&mut self, act: (CallIx, Position), parties: &Parties, at: Timestamp, who: ManagerIx) {
         let entities = self.survivors(parties.entities.iter().copied());
         let leads: Vec<JourneyIx> = entities.iter().flat_map(|entity| self.converted_leads(*entity)).collect();
-        let asking = entities
+        let asking: Vec<ContactIx> = entities
             .iter()
             .chain(&leads)
             .flat_map(|entity| self.journeys[*entity].pending_contacts())
             .copied()
             .collect();
+        if !self.any_awaits(&parties.contacts, &asking) {
+            return;
+        }
         let (entities, leads) = (self.with_absorbed(entities), self.with_absorbed(leads));
         let reach = Reach { entities, leads, ..Reach::default() };
         let settlement = Settlement { at, who, act: Some(act), ..self.own_end(Resolution::Answered) };
