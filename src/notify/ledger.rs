@@ -12,7 +12,7 @@
 use super::case::{Case, Line, Stage, is_over};
 use super::channel::{Address, Item, Job, Outcome};
 use super::record;
-use super::routing::{Duty, SUMMARY_MOST};
+use super::routing::{Duty, QUIET, SUMMARY_MOST};
 use crate::config::notify::Channel;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::source::ShardId;
@@ -250,7 +250,14 @@ impl Ledger {
 
     /// The messages that are due, marked as under way. They may be given to the channels once the [records](Self::take_records)
     /// are stored.
-    pub fn take_due(&mut self, now: Timestamp, name: impl Fn(&Alert) -> Option<String>) -> Vec<Job> {
+    ///
+    /// `name` is the name of an alert's manager, and `opening` when the manager's working time begins again, if it is not now.
+    pub fn take_due(
+        &mut self,
+        now: Timestamp,
+        name: impl Fn(&Alert) -> Option<String>,
+        opening: impl Fn(&Alert) -> Option<Timestamp>,
+    ) -> Vec<Job> {
         self.forget(now);
         // What may have arrived is repeated as it was, without other alerts.
         let mut groups: BTreeMap<(Address, bool, String), Vec<CaseKey>> = BTreeMap::new();
@@ -260,6 +267,10 @@ impl Ledger {
                 break;
             }
             self.due.remove(&(at, key));
+            let Some(case) = self.cases.get_mut(&key) else { continue };
+            if case.wait_for_opening(now, &opening) {
+                self.changed.insert(key);
+            }
             let Some(case) = self.cases.get(&key) else { continue };
             for line in case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none()) {
                 if line.ready_at > now {
@@ -327,7 +338,7 @@ impl Ledger {
     ) -> Job {
         self.last_job += 1;
         let replaces = text.strip_prefix('m').map(str::to_owned);
-        let is_summary = text == "late" || text == "gquiet";
+        let is_summary = text == "late" || text.strip_prefix('g') == Some(QUIET);
         if let Some(message) = &replaces {
             // The other alerts of the message are named again.
             let same = |line: &Line| line.address == address && line.message.as_deref() == Some(message);
@@ -531,6 +542,7 @@ fn new_line(duty: Duty, stages: &[Stage; Channel::ALL.len()], now: Timestamp) ->
         failing_since: None,
         group: duty.group,
         most: duty.most,
+        is_quiet: duty.is_quiet,
         message: None,
         is_refused: false,
         is_uncertain: false,

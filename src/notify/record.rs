@@ -46,6 +46,8 @@ struct LineRecord {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     group: Option<String>,
     most: usize,
+    #[serde(default)]
+    quiet: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     message: Option<String>,
     #[serde(default)]
@@ -112,6 +114,7 @@ pub(super) fn encode(case: &Case) -> Vec<u8> {
         failing: line.failing_since.map(|at| at.0),
         group: line.group.clone(),
         most: line.most,
+        quiet: line.is_quiet,
         message: line.message.clone(),
         refused: line.is_refused,
         uncertain: line.is_uncertain,
@@ -139,6 +142,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Case> {
             failing_since: line.failing.map(Timestamp),
             group: line.group,
             most: line.most,
+            is_quiet: line.quiet,
             message: line.message,
             is_refused: line.refused,
             is_uncertain: line.uncertain,
